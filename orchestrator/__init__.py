@@ -1,0 +1,1 @@
+"""What the user drives: sweep, plan, status, backends and the command line."""

@@ -1,0 +1,1 @@
+"""The cluster: resources, submission, limits, state words. Knows nothing of sweeps or MLflow."""

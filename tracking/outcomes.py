@@ -1,0 +1,157 @@
+"""Outcomes: one row a trial, derived from the event logs and from nothing else.
+
+Knows no backend: `orchestrator.status` asks whether the job of a running trial still lives.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from jobs import events
+from jobs.trial import Trial
+
+State = Literal["waiting", "running", "interrupted", "completed", "diverged", "failed"]
+
+_ENDS: Mapping[str, State] = {
+    events.COMPLETED: "completed",
+    events.DIVERGED: "diverged",
+    events.FAILED: "failed",
+    events.INTERRUPTED: "interrupted",
+}
+
+
+@dataclass(frozen=True)
+class Point:
+    """One evaluation: `samples` seen, `train_seconds` of training alone, UTC `time_ms`."""
+
+    step: int
+    epoch: float
+    samples: int
+    train_seconds: float
+    time_ms: int
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """All that the logs say of one trial.
+
+    `metrics` are the final ones (`test_accuracy` and the like, fractions; a diverged trial keeps
+    what was measured). `started` is the payload of the last `started` event: digests, chance
+    levels, step counts. `job` is that of the lane that ran it last: host, device, packages,
+    submission, pack.
+    """
+
+    trial: Trial
+    state: State = "waiting"
+    attempts: int = 0
+    curve: tuple[Point, ...] = ()
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    train_seconds: float | None = None
+    error: str | None = None
+    traceback: str | None = None
+    started_ms: int | None = None
+    ended_ms: int | None = None
+    nondeterministic: bool = False
+    started: Mapping[str, Any] = field(default_factory=dict)
+    job: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def has_result(self) -> bool:
+        """A result is final: no later attempt undoes it."""
+        return self.state in ("completed", "diverged")
+
+
+def read_outcomes(folder: Path, planned: Iterable[Trial] = ()) -> dict[str, Outcome]:
+    """Fold all event logs of `folder` into outcomes by trial id: planned ones first, in order.
+
+    Recorded trials that are not planned follow, oldest first. Labels come from the plan where it
+    has the trial (renaming costs nothing). Raises LogError for a damaged log.
+    """
+    histories = {trial.id: _History(trial) for trial in planned}
+    logs = sorted(folder.glob("*.jsonl"), key=lambda log: (log.stat().st_ctime_ns, log.name))
+    attempts = sorted((_Attempt(log) for log in logs), key=lambda attempt: attempt.opened_ms)
+    for attempt in attempts:
+        for event in attempt.events:
+            if event.trial is None:
+                continue
+            if event.trial not in histories:
+                histories[event.trial] = _History(Trial.from_json(event.payload["config"]))
+            histories[event.trial].add(event, attempt.job)
+    return {trial_id: history.outcome for trial_id, history in histories.items()}
+
+
+class _Attempt:
+    """The events of one log with what its first line says of the lane."""
+
+    def __init__(self, log: Path) -> None:
+        self.events = list(events.read_events(log))
+        self.job = self.events[0].payload if self.events else {}
+        self.opened_ms = self.events[0].time_ms if self.events else 0
+
+
+class _History:
+    """Replays the events of one trial, in the order of its attempts."""
+
+    def __init__(self, trial: Trial) -> None:
+        self.outcome = Outcome(trial)
+        self._points: dict[int, Point] = {}
+
+    def add(self, event: events.Event, job: Mapping[str, Any]) -> None:
+        now, payload = self.outcome, event.payload
+        if event.type == events.EVALUATED:
+            self._add_point(event)
+        elif now.has_result:
+            return
+        elif event.type == events.STARTED:
+            self.outcome = replace(
+                now,
+                state="running",
+                attempts=now.attempts + 1,
+                error=None,
+                traceback=None,
+                started_ms=now.started_ms or event.time_ms,
+                ended_ms=None,
+                started={key: value for key, value in payload.items() if key != "config"},
+                job=job,
+            )
+        elif event.type in _ENDS:
+            self.outcome = replace(
+                now,
+                state=_ENDS[event.type],
+                metrics=payload.get("metrics", {}),
+                train_seconds=payload.get("train_seconds"),
+                error=payload.get("error"),
+                traceback=payload.get("traceback"),
+                ended_ms=event.time_ms,
+            )
+
+    def _add_point(self, event: events.Event) -> None:
+        """Keep the first durable value of every (metric, step); flag a later unequal one."""
+        payload = event.payload
+        new = Point(
+            step=payload["step"],
+            epoch=payload["epoch"],
+            samples=payload["samples"],
+            train_seconds=payload["train_seconds"],
+            time_ms=event.time_ms,
+            metrics=payload["metrics"],
+        )
+        old = self._points.get(new.step)
+        if old is None:
+            self._points[new.step] = new
+        else:
+            unequal = any(
+                old.metrics.get(key, value) != value and not _both_nan(old.metrics[key], value)
+                for key, value in new.metrics.items()
+            )
+            self._points[new.step] = replace(old, metrics={**new.metrics, **old.metrics})
+            if unequal:
+                self.outcome = replace(self.outcome, nondeterministic=True)
+        curve = tuple(self._points[step] for step in sorted(self._points))
+        self.outcome = replace(self.outcome, curve=curve)
+
+
+def _both_nan(a: float, b: float) -> bool:
+    return a != a and b != b  # noqa: PLR0124 - NaN is the value that differs from itself
