@@ -1,1 +1,1 @@
-"""One trial, or one pack of trials, on the node that trains it. Knows nothing of sweeps, schedulers or MLflow."""
+"""One trial, or a pack of them, on the node that trains. Knows no sweep, scheduler or MLflow."""

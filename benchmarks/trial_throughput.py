@@ -1,0 +1,210 @@
+"""A trial against a straight DataLoader loop: the paper's ConvNet on FashionMNIST, on one CPU.
+
+Both start from the same weights and see the same samples in the same order; they take turns in
+one process, with equal threads. It compares speed and losses, not optimizers.
+
+    THERMOLION_DATA=DIR python -m benchmarks.trial_throughput
+"""
+
+import argparse
+import os
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.data import DataLoader, Subset
+
+from jobs import data, vision
+from jobs.block import Block
+from jobs.evaluate import network_input
+from jobs.launch import Launch
+from jobs.train import Training
+from jobs.trial import Candidate, Trial, Workload, block_seeds
+
+TOTAL_BAR = 1.8  # times faster, the whole of training
+DATA_BAR = 10.0  # times faster, images to network input alone
+LOSS_BAR = 1e-4  # largest difference of a step's loss in the first epoch
+
+
+class StraightConvNet(nn.Module):
+    """The paper's ConvNet as it is written there: ReLU before each pooling."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(1, 32, 3, padding=1), nn.Conv2d(32, 64, 3, padding=1)
+        self.linear1, self.linear2 = nn.Linear(4096, 256), nn.Linear(256, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        for convolution in (self.conv1, self.conv2):
+            images = functional.max_pool2d(functional.relu(convolution(images)), 2)
+        return self.linear2(functional.relu(self.linear1(images.flatten(1))))
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What both sides share; `samples` is torchvision's set with its per-sample transform."""
+
+    trial: Trial
+    dataset: data.Dataset
+    samples: Any
+    block: Block
+
+    @property
+    def epochs(self) -> int:
+        return self.trial.workload.epochs
+
+    def loader(self, epoch: int) -> Iterable[tuple[Tensor, Tensor]]:
+        part = Subset(self.samples, self.block.order(epoch).tolist())
+        return DataLoader(part, batch_size=self.trial.workload.global_batch)
+
+    def initial_straight_model(self) -> StraightConvNet:
+        model, ours = StraightConvNet(), self.block.initial_model().state_dict()
+        names = zip(model.state_dict(), ours.values(), strict=True)
+        model.load_state_dict({name: weights.clone() for name, weights in names})
+        return model
+
+
+def straight_training(setting: Setting, epochs: int) -> tuple[float, list[float]]:
+    """Train by DataLoader; return seconds and the loss of every step."""
+    model = setting.initial_straight_model()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    losses = []
+    begin = time.perf_counter()
+    for epoch in range(epochs):
+        for images, labels in setting.loader(epoch):
+            optimizer.zero_grad()
+            loss = functional.cross_entropy(model(images), labels)
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.detach())
+    return time.perf_counter() - begin, [float(loss) for loss in losses]
+
+
+def trial_training(setting: Setting) -> float:
+    """Train as a trial does, without its evaluations; return seconds."""
+    launch = Launch()
+    training = Training(setting.trial, setting.dataset, launch)
+    begin = time.perf_counter()
+    training.advance(training.steps, launch.stop)
+    return time.perf_counter() - begin
+
+
+def trial_losses(setting: Setting) -> list[float]:
+    """Return the loss of every step of the first epoch of the trial."""
+    launch = Launch()
+    training = Training(setting.trial, setting.dataset, launch)
+    losses = []
+    for step in range(1, training.steps_per_epoch + 1):
+        training.advance(step, launch.stop)
+        losses.append(training.measure()["train_loss"])
+    return losses
+
+
+def straight_data(setting: Setting) -> float:
+    begin = time.perf_counter()
+    for _images, _labels in setting.loader(0):
+        pass
+    return time.perf_counter() - begin
+
+
+def trial_data(setting: Setting) -> float:
+    part = setting.dataset.train
+    begin = time.perf_counter()
+    for chosen in setting.block.order(0).split(setting.trial.workload.global_batch):
+        network_input(part.images[chosen])
+        part.labels[chosen].sum()
+    return time.perf_counter() - begin
+
+
+def in_turns(
+    repeats: int, first: Callable[[], float], second: Callable[[], float]
+) -> tuple[list[float], list[float]]:
+    """Run first, second, first, …, and end with first, so that drift burdens both alike."""
+    ones, others = [first()], []
+    for _ in range(repeats):
+        others.append(second())
+        ones.append(first())
+    return ones, others
+
+
+def _trial(epochs: int) -> Trial:
+    workload = Workload(
+        "fashion", "fashion_mnist", "convnet", epochs, global_batch=1024, split="replication"
+    )
+    candidate = Candidate("adam", "adam", {"lr": 1e-3})
+    return Trial(workload, candidate, "compare", 0, block_seeds(0, "compare", workload, 0))
+
+
+def _samples(root: Path) -> Any:
+    steps = vision.torchvision.transforms
+    pipeline = steps.Compose(
+        [steps.Resize((32, 32)), steps.ToTensor(), steps.Normalize((0.5,), (0.5,))]
+    )
+    return vision.datasets.FashionMNIST(root, train=True, transform=pipeline)
+
+
+def _row(name: str, straight: float, ours: float, bar: float | None) -> None:
+    ratio = straight / ours
+    met = "" if bar is None else f">= {bar:g}x: {'met' if ratio >= bar else 'MISSED'}"
+    print(f"{name:<44}{straight:>10.3f}{ours:>10.3f}{ratio:>9.2f}x  {met}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--data", type=Path, default=os.environ.get("THERMOLION_DATA"))
+    chosen = parser.parse_args()
+    if chosen.data is None:
+        parser.error("no images: --data DIR or THERMOLION_DATA names the folder of FashionMNIST")
+    torch.set_num_threads(chosen.threads)
+
+    begin = time.perf_counter()
+    samples = _samples(chosen.data)
+    straight_once = time.perf_counter() - begin
+    begin = time.perf_counter()
+    dataset = data.load("fashion_mnist", {}, chosen.data)
+    decode = time.perf_counter() - begin
+    trial = _trial(chosen.epochs)
+    setting = Setting(trial, dataset, samples, Block(trial, dataset))
+
+    _, expected = straight_training(setting, epochs=1)  # warms up, too
+    found = trial_losses(setting)
+    difference = max(abs(a - b) for a, b in zip(expected, found, strict=True))
+    straight, ours = in_turns(
+        chosen.repeats,
+        lambda: straight_training(setting, setting.epochs)[0],
+        lambda: trial_training(setting),
+    )
+    straight_epoch, our_epoch = in_turns(
+        max(5, chosen.repeats), lambda: straight_data(setting), lambda: trial_data(setting)
+    )
+
+    images = len(setting.block.split.train)
+    print(f"\n{images} images, {setting.epochs} epochs, {chosen.threads} thread(s), Adam; medians")
+    print(f"{'seconds':<44}{'straight':>10}{'trial':>10}{'ratio':>10}")
+    _row("training in all, decoding apart", median(straight), median(ours), TOTAL_BAR)
+    whole = median(straight) + straight_once, median(ours) + decode
+    _row("training in all, decoding once", *whole, None)
+    _row("data path, one epoch", median(straight_epoch), median(our_epoch), DATA_BAR)
+    amortised = (
+        median(straight_epoch) + straight_once / setting.epochs,
+        median(our_epoch) + decode / setting.epochs,
+    )
+    _row("data path, one epoch, decoding spread over all", *amortised, None)
+    verdict = "met" if difference <= LOSS_BAR else "MISSED"
+    print(f"decoding {len(dataset.train) + len(dataset.test)} images once: {decode:.3f} s")
+    print(f"largest loss difference, epoch 1: {difference:.2e}  <= {LOSS_BAR:g}: {verdict}")
+    pairs = zip(straight, ours, strict=False)
+    print("training ratios by pair: " + ", ".join(f"{a / b:.2f}" for a, b in pairs))
+
+
+if __name__ == "__main__":
+    main()

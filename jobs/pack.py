@@ -1,0 +1,51 @@
+"""A pack: the trials that one job carries, and where their data and logs lie.
+
+Standard library only: written on the login node, read on the compute node.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jobs.layout import Layout
+from jobs.trial import Trial
+
+
+@dataclass(frozen=True)
+class Pack:
+    """The trials of one job and where their data and logs lie.
+
+    `code_root` is the user's own code: it goes behind everything else on the path.
+    """
+
+    layout: Layout
+    submission: str
+    number: int
+    trials: tuple[Trial, ...]
+    data_root: Path | None = None
+    download: bool = False
+    code_root: Path | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "root": str(self.layout.root),
+            "study": self.layout.study,
+            "submission": self.submission,
+            "number": self.number,
+            "data_root": None if self.data_root is None else str(self.data_root),
+            "download": self.download,
+            "code_root": None if self.code_root is None else str(self.code_root),
+            "trials": [trial.to_json() for trial in self.trials],
+        }
+
+    @staticmethod
+    def from_json(record: dict[str, Any]) -> "Pack":
+        return Pack(
+            layout=Layout(Path(record["root"]), record["study"]),
+            submission=record["submission"],
+            number=record["number"],
+            trials=tuple(Trial.from_json(trial) for trial in record["trials"]),
+            data_root=Path(record["data_root"]) if record["data_root"] else None,
+            download=record["download"],
+            code_root=Path(record["code_root"]) if record["code_root"] else None,
+        )

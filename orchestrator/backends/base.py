@@ -1,0 +1,57 @@
+"""What every backend can do, and the record of a submission that it is handed."""
+
+import importlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Protocol
+
+from jobs.layout import Layout
+
+JobState = Literal["queued", "running", "ended"]
+
+BACKENDS: Mapping[str, str] = {"local": "orchestrator.backends.local:LocalBackend"}
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What was intended, written before anything starts; its packs lie beside it."""
+
+    id: str
+    backend: str
+    packs: int
+    lanes: int
+    threads: int
+    device: Literal["cpu", "cuda"]
+    user: str
+    host: str
+    time_ms: int
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class Backend(Protocol):
+    """Where jobs run. It says whether a job lives, never how its trials went."""
+
+    def submit(self, layout: Layout, submission: Submission) -> None:
+        """Start the packs of a recorded submission."""
+
+    def states(self, layout: Layout, submission: Submission) -> Mapping[int, JobState]:
+        """Return the state of the job of every pack."""
+
+    def cancel(self, layout: Layout, submission: Submission) -> None:
+        """Ask the jobs of a submission to stop cleanly; returns once none is left."""
+
+
+def load_backend(name: str) -> Backend:
+    """Construct a backend by its registered name."""
+    module, _, kind = BACKENDS[name].partition(":")
+    backend: Backend = getattr(importlib.import_module(module), kind)()
+    return backend
+
+
+def read_submissions(layout: Layout) -> list[Submission]:
+    """Return the submissions of a study, oldest first; a half-written one has started nothing."""
+    records = sorted(layout.submissions.glob("*/submission.json"))
+    return [Submission(**json.loads(record.read_text())) for record in records]

@@ -1,0 +1,59 @@
+"""This machine as a backend: a detached pool of processes, which outlives the terminal."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+
+from jobs.layout import Layout
+from orchestrator.backends.base import JobState, Submission
+from orchestrator.backends.pool import exit_code, pool_process
+
+
+class LocalBackend:
+    """Runs packs as on a cluster: one process a pack, at most `lanes` at a time."""
+
+    def submit(self, layout: Layout, submission: Submission) -> None:
+        """Start the pool of a submission in a session of its own."""
+        folder = layout.submission(submission.id)
+        with (folder / "pool.log").open("ab") as log:
+            pool = subprocess.Popen(
+                [sys.executable, "-P", "-m", "orchestrator.backends.pool", str(folder)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                cwd="/",
+            )
+        while pool_process(folder) is None and pool.poll() is None:
+            time.sleep(0.01)
+        if pool.poll() not in (None, 0):
+            raise RuntimeError(f"the pool did not start: see {folder / 'pool.log'}")
+
+    def states(self, layout: Layout, submission: Submission) -> Mapping[int, JobState]:
+        """Return the state of every pack; those of another host are believed to run."""
+        alive = submission.host != socket.gethostname() or self._pool(layout, submission)
+        return {
+            pack: self._state(layout, submission, pack) if alive else "ended"
+            for pack in range(submission.packs)
+        }
+
+    def cancel(self, layout: Layout, submission: Submission) -> None:
+        """Let the running trials stop at their next step and wait for the pool's end."""
+        pid = self._pool(layout, submission)
+        if pid is None:
+            return
+        os.kill(pid, signal.SIGTERM)
+        while self._pool(layout, submission) is not None:
+            time.sleep(0.05)
+
+    def _pool(self, layout: Layout, submission: Submission) -> int | None:
+        return pool_process(layout.submission(submission.id))
+
+    def _state(self, layout: Layout, submission: Submission, pack: int) -> JobState:
+        if exit_code(layout, submission.id, pack) is not None:
+            return "ended"
+        return "running" if layout.job_output(submission.id, pack).exists() else "queued"

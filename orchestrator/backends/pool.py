@@ -1,0 +1,140 @@
+"""The pool of the local backend: runs the packs of one submission, a process each.
+
+Started detached as `python -m orchestrator.backends.pool SUBMISSION`. Knows jobs, not trials.
+"""
+
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+
+from jobs.layout import Layout
+from jobs.process import LANE_ENVIRONMENT, Process
+from orchestrator.backends.base import Submission
+
+_DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of prctl(2)
+
+
+def pool_process(folder: Path) -> int | None:
+    """Return the pid of the pool that works on a submission, None where it has ended."""
+    try:
+        process = Process(**json.loads((folder / "pool.json").read_text()))
+    except FileNotFoundError:
+        return None
+    return process.pid if process.lives() else None
+
+
+def exit_code(layout: Layout, submission: str, pack: int) -> int | None:
+    """Return the exit code of a pack's process, None while it has not ended."""
+    try:
+        return int(layout.job_output(submission, pack).with_suffix(".exit").read_text())
+    except FileNotFoundError:
+        return None
+
+
+class Pool:
+    """At most `lanes` processes at a time; on SIGTERM it passes the signal on and waits."""
+
+    def __init__(self, layout: Layout, submission: Submission) -> None:
+        self._layout = layout
+        self._submission = submission
+        self._stopped = False
+        self._running: dict[int, tuple[int, subprocess.Popen[bytes]]] = {}
+
+    def run(self) -> None:
+        """Run all packs; returns when the last process has ended."""
+        signal.signal(signal.SIGTERM, self._stop)
+        waiting = iter(range(self._submission.packs))
+        while self._fill(waiting) or self._running:
+            time.sleep(0.05)
+            self._reap()
+
+    def _stop(self, _number: int, _frame: FrameType | None) -> None:
+        self._stopped = True
+
+    def _fill(self, waiting: Iterator[int]) -> bool:
+        """Start packs while lanes are free; return whether it started any."""
+        started = False
+        for lane in range(self._submission.lanes):
+            if lane in self._running or self._stopped:
+                continue
+            pack = next(waiting, None)
+            if pack is None:
+                break
+            self._running[lane] = (pack, self._start(pack, lane))
+            started = True
+        return started
+
+    def _start(self, pack: int, lane: int) -> subprocess.Popen[bytes]:
+        output = self._layout.job_output(self._submission.id, pack)
+        output.parent.mkdir(exist_ok=True)
+        environment = os.environ | LANE_ENVIRONMENT
+        if self._submission.device == "cuda":
+            environment["CUDA_VISIBLE_DEVICES"] = _gpus()[lane]
+        command = [sys.executable, "-P", "-m", "jobs.lane"]
+        command += [str(self._layout.pack(self._submission.id, pack))]
+        command += ["--threads", str(self._submission.threads)]
+        command += ["--device", self._submission.device]
+        with output.open("ab") as log:
+            return subprocess.Popen(
+                command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                preexec_fn=_die_with_parent,
+            )
+
+    def _reap(self) -> None:
+        for lane, (pack, process) in list(self._running.items()):
+            code = process.poll()
+            if code is None:
+                if self._stopped:
+                    process.send_signal(signal.SIGTERM)
+            else:
+                del self._running[lane]
+                output = self._layout.job_output(self._submission.id, pack)
+                output.with_suffix(".exit").write_text(f"{code}\n")
+
+
+def count_gpus() -> int:
+    """Return how many GPUs a pool on this machine may use, without loading torch."""
+    return len(_gpus())
+
+
+def _gpus() -> list[str]:
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is not None:
+        return [gpu for gpu in chosen.split(",") if gpu]
+    try:
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return []
+    return [str(number) for number, _ in enumerate(listed.stdout.splitlines())]
+
+
+def _die_with_parent() -> None:
+    """Have the kernel stop a pack cleanly where its pool is killed (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGTERM)
+
+
+def main() -> None:
+    """Run the submission in the folder that the command line names."""
+    folder = Path(sys.argv[1])
+    layout = Layout(folder.parents[2], folder.parents[1].name)
+    submission = Submission(**json.loads((folder / "submission.json").read_text()))
+    draft = folder / "pool.draft"
+    draft.write_text(json.dumps(Process.current().to_json()))
+    draft.replace(folder / "pool.json")
+    Pool(layout, submission).run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""The candidates of a sweep file: names, grids, hyperparameters, and who is compared."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jobs.trial import Candidate
+from orchestrator.sweep_file import Document, choices
+from orchestrator.validation import not_yet
+from thermolion import registry
+from thermolion.registry import HyperparameterError
+
+_OWN_KEYS = ("optimizer", "replica", "noise_seed")
+
+Groups = Mapping[str, Sequence[Candidate]]
+
+
+def expand(entries: Mapping[str, Mapping[str, Any] | None], document: Document) -> Groups:
+    """Return candidates by the name written; more than one where a list makes a grid.
+
+    Grid points are candidates of their own, called `adamw[lr=0.001]`. Raises SweepError for
+    unknown optimizers and hyperparameters, illegal values, and two candidates of equal content.
+    """
+    if not entries:
+        raise document.error(
+            ("candidates",), "no candidates: write at least one, such as adamw: {lr: 1e-3}"
+        )
+    groups = {name: _group(name, entry or {}, document) for name, entry in entries.items()}
+    seen: dict[str, Candidate] = {}
+    for name, group in groups.items():
+        for candidate in group:
+            twin = seen.setdefault(candidate.key, candidate)
+            if twin is not candidate:
+                raise document.error(
+                    ("candidates", name),
+                    f"{candidate.name!r} and {twin.name!r} are equal in content: drop one, or "
+                    "give them different `replica:` numbers for an A/A study",
+                )
+    return groups
+
+
+def questions(
+    groups: Groups, candidate: str, against: Sequence[str] | None, key: str, document: Document
+) -> tuple[tuple[str, str], ...]:
+    """Return (candidate, baseline) pairs of names; `against` None means all the others.
+
+    Raises SweepError for names that are no candidate, or a grid of several.
+    """
+    if key == "baseline":
+        baseline = _single(groups, candidate, (key,), document)
+        others = [c.name for group in groups.values() for c in group if c.name != baseline]
+        return tuple((other, baseline) for other in others)
+    asked = _single(groups, candidate, (key, "candidate"), document)
+    if against is None:
+        against = [c.name for group in groups.values() for c in group if c.name != asked]
+    baselines = [_single(groups, name, (key, "against"), document) for name in against]
+    if asked in baselines:
+        raise document.error((key, "against"), f"{asked!r} cannot be compared with itself")
+    return tuple((asked, baseline) for baseline in dict.fromkeys(baselines))
+
+
+def _single(groups: Groups, name: str, location: tuple[str, ...], document: Document) -> str:
+    names = [candidate.name for group in groups.values() for candidate in group]
+    if name in names:
+        return name
+    if name in groups:
+        points = ", ".join(candidate.name for candidate in groups[name])
+        raise document.error(
+            location, f"{name!r} is a grid of {len(groups[name])}: name one point of it: {points}"
+        )
+    raise document.error(location, f"{name!r} is no candidate: {choices(name, names)}")
+
+
+def _group(name: str, entry: Mapping[str, Any], document: Document) -> list[Candidate]:
+    optimizer = _optimizer(name, entry, document)
+    spec = registry.OPTIMIZERS.get(optimizer)
+    defaults = spec.defaults if spec else {}
+    for key in entry:
+        if spec and key not in (*_OWN_KEYS, *defaults):
+            message = not_yet(key) or f"{optimizer} has no hyperparameter {key!r}: " + choices(
+                key, (*defaults, *_OWN_KEYS)
+            )
+            raise document.error(("candidates", name, key), message)
+    axes = {key: _axis(value, defaults.get(key)) for key, value in entry.items()}
+    axes.pop("optimizer", None)
+    grid = [key for key, values in axes.items() if len(values) != 1]
+    group = []
+    for point in itertools.product(*axes.values()):
+        chosen = dict(zip(axes, point, strict=True))
+        label = ",".join(f"{key}={_short(chosen[key])}" for key in grid)
+        group.append(
+            Candidate(
+                name=f"{name}[{label}]" if grid else name,
+                optimizer=optimizer,
+                replica=_count(name, chosen, "replica", document),
+                noise_seed=_count(name, chosen, "noise_seed", document),
+                hyperparameters=_hyperparameters(name, chosen, defaults, document),
+            )
+        )
+    if not group:
+        empty = next(key for key, values in axes.items() if not values)
+        raise document.error(("candidates", name, empty), "the list is empty: a grid of nothing")
+    return group
+
+
+def _optimizer(name: str, entry: Mapping[str, Any], document: Document) -> str:
+    """Return the registered name, or the dotted path of an optimizer that is not registered."""
+    written = entry.get("optimizer", name)
+    location = ("candidates", name, "optimizer") if "optimizer" in entry else ("candidates", name)
+    for known, spec in registry.OPTIMIZERS.items():
+        if written in (known, spec.path):
+            return known
+    if isinstance(written, str) and ":" in written:
+        return written
+    raise document.error(
+        location,
+        f"unknown optimizer {written!r}: {choices(written, registry.OPTIMIZERS)}, "
+        "or write `optimizer: module:Class`",
+    )
+
+
+def _axis(value: Any, default: Any) -> list[Any]:
+    """Return the grid that a value spans; `betas: [0.9, 0.99]` is one value, not two."""
+    if not isinstance(value, list):
+        return [value]
+    if isinstance(default, tuple) and not any(isinstance(item, list) for item in value):
+        return [value]
+    return value
+
+
+def _hyperparameters(
+    name: str, chosen: Mapping[str, Any], defaults: Mapping[str, Any], document: Document
+) -> dict[str, Any]:
+    filled = {**defaults, **{k: v for k, v in chosen.items() if k not in _OWN_KEYS}}
+    resolved = {}
+    for key, value in filled.items():
+        try:
+            resolved[key] = registry.checked(key, value, defaults.get(key))
+        except HyperparameterError as error:
+            raise document.error(("candidates", name, key), str(error)) from error
+    return resolved
+
+
+def _count(name: str, chosen: Mapping[str, Any], key: str, document: Document) -> int:
+    value = chosen.get(key, 0)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise document.error(
+            ("candidates", name, key), f"{value!r} is not a whole number, 0 or more"
+        )
+    return value
+
+
+def _short(value: Any) -> str:
+    return "/".join(map(_short, value)) if isinstance(value, (list, tuple)) else f"{value}"

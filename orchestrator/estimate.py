@@ -1,0 +1,73 @@
+"""How long trials will take: measured where any has ended, else a rough guess that says so."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from statistics import fmean, median
+
+from jobs import catalog
+from jobs.trial import Trial
+from tracking.outcomes import Outcome
+
+# Multiply-adds per second of one CPU thread and of one GPU: seen for the ConvNet, good to a
+# factor of three, replaced by measurements as soon as a trial has ended.
+_PER_SECOND = {"cpu": 3e10, "cuda": 2e12}
+_BACKWARD = 2  # a backward pass costs about two forward ones
+_HELD_OUT = 0.1  # the validation part, as a share of the training part
+_FEWEST_SECONDS = 0.3
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Seconds of wall clock with all lanes busy; None where nothing is known."""
+
+    seconds: float | None
+    measured: bool
+
+
+def estimate(
+    remaining: Iterable[Trial], outcomes: Iterable[Outcome], lanes: int, device: str
+) -> Estimate:
+    """Estimate the wall clock of `remaining` on `lanes` processes from what has ended so far."""
+    measured = _measured(outcomes)
+    remaining = list(remaining)
+    seconds = [measured.get(trial.workload.key) or _guess(trial, device) for trial in remaining]
+    known = [value for value in seconds if value is not None]
+    if remaining and not known:
+        return Estimate(None, False)
+    total = len(seconds) * fmean(known) if known else 0.0
+    every = all(trial.workload.key in measured for trial in remaining)
+    return Estimate(total / max(1, min(lanes, len(remaining))), every)
+
+
+def in_words(seconds: float) -> str:
+    """Write a duration for people: 40 s, 12 min, 3.5 h, 2.1 days."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} days"
+
+
+def _measured(outcomes: Iterable[Outcome]) -> Mapping[str, float]:
+    """Return the median wall seconds of a trial, evaluations included, by workload key."""
+    seconds: dict[str, list[float]] = {}
+    for outcome in outcomes:
+        if outcome.has_result and outcome.started_ms and outcome.ended_ms:
+            took = (outcome.ended_ms - outcome.started_ms) / 1000
+            seconds.setdefault(outcome.trial.workload.key, []).append(took)
+    return {key: median(values) for key, values in seconds.items()}
+
+
+def _guess(trial: Trial, device: str) -> float | None:
+    workload = trial.workload
+    dataset = catalog.DATASETS.get(workload.dataset)
+    model = catalog.MODELS.get(workload.model)
+    if dataset is None or model is None:
+        return None
+    size = int(workload.dataset_options.get("size", dataset.size))
+    per_image = 1e6 * model.mflop(dataset.channels, size, dataset.classes, workload.model_options)
+    images = workload.train_images or dataset.train_images
+    trained = workload.epochs * images * (1 + _BACKWARD)
+    scored = (4 * workload.epochs + 1) * dataset.train_images * _HELD_OUT + dataset.test_images
+    rate = _PER_SECOND[device] * (trial.threads if device == "cpu" else 1)
+    return max(_FEWEST_SECONDS, per_image * (trained + scored) / rate)

@@ -1,0 +1,70 @@
+"""From trials to packs, and the files that carry them to their jobs."""
+
+import itertools
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from jobs.layout import Layout
+from jobs.pack import Pack
+from jobs.trial import Trial
+
+# Enough packs a lane that one slow pack leaves little idle at the end, few enough that starting
+# a process (seconds of import) stays small beside its work.
+_PACKS_PER_LANE = 4
+
+
+def make_packs(trials: Sequence[Trial], lanes: int) -> list[tuple[Trial, ...]]:
+    """Group trials into packs for `lanes` processes: whole blocks of one workload together.
+
+    A block is broken up only where there are fewer blocks than lanes.
+    """
+    blocks: dict[tuple[str, int], list[Trial]] = {}
+    for trial in trials:
+        blocks.setdefault((trial.workload.key, trial.block), []).append(trial)
+    workloads: dict[str, list[list[Trial]]] = {}
+    for (workload, _), block in blocks.items():
+        workloads.setdefault(workload, []).append(block)
+    if len(blocks) < lanes:
+        parts = -(-lanes // max(len(blocks), 1))
+        return [part for block in blocks.values() for part in _share(block, parts)]
+    per_pack = max(1, len(blocks) // (_PACKS_PER_LANE * lanes))
+    packs = [
+        tuple(itertools.chain.from_iterable(group[start : start + per_pack]))
+        for group in workloads.values()
+        for start in range(0, len(group), per_pack)
+    ]
+    order = {trial.id: position for position, trial in enumerate(trials)}
+    return sorted(packs, key=lambda pack: order[pack[0].id])
+
+
+def _share(block: Sequence[Trial], parts: int) -> list[tuple[Trial, ...]]:
+    return [tuple(block[part::parts]) for part in range(min(parts, len(block)))]
+
+
+def write_packs(
+    layout: Layout,
+    submission: str,
+    packs: Sequence[Sequence[Trial]],
+    data_root: Path | None,
+    download: bool,
+) -> None:
+    """Write one file a pack; the user's code is looked for where this process runs."""
+    for number, trials in enumerate(packs):
+        pack = Pack(
+            layout=layout,
+            submission=submission,
+            number=number,
+            trials=tuple(trials),
+            data_root=None if data_root is None else data_root.absolute(),
+            download=download,
+            code_root=Path.cwd(),
+        )
+        path = layout.pack(submission, number)
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(pack.to_json()))
+
+
+def read_pack(layout: Layout, submission: str, number: int) -> Pack:
+    """Read back what a job carries."""
+    return Pack.from_json(json.loads(layout.pack(submission, number).read_text()))

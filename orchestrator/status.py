@@ -1,0 +1,95 @@
+"""Where every trial of a study stands: the log's word, and the backend's on whether jobs live."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from jobs.trial import Trial
+from orchestrator.backends.base import JobState, Submission, load_backend, read_submissions
+from orchestrator.packs import read_pack
+from orchestrator.study import Study
+from tracking.outcomes import Outcome, State, read_outcomes
+
+StandingState = State | Literal["queued", "lost"]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One trial: its outcome, and whether a living job still carries it.
+
+    `lost` is running by the log while its job has ended; `queued` is waiting in a living job.
+    """
+
+    outcome: Outcome
+    in_flight: bool
+
+    @property
+    def state(self) -> StandingState:
+        logged = self.outcome.state
+        if logged == "running" and not self.in_flight:
+            return "lost"
+        if logged == "waiting" and self.in_flight:
+            return "queued"
+        return logged
+
+
+@dataclass(frozen=True)
+class Status:
+    """All standings of a study: planned trials by id in plan order, and results of no plan."""
+
+    planned: Mapping[str, Standing]
+    unplanned: Sequence[Outcome]
+    jobs_alive: int
+
+    @cached_property
+    def counts(self) -> dict[str, int]:
+        """Trials by state, in the order of a trial's life; states of no trial left out."""
+        states = [standing.state for standing in self.planned.values()]
+        order = ("completed", "diverged", "running", "queued", "waiting", "interrupted")
+        return {s: states.count(s) for s in (*order, "failed", "lost") if s in states}
+
+    @property
+    def outcomes(self) -> list[Outcome]:
+        return [standing.outcome for standing in self.planned.values()]
+
+    @property
+    def missing_standings(self) -> list[Standing]:
+        """What is to be sent: neither a result nor a living job."""
+        return [s for s in self.planned.values() if not s.outcome.has_result and not s.in_flight]
+
+    @property
+    def missing(self) -> list[Trial]:
+        return [standing.outcome.trial for standing in self.missing_standings]
+
+    @property
+    def done(self) -> int:
+        """Trials with a result: completed or diverged."""
+        return sum(standing.outcome.has_result for standing in self.planned.values())
+
+
+def read_status(study: Study) -> Status:
+    """Derive the status of a study; changes nothing and needs no lock."""
+    flying: set[str] = set()
+    alive = 0
+    for submission in read_submissions(study.layout):
+        states = _job_states(study, submission)
+        alive += sum(state != "ended" for state in states.values())
+        for pack, state in states.items():
+            if state != "ended":
+                flying |= {t.id for t in read_pack(study.layout, submission.id, pack).trials}
+    outcomes = read_outcomes(study.layout.events, study.trials)
+    planned = {trial.id for trial in study.trials}
+    return Status(
+        planned={
+            trial_id: Standing(outcome, trial_id in flying)
+            for trial_id, outcome in outcomes.items()
+            if trial_id in planned
+        },
+        unplanned=[o for trial_id, o in outcomes.items() if trial_id not in planned],
+        jobs_alive=alive,
+    )
+
+
+def _job_states(study: Study, submission: Submission) -> Mapping[int, JobState]:
+    return load_backend(submission.backend).states(study.layout, submission)

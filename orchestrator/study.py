@@ -1,0 +1,72 @@
+"""A study: a sweep, the trials that it means, and the folder where they are recorded."""
+
+import difflib
+import os
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from jobs.layout import Layout
+from jobs.trial import Trial
+from orchestrator.plan import plan_trials
+from orchestrator.sweep import Sweep, read_sweep
+from orchestrator.sweep_file import SweepError
+
+
+@dataclass(frozen=True)
+class Study:
+    """Everything a verb starts from; opening one writes nothing."""
+
+    sweep: Sweep
+    layout: Layout
+    trials: tuple[Trial, ...]
+
+    def record(self) -> None:
+        """Keep the sweep in the study's folder, so that the study's name is enough from now on."""
+        document = self.sweep.document
+        self.layout.folder.mkdir(parents=True, exist_ok=True)
+        text = document.text
+        if document.overrides:
+            said = " ".join(f"--set {override}" for override in document.overrides.values())
+            text = f"# {document.path.name} with {said}\n" + yaml.safe_dump(
+                document.data, sort_keys=False
+            )
+        if self.layout.sweep.exists() and self.layout.sweep.read_text(encoding="utf-8") == text:
+            return
+        draft = self.layout.sweep.with_suffix(".draft")
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(self.layout.sweep)
+
+
+def default_root() -> Path:
+    """Return where studies live unless the user says otherwise."""
+    return Path(os.environ.get("THERMOLION_ROOT") or "studies")
+
+
+def open_study(target: str, root: Path | None = None, overrides: Iterable[str] = ()) -> Study:
+    """Open a sweep file or a recorded study by name; raises SweepError where it is neither."""
+    root = (root or default_root()).absolute()
+    path = Path(target)
+    if not path.is_file():
+        recorded = root / target / "sweep.yaml"
+        if not recorded.is_file():
+            names = [file.parent.name for file in root.glob("*/sweep.yaml")]
+            near = difflib.get_close_matches(target, names, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise SweepError(
+                f"{target!r} is neither a sweep file nor a study below {root}.{hint} "
+                f"Studies there: {', '.join(sorted(names)) or 'none'}"
+            )
+        path = recorded
+    sweep = read_sweep(path, overrides)
+    return Study(sweep, Layout(root, sweep.study), plan_trials(sweep))
+
+
+def free_gib(folder: Path) -> float:
+    """Return the free space, in GiB, of the file system that `folder` will lie on."""
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free / 2**30

@@ -1,0 +1,158 @@
+"""The sweep: the declared question, checked at the user's border and resolved to records.
+
+Opens no data and loads neither torch nor scipy; ids and seeds are `orchestrator.plan`'s.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
+
+from jobs.trial import Candidate, Workload
+from orchestrator.candidates import Groups, expand, questions
+from orchestrator.sweep_file import Document, Location, read_document
+from orchestrator.validation import Strict, check
+from orchestrator.workloads import ImageWorkload, cross, resolve
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A resolved sweep. `questions` pairs names: (candidate, baseline); `blocks` seed indices.
+
+    `threads` are those of one rank; `device` is `cpu` or `cuda`.
+    """
+
+    document: Document
+    study: str
+    workloads: tuple[Workload, ...]
+    candidates: tuple[Candidate, ...]
+    questions: tuple[tuple[str, str], ...]
+    blocks: tuple[int, ...]
+    root_seed: int
+    threads: int
+    device: Literal["cpu", "cuda"]
+    backend: str
+
+
+def _study(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
+        raise ValueError(
+            f"{name!r} names a folder: use up to 64 letters, digits, '.', '_' and '-', "
+            "a letter or digit first"
+        )
+    return name
+
+
+def _blocks(seeds: Any) -> tuple[int, ...]:
+    if isinstance(seeds, dict) and "looks" in seeds:
+        raise ValueError("looks are not available yet: write a number, or a list of blocks")
+    listed = seeds if isinstance(seeds, list) else [seeds]
+    if not all(isinstance(seed, int) and not isinstance(seed, bool) for seed in listed):
+        raise ValueError(f"{seeds!r} is neither a number of seeds nor a list of block indices")
+    if not isinstance(seeds, list):
+        if seeds < 1:
+            raise ValueError(f"{seeds} seeds: at least one is needed")
+        return tuple(range(seeds))
+    if not seeds:
+        raise ValueError("the list is empty: name at least one block index, such as [0]")
+    if min(seeds) < 0:
+        raise ValueError(f"block index {min(seeds)} is negative: they count from 0")
+    repeated = [seed for seed in seeds if seeds.count(seed) > 1]
+    if repeated:
+        raise ValueError(f"block {repeated[0]} is repeated: a block runs once, name it once")
+    return tuple(seeds)
+
+
+def _at_most_one(value: Any) -> Any:
+    if isinstance(value, int) and value > 1:
+        raise ValueError(f"{value} is not available yet: a trial is one process, on one device")
+    return value
+
+
+def _backend(value: Any) -> Any:
+    if value in ("slurm", "ray"):
+        raise ValueError(f"the backend {value!r} is not available yet: use local")
+    return value
+
+
+class Resources(Strict):
+    """What one trial is given."""
+
+    nodes: Annotated[int, Field(ge=1), BeforeValidator(_at_most_one)] = 1
+    gpus_per_node: Annotated[int, Field(ge=0), BeforeValidator(_at_most_one)] = 0
+    cpus_per_task: Annotated[int, Field(ge=1, le=1024)] = 1
+
+
+class Compare(Strict):
+    """One candidate against some, or against all others."""
+
+    candidate: str
+    against: (
+        Annotated[
+            list[str],
+            Field(min_length=1),
+            BeforeValidator(lambda name: [name] if isinstance(name, str) else name),
+        ]
+        | None
+    ) = None
+
+
+class SweepFile(Strict):
+    """The keys of a sweep file; its JSON schema is what editors complete from."""
+
+    study: Annotated[str, AfterValidator(_study)]
+    workloads: list[ImageWorkload]
+    candidates: dict[str, dict[str, Any] | None]
+    defaults: dict[str, Any] | None = None
+    baseline: str | None = None
+    compare: Compare | None = None
+    seeds: Annotated[
+        tuple[int, ...], PlainValidator(_blocks, json_schema_input_type=int | list[int])
+    ]
+    root_seed: Annotated[int, Field(ge=0)] = 0
+    resources: Resources = Resources()
+    backend: Annotated[Literal["local"], BeforeValidator(_backend)] = "local"
+
+
+def read_sweep(path: Path, overrides: Iterable[str] = ()) -> Sweep:
+    """Read, check and resolve a sweep file, with `--set` overrides; raises SweepError."""
+    return resolve_sweep(read_document(path, overrides))
+
+
+def resolve_sweep(document: Document) -> Sweep:
+    """Check a document and fill in every default; raises SweepError for the first mistake."""
+    entries = cross(document.data.get("workloads"), document.data.get("defaults"), document)
+
+    def origin(location: Location) -> Location:
+        if location[0] == "workloads" and len(location) > 1:
+            return entries[int(location[1])].origin(location[2:])
+        return location
+
+    data = document.data | {"workloads": [dict(entry.data) for entry in entries]}
+    file = check(SweepFile, data, document, origin)
+    groups = expand(file.candidates, document)
+    return Sweep(
+        document=document,
+        study=file.study,
+        workloads=resolve(entries, file.workloads, document),
+        candidates=tuple(candidate for group in groups.values() for candidate in group),
+        questions=_questions(file, groups, document),
+        blocks=file.seeds,
+        root_seed=file.root_seed,
+        threads=file.resources.cpus_per_task,
+        device="cuda" if file.resources.gpus_per_node else "cpu",
+        backend=file.backend,
+    )
+
+
+def _questions(file: SweepFile, groups: Groups, document: Document) -> tuple[tuple[str, str], ...]:
+    if file.baseline is not None and file.compare is not None:
+        raise document.error(("baseline",), "`compare` is here as well: keep one of the two")
+    if file.baseline is not None:
+        return questions(groups, file.baseline, None, "baseline", document)
+    if file.compare is not None:
+        return questions(groups, file.compare.candidate, file.compare.against, "compare", document)
+    return ()

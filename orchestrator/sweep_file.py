@@ -1,0 +1,151 @@
+"""A sweep file as text: YAML with line numbers, `--set` overrides, errors that point.
+
+Knows YAML, not what the keys mean.
+"""
+
+import difflib
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+Location = tuple[str | int, ...]
+
+
+class SweepError(Exception):
+    """Wrong input; the message names the place, the value, the choices and the next step."""
+
+
+@dataclass(frozen=True)
+class Document:
+    """Parsed data of a sweep file, with the place of every value for error messages."""
+
+    path: Path
+    text: str
+    data: dict[str, Any]
+    lines: dict[Location, int] = field(default_factory=dict)
+    overrides: dict[Location, str] = field(default_factory=dict)
+
+    def error(self, location: Sequence[str | int], message: str) -> SweepError:
+        """Return an error that points at the innermost known place of `location`."""
+        known = tuple(location)
+        while known and known not in self.lines and known not in self.overrides:
+            known = known[:-1]
+        if known in self.overrides:
+            place = f"--set {self.overrides[known]}"
+        elif known in self.lines:
+            place = f"{self.path}, line {self.lines[known]}"
+        else:
+            place = str(self.path)
+        name = dotted(location)
+        return SweepError(f"{place}: {name}: {message}" if name else f"{place}: {message}")
+
+
+def read_document(path: Path, overrides: Iterable[str] = ()) -> Document:
+    """Parse `path` and apply `--set` overrides; raises SweepError for what is no mapping."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SweepError(f"cannot read {path}: {error}") from error
+    try:
+        root = yaml.compose(text, Loader=_Loader)
+        data = yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f"{path}, line {mark.line + 1}" if mark else str(path)
+        problem = getattr(error, "problem", None) or error
+        raise SweepError(f"{place}: this is not valid YAML: {problem}") from error
+    if root is None or not isinstance(data, dict):
+        raise SweepError(f"{path}: a sweep is a mapping (`study: …`), this is {_kind(data)}")
+    document = Document(path, text, data)
+    _index(root, (), document)
+    for override in overrides:
+        _apply(override, document)
+    return document
+
+
+def dotted(location: Sequence[str | int]) -> str:
+    """Write a location the way `--set` takes it."""
+    return ".".join(map(str, location))
+
+
+def choices(value: object, known: Iterable[str]) -> str:
+    """Return "did you mean …; choose from …" for a word that is none of `known`."""
+    names = list(known)
+    near = difflib.get_close_matches(str(value), names, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"{hint}choose from {', '.join(names)}"
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2 numbers (`1e-3` is one; PyYAML's 1.1 rules think it is text), no repeated keys."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"the key {key.value!r} is here twice", problem_mark=key.start_mark
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep=deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
+    list("-+.0123456789"),
+)
+
+
+def _index(node: yaml.Node, location: Location, document: Document) -> None:
+    """Record the line of every value and, for mappings, of the key that leads to it."""
+    document.lines.setdefault(location, node.start_mark.line + 1)
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            document.lines[(*location, key.value)] = key.start_mark.line + 1
+            _index(value, (*location, key.value), document)
+    elif isinstance(node, yaml.SequenceNode):
+        for position, value in enumerate(node.value):
+            _index(value, (*location, position), document)
+
+
+def _apply(override: str, document: Document) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key.strip():
+        raise SweepError(f"--set {override}: write it as --set key.subkey=value")
+    try:
+        value = yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise SweepError(f"--set {override}: the value is not valid YAML: {error}") from error
+    *parents, last = (int(part) if part.isdigit() else part for part in key.strip().split("."))
+    here: Any = document.data
+    for depth, part in enumerate([*parents, last]):
+        if isinstance(here, list):
+            if not isinstance(part, int) or part >= len(here):
+                raise SweepError(
+                    f"--set {override}: {dotted([*parents, last][:depth])} is a list of "
+                    f"{len(here)}, {part!r} is no position in it (they count from 0)"
+                )
+        elif not isinstance(here, dict):
+            raise SweepError(
+                f"--set {override}: {dotted([*parents, last][:depth])} is {_kind(here)}, "
+                "nothing can be set below it"
+            )
+        if depth == len(parents):
+            here[part] = value
+        elif isinstance(here, dict):
+            if here.get(part) is None:
+                here[part] = {}
+            here = here[part]
+        else:
+            here = here[part]
+    document.overrides[(*parents, last)] = override
+
+
+def _kind(value: object) -> str:
+    names = {dict: "a mapping", list: "a list", str: "text", type(None): "empty"}
+    return names.get(type(value), f"the value {value!r}")

@@ -1,0 +1,78 @@
+"""From pydantic's findings to one sentence a person can act on. Knows the later keys by name."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from orchestrator.sweep_file import Document, Location, choices
+
+# Keys of later versions: refused by name, because an ignored key is a wrong experiment.
+_NOT_YET = frozenset(
+    [
+        *("tune", "analysis", "site", "pack", "limits", "checkpoint", "notify"),
+        *("target", "schedule", "precision", "clip_norm", "accumulate", "label_smoothing", "ema"),
+        *("loader", "command", "train"),
+        *("time", "mem_gb"),
+        *("gate", "reference_batch"),
+    ]
+)
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+class Strict(BaseModel):
+    """A part of a sweep file: unknown keys are errors and nothing is converted silently."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+def check(
+    model: type[_Model],
+    data: Mapping[str, Any],
+    document: Document,
+    origin: Callable[[Location], Location] = lambda location: location,
+) -> _Model:
+    """Validate `data`; raises SweepError for the first mistake, unknown keys before others.
+
+    `origin` maps a location in `data` to the one in the file, where the two differ.
+    """
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        mistakes = error.errors()
+    first = next((m for m in mistakes if m["type"] == "extra_forbidden"), mistakes[0])
+    location: Location = tuple(first["loc"])
+    raise document.error(origin(location), _sentence(first, _model_at(model, location)))
+
+
+def not_yet(key: str) -> str | None:
+    """Return the sentence for a key of a later version, None for any other."""
+    if key not in _NOT_YET:
+        return None
+    return "this key is not available yet: take it out to run this sweep"
+
+
+def _sentence(mistake: Any, model: type[BaseModel]) -> str:
+    value, kind = mistake["input"], mistake["type"]
+    key = str(mistake["loc"][-1])
+    if kind == "extra_forbidden":
+        return not_yet(key) or f"unknown key {key!r}: {choices(key, model.model_fields)}"
+    if kind == "missing":
+        return "the key is missing"
+    if kind == "value_error":
+        return str(mistake["ctx"]["error"])
+    words = str(mistake["msg"]).removeprefix("Input should be ")
+    return f"{value!r} is not {words}"
+
+
+def _model_at(model: type[BaseModel], location: Location) -> type[BaseModel]:
+    """Return the model whose fields are the choices at `location`."""
+    for part in location[:-1]:
+        field = model.model_fields.get(str(part))
+        if field is not None:
+            inner = (field.annotation, *get_args(field.annotation))
+            model = next(
+                (m for m in inner if isinstance(m, type) and issubclass(m, BaseModel)), model
+            )
+    return model

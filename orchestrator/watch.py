@@ -1,0 +1,136 @@
+"""The view of a running study: a live table on a terminal, plain lines elsewhere."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.advance import lanes_here
+from orchestrator.estimate import estimate, in_words
+from orchestrator.status import Standing, Status, read_status
+from orchestrator.study import Study
+
+_LOOK_EVERY = 1.0  # seconds between two looks at the logs
+_LINE_EVERY = 10.0  # seconds between two lines where nothing was completed
+
+
+def watch(study: Study, console: Console) -> Status:
+    """Show progress until no job of the study lives; returns the last status."""
+    show = _live if console.is_terminal else _lines
+    return show(study, console)
+
+
+def _live(study: Study, console: Console) -> Status:
+    with Live(console=console, refresh_per_second=4) as live:
+        for status in _statuses(study):
+            live.update(_table(study, status, console.width))
+    return status
+
+
+def _lines(study: Study, console: Console) -> Status:
+    said, when = "", 0.0
+    for status in _statuses(study):
+        line = _summary(study, status)
+        done = line.partition(",")[0]
+        if done != said or time.monotonic() - when > _LINE_EVERY:
+            console.print(line, highlight=False, soft_wrap=True)
+            said, when = done, time.monotonic()
+    return status
+
+
+def _statuses(study: Study) -> Iterator[Status]:
+    while True:
+        status = read_status(study)
+        yield status
+        if not status.jobs_alive:
+            return
+        time.sleep(_LOOK_EVERY)
+
+
+def _summary(study: Study, status: Status) -> str:
+    parts = [f"{status.done} of {len(status.planned)} trials done"]
+    parts += [
+        f"{count} {state}"
+        for state, count in status.counts.items()
+        if state in ("running", "diverged", "failed", "lost")
+    ]
+    accuracy = [_latest(standing) for standing in status.planned.values()]
+    current = [value for value in accuracy if value is not None]
+    if current and "running" in status.counts:
+        parts.append(f"current accuracy {', '.join(f'{100 * value:.1f}' for value in current)} %")
+    return ", ".join([*parts, *_left(study, status)])
+
+
+def _left(study: Study, status: Status) -> list[str]:
+    open_trials = [o.trial for o in status.outcomes if not o.has_result]
+    if not open_trials:
+        return []
+    left = estimate(open_trials, status.outcomes, lanes_here(study), study.sweep.device)
+    if left.seconds is None:
+        return []
+    return [f"about {in_words(left.seconds)} left"]
+
+
+def _latest(standing: Standing) -> float | None:
+    """Return the current accuracy of a running trial (validation, or training where none is)."""
+    outcome = standing.outcome
+    if standing.state != "running" or not outcome.curve:
+        return None
+    metrics = outcome.curve[-1].metrics
+    return metrics.get("val_accuracy", metrics.get("train_accuracy"))
+
+
+def _table(study: Study, status: Status, width: int) -> Group:
+    table = Table(box=None, pad_edge=False)
+    for heading in ("workload", "candidate", "done", "running now", "last finished"):
+        table.add_column(
+            heading, justify="left" if heading in ("workload", "candidate") else "right"
+        )
+    for workload in study.sweep.workloads:
+        for candidate in study.sweep.candidates:
+            cell = _Cell.of(status, workload.name, candidate.name)
+            table.add_row(workload.name, candidate.name, cell.done, cell.now, cell.last)
+    bar = ProgressBar(total=len(status.planned), completed=status.done, width=min(60, width))
+    return Group(table, bar, Text(_summary(study, status)))
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """One candidate on one workload, in words."""
+
+    done: str
+    now: str
+    last: str
+
+    @staticmethod
+    def of(status: Status, workload: str, candidate: str) -> "_Cell":
+        here = [
+            standing
+            for standing in status.planned.values()
+            if standing.outcome.trial.workload.name == workload
+            and standing.outcome.trial.candidate.name == candidate
+        ]
+        running = [standing for standing in here if standing.state == "running"]
+        ended = [standing.outcome for standing in here if standing.outcome.has_result]
+        ended.sort(key=lambda outcome: outcome.ended_ms or 0)
+        return _Cell(
+            done=f"{len(ended)}/{len(here)}",
+            now="  ".join(_progress(standing) for standing in running),
+            last=_percent(ended[-1].metrics.get("test_accuracy")) if ended else "",
+        )
+
+
+def _progress(standing: Standing) -> str:
+    outcome = standing.outcome
+    epoch = outcome.curve[-1].epoch if outcome.curve else 0
+    reached = _percent(_latest(standing))
+    return f"epoch {epoch:.0f}/{outcome.trial.workload.epochs} {reached}".rstrip()
+
+
+def _percent(fraction: float | None) -> str:
+    return "" if fraction is None else f"{100 * fraction:.1f} %"

@@ -1,0 +1,150 @@
+"""Optimizers by name: dotted path, hyperparameters with their defaults, legal ranges.
+
+Data for planning: loads neither torch nor an optimizer until `build` is called.
+"""
+
+import importlib
+import inspect
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.optim import Optimizer
+
+
+@dataclass(frozen=True)
+class OptimizerSpec:
+    """Where an optimizer lives and what a sweep may set; `seeded` ones draw noise of their own."""
+
+    path: str
+    defaults: Mapping[str, Any]
+    seeded: bool = False
+
+
+OPTIMIZERS: Mapping[str, OptimizerSpec] = {
+    "thermolion": OptimizerSpec(
+        "thermolion.optimizer:ThermoLion",
+        {
+            "lr": 1e-3,
+            "betas": (0.9, 0.99),
+            "temp_decay": 0.99,
+            "weight_decay": 0.01,
+            "eps": 1e-8,
+            "alignment": 0.5,
+            "solid_gain": 2.0,
+            "noise": True,
+        },
+        seeded=True,
+    ),
+    "lion": OptimizerSpec(
+        "thermolion.baselines:Lion", {"lr": 1e-4, "betas": (0.9, 0.99), "weight_decay": 0.0}
+    ),
+    "adam": OptimizerSpec(
+        "torch.optim:Adam",
+        {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0, "amsgrad": False},
+    ),
+    "adamw": OptimizerSpec(
+        "torch.optim:AdamW",
+        {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 1e-2, "amsgrad": False},
+    ),
+    "rmsprop": OptimizerSpec(
+        "torch.optim:RMSprop",
+        {
+            "lr": 1e-2,
+            "alpha": 0.99,
+            "eps": 1e-8,
+            "weight_decay": 0.0,
+            "momentum": 0.0,
+            "centered": False,
+        },
+    ),
+    "sgd": OptimizerSpec(
+        "torch.optim:SGD",
+        {
+            "lr": 1e-3,
+            "momentum": 0.0,
+            "dampening": 0.0,
+            "weight_decay": 0.0,
+            "nesterov": False,
+        },
+    ),
+}
+
+
+def _at_least_zero(value: float) -> bool:
+    return 0 <= value < math.inf
+
+
+def _fraction(value: float) -> bool:
+    return 0 <= value < 1
+
+
+# By hyperparameter, whichever optimizer has it: (holds for a legal value, in words).
+_RANGES: Mapping[str, tuple[Callable[[float], bool], str]] = {
+    "lr": (_at_least_zero, "a finite number, 0 or more"),
+    "weight_decay": (_at_least_zero, "a finite number, 0 or more"),
+    "eps": (_at_least_zero, "a finite number, 0 or more"),
+    "alignment": (_at_least_zero, "a finite number, 0 or more"),
+    "solid_gain": (_at_least_zero, "a finite number, 0 or more"),
+    "betas": (_fraction, "two numbers in [0, 1)"),
+    "momentum": (_fraction, "a number in [0, 1)"),
+    "dampening": (_fraction, "a number in [0, 1)"),
+    "alpha": (_fraction, "a number in [0, 1)"),
+    "temp_decay": (lambda value: 0 < value <= 1, "a number in (0, 1]"),
+}
+
+
+class HyperparameterError(ValueError):
+    """A hyperparameter with an illegal value; the message has value and legal range."""
+
+
+def checked(name: str, value: Any, default: Any = None) -> Any:
+    """Return `value` in the type of `default` (1 becomes 1.0), or as it is where there is none.
+
+    Raises HyperparameterError for another type and for a value out of range.
+    """
+    legal, words = _RANGES.get(name, (math.isfinite, "a finite number"))
+    if isinstance(default, tuple):
+        if not isinstance(value, (list, tuple)) or len(value) != len(default):
+            raise HyperparameterError(f"{name} is {value!r}, it must be {words}")
+        return [checked(name, item, like) for item, like in zip(value, default, strict=True)]
+    if isinstance(default, bool):
+        if not isinstance(value, bool):
+            raise HyperparameterError(f"{name} is {value!r}, it must be true or false")
+        return value
+    if default is None and isinstance(value, (list, tuple)):
+        return [checked(name, item) for item in value]
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if isinstance(default, float) and not number:
+        raise HyperparameterError(f"{name} is {value!r}, it must be {words}")
+    if number and not legal(value):
+        raise HyperparameterError(f"{name} is {value!r}, it must be {words}")
+    return float(value) if isinstance(default, float) else value
+
+
+def load(optimizer: str) -> "type[Optimizer]":
+    """Import an optimizer by registered name or dotted path (`my_lab.opt:Foo`).
+
+    Raises ImportError or AttributeError where the path leads nowhere.
+    """
+    path = OPTIMIZERS[optimizer].path if optimizer in OPTIMIZERS else optimizer
+    module, _, name = path.partition(":")
+    kind: type[Optimizer] = getattr(importlib.import_module(module), name)
+    return kind
+
+
+def build(
+    optimizer: str, params: "Iterable[Tensor]", hyperparameters: Mapping[str, Any], seed: int
+) -> "Optimizer":
+    """Construct an optimizer; `seed` goes to those that draw noise of their own."""
+    kind: Callable[..., Optimizer] = load(optimizer)
+    seeded = (
+        OPTIMIZERS[optimizer].seeded
+        if optimizer in OPTIMIZERS
+        else "seed" in inspect.signature(kind).parameters and "seed" not in hyperparameters
+    )
+    noise = {"seed": seed} if seeded else {}
+    return kind(params, **hyperparameters, **noise)

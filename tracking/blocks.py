@@ -1,0 +1,219 @@
+"""Blocks: the results of a study in the order of its plan, paired, with what is wrong with them.
+
+Refuses results whose pairing is broken; names whatever is left out. Estimates nothing.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from jobs.trial import Workload, canonical_json
+from tracking.endpoints import ComparisonError, Endpoint, Score, UnmeasuredError, score
+from tracking.outcomes import Outcome
+
+# What the trials of a block must share, or their difference is not one of candidates.
+_SHARED = ("data", "split", "init", "order")
+
+
+@dataclass(frozen=True)
+class Incomplete:
+    """A block in which some trial has no result; `reasons` are (candidate, why)."""
+
+    workload: str
+    block: int
+    reasons: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class BlockFlag:
+    """Something about a block that a reader must know; the block is used all the same."""
+
+    workload: str
+    block: int
+    kind: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Two candidates on the blocks of one workload where both have a result, in block order.
+
+    `diverged` says of every block whether (candidate, baseline) did.
+    """
+
+    blocks: tuple[int, ...]
+    candidate: tuple[Score, ...]
+    baseline: tuple[Score, ...]
+    diverged: tuple[tuple[bool, bool], ...]
+
+    @property
+    def collapses(self) -> tuple[int, int]:
+        """Count the diverged trials of (candidate, baseline)."""
+        return sum(one for one, _ in self.diverged), sum(other for _, other in self.diverged)
+
+    def values(
+        self, endpoint: Endpoint, collapses: bool = True
+    ) -> tuple[list[float], list[float]]:
+        """Return both arms, (n_blocks,) percentage points, with collapsed blocks or without."""
+        kept = [collapses or not any(arms) for arms in self.diverged]
+        first, second = (
+            [one.of(endpoint) for one, keep in zip(arm, kept, strict=True) if keep]
+            for arm in (self.candidate, self.baseline)
+        )
+        return first, second
+
+
+class Blocks:
+    """The comparison trials of one study by (workload, candidate, block)."""
+
+    def __init__(self, outcomes: Iterable[Outcome]) -> None:
+        """Take the outcomes of phase "compare"; raises ComparisonError where they cannot pair."""
+        self.outcomes = tuple(one for one in outcomes if one.trial.phase == "compare")
+        self._cells: dict[tuple[str, str, int], Outcome] = {}
+        self.workloads: dict[str, Workload] = {}
+        contents: dict[tuple[str, str], str] = {}
+        for outcome in self.outcomes:
+            trial = outcome.trial
+            self.workloads.setdefault(trial.workload.name, trial.workload)
+            for kind, label in (("workload", trial.workload), ("candidate", trial.candidate)):
+                if contents.setdefault((kind, label.name), label.key) != label.key:
+                    raise ComparisonError(
+                        f"{kind} {label.name!r} stands for two different contents: give one of "
+                        "them another name, or compare only the trials of one plan"
+                    )
+            cell = (trial.workload.name, trial.candidate.name, trial.block)
+            other = self._cells.setdefault(cell, outcome)
+            if other is not outcome:
+                raise ComparisonError(
+                    f"{cell[1]} on {cell[0]}, block {cell[2]} has two trials, {other.trial.id} "
+                    f"and {trial.id}: compare only the trials of one plan"
+                )
+        self.candidates = tuple(dict.fromkeys(one.trial.candidate.name for one in self.outcomes))
+        self._scores: dict[tuple[str, str, int], Score] = {}
+        self._unmeasured: dict[tuple[str, str, int], str] = {}
+        for cell, outcome in self._cells.items():
+            if outcome.has_result:
+                try:
+                    self._scores[cell] = score(outcome)
+                except UnmeasuredError as error:
+                    self._unmeasured[cell] = str(error)
+        self._refuse_broken_pairing()
+
+    def numbers(self, workload: str) -> list[int]:
+        """Return the block numbers of a workload, rising."""
+        return sorted({block for name, _, block in self._cells if name == workload})
+
+    def planned(self, workload: str, candidate: str) -> int:
+        """Count the trials of a candidate on a workload, whatever became of them."""
+        return sum(cell[:2] == (workload, candidate) for cell in self._cells)
+
+    def steps(self, workload: str) -> int | None:
+        """Return the planned steps of a workload's trials, None if none of them began."""
+        begun = [cell for cell in self._cells.items() if cell[0][0] == workload]
+        return next((one.started["steps"] for _, one in begun if "steps" in one.started), None)
+
+    def results(self, workload: str, candidate: str) -> Iterator[tuple[Outcome, Score]]:
+        """Yield what a candidate achieved on a workload, by rising block."""
+        for block in self.numbers(workload):
+            cell = (workload, candidate, block)
+            if cell in self._scores:
+                yield self._cells[cell], self._scores[cell]
+
+    def pairs(self, workload: str, candidate: str, baseline: str) -> Pairs:
+        """Pair two candidates on a workload."""
+        blocks = [
+            block
+            for block in self.numbers(workload)
+            if all((workload, arm, block) in self._scores for arm in (candidate, baseline))
+        ]
+        cells = [[(workload, arm, block) for block in blocks] for arm in (candidate, baseline)]
+        first, second = ([self._cells[cell].state == "diverged" for cell in arm] for arm in cells)
+        return Pairs(
+            blocks=tuple(blocks),
+            candidate=tuple(self._scores[cell] for cell in cells[0]),
+            baseline=tuple(self._scores[cell] for cell in cells[1]),
+            diverged=tuple(zip(first, second, strict=True)),
+        )
+
+    @cached_property
+    def incomplete(self) -> tuple[Incomplete, ...]:
+        found = []
+        for workload, block in self._each():
+            reasons = [
+                (candidate, self._reason((workload, candidate, block)))
+                for candidate in self.candidates
+                if (workload, candidate, block) not in self._scores
+            ]
+            if reasons:
+                found.append(Incomplete(workload, block, tuple(reasons)))
+        return tuple(found)
+
+    @cached_property
+    def flags(self) -> tuple[BlockFlag, ...]:
+        """Blocks that mix code or devices, and those with a trial that contradicts itself."""
+        found = []
+        for workload, block in self._each():
+            measured = self._measured(workload, block)
+            for kind in ("code", "device"):
+                values = {name: one.job.get(kind) for name, one in measured.items()}
+                if len({canonical_json(value) for value in values.values()}) > 1:
+                    found.append(BlockFlag(workload, block, kind, _listed(values)))
+            unstable = [name for name, one in measured.items() if one.nondeterministic]
+            if unstable:
+                detail = f"{', '.join(unstable)}: a step that was run twice gave two values"
+                found.append(BlockFlag(workload, block, "nondeterministic", detail))
+        return tuple(found)
+
+    def flags_of(self, workload: str, blocks: Sequence[int]) -> tuple[BlockFlag, ...]:
+        """Return the flags of some blocks of a workload."""
+        return tuple(
+            flag for flag in self.flags if flag.workload == workload and flag.block in blocks
+        )
+
+    def _each(self) -> Iterator[tuple[str, int]]:
+        for workload in self.workloads:
+            for block in self.numbers(workload):
+                yield workload, block
+
+    def _measured(self, workload: str, block: int) -> Mapping[str, Outcome]:
+        cells = {name: (workload, name, block) for name in self.candidates}
+        return {name: self._cells[at] for name, at in cells.items() if at in self._scores}
+
+    def _reason(self, cell: tuple[str, str, int]) -> str:
+        outcome = self._cells.get(cell)
+        if outcome is None:
+            return "no such trial"
+        if cell in self._unmeasured:
+            return self._unmeasured[cell]
+        return f"{outcome.state} ({outcome.error})" if outcome.error else outcome.state
+
+    def _refuse_broken_pairing(self) -> None:
+        seen: dict[tuple[str, str, str], int] = {}
+        for workload, block in self._each():
+            digests: dict[str, str] = {}
+            for name in _SHARED:
+                values = {
+                    candidate: outcome.started["digests"][name]
+                    for candidate, outcome in self._measured(workload, block).items()
+                    if name in outcome.started.get("digests", {})
+                }
+                if len(set(values.values())) > 1:
+                    raise ComparisonError(
+                        f"{workload}, block {block} is not one block: its trials differ in "
+                        f"{name} ({_listed(values)}). Candidates of a block must share it; find "
+                        "out which trials saw other data or seeds, and run them again"
+                    )
+                if values:
+                    digests[name] = str(next(iter(values.values())))
+            if "init" not in digests or "order" not in digests:
+                continue
+            twin = seen.setdefault((workload, digests["init"], digests["order"]), block)
+            if twin != block:
+                raise ComparisonError(
+                    f"{workload}, blocks {twin} and {block} have the same initial weights and "
+                    "the same order of data: their seeds were not applied, so they are one block"
+                )
+
+
+def _listed(values: Mapping[str, object]) -> str:
+    return ", ".join(f"{name}: {value}" for name, value in values.items())

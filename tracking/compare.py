@@ -1,0 +1,104 @@
+"""Compare candidates with baselines over the blocks of a study: outcomes in, comparison out.
+
+The claim is about these data sets with new seeds, never about other data sets. Reads no log and
+writes no file.
+"""
+
+import statistics
+from collections.abc import Sequence
+
+from tracking.blocks import Blocks
+from tracking.comparison import Comparison, Measured, Question, Summary
+from tracking.differences import judge, on_workload, pooled
+from tracking.endpoints import ENDPOINTS, ComparisonError
+from tracking.multiplicity import benjamini_hochberg, holm
+from tracking.outcomes import Outcome
+
+__all__ = ["ALPHA", "ROPE_PP", "Comparison", "ComparisonError", "Question", "compare"]
+
+ALPHA = 0.05
+ROPE_PP = 0.2  # differences of accuracy below this are of no practical interest
+
+_OPEN = ("waiting", "running", "interrupted")
+
+
+def compare(
+    study: str,
+    outcomes: Sequence[Outcome],
+    questions: Sequence[Question],
+    *,
+    rope_pp: float = ROPE_PP,
+    alpha: float = ALPHA,
+) -> Comparison:
+    """Answer every question for both endpoints, on each workload and pooled over workloads.
+
+    Only trials of phase "compare" take part, and only blocks where both candidates of a question
+    have a result; the others are named in `incomplete`. Primary are the pooled answers (stratified
+    t, Holm over questions by endpoints); single workloads are exploratory (paired t,
+    Benjamini-Hochberg over all of them). Raises ComparisonError for broken pairing, NaN, and
+    questions about unknown candidates.
+    """
+    blocks = Blocks(outcomes)
+    _check(questions, blocks)
+    asked = [(question, endpoint) for question in questions for endpoint in ENDPOINTS]
+    singles = [[on_workload(blocks, *one, name) for name in blocks.workloads] for one in asked]
+    all_pooled = [pooled(rows) for rows in singles]
+    return Comparison(
+        study=study,
+        alpha=alpha,
+        rope_pp=rope_pp,
+        questions=tuple(questions),
+        candidates=blocks.candidates,
+        workloads=tuple(
+            Measured(name, workload.split != "replication", blocks.steps(name))
+            for name, workload in blocks.workloads.items()
+        ),
+        # What is detectable at Holm's first step is so whatever the other tests say.
+        pooled=judge(all_pooled, holm, rope_pp, alpha, alpha / max(1, len(asked))),
+        by_workload=judge(
+            [row for rows in singles for row in rows], benjamini_hochberg, rope_pp, alpha, alpha
+        ),
+        summaries=tuple(
+            _summary(blocks, workload, candidate)
+            for workload in blocks.workloads
+            for candidate in blocks.candidates
+        ),
+        incomplete=blocks.incomplete,
+        flags=blocks.flags,
+        trials=len(blocks.outcomes),
+        open_trials=sum(outcome.state in _OPEN for outcome in blocks.outcomes),
+    )
+
+
+def _check(questions: Sequence[Question], blocks: Blocks) -> None:
+    if len(set(questions)) < len(questions):
+        raise ComparisonError(f"a question is asked twice: {questions}")
+    for question in questions:
+        for name in (question.candidate, question.baseline):
+            if name not in blocks.candidates:
+                raise ComparisonError(
+                    f"no comparison trial of {name!r}: candidates with trials are "
+                    f"{', '.join(blocks.candidates) or '(none)'}"
+                )
+        if question.candidate == question.baseline:
+            raise ComparisonError(
+                f"{question.candidate!r} is asked to be compared with itself; for an A/A study "
+                "give two candidates of equal content different `replica:` numbers"
+            )
+
+
+def _summary(blocks: Blocks, workload: str, candidate: str) -> Summary:
+    results = list(blocks.results(workload, candidate))
+    finals = [score.final_test_accuracy for _, score in results]
+    seconds = [one.train_seconds for one, _ in results if one.train_seconds is not None]
+    return Summary(
+        workload=workload,
+        candidate=candidate,
+        n=len(results),
+        planned=blocks.planned(workload, candidate),
+        mean_final=statistics.fmean(finals) if finals else None,
+        sd_final=statistics.stdev(finals) if len(finals) > 1 else None,
+        mean_auc=statistics.fmean(score.val_auc for _, score in results) if finals else None,
+        diverged=sum(outcome.state == "diverged" for outcome, _ in results),
+        median_seconds=statistics.median(seconds) if seconds else None,
+    )

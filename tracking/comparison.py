@@ -1,0 +1,133 @@
+"""A comparison: what was asked, what was found, and how sure it is. Records only.
+
+All differences are candidate minus baseline in percentage points; nothing here is computed.
+"""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from tracking.blocks import BlockFlag, Incomplete
+from tracking.endpoints import Endpoint
+from tracking.estimates import Estimate, Superiority
+from tracking.verdicts import Verdict
+
+
+@dataclass(frozen=True)
+class Question:
+    """Is `candidate` better than `baseline`? Both are names of candidates."""
+
+    candidate: str
+    baseline: str
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The answer to a question for one endpoint, on one workload or (`workload` None) pooled.
+
+    `p_adjusted` and `equivalence_p` are adjusted: Holm over the primary family where pooled,
+    Benjamini-Hochberg over all single workloads otherwise. `smallest_detectable` is the true
+    difference that would be found with 80% power, given the spread seen. `collapsed` counts the
+    diverged trials of (candidate, baseline); `trials` is the number of blocks, the same for both.
+    `workloads` were pooled, of the `workloads_asked` of the study. `measure` is what `endpoint`
+    really is there: val_auc is train_auc where nothing is held out.
+    """
+
+    question: Question
+    endpoint: Endpoint
+    measure: str
+    workload: str | None
+    estimate: Estimate
+    p_adjusted: float | None
+    equivalence_p: float | None
+    verdict: Verdict
+    smallest_detectable: float | None
+    median: float | None
+    superiority: Superiority | None
+    collapsed: tuple[int, int]
+    without_collapse: Estimate | None
+    workloads: tuple[str, ...]
+    workloads_asked: int
+    flags: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A workload as it was measured; `steps` are the planned ones, None where no trial began.
+
+    `held_out`: its curve is of validation data; otherwise of the training data themselves.
+    """
+
+    name: str
+    held_out: bool
+    steps: int | None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One candidate on one workload. Accuracies in %, AUC in %, sd with ddof 1."""
+
+    workload: str
+    candidate: str
+    n: int
+    planned: int
+    mean_final: float | None
+    sd_final: float | None
+    mean_auc: float | None
+    diverged: int
+    median_seconds: float | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Every question of a study answered; `pooled` and `by_workload` go question by question.
+
+    `open_trials` have no end yet, and while there are any, the answer is an interim one.
+    """
+
+    study: str
+    alpha: float
+    rope_pp: float
+    questions: tuple[Question, ...]
+    candidates: tuple[str, ...]
+    workloads: tuple[Measured, ...]
+    pooled: tuple[Difference, ...]
+    by_workload: tuple[Difference, ...]
+    summaries: tuple[Summary, ...]
+    incomplete: tuple[Incomplete, ...]
+    flags: tuple[BlockFlag, ...]
+    trials: int
+    open_trials: int
+
+    @property
+    def family(self) -> int:
+        """The number of tests that the pooled p-values are adjusted for."""
+        return len(self.pooled)
+
+    def rows(self, question: Question, endpoint: Endpoint) -> tuple[Difference, ...]:
+        """Return the pooled answer, then those of the workloads.
+
+        A study of one workload has only the pooled answer, which then is that of the workload.
+        """
+        single = self.by_workload if len(self.workloads) > 1 else ()
+        return tuple(
+            one
+            for one in (*self.pooled, *single)
+            if one.question == question and one.endpoint == endpoint
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything, JSON-ready; numbers that do not exist are null."""
+        record: dict[str, Any] = _plain(dataclasses.asdict(self))
+        return {"version": 1} | record
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,140 @@
+"""Differences between two candidates: estimated on one workload, pooled over them, then judged.
+
+The arithmetic is in `estimates`; here is which numbers go in and what a reader must be warned of.
+"""
+
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from tracking.blocks import Blocks
+from tracking.comparison import Difference, Question
+from tracking.endpoints import Endpoint, curve_metric
+from tracking.estimates import paired_t, stratified_t, superiority
+from tracking.power import smallest_detectable
+from tracking.verdicts import upheld, verdict
+
+Adjustment = Callable[[Sequence[float | None]], list[float | None]]
+
+
+def on_workload(
+    blocks: Blocks, question: Question, endpoint: Endpoint, workload: str
+) -> Difference:
+    """Estimate a difference on one workload by paired t; not judged yet."""
+    pairs = blocks.pairs(workload, question.candidate, question.baseline)
+    first, second = pairs.values(endpoint)
+    estimate = paired_t(first, second)
+    collapsed = pairs.collapses
+    differences = [a - b for a, b in zip(first, second, strict=True)]
+    flags = [flag.kind for flag in blocks.flags_of(workload, pairs.blocks)]
+    if any(collapsed):
+        flags.append("collapse")
+    if estimate.kind == "degenerate":
+        flags.append("no spread")
+    return Difference(
+        question=question,
+        endpoint=endpoint,
+        measure=_measure(blocks, endpoint, workload),
+        workload=workload,
+        estimate=estimate,
+        p_adjusted=None,
+        equivalence_p=None,
+        verdict="not estimable",
+        smallest_detectable=None,
+        median=statistics.median(differences) if differences else None,
+        superiority=superiority(first, second) if differences else None,
+        collapsed=collapsed,
+        without_collapse=(
+            paired_t(*pairs.values(endpoint, collapses=False)) if any(collapsed) else None
+        ),
+        workloads=(workload,),
+        workloads_asked=1,
+        flags=tuple(dict.fromkeys(flags)),
+    )
+
+
+def pooled(singles: Sequence[Difference]) -> Difference:
+    """Pool the differences of one question and endpoint over workloads; not judged yet.
+
+    Workloads with fewer than two blocks cannot take part: they are left out, and the flag
+    "partial" says so.
+    """
+    usable = [one for one in singles if one.estimate.kind != "undefined"]
+    flags = [flag for one in singles for flag in one.flags]
+    if len(usable) < len(singles):
+        flags.append("partial")
+    measures = {one.measure for one in singles}
+    if len(measures) > 1:
+        flags.append("mixed tracks")
+    collapsed = (
+        sum(one.collapsed[0] for one in singles),
+        sum(one.collapsed[1] for one in singles),
+    )
+    estimate = stratified_t([one.estimate for one in usable])
+    first = singles[0]
+    return replace(
+        first,
+        measure=first.measure if len(measures) == 1 else "auc",
+        workload=None,
+        estimate=estimate,
+        median=first.median if len(singles) == 1 else None,
+        superiority=first.superiority if len(singles) == 1 else None,
+        collapsed=collapsed,
+        without_collapse=(
+            stratified_t([one.without_collapse or one.estimate for one in usable])
+            if any(collapsed)
+            else None
+        ),
+        workloads=tuple(one.workload for one in usable if one.workload is not None),
+        workloads_asked=len(singles),
+        flags=tuple(dict.fromkeys(flags)),
+    )
+
+
+def judge(
+    differences: Sequence[Difference],
+    adjust: Adjustment,
+    rope_pp: float,
+    alpha: float,
+    detectable_alpha: float,
+) -> tuple[Difference, ...]:
+    """Give every difference its adjusted p-values and its verdict.
+
+    The two-sided tests and the tests of equivalence are adjusted as a family each. A verdict that
+    only collapsed trials carry is undecided. `detectable_alpha` is the level at which the smallest
+    detectable difference is asked for.
+    """
+    p_values = adjust([one.estimate.p for one in differences])
+    equivalence = adjust([one.estimate.equivalence_p(rope_pp) for one in differences])
+    return tuple(
+        _judged(one, p, same, alpha, detectable_alpha)
+        for one, p, same in zip(differences, p_values, equivalence, strict=True)
+    )
+
+
+def _judged(
+    one: Difference, p: float | None, same: float | None, alpha: float, detectable_alpha: float
+) -> Difference:
+    estimate, flags = one.estimate, one.flags
+    word = verdict(estimate, p, same, alpha)
+    if one.without_collapse is not None and not upheld(word, one.without_collapse, alpha):
+        word, flags = "undecided", (*flags, "rests on collapse")
+    detectable = (
+        None
+        if estimate.se is None or estimate.df is None
+        else smallest_detectable(estimate.se, estimate.df, detectable_alpha)
+    )
+    return replace(
+        one,
+        p_adjusted=p,
+        equivalence_p=same,
+        verdict=word,
+        smallest_detectable=detectable,
+        flags=flags,
+    )
+
+
+def _measure(blocks: Blocks, endpoint: Endpoint, workload: str) -> str:
+    if endpoint == "final_test_accuracy":
+        return endpoint
+    return curve_metric(blocks.workloads[workload]).removesuffix("_accuracy") + "_auc"

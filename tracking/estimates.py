@@ -1,0 +1,166 @@
+"""Estimates of a mean difference between two arms: paired within a block, or pooled over strata.
+
+Pure functions of numbers; knows no trial, and decides nothing (see `verdicts`). Everything is in
+the unit of its input, in this project percentage points.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import special
+
+LEVEL = 0.95
+
+# Below this part of the values' size a spread is rounding error, not variation.
+_NO_SPREAD = 1e-9
+
+Kind = Literal["estimated", "identical", "degenerate", "undefined"]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean difference and what is known of its uncertainty.
+
+    `kind` says which fields there are: "undefined" (fewer than two differences) has at most a
+    mean; "identical" (every difference is exactly zero) and "degenerate" (all are equal, so that
+    nothing estimates the error) have a mean without a test; "estimated" has everything. `n` counts
+    differences; `sd` (ddof 1) is missing where strata are pooled, each having its own.
+    """
+
+    kind: Kind
+    n: int
+    mean: float | None = None
+    sd: float | None = None
+    se: float | None = None
+    df: float | None = None
+    t: float | None = None
+    p: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def d_z(self) -> float | None:
+        """Cohen's d of paired differences: the mean in units of their standard deviation."""
+        return None if self.mean is None or not self.sd else self.mean / self.sd
+
+    @property
+    def g_z(self) -> float | None:
+        """`d_z` without its small-sample bias (Hedges 1981, the exact factor)."""
+        if self.d_z is None or self.df is None:
+            return None
+        half = self.df / 2
+        log_factor = special.gammaln(half) - special.gammaln(half - 0.5) - np.log(half) / 2
+        return self.d_z * float(np.exp(log_factor))
+
+    def equivalence_p(self, margin: float) -> float | None:
+        """Test that the mean lies within ±`margin`: the p-value of two one-sided t tests.
+
+        None where nothing estimates the error (Schuirmann 1987).
+        """
+        if self.mean is None or self.se is None or self.df is None:
+            return None
+        return float(special.stdtr(self.df, (abs(self.mean) - margin) / self.se))
+
+
+@dataclass(frozen=True)
+class Superiority:
+    """How often the candidate was ahead: `wins` of `n` blocks, a tie counts one half."""
+
+    wins: float
+    n: int
+    probability: float
+    low: float
+    high: float
+
+
+def paired_t(candidate: ArrayLike, baseline: ArrayLike, level: float = LEVEL) -> Estimate:
+    """Estimate the mean of candidate minus baseline by Student's t over pairs.
+
+    Both arguments have shape (n,), paired by position; `level` is that of the interval. Raises
+    ValueError for NaN or infinite values and for unequal shapes: dropping a pair is a selection,
+    and not this function's to make.
+    """
+    first, second = _finite(candidate), _finite(baseline)
+    if first.shape != second.shape:
+        raise ValueError(f"pairs are needed: {first.shape} values against {second.shape}")
+    differences = first - second
+    n = len(differences)
+    if n < 2:
+        return Estimate("undefined", n, float(differences[0]) if n else None)
+    mean, sd = float(differences.mean()), float(differences.std(ddof=1))
+    if not differences.any():
+        return Estimate("identical", n, 0.0, sd=0.0)
+    size = max(float(np.abs(first).max()), float(np.abs(second).max()))
+    if sd < _NO_SPREAD * size:
+        return Estimate("degenerate", n, mean, sd=0.0)
+    return _student(n, mean, sd, sd / n**0.5, n - 1, level)
+
+
+def stratified_t(strata: Sequence[Estimate], level: float = LEVEL) -> Estimate:
+    """Pool paired estimates: the plain average of their means, whatever their sizes.
+
+    Every stratum has its own variance; degrees of freedom by Welch and Satterthwaite, so that two
+    strata give Welch's two-sample t test of one against the negated other. The strata are taken
+    as given: the interval speaks of new seeds on them, not of other strata. A stratum without
+    spread adds its mean and no variance. Undefined if any stratum is.
+    """
+    n = sum(stratum.n for stratum in strata)
+    means = [stratum.mean for stratum in strata if stratum.mean is not None]
+    if not strata or any(stratum.kind == "undefined" for stratum in strata):
+        return Estimate("undefined", n)
+    mean = float(np.mean(means))
+    variances = np.array([stratum.se**2 if stratum.se else 0.0 for stratum in strata])
+    if not variances.any():
+        identical = all(stratum.kind == "identical" for stratum in strata)
+        return Estimate("identical" if identical else "degenerate", n, mean)
+    freedom = np.array([stratum.n - 1 for stratum in strata])
+    df = float(variances.sum() ** 2 / (variances**2 / freedom).sum())
+    se = float(np.sqrt(variances.sum())) / len(strata)
+    return _student(n, mean, None, se, df, level)
+
+
+def superiority(candidate: ArrayLike, baseline: ArrayLike, level: float = LEVEL) -> Superiority:
+    """Estimate P(candidate > baseline) on a block, with the interval of Clopper and Pearson.
+
+    Shapes as for `paired_t`. With ties the number of wins may be half an integer, for which the
+    interval is the natural continuation of the exact one. Raises ValueError without a pair.
+    """
+    differences = _finite(candidate) - _finite(baseline)
+    n = len(differences)
+    if n == 0:
+        raise ValueError("superiority needs at least one pair")
+    wins = float((differences > 0).sum() + (differences == 0).sum() / 2)
+    tail = (1 - level) / 2
+    low = float(special.betaincinv(wins, n - wins + 1, tail)) if wins > 0 else 0.0
+    high = float(special.betaincinv(wins + 1, n - wins, 1 - tail)) if wins < n else 1.0
+    return Superiority(wins, n, wins / n, low, high)
+
+
+def _student(
+    n: int, mean: float, sd: float | None, se: float, df: float, level: float
+) -> Estimate:
+    half_width = float(special.stdtrit(df, (1 + level) / 2)) * se
+    return Estimate(
+        "estimated",
+        n,
+        mean,
+        sd=sd,
+        se=se,
+        df=df,
+        t=mean / se,
+        p=float(2 * special.stdtr(df, -abs(mean / se))),
+        low=mean - half_width,
+        high=mean + half_width,
+    )
+
+
+def _finite(values: ArrayLike) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1:
+        raise ValueError(f"one value a block is needed, shape (n,), not {array.shape}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"values must be finite: {array.tolist()}")
+    return array

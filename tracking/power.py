@@ -1,0 +1,28 @@
+"""Power of the two-sided t test: what a study of this size could have seen. Decides nothing."""
+
+import math
+
+from scipy import optimize, special
+
+POWER = 0.8
+
+
+def power(noncentrality: float, df: float, alpha: float) -> float:
+    """Return P(reject) when the true mean is `noncentrality` standard errors from zero."""
+    critical = float(special.stdtrit(df, 1 - alpha / 2))
+    upper = 1 - float(special.nctdtr(df, noncentrality, critical))
+    lower = float(special.nctdtr(df, noncentrality, -critical))
+    # Far out in the tail scipy gives NaN where the probability is nothing.
+    return upper + (0.0 if math.isnan(lower) else lower)
+
+
+def smallest_detectable(se: float, df: float, alpha: float, wanted: float = POWER) -> float:
+    """Return the true difference that the test finds with probability `wanted`.
+
+    In the unit of `se`, the standard error with `df` degrees of freedom; both as observed, so the
+    answer is an estimate itself. Noncentral t distribution.
+    """
+    high = 1.0
+    while power(high, df, alpha) < wanted:
+        high *= 2
+    return se * float(optimize.brentq(lambda x: power(x, df, alpha) - wanted, 0.0, high))

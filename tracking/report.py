@@ -1,0 +1,182 @@
+"""The report of a study: one self-contained page, the same as Markdown, the numbers as files.
+
+The same outcomes give the same bytes: no clock, no host of its own. What is claimed is decided in
+`compare` and said in `wording`.
+"""
+
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from tracking import figures, provenance, tables, wording
+from tracking.comparison import Comparison
+from tracking.endpoints import ENDPOINTS, curve_metric
+from tracking.outcomes import Outcome
+from tracking.verdict_text import verdict_text
+
+__all__ = ["verdict_text", "write_report"]
+
+
+def write_report(comparison: Comparison, outcomes: Sequence[Outcome], folder: Path) -> Path:
+    """Write report.html, report.md, comparison.json and data.csv; return the path of the page.
+
+    `outcomes` are those that `comparison` was made of; other phases are left out. Each file is
+    replaced as a whole, so that a reader never meets half of one.
+    """
+    shown = [one for one in outcomes if one.trial.phase == "compare"]
+    context = _context(comparison, shown)
+    environment = _environment()
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = _figures(comparison, shown)
+    page = environment.get_template("report.html.jinja").render(context, figures=drawn)
+    _replace(folder / "report.md", environment.get_template("report.md.jinja").render(context))
+    record = json.dumps(comparison.to_json(), indent=1, ensure_ascii=False, allow_nan=False)
+    _replace(folder / "comparison.json", record + "\n")
+    _replace(folder / "data.csv", provenance.data_csv(shown))
+    _replace(folder / "report.html", page)
+    return folder / "report.html"
+
+
+def _context(comparison: Comparison, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    return {
+        "comparison": comparison,
+        "answers": [
+            {
+                "title": wording.title(question),
+                "findings": [
+                    (one.verdict, wording.sentence(one, comparison))
+                    for one in comparison.pooled
+                    if one.question == question
+                ],
+                "table": tables.answers(comparison, question),
+                "effects": tables.effects(comparison, question),
+            }
+            for question in comparison.questions
+        ],
+        "claim": wording.claim(comparison),
+        "family": wording.family(comparison),
+        "caveats": wording.caveats(comparison),
+        "no_question": wording.no_question(comparison),
+        "summaries": tables.summaries(comparison),
+        "left_out": _left_out(comparison, outcomes),
+        "states": provenance.states(outcomes),
+        "provenance": [
+            provenance.data(outcomes),
+            provenance.candidates(outcomes),
+            provenance.environments(outcomes),
+        ],
+    }
+
+
+def _figures(
+    comparison: Comparison, outcomes: Sequence[Outcome]
+) -> Mapping[str, Sequence[Markup]]:
+    """Draw everything, by section. The drawings are ours and escaped: they go in as markup."""
+    styles = figures.lines(comparison.candidates)
+    by_workload = {
+        workload.name: [one for one in outcomes if one.trial.workload.name == workload.name]
+        for workload in comparison.workloads
+    }
+    measured = {name: trials for name, trials in by_workload.items() if _any_result(trials)}
+    return {
+        "forest": [
+            Markup(figures.forest(comparison.rows(question, endpoint), comparison, styles))
+            for question in comparison.questions
+            for endpoint in ENDPOINTS
+        ],
+        "curves": [
+            Markup(
+                figures.learning_curve(
+                    name, trials, curve_metric(trials[0].trial.workload), styles
+                )
+            )
+            for name, trials in measured.items()
+        ],
+        "losses": [
+            Markup(figures.learning_curve(name, trials, "train_loss", styles))
+            for name, trials in measured.items()
+            if any("train_loss" in point.metrics for one in trials for point in one.curve)
+        ],
+    }
+
+
+def _any_result(trials: Sequence[Outcome]) -> bool:
+    return any(one.has_result for one in trials)
+
+
+def _left_out(comparison: Comparison, outcomes: Sequence[Outcome]) -> list[tables.Table]:
+    """List the incomplete blocks, the trials that diverged and the blocks with a flag."""
+    incomplete = [
+        (
+            block.workload,
+            str(block.block),
+            "; ".join(f"{name}: {why}" for name, why in block.reasons),
+        )
+        for block in comparison.incomplete
+    ]
+    diverged = [
+        (
+            one.trial.workload.name,
+            str(one.trial.block),
+            one.trial.candidate.name,
+            one.error or "no reason given",
+            one.trial.id,
+        )
+        for one in outcomes
+        if one.state == "diverged"
+    ]
+    flagged = [(one.workload, str(one.block), one.kind, one.detail) for one in comparison.flags]
+    found = [
+        tables.Table(
+            "Incomplete blocks: left out of every question that needs the missing trial",
+            ("workload", "block", "missing"),
+            tuple(incomplete),
+        ),
+        tables.Table(
+            "Diverged trials: counted, with chance accuracy",
+            ("workload", "block", "candidate", "why", "trial"),
+            tuple(diverged),
+        ),
+        tables.Table(
+            "Flagged blocks: used all the same",
+            ("workload", "block", "flag", "detail"),
+            tuple(flagged),
+        ),
+    ]
+    return [table for table in found if table.rows]
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("tracking", "."),
+        autoescape=lambda name: name is not None and ".html" in name,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["md"] = _markdown
+    environment.filters["unbroken"] = _unbroken
+    return environment
+
+
+def _markdown(text: str) -> str:
+    """Escape what Markdown would take for markup, in a table or elsewhere."""
+    return re.sub(r"([\\`*<|&])", r"\\\1", text).replace("\n", " ")
+
+
+def _unbroken(text: str) -> str:
+    """Keep intervals on one line."""
+    return re.sub(r"\[[^]]*\]", lambda found: found[0].replace(" ", "\N{NO-BREAK SPACE}"), text)
+
+
+def _replace(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)

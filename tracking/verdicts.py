@@ -1,0 +1,37 @@
+"""From an estimate to one word. "Not significant" is never "equal"."""
+
+from typing import Literal
+
+from tracking.estimates import Estimate
+
+Verdict = Literal["better", "worse", "equivalent", "undecided", "identical", "not estimable"]
+
+
+def verdict(
+    estimate: Estimate, p: float | None, equivalence_p: float | None, alpha: float
+) -> Verdict:
+    """Return the word for an estimate, given its p-values adjusted for the family of tests.
+
+    Equivalence comes first: a difference that is surely smaller than anyone cares about is not a
+    win, however sure its sign. `p` and `equivalence_p` are None where there is no test.
+    """
+    if estimate.kind == "identical":
+        return "identical"
+    if estimate.kind != "estimated" or estimate.mean is None or p is None:
+        return "not estimable"
+    if equivalence_p is not None and equivalence_p <= alpha:
+        return "equivalent"
+    if p > alpha:
+        return "undecided"
+    return "better" if estimate.mean > 0 else "worse"
+
+
+def upheld(word: Verdict, without_collapse: Estimate, alpha: float) -> bool:
+    """Say whether a verdict stands when blocks with a collapsed trial are left out.
+
+    Where too few blocks remain to ask, the verdict rests on the collapses alone, and stands.
+    """
+    if word not in ("better", "worse") or without_collapse.p is None:
+        return True
+    same_sign = ((without_collapse.mean or 0.0) > 0) == (word == "better")
+    return same_sign and without_collapse.p <= alpha
