@@ -60,5 +60,5 @@ def tensor_digest(tensors: Iterable[Tensor]) -> str:
     """Return 16 hex digits of sha256 over the bytes of tensors, in the order given."""
     whole = hashlib.sha256()
     for tensor in tensors:
-        whole.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+        whole.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
     return whole.hexdigest()[:16]

@@ -7,6 +7,7 @@ builds no network. The counts are those of the full official sets and serve time
 import difflib
 import importlib
 import itertools
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -178,7 +179,27 @@ def filled(spec: DatasetSpec | ModelSpec, name: str, given: Mapping[str, Any]) -
         if not spec.options:
             raise DataError(f"{name} takes no options, {key!r} was given")
         known(key, spec.options, f"option of {name}")
-    return dict(spec.options) | dict(given)
+    typed = {key: _typed(name, key, value, spec.options[key]) for key, value in given.items()}
+    return dict(spec.options) | typed
+
+
+def _typed(name: str, key: str, value: Any, default: Any) -> Any:
+    """Return `value` in the type of `default`, so that 1 and 1.0 name one trial."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if isinstance(default, float) and number and math.isfinite(value):
+        return float(value)
+    fits = type(value) is type(default)
+    if fits and isinstance(default, list):
+        fits = bool(value) and all(type(item) is type(default[0]) for item in value)
+    if not fits:
+        raise DataError(
+            f"option {key} of {name} is {value!r}, it must be a {_KINDS[type(default)]}, such as "
+            f"{default!r}"
+        )
+    return value
+
+
+_KINDS = {int: "whole number", float: "finite number", list: "list of whole numbers"}
 
 
 def check_present(dataset: str, root: Path | None) -> None:

@@ -29,7 +29,8 @@ def evaluate(model: nn.Module, images: Tensor, labels: Tensor) -> Score:
     model.eval()
     loss = torch.zeros((), dtype=torch.float64, device=images.device)
     correct = torch.zeros((), dtype=torch.int64, device=images.device)
-    for batch, truth in zip(images.split(_BATCH), labels.split(_BATCH), strict=True):
+    for begin in range(0, len(labels), _BATCH):
+        batch, truth = images[begin : begin + _BATCH], labels[begin : begin + _BATCH]
         logits = model(network_input(batch))
         loss += functional.cross_entropy(logits, truth, reduction="sum")
         correct += (logits.argmax(1) == truth).sum()

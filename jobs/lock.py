@@ -1,16 +1,23 @@
 """A lock between processes of one or several hosts: an exclusively created file, never flock.
 
-Standard library only. Broken on the same host alone, and only once its holder is seen dead.
+Standard library only. Broken on the same host alone, and only once its holder is seen dead; it
+never waits and starts nothing but its heartbeat.
 """
 
 import getpass
 import json
 import os
+import threading
 import time
+import uuid
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 from jobs.process import Process
+
+HEARTBEAT_S = 15
+_BREAKING_S = 10  # to remove the lock of a dead process takes milliseconds
 
 
 class LockHeld(Exception):  # noqa: N818 - it names a state, not a mistake
@@ -18,21 +25,28 @@ class LockHeld(Exception):  # noqa: N818 - it names a state, not a mistake
 
 
 class Lock:
-    """Hold `path` for the length of a `with` block.
+    """Hold `path` for the length of a `with` block; its modification time is the heartbeat.
 
-    Entering raises LockHeld while another process holds it. `break_lock` takes it over whoever
-    holds it: for a holder on another host that is known to be gone.
+    Entering raises LockHeld while another process holds it, and OSError where the folder cannot
+    be written. `break_lock` takes it over whoever holds it: for a holder on another host that is
+    known to be gone.
     """
 
     def __init__(self, path: Path, break_lock: bool = False) -> None:
         self._path = path
         self._break = break_lock
+        self._ended = threading.Event()
+        self._file = -1
 
     def __enter__(self) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
         if self._break:
-            self._path.unlink(missing_ok=True)
+            for left in (self._path, *self._path.parent.glob(f"{self._path.name}.*.breaking")):
+                left.unlink(missing_ok=True)
         while not self._create():
             self._remove_if_dead()
+        self._ended.clear()
+        threading.Thread(target=self._beat, name=f"lock {self._path.name}", daemon=True).start()
 
     def __exit__(
         self,
@@ -40,32 +54,126 @@ class Lock:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._path.unlink(missing_ok=True)
+        self._ended.set()
+        if self._is_ours():
+            self._path.unlink(missing_ok=True)
+        os.close(self._file)
 
     def _create(self) -> bool:
         """Link a complete record into place: a reader never meets a half-written lock."""
-        record = Process.current().to_json()
-        record |= {"user": getpass.getuser(), "heartbeat": time.time()}
-        draft = self._path.with_name(f"{self._path.name}.{os.getpid()}")
-        draft.write_text(json.dumps(record))
+        # Two hosts that share the folder may have the same pid: the draft needs a name of its own.
+        draft = self._path.with_name(f"{self._path.name}.{uuid.uuid4().hex}")
+        draft.write_text(_Holder(Process.current(), _user(), time.time()).to_text())
         try:
             os.link(draft, self._path)
+            self._file = os.open(draft, os.O_RDONLY)
         except FileExistsError:
             return False
         finally:
             draft.unlink()
         return True
 
-    def _remove_if_dead(self) -> None:
+    def _beat(self) -> None:
+        while not self._ended.wait(HEARTBEAT_S):
+            now = time.time()  # of this host: the server of a network mount may differ
+            try:
+                os.utime(self._file, (now, now))
+            except OSError:
+                return  # released in this moment; otherwise nobody is hurt by a silent heart
+
+    def _is_ours(self) -> bool:
+        """Whether nobody has broken the lock and taken it since."""
         try:
-            record = json.loads(self._path.read_text())
+            return os.path.samestat(self._path.stat(), os.fstat(self._file))
         except FileNotFoundError:
-            return  # released in this moment
-        user, since = record.pop("user"), time.time() - record.pop("heartbeat")
-        holder = Process(**record)
-        if holder.lives():
+            return False
+
+    def _remove_if_dead(self) -> None:
+        holder = self._holder()
+        if holder is None:
+            return
+        if holder.process.lives():
             raise LockHeld(
-                f"{self._path} is held by {user} on {holder.host}, pid {holder.pid}, since "
-                f"{since:.0f} s: wait for it, or pass --break-lock if that process is gone"
+                f"{self._path} is held by {holder.user} on {holder.process.host}, pid "
+                f"{holder.process.pid}, for {_spell(time.time() - holder.since)}"
+                f"{self._heartbeat()}: wait for it, or pass --break-lock if that process is gone"
             )
-        self._path.unlink(missing_ok=True)
+        # Only one process may remove this very record. Without this, a second one that has read
+        # it as well would remove the lock that the first has taken in the meantime.
+        guard = self._path.with_name(f"{self._path.name}.{holder.token}.breaking")
+        try:
+            os.close(os.open(guard, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        except FileExistsError:
+            self._let_break(guard)
+            return
+        try:
+            if self._holder() == holder:
+                self._path.unlink(missing_ok=True)
+        finally:
+            guard.unlink(missing_ok=True)
+
+    def _let_break(self, guard: Path) -> None:
+        try:
+            age = time.time() - guard.stat().st_mtime
+        except FileNotFoundError:
+            return
+        if age > _BREAKING_S:
+            raise LockHeld(
+                f"{self._path} is left by a dead process, and {guard.name} by another that died "
+                "while it removed it: pass --break-lock"
+            )
+        time.sleep(0.01)
+
+    def _holder(self) -> "_Holder | None":
+        """Read who has it; None where it was released in this moment."""
+        try:
+            return _Holder.from_text(self._path.read_text())
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError) as error:
+            raise LockHeld(
+                f"{self._path} does not say who holds it ({error!r}): pass --break-lock if nobody "
+                "works on this study"
+            ) from error
+
+    def _heartbeat(self) -> str:
+        try:
+            silence = time.time() - self._path.stat().st_mtime
+        except FileNotFoundError:
+            return ""
+        return f", last sign of life {_spell(silence)} ago"
+
+
+@dataclass(frozen=True)
+class _Holder:
+    """What the file says; `since` in seconds since the epoch."""
+
+    process: Process
+    user: str
+    since: float
+
+    @property
+    def token(self) -> str:
+        return f"{self.process.pid}-{self.process.start}-{int(1000 * self.since)}"
+
+    def to_text(self) -> str:
+        return json.dumps(self.process.to_json() | {"user": self.user, "since": self.since})
+
+    @staticmethod
+    def from_text(text: str) -> "_Holder":
+        record = json.loads(text)
+        process = Process(record["host"], record["pid"], record["start"])
+        return _Holder(process, record["user"], record["since"])
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container whose user has no name
+        return str(os.getuid())
+
+
+def _spell(seconds: float) -> str:
+    if seconds < 120:
+        return f"{max(seconds, 0):.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"

@@ -50,4 +50,4 @@ def _weights(before: int, after: int) -> Tensor:
         total = sum(taps)
         for column, tap in zip(range(first, last), taps, strict=True):
             weights[row, column] = int(0.5 + tap / total * 2**_FRACTION_BITS)
-    return weights / 2**_FRACTION_BITS  # a power of two: exact
+    return weights.div_(2**_FRACTION_BITS)  # a power of two: exact

@@ -34,7 +34,7 @@ class Training:
         self._block = Block(trial, dataset)
         model = self._block.initial_model()
         self.digests = self._block.digests(model)
-        self.model = model.to(self._device, memory_format=torch.channels_last)
+        self.model = model.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's own overloads
         torch.manual_seed(trial.seeds["dropout"])
         self.optimizer = registry.build(
             trial.candidate.optimizer,
@@ -81,6 +81,8 @@ class Training:
 
     def advance(self, until: int, stop: StopFlag) -> None:
         """Take steps up to `until`, or to the one at which `stop` is set; the clock runs."""
+        if self.step == until:
+            return
         begin = time.perf_counter()
         while self.step < until and not stop:
             self._take_step()
@@ -114,7 +116,7 @@ class Training:
         labels = self._dataset.train.labels[chosen]
         loss = functional.cross_entropy(self.model(network_input(images)), labels)
         self.optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         self.optimizer.step()
         self._loss += loss.detach() * len(chosen)
         self._loss_samples += len(chosen)

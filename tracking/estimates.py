@@ -105,8 +105,11 @@ def stratified_t(strata: Sequence[Estimate], level: float = LEVEL) -> Estimate:
     Every stratum has its own variance; degrees of freedom by Welch and Satterthwaite, so that two
     strata give Welch's two-sample t test of one against the negated other. The strata are taken
     as given: the interval speaks of new seeds on them, not of other strata. A stratum without
-    spread adds its mean and no variance. Undefined if any stratum is.
+    spread adds its mean and no variance. Undefined if any stratum is; a single one is its own
+    answer.
     """
+    if len(strata) == 1:
+        return strata[0]
     n = sum(stratum.n for stratum in strata)
     means = [stratum.mean for stratum in strata if stratum.mean is not None]
     if not strata or any(stratum.kind == "undefined" for stratum in strata):

@@ -124,8 +124,8 @@ def caveats(comparison: Comparison) -> list[str]:
     if comparison.open_trials:
         said.append(
             f"Interim: {comparison.open_trials} of {_count(comparison.trials, 'trial')} still "
-            "without an end. The p-values hold once the planned seeds are in; stopping as soon as one "
-            "looks good finds differences that are not there."
+            "without an end. The p-values hold once the planned seeds are in; stopping as soon as "
+            "one looks good finds differences that are not there."
         )
     if comparison.incomplete:
         said.append(

@@ -3,7 +3,6 @@
 import os
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Mapping
@@ -19,19 +18,25 @@ class LocalBackend:
     def submit(self, layout: Layout, submission: Submission) -> None:
         """Start the pool of a submission in a session of its own."""
         folder = layout.submission(submission.id)
-        with (folder / "pool.log").open("ab") as log:
-            pool = subprocess.Popen(
-                [sys.executable, "-P", "-m", "orchestrator.backends.pool", str(folder)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                cwd="/",
-            )
-        while pool_process(folder) is None and pool.poll() is None:
+        log = str(folder / "pool.log")
+        append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        # Not subprocess.Popen, which warns where its child is meant to outlive it.
+        pid = os.posix_spawn(
+            sys.executable,
+            [sys.executable, "-P", "-m", "orchestrator.backends.pool", str(folder)],
+            os.environ,
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 1, log, append, 0o666),
+                (os.POSIX_SPAWN_DUP2, 1, 2),
+            ],
+            setsid=True,
+        )
+        while not (folder / "pool.json").exists():
+            ended, code = os.waitpid(pid, os.WNOHANG)
+            if ended and code:
+                raise RuntimeError(f"the pool did not start: see {log}")
             time.sleep(0.01)
-        if pool.poll() not in (None, 0):
-            raise RuntimeError(f"the pool did not start: see {folder / 'pool.log'}")
 
     def states(self, layout: Layout, submission: Submission) -> Mapping[int, JobState]:
         """Return the state of every pack; those of another host are believed to run."""

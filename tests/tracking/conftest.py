@@ -33,7 +33,8 @@ def make_outcome(
     arm = Candidate(candidate, candidate, {"lr": 1e-3})
     trial = Trial(of, arm, "compare", block, block_seeds(0, "compare", of, block))
     if curve is None:
-        curve = [(0, 0.1), (10, accuracy - 0.2), (20, accuracy - 0.05), (_STEPS, accuracy)]
+        late = [(10, accuracy - 0.2), (20, accuracy - 0.05), (_STEPS, accuracy)]
+        curve = [(0, 0.1), *((step, max(0.1, value)) for step, value in late)]
     metric = "train_accuracy" if split == "replication" else "val_accuracy"
     points = tuple(
         Point(

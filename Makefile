@@ -1,0 +1,38 @@
+# `make demo` for a first look, `make test` for everything that can run here.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ROOT ?= studies
+
+.PHONY: demo test lint bench schema clean
+
+demo: $(VENV)/.tracking
+	$(BIN)/thermolion run sweeps/quickstart.yaml --root $(ROOT)
+
+test: lint
+	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+	$(BIN)/python -m coverage report --fail-under=95 --include='jobs/trial.py,jobs/events.py,jobs/layout.py,orchestrator/plan.py'
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.dev
+	$(BIN)/python benchmarks/plan_time.py
+	$(BIN)/python benchmarks/trial_throughput.py
+
+schema: $(VENV)/.dev
+	$(BIN)/python -m orchestrator.schema > sweeps/schema.json
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .coverage
+
+# One stamp an extra: made again when the packages or their pins change.
+$(VENV)/.%: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo 'Thermolion needs Python 3.11 or later: make PYTHON=python3.12 …' >&2; exit 1; }
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[$*]'
+	touch $@

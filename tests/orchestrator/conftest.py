@@ -1,0 +1,59 @@
+"""The user's door for the orchestrator's tests: the command line, run in this process."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from orchestrator.cli import main
+
+
+@dataclass(frozen=True)
+class Said:
+    """What one call of the command line gave."""
+
+    code: int
+    out: str
+    err: str
+
+
+Thermolion = Callable[..., Said]
+
+SMALL = """\
+study: small
+workloads: [{dataset: digits, model: {mlp: {hidden: [16]}}, epochs: 1, train_images: 256}]
+candidates:
+  thermolion: {}
+  adamw: {lr: 1e-3}
+baseline: adamw
+seeds: 2
+"""
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """A sweep of four trials that train in a fraction of a second each."""
+    path = tmp_path / "small.yaml"
+    path.write_text(SMALL)
+    return path
+
+
+@pytest.fixture
+def thermolion(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Thermolion:
+    """Call the command line with studies below `tmp_path/studies`."""
+    monkeypatch.setenv("THERMOLION_ROOT", str(tmp_path / "studies"))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+    def call(*arguments: object) -> Said:
+        capsys.readouterr()
+        try:
+            code = main([str(argument) for argument in arguments])
+        except SystemExit as exit_:  # argparse
+            code = int(exit_.code or 0)
+        said = capsys.readouterr()
+        return Said(code, said.out, said.err)
+
+    return call

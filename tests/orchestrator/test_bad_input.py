@@ -1,0 +1,283 @@
+"""Wrong input: exit code 2, one message with place, value, choices and nearest match."""
+
+from pathlib import Path
+
+import pytest
+
+HEAD = "study: s\n"
+WORKLOADS = "workloads: [{dataset: digits, model: mlp, epochs: 1}]\n"
+CANDIDATES = "candidates:\n  adamw: {lr: 1e-3}\n  lion: {}\n"
+SEEDS = "seeds: 2\n"
+
+
+def _sweep(**parts: str) -> str:
+    whole = {"head": HEAD, "workloads": WORKLOADS, "candidates": CANDIDATES, "seeds": SEEDS}
+    return "".join((whole | parts).values())
+
+
+def _workload(**keys: object) -> str:
+    inside = {"dataset": "digits", "model": "mlp", "epochs": 1} | keys
+    return "workloads:\n  - " + "\n    ".join(f"{k}: {v}" for k, v in inside.items()) + "\n"
+
+
+CASES = {
+    "unknown top-level key": (
+        _sweep(extra="seedz: 3\n"),
+        ["line 7", "'seedz'", "did you mean 'seeds'?", "root_seed"],
+    ),
+    "unknown workload key": (
+        _sweep(workloads=_workload(epoch=3)),
+        ["line 6", "workloads.0.epoch", "did you mean 'epochs'?", "global_batch"],
+    ),
+    "unknown key in defaults": (
+        _sweep(defaults="defaults: {epochz: 3}\n"),
+        ["line 7", "defaults.epochz", "did you mean 'epochs'?"],
+    ),
+    "misspelt optimizer": (
+        _sweep(candidates="candidates:\n  admw: {}\n"),
+        ["line 4", "'admw'", "did you mean 'adam", "thermolion, lion", "module:Class"],
+    ),
+    "misspelt optimizer key": (
+        _sweep(candidates="candidates:\n  mine: {optimizer: termolion}\n"),
+        ["line 4", "'termolion'", "did you mean 'thermolion'?"],
+    ),
+    "misspelt dataset": (
+        _sweep(workloads=_workload(dataset="fashion_mnits")),
+        ["line 3", "'fashion_mnits'", "did you mean 'fashion_mnist'?", "digits"],
+    ),
+    "misspelt model": (
+        _sweep(workloads=_workload(model="resnet81")),
+        ["line 4", "'resnet81'", "did you mean 'resnet18'?", "convnet"],
+    ),
+    "unknown model option": (
+        _sweep(workloads=_workload(model="{mlp: {hiden: [3]}}")),
+        ["line 4", "'hiden'", "did you mean 'hidden'?"],
+    ),
+    "option of the wrong type": (
+        _sweep(workloads=_workload(dataset="{synthetic: {difficulty: hard}}")),
+        ["line 3", "difficulty", "'hard'", "number"],
+    ),
+    "option of a set without options": (
+        _sweep(workloads=_workload(dataset="{digits: {size: 3}}")),
+        ["line 3", "digits takes no options", "'size'"],
+    ),
+    "misspelt augmentation": (
+        _sweep(workloads=_workload(augment="[hflipp]")),
+        ["line 6", "'hflipp'", "did you mean 'hflip'?", "crop"],
+    ),
+    "unknown hyperparameter": (
+        _sweep(candidates="candidates:\n  adamw:\n    lr: 1e-3\n    bates: [0.9, 0.99]\n"),
+        ["line 6", "candidates.adamw.bates", "did you mean 'betas'?", "weight_decay"],
+    ),
+    "negative lr": (
+        _sweep(candidates="candidates:\n  adamw: {lr: -1e-3}\n"),
+        ["line 4", "lr is -0.001", "0 or more"],
+    ),
+    "NaN lr": (
+        _sweep(candidates="candidates:\n  adamw: {lr: .nan}\n"),
+        ["line 4", "lr is nan", "finite"],
+    ),
+    "lr as text": (
+        _sweep(candidates="candidates:\n  adamw: {lr: high}\n"),
+        ["line 4", "lr is 'high'", "finite number"],
+    ),
+    "bad lr inside a grid": (
+        _sweep(candidates="candidates:\n  adamw: {lr: [1e-3, -1]}\n"),
+        ["line 4", "lr is -1", "0 or more"],
+    ),
+    "empty grid": (
+        _sweep(candidates="candidates:\n  adamw: {lr: []}\n"),
+        ["line 4", "candidates.adamw.lr", "empty"],
+    ),
+    "betas of the wrong length": (
+        _sweep(candidates="candidates:\n  adamw: {betas: [0.9]}\n"),
+        ["line 4", "betas is [0.9]", "two numbers in [0, 1)"],
+    ),
+    "zero epochs": (
+        _sweep(workloads=_workload(epochs=0)),
+        ["line 5", "workloads.0.epochs", "0 is not greater than or equal to 1"],
+    ),
+    "epochs as text": (
+        _sweep(workloads=_workload(epochs="many")),
+        ["line 5", "'many' is not a valid integer"],
+    ),
+    "zero epochs in defaults": (
+        _sweep(
+            workloads="workloads: [{dataset: digits, model: mlp}]\n",
+            defaults="defaults:\n  epochs: 0\n",
+        ),
+        ["line 8", "defaults.epochs", "0 is not greater than or equal to 1"],
+    ),
+    "missing epochs": (
+        _sweep(workloads="workloads: [{dataset: digits, model: mlp}]\n"),
+        ["line 2", "workloads.0.epochs", "missing"],
+    ),
+    "no workloads": (_sweep(workloads="workloads: []\n"), ["line 2", "no workloads"]),
+    "each is no mapping of lists": (
+        _sweep(workloads="workloads: {each: {dataset: digits}, model: mlp, epochs: 1}\n"),
+        ["line 2", "workloads.each", "lists"],
+    ),
+    "two workloads of equal content": (
+        _sweep(
+            workloads="workloads:\n  - &w {dataset: digits, model: mlp, epochs: 1}\n  - *w\n",
+        ),
+        ["equal in content", "'digits-mlp'"],
+    ),
+    "baseline that is no candidate": (
+        _sweep(baseline="baseline: adam\n"),
+        ["line 7", "'adam' is no candidate", "did you mean 'adamw'?", "lion"],
+    ),
+    "baseline that is a grid": (
+        _sweep(
+            candidates="candidates:\n  adamw: {lr: [1e-3, 3e-4]}\n  lion: {}\n",
+            baseline="baseline: adamw\n",
+        ),
+        ["line 7", "grid of 2", "adamw[lr=0.001]", "adamw[lr=0.0003]"],
+    ),
+    "compared with itself": (
+        _sweep(compare="compare: {candidate: lion, against: [lion]}\n"),
+        ["line 7", "'lion'", "itself"],
+    ),
+    "baseline and compare": (
+        _sweep(compare="compare: {candidate: lion}\n", baseline="baseline: adamw\n"),
+        ["line 8", "keep one"],
+    ),
+    "two candidates of equal content": (
+        _sweep(candidates="candidates:\n  adamw: {}\n  again: {optimizer: adamw, lr: 1e-3}\n"),
+        ["line 5", "'again' and 'adamw' are equal in content", "replica"],
+    ),
+    "no candidates": (
+        _sweep(candidates="candidates: {}\n"),
+        ["line 3", "no candidates"],
+    ),
+    "empty seeds": (_sweep(seeds="seeds: []\n"), ["line 6", "seeds", "empty"]),
+    "zero seeds": (_sweep(seeds="seeds: 0\n"), ["line 6", "0 seeds", "at least one"]),
+    "repeated seeds": (_sweep(seeds="seeds: [0, 1, 1]\n"), ["line 6", "block 1 is repeated"]),
+    "negative seeds": (_sweep(seeds="seeds: [0, -1]\n"), ["line 6", "-1 is negative"]),
+    "seeds as text": (_sweep(seeds="seeds: few\n"), ["line 6", "'few'", "number of seeds"]),
+    "study that is no folder name": (
+        _sweep(head="study: ../x\n"),
+        ["line 1", "'../x'", "letters"],
+    ),
+    "unreadable YAML": ("study: [s\nseeds: 1\n", ["line 2", "not valid YAML"]),
+    "a key twice": (_sweep(more="seeds: 3\n"), ["line 7", "'seeds' is here twice"]),
+    "no mapping": ("- study\n", ["mapping", "list"]),
+    "an empty file": ("", ["mapping", "empty"]),
+}
+
+LATER = {
+    "tune": _sweep(extra="tune: {trials: 3}\n"),
+    "site": _sweep(extra="site: here\n"),
+    "analysis": _sweep(extra="analysis: {}\n"),
+    "target": _sweep(workloads=_workload(target="{val_accuracy: 0.9}")),
+    "schedule": _sweep(extra="defaults: {schedule: cosine}\n"),
+    "gate": _sweep(candidates="candidates:\n  thermolion: {gate: replicas}\n"),
+    "looks": _sweep(seeds="seeds: {looks: [3, 5]}\n"),
+    "slurm": _sweep(extra="backend: slurm\n"),
+    "nodes": _sweep(extra="resources: {nodes: 2}\n"),
+}
+
+
+@pytest.mark.parametrize("verb", ["plan", "run"])
+@pytest.mark.parametrize("case", CASES)
+def test_one_clear_error_and_nothing_started(case, verb, thermolion, tmp_path):
+    text, expected = CASES[case]
+    sweep = tmp_path / "bad.yaml"
+    sweep.write_text(text)
+    said = thermolion(verb, sweep)
+    assert said.code == 2
+    assert said.out == ""
+    assert len(said.err.strip().splitlines()) == 1
+    for words in [str(sweep), *expected]:
+        assert words in said.err, said.err
+    assert not (tmp_path / "studies").exists()
+
+
+@pytest.mark.parametrize("key", LATER)
+def test_keys_of_later_versions_are_refused_as_not_available_yet(key, thermolion, tmp_path):
+    sweep = tmp_path / "later.yaml"
+    sweep.write_text(LATER[key])
+    said = thermolion("plan", sweep)
+    assert said.code == 2
+    assert "not available yet" in said.err
+    assert key in said.err
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("candidates.adamw.lr=-1", ["--set candidates.adamw.lr=-1", "lr is -1", "0 or more"]),
+        ("workloads.3.epochs=1", ["workloads", "list of 1", "3"]),
+        ("study.name=x", ["study", "nothing can be set below it"]),
+        ("seeds", ["--set seeds", "key.subkey=value"]),
+        ("seeds=[1", ["--set seeds=[1", "not valid YAML"]),
+        ("sedes=3", ["--set sedes=3", "did you mean 'seeds'?"]),
+    ],
+)
+def test_a_bad_override_is_named(override, expected, thermolion, small):
+    said = thermolion("plan", small, "--set", override)
+    assert said.code == 2
+    for words in expected:
+        assert words in said.err, said.err
+
+
+def test_a_study_that_does_not_exist_is_answered_with_those_that_do(thermolion, small):
+    assert thermolion("submit", small, "--lanes", 1).code == 0
+    thermolion("cancel", "small")
+    said = thermolion("status", "smal")
+    assert said.code == 2
+    assert "did you mean 'small'?" in said.err.lower()
+
+
+def test_a_data_root_that_does_not_exist_is_refused(thermolion, small, tmp_path):
+    said = thermolion("run", small, "--data", tmp_path / "nowhere")
+    assert said.code == 2
+    assert str(tmp_path / "nowhere") in said.err
+    assert "does not exist" in said.err
+    assert not (tmp_path / "studies/small/submissions").exists()
+
+
+def test_a_data_root_without_the_set_is_refused(thermolion, small, tmp_path, monkeypatch):
+    monkeypatch.delenv("THERMOLION_DATA", raising=False)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    for data in (["--data", empty], []):
+        said = thermolion("run", small, "--set", "workloads.0.dataset=mnist", *data)
+        assert said.code == 2
+        for words in ("'mnist'", "MNIST/raw/train-images-idx3-ubyte", "--download"):
+            assert words in said.err
+        assert not (tmp_path / "studies/small/submissions").exists()
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "expected"),
+    [
+        ("no_such_module:Thing", ["no_such_module", "module:Class"]),
+        ("torch.optim:Nothing", ["torch.optim:Nothing", "Nothing"]),
+    ],
+)
+def test_an_optimizer_that_cannot_be_imported_is_refused(optimizer, expected, thermolion, small):
+    said = thermolion("run", small, "--set", f"candidates.mine={{optimizer: '{optimizer}'}}")
+    assert said.code == 2
+    for words in ["'mine'", *expected]:
+        assert words in said.err
+
+
+def test_a_hyperparameter_that_a_users_optimizer_lacks_is_refused(thermolion, small):
+    mine = "candidates.mine={optimizer: 'torch.optim:Adagrad', lr_dekay: 0.1}"
+    said = thermolion("run", small, "--set", mine)
+    assert said.code == 2
+    for words in ("'mine'", "'lr_dekay'", "did you mean 'lr_decay'?"):
+        assert words in said.err
+
+
+def test_no_lanes_are_refused(thermolion, small, tmp_path):
+    said = thermolion("submit", small, "--lanes", 0)
+    assert said.code == 2
+    assert "--lanes 0" in said.err
+
+
+def test_the_file_that_is_not_there_is_named(thermolion):
+    said = thermolion("plan", Path("sweeps/none.yaml"))
+    assert said.code == 2
+    assert "sweeps/none.yaml" in said.err

@@ -1,0 +1,208 @@
+"""Planning through the command line: which trials a sweep means, and what they are called."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from scipy.optimize import brentq
+from scipy.stats import nct, t
+
+from jobs.trial import Trial
+from orchestrator.packs import make_packs
+from orchestrator.power import detectable
+
+SWEEPS = Path(__file__).parents[2] / "sweeps"
+
+
+@pytest.fixture
+def planned(thermolion, tmp_path):
+    """Plan the text of a sweep; returns the JSON of the plan."""
+
+    def plan(text: str, *arguments: object) -> dict:
+        path = tmp_path / "sweep.yaml"
+        path.write_text(text)
+        said = thermolion("plan", path, "--json", *arguments)
+        assert said.code == 0, said.err
+        return json.loads(said.out)
+
+    return plan
+
+
+def _sweep(candidates: str = "candidates: {adamw: {}}", **rest: str) -> str:
+    workload = "workloads: [{dataset: digits, model: mlp, epochs: 1}]"
+    parts = {"study": "study: s", "workloads": workload, "c": candidates, "seeds": "seeds: 2"}
+    return "\n".join((parts | rest).values()) + "\n"
+
+
+def _names(plan: dict, label: str) -> set[str]:
+    return {trial["labels"][label] for trial in plan["trials"]}
+
+
+def test_planning_twice_names_the_same_trials(planned):
+    assert planned(_sweep()) == planned(_sweep())
+
+
+def test_the_ids_of_the_quickstart_never_change(thermolion):
+    plan = json.loads(thermolion("plan", SWEEPS / "quickstart.yaml", "--json").out)
+    assert len(plan["trials"]) == 20
+    assert [trial["id"] for trial in plan["trials"][:4]] == [
+        "6e11ce36ba15e690",
+        "86ecab7ae2a06431",
+        "99c1ca3aa0cfa07d",
+        "cecc6db3f84625c3",
+    ]
+    for trial in plan["trials"]:
+        assert Trial.from_json(trial).id == trial["id"]
+
+
+def test_written_out_defaults_and_renaming_change_no_id(planned):
+    short = planned(_sweep("candidates: {adamw: {}}"))
+    long = planned(
+        _sweep(
+            "candidates: {mine: {optimizer: 'torch.optim:AdamW', lr: 0.001, betas: [0.9, 0.999], "
+            "eps: 1e-8, weight_decay: 0.01, amsgrad: false}}",
+            workloads="workloads: [{name: w, dataset: digits, model: {mlp: {hidden: [256]}}, "
+            "epochs: 1, global_batch: 128, augment: [], split: fair}]",
+        )
+    )
+    ids = [[trial["id"] for trial in plan["trials"]] for plan in (short, long)]
+    assert ids[0] == ids[1]
+    assert _names(long, "candidate") == {"mine"}
+    assert _names(long, "workload") == {"w"}
+
+
+def test_whole_numbers_and_floats_of_equal_value_are_one_trial(planned):
+    plans = [planned(_sweep(f"candidates: {{adamw: {{lr: {lr}}}}}")) for lr in ("1", "1.0", "1e0")]
+    assert len({plan["trials"][0]["id"] for plan in plans}) == 1
+
+
+def test_a_list_makes_a_grid_and_betas_are_one_value(planned):
+    plan = planned(
+        _sweep("candidates: {adamw: {lr: [1e-3, 3e-4], weight_decay: [0, 0.1], betas: [0.8, 0.9]}}")
+    )
+    assert _names(plan, "candidate") == {
+        "adamw[lr=0.001,weight_decay=0]",
+        "adamw[lr=0.001,weight_decay=0.1]",
+        "adamw[lr=0.0003,weight_decay=0]",
+        "adamw[lr=0.0003,weight_decay=0.1]",
+    }
+    assert all(
+        trial["candidate"]["hyperparameters"]["betas"] == [0.8, 0.9] for trial in plan["trials"]
+    )
+
+
+def test_a_list_of_lists_makes_a_grid_of_betas(planned):
+    plan = planned(_sweep("candidates: {adamw: {betas: [[0.9, 0.99], [0.9, 0.999]]}}"))
+    assert _names(plan, "candidate") == {"adamw[betas=0.9/0.99]", "adamw[betas=0.9/0.999]"}
+
+
+def test_replicas_of_equal_content_are_trials_of_their_own(planned):
+    plan = planned(_sweep("candidates: {adamw: {replica: [0, 1]}}", seeds="seeds: 1"))
+    assert len({trial["id"] for trial in plan["trials"]}) == 2
+    assert plan["trials"][0]["seeds"] == plan["trials"][1]["seeds"]
+
+
+def test_each_crosses_and_defaults_fill_in(planned):
+    plan = planned(
+        _sweep(
+            workloads="workloads: {each: {dataset: [mnist, usps], model: [mlp, convnet]}, epochs: 2}",
+            defaults="defaults: {epochs: 9, global_batch: 64}",
+        )
+    )
+    assert _names(plan, "workload") == {"mnist-mlp", "mnist-convnet", "usps-mlp", "usps-convnet"}
+    assert {t["workload"]["epochs"] for t in plan["trials"]} == {2}
+    assert {t["workload"]["global_batch"] for t in plan["trials"]} == {64}
+
+
+def test_seeds_are_a_number_of_blocks_or_their_indices(planned):
+    assert {t["block"] for t in planned(_sweep(seeds="seeds: 3"))["trials"]} == {0, 1, 2}
+    listed = planned(_sweep(seeds="seeds: [4, 1]"))
+    assert {t["block"] for t in listed["trials"]} == {4, 1}
+    ids = {t["id"] for t in planned(_sweep(seeds="seeds: 5"))["trials"]}
+    assert {t["id"] for t in listed["trials"]} < ids
+
+
+def test_a_root_seed_moves_every_stream(planned):
+    streams = [
+        planned(_sweep(root_seed=f"root_seed: {root}"))["trials"][0]["seeds"] for root in (0, 1)
+    ]
+    assert not set(streams[0].values()) & set(streams[1].values())
+
+
+def test_threads_are_those_declared(planned):
+    plan = planned(_sweep(resources="resources: {cpus_per_task: 2}"))
+    assert {t["threads"] for t in plan["trials"]} == {2}
+    assert plan["lanes"] >= 1
+
+
+def test_set_overrides_what_the_file_says(planned):
+    plan = planned(
+        _sweep(), "--set", "candidates.adamw.lr=1e-4", "--set", "workloads.0.epochs=7"
+    )
+    assert {t["candidate"]["hyperparameters"]["lr"] for t in plan["trials"]} == {1e-4}
+    assert {t["workload"]["epochs"] for t in plan["trials"]} == {7}
+
+
+def test_the_plan_is_readable(thermolion):
+    said = thermolion("plan", SWEEPS / "quickstart.yaml", "--lanes", 2)
+    for words in (
+        "20 = 1 x 4 x 5",
+        "thermolion against lion",
+        "20 waiting",
+        "5 to send, 2 at a time, 1 thread each",
+        "rough guess",
+        "1.68 sd",
+    ):
+        assert words in said.out
+
+
+def test_the_schema_for_editors_is_that_of_the_code():
+    made = subprocess.run(
+        [sys.executable, "-m", "orchestrator.schema"], capture_output=True, text=True, check=True
+    )
+    assert (SWEEPS / "schema.json").read_text() == made.stdout, "run: make schema"
+
+
+def _trials(planned, workloads: int, blocks: int, candidates: int) -> list[Trial]:
+    text = _sweep(
+        "candidates: {adamw: {lr: [" + ", ".join(f"0.{n + 1}" for n in range(candidates)) + "]}}",
+        workloads="workloads: {each: {epochs: ["
+        + ", ".join(f"{n + 1}" for n in range(workloads))
+        + "]}, dataset: digits, model: mlp}",
+        seeds=f"seeds: {blocks}",
+    )
+    named = text.replace("{each:", "{name: w, each:") if workloads == 1 else text
+    return [Trial.from_json(trial) for trial in planned(named)["trials"]]
+
+
+@pytest.mark.parametrize(("blocks", "lanes"), [(1, 1), (5, 2), (3, 8), (40, 2), (1, 3)])
+def test_packs_carry_every_trial_once_in_whole_blocks(planned, blocks, lanes):
+    trials = _trials(planned, 1, blocks, 3)
+    packs = make_packs(trials, lanes)
+    carried = [trial.id for pack in packs for trial in pack]
+    assert sorted(carried) == sorted(trial.id for trial in trials)
+    if blocks >= lanes:
+        whole = [sorted(trial.block for trial in pack) for pack in packs]
+        assert all(len(pack) % 3 == 0 for pack in whole)
+        assert len(packs) >= lanes
+    else:
+        assert len(packs) >= min(lanes, len(trials))
+
+
+def test_no_trials_make_no_packs():
+    assert make_packs([], 4) == []
+
+
+def test_the_power_table_is_that_of_the_noncentral_t_distribution():
+    for seeds in (3, 4, 5, 8, 10, 20, 30):
+        df = seeds - 1
+        critical = t.ppf(0.975, df)
+
+        def miss(effect, df=df, critical=critical, seeds=seeds):
+            return nct.sf(critical, df, effect * seeds**0.5) - 0.8
+
+        assert detectable(seeds) == pytest.approx(brentq(miss, 0.1, 10), abs=2e-3)
+    assert detectable(200) == pytest.approx(0.199, abs=2e-3)
+    assert detectable(1) is None

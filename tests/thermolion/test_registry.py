@@ -1,0 +1,199 @@
+"""The registry: its defaults are the constructors' own, its checks speak plainly, it is light."""
+
+import inspect
+import math
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import thermolion
+from thermolion import registry
+from thermolion.registry import OPTIMIZERS, HyperparameterError, build, checked, load
+
+REPO = Path(__file__).parents[2]
+
+LEGAL_OTHERS = {
+    "lr": 0.05,
+    "betas": [0.5, 0.6],
+    "temp_decay": 0.5,
+    "weight_decay": 0.1,
+    "eps": 1e-4,
+    "alignment": 0.1,
+    "solid_gain": 1.0,
+    "noise": False,
+    "amsgrad": True,
+    "alpha": 0.5,
+    "momentum": 0.5,
+    "centered": True,
+    "dampening": 0.5,
+    "nesterov": True,
+}
+HYPERPARAMETERS = [(name, key) for name, spec in OPTIMIZERS.items() for key in spec.defaults]
+
+
+def _parameter() -> nn.Parameter:
+    param = nn.Parameter(torch.ones(3))
+    param.grad = torch.ones(3)
+    return param
+
+
+def test_the_registered_names_are_those_of_the_documentation() -> None:
+    assert list(OPTIMIZERS) == ["thermolion", "lion", "adam", "adamw", "rmsprop", "sgd"]
+
+
+@pytest.mark.parametrize(("name", "key"), HYPERPARAMETERS)
+def test_a_registered_default_is_the_constructors_own(name: str, key: str) -> None:
+    own = inspect.signature(load(name)).parameters[key].default
+    assert OPTIMIZERS[name].defaults[key] == own
+    assert isinstance(OPTIMIZERS[name].defaults[key], bool) is isinstance(own, bool)
+
+
+@pytest.mark.parametrize("name", ["thermolion", "lion"])
+def test_every_hyperparameter_of_our_own_optimizers_can_be_swept(name: str) -> None:
+    own = set(inspect.signature(load(name)).parameters) - {"params", "seed"}
+    assert set(OPTIMIZERS[name].defaults) == own
+
+
+@pytest.mark.parametrize(("name", "key"), HYPERPARAMETERS)
+def test_a_registered_hyperparameter_is_checked_accepted_and_used(name: str, key: str) -> None:
+    default = OPTIMIZERS[name].defaults[key]
+    value = checked(key, LEGAL_OTHERS[key], default)
+    needs = {"momentum": 0.9} if key == "nesterov" else {}
+    optimizer = build(name, [_parameter()], {key: value, **needs}, seed=1)
+    optimizer.step()
+    assert optimizer.param_groups[0][key] == value != default
+
+
+@pytest.mark.parametrize(("name", "key"), HYPERPARAMETERS)
+def test_a_registered_default_passes_its_own_check(name: str, key: str) -> None:
+    default = OPTIMIZERS[name].defaults[key]
+    same = checked(key, default, default)
+    assert same == (list(default) if isinstance(default, tuple) else default)
+
+
+def test_a_whole_number_becomes_the_type_of_the_default() -> None:
+    assert isinstance(checked("lr", 1, 0.001), float)
+    assert [type(beta) for beta in checked("betas", [0, 0.5], (0.9, 0.99))] == [float, float]
+    assert checked("noise", True, False) is True
+
+
+def test_without_a_default_a_value_stays_as_it_is() -> None:
+    assert checked("depth", 3) == 3
+    assert isinstance(checked("depth", 3), int)
+    assert checked("kind", "wide") == "wide"
+    assert checked("flag", True) is True
+    assert checked("sizes", (3, 4)) == [3, 4]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "default", "message"),
+    [
+        ("lr", math.nan, 1e-3, "lr is nan, it must be a finite number, 0 or more"),
+        ("lr", math.inf, 1e-3, "lr is inf, it must be a finite number, 0 or more"),
+        ("lr", -1, 1e-3, "lr is -1, it must be a finite number, 0 or more"),
+        ("lr", True, 1e-3, "lr is True, it must be a finite number, 0 or more"),
+        ("lr", "1e-3", 1e-3, "lr is '1e-3', it must be a finite number, 0 or more"),
+        ("lr", None, 1e-3, "lr is None, it must be a finite number, 0 or more"),
+        ("lr", [0.1], 1e-3, "lr is [0.1], it must be a finite number, 0 or more"),
+        ("eps", -1e-8, 1e-8, "eps is -1e-08, it must be a finite number, 0 or more"),
+        ("temp_decay", 0, 0.99, "temp_decay is 0, it must be a number in (0, 1]"),
+        ("temp_decay", 1.5, 0.99, "temp_decay is 1.5, it must be a number in (0, 1]"),
+        ("momentum", 1, 0.0, "momentum is 1, it must be a number in [0, 1)"),
+        ("alpha", -0.1, 0.99, "alpha is -0.1, it must be a number in [0, 1)"),
+        ("betas", 0.9, (0.9, 0.99), "betas is 0.9, it must be two numbers in [0, 1)"),
+        ("betas", [0.9], (0.9, 0.99), "betas is [0.9], it must be two numbers in [0, 1)"),
+        ("betas", [0.9, 1.0], (0.9, 0.99), "betas is 1.0, it must be two numbers in [0, 1)"),
+        ("betas", [0.9, "x"], (0.9, 0.99), "betas is 'x', it must be two numbers in [0, 1)"),
+        ("noise", 1, True, "noise is 1, it must be true or false"),
+        ("noise", "no", True, "noise is 'no', it must be true or false"),
+        ("depth", math.nan, None, "depth is nan, it must be a finite number"),
+        ("sizes", [1, math.inf], None, "sizes is inf, it must be a finite number"),
+    ],
+)
+def test_an_illegal_value_is_refused_with_value_and_range(
+    name: str, value: Any, default: Any, message: str
+) -> None:
+    with pytest.raises(HyperparameterError) as caught:
+        checked(name, value, default)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_the_seed_reaches_those_that_draw_noise_and_no_other(name: str) -> None:
+    group = build(name, [_parameter()], {}, seed=77).param_groups[0]
+    assert group.get("seed") == (77 if name == "thermolion" else None)
+
+
+@pytest.fixture
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A user's module with an optimizer that takes a seed and one that does not."""
+    name = "lab_of_a_user"
+    (tmp_path / f"{name}.py").write_text(
+        "import torch\n\n"
+        "class Plain(torch.optim.SGD):\n"
+        "    pass\n\n"
+        "class Noisy(torch.optim.SGD):\n"
+        "    def __init__(self, params, lr=0.1, seed=0):\n"
+        "        super().__init__(params, lr)\n"
+        "        self.seed = seed\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    yield name
+    sys.modules.pop(name, None)
+
+
+def test_a_dotted_path_finds_a_users_own_optimizer(lab: str) -> None:
+    param = _parameter()
+    optimizer = build(f"{lab}:Plain", [param], {"lr": 0.5}, seed=3)
+    assert type(optimizer) is load(f"{lab}:Plain")
+    optimizer.step()
+    assert torch.equal(param.detach(), torch.full((3,), 0.5))
+
+
+def test_a_users_optimizer_gets_the_seed_if_it_takes_one_and_none_was_given(lab: str) -> None:
+    derived: Any = build(f"{lab}:Noisy", [_parameter()], {}, seed=3)
+    given: Any = build(f"{lab}:Noisy", [_parameter()], {"seed": 8}, seed=3)
+    assert (derived.seed, given.seed) == (3, 8)
+
+
+def test_a_path_that_leads_nowhere_is_an_import_or_attribute_error(lab: str) -> None:
+    with pytest.raises(ImportError, match="no_such_module"):
+        load("no_such_module:Foo")
+    with pytest.raises(AttributeError, match="Missing"):
+        load(f"{lab}:Missing")
+
+
+def test_the_package_exports_its_optimizers_lazily_and_nothing_else() -> None:
+    assert thermolion.ThermoLion is load("thermolion")
+    assert thermolion.Lion is load("lion")
+    with pytest.raises(AttributeError, match="'thermolion' has no attribute 'Tiger'"):
+        getattr(thermolion, "Tiger")  # noqa: B009 - the attribute does not exist
+
+
+@pytest.mark.parametrize("module", ["thermolion", "thermolion.registry"])
+def test_importing_it_loads_no_torch(module: str) -> None:
+    code = (
+        f"import sys, {module}; registry = sys.modules.get('thermolion.registry')\n"
+        "if registry: registry.checked('lr', 1, registry.OPTIMIZERS['adamw'].defaults['lr'])\n"
+        "print(sorted({'torch', 'numpy'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPO, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[]\n"
+
+
+def test_a_range_stands_for_every_registered_number() -> None:
+    numbers = {
+        key
+        for spec in OPTIMIZERS.values()
+        for key, default in spec.defaults.items()
+        if not isinstance(default, bool)
+    }
+    assert numbers == set(registry._RANGES)

@@ -1,0 +1,173 @@
+"""The report as files: self-contained, reproducible, escaped, complete."""
+
+import csv
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+
+from tracking.compare import Question, compare
+from tracking.report import write_report
+
+QUESTIONS = [Question("thermolion", "adamw"), Question("lion", "adamw")]
+VOID = {"meta", "br", "link", "img", "hr", "input"}
+
+
+class Page(HTMLParser):
+    """Checks nesting and collects what a page holds."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(html)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+@pytest.fixture
+def page(study, tmp_path):
+    path = write_report(compare("quickstart", study(), QUESTIONS), study(), tmp_path)
+    return Page(path.read_text())
+
+
+def test_the_page_is_well_formed_and_accessible(page):
+    tags = dict(page.tags)
+    assert tags["html"]["lang"] == "en"
+    assert "title" in tags
+    drawings = [attributes for tag, attributes in page.tags if tag == "svg"]
+    assert len(drawings) == 4 + 3 + 3
+    assert all(each["role"] == "img" and each["aria-label"] for each in drawings)
+    assert all(each.get("scope") for tag, each in page.tags if tag == "th")
+    ids = [each["id"] for _, each in page.tags if "id" in each]
+    assert len(ids) == len(set(ids))
+    labels = {each["aria-labelledby"] for _, each in page.tags if "aria-labelledby" in each}
+    assert labels <= set(ids)
+
+
+def test_the_page_asks_nothing_of_the_network(page):
+    for tag, attributes in page.tags:
+        assert tag not in ("script", "link", "iframe", "img", "object")
+        for name, value in attributes.items():
+            assert not name.startswith("on")
+            if name in ("src", "href", "xlink:href"):
+                assert value.startswith("#")
+    assert "@import" not in page.text
+    assert not re.search(r"url\((?!#)", page.text)
+
+
+def test_the_page_holds_the_known_figures_in_order(page):
+    assert "+0.37 [+0.14, +0.59]" in page.text.replace("\N{NO-BREAK SPACE}", " ")
+    headings = [
+        "Verdict",
+        "Differences",
+        "Forest plots",
+        "Learning curves",
+        "Candidates",
+        "Incomplete, diverged, flagged",
+        "Provenance",
+    ]
+    positions = [page.text.index(f"\n{heading}\n") for heading in headings]
+    assert positions == sorted(positions)
+
+
+def test_a_report_written_twice_has_the_same_bytes(study, tmp_path):
+    for name in ("one", "two"):
+        write_report(compare("s", study(), QUESTIONS), study(), tmp_path / name)
+    names = sorted(path.name for path in (tmp_path / "one").iterdir())
+    assert names == ["comparison.json", "data.csv", "report.html", "report.md"]
+    for name in names:
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_an_older_report_is_replaced(study, tmp_path):
+    (tmp_path / "report.html").write_text("old")
+    write_report(compare("s", study(2), []), study(2), tmp_path)
+    assert "old" not in (tmp_path / "report.html").read_text()[:10]
+    assert "declares no question" in (tmp_path / "report.html").read_text()
+
+
+def test_names_are_escaped_everywhere(outcome, tmp_path):
+    names = ["<b>&bold", "a|b*c`d`"]
+    outcomes = [
+        outcome(name, "<script>alert(1)</script>", block, 0.9 + 0.01 * block * number)
+        for number, name in enumerate(names)
+        for block in range(3)
+    ]
+    outcomes[0] = replace(outcomes[0], state="diverged", error="<i>boom</i>")
+    found = compare("<u>study</u>", outcomes, [Question(*names)])
+    page = Page(write_report(found, outcomes, tmp_path).read_text())
+    assert not {"script", "b", "i", "u"} & {tag for tag, _ in page.tags}
+    assert "<script>alert(1)</script>" in page.text
+    markdown = (tmp_path / "report.md").read_text()
+    assert "<script>" not in markdown.replace(r"\<script>", "")
+    assert r"a\|b\*c\`d\`" in markdown
+
+
+def test_every_table_row_of_the_markdown_has_the_columns_of_its_header(study, tmp_path):
+    write_report(compare("s", study(), QUESTIONS), study(), tmp_path)
+    width = None
+    for line in (tmp_path / "report.md").read_text().splitlines():
+        if not line.startswith("|"):
+            width = None
+            continue
+        width = width or line.count("|")
+        assert line.count("|") == width
+
+
+def test_the_data_has_one_row_a_trial(study, outcome, tmp_path):
+    outcomes = [*study(2), outcome("thermolion", "digits", 7, state="waiting")]
+    write_report(compare("s", outcomes, []), outcomes, tmp_path)
+    with (tmp_path / "data.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["trial"] for row in rows] == [one.trial.id for one in outcomes]
+    assert float(rows[0]["final_test_accuracy_pct"]) == 100 * outcomes[0].metrics["test_accuracy"]
+    assert rows[0]["seed_init"] == str(outcomes[0].trial.seeds["init"])
+    assert (rows[-1]["state"], rows[-1]["auc_pct"]) == ("waiting", "")
+
+
+def test_the_numbers_are_there_in_full_precision(study, tmp_path):
+    found = compare("s", study(), QUESTIONS)
+    write_report(found, study(), tmp_path)
+    record = json.loads((tmp_path / "comparison.json").read_text())
+    assert record["pooled"][0]["estimate"]["mean"] == found.pooled[0].estimate.mean
+
+
+def test_what_went_wrong_is_listed(study, outcome, tmp_path):
+    outcomes = study()
+    outcomes[0] = outcome("thermolion", "digits", 0, state="failed", error="OSError: no data")
+    outcomes[4] = outcome("adamw", "digits", 1, curve=[(0, 0.1)], state="diverged")
+    outcomes[8] = replace(outcomes[8], nondeterministic=True)
+    found = compare("s", outcomes, QUESTIONS)
+    page = Page(write_report(found, outcomes, tmp_path).read_text())
+    for text in ("thermolion: failed (OSError: no data)", "a loss of nan", "nondeterministic"):
+        assert text in page.text
+
+
+def test_a_study_without_any_result_still_has_a_report(outcome, tmp_path):
+    waiting = [
+        outcome(name, block=block, state="waiting")
+        for name in ("thermolion", "adamw")
+        for block in range(2)
+    ]
+    found = compare("s", waiting, QUESTIONS[:1])
+    page = Page(write_report(found, waiting, tmp_path).read_text())
+    assert "No trial has a result yet." in page.text
+    assert "not estimable" in page.text

@@ -1,0 +1,75 @@
+"""The report in a real browser: nothing sticks out, at the width of a phone and of a desk."""
+
+import os
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from tracking.compare import Question, compare
+from tracking.report import write_report
+
+LONG = "adamw[lr=0.0003,weight_decay=0.01]"
+
+_MEASURE = """<!DOCTYPE html><html><body>
+<iframe id="page" src="report.html" style="width:{width}px;height:800px;border:0"></iframe>
+<script>
+addEventListener("load", () => {{
+  const page = document.getElementById("page").contentDocument.documentElement;
+  document.body.dataset.measured = page.scrollWidth + " of " + page.clientWidth;
+}});
+</script></body></html>"""
+
+
+@pytest.fixture
+def chromium():
+    found = shutil.which("chromium") or shutil.which("google-chrome")
+    if found is None:
+        if "browser" in os.environ.get("REQUIRE", "").split(","):
+            pytest.fail("REQUIRE names a browser, and there is no chromium on the path")
+        pytest.skip("no chromium on the path: the layout of the report was not looked at")
+    return found
+
+
+@pytest.mark.parametrize("width", [420, 760, 980, 1280])
+def test_nothing_sticks_out_of_the_page(chromium, study, outcome, tmp_path, width):
+    outcomes = study()
+    outcomes[0] = outcome(
+        "thermolion", "digits", 0, state="failed", error="RuntimeError: " + "x" * 200
+    )
+    outcomes[5] = outcome("lion", "digits", 1, curve=[(0, 0.1)], state="diverged")
+    outcomes += [outcome(LONG, "digits", block, 0.96 + 0.001 * block) for block in range(3)]
+    questions = [
+        Question("thermolion", "adamw"),
+        Question("lion", LONG),
+    ]
+    write_report(compare("a-study-" * 12, outcomes, questions), outcomes, tmp_path)
+    (tmp_path / "measure.html").write_text(_MEASURE.format(width=width))
+    dumped = subprocess.run(
+        [
+            chromium,
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--allow-file-access-from-files",
+            f"--user-data-dir={tmp_path / 'profile'}",
+            f"--window-size={width + 100},1000",
+            "--virtual-time-budget=5000",
+            "--dump-dom",
+            (tmp_path / "measure.html").as_uri(),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    ).stdout
+    measured = re.search(r'data-measured="(\d+) of (\d+)"', dumped)
+    assert measured, dumped[-2000:]
+    needed, there = map(int, measured.groups())
+    assert needed <= there <= width

@@ -1,0 +1,199 @@
+"""How a trial looks in MLflow, as data: params are what was asked, tags what came of it.
+
+Imports no MLflow and sends nothing; `tracking.collect` does.
+"""
+
+import math
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+from jobs.trial import Trial, digest
+from tracking.keys import MAX_NAME, MAX_PARAM, MAX_TAG, cut, key, keys, text
+from tracking.outcomes import Outcome, State
+
+Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
+
+TRIAL_TAG = "thermolion.trial"
+FINGERPRINT_TAG = "thermolion.fingerprint"
+NOTE_TAG = "mlflow.note.content"
+
+# Counts up when the same outcome shall look different: collecting then brings old runs up to date.
+_FORMAT = 1
+
+_STATUS: Mapping[State, Status] = {
+    "running": "RUNNING",
+    "interrupted": "KILLED",
+    "completed": "FINISHED",
+    "diverged": "FINISHED",  # a result; the tag of its state tells it apart
+    "failed": "FAILED",
+}
+
+
+@dataclass(frozen=True)
+class MetricPoint:
+    """One value of a metric; `time_ms` is UTC."""
+
+    key: str
+    value: float
+    time_ms: int
+    step: int
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One MLflow run; times are UTC in ms, `end_ms` is None while it goes on."""
+
+    name: str
+    tags: Mapping[str, str]
+    params: Mapping[str, str]
+    metrics: tuple[MetricPoint, ...]
+    status: Status
+    start_ms: int
+    end_ms: int | None
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Equal for records of equal content, whoever collects them and wherever."""
+        points = [[one.key, repr(one.value), one.time_ms, one.step] for one in self.metrics]
+        tags, params = dict(self.tags), dict(self.params)
+        times = [self.start_ms, self.end_ms]
+        return digest([_FORMAT, self.name, tags, params, points, self.status, times])
+
+
+def trial_record(outcome: Outcome, study: str) -> RunRecord:
+    """Return the run of a trial; raises ValueError for one that has not started."""
+    if outcome.started_ms is None:
+        raise ValueError(f"trial {outcome.trial.id} is {outcome.state}: it has no run yet")
+    points = tuple(_metrics(outcome))
+    name = run_name(outcome.trial)
+    return RunRecord(
+        name=name,
+        tags=_tags(outcome, study, name),
+        params=_params(outcome.trial),
+        metrics=tuple(
+            MetricPoint(one.key, _storable(one.value), one.time_ms, one.step) for one in points
+        ),
+        status=_STATUS[outcome.state],
+        start_ms=outcome.started_ms,
+        end_ms=outcome.ended_ms,
+    )
+
+
+def run_name(trial: Trial) -> str:
+    """Name a trial as a person would: `digits · adamw[lr=0.001] · block 3`."""
+    name = f"{trial.workload.name} · {trial.candidate.name} · block {trial.block}"
+    return cut(name if trial.phase == "compare" else f"{trial.phase} · {name}", MAX_NAME)
+
+
+def source_tags(study: str) -> dict[str, str]:
+    """Return what MLflow shows as the source of a run."""
+    return {"mlflow.source.name": f"{study}/sweep.yaml", "mlflow.source.type": "LOCAL"}
+
+
+def _params(trial: Trial) -> dict[str, str]:
+    """Spell what the id of a trial is made of: it never changes, and MLflow lets no param change.
+
+    A hyperparameter has its bare name, unless something else has it.
+    """
+    workload, candidate = trial.workload, trial.candidate
+    asked: dict[str, Any] = {
+        "optimizer": candidate.optimizer,
+        "dataset": workload.dataset,
+        "model": workload.model,
+        "epochs": workload.epochs,
+        "global_batch": workload.global_batch,
+        "loss": workload.loss,
+        "augment": list(workload.augment),
+        "split": workload.split,
+        "train_images": "all" if workload.train_images is None else workload.train_images,
+        "world_size": trial.world_size,
+        "threads": trial.threads,
+        "precision": trial.precision,
+        "execution": trial.execution,
+        "replica": candidate.replica,
+        "noise_seed": candidate.noise_seed,
+    }
+    asked |= {f"dataset.{name}": value for name, value in workload.dataset_options.items()}
+    asked |= {f"model.{name}": value for name, value in workload.model_options.items()}
+    asked |= {f"seed.{stream}": seed for stream, seed in trial.seeds.items()}
+    for name, value in candidate.hyperparameters.items():
+        asked[f"hyperparameter.{name}" if name in asked else name] = value
+    named = keys(asked)
+    return {named[name]: text(value, MAX_PARAM) for name, value in asked.items()}
+
+
+def _tags(outcome: Outcome, study: str, name: str) -> dict[str, str]:
+    trial, job, started = outcome.trial, outcome.job, outcome.started
+    facts: dict[str, Any] = {
+        "trial": trial.id,
+        "study": study,
+        "phase": trial.phase,
+        "candidate": trial.candidate.name,
+        "workload": trial.workload.name,
+        "block": trial.block,
+        "state": outcome.state,
+        "attempts": outcome.attempts,
+        "error": outcome.error,
+        "nondeterministic": "true" if outcome.nondeterministic else None,
+        "infinite": ", ".join(_infinite(outcome)) or None,
+        "packages": ", ".join(f"{k} {v}" for k, v in sorted(job.get("packages", {}).items())),
+    }
+    facts |= {fact: job.get(fact) for fact in ("host", "device", "code", "submission", "pack")}
+    facts |= {fact: started.get(fact) for fact in ("steps", "steps_per_epoch", "parameters")}
+    facts |= {f"digest.{of}": value for of, value in started.get("digests", {}).items()}
+    facts |= {f"images.{of}": value for of, value in started.get("images", {}).items()}
+    ours = {
+        key(f"thermolion.{fact}"): text(value, MAX_TAG)
+        for fact, value in facts.items()
+        if value is not None and value != ""
+    }
+    note = {NOTE_TAG: _note(outcome)} if outcome.error else {}
+    return ours | note | {"mlflow.runName": name} | source_tags(study)
+
+
+def _note(outcome: Outcome) -> str:
+    """Say on the page of the run why it ended; the end of a traceback is what matters."""
+    note = f"**{outcome.state}**: {outcome.error}"
+    if outcome.traceback:
+        room = max(MAX_TAG - len(note) - 20, 0)
+        note += f"\n\n```\n{outcome.traceback[-room:] if room else ''}\n```"
+    return cut(note, MAX_TAG)
+
+
+def _metrics(outcome: Outcome) -> Iterator[MetricPoint]:
+    """Yield the curve by step, then the final metrics at the last step.
+
+    A final metric whose name the curve has already is prefixed: a history must not hold two
+    values of one step.
+    """
+    curve = {name for point in outcome.curve for name in point.metrics}
+    named = keys(sorted(curve | {"train_seconds"}))
+    for point in outcome.curve:
+        seconds = {"train_seconds": point.train_seconds}
+        for name, value in (seconds | dict(point.metrics)).items():
+            yield MetricPoint(named[name], float(value), point.time_ms, point.step)
+    if not outcome.has_result or outcome.ended_ms is None:
+        return
+    last = outcome.curve[-1].step if outcome.curve else 0
+    finals = dict(outcome.metrics)
+    if outcome.train_seconds is not None:
+        finals["train_seconds"] = outcome.train_seconds
+    taken = curve | ({"train_seconds"} if outcome.curve else set())
+    renamed = {name: f"final_{name}" if name in taken else name for name in finals}
+    named = keys(renamed.values())
+    for name, value in finals.items():
+        yield MetricPoint(named[renamed[name]], float(value), outcome.ended_ms, last)
+
+
+def _infinite(outcome: Outcome) -> list[str]:
+    """Name the metrics that were infinite somewhere."""
+    return sorted({one.key for one in _metrics(outcome) if math.isinf(one.value)})
+
+
+def _storable(value: float) -> float:
+    """Clip an infinity to the largest float, as MLflow would: what is sent is what comes back."""
+    largest = sys.float_info.max
+    return value if math.isnan(value) else min(max(value, -largest), largest)

@@ -1,0 +1,71 @@
+"""What MLflow takes as a key or a value, and how our names become that. Imports no MLflow."""
+
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+MAX_TAG = 8000
+MAX_PARAM = 6000
+MAX_NAME = 250
+_MAX_PART = 100  # a key holds at most 250 characters, and ours have up to three parts
+
+_READABLE = str.maketrans({"=": ":", "[": " ", ",": " ", "]": None})
+_FORBIDDEN = re.compile(r"[^\w.\- :]")
+
+
+def key(name: str) -> str:
+    """Turn a name into a key: `adamw[lr=0.001]` becomes `adamw lr:0.001`; "/" makes groups.
+
+    Different names may become one key; `keys` keeps them apart.
+    """
+    return "/".join(part for part in map(_part, name.split("/")) if part) or "unnamed"
+
+
+def part(name: str) -> str:
+    """Turn a name into one part of a key: as `key`, without groups."""
+    return _part(name.replace("/", "_")) or "unnamed"
+
+
+def keys(names: Iterable[str]) -> dict[str, str]:
+    """Return the key of every name, each its own."""
+    found = {name: key(name) for name in names}
+    taken = Counter(found.values())
+    return {
+        name: f"{short}-{_digest(name)}" if taken[short] > 1 else short
+        for name, short in found.items()
+    }
+
+
+def parts(names: Iterable[str]) -> dict[str, str]:
+    """Return every name as one part of a key, each its own."""
+    found = {name: part(name) for name in names}
+    taken = Counter(found.values())
+    return {
+        name: f"{short}-{_digest(name)}" if taken[short] > 1 else short
+        for name, short in found.items()
+    }
+
+
+def text(value: Any, limit: int) -> str:
+    """Spell a value so that it can be read back: strings as they are, the rest as JSON."""
+    spelled = value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
+    return cut(spelled, limit)
+
+
+def cut(long: str, limit: int) -> str:
+    return long if len(long) <= limit else long[: limit - 2] + " …"
+
+
+def _part(name: str) -> str:
+    clean = " ".join(_FORBIDDEN.sub("_", name.translate(_READABLE)).split())
+    if len(clean) > _MAX_PART:
+        clean = f"{clean[: _MAX_PART - 9]}-{_digest(name)}"
+    # MLflow reads a key as a path: a part of dots alone would climb.
+    return "" if not clean.strip(".") else clean
+
+
+def _digest(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()[:8]
