@@ -1,5 +1,6 @@
 """Optimizers to compare with that torch does not have. One class each, plain and exact."""
 
+import math
 from collections.abc import Callable
 from typing import overload
 
@@ -20,12 +21,12 @@ class Lion(Optimizer):
         betas: tuple[float, float] = (0.9, 0.99),
         weight_decay: float = 0.0,
     ) -> None:
-        if not lr >= 0:
-            raise ValueError(f"lr is {lr!r}, it must be 0 or more")
-        if not all(0 <= beta < 1 for beta in betas):
+        if not 0 <= lr < math.inf:
+            raise ValueError(f"lr is {lr!r}, it must be 0 or more, finite")
+        if not (len(betas) == 2 and all(0 <= beta < 1 for beta in betas)):
             raise ValueError(f"betas is {betas!r}, it must be two numbers in [0, 1)")
-        if not weight_decay >= 0:
-            raise ValueError(f"weight_decay is {weight_decay!r}, it must be 0 or more")
+        if not 0 <= weight_decay < math.inf:
+            raise ValueError(f"weight_decay is {weight_decay!r}, it must be 0 or more, finite")
         super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay})
 
     @overload

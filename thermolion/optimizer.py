@@ -42,8 +42,8 @@ class ThermoLion(Optimizer):
         seed: int = 0,
     ) -> None:
         _check("lr", lr, 0 <= lr < math.inf, "0 or more, finite")
-        for beta in betas:
-            _check("betas", betas, 0 <= beta < 1, "two numbers in [0, 1)")
+        fractions = len(betas) == 2 and all(0 <= beta < 1 for beta in betas)
+        _check("betas", betas, fractions, "two numbers in [0, 1)")
         _check("temp_decay", temp_decay, 0 < temp_decay <= 1, "in (0, 1]")
         _check("weight_decay", weight_decay, 0 <= weight_decay < math.inf, "0 or more, finite")
         _check("eps", eps, 0 <= eps < math.inf, "0 or more, finite")

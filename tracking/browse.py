@@ -170,22 +170,26 @@ def _metrics(outcome: Outcome) -> Iterator[MetricPoint]:
     values of one step.
     """
     curve = {name for point in outcome.curve for name in point.metrics}
-    named = keys(sorted(curve | {"train_seconds"}))
+    curve |= {"train_seconds"} if outcome.curve else set()
+    finals = {
+        f"final_{name}" if name in curve else name: value
+        for name, value in _finals(outcome).items()
+    }
+    named = keys(sorted(curve | set(finals)))
     for point in outcome.curve:
-        seconds = {"train_seconds": point.train_seconds}
-        for name, value in (seconds | dict(point.metrics)).items():
+        measured = {"train_seconds": point.train_seconds} | dict(point.metrics)
+        for name, value in measured.items():
             yield MetricPoint(named[name], float(value), point.time_ms, point.step)
-    if not outcome.has_result or outcome.ended_ms is None:
-        return
     last = outcome.curve[-1].step if outcome.curve else 0
-    finals = dict(outcome.metrics)
-    if outcome.train_seconds is not None:
-        finals["train_seconds"] = outcome.train_seconds
-    taken = curve | ({"train_seconds"} if outcome.curve else set())
-    renamed = {name: f"final_{name}" if name in taken else name for name in finals}
-    named = keys(renamed.values())
     for name, value in finals.items():
-        yield MetricPoint(named[renamed[name]], float(value), outcome.ended_ms, last)
+        yield MetricPoint(named[name], float(value), outcome.ended_ms or 0, last)
+
+
+def _finals(outcome: Outcome) -> dict[str, float]:
+    if not outcome.has_result:
+        return {}
+    seconds = outcome.train_seconds
+    return dict(outcome.metrics) | ({} if seconds is None else {"train_seconds": seconds})
 
 
 def _infinite(outcome: Outcome) -> list[str]:

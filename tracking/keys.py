@@ -31,22 +31,12 @@ def part(name: str) -> str:
 
 def keys(names: Iterable[str]) -> dict[str, str]:
     """Return the key of every name, each its own."""
-    found = {name: key(name) for name in names}
-    taken = Counter(found.values())
-    return {
-        name: f"{short}-{_digest(name)}" if taken[short] > 1 else short
-        for name, short in found.items()
-    }
+    return _apart({name: key(name) for name in names})
 
 
 def parts(names: Iterable[str]) -> dict[str, str]:
     """Return every name as one part of a key, each its own."""
-    found = {name: part(name) for name in names}
-    taken = Counter(found.values())
-    return {
-        name: f"{short}-{_digest(name)}" if taken[short] > 1 else short
-        for name, short in found.items()
-    }
+    return _apart({name: part(name) for name in names})
 
 
 def text(value: Any, limit: int) -> str:
@@ -57,6 +47,14 @@ def text(value: Any, limit: int) -> str:
 
 def cut(long: str, limit: int) -> str:
     return long if len(long) <= limit else long[: limit - 2] + " …"
+
+
+def _apart(found: dict[str, str]) -> dict[str, str]:
+    taken = Counter(found.values())
+    return {
+        name: f"{short}-{_digest(name)}" if taken[short] > 1 else short
+        for name, short in found.items()
+    }
 
 
 def _part(name: str) -> str:

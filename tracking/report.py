@@ -17,6 +17,8 @@ from markupsafe import Markup
 from tracking import figures, provenance, tables, wording
 from tracking.comparison import Comparison
 from tracking.endpoints import ENDPOINTS, curve_metric
+from tracking.forest import forest
+from tracking.learning_curve import learning_curve
 from tracking.outcomes import Outcome
 from tracking.verdict_text import verdict_text
 
@@ -86,20 +88,16 @@ def _figures(
     measured = {name: trials for name, trials in by_workload.items() if _any_result(trials)}
     return {
         "forest": [
-            Markup(figures.forest(comparison.rows(question, endpoint), comparison, styles))
+            Markup(forest(comparison.rows(question, endpoint), comparison, styles))
             for question in comparison.questions
             for endpoint in ENDPOINTS
         ],
         "curves": [
-            Markup(
-                figures.learning_curve(
-                    name, trials, curve_metric(trials[0].trial.workload), styles
-                )
-            )
+            Markup(learning_curve(name, trials, curve_metric(trials[0].trial.workload), styles))
             for name, trials in measured.items()
         ],
         "losses": [
-            Markup(figures.learning_curve(name, trials, "train_loss", styles))
+            Markup(learning_curve(name, trials, "train_loss", styles))
             for name, trials in measured.items()
             if any("train_loss" in point.metrics for one in trials for point in one.curve)
         ],

@@ -68,7 +68,11 @@ def test_lion_returns_the_loss_of_a_closure_run_with_gradients_on() -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        *[(name, value) for name in ("lr", "weight_decay") for value in (-1.0, math.nan, math.inf)],
+        *[
+            (name, value)
+            for name in ("lr", "weight_decay")
+            for value in (-1.0, math.nan, math.inf)
+        ],
         *[("betas", value) for value in ((1.0, 0.9), (0.9, 1.0), (0.9, math.nan), (0.9,))],
     ],
     ids=str,

@@ -163,7 +163,9 @@ def test_a_parameter_of_no_dimensions_is_trained_like_an_array_of_one() -> None:
     assert scalar.item() == pytest.approx(reference.theta.item(), rel=1e-12)
 
 
-@pytest.mark.parametrize(("step", "noisy"), [(LAST_NOISY_STEP, True), (LAST_NOISY_STEP + 1, False)])
+@pytest.mark.parametrize(
+    ("step", "noisy"), [(LAST_NOISY_STEP, True), (LAST_NOISY_STEP + 1, False)]
+)
 def test_the_noise_ends_after_step_458(step: int, noisy: bool) -> None:
     params = [_parameter(_start()), _parameter(_start())]
     for param, seed in zip(params, (1, 2), strict=True):
@@ -306,7 +308,7 @@ def test_a_closure_is_called_with_gradients_on_and_its_loss_is_returned() -> Non
         loss.backward()
         return loss.item()
 
-    first = float((param**2).sum())
+    first = (param**2).sum().item()
     assert optimizer.step(closure) == first
     assert closure() < first
 

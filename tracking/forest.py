@@ -1,0 +1,77 @@
+"""Forest plots: the differences of one question and endpoint, workloads and pooled, as SVG text.
+
+Shows what `compare` found; computes nothing.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from tracking.comparison import Comparison, Difference
+from tracking.figures import QUIET, STYLE, Line
+from tracking.svg import to_svg
+from tracking.wording import MEASURES, interval, scope, signed, title
+
+
+def forest(rows: Sequence[Difference], comparison: Comparison, styles: Mapping[str, Line]) -> str:
+    """Draw the rows of one question and endpoint: workloads as squares, pooled as a diamond.
+
+    The shaded band is the ROPE. A row without an interval has its mean alone, or nothing.
+    """
+    first = rows[0]
+    colour = styles[first.question.candidate].colour
+    ordered = [*rows[1:], rows[0]]  # the pooled answer goes below what it is made of
+    height = len(ordered)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(4.9, 1.2 + 0.32 * height))
+        axes = figure.add_subplot()
+        rope = comparison.rope_pp
+        axes.axvspan(-rope, rope, color="#e5e7eb", linewidth=0, zorder=0)
+        axes.axvline(0, color=QUIET, linewidth=0.8, zorder=1)
+        for y, one in enumerate(reversed(ordered)):
+            _draw_row(axes, y, one, colour)
+        axes.set_yticks(range(height), [scope(one, comparison) for one in reversed(ordered)])
+        axes.get_yticklabels()[0].set_fontweight("bold")
+        axes.set_ylim(-0.7, height - 0.3)
+        axes.margins(x=0.06)
+        axes.tick_params(axis="y", length=0)
+        axes.spines["left"].set_visible(False)
+        axes.set_title(title(first.question))
+        favoured = f"{first.question.baseline} ahead ← pp → {first.question.candidate} ahead"
+        axes.set_xlabel(f"Δ {MEASURES[first.measure]}\n{favoured}")
+        axes.xaxis.set_major_locator(MaxNLocator(6))
+        described = f"Forest plot of {title(first.question)}, {MEASURES[first.measure]}: " + (
+            "; ".join(
+                f"{scope(one, comparison)} {signed(one.estimate.mean)} {interval(one.estimate)}"
+                for one in rows
+            )
+        )
+        name = f"{title(first.question)}/{first.endpoint}"
+        return to_svg(figure, name, described)
+
+
+def _draw_row(axes: Axes, y: int, one: Difference, colour: str) -> None:
+    estimate = one.estimate
+    if estimate.mean is None:
+        return
+    label = f"{signed(estimate.mean)} {interval(estimate)}".strip()
+    axes.annotate(
+        label,
+        (1.01, y),
+        xycoords=("axes fraction", "data"),
+        verticalalignment="center",
+        fontsize=8.5,
+        fontweight="bold" if one.workload is None else "normal",
+    )
+    low, high = estimate.low, estimate.high
+    if low is None or high is None:
+        axes.plot(estimate.mean, y, "o", markerfacecolor="white", color=colour, markersize=5)
+    elif one.workload is None:
+        corners = [(low, y), (estimate.mean, y + 0.26), (high, y), (estimate.mean, y - 0.26)]
+        axes.fill(*zip(*corners, strict=True), color=colour, linewidth=0.8, zorder=3)
+    else:
+        axes.plot([low, high], [y, y], color=colour, linewidth=1.6, zorder=2)
+        axes.plot(estimate.mean, y, "s", color=colour, markersize=5.5, zorder=3)

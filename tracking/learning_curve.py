@@ -1,0 +1,115 @@
+"""Learning curves: a metric against samples seen, one panel a workload, as SVG text.
+
+The pointwise mean and band are computed here, and serve the eye alone: no verdict rests on them.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, FuncFormatter, MaxNLocator, NullFormatter
+from scipy import special
+
+from tracking.figures import STYLE, Line
+from tracking.outcomes import Outcome
+from tracking.svg import to_svg
+
+_Values = np.ndarray[tuple[int], np.dtype[np.float64]]
+_Curve = tuple[_Values, _Values]  # samples seen and values, (n_points,) each
+
+
+def learning_curve(
+    workload: str, outcomes: Sequence[Outcome], metric: str, styles: Mapping[str, Line]
+) -> str:
+    """Draw `metric` against training samples seen, of all trials that have a result.
+
+    Thin: single seeds, a cross where one diverged. Thick: the mean with a pointwise 95% t band,
+    as far as every seed has a value. Accuracies are drawn in percent; losses that span more than
+    a factor of ten on a logarithmic axis, with the mean and the band of their logarithms.
+    """
+    arms = {
+        name: [one for one in outcomes if one.has_result and one.trial.candidate.name == name]
+        for name in styles
+    }
+    arms = {name: trials for name, trials in arms.items() if trials}
+    accuracy = metric.endswith("accuracy")
+    unit = 100.0 if accuracy else 1.0
+    curves = {
+        name: [_finite_part(trial, metric, unit) for trial in trials]
+        for name, trials in arms.items()
+    }
+    logarithmic = not accuracy and _spans_decades(curves)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(3.9, 2.5 + 0.19 * ((len(arms) + 1) // 2)))
+        axes = figure.add_subplot()
+        axes.grid(axis="y", color="#e5e7eb", linewidth=0.7)
+        for name, trials in arms.items():
+            _draw_arm(axes, name, trials, curves[name], styles[name], logarithmic)
+        axes.set_title(workload)
+        axes.set_xlabel("training samples seen")
+        axes.set_ylabel(f"{metric.replace('_', ' ')}{', %' if accuracy else ''}")
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.set_xlim(left=0)
+        if logarithmic:
+            axes.set_yscale("log")
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axes.yaxis.set_minor_formatter(NullFormatter())
+        if accuracy and arms:
+            low, high = axes.get_ylim()
+            axes.set_ylim(max(low, -2), min(high, 102))  # no band makes an accuracy of 110 %
+        if arms:
+            figure.legend(loc="outside lower center", ncols=2, handlelength=2.6)
+        names = ", ".join(f"{name}, {len(trials)} seeds" for name, trials in arms.items())
+        described = f"{metric.replace('_', ' ')} on {workload} against samples seen: {names}"
+        return to_svg(figure, f"{workload}/{metric}", described)
+
+
+def _draw_arm(
+    axes: Axes,
+    name: str,
+    trials: Sequence[Outcome],
+    curves: Sequence[_Curve],
+    style: Line,
+    logarithmic: bool,
+) -> None:
+    for trial, (x, y) in zip(trials, curves, strict=True):
+        axes.plot(x, y, color=style.colour, linewidth=0.6, alpha=0.35)
+        if trial.state == "diverged" and len(x):
+            axes.plot(x[-1], y[-1], "x", color=style.colour, markersize=6, markeredgewidth=1.5)
+    shared = sorted(set.intersection(*(set(x.tolist()) for x, _ in curves)))
+    values = np.array([y[np.isin(x, shared)] for x, y in curves])  # (n_seeds, n_points)
+    forth, back = (np.log, np.exp) if logarithmic else (np.asarray, np.asarray)
+    values = forth(values)
+    mean = values.mean(axis=0)
+    label = f"{name} (n = {len(trials)})"
+    axes.plot(
+        shared, back(mean), color=style.colour, linestyle=style.dashes, linewidth=1.8, label=label
+    )
+    if len(trials) > 1:
+        n = len(trials)
+        half = special.stdtrit(n - 1, 0.975) * values.std(axis=0, ddof=1) / n**0.5
+        axes.fill_between(
+            shared,
+            back(mean - half),
+            back(mean + half),
+            color=style.colour,
+            alpha=0.14,
+            linewidth=0,
+        )
+
+
+def _finite_part(trial: Outcome, metric: str, unit: float) -> _Curve:
+    """Return samples and values up to the first value that is not finite."""
+    points = [(p.samples, unit * p.metrics[metric]) for p in trial.curve if metric in p.metrics]
+    values = np.array(points, dtype=np.float64).reshape(-1, 2)
+    bad = np.flatnonzero(~np.isfinite(values[:, 1]))
+    kept = values[: bad[0]] if len(bad) else values
+    return kept[:, 0], kept[:, 1]
+
+
+def _spans_decades(curves: Mapping[str, Sequence[_Curve]]) -> bool:
+    drawn = [value for arm in curves.values() for _, values in arm for value in values]
+    return bool(drawn and min(drawn) > 0 and max(drawn) > 10 * min(drawn))

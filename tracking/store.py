@@ -1,0 +1,213 @@
+"""The MLflow store: where it is, how it is opened, and the command that shows it in a browser.
+
+Writes no runs; `tracking.collect` does. MLflow itself is imported where a store is opened.
+"""
+
+import contextlib
+import logging
+import os
+import shlex
+import shutil
+import sqlite3
+import sys
+import uuid
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit, urlunsplit
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+_SQLITE = "sqlite:///"
+_LOCAL_FILESYSTEMS = frozenset(
+    "apfs bcachefs btrfs ext2 ext3 ext4 f2fs jfs overlay ramfs reiserfs tmpfs xfs zfs".split()
+)
+
+_CLIENT_ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    # Seconds. MLflow's own 120, seven times, would hold a user for a quarter of an hour.
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    # Creating a run is not idempotent: a request sent again after a lost answer makes two.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+}
+_SQLITE_ENVIRONMENT = {
+    # A pool would go on writing into a file that the user has deleted.
+    "MLFLOW_SQLALCHEMYSTORE_POOLCLASS": "NullPool",
+}
+_SERVER_ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    # Spares ten processes, and jobs that anybody who reaches the port could start.
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+}
+
+
+class StoreError(Exception):
+    """A store that cannot be opened, with what to do about it."""
+
+
+@dataclass(frozen=True)
+class Store:
+    """An open store; `uri` has no password in it.
+
+    `artifacts` is the folder of new experiments; where it is None, the server has its own.
+    """
+
+    client: "MlflowClient"
+    uri: str
+    artifacts: Path | None
+    database: Path | None
+
+    def analyse(self) -> None:
+        """Refresh the statistics of an embedded store: makes browsing 20 times quicker."""
+        if self.database is None:
+            return
+        with contextlib.closing(sqlite3.connect(self.database)) as connection:
+            # Another study may be writing: it will do this itself.
+            with contextlib.suppress(sqlite3.OperationalError):
+                connection.execute("ANALYZE")
+                connection.commit()
+
+
+def resolve_uri(root: Path, uri: str | None = None) -> str:
+    """Return where runs go: `uri`, else MLFLOW_TRACKING_URI, else the root's own store."""
+    return uri or os.environ.get("MLFLOW_TRACKING_URI") or f"{_SQLITE}{_embedded(root)}"
+
+
+def shown_uri(uri: str) -> str:
+    """Return the URI with its password starred out."""
+    split = urlsplit(uri)
+    if not split.password:
+        return uri
+    user, _, host = split.netloc.rpartition("@")
+    return urlunsplit(split._replace(netloc=f"{user.partition(':')[0]}:***@{host}"))
+
+
+@contextlib.contextmanager
+def open_store(root: Path, uri: str | None = None) -> Iterator[Store]:
+    """Open the store of a root, made ready if it is embedded; raises StoreError.
+
+    A server is not asked before the first request.
+    """
+    where = resolve_uri(root, uri)
+    database = _database(where)
+    with contextlib.ExitStack() as stack:
+        try:
+            client = _client(where, database)
+            if database is not None:
+                stack.enter_context(_held_open(database))
+        except ImportError as error:
+            raise StoreError(
+                f"{error}: install what collecting needs (pip install 'thermolion[tracking]', "
+                "and the driver of the database if yours is not sqlite)"
+            ) from error
+        except Exception as error:  # a foreign library: its ways to fail cannot be listed
+            reason = str(error).partition("\n")[0].replace(where, shown_uri(where))
+            raise StoreError(f"cannot open MLflow at {shown_uri(where)}: {reason}") from error
+        artifacts = None if database is None else database.parent / "mlartifacts"
+        yield Store(client, shown_uri(where), artifacts, database)
+
+
+def browse_command(root: Path, uri: str | None = None) -> str:
+    """Return the command line that shows the store in a browser, on this host alone."""
+    where = resolve_uri(root, uri)
+    if where.startswith(("http://", "https://")):
+        return shlex.join([sys.executable, "-m", "webbrowser", shown_uri(where)])
+    database = _database(where)
+    environment = [f"{name}={value}" for name, value in _SERVER_ENVIRONMENT.items()]
+    command = ["server", "--backend-store-uri", shown_uri(where)]
+    if database is not None:
+        command += ["--artifacts-destination", str(database.parent / "mlartifacts")]
+    command += ["--host", "127.0.0.1", "--workers", "1"]
+    return " ".join([*environment, shlex.join([*_mlflow(), *command])])
+
+
+def journal_mode(database: Path, mounts: str | None = None) -> str:
+    """Return the journal that suits the filesystem of a sqlite file: WAL on local ones alone.
+
+    A write-ahead log needs memory that all its users share, which no network mount gives.
+    `mounts` is the text of /proc/mounts.
+    """
+    if mounts is None:
+        try:
+            mounts = Path("/proc/mounts").read_text()
+        except OSError:
+            mounts = ""
+    folder, kind, longest = database.parent.resolve(), "", -1
+    for line in mounts.splitlines():
+        _, point, this_kind, *_ = line.split()
+        # Spaces and the like are written in octal.
+        mount = Path(point.encode("latin-1", "replace").decode("unicode_escape"))
+        if folder.is_relative_to(mount) and len(mount.parts) >= longest:
+            kind, longest = this_kind, len(mount.parts)
+    return "WAL" if kind in _LOCAL_FILESYSTEMS else "DELETE"
+
+
+def _embedded(root: Path) -> Path:
+    return root.resolve() / "mlflow.db"
+
+
+def _database(uri: str) -> Path | None:
+    """Return the file of a sqlite URI."""
+    if not uri.startswith(_SQLITE):
+        return None
+    path, question, _ = uri.removeprefix(_SQLITE).partition("?")
+    if question:
+        raise StoreError(
+            f"{uri} has a question mark, which ends a path in such an address: move the studies "
+            "to a folder without one, or name a store with --mlflow"
+        )
+    return Path(path).absolute()
+
+
+def _client(uri: str, database: Path | None) -> "MlflowClient":
+    for name, value in (_CLIENT_ENVIRONMENT | (_SQLITE_ENVIRONMENT if database else {})).items():
+        os.environ.setdefault(name, value)
+    with warnings.catch_warnings():
+        # MLflow 3.17 with SQLAlchemy 2.1; nothing that a user of ours could do about it.
+        warnings.filterwarnings("ignore", "The ``noload`` loader strategy", DeprecationWarning)
+        from mlflow import MlflowClient
+
+        logging.getLogger("alembic").setLevel(logging.WARNING)
+        if database is not None and not database.exists():
+            _initialise(database)
+        return MlflowClient(tracking_uri=uri)
+
+
+def _initialise(database: Path) -> None:
+    """Make the schema aside, then link it into place: nobody ever meets half a store.
+
+    Processes that open a store which does not exist yet would break it for good.
+    """
+    from mlflow import MlflowClient
+
+    database.parent.mkdir(parents=True, exist_ok=True)
+    draft = database.with_name(f"{database.name}.{uuid.uuid4().hex}")
+    try:
+        MlflowClient(tracking_uri=f"{_SQLITE}{draft}").search_experiments()
+        with contextlib.suppress(FileExistsError):  # another was quicker: its store is as good
+            os.link(draft, database)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _held_open(database: Path) -> Iterator[None]:
+    """Set the journal, and keep one connection: closing the last would fold the log every time."""
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        # Somebody is writing: the mode stays what it is until the next time.
+        with contextlib.suppress(sqlite3.OperationalError):
+            connection.execute(f"PRAGMA journal_mode={journal_mode(database)}").fetchone()
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        yield
+
+
+def _mlflow() -> list[str]:
+    beside = Path(sys.executable).with_name("mlflow")
+    if shutil.which("mlflow") == str(beside):
+        return ["mlflow"]
+    return [str(beside)] if beside.exists() else [sys.executable, "-m", "mlflow"]

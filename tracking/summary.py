@@ -1,0 +1,116 @@
+"""How a whole study looks in MLflow: its parent run, as data. Imports no MLflow.
+
+Says how many trials are where and what the candidates reached on average; the comparison itself
+is the report, which the run carries as its note and its artifacts.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from statistics import fmean
+
+from tracking.browse import NOTE_TAG, MetricPoint, RunRecord, Status, source_tags
+from tracking.endpoints import ComparisonError, UnmeasuredError, score
+from tracking.keys import MAX_NAME, MAX_TAG, cut, parts
+from tracking.outcomes import Outcome
+
+STUDY_TAG = "thermolion.parent_of"
+_STATES = ("waiting", "running", "interrupted", "completed", "diverged", "failed")
+
+
+def study_record(
+    outcomes: Sequence[Outcome], study: str, note: str | None, report: str | None
+) -> RunRecord:
+    """Return the parent run of the trials; raises ValueError where none has started.
+
+    `note` is Markdown, `report` the digest of the files that come along.
+    """
+    started = [one.started_ms for one in outcomes if one.started_ms is not None]
+    if not started:
+        raise ValueError(f"no trial of {study} has started: it has no run yet")
+    status = _status(outcomes)
+    ended = [one.ended_ms for one in outcomes if one.ended_ms is not None]
+    return RunRecord(
+        name=cut(study, MAX_NAME),
+        tags=_tags(outcomes, study, note, report),
+        params={},
+        metrics=tuple(_metrics(outcomes)),
+        status=status,
+        start_ms=min(started),
+        end_ms=None if status == "RUNNING" else max(ended),
+    )
+
+
+def shortened(note: str, limit: int) -> str:
+    """Cut Markdown at the end of a line, and say where the rest is."""
+    if len(note) <= limit:
+        return note
+    rest = "\n\n*Cut here: the whole report is among the artifacts of the parent run.*\n"
+    head = note[: limit - len(rest)]
+    return head[: head.rfind("\n") + 1 or None] + rest
+
+
+def _status(outcomes: Sequence[Outcome]) -> Status:
+    if all(one.has_result for one in outcomes):
+        return "FINISHED"
+    ended = all(one.has_result or one.state == "failed" for one in outcomes)
+    return "FAILED" if ended else "RUNNING"
+
+
+def _tags(
+    outcomes: Sequence[Outcome], study: str, note: str | None, report: str | None
+) -> dict[str, str]:
+    states = Counter(one.state for one in outcomes)
+    tags = {
+        STUDY_TAG: study,
+        "thermolion.study": study,
+        "thermolion.trials": ", ".join(f"{states[s]} {s}" for s in _STATES if states[s]),
+        "mlflow.runName": cut(study, MAX_NAME),
+    }
+    tags |= {f"thermolion.trials.{state}": str(states[state]) for state in _STATES}
+    tags |= {NOTE_TAG: shortened(note, MAX_TAG)} if note else {}
+    tags |= {"thermolion.report": report} if report else {}
+    return tags | source_tags(study)
+
+
+def _metrics(outcomes: Sequence[Outcome]) -> Iterator[MetricPoint]:
+    """Yield, for every candidate on every workload, the means over the first 1, 2, … blocks.
+
+    MLflow only ever appends to a history, so a mean of whatever has arrived would leave behind
+    what it was before. These stand for good: block after block in order, up to the first that may
+    still bring a result. So the means of candidates at one step are of the same blocks.
+    """
+    compared = [one for one in outcomes if one.trial.phase == "compare"]
+    workloads = parts(sorted({one.trial.workload.name for one in compared}))
+    candidates = parts(sorted({one.trial.candidate.name for one in compared}))
+    cells: dict[str, list[Outcome]] = {}
+    for one in compared:
+        of = f"{workloads[one.trial.workload.name]}/{candidates[one.trial.candidate.name]}"
+        cells.setdefault(of, []).append(one)
+    for of, trials in cells.items():
+        values: dict[str, list[float]] = {}
+        time_ms = 0
+        for one in sorted(trials, key=lambda one: one.trial.block):
+            if one.state == "failed":
+                continue
+            if not one.has_result or one.ended_ms is None:
+                break
+            time_ms = max(time_ms, one.ended_ms)
+            for name, value in _endpoints(one).items():
+                so_far = values.setdefault(name, [])
+                so_far.append(value)
+                yield MetricPoint(f"{name}/{of}", fmean(so_far), time_ms, len(so_far))
+
+
+def _endpoints(outcome: Outcome) -> dict[str, float]:
+    """Return the numbers of the report (diverged counts as chance), as fractions, and seconds."""
+    found = {}
+    if outcome.train_seconds is not None:
+        found["train_seconds"] = outcome.train_seconds
+    try:
+        ends = score(outcome)
+    except (UnmeasuredError, ComparisonError):
+        return found  # the report says so
+    return found | {
+        "final_test_accuracy": ends.final_test_accuracy / 100,
+        "val_auc": ends.val_auc / 100,
+    }
