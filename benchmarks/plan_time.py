@@ -8,7 +8,8 @@ from pathlib import Path
 
 RUNS = 15
 SWEEP = Path(__file__).parents[1] / "sweeps" / "quickstart.yaml"
-PLAN = [sys.executable, "-P", "-m", "orchestrator.cli", "plan", str(SWEEP), "--root", "/nonexistent"]
+VERB = ["plan", str(SWEEP), "--root", "/nonexistent"]
+PLAN = [sys.executable, "-P", "-m", "orchestrator.cli", *VERB]
 BARE = [sys.executable, "-c", "pass"]
 
 

@@ -79,9 +79,7 @@ def run(arguments: Namespace) -> int:
     for standing in status.missing_standings[:3]:
         _say(describe.trial_line(standing))
     if status.missing:
-        _say(
-            f"{len(status.missing)} trials have no result; look at: thermolion logs"
-        )
+        _say(f"{len(status.missing)} trials have no result; look at: thermolion logs")
     return FAILED if status.missing else DONE
 
 
@@ -162,9 +160,8 @@ def collect(arguments: Namespace) -> int:
 
 def _conclude(study: Study, arguments: Namespace) -> None:
     """Print the verdict, write the report, fill MLflow, and say where both are."""
-    from tracking.store import browse_command
-
     from orchestrator.conclude import Record
+    from tracking.store import browse_command
     from tracking.verdict_text import verdict_text
 
     record = Record.read(study)

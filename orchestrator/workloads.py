@@ -47,7 +47,8 @@ def _augment(value: Any) -> tuple[str, ...]:
         catalog.known(str(name), catalog.AUGMENTATIONS, "augmentation")
     if len(set(names)) < len(names):
         raise ValueError(f"{value!r} names an augmentation twice")
-    return tuple(names)
+    # They are applied in this order, whichever is written: one trial, one id.
+    return tuple(name for name in catalog.AUGMENTATIONS if name in names)
 
 
 _NameOrOptions = str | dict[str, dict[str, Any]]

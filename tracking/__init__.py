@@ -1,1 +1,1 @@
-"""From event logs to conclusions: outcomes, MLflow, statistics, report. Never torch or backends."""
+"""From event logs to conclusions: outcomes, MLflow, statistics, report. Never torch."""

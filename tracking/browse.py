@@ -6,17 +6,18 @@ Imports no MLflow and sends nothing; `tracking.collect` does.
 import math
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
 from jobs.trial import Trial, digest
-from tracking.keys import MAX_NAME, MAX_PARAM, MAX_TAG, cut, key, keys, text
+from tracking.keys import MAX_NAME, MAX_PARAM, MAX_TAG, cut, keys, text
 from tracking.outcomes import Outcome, State
 
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 
 TRIAL_TAG = "thermolion.trial"
+STATE_TAG = "thermolion.state"
 FINGERPRINT_TAG = "thermolion.fingerprint"
 NOTE_TAG = "mlflow.note.content"
 
@@ -68,14 +69,13 @@ def trial_record(outcome: Outcome, study: str) -> RunRecord:
     if outcome.started_ms is None:
         raise ValueError(f"trial {outcome.trial.id} is {outcome.state}: it has no run yet")
     points = tuple(_metrics(outcome))
+    infinite = sorted({one.key for one in points if math.isinf(one.value)})
     name = run_name(outcome.trial)
     return RunRecord(
         name=name,
-        tags=_tags(outcome, study, name),
+        tags=_tags(outcome, infinite, study, name),
         params=_params(outcome.trial),
-        metrics=tuple(
-            MetricPoint(one.key, _storable(one.value), one.time_ms, one.step) for one in points
-        ),
+        metrics=tuple(map(_storable, points)) if infinite else points,
         status=_STATUS[outcome.state],
         start_ms=outcome.started_ms,
         end_ms=outcome.ended_ms,
@@ -125,7 +125,7 @@ def _params(trial: Trial) -> dict[str, str]:
     return {named[name]: text(value, MAX_PARAM) for name, value in asked.items()}
 
 
-def _tags(outcome: Outcome, study: str, name: str) -> dict[str, str]:
+def _tags(outcome: Outcome, infinite: list[str], study: str, name: str) -> dict[str, str]:
     trial, job, started = outcome.trial, outcome.job, outcome.started
     facts: dict[str, Any] = {
         "trial": trial.id,
@@ -138,15 +138,15 @@ def _tags(outcome: Outcome, study: str, name: str) -> dict[str, str]:
         "attempts": outcome.attempts,
         "error": outcome.error,
         "nondeterministic": "true" if outcome.nondeterministic else None,
-        "infinite": ", ".join(_infinite(outcome)) or None,
-        "packages": ", ".join(f"{k} {v}" for k, v in sorted(job.get("packages", {}).items())),
+        "infinite": ", ".join(infinite),
+        "packages": _listed(job.get("packages", {})),
+        "digests": _listed(started.get("digests", {})),
+        "images": _listed(started.get("images", {})),
     }
     facts |= {fact: job.get(fact) for fact in ("host", "device", "code", "submission", "pack")}
     facts |= {fact: started.get(fact) for fact in ("steps", "steps_per_epoch", "parameters")}
-    facts |= {f"digest.{of}": value for of, value in started.get("digests", {}).items()}
-    facts |= {f"images.{of}": value for of, value in started.get("images", {}).items()}
     ours = {
-        key(f"thermolion.{fact}"): text(value, MAX_TAG)
+        f"thermolion.{fact}": text(value, MAX_TAG)
         for fact, value in facts.items()
         if value is not None and value != ""
     }
@@ -192,12 +192,12 @@ def _finals(outcome: Outcome) -> dict[str, float]:
     return dict(outcome.metrics) | ({} if seconds is None else {"train_seconds": seconds})
 
 
-def _infinite(outcome: Outcome) -> list[str]:
-    """Name the metrics that were infinite somewhere."""
-    return sorted({one.key for one in _metrics(outcome) if math.isinf(one.value)})
-
-
-def _storable(value: float) -> float:
+def _storable(point: MetricPoint) -> MetricPoint:
     """Clip an infinity to the largest float, as MLflow would: what is sent is what comes back."""
-    largest = sys.float_info.max
-    return value if math.isnan(value) else min(max(value, -largest), largest)
+    if not math.isinf(point.value):
+        return point
+    return replace(point, value=math.copysign(sys.float_info.max, point.value))
+
+
+def _listed(facts: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in sorted(facts.items()))

@@ -4,39 +4,29 @@ Decides nothing about how a run looks (`tracking.browse`) and touches no event l
 """
 
 import contextlib
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from jobs.layout import Layout
 from jobs.lock import Lock
-from tracking.browse import (
-    FINGERPRINT_TAG,
-    NOTE_TAG,
-    TRIAL_TAG,
-    MetricPoint,
-    RunRecord,
-    trial_record,
-)
+from tracking.browse import NOTE_TAG, trial_record
 from tracking.outcomes import Outcome
+from tracking.runs import Change, Runs
 from tracking.store import Store, StoreError, open_store, resolve_uri, shown_uri
-from tracking.summary import STUDY_TAG, shortened, study_record
+from tracking.summary import shortened, study_record
 
 if TYPE_CHECKING:
-    from mlflow.entities import Experiment, Run
+    from mlflow.entities import Experiment
 
-_PARENT_TAG = "mlflow.parentRunId"
 _EXPERIMENT_TAGS = {
     "mlflow.experimentKind": "custom_model_development",
     "mlflow.experiment.primaryMetric.name": "test_accuracy",
     "mlflow.experiment.primaryMetric.greaterIsBetter": "True",
 }
 _MAX_EXPERIMENT_NOTE = 20_000
-_MAX_BATCH_PARAMS, _MAX_BATCH = 100, 1000  # what MLflow takes in one request
-
-Change = Literal["new", "updated", "unchanged"]
+_MAX_REASON = 400
 
 
 class CollectError(Exception):
@@ -78,56 +68,59 @@ def collect(
     with Lock(layout.folder / "collect.lock", break_lock), contextlib.ExitStack() as stack:
         with _explained(where, 0, len(started)):
             store = stack.enter_context(open_store(layout.root, uri))
-            runs = _Runs(store, _experiment(store, layout.study, note), _owner(layout.folder))
-            parent_id = runs.bring_parent(outcomes, layout.study, report, note) if started else ""
+            experiment_id = _experiment(store, layout.study, note)
+            runs = Runs(store.client, experiment_id, _owner(layout.folder))
+            if started:
+                parent = runs.bring_parent(study_record(outcomes, layout.study, note), report)
         for done, outcome in enumerate(started):
             with _explained(where, done, len(started)):
-                counted[runs.bring_trial(outcome, layout.study, parent_id)] += 1
+                counted[runs.bring_trial(trial_record(outcome, layout.study), parent)] += 1
             if progress:
                 progress(done + 1, len(started))
-        with _explained(where, len(started), len(started)):
-            if started:
-                runs.finish_parent()
-            if counted["new"]:
-                store.analyse()
-    return Collected(**counted, uri=store.uri, experiment_id=runs.experiment_id)
+        if counted["new"]:
+            store.analyse()
+    return Collected(**counted, uri=store.uri, experiment_id=experiment_id)
 
 
-class _Runs:
-    """The runs of one experiment, read in one search; each is then brought up to date.
+def _experiment(store: Store, study: str, note: str | None) -> str:
+    """Find or make the experiment of a study; return its id."""
+    tags = dict(_EXPERIMENT_TAGS)
+    if note:
+        tags[NOTE_TAG] = shortened(note, _MAX_EXPERIMENT_NOTE)
+    found: Experiment | None = store.client.get_experiment_by_name(study)
+    if found is None:
+        folder = None if store.artifacts is None else (store.artifacts / study).as_uri()
+        return str(store.client.create_experiment(study, artifact_location=folder, tags=tags))
+    if found.lifecycle_stage == "deleted":
+        store.client.restore_experiment(found.experiment_id)  # its name cannot be given twice
+    for key, value in tags.items():
+        if found.tags.get(key) != value:
+            store.client.set_experiment_tag(found.experiment_id, key, value)
+    return str(found.experiment_id)
 
-    A run that is up to date costs no request.
-    """
 
-    def __init__(self, store: Store, experiment_id: str, user: str) -> None:
-        self.experiment_id = experiment_id
-        self._client = store.client
-        self._user = user
-        self._known: dict[str, Run] = {}
-        for run in self._search():
-            name = run.data.tags.get(TRIAL_TAG) or run.data.tags.get(STUDY_TAG)
-            if name in self._known:
-                # Whatever made the second one (a proxy that sent a request again): one trial, one
-                # run. The search gives the oldest first.
-                self._client.delete_run(run.info.run_id)
-            elif name is not None:
-                self._known[name] = run
+def _owner(folder: Path) -> str:
+    """Name whose study it is; who collects does not matter."""
+    try:
+        return folder.owner()
+    except KeyError:  # a container that does not know the user's name
+        return str(folder.stat().st_uid)
 
-    def bring_trial(self, outcome: Outcome, study: str, parent_id: str) -> Change:
-        record = trial_record(outcome, study)
-        record = replace(record, tags={**record.tags, _PARENT_TAG: parent_id})
-        return self._bring(outcome.trial.id, record)[1]
 
-    def _search(self) -> Iterator["Run"]:
-        token = None
-        while True:
-            page = self._client.search_runs(
-                [self.experiment_id],
-                max_results=1000,
-                order_by=["attributes.start_time ASC"],
-                page_token=token,
-            )
-            yield from page
-            token = page.token
-            if not token:
-                return
+@contextlib.contextmanager
+def _explained(where: str, done: int, total: int) -> Iterator[None]:
+    """Turn a failure of MLflow into a CollectError that says how far we came."""
+    try:
+        yield
+    except Exception as error:
+        if not isinstance(error, (StoreError, OSError)):
+            from mlflow.exceptions import MlflowException
+
+            if not isinstance(error, MlflowException):
+                raise
+        reason = str(error).partition("\n")[0].replace(where, shown_uri(where))
+        raise CollectError(
+            f"MLflow at {shown_uri(where)} failed after {done} of {total} trials, the others were "
+            f"not sent: {reason[:_MAX_REASON]}\nThe event logs are untouched. See that the "
+            "address is right and the server answers, then collect again: it goes on from there."
+        ) from error

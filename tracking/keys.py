@@ -5,6 +5,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 MAX_TAG = 8000
@@ -16,6 +17,7 @@ _READABLE = str.maketrans({"=": ":", "[": " ", ",": " ", "]": None})
 _FORBIDDEN = re.compile(r"[^\w.\- :]")
 
 
+@lru_cache(maxsize=4096)
 def key(name: str) -> str:
     """Turn a name into a key: `adamw[lr=0.001]` becomes `adamw lr:0.001`; "/" makes groups.
 

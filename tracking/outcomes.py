@@ -70,9 +70,8 @@ def read_outcomes(folder: Path, planned: Iterable[Trial] = ()) -> dict[str, Outc
     has the trial (renaming costs nothing). Raises LogError for a damaged log.
     """
     histories = {trial.id: _History(trial) for trial in planned}
-    logs = sorted(folder.glob("*.jsonl"), key=lambda log: (log.stat().st_ctime_ns, log.name))
-    attempts = sorted((_Attempt(log) for log in logs), key=lambda attempt: attempt.opened_ms)
-    for attempt in attempts:
+    attempts = (_Attempt(log) for log in sorted(folder.glob("*.jsonl")))
+    for attempt in sorted(attempts, key=lambda attempt: attempt.opened_ms):
         for event in attempt.events:
             if event.trial is None:
                 continue

@@ -22,9 +22,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 _SQLITE = "sqlite:///"
-_LOCAL_FILESYSTEMS = frozenset(
-    "apfs bcachefs btrfs ext2 ext3 ext4 f2fs jfs overlay ramfs reiserfs tmpfs xfs zfs".split()
-)
+_LOCAL_FILESYSTEMS = {"btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "tmpfs", "xfs", "zfs"}
 
 _CLIENT_ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -66,11 +64,13 @@ class Store:
         """Refresh the statistics of an embedded store: makes browsing 20 times quicker."""
         if self.database is None:
             return
-        with contextlib.closing(sqlite3.connect(self.database)) as connection:
+        with (
+            contextlib.closing(sqlite3.connect(self.database)) as connection,
             # Another study may be writing: it will do this itself.
-            with contextlib.suppress(sqlite3.OperationalError):
-                connection.execute("ANALYZE")
-                connection.commit()
+            contextlib.suppress(sqlite3.OperationalError),
+        ):
+            connection.execute("ANALYZE")
+            connection.commit()
 
 
 def resolve_uri(root: Path, uri: str | None = None) -> str:

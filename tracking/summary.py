@@ -11,18 +11,23 @@ from statistics import fmean
 from tracking.browse import NOTE_TAG, MetricPoint, RunRecord, Status, source_tags
 from tracking.endpoints import ComparisonError, UnmeasuredError, score
 from tracking.keys import MAX_NAME, MAX_TAG, cut, parts
-from tracking.outcomes import Outcome
+from tracking.outcomes import Outcome, State
 
 STUDY_TAG = "thermolion.parent_of"
-_STATES = ("waiting", "running", "interrupted", "completed", "diverged", "failed")
+_STATES: tuple[State, ...] = (
+    "waiting",
+    "running",
+    "interrupted",
+    "completed",
+    "diverged",
+    "failed",
+)
 
 
-def study_record(
-    outcomes: Sequence[Outcome], study: str, note: str | None, report: str | None
-) -> RunRecord:
+def study_record(outcomes: Sequence[Outcome], study: str, note: str | None) -> RunRecord:
     """Return the parent run of the trials; raises ValueError where none has started.
 
-    `note` is Markdown, `report` the digest of the files that come along.
+    `note` is Markdown, the description that the page of the run shows.
     """
     started = [one.started_ms for one in outcomes if one.started_ms is not None]
     if not started:
@@ -31,7 +36,7 @@ def study_record(
     ended = [one.ended_ms for one in outcomes if one.ended_ms is not None]
     return RunRecord(
         name=cut(study, MAX_NAME),
-        tags=_tags(outcomes, study, note, report),
+        tags=_tags(outcomes, study, note),
         params={},
         metrics=tuple(_metrics(outcomes)),
         status=status,
@@ -56,9 +61,7 @@ def _status(outcomes: Sequence[Outcome]) -> Status:
     return "FAILED" if ended else "RUNNING"
 
 
-def _tags(
-    outcomes: Sequence[Outcome], study: str, note: str | None, report: str | None
-) -> dict[str, str]:
+def _tags(outcomes: Sequence[Outcome], study: str, note: str | None) -> dict[str, str]:
     states = Counter(one.state for one in outcomes)
     tags = {
         STUDY_TAG: study,
@@ -68,7 +71,6 @@ def _tags(
     }
     tags |= {f"thermolion.trials.{state}": str(states[state]) for state in _STATES}
     tags |= {NOTE_TAG: shortened(note, MAX_TAG)} if note else {}
-    tags |= {"thermolion.report": report} if report else {}
     return tags | source_tags(study)
 
 

@@ -17,7 +17,9 @@ def repo() -> Path:
 def tracked() -> list[Path]:
     """Every tracked file that exists, relative to the repository."""
     if not (_REPO / ".git").exists():
-        pytest.skip(f"needs a git checkout: {_REPO} is none, so nothing tells which files are ours")
+        pytest.skip(
+            f"needs a git checkout: {_REPO} is none, so nothing tells which files are ours"
+        )
     listed = subprocess.run(
         ["git", "ls-files", "-z"], cwd=_REPO, capture_output=True, text=True, check=True
     )

@@ -23,7 +23,12 @@ def test_what_was_appended_is_read_back_in_order(log):
     log.append(events.OPENED, host="h")
     log.append(events.EVALUATED, "t1", step=3, metrics={"loss": 0.1})
     first, second = read_events(log.path)
-    assert (first.type, first.trial, first.seq, first.payload) == ("opened", None, 0, {"host": "h"})
+    assert (first.type, first.trial, first.seq, first.payload) == (
+        "opened",
+        None,
+        0,
+        {"host": "h"},
+    )
     assert (second.trial, second.attempt, second.seq) == ("t1", 0, 1)
     assert second.payload == {"step": 3, "metrics": {"loss": 0.1}}
     assert second.time_ms >= first.time_ms > 1_700_000_000_000

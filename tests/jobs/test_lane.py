@@ -1,4 +1,4 @@
-"""Trials through a lane: pairing, bits, divergence, failure and interruption, read from the log."""
+"""Trials through a lane: pairing, bits, divergence, failure, interruption; read from the log."""
 
 import dataclasses
 import json

@@ -61,9 +61,7 @@ def test_whatever_changes_the_result_changes_the_id(other):
 
 
 def test_labels_cost_nothing():
-    renamed = _trial(
-        workload=replace(WORKLOAD, name="x"), candidate=replace(CANDIDATE, name="y")
-    )
+    renamed = _trial(workload=replace(WORKLOAD, name="x"), candidate=replace(CANDIDATE, name="y"))
     assert renamed.id == _trial().id
     assert renamed.seeds == _trial().seeds
 
@@ -107,5 +105,8 @@ def test_streams_blocks_phases_workloads_and_studies_have_seeds_of_their_own():
 
 
 def test_a_noise_seed_moves_the_noise_alone():
-    plain, moved = block_seeds(0, "compare", WORKLOAD, 0), block_seeds(0, "compare", WORKLOAD, 0, 5)
+    plain, moved = (
+        block_seeds(0, "compare", WORKLOAD, 0),
+        block_seeds(0, "compare", WORKLOAD, 0, 5),
+    )
     assert {stream for stream in STREAMS if plain[stream] != moved[stream]} == {"noise"}

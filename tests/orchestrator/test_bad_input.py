@@ -271,7 +271,7 @@ def test_a_hyperparameter_that_a_users_optimizer_lacks_is_refused(thermolion, sm
         assert words in said.err
 
 
-def test_no_lanes_are_refused(thermolion, small, tmp_path):
+def test_no_lanes_are_refused(thermolion, small):
     said = thermolion("submit", small, "--lanes", 0)
     assert said.code == 2
     assert "--lanes 0" in said.err

@@ -80,7 +80,9 @@ def test_whole_numbers_and_floats_of_equal_value_are_one_trial(planned):
 
 def test_a_list_makes_a_grid_and_betas_are_one_value(planned):
     plan = planned(
-        _sweep("candidates: {adamw: {lr: [1e-3, 3e-4], weight_decay: [0, 0.1], betas: [0.8, 0.9]}}")
+        _sweep(
+            "candidates: {adamw: {lr: [1e-3, 3e-4], weight_decay: [0, 0.1], betas: [0.8, 0.9]}}"
+        )
     )
     assert _names(plan, "candidate") == {
         "adamw[lr=0.001,weight_decay=0]",
@@ -107,7 +109,8 @@ def test_replicas_of_equal_content_are_trials_of_their_own(planned):
 def test_each_crosses_and_defaults_fill_in(planned):
     plan = planned(
         _sweep(
-            workloads="workloads: {each: {dataset: [mnist, usps], model: [mlp, convnet]}, epochs: 2}",
+            workloads="workloads: "
+            "{each: {dataset: [mnist, usps], model: [mlp, convnet]}, epochs: 2}",
             defaults="defaults: {epochs: 9, global_batch: 64}",
         )
     )
@@ -138,9 +141,7 @@ def test_threads_are_those_declared(planned):
 
 
 def test_set_overrides_what_the_file_says(planned):
-    plan = planned(
-        _sweep(), "--set", "candidates.adamw.lr=1e-4", "--set", "workloads.0.epochs=7"
-    )
+    plan = planned(_sweep(), "--set", "candidates.adamw.lr=1e-4", "--set", "workloads.0.epochs=7")
     assert {t["candidate"]["hyperparameters"]["lr"] for t in plan["trials"]} == {1e-4}
     assert {t["workload"]["epochs"] for t in plan["trials"]} == {7}
 
