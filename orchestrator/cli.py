@@ -7,12 +7,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from jobs.lock import LockHeld
-
 import thermolion
 from jobs.catalog import DataError
 from jobs.events import LogError
+from jobs.lock import LockHeld
 from orchestrator import verbs
+from orchestrator.conclude import ConclusionError
 from orchestrator.sweep_file import SweepError
 
 _VERBS: dict[str, tuple[Callable[[argparse.Namespace], int], str]] = {
@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (SweepError, DataError) as error:
         sys.stderr.write(f"thermolion: {error}\n")
         return verbs.WRONG_INPUT
-    except (LogError, LockHeld) as error:
+    except (ConclusionError, LogError, LockHeld) as error:
         sys.stderr.write(f"thermolion: {error}\n")
         return verbs.FAILED
     except BrokenPipeError:

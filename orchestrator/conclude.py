@@ -1,6 +1,7 @@
 """From logs to the answer: comparison, report page, MLflow. Repeating it changes nothing."""
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,8 +10,23 @@ from tracking.outcomes import Outcome, read_outcomes
 
 if TYPE_CHECKING:
     from tracking.collect import Collected
-
     from tracking.comparison import Comparison
+
+_TRACKING_PACKAGES = ("jinja2", "matplotlib", "mlflow", "rich")
+
+
+class ConclusionError(Exception):
+    """No verdict, or MLflow did not take everything; the message says why and what to do."""
+
+
+def require_tracking() -> None:
+    """Raise ConclusionError unless the packages of the `tracking` extra are installed."""
+    missing = [name for name in _TRACKING_PACKAGES if find_spec(name) is None]
+    if missing:
+        raise ConclusionError(
+            f"{', '.join(missing)} is not installed: pip install 'thermolion[tracking]', or use "
+            "`submit` here and conclude on another machine"
+        )
 
 
 @dataclass(frozen=True)
@@ -27,11 +43,13 @@ class Record:
 
     def compare(self) -> "Comparison":
         """Answer the questions of the sweep."""
-        from tracking.compare import compare
-        from tracking.comparison import Question
+        from tracking.compare import ComparisonError, Question, compare
 
         questions = [Question(*pair) for pair in self.study.sweep.questions]
-        return compare(self.study.sweep.study, self.outcomes, questions)
+        try:
+            return compare(self.study.sweep.study, self.outcomes, questions)
+        except ComparisonError as error:
+            raise ConclusionError(str(error)) from error
 
     def write_report(self, comparison: "Comparison") -> Path:
         """Write the report page and what stands beside it; returns the page."""
@@ -41,15 +59,18 @@ class Record:
 
     def collect(self, uri: str | None, break_lock: bool = False) -> "Collected":
         """Bring everything into MLflow, the report of this moment with it."""
-        from tracking.collect import collect
+        from tracking.collect import CollectError, collect
 
         folder = self.study.layout.report
         note = folder / "report.md"
-        return collect(
-            self.study.layout,
-            self.outcomes,
-            uri=uri,
-            report=folder if folder.exists() else None,
-            note=note.read_text() if note.exists() else None,
-            break_lock=break_lock,
-        )
+        try:
+            return collect(
+                self.study.layout,
+                self.outcomes,
+                uri=uri,
+                report=folder if folder.exists() else None,
+                note=note.read_text(encoding="utf-8") if note.exists() else None,
+                break_lock=break_lock,
+            )
+        except CollectError as error:
+            raise ConclusionError(str(error)) from error

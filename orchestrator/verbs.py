@@ -55,6 +55,9 @@ def submit(arguments: Namespace) -> int:
 
 def run(arguments: Namespace) -> int:
     """Submit, watch, compare, report and collect."""
+    from orchestrator.conclude import require_tracking
+
+    require_tracking()
     from rich.console import Console
 
     from orchestrator.advance import cancel as stop

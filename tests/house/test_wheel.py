@@ -64,9 +64,10 @@ def lean(wheel: Path, repo: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     pins = repo / "constraints.txt"
     done = _run(*install, "--retries", "1", "-c", pins, "PyYAML", "pydantic")
     said = done.stdout + done.stderr
-    unreached = [line for line in said.splitlines() if any(word in line for word in UNREACHABLE)]
-    if done.returncode and unreached:
-        pytest.skip(f"needs PyYAML and pydantic from pip's package index: {unreached[-1].strip()}")
+    if done.returncode and any(word in said for word in UNREACHABLE):
+        named = [line for line in said.splitlines() if line.startswith("Looking in indexes: ")]
+        index = named[0].partition(": ")[2] if named else "https://pypi.org/simple"
+        pytest.skip(f"needs PyYAML and pydantic, and pip cannot reach {index}")
     assert done.returncode == 0, said
     return root / "bin"
 

@@ -6,7 +6,7 @@ from jobs.layout import Layout
 
 
 def test_everything_of_a_study_lies_where_it_is_documented():
-    layout = Layout(Path("/root"), "s")
+    layout = Layout(Path("/studies"), "s")
     assert {
         "folder": layout.folder,
         "sweep": layout.sweep,
@@ -21,16 +21,16 @@ def test_everything_of_a_study_lies_where_it_is_documented():
         "store": layout.mlflow_store,
         "artifacts": layout.mlflow_artifacts,
     } == {
-        "folder": Path("/root/s"),
-        "sweep": Path("/root/s/sweep.yaml"),
-        "lock": Path("/root/s/lock"),
-        "decisions": Path("/root/s/decisions"),
-        "submission": Path("/root/s/submissions/0001"),
-        "pack": Path("/root/s/submissions/0001/packs/3.json"),
-        "output": Path("/root/s/submissions/0001/output/3.log"),
-        "events": Path("/root/s/events/0001-3-1-0.jsonl"),
-        "checkpoint": Path("/root/s/checkpoints/abc.pt"),
-        "report": Path("/root/s/report"),
-        "store": Path("/root/mlflow.db"),
-        "artifacts": Path("/root/mlartifacts"),
+        "folder": Path("/studies/s"),
+        "sweep": Path("/studies/s/sweep.yaml"),
+        "lock": Path("/studies/s/lock"),
+        "decisions": Path("/studies/s/decisions"),
+        "submission": Path("/studies/s/submissions/0001"),
+        "pack": Path("/studies/s/submissions/0001/packs/3.json"),
+        "output": Path("/studies/s/submissions/0001/output/3.log"),
+        "events": Path("/studies/s/events/0001-3-1-0.jsonl"),
+        "checkpoint": Path("/studies/s/checkpoints/abc.pt"),
+        "report": Path("/studies/s/report"),
+        "store": Path("/studies/mlflow.db"),
+        "artifacts": Path("/studies/mlartifacts"),
     }

@@ -22,10 +22,11 @@ Thermolion = Callable[..., Said]
 
 SMALL = """\
 study: small
-workloads: [{dataset: digits, model: {mlp: {hidden: [16]}}, epochs: 1, train_images: 256}]
+defaults: {model: {mlp: {hidden: [64]}}, epochs: 4, global_batch: 32, train_images: 256}
+workloads: [{dataset: digits}]
 candidates:
   thermolion: {}
-  adamw: {lr: 1e-3}
+  adamw: {lr: 1e-2}
 baseline: adamw
 seeds: 2
 """
