@@ -4,13 +4,13 @@ Rank, worker and place in the batch take no part, so that a resumed or resharded
 same pixels. Whether a flip keeps the meaning of an image is the user's to say.
 """
 
-import hashlib
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from jobs.catalog import AUGMENTATIONS, known
+from thermolion.noise import keyed_generator
 
 _PADDING = 8  # crop moves by up to an eighth of the width: 4 of 32 pixels, 1 of 8
 
@@ -70,6 +70,4 @@ def _draws(name: str, seed: int, epoch: int, n: int) -> Tensor:
 
     Every operation has a stream of its own: adding one leaves the others as they were.
     """
-    key = hashlib.sha256(f"v1 {seed} {epoch} {name}".encode()).digest()[:8]
-    generator = torch.Generator().manual_seed(int.from_bytes(key, "big"))
-    return torch.randint(0, 2**31, (n, 2), generator=generator)
+    return torch.randint(0, 2**31, (n, 2), generator=keyed_generator("cpu", seed, epoch, name))

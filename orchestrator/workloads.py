@@ -13,6 +13,9 @@ from orchestrator.sweep_file import Document, Location
 from orchestrator.validation import Strict
 
 
+_PREFIXES_NOT_YET = ("imagefolder:", "torchvision:")
+
+
 class Named(NamedTuple):
     """A catalogue name (or the user's `module:attribute`) with its options, defaults filled in."""
 
@@ -27,6 +30,8 @@ def _named(value: Any, known: Mapping[str, Any], what: str) -> Named:
         options = {}
     if not isinstance(value, str) or not isinstance(options, Mapping):
         raise ValueError(f"{value!r} is not a {what}: write NAME or {{NAME: {{option: value}}}}")
+    if value.startswith(_PREFIXES_NOT_YET):
+        raise ValueError(f"{value!r} is not available yet: choose from {', '.join(known)}")
     if catalog.is_dotted(value):
         return Named(value, dict(options))
     catalog.known(value, known, what)

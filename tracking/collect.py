@@ -120,7 +120,8 @@ def _explained(where: str, done: int, total: int) -> Iterator[None]:
                 raise
         reason = str(error).partition("\n")[0].replace(where, shown_uri(where))
         raise CollectError(
-            f"MLflow at {shown_uri(where)} failed after {done} of {total} trials, the others were "
-            f"not sent: {reason[:_MAX_REASON]}\nThe event logs are untouched. See that the "
-            "address is right and the server answers, then collect again: it goes on from there."
+            f"MLflow at {shown_uri(where)} failed after {done} of {total} trials: "
+            f"{reason[:_MAX_REASON]}\nThose {done} are there, the next perhaps in part, the others "
+            "are not; the event logs are untouched. See that the address is right and the server "
+            "answers, then collect again: it goes on from there."
         ) from error

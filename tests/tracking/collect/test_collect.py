@@ -1,4 +1,4 @@
-"""Collecting into a real store: what becomes of trials as they go on, and that repeats are free."""
+"""Collecting into a real store: trials as they go on, and that repeats are free."""
 
 import json
 import math

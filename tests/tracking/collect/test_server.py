@@ -20,7 +20,7 @@ Study = Any  # of conftest.py, which nobody can import
 
 
 class Server:
-    """A server on the store of a root whose path is not a plain one; ended by its process group."""
+    """A server on the store of a root, on a free port; ended by its process group."""
 
     def __init__(self, root: Path, folder: Path) -> None:
         with socket.socket() as free:
@@ -80,8 +80,9 @@ def test_the_printed_command_serves_the_study_and_takes_what_is_collected_throug
 
     other = study.another("other study")
     other.run_blocks(*range(4))
-    with pytest.raises(CollectError, match="after 2 of 4 trials"):
+    with pytest.raises(CollectError, match=r"after [23] of 4 trials"):  # it may answer once more
         other.collect(uri=server.uri, progress=lambda done, _: server.end() if done == 2 else None)
     collected = other.collect()
-    assert (collected.new, collected.unchanged) == (2, 2)
+    assert collected.unchanged >= 2
+    assert collected.new + collected.updated + collected.unchanged == 4
     other.check()
