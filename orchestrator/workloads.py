@@ -12,7 +12,6 @@ from jobs.trial import Workload
 from orchestrator.sweep_file import Document, Location
 from orchestrator.validation import Strict
 
-
 _PREFIXES_NOT_YET = ("imagefolder:", "torchvision:")
 
 
