@@ -164,7 +164,6 @@ def collect(arguments: Namespace) -> int:
 def _conclude(study: Study, arguments: Namespace) -> None:
     """Print the verdict, write the report, fill MLflow, and say where both are."""
     from orchestrator.conclude import Record
-    from tracking.store import browse_command
     from tracking.verdict_text import verdict_text
 
     record = Record.read(study)
@@ -173,7 +172,7 @@ def _conclude(study: Study, arguments: Namespace) -> None:
     page = record.write_report(comparison)
     collected = record.collect(arguments.mlflow, arguments.break_lock)
     _result(f"report  {page}")
-    _result(f"MLflow  {browse_command(study.layout.root, collected.uri)}")
+    _result(f"MLflow  {record.browse_command(arguments.mlflow)}")
 
 
 def _open(arguments: Namespace) -> Study:

@@ -14,7 +14,7 @@ from jobs.lock import Lock
 from tracking.browse import NOTE_TAG, trial_record
 from tracking.outcomes import Outcome
 from tracking.runs import Change, Runs
-from tracking.store import Store, StoreError, open_store, resolve_uri, shown_uri
+from tracking.store import Store, StoreError, first_line, open_store, resolve_uri, shown_uri
 from tracking.summary import shortened, study_record
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ _EXPERIMENT_TAGS = {
     "mlflow.experiment.primaryMetric.greaterIsBetter": "True",
 }
 _MAX_EXPERIMENT_NOTE = 20_000
-_MAX_REASON = 400
 
 
 class CollectError(Exception):
@@ -118,10 +117,9 @@ def _explained(where: str, done: int, total: int) -> Iterator[None]:
 
             if not isinstance(error, MlflowException):
                 raise
-        reason = str(error).partition("\n")[0].replace(where, shown_uri(where))
         raise CollectError(
-            f"MLflow at {shown_uri(where)} failed after {done} of {total} trials: "
-            f"{reason[:_MAX_REASON]}\nThose {done} are there, the next perhaps in part, the others "
-            "are not; the event logs are untouched. See that the address is right and the server "
-            "answers, then collect again: it goes on from there."
+            f"MLflow at {shown_uri(where)} failed: {first_line(error, where)}\n"
+            f"{done} of {total} trials are up to date there, the next one perhaps in part; the "
+            "event logs are untouched. See that the address is right and the server answers, "
+            "then collect again: it goes on from there."
         ) from error

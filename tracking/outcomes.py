@@ -116,9 +116,13 @@ class _History:
                 job=job,
             )
         elif event.type in _ENDS:
+            begun = now.state == "running"  # else it failed before it could say `started`
             self.outcome = replace(
                 now,
                 state=_ENDS[event.type],
+                attempts=now.attempts + (not begun),
+                started_ms=now.started_ms or event.time_ms,
+                job=now.job if begun else job,
                 metrics=payload.get("metrics", {}),
                 train_seconds=payload.get("train_seconds"),
                 error=payload.get("error"),

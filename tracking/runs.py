@@ -41,7 +41,7 @@ class Runs:
         self._experiment_id = experiment_id
         self._user = user
         self._known: dict[str, Run] = {}
-        for run in self._search():
+        for run in list(self._search()):  # whole first: what we delete would shift its pages
             name = run.data.tags.get(TRIAL_TAG) or run.data.tags.get(STUDY_TAG)
             if name in self._known:
                 # Whatever made the second one (a proxy that sent a request again): one trial, one

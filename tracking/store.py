@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _SQLITE = "sqlite:///"
 _LOCAL_FILESYSTEMS = {"btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "tmpfs", "xfs", "zfs"}
+_MAX_REASON = 400
 
 _CLIENT_ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -87,6 +88,12 @@ def shown_uri(uri: str) -> str:
     return urlunsplit(split._replace(netloc=f"{user.partition(':')[0]}:***@{host}"))
 
 
+def first_line(error: Exception, uri: str) -> str:
+    """Return the first line of a message, short, and without the password of the store."""
+    line, password = str(error).partition("\n")[0], urlsplit(uri).password
+    return (line.replace(f":{password}@", ":***@") if password else line)[:_MAX_REASON]
+
+
 @contextlib.contextmanager
 def open_store(root: Path, uri: str | None = None) -> Iterator[Store]:
     """Open the store of a root, made ready if it is embedded; raises StoreError.
@@ -106,7 +113,7 @@ def open_store(root: Path, uri: str | None = None) -> Iterator[Store]:
                 "and the driver of the database if yours is not sqlite)"
             ) from error
         except Exception as error:  # a foreign library: its ways to fail cannot be listed
-            reason = str(error).partition("\n")[0].replace(where, shown_uri(where))
+            reason = first_line(error, where)
             raise StoreError(f"cannot open MLflow at {shown_uri(where)}: {reason}") from error
         artifacts = None if database is None else database.parent / "mlartifacts"
         yield Store(client, shown_uri(where), artifacts, database)

@@ -128,9 +128,13 @@ def test_a_failed_trial_that_is_sent_again_completes(writer, tmp_path):
     trial = _trial()
     failed = (events.FAILED, trial, {"error": "x", "traceback": "t", "config": trial.to_json()})
     writer.attempt(failed)
+    before = read_outcomes(tmp_path)[trial.id]
+    assert (before.state, before.attempts, before.job["host"]) == ("failed", 1, "host1")
+    assert before.started_ms == before.ended_ms
     writer.attempt(_started(trial), _completed(trial))
     outcome = read_outcomes(tmp_path)[trial.id]
     assert (outcome.state, outcome.error, outcome.traceback) == ("completed", None, None)
+    assert outcome.attempts == 2
 
 
 def test_labels_come_from_the_plan_and_unplanned_trials_follow(writer, tmp_path):

@@ -102,6 +102,30 @@ def test_an_interrupted_trial_that_resumes_doubles_no_step(study: Study) -> None
     assert {"thermolion.error", "mlflow.note.content"}.isdisjoint(run.data.tags)
 
 
+def test_a_failed_trial_that_is_retried_leaves_nothing_of_what_was_before(study: Study) -> None:
+    trial, log = study.trial(0), study.log()
+    study.start(log, trial)
+    log.append("failed", trial.id, error="no CUDA", traceback="Traceback: no CUDA")
+    log.close()
+    study.run_blocks(1)
+    study.collect()
+    failed = study.runs()
+    assert failed[trial.id].info.status == failed[""].info.status == "FAILED"
+    assert "no CUDA" in failed[trial.id].data.tags["mlflow.note.content"]
+    log = study.log()
+    study.start(log, trial)
+    study.evaluate(log, trial, 0, 5, 10)
+    study.complete(log, trial, 0.5)
+    log.close()
+    study.collect()
+    study.check()
+    assert study.runs()[trial.id].info.run_id == failed[trial.id].info.run_id
+    grown = study.content()
+    (study.layout.root / "mlflow.db").unlink()
+    study.collect()
+    assert study.content() == grown
+
+
 def test_a_diverged_trial_keeps_infinities_and_nan_and_stays_unchanged(study: Study) -> None:
     trial, log = study.trial(), study.log()
     study.start(log, trial)

@@ -76,7 +76,7 @@ def test_an_unreachable_server_is_said_clearly_and_costs_nothing(study: Study) -
     study.run_blocks(0, 1)
     logs, began = _logs(study), time.monotonic()
     with pytest.raises(CollectError) as told:
-        study.collect(uri="http://me:secret@127.0.0.1:9")
+        study.collect(uri="http://me:secret@127.0.0.1:9/")
     assert time.monotonic() - began < 30
     for part in ("http://me:***@127.0.0.1:9", "0 of 2 trials", "untouched", "collect again"):
         assert part in str(told.value)

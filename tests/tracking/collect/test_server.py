@@ -80,7 +80,7 @@ def test_the_printed_command_serves_the_study_and_takes_what_is_collected_throug
 
     other = study.another("other study")
     other.run_blocks(*range(4))
-    with pytest.raises(CollectError, match=r"after [23] of 4 trials"):  # it may answer once more
+    with pytest.raises(CollectError, match=r"\n[23] of 4 trials"):  # it may answer once more
         other.collect(uri=server.uri, progress=lambda done, _: server.end() if done == 2 else None)
     collected = other.collect()
     assert collected.unchanged >= 2
