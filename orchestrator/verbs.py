@@ -170,7 +170,7 @@ def _conclude(study: Study, arguments: Namespace) -> None:
     comparison = record.compare()
     _result(verdict_text(comparison))
     page = record.write_report(comparison)
-    collected = record.collect(arguments.mlflow, arguments.break_lock)
+    record.collect(arguments.mlflow, arguments.break_lock)
     _result(f"report  {page}")
     _result(f"MLflow  {record.browse_command(arguments.mlflow)}")
 
