@@ -4,7 +4,6 @@ Standard library only. Broken on the same host alone, and only once its holder i
 never waits and starts nothing but its heartbeat.
 """
 
-import getpass
 import json
 import os
 import threading
@@ -14,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from jobs.process import Process
+from jobs.process import Process, user_name
 
 HEARTBEAT_S = 15
 _BREAKING_S = 10  # to remove the lock of a dead process takes milliseconds
@@ -63,7 +62,7 @@ class Lock:
         """Link a complete record into place: a reader never meets a half-written lock."""
         # Two hosts that share the folder may have the same pid: the draft needs a name of its own.
         draft = self._path.with_name(f"{self._path.name}.{uuid.uuid4().hex}")
-        draft.write_text(_Holder(Process.current(), _user(), time.time()).to_text())
+        draft.write_text(_Holder(Process.current(), user_name(), time.time()).to_text())
         try:
             os.link(draft, self._path)
             self._file = os.open(draft, os.O_RDONLY)
@@ -164,13 +163,6 @@ class _Holder:
         record = json.loads(text)
         process = Process(record["host"], record["pid"], record["start"])
         return _Holder(process, record["user"], record["since"])
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a container whose user has no name
-        return str(os.getuid())
 
 
 def _spell(seconds: float) -> str:

@@ -3,6 +3,7 @@
 Standard library only; starts nothing.
 """
 
+import getpass
 import os
 import socket
 from collections.abc import Mapping
@@ -45,6 +46,14 @@ class Process:
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
+
+
+def user_name() -> str:
+    """Return whose process this is; a number in a container whose user has no name."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return str(os.getuid())
 
 
 def _start(pid: int) -> int | None:

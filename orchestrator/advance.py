@@ -1,6 +1,5 @@
 """Send what is missing: the one way by which trials reach a backend, first time or hundredth."""
 
-import getpass
 import json
 import os
 import socket
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.lock import Lock
-
+from jobs.process import user_name
 from jobs.trial import Trial
 from orchestrator.backends.base import Submission, load_backend, read_submissions
 from orchestrator.backends.pool import count_gpus
@@ -95,7 +94,7 @@ def _record(
         lanes=min(lanes, len(packs)),
         threads=study.sweep.threads,
         device=study.sweep.device,
-        user=getpass.getuser(),
+        user=user_name(),
         host=socket.gethostname(),
         time_ms=time.time_ns() // 1_000_000,
     )

@@ -136,6 +136,7 @@ def _tags(outcome: Outcome, infinite: list[str], study: str, name: str) -> dict[
         "block": trial.block,
         "state": outcome.state,
         "attempts": outcome.attempts,
+        "weights": outcome.weights,
         "error": outcome.error,
         "nondeterministic": "true" if outcome.nondeterministic else None,
         "infinite": ", ".join(infinite),
@@ -188,8 +189,8 @@ def _metrics(outcome: Outcome) -> Iterator[MetricPoint]:
 def _finals(outcome: Outcome) -> dict[str, float]:
     if not outcome.has_result:
         return {}
-    seconds = outcome.train_seconds
-    return dict(outcome.metrics) | ({} if seconds is None else {"train_seconds": seconds})
+    costs = {"train_seconds": outcome.train_seconds, "peak_memory_mb": outcome.peak_memory_mb}
+    return dict(outcome.metrics) | {k: v for k, v in costs.items() if v is not None}
 
 
 def _storable(point: MetricPoint) -> MetricPoint:

@@ -38,8 +38,8 @@ class Outcome:
     """All that the logs say of one trial.
 
     `metrics` are the final ones (`test_accuracy` and the like, fractions; a diverged trial keeps
-    what was measured). `started` is the payload of the last `started` event: digests, chance
-    levels, step counts. `job` is that of the lane that ran it last: host, device, packages,
+    what was measured), `weights` a digest of the last weights, `started` the payload of the last
+    `started` event: digests, chance levels, step counts. `job` is that of the lane that ran it last: host, device, packages,
     submission, pack.
     """
 
@@ -49,6 +49,8 @@ class Outcome:
     curve: tuple[Point, ...] = ()
     metrics: Mapping[str, float] = field(default_factory=dict)
     train_seconds: float | None = None
+    peak_memory_mb: float | None = None
+    weights: str | None = None
     error: str | None = None
     traceback: str | None = None
     started_ms: int | None = None
@@ -125,6 +127,8 @@ class _History:
                 job=now.job if begun else job,
                 metrics=payload.get("metrics", {}),
                 train_seconds=payload.get("train_seconds"),
+                peak_memory_mb=payload.get("peak_memory_mb"),
+                weights=payload.get("weights"),
                 error=payload.get("error"),
                 traceback=payload.get("traceback"),
                 ended_ms=event.time_ms,

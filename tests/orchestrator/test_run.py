@@ -111,6 +111,7 @@ def test_an_aa_study_differs_nowhere(thermolion, tmp_path):
     for outcome in outcomes.values():
         by_block.setdefault(outcome.trial.block, []).append(outcome)
     for first, second in by_block.values():
+        assert first.weights == second.weights
         assert first.metrics == second.metrics
         assert [p.metrics for p in first.curve] == [p.metrics for p in second.curve]
     assert "identical" in said.out
