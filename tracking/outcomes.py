@@ -39,8 +39,8 @@ class Outcome:
 
     `metrics` are the final ones (`test_accuracy` and the like, fractions; a diverged trial keeps
     what was measured), `weights` a digest of the last weights, `started` the payload of the last
-    `started` event: digests, chance levels, step counts. `job` is that of the lane that ran it last: host, device, packages,
-    submission, pack.
+    `started` event: digests, chance levels, step counts. `job` is that of the lane that ran it
+    last: host, device, packages, submission, pack.
     """
 
     trial: Trial
