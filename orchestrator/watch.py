@@ -38,7 +38,7 @@ def _lines(study: Study, console: Console) -> Status:
         line = _summary(study, status)
         done = line.partition(",")[0]
         if done != said or time.monotonic() - when > _LINE_EVERY:
-            console.print(line, highlight=False, soft_wrap=True)
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
             said, when = done, time.monotonic()
     return status
 
@@ -94,9 +94,12 @@ def _table(study: Study, status: Status, width: int) -> Group:
     for workload in study.sweep.workloads:
         for candidate in study.sweep.candidates:
             cell = _Cell.of(status, workload.name, candidate.name)
-            table.add_row(workload.name, candidate.name, cell.done, cell.now, cell.last)
-    bar = ProgressBar(total=len(status.planned), completed=status.done, width=min(60, width))
-    return Group(table, bar, Text(_summary(study, status)))
+            said = (workload.name, candidate.name, cell.done, cell.now, cell.last)
+            table.add_row(*map(Text, said))  # plain: rich would read `adamw[lr=0.1]` as markup
+    bar = ProgressBar(total=len(status.planned), completed=status.done, width=min(24, width))
+    foot = Table.grid(padding=(0, 2))
+    foot.add_row(bar, Text(_summary(study, status)))
+    return Group(table, foot)
 
 
 @dataclass(frozen=True)
