@@ -16,6 +16,7 @@ from orchestrator.status import Standing, Status, read_status
 from orchestrator.study import Study
 
 _LOOK_EVERY = 1.0  # seconds between two looks at the logs
+_SHARE_OF_A_CORE = 0.1  # what looking may cost a large study: the cores are for training
 _LINE_EVERY = 10.0  # seconds between two lines where nothing was completed
 
 
@@ -45,11 +46,13 @@ def _lines(study: Study, console: Console) -> Status:
 
 def _statuses(study: Study) -> Iterator[Status]:
     while True:
+        begin = time.monotonic()
         status = read_status(study)
+        took = time.monotonic() - begin
         yield status
         if not status.jobs_alive:
             return
-        time.sleep(_LOOK_EVERY)
+        time.sleep(max(_LOOK_EVERY, took / _SHARE_OF_A_CORE))
 
 
 def _summary(study: Study, status: Status) -> str:

@@ -80,7 +80,7 @@ def read_outcomes(folder: Path, planned: Iterable[Trial] = ()) -> dict[str, Outc
             if event.trial not in histories:
                 histories[event.trial] = _History(Trial.from_json(event.payload["config"]))
             histories[event.trial].add(event, attempt.job)
-    return {trial_id: history.outcome for trial_id, history in histories.items()}
+    return {trial_id: history.finish() for trial_id, history in histories.items()}
 
 
 class _Attempt:
@@ -96,17 +96,17 @@ class _History:
     """Replays the events of one trial, in the order of its attempts."""
 
     def __init__(self, trial: Trial) -> None:
-        self.outcome = Outcome(trial)
+        self._outcome = Outcome(trial)
         self._points: dict[int, Point] = {}
 
     def add(self, event: events.Event, job: Mapping[str, Any]) -> None:
-        now, payload = self.outcome, event.payload
+        now, payload = self._outcome, event.payload
         if event.type == events.EVALUATED:
             self._add_point(event)
         elif now.has_result:
             return
         elif event.type == events.STARTED:
-            self.outcome = replace(
+            self._outcome = replace(
                 now,
                 state="running",
                 attempts=now.attempts + 1,
@@ -119,7 +119,7 @@ class _History:
             )
         elif event.type in _ENDS:
             begun = now.state == "running"  # else it failed before it could say `started`
-            self.outcome = replace(
+            self._outcome = replace(
                 now,
                 state=_ENDS[event.type],
                 attempts=now.attempts + (not begun),
@@ -155,9 +155,12 @@ class _History:
             )
             self._points[new.step] = replace(old, metrics={**new.metrics, **old.metrics})
             if unequal:
-                self.outcome = replace(self.outcome, nondeterministic=True)
+                self._outcome = replace(self._outcome, nondeterministic=True)
+
+    def finish(self) -> Outcome:
+        """Return the outcome, its curve in the order of steps."""
         curve = tuple(self._points[step] for step in sorted(self._points))
-        self.outcome = replace(self.outcome, curve=curve)
+        return replace(self._outcome, curve=curve)
 
 
 def _both_nan(a: float, b: float) -> bool:
