@@ -1,6 +1,6 @@
 """Blocks: the results of a study in the order of its plan, paired, with what is wrong with them.
 
-Refuses results whose pairing is broken; names whatever is left out. Estimates nothing.
+Leaves out blocks whose pairing is broken, and names whatever is left out. Estimates nothing.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -97,7 +97,8 @@ class Blocks:
                     self._scores[cell] = score(outcome)
                 except UnmeasuredError as error:
                     self._unmeasured[cell] = str(error)
-        self._refuse_broken_pairing()
+        self._refuse_broken_blocks()
+        self._refuse_twins()
 
     def numbers(self, workload: str) -> list[int]:
         """Return the block numbers of a workload, rising."""
@@ -150,10 +151,14 @@ class Blocks:
 
     @cached_property
     def flags(self) -> tuple[BlockFlag, ...]:
-        """Blocks that mix code or devices, and those with a trial that contradicts itself."""
+        """Blocks that mix code or devices or saw other data, or whose trials disagree."""
         found = []
+        usual: dict[str, str | None] = {}
         for workload, block in self._each():
             measured = self._measured(workload, block)
+            for data in {_digest(outcome, "data") for outcome in measured.values()}:
+                if usual.setdefault(workload, data) != data:
+                    found.append(BlockFlag(workload, block, "data", f"its digest is {data}"))
             for kind in ("code", "device"):
                 values = {name: one.job.get(kind) for name, one in measured.items()}
                 if len({canonical_json(value) for value in values.values()}) > 1:
@@ -187,32 +192,42 @@ class Blocks:
             return self._unmeasured[cell]
         return f"{outcome.state} ({outcome.error})" if outcome.error else outcome.state
 
-    def _refuse_broken_pairing(self) -> None:
-        seen: dict[tuple[str, str, str], int] = {}
+    def _refuse_broken_blocks(self) -> None:
+        """Leave out, by name, the blocks whose trials do not share what makes them one."""
         for workload, block in self._each():
-            digests: dict[str, str] = {}
+            measured = self._measured(workload, block)
             for name in _SHARED:
                 values = {
-                    candidate: outcome.started["digests"][name]
-                    for candidate, outcome in self._measured(workload, block).items()
-                    if name in outcome.started.get("digests", {})
+                    candidate: digest
+                    for candidate, outcome in measured.items()
+                    if (digest := _digest(outcome, name)) is not None
                 }
                 if len(set(values.values())) > 1:
+                    why = f"refused: the trials of this block differ in {name} ({_listed(values)})"
+                    for candidate in measured:
+                        cell = (workload, candidate, block)
+                        self._unmeasured[cell] = why
+                        self._scores.pop(cell, None)
+
+    def _refuse_twins(self) -> None:
+        seen: dict[tuple[str, str, str], int] = {}
+        for workload, block in self._each():
+            for outcome in self._measured(workload, block).values():
+                init, order = _digest(outcome, "init"), _digest(outcome, "order")
+                if init is None or order is None:
+                    continue
+                twin = seen.setdefault((workload, init, order), block)
+                if twin != block:
                     raise ComparisonError(
-                        f"{workload}, block {block} is not one block: its trials differ in "
-                        f"{name} ({_listed(values)}). Candidates of a block must share it; find "
-                        "out which trials saw other data or seeds, and run them again"
+                        f"{workload}, blocks {twin} and {block} have the same initial weights and "
+                        "the same order of data: their seeds were not applied, so they are one "
+                        "block"
                     )
-                if values:
-                    digests[name] = str(next(iter(values.values())))
-            if "init" not in digests or "order" not in digests:
-                continue
-            twin = seen.setdefault((workload, digests["init"], digests["order"]), block)
-            if twin != block:
-                raise ComparisonError(
-                    f"{workload}, blocks {twin} and {block} have the same initial weights and "
-                    "the same order of data: their seeds were not applied, so they are one block"
-                )
+
+
+def _digest(outcome: Outcome, name: str) -> str | None:
+    digest: str | None = outcome.started.get("digests", {}).get(name)
+    return digest
 
 
 def _listed(values: Mapping[str, object]) -> str:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from tracking.blocks import Blocks
 from tracking.comparison import Difference, Question
 from tracking.endpoints import Endpoint, curve_metric
-from tracking.estimates import paired_t, stratified_t, superiority
+from tracking.estimates import Estimate, paired_t, stratified_t, superiority
 from tracking.power import smallest_detectable
 from tracking.verdicts import upheld, verdict
 
@@ -80,15 +80,17 @@ def pooled(singles: Sequence[Difference]) -> Difference:
         median=first.median if len(singles) == 1 else None,
         superiority=first.superiority if len(singles) == 1 else None,
         collapsed=collapsed,
-        without_collapse=(
-            stratified_t([one.without_collapse or one.estimate for one in usable])
-            if any(collapsed)
-            else None
-        ),
+        without_collapse=_without_collapse(usable) if any(collapsed) else None,
         workloads=tuple(one.workload for one in usable if one.workload is not None),
         workloads_asked=len(singles),
         flags=tuple(dict.fromkeys(flags)),
     )
+
+
+def _without_collapse(usable: Sequence[Difference]) -> Estimate:
+    """Pool what the clean blocks say, over the workloads that have enough of them."""
+    clean = [one.without_collapse or one.estimate for one in usable]
+    return stratified_t([one for one in clean if one.kind != "undefined"])
 
 
 def judge(
@@ -106,18 +108,27 @@ def judge(
     """
     p_values = adjust([one.estimate.p for one in differences])
     equivalence = adjust([one.estimate.equivalence_p(rope_pp) for one in differences])
+    clean = adjust([(one.without_collapse or one.estimate).p for one in differences])
     return tuple(
-        _judged(one, p, same, alpha, detectable_alpha)
-        for one, p, same in zip(differences, p_values, equivalence, strict=True)
+        _judged(one, p, same, p_clean, alpha, detectable_alpha)
+        for one, p, same, p_clean in zip(differences, p_values, equivalence, clean, strict=True)
     )
 
 
 def _judged(
-    one: Difference, p: float | None, same: float | None, alpha: float, detectable_alpha: float
+    one: Difference,
+    p: float | None,
+    same: float | None,
+    p_clean: float | None,
+    alpha: float,
+    detectable_alpha: float,
 ) -> Difference:
     estimate, flags = one.estimate, one.flags
     word = verdict(estimate, p, same, alpha)
-    if one.without_collapse is not None and not upheld(word, one.without_collapse, alpha):
+    # An arm that fails in every block where the other never does needs no clean block to lose.
+    total = estimate.n > 0 and sorted(one.collapsed) == [0, estimate.n]
+    doubtful = one.without_collapse is not None and not total
+    if doubtful and not upheld(word, one.without_collapse or estimate, p_clean, alpha):
         word, flags = "undecided", (*flags, "rests on collapse")
     detectable = (
         None

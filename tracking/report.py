@@ -20,9 +20,6 @@ from tracking.endpoints import ENDPOINTS, curve_metric
 from tracking.forest import forest
 from tracking.learning_curve import learning_curve
 from tracking.outcomes import Outcome
-from tracking.verdict_text import verdict_text
-
-__all__ = ["verdict_text", "write_report"]
 
 
 def write_report(comparison: Comparison, outcomes: Sequence[Outcome], folder: Path) -> Path:

@@ -26,12 +26,13 @@ def verdict(
     return "better" if estimate.mean > 0 else "worse"
 
 
-def upheld(word: Verdict, without_collapse: Estimate, alpha: float) -> bool:
+def upheld(word: Verdict, without_collapse: Estimate, p: float | None, alpha: float) -> bool:
     """Say whether a verdict stands when blocks with a collapsed trial are left out.
 
-    Where too few blocks remain to ask, the verdict rests on the collapses alone, and stands.
+    `p` is that of `without_collapse`, adjusted as the verdict's own; where it is None, too little
+    remains to uphold anything.
     """
-    if word not in ("better", "worse") or without_collapse.p is None:
+    if word not in ("better", "worse"):
         return True
     same_sign = ((without_collapse.mean or 0.0) > 0) == (word == "better")
-    return same_sign and without_collapse.p <= alpha
+    return same_sign and p is not None and p <= alpha

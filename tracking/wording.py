@@ -22,6 +22,7 @@ FLAGS: Mapping[str, str] = {
     "then, so see also the medians and the answer without the blocks concerned.",
     "rests on collapse": "The difference rests on diverged trials: without their blocks it is not "
     "upheld, so it is called undecided.",
+    "data": "Some blocks were trained on other data than the first one of their workload.",
     "code": "Some blocks mix versions of the training code.",
     "device": "Some blocks mix device types, so their arithmetic is not alike.",
     "nondeterministic": "Some trial gave two values for one step when it was resumed.",
@@ -94,8 +95,8 @@ def sentence(one: Difference, comparison: Comparison) -> str:
     )
     if one.verdict == "equivalent":
         return (
-            f"{said} Surely within ±{comparison.rope_pp:g} pp "
-            f"(two one-sided tests, Holm p {_relation(one.equivalence_p)})."
+            f"{said} Within ±{comparison.rope_pp:g} pp by two one-sided tests, which ask the 90% "
+            f"interval to lie inside, Holm p {_relation(one.equivalence_p)}."
         )
     if one.verdict == "undecided" and "rests on collapse" in one.flags:
         return f"{said} {FLAGS['rests on collapse']}"

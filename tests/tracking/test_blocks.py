@@ -63,8 +63,22 @@ def test_a_completed_trial_without_its_curve_is_left_out_by_name(outcome, arms):
 def test_a_block_that_mixes_digests_is_refused(arms, name):
     outcomes = arms("digits", A, B)
     outcomes[3] = with_digests(outcomes[3], **{name: "other"})
-    with pytest.raises(ComparisonError, match=rf"digits, block 3 .*{name} .*thermolion: other"):
-        compare("s", outcomes, [QUESTION])
+    found = compare("s", outcomes, [QUESTION])
+    assert found.pooled[0].estimate.n == 4
+    (left_out,) = found.incomplete
+    assert left_out.block == 3
+    for _, why in left_out.reasons:
+        assert f"differ in {name} (thermolion: other" in why
+
+
+def test_blocks_of_one_workload_on_unlike_data_are_flagged(arms):
+    outcomes = [
+        with_digests(one, data="other") if one.trial.block == 4 else one
+        for one in arms("digits", A, B)
+    ]
+    found = compare("s", outcomes, [QUESTION])
+    assert [(flag.block, flag.kind) for flag in found.flags] == [(4, "data")]
+    assert "data" in found.pooled[0].flags
 
 
 def test_seeds_that_were_not_applied_are_refused(arms):

@@ -93,7 +93,7 @@ def test_a_small_sure_difference_is_equivalent(arms):
         "s", arms("digits", [b + n for b, n in zip(B, noise, strict=True)], B), [QUESTION]
     )
     assert final(found).verdict == "equivalent"
-    assert "within ±0.2 pp" in verdict_text(found)
+    assert "Within ±0.2 pp by two one-sided tests" in verdict_text(found)
 
 
 def test_an_undecided_answer_says_what_could_have_been_found(arms):
@@ -144,6 +144,27 @@ def test_a_curve_that_breaks_off_stays_at_chance_from_its_last_point(outcome):
     broken = outcome(curve=[(0, 0.1), (20, 0.5)], state="diverged")
     found = compare("s", [broken], [])
     assert found.summaries[0].mean_auc == pytest.approx(100 * (20 * 0.3 + 20 * 0.1) / 40)
+
+
+def test_a_win_is_undecided_where_collapses_leave_a_workload_nothing_clean(outcome, arms):
+    lost = [outcome("adamw", "digits", block, 0.1, state="diverged") for block in range(4)]
+    outcomes = [
+        *(one for one in arms("digits", A, B) if one.trial.candidate.name == "thermolion"),
+        *(*lost, outcome("adamw", "digits", 4, B[4])),
+        *arms("kmnist", [0.90, 0.92, 0.91, 0.93, 0.90], [0.91, 0.90, 0.92, 0.92, 0.91]),
+    ]
+    answer = final(compare("s", outcomes, [QUESTION]))
+    assert answer.estimate.p < 0.025
+    assert answer.without_collapse.n == 5
+    assert (answer.verdict, answer.flags[-1]) == ("undecided", "rests on collapse")
+
+
+def test_an_arm_that_always_fails_where_the_other_never_does_is_worse(outcome, arms):
+    outcomes = [
+        *(one for one in arms("digits", A, B) if one.trial.candidate.name == "adamw"),
+        *(outcome("thermolion", "digits", block, 0.1, state="diverged") for block in range(5)),
+    ]
+    assert final(compare("s", outcomes, [QUESTION])).verdict == "worse"
 
 
 def test_a_win_that_only_collapses_carry_is_undecided(outcome, arms):
