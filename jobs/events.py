@@ -64,12 +64,7 @@ class EventLog:
         Raises FileExistsError where another writer has it, LogError where the disk is too full.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(path.parent).free
-        if free < free_bytes:
-            raise LogError(
-                f"{path.parent} has {free / 2**20:.0f} MiB free, {free_bytes / 2**20:.0f} MiB "
-                "are needed to start: free some space, then submit again"
-            )
+        check_free_space(path.parent, free_bytes)
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o666)
         self.path = path
         self.attempt = attempt
@@ -110,6 +105,16 @@ class EventLog:
             os.ftruncate(self._file, self._length)
             raise
         self._length += len(data)
+
+
+def check_free_space(folder: Path, needed: int = FREE_BYTES_TO_START) -> None:
+    """Raise LogError if the file system of `folder` has less than `needed` bytes free."""
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise LogError(
+            f"{folder} has {free / 2**20:.0f} MiB free, {needed / 2**20:.0f} MiB are needed to "
+            "start: free some space, then submit again"
+        )
 
 
 def read_events(path: Path) -> Iterator[Event]:

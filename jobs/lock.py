@@ -45,7 +45,8 @@ class Lock:
         while not self._create():
             self._remove_if_dead()
         self._ended.clear()
-        threading.Thread(target=self._beat, name=f"lock {self._path.name}", daemon=True).start()
+        self._heart = threading.Thread(target=self._beat, daemon=True)
+        self._heart.start()
 
     def __exit__(
         self,
@@ -54,6 +55,7 @@ class Lock:
         trace: TracebackType | None,
     ) -> None:
         self._ended.set()
+        self._heart.join()  # or it would touch whatever the number of the file stands for next
         if self._is_ours():
             self._path.unlink(missing_ok=True)
         os.close(self._file)

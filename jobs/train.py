@@ -149,8 +149,9 @@ def run_trial(trial: Trial, dataset: Dataset, launch: Launch, log: EventLog) -> 
             train_seconds=training.train_seconds,
             metrics=metrics,
         )
-        if not all(math.isfinite(value) for value in metrics.values()):
-            _end(training, trial, launch, log, {}, f"a loss of {metrics['train_loss']}")
+        broken = [f"{k} is {v}" for k, v in sorted(metrics.items()) if not math.isfinite(v)]
+        if broken:
+            _end(training, trial, launch, log, {}, f"{', '.join(broken)} at step {target}")
             return
     score = training.test()
     final = {"test_accuracy": score.accuracy, "test_loss": score.loss}

@@ -11,13 +11,13 @@ from pathlib import Path
 from jobs.lock import Lock
 from jobs.process import user_name
 from jobs.trial import Trial
+from jobs.whole_file import write_whole
 from orchestrator.backends.base import Submission, load_backend, read_submissions
 from orchestrator.backends.pool import count_gpus
 from orchestrator.packs import make_packs, write_packs
 from orchestrator.preflight import check_before_start
 from orchestrator.status import read_status
 from orchestrator.study import Study
-from orchestrator.sweep_file import SweepError
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,11 @@ def submit(
         status = read_status(study)
         missing = status.missing
         in_flight = sum(standing.in_flight for standing in status.planned.values())
+        if missing:
+            check_before_start(study, missing, data_root, download)
+        study.record()
         if not missing:
             return Sent(None, 0, in_flight, status.done)
-        check_before_start(study, missing, data_root, download)
-        study.record()
         submission = _record(study, missing, data_root, download, lanes)
         load_backend(submission.backend).submit(study.layout, submission)
     return Sent(submission, len(missing), in_flight, status.done)
@@ -69,7 +70,8 @@ def cancel(study: Study) -> int:
 
 def lanes_here(study: Study) -> int:
     """Return how many trials of a study this machine runs at once, at least one."""
-    lanes = max(1, len(os.sched_getaffinity(0)) // study.sweep.threads)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    lanes = max(1, (cores or 1) // study.sweep.threads)
     return min(lanes, max(1, count_gpus())) if study.sweep.device == "cuda" else lanes
 
 
@@ -81,8 +83,6 @@ def _record(
     lanes: int | None,
 ) -> Submission:
     """Write down the intent: packs first, then the record that makes them a submission."""
-    if lanes is not None and lanes < 1:
-        raise SweepError(f"--lanes {lanes}: at least one process is needed")
     lanes = lanes or lanes_here(study)
     name = _next_folder(study)
     packs = make_packs(missing, lanes)
@@ -99,9 +99,7 @@ def _record(
         time_ms=time.time_ns() // 1_000_000,
     )
     record = study.layout.submission(name) / "submission.json"
-    draft = record.with_suffix(".draft")
-    draft.write_text(json.dumps(submission.to_json(), indent=1))
-    draft.replace(record)
+    write_whole(record, json.dumps(submission.to_json(), indent=1))
     return submission
 
 

@@ -12,6 +12,7 @@ from jobs.catalog import DataError
 from jobs.events import LogError
 from jobs.lock import LockHeld
 from orchestrator import verbs
+from orchestrator.backends.base import BackendError
 from orchestrator.conclude import ConclusionError
 from orchestrator.sweep_file import SweepError
 
@@ -26,6 +27,7 @@ _VERBS: dict[str, tuple[Callable[[argparse.Namespace], int], str]] = {
     "report": (verbs.report, "write the report page"),
     "collect": (verbs.collect, "bring the logs into MLflow"),
 }
+_MOST_LANES = 1024
 _SENDING = ("submit", "run")
 _COLLECTING = ("run", "collect")
 _WITH_JSON = ("plan", "submit", "status", "compare", "collect")
@@ -41,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (SweepError, DataError) as error:
         sys.stderr.write(f"thermolion: {error}\n")
         return verbs.WRONG_INPUT
-    except (ConclusionError, LogError, LockHeld) as error:
+    except (BackendError, ConclusionError, LogError, LockHeld, OSError) as error:
         sys.stderr.write(f"thermolion: {error}\n")
         return verbs.FAILED
     except BrokenPipeError:
@@ -82,7 +84,10 @@ def _add_verb(parser: argparse.ArgumentParser, name: str) -> None:
         parser.add_argument("trial", nargs="?", metavar="TRIAL", help="only this trial's job")
     if name in (*_SENDING, "plan"):
         parser.add_argument(
-            "--lanes", type=int, metavar="N", help="trials at a time (as many as the cores allow)"
+            "--lanes",
+            type=_lanes,
+            metavar="N",
+            help="trials at a time (as many as the cores allow)",
         )
     if name in _SENDING:
         data = os.environ.get("THERMOLION_DATA")
@@ -106,6 +111,13 @@ def _add_verb(parser: argparse.ArgumentParser, name: str) -> None:
         )
     if name in _WITH_JSON:
         parser.add_argument("--json", action="store_true", help="for scripts")
+
+
+def _lanes(text: str) -> int:
+    lanes = int(text)
+    if not 1 <= lanes <= _MOST_LANES:
+        raise argparse.ArgumentTypeError(f"{lanes} is not between 1 and {_MOST_LANES}")
+    return lanes
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from pathlib import Path
 from jobs.layout import Layout
 from jobs.pack import Pack
 from jobs.trial import Trial
+from jobs.whole_file import write_whole
 
 # Enough packs a lane that one slow pack leaves little idle at the end, few enough that starting
 # a process (seconds of import) stays small beside its work.
@@ -62,7 +63,7 @@ def write_packs(
         )
         path = layout.pack(submission, number)
         path.parent.mkdir(exist_ok=True)
-        path.write_text(json.dumps(pack.to_json()))
+        write_whole(path, json.dumps(pack.to_json()))
 
 
 def read_pack(layout: Layout, submission: str, number: int) -> Pack:

@@ -6,13 +6,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from jobs import catalog
+from jobs.events import check_free_space
 from jobs.trial import Trial
 from orchestrator.backends.pool import count_gpus
-from orchestrator.study import Study, free_gib
+from orchestrator.study import Study
 from orchestrator.sweep_file import SweepError, choices
 from thermolion import registry
-
-_FREE_GIB_TO_START = 0.5
 
 
 def check_before_start(
@@ -21,9 +20,7 @@ def check_before_start(
     """Raise SweepError or DataError for the first thing that would fail every trial."""
     if data_root is not None and not data_root.is_dir():
         raise SweepError(f"the data root {data_root} does not exist: point --data at a folder")
-    free = free_gib(study.layout.root)
-    if free < _FREE_GIB_TO_START:
-        raise SweepError(f"{study.layout.root} has {free:.2f} GiB free: make some room first")
+    check_free_space(study.layout.folder)
     if study.sweep.device == "cuda" and count_gpus() == 0:
         raise SweepError(
             "resources.gpus_per_node is 1 and this machine shows no GPU (nvidia-smi -L lists "
@@ -42,7 +39,7 @@ def check_before_start(
                 if catalog.is_dotted(path):
                     catalog.resolve(path)
     finally:
-        sys.path.remove(str(Path.cwd()))
+        sys.path.pop()
 
 
 def _check_optimizer(trial: Trial) -> None:

@@ -2,7 +2,6 @@
 
 import difflib
 import os
-import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ import yaml
 
 from jobs.layout import Layout
 from jobs.trial import Trial
+from jobs.whole_file import write_whole
 from orchestrator.plan import plan_trials
 from orchestrator.sweep import Sweep, read_sweep
 from orchestrator.sweep_file import SweepError
@@ -36,9 +36,7 @@ class Study:
             )
         if self.layout.sweep.exists() and self.layout.sweep.read_text(encoding="utf-8") == text:
             return
-        draft = self.layout.sweep.with_suffix(".draft")
-        draft.write_text(text, encoding="utf-8")
-        draft.replace(self.layout.sweep)
+        write_whole(self.layout.sweep, text)
 
 
 def default_root() -> Path:
@@ -63,10 +61,3 @@ def open_study(target: str, root: Path | None = None, overrides: Iterable[str] =
         path = recorded
     sweep = read_sweep(path, overrides)
     return Study(sweep, Layout(root, sweep.study), plan_trials(sweep))
-
-
-def free_gib(folder: Path) -> float:
-    """Return the free space, in GiB, of the file system that `folder` will lie on."""
-    while not folder.exists():
-        folder = folder.parent
-    return shutil.disk_usage(folder).free / 2**30

@@ -65,13 +65,15 @@ def run(arguments: Namespace) -> int:
     from orchestrator.watch import watch
 
     study = _open(arguments)
-    sent = send(study, arguments.data, arguments.download, arguments.lanes, arguments.break_lock)
     total = len(study.trials)
-    if sent.done == total:
-        _say(f"everything is done: {total} of {total} trials")
-    elif sent.submission is not None:
-        _say(f"{sent.trials} of {total} trials to run, {sent.submission.lanes} at a time")
     try:
+        sent = send(
+            study, arguments.data, arguments.download, arguments.lanes, arguments.break_lock
+        )
+        if sent.done == total:
+            _say(f"everything is done: {total} of {total} trials")
+        elif sent.submission is not None:
+            _say(f"{sent.trials} of {total} trials to run, {sent.submission.lanes} at a time")
         status = watch(study, Console(stderr=True))
     except KeyboardInterrupt:
         _say("stopping: the running trials end at their next step")

@@ -97,6 +97,9 @@ _RANGES: Mapping[str, tuple[Callable[[float], bool], str]] = {
 }
 
 
+_LARGEST = 2**63  # beyond it a whole number may be no finite float
+
+
 class HyperparameterError(ValueError):
     """A hyperparameter with an illegal value; the message has value and legal range."""
 
@@ -118,11 +121,14 @@ def checked(name: str, value: Any, default: Any = None) -> Any:
     if default is None and isinstance(value, (list, tuple)):
         return [checked(name, item) for item in value]
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if isinstance(value, int) and abs(value) > _LARGEST:
+        raise HyperparameterError(f"{name} has {len(str(abs(value)))} digits, it must be {words}")
     if isinstance(default, float) and not number:
         raise HyperparameterError(f"{name} is {value!r}, it must be {words}")
     if number and not legal(value):
         raise HyperparameterError(f"{name} is {value!r}, it must be {words}")
-    return float(value) if isinstance(default, float) else value
+    # Adding 0.0 turns -0.0 into 0.0: one value, one trial.
+    return float(value) + 0.0 if isinstance(default, float) else value
 
 
 def load(optimizer: str) -> "type[Optimizer]":

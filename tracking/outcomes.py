@@ -72,24 +72,36 @@ def read_outcomes(folder: Path, planned: Iterable[Trial] = ()) -> dict[str, Outc
     has the trial (renaming costs nothing). Raises LogError for a damaged log.
     """
     histories = {trial.id: _History(trial) for trial in planned}
-    attempts = (_Attempt(log) for log in sorted(folder.glob("*.jsonl")))
-    for attempt in sorted(attempts, key=lambda attempt: attempt.opened_ms):
-        for event in attempt.events:
-            if event.trial is None:
-                continue
-            if event.trial not in histories:
-                histories[event.trial] = _History(Trial.from_json(event.payload["config"]))
-            histories[event.trial].add(event, attempt.job)
+    for event, job, log in _in_order(folder):
+        if event.trial is None:
+            continue
+        if event.trial not in histories:
+            histories[event.trial] = _History(_recorded(event, log))
+        histories[event.trial].add(event, job)
     return {trial_id: history.finish() for trial_id, history in histories.items()}
 
 
-class _Attempt:
-    """The events of one log with what its first line says of the lane."""
+def _in_order(folder: Path) -> list[tuple[events.Event, Mapping[str, Any], Path]]:
+    """Return all events by time, each with what the first line of its log says of the lane.
 
-    def __init__(self, log: Path) -> None:
-        self.events = list(events.read_events(log))
-        self.job = self.events[0].payload if self.events else {}
-        self.opened_ms = self.events[0].time_ms if self.events else 0
+    Within a log the order is that of its lines, whatever the clock of its host did meanwhile.
+    """
+    timed = []
+    for log in sorted(folder.glob("*.jsonl")):
+        now, job = 0, None
+        for event in events.read_events(log):
+            now, job = max(now, event.time_ms), event.payload if job is None else job
+            timed.append((now, event, job, log))
+    timed.sort(key=lambda entry: entry[0])  # stable: equal times keep the order of files and lines
+    return [(event, job, log) for _, event, job, log in timed]
+
+
+def _recorded(event: events.Event, log: Path) -> Trial:
+    """Return the trial that a log started without being planned."""
+    try:
+        return Trial.from_json(event.payload["config"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise events.LogError(f"{log}: trial {event.trial} cannot be read: {error}") from error
 
 
 class _History:
@@ -118,7 +130,7 @@ class _History:
                 job=job,
             )
         elif event.type in _ENDS:
-            begun = now.state == "running"  # else it failed before it could say `started`
+            begun = now.job is job  # else it failed before it could say `started`
             self._outcome = replace(
                 now,
                 state=_ENDS[event.type],

@@ -31,6 +31,10 @@ class Submission:
         return asdict(self)
 
 
+class BackendError(Exception):
+    """A job that cannot be reached from here; the message says what to do."""
+
+
 class Backend(Protocol):
     """Where jobs run. It says whether a job lives, never how its trials went."""
 

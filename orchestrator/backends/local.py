@@ -2,13 +2,13 @@
 
 import os
 import signal
-import socket
 import sys
 import time
 from collections.abc import Mapping
 
 from jobs.layout import Layout
-from orchestrator.backends.base import JobState, Submission
+from jobs.process import Process
+from orchestrator.backends.base import BackendError, JobState, Submission
 from orchestrator.backends.pool import exit_code, pool_process
 
 
@@ -39,23 +39,31 @@ class LocalBackend:
             time.sleep(0.01)
 
     def states(self, layout: Layout, submission: Submission) -> Mapping[int, JobState]:
-        """Return the state of every pack; those of another host are believed to run."""
-        alive = submission.host != socket.gethostname() or self._pool(layout, submission)
+        """Return the state of every pack."""
+        alive = self._pool(layout, submission) is not None
         return {
             pack: self._state(layout, submission, pack) if alive else "ended"
             for pack in range(submission.packs)
         }
 
     def cancel(self, layout: Layout, submission: Submission) -> None:
-        """Let the running trials stop at their next step and wait for the pool's end."""
-        pid = self._pool(layout, submission)
-        if pid is None:
+        """Let the running trials stop at their next step and wait for the pool's end.
+
+        Raises BackendError where the pool runs on another host.
+        """
+        pool = self._pool(layout, submission)
+        if pool is None:
             return
-        os.kill(pid, signal.SIGTERM)
+        if not pool.is_here:
+            raise BackendError(
+                f"submission {submission.id} runs on {pool.host} as {submission.user}: cancel it "
+                "there"
+            )
+        os.kill(pool.pid, signal.SIGTERM)
         while self._pool(layout, submission) is not None:
             time.sleep(0.05)
 
-    def _pool(self, layout: Layout, submission: Submission) -> int | None:
+    def _pool(self, layout: Layout, submission: Submission) -> Process | None:
         return pool_process(layout.submission(submission.id))
 
     def _state(self, layout: Layout, submission: Submission, pack: int) -> JobState:

@@ -11,23 +11,33 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from types import FrameType
 
 from jobs.layout import Layout
 from jobs.process import LANE_ENVIRONMENT, Process
+from jobs.whole_file import write_whole
 from orchestrator.backends.base import Submission
 
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of prctl(2)
+_HEARTBEAT_S = 15
+_SILENT_S = 300  # long enough for the clocks and caches of a network mount
 
 
-def pool_process(folder: Path) -> int | None:
-    """Return the pid of the pool that works on a submission, None where it has ended."""
+def pool_process(folder: Path) -> Process | None:
+    """Return the pool that works on a submission, None where it has ended.
+
+    That of another host is believed to work as long as its heartbeat is heard.
+    """
+    record = folder / "pool.json"
     try:
-        process = Process(**json.loads((folder / "pool.json").read_text()))
+        process = Process(**json.loads(record.read_text()))
+        silence = time.time() - record.stat().st_mtime
     except FileNotFoundError:
         return None
-    return process.pid if process.lives() else None
+    alive = process.lives() if process.is_here else silence < _SILENT_S
+    return process if alive else None
 
 
 def exit_code(layout: Layout, submission: str, pack: int) -> int | None:
@@ -51,9 +61,13 @@ class Pool:
         """Run all packs; returns when the last process has ended."""
         signal.signal(signal.SIGTERM, self._stop)
         waiting = iter(range(self._submission.packs))
+        beat = time.monotonic()
         while self._fill(waiting) or self._running:
             time.sleep(0.05)
             self._reap()
+            if time.monotonic() - beat > _HEARTBEAT_S:
+                beat = time.monotonic()
+                os.utime(self._layout.submission(self._submission.id) / "pool.json")
 
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
         self._stopped = True
@@ -76,7 +90,8 @@ class Pool:
         output.parent.mkdir(exist_ok=True)
         environment = os.environ | LANE_ENVIRONMENT
         if self._submission.device == "cuda":
-            environment["CUDA_VISIBLE_DEVICES"] = _gpus()[lane]
+            gpus = _gpus()
+            environment["CUDA_VISIBLE_DEVICES"] = gpus[lane % len(gpus)]
         command = [sys.executable, "-P", "-m", "jobs.lane"]
         command += [str(self._layout.pack(self._submission.id, pack))]
         command += ["--threads", str(self._submission.threads)]
@@ -100,7 +115,7 @@ class Pool:
             else:
                 del self._running[lane]
                 output = self._layout.job_output(self._submission.id, pack)
-                output.with_suffix(".exit").write_text(f"{code}\n")
+                write_whole(output.with_suffix(".exit"), f"{code}\n")
 
 
 def count_gpus() -> int:
@@ -108,6 +123,7 @@ def count_gpus() -> int:
     return len(_gpus())
 
 
+@cache
 def _gpus() -> list[str]:
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is not None:
@@ -116,7 +132,10 @@ def _gpus() -> list[str]:
         listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
     except FileNotFoundError:
         return []
-    return [str(number) for number, _ in enumerate(listed.stdout.splitlines())]
+    if listed.returncode != 0:
+        return []
+    cards = [line for line in listed.stdout.splitlines() if line.startswith("GPU ")]
+    return [str(number) for number, _ in enumerate(cards)]
 
 
 def _die_with_parent() -> None:
@@ -130,9 +149,7 @@ def main() -> None:
     folder = Path(sys.argv[1])
     layout = Layout(folder.parents[2], folder.parents[1].name)
     submission = Submission(**json.loads((folder / "submission.json").read_text()))
-    draft = folder / "pool.draft"
-    draft.write_text(json.dumps(Process.current().to_json()))
-    draft.replace(folder / "pool.json")
+    write_whole(folder / "pool.json", json.dumps(Process.current().to_json()))
     Pool(layout, submission).run()
 
 
