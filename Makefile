@@ -31,8 +31,9 @@ clean:
 
 # One stamp an extra: made again when the packages or their pins change.
 $(VENV)/.%: pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-	  echo 'Thermolion needs Python 3.11 or later: make PYTHON=python3.12 …' >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo 'Thermolion needs Python 3.11 or later: make PYTHON=python3.12 $(MAKECMDGOALS)' >&2; \
+	  exit 1; }
+	test -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[$*]'
 	touch $@

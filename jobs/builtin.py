@@ -31,15 +31,10 @@ def synthetic(
     """Draw noisy copies of one template a class: `images` to train on, a quarter as many to test.
 
     `difficulty` runs from 0 (bare templates) to 1 (noise alone, chance level). The test images
-    have a generator of their own. Raises DataError for values out of range.
+    have a generator of their own. Raises DataError for fewer than 4 images.
     """
-    if not 0 <= difficulty <= 1:
-        raise DataError(f"synthetic: difficulty is {difficulty}, choose from 0 to 1")
-    if min(size, classes) < 1 or images < 4:
-        raise DataError(
-            f"synthetic: images {images}, classes {classes}, size {size}; at least 4 images, one "
-            "class and one pixel are needed"
-        )
+    if images < 4:
+        raise DataError(f"synthetic: images is {images}, at least 4 are needed")
     shape = (1, size, size)
     templates = _noise((classes, *shape), torch.Generator().manual_seed(seed))
 

@@ -7,7 +7,6 @@ builds no network. The counts are those of the full official sets and serve time
 import difflib
 import importlib
 import itertools
-import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -184,22 +183,29 @@ def filled(spec: DatasetSpec | ModelSpec, name: str, given: Mapping[str, Any]) -
 
 
 def _typed(name: str, key: str, value: Any, default: Any) -> Any:
-    """Return `value` in the type of `default`, so that 1 and 1.0 name one trial."""
+    """Return `value` in the type of `default`, so that 1 and 1.0 name one trial.
+
+    Options are counts, fractions, or lists of counts; a seed may be 0.
+    """
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if isinstance(default, float) and number and math.isfinite(value):
-        return float(value)
-    fits = type(value) is type(default)
-    if fits and isinstance(default, list):
-        fits = bool(value) and all(type(item) is type(default[0]) for item in value)
-    if not fits:
+    if isinstance(default, float) and number and 0 <= value <= 1:
+        return float(value) + 0.0  # -0.0 becomes 0.0
+    least = 0 if key == "seed" else 1
+    counts = value if isinstance(value, list) else [value]
+    fits = type(value) is type(default) and not isinstance(default, float) and bool(counts)
+    if not fits or not all(type(count) is int and least <= count <= 2**31 for count in counts):
         raise DataError(
-            f"option {key} of {name} is {value!r}, it must be a {_KINDS[type(default)]}, such as "
+            f"option {key} of {name} is {value!r}, it must be {_KINDS[type(default)]}, such as "
             f"{default!r}"
         )
     return value
 
 
-_KINDS = {int: "whole number", float: "finite number", list: "list of whole numbers"}
+_KINDS = {
+    int: "a whole number (from 1; a seed from 0)",
+    float: "a number from 0 to 1",
+    list: "a list of whole numbers from 1",
+}
 
 
 def check_present(dataset: str, root: Path | None) -> None:

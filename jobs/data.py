@@ -78,20 +78,29 @@ class Dataset:
 
 
 def load(
-    name: str, options: Mapping[str, Any], root: Path | None, download: bool = False
+    name: str,
+    options: Mapping[str, Any],
+    root: Path | None,
+    download: bool = False,
+    device: str = "cpu",
 ) -> Dataset:
-    """Return the data set `name`, from memory if this process has read it before.
+    """Return the data set `name` on `device`, from memory if this process has read it before.
 
     Raises DataError for an unknown name or option, for absent or damaged files, and where a
     user's reader breaks the protocol. Only with `download` is anything fetched.
     """
     text = json.dumps(dict(options), sort_keys=True)
-    return _load(name, text, None if root is None else Path(root).resolve(), download)
+    place = None if root is None else Path(root).resolve()
+    return _load(name, text, place, download, device)
 
 
 # A lane runs whole blocks of one workload, then the next: two sets at a time are enough.
 @lru_cache(maxsize=2)
-def _load(name: str, options: str, root: Path | None, download: bool) -> Dataset:
+def _load(name: str, options: str, root: Path | None, download: bool, device: str) -> Dataset:
+    return _read(name, options, root, download).to(device)
+
+
+def _read(name: str, options: str, root: Path | None, download: bool) -> Dataset:
     given = json.loads(options)
     if catalog.is_dotted(name):
         return _checked(name, catalog.resolve(name)(root, **given))

@@ -50,12 +50,16 @@ def _run(trial: Trial, pack: Pack, launch: Launch, log: EventLog) -> None:
     workload = trial.workload
     try:
         dataset = data.load(
-            workload.dataset, workload.dataset_options, pack.data_root, pack.download
-        ).to(launch.device)
+            workload.dataset,
+            workload.dataset_options,
+            pack.data_root,
+            pack.download,
+            launch.device,
+        )
         run_trial(trial, dataset, launch, log)
     except LogError:
         raise
-    except Exception as error:  # whatever a trial raises is its outcome, not the lane's end
+    except (Exception, SystemExit) as error:  # what a trial raises is its outcome, not our end
         text = traceback.format_exc()
         _log.error("trial %s failed:\n%s", trial.id, text)
         config = trial.to_json()  # a failure before `started` must still be known by its trial

@@ -64,14 +64,14 @@ class Lock:
         """Link a complete record into place: a reader never meets a half-written lock."""
         # Two hosts that share the folder may have the same pid: the draft needs a name of its own.
         draft = self._path.with_name(f"{self._path.name}.{uuid.uuid4().hex}")
-        draft.write_text(_Holder(Process.current(), user_name(), time.time()).to_text())
         try:
+            draft.write_text(_Holder(Process.current(), user_name(), time.time()).to_text())
             os.link(draft, self._path)
             self._file = os.open(draft, os.O_RDONLY)
         except FileExistsError:
             return False
         finally:
-            draft.unlink()
+            draft.unlink(missing_ok=True)
         return True
 
     def _beat(self) -> None:

@@ -47,8 +47,6 @@ class ConvNet(nn.Module):
 
 def mlp(channels: int, size: int, classes: int, hidden: Sequence[int]) -> nn.Module:
     """Build linear layers of the widths `hidden`, each with ReLU, and one to the classes."""
-    if any(not isinstance(width, int) or width < 1 for width in hidden):
-        raise DataError(f"mlp: hidden is {hidden!r}, a list of positive whole numbers is needed")
     layers: list[nn.Module] = [nn.Flatten()]
     inputs = channels * size**2
     for width in hidden:

@@ -52,7 +52,9 @@ def submit(
         study.record()
         if not missing:
             return Sent(None, 0, in_flight, status.done)
-        submission = _record(study, missing, data_root, download, lanes)
+        lanes = lanes or lanes_here(study)
+        packs = make_packs(missing, lanes, status.lost)
+        submission = _record(study, packs, lanes, data_root, download)
         load_backend(submission.backend).submit(study.layout, submission)
     return Sent(submission, len(missing), in_flight, status.done)
 
@@ -77,15 +79,13 @@ def lanes_here(study: Study) -> int:
 
 def _record(
     study: Study,
-    missing: Sequence[Trial],
+    packs: Sequence[Sequence[Trial]],
+    lanes: int,
     data_root: Path | None,
     download: bool,
-    lanes: int | None,
 ) -> Submission:
     """Write down the intent: packs first, then the record that makes them a submission."""
-    lanes = lanes or lanes_here(study)
     name = _next_folder(study)
-    packs = make_packs(missing, lanes)
     write_packs(study.layout, name, packs, data_root, download)
     submission = Submission(
         id=name,

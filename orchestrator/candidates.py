@@ -27,8 +27,14 @@ def expand(entries: Mapping[str, Mapping[str, Any] | None], document: Document) 
         )
     groups = {name: _group(name, entry or {}, document) for name, entry in entries.items()}
     seen: dict[str, Candidate] = {}
+    names: set[str] = set()
     for name, group in groups.items():
         for candidate in group:
+            if candidate.name in names:
+                raise document.error(
+                    ("candidates", name), f"two candidates are called {candidate.name!r}"
+                )
+            names.add(candidate.name)
             twin = seen.setdefault(candidate.key, candidate)
             if twin is not candidate:
                 raise document.error(
@@ -72,6 +78,8 @@ def _single(groups: Groups, name: str, location: tuple[str, ...], document: Docu
 
 
 def _group(name: str, entry: Mapping[str, Any], document: Document) -> list[Candidate]:
+    if not name.strip() or not name.isprintable():
+        raise document.error(("candidates",), f"{name!r} is no name: use printable characters")
     optimizer = _optimizer(name, entry, document)
     spec = registry.OPTIMIZERS.get(optimizer)
     defaults = spec.defaults if spec else {}

@@ -54,8 +54,7 @@ def plan_text(
         ("time", _time(left, bool(packs))),
         ("power", _power(len(sweep.blocks))),
     ]
-    if status.unplanned:
-        lines.append(("note", unplanned(status)))
+    lines += [("note", note) for note in notes(status)]
     return "\n".join(f"{label:<10} {content}" for label, content in lines)
 
 
@@ -84,9 +83,7 @@ def status_text(study: Study, status: Status) -> str:
     """Return the counts, then a line a trial."""
     lines = [f"{study.sweep.study}: {counts(status)}"]
     lines += [trial_line(standing) for standing in status.planned.values()]
-    if status.unplanned:
-        lines.append(unplanned(status))
-    return "\n".join(lines)
+    return "\n".join([*lines, *notes(status)])
 
 
 def trial_line(standing: Standing) -> str:
@@ -104,12 +101,20 @@ def counts(status: Status) -> str:
     return ", ".join(f"{count} {state}" for state, count in status.counts.items())
 
 
-def unplanned(status: Status) -> str:
-    """Say that the logs hold more than the sweep asks for."""
-    return (
-        f"{len(status.unplanned)} recorded trials are not in this sweep: it was edited since; "
-        "their results stay in the logs and out of the comparison"
-    )
+def notes(status: Status) -> list[str]:
+    """Say where logs and jobs hold more than the sweep asks for."""
+    said = []
+    if status.unplanned:
+        said.append(
+            f"{len(status.unplanned)} recorded trials are not in this sweep: it was edited since; "
+            "their results stay in the logs and out of the comparison"
+        )
+    if status.strays:
+        said.append(
+            f"{status.strays} trials that this sweep does not ask for are still with living jobs: "
+            "cancel, then submit, to be rid of them"
+        )
+    return said
 
 
 def _time(left: Estimate, anything: bool) -> str:

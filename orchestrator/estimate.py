@@ -1,6 +1,6 @@
 """How long trials will take: measured where any has ended, else a rough guess that says so."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
 
@@ -24,19 +24,28 @@ class Estimate:
     measured: bool
 
 
-def estimate(
-    remaining: Iterable[Trial], outcomes: Iterable[Outcome], lanes: int, device: str
-) -> Estimate:
-    """Estimate the wall clock of `remaining` on `lanes` processes from what has ended so far."""
+def estimate(outcomes: Sequence[Outcome], lanes: int, device: str) -> Estimate:
+    """Estimate the wall clock of what has no result yet, on `lanes` processes.
+
+    Trials that have ended tell; a running one counts for what it has left.
+    """
     measured = _measured(outcomes)
-    remaining = list(remaining)
-    seconds = [measured.get(trial.workload.key) or _guess(trial, device) for trial in remaining]
+    remaining = [outcome for outcome in outcomes if not outcome.has_result]
+    seconds = [_seconds(outcome, measured, device) for outcome in remaining]
     known = [value for value in seconds if value is not None]
     if remaining and not known:
         return Estimate(None, False)
     total = len(seconds) * fmean(known) if known else 0.0
-    every = all(trial.workload.key in measured for trial in remaining)
+    every = all(outcome.trial.workload.key in measured for outcome in remaining)
     return Estimate(total / max(1, min(lanes, len(remaining))), every)
+
+
+def _seconds(outcome: Outcome, measured: Mapping[str, float], device: str) -> float | None:
+    whole = measured.get(outcome.trial.workload.key) or _guess(outcome.trial, device)
+    if whole is None or outcome.state != "running" or not outcome.curve:
+        return whole
+    steps: int = outcome.started["steps"]
+    return whole * (1 - outcome.curve[-1].step / steps)
 
 
 def in_words(seconds: float) -> str:
@@ -48,7 +57,7 @@ def in_words(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} days"
 
 
-def _measured(outcomes: Iterable[Outcome]) -> Mapping[str, float]:
+def _measured(outcomes: Sequence[Outcome]) -> Mapping[str, float]:
     """Return the median wall seconds of a trial, evaluations included, by workload key."""
     seconds: dict[str, list[float]] = {}
     for outcome in outcomes:
@@ -64,10 +73,11 @@ def _guess(trial: Trial, device: str) -> float | None:
     model = catalog.MODELS.get(workload.model)
     if dataset is None or model is None:
         return None
-    size = int(workload.dataset_options.get("size", dataset.size))
-    per_image = 1e6 * model.mflop(dataset.channels, size, dataset.classes, workload.model_options)
-    images = workload.train_images or dataset.train_images
-    trained = workload.epochs * images * (1 + _BACKWARD)
-    scored = (4 * workload.epochs + 1) * dataset.train_images * _HELD_OUT + dataset.test_images
+    options = workload.dataset_options
+    size, classes = options.get("size", dataset.size), options.get("classes", dataset.classes)
+    per_image = 1e6 * model.mflop(dataset.channels, size, classes, workload.model_options)
+    available = options.get("images", dataset.train_images)
+    trained = workload.epochs * (workload.train_images or available) * (1 + _BACKWARD)
+    scored = (4 * workload.epochs + 1) * available * _HELD_OUT + dataset.test_images
     rate = _PER_SECOND[device] * (trial.threads if device == "cpu" else 1)
-    return max(_FEWEST_SECONDS, per_image * (trained + scored) / rate)
+    return max(_FEWEST_SECONDS, float(per_image * (trained + scored) / rate))

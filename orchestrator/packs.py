@@ -2,24 +2,34 @@
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 
 from jobs.layout import Layout
 from jobs.pack import Pack
 from jobs.trial import Trial
 from jobs.whole_file import write_whole
+from orchestrator.backends.base import read_record
 
 # Enough packs a lane that one slow pack leaves little idle at the end, few enough that starting
 # a process (seconds of import) stays small beside its work.
 _PACKS_PER_LANE = 4
 
 
-def make_packs(trials: Sequence[Trial], lanes: int) -> list[tuple[Trial, ...]]:
+def make_packs(
+    trials: Sequence[Trial], lanes: int, suspects: Container[str] = ()
+) -> list[tuple[Trial, ...]]:
     """Group trials into packs for `lanes` processes: whole blocks of one workload together.
 
-    A block is broken up only where there are fewer blocks than lanes.
+    A block is broken up only where there are fewer blocks than lanes. `suspects` are ids of
+    trials whose process died under them: each goes alone, after all others, or it would take its
+    neighbours along again.
     """
+    alone = [(trial,) for trial in trials if trial.id in suspects]
+    return _by_block([trial for trial in trials if trial.id not in suspects], lanes) + alone
+
+
+def _by_block(trials: Sequence[Trial], lanes: int) -> list[tuple[Trial, ...]]:
     blocks: dict[tuple[str, int], list[Trial]] = {}
     for trial in trials:
         blocks.setdefault((trial.workload.key, trial.block), []).append(trial)
@@ -68,4 +78,4 @@ def write_packs(
 
 def read_pack(layout: Layout, submission: str, number: int) -> Pack:
     """Read back what a job carries."""
-    return Pack.from_json(json.loads(layout.pack(submission, number).read_text()))
+    return Pack.from_json(read_record(layout.pack(submission, number)))

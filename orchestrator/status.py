@@ -36,11 +36,15 @@ class Standing:
 
 @dataclass(frozen=True)
 class Status:
-    """All standings of a study: planned trials by id in plan order, and results of no plan."""
+    """All standings of a study: planned trials by id in plan order, and results of no plan.
+
+    `strays` counts the trials in living jobs that the sweep no longer asks for.
+    """
 
     planned: Mapping[str, Standing]
     unplanned: Sequence[Outcome]
     jobs_alive: int
+    strays: int
 
     @cached_property
     def counts(self) -> dict[str, int]:
@@ -61,6 +65,11 @@ class Status:
     @property
     def missing(self) -> list[Trial]:
         return [standing.outcome.trial for standing in self.missing_standings]
+
+    @property
+    def lost(self) -> frozenset[str]:
+        """The ids of trials whose process died under them."""
+        return frozenset(i for i, s in self.planned.items() if s.state == "lost")
 
     @property
     def done(self) -> int:
@@ -88,6 +97,7 @@ def read_status(study: Study) -> Status:
         },
         unplanned=[o for trial_id, o in outcomes.items() if trial_id not in planned],
         jobs_alive=alive,
+        strays=len(flying - planned),
     )
 
 

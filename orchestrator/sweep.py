@@ -12,8 +12,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
 
 from jobs.trial import Candidate, Workload
+from orchestrator.backends.base import BACKENDS
 from orchestrator.candidates import Groups, expand, questions
-from orchestrator.sweep_file import Document, Location, read_document
+from orchestrator.sweep_file import Document, Location, choices, read_document
 from orchestrator.validation import Strict, check
 from orchestrator.workloads import ImageWorkload, cross, resolve
 
@@ -38,12 +39,19 @@ class Sweep:
 
 
 def _study(name: str) -> str:
+    if name in _RESERVED:
+        raise ValueError(f"{name!r} is where the studies of a root have their MLflow store")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
         raise ValueError(
             f"{name!r} names a folder: use up to 64 letters, digits, '.', '_' and '-', "
             "a letter or digit first"
         )
     return name
+
+
+# Beside the folders of studies lie these two.
+_RESERVED = ("mlflow.db", "mlartifacts")
+_MOST_SEEDS = 100_000
 
 
 def _blocks(seeds: Any) -> tuple[int, ...]:
@@ -55,6 +63,8 @@ def _blocks(seeds: Any) -> tuple[int, ...]:
     if not isinstance(seeds, list):
         if seeds < 1:
             raise ValueError(f"{seeds} seeds: at least one is needed")
+        if seeds > _MOST_SEEDS:
+            raise ValueError(f"{seeds} seeds: {_MOST_SEEDS} is the most")
         return tuple(range(seeds))
     if not seeds:
         raise ValueError("the list is empty: name at least one block index, such as [0]")
@@ -75,6 +85,8 @@ def _at_most_one(value: Any) -> Any:
 def _backend(value: Any) -> Any:
     if value in ("slurm", "ray"):
         raise ValueError(f"the backend {value!r} is not available yet: use local")
+    if value not in BACKENDS:
+        raise ValueError(f"unknown backend {value!r}: {choices(value, BACKENDS)}")
     return value
 
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
@@ -53,7 +53,9 @@ def read_document(path: Path, overrides: Iterable[str] = ()) -> Document:
     try:
         root = yaml.compose(text, Loader=_Loader)
         data = yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
+    except RecursionError as error:
+        raise SweepError(f"{path}: it is nested too deeply, or holds itself") from error
+    except (yaml.YAMLError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         place = f"{path}, line {mark.line + 1}" if mark else str(path)
         problem = getattr(error, "problem", None) or error
@@ -61,7 +63,10 @@ def read_document(path: Path, overrides: Iterable[str] = ()) -> Document:
     if root is None or not isinstance(data, dict):
         raise SweepError(f"{path}: a sweep is a mapping (`study: …`), this is {_kind(data)}")
     document = Document(path, text, data)
-    _index(root, (), document)
+    try:
+        _index(root, (), document)
+    except RecursionError as error:
+        raise SweepError(f"{path}: an alias in it holds itself") from error
     for override in overrides:
         _apply(override, document)
     return document
@@ -81,11 +86,23 @@ def choices(value: object, known: Iterable[str]) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.2 numbers (`1e-3` is one; PyYAML's 1.1 rules think it is text), no repeated keys."""
+    """YAML 1.2's scalars, keys that are text, and none of them twice.
+
+    PyYAML follows 1.1, in which `1e-3` is text, `010` eight, `1:30` ninety and `no` false.
+    """
+
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {  # type: ignore[misc]  # PyYAML's own way
+        first: [(tag, rule) for tag, rule in rules if tag.endswith((":null", ":merge"))]
+        for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key, _ in node.value:
+            if key.tag not in ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"):
+                raise yaml.MarkedYAMLError(
+                    problem="a key is not text: put it in quotes", problem_mark=key.start_mark
+                )
             if key.value in seen:
                 raise yaml.MarkedYAMLError(
                     problem=f"the key {key.value!r} is here twice", problem_mark=key.start_mark
@@ -94,11 +111,19 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep=deep)
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
-    list("-+.0123456789"),
-)
+for _tag, _pattern, _first in (
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("int", r"[-+]?[0-9]+", "-+0123456789"),
+    (
+        "float",
+        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        "-+.0123456789",
+    ),
+):
+    _Loader.add_implicit_resolver(
+        f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), list(_first)
+    )
+_Loader.add_constructor("tag:yaml.org,2002:int", lambda _, node: int(node.value))
 
 
 def _index(node: yaml.Node, location: Location, document: Document) -> None:
@@ -119,7 +144,7 @@ def _apply(override: str, document: Document) -> None:
         raise SweepError(f"--set {override}: write it as --set key.subkey=value")
     try:
         value = yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise SweepError(f"--set {override}: the value is not valid YAML: {error}") from error
     *parents, last = (int(part) if part.isdigit() else part for part in key.strip().split("."))
     here: Any = document.data

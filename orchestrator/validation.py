@@ -62,8 +62,9 @@ def _sentence(mistake: Any, model: type[BaseModel]) -> str:
         return "the key is missing"
     if kind == "value_error":
         return str(mistake["ctx"]["error"])
-    words = str(mistake["msg"]).removeprefix("Input should be ")
-    return f"{value!r} is not {words}"
+    words = str(mistake["msg"])
+    expected = words.removeprefix("Input should be ")
+    return f"{value!r}: {words}" if words == expected else f"{value!r} is not {expected}"
 
 
 def _model_at(model: type[BaseModel], location: Location) -> type[BaseModel]:

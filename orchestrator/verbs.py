@@ -4,6 +4,7 @@ Heavy modules are imported by the verb that needs them, so that `plan` stays qui
 """
 
 import json
+import shlex
 import sys
 from argparse import Namespace
 from typing import Any
@@ -25,8 +26,8 @@ def plan(arguments: Namespace) -> int:
     status = read_status(study)
     missing = status.missing
     lanes = arguments.lanes or lanes_here(study)
-    packs = make_packs(missing, lanes)
-    left = estimate(missing, status.outcomes, lanes, study.sweep.device)
+    packs = make_packs(missing, lanes, status.lost)
+    left = estimate(status.outcomes, lanes, study.sweep.device)
     say = describe.plan_json if arguments.json else describe.plan_text
     _result(say(study, status, packs, lanes, left))
     return DONE
@@ -48,7 +49,7 @@ def submit(arguments: Namespace) -> int:
     else:
         _result(
             f"submission {submission.id}: {sent.trials} trials in {submission.packs} packs, "
-            f"{submission.lanes} at a time; look with: thermolion status {arguments.study}"
+            f"{submission.lanes} at a time; look with: {_again('status', arguments)}"
         )
     return DONE
 
@@ -78,13 +79,14 @@ def run(arguments: Namespace) -> int:
     except KeyboardInterrupt:
         _say("stopping: the running trials end at their next step")
         stop(study)
-        _say(f"stopped; take it up again with: thermolion run {arguments.study}")
+        _say(f"stopped; take it up again with: {_again('run', arguments)}")
         return INTERRUPTED
     _conclude(study, arguments)
     for standing in status.missing_standings[:3]:
         _say(describe.trial_line(standing))
     if status.missing:
-        _say(f"{len(status.missing)} trials have no result; look at: thermolion logs")
+        count = len(status.missing)
+        _say(f"{count} trials have no result; why: {_again('logs', arguments)}")
     return FAILED if status.missing else DONE
 
 
@@ -116,7 +118,10 @@ def logs(arguments: Namespace) -> int:
     for output in outputs:
         text = output.read_text(errors="replace")
         if text:
-            _result(f"==> {output}\n{text}")
+            _result(f"==> {output}\n{text.rstrip()}")
+        ended = output.with_suffix(".exit")
+        if ended.exists():
+            _result(f"its process ended with exit code {ended.read_text().strip()}\n")
     return DONE
 
 
@@ -171,10 +176,21 @@ def _conclude(study: Study, arguments: Namespace) -> None:
     record = Record.read(study)
     comparison = record.compare()
     _result(verdict_text(comparison))
-    page = record.write_report(comparison)
+    _result(f"report  {record.write_report(comparison)}")
     record.collect(arguments.mlflow, arguments.break_lock)
-    _result(f"report  {page}")
     _result(f"MLflow  {record.browse_command(arguments.mlflow)}")
+
+
+def _again(verb: str, arguments: Namespace) -> str:
+    """Return a command line that goes on with the same study."""
+    words = ["thermolion", verb, arguments.study]
+    if arguments.root:
+        words += ["--root", str(arguments.root)]
+    for override in arguments.set:
+        words += ["--set", override]
+    if verb == "run" and arguments.data:
+        words += ["--data", str(arguments.data)]
+    return shlex.join(words)
 
 
 def _open(arguments: Namespace) -> Study:

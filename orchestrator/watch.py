@@ -70,11 +70,8 @@ def _summary(study: Study, status: Status) -> str:
 
 
 def _left(study: Study, status: Status) -> list[str]:
-    open_trials = [o.trial for o in status.outcomes if not o.has_result]
-    if not open_trials:
-        return []
-    left = estimate(open_trials, status.outcomes, lanes_here(study), study.sweep.device)
-    if left.seconds is None:
+    left = estimate(status.outcomes, lanes_here(study), study.sweep.device)
+    if left.seconds is None or status.done == len(status.planned):
         return []
     return [f"about {in_words(left.seconds)} left"]
 

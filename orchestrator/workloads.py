@@ -3,14 +3,15 @@
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import Field, PlainValidator
+from pydantic import AfterValidator, Field, PlainValidator, model_validator
 
 from jobs import catalog
 from jobs.trial import Workload
 from orchestrator.sweep_file import Document, Location
 from orchestrator.validation import Strict
+from thermolion.registry import checked
 
 _PREFIXES_NOT_YET = ("imagefolder:", "torchvision:")
 
@@ -32,7 +33,7 @@ def _named(value: Any, known: Mapping[str, Any], what: str) -> Named:
     if value.startswith(_PREFIXES_NOT_YET):
         raise ValueError(f"{value!r} is not available yet: choose from {', '.join(known)}")
     if catalog.is_dotted(value):
-        return Named(value, dict(options))
+        return Named(value, {key: checked(key, item) for key, item in options.items()})
     catalog.known(value, known, what)
     return Named(value, catalog.filled(known[value], value, options))
 
@@ -55,22 +56,39 @@ def _augment(value: Any) -> tuple[str, ...]:
     return tuple(name for name in catalog.AUGMENTATIONS if name in names)
 
 
+def _printable(name: str) -> str:
+    if not name.strip() or not name.isprintable():
+        raise ValueError(f"{name!r} is no name: use printable characters")
+    return name
+
+
 _NameOrOptions = str | dict[str, dict[str, Any]]
 
 
 class ImageWorkload(Strict):
     """Image classification: data, model and step budget; defaults are part of a trial's id."""
 
-    name: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+    name: Annotated[str, Field(max_length=64), AfterValidator(_printable)] | None = None
     dataset: Annotated[Named, PlainValidator(_dataset, json_schema_input_type=_NameOrOptions)]
     model: Annotated[Named, PlainValidator(_model, json_schema_input_type=_NameOrOptions)]
-    epochs: Annotated[int, Field(ge=1)]
-    global_batch: Annotated[int, Field(ge=1)] = 128
+    epochs: Annotated[int, Field(ge=1, le=1_000_000)]
+    global_batch: Annotated[int, Field(ge=1, le=2**31)] = 128
     augment: Annotated[
         tuple[str, ...], PlainValidator(_augment, json_schema_input_type=list[str])
     ] = ()
     split: Literal["fair", "replication"] = "fair"
     train_images: Annotated[int, Field(ge=1)] | None = None
+
+    @model_validator(mode="after")
+    def _enough_images(self) -> Self:
+        spec = catalog.DATASETS.get(self.dataset.name)
+        if spec is not None and self.train_images is not None:
+            most = self.dataset.options.get("images", spec.train_images)
+            if self.train_images > most:
+                raise ValueError(
+                    f"train_images is {self.train_images}: {self.dataset.name} has {most} at most"
+                )
+        return self
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ The same outcomes give the same bytes: no clock, no host of its own. What is cla
 """
 
 import json
-import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from jobs.whole_file import write_whole
 from tracking import figures, provenance, tables, wording
 from tracking.comparison import Comparison
 from tracking.endpoints import ENDPOINTS, curve_metric
@@ -34,11 +34,11 @@ def write_report(comparison: Comparison, outcomes: Sequence[Outcome], folder: Pa
     folder.mkdir(parents=True, exist_ok=True)
     drawn = _figures(comparison, shown)
     page = environment.get_template("report.html.jinja").render(context, figures=drawn)
-    _replace(folder / "report.md", environment.get_template("report.md.jinja").render(context))
+    write_whole(folder / "report.md", environment.get_template("report.md.jinja").render(context))
     record = json.dumps(comparison.to_json(), indent=1, ensure_ascii=False, allow_nan=False)
-    _replace(folder / "comparison.json", record + "\n")
-    _replace(folder / "data.csv", provenance.data_csv(shown))
-    _replace(folder / "report.html", page)
+    write_whole(folder / "comparison.json", record + "\n")
+    write_whole(folder / "data.csv", provenance.data_csv(shown))
+    write_whole(folder / "report.html", page)
     return folder / "report.html"
 
 
@@ -169,9 +169,3 @@ def _markdown(text: str) -> str:
 def _unbroken(text: str) -> str:
     """Keep intervals on one line."""
     return re.sub(r"\[[^]]*\]", lambda found: found[0].replace(" ", "\N{NO-BREAK SPACE}"), text)
-
-
-def _replace(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)

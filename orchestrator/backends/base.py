@@ -4,6 +4,7 @@ import importlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from jobs.layout import Layout
@@ -58,4 +59,16 @@ def load_backend(name: str) -> Backend:
 def read_submissions(layout: Layout) -> list[Submission]:
     """Return the submissions of a study, oldest first; a half-written one has started nothing."""
     records = sorted(layout.submissions.glob("*/submission.json"))
-    return [Submission(**json.loads(record.read_text())) for record in records]
+    return [Submission(**read_record(record)) for record in records]
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Return the mapping in a JSON file; raises BackendError where it is none."""
+    try:
+        record = json.loads(path.read_text())
+    except ValueError as error:
+        raise BackendError(
+            f"{path} is damaged ({error}): move its folder away, then submit again; the event "
+            "logs keep all results"
+        ) from error
+    return dict(record)

@@ -32,11 +32,15 @@ class LocalBackend:
             ],
             setsid=True,
         )
-        while not (folder / "pool.json").exists():
-            ended, code = os.waitpid(pid, os.WNOHANG)
-            if ended and code:
-                raise RuntimeError(f"the pool did not start: see {log}")
-            time.sleep(0.01)
+        try:
+            while not (folder / "pool.json").exists():
+                ended, code = os.waitpid(pid, os.WNOHANG)
+                if ended and code:
+                    raise BackendError(f"the pool of processes did not start: see {log}")
+                time.sleep(0.01)
+        except KeyboardInterrupt:
+            os.kill(pid, signal.SIGTERM)
+            raise
 
     def states(self, layout: Layout, submission: Submission) -> Mapping[int, JobState]:
         """Return the state of every pack."""

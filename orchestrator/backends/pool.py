@@ -18,7 +18,7 @@ from types import FrameType
 from jobs.layout import Layout
 from jobs.process import LANE_ENVIRONMENT, Process
 from jobs.whole_file import write_whole
-from orchestrator.backends.base import Submission
+from orchestrator.backends.base import Submission, read_record
 
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of prctl(2)
 _HEARTBEAT_S = 15
@@ -32,7 +32,7 @@ def pool_process(folder: Path) -> Process | None:
     """
     record = folder / "pool.json"
     try:
-        process = Process(**json.loads(record.read_text()))
+        process = Process(**read_record(record))
         silence = time.time() - record.stat().st_mtime
     except FileNotFoundError:
         return None
@@ -148,7 +148,7 @@ def main() -> None:
     """Run the submission in the folder that the command line names."""
     folder = Path(sys.argv[1])
     layout = Layout(folder.parents[2], folder.parents[1].name)
-    submission = Submission(**json.loads((folder / "submission.json").read_text()))
+    submission = Submission(**read_record(folder / "submission.json"))
     write_whole(folder / "pool.json", json.dumps(Process.current().to_json()))
     Pool(layout, submission).run()
 

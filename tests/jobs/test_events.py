@@ -34,8 +34,11 @@ def test_what_was_appended_is_read_back_in_order(log):
     assert second.time_ms >= first.time_ms > 1_700_000_000_000
 
 
-def test_an_append_is_on_disk_when_it_returns(log):
+def test_an_append_is_on_disk_when_it_returns(log, monkeypatch):
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda file: synced.append(os.fstat(file).st_size))
     log.append(events.OPENED)
+    assert synced == [log.path.stat().st_size]
     assert len(log.path.read_bytes().splitlines()) == 1
 
 

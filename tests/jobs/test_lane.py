@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -136,14 +137,16 @@ def test_the_replication_split_scores_its_training_images(tmp_path):
     assert set(outcome.started["chance"]) == {"train_accuracy", "test_accuracy"}
 
 
-@pytest.mark.parametrize("lr", [1e30, 0.0])
-def test_divergence_is_a_result_and_the_next_trial_runs(tmp_path, lr):
+@pytest.mark.parametrize(
+    ("lr", "why"), [(1e30, r"_loss is (nan|inf).* at step \d"), (0.0, "chance is")]
+)
+def test_divergence_is_a_result_and_the_next_trial_runs(tmp_path, lr, why):
     bad = _trial(Candidate("bad", "sgd", {"lr": lr}))
     good = _trial(CANDIDATES[1])
     outcomes = _run(tmp_path, bad, good)
     assert outcomes[bad.id].state == "diverged"
     assert outcomes[bad.id].has_result
-    assert outcomes[bad.id].error
+    assert re.search(why, outcomes[bad.id].error)
     assert outcomes[good.id].state == "completed"
 
 
@@ -164,6 +167,50 @@ def test_a_failure_is_recorded_with_its_traceback_and_touches_no_neighbour(tmp_p
     assert outcomes[absent.id].state == "failed"
     assert "'mnist'" in outcomes[absent.id].error
     assert outcomes[good.id].state == "completed"
+
+
+_DROPOUT = """
+import torch
+from torch import nn
+
+def net(channels, size, classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(channels * size**2, 64), nn.ReLU(),
+                         nn.Dropout(0.5), nn.Linear(64, classes))
+
+class Quits(torch.optim.SGD):
+    def step(self, closure=None):
+        raise SystemExit(3)
+"""
+
+
+def test_dropout_follows_its_stream_and_rests_while_a_trial_is_evaluated(tmp_path):
+    (tmp_path / "my_nets.py").write_text(_DROPOUT)
+    workload = dataclasses.replace(DIGITS, model="my_nets:net")
+    trial = _trial(CANDIDATES[3], workload)
+    other = dataclasses.replace(trial, seeds={**trial.seeds, "dropout": 1})
+    first = _run(tmp_path / "a", trial, code_root=tmp_path)[trial.id]
+    after = _run(tmp_path / "b", other, trial, code_root=tmp_path)
+    assert first.state == "completed", first.traceback
+    assert after[trial.id].weights == first.weights
+    assert after[other.id].weights != first.weights
+    assert after[other.id].curve[0].metrics == first.curve[0].metrics  # no dropout in evaluations
+
+
+def test_a_trial_that_asks_the_process_to_exit_has_failed(tmp_path):
+    (tmp_path / "my_nets.py").write_text(_DROPOUT)
+    quits = _trial(Candidate("quits", "my_nets:Quits", {"lr": 0.1}))
+    good = _trial(CANDIDATES[1])
+    outcomes = _run(tmp_path, quits, good, code_root=tmp_path)
+    assert outcomes[quits.id].state == "failed"
+    assert outcomes[good.id].state == "completed"
+
+
+def test_a_lane_trains_with_the_threads_it_is_given(tmp_path):
+    pack = Pack(Layout(tmp_path, "study"), "0001", 0, ())
+    run_pack(pack, Launch(threads=1))
+    assert torch.get_num_threads() == 1
+    run_pack(dataclasses.replace(pack, number=1), Launch(threads=2))
+    assert torch.get_num_threads() == 2
 
 
 def test_an_aa_study_runs_twice_and_differs_nowhere(tmp_path):

@@ -67,7 +67,7 @@ def test_the_mlp_has_the_widths_that_are_asked_for() -> None:
     model = models.build("mlp", {"hidden": [32, 16]}, 1, 8, 10)
     assert _parameters(model) == 65 * 32 + 33 * 16 + 17 * 10
     assert _parameters(models.build("mlp", {}, 1, 8, 10)) == 65 * 256 + 257 * 10
-    with pytest.raises(DataError, match=r"hidden is \[0\]"):
+    with pytest.raises(DataError, match=r"hidden of mlp is \[0\]"):
         models.build("mlp", {"hidden": [0]}, 1, 8, 10)
 
 

@@ -159,6 +159,49 @@ CASES = {
         _sweep(head="study: ../x\n"),
         ["line 1", "'../x'", "letters"],
     ),
+    "a study called like the store": (
+        _sweep(head="study: mlartifacts\n"),
+        ["line 1", "'mlartifacts'", "MLflow store"],
+    ),
+    "two candidates of one name": (
+        _sweep(
+            candidates="candidates:\n  adamw: {lr: [0.1, 0.2]}\n"
+            "  adamw[lr=0.1]: {optimizer: adam}\n"
+        ),
+        ["line 5", "two candidates are called 'adamw[lr=0.1]'"],
+    ),
+    "a candidate's name with a line break": (
+        _sweep(candidates='candidates:\n  "a\\nb": {optimizer: adam}\n'),
+        ["line 3", "printable"],
+    ),
+    "more images than the set has": (
+        _sweep(workloads=_workload(train_images=1_000_000)),
+        ["line 3", "train_images is 1000000", "digits has 1438"],
+    ),
+    "difficulty out of range": (
+        _sweep(workloads=_workload(dataset="{synthetic: {difficulty: 5}}")),
+        ["line 3", "difficulty", "from 0 to 1"],
+    ),
+    "no layers": (
+        _sweep(workloads=_workload(model="{mlp: {hidden: [-3]}}")),
+        ["line 4", "hidden", "[-3]"],
+    ),
+    "too many seeds": (_sweep(seeds="seeds: 1000000000\n"), ["line 6", "100000 is the most"]),
+    "a number too large for any float": (
+        _sweep(candidates="candidates:\n  adamw: {lr: 1" + "0" * 400 + "}\n"),
+        ["line 4", "401 digits", "finite"],
+    ),
+    "a key that is no text": (_sweep(extra="1: 2\n"), ["line 7", "a key is not text"]),
+    "a key that is a list": (_sweep(extra="? [a]\n: 2\n"), ["line 7", "a key is not text"]),
+    "an alias to itself": (
+        _sweep(workloads="workloads: &w [*w]\n"),
+        ["holds itself"],
+    ),
+    "an option that is not finite": (
+        _sweep(workloads=_workload(dataset="{'my:Set': {scale: .nan}}")),
+        ["line 3", "scale is nan", "finite"],
+    ),
+    "misspelt backend": (_sweep(extra="backend: slrum\n"), ["line 7", "'slrum'", "local"]),
     "unreadable YAML": ("study: [s\nseeds: 1\n", ["line 2", "not valid YAML"]),
     "a key twice": (_sweep(more="seeds: 3\n"), ["line 7", "'seeds' is here twice"]),
     "no mapping": ("- study\n", ["mapping", "list"]),
@@ -253,7 +296,7 @@ def test_a_data_root_without_the_set_is_refused(thermolion, small, tmp_path, mon
 @pytest.mark.parametrize(
     ("optimizer", "expected"),
     [
-        ("no_such_module:Thing", ["no_such_module", "module:Class"]),
+        ("no_such_module:Thing", ["no_such_module", "module:name"]),
         ("torch.optim:Nothing", ["torch.optim:Nothing", "Nothing"]),
     ],
 )
@@ -273,9 +316,11 @@ def test_a_hyperparameter_that_a_users_optimizer_lacks_is_refused(thermolion, sm
 
 
 def test_no_lanes_are_refused(thermolion, small):
-    said = thermolion("submit", small, "--lanes", 0)
-    assert said.code == 2
-    assert "--lanes 0" in said.err
+    for verb in ("submit", "run", "plan"):
+        said = thermolion(verb, small, "--lanes", 0)
+        assert said.code == 2
+        assert "--lanes" in said.err
+        assert "0 is not between 1 and" in said.err
 
 
 def test_the_file_that_is_not_there_is_named(thermolion):

@@ -140,6 +140,22 @@ def test_threads_are_those_declared(planned):
     assert plan["lanes"] >= 1
 
 
+def test_scalars_are_those_of_yaml_1_2(planned):
+    plan = planned(_sweep(workloads="workloads: [{dataset: digits, model: mlp, epochs: 010}]"))
+    assert {t["workload"]["epochs"] for t in plan["trials"]} == {10}
+    plan = planned(_sweep("candidates: {no: {optimizer: adamw, lr: 1E-3}}"))
+    assert _names(plan, "candidate") == {"no"}
+    assert plan["trials"][0]["candidate"]["hyperparameters"]["lr"] == 1e-3
+
+
+def test_zero_has_no_sign(planned):
+    plans = [
+        planned(_sweep(f"candidates: {{adamw: {{weight_decay: {zero}}}}}"))
+        for zero in ("0", "0.0", "-0.0")
+    ]
+    assert len({plan["trials"][0]["id"] for plan in plans}) == 1
+
+
 def test_set_overrides_what_the_file_says(planned):
     plan = planned(_sweep(), "--set", "candidates.adamw.lr=1e-4", "--set", "workloads.0.epochs=7")
     assert {t["candidate"]["hyperparameters"]["lr"] for t in plan["trials"]} == {1e-4}
@@ -190,6 +206,15 @@ def test_packs_carry_every_trial_once_in_whole_blocks(planned, blocks, lanes):
         assert len(packs) >= lanes
     else:
         assert len(packs) >= min(lanes, len(trials))
+
+
+def test_a_trial_whose_process_died_goes_alone_after_the_others(planned):
+    trials = _trials(planned, 1, 4, 3)
+    suspect = trials[0]
+    packs = make_packs(trials, 2, {suspect.id})
+    assert packs[-1] == (suspect,)
+    assert sum(suspect in pack for pack in packs) == 1
+    assert sum(map(len, packs)) == len(trials)
 
 
 def test_no_trials_make_no_packs():

@@ -161,6 +161,65 @@ def test_a_killed_lane_is_lost_and_sent_again(thermolion, small, layout):
     assert {o.state for o in read_outcomes(layout.events).values()} == {"completed"}
 
 
+def test_a_trial_that_kills_its_process_starves_no_neighbour(
+    thermolion, small, tmp_path, monkeypatch
+):
+    (tmp_path / "my_lab.py").write_text(
+        "import os, torch\n"
+        "class Hard(torch.optim.SGD):\n"
+        "    def step(self, closure=None):\n"
+        "        os._exit(9)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    hard = ["--set", "candidates.hard={optimizer: 'my_lab:Hard', lr: 0.1}", "--lanes", 1]
+    first = thermolion("run", small, *hard)
+    assert first.code == 1
+    assert "exit code 9" in thermolion("logs", "small").out
+    assert thermolion("run", small, *hard).code == 1
+    status = thermolion("status", "small").out
+    assert "4 completed, 2 lost" in status
+
+
+def test_a_pool_of_another_host_is_left_alone(thermolion, small, layout):
+    thermolion("submit", small, "--set", "workloads.0.epochs=2000")
+    record = layout.submission("0001") / "pool.json"
+    pool = json.loads(record.read_text())
+    record.write_text(json.dumps(pool | {"host": "elsewhere"}))
+    said = thermolion("cancel", "small")
+    assert said.code == 1
+    assert "runs on elsewhere" in said.err
+    assert _workers(layout) or "queued" in thermolion("status", "small").out
+    os.utime(record, (0, 0))  # not heard of for long: believed dead
+    assert "no job of this study is alive" in thermolion("cancel", "small").out
+    record.write_text(json.dumps(pool))
+    assert thermolion("cancel", "small").code == 0
+
+
+def test_the_recorded_sweep_follows_an_edit_that_needs_no_training(thermolion, small):
+    assert thermolion("run", small).code == 0
+    turned = small.with_name("turned.yaml")
+    turned.write_text(small.read_text().replace("baseline: adamw", "baseline: thermolion"))
+    assert "adamw vs thermolion" in thermolion("run", turned).out
+    assert "adamw vs thermolion" in thermolion("compare", "small").out
+
+
+def test_a_damaged_record_is_named(thermolion, small, layout):
+    thermolion("submit", small)
+    thermolion("cancel", "small")
+    record = layout.submission("0001") / "submission.json"
+    record.write_text("")
+    said = thermolion("status", "small")
+    assert said.code == 1
+    assert str(record) in said.err
+
+
+def test_a_root_that_cannot_be_written_is_one_line(thermolion, small):
+    said = thermolion("run", small, "--root", "/dev/null")
+    assert said.code == 1
+    assert len(said.err.strip().splitlines()) == 1
+    assert "/dev/null" in said.err
+
+
 def test_lanes_do_not_outlive_a_killed_pool(thermolion, small, layout):
     thermolion("submit", small, "--set", "workloads.0.epochs=2000")
     _wait_for(lambda: any(b'"evaluated"' in log for log in _events(layout).values()))

@@ -2,6 +2,7 @@
 
 import math
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,30 @@ def test_a_result_is_never_undone_by_a_later_attempt(writer, tmp_path):
     writer.attempt(_started(trial), (events.FAILED, trial, {"error": "late"}))
     outcome = read_outcomes(tmp_path)[trial.id]
     assert (outcome.state, outcome.error, outcome.attempts) == ("completed", None, 1)
+
+
+def test_events_count_in_the_order_of_time_not_of_logs(tmp_path):
+    trial = _trial()
+    early, late = (EventLog(tmp_path / f"000{n}-0-0-0.jsonl", attempt=0) for n in (1, 2))
+    for log in (early, late):
+        log.append(events.OPENED, host=log.path.stem)
+    for log, accuracy in ((late, 0.9), (early, 0.5)):  # the lane that opened first runs it last
+        for event_type, of, payload in (_started(trial), _completed(trial, accuracy)):
+            log.append(event_type, of.id, **payload)
+            time.sleep(0.002)
+        log.close()
+    outcome = read_outcomes(tmp_path)[trial.id]
+    assert outcome.metrics == {"test_accuracy": 0.9}
+    assert outcome.job["host"] == "0002-0-0-0"
+
+
+def test_a_trial_of_another_id_version_is_named_with_its_log(tmp_path):
+    log = EventLog(tmp_path / "0001-0-0-0.jsonl", attempt=0)
+    trial = _trial()
+    log.append(events.STARTED, trial.id, config=trial.to_json() | {"id_version": 7})
+    log.close()
+    with pytest.raises(LogError, match=r"0001-0-0-0\.jsonl.*id version 7"):
+        read_outcomes(tmp_path)
 
 
 def test_a_failed_trial_that_is_sent_again_completes(writer, tmp_path):
