@@ -164,14 +164,14 @@ def test_a_killed_lane_is_lost_and_sent_again(thermolion, small, layout):
 def test_a_trial_that_kills_its_process_starves_no_neighbour(
     thermolion, small, tmp_path, monkeypatch
 ):
-    (tmp_path / "my_lab.py").write_text(
+    (tmp_path / "my_hard_lab.py").write_text(
         "import os, torch\n"
         "class Hard(torch.optim.SGD):\n"
         "    def step(self, closure=None):\n"
         "        os._exit(9)\n"
     )
     monkeypatch.chdir(tmp_path)
-    hard = ["--set", "candidates.hard={optimizer: 'my_lab:Hard', lr: 0.1}", "--lanes", 1]
+    hard = ["--set", "candidates.hard={optimizer: 'my_hard_lab:Hard', lr: 0.1}", "--lanes", 1]
     first = thermolion("run", small, *hard)
     assert first.code == 1
     assert "exit code 9" in thermolion("logs", "small").out
