@@ -42,7 +42,10 @@ class Record:
     @staticmethod
     def read(study: Study) -> "Record":
         outcomes = read_outcomes(study.layout.events, study.trials)
-        return Record(study, tuple(outcomes[trial.id] for trial in study.trials))
+        # As the sweep names them: a plan shuffles the candidates of a block.
+        names = [candidate.name for candidate in study.sweep.candidates]
+        ordered = sorted(study.trials, key=lambda trial: names.index(trial.candidate.name))
+        return Record(study, tuple(outcomes[trial.id] for trial in ordered))
 
     def compare(self) -> "Comparison":
         """Answer the questions of the sweep."""
