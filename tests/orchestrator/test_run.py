@@ -42,15 +42,15 @@ def _wait_for(condition, seconds: float = 60) -> None:
         time.sleep(0.02)
 
 
-def _workers(layout: Layout) -> list[int]:
-    """The pids of living lanes of a study."""
+def _workers(layout: Layout, module: str = "jobs.lane") -> list[int]:
+    """The pids of living lanes (or pools) of a study."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
             command = (process / "cmdline").read_text()
         except OSError:
             continue
-        if "jobs.lane" in command and str(layout.folder) in command:
+        if module in command and str(layout.folder) in command:
             found.append(int(process.name))
     return found
 
@@ -136,6 +136,17 @@ def test_ctrl_c_stops_cleanly_and_run_takes_it_up_again(thermolion, small, layou
     outcomes = read_outcomes(layout.events).values()
     assert {outcome.state for outcome in outcomes} == {"completed"}
     assert not any(outcome.nondeterministic for outcome in outcomes)
+
+
+def test_ctrl_c_while_jobs_are_being_started_leaves_nothing_running(small, layout):
+    run = _process("run", small, "--set", "workloads.0.epochs=2000", root=layout.root)
+    _wait_for(layout.submission("0001").exists)
+    run.send_signal(signal.SIGINT)
+    _, err = run.communicate(timeout=60)
+    assert run.returncode == 130
+    assert "stopped" in err
+    assert "Traceback" not in err
+    _wait_for(lambda: not _workers(layout) and not _workers(layout, "backends.pool"), 20)
 
 
 def test_submit_returns_and_a_second_submit_sends_nothing_twice(thermolion, small, layout):
