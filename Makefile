@@ -20,8 +20,8 @@ lint: $(VENV)/.dev
 	$(BIN)/lint-imports
 
 bench: $(VENV)/.dev
-	$(BIN)/python benchmarks/plan_time.py
-	$(BIN)/python benchmarks/trial_throughput.py
+	$(BIN)/python -m benchmarks.plan_time
+	$(BIN)/python -m benchmarks.trial_throughput
 
 schema: $(VENV)/.dev
 	$(BIN)/python -m orchestrator.schema > sweeps/schema.json
