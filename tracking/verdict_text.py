@@ -8,11 +8,14 @@ _NAMED = 8  # incomplete blocks that a terminal lists before it counts
 
 def verdict_text(comparison: Comparison) -> str:
     """Return the answers in words and as tables, ready to print; ends with a newline."""
-    parts = _answers(comparison) if comparison.questions else _description(comparison)
-    return "\n\n".join([*parts, *_notes(comparison)]) + "\n"
+    candidates = tables.summaries(comparison)
+    parts = [*_answers(comparison), tables.aligned(candidates), *_notes(comparison)]
+    return "\n\n".join(parts) + "\n"
 
 
 def _answers(comparison: Comparison) -> list[str]:
+    if not comparison.questions:
+        return [wording.no_question(comparison)]
     parts = []
     for question in comparison.questions:
         sentences = [
@@ -24,15 +27,13 @@ def _answers(comparison: Comparison) -> list[str]:
     for question in comparison.questions:
         table = tables.answers(comparison, question)
         parts.append(tables.aligned(table, heading=table.caption))
-    return [*parts, f"{wording.claim(comparison)}\n{wording.family(comparison)}"]
-
-
-def _description(comparison: Comparison) -> list[str]:
-    return [wording.no_question(comparison), tables.aligned(tables.summaries(comparison))]
+    return parts
 
 
 def _notes(comparison: Comparison) -> list[str]:
     lines = wording.caveats(comparison)
+    if comparison.questions:
+        lines = [wording.claim(comparison), wording.family(comparison), *lines]
     named = comparison.incomplete[:_NAMED]
     lines += [f"  {wording.incomplete(block)}" for block in named]
     if len(comparison.incomplete) > _NAMED:

@@ -232,7 +232,11 @@ def test_the_text_never_overclaims(study):
 
 def test_the_table_holds_the_known_figures_in_line(arms):
     text = verdict_text(compare("s", arms("digits", A, B), [QUESTION]))
-    (row,) = [line for line in text.splitlines() if line.startswith("digits ")]
+    row, *candidates = [line for line in text.splitlines() if line.startswith("digits ")]
     assert "+0.40 [+0.15, +0.65]" in row
+    assert [line.split()[1:4] for line in candidates] == [
+        ["thermolion", "5", f"{20 * sum(A):.2f}"],
+        ["adamw", "5", f"{20 * sum(B):.2f}"],
+    ]
     header = next(line for line in text.splitlines() if line.startswith("thermolion vs adamw  "))
     assert row.index("better") == header.index("verdict")
