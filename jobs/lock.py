@@ -1,7 +1,7 @@
 """A lock between processes of one or several hosts: an exclusively created file, never flock.
 
 Standard library only. Broken on the same host alone, and only once its holder is seen dead; it
-never waits and starts nothing but its heartbeat.
+starts nothing but its heartbeat.
 """
 
 import json
@@ -28,12 +28,13 @@ class Lock:
 
     Entering raises LockHeld while another process holds it, and OSError where the folder cannot
     be written. `break_lock` takes it over whoever holds it: for a holder on another host that is
-    known to be gone.
+    known to be gone. A held lock is waited for up to `wait_s` seconds.
     """
 
-    def __init__(self, path: Path, break_lock: bool = False) -> None:
+    def __init__(self, path: Path, break_lock: bool = False, wait_s: float = 0) -> None:
         self._path = path
         self._break = break_lock
+        self._wait_s = wait_s
         self._ended = threading.Event()
         self._file = -1
 
@@ -42,8 +43,14 @@ class Lock:
         if self._break:
             for left in (self._path, *self._path.parent.glob(f"{self._path.name}.*.breaking")):
                 left.unlink(missing_ok=True)
+        deadline = time.monotonic() + self._wait_s
         while not self._create():
-            self._remove_if_dead()
+            try:
+                self._remove_if_dead()
+            except LockHeld:
+                if time.monotonic() >= deadline:
+                    raise
+                time.sleep(0.2)
         self._ended.clear()
         self._heart = threading.Thread(target=self._beat, daemon=True)
         self._heart.start()

@@ -12,12 +12,14 @@ from jobs.lock import Lock
 from jobs.process import user_name
 from jobs.trial import Trial
 from jobs.whole_file import write_whole
-from orchestrator.backends.base import Submission, load_backend, read_submissions
+from orchestrator.backends.base import BackendError, Submission, load_backend, read_submissions
 from orchestrator.backends.pool import count_gpus
 from orchestrator.packs import make_packs, write_packs
 from orchestrator.preflight import check_before_start
 from orchestrator.status import read_status
 from orchestrator.study import Study
+
+_PATIENCE_S = 10  # another submit of the study takes seconds
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ def submit(
     the study is under way.
     """
     study.layout.folder.mkdir(parents=True, exist_ok=True)
-    with Lock(study.layout.lock, break_lock=break_lock):
+    with Lock(study.layout.lock, break_lock, wait_s=_PATIENCE_S):
         status = read_status(study)
         missing = status.missing
         in_flight = sum(standing.in_flight for standing in status.planned.values())
@@ -60,13 +62,22 @@ def submit(
 
 
 def cancel(study: Study) -> int:
-    """Stop every living job of a study cleanly; return how many submissions were stopped."""
+    """Stop every living job of a study cleanly; return how many submissions were stopped.
+
+    Raises BackendError, after all the others are stopped, for one that cannot be from here.
+    """
     stopped = 0
+    out_of_reach: BackendError | None = None
     for submission in read_submissions(study.layout):
         backend = load_backend(submission.backend)
         if any(s != "ended" for s in backend.states(study.layout, submission).values()):
-            backend.cancel(study.layout, submission)
-            stopped += 1
+            try:
+                backend.cancel(study.layout, submission)
+                stopped += 1
+            except BackendError as error:
+                out_of_reach = error
+    if out_of_reach is not None:
+        raise out_of_reach
     return stopped
 
 

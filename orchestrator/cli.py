@@ -43,13 +43,13 @@ def main(arguments: list[str] | None = None) -> int:
     except (SweepError, DataError) as error:
         sys.stderr.write(f"thermolion: {error}\n")
         return verbs.WRONG_INPUT
-    except (BackendError, ConclusionError, LogError, LockHeld, OSError) as error:
-        sys.stderr.write(f"thermolion: {error}\n")
-        return verbs.FAILED
     except BrokenPipeError:
         # The reader of our output has left (`| head`): leave quietly, and keep Python from
         # complaining when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return verbs.FAILED
+    except (BackendError, ConclusionError, LogError, LockHeld, OSError) as error:
+        sys.stderr.write(f"thermolion: {error}\n")
         return verbs.FAILED
     except KeyboardInterrupt:
         return verbs.INTERRUPTED

@@ -1,12 +1,10 @@
 """From logs to the answer: comparison, report page, MLflow. Repeating it changes nothing."""
 
-import time
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jobs.lock import LockHeld
 from orchestrator.study import Study
 from tracking.outcomes import Outcome, read_outcomes
 
@@ -14,7 +12,7 @@ if TYPE_CHECKING:
     from tracking.collect import Collected
     from tracking.comparison import Comparison
 
-_PATIENCE_S = 60
+_PATIENCE_S = 60  # another `run` of the study may have come to its end as well
 _TRACKING_PACKAGES = ("jinja2", "matplotlib", "mlflow", "rich")
 
 
@@ -75,20 +73,15 @@ class Record:
 
         folder = self.study.layout.report
         note = folder / "report.md"
-        patience = time.monotonic() + _PATIENCE_S
-        while True:
-            try:
-                return collect(
-                    self.study.layout,
-                    self.outcomes,
-                    uri=uri,
-                    report=folder if folder.exists() else None,
-                    note=note.read_text(encoding="utf-8") if note.exists() else None,
-                    break_lock=break_lock,
-                )
-            except LockHeld:  # another `run` of the study has come to its end as well
-                if time.monotonic() > patience:
-                    raise
-                time.sleep(0.5)
-            except CollectError as error:
-                raise ConclusionError(str(error)) from error
+        try:
+            return collect(
+                self.study.layout,
+                self.outcomes,
+                uri=uri,
+                report=folder if folder.exists() else None,
+                note=note.read_text(encoding="utf-8") if note.exists() else None,
+                break_lock=break_lock,
+                wait_s=_PATIENCE_S,
+            )
+        except CollectError as error:
+            raise ConclusionError(str(error)) from error

@@ -61,7 +61,9 @@ def _measured(outcomes: Sequence[Outcome]) -> Mapping[str, float]:
     """Return the median wall seconds of a trial, evaluations included, by workload key."""
     seconds: dict[str, list[float]] = {}
     for outcome in outcomes:
-        if outcome.has_result and outcome.started_ms and outcome.ended_ms:
+        # Between two attempts a trial may have lain idle for days.
+        whole = outcome.has_result and outcome.attempts == 1
+        if whole and outcome.started_ms and outcome.ended_ms:
             took = (outcome.ended_ms - outcome.started_ms) / 1000
             seconds.setdefault(outcome.trial.workload.key, []).append(took)
     return {key: median(values) for key, values in seconds.items()}

@@ -78,4 +78,4 @@ def write_packs(
 
 def read_pack(layout: Layout, submission: str, number: int) -> Pack:
     """Read back what a job carries."""
-    return Pack.from_json(read_record(layout.pack(submission, number)))
+    return read_record(layout.pack(submission, number), Pack.from_json)

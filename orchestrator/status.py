@@ -16,22 +16,27 @@ StandingState = State | Literal["queued", "lost"]
 
 @dataclass(frozen=True)
 class Standing:
-    """One trial: its outcome, and whether a living job still carries it.
+    """One trial: its outcome, and the submission whose living job still carries it.
 
-    `lost` is running by the log while its job has ended; `queued` is waiting in a living job.
+    `lost` is running by the log while its job has ended; `queued` is in a living job that has not
+    come to it yet, whatever became of it in an earlier one.
     """
 
     outcome: Outcome
-    in_flight: bool
+    carrier: str | None
+
+    @property
+    def in_flight(self) -> bool:
+        return self.carrier is not None
 
     @property
     def state(self) -> StandingState:
-        logged = self.outcome.state
-        if logged == "running" and not self.in_flight:
-            return "lost"
-        if logged == "waiting" and self.in_flight:
+        outcome = self.outcome
+        if outcome.has_result:
+            return outcome.state
+        if self.in_flight and outcome.job.get("submission") != self.carrier:
             return "queued"
-        return logged
+        return "lost" if outcome.state == "running" and not self.in_flight else outcome.state
 
 
 @dataclass(frozen=True)
@@ -79,25 +84,26 @@ class Status:
 
 def read_status(study: Study) -> Status:
     """Derive the status of a study; changes nothing and needs no lock."""
-    flying: set[str] = set()
+    carriers: dict[str, str] = {}
     alive = 0
     for submission in read_submissions(study.layout):
         states = _job_states(study, submission)
         alive += sum(state != "ended" for state in states.values())
         for pack, state in states.items():
             if state != "ended":
-                flying |= {t.id for t in read_pack(study.layout, submission.id, pack).trials}
+                carried = read_pack(study.layout, submission.id, pack).trials
+                carriers |= {trial.id: submission.id for trial in carried}
     outcomes = read_outcomes(study.layout.events, study.trials)
     planned = {trial.id for trial in study.trials}
     return Status(
         planned={
-            trial_id: Standing(outcome, trial_id in flying)
+            trial_id: Standing(outcome, carriers.get(trial_id))
             for trial_id, outcome in outcomes.items()
             if trial_id in planned
         },
         unplanned=[o for trial_id, o in outcomes.items() if trial_id not in planned],
         jobs_alive=alive,
-        strays=len(flying - planned),
+        strays=len(carriers.keys() - planned),
     )
 
 

@@ -1,12 +1,11 @@
 """A study: a sweep, the trials that it means, and the folder where they are recorded."""
 
 import difflib
+import json
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-
-import yaml
 
 from jobs.layout import Layout
 from jobs.trial import Trial
@@ -30,10 +29,10 @@ class Study:
         self.layout.folder.mkdir(parents=True, exist_ok=True)
         text = document.text
         if document.overrides:
-            said = " ".join(f"--set {override}" for override in document.overrides.values())
-            text = f"# {document.path.name} with {said}\n" + yaml.safe_dump(
-                document.data, sort_keys=False
-            )
+            # JSON is YAML, and no reader takes its strings for numbers.
+            said = json.dumps([document.path.name, *document.overrides.values()])
+            text = f"# a sweep file with what --set changed: {said}\n"
+            text += json.dumps(document.data, indent=2) + "\n"
         if self.layout.sweep.exists() and self.layout.sweep.read_text(encoding="utf-8") == text:
             return
         write_whole(self.layout.sweep, text)

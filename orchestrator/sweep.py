@@ -83,6 +83,8 @@ def _at_most_one(value: Any) -> Any:
 
 
 def _backend(value: Any) -> Any:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is not the name of a backend: {choices(value, BACKENDS)}")
     if value in ("slurm", "ray"):
         raise ValueError(f"the backend {value!r} is not available yet: use local")
     if value not in BACKENDS:

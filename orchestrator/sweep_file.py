@@ -4,6 +4,7 @@ Knows YAML, not what the keys mean.
 """
 
 import difflib
+import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,9 @@ from typing import Any, ClassVar
 import yaml
 
 Location = tuple[str | int, ...]
+
+# What PyYAML raises for bad files, and for good ones whose explicit tags do not fit their values.
+_NOT_YAML = (yaml.YAMLError, ValueError, TypeError, KeyError, IndexError, AttributeError)
 
 
 class SweepError(Exception):
@@ -55,7 +59,7 @@ def read_document(path: Path, overrides: Iterable[str] = ()) -> Document:
         data = yaml.load(text, Loader=_Loader)
     except RecursionError as error:
         raise SweepError(f"{path}: it is nested too deeply, or holds itself") from error
-    except (yaml.YAMLError, ValueError) as error:
+    except _NOT_YAML as error:
         mark = getattr(error, "problem_mark", None)
         place = f"{path}, line {mark.line + 1}" if mark else str(path)
         problem = getattr(error, "problem", None) or error
@@ -65,8 +69,11 @@ def read_document(path: Path, overrides: Iterable[str] = ()) -> Document:
     document = Document(path, text, data)
     try:
         _index(root, (), document)
+        json.dumps(data)
     except RecursionError as error:
         raise SweepError(f"{path}: an alias in it holds itself") from error
+    except (TypeError, ValueError) as error:
+        raise SweepError(f"{path}: it may hold text, numbers, true and false: {error}") from error
     for override in overrides:
         _apply(override, document)
     return document
@@ -144,9 +151,11 @@ def _apply(override: str, document: Document) -> None:
         raise SweepError(f"--set {override}: write it as --set key.subkey=value")
     try:
         value = yaml.load(text, Loader=_Loader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        json.dumps(value)
+    except (*_NOT_YAML, RecursionError) as error:
         raise SweepError(f"--set {override}: the value is not valid YAML: {error}") from error
-    *parents, last = (int(part) if part.isdigit() else part for part in key.strip().split("."))
+    parts = key.strip().split(".")
+    *parents, last = (int(p) if p.isascii() and p.isdecimal() else p for p in parts)
     here: Any = document.data
     for depth, part in enumerate([*parents, last]):
         if isinstance(here, list):

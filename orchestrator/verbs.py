@@ -10,6 +10,7 @@ from argparse import Namespace
 from typing import Any
 
 from orchestrator import describe
+from orchestrator.backends.base import BackendError
 from orchestrator.estimate import estimate
 from orchestrator.packs import make_packs
 from orchestrator.status import read_status
@@ -78,15 +79,18 @@ def run(arguments: Namespace) -> int:
         status = watch(study, Console(stderr=True))
     except KeyboardInterrupt:
         _say("stopping: the running trials end at their next step")
-        stop(study)
+        try:
+            stop(study)
+        except BackendError as error:
+            _say(str(error))
         _say(f"stopped; take it up again with: {_again('run', arguments)}")
         return INTERRUPTED
-    _conclude(study, arguments)
     for standing in status.missing_standings[:3]:
         _say(describe.trial_line(standing))
     if status.missing:
         count = len(status.missing)
-        _say(f"{count} trials have no result; why: {_again('logs', arguments)}")
+        _say(f"trials without a result: {count}; why: {_again('logs', arguments)}")
+    _conclude(study, arguments)
     return FAILED if status.missing else DONE
 
 
@@ -117,9 +121,9 @@ def logs(arguments: Namespace) -> int:
         _result(describe.trial_line(planned[arguments.trial]))
     for output in outputs:
         text = output.read_text(errors="replace")
-        if text:
-            _result(f"==> {output}\n{text.rstrip()}")
         ended = output.with_suffix(".exit")
+        if text or ended.exists():
+            _result(f"==> {output}\n{text.rstrip()}")
         if ended.exists():
             _result(f"its process ended with exit code {ended.read_text().strip()}\n")
     return DONE
@@ -188,8 +192,11 @@ def _again(verb: str, arguments: Namespace) -> str:
         words += ["--root", str(arguments.root)]
     for override in arguments.set:
         words += ["--set", override]
-    if verb == "run" and arguments.data:
-        words += ["--data", str(arguments.data)]
+    if verb == "run":
+        for option in ("data", "lanes", "mlflow"):
+            value = getattr(arguments, option)
+            words += [f"--{option}", str(value)] if value is not None else []
+        words += ["--download"] if arguments.download else []
     return shlex.join(words)
 
 

@@ -120,6 +120,8 @@ def checked(name: str, value: Any, default: Any = None) -> Any:
         return value
     if default is None and isinstance(value, (list, tuple)):
         return [checked(name, item) for item in value]
+    if default is None and isinstance(value, dict):
+        return {key: checked(name, item) for key, item in value.items()}
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if isinstance(value, int) and abs(value) > _LARGEST:
         raise HyperparameterError(f"{name} has {len(str(abs(value)))} digits, it must be {words}")

@@ -51,6 +51,7 @@ def collect(
     report: Path | None = None,
     note: str | None = None,
     break_lock: bool = False,
+    wait_s: float = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Collected:
     """Make the MLflow runs of a study say what `outcomes` say.
@@ -59,12 +60,13 @@ def collect(
     the parent run, `note` (Markdown) its description. `progress` is called with the numbers of
     trials done and to do. What one call leaves unfinished the next one completes.
 
-    Raises LockHeld while another process collects this study, CollectError where MLflow fails.
+    Raises LockHeld while another process collects this study for longer than `wait_s` seconds,
+    CollectError where MLflow fails.
     """
     started = [one for one in outcomes if one.started_ms is not None]
     counted: dict[Change, int] = {"new": 0, "updated": 0, "unchanged": 0}
     where = resolve_uri(layout.root, uri)
-    with Lock(layout.folder / "collect.lock", break_lock), contextlib.ExitStack() as stack:
+    with Lock(layout.folder / "collect.lock", break_lock, wait_s), contextlib.ExitStack() as stack:
         with _explained(where, 0, len(started)):
             store = stack.enter_context(open_store(layout.root, uri))
             experiment_id = _experiment(store, layout.study, note)

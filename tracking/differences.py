@@ -108,10 +108,15 @@ def judge(
     """
     p_values = adjust([one.estimate.p for one in differences])
     equivalence = adjust([one.estimate.equivalence_p(rope_pp) for one in differences])
-    clean = adjust([(one.without_collapse or one.estimate).p for one in differences])
+    remaining = [one.without_collapse or one.estimate for one in differences]
+    clean = zip(
+        adjust([one.p for one in remaining]),
+        adjust([one.equivalence_p(rope_pp) for one in remaining]),
+        strict=True,
+    )
     return tuple(
-        _judged(one, p, same, p_clean, alpha, detectable_alpha)
-        for one, p, same, p_clean in zip(differences, p_values, equivalence, clean, strict=True)
+        _judged(one, p, same, of_clean, alpha, detectable_alpha)
+        for one, p, same, of_clean in zip(differences, p_values, equivalence, clean, strict=True)
     )
 
 
@@ -119,7 +124,7 @@ def _judged(
     one: Difference,
     p: float | None,
     same: float | None,
-    p_clean: float | None,
+    clean: tuple[float | None, float | None],
     alpha: float,
     detectable_alpha: float,
 ) -> Difference:
@@ -128,7 +133,7 @@ def _judged(
     # An arm that fails in every block where the other never does needs no clean block to lose.
     total = estimate.n > 0 and sorted(one.collapsed) == [0, estimate.n]
     doubtful = one.without_collapse is not None and not total
-    if doubtful and not upheld(word, one.without_collapse or estimate, p_clean, alpha):
+    if doubtful and not upheld(word, one.without_collapse or estimate, *clean, alpha):
         word, flags = "undecided", (*flags, "rests on collapse")
     detectable = (
         None

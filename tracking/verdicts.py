@@ -26,13 +26,17 @@ def verdict(
     return "better" if estimate.mean > 0 else "worse"
 
 
-def upheld(word: Verdict, without_collapse: Estimate, p: float | None, alpha: float) -> bool:
+def upheld(
+    word: Verdict,
+    without_collapse: Estimate,
+    p: float | None,
+    equivalence_p: float | None,
+    alpha: float,
+) -> bool:
     """Say whether a verdict stands when blocks with a collapsed trial are left out.
 
-    `p` is that of `without_collapse`, adjusted as the verdict's own; where it is None, too little
-    remains to uphold anything.
+    The p-values are those of `without_collapse`, adjusted as the verdict's own; where they are
+    None, too little remains to uphold anything.
     """
-    if word not in ("better", "worse"):
-        return True
-    same_sign = ((without_collapse.mean or 0.0) > 0) == (word == "better")
-    return same_sign and p is not None and p <= alpha
+    clean = verdict(without_collapse, p, equivalence_p, alpha)
+    return word in ("undecided", "not estimable", clean)

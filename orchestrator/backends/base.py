@@ -2,13 +2,14 @@
 
 import importlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 from jobs.layout import Layout
 
+Built = TypeVar("Built")
 JobState = Literal["queued", "running", "ended"]
 
 BACKENDS: Mapping[str, str] = {"local": "orchestrator.backends.local:LocalBackend"}
@@ -59,16 +60,15 @@ def load_backend(name: str) -> Backend:
 def read_submissions(layout: Layout) -> list[Submission]:
     """Return the submissions of a study, oldest first; a half-written one has started nothing."""
     records = sorted(layout.submissions.glob("*/submission.json"))
-    return [Submission(**read_record(record)) for record in records]
+    return [read_record(record, lambda fields: Submission(**fields)) for record in records]
 
 
-def read_record(path: Path) -> dict[str, Any]:
-    """Return the mapping in a JSON file; raises BackendError where it is none."""
+def read_record(path: Path, build: Callable[[dict[str, Any]], Built]) -> Built:
+    """Return what `build` makes of the JSON in a file; raises BackendError where it cannot."""
     try:
-        record = json.loads(path.read_text())
-    except ValueError as error:
+        return build(json.loads(path.read_text()))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise BackendError(
             f"{path} is damaged ({error}): move its folder away, then submit again; the event "
             "logs keep all results"
         ) from error
-    return dict(record)

@@ -32,7 +32,7 @@ def pool_process(folder: Path) -> Process | None:
     """
     record = folder / "pool.json"
     try:
-        process = Process(**read_record(record))
+        process = read_record(record, lambda fields: Process(**fields))
         silence = time.time() - record.stat().st_mtime
     except FileNotFoundError:
         return None
@@ -148,7 +148,7 @@ def main() -> None:
     """Run the submission in the folder that the command line names."""
     folder = Path(sys.argv[1])
     layout = Layout(folder.parents[2], folder.parents[1].name)
-    submission = Submission(**read_record(folder / "submission.json"))
+    submission = read_record(folder / "submission.json", lambda fields: Submission(**fields))
     write_whole(folder / "pool.json", json.dumps(Process.current().to_json()))
     Pool(layout, submission).run()
 

@@ -174,7 +174,7 @@ CASES = {
     ),
     "more images than the set has": (
         _sweep(workloads=_workload(train_images=1_000_000)),
-        ["line 3", "train_images is 1000000", "digits has 1438"],
+        ["line 3", "train_images is 1000000", "digits has 1294"],
     ),
     "difficulty out of range": (
         _sweep(workloads=_workload(dataset="{synthetic: {difficulty: 5}}")),
@@ -198,6 +198,19 @@ CASES = {
     "an option that is not finite": (
         _sweep(workloads=_workload(dataset="{'my:Set': {scale: .nan}}")),
         ["line 3", "scale is nan", "finite"],
+    ),
+    "a backend that is a list": (
+        _sweep(extra="backend: [local]\n"),
+        ["line 7", "['local']", "choose from local"],
+    ),
+    "a tag that does not fit": (_sweep(head="study: !!bool foo\n"), ["not valid YAML"]),
+    "a date by tag": (
+        _sweep(candidates="candidates:\n  m: {optimizer: 'a:B', x: !!timestamp 2024-01-01}\n"),
+        ["text, numbers, true and false"],
+    ),
+    "a nested number that is not finite": (
+        _sweep(candidates="candidates:\n  m: {optimizer: 'a:B', x: {y: .nan}}\n"),
+        ["line 4", "finite number"],
     ),
     "misspelt backend": (_sweep(extra="backend: slrum\n"), ["line 7", "'slrum'", "local"]),
     "unreadable YAML": ("study: [s\nseeds: 1\n", ["line 2", "not valid YAML"]),
@@ -253,6 +266,8 @@ def test_keys_of_later_versions_are_refused_as_not_available_yet(key, thermolion
         ("study.name=x", ["study", "nothing can be set below it"]),
         ("seeds", ["--set seeds", "key.subkey=value"]),
         ("seeds=[1", ["--set seeds=[1", "not valid YAML"]),
+        ("seeds.\u00b2=1", ["--set seeds.\u00b2=1"]),
+        ("candidates.z=&a {x: *a}", ["--set candidates.z", "not valid YAML"]),
         ("sedes=3", ["--set sedes=3", "did you mean 'seeds'?"]),
     ],
 )

@@ -55,6 +55,11 @@ def _workers(layout: Layout, module: str = "jobs.lane") -> list[int]:
     return found
 
 
+def _workers_of(layout: Layout, submission: str) -> list[int]:
+    commands = {pid: Path(f"/proc/{pid}/cmdline").read_text() for pid in _workers(layout)}
+    return [pid for pid, command in commands.items() if f"/{submission}/" in command]
+
+
 def test_run_answers_and_a_second_run_changes_nothing(thermolion, small, layout):
     first = thermolion("run", small)
     assert first.code == 0, first.err
@@ -200,6 +205,10 @@ def test_a_pool_of_another_host_is_left_alone(thermolion, small, layout):
     assert said.code == 1
     assert "runs on elsewhere" in said.err
     assert _workers(layout) or "queued" in thermolion("status", "small").out
+    more = ["--set", "workloads.0.epochs=2000", "--set", "seeds=3"]
+    assert "2 trials in" in thermolion("submit", small, *more).out
+    assert thermolion("cancel", "small").code == 1  # and stops what is within reach
+    assert not _workers_of(layout, "0002")
     os.utime(record, (0, 0))  # not heard of for long: believed dead
     assert "no job of this study is alive" in thermolion("cancel", "small").out
     record.write_text(json.dumps(pool))
@@ -214,11 +223,38 @@ def test_the_recorded_sweep_follows_an_edit_that_needs_no_training(thermolion, s
     assert "adamw vs thermolion" in thermolion("compare", "small").out
 
 
-def test_a_damaged_record_is_named(thermolion, small, layout):
+def test_a_sweep_recorded_with_overrides_reads_back_as_the_same_trials(thermolion, tmp_path):
+    sweep = tmp_path / "odd.yaml"
+    sweep.write_text(
+        "study: odd\n"
+        "workloads: [{name: '089', dataset: digits, model: mlp, epochs: 1}]\n"
+        "candidates: {'1e-3': {optimizer: adamw}, 'true': {optimizer: adam, lr: 1e-5}}\n"
+        "seeds: 3\n"
+    )
+    few = ["--set", "seeds=1", "--set", "candidates.more={optimizer: sgd,\n lr: 1e-3}"]
+    assert thermolion("submit", sweep, *few).code == 0
+    thermolion("cancel", "odd")
+    plans = [json.loads(thermolion("plan", *of, "--json").out) for of in ((sweep, *few), ("odd",))]
+    assert [[t["id"] for t in plan["trials"]] for plan in plans][0] == [
+        t["id"] for t in plans[1]["trials"]
+    ]
+
+
+def test_two_runs_at_once_both_end_well(small, layout):
+    runs = [_process("run", small, root=layout.root) for _ in range(2)]
+    for run in runs:
+        out, err = run.communicate(timeout=200)
+        assert run.returncode == 0, err
+        assert "thermolion vs adamw" in out
+    assert len(read_submissions(layout)) == 1
+
+
+@pytest.mark.parametrize("text", ["", "null", "[]", "{}", '{"id": "0001"}'])
+def test_a_damaged_record_is_named(thermolion, small, layout, text):
     thermolion("submit", small)
     thermolion("cancel", "small")
     record = layout.submission("0001") / "submission.json"
-    record.write_text("")
+    record.write_text(text)
     said = thermolion("status", "small")
     assert said.code == 1
     assert str(record) in said.err
@@ -256,7 +292,7 @@ def test_a_failing_candidate_leaves_the_others_alone(thermolion, small, tmp_path
     )
     assert said.code == 1
     assert "RuntimeError: no such luck" in said.err
-    assert "2 trials have no result" in said.err
+    assert "trials without a result: 2" in said.err
     status = thermolion("status", "small").out
     assert "4 completed" in status
     assert "2 failed" in status

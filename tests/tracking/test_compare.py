@@ -159,6 +159,16 @@ def test_a_win_is_undecided_where_collapses_leave_a_workload_nothing_clean(outco
     assert (answer.verdict, answer.flags[-1]) == ("undecided", "rests on collapse")
 
 
+def test_equivalence_that_only_shared_collapses_carry_is_undecided(outcome, arms):
+    outcomes = arms("digits", [0.91, 0.93, 0.90, 0.94], [0.92, 0.91, 0.93, 0.91])
+    for block in range(4, 30):
+        outcomes += [
+            outcome(arm, "digits", block, 0.1, state="diverged") for arm in ("thermolion", "adamw")
+        ]
+    answer = final(compare("s", outcomes, [QUESTION]))
+    assert (answer.verdict, answer.flags[-1]) == ("undecided", "rests on collapse")
+
+
 def test_an_arm_that_always_fails_where_the_other_never_does_is_worse(outcome, arms):
     outcomes = [
         *(one for one in arms("digits", A, B) if one.trial.candidate.name == "adamw"),
