@@ -160,7 +160,7 @@ def test_a_win_is_undecided_where_collapses_leave_a_workload_nothing_clean(outco
 
 
 def test_equivalence_that_only_shared_collapses_carry_is_undecided(outcome, arms):
-    outcomes = arms("digits", [0.91, 0.93, 0.90, 0.94], [0.92, 0.91, 0.93, 0.91])
+    outcomes = arms("digits", [0.910, 0.914, 0.906, 0.912], [0.914, 0.910, 0.911, 0.908])
     for block in range(4, 30):
         outcomes += [
             outcome(arm, "digits", block, 0.1, state="diverged") for arm in ("thermolion", "adamw")
