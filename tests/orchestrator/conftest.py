@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from jobs.layout import Layout
 from orchestrator.cli import main
 
 
@@ -58,3 +59,9 @@ def thermolion(
         return Said(code, said.out, said.err)
 
     return call
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    """The study that the sweep `small` makes."""
+    return Layout(tmp_path / "studies", "small")

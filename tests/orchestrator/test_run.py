@@ -1,63 +1,13 @@
 """A study from sweep file to verdict on this machine: real processes, real training."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import pytest
+from processes import event_logs, start
 
-from jobs.layout import Layout
 from jobs.lock import Lock
 from orchestrator.backends.base import read_submissions
 from tracking.outcomes import read_outcomes
-
-
-@pytest.fixture
-def layout(tmp_path) -> Layout:
-    return Layout(tmp_path / "studies", "small")
-
-
-def _events(layout: Layout) -> dict[str, bytes]:
-    return {log.name: log.read_bytes() for log in layout.events.glob("*")}
-
-
-def _process(*arguments: object, root: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-P", "-m", "orchestrator.cli", *map(str, arguments)],
-        env=os.environ | {"THERMOLION_ROOT": str(root)},
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-
-
-def _wait_for(condition, seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.02)
-
-
-def _workers(layout: Layout, module: str = "jobs.lane") -> list[int]:
-    """The pids of living lanes (or pools) of a study."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (process / "cmdline").read_text()
-        except OSError:
-            continue
-        if module in command and str(layout.folder) in command:
-            found.append(int(process.name))
-    return found
-
-
-def _workers_of(layout: Layout, submission: str) -> list[int]:
-    commands = {pid: Path(f"/proc/{pid}/cmdline").read_text() for pid in _workers(layout)}
-    return [pid for pid, command in commands.items() if f"/{submission}/" in command]
 
 
 def test_run_answers_and_a_second_run_changes_nothing(thermolion, small, layout):
@@ -68,14 +18,14 @@ def test_run_answers_and_a_second_run_changes_nothing(thermolion, small, layout)
     assert str(layout.report / "report.html") in first.out
     assert str(layout.mlflow_store) in first.out
     assert layout.mlflow_store.exists()
-    before = _events(layout)
+    before = event_logs(layout)
     page = (layout.report / "report.html").read_bytes()
 
     second = thermolion("run", small)
     assert second.code == 0
     assert "everything is done: 4 of 4 trials" in second.err
     assert second.out == first.out
-    assert _events(layout) == before
+    assert event_logs(layout) == before
     assert (layout.report / "report.html").read_bytes() == page
     assert len(read_submissions(layout)) == 1
 
@@ -122,99 +72,6 @@ def test_an_aa_study_differs_nowhere(thermolion, tmp_path):
     assert "identical" in said.out
 
 
-def test_ctrl_c_stops_cleanly_and_run_takes_it_up_again(thermolion, small, layout):
-    longer = ["--set", "workloads.0.epochs=400", "--set", "seeds=1"]
-    run = _process("run", small, *longer, root=layout.root)
-    _wait_for(lambda: any(b'"evaluated"' in log for log in _events(layout).values()))
-    run.send_signal(signal.SIGINT)
-    _, err = run.communicate(timeout=60)
-    assert run.returncode == 130
-    assert "take it up again" in err
-    assert "Traceback" not in err
-    assert not _workers(layout)
-    states = {outcome.state for outcome in read_outcomes(layout.events).values()}
-    assert "running" not in states
-    assert "interrupted" in states
-
-    again = thermolion("run", small, *longer, "--set", "workloads.0.epochs=400")
-    assert again.code == 0, again.err
-    outcomes = read_outcomes(layout.events).values()
-    assert {outcome.state for outcome in outcomes} == {"completed"}
-    assert not any(outcome.nondeterministic for outcome in outcomes)
-
-
-def test_ctrl_c_while_jobs_are_being_started_leaves_nothing_running(small, layout):
-    run = _process("run", small, "--set", "workloads.0.epochs=2000", root=layout.root)
-    _wait_for(layout.submission("0001").exists)
-    run.send_signal(signal.SIGINT)
-    _, err = run.communicate(timeout=60)
-    assert run.returncode == 130
-    assert "stopped" in err
-    assert "Traceback" not in err
-    _wait_for(lambda: not _workers(layout) and not _workers(layout, "backends.pool"), 20)
-
-
-def test_submit_returns_and_a_second_submit_sends_nothing_twice(thermolion, small, layout):
-    longer = ["--set", "workloads.0.epochs=100"]
-    assert "4 trials in" in thermolion("submit", small, *longer).out
-    assert "0 of 4 trials are done, 4 under way" in thermolion("submit", small, *longer).out
-    assert "queued" in thermolion("status", "small").out
-    assert "1 submissions stopped" in thermolion("cancel", "small").out
-    assert not _workers(layout)
-    assert "no job of this study is alive" in thermolion("cancel", "small").out
-
-
-def test_a_killed_lane_is_lost_and_sent_again(thermolion, small, layout):
-    longer = ["--set", "workloads.0.epochs=400", "--set", "seeds=1", "--lanes", 1]
-    thermolion("submit", small, *longer)
-    _wait_for(lambda: any(b'"evaluated"' in log for log in _events(layout).values()))
-    for worker in _workers(layout):
-        os.kill(worker, signal.SIGKILL)
-    _wait_for(lambda: "lost" in thermolion("status", "small").out)
-    again = thermolion("run", small, *longer)
-    assert again.code == 0, again.err
-    assert len(read_submissions(layout)) == 2
-    assert {o.state for o in read_outcomes(layout.events).values()} == {"completed"}
-
-
-def test_a_trial_that_kills_its_process_starves_no_neighbour(
-    thermolion, small, tmp_path, monkeypatch
-):
-    (tmp_path / "my_hard_lab.py").write_text(
-        "import os, torch\n"
-        "class Hard(torch.optim.SGD):\n"
-        "    def step(self, closure=None):\n"
-        "        os._exit(9)\n"
-    )
-    monkeypatch.chdir(tmp_path)
-    hard = ["--set", "candidates.hard={optimizer: 'my_hard_lab:Hard', lr: 0.1}", "--lanes", 1]
-    first = thermolion("run", small, *hard)
-    assert first.code == 1
-    assert "exit code 9" in thermolion("logs", "small").out
-    assert thermolion("run", small, *hard).code == 1
-    status = thermolion("status", "small").out
-    assert "4 completed, 2 lost" in status
-
-
-def test_a_pool_of_another_host_is_left_alone(thermolion, small, layout):
-    thermolion("submit", small, "--set", "workloads.0.epochs=2000")
-    record = layout.submission("0001") / "pool.json"
-    pool = json.loads(record.read_text())
-    record.write_text(json.dumps(pool | {"host": "elsewhere"}))
-    said = thermolion("cancel", "small")
-    assert said.code == 1
-    assert "runs on elsewhere" in said.err
-    assert _workers(layout) or "queued" in thermolion("status", "small").out
-    more = ["--set", "workloads.0.epochs=2000", "--set", "seeds=3"]
-    assert "2 trials in" in thermolion("submit", small, *more).out
-    assert thermolion("cancel", "small").code == 1  # and stops what is within reach
-    assert not _workers_of(layout, "0002")
-    os.utime(record, (0, 0))  # not heard of for long: believed dead
-    assert "no job of this study is alive" in thermolion("cancel", "small").out
-    record.write_text(json.dumps(pool))
-    assert thermolion("cancel", "small").code == 0
-
-
 def test_the_recorded_sweep_follows_an_edit_that_needs_no_training(thermolion, small):
     assert thermolion("run", small).code == 0
     turned = small.with_name("turned.yaml")
@@ -243,7 +100,7 @@ def test_a_sweep_recorded_with_overrides_reads_back_as_the_same_trials(thermolio
 
 
 def test_two_runs_at_once_both_end_well(small, layout):
-    runs = [_process("run", small, root=layout.root) for _ in range(2)]
+    runs = [start("run", small, root=layout.root) for _ in range(2)]
     for run in runs:
         out, err = run.communicate(timeout=200)
         assert run.returncode == 0, err
@@ -267,15 +124,6 @@ def test_a_root_that_cannot_be_written_is_one_line(thermolion, small):
     assert said.code == 1
     assert len(said.err.strip().splitlines()) == 1
     assert "/dev/null" in said.err
-
-
-def test_lanes_do_not_outlive_a_killed_pool(thermolion, small, layout):
-    thermolion("submit", small, "--set", "workloads.0.epochs=2000")
-    _wait_for(lambda: any(b'"evaluated"' in log for log in _events(layout).values()))
-    pool = json.loads((layout.submission("0001") / "pool.json").read_text())["pid"]
-    os.kill(pool, signal.SIGKILL)
-    _wait_for(lambda: not _workers(layout))
-    assert "interrupted" in thermolion("status", "small").out
 
 
 def test_a_failing_candidate_leaves_the_others_alone(thermolion, small, tmp_path, monkeypatch):
