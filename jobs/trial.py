@@ -10,7 +10,7 @@ default; otherwise every recorded trial would lose its name.
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from typing import Any, Literal
 
@@ -41,24 +41,80 @@ def stream_seed(root: int, phase: Phase, workload_key: str, block: int, stream: 
 
 
 @dataclass(frozen=True)
+class Reading:
+    """How the results of a workload are read: which curve, which final value, what is better.
+
+    `final_metric` None stands for the last value of `metric`. A `fraction` and a `percent` are
+    reported in percentage points, anything `plain` in its own unit. `chance` is what a trial
+    counts as that diverged, in the metric's own scale; without it, it counts as no result.
+    """
+
+    metric: str
+    final_metric: str | None = None
+    goal: Literal["max", "min"] = "max"
+    unit: Literal["fraction", "percent", "plain"] = "plain"
+    chance: float | None = None
+
+
+@dataclass(frozen=True)
 class Workload:
-    """Data, model, loss and step budget; `name` is a label and takes no part in identity."""
+    """What is trained: image classification, or the user's own training.
+
+    Image classification is data, model, loss and budget. The user's own is a function (`train`,
+    `module:name`) or a command line (`command`), with `options` of their own and, where declared,
+    a budget in `steps`; it has no data set, model, epochs or batch that we know of.
+
+    Labels, which take no part in identity: `name`; `reading`, how results are read;
+    `loader_workers`, processes that decode images, which change no bit.
+    """
 
     name: str
-    dataset: str
-    model: str
-    epochs: int
-    global_batch: int
+    dataset: str = ""
+    model: str = ""
+    epochs: int = 0
+    global_batch: int = 0
     dataset_options: Mapping[str, Any] = field(default_factory=dict)
     model_options: Mapping[str, Any] = field(default_factory=dict)
     augment: tuple[str, ...] = ()
     split: Literal["fair", "replication"] = "fair"
     train_images: int | None = None
     loss: str = "cross_entropy"
+    schedule: Mapping[str, Any] = field(default_factory=dict)
+    clip_norm: float | None = None
+    accumulate: int = 1
+    label_smoothing: float = 0.0
+    ema: float | None = None
+    no_decay: tuple[str, ...] = ()
+    train: str | None = None
+    command: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    steps: int | None = None
+    reading: Reading | None = None
+    loader_workers: int = 0
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the user's own code trains."""
+        return self.train is not None or self.command is not None
+
+    @property
+    def read_as(self) -> Reading:
+        """How results are read: as declared, or as images are."""
+        if self.reading is not None:
+            return self.reading
+        curve = "train_accuracy" if self.split == "replication" else "val_accuracy"
+        return Reading(metric=curve, final_metric="test_accuracy", unit="fraction")
 
     def content(self) -> dict[str, Any]:
         """Return what identifies the workload, JSON-ready."""
-        return {
+        if self.is_own:
+            return {
+                "command": self.command,
+                "options": dict(self.options),
+                "steps": self.steps,
+                "train": self.train,
+            }
+        content = {
             "augment": list(self.augment),
             "dataset": self.dataset,
             "dataset_options": dict(self.dataset_options),
@@ -70,6 +126,19 @@ class Workload:
             "split": self.split,
             "train_images": self.train_images,
         }
+        return content | self._recipe()
+
+    def _recipe(self) -> dict[str, Any]:
+        """Return what was added after id version 1, where it is not at its default."""
+        recipe = {
+            "accumulate": (self.accumulate, 1),
+            "clip_norm": (self.clip_norm, None),
+            "ema": (self.ema, None),
+            "label_smoothing": (self.label_smoothing, 0.0),
+            "no_decay": (list(self.no_decay), []),
+            "schedule": (dict(self.schedule), {}),
+        }
+        return {name: value for name, (value, default) in recipe.items() if value != default}
 
     @cached_property
     def key(self) -> str:
@@ -140,7 +209,12 @@ class Trial:
 
     def to_json(self) -> dict[str, Any]:
         """Return the content together with its labels; `from_json` is the inverse."""
-        labels = {"candidate": self.candidate.name, "workload": self.workload.name}
+        workload = self.workload
+        labels: dict[str, Any] = {"candidate": self.candidate.name, "workload": workload.name}
+        if workload.reading is not None:
+            labels["reading"] = asdict(workload.reading)
+        if workload.loader_workers:
+            labels["loader_workers"] = workload.loader_workers
         return self.content() | {"labels": labels}
 
     @staticmethod
@@ -154,12 +228,18 @@ class Trial:
                 f"trial of id version {record['id_version']}, this version reads {ID_VERSION}: "
                 "install the version of thermolion that wrote it"
             )
+        labels = record["labels"]
         workload = _known(Workload, record["workload"])
-        workload["augment"] = tuple(workload["augment"])
+        for listed in ("augment", "no_decay"):
+            if listed in workload:
+                workload[listed] = tuple(workload[listed])
+        if "reading" in labels:
+            workload["reading"] = Reading(**_known(Reading, labels["reading"]))
+        workload["loader_workers"] = labels.get("loader_workers", 0)
         candidate = _known(Candidate, record["candidate"])
         rest = _known(Trial, record) | {
-            "workload": Workload(name=record["labels"]["workload"], **workload),
-            "candidate": Candidate(name=record["labels"]["candidate"], **candidate),
+            "workload": Workload(name=labels["workload"], **workload),
+            "candidate": Candidate(name=labels["candidate"], **candidate),
         }
         return Trial(**rest)
 
@@ -177,5 +257,5 @@ def block_seeds(
     return seeds
 
 
-def _known(kind: type[Workload | Candidate | Trial], record: Mapping[str, Any]) -> dict[str, Any]:
+def _known(kind: type[Workload | Candidate | Trial | Reading], record: Mapping[str, Any]) -> dict[str, Any]:
     return {f.name: record[f.name] for f in fields(kind) if f.name in record}
