@@ -36,11 +36,11 @@ class Block:
 
     def initial_model(self) -> nn.Module:
         """Build the model on the CPU, so that every device starts from the same weights."""
-        _, channels, size, _ = self._dataset.train.images.shape
+        dataset = self._dataset
         torch.manual_seed(self._seeds["init"])
         workload = self._workload
         return models.build(
-            workload.model, workload.model_options, channels, size, self._dataset.classes
+            workload.model, workload.model_options, dataset.channels, dataset.size, dataset.classes
         )
 
     def digests(self, model: nn.Module) -> dict[str, str]:

@@ -4,20 +4,24 @@ Standard library only, so that a login node can plan and check with it: it opens
 builds no network. The counts are those of the full official sets and serve time estimates alone.
 """
 
-import difflib
 import importlib
 import itertools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from jobs import folder_parts
+from jobs.options import DataError as DataError  # known by this name to all that read data
+from jobs.options import filled as filled
+from jobs.options import known as known
+
 AUGMENTATIONS = ("hflip", "crop")
+NO_DECAY = ("bias", "norm")
+PRECISIONS = ("fp32", "bf16", "fp16")
+TORCHVISION = "torchvision:"  # `torchvision:NAME` is a model of torchvision's
+IMAGE_FOLDER = folder_parts.PREFIX
 PAPER_SIZE = 32  # pixels; arXiv 2512.01881v2 resizes all of its twelve sets to 32x32
-
-
-class DataError(ValueError):
-    """Data or a name that cannot be used, with what to do about it."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,7 @@ class DatasetSpec:
     test_images: int
     files: tuple[tuple[str, ...], ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
+    later: frozenset[str] = frozenset()
 
     @property
     def needs_root(self) -> bool:
@@ -46,12 +51,22 @@ class DatasetSpec:
 class ModelSpec:
     """A model: `mflop(channels, size, classes, options)` is a rough forward cost of one image,
     in millions of multiply-adds; `min_size` is the smallest image it accepts, in pixels.
+    `later` names options that are younger than id version 1.
     """
 
     builder: str
     mflop: Callable[[int, int, int, Mapping[str, Any]], float]
     min_size: int = 1
     options: Mapping[str, Any] = field(default_factory=dict)
+    later: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class FolderSpec:
+    """A folder of images: its classes and counts are known to nobody before it is read."""
+
+    options: Mapping[str, Any] = field(default_factory=lambda: {"size": 224})
+    later: frozenset[str] = frozenset()
 
 
 def _idx(folder: str, train: str, test: str, images: str, labels: str) -> tuple[str, ...]:
@@ -135,16 +150,54 @@ def _resnet18_mflop(_channels: int, size: int, _classes: int, _: Mapping[str, An
     return 556 * (size / 32) ** 2  # 556 million multiply-adds at 32x32, nearly all in its blocks
 
 
+def _vit_mflop(channels: int, size: int, classes: int, options: Mapping[str, Any]) -> float:
+    tokens, width = (size // options["patch"]) ** 2 + 1, options["width"]
+    layer = 12 * width**2 + 2 * tokens * width  # projections and MLP, then attention
+    stem = channels * options["patch"] ** 2 * width
+    return float(tokens * (options["layers"] * layer + stem) + width * classes) / 1e6
+
+
+_DROPOUT = frozenset({"dropout"})
 MODELS: Mapping[str, ModelSpec] = {
-    "convnet": ModelSpec("jobs.models:ConvNet", _convnet_mflop, min_size=4),
-    "mlp": ModelSpec("jobs.models:mlp", _mlp_mflop, options={"hidden": [256]}),
+    "convnet": ModelSpec("jobs.models:ConvNet", _convnet_mflop, 4, {"dropout": 0.0}, _DROPOUT),
+    "mlp": ModelSpec(
+        "jobs.models:mlp", _mlp_mflop, options={"hidden": [256], "dropout": 0.0}, later=_DROPOUT
+    ),
     "resnet18": ModelSpec("jobs.models:resnet18", _resnet18_mflop, min_size=8),
+    "vit": ModelSpec(
+        "jobs.models:vit",
+        _vit_mflop,
+        options={"patch": 4, "layers": 6, "heads": 3, "width": 192, "dropout": 0.0},
+    ),
 }
 
 
 def is_dotted(name: str) -> bool:
     """Say whether `name` is a user's own `module:attribute`, which no list here knows."""
-    return ":" in name
+    return ":" in name and not name.startswith((TORCHVISION, IMAGE_FOLDER))
+
+
+def dataset_options(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a data set that is not a user's own, with every default.
+
+    Raises DataError for an unknown name or option.
+    """
+    if name.startswith(IMAGE_FOLDER):
+        return filled(FolderSpec(), name, given)
+    known(name, DATASETS, "data set")
+    return filled(DATASETS[name], name, given)
+
+
+def model_options(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a model that is not a user's own, with every default.
+
+    Raises DataError for an unknown name or option; torchvision's models are checked by
+    `jobs.models.check_torchvision`, which has to import them.
+    """
+    if name.startswith(TORCHVISION):
+        return dict(given)
+    known(name, MODELS, "model")
+    return filled(MODELS[name], name, given)
 
 
 def resolve(path: str) -> Any:
@@ -163,57 +216,15 @@ def resolve(path: str) -> Any:
     return getattr(owner, attribute)
 
 
-def known(name: str, choices: Iterable[str], what: str) -> None:
-    """Raise DataError, with the choices and the nearest one, unless `name` is among them."""
-    choices = list(choices)
-    if name not in choices:
-        near = difflib.get_close_matches(name, choices, n=1)
-        hint = f" (did you mean {near[0]!r}?)" if near else ""
-        raise DataError(f"unknown {what} {name!r}{hint}: choose from {', '.join(choices)}")
-
-
-def filled(spec: DatasetSpec | ModelSpec, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `given` over the defaults of `spec`; raises DataError for an option it lacks."""
-    for key in given:
-        if not spec.options:
-            raise DataError(f"{name} takes no options, {key!r} was given")
-        known(key, spec.options, f"option of {name}")
-    typed = {key: _typed(name, key, value, spec.options[key]) for key, value in given.items()}
-    return dict(spec.options) | typed
-
-
-def _typed(name: str, key: str, value: Any, default: Any) -> Any:
-    """Return `value` in the type of `default`, so that 1 and 1.0 name one trial.
-
-    Options are counts, fractions, or lists of counts; a seed may be 0.
-    """
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if isinstance(default, float) and number and 0 <= value <= 1:
-        return float(value) + 0.0  # -0.0 becomes 0.0
-    least = 0 if key == "seed" else 1
-    counts = value if isinstance(value, list) else [value]
-    fits = type(value) is type(default) and not isinstance(default, float) and bool(counts)
-    if not fits or not all(type(count) is int and least <= count <= 2**31 for count in counts):
-        raise DataError(
-            f"option {key} of {name} is {value!r}, it must be {_KINDS[type(default)]}, such as "
-            f"{default!r}"
-        )
-    return value
-
-
-_KINDS = {
-    int: "a whole number (from 1; a seed from 0)",
-    float: "a number from 0 to 1",
-    list: "a list of whole numbers from 1",
-}
-
-
 def check_present(dataset: str, root: Path | None) -> None:
     """Raise DataError if the files of `dataset` are not below `root`; opens none of them.
 
     A user's own data set (`module:attribute`) checks its own files when it is read.
     """
     if is_dotted(dataset):
+        return
+    if dataset.startswith(IMAGE_FOLDER):
+        folder_parts.find(dataset, root)
         return
     known(dataset, DATASETS, "data set")
     spec = DATASETS[dataset]

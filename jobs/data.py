@@ -1,4 +1,4 @@
-"""Data sets as uint8 tensors, decoded once in a process.
+"""Data sets as uint8 tensors, decoded once in a process, unless they are folders of images.
 
 Draws no validation part (`jobs.splits`) and changes no pixel (`jobs.augment`); touches no global
 random generator.
@@ -10,11 +10,11 @@ will do. The images must be square and of one size; `root` is None when no data 
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -25,9 +25,37 @@ from jobs.catalog import DataError
 _HELD_OUT = 5  # a set without an official test part gives up a fifth, the same for every block
 
 
+class Images(Protocol):
+    """Images with their labels, int64 (n,), in memory or read when they are needed."""
+
+    @property
+    def labels(self) -> Tensor: ...
+
+    @property
+    def channels(self) -> int: ...
+
+    @property
+    def size(self) -> int:
+        """The width of an image, in pixels."""
+
+    def __len__(self) -> int: ...
+
+    def to(self, device: torch.device | str) -> Self:
+        """Return the same images, to be had on `device`."""
+
+    def subset(self, indices: Tensor) -> Self:
+        """Return the images at `indices`, in their order."""
+
+    def batches(self, chunks: Sequence[Tensor], workers: int = 0) -> Iterator[Tensor]:
+        """Return the images of each of `chunks`, indices, as uint8 (b, C, S, S) on the device.
+
+        `workers` processes read them where they are not in memory, and change no bit.
+        """
+
+
 @dataclass(frozen=True)
 class ImageSet:
-    """`images` uint8 (n, C, S, S), `labels` int64 (n,)."""
+    """Images in memory: `images` uint8 (n, C, S, S), `labels` int64 (n,)."""
 
     images: Tensor
     labels: Tensor
@@ -35,8 +63,23 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def channels(self) -> int:
+        return self.images.shape[1]
+
+    @property
+    def size(self) -> int:
+        return self.images.shape[-1]
+
     def to(self, device: torch.device | str) -> "ImageSet":
         return ImageSet(self.images.to(device), self.labels.to(device))
+
+    def subset(self, indices: Tensor) -> "ImageSet":
+        indices = indices.to(self.labels.device)
+        return ImageSet(self.images[indices], self.labels[indices])
+
+    def batches(self, chunks: Sequence[Tensor], workers: int = 0) -> Iterator[Tensor]:  # noqa: ARG002  # nothing is left to read
+        return (self.images[chosen] for chosen in chunks)
 
 
 @dataclass(frozen=True)
@@ -55,10 +98,10 @@ class RawData:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A decoded set; `tracks` int64 (n_train,); `digest` is of every byte of its tensors."""
+    """A data set; `tracks` int64 (n_train,); `digest` tells its content, as its reader says."""
 
-    train: ImageSet
-    test: ImageSet
+    train: Images
+    test: Images
     classes: int
     tracks: Tensor | None
     digest: str
@@ -69,12 +112,12 @@ class Dataset:
 
     @property
     def channels(self) -> int:
-        return self.train.images.shape[1]
+        return self.train.channels
 
     @property
     def size(self) -> int:
         """The width of an image, in pixels."""
-        return self.train.images.shape[-1]
+        return self.train.size
 
 
 def load(
@@ -104,11 +147,13 @@ def _read(name: str, options: str, root: Path | None, download: bool) -> Dataset
     given = json.loads(options)
     if catalog.is_dotted(name):
         return _checked(name, catalog.resolve(name)(root, **given))
-    catalog.known(name, catalog.DATASETS, "data set")
-    spec = catalog.DATASETS[name]
+    arguments = catalog.dataset_options(name, given)
+    if name.startswith(catalog.IMAGE_FOLDER):
+        streamed: Dataset = catalog.resolve("jobs.folders:read")(name, root, **arguments)
+        return streamed
     if root is None or not download:
         catalog.check_present(name, root)
-    arguments = catalog.filled(spec, name, given)
+    spec = catalog.DATASETS[name]
     if spec.needs_root:
         arguments["download"] = download
     reader = catalog.resolve(spec.reader)

@@ -1,6 +1,5 @@
 """Facts about the process that trains: host, device, packages, code. Looks, changes nothing."""
 
-import hashlib
 import os
 import platform
 import socket
@@ -11,29 +10,23 @@ from typing import Any
 
 import torch
 
+from jobs.code import code_digest
+
 _PACKAGES = ("numpy", "scikit-learn", "torch", "torchvision")
 
 
-def describe(device: str) -> dict[str, Any]:
-    """Return what an `opened` event says of the environment, JSON-ready."""
+def describe(device: str, user_root: Path | None = None) -> dict[str, Any]:
+    """Return what an `opened` event says of the environment, JSON-ready.
+
+    `user_root` is the folder of the user's code, where the job has any.
+    """
     return {
         "host": socket.gethostname(),
         "pid": os.getpid(),
         "device": torch.cuda.get_device_name() if device == "cuda" else _processor(),
         "packages": {"python": platform.python_version()} | _versions(),
-        "code": code_digest(),
+        "code": code_digest(user_root),
     }
-
-
-@cache
-def code_digest() -> str:
-    """Return 16 hex digits over the sources that decide what a trial computes."""
-    here = Path(__file__).parent
-    sources = sorted([*here.glob("*.py"), *(here.parent / "thermolion").glob("*.py")])
-    whole = hashlib.sha256()
-    for source in sources:
-        whole.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
-    return whole.hexdigest()[:16]
 
 
 def _versions() -> dict[str, str]:

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from jobs.data import normalise
+from jobs.data import Images, normalise
+from jobs.precision import autocast, widened
 
 # Fixed, because its size decides the last bits of the loss; small enough that the activations stay
 # in cache and below what malloc hands back to the system each time (2x on a CPU against 512).
@@ -23,19 +24,22 @@ class Score:
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, images: Tensor, labels: Tensor) -> Score:
-    """Score `model` on uint8 `images` (n, C, S, S) and int64 `labels` (n,) of its own device."""
+def evaluate(model: nn.Module, part: Images, precision: str = "fp32", workers: int = 0) -> Score:
+    """Score `model` on the images of `part`, which lies on its device."""
     training = model.training
     model.eval()
-    loss = torch.zeros((), dtype=torch.float64, device=images.device)
-    correct = torch.zeros((), dtype=torch.int64, device=images.device)
-    for begin in range(0, len(labels), _BATCH):
-        batch, truth = images[begin : begin + _BATCH], labels[begin : begin + _BATCH]
-        logits = model(network_input(batch))
-        loss += functional.cross_entropy(logits, truth, reduction="sum")
+    device = part.labels.device
+    loss = torch.zeros((), dtype=torch.float64, device=device)
+    correct = torch.zeros((), dtype=torch.int64, device=device)
+    chunks = torch.split(torch.arange(len(part), device=device), _BATCH)
+    for chosen, batch in zip(chunks, part.batches(chunks, workers), strict=True):
+        truth = part.labels[chosen]
+        with autocast(device.type, precision):
+            logits = model(network_input(batch))
+        loss += functional.cross_entropy(widened(logits), truth, reduction="sum")
         correct += (logits.argmax(1) == truth).sum()
     model.train(training)
-    return Score(loss=float(loss) / len(labels), accuracy=int(correct) / len(labels))
+    return Score(loss=float(loss) / len(part), accuracy=int(correct) / len(part))
 
 
 def network_input(images: Tensor) -> Tensor:

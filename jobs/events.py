@@ -6,13 +6,14 @@ Standard library only.
 Payloads (readers ignore fields that they do not know):
 
 opened       submission, pack, lane, host, pid, device, packages, code
-started      token, config (`Trial.to_json`), steps, steps_per_epoch, images (by split),
-             chance (by metric), digests (data, split, init, order), parameters
-evaluated    step, epoch, samples, train_seconds, metrics
+started      token, generation, config (`Trial.to_json`); of images also steps, steps_per_epoch,
+             images (by split), chance (by metric), digests (data, split, init, order), parameters
+evaluated    step, train_seconds, metrics; of images also epoch, samples
 completed    step, train_seconds, metrics, weights (sha256 of the final ones), peak_memory_mb
 diverged     the same, and error: why
-failed       error, traceback
+failed       error, kind (of the exception), traceback, config
 interrupted  step, error: why
+held         trials (ids that the lane left alone), reason, error, traceback (of an example)
 closed       -
 """
 
@@ -30,7 +31,7 @@ VERSION = 1
 FREE_BYTES_TO_START = 50 * 2**20
 
 # A lane's own events (no trial), then a trial's.
-OPENED, CLOSED = "opened", "closed"
+OPENED, HELD, CLOSED = "opened", "held", "closed"
 STARTED, EVALUATED = "started", "evaluated"
 COMPLETED, DIVERGED, FAILED, INTERRUPTED = "completed", "diverged", "failed", "interrupted"
 

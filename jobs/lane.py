@@ -9,16 +9,22 @@ import logging
 import signal
 import sys
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 
-from jobs import data, environment, events
+import torch
+
+from jobs import breaker, environment, events, own
+from jobs.attempts import Attempts, End
+from jobs.context import Context, Diverged, Superseded
+from jobs.discards import read_discards
 from jobs.events import EventLog, LogError
 from jobs.launch import Launch
 from jobs.pack import Pack
-from jobs.train import run_trial
 from jobs.trial import Trial
 
 EXIT_INTERRUPTED = 75  # "temporary failure; the user is invited to retry" (sysexits.h)
+EXIT_HELD = 78  # "something was found in an unconfigured or misconfigured state" (sysexits.h)
 
 _log = logging.getLogger(__name__)
 
@@ -26,45 +32,88 @@ _log = logging.getLogger(__name__)
 def run_pack(pack: Pack, launch: Launch) -> int:
     """Run every trial of a pack that the stop flag leaves time for; return the exit code.
 
-    0: every trial has ended, whatever its outcome. 75: interrupted. 1: the log failed.
+    0: every trial has ended, whatever its outcome. 75: interrupted. 78: held, because the first
+    trials of the submission have all failed alike. 1: the log failed.
     """
     launch.make_deterministic()
     if pack.code_root is not None:
-        sys.path.append(str(pack.code_root))
+        own.add_to_path(pack.code_root)
     try:
+        attempts = Attempts(pack.layout.events, read_discards(pack.layout))
         log = _open_log(pack, launch)
+        held: dict[str, End] = {}
         for number, trial in enumerate(pack.trials, start=1):
             if launch.stop:
                 break
+            ends = attempts.look().ends(pack.submission)
+            if attempts.is_done(trial.id):
+                continue
+            cause = breaker.cause(trial, ends, pack.patience)
+            if cause is not None:
+                held[trial.id] = cause
+                continue
             _log.info("trial %d of %d: %s", number, len(pack.trials), trial.id)
-            _run(trial, pack, launch, log)
+            _run(trial, Context(trial, pack, launch, log, attempts))
+        if held:
+            _hold(held, log)
         log.append(events.CLOSED)
         log.close()
     except LogError as error:
         _log.error("%s", error)
         return 1
+    if held:
+        return EXIT_HELD
     return EXIT_INTERRUPTED if launch.stop else 0
 
 
-def _run(trial: Trial, pack: Pack, launch: Launch, log: EventLog) -> None:
-    workload = trial.workload
+def _run(trial: Trial, context: Context) -> None:
+    launch = context.launch
+    launch.make_deterministic(algorithms=not trial.workload.is_own)
+    if launch.device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
     try:
-        dataset = data.load(
-            workload.dataset,
-            workload.dataset_options,
-            pack.data_root,
-            pack.download,
-            launch.device,
-        )
-        run_trial(trial, dataset, launch, log)
-    except LogError:
+        _attempt(trial, context)
+    except Superseded as reason:
+        _log.warning("%s: leaving it", reason)
+
+
+def _attempt(trial: Trial, context: Context) -> None:
+    """Train and log how it ends; raises Superseded where a newer attempt has taken over."""
+    launch = context.launch
+    try:
+        metrics = own.door(trial.workload)(trial, context)
+        if context.told_to_stop:
+            context.interrupt(f"stopped by {launch.stop.reason}")
+        else:
+            context.end(metrics)
+    except Diverged as divergence:
+        context.end(divergence.metrics, diverged=str(divergence))
+    except (LogError, Superseded):
         raise
     except (Exception, SystemExit) as error:  # what a trial raises is its outcome, not our end
+        if launch.post_mortem:
+            raise
         text = traceback.format_exc()
-        _log.error("trial %s failed:\n%s", trial.id, text)
-        config = trial.to_json()  # a failure before `started` must still be known by its trial
         message = f"{type(error).__name__}: {error}"
-        log.append(events.FAILED, trial.id, error=message, traceback=text, config=config)
+        if launch.stop:  # workers and children hear the signal, too, and take us along
+            _log.warning("trial %s stopped by %s:\n%s", trial.id, launch.stop.reason, text)
+            context.interrupt(f"stopped by {launch.stop.reason}: {message}")
+            return
+        _log.error("trial %s failed:\n%s", trial.id, text)
+        context.fail(message, getattr(error, "kind", type(error).__name__), text)
+
+
+def _hold(held: Mapping[str, End], log: EventLog) -> None:
+    """Log which trials were left alone, and an example of why."""
+    example = next(iter(held.values()))
+    _log.error("%d trials held, because the first ones failed: %s", len(held), example.error)
+    log.append(
+        events.HELD,
+        trials=list(held),
+        reason="the first trials of the submission failed alike",
+        error=example.error,
+        traceback=example.traceback,
+    )
 
 
 def _open_log(pack: Pack, launch: Launch) -> EventLog:
@@ -80,7 +129,7 @@ def _open_log(pack: Pack, launch: Launch) -> EventLog:
             submission=pack.submission,
             pack=pack.number,
             lane=launch.lane,
-            **environment.describe(launch.device),
+            **environment.describe(launch.device, pack.code_root),
         )
         return log
 

@@ -4,6 +4,7 @@ Foreign variables (SLURM's, a local pool's) are translated into this record at t
 """
 
 import signal
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import FrameType
 
@@ -19,28 +20,44 @@ class StopFlag:
     def __bool__(self) -> bool:
         return self.reason is not None
 
+    def set(self, reason: str) -> None:
+        """Ask for a stop at the next step."""
+        self.reason = reason
+
     def listen(self, *signals: signal.Signals) -> None:
         """Turn signals of this process into the flag; may be called from the main thread only."""
         for number in signals:
             signal.signal(number, self._set)
 
     def _set(self, number: int, _frame: FrameType | None) -> None:
-        self.reason = signal.Signals(number).name
+        self.set(signal.Signals(number).name)
 
 
 @dataclass(frozen=True)
 class Launch:
-    """One process of a job. `device` is `cpu` or `cuda`; `threads` are those of one rank."""
+    """One process of a job. `device` is `cpu` or `cuda`; `threads` are those of one rank.
+
+    For a person at the terminal: the training stops after step `stop_after`, `on_log` is told
+    every step that is logged with its metrics, and with `post_mortem` an exception of the training
+    leaves the lane instead of becoming an event.
+    """
 
     device: str = "cpu"
     threads: int = 1
     lane: int = 0
     stop: StopFlag = field(default_factory=StopFlag)
+    stop_after: int | None = None
+    on_log: Callable[[int, Mapping[str, float]], None] | None = None
+    post_mortem: bool = False
 
-    def make_deterministic(self) -> None:
-        """Fix whatever changes bits in this process: threads, algorithms, reduced precision."""
+    def make_deterministic(self, algorithms: bool = True) -> None:
+        """Fix whatever changes bits in this process: threads, algorithms, reduced precision.
+
+        `algorithms` False leaves out what makes torch refuse operations: a user's own training
+        decides that for itself.
+        """
         torch.set_num_threads(self.threads)
-        torch.use_deterministic_algorithms(True)
+        torch.use_deterministic_algorithms(algorithms)
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cuda.matmul.allow_tf32 = False

@@ -71,3 +71,7 @@ class Layout:
 
     def checkpoint(self, trial_id: str) -> Path:
         return self.checkpoints / f"{trial_id}.pt"
+
+    def best_checkpoint(self, trial_id: str) -> Path:
+        """The weights of the best point of the curve, where they are to be kept."""
+        return self.checkpoints / f"{trial_id}.best.pt"

@@ -5,17 +5,21 @@ Standard library only: written on the login node, read on the compute node.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from jobs.layout import Layout
 from jobs.trial import Trial
+
+Keep = Literal["none", "last", "best"]
 
 
 @dataclass(frozen=True)
 class Pack:
     """The trials of one job and where their data and logs lie.
 
-    `code_root` is the user's own code: it goes behind everything else on the path.
+    `code_root` is the user's own code: it goes behind everything else on the path. `keep` says
+    which checkpoint outlives its trial; so many first failures as `patience` hold the rest of the
+    submission if all of them are alike (0: never).
     """
 
     layout: Layout
@@ -25,6 +29,9 @@ class Pack:
     data_root: Path | None = None
     download: bool = False
     code_root: Path | None = None
+    checkpoint_every_s: float = 600.0
+    keep: Keep = "none"
+    patience: int = 3
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -35,6 +42,9 @@ class Pack:
             "data_root": None if self.data_root is None else str(self.data_root),
             "download": self.download,
             "code_root": None if self.code_root is None else str(self.code_root),
+            "checkpoint_every_s": self.checkpoint_every_s,
+            "keep": self.keep,
+            "patience": self.patience,
             "trials": [trial.to_json() for trial in self.trials],
         }
 
@@ -48,4 +58,7 @@ class Pack:
             data_root=Path(record["data_root"]) if record["data_root"] else None,
             download=record["download"],
             code_root=Path(record["code_root"]) if record["code_root"] else None,
+            checkpoint_every_s=record["checkpoint_every_s"],
+            keep=record["keep"],
+            patience=record["patience"],
         )

@@ -65,7 +65,8 @@ class Workload:
     a budget in `steps`; it has no data set, model, epochs or batch that we know of.
 
     Labels, which take no part in identity: `name`; `reading`, how results are read;
-    `loader_workers`, processes that decode images, which change no bit.
+    `loader_workers`, processes that decode images, which change no bit. `precision` is that of
+    its trials, which have it in their own identity: equal seeds make precisions comparable.
     """
 
     name: str
@@ -91,6 +92,7 @@ class Workload:
     steps: int | None = None
     reading: Reading | None = None
     loader_workers: int = 0
+    precision: str = "fp32"
 
     @property
     def is_own(self) -> bool:
@@ -130,7 +132,7 @@ class Workload:
 
     def _recipe(self) -> dict[str, Any]:
         """Return what was added after id version 1, where it is not at its default."""
-        recipe = {
+        recipe: dict[str, tuple[Any, Any]] = {
             "accumulate": (self.accumulate, 1),
             "clip_norm": (self.clip_norm, None),
             "ema": (self.ema, None),
@@ -236,6 +238,7 @@ class Trial:
         if "reading" in labels:
             workload["reading"] = Reading(**_known(Reading, labels["reading"]))
         workload["loader_workers"] = labels.get("loader_workers", 0)
+        workload["precision"] = record["precision"]
         candidate = _known(Candidate, record["candidate"])
         rest = _known(Trial, record) | {
             "workload": Workload(name=labels["workload"], **workload),
@@ -257,5 +260,7 @@ def block_seeds(
     return seeds
 
 
-def _known(kind: type[Workload | Candidate | Trial | Reading], record: Mapping[str, Any]) -> dict[str, Any]:
+def _known(
+    kind: type[Workload | Candidate | Trial | Reading], record: Mapping[str, Any]
+) -> dict[str, Any]:
     return {f.name: record[f.name] for f in fields(kind) if f.name in record}

@@ -4,61 +4,99 @@ import json
 import os
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.lock import Lock
+from jobs.pack import Pack
 from jobs.process import user_name
 from jobs.trial import Trial
 from jobs.whole_file import write_whole
 from orchestrator.backends.base import BackendError, Submission, load_backend, read_submissions
 from orchestrator.backends.pool import count_gpus
+from orchestrator.change import since_recorded
+from orchestrator.code_roots import code_roots
 from orchestrator.packs import make_packs, write_packs
 from orchestrator.preflight import check_before_start
-from orchestrator.status import read_status
+from orchestrator.snapshot import code_files, copy_code
+from orchestrator.status import Status, read_status
 from orchestrator.study import Study
+from orchestrator.sweep_file import SweepError
 
 _PATIENCE_S = 10  # another submit of the study takes seconds
+
+Choose = Callable[[Status], Sequence[Trial]]
+
+
+@dataclass(frozen=True)
+class Request:
+    """How trials are to be sent.
+
+    `accept_change`: an edit may leave results behind. `new_code`: trials that go on from a
+    checkpoint take the present code as well.
+    """
+
+    data_root: Path | None = None
+    download: bool = False
+    lanes: int | None = None
+    break_lock: bool = False
+    accept_change: bool = False
+    new_code: bool = False
 
 
 @dataclass(frozen=True)
 class Sent:
-    """What `submit` did: `submission` is None where nothing was missing."""
+    """What `submit` did: `submission` is None where nothing was to be sent.
+
+    `left` are the trials that wait for `retry`; `notes` say what an edit of the sweep hides.
+    """
 
     submission: Submission | None
     trials: int
     in_flight: int
     done: int
+    left: int
+    notes: tuple[str, ...] = ()
 
 
-def submit(
-    study: Study,
-    data_root: Path | None = None,
-    download: bool = False,
-    lanes: int | None = None,
-    break_lock: bool = False,
-) -> Sent:
-    """Send every trial that has no result and rides in no living job; returns once they are sent.
+def submit(study: Study, request: Request, choose: Choose = lambda status: status.missing) -> Sent:
+    """Send the trials that `choose` picks: what has neither a result, a living job nor a failure.
 
-    Raises SweepError or DataError before anything is started, LockHeld where another submit of
-    the study is under way.
+    Returns once they are sent. Raises SweepError or DataError before anything is started,
+    LockHeld where another submit of the study is under way.
     """
     study.layout.folder.mkdir(parents=True, exist_ok=True)
-    with Lock(study.layout.lock, break_lock, wait_s=_PATIENCE_S):
+    with locked(study, request.break_lock):
         status = read_status(study)
-        missing = status.missing
+        chosen = choose(status)
+        notes = check(study, status, chosen, request)
         in_flight = sum(standing.in_flight for standing in status.planned.values())
-        if missing:
-            check_before_start(study, missing, data_root, download)
+        sending = {trial.id for trial in chosen}
+        left = sum(standing.outcome.trial.id not in sending for standing in status.left_alone)
+        sender = _Sender(study, status, request, request.lanes or lanes_here(study))
+        files = sender.files(chosen)
         study.record()
-        if not missing:
-            return Sent(None, 0, in_flight, status.done)
-        lanes = lanes or lanes_here(study)
-        packs = make_packs(missing, lanes, status.lost)
-        submission = _record(study, packs, lanes, data_root, download)
+        if not chosen:
+            return Sent(None, 0, in_flight, status.done, left, notes)
+        submission = sender.write(chosen, files)
         load_backend(submission.backend).submit(study.layout, submission)
-    return Sent(submission, len(missing), in_flight, status.done)
+    return Sent(submission, len(chosen), in_flight, status.done, left, notes)
+
+
+def check(
+    study: Study, status: Status, trials: Sequence[Trial], request: Request
+) -> tuple[str, ...]:
+    """Raise SweepError or DataError for what speaks against sending; return what is to be said."""
+    notes = _accept(study, status, request.accept_change)
+    if trials:
+        check_before_start(study, trials, request.data_root, request.download)
+    return notes
+
+
+def locked(study: Study, break_lock: bool = False) -> Lock:
+    """Return the lock that whoever writes into a study holds."""
+    return Lock(study.layout.lock, break_lock, wait_s=_PATIENCE_S)
 
 
 def cancel(study: Study) -> int:
@@ -88,35 +126,86 @@ def lanes_here(study: Study) -> int:
     return min(lanes, max(1, count_gpus())) if study.sweep.device == "cuda" else lanes
 
 
-def _record(
-    study: Study,
-    packs: Sequence[Sequence[Trial]],
-    lanes: int,
-    data_root: Path | None,
-    download: bool,
-) -> Submission:
-    """Write down the intent: packs first, then the record that makes them a submission."""
-    name = _next_folder(study)
-    write_packs(study.layout, name, packs, data_root, download)
-    submission = Submission(
-        id=name,
-        backend=study.sweep.backend,
-        packs=len(packs),
-        lanes=min(lanes, len(packs)),
-        threads=study.sweep.threads,
-        device=study.sweep.device,
-        user=user_name(),
-        host=socket.gethostname(),
-        time_ms=time.time_ns() // 1_000_000,
-    )
-    record = study.layout.submission(name) / "submission.json"
-    write_whole(record, json.dumps(submission.to_json(), indent=1))
-    return submission
+def _accept(study: Study, status: Status, accept: bool) -> tuple[str, ...]:
+    """Return what to say of an edit of the sweep; raises SweepError if it orphans results."""
+    change = since_recorded(study, status)
+    if change is None:
+        return ()
+    if change.orphaned and not accept:
+        raise SweepError(change.refusal(study.sweep.study))
+    notes = [change.removal()] if change.removed else []
+    if status.strays and (change.removed or change.orphaned):
+        notes.append(
+            f"{status.strays} trials that this sweep does not ask for are still with living jobs: "
+            f"thermolion cancel {study.sweep.study}, then submit, to be rid of them"
+        )
+    return tuple(notes)
 
 
-def _next_folder(study: Study) -> str:
-    """Create the folder of the next submission; a number is never used twice."""
-    taken = [int(p.name) for p in study.layout.submissions.glob("*") if p.name.isdigit()]
-    name = f"{max(taken, default=0) + 1:04d}"
-    study.layout.submission(name).mkdir(parents=True)
-    return name
+@dataclass(frozen=True)
+class _Sender:
+    """Writes down what is sent: code and packs first, then the record that makes them one."""
+
+    study: Study
+    status: Status
+    request: Request
+    lanes: int
+
+    def files(self, trials: Sequence[Trial]) -> Sequence[str] | None:
+        """Return the user's files to copy, None where no trial needs them as they are now.
+
+        Raises SweepError where they are too large.
+        """
+        present = Path("present")
+        roots = code_roots(self.study, self.status, trials, present, self.request.new_code)
+        if present not in roots.values():
+            return None
+        return code_files(Path.cwd(), self.study.layout)
+
+    def write(self, trials: Sequence[Trial], files: Sequence[str] | None) -> Submission:
+        """Write a submission; without its record, which comes last, it has started nothing."""
+        name = self._next_folder()
+        code = self.study.layout.submission(name) / "code"
+        if files is not None:
+            copy_code(Path.cwd(), files, code)
+        roots = code_roots(self.study, self.status, trials, code, self.request.new_code)
+        packs = make_packs(trials, self.lanes, self.status.lost, roots)
+        write_packs([self._pack(name, number, pack, roots) for number, pack in enumerate(packs)])
+        submission = Submission(
+            id=name,
+            backend=self.study.sweep.backend,
+            packs=len(packs),
+            lanes=min(self.lanes, len(packs)),
+            threads=self.study.sweep.threads,
+            device=self.study.sweep.device,
+            user=user_name(),
+            host=socket.gethostname(),
+            time_ms=time.time_ns() // 1_000_000,
+        )
+        record = self.study.layout.submission(name) / "submission.json"
+        write_whole(record, json.dumps(submission.to_json(), indent=1))
+        return submission
+
+    def _pack(
+        self, name: str, number: int, trials: Sequence[Trial], code: Mapping[str, Path | None]
+    ) -> Pack:
+        data_root = self.request.data_root
+        return Pack(
+            layout=self.study.layout,
+            submission=name,
+            number=number,
+            trials=tuple(trials),
+            data_root=None if data_root is None else data_root.absolute(),
+            download=self.request.download,
+            code_root=code[trials[0].id],
+            checkpoint_every_s=self.study.sweep.checkpoint_every_s,
+            keep=self.study.sweep.keep,
+        )
+
+    def _next_folder(self) -> str:
+        """Create the folder of the next submission; a number is never used twice."""
+        submissions = self.study.layout.submissions
+        taken = [int(path.name) for path in submissions.glob("*") if path.name.isdigit()]
+        name = f"{max(taken, default=0) + 1:04d}"
+        self.study.layout.submission(name).mkdir(parents=True)
+        return name

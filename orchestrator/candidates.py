@@ -4,19 +4,28 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jobs.trial import Candidate
+from jobs.catalog import DataError
+from jobs.trial import Candidate, Workload
+from orchestrator.own_workload import check_command, filling
 from orchestrator.sweep_file import Document, choices
 from orchestrator.validation import not_yet
 from thermolion import registry
 from thermolion.registry import HyperparameterError
 
-_OWN_KEYS = ("optimizer", "replica", "noise_seed")
+_OWN_KEYS = {"optimizer", "replica", "noise_seed"}
 
 Groups = Mapping[str, Sequence[Candidate]]
 
 
-def expand(entries: Mapping[str, Mapping[str, Any] | None], document: Document) -> Groups:
+def expand(
+    entries: Mapping[str, Mapping[str, Any] | None],
+    document: Document,
+    workloads: Sequence[Workload],
+) -> Groups:
     """Return candidates by the name written; more than one where a list makes a grid.
+
+    Where the user's own code trains everything, an optimizer may have any name: that code knows
+    what to make of it.
 
     Grid points are candidates of their own, called `adamw[lr=0.001]`. Raises SweepError for
     unknown optimizers and hyperparameters, illegal values, and two candidates of equal content.
@@ -25,7 +34,9 @@ def expand(entries: Mapping[str, Mapping[str, Any] | None], document: Document) 
         raise document.error(
             ("candidates",), "no candidates: write at least one, such as adamw: {lr: 1e-3}"
         )
-    groups = {name: _group(name, entry or {}, document) for name, entry in entries.items()}
+    free = all(workload.is_own for workload in workloads)
+    groups = {name: _group(name, entry or {}, document, free) for name, entry in entries.items()}
+    _check_commands(workloads, entries, groups, document)
     seen: dict[str, Candidate] = {}
     names: set[str] = set()
     for name, group in groups.items():
@@ -77,10 +88,37 @@ def _single(groups: Groups, name: str, location: tuple[str, ...], document: Docu
     raise document.error(location, f"{name!r} is no candidate: {choices(name, names)}")
 
 
-def _group(name: str, entry: Mapping[str, Any], document: Document) -> list[Candidate]:
+def _check_commands(
+    workloads: Sequence[Workload],
+    entries: Mapping[str, Mapping[str, Any] | None],
+    groups: Groups,
+    document: Document,
+) -> None:
+    """Raise SweepError for a command that cannot be filled, or that ignores what is varied."""
+    for workload in (workload for workload in workloads if workload.command is not None):
+        seen: dict[tuple[str, int], str] = {}
+        for name, group in groups.items():
+            for candidate in group:
+                try:
+                    check_command(workload, candidate, (entries[name] or {}).keys() - _OWN_KEYS)
+                except DataError as error:
+                    said = f"workload {workload.name!r}, candidate {candidate.name!r}: {error}"
+                    raise document.error(("candidates", name), said) from error
+                key = (filling(workload, candidate), candidate.replica)
+                twin = seen.setdefault(key, candidate.name)
+                if twin != candidate.name:
+                    raise document.error(
+                        ("candidates", name),
+                        f"workload {workload.name!r} runs the same command for {twin!r} and "
+                        f"{candidate.name!r}: it uses nothing in which they differ; write in "
+                        "{optimizer}, or a hyperparameter",
+                    )
+
+
+def _group(name: str, entry: Mapping[str, Any], document: Document, free: bool) -> list[Candidate]:
     if not name.strip() or not name.isprintable():
         raise document.error(("candidates",), f"{name!r} is no name: use printable characters")
-    optimizer = _optimizer(name, entry, document)
+    optimizer = _optimizer(name, entry, document, free)
     spec = registry.OPTIMIZERS.get(optimizer)
     defaults = spec.defaults if spec else {}
     for key in entry:
@@ -111,14 +149,17 @@ def _group(name: str, entry: Mapping[str, Any], document: Document) -> list[Cand
     return group
 
 
-def _optimizer(name: str, entry: Mapping[str, Any], document: Document) -> str:
-    """Return the registered name, or the dotted path of an optimizer that is not registered."""
+def _optimizer(name: str, entry: Mapping[str, Any], document: Document, free: bool) -> str:
+    """Return the registered name, or the dotted path of an optimizer that is not registered.
+
+    `free` lets any other text stand, too.
+    """
     written = entry.get("optimizer", name)
     location = ("candidates", name, "optimizer") if "optimizer" in entry else ("candidates", name)
     for known, spec in registry.OPTIMIZERS.items():
         if written in (known, spec.path):
             return known
-    if isinstance(written, str) and ":" in written:
+    if isinstance(written, str) and (":" in written or (free and written.strip())):
         return written
     raise document.error(
         location,

@@ -5,6 +5,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jobs.discards import read_discards
 from orchestrator.study import Study
 from tracking.outcomes import Outcome, read_outcomes
 
@@ -39,7 +40,7 @@ class Record:
 
     @staticmethod
     def read(study: Study) -> "Record":
-        outcomes = read_outcomes(study.layout.events, study.trials)
+        outcomes = read_outcomes(study.layout.events, study.trials, read_discards(study.layout))
         # As the sweep names them: a plan shuffles the candidates of a block.
         names = [candidate.name for candidate in study.sweep.candidates]
         ordered = sorted(study.trials, key=lambda trial: names.index(trial.candidate.name))

@@ -3,17 +3,33 @@
 from collections.abc import Sequence
 from typing import Any
 
-from jobs.trial import Trial
+from jobs.trial import Trial, Workload
+from orchestrator.change import Change
 from orchestrator.estimate import Estimate, in_words
 from orchestrator.power import detectable
+from orchestrator.readings import final
+from orchestrator.rerun import Outdated
 from orchestrator.status import Standing, Status
 from orchestrator.study import Study
+from tracking.failures import group
+from tracking.outcomes import Hold
+
+_LAST_LINES = 4  # of an example's traceback: the place that raised, and what
+_EXIT_HELD = "78"  # of a lane (`jobs.lane`)
 
 
 def plan_json(
-    study: Study, status: Status, packs: Sequence[Sequence[Trial]], lanes: int, left: Estimate
+    study: Study,
+    status: Status,
+    packs: Sequence[Sequence[Trial]],
+    lanes: int,
+    left: Estimate,
+    change: Change | None,
 ) -> dict[str, Any]:
-    """Return the plan: every trial with its id and state, the packs to send, the time."""
+    """Return the plan: every trial with its id and state, the packs to send, the time.
+
+    `new` are the trials that the recorded sweep has not; it is empty before one is recorded.
+    """
     return {
         "study": study.sweep.study,
         "trials": [
@@ -23,26 +39,31 @@ def plan_json(
         "packs": [[trial.id for trial in pack] for pack in packs],
         "lanes": lanes,
         "done": status.done,
+        "new": [] if change is None else list(change.added),
+        "orphaned": [] if change is None else list(change.orphaned),
+        "notes": [*_edit_notes(study, change), *notes(study, status)],
         "estimated_seconds": left.seconds,
         "estimate_is_measured": left.measured,
     }
 
 
 def plan_text(
-    study: Study, status: Status, packs: Sequence[Sequence[Trial]], lanes: int, left: Estimate
+    study: Study,
+    status: Status,
+    packs: Sequence[Sequence[Trial]],
+    lanes: int,
+    left: Estimate,
+    change: Change | None,
 ) -> str:
     """Return the plan as lines of label and content."""
     sweep = study.sweep
     shape = f"{len(sweep.workloads)} x {len(sweep.candidates)} x {len(sweep.blocks)}"
+    new = f", {len(change.added)} new" if change and change.added else ""
     lines = [
         ("study", f"{sweep.study}  ({study.layout.folder})"),
-        ("trials", f"{len(study.trials)} = {shape} (workloads x candidates x seeds)"),
+        ("trials", f"{len(study.trials)} = {shape} (workloads x candidates x seeds){new}"),
     ]
-    for workload in sweep.workloads:
-        budget = f"{workload.epochs} epochs, batch {workload.global_batch}"
-        lines.append(
-            ("workload", f"{workload.name}: {workload.dataset}, {workload.model}, {budget}")
-        )
+    lines += [("workload", f"{w.name}: {_workload(w)}") for w in sweep.workloads]
     for candidate in sweep.candidates:
         settings = ", ".join(f"{k}={v}" for k, v in candidate.hyperparameters.items())
         lines.append(("candidate", f"{candidate.name}: {candidate.optimizer}({settings})"))
@@ -54,15 +75,26 @@ def plan_text(
         ("time", _time(left, bool(packs))),
         ("power", _power(len(sweep.blocks))),
     ]
-    lines += [("note", note) for note in notes(status)]
+    lines += [("note", note) for note in (*_edit_notes(study, change), *notes(study, status))]
     return "\n".join(f"{label:<10} {content}" for label, content in lines)
 
 
 def status_json(study: Study, status: Status) -> dict[str, Any]:
-    """Return the status: counts, and every trial with its state, error and final metrics."""
+    """Return the status: counts, causes of failure, and every trial with what came of it."""
     return {
         "study": study.sweep.study,
         "counts": status.counts,
+        "failures": [
+            {
+                "kind": cause.kind,
+                "error": cause.error,
+                "count": cause.count,
+                "candidates": list(cause.candidates),
+                "workloads": list(cause.workloads),
+                "example": cause.example.trial.id,
+            }
+            for cause in group(status.outcomes)
+        ],
         "trials": [
             {
                 "id": trial_id,
@@ -76,22 +108,23 @@ def status_json(study: Study, status: Status) -> dict[str, Any]:
             }
             for trial_id, standing in status.planned.items()
         ],
+        "notes": notes(study, status),
     }
 
 
 def status_text(study: Study, status: Status) -> str:
-    """Return the counts, then a line a trial."""
+    """Return the counts, a line a trial, then why some have no result and what to do."""
     lines = [f"{study.sweep.study}: {counts(status)}"]
     lines += [trial_line(standing) for standing in status.planned.values()]
-    return "\n".join([*lines, *notes(status)])
+    return "\n".join([*lines, *causes(status), *notes(study, status)])
 
 
 def trial_line(standing: Standing) -> str:
     """Return one trial: id, state, whose it is, and what came of it."""
     outcome = standing.outcome
     trial = outcome.trial
-    reached = outcome.metrics.get("test_accuracy")
-    said = outcome.error or ("" if reached is None else f"test accuracy {100 * reached:.2f} %")
+    reached = final(outcome)
+    said = outcome.error or ("" if reached is None else reached)
     whose = f"{trial.workload.name} / {trial.candidate.name} / block {trial.block}"
     return f"{trial.id}  {standing.state:<11} {whose}  {said}".rstrip()
 
@@ -101,9 +134,36 @@ def counts(status: Status) -> str:
     return ", ".join(f"{count} {state}" for state, count in status.counts.items())
 
 
-def notes(status: Status) -> list[str]:
-    """Say where logs and jobs hold more than the sweep asks for."""
+def causes(status: Status) -> list[str]:
+    """Return a paragraph for every cause of failure and every hold: how many, and an example."""
     said = []
+    for cause in group(status.outcomes):
+        trial = cause.example.trial
+        who = f"{', '.join(cause.candidates)} on {', '.join(cause.workloads)}"
+        last = (cause.example.traceback or cause.error).rstrip().splitlines()[-_LAST_LINES:]
+        head = f"{cause.count} failed with {cause.kind} ({who}), for example {trial.id}:"
+        said.append("\n".join([head, *(f"    {line}" for line in last)]))
+    held: dict[Hold, int] = {}
+    for standing in status.left_alone:
+        if standing.hold is not None:
+            held[standing.hold] = held.get(standing.hold, 0) + 1
+    by_error: dict[tuple[str, str | None], int] = {}
+    for hold, count in held.items():
+        key = hold.reason, hold.error
+        by_error[key] = by_error.get(key, 0) + count
+    for (reason, error), count in by_error.items():
+        said.append(f"{count} held, because {reason}" + (f": {error}" if error else ""))
+    return said
+
+
+def notes(study: Study, status: Status) -> list[str]:
+    """Say what to do next, and where logs and jobs hold more than the sweep asks for."""
+    said = []
+    if status.left_alone:
+        said.append(
+            f"{len(status.left_alone)} trials failed or held are left alone: mend it, then "
+            f"thermolion retry {study.sweep.study}"
+        )
     if status.unplanned:
         said.append(
             f"{len(status.unplanned)} recorded trials are not in this sweep: it was edited since; "
@@ -115,6 +175,35 @@ def notes(status: Status) -> list[str]:
             "cancel, then submit, to be rid of them"
         )
     return said
+
+
+def outdated_line(outdated: Outdated, what: str) -> str:
+    """Say how many results other code has made, and what becomes of them."""
+    if not outdated.standings:
+        return f"the code has not changed: all {outdated.results} results are of the present one"
+    count = len(outdated.standings)
+    return f"{count} of {outdated.results} results are of other code: {what}; the logs keep them"
+
+
+def exit_words(code: str) -> str:
+    """Return the exit code of a lane in words."""
+    held = " (held: its first trials failed alike)" if code == _EXIT_HELD else ""
+    return f"exit code {code}{held}"
+
+
+def _edit_notes(study: Study, change: Change | None) -> list[str]:
+    if change is None:
+        return []
+    said = [change.refusal(study.sweep.study)] if change.orphaned else []
+    return [*said, change.removal()] if change.removed else said
+
+
+def _workload(workload: Workload) -> str:
+    if workload.is_own:
+        budget = "" if workload.steps is None else f", {workload.steps} steps"
+        return f"{workload.train or workload.command}{budget}"
+    budget = f"{workload.epochs} epochs, batch {workload.global_batch}"
+    return f"{workload.dataset}, {workload.model}, {budget}"
 
 
 def _time(left: Estimate, anything: bool) -> str:

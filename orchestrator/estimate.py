@@ -44,8 +44,8 @@ def _seconds(outcome: Outcome, measured: Mapping[str, float], device: str) -> fl
     whole = measured.get(outcome.trial.workload.key) or _guess(outcome.trial, device)
     if whole is None or outcome.state != "running" or not outcome.curve:
         return whole
-    steps: int = outcome.started["steps"]
-    return whole * (1 - outcome.curve[-1].step / steps)
+    steps: int | None = outcome.started.get("steps")
+    return whole if not steps else max(0.0, whole * (1 - outcome.curve[-1].step / steps))
 
 
 def in_words(seconds: float) -> str:

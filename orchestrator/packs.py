@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 
 from jobs.layout import Layout
@@ -17,16 +17,25 @@ _PACKS_PER_LANE = 4
 
 
 def make_packs(
-    trials: Sequence[Trial], lanes: int, suspects: Container[str] = ()
+    trials: Sequence[Trial],
+    lanes: int,
+    suspects: Container[str] = (),
+    code: Mapping[str, Path | None] | None = None,
 ) -> list[tuple[Trial, ...]]:
     """Group trials into packs for `lanes` processes: whole blocks of one workload together.
 
-    A block is broken up only where there are fewer blocks than lanes. `suspects` are ids of
+    A block is broken up where there are fewer blocks than lanes, and where its trials run other
+    `code` (folders by trial id): a process imports one version of it. `suspects` are ids of
     trials whose process died under them: each goes alone, after all others, or it would take its
     neighbours along again.
     """
+    code = code or {}
     alone = [(trial,) for trial in trials if trial.id in suspects]
-    return _by_block([trial for trial in trials if trial.id not in suspects], lanes) + alone
+    groups: dict[Path | None, list[Trial]] = {}
+    for trial in trials:
+        if trial.id not in suspects:
+            groups.setdefault(code.get(trial.id), []).append(trial)
+    return [pack for group in groups.values() for pack in _by_block(group, lanes)] + alone
 
 
 def _by_block(trials: Sequence[Trial], lanes: int) -> list[tuple[Trial, ...]]:
@@ -53,25 +62,10 @@ def _share(block: Sequence[Trial], parts: int) -> list[tuple[Trial, ...]]:
     return [tuple(block[part::parts]) for part in range(min(parts, len(block)))]
 
 
-def write_packs(
-    layout: Layout,
-    submission: str,
-    packs: Sequence[Sequence[Trial]],
-    data_root: Path | None,
-    download: bool,
-) -> None:
-    """Write one file a pack; the user's code is looked for where this process runs."""
-    for number, trials in enumerate(packs):
-        pack = Pack(
-            layout=layout,
-            submission=submission,
-            number=number,
-            trials=tuple(trials),
-            data_root=None if data_root is None else data_root.absolute(),
-            download=download,
-            code_root=Path.cwd(),
-        )
-        path = layout.pack(submission, number)
+def write_packs(packs: Sequence[Pack]) -> None:
+    """Write one file a pack."""
+    for pack in packs:
+        path = pack.layout.pack(pack.submission, pack.number)
         path.parent.mkdir(exist_ok=True)
         write_whole(path, json.dumps(pack.to_json()))
 

@@ -25,6 +25,7 @@ def plan_trials(sweep: Sweep, phase: Phase = "compare") -> tuple[Trial, ...]:
                         sweep.root_seed, phase, workload, block, candidate.noise_seed
                     ),
                     threads=sweep.threads,
+                    precision=workload.precision,
                 )
                 for candidate in sweep.candidates
             ),

@@ -2,17 +2,20 @@
 
 import inspect
 import os
-import sys
+import shlex
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from jobs import catalog
+from jobs.command_line import search_path
 from jobs.events import check_free_space
-from jobs.trial import Candidate, Trial
+from jobs.trial import Candidate, Trial, Workload
 from orchestrator.backends.pool import count_gpus
 from orchestrator.study import Study
 from orchestrator.sweep_file import SweepError, choices
+from orchestrator.user_code import clashes, dotted_paths, importable, names_user_code
 from thermolion import registry
 
 
@@ -34,23 +37,57 @@ def check_before_start(
             "none): set it to 0 to train on the CPU"
         )
     for workload in {trial.workload.key: trial.workload for trial in trials}.values():
-        if not (download and workload.dataset in catalog.DATASETS):
+        if not workload.is_own and not (download and workload.dataset in catalog.DATASETS):
             catalog.check_present(workload.dataset, data_root)
+        _check_workload(workload)
     _check_user_code(trials)
 
 
 def _check_user_code(trials: Sequence[Trial]) -> None:
     """Import what the user names, from the folder in which thermolion runs, behind all else."""
-    sys.path.append(str(Path.cwd()))
-    try:
-        for trial in {trial.candidate.key: trial for trial in trials}.values():
+    folder = Path.cwd()
+    named = [trial for trial in trials if dotted_paths(trial)]
+    hidden = clashes(folder) if any(names_user_code(trial, folder) for trial in named) else []
+    if hidden:
+        raise SweepError(
+            f"{hidden[0]} has the name of a module of ours, which would be imported in its stead: "
+            "rename it, or start the training by a `command:` line, which runs apart from us"
+        )
+    with importable(folder):
+        for trial in {trial.candidate.key: trial for trial in named}.values():
             if trial.candidate.optimizer not in registry.OPTIMIZERS:
                 _check_optimizer(trial.candidate)
-        for trial in {trial.workload.key: trial for trial in trials}.values():
-            for path in filter(catalog.is_dotted, (trial.workload.dataset, trial.workload.model)):
-                _imported(path, catalog.resolve, f"workload {trial.workload.name!r}")
-    finally:
-        sys.path.pop()
+        for trial in {trial.workload.key: trial for trial in named}.values():
+            for what, path in dotted_paths(trial).items():
+                if what != "optimizer":
+                    _check_callable(path, f"workload {trial.workload.name!r}")
+
+
+def _check_callable(path: str, whose: str) -> None:
+    loaded = _imported(path, catalog.resolve, whose)
+    if not callable(loaded):
+        raise SweepError(f"{whose}: {path} is a {type(loaded).__name__}, it cannot be called")
+
+
+def _check_workload(workload: Workload) -> None:
+    if workload.command is not None:
+        _check_command(workload.name, workload.command)
+    elif workload.model.startswith(catalog.TORCHVISION):
+        from jobs.models import check_torchvision  # imports torchvision, which takes seconds
+
+        check_torchvision(workload.model, workload.model_options)
+
+
+def _check_command(name: str, command: str) -> None:
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise SweepError(f"workload {name!r}: command {command!r}: {error}") from error
+    if not words or shutil.which(words[0], path=search_path(os.environ)) is None:
+        raise SweepError(
+            f"workload {name!r}: command {command!r}: there is no program "
+            f"{(words or [''])[0]!r} on the PATH: write one that is, such as python, or its path"
+        )
 
 
 def _imported(path: str, load: Callable[[str], Any], whose: str) -> Any:

@@ -4,21 +4,33 @@ import json
 import sys
 from typing import Any
 
+from pydantic import BaseModel
+
+from orchestrator.image_workload import ImageWorkload
+from orchestrator.own_workload import OwnWorkload
 from orchestrator.sweep import SweepFile
 
 
 def sweep_schema() -> dict[str, Any]:
     """Return the schema of what users write; crossing and defaults loosen what is required."""
     schema = SweepFile.model_json_schema()
-    workload = schema["$defs"]["ImageWorkload"]
-    del workload["required"]  # `defaults` and `each` may hold the rest
-    properties = schema["properties"]
-    properties["defaults"] = {"$ref": "#/$defs/ImageWorkload"}
+    kinds: tuple[type[BaseModel], ...] = (ImageWorkload, OwnWorkload)
+    fields: dict[str, Any] = {}
+    for kind in kinds:
+        workload = kind.model_json_schema()
+        schema["$defs"] |= workload.pop("$defs", {})
+        del workload["required"]  # `defaults` and `each` may hold the rest
+        schema["$defs"][kind.__name__] = workload
+        fields = workload["properties"] | fields
     lists = {"type": "object", "additionalProperties": {"type": "array", "minItems": 1}}
-    crossed = workload | {"properties": workload["properties"] | {"each": lists}}
-    schema["$defs"]["CrossedWorkloads"] = crossed
+    either = {"type": "object", "additionalProperties": False, "properties": fields}
+    schema["$defs"]["Defaults"] = either
+    schema["$defs"]["CrossedWorkloads"] = either | {"properties": fields | {"each": lists}}
+    properties = schema["properties"]
+    properties["defaults"] = {"$ref": "#/$defs/Defaults"}
+    one = {"anyOf": [{"$ref": f"#/$defs/{kind.__name__}"} for kind in kinds]}
     properties["workloads"] = {
-        "anyOf": [properties["workloads"], {"$ref": "#/$defs/CrossedWorkloads"}]
+        "anyOf": [{"type": "array", "items": one}, {"$ref": "#/$defs/CrossedWorkloads"}]
     }
     return schema
 

@@ -23,6 +23,16 @@ class Study:
     layout: Layout
     trials: tuple[Trial, ...]
 
+    def recorded(self) -> "Study | None":
+        """Return the study as its folder has it; None where it has none that can be read."""
+        if not self.layout.sweep.is_file():
+            return None
+        try:
+            sweep = read_sweep(self.layout.sweep)
+        except SweepError:
+            return None  # of another version, or damaged: `record` replaces it
+        return Study(sweep, self.layout, plan_trials(sweep))
+
     def record(self) -> None:
         """Keep the sweep in the study's folder, so that the study's name is enough from now on."""
         document = self.sweep.document

@@ -11,12 +11,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
 
+from jobs.pack import Keep
 from jobs.trial import Candidate, Workload
 from orchestrator.backends.base import BACKENDS
 from orchestrator.candidates import Groups, expand, questions
-from orchestrator.sweep_file import Document, Location, choices, read_document
+from orchestrator.sweep_file import Document, choices, read_document
 from orchestrator.validation import Strict, check
-from orchestrator.workloads import ImageWorkload, cross, resolve
+from orchestrator.workloads import checked, cross, resolve
 
 
 @dataclass(frozen=True)
@@ -36,11 +37,13 @@ class Sweep:
     threads: int
     device: Literal["cpu", "cuda"]
     backend: str
+    checkpoint_every_s: float
+    keep: Keep
 
 
 def _study(name: str) -> str:
     if name in _RESERVED:
-        raise ValueError(f"{name!r} is where the studies of a root have their MLflow store")
+        raise ValueError(f"{name!r} is where the studies of a root have their MLflow store or archive: choose another")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
         raise ValueError(
             f"{name!r} names a folder: use up to 64 letters, digits, '.', '_' and '-', "
@@ -49,8 +52,8 @@ def _study(name: str) -> str:
     return name
 
 
-# Beside the folders of studies lie these two.
-_RESERVED = ("mlflow.db", "mlartifacts")
+# Beside the folders of studies lie these.
+_RESERVED = ("archive", "mlflow.db", "mlartifacts")
 _MOST_SEEDS = 100_000
 
 
@@ -100,6 +103,24 @@ class Resources(Strict):
     cpus_per_task: Annotated[int, Field(ge=1, le=1024)] = 1
 
 
+_UNITS_S = {"s": 1, "min": 60, "h": 3600}
+
+
+def _duration(value: Any) -> float:
+    """Return the seconds of a duration such as 90s, 15min or 2h."""
+    found = re.fullmatch(r"([0-9]+(?:[.][0-9]+)?) ?(s|min|h)", str(value))
+    if found is None:
+        raise ValueError(f"{value!r} is no duration: write a number and s, min or h, as in 15min")
+    return float(found[1]) * _UNITS_S[found[2]]
+
+
+class Checkpoint(Strict):
+    """How often a trial saves its state, and which of its checkpoints outlives it."""
+
+    every: Annotated[float, PlainValidator(_duration, json_schema_input_type=str)] = 600.0
+    keep: Keep = "none"
+
+
 class Compare(Strict):
     """One candidate against some, or against all others."""
 
@@ -118,7 +139,7 @@ class SweepFile(Strict):
     """The keys of a sweep file; its JSON schema is what editors complete from."""
 
     study: Annotated[str, AfterValidator(_study)]
-    workloads: list[ImageWorkload]
+    workloads: list[Any]
     candidates: dict[str, dict[str, Any] | None]
     defaults: dict[str, Any] | None = None
     baseline: str | None = None
@@ -129,6 +150,7 @@ class SweepFile(Strict):
     root_seed: Annotated[int, Field(ge=0)] = 0
     resources: Resources = Resources()
     backend: Annotated[Literal["local"], BeforeValidator(_backend)] = "local"
+    checkpoint: Checkpoint = Checkpoint()
 
 
 def read_sweep(path: Path, overrides: Iterable[str] = ()) -> Sweep:
@@ -140,18 +162,15 @@ def resolve_sweep(document: Document) -> Sweep:
     """Check a document and fill in every default; raises SweepError for the first mistake."""
     entries = cross(document.data.get("workloads"), document.data.get("defaults"), document)
 
-    def origin(location: Location) -> Location:
-        if location[0] == "workloads" and len(location) > 1:
-            return entries[int(location[1])].origin(location[2:])
-        return location
-
     data = document.data | {"workloads": [dict(entry.data) for entry in entries]}
-    file = check(SweepFile, data, document, origin)
-    groups = expand(file.candidates, document)
+    file = check(SweepFile, data, document)
+    models = checked(entries, document)
+    workloads = resolve(entries, models, document)
+    groups = expand(file.candidates, document, workloads)
     return Sweep(
         document=document,
         study=file.study,
-        workloads=resolve(entries, file.workloads, document),
+        workloads=workloads,
         candidates=tuple(candidate for group in groups.values() for candidate in group),
         questions=_questions(file, groups, document),
         blocks=file.seeds,
@@ -159,6 +178,8 @@ def resolve_sweep(document: Document) -> Sweep:
         threads=file.resources.cpus_per_task,
         device="cuda" if file.resources.gpus_per_node else "cpu",
         backend=file.backend,
+        checkpoint_every_s=file.checkpoint.every,
+        keep=file.checkpoint.keep,
     )
 
 

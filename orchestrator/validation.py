@@ -10,9 +10,8 @@ from orchestrator.sweep_file import Document, Location, choices
 # Keys of later versions: refused by name, because an ignored key is a wrong experiment.
 _NOT_YET = frozenset(
     [
-        *("tune", "analysis", "site", "pack", "limits", "checkpoint", "notify"),
-        *("target", "schedule", "precision", "clip_norm", "accumulate", "label_smoothing", "ema"),
-        *("loader", "command", "train"),
+        *("tune", "analysis", "site", "pack", "limits", "notify"),
+        "target",
         *("time", "mem_gb"),
         *("gate", "reference_batch"),
     ]
@@ -25,6 +24,13 @@ class Strict(BaseModel):
     """A part of a sweep file: unknown keys are errors and nothing is converted silently."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
+
+
+def printable(name: str) -> str:
+    """Return a name as it is; raises ValueError for one that cannot be shown."""
+    if not name.strip() or not name.isprintable():
+        raise ValueError(f"{name!r} is no name: use printable characters")
+    return name
 
 
 def check(
@@ -55,7 +61,7 @@ def not_yet(key: str) -> str | None:
 
 def _sentence(mistake: Any, model: type[BaseModel]) -> str:
     value, kind = mistake["input"], mistake["type"]
-    key = str(mistake["loc"][-1])
+    key = str(mistake["loc"][-1]) if mistake["loc"] else ""
     if kind == "extra_forbidden":
         return not_yet(key) or f"unknown key {key!r}: {choices(key, model.model_fields)}"
     if kind == "missing":

@@ -12,8 +12,10 @@ from rich.text import Text
 
 from orchestrator.advance import lanes_here
 from orchestrator.estimate import estimate, in_words
+from orchestrator.readings import current, in_unit
 from orchestrator.status import Standing, Status, read_status
 from orchestrator.study import Study
+from tracking.outcomes import Outcome
 
 _LOOK_EVERY = 1.0  # seconds between two looks at the logs
 _SHARE_OF_A_CORE = 0.1  # what looking may cost a large study: the cores are for training
@@ -60,12 +62,16 @@ def _summary(study: Study, status: Status) -> str:
     parts += [
         f"{count} {state}"
         for state, count in status.counts.items()
-        if state in ("running", "diverged", "failed", "lost")
+        if state in ("running", "diverged", "failed", "held", "lost")
     ]
-    accuracy = [_latest(standing) for standing in status.planned.values()]
-    current = [value for value in accuracy if value is not None]
-    if current and "running" in status.counts:
-        parts.append(f"current accuracy {', '.join(f'{100 * value:.1f}' for value in current)} %")
+    running = [s.outcome for s in status.planned.values() if s.state == "running"]
+    reached: dict[str, list[str]] = {}
+    for outcome in running:
+        value = current(outcome)
+        if value is not None:
+            name = outcome.trial.workload.read_as.metric.replace("_", " ")
+            reached.setdefault(name, []).append(value)
+    parts += [f"current {name} {', '.join(values)}" for name, values in reached.items()]
     return ", ".join([*parts, *_left(study, status)])
 
 
@@ -74,15 +80,6 @@ def _left(study: Study, status: Status) -> list[str]:
     if left.seconds is None or status.done == len(status.planned):
         return []
     return [f"about {in_words(left.seconds)} left"]
-
-
-def _latest(standing: Standing) -> float | None:
-    """Return the current accuracy of a running trial (validation, or training where none is)."""
-    outcome = standing.outcome
-    if standing.state != "running" or not outcome.curve:
-        return None
-    metrics = outcome.curve[-1].metrics
-    return metrics.get("val_accuracy", metrics.get("train_accuracy"))
 
 
 def _table(study: Study, status: Status, width: int) -> Group:
@@ -124,16 +121,23 @@ class _Cell:
         return _Cell(
             done=f"{len(ended)}/{len(here)}",
             now="  ".join(_progress(standing) for standing in running),
-            last=_percent(ended[-1].metrics.get("test_accuracy")) if ended else "",
+            last=_last(ended[-1]) if ended else "",
         )
 
 
 def _progress(standing: Standing) -> str:
     outcome = standing.outcome
-    epoch = outcome.curve[-1].epoch if outcome.curve else 0
-    reached = _percent(_latest(standing))
-    return f"epoch {epoch:.0f}/{outcome.trial.workload.epochs} {reached}".rstrip()
+    workload, reached = outcome.trial.workload, current(outcome) or ""
+    point = outcome.curve[-1] if outcome.curve else None
+    if workload.is_own:
+        whole = outcome.started.get("steps")
+        step = f"step {0 if point is None else point.step}{f'/{whole}' if whole else ''}"
+        return f"{step} {reached}".rstrip()
+    epoch = 0 if point is None or point.epoch is None else point.epoch
+    return f"epoch {epoch:.0f}/{workload.epochs} {reached}".rstrip()
 
 
-def _percent(fraction: float | None) -> str:
-    return "" if fraction is None else f"{100 * fraction:.1f} %"
+def _last(outcome: Outcome) -> str:
+    reading = outcome.trial.workload.read_as
+    value = outcome.metrics.get(reading.final_metric or reading.metric)
+    return "" if value is None else in_unit(outcome, value)

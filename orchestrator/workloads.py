@@ -3,95 +3,15 @@
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import Any
 
-from pydantic import AfterValidator, Field, PlainValidator, model_validator
-
-from jobs import catalog
 from jobs.trial import Workload
+from orchestrator.image_workload import ImageWorkload
+from orchestrator.own_workload import OwnWorkload
 from orchestrator.sweep_file import Document, Location
-from orchestrator.validation import Strict
-from thermolion.registry import checked
+from orchestrator.validation import check
 
-_PREFIXES_NOT_YET = ("imagefolder:", "torchvision:")
-
-
-class Named(NamedTuple):
-    """A catalogue name (or the user's `module:attribute`) with its options, defaults filled in."""
-
-    name: str
-    options: dict[str, Any]
-
-
-def _named(value: Any, known: Mapping[str, Any], what: str) -> Named:
-    if isinstance(value, Mapping) and len(value) == 1:
-        ((value, options),) = value.items()
-    else:
-        options = {}
-    if not isinstance(value, str) or not isinstance(options, Mapping):
-        raise ValueError(f"{value!r} is not a {what}: write NAME or {{NAME: {{option: value}}}}")
-    if value.startswith(_PREFIXES_NOT_YET):
-        raise ValueError(f"{value!r} is not available yet: choose from {', '.join(known)}")
-    if catalog.is_dotted(value):
-        return Named(value, {key: checked(key, item) for key, item in options.items()})
-    catalog.known(value, known, what)
-    return Named(value, catalog.filled(known[value], value, options))
-
-
-def _dataset(value: Any) -> Named:
-    return _named(value, catalog.DATASETS, "data set")
-
-
-def _model(value: Any) -> Named:
-    return _named(value, catalog.MODELS, "model")
-
-
-def _augment(value: Any) -> tuple[str, ...]:
-    names = value if isinstance(value, list) else [value]
-    for name in names:
-        catalog.known(str(name), catalog.AUGMENTATIONS, "augmentation")
-    if len(set(names)) < len(names):
-        raise ValueError(f"{value!r} names an augmentation twice")
-    # They are applied in this order, whichever is written: one trial, one id.
-    return tuple(name for name in catalog.AUGMENTATIONS if name in names)
-
-
-def _printable(name: str) -> str:
-    if not name.strip() or not name.isprintable():
-        raise ValueError(f"{name!r} is no name: use printable characters")
-    return name
-
-
-_NameOrOptions = str | dict[str, dict[str, Any]]
-
-
-class ImageWorkload(Strict):
-    """Image classification: data, model and step budget; defaults are part of a trial's id."""
-
-    name: Annotated[str, Field(max_length=64), AfterValidator(_printable)] | None = None
-    dataset: Annotated[Named, PlainValidator(_dataset, json_schema_input_type=_NameOrOptions)]
-    model: Annotated[Named, PlainValidator(_model, json_schema_input_type=_NameOrOptions)]
-    epochs: Annotated[int, Field(ge=1, le=1_000_000)]
-    global_batch: Annotated[int, Field(ge=1, le=2**31)] = 128
-    augment: Annotated[
-        tuple[str, ...], PlainValidator(_augment, json_schema_input_type=list[str])
-    ] = ()
-    split: Literal["fair", "replication"] = "fair"
-    train_images: Annotated[int, Field(ge=1)] | None = None
-
-    @model_validator(mode="after")
-    def _enough_images(self) -> Self:
-        spec = catalog.DATASETS.get(self.dataset.name)
-        if spec is not None and self.train_images is not None:
-            most = self.dataset.options.get("images", spec.train_images)
-            if self.split == "fair":
-                most -= round(most / 10)  # they validate
-            if self.train_images > most:
-                raise ValueError(
-                    f"train_images is {self.train_images}: {self.dataset.name} has {most} at most "
-                    f"to train on with split {self.split}"
-                )
-        return self
+AnyWorkload = ImageWorkload | OwnWorkload
 
 
 @dataclass(frozen=True)
@@ -160,28 +80,43 @@ def _each(workloads: Mapping[str, Any], document: Document) -> list[Entry]:
     ]
 
 
+def checked(entries: list[Entry], document: Document) -> list[AnyWorkload]:
+    """Check every workload by the keys of its kind; raises SweepError for the first mistake."""
+    return [_checked(entry, document) for entry in entries]
+
+
+def _checked(entry: Entry, document: Document) -> AnyWorkload:
+    own = "train" in entry.data or "command" in entry.data
+    kinds: tuple[type[AnyWorkload], type[AnyWorkload]] = (OwnWorkload, ImageWorkload)
+    model, other = kinds if own else kinds[::-1]
+    # Defaults of the one kind say nothing to a workload of the other.
+    foreign = {
+        key
+        for key, origin in entry.origins.items()
+        if origin[0] == "defaults" and key in other.model_fields and key not in model.model_fields
+    }
+    data = {key: value for key, value in entry.data.items() if key not in foreign}
+    if own:
+        return check(OwnWorkload, data, document, entry.origin)
+    return check(ImageWorkload, data, document, entry.origin)
+
+
 def resolve(
-    entries: list[Entry], models: list[ImageWorkload], document: Document
+    entries: list[Entry], models: list[AnyWorkload], document: Document
 ) -> tuple[Workload, ...]:
     """Name the workloads and refuse two of equal name or content."""
-    short = [model.dataset.name for model in models]
+    short = [model.dataset.name for model in models if isinstance(model, ImageWorkload)]
     workloads: dict[str, Workload] = {}
     for entry, model in zip(entries, models, strict=True):
-        unique = short.count(model.dataset.name) == 1
-        default = model.dataset.name if unique else f"{model.dataset.name}-{model.model.name}"
-        workload = Workload(
-            name=model.name or default,
-            dataset=model.dataset.name,
-            dataset_options=model.dataset.options,
-            model=model.model.name,
-            model_options=model.model.options,
-            epochs=model.epochs,
-            global_batch=model.global_batch,
-            augment=model.augment,
-            split=model.split,
-            train_images=model.train_images,
-        )
-        twin = next((w for w in workloads.values() if w.key == workload.key), None)
+        if isinstance(model, OwnWorkload):
+            workload = model.record()
+        else:
+            data = model.dataset.name
+            unique = short.count(data) == 1
+            workload = model.record(
+                model.name or (data if unique else f"{data}-{model.model.name}")
+            )
+        twin = next((w for w in workloads.values() if _trained(w) == _trained(workload)), None)
         if twin is not None:
             raise document.error(
                 entry.location, f"this workload is equal in content to {twin.name!r}: drop one"
@@ -192,3 +127,7 @@ def resolve(
             )
         workloads[workload.name] = workload
     return tuple(workloads.values())
+
+
+def _trained(workload: Workload) -> tuple[str, str]:
+    return workload.key, workload.precision

@@ -1,25 +1,31 @@
-"""ThermoLion, its baselines and the registry of optimizers.
+"""ThermoLion, its baselines, the registry of optimizers, and the logging door of a script.
 
 Importing the package loads nothing: planning on a login node must not pay for torch.
 """
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from thermolion.baselines import Lion
+    from thermolion.door import log, log_final, should_stop, state_dir
     from thermolion.optimizer import ThermoLion
 
-__all__ = ["Lion", "ThermoLion"]
+__all__ = ["Lion", "ThermoLion", "log", "log_final", "should_stop", "state_dir"]
 __version__ = "0.1.0"
+
+# No module may have the name of what is exported: importing it would put it in its place.
+_HOMES = {
+    "Lion": "baselines",
+    "ThermoLion": "optimizer",
+    "log": "door",
+    "log_final": "door",
+    "should_stop": "door",
+    "state_dir": "door",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "ThermoLion":
-        from thermolion.optimizer import ThermoLion
-
-        return ThermoLion
-    if name == "Lion":
-        from thermolion.baselines import Lion
-
-        return Lion
-    raise AttributeError(f"module 'thermolion' has no attribute {name!r}")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'thermolion' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"thermolion.{_HOMES[name]}"), name)

@@ -8,8 +8,17 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from jobs.trial import Workload, canonical_json
-from tracking.endpoints import ComparisonError, Endpoint, Score, UnmeasuredError, score
+from tracking.endpoints import (
+    ComparisonError,
+    Endpoint,
+    Score,
+    UnmeasuredError,
+    score,
+    usual_spans,
+)
 from tracking.outcomes import Outcome
+
+NO_AUC = "no AUC"  # the flag of blocks whose curves are missing or cover unlike steps
 
 # What the trials of a block must share, or their difference is not one of candidates.
 _SHARED = ("data", "split", "init", "order")
@@ -38,26 +47,26 @@ class BlockFlag:
 class Pairs:
     """Two candidates on the blocks of one workload where both have a result, in block order.
 
-    `diverged` says of every block whether (candidate, baseline) did.
+    The numbers are those of one endpoint, negated where lower is better: a greater one is better.
+    `diverged` says of every block whether (candidate, baseline) did. `unmatched` blocks are not
+    among them: their results are there, but not comparable by this endpoint.
     """
 
     blocks: tuple[int, ...]
-    candidate: tuple[Score, ...]
-    baseline: tuple[Score, ...]
+    candidate: tuple[float, ...]
+    baseline: tuple[float, ...]
     diverged: tuple[tuple[bool, bool], ...]
+    unmatched: tuple[int, ...]
 
     @property
     def collapses(self) -> tuple[int, int]:
         """Count the diverged trials of (candidate, baseline)."""
         return sum(one for one, _ in self.diverged), sum(other for _, other in self.diverged)
 
-    def values(
-        self, endpoint: Endpoint, collapses: bool = True
-    ) -> tuple[list[float], list[float]]:
-        """Return both arms, (n_blocks,) percentage points, with collapsed blocks or without."""
-        kept = [collapses or not any(arms) for arms in self.diverged]
+    def clean(self) -> tuple[list[float], list[float]]:
+        """Return both arms, (n_blocks,), without the blocks in which one diverged."""
         first, second = (
-            [one.of(endpoint) for one, keep in zip(arm, kept, strict=True) if keep]
+            [value for value, arms in zip(arm, self.diverged, strict=True) if not any(arms)]
             for arm in (self.candidate, self.baseline)
         )
         return first, second
@@ -91,10 +100,11 @@ class Blocks:
         self.candidates = tuple(dict.fromkeys(one.trial.candidate.name for one in self.outcomes))
         self._scores: dict[tuple[str, str, int], Score] = {}
         self._unmeasured: dict[tuple[str, str, int], str] = {}
+        spans = usual_spans(self.outcomes)
         for cell, outcome in self._cells.items():
             if outcome.has_result:
                 try:
-                    self._scores[cell] = score(outcome)
+                    self._scores[cell] = score(outcome, spans)
                 except UnmeasuredError as error:
                     self._unmeasured[cell] = str(error)
         self._refuse_broken_blocks()
@@ -111,7 +121,7 @@ class Blocks:
     def steps(self, workload: str) -> int | None:
         """Return the planned steps of a workload's trials, None if none of them began."""
         begun = [cell for cell in self._cells.items() if cell[0][0] == workload]
-        return next((one.started["steps"] for _, one in begun if "steps" in one.started), None)
+        return next((one.started["steps"] for _, one in begun if one.started.get("steps")), None)
 
     def results(self, workload: str, candidate: str) -> Iterator[tuple[Outcome, Score]]:
         """Yield what a candidate achieved on a workload, by rising block."""
@@ -120,20 +130,29 @@ class Blocks:
             if cell in self._scores:
                 yield self._cells[cell], self._scores[cell]
 
-    def pairs(self, workload: str, candidate: str, baseline: str) -> Pairs:
-        """Pair two candidates on a workload."""
-        blocks = [
-            block
-            for block in self.numbers(workload)
-            if all((workload, arm, block) in self._scores for arm in (candidate, baseline))
-        ]
-        cells = [[(workload, arm, block) for block in blocks] for arm in (candidate, baseline)]
-        first, second = ([self._cells[cell].state == "diverged" for cell in arm] for arm in cells)
+    def pairs(self, workload: str, candidate: str, baseline: str, endpoint: Endpoint) -> Pairs:
+        """Pair two candidates on a workload by one endpoint."""
+        sign = -1.0 if self.workloads[workload].read_as.goal == "min" else 1.0
+        kept: list[tuple[int, float, float, tuple[bool, bool]]] = []
+        unmatched = []
+        for block in self.numbers(workload):
+            cells = [(workload, arm, block) for arm in (candidate, baseline)]
+            if not all(cell in self._scores for cell in cells):
+                continue
+            first, second = (self._scores[cell] for cell in cells)
+            values = first.of(endpoint), second.of(endpoint)
+            alike = first.span == second.span or endpoint == "final_test_accuracy"
+            if values[0] is None or values[1] is None or not alike:
+                unmatched.append(block)
+                continue
+            diverged = [self._cells[cell].state == "diverged" for cell in cells]
+            kept.append((block, sign * values[0], sign * values[1], (diverged[0], diverged[1])))
         return Pairs(
-            blocks=tuple(blocks),
-            candidate=tuple(self._scores[cell] for cell in cells[0]),
-            baseline=tuple(self._scores[cell] for cell in cells[1]),
-            diverged=tuple(zip(first, second, strict=True)),
+            blocks=tuple(block for block, *_ in kept),
+            candidate=tuple(value for _, value, _, _ in kept),
+            baseline=tuple(value for _, _, value, _ in kept),
+            diverged=tuple(diverged for *_, diverged in kept),
+            unmatched=tuple(unmatched),
         )
 
     @cached_property
@@ -151,7 +170,7 @@ class Blocks:
 
     @cached_property
     def flags(self) -> tuple[BlockFlag, ...]:
-        """Blocks that mix code or devices or saw other data, or whose trials disagree."""
+        """Blocks that mix code, devices or data, whose trials disagree, or without an AUC."""
         found = []
         usual: dict[str, str | None] = {}
         for workload, block in self._each():
@@ -167,7 +186,18 @@ class Blocks:
             if unstable:
                 detail = f"{', '.join(unstable)}: a step that was run twice gave two values"
                 found.append(BlockFlag(workload, block, "nondeterministic", detail))
+            found += self._without_auc(workload, block)
         return tuple(found)
+
+    def _without_auc(self, workload: str, block: int) -> Iterator[BlockFlag]:
+        cells = {name: (workload, name, block) for name in self._measured(workload, block)}
+        scores = {name: self._scores[cell] for name, cell in cells.items()}
+        missing = {name: one.no_auc for name, one in scores.items() if one.no_auc is not None}
+        spans = {name: one.span for name, one in scores.items() if one.span is not None}
+        if len(set(spans.values())) > 1:
+            missing |= {name: "steps {} to {}".format(*span) for name, span in spans.items()}
+        if missing:
+            yield BlockFlag(workload, block, NO_AUC, _listed(missing))
 
     def flags_of(self, workload: str, blocks: Sequence[int]) -> tuple[BlockFlag, ...]:
         """Return the flags of some blocks of a workload."""
@@ -226,7 +256,7 @@ class Blocks:
 
 
 def _digest(outcome: Outcome, name: str) -> str | None:
-    digest: str | None = outcome.started.get("digests", {}).get(name)
+    digest: str | None = (outcome.started.get("digests") or {}).get(name)
     return digest
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
-from jobs.trial import Trial, digest
+from jobs.trial import Trial, Workload, digest
 from tracking.keys import MAX_NAME, MAX_PARAM, MAX_TAG, cut, keys, text
 from tracking.outcomes import Outcome, State
 
@@ -101,14 +101,7 @@ def _params(trial: Trial) -> dict[str, str]:
     workload, candidate = trial.workload, trial.candidate
     asked: dict[str, Any] = {
         "optimizer": candidate.optimizer,
-        "dataset": workload.dataset,
-        "model": workload.model,
-        "epochs": workload.epochs,
-        "global_batch": workload.global_batch,
-        "loss": workload.loss,
-        "augment": list(workload.augment),
-        "split": workload.split,
-        "train_images": "all" if workload.train_images is None else workload.train_images,
+        **_asked_of(workload),
         "world_size": trial.world_size,
         "threads": trial.threads,
         "precision": trial.precision,
@@ -116,13 +109,26 @@ def _params(trial: Trial) -> dict[str, str]:
         "replica": candidate.replica,
         "noise_seed": candidate.noise_seed,
     }
-    asked |= {f"dataset.{name}": value for name, value in workload.dataset_options.items()}
-    asked |= {f"model.{name}": value for name, value in workload.model_options.items()}
     asked |= {f"seed.{stream}": seed for stream, seed in trial.seeds.items()}
     for name, value in candidate.hyperparameters.items():
         asked[f"hyperparameter.{name}" if name in asked else name] = value
     named = keys(asked)
     return {named[name]: text(value, MAX_PARAM) for name, value in asked.items()}
+
+
+def _asked_of(workload: Workload) -> dict[str, Any]:
+    """Spell a workload: options one by one, and of a recipe what is not at its default."""
+    content = workload.content()
+    if workload.is_own:
+        prefixes = {"options": "options"}
+        content = {name: value for name, value in content.items() if value is not None}
+    else:
+        prefixes = {"dataset_options": "dataset", "model_options": "model"}
+        content["train_images"] = content["train_images"] or "all"
+    for name, prefix in prefixes.items():
+        options = content.pop(name)
+        content |= {f"{prefix}.{option}": value for option, value in options.items()}
+    return content
 
 
 def _tags(outcome: Outcome, infinite: list[str], study: str, name: str) -> dict[str, str]:

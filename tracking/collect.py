@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from jobs.layout import Layout
 from jobs.lock import Lock
 from tracking.browse import NOTE_TAG, trial_record
+from tracking.endpoints import final_metric
 from tracking.outcomes import Outcome
 from tracking.runs import Change, Runs
 from tracking.store import Store, StoreError, first_line, open_store, resolve_uri, shown_uri
@@ -20,11 +21,7 @@ from tracking.summary import shortened, study_record
 if TYPE_CHECKING:
     from mlflow.entities import Experiment
 
-_EXPERIMENT_TAGS = {
-    "mlflow.experimentKind": "custom_model_development",
-    "mlflow.experiment.primaryMetric.name": "test_accuracy",
-    "mlflow.experiment.primaryMetric.greaterIsBetter": "True",
-}
+_PRIMARY = "mlflow.experiment.primaryMetric"
 _MAX_EXPERIMENT_NOTE = 20_000
 
 
@@ -69,7 +66,8 @@ def collect(
     with Lock(layout.folder / "collect.lock", break_lock, wait_s), contextlib.ExitStack() as stack:
         with _explained(where, 0, len(started)):
             store = stack.enter_context(open_store(layout.root, uri))
-            experiment_id = _experiment(store, layout.study, note)
+            tags = _experiment_tags(outcomes, note)
+            experiment_id = _experiment(store, layout.study, tags)
             runs = Runs(store.client, experiment_id, _owner(layout.folder))
             if started:
                 parent = runs.bring_parent(study_record(outcomes, layout.study, note), report)
@@ -83,11 +81,18 @@ def collect(
     return Collected(**counted, uri=store.uri, experiment_id=experiment_id)
 
 
-def _experiment(store: Store, study: str, note: str | None) -> str:
+def _experiment_tags(outcomes: Sequence[Outcome], note: str | None) -> dict[str, str]:
+    """Name what MLflow shows first: the final metric of the first workload that is planned."""
+    tags = {"mlflow.experimentKind": "custom_model_development"}
+    if outcomes:
+        workload = outcomes[0].trial.workload
+        tags[f"{_PRIMARY}.name"] = final_metric(workload)
+        tags[f"{_PRIMARY}.greaterIsBetter"] = str(workload.read_as.goal == "max")
+    return tags | ({NOTE_TAG: shortened(note, _MAX_EXPERIMENT_NOTE)} if note else {})
+
+
+def _experiment(store: Store, study: str, tags: dict[str, str]) -> str:
     """Find or make the experiment of a study; return its id."""
-    tags = dict(_EXPERIMENT_TAGS)
-    if note:
-        tags[NOTE_TAG] = shortened(note, _MAX_EXPERIMENT_NOTE)
     found: Experiment | None = store.client.get_experiment_by_name(study)
     if found is None:
         folder = None if store.artifacts is None else (store.artifacts / study).as_uri()

@@ -50,7 +50,13 @@ def compare(
         questions=tuple(questions),
         candidates=blocks.candidates,
         workloads=tuple(
-            Measured(name, workload.split != "replication", blocks.steps(name))
+            Measured(
+                name,
+                workload.split != "replication",
+                blocks.steps(name),
+                workload.read_as,
+                workload.is_own,
+            )
             for name, workload in blocks.workloads.items()
         ),
         # What is detectable at Holm's first step is so whatever the other tests say.
@@ -90,6 +96,7 @@ def _check(questions: Sequence[Question], blocks: Blocks) -> None:
 def _summary(blocks: Blocks, workload: str, candidate: str) -> Summary:
     results = list(blocks.results(workload, candidate))
     finals = [score.final_test_accuracy for _, score in results]
+    aucs = [score.val_auc for _, score in results if score.val_auc is not None]
     seconds = [one.train_seconds for one, _ in results if one.train_seconds is not None]
     return Summary(
         workload=workload,
@@ -98,7 +105,7 @@ def _summary(blocks: Blocks, workload: str, candidate: str) -> Summary:
         planned=blocks.planned(workload, candidate),
         mean_final=statistics.fmean(finals) if finals else None,
         sd_final=statistics.stdev(finals) if len(finals) > 1 else None,
-        mean_auc=statistics.fmean(score.val_auc for _, score in results) if finals else None,
+        mean_auc=statistics.fmean(aucs) if aucs else None,
         diverged=sum(outcome.state == "diverged" for outcome, _ in results),
         median_seconds=statistics.median(seconds) if seconds else None,
     )

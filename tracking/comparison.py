@@ -1,6 +1,7 @@
 """A comparison: what was asked, what was found, and how sure it is. Records only.
 
-All differences are candidate minus baseline in percentage points; nothing here is computed.
+All differences are candidate minus baseline, turned around where lower is better; nothing here is
+computed.
 """
 
 import dataclasses
@@ -8,6 +9,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from jobs.trial import Reading
 from tracking.blocks import BlockFlag, Incomplete
 from tracking.endpoints import Endpoint
 from tracking.estimates import Estimate, Superiority
@@ -31,12 +33,16 @@ class Difference:
     difference that would be found with 80% power, given the spread seen. `collapsed` counts the
     diverged trials of (candidate, baseline); `trials` is the number of blocks, the same for both.
     `workloads` were pooled, of the `workloads_asked` of the study. `measure` is what `endpoint`
-    really is there: val_auc is train_auc where nothing is held out.
+    really is there: val_auc is train_auc where nothing is held out, and the user's own training
+    has metrics of its own. `unit` is "pp", the name of a metric with a unit of its own, or "mixed"
+    where nothing could be pooled.
     """
 
     question: Question
     endpoint: Endpoint
     measure: str
+    unit: str
+    lower_is_better: bool
     workload: str | None
     estimate: Estimate
     p_adjusted: float | None
@@ -57,16 +63,19 @@ class Measured:
     """A workload as it was measured; `steps` are the planned ones, None where no trial began.
 
     `held_out`: its curve is of validation data; otherwise of the training data themselves.
+    `is_own`: the user's own training, of which only what it logs is known.
     """
 
     name: str
     held_out: bool
     steps: int | None
+    reading: Reading
+    is_own: bool
 
 
 @dataclass(frozen=True)
 class Summary:
-    """One candidate on one workload. Accuracies in %, AUC in %, sd with ddof 1."""
+    """One candidate on one workload: in %, or in the unit of its metric; sd with ddof 1."""
 
     workload: str
     candidate: str

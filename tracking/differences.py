@@ -7,12 +7,17 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from tracking.blocks import Blocks
+from jobs.trial import Workload
+from tracking.blocks import NO_AUC, Blocks
 from tracking.comparison import Difference, Question
-from tracking.endpoints import Endpoint, curve_metric
+from tracking.endpoints import Endpoint, curve_metric, final_metric
 from tracking.estimates import Estimate, paired_t, stratified_t, superiority
 from tracking.power import smallest_detectable
+from tracking.scale import PP, Scale
 from tracking.verdicts import upheld, verdict
+
+# The speed of image classification, with and without held-out data.
+TRACKS = frozenset({"val_auc", "train_auc"})
 
 Adjustment = Callable[[Sequence[float | None]], list[float | None]]
 
@@ -21,12 +26,15 @@ def on_workload(
     blocks: Blocks, question: Question, endpoint: Endpoint, workload: str
 ) -> Difference:
     """Estimate a difference on one workload by paired t; not judged yet."""
-    pairs = blocks.pairs(workload, question.candidate, question.baseline)
-    first, second = pairs.values(endpoint)
+    pairs = blocks.pairs(workload, question.candidate, question.baseline, endpoint)
+    first, second = pairs.candidate, pairs.baseline
     estimate = paired_t(first, second)
+    reading = blocks.workloads[workload].read_as
     collapsed = pairs.collapses
     differences = [a - b for a, b in zip(first, second, strict=True)]
-    flags = [flag.kind for flag in blocks.flags_of(workload, pairs.blocks)]
+    flags = [one.kind for one in blocks.flags_of(workload, pairs.blocks) if one.kind != NO_AUC]
+    if pairs.unmatched:
+        flags.append(NO_AUC)
     if any(collapsed):
         flags.append("collapse")
     if estimate.kind == "degenerate":
@@ -35,6 +43,8 @@ def on_workload(
         question=question,
         endpoint=endpoint,
         measure=_measure(blocks, endpoint, workload),
+        unit=Scale.of(reading).unit(_metric(blocks.workloads[workload], endpoint)),
+        lower_is_better=reading.goal == "min",
         workload=workload,
         estimate=estimate,
         p_adjusted=None,
@@ -44,9 +54,7 @@ def on_workload(
         median=statistics.median(differences) if differences else None,
         superiority=superiority(first, second) if differences else None,
         collapsed=collapsed,
-        without_collapse=(
-            paired_t(*pairs.values(endpoint, collapses=False)) if any(collapsed) else None
-        ),
+        without_collapse=paired_t(*pairs.clean()) if any(collapsed) else None,
         workloads=(workload,),
         workloads_asked=1,
         flags=tuple(dict.fromkeys(flags)),
@@ -57,15 +65,17 @@ def pooled(singles: Sequence[Difference]) -> Difference:
     """Pool the differences of one question and endpoint over workloads; not judged yet.
 
     Workloads with fewer than two blocks cannot take part: they are left out, and the flag
-    "partial" says so.
+    "partial" says so. Nothing is pooled over workloads of unlike units or directions.
     """
+    if len({(one.unit, one.lower_is_better) for one in singles}) > 1:
+        return _unpooled(singles)
     usable = [one for one in singles if one.estimate.kind != "undefined"]
     flags = [flag for one in singles for flag in one.flags]
     if len(usable) < len(singles):
         flags.append("partial")
     measures = {one.measure for one in singles}
     if len(measures) > 1:
-        flags.append("mixed tracks")
+        flags.append("mixed tracks" if measures <= TRACKS else "mixed metrics")
     collapsed = (
         sum(one.collapsed[0] for one in singles),
         sum(one.collapsed[1] for one in singles),
@@ -74,7 +84,7 @@ def pooled(singles: Sequence[Difference]) -> Difference:
     first = singles[0]
     return replace(
         first,
-        measure=first.measure if len(measures) == 1 else "auc",
+        measure=first.measure if len(measures) == 1 else _mixed(measures, first.endpoint),
         workload=None,
         estimate=estimate,
         median=first.median if len(singles) == 1 else None,
@@ -85,6 +95,37 @@ def pooled(singles: Sequence[Difference]) -> Difference:
         workloads_asked=len(singles),
         flags=tuple(dict.fromkeys(flags)),
     )
+
+
+def _unpooled(singles: Sequence[Difference]) -> Difference:
+    """Return the pooled answer that there is none: numbers of unlike meaning have no average."""
+    return replace(
+        singles[0],
+        measure=_mixed({one.measure for one in singles}, singles[0].endpoint),
+        unit="mixed",
+        lower_is_better=False,
+        workload=None,
+        estimate=Estimate("undefined", sum(one.estimate.n for one in singles)),
+        median=None,
+        superiority=None,
+        collapsed=(
+            sum(one.collapsed[0] for one in singles),
+            sum(one.collapsed[1] for one in singles),
+        ),
+        without_collapse=None,
+        workloads=(),
+        workloads_asked=len(singles),
+        flags=("mixed units",),
+    )
+
+
+def _mixed(measures: set[str], endpoint: Endpoint) -> str:
+    """Name what several measures have in common."""
+    if len(measures) == 1:
+        return next(iter(measures))
+    if endpoint == "final_test_accuracy":
+        return "final score"
+    return "auc" if measures <= TRACKS else "speed (AUC)"
 
 
 def _without_collapse(usable: Sequence[Difference]) -> Estimate:
@@ -107,13 +148,18 @@ def judge(
     detectable difference is asked for.
     """
     p_values = adjust([one.estimate.p for one in differences])
-    equivalence = adjust([one.estimate.equivalence_p(rope_pp) for one in differences])
     remaining = [one.without_collapse or one.estimate for one in differences]
-    clean = zip(
-        adjust([one.p for one in remaining]),
-        adjust([one.equivalence_p(rope_pp) for one in remaining]),
-        strict=True,
+    equivalence, clean_equivalence = (
+        adjust(
+            [
+                # The margin is one of percentage points; no other unit has one.
+                estimate.equivalence_p(rope_pp) if one.unit == PP else None
+                for one, estimate in zip(differences, estimates, strict=True)
+            ]
+        )
+        for estimates in ([one.estimate for one in differences], remaining)
     )
+    clean = zip(adjust([one.p for one in remaining]), clean_equivalence, strict=True)
     return tuple(
         _judged(one, p, same, of_clean, alpha, detectable_alpha)
         for one, p, same, of_clean in zip(differences, p_values, equivalence, clean, strict=True)
@@ -151,6 +197,17 @@ def _judged(
 
 
 def _measure(blocks: Blocks, endpoint: Endpoint, workload: str) -> str:
+    of = blocks.workloads[workload]
+    if of.is_own:
+        metric = _metric(of, endpoint)
+        return (
+            f"final {metric}" if endpoint == "final_test_accuracy" else f"speed (AUC of {metric})"
+        )
     if endpoint == "final_test_accuracy":
         return endpoint
-    return curve_metric(blocks.workloads[workload]).removesuffix("_accuracy") + "_auc"
+    return curve_metric(of).removesuffix("_accuracy") + "_auc"
+
+
+def _metric(workload: Workload, endpoint: Endpoint) -> str:
+    final = endpoint == "final_test_accuracy"
+    return final_metric(workload) if final else curve_metric(workload)

@@ -1,17 +1,20 @@
-"""Endpoints: the two numbers of a trial that comparisons are made of, in percentage points.
+"""Endpoints: the two numbers of a trial that comparisons are made of, in the scale of its metric.
 
-A trial that diverged is a result, not a gap: its final accuracy is chance, and its curve stays at
+A trial that diverged is a result, not a gap: its final score is chance, and its curve stays at
 chance from the divergence to the planned end (intention to treat). Compares nothing.
 """
 
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from jobs.trial import Workload
 from tracking.curves import normalised_auc
-from tracking.outcomes import Outcome
+from tracking.outcomes import Outcome, Point
+from tracking.scale import Scale
 
+# What they are for images; for the user's own training, final score and AUC of whatever metric.
 Endpoint = Literal["final_test_accuracy", "val_auc"]
 ENDPOINTS: tuple[Endpoint, ...] = ("final_test_accuracy", "val_auc")
 
@@ -26,77 +29,163 @@ class UnmeasuredError(Exception):
 
 @dataclass(frozen=True)
 class Score:
-    """Both endpoints of one trial that has a result, percentage points."""
+    """Both endpoints of one trial that has a result: in percent, or plain as logged.
+
+    The curve of the user's own training covers `span`, its first and last step, where it has an
+    AUC; otherwise `no_auc` says why it has none. With images the span is that of the plan.
+    """
 
     final_test_accuracy: float
-    val_auc: float
+    val_auc: float | None
+    span: tuple[int, int] | None = None
+    no_auc: str | None = None
 
-    def of(self, endpoint: Endpoint) -> float:
+    def of(self, endpoint: Endpoint) -> float | None:
         return self.final_test_accuracy if endpoint == "final_test_accuracy" else self.val_auc
 
 
 def curve_metric(workload: Workload) -> str:
     """Return the metric whose curve measures speed: of held-out data, where there is any."""
-    return "train_accuracy" if workload.split == "replication" else "val_accuracy"
+    return workload.read_as.metric
 
 
-def score(outcome: Outcome) -> Score:
-    """Return the endpoints of a completed or diverged trial.
+def final_metric(workload: Workload) -> str:
+    """Return the metric whose last value counts."""
+    return workload.read_as.final_metric or workload.read_as.metric
+
+
+def usual_spans(outcomes: Iterable[Outcome]) -> dict[str, tuple[int, int]]:
+    """Return the first and last step of completed trials of the user's own, by workload.
+
+    That is what the curve of a diverged one would have covered.
+    """
+    spans: dict[str, tuple[int, int]] = {}
+    for one in outcomes:
+        workload = one.trial.workload
+        curve = _curve(one) if workload.is_own and one.state == "completed" else []
+        if curve:
+            first, last = spans.get(workload.name, (curve[0].step, curve[-1].step))
+            spans[workload.name] = min(first, curve[0].step), max(last, curve[-1].step)
+    return spans
+
+
+def score(outcome: Outcome, spans: Mapping[str, tuple[int, int]] | None = None) -> Score:
+    """Return the endpoints of a completed or diverged trial; `spans` are of `usual_spans`.
 
     Raises UnmeasuredError where its log lacks what they need, ComparisonError for NaN in a
-    completed trial.
+    completed trial and for a value that its unit does not allow.
     """
-    return Score(
-        final_test_accuracy=100 * _final_test_accuracy(outcome),
-        val_auc=100 * _auc(outcome),
-    )
+    workload = outcome.trial.workload
+    factor = Scale.of(workload.read_as).factor
+    if not workload.is_own:
+        return Score(factor * _final(outcome), factor * _auc(outcome))
+    final = factor * _own_final(outcome)
+    try:
+        steps, values = _own_curve(outcome, (spans or {}).get(workload.name))
+    except UnmeasuredError as error:
+        return Score(final, None, no_auc=str(error))
+    auc = normalised_auc([step - steps[0] for step in steps], values)
+    return Score(final, factor * auc, span=(steps[0], steps[-1]))
 
 
-def _final_test_accuracy(outcome: Outcome) -> float:
+def _final(outcome: Outcome) -> float:
+    metric = final_metric(outcome.trial.workload)
     if outcome.state == "diverged":
-        return _chance(outcome, "test_accuracy")
-    if "test_accuracy" not in outcome.metrics:
-        raise UnmeasuredError("ended without test_accuracy")
-    return _checked(outcome, "test_accuracy", outcome.metrics["test_accuracy"])
+        return _chance(outcome, metric)
+    if metric not in outcome.metrics:
+        raise UnmeasuredError(f"ended without {metric}")
+    return _checked(outcome, metric, outcome.metrics[metric])
+
+
+def _own_final(outcome: Outcome) -> float:
+    """Return the declared final metric, or else the last value of the curve's metric."""
+    reading, curve = outcome.trial.workload.read_as, _curve(outcome)
+    absent = reading.metric not in outcome.metrics
+    if outcome.state == "completed" and reading.final_metric is None and absent and curve:
+        return _checked(outcome, reading.metric, curve[-1].metrics[reading.metric])
+    return _final(outcome)
 
 
 def _auc(outcome: Outcome) -> float:
     metric = curve_metric(outcome.trial.workload)
     end = int(outcome.started["steps"]) if "steps" in outcome.started else 0
-    curve = [point for point in outcome.curve if metric in point.metrics]
+    curve = _curve(outcome)
     diverged = outcome.state == "diverged"
     if not curve or curve[0].step != 0:
         raise UnmeasuredError(f"has no {metric} of the untrained point")
     if end == 0 or (curve[-1].step != end and not diverged):
         raise UnmeasuredError(f"has {metric} up to step {curve[-1].step} of {end or 'unknown'}")
+    return normalised_auc(*_followed(outcome, curve, end))
+
+
+def _own_curve(outcome: Outcome, span: tuple[int, int] | None) -> tuple[list[int], list[float]]:
+    """Return steps and values of a curve that may begin and end anywhere.
+
+    A diverged one goes on at chance to the end of `span`, or of the declared budget.
+    """
+    workload, curve = outcome.trial.workload, _curve(outcome)
+    metric = curve_metric(workload)
+    end = curve[-1].step if curve else 0
+    if outcome.state == "diverged":
+        if span is None and workload.steps is None:
+            raise UnmeasuredError(f"diverged, and no trial says where {metric} would have ended")
+        if span is not None and not curve:
+            return list(span), [_chance(outcome, metric)] * 2
+        end = workload.steps or 0 if span is None else span[1]
+    steps, values = _followed(outcome, curve, end)
+    if not steps or steps[-1] == steps[0]:
+        raise UnmeasuredError(f"has fewer than two points of {metric}")
+    return steps, values
+
+
+def _followed(outcome: Outcome, curve: list[Point], end: int) -> tuple[list[int], list[float]]:
+    """Return steps and values, at chance from a divergence to `end`."""
+    metric = curve_metric(outcome.trial.workload)
+    diverged, is_own = outcome.state == "diverged", outcome.trial.workload.is_own
     steps: list[int] = []
     values: list[float] = []
     for point in curve:
-        if diverged and not all(map(math.isfinite, point.metrics.values())):
+        measured = [point.metrics[metric]] if is_own else point.metrics.values()
+        if diverged and not all(map(math.isfinite, measured)):
             steps.append(point.step)
             values.append(_chance(outcome, metric))
             break
         steps.append(point.step)
         values.append(_checked(outcome, metric, point.metrics[metric]))
-    if steps[-1] < end:  # the curve breaks off: at chance from its last point on
+    if steps and steps[-1] < end:  # the curve breaks off: at chance from its last point on
         steps += [steps[-1], end]
         values += [_chance(outcome, metric)] * 2
-    return normalised_auc(steps, values)
+    return steps, values
+
+
+def _curve(outcome: Outcome) -> list[Point]:
+    metric = curve_metric(outcome.trial.workload)
+    return [point for point in outcome.curve if metric in point.metrics]
 
 
 def _chance(outcome: Outcome, metric: str) -> float:
-    chance = outcome.started.get("chance", {})
-    if metric not in chance:
-        raise UnmeasuredError(f"diverged, and the chance level of {metric} is not in its log")
-    return float(chance[metric])
+    workload, chance = outcome.trial.workload, outcome.started.get("chance", {})
+    if workload.is_own and workload.read_as.chance is not None:
+        return workload.read_as.chance  # as declared now, which may be later than it ran
+    if metric in chance:
+        return float(chance[metric])
+    if workload.is_own:
+        raise UnmeasuredError("diverged, and its workload declares no `chance` to count it as")
+    raise UnmeasuredError(f"diverged, and the chance level of {metric} is not in its log")
 
 
 def _checked(outcome: Outcome, metric: str, value: float) -> float:
-    if not 0 <= value <= 1:
+    workload = outcome.trial.workload
+    wrong = Scale.of(workload.read_as).complaint(value)
+    if wrong:
         trial = outcome.trial
+        advice = (
+            "see what logged it, or declare another `unit`"
+            if workload.is_own
+            else "a trial that lost it has diverged; see what logged it"
+        )
         raise ComparisonError(
-            f"{metric} of {trial.candidate.name} on {trial.workload.name}, block {trial.block} "
-            f"(trial {trial.id}) is {value}: an accuracy is a fraction between 0 and 1, and a "
-            "trial that lost it has diverged; see what logged it"
+            f"{metric} of {trial.candidate.name} on {workload.name}, block {trial.block} "
+            f"(trial {trial.id}) is {value}: {wrong}; {advice}"
         )
     return value

@@ -12,14 +12,17 @@ from matplotlib.ticker import MaxNLocator
 
 from tracking.comparison import Comparison, Difference
 from tracking.figures import QUIET, STYLE, Line
+from tracking.numerals import interval, signed
+from tracking.scale import PP
 from tracking.svg import to_svg
-from tracking.wording import MEASURES, interval, scope, signed, title
+from tracking.wording import measure, scope, title
 
 
 def forest(rows: Sequence[Difference], comparison: Comparison, styles: Mapping[str, Line]) -> str:
     """Draw the rows of one question and endpoint: workloads as squares, pooled as a diamond.
 
-    The shaded band is the ROPE. A row without an interval has its mean alone, or nothing.
+    All rows have one unit. The shaded band is the ROPE, which only percentage points have. A row
+    without an interval has its mean alone, or nothing.
     """
     first = rows[0]
     colour = styles[first.question.candidate].colour
@@ -29,27 +32,34 @@ def forest(rows: Sequence[Difference], comparison: Comparison, styles: Mapping[s
         figure = Figure(figsize=(4.9, 1.2 + 0.32 * height))
         axes = figure.add_subplot()
         rope = comparison.rope_pp
-        axes.axvspan(-rope, rope, color="#e5e7eb", linewidth=0, zorder=0)
+        if first.unit == PP:
+            axes.axvspan(-rope, rope, color="#e5e7eb", linewidth=0, zorder=0)
         axes.axvline(0, color=QUIET, linewidth=0.8, zorder=1)
         for y, one in enumerate(reversed(ordered)):
             _draw_row(axes, y, one, colour)
         axes.set_yticks(range(height), [scope(one, comparison) for one in reversed(ordered)])
-        axes.get_yticklabels()[0].set_fontweight("bold")
+        if first.workload is None:
+            axes.get_yticklabels()[0].set_fontweight("bold")
         axes.set_ylim(-0.7, height - 0.3)
         axes.margins(x=0.06)
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
         axes.set_title(title(first.question))
-        favoured = f"{first.question.baseline} ahead ← pp → {first.question.candidate} ahead"
-        axes.set_xlabel(f"Δ {MEASURES[first.measure]}\n{favoured}")
+        favoured = (
+            f"{first.question.baseline} ahead ← {first.unit} → {first.question.candidate} ahead"
+        )
+        axes.set_xlabel(f"Δ {measure(first)}\n{favoured}")
         axes.xaxis.set_major_locator(MaxNLocator(6))
-        described = f"Forest plot of {title(first.question)}, {MEASURES[first.measure]}: " + (
+        described = f"Forest plot of {title(first.question)}, {measure(first)}: " + (
             "; ".join(
-                f"{scope(one, comparison)} {signed(one.estimate.mean)} {interval(one.estimate)}"
+                f"{scope(one, comparison)} {signed(one.estimate.mean, one.unit)} "
+                f"{interval(one.estimate, one.unit)}"
                 for one in rows
             )
         )
         name = f"{title(first.question)}/{first.endpoint}"
+        if first.workload is not None:  # one of several, by unit
+            name += f"/{first.workload}"
         return to_svg(figure, name, described)
 
 
@@ -57,7 +67,7 @@ def _draw_row(axes: Axes, y: int, one: Difference, colour: str) -> None:
     estimate = one.estimate
     if estimate.mean is None:
         return
-    label = f"{signed(estimate.mean)} {interval(estimate)}".strip()
+    label = f"{signed(estimate.mean, one.unit)} {interval(estimate, one.unit)}".strip()
     axes.annotate(
         label,
         (1.01, y),

@@ -1,9 +1,10 @@
-"""Learning curves: a metric against samples seen, one panel a workload, as SVG text.
+"""Learning curves: a metric against samples, epochs or steps, one panel a workload, as SVG text.
 
 The pointwise mean and band are computed here, and serve the eye alone: no verdict rests on them.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import matplotlib as mpl
 import numpy as np
@@ -14,10 +15,19 @@ from scipy import special
 
 from tracking.figures import STYLE, Line
 from tracking.outcomes import Outcome
+from tracking.scale import Scale
 from tracking.svg import to_svg
 
 _Values = np.ndarray[tuple[int], np.dtype[np.float64]]
-_Curve = tuple[_Values, _Values]  # samples seen and values, (n_points,) each
+_Curve = tuple[_Values, _Values]  # where and what was measured, (n_points,) each
+_Axis = Literal["samples", "epoch", "step"]
+
+# What is best to compare by, first; the user's own training may know its steps alone.
+_AXES: Mapping[_Axis, str] = {
+    "samples": "training samples seen",
+    "epoch": "epochs",
+    "step": "steps",
+}
 
 
 def learning_curve(
@@ -25,22 +35,24 @@ def learning_curve(
 ) -> str:
     """Draw `metric` against training samples seen, of all trials that have a result.
 
+    Where a trial does not know its samples, all are drawn against epochs, or else against steps.
+
     Thin: single seeds, a cross where one diverged. Thick: the mean with a pointwise 95% t band,
-    as far as every seed has a value. Accuracies are drawn in percent; losses that span more than
-    a factor of ten on a logarithmic axis, with the mean and the band of their logarithms.
+    as far as every seed has a value. Shares are drawn in percent; other metrics that span more
+    than a factor of ten on a logarithmic axis, with the mean and the band of their logarithms.
     """
     arms = {
         name: [one for one in outcomes if one.has_result and one.trial.candidate.name == name]
         for name in styles
     }
     arms = {name: trials for name, trials in arms.items() if trials}
-    accuracy = metric.endswith("accuracy")
-    unit = 100.0 if accuracy else 1.0
+    share, factor = _scale(outcomes, metric)
+    axis = _axis([trial for trials in arms.values() for trial in trials], metric)
     curves = {
-        name: [_finite_part(trial, metric, unit) for trial in trials]
+        name: [_finite_part(trial, metric, axis, factor) for trial in trials]
         for name, trials in arms.items()
     }
-    logarithmic = not accuracy and _spans_decades(curves)
+    logarithmic = not share and _spans_decades(curves)
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(3.9, 2.5 + 0.19 * ((len(arms) + 1) // 2)))
         axes = figure.add_subplot()
@@ -48,8 +60,8 @@ def learning_curve(
         for name, trials in arms.items():
             _draw_arm(axes, name, trials, curves[name], styles[name], logarithmic)
         axes.set_title(workload)
-        axes.set_xlabel("training samples seen")
-        axes.set_ylabel(f"{metric.replace('_', ' ')}{', %' if accuracy else ''}")
+        axes.set_xlabel(_AXES[axis])
+        axes.set_ylabel(f"{metric.replace('_', ' ')}{', %' if share else ''}")
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.set_xlim(left=0)
@@ -57,13 +69,13 @@ def learning_curve(
             axes.set_yscale("log")
             axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
             axes.yaxis.set_minor_formatter(NullFormatter())
-        if accuracy and arms:
+        if share and arms:
             low, high = axes.get_ylim()
             axes.set_ylim(max(low, -2), min(high, 102))  # no band makes an accuracy of 110 %
         if arms:
             figure.legend(loc="outside lower center", ncols=2, handlelength=2.6)
         names = ", ".join(f"{name}, {len(trials)} seeds" for name, trials in arms.items())
-        described = f"{metric.replace('_', ' ')} on {workload} against samples seen: {names}"
+        described = f"{metric.replace('_', ' ')} on {workload} against {_AXES[axis]}: {names}"
         return to_svg(figure, f"{workload}/{metric}", described)
 
 
@@ -101,9 +113,30 @@ def _draw_arm(
         )
 
 
-def _finite_part(trial: Outcome, metric: str, unit: float) -> _Curve:
-    """Return samples and values up to the first value that is not finite."""
-    points = [(p.samples, unit * p.metrics[metric]) for p in trial.curve if metric in p.metrics]
+def _scale(outcomes: Sequence[Outcome], metric: str) -> tuple[bool, float]:
+    """Say whether `metric` is drawn in percent, and what its values are to be multiplied by."""
+    if outcomes:
+        reading = outcomes[0].trial.workload.read_as
+        if metric in (reading.metric, reading.final_metric):
+            scale = Scale.of(reading)
+            return scale.in_points, scale.factor
+    return False, 1.0
+
+
+def _axis(trials: Sequence[Outcome], metric: str) -> _Axis:
+    """Return the first axis on which every point of every trial has a place of its own."""
+    for axis in _AXES:
+        places = [[getattr(p, axis) for p in one.curve if metric in p.metrics] for one in trials]
+        if all(None not in each and len(set(each)) == len(each) for each in places):
+            return axis
+    return "step"
+
+
+def _finite_part(trial: Outcome, metric: str, axis: _Axis, factor: float) -> _Curve:
+    """Return places on the axis and values up to the first value that is not finite."""
+    points = [
+        (getattr(p, axis), factor * p.metrics[metric]) for p in trial.curve if metric in p.metrics
+    ]
     values = np.array(points, dtype=np.float64).reshape(-1, 2)
     bad = np.flatnonzero(~np.isfinite(values[:, 1]))
     kept = values[: bad[0]] if len(bad) else values

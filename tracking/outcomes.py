@@ -3,44 +3,31 @@
 Knows no backend: `orchestrator.status` asks whether the job of a running trial still lives.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from jobs import events
 from jobs.trial import Trial
+from tracking.history import Attempt, History, Point, State
+from tracking.logs import Line, in_order, read_logs
 
-State = Literal["waiting", "running", "interrupted", "completed", "diverged", "failed"]
+__all__ = ["Attempt", "Hold", "Outcome", "Point", "State", "read_holds", "read_outcomes"]
 
-_ENDS: Mapping[str, State] = {
-    events.COMPLETED: "completed",
-    events.DIVERGED: "diverged",
-    events.FAILED: "failed",
-    events.INTERRUPTED: "interrupted",
-}
-
-
-@dataclass(frozen=True)
-class Point:
-    """One evaluation: `samples` seen, `train_seconds` of training alone, UTC `time_ms`."""
-
-    step: int
-    epoch: float
-    samples: int
-    train_seconds: float
-    time_ms: int
-    metrics: Mapping[str, float]
+# By folder and trial: the lines that were replayed, and the fields of the outcome.
+_known: dict[tuple[Path, str], tuple[Sequence[Sequence[Line]], Mapping[str, Any]]] = {}
 
 
 @dataclass(frozen=True)
 class Outcome:
     """All that the logs say of one trial.
 
-    `metrics` are the final ones (`test_accuracy` and the like, fractions; a diverged trial keeps
-    what was measured), `weights` a digest of the last weights, `started` the payload of the last
-    `started` event: digests, chance levels, step counts. `job` is that of the lane that ran it
-    last: host, device, packages, submission, pack.
+    `metrics` are the final ones (`test_accuracy` and the like, in their own scale; a diverged
+    trial keeps what was measured), `weights` a digest of the last weights, `started` the payload
+    of the `started` event that counts: digests, chance levels, step counts. `job` is that of the
+    lane that the state is of: host, device, packages, submission, pack. `kind` is the class of
+    the exception that a trial failed with. `attempt_log` has the `attempts` in order of arrival.
     """
 
     trial: Trial
@@ -58,6 +45,8 @@ class Outcome:
     nondeterministic: bool = False
     started: Mapping[str, Any] = field(default_factory=dict)
     job: Mapping[str, Any] = field(default_factory=dict)
+    kind: str | None = None
+    attempt_log: tuple[Attempt, ...] = ()
 
     @property
     def has_result(self) -> bool:
@@ -65,115 +54,89 @@ class Outcome:
         return self.state in ("completed", "diverged")
 
 
-def read_outcomes(folder: Path, planned: Iterable[Trial] = ()) -> dict[str, Outcome]:
+@dataclass(frozen=True)
+class Hold:
+    """A lane that left trials alone, because the first ones of its submission had failed alike.
+
+    `trials` are their ids, `failures` how many had failed, where the log says so; `error` and
+    `traceback` are those of one of them.
+    """
+
+    submission: str
+    reason: str
+    failures: int | None
+    error: str | None
+    traceback: str | None
+    time_ms: int
+    trials: tuple[str, ...] = ()
+
+
+def read_outcomes(
+    folder: Path,
+    planned: Iterable[Trial] = (),
+    discarded: Mapping[str, Collection[str]] | None = None,
+) -> dict[str, Outcome]:
     """Fold all event logs of `folder` into outcomes by trial id: planned ones first, in order.
 
     Recorded trials that are not planned follow, oldest first. Labels come from the plan where it
-    has the trial (renaming costs nothing). Raises LogError for a damaged log.
+    has the trial (renaming costs nothing). `discarded` names, by trial id, the logs whose events
+    no longer count for that trial. Raises LogError for a damaged log.
     """
-    histories = {trial.id: _History(trial) for trial in planned}
-    for event, job, log in _in_order(folder):
-        if event.trial is None:
-            continue
-        if event.trial not in histories:
-            histories[event.trial] = _History(_recorded(event, log))
-        histories[event.trial].add(event, job)
-    return {trial_id: history.finish() for trial_id, history in histories.items()}
+    trials = {trial.id: trial for trial in planned}
+    taken_back = discarded or {}
+    said: dict[str, list[Sequence[Line]]] = {}
+    for log in read_logs(folder):
+        for trial_id, lines in log.items():
+            if trial_id is None or lines[0].lane.log in taken_back.get(trial_id, ()):
+                continue
+            said.setdefault(trial_id, []).append(lines)
+    unplanned = {trial_id: logs for trial_id, logs in said.items() if trial_id not in trials}
+    for line in in_order(lines[0] for logs in unplanned.values() for lines in logs):
+        trial_id = line.event.trial
+        if trial_id is not None and trial_id not in trials:
+            trials[trial_id] = _recorded(line)
+    return {
+        i: Outcome(trial, **_replayed(folder, i, said.get(i, []))) for i, trial in trials.items()
+    }
 
 
-def _in_order(folder: Path) -> list[tuple[events.Event, Mapping[str, Any], Path]]:
-    """Return all events by time, each with what the first line of its log says of the lane.
-
-    Within a log the order is that of its lines, whatever the clock of its host did meanwhile.
-    """
-    timed = []
-    for log in sorted(folder.glob("*.jsonl")):
-        now, job = 0, None
-        for event in events.read_events(log):
-            now, job = max(now, event.time_ms), event.payload if job is None else job
-            timed.append((now, event, job, log))
-    timed.sort(key=lambda entry: entry[0])  # stable: equal times keep the order of files and lines
-    return [(event, job, log) for _, event, job, log in timed]
+def _replayed(folder: Path, trial_id: str, logs: Sequence[Sequence[Line]]) -> Mapping[str, Any]:
+    """Replay what the logs say of a trial, unless they say just what they said the last time."""
+    known = _known.get((folder, trial_id))
+    if known is not None and list(map(id, known[0])) == list(map(id, logs)):
+        return known[1]
+    history = History()
+    for line in in_order(line for lines in logs for line in lines):
+        history.add(line.event, line.lane)
+    fields = history.fields()
+    _known[folder, trial_id] = logs, fields
+    return fields
 
 
-def _recorded(event: events.Event, log: Path) -> Trial:
+def read_holds(folder: Path) -> list[Hold]:
+    """Return what the lanes of a study have held, oldest first. Raises LogError as above."""
+    of_lanes = in_order(line for log in read_logs(folder) for line in log.get(None, ()))
+    return [_hold(line) for line in of_lanes if line.event.type == events.HELD]
+
+
+def _hold(line: Line) -> Hold:
+    payload = line.event.payload
+    return Hold(
+        submission=str(line.lane.job.get("submission", "")),
+        reason=payload["reason"],
+        failures=payload.get("failures"),
+        error=payload.get("error"),
+        traceback=payload.get("traceback"),
+        time_ms=line.event.time_ms,
+        trials=tuple(payload.get("trials", ())),
+    )
+
+
+def _recorded(line: Line) -> Trial:
     """Return the trial that a log started without being planned."""
     try:
-        return Trial.from_json(event.payload["config"])
+        return Trial.from_json(line.event.payload["config"])
     except (KeyError, TypeError, ValueError) as error:
-        raise events.LogError(f"{log}: trial {event.trial} cannot be read: {error}") from error
-
-
-class _History:
-    """Replays the events of one trial, in the order of its attempts."""
-
-    def __init__(self, trial: Trial) -> None:
-        self._outcome = Outcome(trial)
-        self._points: dict[int, Point] = {}
-
-    def add(self, event: events.Event, job: Mapping[str, Any]) -> None:
-        now, payload = self._outcome, event.payload
-        if event.type == events.EVALUATED:
-            self._add_point(event)
-        elif now.has_result:
-            return
-        elif event.type == events.STARTED:
-            self._outcome = replace(
-                now,
-                state="running",
-                attempts=now.attempts + 1,
-                error=None,
-                traceback=None,
-                started_ms=now.started_ms or event.time_ms,
-                ended_ms=None,
-                started={key: value for key, value in payload.items() if key != "config"},
-                job=job,
-            )
-        elif event.type in _ENDS:
-            begun = now.job is job  # else it failed before it could say `started`
-            self._outcome = replace(
-                now,
-                state=_ENDS[event.type],
-                attempts=now.attempts + (not begun),
-                started_ms=now.started_ms or event.time_ms,
-                job=now.job if begun else job,
-                metrics=payload.get("metrics", {}),
-                train_seconds=payload.get("train_seconds"),
-                peak_memory_mb=payload.get("peak_memory_mb"),
-                weights=payload.get("weights"),
-                error=payload.get("error"),
-                traceback=payload.get("traceback"),
-                ended_ms=event.time_ms,
-            )
-
-    def _add_point(self, event: events.Event) -> None:
-        """Keep the first durable value of every (metric, step); flag a later unequal one."""
-        payload = event.payload
-        new = Point(
-            step=payload["step"],
-            epoch=payload["epoch"],
-            samples=payload["samples"],
-            train_seconds=payload["train_seconds"],
-            time_ms=event.time_ms,
-            metrics=payload["metrics"],
-        )
-        old = self._points.get(new.step)
-        if old is None:
-            self._points[new.step] = new
-        else:
-            unequal = any(
-                old.metrics.get(key, value) != value and not _both_nan(old.metrics[key], value)
-                for key, value in new.metrics.items()
-            )
-            self._points[new.step] = replace(old, metrics={**new.metrics, **old.metrics})
-            if unequal:
-                self._outcome = replace(self._outcome, nondeterministic=True)
-
-    def finish(self) -> Outcome:
-        """Return the outcome, its curve in the order of steps."""
-        curve = tuple(self._points[step] for step in sorted(self._points))
-        return replace(self._outcome, curve=curve)
-
-
-def _both_nan(a: float, b: float) -> bool:
-    return a != a and b != b  # noqa: PLR0124 - NaN is the value that differs from itself
+        raise events.LogError(
+            f"{line.lane.path}: trial {line.event.trial} cannot be read: {error}"
+        ) from error

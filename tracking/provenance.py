@@ -6,13 +6,23 @@ Looks at outcomes alone; says nothing about who won.
 import csv
 import io
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-from jobs.trial import STREAMS
-from tracking.endpoints import UnmeasuredError, score
+from jobs.trial import STREAMS, Workload
+from tracking.endpoints import (
+    ENDPOINTS,
+    Score,
+    UnmeasuredError,
+    curve_metric,
+    final_metric,
+    score,
+    usual_spans,
+)
+from tracking.numerals import level, number
 from tracking.outcomes import Outcome
+from tracking.scale import Scale
 from tracking.tables import Table
-from tracking.wording import number
 
 _COLUMNS = (
     "workload",
@@ -31,29 +41,40 @@ _COLUMNS = (
     *(f"seed_{stream}" for stream in STREAMS),
     "error",
 )
+_OWN_COLUMNS = ("final_metric", "final", "curve_metric", "auc")
 
 
-def data_csv(outcomes: Iterable[Outcome]) -> str:
-    """Return one row a trial, in full precision; empty cells where there is nothing yet."""
+def data_csv(outcomes: Sequence[Outcome]) -> str:
+    """Return one row a trial, in full precision; empty cells where there is nothing yet.
+
+    With the user's own trainings there are columns for whatever metric; those in percent are of
+    images alone.
+    """
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(_COLUMNS)
+    any_own = any(one.trial.workload.is_own for one in outcomes)
+    rows.writerow(_COLUMNS + (_OWN_COLUMNS if any_own else ()))
+    spans = usual_spans(outcomes)
     for one in outcomes:
-        trial = one.trial
+        trial, found = one.trial, _score(one, spans)
+        cells = [_cell(found.of(endpoint) if found else None) for endpoint in ENDPOINTS]
+        metrics = [final_metric(trial.workload), curve_metric(trial.workload)]
+        own = [metrics[0], cells[0], metrics[1], cells[1]] if any_own else []
         rows.writerow(
             [
                 trial.workload.name,
                 trial.candidate.name,
                 trial.block,
                 one.state,
-                *_endpoints(one),
-                "" if one.train_seconds is None else repr(one.train_seconds),
+                *(["", ""] if trial.workload.is_own else cells),
+                _cell(one.train_seconds),
                 one.attempts,
                 int(one.nondeterministic),
                 trial.id,
                 *(one.job.get(key, "") for key in ("host", "device", "code")),
                 *(trial.seeds.get(stream, "") for stream in STREAMS),
                 one.error or "",
+                *own,
             ]
         )
     return text.getvalue()
@@ -72,17 +93,17 @@ def data(outcomes: Sequence[Outcome]) -> Table:
         workload = trials[0].trial.workload
         began = next((one.started for one in trials if one.started), {})
         images = began.get("images", {})
-        chance = began.get("chance", {}).get("test_accuracy")
         digests = {one.started["digests"].get("data") for one in trials if _digests(one)}
+        own_code = workload.train or workload.command
         rows.append(
             (
                 name,
-                workload.dataset,
-                workload.model,
+                workload.dataset if own_code is None else "own training",
+                workload.model if own_code is None else own_code,
                 _ranges({one.trial.block for one in trials}),
                 " / ".join(str(images.get(part, number(None))) for part in _PARTS),
-                f"{workload.epochs} / {began.get('steps', number(None))}",
-                number(None if chance is None else 100 * chance, 1),
+                f"{workload.epochs or number(None)} / {_steps(workload, began)}",
+                _chance(workload, began),
                 ", ".join(sorted(str(one) for one in digests if one)) or number(None),
             )
         )
@@ -132,6 +153,21 @@ def environments(outcomes: Sequence[Outcome]) -> Table:
 _PARTS = ("train", "validation", "test")
 
 
+def _steps(workload: Workload, began: Mapping[str, Any]) -> str:
+    return str(began.get("steps") or workload.steps or number(None))
+
+
+def _chance(workload: Workload, began: Mapping[str, Any]) -> str:
+    """Spell the chance level of the final score: in percent, or in the unit of its metric."""
+    reading = workload.read_as
+    chance = began.get("chance", {}).get(final_metric(workload))
+    if workload.is_own:
+        chance = chance if reading.chance is None else reading.chance
+    if reading.unit == "plain" and chance is not None:
+        return f"{level(chance, reading)} {final_metric(workload)}"
+    return number(None if chance is None else Scale.of(reading).factor * chance, 1)
+
+
 def _digests(outcome: Outcome) -> bool:
     return "digests" in outcome.started
 
@@ -143,14 +179,17 @@ def _grouped(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
     return groups
 
 
-def _endpoints(outcome: Outcome) -> tuple[str, str]:
+def _score(outcome: Outcome, spans: Mapping[str, tuple[int, int]]) -> Score | None:
     if not outcome.has_result:
-        return "", ""
+        return None
     try:
-        found = score(outcome)
+        return score(outcome, spans)
     except UnmeasuredError:
-        return "", ""
-    return repr(found.final_test_accuracy), repr(found.val_auc)
+        return None
+
+
+def _cell(value: float | None) -> str:
+    return "" if value is None else repr(value)
 
 
 def _ranges(blocks: Iterable[int]) -> str:

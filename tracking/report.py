@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from jobs.whole_file import write_whole
 from tracking import figures, provenance, tables, wording
-from tracking.comparison import Comparison
+from tracking.comparison import Comparison, Difference
 from tracking.endpoints import ENDPOINTS, curve_metric
 from tracking.forest import forest
 from tracking.learning_curve import learning_curve
@@ -60,6 +60,9 @@ def _context(comparison: Comparison, outcomes: Sequence[Outcome]) -> dict[str, A
         ],
         "claim": wording.claim(comparison),
         "family": wording.family(comparison),
+        "any_own": any(workload.is_own for workload in comparison.workloads),
+        "units": wording.units(comparison),
+        "in_points": wording.all_in_points(comparison),
         "caveats": wording.caveats(comparison),
         "no_question": wording.no_question(comparison),
         "summaries": tables.summaries(comparison),
@@ -85,9 +88,10 @@ def _figures(
     measured = {name: trials for name, trials in by_workload.items() if _any_result(trials)}
     return {
         "forest": [
-            Markup(forest(comparison.rows(question, endpoint), comparison, styles))
+            Markup(forest(rows, comparison, styles))
             for question in comparison.questions
             for endpoint in ENDPOINTS
+            for rows in _by_unit(comparison.rows(question, endpoint))
         ],
         "curves": [
             Markup(learning_curve(name, trials, curve_metric(trials[0].trial.workload), styles))
@@ -96,9 +100,20 @@ def _figures(
         "losses": [
             Markup(learning_curve(name, trials, "train_loss", styles))
             for name, trials in measured.items()
-            if any("train_loss" in point.metrics for one in trials for point in one.curve)
+            if curve_metric(trials[0].trial.workload) != "train_loss"
+            and any("train_loss" in point.metrics for one in trials for point in one.curve)
         ],
     }
+
+
+def _by_unit(rows: Sequence[Difference]) -> list[tuple[Difference, ...]]:
+    """Return what one plot can hold: everything, or the single workloads of one unit each."""
+    if "mixed units" not in rows[0].flags:
+        return [tuple(rows)]
+    groups: dict[tuple[str, bool], list[Difference]] = {}
+    for one in rows[1:]:
+        groups.setdefault((one.unit, one.lower_is_better), []).append(one)
+    return [tuple(group) for group in groups.values()]
 
 
 def _any_result(trials: Sequence[Outcome]) -> bool:
@@ -134,7 +149,7 @@ def _left_out(comparison: Comparison, outcomes: Sequence[Outcome]) -> list[table
             tuple(incomplete),
         ),
         tables.Table(
-            "Diverged trials: counted, with chance accuracy",
+            "Diverged trials: counted as chance",
             ("workload", "block", "candidate", "why", "trial"),
             tuple(diverged),
         ),

@@ -9,9 +9,10 @@ from collections.abc import Iterator, Sequence
 from statistics import fmean
 
 from tracking.browse import NOTE_TAG, MetricPoint, RunRecord, Status, source_tags
-from tracking.endpoints import ComparisonError, UnmeasuredError, score
+from tracking.endpoints import ComparisonError, UnmeasuredError, final_metric, score
 from tracking.keys import MAX_NAME, MAX_TAG, cut, parts
 from tracking.outcomes import Outcome, State
+from tracking.scale import Scale
 
 STUDY_TAG = "thermolion.parent_of"
 _STATES: tuple[State, ...] = (
@@ -104,7 +105,11 @@ def _metrics(outcomes: Sequence[Outcome]) -> Iterator[MetricPoint]:
 
 
 def _endpoints(outcome: Outcome) -> dict[str, float]:
-    """Return the numbers of the report (diverged counts as chance), as fractions, and seconds."""
+    """Return the numbers of the report (diverged counts as chance), as logged, and seconds.
+
+    The AUC of the user's own training is not among them: where one diverged, it depends on trials
+    that may be still to come.
+    """
     found = {}
     if outcome.train_seconds is not None:
         found["train_seconds"] = outcome.train_seconds
@@ -112,7 +117,9 @@ def _endpoints(outcome: Outcome) -> dict[str, float]:
         ends = score(outcome)
     except (UnmeasuredError, ComparisonError):
         return found  # the report says so
-    return found | {
-        "final_test_accuracy": ends.final_test_accuracy / 100,
-        "val_auc": ends.val_auc / 100,
-    }
+    workload = outcome.trial.workload
+    factor = Scale.of(workload.read_as).factor
+    found[f"final_{final_metric(workload)}"] = ends.final_test_accuracy / factor
+    if not workload.is_own and ends.val_auc is not None:
+        found["val_auc"] = ends.val_auc / factor
+    return found

@@ -6,18 +6,12 @@ Chooses rows, columns and formats; draws no border.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from jobs.trial import Reading
 from tracking.comparison import Comparison, Difference, Question
 from tracking.endpoints import ENDPOINTS
-from tracking.wording import (
-    MEASURES,
-    interval,
-    number,
-    p_value,
-    scope,
-    signed,
-    title,
-    verdict_words,
-)
+from tracking.estimates import Estimate
+from tracking.numerals import interval, level, number, p_value, signed, size, suffix
+from tracking.wording import all_in_points, column, measure, scope, title, verdict_words
 
 
 @dataclass(frozen=True)
@@ -31,20 +25,21 @@ class Table:
 
 def answers(comparison: Comparison, question: Question) -> Table:
     """Both endpoints of one question: the pooled answer first, then the workloads."""
+    in_cells = not all_in_points(comparison)
     finals, aucs = (comparison.rows(question, endpoint) for endpoint in ENDPOINTS)
     return Table(
         caption=title(question),
         header=(
             "data",
-            "Δ test accuracy, pp [95% CI]",
+            f"Δ {column(comparison, 'final_test_accuracy')} [95% CI]",
             "p adj.",
             "verdict",
-            "Δ AUC, pp [95% CI]",
+            f"Δ {column(comparison, 'val_auc')} [95% CI]",
             "p adj.",
             "verdict",
         ),
         rows=tuple(
-            (scope(final, comparison), *_answer(final), *_answer(auc))
+            (scope(final, comparison), *_answer(final, in_cells), *_answer(auc, in_cells))
             for final, auc in zip(finals, aucs, strict=True)
         ),
     )
@@ -53,6 +48,8 @@ def answers(comparison: Comparison, question: Question) -> Table:
 def effects(comparison: Comparison, question: Question) -> Table:
     """What stands behind the verdicts of one question: sizes, robustness, what was resolvable."""
     rows = [one for endpoint in ENDPOINTS for one in comparison.rows(question, endpoint)]
+    in_cells = not all_in_points(comparison)
+    pp = "" if in_cells else ", pp"
     return Table(
         caption=title(question),
         header=(
@@ -60,19 +57,21 @@ def effects(comparison: Comparison, question: Question) -> Table:
             "endpoint",
             "pairs",
             "p",
-            "median Δ, pp",
+            f"median Δ{pp}",
             "g_z",
             "P(ahead) [95% CI]",
-            "detectable, pp",
+            f"detectable{pp}",
             "diverged",
-            "Δ without them, pp",
+            f"Δ without them{pp}",
         ),
-        rows=tuple(_effect(one, comparison) for one in rows),
+        rows=tuple(_effect(one, comparison, in_cells) for one in rows),
     )
 
 
 def summaries(comparison: Comparison) -> Table:
     """Every candidate on every workload, described."""
+    if any(workload.is_own for workload in comparison.workloads):
+        return _own_summaries(comparison)
     return Table(
         caption="Candidates by workload",
         header=(
@@ -101,6 +100,47 @@ def summaries(comparison: Comparison) -> Table:
     )
 
 
+def _own_summaries(comparison: Comparison) -> Table:
+    """The same, where the metric is not the same everywhere."""
+    readings = {workload.name: workload.reading for workload in comparison.workloads}
+    return Table(
+        caption="Candidates by workload",
+        header=(
+            "workload",
+            "candidate",
+            "trials",
+            "metric",
+            "final",
+            "sd",
+            "AUC",
+            "diverged",
+            "s per trial",
+        ),
+        rows=tuple(
+            (
+                one.workload,
+                one.candidate,
+                str(one.n) if one.n == one.planned else f"{one.n} of {one.planned}",
+                _metric(readings[one.workload]),
+                level(one.mean_final, readings[one.workload]),
+                level(one.sd_final, readings[one.workload]),
+                level(one.mean_auc, readings[one.workload]),
+                str(one.diverged),
+                number(one.median_seconds, 1),
+            )
+            for one in comparison.summaries
+        ),
+    )
+
+
+def _metric(reading: Reading) -> str:
+    """Name the metric of the final score, and that of the AUC where it is another one."""
+    final = reading.final_metric or reading.metric
+    name = final if final == reading.metric else f"{final}, AUC of {reading.metric}"
+    unit = "" if reading.unit == "plain" else ", %"
+    return name + unit + (" (lower is better)" if reading.goal == "min" else "")
+
+
 def aligned(table: Table, heading: str | None = None) -> str:
     """Lay a table out in columns for a terminal; `heading` goes over the first one."""
     header = (heading or table.header[0], *table.header[1:])
@@ -114,25 +154,34 @@ def _line(row: Sequence[str], widths: Sequence[int]) -> str:
     return "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
-def _answer(one: Difference) -> tuple[str, str, str]:
-    change = f"{signed(one.estimate.mean)} {interval(one.estimate)}".rstrip()
+def _answer(one: Difference, unit_in_cells: bool) -> tuple[str, str, str]:
+    change = _change(one.estimate, one.unit, unit_in_cells)
     return change, p_value(one.p_adjusted), verdict_words(one)
 
 
-def _effect(one: Difference, comparison: Comparison) -> tuple[str, ...]:
+def _change(estimate: Estimate, unit: str, unit_in_cells: bool) -> str:
+    change = _in(unit, signed(estimate.mean, unit), unit_in_cells)
+    return f"{change} {interval(estimate, unit)}".rstrip()
+
+
+def _in(unit: str, said: str, unit_in_cells: bool) -> str:
+    return said + suffix(unit) if unit_in_cells and said != number(None) else said
+
+
+def _effect(one: Difference, comparison: Comparison, unit_in_cells: bool) -> tuple[str, ...]:
     without = one.without_collapse
     ahead = one.superiority
     return (
         scope(one, comparison),
-        MEASURES[one.measure].split(" (")[0],
+        measure(one).split(" (")[0],
         str(one.estimate.n),
         p_value(one.estimate.p),
-        signed(one.median),
+        _in(one.unit, signed(one.median, one.unit), unit_in_cells),
         number(one.estimate.g_z),
         number(None)
         if ahead is None
         else f"{ahead.probability:.2f} [{ahead.low:.2f}, {ahead.high:.2f}]",
-        number(one.smallest_detectable),
+        _in(one.unit, size(one.smallest_detectable, one.unit), unit_in_cells),
         " vs ".join(f"{arm}/{one.estimate.n}" for arm in one.collapsed),
-        number(None) if without is None else f"{signed(without.mean)} {interval(without)}".strip(),
+        number(None) if without is None else _change(without, one.unit, unit_in_cells),
     )

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 from tracking.blocks import Incomplete
 from tracking.comparison import Comparison, Difference, Question
-from tracking.endpoints import ENDPOINTS
-from tracking.estimates import Estimate
+from tracking.endpoints import ENDPOINTS, Endpoint
+from tracking.numerals import interval, p_value, signed, size, suffix
 
 MEASURES: Mapping[str, str] = {
     "final_test_accuracy": "final test accuracy",
@@ -18,7 +18,7 @@ MEASURES: Mapping[str, str] = {
 }
 
 FLAGS: Mapping[str, str] = {
-    "collapse": "At least one trial diverged. It counts with chance accuracy; means are fragile "
+    "collapse": "At least one trial diverged. It counts as chance; means are fragile "
     "then, so see also the medians and the answer without the blocks concerned.",
     "rests on collapse": "The difference rests on diverged trials: without their blocks it is not "
     "upheld, so it is called undecided.",
@@ -30,29 +30,35 @@ FLAGS: Mapping[str, str] = {
     "estimates the error.",
     "partial": "Workloads with fewer than two complete blocks are not in the pooled answer.",
     "mixed tracks": "Workloads with and without held-out validation data are pooled.",
+    "mixed metrics": "Workloads with different metrics of one unit are pooled.",
+    "mixed units": "The workloads are measured in different units or directions, so nothing is "
+    "pooled over them: see the single workloads.",
+    "no AUC": "Blocks whose learning curves are missing or cover unlike steps are left out of the "
+    "AUC; the final score stands.",
 }
 
 
-def signed(value: float | None, digits: int = 2) -> str:
-    """Format a difference, with its sign; a dash where there is none."""
-    return "–" if value is None else f"{value:+.{digits}f}"  # noqa: RUF001 - a dash on purpose
+def measure(one: Difference) -> str:
+    """Say what was measured."""
+    return MEASURES.get(one.measure, one.measure)
 
 
-def number(value: float | None, digits: int = 2) -> str:
-    """Format a number; a dash where there is none."""
-    return "–" if value is None else f"{value:.{digits}f}"  # noqa: RUF001 - a dash on purpose
+def all_in_points(comparison: Comparison) -> bool:
+    """Whether every difference is one of percentage points."""
+    return all(workload.reading.unit != "plain" for workload in comparison.workloads)
 
 
-def p_value(p: float | None) -> str:
-    """Format a p-value to what anybody can use."""
-    if p is None:
-        return number(None)
-    return "<0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
-
-
-def interval(estimate: Estimate) -> str:
-    """Format a 95% interval; empty where there is none."""
-    return "" if estimate.low is None else f"[{signed(estimate.low)}, {signed(estimate.high)}]"
+def column(comparison: Comparison, endpoint: Endpoint) -> str:
+    """Name a column of an endpoint, with the unit where it is that of all workloads."""
+    final = endpoint == "final_test_accuracy"
+    names = {one.reading.final_metric or one.reading.metric for one in comparison.workloads}
+    if not any(workload.is_own for workload in comparison.workloads):
+        name = "test accuracy" if final else "AUC"
+    elif final:
+        name = names.pop() if len(names) == 1 else "final score"
+    else:
+        name = "AUC"
+    return f"{name}, pp" if all_in_points(comparison) else name
 
 
 def title(question: Question) -> str:
@@ -78,19 +84,25 @@ def verdict_words(one: Difference) -> str:
 
 def sentence(one: Difference, comparison: Comparison) -> str:
     """Say what was found for one endpoint, how sure it is, and what could have been found."""
-    estimate = one.estimate
-    head = f"{one.verdict} in {MEASURES[one.measure]}"
+    estimate, unit = one.estimate, one.unit
+    head = f"{one.verdict} in {measure(one)}"
+    if one.lower_is_better:
+        head += " (lower is better; + means lower)"
+    if "mixed units" in one.flags:
+        return f"{head}: {_lowered(FLAGS['mixed units'])}"
+    if estimate.kind == "undefined" and "no AUC" in one.flags:
+        return f"{head}: fewer than two blocks have curves over the same steps."
     if estimate.kind == "undefined":
         return f"{head}: every workload has fewer than two complete blocks."
     if estimate.kind == "identical":
         return f"{head}: all {estimate.n} differences are exactly zero, so there is no p-value."
     if estimate.kind == "degenerate":
         return (
-            f"{head}: {signed(estimate.mean)} pp, but the {estimate.n} differences have no spread "
-            "that would estimate the error; more seeds are needed."
+            f"{head}: {signed(estimate.mean, unit)}{suffix(unit)}, but the {estimate.n} "
+            "differences have no spread that would estimate the error; more seeds are needed."
         )
     said = (
-        f"{head}: {signed(estimate.mean)} pp, 95% CI {interval(estimate)}, "
+        f"{head}: {signed(estimate.mean, unit)}{suffix(unit)}, 95% CI {interval(estimate, unit)}, "
         f"Holm p {_relation(one.p_adjusted)}, {estimate.n} pairs."
     )
     if one.verdict == "equivalent":
@@ -103,8 +115,8 @@ def sentence(one: Difference, comparison: Comparison) -> str:
     if one.verdict == "undecided":
         return (
             f"{said} Not resolvable at this n: with this spread, a true difference of "
-            f"{number(one.smallest_detectable)} pp is the smallest that would be found with "
-            "80% power."
+            f"{size(one.smallest_detectable, unit)}{suffix(unit)} is the smallest that would be "
+            "found with 80% power."
         )
     return said
 
@@ -113,9 +125,29 @@ def claim(comparison: Comparison) -> str:
     """Say what the answers are about, and what they are not."""
     names = [workload.name for workload in comparison.workloads]
     over = f"macro-average over {_count(len(names), 'workload')}: " if len(names) > 1 else ""
+    what = "workloads" if any(one.is_own for one in comparison.workloads) else "data sets"
     return (
-        f"About these data sets, with new seeds ({over}{', '.join(names)}). "
-        "Nothing is claimed about other data sets."
+        f"About these {what}, with new seeds ({over}{', '.join(names)}). "
+        f"Nothing is claimed about other {what}."
+    )
+
+
+def units(comparison: Comparison) -> str:
+    """Say what the differences are of, and which way is up."""
+    if all_in_points(comparison):
+        said = "Candidate minus baseline, in percentage points."
+    else:
+        said = (
+            "Candidate minus baseline, in percentage points (pp) or in the metric's own unit, for "
+            f"which nothing is called equivalent: ±{comparison.rope_pp:g} pp is no margin there."
+        )
+    lower = [one for one in comparison.workloads if one.reading.goal == "min"]
+    if not lower:
+        return said
+    named = ", ".join(f"{one.reading.metric} of {one.name}" for one in lower)
+    return (
+        f"{said} Lower is better in {named}: these differences are turned around, so that a "
+        "positive one always means that the candidate is ahead."
     )
 
 
@@ -133,6 +165,9 @@ def caveats(comparison: Comparison) -> list[str]:
             f"{_count(len(comparison.incomplete), 'block')} incomplete and left out of the "
             "questions that need the missing trials."
         )
+    turned = any(workload.reading.goal == "min" for workload in comparison.workloads)
+    if comparison.questions and (turned or not all_in_points(comparison)):
+        said.append(units(comparison))
     for workload in comparison.workloads:
         if not workload.held_out:
             steps = "" if workload.steps is None else f"{workload.steps}-step "
@@ -176,6 +211,10 @@ def family(comparison: Comparison) -> str:
 def _relation(p: float | None) -> str:
     text = p_value(p)
     return text.replace("<", "< ") if text.startswith("<") else f"= {text}"
+
+
+def _lowered(text: str) -> str:
+    return text[0].lower() + text[1:]
 
 
 def _count(n: int, noun: str) -> str:

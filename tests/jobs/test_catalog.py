@@ -74,6 +74,28 @@ def test_a_users_own_set_answers_for_its_own_files() -> None:
     catalog.check_present("my_lab.data:Galaxies", None)
 
 
+def test_prefixes_of_ours_are_no_dotted_paths() -> None:
+    assert not catalog.is_dotted("torchvision:resnet50")
+    assert not catalog.is_dotted("imagefolder:/data/pets")
+    assert catalog.is_dotted("my_torchvision:resnet50")
+
+
+def test_an_option_younger_than_the_ids_stays_out_while_it_holds_its_default() -> None:
+    assert catalog.model_options("convnet", {}) == {}
+    assert catalog.model_options("mlp", {}) == {"hidden": [256]}
+    assert catalog.model_options("convnet", {"dropout": 0}) == {}
+    assert catalog.model_options("convnet", {"dropout": 0.5}) == {"dropout": 0.5}
+    assert catalog.model_options("vit", {})["dropout"] == 0.0
+    with pytest.raises(DataError, match=r"dropout of convnet is 2.0, it must be a number from 0"):
+        catalog.model_options("convnet", {"dropout": 2.0})
+
+
+def test_a_folder_of_images_has_options_of_its_own() -> None:
+    assert catalog.dataset_options("imagefolder:/data/pets", {}) == {"size": 224}
+    with pytest.raises(DataError, match="unknown option of imagefolder:/data/pets 'width'"):
+        catalog.dataset_options("imagefolder:/data/pets", {"width": 32})
+
+
 def test_a_dotted_path_that_leads_nowhere_is_named() -> None:
     with pytest.raises(DataError, match=r"no module 'my_lab\.data'"):
         catalog.resolve("my_lab.data:Galaxies")
@@ -95,6 +117,11 @@ def test_forward_costs_are_counted_in_multiply_adds() -> None:
     by_hand = 288 * 1024 + 18_432 * 256 + 4096 * 256 + 2560
     assert convnet.mflop(1, 32, 10, {}) == pytest.approx(by_hand / 1e6)
     assert mlp.mflop(1, 8, 10, {"hidden": [256]}) == pytest.approx((64 * 256 + 2560) / 1e6)
+    vit = catalog.MODELS["vit"]
+    layer = 65 * 12 * 192**2 + 2 * 65**2 * 192  # 64 patches and the class token
+    assert vit.mflop(3, 32, 10, vit.options) == pytest.approx(
+        (6 * layer + 65 * 48 * 192 + 1920) / 1e6
+    )
     assert catalog.MODELS["resnet18"].mflop(3, 32, 10, {}) > 100 * mlp.mflop(
         3, 32, 10, mlp.options
     )

@@ -224,10 +224,8 @@ LATER = {
     "site": _sweep(extra="site: here\n"),
     "analysis": _sweep(extra="analysis: {}\n"),
     "target": _sweep(workloads=_workload(target="{val_accuracy: 0.9}")),
-    "schedule": _sweep(extra="defaults: {schedule: cosine}\n"),
     "gate": _sweep(candidates="candidates:\n  thermolion: {gate: replicas}\n"),
     "looks": _sweep(seeds="seeds: {looks: [3, 5]}\n"),
-    "imagefolder": _sweep(workloads=_workload(dataset="'imagefolder:/data'")),
     "slurm": _sweep(extra="backend: slurm\n"),
     "nodes": _sweep(extra="resources: {nodes: 2}\n"),
 }

@@ -1,14 +1,14 @@
 """Outcomes made to measure: a small study with known numbers, and one that looks like life."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from jobs.trial import Candidate, Trial, Workload, block_seeds
+from jobs.trial import Candidate, Reading, Trial, Workload, block_seeds
 from tracking.outcomes import Outcome, Point, State
 
 Make = Callable[..., Outcome]
@@ -83,6 +83,52 @@ def make_outcome(
     return replace(outcome, **changes)
 
 
+def make_own(
+    candidate: str = "thermolion",
+    workload: str = "lm",
+    block: int = 0,
+    curve: Sequence[tuple[int, float]] = ((0, 4.0), (50, 3.0), (100, 2.5)),
+    reading: Reading | None = None,
+    metrics: Mapping[str, float] | None = None,
+    state: State = "completed",
+    **changes: Any,
+) -> Outcome:
+    """Return one trial of a user's own training: steps and a metric of theirs, nothing else."""
+    reading = reading or Reading("val_loss", goal="min")
+    of = Workload(workload, train="my_lab.lm:train", options={"depth": 4}, reading=reading)
+    arm = Candidate(candidate, candidate, {"lr": 1e-3})
+    trial = Trial(of, arm, "compare", block, block_seeds(0, "compare", of, block))
+    points = tuple(
+        Point(step, None, None, step / 10, 1_700_000_000_000 + step, {reading.metric: value})
+        for step, value in curve
+    )
+    if metrics is None:
+        metrics = {reading.metric: curve[-1][1]} if curve else {}
+    outcome = Outcome(
+        trial,
+        state=state,
+        attempts=1,
+        curve=points,
+        metrics=metrics if state == "completed" else {},
+        train_seconds=10.0,
+        error=f"{reading.metric} is nan" if state == "diverged" else None,
+        started={"token": "t", "generation": 0},
+        job={"submission": "s1", "pack": 0, "host": "node1", "device": "cpu A", "code": "c0de"},
+    )
+    return replace(outcome, **changes)
+
+
+def make_own_arms(
+    candidate: Sequence[float], baseline: Sequence[float], workload: str = "lm", **changes: Any
+) -> list[Outcome]:
+    """Return paired trials of thermolion and adamw whose curves end with these values."""
+    return [
+        make_own(name, workload, block, [(0, 4.0), (100, last)], **changes)
+        for name, arm in (("thermolion", candidate), ("adamw", baseline))
+        for block, last in enumerate(arm)
+    ]
+
+
 def make_arms(
     workload: str, candidate: Sequence[float], baseline: Sequence[float], **changes: Any
 ) -> list[Outcome]:
@@ -123,6 +169,16 @@ def make_study(blocks: int = 5) -> list[Outcome]:
 @pytest.fixture
 def outcome() -> Make:
     return make_outcome
+
+
+@pytest.fixture
+def own() -> Make:
+    return make_own
+
+
+@pytest.fixture
+def own_arms() -> Callable[..., list[Outcome]]:
+    return make_own_arms
 
 
 @pytest.fixture

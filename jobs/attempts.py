@@ -1,0 +1,132 @@
+"""Who else runs, or has run, a trial: what the lanes of a study say of each other in their logs.
+
+Standard library only. Reads what was appended since the last look; writes nothing.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from jobs import events
+from jobs.events import LogError
+
+_LOOKED_FOR = (events.STARTED, events.COMPLETED, events.DIVERGED, events.FAILED)
+# Whole lines are parsed only where they hold one of these: an evaluation is not looked into.
+_MARKS = tuple(f'"type":"{name}"'.encode() for name in _LOOKED_FOR)
+_MARK_WITHIN = 64  # bytes: the type is the second field of a line
+
+
+@dataclass(frozen=True, order=True)
+class Attempt:
+    """One attempt at a trial; of two, the greater one is the newer and goes on.
+
+    `generation` counts the attempts that were known when it began. Two that began in the same
+    moment have the same one: then the token decides, alike for both.
+    """
+
+    generation: int
+    token: str
+
+
+@dataclass(frozen=True)
+class End:
+    """How a trial ended in a submission; `signature` is equal for failures of one cause.
+
+    It is None for a trial with a result.
+    """
+
+    workload: str
+    candidate: str
+    signature: str | None = None
+    error: str = ""
+    traceback: str = ""
+
+
+class Attempts:
+    """What all event logs of a study say of attempts, results and failures.
+
+    `discarded` names the logs that no longer speak for a trial (`jobs.discards`).
+    """
+
+    def __init__(self, folder: Path, discarded: Mapping[str, frozenset[str]]) -> None:
+        self._folder = folder
+        self._discarded = discarded
+        self._read_to: dict[str, int] = {}
+        self._newest: dict[str, Attempt] = {}
+        self._counts: dict[str, int] = {}
+        self._done: set[str] = set()
+        self._labels: dict[str, Mapping[str, Any]] = {}
+        self._ends: dict[str, dict[str, End]] = {}
+
+    def look(self) -> "Attempts":
+        """Read what has been appended since the last look."""
+        for log in sorted(self._folder.glob("*.jsonl")):
+            for record in self._appended(log):
+                self._take(record, log.name)
+        return self
+
+    def newest(self, trial: str) -> Attempt | None:
+        """Return the newest attempt at a trial that any log knows of."""
+        return self._newest.get(trial)
+
+    def next_generation(self, trial: str) -> int:
+        """Return what an attempt that begins now counts as."""
+        newest = self._newest.get(trial)
+        return max(self._counts.get(trial, 0), 0 if newest is None else newest.generation + 1)
+
+    def is_done(self, trial: str) -> bool:
+        """Whether a trial has a result that counts."""
+        return trial in self._done
+
+    def ends(self, submission: str) -> Mapping[str, End]:
+        """Return how the trials ended that did so in a submission, by id."""
+        return self._ends.get(submission, {})
+
+    def _appended(self, log: Path) -> Iterator[dict[str, Any]]:
+        begin = self._read_to.get(log.name, 0)
+        try:
+            if log.stat().st_size <= begin:
+                return
+            with log.open("rb") as file:
+                file.seek(begin)
+                data = file.read()
+        except FileNotFoundError:
+            return  # a study that is being tidied up
+        data = data[: data.rfind(b"\n") + 1]  # the rest is being written
+        self._read_to[log.name] = begin + len(data)
+        for line in data.splitlines():
+            if any(mark in line[:_MARK_WITHIN] for mark in _MARKS):
+                try:
+                    yield json.loads(line)
+                except ValueError as error:
+                    raise LogError(f"{log} is damaged: {error}") from error
+
+    def _take(self, record: Mapping[str, Any], log: str) -> None:
+        trial = record["trial"]
+        if log in self._discarded.get(trial, ()):
+            return
+        if "config" in record:
+            self._labels[trial] = record["config"]["labels"]
+        if record["type"] == events.STARTED:
+            count = self._counts.get(trial, 0)
+            self._counts[trial] = count + 1
+            # Logs of an early version have no generations: the order of reading will do.
+            attempt = Attempt(record.get("generation", count), record.get("token", ""))
+            self._newest[trial] = max(attempt, self._newest.get(trial, attempt))
+            return
+        labels = self._labels.get(trial, {})
+        end = End(labels.get("workload", ""), labels.get("candidate", ""))
+        if record["type"] == events.FAILED:
+            error, traceback = record.get("error") or "", record.get("traceback") or ""
+            signature = _signature(record.get("kind"), error, traceback)
+            end = replace(end, signature=signature, error=error, traceback=traceback)
+        else:
+            self._done.add(trial)
+        self._ends.setdefault(log.rsplit("-", 3)[0], {})[trial] = end
+
+
+def _signature(kind: str | None, error: str, traceback: str) -> str:
+    frames = [line.strip() for line in traceback.splitlines() if line.startswith("  File ")]
+    return f"{kind or error.partition(':')[0]} {frames[-1] if frames else error}"

@@ -1,0 +1,175 @@
+"""A checkpoint: all that an interrupted trial needs to go on with the same bits.
+
+Tensors and plain types alone, read with `weights_only=True`. Knows nothing of what it carries.
+"""
+
+import contextlib
+import logging
+import os
+import random
+import shutil
+import uuid
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from jobs.attempts import Attempt
+
+VERSION = 1
+
+_CONTAINERS = (list, tuple, torch.Size)
+# By exact type: a numpy float is a float, and would not be read back.
+_PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device)
+
+_NumpyState = tuple[str, NDArray[np.uint32], int, int, float]
+
+_log = logging.getLogger(__name__)
+
+
+class CheckpointError(Exception):
+    """A checkpoint that must not be used, with what to do about it."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The state of a trial at a step boundary, and who wrote it.
+
+    `step` is the last one logged, `logged` the last value of every metric, `seconds` the training
+    time so far; `state` is the training's own; `rng` holds the states of the global generators,
+    one mapping a rank.
+    """
+
+    trial: str
+    generation: int
+    token: str
+    step: int
+    logged: dict[str, float]
+    seconds: float
+    rng: list[Any]
+    state: Any
+
+    @property
+    def attempt(self) -> Attempt:
+        return Attempt(self.generation, self.token)
+
+
+def check_plain(value: Any, name: str = "state") -> None:
+    """Raise TypeError for what `torch.load(weights_only=True)` would not give back."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            check_plain(key, f"a key of {name}")
+            check_plain(item, f"{name}[{key!r}]")
+    elif isinstance(value, (list, tuple)) and type(value) in _CONTAINERS:
+        for number, item in enumerate(value):
+            check_plain(item, f"{name}[{number}]")
+    elif not isinstance(value, torch.Tensor) and type(value) not in _PLAIN:
+        raise TypeError(
+            f"{name} is of type {type(value).__module__}.{type(value).__qualname__}: a checkpoint "
+            "holds tensors, numbers, text, None, and dicts, lists and tuples of them; save its "
+            "state_dict(), or convert it"
+        )
+
+
+def write(path: Path, checkpoint: Checkpoint) -> None:
+    """Put a checkpoint in its place, durably, whole or not at all; raises OSError."""
+    path.parent.mkdir(exist_ok=True)
+    draft = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
+    try:
+        with draft.open("xb") as file:
+            torch.save({"version": VERSION} | _record(checkpoint), file)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+        _sync_folder(path.parent)
+    except RuntimeError as error:  # what torch makes of a full disk
+        raise OSError(f"{draft} cannot be written: {error}") from error
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def read(path: Path, trial: str) -> Checkpoint | None:
+    """Return the checkpoint of a trial; None where there is none, or where it is damaged.
+
+    Raises CheckpointError for one of a newer version or of another trial.
+    """
+    try:
+        # torch does not look at the checksums of its archive.
+        with zipfile.ZipFile(path) as archive:
+            torn = archive.testzip()
+        if torn is not None:
+            raise zipfile.BadZipFile(f"{torn} is damaged")
+        record = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        return None
+    except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, ValueError) as error:
+        _log.warning("%s cannot be read (%s): the trial starts from its beginning", path, error)
+        return None
+    if record["version"] > VERSION:
+        raise CheckpointError(
+            f"{path} is of version {record['version']}, this thermolion reads {VERSION}: upgrade "
+            "it, or remove the file to start the trial from its beginning"
+        )
+    if record["trial"] != trial:
+        raise CheckpointError(
+            f"{path} belongs to trial {record['trial']}: remove it, or put it in its place"
+        )
+    return Checkpoint(**{field.name: record[field.name] for field in fields(Checkpoint)})
+
+
+def rng_state() -> dict[str, Any]:
+    """Return the states of all global generators of this process, as plain types."""
+    version, numbers, gauss = random.getstate()
+    kind, keys, position, has_gauss, cached = cast("_NumpyState", np.random.get_state())
+    state = {
+        "python": [version, list(numbers), gauss],
+        "numpy": [kind, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, cached],
+        "torch": torch.get_rng_state(),
+    }
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        state["cuda"] = torch.cuda.get_rng_state()
+    return state
+
+
+def restore_rng(state: Mapping[str, Any]) -> None:
+    """Set the global generators to what `rng_state` has returned."""
+    version, numbers, gauss = state["python"]
+    random.setstate((version, tuple(numbers), gauss))
+    kind, keys, *rest = state["numpy"]
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
+    torch.set_rng_state(state["torch"])
+    if "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"])
+
+
+def remove(path: Path) -> None:
+    """Remove a checkpoint that is no longer needed, with what a killed writer left of it.
+
+    The folder in which a command keeps its own state goes as well.
+    """
+    for left in (path, *path.parent.glob(f"{path.name}.*")):
+        left.unlink(missing_ok=True)
+    shutil.rmtree(state_folder(path), ignore_errors=True)
+
+
+def state_folder(path: Path) -> Path:
+    """Return the folder beside a checkpoint in which a command may keep a state of its own."""
+    return path.with_suffix(".state")
+
+
+def _record(checkpoint: Checkpoint) -> dict[str, Any]:
+    return {field.name: getattr(checkpoint, field.name) for field in fields(checkpoint)}
+
+
+def _sync_folder(folder: Path) -> None:
+    with contextlib.suppress(OSError):  # not every file system lets a folder be synced
+        number = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)

@@ -1,0 +1,249 @@
+"""A user's own training as a command: started, listened to, stopped, and its end judged.
+
+Knows the file protocol of docs/bring-your-own-training.md; `jobs.command_line` knows placeholders.
+"""
+
+import collections
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from jobs import command_line, protocol, supervisor
+from jobs.context import Context, Diverged
+from jobs.trial import Trial
+
+GRACE_S = 30.0  # from the wish that a command should end to its being killed
+_LOOK_EVERY_S = 0.05
+_SETTLE_S = 0.5  # between a signal to the command and the same one to us
+_LAST_LINES = 40  # of the output, for the message of a failure
+
+
+class CommandError(Exception):
+    """A command that failed; `kind` is how (`ExitCode`, `BadLine`, `NothingLogged`)."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class Command:
+    """A command that runs, and the folder of files through which it speaks with us."""
+
+    def __init__(self, words: list[str], cwd: Path, environment: dict[str, str], folder: Path):
+        self._folder = folder
+        self._log = (folder / "log.jsonl").open("xb+", buffering=0)
+        self._rest = b""
+        self._last_lines: collections.deque[str] = collections.deque(maxlen=_LAST_LINES)
+        self._ended = threading.Event()
+        starter = [sys.executable, "-I", "-S", supervisor.__file__, f"{GRACE_S}"]
+        self._process = subprocess.Popen(
+            [*starter, str(folder / "code"), *words],
+            cwd=cwd,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            bufsize=0,
+        )
+        self._reader = threading.Thread(target=self._repeat_output, daemon=True)
+        self._reader.start()
+
+    def ended(self, wait_s: float) -> bool:
+        """Wait for its end, at most so long; whether it and all that it started have ended."""
+        return self._ended.wait(wait_s) or self._process.poll() is not None
+
+    def new_lines(self) -> Iterator[bytes]:
+        """Yield the whole lines that it has logged since the last call."""
+        while data := self._log.read(1 << 20):
+            *lines, self._rest = (self._rest + data).split(b"\n")
+            yield from lines
+
+    def last_line(self) -> bytes:
+        """Return what stands behind the last line end of the log."""
+        return self._rest
+
+    def ask_to_stop(self) -> None:
+        """Ask it to end; it is killed once its time of grace is over."""
+        (self._folder / "stop").touch()
+        stdin = self._process.stdin
+        assert stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it has just ended
+            stdin.write(b"stop\n")
+
+    def return_code(self) -> int | None:
+        """Return its return code after its end, None where its supervisor was killed."""
+        self._reader.join(_SETTLE_S)
+        try:
+            return int((self._folder / "code").read_text())
+        except (FileNotFoundError, ValueError):
+            return None
+
+    def last_output(self) -> str:
+        """Return the last lines that it has printed."""
+        return "".join(self._last_lines) or "(it has printed nothing)\n"
+
+    def close(self) -> None:
+        """Kill it with all that it started, unless it has ended, and let go of its files."""
+        for stream in (self._process.stdin, self._log):
+            assert stream is not None
+            stream.close()
+        self._process.wait()
+        self._reader.join(_SETTLE_S)
+        if self._process.stdout is not None and not self._reader.is_alive():
+            self._process.stdout.close()
+
+    def _repeat_output(self) -> None:
+        """Print what the command prints, as it comes, and keep the last lines."""
+        assert self._process.stdout is not None
+        for raw in self._process.stdout:
+            line = raw.decode(errors="replace")
+            self._last_lines.append(line)
+            sys.stdout.write(line)
+            sys.stdout.flush()
+        self._process.wait()
+        self._ended.set()
+
+
+def run_command(trial: Trial, context: Context) -> Mapping[str, float] | None:
+    """Run the command of a trial to its end; return its final metrics, None where it gave none.
+
+    Raises CommandError where it fails, logs what is no metric, or logs nothing; and whatever
+    `context.log` raises. No process of it is left in any case.
+    """
+    assert trial.workload.command is not None
+    state = _state_dir(context)
+    state.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="thermolion-") as name:
+        folder = Path(name).resolve()
+        (folder / "trial.json").write_text(json.dumps(trial.to_json(), indent=2))
+        values = command_line.placeholders(
+            trial, str(context.device), context.data_root, state, folder / "trial.json"
+        )
+        words = command_line.render(trial.workload.command, values)
+        environment = _environment(trial, str(context.device), state, folder)
+        command = Command(words, context.code_root or Path.cwd(), environment, folder)
+        try:
+            final, heard = _listen(command, context)
+            result = _judged(command, words, context, final, heard)
+        except Diverged:
+            _forget(state, context)
+            raise
+        finally:
+            command.close()
+            with contextlib.suppress(OSError):  # it has files: the next attempt may want them
+                state.rmdir()
+    if not context.told_to_stop:
+        _forget(state, context)
+    return result
+
+
+def _state_dir(context: Context) -> Path:
+    """Return the folder that the attempts of this trial share, beside its checkpoint."""
+    return context._path.with_suffix(".state")
+
+
+def _forget(state: Path, context: Context) -> None:
+    """Remove what the command has kept: the trial has its result."""
+    if context.keep != "last":
+        shutil.rmtree(state, ignore_errors=True)
+
+
+def _environment(trial: Trial, device: str, state: Path, folder: Path) -> dict[str, str]:
+    environment = {
+        **os.environ,
+        "PATH": command_line.search_path(os.environ),
+        "OMP_NUM_THREADS": str(trial.threads),
+        "THERMOLION_DEVICE": device,
+        "THERMOLION_LOG": str(folder / "log.jsonl"),
+        "THERMOLION_SEED": str(command_line.seed(trial)),
+        "THERMOLION_STATE": str(state),
+        "THERMOLION_STOP": str(folder / "stop"),
+        "THERMOLION_TRIAL": str(folder / "trial.json"),
+    }
+    environment.pop("PYTHONSAFEPATH", None)  # a script must find the modules beside it
+    return environment
+
+
+def _listen(command: Command, context: Context) -> tuple[dict[str, float], int]:
+    """Hand on what a command logs until it ends; return its final metrics and a count of lines."""
+    final: dict[str, float] = {}
+    heard = 0
+    ended = asked = False
+    while not ended:
+        ended = command.ended(_LOOK_EVERY_S)
+        for raw in command.new_lines():
+            heard += _take(raw, final, context)
+        if not ended and not asked and context.should_stop():
+            command.ask_to_stop()
+            asked = True
+    return final, heard
+
+
+def _judged(
+    command: Command, words: list[str], context: Context, final: dict[str, float], heard: int
+) -> Mapping[str, float] | None:
+    """Return the result of a command that has ended; raise CommandError where it is none."""
+    code = command.return_code()
+    if context.told_to_stop or (code != 0 and _stops_soon(context, code)):
+        return None  # the line that it was in when it was killed does not count
+    line = " ".join(words)
+    if code is None:
+        raise CommandError("ExitCode", f"the process that ran {line} was killed from outside")
+    if code != 0:
+        raise CommandError(
+            "ExitCode", f"{line} {_ending(code)}; its last lines:\n{command.last_output()}"
+        )
+    heard += _take(command.last_line(), final, context)
+    if not heard:
+        raise CommandError(
+            "NothingLogged",
+            f"{line} ended well and logged nothing: call thermolion.log(step, "
+            f"{context.trial.workload.read_as.metric}=...), or append "
+            f'{{"step": 1, "{context.trial.workload.read_as.metric}": 0.5}} to $THERMOLION_LOG; '
+            f"its last lines:\n{command.last_output()}",
+        )
+    return final or None
+
+
+def _stops_soon(context: Context, code: int | None) -> bool:
+    """Whether a signal ended a command because all are to stop: ours may come a bit later."""
+    if code is not None and (code >= 0 or -code not in (signal.SIGTERM, signal.SIGINT)):
+        return context.should_stop()
+    end = time.monotonic() + _SETTLE_S
+    while not context.should_stop() and time.monotonic() < end:
+        time.sleep(_LOOK_EVERY_S)
+    return context.should_stop()
+
+
+def _ending(code: int) -> str:
+    if code > 0:
+        return f"ended with exit code {code}"
+    try:
+        return f"was ended by signal {signal.Signals(-code).name}"
+    except ValueError:
+        return f"was ended by signal {-code}"
+
+
+def _take(raw: bytes, final: dict[str, float], context: Context) -> bool:
+    """Log one line of the protocol, or note its final metrics; whether there was one."""
+    if not raw.strip():
+        return False
+    try:
+        line = protocol.parse(raw)
+    except protocol.LineError as error:
+        raise CommandError("BadLine", str(error)) from error
+    if line.step is None:
+        final |= line.metrics
+    else:
+        context.log(line.step, **line.metrics)
+    return True

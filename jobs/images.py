@@ -1,0 +1,110 @@
+"""Image classification as a training: the built-in user of the door that all trainings take."""
+
+import math
+from typing import Any
+
+from jobs import data
+from jobs.block import tensor_digest
+from jobs.context import Context, Diverged
+from jobs.evaluate import evaluation_steps
+from jobs.train import Training
+from jobs.trial import Trial
+
+# A trial that ends within this of the majority-class rate has learnt nothing: it diverged.
+_LEARNT_NOTHING = 0.01
+
+
+def train(trial: Trial, context: Context) -> dict[str, float] | None:
+    """Train a classifier from where the last attempt stopped; return the scores on the test part.
+
+    Returns None where it is told to stop. Raises Diverged where a metric is not finite, and where
+    the model has learnt nothing.
+    """
+    workload = trial.workload
+    dataset = data.load(
+        workload.dataset,
+        workload.dataset_options,
+        context.data_root,
+        context.download,
+        context.launch.device,
+    )
+    training = Training(trial, dataset, context.launch)
+    context.clock = lambda: training.train_seconds
+    described = training.describe()
+    context.describe(**described)
+    course = _Course(training, context, workload.read_as.metric)
+    course.resume()
+    for target in sorted(evaluation_steps(training.steps_per_epoch, workload.epochs)):
+        if not course.reach(target):
+            return None
+    score = training.test()
+    final = {"test_accuracy": score.accuracy, "test_loss": score.loss}
+    context.record_weights(tensor_digest(training.model.state_dict().values()))
+    if context.keep == "last":
+        context.save(course.state())
+    reached, floor = course.metrics[course.curve], described["chance"][course.curve]
+    if reached <= floor + _LEARNT_NOTHING:
+        raise Diverged(f"{course.curve} {reached:.3f} at the end, chance is {floor:.3f}", final)
+    return final
+
+
+class _Course:
+    """The way through the grid of evaluations; its state is what a checkpoint holds."""
+
+    def __init__(self, training: Training, context: Context, curve: str) -> None:
+        self._training, self._context = training, context
+        self.curve = curve
+        self.metrics: dict[str, float] = {}
+        self._evaluated = -1
+        self._best = -math.inf
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "training": self._training.state(),
+            "metrics": self.metrics,
+            "evaluated": self._evaluated,
+            "best": self._best,
+        }
+
+    def resume(self) -> None:
+        """Go on where the last attempt has saved its state, if it has."""
+        state = self._context.load()
+        if state is not None:
+            self._training.restore(state["training"])
+            self.metrics, self._evaluated = state["metrics"], state["evaluated"]
+            self._best = state["best"]
+
+    def reach(self, target: int) -> bool:
+        """Train up to a step of the grid and evaluate there; False where it is told to stop."""
+        training, context = self._training, self._context
+        if target <= self._evaluated:
+            return True
+        while training.step < target:
+            self._advance(target)
+            if training.step < target:
+                context.save(self.state())
+                if context.should_stop():
+                    return False
+        self._evaluate()
+        return True
+
+    def _advance(self, target: int) -> None:
+        training, launch = self._training, self._context.launch
+        last = target if launch.stop_after is None else min(target, launch.stop_after)
+        training.advance(last, self._context.should_save)
+        if last < target and training.step >= last:
+            launch.stop.set(f"step {last}, as asked")
+
+    def _evaluate(self) -> None:
+        training, context = self._training, self._context
+        self.metrics = training.measure()
+        self._evaluated = training.step
+        epoch = training.step / training.steps_per_epoch
+        context.log_point(training.step, self.metrics, epoch=epoch, samples=training.samples)
+        broken = [f"{k} is {v}" for k, v in sorted(self.metrics.items()) if not math.isfinite(v)]
+        if broken:
+            context.record_weights(tensor_digest(training.model.state_dict().values()))
+            raise Diverged(f"{', '.join(broken)} at step {training.step}")
+        if context.keep == "best" and self.metrics[self.curve] > self._best:
+            self._best = self.metrics[self.curve]
+            context.save_best({"model": training.evaluated_model.state_dict()})

@@ -1,0 +1,146 @@
+"""A workload of image classification: data, model, budget, and the recipe of its training."""
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal, NamedTuple, Self
+
+from pydantic import AfterValidator, Field, PlainValidator, model_validator
+
+from jobs import catalog
+from jobs.schedule import checked_schedule
+from jobs.trial import Workload
+from orchestrator.validation import Strict, printable
+from thermolion.registry import checked
+
+
+class Named(NamedTuple):
+    """A catalogue name (or the user's `module:attribute`) with its options, defaults filled in."""
+
+    name: str
+    options: dict[str, Any]
+
+
+def _named(value: Any, what: str, filled: Callable[[str, Any], dict[str, Any]]) -> Named:
+    if isinstance(value, Mapping) and len(value) == 1:
+        ((value, options),) = value.items()
+    else:
+        options = {}
+    if not isinstance(value, str) or not isinstance(options, Mapping):
+        raise ValueError(f"{value!r} is not a {what}: write NAME or {{NAME: {{option: value}}}}")
+    if catalog.is_dotted(value):
+        return Named(value, {key: checked(key, item) for key, item in options.items()})
+    return Named(value, filled(value, options))
+
+
+def _dataset(value: Any) -> Named:
+    return _named(value, "data set", catalog.dataset_options)
+
+
+def _model(value: Any) -> Named:
+    return _named(value, "model", catalog.model_options)
+
+
+def _listed(choices: tuple[str, ...], what: str) -> Callable[[Any], tuple[str, ...]]:
+    def parsed(value: Any) -> tuple[str, ...]:
+        names = value if isinstance(value, list) else [value]
+        for name in names:
+            catalog.known(str(name), choices, what)
+        if len(set(names)) < len(names):
+            raise ValueError(f"{value!r} names one {what} twice")
+        # They are applied in this order, whichever is written: one trial, one id.
+        return tuple(name for name in choices if name in names)
+
+    return parsed
+
+
+_NameOrOptions = str | dict[str, dict[str, Any]]
+_Fraction = Annotated[float, Field(ge=0, lt=1, strict=False)]
+
+
+class Loader(Strict):
+    """How images that stay on disk are read; it changes no bit."""
+
+    workers: Annotated[int, Field(ge=0, le=256)] = 0
+
+
+class ImageWorkload(Strict):
+    """Image classification: data, model and step budget; defaults are part of a trial's id."""
+
+    name: Annotated[str, Field(max_length=64), AfterValidator(printable)] | None = None
+    dataset: Annotated[Named, PlainValidator(_dataset, json_schema_input_type=_NameOrOptions)]
+    model: Annotated[Named, PlainValidator(_model, json_schema_input_type=_NameOrOptions)]
+    epochs: Annotated[int, Field(ge=1, le=1_000_000)]
+    global_batch: Annotated[int, Field(ge=1, le=2**31)] = 128
+    augment: Annotated[
+        tuple[str, ...],
+        PlainValidator(
+            _listed(catalog.AUGMENTATIONS, "augmentation"), json_schema_input_type=list[str]
+        ),
+    ] = ()
+    split: Literal["fair", "replication"] = "fair"
+    train_images: Annotated[int, Field(ge=1)] | None = None
+    schedule: str | dict[str, Any] = Field(default_factory=dict)
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    clip_norm: Annotated[float, Field(gt=0, allow_inf_nan=False, strict=False)] | None = None
+    accumulate: Annotated[int, Field(ge=1)] = 1
+    label_smoothing: _Fraction = 0.0
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    no_decay: Annotated[
+        tuple[str, ...],
+        PlainValidator(
+            _listed(catalog.NO_DECAY, "kind of parameter"), json_schema_input_type=list[str]
+        ),
+    ] = ()
+    loader: Loader = Loader()
+
+    @model_validator(mode="after")
+    def _enough_images(self) -> Self:
+        spec = catalog.DATASETS.get(self.dataset.name)
+        if spec is not None and self.train_images is not None:
+            most = self.dataset.options.get("images", spec.train_images)
+            if self.split == "fair":
+                most -= round(most / 10)  # they validate
+            if self.train_images > most:
+                raise ValueError(
+                    f"train_images is {self.train_images}: {self.dataset.name} has {most} at most "
+                    f"to train on with split {self.split}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _parts_of_a_batch(self) -> Self:
+        if self.accumulate > self.global_batch:
+            raise ValueError(
+                f"accumulate is {self.accumulate}: a global batch of {self.global_batch} has so "
+                "many samples that it can be split into"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _schedule(self) -> Self:
+        # Written into the field, so that a mistake is told at its place in the file.
+        object.__setattr__(self, "schedule", checked_schedule(self.schedule, self.epochs))
+        return self
+
+    def record(self, name: str) -> Workload:
+        """Return the workload as trials carry it."""
+        assert isinstance(self.schedule, dict)
+        return Workload(
+            name=name,
+            dataset=self.dataset.name,
+            dataset_options=self.dataset.options,
+            model=self.model.name,
+            model_options=self.model.options,
+            epochs=self.epochs,
+            global_batch=self.global_batch,
+            augment=self.augment,
+            split=self.split,
+            train_images=self.train_images,
+            schedule=self.schedule,
+            precision=self.precision,
+            clip_norm=self.clip_norm,
+            accumulate=self.accumulate,
+            label_smoothing=self.label_smoothing,
+            ema=self.ema,
+            no_decay=self.no_decay,
+            loader_workers=self.loader.workers,
+        )

@@ -1,0 +1,118 @@
+"""One trial under the hand: run in this process, in a folder of its own that is deleted after.
+
+By the same code as a lane, so that what fails there fails here. Nothing is recorded anywhere.
+"""
+
+import os
+import pdb
+import signal
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from jobs.layout import Layout
+from jobs.pack import Pack
+from jobs.process import LANE_ENVIRONMENT
+from jobs.trial import Trial
+from orchestrator.preflight import check_before_start
+from orchestrator.study import Study
+from orchestrator.sweep_file import SweepError, choices
+from orchestrator.user_code import importable
+from tracking.outcomes import Outcome, read_outcomes
+
+Report = Callable[[int, Mapping[str, float]], None]
+
+
+@dataclass(frozen=True)
+class Here:
+    """How the trial is run: `steps` ends it early, `debug` enters the debugger where it raises."""
+
+    report: Report
+    data_root: Path | None = None
+    steps: int | None = None
+    debug: bool = False
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What came of it: the outcome, and whether a person ended it (Ctrl-C)."""
+
+    outcome: Outcome
+    stopped_by_hand: bool
+
+
+def same_place(trial: Trial, study: Study) -> Trial:
+    """Return the trial of a changed plan that has the workload, candidate and block of `trial`.
+
+    Raises SweepError where the change has taken them away.
+    """
+    place = _place(trial)
+    places = {_place(other): other for other in study.trials}
+    if place not in places:
+        raise SweepError(
+            f"the changed sweep has no trial {place!r} (workload / candidate / block): "
+            f"{choices(place, list(places)[:20])}"
+        )
+    return places[place]
+
+
+def run_here(study: Study, trial: Trial, how: Here) -> Ended:
+    """Run a trial in the foreground; with `debug`, an exception leads into the debugger.
+
+    Raises SweepError or DataError before anything is started.
+    """
+    # Before torch is imported, as a pool does for its lanes.
+    os.environ.update(LANE_ENVIRONMENT)
+    from jobs.lane import run_pack
+    from jobs.launch import Launch
+
+    folder = Path.cwd()
+    with tempfile.TemporaryDirectory(prefix="thermolion-") as root, importable(folder):
+        layout = Layout(Path(root), study.sweep.study)
+        layout.folder.mkdir()
+        check_before_start(
+            Study(study.sweep, layout, study.trials), [trial], how.data_root, download=False
+        )
+        pack = Pack(
+            layout=layout,
+            submission="0001",
+            number=0,
+            trials=(trial,),
+            data_root=None if how.data_root is None else how.data_root.absolute(),
+            # No `code_root`: the code is imported, and a command started, where the user is.
+        )
+        launch = Launch(
+            device=study.sweep.device,
+            threads=study.sweep.threads,
+            stop_after=how.steps,
+            on_log=how.report,
+            post_mortem=how.debug,
+        )
+        with _as_it_was(signal.SIGINT, signal.SIGTERM):
+            launch.stop.listen(signal.SIGINT, signal.SIGTERM)
+            try:
+                run_pack(pack, launch)
+            except (Exception, SystemExit) as error:  # whatever a training may raise
+                if not how.debug:
+                    raise
+                signal.signal(signal.SIGINT, signal.default_int_handler)
+                print(f"{type(error).__name__}: {error}")  # noqa: T201 - to whoever debugs
+                pdb.post_mortem(error.__traceback__)
+        by_hand = launch.stop.reason in ("SIGINT", "SIGTERM")
+        return Ended(read_outcomes(layout.events, [trial])[trial.id], by_hand)
+
+
+@contextmanager
+def _as_it_was(*signals: signal.Signals) -> Iterator[None]:
+    handlers = {number: signal.getsignal(number) for number in signals}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def _place(trial: Trial) -> str:
+    return f"{trial.workload.name} / {trial.candidate.name} / {trial.block}"

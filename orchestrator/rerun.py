@@ -1,0 +1,126 @@
+"""Take back the results that other code has made, so that their trials run again."""
+
+import json
+import os
+import shutil
+import tempfile
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jobs.code import code_digest
+from jobs.discards import VERSION
+from jobs.layout import Layout
+from orchestrator.advance import Request, check, locked
+from orchestrator.code_roots import code_roots
+from orchestrator.snapshot import code_files, copy_code
+from orchestrator.status import Standing, Status, read_status
+from orchestrator.study import Study
+from orchestrator.sweep_file import SweepError
+
+_WHY = "the code has changed since"
+
+
+@dataclass(frozen=True)
+class Outdated:
+    """The results of a study that other code has made, in plan order, and all results there are.
+
+    A result that an early version logged without a digest counts as one of other code.
+    """
+
+    standings: Sequence[Standing]
+    results: int
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "results": self.results,
+            "outdated": [
+                {"id": s.outcome.trial.id, "code": s.outcome.job.get("code")}
+                for s in self.standings
+            ],
+        }
+
+
+def find_outdated(study: Study) -> Outdated:
+    """Compare the digest of the code that made every result with that of the present code."""
+    return _outdated(study, read_status(study))
+
+
+def take_back(study: Study, request: Request) -> tuple[Outdated, Path | None]:
+    """Decide that outdated results no longer count; returns them and the decision's file.
+
+    Raises SweepError while a job of the study lives (it might be about to bring such a result),
+    and for what speaks against sending their trials again.
+    """
+    with locked(study, request.break_lock):
+        status = read_status(study)
+        if status.jobs_alive:
+            raise SweepError(
+                f"{status.jobs_alive} jobs of {study.sweep.study!r} are alive: wait for their "
+                f"end, or thermolion cancel {study.sweep.study}"
+            )
+        outdated = _outdated(study, status)
+        if not outdated.standings:
+            return outdated, None
+        check(study, status, [s.outcome.trial for s in outdated.standings], request)
+        for standing in outdated.standings:
+            # Before the decision: a trial that begins anew must not go on from the end of the old.
+            _remove_checkpoints(study.layout, standing.outcome.trial.id)
+        discarded = {
+            standing.outcome.trial.id: sorted({a.log for a in standing.outcome.attempt_log})
+            for standing in outdated.standings
+        }
+        return outdated, _decide(study.layout, discarded)
+
+
+def _outdated(study: Study, status: Status) -> Outdated:
+    results = [s for s in status.planned.values() if s.outcome.has_result]
+    trials = [standing.outcome.trial for standing in results]
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "code"
+        roots = code_roots(study, status, trials, copy)
+        if copy in roots.values():
+            copy_code(Path.cwd(), code_files(Path.cwd(), study.layout), copy)
+        digests = {root: code_digest(root) for root in set(roots.values())}
+    other = [s for s in results if s.outcome.job.get("code") != digests[roots[s.outcome.trial.id]]]
+    return Outdated(other, len(results))
+
+
+def _remove_checkpoints(layout: Layout, trial_id: str) -> None:
+    """Remove whatever a kept checkpoint has left, with the folder of a command's own state."""
+    for left in layout.checkpoints.glob(f"{trial_id}.*"):
+        if left.is_dir():
+            shutil.rmtree(left)
+        else:
+            left.unlink(missing_ok=True)
+
+
+def _decide(layout: Layout, discarded: dict[str, list[str]]) -> Path:
+    """Write the decision under the next free number; nobody ever changes one."""
+    layout.decisions.mkdir(exist_ok=True)
+    record = {
+        "version": VERSION,
+        "kind": "rerun",
+        "time_ms": time.time_ns() // 1_000_000,
+        "why": _WHY,
+        "discarded": discarded,
+    }
+    draft = layout.decisions / f".{uuid.uuid4().hex}"
+    try:
+        with draft.open("x", encoding="utf-8") as file:
+            json.dump(record, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        number = 1
+        while True:
+            path = layout.decisions / f"rerun-{number}.json"
+            try:
+                os.link(draft, path)  # whole, and only where nobody has this number
+                return path
+            except FileExistsError:
+                number += 1
+    finally:
+        draft.unlink(missing_ok=True)

@@ -1,0 +1,161 @@
+"""The studies below a root: how far each is, how large, and whether anything of it still lives.
+
+Reads no evaluation and opens no checkpoint, so that a root of many studies is listed at once.
+"""
+
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from jobs import events
+from jobs.discards import read_discards
+from jobs.events import LogError
+from jobs.layout import Layout
+from orchestrator.backends.base import BackendError, load_backend, read_submissions
+from orchestrator.estimate import in_words
+from orchestrator.status import read_status
+from orchestrator.study import Study, open_study
+from orchestrator.sweep_file import SweepError
+
+ARCHIVE = "archive"
+_SUFFIX = ".tar.gz"
+_EVALUATED = f'"type":"{events.EVALUATED}"'.encode()
+_TYPE_WITHIN = 64  # bytes: the type is the second field of a line
+_STATES = {
+    events.STARTED: "lost",  # unless more follows: no job of the study lives
+    events.COMPLETED: "completed",
+    events.DIVERGED: "diverged",
+    events.FAILED: "failed",
+    events.INTERRUPTED: "interrupted",
+    events.HELD: "held",
+}
+_FINAL = ("completed", "diverged")
+_ORDER = (*_FINAL, "waiting", "interrupted", "failed", "held", "lost")
+
+
+@dataclass(frozen=True)
+class Shelved:
+    """One study of a root: trials by state, its size in bytes, and when it was last heard of.
+
+    `last_event_s` is the age of its last event, None where it has none. `error` says why its
+    trials cannot be told; `archived` ones are a file, which is not opened.
+    """
+
+    name: str
+    states: Mapping[str, int]
+    size_bytes: int
+    last_event_s: float | None
+    jobs_alive: int
+    error: str | None = None
+    archived: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def __str__(self) -> str:
+        if self.archived:
+            told = "archived"
+        elif self.error is not None:
+            told = f"damaged: {self.error}"
+        else:
+            told = ", ".join(f"{count} {state}" for state, count in self.states.items())
+        jobs = f", {self.jobs_alive} jobs alive" if self.jobs_alive else ""
+        heard = "" if self.last_event_s is None else f"{in_words(self.last_event_s)} ago"
+        return f"{self.name:<24} {_megabytes(self.size_bytes):>10}  {heard:>14}  {told}{jobs}"
+
+
+def read_shelf(root: Path) -> list[Shelved]:
+    """Return the studies of a root by name, then the archived ones; none is left out."""
+    studies = [_read(Layout(root, name)) for name in study_names(root)]
+    archives = sorted((root / ARCHIVE).glob(f"*{_SUFFIX}"))
+    return studies + [
+        Shelved(a.name.removesuffix(_SUFFIX), {}, a.stat().st_size, None, 0, archived=True)
+        for a in archives
+    ]
+
+
+def study_names(root: Path) -> list[str]:
+    """Return the folders that a study has made: a sweep, or at least something recorded."""
+    marks = ("sweep.yaml", "submissions", "events")
+    return sorted(
+        folder.name
+        for folder in root.glob("*")
+        if folder.name != ARCHIVE and any((folder / mark).exists() for mark in marks)
+    )
+
+
+def archive_path(root: Path, name: str) -> Path:
+    """Return the file that holds an archived study."""
+    return root / ARCHIVE / f"{name}{_SUFFIX}"
+
+
+def jobs_alive(layout: Layout) -> int:
+    """Return how many jobs of a study live; raises BackendError for a damaged record."""
+    return sum(
+        state != "ended"
+        for submission in read_submissions(layout)
+        for state in load_backend(submission.backend).states(layout, submission).values()
+    )
+
+
+def _read(layout: Layout) -> Shelved:
+    size = sum(_sizes(layout.folder))
+    heard = [log.stat().st_mtime for log in layout.events.glob("*.jsonl")]
+    age = max(0.0, time.time() - max(heard)) if heard else None
+    alive = 0
+    try:
+        alive = jobs_alive(layout)
+        study = open_study(layout.study, layout.root)
+        if study.sweep.study != layout.study:
+            raise SweepError(f"its sweep is that of a study {study.sweep.study!r}")
+        # Whether a trial rides in a living job is told by the packs alone.
+        states = read_status(study).counts if alive else _count(study)
+    except (SweepError, BackendError, LogError, OSError, ValueError, KeyError) as error:
+        return Shelved(layout.study, {}, size, age, alive, error=str(error))
+    return Shelved(layout.study, states, size, age, alive)
+
+
+def _count(study: Study) -> dict[str, int]:
+    """Count the states of a study without a living job."""
+    discarded = read_discards(study.layout)
+    planned = {trial.id for trial in study.trials}
+    last: dict[str, tuple[int, str]] = {}
+    for log in sorted(study.layout.events.glob("*.jsonl")):
+        now = 0
+        for record in _told(log):
+            now = max(now, record["time_ms"])
+            state = _STATES.get(record["type"])
+            for trial in record.get("trials", [record["trial"]]) if state else ():
+                if trial not in planned or log.name in discarded.get(trial, ()):
+                    continue
+                when, known = last.get(trial, (0, ""))
+                if known not in _FINAL and (state in _FINAL or now >= when):
+                    last[trial] = (now, str(state))
+    counted = Counter(state for _, state in last.values())
+    counted["waiting"] = len(planned) - len(last)
+    return {state: counted[state] for state in _ORDER if counted[state]}
+
+
+def _told(log: Path) -> Iterator[dict[str, Any]]:
+    data = log.read_bytes()
+    for line in data[: data.rfind(b"\n") + 1].splitlines():
+        if _EVALUATED not in line[:_TYPE_WITHIN]:
+            yield json.loads(line)
+
+
+def _sizes(folder: Path) -> Iterator[int]:
+    for inside, _, files in os.walk(folder):
+        for name in files:
+            try:
+                yield os.lstat(os.path.join(inside, name)).st_size  # noqa: PTH118 - many of them
+            except FileNotFoundError:
+                continue  # deleted in this moment
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 2**20:.1f} MB" if size < 10 * 2**30 else f"{size / 2**30:.1f} GB"

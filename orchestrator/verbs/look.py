@@ -1,0 +1,67 @@
+"""The verbs that look and change nothing: plan, status, logs."""
+
+from argparse import Namespace
+from pathlib import Path
+
+from orchestrator import describe
+from orchestrator.estimate import estimate
+from orchestrator.packs import make_packs
+from orchestrator.status import read_status
+from orchestrator.trial_ids import find_id, find_in_study
+from orchestrator.verbs.terminal import DONE, opened, result
+
+
+def plan(arguments: Namespace) -> int:
+    """Say what would run, without starting anything."""
+    from orchestrator.advance import lanes_here
+    from orchestrator.change import since_recorded
+    from orchestrator.code_roots import code_roots
+
+    study = opened(arguments)
+    status = read_status(study)
+    missing = status.missing
+    lanes = arguments.lanes or lanes_here(study)
+    code = code_roots(study, status, missing, Path.cwd())
+    packs = make_packs(missing, lanes, status.lost, code)
+    left = estimate(status.outcomes, lanes, study.sweep.device)
+    change = since_recorded(study, status)
+    say = describe.plan_json if arguments.json else describe.plan_text
+    result(say(study, status, packs, lanes, left, change))
+    return DONE
+
+
+def status(arguments: Namespace) -> int:
+    """Say where every trial stands, or all that is known of one."""
+    study = opened(arguments)
+    if arguments.trial is not None:
+        from orchestrator.dossier import dossier, dossier_text
+
+        record = dossier(find_in_study(arguments.trial, study))
+        result(record if arguments.json else dossier_text(record))
+        return DONE
+    say = describe.status_json if arguments.json else describe.status_text
+    result(say(study, read_status(study)))
+    return DONE
+
+
+def logs(arguments: Namespace) -> int:
+    """Print what the jobs of a study, or the job of one trial, have printed."""
+    study = opened(arguments)
+    outputs = sorted(study.layout.submissions.glob("*/output/*.log"))
+    outputs += sorted(study.layout.submissions.glob("*/*.log"))
+    if arguments.trial is not None:
+        planned = read_status(study).planned
+        standing = planned[find_id(arguments.trial, planned, repr(study.sweep.study))]
+        job = standing.outcome.job
+        outputs = [study.layout.job_output(job["submission"], job["pack"])] if job else []
+        result(describe.trial_line(standing))
+        if standing.outcome.traceback:
+            result(standing.outcome.traceback.rstrip())
+    for output in outputs:
+        text = output.read_text(errors="replace") if output.exists() else ""
+        ended = output.with_suffix(".exit")
+        if text or ended.exists():
+            result(f"==> {output}\n{text.rstrip()}")
+        if ended.exists():
+            result(f"its process ended with {describe.exit_words(ended.read_text().strip())}\n")
+    return DONE

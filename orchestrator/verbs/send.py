@@ -1,0 +1,170 @@
+"""The verbs that send trials, or stop them: submit, run, retry, rerun, cancel."""
+
+from argparse import Namespace
+
+from orchestrator import describe
+from orchestrator.advance import Choose, Request, Sent
+from orchestrator.advance import cancel as stop
+from orchestrator.advance import submit as send
+from orchestrator.backends.base import BackendError
+from orchestrator.status import Status
+from orchestrator.study import Study
+from orchestrator.sweep_file import SweepError
+from orchestrator.verbs.answer import conclude
+from orchestrator.verbs.terminal import DONE, FAILED, INTERRUPTED, again, opened, result, say
+
+_MOST_GROUPS = 3  # causes of failure that `run` tells before it points to `status`
+
+
+def submit(arguments: Namespace) -> int:
+    """Send what is missing and return."""
+    study = opened(arguments)
+    sent = _send(study, arguments)
+    return _tell(study, sent, arguments)
+
+
+def retry(arguments: Namespace) -> int:
+    """Send what has failed again, and whatever else is selected."""
+    from orchestrator.retry import Selection
+
+    study = opened(arguments)
+    selection = Selection(
+        classes=getattr(arguments, "class"),
+        candidates=arguments.candidate,
+        workloads=arguments.workload,
+        trials=arguments.trial,
+    )
+    sent = _send(study, arguments, selection.choose)
+    return _tell(study, sent, arguments, nothing="nothing to retry")
+
+
+def rerun(arguments: Namespace) -> int:
+    """Take back the results that other code has made, and send their trials again."""
+    from orchestrator.rerun import find_outdated, take_back
+
+    study = opened(arguments)
+    if not arguments.code_changed:
+        raise SweepError(
+            "say what makes a result outdated: --code-changed, for all that other code has made "
+            "(--dry-run to see which)"
+        )
+    if arguments.dry_run:
+        outdated = find_outdated(study)
+        if arguments.json:
+            result(outdated.to_json())
+            return DONE
+        lines = [describe.trial_line(standing) for standing in outdated.standings]
+        result("\n".join([*lines, describe.outdated_line(outdated, "would be taken back")]))
+        return DONE
+    outdated, decision = take_back(study, _request(arguments))
+    if decision is None:
+        result(describe.outdated_line(outdated, "to take back"))
+        return DONE
+    say(describe.outdated_line(outdated, f"taken back by {decision}"))
+    return _tell(study, _send(study, arguments), arguments)
+
+
+def run(arguments: Namespace) -> int:
+    """Submit, watch, compare, report and collect."""
+    from orchestrator.conclude import require_tracking
+
+    require_tracking()
+    from rich.console import Console
+
+    from orchestrator.watch import watch
+
+    study = opened(arguments)
+    total = len(study.trials)
+    try:
+        sent = _send(study, arguments)
+        if sent.done == total:
+            say(f"everything is done: {total} of {total} trials")
+        elif sent.submission is not None:
+            say(f"{sent.trials} of {total} trials to run, {sent.submission.lanes} at a time")
+        if sent.left:
+            say(_left(sent.left, arguments))
+        status = watch(study, Console(stderr=True))
+    except KeyboardInterrupt:
+        say("stopping: the running trials end at their next step")
+        try:
+            stop(study)
+        except BackendError as error:
+            say(str(error))
+        say(f"stopped; take it up again with: {again('run', arguments)}")
+        return INTERRUPTED
+    if status.unfinished:
+        _explain(status, arguments)
+    conclude(study, arguments)
+    return FAILED if status.unfinished else DONE
+
+
+def cancel(arguments: Namespace) -> int:
+    """Stop every job of a study cleanly."""
+    stopped = stop(opened(arguments))
+    result(f"{stopped} submissions stopped" if stopped else "no job of this study is alive")
+    return DONE
+
+
+def _request(arguments: Namespace) -> Request:
+    return Request(
+        data_root=arguments.data,
+        download=arguments.download,
+        lanes=arguments.lanes,
+        break_lock=arguments.break_lock,
+        accept_change=arguments.accept_change,
+        new_code=arguments.new_code,
+    )
+
+
+def _send(study: Study, arguments: Namespace, choose: Choose | None = None) -> Sent:
+    request = _request(arguments)
+    sent = send(study, request) if choose is None else send(study, request, choose)
+    for note in sent.notes:
+        say(f"note: {note}")
+    return sent
+
+
+def _tell(study: Study, sent: Sent, arguments: Namespace, nothing: str = "nothing to send") -> int:
+    submission = sent.submission
+    if arguments.json:
+        record = None if submission is None else submission.to_json()
+        result(
+            {
+                "submission": record,
+                "trials": sent.trials,
+                "done": sent.done,
+                "left": sent.left,
+                "notes": list(sent.notes),
+            }
+        )
+        return DONE
+    if submission is None:
+        flying = f", {sent.in_flight} under way" if sent.in_flight else ""
+        result(f"{nothing}: {sent.done} of {len(study.trials)} trials are done{flying}")
+    else:
+        result(
+            f"submission {submission.id}: {sent.trials} trials in {submission.packs} packs, "
+            f"{submission.lanes} at a time; look with: {again('status', arguments)}"
+        )
+    if sent.left:
+        result(_left(sent.left, arguments))
+    return DONE
+
+
+def _left(count: int, arguments: Namespace) -> str:
+    return f"{count} failed or held, left alone: {again('retry', arguments)} sends them again"
+
+
+def _explain(status: Status, arguments: Namespace) -> None:
+    """Say why some trials have no result, by cause, and what to do about it."""
+    for paragraph in describe.causes(status)[:_MOST_GROUPS]:
+        say(paragraph)
+    stopped = [s for s in status.unfinished if s.state not in ("failed", "held")]
+    for standing in stopped[:_MOST_GROUPS]:
+        say(describe.trial_line(standing))
+    say(
+        f"trials without a result: {len(status.unfinished)}; why: {again('status', arguments)} "
+        f"and {again('logs', arguments)}"
+    )
+    if status.left_alone:
+        say(f"mend it, then: {again('retry', arguments)}")

@@ -1,0 +1,44 @@
+"""What all verbs share: exit codes, the study they are of, where they write what they say."""
+
+import json
+import shlex
+import sys
+from argparse import Namespace
+from typing import Any
+
+from orchestrator.study import Study, open_study
+
+DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+
+def opened(arguments: Namespace) -> Study:
+    """Open the study that the command line names."""
+    return open_study(arguments.study, arguments.root, arguments.set)
+
+
+def result(said: str | dict[str, Any] | list[Any]) -> None:
+    """Print a result on stdout; progress and advice go to stderr through `say`."""
+    text = said if isinstance(said, str) else json.dumps(said, indent=2)
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def say(text: str) -> None:
+    """Print progress or advice on stderr."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
+def again(verb: str, arguments: Namespace) -> str:
+    """Return a command line that goes on with the same study."""
+    words = ["thermolion", verb, arguments.study]
+    if arguments.root:
+        words += ["--root", str(arguments.root)]
+    for override in arguments.set:
+        words += ["--set", override]
+    if verb == "run":
+        for option in ("data", "lanes", "mlflow"):
+            value = getattr(arguments, option)
+            words += [f"--{option}", str(value)] if value is not None else []
+        words += ["--download"] if arguments.download else []
+    return shlex.join(words)

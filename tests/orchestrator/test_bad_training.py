@@ -1,0 +1,126 @@
+"""Wrong input about recipes and the user's own training: exit code 2 and one clear message."""
+
+import json
+
+import pytest
+
+IMAGES = "workloads: [{{dataset: digits, model: mlp, epochs: 4, {keys}}}]\n"
+OWN = "workloads: [{{name: mine, metric: acc, {keys}}}]\n"
+REST = "candidates:\n  adamw: {lr: 1e-3}\n  lion: {}\nseeds: 2\n"
+RUN = "command: 'python t.py --opt {optimizer} --lr {lr} --seed {seed}'"
+
+
+def _images(keys, rest=REST):
+    return "study: s\n" + IMAGES.format(keys=keys) + rest
+
+
+def _own(keys, rest=REST):
+    return "study: s\n" + OWN.replace("{{", "{").replace("}}", "}").replace("{keys}", keys) + rest
+
+
+CASES = {
+    "unknown schedule": (
+        _images("schedule: cosin"),
+        ["'cosin'", "did you mean 'cosine'?", "linear"],
+    ),
+    "unknown field of a schedule": (
+        _images("schedule: {cosine: {warmpu: 0.1}}"),
+        ["'warmpu'", "did you mean 'warmup'?"],
+    ),
+    "a warm-up longer than the budget": (
+        _images("schedule: {cosine: {warmup: 5ep}}"),
+        ["warmup of schedule cosine is '5ep'", "4 declared"],
+    ),
+    "unknown precision": (_images("precision: fp8"), ["'fp8'", "'fp32', 'bf16' or 'fp16'"]),
+    "a norm of nothing": (_images("clip_norm: 0"), ["clip_norm", "greater than 0"]),
+    "an average of nothing": (_images("ema: 1.0"), ["ema", "less than 1"]),
+    "more parts than samples": (
+        _images("global_batch: 4, accumulate: 8"),
+        ["accumulate is 8", "global batch of 4"],
+    ),
+    "unknown kind of parameter": (_images("no_decay: [biass]"), ["did you mean 'bias'?", "norm"]),
+    "no duration": ("checkpoint: {every: soon}\n" + _images("ema: 0.9"), ["'soon'", "15min"]),
+    "unknown checkpoint to keep": (
+        "checkpoint: {keep: all}\n" + _images("ema: 0.9"),
+        ["'all'", "'last' or 'best'"],
+    ),
+    "two ways to train": (
+        _own("train: 'a:b', command: python t.py"),
+        ["`train` and `command`", "keep one"],
+    ),
+    "no function": (_own("train: my_lab.train"), ["'my_lab.train'", "module:function"]),
+    "no metric": (
+        _own("train: 'a:b'").replace("metric: acc, ", ""),
+        ["workloads.0.metric", "the key is missing"],
+    ),
+    "a key of the other kind": (
+        _own("train: 'a:b', epochs: 4"),
+        ["unknown key 'epochs'", "options"],
+    ),
+    "an unknown placeholder": (
+        _own("command: 'python t.py --lr {lrr} --seed {seed}'"),
+        ["'lrr'", "did you mean 'lr'?", "workload 'mine'"],
+    ),
+    "a hyperparameter that goes nowhere": (
+        _own("command: 'python t.py --opt {optimizer} --seed {seed}'"),
+        ["never uses 'lr'", "no effect", "candidates.adamw"],
+    ),
+    "a seed that goes nowhere": (
+        _own("command: 'python t.py --opt {optimizer} --lr {lr}'"),
+        ["never uses 'seed'"],
+    ),
+    "candidates that come to the same": (
+        _own("command: 'python t.py --lr {lr} --seed {seed}'", REST.replace("{}", "{lr: 1e-3}")),
+        ["same command for 'adamw' and 'lion'", "{optimizer}"],
+    ),
+    "a free name beside images": (
+        _images("ema: 0.9", REST.replace("lion", "lamb")),
+        ["unknown optimizer 'lamb'"],
+    ),
+}
+
+
+@pytest.mark.parametrize("verb", ["plan", "run"])
+@pytest.mark.parametrize("case", CASES)
+def test_one_clear_error_and_nothing_started(case, verb, thermolion, tmp_path):
+    text, expected = CASES[case]
+    sweep = tmp_path / "bad.yaml"
+    sweep.write_text(text)
+    said = thermolion(verb, sweep)
+    assert said.code == 2, said
+    assert len(said.err.strip().splitlines()) == 1
+    for words in [str(sweep), *expected]:
+        assert words in said.err, said.err
+    assert not (tmp_path / "studies").exists()
+
+
+def test_a_command_may_name_optimizers_that_only_it_knows(thermolion, tmp_path):
+    sweep = tmp_path / "free.yaml"
+    sweep.write_text(_own(RUN, REST.replace("lion: {}", "lamb: {lr: 2e-3}")))
+    said = thermolion("plan", sweep)
+    assert said.code == 0, said.err
+    assert "lamb" in said.out
+
+
+def test_defaults_of_one_kind_say_nothing_to_the_other(thermolion, tmp_path):
+    sweep = tmp_path / "both.yaml"
+    sweep.write_text(
+        "study: s\ndefaults: {epochs: 4, model: mlp, unit: fraction}\n"
+        "workloads: [{dataset: digits}, {name: mine, train: 'a:b', metric: acc}]\n" + REST
+    )
+    said = thermolion("plan", sweep)
+    assert said.code == 0, said.err
+
+
+def test_how_results_are_read_takes_no_part_in_an_id(thermolion, tmp_path):
+    sweep, ids = tmp_path / "own.yaml", []
+    for more in ("", ", goal: min, unit: percent, chance: 10", ", name: other"):
+        sweep.write_text(
+            _own(RUN + more).replace("name: mine, ", "" if "name" in more else "name: mine, ")
+        )
+        planned = json.loads(thermolion("plan", sweep, "--json").out)["trials"]
+        ids.append([trial["id"] for trial in planned])
+    assert ids[0] == ids[1] == ids[2]
+    sweep.write_text(_own(RUN + ", options: {width: 3}"))
+    planned = json.loads(thermolion("plan", sweep, "--json").out)["trials"]
+    assert not {trial["id"] for trial in planned} & set(ids[0])

@@ -1,0 +1,96 @@
+"""The user's own code: found where the user is, never hidden or hiding without a word."""
+
+import sys
+
+import pytest
+
+from tracking.outcomes import read_outcomes
+
+TRAIN = """\
+from jobs.their_part import score
+
+def train(trial, context):
+    for step in range(3):
+        context.log(step, score=score(step))
+"""
+OWN = """\
+study: small
+workloads: [{name: w, train: "tracking.their_train:train", metric: score}]
+candidates: {adamw: {lr: 1e-2}}
+seeds: 1
+"""
+
+
+@pytest.fixture
+def project(small, tmp_path, monkeypatch):
+    """A project with folders that are called like ours, one of which trains."""
+    folder = tmp_path / "project"
+    for name in ("jobs", "tracking", "slurm", "orchestrator"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "__init__.py").write_text("raise ImportError('shadowed')\n")
+    (folder / "jobs" / "their_part.py").write_text("def score(step):\n    return step / 10\n")
+    (folder / "tracking" / "their_train.py").write_text(TRAIN)
+    monkeypatch.chdir(folder)
+    small.write_text(OWN)
+    return folder
+
+
+@pytest.mark.usefixtures("project")
+def test_folders_that_are_called_like_ours_hide_nothing(thermolion, small, layout):
+    said = thermolion("run", small)
+    assert said.code == 0, said.err
+    (outcome,) = read_outcomes(layout.events).values()
+    assert [point.metrics["score"] for point in outcome.curve] == [0.0, 0.1, 0.2]
+
+
+def test_a_module_of_the_same_name_is_refused_with_what_to_do(thermolion, small, project, layout):
+    (project / "jobs" / "data.py").write_text("")
+    said = thermolion("submit", small)
+    assert said.code == 2
+    for words in (str(project / "jobs" / "data.py"), "rename it", "`command:`"):
+        assert words in said.err
+    assert not layout.submissions.exists()
+
+
+@pytest.mark.usefixtures("project")
+def test_nothing_of_a_project_stays_in_this_process(thermolion, small):
+    before = list(sys.path)
+    assert thermolion("submit", small).code == 0
+    thermolion("cancel", "small")
+    assert "tracking.their_train" not in sys.modules
+    assert "jobs.their_part" not in sys.modules
+    assert sys.path == before
+
+
+@pytest.mark.usefixtures("project")
+@pytest.mark.parametrize(
+    ("train", "expected"),
+    [
+        ("tracking.no_such:train", "no module 'tracking.no_such'"),
+        ("tracking.their_train:trane", "has no 'trane'"),
+        ("tracking.their_train:__name__", "cannot be called"),
+    ],
+)
+def test_a_training_that_cannot_be_imported_is_refused(train, expected, thermolion, small):
+    said = thermolion("submit", small, "--set", f"workloads.0.train={train}")
+    assert said.code == 2
+    assert "workload 'w'" in said.err
+    assert expected in said.err
+
+
+@pytest.mark.usefixtures("project")
+def test_a_command_that_does_not_exist_is_refused(thermolion, small):
+    small.write_text(
+        OWN.replace(
+            'train: "tracking.their_train:train"', "command: 'no-such-program {lr} {seed}'"
+        )
+    )
+    said = thermolion("submit", small)
+    assert said.code == 2
+    assert "'no-such-program'" in said.err
+
+
+def test_a_model_that_torchvision_lacks_is_refused(thermolion, small):
+    said = thermolion("submit", small, "--set", "defaults.model=torchvision:resnet_18")
+    assert said.code == 2
+    assert "resnet18" in said.err

@@ -1,0 +1,214 @@
+"""The history of one trial: its events replayed into a state, attempt by attempt.
+
+Reads no log. An attempt that a newer one has superseded changes nothing any more, unless it has
+brought a result.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from jobs import events
+from tracking.logs import Lane
+
+State = Literal["waiting", "running", "interrupted", "completed", "diverged", "failed"]
+
+_ENDS: Mapping[str, State] = {
+    events.COMPLETED: "completed",
+    events.DIVERGED: "diverged",
+    events.FAILED: "failed",
+    events.INTERRUPTED: "interrupted",
+}
+_RESULTS = ("completed", "diverged")
+
+
+@dataclass(frozen=True)
+class Point:
+    """One evaluation: `samples` seen, `train_seconds` of training alone, UTC `time_ms`.
+
+    The user's own training knows no `epoch` and no `samples`.
+    """
+
+    step: int
+    epoch: float | None
+    samples: int | None
+    train_seconds: float
+    time_ms: int
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One attempt at a trial, by the name of its log; times are UTC in ms.
+
+    `end` is a state; it is None where nothing more was heard before a newer attempt began. Of two
+    attempts the newer one is greater in (`generation`, `token`). `step` is the last one known.
+    """
+
+    log: str
+    host: str | None
+    device: str | None
+    code: str | None
+    started_ms: int
+    ended_ms: int | None
+    end: State | None
+    generation: int
+    token: str
+    step: int | None
+
+
+class _Run:
+    """An attempt while it is replayed."""
+
+    def __init__(self, event: events.Event, lane: Lane, generation: int) -> None:
+        payload = event.payload
+        self.lane = lane
+        self.started_ms = event.time_ms
+        self.order: tuple[int, str] = (
+            payload.get("generation", generation),
+            payload.get("token", ""),
+        )
+        self.started = (
+            {key: value for key, value in payload.items() if key != "config"}
+            if event.type == events.STARTED
+            else {}
+        )
+        self.end: events.Event | None = None
+        self.step: int | None = None
+
+    def record(self, is_newest: bool) -> Attempt:
+        job, end = self.lane.job, self.end
+        running: State | None = "running" if is_newest else None
+        return Attempt(
+            log=self.lane.log,
+            host=job.get("host"),
+            device=job.get("device"),
+            code=job.get("code"),
+            started_ms=self.started_ms,
+            ended_ms=None if end is None else end.time_ms,
+            end=running if end is None else _ENDS[end.type],
+            generation=self.order[0],
+            token=self.order[1],
+            step=self.step,
+        )
+
+
+class History:
+    """Replays the events of one trial, which come by time."""
+
+    def __init__(self) -> None:
+        self._points: dict[int, Point] = {}
+        self._unequal = False
+        self._runs: list[_Run] = []
+        self._starts = 0
+        self._by_log: dict[str, _Run] = {}
+        self._newest: _Run | None = None  # of those that have started
+        self._current: _Run | None = None  # the one that the state is of
+        self._has_result = False
+
+    def add(self, event: events.Event, lane: Lane) -> None:
+        if event.type == events.EVALUATED:
+            self._add_point(event)
+            if lane.log in self._by_log:
+                self._by_log[lane.log].step = event.payload["step"]
+        elif event.type == events.STARTED:
+            self._start(event, lane)
+        elif event.type in _ENDS:
+            self._end(event, lane)
+
+    def fields(self) -> dict[str, Any]:
+        """Return the fields of an outcome, all but its trial."""
+        run, runs = self._current, self._runs
+        fields: dict[str, Any] = {
+            "curve": tuple(self._points[step] for step in sorted(self._points)),
+            "nondeterministic": self._unequal,
+        }
+        if run is None:
+            return fields
+        fields |= {
+            "state": "running",
+            "attempts": len(runs),
+            "started_ms": runs[0].started_ms,
+            "started": run.started,
+            "job": run.lane.job,
+            "attempt_log": tuple(one.record(one is run and not self._has_result) for one in runs),
+        }
+        return fields if run.end is None else fields | _ended(run.end)
+
+    def _start(self, event: events.Event, lane: Lane) -> None:
+        """Begin an attempt; one that is late, after a newer one, changes no state."""
+        if self._has_result:
+            return
+        run = self._begin(event, lane)
+        if self._newest is None or run.order >= self._newest.order:
+            self._newest = self._current = run
+
+    def _end(self, event: events.Event, lane: Lane) -> None:
+        """End an attempt: the first result counts, whoever has it, else the newest attempt."""
+        run = self._by_log.get(lane.log)
+        if self._has_result:
+            if run is not None and run.end is None:
+                run.end = event
+            return
+        # Without a start it has failed before it could say so: it counts, being in nobody's way.
+        counts = run is None or run.order >= (self._newest or run).order
+        run = run or self._begin(event, lane)
+        run.end = event
+        run.step = event.payload.get("step", run.step)
+        self._has_result = _ENDS[event.type] in _RESULTS
+        if counts or self._has_result:
+            self._current = run
+
+    def _begin(self, event: events.Event, lane: Lane) -> _Run:
+        # Logs of an early version know no generations: the order of arrival will do.
+        run = _Run(event, lane, generation=self._starts)
+        self._starts += event.type == events.STARTED
+        self._runs.append(run)
+        self._by_log[lane.log] = run
+        return run
+
+    def _add_point(self, event: events.Event) -> None:
+        """Keep the first durable value of every (metric, step); flag a later unequal one."""
+        payload = event.payload
+        step = payload["step"]
+        old = self._points.get(step)
+        if old is None:
+            self._points[step] = Point(
+                step=step,
+                epoch=payload.get("epoch"),
+                samples=payload.get("samples"),
+                train_seconds=payload["train_seconds"],
+                time_ms=event.time_ms,
+                metrics=payload["metrics"],
+            )
+            return
+        new = payload["metrics"]
+        self._unequal = self._unequal or any(
+            old.metrics.get(key, value) != value and not _both_nan(old.metrics[key], value)
+            for key, value in new.items()
+        )
+        if not new.keys() <= old.metrics.keys():
+            self._points[step] = replace(old, metrics={**new, **old.metrics})
+
+
+def _ended(end: events.Event) -> dict[str, Any]:
+    payload, state = end.payload, _ENDS[end.type]
+    error = payload.get("error")
+    fields = {
+        "state": state,
+        "ended_ms": end.time_ms,
+        "error": error,
+        "metrics": payload.get("metrics", {}),
+    }
+    fields |= {
+        name: payload.get(name)
+        for name in ("train_seconds", "peak_memory_mb", "weights", "traceback")
+    }
+    if state == "failed":
+        # Logs of an early version have the class in the error alone.
+        fields["kind"] = payload.get("kind") or (error or "").partition(":")[0] or None
+    return fields
+
+
+def _both_nan(a: float, b: float) -> bool:
+    return a != a and b != b  # noqa: PLR0124 - NaN is the value that differs from itself

@@ -1,0 +1,78 @@
+"""The event logs of a study, line by line and by trial. Knows what a lane is, folds nothing.
+
+Keeps what it has parsed: logs are only appended to, and a watcher looks every second.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+from jobs import events
+
+_Stamp = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Lane:
+    """Whose log it is; `job` is what its first line says: host, device, packages, submission."""
+
+    path: Path
+    job: Mapping[str, Any]
+
+    @property
+    def log(self) -> str:
+        return self.path.name
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One event; `order_ms` is its time, but never falls within a log."""
+
+    order_ms: int
+    event: events.Event
+    lane: Lane
+
+
+# The lines of one log by trial; those of the lane itself are under None.
+Log = Mapping[str | None, Sequence[Line]]
+
+# By path: what a log looked like when it was parsed, and what it said.
+_parsed: dict[Path, tuple[_Stamp, Log]] = {}
+
+
+def read_logs(folder: Path) -> list[Log]:
+    """Return what every log of `folder` says; raises LogError for a damaged one.
+
+    A log that has not changed since the last call is the same object, and so are its parts.
+    """
+    return [_read(path) for path in sorted(folder.glob("*.jsonl"))]
+
+
+def in_order(lines: Iterable[Line]) -> list[Line]:
+    """Sort by time; equal times keep the order of files and lines.
+
+    Within a log the order is that of its lines, whatever the clock of its host did meanwhile.
+    """
+    return sorted(lines, key=attrgetter("order_ms"))
+
+
+def _read(path: Path) -> Log:
+    stat = path.stat()
+    # The stamp is older than what is read after it: at worst the log is parsed once more.
+    stamp = stat.st_ino, stat.st_size, stat.st_mtime_ns
+    known = _parsed.get(path)
+    if known is None or known[0] != stamp:
+        known = _parsed[path] = stamp, _parse(path)
+    return known[1]
+
+
+def _parse(path: Path) -> Log:
+    now, lane = 0, None
+    log: dict[str | None, list[Line]] = {}
+    for event in events.read_events(path):
+        lane = lane or Lane(path, event.payload)
+        now = max(now, event.time_ms)
+        log.setdefault(event.trial, []).append(Line(now, event, lane))
+    return log
