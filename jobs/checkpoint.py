@@ -157,6 +157,15 @@ def remove(path: Path) -> None:
     shutil.rmtree(state_folder(path), ignore_errors=True)
 
 
+def mark(path: Path) -> tuple[int, int] | None:
+    """Tell one file in a place from the next: (inode, time of its last change in ns)."""
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        return None
+    return stat.st_ino, stat.st_mtime_ns
+
+
 def state_folder(path: Path) -> Path:
     """Return the folder beside a checkpoint in which a command may keep a state of its own."""
     return path.with_suffix(".state")

@@ -88,6 +88,11 @@ class Context:
         return self.trial.candidate.hyperparameters
 
     @property
+    def logged(self) -> Mapping[str, float]:
+        """The last value of every metric, those of the attempts it goes on from included."""
+        return self._last
+
+    @property
     def steps(self) -> int | None:
         """The declared budget, if any."""
         return self.trial.workload.steps
@@ -107,7 +112,7 @@ class Context:
 
     def describe(self, **facts: Any) -> None:
         """Log that the attempt starts, with what is known of the trial by now; once an attempt."""
-        self._seen = _written(self._path)
+        self._seen = checkpoint.mark(self._path)
         self._kept = checkpoint.read(self._path, self.trial.id)
         generation = self._attempts.look().next_generation(self.trial.id)
         if self._kept is not None:
@@ -128,7 +133,7 @@ class Context:
             raise ValueError(f"step is {step!r}: it must be a whole number, 0 or more")
         if not metrics:
             raise ValueError(f"nothing to log at step {step}: give metrics by name")
-        numbers = {name: _number(name, value) for name, value in metrics.items()}
+        numbers = {name: number(name, value) for name, value in metrics.items()}
         paused = time.perf_counter()
         self.log_point(step, numbers)
         name = self.trial.workload.read_as.metric
@@ -159,7 +164,7 @@ class Context:
         self._look_for_newer(now=True)
         self._look_at_checkpoint()
         self._write(self._path, state)
-        self._seen = _written(self._path)
+        self._seen = checkpoint.mark(self._path)
         self._saved_at, self._asked = time.monotonic(), False
         self._since += time.perf_counter() - paused
 
@@ -197,27 +202,6 @@ class Context:
         self._asked = True
         return self.should_stop() or due
 
-    def check_ending(self, metrics: Mapping[str, Any] | None) -> None:
-        """Raise ValueError where a training has ended without what it is read by.
-
-        Raises Diverged where that is not finite.
-        """
-        reading = self.trial.workload.read_as
-        final = {**self._last, **(metrics or {})}
-        wanted = {reading.metric, reading.final_metric or reading.metric}
-        absent = sorted(wanted - final.keys())
-        if self.told_to_stop:
-            return
-        if absent:
-            raise ValueError(
-                f"the training ended without logging {' and '.join(absent)}; it logged "
-                f"{', '.join(sorted(final)) or 'nothing'}: log it by context.log or "
-                "thermolion.log, or name another `metric` in the sweep"
-            )
-        for name in sorted(wanted):
-            if not math.isfinite(_number(name, final[name])):
-                raise Diverged(f"{name} is {final[name]} at the end")
-
     def record_weights(self, weights: str) -> None:
         """Have a digest of the final weights logged with the end: equal bits, equal digests."""
         self._weights = weights
@@ -241,7 +225,7 @@ class Context:
         end: dict[str, Any] = {
             "step": self._step,
             "train_seconds": self.clock(),
-            "metrics": {name: _number(name, value) for name, value in final.items()},
+            "metrics": {name: number(name, value) for name, value in final.items()},
         }
         if self._weights is not None:
             end["weights"] = self._weights
@@ -279,7 +263,7 @@ class Context:
 
         Its log may not be visible yet where the folder is shared by hosts.
         """
-        if _written(self._path) == self._seen:
+        if checkpoint.mark(self._path) == self._seen:
             return
         there = checkpoint.read(self._path, self.trial.id)
         if there is not None and self._attempt is not None and there.attempt > self._attempt:
@@ -297,16 +281,8 @@ class Context:
             raise Superseded(f"a newer attempt at trial {trial} has taken over")
 
 
-def _written(path: Path) -> tuple[int, int] | None:
-    """Tell one file in a place from the next: (inode, time of its last change in ns)."""
-    try:
-        stat = path.stat()
-    except FileNotFoundError:
-        return None
-    return stat.st_ino, stat.st_mtime_ns
-
-
-def _number(name: str, value: Any) -> float:
+def number(name: str, value: Any) -> float:
+    """Return a metric's value; raises TypeError, with its name, for what is no number."""
     if isinstance(value, Tensor) and value.numel() != 1:
         raise TypeError(f"{name} is a tensor of shape {tuple(value.shape)}: log one number")
     try:

@@ -26,6 +26,7 @@ def describe(device: str, user_root: Path | None = None) -> dict[str, Any]:
         "device": torch.cuda.get_device_name() if device == "cuda" else _processor(),
         "packages": {"python": platform.python_version()} | _versions(),
         "code": code_digest(user_root),
+        "thermolion_code": code_digest(),  # trials with and without user code have this in common
     }
 
 

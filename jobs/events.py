@@ -5,7 +5,8 @@ Standard library only.
 
 Payloads (readers ignore fields that they do not know):
 
-opened       submission, pack, lane, host, pid, device, packages, code
+opened       submission, pack, lane, host, pid, device, packages, code (digest of our sources and
+             the user's), thermolion_code (of ours alone)
 started      token, generation, config (`Trial.to_json`); of images also steps, steps_per_epoch,
              images (by split), chance (by metric), digests (data, split, init, order), parameters
 evaluated    step, train_seconds, metrics; of images also epoch, samples

@@ -1,6 +1,7 @@
 """The user's own training: the function that trains a workload, where the user's code is found."""
 
 import importlib
+import math
 import random
 import sys
 from collections.abc import Callable, Mapping
@@ -11,8 +12,8 @@ import numpy as np
 import torch
 
 from jobs import catalog
-from jobs.context import Context
-from jobs.trial import Trial, Workload
+from jobs.context import Context, Diverged, number
+from jobs.trial import Reading, Trial, Workload
 
 Train = Callable[[Trial, Context], Mapping[str, Any] | None]
 
@@ -49,10 +50,29 @@ def _own(train: Train) -> Train:
             facts["chance"] = dict.fromkeys(sorted(names), reading.chance)
         context.describe(**facts)
         metrics = train(trial, context)
-        context.check_ending(metrics)
+        if not context.told_to_stop:
+            _check_ending(trial.workload.read_as, {**context.logged, **(metrics or {})})
         return metrics
 
     return started
+
+
+def _check_ending(reading: Reading, final: Mapping[str, Any]) -> None:
+    """Raise ValueError where a training has ended without what it is read by.
+
+    Raises Diverged where that is not finite.
+    """
+    wanted = sorted({reading.metric, reading.final_metric or reading.metric})
+    absent = [name for name in wanted if name not in final]
+    if absent:
+        raise ValueError(
+            f"the training ended without logging {' and '.join(absent)}; it logged "
+            f"{', '.join(sorted(final)) or 'nothing'}: log it by context.log or thermolion.log, "
+            "or name another `metric` in the sweep"
+        )
+    for name in wanted:
+        if not math.isfinite(number(name, final[name])):
+            raise Diverged(f"{name} is {final[name]} at the end")
 
 
 def add_to_path(code_root: Path) -> None:
@@ -61,11 +81,10 @@ def add_to_path(code_root: Path) -> None:
     A folder of theirs that is called like one of our packages adds its modules to that package:
     ours are found first, and theirs are not lost.
     """
+    packages = [importlib.import_module(name) for name in _OURS]  # ours first: theirs hide nothing
     if str(code_root) not in sys.path:
         sys.path.append(str(code_root))
-    for name in _OURS:
-        theirs = code_root / name
-        if theirs.is_dir():
-            package = importlib.import_module(name)
-            if str(theirs) not in package.__path__:
-                package.__path__.append(str(theirs))
+    for package in packages:
+        theirs = code_root / package.__name__
+        if theirs.is_dir() and str(theirs) not in package.__path__:
+            package.__path__.append(str(theirs))

@@ -6,6 +6,7 @@ Leaves out blocks whose pairing is broken, and names whatever is left out. Estim
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from jobs.trial import Workload, canonical_json
 from tracking.endpoints import (
@@ -178,10 +179,12 @@ class Blocks:
             for data in {_digest(outcome, "data") for outcome in measured.values()}:
                 if usual.setdefault(workload, data) != data:
                     found.append(BlockFlag(workload, block, "data", f"its digest is {data}"))
-            for kind in ("code", "device"):
-                values = {name: one.job.get(kind) for name, one in measured.items()}
-                if len({canonical_json(value) for value in values.values()}) > 1:
-                    found.append(BlockFlag(workload, block, kind, _listed(values)))
+            if _mixes_code([one.job for one in measured.values()]):
+                codes = {name: one.job.get("code") for name, one in measured.items()}
+                found.append(BlockFlag(workload, block, "code", _listed(codes)))
+            devices = {name: one.job.get("device") for name, one in measured.items()}
+            if len({canonical_json(device) for device in devices.values()}) > 1:
+                found.append(BlockFlag(workload, block, "device", _listed(devices)))
             unstable = [name for name, one in measured.items() if one.nondeterministic]
             if unstable:
                 detail = f"{', '.join(unstable)}: a step that was run twice gave two values"
@@ -253,6 +256,13 @@ class Blocks:
                         "the same order of data: their seeds were not applied, so they are one "
                         "block"
                     )
+
+
+def _mixes_code(jobs: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether jobs ran different code; one without user code is no other version of it."""
+    ours = {job.get("thermolion_code", job.get("code")) for job in jobs}
+    with_users = {job["code"] for job in jobs if job.get("code") not in ours and "code" in job}
+    return len(ours) > 1 or len(with_users) > 1
 
 
 def _digest(outcome: Outcome, name: str) -> str | None:
