@@ -44,7 +44,8 @@ class Sweep:
 def _study(name: str) -> str:
     if name in _RESERVED:
         raise ValueError(
-            f"{name!r} is where the studies of a root have their MLflow store or archive: choose another"
+            f"{name!r} is where the studies of a root have their MLflow store or archive: choose "
+            "another"
         )
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
         raise ValueError(

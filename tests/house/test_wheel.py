@@ -16,7 +16,15 @@ import pytest
 import thermolion
 from jobs.process import LANE_ENVIRONMENT
 
-PACKAGES = ("thermolion", "jobs", "slurm", "tracking", "orchestrator", "orchestrator/backends")
+PACKAGES = (
+    "thermolion",
+    "jobs",
+    "slurm",
+    "tracking",
+    "orchestrator",
+    "orchestrator/backends",
+    "orchestrator/verbs",
+)
 TOP_LEVEL = {package.partition("/")[0] for package in PACKAGES}
 # pip's words for an index that it cannot reach, as opposed to one that lacks a package.
 UNREACHABLE = ("Retrying (", "NewConnectionError", "name resolution", "Network is unreachable")

@@ -497,11 +497,11 @@ def test_a_trial_whose_command_failed_may_find_its_state_again(study: Study) -> 
 def test_waiting_for_a_command_costs_little(study: Study) -> None:
     study.write("line", '{"step": 1, "val_accuracy": 1}\n{"final": {"test_accuracy": 0.5}}\n')
     seconds = []
-    for wait in (0, 2):
+    for wait in (0, 0, 2):  # the first pays for imports
         begin = time.thread_time()
         study.run(f"sh -c 'sleep {wait}; cat line >> $THERMOLION_LOG'")
         seconds.append(time.thread_time() - begin)
-    assert seconds[1] - seconds[0] < 0.05
+    assert seconds[2] - seconds[1] < 0.1
 
 
 def test_the_id_of_a_trial_hangs_on_its_command() -> None:

@@ -55,7 +55,7 @@ def test_without_a_traceback_numbers_addresses_and_paths_make_no_difference(outc
         without_traceback(outcome, error)
         for error in (
             "exit code 1 of /scratch/ann/0001/run.sh, at 0x7f3a, of 0123abcdef",
-            "exit code 2 of /home/bob/run.sh, at 0x11ff, of fedcba98765",
+            "exit code 2 of /scratch/bob/run.sh, at 0x11ff, of fedcba98765",
             "killed",
         )
     )

@@ -215,7 +215,7 @@ def test_a_report_tells_of_own_trainings_beside_images(own, own_arms, arms, tmp_
     outcomes += [own(name, "rl", curve=[(1, 7.0)]) for name in ("thermolion", "adamw")]
     found = compare("s", outcomes, [QUESTION])
     page = write_report(found, outcomes, tmp_path).read_text()
-    for text in ("my_lab.lm:train", "val_loss (lower is better)", "mixed units"[:5], "steps"):
+    for text in ("my_lab.lm:train", "val_loss (lower is better)", "different units", "steps"):
         assert text in page
     assert "a positive one always means that the candidate is ahead" in page
     assert page.count("<svg") == 4 + 3 + 1  # forests by unit, curves, losses of the images
