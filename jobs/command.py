@@ -7,7 +7,6 @@ import collections
 import contextlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from jobs import command_line, protocol, supervisor
-from jobs.context import Context, Diverged
+from jobs.context import Context
 from jobs.trial import Trial
 
 GRACE_S = 30.0  # from the wish that a command should end to its being killed
@@ -121,7 +120,7 @@ def run_command(trial: Trial, context: Context) -> Mapping[str, float] | None:
     `context.log` raises. No process of it is left in any case.
     """
     assert trial.workload.command is not None
-    state = _state_dir(context)
+    state = context.state_folder
     state.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="thermolion-") as name:
         folder = Path(name).resolve()
@@ -135,27 +134,11 @@ def run_command(trial: Trial, context: Context) -> Mapping[str, float] | None:
         try:
             final, heard = _listen(command, context)
             result = _judged(command, words, context, final, heard)
-        except Diverged:
-            _forget(state, context)
-            raise
         finally:
             command.close()
             with contextlib.suppress(OSError):  # it has files: the next attempt may want them
                 state.rmdir()
-    if not context.told_to_stop:
-        _forget(state, context)
     return result
-
-
-def _state_dir(context: Context) -> Path:
-    """Return the folder that the attempts of this trial share, beside its checkpoint."""
-    return context._path.with_suffix(".state")
-
-
-def _forget(state: Path, context: Context) -> None:
-    """Remove what the command has kept: the trial has its result."""
-    if context.keep != "last":
-        shutil.rmtree(state, ignore_errors=True)
 
 
 def _environment(trial: Trial, device: str, state: Path, folder: Path) -> dict[str, str]:

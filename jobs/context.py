@@ -88,6 +88,11 @@ class Context:
         return self.trial.candidate.hyperparameters
 
     @property
+    def state_folder(self) -> Path:
+        """A folder that the attempts of this trial share; it goes once the result is on disk."""
+        return checkpoint.state_folder(self._path)
+
+    @property
     def logged(self) -> Mapping[str, float]:
         """The last value of every metric, those of the attempts it goes on from included."""
         return self._last

@@ -15,17 +15,17 @@ from jobs.code import code_digest
 _PACKAGES = ("numpy", "scikit-learn", "torch", "torchvision")
 
 
-def describe(device: str, user_root: Path | None = None) -> dict[str, Any]:
+def describe(device: str, code: str | None = None) -> dict[str, Any]:
     """Return what an `opened` event says of the environment, JSON-ready.
 
-    `user_root` is the folder of the user's code, where the job has any.
+    `code` is the digest of our sources and the user's, where the job has any of theirs.
     """
     return {
         "host": socket.gethostname(),
         "pid": os.getpid(),
         "device": torch.cuda.get_device_name() if device == "cuda" else _processor(),
         "packages": {"python": platform.python_version()} | _versions(),
-        "code": code_digest(user_root),
+        "code": code or code_digest(),
         "thermolion_code": code_digest(),  # trials with and without user code have this in common
     }
 

@@ -129,7 +129,7 @@ def _open_log(pack: Pack, launch: Launch) -> EventLog:
             submission=pack.submission,
             pack=pack.number,
             lane=launch.lane,
-            **environment.describe(launch.device, pack.code_root),
+            **environment.describe(launch.device, pack.code),
         )
         return log
 

@@ -19,7 +19,8 @@ class Pack:
 
     `code_root` is the user's own code: it goes behind everything else on the path. `keep` says
     which checkpoint outlives its trial; so many first failures as `patience` hold the rest of the
-    submission if all of them are alike (0: never).
+    submission if all of them are alike (0: never). `code` is the digest of all sources at the time
+    of submission: what trials write into their folder is no code.
     """
 
     layout: Layout
@@ -32,6 +33,7 @@ class Pack:
     checkpoint_every_s: float = 600.0
     keep: Keep = "none"
     patience: int = 3
+    code: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -45,6 +47,7 @@ class Pack:
             "checkpoint_every_s": self.checkpoint_every_s,
             "keep": self.keep,
             "patience": self.patience,
+            "code": self.code,
             "trials": [trial.to_json() for trial in self.trials],
         }
 
@@ -61,4 +64,5 @@ class Pack:
             checkpoint_every_s=record["checkpoint_every_s"],
             keep=record["keep"],
             patience=record["patience"],
+            code=record["code"],
         )

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from jobs.code import code_digest
 from jobs.lock import Lock
 from jobs.pack import Pack
 from jobs.process import user_name
@@ -189,7 +190,7 @@ class _Sender:
     def _pack(
         self, name: str, number: int, trials: Sequence[Trial], code: Mapping[str, Path | None]
     ) -> Pack:
-        data_root = self.request.data_root
+        data_root, code_root = self.request.data_root, code[trials[0].id]
         return Pack(
             layout=self.study.layout,
             submission=name,
@@ -197,7 +198,8 @@ class _Sender:
             trials=tuple(trials),
             data_root=None if data_root is None else data_root.absolute(),
             download=self.request.download,
-            code_root=code[trials[0].id],
+            code_root=code_root,
+            code=code_digest(code_root),
             checkpoint_every_s=self.study.sweep.checkpoint_every_s,
             keep=self.study.sweep.keep,
         )

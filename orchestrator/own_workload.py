@@ -78,7 +78,7 @@ def filling(workload: Workload, candidate: Candidate) -> str:
         **candidate.hyperparameters,
         "optimizer": candidate.optimizer,
         "candidate": candidate.name,
-        "hyperparameters": candidate.content(),
+        "hyperparameters": dict(candidate.hyperparameters),
         "trial": candidate.content(),
         "trial_file": candidate.content(),
     }

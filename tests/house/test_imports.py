@@ -34,7 +34,11 @@ ABSENT_ON_A_NODE = {
     "submitit",
     "yaml",
 }
-CONTRACT = ("trial", "events", "layout", "pack", "process", "lock", "catalog")
+CONTRACT = (
+    *("trial", "events", "layout", "pack", "process", "lock", "catalog", "options"),
+    *("attempts", "breaker", "code", "command_line", "discards", "folder_parts", "protocol"),
+    *("schedule", "supervisor"),
+)
 
 # Makes the packages named in argv[1] look absent, then imports the rest of argv and says what
 # is loaded. None in `sys.modules` is Python's own word for "not to be found", so that whoever
