@@ -22,6 +22,7 @@ lint: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.plan_time
 	$(BIN)/python -m benchmarks.trial_throughput
+	$(BIN)/python -m benchmarks.pack_overhead
 
 schema: $(VENV)/.dev
 	$(BIN)/python -m orchestrator.schema > sweeps/schema.json
