@@ -20,6 +20,7 @@ from tracking.outcomes import read_outcomes
 
 SEED = 20
 KILLS, TERMS = 20, 10
+POINTS_BETWEEN = 6  # at most, and a few more before the signal arrives: of 336 in the study
 SWEEP = """\
 study: fire
 workloads:
@@ -60,11 +61,7 @@ class _Fire:
     def strike(self, what: str) -> None:
         """Do one thing to a study that is alive, at a moment in the training of some trial."""
         module = "backends.pool" if what == "kill -9 of the pool" else "jobs.lane"
-        deadline = time.monotonic() + 30
-        while not (targets := pids(self.layout, module)):
-            self.submit()
-            assert time.monotonic() < deadline, "nothing to strike at"
-        time.sleep(self.draw.uniform(0, 5))
+        targets = self._await_moment(module)
         number = signal.SIGTERM if what == "SIGTERM" else signal.SIGKILL
         for target in targets if what == "kill -9 of the pool" else [self.draw.choice(targets)]:
             try:
@@ -72,6 +69,28 @@ class _Fire:
             except ProcessLookupError:
                 return  # it has ended by itself: no fault
         self.faults[what] += 1
+
+    def _await_moment(self, module: str) -> list[int]:
+        """Return whom to strike, once some more points are logged and a fraction of the next.
+
+        Points, not seconds: on a machine of any speed the study outlasts all the faults.
+        """
+        wanted = len(self._points()) + self.draw.randint(0, POINTS_BETWEEN)
+        deadline = time.monotonic() + 120
+        while True:
+            targets = pids(self.layout, module)
+            if targets and len(self._points()) >= wanted:
+                break
+            assert time.monotonic() < deadline, "nothing to strike at"
+            if not targets:
+                self.submit()
+            time.sleep(0.02)
+        time.sleep(self.draw.uniform(0, 0.1))
+        return targets
+
+    def _points(self) -> list[bytes]:
+        logs = (log.read_bytes() for log in self.layout.events.glob("*"))
+        return [line for log in logs for line in log.splitlines() if b'"evaluated"' in line]
 
     def tear_a_checkpoint(self) -> None:
         for kept in sorted(self.layout.checkpoints.glob("*.pt")):
