@@ -3,6 +3,7 @@
 The built-in image classification and a user's own `train(trial, context)` get the same one.
 """
 
+import contextlib
 import logging
 import math
 import secrets
@@ -255,6 +256,7 @@ class Context:
             rng=[checkpoint.rng_state()],
             state=state,
         )
+        self._events.sync()  # or a crash of the machine might leave a checkpoint and not its curve
         try:
             checkpoint.write(path, kept)
         except OSError as error:
@@ -290,7 +292,7 @@ def number(name: str, value: Any) -> float:
     """Return a metric's value; raises TypeError, with its name, for what is no number."""
     if isinstance(value, Tensor) and value.numel() != 1:
         raise TypeError(f"{name} is a tensor of shape {tuple(value.shape)}: log one number")
-    try:
-        return float(value)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"{name} is {value!r} ({type(value).__name__}): log a number") from error
+    if not isinstance(value, (str, bytes)):  # float would read a number in a text
+        with contextlib.suppress(TypeError, ValueError):
+            return float(value)
+    raise TypeError(f"{name} is {value!r} ({type(value).__name__}): log a number")

@@ -30,6 +30,7 @@ from typing import Any
 
 VERSION = 1
 FREE_BYTES_TO_START = 50 * 2**20
+_SYNC_SHARE = 0.02  # of the time between two syncs that the next one may take
 
 # A lane's own events (no trial), then a trial's.
 OPENED, HELD, CLOSED = "opened", "held", "closed"
@@ -54,7 +55,11 @@ class Event:
 
 
 class EventLog:
-    """The writing end. Every append is on disk when it returns.
+    """The writing end. Every append is on disk when it returns, but for evaluations in a rush.
+
+    Evaluations that follow each other faster than a sync can be afforded are handed to the system
+    (a killed process loses none) and synced together with what comes next; before a checkpoint is
+    put in its place, `sync` sees to it that all that it has behind it is on disk.
 
     A line is written whole or not at all: after a failed write (full disk) the file is cut back
     to its last whole line, so that readers meet a torn line only where the writer was killed.
@@ -71,10 +76,12 @@ class EventLog:
         self.path = path
         self.attempt = attempt
         self._seq = 0
-        self._length = 0
+        self._written = self._synced = 0  # bytes of whole lines
+        self._unsynced = b""
+        self._synced_at, self._sync_took = -math.inf, 0.0
 
     def append(self, event_type: str, trial: str | None = None, **payload: Any) -> None:
-        """Append one event durably; raises LogError if it fails twice."""
+        """Append one event; raises LogError if it fails twice."""
         line = {
             "v": VERSION,
             "type": event_type,
@@ -84,29 +91,55 @@ class EventLog:
             "time_ms": time.time_ns() // 1_000_000,
         } | _finite(payload)
         data = (json.dumps(line, separators=(",", ":"), allow_nan=False) + "\n").encode()
+        self._unsynced += data
+        self._try_twice(event_type != EVALUATED or self._is_sync_due())
+        self._seq += 1
+
+    def sync(self) -> None:
+        """Put on disk what is not there yet; raises LogError if it fails twice."""
+        if self._unsynced:
+            self._try_twice(durably=True)
+
+    def close(self) -> None:
+        self.sync()
+        os.close(self._file)
+
+    def _is_sync_due(self) -> bool:
+        return self._sync_took <= _SYNC_SHARE * (time.monotonic() - self._synced_at)
+
+    def _try_twice(self, durably: bool) -> None:
         try:
-            self._write(data)
+            self._write(durably)
         except OSError:
             time.sleep(1)  # a quota or a full disk is often a matter of a moment
             try:
-                self._write(data)
+                self._write(durably)
             except OSError as error:
                 raise LogError(f"cannot append to {self.path}: {error}") from error
-        self._seq += 1
 
-    def close(self) -> None:
-        os.close(self._file)
-
-    def _write(self, data: bytes) -> None:
+    def _write(self, durably: bool) -> None:
+        """Write the lines that are not in the file yet, whole or not at all; raises OSError."""
         try:
-            rest = memoryview(data)
+            rest = memoryview(self._unsynced)[self._written - self._synced :]
             while rest:
                 rest = rest[os.write(self._file, rest) :]
+            self._written = self._synced + len(self._unsynced)
+            if durably:
+                self._sync()
+        except OSError:
+            os.ftruncate(self._file, self._written)
+            raise
+
+    def _sync(self) -> None:
+        begin = time.monotonic()
+        try:
             os.fsync(self._file)
         except OSError:
-            os.ftruncate(self._file, self._length)
+            self._written = self._synced  # what a failed sync has left of the rest is not known
             raise
-        self._length += len(data)
+        self._synced_at = time.monotonic()
+        self._sync_took = self._synced_at - begin
+        self._synced, self._unsynced = self._written, b""
 
 
 def check_free_space(folder: Path, needed: int = FREE_BYTES_TO_START) -> None:

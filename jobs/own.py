@@ -49,7 +49,12 @@ def _own(train: Train) -> Train:
             names = {reading.metric, reading.final_metric or reading.metric}
             facts["chance"] = dict.fromkeys(sorted(names), reading.chance)
         context.describe(**facts)
-        metrics = train(trial, context)
+        metrics: Any = train(trial, context)  # what a user's function returns is anybody's guess
+        if metrics is not None and not isinstance(metrics, Mapping) and not context.told_to_stop:
+            raise TypeError(
+                f"the training returned {metrics!r} ({type(metrics).__name__}): return the final "
+                "metrics by name, such as {'test_accuracy': 0.9}, or nothing"
+            )
         if not context.told_to_stop:
             _check_ending(trial.workload.read_as, {**context.logged, **(metrics or {})})
         return metrics

@@ -42,6 +42,58 @@ def test_an_append_is_on_disk_when_it_returns(log, monkeypatch):
     assert len(log.path.read_bytes().splitlines()) == 1
 
 
+def test_evaluations_in_a_rush_share_a_sync_and_are_readable_at_once(log, monkeypatch):
+    now, synced = [100.0], []
+
+    def slow_sync(file):
+        now[0] += 0.5
+        synced.append(os.fstat(file).st_size)
+
+    monkeypatch.setattr(events.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(os, "fsync", slow_sync)
+    log.append(events.STARTED, "t")
+    for step in range(10):
+        now[0] += 0.1
+        log.append(events.EVALUATED, "t", step=step, metrics={})
+    assert len(synced) == 1, "a sync of 0.5 s after each 0.1 s"
+    assert len(list(read_events(log.path))) == 11, "a killed process loses none"
+    now[0] += 60
+    log.append(events.EVALUATED, "t", step=10, metrics={})
+    assert synced[1:] == [log.path.stat().st_size], "whoever evaluates seldom has it on disk"
+    log.append(events.EVALUATED, "t", step=11, metrics={})
+    log.append(events.COMPLETED, "t")
+    assert synced[2:] == [log.path.stat().st_size], "an end is on disk when it returns"
+
+
+def test_lines_whose_sync_has_failed_are_written_again(log, monkeypatch):
+    log.append(events.STARTED, "t")
+    monkeypatch.setattr(log, "_is_sync_due", lambda: False)
+    log.append(events.EVALUATED, "t", step=1, metrics={})
+    real, calls, written = os.fsync, [], []
+
+    def fails_once(file):
+        calls.append(file)
+        if len(calls) == 1:
+            raise OSError(errno.EDQUOT, "Disk quota exceeded")
+        real(file)
+
+    def counted(file, data):
+        written.append(bytes(data))
+        return real_write(file, data)
+
+    real_write = os.write
+    monkeypatch.setattr(os, "fsync", fails_once)
+    monkeypatch.setattr(os, "write", counted)
+    monkeypatch.setattr(events.time, "sleep", lambda _: None)
+    log.append(events.COMPLETED, "t")
+    assert [(e.type, e.seq) for e in read_events(log.path)] == [
+        ("started", 0),
+        ("evaluated", 1),
+        ("completed", 2),
+    ]
+    assert written[-1].count(b"\n") == 2, "both lines that were not synced"
+
+
 def test_nan_and_infinities_survive_as_strings(log):
     values = {"a": math.nan, "b": math.inf, "c": -math.inf, "d": 1.5}
     log.append(events.EVALUATED, "t", metrics=values, path=[math.inf])

@@ -1,5 +1,6 @@
 """A training of the user's own through a lane: how it ends, goes on, competes and is held."""
 
+import os
 import random
 import sys
 import threading
@@ -9,7 +10,7 @@ import pytest
 import torch
 from lanes import Study, made, result
 
-from jobs import events
+from jobs import checkpoint, events
 from jobs.lane import EXIT_HELD, EXIT_INTERRUPTED
 from jobs.trial import Reading, Workload
 from tracking.outcomes import read_outcomes
@@ -72,6 +73,28 @@ def test_a_function_of_the_user_goes_on_with_the_same_bits(tmp_path):
     assert set(outcome.metrics) == {"fit", "loss"}
 
 
+def test_a_checkpoint_never_has_a_point_behind_it_that_is_not_on_disk(tmp_path, monkeypatch):
+    trial, pack = _own(tmp_path, OWN, name="my_saver")
+    study = Study(tmp_path / "a", trial, **pack, checkpoint_every_s=0)
+    synced, saved, real, write = {}, [], os.fsync, checkpoint.write
+
+    def sync(file):
+        synced[os.fstat(file).st_ino] = os.fstat(file).st_size
+        real(file)
+
+    def check(*arguments):
+        (log,) = study.layout.events.glob("*")
+        saved.append((log.stat().st_size, synced[log.stat().st_ino]))
+        write(*arguments)
+
+    monkeypatch.setattr(events.EventLog, "_is_sync_due", lambda _: False)  # a very slow disk
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(checkpoint, "write", check)
+    assert study.run() == 0
+    assert len(saved) > 5
+    assert all(written == on_disk for written, on_disk in saved)
+
+
 ENDINGS = {
     "a value that is not finite": (
         "def train(trial, context):\n    context.log(2, fit=float('nan'))",
@@ -92,6 +115,14 @@ ENDINGS = {
     "no number": (
         "def train(trial, context):\n    context.log(1, fit='high')",
         ("failed", "fit is 'high' (str): log a number"),
+    ),
+    "a number as text": (
+        "def train(trial, context):\n    context.log(1, fit='0.3')",
+        ("failed", "fit is '0.3' (str): log a number"),
+    ),
+    "a number without its name": (
+        "def train(trial, context):\n    context.log(1, fit=1)\n    return 0.5",
+        ("failed", "returned 0.5 (float): return the final metrics by name"),
     ),
     "many numbers": (
         "import torch\ndef train(trial, context):\n    context.log(1, fit=torch.zeros(2))",
