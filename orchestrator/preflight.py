@@ -54,19 +54,30 @@ def _check_user_code(trials: Sequence[Trial]) -> None:
             "rename it, or start the training by a `command:` line, which runs apart from us"
         )
     with importable(folder):
-        for trial in {trial.candidate.key: trial for trial in named}.values():
-            if trial.candidate.optimizer not in registry.OPTIMIZERS:
-                _check_optimizer(trial.candidate)
+        built = [trial for trial in named if "optimizer" in dotted_paths(trial)]
+        for trial in {trial.candidate.key: trial for trial in built}.values():
+            _check_optimizer(trial.candidate)
         for trial in {trial.workload.key: trial for trial in named}.values():
             for what, path in dotted_paths(trial).items():
                 if what != "optimizer":
-                    _check_callable(path, f"workload {trial.workload.name!r}")
+                    _check_callable(path, what, f"workload {trial.workload.name!r}")
 
 
-def _check_callable(path: str, whose: str) -> None:
+def _check_callable(path: str, what: str, whose: str) -> None:
     loaded = _imported(path, catalog.resolve, whose)
     if not callable(loaded):
         raise SweepError(f"{whose}: {path} is a {type(loaded).__name__}, it cannot be called")
+    if what != "train":
+        return
+    try:
+        inspect.signature(loaded).bind("trial", "context")
+    except TypeError as error:
+        raise SweepError(
+            f"{whose}: {path} cannot be called as train(trial, context) ({error}): give it these "
+            "two parameters, and defaults to all others"
+        ) from error
+    except ValueError:
+        return  # a callable without a signature (of C code): its call will tell
 
 
 def _check_workload(workload: Workload) -> None:

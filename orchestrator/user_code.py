@@ -8,19 +8,23 @@ from pathlib import Path
 
 from jobs import catalog
 from jobs.trial import Trial
-from thermolion import registry
 
 # Folders of ours that a user's project may have as well; `thermolion` is a distribution's name.
 OUR_PACKAGES = ("jobs", "tracking", "slurm", "orchestrator")
 
 
 def dotted_paths(trial: Trial) -> dict[str, str]:
-    """Return the `module:name` paths that a trial names, by what they are."""
+    """Return the `module:name` paths that a trial names, by what they are.
+
+    The optimizer of a command is none: its script alone knows what to make of the name, and may
+    run in an environment of its own.
+    """
     workload = trial.workload
     named = {"train": workload.train, "dataset": workload.dataset, "model": workload.model}
     paths = {what: path for what, path in named.items() if path and catalog.is_dotted(path)}
-    if trial.candidate.optimizer not in registry.OPTIMIZERS:
-        paths["optimizer"] = trial.candidate.optimizer
+    optimizer = trial.candidate.optimizer
+    if workload.command is None and catalog.is_dotted(optimizer):
+        paths["optimizer"] = optimizer
     return paths
 
 

@@ -139,7 +139,12 @@ def load(optimizer: str) -> "type[Optimizer]":
     Raises ImportError or AttributeError where the path leads nowhere.
     """
     path = OPTIMIZERS[optimizer].path if optimizer in OPTIMIZERS else optimizer
-    module, _, name = path.partition(":")
+    module, colon, name = path.partition(":")
+    if not colon:
+        raise ImportError(
+            f"no optimizer {optimizer!r} is known here: choose from {', '.join(OPTIMIZERS)}, "
+            "write module:Class, or build it in your own code, which may call it what it likes"
+        )
     kind: type[Optimizer] = getattr(importlib.import_module(module), name)
     return kind
 

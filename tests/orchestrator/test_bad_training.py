@@ -94,12 +94,49 @@ def test_one_clear_error_and_nothing_started(case, verb, thermolion, tmp_path):
     assert not (tmp_path / "studies").exists()
 
 
-def test_a_command_may_name_optimizers_that_only_it_knows(thermolion, tmp_path):
+@pytest.mark.parametrize("way", [RUN, "train: 'my_free:train'"])
+def test_own_training_may_name_optimizers_that_only_it_knows(
+    way, thermolion, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "t.py").write_text(
+        "import sys, thermolion\nthermolion.log(1, acc=float(sys.argv[2] == 'lamb'))\n"
+    )
+    (tmp_path / "my_free.py").write_text(
+        "def train(trial, context):\n"
+        "    return {'acc': float(trial.candidate.optimizer == 'lamb')}\n"
+    )
     sweep = tmp_path / "free.yaml"
-    sweep.write_text(_own(RUN, REST.replace("lion: {}", "lamb: {lr: 2e-3}")))
-    said = thermolion("plan", sweep)
+    text = _own(way, REST.replace("lion: {}", "lamb: {lr: 2e-3}")).replace("seeds: 2", "seeds: 1")
+    sweep.write_text(text)
+    said = thermolion("run", sweep)
     assert said.code == 0, said.err
-    assert "lamb" in said.out
+    trials = json.loads(thermolion("status", "s", "--json").out)["trials"]
+    assert {t["candidate"]: t["metrics"]["acc"] for t in trials} == {"adamw": 0, "lamb": 1}
+
+
+def test_a_name_that_nobody_knows_is_told_where_it_is_asked_for(thermolion, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_asks.py").write_text("def train(trial, context):\n    context.optimizer([])\n")
+    sweep = tmp_path / "free.yaml"
+    sweep.write_text(_own("train: 'my_asks:train'", "candidates: {lamb: {}}\nseeds: 1\n"))
+    said = thermolion("run", sweep)
+    assert said.code == 1
+    assert "no optimizer 'lamb' is known here: choose from thermolion, lion, adam" in said.err
+
+
+@pytest.mark.parametrize("parameters", ["", "trial", "trial, context, more", "*, trial, context"])
+def test_a_function_that_cannot_be_called_is_refused_before_anything_starts(
+    parameters, thermolion, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_wrong.py").write_text(f"def train({parameters}):\n    pass\n")
+    sweep = tmp_path / "wrong.yaml"
+    sweep.write_text(_own("train: 'my_wrong:train'"))
+    said = thermolion("submit", sweep)
+    assert said.code == 2
+    assert "my_wrong:train cannot be called as train(trial, context)" in said.err
+    assert not list((tmp_path / "studies").glob("*/submissions/*"))
 
 
 def test_defaults_of_one_kind_say_nothing_to_the_other(thermolion, tmp_path):
