@@ -3,7 +3,7 @@
 Knows the file protocol of docs/bring-your-own-training.md; `jobs.command_line` knows placeholders.
 """
 
-import collections
+import codecs
 import contextlib
 import json
 import os
@@ -23,7 +23,8 @@ from jobs.trial import Trial
 GRACE_S = 30.0  # from the wish that a command should end to its being killed
 _LOOK_EVERY_S = 0.05
 _SETTLE_S = 0.5  # between a signal to the command and the same one to us
-_LAST_LINES = 40  # of the output, for the message of a failure
+# Of the output, for the message of a failure. A progress bar is one line without an end.
+_LAST_LINES, _LAST_BYTES, _LINE_LENGTH = 40, 2**14, 400
 
 
 class CommandError(Exception):
@@ -41,7 +42,7 @@ class Command:
         self._folder = folder
         self._log = (folder / "log.jsonl").open("xb+", buffering=0)
         self._rest = b""
-        self._last_lines: collections.deque[str] = collections.deque(maxlen=_LAST_LINES)
+        self._last_output = b""
         self._ended = threading.Event()
         starter = [sys.executable, "-I", "-S", supervisor.__file__, f"{GRACE_S}"]
         self._process = subprocess.Popen(
@@ -88,8 +89,11 @@ class Command:
             return None
 
     def last_output(self) -> str:
-        """Return the last lines that it has printed."""
-        return "".join(self._last_lines) or "(it has printed nothing)\n"
+        """Return the last lines that it has printed, as a terminal would show them."""
+        lines = self._last_output.decode(errors="replace").replace("\r\n", "\n").split("\n")
+        shown = [line.rstrip("\r").rpartition("\r")[2] for line in lines]
+        last = "\n".join(line[:_LINE_LENGTH] for line in shown[-_LAST_LINES - 1 :]).rstrip("\n")
+        return f"{last or '(it has printed nothing)'}\n"
 
     def close(self) -> None:
         """Kill it with all that it started, unless it has ended, and let go of its files."""
@@ -102,12 +106,12 @@ class Command:
             self._process.stdout.close()
 
     def _repeat_output(self) -> None:
-        """Print what the command prints, as it comes, and keep the last lines."""
+        """Print what the command prints, as it comes, and keep the end of it."""
         assert self._process.stdout is not None
-        for raw in self._process.stdout:
-            line = raw.decode(errors="replace")
-            self._last_lines.append(line)
-            sys.stdout.write(line)
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        while printed := self._process.stdout.read(_LAST_BYTES):
+            self._last_output = (self._last_output + printed)[-_LAST_BYTES:]
+            sys.stdout.write(decoder.decode(printed))
             sys.stdout.flush()
         self._process.wait()
         self._ended.set()

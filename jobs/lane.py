@@ -104,16 +104,20 @@ def _attempt(trial: Trial, context: Context) -> None:
 
 
 def _hold(held: Mapping[str, End], log: EventLog) -> None:
-    """Log which trials were left alone, and an example of why."""
-    example = next(iter(held.values()))
-    _log.error("%d trials held, because the first ones failed: %s", len(held), example.error)
-    log.append(
-        events.HELD,
-        trials=list(held),
-        reason="the first trials of the submission failed alike",
-        error=example.error,
-        traceback=example.traceback,
-    )
+    """Log which trials were left alone, by the failure that is why."""
+    trials: dict[str | None, list[str]] = {}
+    for trial, cause in held.items():
+        trials.setdefault(cause.signature, []).append(trial)
+    for alike in trials.values():
+        example = held[alike[0]]
+        _log.error("%d trials held, because the first ones failed: %s", len(alike), example.error)
+        log.append(
+            events.HELD,
+            trials=alike,
+            reason="the first trials of the submission failed alike",
+            error=example.error,
+            traceback=example.traceback,
+        )
 
 
 def _open_log(pack: Pack, launch: Launch) -> EventLog:

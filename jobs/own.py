@@ -49,17 +49,26 @@ def _own(train: Train) -> Train:
             names = {reading.metric, reading.final_metric or reading.metric}
             facts["chance"] = dict.fromkeys(sorted(names), reading.chance)
         context.describe(**facts)
-        metrics: Any = train(trial, context)  # what a user's function returns is anybody's guess
-        if metrics is not None and not isinstance(metrics, Mapping) and not context.told_to_stop:
-            raise TypeError(
-                f"the training returned {metrics!r} ({type(metrics).__name__}): return the final "
-                "metrics by name, such as {'test_accuracy': 0.9}, or nothing"
-            )
-        if not context.told_to_stop:
-            _check_ending(trial.workload.read_as, {**context.logged, **(metrics or {})})
+        returned = train(trial, context)
+        if context.told_to_stop:
+            return None
+        metrics = _by_name(returned)
+        _check_ending(trial.workload.read_as, {**context.logged, **metrics})
         return metrics
 
     return started
+
+
+def _by_name(returned: Any) -> Mapping[str, Any]:
+    """Return final metrics; raises TypeError for what a function returned in their place."""
+    if returned is None:
+        return {}
+    if not isinstance(returned, Mapping):
+        raise TypeError(
+            f"the training returned {returned!r} ({type(returned).__name__}): return the final "
+            "metrics by name, such as {'test_accuracy': 0.9}, or nothing"
+        )
+    return returned
 
 
 def _check_ending(reading: Reading, final: Mapping[str, Any]) -> None:

@@ -29,6 +29,8 @@ def parse(raw: bytes) -> Line:
     """Read one line; raises LineError, which shows it."""
     try:
         record = json.loads(raw)
+        if not isinstance(record, dict):
+            raise ValueError("it is no JSON object")
         if "final" in record:
             return Line(None, _metrics(record["final"]))
         return Line(_step(record.pop("step")), _metrics(record))
@@ -48,7 +50,9 @@ def _step(value: Any) -> int:
     return int(value)
 
 
-def _metrics(record: Mapping[str, Any]) -> dict[str, float]:
+def _metrics(record: Any) -> dict[str, float]:
+    if not isinstance(record, dict):
+        raise ValueError(f"{record!r} has no names of metrics")
     metrics = {name: _number(name, value) for name, value in record.items()}
     if not metrics:
         raise ValueError("it has no metric")

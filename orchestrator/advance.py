@@ -72,7 +72,7 @@ def submit(study: Study, request: Request, choose: Choose = lambda status: statu
         status = read_status(study)
         chosen = choose(status)
         notes = check(study, status, chosen, request)
-        in_flight = sum(standing.in_flight for standing in status.planned.values())
+        in_flight = sum(s.in_flight and not s.outcome.has_result for s in status.planned.values())
         sending = {trial.id for trial in chosen}
         left = sum(standing.outcome.trial.id not in sending for standing in status.left_alone)
         sender = _Sender(study, status, request, request.lanes or lanes_here(study))
@@ -135,7 +135,7 @@ def _accept(study: Study, status: Status, accept: bool) -> tuple[str, ...]:
     if change.orphaned and not accept:
         raise SweepError(change.refusal(study.sweep.study))
     notes = [change.removal()] if change.removed else []
-    if status.strays and (change.removed or change.orphaned):
+    if status.strays:
         notes.append(
             f"{status.strays} trials that this sweep does not ask for are still with living jobs: "
             f"thermolion cancel {study.sweep.study}, then submit, to be rid of them"

@@ -124,9 +124,15 @@ def trial_line(standing: Standing) -> str:
     outcome = standing.outcome
     trial = outcome.trial
     reached = final(outcome)
-    said = outcome.error or ("" if reached is None else reached)
+    said = _in_a_line(outcome.error) if outcome.error else reached or ""
     whose = f"{trial.workload.name} / {trial.candidate.name} / block {trial.block}"
     return f"{trial.id}  {standing.state:<11} {whose}  {said}".rstrip()
+
+
+def _in_a_line(error: str) -> str:
+    """Return the first line of an error and, where it has more, the last: what a command said."""
+    first, *more = error.strip().splitlines()
+    return f"{first} {more[-1].strip()}" if more else first
 
 
 def counts(status: Status) -> str:

@@ -63,6 +63,11 @@ def open_study(target: str, root: Path | None = None, overrides: Iterable[str] =
             names = [file.parent.name for file in root.glob("*/sweep.yaml")]
             near = difflib.get_close_matches(target, names, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
+            if (root / "archive" / f"{target}.tar.gz").is_file():
+                raise SweepError(
+                    f"study {target!r} is archived: thermolion studies --restore {target} takes "
+                    "it out again"
+                )
             raise SweepError(
                 f"{target!r} is neither a sweep file nor a study below {root}.{hint} "
                 f"Studies there: {', '.join(sorted(names)) or 'none'}"

@@ -87,6 +87,8 @@ def dotted(location: Sequence[str | int]) -> str:
 def choices(value: object, known: Iterable[str]) -> str:
     """Return "did you mean …; choose from …" for a word that is none of `known`."""
     names = list(known)
+    if not names:
+        return "there is none to choose from"
     near = difflib.get_close_matches(str(value), names, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return f"{hint}choose from {', '.join(names)}"

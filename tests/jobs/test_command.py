@@ -10,6 +10,7 @@ import pytest
 from commands import Study, curve, failure, made
 from processes import wait_for
 
+from jobs.launch import Launch
 from jobs.trial import Trial
 
 REPORTING = """\
@@ -155,6 +156,30 @@ def test_a_failure_has_the_exit_code_the_last_lines_and_the_scripts_own_tracebac
         line for line in events[-1].payload["traceback"].splitlines() if line[:7] == "  File "
     ]
     assert f"{study.code}/train.py" in frames[-1] or '"train.py"' in frames[-1]
+
+
+def test_a_progress_bar_is_printed_as_it_moves_and_does_not_drown_the_failure(
+    study: Study, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def heard(_step: int, _metrics: object) -> None:
+        wait_for(lambda: "batch  99999" in capfd.readouterr().out)  # its line has not ended
+        (tmp_path / "seen").touch()
+
+    study.launch = Launch(on_log=heard)
+    events = study.run_script(
+        "import os, sys, time, thermolion\n"
+        "for i in range(100_000): print(f'\\rbatch {i:6}', end='', file=sys.stderr, flush=i > 99_998)\n"
+        "thermolion.log(1, val_accuracy=0.5)\n"
+        f"while not os.path.exists('{tmp_path}/seen'): time.sleep(0.01)\n"
+        "print('\\rdone\\nloss \u03bb ' + 'x' * 10**6)\n"
+        "print('\\rbatch 1', '\\rbatch 2', end='\\r\\n')\n"
+        "1 / 0\n"
+    )
+    _, error = failure(events)
+    assert len(error) < 20_000
+    assert error.endswith("ZeroDivisionError: division by zero\n")
+    assert "\nbatch 2\n" in error
+    assert "batch 1" not in error
 
 
 @pytest.mark.parametrize(

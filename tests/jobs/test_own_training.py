@@ -13,7 +13,7 @@ from lanes import Study, made, result
 from jobs import checkpoint, events
 from jobs.lane import EXIT_HELD, EXIT_INTERRUPTED
 from jobs.trial import Reading, Workload
-from tracking.outcomes import read_outcomes
+from tracking.outcomes import read_holds, read_outcomes
 
 
 @pytest.fixture(autouse=True)
@@ -235,6 +235,21 @@ def test_the_first_failures_hold_the_rest_of_a_submission(tmp_path):
     assert "ValueError: no 0" in held.payload["error"]
     study.run()
     assert len(read_outcomes(study.layout.events)) == 3  # the same ones first, then held again
+
+
+def test_every_held_trial_is_told_by_the_failure_of_its_own_kind(tmp_path):
+    code = (
+        "def train(trial, context):\n"
+        "    raise (KeyError if trial.candidate.name == 'adamw' else ValueError)('no')"
+    )
+    first, pack = _own(tmp_path, code, name="my_two")
+    kinds = ("thermolion", "adamw")
+    trials = [made(first.workload, kind, block=b) for b in range(5) for kind in kinds]
+    study = Study(tmp_path / "s", *trials, **pack)
+    assert study.run() == EXIT_HELD
+    told = {trial: hold.error for hold in read_holds(study.layout.events) for trial in hold.trials}
+    names = {"adamw": "KeyError: 'no'", "thermolion": "ValueError: no"}
+    assert told == {trial.id: names[trial.candidate.name] for trial in trials[6:]}
 
 
 def test_a_users_folders_called_like_ours_are_found_behind_ours(tmp_path):
