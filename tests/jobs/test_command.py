@@ -168,7 +168,8 @@ def test_a_progress_bar_is_printed_as_it_moves_and_does_not_drown_the_failure(
     study.launch = Launch(on_log=heard)
     events = study.run_script(
         "import os, sys, time, thermolion\n"
-        "for i in range(100_000): print(f'\\rbatch {i:6}', end='', file=sys.stderr, flush=i > 99_998)\n"
+        "for i in range(100_000): print(f'\\rbatch {i:6}', end='', file=sys.stderr)\n"
+        "sys.stderr.flush()\n"
         "thermolion.log(1, val_accuracy=0.5)\n"
         f"while not os.path.exists('{tmp_path}/seen'): time.sleep(0.01)\n"
         "print('\\rdone\\nloss \u03bb ' + 'x' * 10**6)\n"
