@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.catalog import DataError, known
-from jobs.trial import STREAMS, Trial
+from jobs.trial import STREAMS, Candidate, Trial, Workload
 
 # Beside every hyperparameter and every option, by its name.
 BUILT_IN = (
@@ -81,6 +81,18 @@ def checked_command(
 def uses(command: str) -> frozenset[str]:
     """Return the names of the placeholders in a command; raises DataError as its check does."""
     return frozenset(_used(shlex.split(command)))
+
+
+def told(workload: Workload, candidate: Candidate) -> Mapping[str, Any]:
+    """Return the hyperparameters that a training is given: of a command, those that it uses.
+
+    The defaults of an optimizer of ours that it is not handed hold for ours alone: a script that
+    builds its own `sgd` may well have another momentum.
+    """
+    given = candidate.hyperparameters
+    if workload.command is None or uses(workload.command) & _EVERYTHING:
+        return given
+    return {name: value for name, value in given.items() if name in uses(workload.command)}
 
 
 def render(command: str, values: Mapping[str, str]) -> list[str]:

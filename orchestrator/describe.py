@@ -1,8 +1,10 @@
 """What `plan` and `status` say, as text and as JSON-ready records. Prints nothing."""
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
+from jobs.command_line import told
 from jobs.trial import Trial, Workload
 from orchestrator.change import Change
 from orchestrator.estimate import Estimate, in_words
@@ -65,7 +67,8 @@ def plan_text(
     ]
     lines += [("workload", f"{w.name}: {_workload(w)}") for w in sweep.workloads]
     for candidate in sweep.candidates:
-        settings = ", ".join(f"{k}={v}" for k, v in candidate.hyperparameters.items())
+        given = [told(workload, candidate).items() for workload in sweep.workloads]
+        settings = ", ".join(f"{k}={v}" for k, v in dict(itertools.chain(*given)).items())
         lines.append(("candidate", f"{candidate.name}: {candidate.optimizer}({settings})"))
     lines += [("question", f"{candidate} against {base}") for candidate, base in sweep.questions]
     busy = f"{lanes} at a time, {sweep.threads} thread{'s' * (sweep.threads > 1)} each"

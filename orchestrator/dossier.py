@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from jobs.command_line import told
 from orchestrator.estimate import in_words
 from orchestrator.status import Standing, read_status
 from orchestrator.sweep_file import SweepError
@@ -27,6 +28,7 @@ def dossier(found: Found) -> dict[str, Any]:
         "state": standing.state,
         "carried_by": standing.carrier,
         "config": outcome.trial.to_json(),
+        "told": dict(told(outcome.trial.workload, outcome.trial.candidate)),
         "attempts": [_attempt(attempt) for attempt in outcome.attempt_log],
         "curve": _curve(outcome),
         "metrics": dict(outcome.metrics),
@@ -50,13 +52,16 @@ def dossier(found: Found) -> dict[str, Any]:
 def dossier_text(record: Mapping[str, Any]) -> str:
     """Return the record of a trial as lines of label and content."""
     config = record["config"]
-    labels = config["labels"]
+    labels, candidate = (
+        config["labels"],
+        {**config["candidate"], "hyperparameters": record["told"]},
+    )
     planned = "" if record["planned"] else " (not in the sweep any more)"
     lines = [
         ("trial", f"{record['id']} of study {record['study']}{planned}"),
         ("state", record["state"]),
         ("workload", f"{labels['workload']}: {_settings(config['workload'])}"),
-        ("candidate", f"{labels['candidate']}: {_settings(config['candidate'])}"),
+        ("candidate", f"{labels['candidate']}: {_settings(candidate)}"),
         ("block", f"{config['block']}, phase {config['phase']}, {config['precision']}"),
         ("ranks", f"{config['world_size']}, {config['threads']} thread(s) each"),
         ("seeds", ", ".join(f"{k} {v}" for k, v in config["seeds"].items())),

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
+from jobs.command_line import told
 from jobs.trial import Trial, Workload, digest
 from tracking.keys import MAX_NAME, MAX_PARAM, MAX_TAG, cut, keys, text
 from tracking.outcomes import Outcome, State
@@ -110,7 +111,7 @@ def _params(trial: Trial) -> dict[str, str]:
         "noise_seed": candidate.noise_seed,
     }
     asked |= {f"seed.{stream}": seed for stream, seed in trial.seeds.items()}
-    for name, value in candidate.hyperparameters.items():
+    for name, value in told(workload, candidate).items():
         asked[f"hyperparameter.{name}" if name in asked else name] = value
     named = keys(asked)
     return {named[name]: text(value, MAX_PARAM) for name, value in asked.items()}

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from jobs.command_line import told
 from jobs.trial import STREAMS, Workload
 from tracking.endpoints import (
     ENDPOINTS,
@@ -121,15 +122,19 @@ def data(outcomes: Sequence[Outcome]) -> Table:
 
 
 def candidates(outcomes: Sequence[Outcome]) -> Table:
-    """Every candidate with its optimizer and hyperparameters."""
-    known = {one.trial.candidate.name: one.trial.candidate for one in outcomes}
+    """Every candidate with its optimizer and the hyperparameters that trainings were given."""
+    optimizers: dict[str, str] = {}
+    given: dict[str, dict[str, Any]] = {}
+    for trial in (one.trial for one in outcomes):
+        optimizers[trial.candidate.name] = trial.candidate.optimizer
+        given.setdefault(trial.candidate.name, {}).update(told(trial.workload, trial.candidate))
     rows = tuple(
         (
             name,
-            one.optimizer,
-            ", ".join(f"{key} = {value}" for key, value in sorted(one.hyperparameters.items())),
+            optimizer,
+            ", ".join(f"{key} = {value}" for key, value in sorted(given[name].items())),
         )
-        for name, one in known.items()
+        for name, optimizer in optimizers.items()
     )
     return Table("Candidates", ("candidate", "optimizer", "hyperparameters"), rows)
 

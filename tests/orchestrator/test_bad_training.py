@@ -139,6 +139,16 @@ def test_a_function_that_cannot_be_called_is_refused_before_anything_starts(
     assert not list((tmp_path / "studies").glob("*/submissions/*"))
 
 
+def test_no_default_of_ours_is_claimed_for_a_command_that_is_not_handed_it(thermolion, tmp_path):
+    sweep = tmp_path / "own.yaml"
+    sweep.write_text(_own(RUN, "candidates: {sgd: {lr: 0.1}}\nseeds: 1\n"))
+    assert "sgd: sgd(lr=0.1)\n" in thermolion("plan", sweep).out
+    trial = json.loads(thermolion("plan", sweep, "--json").out)["trials"][0]["id"]
+    said = thermolion("trial", trial, "--study", sweep).out
+    assert "lr" in said
+    assert "momentum" not in said
+
+
 def test_defaults_of_one_kind_say_nothing_to_the_other(thermolion, tmp_path):
     sweep = tmp_path / "both.yaml"
     sweep.write_text(

@@ -229,6 +229,16 @@ def test_a_report_tells_of_own_trainings_beside_images(own, own_arms, arms, tmp_
     assert [one["unit"] for one in record["by_workload"]][:2] == ["pp", "val_loss"]
 
 
+def test_a_command_has_only_the_hyperparameters_that_it_was_handed_among_the_params(own):
+    begun = replace(own(), started_ms=1, ended_ms=9)
+    candidate = replace(begun.trial.candidate, hyperparameters={"lr": 0.1, "momentum": 0.0})
+    for line, handed in (("t.sh {lr}", {"lr"}), ("t.sh {hyperparameters}", {"lr", "momentum"})):
+        workload = replace(begun.trial.workload, train=None, command=f"{line} {{seed}}")
+        trial = replace(begun.trial, workload=workload, candidate=candidate)
+        params = trial_record(replace(begun, trial=trial), "s").params
+        assert {"lr", "momentum"} & params.keys() == handed
+
+
 def test_a_run_of_an_own_training_has_its_options_and_no_empty_image_fields(own):
     begun = replace(own(), started_ms=1, ended_ms=9)
     record = trial_record(begun, "s")
