@@ -78,7 +78,9 @@ def test_an_archived_study_comes_back_as_it_was(thermolion, done):
     assert not done.folder.exists()
     assert (done.root / "archive" / "small.tar.gz").is_file()
     assert "archived" in thermolion("studies").out
-    assert thermolion("status", "small").code == 2
+    said = thermolion("status", "small")
+    assert said.code == 2
+    assert "'small' is archived: thermolion studies --restore small" in said.err
     assert thermolion("studies", "--restore", "small").code == 0
     assert _tree(done.folder) == before
     assert "4 completed" in thermolion("status", "small").out
