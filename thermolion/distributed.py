@@ -3,45 +3,61 @@
 Starts no process group and wraps no model.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
+from torch.distributed.optim import ZeroRedundancyOptimizer
 from torch.futures import Future
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim.optimizer import Optimizer
 
-# How DDP averages a bucket of gradients: (process group, bucket) to the averaged buffer.
-Reduce = Callable[[Any, "dist.GradBucket"], "Future[Tensor]"]
+from thermolion.agreement import verify_replicas
+from thermolion.buckets import GradBucket, Reduce
+from thermolion.optimizer import ThermoLion
+from thermolion.own_gradients import OwnGradients
+from thermolion.replicas import OwnSquares, SquareExchange, Squares
+
+__all__ = ["Attachment", "Reduce", "attach"]
+
+Hook = Callable[[object, GradBucket], Future[Tensor]]
 
 
 class Attachment:
     """What hangs between an optimizer and a model once they are attached."""
 
-    @property
-    def own_state(self) -> bool:
+    def __init__(self, model: nn.Module, squares: Squares | None, own_state: bool) -> None:
+        self._model, self._squares = model, squares
+        self.own_state = own_state
         """Whether every rank has an optimizer state of its own (`gate="local"`).
 
         Where it is true, a checkpoint has to keep the state of every rank.
         """
-        raise NotImplementedError
 
     def shares(self, samples: Sequence[int]) -> None:
         """Say how many samples each rank has in the step to come, accumulation included.
 
         Needed where the ranks' shares differ, and where a step has another global batch than
-        `attach` was told; it holds for one step. Expects the loss of a rank to be its sum times
-        the world size over the global count, so that DDP's mean is the mean over all samples.
-        Call it on every rank, with the same numbers, before the backward pass that reduces.
+        `attach` was told; it holds for the next backward pass that reduces. Expects the loss of a
+        rank to be its sum times the world size over the global count, so that DDP's mean is the
+        mean over all samples. Call it on every rank, with the same numbers.
+
+        Raises ValueError unless there is a whole number for every rank.
         """
-        raise NotImplementedError
+        if self._squares is not None:
+            self._squares.shares(samples)
 
     def verify(self) -> None:
-        """Raise ReplicasDiffer on all ranks if a parameter differs between any two of them.
+        """Raise ReplicaError on all ranks if a parameter differs between any two of them.
 
-        Collective: every rank of the group has to call it.
+        Collective: every rank of the group has to call it. In a single process, nothing is to be
+        compared.
         """
-        raise NotImplementedError
+        group = _group(self._model)
+        if group is not None and group.size() > 1:
+            verify_replicas(self._model, group)
 
 
 def attach(
@@ -69,4 +85,113 @@ def attach(
     Raises ValueError where the gate cannot do what is asked of it (the message says which
     setting and what to do), RuntimeError for a model that has a communication hook already.
     """
-    raise NotImplementedError
+    group = _group(model)
+    inner = optimizer.optim if isinstance(optimizer, ZeroRedundancyOptimizer) else optimizer
+    gate = inner.gate if isinstance(inner, ThermoLion) else "averaged"
+    squares: Squares | None = None
+    hook: Hook | None = None
+    if isinstance(inner, ThermoLion) and gate != "averaged":
+        _check(optimizer, model, gate, reduce)
+        if gate == "replicas":
+            squares = _squares(inner, model, global_batch, reduce or allreduce_hook)
+            inner.squares = squares
+            hook = squares.hook if isinstance(squares, SquareExchange) else None
+        elif group is not None:
+            inner.own_gradients = OwnGradients(group)
+            hook = inner.own_gradients.hook
+    elif reduce is not None:
+        hook = _with_group(reduce, group)
+    if hook is not None and group is not None:
+        _register(model, hook)
+    attachment = Attachment(model, squares, own_state=gate == "local" and group is not None)
+    if verify_every:
+        _verify_after(optimizer, attachment, verify_every)
+    return attachment
+
+
+def _group(model: nn.Module) -> dist.ProcessGroup | None:
+    """Return the group over which DDP reduces, None for a model in no DDP."""
+    if not isinstance(model, DistributedDataParallel):
+        return None
+    group: dist.ProcessGroup = model.process_group
+    return group
+
+
+def _check(optimizer: Optimizer, model: nn.Module, gate: str, reduce: Reduce | None) -> None:
+    """Raise ValueError where a gate other than the averaged one cannot be had."""
+    if any(hasattr(parameter, "placements") for parameter in model.parameters()):
+        raise ValueError(
+            f"gate is {gate!r}, but the parameters are sharded (DTensor), and no rank has a whole "
+            'gradient of its own: use gate="averaged", or DistributedDataParallel'
+        )
+    alone = not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1)
+    if not isinstance(model, DistributedDataParallel) and not alone:
+        raise ValueError(
+            f"gate is {gate!r}, and the model is a {type(model).__name__}: wrap it in "
+            "DistributedDataParallel, and attach that"
+        )
+    if gate != "local":
+        return
+    if isinstance(optimizer, ZeroRedundancyOptimizer):
+        raise ValueError(
+            'gate is "local", but ZeroRedundancyOptimizer keeps the moments of a parameter on one '
+            "rank, and every rank needs its own: use ThermoLion without it, or another gate"
+        )
+    if reduce is not None:
+        raise ValueError(
+            'gate is "local", which reduces updates and no gradients: leave `reduce` out, or '
+            "choose another gate"
+        )
+
+
+def _squares(
+    optimizer: ThermoLion,
+    model: nn.Module,
+    global_batch: int | None,
+    reduce: Reduce,
+) -> Squares:
+    group, reference = _group(model), optimizer.reference_batch
+    if reference is not None and global_batch is None:
+        raise ValueError(
+            f"reference_batch is {reference}, which is compared with the samples of a step: say "
+            "how many these are over all ranks, attach(..., global_batch=...)"
+        )
+    world_size = 1 if group is None else group.size()
+    if reference not in (None, global_batch) and world_size == 1:
+        raise ValueError(
+            f"reference_batch is {reference} and the global batch {global_batch}, in one process: "
+            "how far gradients spread takes two ranks or more. Start them (on one machine, too), "
+            'or set reference_batch to the global batch, which is gate="averaged"'
+        )
+    samples = world_size if global_batch is None else global_batch
+    if group is None or world_size == 1:
+        return OwnSquares(samples)
+    return SquareExchange(group, reduce, model.parameters(), samples)
+
+
+def _register(model: nn.Module, hook: Hook) -> None:
+    assert isinstance(model, DistributedDataParallel)
+    try:
+        model.register_comm_hook(None, hook)
+    except RuntimeError as error:
+        raise RuntimeError(
+            "the model has a communication hook already, and DDP takes one: attach before it is "
+            "registered, and hand it over, attach(..., reduce=hook)"
+        ) from error
+
+
+def _with_group(reduce: Reduce, group: dist.ProcessGroup | None) -> Hook:
+    def hook(_state: object, bucket: GradBucket) -> Future[Tensor]:
+        return reduce(group, bucket)
+
+    return hook
+
+
+def _verify_after(optimizer: Optimizer, attachment: Attachment, every: int) -> None:
+    count = itertools.count(1)
+
+    def verify(*_: object) -> None:
+        if next(count) % every == 0:
+            attachment.verify()
+
+    optimizer.register_step_post_hook(verify)
