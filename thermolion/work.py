@@ -1,0 +1,75 @@
+"""What a step of ThermoLion is taken with, and on: numbers, and lists of tensors. Takes none."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from thermolion.exploration import is_dense, same_layout
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What a step is taken with; a learning rate that is a tensor is not read by the host."""
+
+    lr: float | Tensor
+    beta1: float
+    beta2: float
+    eps: float
+    weight_decay: float
+    alignment: float
+    solid_gain: float
+
+    def floor(self, dtype: torch.dtype) -> float:
+        """Return ε, but never so small that `dtype` would divide zero by zero."""
+        return max(self.eps, torch.finfo(dtype).tiny)
+
+
+@dataclass
+class Work:
+    """The tensors of one step, in lists of equal length, all of one dtype and device.
+
+    Where `gate_sqs` is given, it is the second moment of the gate alone, and the magnitude step
+    keeps `exp_avg_sqs`. Where `directions` is given, a step writes u of θ ← θ·(1 - lr·wd) - lr·u
+    into it and leaves `params` as they are, for `lists.apply_`.
+    """
+
+    params: list[Tensor]
+    grads: list[Tensor]
+    exp_avgs: list[Tensor]
+    exp_avg_sqs: list[Tensor]
+    gate_sqs: list[Tensor] | None = None
+    directions: list[Tensor] | None = None
+
+
+def gradient(param: Tensor) -> Tensor:
+    """Return the gradient, in the layout of the parameter where that is dense."""
+    grad = param.grad
+    assert grad is not None
+    if same_layout(param, grad) or not is_dense(param):
+        return grad
+    return torch.empty_like(param).copy_(grad)
+
+
+def array(tensor: Tensor) -> Tensor:
+    """Return a tensor of no dimensions as an array of one: torch rounds the two differently."""
+    return tensor if tensor.dim() else tensor.unsqueeze(0)
+
+
+def rates_of(group: Mapping[str, Any]) -> Rates:
+    """Return the numbers of a parameter group; a tensor is read unless it is to be captured."""
+    lr = group["lr"]
+    if isinstance(lr, Tensor):
+        lr = lr.reshape(()) if group["capturable"] else float(lr)
+    beta1, beta2 = group["betas"]
+    return Rates(
+        lr,
+        beta1,
+        beta2,
+        group["eps"],
+        group["weight_decay"],
+        group["alignment"],
+        group["solid_gain"],
+    )
