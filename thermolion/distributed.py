@@ -4,18 +4,19 @@ Starts no process group and wraps no model.
 """
 
 import itertools
+import sys
 from collections.abc import Callable, Sequence
 
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
-from torch.distributed.optim import ZeroRedundancyOptimizer
 from torch.futures import Future
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.optimizer import Optimizer
 
 from thermolion.agreement import verify_replicas
 from thermolion.buckets import GradBucket, Reduce
+from thermolion.gating import Gating
 from thermolion.optimizer import ThermoLion
 from thermolion.own_gradients import OwnGradients
 from thermolion.replicas import OwnSquares, SquareExchange, Squares
@@ -86,19 +87,22 @@ def attach(
     setting and what to do), RuntimeError for a model that has a communication hook already.
     """
     group = _group(model)
-    inner = optimizer.optim if isinstance(optimizer, ZeroRedundancyOptimizer) else optimizer
-    gate = inner.gate if isinstance(inner, ThermoLion) else "averaged"
+    inner = _stepping(optimizer)
+    gating = inner.gating if isinstance(inner, ThermoLion) else None
+    gate = "averaged" if gating is None else gating.gate
     squares: Squares | None = None
     hook: Hook | None = None
-    if isinstance(inner, ThermoLion) and gate != "averaged":
+    if gating is not None and gate != "averaged":
         _check(optimizer, model, gate, reduce)
         if gate == "replicas":
-            squares = _squares(inner, model, global_batch, reduce or allreduce_hook)
-            inner.squares = squares
+            gating.squares = squares = _squares(
+                gating, model, global_batch, reduce or allreduce_hook
+            )
             hook = squares.hook if isinstance(squares, SquareExchange) else None
         elif group is not None:
-            inner.own_gradients = OwnGradients(group)
-            hook = inner.own_gradients.hook
+            gating.own_gradients = OwnGradients(group)
+            hook = gating.own_gradients.hook
+        gating.attached = True
     elif reduce is not None:
         hook = _with_group(reduce, group)
     if hook is not None and group is not None:
@@ -117,6 +121,18 @@ def _group(model: nn.Module) -> dist.ProcessGroup | None:
     return group
 
 
+def _is_zero(optimizer: Optimizer) -> bool:
+    """Whether it is a ZeroRedundancyOptimizer, whose module is slow to load: not by us."""
+    module = sys.modules.get("torch.distributed.optim.zero_redundancy_optimizer")
+    return module is not None and isinstance(optimizer, module.ZeroRedundancyOptimizer)
+
+
+def _stepping(optimizer: Optimizer) -> Optimizer:
+    """Return the optimizer that takes the steps: inside a ZeroRedundancyOptimizer, its own."""
+    inner: Optimizer = getattr(optimizer, "optim", optimizer) if _is_zero(optimizer) else optimizer
+    return inner
+
+
 def _check(optimizer: Optimizer, model: nn.Module, gate: str, reduce: Reduce | None) -> None:
     """Raise ValueError where a gate other than the averaged one cannot be had."""
     if any(hasattr(parameter, "placements") for parameter in model.parameters()):
@@ -132,7 +148,7 @@ def _check(optimizer: Optimizer, model: nn.Module, gate: str, reduce: Reduce | N
         )
     if gate != "local":
         return
-    if isinstance(optimizer, ZeroRedundancyOptimizer):
+    if _is_zero(optimizer):
         raise ValueError(
             'gate is "local", but ZeroRedundancyOptimizer keeps the moments of a parameter on one '
             "rank, and every rank needs its own: use ThermoLion without it, or another gate"
@@ -145,12 +161,12 @@ def _check(optimizer: Optimizer, model: nn.Module, gate: str, reduce: Reduce | N
 
 
 def _squares(
-    optimizer: ThermoLion,
+    gating: Gating,
     model: nn.Module,
     global_batch: int | None,
     reduce: Reduce,
 ) -> Squares:
-    group, reference = _group(model), optimizer.reference_batch
+    group, reference = _group(model), gating.reference_batch
     if reference is not None and global_batch is None:
         raise ValueError(
             f"reference_batch is {reference}, which is compared with the samples of a step: say "

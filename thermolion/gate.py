@@ -9,6 +9,8 @@ Gate = Literal["averaged", "replicas", "local"]
 Feed = Literal["gate", "all"]
 
 GATES: tuple[str, ...] = get_args(Gate)
+# The options of ThermoLion that say it, in the order in which `check_gate` takes them.
+GATE_OPTIONS = ("gate", "reference_batch", "replicas_feed")
 FEEDS: tuple[str, ...] = get_args(Feed)
 
 

@@ -14,7 +14,7 @@ from thermolion.lists import apply_
 from thermolion.own_gradients import OwnGradients
 from thermolion.replicas import Squares
 from thermolion.spread import accumulate_, spread_factor
-from thermolion.update import Rates, Work
+from thermolion.work import Rates, Work, array
 
 # The state of `gate="replicas"`: the second moment at the reference batch, for the gate alone.
 GATE_SQUARE = "gate_avg_sq"
@@ -48,15 +48,22 @@ class Gating:
             self._mean_squares = dict(zip(params, squares, strict=True))
             self._factor = spread_factor(samples, self.reference_batch)
 
-    def prepare(self, work: Work, states: Sequence[dict[str, Any]], beta2: float) -> None:
+    def prepare(
+        self,
+        work: Work,
+        params: Sequence[Tensor],
+        states: Sequence[dict[str, Any]],
+        beta2: float,
+    ) -> None:
         """Give the step of `work` the second moment of its gate, or have it hand out its updates.
 
-        Call it before the moments of `work` take the step's gradients.
+        `params` and `states` are those that `work` was made of. Call it before the moments of
+        `work` take the step's gradients.
         """
         if self.gate == "local":
             work.directions = [torch.empty_like(exp_avg) for exp_avg in work.exp_avgs]
         elif self.gate == "replicas":
-            squares = [self._mean_squares[param] for param in work.params]
+            squares = [array(self._mean_squares[param]) for param in params]
             if self.feed == "all":
                 self._feed_all(work, states, squares, beta2)
             else:
@@ -82,7 +89,7 @@ class Gating:
         for state in states:
             if GATE_SQUARE not in state:  # at the start, or from a run with another gate
                 state[GATE_SQUARE] = state["exp_avg_sq"].clone()
-        moments = [state[GATE_SQUARE] for state in states]
+        moments = [array(state[GATE_SQUARE]) for state in states]
         accumulate_(moments, work.grads, squares, self._factor, beta2)
         # Between G² and S nothing is negative; beyond them, single elements may be.
         between = 0 <= self._factor <= 1
@@ -103,4 +110,5 @@ class Gating:
         torch._foreach_clamp_min_(moments, 0)
         for state in states:
             if MEAN_SQUARE in state:  # follows v by a recursion that knows nothing of this
-                state[MEAN_SQUARE] = state["exp_avg_sq"].mean(dtype=state[MEAN_SQUARE].dtype)
+                mean = state["exp_avg_sq"].mean(dtype=state[MEAN_SQUARE].dtype)
+                state[MEAN_SQUARE].copy_(mean)

@@ -22,6 +22,8 @@ from thermolion.exploration import (
     temperature,
     wide,
 )
+from thermolion.gate import GATE_OPTIONS, Feed, Gate
+from thermolion.gating import Gating
 from thermolion.routes import Route
 from thermolion.work import Rates, Work, array, gradient, rates_of
 
@@ -58,7 +60,9 @@ class ThermoLion(Optimizer):
         solid_gain: float = update.SOLID_GAIN,
         noise: bool = True,
         seed: int = 0,
-        gate: str = "averaged",
+        gate: Gate = "averaged",
+        reference_batch: int | None = None,
+        replicas_feed: Feed = "gate",
         *,
         foreach: bool | None = None,
         fused: bool | None = None,
@@ -76,6 +80,8 @@ class ThermoLion(Optimizer):
             "noise": noise,
             "seed": seed,
             "gate": gate,
+            "reference_batch": reference_batch,
+            "replicas_feed": replicas_feed,
             "foreach": foreach,
             "fused": fused,
             "capturable": capturable,
@@ -83,6 +89,7 @@ class ThermoLion(Optimizer):
         }
         options.check(defaults)
         self._forget()
+        self.gating = Gating(gate, reference_batch, replicas_feed)
         super().__init__(params, defaults)
 
     def _forget(self) -> None:
@@ -96,7 +103,9 @@ class ThermoLion(Optimizer):
             for name, value in self.defaults.items():
                 group.setdefault(name, value)
         self._forget()
-        self._step_supports_amp_scaling = any(group["fused"] for group in self.param_groups)
+        if "gating" not in self.__dict__:  # a copy, which has to be attached for itself
+            self.gating = Gating(*(self.defaults[name] for name in GATE_OPTIONS))
+        self._step_supports_amp_scaling = self._unscales()
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group; its parameters get the next ids of the noise, unless it brings them.
@@ -114,7 +123,7 @@ class ThermoLion(Optimizer):
             del self.param_groups[-1]
             raise
         # Where it is true, a GradScaler leaves it to us to unscale, and to skip a step.
-        self._step_supports_amp_scaling = any(each["fused"] for each in self.param_groups)
+        self._step_supports_amp_scaling = self._unscales()
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Go on from a state dict of ours, or of the author's published class.
@@ -125,6 +134,8 @@ class ThermoLion(Optimizer):
         """
         known = checkpoints.translated(state_dict, self.param_groups)
         super().load_state_dict(known)
+        for group in self.param_groups:  # what is attached stays as it is
+            group.update({name: self.defaults[name] for name in GATE_OPTIONS})
         for param, mean_square in checkpoints.precise(known, self.param_groups).items():
             self.state[param][MEAN_SQUARE] = mean_square.clone()
 
@@ -140,10 +151,11 @@ class ThermoLion(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        for group in self.param_groups:
-            for param in group["params"]:
-                if param.grad is not None:
-                    options.check_gradient(param)
+        params = [param for group in self.param_groups for param in group["params"]]
+        moving = [param for param in params if param.grad is not None]
+        for param in moving:
+            options.check_gradient(param)
+        self.gating.begin(moving)
         for number, group in enumerate(self.param_groups):
             batches = defaultdict(list)
             for place, param in enumerate(group["params"]):
@@ -152,6 +164,7 @@ class ThermoLion(Optimizer):
                     batches[kind].append(place)
             for (route, *_), places in batches.items():
                 self._step_batch(route, number, places)
+        self.gating.finish()
         return loss
 
     def _step_batch(self, route: Route, number: int, places: list[int]) -> None:
@@ -199,6 +212,7 @@ class ThermoLion(Optimizer):
             grads = list(torch._foreach_neg(grads))
         moments = [[state[name] for state in states] for name in ("exp_avg", "exp_avg_sq")]
         work = Work(*([array(tensor) for tensor in each] for each in (params, grads, *moments)))
+        self.gating.prepare(work, params, states, group["betas"][1])
         key = (number, route, params[0].device, params[0].dtype, steps is None)
         rows = self._rows_of(key, group, places)
         exploration = None
@@ -211,7 +225,9 @@ class ThermoLion(Optimizer):
                 group["betas"][1],
                 self._amp(route),
             )
-        self._advance(route, work, rates_of(group), exploration, rows, key)
+        rates = rates_of(group)
+        self._advance(route, work, rates, exploration, rows, key)
+        self.gating.collect(work, rates)
 
     def _advance(
         self,
@@ -249,6 +265,11 @@ class ThermoLion(Optimizer):
             state["exp_avg"] = torch.zeros_like(param, memory_format=torch.preserve_format)
             state["exp_avg_sq"] = torch.zeros_like(param, memory_format=torch.preserve_format)
         return state
+
+    def _unscales(self) -> bool:
+        """Whether a step undoes a GradScaler's scale; gates that reduce need it undone before."""
+        fused = any(group["fused"] for group in self.param_groups)
+        return fused and self.gating.gate == "averaged"
 
     def _mean_square(self, state: dict[str, Any]) -> Tensor:
         """Return mean(v) before this step, of its own where the state comes from elsewhere."""

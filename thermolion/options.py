@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from thermolion import noise
-
-GATES = ("averaged",)
+from thermolion.gate import GATE_OPTIONS, check_gate
 
 
 def check(options: Mapping[str, Any]) -> None:
@@ -29,8 +28,9 @@ def check(options: Mapping[str, Any]) -> None:
         _check(name, options[name], 0 <= options[name] < math.inf, "0 or more, finite")
     seed = options["seed"]
     _check("seed", seed, isinstance(seed, int), "a whole number")
-    gate = options["gate"]
-    _check("gate", gate, gate in GATES, f"one of {', '.join(GATES)}")
+    check_gate(*(options[name] for name in GATE_OPTIONS))
+    if options["replicas_feed"] == "all" and betas[1] == 0:
+        raise ValueError('betas[1] is 0, with which replicas_feed="all" has nothing to feed')
     if options["foreach"] and options["fused"]:
         raise ValueError("foreach and fused are both true: choose one, or leave both to us")
 

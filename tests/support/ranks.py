@@ -1,6 +1,7 @@
 """Real processes of a gloo group that run one function, and what each of them returns."""
 
 import multiprocessing
+import pickle
 import tempfile
 import time
 import traceback
@@ -64,7 +65,7 @@ def _results(pipes: list[Connection], end: float) -> list[Any]:
         for pipe in ready:
             rank = pipes.index(pipe)
             try:
-                error, results[rank] = pipe.recv()
+                error, results[rank] = pickle.loads(pipe.recv_bytes())
             except EOFError:
                 error = "it ended without a word"
             assert error is None, f"rank {rank}: {error}"
@@ -89,8 +90,10 @@ def _rank(
             world_size=world_size,
             timeout=timedelta(seconds=60),
         )
-        pipe.send((None, program(rank, *arguments)))
+        said = (None, program(rank, *arguments))
     except BaseException:
-        pipe.send((traceback.format_exc(), None))
-    else:
+        said = (traceback.format_exc(), None)
+    # By value: torch's own pickling of tensors refers to the memory of a process that ends.
+    pipe.send_bytes(pickle.dumps(said))
+    if said[0] is None:
         dist.destroy_process_group()
