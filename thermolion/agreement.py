@@ -6,6 +6,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from thermolion.shards import is_sharded
+
 _CHUNK = 1 << 20  # elements hashed at a time: bounds the temporaries to some 30 MB
 # Odd constants of a multiplicative hash (64-bit golden ratio and one of splitmix64), signed.
 _GOLDEN = 0x9E3779B97F4A7C15 - (1 << 64)
@@ -49,12 +51,7 @@ def verify_replicas(
     Raises ValueError for sharded parameters (DTensor), of which no rank holds a replica.
     """
     named = list(_named(parameters))
-    for name, tensor in named:
-        if hasattr(tensor, "placements"):
-            raise ValueError(
-                f"parameter {name!r} is sharded over the ranks, so there are no replicas to "
-                "compare: leave the verification out"
-            )
+    check_whole(named)
     if not named:
         return
     device = named[0][1].device
@@ -71,6 +68,16 @@ def verify_replicas(
             "checkpoint, and look for random draws, clipping or skipped steps that depend on the "
             "rank"
         )
+
+
+def check_whole(parameters: nn.Module | Iterable[tuple[str, Tensor]]) -> None:
+    """Raise ValueError where a parameter is sharded, so that there are no replicas of it."""
+    for name, tensor in _named(parameters):
+        if is_sharded(tensor):
+            raise ValueError(
+                f"parameter {name!r} is sharded over the ranks, so there are no replicas to "
+                "compare: leave the verification out"
+            )
 
 
 def _named(parameters: nn.Module | Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:

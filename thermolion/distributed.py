@@ -4,7 +4,6 @@ Starts no process group and wraps no model.
 """
 
 import itertools
-import sys
 from collections.abc import Callable, Sequence
 
 import torch.distributed as dist
@@ -14,12 +13,14 @@ from torch.futures import Future
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.optimizer import Optimizer
 
-from thermolion.agreement import verify_replicas
+from thermolion.agreement import check_whole, verify_replicas
 from thermolion.buckets import GradBucket, Reduce
 from thermolion.gating import Gating
 from thermolion.optimizer import ThermoLion
 from thermolion.own_gradients import OwnGradients
 from thermolion.replicas import OwnSquares, SquareExchange, Squares
+from thermolion.shards import is_sharded
+from thermolion.zero import is_zero, number_parameters
 
 __all__ = ["Attachment", "Reduce", "attach"]
 
@@ -102,13 +103,17 @@ def attach(
         elif group is not None:
             gating.own_gradients = OwnGradients(group)
             hook = gating.own_gradients.hook
-        gating.attached = True
     elif reduce is not None:
         hook = _with_group(reduce, group)
+    if gating is not None:
+        gating.attached = True
+        if is_zero(optimizer):
+            number_parameters(optimizer)
     if hook is not None and group is not None:
         _register(model, hook)
     attachment = Attachment(model, squares, own_state=gate == "local" and group is not None)
     if verify_every:
+        check_whole(model)
         _verify_after(optimizer, attachment, verify_every)
     return attachment
 
@@ -121,21 +126,15 @@ def _group(model: nn.Module) -> dist.ProcessGroup | None:
     return group
 
 
-def _is_zero(optimizer: Optimizer) -> bool:
-    """Whether it is a ZeroRedundancyOptimizer, whose module is slow to load: not by us."""
-    module = sys.modules.get("torch.distributed.optim.zero_redundancy_optimizer")
-    return module is not None and isinstance(optimizer, module.ZeroRedundancyOptimizer)
-
-
 def _stepping(optimizer: Optimizer) -> Optimizer:
     """Return the optimizer that takes the steps: inside a ZeroRedundancyOptimizer, its own."""
-    inner: Optimizer = getattr(optimizer, "optim", optimizer) if _is_zero(optimizer) else optimizer
+    inner: Optimizer = getattr(optimizer, "optim", optimizer) if is_zero(optimizer) else optimizer
     return inner
 
 
 def _check(optimizer: Optimizer, model: nn.Module, gate: str, reduce: Reduce | None) -> None:
     """Raise ValueError where a gate other than the averaged one cannot be had."""
-    if any(hasattr(parameter, "placements") for parameter in model.parameters()):
+    if any(map(is_sharded, model.parameters())):
         raise ValueError(
             f"gate is {gate!r}, but the parameters are sharded (DTensor), and no rank has a whole "
             'gradient of its own: use gate="averaged", or DistributedDataParallel'
@@ -148,7 +147,7 @@ def _check(optimizer: Optimizer, model: nn.Module, gate: str, reduce: Reduce | N
         )
     if gate != "local":
         return
-    if _is_zero(optimizer):
+    if is_zero(optimizer):
         raise ValueError(
             'gate is "local", but ZeroRedundancyOptimizer keeps the moments of a parameter on one '
             "rank, and every rank needs its own: use ThermoLion without it, or another gate"

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from thermolion.noise import ROW, row_keys, standard_normal_rows, stream_key
+from thermolion.shards import Part, sum_over_parts_
 
 # Exploration stops once the temperature is this low: after step 458 at a decay of 0.99.
 FROZEN = 0.01
@@ -37,17 +38,20 @@ def wide(dtype: torch.dtype) -> torch.dtype:
 class Exploration:
     """The noise of one step for k tensors: `scales` (k,), and `keys` (2, all rows) of the draws.
 
-    The rows of tensor i are those from `starts[i]` to `starts[i + 1]`.
+    The rows of tensor i are those from `starts[i]` to `starts[i + 1]`; the first of them begins
+    `skips[i]` draws before the tensor, where that is a part of a whole.
     """
 
     scales: Tensor
     keys: Tensor
     starts: list[int]
+    skips: list[int]
 
     def kick(self, index: int, like: Tensor) -> Tensor:
         """Return the scaled draws of a tensor, of the shape, type and memory layout of `like`."""
         begin, end = self.starts[index], self.starts[index + 1]
-        draws = standard_normal_rows(self.keys[:, begin:end]).flatten()[: like.numel()]
+        draws = standard_normal_rows(self.keys[:, begin:end]).flatten()
+        draws = draws[self.skips[index] :][: like.numel()]
         scaled = draws.to(self.scales.dtype).mul_(self.scales[index])
         kick = torch.empty_like(like, memory_format=torch.preserve_format)
         in_memory_order(kick).copy_(scaled)
@@ -84,19 +88,27 @@ class Rows:
     """Which rows the draws of some tensors take, and from which streams.
 
     `owners` (rows,) says to which tensor a row belongs, `numbers` (rows,) its place there. Equal
-    `identity`: the seed, and id and number of elements of each tensor: equal rows.
+    `identity`: the seed, and id and number of elements (or the part held) of each tensor: equal
+    rows.
     """
 
     def __init__(
-        self, seed: int, tensors: tuple[tuple[int, int], ...], device: torch.device
+        self, seed: int, tensors: tuple[tuple[int, int | Part], ...], device: torch.device
     ) -> None:
         self.identity = (seed, tensors)
-        counts = [count for _, count in tensors]
-        rows = [-(-count // ROW) for count in counts]
+        self.parts = [
+            Part(0, held, held) if isinstance(held, int) else held for _, held in tensors
+        ]
+        firsts = [part.offset // ROW for part in self.parts]
+        ends = [-(-(part.offset + part.count) // ROW) for part in self.parts]
+        rows = [end - first for first, end in zip(firsts, ends, strict=True)]
         self.starts = list(accumulate(rows, initial=0))
+        self.skips = [part.offset % ROW for part in self.parts]
         owners = torch.repeat_interleave(torch.arange(len(rows)), torch.tensor(rows))
-        numbers = torch.arange(self.starts[-1]) - torch.tensor(self.starts)[owners]
+        shifts = torch.tensor(firsts) - torch.tensor(self.starts[:-1])
+        numbers = torch.arange(self.starts[-1]) + shifts[owners]
         self.owners, self.numbers = owners.to(device), numbers.to(device)
+        counts = [part.whole for part in self.parts]
         self.counts = torch.tensor(counts, dtype=torch.float64, device=device).clamp_(min=1)
         streams = [stream_key(seed, param_id) for param_id, _ in tensors]
         self.streams = torch.tensor(streams, dtype=torch.int64, device=device).T.contiguous()
@@ -121,7 +133,9 @@ class Rows:
         before = torch.stack(mean_squares)
         if amp is not None:
             norms = amp.unscaled(norms)
-        squares = norms.square().div_(self.counts.to(precise))
+        squares = norms.square()
+        sum_over_parts_(squares, self.parts)
+        squares.div_(self.counts.to(precise))
         means = before.mul(beta2).add_(squares, alpha=1 - beta2)
         if amp is not None:
             means = torch.where(amp.skips, before, means)
@@ -130,7 +144,7 @@ class Rows:
         heard = (means > 0) & scales.isfinite() & (temperatures > FROZEN)
         scales = torch.where(heard, scales, torch.zeros_like(scales))
         keys = row_keys(self.streams, steps, self.owners, self.numbers)
-        return Exploration(scales, keys, self.starts)
+        return Exploration(scales, keys, self.starts, self.skips)
 
 
 @dataclass(frozen=True)

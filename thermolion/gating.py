@@ -15,9 +15,22 @@ from thermolion.own_gradients import OwnGradients
 from thermolion.replicas import Squares
 from thermolion.spread import accumulate_, spread_factor
 from thermolion.work import Rates, Work, array
+from thermolion.zero import is_being_built_inside
 
 # The state of `gate="replicas"`: the second moment at the reference batch, for the gate alone.
 GATE_SQUARE = "gate_avg_sq"
+
+
+_UNATTACHED = (
+    "this gate refers to other ranks, and nothing is attached to it: before the first step, call "
+    "thermolion.distributed.attach(optimizer, model), with the model in DistributedDataParallel "
+    "(or the bare model in a single process)"
+)
+_UNATTACHED_ZERO = (
+    "ZeroRedundancyOptimizer has given this rank a part of the parameters, and its noise has to "
+    "know which: before the first step, call thermolion.distributed.attach(optimizer, model) with "
+    "the ZeroRedundancyOptimizer and the model in DistributedDataParallel"
+)
 
 
 class Gating:
@@ -25,7 +38,8 @@ class Gating:
 
     def __init__(self, gate: str, reference_batch: int | None, replicas_feed: str) -> None:
         self.gate, self.reference_batch, self.feed = gate, reference_batch, replicas_feed
-        self.attached = gate == "averaged"
+        self.inside_zero = is_being_built_inside()
+        self.attached = gate == "averaged" and not self.inside_zero
         self.squares: Squares | None = None
         self.own_gradients: OwnGradients | None = None
         self._factor = 1.0
@@ -38,11 +52,7 @@ class Gating:
         Raises RuntimeError where nothing is attached, or no backward pass has been reduced.
         """
         if not self.attached:
-            raise RuntimeError(
-                f"gate is {self.gate!r}, and nothing is attached to it: before the first step, "
-                "call thermolion.distributed.attach(optimizer, model) with the model in "
-                "DistributedDataParallel (or the bare model in a single process)"
-            )
+            raise RuntimeError(_UNATTACHED_ZERO if self.inside_zero else _UNATTACHED)
         if self.squares is not None:
             squares, samples = self.squares.mean_squares(params)
             self._mean_squares = dict(zip(params, squares, strict=True))

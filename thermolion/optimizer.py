@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import Optimizer, ParamsT
 
-from thermolion import checkpoints, fused, lists, loop, options, routes, update
+from thermolion import checkpoints, fused, lists, loop, options, routes, shards, update
 from thermolion.checkpoints import MEAN_SQUARE
 from thermolion.chunks import Chunks
 from thermolion.exploration import (
@@ -119,6 +119,8 @@ class ThermoLion(Optimizer):
             taken = {number for other in others for number in other["param_ids"]}
             group["param_ids"] = options.param_ids(group, taken)
             routes.check(group)
+            if group["noise"]:
+                shards.check(group["params"])
         except ValueError:
             del self.param_groups[-1]
             raise
@@ -275,7 +277,7 @@ class ThermoLion(Optimizer):
         """Return mean(v) before this step, of its own where the state comes from elsewhere."""
         if MEAN_SQUARE not in state:
             exp_avg_sq = state["exp_avg_sq"]
-            state[MEAN_SQUARE] = exp_avg_sq.mean(dtype=wide(exp_avg_sq.dtype))
+            state[MEAN_SQUARE] = shards.mean(exp_avg_sq, wide(exp_avg_sq.dtype))
         mean_square: Tensor = state[MEAN_SQUARE]
         return mean_square
 
@@ -283,7 +285,7 @@ class ThermoLion(Optimizer):
         known = self._rows.get(key)
         identity = (
             group["seed"],
-            tuple((group["param_ids"][place], group["params"][place].numel()) for place in places),
+            tuple((group["param_ids"][i], _extent(group["params"][i])) for i in places),
         )
         if known is None or known.identity != identity:
             known = Rows(*identity, group["params"][places[0]].device)
@@ -298,3 +300,7 @@ class ThermoLion(Optimizer):
         if skips is None:
             return None
         return Amp(getattr(self, "grad_scale", None), skips)
+
+
+def _extent(param: Tensor) -> int | shards.Part:
+    return shards.part_of(param) if shards.is_sharded(param) else param.numel()

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from thermolion.exploration import is_dense, same_layout
+from thermolion.shards import local
 
 
 @dataclass(frozen=True)
@@ -45,16 +46,23 @@ class Work:
 
 
 def gradient(param: Tensor) -> Tensor:
-    """Return the gradient, in the layout of the parameter where that is dense."""
-    grad = param.grad
-    assert grad is not None
+    """Return the gradient, in the layout of the parameter where that is dense.
+
+    Of a sharded one, it is what this rank holds.
+    """
+    assert param.grad is not None
+    grad, param = local(param.grad), local(param)
     if same_layout(param, grad) or not is_dense(param):
         return grad
     return torch.empty_like(param).copy_(grad)
 
 
 def array(tensor: Tensor) -> Tensor:
-    """Return a tensor of no dimensions as an array of one: torch rounds the two differently."""
+    """Return what this rank holds of a tensor, and a tensor of no dimensions as an array of one.
+
+    The latter, because torch rounds the two differently.
+    """
+    tensor = local(tensor)
     return tensor if tensor.dim() else tensor.unsqueeze(0)
 
 
