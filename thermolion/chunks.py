@@ -154,6 +154,8 @@ class Chunks:
         magnitude, gate, aligned, *_ = self._scratch(len(m))
         torch.sqrt(v, out=magnitude).add_(numbers.eps)
         torch.div(m, magnitude, out=magnitude)
+        if numbers.bound is not None:
+            magnitude.clamp_(-numbers.bound, numbers.bound)
         if gate_sq is None:
             torch.abs(magnitude, out=gate)
         else:
@@ -247,7 +249,7 @@ class _Numbers:
         assert not isinstance(rates.lr, Tensor)
         self.lr = rates.lr
         self.gain1, self.gain2 = 1 - rates.beta1, 1 - rates.beta2
-        self.alignment = rates.alignment
+        self.alignment, self.bound = rates.alignment, rates.bound(dtype)
         self.beta1, self.beta2, self.eps, self.solid_gain, self.one, self.zero = torch.tensor(
             [rates.beta1, rates.beta2, rates.floor(dtype), rates.solid_gain, 1.0, 0.0],
             dtype=torch.float64,

@@ -4,6 +4,7 @@ Follows mean(v) by a recursion of scalars, so that no step reads v twice or wait
 knows nothing of the gate that weighs the noise.
 """
 
+import math
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -22,6 +23,16 @@ NOISE_VARIANCE_FLOOR = 1e-10
 def temperature(decay: float, step: int) -> float:
     """Return T_t = decay^t, from T_0 = 1; `step` counts from 1."""
     return float(decay**step)
+
+
+def last_noisy_step(decay: float) -> float:
+    """Return the number of the last step that adds noise, infinity where none is the last."""
+    if decay == 1:
+        return math.inf
+    step = max(0, math.floor(math.log(FROZEN) / math.log(decay)) + 1)
+    while step and not explores(temperature(decay, step)):
+        step -= 1
+    return step
 
 
 def explores(temperature: float) -> bool:
@@ -138,7 +149,7 @@ class Rows:
         squares.div_(self.counts.to(precise))
         means = before.mul(beta2).add_(squares, alpha=1 - beta2)
         if amp is not None:
-            means = torch.where(amp.skips, before, means)
+            means = torch.where(amp.found_inf.reshape(()) != 0, before, means)
         torch._foreach_copy_(mean_squares, list(means.unbind()))
         scales = (temperatures.to(precise) * means + NOISE_VARIANCE_FLOOR).sqrt_()
         heard = (means > 0) & scales.isfinite() & (temperatures > FROZEN)
@@ -149,10 +160,14 @@ class Rows:
 
 @dataclass(frozen=True)
 class Amp:
-    """What a GradScaler leaves to the optimizer: 0-dim `scale` of the gradients, and `skips`."""
+    """What a GradScaler leaves to the optimizer: `scale` of the gradients, and `found_inf`.
+
+    Both are tensors of one element; where `found_inf` is not 0, the step is to be skipped.
+    """
 
     scale: Tensor | None
-    skips: Tensor
+    found_inf: Tensor
 
     def unscaled(self, norms: Tensor) -> Tensor:
-        return norms if self.scale is None else norms / self.scale
+        """Return norms of scaled gradients as those of the gradients."""
+        return norms if self.scale is None else norms / self.scale.reshape(())

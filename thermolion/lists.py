@@ -35,6 +35,10 @@ def _step_bucket(
     torch._foreach_addcmul_(vs, grads, grads, value=1 - rates.beta2)
 
     magnitudes = _ratios(ms, vs, eps)
+    bound = rates.bound(ms[0].dtype)
+    if bound is not None:
+        torch._foreach_clamp_min_(magnitudes, -bound)
+        torch._foreach_clamp_max_(magnitudes, bound)
     if work.gate_sqs is None:
         gates = list(torch._foreach_abs(magnitudes))
     else:

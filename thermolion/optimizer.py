@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import Optimizer, ParamsT
 
-from thermolion import checkpoints, fused, lists, loop, options, routes, shards, update
+from thermolion import checkpoints, lists, loop, options, routes, shards, update
 from thermolion.checkpoints import MEAN_SQUARE
 from thermolion.chunks import Chunks
 from thermolion.exploration import (
@@ -19,9 +19,11 @@ from thermolion.exploration import (
     Exploration,
     Rows,
     explores,
+    last_noisy_step,
     temperature,
     wide,
 )
+from thermolion.fused import Launcher
 from thermolion.gate import GATE_OPTIONS, Feed, Gate
 from thermolion.gating import Gating
 from thermolion.routes import Route
@@ -96,6 +98,8 @@ class ThermoLion(Optimizer):
         """Drop what is kept for speed alone; it is made anew when it is asked for."""
         self._chunks: dict[torch.dtype, Chunks] = {}
         self._rows: dict[object, Rows] = {}
+        self._launchers: dict[object, Launcher] = {}
+        self._noisy_steps_left: dict[object, float] = {}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -174,13 +178,17 @@ class ThermoLion(Optimizer):
         group = self.param_groups[number]
         steps = [self._state(group["params"][place], group)["step"] for place in places]
         torch._foreach_add_(steps, 1)
-        skip = getattr(self, "found_inf", None) if route is Route.FUSED else None
-        if skip is not None:
-            torch._foreach_sub_(steps, [skip.to(steps[0].device).reshape(())] * len(steps))
+        amp = self._amp(route)
+        if amp is not None:
+            skip = amp.found_inf.to(steps[0]).reshape(())
+            torch._foreach_sub_(steps, [skip] * len(steps))
         if not group["noise"]:
             self._explore_and_advance(route, number, places, None, None)
-        elif steps[0].device.type != "cpu" or group["capturable"]:
+        elif group["capturable"] or group["fused"]:
             counted = torch.stack(steps)
+            if not group["capturable"] and not self._still_explores(number, places, counted):
+                self._explore_and_advance(route, number, places, None, None)
+                return
             heat = torch.pow(group["temp_decay"], counted.double())
             self._explore_and_advance(route, number, places, counted, heat)
         else:
@@ -251,7 +259,9 @@ class ThermoLion(Optimizer):
         elif route is Route.LISTS:
             lists.step(work, rates, exploration)
         elif route is Route.FUSED:
-            fused.step(work, rates, exploration, rows, self._amp(route))
+            if key not in self._launchers or self._launchers[key].rows is not rows:
+                self._launchers[key] = Launcher(rows, work.params[0].device)
+            self._launchers[key].step(work, rates, exploration, self._amp(route))
         else:
             dtype = work.params[0].dtype
             if dtype not in self._chunks:
@@ -280,6 +290,19 @@ class ThermoLion(Optimizer):
             state[MEAN_SQUARE] = shards.mean(exp_avg_sq, wide(exp_avg_sq.dtype))
         mean_square: Tensor = state[MEAN_SQUARE]
         return mean_square
+
+    def _still_explores(self, number: int, places: list[int], steps: Tensor) -> bool:
+        """Whether a tensor is hot enough for noise, where the device counts the steps.
+
+        Waits for the device at the first step, and when all may have cooled down: not before,
+        for a step that is skipped only makes it later.
+        """
+        key = (number, tuple(places))
+        left = self._noisy_steps_left.get(key, 0)
+        if left == 0:
+            left = last_noisy_step(self.param_groups[number]["temp_decay"]) - int(steps.min()) + 1
+        self._noisy_steps_left[key] = left - 1 if left > 0 else -1
+        return left > 0
 
     def _rows_of(self, key: object, group: dict[str, Any], places: list[int]) -> Rows:
         known = self._rows.get(key)

@@ -37,6 +37,9 @@ def direction(
     """
     eps = rates.floor(exp_avg.dtype)
     magnitude = exp_avg / exp_avg_sq.sqrt().add_(eps)
+    bound = rates.bound(exp_avg.dtype)
+    if bound is not None:
+        magnitude.clamp_(-bound, bound)
     ratio = magnitude if gate_sq is None else exp_avg / gate_sq.sqrt().add_(eps)
     gate = ratio.abs().tanh_()  # 0: gas, the sign; 1: solid, the magnitude
     sign = exp_avg.sign()

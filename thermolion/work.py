@@ -1,5 +1,6 @@
 """What a step of ThermoLion is taken with, and on: numbers, and lists of tensors. Takes none."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,17 @@ class Rates:
     weight_decay: float
     alignment: float
     solid_gain: float
+
+    def bound(self, dtype: torch.dtype) -> float | None:
+        """Return what |m|/√v can never exceed, where `dtype` might have lost v to underflow.
+
+        By the inequality of Cauchy and Schwarz, from the weights of both averages. None where no
+        clamp is needed: other types than float16 have an ε that is large enough.
+        """
+        share = 1 - self.beta1**2 / self.beta2 if self.beta2 else 0.0
+        if dtype != torch.float16 or share <= 0:
+            return None
+        return (1 - self.beta1) / math.sqrt((1 - self.beta2) * share)
 
     def floor(self, dtype: torch.dtype) -> float:
         """Return ε, but never so small that `dtype` would divide zero by zero."""
@@ -67,10 +79,11 @@ def array(tensor: Tensor) -> Tensor:
 
 
 def rates_of(group: Mapping[str, Any]) -> Rates:
-    """Return the numbers of a parameter group; a tensor is read unless it is to be captured."""
+    """Return the numbers of a parameter group; a tensor is read where that costs no waiting."""
     lr = group["lr"]
     if isinstance(lr, Tensor):
-        lr = lr.reshape(()) if group["capturable"] else float(lr)
+        free = lr.device.type == "cpu" and not group["capturable"]
+        lr = float(lr) if free else lr.reshape(())
     beta1, beta2 = group["betas"]
     return Rates(
         lr,
