@@ -23,7 +23,7 @@ _PROCESSES.set_forkserver_preload(
 
 
 def run_ranks(
-    program: Callable[..., Any], world_size: int, *arguments: Any, seconds: float = 120
+    program: Callable[..., Any], world_size: int, *arguments: Any, seconds: float = 600
 ) -> list[Any]:
     """Run `program(rank, *arguments)` in `world_size` processes; return their results by rank.
 
@@ -88,7 +88,7 @@ def _rank(
             init_method=f"file://{store}",
             rank=rank,
             world_size=world_size,
-            timeout=timedelta(seconds=60),
+            timeout=timedelta(seconds=300),
         )
         said = (None, program(rank, *arguments))
     except BaseException:
