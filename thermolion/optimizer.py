@@ -117,6 +117,7 @@ class ThermoLion(Optimizer):
         Raises ValueError for an option out of range, and for ids that are taken.
         """
         options.check({**self.defaults, **param_group})
+        self.gating.check_group(param_group)
         super().add_param_group(param_group)
         *others, group = self.param_groups
         try:
@@ -308,7 +309,10 @@ class ThermoLion(Optimizer):
         known = self._rows.get(key)
         identity = (
             group["seed"],
-            tuple((group["param_ids"][i], _extent(group["params"][i])) for i in places),
+            tuple(
+                (group["param_ids"][i], shards.extent(group["params"][i], group["noise"]))
+                for i in places
+            ),
         )
         if known is None or known.identity != identity:
             known = Rows(*identity, group["params"][places[0]].device)
@@ -323,7 +327,3 @@ class ThermoLion(Optimizer):
         if skips is None:
             return None
         return Amp(getattr(self, "grad_scale", None), skips)
-
-
-def _extent(param: Tensor) -> int | shards.Part:
-    return shards.part_of(param) if shards.is_sharded(param) else param.numel()

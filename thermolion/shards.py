@@ -48,6 +48,13 @@ def mean(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     return result
 
 
+def extent(param: Tensor, noise: bool) -> "int | Part":
+    """Return how many elements of a parameter are here; which ones, where their noise asks."""
+    if is_sharded(param):
+        return part_of(param) if noise else local(param).numel()
+    return param.numel()
+
+
 def check(params: Sequence[Tensor]) -> None:
     """Raise ValueError for a sharded parameter whose noise is not to be had."""
     for param in params:
