@@ -264,7 +264,8 @@ class ThermoLion(Optimizer):
         """Return mean(v) before this step, of its own where the state comes from elsewhere."""
         if MEAN_SQUARE not in state:
             exp_avg_sq = state["exp_avg_sq"]
-            state[MEAN_SQUARE] = exp_avg_sq.mean(dtype=wide(exp_avg_sq.dtype))
+            total = exp_avg_sq.sum(dtype=wide(exp_avg_sq.dtype))
+            state[MEAN_SQUARE] = total / max(1, exp_avg_sq.numel())
         mean_square: Tensor = state[MEAN_SQUARE]
         return mean_square
 
