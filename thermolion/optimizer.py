@@ -12,7 +12,6 @@ from torch import Tensor
 from torch.optim.optimizer import Optimizer, ParamsT
 
 from thermolion import checkpoints, lists, loop, options, routes, update
-from thermolion.checkpoints import MEAN_SQUARE
 from thermolion.chunks import Chunks
 from thermolion.exploration import (
     Amp,
@@ -21,10 +20,10 @@ from thermolion.exploration import (
     explores,
     last_noisy_step,
     temperature,
-    wide,
 )
 from thermolion.fused import Launcher
 from thermolion.routes import Route
+from thermolion.state import MEAN_SQUARE, begun, mean_square
 from thermolion.work import Rates, Work, array, gradient, rates_of
 
 
@@ -129,8 +128,8 @@ class ThermoLion(Optimizer):
         """
         known = checkpoints.translated(state_dict, self.param_groups)
         super().load_state_dict(known)
-        for param, mean_square in checkpoints.precise(known, self.param_groups).items():
-            self.state[param][MEAN_SQUARE] = mean_square.clone()
+        for param, mean in checkpoints.precise(known, self.param_groups).items():
+            self.state[param][MEAN_SQUARE] = mean.clone()
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -161,9 +160,12 @@ class ThermoLion(Optimizer):
     def _step_batch(self, route: Route, number: int, places: list[int]) -> None:
         """Take the step of those parameters of a group that are of one device, type and route."""
         group = self.param_groups[number]
-        steps = [self._state(group["params"][place], group)["step"] for place in places]
+        steps = [
+            begun(self.state[group["params"][place]], group["params"][place], group)["step"]
+            for place in places
+        ]
         torch._foreach_add_(steps, 1)
-        amp = self._amp(route)
+        amp = Amp.left_to(self) if route is Route.FUSED else None
         if amp is not None:
             skip = amp.found_inf.to(steps[0]).reshape(())
             torch._foreach_sub_(steps, [skip] * len(steps))
@@ -213,11 +215,11 @@ class ThermoLion(Optimizer):
         if steps is not None and temperatures is not None:
             exploration = rows.explore(
                 grads,
-                [self._mean_square(state) for state in states],
+                [mean_square(state) for state in states],
                 steps.to(params[0].device, torch.int64),
                 temperatures.to(params[0].device),
                 group["betas"][1],
-                self._amp(route),
+                Amp.left_to(self) if route is Route.FUSED else None,
             )
         self._advance(route, work, rates_of(group), exploration, rows, key)
 
@@ -243,31 +245,14 @@ class ThermoLion(Optimizer):
         elif route is Route.FUSED:
             if key not in self._launchers or self._launchers[key].rows is not rows:
                 self._launchers[key] = Launcher(rows, work.params[0].device)
-            self._launchers[key].step(work, rates, exploration, self._amp(route))
+            self._launchers[key].step(
+                work, rates, exploration, Amp.left_to(self) if route is Route.FUSED else None
+            )
         else:
             dtype = work.params[0].dtype
             if dtype not in self._chunks:
                 self._chunks[dtype] = Chunks(dtype)
             self._chunks[dtype].step(work, rates, exploration, key)
-
-    def _state(self, param: Tensor, group: dict[str, Any]) -> dict[str, Any]:
-        state: dict[str, Any] = self.state[param]
-        if "exp_avg" not in state:
-            on_device = group["capturable"] or group["fused"]
-            device = param.device if on_device else torch.device("cpu")
-            state["step"] = torch.zeros((), dtype=torch.float32, device=device)
-            state["exp_avg"] = torch.zeros_like(param, memory_format=torch.preserve_format)
-            state["exp_avg_sq"] = torch.zeros_like(param, memory_format=torch.preserve_format)
-        return state
-
-    def _mean_square(self, state: dict[str, Any]) -> Tensor:
-        """Return mean(v) before this step, of its own where the state comes from elsewhere."""
-        if MEAN_SQUARE not in state:
-            exp_avg_sq = state["exp_avg_sq"]
-            total = exp_avg_sq.sum(dtype=wide(exp_avg_sq.dtype))
-            state[MEAN_SQUARE] = total / max(1, exp_avg_sq.numel())
-        mean_square: Tensor = state[MEAN_SQUARE]
-        return mean_square
 
     def _still_explores(self, number: int, places: list[int], steps: Tensor) -> bool:
         """Whether a tensor is hot enough for noise, where the device counts the steps.
@@ -292,12 +277,3 @@ class ThermoLion(Optimizer):
             known = Rows(*identity, group["params"][places[0]].device)
             self._rows[key] = known
         return known
-
-    def _amp(self, route: Route) -> Amp | None:
-        """Return what a GradScaler has left to the kernel, if any."""
-        if route is not Route.FUSED:
-            return None
-        skips = getattr(self, "found_inf", None)
-        if skips is None:
-            return None
-        return Amp(getattr(self, "grad_scale", None), skips)

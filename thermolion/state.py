@@ -1,0 +1,36 @@
+"""The state of one parameter of ThermoLion: how it begins, and what is made up where it is missing.
+
+`step` counts its steps, `exp_avg` is m, `exp_avg_sq` is v, and `exp_avg_sq_mean` is mean(v), which
+exists where there is noise. The temperature is none: it follows from the step.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from thermolion.exploration import wide
+
+MEAN_SQUARE = "exp_avg_sq_mean"
+
+
+def begun(state: dict[str, Any], param: Tensor, group: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the state of a parameter, after making it where there is none yet."""
+    if "exp_avg" not in state:
+        on_device = group["capturable"] or group["fused"]
+        device = param.device if on_device else torch.device("cpu")
+        state["step"] = torch.zeros((), dtype=torch.float32, device=device)
+        state["exp_avg"] = torch.zeros_like(param, memory_format=torch.preserve_format)
+        state["exp_avg_sq"] = torch.zeros_like(param, memory_format=torch.preserve_format)
+    return state
+
+
+def mean_square(state: dict[str, Any]) -> Tensor:
+    """Return mean(v) before this step, 0-dim; of v itself where the state comes from elsewhere."""
+    if MEAN_SQUARE not in state:
+        exp_avg_sq = state["exp_avg_sq"]
+        total = exp_avg_sq.sum(dtype=wide(exp_avg_sq.dtype))
+        state[MEAN_SQUARE] = total / max(1, exp_avg_sq.numel())
+    mean: Tensor = state[MEAN_SQUARE]
+    return mean
