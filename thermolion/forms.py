@@ -1,7 +1,6 @@
 """The forms of the step, by route, and what they keep for speed. Decides on no route."""
 
 import torch
-from torch.optim.optimizer import Optimizer
 
 from thermolion import lists, loop
 from thermolion.chunks import Chunks
@@ -48,11 +47,3 @@ class Forms:
             if dtype not in self._chunks:
                 self._chunks[dtype] = Chunks(dtype)
             self._chunks[dtype].step(work, rates, exploration, key)
-
-
-def amp_of(optimizer: Optimizer, route: Route) -> Amp | None:
-    """Return what a GradScaler has left to a step of this route, if any."""
-    found_inf = getattr(optimizer, "found_inf", None)
-    if route is not Route.FUSED or found_inf is None:
-        return None
-    return Amp(getattr(optimizer, "grad_scale", None), found_inf)

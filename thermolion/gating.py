@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from thermolion.checkpoints import MEAN_SQUARE
 from thermolion.gate import GATE_OPTIONS
 from thermolion.lists import apply_
 from thermolion.own_gradients import OwnGradients
 from thermolion.replicas import Squares
 from thermolion.spread import accumulate_, spread_factor
+from thermolion.state import MEAN_SQUARE, mean_of
 from thermolion.work import Rates, Work, array
 from thermolion.zero import is_being_built_inside
 
@@ -134,5 +134,4 @@ class Gating:
         torch._foreach_clamp_min_(moments, 0)
         for state in states:
             if MEAN_SQUARE in state:  # follows v by a recursion that knows nothing of this
-                mean = state["exp_avg_sq"].mean(dtype=state[MEAN_SQUARE].dtype)
-                state[MEAN_SQUARE].copy_(mean)
+                state[MEAN_SQUARE].copy_(mean_of(state["exp_avg_sq"]))

@@ -12,18 +12,18 @@ from torch import Tensor
 from torch.optim.optimizer import Optimizer, ParamsT
 
 from thermolion import checkpoints, options, routes, shards, update
-from thermolion.checkpoints import MEAN_SQUARE
 from thermolion.exploration import (
+    Amp,
     Rows,
     explores,
     last_noisy_step,
     temperature,
-    wide,
 )
-from thermolion.forms import Forms, amp_of
+from thermolion.forms import Forms
 from thermolion.gate import GATE_OPTIONS, Feed, Gate
 from thermolion.gating import Gating
 from thermolion.routes import Route
+from thermolion.state import MEAN_SQUARE, begun, mean_square
 from thermolion.work import Work, array, gradient, rates_of
 
 
@@ -148,8 +148,8 @@ class ThermoLion(Optimizer):
         super().load_state_dict(known)
         for group in self.param_groups:  # what is attached stays as it is
             group.update({name: self.defaults[name] for name in GATE_OPTIONS})
-        for param, mean_square in checkpoints.precise(known, self.param_groups).items():
-            self.state[param][MEAN_SQUARE] = mean_square.clone()
+        for param, mean in checkpoints.precise(known, self.param_groups).items():
+            self.state[param][MEAN_SQUARE] = mean.clone()
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -182,9 +182,12 @@ class ThermoLion(Optimizer):
     def _step_batch(self, route: Route, number: int, places: list[int]) -> None:
         """Take the step of those parameters of a group that are of one device, type and route."""
         group = self.param_groups[number]
-        steps = [self._state(group["params"][place], group)["step"] for place in places]
+        steps = [
+            begun(self.state[group["params"][place]], group["params"][place], group)["step"]
+            for place in places
+        ]
         torch._foreach_add_(steps, 1)
-        amp = amp_of(self, route)
+        amp = Amp.left_to(self) if route is Route.FUSED else None
         if amp is not None:
             skip = amp.found_inf.to(steps[0]).reshape(())
             torch._foreach_sub_(steps, [skip] * len(steps))
@@ -231,42 +234,25 @@ class ThermoLion(Optimizer):
         self.gating.prepare(work, params, states, group["betas"][1])
         key = (number, route, params[0].device, params[0].dtype, steps is None)
         rows = self._rows_of(key, group, places)
+        amp = Amp.left_to(self) if route is Route.FUSED else None
         exploration = None
         if steps is not None and temperatures is not None:
             exploration = rows.explore(
                 grads,
-                [self._mean_square(state) for state in states],
+                [mean_square(state) for state in states],
                 steps.to(params[0].device, torch.int64),
                 temperatures.to(params[0].device),
                 group["betas"][1],
-                amp_of(self, route),
+                amp,
             )
         rates = rates_of(group)
-        self._forms.step(route, work, rates, exploration, rows, key, amp_of(self, route))
+        self._forms.step(route, work, rates, exploration, rows, key, amp)
         self.gating.collect(work, rates)
-
-    def _state(self, param: Tensor, group: dict[str, Any]) -> dict[str, Any]:
-        state: dict[str, Any] = self.state[param]
-        if "exp_avg" not in state:
-            on_device = group["capturable"] or group["fused"]
-            device = param.device if on_device else torch.device("cpu")
-            state["step"] = torch.zeros((), dtype=torch.float32, device=device)
-            state["exp_avg"] = torch.zeros_like(param, memory_format=torch.preserve_format)
-            state["exp_avg_sq"] = torch.zeros_like(param, memory_format=torch.preserve_format)
-        return state
 
     def _unscales(self) -> bool:
         """Whether a step undoes a GradScaler's scale; gates that reduce need it undone before."""
         fused = any(group["fused"] for group in self.param_groups)
         return fused and self.gating.gate == "averaged"
-
-    def _mean_square(self, state: dict[str, Any]) -> Tensor:
-        """Return mean(v) before this step, of its own where the state comes from elsewhere."""
-        if MEAN_SQUARE not in state:
-            exp_avg_sq = state["exp_avg_sq"]
-            state[MEAN_SQUARE] = shards.mean(exp_avg_sq, wide(exp_avg_sq.dtype))
-        mean_square: Tensor = state[MEAN_SQUARE]
-        return mean_square
 
     def _still_explores(self, number: int, places: list[int], steps: Tensor) -> bool:
         """Whether a tensor is hot enough for noise, where the device counts the steps.

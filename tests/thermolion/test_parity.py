@@ -60,18 +60,18 @@ def test_500_steps_of_the_papers_network_are_those_of_the_equations_bit_for_bit(
         images = network_input(part.images[chosen]).to(dtype)[:, :, :: 32 // size, :: 32 // size]
         foreach.zero_grad()
         functional.cross_entropy(model(images), part.labels[chosen]).backward()
-        for param, copy, reference in zip(names.values(), copies, equations, strict=True):
+        for param, twin, reference in zip(names.values(), copies, equations, strict=True):
             assert param.grad is not None
-            copy.grad = param.grad
+            twin.grad = param.grad
             reference.step(param.grad)
         foreach.step()
         loop.step()
         if step % 50 == 49 or step < 2:
-            for name, copy, reference in zip(names, copies, equations, strict=True):
+            for name, twin, reference in zip(names, copies, equations, strict=True):
                 param = names[name]
                 assert torch.equal(param, reference.theta), (step, name)
-                assert torch.equal(copy, reference.theta), (step, name)
-                for optimizer, mine in ((foreach, param), (loop, copy)):
+                assert torch.equal(twin, reference.theta), (step, name)
+                for optimizer, mine in ((foreach, param), (loop, twin)):
                     assert torch.equal(optimizer.state[mine]["exp_avg"], reference.m)
                     assert torch.equal(optimizer.state[mine]["exp_avg_sq"], reference.v)
 
