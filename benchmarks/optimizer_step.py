@@ -41,7 +41,7 @@ SHAPES: dict[str, Callable[[], nn.Module]] = {
 
 
 class Published:
-    """The equations tensor by tensor, with noise of torch's generator, as in the author's class."""
+    """The equations tensor by tensor, with torch's own noise, as in the author's class."""
 
     def __init__(self, params: list[nn.Parameter], noise: bool) -> None:
         self._moments = [(p, torch.zeros_like(p), torch.zeros_like(p)) for p in params]

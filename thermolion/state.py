@@ -1,4 +1,4 @@
-"""The state of one parameter of ThermoLion: how it begins, and what is made up where it is missing.
+"""The state of one parameter of ThermoLion: how it begins, and what is made up where it lacks.
 
 `step` counts its steps, `exp_avg` is m, `exp_avg_sq` is v, and `exp_avg_sq_mean` is mean(v), which
 exists where there is noise. The temperature is none: it follows from the step.
