@@ -7,13 +7,17 @@ computed.
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from jobs.trial import Reading
 from tracking.blocks import BlockFlag, Incomplete
 from tracking.endpoints import Endpoint
 from tracking.estimates import Estimate, Superiority
+from tracking.sensitivity import Sensitivity
+from tracking.signed_ranks import Middle
 from tracking.verdicts import Verdict
+
+LevelBWord = Literal["better", "worse", "undecided", "not claimable"]
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,8 @@ class Difference:
     Benjamini-Hochberg over all single workloads otherwise. `smallest_detectable` is the true
     difference that would be found with 80% power, given the spread seen. `collapsed` counts the
     diverged trials of (candidate, baseline); `trials` is the number of blocks, the same for both.
-    `workloads` were pooled, of the `workloads_asked` of the study. `measure` is what `endpoint`
+    `workloads` were pooled, of the `workloads_asked` of the study. `paired` has the difference of
+    every block of a single workload. `measure` is what `endpoint`
     really is there: val_auc is train_auc where nothing is held out, and the user's own training
     has metrics of its own. `unit` is "pp", the name of a metric with a unit of its own, or "mixed"
     where nothing could be pooled.
@@ -56,6 +61,34 @@ class Difference:
     workloads: tuple[str, ...]
     workloads_asked: int
     flags: tuple[str, ...]
+    paired: tuple[tuple[int, float], ...]
+    sensitivity: Sensitivity | None
+
+
+@dataclass(frozen=True)
+class LevelB:
+    """An answer about data sets like these: the exact signed-rank test over their means.
+
+    `means` are (data set, mean difference), workloads of one data set averaged; `ahead`, `behind`
+    and `tied` count them. "not claimable": with `needed` data sets the test could reach the level
+    at the first step of Holm's method, with fewer it never can, so there is no p-value.
+    `p_adjusted` is by Holm over all of these answers.
+    """
+
+    question: Question
+    endpoint: Endpoint
+    measure: str
+    unit: str
+    means: tuple[tuple[str, float], ...]
+    needed: int
+    ahead: int
+    behind: int
+    tied: int
+    p: float | None
+    p_adjusted: float | None
+    middle: Middle | None
+    word: LevelBWord
+    flags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -103,6 +136,7 @@ class Comparison:
     workloads: tuple[Measured, ...]
     pooled: tuple[Difference, ...]
     by_workload: tuple[Difference, ...]
+    level_b: tuple[LevelB, ...]
     summaries: tuple[Summary, ...]
     incomplete: tuple[Incomplete, ...]
     flags: tuple[BlockFlag, ...]

@@ -22,6 +22,8 @@ FLAGS: Mapping[str, str] = {
     "then, so see also the medians and the answer without the blocks concerned.",
     "rests on collapse": "The difference rests on diverged trials: without their blocks it is not "
     "upheld, so it is called undecided.",
+    "sign-flip disagrees": "The exact sign-flip test, which assumes no normal distribution, does "
+    "not confirm a verdict below at its level: see Sensitivity.",
     "data": "Some blocks were trained on other data than the first one of their workload.",
     "code": "Some blocks mix versions of the training code.",
     "device": "Some blocks mix device types, so their arithmetic is not alike.",
@@ -40,7 +42,12 @@ FLAGS: Mapping[str, str] = {
 
 def measure(one: Difference) -> str:
     """Say what was measured."""
-    return MEASURES.get(one.measure, one.measure)
+    return measure_words(one.measure)
+
+
+def measure_words(name: str) -> str:
+    """Spell a measure by its name in a record."""
+    return MEASURES.get(name, name)
 
 
 def all_in_points(comparison: Comparison) -> bool:
@@ -122,14 +129,15 @@ def sentence(one: Difference, comparison: Comparison) -> str:
 
 
 def claim(comparison: Comparison) -> str:
-    """Say what the answers are about, and what they are not."""
+    """Say what the verdicts are about."""
     names = [workload.name for workload in comparison.workloads]
     over = f"macro-average over {_count(len(names), 'workload')}: " if len(names) > 1 else ""
-    what = "workloads" if any(one.is_own for one in comparison.workloads) else "data sets"
-    return (
-        f"About these {what}, with new seeds ({over}{', '.join(names)}). "
-        f"Nothing is claimed about other {what}."
-    )
+    return f"About these {kind(comparison)}, with new seeds ({over}{', '.join(names)})."
+
+
+def kind(comparison: Comparison) -> str:
+    """Name what a study has several of."""
+    return "workloads" if any(one.is_own for one in comparison.workloads) else "data sets"
 
 
 def units(comparison: Comparison) -> str:
