@@ -12,6 +12,7 @@ from tracking.blocks import Blocks
 from tracking.comparison import Comparison, Difference, Measured, Question, Summary
 from tracking.differences import judge, on_workload, pooled
 from tracking.endpoints import ENDPOINTS, ComparisonError
+from tracking.failure_rates import failures
 from tracking.level_b import level_b
 from tracking.multiplicity import benjamini_hochberg, holm
 from tracking.outcomes import Outcome
@@ -69,6 +70,7 @@ def compare(
             [row for rows in singles for row in rows], benjamini_hochberg, rope_pp, alpha, alpha
         ),
         level_b=level_b(singles, blocks.workloads, holm, alpha) if asked else (),
+        failures=failures(blocks, questions, holm, alpha),
         summaries=tuple(
             _summary(blocks, workload, candidate)
             for workload in blocks.workloads

@@ -17,6 +17,7 @@ from tracking.sensitivity import Sensitivity
 from tracking.signed_ranks import Middle
 from tracking.verdicts import Verdict
 
+FailureWord = Literal["better", "worse", "undecided", "none"]
 LevelBWord = Literal["better", "worse", "undecided", "not claimable"]
 
 
@@ -92,6 +93,25 @@ class LevelB:
 
 
 @dataclass(frozen=True)
+class Failures:
+    """How often the two candidates of a question diverged, of `n` blocks where both have an end.
+
+    `only_candidate` and `only_baseline` count the blocks where the other did not. `p` is of the
+    exact McNemar test, None where no block sets them apart; adjusted by Holm over the questions.
+    """
+
+    question: Question
+    n: int
+    candidate: int
+    baseline: int
+    only_candidate: int
+    only_baseline: int
+    p: float | None
+    p_adjusted: float | None
+    word: FailureWord
+
+
+@dataclass(frozen=True)
 class Measured:
     """A workload as it was measured; `steps` are the planned ones, None where no trial began.
 
@@ -137,6 +157,7 @@ class Comparison:
     pooled: tuple[Difference, ...]
     by_workload: tuple[Difference, ...]
     level_b: tuple[LevelB, ...]
+    failures: tuple[Failures, ...]
     summaries: tuple[Summary, ...]
     incomplete: tuple[Incomplete, ...]
     flags: tuple[BlockFlag, ...]

@@ -75,6 +75,8 @@ def pooled(singles: Sequence[Difference]) -> Difference:
     flags = [flag for one in singles for flag in one.flags]
     if len(usable) < len(singles):
         flags.append("partial")
+    if any(one.estimate.n < (3 if len(usable) > 3 else 5) for one in usable):
+        flags.append("few seeds")
     measures = {one.measure for one in singles}
     if len(measures) > 1:
         flags.append("mixed tracks" if measures <= TRACKS else "mixed metrics")

@@ -1,7 +1,7 @@
 """The words for answers about data sets like these, never mixed with those about these alone."""
 
 from tracking.comparison import Comparison, LevelB
-from tracking.numerals import p_value, signed, suffix
+from tracking.numerals import p_relation, signed, suffix
 from tracking.wording import kind, measure_words
 
 
@@ -18,9 +18,11 @@ def sentence(one: LevelB) -> str:
             f"; typical difference {signed(one.middle.estimate, unit)}{suffix(unit)}, "
             f"95% CI {interval}"
         )
-    shown = p_value(one.p_adjusted)
-    relation = shown.replace("<", "< ") if shown.startswith("<") else f"= {shown}"
-    said += f"; Holm p {relation}." if one.p_adjusted is not None else "; there is no p-value."
+    said += (
+        f"; Holm p {p_relation(one.p_adjusted)}."
+        if one.p_adjusted is not None
+        else "; there is no p-value."
+    )
     if "rests on collapse" in one.flags:
         said += " It rests on diverged trials, so it is called undecided."
     return said

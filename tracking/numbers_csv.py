@@ -33,6 +33,7 @@ def numbers_csv(comparison: Comparison) -> Mapping[str, str]:
             for block, difference in one.paired
         ),
         "level_b.csv": _csv(_flat(one) for one in comparison.level_b),
+        "failures.csv": _csv(_flat(one) for one in comparison.failures),
         "candidates.csv": _csv(_flat(one) for one in comparison.summaries),
     }
 

@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from jobs.whole_file import write_whole
-from tracking import figures, level_b_text, provenance, robustness, tables, wording
+from tracking import failure_text, figures, level_b_text, provenance, robustness, tables, wording
 from tracking.comparison import Comparison, Difference
 from tracking.endpoints import ENDPOINTS, curve_metric
 from tracking.forest import forest
@@ -56,6 +56,11 @@ def _context(comparison: Comparison, outcomes: Sequence[Outcome]) -> dict[str, A
                     (one.verdict, wording.sentence(one, comparison))
                     for one in comparison.pooled
                     if one.question == question
+                ]
+                + [
+                    (one.word, failure_text.sentence(one))
+                    for one in failure_text.told(comparison)
+                    if one.question == question
                 ],
                 "beyond": [
                     (one.word, level_b_text.sentence(one))
@@ -71,6 +76,7 @@ def _context(comparison: Comparison, outcomes: Sequence[Outcome]) -> dict[str, A
         "claim": wording.claim(comparison),
         "scope": level_b_text.scope(comparison),
         "kind": wording.kind(comparison),
+        "failures": failure_text.table(comparison),
         "over_data_sets": robustness.over_data_sets(comparison),
         "family": wording.family(comparison),
         "any_own": any(workload.is_own for workload in comparison.workloads),

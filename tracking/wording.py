@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from tracking.blocks import Incomplete
 from tracking.comparison import Comparison, Difference, Question
 from tracking.endpoints import ENDPOINTS, Endpoint
-from tracking.numerals import interval, p_value, signed, size, suffix
+from tracking.numerals import interval, p_relation, signed, size, suffix
 
 MEASURES: Mapping[str, str] = {
     "final_test_accuracy": "final test accuracy",
@@ -37,6 +37,9 @@ FLAGS: Mapping[str, str] = {
     "pooled over them: see the single workloads.",
     "no AUC": "Blocks whose learning curves are missing or cover unlike steps are left out of the "
     "AUC; the final score stands.",
+    "few seeds": "Fewer than five seeds a workload (three, where four or more workloads are "
+    "pooled): intervals rest on differences that are normally distributed, and no exact test can "
+    "check them.",
 }
 
 
@@ -110,12 +113,12 @@ def sentence(one: Difference, comparison: Comparison) -> str:
         )
     said = (
         f"{head}: {signed(estimate.mean, unit)}{suffix(unit)}, 95% CI {interval(estimate, unit)}, "
-        f"Holm p {_relation(one.p_adjusted)}, {estimate.n} pairs."
+        f"Holm p {p_relation(one.p_adjusted)}, {estimate.n} pairs."
     )
     if one.verdict == "equivalent":
         return (
             f"{said} Within ±{comparison.rope_pp:g} pp by two one-sided tests, which ask the 90% "
-            f"interval to lie inside, Holm p {_relation(one.equivalence_p)}."
+            f"interval to lie inside, Holm p {p_relation(one.equivalence_p)}."
         )
     if one.verdict == "undecided" and "rests on collapse" in one.flags:
         return f"{said} {FLAGS['rests on collapse']}"
@@ -214,11 +217,6 @@ def family(comparison: Comparison) -> str:
             f"{len(comparison.by_workload)} tests"
         )
     return f"{pooled}. Intervals are for one row each, at 95%."
-
-
-def _relation(p: float | None) -> str:
-    text = p_value(p)
-    return text.replace("<", "< ") if text.startswith("<") else f"= {text}"
 
 
 def _lowered(text: str) -> str:

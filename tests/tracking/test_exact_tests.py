@@ -148,6 +148,15 @@ def test_turning_signs_or_scale_or_order_changes_no_p_value(sample):
         assert again.signed_rank_p == pytest.approx(there.signed_rank_p)
 
 
+def test_a_sign_flip_test_contradicts_only_where_it_could_have_agreed():
+    steady = sensitivity([[1.0, 1.1, 0.9, 1.2, 0.8, -0.2, -0.1]])
+    assert steady.sign_flip_p > 0.05 >= steady.sign_flip_floor
+    assert steady.contradicts(0.01, 0.05)
+    assert not steady.contradicts(0.2, 0.05)
+    few = sensitivity([[1.0, 1.1, 0.9]])
+    assert not few.contradicts(0.01, 0.05)
+
+
 def test_heterogeneity_agrees_with_statsmodels():
     random = np.random.default_rng(5)
     strata = [random.normal(mean, 0.3, 6) for mean in (0.1, 0.4, 0.2, -0.3)]
