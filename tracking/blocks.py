@@ -155,18 +155,18 @@ class Blocks:
             unmatched=tuple(unmatched),
         )
 
-    def divergences(
-        self, workload: str, candidate: str, baseline: str
-    ) -> Iterator[tuple[bool, bool]]:
-        """Yield whether (candidate, baseline) diverged, by rising block where both have an end.
+    def ended(self, workload: str, candidate: str) -> dict[int, Outcome]:
+        """Return the trials that have an end, by rising block; blocks broken as pairs have none.
 
         Also where the value of a diverged trial is not known, which makes a block incomplete.
         """
-        for block in self.numbers(workload):
-            cells = [self._cells.get((workload, arm, block)) for arm in (candidate, baseline)]
-            ended = [one.state for one in cells if one is not None and one.has_result]
-            if len(ended) == 2 and (workload, block) not in self._broken:
-                yield ended[0] == "diverged", ended[1] == "diverged"
+        return {
+            block: one
+            for block in self.numbers(workload)
+            if (one := self._cells.get((workload, candidate, block))) is not None
+            and one.has_result
+            and (workload, block) not in self._broken
+        }
 
     @cached_property
     def incomplete(self) -> tuple[Incomplete, ...]:

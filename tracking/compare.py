@@ -9,14 +9,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from tracking.blocks import Blocks
-from tracking.comparison import Comparison, Difference, Measured, Question, Summary
+from tracking.comparison import Comparison, Difference, Measured, Summary
 from tracking.differences import judge, on_workload, pooled
 from tracking.endpoints import ENDPOINTS, ComparisonError
 from tracking.failure_rates import failures
 from tracking.level_b import level_b
 from tracking.multiplicity import benjamini_hochberg, holm
 from tracking.outcomes import Outcome
+from tracking.question import Question
 from tracking.sensitivity import max_t_p
+from tracking.time_to_target import time_to_target
 
 __all__ = ["ALPHA", "ROPE_PP", "Comparison", "ComparisonError", "Question", "compare"]
 
@@ -70,6 +72,7 @@ def compare(
             [row for rows in singles for row in rows], benjamini_hochberg, rope_pp, alpha, alpha
         ),
         level_b=level_b(singles, blocks.workloads, holm, alpha) if asked else (),
+        time_to_target=time_to_target(blocks, questions, holm, benjamini_hochberg, alpha),
         failures=failures(blocks, questions, holm, alpha),
         summaries=tuple(
             _summary(blocks, workload, candidate)

@@ -13,20 +13,14 @@ from jobs.trial import Reading
 from tracking.blocks import BlockFlag, Incomplete
 from tracking.endpoints import Endpoint
 from tracking.estimates import Estimate, Superiority
+from tracking.question import Question
 from tracking.sensitivity import Sensitivity
 from tracking.signed_ranks import Middle
+from tracking.time_to_target import TimeToTarget
 from tracking.verdicts import Verdict
 
 FailureWord = Literal["better", "worse", "undecided", "none"]
 LevelBWord = Literal["better", "worse", "undecided", "not claimable"]
-
-
-@dataclass(frozen=True)
-class Question:
-    """Is `candidate` better than `baseline`? Both are names of candidates."""
-
-    candidate: str
-    baseline: str
 
 
 @dataclass(frozen=True)
@@ -158,6 +152,7 @@ class Comparison:
     by_workload: tuple[Difference, ...]
     level_b: tuple[LevelB, ...]
     failures: tuple[Failures, ...]
+    time_to_target: TimeToTarget
     summaries: tuple[Summary, ...]
     incomplete: tuple[Incomplete, ...]
     flags: tuple[BlockFlag, ...]

@@ -9,11 +9,12 @@ from dataclasses import replace
 
 from jobs.trial import Workload
 from tracking.blocks import NO_AUC, Blocks
-from tracking.comparison import Difference, Question
+from tracking.comparison import Difference
 from tracking.endpoints import Endpoint, curve_metric, final_metric
 from tracking.estimates import Estimate, paired_t, stratified_t, superiority
 from tracking.multiplicity import Adjustment
 from tracking.power import smallest_detectable
+from tracking.question import Question
 from tracking.scale import PP, Scale
 from tracking.sensitivity import sensitivity
 from tracking.verdicts import upheld, verdict

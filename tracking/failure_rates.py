@@ -4,14 +4,16 @@ A mean with one collapsed trial in it says little; how often trials collapse say
 trials that diverged count: what broke on the machine is no result of the candidate.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from scipy import special
 
 from tracking.blocks import Blocks
-from tracking.comparison import Failures, Question
+from tracking.comparison import Failures
 from tracking.multiplicity import Adjustment
+from tracking.outcomes import Outcome
+from tracking.question import Question
 
 
 def mcnemar_p(only_first: int, only_second: int) -> float | None:
@@ -43,9 +45,9 @@ def failures(
 
 def _counted(blocks: Blocks, question: Question) -> Failures:
     ends = [
-        pair
+        (one.state == "diverged", other.state == "diverged")
         for workload in blocks.workloads
-        for pair in blocks.divergences(workload, question.candidate, question.baseline)
+        for one, other in _pairs(blocks, question, workload)
     ]
     only_candidate = sum(first and not second for first, second in ends)
     only_baseline = sum(second and not first for first, second in ends)
@@ -61,6 +63,13 @@ def _counted(blocks: Blocks, question: Question) -> Failures:
         p_adjusted=None,
         word="undecided",
     )
+
+
+def _pairs(blocks: Blocks, question: Question, workload: str) -> Iterator[tuple[Outcome, Outcome]]:
+    first, second = (
+        blocks.ended(workload, arm) for arm in (question.candidate, question.baseline)
+    )
+    yield from ((first[block], second[block]) for block in first if block in second)
 
 
 def _judged(one: Failures, alpha: float) -> Failures:

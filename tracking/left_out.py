@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from tracking.comparison import Comparison
 from tracking.outcomes import Outcome
+from tracking.reach_text import problems
 from tracking.tables import Table
 
 
@@ -43,6 +44,7 @@ def left_out(comparison: Comparison, outcomes: Sequence[Outcome]) -> list[Table]
             ("workload", "block", "candidate", "why", "trial"),
             tuple(diverged),
         ),
+        problems(comparison),
         Table(
             "Flagged blocks: used all the same",
             ("workload", "block", "flag", "detail"),

@@ -34,6 +34,8 @@ def numbers_csv(comparison: Comparison) -> Mapping[str, str]:
         ),
         "level_b.csv": _csv(_flat(one) for one in comparison.level_b),
         "failures.csv": _csv(_flat(one) for one in comparison.failures),
+        "speedups.csv": _csv(_flat(one) for one in comparison.time_to_target.speedups),
+        "steps_to_target.csv": _csv(_flat(one) for one in comparison.time_to_target.arms),
         "candidates.csv": _csv(_flat(one) for one in comparison.summaries),
     }
 

@@ -14,14 +14,28 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from jobs.whole_file import write_whole
-from tracking import failure_text, figures, level_b_text, provenance, robustness, tables, wording
-from tracking.comparison import Comparison, Difference
+from tracking import (
+    failure_text,
+    figures,
+    level_b_text,
+    provenance,
+    reach_text,
+    robustness,
+    tables,
+    wording,
+)
+from tracking.comparison import Comparison, Difference, Failures, LevelB
 from tracking.endpoints import ENDPOINTS, curve_metric
 from tracking.forest import forest
 from tracking.learning_curve import learning_curve
 from tracking.left_out import left_out
 from tracking.numbers_csv import numbers_csv
 from tracking.outcomes import Outcome
+from tracking.question import Question
+from tracking.reach_curve import reach_curve
+from tracking.time_to_target import Arm, Speedup
+
+Finding = Difference | LevelB | Failures | Speedup
 
 
 def write_report(comparison: Comparison, outcomes: Sequence[Outcome], folder: Path) -> Path:
@@ -49,35 +63,13 @@ def write_report(comparison: Comparison, outcomes: Sequence[Outcome], folder: Pa
 def _context(comparison: Comparison, outcomes: Sequence[Outcome]) -> dict[str, Any]:
     return {
         "comparison": comparison,
-        "answers": [
-            {
-                "title": wording.title(question),
-                "findings": [
-                    (one.verdict, wording.sentence(one, comparison))
-                    for one in comparison.pooled
-                    if one.question == question
-                ]
-                + [
-                    (one.word, failure_text.sentence(one))
-                    for one in failure_text.told(comparison)
-                    if one.question == question
-                ],
-                "beyond": [
-                    (one.word, level_b_text.sentence(one))
-                    for one in level_b_text.claimable(comparison)
-                    if one.question == question
-                ],
-                "table": tables.answers(comparison, question),
-                "effects": tables.effects(comparison, question),
-                "sensitivity": robustness.sensitivity(comparison, question),
-            }
-            for question in comparison.questions
-        ],
+        "answers": [_answer(comparison, question) for question in comparison.questions],
         "claim": wording.claim(comparison),
         "scope": level_b_text.scope(comparison),
         "kind": wording.kind(comparison),
-        "failures": failure_text.table(comparison),
         "over_data_sets": robustness.over_data_sets(comparison),
+        "failures": failure_text.table(comparison),
+        "arms": reach_text.arms(comparison),
         "family": wording.family(comparison),
         "any_own": any(workload.is_own for workload in comparison.workloads),
         "units": wording.units(comparison),
@@ -95,6 +87,30 @@ def _context(comparison: Comparison, outcomes: Sequence[Outcome]) -> dict[str, A
     }
 
 
+def _answer(comparison: Comparison, question: Question) -> dict[str, Any]:
+    """Return all that is said of one question; findings are (badge, sentence)."""
+    timed = reach_text.pooled(comparison, question)
+    said: list[tuple[Finding, str]] = [
+        *((one, wording.sentence(one, comparison)) for one in comparison.pooled),
+        *([(timed, reach_text.sentence(timed))] if timed else []),
+        *((one, failure_text.sentence(one)) for one in failure_text.told(comparison)),
+    ]
+    beyond = [(one, level_b_text.sentence(one)) for one in level_b_text.claimable(comparison)]
+    return {
+        "title": wording.title(question),
+        "findings": [(_badge(one), text) for one, text in said if one.question == question],
+        "beyond": [(_badge(one), text) for one, text in beyond if one.question == question],
+        "table": tables.answers(comparison, question),
+        "effects": tables.effects(comparison, question),
+        "sensitivity": robustness.sensitivity(comparison, question),
+        "speed": reach_text.answers(comparison, question),
+    }
+
+
+def _badge(one: Finding) -> str:
+    return one.verdict if isinstance(one, Difference) else one.word
+
+
 def _figures(
     comparison: Comparison, outcomes: Sequence[Outcome]
 ) -> Mapping[str, Sequence[Markup]]:
@@ -104,6 +120,9 @@ def _figures(
         workload.name: [one for one in outcomes if one.trial.workload.name == workload.name]
         for workload in comparison.workloads
     }
+    timed: dict[str, list[Arm]] = {}
+    for arm in comparison.time_to_target.arms:
+        timed.setdefault(arm.workload, []).append(arm)
     measured = {name: trials for name, trials in by_workload.items() if _any_result(trials)}
     return {
         "forest": [
@@ -115,6 +134,10 @@ def _figures(
         "curves": [
             Markup(learning_curve(name, trials, curve_metric(trials[0].trial.workload), styles))
             for name, trials in measured.items()
+        ],
+        "reached": [
+            Markup(reach_curve(arms, reach_text.target(arms[0], comparison), styles))
+            for arms in timed.values()
         ],
         "losses": [
             Markup(learning_curve(name, trials, "train_loss", styles))

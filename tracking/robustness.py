@@ -5,9 +5,10 @@ Text cells, as in `tables`; chooses rows, columns and formats.
 
 from collections.abc import Sequence
 
-from tracking.comparison import Comparison, Difference, LevelB, Question
+from tracking.comparison import Comparison, Difference, LevelB
 from tracking.endpoints import ENDPOINTS
 from tracking.numerals import number, p_value, signed
+from tracking.question import Question
 from tracking.scale import PP
 from tracking.tables import Table, in_unit
 from tracking.wording import all_in_points, measure, measure_words, scope, title

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jobs.trial import Reading
-from tracking.comparison import Comparison, Difference, Question
+from tracking.comparison import Comparison, Difference
 from tracking.endpoints import ENDPOINTS
 from tracking.estimates import Estimate
 from tracking.numerals import interval, level, number, p_value, signed, size, suffix
+from tracking.question import Question
 from tracking.wording import all_in_points, column, measure, scope, title, verdict_words
 
 

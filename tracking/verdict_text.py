@@ -1,6 +1,6 @@
 """The answer as plain text for a terminal: sentences, tables, caveats. Writes nothing."""
 
-from tracking import failure_text, level_b_text, tables, wording
+from tracking import failure_text, level_b_text, reach_text, tables, wording
 from tracking.comparison import Comparison
 
 _NAMED = 8  # incomplete blocks that a terminal lists before it counts
@@ -23,14 +23,16 @@ def _answers(comparison: Comparison) -> list[str]:
             for one in comparison.pooled
             if one.question == question
         ]
-        sentences += [
-            f"  on {wording.kind(comparison)} like these: {level_b_text.sentence(one)}"
-            for one in level_b_text.claimable(comparison)
-            if one.question == question
-        ]
+        timed = reach_text.pooled(comparison, question)
+        sentences += [f"  {reach_text.sentence(timed)}"] if timed else []
         sentences += [
             f"  {failure_text.sentence(one)}"
             for one in failure_text.told(comparison)
+            if one.question == question
+        ]
+        sentences += [
+            f"  on {wording.kind(comparison)} like these: {level_b_text.sentence(one)}"
+            for one in level_b_text.claimable(comparison)
             if one.question == question
         ]
         parts.append("\n".join([f"{wording.title(question)}:", *sentences]))

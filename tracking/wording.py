@@ -6,9 +6,10 @@ Never "significant", never "equal", never a claim about other data sets. Lays ou
 from collections.abc import Mapping
 
 from tracking.blocks import Incomplete
-from tracking.comparison import Comparison, Difference, Question
+from tracking.comparison import Comparison, Difference
 from tracking.endpoints import ENDPOINTS, Endpoint
 from tracking.numerals import interval, p_relation, signed, size, suffix
+from tracking.question import Question
 
 MEASURES: Mapping[str, str] = {
     "final_test_accuracy": "final test accuracy",

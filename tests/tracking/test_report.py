@@ -93,9 +93,8 @@ def test_a_report_written_twice_has_the_same_bytes(study, tmp_path):
         write_report(compare("s", study(), QUESTIONS), study(), tmp_path / name)
     files = [path for path in (tmp_path / "one").rglob("*") if path.is_file()]
     names = sorted(path.relative_to(tmp_path / "one").as_posix() for path in files)
-    numbers = [
-        f"numbers/{name}.csv" for name in ("answers", "candidates", "failures", "level_b", "pairs")
-    ]
+    kinds = ("answers", "candidates", "failures", "level_b", "pairs", "speedups")
+    numbers = [f"numbers/{kind}.csv" for kind in (*kinds, "steps_to_target")]
     assert names == ["comparison.json", "data.csv", *numbers, "report.html", "report.md"]
     for name in names:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
