@@ -1,4 +1,4 @@
-"""Estimates against known answers, other libraries, symmetries, and their own calibration."""
+"""Estimates against known answers, other libraries and symmetries."""
 
 import math
 
@@ -202,31 +202,3 @@ def test_adding_a_constant_to_both_arms_changes_nothing(n):
     first, second = random.normal(90, 0.3, (2, n))
     there, moved = paired_t(first, second), paired_t(first + 5, second + 5)
     assert there.p == pytest.approx(moved.p)
-
-
-@pytest.mark.parametrize("n", [3, 5, 10])
-def test_the_paired_test_errs_as_often_as_it_says(n):
-    random = np.random.default_rng(20 + n)
-    samples = random.normal(0, 0.3, (2000, n))
-    rejected = np.mean([differences(*sample).p <= 0.05 for sample in samples])
-    assert 0.035 <= rejected <= 0.065
-
-
-@pytest.mark.parametrize("n", [3, 5])
-def test_the_stratified_test_errs_as_often_as_it_says(n):
-    random = np.random.default_rng(40 + n)
-    spreads = random.uniform(0.1, 0.6, 12)
-    rejected = []
-    for _ in range(2000):
-        strata = [differences(*random.normal(0, spread, n)) for spread in spreads]
-        rejected.append(stratified_t(strata).p <= 0.05)
-    assert 0.035 <= np.mean(rejected) <= 0.065
-
-
-def test_looking_after_every_seed_finds_differences_that_are_not_there():
-    """The negative control: the harness can see a broken procedure."""
-    random = np.random.default_rng(60)
-    found = 0
-    for sample in random.normal(0, 0.3, (500, 20)):
-        found += any(differences(*sample[:n]).p <= 0.05 for n in range(3, 21))
-    assert found / 500 > 0.18
