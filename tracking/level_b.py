@@ -8,34 +8,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean
 
-from jobs.trial import Workload, canonical_json
+from jobs.trial import Workload
 from tracking.comparison import Difference, LevelB, LevelBWord
+from tracking.data_sets import data_set, needed
 from tracking.multiplicity import Adjustment
 from tracking.scale import PP
-from tracking.signed_ranks import hodges_lehmann, rank_floor, signed_ranks
+from tracking.signed_ranks import hodges_lehmann, signed_ranks
 
 _RESOLUTION_PP = 1e-4  # means that differ by less are ties
 _RESOLUTION = 1e-9  # of the largest mean, for metrics with a unit of their own
-
-
-def data_set(workload: Workload) -> str:
-    """Name the data set of a workload; two models on one data set are not two data sets.
-
-    The user's own training has whatever data its name stands for.
-    """
-    if workload.is_own:
-        return workload.name
-    own_loader = ":" in workload.dataset  # its options may be what tells its data sets apart
-    options = canonical_json(workload.dataset_options) if own_loader else ""
-    return f"{workload.dataset} {options}".rstrip()
-
-
-def needed(tests: int, alpha: float) -> int:
-    """Return how many data sets are needed to reach `alpha` at Holm's first step of `tests`."""
-    n = 2
-    while tests * rank_floor(n) > alpha:
-        n += 1
-    return n
 
 
 def level_b(

@@ -7,7 +7,7 @@ import pytest
 
 from jobs.trial import Workload
 from tracking.compare import Question, compare
-from tracking.level_b import data_set, needed
+from tracking.data_sets import data_set, needed
 from tracking.report import write_report
 from tracking.verdict_text import verdict_text
 
