@@ -35,6 +35,7 @@ def compare(
     *,
     rope_pp: float = ROPE_PP,
     alpha: float = ALPHA,
+    notes: Sequence[str] = (),
 ) -> Comparison:
     """Answer every question for both endpoints, on each workload and pooled over workloads.
 
@@ -83,6 +84,7 @@ def compare(
         flags=blocks.flags,
         trials=len(blocks.outcomes),
         open_trials=sum(outcome.state in _OPEN for outcome in blocks.outcomes),
+        notes=tuple(notes),
     )
 
 

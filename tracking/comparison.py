@@ -139,7 +139,8 @@ class Summary:
 class Comparison:
     """Every question of a study answered; `pooled` and `by_workload` go question by question.
 
-    `open_trials` have no end yet, and while there are any, the answer is an interim one.
+    `open_trials` have no end yet, and while there are any, the answer is an interim one. `notes`
+    say what a reader must know of where the trials come from.
     """
 
     study: str
@@ -158,6 +159,7 @@ class Comparison:
     flags: tuple[BlockFlag, ...]
     trials: int
     open_trials: int
+    notes: tuple[str, ...] = ()
 
     @property
     def family(self) -> int:

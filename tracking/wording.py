@@ -172,6 +172,7 @@ def caveats(comparison: Comparison) -> list[str]:
             "without an end. The p-values hold once the planned seeds are in; stopping as soon as "
             "one looks good finds differences that are not there."
         )
+    said += comparison.notes
     if comparison.incomplete:
         said.append(
             f"{_count(len(comparison.incomplete), 'block')} incomplete and left out of the "
