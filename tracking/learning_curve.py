@@ -18,6 +18,8 @@ from tracking.outcomes import Outcome
 from tracking.scale import Scale
 from tracking.svg import to_svg
 
+MOST_THIN = 20  # seeds; more would be a grey area that takes long to draw
+
 _Values = np.ndarray[tuple[int], np.dtype[np.float64]]
 _Curve = tuple[_Values, _Values]  # where and what was measured, (n_points,) each
 _Axis = Literal["samples", "epoch", "step"]
@@ -37,10 +39,10 @@ def learning_curve(
 
     Where a trial does not know its samples, all are drawn against epochs, or else against steps.
 
-    Thin: single seeds, a cross where one diverged. Thick: the mean with a pointwise 95% t band,
-    as far as every seed has a value. Dashed, across: the target, where one is declared. Shares are
-    drawn in percent; other metrics that span more than a factor of ten on a logarithmic axis, with
-    the mean and the band of their logarithms.
+    Thin: single seeds, the first `MOST_THIN` of each candidate, a cross where one diverged. Thick:
+    the mean with a pointwise 95% t band, as far as every seed has a value. Dashed, across: the
+    target, where one is declared. Shares are drawn in percent; other metrics that span more than a
+    factor of ten on a logarithmic axis, with the mean and the band of their logarithms.
     """
     arms = {
         name: [one for one in outcomes if one.has_result and one.trial.candidate.name == name]
@@ -91,8 +93,12 @@ def _draw_arm(
     style: Line,
     logarithmic: bool,
 ) -> None:
+    # One line with gaps: a line for each seed would take most of the time of a page.
+    gap = (np.array([np.nan]),) * 2
+    thin = [part for curve in curves[:MOST_THIN] for part in (curve, gap)]
+    x, y = (np.concatenate([part[axis] for part in thin]) for axis in (0, 1))
+    axes.plot(x, y, color=style.colour, linewidth=0.6, alpha=0.35)
     for trial, (x, y) in zip(trials, curves, strict=True):
-        axes.plot(x, y, color=style.colour, linewidth=0.6, alpha=0.35)
         if trial.state == "diverged" and len(x):
             axes.plot(x[-1], y[-1], "x", color=style.colour, markersize=6, markeredgewidth=1.5)
     shared = sorted(set.intersection(*(set(x.tolist()) for x, _ in curves)))
