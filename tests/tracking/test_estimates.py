@@ -202,3 +202,23 @@ def test_adding_a_constant_to_both_arms_changes_nothing(n):
     first, second = random.normal(90, 0.3, (2, n))
     there, moved = paired_t(first, second), paired_t(first + 5, second + 5)
     assert there.p == pytest.approx(moved.p)
+
+
+def test_equivalence_and_the_share_of_wins_give_the_known_answers():
+    assert paired_t(A, B).equivalence_p(0.2) == pytest.approx(0.955495, abs=1e-6)
+    assert paired_t(A, B).equivalence_p(1) == pytest.approx(0.0012851, abs=1e-7)
+    first = [0.9, 0.5, 0.8, 0.6, 0.85, 0.55, 0.95, 0.4]
+    second = [0.7, 0.5, 0.85, 0.65, 0.75, 0.6, 0.8, 0.45]
+    assert superiority(first, second).probability == pytest.approx(0.4375)
+
+
+@pytest.mark.parametrize(
+    ("alpha", "needed"),
+    [
+        (0.05, {0.5: 33.37, 0.8: 14.30, 1: 9.94, 1.5: 5.69, 2: 4.22}),
+        (0.05 / 8, {0.5: 54.91, 0.8: 23.77, 1: 16.58, 1.5: 9.46, 2: 6.92}),
+    ],
+)
+def test_the_number_of_pairs_for_a_power_of_four_in_five_is_known(alpha, needed):
+    for effect, n in needed.items():
+        assert power(effect * n**0.5, n - 1, alpha) == pytest.approx(0.8, abs=1e-3)
