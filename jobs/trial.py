@@ -46,7 +46,8 @@ class Reading:
 
     `final_metric` None stands for the last value of `metric`. A `fraction` and a `percent` are
     reported in percentage points, anything `plain` in its own unit. `chance` is what a trial
-    counts as that diverged, in the metric's own scale; without it, it counts as no result.
+    counts as that diverged, in the metric's own scale; without it, it counts as no result. The
+    `target` of `metric`, in the same scale, is what a trial is timed to reach.
     """
 
     metric: str
@@ -54,6 +55,7 @@ class Reading:
     goal: Literal["max", "min"] = "max"
     unit: Literal["fraction", "percent", "plain"] = "plain"
     chance: float | None = None
+    target: float | None = None
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,10 @@ _VERBS: dict[str, tuple[str, str]] = {
     "retry": ("send", "send what has failed again"),
     "rerun": ("send", "take back the results that other code has made, and run them again"),
     "trial": ("trial", "print all that is known of a trial, or run it in this terminal"),
-    "compare": ("answer", "answer the questions of the sweep"),
+    "compare": (
+        "answer",
+        "compare the candidates of a sweep, two studies, or any MLflow experiment",
+    ),
     "report": ("answer", "write the report page"),
     "collect": ("answer", "bring the logs into MLflow"),
     "studies": ("studies", "list the studies of a root; archive, restore or remove one"),

@@ -2,13 +2,14 @@
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from jobs.command_line import told
 from jobs.trial import Trial, Workload
 from orchestrator.change import Change
+from orchestrator.claims import claim_lines, claims
 from orchestrator.estimate import Estimate, in_words
-from orchestrator.power import detectable
 from orchestrator.readings import final
 from orchestrator.rerun import Outdated
 from orchestrator.status import Standing, Status
@@ -46,6 +47,7 @@ def plan_json(
         "notes": [*_edit_notes(study, change), *notes(study, status)],
         "estimated_seconds": left.seconds,
         "estimate_is_measured": left.measured,
+        "claims": asdict(claims(study.sweep)),
     }
 
 
@@ -76,7 +78,7 @@ def plan_text(
         ("states", counts(status)),
         ("packs", f"{len(packs)} to send, {busy}" if packs else "nothing to send"),
         ("time", _time(left, bool(packs))),
-        ("power", _power(len(sweep.blocks))),
+        *claim_lines(claims(sweep)),
     ]
     lines += [("note", note) for note in (*_edit_notes(study, change), *notes(study, status))]
     return "\n".join(f"{label:<10} {content}" for label, content in lines)
@@ -222,13 +224,3 @@ def _time(left: Estimate, anything: bool) -> str:
         return "not known before a trial of this workload has ended"
     basis = "by the trials that have ended" if left.measured else "a rough guess until one ended"
     return f"about {in_words(left.seconds)} ({basis})"
-
-
-def _power(seeds: int) -> str:
-    smallest = detectable(seeds)
-    if smallest is None:
-        return "one seed gives no interval: use two at least, five or more for an answer"
-    return (
-        f"{seeds} seeds find, 4 times in 5, a difference of {smallest:.2f} sd of the paired "
-        "differences on one workload"
-    )

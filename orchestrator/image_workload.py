@@ -1,6 +1,7 @@
 """A workload of image classification: data, model, budget, and the recipe of its training."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import AfterValidator, Field, PlainValidator, model_validator
@@ -91,6 +92,8 @@ class ImageWorkload(Strict):
         ),
     ] = ()
     loader: Loader = Loader()
+    # Of the accuracy of the learning curve; no part of a trial's id.
+    target: Annotated[float, Field(gt=0, lt=1)] | None = None
 
     @model_validator(mode="after")
     def _enough_images(self) -> Self:
@@ -124,7 +127,7 @@ class ImageWorkload(Strict):
     def record(self, name: str) -> Workload:
         """Return the workload as trials carry it."""
         assert isinstance(self.schedule, dict)
-        return Workload(
+        workload = Workload(
             name=name,
             dataset=self.dataset.name,
             dataset_options=self.dataset.options,
@@ -144,3 +147,6 @@ class ImageWorkload(Strict):
             no_decay=self.no_decay,
             loader_workers=self.loader.workers,
         )
+        if self.target is None:
+            return workload
+        return replace(workload, reading=replace(workload.read_as, target=self.target))

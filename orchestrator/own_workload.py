@@ -10,6 +10,7 @@ from jobs import command_line
 from jobs.trial import Candidate, Reading, Workload, canonical_json
 from orchestrator.validation import Strict, printable
 from thermolion.registry import checked
+from tracking.scale import Scale
 
 
 def _function(value: Any) -> str:
@@ -41,12 +42,25 @@ class OwnWorkload(Strict):
     goal: Literal["max", "min"] = "max"
     unit: Literal["fraction", "percent", "plain"] = "plain"
     chance: Annotated[float, Field(allow_inf_nan=False, strict=False)] | None = None
+    target: Annotated[float, Field(allow_inf_nan=False, strict=False)] | None = None
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
         if self.train is not None and self.command is not None:
             raise ValueError("`train` and `command` are both here: keep one of the two")
         return self
+
+    @model_validator(mode="after")
+    def _target_in_its_unit(self) -> Self:
+        wrong = None if self.target is None else Scale.of(self._reading()).complaint(self.target)
+        if wrong:
+            raise ValueError(f"target is {self.target}: {wrong}")
+        return self
+
+    def _reading(self) -> Reading:
+        return Reading(
+            self.metric, self.final_metric, self.goal, self.unit, self.chance, self.target
+        )
 
     def record(self) -> Workload:
         """Return the workload as trials carry it."""
@@ -56,7 +70,7 @@ class OwnWorkload(Strict):
             command=self.command,
             options=self.options,
             steps=self.steps,
-            reading=Reading(self.metric, self.final_metric, self.goal, self.unit, self.chance),
+            reading=self._reading(),
         )
 
 

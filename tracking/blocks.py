@@ -18,11 +18,9 @@ from tracking.endpoints import (
     usual_spans,
 )
 from tracking.outcomes import Outcome
+from tracking.pairing import digest, listed, mismatch, refuse_twins
 
 NO_AUC = "no AUC"  # the flag of blocks whose curves are missing or cover unlike steps
-
-# What the trials of a block must share, or their difference is not one of candidates.
-_SHARED = ("data", "split", "init", "order")
 
 
 @dataclass(frozen=True)
@@ -101,6 +99,7 @@ class Blocks:
         self.candidates = tuple(dict.fromkeys(one.trial.candidate.name for one in self.outcomes))
         self._scores: dict[tuple[str, str, int], Score] = {}
         self._unmeasured: dict[tuple[str, str, int], str] = {}
+        self._broken: set[tuple[str, int]] = set()
         spans = usual_spans(self.outcomes)
         for cell, outcome in self._cells.items():
             if outcome.has_result:
@@ -109,7 +108,7 @@ class Blocks:
                 except UnmeasuredError as error:
                     self._unmeasured[cell] = str(error)
         self._refuse_broken_blocks()
-        self._refuse_twins()
+        refuse_twins(one for at in self._each() for one in self._measured(*at).values())
 
     def numbers(self, workload: str) -> list[int]:
         """Return the block numbers of a workload, rising."""
@@ -156,6 +155,19 @@ class Blocks:
             unmatched=tuple(unmatched),
         )
 
+    def ended(self, workload: str, candidate: str) -> dict[int, Outcome]:
+        """Return the trials that have an end, by rising block; blocks broken as pairs have none.
+
+        Also where the value of a diverged trial is not known, which makes a block incomplete.
+        """
+        return {
+            block: one
+            for block in self.numbers(workload)
+            if (one := self._cells.get((workload, candidate, block))) is not None
+            and one.has_result
+            and (workload, block) not in self._broken
+        }
+
     @cached_property
     def incomplete(self) -> tuple[Incomplete, ...]:
         found = []
@@ -176,15 +188,15 @@ class Blocks:
         usual: dict[str, str | None] = {}
         for workload, block in self._each():
             measured = self._measured(workload, block)
-            for data in {_digest(outcome, "data") for outcome in measured.values()}:
+            for data in {digest(outcome, "data") for outcome in measured.values()}:
                 if usual.setdefault(workload, data) != data:
                     found.append(BlockFlag(workload, block, "data", f"its digest is {data}"))
             if _mixes_code([one.job for one in measured.values()]):
                 codes = {name: one.job.get("code") for name, one in measured.items()}
-                found.append(BlockFlag(workload, block, "code", _listed(codes)))
+                found.append(BlockFlag(workload, block, "code", listed(codes)))
             devices = {name: one.job.get("device") for name, one in measured.items()}
             if len({canonical_json(device) for device in devices.values()}) > 1:
-                found.append(BlockFlag(workload, block, "device", _listed(devices)))
+                found.append(BlockFlag(workload, block, "device", listed(devices)))
             unstable = [name for name, one in measured.items() if one.nondeterministic]
             if unstable:
                 detail = f"{', '.join(unstable)}: a step that was run twice gave two values"
@@ -200,7 +212,7 @@ class Blocks:
         if len(set(spans.values())) > 1:
             missing |= {name: "steps {} to {}".format(*span) for name, span in spans.items()}
         if missing:
-            yield BlockFlag(workload, block, NO_AUC, _listed(missing))
+            yield BlockFlag(workload, block, NO_AUC, listed(missing))
 
     def flags_of(self, workload: str, blocks: Sequence[int]) -> tuple[BlockFlag, ...]:
         """Return the flags of some blocks of a workload."""
@@ -229,33 +241,14 @@ class Blocks:
         """Leave out, by name, the blocks whose trials do not share what makes them one."""
         for workload, block in self._each():
             measured = self._measured(workload, block)
-            for name in _SHARED:
-                values = {
-                    candidate: digest
-                    for candidate, outcome in measured.items()
-                    if (digest := _digest(outcome, name)) is not None
-                }
-                if len(set(values.values())) > 1:
-                    why = f"refused: the trials of this block differ in {name} ({_listed(values)})"
-                    for candidate in measured:
-                        cell = (workload, candidate, block)
-                        self._unmeasured[cell] = why
-                        self._scores.pop(cell, None)
-
-    def _refuse_twins(self) -> None:
-        seen: dict[tuple[str, str, str], int] = {}
-        for workload, block in self._each():
-            for outcome in self._measured(workload, block).values():
-                init, order = _digest(outcome, "init"), _digest(outcome, "order")
-                if init is None or order is None:
-                    continue
-                twin = seen.setdefault((workload, init, order), block)
-                if twin != block:
-                    raise ComparisonError(
-                        f"{workload}, blocks {twin} and {block} have the same initial weights and "
-                        "the same order of data: their seeds were not applied, so they are one "
-                        "block"
-                    )
+            why = mismatch(measured)
+            if why is None:
+                continue
+            self._broken.add((workload, block))
+            for candidate in measured:
+                cell = (workload, candidate, block)
+                self._unmeasured[cell] = why
+                self._scores.pop(cell, None)
 
 
 def _mixes_code(jobs: Sequence[Mapping[str, Any]]) -> bool:
@@ -263,12 +256,3 @@ def _mixes_code(jobs: Sequence[Mapping[str, Any]]) -> bool:
     ours = {job.get("thermolion_code", job.get("code")) for job in jobs}
     with_users = {job["code"] for job in jobs if job.get("code") not in ours and "code" in job}
     return len(ours) > 1 or len(with_users) > 1
-
-
-def _digest(outcome: Outcome, name: str) -> str | None:
-    digest: str | None = (outcome.started.get("digests") or {}).get(name)
-    return digest
-
-
-def _listed(values: Mapping[str, object]) -> str:
-    return ", ".join(f"{name}: {value}" for name, value in values.items())

@@ -1,18 +1,24 @@
 """Compare candidates with baselines over the blocks of a study: outcomes in, comparison out.
 
-The claim is about these data sets with new seeds, never about other data sets. Reads no log and
-writes no file.
+The verdicts are about these data sets with new seeds; what can be said of other ones is in
+`level_b`, and kept apart. Reads no log and writes no file.
 """
 
 import statistics
 from collections.abc import Sequence
+from dataclasses import replace
 
 from tracking.blocks import Blocks
-from tracking.comparison import Comparison, Measured, Question, Summary
+from tracking.comparison import Comparison, Difference, Measured, Summary
 from tracking.differences import judge, on_workload, pooled
 from tracking.endpoints import ENDPOINTS, ComparisonError
+from tracking.failure_rates import failures
+from tracking.level_b import level_b
 from tracking.multiplicity import benjamini_hochberg, holm
 from tracking.outcomes import Outcome
+from tracking.question import Question
+from tracking.sensitivity import max_t_p
+from tracking.time_to_target import time_to_target
 
 __all__ = ["ALPHA", "ROPE_PP", "Comparison", "ComparisonError", "Question", "compare"]
 
@@ -29,20 +35,22 @@ def compare(
     *,
     rope_pp: float = ROPE_PP,
     alpha: float = ALPHA,
+    notes: Sequence[str] = (),
 ) -> Comparison:
     """Answer every question for both endpoints, on each workload and pooled over workloads.
 
     Only trials of phase "compare" take part, and only blocks where both candidates of a question
     have a result; the others are named in `incomplete`. Primary are the pooled answers (stratified
     t, Holm over questions by endpoints); single workloads are exploratory (paired t,
-    Benjamini-Hochberg over all of them). Raises ComparisonError for broken pairing, NaN, and
+    Benjamini-Hochberg over all of them). Beside them stand the answers about data sets like these,
+    a family of their own. Raises ComparisonError for broken pairing, NaN, and
     questions about unknown candidates.
     """
     blocks = Blocks(outcomes)
     _check(questions, blocks)
     asked = [(question, endpoint) for question in questions for endpoint in ENDPOINTS]
     singles = [[on_workload(blocks, *one, name) for name in blocks.workloads] for one in asked]
-    all_pooled = [pooled(rows) for rows in singles]
+    all_pooled = _with_max_t([pooled(rows) for rows in singles], singles)
     return Comparison(
         study=study,
         alpha=alpha,
@@ -64,6 +72,9 @@ def compare(
         by_workload=judge(
             [row for rows in singles for row in rows], benjamini_hochberg, rope_pp, alpha, alpha
         ),
+        level_b=level_b(singles, blocks.workloads, holm, alpha) if asked else (),
+        time_to_target=time_to_target(blocks, questions, holm, benjamini_hochberg, alpha),
+        failures=failures(blocks, questions, holm, alpha),
         summaries=tuple(
             _summary(blocks, workload, candidate)
             for workload in blocks.workloads
@@ -73,6 +84,7 @@ def compare(
         flags=blocks.flags,
         trials=len(blocks.outcomes),
         open_trials=sum(outcome.state in _OPEN for outcome in blocks.outcomes),
+        notes=tuple(notes),
     )
 
 
@@ -91,6 +103,26 @@ def _check(questions: Sequence[Question], blocks: Blocks) -> None:
                 f"{question.candidate!r} is asked to be compared with itself; for an A/A study "
                 "give two candidates of equal content different `replica:` numbers"
             )
+
+
+def _with_max_t(
+    answers: Sequence[Difference], singles: Sequence[Sequence[Difference]]
+) -> list[Difference]:
+    """Give pooled answers their max-T p-value, over the questions about one candidate."""
+    together: dict[tuple[str, str], list[int]] = {}
+    for position, one in enumerate(answers):
+        together.setdefault((one.question.candidate, one.endpoint), []).append(position)
+    found = list(answers)
+    for positions in together.values():
+        differences = [
+            {(one.workload or "", block): d for one in singles[at] for block, d in one.paired}
+            for at in positions
+        ]
+        for at, p in zip(positions, max_t_p(differences), strict=True):
+            tested = found[at].sensitivity
+            if tested is not None:
+                found[at] = replace(found[at], sensitivity=replace(tested, max_t_p=p))
+    return found
 
 
 def _summary(blocks: Blocks, workload: str, candidate: str) -> Summary:

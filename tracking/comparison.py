@@ -7,21 +7,20 @@ computed.
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from jobs.trial import Reading
 from tracking.blocks import BlockFlag, Incomplete
 from tracking.endpoints import Endpoint
 from tracking.estimates import Estimate, Superiority
+from tracking.question import Question
+from tracking.sensitivity import Sensitivity
+from tracking.signed_ranks import Middle
+from tracking.time_to_target import TimeToTarget
 from tracking.verdicts import Verdict
 
-
-@dataclass(frozen=True)
-class Question:
-    """Is `candidate` better than `baseline`? Both are names of candidates."""
-
-    candidate: str
-    baseline: str
+FailureWord = Literal["better", "worse", "undecided", "none"]
+LevelBWord = Literal["better", "worse", "undecided", "not claimable"]
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,8 @@ class Difference:
     Benjamini-Hochberg over all single workloads otherwise. `smallest_detectable` is the true
     difference that would be found with 80% power, given the spread seen. `collapsed` counts the
     diverged trials of (candidate, baseline); `trials` is the number of blocks, the same for both.
-    `workloads` were pooled, of the `workloads_asked` of the study. `measure` is what `endpoint`
+    `workloads` were pooled, of the `workloads_asked` of the study. `paired` has the difference of
+    every block of a single workload. `measure` is what `endpoint`
     really is there: val_auc is train_auc where nothing is held out, and the user's own training
     has metrics of its own. `unit` is "pp", the name of a metric with a unit of its own, or "mixed"
     where nothing could be pooled.
@@ -56,6 +56,53 @@ class Difference:
     workloads: tuple[str, ...]
     workloads_asked: int
     flags: tuple[str, ...]
+    paired: tuple[tuple[int, float], ...]
+    sensitivity: Sensitivity | None
+
+
+@dataclass(frozen=True)
+class LevelB:
+    """An answer about data sets like these: the exact signed-rank test over their means.
+
+    `means` are (data set, mean difference), workloads of one data set averaged; `ahead`, `behind`
+    and `tied` count them. "not claimable": with `needed` data sets the test could reach the level
+    at the first step of Holm's method, with fewer it never can, so there is no p-value.
+    `p_adjusted` is by Holm over all of these answers.
+    """
+
+    question: Question
+    endpoint: Endpoint
+    measure: str
+    unit: str
+    means: tuple[tuple[str, float], ...]
+    needed: int
+    ahead: int
+    behind: int
+    tied: int
+    p: float | None
+    p_adjusted: float | None
+    middle: Middle | None
+    word: LevelBWord
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Failures:
+    """How often the two candidates of a question diverged, of `n` blocks where both have an end.
+
+    `only_candidate` and `only_baseline` count the blocks where the other did not. `p` is of the
+    exact McNemar test, None where no block sets them apart; adjusted by Holm over the questions.
+    """
+
+    question: Question
+    n: int
+    candidate: int
+    baseline: int
+    only_candidate: int
+    only_baseline: int
+    p: float | None
+    p_adjusted: float | None
+    word: FailureWord
 
 
 @dataclass(frozen=True)
@@ -92,7 +139,8 @@ class Summary:
 class Comparison:
     """Every question of a study answered; `pooled` and `by_workload` go question by question.
 
-    `open_trials` have no end yet, and while there are any, the answer is an interim one.
+    `open_trials` have no end yet, and while there are any, the answer is an interim one. `notes`
+    say what a reader must know of where the trials come from.
     """
 
     study: str
@@ -103,11 +151,15 @@ class Comparison:
     workloads: tuple[Measured, ...]
     pooled: tuple[Difference, ...]
     by_workload: tuple[Difference, ...]
+    level_b: tuple[LevelB, ...]
+    failures: tuple[Failures, ...]
+    time_to_target: TimeToTarget
     summaries: tuple[Summary, ...]
     incomplete: tuple[Incomplete, ...]
     flags: tuple[BlockFlag, ...]
     trials: int
     open_trials: int
+    notes: tuple[str, ...] = ()
 
     @property
     def family(self) -> int:

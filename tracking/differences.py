@@ -4,22 +4,23 @@ The arithmetic is in `estimates`; here is which numbers go in and what a reader 
 """
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from jobs.trial import Workload
 from tracking.blocks import NO_AUC, Blocks
-from tracking.comparison import Difference, Question
+from tracking.comparison import Difference
 from tracking.endpoints import Endpoint, curve_metric, final_metric
 from tracking.estimates import Estimate, paired_t, stratified_t, superiority
+from tracking.multiplicity import Adjustment
 from tracking.power import smallest_detectable
+from tracking.question import Question
 from tracking.scale import PP, Scale
+from tracking.sensitivity import sensitivity
 from tracking.verdicts import upheld, verdict
 
 # The speed of image classification, with and without held-out data.
 TRACKS = frozenset({"val_auc", "train_auc"})
-
-Adjustment = Callable[[Sequence[float | None]], list[float | None]]
 
 
 def on_workload(
@@ -58,6 +59,8 @@ def on_workload(
         workloads=(workload,),
         workloads_asked=1,
         flags=tuple(dict.fromkeys(flags)),
+        paired=tuple(zip(pairs.blocks, differences, strict=True)),
+        sensitivity=sensitivity([differences]),
     )
 
 
@@ -73,6 +76,8 @@ def pooled(singles: Sequence[Difference]) -> Difference:
     flags = [flag for one in singles for flag in one.flags]
     if len(usable) < len(singles):
         flags.append("partial")
+    if any(one.estimate.n < (3 if len(usable) > 3 else 5) for one in usable):
+        flags.append("few seeds")
     measures = {one.measure for one in singles}
     if len(measures) > 1:
         flags.append("mixed tracks" if measures <= TRACKS else "mixed metrics")
@@ -94,6 +99,11 @@ def pooled(singles: Sequence[Difference]) -> Difference:
         workloads=tuple(one.workload for one in usable if one.workload is not None),
         workloads_asked=len(singles),
         flags=tuple(dict.fromkeys(flags)),
+        paired=(),
+        sensitivity=sensitivity(
+            [[value for _, value in one.paired] for one in usable],
+            [one.estimate for one in usable],
+        ),
     )
 
 
@@ -116,6 +126,8 @@ def _unpooled(singles: Sequence[Difference]) -> Difference:
         workloads=(),
         workloads_asked=len(singles),
         flags=("mixed units",),
+        paired=(),
+        sensitivity=None,
     )
 
 
@@ -181,6 +193,9 @@ def _judged(
     doubtful = one.without_collapse is not None and not total
     if doubtful and not upheld(word, one.without_collapse or estimate, *clean, alpha):
         word, flags = "undecided", (*flags, "rests on collapse")
+    decided = word in ("better", "worse") and one.workload is None
+    if decided and one.sensitivity and one.sensitivity.contradicts(estimate.p, alpha):
+        flags = (*flags, "sign-flip disagrees")
     detectable = (
         None
         if estimate.se is None or estimate.df is None

@@ -141,7 +141,9 @@ def _own_curve(outcome: Outcome, span: tuple[int, int] | None) -> tuple[list[int
 def _followed(outcome: Outcome, curve: list[Point], end: int) -> tuple[list[int], list[float]]:
     """Return steps and values, at chance from a divergence to `end`."""
     metric = curve_metric(outcome.trial.workload)
-    diverged, is_own = outcome.state == "diverged", outcome.trial.workload.is_own
+    workload = outcome.trial.workload
+    diverged, is_own = outcome.state == "diverged", workload.is_own
+    complaint = Scale.of(workload.read_as).complaint
     steps: list[int] = []
     values: list[float] = []
     for point in curve:
@@ -151,7 +153,8 @@ def _followed(outcome: Outcome, curve: list[Point], end: int) -> tuple[list[int]
             values.append(_chance(outcome, metric))
             break
         steps.append(point.step)
-        values.append(_checked(outcome, metric, point.metrics[metric]))
+        value = point.metrics[metric]
+        values.append(_checked(outcome, metric, value) if complaint(value) else value)
     if steps and steps[-1] < end:  # the curve breaks off: at chance from its last point on
         steps += [steps[-1], end]
         values += [_chance(outcome, metric)] * 2

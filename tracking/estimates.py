@@ -136,10 +136,15 @@ def superiority(candidate: ArrayLike, baseline: ArrayLike, level: float = LEVEL)
     if n == 0:
         raise ValueError("superiority needs at least one pair")
     wins = float((differences > 0).sum() + (differences == 0).sum() / 2)
+    return Superiority(wins, n, wins / n, *proportion_interval(wins, n, level))
+
+
+def proportion_interval(count: float, n: int, level: float = LEVEL) -> tuple[float, float]:
+    """Return the exact interval of a share of `count` in `n` (Clopper and Pearson 1934)."""
     tail = (1 - level) / 2
-    low = float(special.betaincinv(wins, n - wins + 1, tail)) if wins > 0 else 0.0
-    high = float(special.betaincinv(wins + 1, n - wins, 1 - tail)) if wins < n else 1.0
-    return Superiority(wins, n, wins / n, low, high)
+    low = float(special.betaincinv(count, n - count + 1, tail)) if count > 0 else 0.0
+    high = float(special.betaincinv(count + 1, n - count, 1 - tail)) if count < n else 1.0
+    return low, high
 
 
 def _student(

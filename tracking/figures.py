@@ -34,6 +34,7 @@ STYLE: dict[Any, Any] = {  # matplotlib types the keys one by one
     "legend.frameon": False,
     "legend.fontsize": 9,
     "figure.constrained_layout.use": True,
+    "path.simplify_threshold": 0.4,  # points: less than the thinnest line is wide
 }
 
 

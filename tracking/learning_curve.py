@@ -13,10 +13,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FuncFormatter, MaxNLocator, NullFormatter
 from scipy import special
 
-from tracking.figures import STYLE, Line
+from tracking.figures import QUIET, STYLE, Line
 from tracking.outcomes import Outcome
 from tracking.scale import Scale
 from tracking.svg import to_svg
+
+MOST_THIN = 20  # seeds; more would be a grey area that takes long to draw
 
 _Values = np.ndarray[tuple[int], np.dtype[np.float64]]
 _Curve = tuple[_Values, _Values]  # where and what was measured, (n_points,) each
@@ -37,9 +39,10 @@ def learning_curve(
 
     Where a trial does not know its samples, all are drawn against epochs, or else against steps.
 
-    Thin: single seeds, a cross where one diverged. Thick: the mean with a pointwise 95% t band,
-    as far as every seed has a value. Shares are drawn in percent; other metrics that span more
-    than a factor of ten on a logarithmic axis, with the mean and the band of their logarithms.
+    Thin: single seeds, the first `MOST_THIN` of each candidate, a cross where one diverged. Thick:
+    the mean with a pointwise 95% t band, as far as every seed has a value. Dashed, across: the
+    target, where one is declared. Shares are drawn in percent; other metrics that span more than a
+    factor of ten on a logarithmic axis, with the mean and the band of their logarithms.
     """
     arms = {
         name: [one for one in outcomes if one.has_result and one.trial.candidate.name == name]
@@ -59,6 +62,9 @@ def learning_curve(
         axes.grid(axis="y", color="#e5e7eb", linewidth=0.7)
         for name, trials in arms.items():
             _draw_arm(axes, name, trials, curves[name], styles[name], logarithmic)
+        target = _target(outcomes, metric)
+        if target is not None:
+            axes.axhline(factor * target, color=QUIET, linewidth=0.9, linestyle=(0, (4, 3)))
         axes.set_title(workload)
         axes.set_xlabel(_AXES[axis])
         axes.set_ylabel(f"{metric.replace('_', ' ')}{', %' if share else ''}")
@@ -87,8 +93,12 @@ def _draw_arm(
     style: Line,
     logarithmic: bool,
 ) -> None:
+    # One line with gaps: a line for each seed would take most of the time of a page.
+    gap = (np.array([np.nan]),) * 2
+    thin = [part for curve in curves[:MOST_THIN] for part in (curve, gap)]
+    x, y = (np.concatenate([part[axis] for part in thin]) for axis in (0, 1))
+    axes.plot(x, y, color=style.colour, linewidth=0.6, alpha=0.35)
     for trial, (x, y) in zip(trials, curves, strict=True):
-        axes.plot(x, y, color=style.colour, linewidth=0.6, alpha=0.35)
         if trial.state == "diverged" and len(x):
             axes.plot(x[-1], y[-1], "x", color=style.colour, markersize=6, markeredgewidth=1.5)
     shared = sorted(set.intersection(*(set(x.tolist()) for x, _ in curves)))
@@ -111,6 +121,12 @@ def _draw_arm(
             alpha=0.14,
             linewidth=0,
         )
+
+
+def _target(outcomes: Sequence[Outcome], metric: str) -> float | None:
+    """Return the target that `metric` is timed to reach, where its workload declares one."""
+    readings = {one.trial.workload.read_as for one in outcomes}
+    return next((one.target for one in readings if one.metric == metric), None)
 
 
 def _scale(outcomes: Sequence[Outcome], metric: str) -> tuple[bool, float]:

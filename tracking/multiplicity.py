@@ -4,9 +4,11 @@ None stands for such a test, in and out (no spread, too few seeds); dropping it 
 family after looking at the data.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
+
+Adjustment = Callable[[Sequence[float | None]], list[float | None]]
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:

@@ -47,6 +47,12 @@ def p_value(p: float | None) -> str:
     return "<0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
 
 
+def p_relation(p: float | None) -> str:
+    """Format a p-value as it follows its name in a sentence."""
+    text = p_value(p)
+    return text.replace("<", "< ") if text.startswith("<") else f"= {text}"
+
+
 def interval(estimate: Estimate, unit: str = PP) -> str:
     """Format a 95% interval; empty where there is none."""
     if estimate.low is None:

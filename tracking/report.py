@@ -14,16 +14,32 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from jobs.whole_file import write_whole
-from tracking import figures, provenance, tables, wording
-from tracking.comparison import Comparison, Difference
+from tracking import (
+    failure_text,
+    figures,
+    level_b_text,
+    provenance,
+    reach_text,
+    robustness,
+    tables,
+    wording,
+)
+from tracking.comparison import Comparison, Difference, Failures, LevelB
 from tracking.endpoints import ENDPOINTS, curve_metric
 from tracking.forest import forest
 from tracking.learning_curve import learning_curve
+from tracking.left_out import left_out
+from tracking.numbers_csv import numbers_csv
 from tracking.outcomes import Outcome
+from tracking.question import Question
+from tracking.reach_curve import reach_curve
+from tracking.time_to_target import Arm, Speedup
+
+Finding = Difference | LevelB | Failures | Speedup
 
 
 def write_report(comparison: Comparison, outcomes: Sequence[Outcome], folder: Path) -> Path:
-    """Write report.html, report.md, comparison.json and data.csv; return the path of the page.
+    """Write report.html, report.md and all numbers as JSON and CSV; return the path of the page.
 
     `outcomes` are those that `comparison` was made of; other phases are left out. Each file is
     replaced as a whole, so that a reader never meets half of one.
@@ -31,13 +47,15 @@ def write_report(comparison: Comparison, outcomes: Sequence[Outcome], folder: Pa
     shown = [one for one in outcomes if one.trial.phase == "compare"]
     context = _context(comparison, shown)
     environment = _environment()
-    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "numbers").mkdir(parents=True, exist_ok=True)
     drawn = _figures(comparison, shown)
     page = environment.get_template("report.html.jinja").render(context, figures=drawn)
     write_whole(folder / "report.md", environment.get_template("report.md.jinja").render(context))
     record = json.dumps(comparison.to_json(), indent=1, ensure_ascii=False, allow_nan=False)
     write_whole(folder / "comparison.json", record + "\n")
     write_whole(folder / "data.csv", provenance.data_csv(shown))
+    for name, text in numbers_csv(comparison).items():
+        write_whole(folder / "numbers" / name, text)
     write_whole(folder / "report.html", page)
     return folder / "report.html"
 
@@ -45,20 +63,13 @@ def write_report(comparison: Comparison, outcomes: Sequence[Outcome], folder: Pa
 def _context(comparison: Comparison, outcomes: Sequence[Outcome]) -> dict[str, Any]:
     return {
         "comparison": comparison,
-        "answers": [
-            {
-                "title": wording.title(question),
-                "findings": [
-                    (one.verdict, wording.sentence(one, comparison))
-                    for one in comparison.pooled
-                    if one.question == question
-                ],
-                "table": tables.answers(comparison, question),
-                "effects": tables.effects(comparison, question),
-            }
-            for question in comparison.questions
-        ],
+        "answers": [_answer(comparison, question) for question in comparison.questions],
         "claim": wording.claim(comparison),
+        "scope": level_b_text.scope(comparison),
+        "kind": wording.kind(comparison),
+        "over_data_sets": robustness.over_data_sets(comparison),
+        "failures": failure_text.table(comparison),
+        "arms": reach_text.arms(comparison),
         "family": wording.family(comparison),
         "any_own": any(workload.is_own for workload in comparison.workloads),
         "units": wording.units(comparison),
@@ -66,7 +77,7 @@ def _context(comparison: Comparison, outcomes: Sequence[Outcome]) -> dict[str, A
         "caveats": wording.caveats(comparison),
         "no_question": wording.no_question(comparison),
         "summaries": tables.summaries(comparison),
-        "left_out": _left_out(comparison, outcomes),
+        "left_out": left_out(comparison, outcomes),
         "states": provenance.states(outcomes),
         "provenance": [
             provenance.data(outcomes),
@@ -74,6 +85,30 @@ def _context(comparison: Comparison, outcomes: Sequence[Outcome]) -> dict[str, A
             provenance.environments(outcomes),
         ],
     }
+
+
+def _answer(comparison: Comparison, question: Question) -> dict[str, Any]:
+    """Return all that is said of one question; findings are (badge, sentence)."""
+    timed = reach_text.pooled(comparison, question)
+    said: list[tuple[Finding, str]] = [
+        *((one, wording.sentence(one, comparison)) for one in comparison.pooled),
+        *([(timed, reach_text.sentence(timed))] if timed else []),
+        *((one, failure_text.sentence(one)) for one in failure_text.told(comparison)),
+    ]
+    beyond = [(one, level_b_text.sentence(one)) for one in level_b_text.claimable(comparison)]
+    return {
+        "title": wording.title(question),
+        "findings": [(_badge(one), text) for one, text in said if one.question == question],
+        "beyond": [(_badge(one), text) for one, text in beyond if one.question == question],
+        "table": tables.answers(comparison, question),
+        "effects": tables.effects(comparison, question),
+        "sensitivity": robustness.sensitivity(comparison, question),
+        "speed": reach_text.answers(comparison, question),
+    }
+
+
+def _badge(one: Finding) -> str:
+    return one.verdict if isinstance(one, Difference) else one.word
 
 
 def _figures(
@@ -85,6 +120,9 @@ def _figures(
         workload.name: [one for one in outcomes if one.trial.workload.name == workload.name]
         for workload in comparison.workloads
     }
+    timed: dict[str, list[Arm]] = {}
+    for arm in comparison.time_to_target.arms:
+        timed.setdefault(arm.workload, []).append(arm)
     measured = {name: trials for name, trials in by_workload.items() if _any_result(trials)}
     return {
         "forest": [
@@ -96,6 +134,10 @@ def _figures(
         "curves": [
             Markup(learning_curve(name, trials, curve_metric(trials[0].trial.workload), styles))
             for name, trials in measured.items()
+        ],
+        "reached": [
+            Markup(reach_curve(arms, reach_text.target(arms[0], comparison), styles))
+            for arms in timed.values()
         ],
         "losses": [
             Markup(learning_curve(name, trials, "train_loss", styles))
@@ -118,48 +160,6 @@ def _by_unit(rows: Sequence[Difference]) -> list[tuple[Difference, ...]]:
 
 def _any_result(trials: Sequence[Outcome]) -> bool:
     return any(one.has_result for one in trials)
-
-
-def _left_out(comparison: Comparison, outcomes: Sequence[Outcome]) -> list[tables.Table]:
-    """List the incomplete blocks, the trials that diverged and the blocks with a flag."""
-    incomplete = [
-        (
-            block.workload,
-            str(block.block),
-            "; ".join(f"{name}: {why}" for name, why in block.reasons),
-        )
-        for block in comparison.incomplete
-    ]
-    diverged = [
-        (
-            one.trial.workload.name,
-            str(one.trial.block),
-            one.trial.candidate.name,
-            one.error or "no reason given",
-            one.trial.id,
-        )
-        for one in outcomes
-        if one.state == "diverged"
-    ]
-    flagged = [(one.workload, str(one.block), one.kind, one.detail) for one in comparison.flags]
-    found = [
-        tables.Table(
-            "Incomplete blocks: left out of every question that needs the missing trial",
-            ("workload", "block", "missing"),
-            tuple(incomplete),
-        ),
-        tables.Table(
-            "Diverged trials: counted as chance",
-            ("workload", "block", "candidate", "why", "trial"),
-            tuple(diverged),
-        ),
-        tables.Table(
-            "Flagged blocks: used all the same",
-            ("workload", "block", "flag", "detail"),
-            tuple(flagged),
-        ),
-    ]
-    return [table for table in found if table.rows]
 
 
 def _environment() -> Environment:

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jobs.trial import Reading
-from tracking.comparison import Comparison, Difference, Question
+from tracking.comparison import Comparison, Difference
 from tracking.endpoints import ENDPOINTS
 from tracking.estimates import Estimate
 from tracking.numerals import interval, level, number, p_value, signed, size, suffix
+from tracking.question import Question
 from tracking.wording import all_in_points, column, measure, scope, title, verdict_words
 
 
@@ -160,11 +161,12 @@ def _answer(one: Difference, unit_in_cells: bool) -> tuple[str, str, str]:
 
 
 def _change(estimate: Estimate, unit: str, unit_in_cells: bool) -> str:
-    change = _in(unit, signed(estimate.mean, unit), unit_in_cells)
+    change = in_unit(unit, signed(estimate.mean, unit), unit_in_cells)
     return f"{change} {interval(estimate, unit)}".rstrip()
 
 
-def _in(unit: str, said: str, unit_in_cells: bool) -> str:
+def in_unit(unit: str, said: str, unit_in_cells: bool) -> str:
+    """Add the unit of a difference where the header does not name it."""
     return said + suffix(unit) if unit_in_cells and said != number(None) else said
 
 
@@ -176,12 +178,12 @@ def _effect(one: Difference, comparison: Comparison, unit_in_cells: bool) -> tup
         measure(one).split(" (")[0],
         str(one.estimate.n),
         p_value(one.estimate.p),
-        _in(one.unit, signed(one.median, one.unit), unit_in_cells),
+        in_unit(one.unit, signed(one.median, one.unit), unit_in_cells),
         number(one.estimate.g_z),
         number(None)
         if ahead is None
         else f"{ahead.probability:.2f} [{ahead.low:.2f}, {ahead.high:.2f}]",
-        _in(one.unit, size(one.smallest_detectable, one.unit), unit_in_cells),
+        in_unit(one.unit, size(one.smallest_detectable, one.unit), unit_in_cells),
         " vs ".join(f"{arm}/{one.estimate.n}" for arm in one.collapsed),
         number(None) if without is None else _change(without, one.unit, unit_in_cells),
     )

@@ -1,6 +1,6 @@
 """The answer as plain text for a terminal: sentences, tables, caveats. Writes nothing."""
 
-from tracking import tables, wording
+from tracking import failure_text, level_b_text, reach_text, tables, wording
 from tracking.comparison import Comparison
 
 _NAMED = 8  # incomplete blocks that a terminal lists before it counts
@@ -23,6 +23,18 @@ def _answers(comparison: Comparison) -> list[str]:
             for one in comparison.pooled
             if one.question == question
         ]
+        timed = reach_text.pooled(comparison, question)
+        sentences += [f"  {reach_text.sentence(timed)}"] if timed else []
+        sentences += [
+            f"  {failure_text.sentence(one)}"
+            for one in failure_text.told(comparison)
+            if one.question == question
+        ]
+        sentences += [
+            f"  on {wording.kind(comparison)} like these: {level_b_text.sentence(one)}"
+            for one in level_b_text.claimable(comparison)
+            if one.question == question
+        ]
         parts.append("\n".join([f"{wording.title(question)}:", *sentences]))
     for question in comparison.questions:
         table = tables.answers(comparison, question)
@@ -33,7 +45,8 @@ def _answers(comparison: Comparison) -> list[str]:
 def _notes(comparison: Comparison) -> list[str]:
     lines = wording.caveats(comparison)
     if comparison.questions:
-        lines = [wording.claim(comparison), wording.family(comparison), *lines]
+        claims = [wording.claim(comparison), level_b_text.scope(comparison)]
+        lines = [" ".join(claims), wording.family(comparison), *lines]
     named = comparison.incomplete[:_NAMED]
     lines += [f"  {wording.incomplete(block)}" for block in named]
     if len(comparison.incomplete) > _NAMED:

@@ -6,9 +6,10 @@ Never "significant", never "equal", never a claim about other data sets. Lays ou
 from collections.abc import Mapping
 
 from tracking.blocks import Incomplete
-from tracking.comparison import Comparison, Difference, Question
+from tracking.comparison import Comparison, Difference
 from tracking.endpoints import ENDPOINTS, Endpoint
-from tracking.numerals import interval, p_value, signed, size, suffix
+from tracking.numerals import interval, p_relation, signed, size, suffix
+from tracking.question import Question
 
 MEASURES: Mapping[str, str] = {
     "final_test_accuracy": "final test accuracy",
@@ -22,6 +23,8 @@ FLAGS: Mapping[str, str] = {
     "then, so see also the medians and the answer without the blocks concerned.",
     "rests on collapse": "The difference rests on diverged trials: without their blocks it is not "
     "upheld, so it is called undecided.",
+    "sign-flip disagrees": "The exact sign-flip test, which assumes no normal distribution, does "
+    "not confirm a verdict below at its level: see Sensitivity.",
     "data": "Some blocks were trained on other data than the first one of their workload.",
     "code": "Some blocks mix versions of the training code.",
     "device": "Some blocks mix device types, so their arithmetic is not alike.",
@@ -35,12 +38,20 @@ FLAGS: Mapping[str, str] = {
     "pooled over them: see the single workloads.",
     "no AUC": "Blocks whose learning curves are missing or cover unlike steps are left out of the "
     "AUC; the final score stands.",
+    "few seeds": "Fewer than five seeds a workload (three, where four or more workloads are "
+    "pooled): intervals rest on differences that are normally distributed, and no exact test can "
+    "check them.",
 }
 
 
 def measure(one: Difference) -> str:
     """Say what was measured."""
-    return MEASURES.get(one.measure, one.measure)
+    return measure_words(one.measure)
+
+
+def measure_words(name: str) -> str:
+    """Spell a measure by its name in a record."""
+    return MEASURES.get(name, name)
 
 
 def all_in_points(comparison: Comparison) -> bool:
@@ -103,12 +114,12 @@ def sentence(one: Difference, comparison: Comparison) -> str:
         )
     said = (
         f"{head}: {signed(estimate.mean, unit)}{suffix(unit)}, 95% CI {interval(estimate, unit)}, "
-        f"Holm p {_relation(one.p_adjusted)}, {estimate.n} pairs."
+        f"Holm p {p_relation(one.p_adjusted)}, {estimate.n} pairs."
     )
     if one.verdict == "equivalent":
         return (
             f"{said} Within ±{comparison.rope_pp:g} pp by two one-sided tests, which ask the 90% "
-            f"interval to lie inside, Holm p {_relation(one.equivalence_p)}."
+            f"interval to lie inside, Holm p {p_relation(one.equivalence_p)}."
         )
     if one.verdict == "undecided" and "rests on collapse" in one.flags:
         return f"{said} {FLAGS['rests on collapse']}"
@@ -122,14 +133,15 @@ def sentence(one: Difference, comparison: Comparison) -> str:
 
 
 def claim(comparison: Comparison) -> str:
-    """Say what the answers are about, and what they are not."""
+    """Say what the verdicts are about."""
     names = [workload.name for workload in comparison.workloads]
     over = f"macro-average over {_count(len(names), 'workload')}: " if len(names) > 1 else ""
-    what = "workloads" if any(one.is_own for one in comparison.workloads) else "data sets"
-    return (
-        f"About these {what}, with new seeds ({over}{', '.join(names)}). "
-        f"Nothing is claimed about other {what}."
-    )
+    return f"About these {kind(comparison)}, with new seeds ({over}{', '.join(names)})."
+
+
+def kind(comparison: Comparison) -> str:
+    """Name what a study has several of."""
+    return "workloads" if any(one.is_own for one in comparison.workloads) else "data sets"
 
 
 def units(comparison: Comparison) -> str:
@@ -160,6 +172,7 @@ def caveats(comparison: Comparison) -> list[str]:
             "without an end. The p-values hold once the planned seeds are in; stopping as soon as "
             "one looks good finds differences that are not there."
         )
+    said += comparison.notes
     if comparison.incomplete:
         said.append(
             f"{_count(len(comparison.incomplete), 'block')} incomplete and left out of the "
@@ -206,11 +219,6 @@ def family(comparison: Comparison) -> str:
             f"{len(comparison.by_workload)} tests"
         )
     return f"{pooled}. Intervals are for one row each, at 95%."
-
-
-def _relation(p: float | None) -> str:
-    text = p_value(p)
-    return text.replace("<", "< ") if text.startswith("<") else f"= {text}"
 
 
 def _lowered(text: str) -> str:

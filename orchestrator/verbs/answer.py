@@ -1,19 +1,58 @@
 """The verbs that conclude from what is recorded: compare, report, collect."""
 
 from argparse import Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from orchestrator.study import Study
-from orchestrator.verbs.terminal import DONE, opened, result
+from orchestrator.study import Study, default_root, open_study
+from orchestrator.sweep_file import SweepError
+from orchestrator.verbs.terminal import DONE, opened, result, say
+
+if TYPE_CHECKING:
+    from orchestrator.conclude import Record
+    from orchestrator.elsewhere import Gathered
+    from tracking.comparison import Comparison
 
 
 def compare(arguments: Namespace) -> int:
-    """Answer the questions of the sweep from what is recorded."""
-    from orchestrator.conclude import Record
+    """Answer the questions of a sweep, of two studies, or of the runs of an MLflow experiment."""
     from tracking.verdict_text import verdict_text
 
-    comparison = Record.read(opened(arguments)).compare()
-    result(comparison.to_json() if arguments.json else verdict_text(comparison).rstrip())
+    gathered = _gathered(arguments)
+    comparison = gathered.compare()
+    page = _page(gathered, comparison, arguments)
+    said = comparison.to_json() if arguments.json else verdict_text(comparison).rstrip()
+    result(said)
+    if page is not None:
+        say(f"report  {page}")
     return DONE
+
+
+def _gathered(arguments: Namespace) -> "Record | Gathered":
+    from orchestrator.conclude import Record
+    from orchestrator.elsewhere import of_mlflow, of_two_studies
+
+    studies = arguments.studies
+    if arguments.experiment is not None or (arguments.mlflow is not None and not studies):
+        if studies:
+            raise SweepError(f"--experiment stands alone: leave out {' '.join(studies)}")
+        return of_mlflow(arguments, (arguments.root or default_root()).absolute())
+    if not 1 <= len(studies) <= 2:
+        raise SweepError(
+            f"{len(studies)} studies: name one or two, or an MLflow experiment (--experiment)"
+        )
+    opened_ones = [open_study(name, arguments.root, arguments.set) for name in studies]
+    return Record.read(opened_ones[0]) if len(studies) == 1 else of_two_studies(*opened_ones)
+
+
+def _page(
+    gathered: "Record | Gathered", comparison: "Comparison", arguments: Namespace
+) -> Path | None:
+    if arguments.report is None:
+        return None
+    from tracking.report import write_report
+
+    return write_report(comparison, gathered.outcomes, arguments.report)
 
 
 def report(arguments: Namespace) -> int:

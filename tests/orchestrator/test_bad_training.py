@@ -39,6 +39,11 @@ CASES = {
         ["accumulate is 8", "global batch of 4"],
     ),
     "unknown kind of parameter": (_images("no_decay: [biass]"), ["did you mean 'bias'?", "norm"]),
+    "a target in percent": (_images("target: 90"), ["target", "less than 1"]),
+    "a target beyond its unit": (
+        _own("train: 'a:b', unit: fraction, target: 90"),
+        ["target is 90", "a fraction lies between 0 and 1"],
+    ),
     "no duration": ("checkpoint: {every: soon}\n" + _images("ema: 0.9"), ["'soon'", "15min"]),
     "unknown checkpoint to keep": (
         "checkpoint: {keep: all}\n" + _images("ema: 0.9"),

@@ -87,6 +87,26 @@ def test_seeds_that_were_not_applied_are_refused(arms):
         compare("s", outcomes, [QUESTION])
 
 
+def test_curves_alike_in_every_value_are_seeds_that_were_not_applied(own):
+    """Own training has no digests: what it logged tells that it ran twice with one seed."""
+
+    def curve(block):
+        return [(step, 4.0 - step / (60 + block)) for step in range(0, 100, 10)]
+
+    outcomes = [
+        own(name, block=block, curve=curve(block if name == "adamw" else block // 2))
+        for name in ("thermolion", "adamw")
+        for block in range(4)
+    ]
+    with pytest.raises(ComparisonError, match=r"thermolion on lm, blocks 0 and 1 .* seed was not"):
+        compare("s", outcomes, [QUESTION])
+
+
+def test_short_curves_may_come_twice(own):
+    outcomes = [own(name, block=block) for name in ("thermolion", "adamw") for block in range(4)]
+    assert compare("s", outcomes, [QUESTION]).pooled[0].verdict == "identical"
+
+
 def test_nan_in_a_completed_trial_is_refused(outcome, arms):
     outcomes = [*arms("digits", A, B), outcome("lion", "digits", 0, accuracy=math.nan)]
     with pytest.raises(ComparisonError, match="test_accuracy of lion on digits, block 0"):

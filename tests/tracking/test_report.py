@@ -91,8 +91,11 @@ def test_the_page_holds_the_known_figures_in_order(page):
 def test_a_report_written_twice_has_the_same_bytes(study, tmp_path):
     for name in ("one", "two"):
         write_report(compare("s", study(), QUESTIONS), study(), tmp_path / name)
-    names = sorted(path.name for path in (tmp_path / "one").iterdir())
-    assert names == ["comparison.json", "data.csv", "report.html", "report.md"]
+    files = [path for path in (tmp_path / "one").rglob("*") if path.is_file()]
+    names = sorted(path.relative_to(tmp_path / "one").as_posix() for path in files)
+    kinds = ("answers", "candidates", "failures", "level_b", "pairs", "speedups")
+    numbers = [f"numbers/{kind}.csv" for kind in (*kinds, "steps_to_target")]
+    assert names == ["comparison.json", "data.csv", *numbers, "report.html", "report.md"]
     for name in names:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
@@ -148,6 +151,26 @@ def test_the_numbers_are_there_in_full_precision(study, tmp_path):
     write_report(found, study(), tmp_path)
     record = json.loads((tmp_path / "comparison.json").read_text())
     assert record["pooled"][0]["estimate"]["mean"] == found.pooled[0].estimate.mean
+
+
+def test_every_number_is_a_cell_of_a_csv_file(study, tmp_path):
+    found = compare("s", study(), QUESTIONS)
+    write_report(found, study(), tmp_path)
+    tables = {}
+    for path in (tmp_path / "numbers").iterdir():
+        with path.open(newline="") as file:
+            tables[path.stem] = list(csv.DictReader(file))
+    answer = tables["answers"][0]
+    assert (answer["candidate"], answer["baseline"]) == ("thermolion", "adamw")
+    assert float(answer["estimate_p"]) == found.pooled[0].estimate.p
+    assert float(answer["sensitivity_sign_flip_p"]) == found.pooled[0].sensitivity.sign_flip_p
+    assert len(tables["answers"]) == len(found.pooled) + len(found.by_workload)
+    one = found.by_workload[0]
+    pairs = [float(row["difference"]) for row in tables["pairs"][: one.estimate.n]]
+    assert pairs == [difference for _, difference in one.paired]
+    assert sum(pairs) / len(pairs) == pytest.approx(one.estimate.mean)
+    assert tables["level_b"][0]["word"] == "not claimable"
+    assert len(tables["candidates"]) == 9
 
 
 def test_what_went_wrong_is_listed(study, outcome, tmp_path):

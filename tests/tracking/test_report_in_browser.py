@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 
 import pytest
 
@@ -32,6 +33,11 @@ def chromium():
     return found
 
 
+def aiming_at(trial, target):
+    reading = replace(trial.workload.read_as, target=target)
+    return replace(trial, workload=replace(trial.workload, reading=reading))
+
+
 @pytest.mark.parametrize("width", [420, 760, 980, 1280])
 def test_nothing_sticks_out_of_the_page(chromium, study, outcome, tmp_path, width):
     outcomes = study()
@@ -44,7 +50,8 @@ def test_nothing_sticks_out_of_the_page(chromium, study, outcome, tmp_path, widt
         Question("thermolion", "adamw"),
         Question("lion", LONG),
     ]
-    write_report(compare("a-study-" * 12, outcomes, questions), outcomes, tmp_path)
+    aimed = [replace(one, trial=aiming_at(one.trial, 0.7)) for one in outcomes]
+    write_report(compare("a-study-" * 12, aimed, questions), aimed, tmp_path)
     (tmp_path / "measure.html").write_text(_MEASURE.format(width=width))
     dumped = subprocess.run(
         [

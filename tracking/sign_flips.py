@@ -1,0 +1,95 @@
+"""Sign-flip tests of paired differences: exact where the arms of a block can be exchanged.
+
+Pure functions of numbers, in whatever unit. They assume differences that are symmetric about zero
+where there is no effect, and no normal distribution. They decide nothing.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+EXACT_UP_TO = 16  # differences; beyond, of all flips a random sample is drawn, always the same one
+RESAMPLES = 9999
+
+# Sums that differ by less than this, with the largest difference as one, are equal: rounding.
+_TIE = 1e-9
+
+_Matrix = np.ndarray[tuple[int, int], np.dtype[np.float64]]
+_Vector = np.ndarray[tuple[int], np.dtype[np.float64]]
+
+
+def flip_floor(n: int) -> float:
+    """Return the smallest p-value that `n` differences, none of them zero, can give."""
+    return min(1.0, 2.0 ** (1 - n)) if n <= EXACT_UP_TO else 1 / (1 + RESAMPLES)
+
+
+def sign_flip_p(differences: ArrayLike) -> float | None:
+    """Test that differences, (n,), are symmetric about zero, by the size of their sum.
+
+    Two-sided; None without a difference other than zero (Fisher 1935, § 21).
+    """
+    d = np.asarray(differences, dtype=np.float64)
+    largest = float(np.abs(d).max(initial=0.0))
+    if not largest:
+        return None
+    scaled = np.round(d / largest, 10)
+    reached = np.abs(_signs(len(d)) @ scaled) >= abs(scaled.sum()) - _TIE
+    return _share(reached, len(d))
+
+
+def stratified_sign_flip(strata: Sequence[ArrayLike]) -> tuple[float, float | None]:
+    """Return statistic and p-value over strata, each (n_stratum,), in one unit or in many.
+
+    Every stratum is measured by its own root mean square, which no flip changes, so that none
+    outweighs the others by its scale. A stratum of zeros alone has no part.
+    """
+    arrays = [np.asarray(stratum, dtype=np.float64) for stratum in strata]
+    scaled = [d / np.sqrt(np.mean(d**2)) for d in arrays if d.any()]
+    if not scaled:
+        return 0.0, None
+    together = np.concatenate(scaled)
+    return float(together.sum()), sign_flip_p(together)
+
+
+def max_t(differences: ArrayLike) -> tuple[_Vector, _Vector]:
+    """Return |t| and adjusted p-values, (n_tests,), of differences (n_blocks, n_tests).
+
+    A flip turns a whole block, so the tests keep what they have in common, which Holm's method
+    has to do without: all differences are of one candidate against several baselines (Westfall
+    and Young 1993, single step). Raises ValueError where a column has no spread.
+    """
+    d = np.asarray(differences, dtype=np.float64)
+    n = len(d)
+    if d.ndim != 2 or n < 2 or (d.std(axis=0) <= 1e-9 * np.abs(d).max(axis=0)).any():
+        raise ValueError(f"two blocks or more, with a spread in every column, are needed: {d}")
+    squares = np.mean(d**2, axis=0)
+
+    def t_of(means: _Matrix) -> _Matrix:
+        spread = np.maximum(squares - means**2, 0) / (n - 1)
+        with np.errstate(divide="ignore"):
+            return np.where(spread > 0, np.abs(means) / np.sqrt(spread), np.inf)
+
+    observed = t_of(d.mean(axis=0)[None])[0]
+    greatest = t_of(_signs(n) @ d / n).max(axis=1)
+    reached = greatest[:, None] >= observed * (1 - _TIE)
+    return observed, np.array([_share(column, n) for column in reached.T])
+
+
+def _share(reached: np.ndarray[tuple[int], np.dtype[np.bool_]], n: int) -> float:
+    if n <= EXACT_UP_TO:
+        return float(reached.mean())
+    return float((1 + reached.sum()) / (1 + len(reached)))
+
+
+@lru_cache(maxsize=32)
+def _signs(n: int) -> _Matrix:
+    """Return flips, (n_flips, n): all, or a sample of them.
+
+    Of a flip and its opposite one is enough: every statistic is the same for both.
+    """
+    if n <= EXACT_UP_TO:
+        numbers = np.arange(2 ** (n - 1))[:, None]
+        return np.where(numbers >> np.arange(n) & 1, -1.0, 1.0)
+    return np.random.default_rng(n).choice(np.array([-1.0, 1.0]), size=(RESAMPLES, n))
