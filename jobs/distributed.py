@@ -8,6 +8,7 @@ import os
 import socket
 import stat
 import sys
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,10 @@ class Ranks(World):
         devices = None if self._launch.device == "cpu" else [index or 0]
         return DistributedDataParallel(model, device_ids=devices, gradient_as_bucket_view=True)
 
+    def apart(self, model: nn.Module) -> AbstractContextManager[Any]:
+        assert isinstance(model, DistributedDataParallel)
+        return model.no_sync()
+
     def end(self, ending: Ending) -> Ending | None:
         endings, gone, trouble = self._peers.end(ending)
         if trouble and not gone:
@@ -138,8 +143,10 @@ class Ranks(World):
             try:
                 if os.fstat(descriptor).st_ino == inode:
                     with socket.socket(fileno=os.dup(descriptor)) as same:
-                        same.getpeername()  # one that listens has none: it would take us along
-                        same.shutdown(socket.SHUT_RDWR)
+                        # What listens has no peer: it would take the process along.
+                        ends = same.getsockname()[1], same.getpeername()[1]
+                        if self._store.port not in ends:
+                            same.shutdown(socket.SHUT_RDWR)
             except OSError:
                 continue  # it has been closed, or is no connection
         self._sockets = {}
