@@ -39,6 +39,9 @@ class Ranks(World):
         self._launch, self._where = launch, launch.rendezvous
         if self._where.host == "127.0.0.1":  # no name of this host has to resolve, then
             os.environ.setdefault("GLOO_SOCKET_IFNAME", _LOOPBACK)
+        self._gpu: torch.device | None = None
+        if launch.device == "cuda":
+            self._gpu = torch.device("cuda", launch.device_index or 0)
         self._sockets: dict[int, int] = {}
         self._groups = 0
         star = meet(launch)
@@ -74,8 +77,7 @@ class Ranks(World):
     def parallel(self, model: nn.Module) -> nn.Module:
         # Buffers (statistics of normalisations) follow rank 0 at every step. A parameter without a
         # gradient is refused by torch: to look for them would cost a walk through every graph.
-        index = self._launch.torch_device.index
-        devices = None if self._launch.device == "cpu" else [index or 0]
+        devices = None if self._gpu is None else [self._gpu]
         return DistributedDataParallel(model, device_ids=devices, gradient_as_bucket_view=True)
 
     def apart(self, model: nn.Module) -> AbstractContextManager[Any]:
@@ -120,14 +122,13 @@ class Ranks(World):
             dist.destroy_process_group()
         self._groups += 1
         before = _sockets()
-        cuda = self._launch.device == "cuda"
         dist.init_process_group(
             _BACKENDS[self._launch.device],
             store=PrefixStore(f"{self._groups}", self._store),
             rank=self.rank,
             world_size=self.size,
             timeout=timedelta(seconds=self._where.silence_s),
-            device_id=self._launch.torch_device if cuda else None,
+            device_id=self._gpu,
         )
         self._sockets = dict(_sockets().items() - before.items())
         if self._peers.in_trouble:
@@ -150,8 +151,9 @@ class Ranks(World):
             except OSError:
                 continue  # it has been closed, or is no connection
         self._sockets = {}
-        if self._launch.device == "cuda" and dist.is_initialized():
-            dist.group.WORLD._get_backend(self._launch.torch_device).abort()  # type: ignore[union-attr]  # it is initialized
+        group = dist.group.WORLD
+        if self._gpu is not None and group is not None:
+            group._get_backend(self._gpu).abort()
 
 
 def _sockets() -> dict[int, int]:
