@@ -152,7 +152,7 @@ def test_ranks_take_the_steps_of_one_process(together, recipe, ranks):
     assert several.started["digests"] == one.started["digests"]
     assert [point.samples for point in several.curve] == [point.samples for point in one.curve]
     assert several.curve[0].metrics["val_loss"] == pytest.approx(
-        one.curve[0].metrics["val_loss"], rel=1e-12
+        one.curve[0].metrics["val_loss"], rel=1e-6
     )
 
 
