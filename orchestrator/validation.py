@@ -13,7 +13,6 @@ _NOT_YET = frozenset(
         *("tune", "analysis", "site", "pack", "limits", "notify"),
         "target",
         *("time", "mem_gb"),
-        *("gate", "reference_batch"),
     ]
 )
 

@@ -7,7 +7,7 @@ import time
 import pytest
 import torch
 from lanes import result
-from ranks import Study, ended
+from rank_lanes import Study, ended
 
 from jobs import events
 from jobs.ending import RANK_DIED

@@ -1,97 +1,99 @@
-"""Lanes of several ranks, each a process of its own; and, run as a script, one of them.
+"""Real processes of a gloo group that run one function, and what each of them returns."""
 
-As a script it takes a pack, its rank, their number, the file to meet by, and fields of a launch.
-"""
-
-import json
-import os
-import subprocess
-import sys
+import multiprocessing
+import pickle
+import tempfile
 import time
+import traceback
+from collections.abc import Callable
+from datetime import timedelta
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from typing import Any
 
-from jobs.layout import Layout
-from jobs.pack import Pack
-from jobs.process import LANE_ENVIRONMENT
-from tracking.outcomes import read_outcomes
+import torch
+import torch.distributed as dist
 
-_PATIENCE_S = 240
+# A server that has loaded torch, and what DDP loads with it, forks the ranks: starting them takes
+# no seconds of imports.
+_PROCESSES = multiprocessing.get_context("forkserver")
+_PROCESSES.set_forkserver_preload(
+    ["torch", "torch.nn.parallel", "torch._dynamo", "torch.distributed.optim"]
+)
 
 
-class Study:
-    """A study in a folder; each start is another attempt at its trials."""
+def run_ranks(
+    program: Callable[..., Any], world_size: int, *arguments: Any, seconds: float = 600
+) -> list[Any]:
+    """Run `program(rank, *arguments)` in `world_size` processes; return their results by rank.
 
-    def __init__(self, folder, *trials, **pack):
-        self.layout = Layout(folder, "study")
-        self.layout.folder.mkdir(parents=True, exist_ok=True)
-        self.trials, self.pack = trials, pack
-        self.runs = 0
-
-    def start(self, ranks=None, **fields):
-        """Start the ranks of the trials, or those in `ranks` alone."""
-        self.runs += 1
-        size = self.trials[0].world_size
-        pack = Pack(self.layout, f"{self.runs:04d}", 0, self.trials, **self.pack)
-        path = self.layout.folder / f"{self.runs}.json"
-        path.write_text(json.dumps(pack.to_json()))
-        meeting = path.with_suffix(".meet")
-        command = [sys.executable, __file__, path, "RANK", size, meeting, json.dumps(fields)]
-        return [
-            subprocess.Popen(
-                [str(rank) if word == "RANK" else str(word) for word in command],
-                env=os.environ | LANE_ENVIRONMENT | {"PYTHONPATH": os.pathsep.join(sys.path)},
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
+    `program` is a function of a module that can be imported. The first rank that fails, or the
+    time being over, ends all of them and fails the test.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        pipes, processes = [], []
+        for rank in range(world_size):
+            mine, theirs = _PROCESSES.Pipe(duplex=False)
+            process = _PROCESSES.Process(
+                target=_rank,
+                args=(theirs, Path(folder) / "store", program, rank, world_size, arguments),
+                daemon=True,
             )
-            for rank in (range(size) if ranks is None else ranks)
-        ]
-
-    def run(self, **fields):
-        """Run all ranks to their end; return their exit codes."""
-        return [code for code, _ in ended(self.start(**fields))]
-
-    def outcomes(self):
-        found = read_outcomes(self.layout.events)
-        return [found[trial.id] for trial in self.trials]
-
-
-def ended(processes):
-    """Wait for the end of processes; return exit code and output of each."""
-    said = []
-    end = time.monotonic() + _PATIENCE_S
-    for process in processes:
+            process.start()
+            theirs.close()
+            pipes.append(mine)
+            processes.append(process)
         try:
-            text, _ = process.communicate(timeout=max(1, end - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            for one in processes:
-                one.kill()
-            raise
-        said.append((process.returncode, text))
-    return said
+            return _results(pipes, time.monotonic() + seconds)
+        finally:
+            for process in processes:
+                process.join(timeout=5)
+                if process.is_alive():
+                    process.kill()
+                    process.join()
 
 
-def main():
-    import logging
-    import signal
-
-    from jobs.lane import run_pack
-    from jobs.launch import Launch, Rendezvous
-
-    path, rank, size, meeting, fields = sys.argv[1:]
-    fields = json.loads(fields)
-    times = {key: fields.pop(key) for key in ("timeout_s", "silence_s") if key in fields}
-    logging.basicConfig(level=logging.INFO)
-    several = int(size) > 1
-    launch = Launch(
-        rank=int(rank),
-        world_size=int(size),
-        rendezvous=Rendezvous(Path(meeting), **times) if several else None,
-        **fields,
-    )
-    launch.stop.listen(signal.SIGTERM)
-    sys.exit(run_pack(Pack.from_json(json.loads(Path(path).read_text())), launch))
+def _results(pipes: list[Connection], end: float) -> list[Any]:
+    results: dict[int, Any] = {}
+    while len(results) < len(pipes):
+        ready = wait(
+            [pipe for rank, pipe in enumerate(pipes) if rank not in results],
+            timeout=max(0.0, end - time.monotonic()),
+        )
+        missing = sorted(set(range(len(pipes))) - results.keys())
+        assert ready, f"ranks {missing} did not end in time"
+        for pipe in ready:
+            rank = pipes.index(pipe)
+            try:
+                error, results[rank] = pickle.loads(pipe.recv_bytes())
+            except EOFError:
+                error = "it ended without a word"
+            assert error is None, f"rank {rank}: {error}"
+    return [results[rank] for rank in range(len(pipes))]
 
 
-if __name__ == "__main__":
-    main()
+def _rank(
+    pipe: Connection,
+    store: Path,
+    program: Callable[..., Any],
+    rank: int,
+    world_size: int,
+    arguments: tuple[Any, ...],
+) -> None:
+    torch.set_num_threads(1)
+    torch.manual_seed(1000 + rank)  # whatever is drawn from here on differs between ranks
+    try:
+        dist.init_process_group(
+            "gloo",
+            init_method=f"file://{store}",
+            rank=rank,
+            world_size=world_size,
+            timeout=timedelta(seconds=300),
+        )
+        said = (None, program(rank, *arguments))
+    except BaseException:
+        said = (traceback.format_exc(), None)
+    # By value: torch's own pickling of tensors refers to the memory of a process that ends.
+    pipe.send_bytes(pickle.dumps(said))
+    if said[0] is None:
+        dist.destroy_process_group()
