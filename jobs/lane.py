@@ -125,7 +125,10 @@ def _trained(trial: Trial, context: Context) -> Ending:
             return Ending("interrupted", error=why, abrupt=abrupt)
         return Ending("completed", metrics, weights=context.weights)
     except Diverged as divergence:
-        return Ending("diverged", divergence.metrics, str(divergence), abrupt=True)
+        # Weights that are not finite may be so in other bits on other nodes.
+        weights = context.weights if divergence.metrics else None
+        why = str(divergence)
+        return Ending("diverged", divergence.metrics, why, weights=weights, abrupt=True)
     except Superseded as reason:
         return Ending("superseded", error=str(reason), abrupt=True)
     except LogError as error:
