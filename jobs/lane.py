@@ -53,6 +53,9 @@ def run_pack(pack: Pack, launch: Launch) -> int:
     except LogError as error:
         _log.error("%s", error)
         return EXIT_FAILED
+    except Broken as reason:
+        _log.error("rank %d leaves: %s", world.rank, reason)
+        return EXIT_INTERRUPTED
     finally:
         world.leave()
 
@@ -87,15 +90,12 @@ def _lead(pack: Pack, launch: Launch, world: World) -> int:
 
 def _follow(pack: Pack, launch: Launch, world: World) -> int:
     """Train what rank 0 says, until it says with which code to end."""
-    try:
-        while not world.dead:
-            number = world.tell()
-            if number <= 0:
-                return int(-number)
-            trial = pack.trials[number - 1]
-            _run(trial, Context(trial, pack, launch, world, None))
-    except Broken as reason:
-        _log.error("rank %d leaves: %s", world.rank, reason)
+    while not world.dead:
+        number = world.tell()
+        if number <= 0:
+            return int(-number)
+        trial = pack.trials[number - 1]
+        _run(trial, Context(trial, pack, launch, world, None))
     return EXIT_INTERRUPTED
 
 
