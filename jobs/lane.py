@@ -84,7 +84,7 @@ def _lead(pack: Pack, launch: Launch, world: World) -> int:
     log.close()
     code = EXIT_HELD if held else EXIT_INTERRUPTED if launch.stop or world.dead else 0
     if not world.dead:
-        world.tell(-code)
+        world.dismiss(-code)
     return code
 
 
