@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from jobs import catalog
-from jobs.context import Context, Diverged, number
+from jobs.context import Context, Diverged
+from jobs.metrics import number
 from jobs.trial import Reading, Trial, Workload
 
 Train = Callable[[Trial, Context], Mapping[str, Any] | None]
@@ -53,7 +54,8 @@ def _own(train: Train) -> Train:
         if context.told_to_stop:
             return None
         metrics = _by_name(returned)
-        _check_ending(trial.workload.read_as, {**context.logged, **metrics})
+        if context.rank == 0:
+            _check_ending(trial.workload.read_as, {**context.logged, **metrics})
         return metrics
 
     return started

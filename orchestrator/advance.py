@@ -176,7 +176,7 @@ class _Sender:
             id=name,
             backend=self.study.sweep.backend,
             packs=len(packs),
-            lanes=min(self.lanes, len(packs)),
+            lanes=min(self.lanes, sum(pack[0].world_size for pack in packs)),
             threads=self.study.sweep.threads,
             device=self.study.sweep.device,
             user=user_name(),

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, PlainValidator, model_validator
 
 from jobs import command_line
 from jobs.trial import Candidate, Reading, Workload, canonical_json
-from orchestrator.validation import Strict, printable
+from orchestrator.validation import MOST_RANKS, Strict, printable
 from thermolion.registry import checked
 from tracking.scale import Scale
 
@@ -43,6 +43,7 @@ class OwnWorkload(Strict):
     unit: Literal["fraction", "percent", "plain"] = "plain"
     chance: Annotated[float, Field(allow_inf_nan=False, strict=False)] | None = None
     target: Annotated[float, Field(allow_inf_nan=False, strict=False)] | None = None
+    ranks: Annotated[int, Field(ge=1, le=MOST_RANKS)] | None = None
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
@@ -62,8 +63,8 @@ class OwnWorkload(Strict):
             self.metric, self.final_metric, self.goal, self.unit, self.chance, self.target
         )
 
-    def record(self) -> Workload:
-        """Return the workload as trials carry it."""
+    def record(self, ranks: int) -> Workload:
+        """Return the workload as trials carry it; `ranks` is what it has unless it says so."""
         return Workload(
             name=self.name,
             train=self.train,
@@ -71,6 +72,7 @@ class OwnWorkload(Strict):
             options=self.options,
             steps=self.steps,
             reading=self._reading(),
+            ranks=self.ranks or ranks,
         )
 
 

@@ -25,17 +25,23 @@ def make_packs(
     """Group trials into packs for `lanes` processes: whole blocks of one workload together.
 
     A block is broken up where there are fewer blocks than lanes, and where its trials run other
-    `code` (folders by trial id): a process imports one version of it. `suspects` are ids of
+    `code` (folders by trial id): a process imports one version of it. The trials of a pack have
+    equally many ranks, which are started once for all of them. `suspects` are ids of
     trials whose process died under them: each goes alone, after all others, or it would take its
     neighbours along again.
     """
     code = code or {}
     alone = [(trial,) for trial in trials if trial.id in suspects]
-    groups: dict[Path | None, list[Trial]] = {}
+    groups: dict[tuple[Path | None, int], list[Trial]] = {}
     for trial in trials:
         if trial.id not in suspects:
-            groups.setdefault(code.get(trial.id), []).append(trial)
-    return [pack for group in groups.values() for pack in _by_block(group, lanes)] + alone
+            groups.setdefault((code.get(trial.id), trial.world_size), []).append(trial)
+    packs = [
+        pack
+        for (_, ranks), group in groups.items()
+        for pack in _by_block(group, max(1, lanes // ranks))
+    ]
+    return packs + alone
 
 
 def _by_block(trials: Sequence[Trial], lanes: int) -> list[tuple[Trial, ...]]:

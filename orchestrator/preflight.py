@@ -31,9 +31,16 @@ def check_before_start(
         raise SweepError(
             f"resources.cpus_per_task is {study.sweep.threads}, this machine has {cores} cores"
         )
-    if study.sweep.device == "cuda" and count_gpus() == 0:
+    gpus = count_gpus() if study.sweep.device == "cuda" else 0
+    most = max((trial.world_size for trial in trials), default=1)
+    if gpus and most > gpus:
         raise SweepError(
-            "resources.gpus_per_node is 1 and this machine shows no GPU (nvidia-smi -L lists "
+            f"a trial has {most} ranks, and this machine {gpus} GPU{'s' * (gpus > 1)}, one a "
+            "rank: lower resources (nodes x gpus_per_node) or `ranks` of the workload"
+        )
+    if study.sweep.device == "cuda" and not gpus:
+        raise SweepError(
+            "resources.gpus_per_node is set and this machine shows no GPU (nvidia-smi -L lists "
             "none): set it to 0 to train on the CPU"
         )
     for workload in {trial.workload.key: trial.workload for trial in trials}.values():

@@ -242,7 +242,6 @@ LATER = {
     "target": _sweep(workloads=_workload(target="{val_accuracy: 0.9}")),
     "looks": _sweep(seeds="seeds: {looks: [3, 5]}\n"),
     "slurm": _sweep(extra="backend: slurm\n"),
-    "nodes": _sweep(extra="resources: {nodes: 2}\n"),
 }
 
 
