@@ -249,7 +249,7 @@ def test_bad_trials_of_several_ranks_touch_no_neighbour(tmp_path, lab):
         _trial(2, PLAIN, "my_lab:Raises", lr=0.1),
         _trial(2, PLAIN, "my_lab:Strays", lr=0.1),
         _trial(2, PLAIN, "sgd", lr=1e30),
-        _trial(2, dataclasses.replace(PLAIN, dataset="mnist")),
+        _trial(2, dataclasses.replace(PLAIN, dataset="mnist", dataset_options={})),
     ]
     statistics = dataclasses.replace(PLAIN, model="my_lab:net", model_options={}, epochs=1)
     study = Study(tmp_path / "s", *bad, _trial(2, statistics), code_root=lab)
