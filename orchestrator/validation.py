@@ -11,7 +11,6 @@ from orchestrator.sweep_file import Document, Location, choices
 _NOT_YET = frozenset(
     [
         *("tune", "analysis", "site", "pack", "limits", "notify"),
-        "target",
         *("time", "mem_gb"),
     ]
 )

@@ -52,7 +52,7 @@ def scope(comparison: Comparison) -> str:
         )
     there = max(len(one.means) for one in comparison.level_b)
     return (
-        f"Nothing is claimed about other {what}: there are {there}, and the exact Wilcoxon test "
-        f"over {what} needs {first.needed} before it can reach {tests}. More seeds are no "
-        "substitute."
+        f"Nothing is claimed about other {what}: there {'is' if there == 1 else 'are'} {there}, "
+        f"and the exact Wilcoxon test over {what} needs {first.needed} before it can "
+        f"reach {tests}. More seeds are no substitute."
     )

@@ -19,6 +19,8 @@ def sentence(one: Speedup) -> str:
         return f"{head}: no block has both trials."
     if one.candidate_reached == one.baseline_reached == 0:
         return f"{head}: no trial of either reached it."
+    if one.log_ratio.kind == "identical":
+        return f"{head}: {reached}, at the same steps in every block."
     if one.factor is None or one.log_ratio.kind != "estimated":
         return f"{head}: {reached}; nothing estimates the error of the factor."
     factor, low, high = one.factor

@@ -239,7 +239,6 @@ LATER = {
     "tune": _sweep(extra="tune: {trials: 3}\n"),
     "site": _sweep(extra="site: here\n"),
     "analysis": _sweep(extra="analysis: {}\n"),
-    "target": _sweep(workloads=_workload(target="{val_accuracy: 0.9}")),
     "looks": _sweep(seeds="seeds: {looks: [3, 5]}\n"),
     "slurm": _sweep(extra="backend: slurm\n"),
 }
