@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import thermolion
+from orchestrator.cluster_options import add_cluster_options
 
 _MOST_LANES = 1024
 _SENDING = ("submit", "run", "retry", "rerun")
@@ -30,6 +31,13 @@ def make_parser(verbs: Iterable[tuple[str, str]]) -> argparse.ArgumentParser:
 
 
 def _add_verb(parser: argparse.ArgumentParser, name: str) -> None:
+    if name != "cluster":
+        _add_of_a_study(parser, name)
+    for add in _OWN.get(name, ()):
+        add(parser)
+
+
+def _add_of_a_study(parser: argparse.ArgumentParser, name: str) -> None:
     if name not in _NOT_OF_A_STUDY:
         parser.add_argument("study", metavar="STUDY", help="a sweep file, or the name of a study")
     if name == "trial":
@@ -71,8 +79,6 @@ def _add_verb(parser: argparse.ArgumentParser, name: str) -> None:
         )
     if name in (*_WITH_JSON, "studies"):
         parser.add_argument("--json", action="store_true", help="for scripts")
-    for add in _OWN.get(name, ()):
-        add(parser)
 
 
 def _add_sending(parser: argparse.ArgumentParser) -> None:
@@ -146,6 +152,7 @@ _OWN: Mapping[str, Sequence[Callable[[argparse.ArgumentParser], None]]] = {
     "logs": [_add_trial],
     "trial": [_add_here],
     "studies": [_add_studies],
+    "cluster": [add_cluster_options],
 }
 
 

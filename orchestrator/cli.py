@@ -14,6 +14,7 @@ from orchestrator.backends.base import BackendError
 from orchestrator.conclude import ConclusionError
 from orchestrator.sweep_file import SweepError
 from orchestrator.verbs.terminal import FAILED, INTERRUPTED, WRONG_INPUT
+from slurm.errors import SiteError, SlurmError
 
 # By verb: the module below `orchestrator.verbs` that has the function of its name, and what for.
 _VERBS: dict[str, tuple[str, str]] = {
@@ -30,7 +31,10 @@ _VERBS: dict[str, tuple[str, str]] = {
     "report": ("answer", "write the report page"),
     "collect": ("answer", "bring the logs into MLflow"),
     "studies": ("studies", "list the studies of a root; archive, restore or remove one"),
+    "cluster": ("cluster", "bring up a real SLURM on this machine, to try sweeps on"),
 }
+
+_FAILURES = (ArchiveError, BackendError, ConclusionError, LogError, LockHeld, SlurmError)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -43,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
         verb = getattr(importlib.import_module(f"orchestrator.verbs.{module}"), chosen.verb)
         code: int = verb(chosen)
         return code
-    except (SweepError, DataError) as error:
+    except (SweepError, DataError, SiteError) as error:
         sys.stderr.write(f"thermolion: {error}\n")
         return WRONG_INPUT
     except BrokenPipeError:
@@ -51,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
         # complaining when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
-    except (ArchiveError, BackendError, ConclusionError, LogError, LockHeld, OSError) as error:
+    except (*_FAILURES, OSError) as error:
         sys.stderr.write(f"thermolion: {error}\n")
         return FAILED
     except KeyboardInterrupt:
