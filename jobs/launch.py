@@ -6,6 +6,7 @@ Foreign variables (SLURM's, a local pool's) are translated into this record at t
 import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import FrameType
 
 import torch
@@ -34,8 +35,39 @@ class StopFlag:
 
 
 @dataclass(frozen=True)
+class Rendezvous:
+    """Where the ranks of one lane meet: rank 0 listens, the others come.
+
+    `host` is the name by which the others reach rank 0; a `port` of 0 stands for any that is free.
+    Rank 0 writes both into `file`, with a key that nobody else can read: its name must be new for
+    every attempt, and every rank must see its folder. Without a file the others go straight to
+    `host` and `port`, and all are given the same `key`.
+
+    Whoever is not there after `timeout_s` is given up; `silence_s` is how long a rank that has met
+    the others may keep them waiting, which one that has died does not.
+    """
+
+    file: Path | None
+    host: str = "127.0.0.1"
+    port: int = 0
+    key: str = ""
+    timeout_s: float = 120.0
+    silence_s: float = 1800.0
+
+    def __post_init__(self) -> None:
+        if self.file is None and not (self.port and self.key):
+            raise ValueError(
+                "a rendezvous without a file needs a port and a key that all ranks are given"
+            )
+
+
+@dataclass(frozen=True)
 class Launch:
     """One process of a job. `device` is `cpu` or `cuda`; `threads` are those of one rank.
+
+    `rank` counts the processes that train one trial together, `local_rank` those of this node;
+    where there are several, `rendezvous` says where they meet. `device_index` is the GPU of this
+    rank among those that it sees, None for the only one.
 
     For a person at the terminal: the training stops after step `stop_after`, `on_log` is told
     every step that is logged with its metrics, and with `post_mortem` an exception of the training
@@ -49,6 +81,25 @@ class Launch:
     stop_after: int | None = None
     on_log: Callable[[int, Mapping[str, float]], None] | None = None
     post_mortem: bool = False
+    rank: int = 0
+    world_size: int = 1
+    local_rank: int = 0
+    local_world_size: int = 1
+    rendezvous: Rendezvous | None = None
+    device_index: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.rank < self.world_size:
+            raise ValueError(f"rank {self.rank} of {self.world_size}: ranks count from 0")
+        if self.world_size > 1 and self.rendezvous is None:
+            raise ValueError(f"{self.world_size} ranks need a rendezvous")
+
+    @property
+    def torch_device(self) -> torch.device:
+        """The device of this rank."""
+        if self.device_index is None:
+            return torch.device(self.device)
+        return torch.device(self.device, self.device_index)
 
     def make_deterministic(self, algorithms: bool = True) -> None:
         """Fix whatever changes bits in this process: threads, algorithms, reduced precision.
@@ -57,6 +108,8 @@ class Launch:
         decides that for itself.
         """
         torch.set_num_threads(self.threads)
+        if self.device_index is not None:
+            torch.cuda.set_device(self.device_index)
         torch.use_deterministic_algorithms(algorithms)
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.allow_tf32 = False

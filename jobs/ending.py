@@ -1,0 +1,64 @@
+"""How an attempt at a trial has ended, on one rank and, judged from all of them, as a whole.
+
+Standard library only; logs nothing.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+State = Literal["completed", "diverged", "failed", "interrupted", "superseded", "unlogged"]
+
+RANK_DIED = "RankDied"  # the kind of an interruption that a rank has not lived to tell
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What has become of a training; `abrupt` where it left by an exception.
+
+    `unlogged` is one whose event log cannot be written. `weights` is the digest of the final ones,
+    where it is known.
+    """
+
+    state: State
+    metrics: Mapping[str, Any] | None = None
+    error: str = ""
+    kind: str = ""
+    traceback: str = ""
+    weights: str | None = None
+    abrupt: bool = field(default=False, kw_only=True)
+
+
+def judged(endings: Mapping[int, Ending], gone: Collection[int]) -> Ending:
+    """Return what a trial has come to: `endings` by rank, the first that was heard of first.
+
+    A rank in `gone` has died without a word: the trial goes on another time. Else the first that
+    left its training by an exception is the cause, whatever the others have met with by then.
+    """
+    if gone:
+        return Ending("interrupted", error=f"{_ranks(gone)} died", kind=RANK_DIED)
+    for rank, ending in endings.items():
+        if ending.abrupt:
+            return _named(ending, rank) if len(endings) > 1 else ending
+    if any(ending.state == "interrupted" for ending in endings.values()):
+        return next(ending for ending in endings.values() if ending.state == "interrupted")
+    weights = {rank: endings[rank].weights for rank in sorted(endings)}
+    if len(set(weights.values())) > 1:
+        told = ", ".join(f"rank {rank} {digest}" for rank, digest in weights.items())
+        return Ending("failed", error=f"the weights of the ranks differ: {told}", kind=_DIFFER)
+    return endings[0]
+
+
+_DIFFER = "ReplicasDiffer"
+
+
+def _named(ending: Ending, rank: int) -> Ending:
+    """Say which rank an error is of; that of a result is the same for all."""
+    if ending.state != "failed":
+        return ending
+    error = f"rank {rank}: {ending.error}"
+    return Ending("failed", None, error, ending.kind, ending.traceback, abrupt=True)
+
+
+def _ranks(ranks: Collection[int]) -> str:
+    return f"rank{'s' * (len(ranks) > 1)} {', '.join(map(str, sorted(ranks)))}"
