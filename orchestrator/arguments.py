@@ -55,6 +55,12 @@ def _add_of_a_study(parser: argparse.ArgumentParser, name: str) -> None:
         )
     if name in (*_SENDING, "plan"):
         parser.add_argument(
+            "--backend", metavar="NAME", help="where the jobs run: local or slurm (the sweep's)"
+        )
+        parser.add_argument(
+            "--site", metavar="NAME", help="profile of the cluster, by name or path (the sweep's)"
+        )
+        parser.add_argument(
             "--lanes",
             type=_lanes,
             metavar="N",
@@ -101,9 +107,25 @@ def _add_trial(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_follow(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--follow", action="store_true", help="go on printing until the jobs have ended"
+    )
+
+
 def _add_retry(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--class",
+        metavar="CLASS",
+        action="append",
+        default=[],
+        help="only failures of this exception, or failed, held, lost, interrupted",
+    )
+    _add_selection(parser)
+
+
+def _add_selection(parser: argparse.ArgumentParser) -> None:
     for option, words, help_ in (
-        ("--class", "CLASS", "failures of this exception, or failed, held, lost, interrupted"),
         ("--candidate", "NAME", "those of this candidate"),
         ("--workload", "NAME", "those of this workload"),
     ):
@@ -149,7 +171,10 @@ _OWN: Mapping[str, Sequence[Callable[[argparse.ArgumentParser], None]]] = {
     "retry": [_add_sending, _add_retry],
     "rerun": [_add_sending, _add_rerun],
     "status": [_add_trial],
-    "logs": [_add_trial],
+    "logs": [_add_trial, _add_follow],
+    "cancel": [_add_selection],
+    "hold": [_add_selection],
+    "release": [_add_selection],
     "trial": [_add_here],
     "studies": [_add_studies],
     "cluster": [add_cluster_options],

@@ -40,6 +40,15 @@ def estimate(outcomes: Sequence[Outcome], lanes: int, device: str) -> Estimate:
     return Estimate(total / max(1, min(lanes, len(remaining))), every)
 
 
+def trial_seconds(outcomes: Sequence[Outcome], device: str) -> Mapping[str, float | None]:
+    """Return what every trial takes from its beginning, by id; None where nothing is known."""
+    measured = _measured(outcomes)
+    return {
+        outcome.trial.id: measured.get(outcome.trial.workload.key) or _guess(outcome.trial, device)
+        for outcome in outcomes
+    }
+
+
 def _seconds(outcome: Outcome, measured: Mapping[str, float], device: str) -> float | None:
     whole = measured.get(outcome.trial.workload.key) or _guess(outcome.trial, device)
     if whole is None or outcome.state != "running" or not outcome.curve:

@@ -7,6 +7,7 @@ import contextlib
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from slurm.errors import SlurmError
 
@@ -27,6 +28,7 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
     # The node on which srun was called: of a batch job that is the first one, where rank 0 is.
     "first_address": ("SLURM_LAUNCH_NODE_IPADDR",),
     "node_name": ("SLURMD_NODENAME",),
+    "name": ("SLURM_JOB_NAME",),
 }
 _OURS = ("SLURM_", "SBATCH_", "SRUN_", "SLURMD_", "SALLOC_")
 _KEPT = frozenset({"SLURM_CONF", "SLURM_TMPDIR"})  # where to find the cluster; a folder
@@ -36,7 +38,7 @@ _KEPT = frozenset({"SLURM_CONF", "SLURM_TMPDIR"})  # where to find the cluster; 
 class Place:
     """One process of a job: which pack it works on, and its place among the others of the job.
 
-    `restarts` counts how often SLURM has requeued the job.
+    `restarts` counts how often SLURM has requeued the job; `name` is the job's.
     """
 
     job: int
@@ -50,18 +52,25 @@ class Place:
     restarts: int
     first_address: str | None
     node_name: str | None
+    name: str | None
 
     @property
-    def job_name(self) -> str:
-        """The name that squeue shows and scontrol takes."""
+    def task_id(self) -> str:
+        """The id that squeue shows and scontrol takes."""
         return f"{self.array_job}_{self.pack}"
 
 
 def place(variables: Mapping[str, str]) -> Place:
     """Read the table; raises SlurmError outside an array job."""
-    numbers = {field: _number(variables, field) for field in _WORDS}
-    names = {field: _first(variables, words) for field, words in _NAMES.items()}
-    return Place(**numbers, **names)
+    said: dict[str, Any] = {field: _number(variables, field) for field in _WORDS}
+    said |= {field: _first(variables, words) for field, words in _NAMES.items()}
+    return Place(**said)
+
+
+def own_job(variables: Mapping[str, str]) -> int | None:
+    """Return the id of the job that this process is in, None outside one."""
+    text = variables.get("SLURM_JOB_ID")
+    return int(text) if text else None
 
 
 @contextlib.contextmanager

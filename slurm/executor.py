@@ -22,7 +22,7 @@ from slurm.resources import Request
 _FULL = re.compile(r"MaxSubmitJob|job submit limit|MaxJobCount|temporarily unable to accept", re.I)
 
 
-class QueueFull(SlurmError):
+class QueueFull(SlurmError):  # noqa: N818 - it names a state, not a mistake
     """The site takes no more jobs of this user at the moment."""
 
 

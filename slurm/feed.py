@@ -5,6 +5,7 @@ starts when room should be. Whoever feeds holds the study's lock.
 """
 
 import logging
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -13,10 +14,11 @@ from pathlib import Path
 from jobs.layout import Layout
 from jobs.lock import Lock
 from slurm.chunks import Chunk
-from slurm.environment import place_of_feeder
+from slurm.environment import own_job
+from slurm.errors import SlurmError
 from slurm.executor import QueueFull, Sending, submit
 from slurm.order import Order, read_orders
-from slurm.queue import Queue, read_queue
+from slurm.queue import ANSWERED_S, Queue, read_queue
 
 _LOCK_WAIT_S = 60.0
 
@@ -37,9 +39,8 @@ class Feeding:
         try:
             for order in self.orders:
                 self._recover(order)
-            for order in self._open():
-                while self._next(order):
-                    pass
+            for order in list(self._open()):
+                self._send_all(order)
         except QueueFull as full:
             _log.info("the queue is full: %s", full)
         left = sum(len(order.unsent()) for order in self._open())
@@ -54,22 +55,39 @@ class Feeding:
                 yield order
 
     def _recover(self, order: Order) -> None:
-        """Find the jobs of chunks whose sender got no answer, or send these chunks again."""
+        """Find the job of a chunk whose sender got no answer; without one it is not sent yet.
+
+        Should it turn up later all the same, it finds its name gone, and ends.
+        """
         for chunk in order.chunks.read():
-            if chunk.job is not None or order.chunks.is_cancelled:
-                continue
-            found = self.queue.ids(chunk.name)
-            if found:
-                order.chunks.claim(chunk, found[0])
-            elif chunk.count <= self._room(order, reserve=0):
-                self._send(order, chunk)
+            if chunk.job is None:
+                found = self.queue.ids(chunk.name)
+                if found:
+                    order.chunks.claim(chunk, found[0])
+                else:
+                    order.chunks.retract(chunk)
+
+    def _send_all(self, order: Order) -> None:
+        """Send what there is room for; an order that the site refuses is given up.
+
+        Its trials are missing then, and go with the next `submit`, as it is to be by then.
+        """
+        try:
+            while self._next(order):
+                pass
+        except QueueFull:
+            raise
+        except SlurmError:
+            if self.own_job is None:  # on a node it may be the node that may not submit
+                order.chunks.cancel()
+            raise
 
     def _next(self, order: Order) -> bool:
         """Send one chunk of an order; return whether there may be room for another one."""
         unsent = order.unsent()
-        count = min(len(unsent), self._room(order, reserve=0))
-        if count < len(unsent):
-            count = min(len(unsent), self._room(order, reserve=1))  # the feeder takes a place
+        count = min(len(unsent), self._room(order))
+        if count < len(unsent) and order.feeder is not None:
+            count = min(count, self._room(order) - 1)  # it takes a place as well
         if count < 1:
             return False
         number = len(order.chunks.read())
@@ -88,12 +106,23 @@ class Feeding:
                 raise
             return bool(order.unsent())
 
-    def _room(self, order: Order, reserve: int) -> int:
+    def _room(self, order: Order) -> int:
         """Return how many more jobs the user may have in the queue."""
         if order.submit_cap is None:
             return order.packs
-        queued = len(self.queue.jobs) + sum(chunk.count for _, chunk, _ in self.sent)
-        return max(0, order.submit_cap - queued - reserve)
+        return max(0, order.submit_cap - len(self.queue.jobs) - self._newer())
+
+    def _newer(self) -> int:
+        """Return how many jobs were sent since the queue was looked at."""
+        seen = {job.array_job for job in self.queue.jobs}
+        return sum(
+            chunk.count
+            for order in self.orders
+            for chunk in order.chunks.read()
+            if chunk.job is not None
+            and chunk.job.id not in seen
+            and chunk.job.time_s + ANSWERED_S > self.queue.time_s
+        )
 
     def _send(self, order: Order, chunk: Chunk) -> None:
         throttle, after = "", None
@@ -123,9 +152,9 @@ class Feeding:
     def _send_feeder(self) -> None:
         """Send the job that goes on feeding, unless one waits already."""
         order = next(iter(self._open()))
-        if order.feeder is None or order.submit_cap is None:
+        if order.feeder is None:
             return
-        name = f"{order.layout.study}-{order.submission}-feed"
+        name = order.feeder_name
         if [job for job in self.queue.ids(name) if job != self.own_job]:
             return
         waited_for = self._waited_for()
@@ -151,7 +180,7 @@ def main() -> None:
     with Lock(layout.lock, wait_s=_LOCK_WAIT_S):
         orders = read_orders(layout)
         queue = read_queue({order.user for order in orders})
-        feeding = Feeding(orders, queue, place_of_feeder())
+        feeding = Feeding(orders, queue, own_job(os.environ))
         left = feeding.feed()
     _log.info("%d packs sent, %d left", sum(chunk.count for _, chunk, _ in feeding.sent), left)
 

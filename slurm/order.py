@@ -20,7 +20,7 @@ class Order:
 
     `concurrent` is the most jobs that may run at a time, `submit_cap` the most that a user may
     have in the queue, both None where there is no limit; `feeder` is None where jobs may not
-    submit others.
+    submit others. A job has `lanes`; the queue is asked for every `status_every_s` at most.
     """
 
     layout: Layout
@@ -31,6 +31,8 @@ class Order:
     feeder: Request | None
     concurrent: int | None
     submit_cap: int | None
+    lanes: int
+    status_every_s: float
 
     @property
     def chunks(self) -> Chunks:
@@ -44,6 +46,16 @@ class Order:
     def scripts(self) -> Path:
         """Where the batch scripts that were sent stay."""
         return self.folder / "scripts"
+
+    @property
+    def feeder_name(self) -> str:
+        """The name of the job that sends the rest."""
+        return f"{self.layout.study}-{self.submission}-feed"
+
+    @property
+    def waits(self) -> bool:
+        """Whether something is to be sent, or to be found out about what was."""
+        return bool(self.unsent()) or any(chunk.job is None for chunk in self.chunks.read())
 
     def unsent(self) -> range:
         """Return the packs that no chunk carries yet and that are still to be sent."""
@@ -66,6 +78,8 @@ class Order:
             feeder=None if feeder is None else Request.from_json(feeder),
             concurrent=request["concurrent"],
             submit_cap=request["submit_cap"],
+            lanes=request["lanes"],
+            status_every_s=request["status_every_s"],
         )
 
 

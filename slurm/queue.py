@@ -11,6 +11,8 @@ from slurm.commands import ask
 from slurm.errors import SlurmError
 from slurm.states import State, state_of
 
+# A job is in the queue once sbatch has answered; clocks may differ by so many seconds.
+ANSWERED_S = 5.0
 _SLOWER = 1.5  # a queue in which nothing has changed is looked at less and less often
 _SLOWEST = 4.5  # times the interval of the site
 
