@@ -62,9 +62,7 @@ def job_request(folder: Path, resources: Resources, site: Site) -> Request:
         "ntasks_per_node": resources.tasks_per_node,
         "signal_delay_s": site.grace_s,
     }
-    time_min = resources.time_min or site.time_min
-    if time_min is not None:
-        parameters["time"] = time_min
+    parameters["time"] = resources.time_min or site.time_min  # None: the partition's default
     if resources.mem is not None:
         parameters["mem"] = resources.mem
     if not resources.gpus_per_node or site.cpus_with_gpus:
