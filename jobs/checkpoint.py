@@ -4,6 +4,7 @@ Tensors and plain types alone, read with `weights_only=True`. Knows nothing of w
 """
 
 import contextlib
+import io
 import logging
 import os
 import random
@@ -119,7 +120,12 @@ def read(path: Path, trial: str) -> Checkpoint | None:
         raise CheckpointError(
             f"{path} belongs to trial {record['trial']}: remove it, or put it in its place"
         )
-    return Checkpoint(**{field.name: record[field.name] for field in fields(Checkpoint)})
+    return _made(record)
+
+
+def parse(whole: bytes) -> Checkpoint:
+    """Return the checkpoint in the bytes of a file that another rank has read and found good."""
+    return _made(torch.load(io.BytesIO(whole), map_location="cpu", weights_only=True))
 
 
 def rng_state() -> dict[str, Any]:
@@ -169,6 +175,10 @@ def mark(path: Path) -> tuple[int, int] | None:
 def state_folder(path: Path) -> Path:
     """Return the folder beside a checkpoint in which a command may keep a state of its own."""
     return path.with_suffix(".state")
+
+
+def _made(record: Mapping[str, Any]) -> Checkpoint:
+    return Checkpoint(**{field.name: record[field.name] for field in fields(Checkpoint)})
 
 
 def _record(checkpoint: Checkpoint) -> dict[str, Any]:

@@ -5,7 +5,6 @@ The built-in image classification and a user's own `train(trial, context)` get t
 
 import logging
 import math
-import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -15,18 +14,19 @@ import torch
 from torch import Tensor
 
 from jobs import checkpoint, events
+from jobs.agreement import Agreement
 from jobs.attempts import Attempt, Attempts
 from jobs.checkpoint import Checkpoint
 from jobs.events import EventLog
 from jobs.launch import Launch
 from jobs.pack import Pack
+from jobs.succession import Succession
 from jobs.trial import STREAMS, Trial
+from jobs.world import World
 from thermolion import registry
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
-
-_LOOK_EVERY_S = 5.0  # for a newer attempt: a look is a listing of the events folder
 
 _log = logging.getLogger(__name__)
 
@@ -39,41 +39,44 @@ class Diverged(Exception):  # noqa: N818 - a result, not a mistake
         self.metrics = metrics or {}
 
 
-class Superseded(Exception):  # noqa: N818 - a state, not a mistake
-    """A newer attempt at this trial lives: this one ends and writes nothing more."""
-
-
 class Context:
     """What one attempt at a trial may use of the world.
 
     `rank` and `world_size` are those of data parallelism, `device` is where to train, `data_root`
-    the folder of the data sets or None, `code_root` that of the user's code or None.
+    the folder of the data sets or None, `code_root` that of the user's code or None. Every rank
+    calls `save`, `should_save` and `should_stop` alike; rank 0 alone has a `log`, and writes.
     """
 
     def __init__(
-        self, trial: Trial, pack: Pack, launch: Launch, log: EventLog, attempts: Attempts
+        self,
+        trial: Trial,
+        pack: Pack,
+        launch: Launch,
+        world: World,
+        log: tuple[EventLog, Attempts] | None,
     ) -> None:
         self.trial = trial
         self.launch = launch
-        self.rank, self.world_size = 0, trial.world_size
-        self.device = torch.device(launch.device)
+        self.world = world
+        self.rank, self.world_size = world.rank, world.size
+        self.device = launch.torch_device
         self.data_root, self.code_root = pack.data_root, pack.code_root
         self.download = pack.download
         self.keep = pack.keep
         self._path = pack.layout.checkpoint(trial.id)
         self._best_path = pack.layout.best_checkpoint(trial.id)
         self._every_s = pack.checkpoint_every_s
-        self._events = log
-        self._attempts = attempts
+        self._events = None if log is None else log[0]
+        self._succession = None if log is None else Succession(trial.id, self._path, log[1])
+        self._agreement = Agreement(world)
         self._attempt: Attempt | None = None
         self._kept: Checkpoint | None = None
-        self._seen: tuple[int, int] | None = None
         self._step = 0
         self._last: dict[str, float] = {}
-        self._weights: str | None = None
+        self.weights: str | None = None
         self._seconds, self._since = 0.0, time.perf_counter()
-        self.clock: Callable[[], float] = self._elapsed
-        self._saved_at = self._looked_at = time.monotonic()
+        self.clock: Callable[[], float] = lambda: self._seconds + time.perf_counter() - self._since
+        self._saved_at = time.monotonic()
         self._asked = False
         self.told_to_stop = False
 
@@ -117,15 +120,14 @@ class Context:
 
     def describe(self, **facts: Any) -> None:
         """Log that the attempt starts, with what is known of the trial by now; once an attempt."""
-        self._seen = checkpoint.mark(self._path)
-        self._kept = checkpoint.read(self._path, self.trial.id)
-        generation = self._attempts.look().next_generation(self.trial.id)
-        if self._kept is not None:
-            generation = max(generation, self._kept.generation + 1)
-        self._attempt = Attempt(generation, secrets.token_hex(8))
-        config = self.trial.to_json()
-        mine = {"token": self._attempt.token, "generation": generation}
-        self._events.append(events.STARTED, self.trial.id, **mine, config=config, **facts)
+        if self._succession is not None:
+            self._attempt, self._kept = self._succession.begin()
+            mine = {"token": self._attempt.token, "generation": self._attempt.generation}
+            self._append(events.STARTED, **mine, config=self.trial.to_json(), **facts)
+        if self.world_size > 1:
+            # Its file may not be visible yet where another node has written it.
+            whole = self.world.share(None if self._kept is None else self._path.read_bytes())
+            self._kept = None if whole is None else checkpoint.parse(whole)
         self._since = time.perf_counter()
 
     def log(self, step: int, **metrics: Any) -> None:
@@ -142,7 +144,7 @@ class Context:
         paused = time.perf_counter()
         self.log_point(step, numbers)
         name = self.trial.workload.read_as.metric
-        if not math.isfinite(numbers.get(name, 0.0)):
+        if self.rank == 0 and not math.isfinite(numbers.get(name, 0.0)):
             raise Diverged(f"{name} is {numbers[name]} at step {step}")
         self._since += time.perf_counter() - paused
 
@@ -152,7 +154,7 @@ class Context:
         self._step = step
         self._last |= metrics
         point = {"step": step, **more, "train_seconds": self.clock(), "metrics": metrics}
-        self._events.append(events.EVALUATED, self.trial.id, **point)
+        self._append(events.EVALUATED, **point)
         if self.launch.on_log is not None:
             self.launch.on_log(step, metrics)
         if self.launch.stop_after is not None and step >= self.launch.stop_after:
@@ -161,22 +163,25 @@ class Context:
     def save(self, state: Any) -> None:
         """Keep `state` (tensors and plain types) for the next attempt, durably.
 
-        The states of the generators of torch, numpy and random go with it. On a full disk the
+        The generators of torch, numpy and random, of every rank, go with it. On a full disk the
         checkpoint before it stays. Raises TypeError for what could not be read back.
         """
         paused = time.perf_counter()
         checkpoint.check_plain(state)
-        self._look_for_newer(now=True)
-        self._look_at_checkpoint()
-        self._write(self._path, state)
-        self._seen = checkpoint.mark(self._path)
+        generators = self.world.gather("save", checkpoint.rng_state())
+        if self._succession is not None and generators is not None:
+            self._look_for_newer(now=True)
+            self._succession.look_at_checkpoint()
+            self._write(self._path, state, generators)
+            self._succession.saw_checkpoint()
         self._saved_at, self._asked = time.monotonic(), False
         self._since += time.perf_counter() - paused
 
     def save_best(self, state: Any) -> None:
         """Keep `state` beside the checkpoint, as that of the best value of the curve so far."""
         checkpoint.check_plain(state)
-        self._write(self._best_path, state)
+        if self.rank == 0:
+            self._write(self._best_path, state, [checkpoint.rng_state()])
 
     def load(self) -> Any:
         """Return what an earlier attempt has saved, or None; generators and clock go on."""
@@ -193,10 +198,7 @@ class Context:
 
         A training that returns after this has answered True counts as interrupted.
         """
-        if time.monotonic() - self._looked_at > _LOOK_EVERY_S:
-            self._look_for_newer()
-        self.told_to_stop = self.told_to_stop or bool(self.launch.stop)
-        return self.told_to_stop
+        return self._asked_all(save=False)[0]
 
     def should_save(self) -> bool:
         """Say whether a checkpoint is due: before a stop, and every so often.
@@ -205,23 +207,29 @@ class Context:
         """
         due = self._asked and time.monotonic() - self._saved_at >= self._every_s
         self._asked = True
-        return self.should_stop() or due
+        return any(self._asked_all(save=due))
+
+    def stop_alike(self, why: str) -> None:
+        """Stop for a reason that every rank has at this very step."""
+        self.launch.stop.set(why)
+        self.told_to_stop = True
 
     def record_weights(self, weights: str) -> None:
         """Have a digest of the final weights logged with the end: equal bits, equal digests."""
-        self._weights = weights
+        self.weights = weights
 
-    def interrupt(self, why: str) -> None:
-        """Log that the attempt ends and the trial does not."""
+    def interrupt(self, why: str, kind: str = "") -> None:
+        """Log that the attempt ends and the trial does not; `kind` is that of a death."""
         self._look_for_newer(now=True)
-        self._events.append(events.INTERRUPTED, self.trial.id, step=self._step, error=why)
+        dead = {"kind": kind} if kind else {}
+        self._append(events.INTERRUPTED, step=self._step, error=why, **dead)
 
     def fail(self, error: str, kind: str, traceback: str) -> None:
         """Log that the training has raised: `kind` is the class of the exception."""
         self._look_for_newer(now=True)
         failure = {"error": error, "kind": kind, "traceback": traceback}
         # A failure before `started` must still be known by its trial.
-        self._events.append(events.FAILED, self.trial.id, **failure, config=self.trial.to_json())
+        self._append(events.FAILED, **failure, config=self.trial.to_json())
 
     def end(self, metrics: Mapping[str, Any] | None, diverged: str | None = None) -> None:
         """Log the result: the metrics given, or the last ones logged; then drop the checkpoint."""
@@ -232,18 +240,33 @@ class Context:
             "train_seconds": self.clock(),
             "metrics": {name: number(name, value) for name, value in final.items()},
         }
-        if self._weights is not None:
-            end["weights"] = self._weights
+        if self.weights is not None:
+            end["weights"] = self.weights
         if self.device.type == "cuda":
             end["peak_memory_mb"] = torch.cuda.max_memory_allocated() / 2**20
         if diverged is None:
-            self._events.append(events.COMPLETED, self.trial.id, **end)
+            self._append(events.COMPLETED, **end)
         else:
-            self._events.append(events.DIVERGED, self.trial.id, error=diverged, **end)
+            self._append(events.DIVERGED, error=diverged, **end)
         if self.keep != "last":
             checkpoint.remove(self._path)
 
-    def _write(self, path: Path, state: Any) -> None:
+    def _append(self, event_type: str, **payload: Any) -> None:
+        if self._events is not None:
+            self._events.append(event_type, self.trial.id, **payload)
+
+    def _asked_all(self, save: bool) -> tuple[bool, bool]:
+        """Return whether all ranks stop now, and whether they save."""
+        self._look_for_newer()
+        if not self.told_to_stop:
+            stop = self.launch.stop
+            why, save = self._agreement.ask(stop.reason, save)
+            if why is not None:
+                stop.set(stop.reason or why)
+                self.told_to_stop = True
+        return self.told_to_stop, save
+
+    def _write(self, path: Path, state: Any, generators: list[Any]) -> None:
         assert self._attempt is not None
         kept = Checkpoint(
             trial=self.trial.id,
@@ -252,7 +275,7 @@ class Context:
             step=self._step,
             logged=dict(self._last),
             seconds=self.clock(),
-            rng=[checkpoint.rng_state()],
+            rng=generators,
             state=state,
         )
         try:
@@ -260,30 +283,9 @@ class Context:
         except OSError as error:
             _log.warning("no checkpoint of trial %s: %s", self.trial.id, error)
 
-    def _elapsed(self) -> float:
-        return self._seconds + time.perf_counter() - self._since
-
-    def _look_at_checkpoint(self) -> None:
-        """Raise Superseded where a newer attempt has written the checkpoint since our last look.
-
-        Its log may not be visible yet where the folder is shared by hosts.
-        """
-        if checkpoint.mark(self._path) == self._seen:
-            return
-        there = checkpoint.read(self._path, self.trial.id)
-        if there is not None and self._attempt is not None and there.attempt > self._attempt:
-            raise Superseded(f"a newer attempt at trial {self.trial.id} has taken over")
-
     def _look_for_newer(self, now: bool = False) -> None:
-        """Raise Superseded where a newer attempt lives or the trial has its result by now."""
-        if not now and time.monotonic() - self._looked_at <= _LOOK_EVERY_S:
-            return
-        self._looked_at = time.monotonic()
-        mine, trial = self._attempt, self.trial.id
-        newest = self._attempts.look().newest(trial)
-        newer = mine is not None and newest is not None and newest > mine
-        if newer or self._attempts.is_done(trial):
-            raise Superseded(f"a newer attempt at trial {trial} has taken over")
+        if self._succession is not None:
+            self._succession.look(now)
 
 
 def number(name: str, value: Any) -> float:

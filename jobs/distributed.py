@@ -8,6 +8,7 @@ import os
 import socket
 import stat
 import sys
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,9 @@ class Ranks(World):
         self._launch, self._where = launch, launch.rendezvous
         if self._where.host == "127.0.0.1":  # no name of this host has to resolve, then
             os.environ.setdefault("GLOO_SOCKET_IFNAME", _LOOPBACK)
+        self._gpu: torch.device | None = None
+        if launch.device == "cuda":
+            self._gpu = torch.device("cuda", launch.device_index or 0)
         self._sockets: dict[int, int] = {}
         self._groups = 0
         star = meet(launch)
@@ -73,9 +77,12 @@ class Ranks(World):
     def parallel(self, model: nn.Module) -> nn.Module:
         # Buffers (statistics of normalisations) follow rank 0 at every step. A parameter without a
         # gradient is refused by torch: to look for them would cost a walk through every graph.
-        index = self._launch.torch_device.index
-        devices = None if self._launch.device == "cpu" else [index or 0]
+        devices = None if self._gpu is None else [self._gpu]
         return DistributedDataParallel(model, device_ids=devices, gradient_as_bucket_view=True)
+
+    def apart(self, model: nn.Module) -> AbstractContextManager[Any]:
+        assert isinstance(model, DistributedDataParallel)
+        return model.no_sync()
 
     def end(self, ending: Ending) -> Ending | None:
         endings, gone, trouble = self._peers.end(ending)
@@ -115,14 +122,13 @@ class Ranks(World):
             dist.destroy_process_group()
         self._groups += 1
         before = _sockets()
-        cuda = self._launch.device == "cuda"
         dist.init_process_group(
             _BACKENDS[self._launch.device],
             store=PrefixStore(f"{self._groups}", self._store),
             rank=self.rank,
             world_size=self.size,
             timeout=timedelta(seconds=self._where.silence_s),
-            device_id=self._launch.torch_device if cuda else None,
+            device_id=self._gpu,
         )
         self._sockets = dict(_sockets().items() - before.items())
         if self._peers.in_trouble:
@@ -138,13 +144,16 @@ class Ranks(World):
             try:
                 if os.fstat(descriptor).st_ino == inode:
                     with socket.socket(fileno=os.dup(descriptor)) as same:
-                        same.getpeername()  # one that listens has none: it would take us along
-                        same.shutdown(socket.SHUT_RDWR)
+                        # What listens has no peer: it would take the process along.
+                        ends = same.getsockname()[1], same.getpeername()[1]
+                        if self._store.port not in ends:
+                            same.shutdown(socket.SHUT_RDWR)
             except OSError:
                 continue  # it has been closed, or is no connection
         self._sockets = {}
-        if self._launch.device == "cuda" and dist.is_initialized():
-            dist.group.WORLD._get_backend(self._launch.torch_device).abort()  # type: ignore[union-attr]  # it is initialized
+        group = dist.group.WORLD
+        if self._gpu is not None and group is not None:
+            group._get_backend(self._gpu).abort()
 
 
 def _sockets() -> dict[int, int]:

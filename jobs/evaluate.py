@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from jobs.data import Images, normalise
 from jobs.precision import autocast, widened
+from jobs.world import World
 
 # Fixed, because its size decides the last bits of the loss; small enough that the activations stay
 # in cache and below what malloc hands back to the system each time (2x on a CPU against 512).
@@ -24,14 +25,26 @@ class Score:
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, part: Images, precision: str = "fp32", workers: int = 0) -> Score:
-    """Score `model` on the images of `part`, which lies on its device."""
+def evaluate(
+    model: nn.Module,
+    part: Images,
+    precision: str = "fp32",
+    workers: int = 0,
+    world: World | None = None,
+) -> Score:
+    """Score `model` on the images of `part`, which lies on its device.
+
+    The ranks of a `world` share the images, each of them once, and all get the score.
+    """
+    world = world or World()
+    world.buffers_of_rank_0(model)
     training = model.training
     model.eval()
     device = part.labels.device
     loss = torch.zeros((), dtype=torch.float64, device=device)
     correct = torch.zeros((), dtype=torch.int64, device=device)
-    chunks = torch.split(torch.arange(len(part), device=device), _BATCH)
+    mine = torch.arange(len(part), device=device).tensor_split(world.size)[world.rank]
+    chunks = [chunk for chunk in torch.split(mine, _BATCH) if len(chunk)]
     for chosen, batch in zip(chunks, part.batches(chunks, workers), strict=True):
         truth = part.labels[chosen]
         with autocast(device.type, precision):
@@ -39,6 +52,7 @@ def evaluate(model: nn.Module, part: Images, precision: str = "fp32", workers: i
         loss += functional.cross_entropy(widened(logits), truth, reduction="sum")
         correct += (logits.argmax(1) == truth).sum()
     model.train(training)
+    world.sum(loss, correct)
     return Score(loss=float(loss) / len(part), accuracy=int(correct) / len(part))
 
 

@@ -13,7 +13,7 @@ evaluated    step, train_seconds, metrics; of images also epoch, samples
 completed    step, train_seconds, metrics, weights (sha256 of the final ones), peak_memory_mb
 diverged     the same, and error: why
 failed       error, kind (of the exception), traceback, config
-interrupted  step, error: why
+interrupted  step, error: why; kind, where a rank has died
 held         trials (ids that the lane left alone), reason, error, traceback (of an example)
 closed       -
 """

@@ -1,14 +1,16 @@
 """Image classification as a training: the built-in user of the door that all trainings take."""
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jobs import data
 from jobs.block import tensor_digest
+from jobs.catalog import DataError
 from jobs.context import Context, Diverged
 from jobs.evaluate import evaluation_steps
 from jobs.train import Training
-from jobs.trial import Trial
+from jobs.trial import Trial, Workload
 
 # A trial that ends within this of the majority-class rate has learnt nothing: it diverged.
 _LEARNT_NOTHING = 0.01
@@ -21,16 +23,11 @@ def train(trial: Trial, context: Context) -> dict[str, float] | None:
     the model has learnt nothing.
     """
     workload = trial.workload
-    dataset = data.load(
-        workload.dataset,
-        workload.dataset_options,
-        context.data_root,
-        context.download,
-        context.launch.device,
-    )
-    training = Training(trial, dataset, context.launch)
+    dataset = _loaded(workload, context)
+    training = Training(trial, dataset, context.launch, context.world)
     context.clock = lambda: training.train_seconds
     described = training.describe()
+    _check_alike(context.world.exchange("digests", training.digests))
     context.describe(**described)
     course = _Course(training, context, workload.read_as.metric)
     course.resume()
@@ -46,6 +43,30 @@ def train(trial: Trial, context: Context) -> dict[str, float] | None:
     if reached <= floor + _LEARNT_NOTHING:
         raise Diverged(f"{course.curve} {reached:.3f} at the end, chance is {floor:.3f}", final)
     return final
+
+
+def _loaded(workload: Workload, context: Context) -> data.Dataset:
+    """Read the data set; where it may have to be fetched, rank 0 does so first."""
+    named = workload.dataset, workload.dataset_options, context.data_root
+    device = str(context.device)
+    if not context.download or context.rank == 0:
+        dataset = data.load(*named, context.download, device)
+    if context.download:
+        context.world.tell()
+        if context.rank:
+            dataset = data.load(*named, device=device)
+    return dataset
+
+
+def _check_alike(digests: Sequence[Mapping[str, str]]) -> None:
+    """Raise DataError where ranks would not train on the same: other files, other weights."""
+    for rank, found in enumerate(digests):
+        other = [what for what, digest in found.items() if digest != digests[0][what]]
+        if other:
+            raise DataError(
+                f"rank {rank} has another {', '.join(other)} than rank 0: do all nodes see the "
+                "same files below --data, and have they the same versions of torch?"
+            )
 
 
 class _Course:
@@ -93,7 +114,7 @@ class _Course:
         last = target if launch.stop_after is None else min(target, launch.stop_after)
         training.advance(last, self._context.should_save)
         if last < target and training.step >= last:
-            launch.stop.set(f"step {last}, as asked")
+            self._context.stop_alike(f"step {last}, as asked")
 
     def _evaluate(self) -> None:
         training, context = self._training, self._context

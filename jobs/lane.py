@@ -1,6 +1,7 @@
 """A lane: the process that runs the trials of a pack one after another, on one import of torch.
 
-Started as `python -m jobs.lane PACK.json`. One trial's failure never touches its neighbours.
+Started as `python -m jobs.lane PACK.json`, once a rank. Rank 0 decides and writes, the others
+follow. One trial's failure never touches its neighbours.
 """
 
 import argparse
@@ -16,13 +17,17 @@ import torch
 
 from jobs import breaker, environment, events, own
 from jobs.attempts import Attempts, End
-from jobs.context import Context, Diverged, Superseded
+from jobs.context import Context, Diverged
 from jobs.discards import read_discards
+from jobs.ending import Ending
 from jobs.events import EventLog, LogError
-from jobs.launch import Launch
+from jobs.launch import Launch, Rendezvous
 from jobs.pack import Pack
+from jobs.succession import Superseded
 from jobs.trial import Trial
+from jobs.world import Broken, RendezvousError, World, join
 
+EXIT_FAILED = 1
 EXIT_INTERRUPTED = 75  # "temporary failure; the user is invited to retry" (sysexits.h)
 EXIT_HELD = 78  # "something was found in an unconfigured or misconfigured state" (sysexits.h)
 
@@ -33,37 +38,65 @@ def run_pack(pack: Pack, launch: Launch) -> int:
     """Run every trial of a pack that the stop flag leaves time for; return the exit code.
 
     0: every trial has ended, whatever its outcome. 75: interrupted. 78: held, because the first
-    trials of the submission have all failed alike. 1: the log failed.
+    trials of the submission have all failed alike. 1: the log failed, or ranks did not meet.
     """
     launch.make_deterministic()
     if pack.code_root is not None:
         own.add_to_path(pack.code_root)
     try:
-        attempts = Attempts(pack.layout.events, read_discards(pack.layout))
-        log = _open_log(pack, launch)
-        held: dict[str, End] = {}
-        for number, trial in enumerate(pack.trials, start=1):
-            if launch.stop:
-                break
-            ends = attempts.look().ends(pack.submission)
-            if attempts.is_done(trial.id):
-                continue
-            cause = breaker.cause(trial, ends, pack.patience)
-            if cause is not None:
-                held[trial.id] = cause
-                continue
-            _log.info("trial %d of %d: %s", number, len(pack.trials), trial.id)
-            _run(trial, Context(trial, pack, launch, log, attempts))
-        if held:
-            _hold(held, log)
-        log.append(events.CLOSED)
-        log.close()
+        world = join(launch)
+    except RendezvousError as error:
+        _log.error("%s", error)
+        return EXIT_FAILED
+    try:
+        return _lead(pack, launch, world) if world.rank == 0 else _follow(pack, launch, world)
     except LogError as error:
         _log.error("%s", error)
-        return 1
+        return EXIT_FAILED
+    finally:
+        world.leave()
+
+
+def _lead(pack: Pack, launch: Launch, world: World) -> int:
+    """Decide what all ranks do, trial by trial, and write down what comes of it."""
+    attempts = Attempts(pack.layout.events, read_discards(pack.layout))
+    log = _open_log(pack, launch)
+    held: dict[str, End] = {}
+    for number, trial in enumerate(pack.trials, start=1):
+        if launch.stop or world.dead:
+            break
+        ends = attempts.look().ends(pack.submission)
+        if attempts.is_done(trial.id):
+            continue
+        cause = breaker.cause(trial, ends, pack.patience)
+        if cause is not None:
+            held[trial.id] = cause
+            continue
+        _log.info("trial %d of %d: %s", number, len(pack.trials), trial.id)
+        world.tell(number)
+        _run(trial, Context(trial, pack, launch, world, (log, attempts)))
     if held:
-        return EXIT_HELD
-    return EXIT_INTERRUPTED if launch.stop else 0
+        _hold(held, log)
+    log.append(events.CLOSED)
+    log.close()
+    code = EXIT_HELD if held else EXIT_INTERRUPTED if launch.stop or world.dead else 0
+    if not world.dead:
+        world.tell(-code)
+    return code
+
+
+def _follow(pack: Pack, launch: Launch, world: World) -> int:
+    """Train what rank 0 says, until it says with which code to end."""
+    try:
+        while not world.dead:
+            number = world.tell()
+            if number <= 0:
+                return int(-number)
+            trial = pack.trials[number - 1]
+            _run(trial, Context(trial, pack, launch, world, None))
+    except Broken as reason:
+        _log.error("rank %d leaves: %s", world.rank, reason)
+    return EXIT_INTERRUPTED
 
 
 def _run(trial: Trial, context: Context) -> None:
@@ -71,25 +104,29 @@ def _run(trial: Trial, context: Context) -> None:
     launch.make_deterministic(algorithms=not trial.workload.is_own)
     if launch.device == "cuda":
         torch.cuda.reset_peak_memory_stats()
+    ending = context.world.end(_trained(trial, context))
+    if ending is None:
+        return  # rank 0 writes it down
     try:
-        _attempt(trial, context)
+        _write_down(ending, context)
     except Superseded as reason:
         _log.warning("%s: leaving it", reason)
 
 
-def _attempt(trial: Trial, context: Context) -> None:
-    """Train and log how it ends; raises Superseded where a newer attempt has taken over."""
+def _trained(trial: Trial, context: Context) -> Ending:
+    """Train, and return how that ends on this rank."""
     launch = context.launch
     try:
         metrics = own.door(trial.workload)(trial, context)
         if context.told_to_stop:
-            context.interrupt(f"stopped by {launch.stop.reason}")
-        else:
-            context.end(metrics)
+            return Ending("interrupted", error=f"stopped by {launch.stop.reason}")
+        return Ending("completed", metrics, weights=context.weights)
     except Diverged as divergence:
-        context.end(divergence.metrics, diverged=str(divergence))
-    except (LogError, Superseded):
-        raise
+        return Ending("diverged", divergence.metrics, str(divergence), abrupt=True)
+    except Superseded as reason:
+        return Ending("superseded", error=str(reason), abrupt=True)
+    except LogError as error:
+        return Ending("unlogged", error=str(error), abrupt=True)
     except (Exception, SystemExit) as error:  # what a trial raises is its outcome, not our end
         if launch.post_mortem:
             raise
@@ -97,10 +134,27 @@ def _attempt(trial: Trial, context: Context) -> None:
         message = f"{type(error).__name__}: {error}"
         if launch.stop:  # workers and children hear the signal, too, and take us along
             _log.warning("trial %s stopped by %s:\n%s", trial.id, launch.stop.reason, text)
-            context.interrupt(f"stopped by {launch.stop.reason}: {message}")
-            return
+            why = f"stopped by {launch.stop.reason}: {message}"
+            return Ending("interrupted", error=why, abrupt=True)
         _log.error("trial %s failed:\n%s", trial.id, text)
-        context.fail(message, getattr(error, "kind", type(error).__name__), text)
+        kind = getattr(error, "kind", type(error).__name__)
+        return Ending("failed", None, message, kind, text, abrupt=True)
+
+
+def _write_down(ending: Ending, context: Context) -> None:
+    """Log how a trial has ended; raises Superseded where a newer attempt has taken over."""
+    if ending.state == "completed":
+        context.end(ending.metrics)
+    elif ending.state == "diverged":
+        context.end(ending.metrics, diverged=ending.error)
+    elif ending.state == "interrupted":
+        context.interrupt(ending.error, ending.kind)
+    elif ending.state == "failed":
+        context.fail(ending.error, ending.kind, ending.traceback)
+    elif ending.state == "superseded":
+        raise Superseded(ending.error)
+    else:
+        raise LogError(ending.error)
 
 
 def _hold(held: Mapping[str, End], log: EventLog) -> None:
@@ -140,9 +194,20 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("pack", type=Path)
     parser.add_argument("--threads", type=int, default=1, help="threads of this process")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--rank", type=int, default=0, help="of this process")
+    parser.add_argument("--ranks", type=int, default=1, help="that train one trial, all here")
+    parser.add_argument("--meet", type=Path, help="a new file, by which the ranks meet")
     chosen = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    launch = Launch(device=chosen.device, threads=chosen.threads)
+    launch = Launch(
+        device=chosen.device,
+        threads=chosen.threads,
+        rank=chosen.rank,
+        world_size=chosen.ranks,
+        local_rank=chosen.rank,
+        local_world_size=chosen.ranks,
+        rendezvous=None if chosen.meet is None else Rendezvous(chosen.meet),
+    )
     launch.stop.listen(signal.SIGTERM, signal.SIGINT)
     pack = Pack.from_json(json.loads(chosen.pack.read_text()))
     return run_pack(pack, launch)

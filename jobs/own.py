@@ -50,7 +50,7 @@ def _own(train: Train) -> Train:
             facts["chance"] = dict.fromkeys(sorted(names), reading.chance)
         context.describe(**facts)
         metrics = train(trial, context)
-        if not context.told_to_stop:
+        if context.rank == 0 and not context.told_to_stop:
             _check_ending(trial.workload.read_as, {**context.logged, **(metrics or {})})
         return metrics
 

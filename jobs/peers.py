@@ -14,12 +14,9 @@ from typing import Any
 
 from jobs.ending import Ending
 from jobs.rendezvous import Star
+from jobs.world import Broken
 
 _CLOSING_S = 5.0
-
-
-class Broken(Exception):  # noqa: N818 - a state: the cause is another rank's to tell
-    """Another rank has left the training, or its life: this one cannot go on."""
 
 
 class Peers:
@@ -38,7 +35,8 @@ class Peers:
         self._trial = 0  # what is said of another one comes too late, and is dropped
         self._values: dict[int, deque[tuple[str, Any]]] = {other: deque() for other in star}
         self._endings: dict[int, Ending] = {}
-        self._verdict: tuple[bool] | None = None
+        self._leaving = False
+        self._verdict: tuple[bool, set[int]] | None = None
         self._changed = threading.Condition()
         self._sending = threading.Lock()
         self._listener = threading.Thread(target=self._listen, daemon=True)
@@ -69,33 +67,37 @@ class Peers:
     def end(self, ending: Ending) -> tuple[dict[int, Ending], set[int], bool]:
         """Say how the trial has ended here; return how everywhere, once all have said it.
 
-        On rank 0 the endings by rank, the earliest first, and who has died; on the others nothing.
-        Last comes whether there was trouble, on all ranks alike: the tensors' group is broken.
+        On rank 0 the endings by rank, the earliest first; on the others none. Then, on all ranks
+        alike, who has died, and whether there was trouble: the group of the tensors is broken.
+        Raises Broken where rank 0 has died.
         """
         if self.rank:
             self._send(0, "trouble" if ending.abrupt else "ended", "", ending)
             with self._changed:
-                self._wait(lambda: self._verdict is not None or 0 in self.gone)
+                # Rank 0 itself waits for the slowest.
+                self._wait(lambda: self._verdict is not None or 0 in self.gone, 2)
                 verdict, self._verdict = self._verdict, None
             if verdict is None:
                 raise Broken("rank 0 has died")
-            return {}, set(), verdict[0]
+            trouble, gone = verdict
+            return {}, gone, trouble
         if ending.abrupt:
             self._take(0, "trouble", "", ending)
         with self._changed:
             self._endings.setdefault(0, ending)
             self._wait(lambda: len(self._endings | dict.fromkeys(self.gone)) == self.size)
             self.gone |= set(range(self.size)) - set(self._endings)  # the silent ones as well
-            endings, trouble = self._endings, self.in_trouble
+            endings, trouble, gone = self._endings, self.in_trouble, set(self.gone)
             # The others are still in this trial, and send nothing before they hear of its end.
-            last = self._trial, "verdict", "", trouble
+            last = self._trial, "verdict", "", (trouble, gone)
             self._next_trial()
         for other in self._star:
             self._put(other, last)
-        return endings, set(self.gone), trouble
+        return endings, gone, trouble
 
     def close(self) -> None:
         """Leave the others: they see that this rank has gone."""
+        self._leaving = True
         for connection in self._star.values():
             with socket.socket(fileno=dup(connection.fileno())) as same:
                 try:
@@ -129,8 +131,8 @@ class Peers:
             + ": every rank has to call it alike"
         )
 
-    def _wait(self, condition: Callable[[], Any]) -> bool:
-        return bool(self._changed.wait_for(condition, self._silence_s))
+    def _wait(self, condition: Callable[[], Any], times: int = 1) -> bool:
+        return bool(self._changed.wait_for(condition, times * self._silence_s))
 
     def _send(self, other: int, kind: str, what: str, value: Any) -> None:
         self._put(other, (self._trial, kind, what, value))
@@ -163,8 +165,9 @@ class Peers:
             if kind == "value":
                 self._values[rank].append((what, value))
             elif kind == "verdict":
+                self.gone |= value[1]
                 self._next_trial()
-                self._verdict = (value,)
+                self._verdict = value
             elif value is not None:
                 self._endings.setdefault(rank, value)
             self.in_trouble = self.in_trouble or news
@@ -175,7 +178,8 @@ class Peers:
     def _lose(self, rank: int) -> None:
         with self._changed:
             self.gone.add(rank)
-            news, self.in_trouble = not self.in_trouble, True
+            news = not self.in_trouble and not self._leaving
+            self.in_trouble = True
             self._changed.notify_all()
         if news:
             self._spread()

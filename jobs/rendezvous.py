@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.launch import Launch, Rendezvous
+from jobs.world import RendezvousError
 
 Star = dict[int, "Connection[Any, Any]"]
 
@@ -25,10 +26,6 @@ _LOOK_EVERY_S = 0.05
 _GREETING_S = 10  # whoever connects and does not prove that it is one of us is sent away
 # A host that is switched off says nothing: noticed after a minute of silence of its kernel.
 _KEEPALIVE = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
-
-
-class RendezvousError(Exception):
-    """Ranks that have not found each other in time; the message names host and port."""
 
 
 def meet(launch: Launch) -> Star:

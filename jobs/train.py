@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -18,32 +17,39 @@ from jobs import groups
 from jobs.augment import Augmentation
 from jobs.block import Block
 from jobs.data import Dataset
-from jobs.evaluate import Score, evaluate, network_input
+from jobs.evaluate import Score, evaluate
 from jobs.launch import Launch
-from jobs.precision import autocast, make_scaler, widened
-from jobs.schedule import factor
+from jobs.objective import Objective, share, weight
+from jobs.precision import make_scaler
+from jobs.schedule import factor as rate
 from jobs.splits import chance
 from jobs.trial import Trial
+from jobs.world import World
 from thermolion import registry
+from thermolion.noise import keyed_generator
 
 
 class Training:
     """The state of a trial between two steps; `dataset` lies on the device of `launch`.
 
     What is not in `state` follows from the trial and the step, but for the global random
-    generators, which are the caller's to save: dropout draws from them.
+    generators, which are the caller's to save: dropout draws from them, on each rank of a `world`
+    its own. All ranks call a method alike, and hold the same weights between two steps.
     """
 
-    def __init__(self, trial: Trial, dataset: Dataset, launch: Launch) -> None:
+    def __init__(
+        self, trial: Trial, dataset: Dataset, launch: Launch, world: World | None = None
+    ) -> None:
         workload = trial.workload
         self._trial = trial
         self._dataset = dataset
-        self._device = torch.device(launch.device)
+        self._world = world or World()
+        self._device = launch.torch_device
         self._block = Block(trial, dataset)
         model = self._block.initial_model()
         self.digests = self._block.digests(model)
         self.model = model.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's own overloads
-        torch.manual_seed(trial.seeds["dropout"])
+        torch.manual_seed(dropout_seed(trial, self._world.rank))
         images = len(self._block.split.train)
         self.steps_per_epoch = math.ceil(images / workload.global_batch)
         self.steps = self.steps_per_epoch * workload.epochs
@@ -51,6 +57,7 @@ class Training:
         self.samples = 0
         self.train_seconds = 0.0
         self.optimizer = self._built_optimizer()
+        self._objective = self._built_objective()
         self._scheduler = self._built_scheduler()
         self._scaler = make_scaler(self._device.type, trial.precision)
         self._ema = self._built_ema()
@@ -78,11 +85,23 @@ class Training:
             self._trial.seeds["noise"],
         )
 
+    def _built_objective(self) -> nn.Module:
+        workload = self._trial.workload
+        objective = Objective(self.model, self._trial.precision, workload.label_smoothing)
+        parallel = self._world.parallel(objective)
+        if self._world.size > 1:
+            # torch lays the gradients out anew after the first step that it sees, and sums of
+            # three ranks and more depend on where they lie: have that behind us, at every start.
+            none = torch.empty(0, dtype=torch.int64, device=self._device)
+            parallel(none, none).backward()
+            self.optimizer.zero_grad()
+        return parallel
+
     def _built_scheduler(self) -> LambdaLR | None:
         schedule, steps = self._trial.workload.schedule, self.steps
         if not schedule:
             return None
-        return LambdaLR(self.optimizer, lambda step: factor(schedule, step / steps))
+        return LambdaLR(self.optimizer, lambda step: rate(schedule, step / steps))
 
     def _built_ema(self) -> AveragedModel | None:
         decay = self._trial.workload.ema
@@ -135,10 +154,12 @@ class Training:
         score = self._score(self._scored)
         loss_name = "val_loss" if self._prefix == "val" else "train_set_loss"
         metrics = {f"{self._prefix}_accuracy": score.accuracy, loss_name: score.loss}
-        if self._loss_samples:
-            metrics["train_loss"] = float(self._loss) / self._loss_samples
-            self._loss.zero_()
-            self._loss_samples = 0
+        samples = torch.tensor(self._loss_samples, device=self._device)
+        self._world.sum(self._loss, samples)
+        if samples:
+            metrics["train_loss"] = float(self._loss) / int(samples)
+        self._loss.zero_()
+        self._loss_samples = 0
         return metrics
 
     def test(self) -> Score:
@@ -148,8 +169,10 @@ class Training:
     def state(self) -> dict[str, Any]:
         """Return everything that `restore` needs, plain types and tensors alone.
 
-        The tensors are the living ones: write them down before the next step.
+        The tensors are the living ones: write them down before the next step. The running loss is
+        that of every rank, the rest that of any.
         """
+        losses = self._world.exchange("state", (float(self._loss), self._loss_samples))
         return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -159,8 +182,8 @@ class Training:
             "step": self.step,
             "samples": self.samples,
             "train_seconds": self.train_seconds,
-            "loss": self._loss,
-            "loss_samples": self._loss_samples,
+            "loss": torch.tensor([loss for loss, _ in losses], dtype=torch.float64),
+            "loss_samples": torch.tensor([samples for _, samples in losses]),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -175,8 +198,10 @@ class Training:
             self._ema.load_state_dict(state["ema"])
         self.step, self.samples = state["step"], state["samples"]
         self.train_seconds = state["train_seconds"]
-        self._loss.copy_(state["loss"])
-        self._loss_samples = state["loss_samples"]
+        # Before there were ranks, these were single numbers.
+        loss, samples = (torch.as_tensor(state[key]) for key in ("loss", "loss_samples"))
+        self._loss.copy_(loss.flatten()[self._world.rank])
+        self._loss_samples = int(samples.flatten()[self._world.rank])
         self._steps_left.clear()
         self._images = iter(())
 
@@ -186,6 +211,7 @@ class Training:
             part,
             self._trial.precision,
             self._trial.workload.loader_workers,
+            self._world,
         )
 
     def _begin_epoch(self) -> None:
@@ -198,17 +224,24 @@ class Training:
             torch.split(chosen, micro_batch)
             for chosen in torch.split(order, workload.global_batch)[position:]
         )
-        chunks = list(chain.from_iterable(self._steps_left))
-        self._images = self._dataset.train.batches(chunks, workload.loader_workers)
+        mine = [self._share(chosen) for chosen in chain.from_iterable(self._steps_left)]
+        self._images = self._dataset.train.batches(
+            [chosen for chosen in mine if len(chosen)], workload.loader_workers
+        )
+
+    def _share(self, chosen: Tensor) -> Tensor:
+        return share(chosen, self._world.rank, self._world.size)
 
     def _take_step(self) -> None:
         if not self._steps_left:
             self._begin_epoch()
-        chunks = self._steps_left.popleft()
-        count = sum(map(len, chunks))
+        *firsts, last = self._steps_left.popleft()
+        count = sum(map(len, firsts)) + len(last)
         self.optimizer.zero_grad()
-        for chosen in chunks:
-            self._add_gradient(chosen, count)
+        with self._world.apart(self._objective):
+            for chosen in firsts:
+                self._add_gradient(self._share(chosen), count)
+        self._add_gradient(self._share(last), count)
         self._update()
         self.samples += count
         self.step += 1
@@ -217,18 +250,15 @@ class Training:
 
     def _add_gradient(self, chosen: Tensor, count: int) -> None:
         """Add what the samples `chosen` give to the mean gradient of a step of `count` samples."""
-        workload, precision = self._trial.workload, self._trial.precision
         epoch = self.step // self.steps_per_epoch
-        images = self._augmentation.apply(next(self._images), chosen, epoch)
-        with autocast(self._device.type, precision):
-            logits = self.model(network_input(images))
-        labels = self._dataset.train.labels[chosen]
-        loss = functional.cross_entropy(
-            widened(logits), labels, label_smoothing=workload.label_smoothing
-        )
-        share = loss if len(chosen) == count else loss * (len(chosen) / count)
-        scaled = share if self._scaler is None else self._scaler.scale(share)
-        scaled.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        images = chosen
+        if len(chosen):
+            images = self._augmentation.apply(next(self._images), chosen, epoch)
+        loss = self._objective(images, self._dataset.train.labels[chosen])
+        factor = weight(len(chosen), count, self._world.size)
+        part = loss if factor == 1 else loss * factor
+        scaled = part if self._scaler is None else self._scaler.scale(part)
+        scaled.backward()
         self._loss += loss.detach() * len(chosen)
         self._loss_samples += len(chosen)
 
@@ -258,3 +288,9 @@ class Training:
             # A first step that is skipped looks to torch as if the calls were in a wrong order.
             warnings.filterwarnings("ignore", "Detected call of", UserWarning)
             scheduler.step()
+
+
+def dropout_seed(trial: Trial, rank: int) -> int:
+    """Return the seed of the dropout of a rank: the block's own for the first, others follow."""
+    seed = trial.seeds["dropout"]
+    return keyed_generator("cpu", seed, "rank", rank).initial_seed() if rank else seed

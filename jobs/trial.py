@@ -65,8 +65,9 @@ class Workload:
     a budget in `steps`; it has no data set, model, epochs or batch that we know of.
 
     Labels, which take no part in identity: `name`; `reading`, how results are read;
-    `loader_workers`, processes that decode images, which change no bit. `precision` is that of
-    its trials, which have it in their own identity: equal seeds make precisions comparable.
+    `loader_workers`, processes that decode images, which change no bit. `precision` and `ranks`
+    are those of its trials, which have them in their own identity: equal seeds make precisions
+    and world sizes comparable.
     """
 
     name: str
@@ -93,6 +94,7 @@ class Workload:
     reading: Reading | None = None
     loader_workers: int = 0
     precision: str = "fp32"
+    ranks: int = 1
 
     @property
     def is_own(self) -> bool:
@@ -238,7 +240,7 @@ class Trial:
         if "reading" in labels:
             workload["reading"] = Reading(**_known(Reading, labels["reading"]))
         workload["loader_workers"] = labels.get("loader_workers", 0)
-        workload["precision"] = record["precision"]
+        workload["precision"], workload["ranks"] = record["precision"], record["world_size"]
         candidate = _known(Candidate, record["candidate"])
         rest = _known(Trial, record) | {
             "workload": Workload(name=labels["workload"], **workload),

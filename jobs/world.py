@@ -4,12 +4,21 @@ That of several is `jobs.distributed`, which is imported where there are several
 """
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from torch import Tensor, nn
 
 from jobs.ending import Ending, judged
 from jobs.launch import Launch
+
+
+class RendezvousError(Exception):
+    """Ranks that have not found each other in time; the message names host and port."""
+
+
+class Broken(Exception):  # noqa: N818 - a state: the cause is another rank's to tell
+    """Another rank has left the training, or its life: this one cannot go on."""
 
 
 class World:
@@ -44,6 +53,11 @@ class World:
     def parallel(self, model: nn.Module) -> nn.Module:
         """Return a model whose gradients are those of all ranks, averaged."""
         return model
+
+    def apart(self, model: nn.Module) -> AbstractContextManager[Any]:
+        """Return the context in which each rank's gradients add up, unseen by the others."""
+        del model
+        return nullcontext()
 
     def end(self, ending: Ending) -> Ending | None:
         """Say how the trial has ended here; return, on rank 0, what it has come to."""

@@ -14,7 +14,7 @@ from tracking.outcomes import Outcome
 
 _ABSENT = object()
 # What a sweep file calls the fields of a trial that belong to no workload and no candidate.
-_TRIAL_KEYS = {"threads": "resources.cpus_per_task", "world_size": "resources.nodes"}
+_TRIAL_KEYS = {"threads": "resources.cpus_per_task"}
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,8 @@ def _differences(
     for parts in (before, after):
         for told in ("workload", "candidate", "seeds"):
             del parts[told]
-    for key, name in (*_TRIAL_KEYS.items(), ("precision", f"{workload}.precision")):
+    own = {"precision": f"{workload}.precision", "world_size": f"{workload}.ranks"}
+    for key, name in (_TRIAL_KEYS | own).items():
         yield from _unequal("", {name: before.pop(key)}, {name: after.pop(key)})
     yield from _unequal("", before, after)
     if root_seeds[0] != root_seeds[1]:

@@ -68,7 +68,8 @@ def plan_text(
         settings = ", ".join(f"{k}={v}" for k, v in candidate.hyperparameters.items())
         lines.append(("candidate", f"{candidate.name}: {candidate.optimizer}({settings})"))
     lines += [("question", f"{candidate} against {base}") for candidate, base in sweep.questions]
-    busy = f"{lanes} at a time, {sweep.threads} thread{'s' * (sweep.threads > 1)} each"
+    what = " ranks" * any(workload.ranks > 1 for workload in sweep.workloads)
+    busy = f"{lanes}{what} at a time, {sweep.threads} thread{'s' * (sweep.threads > 1)} each"
     lines += [
         ("states", counts(status)),
         ("packs", f"{len(packs)} to send, {busy}" if packs else "nothing to send"),
@@ -199,11 +200,12 @@ def _edit_notes(study: Study, change: Change | None) -> list[str]:
 
 
 def _workload(workload: Workload) -> str:
+    ranks = f", {workload.ranks} ranks" if workload.ranks > 1 else ""
     if workload.is_own:
         budget = "" if workload.steps is None else f", {workload.steps} steps"
-        return f"{workload.train or workload.command}{budget}"
+        return f"{workload.train or workload.command}{budget}{ranks}"
     budget = f"{workload.epochs} epochs, batch {workload.global_batch}"
-    return f"{workload.dataset}, {workload.model}, {budget}"
+    return f"{workload.dataset}, {workload.model}, {budget}{ranks}"
 
 
 def _time(left: Estimate, anything: bool) -> str:

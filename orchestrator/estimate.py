@@ -15,6 +15,8 @@ _BACKWARD = 2  # a backward pass costs about two forward ones
 _HELD_OUT = 0.1  # the validation part, as a share of the training part
 _FEWEST_SECONDS = 0.3
 
+_Kind = tuple[str, int]  # trials that take equally long: workload and ranks
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -36,21 +38,21 @@ def estimate(outcomes: Sequence[Outcome], lanes: int, device: str) -> Estimate:
     if remaining and not known:
         return Estimate(None, False)
     total = len(seconds) * fmean(known) if known else 0.0
-    every = all(outcome.trial.workload.key in measured for outcome in remaining)
-    return Estimate(total / max(1, min(lanes, len(remaining))), every)
+    every = all(_kind(outcome.trial) in measured for outcome in remaining)
+    ranks = fmean(outcome.trial.world_size for outcome in remaining) if remaining else 1
+    at_a_time = max(1, min(lanes / ranks, len(remaining)))
+    return Estimate(total / at_a_time, every)
 
 
 def trial_seconds(outcomes: Sequence[Outcome], device: str) -> Mapping[str, float | None]:
     """Return what every trial takes from its beginning, by id; None where nothing is known."""
     measured = _measured(outcomes)
-    return {
-        outcome.trial.id: measured.get(outcome.trial.workload.key) or _guess(outcome.trial, device)
-        for outcome in outcomes
-    }
+    trials = [outcome.trial for outcome in outcomes]
+    return {trial.id: measured.get(_kind(trial)) or _guess(trial, device) for trial in trials}
 
 
-def _seconds(outcome: Outcome, measured: Mapping[str, float], device: str) -> float | None:
-    whole = measured.get(outcome.trial.workload.key) or _guess(outcome.trial, device)
+def _seconds(outcome: Outcome, measured: Mapping[_Kind, float], device: str) -> float | None:
+    whole = measured.get(_kind(outcome.trial)) or _guess(outcome.trial, device)
     if whole is None or outcome.state != "running" or not outcome.curve:
         return whole
     steps: int | None = outcome.started.get("steps")
@@ -66,15 +68,19 @@ def in_words(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} days"
 
 
-def _measured(outcomes: Sequence[Outcome]) -> Mapping[str, float]:
-    """Return the median wall seconds of a trial, evaluations included, by workload key."""
-    seconds: dict[str, list[float]] = {}
+def _kind(trial: Trial) -> _Kind:
+    return trial.workload.key, trial.world_size
+
+
+def _measured(outcomes: Sequence[Outcome]) -> Mapping[_Kind, float]:
+    """Return the median wall seconds of a trial, evaluations included, by workload and ranks."""
+    seconds: dict[_Kind, list[float]] = {}
     for outcome in outcomes:
         # Between two attempts a trial may have lain idle for days.
         whole = outcome.has_result and outcome.attempts == 1
         if whole and outcome.started_ms and outcome.ended_ms:
             took = (outcome.ended_ms - outcome.started_ms) / 1000
-            seconds.setdefault(outcome.trial.workload.key, []).append(took)
+            seconds.setdefault(_kind(outcome.trial), []).append(took)
     return {key: median(values) for key, values in seconds.items()}
 
 
@@ -90,5 +96,5 @@ def _guess(trial: Trial, device: str) -> float | None:
     available = options.get("images", dataset.train_images)
     trained = workload.epochs * (workload.train_images or available) * (1 + _BACKWARD)
     scored = (4 * workload.epochs + 1) * available * _HELD_OUT + dataset.test_images
-    rate = _PER_SECOND[device] * (trial.threads if device == "cpu" else 1)
+    rate = _PER_SECOND[device] * (trial.threads if device == "cpu" else 1) * trial.world_size
     return max(_FEWEST_SECONDS, float(per_image * (trained + scored) / rate))

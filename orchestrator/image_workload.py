@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, PlainValidator, model_validator
 from jobs import catalog
 from jobs.schedule import checked_schedule
 from jobs.trial import Workload
-from orchestrator.validation import Strict, printable
+from orchestrator.validation import MOST_RANKS, Strict, printable
 from thermolion.registry import checked
 
 
@@ -91,6 +91,7 @@ class ImageWorkload(Strict):
         ),
     ] = ()
     loader: Loader = Loader()
+    ranks: Annotated[int, Field(ge=1, le=MOST_RANKS)] | None = None
 
     @model_validator(mode="after")
     def _enough_images(self) -> Self:
@@ -121,8 +122,8 @@ class ImageWorkload(Strict):
         object.__setattr__(self, "schedule", checked_schedule(self.schedule, self.epochs))
         return self
 
-    def record(self, name: str) -> Workload:
-        """Return the workload as trials carry it."""
+    def record(self, name: str, ranks: int) -> Workload:
+        """Return the workload as trials carry it; `ranks` is what it has unless it says so."""
         assert isinstance(self.schedule, dict)
         return Workload(
             name=name,
@@ -143,4 +144,5 @@ class ImageWorkload(Strict):
             ema=self.ema,
             no_decay=self.no_decay,
             loader_workers=self.loader.workers,
+            ranks=self.ranks or ranks,
         )

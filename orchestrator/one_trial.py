@@ -63,6 +63,11 @@ def run_here(study: Study, trial: Trial, how: Here) -> Ended:
 
     Raises SweepError or DataError before anything is started.
     """
+    if trial.world_size > 1:
+        raise SweepError(
+            f"trial {trial.id} is trained by {trial.world_size} ranks, this terminal is one "
+            "process: choose a workload of one rank, or submit the sweep"
+        )
     # Before torch is imported, as a pool does for its lanes.
     os.environ.update(LANE_ENVIRONMENT)
     from jobs.lane import run_pack

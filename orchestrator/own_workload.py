@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, PlainValidator, model_validator
 
 from jobs import command_line
 from jobs.trial import Candidate, Reading, Workload, canonical_json
-from orchestrator.validation import Strict, printable
+from orchestrator.validation import MOST_RANKS, Strict, printable
 from thermolion.registry import checked
 
 
@@ -41,6 +41,7 @@ class OwnWorkload(Strict):
     goal: Literal["max", "min"] = "max"
     unit: Literal["fraction", "percent", "plain"] = "plain"
     chance: Annotated[float, Field(allow_inf_nan=False, strict=False)] | None = None
+    ranks: Annotated[int, Field(ge=1, le=MOST_RANKS)] | None = None
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
@@ -48,8 +49,8 @@ class OwnWorkload(Strict):
             raise ValueError("`train` and `command` are both here: keep one of the two")
         return self
 
-    def record(self) -> Workload:
-        """Return the workload as trials carry it."""
+    def record(self, ranks: int) -> Workload:
+        """Return the workload as trials carry it; `ranks` is what it has unless it says so."""
         return Workload(
             name=self.name,
             train=self.train,
@@ -57,6 +58,7 @@ class OwnWorkload(Strict):
             options=self.options,
             steps=self.steps,
             reading=Reading(self.metric, self.final_metric, self.goal, self.unit, self.chance),
+            ranks=self.ranks or ranks,
         )
 
 

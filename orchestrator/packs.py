@@ -26,13 +26,18 @@ def make_packs(
     """Group trials into packs for `lanes` processes: whole blocks of one workload together.
 
     A block is broken up where there are fewer blocks than lanes, and where its trials run other
-    `code` (folders by trial id): a process imports one version of it. `suspects` are ids of
+    `code` (folders by trial id): a process imports one version of it. The trials of a pack have
+    equally many ranks, which are started once for all of them. `suspects` are ids of
     trials whose process died under them: each goes alone, after all others, or it would take its
     neighbours along again.
     """
     alone = [(trial,) for trial in trials if trial.id in suspects]
-    groups = _by_code(trials, suspects, code or {})
-    return [pack for group in groups for pack in _by_block(group, lanes)] + alone
+    packs = [
+        pack
+        for group in _alike(trials, suspects, code or {})
+        for pack in _by_block(group, max(1, lanes // group[0].world_size))
+    ]
+    return packs + alone
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,7 @@ def sized_packs(
     `suspects` and `code` as in `make_packs`.
     """
     packs = []
-    for group in _by_code(trials, suspects, code or {}):
+    for group in _alike(trials, suspects, code or {}):
         packs += _by_time(group, measure)
     return packs + [(trial,) for trial in trials if trial.id in suspects]
 
@@ -103,13 +108,14 @@ def _parts(trials: Sequence[Trial], measure: Measure) -> Iterator[tuple[Sequence
                 yield block[start : start + measure.lanes], longest
 
 
-def _by_code(
+def _alike(
     trials: Sequence[Trial], suspects: Container[str], code: Mapping[str, Path | None]
 ) -> list[list[Trial]]:
-    groups: dict[Path | None, list[Trial]] = {}
+    """Group trials that may share a process: of one code, and of as many ranks."""
+    groups: dict[tuple[Path | None, int], list[Trial]] = {}
     for trial in trials:
         if trial.id not in suspects:
-            groups.setdefault(code.get(trial.id), []).append(trial)
+            groups.setdefault((code.get(trial.id), trial.world_size), []).append(trial)
     return list(groups.values())
 
 

@@ -24,6 +24,7 @@ def plan_trials(sweep: Sweep, phase: Phase = "compare") -> tuple[Trial, ...]:
                     seeds=block_seeds(
                         sweep.root_seed, phase, workload, block, candidate.noise_seed
                     ),
+                    world_size=workload.ranks,
                     threads=sweep.threads,
                     precision=workload.precision,
                 )

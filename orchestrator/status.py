@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Literal
 
 from jobs.discards import read_discards
+from jobs.ending import RANK_DIED
 from jobs.trial import Trial
 from orchestrator.backends.base import Submission, job_notes, job_states, read_submissions
 from orchestrator.packs import read_pack
@@ -87,8 +88,12 @@ class Status:
 
     @property
     def lost(self) -> frozenset[str]:
-        """The ids of trials whose process died under them."""
-        return frozenset(i for i, s in self.planned.items() if s.state == "lost")
+        """The ids of trials whose process died under them, or one of their processes."""
+        return frozenset(
+            trial_id
+            for trial_id, standing in self.planned.items()
+            if standing.state == "lost" or standing.outcome.kind == RANK_DIED
+        )
 
     @property
     def done(self) -> int:

@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, model_validator
 
 from jobs.pack import Keep
 from jobs.trial import Candidate, Workload
@@ -18,7 +18,7 @@ from orchestrator.candidates import Groups, expand, questions
 from orchestrator.cluster_keys import LimitKeys, Packing, PackKeys
 from orchestrator.durations import Duration
 from orchestrator.sweep_file import Document, choices, read_document
-from orchestrator.validation import Strict, check
+from orchestrator.validation import MOST_RANKS, Strict, check
 from orchestrator.workloads import checked, cross, resolve
 
 
@@ -43,7 +43,7 @@ class Sweep:
     checkpoint_every_s: float
     keep: Keep
     site: str | None
-    nodes: int
+    tasks_per_node: int
     gpus_per_node: int
     time_min: int | None
     mem: str | None
@@ -92,12 +92,6 @@ def _blocks(seeds: Any) -> tuple[int, ...]:
     return tuple(seeds)
 
 
-def _at_most_one(value: Any) -> Any:
-    if isinstance(value, int) and value > 1:
-        raise ValueError(f"{value} is not available yet: a trial is one process, on one device")
-    return value
-
-
 def _backend(value: Any) -> Any:
     if not isinstance(value, str):
         raise ValueError(f"{value!r} is not the name of a backend: {choices(value, BACKENDS)}")
@@ -109,13 +103,28 @@ def _backend(value: Any) -> Any:
 
 
 class Resources(Strict):
-    """What one trial is given."""
+    """What one trial is given: a rank for every GPU, or for every task where there are none."""
 
-    nodes: Annotated[int, Field(ge=1), BeforeValidator(_at_most_one)] = 1
-    gpus_per_node: Annotated[int, Field(ge=0), BeforeValidator(_at_most_one)] = 0
+    nodes: Annotated[int, Field(ge=1, le=MOST_RANKS)] = 1
+    gpus_per_node: Annotated[int, Field(ge=0, le=MOST_RANKS)] = 0
+    tasks_per_node: Annotated[int, Field(ge=1, le=MOST_RANKS)] | None = None
     cpus_per_task: Annotated[int, Field(ge=1, le=1024)] = 1
     time: Duration | None = None
     mem: Annotated[str, Field(pattern=r"^[0-9]+[KMGT]?B?$")] | None = None
+
+    @model_validator(mode="after")
+    def _a_rank_a_gpu(self) -> Self:
+        if self.gpus_per_node and self.tasks_per_node not in (None, self.gpus_per_node):
+            raise ValueError(
+                f"tasks_per_node is {self.tasks_per_node} and gpus_per_node {self.gpus_per_node}: "
+                "every rank has a GPU of its own, so leave tasks_per_node out"
+            )
+        return self
+
+    @property
+    def ranks(self) -> int:
+        """How many processes train a trial, unless its workload says otherwise."""
+        return self.nodes * (self.gpus_per_node or self.tasks_per_node or 1)
 
 
 class Checkpoint(Strict):
@@ -172,7 +181,7 @@ def resolve_sweep(document: Document) -> Sweep:
     data = document.data | {"workloads": [dict(entry.data) for entry in entries]}
     file = check(SweepFile, data, document)
     models = checked(entries, document)
-    workloads = resolve(entries, models, document)
+    workloads = resolve(entries, models, document, file.resources.ranks)
     groups = expand(file.candidates, document, workloads)
     return Sweep(
         document=document,
@@ -188,7 +197,7 @@ def resolve_sweep(document: Document) -> Sweep:
         checkpoint_every_s=file.checkpoint.every,
         keep=file.checkpoint.keep,
         site=file.site,
-        nodes=file.resources.nodes,
+        tasks_per_node=file.resources.gpus_per_node or file.resources.tasks_per_node or 1,
         gpus_per_node=file.resources.gpus_per_node,
         time_min=_minutes(file.resources.time, document),
         mem=file.resources.mem,

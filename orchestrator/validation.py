@@ -17,6 +17,8 @@ _NOT_YET = frozenset(
     ]
 )
 
+MOST_RANKS = 65_536  # of one trial, and more than any of them will have
+
 _Model = TypeVar("_Model", bound=BaseModel)
 
 

@@ -102,20 +102,19 @@ def _checked(entry: Entry, document: Document) -> AnyWorkload:
 
 
 def resolve(
-    entries: list[Entry], models: list[AnyWorkload], document: Document
+    entries: list[Entry], models: list[AnyWorkload], document: Document, ranks: int
 ) -> tuple[Workload, ...]:
-    """Name the workloads and refuse two of equal name or content."""
-    short = [model.dataset.name for model in models if isinstance(model, ImageWorkload)]
+    """Name the workloads and refuse two of equal name or content.
+
+    `ranks` is how many processes train a trial of one that does not say so itself.
+    """
+    names = _names(models, ranks)
     workloads: dict[str, Workload] = {}
-    for entry, model in zip(entries, models, strict=True):
+    for entry, model, name in zip(entries, models, names, strict=True):
         if isinstance(model, OwnWorkload):
-            workload = model.record()
+            workload = model.record(ranks)
         else:
-            data = model.dataset.name
-            unique = short.count(data) == 1
-            workload = model.record(
-                model.name or (data if unique else f"{data}-{model.model.name}")
-            )
+            workload = model.record(name, ranks)
         twin = next((w for w in workloads.values() if _trained(w) == _trained(workload)), None)
         if twin is not None:
             raise document.error(
@@ -129,5 +128,27 @@ def resolve(
     return tuple(workloads.values())
 
 
-def _trained(workload: Workload) -> tuple[str, str]:
-    return workload.key, workload.precision
+def _names(models: list[AnyWorkload], ranks: int) -> list[str]:
+    """Return a name for every workload: its own, or of as many words as tell it from the others.
+
+    These are the data set, the model, and the number of ranks.
+    """
+    short = [model.dataset.name for model in models if isinstance(model, ImageWorkload)]
+    names = []
+    for model in models:
+        if isinstance(model, OwnWorkload) or model.name is not None:
+            names.append(model.name or "")
+            continue
+        data = model.dataset.name
+        names.append(data if short.count(data) == 1 else f"{data}-{model.model.name}")
+    every = [(name, model.ranks or ranks) for name, model in zip(names, models, strict=True)]
+    return [
+        f"{name}-{count}ranks"
+        if model.name is None and len({c for n, c in every if n == name}) > 1
+        else name
+        for model, (name, count) in zip(models, every, strict=True)
+    ]
+
+
+def _trained(workload: Workload) -> tuple[str, str, int]:
+    return workload.key, workload.precision, workload.ranks

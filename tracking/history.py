@@ -207,6 +207,8 @@ def _ended(end: events.Event) -> dict[str, Any]:
     if state == "failed":
         # Logs of an early version have the class in the error alone.
         fields["kind"] = payload.get("kind") or (error or "").partition(":")[0] or None
+    elif payload.get("kind"):
+        fields["kind"] = payload["kind"]
     return fields
 
 

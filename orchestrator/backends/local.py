@@ -34,17 +34,25 @@ class LocalBackend:
             raise SweepError(
                 f"resources.cpus_per_task is {study.sweep.threads}, this machine has {cores} cores"
             )
-        if study.sweep.device == "cuda" and count_gpus() == 0:
+        gpus = count_gpus() if study.sweep.device == "cuda" else 0
+        most = max((trial.world_size for trial in study.trials), default=1)
+        if gpus and most > gpus:
             raise SweepError(
-                "resources.gpus_per_node is 1 and this machine shows no GPU (nvidia-smi -L lists "
-                "none): set it to 0 to train on the CPU"
+                f"a trial has {most} ranks, and this machine {gpus} GPU{'s' * (gpus > 1)}, one a "
+                "rank: lower resources (nodes x gpus_per_node) or `ranks` of the workload"
+            )
+        if study.sweep.device == "cuda" and not gpus:
+            raise SweepError(
+                "resources.gpus_per_node is set and this machine shows no GPU (nvidia-smi -L "
+                "lists none): set it to 0 to train on the CPU"
             )
 
     def arrange(self, load: Load) -> Sequence[Lot]:
         """Return one lot, with packs for as many lanes as this machine has."""
         lanes = load.lanes or lanes_here(load.study)
         packs = make_packs(load.trials, lanes, load.suspects, load.code)
-        return [Lot(packs, min(lanes, max(1, len(packs))))]
+        ranks = sum(pack[0].world_size for pack in packs)
+        return [Lot(packs, min(lanes, max(1, ranks)))]
 
     def submit(self, layout: Layout, submissions: Sequence[Submission]) -> None:
         """Start a pool for every submission."""

@@ -1,4 +1,4 @@
-"""The pool of the local backend: runs the packs of one submission, a process each.
+"""The pool of the local backend: runs the packs of one submission, a process a rank.
 
 Started detached as `python -m orchestrator.backends.pool SUBMISSION`. Knows jobs, not trials.
 """
@@ -10,7 +10,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+import uuid
+from collections import deque
 from functools import cache
 from pathlib import Path
 from types import FrameType
@@ -19,6 +20,7 @@ from jobs.layout import Layout
 from jobs.process import LANE_ENVIRONMENT, Process
 from jobs.whole_file import write_whole
 from orchestrator.backends.base import Submission, read_record
+from orchestrator.backends.job import Job
 
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of prctl(2)
 _HEARTBEAT_S = 15
@@ -49,18 +51,23 @@ def exit_code(layout: Layout, submission: str, pack: int) -> int | None:
 
 
 class Pool:
-    """At most `lanes` processes at a time; on SIGTERM it passes the signal on and waits."""
+    """At most `lanes` ranks at a time; on SIGTERM it passes the signal on and waits.
+
+    A pack of more ranks than that has the machine for itself.
+    """
 
     def __init__(self, layout: Layout, submission: Submission) -> None:
         self._layout = layout
         self._submission = submission
         self._stopped = False
-        self._running: dict[int, tuple[int, subprocess.Popen[bytes]]] = {}
+        self._free = set(range(submission.lanes))
+        self._asked: dict[int, int] = {}
+        self._running: list[Job] = []
 
     def run(self) -> None:
         """Run all packs; returns when the last process has ended."""
         signal.signal(signal.SIGTERM, self._stop)
-        waiting = iter(range(self._submission.packs))
+        waiting = deque(range(self._submission.packs))
         beat = time.monotonic()
         while self._fill(waiting) or self._running:
             time.sleep(0.05)
@@ -72,49 +79,62 @@ class Pool:
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
         self._stopped = True
 
-    def _fill(self, waiting: Iterator[int]) -> bool:
-        """Start packs while lanes are free; return whether it started any."""
+    def _fill(self, waiting: deque[int]) -> bool:
+        """Start packs in their order while there is room; return whether it started any."""
         started = False
-        for lane in range(self._submission.lanes):
-            if lane in self._running or self._stopped:
-                continue
-            pack = next(waiting, None)
-            if pack is None:
+        while waiting and not self._stopped:
+            ranks = self._ranks(waiting[0])
+            if len(self._free) < min(ranks, self._submission.lanes):
                 break
-            self._running[lane] = (pack, self._start(pack, lane))
+            places = sorted(self._free)[:ranks]
+            self._free -= set(places)
+            self._running.append(self._start(waiting.popleft(), ranks, places))
             started = True
         return started
 
-    def _start(self, pack: int, lane: int) -> subprocess.Popen[bytes]:
+    def _ranks(self, pack: int) -> int:
+        """Return how many processes train a trial of a pack: as many for all of them."""
+        if pack not in self._asked:
+            record = json.loads(self._layout.pack(self._submission.id, pack).read_text())
+            self._asked[pack] = max((trial["world_size"] for trial in record["trials"]), default=1)
+        return self._asked[pack]
+
+    def _start(self, pack: int, ranks: int, places: list[int]) -> Job:
         output = self._layout.job_output(self._submission.id, pack)
         output.parent.mkdir(exist_ok=True)
-        environment = os.environ | LANE_ENVIRONMENT
-        if self._submission.device == "cuda":
-            gpus = _gpus()
-            environment["CUDA_VISIBLE_DEVICES"] = gpus[lane % len(gpus)]
         command = [sys.executable, "-P", "-m", "jobs.lane"]
         command += [str(self._layout.pack(self._submission.id, pack))]
         command += ["--threads", str(self._submission.threads)]
         command += ["--device", self._submission.device]
+        if ranks > 1:
+            meeting = output.with_suffix(f".{uuid.uuid4().hex}.meet")
+            command += ["--ranks", str(ranks), "--meet", str(meeting)]
+        processes = []
         with output.open("ab") as log:
-            return subprocess.Popen(
-                command,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                preexec_fn=_die_with_parent,
-            )
+            for rank in range(ranks):
+                environment = os.environ | LANE_ENVIRONMENT
+                if self._submission.device == "cuda":
+                    gpus = _gpus()
+                    place = places[rank % len(places)]
+                    environment["CUDA_VISIBLE_DEVICES"] = gpus[place % len(gpus)]
+                process = subprocess.Popen(
+                    [*command, "--rank", str(rank)] if ranks > 1 else command,
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    preexec_fn=_die_with_parent,
+                )
+                processes.append(process)
+        return Job(pack, places, processes)
 
     def _reap(self) -> None:
-        for lane, (pack, process) in list(self._running.items()):
-            code = process.poll()
-            if code is None:
-                if self._stopped:
-                    process.send_signal(signal.SIGTERM)
-            else:
-                del self._running[lane]
-                output = self._layout.job_output(self._submission.id, pack)
+        for job in list(self._running):
+            code = job.poll(self._stopped)
+            if code is not None:
+                self._running.remove(job)
+                self._free |= set(job.places)
+                output = self._layout.job_output(self._submission.id, job.pack)
                 write_whole(output.with_suffix(".exit"), f"{code}\n")
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.layout import Layout
+from jobs.trial import Trial
 from orchestrator.backends.base import JobState, Load, Lot, Submission
 from orchestrator.estimate import trial_seconds
 from orchestrator.packs import Measure, sized_packs
@@ -45,7 +46,8 @@ class SlurmBackend:
                 "login node of the cluster, bring one up with `thermolion cluster up`, or use "
                 "the local backend"
             )
-        limits.check(self._facts, site, resources(study))
+        for ranks in sorted({trial.world_size for trial in study.trials}):
+            limits.check(self._facts, site, resources(study, ranks))
         limits.check_visible(study.layout.root, site)
 
     def arrange(self, load: Load) -> Sequence[Lot]:
@@ -58,9 +60,13 @@ class SlurmBackend:
         site = read_site(load.study.sweep.site)
         packs = sized_packs(load.trials, _measure(load, site), load.suspects, load.code)
         size = self._array_size(site)
+        alike: dict[int, list[tuple[Trial, ...]]] = {}
+        for pack in packs:
+            alike.setdefault(pack[0].world_size, []).append(pack)
         return [
-            self._lot(load.study, site, packs[start : start + size])
-            for start in range(0, len(packs), size)
+            self._lot(resources(load.study, ranks), load.study, site, group[start : start + size])
+            for ranks, group in alike.items()
+            for start in range(0, len(group), size)
         ]
 
     def submit(self, layout: Layout, submissions: Sequence[Submission]) -> None:
@@ -128,8 +134,10 @@ class SlurmBackend:
     def _array_size(self, site: Site) -> int:
         return site.max_array_size or (self._facts.max_array_size if is_here() else _ARRAY)
 
-    def _lot(self, study: Study, site: Site, packs: Sequence[Any]) -> Lot:
-        asked, concurrent = resources(study), study.sweep.concurrent
+    def _lot(
+        self, asked: Resources, study: Study, site: Site, packs: Sequence[Sequence[Trial]]
+    ) -> Lot:
+        concurrent = study.sweep.concurrent
         lanes = asked.lanes * len(packs)
         jobs = None if concurrent is None else max(1, concurrent // asked.lanes)
         cap = site.submit_cap or (self._facts.submit_cap if is_here() else None)
@@ -150,19 +158,28 @@ class SlurmBackend:
         return Lot(packs, lanes if concurrent is None else min(lanes, concurrent), request)
 
 
-def resources(study: Study) -> Resources:
-    """Return what one job of a study is given."""
+def resources(study: Study, ranks: int = 1) -> Resources:
+    """Return what one job of a study is given whose trials have `ranks` processes each.
+
+    Raises SweepError where they do not fill the nodes that they are spread over.
+    """
     sweep, lanes = study.sweep, study.sweep.packing.lanes
-    ranks = max(1, sweep.gpus_per_node)
-    if lanes > 1 and sweep.nodes * ranks > 1:
+    if ranks > 1 and lanes > 1:
         raise SweepError(
-            f"pack.trials_per_gpu is {lanes}, a trial spans {sweep.nodes} x {ranks} processes: "
-            "several trials share a GPU only where each is one process"
+            f"pack.trials_per_gpu is {lanes}, and a trial spans {ranks} processes: several trials "
+            "share a GPU only where each is one process"
         )
+    nodes = max(1, ranks // sweep.tasks_per_node)
+    if ranks > sweep.tasks_per_node and ranks % sweep.tasks_per_node:
+        raise SweepError(
+            f"{ranks} ranks do not fill nodes of {sweep.tasks_per_node}: let `ranks` of the "
+            "workload be a multiple of it"
+        )
+    here = ranks // nodes
     return Resources(
-        nodes=sweep.nodes,
-        tasks_per_node=ranks * lanes,
-        gpus_per_node=sweep.gpus_per_node,
+        nodes=nodes,
+        tasks_per_node=here * lanes,
+        gpus_per_node=here if sweep.gpus_per_node else 0,
         cpus_per_task=sweep.threads,
         lanes=lanes,
         time_min=sweep.time_min,
