@@ -58,7 +58,8 @@ class Request:
 class Sent:
     """What `submit` did: `submissions` is empty where nothing was to be sent.
 
-    `left` are the trials that wait for `retry`; `notes` say what an edit of the sweep hides.
+    `at_a_time` of its trials run at once. `left` are those that wait for `retry`; `notes` say what
+    an edit of the sweep hides.
     """
 
     submissions: tuple[Submission, ...]
@@ -67,11 +68,7 @@ class Sent:
     done: int
     left: int
     notes: tuple[str, ...] = ()
-
-    @property
-    def at_a_time(self) -> int:
-        """How many of its trials may run at once."""
-        return max((submission.lanes for submission in self.submissions), default=0)
+    at_a_time: int = 0
 
 
 def submit(study: Study, request: Request, choose: Choose = lambda status: status.missing) -> Sent:
@@ -93,7 +90,9 @@ def submit(study: Study, request: Request, choose: Choose = lambda status: statu
         study.record()
         submissions = sender.write(chosen, files) if chosen else ()
         _start(study.layout, submissions)
-    return Sent(submissions, len(chosen), in_flight, status.done, left, notes)
+    lanes = sum(submission.lanes for submission in submissions)
+    most = min(lanes, study.sweep.concurrent or lanes)
+    return Sent(submissions, len(chosen), in_flight, status.done, left, notes, most)
 
 
 def feed(study: Study) -> None:

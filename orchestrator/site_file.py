@@ -38,7 +38,7 @@ class SiteFile(Strict):
     gpus: Literal["gres", "gpus", "gpus-per-node", "none"] = "gres"
     gpu_type: str | None = None
     cpus_with_gpus: bool = True
-    setup: tuple[str, ...] = ()
+    setup: list[str] = Field(default_factory=list)
     options: Annotated[dict[str, str], AfterValidator(_option)] = Field(default_factory=dict)
     python: str | None = None
     cpu_fallback: bool = False
@@ -47,7 +47,7 @@ class SiteFile(Strict):
     sbatch_on_nodes: bool = True
     limits: SiteLimits = SiteLimits()
     status_every: Duration = 40.0
-    shared: tuple[str, ...] = ()
+    shared: list[str] = Field(default_factory=list)
 
 
 def read_site(named: str | None) -> Site:
@@ -88,7 +88,7 @@ def _read(path: Path, name: str) -> Site:
         gpus=file.gpus,
         gpu_type=file.gpu_type,
         cpus_with_gpus=file.cpus_with_gpus,
-        setup=file.setup,
+        setup=tuple(file.setup),
         options=file.options,
         python=file.python,
         cpu_fallback=file.cpu_fallback,

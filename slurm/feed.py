@@ -21,6 +21,7 @@ from slurm.order import Order, read_orders
 from slurm.queue import ANSWERED_S, Queue, read_queue
 
 _LOCK_WAIT_S = 60.0
+_PARTS = 5  # a full queue is refilled in so many parts: the controller is everybody's
 
 _log = logging.getLogger(__name__)
 
@@ -88,7 +89,7 @@ class Feeding:
         count = min(len(unsent), self._room(order))
         if count < len(unsent) and order.feeder is not None:
             count = min(count, self._room(order) - 1)  # it takes a place as well
-        if count < 1:
+        if count < max(1, min(len(unsent), self._least(order))):
             return False
         number = len(order.chunks.read())
         while True:
@@ -105,6 +106,10 @@ class Feeding:
                 order.chunks.retract(chunk)
                 raise
             return bool(order.unsent())
+
+    def _least(self, order: Order) -> int:
+        """Return the fewest packs that are worth a call of sbatch while more are to be sent."""
+        return 1 if order.submit_cap is None else order.submit_cap // _PARTS
 
     def _room(self, order: Order) -> int:
         """Return how many more jobs the user may have in the queue."""
@@ -162,8 +167,8 @@ class Feeding:
             return
         try:
             submit(order.feeder, Sending(name, dependency=f"afterany:{waited_for}"), order.scripts)
-        except QueueFull:
-            _log.info("no room for the job that sends the rest: the next `submit` does it")
+        except SlurmError as error:
+            _log.warning("the next `thermolion submit` sends the rest, no job can: %s", error)
 
     def _waited_for(self) -> str | None:
         """Return the task whose end should make room: the middle one of those in the queue."""

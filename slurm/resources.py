@@ -14,6 +14,7 @@ from jobs.process import LANE_ENVIRONMENT
 from slurm.site import GpuDialect, Site
 
 _FEEDER_TIME_MIN = 10
+_RANKS_LEAVE_S = 60
 
 
 @dataclass(frozen=True)
@@ -125,11 +126,12 @@ def _node_command(folder: Path, resources: Resources, site: Site) -> str:
     start = f"{_python(site)} {shlex.join(words)}"
     if resources.tasks == 1:
         return f"exec {start}"  # no srun: one call less for the controller to answer
-    # What sbatch was told about CPUs, srun forgets from version 22.05 on. A lane that fails
-    # leaves the others alone; a rank that fails takes its trial along.
-    kill = int(resources.lanes == 1)
+    # What sbatch was told about CPUs, srun forgets from version 22.05 on. Lanes end when they
+    # end; of ranks, those that are left when one has gone end by themselves, unless they hang.
+    wait_s = 0 if resources.lanes > 1 else _RANKS_LEAVE_S
     step = [f"--ntasks={resources.tasks}", f"--nodes={resources.nodes}"]
-    step += [f"--cpus-per-task={resources.cpus_per_task}", f"--kill-on-bad-exit={kill}"]
+    step += [f"--cpus-per-task={resources.cpus_per_task}"]
+    step += ["--kill-on-bad-exit=0", f"--wait={wait_s}"]
     step += ["--unbuffered", "--label"] if resources.lanes > 1 else ["--unbuffered"]
     return f"exec srun {shlex.join(step)} {start}"
 

@@ -7,6 +7,7 @@ from orchestrator import describe
 from orchestrator.backends.base import Load, load_backend
 from orchestrator.batch_script import batch_scripts
 from orchestrator.estimate import estimate
+from orchestrator.printed import follow, outputs
 from orchestrator.status import read_status
 from orchestrator.trial_ids import find_id, find_in_study
 from orchestrator.verbs.terminal import DONE, opened, result
@@ -53,19 +54,21 @@ def status(arguments: Namespace) -> int:
 
 
 def logs(arguments: Namespace) -> int:
-    """Print what the jobs of a study, or the job of one trial, have printed."""
+    """Print what the jobs of a study, or the job of one trial, have printed, or are printing."""
     study = opened(arguments)
-    outputs = sorted(study.layout.submissions.glob("*/output/*.log"))
-    outputs += sorted(study.layout.submissions.glob("*/*.log"))
+    trial_id = None
     if arguments.trial is not None:
         planned = read_status(study).planned
-        standing = planned[find_id(arguments.trial, planned, repr(study.sweep.study))]
-        job = standing.outcome.job
-        outputs = [study.layout.job_output(job["submission"], job["pack"])] if job else []
-        result(describe.trial_line(standing))
-        if standing.outcome.traceback:
-            result(standing.outcome.traceback.rstrip())
-    for output in outputs:
+        trial_id = find_id(arguments.trial, planned, repr(study.sweep.study))
+        result(describe.trial_line(planned[trial_id]))
+        traceback = planned[trial_id].outcome.traceback
+        if traceback:
+            result(traceback.rstrip())
+    if arguments.follow:
+        for text in follow(study, trial_id):
+            result(text)
+        return DONE
+    for output in outputs(study, trial_id):
         text = output.read_text(errors="replace") if output.exists() else ""
         ended = output.with_suffix(".exit")
         if text or ended.exists():
