@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 from processes import wait_for
 from slurm_lab import SMALL, Lab
@@ -16,7 +15,7 @@ from tracking.outcomes import Outcome, read_outcomes
 # A trial that takes as long as the test lets it: it goes on once the file `go` exists.
 WAITING = """\
 study: waiting
-workloads: [{train: "waits:train", metric: loss, steps: 1}]
+workloads: [{name: mine, train: "waits:train", metric: loss, steps: 1}]
 candidates: {a: {optimizer: sgd, lr: 0.1}, b: {optimizer: sgd, lr: 0.2}}
 seeds: 1
 backend: slurm
@@ -94,7 +93,7 @@ def _states(lab: Lab) -> dict[str, str]:
 def test_cancel_stops_cleanly_and_submit_goes_on(lab):
     _waiting(lab)
     assert lab.call("submit", "waiting.yaml").code == 0
-    wait_for(lambda: set(_states(lab).values()) == {"running"})
+    lab.await_running("waiting", 2)
     assert "2 submissions stopped" not in lab.call("cancel", "waiting").out
     assert _states(lab) == {"a": "interrupted", "b": "interrupted"}
     assert lab.squeue() == []
@@ -131,7 +130,7 @@ def test_a_selection_is_held_released_and_cancelled(lab):
 def test_a_preempted_job_saves_makes_room_and_comes_back(lab):
     _waiting(lab)
     lab.call("submit", "waiting.yaml")
-    wait_for(lambda: set(_states(lab).values()) == {"running"})
+    lab.await_running("waiting", 2)
     done = lab.folder / "urgent"
     lab.cluster.ask(
         *("sbatch", "--partition=urgent", "--exclusive", "--nodes=2", "--output=/dev/null"),
@@ -155,7 +154,7 @@ def _free_requeued(lab: Lab) -> None:
 def test_a_job_that_dies_without_a_word_is_lost_and_sent_again(lab):
     _waiting(lab)
     lab.call("submit", "waiting.yaml")
-    wait_for(lambda: set(_states(lab).values()) == {"running"})
+    lab.await_running("waiting", 2)
     for log in lab.layout("waiting").events.glob("*.jsonl"):
         opened = json.loads(log.read_text().splitlines()[0])
         os.kill(opened["pid"], 9)
@@ -168,7 +167,7 @@ def test_a_job_that_dies_without_a_word_is_lost_and_sent_again(lab):
 def test_logs_follow_a_running_job(lab):
     _waiting(lab)
     lab.call("submit", "waiting.yaml")
-    wait_for(lambda: set(_states(lab).values()) == {"running"})
+    lab.await_running("waiting", 2)
     (lab.folder / "go").touch()
     said = lab.call("logs", "waiting", "--follow")
     assert said.code == 0
@@ -185,7 +184,7 @@ def test_a_study_is_left_alone_by_ctrl_c_in_run(lab):
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
     ) as run:
-        wait_for(lambda: "running" in (_states(lab) if _is_recorded(lab) else {}).values())
+        lab.await_running("waiting", 2)
         run.send_signal(signal.SIGINT)
         _, err = run.communicate(timeout=60)
     assert run.returncode == 130
@@ -193,7 +192,3 @@ def test_a_study_is_left_alone_by_ctrl_c_in_run(lab):
     (lab.folder / "go").touch()
     lab.await_results("waiting", 2)
     assert {outcome.attempts for outcome in _outcomes(lab, "waiting").values()} == {1}
-
-
-def _is_recorded(lab: Lab) -> bool:
-    return Path(lab.layout("waiting").sweep).exists()

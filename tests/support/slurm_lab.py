@@ -83,6 +83,14 @@ class Lab:
         )
         wait_for(lambda: not any(name.startswith(f"{study}-") for name in self.squeue()))
 
+    def await_running(self, study: str, count: int) -> None:
+        """Wait until so many trials run, by their own word."""
+        events = self.layout(study).events
+        wait_for(
+            lambda: [o.state for o in read_outcomes(events).values()] == ["running"] * count,
+            seconds=300,
+        )
+
     def squeue(self) -> list[str]:
         """Return the names of the jobs in the queue, every array task counted."""
         return self.cluster.ask("squeue", "-h", "-r", "-o", "%j").split()
