@@ -23,6 +23,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.plan_time
 	$(BIN)/python -m benchmarks.trial_throughput
 	$(BIN)/python -m benchmarks.pack_overhead
+	$(BIN)/python -m benchmarks.slurm_overhead
 
 schema: $(VENV)/.dev
 	$(BIN)/python -m orchestrator.schema > sweeps/schema.json

@@ -8,6 +8,7 @@ from orchestrator.status import read_status
 from orchestrator.study import Study
 
 _LOOK_EVERY_S = 1.0
+_SHARE_OF_A_CORE = 0.1  # what looking may cost a large study: the cores are for training
 
 
 def outputs(study: Study, trial_id: str | None = None) -> list[Path]:
@@ -24,6 +25,7 @@ def follow(study: Study, trial_id: str | None = None) -> Iterator[str]:
     read_to: dict[Path, int] = {}
     last = None
     while True:
+        begin = time.monotonic()
         lives = _lives(study, trial_id)
         for output in outputs(study, trial_id):
             text = _appended(output, read_to)
@@ -32,7 +34,8 @@ def follow(study: Study, trial_id: str | None = None) -> Iterator[str]:
                 last = output
         if not lives:
             return
-        time.sleep(_LOOK_EVERY_S)
+        took = time.monotonic() - begin
+        time.sleep(max(_LOOK_EVERY_S, took / _SHARE_OF_A_CORE))
 
 
 def _lives(study: Study, trial_id: str | None) -> bool:

@@ -1,4 +1,4 @@
-"""A submission that is killed at each of its stages, and repeated: no trial twice, none missing."""
+"""A submission killed at each of its stages, and repeated: no trial twice, none missing."""
 
 import json
 import shutil
