@@ -1,9 +1,11 @@
 """A real SLURM for the tests: two clusters for the session, with and without accounting."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from processes import wait_for
 from slurm_lab import SMALL, Lab, cluster_of
 
 from slurm.dev_cluster import Cluster
@@ -26,8 +28,11 @@ def plain() -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def lab(plain: Cluster, tmp_path: Path) -> Lab:
-    return Lab(plain, tmp_path)
+def lab(plain: Cluster, tmp_path: Path) -> Iterator[Lab]:
+    made = Lab(plain, tmp_path)
+    yield made
+    plain.ask("scancel", "--user", str(os.geteuid()))  # what a failed test has left there
+    wait_for(lambda: made.squeue() == [])
 
 
 @pytest.fixture
