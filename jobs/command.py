@@ -19,6 +19,7 @@ from pathlib import Path
 from jobs import command_line, protocol, supervisor
 from jobs.context import Context
 from jobs.trial import Trial
+from jobs.world import Broken
 
 GRACE_S = 30.0  # from the wish that a command should end to its being killed
 _LOOK_EVERY_S = 0.05
@@ -117,7 +118,7 @@ def run_command(trial: Trial, context: Context) -> Mapping[str, float] | None:
     """Run the command of a trial to its end; return its final metrics, None where it gave none.
 
     Raises CommandError where it fails, logs what is no metric, or logs nothing; and whatever
-    `context.log` raises. No process of it is left in any case.
+    `context.log` raises. No process of it is left in any case. Every rank runs the command.
     """
     assert trial.workload.command is not None
     state = context.state_folder
@@ -130,9 +131,12 @@ def run_command(trial: Trial, context: Context) -> Mapping[str, float] | None:
         )
         words = command_line.render(trial.workload.command, values)
         environment = _environment(trial, str(context.device), state, folder)
+        environment |= context.world.variables()
         command = Command(words, context.code_root or Path.cwd(), environment, folder)
         try:
             final, heard = _listen(command, context)
+            if context.world.in_trouble:
+                raise Broken("another rank has left the trial")
             result = _judged(command, words, context, final, heard)
         finally:
             command.close()
@@ -166,7 +170,7 @@ def _listen(command: Command, context: Context) -> tuple[dict[str, float], int]:
         ended = command.ended(_LOOK_EVERY_S)
         for raw in command.new_lines():
             heard += _take(raw, final, context)
-        if not ended and not asked and context.should_stop():
+        if not ended and not asked and (context.world.in_trouble or context.has_to_stop()):
             command.ask_to_stop()
             asked = True
     return final, heard
@@ -187,7 +191,7 @@ def _judged(
             "ExitCode", f"{line} {_ending(code)}; its last lines:\n{command.last_output()}"
         )
     heard += _take(command.last_line(), final, context)
-    if not heard:
+    if not heard and context.rank == 0:  # which speaks for all ranks
         raise CommandError(
             "NothingLogged",
             f"{line} ended well and logged nothing: call thermolion.log(step, "
@@ -201,11 +205,11 @@ def _judged(
 def _stops_soon(context: Context, code: int | None) -> bool:
     """Whether a signal ended a command because all are to stop: ours may come a bit later."""
     if code is not None and (code >= 0 or -code not in (signal.SIGTERM, signal.SIGINT)):
-        return context.should_stop()
+        return context.has_to_stop()
     end = time.monotonic() + _SETTLE_S
-    while not context.should_stop() and time.monotonic() < end:
+    while not context.has_to_stop() and time.monotonic() < end:
         time.sleep(_LOOK_EVERY_S)
-    return context.should_stop()
+    return context.has_to_stop()
 
 
 def _ending(code: int) -> str:

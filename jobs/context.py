@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
 from jobs import checkpoint, events
 from jobs.agreement import Agreement
@@ -19,6 +18,7 @@ from jobs.attempts import Attempt, Attempts
 from jobs.checkpoint import Checkpoint
 from jobs.events import EventLog
 from jobs.launch import Launch
+from jobs.metrics import number
 from jobs.pack import Pack
 from jobs.succession import Succession
 from jobs.trial import STREAMS, Trial
@@ -209,6 +209,12 @@ class Context:
         self._asked = True
         return any(self._asked_all(save=due))
 
+    def has_to_stop(self) -> bool:
+        """Say whether this rank is to stop, without a word to the others."""
+        self._look_for_newer()
+        self.told_to_stop = self.told_to_stop or bool(self.launch.stop)
+        return self.told_to_stop
+
     def stop_alike(self, why: str) -> None:
         """Stop for a reason that every rank has at this very step."""
         self.launch.stop.set(why)
@@ -286,13 +292,3 @@ class Context:
     def _look_for_newer(self, now: bool = False) -> None:
         if self._succession is not None:
             self._succession.look(now)
-
-
-def number(name: str, value: Any) -> float:
-    """Return a metric's value; raises TypeError, with its name, for what is no number."""
-    if isinstance(value, Tensor) and value.numel() != 1:
-        raise TypeError(f"{name} is a tensor of shape {tuple(value.shape)}: log one number")
-    try:
-        return float(value)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"{name} is {value!r} ({type(value).__name__}): log a number") from error

@@ -8,6 +8,7 @@ import os
 import socket
 import stat
 import sys
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from pathlib import Path
@@ -93,6 +94,23 @@ class Ranks(World):
     @property
     def dead(self) -> bool:
         return bool(self._peers.gone)
+
+    @property
+    def in_trouble(self) -> bool:
+        return self._peers.in_trouble
+
+    def variables(self) -> Mapping[str, str]:
+        with listener(self._where.host) as free:  # until the program takes it
+            port = free.getsockname()[1]
+        address, port = self.tell((self._where.host, port))
+        return {
+            "RANK": str(self.rank),
+            "WORLD_SIZE": str(self.size),
+            "LOCAL_RANK": str(self._launch.local_rank),
+            "LOCAL_WORLD_SIZE": str(self._launch.local_world_size),
+            "MASTER_ADDR": address,
+            "MASTER_PORT": str(port),
+        }
 
     def leave(self) -> None:
         self._peers.close()

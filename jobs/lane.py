@@ -119,7 +119,10 @@ def _trained(trial: Trial, context: Context) -> Ending:
     try:
         metrics = own.door(trial.workload)(trial, context)
         if context.told_to_stop:
-            return Ending("interrupted", error=f"stopped by {launch.stop.reason}")
+            # The others' commands are not asked step by step: they have to hear of it.
+            abrupt = trial.workload.command is not None
+            why = f"stopped by {launch.stop.reason}"
+            return Ending("interrupted", error=why, abrupt=abrupt)
         return Ending("completed", metrics, weights=context.weights)
     except Diverged as divergence:
         return Ending("diverged", divergence.metrics, str(divergence), abrupt=True)
@@ -207,6 +210,7 @@ def main(arguments: list[str] | None = None) -> int:
         local_rank=chosen.rank,
         local_world_size=chosen.ranks,
         rendezvous=None if chosen.meet is None else Rendezvous(chosen.meet),
+        device_index=chosen.rank if chosen.device == "cuda" and chosen.ranks > 1 else None,
     )
     launch.stop.listen(signal.SIGTERM, signal.SIGINT)
     pack = Pack.from_json(json.loads(chosen.pack.read_text()))

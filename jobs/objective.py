@@ -1,6 +1,6 @@
-"""What a step of image classification makes small: the mean loss of its samples, shared by ranks.
+"""What a step of image classification makes small: the mean loss of a model on some samples.
 
-The gradients that ranks average are those of the whole step, however its samples are shared.
+Knows nothing of other ranks: `jobs.replica` does.
 """
 
 from torch import Tensor, nn
@@ -32,19 +32,3 @@ class Objective(nn.Module):
         return functional.cross_entropy(
             widened(logits), labels, label_smoothing=self._label_smoothing
         )
-
-
-def share(chosen: Tensor, rank: int, ranks: int) -> Tensor:
-    """Return what of the samples `chosen`, in their order, a rank trains on.
-
-    All have as many, the first ones one more where it does not come out even; there may be none.
-    """
-    return chosen.tensor_split(ranks)[rank]
-
-
-def weight(mine: int, count: int, ranks: int) -> float:
-    """Return the factor of a rank's mean loss whose average over ranks is that of all samples.
-
-    `mine` of the `count` samples of the step are the rank's.
-    """
-    return mine * ranks / count

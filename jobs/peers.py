@@ -4,10 +4,12 @@ A thread listens, so that a rank learns of trouble while it waits in a collectiv
 is then broken off. No tensor travels here; how the ranks have met is `jobs.rendezvous`.
 """
 
+import pickle
 import socket
 import threading
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from multiprocessing.connection import wait
 from os import dup
 from typing import Any
@@ -72,6 +74,7 @@ class Peers:
         Raises Broken where rank 0 has died.
         """
         if self.rank:
+            ending = replace(ending, metrics=None)  # those of rank 0 count
             self._send(0, "trouble" if ending.abrupt else "ended", "", ending)
             with self._changed:
                 # Rank 0 itself waits for the slowest.
@@ -140,7 +143,8 @@ class Peers:
     def _put(self, other: int, message: tuple[int, str, str, Any]) -> None:
         try:
             with self._sending:
-                self._star[other].send(message)
+                # Not `send`, which would hand tensors on by the memory that this host shares.
+                self._star[other].send_bytes(pickle.dumps(message))
         except OSError:
             self._lose(other)
 
@@ -151,7 +155,7 @@ class Peers:
             for connection in ready:
                 rank = ranks[connection]
                 try:
-                    trial, *said = connection.recv()
+                    trial, *said = pickle.loads(connection.recv_bytes())
                 except (EOFError, OSError):
                     del ranks[connection]
                     self._lose(rank)

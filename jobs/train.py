@@ -19,8 +19,9 @@ from jobs.block import Block
 from jobs.data import Dataset
 from jobs.evaluate import Score, evaluate
 from jobs.launch import Launch
-from jobs.objective import Objective, share, weight
+from jobs.objective import Objective
 from jobs.precision import make_scaler
+from jobs.replica import Replica, share, weight
 from jobs.schedule import factor as rate
 from jobs.splits import chance
 from jobs.trial import Trial
@@ -57,7 +58,7 @@ class Training:
         self.samples = 0
         self.train_seconds = 0.0
         self.optimizer = self._built_optimizer()
-        self._objective = self._built_objective()
+        self._replica = self._built_replica()
         self._scheduler = self._built_scheduler()
         self._scaler = make_scaler(self._device.type, trial.precision)
         self._ema = self._built_ema()
@@ -85,17 +86,10 @@ class Training:
             self._trial.seeds["noise"],
         )
 
-    def _built_objective(self) -> nn.Module:
+    def _built_replica(self) -> Replica:
         workload = self._trial.workload
         objective = Objective(self.model, self._trial.precision, workload.label_smoothing)
-        parallel = self._world.parallel(objective)
-        if self._world.size > 1:
-            # torch lays the gradients out anew after the first step that it sees, and sums of
-            # three ranks and more depend on where they lie: have that behind us, at every start.
-            none = torch.empty(0, dtype=torch.int64, device=self._device)
-            parallel(none, none).backward()
-            self.optimizer.zero_grad()
-        return parallel
+        return Replica(self._world, objective, self.optimizer, workload.global_batch)
 
     def _built_scheduler(self) -> LambdaLR | None:
         schedule, steps = self._trial.workload.schedule, self.steps
@@ -176,6 +170,7 @@ class Training:
         return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "optimizers": self._replica.optimizer_states(),
             "scheduler": None if self._scheduler is None else self._scheduler.state_dict(),
             "scaler": None if self._scaler is None else self._scaler.state_dict(),
             "ema": None if self._ema is None else self._ema.state_dict(),
@@ -189,7 +184,8 @@ class Training:
     def restore(self, state: dict[str, Any]) -> None:
         """Go on where a training of the same trial was when it returned `state`."""
         self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        own = state.get("optimizers")
+        self.optimizer.load_state_dict(own[self._world.rank] if own else state["optimizer"])
         if self._scheduler is not None:
             self._scheduler.load_state_dict(state["scheduler"])
         if self._scaler is not None:
@@ -224,24 +220,22 @@ class Training:
             torch.split(chosen, micro_batch)
             for chosen in torch.split(order, workload.global_batch)[position:]
         )
-        mine = [self._share(chosen) for chosen in chain.from_iterable(self._steps_left)]
+        mine = [share(part, self._world) for part in chain.from_iterable(self._steps_left)]
         self._images = self._dataset.train.batches(
             [chosen for chosen in mine if len(chosen)], workload.loader_workers
         )
 
-    def _share(self, chosen: Tensor) -> Tensor:
-        return share(chosen, self._world.rank, self._world.size)
-
     def _take_step(self) -> None:
         if not self._steps_left:
             self._begin_epoch()
-        *firsts, last = self._steps_left.popleft()
-        count = sum(map(len, firsts)) + len(last)
+        parts = self._steps_left.popleft()
+        count = sum(map(len, parts))
         self.optimizer.zero_grad()
-        with self._world.apart(self._objective):
-            for chosen in firsts:
-                self._add_gradient(self._share(chosen), count)
-        self._add_gradient(self._share(last), count)
+        self._replica.announce(parts)
+        with self._replica.apart():
+            for part in parts[:-1]:
+                self._add_gradient(share(part, self._world), count)
+        self._add_gradient(share(parts[-1], self._world), count)
         self._update()
         self.samples += count
         self.step += 1
@@ -254,11 +248,11 @@ class Training:
         images = chosen
         if len(chosen):
             images = self._augmentation.apply(next(self._images), chosen, epoch)
-        loss = self._objective(images, self._dataset.train.labels[chosen])
-        factor = weight(len(chosen), count, self._world.size)
+        loss = self._replica.loss(images, self._dataset.train.labels[chosen])
+        factor = weight(len(chosen), count, self._world)
         part = loss if factor == 1 else loss * factor
         scaled = part if self._scaler is None else self._scaler.scale(part)
-        scaled.backward()
+        scaled.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         self._loss += loss.detach() * len(chosen)
         self._loss_samples += len(chosen)
 

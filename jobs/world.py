@@ -68,8 +68,13 @@ class World:
         """Whether a rank has died: no other trial can be run together."""
         return False
 
+    @property
+    def in_trouble(self) -> bool:
+        """Whether another rank has left the trial, which cannot go on; to be asked by any rank."""
+        return False
+
     def variables(self) -> Mapping[str, str]:
-        """Return what a program that trains with several ranks finds in its environment."""
+        """Return what a program of several ranks finds in its environment, as from torchrun."""
         return {}
 
     def leave(self) -> None:

@@ -120,7 +120,7 @@ def _group(name: str, entry: Mapping[str, Any], document: Document, free: bool) 
         raise document.error(("candidates",), f"{name!r} is no name: use printable characters")
     optimizer = _optimizer(name, entry, document, free)
     spec = registry.OPTIMIZERS.get(optimizer)
-    defaults = spec.defaults if spec else {}
+    defaults = spec.settable if spec else {}
     for key in entry:
         if spec and key not in (*_OWN_KEYS, *defaults):
             message = not_yet(key) or f"{optimizer} has no hyperparameter {key!r}: " + choices(
@@ -140,7 +140,7 @@ def _group(name: str, entry: Mapping[str, Any], document: Document, free: bool) 
                 optimizer=optimizer,
                 replica=_count(name, chosen, "replica", document),
                 noise_seed=_count(name, chosen, "noise_seed", document),
-                hyperparameters=_hyperparameters(name, chosen, defaults, document),
+                hyperparameters=_hyperparameters(name, optimizer, chosen, document),
             )
         )
     if not group:
@@ -178,8 +178,10 @@ def _axis(value: Any, default: Any) -> list[Any]:
 
 
 def _hyperparameters(
-    name: str, chosen: Mapping[str, Any], defaults: Mapping[str, Any], document: Document
+    name: str, optimizer: str, chosen: Mapping[str, Any], document: Document
 ) -> dict[str, Any]:
+    spec = registry.OPTIMIZERS.get(optimizer)
+    defaults = spec.settable if spec else {}
     filled = {**defaults, **{k: v for k, v in chosen.items() if k not in _OWN_KEYS}}
     resolved = {}
     for key, value in filled.items():
@@ -187,7 +189,11 @@ def _hyperparameters(
             resolved[key] = registry.checked(key, value, defaults.get(key))
         except HyperparameterError as error:
             raise document.error(("candidates", name, key), str(error)) from error
-    return resolved
+    try:
+        registry.check_together(optimizer, resolved)
+    except HyperparameterError as error:
+        raise document.error(("candidates", name), str(error)) from error
+    return spec.recorded(resolved) if spec else resolved
 
 
 def _count(name: str, chosen: Mapping[str, Any], key: str, document: Document) -> int:

@@ -13,7 +13,6 @@ _NOT_YET = frozenset(
         *("tune", "analysis", "notify"),
         "target",
         "gpu_hours",
-        *("gate", "reference_batch"),
     ]
 )
 

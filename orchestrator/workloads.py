@@ -143,7 +143,7 @@ def _names(models: list[AnyWorkload], ranks: int) -> list[str]:
         names.append(data if short.count(data) == 1 else f"{data}-{model.model.name}")
     every = [(name, model.ranks or ranks) for name, model in zip(names, models, strict=True)]
     return [
-        f"{name}-{count}ranks"
+        f"{name}-{count}rank{'s' * (count > 1)}"
         if model.name is None and len({c for n, c in every if n == name}) > 1
         else name
         for model, (name, count) in zip(models, every, strict=True)

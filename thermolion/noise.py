@@ -1,9 +1,28 @@
-"""Noise that depends on (seed, step, parameter) alone; touches no global generator."""
+"""Noise that is a function of (seed, step, parameter, element): nothing is drawn in sequence.
+
+Every process, sharding and resumed run sees the same numbers. Touches no global generator.
+"""
 
 import hashlib
+from typing import TypeVar
 
 import torch
 from torch import Tensor
+
+# Elements come in rows. A row of 1024 has 512 pairs (j, j + 512), and each pair is one
+# Box-Muller transform: word j gives its radius, word j + 512 its angle.
+ROW = 1024
+PAIRS = ROW // 2
+
+_MASK = 0xFFFFFFFF
+# Odd multipliers: the finaliser of MurmurHash3 (Appleby, public domain), and the golden ratio.
+_FIRST, _SECOND = 0x85EBCA6B, 0xC2B2AE35
+_GOLDEN = 0x9E3779B9
+# What tells the two halves of a key from each other, and the words of a row from row numbers.
+_SALTS = (0x243F6A88, 0x13198A2E)
+_WORD_SALT = 0x03707344
+
+_Whole = TypeVar("_Whole", int, Tensor)
 
 
 def keyed_generator(device: torch.device | str, *key: int | str) -> torch.Generator:
@@ -12,10 +31,149 @@ def keyed_generator(device: torch.device | str, *key: int | str) -> torch.Genera
     return torch.Generator(device).manual_seed(int.from_bytes(seed, "big"))
 
 
-def standard_normal(like: Tensor, seed: int, step: int, param_id: int) -> Tensor:
-    """Return N(0, 1) draws of the shape, type and device of `like`.
+def digest(name: str) -> int:
+    """Return a whole number below 2⁶³ that stands for a name."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") >> 1
 
-    Equal arguments give equal draws on the same kind of device; a CPU and a CUDA device differ.
+
+def mix(word: _Whole) -> _Whole:
+    """Return a bijection of 32-bit words in which every bit depends on every other.
+
+    Takes and gives 0 … 2³²-1, as an int or an int64 tensor.
     """
-    generator = keyed_generator(like.device, seed, step, param_id)
-    return torch.randn(like.shape, generator=generator, dtype=like.dtype, device=like.device)
+    word = word ^ (word >> 16)
+    word = (word * _FIRST) & _MASK
+    word = word ^ (word >> 13)
+    word = (word * _SECOND) & _MASK
+    return word ^ (word >> 16)
+
+
+def stream_key(seed: int, param_id: int) -> tuple[int, int]:
+    """Return the two 32-bit halves of the key of a parameter's noise; both ints count mod 2⁶⁴."""
+    halves = []
+    for salt in _SALTS:
+        word = salt
+        for part in (seed, seed >> 32, param_id, param_id >> 32):
+            word = mix((word + _GOLDEN & _MASK) ^ (part & _MASK))
+        halves.append(word)
+    return halves[0], halves[1]
+
+
+def row_keys(streams: Tensor, steps: Tensor, owners: Tensor, rows: Tensor) -> Tensor:
+    """Return the int32 keys (2, n) of the noise of n rows of k parameters; no host is asked.
+
+    `streams` (2, k) holds the `stream_key` of each parameter and `steps` (k,) the number of its
+    step; `owners` (n,) says to which parameter a row belongs, `rows` (n,) which one it is there.
+    All are int64.
+    """
+    of_step = mix(streams ^ (steps & _MASK))
+    keys = mix((of_step[:, owners] + rows * _GOLDEN) & _MASK)
+    keys[1] |= 1  # it multiplies
+    return keys.to(torch.int32)
+
+
+def row_words(device: torch.device | str = "cpu") -> Tensor:
+    """Return (1024,) int32: the constant word of every place in a row."""
+    places = torch.arange(ROW, dtype=torch.int64, device=device)
+    return mix(places * _GOLDEN + _WORD_SALT & _MASK).to(torch.int32)
+
+
+class NormalRows:
+    """Scratch to make rows of N(0, 1) draws with, up to `most` at a time, on one device.
+
+    The words are 32-bit integers, the same on every device; what `log`, `sqrt`, `sin` and `cos`
+    make of them may differ between kinds of device in the last bits. `draws` (most, 1024) is what
+    `fill` writes to.
+    """
+
+    def __init__(self, most: int, device: torch.device | str = "cpu") -> None:
+        self._words = row_words(device)
+        self._hash = torch.empty((most, ROW), dtype=torch.int32, device=device)
+        self._high = torch.empty((most, ROW), dtype=torch.int32, device=device)
+        self.draws = torch.empty((most, ROW), dtype=torch.float32, device=device)
+        self._radius = torch.empty((most, PAIRS), dtype=torch.float32, device=device)
+        self._angle = torch.empty((most, PAIRS), dtype=torch.float32, device=device)
+        self._views: dict[int, tuple[Tensor, ...]] = {}
+        # A number that is no tensor costs a tensor an operation, more than the operation itself.
+        self._shift, self._low, self._multiplier = (
+            torch.tensor(number, dtype=torch.int32, device=device)
+            for number in (16, 0xFFFF, _SECOND - 2**32)
+        )
+        self._half, self._unit, self._twice, self._turn = (
+            torch.tensor(number, dtype=torch.float32, device=device)
+            for number in (0.5, 2.0**-31, -2.0, torch.pi * 2.0**-31)
+        )
+
+    def _cut(self, count: int) -> tuple[Tensor, ...]:
+        """Return the scratch of `count` rows; to cut it costs as much as to use it."""
+        words, draws = self._hash[:count], self.draws[:count]
+        return (
+            *(words, self._high[:count], words[:, :PAIRS], words[:, PAIRS:]),
+            *(self._radius[:count], self._angle[:count]),
+            *(draws, draws[:, :PAIRS], draws[:, PAIRS:]),
+        )
+
+    def fill(self, keys: Tensor) -> Tensor:
+        """Return the draws (n, 1024), float32, of the rows with `keys` (2, n), lent until next.
+
+        A row's value at a place depends on its key and the place alone.
+        """
+        count = keys.shape[1]
+        if count not in self._views:
+            self._views[count] = self._cut(count)
+        words, high, radius_words, angle_words, radius, angle, draws, first, second = self._views[
+            count
+        ]
+        xored, multiplied = keys.unsqueeze(2).unbind()
+        torch.bitwise_xor(self._words, xored, out=words).mul_(multiplied)
+        torch.bitwise_right_shift(words, self._shift, out=high)
+        high.bitwise_and_(self._low)  # the shift has copied the sign
+        words.bitwise_xor_(high).mul_(self._multiplier)
+
+        radius.copy_(radius_words)
+        # In (0, 1], fine near zero, so that the tail reaches to 6.6.
+        radius.abs_().add_(self._half).mul_(self._unit)
+        radius.log_().mul_(self._twice).clamp_min_(0).sqrt_()
+        angle.copy_(angle_words)
+        angle.mul_(self._turn)
+        torch.cos(angle, out=first).mul_(radius)
+        torch.sin(angle, out=second).mul_(radius)
+        return draws
+
+
+def standard_normal(
+    count: int,
+    offset: int = 0,
+    *,
+    seed: int,
+    step: int,
+    param_id: int,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+) -> Tensor:
+    """Return the N(0, 1) draws of elements `offset` … `offset + count - 1` of a parameter, flat.
+
+    A slice of the parameter's draws is what is returned for the slice: shards add up to the
+    whole. Elements are numbered in the order in which the parameter lies in memory. Draws are
+    made in float32, of 32-bit words, and then given `dtype`.
+    """
+    first, last = offset // ROW, -(-(offset + count) // ROW)
+    rows = torch.arange(first, last, dtype=torch.int64, device=device)
+    stream = torch.tensor(stream_key(seed, param_id), dtype=torch.int64, device=device)
+    steps = torch.tensor([step], dtype=torch.int64, device=device)
+    keys = row_keys(stream.unsqueeze(1), steps, torch.zeros_like(rows), rows)
+    begin = offset - first * ROW
+    draws = standard_normal_rows(keys).flatten()
+    return draws[begin : begin + count].to(dtype, copy=True)
+
+
+def standard_normal_rows(keys: Tensor, most: int = 64) -> Tensor:
+    """Return the draws (n, 1024), float32, of the rows with `keys` (2, n) from `row_keys`."""
+    count = keys.shape[1]
+    draws = torch.empty((count, ROW), dtype=torch.float32, device=keys.device)
+    if keys.device.type != "cpu":
+        most = 2**14  # pieces are for the caches of a CPU; here they bound the memory
+    made = NormalRows(min(most, count), keys.device)
+    for number, part in enumerate(torch.split(keys, most, dim=1) if count else ()):
+        draws[number * most :][: part.shape[1]] = made.fill(part)
+    return draws

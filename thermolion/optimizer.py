@@ -1,37 +1,59 @@
-"""ThermoLion as a torch optimizer: validation, state and param groups around `update`.
+"""ThermoLion as a torch optimizer: state and param groups around the step.
 
-Plain single-device form: not yet fused, and under data parallelism it gates on the averaged
-gradient.
+The arithmetic lives in `update` and its faster forms, the noise in `exploration`.
 """
 
-import math
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 from typing import Any, overload
 
 import torch
+from torch import Tensor
 from torch.optim.optimizer import Optimizer, ParamsT
 
-from thermolion import update
-from thermolion.noise import standard_normal
+from thermolion import checkpoints, lists, loop, options, routes, shards, update
+from thermolion.checkpoints import MEAN_SQUARE
+from thermolion.chunks import Chunks
+from thermolion.exploration import (
+    Amp,
+    Exploration,
+    Rows,
+    explores,
+    last_noisy_step,
+    temperature,
+    wide,
+)
+from thermolion.fused import Launcher
+from thermolion.gate import GATE_OPTIONS, Feed, Gate
+from thermolion.gating import Gating
+from thermolion.routes import Route
+from thermolion.work import Rates, Work, array, gradient, rates_of
 
 
 class ThermoLion(Optimizer):
     """Gate every parameter between a sign and a magnitude update by its signal-to-noise ratio.
 
-    Source: arXiv 2512.01881. `lr`, `weight_decay` (decoupled) and `eps` are non-negative;
-    `temp_decay` in (0, 1] cools the exploration noise, `noise=False` leaves it out; `alignment`
-    boosts the sign step where momentum and gradient agree; `solid_gain` scales the magnitude
-    step. Draws of the noise depend on `seed`, the step and the parameter's place in the
-    constructor's list alone, so replicas and resumed runs see the same ones.
+    Source: arXiv 2512.01881. `lr` (a number, or a tensor of one element), `weight_decay`
+    (decoupled) and `eps` are non-negative; `temp_decay` in (0, 1] cools the exploration noise,
+    `noise=False` leaves it out; `alignment` boosts the sign step where momentum and gradient
+    agree; `solid_gain` scales the magnitude step. `gate="averaged"` gates on the gradients as they
+    come: under data parallelism, those averaged over the replicas. `foreach`, `fused`,
+    `capturable` and `maximize` are as in torch's own optimizers, but that `foreach` is the
+    default on a CPU, too, where it works in pieces that fit the cache.
 
-    Raises ValueError for a hyperparameter out of range; `step` raises RuntimeError for a complex
-    or sparse gradient.
+    Draws of the noise depend on `seed`, the step, the id of the parameter and the place of the
+    element alone, so replicas and resumed runs see the same ones. The id is fixed when a
+    parameter is added: a digest of its name where it comes with one, else how many came before
+    it; a group's `param_ids` says otherwise.
+
+    Raises ValueError for an option out of range, and for options that exclude each other; `step`
+    raises RuntimeError for a complex or sparse gradient, before anything has changed.
     """
 
     def __init__(
         self,
         params: ParamsT,
-        lr: float = 1e-3,
+        lr: float | Tensor = 1e-3,
         betas: tuple[float, float] = (0.9, 0.99),
         temp_decay: float = 0.99,
         weight_decay: float = 0.01,
@@ -40,15 +62,15 @@ class ThermoLion(Optimizer):
         solid_gain: float = update.SOLID_GAIN,
         noise: bool = True,
         seed: int = 0,
+        gate: Gate = "averaged",
+        reference_batch: int | None = None,
+        replicas_feed: Feed = "gate",
+        *,
+        foreach: bool | None = None,
+        fused: bool | None = None,
+        capturable: bool = False,
+        maximize: bool = False,
     ) -> None:
-        _check("lr", lr, 0 <= lr < math.inf, "0 or more, finite")
-        fractions = len(betas) == 2 and all(0 <= beta < 1 for beta in betas)
-        _check("betas", betas, fractions, "two numbers in [0, 1)")
-        _check("temp_decay", temp_decay, 0 < temp_decay <= 1, "in (0, 1]")
-        _check("weight_decay", weight_decay, 0 <= weight_decay < math.inf, "0 or more, finite")
-        _check("eps", eps, 0 <= eps < math.inf, "0 or more, finite")
-        _check("alignment", alignment, 0 <= alignment < math.inf, "0 or more, finite")
-        _check("solid_gain", solid_gain, 0 <= solid_gain < math.inf, "0 or more, finite")
         defaults = {
             "lr": lr,
             "betas": betas,
@@ -59,15 +81,69 @@ class ThermoLion(Optimizer):
             "solid_gain": solid_gain,
             "noise": noise,
             "seed": seed,
+            "gate": gate,
+            "reference_batch": reference_batch,
+            "replicas_feed": replicas_feed,
+            "foreach": foreach,
+            "fused": fused,
+            "capturable": capturable,
+            "maximize": maximize,
         }
+        options.check(defaults)
+        self._forget()
+        self.gating = Gating(gate, reference_batch, replicas_feed)
         super().__init__(params, defaults)
 
+    def _forget(self) -> None:
+        """Drop what is kept for speed alone; it is made anew when it is asked for."""
+        self._chunks: dict[torch.dtype, Chunks] = {}
+        self._rows: dict[object, Rows] = {}
+        self._launchers: dict[object, Launcher] = {}
+        self._noisy_steps_left: dict[object, float] = {}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        for group in self.param_groups:
+            for name, value in self.defaults.items():
+                group.setdefault(name, value)
+        self._forget()
+        if "gating" not in self.__dict__:  # a copy, which has to be attached for itself
+            self.gating = Gating(*(self.defaults[name] for name in GATE_OPTIONS))
+        self._step_supports_amp_scaling = self._unscales()
+
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group; its parameters take the next ids of the noise."""
+        """Add a group; its parameters get the next ids of the noise, unless it brings them.
+
+        Raises ValueError for an option out of range, and for ids that are taken.
+        """
+        options.check({**self.defaults, **param_group})
         super().add_param_group(param_group)
-        group = self.param_groups[-1]
-        taken = sum(len(other["params"]) for other in self.param_groups[:-1])
-        group["param_ids"] = list(range(taken, taken + len(group["params"])))
+        *others, group = self.param_groups
+        try:
+            taken = {number for other in others for number in other["param_ids"]}
+            group["param_ids"] = options.param_ids(group, taken)
+            routes.check(group)
+            if group["noise"]:
+                shards.check(group["params"])
+        except ValueError:
+            del self.param_groups[-1]
+            raise
+        # Where it is true, a GradScaler leaves it to us to unscale, and to skip a step.
+        self._step_supports_amp_scaling = self._unscales()
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on from a state dict of ours, or of the author's published class.
+
+        The published class keeps `m`, `v`, `step` and `temp`; options that it lacks stay as they
+        are. Raises ValueError as torch's optimizers do, and for a `temp` that is no power of
+        `temp_decay`.
+        """
+        known = checkpoints.translated(state_dict, self.param_groups)
+        super().load_state_dict(known)
+        for group in self.param_groups:  # what is attached stays as it is
+            group.update({name: self.defaults[name] for name in GATE_OPTIONS})
+        for param, mean_square in checkpoints.precise(known, self.param_groups).items():
+            self.state[param][MEAN_SQUARE] = mean_square.clone()
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -81,49 +157,173 @@ class ThermoLion(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        for group in self.param_groups:
-            for param, param_id in zip(group["params"], group["param_ids"], strict=True):
+        params = [param for group in self.param_groups for param in group["params"]]
+        moving = [param for param in params if param.grad is not None]
+        for param in moving:
+            options.check_gradient(param)
+        self.gating.begin(moving)
+        for number, group in enumerate(self.param_groups):
+            batches = defaultdict(list)
+            for place, param in enumerate(group["params"]):
                 if param.grad is not None:
-                    self._update(param, param_id, group)
+                    kind = (routes.route(group, param), param.device, param.dtype)
+                    batches[kind].append(place)
+            for (route, *_), places in batches.items():
+                self._step_batch(route, number, places)
+        self.gating.finish()
         return loss
 
-    def _update(self, param: torch.Tensor, param_id: int, group: dict[str, Any]) -> None:
-        grad = param.grad
-        assert grad is not None
-        if grad.is_sparse or torch.is_complex(param):
-            raise RuntimeError(
-                f"ThermoLion takes dense real gradients, got {grad.layout}, {grad.dtype}: "
-                "use another optimizer for this parameter"
+    def _step_batch(self, route: Route, number: int, places: list[int]) -> None:
+        """Take the step of those parameters of a group that are of one device, type and route."""
+        group = self.param_groups[number]
+        steps = [self._state(group["params"][place], group)["step"] for place in places]
+        torch._foreach_add_(steps, 1)
+        amp = self._amp(route)
+        if amp is not None:
+            skip = amp.found_inf.to(steps[0]).reshape(())
+            torch._foreach_sub_(steps, [skip] * len(steps))
+        if not group["noise"]:
+            self._explore_and_advance(route, number, places, None, None)
+        elif group["capturable"] or group["fused"]:
+            counted = torch.stack(steps)
+            if not group["capturable"] and not self._still_explores(number, places, counted):
+                self._explore_and_advance(route, number, places, None, None)
+                return
+            heat = torch.pow(group["temp_decay"], counted.double())
+            self._explore_and_advance(route, number, places, counted, heat)
+        else:
+            reached = [int(step) for step in steps]
+            heats = [temperature(group["temp_decay"], step) for step in reached]
+            noisy = [i for i, heat in enumerate(heats) if explores(heat)]
+            quiet = [i for i, heat in enumerate(heats) if not explores(heat)]
+            if noisy:
+                counted = torch.tensor([reached[i] for i in noisy])
+                heat = torch.tensor([heats[i] for i in noisy], dtype=torch.float64)
+                chosen = [places[i] for i in noisy]
+                self._explore_and_advance(route, number, chosen, counted, heat)
+            if quiet:
+                chosen = [places[i] for i in quiet]
+                self._explore_and_advance(route, number, chosen, None, None)
+
+    def _explore_and_advance(
+        self,
+        route: Route,
+        number: int,
+        places: list[int],
+        steps: Tensor | None,
+        temperatures: Tensor | None,
+    ) -> None:
+        """Make the noise of parameters of one kind, where they have `steps`, and move them."""
+        group = self.param_groups[number]
+        params = [group["params"][place] for place in places]
+        states = [self.state[param] for param in params]
+        grads = [gradient(param) for param in params]
+        if group["maximize"]:
+            grads = list(torch._foreach_neg(grads))
+        moments = [[state[name] for state in states] for name in ("exp_avg", "exp_avg_sq")]
+        work = Work(*([array(tensor) for tensor in each] for each in (params, grads, *moments)))
+        self.gating.prepare(work, params, states, group["betas"][1])
+        key = (number, route, params[0].device, params[0].dtype, steps is None)
+        rows = self._rows_of(key, group, places)
+        exploration = None
+        if steps is not None and temperatures is not None:
+            exploration = rows.explore(
+                grads,
+                [self._mean_square(state) for state in states],
+                steps.to(params[0].device, torch.int64),
+                temperatures.to(params[0].device),
+                group["betas"][1],
+                self._amp(route),
             )
-        state = self.state[param]
-        if not state:
-            state["step"] = torch.zeros(())
+        rates = rates_of(group)
+        self._advance(route, work, rates, exploration, rows, key)
+        self.gating.collect(work, rates)
+
+    def _advance(
+        self,
+        route: Route,
+        work: Work,
+        rates: Rates,
+        exploration: Exploration | None,
+        rows: Rows,
+        key: object,
+    ) -> None:
+        """Move the parameters of `work`: what a gate over several ranks builds on.
+
+        Fill `work.gate_sqs` to gate on another second moment than `exp_avg_sqs`. Fill
+        `work.directions` with tensors to find the updates there, not yet applied, and call
+        `lists.apply_` with what becomes of them. All of `work` is of one device and type.
+        """
+        if route is Route.LOOP:
+            loop.step(work, rates, exploration)
+        elif route is Route.LISTS:
+            lists.step(work, rates, exploration)
+        elif route is Route.FUSED:
+            if key not in self._launchers or self._launchers[key].rows is not rows:
+                self._launchers[key] = Launcher(rows, work.params[0].device)
+            self._launchers[key].step(work, rates, exploration, self._amp(route))
+        else:
+            dtype = work.params[0].dtype
+            if dtype not in self._chunks:
+                self._chunks[dtype] = Chunks(dtype)
+            self._chunks[dtype].step(work, rates, exploration, key)
+
+    def _state(self, param: Tensor, group: dict[str, Any]) -> dict[str, Any]:
+        state: dict[str, Any] = self.state[param]
+        if "exp_avg" not in state:
+            on_device = group["capturable"] or group["fused"]
+            device = param.device if on_device else torch.device("cpu")
+            state["step"] = torch.zeros((), dtype=torch.float32, device=device)
             state["exp_avg"] = torch.zeros_like(param, memory_format=torch.preserve_format)
             state["exp_avg_sq"] = torch.zeros_like(param, memory_format=torch.preserve_format)
-        state["step"] += 1
-        step = int(state["step"])
-        temperature = update.temperature(group["temp_decay"], step)
-        noise = None
-        if group["noise"] and update.explores(temperature):
-            noise = standard_normal(param, group["seed"], step, param_id)
-        beta1, beta2 = group["betas"]
-        update.update_(
-            param,
-            grad,
-            state["exp_avg"],
-            state["exp_avg_sq"],
-            lr=float(group["lr"]),
-            beta1=beta1,
-            beta2=beta2,
-            eps=group["eps"],
-            weight_decay=group["weight_decay"],
-            alignment=group["alignment"],
-            solid_gain=group["solid_gain"],
-            temperature=temperature,
-            noise=noise,
+        return state
+
+    def _unscales(self) -> bool:
+        """Whether a step undoes a GradScaler's scale; gates that reduce need it undone before."""
+        fused = any(group["fused"] for group in self.param_groups)
+        return fused and self.gating.gate == "averaged"
+
+    def _mean_square(self, state: dict[str, Any]) -> Tensor:
+        """Return mean(v) before this step, of its own where the state comes from elsewhere."""
+        if MEAN_SQUARE not in state:
+            exp_avg_sq = state["exp_avg_sq"]
+            state[MEAN_SQUARE] = shards.mean(exp_avg_sq, wide(exp_avg_sq.dtype))
+        mean_square: Tensor = state[MEAN_SQUARE]
+        return mean_square
+
+    def _still_explores(self, number: int, places: list[int], steps: Tensor) -> bool:
+        """Whether a tensor is hot enough for noise, where the device counts the steps.
+
+        Waits for the device at the first step, and when all may have cooled down: not before,
+        for a step that is skipped only makes it later.
+        """
+        key = (number, tuple(places))
+        left = self._noisy_steps_left.get(key, 0)
+        if left == 0:
+            left = last_noisy_step(self.param_groups[number]["temp_decay"]) - int(steps.min()) + 1
+        self._noisy_steps_left[key] = left - 1 if left > 0 else -1
+        return left > 0
+
+    def _rows_of(self, key: object, group: dict[str, Any], places: list[int]) -> Rows:
+        known = self._rows.get(key)
+        identity = (
+            group["seed"],
+            tuple((group["param_ids"][i], _extent(group["params"][i])) for i in places),
         )
+        if known is None or known.identity != identity:
+            known = Rows(*identity, group["params"][places[0]].device)
+            self._rows[key] = known
+        return known
+
+    def _amp(self, route: Route) -> Amp | None:
+        """Return what a GradScaler has left to the kernel, if any."""
+        if route is not Route.FUSED:
+            return None
+        skips = getattr(self, "found_inf", None)
+        if skips is None:
+            return None
+        return Amp(getattr(self, "grad_scale", None), skips)
 
 
-def _check(name: str, value: object, good: bool, allowed: str) -> None:
-    if not good:  # also where a comparison with NaN was false
-        raise ValueError(f"{name} is {value!r}, it must be {allowed}")
+def _extent(param: Tensor) -> int | shards.Part:
+    return shards.part_of(param) if shards.is_sharded(param) else param.numel()

@@ -7,8 +7,10 @@ import importlib
 import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from thermolion.gate import FEEDS, GATES, check_gate
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,11 +19,30 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class OptimizerSpec:
-    """Where an optimizer lives and what a sweep may set; `seeded` ones draw noise of their own."""
+    """Where an optimizer lives and what a sweep may set; `seeded` ones draw noise of their own.
+
+    `defaults` are recorded with every trial and take part in its id. A hyperparameter that an
+    optimizer gets later goes to `later`: it is recorded only where it differs from its default,
+    so that trials from before keep their ids.
+    """
 
     path: str
     defaults: Mapping[str, Any]
+    later: Mapping[str, Any] = field(default_factory=dict)
     seeded: bool = False
+
+    @property
+    def settable(self) -> Mapping[str, Any]:
+        """All that a sweep may set, with its default."""
+        return {**self.defaults, **self.later}
+
+    def recorded(self, hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what identifies a candidate with these hyperparameters."""
+        return {
+            name: value
+            for name, value in hyperparameters.items()
+            if name not in self.later or value != self.later[name]
+        }
 
 
 OPTIMIZERS: Mapping[str, OptimizerSpec] = {
@@ -37,6 +58,7 @@ OPTIMIZERS: Mapping[str, OptimizerSpec] = {
             "solid_gain": 2.0,
             "noise": True,
         },
+        later={"gate": "averaged", "reference_batch": None, "replicas_feed": "gate"},
         seeded=True,
     ),
     "lion": OptimizerSpec(
@@ -97,6 +119,9 @@ _RANGES: Mapping[str, tuple[Callable[[float], bool], str]] = {
 }
 
 
+# Words, where the default is one.
+_CHOICES: Mapping[str, tuple[str, ...]] = {"gate": GATES, "replicas_feed": FEEDS}
+
 _LARGEST = 2**63  # beyond it a whole number may be no finite float
 
 
@@ -114,10 +139,8 @@ def checked(name: str, value: Any, default: Any = None) -> Any:
         if not isinstance(value, (list, tuple)) or len(value) != len(default):
             raise HyperparameterError(f"{name} is {value!r}, it must be {words}")
         return [checked(name, item, like) for item, like in zip(value, default, strict=True)]
-    if isinstance(default, bool):
-        if not isinstance(value, bool):
-            raise HyperparameterError(f"{name} is {value!r}, it must be true or false")
-        return value
+    if isinstance(default, (bool, str)):
+        return _checked_word(name, value, default)
     if default is None and isinstance(value, (list, tuple)):
         return [checked(name, item) for item in value]
     if default is None and isinstance(value, dict):
@@ -131,6 +154,28 @@ def checked(name: str, value: Any, default: Any = None) -> Any:
         raise HyperparameterError(f"{name} is {value!r}, it must be {words}")
     # Adding 0.0 turns -0.0 into 0.0: one value, one trial.
     return float(value) + 0.0 if isinstance(default, float) else value
+
+
+def _checked_word(name: str, value: Any, default: bool | str) -> Any:
+    if isinstance(default, bool):
+        if not isinstance(value, bool):
+            raise HyperparameterError(f"{name} is {value!r}, it must be true or false")
+    elif value not in _CHOICES[name]:
+        legal = ", ".join(_CHOICES[name])
+        raise HyperparameterError(f"{name} is {value!r}, it must be one of {legal}")
+    return value
+
+
+def check_together(optimizer: str, hyperparameters: Mapping[str, Any]) -> None:
+    """Raise HyperparameterError for values that are legal one by one and not together."""
+    spec = OPTIMIZERS.get(optimizer)
+    if spec is None or "gate" not in spec.later:
+        return
+    chosen = {name: hyperparameters.get(name, default) for name, default in spec.later.items()}
+    try:
+        check_gate(chosen["gate"], chosen["reference_batch"], chosen["replicas_feed"])
+    except ValueError as error:
+        raise HyperparameterError(str(error)) from error
 
 
 def load(optimizer: str) -> "type[Optimizer]":

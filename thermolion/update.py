@@ -1,69 +1,61 @@
 """ThermoLion's step as tensor arithmetic (arXiv 2512.01881), one parameter tensor at a time.
 
-Holds no state and draws no noise.
+The readable reference of every faster form. Holds no state and draws no noise.
 """
 
-import math
-
-import torch
 from torch import Tensor
+
+from thermolion.work import Rates
 
 # Constants of the method that its class exposes as defaults (paper, update rule).
 ALIGNMENT_BOOST = 0.5
 SOLID_GAIN = 2.0
-# Exploration stops once the temperature is this low: after step 458 at a decay of 0.99.
-FROZEN = 0.01
-# Added to T·mean(v) under the root, so that exploration never has a scale of zero.
-NOISE_VARIANCE_FLOOR = 1e-10
 
 
-def temperature(decay: float, step: int) -> float:
-    """Return T_t = decay^t, from T_0 = 1; `step` counts from 1."""
-    return decay**step
+def moments_(grad: Tensor, exp_avg: Tensor, exp_avg_sq: Tensor, rates: Rates) -> None:
+    """Take `grad` into the moments m and v, which carry no bias correction.
+
+    The order of operations is that of the published class, and so are the bits.
+    """
+    exp_avg.mul_(rates.beta1).add_(grad, alpha=1 - rates.beta1)
+    exp_avg_sq.mul_(rates.beta2).addcmul_(grad, grad, value=1 - rates.beta2)
 
 
-def explores(temperature: float) -> bool:
-    """Whether a step at this temperature adds noise."""
-    return temperature > FROZEN
-
-
-@torch.no_grad()
-def update_(
-    param: Tensor,
+def direction(
     grad: Tensor,
     exp_avg: Tensor,
     exp_avg_sq: Tensor,
+    rates: Rates,
     *,
-    lr: float,
-    beta1: float,
-    beta2: float,
-    eps: float,
-    weight_decay: float,
-    alignment: float,
-    solid_gain: float,
-    temperature: float,
-    noise: Tensor | None,
-) -> None:
-    """Update `param`, `exp_avg` (m) and `exp_avg_sq` (v) in place; all have one shape.
+    gate_sq: Tensor | None = None,
+    kick: Tensor | None = None,
+) -> Tensor:
+    """Return u of one tensor, from moments that know `grad`; all have one shape.
 
-    `noise` is standard normal of the same shape, or None for a step without exploration. The
-    moments carry no bias correction. The order of operations is that of the published class,
-    so that without noise the bits are, too.
+    `kick` is the exploration ξ·√(T·mean(v) + 1e-10), None for a step without. `gate_sq` is the
+    second moment that the gate alone refers to, v where it is None.
     """
-    exp_avg.mul_(beta1).add_(grad, alpha=1 - beta1)
-    exp_avg_sq.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
-
+    eps = rates.floor(exp_avg.dtype)
     magnitude = exp_avg / exp_avg_sq.sqrt().add_(eps)
-    gate = magnitude.abs().tanh_()  # 0: gas, the sign; 1: solid, the magnitude
+    bound = rates.bound(exp_avg.dtype)
+    if bound is not None:
+        magnitude.clamp_(-bound, bound)
+    ratio = magnitude if gate_sq is None else exp_avg / gate_sq.sqrt().add_(eps)
+    gate = ratio.abs().tanh_()  # 0: gas, the sign; 1: solid, the magnitude
     sign = exp_avg.sign()
     aligned = (sign * grad.sign()).clamp_(0, 1)
-    gas = sign.mul_(aligned.mul_(alignment).add_(1))
-    solid = magnitude.mul_(solid_gain)
-    direction = gas.mul_(1 - gate).add_(solid.mul_(gate))
+    gas = sign.mul_(aligned.mul_(rates.alignment).add_(1))
+    if kick is not None:
+        gas.add_(kick)
+    solid = magnitude.mul_(rates.solid_gain)
+    return gas.mul_(1 - gate).add_(solid.mul_(gate))
 
-    param.mul_(1 - lr * weight_decay)
-    param.add_(direction, alpha=-lr)
-    if noise is not None:
-        mean_square = float(exp_avg_sq.mean())
-        scale = math.sqrt(max(temperature * mean_square, 0.0) + NOISE_VARIANCE_FLOOR)
-        param.sub_(noise * (1 - gate), alpha=lr * scale)
+
+def apply_(param: Tensor, direction: Tensor, rates: Rates) -> None:
+    """Decay `param` and move it along -`direction`, in place."""
+    if rates.weight_decay:
+        param.mul_(1 - rates.lr * rates.weight_decay)
+    if isinstance(rates.lr, Tensor):
+        param.sub_(direction * rates.lr.to(direction.dtype))
+    else:
+        param.add_(direction, alpha=-rates.lr)

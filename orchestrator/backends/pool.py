@@ -109,15 +109,14 @@ class Pool:
         if ranks > 1:
             meeting = output.with_suffix(f".{uuid.uuid4().hex}.meet")
             command += ["--ranks", str(ranks), "--meet", str(meeting)]
-        processes = []
+        environment = os.environ | LANE_ENVIRONMENT
+        if self._submission.device == "cuda":  # every rank sees those of all, and takes its own
+            gpus = _gpus()
+            chosen = dict.fromkeys(gpus[place % len(gpus)] for place in places)
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(chosen)
         with output.open("ab") as log:
-            for rank in range(ranks):
-                environment = os.environ | LANE_ENVIRONMENT
-                if self._submission.device == "cuda":
-                    gpus = _gpus()
-                    place = places[rank % len(places)]
-                    environment["CUDA_VISIBLE_DEVICES"] = gpus[place % len(gpus)]
-                process = subprocess.Popen(
+            processes = [
+                subprocess.Popen(
                     [*command, "--rank", str(rank)] if ranks > 1 else command,
                     env=environment,
                     stdin=subprocess.DEVNULL,
@@ -125,7 +124,8 @@ class Pool:
                     stderr=log,
                     preexec_fn=_die_with_parent,
                 )
-                processes.append(process)
+                for rank in range(ranks)
+            ]
         return Job(pack, places, processes)
 
     def _reap(self) -> None:

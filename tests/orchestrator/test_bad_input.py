@@ -212,6 +212,22 @@ CASES = {
         _sweep(candidates="candidates:\n  m: {optimizer: 'a:B', x: {y: .nan}}\n"),
         ["line 4", "finite number"],
     ),
+    "an unknown gate": (
+        _sweep(candidates="candidates:\n  thermolion: {gate: mine}\n"),
+        ["line 4", "gate is 'mine'", "averaged, replicas, local"],
+    ),
+    "a reference batch of no samples": (
+        _sweep(candidates="candidates:\n  thermolion: {gate: replicas, reference_batch: 0}\n"),
+        ["line 4", "reference_batch is 0", "whole number of samples, 1 or more"],
+    ),
+    "a reference batch without effect": (
+        _sweep(candidates="candidates:\n  thermolion: {reference_batch: 128}\n"),
+        ["line 4", "reference_batch is 128", "gate is 'averaged'", "gate: replicas"],
+    ),
+    "a feed without effect": (
+        _sweep(candidates="candidates:\n  thermolion: {gate: local, replicas_feed: all}\n"),
+        ["line 4", "replicas_feed is 'all'", "gate is 'local'", "gate: replicas"],
+    ),
     "misspelt backend": (_sweep(extra="backend: slrum\n"), ["line 7", "'slrum'", "local"]),
     "unreadable YAML": ("study: [s\nseeds: 1\n", ["line 2", "not valid YAML"]),
     "a key twice": (_sweep(more="seeds: 3\n"), ["line 7", "'seeds' is here twice"]),
@@ -224,7 +240,6 @@ LATER = {
     "site": _sweep(extra="site: here\n"),
     "analysis": _sweep(extra="analysis: {}\n"),
     "target": _sweep(workloads=_workload(target="{val_accuracy: 0.9}")),
-    "gate": _sweep(candidates="candidates:\n  thermolion: {gate: replicas}\n"),
     "looks": _sweep(seeds="seeds: {looks: [3, 5]}\n"),
     "slurm": _sweep(extra="backend: slurm\n"),
     "nodes": _sweep(extra="resources: {nodes: 2}\n"),

@@ -73,6 +73,26 @@ def test_written_out_defaults_and_renaming_change_no_id(planned):
     assert _names(long, "workload") == {"w"}
 
 
+def test_the_gate_counts_where_it_is_not_the_default_and_changes_no_id_where_it_is(planned):
+    plans = [
+        planned(_sweep(f"candidates: {{thermolion: {{{settings}}}}}"))["trials"]
+        for settings in (
+            "",
+            "gate: averaged, reference_batch: null, replicas_feed: gate",
+            "gate: replicas",
+            "gate: replicas, reference_batch: 128",
+            "gate: replicas, reference_batch: 128, replicas_feed: all",
+            "gate: local",
+        )
+    ]
+    ids = [trials[0]["id"] for trials in plans]
+    assert ids[0] == ids[1] == "9f8bcb255bc72b87"  # its id before there was a gate to choose
+    assert len(set(ids)) == 5
+    recorded = plans[4][0]["candidate"]["hyperparameters"]
+    assert (recorded["reference_batch"], recorded["replicas_feed"]) == (128, "all")
+    assert Trial.from_json(plans[4][0]).id == ids[4]
+
+
 def test_whole_numbers_and_floats_of_equal_value_are_one_trial(planned):
     plans = [planned(_sweep(f"candidates: {{adamw: {{lr: {lr}}}}}")) for lr in ("1", "1.0", "1e0")]
     assert len({plan["trials"][0]["id"] for plan in plans}) == 1

@@ -1,5 +1,6 @@
 """Short trainings of one parameter, and the method as the paper writes it."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,5 +82,6 @@ def trained(steps: int = 20, **options: Any) -> Tensor:
 
 
 def draws(seed: int, step: int, param_id: int = 0) -> Array:
-    like = torch.empty(SHAPE, dtype=torch.float64)
-    return standard_normal(like, seed, step, param_id).numpy()
+    count = math.prod(SHAPE)
+    flat = standard_normal(count, seed=seed, step=step, param_id=param_id, dtype=torch.float64)
+    return flat.view(SHAPE).numpy()

@@ -20,7 +20,6 @@ from trainings import (
 )
 
 from thermolion import ThermoLion
-from thermolion.noise import standard_normal
 
 
 def test_one_step_from_rest_has_the_size_worked_out_by_hand() -> None:
@@ -139,24 +138,6 @@ def test_equal_parameters_at_other_places_get_other_noise() -> None:
         param.grad = torch.ones_like(param)
     optimizer.step()
     assert not torch.equal(one, other)
-
-
-def test_noise_is_drawn_anew_for_every_step_and_every_key() -> None:
-    like = torch.empty(SHAPE, dtype=torch.float64)
-    keys = [(0, 1, 0), (0, 2, 0), (1, 1, 0), (0, 1, 1), (1, 0, 1), (11, 1, 0), (1, 11, 0)]
-    draws = [standard_normal(like, *key) for key in keys]
-    assert torch.equal(draws[0], standard_normal(like, *keys[0]))
-    assert len({tuple(draw.flatten().tolist()) for draw in draws}) == len(keys)
-
-
-def test_noise_is_standard_normal_over_steps_and_within_a_tensor() -> None:
-    within = standard_normal(torch.empty(200_000, dtype=torch.float64), 7, 1, 0)
-    over = torch.cat([standard_normal(torch.empty(1), 7, step, 0) for step in range(4000)])
-    for sample in (within, over):
-        root = len(sample) ** 0.5
-        assert abs(sample.mean().item()) < 5 / root
-        assert abs(sample.var().item() - 1) < 5 * 2**0.5 / root
-        assert abs((sample**4).mean().item() - 3) < 5 * 96**0.5 / root
 
 
 def test_the_noise_of_a_parameter_is_the_same_whoever_else_has_a_gradient() -> None:

@@ -1,0 +1,83 @@
+"""One rank's copy of what is trained: its gradients averaged with the others', its gate attached.
+
+Takes no step; the world of one is a copy without others.
+"""
+
+import io
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from jobs.objective import Objective
+from jobs.world import World
+
+
+class Replica:
+    """An objective whose gradients, after `backward`, are those of all ranks.
+
+    `samples` counts those of a full step, over all ranks. All ranks call a method alike.
+    """
+
+    def __init__(self, world: World, objective: Objective, optimizer: Any, samples: int) -> None:
+        self._world, self._optimizer = world, optimizer
+        self._module = world.parallel(objective)
+        self._attachment: Any = None
+        if world.size > 1 or getattr(optimizer, "gate", "averaged") != "averaged":
+            from thermolion.distributed import attach  # loads what one process has no use for
+
+            self._attachment = attach(optimizer, self._module, global_batch=samples)
+        if world.size > 1:
+            # torch lays the gradients out anew after the first step that it sees, and sums of
+            # three ranks and more depend on where they lie: have that behind us, at every start.
+            none = torch.empty(0, dtype=torch.int64, device=next(objective.parameters()).device)
+            self._module(none, none).backward()
+            optimizer.zero_grad()
+
+    def loss(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Return the mean loss over the samples of this rank; see `jobs.objective`."""
+        mean: Tensor = self._module(images, labels)
+        return mean
+
+    def apart(self) -> AbstractContextManager[Any]:
+        """Return the context in which each rank's gradients add up, unseen by the others."""
+        return self._world.apart(self._module)
+
+    def announce(self, parts: Sequence[Tensor]) -> None:
+        """Say which samples the step to come has, in its parts, before they are shared out."""
+        if self._attachment is not None:
+            ranks = self._world.size
+            counts = [0] * ranks
+            for part in parts:
+                each, more = divmod(len(part), ranks)
+                counts = [n + each + (rank < more) for rank, n in enumerate(counts)]
+            self._attachment.shares(counts)
+
+    def optimizer_states(self) -> list[Any] | None:
+        """Return the states of every rank's optimizer, on rank 0, where they are not all equal."""
+        if self._attachment is None or not self._attachment.own_state:
+            return None
+        written = io.BytesIO()
+        torch.save(self._optimizer.state_dict(), written)
+        every = self._world.gather("optimizers", written.getvalue())
+        return every and [
+            torch.load(io.BytesIO(each), map_location="cpu", weights_only=True) for each in every
+        ]
+
+
+def share(chosen: Tensor, world: World) -> Tensor:
+    """Return what of the samples `chosen`, in their order, a rank trains on.
+
+    All have as many, the first ones one more where it does not come out even; there may be none.
+    """
+    return chosen.tensor_split(world.size)[world.rank]
+
+
+def weight(mine: int, count: int, world: World) -> float:
+    """Return the factor of a rank's mean loss whose average over ranks is that of all samples.
+
+    `mine` of the `count` samples of the step are the rank's.
+    """
+    return mine * world.size / count

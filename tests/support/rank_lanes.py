@@ -1,0 +1,97 @@
+"""Lanes of several ranks, each a process of its own; and, run as a script, one of them.
+
+As a script it takes a pack, its rank, their number, the file to meet by, and fields of a launch.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from jobs.layout import Layout
+from jobs.pack import Pack
+from jobs.process import LANE_ENVIRONMENT
+from tracking.outcomes import read_outcomes
+
+_PATIENCE_S = 240
+
+
+class Study:
+    """A study in a folder; each start is another attempt at its trials."""
+
+    def __init__(self, folder, *trials, **pack):
+        self.layout = Layout(folder, "study")
+        self.layout.folder.mkdir(parents=True, exist_ok=True)
+        self.trials, self.pack = trials, pack
+        self.runs = 0
+
+    def start(self, ranks=None, **fields):
+        """Start the ranks of the trials, or those in `ranks` alone."""
+        self.runs += 1
+        size = self.trials[0].world_size
+        pack = Pack(self.layout, f"{self.runs:04d}", 0, self.trials, **self.pack)
+        path = self.layout.folder / f"{self.runs}.json"
+        path.write_text(json.dumps(pack.to_json()))
+        meeting = path.with_suffix(".meet")
+        command = [sys.executable, __file__, path, "RANK", size, meeting, json.dumps(fields)]
+        return [
+            subprocess.Popen(
+                [str(rank) if word == "RANK" else str(word) for word in command],
+                env=os.environ | LANE_ENVIRONMENT | {"PYTHONPATH": os.pathsep.join(sys.path)},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+            for rank in (range(size) if ranks is None else ranks)
+        ]
+
+    def run(self, **fields):
+        """Run all ranks to their end; return their exit codes."""
+        return [code for code, _ in ended(self.start(**fields))]
+
+    def outcomes(self):
+        found = read_outcomes(self.layout.events)
+        return [found[trial.id] for trial in self.trials]
+
+
+def ended(processes):
+    """Wait for the end of processes; return exit code and output of each."""
+    said = []
+    end = time.monotonic() + _PATIENCE_S
+    for process in processes:
+        try:
+            text, _ = process.communicate(timeout=max(1, end - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            for one in processes:
+                one.kill()
+            raise
+        said.append((process.returncode, text))
+    return said
+
+
+def main():
+    import logging
+    import signal
+
+    from jobs.lane import run_pack
+    from jobs.launch import Launch, Rendezvous
+
+    path, rank, size, meeting, fields = sys.argv[1:]
+    fields = json.loads(fields)
+    times = {key: fields.pop(key) for key in ("timeout_s", "silence_s") if key in fields}
+    logging.basicConfig(level=logging.INFO)
+    several = int(size) > 1
+    launch = Launch(
+        rank=int(rank),
+        world_size=int(size),
+        rendezvous=Rendezvous(Path(meeting), **times) if several else None,
+        **fields,
+    )
+    launch.stop.listen(signal.SIGTERM)
+    sys.exit(run_pack(Pack.from_json(json.loads(Path(path).read_text())), launch))
+
+
+if __name__ == "__main__":
+    main()

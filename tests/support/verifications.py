@@ -1,0 +1,44 @@
+"""What the comparison of replicas says on each rank, of differences and of none."""
+
+from typing import Any
+
+import torch
+from exchanges import said_by
+from torch import Tensor, nn
+
+from thermolion.agreement import verify_replicas
+
+TYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+_BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+def verifications(rank: int) -> dict[str, str]:
+    said = {}
+    for dtype in TYPES:
+        model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 2), nn.Linear(2, 2))
+        for param in model.parameters():
+            param.data = torch.linspace(-1, 1, param.numel()).view_as(param).to(dtype)
+        bias: Any = model[1].bias.data
+        bias[1] = float("nan")
+        said[f"{dtype}: equal, with a NaN"] = said_by(lambda model=model: verify_replicas(model))
+        if rank == 1:
+            bias.view(_BITS[dtype.itemsize])[0] += 1
+            model[2].weight.data += 1
+        said[f"{dtype}: one bit"] = said_by(lambda model=model: verify_replicas(model))
+    zero = torch.tensor([0.0, -0.0 if rank == 0 else 0.0])
+    long = torch.arange(2_000_000, dtype=torch.float32)
+    if rank == 1:
+        long[[5, 1_500_000]] = long[[1_500_000, 5]]
+    strided = torch.arange(24.0).view(2, 3, 2, 2).to(memory_format=torch.channels_last)
+    named: dict[str, list[tuple[str, Tensor]]] = {
+        "the sign of a zero": [("zero", zero)],
+        "two elements swapped": [("long", long)],
+        "whole numbers": [("count", torch.tensor([3 + rank]))],
+        "complex numbers": [("phase", torch.tensor([1 + 1j * rank]))],
+        "layouts of equal values": [("w", strided if rank else strided.contiguous())],
+        "nothing": [],
+        "a scalar and an empty tensor": [("s", torch.tensor(3.0)), ("e", torch.empty(0, 4))],
+    }
+    for what, tensors in named.items():
+        said[what] = said_by(lambda tensors=tensors: verify_replicas(tensors))
+    return said

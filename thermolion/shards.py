@@ -1,0 +1,100 @@
+"""Parameters of which a rank holds a part (DTensor, as FSDP2 has them): which part, and sums.
+
+Steps on the part at hand need nothing else: moments and gates are element-wise.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Part:
+    """`count` elements from `offset` on, of the `whole` ones of a tensor, in memory order.
+
+    `group` are the ranks that hold the others; None where there are none.
+    """
+
+    offset: int
+    count: int
+    whole: int
+    group: "dist.ProcessGroup | None" = None
+
+
+def is_sharded(tensor: Tensor) -> bool:
+    """Whether it is a DTensor; loads nothing to find out."""
+    module = sys.modules.get("torch.distributed.tensor")
+    return module is not None and isinstance(tensor, module.DTensor)
+
+
+def local(tensor: Tensor) -> Tensor:
+    """Return what this rank holds of a tensor, as a plain tensor of the same memory."""
+    if not is_sharded(tensor):
+        return tensor
+    held: Tensor = tensor.to_local()  # type: ignore[attr-defined]  # a DTensor has it
+    return held
+
+
+def mean(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return the mean over a whole tensor, 0-dim; collective where it is sharded."""
+    average: Any = tensor.mean(dtype=dtype)
+    result: Tensor = average.full_tensor() if is_sharded(tensor) else average
+    return result
+
+
+def check(params: Sequence[Tensor]) -> None:
+    """Raise ValueError for a sharded parameter whose noise is not to be had."""
+    for param in params:
+        if is_sharded(param):
+            part_of(param)
+
+
+def part_of(param: Any) -> Part:
+    """Return which part of a sharded parameter this rank holds.
+
+    Raises ValueError where it is not one run of rows, with the other rows on other ranks.
+    """
+    return _part(param.shape, param.device_mesh, param.placements)
+
+
+@lru_cache(maxsize=4096)
+def _part(shape: torch.Size, mesh: Any, placements: tuple[Any, ...]) -> Part:
+    from torch.distributed.tensor import Replicate, Shard
+    from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
+
+    sharding = [dim for dim, kind in enumerate(placements) if not isinstance(kind, Replicate)]
+    rows = [dim for dim in sharding if type(placements[dim]) is Shard and placements[dim].dim == 0]
+    if rows != sharding or len(rows) > 1:
+        raise ValueError(
+            f"a parameter is laid out as {placements}, and the noise is looked up for rows of "
+            "one shard: shard dimension 0 over one dimension of the mesh (as fully_shard does), "
+            "or set noise=False"
+        )
+    local_shape, begin = compute_local_shape_and_global_offset(shape, mesh, placements)
+    of_row = shape[1:].numel()
+    return Part(
+        begin[0] * of_row if begin else 0,
+        torch.Size(local_shape).numel(),
+        shape.numel(),
+        mesh.get_group(rows[0]) if rows else None,
+    )
+
+
+def sum_over_parts_(numbers: Tensor, parts: Sequence[Part]) -> None:
+    """Add up a number of each of k tensors (k,) over the ranks that hold their parts, in place.
+
+    One all-reduce for all tensors that lie on the same ranks.
+    """
+    groups = {part.group for part in parts if part.group is not None}
+    for group in sorted(groups, key=lambda group: group.group_name):
+        mine = [index for index, part in enumerate(parts) if part.group == group]
+        chosen = torch.tensor(mine, device=numbers.device)
+        sums = numbers[chosen]
+        dist.all_reduce(sums, group=group)
+        numbers[chosen] = sums
