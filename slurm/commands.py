@@ -11,6 +11,7 @@ from slurm.environment import without_job
 from slurm.errors import SlurmError
 
 _PATIENCE_S = 60.0
+_NO_CLUSTER = "Could not establish a configuration source"
 
 
 def is_here() -> bool:
@@ -37,5 +38,7 @@ def ask(command: Sequence[str]) -> str:
         ) from error
     if done.returncode != 0:
         said = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
+        if _NO_CLUSTER in said:
+            said = "no cluster is configured here; set SLURM_CONF, as `thermolion cluster up` says"
         raise SlurmError(f"{command[0]}: {said}")
     return done.stdout

@@ -3,13 +3,13 @@
 Knows no option of sbatch and no word of squeue.
 """
 
-import getpass
 from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from jobs.layout import Layout
+from jobs.process import user_name
 from jobs.trial import Trial
 from orchestrator.backends.base import JobState, Load, Lot, Submission
 from orchestrator.estimate import trial_seconds
@@ -19,6 +19,7 @@ from orchestrator.study import Study
 from orchestrator.sweep_file import SweepError
 from slurm import control, limits, progress
 from slurm.commands import is_here
+from slurm.errors import SlurmError
 from slurm.facts import Facts, read_facts
 from slurm.order import Order, read_orders
 from slurm.queue import Queue, QueueWatch, read_queue
@@ -36,6 +37,7 @@ class SlurmBackend:
 
     def __init__(self) -> None:
         self._watch = QueueWatch()
+        self._silence: str | None = None
 
     def check(self, study: Study) -> None:
         """Raise SiteError or SweepError for what the site would refuse or never start."""
@@ -88,10 +90,14 @@ class SlurmBackend:
         """Return the state of every pack; asks squeue once, and only where somebody may live."""
         orders = _orders(layout, submissions)
         found = {order.submission: progress.recorded(order) for order in orders}
+        self._silence = None
+        queue = Queue((), 0.0)
         if any(state is None for states in found.values() for state in states.values()):
-            queue = self._queue(orders)
-        else:
-            queue = Queue((), 0.0)
+            try:
+                queue = self._queue(orders)
+            except SlurmError as error:
+                self._silence = str(error)
+                return {name: _believed(states) for name, states in found.items()}
         return {o.submission: progress.asked(o, found[o.submission], queue) for o in orders}
 
     def cancel(
@@ -112,6 +118,8 @@ class SlurmBackend:
 
     def notes(self, layout: Layout, submissions: Sequence[Submission]) -> Sequence[str]:
         """Say what is not with SLURM yet, and how it gets there."""
+        if self._silence is not None:
+            return [f"SLURM does not answer, its jobs are taken for alive: {self._silence}"]
         orders = _orders(layout, submissions)
         waiting = [order for order in orders if order.waits]
         unsent = sum(len(order.unsent()) for order in waiting)
@@ -125,7 +133,7 @@ class SlurmBackend:
 
     @cached_property
     def _facts(self) -> Facts:
-        return read_facts(getpass.getuser())
+        return read_facts(user_name())
 
     def _queue(self, orders: Sequence[Order]) -> Queue:
         every_s = min(order.status_every_s for order in orders)
@@ -185,6 +193,11 @@ def resources(study: Study, ranks: int = 1) -> Resources:
         time_min=sweep.time_min,
         mem=sweep.mem,
     )
+
+
+def _believed(states: Mapping[int, JobState | None]) -> Mapping[int, JobState]:
+    """Return states where nobody answers: a trial is better waited for than trained twice."""
+    return {pack: state or "running" for pack, state in states.items()}
 
 
 def _measure(load: Load, site: Site) -> Measure:

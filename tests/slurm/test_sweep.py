@@ -145,6 +145,21 @@ def test_a_preempted_job_saves_makes_room_and_comes_back(lab):
     assert {outcome.attempts for outcome in _outcomes(lab, "waiting").values()} == {2}
 
 
+def test_a_job_whose_time_is_nearly_over_saves_and_is_requeued(lab):
+    _waiting(lab)
+    profile = lab.cluster.paths.profile.read_text() + "grace: 45s\n"
+    site = lab.write(profile, "site.yaml")
+    lab.call("submit", "waiting.yaml", "--site", site, "--set", "resources.time=1min")
+    lab.await_running("waiting", 2)
+    wait_for(lambda: {o.state for o in _outcomes(lab, "waiting").values()} == {"interrupted"}, 120)
+    wait_for(lambda: lab.cluster.ask("squeue", "-h", "-t", "R") == "")
+    (lab.folder / "go").touch()
+    _free_requeued(lab)
+    lab.await_results("waiting", 2)
+    assert {outcome.attempts for outcome in _outcomes(lab, "waiting").values()} == {2}
+    assert len(read_submissions(lab.layout("waiting"))) == 1
+
+
 def _free_requeued(lab: Lab) -> None:
     jobs = lab.cluster.ask("squeue", "-h", "-r", "-t", "PD", "-o", "%F_%K").split()
     for job in jobs:
