@@ -58,17 +58,18 @@ class QueueWatch:
 
     def __init__(self) -> None:
         self._seen: dict[frozenset[str], Queue] = {}
+        self._answered: dict[frozenset[str], float] = {}
         self._interval_s: dict[frozenset[str], float] = {}
 
     def look(self, users: Collection[str], every_s: float) -> Queue:
-        """Return the queue, asked for `every_s` seconds at most, less often while it rests.
+        """Return the queue, asked for every `every_s` seconds at most, less often while it rests.
 
         An old answer serves where the controller gives none for a while.
         """
         key = frozenset(users)
         seen = self._seen.get(key)
         interval = self._interval_s.get(key, every_s)
-        if seen is not None and time.time() - seen.time_s < interval:
+        if seen is not None and time.monotonic() - self._answered[key] < interval:
             return seen
         try:
             queue = read_queue(users)
@@ -76,11 +77,11 @@ class QueueWatch:
             if seen is None:
                 raise
             self._interval_s[key] = min(interval * 2, every_s * _SLOWEST)
-            self._seen[key] = Queue(seen.jobs, time.time())
-            return self._seen[key]
+            self._answered[key] = time.monotonic()
+            return seen
         rests = seen is not None and seen.jobs == queue.jobs
         self._interval_s[key] = min(interval * _SLOWER, every_s * _SLOWEST) if rests else every_s
-        self._seen[key] = queue
+        self._seen[key], self._answered[key] = queue, time.monotonic()
         return queue
 
     def forget(self) -> None:
