@@ -79,6 +79,17 @@ def test_an_account_that_is_missing_is_asked_for():
         check(facts, Site(), Resources())
 
 
+def test_what_sbatch_refuses_is_given_up_and_said(limited, tmp_path):
+    lab = Lab(limited, tmp_path)
+    site = _profile(lab, account="lab", qos="nope")
+    said = lab.call("submit", lab.write(SMALL), "--backend", "slurm", "--site", site)
+    assert said.code == 1
+    assert "sbatch refuses" in said.err
+    assert "qos" in said.err.lower()
+    assert len(said.err.strip().splitlines()) == 1
+    assert "small: 4 waiting" in lab.call("status", "small").out
+
+
 def test_a_machine_without_slurm_is_told_so(lab, small, tmp_path):
     (tmp_path / "bin").mkdir()
     git = shutil.which("git")
