@@ -1,6 +1,7 @@
 """The verb `cluster`: a real SLURM on this machine, up, looked at, down."""
 
 import os
+import shlex
 from argparse import Namespace
 from pathlib import Path
 
@@ -36,7 +37,11 @@ def _up(folder: Path, arguments: Namespace) -> int:
         f"SLURM is up in {folder}: {len(nodes)} nodes of {shape.cpus} CPUs and {shape.gpus} fake "
         f"GPUs, partitions main and urgent. Now, in this shell:"
     )
-    result("\n".join(f"export {name}={value}" for name, value in made.environment.items()))
+    result(
+        "\n".join(
+            f"export {name}={shlex.quote(value)}" for name, value in made.environment.items()
+        )
+    )
     say("then: thermolion run SWEEP --backend slurm; in the end: thermolion cluster down")
     return DONE
 
