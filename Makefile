@@ -25,6 +25,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.pack_overhead
 	$(BIN)/python -m benchmarks.ddp_step
 	$(BIN)/python -m benchmarks.optimizer_step
+	$(BIN)/python -m benchmarks.slurm_overhead
 
 schema: $(VENV)/.dev
 	$(BIN)/python -m orchestrator.schema > sweeps/schema.json

@@ -34,7 +34,12 @@ class Process:
 
     @staticmethod
     def current() -> "Process":
-        return Process(socket.gethostname(), os.getpid(), _start(os.getpid()) or 0)
+        return Process.of(os.getpid())
+
+    @staticmethod
+    def of(pid: int) -> "Process":
+        """Return a process of this host that lives, or has died and is not yet awaited."""
+        return Process(socket.gethostname(), pid, _start(pid) or 0)
 
     @property
     def is_here(self) -> bool:

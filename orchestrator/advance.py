@@ -1,7 +1,7 @@
 """Send what is missing: the one way by which trials reach a backend, first time or hundredth."""
 
+import contextlib
 import json
-import os
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -9,16 +9,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.code import code_digest
-from jobs.lock import Lock
+from jobs.layout import Layout
+from jobs.lock import Lock, LockHeld
 from jobs.pack import Pack
 from jobs.process import user_name
 from jobs.trial import Trial
 from jobs.whole_file import write_whole
-from orchestrator.backends.base import BackendError, Submission, load_backend, read_submissions
-from orchestrator.backends.pool import count_gpus
+from orchestrator.backends.base import (
+    BackendError,
+    Load,
+    Lot,
+    Submission,
+    job_states,
+    load_backend,
+    read_submissions,
+)
 from orchestrator.change import since_recorded
 from orchestrator.code_roots import code_roots
-from orchestrator.packs import make_packs, write_packs
+from orchestrator.packs import write_packs
 from orchestrator.preflight import check_before_start
 from orchestrator.snapshot import code_files, copy_code
 from orchestrator.status import Status, read_status
@@ -48,17 +56,19 @@ class Request:
 
 @dataclass(frozen=True)
 class Sent:
-    """What `submit` did: `submission` is None where nothing was to be sent.
+    """What `submit` did: `submissions` is empty where nothing was to be sent.
 
-    `left` are the trials that wait for `retry`; `notes` say what an edit of the sweep hides.
+    `at_a_time` of its trials run at once. `left` are those that wait for `retry`; `notes` say what
+    an edit of the sweep hides.
     """
 
-    submission: Submission | None
+    submissions: tuple[Submission, ...]
     trials: int
     in_flight: int
     done: int
     left: int
     notes: tuple[str, ...] = ()
+    at_a_time: int = 0
 
 
 def submit(study: Study, request: Request, choose: Choose = lambda status: status.missing) -> Sent:
@@ -75,14 +85,28 @@ def submit(study: Study, request: Request, choose: Choose = lambda status: statu
         in_flight = sum(s.in_flight and not s.outcome.has_result for s in status.planned.values())
         sending = {trial.id for trial in chosen}
         left = sum(standing.outcome.trial.id not in sending for standing in status.left_alone)
-        sender = _Sender(study, status, request, request.lanes or lanes_here(study))
+        sender = _Sender(study, status, request)
         files = sender.files(chosen)
         study.record()
-        if not chosen:
-            return Sent(None, 0, in_flight, status.done, left, notes)
-        submission = sender.write(chosen, files)
-        load_backend(submission.backend).submit(study.layout, submission)
-    return Sent(submission, len(chosen), in_flight, status.done, left, notes)
+        submissions = sender.write(chosen, files) if chosen else ()
+        _start(study.layout, submissions)
+    lanes = sum(submission.lanes for submission in submissions)
+    most = min(lanes, study.sweep.concurrent or lanes)
+    return Sent(submissions, len(chosen), in_flight, status.done, left, notes, most)
+
+
+def feed(study: Study) -> None:
+    """Send what earlier submissions have left to send; nothing where another one is at it."""
+    if not load_backend(study.sweep.backend).waits(study.layout):
+        return
+    with contextlib.suppress(LockHeld), Lock(study.layout.lock):
+        _start(study.layout, ())
+
+
+def _start(layout: Layout, new: Sequence[Submission]) -> None:
+    names = dict.fromkeys(submission.backend for submission in (*read_submissions(layout), *new))
+    for name in names:
+        load_backend(name).submit(layout, [s for s in new if s.backend == name])
 
 
 def check(
@@ -107,24 +131,18 @@ def cancel(study: Study) -> int:
     """
     stopped = 0
     out_of_reach: BackendError | None = None
-    for submission in read_submissions(study.layout):
-        backend = load_backend(submission.backend)
-        if any(s != "ended" for s in backend.states(study.layout, submission).values()):
+    submissions = read_submissions(study.layout)
+    every = job_states(study.layout, submissions)
+    for submission in submissions:
+        if any(state != "ended" for state in every[submission.id].values()):
             try:
-                backend.cancel(study.layout, submission)
+                load_backend(submission.backend).cancel(study.layout, submission)
                 stopped += 1
             except BackendError as error:
                 out_of_reach = error
     if out_of_reach is not None:
         raise out_of_reach
     return stopped
-
-
-def lanes_here(study: Study) -> int:
-    """Return how many trials of a study this machine runs at once, at least one."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    lanes = max(1, (cores or 1) // study.sweep.threads)
-    return min(lanes, max(1, count_gpus())) if study.sweep.device == "cuda" else lanes
 
 
 def _accept(study: Study, status: Status, accept: bool) -> tuple[str, ...]:
@@ -150,7 +168,6 @@ class _Sender:
     study: Study
     status: Status
     request: Request
-    lanes: int
 
     def files(self, trials: Sequence[Trial]) -> Sequence[str] | None:
         """Return the user's files to copy, None where no trial needs them as they are now.
@@ -163,28 +180,47 @@ class _Sender:
             return None
         return code_files(Path.cwd(), self.study.layout)
 
-    def write(self, trials: Sequence[Trial], files: Sequence[str] | None) -> Submission:
-        """Write a submission; without its record, which comes last, it has started nothing."""
+    def write(
+        self, trials: Sequence[Trial], files: Sequence[str] | None
+    ) -> tuple[Submission, ...]:
+        """Write submissions; one without its record, which comes last, has started nothing."""
         name = self._next_folder()
         code = self.study.layout.submission(name) / "code"
         if files is not None:
             copy_code(Path.cwd(), files, code)
         roots = code_roots(self.study, self.status, trials, code, self.request.new_code)
-        packs = make_packs(trials, self.lanes, self.status.lost, roots)
-        write_packs([self._pack(name, number, pack, roots) for number, pack in enumerate(packs)])
+        load = Load(
+            self.study,
+            trials,
+            self.status.outcomes,
+            self.status.lost,
+            roots,
+            self.request.lanes,
+        )
+        lots = load_backend(self.study.sweep.backend).arrange(load)
+        return tuple(
+            self._write(name if number == 0 else self._next_folder(), lot, roots)
+            for number, lot in enumerate(lots)
+        )
+
+    def _write(self, name: str, lot: Lot, code: Mapping[str, Path | None]) -> Submission:
+        sweep, folder = self.study.sweep, self.study.layout.submission(name)
+        write_packs(
+            [self._pack(name, number, pack, code) for number, pack in enumerate(lot.packs)]
+        )
         submission = Submission(
             id=name,
-            backend=self.study.sweep.backend,
-            packs=len(packs),
-            lanes=min(self.lanes, sum(pack[0].world_size for pack in packs)),
-            threads=self.study.sweep.threads,
-            device=self.study.sweep.device,
+            backend=sweep.backend,
+            packs=len(lot.packs),
+            lanes=lot.lanes,
+            threads=sweep.threads,
+            device=sweep.device,
             user=user_name(),
             host=socket.gethostname(),
             time_ms=time.time_ns() // 1_000_000,
+            request=lot.request(folder),
         )
-        record = self.study.layout.submission(name) / "submission.json"
-        write_whole(record, json.dumps(submission.to_json(), indent=1))
+        write_whole(folder / "submission.json", json.dumps(submission.to_json(), indent=1))
         return submission
 
     def _pack(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import thermolion
+from orchestrator.cluster_options import add_cluster_options
 
 _MOST_LANES = 1024
 _SENDING = ("submit", "run", "retry", "rerun")
@@ -30,6 +31,13 @@ def make_parser(verbs: Iterable[tuple[str, str]]) -> argparse.ArgumentParser:
 
 
 def _add_verb(parser: argparse.ArgumentParser, name: str) -> None:
+    if name != "cluster":
+        _add_of_a_study(parser, name)
+    for add in _OWN.get(name, ()):
+        add(parser)
+
+
+def _add_of_a_study(parser: argparse.ArgumentParser, name: str) -> None:
     if name not in _NOT_OF_A_STUDY:
         parser.add_argument("study", metavar="STUDY", help="a sweep file, or the name of a study")
     if name == "trial":
@@ -46,6 +54,12 @@ def _add_verb(parser: argparse.ArgumentParser, name: str) -> None:
             help="override a key of the sweep, such as seeds=3 or candidates.adamw.lr=1e-4",
         )
     if name in (*_SENDING, "plan"):
+        parser.add_argument(
+            "--backend", metavar="NAME", help="where the jobs run: local or slurm (the sweep's)"
+        )
+        parser.add_argument(
+            "--site", metavar="NAME", help="profile of the cluster, by name or path (the sweep's)"
+        )
         parser.add_argument(
             "--lanes",
             type=_lanes,
@@ -71,8 +85,6 @@ def _add_verb(parser: argparse.ArgumentParser, name: str) -> None:
         )
     if name in (*_WITH_JSON, "studies"):
         parser.add_argument("--json", action="store_true", help="for scripts")
-    for add in _OWN.get(name, ()):
-        add(parser)
 
 
 def _add_sending(parser: argparse.ArgumentParser) -> None:
@@ -95,9 +107,25 @@ def _add_trial(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_follow(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--follow", action="store_true", help="go on printing until the jobs have ended"
+    )
+
+
 def _add_retry(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--class",
+        metavar="CLASS",
+        action="append",
+        default=[],
+        help="only failures of this exception, or failed, held, lost, interrupted",
+    )
+    _add_selection(parser)
+
+
+def _add_selection(parser: argparse.ArgumentParser) -> None:
     for option, words, help_ in (
-        ("--class", "CLASS", "failures of this exception, or failed, held, lost, interrupted"),
         ("--candidate", "NAME", "those of this candidate"),
         ("--workload", "NAME", "those of this workload"),
     ):
@@ -172,10 +200,14 @@ _OWN: Mapping[str, Sequence[Callable[[argparse.ArgumentParser], None]]] = {
     "retry": [_add_sending, _add_retry],
     "rerun": [_add_sending, _add_rerun],
     "status": [_add_trial],
-    "logs": [_add_trial],
+    "logs": [_add_trial, _add_follow],
+    "cancel": [_add_selection],
+    "hold": [_add_selection],
+    "release": [_add_selection],
     "trial": [_add_here],
     "studies": [_add_studies],
     "compare": [_add_compare],
+    "cluster": [add_cluster_options],
 }
 
 

@@ -14,6 +14,7 @@ from orchestrator.backends.base import BackendError
 from orchestrator.conclude import ConclusionError
 from orchestrator.sweep_file import SweepError
 from orchestrator.verbs.terminal import FAILED, INTERRUPTED, WRONG_INPUT
+from slurm.errors import SiteError, SlurmError
 
 # By verb: the module below `orchestrator.verbs` that has the function of its name, and what for.
 _VERBS: dict[str, tuple[str, str]] = {
@@ -22,7 +23,9 @@ _VERBS: dict[str, tuple[str, str]] = {
     "run": ("send", "submit, watch, compare, report and collect"),
     "status": ("look", "say where every trial stands"),
     "logs": ("look", "print what the jobs of a study have printed"),
-    "cancel": ("send", "stop every job of a study cleanly"),
+    "cancel": ("control", "stop the jobs of a study cleanly, all or some"),
+    "hold": ("control", "keep jobs that have not started from starting"),
+    "release": ("control", "let held jobs start"),
     "retry": ("send", "send what has failed again"),
     "rerun": ("send", "take back the results that other code has made, and run them again"),
     "trial": ("trial", "print all that is known of a trial, or run it in this terminal"),
@@ -33,7 +36,10 @@ _VERBS: dict[str, tuple[str, str]] = {
     "report": ("answer", "write the report page"),
     "collect": ("answer", "bring the logs into MLflow"),
     "studies": ("studies", "list the studies of a root; archive, restore or remove one"),
+    "cluster": ("cluster", "bring up a real SLURM on this machine, to try sweeps on"),
 }
+
+_FAILURES = (ArchiveError, BackendError, ConclusionError, LogError, LockHeld, SlurmError)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -46,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
         verb = getattr(importlib.import_module(f"orchestrator.verbs.{module}"), chosen.verb)
         code: int = verb(chosen)
         return code
-    except (SweepError, DataError) as error:
+    except (SweepError, DataError, SiteError) as error:
         sys.stderr.write(f"thermolion: {error}\n")
         return WRONG_INPUT
     except BrokenPipeError:
@@ -54,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
         # complaining when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
-    except (ArchiveError, BackendError, ConclusionError, LogError, LockHeld, OSError) as error:
+    except (*_FAILURES, OSError) as error:
         sys.stderr.write(f"thermolion: {error}\n")
         return FAILED
     except KeyboardInterrupt:

@@ -170,7 +170,7 @@ def causes(status: Status) -> list[str]:
 
 def notes(study: Study, status: Status) -> list[str]:
     """Say what to do next, and where logs and jobs hold more than the sweep asks for."""
-    said = []
+    said = list(status.notes)
     if status.left_alone:
         said.append(
             f"{len(status.left_alone)} trials failed or held are left alone: mend it, then "

@@ -44,6 +44,13 @@ def estimate(outcomes: Sequence[Outcome], lanes: int, device: str) -> Estimate:
     return Estimate(total / at_a_time, every)
 
 
+def trial_seconds(outcomes: Sequence[Outcome], device: str) -> Mapping[str, float | None]:
+    """Return what every trial takes from its beginning, by id; None where nothing is known."""
+    measured = _measured(outcomes)
+    trials = [outcome.trial for outcome in outcomes]
+    return {trial.id: measured.get(_kind(trial)) or _guess(trial, device) for trial in trials}
+
+
 def _seconds(outcome: Outcome, measured: Mapping[_Kind, float], device: str) -> float | None:
     whole = measured.get(_kind(outcome.trial)) or _guess(outcome.trial, device)
     if whole is None or outcome.state != "running" or not outcome.curve:

@@ -2,7 +2,8 @@
 
 import itertools
 import json
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.layout import Layout
@@ -30,18 +31,92 @@ def make_packs(
     trials whose process died under them: each goes alone, after all others, or it would take its
     neighbours along again.
     """
-    code = code or {}
     alone = [(trial,) for trial in trials if trial.id in suspects]
+    packs = [
+        pack
+        for group in _alike(trials, suspects, code or {})
+        for pack in _by_block(group, max(1, lanes // group[0].world_size))
+    ]
+    return packs + alone
+
+
+@dataclass(frozen=True)
+class Measure:
+    """How long trials take, and how much work a job is given, in seconds.
+
+    `trial_s` has every trial, by id; None where that is not known. A job has `lanes` trials at a
+    time, `at_least_s` of work where there is as much, and `at_most_s` at most (None: any).
+    """
+
+    trial_s: Mapping[str, float | None]
+    lanes: int
+    at_least_s: float
+    at_most_s: float | None
+
+
+def sized_packs(
+    trials: Sequence[Trial],
+    measure: Measure,
+    suspects: Container[str] = (),
+    code: Mapping[str, Path | None] | None = None,
+) -> list[tuple[Trial, ...]]:
+    """Group trials into packs by the time that they take: whole blocks, unless a trial is enough.
+
+    `suspects` and `code` as in `make_packs`.
+    """
+    packs = []
+    for group in _alike(trials, suspects, code or {}):
+        packs += _by_time(group, measure)
+    return packs + [(trial,) for trial in trials if trial.id in suspects]
+
+
+def _by_time(trials: Sequence[Trial], measure: Measure) -> list[tuple[Trial, ...]]:
+    packs: list[tuple[Trial, ...]] = []
+    filling: list[Trial] = []
+    filled_s = 0.0
+    for part, seconds in _parts(trials, measure):
+        over = measure.at_most_s is not None and filled_s + seconds > measure.at_most_s
+        if filling and over:
+            packs.append(tuple(filling))
+            filling, filled_s = [], 0.0
+        filling += part
+        filled_s += seconds
+        if filled_s >= measure.at_least_s:
+            packs.append(tuple(filling))
+            filling, filled_s = [], 0.0
+    return [*packs, tuple(filling)] if filling else packs
+
+
+def _parts(trials: Sequence[Trial], measure: Measure) -> Iterator[tuple[Sequence[Trial], float]]:
+    """Yield what is not to be broken up, with the wall seconds that it takes a job.
+
+    That is a block, and where single trials are work enough for a job, or a block is too much for
+    one, as many trials as the job has lanes. A trial of unknown length is taken for enough.
+    """
+    blocks: dict[tuple[str, int], list[Trial]] = {}
+    for trial in trials:
+        blocks.setdefault((trial.workload.key, trial.block), []).append(trial)
+    for block in blocks.values():
+        known = [measure.trial_s[trial.id] for trial in block]
+        longest = max(measure.at_least_s if s is None else s for s in known)
+        whole_s = longest * -(-len(block) // measure.lanes)
+        too_much = measure.at_most_s is not None and whole_s > measure.at_most_s
+        if longest < measure.at_least_s and not too_much:
+            yield block, whole_s
+        else:
+            for start in range(0, len(block), measure.lanes):
+                yield block[start : start + measure.lanes], longest
+
+
+def _alike(
+    trials: Sequence[Trial], suspects: Container[str], code: Mapping[str, Path | None]
+) -> list[list[Trial]]:
+    """Group trials that may share a process: of one code, and of as many ranks."""
     groups: dict[tuple[Path | None, int], list[Trial]] = {}
     for trial in trials:
         if trial.id not in suspects:
             groups.setdefault((code.get(trial.id), trial.world_size), []).append(trial)
-    packs = [
-        pack
-        for (_, ranks), group in groups.items()
-        for pack in _by_block(group, max(1, lanes // ranks))
-    ]
-    return packs + alone
+    return list(groups.values())
 
 
 def _by_block(trials: Sequence[Trial], lanes: int) -> list[tuple[Trial, ...]]:

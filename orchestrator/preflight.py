@@ -12,7 +12,7 @@ from jobs import catalog
 from jobs.command_line import search_path
 from jobs.events import check_free_space
 from jobs.trial import Candidate, Trial, Workload
-from orchestrator.backends.pool import count_gpus
+from orchestrator.backends.base import load_backend
 from orchestrator.study import Study
 from orchestrator.sweep_file import SweepError, choices
 from orchestrator.user_code import clashes, dotted_paths, importable, names_user_code
@@ -26,23 +26,7 @@ def check_before_start(
     if data_root is not None and not data_root.is_dir():
         raise SweepError(f"the data root {data_root} does not exist: point --data at a folder")
     check_free_space(study.layout.folder)
-    cores = os.cpu_count() or 1
-    if study.sweep.threads > cores:
-        raise SweepError(
-            f"resources.cpus_per_task is {study.sweep.threads}, this machine has {cores} cores"
-        )
-    gpus = count_gpus() if study.sweep.device == "cuda" else 0
-    most = max((trial.world_size for trial in trials), default=1)
-    if gpus and most > gpus:
-        raise SweepError(
-            f"a trial has {most} ranks, and this machine {gpus} GPU{'s' * (gpus > 1)}, one a "
-            "rank: lower resources (nodes x gpus_per_node) or `ranks` of the workload"
-        )
-    if study.sweep.device == "cuda" and not gpus:
-        raise SweepError(
-            "resources.gpus_per_node is set and this machine shows no GPU (nvidia-smi -L lists "
-            "none): set it to 0 to train on the CPU"
-        )
+    load_backend(study.sweep.backend).check(study)
     for workload in {trial.workload.key: trial.workload for trial in trials}.values():
         if not workload.is_own and not (download and workload.dataset in catalog.DATASETS):
             catalog.check_present(workload.dataset, data_root)

@@ -16,7 +16,7 @@ from jobs import events
 from jobs.discards import read_discards
 from jobs.events import LogError
 from jobs.layout import Layout
-from orchestrator.backends.base import BackendError, load_backend, read_submissions
+from orchestrator.backends.base import BackendError, job_states, read_submissions
 from orchestrator.estimate import in_words
 from orchestrator.status import read_status
 from orchestrator.study import Study, open_study
@@ -98,8 +98,8 @@ def jobs_alive(layout: Layout) -> int:
     """Return how many jobs of a study live; raises BackendError for a damaged record."""
     return sum(
         state != "ended"
-        for submission in read_submissions(layout)
-        for state in load_backend(submission.backend).states(layout, submission).values()
+        for states in job_states(layout, read_submissions(layout)).values()
+        for state in states.values()
     )
 
 

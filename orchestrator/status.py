@@ -8,7 +8,7 @@ from typing import Literal
 from jobs.discards import read_discards
 from jobs.ending import RANK_DIED
 from jobs.trial import Trial
-from orchestrator.backends.base import JobState, Submission, load_backend, read_submissions
+from orchestrator.backends.base import Submission, job_notes, job_states, read_submissions
 from orchestrator.packs import read_pack
 from orchestrator.study import Study
 from tracking.outcomes import Hold, Outcome, State, read_holds, read_outcomes
@@ -49,13 +49,16 @@ class Standing:
 class Status:
     """All standings of a study: planned trials by id in plan order, and results of no plan.
 
-    `strays` counts the trials in living jobs that the sweep no longer asks for.
+    `strays` counts the trials in living jobs that the sweep no longer asks for; `at_a_time` is how
+    many trials the living jobs may run at once, and `notes` what their backends say of them.
     """
 
     planned: Mapping[str, Standing]
     unplanned: Sequence[Outcome]
     jobs_alive: int
     strays: int
+    at_a_time: int = 1
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def counts(self) -> dict[str, int]:
@@ -103,8 +106,10 @@ def read_status(study: Study) -> Status:
     carriers: dict[str, str] = {}
     alive = 0
     submissions = read_submissions(study.layout)
+    every = job_states(study.layout, submissions)
+    living = [s for s in submissions if any(state != "ended" for state in every[s.id].values())]
     for submission in submissions:
-        states = _job_states(study, submission)
+        states = every[submission.id]
         alive += sum(state != "ended" for state in states.values())
         for pack, state in states.items():
             if state != "ended":
@@ -123,6 +128,8 @@ def read_status(study: Study) -> Status:
         unplanned=[o for trial_id, o in outcomes.items() if trial_id not in planned],
         jobs_alive=alive,
         strays=len(carriers.keys() - planned),
+        at_a_time=max((submission.lanes for submission in living), default=1),
+        notes=tuple(job_notes(study.layout, living)),
     )
 
 
@@ -143,7 +150,3 @@ def _holds(study: Study, submissions: Sequence[Submission]) -> Mapping[str, Hold
             if hold.submission == submission.id:
                 holds |= dict.fromkeys(hold.trials, hold)
     return holds
-
-
-def _job_states(study: Study, submission: Submission) -> Mapping[int, JobState]:
-    return load_backend(submission.backend).states(study.layout, submission)

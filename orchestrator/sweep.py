@@ -15,6 +15,8 @@ from jobs.pack import Keep
 from jobs.trial import Candidate, Workload
 from orchestrator.backends.base import BACKENDS
 from orchestrator.candidates import Groups, expand, questions
+from orchestrator.cluster_keys import LimitKeys, Packing, PackKeys
+from orchestrator.durations import Duration
 from orchestrator.sweep_file import Document, choices, read_document
 from orchestrator.validation import MOST_RANKS, Strict, check
 from orchestrator.workloads import checked, cross, resolve
@@ -24,7 +26,8 @@ from orchestrator.workloads import checked, cross, resolve
 class Sweep:
     """A resolved sweep. `questions` pairs names: (candidate, baseline); `blocks` seed indices.
 
-    `threads` are those of one rank; `device` is `cpu` or `cuda`.
+    `threads` are those of one rank; `device` is `cpu` or `cuda`. The last ones are for clusters:
+    the profile of the site, what one trial is given, and how trials share jobs.
     """
 
     document: Document
@@ -39,6 +42,13 @@ class Sweep:
     backend: str
     checkpoint_every_s: float
     keep: Keep
+    site: str | None
+    tasks_per_node: int
+    gpus_per_node: int
+    time_min: int | None
+    mem: str | None
+    packing: Packing
+    concurrent: int | None
 
 
 def _study(name: str) -> str:
@@ -85,8 +95,8 @@ def _blocks(seeds: Any) -> tuple[int, ...]:
 def _backend(value: Any) -> Any:
     if not isinstance(value, str):
         raise ValueError(f"{value!r} is not the name of a backend: {choices(value, BACKENDS)}")
-    if value in ("slurm", "ray"):
-        raise ValueError(f"the backend {value!r} is not available yet: use local")
+    if value == "ray":
+        raise ValueError(f"the backend {value!r} is not available yet: {choices(value, BACKENDS)}")
     if value not in BACKENDS:
         raise ValueError(f"unknown backend {value!r}: {choices(value, BACKENDS)}")
     return value
@@ -99,6 +109,8 @@ class Resources(Strict):
     gpus_per_node: Annotated[int, Field(ge=0, le=MOST_RANKS)] = 0
     tasks_per_node: Annotated[int, Field(ge=1, le=MOST_RANKS)] | None = None
     cpus_per_task: Annotated[int, Field(ge=1, le=1024)] = 1
+    time: Duration | None = None
+    mem: Annotated[str, Field(pattern=r"^[0-9]+[KMGT]?B?$")] | None = None
 
     @model_validator(mode="after")
     def _a_rank_a_gpu(self) -> Self:
@@ -115,21 +127,10 @@ class Resources(Strict):
         return self.nodes * (self.gpus_per_node or self.tasks_per_node or 1)
 
 
-_UNITS_S = {"s": 1, "min": 60, "h": 3600}
-
-
-def _duration(value: Any) -> float:
-    """Return the seconds of a duration such as 90s, 15min or 2h."""
-    found = re.fullmatch(r"([0-9]+(?:[.][0-9]+)?) ?(s|min|h)", str(value))
-    if found is None:
-        raise ValueError(f"{value!r} is no duration: write a number and s, min or h, as in 15min")
-    return float(found[1]) * _UNITS_S[found[2]]
-
-
 class Checkpoint(Strict):
     """How often a trial saves its state, and which of its checkpoints outlives it."""
 
-    every: Annotated[float, PlainValidator(_duration, json_schema_input_type=str)] = 600.0
+    every: Duration = 600.0
     keep: Keep = "none"
 
 
@@ -161,7 +162,10 @@ class SweepFile(Strict):
     ]
     root_seed: Annotated[int, Field(ge=0)] = 0
     resources: Resources = Resources()
-    backend: Annotated[Literal["local"], BeforeValidator(_backend)] = "local"
+    backend: Annotated[Literal["local", "slurm"], BeforeValidator(_backend)] = "local"
+    site: str | None = None
+    pack: PackKeys = PackKeys()
+    limits: LimitKeys = LimitKeys()
     checkpoint: Checkpoint = Checkpoint()
 
 
@@ -192,7 +196,22 @@ def resolve_sweep(document: Document) -> Sweep:
         backend=file.backend,
         checkpoint_every_s=file.checkpoint.every,
         keep=file.checkpoint.keep,
+        site=file.site,
+        tasks_per_node=file.resources.gpus_per_node or file.resources.tasks_per_node or 1,
+        gpus_per_node=file.resources.gpus_per_node,
+        time_min=_minutes(file.resources.time, document),
+        mem=file.resources.mem,
+        packing=file.pack.resolved(),
+        concurrent=file.limits.concurrent,
     )
+
+
+def _minutes(time_s: float | None, document: Document) -> int | None:
+    if time_s is None:
+        return None
+    if time_s < 60:
+        raise document.error(("resources", "time"), "SLURM counts in minutes: one at least")
+    return int(time_s // 60)
 
 
 def _questions(file: SweepFile, groups: Groups, document: Document) -> tuple[tuple[str, str], ...]:

@@ -10,7 +10,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.advance import lanes_here
+from orchestrator.advance import feed
 from orchestrator.estimate import estimate, in_words
 from orchestrator.readings import current, in_unit
 from orchestrator.status import Standing, Status, read_status
@@ -54,6 +54,7 @@ def _statuses(study: Study) -> Iterator[Status]:
         yield status
         if not status.jobs_alive:
             return
+        feed(study)
         time.sleep(max(_LOOK_EVERY, took / _SHARE_OF_A_CORE))
 
 
@@ -76,7 +77,8 @@ def _summary(study: Study, status: Status) -> str:
 
 
 def _left(study: Study, status: Status) -> list[str]:
-    left = estimate(status.outcomes, lanes_here(study), study.sweep.device)
+    running = sum(standing.state == "running" for standing in status.planned.values())
+    left = estimate(status.outcomes, running or status.at_a_time, study.sweep.device)
     if left.seconds is None or status.done == len(status.planned):
         return []
     return [f"about {in_words(left.seconds)} left"]

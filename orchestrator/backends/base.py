@@ -2,22 +2,34 @@
 
 import importlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from jobs.layout import Layout
+from jobs.trial import Trial
+from tracking.outcomes import Outcome
+
+if TYPE_CHECKING:
+    from orchestrator.study import Study  # which reads sweeps, which know the names of backends
 
 Built = TypeVar("Built")
 JobState = Literal["queued", "running", "ended"]
 
-BACKENDS: Mapping[str, str] = {"local": "orchestrator.backends.local:LocalBackend"}
+BACKENDS: Mapping[str, str] = {
+    "local": "orchestrator.backends.local:LocalBackend",
+    "slurm": "orchestrator.backends.slurm:SlurmBackend",
+}
 
 
 @dataclass(frozen=True)
 class Submission:
-    """What was intended, written before anything starts; its packs lie beside it."""
+    """What was intended, written before anything starts; its packs lie beside it.
+
+    `lanes` trials run at a time; `request` is what the backend itself needs to know.
+    """
 
     id: str
     backend: str
@@ -28,6 +40,7 @@ class Submission:
     user: str
     host: str
     time_ms: int
+    request: Mapping[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -37,24 +50,98 @@ class BackendError(Exception):
     """A job that cannot be reached from here; the message says what to do."""
 
 
+@dataclass(frozen=True)
+class Load:
+    """The trials that are to be sent, and what is known of them.
+
+    `suspects` are trials whose process died under them; `code` are the folders of the user's code
+    by trial id; `lanes` is what the user has asked for, None where that is left to us.
+    """
+
+    study: "Study"
+    trials: Sequence[Trial]
+    outcomes: Sequence[Outcome]
+    suspects: Container[str]
+    code: Mapping[str, Path | None]
+    lanes: int | None = None
+
+
+@dataclass(frozen=True)
+class Lot:
+    """The packs of one submission, how many trials run at a time, and the backend's own request.
+
+    `request` takes the folder of the submission.
+    """
+
+    packs: Sequence[Sequence[Trial]]
+    lanes: int
+    request: Callable[[Path], Mapping[str, Any] | None] = lambda _: None
+
+
 class Backend(Protocol):
     """Where jobs run. It says whether a job lives, never how its trials went."""
 
-    def submit(self, layout: Layout, submission: Submission) -> None:
-        """Start the packs of a recorded submission."""
+    def check(self, study: "Study") -> None:
+        """Raise an error for what no trial of a study could be given here."""
 
-    def states(self, layout: Layout, submission: Submission) -> Mapping[int, JobState]:
-        """Return the state of the job of every pack."""
+    def arrange(self, load: Load) -> Sequence[Lot]:
+        """Share trials out to packs, and packs to submissions; starts nothing."""
 
-    def cancel(self, layout: Layout, submission: Submission) -> None:
-        """Ask the jobs of a submission to stop cleanly; returns once none is left."""
+    def submit(self, layout: Layout, submissions: Sequence[Submission]) -> None:
+        """Start the packs of recorded submissions, and what earlier ones have left to send."""
+
+    def states(
+        self, layout: Layout, submissions: Sequence[Submission]
+    ) -> Mapping[str, Mapping[int, JobState]]:
+        """Return the state of the job of every pack, by submission."""
+
+    def cancel(
+        self, layout: Layout, submission: Submission, packs: Collection[int] | None = None
+    ) -> None:
+        """Ask jobs of a submission to stop cleanly, all or some; returns once none is left."""
+
+    def hold(
+        self, layout: Layout, submission: Submission, packs: Collection[int], hold: bool
+    ) -> None:
+        """Keep jobs that have not started from starting, or let them; by pack."""
+
+    def notes(self, layout: Layout, submissions: Sequence[Submission]) -> Sequence[str]:
+        """Return what is to be said of living jobs beside their states; asks nobody."""
+
+    def waits(self, layout: Layout) -> bool:
+        """Whether recorded submissions have something left to send."""
+
+    @property
+    def survives_us(self) -> bool:
+        """Whether jobs go on where whoever watches them is interrupted."""
 
 
+@cache
 def load_backend(name: str) -> Backend:
-    """Construct a backend by its registered name."""
+    """Return a backend by its registered name: one of a kind, it may remember what it was told."""
     module, _, kind = BACKENDS[name].partition(":")
     backend: Backend = getattr(importlib.import_module(module), kind)()
     return backend
+
+
+def job_states(
+    layout: Layout, submissions: Sequence[Submission]
+) -> Mapping[str, Mapping[int, JobState]]:
+    """Return the state of every job by submission and pack; a backend is asked once for all."""
+    found: dict[str, Mapping[int, JobState]] = {}
+    for name in dict.fromkeys(submission.backend for submission in submissions):
+        theirs = [submission for submission in submissions if submission.backend == name]
+        found |= load_backend(name).states(layout, theirs)
+    return found
+
+
+def job_notes(layout: Layout, submissions: Sequence[Submission]) -> list[str]:
+    """Return what backends say of living jobs beside their states."""
+    said: list[str] = []
+    for name in dict.fromkeys(submission.backend for submission in submissions):
+        theirs = [submission for submission in submissions if submission.backend == name]
+        said += load_backend(name).notes(layout, theirs)
+    return said
 
 
 def read_submissions(layout: Layout) -> list[Submission]:

@@ -4,18 +4,62 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from jobs.layout import Layout
 from jobs.process import Process
-from orchestrator.backends.base import BackendError, JobState, Submission
-from orchestrator.backends.pool import exit_code, pool_process
+from orchestrator.backends.base import BackendError, JobState, Load, Lot, Submission
+from orchestrator.backends.pool import count_gpus, exit_code, pool_process
+from orchestrator.packs import make_packs
+from orchestrator.study import Study
+from orchestrator.sweep_file import SweepError
+
+
+def lanes_here(study: Study) -> int:
+    """Return how many trials of a study this machine runs at once, at least one."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    lanes = max(1, (cores or 1) // study.sweep.threads)
+    return min(lanes, max(1, count_gpus())) if study.sweep.device == "cuda" else lanes
 
 
 class LocalBackend:
     """Runs packs as on a cluster: one process a pack, at most `lanes` at a time."""
 
-    def submit(self, layout: Layout, submission: Submission) -> None:
+    survives_us = False
+
+    def check(self, study: Study) -> None:
+        """Raise SweepError for more cores or GPUs than this machine has."""
+        cores = os.cpu_count() or 1
+        if study.sweep.threads > cores:
+            raise SweepError(
+                f"resources.cpus_per_task is {study.sweep.threads}, this machine has {cores} cores"
+            )
+        gpus = count_gpus() if study.sweep.device == "cuda" else 0
+        most = max((trial.world_size for trial in study.trials), default=1)
+        if gpus and most > gpus:
+            raise SweepError(
+                f"a trial has {most} ranks, and this machine {gpus} GPU{'s' * (gpus > 1)}, one a "
+                "rank: lower resources (nodes x gpus_per_node) or `ranks` of the workload"
+            )
+        if study.sweep.device == "cuda" and not gpus:
+            raise SweepError(
+                "resources.gpus_per_node is set and this machine shows no GPU (nvidia-smi -L "
+                "lists none): set it to 0 to train on the CPU"
+            )
+
+    def arrange(self, load: Load) -> Sequence[Lot]:
+        """Return one lot, with packs for as many lanes as this machine has."""
+        lanes = load.lanes or lanes_here(load.study)
+        packs = make_packs(load.trials, lanes, load.suspects, load.code)
+        ranks = sum(pack[0].world_size for pack in packs)
+        return [Lot(packs, min(lanes, max(1, ranks)))]
+
+    def submit(self, layout: Layout, submissions: Sequence[Submission]) -> None:
+        """Start a pool for every submission."""
+        for submission in submissions:
+            self._start(layout, submission)
+
+    def _start(self, layout: Layout, submission: Submission) -> None:
         """Start the pool of a submission in a session of its own."""
         folder = layout.submission(submission.id)
         log = str(folder / "pool.log")
@@ -42,19 +86,31 @@ class LocalBackend:
             os.kill(pid, signal.SIGTERM)
             raise
 
-    def states(self, layout: Layout, submission: Submission) -> Mapping[int, JobState]:
+    def states(
+        self, layout: Layout, submissions: Sequence[Submission]
+    ) -> Mapping[str, Mapping[int, JobState]]:
         """Return the state of every pack."""
+        return {submission.id: self._states(layout, submission) for submission in submissions}
+
+    def _states(self, layout: Layout, submission: Submission) -> Mapping[int, JobState]:
         alive = self._pool(layout, submission) is not None
         return {
             pack: self._state(layout, submission, pack) if alive else "ended"
             for pack in range(submission.packs)
         }
 
-    def cancel(self, layout: Layout, submission: Submission) -> None:
+    def cancel(
+        self, layout: Layout, submission: Submission, packs: Collection[int] | None = None
+    ) -> None:
         """Let the running trials stop at their next step and wait for the pool's end.
 
-        Raises BackendError where the pool runs on another host.
+        Raises BackendError where the pool runs on another host, and for some packs alone.
         """
+        if packs is not None and set(packs) != set(range(submission.packs)):
+            raise BackendError(
+                f"submission {submission.id} runs on this machine as a whole: cancel the study, "
+                "then submit what you want"
+            )
         pool = self._pool(layout, submission)
         if pool is None:
             return
@@ -66,6 +122,23 @@ class LocalBackend:
         os.kill(pool.pid, signal.SIGTERM)
         while self._pool(layout, submission) is not None:
             time.sleep(0.05)
+
+    def hold(
+        self, layout: Layout, submission: Submission, packs: Collection[int], hold: bool
+    ) -> None:
+        """Raise BackendError: there is no queue to hold anything in."""
+        raise BackendError(
+            f"submission {submission.id} runs on this machine, which has no queue: cancel stops "
+            "it, submit goes on"
+        )
+
+    def notes(self, layout: Layout, submissions: Sequence[Submission]) -> Sequence[str]:
+        """Return nothing."""
+        return []
+
+    def waits(self, layout: Layout) -> bool:
+        """Return False: a pool has all its packs from the start."""
+        return False
 
     def _pool(self, layout: Layout, submission: Submission) -> Process | None:
         return pool_process(layout.submission(submission.id))

@@ -4,29 +4,38 @@ from argparse import Namespace
 from pathlib import Path
 
 from orchestrator import describe
+from orchestrator.backends.base import Load, load_backend
+from orchestrator.batch_script import batch_scripts
 from orchestrator.estimate import estimate
-from orchestrator.packs import make_packs
+from orchestrator.printed import follow, outputs
 from orchestrator.status import read_status
 from orchestrator.trial_ids import find_id, find_in_study
 from orchestrator.verbs.terminal import DONE, opened, result
 
 
 def plan(arguments: Namespace) -> int:
-    """Say what would run, without starting anything."""
-    from orchestrator.advance import lanes_here
+    """Say what would run, without starting anything; of SLURM, the exact batch script."""
     from orchestrator.change import since_recorded
     from orchestrator.code_roots import code_roots
 
     study = opened(arguments)
     status = read_status(study)
     missing = status.missing
-    lanes = arguments.lanes or lanes_here(study)
     code = code_roots(study, status, missing, Path.cwd())
-    packs = make_packs(missing, lanes, status.lost, code)
+    load = Load(study, missing, status.outcomes, status.lost, code, arguments.lanes)
+    lots = load_backend(study.sweep.backend).arrange(load)
+    packs = [pack for lot in lots for pack in lot.packs]
+    lanes = max((lot.lanes for lot in lots), default=1)
     left = estimate(status.outcomes, lanes, study.sweep.device)
     change = since_recorded(study, status)
-    say = describe.plan_json if arguments.json else describe.plan_text
-    result(say(study, status, packs, lanes, left, change))
+    scripts = batch_scripts(study, lots) if study.sweep.backend == "slurm" else []
+    if arguments.json:
+        record = describe.plan_json(study, status, packs, lanes, left, change)
+        result(record | {"sbatch": scripts})
+        return DONE
+    result(describe.plan_text(study, status, packs, lanes, left, change))
+    for script in scripts:
+        result(f"\n{script.rstrip()}")
     return DONE
 
 
@@ -45,19 +54,21 @@ def status(arguments: Namespace) -> int:
 
 
 def logs(arguments: Namespace) -> int:
-    """Print what the jobs of a study, or the job of one trial, have printed."""
+    """Print what the jobs of a study, or the job of one trial, have printed, or are printing."""
     study = opened(arguments)
-    outputs = sorted(study.layout.submissions.glob("*/output/*.log"))
-    outputs += sorted(study.layout.submissions.glob("*/*.log"))
+    trial_id = None
     if arguments.trial is not None:
         planned = read_status(study).planned
-        standing = planned[find_id(arguments.trial, planned, repr(study.sweep.study))]
-        job = standing.outcome.job
-        outputs = [study.layout.job_output(job["submission"], job["pack"])] if job else []
-        result(describe.trial_line(standing))
-        if standing.outcome.traceback:
-            result(standing.outcome.traceback.rstrip())
-    for output in outputs:
+        trial_id = find_id(arguments.trial, planned, repr(study.sweep.study))
+        result(describe.trial_line(planned[trial_id]))
+        traceback = planned[trial_id].outcome.traceback
+        if traceback:
+            result(traceback.rstrip())
+    if arguments.follow:
+        for text in follow(study, trial_id):
+            result(text)
+        return DONE
+    for output in outputs(study, trial_id):
         text = output.read_text(errors="replace") if output.exists() else ""
         ended = output.with_suffix(".exit")
         if text or ended.exists():

@@ -1,4 +1,4 @@
-"""The verbs that send trials, or stop them: submit, run, retry, rerun, cancel."""
+"""The verbs that send trials: submit, run, retry, rerun."""
 
 from argparse import Namespace
 
@@ -6,7 +6,7 @@ from orchestrator import describe
 from orchestrator.advance import Choose, Request, Sent
 from orchestrator.advance import cancel as stop
 from orchestrator.advance import submit as send
-from orchestrator.backends.base import BackendError
+from orchestrator.backends.base import BackendError, load_backend
 from orchestrator.status import Status
 from orchestrator.study import Study
 from orchestrator.sweep_file import SweepError
@@ -79,12 +79,18 @@ def run(arguments: Namespace) -> int:
         sent = _send(study, arguments)
         if sent.done == total:
             say(f"everything is done: {total} of {total} trials")
-        elif sent.submission is not None:
-            say(f"{sent.trials} of {total} trials to run, {sent.submission.lanes} at a time")
+        elif sent.submissions:
+            say(f"{sent.trials} of {total} trials to run, {sent.at_a_time} at a time")
         if sent.left:
             say(_left(sent.left, arguments))
         status = watch(study, Console(stderr=True))
     except KeyboardInterrupt:
+        if load_backend(study.sweep.backend).survives_us:
+            say(
+                f"the jobs go on; take it up again with: {again('run', arguments)}; stop them "
+                f"with: {again('cancel', arguments)}"
+            )
+            return INTERRUPTED
         say("stopping: the running trials end at their next step")
         try:
             stop(study)
@@ -96,13 +102,6 @@ def run(arguments: Namespace) -> int:
         _explain(status, arguments)
     conclude(study, arguments)
     return FAILED if status.unfinished else DONE
-
-
-def cancel(arguments: Namespace) -> int:
-    """Stop every job of a study cleanly."""
-    stopped = stop(opened(arguments))
-    result(f"{stopped} submissions stopped" if stopped else "no job of this study is alive")
-    return DONE
 
 
 def _request(arguments: Namespace) -> Request:
@@ -125,12 +124,12 @@ def _send(study: Study, arguments: Namespace, choose: Choose | None = None) -> S
 
 
 def _tell(study: Study, sent: Sent, arguments: Namespace, nothing: str = "nothing to send") -> int:
-    submission = sent.submission
+    records = [submission.to_json() for submission in sent.submissions]
     if arguments.json:
-        record = None if submission is None else submission.to_json()
         result(
             {
-                "submission": record,
+                "submission": records[0] if records else None,
+                "submissions": records,
                 "trials": sent.trials,
                 "done": sent.done,
                 "left": sent.left,
@@ -138,13 +137,15 @@ def _tell(study: Study, sent: Sent, arguments: Namespace, nothing: str = "nothin
             }
         )
         return DONE
-    if submission is None:
+    if not records:
         flying = f", {sent.in_flight} under way" if sent.in_flight else ""
         result(f"{nothing}: {sent.done} of {len(study.trials)} trials are done{flying}")
     else:
+        names = ", ".join(submission.id for submission in sent.submissions)
+        packs = sum(submission.packs for submission in sent.submissions)
         result(
-            f"submission {submission.id}: {sent.trials} trials in {submission.packs} packs, "
-            f"{submission.lanes} at a time; look with: {again('status', arguments)}"
+            f"submission {names}: {sent.trials} trials in {packs} packs, {sent.at_a_time} at a "
+            f"time; look with: {again('status', arguments)}"
         )
     if sent.left:
         result(_left(sent.left, arguments))

@@ -4,6 +4,7 @@ import json
 import shlex
 import sys
 from argparse import Namespace
+from pathlib import Path
 from typing import Any
 
 from orchestrator.study import Study, open_study
@@ -13,7 +14,17 @@ DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 def opened(arguments: Namespace) -> Study:
     """Open the study that the command line names."""
-    return open_study(arguments.study, arguments.root, arguments.set)
+    overrides = list(arguments.set)
+    if getattr(arguments, "backend", None) is not None:
+        overrides.append(f"backend={arguments.backend}")
+    if getattr(arguments, "site", None) is not None:
+        overrides.append(f"site={_place(arguments.site)}")
+    return open_study(arguments.study, arguments.root, overrides)
+
+
+def _place(site: str) -> str:
+    """Return a site as it is named from anywhere: a path in full."""
+    return str(Path(site).absolute()) if Path(site).is_file() else site
 
 
 def result(said: str | dict[str, Any] | list[Any]) -> None:
@@ -36,6 +47,10 @@ def again(verb: str, arguments: Namespace) -> str:
         words += ["--root", str(arguments.root)]
     for override in arguments.set:
         words += ["--set", override]
+    for option in ("backend", "site"):
+        value = getattr(arguments, option, None)
+        if value is not None and verb in ("run", "submit", "retry", "plan"):
+            words += [f"--{option}", value]
     if verb == "run":
         for option in ("data", "lanes", "mlflow"):
             value = getattr(arguments, option)

@@ -229,6 +229,12 @@ CASES = {
         ["line 4", "replicas_feed is 'all'", "gate is 'local'", "gate: replicas"],
     ),
     "misspelt backend": (_sweep(extra="backend: slrum\n"), ["line 7", "'slrum'", "local"]),
+    "a time of no unit": (
+        _sweep(extra="resources: {time: 12}\n"),
+        ["line 7", "12 is no duration", "s, min, h or d"],
+    ),
+    "memory of no size": (_sweep(extra="resources: {mem: much}\n"), ["line 7", "'much'"]),
+    "no trial on a GPU": (_sweep(extra="pack: {trials_per_gpu: 0}\n"), ["line 7", "0 is not"]),
     "unreadable YAML": ("study: [s\nseeds: 1\n", ["line 2", "not valid YAML"]),
     "a key twice": (_sweep(more="seeds: 3\n"), ["line 7", "'seeds' is here twice"]),
     "no mapping": ("- study\n", ["mapping", "list"]),
@@ -237,10 +243,10 @@ CASES = {
 
 LATER = {
     "tune": _sweep(extra="tune: {trials: 3}\n"),
-    "site": _sweep(extra="site: here\n"),
     "analysis": _sweep(extra="analysis: {}\n"),
     "looks": _sweep(seeds="seeds: {looks: [3, 5]}\n"),
-    "slurm": _sweep(extra="backend: slurm\n"),
+    "ray": _sweep(extra="backend: ray\n"),
+    "gpu_hours": _sweep(extra="limits: {gpu_hours: 5}\n"),
 }
 
 

@@ -1,0 +1,39 @@
+"""The keys of a sweep that say how its trials share jobs, and how many run at a time."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
+
+from orchestrator.durations import Duration
+from orchestrator.validation import Strict
+
+
+@dataclass(frozen=True)
+class Packing:
+    """How trials share a job; seconds.
+
+    `lanes` trials run at once in a job, on one GPU if it has one. A job is given work for
+    `at_least_s`; `trial_s` is what a trial takes, None where it is measured or guessed.
+    """
+
+    lanes: int = 1
+    at_least_s: float = 600.0
+    trial_s: float | None = None
+
+
+class PackKeys(Strict):
+    """How trials share a job of a cluster."""
+
+    trials_per_gpu: Annotated[int, Field(ge=1, le=64)] = 1
+    at_least: Duration = 600.0
+    trial_takes: Duration | None = None
+
+    def resolved(self) -> Packing:
+        return Packing(self.trials_per_gpu, self.at_least, self.trial_takes)
+
+
+class LimitKeys(Strict):
+    """How much of a cluster a study may have at a time: `concurrent` trials."""
+
+    concurrent: Annotated[int, Field(ge=1)] | None = None

@@ -1,0 +1,107 @@
+"""A site profile as people write it, checked at the border and turned into a `slurm.site.Site`."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from orchestrator.durations import Duration
+from orchestrator.sweep_file import SweepError, choices, read_document
+from orchestrator.validation import Strict, check
+from slurm.site import Site
+
+_DEFAULT = "default"
+
+
+def _option(options: dict[str, str]) -> dict[str, str]:
+    ours = {"array", "job-name", "output", "error", "wrap", "parsable"} & options.keys()
+    if ours:
+        raise ValueError(f"{', '.join(sorted(ours))} is ours to set: take it out")
+    return {name.lstrip("-"): value for name, value in options.items()}
+
+
+class SiteLimits(Strict):
+    """What a site allows: jobs of a user in the queue, size of an array (SLURM says the rest)."""
+
+    submit: Annotated[int, Field(ge=2)] | None = None
+    array: Annotated[int, Field(ge=1)] | None = None
+
+
+class SiteFile(Strict):
+    """The keys of a site profile."""
+
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    gpus: Literal["gres", "gpus", "gpus-per-node", "none"] = "gres"
+    gpu_type: str | None = None
+    cpus_with_gpus: bool = True
+    setup: list[str] = Field(default_factory=list)
+    options: Annotated[dict[str, str], AfterValidator(_option)] = Field(default_factory=dict)
+    python: str | None = None
+    cpu_fallback: bool = False
+    time: Duration | None = None
+    grace: Duration = 120.0
+    sbatch_on_nodes: bool = True
+    limits: SiteLimits = SiteLimits()
+    status_every: Duration = 40.0
+    shared: list[str] = Field(default_factory=list)
+
+
+def read_site(named: str | None) -> Site:
+    """Return the site of a name, or of a path to its profile; raises SweepError.
+
+    Without a name that is THERMOLION_SITE, else the profile `default`, else SLURM as it comes.
+    """
+    named = named or os.environ.get("THERMOLION_SITE")
+    folder = _folder()
+    if named is None:
+        path = folder / f"{_DEFAULT}.yaml"
+        return _read(path, _DEFAULT) if path.is_file() else Site()
+    if "/" in named or named.endswith((".yaml", ".yml")):
+        path = Path(named).expanduser()
+        if not path.is_file():
+            raise SweepError(f"there is no site profile {path}")
+        return _read(path, path.stem)
+    path = folder / f"{named}.yaml"
+    if not path.is_file():
+        known = sorted(profile.stem for profile in folder.glob("*.yaml"))
+        listed = choices(named, known) if known else "there are none yet"
+        raise SweepError(
+            f"unknown site {named!r} (profiles lie in {folder}): {listed}; or name the path of a "
+            "profile"
+        )
+    return _read(path, named)
+
+
+def _read(path: Path, name: str) -> Site:
+    document = read_document(path, kind="a site profile is a mapping (`partition: …`)")
+    file = check(SiteFile, document.data, document)
+    return Site(
+        name=name,
+        partition=file.partition,
+        account=file.account,
+        qos=file.qos,
+        constraint=file.constraint,
+        gpus=file.gpus,
+        gpu_type=file.gpu_type,
+        cpus_with_gpus=file.cpus_with_gpus,
+        setup=tuple(file.setup),
+        options=file.options,
+        python=file.python,
+        cpu_fallback=file.cpu_fallback,
+        time_min=None if file.time is None else max(1, int(file.time // 60)),
+        grace_s=int(file.grace),
+        sbatch_on_nodes=file.sbatch_on_nodes,
+        submit_cap=file.limits.submit,
+        max_array_size=file.limits.array,
+        status_every_s=file.status_every,
+        shared=tuple(Path(folder).expanduser() for folder in file.shared),
+    )
+
+
+def _folder() -> Path:
+    config = os.environ.get("XDG_CONFIG_HOME")
+    return (Path(config) if config else Path.home() / ".config") / "thermolion" / "sites"

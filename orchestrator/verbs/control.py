@@ -1,0 +1,49 @@
+"""The verbs that act on jobs: cancel, hold, release; of a study, or of a selection."""
+
+from argparse import Namespace
+
+from orchestrator.advance import cancel as cancel_all
+from orchestrator.backends.base import load_backend
+from orchestrator.chosen_jobs import Jobs, choose_jobs
+from orchestrator.study import Study
+from orchestrator.verbs.terminal import DONE, opened, result, say
+
+
+def cancel(arguments: Namespace) -> int:
+    """Stop the jobs of a study cleanly: running trials save and end at their next step."""
+    study = opened(arguments)
+    if not (arguments.candidate or arguments.workload or arguments.trial):
+        stopped = cancel_all(study)
+        result(f"{stopped} submissions stopped" if stopped else "no job of this study is alive")
+        return DONE
+    jobs = _jobs(study, arguments)
+    for submission, packs in jobs.packs:
+        load_backend(submission.backend).cancel(study.layout, submission, packs)
+    result(f"{jobs.count} jobs stopped")
+    return DONE
+
+
+def hold(arguments: Namespace) -> int:
+    """Keep jobs that have not started from starting."""
+    return _hold(arguments, True, "held; thermolion release lets them go")
+
+
+def release(arguments: Namespace) -> int:
+    """Let held jobs start."""
+    return _hold(arguments, False, "released")
+
+
+def _hold(arguments: Namespace, held: bool, said: str) -> int:
+    study = opened(arguments)
+    jobs = _jobs(study, arguments)
+    for submission, packs in jobs.packs:
+        load_backend(submission.backend).hold(study.layout, submission, packs, held)
+    result(f"{jobs.count} jobs {said}" if jobs.count else "no job of this study is alive")
+    return DONE
+
+
+def _jobs(study: Study, arguments: Namespace) -> Jobs:
+    jobs = choose_jobs(study, arguments.candidate, arguments.workload, arguments.trial)
+    if jobs.shared:
+        say(f"{len(jobs.shared)} of these trials share a job with others: these are left alone")
+    return jobs

@@ -1,0 +1,141 @@
+"""The chunks of a submission: array jobs that were meant to be sent, and the ids they got.
+
+An intent is written before sbatch is called and an id after, by whoever knows it first: who has
+submitted it, or the job itself. So an answer that was lost is found again, and of two jobs of one
+chunk only the first one works. Submits nothing.
+"""
+
+import json
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jobs.layout import Layout
+from jobs.whole_file import write_once, write_whole
+from slurm.errors import SlurmError
+
+
+@dataclass(frozen=True)
+class Job:
+    """The array job of a chunk, and when its id was written (seconds since the epoch)."""
+
+    id: int
+    time_s: float
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Packs `first` to `first + count - 1`, sent as the array tasks of these numbers.
+
+    `name` is the name of the job, unique to the chunk; `job` is None while no id is known.
+    """
+
+    number: int
+    first: int
+    count: int
+    name: str
+    job: Job | None = None
+
+    @property
+    def packs(self) -> range:
+        return range(self.first, self.first + self.count)
+
+    @property
+    def array(self) -> str:
+        """The array indices as sbatch takes them."""
+        return f"{self.first}-{self.first + self.count - 1}"
+
+
+@dataclass(frozen=True)
+class Chunks:
+    """Where the chunks of a submission are written down."""
+
+    layout: Layout
+    submission: str
+
+    @property
+    def folder(self) -> Path:
+        return self.layout.submission(self.submission) / "chunks"
+
+    @property
+    def _cancelled(self) -> Path:
+        return self.folder / "cancelled"
+
+    @property
+    def _held(self) -> Path:
+        return self.folder / "held"
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether what is not sent yet never is to be."""
+        return self._cancelled.exists()
+
+    @property
+    def is_held(self) -> bool:
+        """Whether what is not sent yet has to wait for `release`."""
+        return self._held.exists()
+
+    def cancel(self) -> None:
+        self.folder.mkdir(exist_ok=True)
+        self._cancelled.touch()
+
+    def hold(self, hold: bool) -> None:
+        self.folder.mkdir(exist_ok=True)
+        if hold:
+            self._held.touch()
+        else:
+            self._held.unlink(missing_ok=True)
+
+    def read(self) -> Sequence[Chunk]:
+        """Return all chunks, in order."""
+        paths = sorted(self.folder.glob("*.json"), key=lambda path: int(path.stem))
+        return [self._read(path) for path in paths]
+
+    def intend(self, number: int, first: int, count: int) -> Chunk:
+        """Write down what is about to be sent, before it is."""
+        self.folder.mkdir(exist_ok=True)
+        token = uuid.uuid4().hex[:8]
+        name = f"{self.layout.study}-{self.submission}.{number}-{token}"
+        record = {"first": first, "count": count, "name": name}
+        write_whole(self._path(number), json.dumps(record))
+        return Chunk(number, first, count, name)
+
+    def retract(self, chunk: Chunk) -> None:
+        """Take an intent back: the scheduler has refused it."""
+        self._path(chunk.number).unlink(missing_ok=True)
+
+    def claim(self, chunk: Chunk, job: int) -> bool:
+        """Write down the id of a chunk's job; return whether it is the one that counts."""
+        record = {"job": job, "time_s": time.time()}
+        path = self._path(chunk.number).with_suffix(".job")
+        return write_once(path, json.dumps(record)) or self._job(path).id == job
+
+    def of_pack(self, pack: int) -> Chunk | None:
+        """Return the chunk that carries a pack, None where it was never to be sent."""
+        return next((chunk for chunk in self.read() if pack in chunk.packs), None)
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"{number}.json"
+
+    def _read(self, path: Path) -> Chunk:
+        record = _parsed(path)
+        answer = path.with_suffix(".job")
+        job = self._job(answer) if answer.exists() else None
+        return Chunk(int(path.stem), record["first"], record["count"], record["name"], job)
+
+    def _job(self, path: Path) -> Job:
+        record = _parsed(path)
+        return Job(record["job"], record["time_s"])
+
+
+def _parsed(path: Path) -> dict[str, Any]:
+    try:
+        record: dict[str, Any] = json.loads(path.read_text())
+    except ValueError as error:
+        raise SlurmError(
+            f"{path} is damaged ({error}): move it away, then submit again"
+        ) from error
+    return record

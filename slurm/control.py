@@ -1,0 +1,71 @@
+"""Stopping, holding and releasing the jobs of an order: by pack, or all of it."""
+
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+
+from jobs.whole_file import write_once
+from slurm.commands import ask
+from slurm.errors import SlurmError
+from slurm.order import Order
+from slurm.progress import exit_name, living
+from slurm.queue import Queue
+
+_CANCELLED = "130"  # what a lane would answer that was stopped by its user
+_STOPPING_S = 240.0  # SLURM's KillWait, and some
+_LOOK_S = 1.0
+_AT_ONCE = 500  # ids in one call
+
+
+def cancel(order: Order, packs: Collection[int] | None, look: Callable[[], Queue]) -> None:
+    """Stop jobs, and never send those that have not been; returns once none is in the queue.
+
+    Running trials save and end at their next step. Raises SlurmError where they stay.
+    """
+    if packs is None:
+        order.chunks.cancel()
+    queue = look()
+    found = living(order, queue)
+    chosen = found.keys() if packs is None else found.keys() & set(packs)
+    ids = [str(job) for job in sorted({found[p][0] for p in chosen})] if packs is None else []
+    if packs is not None:
+        for pack in set(packs) - found.keys():
+            _leave_word(order, pack)
+        ids = [f"{found[pack][0]}_{pack}" for pack in sorted(chosen)]
+    elif order.feeder is not None:
+        ids += [str(job) for job in queue.ids(order.feeder_name)]
+    for some in _slices(ids):
+        ask(["scancel", "--quiet", *some])
+    end = time.monotonic() + _STOPPING_S
+    while chosen & living(order, look()).keys():
+        if time.monotonic() > end:
+            raise SlurmError(
+                f"submission {order.submission}: jobs {', '.join(ids[:3])} do not end within "
+                f"{_STOPPING_S:.0f} s; look with squeue, and cancel again"
+            )
+        time.sleep(_LOOK_S)
+    for pack in chosen if packs is not None else ():
+        _leave_word(order, pack)
+
+
+def hold(order: Order, packs: Collection[int], held: bool, look: Callable[[], Queue]) -> None:
+    """Keep what has not started from starting, or let it; what runs goes on."""
+    if len(packs) == order.packs:
+        order.chunks.hold(held)
+    found = living(order, look())
+    waiting = [p for p in sorted(packs) if p in found and found[p][1] == "queued"]
+    verb = "hold" if held else "release"
+    for some in _slices([f"{found[pack][0]}_{pack}" for pack in waiting]):
+        ask(["scontrol", verb, ",".join(some)])
+
+
+def _leave_word(order: Order, pack: int) -> None:
+    """Say in a job's stead that it has ended: should it start all the same, it leaves at once."""
+    output = order.folder / "output"
+    output.mkdir(exist_ok=True)
+    for process in range(order.lanes):
+        write_once(output / exit_name(pack, process), f"{_CANCELLED}\n")
+
+
+def _slices(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(ids), _AT_ONCE):
+        yield ids[start : start + _AT_ONCE]

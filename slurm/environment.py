@@ -1,0 +1,110 @@
+"""SLURM's variables: what they tell of a process, in one table, and who must not inherit them.
+
+Turns them into a record of ours. Nothing else in the project reads them.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from slurm.errors import SlurmError
+
+# By field of `Place`: the variables that say it, the first one that is set wins, and what it is
+# where none is (None: it must be there).
+_WORDS: Mapping[str, tuple[tuple[str, ...], str | None]] = {
+    "job": (("SLURM_JOB_ID",), None),
+    "array_job": (("SLURM_ARRAY_JOB_ID", "SLURM_JOB_ID"), None),
+    "pack": (("SLURM_ARRAY_TASK_ID",), None),
+    "process": (("SLURM_PROCID",), "0"),
+    "processes": (("SLURM_STEP_NUM_TASKS",), "1"),
+    "local_process": (("SLURM_LOCALID",), "0"),
+    "node": (("SLURM_NODEID",), "0"),
+    "nodes": (("SLURM_JOB_NUM_NODES", "SLURM_NNODES"), "1"),
+    "restarts": (("SLURM_RESTART_COUNT",), "0"),
+}
+_NAMES: Mapping[str, tuple[str, ...]] = {
+    # The node on which srun was called: of a batch job that is the first one, where rank 0 is.
+    "first_address": ("SLURM_LAUNCH_NODE_IPADDR",),
+    "node_name": ("SLURMD_NODENAME",),
+    "name": ("SLURM_JOB_NAME",),
+}
+_OURS = ("SLURM_", "SBATCH_", "SRUN_", "SLURMD_", "SALLOC_")
+_KEPT = frozenset({"SLURM_CONF", "SLURM_TMPDIR"})  # where to find the cluster; a folder
+
+
+@dataclass(frozen=True)
+class Place:
+    """One process of a job: which pack it works on, and its place among the others of the job.
+
+    `restarts` counts how often SLURM has requeued the job; `name` is the job's.
+    """
+
+    job: int
+    array_job: int
+    pack: int
+    process: int
+    processes: int
+    local_process: int
+    node: int
+    nodes: int
+    restarts: int
+    first_address: str | None
+    node_name: str | None
+    name: str | None
+
+    @property
+    def task_id(self) -> str:
+        """The id that squeue shows and scontrol takes."""
+        return f"{self.array_job}_{self.pack}"
+
+
+def place(variables: Mapping[str, str]) -> Place:
+    """Read the table; raises SlurmError outside an array job."""
+    said: dict[str, Any] = {field: _number(variables, field) for field in _WORDS}
+    said |= {field: _first(variables, words) for field, words in _NAMES.items()}
+    return Place(**said)
+
+
+def own_job(variables: Mapping[str, str]) -> int | None:
+    """Return the id of the job that this process is in, None outside one."""
+    text = variables.get("SLURM_JOB_ID")
+    return int(text) if text else None
+
+
+@contextlib.contextmanager
+def without_job() -> Iterator[None]:
+    """Hide the variables of a job that we may be in from what is started meanwhile.
+
+    A nested sbatch would take them for its own options.
+    """
+    hidden = {name: os.environ.pop(name) for name in _of_a_job(os.environ)}
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
+
+
+def forget_job() -> None:
+    """Drop the variables of this job for good: no training is to take its lane for a rank."""
+    for name in _of_a_job(os.environ):
+        del os.environ[name]
+
+
+def _of_a_job(variables: Mapping[str, str]) -> list[str]:
+    return [name for name in variables if name.startswith(_OURS) and name not in _KEPT]
+
+
+def _number(variables: Mapping[str, str], field: str) -> int:
+    names, otherwise = _WORDS[field]
+    text = _first(variables, names) or otherwise
+    if text is None:
+        raise SlurmError(
+            f"{names[0]} is not set: this runs inside the jobs that `thermolion submit` sends"
+        )
+    return int(text)
+
+
+def _first(variables: Mapping[str, str], names: tuple[str, ...]) -> str | None:
+    return next((variables[name] for name in names if variables.get(name)), None)

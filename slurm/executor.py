@@ -1,0 +1,90 @@
+"""The one door to submitit: renders a request as the text that sbatch gets, and submits it.
+
+Nothing of ours is pickled: a job reads its pack from the study's folder, and answers there.
+"""
+
+import contextlib
+import io
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from submitit.core.utils import FailedJobError, FailedSubmissionError
+from submitit.slurm import slurm as submitit_slurm
+
+from slurm.environment import without_job
+from slurm.errors import SlurmError
+from slurm.resources import Request
+
+# What SLURM answers where the user has too many jobs in the queue.
+_FULL = re.compile(r"MaxSubmitJob|job submit limit|MaxJobCount|temporarily unable to accept", re.I)
+
+
+class QueueFull(SlurmError):  # noqa: N818 - it names a state, not a mistake
+    """The site takes no more jobs of this user at the moment."""
+
+
+@dataclass(frozen=True)
+class Sending:
+    """What changes from chunk to chunk: name, array indices, throttle, whom to wait for."""
+
+    name: str
+    array: str | None = None
+    dependency: str | None = None
+
+
+def render(request: Request, sending: Sending, folder: Path) -> str:
+    """Return the exact text of the batch script."""
+    text: str = submitit_slurm._make_sbatch_string(
+        command=request.command, folder=folder, **_parameters(request, sending)
+    )
+    return text
+
+
+def submit(request: Request, sending: Sending, folder: Path) -> str:
+    """Hand a request to sbatch and return the job's id; the script stays in `folder`.
+
+    Raises QueueFull where a limit on submitted jobs is reached, SlurmError for any other refusal.
+    """
+    folder.mkdir(exist_ok=True)
+    try:
+        executor = _Executor(folder)
+        executor.update_parameters(**_parameters(request, sending))
+        # submitit prints what sbatch complains of, and raises it as well: once is enough.
+        with without_job(), contextlib.redirect_stderr(io.StringIO()):
+            job = executor._submit_command(request.command)
+    except RuntimeError as error:
+        raise SlurmError(f"SLURM is not on this machine: {error}") from error
+    except (FailedJobError, FailedSubmissionError) as error:
+        said = _refusal(str(error))
+        if _FULL.search(said):
+            raise QueueFull(said) from error
+        raise SlurmError(f"sbatch refuses: {said}") from error
+    finally:
+        for draft in folder.glob(".submission_file_*"):
+            draft.unlink(missing_ok=True)
+    return str(job.job_id)
+
+
+class _Executor(submitit_slurm.SlurmExecutor):
+    """submitit's, with the parameters in the words of sbatch: it converts nothing."""
+
+    def _internal_update_parameters(self, **kwargs: Any) -> None:
+        self.parameters.update(kwargs)
+
+
+def _parameters(request: Request, sending: Sending) -> Mapping[str, Any]:
+    extra = dict(request.parameters["additional_parameters"])
+    if sending.array is not None:
+        extra["array"] = sending.array
+    parameters = dict(request.parameters) | {"job_name": sending.name}
+    if sending.dependency is not None:
+        parameters["dependency"] = sending.dependency
+    return parameters | {"additional_parameters": extra}
+
+
+def _refusal(text: str) -> str:
+    said = [line.partition("error: ")[2] for line in text.splitlines() if "error: " in line]
+    return "; ".join(said) or text.strip()

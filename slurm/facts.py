@@ -1,0 +1,129 @@
+"""What a cluster says of itself: partitions, limits, accounts. Three or four calls, no more.
+
+Looks; what a sweep may ask for is judged in `slurm.limits`.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from slurm.commands import ask
+from slurm.errors import SlurmError
+
+_DEFAULT_ARRAY = 1001  # SLURM's own
+
+
+@dataclass(frozen=True)
+class Partition:
+    """One partition; `cpus`, `memory_mb` and `gpus` are the most that one of its nodes has.
+
+    `time_min` is None where it has no limit.
+    """
+
+    name: str
+    is_default: bool
+    is_up: bool
+    time_min: int | None
+    nodes: int
+    cpus: int
+    memory_mb: int
+    gpus: int
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What was read. `accounts` are those of the user, None where the site does not say.
+
+    `submit_cap` is the most jobs that the user may have in the queue, None where none is known.
+    """
+
+    max_array_size: int
+    partitions: Mapping[str, Partition]
+    accounts: frozenset[str] | None = None
+    default_account: str | None = None
+    submit_cap: int | None = None
+
+
+def read_facts(user: str) -> Facts:
+    """Ask the cluster; raises SlurmError where there is none or it does not answer."""
+    config = parse_config(ask(["scontrol", "show", "config"]))
+    partitions = parse_partitions(
+        ask(["sinfo", "--noheader", "--exact", "--format=%P|%a|%l|%D|%c|%m|%G"])
+    )
+    size = int(config.get("MaxArraySize", _DEFAULT_ARRAY))
+    if "slurmdbd" not in config.get("AccountingStorageType", ""):
+        return Facts(size, partitions)
+    enforced = config.get("AccountingStorageEnforce", "").split(",")
+    if enforced in ([""], ["none"]):
+        return Facts(size, partitions)
+    try:
+        fields = "format=account,user,maxsubmit,qos,defaultaccount"
+        associations = _table(["show", "associations", f"user={user}", "withsubaccounts", fields])
+        qos = dict(_table(["show", "qos", "format=name,maxsubmitpu"]))
+        default = _table(["show", "user", user, "format=defaultaccount"])
+    except SlurmError:
+        return Facts(size, partitions)  # no right to look, or the accounting is down
+    return Facts(
+        size,
+        partitions,
+        accounts=frozenset(row[0] for row in associations),
+        default_account=default[0][0] if default else None,
+        submit_cap=_cap(associations, qos) if "limits" in enforced else None,
+    )
+
+
+def parse_config(text: str) -> dict[str, str]:
+    """Return the settings that `scontrol show config` prints, by name."""
+    pairs = (line.partition("=") for line in text.splitlines() if "=" in line)
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def parse_partitions(text: str) -> dict[str, Partition]:
+    """Return partitions by name from lines of sinfo, one for every kind of node in each."""
+    found: dict[str, Partition] = {}
+    for line in text.splitlines():
+        name, state, time, nodes, cpus, memory, gres = line.strip().split("|", 6)
+        is_default, name = name.endswith("*"), name.rstrip("*")
+        known = found.get(name)
+        found[name] = Partition(
+            name,
+            is_default,
+            state == "up",
+            parse_minutes(time),
+            int(nodes) + (known.nodes if known else 0),
+            max(_number(cpus), known.cpus if known else 0),
+            max(_number(memory), known.memory_mb if known else 0),
+            max(_gpus(gres), known.gpus if known else 0),
+        )
+    return found
+
+
+def parse_minutes(text: str) -> int | None:
+    """Return the minutes of a time such as 1-12:00:00, 30:00 or infinite (None)."""
+    found = re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)??(\d+):(\d+)", text)
+    if found is None:
+        return None
+    days, hours, minutes, _ = (int(part or 0) for part in found.groups())
+    return (24 * days + hours) * 60 + minutes
+
+
+def _table(command: Sequence[str]) -> list[list[str]]:
+    said = ask(["sacctmgr", "--noheader", "--parsable2", *command])
+    return [line.split("|") for line in said.splitlines() if line]
+
+
+def _cap(associations: Sequence[Sequence[str]], qos: Mapping[str, str]) -> int | None:
+    """Return the tightest cap of all that may apply: which one does, only sbatch knows."""
+    caps = [row[2] for row in associations]
+    caps += [qos.get(name, "") for row in associations for name in row[3].split(",")]
+    return min((int(cap) for cap in caps if cap.isdecimal()), default=None)
+
+
+def _gpus(gres: str) -> int:
+    """Return the GPUs in a list such as gpu:a100:4(S:0-1),shard:8."""
+    counted = re.findall(r"(?:^|,)gpu(?::[^:,(]+)?:(\d+)", gres)
+    return sum(int(count) for count in counted)
+
+
+def _number(text: str) -> int:
+    return int(text.rstrip("+") or 0)

@@ -1,0 +1,194 @@
+"""Feeds a study to the queue: as many packs as its limits allow, the rest by a later feeding.
+
+Called where trials are sent, and on a node by a small job (`python -m slurm.feed ROOT STUDY`) that
+starts when room should be. Whoever feeds holds the study's lock.
+"""
+
+import logging
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from jobs.layout import Layout
+from jobs.lock import Lock
+from slurm.chunks import Chunk
+from slurm.environment import own_job
+from slurm.errors import SlurmError
+from slurm.executor import QueueFull, Sending, submit
+from slurm.order import Order, read_orders
+from slurm.queue import ANSWERED_S, Queue, read_queue
+
+_LOCK_WAIT_S = 60.0
+_PARTS = 5  # a full queue is refilled in so many parts: the controller is everybody's
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class Feeding:
+    """One feeding of a study. `own_job` is the id of the job that feeds, where it is one."""
+
+    orders: Sequence[Order]
+    queue: Queue
+    own_job: int | None = None
+    sent: list[tuple[Order, Chunk, int]] = field(default_factory=list)
+
+    def feed(self) -> int:
+        """Send what there is room for; return how many packs remain for later."""
+        try:
+            for order in self.orders:
+                self._recover(order)
+            for order in list(self._open()):
+                self._send_all(order)
+        except QueueFull as full:
+            _log.info("the queue is full: %s", full)
+        left = sum(len(order.unsent()) for order in self._open())
+        if left:
+            self._send_feeder()
+        return left
+
+    def _open(self) -> Iterator[Order]:
+        """Yield the orders of which something is to be sent now."""
+        for order in self.orders:
+            if order.unsent() and not order.chunks.is_held:
+                yield order
+
+    def _recover(self, order: Order) -> None:
+        """Find the job of a chunk whose sender got no answer; without one it is not sent yet.
+
+        Should it turn up later all the same, it finds its name gone, and ends.
+        """
+        for chunk in order.chunks.read():
+            if chunk.job is None:
+                found = self.queue.ids(chunk.name)
+                if found:
+                    order.chunks.claim(chunk, found[0])
+                else:
+                    order.chunks.retract(chunk)
+
+    def _send_all(self, order: Order) -> None:
+        """Send what there is room for; an order that the site refuses is given up.
+
+        Its trials are missing then, and go with the next `submit`, as it is to be by then.
+        """
+        try:
+            while self._next(order):
+                pass
+        except QueueFull:
+            raise
+        except SlurmError:
+            if self.own_job is None:  # on a node it may be the node that may not submit
+                order.chunks.cancel()
+            raise
+
+    def _next(self, order: Order) -> bool:
+        """Send one chunk of an order; return whether there may be room for another one."""
+        unsent = order.unsent()
+        count = min(len(unsent), self._room(order))
+        if count < len(unsent) and order.feeder is not None:
+            count = min(count, self._room(order) - 1)  # it takes a place as well
+        if count < max(1, min(len(unsent), self._least(order))):
+            return False
+        number = len(order.chunks.read())
+        while True:
+            chunk = order.chunks.intend(number, unsent.start, count)
+            try:
+                self._send(order, chunk)
+            except QueueFull:
+                order.chunks.retract(chunk)
+                count //= 2  # of a limit that nobody has told us of
+                if count < 1:
+                    raise
+                continue
+            except Exception:
+                order.chunks.retract(chunk)
+                raise
+            return bool(order.unsent())
+
+    def _least(self, order: Order) -> int:
+        """Return the fewest packs that are worth a call of sbatch while more are to be sent."""
+        return 1 if order.submit_cap is None else order.submit_cap // _PARTS
+
+    def _room(self, order: Order) -> int:
+        """Return how many more jobs the user may have in the queue."""
+        if order.submit_cap is None:
+            return order.packs
+        return max(0, order.submit_cap - len(self.queue.jobs) - self._newer())
+
+    def _newer(self) -> int:
+        """Return how many jobs were sent since the queue was looked at."""
+        seen = {job.array_job for job in self.queue.jobs}
+        return sum(
+            chunk.count
+            for order in self.orders
+            for chunk in order.chunks.read()
+            if chunk.job is not None
+            and chunk.job.id not in seen
+            and chunk.job.time_s + ANSWERED_S > self.queue.time_s
+        )
+
+    def _send(self, order: Order, chunk: Chunk) -> None:
+        throttle, after = "", None
+        if order.concurrent is not None:
+            if order.concurrent < chunk.count:
+                throttle = f"%{order.concurrent}"
+            living = self._living_chunks(order)
+            # Arrays know nothing of each other's throttle: one after the other, they share it.
+            after = f"afterany:{':'.join(map(str, living))}" if living else None
+        sending = Sending(chunk.name, f"{chunk.array}{throttle}", after)
+        (order.folder / "output").mkdir(exist_ok=True)  # or SLURM cannot open what jobs print
+        job = int(submit(order.job, sending, order.scripts))
+        order.chunks.claim(chunk, job)
+        self.sent.append((order, chunk, job))
+
+    def _living_chunks(self, order: Order) -> list[int]:
+        living = {job.array_job for job in self.queue.jobs}
+        known = {
+            chunk.job.id
+            for other in self.orders
+            if other.user == order.user
+            for chunk in other.chunks.read()
+            if chunk.job is not None
+        }
+        return sorted((known & living) | {job for _, _, job in self.sent})[-1:]
+
+    def _send_feeder(self) -> None:
+        """Send the job that goes on feeding, unless one waits already."""
+        order = next(iter(self._open()))
+        if order.feeder is None:
+            return
+        name = order.feeder_name
+        if [job for job in self.queue.ids(name) if job != self.own_job]:
+            return
+        waited_for = self._waited_for()
+        if waited_for is None:
+            return
+        try:
+            submit(order.feeder, Sending(name, dependency=f"afterany:{waited_for}"), order.scripts)
+        except SlurmError as error:
+            _log.warning("the next `thermolion submit` sends the rest, no job can: %s", error)
+
+    def _waited_for(self) -> str | None:
+        """Return the task whose end should make room: the middle one of those in the queue."""
+        ours = {c.job.id for o in self.orders for c in o.chunks.read() if c.job is not None}
+        tasks = [f"{j.array_job}_{j.task}" for j in self.queue.jobs if j.array_job in ours]
+        tasks += [f"{job}_{pack}" for _, chunk, job in self.sent for pack in chunk.packs]
+        return tasks[len(tasks) // 2] if tasks else None
+
+
+def main() -> None:
+    """Feed the study that the command line names, from within a job."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    layout = Layout(Path(sys.argv[1]), sys.argv[2])
+    with Lock(layout.lock, wait_s=_LOCK_WAIT_S):
+        orders = read_orders(layout)
+        queue = read_queue({order.user for order in orders})
+        feeding = Feeding(orders, queue, own_job(os.environ))
+        left = feeding.feed()
+    _log.info("%d packs sent, %d left", sum(chunk.count for _, chunk, _ in feeding.sent), left)
+
+
+if __name__ == "__main__":
+    main()

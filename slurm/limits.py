@@ -1,0 +1,109 @@
+"""What a site can fulfil: looked at before anything is sent, with the choices in the message."""
+
+import difflib
+import os
+import socket
+from pathlib import Path
+
+from slurm.commands import ask
+from slurm.errors import SiteError
+from slurm.facts import Facts, Partition
+from slurm.resources import Resources
+from slurm.site import Site
+
+# Folders that a machine has for itself.
+_LOCAL = tuple(Path(name) for name in ("/tmp", "/var/tmp", "/dev/shm", "/run"))
+
+
+def check(facts: Facts, site: Site, resources: Resources) -> None:
+    """Raise SiteError for the first thing that a site would refuse, or never start."""
+    partition = _partition(facts, site)
+    _account(facts, site)
+    where = f"partition {partition.name!r}"
+    if not partition.is_up:
+        raise SiteError(f"{where} is down: choose from {_up(facts)}")
+    if resources.nodes > partition.nodes:
+        raise SiteError(f"resources.nodes is {resources.nodes}, {where} has {partition.nodes}")
+    if resources.gpus_per_node > partition.gpus and site.gpus != "none":
+        with_them = [p.name for p in facts.partitions.values() if p.gpus]
+        hint = f"; GPUs are in {', '.join(with_them)}" if with_them and not partition.gpus else ""
+        raise SiteError(
+            f"resources.gpus_per_node is {resources.gpus_per_node}, a node of {where} has "
+            f"{partition.gpus} GPUs{hint}"
+        )
+    cpus = resources.cpus_per_task * resources.tasks_per_node
+    if cpus > partition.cpus:
+        raise SiteError(
+            f"a job needs {cpus} CPUs on a node ({resources.tasks_per_node} processes x "
+            f"{resources.cpus_per_task}), a node of {where} has {partition.cpus}: lower "
+            "resources.cpus_per_task or pack.trials_per_gpu"
+        )
+    time_min = resources.time_min or site.time_min
+    if time_min and partition.time_min and time_min > partition.time_min:
+        raise SiteError(
+            f"resources.time is {time_min} min, {where} allows {partition.time_min} min: lower "
+            "it (trials go on from their checkpoints), or choose another partition in the site "
+            "profile"
+        )
+
+
+def check_visible(folder: Path, site: Site) -> None:
+    """Raise SiteError for a folder that the nodes cannot see, as far as that can be known."""
+    path = folder.resolve()
+    if site.shared:
+        if not any(path.is_relative_to(shared.resolve()) for shared in site.shared):
+            raise SiteError(
+                f"the nodes do not see {path}: give --root a folder below "
+                f"{', '.join(map(str, site.shared))} (`shared` of the site profile)"
+            )
+        return
+    if any(path.is_relative_to(local) for local in _LOCAL) and not _nodes_are_here():
+        raise SiteError(
+            f"the nodes do not see {path}, which this machine has for itself: give --root a "
+            "folder that they share (and name such folders under `shared` of the site profile)"
+        )
+
+
+def _nodes_are_here() -> bool:
+    """Whether all nodes of the cluster are this machine."""
+    mine = socket.gethostname().partition(".")[0]
+    hosts = ask(["sinfo", "--noheader", "--format=%n"]).split()
+    return {host.partition(".")[0] for host in hosts} <= {mine, "localhost"}
+
+
+def _partition(facts: Facts, site: Site) -> Partition:
+    named = site.partition or os.environ.get("SBATCH_PARTITION")
+    if named is None:
+        default = next((p for p in facts.partitions.values() if p.is_default), None)
+        if default is None:
+            raise SiteError(
+                "the site profile names no partition, and the cluster has no default: choose "
+                f"from {', '.join(facts.partitions)}"
+            )
+        return default
+    if named not in facts.partitions:
+        near = difflib.get_close_matches(named, facts.partitions, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise SiteError(
+            f"unknown partition {named!r} (site {site.name}): {hint}choose from "
+            f"{', '.join(facts.partitions)}"
+        )
+    return facts.partitions[named]
+
+
+def _account(facts: Facts, site: Site) -> None:
+    if facts.accounts is None:
+        return
+    named = site.account or os.environ.get("SBATCH_ACCOUNT") or facts.default_account
+    known = ", ".join(sorted(facts.accounts)) or "none: ask for one"
+    if not named:
+        raise SiteError(
+            f"this site wants an account, and the site profile {site.name} names none; yours: "
+            f"{known}"
+        )
+    if named not in facts.accounts:
+        raise SiteError(f"unknown account {named!r} (site {site.name}); yours: {known}")
+
+
+def _up(facts: Facts) -> str:
+    return ", ".join(p.name for p in facts.partitions.values() if p.is_up)

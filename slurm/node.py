@@ -1,0 +1,191 @@
+"""The entry point of a job on its node, a process a rank or lane: `python -m slurm.node FOLDER`.
+
+Translates SLURM's variables and signals into a launch, runs the pack, and says how it ended.
+"""
+
+import json
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from jobs import lane
+from jobs.attempts import Attempts
+from jobs.discards import read_discards
+from jobs.launch import Launch, Rendezvous
+from jobs.layout import Layout
+from jobs.pack import Pack
+from jobs.whole_file import write_whole
+from slurm.chunks import Chunks
+from slurm.commands import ask
+from slurm.environment import Place, forget_job, place
+from slurm.errors import SlurmError
+from slurm.progress import exit_name
+
+EXIT_NO_GPU = 69  # "a service is unavailable" (sysexits.h)
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
+_BEFORE_THE_END = signal.SIGUSR2.name  # the one that we have asked SLURM for
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What the record of a submission says of its jobs, and where this process is in them."""
+
+    layout: Layout
+    record: Mapping[str, Any]
+    here: Place
+
+    @property
+    def pack(self) -> Pack:
+        """The trials of this process: with several lanes, every lane has its share."""
+        path = self.layout.pack(self.record["id"], self.here.pack)
+        pack = Pack.from_json(json.loads(path.read_text()))
+        if self.lanes == 1:
+            return pack
+        return replace(pack, trials=pack.trials[self.here.process :: self.lanes])
+
+    @property
+    def lanes(self) -> int:
+        lanes: int = self.record["request"]["lanes"]
+        return lanes
+
+    @property
+    def output(self) -> Path:
+        return self.layout.job_output(self.record["id"], self.here.pack)
+
+    @property
+    def word(self) -> Path:
+        """Where this process leaves its exit code."""
+        return self.output.with_name(exit_name(self.here.pack, self.here.process))
+
+    def is_ours(self) -> bool:
+        """Whether this job is the one that was meant, and still is to run.
+
+        An intent may have been sent twice, and a pack cancelled before its job began.
+        """
+        chunks = Chunks(self.layout, self.record["id"])
+        chunk = chunks.of_pack(self.here.pack)
+        if chunk is None or chunk.name != self.here.name or self.word.exists():
+            return False
+        return chunks.claim(chunk, self.here.array_job)
+
+    def launch(self) -> Launch:
+        """Return the launch of this process; raises SlurmError where a GPU is missing."""
+        here, threads = self.here, self.record["threads"]
+        device = self._device()
+        if self.lanes > 1:
+            return Launch(device=device, threads=threads, lane=here.process)
+        if here.processes == 1:
+            return Launch(device=device, threads=threads)
+        meeting = f"{here.pack}-{here.job}-{here.restarts}"
+        return Launch(
+            device=device,
+            threads=threads,
+            rank=here.process,
+            world_size=here.processes,
+            local_rank=here.local_process,
+            local_world_size=here.processes // here.nodes,
+            device_index=here.local_process if device == "cuda" else None,
+            rendezvous=Rendezvous(
+                file=self.output.with_name(f"{meeting}.meet"),
+                host=here.first_address or here.node_name or "127.0.0.1",
+            ),
+        )
+
+    def _device(self) -> str:
+        device: str = self.record["device"]
+        if device != "cuda" or torch.cuda.is_available():
+            return device
+        if self.record["request"]["cpu_fallback"]:
+            _log.warning("no GPU can be used here: training on the CPU, as the site profile says")
+            return "cpu"
+        raise SlurmError(
+            f"{self.here.node_name} shows no GPU to this job (CUDA_VISIBLE_DEVICES is "
+            f"{os.environ.get('CUDA_VISIBLE_DEVICES')!r}, torch {torch.__version__}): look into "
+            "`gpus` of the site profile and into the torch that is installed; `cpu_fallback: "
+            "true` trains on the CPU instead"
+        )
+
+
+def run(assignment: Assignment) -> int:
+    """Run the pack of this process; returns the exit code of its lane."""
+    begin = time.time()
+    try:
+        launch = assignment.launch()
+    except SlurmError as error:
+        _log.error("%s", error)
+        _say_exit(assignment, EXIT_NO_GPU)
+        return EXIT_NO_GPU
+    launch.stop.listen(*_SIGNALS)
+    pack = assignment.pack
+    ended_before = _ended(pack)
+    code = lane.run_pack(pack, launch)
+    if code != lane.EXIT_INTERRUPTED:
+        _say_exit(assignment, code)
+    elif launch.stop.reason == _BEFORE_THE_END and launch.rank == 0:
+        if _ended(pack) > ended_before or _has_saved(pack, begin):
+            _requeue(assignment.here)
+        else:
+            _log.error("the time is over and nothing was saved: give it more (`resources.time`)")
+    return code
+
+
+def _say_exit(assignment: Assignment, code: int) -> None:
+    """Leave word that this process has nothing more to do, so that nobody has to ask SLURM."""
+    here = assignment.here
+    if assignment.lanes == 1 and here.process:
+        return  # rank 0 speaks for all
+    write_whole(assignment.word, f"{code}\n")
+
+
+def _requeue(here: Place) -> None:
+    """Have SLURM start this job again: its time was over, or it must make room for another.
+
+    Where that is not allowed, the next `submit` sends the rest.
+    """
+    try:
+        ask(["scontrol", "requeue", here.task_id])
+    except SlurmError as error:
+        _log.warning("not requeued: %s; the next `thermolion submit` sends the rest", error)
+
+
+def _ended(pack: Pack) -> int:
+    """Return how many trials of a pack have ended in its submission so far."""
+    attempts = Attempts(pack.layout.events, read_discards(pack.layout)).look()
+    ends = attempts.ends(pack.submission)
+    return sum(trial.id in ends for trial in pack.trials)
+
+
+def _has_saved(pack: Pack, begin: float) -> bool:
+    """Whether a trial of a pack has saved its state since a time."""
+    paths = (pack.layout.checkpoint(trial.id) for trial in pack.trials)
+    return any(path.exists() and path.stat().st_mtime >= begin for path in paths)
+
+
+def main() -> int:
+    """Run the pack of this array task in the submission that the command line names."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    folder = Path(sys.argv[1])
+    record = json.loads((folder / "submission.json").read_text())
+    layout = Layout(folder.parents[2], folder.parents[1].name)
+    assignment = Assignment(layout, record, place(os.environ))
+    if not assignment.is_ours():
+        _log.warning(
+            "pack %d was cancelled, or another job carries it: nothing to do", assignment.here.pack
+        )
+        return 0
+    forget_job()
+    return run(assignment)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

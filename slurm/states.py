@@ -1,0 +1,25 @@
+"""SLURM's words for the state of a job, in one table."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+State = Literal["queued", "running", "ended"]
+
+_STATES: Mapping[str, State] = {
+    **dict.fromkeys(
+        ("PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT"),
+        "queued",
+    ),
+    # Suspended, it still has its memory and its place: it goes on by itself.
+    **dict.fromkeys(("CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "STOPPED"), "running"),
+    **dict.fromkeys(("RESIZING", "SIGNALING", "STAGE_OUT"), "running"),
+    **dict.fromkeys(
+        ("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL"), "ended"
+    ),
+    **dict.fromkeys(("OUT_OF_MEMORY", "PREEMPTED", "REVOKED", "TIMEOUT"), "ended"),
+}
+
+
+def state_of(word: str) -> State:
+    """Return what a word of squeue means; an unknown one is of a job that is believed to live."""
+    return _STATES.get(word.split()[0] if word.strip() else "", "running")

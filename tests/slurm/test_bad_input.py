@@ -1,0 +1,120 @@
+"""Wrong input, found before anything is sent: one line, exit code 2, and no study left behind."""
+
+import json
+import shutil
+
+import pytest
+from slurm_lab import SMALL, Lab
+
+from slurm.errors import SiteError
+from slurm.facts import Facts, Partition
+from slurm.limits import check
+from slurm.resources import Resources
+from slurm.site import Site
+
+WRONG = {
+    "partition": (
+        {"partition": "mian"},
+        [],
+        "unknown partition 'mian' (site wrong): did you mean",
+    ),
+    "gpus": ({}, ["resources.gpus_per_node=3"], "resources.gpus_per_node is 3, a node of"),
+    "cpus": ({}, ["resources.cpus_per_task=9"], "a job needs 9 CPUs on a node"),
+    "nodes": ({}, ["resources.nodes=9"], "resources.nodes is 9, partition 'main' has 2"),
+    "time": (
+        {},
+        ["resources.time=3d"],
+        "resources.time is 4320 min, partition 'main' allows 1440",
+    ),
+    "seconds": ({}, ["resources.time=5s"], "SLURM counts in minutes"),
+    "lanes": ({}, ["pack.trials_per_gpu=4"], "a job needs 4 CPUs on a node (4 processes x 1)"),
+    "folder": ({"shared": ["/nowhere"]}, [], "give --root a folder below /nowhere"),
+    "key": ({"partitoin": "main"}, [], "unknown key 'partitoin': did you mean 'partition'?"),
+    "dialect": ({"gpus": "gpu"}, [], "gpus: 'gpu' is not 'gres', 'gpus', 'gpus-per-node' or"),
+    "ours": ({"options": {"array": "0-3"}}, [], "array is ours to set"),
+}
+
+
+def _profile(lab: Lab, **keys: object) -> str:
+    return str(lab.write(json.dumps({"status_every": "2s"} | keys), "wrong.yaml"))
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_input_is_one_line_and_sends_nothing(lab, small, case):
+    keys, sets, message = WRONG[case]
+    words = [word for key in sets for word in ("--set", key)]
+    said = lab.call(
+        *("submit", small, "--backend", "slurm", "--site", _profile(lab, **keys), *words)
+    )
+    assert said.code == 2, said.err
+    assert message in said.err
+    assert len(said.err.strip().splitlines()) == 1
+    assert not lab.layout().submissions.exists()
+
+
+def test_an_unknown_site_lists_those_there_are(lab, small, tmp_path):
+    (tmp_path / "thermolion" / "sites").mkdir(parents=True)
+    (tmp_path / "thermolion" / "sites" / "alpha.yaml").write_text("{}")
+    said = lab.call(
+        *("submit", small, "--backend", "slurm", "--site", "alhpa"), XDG_CONFIG_HOME=str(tmp_path)
+    )
+    assert said.code == 2
+    assert "did you mean 'alpha'?" in said.err
+
+
+def test_an_unknown_account_is_named_with_ones_own(limited, tmp_path):
+    lab = Lab(limited, tmp_path)
+    said = lab.call(
+        *("submit", lab.write(SMALL), "--backend", "slurm"),
+        *("--site", _profile(lab, account="nobodys")),
+    )
+    assert said.code == 2, said.err
+    assert "unknown account 'nobodys' (site wrong); yours: lab" in said.err
+
+
+def test_an_account_that_is_missing_is_asked_for():
+    main = Partition("main", True, True, None, nodes=1, cpus=1, memory_mb=1, gpus=0)
+    facts = Facts(1001, {"main": main}, accounts=frozenset({"a", "b"}))
+    with pytest.raises(SiteError, match="names none; yours: a, b"):
+        check(facts, Site(), Resources())
+
+
+def test_what_sbatch_refuses_is_given_up_and_said(limited, tmp_path):
+    lab = Lab(limited, tmp_path)
+    site = _profile(lab, account="lab", qos="nope")
+    said = lab.call("submit", lab.write(SMALL), "--backend", "slurm", "--site", site)
+    assert said.code == 1
+    assert "sbatch refuses" in said.err
+    assert "qos" in said.err.lower()
+    assert len(said.err.strip().splitlines()) == 1
+    assert "small: 4 waiting" in lab.call("status", "small").out
+
+
+def test_a_machine_without_slurm_is_told_so(lab, small, tmp_path):
+    (tmp_path / "bin").mkdir()
+    git = shutil.which("git")
+    if git is not None:
+        (tmp_path / "bin" / "git").symlink_to(git)
+    said = lab.call("submit", small, "--backend", "slurm", PATH=str(tmp_path / "bin"))
+    assert said.code == 2
+    assert "this machine has no SLURM" in said.err
+    assert "thermolion cluster up" in said.err
+    planned = lab.call("plan", small, "--backend", "slurm", PATH=str(tmp_path / "bin"))
+    assert planned.code == 0, planned.err
+    assert "#SBATCH --array=0-0" in planned.out
+
+
+def test_lanes_belong_to_this_machine(lab, small):
+    said = lab.call("submit", small, "--backend", "slurm", "--lanes", 2)
+    assert said.code == 2
+    assert "`limits.concurrent`" in said.err
+
+
+def test_a_controller_that_does_not_answer_is_one_line(lab, small, tmp_path):
+    text = lab.cluster.paths.slurm_conf.read_text()
+    port = str(lab.cluster.ports.controller)
+    elsewhere = tmp_path / "slurm.conf"
+    elsewhere.write_text(text.replace(f"SlurmctldPort={port}", "SlurmctldPort=1"))
+    said = lab.call("submit", small, "--backend", "slurm", SLURM_CONF=str(elsewhere))
+    assert said.code == 1
+    assert len(said.err.strip().splitlines()) == 1

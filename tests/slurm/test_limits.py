@@ -1,0 +1,124 @@
+"""More trials than the site takes at once: all complete, none twice, and few questions asked."""
+
+import itertools
+import json
+import shutil
+import time
+from pathlib import Path
+
+from slurm_lab import Lab
+
+from jobs.layout import Layout
+from orchestrator.backends.base import read_submissions
+from slurm.chunks import Chunks
+from tracking.outcomes import read_outcomes
+
+MANY = """\
+study: many
+workloads: [{dataset: digits, model: {mlp: {hidden: [8]}}, epochs: 1, train_images: 64}]
+candidates: {sgd: {lr: 0.01}}
+seeds: 150
+backend: slurm
+pack: {at_least: 0s}
+"""
+EVERY_S = 2.0  # `status_every` of the profile that `cluster up` writes
+
+
+FOUR = """\
+study: four
+workloads: [{dataset: digits, model: {mlp: {hidden: [8]}}, epochs: 1, train_images: 64}]
+candidates: {sgd: {lr: 0.01}}
+seeds: 4
+backend: slurm
+pack: {at_least: 0s}
+"""
+
+
+def _site(lab: Lab, **keys: object) -> Path:
+    return lab.write(json.dumps({"status_every": "2s"} | keys), "site.yaml")
+
+
+def test_a_throttle_is_shared_by_all_arrays_of_a_study(lab):
+    site = _site(lab, limits={"array": 2})
+    keep = lab.cluster.ask("sbatch", "--parsable", "--exclusive", "-N2", "--wrap=sleep 600")
+    sweep = lab.write(FOUR, "four.yaml")
+    said = lab.call("submit", sweep, "--site", site, "--set", "limits.concurrent=1")
+    assert "4 trials in 4 packs, 1 at a time" in said.out, said.err
+    queued = lab.cluster.ask("squeue", "-h", "-n", _names(lab), "-o", "%i %E").split("\n")
+    assert [line.split("_")[1].split()[0] for line in queued if line] == ["[0-1%1]", "[0-1%1]"]
+    assert sum("afterany" in line for line in queued) == 1
+    lab.cluster.ask("scancel", keep.strip())
+    lab.await_results("four", 4)
+    spans = sorted(
+        (outcome.started_ms, outcome.ended_ms)
+        for outcome in read_outcomes(lab.layout("four").events).values()
+    )
+    assert all(first[1] <= second[0] for first, second in itertools.pairwise(spans))
+
+
+def _names(lab: Lab) -> str:
+    return ",".join(name for name in lab.squeue() if name.startswith("four-"))
+
+
+def test_where_jobs_may_not_submit_the_next_submit_sends_the_rest(lab):
+    site = _site(lab, limits={"submit": 2}, sbatch_on_nodes=False)
+    sweep = lab.write(FOUR, "four.yaml")
+    assert lab.call("submit", sweep, "--site", site).code == 0
+    said = lab.call("status", "four").out
+    assert "2 jobs are not in the queue yet" in said
+    assert "with the next `thermolion submit`" in said
+    lab.await_results("four", 2)
+    assert "4 of 4 trials are done" not in lab.call("submit", "four", "--site", site).out
+    lab.await_results("four", 4)
+    assert {o.attempts for o in read_outcomes(lab.layout("four").events).values()} == {1}
+
+
+def _counted(lab: Lab) -> str:
+    """Return a PATH on which every call of squeue leaves its time."""
+    folder = lab.folder / "bin"
+    folder.mkdir()
+    script = folder / "squeue"
+    real = shutil.which("squeue")
+    script.write_text(f'#!/bin/bash\ndate +%s.%N >> {folder}/calls\nexec {real} "$@"\n')
+    script.chmod(0o755)
+    return f"{folder}:{lab.environment['PATH']}"
+
+
+def _most_queued(layout: Layout) -> int:
+    return max(
+        chunk.count
+        for submission in read_submissions(layout)
+        for chunk in Chunks(layout, submission.id).read()
+    )
+
+
+def test_150_trials_one_a_task_within_arrays_of_51_and_20_jobs(limited, tmp_path):
+    lab = Lab(limited, tmp_path)
+    begin = time.monotonic()
+    sent = lab.call("submit", lab.write(MANY, "many.yaml"))
+    assert sent.code == 0, sent.err
+    assert time.monotonic() - begin < 60  # seconds, on a machine that does much else
+    assert "150 trials in 150 packs" in sent.out
+    assert len(lab.squeue()) <= 20
+    assert "jobs are not in the queue yet" in lab.call("status", "many").out
+
+    # It goes on by itself; somebody who looks on asks once in an interval.
+    watched = lab.call("logs", "many", "--follow", PATH=_counted(lab))
+    assert watched.code == 0, watched.err
+    lab.await_results("many", 150)
+    calls = [float(line) for line in (lab.folder / "bin" / "calls").read_text().split()]
+    assert len(calls) > 2
+    assert min(after - before for before, after in itertools.pairwise(calls)) >= EVERY_S
+
+    layout = lab.layout("many")
+    outcomes = read_outcomes(layout.events)
+    assert len(outcomes) == 150
+    assert {outcome.attempts for outcome in outcomes.values()} == {1}
+    assert [submission.packs for submission in read_submissions(layout)] == [51, 51, 48]
+    assert _most_queued(layout) < 20
+    known = {"chunks", "feed.log", "output", "packs", "scripts", "submission.json"}
+    for submission in layout.submissions.iterdir():
+        assert {path.name for path in submission.iterdir()} <= known
+    assert list(layout.folder.rglob(".*")) == []
+    assert len(list(layout.events.iterdir())) == 150
+    assert "nothing to send: 150 of 150" in lab.call("submit", "many").out

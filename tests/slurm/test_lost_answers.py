@@ -1,0 +1,70 @@
+"""A submission killed at each of its stages, and repeated: no trial twice, none missing."""
+
+import json
+import shutil
+import signal
+
+import pytest
+from slurm_lab import Lab
+
+from slurm.chunks import Chunks
+from tracking.outcomes import read_outcomes
+
+SWEEP = """\
+study: small
+workloads: [{dataset: digits, model: {mlp: {hidden: [16]}}, epochs: 1, train_images: 64}]
+candidates: {sgd: {lr: 0.1}, adam: {lr: 0.1}}
+seeds: 1
+backend: slurm
+pack: {at_least: 0s}
+"""
+
+# What stands in for a command of SLURM: it kills the submission that has called it, and does or
+# does not do its work. The second call of sbatch is that of the second submission.
+STAGES = {
+    "before the record": ("scontrol", 1, "kill -9 $PPID"),
+    "before sbatch": ("squeue", 1, "kill -9 $PPID"),
+    "intended": ("sbatch", 1, "kill -9 $PPID"),
+    "answer lost": ("sbatch", 1, 'REAL "$@"; kill -9 $PPID'),
+    "sent by an orphan": ("sbatch", 1, 'kill -9 $PPID; sleep 3; REAL "$@"'),
+    "half of it sent": ("sbatch", 2, "kill -9 $PPID"),
+}
+
+
+def _stand_in(lab: Lab, command: str, call: int, act: str) -> str:
+    """Return a PATH on which the given call of a command is another one."""
+    folder = lab.folder / "bin"
+    folder.mkdir()
+    real = shutil.which(command)
+    script = folder / command
+    script.write_text(
+        "#!/bin/bash\n"
+        f"echo >> {folder}/calls\n"
+        f"if [ $(wc -l < {folder}/calls) -eq {call} ]; then\n"
+        f"  {act.replace('REAL', str(real))}\n"
+        f'else exec {real} "$@"; fi\n'
+    )
+    script.chmod(0o755)
+    return f"{folder}:{lab.environment['PATH']}"
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_submission_that_was_killed_is_made_up_for(lab, stage):
+    profile = {"status_every": "2s", "cpu_fallback": True, "limits": {"array": 1}}
+    site = lab.write(json.dumps(profile), "site.yaml")
+    sweep = lab.write(SWEEP)
+    killed = lab.call("submit", sweep, "--site", site, PATH=_stand_in(lab, *STAGES[stage]))
+    assert killed.code == -signal.SIGKILL, killed.err
+
+    again = lab.call("submit", sweep, "--site", site)
+    assert again.code == 0, again.err
+    lab.await_results("small", 2)
+    assert {outcome.attempts for outcome in read_outcomes(lab.layout().events).values()} == {1}
+    chunks = [
+        chunk
+        for folder in lab.layout().submissions.iterdir()
+        for chunk in Chunks(lab.layout(), folder.name).read()
+    ]
+    assert len(chunks) == 2
+    assert all(chunk.job is not None for chunk in chunks)
+    assert "2 of 2 trials are done" in lab.call("submit", sweep, "--site", site).out

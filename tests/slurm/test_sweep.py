@@ -1,0 +1,209 @@
+"""A sweep on SLURM: the same bits as on this machine, stopped, held, preempted and taken up."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+from processes import wait_for
+from slurm_lab import SMALL, Lab
+
+from orchestrator.backends.base import read_submissions
+from tracking.outcomes import Outcome, read_outcomes
+
+# A trial that takes as long as the test lets it: it goes on once the file `go` exists.
+WAITING = """\
+study: waiting
+workloads: [{name: mine, train: "waits:train", metric: loss, steps: 1}]
+candidates: {a: {optimizer: sgd, lr: 0.1}, b: {optimizer: sgd, lr: 0.2}}
+seeds: 1
+backend: slurm
+pack: {at_least: 0s}
+"""
+WAITS = """\
+import os, time
+from pathlib import Path
+
+def train(trial, context):
+    step = (context.load() or {"step": 0})["step"]
+    while not Path("GO").exists():
+        if context.should_stop():
+            context.save({"step": step})
+            return
+        time.sleep(0.05)
+    context.log(step, loss=float(step))
+    return {"loss": float(trial.candidate.hyperparameters["lr"])}
+"""
+
+
+def _outcomes(lab: Lab, study: str = "small") -> dict[str, Outcome]:
+    return dict(read_outcomes(lab.layout(study).events))
+
+
+def _bits(outcomes: dict[str, Outcome]) -> dict[str, object]:
+    return {
+        trial: (outcome.weights, dict(outcome.metrics), [p.metrics for p in outcome.curve])
+        for trial, outcome in outcomes.items()
+    }
+
+
+def test_slurm_and_this_machine_give_the_same_bits(lab, small, tmp_path):
+    first = lab.call("run", small, "--backend", "slurm")
+    assert first.code == 0, first.err
+    assert "4 of 4 trials done" in first.err
+    again = lab.call("run", "small")
+    assert again.code == 0
+    assert "everything is done" in again.err
+    assert again.out == first.out
+    assert len(read_submissions(lab.layout())) == 1
+    here = Lab(lab.cluster, tmp_path / "here")
+    here.folder.mkdir()
+    local = here.call("submit", here.write(SMALL))
+    assert local.code == 0, local.err
+    here.await_results("small", 4)
+    assert _bits(_outcomes(lab)) == _bits(_outcomes(here))
+    trial = next(iter(_outcomes(lab)))
+    assert "trial 1 of 4" in lab.call("logs", "small", trial).out
+
+
+def test_several_lanes_share_a_job_and_a_gpu(lab, small):
+    keys = ["pack.trials_per_gpu=2", "resources.gpus_per_node=1"]
+    sets = [word for key in keys for word in ("--set", key)]
+    said = lab.call("submit", small, "--backend", "slurm", *sets)
+    assert said.code == 0, said.err
+    lab.await_results("small", 4)
+    logs = sorted(path.name for path in lab.layout().events.glob("*.jsonl"))
+    assert {name.rsplit("-", 1)[1] for name in logs} == {"0.jsonl", "1.jsonl"}
+    assert {outcome.attempts for outcome in _outcomes(lab).values()} == {1}
+    text = lab.layout().job_output("0001", 0).read_text()
+    assert "no GPU can be used here: training on the CPU" in text
+
+
+def _waiting(lab: Lab) -> None:
+    (lab.folder / "waits.py").write_text(WAITS.replace("GO", str(lab.folder / "go")))
+    lab.write(WAITING, "waiting.yaml")
+
+
+def _states(lab: Lab) -> dict[str, str]:
+    said = json.loads(lab.call("status", "waiting", "--json").out)
+    return {trial["candidate"]: trial["state"] for trial in said["trials"]}
+
+
+def test_cancel_stops_cleanly_and_submit_goes_on(lab):
+    _waiting(lab)
+    assert lab.call("submit", "waiting.yaml").code == 0
+    lab.await_running("waiting", 2)
+    assert "2 submissions stopped" not in lab.call("cancel", "waiting").out
+    assert _states(lab) == {"a": "interrupted", "b": "interrupted"}
+    assert lab.squeue() == []
+    (lab.folder / "go").touch()
+    assert lab.call("submit", "waiting.yaml").code == 0
+    lab.await_results("waiting", 2)
+    assert {outcome.attempts for outcome in _outcomes(lab, "waiting").values()} == {2}
+
+
+def test_a_selection_is_held_released_and_cancelled(lab):
+    _waiting(lab)
+    blocker = lab.cluster.ask(
+        "sbatch",
+        "--parsable",
+        "--exclusive",
+        "--nodes=2",
+        "--output=/dev/null",
+        "--wrap=sleep 600",
+    ).strip()
+    wait_for(lambda: bool(lab.cluster.ask("squeue", "-h", "-t", "R")))
+    lab.call("submit", "waiting.yaml")
+    assert "1 jobs held" in lab.call("hold", "waiting", "--candidate", "a").out
+    assert "1 jobs stopped" in lab.call("cancel", "waiting", "--candidate", "b").out
+    (lab.folder / "go").touch()
+    lab.cluster.ask("scancel", blocker)
+    assert _states(lab) == {"a": "queued", "b": "waiting"}
+    reasons = lab.cluster.ask("squeue", "-h", "-r", "-o", "%r").split()
+    assert [reason[:7] for reason in reasons] == ["JobHeld"]  # root holds as an administrator
+    assert "1 jobs released" in lab.call("release", "waiting").out
+    lab.await_results("waiting", 1)
+    assert _states(lab) == {"a": "completed", "b": "waiting"}
+
+
+def test_a_preempted_job_saves_makes_room_and_comes_back(lab):
+    _waiting(lab)
+    lab.call("submit", "waiting.yaml")
+    lab.await_running("waiting", 2)
+    done = lab.folder / "urgent"
+    lab.cluster.ask(
+        *("sbatch", "--partition=urgent", "--exclusive", "--nodes=2", "--output=/dev/null"),
+        f"--wrap=touch {done}",
+    )
+    wait_for(done.exists)
+    (lab.folder / "go").touch()
+    # A job that was requeued waits for two minutes, unless somebody says that it may start.
+    _free_requeued(lab)
+    lab.await_results("waiting", 2)
+    assert len(read_submissions(lab.layout("waiting"))) == 1
+    assert {outcome.attempts for outcome in _outcomes(lab, "waiting").values()} == {2}
+
+
+def test_a_job_whose_time_is_nearly_over_saves_and_is_requeued(lab):
+    _waiting(lab)
+    profile = lab.cluster.paths.profile.read_text() + "grace: 45s\n"
+    site = lab.write(profile, "site.yaml")
+    lab.call("submit", "waiting.yaml", "--site", site, "--set", "resources.time=1min")
+    lab.await_running("waiting", 2)
+    wait_for(lambda: {o.state for o in _outcomes(lab, "waiting").values()} == {"interrupted"}, 120)
+    wait_for(lambda: lab.cluster.ask("squeue", "-h", "-t", "R") == "")
+    (lab.folder / "go").touch()
+    _free_requeued(lab)
+    lab.await_results("waiting", 2)
+    assert {outcome.attempts for outcome in _outcomes(lab, "waiting").values()} == {2}
+    assert len(read_submissions(lab.layout("waiting"))) == 1
+
+
+def _free_requeued(lab: Lab) -> None:
+    jobs = lab.cluster.ask("squeue", "-h", "-r", "-t", "PD", "-o", "%F_%K").split()
+    for job in jobs:
+        lab.cluster.ask("scontrol", "update", f"jobid={job}", "StartTime=now")
+
+
+def test_a_job_that_dies_without_a_word_is_lost_and_sent_again(lab):
+    _waiting(lab)
+    lab.call("submit", "waiting.yaml")
+    lab.await_running("waiting", 2)
+    for log in lab.layout("waiting").events.glob("*.jsonl"):
+        opened = json.loads(log.read_text().splitlines()[0])
+        os.kill(opened["pid"], 9)
+    wait_for(lambda: set(_states(lab).values()) == {"lost"})
+    (lab.folder / "go").touch()
+    assert lab.call("submit", "waiting.yaml").code == 0
+    lab.await_results("waiting", 2)
+
+
+def test_logs_follow_a_running_job(lab):
+    _waiting(lab)
+    lab.call("submit", "waiting.yaml")
+    lab.await_running("waiting", 2)
+    (lab.folder / "go").touch()
+    said = lab.call("logs", "waiting", "--follow")
+    assert said.code == 0
+    assert said.out.count("trial 1 of 1") == 2
+
+
+def test_a_study_is_left_alone_by_ctrl_c_in_run(lab):
+    _waiting(lab)
+    with subprocess.Popen(
+        [sys.executable, "-P", "-m", "orchestrator.cli", "run", "waiting.yaml"],
+        cwd=lab.folder,
+        env=lab.environment,
+        text=True,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+    ) as run:
+        lab.await_running("waiting", 2)
+        run.send_signal(signal.SIGINT)
+        _, err = run.communicate(timeout=60)
+    assert run.returncode == 130
+    assert "the jobs go on" in err
+    (lab.folder / "go").touch()
+    lab.await_results("waiting", 2)
+    assert {outcome.attempts for outcome in _outcomes(lab, "waiting").values()} == {1}

@@ -1,0 +1,120 @@
+"""A real SLURM for tests, and the command line in a process of its own beside it."""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from processes import wait_for
+
+from jobs.layout import Layout
+from slurm.dev_cluster import Cluster, check_packages, make_cluster
+from slurm.dev_config import Shape
+from slurm.errors import SlurmError
+from tracking.outcomes import read_outcomes
+
+SMALL = """\
+study: small
+defaults: {model: {mlp: {hidden: [16]}}, epochs: 2, global_batch: 32, train_images: 128}
+workloads: [{dataset: digits}]
+candidates:
+  thermolion: {}
+  adamw: {lr: 1e-2}
+baseline: adamw
+seeds: 2
+"""
+
+
+@dataclass(frozen=True)
+class Said:
+    """What one call of the command line gave."""
+
+    code: int
+    out: str
+    err: str
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A folder with studies, and a cluster that they are sent to."""
+
+    cluster: Cluster
+    folder: Path
+
+    @property
+    def root(self) -> Path:
+        return self.folder / "studies"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        kept = {name: text for name, text in os.environ.items() if not name.startswith("SLURM_")}
+        return kept | self.cluster.environment | {"THERMOLION_ROOT": str(self.root)}
+
+    def layout(self, study: str = "small") -> Layout:
+        return Layout(self.root, study)
+
+    def write(self, text: str, name: str = "small.yaml") -> Path:
+        path = self.folder / name
+        path.write_text(text)
+        return path
+
+    def call(self, *arguments: object, **variables: str) -> Said:
+        """Run the command line to its end."""
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "orchestrator.cli", *map(str, arguments)],
+            cwd=self.folder,
+            env=self.environment | variables,
+            capture_output=True,
+            text=True,
+        )
+        return Said(done.returncode, done.stdout, done.stderr)
+
+    def await_results(self, study: str, count: int) -> None:
+        """Wait until so many trials have a result, and no job of the study is in the queue."""
+        events = self.layout(study).events
+        wait_for(
+            lambda: sum(o.has_result for o in read_outcomes(events).values()) == count, seconds=300
+        )
+        wait_for(lambda: not any(name.startswith(f"{study}-") for name in self.squeue()))
+
+    def await_running(self, study: str, count: int) -> None:
+        """Wait until so many trials run, by their own word."""
+        events = self.layout(study).events
+        wait_for(
+            lambda: [o.state for o in read_outcomes(events).values()] == ["running"] * count,
+            seconds=300,
+        )
+
+    def squeue(self) -> list[str]:
+        """Return the names of the jobs in the queue, every array task counted."""
+        return self.cluster.ask("squeue", "-h", "-r", "-o", "%j").split()
+
+
+def require_slurm(shape: Shape) -> None:
+    """Skip where SLURM is missing, with the reason; fail where REQUIRE says so."""
+    try:
+        check_packages(shape)
+    except SlurmError as error:
+        if "slurm" in os.environ.get("REQUIRE", "").split(","):
+            pytest.fail(str(error))
+        pytest.skip(str(error))
+
+
+@contextlib.contextmanager
+def cluster_of(shape: Shape) -> Iterator[Cluster]:
+    """Bring a cluster up, and down again; its folder has a short name, for its sockets."""
+    require_slurm(shape)
+    folder = Path(tempfile.mkdtemp(prefix="tl-", dir="/tmp"))
+    made = make_cluster(folder, shape)
+    try:
+        made.up()
+        yield made
+    finally:
+        made.down()
+        shutil.rmtree(folder)
