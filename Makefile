@@ -24,6 +24,8 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.trial_throughput
 	$(BIN)/python -m benchmarks.pack_overhead
 	$(BIN)/python -m benchmarks.slurm_overhead
+	$(BIN)/python -m benchmarks.ddp_step
+	$(BIN)/python -m benchmarks.optimizer_step
 
 schema: $(VENV)/.dev
 	$(BIN)/python -m orchestrator.schema > sweeps/schema.json

@@ -57,6 +57,10 @@ class Ranks(World):
     def gather(self, what: str, value: Any) -> list[Any] | None:
         return self._peers.gather(what, value)
 
+    def dismiss(self, value: Any) -> None:
+        self._peers.leaving = True  # who goes first is in nobody's way
+        self.tell(value)
+
     def share(self, data: bytes | None) -> bytes | None:
         length = self.tell(None if data is None else len(data))
         if length is None:

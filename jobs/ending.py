@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 State = Literal["completed", "diverged", "failed", "interrupted", "superseded", "unlogged"]
 
+_DIFFER = "ReplicasDiffer"
 RANK_DIED = "RankDied"  # the kind of an interruption that a rank has not lived to tell
 
 
@@ -32,24 +33,21 @@ class Ending:
 def judged(endings: Mapping[int, Ending], gone: Collection[int]) -> Ending:
     """Return what a trial has come to: `endings` by rank, the first that was heard of first.
 
-    A rank in `gone` has died without a word: the trial goes on another time. Else the first that
-    left its training by an exception is the cause, whatever the others have met with by then.
+    A rank in `gone` has died without a word: the trial goes on another time. Ranks that have come
+    to the end with other weights have not trained one model. Else the first that left its training
+    by an exception is the cause, whatever the others have met with by then.
     """
     if gone:
         return Ending("interrupted", error=f"{_ranks(gone)} died", kind=RANK_DIED)
+    weights = {rank: endings[rank].weights for rank in sorted(endings)}
+    if None not in weights.values() and len(set(weights.values())) > 1:
+        told = ", ".join(f"rank {rank} {digest}" for rank, digest in weights.items())
+        return Ending("failed", error=f"the weights of the ranks differ: {told}", kind=_DIFFER)
     for rank, ending in endings.items():
         if ending.abrupt:
             return _named(ending, rank) if len(endings) > 1 else ending
-    if any(ending.state == "interrupted" for ending in endings.values()):
-        return next(ending for ending in endings.values() if ending.state == "interrupted")
-    weights = {rank: endings[rank].weights for rank in sorted(endings)}
-    if len(set(weights.values())) > 1:
-        told = ", ".join(f"rank {rank} {digest}" for rank, digest in weights.items())
-        return Ending("failed", error=f"the weights of the ranks differ: {told}", kind=_DIFFER)
-    return endings[0]
-
-
-_DIFFER = "ReplicasDiffer"
+    stopped = [ending for ending in endings.values() if ending.state == "interrupted"]
+    return stopped[0] if stopped else endings[0]
 
 
 def _named(ending: Ending, rank: int) -> Ending:

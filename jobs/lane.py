@@ -53,6 +53,9 @@ def run_pack(pack: Pack, launch: Launch) -> int:
     except LogError as error:
         _log.error("%s", error)
         return EXIT_FAILED
+    except Broken as reason:
+        _log.error("rank %d leaves: %s", world.rank, reason)
+        return EXIT_INTERRUPTED
     finally:
         world.leave()
 
@@ -81,21 +84,18 @@ def _lead(pack: Pack, launch: Launch, world: World) -> int:
     log.close()
     code = EXIT_HELD if held else EXIT_INTERRUPTED if launch.stop or world.dead else 0
     if not world.dead:
-        world.tell(-code)
+        world.dismiss(-code)
     return code
 
 
 def _follow(pack: Pack, launch: Launch, world: World) -> int:
     """Train what rank 0 says, until it says with which code to end."""
-    try:
-        while not world.dead:
-            number = world.tell()
-            if number <= 0:
-                return int(-number)
-            trial = pack.trials[number - 1]
-            _run(trial, Context(trial, pack, launch, world, None))
-    except Broken as reason:
-        _log.error("rank %d leaves: %s", world.rank, reason)
+    while not world.dead:
+        number = world.tell()
+        if number <= 0:
+            return int(-number)
+        trial = pack.trials[number - 1]
+        _run(trial, Context(trial, pack, launch, world, None))
     return EXIT_INTERRUPTED
 
 
@@ -125,7 +125,10 @@ def _trained(trial: Trial, context: Context) -> Ending:
             return Ending("interrupted", error=why, abrupt=abrupt)
         return Ending("completed", metrics, weights=context.weights)
     except Diverged as divergence:
-        return Ending("diverged", divergence.metrics, str(divergence), abrupt=True)
+        # Weights that are not finite may be so in other bits on other nodes.
+        weights = context.weights if divergence.metrics else None
+        why = str(divergence)
+        return Ending("diverged", divergence.metrics, why, weights=weights, abrupt=True)
     except Superseded as reason:
         return Ending("superseded", error=str(reason), abrupt=True)
     except LogError as error:

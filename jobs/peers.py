@@ -37,7 +37,7 @@ class Peers:
         self._trial = 0  # what is said of another one comes too late, and is dropped
         self._values: dict[int, deque[tuple[str, Any]]] = {other: deque() for other in star}
         self._endings: dict[int, Ending] = {}
-        self._leaving = False
+        self.leaving = False
         self._verdict: tuple[bool, set[int]] | None = None
         self._changed = threading.Condition()
         self._sending = threading.Lock()
@@ -100,7 +100,7 @@ class Peers:
 
     def close(self) -> None:
         """Leave the others: they see that this rank has gone."""
-        self._leaving = True
+        self.leaving = True
         for connection in self._star.values():
             with socket.socket(fileno=dup(connection.fileno())) as same:
                 try:
@@ -182,7 +182,7 @@ class Peers:
     def _lose(self, rank: int) -> None:
         with self._changed:
             self.gone.add(rank)
-            news = not self.in_trouble and not self._leaving
+            news = not self.in_trouble and not self.leaving
             self.in_trouble = True
             self._changed.notify_all()
         if news:

@@ -72,7 +72,9 @@ def share(chosen: Tensor, world: World) -> Tensor:
 
     All have as many, the first ones one more where it does not come out even; there may be none.
     """
-    return chosen.tensor_split(world.size)[world.rank]
+    each, more = divmod(len(chosen), world.size)
+    begin = world.rank * each + min(world.rank, more)
+    return chosen[begin : begin + each + (world.rank < more)]
 
 
 def weight(mine: int, count: int, world: World) -> float:

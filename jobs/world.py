@@ -40,6 +40,9 @@ class World:
         """Return the value of rank 0."""
         return self.exchange("a decision", value)[0]
 
+    def dismiss(self, value: Any) -> None:
+        """Tell the others a last value, after which they leave; to be called by rank 0 alone."""
+
     def share(self, data: bytes | None) -> bytes | None:
         """Return the bytes of rank 0, however many."""
         return data

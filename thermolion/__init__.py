@@ -1,4 +1,4 @@
-"""ThermoLion, its baselines, the registry of optimizers, and the logging door of a script.
+"""ThermoLion, its baselines, the registry of optimizers; the doors to DDP and of a script's log.
 
 Importing the package loads nothing: planning on a login node must not pay for torch.
 """
@@ -7,21 +7,34 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from thermolion.agreement import verify_replicas
     from thermolion.baselines import Lion
+    from thermolion.distributed import attach
     from thermolion.door import log, log_final, should_stop, state_dir
     from thermolion.optimizer import ThermoLion
 
-__all__ = ["Lion", "ThermoLion", "log", "log_final", "should_stop", "state_dir"]
+__all__ = [
+    "Lion",
+    "ThermoLion",
+    "attach",
+    "log",
+    "log_final",
+    "should_stop",
+    "state_dir",
+    "verify_replicas",
+]
 __version__ = "0.1.0"
 
 # No module may have the name of what is exported: importing it would put it in its place.
 _HOMES = {
     "Lion": "baselines",
     "ThermoLion": "optimizer",
+    "attach": "distributed",
     "log": "door",
     "log_final": "door",
     "should_stop": "door",
     "state_dir": "door",
+    "verify_replicas": "agreement",
 }
 
 

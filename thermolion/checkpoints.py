@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from thermolion.state import MEAN_SQUARE
+
 # The published class's names of what is ours.
 _PUBLISHED = {"m": "exp_avg", "v": "exp_avg_sq"}
 # Ours are derived from the step: T_t = decay^t.
 _TEMPERATURES = ("temp", "temperature", "T")
-MEAN_SQUARE = "exp_avg_sq_mean"
 
 
 def translated(state_dict: Mapping[str, Any], groups: list[dict[str, Any]]) -> dict[str, Any]:

@@ -186,6 +186,8 @@ class Chunks:
         begin = exploration.starts[index] + number * CHUNK_ROWS
         rows = slice(begin, begin - (-count // ROW))
         draws = self._noise.fill(exploration.keys[:, rows]).view(-1)[:count]
+        if self._dtype == draws.dtype:
+            return draws.mul_(exploration.scales[index])
         scaled = self._wide_kick[:count]
         scaled.copy_(draws).mul_(exploration.scales[index])
         return self._narrowed(scaled)

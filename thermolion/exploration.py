@@ -168,6 +168,14 @@ class Amp:
     scale: Tensor | None
     found_inf: Tensor
 
+    @classmethod
+    def left_to(cls, optimizer: object) -> "Amp | None":
+        """Return what a scaler has left to an optimizer before a step, None where none has."""
+        found_inf = getattr(optimizer, "found_inf", None)
+        if found_inf is None:
+            return None
+        return cls(getattr(optimizer, "grad_scale", None), found_inf)
+
     def unscaled(self, norms: Tensor) -> Tensor:
         """Return norms of scaled gradients as those of the gradients."""
         return norms if self.scale is None else norms / self.scale.reshape(())

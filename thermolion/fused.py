@@ -24,10 +24,10 @@ TYPES = {torch.float32: "float32", torch.float16: "float16", torch.bfloat16: "bf
 
 def refusal(param: Tensor) -> str | None:
     """Say what keeps a parameter from a fused step, or None."""
-    if importlib.util.find_spec("triton") is None:
-        return "the package triton is not installed"
     if is_sharded(param):
         return "a parameter is sharded (DTensor)"
+    if importlib.util.find_spec("triton") is None:
+        return "the package triton is not installed"
     # Triton's interpreter runs kernels on the CPU, slowly: so they are tested without a GPU.
     device = "cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda"
     if param.device.type != device:

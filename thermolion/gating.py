@@ -3,17 +3,18 @@
 Reduces nothing itself: squares and updates come and go through what `distributed.attach` gives.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from thermolion.checkpoints import MEAN_SQUARE
+from thermolion.gate import GATE_OPTIONS
 from thermolion.lists import apply_
 from thermolion.own_gradients import OwnGradients
 from thermolion.replicas import Squares
 from thermolion.spread import accumulate_, spread_factor
+from thermolion.state import MEAN_SQUARE, mean_of
 from thermolion.work import Rates, Work, array
 from thermolion.zero import is_being_built_inside
 
@@ -37,7 +38,8 @@ class Gating:
     """The gate of an optimizer, and what it is attached to; `attached` once it is."""
 
     def __init__(self, gate: str, reference_batch: int | None, replicas_feed: str) -> None:
-        self.gate, self.reference_batch, self.feed = gate, reference_batch, replicas_feed
+        self._options = (gate, reference_batch, replicas_feed)
+        self.gate, self.reference_batch, self.feed = self._options
         self.inside_zero = is_being_built_inside()
         self.attached = gate == "averaged" and not self.inside_zero
         self.squares: Squares | None = None
@@ -45,6 +47,18 @@ class Gating:
         self._factor = 1.0
         self._mean_squares: dict[Tensor, Tensor] = {}
         self._updates: list[tuple[list[Tensor], list[Tensor], Rates]] = []
+
+    def check_group(self, group: Mapping[str, Any]) -> None:
+        """Raise ValueError for a parameter group that asks for another gate than the optimizer's.
+
+        What is hung on a model serves all of its parameters.
+        """
+        for name, own in zip(GATE_OPTIONS, self._options, strict=True):
+            if group.get(name, own) != own:
+                raise ValueError(
+                    f"{name} is {group[name]!r} in a group and {own!r} for the optimizer: it is "
+                    "one for all groups, give it to the constructor"
+                )
 
     def begin(self, params: Sequence[Tensor]) -> None:
         """Get what the gates of a step of `params`, which have gradients, will need.
@@ -120,5 +134,4 @@ class Gating:
         torch._foreach_clamp_min_(moments, 0)
         for state in states:
             if MEAN_SQUARE in state:  # follows v by a recursion that knows nothing of this
-                mean = state["exp_avg_sq"].mean(dtype=state[MEAN_SQUARE].dtype)
-                state[MEAN_SQUARE].copy_(mean)
+                state[MEAN_SQUARE].copy_(mean_of(state["exp_avg_sq"]))

@@ -133,7 +133,7 @@ class NormalRows:
         radius.copy_(radius_words)
         # In (0, 1], fine near zero, so that the tail reaches to 6.6.
         radius.abs_().add_(self._half).mul_(self._unit)
-        radius.log_().mul_(self._twice).clamp_min_(0).sqrt_()
+        radius.log_().mul_(self._twice).sqrt_()
         angle.copy_(angle_words)
         angle.mul_(self._turn)
         torch.cos(angle, out=first).mul_(radius)

@@ -11,23 +11,20 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import Optimizer, ParamsT
 
-from thermolion import checkpoints, lists, loop, options, routes, shards, update
-from thermolion.checkpoints import MEAN_SQUARE
-from thermolion.chunks import Chunks
+from thermolion import checkpoints, options, routes, shards, update
 from thermolion.exploration import (
     Amp,
-    Exploration,
     Rows,
     explores,
     last_noisy_step,
     temperature,
-    wide,
 )
-from thermolion.fused import Launcher
+from thermolion.forms import Forms
 from thermolion.gate import GATE_OPTIONS, Feed, Gate
 from thermolion.gating import Gating
 from thermolion.routes import Route
-from thermolion.work import Rates, Work, array, gradient, rates_of
+from thermolion.state import MEAN_SQUARE, begun, mean_square
+from thermolion.work import Work, array, gradient, rates_of
 
 
 class ThermoLion(Optimizer):
@@ -36,10 +33,14 @@ class ThermoLion(Optimizer):
     Source: arXiv 2512.01881. `lr` (a number, or a tensor of one element), `weight_decay`
     (decoupled) and `eps` are non-negative; `temp_decay` in (0, 1] cools the exploration noise,
     `noise=False` leaves it out; `alignment` boosts the sign step where momentum and gradient
-    agree; `solid_gain` scales the magnitude step. `gate="averaged"` gates on the gradients as they
-    come: under data parallelism, those averaged over the replicas. `foreach`, `fused`,
-    `capturable` and `maximize` are as in torch's own optimizers, but that `foreach` is the
-    default on a CPU, too, where it works in pieces that fit the cache.
+    agree; `solid_gain` scales the magnitude step. `foreach`, `fused`, `capturable` and `maximize`
+    are as in torch's own optimizers, but that `foreach` is the default on a CPU, too, where it
+    works in pieces that fit the cache.
+
+    `gate` says whose moments are gated on under data parallelism (docs/gates.md): those of the
+    gradients as they come, averaged over the replicas; those of the `"replicas"`, at a batch of
+    `reference_batch` samples (None: one rank's share), which feed the gate or `"all"` of v; or
+    each rank's own (`"local"`). The last two need `thermolion.distributed.attach`.
 
     Draws of the noise depend on `seed`, the step, the id of the parameter and the place of the
     element alone, so replicas and resumed runs see the same ones. The id is fixed when a
@@ -94,11 +95,15 @@ class ThermoLion(Optimizer):
         self.gating = Gating(gate, reference_batch, replicas_feed)
         super().__init__(params, defaults)
 
+    @property
+    def gate(self) -> str:
+        """Which gate it has: one for all groups."""
+        return self.gating.gate
+
     def _forget(self) -> None:
         """Drop what is kept for speed alone; it is made anew when it is asked for."""
-        self._chunks: dict[torch.dtype, Chunks] = {}
+        self._forms = Forms()
         self._rows: dict[object, Rows] = {}
-        self._launchers: dict[object, Launcher] = {}
         self._noisy_steps_left: dict[object, float] = {}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -117,6 +122,7 @@ class ThermoLion(Optimizer):
         Raises ValueError for an option out of range, and for ids that are taken.
         """
         options.check({**self.defaults, **param_group})
+        self.gating.check_group(param_group)
         super().add_param_group(param_group)
         *others, group = self.param_groups
         try:
@@ -142,8 +148,8 @@ class ThermoLion(Optimizer):
         super().load_state_dict(known)
         for group in self.param_groups:  # what is attached stays as it is
             group.update({name: self.defaults[name] for name in GATE_OPTIONS})
-        for param, mean_square in checkpoints.precise(known, self.param_groups).items():
-            self.state[param][MEAN_SQUARE] = mean_square.clone()
+        for param, mean in checkpoints.precise(known, self.param_groups).items():
+            self.state[param][MEAN_SQUARE] = mean.clone()
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -176,9 +182,12 @@ class ThermoLion(Optimizer):
     def _step_batch(self, route: Route, number: int, places: list[int]) -> None:
         """Take the step of those parameters of a group that are of one device, type and route."""
         group = self.param_groups[number]
-        steps = [self._state(group["params"][place], group)["step"] for place in places]
+        steps = [
+            begun(self.state[group["params"][place]], group["params"][place], group)["step"]
+            for place in places
+        ]
         torch._foreach_add_(steps, 1)
-        amp = self._amp(route)
+        amp = Amp.left_to(self) if route is Route.FUSED else None
         if amp is not None:
             skip = amp.found_inf.to(steps[0]).reshape(())
             torch._foreach_sub_(steps, [skip] * len(steps))
@@ -225,71 +234,25 @@ class ThermoLion(Optimizer):
         self.gating.prepare(work, params, states, group["betas"][1])
         key = (number, route, params[0].device, params[0].dtype, steps is None)
         rows = self._rows_of(key, group, places)
+        amp = Amp.left_to(self) if route is Route.FUSED else None
         exploration = None
         if steps is not None and temperatures is not None:
             exploration = rows.explore(
                 grads,
-                [self._mean_square(state) for state in states],
+                [mean_square(state) for state in states],
                 steps.to(params[0].device, torch.int64),
                 temperatures.to(params[0].device),
                 group["betas"][1],
-                self._amp(route),
+                amp,
             )
         rates = rates_of(group)
-        self._advance(route, work, rates, exploration, rows, key)
+        self._forms.step(route, work, rates, exploration, rows, key, amp)
         self.gating.collect(work, rates)
-
-    def _advance(
-        self,
-        route: Route,
-        work: Work,
-        rates: Rates,
-        exploration: Exploration | None,
-        rows: Rows,
-        key: object,
-    ) -> None:
-        """Move the parameters of `work`: what a gate over several ranks builds on.
-
-        Fill `work.gate_sqs` to gate on another second moment than `exp_avg_sqs`. Fill
-        `work.directions` with tensors to find the updates there, not yet applied, and call
-        `lists.apply_` with what becomes of them. All of `work` is of one device and type.
-        """
-        if route is Route.LOOP:
-            loop.step(work, rates, exploration)
-        elif route is Route.LISTS:
-            lists.step(work, rates, exploration)
-        elif route is Route.FUSED:
-            if key not in self._launchers or self._launchers[key].rows is not rows:
-                self._launchers[key] = Launcher(rows, work.params[0].device)
-            self._launchers[key].step(work, rates, exploration, self._amp(route))
-        else:
-            dtype = work.params[0].dtype
-            if dtype not in self._chunks:
-                self._chunks[dtype] = Chunks(dtype)
-            self._chunks[dtype].step(work, rates, exploration, key)
-
-    def _state(self, param: Tensor, group: dict[str, Any]) -> dict[str, Any]:
-        state: dict[str, Any] = self.state[param]
-        if "exp_avg" not in state:
-            on_device = group["capturable"] or group["fused"]
-            device = param.device if on_device else torch.device("cpu")
-            state["step"] = torch.zeros((), dtype=torch.float32, device=device)
-            state["exp_avg"] = torch.zeros_like(param, memory_format=torch.preserve_format)
-            state["exp_avg_sq"] = torch.zeros_like(param, memory_format=torch.preserve_format)
-        return state
 
     def _unscales(self) -> bool:
         """Whether a step undoes a GradScaler's scale; gates that reduce need it undone before."""
         fused = any(group["fused"] for group in self.param_groups)
         return fused and self.gating.gate == "averaged"
-
-    def _mean_square(self, state: dict[str, Any]) -> Tensor:
-        """Return mean(v) before this step, of its own where the state comes from elsewhere."""
-        if MEAN_SQUARE not in state:
-            exp_avg_sq = state["exp_avg_sq"]
-            state[MEAN_SQUARE] = shards.mean(exp_avg_sq, wide(exp_avg_sq.dtype))
-        mean_square: Tensor = state[MEAN_SQUARE]
-        return mean_square
 
     def _still_explores(self, number: int, places: list[int], steps: Tensor) -> bool:
         """Whether a tensor is hot enough for noise, where the device counts the steps.
@@ -308,22 +271,12 @@ class ThermoLion(Optimizer):
         known = self._rows.get(key)
         identity = (
             group["seed"],
-            tuple((group["param_ids"][i], _extent(group["params"][i])) for i in places),
+            tuple(
+                (group["param_ids"][i], shards.extent(group["params"][i], group["noise"]))
+                for i in places
+            ),
         )
         if known is None or known.identity != identity:
             known = Rows(*identity, group["params"][places[0]].device)
             self._rows[key] = known
         return known
-
-    def _amp(self, route: Route) -> Amp | None:
-        """Return what a GradScaler has left to the kernel, if any."""
-        if route is not Route.FUSED:
-            return None
-        skips = getattr(self, "found_inf", None)
-        if skips is None:
-            return None
-        return Amp(getattr(self, "grad_scale", None), skips)
-
-
-def _extent(param: Tensor) -> int | shards.Part:
-    return shards.part_of(param) if shards.is_sharded(param) else param.numel()

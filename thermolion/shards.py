@@ -41,11 +41,11 @@ def local(tensor: Tensor) -> Tensor:
     return held
 
 
-def mean(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return the mean over a whole tensor, 0-dim; collective where it is sharded."""
-    average: Any = tensor.mean(dtype=dtype)
-    result: Tensor = average.full_tensor() if is_sharded(tensor) else average
-    return result
+def extent(param: Tensor, noise: bool) -> "int | Part":
+    """Return how many elements of a parameter are here; which ones, where their noise asks."""
+    if is_sharded(param):
+        return part_of(param) if noise else local(param).numel()
+    return param.numel()
 
 
 def check(params: Sequence[Tensor]) -> None:

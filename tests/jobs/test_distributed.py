@@ -172,19 +172,22 @@ GATES = {
 }
 
 
-@pytest.mark.parametrize("gate", GATES)
-def test_ranks_that_are_interrupted_end_with_the_same_bits(tmp_path, gate):
-    precision, hyperparameters = GATES[gate]
+def test_ranks_that_are_interrupted_end_with_the_same_bits(tmp_path):
     rich = dataclasses.replace(
         PLAIN, model_options=WIDE, accumulate=2, augment=("crop",), ema=0.9, global_batch=26
     )
-    trial = _trial(3, rich, "thermolion", precision, **hyperparameters)
-    whole, broken = Study(tmp_path / "whole", trial), Study(tmp_path / "broken", trial)
+    trials = [
+        _trial(3, rich, "thermolion", precision, **hyperparameters)
+        for precision, hyperparameters in GATES.values()
+    ]
+    whole, broken = Study(tmp_path / "whole", *trials), Study(tmp_path / "broken", *trials)
     assert whole.run() == [0] * 3
-    assert broken.run(stop_after=6) == [EXIT_INTERRUPTED] * 3
+    for trial in trials:
+        assert broken.run(trials=[trial], stop_after=6) == [EXIT_INTERRUPTED] * 3
     assert broken.run() == [0] * 3
-    assert result(broken.outcomes()[0]) == result(whole.outcomes()[0])
-    assert broken.outcomes()[0].attempts == 2
+    for found, expected in zip(broken.outcomes(), whole.outcomes(), strict=True):
+        assert result(found) == result(expected)
+        assert (found.attempts, expected.attempts) == (2, 1)
 
 
 LONG = dataclasses.replace(PLAIN, epochs=4000, model_options={"hidden": [16], "dropout": 0.1})
@@ -246,7 +249,7 @@ def test_bad_trials_of_several_ranks_touch_no_neighbour(tmp_path, lab):
         _trial(2, PLAIN, "my_lab:Raises", lr=0.1),
         _trial(2, PLAIN, "my_lab:Strays", lr=0.1),
         _trial(2, PLAIN, "sgd", lr=1e30),
-        _trial(2, dataclasses.replace(PLAIN, dataset="mnist")),
+        _trial(2, dataclasses.replace(PLAIN, dataset="mnist", dataset_options={})),
     ]
     statistics = dataclasses.replace(PLAIN, model="my_lab:net", model_options={}, epochs=1)
     study = Study(tmp_path / "s", *bad, _trial(2, statistics), code_root=lab)

@@ -13,6 +13,8 @@ from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import (
 )
 from torch.nn.parallel import DistributedDataParallel
 
+from thermolion import ThermoLion
+from thermolion.distributed import attach
 from thermolion.replicas import SquareExchange
 from thermolion.spread import rank_weight
 
@@ -168,6 +170,16 @@ def refusals(rank: int) -> dict[str, str]:
     pair = Pair(rank)
     pair.backward(pair.images())
     pair.exchange.mean_squares(pair.params)
+    said["second hook"] = said_by(
+        lambda: attach(ThermoLion(pair.params, gate="replicas"), pair.ddp)
+    )
+    said["no DDP"] = said_by(lambda: attach(ThermoLion(pair.params, gate="local"), pair.model))
+    said["local, with a hook"] = said_by(
+        lambda: attach(ThermoLion(pair.params, gate="local"), pair.ddp, reduce=allreduce_hook)
+    )
+    said["no global batch"] = said_by(
+        lambda: attach(ThermoLion(pair.params, gate="replicas", reference_batch=8), pair.ddp)
+    )
     said["second step"] = said_by(lambda: pair.exchange.mean_squares(pair.params))
     return said
 

@@ -27,11 +27,12 @@ class Study:
         self.trials, self.pack = trials, pack
         self.runs = 0
 
-    def start(self, ranks=None, **fields):
-        """Start the ranks of the trials, or those in `ranks` alone."""
+    def start(self, ranks=None, trials=None, **fields):
+        """Start all ranks of all trials, or those in `ranks` and `trials` alone."""
         self.runs += 1
-        size = self.trials[0].world_size
-        pack = Pack(self.layout, f"{self.runs:04d}", 0, self.trials, **self.pack)
+        trials = self.trials if trials is None else trials
+        size = trials[0].world_size
+        pack = Pack(self.layout, f"{self.runs:04d}", 0, tuple(trials), **self.pack)
         path = self.layout.folder / f"{self.runs}.json"
         path.write_text(json.dumps(pack.to_json()))
         meeting = path.with_suffix(".meet")

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from published import Published
 from torch import Tensor, nn
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
 from torch.nn import functional
@@ -32,28 +33,6 @@ class Run:
     scaler: bool = False
     overflow_at: int | None = None  # where rank 0 alone has an infinite gradient
     views: bool = False
-
-
-class Published(torch.optim.Optimizer):
-    """The formula of the paper, with noise from each process's own generator."""
-
-    def __init__(self, params: Any, lr: float) -> None:
-        super().__init__(params, {"lr": lr})
-        self.heat = 1.0
-
-    @torch.no_grad()
-    def step(self) -> None:  # type: ignore[override]  # no closure
-        self.heat *= 0.99
-        for param in self.param_groups[0]["params"]:
-            state, g, lr = self.state[param], param.grad, self.param_groups[0]["lr"]
-            m = state["m"] = 0.9 * state.get("m", 0) + 0.1 * g
-            v = state["v"] = 0.99 * state.get("v", 0) + 0.01 * g**2
-            gate = (m.abs() / (v.sqrt() + 1e-8)).tanh()
-            gas = m.sign() * (1 + 0.5 * (m.sign() * g.sign()).clamp(0, 1))
-            step = (1 - gate) * gas + gate * 2 * m / (v.sqrt() + 1e-8)
-            if self.heat > 0.01:
-                step += (1 - gate) * torch.randn_like(g) * (self.heat * v.mean() + 1e-10).sqrt()
-            param.mul_(1 - lr * 0.01).sub_(step, alpha=lr)
 
 
 def network() -> nn.Module:

@@ -5,11 +5,30 @@ from typing import Any
 import torch
 from exchanges import said_by
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from thermolion.agreement import verify_replicas
+from thermolion.distributed import attach
 
 TYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 _BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+def watched(rank: int) -> tuple[int, str]:
+    """Let rank 1 change a weight at step 3; return the step that failed and what was said."""
+    torch.manual_seed(0)
+    model = DistributedDataParallel(nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 2)))
+    optimizer = torch.optim.AdamW(model.parameters())
+    attach(optimizer, model, verify_every=2)
+    for step in range(1, 7):
+        optimizer.zero_grad()
+        model(torch.randn(4, 3)).square().mean().backward()
+        if step == 3 and rank == 1:
+            model.module[1].weight.data[0, 0] += 1e-6
+        said = said_by(optimizer.step)
+        if said:
+            return step, said
+    return 0, ""
 
 
 def verifications(rank: int) -> dict[str, str]:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from ranks import run_ranks
-from verifications import TYPES, verifications
+from verifications import TYPES, verifications, watched
 
 from thermolion.agreement import fingerprint
 
@@ -45,6 +45,12 @@ def test_differences_that_sums_and_comparisons_miss_are_found(
 ) -> None:
     for of_rank in said:
         assert f"the first is {name!r}" in of_rank[what]
+
+
+def test_replicas_may_be_compared_after_every_few_steps_of_any_optimizer() -> None:
+    for step, words in run_ranks(watched, 2):
+        assert step == 4
+        assert "the first is '1.weight'" in words
 
 
 def test_a_change_of_any_single_bit_changes_the_fingerprint() -> None:

@@ -43,3 +43,20 @@ def test_a_pass_that_adds_to_reduced_gradients_and_a_step_without_a_pass_are_ref
         assert "all passes of a step but the last one under `no_sync()`" in said["second pass"]
         assert "no squared gradients for 4 of 4 parameters" in said["second step"]
         assert "run one backward pass" in said["second step"]
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        ("second hook", ["has a communication hook already", "attach(..., reduce=hook)"]),
+        ("no DDP", ["is a Sequential", "wrap it in DistributedDataParallel"]),
+        ("local, with a hook", ['gate is "local"', "leave `reduce` out"]),
+        ("no global batch", ["reference_batch is 8", "attach(..., global_batch=...)"]),
+    ],
+)
+def test_an_attachment_that_cannot_work_is_refused_with_the_next_step(
+    found: dict[str, list[Any]], what: str, words: list[str]
+) -> None:
+    for said in found["refusals"]:
+        for word in words:
+            assert word in said[what], said[what]

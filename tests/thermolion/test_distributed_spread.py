@@ -1,6 +1,6 @@
 """The second moment at a reference batch: known answers, and what world size does to the gate."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -10,15 +10,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from thermolion.spread import accumulate_, check_shares, rank_weight, spread_factor
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Small tensors: more threads would only wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def moments(rank_gradients: Sequence[Tensor], samples: Sequence[int]) -> tuple[Tensor, Tensor]:

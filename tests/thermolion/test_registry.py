@@ -14,7 +14,15 @@ from torch import nn
 
 import thermolion
 from thermolion import registry
-from thermolion.registry import OPTIMIZERS, HyperparameterError, build, checked, load
+from thermolion.distributed import attach
+from thermolion.registry import (
+    OPTIMIZERS,
+    HyperparameterError,
+    build,
+    check_together,
+    checked,
+    load,
+)
 
 REPO = Path(__file__).parents[2]
 
@@ -33,8 +41,19 @@ LEGAL_OTHERS = {
     "centered": True,
     "dampening": 0.5,
     "nesterov": True,
+    "gate": "local",
+    "reference_batch": 3,
+    "replicas_feed": "all",
 }
-HYPERPARAMETERS = [(name, key) for name, spec in OPTIMIZERS.items() for key in spec.defaults]
+# Which data, which draws, and how a step is carried out.
+NOT_SWEPT = {"params", "seed", "foreach", "fused", "capturable", "maximize"}
+# What else makes sense of a value.
+NEEDS: dict[str, dict[str, Any]] = {
+    "nesterov": {"momentum": 0.9},
+    "reference_batch": {"gate": "replicas"},
+    "replicas_feed": {"gate": "replicas"},
+}
+HYPERPARAMETERS = [(name, key) for name, spec in OPTIMIZERS.items() for key in spec.settable]
 
 
 def _parameter() -> nn.Parameter:
@@ -50,22 +69,23 @@ def test_the_registered_names_are_those_of_the_documentation() -> None:
 @pytest.mark.parametrize(("name", "key"), HYPERPARAMETERS)
 def test_a_registered_default_is_the_constructors_own(name: str, key: str) -> None:
     own = inspect.signature(load(name)).parameters[key].default
-    assert OPTIMIZERS[name].defaults[key] == own
-    assert isinstance(OPTIMIZERS[name].defaults[key], bool) is isinstance(own, bool)
+    assert OPTIMIZERS[name].settable[key] == own
+    assert isinstance(OPTIMIZERS[name].settable[key], bool) is isinstance(own, bool)
 
 
 @pytest.mark.parametrize("name", ["thermolion", "lion"])
 def test_every_hyperparameter_of_our_own_optimizers_can_be_swept(name: str) -> None:
-    own = set(inspect.signature(load(name)).parameters) - {"params", "seed"}
-    assert set(OPTIMIZERS[name].defaults) == own
+    own = set(inspect.signature(load(name)).parameters) - NOT_SWEPT
+    assert set(OPTIMIZERS[name].settable) == own
 
 
 @pytest.mark.parametrize(("name", "key"), HYPERPARAMETERS)
 def test_a_registered_hyperparameter_is_checked_accepted_and_used(name: str, key: str) -> None:
-    default = OPTIMIZERS[name].defaults[key]
+    default = OPTIMIZERS[name].settable[key]
     value = checked(key, LEGAL_OTHERS[key], default)
-    needs = {"momentum": 0.9} if key == "nesterov" else {}
-    optimizer = build(name, [_parameter()], {key: value, **needs}, seed=1)
+    param = _parameter()
+    optimizer = build(name, [param], {key: value, **NEEDS.get(key, {})}, seed=1)
+    attach(optimizer, nn.ParameterList([param]), global_batch=3)
     optimizer.step()
     used = optimizer.param_groups[0][key]
     assert (list(used) if isinstance(default, tuple) else used) == value
@@ -74,7 +94,7 @@ def test_a_registered_hyperparameter_is_checked_accepted_and_used(name: str, key
 
 @pytest.mark.parametrize(("name", "key"), HYPERPARAMETERS)
 def test_a_registered_default_passes_its_own_check(name: str, key: str) -> None:
-    default = OPTIMIZERS[name].defaults[key]
+    default = OPTIMIZERS[name].settable[key]
     same = checked(key, default, default)
     assert same == (list(default) if isinstance(default, tuple) else default)
 
@@ -191,11 +211,31 @@ def test_importing_it_loads_no_torch(module: str) -> None:
     assert done.stdout == "[]\n"
 
 
+def test_what_was_added_later_is_recorded_where_it_differs_from_its_default() -> None:
+    spec = OPTIMIZERS["thermolion"]
+    before = {"lr": 0.1, "noise": True}
+    assert spec.recorded({**before, **spec.later}) == before
+    chosen = {"gate": "replicas", "reference_batch": 128}
+    assert spec.recorded({**before, **spec.later, **chosen}) == before | chosen
+
+
+def test_values_that_are_legal_one_by_one_and_not_together_are_refused() -> None:
+    check_together("thermolion", {"gate": "replicas", "reference_batch": 128})
+    check_together("adamw", {"lr": 0.1})
+    check_together("lab:Mine", {"gate": "anything", "reference_batch": "x"})
+    with pytest.raises(
+        HyperparameterError, match="reference_batch is 128, but gate is 'averaged'"
+    ):
+        check_together("thermolion", {"reference_batch": 128})
+    with pytest.raises(HyperparameterError, match=r"reference_batch is 12\.5, it must be a whole"):
+        check_together("thermolion", {"gate": "replicas", "reference_batch": 12.5})
+
+
 def test_a_range_stands_for_every_registered_number() -> None:
     numbers = {
         key
         for spec in OPTIMIZERS.values()
         for key, default in spec.defaults.items()
-        if not isinstance(default, bool)
+        if not isinstance(default, (bool, str))
     }
     assert numbers == set(registry._RANGES)
