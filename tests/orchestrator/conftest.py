@@ -1,8 +1,10 @@
 """The user's door for the orchestrator's tests: the command line, run in this process."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -59,6 +61,21 @@ def thermolion(
         return Said(code, said.out, said.err)
 
     return call
+
+
+@pytest.fixture
+def planned(thermolion: Thermolion, tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """Plan the text of a sweep; returns the JSON of the plan."""
+
+    def plan(text: str, *arguments: object) -> dict[str, Any]:
+        path = tmp_path / "sweep.yaml"
+        path.write_text(text)
+        said = thermolion("plan", path, "--json", *arguments)
+        assert said.code == 0, said.err
+        planned: dict[str, Any] = json.loads(said.out)
+        return planned
+
+    return plan
 
 
 @pytest.fixture

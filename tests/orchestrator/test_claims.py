@@ -1,0 +1,73 @@
+"""What a plan says its verdict will be able to claim: power, and how many data sets it takes."""
+
+import pytest
+from scipy.stats import nct, t
+from sweep_text import sweep_text as _sweep
+
+from orchestrator.power import detectable, power
+from tracking.endpoints import ENDPOINTS
+
+
+@pytest.mark.parametrize("tests", [1, 2, 16])
+@pytest.mark.parametrize("df", [2, 3, 4, 9, 48, 120, 1000])
+def test_the_power_of_a_plan_is_that_of_the_noncentral_t_distribution(df, tests):
+    alpha = 0.05 / tests
+    critical = t.isf(alpha / 2, df)
+
+    def oracle(effect):
+        noncentrality = effect * (df + 1) ** 0.5
+        return nct.sf(critical, df, noncentrality) + nct.sf(critical, df, -noncentrality)
+
+    for effect in (0.0, 0.2, 0.5, 1.5):
+        assert power(effect, df + 1, df, alpha) == pytest.approx(oracle(effect), abs=1e-6)
+    assert oracle(detectable(df + 1, df, alpha)) == pytest.approx(0.8, abs=1e-6)
+
+
+def test_very_many_seeds_have_the_power_of_a_normal_test():
+    assert detectable(5000, 4999) == pytest.approx(2.8016 / 5000**0.5, rel=1e-3)
+    assert detectable(1, 0) is None
+
+
+@pytest.mark.parametrize(("n", "effect"), [(3, 3.26), (5, 1.68), (10, 1.00), (20, 0.66)])
+def test_what_a_number_of_seeds_can_find_is_known(n, effect):
+    assert detectable(n, n - 1) == pytest.approx(effect, abs=0.01)
+
+
+_DIGITS = "workloads: [{dataset: digits, model: mlp, epochs: 1}]"
+_PAIR = "candidates: {adamw: {}, lion: {}}\nbaseline: adamw"
+
+
+def test_a_plan_says_what_its_verdict_will_be_able_to_claim(thermolion, tmp_path, planned):
+    found = planned(_sweep(_PAIR, seeds="seeds: 5"))["claims"]
+    assert (found["tests"], found["level_a"], found["level_b"]) == (len(ENDPOINTS), True, False)
+    assert (found["data_sets"], found["data_sets_needed"]) == (1, 7)
+    said = thermolion("plan", tmp_path / "sweep.yaml").out
+    assert "5 seeds find, 4 times in 5, a difference of 1.68 sd" in said
+    assert "on this workload, with new seeds: an average of 2.05 sd 4 times in 5" in said
+    assert "none from 1 data set; the exact test over data sets needs 7 with 2 tests" in said
+
+
+def test_two_models_on_one_data_set_are_planned_as_one_data_set(planned):
+    each = "workloads: {each: {dataset: [digits], model: [mlp, convnet]}, epochs: 1}"
+    found = planned(_sweep(_PAIR).replace(_DIGITS, each))["claims"]
+    assert (found["workloads"], found["data_sets"]) == (2, 1)
+
+
+def test_seven_data_sets_can_speak_of_data_sets_like_them(thermolion, tmp_path, planned):
+    names = "mnist, fashion_mnist, kmnist, usps, cifar10, svhn, digits"
+    each = f"workloads: {{each: {{dataset: [{names}]}}, model: mlp, epochs: 1}}"
+    found = planned(_sweep(_PAIR, seeds="seeds: 5").replace(_DIGITS, each))["claims"]
+    assert found["level_b"]
+    assert found["detectable_level_a"] < found["detectable_on_one"] / 2
+    said = thermolion("plan", tmp_path / "sweep.yaml").out
+    assert "on data sets like these: possible from 7 data sets" in said
+
+
+def test_a_plan_without_a_question_or_with_one_seed_promises_nothing(thermolion, tmp_path):
+    path = tmp_path / "sweep.yaml"
+    path.write_text(_sweep())
+    assert "none: the sweep asks no question" in thermolion("plan", path).out
+    path.write_text(_sweep(_PAIR, seeds="seeds: 1"))
+    said = thermolion("plan", path).out
+    assert "one seed gives no interval" in said
+    assert "claim" not in said
