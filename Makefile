@@ -26,6 +26,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.ddp_step
 	$(BIN)/python -m benchmarks.optimizer_step
 	$(BIN)/python -m benchmarks.slurm_overhead
+	$(BIN)/python -m benchmarks.slurm_limits
 
 schema: $(VENV)/.dev
 	$(BIN)/python -m orchestrator.schema > sweeps/schema.json
