@@ -37,6 +37,7 @@ def expand(
     free = all(workload.is_own for workload in workloads)
     groups = {name: _group(name, entry or {}, document, free) for name, entry in entries.items()}
     _check_commands(workloads, entries, groups, document)
+    _check_references(workloads, groups, document)
     seen: dict[str, Candidate] = {}
     names: set[str] = set()
     for name, group in groups.items():
@@ -175,6 +176,22 @@ def _axis(value: Any, default: Any) -> list[Any]:
     if isinstance(default, tuple) and not any(isinstance(item, list) for item in value):
         return [value]
     return value
+
+
+def _check_references(workloads: Sequence[Workload], groups: Groups, document: Document) -> None:
+    """Raise SweepError for a gate's reference that a workload of one rank cannot give it."""
+    for name, group in groups.items():
+        gated = [c for c in group if c.optimizer in registry.OPTIMIZERS]  # not somebody's own
+        for batch in {candidate.hyperparameters.get("reference_batch") for candidate in gated}:
+            for workload in workloads:
+                alone = workload.ranks == 1 and not workload.is_own
+                if alone and batch not in (None, workload.global_batch):
+                    raise document.error(
+                        ("candidates", name),
+                        f"reference_batch is {batch}, and workload {workload.name!r} has a global "
+                        f"batch of {workload.global_batch} on one rank: how far gradients spread "
+                        "takes two or more. Give it `ranks: 2`, or leave reference_batch out",
+                    )
 
 
 def _hyperparameters(

@@ -54,11 +54,11 @@ class Attachment:
     def verify(self) -> None:
         """Raise ReplicaError on all ranks if a parameter differs between any two of them.
 
-        Collective: every rank of the group has to call it. In a single process, nothing is to be
-        compared.
+        Collective: every rank of the group has to call it, that of all processes where the model
+        is in no DDP. In a single process, nothing is to be compared.
         """
         group = _group(self._model)
-        if group is not None and group.size() > 1:
+        if not _is_alone() and dist.get_world_size(group) > 1:
             verify_replicas(self._model, group)
 
 
@@ -85,35 +85,39 @@ def attach(
     all ranks after every n-th step.
 
     Raises ValueError where the gate cannot do what is asked of it (the message says which
-    setting and what to do), RuntimeError for a model that has a communication hook already.
+    setting and what to do), RuntimeError for a model that has a communication hook already; the
+    optimizer is as unattached as before, then.
     """
+    _check_count("global_batch", global_batch, 1, "samples")
+    _check_count("verify_every", verify_every, 0, "steps")
+    if verify_every:
+        check_whole(model)
     group = _group(model)
     inner = _stepping(optimizer)
     gating = inner.gating if isinstance(inner, ThermoLion) else None
     gate = "averaged" if gating is None else gating.gate
     squares: Squares | None = None
+    own_gradients: OwnGradients | None = None
     hook: Hook | None = None
     if gating is not None and gate != "averaged":
         _check(optimizer, model, gate, reduce)
         if gate == "replicas":
-            gating.squares = squares = _squares(
-                gating, model, global_batch, reduce or allreduce_hook
-            )
+            squares = _squares(gating, model, global_batch, reduce or allreduce_hook)
             hook = squares.hook if isinstance(squares, SquareExchange) else None
         elif group is not None:
-            gating.own_gradients = OwnGradients(group)
-            hook = gating.own_gradients.hook
+            own_gradients = OwnGradients(group)
+            hook = own_gradients.hook
     elif reduce is not None:
+        _check_wrapped("reduce is a communication hook", model)
         hook = _with_group(reduce, group)
-    if gating is not None:
-        gating.attached = True
-        if is_zero(optimizer):
-            number_parameters(optimizer)
     if hook is not None and group is not None:
         _register(model, hook)
+    if gating is not None:
+        gating.squares, gating.own_gradients, gating.attached = squares, own_gradients, True
+        if is_zero(optimizer):
+            number_parameters(optimizer)
     attachment = Attachment(model, squares, own_state=gate == "local" and group is not None)
     if verify_every:
-        check_whole(model)
         _verify_after(optimizer, attachment, verify_every)
     return attachment
 
@@ -139,12 +143,7 @@ def _check(optimizer: Optimizer, model: nn.Module, gate: str, reduce: Reduce | N
             f"gate is {gate!r}, but the parameters are sharded (DTensor), and no rank has a whole "
             'gradient of its own: use gate="averaged", or DistributedDataParallel'
         )
-    alone = not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1)
-    if not isinstance(model, DistributedDataParallel) and not alone:
-        raise ValueError(
-            f"gate is {gate!r}, and the model is a {type(model).__name__}: wrap it in "
-            "DistributedDataParallel, and attach that"
-        )
+    _check_wrapped(f"gate is {gate!r}", model)
     if gate != "local":
         return
     if is_zero(optimizer):
@@ -156,6 +155,27 @@ def _check(optimizer: Optimizer, model: nn.Module, gate: str, reduce: Reduce | N
         raise ValueError(
             'gate is "local", which reduces updates and no gradients: leave `reduce` out, or '
             "choose another gate"
+        )
+
+
+def _check_wrapped(what: str, model: nn.Module) -> None:
+    """Raise ValueError for a model in no DDP, where there are several processes."""
+    if not isinstance(model, DistributedDataParallel) and not _is_alone():
+        raise ValueError(
+            f"{what}, and the model is a {type(model).__name__}: wrap it in "
+            "DistributedDataParallel, and attach that"
+        )
+
+
+def _is_alone() -> bool:
+    return not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1)
+
+
+def _check_count(name: str, count: object, least: int, what: str) -> None:
+    whole = isinstance(count, int) and not isinstance(count, bool) and count >= least
+    if count is not None and not whole:
+        raise ValueError(
+            f"{name} is {count!r}, it must be a whole number of {what}, {least} or more"
         )
 
 

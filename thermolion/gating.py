@@ -115,9 +115,9 @@ class Gating:
                 state[GATE_SQUARE] = state["exp_avg_sq"].clone()
         moments = [array(state[GATE_SQUARE]) for state in states]
         accumulate_(moments, work.grads, squares, self._factor, beta2)
-        # Between G² and S nothing is negative; beyond them, single elements may be.
-        between = 0 <= self._factor <= 1
-        work.gate_sqs = moments if between else list(torch._foreach_clamp_min(moments, 0))
+        # A step with fewer samples than the reference (the last of an epoch) may have left single
+        # elements negative, and those after it find them so.
+        work.gate_sqs = list(torch._foreach_clamp_min(moments, 0))
 
     def _feed_all(
         self, work: Work, states: Sequence[dict[str, Any]], squares: list[Tensor], beta2: float

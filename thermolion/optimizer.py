@@ -192,6 +192,8 @@ class ThermoLion(Optimizer):
             skip = amp.found_inf.to(steps[0]).reshape(())
             torch._foreach_sub_(steps, [skip] * len(steps))
         if not group["noise"]:
+            for place in places:  # it would fall behind v, should noise be wanted again
+                self.state[group["params"][place]].pop(MEAN_SQUARE, None)
             self._explore_and_advance(route, number, places, None, None)
         elif group["capturable"] or group["fused"]:
             counted = torch.stack(steps)

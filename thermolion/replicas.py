@@ -50,7 +50,7 @@ class OwnSquares:
 
     def mean_squares(self, parameters: Sequence[Tensor]) -> tuple[list[Tensor], Sequence[float]]:
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        return [gradient.square() for gradient in gradients], self._usual
+        return [_wide(gradient).square() for gradient in gradients], self._usual
 
 
 class SquareExchange:
@@ -167,6 +167,11 @@ class SquareExchange:
                 "`no_sync()`, and clear the gradients of a step that is not taken"
             )
         self._discard()  # that step was not taken, and its gradients were cleared
+
+
+def _wide(gradient: Tensor) -> Tensor:
+    """Return a gradient in single precision at least, where its square overflows no half type."""
+    return gradient.to(torch.promote_types(gradient.dtype, torch.float32))
 
 
 def _norms(tensors: Sequence[Tensor]) -> list[Tensor]:

@@ -224,6 +224,10 @@ CASES = {
         _sweep(candidates="candidates:\n  thermolion: {reference_batch: 128}\n"),
         ["line 4", "reference_batch is 128", "gate is 'averaged'", "gate: replicas"],
     ),
+    "a reference batch that one rank cannot give": (
+        _sweep(candidates="candidates:\n  thermolion: {gate: replicas, reference_batch: 32}\n"),
+        ["line 4", "reference_batch is 32", "global batch of 128 on one rank", "ranks: 2"],
+    ),
     "a feed without effect": (
         _sweep(candidates="candidates:\n  thermolion: {gate: local, replicas_feed: all}\n"),
         ["line 4", "replicas_feed is 'all'", "gate is 'local'", "gate: replicas"],

@@ -170,8 +170,11 @@ def refusals(rank: int) -> dict[str, str]:
     pair = Pair(rank)
     pair.backward(pair.images())
     pair.exchange.mean_squares(pair.params)
-    said["second hook"] = said_by(
-        lambda: attach(ThermoLion(pair.params, gate="replicas"), pair.ddp)
+    refused = ThermoLion(pair.params, gate="local")
+    said["second hook"] = said_by(lambda: attach(refused, pair.ddp))
+    said["a step after it"] = said_by(refused.step)
+    said["no DDP, a hook"] = said_by(
+        lambda: attach(ThermoLion(pair.params), pair.model, reduce=allreduce_hook)
     )
     said["no DDP"] = said_by(lambda: attach(ThermoLion(pair.params, gate="local"), pair.model))
     said["local, with a hook"] = said_by(

@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from imagined import attach_to_nobody
 from torch import Tensor, nn
 
 from thermolion import ThermoLion
@@ -29,6 +30,7 @@ def trained(steps: int = 6, scale: float | None = None, **options: Any) -> Any:
     """Train; with a scale, the gradients are scaled and every third step is to be skipped."""
     tensors = params()
     optimizer: Any = ThermoLion(tensors, lr=1e-2, alignment=0.3, solid_gain=1.7, **options)
+    attach_to_nobody(optimizer)
     for step in range(steps):
         skipped = scale is not None and step % 3 == 1
         if scale is not None and options.get("fused"):
@@ -53,8 +55,8 @@ def check(scale: float | None, **options: Any) -> None:
         assert mine["step"] == theirs["step"]
         assert torch.equal(mine["exp_avg"], theirs["exp_avg"])
         assert torch.equal(mine["exp_avg_sq"], theirs["exp_avg_sq"])
-        if "exp_avg_sq_mean" in theirs:
-            torch.testing.assert_close(mine["exp_avg_sq_mean"], theirs["exp_avg_sq_mean"])
+        for name in {"exp_avg_sq_mean", "gate_avg_sq"} & theirs.keys():
+            torch.testing.assert_close(mine[name], theirs[name])
         torch.testing.assert_close(one, other, rtol=0, atol=1e-6)
 
 
@@ -77,4 +79,7 @@ if __name__ == "__main__":
         check(None, noise=noise, maximize=True)
         check(None, noise=noise, capturable=True)
         check(2.0**10, noise=noise)
+        check(None, noise=noise, gate="local")
+        check(None, noise=noise, gate="replicas")
+        check(None, noise=noise, gate="replicas", reference_batch=4)
     check_end_of_noise()

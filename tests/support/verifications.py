@@ -14,17 +14,27 @@ TYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 _BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
-def watched(rank: int) -> tuple[int, str]:
-    """Let rank 1 change a weight at step 3; return the step that failed and what was said."""
+def watched(rank: int) -> list[tuple[int, str]]:
+    """Watch a model in DDP, and one in none, whose gradients somebody else averages."""
+    return [_watched(rank, wrapped) for wrapped in (True, False)]
+
+
+def _watched(rank: int, wrapped: bool) -> tuple[int, str]:
+    """Let rank 1 change a weight, after the comparison of step 2 and before that of step 4.
+
+    Return the step that failed and what was said.
+    """
     torch.manual_seed(0)
-    model = DistributedDataParallel(nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 2)))
+    layers = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 2))
+    model = DistributedDataParallel(layers) if wrapped else layers
     optimizer = torch.optim.AdamW(model.parameters())
     attach(optimizer, model, verify_every=2)
     for step in range(1, 7):
         optimizer.zero_grad()
+        torch.manual_seed(step)
         model(torch.randn(4, 3)).square().mean().backward()
-        if step == 3 and rank == 1:
-            model.module[1].weight.data[0, 0] += 1e-6
+        if step == (3 if wrapped else 4) and rank == 1:
+            layers[1].weight.data[0, 0] += 1e-6  # type: ignore[operator,union-attr]  # a layer's
         said = said_by(optimizer.step)
         if said:
             return step, said

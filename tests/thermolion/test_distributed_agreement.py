@@ -48,9 +48,10 @@ def test_differences_that_sums_and_comparisons_miss_are_found(
 
 
 def test_replicas_may_be_compared_after_every_few_steps_of_any_optimizer() -> None:
-    for step, words in run_ranks(watched, 2):
-        assert step == 4
-        assert "the first is '1.weight'" in words
+    for of_rank in run_ranks(watched, 2):
+        for step, words in of_rank:
+            assert step == 4
+            assert "the first is '1.weight'" in words
 
 
 def test_a_change_of_any_single_bit_changes_the_fingerprint() -> None:

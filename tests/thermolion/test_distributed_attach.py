@@ -69,6 +69,22 @@ def test_a_gate_that_is_not_attached_takes_no_step(gate: str) -> None:
         twin.step()
 
 
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        *(({"global_batch": n}, "global_batch is .* 1 or more") for n in (0, -8, 1.5, True, "8")),
+        *(({"verify_every": n}, "verify_every is .* 0 or more") for n in (-1, 1.5, True)),
+    ],
+    ids=str,
+)
+def test_counts_that_are_none_are_refused(setting: dict[str, Any], words: str) -> None:
+    model, optimizer = started(gate="replicas")
+    with pytest.raises(ValueError, match=words):
+        attach(optimizer, model, **setting)
+    with pytest.raises(RuntimeError, match="nothing is attached"):
+        optimizer.step()
+
+
 def test_nothing_is_hung_on_a_model_for_an_optimizer_without_such_a_gate() -> None:
     model, averaged = started()
     for optimizer in (averaged, torch.optim.AdamW(model.parameters())):
@@ -137,6 +153,18 @@ def test_shares_are_one_whole_number_for_each_rank(samples: list[int]) -> None:
     attachment = attach(optimizer, model)
     with pytest.raises(ValueError, match="must be 1 whole number"):
         attachment.shares(samples)
+
+
+def test_a_square_that_a_half_type_cannot_hold_is_made_in_single_precision() -> None:
+    found = []
+    for gate in ("averaged", "replicas"):
+        param = nn.Parameter(torch.zeros(4, dtype=torch.float16))
+        optimizer = ThermoLion([param], lr=0.1, gate=gate)  # type: ignore[arg-type]  # a word of the gate's
+        attach(optimizer, nn.ParameterList([param]))
+        param.grad = torch.full_like(param, 300)  # its square is beyond 65504, a hundredth is not
+        optimizer.step()
+        found.append(param.detach())
+    torch.testing.assert_close(*found, rtol=2e-3, atol=0)
 
 
 @pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16], ids=str)

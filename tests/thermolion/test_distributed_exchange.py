@@ -49,6 +49,8 @@ def test_a_pass_that_adds_to_reduced_gradients_and_a_step_without_a_pass_are_ref
     ("what", "words"),
     [
         ("second hook", ["has a communication hook already", "attach(..., reduce=hook)"]),
+        ("a step after it", ["nothing is attached"]),
+        ("no DDP, a hook", ["reduce is", "is a Sequential", "wrap it in"]),
         ("no DDP", ["is a Sequential", "wrap it in DistributedDataParallel"]),
         ("local, with a hook", ['gate is "local"', "leave `reduce` out"]),
         ("no global batch", ["reference_batch is 8", "attach(..., global_batch=...)"]),

@@ -65,6 +65,20 @@ def test_the_state_keeps_its_clock_through_a_save_in_half_precision() -> None:
     assert other.state[param]["step"].item() == 1001
 
 
+def test_noise_that_pauses_is_as_strong_as_the_gradients_by_then() -> None:
+    means = []
+    for pauses in (False, True):
+        param = parameter(start_values())
+        optimizer = ThermoLion([param], temp_decay=1.0)
+        run(optimizer, param, gradients(5))
+        optimizer.param_groups[0]["noise"] = not pauses
+        run(optimizer, param, [100 * grad for grad in gradients(20)])
+        optimizer.param_groups[0]["noise"] = True
+        run(optimizer, param, gradients(1))
+        means.append(optimizer.state[param]["exp_avg_sq_mean"].item())
+    assert means[1] == pytest.approx(means[0], rel=1e-5)
+
+
 def test_a_deep_copy_goes_its_own_way_and_to_the_same_place() -> None:
     grads = gradients(20)
     param = parameter(start_values())

@@ -248,3 +248,21 @@ def test_a_temperature_that_is_no_power_of_its_decay_is_refused() -> None:
     saved["state"][0]["temp"] = 0.5
     with pytest.raises(ValueError, match=r"temp is 0\.5 after step 1.*set temp_decay .* to 0\.5"):
         ThermoLion([param]).load_state_dict(saved)
+    del saved["state"][0]["step"]
+    with pytest.raises(ValueError, match=r"has m, v, temp and no step"):
+        ThermoLion([param]).load_state_dict(saved)
+
+
+@pytest.mark.parametrize(
+    ("steps", "one"), [(400, torch.tensor(1.0)), (80_000, 1.0), (80_000, torch.tensor(1.0))]
+)
+def test_a_temperature_that_rounding_has_moved_is_no_other_one(steps: int, one: Any) -> None:
+    # In the end a product of so many numbers is stuck above zero, where their power is zero.
+    temperature = one * 1
+    for _ in range(steps):
+        temperature = temperature * 0.99
+    param = nn.Parameter(torch.randn(3))
+    optimizer = ThermoLion([param])
+    state = {"m": torch.ones(3), "v": torch.ones(3), "step": steps, "temp": temperature}
+    optimizer.load_state_dict({"state": {0: state}, "param_groups": [{"params": [0]}]})
+    assert optimizer.state[param]["step"] == steps
