@@ -19,6 +19,9 @@ from jobs.rendezvous import Star
 from jobs.world import Broken
 
 _CLOSING_S = 5.0
+# From trouble to the end of the trial on all ranks: gloo was seen to leave one of eight waiting on
+# connections that were closed. Long enough for a rank that is evaluating, and hears of it after.
+_TROUBLE_S = 300.0
 
 
 class Peers:
@@ -88,7 +91,8 @@ class Peers:
             self._take(0, "trouble", "", ending)
         with self._changed:
             self._endings.setdefault(0, ending)
-            self._wait(lambda: len(self._endings | dict.fromkeys(self.gone)) == self.size)
+            self._wait(lambda: self._all_ended() or self.in_trouble)
+            self._changed.wait_for(self._all_ended, min(_TROUBLE_S, self._silence_s))
             self.gone |= set(range(self.size)) - set(self._endings)  # the silent ones as well
             endings, trouble, gone = self._endings, self.in_trouble, set(self.gone)
             # The others are still in this trial, and send nothing before they hear of its end.
@@ -133,6 +137,9 @@ class Peers:
             + ("has ended its training" if came else f"has said nothing for {self._silence_s} s")
             + ": every rank has to call it alike"
         )
+
+    def _all_ended(self) -> bool:
+        return len(self._endings | dict.fromkeys(self.gone)) == self.size
 
     def _wait(self, condition: Callable[[], Any], times: int = 1) -> bool:
         return bool(self._changed.wait_for(condition, times * self._silence_s))
