@@ -55,13 +55,13 @@ def submit(request: Request, sending: Sending, folder: Path) -> str:
         # submitit prints what sbatch complains of, and raises it as well: once is enough.
         with without_job(), contextlib.redirect_stderr(io.StringIO()):
             job = executor._submit_command(request.command)
-    except RuntimeError as error:
-        raise SlurmError(f"SLURM is not on this machine: {error}") from error
     except (FailedJobError, FailedSubmissionError) as error:
         said = _refusal(str(error))
         if _FULL.search(said):
             raise QueueFull(said) from error
         raise SlurmError(f"sbatch refuses: {said}") from error
+    except RuntimeError as error:  # of which the two above are kinds
+        raise SlurmError(f"SLURM is not on this machine: {error}") from error
     finally:
         for draft in folder.glob(".submission_file_*"):
             draft.unlink(missing_ok=True)
