@@ -97,7 +97,8 @@ def submit(study: Study, request: Request, choose: Choose = lambda status: statu
 
 def feed(study: Study) -> None:
     """Send what earlier submissions have left to send; nothing where another one is at it."""
-    if not load_backend(study.sweep.backend).waits(study.layout):
+    names = {submission.backend for submission in read_submissions(study.layout)}
+    if not any(load_backend(name).waits(study.layout) for name in names):
         return
     with contextlib.suppress(LockHeld), Lock(study.layout.lock):
         _start(study.layout, ())

@@ -45,6 +45,7 @@ def test_up_and_down_twice_and_up_after_a_crash(folder):
     first = _cluster("up", "--dir", folder, "--nodes", 2)
     assert first.code == 0, first.err
     assert f"export SLURM_CONF={folder}/etc/slurm.conf" in first.out
+    assert first.err.endswith(f"in the end: thermolion cluster down --dir {folder}\n")
     before = _pids(folder)
     assert before.keys() == {"munged", "slurmctld", "slurmd.n1", "slurmd.n2"}
 
