@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -209,6 +210,23 @@ def test_logs_follow_a_running_job(lab):
     said = lab.call("logs", "waiting", "--follow")
     assert said.code == 0
     assert said.out.count("trial 1 of 1") == 2
+
+
+def test_a_queue_that_is_slow_to_answer_is_waited_for_no_longer_than_that(lab):
+    _waiting(lab)
+    lab.call("submit", "waiting.yaml")
+    lab.await_running("waiting", 2)
+    (lab.folder / "bin").mkdir()
+    script = lab.folder / "bin" / "squeue"
+    script.write_text(f'#!/bin/bash\nsleep 6\ntouch go\nexec {shutil.which("squeue")} "$@"\n')
+    script.chmod(0o755)
+    command = [sys.executable, "-P", "-m", "orchestrator.cli", "logs", "waiting", "--follow"]
+    path = {"PATH": f"{script.parent}:{lab.environment['PATH']}"}
+    with subprocess.Popen(
+        command, cwd=lab.folder, env=lab.environment | path, stdout=subprocess.DEVNULL
+    ) as following:
+        wait_for(lambda: following.poll() is not None, seconds=45)
+    assert following.returncode == 0
 
 
 def test_a_study_is_left_alone_by_ctrl_c_in_run(lab):
