@@ -32,6 +32,7 @@ from orchestrator.snapshot import code_files, copy_code
 from orchestrator.status import Status, read_status
 from orchestrator.study import Study
 from orchestrator.sweep_file import SweepError
+from slurm.errors import NoAnswer
 
 _PATIENCE_S = 10  # another submit of the study takes seconds
 
@@ -96,11 +97,14 @@ def submit(study: Study, request: Request, choose: Choose = lambda status: statu
 
 
 def feed(study: Study) -> None:
-    """Send what earlier submissions have left to send; nothing where another one is at it."""
+    """Send what earlier submissions have left to send, or leave it to a later call.
+
+    That is where another submit is at it, or nobody answers at the moment.
+    """
     names = {submission.backend for submission in read_submissions(study.layout)}
     if not any(load_backend(name).waits(study.layout) for name in names):
         return
-    with contextlib.suppress(LockHeld), Lock(study.layout.lock):
+    with contextlib.suppress(LockHeld, NoAnswer), Lock(study.layout.lock):
         _start(study.layout, ())
 
 
