@@ -79,18 +79,26 @@ def submit(study: Study, request: Request, choose: Choose = lambda status: statu
     LockHeld where another submit of the study is under way.
     """
     study.layout.folder.mkdir(parents=True, exist_ok=True)
-    with locked(study, request.break_lock):
-        status = read_status(study)
-        chosen = choose(status)
-        notes = check(study, status, chosen, request)
-        in_flight = sum(s.in_flight and not s.outcome.has_result for s in status.planned.values())
-        sending = {trial.id for trial in chosen}
-        left = sum(standing.outcome.trial.id not in sending for standing in status.left_alone)
-        sender = _Sender(study, status, request)
-        files = sender.files(chosen)
-        study.record()
-        submissions = sender.write(chosen, files) if chosen else ()
-        _start(study.layout, submissions)
+    try:
+        with locked(study, request.break_lock):
+            return _submit(study, request, choose)
+    finally:
+        with contextlib.suppress(OSError):  # it holds something, as soon as something was sent
+            study.layout.folder.rmdir()
+
+
+def _submit(study: Study, request: Request, choose: Choose) -> Sent:
+    status = read_status(study)
+    chosen = choose(status)
+    notes = check(study, status, chosen, request)
+    in_flight = sum(s.in_flight and not s.outcome.has_result for s in status.planned.values())
+    sending = {trial.id for trial in chosen}
+    left = sum(standing.outcome.trial.id not in sending for standing in status.left_alone)
+    sender = _Sender(study, status, request)
+    files = sender.files(chosen)
+    study.record()
+    submissions = sender.write(chosen, files) if chosen else ()
+    _start(study.layout, submissions)
     lanes = sum(submission.lanes for submission in submissions)
     most = min(lanes, study.sweep.concurrent or lanes)
     return Sent(submissions, len(chosen), in_flight, status.done, left, notes, most)

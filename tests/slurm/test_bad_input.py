@@ -58,7 +58,7 @@ def test_wrong_input_is_one_line_and_sends_nothing(lab, small, case):
     assert said.code == 2, said.err
     assert message in said.err
     assert len(said.err.strip().splitlines()) == 1
-    assert not lab.layout().submissions.exists()
+    assert not lab.layout().folder.exists()
 
 
 def test_an_unknown_site_lists_those_there_are(lab, small, tmp_path):
