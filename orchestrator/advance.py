@@ -32,6 +32,7 @@ from orchestrator.snapshot import code_files, copy_code
 from orchestrator.status import Status, read_status
 from orchestrator.study import Study
 from orchestrator.sweep_file import SweepError
+from slurm.errors import NoAnswer
 
 _PATIENCE_S = 10  # another submit of the study takes seconds
 
@@ -78,28 +79,40 @@ def submit(study: Study, request: Request, choose: Choose = lambda status: statu
     LockHeld where another submit of the study is under way.
     """
     study.layout.folder.mkdir(parents=True, exist_ok=True)
-    with locked(study, request.break_lock):
-        status = read_status(study)
-        chosen = choose(status)
-        notes = check(study, status, chosen, request)
-        in_flight = sum(s.in_flight and not s.outcome.has_result for s in status.planned.values())
-        sending = {trial.id for trial in chosen}
-        left = sum(standing.outcome.trial.id not in sending for standing in status.left_alone)
-        sender = _Sender(study, status, request)
-        files = sender.files(chosen)
-        study.record()
-        submissions = sender.write(chosen, files) if chosen else ()
-        _start(study.layout, submissions)
+    try:
+        with locked(study, request.break_lock):
+            return _submit(study, request, choose)
+    finally:
+        with contextlib.suppress(OSError):  # it holds something, as soon as something was sent
+            study.layout.folder.rmdir()
+
+
+def _submit(study: Study, request: Request, choose: Choose) -> Sent:
+    status = read_status(study)
+    chosen = choose(status)
+    notes = check(study, status, chosen, request)
+    in_flight = sum(s.in_flight and not s.outcome.has_result for s in status.planned.values())
+    sending = {trial.id for trial in chosen}
+    left = sum(standing.outcome.trial.id not in sending for standing in status.left_alone)
+    sender = _Sender(study, status, request)
+    files = sender.files(chosen)
+    study.record()
+    submissions = sender.write(chosen, files) if chosen else ()
+    _start(study.layout, submissions)
     lanes = sum(submission.lanes for submission in submissions)
     most = min(lanes, study.sweep.concurrent or lanes)
     return Sent(submissions, len(chosen), in_flight, status.done, left, notes, most)
 
 
 def feed(study: Study) -> None:
-    """Send what earlier submissions have left to send; nothing where another one is at it."""
-    if not load_backend(study.sweep.backend).waits(study.layout):
+    """Send what earlier submissions have left to send, or leave it to a later call.
+
+    That is where another submit is at it, or nobody answers at the moment.
+    """
+    names = {submission.backend for submission in read_submissions(study.layout)}
+    if not any(load_backend(name).waits(study.layout) for name in names):
         return
-    with contextlib.suppress(LockHeld), Lock(study.layout.lock):
+    with contextlib.suppress(LockHeld, NoAnswer), Lock(study.layout.lock):
         _start(study.layout, ())
 
 

@@ -1,6 +1,7 @@
 """A site profile as people write it, checked at the border and turned into a `slurm.site.Site`."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -54,7 +55,19 @@ def read_site(named: str | None) -> Site:
     """Return the site of a name, or of a path to its profile; raises SweepError.
 
     Without a name that is THERMOLION_SITE, else the profile `default`, else SLURM as it comes.
+    Partition, account and QOS that it does not name are those of SBATCH_PARTITION and so on:
+    sbatch is shown none of these variables, which would overrule the profile.
     """
+    site = _named(named)
+    return replace(
+        site,
+        partition=site.partition or os.environ.get("SBATCH_PARTITION") or None,
+        account=site.account or os.environ.get("SBATCH_ACCOUNT") or None,
+        qos=site.qos or os.environ.get("SBATCH_QOS") or None,
+    )
+
+
+def _named(named: str | None) -> Site:
     named = named or os.environ.get("THERMOLION_SITE")
     folder = _folder()
     if named is None:

@@ -47,15 +47,22 @@ def cancel(order: Order, packs: Collection[int] | None, look: Callable[[], Queue
         _leave_word(order, pack)
 
 
-def hold(order: Order, packs: Collection[int], held: bool, look: Callable[[], Queue]) -> None:
-    """Keep what has not started from starting, or let it; what runs goes on."""
-    if len(packs) == order.packs:
+def hold(order: Order, packs: Collection[int], held: bool, look: Callable[[], Queue]) -> int:
+    """Keep what has not started from starting, or let it; return how many jobs that are.
+
+    What runs goes on. What is not in the queue yet is held back together, or not at all: it is
+    sent by number.
+    """
+    unsent = order.unsent()
+    all_unsent = set(unsent) <= set(packs)
+    if all_unsent:
         order.chunks.hold(held)
     found = living(order, look())
     waiting = [p for p in sorted(packs) if p in found and found[p][1] == "queued"]
     verb = "hold" if held else "release"
     for some in _slices([f"{found[pack][0]}_{pack}" for pack in waiting]):
         ask(["scontrol", verb, ",".join(some)])
+    return len(waiting) + (len(unsent) if all_unsent else 0)
 
 
 def _leave_word(order: Order, pack: int) -> None:

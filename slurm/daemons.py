@@ -102,14 +102,15 @@ class Daemons:
         return self.records / f"{name}.pid"
 
 
-def processes_with(variable: str, value: str) -> Iterator[tuple[int, str]]:
-    """Yield pid and command line of processes that were started with an environment variable."""
+def processes_with(variable: str, value: str) -> Iterator[tuple[int, str, bytes]]:
+    """Yield pid, command line and environment of processes that were started with a variable."""
     wanted = f"{variable}={value}".encode()
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            if wanted in (process / "environ").read_bytes().split(b"\0"):
+            variables = (process / "environ").read_bytes()
+            if wanted in variables.split(b"\0"):
                 command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-                yield int(process.name), command
+                yield int(process.name), command, variables
         except (OSError, ValueError):
             continue  # ended in this moment, or somebody else's
 

@@ -171,9 +171,11 @@ class Cluster:
             time.sleep(0.2)
 
     def _end_steps(self) -> None:
-        """End the steps that outlive a node's daemon: after a crash nobody else does."""
-        for pid, command in processes_with("SLURM_CONF", str(self.paths.slurm_conf)):
-            if command.startswith("slurmstepd"):
+        """End the steps and jobs that outlive a node's daemon: after a crash nobody else does."""
+        found = processes_with("SLURM_CONF", str(self.paths.slurm_conf))
+        for pid, command, variables in list(found):
+            in_job = b"\0SLURM_JOB_ID=" in variables and pid != os.getpid()
+            if in_job or command.startswith("slurmstepd"):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
 

@@ -7,3 +7,7 @@ class SlurmError(Exception):
 
 class SiteError(SlurmError):
     """A request that the site cannot fulfil, found before anything is sent."""
+
+
+class NoAnswer(SlurmError):  # noqa: N818 - it names a state, not a mistake
+    """The controller cannot be reached at the moment; a job may have been taken all the same."""

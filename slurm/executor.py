@@ -15,11 +15,15 @@ from submitit.core.utils import FailedJobError, FailedSubmissionError
 from submitit.slurm import slurm as submitit_slurm
 
 from slurm.environment import without_job
-from slurm.errors import SlurmError
+from slurm.errors import NoAnswer, SlurmError
 from slurm.resources import Request
 
 # What SLURM answers where the user has too many jobs in the queue.
 _FULL = re.compile(r"MaxSubmitJob|job submit limit|MaxJobCount|temporarily unable to accept", re.I)
+# What its commands say where the controller gives no answer: whether it has the job, nobody knows.
+_NO_ANSWER = re.compile(
+    r"Unable to contact|timed out|Zero Bytes were transmitted|Connection (refused|reset)", re.I
+)
 
 
 class QueueFull(SlurmError):  # noqa: N818 - it names a state, not a mistake
@@ -46,7 +50,8 @@ def render(request: Request, sending: Sending, folder: Path) -> str:
 def submit(request: Request, sending: Sending, folder: Path) -> str:
     """Hand a request to sbatch and return the job's id; the script stays in `folder`.
 
-    Raises QueueFull where a limit on submitted jobs is reached, SlurmError for any other refusal.
+    Raises QueueFull where a limit on submitted jobs is reached, NoAnswer where the controller does
+    not say, SlurmError for any other refusal.
     """
     folder.mkdir(exist_ok=True)
     try:
@@ -59,6 +64,8 @@ def submit(request: Request, sending: Sending, folder: Path) -> str:
         said = _refusal(str(error))
         if _FULL.search(said):
             raise QueueFull(said) from error
+        if _NO_ANSWER.search(said):
+            raise NoAnswer(f"sbatch: {said}") from error
         raise SlurmError(f"sbatch refuses: {said}") from error
     except RuntimeError as error:  # of which the two above are kinds
         raise SlurmError(f"SLURM is not on this machine: {error}") from error

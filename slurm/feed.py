@@ -15,7 +15,7 @@ from jobs.layout import Layout
 from jobs.lock import Lock
 from slurm.chunks import Chunk
 from slurm.environment import own_job
-from slurm.errors import SlurmError
+from slurm.errors import NoAnswer, SlurmError
 from slurm.executor import QueueFull, Sending, submit
 from slurm.order import Order, read_orders
 from slurm.queue import ANSWERED_S, Queue, read_queue
@@ -76,7 +76,7 @@ class Feeding:
         try:
             while self._next(order):
                 pass
-        except QueueFull:
+        except (QueueFull, NoAnswer):
             raise
         except SlurmError:
             if self.own_job is None:  # on a node it may be the node that may not submit
@@ -102,6 +102,8 @@ class Feeding:
                 if count < 1:
                     raise
                 continue
+            except NoAnswer:
+                raise  # the intent stays: should there be a job, it is found by its name
             except Exception:
                 order.chunks.retract(chunk)
                 raise

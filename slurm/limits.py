@@ -1,7 +1,6 @@
 """What a site can fulfil: looked at before anything is sent, with the choices in the message."""
 
 import difflib
-import os
 import socket
 from pathlib import Path
 
@@ -23,7 +22,11 @@ def check(facts: Facts, site: Site, resources: Resources) -> None:
     if not partition.is_up:
         raise SiteError(f"{where} is down: choose from {_up(facts)}")
     if resources.nodes > partition.nodes:
-        raise SiteError(f"resources.nodes is {resources.nodes}, {where} has {partition.nodes}")
+        raise SiteError(
+            f"a trial needs {resources.nodes} nodes ({resources.tasks} ranks, "
+            f"{resources.tasks_per_node} a node), {where} has {partition.nodes}: lower "
+            "resources.nodes or `ranks` of the workload, or raise resources.tasks_per_node"
+        )
     if resources.gpus_per_node > partition.gpus and site.gpus != "none":
         with_them = [p.name for p in facts.partitions.values() if p.gpus]
         hint = f"; GPUs are in {', '.join(with_them)}" if with_them and not partition.gpus else ""
@@ -72,7 +75,7 @@ def _nodes_are_here() -> bool:
 
 
 def _partition(facts: Facts, site: Site) -> Partition:
-    named = site.partition or os.environ.get("SBATCH_PARTITION")
+    named = site.partition
     if named is None:
         default = next((p for p in facts.partitions.values() if p.is_default), None)
         if default is None:
@@ -94,7 +97,7 @@ def _partition(facts: Facts, site: Site) -> Partition:
 def _account(facts: Facts, site: Site) -> None:
     if facts.accounts is None:
         return
-    named = site.account or os.environ.get("SBATCH_ACCOUNT") or facts.default_account
+    named = site.account or facts.default_account
     known = ", ".join(sorted(facts.accounts)) or "none: ask for one"
     if not named:
         raise SiteError(

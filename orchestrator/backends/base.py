@@ -102,8 +102,8 @@ class Backend(Protocol):
 
     def hold(
         self, layout: Layout, submission: Submission, packs: Collection[int], hold: bool
-    ) -> None:
-        """Keep jobs that have not started from starting, or let them; by pack."""
+    ) -> int:
+        """Keep jobs that have not started from starting, or let them; return how many."""
 
     def notes(self, layout: Layout, submissions: Sequence[Submission]) -> Sequence[str]:
         """Return what is to be said of living jobs beside their states; asks nobody."""

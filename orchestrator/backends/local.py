@@ -125,7 +125,7 @@ class LocalBackend:
 
     def hold(
         self, layout: Layout, submission: Submission, packs: Collection[int], hold: bool
-    ) -> None:
+    ) -> int:
         """Raise BackendError: there is no queue to hold anything in."""
         raise BackendError(
             f"submission {submission.id} runs on this machine, which has no queue: cancel stops "

@@ -110,11 +110,12 @@ class SlurmBackend:
 
     def hold(
         self, layout: Layout, submission: Submission, packs: Collection[int], hold: bool
-    ) -> None:
-        """Keep jobs that have not started from starting, or let them."""
+    ) -> int:
+        """Keep jobs that have not started from starting, or let them; return how many."""
         (order,) = _orders(layout, [submission])
-        control.hold(order, packs, hold, lambda: read_queue({order.user}))
+        count = control.hold(order, packs, hold, lambda: read_queue({order.user}))
         self._watch.forget()
+        return count
 
     def notes(self, layout: Layout, submissions: Sequence[Submission]) -> Sequence[str]:
         """Say what is not with SLURM yet, and how it gets there."""
@@ -147,7 +148,7 @@ class SlurmBackend:
     ) -> Lot:
         concurrent = study.sweep.concurrent
         lanes = asked.lanes * len(packs)
-        jobs = None if concurrent is None else max(1, concurrent // asked.lanes)
+        jobs = None if concurrent is None else concurrent // asked.lanes
         cap = site.submit_cap or (self._facts.submit_cap if is_here() else None)
 
         def request(folder: Path) -> Mapping[str, Any]:
@@ -169,13 +170,19 @@ class SlurmBackend:
 def resources(study: Study, ranks: int = 1) -> Resources:
     """Return what one job of a study is given whose trials have `ranks` processes each.
 
-    Raises SweepError where they do not fill the nodes that they are spread over.
+    Raises SweepError where they do not fill the nodes that they are spread over, and where a job
+    would run more trials at a time than the study may.
     """
     sweep, lanes = study.sweep, study.sweep.packing.lanes
     if ranks > 1 and lanes > 1:
         raise SweepError(
             f"pack.trials_per_gpu is {lanes}, and a trial spans {ranks} processes: several trials "
             "share a GPU only where each is one process"
+        )
+    if sweep.concurrent is not None and sweep.concurrent < lanes:
+        raise SweepError(
+            f"limits.concurrent is {sweep.concurrent}, and a job runs {lanes} trials at a time "
+            "(pack.trials_per_gpu): raise the one or lower the other"
         )
     nodes = max(1, ranks // sweep.tasks_per_node)
     if ranks > sweep.tasks_per_node and ranks % sweep.tasks_per_node:

@@ -42,7 +42,8 @@ def _up(folder: Path, arguments: Namespace) -> int:
             f"export {name}={shlex.quote(value)}" for name, value in made.environment.items()
         )
     )
-    say("then: thermolion run SWEEP --backend slurm; in the end: thermolion cluster down")
+    where = f" --dir {shlex.quote(str(folder))}" if arguments.dir else ""
+    say(f"then: thermolion run SWEEP --backend slurm; in the end: thermolion cluster down{where}")
     return DONE
 
 

@@ -3,6 +3,7 @@
 from argparse import Namespace
 
 from orchestrator.advance import cancel as cancel_all
+from orchestrator.advance import feed
 from orchestrator.backends.base import load_backend
 from orchestrator.chosen_jobs import Jobs, choose_jobs
 from orchestrator.study import Study
@@ -30,15 +31,24 @@ def hold(arguments: Namespace) -> int:
 
 def release(arguments: Namespace) -> int:
     """Let held jobs start."""
-    return _hold(arguments, False, "released")
+    code = _hold(arguments, False, "released")
+    feed(opened(arguments))  # the job that sends the rest has found nothing to send meanwhile
+    return code
 
 
 def _hold(arguments: Namespace, held: bool, said: str) -> int:
     study = opened(arguments)
     jobs = _jobs(study, arguments)
-    for submission, packs in jobs.packs:
+    count = sum(
         load_backend(submission.backend).hold(study.layout, submission, packs, held)
-    result(f"{jobs.count} jobs {said}" if jobs.count else "no job of this study is alive")
+        for submission, packs in jobs.packs
+    )
+    if jobs.count:
+        rest = jobs.count - count if held else 0
+        others = "run, or are not in the queue yet: those are held with the whole study alone"
+        result(f"{count} jobs {said}" + (f"; {rest} others {others}" if rest else ""))
+    else:
+        result("no job of this study is alive")
     return DONE
 
 

@@ -25,7 +25,8 @@ def plan(arguments: Namespace) -> int:
     load = Load(study, missing, status.outcomes, status.lost, code, arguments.lanes)
     lots = load_backend(study.sweep.backend).arrange(load)
     packs = [pack for lot in lots for pack in lot.packs]
-    lanes = max((lot.lanes for lot in lots), default=1)
+    lanes = sum(lot.lanes for lot in lots) or 1
+    lanes = min(lanes, study.sweep.concurrent or lanes)
     left = estimate(status.outcomes, lanes, study.sweep.device)
     change = since_recorded(study, status)
     scripts = batch_scripts(study, lots) if study.sweep.backend == "slurm" else []

@@ -20,7 +20,11 @@ WRONG = {
     ),
     "gpus": ({}, ["resources.gpus_per_node=3"], "resources.gpus_per_node is 3, a node of"),
     "cpus": ({}, ["resources.cpus_per_task=9"], "a job needs 9 CPUs on a node"),
-    "nodes": ({}, ["resources.nodes=9"], "resources.nodes is 9, partition 'main' has 2"),
+    "nodes": (
+        {},
+        ["resources.nodes=9"],
+        "a trial needs 9 nodes (9 ranks, 1 a node), partition 'main' has 2",
+    ),
     "time": (
         {},
         ["resources.time=3d"],
@@ -28,6 +32,11 @@ WRONG = {
     ),
     "seconds": ({}, ["resources.time=5s"], "SLURM counts in minutes"),
     "lanes": ({}, ["pack.trials_per_gpu=4"], "a job needs 4 CPUs on a node (4 processes x 1)"),
+    "throttle": (
+        {},
+        ["pack.trials_per_gpu=2", "limits.concurrent=1"],
+        "limits.concurrent is 1, and a job runs 2 trials at a time",
+    ),
     "folder": ({"shared": ["/nowhere"]}, [], "give --root a folder below /nowhere"),
     "key": ({"partitoin": "main"}, [], "unknown key 'partitoin': did you mean 'partition'?"),
     "dialect": ({"gpus": "gpu"}, [], "gpus: 'gpu' is not 'gres', 'gpus', 'gpus-per-node' or"),
@@ -49,7 +58,7 @@ def test_wrong_input_is_one_line_and_sends_nothing(lab, small, case):
     assert said.code == 2, said.err
     assert message in said.err
     assert len(said.err.strip().splitlines()) == 1
-    assert not lab.layout().submissions.exists()
+    assert not lab.layout().folder.exists()
 
 
 def test_an_unknown_site_lists_those_there_are(lab, small, tmp_path):

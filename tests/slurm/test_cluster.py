@@ -12,8 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from processes import wait_for
 from slurm_lab import Said, cluster_of, require_slurm
 
+from slurm.dev_cluster import read_cluster
 from slurm.dev_config import Shape
 
 
@@ -45,6 +47,7 @@ def test_up_and_down_twice_and_up_after_a_crash(folder):
     first = _cluster("up", "--dir", folder, "--nodes", 2)
     assert first.code == 0, first.err
     assert f"export SLURM_CONF={folder}/etc/slurm.conf" in first.out
+    assert first.err.endswith(f"in the end: thermolion cluster down --dir {folder}\n")
     before = _pids(folder)
     assert before.keys() == {"munged", "slurmctld", "slurmd.n1", "slurmd.n2"}
 
@@ -67,6 +70,26 @@ def test_up_and_down_twice_and_up_after_a_crash(folder):
     assert "4 daemons stopped" in _cluster("down", "--dir", folder).out
     assert "no cluster is up" in _cluster("down", "--dir", folder).out
     assert _cluster("status", "--dir", folder).code == 1
+
+
+def test_a_job_does_not_outlive_a_cluster_that_has_crashed(folder):
+    up = _cluster("up", "--dir", folder, "--nodes", 1)
+    assert up.code == 0, up.err
+    script = folder / "job.sh"
+    script.write_text(f"#!/bin/bash\nln -s $$ {folder}/job\nexec sleep 600\n")
+    made = read_cluster(folder)
+    assert made is not None
+    made.ask("sbatch", "--output=/dev/null", str(script))
+    wait_for((folder / "job").is_symlink)
+    pid = int(str((folder / "job").readlink()))
+    os.kill(_pids(folder)["slurmctld"], signal.SIGKILL)
+    _cluster("down", "--dir", folder)
+    wait_for(lambda: not _runs(pid))
+
+
+def _runs(pid: int) -> bool:
+    status = Path(f"/proc/{pid}/stat")
+    return status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
 def test_a_pid_that_somebody_else_has_now_is_left_alone(folder):

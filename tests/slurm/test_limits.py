@@ -56,6 +56,16 @@ def test_a_throttle_is_shared_by_all_arrays_of_a_study(lab):
     assert all(first[1] <= second[0] for first, second in itertools.pairwise(spans))
 
 
+def test_a_plan_counts_the_trials_of_all_arrays_under_the_throttle(lab):
+    sweep, site = lab.write(FOUR, "four.yaml"), _site(lab, limits={"array": 1})
+    said = [
+        lab.call("plan", sweep, "--site", site, *more).out
+        for more in ((), ("--set", "limits.concurrent=3"))
+    ]
+    assert "4 to send, 4 at a time" in said[0]
+    assert "4 to send, 3 at a time" in said[1]
+
+
 def _names(lab: Lab) -> str:
     return ",".join(name for name in lab.squeue() if name.startswith("four-"))
 

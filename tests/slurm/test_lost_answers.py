@@ -48,6 +48,43 @@ def _stand_in(lab: Lab, command: str, call: int, act: str) -> str:
     return f"{folder}:{lab.environment['PATH']}"
 
 
+# What sbatch says of a controller that is down, and of one that takes the job but answers late.
+_FAILED = "sbatch: error: Batch job submission failed: "
+_DOWN = "Unable to contact slurm controller (connect failure)"
+_LATE = "Socket timed out on send/recv operation"
+SILENCES = {
+    "down": f'echo "{_FAILED}{_DOWN}" >&2; exit 1',
+    "late": f'REAL "$@" > /dev/null; echo "{_FAILED}{_LATE}" >&2; exit 1',
+}
+
+
+@pytest.mark.parametrize("silence", SILENCES)
+def test_what_a_silent_controller_was_sent_stays_meant(lab, silence):
+    profile = {"status_every": "2s", "limits": {"array": 1}}
+    site = lab.write(json.dumps(profile), "site.yaml")
+    sweep = lab.write(SWEEP)
+    path = _stand_in(lab, "sbatch", 2, SILENCES[silence])
+    said = lab.call("submit", sweep, "--site", site, PATH=path)
+    assert said.code == 1
+    assert len(said.err.strip().splitlines()) == 1
+    assert lab.call("submit", sweep, "--site", site).code == 0
+    lab.await_results("small", 2)
+    assert sorted(folder.name for folder in lab.layout().submissions.iterdir()) == ["0001", "0002"]
+    assert {outcome.attempts for outcome in read_outcomes(lab.layout().events).values()} == {1}
+
+
+def test_who_watches_sends_the_rest_once_the_controller_is_back(lab):
+    profile = {"status_every": "2s", "limits": {"submit": 2}, "sbatch_on_nodes": False}
+    site = lab.write(json.dumps(profile), "site.yaml")
+    path = _stand_in(lab, "sbatch", 2, SILENCES["down"])
+    sets = ("--set", "seeds=2")
+    said = lab.call("run", lab.write(SWEEP), "--site", site, *sets, PATH=path)
+    assert said.code == 0, said.err
+    assert "4 of 4 trials done" in said.err
+    assert len((lab.folder / "bin" / "calls").read_text().splitlines()) >= 3
+    assert [folder.name for folder in lab.layout().submissions.iterdir()] == ["0001"]
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_submission_that_was_killed_is_made_up_for(lab, stage):
     profile = {"status_every": "2s", "cpu_fallback": True, "limits": {"array": 1}}

@@ -74,3 +74,15 @@ def test_the_job_that_sends_the_rest_asks_for_one_core_and_no_gpu(tmp_path):
     request = feeder_request(FOLDER, Path("/shared/studies"), "s", read_site(str(path)))
     script = render(request, Sending("s-0001-feed", dependency="afterany:17_9"), FOLDER)
     assert script == (GOLDEN / "feeder.sh").read_text()
+
+
+def test_a_shell_fills_in_what_a_profile_leaves_open(tmp_path, monkeypatch):
+    for name in ("PARTITION", "ACCOUNT", "QOS"):
+        monkeypatch.setenv(f"SBATCH_{name}", f"my-{name.lower()}")
+    path = tmp_path / "site.yaml"
+    path.write_text("{account: lab, python: python3}")
+    request = job_request(FOLDER, Resources(), read_site(str(path)))
+    script = render(request, Sending("s-0001.0"), FOLDER)
+    assert "#SBATCH --partition=my-partition\n" in script
+    assert "#SBATCH --account=lab\n" in script
+    assert "#SBATCH --qos=my-qos\n" in script

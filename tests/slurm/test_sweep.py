@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -127,6 +128,28 @@ def test_a_selection_is_held_released_and_cancelled(lab):
     assert _states(lab) == {"a": "completed", "b": "waiting"}
 
 
+def test_a_study_that_is_partly_sent_is_held_and_released_as_a_whole(lab):
+    _waiting(lab)
+    profile = lab.cluster.paths.profile.read_text() + "limits: {submit: 3}\n"
+    site = lab.write(profile, "site.yaml")
+    lab.call("submit", "waiting.yaml", "--site", site, "--set", "seeds=2")
+    wait_for(lambda: list(_states_by_count(lab)) == ["running", "queued"])
+    said = lab.call("hold", "waiting").out
+    assert said.startswith("2 jobs held; thermolion release lets them go; 2 others run")
+    (lab.folder / "go").touch()
+    wait_for(lambda: lab.squeue() == [])
+    assert _states_by_count(lab) == {"completed": 2, "queued": 2}
+    assert "2 jobs are held back: thermolion release waiting" in lab.call("status", "waiting").out
+    assert "2 jobs released" in lab.call("release", "waiting").out
+    lab.await_results("waiting", 4)
+    assert len(read_submissions(lab.layout("waiting"))) == 1
+
+
+def _states_by_count(lab: Lab) -> dict[str, int]:
+    counts: dict[str, int] = json.loads(lab.call("status", "waiting", "--json").out)["counts"]
+    return counts
+
+
 def test_a_preempted_job_saves_makes_room_and_comes_back(lab):
     _waiting(lab)
     lab.call("submit", "waiting.yaml")
@@ -187,6 +210,23 @@ def test_logs_follow_a_running_job(lab):
     said = lab.call("logs", "waiting", "--follow")
     assert said.code == 0
     assert said.out.count("trial 1 of 1") == 2
+
+
+def test_a_queue_that_is_slow_to_answer_is_waited_for_no_longer_than_that(lab):
+    _waiting(lab)
+    lab.call("submit", "waiting.yaml")
+    lab.await_running("waiting", 2)
+    (lab.folder / "bin").mkdir()
+    script = lab.folder / "bin" / "squeue"
+    script.write_text(f'#!/bin/bash\nsleep 6\ntouch go\nexec {shutil.which("squeue")} "$@"\n')
+    script.chmod(0o755)
+    command = [sys.executable, "-P", "-m", "orchestrator.cli", "logs", "waiting", "--follow"]
+    path = {"PATH": f"{script.parent}:{lab.environment['PATH']}"}
+    with subprocess.Popen(
+        command, cwd=lab.folder, env=lab.environment | path, stdout=subprocess.DEVNULL
+    ) as following:
+        wait_for(lambda: following.poll() is not None, seconds=45)
+    assert following.returncode == 0
 
 
 def test_a_study_is_left_alone_by_ctrl_c_in_run(lab):
