@@ -10,9 +10,9 @@ class Lookahead(Stepped):
     """k steps of Adam forward, then back to a point on the way (arXiv 1907.08610, algorithm 1).
 
     After every `slow_every` (k) steps of a group: φ = φ + `slow_step` (its alpha) · (θ - φ),
-    then θ = φ. The slow weights φ begin as the weights are before a parameter's first step, and lie in its state
-    as `slow`; Adam's moments stay as they are. Between two of these moments the model holds the
-    fast weights θ. Raises ValueError for a hyperparameter out of range.
+    then θ = φ. The slow weights φ begin as the weights are before a parameter's first step, and
+    lie in its state as `slow`; Adam's moments stay as they are. Between two of these moments the
+    model holds the fast weights θ. Raises ValueError for a hyperparameter out of range.
     """
 
     def __init__(
