@@ -110,11 +110,11 @@ def test_lookahead_follows_its_equations(alpha: float) -> None:
     ids=["all the way", "never back", "before the switch"],
 )
 def test_where_it_does_nothing_of_its_own_it_is_torchs_adam_bit_for_bit(
-    kind: type[Optimizer], options: dict[str, Any]
+    kind: Any, options: dict[str, Any]
 ) -> None:
     own, others = _params(torch.float32), _params(torch.float32)
     adam = Adam(others, lr=0.01, weight_decay=0.1)
-    extended = kind(own, lr=0.01, weight_decay=0.1, **options)  # type: ignore[call-arg]
+    extended = kind(own, lr=0.01, weight_decay=0.1, **options)
     assert np.array_equal(_walked(extended, own, 30), _walked(adam, others, 30))
 
 
