@@ -21,7 +21,8 @@ class SWATS(Stepped):
     lr / lr at the switch, the largest of the groups); a step that gives no r does not count
     in λ's correction; a λ below 0 never switches. β2 and the threshold of the criterion are those
     of the first group, which keeps its memory. Not for sharded parameters: each rank would judge
-    by its own. Reads two numbers from the device at every step of Adam's. Raises ValueError for a hyperparameter out of range.
+    by its own. Reads two numbers from the device at every step of Adam's. Raises ValueError for
+    a hyperparameter out of range.
     """
 
     def __init__(
