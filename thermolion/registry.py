@@ -93,6 +93,52 @@ OPTIMIZERS: Mapping[str, OptimizerSpec] = {
             "nesterov": False,
         },
     ),
+    "nadam": OptimizerSpec(
+        "torch.optim:NAdam",
+        {
+            "lr": 2e-3,
+            "betas": (0.9, 0.999),
+            "eps": 1e-8,
+            "weight_decay": 0.0,
+            "momentum_decay": 4e-3,
+            "decoupled_weight_decay": False,
+        },
+    ),
+    "muadam": OptimizerSpec(
+        "thermolion.mu_adam:MuAdam",
+        {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0},
+    ),
+    "lookahead": OptimizerSpec(
+        "thermolion.lookahead:Lookahead",
+        {
+            "lr": 1e-3,
+            "betas": (0.9, 0.999),
+            "eps": 1e-8,
+            "weight_decay": 0.0,
+            "slow_every": 5,
+            "slow_step": 0.5,
+        },
+    ),
+    "swats": OptimizerSpec(
+        "thermolion.swats:SWATS",
+        {
+            "lr": 1e-3,
+            "betas": (0.9, 0.999),
+            "eps": 1e-9,
+            "weight_decay": 0.0,
+            "threshold": 1e-9,
+        },
+    ),
+    "swats_notebook": OptimizerSpec(
+        "thermolion.swats_notebook:SWATSNotebook",
+        {
+            "lr": 1e-3,
+            "betas": (0.9, 0.999),
+            "eps": 1e-8,
+            "weight_decay": 0.0,
+            "switch_after": 300,
+        },
+    ),
 }
 
 
@@ -102,6 +148,10 @@ def _at_least_zero(value: float) -> bool:
 
 def _fraction(value: float) -> bool:
     return 0 <= value < 1
+
+
+def _count(value: float) -> bool:
+    return isinstance(value, int) and value >= 1
 
 
 # By hyperparameter, whichever optimizer has it: (holds for a legal value, in words).
@@ -116,6 +166,11 @@ _RANGES: Mapping[str, tuple[Callable[[float], bool], str]] = {
     "dampening": (_fraction, "a number in [0, 1)"),
     "alpha": (_fraction, "a number in [0, 1)"),
     "temp_decay": (lambda value: 0 < value <= 1, "a number in (0, 1]"),
+    "slow_step": (lambda value: 0 < value <= 1, "a number in (0, 1]"),
+    "slow_every": (_count, "a whole number, 1 or more"),
+    "switch_after": (_count, "a whole number, 1 or more"),
+    "threshold": (_at_least_zero, "a finite number, 0 or more"),
+    "momentum_decay": (_at_least_zero, "a finite number, 0 or more"),
 }
 
 
@@ -148,7 +203,7 @@ def checked(name: str, value: Any, default: Any = None) -> Any:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if isinstance(value, int) and abs(value) > _LARGEST:
         raise HyperparameterError(f"{name} has {len(str(abs(value)))} digits, it must be {words}")
-    if isinstance(default, float) and not number:
+    if isinstance(default, (int, float)) and not number:
         raise HyperparameterError(f"{name} is {value!r}, it must be {words}")
     if number and not legal(value):
         raise HyperparameterError(f"{name} is {value!r}, it must be {words}")

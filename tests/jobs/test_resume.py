@@ -5,7 +5,7 @@ import sys
 
 import pytest
 import torch
-from lanes import CANDIDATES, RICH, STEPS, Study, made, result
+from lanes import CANDIDATES, REMEMBERING, RICH, STEPS, Study, made, result
 
 from jobs import checkpoint
 from jobs.lane import EXIT_INTERRUPTED
@@ -41,6 +41,17 @@ def test_a_trial_interrupted_at_many_steps_ends_with_the_same_bits(tmp_path, opt
     assert result(ended) == result(whole.outcomes()[0])
     assert ended.attempts == 5
     assert not list(broken.layout.checkpoints.iterdir())
+
+
+@pytest.mark.parametrize("optimizer", REMEMBERING)
+def test_a_baseline_goes_on_with_all_that_it_remembers(tmp_path, optimizer):
+    trial = made(optimizer=optimizer, precision="fp16")
+    whole, broken = Study(tmp_path / "whole", trial), Study(tmp_path / "broken", trial)
+    assert whole.run() == 0
+    for step in (2, 5):
+        assert broken.run(stop_after=step) == EXIT_INTERRUPTED
+    assert broken.run() == 0
+    assert result(broken.outcomes()[0]) == result(whole.outcomes()[0])
 
 
 def test_work_that_a_kill_threw_away_is_done_again_with_the_same_bits(tmp_path):

@@ -29,11 +29,18 @@ CANDIDATES = {
     "lion": {"lr": 3e-4},
     "sgd": {"lr": 0.1, "momentum": 0.9},
 }
+# They keep a memory between steps: slow weights, a count, a switch (here within the ten steps).
+REMEMBERING = {
+    "lookahead": {"lr": 1e-3, "slow_every": 3},
+    "swats": {"lr": 1e-3, "threshold": 1.0},
+    "swats_notebook": {"lr": 1e-3, "switch_after": 4},
+}
 STEPS = 10
 
 
 def made(workload=RICH, optimizer="thermolion", precision="fp32", block=0):
-    candidate = Candidate(optimizer, optimizer, CANDIDATES[optimizer])
+    options = (CANDIDATES | REMEMBERING)[optimizer]
+    candidate = Candidate(optimizer, optimizer, options)
     seeds = block_seeds(0, "compare", workload, block)
     return Trial(workload, candidate, "compare", block, seeds, precision=precision)
 

@@ -44,6 +44,12 @@ LEGAL_OTHERS = {
     "gate": "local",
     "reference_batch": 3,
     "replicas_feed": "all",
+    "momentum_decay": 0.01,
+    "decoupled_weight_decay": True,
+    "slow_every": 3,
+    "slow_step": 0.25,
+    "threshold": 1e-5,
+    "switch_after": 7,
 }
 # Which data, which draws, and how a step is carried out.
 NOT_SWEPT = {"params", "seed", "foreach", "fused", "capturable", "maximize"}
@@ -63,7 +69,9 @@ def _parameter() -> nn.Parameter:
 
 
 def test_the_registered_names_are_those_of_the_documentation() -> None:
-    assert list(OPTIMIZERS) == ["thermolion", "lion", "adam", "adamw", "rmsprop", "sgd"]
+    ours = ["muadam", "lookahead", "swats", "swats_notebook"]
+    torchs = ["adam", "adamw", "rmsprop", "sgd", "nadam"]
+    assert list(OPTIMIZERS) == ["thermolion", "lion", *torchs, *ours]
 
 
 @pytest.mark.parametrize(("name", "key"), HYPERPARAMETERS)
@@ -73,7 +81,9 @@ def test_a_registered_default_is_the_constructors_own(name: str, key: str) -> No
     assert isinstance(OPTIMIZERS[name].settable[key], bool) is isinstance(own, bool)
 
 
-@pytest.mark.parametrize("name", ["thermolion", "lion"])
+@pytest.mark.parametrize(
+    "name", [name for name, spec in OPTIMIZERS.items() if spec.path.startswith("thermolion")]
+)
 def test_every_hyperparameter_of_our_own_optimizers_can_be_swept(name: str) -> None:
     own = set(inspect.signature(load(name)).parameters) - NOT_SWEPT
     assert set(OPTIMIZERS[name].settable) == own
@@ -132,6 +142,12 @@ def test_without_a_default_a_value_stays_as_it_is() -> None:
         ("betas", [0.9], (0.9, 0.99), "betas is [0.9], it must be two numbers in [0, 1)"),
         ("betas", [0.9, 1.0], (0.9, 0.99), "betas is 1.0, it must be two numbers in [0, 1)"),
         ("betas", [0.9, "x"], (0.9, 0.99), "betas is 'x', it must be two numbers in [0, 1)"),
+        ("slow_step", 0, 0.5, "slow_step is 0, it must be a number in (0, 1]"),
+        ("slow_every", 0, 5, "slow_every is 0, it must be a whole number, 1 or more"),
+        ("slow_every", 2.5, 5, "slow_every is 2.5, it must be a whole number, 1 or more"),
+        ("slow_every", True, 5, "slow_every is True, it must be a whole number, 1 or more"),
+        ("switch_after", "x", 300, "switch_after is 'x', it must be a whole number, 1 or more"),
+        ("threshold", -1, 1e-9, "threshold is -1, it must be a finite number, 0 or more"),
         ("noise", 1, True, "noise is 1, it must be true or false"),
         ("noise", "no", True, "noise is 'no', it must be true or false"),
         ("depth", math.nan, None, "depth is nan, it must be a finite number"),
