@@ -160,6 +160,10 @@ class Context:
         if self.launch.stop_after is not None and step >= self.launch.stop_after:
             self.launch.stop.set(f"step {step}, as asked")
 
+    def log_layers(self, step: int, layers: Mapping[str, Any]) -> None:
+        """Log what an optimizer says of its layers; of several ranks, the first one's word."""
+        self._append(events.TELEMETRY, step=step, layers=layers)
+
     def save(self, state: Any) -> None:
         """Keep `state` (tensors and plain types) for the next attempt, durably.
 

@@ -10,6 +10,8 @@ opened       submission, pack, lane, host, pid, device, packages, code (digest o
 started      token, generation, config (`Trial.to_json`); of images also steps, steps_per_epoch,
              images (by split), chance (by metric), digests (data, split, init, order), parameters
 evaluated    step, train_seconds, metrics; of images also epoch, samples
+telemetry    step, layers (by parameter: gate, gas, alignment, temperature, bitrate); only where
+             the workload asks for it and the optimizer is ThermoLion
 completed    step, train_seconds, metrics, weights (sha256 of the final ones), peak_memory_mb
 diverged     the same, and error: why
 failed       error, kind (of the exception), traceback, config
@@ -34,8 +36,9 @@ _SYNC_SHARE = 0.02  # of the time between two syncs that the next one may take
 
 # A lane's own events (no trial), then a trial's.
 OPENED, HELD, CLOSED = "opened", "held", "closed"
-STARTED, EVALUATED = "started", "evaluated"
+STARTED, EVALUATED, TELEMETRY = "started", "evaluated", "telemetry"
 COMPLETED, DIVERGED, FAILED, INTERRUPTED = "completed", "diverged", "failed", "interrupted"
+_IN_A_RUSH = (EVALUATED, TELEMETRY)
 
 
 class LogError(Exception):
@@ -92,7 +95,7 @@ class EventLog:
         } | _finite(payload)
         data = (json.dumps(line, separators=(",", ":"), allow_nan=False) + "\n").encode()
         self._unsynced += data
-        self._try_twice(event_type != EVALUATED or self._is_sync_due())
+        self._try_twice(event_type not in _IN_A_RUSH or self._is_sync_due())
         self._seq += 1
 
     def sync(self) -> None:
@@ -201,10 +204,15 @@ def _finite(value: Any) -> Any:
 
 
 def _floats(record: dict[str, Any]) -> dict[str, Any]:
-    """Undo `_finite` where numbers are expected: in the metrics of an event."""
+    """Undo `_finite` where numbers are expected: in metrics, and in the measures of layers."""
     if "metrics" in record:
-        record["metrics"] = {
-            key: _SPELLED[value] if isinstance(value, str) else value
-            for key, value in record["metrics"].items()
-        }
+        record["metrics"] = _numbers(record["metrics"])
+    if "layers" in record:
+        record["layers"] = {name: _numbers(layer) for name, layer in record["layers"].items()}
     return record
+
+
+def _numbers(spelled: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: _SPELLED[value] if isinstance(value, str) else value for key, value in spelled.items()
+    }

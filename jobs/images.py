@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from jobs import data
@@ -11,6 +12,7 @@ from jobs.context import Context, Diverged
 from jobs.evaluate import evaluation_steps
 from jobs.train import Training
 from jobs.trial import Trial, Workload
+from thermolion.optimizer import ThermoLion
 
 # A trial that ends within this of the majority-class rate has learnt nothing: it diverged.
 _LEARNT_NOTHING = 0.01
@@ -122,6 +124,8 @@ class _Course:
         self._evaluated = training.step
         epoch = training.step / training.steps_per_epoch
         context.log_point(training.step, self.metrics, epoch=epoch, samples=training.samples)
+        if context.trial.workload.telemetry and context.rank == 0:
+            self._log_layers()
         broken = [f"{k} is {v}" for k, v in sorted(self.metrics.items()) if not math.isfinite(v)]
         if broken:
             context.record_weights(tensor_digest(training.model.state_dict().values()))
@@ -129,3 +133,13 @@ class _Course:
         if context.keep == "best" and self.metrics[self.curve] > self._best:
             self._best = self.metrics[self.curve]
             context.save_best({"model": training.evaluated_model.state_dict()})
+
+    def _log_layers(self) -> None:
+        """Log what the optimizer can say of its layers: nothing before the first step."""
+        training = self._training
+        if isinstance(training.optimizer, ThermoLion):
+            names = {param: name for name, param in training.model.named_parameters()}
+            layers = training.optimizer.telemetry(names)
+            if layers:
+                told = {name: asdict(layer) for name, layer in layers.items()}
+                self._context.log_layers(training.step, told)

@@ -67,9 +67,10 @@ class Workload:
     a budget in `steps`; it has no data set, model, epochs or batch that we know of.
 
     Labels, which take no part in identity: `name`; `reading`, how results are read;
-    `loader_workers`, processes that decode images, which change no bit. `precision` and `ranks`
-    are those of its trials, which have them in their own identity: equal seeds make precisions
-    and world sizes comparable.
+    `loader_workers`, processes that decode images, and `telemetry`, whether the optimizer is asked
+    about its layers at each evaluation, which change no bit. `precision` and `ranks` are those of
+    its trials, which have them in their own identity: equal seeds make precisions and world sizes
+    comparable.
     """
 
     name: str
@@ -95,6 +96,7 @@ class Workload:
     steps: int | None = None
     reading: Reading | None = None
     loader_workers: int = 0
+    telemetry: bool = False
     precision: str = "fp32"
     ranks: int = 1
 
@@ -221,6 +223,8 @@ class Trial:
             labels["reading"] = asdict(workload.reading)
         if workload.loader_workers:
             labels["loader_workers"] = workload.loader_workers
+        if workload.telemetry:
+            labels["telemetry"] = True
         return self.content() | {"labels": labels}
 
     @staticmethod
@@ -242,6 +246,7 @@ class Trial:
         if "reading" in labels:
             workload["reading"] = Reading(**_known(Reading, labels["reading"]))
         workload["loader_workers"] = labels.get("loader_workers", 0)
+        workload["telemetry"] = labels.get("telemetry", False)
         workload["precision"], workload["ranks"] = record["precision"], record["world_size"]
         candidate = _known(Candidate, record["candidate"])
         rest = _known(Trial, record) | {

@@ -92,7 +92,9 @@ class ImageWorkload(Strict):
         ),
     ] = ()
     loader: Loader = Loader()
-    # Of the accuracy of the learning curve; no part of a trial's id.
+    # No part of a trial's id are: whether ThermoLion tells of its layers at each evaluation, and
+    # the target, which is of the accuracy of the learning curve.
+    telemetry: bool = False
     target: Annotated[float, Field(gt=0, lt=1)] | None = None
     ranks: Annotated[int, Field(ge=1, le=MOST_RANKS)] | None = None
 
@@ -147,6 +149,7 @@ class ImageWorkload(Strict):
             ema=self.ema,
             no_decay=self.no_decay,
             loader_workers=self.loader.workers,
+            telemetry=self.telemetry,
             ranks=self.ranks or ranks,
         )
         if self.target is None:

@@ -24,6 +24,7 @@ from thermolion.gate import GATE_OPTIONS, Feed, Gate
 from thermolion.gating import Gating
 from thermolion.routes import Route
 from thermolion.state import MEAN_SQUARE, begun, mean_square
+from thermolion.telemetry import Layer, layers
 from thermolion.work import Work, array, gradient, rates_of
 
 
@@ -150,6 +151,14 @@ class ThermoLion(Optimizer):
             group.update({name: self.defaults[name] for name in GATE_OPTIONS})
         for param, mean in checkpoints.precise(known, self.param_groups).items():
             self.state[param][MEAN_SQUARE] = mean.clone()
+
+    @torch.no_grad()
+    def telemetry(self, names: Mapping[Tensor, str] | None = None) -> dict[str, Layer]:
+        """Return what the last step did in each parameter that has moved; see `telemetry.layers`.
+
+        Costs a pass over the state and one wait for each device; no step pays for it.
+        """
+        return layers(self.param_groups, self.state, names)
 
     @overload
     def step(self, closure: None = None) -> None: ...

@@ -99,6 +99,7 @@ class History:
     def __init__(self) -> None:
         self._points: dict[int, Point] = {}
         self._unequal = False
+        self._layers: dict[int, Mapping[str, Any]] = {}  # the first durable word of each step
         self._runs: list[_Run] = []
         self._starts = 0
         self._by_log: dict[str, _Run] = {}
@@ -111,6 +112,8 @@ class History:
             self._add_point(event)
             if lane.log in self._by_log:
                 self._by_log[lane.log].step = event.payload["step"]
+        elif event.type == events.TELEMETRY:
+            self._layers.setdefault(event.payload["step"], event.payload["layers"])
         elif event.type == events.STARTED:
             self._start(event, lane)
         elif event.type in _ENDS:
@@ -122,6 +125,7 @@ class History:
         fields: dict[str, Any] = {
             "curve": tuple(self._points[step] for step in sorted(self._points)),
             "nondeterministic": self._unequal,
+            "layers": {step: self._layers[step] for step in sorted(self._layers)},
         }
         if run is None:
             return fields

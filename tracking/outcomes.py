@@ -28,6 +28,7 @@ class Outcome:
     of the `started` event that counts: digests, chance levels, step counts. `job` is that of the
     lane that the state is of: host, device, packages, submission, pack. `kind` is the class of
     the exception that a trial failed with. `attempt_log` has the `attempts` in order of arrival.
+    `layers` is the telemetry, by step, then by parameter, then by measure; empty where it is off.
     """
 
     trial: Trial
@@ -47,6 +48,7 @@ class Outcome:
     job: Mapping[str, Any] = field(default_factory=dict)
     kind: str | None = None
     attempt_log: tuple[Attempt, ...] = ()
+    layers: Mapping[int, Mapping[str, Mapping[str, float | None]]] = field(default_factory=dict)
 
     @property
     def has_result(self) -> bool:

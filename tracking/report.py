@@ -27,6 +27,7 @@ from tracking import (
 from tracking.comparison import Comparison, Difference, Failures, LevelB
 from tracking.endpoints import ENDPOINTS, curve_metric
 from tracking.forest import forest
+from tracking.gate_curve import gate_curves
 from tracking.learning_curve import learning_curve
 from tracking.left_out import left_out
 from tracking.numbers_csv import numbers_csv
@@ -138,6 +139,11 @@ def _figures(
         "reached": [
             Markup(reach_curve(arms, reach_text.target(arms[0], comparison), styles))
             for arms in timed.values()
+        ],
+        "gates": [
+            Markup(panel)
+            for name, trials in by_workload.items()
+            for panel in gate_curves(name, trials)
         ],
         "losses": [
             Markup(learning_curve(name, trials, "train_loss", styles))

@@ -105,6 +105,13 @@ def test_nan_and_infinities_survive_as_strings(log):
     assert event.payload["metrics"]["c"] == -math.inf
 
 
+def test_measures_of_layers_that_are_no_numbers_survive_as_strings(log):
+    log.append(events.TELEMETRY, "t", step=1, layers={"0": {"gate": math.nan, "alignment": None}})
+    (event,) = read_events(log.path)
+    assert math.isnan(event.payload["layers"]["0"]["gate"])
+    assert event.payload["layers"]["0"]["alignment"] is None
+
+
 def test_a_second_writer_is_kept_out(log):
     with pytest.raises(FileExistsError):
         EventLog(log.path, attempt=0)

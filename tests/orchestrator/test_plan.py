@@ -43,6 +43,14 @@ def test_a_target_is_a_label_and_changes_no_id(planned):
     assert "target" not in str(plain["trials"][0])
 
 
+def test_telemetry_is_a_label_and_changes_no_id(planned):
+    told = planned(_sweep().replace("epochs: 1", "epochs: 1, telemetry: true"))
+    plain = planned(_sweep())
+    assert [one["id"] for one in told["trials"]] == [one["id"] for one in plain["trials"]]
+    assert Trial.from_json(told["trials"][0]).workload.telemetry
+    assert "telemetry" not in str(plain["trials"][0])
+
+
 def test_written_out_defaults_and_renaming_change_no_id(planned):
     short = planned(_sweep("candidates: {adamw: {}}"))
     long = planned(

@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 import pytest
 
 from tracking.compare import Question, compare
+from tracking.gate_curve import gate_curves, mean_gates
 from tracking.report import write_report
 
 QUESTIONS = [Question("thermolion", "adamw"), Question("lion", "adamw")]
@@ -86,6 +87,48 @@ def test_the_page_holds_the_known_figures_in_order(page):
     ]
     positions = [page.text.index(f"\n{heading}\n") for heading in headings]
     assert positions == sorted(positions)
+
+
+def _telling(one, layers=("conv1.weight", "fc.bias")):
+    """Return an outcome whose optimizer has told of its layers at three steps."""
+    told = {
+        step: {name: {"gate": (0.5 + one.trial.block / 10) / step} for name in layers}
+        for step in (1, 2, 4)
+    }
+    return replace(one, layers=told)
+
+
+def test_gates_are_drawn_for_each_workload_and_candidate_that_has_told_of_them(study, tmp_path):
+    plain = study(2)
+    outcomes = [
+        _telling(one) if one.trial.candidate.name == "thermolion" else one for one in plain
+    ]
+    page = Page(write_report(compare("s", outcomes, []), outcomes, tmp_path).read_text())
+    labels = [each["aria-label"] or "" for tag, each in page.tags if tag == "svg"]
+    gates = [label for label in labels if label.startswith("mean gate")]
+    assert gates == [
+        f"mean gate of 2 layers against steps: thermolion on {name}, n = 2"
+        for name in ("digits", "fashion_mnist", "cifar10")
+    ]
+    assert "Gates of ThermoLion" in page.text
+    assert "conv1.weight" in page.text
+    path = write_report(compare("s", plain, []), plain, tmp_path)
+    assert "Gates of ThermoLion" not in path.read_text()
+
+
+def test_of_many_layers_the_legend_names_three(outcome):
+    names = [f"layer{number}.weight" for number in range(20)]
+    (drawn,) = gate_curves("digits", [_telling(outcome(), names)])
+    named = re.findall(r">(layer\d+\.weight)<", drawn)
+    assert named == [names[0], names[10], names[19]]
+
+
+def test_a_gate_is_the_mean_over_seeds_at_the_steps_that_all_of_them_have(outcome):
+    whole, short = _telling(outcome()), _telling(outcome(block=1))
+    del short.layers[4]
+    steps, gates = mean_gates([whole, short])["fc.bias"]
+    assert list(steps) == [1, 2]
+    assert gates == pytest.approx([0.55, 0.275])
 
 
 def test_a_report_written_twice_has_the_same_bytes(study, tmp_path):

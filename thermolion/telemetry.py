@@ -1,0 +1,135 @@
+"""What the method does inside each layer, read from the optimizer's own state when asked.
+
+Changes nothing, keeps nothing, and reduces nothing over ranks: the step does not know of it.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from thermolion.exploration import temperature, wide
+from thermolion.gating import GATE_SQUARE
+from thermolion.shards import local
+from thermolion.work import Rates, gradient, rates_of
+
+# An element is gas where its gate is below this: the sign has the greater weight in its step.
+GAS_BELOW = 0.5
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What the last step did in one parameter tensor: means and shares over its elements.
+
+    `gate` is the mean of λ = tanh(|m|/(√v + ε)), from 0 (the sign step alone) to 1 (the magnitude
+    step alone); `gas` the share of elements with λ < 0.5. `alignment` is the share in which m and
+    the gradient agree in sign, None where the gradient is gone. `temperature` is T of the noise,
+    None where there is no noise; the step leaves the noise out once T ≤ 0.01.
+
+    `bitrate` is a definition of ours, not of the paper: bits for each element of the update, had
+    each to be written down, 1 for a sign and the width of the type (32 for float32) for a
+    magnitude, weighed by the gate: the mean of (1-λ) + width·λ. Nothing is sent or compressed.
+    """
+
+    gate: float
+    gas: float
+    alignment: float | None
+    temperature: float | None
+    bitrate: float
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A tensor that has been measured: `numbers` (4,), float64, are on its device still."""
+
+    name: str
+    numbers: Tensor  # mean gate, share of gas, share aligned, step
+    has_gradient: bool
+    decay: float | None
+    width: int
+
+
+def layers(
+    groups: Iterable[Mapping[str, Any]],
+    states: Mapping[Tensor, Mapping[str, Any]],
+    names: Mapping[Tensor, str] | None = None,
+) -> dict[str, Layer]:
+    """Return what the last step did, by name of parameter, in the order of the groups.
+
+    Names are those of `names`, else those that the groups bring, else "0", "1" and so on by
+    place. Left out are parameters that have taken no step yet, and empty ones. Of a sharded one,
+    it is the part that this rank holds; for `gate="local"`, this rank's own moments. Waits for
+    each device once.
+    """
+    asked: list[_Asked] = []
+    place = 0
+    for group in groups:
+        rates = rates_of(group)
+        own = group.get("param_names") or [str(place + i) for i in range(len(group["params"]))]
+        place += len(group["params"])
+        for param, name in zip(group["params"], own, strict=True):
+            state = states.get(param, {})
+            if "exp_avg" in state and local(param).numel():
+                name = (names or {}).get(param, name)
+                asked.append(_ask(name, param, state, group, rates))
+    return dict(zip((one.name for one in asked), _answers(asked), strict=True))
+
+
+def _ask(
+    name: str, param: Tensor, state: Mapping[str, Any], group: Mapping[str, Any], rates: Rates
+) -> _Asked:
+    exp_avg = local(state["exp_avg"])
+    gates = _gates(exp_avg, state, group, rates)
+    aligned = torch.zeros_like(gates[:0].sum())
+    if param.grad is not None:
+        sign = gradient(param).sign().mul_(-1 if group["maximize"] else 1)
+        aligned = (exp_avg.sign() * sign > 0).to(gates.dtype).mean()
+    gas = (gates < GAS_BELOW).to(gates.dtype).mean()
+    step = state["step"].to(gates.device)
+    return _Asked(
+        name=name,
+        numbers=torch.stack([one.double() for one in (gates.mean(), gas, aligned, step)]),
+        has_gradient=param.grad is not None,
+        decay=group["temp_decay"] if group["noise"] else None,
+        width=8 * param.element_size(),
+    )
+
+
+def _gates(
+    exp_avg: Tensor, state: Mapping[str, Any], group: Mapping[str, Any], rates: Rates
+) -> Tensor:
+    """Return λ of every element, flat, in float32 or finer."""
+    has_own = (group["gate"], group["replicas_feed"]) == ("replicas", "gate")
+    has_own = has_own and GATE_SQUARE in state
+    square = local(state[GATE_SQUARE if has_own else "exp_avg_sq"])
+    fine = wide(exp_avg.dtype)
+    # Where a step with few samples has left them negative, the step takes them for zero, too.
+    root = square.to(fine).clamp_min(0).sqrt_().add_(rates.floor(exp_avg.dtype))
+    ratio = exp_avg.to(fine).abs().div(root)
+    bound = rates.bound(exp_avg.dtype)
+    if bound is not None and not has_own:
+        ratio.clamp_(max=bound)
+    return ratio.tanh_().flatten()
+
+
+def _answers(asked: Sequence[_Asked]) -> list[Layer]:
+    """Read what was asked of the devices, each in one go."""
+    devices = {one.numbers.device for one in asked}
+    read: dict[int, list[float]] = {}
+    for device in devices:
+        here = [number for number, one in enumerate(asked) if one.numbers.device == device]
+        rows = torch.stack([asked[number].numbers for number in here]).tolist()
+        read.update(zip(here, rows, strict=True))
+    return [_layer(one, *read[number]) for number, one in enumerate(asked)]
+
+
+def _layer(asked: _Asked, gate: float, gas: float, aligned: float, step: float) -> Layer:
+    return Layer(
+        gate=gate,
+        gas=gas,
+        alignment=aligned if asked.has_gradient else None,
+        temperature=None if asked.decay is None else temperature(asked.decay, int(step)),
+        bitrate=1 + (asked.width - 1) * gate,
+    )
