@@ -1,14 +1,14 @@
 """Optimizers to compare with that torch does not have. One class each, plain and exact."""
 
 import math
-from collections.abc import Callable
-from typing import overload
 
 import torch
-from torch.optim.optimizer import Optimizer, ParamsT
+from torch.optim.optimizer import ParamsT
+
+from thermolion.stepped import Stepped
 
 
-class Lion(Optimizer):
+class Lion(Stepped):
     """Sign of an interpolated momentum with decoupled weight decay (arXiv 2302.06675, program 2).
 
     Raises ValueError for a hyperparameter out of range.
@@ -29,18 +29,7 @@ class Lion(Optimizer):
             raise ValueError(f"weight_decay is {weight_decay!r}, it must be 0 or more, finite")
         super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay})
 
-    @overload
-    def step(self, closure: None = None) -> None: ...
-    @overload
-    def step(self, closure: Callable[[], float]) -> float: ...
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """Take one step with the gradients at hand; parameters without one stay as they are."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+    def _update(self) -> None:
         for group in self.param_groups:
             beta1, beta2 = group["betas"]
             for param in group["params"]:
@@ -54,4 +43,3 @@ class Lion(Optimizer):
                 param.mul_(1 - group["lr"] * group["weight_decay"])
                 param.add_(direction, alpha=-group["lr"])
                 exp_avg.mul_(beta2).add_(param.grad, alpha=1 - beta2)
-        return loss

@@ -10,7 +10,7 @@ from torch.optim.optimizer import Optimizer
 
 
 class Stepped(Optimizer):
-    """What the optimizers of this package that extend Adam have in common.
+    """What the baselines of this package have in common.
 
     They keep all of their memory in `state` and `param_groups`, as tensors, numbers and None:
     so it is in `state_dict()`, in a copy and in a pickle, whole.
