@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ROOT ?= studies
+# Processes that run tests; each may start several of its own.
+WORKERS ?= auto
 
 .PHONY: demo test lint bench schema clean
 
@@ -10,7 +12,7 @@ demo: $(VENV)/.tracking
 	$(BIN)/thermolion run sweeps/quickstart.yaml --root $(ROOT)
 
 test: lint
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadgroup --cov --cov-report=term:skip-covered
 	$(BIN)/python -m coverage report --fail-under=95 --include='jobs/trial.py,jobs/events.py,jobs/layout.py,orchestrator/plan.py'
 
 lint: $(VENV)/.dev
