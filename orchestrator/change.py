@@ -108,8 +108,8 @@ def since_recorded(study: Study, status: Status) -> Change | None:
     return compare_plans(recorded.trials, study.trials, outcomes, seeds)
 
 
-def _place(trial: Trial) -> tuple[str, str, int]:
-    return trial.workload.name, trial.candidate.name, trial.block
+def _place(trial: Trial) -> tuple[str, str, str, int]:
+    return trial.phase, trial.workload.name, trial.candidate.name, trial.block
 
 
 def _is_measured(outcome: Outcome | None) -> bool:

@@ -13,10 +13,12 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, mod
 
 from jobs.pack import Keep
 from jobs.trial import Candidate, Workload
+from orchestrator.analysis_keys import AnalysisKeys, PilotKeys
 from orchestrator.backends.base import BACKENDS
 from orchestrator.candidates import Groups, expand, questions
 from orchestrator.cluster_keys import LimitKeys, Packing, PackKeys
 from orchestrator.durations import Duration
+from orchestrator.seeds import Seeds, read_seeds
 from orchestrator.sweep_file import Document, choices, read_document
 from orchestrator.validation import MOST_RANKS, Strict, check
 from orchestrator.workloads import checked, cross, resolve
@@ -26,6 +28,7 @@ from orchestrator.workloads import checked, cross, resolve
 class Sweep:
     """A resolved sweep. `questions` pairs names: (candidate, baseline); `blocks` seed indices.
 
+    `looks` are rising numbers of blocks, empty where there is one look at all of them.
     `threads` are those of one rank; `device` is `cpu` or `cuda`. The last ones are for clusters:
     the profile of the site, what one trial is given, and how trials share jobs.
     """
@@ -49,6 +52,9 @@ class Sweep:
     mem: str | None
     packing: Packing
     concurrent: int | None
+    looks: tuple[int, ...] = ()
+    analysis: AnalysisKeys = AnalysisKeys()
+    pilot: PilotKeys | None = None
 
 
 def _study(name: str) -> str:
@@ -67,29 +73,6 @@ def _study(name: str) -> str:
 
 # Beside the folders of studies lie these.
 _RESERVED = ("archive", "mlflow.db", "mlartifacts")
-_MOST_SEEDS = 100_000
-
-
-def _blocks(seeds: Any) -> tuple[int, ...]:
-    if isinstance(seeds, dict) and "looks" in seeds:
-        raise ValueError("looks are not available yet: write a number, or a list of blocks")
-    listed = seeds if isinstance(seeds, list) else [seeds]
-    if not all(isinstance(seed, int) and not isinstance(seed, bool) for seed in listed):
-        raise ValueError(f"{seeds!r} is neither a number of seeds nor a list of block indices")
-    if not isinstance(seeds, list):
-        if seeds < 1:
-            raise ValueError(f"{seeds} seeds: at least one is needed")
-        if seeds > _MOST_SEEDS:
-            raise ValueError(f"{seeds} seeds: {_MOST_SEEDS} is the most")
-        return tuple(range(seeds))
-    if not seeds:
-        raise ValueError("the list is empty: name at least one block index, such as [0]")
-    if min(seeds) < 0:
-        raise ValueError(f"block index {min(seeds)} is negative: they count from 0")
-    repeated = [seed for seed in seeds if seeds.count(seed) > 1]
-    if repeated:
-        raise ValueError(f"block {repeated[0]} is repeated: a block runs once, name it once")
-    return tuple(seeds)
 
 
 def _backend(value: Any) -> Any:
@@ -158,8 +141,13 @@ class SweepFile(Strict):
     baseline: str | None = None
     compare: Compare | None = None
     seeds: Annotated[
-        tuple[int, ...], PlainValidator(_blocks, json_schema_input_type=int | list[int])
+        Seeds,
+        PlainValidator(
+            read_seeds, json_schema_input_type=int | list[int] | dict[Literal["looks"], list[int]]
+        ),
     ]
+    analysis: AnalysisKeys = AnalysisKeys()
+    pilot: PilotKeys | None = None
     root_seed: Annotated[int, Field(ge=0)] = 0
     resources: Resources = Resources()
     backend: Annotated[Literal["local", "slurm"], BeforeValidator(_backend)] = "local"
@@ -189,7 +177,7 @@ def resolve_sweep(document: Document) -> Sweep:
         workloads=workloads,
         candidates=tuple(candidate for group in groups.values() for candidate in group),
         questions=_questions(file, groups, document),
-        blocks=file.seeds,
+        blocks=file.seeds.blocks,
         root_seed=file.root_seed,
         threads=file.resources.cpus_per_task,
         device="cuda" if file.resources.gpus_per_node else "cpu",
@@ -203,7 +191,18 @@ def resolve_sweep(document: Document) -> Sweep:
         mem=file.resources.mem,
         packing=file.pack.resolved(),
         concurrent=file.limits.concurrent,
+        looks=file.seeds.looks,
+        analysis=file.analysis,
+        pilot=_pilot(file, document),
     )
+
+
+def _pilot(file: SweepFile, document: Document) -> PilotKeys | None:
+    if file.pilot is not None and file.baseline is None and file.compare is None:
+        raise document.error(
+            ("pilot",), "pilots are runs of the baseline: name it (`baseline:` or `compare:`)"
+        )
+    return file.pilot
 
 
 def _minutes(time_s: float | None, document: Document) -> int | None:

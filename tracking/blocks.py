@@ -3,7 +3,7 @@
 Leaves out blocks whose pairing is broken, and names whatever is left out. Estimates nothing.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -74,8 +74,14 @@ class Pairs:
 class Blocks:
     """The comparison trials of one study by (workload, candidate, block)."""
 
-    def __init__(self, outcomes: Iterable[Outcome]) -> None:
-        """Take the outcomes of phase "compare"; raises ComparisonError where they cannot pair."""
+    def __init__(
+        self, outcomes: Iterable[Outcome], spared: Collection[tuple[str, int]] = ()
+    ) -> None:
+        """Take the outcomes of phase "compare"; raises ComparisonError where they cannot pair.
+
+        `spared` are the (candidate, block) that are not missing: they were never to run.
+        """
+        self._spared = spared
         self.outcomes = tuple(one for one in outcomes if one.trial.phase == "compare")
         self._cells: dict[tuple[str, str, int], Outcome] = {}
         self.workloads: dict[str, Workload] = {}
@@ -130,12 +136,21 @@ class Blocks:
             if cell in self._scores:
                 yield self._cells[cell], self._scores[cell]
 
-    def pairs(self, workload: str, candidate: str, baseline: str, endpoint: Endpoint) -> Pairs:
-        """Pair two candidates on a workload by one endpoint."""
+    def pairs(
+        self,
+        workload: str,
+        candidate: str,
+        baseline: str,
+        endpoint: Endpoint,
+        below: int | None = None,
+    ) -> Pairs:
+        """Pair two candidates on a workload by one endpoint, on all blocks or those `below`."""
         sign = -1.0 if self.workloads[workload].read_as.goal == "min" else 1.0
         kept: list[tuple[int, float, float, tuple[bool, bool]]] = []
         unmatched = []
         for block in self.numbers(workload):
+            if below is not None and block >= below:
+                break
             cells = [(workload, arm, block) for arm in (candidate, baseline)]
             if not all(cell in self._scores for cell in cells):
                 continue
@@ -176,6 +191,7 @@ class Blocks:
                 (candidate, self._reason((workload, candidate, block)))
                 for candidate in self.candidates
                 if (workload, candidate, block) not in self._scores
+                and (candidate, block) not in self._spared
             ]
             if reasons:
                 found.append(Incomplete(workload, block, tuple(reasons)))

@@ -5,25 +5,25 @@ The verdicts are about these data sets with new seeds; what can be said of other
 """
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from tracking.analysis import ALPHA, ROPE_PP, Analysis
 from tracking.blocks import Blocks
 from tracking.comparison import Comparison, Difference, Measured, Summary
-from tracking.differences import judge, on_workload, pooled
+from tracking.differences import Tested, judge, on_workload, pooled
 from tracking.endpoints import ENDPOINTS, ComparisonError
 from tracking.failure_rates import failures
 from tracking.level_b import level_b
+from tracking.looks import Looks
 from tracking.multiplicity import benjamini_hochberg, holm
 from tracking.outcomes import Outcome
 from tracking.question import Question
 from tracking.sensitivity import max_t_p
+from tracking.sequence import Asked, Family, ledger
 from tracking.time_to_target import time_to_target
 
 __all__ = ["ALPHA", "ROPE_PP", "Comparison", "ComparisonError", "Question", "compare"]
-
-ALPHA = 0.05
-ROPE_PP = 0.2  # differences of accuracy below this are of no practical interest
 
 _OPEN = ("waiting", "running", "interrupted")
 
@@ -35,6 +35,8 @@ def compare(
     *,
     rope_pp: float = ROPE_PP,
     alpha: float = ALPHA,
+    analysis: Analysis | None = None,
+    looks: Looks | None = None,
     notes: Sequence[str] = (),
 ) -> Comparison:
     """Answer every question for both endpoints, on each workload and pooled over workloads.
@@ -43,14 +45,28 @@ def compare(
     have a result; the others are named in `incomplete`. Primary are the pooled answers (stratified
     t, Holm over questions by endpoints); single workloads are exploratory (paired t,
     Benjamini-Hochberg over all of them). Beside them stand the answers about data sets like these,
-    a family of their own. Raises ComparisonError for broken pairing, NaN, and
-    questions about unknown candidates.
+    a family of their own. What was agreed on beforehand, `analysis`, says which answers are
+    primary, and at what levels; without it all are. With `looks`, only what is of complete looks
+    is seen, and p-values and intervals hold over all of them. Raises ComparisonError for broken
+    pairing, NaN, and questions about unknown candidates.
     """
-    blocks = Blocks(outcomes)
+    seen = list(outcomes)
+    spared: frozenset[tuple[str, int]] = frozenset()
+    if looks is not None:
+        seen = looks.seen(one for one in outcomes if one.trial.phase == "compare")
+        spared = looks.spared({one.trial.candidate.name for one in seen})
+    blocks = Blocks(seen, spared)
     _check(questions, blocks)
     asked = [(question, endpoint) for question in questions for endpoint in ENDPOINTS]
+    family = (
+        Family(frozenset(asked), alpha, rope_pp)
+        if analysis is None
+        else Family.of(analysis, asked)
+    )
+    rows, least = ((), {}) if looks is None else ledger(blocks, asked, looks, family)
     singles = [[on_workload(blocks, *one, name) for name in blocks.workloads] for one in asked]
-    all_pooled = _with_max_t([pooled(rows) for rows in singles], singles)
+    alpha, rope_pp = family.alpha, family.rope_pp
+    agreed = [one in family.confirmatory for one in asked]
     return Comparison(
         study=study,
         alpha=alpha,
@@ -67,12 +83,17 @@ def compare(
             )
             for name, workload in blocks.workloads.items()
         ),
-        # What is detectable at Holm's first step is so whatever the other tests say.
-        pooled=judge(all_pooled, holm, rope_pp, alpha, alpha / max(1, len(asked))),
+        pooled=_pooled(asked, singles, looks, family, least),
         by_workload=judge(
-            [row for rows in singles for row in rows], benjamini_hochberg, rope_pp, alpha, alpha
+            [row for of in singles for row in of], benjamini_hochberg, rope_pp, alpha, alpha
         ),
-        level_b=level_b(singles, blocks.workloads, holm, alpha) if asked else (),
+        level_b=level_b(
+            [of for of, is_agreed in zip(singles, agreed, strict=True) if is_agreed],
+            blocks.workloads,
+            holm,
+            alpha,
+            1 if looks is None else len(looks.seeds),
+        ),
         time_to_target=time_to_target(blocks, questions, holm, benjamini_hochberg, alpha),
         failures=failures(blocks, questions, holm, alpha),
         summaries=tuple(
@@ -85,7 +106,22 @@ def compare(
         trials=len(blocks.outcomes),
         open_trials=sum(outcome.state in _OPEN for outcome in blocks.outcomes),
         notes=tuple(notes),
+        looks=looks,
+        ledger=tuple(rows),
+        unanswered=family.unanswered,
     )
+
+
+def _pooled(
+    asked: Sequence[Asked],
+    singles: Sequence[Sequence[Difference]],
+    looks: Looks | None,
+    family: Family,
+    least: Mapping[Asked, Tested],
+) -> tuple[Difference, ...]:
+    reached = [None if looks is None else looks.reached(question) for question, _ in asked]
+    answers = [pooled(rows, at, family.alpha) for rows, at in zip(singles, reached, strict=True)]
+    return tuple(family.judge(_with_max_t(answers, singles), least))
 
 
 def _check(questions: Sequence[Question], blocks: Blocks) -> None:

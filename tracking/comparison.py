@@ -10,14 +10,18 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from jobs.trial import Reading
+from tracking.analysis import Registration
 from tracking.blocks import BlockFlag, Incomplete
 from tracking.endpoints import Endpoint
 from tracking.estimates import Estimate, Superiority
+from tracking.looks import LedgerRow, Looks, Reached, Saved
 from tracking.question import Question
 from tracking.sensitivity import Sensitivity
 from tracking.signed_ranks import Middle
 from tracking.time_to_target import TimeToTarget
 from tracking.verdicts import Verdict
+
+EXPLORATORY = "exploratory"  # the flag of answers that no family of tests was declared for
 
 FailureWord = Literal["better", "worse", "undecided", "none"]
 LevelBWord = Literal["better", "worse", "undecided", "not claimable"]
@@ -58,6 +62,8 @@ class Difference:
     flags: tuple[str, ...]
     paired: tuple[tuple[int, float], ...]
     sensitivity: Sensitivity | None
+    reached: Reached | None = None
+    p_valid: float | None = None
 
 
 @dataclass(frozen=True)
@@ -140,7 +146,10 @@ class Comparison:
     """Every question of a study answered; `pooled` and `by_workload` go question by question.
 
     `open_trials` have no end yet, and while there are any, the answer is an interim one. `notes`
-    say what a reader must know of where the trials come from.
+    say what a reader must know of where the trials come from. With `looks`, all is of the last
+    complete one, and the `ledger` has what each has found. `unanswered` tests were agreed on and
+    cannot be done any more; `later` are the pooled answers of all trials, those that were added
+    after the analysis was agreed on among them: for exploration.
     """
 
     study: str
@@ -160,11 +169,22 @@ class Comparison:
     trials: int
     open_trials: int
     notes: tuple[str, ...] = ()
+    looks: Looks | None = None
+    ledger: tuple[LedgerRow, ...] = ()
+    saved: Saved | None = None
+    registration: Registration | None = None
+    unanswered: int = 0
+    later: tuple[Difference, ...] = ()
+
+    @property
+    def confirmatory(self) -> tuple[Difference, ...]:
+        """The pooled answers that the family of tests is made of."""
+        return tuple(one for one in self.pooled if EXPLORATORY not in one.flags)
 
     @property
     def family(self) -> int:
         """The number of tests that the pooled p-values are adjusted for."""
-        return len(self.pooled)
+        return len(self.confirmatory) + self.unanswered
 
     def rows(self, question: Question, endpoint: Endpoint) -> tuple[Difference, ...]:
         """Return the pooled answer, then those of the workloads.

@@ -5,13 +5,14 @@ The arithmetic is in `estimates`; here is which numbers go in and what a reader 
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from jobs.trial import Workload
 from tracking.blocks import NO_AUC, Blocks
 from tracking.comparison import Difference
 from tracking.endpoints import Endpoint, curve_metric, final_metric
-from tracking.estimates import Estimate, paired_t, stratified_t, superiority
+from tracking.estimates import LEVEL, Estimate, at_level, paired_t, stratified_t, superiority
+from tracking.looks import Reached
 from tracking.multiplicity import Adjustment
 from tracking.power import smallest_detectable
 from tracking.question import Question
@@ -23,11 +24,35 @@ from tracking.verdicts import upheld, verdict
 TRACKS = frozenset({"val_auc", "train_auc"})
 
 
+@dataclass(frozen=True)
+class Tested:
+    """The p-values of one difference: two-sided, and of equivalence; None where there is none."""
+
+    p: float | None
+    same: float | None
+
+    def least(self, other: "Tested") -> "Tested":
+        """Return the smaller ones of two looks."""
+        return Tested(_least(self.p, other.p), _least(self.same, other.same))
+
+
+def _least(one: float | None, other: float | None) -> float | None:
+    return other if one is None else one if other is None else min(one, other)
+
+
 def on_workload(
-    blocks: Blocks, question: Question, endpoint: Endpoint, workload: str
+    blocks: Blocks,
+    question: Question,
+    endpoint: Endpoint,
+    workload: str,
+    below: int | None = None,
+    other_tests: bool = True,
 ) -> Difference:
-    """Estimate a difference on one workload by paired t; not judged yet."""
-    pairs = blocks.pairs(workload, question.candidate, question.baseline, endpoint)
+    """Estimate a difference on one workload by paired t; not judged yet.
+
+    Of the blocks `below` a number alone, where one is given.
+    """
+    pairs = blocks.pairs(workload, question.candidate, question.baseline, endpoint, below)
     first, second = pairs.candidate, pairs.baseline
     estimate = paired_t(first, second)
     reading = blocks.workloads[workload].read_as
@@ -60,18 +85,21 @@ def on_workload(
         workloads_asked=1,
         flags=tuple(dict.fromkeys(flags)),
         paired=tuple(zip(pairs.blocks, differences, strict=True)),
-        sensitivity=sensitivity([differences]),
+        sensitivity=sensitivity([differences]) if other_tests else None,
     )
 
 
-def pooled(singles: Sequence[Difference]) -> Difference:
+def pooled(
+    singles: Sequence[Difference], reached: Reached | None = None, alpha: float = 1 - LEVEL
+) -> Difference:
     """Pool the differences of one question and endpoint over workloads; not judged yet.
 
     Workloads with fewer than two blocks cannot take part: they are left out, and the flag
-    "partial" says so. Nothing is pooled over workloads of unlike units or directions.
+    "partial" says so. Nothing is pooled over workloads of unlike units or directions. With looks,
+    the interval is that of the look that was `reached`, so that it holds over all of them.
     """
     if len({(one.unit, one.lower_is_better) for one in singles}) > 1:
-        return _unpooled(singles)
+        return replace(_unpooled(singles), reached=reached)
     usable = [one for one in singles if one.estimate.kind != "undefined"]
     flags = [flag for one in singles for flag in one.flags]
     if len(usable) < len(singles):
@@ -86,6 +114,11 @@ def pooled(singles: Sequence[Difference]) -> Difference:
         sum(one.collapsed[1] for one in singles),
     )
     estimate = stratified_t([one.estimate for one in usable])
+    without = _without_collapse(usable) if any(collapsed) else None
+    if reached is not None:
+        level = 1 - reached.limit(alpha)
+        estimate = at_level(estimate, level)
+        without = None if without is None else at_level(without, level)
     first = singles[0]
     return replace(
         first,
@@ -95,7 +128,7 @@ def pooled(singles: Sequence[Difference]) -> Difference:
         median=first.median if len(singles) == 1 else None,
         superiority=first.superiority if len(singles) == 1 else None,
         collapsed=collapsed,
-        without_collapse=_without_collapse(usable) if any(collapsed) else None,
+        without_collapse=without,
         workloads=tuple(one.workload for one in usable if one.workload is not None),
         workloads_asked=len(singles),
         flags=tuple(dict.fromkeys(flags)),
@@ -103,7 +136,10 @@ def pooled(singles: Sequence[Difference]) -> Difference:
         sensitivity=sensitivity(
             [[value for _, value in one.paired] for one in usable],
             [one.estimate for one in usable],
-        ),
+        )
+        if any(one.sensitivity for one in usable)
+        else None,
+        reached=reached,
     )
 
 
@@ -152,59 +188,79 @@ def judge(
     rope_pp: float,
     alpha: float,
     detectable_alpha: float,
+    before: Sequence[Tested] = (),
+    unanswered: int = 0,
 ) -> tuple[Difference, ...]:
     """Give every difference its adjusted p-values and its verdict.
 
     The two-sided tests and the tests of equivalence are adjusted as a family each. A verdict that
     only collapsed trials carry is undecided. `detectable_alpha` is the level at which the smallest
-    detectable difference is asked for.
+    detectable difference is asked for. `before` has what earlier looks have found, for each
+    difference; `unanswered` tests of the family have no difference here, and count all the same.
     """
-    p_values = adjust([one.estimate.p for one in differences])
     remaining = [one.without_collapse or one.estimate for one in differences]
-    equivalence, clean_equivalence = (
-        adjust(
-            [
-                # The margin is one of percentage points; no other unit has one.
-                estimate.equivalence_p(rope_pp) if one.unit == PP else None
-                for one, estimate in zip(differences, estimates, strict=True)
-            ]
-        )
-        for estimates in ([one.estimate for one in differences], remaining)
-    )
-    clean = zip(adjust([one.p for one in remaining]), clean_equivalence, strict=True)
+    found = [tested(one, one.estimate, rope_pp) for one in differences]
+    if before:
+        found = [now.least(then) for now, then in zip(found, before, strict=True)]
+    clean = [tested(one, left, rope_pp) for one, left in zip(differences, remaining, strict=True)]
+    of_all, of_clean = (_adjusted(each, adjust, unanswered) for each in (found, clean))
     return tuple(
-        _judged(one, p, same, of_clean, alpha, detectable_alpha)
-        for one, p, same, of_clean in zip(differences, p_values, equivalence, clean, strict=True)
+        _judged(one, raw, *each, alpha, detectable_alpha)
+        for one, raw, *each in zip(differences, found, of_all, of_clean, strict=True)
     )
+
+
+def tested(one: Difference, estimate: Estimate, rope_pp: float) -> Tested:
+    """Return the p-values of a difference before any adjustment for other ones.
+
+    The margin is one of percentage points; no other unit has one.
+    """
+    p = estimate.p
+    same = estimate.equivalence_p(rope_pp) if one.unit == PP else None
+    reached = one.reached
+    if reached is None:
+        return Tested(p, same)
+    return Tested(
+        None if p is None else reached.p(p), None if same is None else reached.one_sided_p(same)
+    )
+
+
+def _adjusted(found: Sequence[Tested], adjust: Adjustment, unanswered: int) -> list[Tested]:
+    rest = [None] * unanswered
+    p_values = adjust([*(one.p for one in found), *rest])
+    equivalence = adjust([*(one.same for one in found), *rest])
+    return [Tested(*pair) for pair in zip(p_values, equivalence, strict=True)][: len(found)]
 
 
 def _judged(
     one: Difference,
-    p: float | None,
-    same: float | None,
-    clean: tuple[float | None, float | None],
+    raw: Tested,
+    adjusted: Tested,
+    clean: Tested,
     alpha: float,
     detectable_alpha: float,
 ) -> Difference:
     estimate, flags = one.estimate, one.flags
-    word = verdict(estimate, p, same, alpha)
+    word = verdict(estimate, adjusted.p, adjusted.same, alpha)
     # An arm that fails in every block where the other never does needs no clean block to lose.
     total = estimate.n > 0 and sorted(one.collapsed) == [0, estimate.n]
     doubtful = one.without_collapse is not None and not total
-    if doubtful and not upheld(word, one.without_collapse or estimate, *clean, alpha):
+    left = one.without_collapse or estimate
+    if doubtful and not upheld(word, left, clean.p, clean.same, alpha):
         word, flags = "undecided", (*flags, "rests on collapse")
     decided = word in ("better", "worse") and one.workload is None
     if decided and one.sensitivity and one.sensitivity.contradicts(estimate.p, alpha):
         flags = (*flags, "sign-flip disagrees")
     detectable = (
         None
-        if estimate.se is None or estimate.df is None
+        if estimate.se is None or estimate.df is None or detectable_alpha <= 0
         else smallest_detectable(estimate.se, estimate.df, detectable_alpha)
     )
     return replace(
         one,
-        p_adjusted=p,
-        equivalence_p=same,
+        p_valid=raw.p,
+        p_adjusted=adjusted.p,
+        equivalence_p=adjusted.same,
         verdict=word,
         smallest_detectable=detectable,
         flags=flags,

@@ -5,7 +5,7 @@ the unit of its input, in this project percentage points.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -123,6 +123,17 @@ def stratified_t(strata: Sequence[Estimate], level: float = LEVEL) -> Estimate:
     df = float(variances.sum() ** 2 / (variances**2 / freedom).sum())
     se = float(np.sqrt(variances.sum())) / len(strata)
     return _student(n, mean, None, se, df, level)
+
+
+def at_level(estimate: Estimate, level: float) -> Estimate:
+    """Give an estimate the interval of another level; of level 1 there is none."""
+    if estimate.mean is None or estimate.se is None or estimate.df is None:
+        return estimate
+    if level >= 1:
+        return replace(estimate, low=None, high=None)
+    half_width = float(special.stdtrit(estimate.df, (1 + level) / 2)) * estimate.se
+    low, high = estimate.mean - half_width, estimate.mean + half_width
+    return replace(estimate, low=low, high=high)
 
 
 def superiority(candidate: ArrayLike, baseline: ArrayLike, level: float = LEVEL) -> Superiority:

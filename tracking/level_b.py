@@ -24,17 +24,20 @@ def level_b(
     workloads: Mapping[str, Workload],
     adjust: Adjustment,
     alpha: float,
+    looks: int = 1,
 ) -> tuple[LevelB, ...]:
     """Answer every question and endpoint, given its differences on single workloads.
 
-    The p-values are adjusted over a family of their own. A verdict that is not upheld without the
+    The p-values are adjusted over a family of their own, and by Bonferroni for as many `looks`:
+    when a study stops depends on what it has seen. A verdict that is not upheld without the
     blocks of diverged trials is undecided.
     """
-    least = needed(len(asked), alpha)
+    least = needed(max(1, len(asked)) * looks, alpha)
     tested = [_tested(rows, workloads, least, clean=False) for rows in asked]
     clean = [_tested(rows, workloads, least, clean=True) for rows in asked]
     words = [
-        _words(answers, adjust([one.p for one in answers]), alpha) for answers in (tested, clean)
+        _words(answers, adjust([_over(one.p, looks) for one in answers]), alpha)
+        for answers in (tested, clean)
     ]
     return tuple(
         one
@@ -42,6 +45,10 @@ def level_b(
         else replace(one, word="undecided", flags=(*one.flags, "rests on collapse"))
         for one, other in zip(*words, strict=True)
     )
+
+
+def _over(p: float | None, looks: int) -> float | None:
+    return None if p is None else min(1.0, looks * p)
 
 
 def _tested(
