@@ -1,58 +1,35 @@
 """Send what is missing: the one way by which trials reach a backend, first time or hundredth."""
 
 import contextlib
-import json
-import socket
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
-from jobs.code import code_digest
 from jobs.layout import Layout
 from jobs.lock import Lock, LockHeld
-from jobs.pack import Pack
-from jobs.process import user_name
 from jobs.trial import Trial
-from jobs.whole_file import write_whole
 from orchestrator.backends.base import (
     BackendError,
-    Load,
-    Lot,
     Submission,
     job_states,
     load_backend,
     read_submissions,
 )
 from orchestrator.change import since_recorded
-from orchestrator.code_roots import code_roots
-from orchestrator.packs import write_packs
+from orchestrator.decide import decide
+from orchestrator.freeze import freeze
+from orchestrator.packs import read_pack
 from orchestrator.preflight import check_before_start
-from orchestrator.snapshot import code_files, copy_code
+from orchestrator.sender import Request, Sender
 from orchestrator.status import Status, read_status
 from orchestrator.study import Study
 from orchestrator.sweep_file import SweepError
 from slurm.errors import NoAnswer
 
+__all__ = ["Request", "Sent", "cancel", "check", "feed", "go_on", "locked", "submit"]
+
 _PATIENCE_S = 10  # another submit of the study takes seconds
 
 Choose = Callable[[Status], Sequence[Trial]]
-
-
-@dataclass(frozen=True)
-class Request:
-    """How trials are to be sent.
-
-    `accept_change`: an edit may leave results behind. `new_code`: trials that go on from a
-    checkpoint take the present code as well.
-    """
-
-    data_root: Path | None = None
-    download: bool = False
-    lanes: int | None = None
-    break_lock: bool = False
-    accept_change: bool = False
-    new_code: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,14 +66,19 @@ def submit(study: Study, request: Request, choose: Choose = lambda status: statu
 
 def _submit(study: Study, request: Request, choose: Choose) -> Sent:
     status = read_status(study)
+    notes = _accept(study, status, request.accept_change)
+    while decide(study, status):
+        status = read_status(study)
     chosen = choose(status)
-    notes = check(study, status, chosen, request)
+    check(study, status, chosen, request)
     in_flight = sum(s.in_flight and not s.outcome.has_result for s in status.planned.values())
     sending = {trial.id for trial in chosen}
     left = sum(standing.outcome.trial.id not in sending for standing in status.left_alone)
-    sender = _Sender(study, status, request)
+    sender = Sender(study, status, request)
     files = sender.files(chosen)
     study.record()
+    if any(trial.phase == "compare" for trial in chosen):
+        freeze(study, status.stage, status.outcomes)
     submissions = sender.write(chosen, files) if chosen else ()
     _start(study.layout, submissions)
     lanes = sum(submission.lanes for submission in submissions)
@@ -116,6 +98,35 @@ def feed(study: Study) -> None:
         _start(study.layout, ())
 
 
+def go_on(study: Study, break_lock: bool = False) -> Sent | None:
+    """Take the decisions that are due, and send what they release; None where there is nothing.
+
+    With the data, the lanes and the user's code of the latest submission, so that nobody has to be
+    there. What was stopped or has failed is left to `submit` and `retry`.
+    """
+    before = read_status(study)
+    if not any(s.state == "later" for s in before.planned.values()) and before.stage.is_settled:
+        return None
+    request = replace(_as_before(study.layout), break_lock=break_lock)
+    later = {id_ for id_, s in before.planned.items() if s.state == "later"}
+    sent = submit(study, request, lambda now: [t for t in now.missing if t.id in later])
+    return sent if sent.submissions else None
+
+
+def _as_before(layout: Layout) -> Request:
+    submissions = read_submissions(layout)
+    if not submissions:
+        return Request()
+    packs = [read_pack(layout, submissions[-1].id, n) for n in range(submissions[-1].packs)]
+    roots = [pack.code_root for pack in packs if pack.code_root is not None]
+    return Request(
+        data_root=packs[0].data_root if packs else None,
+        download=any(pack.download for pack in packs),
+        lanes=submissions[-1].lanes_asked,
+        code_root=next((root for root in roots if root.is_dir()), None),
+    )
+
+
 def _start(layout: Layout, new: Sequence[Submission]) -> None:
     names = dict.fromkeys(submission.backend for submission in (*read_submissions(layout), *new))
     for name in names:
@@ -128,7 +139,7 @@ def check(
     """Raise SweepError or DataError for what speaks against sending; return what is to be said."""
     notes = _accept(study, status, request.accept_change)
     if trials:
-        check_before_start(study, trials, request.data_root, request.download)
+        check_before_start(study, trials, request.data_root, request.download, request.code_folder)
     return notes
 
 
@@ -172,91 +183,3 @@ def _accept(study: Study, status: Status, accept: bool) -> tuple[str, ...]:
             f"thermolion cancel {study.sweep.study}, then submit, to be rid of them"
         )
     return tuple(notes)
-
-
-@dataclass(frozen=True)
-class _Sender:
-    """Writes down what is sent: code and packs first, then the record that makes them one."""
-
-    study: Study
-    status: Status
-    request: Request
-
-    def files(self, trials: Sequence[Trial]) -> Sequence[str] | None:
-        """Return the user's files to copy, None where no trial needs them as they are now.
-
-        Raises SweepError where they are too large.
-        """
-        present = Path("present")
-        roots = code_roots(self.study, self.status, trials, present, self.request.new_code)
-        if present not in roots.values():
-            return None
-        return code_files(Path.cwd(), self.study.layout)
-
-    def write(
-        self, trials: Sequence[Trial], files: Sequence[str] | None
-    ) -> tuple[Submission, ...]:
-        """Write submissions; one without its record, which comes last, has started nothing."""
-        name = self._next_folder()
-        code = self.study.layout.submission(name) / "code"
-        if files is not None:
-            copy_code(Path.cwd(), files, code)
-        roots = code_roots(self.study, self.status, trials, code, self.request.new_code)
-        load = Load(
-            self.study,
-            trials,
-            self.status.outcomes,
-            self.status.lost,
-            roots,
-            self.request.lanes,
-        )
-        lots = load_backend(self.study.sweep.backend).arrange(load)
-        return tuple(
-            self._write(name if number == 0 else self._next_folder(), lot, roots)
-            for number, lot in enumerate(lots)
-        )
-
-    def _write(self, name: str, lot: Lot, code: Mapping[str, Path | None]) -> Submission:
-        sweep, folder = self.study.sweep, self.study.layout.submission(name)
-        write_packs(
-            [self._pack(name, number, pack, code) for number, pack in enumerate(lot.packs)]
-        )
-        submission = Submission(
-            id=name,
-            backend=sweep.backend,
-            packs=len(lot.packs),
-            lanes=lot.lanes,
-            threads=sweep.threads,
-            device=sweep.device,
-            user=user_name(),
-            host=socket.gethostname(),
-            time_ms=time.time_ns() // 1_000_000,
-            request=lot.request(folder),
-        )
-        write_whole(folder / "submission.json", json.dumps(submission.to_json(), indent=1))
-        return submission
-
-    def _pack(
-        self, name: str, number: int, trials: Sequence[Trial], code: Mapping[str, Path | None]
-    ) -> Pack:
-        data_root, code_root = self.request.data_root, code[trials[0].id]
-        return Pack(
-            layout=self.study.layout,
-            submission=name,
-            number=number,
-            trials=tuple(trials),
-            data_root=None if data_root is None else data_root.absolute(),
-            download=self.request.download,
-            code_root=code_root,
-            code=code_digest(code_root),
-            checkpoint_every_s=self.study.sweep.checkpoint_every_s,
-            keep=self.study.sweep.keep,
-        )
-
-    def _next_folder(self) -> str:
-        """Create the folder of the next submission; a number is never used twice."""
-        submissions = self.study.layout.submissions
-        taken = [int(path.name) for path in submissions.glob("*") if path.name.isdigit()]
-        name = f"{max(taken, default=0) + 1:04d}"
-        self.study.layout.submission(name).mkdir(parents=True)
-        return name

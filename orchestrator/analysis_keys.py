@@ -6,13 +6,16 @@ from pydantic import Field
 
 from orchestrator.validation import Strict
 
+_Endpoint = Literal["final_test_accuracy", "val_auc"]
+
 
 class AnalysisKeys(Strict):
     """What is frozen before the first trial of the comparison; see docs/comparing.md."""
 
-    endpoints: Annotated[
-        list[Literal["final_test_accuracy", "val_auc"]], Field(min_length=1, max_length=2)
-    ] = ["final_test_accuracy", "val_auc"]
+    endpoints: Annotated[tuple[_Endpoint, ...], Field(min_length=1, strict=False)] = (
+        "final_test_accuracy",
+        "val_auc",
+    )
     alpha: Annotated[float, Field(gt=0, le=0.5, strict=False)] = 0.05
     rope_pp: Annotated[float, Field(gt=0, le=100, strict=False)] = 0.2
     limits: Literal["obrien-fleming", "pocock"] = "obrien-fleming"

@@ -12,18 +12,23 @@ from orchestrator.user_code import names_user_code
 
 
 def code_roots(
-    study: Study, status: Status, trials: Iterable[Trial], present: Path, renew: bool = False
+    study: Study,
+    status: Status,
+    trials: Iterable[Trial],
+    present: Path,
+    renew: bool = False,
+    folder: Path | None = None,
 ) -> Mapping[str, Path | None]:
     """Return, by trial id, the folder of the user's code; None for trials that use none.
 
-    `present` is where the code of now will lie. A trial that goes on from a checkpoint keeps the
-    code of its last attempt (which had that of the one before), unless `renew`; one that has
-    failed takes the present code, which has been mended since.
+    `folder` has the code of now, `present` is where it will lie. A trial that goes on from a
+    checkpoint keeps the code of its last attempt (which had that of the one before), unless
+    `renew`; one that has failed takes the present code, which has been mended since.
     """
     packs: dict[tuple[str, int], Pack] = {}
 
     def root(trial: Trial) -> Path | None:
-        if not names_user_code(trial, Path.cwd()):
+        if not names_user_code(trial, folder or Path.cwd()):
             return None
         standing = status.planned[trial.id]
         if renew or not goes_on(study, standing):

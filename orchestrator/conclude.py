@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs.discards import read_discards
+from orchestrator.stage import Stage, has_pilots
 from orchestrator.study import Study
 from tracking.outcomes import Outcome, read_outcomes
 
@@ -33,10 +34,11 @@ def require_tracking() -> None:
 
 @dataclass(frozen=True)
 class Record:
-    """The planned trials of a study as the logs have them now."""
+    """The planned trials of a study as the logs have them now, and what was decided of them."""
 
     study: Study
     outcomes: tuple[Outcome, ...]
+    stage: Stage
 
     @staticmethod
     def read(study: Study) -> "Record":
@@ -44,15 +46,16 @@ class Record:
         # As the sweep names them: a plan shuffles the candidates of a block.
         names = [candidate.name for candidate in study.sweep.candidates]
         ordered = sorted(study.trials, key=lambda trial: names.index(trial.candidate.name))
-        return Record(study, tuple(outcomes[trial.id] for trial in ordered))
+        stage = Stage.read(study.layout, study.sweep.looks, has_pilots(study.trials))
+        return Record(study, tuple(outcomes[trial.id] for trial in ordered), stage)
 
-    def compare(self) -> "Comparison":
-        """Answer the questions of the sweep."""
-        from tracking.compare import ComparisonError, Question, compare
+    def compare(self, complete: int | None = None) -> "Comparison":
+        """Answer the questions of the sweep, by the looks that are decided, or `complete`."""
+        from orchestrator.agreed import answered
+        from tracking.compare import ComparisonError
 
-        questions = [Question(*pair) for pair in self.study.sweep.questions]
         try:
-            return compare(self.study.sweep.study, self.outcomes, questions)
+            return answered(self.study, self.stage, self.outcomes, complete)
         except ComparisonError as error:
             raise ConclusionError(str(error)) from error
 

@@ -12,6 +12,7 @@ from orchestrator.claims import claim_lines, claims
 from orchestrator.estimate import Estimate, in_words
 from orchestrator.readings import final
 from orchestrator.rerun import Outdated
+from orchestrator.stage_text import stage_json, stage_lines
 from orchestrator.status import Standing, Status
 from orchestrator.study import Study
 from tracking.failures import group
@@ -48,6 +49,7 @@ def plan_json(
         "estimated_seconds": left.seconds,
         "estimate_is_measured": left.measured,
         "claims": asdict(claims(study.sweep)),
+        "stage": stage_json(status),
     }
 
 
@@ -63,9 +65,12 @@ def plan_text(
     sweep = study.sweep
     shape = f"{len(sweep.workloads)} x {len(sweep.candidates)} x {len(sweep.blocks)}"
     new = f", {len(change.added)} new" if change and change.added else ""
+    compared = sum(trial.phase == "compare" for trial in study.trials)
+    piloted = len(study.trials) - compared
+    pilots = f", and {piloted} pilots" if piloted else ""
     lines = [
         ("study", f"{sweep.study}  ({study.layout.folder})"),
-        ("trials", f"{len(study.trials)} = {shape} (workloads x candidates x seeds){new}"),
+        ("trials", f"{compared} = {shape} (workloads x candidates x seeds){pilots}{new}"),
     ]
     lines += [("workload", f"{w.name}: {_workload(w)}") for w in sweep.workloads]
     for candidate in sweep.candidates:
@@ -80,6 +85,7 @@ def plan_text(
         ("packs", f"{len(packs)} to send, {busy}" if packs else "nothing to send"),
         ("time", _time(left, bool(packs))),
         *claim_lines(claims(sweep)),
+        *(("stage", line) for line in stage_lines(status)),
     ]
     lines += [("note", note) for note in (*_edit_notes(study, change), *notes(study, status))]
     return "\n".join(f"{label:<10} {content}" for label, content in lines)
@@ -114,6 +120,7 @@ def status_json(study: Study, status: Status) -> dict[str, Any]:
             }
             for trial_id, standing in status.planned.items()
         ],
+        "stage": stage_json(status),
         "notes": notes(study, status),
     }
 
@@ -122,7 +129,7 @@ def status_text(study: Study, status: Status) -> str:
     """Return the counts, a line a trial, then why some have no result and what to do."""
     lines = [f"{study.sweep.study}: {counts(status)}"]
     lines += [trial_line(standing) for standing in status.planned.values()]
-    return "\n".join([*lines, *causes(status), *notes(study, status)])
+    return "\n".join([*lines, *causes(status), *stage_lines(status), *notes(study, status)])
 
 
 def trial_line(standing: Standing) -> str:

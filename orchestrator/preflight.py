@@ -20,9 +20,16 @@ from thermolion import registry
 
 
 def check_before_start(
-    study: Study, trials: Sequence[Trial], data_root: Path | None, download: bool
+    study: Study,
+    trials: Sequence[Trial],
+    data_root: Path | None,
+    download: bool,
+    code: Path | None = None,
 ) -> None:
-    """Raise SweepError or DataError for the first thing that would fail every trial."""
+    """Raise SweepError or DataError for the first thing that would fail every trial.
+
+    The user's code lies in the folder `code`, by default that in which thermolion runs.
+    """
     if data_root is not None and not data_root.is_dir():
         raise SweepError(f"the data root {data_root} does not exist: point --data at a folder")
     check_free_space(study.layout.folder)
@@ -31,12 +38,11 @@ def check_before_start(
         if not workload.is_own and not (download and workload.dataset in catalog.DATASETS):
             catalog.check_present(workload.dataset, data_root)
         _check_workload(workload)
-    _check_user_code(trials)
+    _check_user_code(trials, code or Path.cwd())
 
 
-def _check_user_code(trials: Sequence[Trial]) -> None:
-    """Import what the user names, from the folder in which thermolion runs, behind all else."""
-    folder = Path.cwd()
+def _check_user_code(trials: Sequence[Trial], folder: Path) -> None:
+    """Import what the user names, from `folder`, behind all else."""
     named = [trial for trial in trials if dotted_paths(trial)]
     hidden = clashes(folder) if any(names_user_code(trial, folder) for trial in named) else []
     if hidden:

@@ -10,10 +10,11 @@ from jobs.ending import RANK_DIED
 from jobs.trial import Trial
 from orchestrator.backends.base import Submission, job_notes, job_states, read_submissions
 from orchestrator.packs import read_pack
+from orchestrator.stage import NO_STAGE, Stage, Wanted, has_pilots
 from orchestrator.study import Study
 from tracking.outcomes import Hold, Outcome, State, read_holds, read_outcomes
 
-StandingState = State | Literal["queued", "lost", "held"]
+StandingState = State | Literal["queued", "lost", "held", "later", "spared"]
 
 
 @dataclass(frozen=True)
@@ -21,13 +22,15 @@ class Standing:
     """One trial: its outcome, and the submission whose living job still carries it.
 
     `lost` is running by the log while its job has ended; `queued` is in a living job that has not
-    come to it yet, whatever became of it in an earlier one; `held` was left alone by the last job
+    come to it yet, whatever became of it in an earlier one; `later` waits for a decision, and
+    `spared` is never to run, because one has been taken; `held` was left alone by the last job
     that carried it, because trials like it had failed: `hold` says how.
     """
 
     outcome: Outcome
     carrier: str | None
     hold: Hold | None = None
+    wanted: Wanted = "now"
 
     @property
     def in_flight(self) -> bool:
@@ -42,6 +45,8 @@ class Standing:
             return "held"
         if self.in_flight and outcome.job.get("submission") != self.carrier:
             return "queued"
+        if self.wanted != "now" and not self.in_flight:
+            return self.wanted
         return "lost" if outcome.state == "running" and not self.in_flight else outcome.state
 
 
@@ -59,22 +64,38 @@ class Status:
     strays: int
     at_a_time: int = 1
     notes: tuple[str, ...] = ()
+    stage: Stage = NO_STAGE
 
     @cached_property
     def counts(self) -> dict[str, int]:
         """Trials by state, in the order of a trial's life; states of no trial left out."""
         states = [standing.state for standing in self.planned.values()]
         order = ("completed", "diverged", "running", "queued", "waiting", "interrupted")
-        return {s: states.count(s) for s in (*order, "failed", "held", "lost") if s in states}
+        ends = ("failed", "held", "lost", "later", "spared")
+        return {s: states.count(s) for s in (*order, *ends) if s in states}
 
     @property
     def outcomes(self) -> list[Outcome]:
         return [standing.outcome for standing in self.planned.values()]
 
     @property
+    def wanted(self) -> list[Outcome]:
+        """Those of trials that are to run now, have run, or are running."""
+        return [s.outcome for s in self.planned.values() if s.state not in ("later", "spared")]
+
+    @property
+    def spared(self) -> list[Trial]:
+        """What is never to run, because a look has decided."""
+        return [s.outcome.trial for s in self.planned.values() if s.state == "spared"]
+
+    @property
     def unfinished(self) -> list[Standing]:
         """Neither a result nor a living job, whatever became of it."""
-        return [s for s in self.planned.values() if not s.outcome.has_result and not s.in_flight]
+        return [
+            s
+            for s in self.planned.values()
+            if not s.outcome.has_result and not s.in_flight and s.wanted == "now"
+        ]
 
     @property
     def left_alone(self) -> list[Standing]:
@@ -119,9 +140,15 @@ def read_status(study: Study) -> Status:
     outcomes = read_outcomes(study.layout.events, study.trials, discarded)
     holds = _holds(study, submissions)
     planned = {trial.id for trial in study.trials}
+    stage = Stage.read(study.layout, study.sweep.looks, has_pilots(study.trials))
     return Status(
         planned={
-            trial_id: Standing(outcome, carriers.get(trial_id), holds.get(trial_id))
+            trial_id: Standing(
+                outcome,
+                carriers.get(trial_id),
+                holds.get(trial_id),
+                stage.wanted(outcome.trial),
+            )
             for trial_id, outcome in outcomes.items()
             if trial_id in planned
         },
@@ -130,6 +157,7 @@ def read_status(study: Study) -> Status:
         strays=len(carriers.keys() - planned),
         at_a_time=max((submission.lanes for submission in living), default=1),
         notes=tuple(job_notes(study.layout, living)),
+        stage=stage,
     )
 
 

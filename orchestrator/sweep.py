@@ -52,9 +52,9 @@ class Sweep:
     mem: str | None
     packing: Packing
     concurrent: int | None
-    looks: tuple[int, ...] = ()
-    analysis: AnalysisKeys = AnalysisKeys()
-    pilot: PilotKeys | None = None
+    looks: tuple[int, ...]
+    analysis: AnalysisKeys
+    pilot: PilotKeys | None
 
 
 def _study(name: str) -> str:

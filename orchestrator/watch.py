@@ -59,7 +59,7 @@ def _statuses(study: Study) -> Iterator[Status]:
 
 
 def _summary(study: Study, status: Status) -> str:
-    parts = [f"{status.done} of {len(status.planned)} trials done"]
+    parts = [f"{status.done} of {len(status.wanted)} trials done"]
     parts += [
         f"{count} {state}"
         for state, count in status.counts.items()
@@ -78,8 +78,8 @@ def _summary(study: Study, status: Status) -> str:
 
 def _left(study: Study, status: Status) -> list[str]:
     running = sum(standing.state == "running" for standing in status.planned.values())
-    left = estimate(status.outcomes, running or status.at_a_time, study.sweep.device)
-    if left.seconds is None or status.done == len(status.planned):
+    left = estimate(status.wanted, running or status.at_a_time, study.sweep.device)
+    if left.seconds is None or status.done == len(status.wanted):
         return []
     return [f"about {in_words(left.seconds)} left"]
 
@@ -95,7 +95,7 @@ def _table(study: Study, status: Status, width: int) -> Group:
             cell = _Cell.of(status, workload.name, candidate.name)
             said = (workload.name, candidate.name, cell.done, cell.now, cell.last)
             table.add_row(*map(Text, said))  # plain: rich would read `adamw[lr=0.1]` as markup
-    bar = ProgressBar(total=len(status.planned), completed=status.done, width=min(24, width))
+    bar = ProgressBar(total=len(status.wanted), completed=status.done, width=min(24, width))
     foot = Table.grid(padding=(0, 2))
     foot.add_row(bar, Text(_summary(study, status)))
     return Group(table, foot)

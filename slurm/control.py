@@ -31,8 +31,9 @@ def cancel(order: Order, packs: Collection[int] | None, look: Callable[[], Queue
         for pack in set(packs) - found.keys():
             _leave_word(order, pack)
         ids = [f"{found[pack][0]}_{pack}" for pack in sorted(chosen)]
-    elif order.feeder is not None:
-        ids += [str(job) for job in queue.ids(order.feeder_name)]
+    else:
+        small = (order.feeder_name, order.follower_name)
+        ids += [str(job) for name in small for job in queue.ids(name)]
     for some in _slices(ids):
         ask(["scancel", "--quiet", *some])
     end = time.monotonic() + _STOPPING_S

@@ -47,6 +47,8 @@ class Feeding:
         left = sum(len(order.unsent()) for order in self._open())
         if left:
             self._send_feeder()
+        elif self.sent:
+            self._send_follower()
         return left
 
     def _open(self) -> Iterator[Order]:
@@ -171,6 +173,20 @@ class Feeding:
             submit(order.feeder, Sending(name, dependency=f"afterany:{waited_for}"), order.scripts)
         except SlurmError as error:
             _log.warning("the next `thermolion submit` sends the rest, no job can: %s", error)
+
+    def _send_follower(self) -> None:
+        """Send the job that goes on with the study once all its others have ended."""
+        order = self.sent[-1][0]
+        if order.follower is None:
+            return
+        ours = {c.job.id for o in self.orders for c in o.chunks.read() if c.job is not None}
+        living = ours & {job.array_job for job in self.queue.jobs}
+        all_jobs = sorted(living | {job for _, _, job in self.sent})
+        after = f"afterany:{':'.join(map(str, all_jobs))}"
+        try:
+            submit(order.follower, Sending(order.follower_name, dependency=after), order.scripts)
+        except SlurmError as error:
+            _log.warning("`thermolion submit` has to go on by hand, no job can: %s", error)
 
     def _waited_for(self) -> str | None:
         """Return the task whose end should make room: the middle one of those in the queue."""

@@ -20,7 +20,8 @@ class Order:
 
     `concurrent` is the most jobs that may run at a time, `submit_cap` the most that a user may
     have in the queue, both None where there is no limit; `feeder` is None where jobs may not
-    submit others. A job has `lanes`; the queue is asked for every `status_every_s` at most.
+    submit others, `follower` as well where nothing follows the end of all jobs. A job has
+    `lanes`; the queue is asked for every `status_every_s` at most.
     """
 
     layout: Layout
@@ -33,6 +34,7 @@ class Order:
     submit_cap: int | None
     lanes: int
     status_every_s: float
+    follower: Request | None = None
 
     @property
     def chunks(self) -> Chunks:
@@ -53,6 +55,11 @@ class Order:
         return f"{self.layout.study}-{self.submission}-feed"
 
     @property
+    def follower_name(self) -> str:
+        """The name of the job that goes on once all others have ended."""
+        return f"{self.layout.study}-{self.submission}-next"
+
+    @property
     def waits(self) -> bool:
         """Whether something is to be sent, or to be found out about what was."""
         return bool(self.unsent()) or any(chunk.job is None for chunk in self.chunks.read())
@@ -68,7 +75,7 @@ class Order:
     def of(layout: Layout, record: Mapping[str, Any]) -> "Order":
         """Build an order from the record of a submission."""
         request = record["request"]
-        feeder = request["feeder"]
+        feeder, follower = request["feeder"], request.get("follower")
         return Order(
             layout=layout,
             submission=record["id"],
@@ -80,6 +87,7 @@ class Order:
             submit_cap=request["submit_cap"],
             lanes=request["lanes"],
             status_every_s=request["status_every_s"],
+            follower=None if follower is None else Request.from_json(follower),
         )
 
 

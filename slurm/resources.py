@@ -78,16 +78,22 @@ def job_request(folder: Path, resources: Resources, site: Site) -> Request:
     return Request(parameters, _node_command(folder, resources, site))
 
 
-def feeder_request(folder: Path, root: Path, study: str, site: Site) -> Request:
-    """Return the request for the small job that sends the rest of a study from a node."""
+def feeder_request(
+    folder: Path, root: Path, study: str, site: Site, module: str = "slurm.feed"
+) -> Request:
+    """Return the request for the small job that sends the rest of a study from a node.
+
+    Another `module` is run in the same way: one that sends what a decision releases.
+    """
+    log = f"{module.rpartition('.')[2]}.log"
     parameters = _common(site) | {
         "nodes": 1,
         "ntasks_per_node": 1,
         "cpus_per_task": 1,
         "time": _FEEDER_TIME_MIN,
-        "additional_parameters": dict(site.options) | {"output": str(folder / "feed.log")},
+        "additional_parameters": dict(site.options) | {"output": str(folder / log)},
     }
-    words = ["-P", "-m", "slurm.feed", str(root), study]
+    words = ["-P", "-m", module, str(root), study]
     return Request(parameters, f"exec {_python(site)} {shlex.join(words)}")
 
 

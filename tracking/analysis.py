@@ -7,22 +7,21 @@ nothing.
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jobs.trial import canonical_json
-from tracking.endpoints import ENDPOINTS, Endpoint
 from tracking.question import Question
-from tracking.sequential import Shape
+
+if TYPE_CHECKING:  # `plan` reads this, and is not to wait for scipy
+    from tracking.endpoints import Endpoint
+    from tracking.sequential import Shape
 
 ALPHA = 0.05
 ROPE_PP = 0.2  # differences of accuracy below this are of no practical interest
 
 EXCLUSIONS = (
     "a trial that diverged counts as chance, its curve with chance from there on",
-    (
-        "a trial that failed runs again with its own seeds; without a result its block is left out of "
-        "the questions that need it, and named"
-    ),
+    "a trial that failed runs again with its own seeds; without a result its block is left out",
     "a verdict that does not stand without the blocks of diverged trials is undecided",
 )
 
@@ -42,8 +41,8 @@ class Analysis:
     blocks: tuple[int, ...]
     root_seed: int = 0
     looks: tuple[int, ...] = ()
-    shape: Shape = "obrien-fleming"
-    endpoints: tuple[Endpoint, ...] = ENDPOINTS
+    shape: "Shape" = "obrien-fleming"
+    endpoints: tuple["Endpoint", ...] = ("final_test_accuracy", "val_auc")
     alpha: float = ALPHA
     rope_pp: float = ROPE_PP
     targets: Mapping[str, float | None] = field(default_factory=dict)

@@ -205,8 +205,8 @@ def judge(
     clean = [tested(one, left, rope_pp) for one, left in zip(differences, remaining, strict=True)]
     of_all, of_clean = (_adjusted(each, adjust, unanswered) for each in (found, clean))
     return tuple(
-        _judged(one, raw, *each, alpha, detectable_alpha)
-        for one, raw, *each in zip(differences, found, of_all, of_clean, strict=True)
+        _judged(one, raw, adjusted, left, alpha, detectable_alpha)
+        for one, raw, adjusted, left in zip(differences, found, of_all, of_clean, strict=True)
     )
 
 

@@ -1,42 +1,53 @@
-"""Every number of a comparison as CSV: one file for each kind of record, one row for each record.
+"""Every number of a comparison as rows: a table for each kind of record, a row for each record.
 
-Full precision; empty cells where a number does not exist. The trials themselves are in data.csv.
+As CSV in full precision, with empty cells where a number does not exist. The trials themselves
+are in data.csv.
 """
 
 import csv
 import dataclasses
 import io
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tracking.comparison import Comparison
 
+Rows = Sequence[Mapping[str, Any]]
 
-def numbers_csv(comparison: Comparison) -> Mapping[str, str]:
-    """Return the text of every file, by its name."""
+
+def numbers(comparison: Comparison) -> Mapping[str, Rows]:
+    """Return the rows of every table, by its name."""
     answers = (*comparison.pooled, *comparison.by_workload)
+    tables: Mapping[str, Sequence[Any]] = {
+        "level_b": comparison.level_b,
+        "failures": comparison.failures,
+        "looks": comparison.ledger,
+        "speedups": comparison.time_to_target.speedups,
+        "steps_to_target": comparison.time_to_target.arms,
+        "candidates": comparison.summaries,
+    }
+    pairs = [
+        {
+            "candidate": one.question.candidate,
+            "baseline": one.question.baseline,
+            "endpoint": one.endpoint,
+            "measure": one.measure,
+            "unit": one.unit,
+            "workload": one.workload,
+            "block": block,
+            "difference": difference,
+        }
+        for one in comparison.by_workload
+        for block, difference in one.paired
+    ]
+    saved = [] if comparison.saved is None else [_flat(comparison.saved)]
     return {
-        "answers.csv": _csv(_flat(one, leave=("paired",)) for one in answers),
-        "pairs.csv": _csv(
-            {
-                "candidate": one.question.candidate,
-                "baseline": one.question.baseline,
-                "endpoint": one.endpoint,
-                "measure": one.measure,
-                "unit": one.unit,
-                "workload": one.workload,
-                "block": block,
-                "difference": difference,
-            }
-            for one in comparison.by_workload
-            for block, difference in one.paired
-        ),
-        "level_b.csv": _csv(_flat(one) for one in comparison.level_b),
-        "failures.csv": _csv(_flat(one) for one in comparison.failures),
-        "speedups.csv": _csv(_flat(one) for one in comparison.time_to_target.speedups),
-        "steps_to_target.csv": _csv(_flat(one) for one in comparison.time_to_target.arms),
-        "candidates.csv": _csv(_flat(one) for one in comparison.summaries),
+        "answers": [_flat(one, leave=("paired",)) for one in answers],
+        "answers_with_additions": [_flat(one, leave=("paired",)) for one in comparison.later],
+        "pairs": pairs,
+        "saved": saved,
+        **{name: [_flat(one) for one in records] for name, records in tables.items()},
     }
 
 
@@ -56,18 +67,22 @@ def _flat(record: Any, leave: Sequence[str] = ()) -> dict[str, Any]:
     return flat
 
 
-def _csv(rows: Iterable[Mapping[str, Any]]) -> str:
-    """Write rows with the columns of all of them, in order of first appearance."""
-    listed = list(rows)
-    # A record that is missing in one row has no columns there, only its own empty name.
-    columns = list(dict.fromkeys(name for row in listed for name in row))
-    nested = {name for name in columns if any(c.startswith(f"{name}_") for c in columns)}
-    kept = [name for name in columns if name not in nested or any(row.get(name) for row in listed)]
+def csv_text(rows: Rows) -> str:
+    """Write rows with the columns of all of them."""
+    kept = columns(rows)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(kept)
-    writer.writerows([_cell(row.get(name)) for name in kept] for row in listed)
+    writer.writerows([_cell(row.get(name)) for name in kept] for row in rows)
     return text.getvalue()
+
+
+def columns(rows: Rows) -> list[str]:
+    """Return the names of all columns, in order of first appearance."""
+    # A record that is missing in one row has no columns there, only its own empty name.
+    every = list(dict.fromkeys(name for row in rows for name in row))
+    nested = {name for name in every if any(c.startswith(f"{name}_") for c in every)}
+    return [name for name in every if name not in nested or any(row.get(name) for row in rows)]
 
 
 def _cell(value: Any) -> str:

@@ -46,39 +46,49 @@ _OWN_COLUMNS = ("final_metric", "final", "curve_metric", "auc")
 
 
 def data_csv(outcomes: Sequence[Outcome]) -> str:
-    """Return one row a trial, in full precision; empty cells where there is nothing yet.
+    """Return one row a trial, in full precision; empty cells where there is nothing yet."""
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    any_own = any(one.trial.workload.is_own for one in outcomes)
+    names = _COLUMNS + (_OWN_COLUMNS if any_own else ())
+    rows.writerow(names)
+    for row in data_rows(outcomes):
+        rows.writerow([_cell(row[name]) for name in names])
+    return text.getvalue()
+
+
+def data_rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
+    """Return one row a trial.
 
     With the user's own trainings there are columns for whatever metric; those in percent are of
     images alone.
     """
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
+    found = []
     any_own = any(one.trial.workload.is_own for one in outcomes)
-    rows.writerow(_COLUMNS + (_OWN_COLUMNS if any_own else ()))
     spans = usual_spans(outcomes)
     for one in outcomes:
-        trial, found = one.trial, _score(one, spans)
-        cells = [_cell(found.of(endpoint) if found else None) for endpoint in ENDPOINTS]
+        trial, reached = one.trial, _score(one, spans)
+        ends = [reached.of(endpoint) if reached else None for endpoint in ENDPOINTS]
         metrics = [final_metric(trial.workload), curve_metric(trial.workload)]
-        own = [metrics[0], cells[0], metrics[1], cells[1]] if any_own else []
-        rows.writerow(
-            [
-                trial.workload.name,
-                trial.candidate.name,
-                trial.block,
-                one.state,
-                *(["", ""] if trial.workload.is_own else cells),
-                _cell(one.train_seconds),
-                one.attempts,
-                int(one.nondeterministic),
-                trial.id,
-                *(one.job.get(key, "") for key in ("host", "device", "code")),
-                *(trial.seeds.get(stream, "") for stream in STREAMS),
-                one.error or "",
-                *own,
-            ]
-        )
-    return text.getvalue()
+        row: dict[str, Any] = {
+            "workload": trial.workload.name,
+            "candidate": trial.candidate.name,
+            "block": trial.block,
+            "state": one.state,
+            "final_test_accuracy_pct": None if trial.workload.is_own else ends[0],
+            "auc_pct": None if trial.workload.is_own else ends[1],
+            "train_seconds": one.train_seconds,
+            "attempts": one.attempts,
+            "nondeterministic": int(one.nondeterministic),
+            "trial": trial.id,
+        }
+        row |= {key: one.job.get(key) for key in ("host", "device", "code")}
+        row |= {f"seed_{stream}": trial.seeds.get(stream) for stream in STREAMS}
+        row["error"] = one.error
+        own = [metrics[0], ends[0], metrics[1], ends[1]]
+        row |= dict(zip(_OWN_COLUMNS, own, strict=True)) if any_own else {}
+        found.append(row)
+    return found
 
 
 def states(outcomes: Sequence[Outcome]) -> str:
@@ -193,8 +203,8 @@ def _score(outcome: Outcome, spans: Mapping[str, tuple[int, int]]) -> Score | No
         return None
 
 
-def _cell(value: float | None) -> str:
-    return "" if value is None else repr(value)
+def _cell(value: Any) -> str:
+    return "" if value is None else repr(value) if isinstance(value, float) else str(value)
 
 
 def _ranges(blocks: Iterable[int]) -> str:

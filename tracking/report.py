@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from jobs.whole_file import write_whole
 from tracking import (
+    agreed_text,
     failure_text,
     figures,
     level_b_text,
@@ -30,8 +31,9 @@ from tracking.forest import forest
 from tracking.gate_curve import gate_curves
 from tracking.learning_curve import learning_curve
 from tracking.left_out import left_out
-from tracking.numbers_csv import numbers_csv
+from tracking.numbers_csv import csv_text, numbers
 from tracking.outcomes import Outcome
+from tracking.parquet import write_parquet
 from tracking.question import Question
 from tracking.reach_curve import reach_curve
 from tracking.time_to_target import Arm, Speedup
@@ -55,8 +57,10 @@ def write_report(comparison: Comparison, outcomes: Sequence[Outcome], folder: Pa
     record = json.dumps(comparison.to_json(), indent=1, ensure_ascii=False, allow_nan=False)
     write_whole(folder / "comparison.json", record + "\n")
     write_whole(folder / "data.csv", provenance.data_csv(shown))
-    for name, text in numbers_csv(comparison).items():
-        write_whole(folder / "numbers" / name, text)
+    write_parquet(folder / "data.parquet", provenance.data_rows(shown))
+    for name, rows in numbers(comparison).items():
+        write_whole(folder / "numbers" / f"{name}.csv", csv_text(rows))
+        write_parquet(folder / "numbers" / f"{name}.parquet", rows)
     write_whole(folder / "report.html", page)
     return folder / "report.html"
 
@@ -72,6 +76,14 @@ def _context(comparison: Comparison, outcomes: Sequence[Outcome]) -> dict[str, A
         "failures": failure_text.table(comparison),
         "arms": reach_text.arms(comparison),
         "family": wording.family(comparison),
+        "ledger": agreed_text.ledger(comparison),
+        "looks": agreed_text.looks_sentence(comparison),
+        "saved": agreed_text.saved_sentence(comparison),
+        "registration": agreed_text.registration(comparison),
+        "registered": agreed_text.registration_sentence(comparison),
+        "deviations": agreed_text.deviations(comparison),
+        "aimed": agreed_text.aimed_sentence(comparison),
+        "later": agreed_text.later(comparison),
         "any_own": any(workload.is_own for workload in comparison.workloads),
         "units": wording.units(comparison),
         "in_points": wording.all_in_points(comparison),

@@ -1,6 +1,6 @@
 """The answer as plain text for a terminal: sentences, tables, caveats. Writes nothing."""
 
-from tracking import failure_text, level_b_text, reach_text, tables, wording
+from tracking import agreed_text, failure_text, level_b_text, reach_text, tables, wording
 from tracking.comparison import Comparison
 
 _NAMED = 8  # incomplete blocks that a terminal lists before it counts
@@ -9,7 +9,9 @@ _NAMED = 8  # incomplete blocks that a terminal lists before it counts
 def verdict_text(comparison: Comparison) -> str:
     """Return the answers in words and as tables, ready to print; ends with a newline."""
     candidates = tables.summaries(comparison)
-    parts = [*_answers(comparison), tables.aligned(candidates), *_notes(comparison)]
+    looks = agreed_text.ledger(comparison)
+    by_look = [tables.aligned(looks)] if looks.rows else []
+    parts = [*_answers(comparison), *by_look, tables.aligned(candidates), *_notes(comparison)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -47,6 +49,7 @@ def _notes(comparison: Comparison) -> list[str]:
     if comparison.questions:
         claims = [wording.claim(comparison), level_b_text.scope(comparison)]
         lines = [" ".join(claims), wording.family(comparison), *lines]
+    lines += agreed_text.lines(comparison)
     named = comparison.incomplete[:_NAMED]
     lines += [f"  {wording.incomplete(block)}" for block in named]
     if len(comparison.incomplete) > _NAMED:

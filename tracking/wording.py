@@ -6,8 +6,9 @@ Never "significant", never "equal", never a claim about other data sets. Lays ou
 from collections.abc import Mapping
 
 from tracking.blocks import Incomplete
-from tracking.comparison import Comparison, Difference
-from tracking.endpoints import ENDPOINTS, Endpoint
+from tracking.comparison import EXPLORATORY, Comparison, Difference
+from tracking.endpoints import Endpoint
+from tracking.looks import DECIDED
 from tracking.numerals import interval, p_relation, signed, size, suffix
 from tracking.question import Question
 
@@ -38,6 +39,8 @@ FLAGS: Mapping[str, str] = {
     "pooled over them: see the single workloads.",
     "no AUC": "Blocks whose learning curves are missing or cover unlike steps are left out of the "
     "AUC; the final score stands.",
+    "exploratory": "Some answers are for exploration: they are none of those that were agreed on "
+    "before the trials, and stand outside their family of tests.",
     "few seeds": "Fewer than five seeds a workload (three, where four or more workloads are "
     "pooled): intervals rest on differences that are normally distributed, and no exact test can "
     "check them.",
@@ -89,7 +92,7 @@ def scope(one: Difference, comparison: Comparison) -> str:
 
 def verdict_words(one: Difference) -> str:
     """Return the verdict with its most pressing flag."""
-    urgent = [flag for flag in ("collapse", "no spread") if flag in one.flags]
+    urgent = [f for f in ("collapse", "no spread", EXPLORATORY) if f in one.flags]
     return one.verdict + (f" ({urgent[0]})" if urgent else "")
 
 
@@ -112,14 +115,26 @@ def sentence(one: Difference, comparison: Comparison) -> str:
             f"{head}: {signed(estimate.mean, unit)}{suffix(unit)}, but the {estimate.n} "
             "differences have no spread that would estimate the error; more seeds are needed."
         )
+    return f"{head}: {_estimated(one, comparison)}"
+
+
+def _estimated(one: Difference, comparison: Comparison) -> str:
+    estimate, unit = one.estimate, one.unit
+    found = f"{signed(estimate.mean, unit)}{suffix(unit)}"
+    if one.reached is not None and one.reached.look == 0:
+        return (
+            f"{found} from {estimate.n} pairs so far; the first look, at {one.reached.seeds[0]} "
+            "seeds, is not complete, and before it nothing is decided."
+        )
     said = (
-        f"{head}: {signed(estimate.mean, unit)}{suffix(unit)}, 95% CI {interval(estimate, unit)}, "
-        f"Holm p {p_relation(one.p_adjusted)}, {estimate.n} pairs."
+        f"{found}, {_interval(one)}"
+        f"{_method(one)} p {p_relation(one.p_adjusted)}, {estimate.n} pairs."
     )
     if one.verdict == "equivalent":
         return (
-            f"{said} Within ±{comparison.rope_pp:g} pp by two one-sided tests, which ask the 90% "
-            f"interval to lie inside, Holm p {p_relation(one.equivalence_p)}."
+            f"{said} Within ±{comparison.rope_pp:g} pp by two one-sided tests, which ask "
+            f"{'an' if one.reached else 'the 90%'} interval to lie inside, "
+            f"{_method(one)} p {p_relation(one.equivalence_p)}."
         )
     if one.verdict == "undecided" and "rests on collapse" in one.flags:
         return f"{said} {FLAGS['rests on collapse']}"
@@ -130,6 +145,18 @@ def sentence(one: Difference, comparison: Comparison) -> str:
             "found with 80% power."
         )
     return said
+
+
+def _interval(one: Difference) -> str:
+    """Spell the interval; one that holds over looks is said to be repeated."""
+    if one.estimate.low is None:
+        return ""
+    repeated = "" if one.reached is None else "repeated "
+    return f"{repeated}95% CI {interval(one.estimate, one.unit)}, "
+
+
+def _method(one: Difference) -> str:
+    return "exploratory, Benjamini-Hochberg" if EXPLORATORY in one.flags else "Holm"
 
 
 def claim(comparison: Comparison) -> str:
@@ -166,7 +193,8 @@ def units(comparison: Comparison) -> str:
 def caveats(comparison: Comparison) -> list[str]:
     """List what a reader must know before believing the answers, most pressing first."""
     said = []
-    if comparison.open_trials:
+    said += looks_caveats(comparison)
+    if comparison.open_trials and comparison.looks is None:
         said.append(
             f"Interim: {comparison.open_trials} of {_count(comparison.trials, 'trial')} still "
             "without an end. The p-values hold once the planned seeds are in; stopping as soon as "
@@ -191,6 +219,28 @@ def caveats(comparison: Comparison) -> list[str]:
     return said + [text for flag, text in FLAGS.items() if flag in raised]
 
 
+def looks_caveats(comparison: Comparison) -> list[str]:
+    """Say at which look a comparison is, and that nothing is read between two looks."""
+    looks = comparison.looks
+    if looks is None:
+        return []
+    if looks.complete == 0:
+        waits = f"{comparison.open_trials} of {_count(comparison.trials, 'trial')}"
+        return [
+            f"Interim: look 1 of {len(looks.seeds)}, at {looks.seeds[0]} seeds, waits for {waits}."
+        ]
+    at = f"Look {looks.complete} of {len(looks.seeds)}, at {looks.blocks(looks.complete)} seeds"
+    if looks.complete == len(looks.seeds):
+        return [f"{at}: the last one. Intervals and p-values hold over all looks."]
+    is_open = any(one.verdict not in DECIDED for one in comparison.confirmatory)
+    goes_on = (
+        "trials of the next look are not read before all of them have an end"
+        if is_open
+        else "every question is decided, so the study has stopped"
+    )
+    return [f"{at}: {goes_on}. Intervals and p-values hold over all looks."]
+
+
 def incomplete(block: Incomplete) -> str:
     """Name a block and what is missing there."""
     reasons = ", ".join(f"{candidate} {why}" for candidate, why in block.reasons)
@@ -209,14 +259,23 @@ def no_question(comparison: Comparison) -> str:
 
 def family(comparison: Comparison) -> str:
     """Say how the p-values are adjusted."""
+    questions = len({one.question for one in comparison.confirmatory})
+    endpoints = len({one.endpoint for one in comparison.confirmatory})
     pooled = (
         f"Adjusted p: Holm over {comparison.family} tests "
-        f"({_count(len(comparison.questions), 'question')}, {len(ENDPOINTS)} endpoints)"
+        f"({_count(questions, 'question')}, {_count(endpoints, 'endpoint')})"
     )
     if len(comparison.workloads) > 1:
         pooled += (
             "; single workloads are exploratory: Benjamini-Hochberg over "
             f"{len(comparison.by_workload)} tests"
+        )
+    if comparison.unanswered:
+        pooled += f", {comparison.unanswered} of them without an answer"
+    if comparison.looks is not None:
+        return (
+            f"{pooled}. The p-values before that are repeated ones, and pooled intervals at 95% "
+            "hold for one row at whatever look the study stops; single workloads are as they are."
         )
     return f"{pooled}. Intervals are for one row each, at 95%."
 

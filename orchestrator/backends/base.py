@@ -28,7 +28,8 @@ BACKENDS: Mapping[str, str] = {
 class Submission:
     """What was intended, written before anything starts; its packs lie beside it.
 
-    `lanes` trials run at a time; `request` is what the backend itself needs to know.
+    `lanes` trials run at a time, `lanes_asked` were asked for; `request` is what the backend
+    itself needs to know.
     """
 
     id: str
@@ -41,6 +42,7 @@ class Submission:
     host: str
     time_ms: int
     request: Mapping[str, Any] | None = None
+    lanes_asked: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -55,7 +57,8 @@ class Load:
     """The trials that are to be sent, and what is known of them.
 
     `suspects` are trials whose process died under them; `code` are the folders of the user's code
-    by trial id; `lanes` is what the user has asked for, None where that is left to us.
+    by trial id; `lanes` is what the user has asked for, None where that is left to us. A study
+    `goes_on` where the end of these trials is to be followed by a decision.
     """
 
     study: "Study"
@@ -64,6 +67,7 @@ class Load:
     suspects: Container[str]
     code: Mapping[str, Path | None]
     lanes: int | None = None
+    goes_on: bool = False
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,8 @@ class LocalBackend:
         lanes = load.lanes or lanes_here(load.study)
         packs = make_packs(load.trials, lanes, load.suspects, load.code)
         ranks = sum(pack[0].world_size for pack in packs)
-        return [Lot(packs, min(lanes, max(1, ranks)))]
+        request = {"goes_on": True} if load.goes_on else None
+        return [Lot(packs, min(lanes, max(1, ranks)), lambda _: request)]
 
     def submit(self, layout: Layout, submissions: Sequence[Submission]) -> None:
         """Start a pool for every submission."""

@@ -76,6 +76,10 @@ class Pool:
                 beat = time.monotonic()
                 os.utime(self._layout.submission(self._submission.id) / "pool.json")
 
+    @property
+    def was_stopped(self) -> bool:
+        return self._stopped
+
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
         self._stopped = True
 
@@ -170,7 +174,12 @@ def main() -> None:
     layout = Layout(folder.parents[2], folder.parents[1].name)
     submission = read_record(folder / "submission.json", lambda fields: Submission(**fields))
     write_whole(folder / "pool.json", json.dumps(Process.current().to_json()))
-    Pool(layout, submission).run()
+    pool = Pool(layout, submission)
+    pool.run()
+    if not pool.was_stopped and (submission.request or {}).get("goes_on"):
+        # In this process: whoever cancels the study finds it by its pid, and stops it as well.
+        words = ["-P", "-m", "orchestrator.go_on", str(layout.root), layout.study]
+        os.execv(sys.executable, [sys.executable, *words])
 
 
 if __name__ == "__main__":

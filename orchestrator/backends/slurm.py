@@ -66,7 +66,13 @@ class SlurmBackend:
         for pack in packs:
             alike.setdefault(pack[0].world_size, []).append(pack)
         return [
-            self._lot(resources(load.study, ranks), load.study, site, group[start : start + size])
+            self._lot(
+                resources(load.study, ranks),
+                load.study,
+                site,
+                group[start : start + size],
+                load.goes_on,
+            )
             for ranks, group in alike.items()
             for start in range(0, len(group), size)
         ]
@@ -144,7 +150,12 @@ class SlurmBackend:
         return site.max_array_size or (self._facts.max_array_size if is_here() else _ARRAY)
 
     def _lot(
-        self, asked: Resources, study: Study, site: Site, packs: Sequence[Sequence[Trial]]
+        self,
+        asked: Resources,
+        study: Study,
+        site: Site,
+        packs: Sequence[Sequence[Trial]],
+        goes_on: bool,
     ) -> Lot:
         concurrent = study.sweep.concurrent
         lanes = asked.lanes * len(packs)
@@ -153,10 +164,14 @@ class SlurmBackend:
 
         def request(folder: Path) -> Mapping[str, Any]:
             feeder = feeder_request(folder, study.layout.root, study.layout.study, site)
+            follower = feeder_request(
+                folder, study.layout.root, study.layout.study, site, "orchestrator.go_on"
+            )
             return {
                 "site": site.name,
                 "job": job_request(folder, asked, site).to_json(),
                 "feeder": feeder.to_json() if site.sbatch_on_nodes else None,
+                "follower": follower.to_json() if site.sbatch_on_nodes and goes_on else None,
                 "concurrent": jobs,
                 "submit_cap": cap,
                 "lanes": asked.lanes,

@@ -22,12 +22,13 @@ def plan(arguments: Namespace) -> int:
     status = read_status(study)
     missing = status.missing
     code = code_roots(study, status, missing, Path.cwd())
-    load = Load(study, missing, status.outcomes, status.lost, code, arguments.lanes)
+    follows = not status.stage.is_settled
+    load = Load(study, missing, status.outcomes, status.lost, code, arguments.lanes, follows)
     lots = load_backend(study.sweep.backend).arrange(load)
     packs = [pack for lot in lots for pack in lot.packs]
     lanes = sum(lot.lanes for lot in lots) or 1
     lanes = min(lanes, study.sweep.concurrent or lanes)
-    left = estimate(status.outcomes, lanes, study.sweep.device)
+    left = estimate(status.wanted, lanes, study.sweep.device)
     change = since_recorded(study, status)
     scripts = batch_scripts(study, lots) if study.sweep.backend == "slurm" else []
     if arguments.json:

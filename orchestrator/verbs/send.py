@@ -3,11 +3,12 @@
 from argparse import Namespace
 
 from orchestrator import describe
-from orchestrator.advance import Choose, Request, Sent
+from orchestrator.advance import Choose, Request, Sent, go_on
 from orchestrator.advance import cancel as stop
 from orchestrator.advance import submit as send
 from orchestrator.backends.base import BackendError, load_backend
-from orchestrator.status import Status
+from orchestrator.stage_text import stage_lines
+from orchestrator.status import Status, read_status
 from orchestrator.study import Study
 from orchestrator.sweep_file import SweepError
 from orchestrator.verbs.answer import conclude
@@ -84,6 +85,9 @@ def run(arguments: Namespace) -> int:
         if sent.left:
             say(_left(sent.left, arguments))
         status = watch(study, Console(stderr=True))
+        while _goes_on(study):
+            status = watch(study, Console(stderr=True))
+        status = read_status(study)
     except KeyboardInterrupt:
         if load_backend(study.sweep.backend).survives_us:
             say(
@@ -102,6 +106,20 @@ def run(arguments: Namespace) -> int:
         _explain(status, arguments)
     conclude(study, arguments)
     return FAILED if status.unfinished else DONE
+
+
+def _goes_on(study: Study) -> bool:
+    """Take the decisions that are due; return whether they have released anything.
+
+    That is whether we did it, or the jobs of the study were faster.
+    """
+    before = len(read_status(study).stage.decisions)
+    sent = go_on(study)
+    status = read_status(study)
+    if sent is not None or len(status.stage.decisions) > before:
+        for line in stage_lines(status):
+            say(line)
+    return sent is not None or status.jobs_alive > 0
 
 
 def _request(arguments: Namespace) -> Request:
@@ -140,6 +158,8 @@ def _tell(study: Study, sent: Sent, arguments: Namespace, nothing: str = "nothin
     if not records:
         flying = f", {sent.in_flight} under way" if sent.in_flight else ""
         result(f"{nothing}: {sent.done} of {len(study.trials)} trials are done{flying}")
+        for line in stage_lines(read_status(study)):
+            result(line)
     else:
         names = ", ".join(submission.id for submission in sent.submissions)
         packs = sum(submission.packs for submission in sent.submissions)

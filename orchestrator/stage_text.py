@@ -1,0 +1,72 @@
+"""At which stage a study is, in words and as a record: looks, what is spared, what is frozen."""
+
+from typing import Any
+
+from orchestrator.status import Status
+
+
+def stage_lines(status: Status) -> list[str]:
+    """Say at which look a study is and what it spares; nothing where it has one look at all."""
+    stage, said = status.stage, []
+    pilots = [one for one in status.outcomes if one.trial.phase == "pilot"]
+    if stage.awaits_targets:
+        ended = sum(one.has_result for one in pilots)
+        said.append(
+            f"pilots first: {ended} of {len(pilots)} trials of the baseline have ended; targets "
+            "are made from them, then the comparison begins"
+        )
+    elif pilots:
+        listed = ", ".join(
+            f"{name} {'none' if target is None else f'{target:.4g}'}"
+            for name, target in stage.targets.items()
+        )
+        said.append(f"targets from pilots: {listed}")
+    if not stage.looks:
+        return said
+    if stage.next_look is not None:
+        seeds = stage.looks[stage.next_look - 1]
+        at = f"look {stage.next_look} of {len(stage.looks)}, at {seeds} seeds"
+        waits = _waits_for(status, stage.next_look)
+        said.append(f"{at}: {waits}")
+    for number, decision in enumerate(stage.decisions, 1):
+        said.append(f"look {number}, at {decision['seeds']} seeds: {_decided(decision)}")
+    if status.spared:
+        said.append(
+            f"decided at {stage.looks[len(stage.decisions) - 1]} of {stage.looks[-1]} seeds: "
+            f"{len(status.spared)} trials spared"
+        )
+    return said
+
+
+def stage_json(status: Status) -> dict[str, Any]:
+    """Return the stage, JSON-ready."""
+    stage = status.stage
+    states = [standing.state for standing in status.planned.values()]
+    return {
+        "looks": list(stage.looks),
+        "decided": len(stage.decisions),
+        "next_look": stage.next_look if stage.looks else None,
+        "awaits_targets": stage.awaits_targets,
+        "targets": dict(stage.targets),
+        "later": states.count("later"),
+        "spared": states.count("spared"),
+        "analysis": None if stage.frozen is None else stage.frozen.hash,
+        "lines": stage_lines(status),
+    }
+
+
+def _waits_for(status: Status, look: int) -> str:
+    here = [s for s in status.planned.values() if status.stage.is_of_look(s.outcome.trial, look)]
+    open_ones = [standing for standing in here if not standing.outcome.has_result]
+    if not open_ones:
+        return "all trials have ended, the next `submit` or `run` decides"
+    stuck = sum(standing.state in ("failed", "held") for standing in open_ones)
+    said = f"{len(here) - len(open_ones)} of {len(here)} trials have ended"
+    return f"{said}, and it waits for {stuck} that failed or are held" if stuck else said
+
+
+def _decided(decision: Any) -> str:
+    open_pairs = [f"{candidate} vs {baseline}" for candidate, baseline in decision["open"]]
+    if not open_pairs:
+        return "every question is decided"
+    return f"undecided {', '.join(open_pairs)}"
