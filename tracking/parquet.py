@@ -14,8 +14,8 @@ from tracking.numbers_csv import Rows, columns
 
 
 def write_parquet(path: Path, rows: Rows) -> bool:
-    """Write rows with typed columns, in the place of what was there; return whether it could."""
-    if find_spec("pyarrow") is None:
+    """Write rows with typed columns, in the place of what was there; return whether it did."""
+    if not rows or find_spec("pyarrow") is None:
         return False
     import pyarrow as pa
     from pyarrow import parquet

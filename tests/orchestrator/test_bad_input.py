@@ -152,6 +152,22 @@ CASES = {
     "zero seeds": (_sweep(seeds="seeds: 0\n"), ["line 6", "0 seeds", "at least one"]),
     "repeated seeds": (_sweep(seeds="seeds: [0, 1, 1]\n"), ["line 6", "block 1 is repeated"]),
     "negative seeds": (_sweep(seeds="seeds: [0, -1]\n"), ["line 6", "-1 is negative"]),
+    "no looks": (_sweep(seeds="seeds: {looks: []}\n"), ["line 6", "has no looks"]),
+    "falling looks": (_sweep(seeds="seeds: {looks: [5, 3]}\n"), ["line 6", "rising", "[5, 3]"]),
+    "a look at one seed": (_sweep(seeds="seeds: {looks: [1, 3]}\n"), ["line 6", "two are the"]),
+    "looks as text": (_sweep(seeds="seeds: {looks: [few]}\n"), ["line 6", "'few'", "numbers"]),
+    "an error budget of nothing": (
+        _sweep(extra="analysis: {alpha: 0}\n"),
+        ["line 7", "analysis.alpha", "greater than 0"],
+    ),
+    "an unknown endpoint": (
+        _sweep(extra="analysis: {endpoints: [loss]}\n"),
+        ["line 7", "analysis.endpoints", "'loss'", "final_test_accuracy"],
+    ),
+    "an unknown key of the analysis": (
+        _sweep(extra="analysis: {ropepp: 1}\n"),
+        ["line 7", "'ropepp'", "did you mean 'rope_pp'?"],
+    ),
     "seeds as text": (_sweep(seeds="seeds: few\n"), ["line 6", "'few'", "number of seeds"]),
     "study that is no folder name": (
         _sweep(head="study: ../x\n"),
@@ -247,8 +263,6 @@ CASES = {
 
 LATER = {
     "tune": _sweep(extra="tune: {trials: 3}\n"),
-    "analysis": _sweep(extra="analysis: {}\n"),
-    "looks": _sweep(seeds="seeds: {looks: [3, 5]}\n"),
     "ray": _sweep(extra="backend: ray\n"),
     "gpu_hours": _sweep(extra="limits: {gpu_hours: 5}\n"),
 }

@@ -7,6 +7,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
+from pyarrow import parquet
 
 from tracking.compare import Question, compare
 from tracking.gate_curve import gate_curves, mean_gates
@@ -136,9 +137,12 @@ def test_a_report_written_twice_has_the_same_bytes(study, tmp_path):
         write_report(compare("s", study(), QUESTIONS), study(), tmp_path / name)
     files = [path for path in (tmp_path / "one").rglob("*") if path.is_file()]
     names = sorted(path.relative_to(tmp_path / "one").as_posix() for path in files)
-    kinds = ("answers", "candidates", "failures", "level_b", "pairs", "speedups")
-    numbers = [f"numbers/{kind}.csv" for kind in (*kinds, "steps_to_target")]
-    assert names == ["comparison.json", "data.csv", *numbers, "report.html", "report.md"]
+    kinds = ("answers", "candidates", "failures", "level_b", "pairs")
+    empty = ("answers_with_additions", "looks", "saved", "speedups", "steps_to_target")
+    numbers = [f"numbers/{kind}.csv" for kind in (*kinds, *empty)]
+    numbers += [f"numbers/{kind}.parquet" for kind in kinds]
+    numbers += ["comparison.json", "data.csv", "data.parquet", "report.html", "report.md"]
+    assert names == sorted(numbers)
     for name in names:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
@@ -200,7 +204,7 @@ def test_every_number_is_a_cell_of_a_csv_file(study, tmp_path):
     found = compare("s", study(), QUESTIONS)
     write_report(found, study(), tmp_path)
     tables = {}
-    for path in (tmp_path / "numbers").iterdir():
+    for path in (tmp_path / "numbers").glob("*.csv"):
         with path.open(newline="") as file:
             tables[path.stem] = list(csv.DictReader(file))
     answer = tables["answers"][0]
@@ -214,6 +218,21 @@ def test_every_number_is_a_cell_of_a_csv_file(study, tmp_path):
     assert sum(pairs) / len(pairs) == pytest.approx(one.estimate.mean)
     assert tables["level_b"][0]["word"] == "not claimable"
     assert len(tables["candidates"]) == 9
+
+
+def test_every_number_is_in_a_parquet_file_with_its_type(study, tmp_path):
+    found = compare("s", study(), QUESTIONS)
+    write_report(found, study(), tmp_path)
+    for path in (tmp_path / "numbers").glob("*.parquet"):
+        with path.with_suffix(".csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        table = parquet.read_table(path)
+        assert table.column_names == list(rows[0])
+        assert table.num_rows == len(rows)
+    answers = parquet.read_table(tmp_path / "numbers" / "answers.parquet")
+    assert answers.column("estimate_p").to_pylist()[0] == found.pooled[0].estimate.p
+    seeds = parquet.read_table(tmp_path / "data.parquet").column("seed_init").to_pylist()
+    assert seeds == [one.trial.seeds["init"] for one in study()]
 
 
 def test_what_went_wrong_is_listed(study, outcome, tmp_path):

@@ -1,0 +1,66 @@
+"""Performance profiles: on what share of workloads a candidate is within a factor of the fastest.
+
+Dolan and Moré (2002), scored as AlgoPerf does (Dahl et al. 2023), the integral exact. A score
+depends on who else is compared: an illustration, no test.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+MAX_RATIO = 4.0
+
+_Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+
+
+@dataclass(frozen=True)
+class Profile:
+    """`ratios` to the fastest, (n_candidates, n_workloads), inf where the target was missed.
+
+    `scores` are the areas below the profiles from 1 to the largest ratio, of 1. `solved` says
+    which workloads any candidate solved; the others take no part.
+    """
+
+    ratios: _Array
+    scores: tuple[float, ...]
+    solved: tuple[bool, ...]
+    max_ratio: float
+
+    def share(self, candidate: int, ratio: float) -> float:
+        """Return the share of workloads that a candidate solved within a factor of the fastest."""
+        return float(np.mean(self.ratios[candidate] <= ratio))
+
+
+def profile(times: ArrayLike, max_ratio: float = MAX_RATIO) -> Profile:
+    """Profile times to target, (n_candidates, n_workloads), inf where one was missed.
+
+    Raises ValueError where no workload was solved by anybody.
+    """
+    t = np.asarray(times, dtype=np.float64)
+    if t.ndim != 2 or np.isnan(t).any() or (t <= 0).any():
+        raise ValueError("times are positive or inf, shape (n_candidates, n_workloads)")
+    solved = np.isfinite(t).any(axis=0)
+    if not solved.any():
+        raise ValueError("no candidate reached any target: there is nothing to profile")
+    ratios = t[:, solved] / t[:, solved].min(axis=0)
+    gained = np.maximum(0.0, (max_ratio - ratios) / (max_ratio - 1))
+    scores = tuple(float(score) for score in gained.mean(axis=1))
+    return Profile(ratios, scores, tuple(bool(np.isfinite(of).any()) for of in t.T), max_ratio)
+
+
+def jackknife_range(
+    times: ArrayLike, candidate: int, max_ratio: float = MAX_RATIO
+) -> tuple[float, float]:
+    """Return the least and the greatest score of a candidate where one seed is left out.
+
+    `times` have shape (n_seeds, n_candidates, n_workloads); a cell is the median over seeds.
+    """
+    t = np.asarray(times, dtype=np.float64)
+    if t.ndim != 3 or len(t) < 2:
+        raise ValueError("two seeds at least, shape (n_seeds, n_candidates, n_workloads)")
+    scores = [
+        profile(np.median(np.delete(t, seed, axis=0), axis=0), max_ratio).scores[candidate]
+        for seed in range(len(t))
+    ]
+    return min(scores), max(scores)
