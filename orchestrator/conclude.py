@@ -67,9 +67,11 @@ class Record:
 
     def write_report(self, comparison: "Comparison") -> Path:
         """Write the report page and what stands beside it; returns the page."""
+        from orchestrator.agreed import aimed
         from tracking.report import write_report
 
-        return write_report(comparison, self.outcomes, self.study.layout.report)
+        outcomes = aimed(self.outcomes, self.stage)
+        return write_report(comparison, outcomes, self.study.layout.report)
 
     def collect(self, uri: str | None, break_lock: bool = False) -> "Collected":
         """Bring everything into MLflow, the report of this moment with it."""

@@ -47,7 +47,8 @@ def write_report(comparison: Comparison, outcomes: Sequence[Outcome], folder: Pa
     `outcomes` are those that `comparison` was made of; other phases are left out. Each file is
     replaced as a whole, so that a reader never meets half of one.
     """
-    shown = [one for one in outcomes if one.trial.phase == "compare"]
+    compared = [one for one in outcomes if one.trial.phase == "compare"]
+    shown = compared if comparison.looks is None else comparison.looks.seen(compared)
     context = _context(comparison, shown)
     environment = _environment()
     (folder / "numbers").mkdir(parents=True, exist_ok=True)
@@ -56,8 +57,8 @@ def write_report(comparison: Comparison, outcomes: Sequence[Outcome], folder: Pa
     write_whole(folder / "report.md", environment.get_template("report.md.jinja").render(context))
     record = json.dumps(comparison.to_json(), indent=1, ensure_ascii=False, allow_nan=False)
     write_whole(folder / "comparison.json", record + "\n")
-    write_whole(folder / "data.csv", provenance.data_csv(shown))
-    write_parquet(folder / "data.parquet", provenance.data_rows(shown))
+    write_whole(folder / "data.csv", provenance.data_csv(compared))
+    write_parquet(folder / "data.parquet", provenance.data_rows(compared))
     for name, rows in numbers(comparison).items():
         write_whole(folder / "numbers" / f"{name}.csv", csv_text(rows))
         write_parquet(folder / "numbers" / f"{name}.parquet", rows)
