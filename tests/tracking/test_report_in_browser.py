@@ -8,7 +8,9 @@ from dataclasses import replace
 
 import pytest
 
+from tracking.analysis import Analysis, Registration
 from tracking.compare import Question, compare
+from tracking.looks import Looks, Saved
 from tracking.report import write_report
 
 LONG = "adamw[lr=0.0003,weight_decay=0.01]"
@@ -51,7 +53,16 @@ def test_nothing_sticks_out_of_the_page(chromium, study, outcome, tmp_path, widt
         Question("lion", LONG),
     ]
     aimed = [replace(one, trial=aiming_at(one.trial, 0.7)) for one in outcomes]
-    write_report(compare("a-study-" * 12, aimed, questions), aimed, tmp_path)
+    agreed = Analysis(
+        tuple(questions), {"digits": "0" * 16}, {LONG: "1" * 16}, tuple(range(5)), looks=(3, 5)
+    )
+    found = compare(
+        "a-study-" * 12, aimed, questions, analysis=agreed, looks=Looks((3, 5), complete=2)
+    )
+    registered = Registration(agreed, agreed.hash, 0, 3, ("seeds 3, 4 were added " + "x" * 90,))
+    saved = Saved(6, 40, 12.5, 30.0, "GPU hours")
+    found = replace(found, registration=registered, saved=saved, later=found.pooled)
+    write_report(found, aimed, tmp_path)
     (tmp_path / "measure.html").write_text(_MEASURE.format(width=width))
     dumped = subprocess.run(
         [
