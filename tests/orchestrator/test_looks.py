@@ -88,10 +88,10 @@ def test_two_replicas_with_noise_of_their_own_are_told_apart_by_nobody(thermolio
     said = thermolion("run", sweep(NOISY, compare=asked))
     assert said.code == 0, said.err
     found = json.loads(thermolion("compare", "looks", "--json").out)
-    assert [one["verdict"] for one in found["pooled"]] == ["undecided", "undecided"]
+    assert {one["verdict"] for one in found["pooled"]} <= {"undecided", "equivalent"}
     assert all(one["estimate"]["sd"] > 0 for one in found["pooled"])
     made = decisions(layout)
-    assert set(made) == {"analysis", "look-1", "look-2"}
+    assert made["look-1"]["open"] == [["noisy", "again"]]
     # Nothing is asked about the third candidate: it gets no seed after the first look.
     assert len(made["look-1"]["stopped"]) == 1
     counts = json.loads(thermolion("status", "looks", "--json").out)["counts"]
