@@ -79,10 +79,16 @@ class Record:
 
         folder = self.study.layout.report
         note = folder / "report.md"
+        # What a look has spared is not missing: the study is finished without it.
+        outcomes = [
+            one
+            for one in self.outcomes
+            if one.has_result or self.stage.wanted(one.trial) != "spared"
+        ]
         try:
             return collect(
                 self.study.layout,
-                self.outcomes,
+                outcomes,
                 uri=uri,
                 report=folder if folder.exists() else None,
                 note=note.read_text(encoding="utf-8") if note.exists() else None,

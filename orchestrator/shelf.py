@@ -18,6 +18,7 @@ from jobs.events import LogError
 from jobs.layout import Layout
 from orchestrator.backends.base import BackendError, job_states, read_submissions
 from orchestrator.estimate import in_words
+from orchestrator.stage import Stage, has_pilots
 from orchestrator.status import read_status
 from orchestrator.study import Study, open_study
 from orchestrator.sweep_file import SweepError
@@ -35,7 +36,7 @@ _STATES = {
     events.HELD: "held",
 }
 _FINAL = ("completed", "diverged")
-_ORDER = (*_FINAL, "waiting", "interrupted", "failed", "held", "lost")
+_ORDER = (*_FINAL, "waiting", "interrupted", "failed", "held", "lost", "later", "spared")
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,9 @@ def _count(study: Study) -> dict[str, int]:
                 if known not in _FINAL and (state in _FINAL or now >= when):
                     last[trial] = (now, str(state))
     counted = Counter(state for _, state in last.values())
-    counted["waiting"] = len(planned) - len(last)
+    stage = Stage.read(study.layout, study.sweep.looks, has_pilots(study.trials))
+    untouched = (stage.wanted(trial) for trial in study.trials if trial.id not in last)
+    counted.update("waiting" if wanted == "now" else wanted for wanted in untouched)
     return {state: counted[state] for state in _ORDER if counted[state]}
 
 
