@@ -147,7 +147,9 @@ def test_removing_a_candidate_is_said_and_hides_its_results(thermolion, small, l
     assert said.code == 0, said.err
     assert "2 recorded trials (2 with results) no longer asked for" in said.err
     assert "2 of 4 trials to run" in said.err
-    assert "thermolion vs" not in said.out
+    assert "thermolion vs adamw:" not in said.out
+    assert "Deviation: candidate thermolion was removed" in said.out
+    assert "thermolion vs adamw is not asked any more: it stays in the family" in said.out
     assert len(read_outcomes(layout.events)) == 6
 
 

@@ -22,7 +22,7 @@ class Brittle(torch.optim.AdamW):
     def __init__(self, params, lr):
         super().__init__(params, lr=lr)
         first = float(self.param_groups[0]["params"][0].detach().abs().flatten()[0])
-        if first * 1e4 % 1 < 0.25:
+        if first * 1e4 % 1 < 0.385:
             self.param_groups[0]["lr"] = float("inf")
 """
 
