@@ -45,7 +45,7 @@ def test_a_candidate_that_diverges_in_three_of_ten_seeds_is_never_called_better(
         assert one["without_collapse"]["n"] == 7
         # Where it does not diverge it is ahead; chance for what diverged takes that away.
         assert one["without_collapse"]["mean"] > 0
-        assert one["estimate"]["mean"] < one["without_collapse"]["mean"] - 10
+        assert one["estimate"]["mean"] < one["without_collapse"]["mean"] - 5
     (summary,) = [one for one in found["summaries"] if one["candidate"] == "brittle"]
     assert (summary["n"], summary["diverged"]) == (10, 3)
     assert found["incomplete"] == []
