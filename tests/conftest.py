@@ -10,6 +10,7 @@ _TOGETHER = "slurm"
 _FIRST = ("tests/slurm", "tests/orchestrator/test_survival.py")
 
 
+@pytest.hookimpl(tryfirst=True)  # before the names of groups are looked at
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the tests of a file in one process, where several run, and begin with the longest."""
     for item in items:

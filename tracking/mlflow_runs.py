@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from jobs.trial import Candidate, Reading, Trial, Workload
-from tracking.history import Point, State
+from tracking.logs import Point
 from tracking.outcomes import Outcome
 from tracking.store import Store, StoreError, first_line
 
