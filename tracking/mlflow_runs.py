@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from jobs.trial import Candidate, Reading, Trial, Workload
 from tracking.logs import Point
-from tracking.outcomes import Outcome
+from tracking.outcomes import Outcome, State
 from tracking.store import Store, StoreError, first_line
 
 if TYPE_CHECKING:
