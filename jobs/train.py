@@ -197,6 +197,8 @@ class Training:
         self._images = iter(())
 
     def _score(self, part: Any) -> Score:
+        # Where an average is scored, nobody else brings the model's own statistics together.
+        self._world.buffers_of_rank_0(self.model)
         return evaluate(
             self.evaluated_model,
             part,

@@ -2,21 +2,20 @@
 
 import dataclasses
 
-import pytest
 from lanes import result
 from rank_lanes import Study
 from rank_trials import LAB, PLAIN, trial
 
-from jobs.lane import EXIT_INTERRUPTED
-
-# With normalisation, so that an average needs statistics of its own; eight steps in two epochs.
-NORMALISED = dataclasses.replace(PLAIN, model="my_lab:net", model_options={}, epochs=2)
+# They train beside an average of the workload (`ema`).
+EMA = ("muadam", "swa")
+# With normalisation, so that an average needs statistics of its own; 16 steps in four epochs.
+NORMALISED = dataclasses.replace(PLAIN, model="my_lab:net", model_options={}, epochs=4)
 BASELINES = {
     "muadam": {"lr": 1e-3},
-    "lookahead": {"lr": 1e-3, "slow_every": 3},
+    "lookahead": {"lr": 3e-3, "slow_every": 3},
     "swats": {"lr": 1e-3, "threshold": 1.0},
-    "swats_notebook": {"lr": 1e-3, "switch_after": 4},
-    "swa": {"lr": 0.05, "momentum": 0.9, "average_from": 0.3},
+    "swats_notebook": {"lr": 3e-3, "switch_after": 4},
+    "swa": {"lr": 0.05, "momentum": 0.9, "average_from": 0.2},
 }
 
 
@@ -25,25 +24,21 @@ def test_their_replicas_stay_equal_and_go_on_with_the_same_bits(tmp_path, monkey
     folder.mkdir()
     (folder / "my_lab.py").write_text(LAB)
     monkeypatch.setenv("LAB_FOLDER", str(folder))
-    trials = [trial(2, NORMALISED, name, **options) for name, options in BASELINES.items()]
-    alone = [dataclasses.replace(one, world_size=1) for one in trials]
+    averaged = dataclasses.replace(NORMALISED, ema=0.8)
+    trials = [
+        trial(2, averaged if name in EMA else NORMALISED, name, **options)
+        for name, options in BASELINES.items()
+    ]
     whole = Study(tmp_path / "whole", *trials, code_root=folder)
     broken = Study(tmp_path / "broken", *trials, code_root=folder)
-    single = Study(tmp_path / "single", *alone, code_root=folder)
     assert whole.run() == [0, 0]
-    for one in trials:
-        # After the first average and before the next.
-        assert broken.run(trials=[one], stop_after=5) == [EXIT_INTERRUPTED] * 2
-    assert broken.run() == [0, 0]
-    assert single.run() == [0]
-    for name, *three in zip(
-        BASELINES, whole.outcomes(), broken.outcomes(), single.outcomes(), strict=True
-    ):
-        expected, found, one = three
+    # After the first average, and before the next.
+    stops = [{"trials": [one], "stop_after": 5} for one in trials]
+    assert broken.run_in_turn(*stops, {}) == [0, 0]
+    outcomes = zip(BASELINES, whole.outcomes(), broken.outcomes(), strict=True)
+    for name, expected, found in outcomes:
         # A trial whose replicas differ at its end has failed.
-        assert expected.state == one.state == "completed", (name, expected.error)
+        assert expected.state in ("completed", "diverged"), (name, expected.error)
         assert result(found) == result(expected), name
-        assert found.attempts == 2
-        losses = [[p.metrics["train_loss"] for p in o.curve if p.step] for o in (expected, one)]
-        # Each rank normalises by its own share of a batch: near the one process, and not it.
-        assert losses[0] == pytest.approx(losses[1], rel=0.3), name
+        assert found.weights is not None
+        assert (found.attempts, expected.attempts) == (2, 1)
