@@ -123,10 +123,9 @@ class ThermoLion(Optimizer):
 
         Raises TypeError or ValueError for an option that is none, and for ids that are taken.
         """
-        # What is no group is torch's to refuse.
-        options.check(
-            {**self.defaults, **param_group} if isinstance(param_group, dict) else self.defaults
-        )
+        if not isinstance(param_group, dict):
+            raise TypeError(f"param_group must be a dict, but got a {type(param_group).__name__}")
+        options.check({**self.defaults, **param_group})
         self.gating.check_group(param_group)
         super().add_param_group(param_group)
         *others, group = self.param_groups

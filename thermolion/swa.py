@@ -119,6 +119,6 @@ class SWA(Stepped):
             state = self.state[param]
             state["averaged"] = state.get("averaged", 0) + 1
             if "average" in state:
-                state["average"].lerp_(param.detach(), 1 / state["averaged"])
+                state["average"].add_((param.detach() - state["average"]) / state["averaged"])
             else:
                 state["average"] = param.detach().clone(memory_format=torch.preserve_format)
