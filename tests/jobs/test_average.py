@@ -23,7 +23,7 @@ _WORKLOAD = Workload(
     "w",
     "synthetic",
     dataset_options=_SET,
-    model="resnet18",
+    model="normalised_net:net",
     epochs=3,
     global_batch=40,
     train_images=100,  # three steps an epoch
