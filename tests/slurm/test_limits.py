@@ -1,12 +1,12 @@
 """More trials than the site takes at once: all complete, none twice, and few questions asked."""
 
 import itertools
-import json
 import shutil
 import time
 from pathlib import Path
 
 from slurm_lab import Lab
+from toml_text import toml
 
 from jobs.layout import Layout
 from orchestrator.backends.base import read_submissions
@@ -35,7 +35,7 @@ pack: {at_least: 0s}
 
 
 def _site(lab: Lab, **keys: object) -> Path:
-    return lab.write(json.dumps({"status_every": "2s"} | keys), "site.yaml")
+    return lab.write(toml({"status_every": "2s"} | keys), "site.toml")
 
 
 def test_a_throttle_is_shared_by_all_arrays_of_a_study(lab):

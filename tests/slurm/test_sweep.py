@@ -130,8 +130,8 @@ def test_a_selection_is_held_released_and_cancelled(lab):
 
 def test_a_study_that_is_partly_sent_is_held_and_released_as_a_whole(lab):
     _waiting(lab)
-    profile = lab.cluster.paths.profile.read_text() + "limits: {submit: 3}\n"
-    site = lab.write(profile, "site.yaml")
+    profile = lab.cluster.paths.profile.read_text() + "limits = {submit = 3}\n"
+    site = lab.write(profile, "site.toml")
     lab.call("submit", "waiting.yaml", "--site", site, "--set", "seeds=2")
     wait_for(lambda: list(_states_by_count(lab)) == ["running", "queued"])
     said = lab.call("hold", "waiting").out
@@ -170,8 +170,8 @@ def test_a_preempted_job_saves_makes_room_and_comes_back(lab):
 
 def test_a_job_whose_time_is_nearly_over_saves_and_is_requeued(lab):
     _waiting(lab)
-    profile = lab.cluster.paths.profile.read_text() + "grace: 45s\n"
-    site = lab.write(profile, "site.yaml")
+    profile = lab.cluster.paths.profile.read_text() + 'grace = "45s"\n'
+    site = lab.write(profile, "site.toml")
     lab.call("submit", "waiting.yaml", "--site", site, "--set", "resources.time=1min")
     lab.await_running("waiting", 2)
     wait_for(lambda: {o.state for o in _outcomes(lab, "waiting").values()} == {"interrupted"}, 120)
