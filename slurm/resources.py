@@ -70,7 +70,7 @@ def job_request(folder: Path, resources: Resources, site: Site) -> Request:
         parameters["cpus_per_task"] = resources.cpus_per_task
     extra: dict[str, Any] = {"output": str(folder / "output" / "%a.log"), "requeue": True}
     if resources.gpus_per_node:
-        extra |= _gpus(resources, site)
+        extra |= gpu_options(resources, site)
     if resources.tasks == 1:
         # The one process is the batch script itself: without B: it would hear no signal.
         extra["signal"] = f"B:USR2@{site.grace_s}"
@@ -108,7 +108,7 @@ def _common(site: Site) -> dict[str, Any]:
     return parameters | {key: value for key, value in where.items() if value is not None}
 
 
-def _gpus(resources: Resources, site: Site) -> Mapping[str, Any]:
+def gpu_options(resources: Resources, site: Site) -> Mapping[str, Any]:
     """Return the options that ask for GPUs, in the dialect of the site."""
     typed = f"{site.gpu_type}:" if site.gpu_type else ""
     here, all_ = resources.gpus_per_node, resources.gpus_per_node * resources.nodes
