@@ -15,6 +15,7 @@ from slurm.resources import Resources, gpu_options
 from slurm.site import GpuDialect, Site
 
 _DIALECTS: tuple[GpuDialect, ...] = ("gres", "gpus-per-node", "gpus")
+_TIME_MIN = 10
 _TRIES = 6  # a call of sbatch each, which some sites count
 
 
@@ -141,24 +142,36 @@ def _candidates(present: Dialect, partition: Partition) -> Sequence[Dialect]:
 
 
 def _refusal(name: str, site: Site, dialect: Dialect | None, ask: Ask) -> str | None:
-    """Return why sbatch would not take a job of one CPU, with a GPU in a dialect; None: it would."""
+    """Return why sbatch would not take the smallest job, None where it would."""
+    try:
+        ask(name, ["sbatch", "--test-only", *trial_words(site, dialect), "--wrap=true"])
+    except SlurmError as error:
+        return _in_words(str(error))
+    return None
+
+
+def _in_words(refusal: str) -> str:
+    """Return what sbatch has said without what stands before and after every refusal."""
+    said = refusal.removeprefix("sbatch: ").removeprefix("sbatch: error: ")
+    parts = [part.strip() for part in said.split("sbatch: error: ")]
+    telling = [part for part in parts if not part.endswith("Unspecified error")]
+    return "; ".join(telling or parts)
+
+
+def trial_words(site: Site, dialect: Dialect | None) -> Sequence[str]:
+    """Return the options of sbatch for the smallest job, with a GPU where a dialect is given."""
     words = ["--array=0-1", "--nodes=1", "--ntasks-per-node=1", "--requeue"]
     named = {"partition": site.partition, "account": site.account, "qos": site.qos}
     named |= {"constraint": site.constraint}
     words += [f"--{option}={value}" for option, value in named.items() if value is not None]
-    words.append(f"--time={min(site.time_min or 10, 10)}")
+    words.append(f"--time={min(site.time_min or _TIME_MIN, _TIME_MIN)}")
     if dialect is None or dialect.cpus_with_gpus:
         words.append("--cpus-per-task=1")
     if dialect is not None:
         spoken = replace(site, gpus=dialect.gpus, gpu_type=dialect.gpu_type)
         options = gpu_options(Resources(gpus_per_node=1), spoken)
         words += [f"--{option}={value}" for option, value in options.items()]
-    words += [f"--{option}={value}" for option, value in site.options.items()]
-    try:
-        ask(name, ["sbatch", "--test-only", *words, "--wrap=true"])
-    except SlurmError as error:
-        return str(error).removeprefix("sbatch: ").replace("sbatch: error: ", "")
-    return None
+    return [*words, *(f"--{option}={value}" for option, value in site.options.items())]
 
 
 def _refused(said: str, facts: Facts) -> Finding:

@@ -11,7 +11,7 @@ from slurm import admission, interruptions, quotas
 from slurm.answers import Ask
 from slurm.errors import SiteError, SlurmError
 from slurm.facts import Facts, Partition, read_facts
-from slurm.finding import Finding, fatal, ok
+from slurm.finding import Finding, fatal, ok, warning
 from slurm.limits import partition_of
 from slurm.site import Site
 
@@ -44,8 +44,13 @@ def examine(site: Site, user: str, ask: Ask) -> Examined:
         return Examined(site, facts, None, {}, findings)
     record = _record(partition.name, ask)
     findings += admission.people(site, facts, partition, record, user)
-    dialect, tried = admission.try_gpus(site, facts, partition, ask)
-    findings += tried
+    dialect = None
+    if any(one.level == "will not work" for one in findings):
+        step = "mend what will not work, then thermolion doctor again"
+        findings.append(warning("job", "not tried: sbatch would refuse it for the above", step))
+    else:
+        dialect, tried = admission.try_gpus(site, facts, partition, ask)
+        findings += tried
     findings += quotas.quotas(site, facts, partition, record)
     findings += interruptions.interruptions(site, facts, record)
     return Examined(site, facts, partition, record, findings, dialect)

@@ -21,10 +21,13 @@ def interruptions(site: Site, facts: Facts, record: Mapping[str, str]) -> Iterat
 
 def _preemption(facts: Facts, record: Mapping[str, str]) -> Finding:
     config = facts.config
-    mode = record.get("PreemptMode", config.get("PreemptMode", "OFF")).upper()
+    by_qos = config.get("PreemptType") == "preempt/qos"
+    where: Mapping[str, str] = config if by_qos else dict(config) | dict(record)
+    mode = where.get("PreemptMode", "OFF").upper()
     if config.get("PreemptType", "preempt/none") == "preempt/none" or mode == "OFF":
         return ok("preemption", "none in this partition")
-    grace_s = _seconds(record.get("GraceTime", "0")) + _seconds(config.get("KillWait", "30 sec"))
+    grace_s = _seconds(config.get("KillWait", "30 sec"))
+    grace_s += 0 if by_qos else _seconds(record.get("GraceTime", "0"))
     if "SUSPEND" in mode or "GANG" in mode:
         said = "a job stands still, with its memory, while another one runs"
         return warning("preemption", said, "compare by steps: seconds count what stood still")

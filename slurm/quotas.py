@@ -8,7 +8,7 @@ from slurm.finding import Finding, fatal, ok, warning
 from slurm.site import Site
 
 _SHORT_MIN = 60  # a default time below that is one that nobody trains with
-_NEEDED_MB = 1500  # of a process that has loaded torch and a small data set
+_NEEDED_MB = 800  # of a process that has loaded torch and a small data set
 
 
 def quotas(

@@ -91,6 +91,18 @@ def feeder_request(folder: Path, root: Path, study: str, site: Site) -> Request:
     return Request(parameters, f"exec {_python(site)} {shlex.join(words)}")
 
 
+def probe_request(folder: Path, resources: Resources, site: Site) -> Request:
+    """Return the request for the job by which the doctor looks at nodes, a process each."""
+    job = job_request(folder, resources, site)
+    extra = dict(job.parameters["additional_parameters"]) | {"output": str(folder / "output.log")}
+    parameters = dict(job.parameters) | {"time": _FEEDER_TIME_MIN, "additional_parameters": extra}
+    step = [f"--ntasks={resources.tasks}", f"--nodes={resources.nodes}"]
+    step += [f"--cpus-per-task={resources.cpus_per_task}", "--kill-on-bad-exit=0"]
+    start = f"{_python(site)} {shlex.join(['-P', '-m', 'slurm.probe', str(folder)])}"
+    touch = f"touch {shlex.quote(str(folder / 'started'))}"
+    return Request(parameters, f"{touch}; exec srun {shlex.join(step)} {start}")
+
+
 def _common(site: Site) -> dict[str, Any]:
     exports = [f"export {name}={shlex.quote(value)}" for name, value in LANE_ENVIRONMENT.items()]
     parameters: dict[str, Any] = {
