@@ -17,6 +17,7 @@ from slurm.chunks import Chunk
 from slurm.environment import own_job
 from slurm.errors import NoAnswer, SlurmError
 from slurm.executor import QueueFull, Sending, submit
+from slurm.feeder import note_refusal
 from slurm.order import Order, read_orders
 from slurm.queue import ANSWERED_S, Queue, read_queue
 
@@ -34,6 +35,8 @@ class Feeding:
     queue: Queue
     own_job: int | None = None
     sent: list[tuple[Order, Chunk, int]] = field(default_factory=list)
+    full: bool = False  # the site has refused an array that it said it would take
+    fed: bool = False
 
     def feed(self) -> int:
         """Send what there is room for; return how many packs remain for later."""
@@ -75,7 +78,9 @@ class Feeding:
         """
         try:
             while self._next(order):
-                pass
+                if self.full:
+                    # Now, while there is a place for it: a limit that shows itself leaves none.
+                    self._send_feeder()
         except (QueueFull, NoAnswer):
             raise
         except SlurmError:
@@ -98,6 +103,7 @@ class Feeding:
                 self._send(order, chunk)
             except QueueFull:
                 order.chunks.retract(chunk)
+                self.full = True
                 count //= 2  # of a limit that nobody has told us of
                 if count < 1:
                     raise
@@ -159,18 +165,23 @@ class Feeding:
     def _send_feeder(self) -> None:
         """Send the job that goes on feeding, unless one waits already."""
         order = next(iter(self._open()))
-        if order.feeder is None:
+        if order.feeder is None or self.fed:
             return
         name = order.feeder_name
         if [job for job in self.queue.ids(name) if job != self.own_job]:
             return
         waited_for = self._waited_for()
         if waited_for is None:
+            note_refusal(order, "the queue is full for you with jobs of other studies")
             return
         try:
             submit(order.feeder, Sending(name, dependency=f"afterany:{waited_for}"), order.scripts)
         except SlurmError as error:
+            note_refusal(order, str(error))
             _log.warning("the next `thermolion submit` sends the rest, no job can: %s", error)
+        else:
+            self.fed = True
+            note_refusal(order, None)
 
     def _waited_for(self) -> str | None:
         """Return the task whose end should make room: the middle one of those in the queue."""

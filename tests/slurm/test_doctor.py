@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from slurm_lab import Said
-from toml_text import toml
 
 SITES = Path(__file__).parent / "sites"
 
@@ -65,7 +64,8 @@ def test_an_answer_that_was_not_recorded_is_asked_for_with_its_command(tmp_path)
 
 
 def test_a_real_site_and_its_nodes_are_looked_at_and_recorded(lab, tmp_path):
-    said = lab.call("doctor", "--nodes", "--record", tmp_path / "answers")
+    site = lab.site(python=None)
+    said = lab.call("doctor", "--nodes", "--site", site, "--record", tmp_path / "answers")
     assert said.code == 0, said.out + said.err
     assert "2 nodes have met after" in said.out
     assert "a file is seen on the other side after" in said.out
@@ -73,7 +73,7 @@ def test_a_real_site_and_its_nodes_are_looked_at_and_recorded(lab, tmp_path):
     assert "torch sees none: trials run on the CPU (cpu_fallback)" in said.out
     assert "jobs may send jobs" in said.out
     assert list(lab.root.iterdir()) == []
-    replayed = lab.call("doctor", "--recorded", tmp_path / "answers")
+    replayed = lab.call("doctor", "--site", site, "--recorded", tmp_path / "answers")
     head = said.out.partition("requeue")[0].splitlines()
     assert [" ".join(line.split()) for line in head] == [
         " ".join(line.split()) for line in replayed.out.partition("requeue")[0].splitlines()
@@ -81,8 +81,7 @@ def test_a_real_site_and_its_nodes_are_looked_at_and_recorded(lab, tmp_path):
 
 
 def test_a_python_that_the_nodes_do_not_have_is_found_out(lab):
-    site = lab.write(toml({"status_every": "2s", "python": "/nowhere/python3"}), "site.toml")
-    said = lab.call("doctor", "--nodes", "--site", site)
+    said = lab.call("doctor", "--nodes", "--site", lab.site(python="/nowhere/python3"))
     assert said.code == 1
     assert "WILL NOT WORK  Python" in said.out
     assert "/nowhere/python3" in said.out

@@ -3,10 +3,8 @@
 import itertools
 import shutil
 import time
-from pathlib import Path
 
 from slurm_lab import Lab
-from toml_text import toml
 
 from jobs.layout import Layout
 from orchestrator.backends.base import read_submissions
@@ -34,12 +32,8 @@ pack: {at_least: 0s}
 """
 
 
-def _site(lab: Lab, **keys: object) -> Path:
-    return lab.write(toml({"status_every": "2s"} | keys), "site.toml")
-
-
 def test_a_throttle_is_shared_by_all_arrays_of_a_study(lab):
-    site = _site(lab, limits={"array": 2})
+    site = lab.site(limits={"array": 2})
     keep = lab.cluster.ask("sbatch", "--parsable", "--exclusive", "-N2", "--wrap=sleep 600")
     sweep = lab.write(FOUR, "four.yaml")
     said = lab.call("submit", sweep, "--site", site, "--set", "limits.concurrent=1")
@@ -57,7 +51,7 @@ def test_a_throttle_is_shared_by_all_arrays_of_a_study(lab):
 
 
 def test_a_plan_counts_the_trials_of_all_arrays_under_the_throttle(lab):
-    sweep, site = lab.write(FOUR, "four.yaml"), _site(lab, limits={"array": 1})
+    sweep, site = lab.write(FOUR, "four.yaml"), lab.site(limits={"array": 1})
     said = [
         lab.call("plan", sweep, "--site", site, *more).out
         for more in ((), ("--set", "limits.concurrent=3"))
@@ -71,7 +65,7 @@ def _names(lab: Lab) -> str:
 
 
 def test_where_jobs_may_not_submit_the_next_submit_sends_the_rest(lab):
-    site = _site(lab, limits={"submit": 2}, sbatch_on_nodes=False)
+    site = lab.site(limits={"submit": 2}, sbatch_on_nodes=False)
     sweep = lab.write(FOUR, "four.yaml")
     assert lab.call("submit", sweep, "--site", site).code == 0
     said = lab.call("status", "four").out
