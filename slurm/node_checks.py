@@ -37,13 +37,14 @@ class _Job:
     id: int
     folder: Path
     user: str
+    every_s: float
     reason: str = ""
     lives: bool = True
     asked: float = 0.0
 
     def look(self) -> None:
         """Ask the queue, every few seconds at most."""
-        if time.monotonic() - self.asked < _ASK_S:
+        if time.monotonic() - self.asked < self.every_s:
             return
         with contextlib.suppress(SlurmError):
             found = [j for j in read_queue({self.user}).jobs if j.array_job == self.id]
@@ -80,7 +81,7 @@ def check_nodes(
         shutil.rmtree(folder)
         step = "mend what it says in the site profile"
         return [fatal("nodes", str(error), step)]
-    job = _Job(int(sent), folder, user, asked=time.monotonic())
+    job = _Job(int(sent), folder, user, min(site.status_every_s, _ASK_S), asked=time.monotonic())
     try:
         return list(_judge(job, site, resources, wait_s))
     finally:
@@ -208,4 +209,6 @@ def _last_words(folder: Path) -> str:
     output = folder / "output.log"
     lines = output.read_text(errors="replace").splitlines() if output.exists() else []
     said = [line.strip() for line in lines if line.strip()]
-    return said[-1] if said else "the job has printed nothing"
+    # What srun has to say in the end is an exit code: the cause stands before it.
+    telling = [line for line in said if not line.startswith("srun: ")]
+    return (telling or said or ["the job has printed nothing"])[-1]
