@@ -30,6 +30,11 @@ WRONG = {
         ["resources.time=3d"],
         "resources.time is 4320 min, partition 'main' allows 1440",
     ),
+    "memory": (
+        {},
+        ["resources.mem=5G"],
+        "resources.mem is 5G, the largest node of partition 'main' has 4000M",
+    ),
     "seconds": ({}, ["resources.time=5s"], "SLURM counts in minutes"),
     "lanes": ({}, ["pack.trials_per_gpu=4"], "a job needs 4 CPUs on a node (4 processes x 1)"),
     "throttle": (

@@ -1,6 +1,7 @@
 """More trials than the site takes at once: all complete, none twice, and few questions asked."""
 
 import itertools
+import json
 import shutil
 import time
 
@@ -58,6 +59,29 @@ def test_a_plan_counts_the_trials_of_all_arrays_under_the_throttle(lab):
     ]
     assert "4 to send, 4 at a time" in said[0]
     assert "4 to send, 3 at a time" in said[1]
+
+
+def test_a_plan_shows_what_an_array_waits_for_under_the_throttle(lab):
+    sweep, site = lab.write(FOUR, "four.yaml"), lab.site(limits={"array": 2})
+    said = lab.call("plan", sweep, "--site", site, "--set", "limits.concurrent=1").out
+    first, second = said.split("#!/bin/bash")[1:]
+    assert "--dependency" not in first
+    assert "#SBATCH --dependency='afterany:<id of four-0001.0>'\n" in second
+    assert "--dependency" not in lab.call("plan", sweep, "--site", site).out
+
+
+def test_a_plan_of_several_ranks_counts_ranks_and_its_time_does_not_count_them_twice(lab):
+    sweep, site = lab.write(FOUR, "four.yaml"), lab.site()
+    ranks = ("--set", "resources.tasks_per_node=2", "--set", "pack.at_least=0s")
+    plans = [
+        json.loads(lab.call("plan", sweep, "--site", site, *ranks, *more, "--json").out)
+        for more in ((), ("--set", "limits.concurrent=2"), ("--set", "limits.concurrent=1"))
+    ]
+    assert [plan["lanes"] for plan in plans] == [8, 4, 2]
+    one = plans[0]["estimated_seconds"]
+    assert [plan["estimated_seconds"] for plan in plans] == [one, 2 * one, 4 * one]
+    said = lab.call("plan", sweep, "--site", site, *ranks).out
+    assert "4 to send, 8 ranks at a time" in said
 
 
 def _names(lab: Lab) -> str:
