@@ -175,10 +175,12 @@ def test_a_preempted_job_saves_makes_room_and_comes_back(lab):
 
 def test_a_job_whose_time_is_nearly_over_saves_and_is_requeued(lab):
     _waiting(lab)
-    profile = lab.cluster.paths.profile.read_text() + 'grace = "45s"\n'
+    profile = lab.cluster.paths.profile.read_text() + 'grace = "90s"\n'
     site = lab.write(profile, "site.toml")
-    lab.call("submit", "waiting.yaml", "--site", site, "--set", "resources.time=1min")
+    lab.call("submit", "waiting.yaml", "--site", site, "--set", "resources.time=10min")
     lab.await_running("waiting", 2)
+    for job in lab.cluster.ask("squeue", "-h", "-r", "-t", "R", "-o", "%A").split():
+        lab.cluster.ask("scontrol", "update", f"jobid={job}", "TimeLimit=2")
     wait_for(lambda: {o.state for o in _outcomes(lab, "waiting").values()} == {"interrupted"}, 120)
     wait_for(lambda: lab.cluster.ask("squeue", "-h", "-t", "R") == "")
     (lab.folder / "go").touch()
@@ -189,8 +191,13 @@ def test_a_job_whose_time_is_nearly_over_saves_and_is_requeued(lab):
 
 
 def _free_requeued(lab: Lab) -> None:
-    jobs = lab.cluster.ask("squeue", "-h", "-r", "-t", "PD", "-o", "%F_%K").split()
-    for job in jobs:
+    """Let both jobs start at once, as soon as they wait: left alone they do for two minutes."""
+
+    def waiting() -> list[str]:
+        return lab.cluster.ask("squeue", "-h", "-r", "-t", "PD", "-o", "%F_%K").split()
+
+    wait_for(lambda: len(waiting()) == 2)
+    for job in waiting():
         lab.cluster.ask("scontrol", "update", f"jobid={job}", "StartTime=now")
 
 

@@ -128,6 +128,7 @@ def _become(said: dict[str, Any], files: list[int]) -> int:
     words = [word for word in said["argv"] if word != "-P"]
     assert words[0] == "-m", words
     sys.argv = words[1:]
+    sys.modules.pop(words[1], None)  # it is to run anew, under another name
     code: Any = 0
     try:
         runpy.run_module(words[1], run_name="__main__", alter_sys=True)
