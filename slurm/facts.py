@@ -5,7 +5,7 @@ Looks; what a sweep may ask for is judged in `slurm.limits`.
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from slurm.commands import ask
 from slurm.errors import SlurmError
@@ -35,6 +35,7 @@ class Facts:
     """What was read. `accounts` are those of the user, None where the site does not say.
 
     `submit_cap` is the most jobs that the user may have in the queue, None where none is known.
+    The memory is what a job has that asks for none, for a CPU or on a node (None: nobody says).
     """
 
     max_array_size: int
@@ -42,6 +43,14 @@ class Facts:
     accounts: frozenset[str] | None = None
     default_account: str | None = None
     submit_cap: int | None = None
+    memory_of_cpu_mb: int | None = None
+    memory_of_node_mb: int | None = None
+
+    def default_memory_mb(self, cpus: int) -> int | None:
+        """Return what a job on so many CPUs of a node has of its memory, None for all of it."""
+        if self.memory_of_cpu_mb is not None:
+            return cpus * self.memory_of_cpu_mb
+        return self.memory_of_node_mb
 
 
 def read_facts(user: str) -> Facts:
@@ -51,21 +60,26 @@ def read_facts(user: str) -> Facts:
         ask(["sinfo", "--noheader", "--exact", "--format=%P|%a|%l|%D|%c|%m|%G"])
     )
     size = int(config.get("MaxArraySize", _DEFAULT_ARRAY))
+    facts = Facts(
+        size,
+        partitions,
+        memory_of_cpu_mb=_memory(config, "DefMemPerCPU"),
+        memory_of_node_mb=_memory(config, "DefMemPerNode"),
+    )
     if "slurmdbd" not in config.get("AccountingStorageType", ""):
-        return Facts(size, partitions)
+        return facts
     enforced = config.get("AccountingStorageEnforce", "").split(",")
     if enforced in ([""], ["none"]):
-        return Facts(size, partitions)
+        return facts
     try:
         fields = "format=account,user,maxsubmit,qos,defaultaccount"
         associations = _table(["show", "associations", f"user={user}", "withsubaccounts", fields])
         qos = dict(_table(["show", "qos", "format=name,maxsubmitpu"]))
         default = _table(["show", "user", user, "format=defaultaccount"])
     except SlurmError:
-        return Facts(size, partitions)  # no right to look, or the accounting is down
-    return Facts(
-        size,
-        partitions,
+        return facts  # no right to look, or the accounting is down
+    return replace(
+        facts,
         accounts=frozenset(row[0] for row in associations),
         default_account=default[0][0] if default else None,
         submit_cap=_cap(associations, qos) if "limits" in enforced else None,
@@ -105,6 +119,11 @@ def parse_minutes(text: str) -> int | None:
         return None
     days, hours, minutes, _ = (int(part or 0) for part in found.groups())
     return (24 * days + hours) * 60 + minutes
+
+
+def _memory(config: Mapping[str, str], name: str) -> int | None:
+    text = config.get(name, "")
+    return int(text) or None if text.isdecimal() else None
 
 
 def _table(command: Sequence[str]) -> list[list[str]]:

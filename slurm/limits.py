@@ -1,7 +1,9 @@
 """What a site can fulfil: looked at before anything is sent, with the choices in the message."""
 
 import difflib
+import math
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 
 from slurm.commands import ask
@@ -50,6 +52,35 @@ def check(facts: Facts, site: Site, resources: Resources) -> None:
         )
 
 
+def more_memory(
+    facts: Facts | None, site: Site, resources: Resources, factor: float
+) -> str | None:
+    """Return `factor` times the memory of a job, as sbatch takes it; no more than a node has.
+
+    None where the job has all of a node's, or nobody says how much it has.
+    """
+    given = _megabytes(resources.mem) if resources.mem else None
+    if given is None and facts is not None:
+        given = facts.default_memory_mb(resources.cpus_per_task * resources.tasks_per_node)
+    if given is None:
+        return None
+    wanted = math.ceil(given * factor)
+    if facts is not None:
+        most = _partition(facts, site).memory_mb
+        wanted = min(wanted, most) if most else wanted
+    return f"{wanted}M"
+
+
+def sparable(
+    facts: Facts | None, site: Site, resources: Resources, bad_nodes: Sequence[str]
+) -> tuple[str, ...]:
+    """Return the nodes to leave out: the newest of the bad ones, as long as enough are left."""
+    if facts is None:
+        return tuple(bad_nodes)
+    spare = max(0, _partition(facts, site).nodes - resources.nodes)
+    return tuple(bad_nodes[max(0, len(bad_nodes) - spare) :]) if spare else ()
+
+
 def check_visible(folder: Path, site: Site) -> None:
     """Raise SiteError for a folder that the nodes cannot see, as far as that can be known."""
     path = folder.resolve()
@@ -72,6 +103,13 @@ def _nodes_are_here() -> bool:
     mine = socket.gethostname().partition(".")[0]
     hosts = ask(["sinfo", "--noheader", "--format=%n"]).split()
     return {host.partition(".")[0] for host in hosts} <= {mine, "localhost"}
+
+
+def _megabytes(text: str) -> int:
+    """Return the whole MB of a memory such as 32G; without a unit it is in MB."""
+    text = text.removesuffix("B")
+    number, unit = (text[:-1], text[-1]) if text[-1:] in "KMGT" else (text, "M")
+    return max(1, int(number) * 1024 ** "KMGT".index(unit) // 1024)
 
 
 def _partition(facts: Facts, site: Site) -> Partition:
