@@ -109,7 +109,7 @@ def _megabytes(text: str) -> int:
     """Return the whole MB of a memory such as 32G; without a unit it is in MB."""
     text = text.removesuffix("B")
     number, unit = (text[:-1], text[-1]) if text[-1:] in "KMGT" else (text, "M")
-    return max(1, int(number) * 1024 ** "KMGT".index(unit) // 1024)
+    return max(1, int(number) << 10 * "KMGT".index(unit) >> 10)
 
 
 def _partition(facts: Facts, site: Site) -> Partition:
