@@ -46,7 +46,8 @@ class Request:
 
     `accept_change`: an edit may leave results behind. `new_code`: trials that go on from a
     checkpoint take the present code as well. `by_hand`: the user has said `retry`, with so many
-    times the memory and time that the trials had.
+    times the memory and time that the trials had. `code`: a snapshot to take instead of the code
+    of the folder in which we are.
     """
 
     data_root: Path | None = None
@@ -58,6 +59,7 @@ class Request:
     by_hand: bool = False
     mem: float = 1.0
     time: float = 1.0
+    code: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -211,7 +213,7 @@ class _Sender:
         """
         present = Path("present")
         roots = code_roots(self.study, self.status, trials, present, self.request.new_code)
-        if present not in roots.values():
+        if present not in roots.values() or self.request.code is not None:
             return None
         return code_files(Path.cwd(), self.study.layout)
 
@@ -220,7 +222,7 @@ class _Sender:
     ) -> tuple[Submission, ...]:
         """Write submissions; one without its record, which comes last, has started nothing."""
         name = self._next_folder()
-        code = self.study.layout.submission(name) / "code"
+        code = self.request.code or self.study.layout.submission(name) / "code"
         if files is not None:
             copy_code(Path.cwd(), files, code)
         roots = code_roots(self.study, self.status, trials, code, self.request.new_code)

@@ -40,10 +40,15 @@ def look_after(study: Study) -> int:
 def _as_before(study: Study, last: Submission) -> Request:
     """Return a request that takes data and code from where the last submission had them."""
     pack = read_pack(study.layout, last.id, 0)
-    code = study.layout.submission(last.id) / "code"
-    if code.is_dir():
-        os.chdir(code)
-    return Request(pack.data_root, pack.download, last.lanes if last.backend == "local" else None)
+    snapshots = sorted(study.layout.submissions.glob("*/code"))
+    if snapshots:
+        os.chdir(snapshots[-1])  # where user code is looked for before anything is sent
+    return Request(
+        pack.data_root,
+        pack.download,
+        lanes=last.lanes if last.backend == "local" else None,
+        code=snapshots[-1] if snapshots else None,
+    )
 
 
 def main() -> None:

@@ -1,7 +1,6 @@
 """What has become of trials on this machine, by class, and what the sweep says follows from it."""
 
 import json
-import signal
 
 import pytest
 from processes import pids, wait_for
@@ -151,12 +150,11 @@ def test_what_a_job_has_printed_tells_its_class(line, failure):
     assert of_output(f"step 1\n{line}\n") == failure
 
 
-def test_a_killed_command_is_not_taken_for_an_error_of_its_user(thermolion, odd):
+def test_a_killed_command_is_not_taken_for_an_error_of_its_user(thermolion, odd, tmp_path):
+    (tmp_path / "killed.sh").write_text("kill -9 $$\n")
     path = odd("well")
-    path.write_text(
-        path.read_text().replace(
-            'train: "odd_ends:well"', f"command: \"bash -c 'kill -{int(signal.SIGKILL)} $$'\""
-        )
-    )
-    assert thermolion("run", path).code == 1
+    command = 'command: "bash killed.sh {lr} {seed}"'
+    path.write_text(path.read_text().replace('train: "odd_ends:well"', command))
+    said = thermolion("run", path)
+    assert said.code == 1, said.err
     assert _trial(thermolion)["class"] == "LOST"
