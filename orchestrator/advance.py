@@ -107,7 +107,8 @@ def _submit(study: Study, request: Request, choose: Choose) -> Sent:
     submissions = sender.write(chosen, files) if chosen else ()
     _start(study.layout, submissions)
     lanes = sum(submission.lanes for submission in submissions)
-    most = min(lanes, study.sweep.concurrent or lanes)
+    trials = lanes // max((trial.world_size for trial in chosen), default=1)
+    most = min(max(1, trials), study.sweep.concurrent or lanes)
     return Sent(submissions, len(chosen), in_flight, status.done, left, notes, most)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import thermolion
 from orchestrator.cluster_options import add_cluster_options
+from orchestrator.doctor_options import add_doctor_options
 
 _MOST_LANES = 1024
 _MOST_TIMES = 64
@@ -32,7 +33,7 @@ def make_parser(verbs: Iterable[tuple[str, str]]) -> argparse.ArgumentParser:
 
 
 def _add_verb(parser: argparse.ArgumentParser, name: str) -> None:
-    if name != "cluster":
+    if name not in ("cluster", "doctor"):
         _add_of_a_study(parser, name)
     for add in _OWN.get(name, ()):
         add(parser)
@@ -214,6 +215,7 @@ _OWN: Mapping[str, Sequence[Callable[[argparse.ArgumentParser], None]]] = {
     "studies": [_add_studies],
     "compare": [_add_compare],
     "cluster": [add_cluster_options],
+    "doctor": [add_doctor_options],
 }
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from jobs.command_line import told
 from jobs.trial import Trial, Workload
+from orchestrator.backends.base import load_backend
 from orchestrator.change import Change
 from orchestrator.claims import claim_lines, claims
 from orchestrator.estimate import Estimate, in_words
@@ -45,7 +46,7 @@ def plan_json(
         "done": status.done,
         "new": [] if change is None else list(change.added),
         "orphaned": [] if change is None else list(change.orphaned),
-        "notes": [*_edit_notes(study, change), *notes(study, status)],
+        "notes": [*_ignored(study), *_edit_notes(study, change), *notes(study, status)],
         "estimated_seconds": left.seconds,
         "estimate_is_measured": left.measured,
         "claims": asdict(claims(study.sweep)),
@@ -82,7 +83,8 @@ def plan_text(
         ("time", _time(left, bool(packs))),
         *claim_lines(claims(sweep)),
     ]
-    lines += [("note", note) for note in (*_edit_notes(study, change), *notes(study, status))]
+    said = (*_ignored(study), *_edit_notes(study, change), *notes(study, status))
+    lines += [("note", note) for note in said]
     return "\n".join(f"{label:<10} {content}" for label, content in lines)
 
 
@@ -205,6 +207,13 @@ def exit_words(code: str) -> str:
     """Return the exit code of a lane in words."""
     held = " (held: its first trials failed alike)" if code == _EXIT_HELD else ""
     return f"exit code {code}{held}"
+
+
+def _ignored(study: Study) -> list[str]:
+    """Say which keys change nothing where the sweep runs: it may be meant for both."""
+    name = study.sweep.backend
+    keys = load_backend(name).ignored(study)
+    return [f"backend {name} has no use for {', '.join(keys)}: left alone"] if keys else []
 
 
 def _edit_notes(study: Study, change: Change | None) -> list[str]:

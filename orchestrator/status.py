@@ -67,7 +67,7 @@ class Status:
     """All standings of a study: planned trials by id in plan order, and results of no plan.
 
     `strays` counts the trials in living jobs that the sweep no longer asks for; `at_a_time` is how
-    many trials the living jobs may run at once, and `notes` what their backends say of them.
+    many ranks the living jobs may run at once, and `notes` what their backends say of them.
     `bad_nodes` have died of late under a job of the study, the oldest first.
     """
 

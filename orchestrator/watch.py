@@ -79,7 +79,8 @@ def _summary(study: Study, status: Status) -> str:
 
 
 def _left(study: Study, status: Status) -> list[str]:
-    running = sum(standing.state == "running" for standing in status.planned.values())
+    states = status.planned.values()
+    running = sum(s.outcome.trial.world_size for s in states if s.state == "running")
     left = estimate(status.outcomes, running or status.at_a_time, study.sweep.device)
     if left.seconds is None or status.done == len(status.planned):
         return []

@@ -72,7 +72,7 @@ class Paths:
     @property
     def profile(self) -> Path:
         """The site profile that sends trials here."""
-        return self.folder / "site.yaml"
+        return self.folder / "site.toml"
 
     @property
     def munge_socket(self) -> Path:
@@ -208,14 +208,14 @@ def site_profile(shape: Shape) -> str:
     """Return the site profile that sends trials to this cluster."""
     lines = [
         "# Written by `thermolion cluster up`: the cluster on this machine.",
-        "partition: main",
-        "cpu_fallback: true   # its GPUs are fake",
-        "status_every: 2s     # nobody else waits for its controller",
+        'partition = "main"',
+        "cpu_fallback = true   # its GPUs are fake",
+        'status_every = "2s"   # nobody else waits for its controller',
     ]
     if shape.accounting:
-        lines += [f"account: {ACCOUNT}"]
+        lines += [f'account = "{ACCOUNT}"']
     if shape.submit_cap is not None:
-        lines += [f"limits: {{submit: {shape.submit_cap}}}"]
+        lines += [f"limits = {{submit = {shape.submit_cap}}}"]
     return "\n".join(lines) + "\n"
 
 

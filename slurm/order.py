@@ -60,6 +60,11 @@ class Order:
         return f"{self.layout.study}-after"
 
     @property
+    def feeder_log(self) -> Path:
+        """What the job that sends the rest has printed, all of them one after another."""
+        return self.folder / "feed.log"
+
+    @property
     def waits(self) -> bool:
         """Whether something is to be sent, or to be found out about what was."""
         return bool(self.unsent()) or any(chunk.job is None for chunk in self.chunks.read())

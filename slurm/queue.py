@@ -105,6 +105,10 @@ class QueueWatch:
         self._seen[key], self._answered[key] = queue, time.monotonic()
         return queue
 
+    def seen(self, users: Collection[str]) -> Queue | None:
+        """Return the queue as it was last seen, None where it was not; asks nobody."""
+        return self._seen.get(frozenset(users))
+
     def forget(self) -> None:
         """Ask again at the next look: something was sent or stopped."""
         self._seen.clear()

@@ -78,7 +78,7 @@ def job_request(folder: Path, resources: Resources, site: Site) -> Request:
     if resources.begin_s:
         extra["begin"] = f"now+{resources.begin_s}"
     if resources.gpus_per_node:
-        extra |= _gpus(resources, site)
+        extra |= gpu_options(resources, site)
     if resources.tasks == 1:
         # The one process is the batch script itself: without B: it would hear no signal.
         extra["signal"] = f"B:USR2@{site.grace_s}"
@@ -105,6 +105,18 @@ def feeder_request(
     return Request(parameters, f"exec {_python(site)} {shlex.join(words)}")
 
 
+def probe_request(folder: Path, resources: Resources, site: Site) -> Request:
+    """Return the request for the job by which the doctor looks at nodes, a process each."""
+    job = job_request(folder, resources, site)
+    extra = dict(job.parameters["additional_parameters"]) | {"output": str(folder / "output.log")}
+    parameters = dict(job.parameters) | {"time": _FEEDER_TIME_MIN, "additional_parameters": extra}
+    step = [f"--ntasks={resources.tasks}", f"--nodes={resources.nodes}"]
+    step += [f"--cpus-per-task={resources.cpus_per_task}", "--kill-on-bad-exit=0"]
+    start = f"{_python(site)} {shlex.join(['-P', '-m', 'slurm.probe', str(folder)])}"
+    touch = f"touch {shlex.quote(str(folder / 'started'))}"
+    return Request(parameters, f"{touch}; exec srun {shlex.join(step)} {start}")
+
+
 def _common(site: Site) -> dict[str, Any]:
     exports = [f"export {name}={shlex.quote(value)}" for name, value in LANE_ENVIRONMENT.items()]
     parameters: dict[str, Any] = {
@@ -122,7 +134,7 @@ def _common(site: Site) -> dict[str, Any]:
     return parameters | {key: value for key, value in where.items() if value is not None}
 
 
-def _gpus(resources: Resources, site: Site) -> Mapping[str, Any]:
+def gpu_options(resources: Resources, site: Site) -> Mapping[str, Any]:
     """Return the options that ask for GPUs, in the dialect of the site."""
     typed = f"{site.gpu_type}:" if site.gpu_type else ""
     here, all_ = resources.gpus_per_node, resources.gpus_per_node * resources.nodes

@@ -30,9 +30,10 @@ BACKENDS: Mapping[str, str] = {
 class Submission:
     """What was intended, written before anything starts; its packs lie beside it.
 
-    `lanes` trials run at a time; `request` is what the backend itself needs to know. `scale` says
-    how many times the memory and time of the sweep its jobs are given; `by_hand` that a user has
-    said `retry`. `unattended`: somebody is to look after the study once the jobs have ended.
+    `lanes` ranks run at a time, which is as many trials where each is one process; `request` is
+    what the backend itself needs to know. `scale` says how many times the memory and time of the
+    sweep its jobs are given; `by_hand` that a user has said `retry`. `unattended`: somebody is to
+    look after the study once the jobs have ended.
     """
 
     id: str
@@ -78,7 +79,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Lot:
-    """The packs of one submission, how many trials run at a time, and the backend's own request.
+    """The packs of one submission, how many ranks run at a time, and the backend's own request.
 
     `request` takes the folder of the submission; `scale` is as in `Submission`.
     """
@@ -89,11 +90,21 @@ class Lot:
     scale: Mapping[str, float] | None = None
 
 
+def at_a_time(lots: Sequence[Lot], concurrent: int | None) -> int:
+    """Return how many ranks of some lots run at a time, where `concurrent` trials may."""
+    lanes = sum(lot.lanes for lot in lots)
+    most = max((pack[0].world_size for lot in lots for pack in lot.packs), default=1)
+    return lanes if concurrent is None else min(lanes, concurrent * most)
+
+
 class Backend(Protocol):
     """Where jobs run. It says whether a job lives, never how its trials went."""
 
     def check(self, study: "Study") -> None:
         """Raise an error for what no trial of a study could be given here."""
+
+    def ignored(self, study: "Study") -> Sequence[str]:
+        """Return the keys of a sweep that are set and change nothing here."""
 
     def arrange(self, load: Load) -> Sequence[Lot]:
         """Share trials out to packs, and packs to submissions; starts nothing."""

@@ -11,6 +11,7 @@ from jobs.layout import Layout
 from jobs.process import Process
 from orchestrator.backends.base import BackendError, JobState, Load, Lot, Submission
 from orchestrator.backends.pool import OOM_SUFFIX, count_gpus, exit_code, pool_process
+from orchestrator.cluster_keys import Packing
 from orchestrator.packs import make_packs
 from orchestrator.study import Study
 from orchestrator.sweep_file import SweepError
@@ -50,9 +51,23 @@ class LocalBackend:
                 "lists none): set it to 0 to train on the CPU"
             )
 
+    def ignored(self, study: Study) -> Sequence[str]:
+        """Return the keys for clusters: one machine has no queue, no limits and no partitions."""
+        sweep = study.sweep
+        keys = {
+            "site": sweep.site is not None,
+            "pack": sweep.packing != Packing(),
+            "resources.time": sweep.time_min is not None,
+            "resources.mem": sweep.mem is not None,
+        }
+        return [key for key, is_set in keys.items() if is_set]
+
     def arrange(self, load: Load) -> Sequence[Lot]:
         """Return one lot, with packs for as many lanes as this machine has."""
         lanes = load.lanes or lanes_here(load.study)
+        if load.study.sweep.concurrent is not None:
+            most = max((trial.world_size for trial in load.trials), default=1)
+            lanes = min(lanes, load.study.sweep.concurrent * most)
         packs = make_packs(load.trials, lanes, load.suspects, load.code)
         ranks = sum(pack[0].world_size for pack in packs)
         return [Lot(packs, min(lanes, max(1, ranks)))]

@@ -29,6 +29,7 @@ from slurm.ends import how_ended
 from slurm.environment import own_job
 from slurm.errors import SlurmError
 from slurm.facts import Facts, read_facts
+from slurm.feeder import is_fed, sending_on
 from slurm.order import Order, read_orders
 from slurm.queue import Queue, QueueWatch, read_queue
 from slurm.resources import Resources, feeder_request, job_request
@@ -61,6 +62,10 @@ class SlurmBackend:
         for ranks in sorted({trial.world_size for trial in study.trials}):
             limits.check(self._facts, site, resources(study, ranks))
         limits.check_visible(study.layout.root, site)
+
+    def ignored(self, study: Study) -> Sequence[str]:
+        """Return nothing: all keys are for clusters."""
+        return []
 
     def arrange(self, load: Load) -> Sequence[Lot]:
         """Return lots of at most MaxArraySize packs, sized by the time that trials take."""
@@ -107,7 +112,8 @@ class SlurmBackend:
         found = {order.submission: progress.recorded(order) for order in orders}
         self._silence = None
         queue = self._seen = Queue((), 0.0)
-        if any(state is None for states in found.values() for state in states.values()):
+        asks = any(state is None for states in found.values() for state in states.values())
+        if asks or any(is_fed(order) for order in orders):
             try:
                 queue = self._seen = self._queue(orders)
             except SlurmError as error:
@@ -160,9 +166,8 @@ class SlurmBackend:
             return []
         if all(order.chunks.is_held for order in waiting):
             return [f"{unsent} jobs are held back: thermolion release {layout.study}"]
-        by_itself = all(order.feeder is not None for order in waiting)
-        how = "as room is made in it" if by_itself else "with the next `thermolion submit`"
-        return [f"{unsent} jobs are not in the queue yet, which is full for you: they go {how}"]
+        seen = self._watch.seen({order.user for order in orders})
+        return [f"{unsent} jobs are not in the queue yet: {sending_on(waiting, seen)}"]
 
     @cached_property
     def _facts(self) -> Facts:
@@ -205,7 +210,8 @@ class SlurmBackend:
         packs: Sequence[Sequence[Trial]],
     ) -> Lot:
         concurrent = study.sweep.concurrent
-        lanes = asked.lanes * len(packs)
+        ranks = asked.tasks // asked.lanes  # of a trial
+        processes = asked.tasks * len(packs)
         jobs = None if concurrent is None else concurrent // asked.lanes
         cap = site.submit_cap or (self._facts.submit_cap if is_here() else None)
 
@@ -225,8 +231,8 @@ class SlurmBackend:
                 "status_every_s": site.status_every_s,
             }
 
+        most = processes if concurrent is None else min(processes, concurrent * ranks)
         scale = {"mem": need.mem, "time": need.time}
-        most = lanes if concurrent is None else min(lanes, concurrent)
         return Lot(packs, most, request, None if (need.mem, need.time) == (1, 1) else scale)
 
 

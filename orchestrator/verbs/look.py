@@ -5,7 +5,7 @@ from pathlib import Path
 
 from orchestrator import describe
 from orchestrator.advance import Request, needs
-from orchestrator.backends.base import Load, load_backend
+from orchestrator.backends.base import Load, at_a_time, load_backend
 from orchestrator.batch_script import batch_scripts
 from orchestrator.estimate import estimate
 from orchestrator.notify import tell
@@ -36,9 +36,8 @@ def plan(arguments: Namespace) -> int:
     )
     lots = load_backend(study.sweep.backend).arrange(load)
     packs = [pack for lot in lots for pack in lot.packs]
-    lanes = sum(lot.lanes for lot in lots) or 1
-    lanes = min(lanes, study.sweep.concurrent or lanes)
-    left = estimate(status.outcomes, lanes, study.sweep.device)
+    lanes = at_a_time(lots, study.sweep.concurrent) or 1
+    left = estimate(status.outcomes, lanes, study.sweep.device, study.sweep.concurrent)
     change = since_recorded(study, status)
     scripts = batch_scripts(study, lots) if study.sweep.backend == "slurm" else []
     if arguments.json:

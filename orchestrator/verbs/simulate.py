@@ -2,6 +2,7 @@
 
 from argparse import Namespace
 
+from orchestrator.sweep_file import SweepError
 from orchestrator.verbs.terminal import DONE, FAILED, result, say
 
 
@@ -11,8 +12,10 @@ def simulate(arguments: Namespace) -> int:
     from orchestrator.simulation import simulate as strike
     from slurm.simulate import cluster_here
 
+    if arguments.study is None:
+        raise SweepError("--simulate needs a sweep, whose training is struck: name its file")
     cluster = cluster_here()
-    request = Request(arguments.data, arguments.download)
+    request = Request(arguments.data)
     resumed = True
     for fault in dict.fromkeys(arguments.simulate):
         say(f"{fault}: a copy of {arguments.study} goes to the cluster of {cluster.paths.folder}")

@@ -35,6 +35,12 @@ def _task(lab: Lab) -> str:
     return lab.cluster.ask("squeue", "-h", "-r", "-t", "R", "-o", "%F_%K").strip()
 
 
+def _impatient(lab: Lab, more: str = "") -> Path:
+    """Write a site on which four minutes are nearly over from the first one on."""
+    text = lab.cluster.paths.profile.read_text()
+    return lab.write(f"{text}grace: 3min\n{more}\n", "site.yaml")
+
+
 def _warn(lab: Lab) -> None:
     """Send what SLURM sends before the time is over."""
     lab.cluster.ask("scancel", "--batch", "--signal=USR2", _task(lab))
@@ -112,8 +118,8 @@ def test_a_job_that_never_began_waits_before_it_goes_again(lab):
 
 
 def test_a_job_that_gets_no_further_between_two_attempts_is_stopped_and_named(lab):
-    sweep, _ = odd(lab, WAITS, "resources: {time: 1min}\nfailures: {timeout: {retries: 0}}\n")
-    lab.call("submit", sweep)
+    sweep, _ = odd(lab, WAITS, "resources: {time: 4min}\nfailures: {timeout: {retries: 0}}\n")
+    lab.call("submit", sweep, "--site", _impatient(lab))
     lab.await_running("odd", 1)
     _warn(lab)  # it saves for the first time: it has gained something, and comes back
     wait_for(lambda: _trial(lab)["attempts"] == 2 and _trial(lab)["state"] == "running", 60)
@@ -132,10 +138,9 @@ def test_where_jobs_cannot_be_requeued_a_chained_job_sends_the_rest(lab, way):
     refusing = lab.folder / "bin" / "scontrol"
     refusing.write_text("#!/bin/sh\necho 'scontrol: error: disabled' >&2\nexit 1\n")
     refusing.chmod(0o755)
-    keys = "resources: {time: 1min}\nfailures: {unattended: true}\n"
+    keys = "resources: {time: 4min}\nfailures: {unattended: true}\n"
     sweep, go = odd(lab, WAITS, keys)
-    profile = lab.cluster.paths.profile.read_text()
-    site = lab.write(f"{profile}{way.replace('BIN', str(refusing.parent))}\n", "site.yaml")
+    site = _impatient(lab, way.replace("BIN", str(refusing.parent)))
     lab.call("submit", sweep, "--site", site)
     lab.await_running("odd", 1)
     _warn(lab)
@@ -151,7 +156,7 @@ study: ranks
 workloads: [{dataset: digits, model: {mlp: {hidden: [32]}}, epochs: 400, global_batch: 256}]
 candidates: {adamw: {lr: 1e-2}}
 seeds: 1
-resources: {nodes: 2, time: 1min}
+resources: {nodes: 2}
 checkpoint: {every: 0.2s}
 backend: slurm
 """
@@ -194,13 +199,13 @@ defaults: {model: {mlp: {hidden: [16], dropout: 0.1}}, epochs: 300, global_batch
 workloads: [{dataset: digits}]
 candidates: {thermolion: {}}
 seeds: 1
-resources: {time: 1min}
+resources: {time: 4min}
 """
 
 
 def test_a_trial_longer_than_its_time_ends_with_the_same_bits(lab, tmp_path):
     sweep = lab.write(LONG, "long.yaml")
-    lab.call("submit", sweep, "--backend", "slurm")
+    lab.call("submit", sweep, "--backend", "slurm", "--site", _impatient(lab))
     for attempts in (1, 2, 3):
         wait_for(lambda: _has_logged(lab, attempts), 120)  # noqa: B023 - called in this turn
         _warn(lab)
