@@ -26,6 +26,7 @@ from orchestrator.backends.base import (
 )
 from orchestrator.change import since_recorded
 from orchestrator.code_roots import code_roots
+from orchestrator.failures import Need
 from orchestrator.packs import write_packs
 from orchestrator.preflight import check_before_start
 from orchestrator.snapshot import code_files, copy_code
@@ -44,7 +45,9 @@ class Request:
     """How trials are to be sent.
 
     `accept_change`: an edit may leave results behind. `new_code`: trials that go on from a
-    checkpoint take the present code as well.
+    checkpoint take the present code as well. `by_hand`: the user has said `retry`, with so many
+    times the memory and time that the trials had. `code`: a snapshot to take instead of the code
+    of the folder in which we are.
     """
 
     data_root: Path | None = None
@@ -53,6 +56,10 @@ class Request:
     break_lock: bool = False
     accept_change: bool = False
     new_code: bool = False
+    by_hand: bool = False
+    mem: float = 1.0
+    time: float = 1.0
+    code: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -103,6 +110,23 @@ def _submit(study: Study, request: Request, choose: Choose) -> Sent:
     trials = lanes // max((trial.world_size for trial in chosen), default=1)
     most = min(max(1, trials), study.sweep.concurrent or lanes)
     return Sent(submissions, len(chosen), in_flight, status.done, left, notes, most)
+
+
+def needs(
+    status: Status, trials: Sequence[Trial], study: Study, request: Request
+) -> Mapping[str, Need]:
+    """Return what trials are given beyond what the sweep says, by id."""
+    found = {}
+    for trial in trials:
+        failure = status.planned[trial.id].failure if trial.id in status.planned else None
+        need = Need() if failure is None else failure.need
+        if request.by_hand:  # now, since the user has mended it, and by the factor that he says
+            grown = study.sweep.failures.memory_factor
+            told = request.mem != 1 and failure is not None and failure.kind == "OOM_HOST"
+            mem = need.mem / grown if told else need.mem
+            need = Need(mem * request.mem, need.time * request.time)
+        found[trial.id] = need
+    return found
 
 
 def feed(study: Study) -> None:
@@ -190,7 +214,7 @@ class _Sender:
         """
         present = Path("present")
         roots = code_roots(self.study, self.status, trials, present, self.request.new_code)
-        if present not in roots.values():
+        if present not in roots.values() or self.request.code is not None:
             return None
         return code_files(Path.cwd(), self.study.layout)
 
@@ -199,7 +223,7 @@ class _Sender:
     ) -> tuple[Submission, ...]:
         """Write submissions; one without its record, which comes last, has started nothing."""
         name = self._next_folder()
-        code = self.study.layout.submission(name) / "code"
+        code = self.request.code or self.study.layout.submission(name) / "code"
         if files is not None:
             copy_code(Path.cwd(), files, code)
         roots = code_roots(self.study, self.status, trials, code, self.request.new_code)
@@ -210,6 +234,8 @@ class _Sender:
             self.status.lost,
             roots,
             self.request.lanes,
+            needs(self.status, trials, self.study, self.request),
+            self.status.bad_nodes,
         )
         lots = load_backend(self.study.sweep.backend).arrange(load)
         return tuple(
@@ -233,6 +259,9 @@ class _Sender:
             host=socket.gethostname(),
             time_ms=time.time_ns() // 1_000_000,
             request=lot.request(folder),
+            scale=lot.scale,
+            by_hand=self.request.by_hand,
+            unattended=sweep.failures.unattended or sweep.notice is not None,
         )
         write_whole(folder / "submission.json", json.dumps(submission.to_json(), indent=1))
         return submission

@@ -11,6 +11,7 @@ from orchestrator.backends.base import load_backend
 from orchestrator.change import Change
 from orchestrator.claims import claim_lines, claims
 from orchestrator.estimate import Estimate, in_words
+from orchestrator.prospects import group_lines, prospect_json, reason
 from orchestrator.readings import final
 from orchestrator.rerun import Outdated
 from orchestrator.status import Standing, Status
@@ -114,6 +115,7 @@ def status_json(study: Study, status: Status) -> dict[str, Any]:
                 "error": standing.outcome.error,
                 "metrics": dict(standing.outcome.metrics),
             }
+            | prospect_json(standing)
             for trial_id, standing in status.planned.items()
         ],
         "notes": notes(study, status),
@@ -134,6 +136,7 @@ def trial_line(standing: Standing) -> str:
     reached = final(outcome)
     said = _in_a_line(outcome.error) if outcome.error else reached or ""
     whose = f"{trial.workload.name} / {trial.candidate.name} / block {trial.block}"
+    said = f"{said}  {reason(standing)}".strip()
     return f"{trial.id}  {standing.state:<11} {whose}  {said}".rstrip()
 
 
@@ -157,6 +160,7 @@ def causes(status: Status) -> list[str]:
         last = (cause.example.traceback or cause.error).rstrip().splitlines()[-_LAST_LINES:]
         head = f"{cause.count} failed with {cause.kind} ({who}), for example {trial.id}:"
         said.append("\n".join([head, *(f"    {line}" for line in last)]))
+    said += group_lines(status)
     held: dict[Hold, int] = {}
     for standing in status.left_alone:
         if standing.hold is not None:
@@ -165,8 +169,8 @@ def causes(status: Status) -> list[str]:
     for hold, count in held.items():
         key = hold.reason, hold.error
         by_error[key] = by_error.get(key, 0) + count
-    for (reason, error), count in by_error.items():
-        said.append(f"{count} held, because {reason}" + (f": {error}" if error else ""))
+    for (because, error), count in by_error.items():
+        said.append(f"{count} held, because {because}" + (f": {error}" if error else ""))
     return said
 
 

@@ -1,6 +1,7 @@
 """The options of the verb `doctor`. Parses; what they mean is the verb's business."""
 
 import argparse
+import os
 from pathlib import Path
 
 from orchestrator.durations import seconds
@@ -37,6 +38,22 @@ def add_doctor_options(parser: argparse.ArgumentParser) -> None:
         "--recorded", type=Path, metavar="DIR", help="answer from what was recorded there"
     )
     parser.add_argument("--json", action="store_true", help="for scripts")
+    trying = parser.add_argument_group("a training that is struck, on `thermolion cluster up`")
+    trying.add_argument("study", metavar="SWEEP", nargs="?", help="a copy of it is sent there")
+    trying.add_argument(
+        "--simulate",
+        action="append",
+        choices=("preempt", "timeout", "node-fail"),
+        help="does it go on? how soon is the node free?",
+    )
+    trying.add_argument(
+        "--data", type=Path, metavar="DIR", default=_data(), help="root of the data sets"
+    )
+
+
+def _data() -> Path | None:
+    data = os.environ.get("THERMOLION_DATA")
+    return Path(data) if data else None
 
 
 def _seconds(text: str) -> float:

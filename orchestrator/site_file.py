@@ -50,6 +50,7 @@ class SiteFile(Strict):
     time: Duration | None = None
     grace: Duration = 120.0
     sbatch_on_nodes: bool = True
+    requeue: bool = True
     limits: SiteLimits = SiteLimits()
     status_every: Duration = 40.0
     shared: list[str] = Field(default_factory=list)
@@ -131,6 +132,7 @@ def _read(path: Path, name: str) -> Site:
         time_min=None if file.time is None else max(1, int(file.time // 60)),
         grace_s=int(file.grace),
         sbatch_on_nodes=file.sbatch_on_nodes,
+        requeue=file.requeue,
         submit_cap=file.limits.submit,
         max_array_size=file.limits.array,
         status_every_s=file.status_every,

@@ -1,5 +1,6 @@
 """Where every trial of a study stands: the log's word, and the backend's on whether jobs live."""
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,7 +9,14 @@ from typing import Literal
 from jobs.discards import read_discards
 from jobs.ending import RANK_DIED
 from jobs.trial import Trial
-from orchestrator.backends.base import Submission, job_notes, job_states, read_submissions
+from orchestrator.backends.base import (
+    Submission,
+    job_ends,
+    job_notes,
+    job_states,
+    read_submissions,
+)
+from orchestrator.failures import Ends, Failure, failure_of, unstarted_by_trial
 from orchestrator.packs import read_pack
 from orchestrator.study import Study
 from tracking.outcomes import Hold, Outcome, State, read_holds, read_outcomes
@@ -22,12 +30,21 @@ class Standing:
 
     `lost` is running by the log while its job has ended; `queued` is in a living job that has not
     come to it yet, whatever became of it in an earlier one; `held` was left alone by the last job
-    that carried it, because trials like it had failed: `hold` says how.
+    that carried it, because trials like it had failed: `hold` says how. `failure` is what ended
+    its last attempt, where that brought no result and nobody wanted it to end.
     """
 
     outcome: Outcome
     carrier: str | None
     hold: Hold | None = None
+    failure: Failure | None = None
+
+    @property
+    def goes_again(self) -> bool:
+        """Whether the next `submit` sends it, if it has no result and no living job."""
+        if self.hold is not None:
+            return False
+        return self.failure.again if self.failure is not None else self.state != "failed"
 
     @property
     def in_flight(self) -> bool:
@@ -51,6 +68,7 @@ class Status:
 
     `strays` counts the trials in living jobs that the sweep no longer asks for; `at_a_time` is how
     many ranks the living jobs may run at once, and `notes` what their backends say of them.
+    `bad_nodes` have died of late under a job of the study, the oldest first.
     """
 
     planned: Mapping[str, Standing]
@@ -59,6 +77,7 @@ class Status:
     strays: int
     at_a_time: int = 1
     notes: tuple[str, ...] = ()
+    bad_nodes: tuple[str, ...] = ()
 
     @cached_property
     def counts(self) -> dict[str, int]:
@@ -79,12 +98,12 @@ class Status:
     @property
     def left_alone(self) -> list[Standing]:
         """What is not sent again unless the user says `retry`."""
-        return [s for s in self.unfinished if s.state in ("failed", "held")]
+        return [s for s in self.unfinished if not s.goes_again]
 
     @property
     def missing(self) -> list[Trial]:
-        """What is to be sent: it waits, or was stopped by no fault of its own."""
-        return [s.outcome.trial for s in self.unfinished if s.state not in ("failed", "held")]
+        """What is to be sent: it waits, or has a retry left."""
+        return [s.outcome.trial for s in self.unfinished if s.goes_again]
 
     @property
     def lost(self) -> frozenset[str]:
@@ -118,10 +137,26 @@ def read_status(study: Study) -> Status:
     discarded = read_discards(study.layout)
     outcomes = read_outcomes(study.layout.events, study.trials, discarded)
     holds = _holds(study, submissions)
+    ends = job_ends(study.layout, submissions)
+    unstarted = unstarted_by_trial(study.layout, ends)
+    known = {submission.id: submission for submission in submissions}
+
+    def failure(trial_id: str, outcome: Outcome) -> Failure | None:
+        calm = ("waiting", "completed", "diverged")
+        if trial_id in carriers or (outcome.state in calm and trial_id not in unstarted):
+            return None  # most of them; of what is under way its job has the last word
+        here = unstarted.get(trial_id, [])
+        return failure_of(outcome, ends, here, known, study.sweep.failures)
+
     planned = {trial.id for trial in study.trials}
     return Status(
         planned={
-            trial_id: Standing(outcome, carriers.get(trial_id), holds.get(trial_id))
+            trial_id: Standing(
+                outcome,
+                carriers.get(trial_id),
+                holds.get(trial_id),
+                None if outcome.has_result else failure(trial_id, outcome),
+            )
             for trial_id, outcome in outcomes.items()
             if trial_id in planned
         },
@@ -130,7 +165,16 @@ def read_status(study: Study) -> Status:
         strays=len(carriers.keys() - planned),
         at_a_time=max((submission.lanes for submission in living), default=1),
         notes=tuple(job_notes(study.layout, living)),
+        bad_nodes=_bad_nodes(ends, study.sweep.failures.exclude_s),
     )
+
+
+def _bad_nodes(ends: Ends, exclude_s: float) -> tuple[str, ...]:
+    """Return the nodes that have died so recently; of a job on several, nobody says which has."""
+    since = time.time() - exclude_s
+    dead = [end for end in ends.values() if end.failure == "NODE_FAIL" and end.time_s > since]
+    named = [end.node for end in sorted(dead, key=lambda end: end.time_s) if end.node]
+    return tuple(dict.fromkeys(node for node in named if not set(node) & set(",[")))
 
 
 def _holds(study: Study, submissions: Sequence[Submission]) -> Mapping[str, Hold]:

@@ -17,6 +17,8 @@ from orchestrator.backends.base import BACKENDS
 from orchestrator.candidates import Groups, expand, questions
 from orchestrator.cluster_keys import LimitKeys, Packing, PackKeys
 from orchestrator.durations import Duration
+from orchestrator.failure_keys import FailureKeys, Policy
+from orchestrator.notify_keys import Notice, NotifyKeys, as_keys
 from orchestrator.sweep_file import Document, choices, read_document
 from orchestrator.validation import MOST_RANKS, Strict, check
 from orchestrator.workloads import checked, cross, resolve
@@ -26,8 +28,9 @@ from orchestrator.workloads import checked, cross, resolve
 class Sweep:
     """A resolved sweep. `questions` pairs names: (candidate, baseline); `blocks` seed indices.
 
-    `threads` are those of one rank; `device` is `cpu` or `cuda`. The last ones are for clusters:
-    the profile of the site, what one trial is given, and how trials share jobs.
+    `threads` are those of one rank; `device` is `cpu` or `cuda`. Then what is for clusters:
+    the profile of the site, what one trial is given, and how trials share jobs; last, what follows
+    from failures, and who is told.
     """
 
     document: Document
@@ -49,6 +52,8 @@ class Sweep:
     mem: str | None
     packing: Packing
     concurrent: int | None
+    failures: Policy
+    notice: Notice | None
 
 
 def _study(name: str) -> str:
@@ -167,6 +172,8 @@ class SweepFile(Strict):
     pack: PackKeys = PackKeys()
     limits: LimitKeys = LimitKeys()
     checkpoint: Checkpoint = Checkpoint()
+    failures: FailureKeys = FailureKeys()
+    notify: Annotated[NotifyKeys, BeforeValidator(as_keys)] | None = None
 
 
 def read_sweep(path: Path, overrides: Iterable[str] = ()) -> Sweep:
@@ -203,6 +210,8 @@ def resolve_sweep(document: Document) -> Sweep:
         mem=file.resources.mem,
         packing=file.pack.resolved(),
         concurrent=file.limits.concurrent,
+        failures=file.failures.resolved(),
+        notice=None if file.notify is None else file.notify.resolved(),
     )
 
 

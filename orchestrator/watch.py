@@ -12,6 +12,7 @@ from rich.text import Text
 
 from orchestrator.advance import feed
 from orchestrator.estimate import estimate, in_words
+from orchestrator.notify import tell
 from orchestrator.readings import current, in_unit
 from orchestrator.status import Standing, Status, read_status
 from orchestrator.study import Study
@@ -55,6 +56,7 @@ def _statuses(study: Study) -> Iterator[Status]:
         if not status.jobs_alive:
             return
         feed(study)
+        tell(study, status)
         time.sleep(max(_LOOK_EVERY, took / _SHARE_OF_A_CORE))
 
 

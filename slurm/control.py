@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 
 from jobs.whole_file import write_once
+from slurm.chunks import cancel_mark
 from slurm.commands import ask
 from slurm.errors import SlurmError
 from slurm.order import Order
@@ -31,8 +32,11 @@ def cancel(order: Order, packs: Collection[int] | None, look: Callable[[], Queue
         for pack in set(packs) - found.keys():
             _leave_word(order, pack)
         ids = [f"{found[pack][0]}_{pack}" for pack in sorted(chosen)]
-    elif order.feeder is not None:
-        ids += [str(job) for job in queue.ids(order.feeder_name)]
+        for pack in chosen:  # or it would take the signal for a preemption
+            cancel_mark(order.folder, pack).touch()
+    else:
+        helpers = {*queue.ids(order.feeder_name), *queue.ids(order.after_name)}
+        ids += [str(job) for job in sorted(helpers)]
     for some in _slices(ids):
         ask(["scancel", "--quiet", *some])
     end = time.monotonic() + _STOPPING_S
@@ -69,6 +73,7 @@ def _leave_word(order: Order, pack: int) -> None:
     """Say in a job's stead that it has ended: should it start all the same, it leaves at once."""
     output = order.folder / "output"
     output.mkdir(exist_ok=True)
+    cancel_mark(order.folder, pack).unlink(missing_ok=True)
     for process in range(order.lanes):
         write_once(output / exit_name(pack, process), f"{_CANCELLED}\n")
 

@@ -29,6 +29,7 @@ class Shape:
     Any number of CPUs may be declared: jobs share the cores that are there. GPUs are fake: they
     are counted and handed out, but nothing can be computed on them. `submit_cap` is the most jobs
     that a user may have in the queue, every array task counted (None: no limit; with accounting).
+    `kill_over_memory`: a job that takes more than it has asked for is killed.
     """
 
     nodes: int = 4
@@ -40,6 +41,7 @@ class Shape:
     submit_cap: int | None = None
     time_limit_min: int = 24 * 60
     grace_s: int = 10
+    kill_over_memory: bool = False
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -141,6 +143,8 @@ def slurm_conf(paths: Paths, shape: Shape, ports: Ports, user: str, host: str) -
         "MpiDefault": "none",
         "MailProg": "/bin/true",
     }
+    if shape.kill_over_memory:
+        settings |= {"JobAcctGatherParams": "OverMemoryKill", "JobAcctGatherFrequency": "task=1"}
     if shape.accounting:
         settings |= {
             "AccountingStorageType": "accounting_storage/slurmdbd",

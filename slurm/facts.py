@@ -36,6 +36,7 @@ class Facts:
     """What was read. `accounts` are those of the user, None where the site does not say.
 
     `submit_cap` is the most jobs that the user may have in the queue, None where none is known.
+    The memory is what a job has that asks for none, for a CPU or on a node (None: nobody says).
     `qos` are those that the user may name, with the most jobs that each takes of a user; those of
     partitions are among them, with what they are called. `config` are the settings by name.
     """
@@ -48,6 +49,14 @@ class Facts:
     qos: frozenset[str] | None = None
     qos_caps: Mapping[str, int] = field(default_factory=dict)
     config: Mapping[str, str] = field(default_factory=dict)
+    memory_of_cpu_mb: int | None = None
+    memory_of_node_mb: int | None = None
+
+    def default_memory_mb(self, cpus: int) -> int | None:
+        """Return what a job on so many CPUs of a node has of its memory, None for all of it."""
+        if self.memory_of_cpu_mb is not None:
+            return cpus * self.memory_of_cpu_mb
+        return self.memory_of_node_mb
 
 
 def read_facts(user: str, ask: Ask = live) -> Facts:
@@ -57,7 +66,13 @@ def read_facts(user: str, ask: Ask = live) -> Facts:
         ask("sinfo", ["sinfo", "--noheader", "--exact", "--format=%P|%a|%l|%D|%c|%m|%G"])
     )
     size = int(config.get("MaxArraySize", _DEFAULT_ARRAY))
-    known = Facts(size, partitions, config=config)
+    known = Facts(
+        size,
+        partitions,
+        config=config,
+        memory_of_cpu_mb=_memory(config, "DefMemPerCPU"),
+        memory_of_node_mb=_memory(config, "DefMemPerNode"),
+    )
     if "slurmdbd" not in config.get("AccountingStorageType", ""):
         return known
     enforced = config.get("AccountingStorageEnforce", "").lower().split(",")
@@ -116,6 +131,11 @@ def parse_minutes(text: str) -> int | None:
         return None
     days, hours, minutes, _ = (int(part or 0) for part in found.groups())
     return (24 * days + hours) * 60 + minutes
+
+
+def _memory(config: Mapping[str, str], name: str) -> int | None:
+    text = config.get(name, "")
+    return int(text) or None if text.isdecimal() else None
 
 
 def _table(name: str, command: Sequence[str], ask: Ask) -> list[list[str]]:

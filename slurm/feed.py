@@ -15,6 +15,7 @@ from pathlib import Path
 from jobs.layout import Layout
 from jobs.lock import Lock
 from slurm.chunks import Chunk
+from slurm.delays import delayed, release
 from slurm.environment import own_job
 from slurm.errors import NoAnswer, SlurmError
 from slurm.executor import QueueFull, Sending, submit
@@ -43,6 +44,7 @@ class Feeding:
 
     def feed(self) -> int:
         """Send what there is room for; return how many packs remain for later."""
+        release(delayed(self.orders, self.queue))
         try:
             for order in self.orders:
                 self._recover(order)
@@ -53,6 +55,7 @@ class Feeding:
         left = sum(len(order.unsent()) for order in self._open())
         if left:
             self._send_feeder()
+        self._send_after()
         return left
 
     def _open(self) -> Iterator[Order]:
@@ -97,6 +100,8 @@ class Feeding:
         count = min(len(unsent), self._room(order))
         if count < len(unsent) and order.feeder is not None:
             count = min(count, self._room(order) - 1)  # it takes a place as well
+        if order.after is not None:
+            count = min(count, self._room(order) - 1 - (count < len(unsent)))
         if count < max(1, min(len(unsent), self._least(order))):
             return False
         number = len(order.chunks.read())
@@ -187,6 +192,24 @@ class Feeding:
         else:
             self.fed = True
             note_refusal(order, None)
+
+    def _send_after(self) -> None:
+        """Send the job that looks after the study once all others have ended, unless one waits."""
+        order = self.orders[-1] if self.orders else None
+        if order is None or order.after is None or order.chunks.is_cancelled:
+            return
+        if [job for job in self.queue.ids(order.after_name) if job != self.own_job]:
+            return
+        known = {c.job.id for o in self.orders for c in o.chunks.read() if c.job is not None}
+        living = {job.array_job for job in self.queue.jobs} & known
+        ids = sorted(living | {job for _, _, job in self.sent})
+        if not ids:
+            return
+        sending = Sending(order.after_name, dependency=f"afterany:{':'.join(map(str, ids))}")
+        try:
+            submit(order.after, sending, order.scripts)
+        except SlurmError as error:
+            _log.warning("nobody looks after the study but the next `submit`: %s", error)
 
     def _waited_for(self) -> str | None:
         """Return the task whose end should make room: the middle one of those in the queue."""

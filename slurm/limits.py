@@ -1,8 +1,10 @@
 """What a site can fulfil: looked at before anything is sent, with the choices in the message."""
 
 import difflib
+import math
 import re
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 
 from slurm.commands import ask
@@ -50,6 +52,12 @@ def check(facts: Facts, site: Site, resources: Resources) -> None:
             f"{partition.memory_mb}M: lower it (it is a node's, for all processes there)"
         )
     time_min = resources.time_min or site.time_min
+    if time_min and 60 * time_min <= site.grace_s:
+        raise SiteError(
+            f"resources.time is {time_min} min, and the site profile {site.name} has every trial "
+            f"save and leave {site.grace_s} s before the end: it would leave at once, so raise "
+            "the one or lower `grace`"
+        )
     if time_min and partition.time_min and time_min > partition.time_min:
         raise SiteError(
             f"resources.time is {time_min} min, {where} allows {partition.time_min} min: lower "
@@ -64,6 +72,35 @@ def megabytes(mem: str) -> float:
     if found is None:
         raise SiteError(f"resources.mem: {mem!r} is no memory: write 4000M or 32G")
     return int(found[1]) * _MEGABYTES[found[2]]
+
+
+def more_memory(
+    facts: Facts | None, site: Site, resources: Resources, factor: float
+) -> str | None:
+    """Return `factor` times the memory of a job, as sbatch takes it; no more than a node has.
+
+    None where the job has all of a node's, or nobody says how much it has.
+    """
+    given = megabytes(resources.mem) if resources.mem else None
+    if given is None and facts is not None:
+        given = facts.default_memory_mb(resources.cpus_per_task * resources.tasks_per_node)
+    if given is None:
+        return None
+    wanted = math.ceil(given * factor)
+    if facts is not None:
+        most = partition_of(facts, site).memory_mb
+        wanted = min(wanted, most) if most else wanted
+    return f"{wanted}M"
+
+
+def sparable(
+    facts: Facts | None, site: Site, resources: Resources, bad_nodes: Sequence[str]
+) -> tuple[str, ...]:
+    """Return the nodes to leave out: the newest of the bad ones, as long as enough are left."""
+    if facts is None:
+        return tuple(bad_nodes)
+    spare = max(0, partition_of(facts, site).nodes - resources.nodes)
+    return tuple(bad_nodes[max(0, len(bad_nodes) - spare) :]) if spare else ()
 
 
 def check_visible(folder: Path, site: Site) -> None:

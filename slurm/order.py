@@ -20,7 +20,8 @@ class Order:
 
     `concurrent` is the most jobs that may run at a time, `submit_cap` the most that a user may
     have in the queue, both None where there is no limit; `feeder` is None where jobs may not
-    submit others. A job has `lanes`; the queue is asked for every `status_every_s` at most.
+    submit others, `after` the job that waits for the end of all others, None where nobody has to
+    look after the study. A job has `lanes`; the queue is asked for every `status_every_s` at most.
     """
 
     layout: Layout
@@ -29,6 +30,7 @@ class Order:
     user: str
     job: Request
     feeder: Request | None
+    after: Request | None
     concurrent: int | None
     submit_cap: int | None
     lanes: int
@@ -53,6 +55,11 @@ class Order:
         return f"{self.layout.study}-{self.submission}-feed"
 
     @property
+    def after_name(self) -> str:
+        """The name of the job that looks after the study in the end; it has one at a time."""
+        return f"{self.layout.study}-after"
+
+    @property
     def feeder_log(self) -> Path:
         """What the job that sends the rest has printed, all of them one after another."""
         return self.folder / "feed.log"
@@ -73,7 +80,7 @@ class Order:
     def of(layout: Layout, record: Mapping[str, Any]) -> "Order":
         """Build an order from the record of a submission."""
         request = record["request"]
-        feeder = request["feeder"]
+        feeder, after = request["feeder"], request.get("after")
         return Order(
             layout=layout,
             submission=record["id"],
@@ -81,6 +88,7 @@ class Order:
             user=record["user"],
             job=Request.from_json(request["job"]),
             feeder=None if feeder is None else Request.from_json(feeder),
+            after=None if after is None else Request.from_json(after),
             concurrent=request["concurrent"],
             submit_cap=request["submit_cap"],
             lanes=request["lanes"],

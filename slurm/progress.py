@@ -48,6 +48,11 @@ def living(order: Order, queue: Queue) -> dict[int, tuple[int, State]]:
     return found
 
 
+def end_name(pack: int) -> str:
+    """Return the name under which is kept what SLURM said of a job that left no exit code."""
+    return f"{pack}.end"
+
+
 def exit_name(pack: int, process: int) -> str:
     """Return the name under which a lane of a job leaves its exit code."""
     return f"{pack}.{process}.exit" if process else f"{pack}.exit"

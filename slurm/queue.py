@@ -1,6 +1,7 @@
 """The queue of some users, read by one call of squeue and kept for as long as the site asks.
 
-Without sacct: a job that is not in the queue has ended, and what came of it the logs say.
+Without sacct: a job that is not in the queue has ended. For some minutes SLURM still says with
+which word; what came of its trials the logs say.
 """
 
 import time
@@ -29,11 +30,23 @@ class Queued:
 
 
 @dataclass(frozen=True)
+class Ended:
+    """The last word on a job that SLURM has not forgotten yet, and the nodes that it had."""
+
+    word: str
+    nodes: str
+
+
+@dataclass(frozen=True)
 class Queue:
-    """All jobs of some users that live, at a time (seconds since the epoch)."""
+    """All jobs of some users that live, at a time (seconds since the epoch).
+
+    `ended` are those that SLURM still remembers, by array job and task.
+    """
 
     jobs: Sequence[Queued]
     time_s: float
+    ended: Mapping[tuple[int, int | None], Ended] = field(default_factory=dict, compare=False)
     by_task: Mapping[tuple[int, int | None], Queued] = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -49,8 +62,16 @@ def read_queue(users: Collection[str]) -> Queue:
     """Ask for all jobs of some users at once; raises SlurmError where there is no answer."""
     now = time.time()
     command = ["squeue", "--noheader", "--array", f"--user={','.join(sorted(users))}"]
-    said = ask([*command, "--format=%F|%K|%T|%r|%j"])
-    return Queue(tuple(_job(line) for line in said.splitlines() if line.strip()), now)
+    said = ask([*command, "--states=all", "--format=%F|%K|%T|%N|%r|%j"])
+    living, ended = [], {}
+    for line in said.splitlines():
+        if line.strip():
+            job, end = _job(line)
+            if job.state == "ended":
+                ended[job.array_job, job.task] = end
+            else:
+                living.append(job)
+    return Queue(tuple(living), now, ended)
 
 
 class QueueWatch:
@@ -93,8 +114,7 @@ class QueueWatch:
         self._seen.clear()
 
 
-def _job(line: str) -> Queued:
-    array_job, task, state, reason, name = line.split("|", 4)
-    return Queued(
-        int(array_job), int(task) if task.isdecimal() else None, state_of(state), reason, name
-    )
+def _job(line: str) -> tuple[Queued, Ended]:
+    array_job, task, word, nodes, reason, name = line.split("|", 5)
+    number = int(task) if task.isdecimal() else None
+    return Queued(int(array_job), number, state_of(word), reason, name), Ended(word, nodes)

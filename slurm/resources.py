@@ -22,7 +22,8 @@ class Resources:
     """The resources of one job: `nodes` x `tasks_per_node` processes.
 
     A process is a rank of a trial that spans several, or a lane of its own (`lanes` > 1). Times in
-    minutes; `mem` as sbatch takes it, a node's.
+    minutes; `mem` as sbatch takes it, a node's. Not on the nodes `exclude`, and not before
+    `begin_s` seconds after it is sent.
     """
 
     nodes: int = 1
@@ -32,6 +33,8 @@ class Resources:
     lanes: int = 1
     time_min: int | None = None
     mem: str | None = None
+    exclude: tuple[str, ...] = ()
+    begin_s: int = 0
 
     @property
     def tasks(self) -> int:
@@ -68,7 +71,12 @@ def job_request(folder: Path, resources: Resources, site: Site) -> Request:
         parameters["mem"] = resources.mem
     if not resources.gpus_per_node or site.cpus_with_gpus:
         parameters["cpus_per_task"] = resources.cpus_per_task
-    extra: dict[str, Any] = {"output": str(folder / "output" / "%a.log"), "requeue": True}
+    extra: dict[str, Any] = {"output": str(folder / "output" / "%a.log")}
+    extra |= {"requeue": True} if site.requeue else {"no-requeue": True}
+    if resources.exclude:
+        extra["exclude"] = ",".join(resources.exclude)
+    if resources.begin_s:
+        extra["begin"] = f"now+{resources.begin_s}"
     if resources.gpus_per_node:
         extra |= gpu_options(resources, site)
     if resources.tasks == 1:
@@ -78,16 +86,22 @@ def job_request(folder: Path, resources: Resources, site: Site) -> Request:
     return Request(parameters, _node_command(folder, resources, site))
 
 
-def feeder_request(folder: Path, root: Path, study: str, site: Site) -> Request:
-    """Return the request for the small job that sends the rest of a study from a node."""
+def feeder_request(
+    folder: Path, root: Path, study: str, site: Site, module: str = "slurm.feed"
+) -> Request:
+    """Return the request for the small job that sends the rest of a study from a node.
+
+    Or, with another `module`, for the one that looks after it in the end.
+    """
+    log = "feed.log" if module == "slurm.feed" else "after.log"
     parameters = _common(site) | {
         "nodes": 1,
         "ntasks_per_node": 1,
         "cpus_per_task": 1,
         "time": _FEEDER_TIME_MIN,
-        "additional_parameters": dict(site.options) | {"output": str(folder / "feed.log")},
+        "additional_parameters": dict(site.options) | {"output": str(folder / log)},
     }
-    words = ["-P", "-m", "slurm.feed", str(root), study]
+    words = ["-P", "-m", module, str(root), study]
     return Request(parameters, f"exec {_python(site)} {shlex.join(words)}")
 
 

@@ -27,7 +27,8 @@ class Attempt:
     """One attempt at a trial, by the name of its log; times are UTC in ms.
 
     `end` is a state; it is None where nothing more was heard before a newer attempt began. Of two
-    attempts the newer one is greater in (`generation`, `token`). `step` is the last one known.
+    attempts the newer one is greater in (`generation`, `token`). `step` is the last one known;
+    `kind` and `error` are those of an attempt that ended without a result.
     """
 
     log: str
@@ -40,6 +41,8 @@ class Attempt:
     generation: int
     token: str
     step: int | None
+    kind: str | None = None
+    error: str | None = None
 
 
 class _Run:
@@ -75,6 +78,8 @@ class _Run:
             generation=self.order[0],
             token=self.order[1],
             step=self.step,
+            kind=None if end is None else _ended(end).get("kind"),
+            error=None if end is None else end.payload.get("error"),
         )
 
 

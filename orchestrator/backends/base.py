@@ -3,16 +3,18 @@
 import importlib
 import json
 from collections.abc import Callable, Collection, Container, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
+from jobs.failures import JobEnd
 from jobs.layout import Layout
 from jobs.trial import Trial
 from tracking.outcomes import Outcome
 
 if TYPE_CHECKING:
+    from orchestrator.failures import Need
     from orchestrator.study import Study  # which reads sweeps, which know the names of backends
 
 Built = TypeVar("Built")
@@ -29,7 +31,9 @@ class Submission:
     """What was intended, written before anything starts; its packs lie beside it.
 
     `lanes` ranks run at a time, which is as many trials where each is one process; `request` is
-    what the backend itself needs to know.
+    what the backend itself needs to know. `scale` says how many times the memory and time of the
+    sweep its jobs are given; `by_hand` that a user has said `retry`. `unattended`: somebody is to
+    look after the study once the jobs have ended.
     """
 
     id: str
@@ -42,6 +46,9 @@ class Submission:
     host: str
     time_ms: int
     request: Mapping[str, Any] | None = None
+    scale: Mapping[str, float] | None = None
+    by_hand: bool = False
+    unattended: bool = False
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -56,7 +63,8 @@ class Load:
     """The trials that are to be sent, and what is known of them.
 
     `suspects` are trials whose process died under them; `code` are the folders of the user's code
-    by trial id; `lanes` is what the user has asked for, None where that is left to us.
+    by trial id; `lanes` is what the user has asked for, None where that is left to us. `needs` has
+    those that want more than the sweep says, `bad_nodes` where nothing is to go, the oldest first.
     """
 
     study: "Study"
@@ -65,18 +73,21 @@ class Load:
     suspects: Container[str]
     code: Mapping[str, Path | None]
     lanes: int | None = None
+    needs: "Mapping[str, Need]" = field(default_factory=dict)
+    bad_nodes: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
 class Lot:
     """The packs of one submission, how many ranks run at a time, and the backend's own request.
 
-    `request` takes the folder of the submission.
+    `request` takes the folder of the submission; `scale` is as in `Submission`.
     """
 
     packs: Sequence[Sequence[Trial]]
     lanes: int
     request: Callable[[Path], Mapping[str, Any] | None] = lambda _: None
+    scale: Mapping[str, float] | None = None
 
 
 def at_a_time(lots: Sequence[Lot], concurrent: int | None) -> int:
@@ -105,6 +116,11 @@ class Backend(Protocol):
         self, layout: Layout, submissions: Sequence[Submission]
     ) -> Mapping[str, Mapping[int, JobState]]:
         """Return the state of the job of every pack, by submission."""
+
+    def ends(
+        self, layout: Layout, submissions: Sequence[Submission]
+    ) -> Mapping[tuple[str, int], JobEnd]:
+        """Return how jobs ended that left no word, by submission and pack; after `states`."""
 
     def cancel(
         self, layout: Layout, submission: Submission, packs: Collection[int] | None = None
@@ -143,6 +159,17 @@ def job_states(
     for name in dict.fromkeys(submission.backend for submission in submissions):
         theirs = [submission for submission in submissions if submission.backend == name]
         found |= load_backend(name).states(layout, theirs)
+    return found
+
+
+def job_ends(
+    layout: Layout, submissions: Sequence[Submission]
+) -> Mapping[tuple[str, int], JobEnd]:
+    """Return how jobs ended that left no word, by submission and pack; after `job_states`."""
+    found: dict[tuple[str, int], JobEnd] = {}
+    for name in dict.fromkeys(submission.backend for submission in submissions):
+        theirs = [submission for submission in submissions if submission.backend == name]
+        found |= load_backend(name).ends(layout, theirs)
     return found
 
 

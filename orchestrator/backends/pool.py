@@ -24,6 +24,7 @@ from orchestrator.backends.job import Job
 
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of prctl(2)
 _HEARTBEAT_S = 15
+OOM_SUFFIX = ".oom"  # of the file that says what the kernel has killed a pack for
 _SILENT_S = 300  # long enough for the clocks and caches of a network mount
 
 
@@ -59,10 +60,11 @@ class Pool:
     def __init__(self, layout: Layout, submission: Submission) -> None:
         self._layout = layout
         self._submission = submission
-        self._stopped = False
+        self.stopped = False
         self._free = set(range(submission.lanes))
         self._asked: dict[int, int] = {}
         self._running: list[Job] = []
+        self._oom_kills = _oom_kills()
 
     def run(self) -> None:
         """Run all packs; returns when the last process has ended."""
@@ -77,12 +79,12 @@ class Pool:
                 os.utime(self._layout.submission(self._submission.id) / "pool.json")
 
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
-        self._stopped = True
+        self.stopped = True
 
     def _fill(self, waiting: deque[int]) -> bool:
         """Start packs in their order while there is room; return whether it started any."""
         started = False
-        while waiting and not self._stopped:
+        while waiting and not self.stopped:
             ranks = self._ranks(waiting[0])
             if len(self._free) < min(ranks, self._submission.lanes):
                 break
@@ -130,11 +132,14 @@ class Pool:
 
     def _reap(self) -> None:
         for job in list(self._running):
-            code = job.poll(self._stopped)
+            code = job.poll(self.stopped)
             if code is not None:
                 self._running.remove(job)
                 self._free |= set(job.places)
                 output = self._layout.job_output(self._submission.id, job.pack)
+                if code == -signal.SIGKILL and _oom_kills() > self._oom_kills:
+                    write_whole(output.with_suffix(OOM_SUFFIX), "")
+                self._oom_kills = _oom_kills()
                 write_whole(output.with_suffix(".exit"), f"{code}\n")
 
 
@@ -158,6 +163,15 @@ def _gpus() -> list[str]:
     return [str(number) for number, _ in enumerate(cards)]
 
 
+def _oom_kills() -> int:
+    """Return how many processes the kernel has killed for want of memory (Linux; else 0)."""
+    try:
+        lines = Path("/proc/vmstat").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
+
+
 def _die_with_parent() -> None:
     """Have the kernel stop a pack cleanly where its pool is killed (Linux)."""
     if sys.platform == "linux":
@@ -170,7 +184,11 @@ def main() -> None:
     layout = Layout(folder.parents[2], folder.parents[1].name)
     submission = read_record(folder / "submission.json", lambda fields: Submission(**fields))
     write_whole(folder / "pool.json", json.dumps(Process.current().to_json()))
-    Pool(layout, submission).run()
+    pool = Pool(layout, submission)
+    pool.run()
+    if submission.unattended and not pool.stopped:
+        words = ["-P", "-m", "orchestrator.unattended", str(layout.root), layout.study]
+        subprocess.run([sys.executable, *words], check=False)
 
 
 if __name__ == "__main__":

@@ -3,22 +3,30 @@
 Knows no option of sbatch and no word of squeue.
 """
 
+import math
+import os
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from jobs.failures import JobEnd
 from jobs.layout import Layout
 from jobs.process import user_name
 from jobs.trial import Trial
 from orchestrator.backends.base import JobState, Load, Lot, Submission
 from orchestrator.estimate import trial_seconds
+from orchestrator.failures import Need
 from orchestrator.packs import Measure, sized_packs
 from orchestrator.site_file import read_site
 from orchestrator.study import Study
 from orchestrator.sweep_file import SweepError
 from slurm import control, limits, progress
 from slurm.commands import is_here
+from slurm.delays import delayed
+from slurm.ends import how_ended
+from slurm.environment import own_job
 from slurm.errors import SlurmError
 from slurm.facts import Facts, read_facts
 from slurm.feeder import is_fed, sending_on
@@ -28,6 +36,7 @@ from slurm.resources import Resources, feeder_request, job_request
 from slurm.site import Site
 
 _MARGIN = 0.1  # of the time limit, beside the grace: an estimate is one
+_AFTER = "orchestrator.unattended"  # the module that looks after a study without anybody
 _ARRAY = 1001  # MaxArraySize where nobody says another one
 
 
@@ -39,6 +48,7 @@ class SlurmBackend:
     def __init__(self) -> None:
         self._watch = QueueWatch()
         self._silence: str | None = None
+        self._seen = Queue((), 0.0)
 
     def check(self, study: Study) -> None:
         """Raise SiteError or SweepError for what the site would refuse or never start."""
@@ -65,29 +75,34 @@ class SlurmBackend:
                 "run at a time, and `pack.trials_per_gpu` how many share a job"
             )
         site = read_site(load.study.sweep.site)
-        packs = sized_packs(load.trials, _measure(load, site), load.suspects, load.code)
-        size = self._array_size(site)
-        alike: dict[int, list[tuple[Trial, ...]]] = {}
-        for pack in packs:
-            alike.setdefault(pack[0].world_size, []).append(pack)
-        return [
-            self._lot(resources(load.study, ranks), load.study, site, group[start : start + size])
-            for ranks, group in alike.items()
-            for start in range(0, len(group), size)
-        ]
+        measure, size = _measure(load, site), self._array_size(site)
+        lots = []
+        for need, trials in _by_need(load).items():
+            groups: dict[int, list[tuple[Trial, ...]]] = {}
+            for pack in sized_packs(trials, measure, load.suspects, load.code):
+                groups.setdefault(pack[0].world_size, []).append(pack)
+            for ranks, group in groups.items():
+                asked = self._scaled(resources(load.study, ranks), need, load.bad_nodes, site)
+                lots += [
+                    self._lot(asked, need, load.study, site, group[start : start + size])
+                    for start in range(0, len(group), size)
+                ]
+        return lots
 
     def submit(self, layout: Layout, submissions: Sequence[Submission]) -> None:
         """Send what the limits allow; the rest goes by itself, or with the next call."""
         orders = read_orders(layout)
-        if not any(order.waits for order in orders):
+        if not orders:
             return
         from slurm.feed import Feeding  # loads submitit, which looking does not need
 
-        Feeding(orders, self._queue(orders)).feed()
+        Feeding(orders, self._queue(orders), own_job(os.environ)).feed()
+        self._watch.forget()
 
     def waits(self, layout: Layout) -> bool:
-        """Whether something is not with SLURM yet, or may not be."""
-        return any(order.waits for order in read_orders(layout))
+        """Whether something is not with SLURM yet, or may not be, or waits there in vain."""
+        orders = read_orders(layout)
+        return any(order.waits for order in orders) or bool(delayed(orders, self._seen))
 
     def states(
         self, layout: Layout, submissions: Sequence[Submission]
@@ -96,15 +111,32 @@ class SlurmBackend:
         orders = _orders(layout, submissions)
         found = {order.submission: progress.recorded(order) for order in orders}
         self._silence = None
-        queue = Queue((), 0.0)
+        queue = self._seen = Queue((), 0.0)
         asks = any(state is None for states in found.values() for state in states.values())
         if asks or any(is_fed(order) for order in orders):
             try:
-                queue = self._queue(orders)
+                queue = self._seen = self._queue(orders)
             except SlurmError as error:
                 self._silence = str(error)
                 return {name: _believed(states) for name, states in found.items()}
         return {o.submission: progress.asked(o, found[o.submission], queue) for o in orders}
+
+    def ends(
+        self, layout: Layout, submissions: Sequence[Submission]
+    ) -> Mapping[tuple[str, int], JobEnd]:
+        """Return how jobs ended that left no exit code, by the queue that `states` has seen."""
+        found: dict[tuple[str, int], JobEnd] = {}
+        if self._silence is not None:
+            return found
+        for order in _orders(layout, submissions):
+            states = progress.recorded(order)
+            open_ = {pack for pack, state in states.items() if state is None}
+            if open_:
+                now = progress.asked(order, states, self._seen)
+                dead = {pack for pack in open_ if now[pack] == "ended"}
+                ends = how_ended(order, dead, self._seen)
+                found |= {(order.submission, pack): end for pack, end in ends.items()}
+        return found
 
     def cancel(
         self, layout: Layout, submission: Submission, packs: Collection[int] | None = None
@@ -148,8 +180,34 @@ class SlurmBackend:
     def _array_size(self, site: Site) -> int:
         return site.max_array_size or (self._facts.max_array_size if is_here() else _ARRAY)
 
+    def _scaled(
+        self, asked: Resources, need: Need, bad_nodes: Sequence[str], site: Site
+    ) -> Resources:
+        """Return resources as a need and the site's dead nodes change them.
+
+        Raises SweepError or SiteError where there is no such time.
+        """
+        facts = self._facts if is_here() else None
+        if need.mem != 1:
+            asked = replace(asked, mem=limits.more_memory(facts, site, asked, need.mem))
+        if need.time != 1:
+            time_min = asked.time_min or site.time_min
+            if time_min is None:
+                raise SweepError("--time has nothing to multiply: set resources.time in the sweep")
+            asked = replace(asked, time_min=math.ceil(time_min * need.time))
+        left_out = limits.sparable(facts, site, asked, bad_nodes)
+        asked = replace(asked, exclude=left_out, begin_s=math.ceil(need.backoff_s))
+        if facts is not None and need.time != 1:
+            limits.check(facts, site, asked)
+        return asked
+
     def _lot(
-        self, asked: Resources, study: Study, site: Site, packs: Sequence[Sequence[Trial]]
+        self,
+        asked: Resources,
+        need: Need,
+        study: Study,
+        site: Site,
+        packs: Sequence[Sequence[Trial]],
     ) -> Lot:
         concurrent = study.sweep.concurrent
         ranks = asked.tasks // asked.lanes  # of a trial
@@ -159,10 +217,13 @@ class SlurmBackend:
 
         def request(folder: Path) -> Mapping[str, Any]:
             feeder = feeder_request(folder, study.layout.root, study.layout.study, site)
+            after = feeder_request(folder, study.layout.root, study.layout.study, site, _AFTER)
+            looked_after = study.sweep.failures.unattended or study.sweep.notice is not None
             return {
                 "site": site.name,
                 "job": job_request(folder, asked, site).to_json(),
                 "feeder": feeder.to_json() if site.sbatch_on_nodes else None,
+                "after": after.to_json() if looked_after and site.sbatch_on_nodes else None,
                 "concurrent": jobs,
                 "submit_cap": cap,
                 "lanes": asked.lanes,
@@ -171,7 +232,8 @@ class SlurmBackend:
             }
 
         most = processes if concurrent is None else min(processes, concurrent * ranks)
-        return Lot(packs, most, request)
+        scale = {"mem": need.mem, "time": need.time}
+        return Lot(packs, most, request, None if (need.mem, need.time) == (1, 1) else scale)
 
 
 def resources(study: Study, ranks: int = 1) -> Resources:
@@ -222,6 +284,14 @@ def _measure(load: Load, site: Site) -> Measure:
     time_min = sweep.time_min or site.time_min
     most = None if time_min is None else max(0.0, 60 * time_min * (1 - _MARGIN) - site.grace_s)
     return Measure(seconds, sweep.packing.lanes, sweep.packing.at_least_s, most)
+
+
+def _by_need(load: Load) -> Mapping[Need, list[Trial]]:
+    """Group trials by what they are given; those that the sweep serves first."""
+    groups: dict[Need, list[Trial]] = {Need(): []}
+    for trial in load.trials:
+        groups.setdefault(load.needs.get(trial.id, Need()), []).append(trial)
+    return {need: trials for need, trials in groups.items() if trials}
 
 
 def _orders(layout: Layout, submissions: Sequence[Submission]) -> list[Order]:

@@ -11,6 +11,7 @@ from jobs.whole_file import write_once
 from orchestrator.site_file import profiles, read_site
 from orchestrator.study import default_root
 from orchestrator.sweep_file import SweepError
+from orchestrator.verbs.simulate import simulate
 from orchestrator.verbs.terminal import DONE, FAILED, result, say
 from slurm.answers import live, recorded, recording
 from slurm.doctor import Examined, examine
@@ -26,6 +27,10 @@ _MARKS: dict[Level, str] = {"ok": "ok", "warning": "warning", "will not work": "
 
 def doctor(arguments: Namespace) -> int:
     """Read a site, judge it, and look at its nodes where that is asked for."""
+    if arguments.simulate:
+        return simulate(arguments)
+    if arguments.study is not None:
+        raise SweepError(f"{arguments.study}: a sweep is sent with --simulate preempt (or other)")
     if arguments.recorded is not None and arguments.nodes:
         raise SweepError("--nodes sends a job, and --recorded has no cluster: leave one out")
     if arguments.recorded is not None and not arguments.recorded.is_dir():

@@ -4,13 +4,15 @@ from argparse import Namespace
 from pathlib import Path
 
 from orchestrator import describe
+from orchestrator.advance import Request, needs
 from orchestrator.backends.base import Load, at_a_time, load_backend
 from orchestrator.batch_script import batch_scripts
 from orchestrator.estimate import estimate
+from orchestrator.notify import tell
 from orchestrator.printed import follow, outputs
 from orchestrator.status import read_status
 from orchestrator.trial_ids import find_id, find_in_study
-from orchestrator.verbs.terminal import DONE, opened, result
+from orchestrator.verbs.terminal import DONE, opened, result, say
 
 
 def plan(arguments: Namespace) -> int:
@@ -22,7 +24,16 @@ def plan(arguments: Namespace) -> int:
     status = read_status(study)
     missing = status.missing
     code = code_roots(study, status, missing, Path.cwd())
-    load = Load(study, missing, status.outcomes, status.lost, code, arguments.lanes)
+    load = Load(
+        study,
+        missing,
+        status.outcomes,
+        status.lost,
+        code,
+        arguments.lanes,
+        needs(status, missing, study, Request()),
+        status.bad_nodes,
+    )
     lots = load_backend(study.sweep.backend).arrange(load)
     packs = [pack for lot in lots for pack in lot.packs]
     lanes = at_a_time(lots, study.sweep.concurrent) or 1
@@ -48,8 +59,11 @@ def status(arguments: Namespace) -> int:
         record = dossier(find_in_study(arguments.trial, study))
         result(record if arguments.json else dossier_text(record))
         return DONE
-    say = describe.status_json if arguments.json else describe.status_text
-    result(say(study, read_status(study)))
+    said = describe.status_json if arguments.json else describe.status_text
+    now = read_status(study)
+    for wrong in tell(study, now):
+        say(f"note: {wrong}")
+    result(said(study, now))
     return DONE
 
 

@@ -1,12 +1,14 @@
 """The verbs that send trials: submit, run, retry, rerun."""
 
 from argparse import Namespace
+from dataclasses import replace
 
 from orchestrator import describe
 from orchestrator.advance import Choose, Request, Sent
 from orchestrator.advance import cancel as stop
 from orchestrator.advance import submit as send
 from orchestrator.backends.base import BackendError, load_backend
+from orchestrator.notify import tell
 from orchestrator.status import Status
 from orchestrator.study import Study
 from orchestrator.sweep_file import SweepError
@@ -19,7 +21,7 @@ _MOST_GROUPS = 3  # causes of failure that `run` tells before it points to `stat
 def submit(arguments: Namespace) -> int:
     """Send what is missing and return."""
     study = opened(arguments)
-    sent = _send(study, arguments)
+    sent = _send(study, _request(arguments))
     return _tell(study, sent, arguments)
 
 
@@ -34,7 +36,10 @@ def retry(arguments: Namespace) -> int:
         workloads=arguments.workload,
         trials=arguments.trial,
     )
-    sent = _send(study, arguments, selection.choose)
+    by_hand = replace(
+        _request(arguments), by_hand=True, mem=arguments.mem or 1.0, time=arguments.time or 1.0
+    )
+    sent = _send(study, by_hand, selection.choose)
     return _tell(study, sent, arguments, nothing="nothing to retry")
 
 
@@ -61,7 +66,7 @@ def rerun(arguments: Namespace) -> int:
         result(describe.outdated_line(outdated, "to take back"))
         return DONE
     say(describe.outdated_line(outdated, f"taken back by {decision}"))
-    return _tell(study, _send(study, arguments), arguments)
+    return _tell(study, _send(study, _request(arguments)), arguments)
 
 
 def run(arguments: Namespace) -> int:
@@ -76,7 +81,7 @@ def run(arguments: Namespace) -> int:
     study = opened(arguments)
     total = len(study.trials)
     try:
-        sent = _send(study, arguments)
+        sent = _send(study, _request(arguments))
         if sent.done == total:
             say(f"everything is done: {total} of {total} trials")
         elif sent.submissions:
@@ -84,6 +89,8 @@ def run(arguments: Namespace) -> int:
         if sent.left:
             say(_left(sent.left, arguments))
         status = watch(study, Console(stderr=True))
+        for wrong in tell(study, status):
+            say(f"note: {wrong}")
     except KeyboardInterrupt:
         if load_backend(study.sweep.backend).survives_us:
             say(
@@ -115,8 +122,7 @@ def _request(arguments: Namespace) -> Request:
     )
 
 
-def _send(study: Study, arguments: Namespace, choose: Choose | None = None) -> Sent:
-    request = _request(arguments)
+def _send(study: Study, request: Request, choose: Choose | None = None) -> Sent:
     sent = send(study, request) if choose is None else send(study, request, choose)
     for note in sent.notes:
         say(f"note: {note}")
