@@ -38,6 +38,7 @@ class SlurmBackend:
     def __init__(self) -> None:
         self._watch = QueueWatch()
         self._silence: str | None = None
+        self._stuck: list[str] = []
 
     def check(self, study: Study) -> None:
         """Raise SiteError or SweepError for what the site would refuse or never start."""
@@ -72,8 +73,15 @@ class SlurmBackend:
         ]
 
     def submit(self, layout: Layout, submissions: Sequence[Submission]) -> None:
-        """Send what the limits allow; the rest goes by itself, or with the next call."""
+        """Send what the limits allow; the rest goes by itself, or with the next call.
+
+        Frees what SLURM has held by itself, as seen at the last look at the states.
+        """
         orders = read_orders(layout)
+        if self._stuck:
+            control.free(self._stuck)
+            self._stuck = []
+            self._watch.forget()
         if not any(order.waits for order in orders):
             return
         from slurm.feed import Feeding  # loads submitit, which looking does not need
@@ -81,8 +89,8 @@ class SlurmBackend:
         Feeding(orders, self._queue(orders)).feed()
 
     def waits(self, layout: Layout) -> bool:
-        """Whether something is not with SLURM yet, or may not be."""
-        return any(order.waits for order in read_orders(layout))
+        """Whether something is not with SLURM yet, or may not be, or is stuck there."""
+        return bool(self._stuck) or any(order.waits for order in read_orders(layout))
 
     def states(
         self, layout: Layout, submissions: Sequence[Submission]
@@ -98,6 +106,7 @@ class SlurmBackend:
             except SlurmError as error:
                 self._silence = str(error)
                 return {name: _believed(states) for name, states in found.items()}
+        self._stuck = [job for order in orders for job in control.stuck(order, queue)]
         return {o.submission: progress.asked(o, found[o.submission], queue) for o in orders}
 
     def cancel(
