@@ -7,7 +7,7 @@ import pytest
 
 # Clusters are started once for all tests of the folder; these files take longest and begin.
 _TOGETHER = "slurm"
-_FIRST = ("tests/slurm", "tests/orchestrator/test_survival.py")
+_FIRST = ("tests/chaos", "tests/slurm", "tests/orchestrator/test_survival.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,4 +1,4 @@
-"""Faults of files and clocks: a folder that cannot be written, files seen late, time that jumps."""
+"""Faults of files and clocks: a folder that cannot be written, files seen late, time jumps."""
 
 import os
 import subprocess

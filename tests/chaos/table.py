@@ -23,7 +23,7 @@ def table(verdicts: Collection[Verdict], trials: int) -> str:
     attempts = sum(v.attempts for v in verdicts)
     lost, wrong = sum(v.lost for v in verdicts), sum(len(v.wrong) for v in verdicts)
     lines.append(
-        f"{trials * len(verdicts)} trials in {attempts} attempts; results lost or changed: {lost}; "
-        f"anything else wrong: {max(0, wrong - lost)}"
+        f"{trials * len(verdicts)} trials in {attempts} attempts; "
+        f"results lost or changed: {lost}; anything else wrong: {max(0, wrong - lost)}"
     )
     return "\n".join(lines)
