@@ -12,6 +12,7 @@ from schedule import Planned
 from siege import Fault, Missed, Siege, await_gone
 
 SUBMIT_KILLED = "submit killed half-way"
+RANK_KILLED = "kill -9 of a rank"
 
 
 def _preempt(siege: Siege, planned: Planned) -> None:
@@ -90,7 +91,7 @@ def _kill_slurmctld(siege: Siege, planned: Planned) -> None:
 def _kill_submit(siege: Siege, planned: Planned) -> None:
     """Kill a submission that has something to send, at any moment of its life."""
     if not siege.is_idle():
-        rank = planned.choose(siege.ranks(several=planned.seconds > 2))
+        rank = planned.choose(siege.ranks())
         _kill(rank.pid)
         # Until its job is out of the queue, its trial is not known to be lost.
         wait_for(lambda: rank.job not in siege.jobs(), seconds=120)
@@ -149,7 +150,7 @@ def _node(nodes: str) -> str:
 KINDS: Mapping[str, Fault] = {
     "preemption by an urgent job": _preempt,
     "kill -9 of a lane": _kill_lane,
-    "kill -9 of a rank": _kill_rank,
+    RANK_KILLED: _kill_rank,
     "kill -9 of a step": _kill_step,
     "scontrol requeue": _requeue,
     "slurmd dies and comes back": _kill_slurmd,

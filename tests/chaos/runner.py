@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from faults import KINDS, SUBMIT_KILLED
+from faults import KINDS, RANK_KILLED, SUBMIT_KILLED
 from processes import wait_for
 from schedule import draw
 from siege import Siege
@@ -43,7 +43,8 @@ def besiege(
     for turn in range(_TURNS * count):
         if not waiting:
             break
-        siege.pace(sum(siege.faults.values()) / count)
+        of_ranks = any(planned.kind == RANK_KILLED for planned in waiting)
+        siege.pace(sum(siege.faults.values()) / count, of_ranks)
         planned = waiting.popleft()
         if not siege.strike(planned, KINDS[planned.kind]):
             waiting.append(planned)

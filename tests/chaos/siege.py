@@ -28,6 +28,7 @@ _LOOK_S = 0.1
 _QUEUE_S = 1.0  # between two looks at the queue
 _SUBMIT_S = 6.0  # between two calls of `submit`, unless nothing is in the queue any more
 _SLOW_S = 0.4  # what one line of a log takes while the study is ahead of the faults
+_RANKS_SLOW_S = 1.0
 _NEVER_S = 120.0  # something to strike at turns up earlier, or the siege is stuck
 _END_S = 300.0  # for what is left once all is quiet
 
@@ -133,14 +134,20 @@ class Siege:
         self.tell(planned.kind)
         return True
 
-    def pace(self, struck: float) -> None:
-        """Slow the study down where it is ahead of the faults, of which a part is `struck`."""
+    def pace(self, struck: float, ranks: bool) -> None:
+        """Slow the study down where it is ahead of the faults, of which a part is `struck`.
+
+        So the faults hit it on a machine of any speed. `ranks`: some of them need trials of
+        several ranks, which take their time as long as it is so.
+        """
         _, ends = progress(self.layout)
+        self.turn_to("slow.ranks", _RANKS_SLOW_S if ranks else 0.0)
         self.turn_to("slow", _SLOW_S if ends > struck * (TRIALS - 4) else 0.0)
 
     def settle(self) -> bool:
         """Mend everything and submit until every trial has ended; return whether all have."""
         self.mend()
+        self.pace(1.0, ranks=False)
         self.turn_to("slow", 0.0)
         end = time.monotonic() + _END_S
         while time.monotonic() < end:
@@ -197,9 +204,9 @@ class Siege:
             raise Missed("nothing runs")
         return self._tasks
 
-    def ranks(self, several: bool) -> list[Rank]:
-        """Return our processes of trials of one rank, or of several; those alone that train."""
-        found = [rank for rank in self._ours() if (rank.ranks > 1) == several]
+    def ranks(self, several: bool | None = None) -> list[Rank]:
+        """Return our processes: of trials of one rank, of several, or all."""
+        found = [rank for rank in self._ours() if several in (None, rank.ranks > 1)]
         if not found:
             raise Missed("no such process")
         return found

@@ -31,6 +31,8 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
         yield made
 
 
+# What MLflow asks of SQLAlchemy is MLflow's to mend.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_a_study_under_faults_of_all_kinds_loses_and_doubles_nothing(cluster, tmp_path, capsys):
     calm = begin_calm(cluster, tmp_path / "calm")
     (tmp_path / "siege").mkdir()

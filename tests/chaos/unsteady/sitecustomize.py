@@ -2,7 +2,8 @@
 
 Python imports it before anything else where this folder is on PYTHONPATH, so that no code of the
 product knows of it. What is off at the moment the files in the folder CHAOS say: `clock.MACHINE`
-(nanoseconds), `late` and `slow` (seconds). A machine is a node, or `login`.
+(nanoseconds), `late`, `slow` and, for trials of several ranks, `slow.ranks` (seconds). A machine
+is a node, or `login`.
 
 Files are late for other machines than the one that has made them. Those that are put in the place
 of others (checkpoints) are left out: there, one would see the old one, not none.
@@ -16,6 +17,7 @@ import time
 
 _FOLDER, _STUDY = os.environ["CHAOS"], os.environ["CHAOS_STUDY"]
 _MACHINE = os.environ.get("SLURMD_NODENAME", "login")
+_SLOW = "slow.ranks" if int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1 else "slow"
 _MARK = "user.made"  # an extended attribute: machine and moment
 _EVENTS = f"{_STUDY}/events/"
 _RENEWED = f"{_STUDY}/checkpoints/"
@@ -97,7 +99,7 @@ def _os_open_here(path, flags, *more, **words):
 
 def _write_here(number, data):
     if number in _logs:
-        time.sleep(_said("slow"))
+        time.sleep(_said(_SLOW))
     return _write(number, data)
 
 
