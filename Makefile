@@ -6,7 +6,7 @@ ROOT ?= studies
 # Processes that run tests; each may start several of its own.
 WORKERS ?= auto
 
-.PHONY: demo test lint bench schema clean
+.PHONY: demo test lint bench chaos schema clean
 
 demo: $(VENV)/.tracking
 	$(BIN)/thermolion run sweeps/quickstart.yaml --root $(ROOT)
@@ -29,6 +29,10 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.optimizer_step
 	$(BIN)/python -m benchmarks.slurm_overhead
 	$(BIN)/python -m benchmarks.slurm_limits
+
+# Needs root and SLURM. CHAOS_TOTAL faults, CHAOS_FAULTS a seed, from CHAOS_SEED on.
+chaos: $(VENV)/.dev
+	PYTHONPATH=tests/chaos:tests/support $(BIN)/python -u -m campaign
 
 schema: $(VENV)/.dev
 	$(BIN)/python -m orchestrator.schema > sweeps/schema.json

@@ -4,6 +4,7 @@ Without sacct: a job that is not in the queue has ended. For some minutes SLURM 
 which word; what came of its trials the logs say.
 """
 
+import re
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from slurm.states import State, state_of
 ANSWERED_S = 5.0
 _SLOWER = 1.5  # a queue in which nothing has changed is looked at less and less often
 _SLOWEST = 4.5  # times the interval of the site
+_STUCK = re.compile("launch.failed.requeued.held")  # the reason that SLURM gives for its own hold
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,11 @@ class Queued:
     state: State
     reason: str
     name: str
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether SLURM has held it by itself, after a node could not launch it."""
+        return _STUCK.search(self.reason) is not None
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,7 @@ class SlurmBackend:
         self._watch = QueueWatch()
         self._silence: str | None = None
         self._seen = Queue((), 0.0)
+        self._stuck: list[str] = []
 
     def check(self, study: Study) -> None:
         """Raise SiteError or SweepError for what the site would refuse or never start."""
@@ -90,8 +91,15 @@ class SlurmBackend:
         return lots
 
     def submit(self, layout: Layout, submissions: Sequence[Submission]) -> None:
-        """Send what the limits allow; the rest goes by itself, or with the next call."""
+        """Send what the limits allow; the rest goes by itself, or with the next call.
+
+        Frees what SLURM has held by itself, as seen at the last look at the states.
+        """
         orders = read_orders(layout)
+        if self._stuck:
+            control.free(self._stuck)
+            self._stuck = []
+            self._watch.forget()
         if not orders:
             return
         from slurm.feed import Feeding  # loads submitit, which looking does not need
@@ -102,7 +110,8 @@ class SlurmBackend:
     def waits(self, layout: Layout) -> bool:
         """Whether something is not with SLURM yet, or may not be, or waits there in vain."""
         orders = read_orders(layout)
-        return any(order.waits for order in orders) or bool(delayed(orders, self._seen))
+        waits = any(order.waits for order in orders)
+        return waits or bool(self._stuck) or bool(delayed(orders, self._seen))
 
     def states(
         self, layout: Layout, submissions: Sequence[Submission]
@@ -119,6 +128,7 @@ class SlurmBackend:
             except SlurmError as error:
                 self._silence = str(error)
                 return {name: _believed(states) for name, states in found.items()}
+        self._stuck = [job for order in orders for job in control.stuck(order, queue)]
         return {o.submission: progress.asked(o, found[o.submission], queue) for o in orders}
 
     def ends(
