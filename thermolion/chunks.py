@@ -14,10 +14,11 @@ from thermolion.exploration import Exploration, in_memory_order, same_layout, wi
 from thermolion.noise import ROW, NormalRows
 from thermolion.work import Rates, Work
 
-# 512 KiB of float32. Two dozen passes over four operands and as many buffers then stay in the
-# shared cache, and the calls of the operations cost a twentieth of what they do; with an eighth of
-# it, in a second-level cache, the calls cost more than they save.
-CHUNK_ROWS = 128
+# 256 KiB of float32. Two dozen passes over four operands and as many buffers then stay in the
+# shared cache, and the calls of the operations cost a tenth of what they do; with a fourth of it,
+# in a second-level cache, the calls cost more than they save. Twice as much is slower where
+# others use the cache, too.
+CHUNK_ROWS = 64
 CHUNK = CHUNK_ROWS * ROW
 
 
@@ -36,7 +37,7 @@ class _String:
     """Small tensors that are worked on as one chunk of `length`, and where in it each lies.
 
     What is `new` lies in scratch, as their `directions`, `draws` and `kicks` do; `rows` are theirs
-    among the rows of all noise. The fewer operations are called for each of them, the better.
+    among the rows of all noise. Few operations are called for each of them: calls cost most.
     """
 
     indices: list[int]
@@ -223,7 +224,7 @@ class Chunks:
         small = []
         for index, tensors in enumerate(zip(*lists, strict=True)):
             dense = all(same_layout(tensors[0], other) for other in tensors[1:])
-            if dense and tensors[0].numel() <= CHUNK // 4 and tensors[0].is_contiguous():
+            if dense and tensors[0].numel() <= CHUNK // 2 and tensors[0].is_contiguous():
                 small.append(index)
             else:
                 cuts = map(_cut_own, tensors) if dense else ([], [], [])
@@ -248,9 +249,7 @@ class Chunks:
             [work.params[index].view(-1) for index in indices],
             [work.exp_avgs[index].view(-1) for index in indices],
             [work.exp_avg_sqs[index].view(-1) for index in indices],
-            list(ps),
-            list(ms),
-            list(vs),
+            *(list(ps), list(ms), list(vs)),
             [one.view(shape) for one, shape in zip(directions, shapes, strict=True)],
             torch.cat(spans),
             [draw[:count] for draw, count in zip(draws, mine, strict=True)],

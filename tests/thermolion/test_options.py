@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from thermolion import SWA, Lion, ThermoLion, registry
+from thermolion import SWA, Lion, ThermoLion, registry, verify_replicas
 from thermolion.lookahead import Lookahead
 from thermolion.mu_adam import MuAdam
 from thermolion.swats import SWATS
@@ -135,3 +135,8 @@ def test_what_is_no_group_is_refused_as_torch_does() -> None:
     for kind in KINDS:
         with pytest.raises(TypeError, match="param_group must be a dict"):
             _made(kind).add_param_group([nn.Parameter(torch.ones(2))])
+
+
+def test_replicas_without_a_process_group_are_told_what_is_missing() -> None:
+    with pytest.raises(RuntimeError, match=r"no process group.*init_process_group first"):
+        verify_replicas([("weight", torch.ones(2))])
