@@ -88,6 +88,7 @@ def test_a_command_is_told_of_failures_and_of_the_end(thermolion, sweep, tmp_pat
     script.write_text(f'#!/bin/sh\necho "$THERMOLION_TEXT" >> {log}\ncat > {tmp_path}/said\n')
     script.chmod(0o755)
     path = sweep("wrong", f"notify: {{command: {script}}}")
+    path.write_text(path.read_text().replace("seeds: 2", "seeds: 1"))  # too few for a hold
     thermolion("submit", path)
     _await_pool(layout)
     assert thermolion("status", "told").code == 0
