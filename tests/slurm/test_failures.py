@@ -38,7 +38,7 @@ def _task(lab: Lab) -> str:
 def _impatient(lab: Lab, more: str = "") -> Path:
     """Write a site on which four minutes are nearly over from the first one on."""
     text = lab.cluster.paths.profile.read_text()
-    return lab.write(f"{text}grace: 3min\n{more}\n", "site.yaml")
+    return lab.write(f'{text}grace = "3min"\n{more}\n', "site.toml")
 
 
 def _warn(lab: Lab) -> None:
@@ -82,7 +82,7 @@ def test_a_user_says_how_much_more(strict, tmp_path):
 
 def test_no_job_goes_to_a_node_that_has_died(lab):
     sweep, go = odd(lab, WAITS)
-    site = lab.write(lab.cluster.paths.profile.read_text() + "requeue: false\n", "site.yaml")
+    site = lab.write(lab.cluster.paths.profile.read_text() + "requeue = false\n", "site.toml")
     lab.call("submit", sweep, "--site", site)
     lab.await_running("odd", 1)
     node = lab.cluster.ask("squeue", "-h", "-t", "R", "-o", "%N").strip()
@@ -132,7 +132,7 @@ def test_a_job_that_gets_no_further_between_two_attempts_is_stopped_and_named(la
     assert len(read_submissions(lab.layout("odd"))) == 1
 
 
-@pytest.mark.parametrize("way", ["requeue: false", "setup: ['export PATH=BIN:$PATH']"])
+@pytest.mark.parametrize("way", ["requeue = false", "setup = ['export PATH=BIN:$PATH']"])
 def test_where_jobs_cannot_be_requeued_a_chained_job_sends_the_rest(lab, way):
     (lab.folder / "bin").mkdir()
     refusing = lab.folder / "bin" / "scontrol"
