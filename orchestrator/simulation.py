@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.advance import Request, cancel, feed, submit
+from orchestrator.status import read_status
 from orchestrator.study import Study, open_study
 from orchestrator.sweep_file import SweepError
 from slurm.dev_cluster import Cluster
@@ -147,5 +148,6 @@ def _await(
             return found
         if time.monotonic() > end:
             raise SweepError(f"{what} within {patience_s:.0f} s (see thermolion cluster status)")
+        read_status(study)  # of a queue that was looked at just now, what waits in vain is freed
         feed(study)
         time.sleep(_LOOK_S)
