@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.advance import Request, cancel, feed, submit
+from orchestrator.status import read_status
 from orchestrator.study import Study, open_study
 from orchestrator.sweep_file import SweepError
 from slurm.dev_cluster import Cluster
@@ -20,6 +21,7 @@ from slurm.simulate import Fault, Victim, find, struck
 from tracking.outcomes import Outcome, read_outcomes
 
 _LOOK_S = 0.5
+_SAVES_BY_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -95,10 +97,11 @@ def _elsewhere(target: str, cluster: Cluster) -> Iterator[Study]:
 
 
 def _running(study: Study) -> Outcome | None:
-    """Return a running trial that has saved something, or logged at least."""
+    """Return a running trial that has saved something, or seems never to."""
     for outcome in read_outcomes(study.layout.events).values():
         saved = study.layout.checkpoint(outcome.trial.id).exists()
-        if outcome.state == "running" and outcome.curve and (saved or len(outcome.curve) > 1):
+        waited_s = time.time() - (outcome.started_ms or 0) / 1000
+        if outcome.state == "running" and outcome.curve and (saved or waited_s > _SAVES_BY_S):
             return outcome
     return None
 
@@ -147,5 +150,6 @@ def _await(
             return found
         if time.monotonic() > end:
             raise SweepError(f"{what} within {patience_s:.0f} s (see thermolion cluster status)")
+        read_status(study)  # of a queue that was looked at just now, what waits in vain is freed
         feed(study)
         time.sleep(_LOOK_S)

@@ -100,7 +100,7 @@ class Feeding:
         count = min(len(unsent), self._room(order))
         if count < len(unsent) and order.feeder is not None:
             count = min(count, self._room(order) - 1)  # it takes a place as well
-        if order.after is not None:
+        if order.after is not None and order.submit_cap is not None:
             count = min(count, self._room(order) - 1 - (count < len(unsent)))
         if count < max(1, min(len(unsent), self._least(order))):
             return False

@@ -24,7 +24,8 @@ from slurm.errors import SlurmError
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
 _EARLY_S = 75.0  # SLURM sends a signal up to a minute before the time that was asked for
-_BACK_IN_S = 5  # what SLURM needs to clear up after a job, on its own it takes two minutes
+# From now to the next start; SLURM has to have cleared up by then, or makes it two minutes.
+_BACK_IN_S = 20
 
 _log = logging.getLogger(__name__)
 
