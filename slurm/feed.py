@@ -20,8 +20,8 @@ from slurm.environment import own_job
 from slurm.errors import NoAnswer, SlurmError
 from slurm.executor import QueueFull, Sending, submit
 from slurm.feeder import note_refusal
-from slurm.order import Order, read_orders
-from slurm.queue import ANSWERED_S, Queue, read_queue
+from slurm.order import Order, known_jobs, read_orders
+from slurm.queue import Queue, read_queue
 
 _LOCK_WAIT_S = 60.0
 _STAY_S, _AGAIN_S = 480.0, 5.0  # of a feeder: within its time limit
@@ -142,7 +142,7 @@ class Feeding:
             for chunk in order.chunks.read()
             if chunk.job is not None
             and chunk.job.id not in seen
-            and chunk.job.time_s + ANSWERED_S > self.queue.time_s
+            and chunk.job.id not in self.queue.known
         )
 
     def _send(self, order: Order, chunk: Chunk) -> None:
@@ -231,7 +231,7 @@ def main() -> None:
 def _feed(layout: Layout) -> Feeding:
     with Lock(layout.lock, wait_s=_LOCK_WAIT_S):
         orders = read_orders(layout)
-        queue = read_queue({order.user for order in orders})
+        queue = read_queue({order.user for order in orders}, known_jobs(orders))
         feeding = Feeding(orders, queue, own_job(os.environ))
         left = feeding.feed()
     _log.info("%d packs sent, %d left", sum(chunk.count for _, chunk, _ in feeding.sent), left)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from jobs.whole_file import write_whole
 from slurm.order import Order
-from slurm.queue import ANSWERED_S, Queue
+from slurm.queue import Queue
 
 _REFUSED = "feed.refused"  # beside its log: why there is none
 
@@ -42,8 +42,8 @@ def sending_on(orders: Sequence[Order], queue: Queue | None) -> str:
 
 def _sent_since(order: Order, queue: Queue) -> bool:
     """Whether something was sent after the queue was looked at, and a feeder maybe with it."""
-    times = [chunk.job.time_s for chunk in order.chunks.read() if chunk.job is not None]
-    return max(times, default=0.0) + ANSWERED_S > queue.time_s
+    jobs = [chunk.job for chunk in order.chunks.read()]
+    return any(job is not None and job.id not in queue.known for job in jobs)
 
 
 def _why(order: Order) -> str | None:

@@ -21,12 +21,13 @@ from slurm.errors import SlurmError
 from slurm.executor import Sending, submit
 from slurm.finding import Finding, fatal, ok, warning
 from slurm.probe import AGAIN, ANSWER_S, BACK, MEETING_S, READY, TEST, interpreter
-from slurm.queue import ANSWERED_S, read_queue
+from slurm.queue import read_queue
 from slurm.resources import Resources, probe_request
 from slurm.site import Site
 
 _LOOK_S = 0.05
 _SLOW_S = 60.0  # longer than we wait for files of a job that has ended
+_OFF_S = 5.0  # between clocks, before it is worth a word
 _ASK_S = 5.0  # between two questions to the queue, of a job that is the only one
 
 
@@ -144,7 +145,7 @@ def _files(folder: Path, sent_s: float, took_s: float) -> Iterator[Finding]:
     there_s = json.loads((folder / AGAIN).read_text())["time_s"]
     off_s = there_s - (sent_s + took_s / 2)
     # Half of the way there and back is all that can be said of where the time went.
-    if abs(off_s) - took_s / 2 > ANSWERED_S:
+    if abs(off_s) - took_s / 2 > _OFF_S:
         said = f"that of the node is off by {off_s:+.0f} s"
         yield warning("clock", said, "have the site set it: durations are not affected, dates are")
     else:

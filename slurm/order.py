@@ -4,7 +4,7 @@ Part of the submission's record, so that a job on a node can send the rest as we
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,3 +104,8 @@ def read_orders(layout: Layout) -> list[Order]:
         if record.get("backend") == "slurm":
             orders.append(Order.of(layout, record))
     return orders
+
+
+def known_jobs(orders: Iterable[Order]) -> frozenset[int]:
+    """Return the ids of the array jobs of some orders that are written down by now."""
+    return frozenset(c.job.id for o in orders for c in o.chunks.read() if c.job is not None)

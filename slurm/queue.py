@@ -13,8 +13,6 @@ from slurm.commands import ask
 from slurm.errors import SlurmError
 from slurm.states import State, state_of
 
-# A job is in the queue once sbatch has answered; clocks may differ by so many seconds.
-ANSWERED_S = 5.0
 _SLOWER = 1.5  # a queue in which nothing has changed is looked at less and less often
 _SLOWEST = 4.5  # times the interval of the site
 _STUCK = re.compile("launch.failed.requeued.held")  # the reason that SLURM gives for its own hold
@@ -54,6 +52,9 @@ class Queue:
     jobs: Sequence[Queued]
     time_s: float
     ended: Mapping[tuple[int, int | None], Ended] = field(default_factory=dict, compare=False)
+    # The array jobs whose ids were on disk before the question: these are in it, or have ended. No
+    # clock could tell: those of nodes and of this machine may be hours apart.
+    known: Collection[int] = frozenset()
     by_task: Mapping[tuple[int, int | None], Queued] = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -65,8 +66,11 @@ class Queue:
         return sorted({job.array_job for job in self.jobs if job.name == name})
 
 
-def read_queue(users: Collection[str]) -> Queue:
-    """Ask for all jobs of some users at once; raises SlurmError where there is no answer."""
+def read_queue(users: Collection[str], known: Collection[int] = frozenset()) -> Queue:
+    """Ask for all jobs of some users at once; raises SlurmError where there is no answer.
+
+    `known` are the ids of array jobs that have been read before.
+    """
     now = time.time()
     command = ["squeue", "--noheader", "--array", f"--user={','.join(sorted(users))}"]
     said = ask([*command, "--states=all", "--format=%F|%K|%T|%N|%r|%j"])
@@ -78,7 +82,7 @@ def read_queue(users: Collection[str]) -> Queue:
                 ended[job.array_job, job.task] = end
             else:
                 living.append(job)
-    return Queue(tuple(living), now, ended)
+    return Queue(tuple(living), now, ended, known)
 
 
 class QueueWatch:
@@ -89,7 +93,7 @@ class QueueWatch:
         self._answered: dict[frozenset[str], float] = {}
         self._interval_s: dict[frozenset[str], float] = {}
 
-    def look(self, users: Collection[str], every_s: float) -> Queue:
+    def look(self, users: Collection[str], every_s: float, known: Collection[int]) -> Queue:
         """Return the queue, asked for every `every_s` seconds at most, less often while it rests.
 
         An old answer serves where the controller gives none for a while.
@@ -100,7 +104,7 @@ class QueueWatch:
         if seen is not None and time.monotonic() - self._answered[key] < interval:
             return seen
         try:
-            queue = read_queue(users)
+            queue = read_queue(users, known)
         except SlurmError:
             if seen is None:
                 raise

@@ -30,7 +30,7 @@ from slurm.environment import own_job
 from slurm.errors import SlurmError
 from slurm.facts import Facts, read_facts
 from slurm.feeder import is_fed, sending_on
-from slurm.order import Order, read_orders
+from slurm.order import Order, known_jobs, read_orders
 from slurm.queue import Queue, QueueWatch, read_queue
 from slurm.resources import Resources, feeder_request, job_request
 from slurm.site import Site
@@ -185,7 +185,8 @@ class SlurmBackend:
 
     def _queue(self, orders: Sequence[Order]) -> Queue:
         every_s = min(order.status_every_s for order in orders)
-        return self._watch.look({order.user for order in orders}, every_s)
+        # Known first, then asked: see Queue.
+        return self._watch.look({order.user for order in orders}, every_s, known_jobs(orders))
 
     def _array_size(self, site: Site) -> int:
         return site.max_array_size or (self._facts.max_array_size if is_here() else _ARRAY)

@@ -29,8 +29,8 @@ _QUEUE_S = 1.0  # between two looks at the queue
 _SUBMIT_S = 6.0  # between two calls of `submit`, unless nothing is in the queue any more
 _SLOW_S = 0.4  # what one line of a log takes while the study is ahead of the faults
 _RANKS_SLOW_S = 1.0
-_NEVER_S = 120.0  # something to strike at turns up earlier, or the siege is stuck
-_END_S = 300.0  # for what is left once all is quiet
+_NEVER_S = 400.0  # something to strike at turns up earlier, or the siege is stuck
+_END_S = 600.0  # for what is left once all is quiet
 
 
 class Missed(Exception):  # noqa: N818 - a state: there was nothing to hit
@@ -166,6 +166,7 @@ class Siege:
         if now - self._looked > _QUEUE_S:
             self._looked = now
             self._look()
+            self._resume_nodes()
         self._submit_again(now)
 
     def breaks(self, what: str, seconds: float, mend: Callable[[], None]) -> None:
@@ -284,6 +285,16 @@ class Siege:
         for words in ours:
             if words[2] == "BeginTime":  # two minutes, in which nothing would happen
                 self.cluster.ask("scontrol", "update", f"jobid={words[3]}", "StartTime=now")
+
+    def _resume_nodes(self) -> None:
+        """Do what an administrator does: take nodes back that SLURM has drained or given up."""
+        if any(what.startswith("node ") for _, what, _ in self._broken):
+            return
+        for node, state in self.cluster.nodes().items():
+            if state.startswith(("drain", "down", "fail")):
+                self.tell(f"    {node} is {state}: resumed")
+                update = ("scontrol", "update", f"nodename={node}")
+                self.cluster.ask(*update, "state=resume")
 
     def _ours(self) -> list[Rank]:
         found = []
