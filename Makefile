@@ -6,13 +6,13 @@ ROOT ?= studies
 # Processes that run tests; each may start several of its own.
 WORKERS ?= auto
 
-.PHONY: demo test lint bench schema clean
+.PHONY: demo test lint bench chaos schema clean
 
 demo: $(VENV)/.tracking
 	$(BIN)/thermolion run sweeps/quickstart.yaml --root $(ROOT)
 
 test: lint
-	$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadgroup --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest --numprocesses=$(WORKERS) --no-loadscope-reorder --cov --cov-report=term:skip-covered
 	$(BIN)/python -m coverage report --fail-under=95 --include='jobs/trial.py,jobs/events.py,jobs/layout.py,orchestrator/plan.py'
 
 lint: $(VENV)/.dev
@@ -29,6 +29,10 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.optimizer_step
 	$(BIN)/python -m benchmarks.slurm_overhead
 	$(BIN)/python -m benchmarks.slurm_limits
+
+# Needs root and SLURM. CHAOS_TOTAL faults, CHAOS_FAULTS a seed, from CHAOS_SEED on.
+chaos: $(VENV)/.dev
+	PYTHONPATH=tests/chaos:tests/support $(BIN)/python -u -m campaign
 
 schema: $(VENV)/.dev
 	$(BIN)/python -m orchestrator.schema > sweeps/schema.json

@@ -229,10 +229,10 @@ class Context:
         self.weights = weights
 
     def interrupt(self, why: str, kind: str = "") -> None:
-        """Log that the attempt ends and the trial does not; `kind` is that of a death."""
+        """Log that the attempt ends and the trial does not; `kind` is a class of failure."""
         self._look_for_newer(now=True)
-        dead = {"kind": kind} if kind else {}
-        self._append(events.INTERRUPTED, step=self._step, error=why, **dead)
+        told = {"kind": kind} if kind else {}
+        self._append(events.INTERRUPTED, step=self._step, error=why, **told)
 
     def fail(self, error: str, kind: str, traceback: str) -> None:
         """Log that the training has raised: `kind` is the class of the exception."""
@@ -272,7 +272,7 @@ class Context:
             stop = self.launch.stop
             why, save = self._agreement.ask(stop.reason, save)
             if why is not None:
-                stop.set(stop.reason or why)
+                stop.set(why)
                 self.told_to_stop = True
         return self.told_to_stop, save
 

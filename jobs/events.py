@@ -45,7 +45,7 @@ class LogError(Exception):
     """An event log that cannot be written or read, with what to do about it."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Event:
     """One line of a log; `time_ms` is UTC, durations are in the payload (monotonic clock)."""
 
@@ -71,11 +71,17 @@ class EventLog:
     def __init__(self, path: Path, attempt: int, free_bytes: int = FREE_BYTES_TO_START) -> None:
         """Create the file.
 
-        Raises FileExistsError where another writer has it, LogError where the disk is too full.
+        Raises FileExistsError where another writer has it, LogError where the disk is too full or
+        cannot be written.
         """
-        path.parent.mkdir(parents=True, exist_ok=True)
-        check_free_space(path.parent, free_bytes)
-        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o666)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            check_free_space(path.parent, free_bytes)
+            self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o666)
+        except FileExistsError:
+            raise
+        except OSError as error:
+            raise LogError(f"cannot create {path}: {error}") from error
         self.path = path
         self.attempt = attempt
         self._seq = 0

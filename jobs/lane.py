@@ -122,7 +122,7 @@ def _trained(trial: Trial, context: Context) -> Ending:
             # The others' commands are not asked step by step: they have to hear of it.
             abrupt = trial.workload.command is not None
             why = f"stopped by {launch.stop.reason}"
-            return Ending("interrupted", error=why, abrupt=abrupt)
+            return Ending("interrupted", error=why, kind=launch.stop.kind, abrupt=abrupt)
         return Ending("completed", metrics, weights=context.weights)
     except Diverged as divergence:
         # Weights that are not finite may be so in other bits on other nodes.
@@ -141,7 +141,7 @@ def _trained(trial: Trial, context: Context) -> Ending:
         if launch.stop:  # workers and children hear the signal, too, and take us along
             _log.warning("trial %s stopped by %s:\n%s", trial.id, launch.stop.reason, text)
             why = f"stopped by {launch.stop.reason}: {message}"
-            return Ending("interrupted", error=why, abrupt=True)
+            return Ending("interrupted", error=why, kind=launch.stop.kind, abrupt=True)
         _log.error("trial %s failed:\n%s", trial.id, text)
         kind = getattr(error, "kind", type(error).__name__)
         return Ending("failed", None, message, kind, text, abrupt=True)

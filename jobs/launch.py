@@ -4,6 +4,7 @@ Foreign variables (SLURM's, a local pool's) are translated into this record at t
 """
 
 import signal
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,17 +14,29 @@ import torch
 
 
 class StopFlag:
-    """Set by a signal, looked at between steps: nothing else is safe inside a handler."""
+    """Set by a signal, looked at between steps: nothing else is safe inside a handler.
+
+    `judge` says, outside the handler, of which class of failure the stop is: it gets the reason
+    and when that came (monotonic seconds).
+    """
 
     def __init__(self) -> None:
         self.reason: str | None = None
+        self.judge: Callable[[str, float], str] = lambda _reason, _at: ""
+        self._at = 0.0
 
     def __bool__(self) -> bool:
         return self.reason is not None
 
     def set(self, reason: str) -> None:
-        """Ask for a stop at the next step."""
-        self.reason = reason
+        """Ask for a stop at the next step; the first reason counts."""
+        if self.reason is None:
+            self._at, self.reason = time.monotonic(), reason
+
+    @property
+    def kind(self) -> str:
+        """The class of failure of this stop, empty where somebody wanted it."""
+        return "" if self.reason is None else self.judge(self.reason, self._at)
 
     def listen(self, *signals: signal.Signals) -> None:
         """Turn signals of this process into the flag; may be called from the main thread only."""

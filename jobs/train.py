@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from jobs import groups
 from jobs.augment import Augmentation
+from jobs.average import Average
 from jobs.block import Block
 from jobs.data import Dataset
-from jobs.evaluate import Score, evaluate
+from jobs.evaluate import Score, evaluate, network_input
 from jobs.launch import Launch
 from jobs.objective import Objective
 from jobs.precision import make_scaler
@@ -61,9 +61,11 @@ class Training:
         self._replica = self._built_replica()
         self._scheduler = self._built_scheduler()
         self._scaler = make_scaler(self._device.type, trial.precision)
-        self._ema = self._built_ema()
         self._augmentation = Augmentation(
             workload.augment, trial.seeds["augment"], len(dataset.train)
+        )
+        self._average = Average(
+            self.model, self.optimizer, trial, self._batches_of_statistics, self._world
         )
         # The steps that are left of the epoch: the indices of each, in micro-batches.
         self._steps_left: deque[tuple[Tensor, ...]] = deque()
@@ -84,6 +86,8 @@ class Training:
             groups.parameters(self.model, self._trial.workload.no_decay, kind),
             candidate.hyperparameters,
             self._trial.seeds["noise"],
+            self.steps,
+            self.steps_per_epoch,
         )
 
     def _built_replica(self) -> Replica:
@@ -97,18 +101,10 @@ class Training:
             return None
         return LambdaLR(self.optimizer, lambda step: rate(schedule, step / steps))
 
-    def _built_ema(self) -> AveragedModel | None:
-        decay = self._trial.workload.ema
-        if decay is None:
-            return None
-        # Running statistics of normalisations belong to the averaged weights, too.
-        average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]  # torch leaves it so
-        return AveragedModel(self.model, multi_avg_fn=average, use_buffers=True)
-
     @property
     def evaluated_model(self) -> nn.Module:
-        """The model that is scored: the average of the weights, where one is declared."""
-        return self.model if self._ema is None else self._ema.module
+        """The model that is scored: at an average of the weights, where there is one."""
+        return self._average.model
 
     def describe(self) -> dict[str, Any]:
         """Return what a `started` event says, JSON-ready."""
@@ -173,7 +169,7 @@ class Training:
             "optimizers": self._replica.optimizer_states(),
             "scheduler": None if self._scheduler is None else self._scheduler.state_dict(),
             "scaler": None if self._scaler is None else self._scaler.state_dict(),
-            "ema": None if self._ema is None else self._ema.state_dict(),
+            "ema": self._average.state(),
             "step": self.step,
             "samples": self.samples,
             "train_seconds": self.train_seconds,
@@ -190,8 +186,7 @@ class Training:
             self._scheduler.load_state_dict(state["scheduler"])
         if self._scaler is not None:
             self._scaler.load_state_dict(state["scaler"])
-        if self._ema is not None:
-            self._ema.load_state_dict(state["ema"])
+        self._average.restore(state["ema"])
         self.step, self.samples = state["step"], state["samples"]
         self.train_seconds = state["train_seconds"]
         # Before there were ranks, these were single numbers.
@@ -202,6 +197,8 @@ class Training:
         self._images = iter(())
 
     def _score(self, part: Any) -> Score:
+        # Where an average is scored, nobody else brings the model's own statistics together.
+        self._world.buffers_of_rank_0(self.model)
         return evaluate(
             self.evaluated_model,
             part,
@@ -214,16 +211,29 @@ class Training:
         """Line up what is left of the epoch that the next step belongs to."""
         workload = self._trial.workload
         epoch, position = divmod(self.step, self.steps_per_epoch)
-        order = self._block.order(epoch).to(self._device)
-        micro_batch = math.ceil(workload.global_batch / workload.accumulate)
-        self._steps_left.extend(
-            torch.split(chosen, micro_batch)
-            for chosen in torch.split(order, workload.global_batch)[position:]
-        )
+        self._steps_left.extend(self._steps_of(epoch)[position:])
         mine = [share(part, self._world) for part in chain.from_iterable(self._steps_left)]
         self._images = self._dataset.train.batches(
             [chosen for chosen in mine if len(chosen)], workload.loader_workers
         )
+
+    def _steps_of(self, epoch: int) -> list[tuple[Tensor, ...]]:
+        """Return the indices of the samples of each step of an epoch, in micro-batches."""
+        workload = self._trial.workload
+        order = self._block.order(epoch).to(self._device)
+        micro_batch = math.ceil(workload.global_batch / workload.accumulate)
+        steps = torch.split(order, workload.global_batch)
+        return [torch.split(chosen, micro_batch) for chosen in steps]
+
+    def _batches_of_statistics(self) -> Iterator[Tensor]:
+        """Yield what this rank's network sees in the first epoch: micro-batches, augmented."""
+        parts = [share(part, self._world) for part in chain.from_iterable(self._steps_of(0))]
+        chunks = [chosen for chosen in parts if len(chosen)]
+        workers = self._trial.workload.loader_workers
+        for chosen, images in zip(
+            chunks, self._dataset.train.batches(chunks, workers), strict=True
+        ):
+            yield network_input(self._augmentation.apply(images, chosen, 0))
 
     def _take_step(self) -> None:
         if not self._steps_left:
@@ -270,8 +280,7 @@ class Training:
             self._scaler.update()
         if self._scheduler is not None:
             self._set_rate(self._scheduler)
-        if self._ema is not None:
-            self._ema.update_parameters(self.model)
+        self._average.update()
 
     def _set_rate(self, scheduler: LambdaLR) -> None:
         """Set the learning rate of the next step, whether or not the scaler has skipped this."""

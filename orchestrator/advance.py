@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from jobs.layout import Layout
 from jobs.lock import Lock, LockHeld
@@ -10,6 +10,7 @@ from jobs.trial import Trial
 from orchestrator.backends.base import (
     BackendError,
     Submission,
+    cancelled_mark,
     job_states,
     load_backend,
     read_submissions,
@@ -82,7 +83,8 @@ def _submit(study: Study, request: Request, choose: Choose) -> Sent:
     submissions = sender.write(chosen, files) if chosen else ()
     _start(study.layout, submissions)
     lanes = sum(submission.lanes for submission in submissions)
-    most = min(lanes, study.sweep.concurrent or lanes)
+    trials = lanes // max((trial.world_size for trial in chosen), default=1)
+    most = min(max(1, trials), study.sweep.concurrent or lanes)
     return Sent(submissions, len(chosen), in_flight, status.done, left, notes, most)
 
 
@@ -98,33 +100,35 @@ def feed(study: Study) -> None:
         _start(study.layout, ())
 
 
-def go_on(study: Study, break_lock: bool = False) -> Sent | None:
-    """Take the decisions that are due, and send what they release; None where there is nothing.
+def go_on(study: Study) -> Sent | None:
+    """Do what follows by itself from the end of jobs; None where nothing was to be sent.
 
-    With the data, the lanes and the user's code of the latest submission, so that nobody has to be
-    there. What was stopped or has failed is left to `submit` and `retry`.
+    Takes the decisions that are due, sends what they release and, where the sweep says that nobody
+    attends to it, what its policy sends again. What was cancelled waits for the user's `submit`.
     """
-    before = read_status(study)
-    if not any(s.state == "later" for s in before.planned.values()) and before.stage.is_settled:
+    before, submissions = read_status(study), read_submissions(study.layout)
+    again = study.sweep.failures.unattended
+    due = not before.stage.is_settled or (again and before.missing) or before.jobs_alive
+    if not submissions or not due:
         return None
-    request = replace(_as_before(study.layout), break_lock=break_lock)
-    later = {id_ for id_, s in before.planned.items() if s.state == "later"}
-    sent = submit(study, request, lambda now: [t for t in now.missing if t.id in later])
+    later = {id_ for id_, standing in before.planned.items() if standing.state == "later"}
+
+    def follows(now: Status) -> Sequence[Trial]:
+        if cancelled_mark(study.layout, submissions[-1].id).exists():
+            return []
+        return [t for t in now.missing if t.id in later or (again and not now.jobs_alive)]
+
+    # Where jobs live still, one of them was requeued: this has another one wait for their end.
+    sent = submit(study, _as_before(study.layout, submissions[-1]), follows)
     return sent if sent.submissions else None
 
 
-def _as_before(layout: Layout) -> Request:
-    submissions = read_submissions(layout)
-    if not submissions:
-        return Request()
-    packs = [read_pack(layout, submissions[-1].id, n) for n in range(submissions[-1].packs)]
-    roots = [pack.code_root for pack in packs if pack.code_root is not None]
-    return Request(
-        data_root=packs[0].data_root if packs else None,
-        download=any(pack.download for pack in packs),
-        lanes=submissions[-1].lanes_asked,
-        code_root=next((root for root in roots if root.is_dir()), None),
-    )
+def _as_before(layout: Layout, last: Submission) -> Request:
+    """Return a request with data, lanes and code of what was sent last: nobody has to be there."""
+    pack = read_pack(layout, last.id, 0)
+    snapshots = sorted(layout.submissions.glob("*/code"))
+    code = snapshots[-1] if snapshots else None
+    return Request(pack.data_root, pack.download, last.lanes_asked, code_root=code)
 
 
 def _start(layout: Layout, new: Sequence[Submission]) -> None:
@@ -151,11 +155,14 @@ def locked(study: Study, break_lock: bool = False) -> Lock:
 def cancel(study: Study) -> int:
     """Stop every living job of a study cleanly; return how many submissions were stopped.
 
-    Raises BackendError, after all the others are stopped, for one that cannot be from here.
+    Nothing follows by itself from their end, even where all have ended by now. Raises
+    BackendError, after all the others are stopped, for one that cannot be from here.
     """
     stopped = 0
     out_of_reach: BackendError | None = None
     submissions = read_submissions(study.layout)
+    if submissions:
+        cancelled_mark(study.layout, submissions[-1].id).touch()
     every = job_states(study.layout, submissions)
     for submission in submissions:
         if any(state != "ended" for state in every[submission.id].values()):

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import thermolion
 from orchestrator.cluster_options import add_cluster_options
+from orchestrator.doctor_options import add_doctor_options
 
 _MOST_LANES = 1024
+_MOST_TIMES = 64
 _SENDING = ("submit", "run", "retry", "rerun")
 _COLLECTING = ("run", "collect")
 _LOCKING = (*_SENDING, "collect", "studies")
@@ -31,7 +33,7 @@ def make_parser(verbs: Iterable[tuple[str, str]]) -> argparse.ArgumentParser:
 
 
 def _add_verb(parser: argparse.ArgumentParser, name: str) -> None:
-    if name != "cluster":
+    if name not in ("cluster", "doctor"):
         _add_of_a_study(parser, name)
     for add in _OWN.get(name, ()):
         add(parser)
@@ -119,8 +121,13 @@ def _add_retry(parser: argparse.ArgumentParser) -> None:
         metavar="CLASS",
         action="append",
         default=[],
-        help="only failures of this exception, or failed, held, lost, interrupted",
+        help="only what ended so: OOM, TIMEOUT, NODE_FAIL, LOST …, an exception, or failed, held, "
+        "lost, interrupted",
     )
+    for option, what in (("--mem", "memory"), ("--time", "time")):
+        parser.add_argument(
+            option, type=_factor, metavar="2x", help=f"so many times the {what} that they had"
+        )
     _add_selection(parser)
 
 
@@ -208,6 +215,7 @@ _OWN: Mapping[str, Sequence[Callable[[argparse.ArgumentParser], None]]] = {
     "studies": [_add_studies],
     "compare": [_add_compare],
     "cluster": [add_cluster_options],
+    "doctor": [add_doctor_options],
 }
 
 
@@ -216,6 +224,16 @@ def _lanes(text: str) -> int:
     if not 1 <= lanes <= _MOST_LANES:
         raise argparse.ArgumentTypeError(f"{lanes} is not between 1 and {_MOST_LANES}")
     return lanes
+
+
+def _factor(text: str) -> float:
+    try:
+        factor = float(text.removesuffix("x"))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no factor: write 2x, or 1.5x") from error
+    if not 1 <= factor <= _MOST_TIMES:
+        raise argparse.ArgumentTypeError(f"{text} is not between 1x and {_MOST_TIMES}x")
+    return factor
 
 
 def _steps(text: str) -> int:

@@ -7,9 +7,11 @@ from typing import Any
 
 from jobs.command_line import told
 from jobs.trial import Trial, Workload
+from orchestrator.backends.base import load_backend
 from orchestrator.change import Change
 from orchestrator.claims import claim_lines, claims
 from orchestrator.estimate import Estimate, in_words
+from orchestrator.prospects import group_lines, prospect_json, reason
 from orchestrator.readings import final
 from orchestrator.rerun import Outdated
 from orchestrator.stage_text import stage_json, stage_lines
@@ -45,7 +47,7 @@ def plan_json(
         "done": status.done,
         "new": [] if change is None else list(change.added),
         "orphaned": [] if change is None else list(change.orphaned),
-        "notes": [*_edit_notes(study, change), *notes(study, status)],
+        "notes": [*_ignored(study), *_edit_notes(study, change), *notes(study, status)],
         "estimated_seconds": left.seconds,
         "estimate_is_measured": left.measured,
         "claims": asdict(claims(study.sweep)),
@@ -87,7 +89,8 @@ def plan_text(
         *claim_lines(claims(sweep)),
         *(("stage", line) for line in stage_lines(status)),
     ]
-    lines += [("note", note) for note in (*_edit_notes(study, change), *notes(study, status))]
+    said = (*_ignored(study), *_edit_notes(study, change), *notes(study, status))
+    lines += [("note", note) for note in said]
     return "\n".join(f"{label:<10} {content}" for label, content in lines)
 
 
@@ -118,6 +121,7 @@ def status_json(study: Study, status: Status) -> dict[str, Any]:
                 "error": standing.outcome.error,
                 "metrics": dict(standing.outcome.metrics),
             }
+            | prospect_json(standing)
             for trial_id, standing in status.planned.items()
         ],
         "stage": stage_json(status),
@@ -139,6 +143,7 @@ def trial_line(standing: Standing) -> str:
     reached = final(outcome)
     said = _in_a_line(outcome.error) if outcome.error else reached or ""
     whose = f"{trial.workload.name} / {trial.candidate.name} / block {trial.block}"
+    said = f"{said}  {reason(standing)}".strip()
     return f"{trial.id}  {standing.state:<11} {whose}  {said}".rstrip()
 
 
@@ -162,6 +167,7 @@ def causes(status: Status) -> list[str]:
         last = (cause.example.traceback or cause.error).rstrip().splitlines()[-_LAST_LINES:]
         head = f"{cause.count} failed with {cause.kind} ({who}), for example {trial.id}:"
         said.append("\n".join([head, *(f"    {line}" for line in last)]))
+    said += group_lines(status)
     held: dict[Hold, int] = {}
     for standing in status.left_alone:
         if standing.hold is not None:
@@ -170,8 +176,8 @@ def causes(status: Status) -> list[str]:
     for hold, count in held.items():
         key = hold.reason, hold.error
         by_error[key] = by_error.get(key, 0) + count
-    for (reason, error), count in by_error.items():
-        said.append(f"{count} held, because {reason}" + (f": {error}" if error else ""))
+    for (because, error), count in by_error.items():
+        said.append(f"{count} held, because {because}" + (f": {error}" if error else ""))
     return said
 
 
@@ -208,6 +214,13 @@ def exit_words(code: str) -> str:
     """Return the exit code of a lane in words."""
     held = " (held: its first trials failed alike)" if code == _EXIT_HELD else ""
     return f"exit code {code}{held}"
+
+
+def _ignored(study: Study) -> list[str]:
+    """Say which keys change nothing where the sweep runs: it may be meant for both."""
+    name = study.sweep.backend
+    keys = load_backend(name).ignored(study)
+    return [f"backend {name} has no use for {', '.join(keys)}: left alone"] if keys else []
 
 
 def _edit_notes(study: Study, change: Change | None) -> list[str]:

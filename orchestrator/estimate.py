@@ -26,10 +26,13 @@ class Estimate:
     measured: bool
 
 
-def estimate(outcomes: Sequence[Outcome], lanes: int, device: str) -> Estimate:
+def estimate(
+    outcomes: Sequence[Outcome], lanes: int, device: str, concurrent: int | None = None
+) -> Estimate:
     """Estimate the wall clock of what has no result yet, on `lanes` processes.
 
-    Trials that have ended tell; a running one counts for what it has left.
+    At most `concurrent` trials run at a time. Trials that have ended tell; a running one counts
+    for what it has left.
     """
     measured = _measured(outcomes)
     remaining = [outcome for outcome in outcomes if not outcome.has_result]
@@ -40,7 +43,7 @@ def estimate(outcomes: Sequence[Outcome], lanes: int, device: str) -> Estimate:
     total = len(seconds) * fmean(known) if known else 0.0
     every = all(_kind(outcome.trial) in measured for outcome in remaining)
     ranks = fmean(outcome.trial.world_size for outcome in remaining) if remaining else 1
-    at_a_time = max(1, min(lanes / ranks, len(remaining)))
+    at_a_time = max(1, min(lanes / ranks, len(remaining), concurrent or len(remaining)))
     return Estimate(total / at_a_time, every)
 
 

@@ -1,14 +1,15 @@
 """Which trials `retry` sends again. Selects; sending is `orchestrator.advance`'s."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
+from jobs.failures import CLASSES
 from jobs.trial import Trial
 from orchestrator.status import Standing, Status
 from orchestrator.sweep_file import SweepError, choices
 from orchestrator.trial_ids import find_id
 
-# States that may be sent again; of these, failures are told apart by the kind of exception.
+# States that may be sent again; failures are told apart by class and by kind of exception.
 _STATES = ("failed", "held", "lost", "interrupted")
 
 
@@ -36,7 +37,7 @@ class Selection:
         standings = status.planned.values()
         _check("--candidate", self.candidates, (_candidate(s) for s in standings))
         _check("--workload", self.workloads, (_workload(s) for s in standings))
-        classes = [*_STATES, *dict.fromkeys(s.outcome.kind for s in unfinished if s.outcome.kind)]
+        classes = [*_STATES, *CLASSES, "OOM", *(k for k in map(_kind, unfinished) if k)]
         _check("--class", self.classes, classes)
         if self.is_empty:
             return [standing.outcome.trial for standing in unfinished]
@@ -48,8 +49,8 @@ class Selection:
         if self.trials:
             tests.append(lambda s: s.outcome.trial.id in named)
         if self.classes or not self.trials:
-            wanted = set(self.classes or ("failed", "held"))
-            tests.append(lambda s: s.state in wanted or _kind(s) in wanted)
+            wanted = set(self.classes)
+            tests.append(lambda s: _is_of(s, wanted) if wanted else not s.goes_again)
         return [s.outcome.trial for s in unfinished if all(test(s) for test in tests)]
 
     def _named(self, status: Status, prefix: str) -> str:
@@ -66,6 +67,12 @@ class Selection:
                 "it, or cancel the study first"
             )
         return trial_id
+
+
+def _is_of(standing: Standing, wanted: Collection[str]) -> bool:
+    failure = None if standing.failure is None else standing.failure.kind
+    oom = {"OOM"} if failure in ("OOM_HOST", "OOM_DEVICE") else set()
+    return bool({standing.state, failure, _kind(standing), *oom} & set(wanted))
 
 
 def _candidate(standing: Standing) -> str:

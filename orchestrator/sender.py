@@ -17,6 +17,7 @@ from jobs.trial import Trial
 from jobs.whole_file import write_whole
 from orchestrator.backends.base import Load, Lot, Submission, load_backend
 from orchestrator.code_roots import code_roots
+from orchestrator.failures import Need
 from orchestrator.packs import write_packs
 from orchestrator.snapshot import code_files, copy_code
 from orchestrator.status import Status
@@ -28,7 +29,8 @@ class Request:
     """How trials are to be sent.
 
     `accept_change`: an edit may leave results behind. `new_code`: trials that go on from a
-    checkpoint take the present code as well. `code_root` is a copy of the user's code that an
+    checkpoint take the present code as well. `by_hand`: the user has said `retry`, with so many
+    times the memory and time that the trials had. `code_root` is a copy of the user's code that an
     earlier submission has made, None for the present code.
     """
 
@@ -38,6 +40,9 @@ class Request:
     break_lock: bool = False
     accept_change: bool = False
     new_code: bool = False
+    by_hand: bool = False
+    mem: float = 1.0
+    time: float = 1.0
     code_root: Path | None = None
 
     @property
@@ -62,15 +67,7 @@ class Sender:
         if self.request.code_root is not None:
             return None
         present = Path("present")
-        roots = code_roots(
-            self.study,
-            self.status,
-            trials,
-            present,
-            self.request.new_code,
-            self.request.code_folder,
-        )
-        if present not in roots.values():
+        if present not in self._roots(trials, present).values():
             return None
         return code_files(Path.cwd(), self.study.layout)
 
@@ -82,32 +79,53 @@ class Sender:
         code = self.request.code_root or self.study.layout.submission(name) / "code"
         if files is not None:
             copy_code(Path.cwd(), files, code)
-        roots = code_roots(
-            self.study, self.status, trials, code, self.request.new_code, self.request.code_folder
-        )
-        load = Load(
-            self.study,
-            trials,
-            self.status.outcomes,
-            self.status.lost,
-            roots,
-            self.request.lanes,
-            goes_on=not self.status.stage.is_settled,
-        )
+        load = self.load(trials, code)
         lots = load_backend(self.study.sweep.backend).arrange(load)
         return tuple(
-            self._write(name if number == 0 else self._next_folder(), lot, roots)
+            self._write(name if number == 0 else self._next_folder(), lot, load)
             for number, lot in enumerate(lots)
+        )
+
+    def load(self, trials: Sequence[Trial], code: Path) -> Load:
+        """Return what a backend has to know of some trials; their present code will lie in `code`.
+
+        Somebody looks after the study in the end where anything follows from that: a retry, a
+        decision, a notice.
+        """
+        sweep, status = self.study.sweep, self.status
+        follows = sweep.failures.unattended or not status.stage.is_settled
+        return Load(
+            self.study,
+            trials,
+            status.outcomes,
+            status.lost,
+            self._roots(trials, code),
+            self.request.lanes,
+            {trial.id: self._need(trial) for trial in trials},
+            status.bad_nodes,
+            unattended=follows or sweep.notice is not None,
         )
 
     def _roots(self, trials: Sequence[Trial], present: Path) -> Mapping[str, Path | None]:
         how = self.request
         return code_roots(self.study, self.status, trials, present, how.new_code, how.code_folder)
 
-    def _write(self, name: str, lot: Lot, code: Mapping[str, Path | None]) -> Submission:
+    def _need(self, trial: Trial) -> Need:
+        """Return what a trial is given beyond what the sweep says."""
+        how, standing = self.request, self.status.planned.get(trial.id)
+        failure = None if standing is None else standing.failure
+        need = Need() if failure is None else failure.need
+        if not how.by_hand:
+            return need
+        # Now, since the user has mended it, and by the factor that he says.
+        told = how.mem != 1 and failure is not None and failure.kind == "OOM_HOST"
+        mem = need.mem / self.study.sweep.failures.memory_factor if told else need.mem
+        return Need(mem * how.mem, need.time * how.time)
+
+    def _write(self, name: str, lot: Lot, load: Load) -> Submission:
         sweep, folder = self.study.sweep, self.study.layout.submission(name)
         write_packs(
-            [self._pack(name, number, pack, code) for number, pack in enumerate(lot.packs)]
+            [self._pack(name, number, pack, load.code) for number, pack in enumerate(lot.packs)]
         )
         submission = Submission(
             id=name,
@@ -121,6 +139,9 @@ class Sender:
             time_ms=time.time_ns() // 1_000_000,
             request=lot.request(folder),
             lanes_asked=self.request.lanes,
+            scale=lot.scale,
+            by_hand=self.request.by_hand,
+            unattended=load.unattended,
         )
         write_whole(folder / "submission.json", json.dumps(submission.to_json(), indent=1))
         return submission

@@ -1,6 +1,8 @@
 """A site profile as people write it, checked at the border and turned into a `slurm.site.Site`."""
 
 import os
+import re
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -8,11 +10,13 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from orchestrator.durations import Duration
-from orchestrator.sweep_file import SweepError, choices, read_document
+from orchestrator.sweep_file import Document, Location, SweepError, choices
 from orchestrator.validation import Strict, check
 from slurm.site import Site
 
 _DEFAULT = "default"
+_SUFFIX = ".toml"
+_OLD = (".yaml", ".yml")  # what profiles were once; one that is left must not go unheard
 
 
 def _option(options: dict[str, str]) -> dict[str, str]:
@@ -46,6 +50,7 @@ class SiteFile(Strict):
     time: Duration | None = None
     grace: Duration = 120.0
     sbatch_on_nodes: bool = True
+    requeue: bool = True
     limits: SiteLimits = SiteLimits()
     status_every: Duration = 40.0
     shared: list[str] = Field(default_factory=list)
@@ -67,30 +72,49 @@ def read_site(named: str | None) -> Site:
     )
 
 
+def profiles() -> Path:
+    """Return the folder of the site profiles that are chosen by name."""
+    config = os.environ.get("XDG_CONFIG_HOME")
+    return (Path(config) if config else Path.home() / ".config") / "thermolion" / "sites"
+
+
 def _named(named: str | None) -> Site:
     named = named or os.environ.get("THERMOLION_SITE")
-    folder = _folder()
+    folder = profiles()
     if named is None:
-        path = folder / f"{_DEFAULT}.yaml"
+        path = folder / f"{_DEFAULT}{_SUFFIX}"
+        _refuse_old(path)
         return _read(path, _DEFAULT) if path.is_file() else Site()
-    if "/" in named or named.endswith((".yaml", ".yml")):
+    if "/" in named or named.endswith((_SUFFIX, *_OLD)):
         path = Path(named).expanduser()
+        _refuse_old(path)
         if not path.is_file():
             raise SweepError(f"there is no site profile {path}")
         return _read(path, path.stem)
-    path = folder / f"{named}.yaml"
+    path = folder / f"{named}{_SUFFIX}"
+    _refuse_old(path)
     if not path.is_file():
-        known = sorted(profile.stem for profile in folder.glob("*.yaml"))
+        known = sorted(profile.stem for profile in folder.glob(f"*{_SUFFIX}"))
         listed = choices(named, known) if known else "there are none yet"
         raise SweepError(
-            f"unknown site {named!r} (profiles lie in {folder}): {listed}; or name the path of a "
-            "profile"
+            f"unknown site {named!r} (profiles lie in {folder}): {listed}; name the path of a "
+            "profile, or let `thermolion doctor --write-profile NAME` write one"
         )
     return _read(path, named)
 
 
+def _refuse_old(path: Path) -> None:
+    """Raise SweepError where a profile in the old format is all that there is."""
+    old = next((p for p in map(path.with_suffix, _OLD) if p.is_file()), None)
+    if old is not None and not path.with_suffix(_SUFFIX).is_file():
+        raise SweepError(
+            f'{old} is YAML, and site profiles are TOML: write `partition = "gpu"` for '
+            f"`partition: gpu` and so on, into {path.with_suffix(_SUFFIX).name} beside it"
+        )
+
+
 def _read(path: Path, name: str) -> Site:
-    document = read_document(path, kind="a site profile is a mapping (`partition: …`)")
+    document = _document(path)
     file = check(SiteFile, document.data, document)
     return Site(
         name=name,
@@ -108,6 +132,7 @@ def _read(path: Path, name: str) -> Site:
         time_min=None if file.time is None else max(1, int(file.time // 60)),
         grace_s=int(file.grace),
         sbatch_on_nodes=file.sbatch_on_nodes,
+        requeue=file.requeue,
         submit_cap=file.limits.submit,
         max_array_size=file.limits.array,
         status_every_s=file.status_every,
@@ -115,6 +140,30 @@ def _read(path: Path, name: str) -> Site:
     )
 
 
-def _folder() -> Path:
-    config = os.environ.get("XDG_CONFIG_HOME")
-    return (Path(config) if config else Path.home() / ".config") / "thermolion" / "sites"
+def _document(path: Path) -> Document:
+    """Parse a profile; raises SweepError for what is no TOML."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        data = tomllib.loads(text)
+    except (OSError, UnicodeDecodeError) as error:
+        raise SweepError(f"cannot read {path}: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise SweepError(
+            f'{path}: this is not valid TOML: {error}; text goes in quotes: partition = "gpu"'
+        ) from error
+    return Document(path, text, data, lines=_lines(text))
+
+
+def _lines(text: str) -> dict[Location, int]:
+    """Return the lines of keys and tables, for messages alone."""
+    found: dict[Location, int] = {}
+    table: Location = ()
+    for number, line in enumerate(text.splitlines(), start=1):
+        heading = re.match(r"\s*\[([A-Za-z0-9_.-]+)\]", line)
+        key = re.match(r"\s*[\"']?([A-Za-z0-9_-]+)[\"']?(?:\.[^=]*)?\s*=", line)
+        if heading is not None:
+            table = tuple(heading[1].split("."))
+            found.setdefault(table, number)
+        elif key is not None:
+            found.setdefault((*table, key[1]), number)
+    return found

@@ -60,7 +60,7 @@ def _waits_for(status: Status, look: int) -> str:
     open_ones = [standing for standing in here if not standing.outcome.has_result]
     if not open_ones:
         return "all trials have ended, the next `submit` or `run` decides"
-    stuck = sum(standing.state in ("failed", "held") for standing in open_ones)
+    stuck = sum(not standing.in_flight and not standing.goes_again for standing in open_ones)
     said = f"{len(here) - len(open_ones)} of {len(here)} trials have ended"
     return f"{said}, and it waits for {stuck} that failed or are held" if stuck else said
 

@@ -1,5 +1,6 @@
 """Where every trial of a study stands: the log's word, and the backend's on whether jobs live."""
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,7 +9,14 @@ from typing import Literal
 from jobs.discards import read_discards
 from jobs.ending import RANK_DIED
 from jobs.trial import Trial
-from orchestrator.backends.base import Submission, job_notes, job_states, read_submissions
+from orchestrator.backends.base import (
+    Submission,
+    job_ends,
+    job_notes,
+    job_states,
+    read_submissions,
+)
+from orchestrator.failures import Ends, Failure, failure_of, unstarted_by_trial
 from orchestrator.packs import read_pack
 from orchestrator.stage import NO_STAGE, Stage, Wanted, has_pilots
 from orchestrator.study import Study
@@ -22,15 +30,23 @@ class Standing:
     """One trial: its outcome, and the submission whose living job still carries it.
 
     `lost` is running by the log while its job has ended; `queued` is in a living job that has not
-    come to it yet, whatever became of it in an earlier one; `later` waits for a decision, and
-    `spared` is never to run, because one has been taken; `held` was left alone by the last job
-    that carried it, because trials like it had failed: `hold` says how.
+    come to it yet, whatever became of it in an earlier one; `held` was left alone by the last job
+    that carried it, because trials like it had failed: `hold` says how. `failure` is what ended
+    its last attempt, where that brought no result and nobody wanted it to end.
     """
 
     outcome: Outcome
     carrier: str | None
     hold: Hold | None = None
     wanted: Wanted = "now"
+    failure: Failure | None = None
+
+    @property
+    def goes_again(self) -> bool:
+        """Whether the next `submit` sends it, if it has no result and no living job."""
+        if self.hold is not None:
+            return False
+        return self.failure.again if self.failure is not None else self.state != "failed"
 
     @property
     def in_flight(self) -> bool:
@@ -55,7 +71,8 @@ class Status:
     """All standings of a study: planned trials by id in plan order, and results of no plan.
 
     `strays` counts the trials in living jobs that the sweep no longer asks for; `at_a_time` is how
-    many trials the living jobs may run at once, and `notes` what their backends say of them.
+    many ranks the living jobs may run at once, and `notes` what their backends say of them.
+    `bad_nodes` have died of late under a job of the study, the oldest first.
     """
 
     planned: Mapping[str, Standing]
@@ -65,6 +82,7 @@ class Status:
     at_a_time: int = 1
     notes: tuple[str, ...] = ()
     stage: Stage = NO_STAGE
+    bad_nodes: tuple[str, ...] = ()
 
     @cached_property
     def counts(self) -> dict[str, int]:
@@ -100,12 +118,12 @@ class Status:
     @property
     def left_alone(self) -> list[Standing]:
         """What is not sent again unless the user says `retry`."""
-        return [s for s in self.unfinished if s.state in ("failed", "held")]
+        return [s for s in self.unfinished if not s.goes_again]
 
     @property
     def missing(self) -> list[Trial]:
-        """What is to be sent: it waits, or was stopped by no fault of its own."""
-        return [s.outcome.trial for s in self.unfinished if s.state not in ("failed", "held")]
+        """What is to be sent: it waits, or has a retry left."""
+        return [s.outcome.trial for s in self.unfinished if s.goes_again]
 
     @property
     def lost(self) -> frozenset[str]:
@@ -139,6 +157,17 @@ def read_status(study: Study) -> Status:
     discarded = read_discards(study.layout)
     outcomes = read_outcomes(study.layout.events, study.trials, discarded)
     holds = _holds(study, submissions)
+    ends = job_ends(study.layout, submissions)
+    unstarted = unstarted_by_trial(study.layout, ends)
+    known = {submission.id: submission for submission in submissions}
+
+    def failure(trial_id: str, outcome: Outcome) -> Failure | None:
+        calm = ("waiting", "completed", "diverged")
+        if trial_id in carriers or (outcome.state in calm and trial_id not in unstarted):
+            return None  # most of them; of what is under way its job has the last word
+        here = unstarted.get(trial_id, [])
+        return failure_of(outcome, ends, here, known, study.sweep.failures)
+
     planned = {trial.id for trial in study.trials}
     stage = Stage.read(study.layout, study.sweep.looks, has_pilots(study.trials))
     return Status(
@@ -148,6 +177,7 @@ def read_status(study: Study) -> Status:
                 carriers.get(trial_id),
                 holds.get(trial_id),
                 stage.wanted(outcome.trial),
+                None if outcome.has_result else failure(trial_id, outcome),
             )
             for trial_id, outcome in outcomes.items()
             if trial_id in planned
@@ -158,7 +188,16 @@ def read_status(study: Study) -> Status:
         at_a_time=max((submission.lanes for submission in living), default=1),
         notes=tuple(job_notes(study.layout, living)),
         stage=stage,
+        bad_nodes=_bad_nodes(ends, study.sweep.failures.exclude_s),
     )
+
+
+def _bad_nodes(ends: Ends, exclude_s: float) -> tuple[str, ...]:
+    """Return the nodes that have died so recently; of a job on several, nobody says which has."""
+    since = time.time() - exclude_s
+    dead = [end for end in ends.values() if end.failure == "NODE_FAIL" and end.time_s > since]
+    named = [end.node for end in sorted(dead, key=lambda end: end.time_s) if end.node]
+    return tuple(dict.fromkeys(node for node in named if not set(node) & set(",[")))
 
 
 def _holds(study: Study, submissions: Sequence[Submission]) -> Mapping[str, Hold]:

@@ -18,6 +18,8 @@ from orchestrator.backends.base import BACKENDS
 from orchestrator.candidates import Groups, expand, questions
 from orchestrator.cluster_keys import LimitKeys, Packing, PackKeys
 from orchestrator.durations import Duration
+from orchestrator.failure_keys import FailureKeys, Policy
+from orchestrator.notify_keys import Notice, NotifyKeys, as_keys
 from orchestrator.seeds import Seeds, read_seeds
 from orchestrator.sweep_file import Document, choices, read_document
 from orchestrator.validation import MOST_RANKS, Strict, check
@@ -29,8 +31,9 @@ class Sweep:
     """A resolved sweep. `questions` pairs names: (candidate, baseline); `blocks` seed indices.
 
     `looks` are rising numbers of blocks, empty where there is one look at all of them.
-    `threads` are those of one rank; `device` is `cpu` or `cuda`. The last ones are for clusters:
-    the profile of the site, what one trial is given, and how trials share jobs.
+    `threads` are those of one rank; `device` is `cpu` or `cuda`. Then what is for clusters:
+    the profile of the site, what one trial is given, and how trials share jobs; last, what follows
+    from failures, and who is told.
     """
 
     document: Document
@@ -55,6 +58,8 @@ class Sweep:
     looks: tuple[int, ...]
     analysis: AnalysisKeys
     pilot: PilotKeys | None
+    failures: Policy
+    notice: Notice | None
 
 
 def _study(name: str) -> str:
@@ -155,6 +160,8 @@ class SweepFile(Strict):
     pack: PackKeys = PackKeys()
     limits: LimitKeys = LimitKeys()
     checkpoint: Checkpoint = Checkpoint()
+    failures: FailureKeys = FailureKeys()
+    notify: Annotated[NotifyKeys, BeforeValidator(as_keys)] | None = None
 
 
 def read_sweep(path: Path, overrides: Iterable[str] = ()) -> Sweep:
@@ -194,6 +201,8 @@ def resolve_sweep(document: Document) -> Sweep:
         looks=file.seeds.looks,
         analysis=file.analysis,
         pilot=_pilot(file, document),
+        failures=file.failures.resolved(),
+        notice=None if file.notify is None else file.notify.resolved(),
     )
 
 

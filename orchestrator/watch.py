@@ -12,6 +12,7 @@ from rich.text import Text
 
 from orchestrator.advance import feed
 from orchestrator.estimate import estimate, in_words
+from orchestrator.notify import tell
 from orchestrator.readings import current, in_unit
 from orchestrator.status import Standing, Status, read_status
 from orchestrator.study import Study
@@ -55,6 +56,7 @@ def _statuses(study: Study) -> Iterator[Status]:
         if not status.jobs_alive:
             return
         feed(study)
+        tell(study, status)
         time.sleep(max(_LOOK_EVERY, took / _SHARE_OF_A_CORE))
 
 
@@ -77,7 +79,8 @@ def _summary(study: Study, status: Status) -> str:
 
 
 def _left(study: Study, status: Status) -> list[str]:
-    running = sum(standing.state == "running" for standing in status.planned.values())
+    states = status.planned.values()
+    running = sum(s.outcome.trial.world_size for s in states if s.state == "running")
     left = estimate(status.wanted, running or status.at_a_time, study.sweep.device)
     if left.seconds is None or status.done == len(status.wanted):
         return []

@@ -131,6 +131,11 @@ class Chunks:
         return Job(record["job"], record["time_s"])
 
 
+def cancel_mark(submission: Path, pack: int) -> Path:
+    """Return the file that is there while a pack is being cancelled, in a submission's folder."""
+    return submission / "output" / f"{pack}.cancelled"
+
+
 def _parsed(path: Path) -> dict[str, Any]:
     try:
         record: dict[str, Any] = json.loads(path.read_text())

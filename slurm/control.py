@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 
 from jobs.whole_file import write_once
+from slurm.chunks import cancel_mark
 from slurm.commands import ask
 from slurm.errors import SlurmError
 from slurm.order import Order
@@ -31,9 +32,11 @@ def cancel(order: Order, packs: Collection[int] | None, look: Callable[[], Queue
         for pack in set(packs) - found.keys():
             _leave_word(order, pack)
         ids = [f"{found[pack][0]}_{pack}" for pack in sorted(chosen)]
+        for pack in chosen:  # or it would take the signal for a preemption
+            cancel_mark(order.folder, pack).touch()
     else:
-        small = (order.feeder_name, order.follower_name)
-        ids += [str(job) for name in small for job in queue.ids(name)]
+        helpers = {*queue.ids(order.feeder_name), *queue.ids(order.after_name)}
+        ids += [str(job) for job in sorted(helpers)]
     for some in _slices(ids):
         ask(["scancel", "--quiet", *some])
     end = time.monotonic() + _STOPPING_S
@@ -66,10 +69,27 @@ def hold(order: Order, packs: Collection[int], held: bool, look: Callable[[], Qu
     return len(waiting) + (len(unsent) if all_unsent else 0)
 
 
+def stuck(order: Order, queue: Queue) -> list[str]:
+    """Return the ids of jobs that SLURM itself keeps from starting, for ever unless released.
+
+    It does so where a node has refused a requeued job: it had not got rid of the last attempt yet.
+    """
+    found = living(order, queue)
+    ids = [(found[pack][0], pack) for pack in sorted(found)]
+    return [f"{job}_{pack}" for job, pack in ids if queue.by_task[job, pack].is_stuck]
+
+
+def free(ids: Sequence[str]) -> None:
+    """Let jobs start that SLURM has held by itself; raises SlurmError where that is forbidden."""
+    for some in _slices(ids):
+        ask(["scontrol", "release", ",".join(some)])
+
+
 def _leave_word(order: Order, pack: int) -> None:
     """Say in a job's stead that it has ended: should it start all the same, it leaves at once."""
     output = order.folder / "output"
     output.mkdir(exist_ok=True)
+    cancel_mark(order.folder, pack).unlink(missing_ok=True)
     for process in range(order.lanes):
         write_once(output / exit_name(pack, process), f"{_CANCELLED}\n")
 

@@ -29,6 +29,7 @@ class Shape:
     Any number of CPUs may be declared: jobs share the cores that are there. GPUs are fake: they
     are counted and handed out, but nothing can be computed on them. `submit_cap` is the most jobs
     that a user may have in the queue, every array task counted (None: no limit; with accounting).
+    `kill_over_memory`: a job that takes more than it has asked for is killed.
     """
 
     nodes: int = 4
@@ -40,6 +41,7 @@ class Shape:
     submit_cap: int | None = None
     time_limit_min: int = 24 * 60
     grace_s: int = 10
+    kill_over_memory: bool = False
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -70,7 +72,7 @@ class Paths:
     @property
     def profile(self) -> Path:
         """The site profile that sends trials here."""
-        return self.folder / "site.yaml"
+        return self.folder / "site.toml"
 
     @property
     def munge_socket(self) -> Path:
@@ -141,6 +143,8 @@ def slurm_conf(paths: Paths, shape: Shape, ports: Ports, user: str, host: str) -
         "MpiDefault": "none",
         "MailProg": "/bin/true",
     }
+    if shape.kill_over_memory:
+        settings |= {"JobAcctGatherParams": "OverMemoryKill", "JobAcctGatherFrequency": "task=1"}
     if shape.accounting:
         settings |= {
             "AccountingStorageType": "accounting_storage/slurmdbd",
@@ -204,14 +208,14 @@ def site_profile(shape: Shape) -> str:
     """Return the site profile that sends trials to this cluster."""
     lines = [
         "# Written by `thermolion cluster up`: the cluster on this machine.",
-        "partition: main",
-        "cpu_fallback: true   # its GPUs are fake",
-        "status_every: 2s     # nobody else waits for its controller",
+        'partition = "main"',
+        "cpu_fallback = true   # its GPUs are fake",
+        'status_every = "2s"   # nobody else waits for its controller',
     ]
     if shape.accounting:
-        lines += [f"account: {ACCOUNT}"]
+        lines += [f'account = "{ACCOUNT}"']
     if shape.submit_cap is not None:
-        lines += [f"limits: {{submit: {shape.submit_cap}}}"]
+        lines += [f"limits = {{submit = {shape.submit_cap}}}"]
     return "\n".join(lines) + "\n"
 
 

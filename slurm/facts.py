@@ -5,9 +5,9 @@ Looks; what a sweep may ask for is judged in `slurm.limits`.
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
-from slurm.commands import ask
+from slurm.answers import Ask, live
 from slurm.errors import SlurmError
 
 _DEFAULT_ARRAY = 1001  # SLURM's own
@@ -17,7 +17,7 @@ _DEFAULT_ARRAY = 1001  # SLURM's own
 class Partition:
     """One partition; `cpus`, `memory_mb` and `gpus` are the most that one of its nodes has.
 
-    `time_min` is None where it has no limit.
+    `time_min` is None where it has no limit; `gpu_types` are the words for them, if they have any.
     """
 
     name: str
@@ -28,6 +28,7 @@ class Partition:
     cpus: int
     memory_mb: int
     gpus: int
+    gpu_types: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,9 @@ class Facts:
     """What was read. `accounts` are those of the user, None where the site does not say.
 
     `submit_cap` is the most jobs that the user may have in the queue, None where none is known.
+    The memory is what a job has that asks for none, for a CPU or on a node (None: nobody says).
+    `qos` are those that the user may name, with the most jobs that each takes of a user; those of
+    partitions are among them, with what they are called. `config` are the settings by name.
     """
 
     max_array_size: int
@@ -42,33 +46,54 @@ class Facts:
     accounts: frozenset[str] | None = None
     default_account: str | None = None
     submit_cap: int | None = None
+    qos: frozenset[str] | None = None
+    qos_caps: Mapping[str, int] = field(default_factory=dict)
+    config: Mapping[str, str] = field(default_factory=dict)
+    memory_of_cpu_mb: int | None = None
+    memory_of_node_mb: int | None = None
+
+    def default_memory_mb(self, cpus: int) -> int | None:
+        """Return what a job on so many CPUs of a node has of its memory, None for all of it."""
+        if self.memory_of_cpu_mb is not None:
+            return cpus * self.memory_of_cpu_mb
+        return self.memory_of_node_mb
 
 
-def read_facts(user: str) -> Facts:
+def read_facts(user: str, ask: Ask = live) -> Facts:
     """Ask the cluster; raises SlurmError where there is none or it does not answer."""
-    config = parse_config(ask(["scontrol", "show", "config"]))
+    config = parse_config(ask("config", ["scontrol", "show", "config"]))
     partitions = parse_partitions(
-        ask(["sinfo", "--noheader", "--exact", "--format=%P|%a|%l|%D|%c|%m|%G"])
+        ask("sinfo", ["sinfo", "--noheader", "--exact", "--format=%P|%a|%l|%D|%c|%m|%G"])
     )
     size = int(config.get("MaxArraySize", _DEFAULT_ARRAY))
-    if "slurmdbd" not in config.get("AccountingStorageType", ""):
-        return Facts(size, partitions)
-    enforced = config.get("AccountingStorageEnforce", "").split(",")
-    if enforced in ([""], ["none"]):
-        return Facts(size, partitions)
-    try:
-        fields = "format=account,user,maxsubmit,qos,defaultaccount"
-        associations = _table(["show", "associations", f"user={user}", "withsubaccounts", fields])
-        qos = dict(_table(["show", "qos", "format=name,maxsubmitpu"]))
-        default = _table(["show", "user", user, "format=defaultaccount"])
-    except SlurmError:
-        return Facts(size, partitions)  # no right to look, or the accounting is down
-    return Facts(
+    known = Facts(
         size,
         partitions,
+        config=config,
+        memory_of_cpu_mb=_memory(config, "DefMemPerCPU"),
+        memory_of_node_mb=_memory(config, "DefMemPerNode"),
+    )
+    if "slurmdbd" not in config.get("AccountingStorageType", ""):
+        return known
+    enforced = config.get("AccountingStorageEnforce", "").lower().split(",")
+    if enforced in ([""], ["none"]):
+        return known
+    try:
+        fields = "format=account,user,maxsubmit,qos,defaultaccount"
+        mine = ["show", "associations", f"user={user}", "withsubaccounts", fields]
+        associations = _table("associations", mine, ask)
+        qos = dict(_table("qos", ["show", "qos", "format=name,maxsubmitpu"], ask))
+        default = _table("user", ["show", "user", user, "format=defaultaccount"], ask)
+    except SlurmError:
+        return known  # no right to look, or the accounting is down
+    limited = "limits" in enforced
+    return replace(
+        known,
         accounts=frozenset(row[0] for row in associations),
         default_account=default[0][0] if default else None,
-        submit_cap=_cap(associations, qos) if "limits" in enforced else None,
+        submit_cap=_cap(associations, qos) if limited else None,
+        qos=frozenset(name for row in associations for name in row[3].split(",") if name),
+        qos_caps={name: int(cap) for name, cap in qos.items() if limited and cap.isdecimal()},
     )
 
 
@@ -94,6 +119,7 @@ def parse_partitions(text: str) -> dict[str, Partition]:
             max(_number(cpus), known.cpus if known else 0),
             max(_number(memory), known.memory_mb if known else 0),
             max(_gpus(gres), known.gpus if known else 0),
+            tuple(dict.fromkeys((*(known.gpu_types if known else ()), *_gpu_types(gres)))),
         )
     return found
 
@@ -107,8 +133,13 @@ def parse_minutes(text: str) -> int | None:
     return (24 * days + hours) * 60 + minutes
 
 
-def _table(command: Sequence[str]) -> list[list[str]]:
-    said = ask(["sacctmgr", "--noheader", "--parsable2", *command])
+def _memory(config: Mapping[str, str], name: str) -> int | None:
+    text = config.get(name, "")
+    return int(text) or None if text.isdecimal() else None
+
+
+def _table(name: str, command: Sequence[str], ask: Ask) -> list[list[str]]:
+    said = ask(name, ["sacctmgr", "--noheader", "--parsable2", *command])
     return [line.split("|") for line in said.splitlines() if line]
 
 
@@ -123,6 +154,10 @@ def _gpus(gres: str) -> int:
     """Return the GPUs in a list such as gpu:a100:4(S:0-1),shard:8."""
     counted = re.findall(r"(?:^|,)gpu(?::[^:,(]+)?:(\d+)", gres)
     return sum(int(count) for count in counted)
+
+
+def _gpu_types(gres: str) -> list[str]:
+    return re.findall(r"(?:^|,)gpu:([^:,(]+):\d", gres)
 
 
 def _number(text: str) -> int:

@@ -7,6 +7,7 @@ starts when room should be. Whoever feeds holds the study's lock.
 import logging
 import os
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,13 +15,16 @@ from pathlib import Path
 from jobs.layout import Layout
 from jobs.lock import Lock
 from slurm.chunks import Chunk
+from slurm.delays import delayed, release
 from slurm.environment import own_job
 from slurm.errors import NoAnswer, SlurmError
 from slurm.executor import QueueFull, Sending, submit
-from slurm.order import Order, read_orders
-from slurm.queue import ANSWERED_S, Queue, read_queue
+from slurm.feeder import note_refusal
+from slurm.order import Order, known_jobs, read_orders
+from slurm.queue import Queue, read_queue
 
 _LOCK_WAIT_S = 60.0
+_STAY_S, _AGAIN_S = 480.0, 5.0  # of a feeder: within its time limit
 _PARTS = 5  # a full queue is refilled in so many parts: the controller is everybody's
 
 _log = logging.getLogger(__name__)
@@ -34,9 +38,13 @@ class Feeding:
     queue: Queue
     own_job: int | None = None
     sent: list[tuple[Order, Chunk, int]] = field(default_factory=list)
+    full: bool = False  # the site has refused an array that it said it would take
+    fed: bool = False
+    shut_out: bool = False  # a job is wanted that sends the rest, and there is no place for it
 
     def feed(self) -> int:
         """Send what there is room for; return how many packs remain for later."""
+        release(delayed(self.orders, self.queue))
         try:
             for order in self.orders:
                 self._recover(order)
@@ -47,8 +55,7 @@ class Feeding:
         left = sum(len(order.unsent()) for order in self._open())
         if left:
             self._send_feeder()
-        elif self.sent:
-            self._send_follower()
+        self._send_after()
         return left
 
     def _open(self) -> Iterator[Order]:
@@ -77,7 +84,9 @@ class Feeding:
         """
         try:
             while self._next(order):
-                pass
+                if self.full:
+                    # Now, while there is a place for it: a limit that shows itself leaves none.
+                    self._send_feeder()
         except (QueueFull, NoAnswer):
             raise
         except SlurmError:
@@ -91,6 +100,8 @@ class Feeding:
         count = min(len(unsent), self._room(order))
         if count < len(unsent) and order.feeder is not None:
             count = min(count, self._room(order) - 1)  # it takes a place as well
+        if order.after is not None and order.submit_cap is not None:
+            count = min(count, self._room(order) - 1 - (count < len(unsent)))
         if count < max(1, min(len(unsent), self._least(order))):
             return False
         number = len(order.chunks.read())
@@ -100,6 +111,7 @@ class Feeding:
                 self._send(order, chunk)
             except QueueFull:
                 order.chunks.retract(chunk)
+                self.full = True
                 count //= 2  # of a limit that nobody has told us of
                 if count < 1:
                     raise
@@ -130,7 +142,7 @@ class Feeding:
             for chunk in order.chunks.read()
             if chunk.job is not None
             and chunk.job.id not in seen
-            and chunk.job.time_s + ANSWERED_S > self.queue.time_s
+            and chunk.job.id not in self.queue.known
         )
 
     def _send(self, order: Order, chunk: Chunk) -> None:
@@ -161,32 +173,43 @@ class Feeding:
     def _send_feeder(self) -> None:
         """Send the job that goes on feeding, unless one waits already."""
         order = next(iter(self._open()))
-        if order.feeder is None:
+        if order.feeder is None or self.fed:
             return
         name = order.feeder_name
         if [job for job in self.queue.ids(name) if job != self.own_job]:
             return
         waited_for = self._waited_for()
         if waited_for is None:
+            self.shut_out = True
+            note_refusal(order, "the queue is full for you with jobs of other studies")
             return
         try:
             submit(order.feeder, Sending(name, dependency=f"afterany:{waited_for}"), order.scripts)
         except SlurmError as error:
+            self.shut_out = isinstance(error, QueueFull)
+            note_refusal(order, str(error))
             _log.warning("the next `thermolion submit` sends the rest, no job can: %s", error)
+        else:
+            self.fed = True
+            note_refusal(order, None)
 
-    def _send_follower(self) -> None:
-        """Send the job that goes on with the study once all its others have ended."""
-        order = self.sent[-1][0]
-        if order.follower is None:
+    def _send_after(self) -> None:
+        """Send the job that looks after the study once all others have ended, unless one waits."""
+        order = self.orders[-1] if self.orders else None
+        if order is None or order.after is None or order.chunks.is_cancelled:
             return
-        ours = {c.job.id for o in self.orders for c in o.chunks.read() if c.job is not None}
-        living = ours & {job.array_job for job in self.queue.jobs}
-        all_jobs = sorted(living | {job for _, _, job in self.sent})
-        after = f"afterany:{':'.join(map(str, all_jobs))}"
+        if [job for job in self.queue.ids(order.after_name) if job != self.own_job]:
+            return
+        known = {c.job.id for o in self.orders for c in o.chunks.read() if c.job is not None}
+        living = {job.array_job for job in self.queue.jobs} & known
+        ids = sorted(living | {job for _, _, job in self.sent})
+        if not ids:
+            return
+        sending = Sending(order.after_name, dependency=f"afterany:{':'.join(map(str, ids))}")
         try:
-            submit(order.follower, Sending(order.follower_name, dependency=after), order.scripts)
+            submit(order.after, sending, order.scripts)
         except SlurmError as error:
-            _log.warning("`thermolion submit` has to go on by hand, no job can: %s", error)
+            _log.warning("nobody looks after the study but the next `submit`: %s", error)
 
     def _waited_for(self) -> str | None:
         """Return the task whose end should make room: the middle one of those in the queue."""
@@ -200,12 +223,19 @@ def main() -> None:
     """Feed the study that the command line names, from within a job."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     layout = Layout(Path(sys.argv[1]), sys.argv[2])
+    end = time.monotonic() + _STAY_S
+    while _feed(layout).shut_out and time.monotonic() < end:
+        time.sleep(_AGAIN_S)  # what has ended is counted for some seconds more
+
+
+def _feed(layout: Layout) -> Feeding:
     with Lock(layout.lock, wait_s=_LOCK_WAIT_S):
         orders = read_orders(layout)
-        queue = read_queue({order.user for order in orders})
+        queue = read_queue({order.user for order in orders}, known_jobs(orders))
         feeding = Feeding(orders, queue, own_job(os.environ))
         left = feeding.feed()
     _log.info("%d packs sent, %d left", sum(chunk.count for _, chunk, _ in feeding.sent), left)
+    return feeding
 
 
 if __name__ == "__main__":

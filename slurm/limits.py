@@ -1,7 +1,10 @@
 """What a site can fulfil: looked at before anything is sent, with the choices in the message."""
 
 import difflib
+import math
+import re
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 
 from slurm.commands import ask
@@ -10,14 +13,15 @@ from slurm.facts import Facts, Partition
 from slurm.resources import Resources
 from slurm.site import Site
 
+_MEGABYTES = {"K": 1 / 1024, "M": 1, "": 1, "G": 1024, "T": 1024**2}
 # Folders that a machine has for itself.
 _LOCAL = tuple(Path(name) for name in ("/tmp", "/var/tmp", "/dev/shm", "/run"))
 
 
 def check(facts: Facts, site: Site, resources: Resources) -> None:
     """Raise SiteError for the first thing that a site would refuse, or never start."""
-    partition = _partition(facts, site)
-    _account(facts, site)
+    partition = partition_of(facts, site)
+    check_account(facts, site)
     where = f"partition {partition.name!r}"
     if not partition.is_up:
         raise SiteError(f"{where} is down: choose from {_up(facts)}")
@@ -41,13 +45,62 @@ def check(facts: Facts, site: Site, resources: Resources) -> None:
             f"{resources.cpus_per_task}), a node of {where} has {partition.cpus}: lower "
             "resources.cpus_per_task or pack.trials_per_gpu"
         )
+    mem_mb = None if resources.mem is None else megabytes(resources.mem)
+    if mem_mb is not None and mem_mb > partition.memory_mb:
+        raise SiteError(
+            f"resources.mem is {resources.mem}, the largest node of {where} has "
+            f"{partition.memory_mb}M: lower it (it is a node's, for all processes there)"
+        )
     time_min = resources.time_min or site.time_min
+    if time_min and 60 * time_min <= site.grace_s:
+        raise SiteError(
+            f"resources.time is {time_min} min, and the site profile {site.name} has every trial "
+            f"save and leave {site.grace_s} s before the end: it would leave at once, so raise "
+            "the one or lower `grace`"
+        )
     if time_min and partition.time_min and time_min > partition.time_min:
         raise SiteError(
             f"resources.time is {time_min} min, {where} allows {partition.time_min} min: lower "
             "it (trials go on from their checkpoints), or choose another partition in the site "
             "profile"
         )
+
+
+def megabytes(mem: str) -> float:
+    """Return the MB of memory as sbatch takes it: a number of MB, or with K, M, G or T."""
+    found = re.fullmatch(r"([0-9]+)([KMGT]?)B?", mem)
+    if found is None:
+        raise SiteError(f"resources.mem: {mem!r} is no memory: write 4000M or 32G")
+    return int(found[1]) * _MEGABYTES[found[2]]
+
+
+def more_memory(
+    facts: Facts | None, site: Site, resources: Resources, factor: float
+) -> str | None:
+    """Return `factor` times the memory of a job, as sbatch takes it; no more than a node has.
+
+    None where the job has all of a node's, or nobody says how much it has.
+    """
+    given = megabytes(resources.mem) if resources.mem else None
+    if given is None and facts is not None:
+        given = facts.default_memory_mb(resources.cpus_per_task * resources.tasks_per_node)
+    if given is None:
+        return None
+    wanted = math.ceil(given * factor)
+    if facts is not None:
+        most = partition_of(facts, site).memory_mb
+        wanted = min(wanted, most) if most else wanted
+    return f"{wanted}M"
+
+
+def sparable(
+    facts: Facts | None, site: Site, resources: Resources, bad_nodes: Sequence[str]
+) -> tuple[str, ...]:
+    """Return the nodes to leave out: the newest of the bad ones, as long as enough are left."""
+    if facts is None:
+        return tuple(bad_nodes)
+    spare = max(0, partition_of(facts, site).nodes - resources.nodes)
+    return tuple(bad_nodes[max(0, len(bad_nodes) - spare) :]) if spare else ()
 
 
 def check_visible(folder: Path, site: Site) -> None:
@@ -74,7 +127,8 @@ def _nodes_are_here() -> bool:
     return {host.partition(".")[0] for host in hosts} <= {mine, "localhost"}
 
 
-def _partition(facts: Facts, site: Site) -> Partition:
+def partition_of(facts: Facts, site: Site) -> Partition:
+    """Return the partition that jobs go to; raises SiteError where there is none of that name."""
     named = site.partition
     if named is None:
         default = next((p for p in facts.partitions.values() if p.is_default), None)
@@ -94,7 +148,8 @@ def _partition(facts: Facts, site: Site) -> Partition:
     return facts.partitions[named]
 
 
-def _account(facts: Facts, site: Site) -> None:
+def check_account(facts: Facts, site: Site) -> None:
+    """Raise SiteError where an account is wanted and none is named, or one that is not ours."""
     if facts.accounts is None:
         return
     named = site.account or facts.default_account

@@ -6,32 +6,26 @@ Translates SLURM's variables and signals into a launch, runs the pack, and says 
 import json
 import logging
 import os
-import signal
 import sys
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
 from jobs import lane
-from jobs.attempts import Attempts
-from jobs.discards import read_discards
 from jobs.launch import Launch, Rendezvous
 from jobs.layout import Layout
 from jobs.pack import Pack
 from jobs.whole_file import write_whole
 from slurm.chunks import Chunks
-from slurm.commands import ask
 from slurm.environment import Place, forget_job, place
 from slurm.errors import SlurmError
-from slurm.progress import exit_name
+from slurm.leaving import SIGNALS, Leaving, forget_end
+from slurm.progress import end_name, exit_name
 
 EXIT_NO_GPU = 69  # "a service is unavailable" (sysexits.h)
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
-_BEFORE_THE_END = signal.SIGUSR2.name  # the one that we have asked SLURM for
 
 _log = logging.getLogger(__name__)
 
@@ -118,24 +112,23 @@ class Assignment:
 
 def run(assignment: Assignment) -> int:
     """Run the pack of this process; returns the exit code of its lane."""
-    begin = time.time()
     try:
         launch = assignment.launch()
     except SlurmError as error:
         _log.error("%s", error)
         _say_exit(assignment, EXIT_NO_GPU)
         return EXIT_NO_GPU
-    launch.stop.listen(*_SIGNALS)
+    launch.stop.listen(*SIGNALS)
     pack = assignment.pack
-    ended_before = _ended(pack)
+    leaving = Leaving.of(pack, assignment.here, assignment.record["request"])
+    launch.stop.judge = leaving.judge
+    forget_end(assignment.output.with_name(end_name(assignment.here.pack)))
+    before = leaving.state()
     code = lane.run_pack(pack, launch)
     if code != lane.EXIT_INTERRUPTED:
         _say_exit(assignment, code)
-    elif launch.stop.reason == _BEFORE_THE_END and launch.rank == 0:
-        if _ended(pack) > ended_before or _has_saved(pack, begin):
-            _requeue(assignment.here)
-        else:
-            _log.error("the time is over and nothing was saved: give it more (`resources.time`)")
+    elif launch.rank == 0:
+        leaving.leave(launch.stop.kind, before)
     return code
 
 
@@ -145,30 +138,6 @@ def _say_exit(assignment: Assignment, code: int) -> None:
     if assignment.lanes == 1 and here.process:
         return  # rank 0 speaks for all
     write_whole(assignment.word, f"{code}\n")
-
-
-def _requeue(here: Place) -> None:
-    """Have SLURM start this job again: its time was over, or it must make room for another.
-
-    Where that is not allowed, the next `submit` sends the rest.
-    """
-    try:
-        ask(["scontrol", "requeue", here.task_id])
-    except SlurmError as error:
-        _log.warning("not requeued: %s; the next `thermolion submit` sends the rest", error)
-
-
-def _ended(pack: Pack) -> int:
-    """Return how many trials of a pack have ended in its submission so far."""
-    attempts = Attempts(pack.layout.events, read_discards(pack.layout)).look()
-    ends = attempts.ends(pack.submission)
-    return sum(trial.id in ends for trial in pack.trials)
-
-
-def _has_saved(pack: Pack, begin: float) -> bool:
-    """Whether a trial of a pack has saved its state since a time."""
-    paths = (pack.layout.checkpoint(trial.id) for trial in pack.trials)
-    return any(path.exists() and path.stat().st_mtime >= begin for path in paths)
 
 
 def main() -> int:
@@ -187,5 +156,16 @@ def main() -> int:
     return run(assignment)
 
 
+def _leave(code: int) -> NoReturn:
+    """End this process at once: torch takes a second and more to be taken down, on a busy node.
+
+    Somebody may wait for the node, and all that has to be on disk is.
+    """
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    _leave(main())

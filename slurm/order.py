@@ -4,7 +4,7 @@ Part of the submission's record, so that a job on a node can send the rest as we
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,8 @@ class Order:
 
     `concurrent` is the most jobs that may run at a time, `submit_cap` the most that a user may
     have in the queue, both None where there is no limit; `feeder` is None where jobs may not
-    submit others, `follower` as well where nothing follows the end of all jobs. A job has
-    `lanes`; the queue is asked for every `status_every_s` at most.
+    submit others, `after` the job that waits for the end of all others, None where nobody has to
+    look after the study. A job has `lanes`; the queue is asked for every `status_every_s` at most.
     """
 
     layout: Layout
@@ -30,11 +30,11 @@ class Order:
     user: str
     job: Request
     feeder: Request | None
+    after: Request | None
     concurrent: int | None
     submit_cap: int | None
     lanes: int
     status_every_s: float
-    follower: Request | None = None
 
     @property
     def chunks(self) -> Chunks:
@@ -55,9 +55,14 @@ class Order:
         return f"{self.layout.study}-{self.submission}-feed"
 
     @property
-    def follower_name(self) -> str:
-        """The name of the job that goes on once all others have ended."""
-        return f"{self.layout.study}-{self.submission}-next"
+    def after_name(self) -> str:
+        """The name of the job that looks after the study in the end; it has one at a time."""
+        return f"{self.layout.study}-after"
+
+    @property
+    def feeder_log(self) -> Path:
+        """What the job that sends the rest has printed, all of them one after another."""
+        return self.folder / "feed.log"
 
     @property
     def waits(self) -> bool:
@@ -75,7 +80,7 @@ class Order:
     def of(layout: Layout, record: Mapping[str, Any]) -> "Order":
         """Build an order from the record of a submission."""
         request = record["request"]
-        feeder, follower = request["feeder"], request.get("follower")
+        feeder, after = request["feeder"], request.get("after")
         return Order(
             layout=layout,
             submission=record["id"],
@@ -83,11 +88,11 @@ class Order:
             user=record["user"],
             job=Request.from_json(request["job"]),
             feeder=None if feeder is None else Request.from_json(feeder),
+            after=None if after is None else Request.from_json(after),
             concurrent=request["concurrent"],
             submit_cap=request["submit_cap"],
             lanes=request["lanes"],
             status_every_s=request["status_every_s"],
-            follower=None if follower is None else Request.from_json(follower),
         )
 
 
@@ -99,3 +104,8 @@ def read_orders(layout: Layout) -> list[Order]:
         if record.get("backend") == "slurm":
             orders.append(Order.of(layout, record))
     return orders
+
+
+def known_jobs(orders: Iterable[Order]) -> frozenset[int]:
+    """Return the ids of the array jobs of some orders that are written down by now."""
+    return frozenset(c.job.id for o in orders for c in o.chunks.read() if c.job is not None)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from slurm.chunks import Chunk
 from slurm.order import Order
-from slurm.queue import ANSWERED_S, Queue
+from slurm.queue import Queue
 from slurm.states import State
 
 
@@ -48,6 +48,11 @@ def living(order: Order, queue: Queue) -> dict[int, tuple[int, State]]:
     return found
 
 
+def end_name(pack: int) -> str:
+    """Return the name under which is kept what SLURM said of a job that left no exit code."""
+    return f"{pack}.end"
+
+
 def exit_name(pack: int, process: int) -> str:
     """Return the name under which a lane of a job leaves its exit code."""
     return f"{pack}.{process}.exit" if process else f"{pack}.exit"
@@ -64,4 +69,4 @@ def _in_queue(chunk: Chunk, pack: int, queue: Queue, cancelled: bool) -> State:
             return queued.state
     if chunk.job is None:  # sbatch has not answered yet, or never did: the next feeding finds out
         return "ended" if cancelled else "queued"
-    return "queued" if queue.time_s < chunk.job.time_s + ANSWERED_S else "ended"
+    return "ended" if chunk.job.id in queue.known else "queued"  # sent since the queue was seen

@@ -1,8 +1,10 @@
 """The queue of some users, read by one call of squeue and kept for as long as the site asks.
 
-Without sacct: a job that is not in the queue has ended, and what came of it the logs say.
+Without sacct: a job that is not in the queue has ended. For some minutes SLURM still says with
+which word; what came of its trials the logs say.
 """
 
+import re
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,10 +13,9 @@ from slurm.commands import ask
 from slurm.errors import SlurmError
 from slurm.states import State, state_of
 
-# A job is in the queue once sbatch has answered; clocks may differ by so many seconds.
-ANSWERED_S = 5.0
 _SLOWER = 1.5  # a queue in which nothing has changed is looked at less and less often
 _SLOWEST = 4.5  # times the interval of the site
+_STUCK = re.compile("launch.failed.requeued.held")  # the reason that SLURM gives for its own hold
 
 
 @dataclass(frozen=True)
@@ -27,13 +28,33 @@ class Queued:
     reason: str
     name: str
 
+    @property
+    def is_stuck(self) -> bool:
+        """Whether SLURM has held it by itself, after a node could not launch it."""
+        return _STUCK.search(self.reason) is not None
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The last word on a job that SLURM has not forgotten yet, and the nodes that it had."""
+
+    word: str
+    nodes: str
+
 
 @dataclass(frozen=True)
 class Queue:
-    """All jobs of some users that live, at a time (seconds since the epoch)."""
+    """All jobs of some users that live, at a time (seconds since the epoch).
+
+    `ended` are those that SLURM still remembers, by array job and task.
+    """
 
     jobs: Sequence[Queued]
     time_s: float
+    ended: Mapping[tuple[int, int | None], Ended] = field(default_factory=dict, compare=False)
+    # The array jobs whose ids were on disk before the question: these are in it, or have ended. No
+    # clock could tell: those of nodes and of this machine may be hours apart.
+    known: Collection[int] = frozenset()
     by_task: Mapping[tuple[int, int | None], Queued] = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -45,12 +66,23 @@ class Queue:
         return sorted({job.array_job for job in self.jobs if job.name == name})
 
 
-def read_queue(users: Collection[str]) -> Queue:
-    """Ask for all jobs of some users at once; raises SlurmError where there is no answer."""
+def read_queue(users: Collection[str], known: Collection[int] = frozenset()) -> Queue:
+    """Ask for all jobs of some users at once; raises SlurmError where there is no answer.
+
+    `known` are the ids of array jobs that have been read before.
+    """
     now = time.time()
     command = ["squeue", "--noheader", "--array", f"--user={','.join(sorted(users))}"]
-    said = ask([*command, "--format=%F|%K|%T|%r|%j"])
-    return Queue(tuple(_job(line) for line in said.splitlines() if line.strip()), now)
+    said = ask([*command, "--states=all", "--format=%F|%K|%T|%N|%r|%j"])
+    living, ended = [], {}
+    for line in said.splitlines():
+        if line.strip():
+            job, end = _job(line)
+            if job.state == "ended":
+                ended[job.array_job, job.task] = end
+            else:
+                living.append(job)
+    return Queue(tuple(living), now, ended, known)
 
 
 class QueueWatch:
@@ -61,7 +93,7 @@ class QueueWatch:
         self._answered: dict[frozenset[str], float] = {}
         self._interval_s: dict[frozenset[str], float] = {}
 
-    def look(self, users: Collection[str], every_s: float) -> Queue:
+    def look(self, users: Collection[str], every_s: float, known: Collection[int]) -> Queue:
         """Return the queue, asked for every `every_s` seconds at most, less often while it rests.
 
         An old answer serves where the controller gives none for a while.
@@ -72,7 +104,7 @@ class QueueWatch:
         if seen is not None and time.monotonic() - self._answered[key] < interval:
             return seen
         try:
-            queue = read_queue(users)
+            queue = read_queue(users, known)
         except SlurmError:
             if seen is None:
                 raise
@@ -84,13 +116,16 @@ class QueueWatch:
         self._seen[key], self._answered[key] = queue, time.monotonic()
         return queue
 
+    def seen(self, users: Collection[str]) -> Queue | None:
+        """Return the queue as it was last seen, None where it was not; asks nobody."""
+        return self._seen.get(frozenset(users))
+
     def forget(self) -> None:
         """Ask again at the next look: something was sent or stopped."""
         self._seen.clear()
 
 
-def _job(line: str) -> Queued:
-    array_job, task, state, reason, name = line.split("|", 4)
-    return Queued(
-        int(array_job), int(task) if task.isdecimal() else None, state_of(state), reason, name
-    )
+def _job(line: str) -> tuple[Queued, Ended]:
+    array_job, task, word, nodes, reason, name = line.split("|", 5)
+    number = int(task) if task.isdecimal() else None
+    return Queued(int(array_job), number, state_of(word), reason, name), Ended(word, nodes)

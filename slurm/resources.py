@@ -22,7 +22,8 @@ class Resources:
     """The resources of one job: `nodes` x `tasks_per_node` processes.
 
     A process is a rank of a trial that spans several, or a lane of its own (`lanes` > 1). Times in
-    minutes; `mem` as sbatch takes it, a node's.
+    minutes; `mem` as sbatch takes it, a node's. Not on the nodes `exclude`, and not before
+    `begin_s` seconds after it is sent.
     """
 
     nodes: int = 1
@@ -32,6 +33,8 @@ class Resources:
     lanes: int = 1
     time_min: int | None = None
     mem: str | None = None
+    exclude: tuple[str, ...] = ()
+    begin_s: int = 0
 
     @property
     def tasks(self) -> int:
@@ -68,9 +71,14 @@ def job_request(folder: Path, resources: Resources, site: Site) -> Request:
         parameters["mem"] = resources.mem
     if not resources.gpus_per_node or site.cpus_with_gpus:
         parameters["cpus_per_task"] = resources.cpus_per_task
-    extra: dict[str, Any] = {"output": str(folder / "output" / "%a.log"), "requeue": True}
+    extra: dict[str, Any] = {"output": str(folder / "output" / "%a.log")}
+    extra |= {"requeue": True} if site.requeue else {"no-requeue": True}
+    if resources.exclude:
+        extra["exclude"] = ",".join(resources.exclude)
+    if resources.begin_s:
+        extra["begin"] = f"now+{resources.begin_s}"
     if resources.gpus_per_node:
-        extra |= _gpus(resources, site)
+        extra |= gpu_options(resources, site)
     if resources.tasks == 1:
         # The one process is the batch script itself: without B: it would hear no signal.
         extra["signal"] = f"B:USR2@{site.grace_s}"
@@ -83,9 +91,9 @@ def feeder_request(
 ) -> Request:
     """Return the request for the small job that sends the rest of a study from a node.
 
-    Another `module` is run in the same way: one that sends what a decision releases.
+    Or, with another `module`, for the one that looks after it in the end.
     """
-    log = f"{module.rpartition('.')[2]}.log"
+    log = "feed.log" if module == "slurm.feed" else "after.log"
     parameters = _common(site) | {
         "nodes": 1,
         "ntasks_per_node": 1,
@@ -95,6 +103,18 @@ def feeder_request(
     }
     words = ["-P", "-m", module, str(root), study]
     return Request(parameters, f"exec {_python(site)} {shlex.join(words)}")
+
+
+def probe_request(folder: Path, resources: Resources, site: Site) -> Request:
+    """Return the request for the job by which the doctor looks at nodes, a process each."""
+    job = job_request(folder, resources, site)
+    extra = dict(job.parameters["additional_parameters"]) | {"output": str(folder / "output.log")}
+    parameters = dict(job.parameters) | {"time": _FEEDER_TIME_MIN, "additional_parameters": extra}
+    step = [f"--ntasks={resources.tasks}", f"--nodes={resources.nodes}"]
+    step += [f"--cpus-per-task={resources.cpus_per_task}", "--kill-on-bad-exit=0"]
+    start = f"{_python(site)} {shlex.join(['-P', '-m', 'slurm.probe', str(folder)])}"
+    touch = f"touch {shlex.quote(str(folder / 'started'))}"
+    return Request(parameters, f"{touch}; exec srun {shlex.join(step)} {start}")
 
 
 def _common(site: Site) -> dict[str, Any]:
@@ -114,7 +134,7 @@ def _common(site: Site) -> dict[str, Any]:
     return parameters | {key: value for key, value in where.items() if value is not None}
 
 
-def _gpus(resources: Resources, site: Site) -> Mapping[str, Any]:
+def gpu_options(resources: Resources, site: Site) -> Mapping[str, Any]:
     """Return the options that ask for GPUs, in the dialect of the site."""
     typed = f"{site.gpu_type}:" if site.gpu_type else ""
     here, all_ = resources.gpus_per_node, resources.gpus_per_node * resources.nodes

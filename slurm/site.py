@@ -18,8 +18,9 @@ class Site:
     starts on a node; `options` further options of sbatch by name. `cpu_fallback`: where a node
     shows no GPU to a job that was given one, train on the CPU instead of failing. `grace_s`
     seconds before the time limit trials are asked to save and end. `sbatch_on_nodes`: a job may
-    submit others. `submit_cap` and `max_array_size` override what SLURM says. `shared` are the
-    folders that nodes see as well; empty where that is not known.
+    submit others, `requeue`: it may be put back into the queue. `submit_cap` and `max_array_size`
+    override what SLURM says. `shared` are the folders that nodes see as well; empty where that is
+    not known.
     """
 
     name: str = "default"
@@ -37,6 +38,7 @@ class Site:
     time_min: int | None = None
     grace_s: int = 120
     sbatch_on_nodes: bool = True
+    requeue: bool = True
     submit_cap: int | None = None
     max_array_size: int | None = None
     status_every_s: float = 40.0

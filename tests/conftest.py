@@ -4,19 +4,30 @@ import os
 from pathlib import Path
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
-# Clusters are started once for all tests of the folder; these files take longest and begin.
-_TOGETHER = "slurm"
-_FIRST = ("tests/slurm", "tests/orchestrator/test_survival.py")
+# Clusters are started once for all tests of such a folder.
+_TOGETHER = ("tests/slurm/",)
+# What takes longest begins.
+_FIRST = (*_TOGETHER, "tests/orchestrator/test_survival.py", "tests/chaos/")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a file in one process, where several run, and begin with the longest."""
-    for item in items:
-        folder, _, file = item.nodeid.partition("::")[0].rpartition("/")
-        group = folder if folder.endswith(_TOGETHER) else f"{folder}/{file}"
-        item.add_marker(pytest.mark.xdist_group(group))
     items.sort(key=lambda item: not item.nodeid.startswith(_FIRST))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    return ByFile(config, log)
+
+
+class ByFile(LoadScopeScheduling):
+    """Gives each process whole files, and whole folders where tests share a cluster."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        together = (folder for folder in _TOGETHER if nodeid.startswith(folder))
+        return next(together, nodeid.partition("::")[0])
 
 
 @pytest.fixture(scope="session")

@@ -12,8 +12,10 @@ if TYPE_CHECKING:
     from thermolion.distributed import attach
     from thermolion.door import log, log_final, should_stop, state_dir
     from thermolion.optimizer import ThermoLion
+    from thermolion.swa import SWA
 
 __all__ = [
+    "SWA",
     "Lion",
     "ThermoLion",
     "attach",
@@ -27,6 +29,7 @@ __version__ = "0.1.0"
 
 # No module may have the name of what is exported: importing it would put it in its place.
 _HOMES = {
+    "SWA": "swa",
     "Lion": "baselines",
     "ThermoLion": "optimizer",
     "attach": "distributed",

@@ -48,10 +48,17 @@ def verify_replicas(
     pass over the parameters, an all-reduce of 16 bytes for each of them, and a wait for the
     device.
 
-    Raises ValueError for sharded parameters (DTensor), of which no rank holds a replica.
+    Raises ValueError for sharded parameters (DTensor), of which no rank holds a replica, and
+    RuntimeError where no process group has been initialised.
     """
     named = list(_named(parameters))
     check_whole(named)
+    if not (dist.is_available() and dist.is_initialized()):
+        raise RuntimeError(
+            "there is no process group, so there are no replicas to compare: call "
+            "torch.distributed.init_process_group first, or leave the verification out where one "
+            "process trains"
+        )
     if not named:
         return
     device = named[0][1].device

@@ -1,17 +1,19 @@
 """Optimizers to compare with that torch does not have. One class each, plain and exact."""
 
-import math
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch.optim.optimizer import ParamsT
 
+from thermolion import legal
 from thermolion.stepped import Stepped
 
 
 class Lion(Stepped):
     """Sign of an interpolated momentum with decoupled weight decay (arXiv 2302.06675, program 2).
 
-    Raises ValueError for a hyperparameter out of range.
+    Raises TypeError or ValueError for a hyperparameter that is none.
     """
 
     def __init__(
@@ -21,13 +23,13 @@ class Lion(Stepped):
         betas: tuple[float, float] = (0.9, 0.99),
         weight_decay: float = 0.0,
     ) -> None:
-        if not 0 <= lr < math.inf:
-            raise ValueError(f"lr is {lr!r}, it must be 0 or more, finite")
-        if not (len(betas) == 2 and all(0 <= beta < 1 for beta in betas)):
-            raise ValueError(f"betas is {betas!r}, it must be two numbers in [0, 1)")
-        if not 0 <= weight_decay < math.inf:
-            raise ValueError(f"weight_decay is {weight_decay!r}, it must be 0 or more, finite")
         super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay})
+
+    @staticmethod
+    def _check(options: Mapping[str, Any]) -> None:
+        legal.rate("lr", options["lr"])
+        legal.betas("betas", options["betas"])
+        legal.at_least_zero("weight_decay", options["weight_decay"])
 
     def _update(self) -> None:
         for group in self.param_groups:

@@ -16,7 +16,8 @@ from thermolion.work import Rates, Work
 
 # 256 KiB of float32. Two dozen passes over four operands and as many buffers then stay in the
 # shared cache, and the calls of the operations cost a tenth of what they do; with a fourth of it,
-# in a second-level cache, the calls cost more than they save.
+# in a second-level cache, the calls cost more than they save. Twice as much is slower where
+# others use the cache, too.
 CHUNK_ROWS = 64
 CHUNK = CHUNK_ROWS * ROW
 
@@ -35,12 +36,17 @@ class _Whole:
 class _String:
     """Small tensors that are worked on as one chunk of `length`, and where in it each lies.
 
-    `rows` are theirs among the rows of all noise, `draws` and `kicks` their places in scratch.
+    What is `new` lies in scratch, as their `directions`, `draws` and `kicks` do; `rows` are theirs
+    among the rows of all noise. Few operations are called for each of them: calls cost most.
     """
 
     indices: list[int]
+    params: list[Tensor]
     exp_avgs: list[Tensor]
     exp_avg_sqs: list[Tensor]
+    new_params: list[Tensor]
+    new_exp_avgs: list[Tensor]
+    new_exp_avg_sqs: list[Tensor]
     directions: list[Tensor]
     rows: Tensor
     draws: list[Tensor]
@@ -65,7 +71,7 @@ class Chunks:
 
     def __init__(self, dtype: torch.dtype) -> None:
         self._dtype = dtype
-        self._buffers = torch.empty((9, CHUNK), dtype=dtype).unbind()
+        self._buffers = torch.empty((10, CHUNK), dtype=dtype).unbind()
         self._scratches: dict[int, tuple[Tensor, ...]] = {}
         self._wide_kick = torch.empty(CHUNK, dtype=wide(dtype))
         self._noise = NormalRows(CHUNK_ROWS)
@@ -114,15 +120,13 @@ class Chunks:
         self, string: _String, work: Work, numbers: "_Numbers", exploration: Exploration | None
     ) -> None:
         chosen, count = string.indices, string.length
-        grads = [work.grads[index].reshape(-1) for index in chosen]
-        torch._foreach_mul_(string.exp_avgs, numbers.beta1)
-        torch._foreach_add_(string.exp_avgs, grads, alpha=numbers.gain1)
-        torch._foreach_mul_(string.exp_avg_sqs, numbers.beta2)
-        torch._foreach_addcmul_(string.exp_avg_sqs, grads, grads, value=numbers.gain2)
-        _, _, _, direction, m, v, g, gate_space, _ = self._scratch(count)
-        torch.cat(string.exp_avgs, out=m)
-        torch.cat(string.exp_avg_sqs, out=v)
-        torch.cat(grads, out=g)
+        _, _, _, direction, m, v, g, gate_space, _, space = self._scratch(count)
+        grad = torch.cat([work.grads[index].reshape(-1) for index in chosen], out=g)
+        torch.cat(string.exp_avgs, out=m).mul_(numbers.beta1).add_(grad, alpha=numbers.gain1)
+        torch.cat(string.exp_avg_sqs, out=v).mul_(numbers.beta2)
+        v.addcmul_(grad, grad, value=numbers.gain2)
+        torch._foreach_copy_(string.exp_avgs, string.new_exp_avgs)
+        torch._foreach_copy_(string.exp_avg_sqs, string.new_exp_avg_sqs)
         gate_sq = None
         if work.gate_sqs is not None:
             gates = [work.gate_sqs[index].reshape(-1) for index in chosen]
@@ -132,10 +136,11 @@ class Chunks:
         if work.directions is not None:
             torch._foreach_copy_([work.directions[i] for i in chosen], string.directions)
             return
-        params = [work.params[index] for index in chosen]
+        param = torch.cat(string.params, out=space)
         if numbers.decay is not None:
-            torch._foreach_mul_(params, numbers.decay)
-        torch._foreach_add_(params, string.directions, alpha=-numbers.lr)
+            param.mul_(numbers.decay)
+        param.add_(direction, alpha=-numbers.lr)
+        torch._foreach_copy_(string.params, string.new_params)
 
     def _direct(
         self,
@@ -185,17 +190,22 @@ class Chunks:
             return None
         begin = exploration.starts[index] + number * CHUNK_ROWS
         rows = slice(begin, begin - (-count // ROW))
+        scales = exploration.row_scales
+        if scales is not None:
+            filled = self._noise.fill(exploration.keys[:, rows], scales[rows])
+            return self._narrowed(filled.view(-1)[:count])
         draws = self._noise.fill(exploration.keys[:, rows]).view(-1)[:count]
-        if self._dtype == draws.dtype:
-            return draws.mul_(exploration.scales[index])
-        scaled = self._wide_kick[:count]
-        scaled.copy_(draws).mul_(exploration.scales[index])
-        return self._narrowed(scaled)
+        return self._wide_kick[:count].copy_(draws).mul_(exploration.scales[index])
 
     def _string_kick(self, string: _String, exploration: Exploration) -> Tensor:
-        self._noise.fill(exploration.keys[:, string.rows])
+        scales = exploration.row_scales
+        keys = exploration.keys[:, string.rows]
+        filled = self._noise.fill(keys, None if scales is None else scales[string.rows])
+        if scales is not None and filled.numel() == string.length:  # no row has a rest
+            return self._narrowed(filled.view(-1))
         torch._foreach_copy_(string.kicks, string.draws)
-        torch._foreach_mul_(string.kicks, [exploration.scales[i] for i in string.indices])
+        if scales is None:
+            torch._foreach_mul_(string.kicks, [exploration.scales[i] for i in string.indices])
         return self._narrowed(self._wide_kick[: string.length])
 
     def _narrowed(self, kick: Tensor) -> Tensor:
@@ -231,11 +241,15 @@ class Chunks:
         spaces = self._noise.draws[: sum(map(len, spans))].view(-1)
         draws = torch.split(spaces, [len(span) * ROW for span in spans])
         shapes = [work.params[index].shape for index in indices]
-        directions = torch.split(self._scratch(sum(mine))[3], mine)
+        directions, ms, vs, ps = (
+            torch.split(self._scratch(sum(mine))[place], mine) for place in (3, 4, 5, 9)
+        )
         return _String(
             indices,
+            [work.params[index].view(-1) for index in indices],
             [work.exp_avgs[index].view(-1) for index in indices],
             [work.exp_avg_sqs[index].view(-1) for index in indices],
+            *(list(ps), list(ms), list(vs)),
             [one.view(shape) for one, shape in zip(directions, shapes, strict=True)],
             torch.cat(spans),
             [draw[:count] for draw, count in zip(draws, mine, strict=True)],

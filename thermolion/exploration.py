@@ -49,6 +49,8 @@ def wide(dtype: torch.dtype) -> torch.dtype:
 class Exploration:
     """The noise of one step for k tensors: `scales` (k,), and `keys` (2, all rows) of the draws.
 
+    `row_scales` (all rows,), float32, is the scale of each row's tensor; None for float64, whose
+    scales may be beyond that and multiply afterwards.
     The rows of tensor i are those from `starts[i]` to `starts[i + 1]`; the first of them begins
     `skips[i]` draws before the tensor, where that is a part of a whole.
     """
@@ -57,13 +59,16 @@ class Exploration:
     keys: Tensor
     starts: list[int]
     skips: list[int]
+    row_scales: Tensor | None
 
     def kick(self, index: int, like: Tensor) -> Tensor:
         """Return the scaled draws of a tensor, of the shape, type and memory layout of `like`."""
         begin, end = self.starts[index], self.starts[index + 1]
-        draws = standard_normal_rows(self.keys[:, begin:end]).flatten()
-        draws = draws[self.skips[index] :][: like.numel()]
-        scaled = draws.to(self.scales.dtype).mul_(self.scales[index])
+        row_scales = None if self.row_scales is None else self.row_scales[begin:end]
+        draws = standard_normal_rows(self.keys[:, begin:end], row_scales).flatten()
+        scaled = draws[self.skips[index] :][: like.numel()]
+        if row_scales is None:
+            scaled = scaled.to(self.scales.dtype).mul_(self.scales[index])
         kick = torch.empty_like(like, memory_format=torch.preserve_format)
         in_memory_order(kick).copy_(scaled)
         return kick
@@ -155,7 +160,8 @@ class Rows:
         heard = (means > 0) & scales.isfinite() & (temperatures > FROZEN)
         scales = torch.where(heard, scales, torch.zeros_like(scales))
         keys = row_keys(self.streams, steps, self.owners, self.numbers)
-        return Exploration(scales, keys, self.starts, self.skips)
+        row_scales = None if precise == torch.float64 else scales[self.owners]
+        return Exploration(scales, keys, self.starts, self.skips, row_scales)
 
 
 @dataclass(frozen=True)

@@ -10,16 +10,15 @@ except ImportError:
     pass
 else:
     PAIRS = tl.constexpr(512)
-    MULTIPLIER = tl.constexpr(0xC2B2AE35)
     UNIT = tl.constexpr(2.0**-31)
     TURN = tl.constexpr(3.141592653589793 * 2.0**-31)
 
     @triton.jit
     def _word(words, places, first, second):
-        """Return the hashed words of places as float32, -2³¹ … 2³¹, as `noise` does."""
-        word = tl.load(words + places).to(tl.uint32, bitcast=True)
-        word = (word ^ first) * second
-        word = (word ^ (word >> 16)) * MULTIPLIER
+        """Return the words of places as float32, -2³¹ … 2³¹, as `noise` does."""
+        word = tl.load(words + places).to(tl.uint32, bitcast=True) ^ first
+        factor = tl.load(words + 2 * PAIRS + places).to(tl.uint32, bitcast=True) ^ second
+        word = word * factor
         return word.to(tl.int32, bitcast=True).to(tl.float32)
 
     @triton.jit
@@ -29,7 +28,7 @@ else:
         owners,  # (rows,) int64: to which tensor a row belongs
         numbers,  # (rows,) int64: which of its rows it is
         counts,  # (tensors,) int64: elements
-        words,  # (1024,) int32: `noise.row_words`
+        words,  # (2, 1024) int32: `noise.row_words`
         keys,  # (2, rows) int32: `noise.row_keys`
         rows,
         scales,  # (tensors,) float32: of the noise

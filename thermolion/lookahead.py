@@ -1,9 +1,13 @@
 """Lookahead over Adam: slow weights that follow it every few steps. Wraps no other optimizer."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from torch.optim.optimizer import ParamsT
 
+from thermolion import legal
 from thermolion.adam_step import take_adam_step
-from thermolion.stepped import Stepped, checked_count, checked_options, moved
+from thermolion.stepped import Stepped, check_adam, moved
 
 
 class Lookahead(Stepped):
@@ -12,7 +16,8 @@ class Lookahead(Stepped):
     After every `slow_every` (k) steps of a group: φ = φ + `slow_step` (its alpha) · (θ - φ),
     then θ = φ. The slow weights φ begin as the weights are before a parameter's first step, and
     lie in its state as `slow`; Adam's moments stay as they are. Between two of these moments the
-    model holds the fast weights θ. Raises ValueError for a hyperparameter out of range.
+    model holds the fast weights θ. Raises TypeError or ValueError for a hyperparameter that is
+    none.
     """
 
     def __init__(
@@ -25,14 +30,20 @@ class Lookahead(Stepped):
         slow_every: int = 5,
         slow_step: float = 0.5,
     ) -> None:
-        if not 0 < slow_step <= 1:
-            raise ValueError(f"slow_step is {slow_step!r}, it must be a number in (0, 1]")
         own = {
-            "slow_every": checked_count("slow_every", slow_every),
+            "slow_every": slow_every,
             "slow_step": slow_step,
             "steps": 0,  # taken by the group
         }
-        super().__init__(params, checked_options(lr, betas, eps, weight_decay) | own)
+        super().__init__(
+            params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay} | own
+        )
+
+    @staticmethod
+    def _check(options: Mapping[str, Any]) -> None:
+        check_adam(options)
+        legal.whole("slow_every", options["slow_every"], least=1)
+        legal.fraction("slow_step", options["slow_step"], ends="(]")
 
     def _update(self) -> None:
         for group in self.param_groups:

@@ -1,16 +1,20 @@
 """MuAdam: Adam without bias correction, with the gradient weighed once more into its numerator."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch.optim.optimizer import ParamsT
 
-from thermolion.stepped import Stepped, checked_options, decayed_gradient, moved
+from thermolion.stepped import Stepped, check_adam, decayed_gradient, moved
 
 
 class MuAdam(Stepped):
     """Adam of uncorrected moments that looks ahead by a gradient (arXiv 2512.01881's baseline).
 
     m = β1 m + (1-β1) g; v = β2 v + (1-β2) g²; θ = θ - lr (β1 m + (1-β1) g) / (√v + ε).
-    The weight decay is Adam's (L2). Raises ValueError for a hyperparameter out of range.
+    The weight decay is Adam's (L2). Raises TypeError or ValueError for a hyperparameter that is
+    none.
     """
 
     def __init__(
@@ -21,7 +25,13 @@ class MuAdam(Stepped):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
     ) -> None:
-        super().__init__(params, checked_options(lr, betas, eps, weight_decay))
+        super().__init__(
+            params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
+        )
+
+    @staticmethod
+    def _check(options: Mapping[str, Any]) -> None:
+        check_adam(options)
 
     def _update(self) -> None:
         for group in self.param_groups:

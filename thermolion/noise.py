@@ -18,9 +18,9 @@ _MASK = 0xFFFFFFFF
 # Odd multipliers: the finaliser of MurmurHash3 (Appleby, public domain), and the golden ratio.
 _FIRST, _SECOND = 0x85EBCA6B, 0xC2B2AE35
 _GOLDEN = 0x9E3779B9
-# What tells the two halves of a key from each other, and the words of a row from row numbers.
+# What tells the two halves of a key from each other, and the two words of a place, too.
 _SALTS = (0x243F6A88, 0x13198A2E)
-_WORD_SALT = 0x03707344
+_WORD_SALTS = (0x03707344, 0xA4093822)
 
 _Whole = TypeVar("_Whole", int, Tensor)
 
@@ -68,14 +68,19 @@ def row_keys(streams: Tensor, steps: Tensor, owners: Tensor, rows: Tensor) -> Te
     """
     of_step = mix(streams ^ (steps & _MASK))
     keys = mix((of_step[:, owners] + rows * _GOLDEN) & _MASK)
-    keys[1] |= 1  # it multiplies
+    keys[1] |= 1  # with the even words of `row_words`: what it makes of them multiplies
     return keys.to(torch.int32)
 
 
 def row_words(device: torch.device | str = "cpu") -> Tensor:
-    """Return (1024,) int32: the constant word of every place in a row."""
+    """Return (2, 1024) int32: the constant words of every place in a row, the second ones even.
+
+    The word of a place in a row with keys (a, b) is (first ^ a) · (second ^ b). The second factor
+    is odd, so that every word is as likely as any other; places and rows differ in both.
+    """
     places = torch.arange(ROW, dtype=torch.int64, device=device)
-    return mix(places * _GOLDEN + _WORD_SALT & _MASK).to(torch.int32)
+    first, second = (mix(places * _GOLDEN + salt & _MASK) for salt in _WORD_SALTS)
+    return torch.stack([first, second & ~1]).to(torch.int32)
 
 
 class NormalRows:
@@ -87,18 +92,14 @@ class NormalRows:
     """
 
     def __init__(self, most: int, device: torch.device | str = "cpu") -> None:
-        self._words = row_words(device)
+        self._first, self._second = row_words(device).unbind()
         self._hash = torch.empty((most, ROW), dtype=torch.int32, device=device)
-        self._high = torch.empty((most, ROW), dtype=torch.int32, device=device)
+        self._factor = torch.empty((most, ROW), dtype=torch.int32, device=device)
         self.draws = torch.empty((most, ROW), dtype=torch.float32, device=device)
         self._radius = torch.empty((most, PAIRS), dtype=torch.float32, device=device)
         self._angle = torch.empty((most, PAIRS), dtype=torch.float32, device=device)
         self._views: dict[int, tuple[Tensor, ...]] = {}
         # A number that is no tensor costs a tensor an operation, more than the operation itself.
-        self._shift, self._low, self._multiplier = (
-            torch.tensor(number, dtype=torch.int32, device=device)
-            for number in (16, 0xFFFF, _SECOND - 2**32)
-        )
         self._half, self._unit, self._twice, self._turn = (
             torch.tensor(number, dtype=torch.float32, device=device)
             for number in (0.5, 2.0**-31, -2.0, torch.pi * 2.0**-31)
@@ -108,32 +109,33 @@ class NormalRows:
         """Return the scratch of `count` rows; to cut it costs as much as to use it."""
         words, draws = self._hash[:count], self.draws[:count]
         return (
-            *(words, self._high[:count], words[:, :PAIRS], words[:, PAIRS:]),
+            *(words, self._factor[:count], words[:, :PAIRS], words[:, PAIRS:]),
             *(self._radius[:count], self._angle[:count]),
             *(draws, draws[:, :PAIRS], draws[:, PAIRS:]),
         )
 
-    def fill(self, keys: Tensor) -> Tensor:
+    def fill(self, keys: Tensor, scales: Tensor | None = None) -> Tensor:
         """Return the draws (n, 1024), float32, of the rows with `keys` (2, n), lent until next.
 
-        A row's value at a place depends on its key and the place alone.
+        A row's value at a place depends on its key and the place alone. Where there are `scales`
+        (n,), float32, each row is multiplied by its own.
         """
         count = keys.shape[1]
         if count not in self._views:
             self._views[count] = self._cut(count)
-        words, high, radius_words, angle_words, radius, angle, draws, first, second = self._views[
-            count
-        ]
-        xored, multiplied = keys.unsqueeze(2).unbind()
-        torch.bitwise_xor(self._words, xored, out=words).mul_(multiplied)
-        torch.bitwise_right_shift(words, self._shift, out=high)
-        high.bitwise_and_(self._low)  # the shift has copied the sign
-        words.bitwise_xor_(high).mul_(self._multiplier)
+        words, factor, radius_words, angle_words, radius, angle, draws, first, second = (
+            self._views[count]
+        )
+        one, other = keys.unsqueeze(2).unbind()
+        torch.bitwise_xor(self._second, other, out=factor)
+        torch.bitwise_xor(self._first, one, out=words).mul_(factor)
 
         radius.copy_(radius_words)
         # In (0, 1], fine near zero, so that the tail reaches to 6.6.
         radius.abs_().add_(self._half).mul_(self._unit)
         radius.log_().mul_(self._twice).sqrt_()
+        if scales is not None:
+            radius.mul_(scales.unsqueeze(1))
         angle.copy_(angle_words)
         angle.mul_(self._turn)
         torch.cos(angle, out=first).mul_(radius)
@@ -167,13 +169,17 @@ def standard_normal(
     return draws[begin : begin + count].to(dtype, copy=True)
 
 
-def standard_normal_rows(keys: Tensor, most: int = 64) -> Tensor:
-    """Return the draws (n, 1024), float32, of the rows with `keys` (2, n) from `row_keys`."""
+def standard_normal_rows(keys: Tensor, scales: Tensor | None = None, most: int = 64) -> Tensor:
+    """Return the draws (n, 1024), float32, of the rows with `keys` (2, n) from `row_keys`.
+
+    `scales` (n,) are as in `NormalRows.fill`.
+    """
     count = keys.shape[1]
     draws = torch.empty((count, ROW), dtype=torch.float32, device=keys.device)
     if keys.device.type != "cpu":
         most = 2**14  # pieces are for the caches of a CPU; here they bound the memory
     made = NormalRows(min(most, count), keys.device)
     for number, part in enumerate(torch.split(keys, most, dim=1) if count else ()):
-        draws[number * most :][: part.shape[1]] = made.fill(part)
+        rows = slice(number * most, number * most + part.shape[1])
+        draws[rows] = made.fill(part, None if scales is None else scales[rows])
     return draws

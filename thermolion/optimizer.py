@@ -48,8 +48,9 @@ class ThermoLion(Optimizer):
     parameter is added: a digest of its name where it comes with one, else how many came before
     it; a group's `param_ids` says otherwise.
 
-    Raises ValueError for an option out of range, and for options that exclude each other; `step`
-    raises RuntimeError for a complex or sparse gradient, before anything has changed.
+    Raises TypeError for an option of a wrong type, ValueError for one out of range, and for
+    options that exclude each other, in a parameter group as well; `step` raises RuntimeError for
+    a complex or sparse gradient, before anything has changed.
     """
 
     def __init__(
@@ -120,8 +121,10 @@ class ThermoLion(Optimizer):
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group; its parameters get the next ids of the noise, unless it brings them.
 
-        Raises ValueError for an option out of range, and for ids that are taken.
+        Raises TypeError or ValueError for an option that is none, and for ids that are taken.
         """
+        if not isinstance(param_group, dict):
+            raise TypeError(f"param_group must be a dict, but got a {type(param_group).__name__}")
         options.check({**self.defaults, **param_group})
         self.gating.check_group(param_group)
         super().add_param_group(param_group)

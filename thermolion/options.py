@@ -1,35 +1,33 @@
 """What a parameter group of ThermoLion may be told, checked; takes no step."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from thermolion import noise
+from thermolion import legal, noise
 from thermolion.gate import GATE_OPTIONS, check_gate
 
 
 def check(options: Mapping[str, Any]) -> None:
-    """Raise ValueError for an option out of range, or for two that exclude each other."""
-    lr, betas = options["lr"], options["betas"]
-    if isinstance(lr, Tensor) and lr.numel() != 1:
-        raise ValueError(
-            f"lr is a tensor of shape {tuple(lr.shape)}, it must have one element: "
-            "a rate of its own takes a parameter group"
-        )
-    _check("lr", lr, 0 <= float(lr) < math.inf, "0 or more, finite")
-    fractions = len(betas) == 2 and all(0 <= beta < 1 for beta in betas)
-    _check("betas", betas, fractions, "two numbers in [0, 1)")
-    decay = options["temp_decay"]
-    _check("temp_decay", decay, 0 < decay <= 1, "in (0, 1]")
+    """Raise for an option that is none, with its name, value and range.
+
+    TypeError for a wrong type; ValueError for a value out of range, and for two options that
+    exclude each other.
+    """
+    legal.rate("lr", options["lr"])
+    legal.betas("betas", options["betas"])
+    legal.fraction("temp_decay", options["temp_decay"], ends="(]")
     for name in ("weight_decay", "eps", "alignment", "solid_gain"):
-        _check(name, options[name], 0 <= options[name] < math.inf, "0 or more, finite")
-    seed = options["seed"]
-    _check("seed", seed, isinstance(seed, int), "a whole number")
+        legal.at_least_zero(name, options[name])
+    legal.whole("seed", options["seed"])
+    for name in ("noise", "capturable", "maximize"):
+        legal.flag(name, options[name])
+    for name in ("foreach", "fused"):
+        legal.flag(name, options[name], or_none=True)
     check_gate(*(options[name] for name in GATE_OPTIONS))
-    if options["replicas_feed"] == "all" and betas[1] == 0:
+    if options["replicas_feed"] == "all" and options["betas"][1] == 0:
         raise ValueError('betas[1] is 0, with which replicas_feed="all" has nothing to feed')
     if options["foreach"] and options["fused"]:
         raise ValueError("foreach and fused are both true: choose one, or leave both to us")
@@ -74,8 +72,3 @@ def check_gradient(param: Tensor) -> None:
             f"ThermoLion takes dense real gradients, got {grad.layout}, {grad.dtype}: "
             "use another optimizer for this parameter"
         )
-
-
-def _check(name: str, value: object, good: bool, allowed: str) -> None:
-    if not good:  # also where a comparison with NaN was false
-        raise ValueError(f"{name} is {value!r}, it must be {allowed}")

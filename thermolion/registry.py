@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 class OptimizerSpec:
     """Where an optimizer lives and what a sweep may set; `seeded` ones draw noise of their own.
 
+    `paced` ones are told how many steps the training has, and how many an epoch.
+
     `defaults` are recorded with every trial and take part in its id. A hyperparameter that an
     optimizer gets later goes to `later`: it is recorded only where it differs from its default,
     so that trials from before keep their ids.
@@ -30,6 +32,7 @@ class OptimizerSpec:
     defaults: Mapping[str, Any]
     later: Mapping[str, Any] = field(default_factory=dict)
     seeded: bool = False
+    paced: bool = False
 
     @property
     def settable(self) -> Mapping[str, Any]:
@@ -139,6 +142,11 @@ OPTIMIZERS: Mapping[str, OptimizerSpec] = {
             "switch_after": 300,
         },
     ),
+    "swa": OptimizerSpec(
+        "thermolion.swa:SWA",
+        {"lr": 1e-2, "momentum": 0.0, "weight_decay": 0.0, "average_from": 0.6},
+        paced=True,
+    ),
 }
 
 
@@ -167,6 +175,7 @@ _RANGES: Mapping[str, tuple[Callable[[float], bool], str]] = {
     "alpha": (_fraction, "a number in [0, 1)"),
     "temp_decay": (lambda value: 0 < value <= 1, "a number in (0, 1]"),
     "slow_step": (lambda value: 0 < value <= 1, "a number in (0, 1]"),
+    "average_from": (_fraction, "a number in [0, 1)"),
     "slow_every": (_count, "a whole number, 1 or more"),
     "switch_after": (_count, "a whole number, 1 or more"),
     "threshold": (_at_least_zero, "a finite number, 0 or more"),
@@ -223,6 +232,14 @@ def _checked_word(name: str, value: Any, default: bool | str) -> Any:
 
 def check_together(optimizer: str, hyperparameters: Mapping[str, Any]) -> None:
     """Raise HyperparameterError for values that are legal one by one and not together."""
+    if optimizer in OPTIMIZERS and hyperparameters.get("nesterov"):
+        momentum, dampening = (hyperparameters.get(k, 0.0) for k in ("momentum", "dampening"))
+        if momentum == 0 or dampening != 0:
+            raise HyperparameterError(
+                f"nesterov is true with a momentum of {momentum!r} and a dampening of "
+                f"{dampening!r}: it takes a momentum above 0 and a dampening of 0, such as "
+                "momentum: 0.9"
+            )
     spec = OPTIMIZERS.get(optimizer)
     if spec is None or "gate" not in spec.later:
         return
@@ -250,14 +267,31 @@ def load(optimizer: str) -> "type[Optimizer]":
 
 
 def build(
-    optimizer: str, params: "Iterable[Tensor]", hyperparameters: Mapping[str, Any], seed: int
+    optimizer: str,
+    params: "Iterable[Tensor]",
+    hyperparameters: Mapping[str, Any],
+    seed: int,
+    steps: int | None = None,
+    steps_per_epoch: int = 1,
 ) -> "Optimizer":
-    """Construct an optimizer; `seed` goes to those that draw noise of their own."""
+    """Construct an optimizer; `seed` goes to those that draw noise of their own.
+
+    `steps` and `steps_per_epoch` go to those that average from a time of the training on; raises
+    ValueError where they are asked for without.
+    """
     kind: Callable[..., Optimizer] = load(optimizer)
     seeded = (
         OPTIMIZERS[optimizer].seeded
         if optimizer in OPTIMIZERS
         else "seed" in inspect.signature(kind).parameters and "seed" not in hyperparameters
     )
-    noise = {"seed": seed} if seeded else {}
-    return kind(params, **hyperparameters, **noise)
+    told: dict[str, Any] = {"seed": seed} if seeded else {}
+    if optimizer in OPTIMIZERS and OPTIMIZERS[optimizer].paced:
+        if steps is None:
+            raise ValueError(
+                f"{optimizer} is scored at averaged weights, which a training of your own has to "
+                "see to: build thermolion.SWA(params, steps=…, steps_per_epoch=…) yourself, and "
+                "score within `with optimizer.averaged():`"
+            )
+        told |= {"steps": steps, "steps_per_epoch": steps_per_epoch}
+    return kind(params, **hyperparameters, **told)

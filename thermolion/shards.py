@@ -12,6 +12,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.nn import Parameter
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Part:
 
 def is_sharded(tensor: Tensor) -> bool:
     """Whether it is a DTensor; loads nothing to find out."""
+    if type(tensor) in (Tensor, Parameter):  # it is asked often
+        return False
     module = sys.modules.get("torch.distributed.tensor")
     return module is not None and isinstance(tensor, module.DTensor)
 

@@ -1,20 +1,38 @@
 """An optimizer's `step` around its update: closure and gradient mode. No update of its own."""
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, overload
 
 import torch
 from torch import Tensor
-from torch.optim.optimizer import Optimizer
+from torch.optim.optimizer import Optimizer, ParamsT
+
+from thermolion import legal
 
 
 class Stepped(Optimizer):
     """What the baselines of this package have in common.
 
     They keep all of their memory in `state` and `param_groups`, as tensors, numbers and None:
-    so it is in `state_dict()`, in a copy and in a pickle, whole.
+    so it is in `state_dict()`, in a copy and in a pickle, whole. The constructor and
+    `add_param_group` raise TypeError for a hyperparameter of a wrong type, and ValueError for one
+    out of range.
     """
+
+    def __init__(self, params: ParamsT, defaults: dict[str, Any]) -> None:
+        self._check(defaults)
+        super().__init__(params, defaults)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group, whose own options are looked at as the constructor's are."""
+        if isinstance(param_group, dict):  # anything else is torch's to refuse
+            self._check({**self.defaults, **param_group})
+        super().add_param_group(param_group)
+
+    @staticmethod
+    def _check(options: Mapping[str, Any]) -> None:
+        """Raise TypeError or ValueError for an option that is none."""
+        raise NotImplementedError
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -36,23 +54,12 @@ class Stepped(Optimizer):
         raise NotImplementedError
 
 
-def checked_options(
-    lr: float, betas: tuple[float, float], eps: float, weight_decay: float
-) -> dict[str, Any]:
-    """Return the options of Adam by name; raises ValueError for one out of range."""
-    for name, value in (("lr", lr), ("eps", eps), ("weight_decay", weight_decay)):
-        if not 0 <= value < math.inf:
-            raise ValueError(f"{name} is {value!r}, it must be 0 or more, finite")
-    if not (len(betas) == 2 and all(0 <= beta < 1 for beta in betas)):
-        raise ValueError(f"betas is {betas!r}, it must be two numbers in [0, 1)")
-    return {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
-
-
-def checked_count(name: str, value: int) -> int:
-    """Return a number of steps; raises ValueError for what is no whole number above 0."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{name} is {value!r}, it must be a whole number, 1 or more")
-    return value
+def check_adam(options: Mapping[str, Any]) -> None:
+    """Raise TypeError or ValueError for an option of Adam's that is none."""
+    legal.rate("lr", options["lr"])
+    legal.betas("betas", options["betas"])
+    for name in ("eps", "weight_decay"):
+        legal.at_least_zero(name, options[name])
 
 
 def moved(group: dict[str, Any]) -> list[Tensor]:

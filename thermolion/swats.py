@@ -1,13 +1,15 @@
 """SWATS: Adam until the learning rate that SGD would need has settled, then SGD with it."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from thermolion.stepped import Stepped, checked_options, decayed_gradient, moved
+from thermolion import legal
+from thermolion.stepped import Stepped, check_adam, decayed_gradient, moved
 
 
 class SWATS(Stepped):
@@ -21,8 +23,8 @@ class SWATS(Stepped):
     lr / lr at the switch, the largest of the groups); a step that gives no r does not count
     in λ's correction; a λ below 0 never switches. β2 and the threshold of the criterion are those
     of the first group, which keeps its memory. Not for sharded parameters: each rank would judge
-    by its own. Reads two numbers from the device at every step of Adam's. Raises ValueError for
-    a hyperparameter out of range.
+    by its own. Reads two numbers from the device at every step of Adam's. Raises TypeError or
+    ValueError for a hyperparameter that is none.
     """
 
     def __init__(
@@ -34,15 +36,20 @@ class SWATS(Stepped):
         weight_decay: float = 0.0,
         threshold: float = 1e-9,
     ) -> None:
-        if not 0 <= threshold < math.inf:
-            raise ValueError(f"threshold is {threshold!r}, it must be 0 or more, finite")
         own = {
             "threshold": threshold,
             "estimates": 0,  # how many r there have been
             "mean_estimate": 0.0,  # λ, not corrected
             "sgd_scale": None,  # λ / lr at the switch; None before it
         }
-        super().__init__(params, checked_options(lr, betas, eps, weight_decay) | own)
+        super().__init__(
+            params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay} | own
+        )
+
+    @staticmethod
+    def _check(options: Mapping[str, Any]) -> None:
+        check_adam(options)
+        legal.at_least_zero("threshold", options["threshold"])
 
     @property
     def switched(self) -> bool:

@@ -1,9 +1,13 @@
 """SWATS as the benchmark of arXiv 2512.01881 has it: Adam for a while, then SGD. No criterion."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from torch.optim.optimizer import ParamsT
 
+from thermolion import legal
 from thermolion.adam_step import take_adam_step
-from thermolion.stepped import Stepped, checked_count, checked_options, decayed_gradient, moved
+from thermolion.stepped import Stepped, check_adam, decayed_gradient, moved
 
 
 class SWATSNotebook(Stepped):
@@ -11,7 +15,7 @@ class SWATSNotebook(Stepped):
 
     The simplified form: neither the moment of the switch nor the learning rate after it is
     estimated; `thermolion.swats` does both. The steps are those of the optimizer, of all groups.
-    Raises ValueError for a hyperparameter out of range.
+    Raises TypeError or ValueError for a hyperparameter that is none.
     """
 
     def __init__(
@@ -23,8 +27,15 @@ class SWATSNotebook(Stepped):
         weight_decay: float = 0.0,
         switch_after: int = 300,
     ) -> None:
-        own = {"switch_after": checked_count("switch_after", switch_after), "steps": 0}
-        super().__init__(params, checked_options(lr, betas, eps, weight_decay) | own)
+        own = {"switch_after": switch_after, "steps": 0}
+        super().__init__(
+            params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay} | own
+        )
+
+    @staticmethod
+    def _check(options: Mapping[str, Any]) -> None:
+        check_adam(options)
+        legal.whole("switch_after", options["switch_after"], least=1)
 
     def _update(self) -> None:
         # A group that came later switches with the others.

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from jobs import events
-from tracking.logs import Lane
+from tracking.logs import Lane, Point
 
 State = Literal["waiting", "running", "interrupted", "completed", "diverged", "failed"]
 
@@ -23,26 +23,12 @@ _RESULTS = ("completed", "diverged")
 
 
 @dataclass(frozen=True)
-class Point:
-    """One evaluation: `samples` seen, `train_seconds` of training alone, UTC `time_ms`.
-
-    The user's own training knows no `epoch` and no `samples`.
-    """
-
-    step: int
-    epoch: float | None
-    samples: int | None
-    train_seconds: float
-    time_ms: int
-    metrics: Mapping[str, float]
-
-
-@dataclass(frozen=True)
 class Attempt:
     """One attempt at a trial, by the name of its log; times are UTC in ms.
 
     `end` is a state; it is None where nothing more was heard before a newer attempt began. Of two
-    attempts the newer one is greater in (`generation`, `token`). `step` is the last one known.
+    attempts the newer one is greater in (`generation`, `token`). `step` is the last one known;
+    `kind` and `error` are those of an attempt that ended without a result.
     """
 
     log: str
@@ -55,6 +41,8 @@ class Attempt:
     generation: int
     token: str
     step: int | None
+    kind: str | None = None
+    error: str | None = None
 
 
 class _Run:
@@ -90,6 +78,8 @@ class _Run:
             generation=self.order[0],
             token=self.order[1],
             step=self.step,
+            kind=None if end is None else _ended(end).get("kind"),
+            error=None if end is None else end.payload.get("error"),
         )
 
 
@@ -107,11 +97,11 @@ class History:
         self._current: _Run | None = None  # the one that the state is of
         self._has_result = False
 
-    def add(self, event: events.Event, lane: Lane) -> None:
-        if event.type == events.EVALUATED:
+    def add(self, event: events.Event | Point, lane: Lane) -> None:
+        if isinstance(event, Point):
             self._add_point(event)
             if lane.log in self._by_log:
-                self._by_log[lane.log].step = event.payload["step"]
+                self._by_log[lane.log].step = event.step
         elif event.type == events.TELEMETRY:
             self._layers.setdefault(event.payload["step"], event.payload["layers"])
         elif event.type == events.STARTED:
@@ -171,28 +161,17 @@ class History:
         self._by_log[lane.log] = run
         return run
 
-    def _add_point(self, event: events.Event) -> None:
+    def _add_point(self, new: Point) -> None:
         """Keep the first durable value of every (metric, step); flag a later unequal one."""
-        payload = event.payload
-        step = payload["step"]
-        old = self._points.get(step)
-        if old is None:
-            self._points[step] = Point(
-                step=step,
-                epoch=payload.get("epoch"),
-                samples=payload.get("samples"),
-                train_seconds=payload["train_seconds"],
-                time_ms=event.time_ms,
-                metrics=payload["metrics"],
-            )
+        old = self._points.setdefault(new.step, new)
+        if old is new:
             return
-        new = payload["metrics"]
         self._unequal = self._unequal or any(
             old.metrics.get(key, value) != value and not _both_nan(old.metrics[key], value)
-            for key, value in new.items()
+            for key, value in new.metrics.items()
         )
-        if not new.keys() <= old.metrics.keys():
-            self._points[step] = replace(old, metrics={**new, **old.metrics})
+        if not new.metrics.keys() <= old.metrics.keys():
+            self._points[new.step] = replace(old, metrics={**new.metrics, **old.metrics})
 
 
 def _ended(end: events.Event) -> dict[str, Any]:

@@ -3,16 +3,18 @@
 import importlib
 import json
 from collections.abc import Callable, Collection, Container, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
+from jobs.failures import JobEnd
 from jobs.layout import Layout
 from jobs.trial import Trial
 from tracking.outcomes import Outcome
 
 if TYPE_CHECKING:
+    from orchestrator.failures import Need
     from orchestrator.study import Study  # which reads sweeps, which know the names of backends
 
 Built = TypeVar("Built")
@@ -28,8 +30,10 @@ BACKENDS: Mapping[str, str] = {
 class Submission:
     """What was intended, written before anything starts; its packs lie beside it.
 
-    `lanes` trials run at a time, `lanes_asked` were asked for; `request` is what the backend
-    itself needs to know.
+    `lanes` ranks run at a time, which is as many trials where each is one process; `lanes_asked`
+    were asked for. `request` is what the backend itself needs to know. `scale` says how many times
+    the memory and time of the sweep its jobs are given; `by_hand` that a user has said `retry`.
+    `unattended`: somebody is to look after the study once the jobs have ended.
     """
 
     id: str
@@ -43,6 +47,9 @@ class Submission:
     time_ms: int
     request: Mapping[str, Any] | None = None
     lanes_asked: int | None = None
+    scale: Mapping[str, float] | None = None
+    by_hand: bool = False
+    unattended: bool = False
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -57,8 +64,9 @@ class Load:
     """The trials that are to be sent, and what is known of them.
 
     `suspects` are trials whose process died under them; `code` are the folders of the user's code
-    by trial id; `lanes` is what the user has asked for, None where that is left to us. A study
-    `goes_on` where the end of these trials is to be followed by a decision.
+    by trial id; `lanes` is what the user has asked for, None where that is left to us. `needs` has
+    those that want more than the sweep says, `bad_nodes` where nothing is to go, the oldest first;
+    `unattended` is as in `Submission`.
     """
 
     study: "Study"
@@ -67,19 +75,29 @@ class Load:
     suspects: Container[str]
     code: Mapping[str, Path | None]
     lanes: int | None = None
-    goes_on: bool = False
+    needs: "Mapping[str, Need]" = field(default_factory=dict)
+    bad_nodes: Sequence[str] = ()
+    unattended: bool = False
 
 
 @dataclass(frozen=True)
 class Lot:
-    """The packs of one submission, how many trials run at a time, and the backend's own request.
+    """The packs of one submission, how many ranks run at a time, and the backend's own request.
 
-    `request` takes the folder of the submission.
+    `request` takes the folder of the submission; `scale` is as in `Submission`.
     """
 
     packs: Sequence[Sequence[Trial]]
     lanes: int
     request: Callable[[Path], Mapping[str, Any] | None] = lambda _: None
+    scale: Mapping[str, float] | None = None
+
+
+def at_a_time(lots: Sequence[Lot], concurrent: int | None) -> int:
+    """Return how many ranks of some lots run at a time, where `concurrent` trials may."""
+    lanes = sum(lot.lanes for lot in lots)
+    most = max((pack[0].world_size for lot in lots for pack in lot.packs), default=1)
+    return lanes if concurrent is None else min(lanes, concurrent * most)
 
 
 class Backend(Protocol):
@@ -87,6 +105,9 @@ class Backend(Protocol):
 
     def check(self, study: "Study") -> None:
         """Raise an error for what no trial of a study could be given here."""
+
+    def ignored(self, study: "Study") -> Sequence[str]:
+        """Return the keys of a sweep that are set and change nothing here."""
 
     def arrange(self, load: Load) -> Sequence[Lot]:
         """Share trials out to packs, and packs to submissions; starts nothing."""
@@ -98,6 +119,11 @@ class Backend(Protocol):
         self, layout: Layout, submissions: Sequence[Submission]
     ) -> Mapping[str, Mapping[int, JobState]]:
         """Return the state of the job of every pack, by submission."""
+
+    def ends(
+        self, layout: Layout, submissions: Sequence[Submission]
+    ) -> Mapping[tuple[str, int], JobEnd]:
+        """Return how jobs ended that left no word, by submission and pack; after `states`."""
 
     def cancel(
         self, layout: Layout, submission: Submission, packs: Collection[int] | None = None
@@ -139,6 +165,17 @@ def job_states(
     return found
 
 
+def job_ends(
+    layout: Layout, submissions: Sequence[Submission]
+) -> Mapping[tuple[str, int], JobEnd]:
+    """Return how jobs ended that left no word, by submission and pack; after `job_states`."""
+    found: dict[tuple[str, int], JobEnd] = {}
+    for name in dict.fromkeys(submission.backend for submission in submissions):
+        theirs = [submission for submission in submissions if submission.backend == name]
+        found |= load_backend(name).ends(layout, theirs)
+    return found
+
+
 def job_notes(layout: Layout, submissions: Sequence[Submission]) -> list[str]:
     """Return what backends say of living jobs beside their states."""
     said: list[str] = []
@@ -152,6 +189,11 @@ def read_submissions(layout: Layout) -> list[Submission]:
     """Return the submissions of a study, oldest first; a half-written one has started nothing."""
     records = sorted(layout.submissions.glob("*/submission.json"))
     return [read_record(record, lambda fields: Submission(**fields)) for record in records]
+
+
+def cancelled_mark(layout: Layout, submission: str) -> Path:
+    """Return the file by which a user's `cancel` is remembered: nothing follows by itself then."""
+    return layout.submission(submission) / "cancelled"
 
 
 def read_record(path: Path, build: Callable[[dict[str, Any]], Built]) -> Built:

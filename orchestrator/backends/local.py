@@ -6,13 +6,17 @@ import sys
 import time
 from collections.abc import Collection, Mapping, Sequence
 
+from jobs.failures import JobEnd
 from jobs.layout import Layout
 from jobs.process import Process
 from orchestrator.backends.base import BackendError, JobState, Load, Lot, Submission
-from orchestrator.backends.pool import count_gpus, exit_code, pool_process
+from orchestrator.backends.pool import OOM_SUFFIX, count_gpus, exit_code, pool_process
+from orchestrator.cluster_keys import Packing
 from orchestrator.packs import make_packs
 from orchestrator.study import Study
 from orchestrator.sweep_file import SweepError
+
+_SIGNALLED = 128  # and more: what a shell makes of a signal
 
 
 def lanes_here(study: Study) -> int:
@@ -47,13 +51,26 @@ class LocalBackend:
                 "lists none): set it to 0 to train on the CPU"
             )
 
+    def ignored(self, study: Study) -> Sequence[str]:
+        """Return the keys for clusters: one machine has no queue, no limits and no partitions."""
+        sweep = study.sweep
+        keys = {
+            "site": sweep.site is not None,
+            "pack": sweep.packing != Packing(),
+            "resources.time": sweep.time_min is not None,
+            "resources.mem": sweep.mem is not None,
+        }
+        return [key for key, is_set in keys.items() if is_set]
+
     def arrange(self, load: Load) -> Sequence[Lot]:
         """Return one lot, with packs for as many lanes as this machine has."""
         lanes = load.lanes or lanes_here(load.study)
+        if load.study.sweep.concurrent is not None:
+            most = max((trial.world_size for trial in load.trials), default=1)
+            lanes = min(lanes, load.study.sweep.concurrent * most)
         packs = make_packs(load.trials, lanes, load.suspects, load.code)
         ranks = sum(pack[0].world_size for pack in packs)
-        request = {"goes_on": True} if load.goes_on else None
-        return [Lot(packs, min(lanes, max(1, ranks)), lambda _: request)]
+        return [Lot(packs, min(lanes, max(1, ranks)))]
 
     def submit(self, layout: Layout, submissions: Sequence[Submission]) -> None:
         """Start a pool for every submission."""
@@ -99,6 +116,19 @@ class LocalBackend:
             pack: self._state(layout, submission, pack) if alive else "ended"
             for pack in range(submission.packs)
         }
+
+    def ends(
+        self, layout: Layout, submissions: Sequence[Submission]
+    ) -> Mapping[tuple[str, int], JobEnd]:
+        """Return how the packs ended whose processes, or whose pool, were killed."""
+        found = {}
+        for submission in submissions:
+            pool = self._pool(layout, submission)
+            for pack in range(submission.packs):
+                end = _end(layout, submission, pack, pool is not None)
+                if end is not None:
+                    found[submission.id, pack] = end
+        return found
 
     def cancel(
         self, layout: Layout, submission: Submission, packs: Collection[int] | None = None
@@ -148,3 +178,18 @@ class LocalBackend:
         if exit_code(layout, submission.id, pack) is not None:
             return "ended"
         return "running" if layout.job_output(submission.id, pack).exists() else "queued"
+
+
+def _end(layout: Layout, submission: Submission, pack: int, pool_lives: bool) -> JobEnd | None:
+    output = layout.job_output(submission.id, pack)
+    code = exit_code(layout, submission.id, pack)
+    if code is None:
+        died = output.exists() and not pool_lives
+        return JobEnd("LOST", "its pool died with it", submission.host) if died else None
+    if 0 <= code <= _SIGNALLED:
+        return None
+    number = -code if code < 0 else code - _SIGNALLED
+    if output.with_suffix(OOM_SUFFIX).exists():
+        why = f"the kernel of {submission.host} had no memory left for it"
+        return JobEnd("OOM_HOST", why, submission.host)
+    return JobEnd("LOST", f"its process was ended by signal {number}", submission.host)

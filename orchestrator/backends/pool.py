@@ -24,6 +24,7 @@ from orchestrator.backends.job import Job
 
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of prctl(2)
 _HEARTBEAT_S = 15
+OOM_SUFFIX = ".oom"  # of the file that says what the kernel has killed a pack for
 _SILENT_S = 300  # long enough for the clocks and caches of a network mount
 
 
@@ -59,10 +60,11 @@ class Pool:
     def __init__(self, layout: Layout, submission: Submission) -> None:
         self._layout = layout
         self._submission = submission
-        self._stopped = False
+        self.stopped = False
         self._free = set(range(submission.lanes))
         self._asked: dict[int, int] = {}
         self._running: list[Job] = []
+        self._oom_kills = _oom_kills()
 
     def run(self) -> None:
         """Run all packs; returns when the last process has ended."""
@@ -76,17 +78,13 @@ class Pool:
                 beat = time.monotonic()
                 os.utime(self._layout.submission(self._submission.id) / "pool.json")
 
-    @property
-    def was_stopped(self) -> bool:
-        return self._stopped
-
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
-        self._stopped = True
+        self.stopped = True
 
     def _fill(self, waiting: deque[int]) -> bool:
         """Start packs in their order while there is room; return whether it started any."""
         started = False
-        while waiting and not self._stopped:
+        while waiting and not self.stopped:
             ranks = self._ranks(waiting[0])
             if len(self._free) < min(ranks, self._submission.lanes):
                 break
@@ -134,11 +132,14 @@ class Pool:
 
     def _reap(self) -> None:
         for job in list(self._running):
-            code = job.poll(self._stopped)
+            code = job.poll(self.stopped)
             if code is not None:
                 self._running.remove(job)
                 self._free |= set(job.places)
                 output = self._layout.job_output(self._submission.id, job.pack)
+                if code == -signal.SIGKILL and _oom_kills() > self._oom_kills:
+                    write_whole(output.with_suffix(OOM_SUFFIX), "")
+                self._oom_kills = _oom_kills()
                 write_whole(output.with_suffix(".exit"), f"{code}\n")
 
 
@@ -162,6 +163,15 @@ def _gpus() -> list[str]:
     return [str(number) for number, _ in enumerate(cards)]
 
 
+def _oom_kills() -> int:
+    """Return how many processes the kernel has killed for want of memory (Linux; else 0)."""
+    try:
+        lines = Path("/proc/vmstat").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
+
+
 def _die_with_parent() -> None:
     """Have the kernel stop a pack cleanly where its pool is killed (Linux)."""
     if sys.platform == "linux":
@@ -176,9 +186,9 @@ def main() -> None:
     write_whole(folder / "pool.json", json.dumps(Process.current().to_json()))
     pool = Pool(layout, submission)
     pool.run()
-    if not pool.was_stopped and (submission.request or {}).get("goes_on"):
-        # In this process: whoever cancels the study finds it by its pid, and stops it as well.
-        words = ["-P", "-m", "orchestrator.go_on", str(layout.root), layout.study]
+    if submission.unattended and not pool.stopped:
+        # In place of the pool, which has nothing left to do: one process works for a submission.
+        words = ["-P", "-m", "orchestrator.unattended", str(layout.root), layout.study]
         os.execv(sys.executable, [sys.executable, *words])
 
 

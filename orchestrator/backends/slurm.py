@@ -3,30 +3,39 @@
 Knows no option of sbatch and no word of squeue.
 """
 
+import os
 from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from jobs.failures import JobEnd
 from jobs.layout import Layout
 from jobs.process import user_name
 from jobs.trial import Trial
 from orchestrator.backends.base import JobState, Load, Lot, Submission
+from orchestrator.backends.job_resources import resources, scaled
 from orchestrator.estimate import trial_seconds
+from orchestrator.failures import Need
 from orchestrator.packs import Measure, sized_packs
 from orchestrator.site_file import read_site
 from orchestrator.study import Study
 from orchestrator.sweep_file import SweepError
 from slurm import control, limits, progress
 from slurm.commands import is_here
+from slurm.delays import delayed
+from slurm.ends import how_ended
+from slurm.environment import own_job
 from slurm.errors import SlurmError
 from slurm.facts import Facts, read_facts
-from slurm.order import Order, read_orders
+from slurm.feeder import is_fed, sending_on
+from slurm.order import Order, known_jobs, read_orders
 from slurm.queue import Queue, QueueWatch, read_queue
 from slurm.resources import Resources, feeder_request, job_request
 from slurm.site import Site
 
 _MARGIN = 0.1  # of the time limit, beside the grace: an estimate is one
+_AFTER = "orchestrator.unattended"  # the module that looks after a study without anybody
 _ARRAY = 1001  # MaxArraySize where nobody says another one
 
 
@@ -38,6 +47,8 @@ class SlurmBackend:
     def __init__(self) -> None:
         self._watch = QueueWatch()
         self._silence: str | None = None
+        self._seen = Queue((), 0.0)
+        self._stuck: list[str] = []
 
     def check(self, study: Study) -> None:
         """Raise SiteError or SweepError for what the site would refuse or never start."""
@@ -52,6 +63,10 @@ class SlurmBackend:
             limits.check(self._facts, site, resources(study, ranks))
         limits.check_visible(study.layout.root, site)
 
+    def ignored(self, study: Study) -> Sequence[str]:
+        """Return nothing: all keys are for clusters."""
+        return []
+
     def arrange(self, load: Load) -> Sequence[Lot]:
         """Return lots of at most MaxArraySize packs, sized by the time that trials take."""
         if load.lanes is not None:
@@ -60,35 +75,43 @@ class SlurmBackend:
                 "run at a time, and `pack.trials_per_gpu` how many share a job"
             )
         site = read_site(load.study.sweep.site)
-        packs = sized_packs(load.trials, _measure(load, site), load.suspects, load.code)
-        size = self._array_size(site)
-        alike: dict[int, list[tuple[Trial, ...]]] = {}
-        for pack in packs:
-            alike.setdefault(pack[0].world_size, []).append(pack)
-        return [
-            self._lot(
-                resources(load.study, ranks),
-                load.study,
-                site,
-                group[start : start + size],
-                load.goes_on,
-            )
-            for ranks, group in alike.items()
-            for start in range(0, len(group), size)
-        ]
+        measure, size = _measure(load, site), self._array_size(site)
+        lots = []
+        for need, trials in _by_need(load).items():
+            groups: dict[int, list[tuple[Trial, ...]]] = {}
+            for pack in sized_packs(trials, measure, load.suspects, load.code):
+                groups.setdefault(pack[0].world_size, []).append(pack)
+            for ranks, group in groups.items():
+                asked = resources(load.study, ranks)
+                asked = scaled(asked, need, load.bad_nodes, site, self._facts_here)
+                lots += [
+                    self._lot(asked, need, load, site, group[start : start + size])
+                    for start in range(0, len(group), size)
+                ]
+        return lots
 
     def submit(self, layout: Layout, submissions: Sequence[Submission]) -> None:
-        """Send what the limits allow; the rest goes by itself, or with the next call."""
+        """Send what the limits allow; the rest goes by itself, or with the next call.
+
+        Frees what SLURM has held by itself, as seen at the last look at the states.
+        """
         orders = read_orders(layout)
-        if not any(order.waits for order in orders):
+        if self._stuck:
+            control.free(self._stuck)
+            self._stuck = []
+            self._watch.forget()
+        if not orders:
             return
         from slurm.feed import Feeding  # loads submitit, which looking does not need
 
-        Feeding(orders, self._queue(orders)).feed()
+        Feeding(orders, self._queue(orders), own_job(os.environ)).feed()
+        self._watch.forget()
 
     def waits(self, layout: Layout) -> bool:
-        """Whether something is not with SLURM yet, or may not be."""
-        return any(order.waits for order in read_orders(layout))
+        """Whether something is not with SLURM yet, or may not be, or waits there in vain."""
+        orders = read_orders(layout)
+        waits = any(order.waits for order in orders)
+        return waits or bool(self._stuck) or bool(delayed(orders, self._seen))
 
     def states(
         self, layout: Layout, submissions: Sequence[Submission]
@@ -97,14 +120,33 @@ class SlurmBackend:
         orders = _orders(layout, submissions)
         found = {order.submission: progress.recorded(order) for order in orders}
         self._silence = None
-        queue = Queue((), 0.0)
-        if any(state is None for states in found.values() for state in states.values()):
+        queue = self._seen = Queue((), 0.0)
+        asks = any(state is None for states in found.values() for state in states.values())
+        if asks or any(is_fed(order) for order in orders):
             try:
-                queue = self._queue(orders)
+                queue = self._seen = self._queue(orders)
             except SlurmError as error:
                 self._silence = str(error)
                 return {name: _believed(states) for name, states in found.items()}
+        self._stuck = [job for order in orders for job in control.stuck(order, queue)]
         return {o.submission: progress.asked(o, found[o.submission], queue) for o in orders}
+
+    def ends(
+        self, layout: Layout, submissions: Sequence[Submission]
+    ) -> Mapping[tuple[str, int], JobEnd]:
+        """Return how jobs ended that left no exit code, by the queue that `states` has seen."""
+        found: dict[tuple[str, int], JobEnd] = {}
+        if self._silence is not None:
+            return found
+        for order in _orders(layout, submissions):
+            states = progress.recorded(order)
+            open_ = {pack for pack, state in states.items() if state is None}
+            if open_:
+                now = progress.asked(order, states, self._seen)
+                dead = {pack for pack in open_ if now[pack] == "ended"}
+                ends = how_ended(order, dead, self._seen)
+                found |= {(order.submission, pack): end for pack, end in ends.items()}
+        return found
 
     def cancel(
         self, layout: Layout, submission: Submission, packs: Collection[int] | None = None
@@ -134,44 +176,50 @@ class SlurmBackend:
             return []
         if all(order.chunks.is_held for order in waiting):
             return [f"{unsent} jobs are held back: thermolion release {layout.study}"]
-        by_itself = all(order.feeder is not None for order in waiting)
-        how = "as room is made in it" if by_itself else "with the next `thermolion submit`"
-        return [f"{unsent} jobs are not in the queue yet, which is full for you: they go {how}"]
+        seen = self._watch.seen({order.user for order in orders})
+        return [f"{unsent} jobs are not in the queue yet: {sending_on(waiting, seen)}"]
 
     @cached_property
     def _facts(self) -> Facts:
         return read_facts(user_name())
 
+    @property
+    def _facts_here(self) -> Facts | None:
+        """What the site is, None where there is no SLURM to ask."""
+        return self._facts if is_here() else None
+
     def _queue(self, orders: Sequence[Order]) -> Queue:
         every_s = min(order.status_every_s for order in orders)
-        return self._watch.look({order.user for order in orders}, every_s)
+        # Known first, then asked: see Queue.
+        return self._watch.look({order.user for order in orders}, every_s, known_jobs(orders))
 
     def _array_size(self, site: Site) -> int:
-        return site.max_array_size or (self._facts.max_array_size if is_here() else _ARRAY)
+        facts = self._facts_here
+        return site.max_array_size or (_ARRAY if facts is None else facts.max_array_size)
 
     def _lot(
         self,
         asked: Resources,
-        study: Study,
+        need: Need,
+        load: Load,
         site: Site,
         packs: Sequence[Sequence[Trial]],
-        goes_on: bool,
     ) -> Lot:
-        concurrent = study.sweep.concurrent
-        lanes = asked.lanes * len(packs)
+        study, concurrent = load.study, load.study.sweep.concurrent
+        ranks = asked.tasks // asked.lanes  # of a trial
+        processes = asked.tasks * len(packs)
         jobs = None if concurrent is None else concurrent // asked.lanes
-        cap = site.submit_cap or (self._facts.submit_cap if is_here() else None)
+        facts = self._facts_here
+        cap = site.submit_cap or (None if facts is None else facts.submit_cap)
 
         def request(folder: Path) -> Mapping[str, Any]:
             feeder = feeder_request(folder, study.layout.root, study.layout.study, site)
-            follower = feeder_request(
-                folder, study.layout.root, study.layout.study, site, "orchestrator.go_on"
-            )
+            after = feeder_request(folder, study.layout.root, study.layout.study, site, _AFTER)
             return {
                 "site": site.name,
                 "job": job_request(folder, asked, site).to_json(),
                 "feeder": feeder.to_json() if site.sbatch_on_nodes else None,
-                "follower": follower.to_json() if site.sbatch_on_nodes and goes_on else None,
+                "after": after.to_json() if site.sbatch_on_nodes and load.unattended else None,
                 "concurrent": jobs,
                 "submit_cap": cap,
                 "lanes": asked.lanes,
@@ -179,42 +227,9 @@ class SlurmBackend:
                 "status_every_s": site.status_every_s,
             }
 
-        return Lot(packs, lanes if concurrent is None else min(lanes, concurrent), request)
-
-
-def resources(study: Study, ranks: int = 1) -> Resources:
-    """Return what one job of a study is given whose trials have `ranks` processes each.
-
-    Raises SweepError where they do not fill the nodes that they are spread over, and where a job
-    would run more trials at a time than the study may.
-    """
-    sweep, lanes = study.sweep, study.sweep.packing.lanes
-    if ranks > 1 and lanes > 1:
-        raise SweepError(
-            f"pack.trials_per_gpu is {lanes}, and a trial spans {ranks} processes: several trials "
-            "share a GPU only where each is one process"
-        )
-    if sweep.concurrent is not None and sweep.concurrent < lanes:
-        raise SweepError(
-            f"limits.concurrent is {sweep.concurrent}, and a job runs {lanes} trials at a time "
-            "(pack.trials_per_gpu): raise the one or lower the other"
-        )
-    nodes = max(1, ranks // sweep.tasks_per_node)
-    if ranks > sweep.tasks_per_node and ranks % sweep.tasks_per_node:
-        raise SweepError(
-            f"{ranks} ranks do not fill nodes of {sweep.tasks_per_node}: let `ranks` of the "
-            "workload be a multiple of it"
-        )
-    here = ranks // nodes
-    return Resources(
-        nodes=nodes,
-        tasks_per_node=here * lanes,
-        gpus_per_node=here if sweep.gpus_per_node else 0,
-        cpus_per_task=sweep.threads,
-        lanes=lanes,
-        time_min=sweep.time_min,
-        mem=sweep.mem,
-    )
+        most = processes if concurrent is None else min(processes, concurrent * ranks)
+        scale = {"mem": need.mem, "time": need.time}
+        return Lot(packs, most, request, None if (need.mem, need.time) == (1, 1) else scale)
 
 
 def _believed(states: Mapping[int, JobState | None]) -> Mapping[int, JobState]:
@@ -230,6 +245,14 @@ def _measure(load: Load, site: Site) -> Measure:
     time_min = sweep.time_min or site.time_min
     most = None if time_min is None else max(0.0, 60 * time_min * (1 - _MARGIN) - site.grace_s)
     return Measure(seconds, sweep.packing.lanes, sweep.packing.at_least_s, most)
+
+
+def _by_need(load: Load) -> Mapping[Need, list[Trial]]:
+    """Group trials by what they are given; those that the sweep serves first."""
+    groups: dict[Need, list[Trial]] = {Need(): []}
+    for trial in load.trials:
+        groups.setdefault(load.needs.get(trial.id, Need()), []).append(trial)
+    return {need: trials for need, trials in groups.items() if trials}
 
 
 def _orders(layout: Layout, submissions: Sequence[Submission]) -> list[Order]:

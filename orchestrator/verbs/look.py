@@ -4,31 +4,29 @@ from argparse import Namespace
 from pathlib import Path
 
 from orchestrator import describe
-from orchestrator.backends.base import Load, load_backend
+from orchestrator.backends.base import at_a_time, load_backend
 from orchestrator.batch_script import batch_scripts
 from orchestrator.estimate import estimate
+from orchestrator.notify import tell
 from orchestrator.printed import follow, outputs
+from orchestrator.sender import Request, Sender
 from orchestrator.status import read_status
 from orchestrator.trial_ids import find_id, find_in_study
-from orchestrator.verbs.terminal import DONE, opened, result
+from orchestrator.verbs.terminal import DONE, opened, result, say
 
 
 def plan(arguments: Namespace) -> int:
     """Say what would run, without starting anything; of SLURM, the exact batch script."""
     from orchestrator.change import since_recorded
-    from orchestrator.code_roots import code_roots
 
     study = opened(arguments)
     status = read_status(study)
     missing = status.missing
-    code = code_roots(study, status, missing, Path.cwd())
-    follows = not status.stage.is_settled
-    load = Load(study, missing, status.outcomes, status.lost, code, arguments.lanes, follows)
+    load = Sender(study, status, Request(lanes=arguments.lanes)).load(missing, Path.cwd())
     lots = load_backend(study.sweep.backend).arrange(load)
     packs = [pack for lot in lots for pack in lot.packs]
-    lanes = sum(lot.lanes for lot in lots) or 1
-    lanes = min(lanes, study.sweep.concurrent or lanes)
-    left = estimate(status.wanted, lanes, study.sweep.device)
+    lanes = at_a_time(lots, study.sweep.concurrent) or 1
+    left = estimate(status.wanted, lanes, study.sweep.device, study.sweep.concurrent)
     change = since_recorded(study, status)
     scripts = batch_scripts(study, lots) if study.sweep.backend == "slurm" else []
     if arguments.json:
@@ -50,8 +48,11 @@ def status(arguments: Namespace) -> int:
         record = dossier(find_in_study(arguments.trial, study))
         result(record if arguments.json else dossier_text(record))
         return DONE
-    say = describe.status_json if arguments.json else describe.status_text
-    result(say(study, read_status(study)))
+    said = describe.status_json if arguments.json else describe.status_text
+    now = read_status(study)
+    for wrong in tell(study, now):
+        say(f"note: {wrong}")
+    result(said(study, now))
     return DONE
 
 

@@ -1,12 +1,14 @@
 """The verbs that send trials: submit, run, retry, rerun."""
 
 from argparse import Namespace
+from dataclasses import replace
 
 from orchestrator import describe
 from orchestrator.advance import Choose, Request, Sent, go_on
 from orchestrator.advance import cancel as stop
 from orchestrator.advance import submit as send
 from orchestrator.backends.base import BackendError, load_backend
+from orchestrator.notify import tell
 from orchestrator.stage_text import stage_lines
 from orchestrator.status import Status, read_status
 from orchestrator.study import Study
@@ -20,7 +22,7 @@ _MOST_GROUPS = 3  # causes of failure that `run` tells before it points to `stat
 def submit(arguments: Namespace) -> int:
     """Send what is missing and return."""
     study = opened(arguments)
-    sent = _send(study, arguments)
+    sent = _send(study, _request(arguments))
     return _tell(study, sent, arguments)
 
 
@@ -35,7 +37,10 @@ def retry(arguments: Namespace) -> int:
         workloads=arguments.workload,
         trials=arguments.trial,
     )
-    sent = _send(study, arguments, selection.choose)
+    by_hand = replace(
+        _request(arguments), by_hand=True, mem=arguments.mem or 1.0, time=arguments.time or 1.0
+    )
+    sent = _send(study, by_hand, selection.choose)
     return _tell(study, sent, arguments, nothing="nothing to retry")
 
 
@@ -62,7 +67,7 @@ def rerun(arguments: Namespace) -> int:
         result(describe.outdated_line(outdated, "to take back"))
         return DONE
     say(describe.outdated_line(outdated, f"taken back by {decision}"))
-    return _tell(study, _send(study, arguments), arguments)
+    return _tell(study, _send(study, _request(arguments)), arguments)
 
 
 def run(arguments: Namespace) -> int:
@@ -77,7 +82,7 @@ def run(arguments: Namespace) -> int:
     study = opened(arguments)
     total = len(study.trials)
     try:
-        sent = _send(study, arguments)
+        sent = _send(study, _request(arguments))
         if sent.done == total:
             say(f"everything is done: {total} of {total} trials")
         elif sent.submissions:
@@ -88,6 +93,8 @@ def run(arguments: Namespace) -> int:
         while _goes_on(study):
             status = watch(study, Console(stderr=True))
         status = read_status(study)
+        for wrong in tell(study, status):
+            say(f"note: {wrong}")
     except KeyboardInterrupt:
         if load_backend(study.sweep.backend).survives_us:
             say(
@@ -109,13 +116,15 @@ def run(arguments: Namespace) -> int:
 
 
 def _goes_on(study: Study) -> bool:
-    """Take the decisions that are due; return whether they have released anything.
+    """Do what follows by itself; return whether there is more to watch.
 
     That is whether we did it, or the jobs of the study were faster.
     """
     before = len(read_status(study).stage.decisions)
     sent = go_on(study)
     status = read_status(study)
+    if sent is not None:
+        say(f"{sent.trials} more trials to run")
     if sent is not None or len(status.stage.decisions) > before:
         for line in stage_lines(status):
             say(line)
@@ -133,8 +142,7 @@ def _request(arguments: Namespace) -> Request:
     )
 
 
-def _send(study: Study, arguments: Namespace, choose: Choose | None = None) -> Sent:
-    request = _request(arguments)
+def _send(study: Study, request: Request, choose: Choose | None = None) -> Sent:
     sent = send(study, request) if choose is None else send(study, request, choose)
     for note in sent.notes:
         say(f"note: {note}")

@@ -189,6 +189,17 @@ def test_the_plan_is_readable(thermolion):
         assert words in said.out
 
 
+def test_keys_for_clusters_are_said_to_change_nothing_on_this_machine(planned):
+    keys = "site: far\npack: {at_least: 1h}\nresources: {time: 2h, mem: 4G}\n"
+    said = "backend local has no use for site, pack, resources.time, resources.mem: left alone"
+    assert said in planned(_sweep() + keys)["notes"]
+    assert planned(_sweep())["notes"] == []
+
+
+def test_no_more_trials_run_here_than_may_at_a_time(planned):
+    assert planned(_sweep() + "limits: {concurrent: 1}\n")["lanes"] == 1
+
+
 def test_the_schema_for_editors_is_that_of_the_code():
     made = subprocess.run(
         [sys.executable, "-m", "orchestrator.schema"], capture_output=True, text=True, check=True

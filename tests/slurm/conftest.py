@@ -1,35 +1,48 @@
 """A real SLURM for the tests: two clusters for the session, with and without accounting."""
 
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from processes import wait_for
-from slurm_lab import SMALL, Lab, cluster_of
+from slurm_lab import SMALL, Lab, cluster_of, require_slurm
+from warm_python import warm_python
 
 from slurm.dev_cluster import Cluster
 from slurm.dev_config import Shape
 
 
 @pytest.fixture(scope="session")
-def limited() -> Iterator[Cluster]:
+def warm() -> Iterator[str]:
+    """What stands for `python` in the profiles of both clusters: it has loaded torch already."""
+    require_slurm(Shape())
+    folder = Path(tempfile.mkdtemp(prefix="tl-", dir="/tmp"))
+    with warm_python(folder) as words:
+        yield words
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def limited(warm: str) -> Iterator[Cluster]:
     """A cluster with accounting, arrays of 51 and 20 jobs a user."""
     shape = Shape(nodes=1, cpus=3, accounting=True, max_array_size=51, submit_cap=20)
-    with cluster_of(shape) as made:
+    with cluster_of(shape, warm) as made:
         yield made
 
 
 @pytest.fixture(scope="session")
-def plain() -> Iterator[Cluster]:
+def plain(warm: str) -> Iterator[Cluster]:
     """A cluster without accounting: no sacct, no limits."""
-    with cluster_of(Shape(nodes=2)) as made:
+    with cluster_of(Shape(nodes=2), warm) as made:
         yield made
 
 
 @pytest.fixture
-def lab(plain: Cluster, tmp_path: Path) -> Iterator[Lab]:
-    made = Lab(plain, tmp_path)
+def lab(plain: Cluster, warm: str, tmp_path: Path) -> Iterator[Lab]:
+    made = Lab(plain, tmp_path, warm)
     yield made
     plain.ask("scancel", "--user", str(os.geteuid()))  # what a failed test has left there
     wait_for(lambda: made.squeue() == [])

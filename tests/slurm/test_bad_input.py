@@ -1,10 +1,10 @@
 """Wrong input, found before anything is sent: one line, exit code 2, and no study left behind."""
 
-import json
 import shutil
 
 import pytest
 from slurm_lab import SMALL, Lab
+from toml_text import toml
 
 from slurm.errors import SiteError
 from slurm.facts import Facts, Partition
@@ -30,6 +30,11 @@ WRONG = {
         ["resources.time=3d"],
         "resources.time is 4320 min, partition 'main' allows 1440",
     ),
+    "memory": (
+        {},
+        ["resources.mem=5G"],
+        "resources.mem is 5G, the largest node of partition 'main' has 4000M",
+    ),
     "seconds": ({}, ["resources.time=5s"], "SLURM counts in minutes"),
     "lanes": ({}, ["pack.trials_per_gpu=4"], "a job needs 4 CPUs on a node (4 processes x 1)"),
     "throttle": (
@@ -45,7 +50,7 @@ WRONG = {
 
 
 def _profile(lab: Lab, **keys: object) -> str:
-    return str(lab.write(json.dumps({"status_every": "2s"} | keys), "wrong.yaml"))
+    return str(lab.write(toml({"status_every": "2s"} | keys), "wrong.toml"))
 
 
 @pytest.mark.parametrize("case", WRONG)
@@ -63,7 +68,7 @@ def test_wrong_input_is_one_line_and_sends_nothing(lab, small, case):
 
 def test_an_unknown_site_lists_those_there_are(lab, small, tmp_path):
     (tmp_path / "thermolion" / "sites").mkdir(parents=True)
-    (tmp_path / "thermolion" / "sites" / "alpha.yaml").write_text("{}")
+    (tmp_path / "thermolion" / "sites" / "alpha.toml").touch()
     said = lab.call(
         *("submit", small, "--backend", "slurm", "--site", "alhpa"), XDG_CONFIG_HOME=str(tmp_path)
     )
@@ -127,3 +132,18 @@ def test_a_controller_that_does_not_answer_is_one_line(lab, small, tmp_path):
     said = lab.call("submit", small, "--backend", "slurm", SLURM_CONF=str(elsewhere))
     assert said.code == 1
     assert len(said.err.strip().splitlines()) == 1
+
+
+def test_a_profile_in_the_old_format_is_refused_with_the_new_words(lab, small):
+    old = lab.write("partition: main\n", "mine.yaml")
+    said = lab.call("plan", small, "--backend", "slurm", "--site", old)
+    assert said.code == 2
+    assert 'is YAML, and site profiles are TOML: write `partition = "gpu"` for' in said.err
+    assert "into mine.toml beside it" in said.err
+
+
+def test_a_profile_that_is_no_toml_is_told_its_line(lab, small):
+    site = lab.write('account = "lab"\npartition = main\n', "mine.toml")
+    said = lab.call("plan", small, "--backend", "slurm", "--site", site)
+    assert said.code == 2
+    assert "mine.toml: this is not valid TOML: Invalid value (at line 2, column 13)" in said.err

@@ -4,7 +4,6 @@ import itertools
 import json
 import shutil
 import time
-from pathlib import Path
 
 from slurm_lab import Lab
 
@@ -34,12 +33,8 @@ pack: {at_least: 0s}
 """
 
 
-def _site(lab: Lab, **keys: object) -> Path:
-    return lab.write(json.dumps({"status_every": "2s"} | keys), "site.yaml")
-
-
 def test_a_throttle_is_shared_by_all_arrays_of_a_study(lab):
-    site = _site(lab, limits={"array": 2})
+    site = lab.site(limits={"array": 2})
     keep = lab.cluster.ask("sbatch", "--parsable", "--exclusive", "-N2", "--wrap=sleep 600")
     sweep = lab.write(FOUR, "four.yaml")
     said = lab.call("submit", sweep, "--site", site, "--set", "limits.concurrent=1")
@@ -57,7 +52,7 @@ def test_a_throttle_is_shared_by_all_arrays_of_a_study(lab):
 
 
 def test_a_plan_counts_the_trials_of_all_arrays_under_the_throttle(lab):
-    sweep, site = lab.write(FOUR, "four.yaml"), _site(lab, limits={"array": 1})
+    sweep, site = lab.write(FOUR, "four.yaml"), lab.site(limits={"array": 1})
     said = [
         lab.call("plan", sweep, "--site", site, *more).out
         for more in ((), ("--set", "limits.concurrent=3"))
@@ -66,12 +61,35 @@ def test_a_plan_counts_the_trials_of_all_arrays_under_the_throttle(lab):
     assert "4 to send, 3 at a time" in said[1]
 
 
+def test_a_plan_shows_what_an_array_waits_for_under_the_throttle(lab):
+    sweep, site = lab.write(FOUR, "four.yaml"), lab.site(limits={"array": 2})
+    said = lab.call("plan", sweep, "--site", site, "--set", "limits.concurrent=1").out
+    first, second = said.split("#!/bin/bash")[1:]
+    assert "--dependency" not in first
+    assert "#SBATCH --dependency='afterany:<id of four-0001.0>'\n" in second
+    assert "--dependency" not in lab.call("plan", sweep, "--site", site).out
+
+
+def test_a_plan_of_several_ranks_counts_ranks_and_its_time_does_not_count_them_twice(lab):
+    sweep, site = lab.write(FOUR, "four.yaml"), lab.site()
+    ranks = ("--set", "resources.tasks_per_node=2", "--set", "pack.at_least=0s")
+    plans = [
+        json.loads(lab.call("plan", sweep, "--site", site, *ranks, *more, "--json").out)
+        for more in ((), ("--set", "limits.concurrent=2"), ("--set", "limits.concurrent=1"))
+    ]
+    assert [plan["lanes"] for plan in plans] == [8, 4, 2]
+    one = plans[0]["estimated_seconds"]
+    assert [plan["estimated_seconds"] for plan in plans] == [one, 2 * one, 4 * one]
+    said = lab.call("plan", sweep, "--site", site, *ranks).out
+    assert "4 to send, 8 ranks at a time" in said
+
+
 def _names(lab: Lab) -> str:
     return ",".join(name for name in lab.squeue() if name.startswith("four-"))
 
 
 def test_where_jobs_may_not_submit_the_next_submit_sends_the_rest(lab):
-    site = _site(lab, limits={"submit": 2}, sbatch_on_nodes=False)
+    site = lab.site(limits={"submit": 2}, sbatch_on_nodes=False)
     sweep = lab.write(FOUR, "four.yaml")
     assert lab.call("submit", sweep, "--site", site).code == 0
     said = lab.call("status", "four").out

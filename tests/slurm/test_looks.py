@@ -20,7 +20,7 @@ backend: slurm
 def test_a_small_job_takes_the_look_and_sends_the_next_one(lab):
     said = lab.call("submit", lab.write(SWEEP, "looks.yaml"))
     assert said.code == 0, said.err
-    assert any(name.endswith("-next") for name in lab.squeue())
+    assert any(name.endswith("-after") for name in lab.squeue())
     decisions = lab.layout("looks").decisions
     wait_for((decisions / "look-2.json").exists, seconds=300)
     lab.await_results("looks", 6)

@@ -1,6 +1,5 @@
 """A submission killed at each of its stages, and repeated: no trial twice, none missing."""
 
-import json
 import shutil
 import signal
 
@@ -60,8 +59,7 @@ SILENCES = {
 
 @pytest.mark.parametrize("silence", SILENCES)
 def test_what_a_silent_controller_was_sent_stays_meant(lab, silence):
-    profile = {"status_every": "2s", "limits": {"array": 1}}
-    site = lab.write(json.dumps(profile), "site.yaml")
+    site = lab.site(limits={"array": 1})
     sweep = lab.write(SWEEP)
     path = _stand_in(lab, "sbatch", 2, SILENCES[silence])
     said = lab.call("submit", sweep, "--site", site, PATH=path)
@@ -74,8 +72,7 @@ def test_what_a_silent_controller_was_sent_stays_meant(lab, silence):
 
 
 def test_who_watches_sends_the_rest_once_the_controller_is_back(lab):
-    profile = {"status_every": "2s", "limits": {"submit": 2}, "sbatch_on_nodes": False}
-    site = lab.write(json.dumps(profile), "site.yaml")
+    site = lab.site(limits={"submit": 2}, sbatch_on_nodes=False)
     path = _stand_in(lab, "sbatch", 2, SILENCES["down"])
     sets = ("--set", "seeds=2")
     said = lab.call("run", lab.write(SWEEP), "--site", site, *sets, PATH=path)
@@ -87,8 +84,7 @@ def test_who_watches_sends_the_rest_once_the_controller_is_back(lab):
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_submission_that_was_killed_is_made_up_for(lab, stage):
-    profile = {"status_every": "2s", "cpu_fallback": True, "limits": {"array": 1}}
-    site = lab.write(json.dumps(profile), "site.yaml")
+    site = lab.site(limits={"array": 1})
     sweep = lab.write(SWEEP)
     killed = lab.call("submit", sweep, "--site", site, PATH=_stand_in(lab, *STAGES[stage]))
     assert killed.code == -signal.SIGKILL, killed.err

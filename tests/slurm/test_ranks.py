@@ -1,6 +1,7 @@
 """Trials of several ranks, over nodes that are really several to SLURM."""
 
 import json
+from pathlib import Path
 
 from slurm_lab import Lab
 
@@ -9,10 +10,47 @@ from tracking.outcomes import read_outcomes
 SWEEP = """\
 study: ranks
 workloads: [{dataset: digits, model: {mlp: {hidden: [32]}}, epochs: 2, global_batch: 64}]
-candidates: {adamw: {lr: 1e-2}}
+candidates: {adamw: {optimizer: "checked:Checked", lr: 1e-2}}
 seeds: 1
 resources: {nodes: 2, tasks_per_node: 2}
 """
+
+
+# An optimizer that looks, after every step, whether all ranks have the same weights to the bit.
+CHECKED = """\
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from jobs.block import tensor_digest
+
+
+class Checked(torch.optim.AdamW):
+    def step(self, closure=None):
+        loss = super().step(closure)
+        mine = tensor_digest(p for group in self.param_groups for p in group["params"])
+        every = [None] * dist.get_world_size()
+        dist.all_gather_object(every, mine)
+        if set(every) != {mine}:
+            raise RuntimeError(f"ranks differ: {every}")
+        if dist.get_rank() == 0:
+            with Path("STEPS").open("a") as steps:
+                steps.write(f"{len(every)} {mine}\\n")
+        return loss
+"""
+
+
+def _checked(lab: Lab) -> Path:
+    """Write the sweep with its optimizer; return where it leaves a line a step."""
+    steps = lab.folder / "steps"
+    (lab.folder / "checked.py").write_text(CHECKED.replace("STEPS", str(steps)))
+    lab.write(SWEEP, "ranks.yaml")
+    return steps
+
+
+def cold(lab: Lab) -> tuple[object, ...]:
+    """Send to SLURM, with a Python that starts as it does for everybody."""
+    return "--backend", "slurm", "--site", lab.site(python=None)
 
 
 def _measured(lab: Lab) -> object:
@@ -21,7 +59,8 @@ def _measured(lab: Lab) -> object:
 
 
 def test_two_nodes_of_two_ranks_give_the_bits_of_four_local_ones(lab, tmp_path):
-    sent = lab.call("submit", lab.write(SWEEP, "ranks.yaml"), "--backend", "slurm")
+    steps = _checked(lab)
+    sent = lab.call("submit", "ranks.yaml", *cold(lab))
     assert sent.code == 0, sent.err
     lab.await_results("ranks", 1)
     (log,) = lab.layout("ranks").events.iterdir()  # rank 0 alone writes
@@ -29,14 +68,20 @@ def test_two_nodes_of_two_ranks_give_the_bits_of_four_local_ones(lab, tmp_path):
     assert opened["submission"] == "0001"
     here = Lab(lab.cluster, tmp_path / "here")
     here.folder.mkdir()
-    local = here.call("submit", here.write(SWEEP, "ranks.yaml"))
+    local_steps = _checked(here)
+    local = here.call("submit", "ranks.yaml")
     assert local.code == 0, local.err
     here.await_results("ranks", 1)
     assert _measured(lab) == _measured(here)
+    digests = steps.read_text().splitlines()
+    assert len(set(digests)) == len(digests) > 10
+    assert {line.split()[0] for line in digests} == {"4"}
+    assert digests == local_steps.read_text().splitlines()
 
 
 def test_a_script_for_ranks_asks_for_every_cpu_of_every_rank(lab):
-    said = lab.call("plan", lab.write(SWEEP, "ranks.yaml"), "--backend", "slurm")
+    _checked(lab)
+    said = lab.call("plan", "ranks.yaml", "--backend", "slurm")
     assert "#SBATCH --nodes=2" in said.out
     assert "#SBATCH --ntasks-per-node=2" in said.out
     assert "exec srun --ntasks=4 --nodes=2 --cpus-per-task=1" in said.out

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from toml_text import toml
 
 from orchestrator.site_file import read_site
 from slurm.executor import Sending, render
@@ -15,53 +16,53 @@ SITES = {
     # GPUs as generic resources of a type, an account and a constraint, modules.
     "gres": (
         """
-account: lab-gpu
-partition: gpu
-constraint: a100&nvlink
-gpu_type: a100
-setup: [module purge, module load python/3.11]
-time: 20h
-python: python3
+account = "lab-gpu"
+partition = "gpu"
+constraint = "a100&nvlink"
+gpu_type = "a100"
+setup = ["module purge", "module load python/3.11"]
+time = "20h"
+python = "python3"
 """,
         Resources(nodes=2, tasks_per_node=4, gpus_per_node=4, cpus_per_task=8, time_min=720),
     ),
     # --gpus counts those of the whole job; CPUs follow the GPUs and are refused.
     "gpus": (
         """
-account: p1234
-gpus: gpus
-cpus_with_gpus: false
-qos: long
-python: python3
+account = "p1234"
+gpus = "gpus"
+cpus_with_gpus = false
+qos = "long"
+python = "python3"
 """,
         Resources(gpus_per_node=1, cpus_per_task=4),
     ),
     # --gpus-per-node, several trials on one GPU, whole nodes only.
     "gpus-per-node": (
         """
-partition: accelerated
-gpus: gpus-per-node
-gpu_type: h100
-grace: 5min
-options: {exclusive: user, licenses: scratch}
-python: apptainer exec --nv image.sif python3
+partition = "accelerated"
+gpus = "gpus-per-node"
+gpu_type = "h100"
+grace = "5min"
+options = {exclusive = "user", licenses = "scratch"}
+python = "apptainer exec --nv image.sif python3"
 """,
         Resources(tasks_per_node=3, gpus_per_node=1, lanes=3, mem="60G", time_min=90),
     ),
     # No word for GPUs: the partition is given with them.
     "none": (
-        "{partition: dgx, gpus: none, python: python3}",
+        'partition = "dgx"\ngpus = "none"\npython = "python3"',
         Resources(gpus_per_node=1, cpus_per_task=2),
     ),
     # CPUs alone, as SLURM comes.
-    "cpu": ("{python: python3}", Resources(cpus_per_task=4, mem="8G")),
+    "cpu": ('python = "python3"', Resources(cpus_per_task=4, mem="8G")),
 }
 
 
 @pytest.mark.parametrize("name", SITES)
 def test_a_site_gets_its_own_words(name, tmp_path):
     profile, resources = SITES[name]
-    path = tmp_path / f"{name}.yaml"
+    path = tmp_path / f"{name}.toml"
     path.write_text(profile)
     sending = Sending("s-0001.0", "0-99%8", "afterany:17")
     script = render(job_request(FOLDER, resources, read_site(str(path))), sending, FOLDER)
@@ -69,8 +70,17 @@ def test_a_site_gets_its_own_words(name, tmp_path):
 
 
 def test_the_job_that_sends_the_rest_asks_for_one_core_and_no_gpu(tmp_path):
-    path = tmp_path / "site.yaml"
-    path.write_text("{partition: gpu, account: lab, setup: [module load python], python: python3}")
+    path = tmp_path / "site.toml"
+    path.write_text(
+        toml(
+            {
+                "partition": "gpu",
+                "account": "lab",
+                "setup": ["module load python"],
+                "python": "python3",
+            }
+        )
+    )
     request = feeder_request(FOLDER, Path("/shared/studies"), "s", read_site(str(path)))
     script = render(request, Sending("s-0001-feed", dependency="afterany:17_9"), FOLDER)
     assert script == (GOLDEN / "feeder.sh").read_text()
@@ -79,8 +89,8 @@ def test_the_job_that_sends_the_rest_asks_for_one_core_and_no_gpu(tmp_path):
 def test_a_shell_fills_in_what_a_profile_leaves_open(tmp_path, monkeypatch):
     for name in ("PARTITION", "ACCOUNT", "QOS"):
         monkeypatch.setenv(f"SBATCH_{name}", f"my-{name.lower()}")
-    path = tmp_path / "site.yaml"
-    path.write_text("{account: lab, python: python3}")
+    path = tmp_path / "site.toml"
+    path.write_text(toml({"account": "lab", "python": "python3"}))
     request = job_request(FOLDER, Resources(), read_site(str(path)))
     script = render(request, Sending("s-0001.0"), FOLDER)
     assert "#SBATCH --partition=my-partition\n" in script

@@ -6,12 +6,15 @@ import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 from processes import wait_for
-from slurm_lab import SMALL, Lab
+from slurm_lab import Lab
 
 from orchestrator.backends.base import read_submissions
 from tracking.outcomes import Outcome, read_outcomes
+
+QUICKSTART = Path(__file__).parents[2] / "sweeps" / "quickstart.yaml"
 
 # A trial that takes as long as the test lets it: it goes on once the file `go` exists.
 WAITING = """\
@@ -49,23 +52,25 @@ def _bits(outcomes: dict[str, Outcome]) -> dict[str, object]:
     }
 
 
-def test_slurm_and_this_machine_give_the_same_bits(lab, small, tmp_path):
-    first = lab.call("run", small, "--backend", "slurm")
+def test_the_quickstart_gives_the_same_bits_on_slurm_and_on_this_machine(lab, tmp_path):
+    sets = ("--set", "workloads.0.epochs=1", "--set", "pack.at_least=5s")
+    site = lab.site(python=None)  # as it starts for everybody
+    first = lab.call("run", QUICKSTART, "--backend", "slurm", "--site", site, *sets)
     assert first.code == 0, first.err
-    assert "4 of 4 trials done" in first.err
-    again = lab.call("run", "small")
+    assert "20 of 20 trials done" in first.err
+    again = lab.call("run", "quickstart")
     assert again.code == 0
     assert "everything is done" in again.err
     assert again.out == first.out
-    assert len(read_submissions(lab.layout())) == 1
+    assert len(read_submissions(lab.layout("quickstart"))) == 1
     here = Lab(lab.cluster, tmp_path / "here")
     here.folder.mkdir()
-    local = here.call("submit", here.write(SMALL))
+    local = here.call("submit", QUICKSTART, *sets)
     assert local.code == 0, local.err
-    here.await_results("small", 4)
-    assert _bits(_outcomes(lab)) == _bits(_outcomes(here))
-    trial = next(iter(_outcomes(lab)))
-    assert "trial 1 of 4" in lab.call("logs", "small", trial).out
+    here.await_results("quickstart", 20)
+    outcomes = _outcomes(lab, "quickstart")
+    assert _bits(outcomes) == _bits(_outcomes(here, "quickstart"))
+    assert "trial 1 of" in lab.call("logs", "quickstart", next(iter(outcomes))).out
 
 
 def test_several_lanes_share_a_job_and_a_gpu(lab, small):
@@ -130,8 +135,8 @@ def test_a_selection_is_held_released_and_cancelled(lab):
 
 def test_a_study_that_is_partly_sent_is_held_and_released_as_a_whole(lab):
     _waiting(lab)
-    profile = lab.cluster.paths.profile.read_text() + "limits: {submit: 3}\n"
-    site = lab.write(profile, "site.yaml")
+    profile = lab.cluster.paths.profile.read_text() + "limits = {submit = 3}\n"
+    site = lab.write(profile, "site.toml")
     lab.call("submit", "waiting.yaml", "--site", site, "--set", "seeds=2")
     wait_for(lambda: list(_states_by_count(lab)) == ["running", "queued"])
     said = lab.call("hold", "waiting").out
@@ -170,22 +175,31 @@ def test_a_preempted_job_saves_makes_room_and_comes_back(lab):
 
 def test_a_job_whose_time_is_nearly_over_saves_and_is_requeued(lab):
     _waiting(lab)
-    profile = lab.cluster.paths.profile.read_text() + "grace: 45s\n"
-    site = lab.write(profile, "site.yaml")
-    lab.call("submit", "waiting.yaml", "--site", site, "--set", "resources.time=1min")
+    profile = lab.cluster.paths.profile.read_text() + 'grace = "90s"\n'
+    site = lab.write(profile, "site.toml")
+    lab.call("submit", "waiting.yaml", "--site", site, "--set", "resources.time=10min")
     lab.await_running("waiting", 2)
-    wait_for(lambda: {o.state for o in _outcomes(lab, "waiting").values()} == {"interrupted"}, 120)
-    wait_for(lambda: lab.cluster.ask("squeue", "-h", "-t", "R") == "")
+    for job in lab.cluster.ask("squeue", "-h", "-r", "-t", "R", "-o", "%A").split():
+        lab.cluster.ask("scontrol", "update", f"jobid={job}", "TimeLimit=2")
+    wait_for(lambda: _first_ends(lab) == ["interrupted"] * 2, 120)
     (lab.folder / "go").touch()
-    _free_requeued(lab)
     lab.await_results("waiting", 2)
     assert {outcome.attempts for outcome in _outcomes(lab, "waiting").values()} == {2}
     assert len(read_submissions(lab.layout("waiting"))) == 1
 
 
+def _first_ends(lab: Lab) -> list[str | None]:
+    return [outcome.attempt_log[0].end for outcome in _outcomes(lab, "waiting").values()]
+
+
 def _free_requeued(lab: Lab) -> None:
-    jobs = lab.cluster.ask("squeue", "-h", "-r", "-t", "PD", "-o", "%F_%K").split()
-    for job in jobs:
+    """Let both jobs start at once, as soon as they wait: left alone they do for two minutes."""
+
+    def waiting() -> list[str]:
+        return lab.cluster.ask("squeue", "-h", "-r", "-t", "PD", "-o", "%F_%K").split()
+
+    wait_for(lambda: len(waiting()) == 2)
+    for job in waiting():
         lab.cluster.ask("scontrol", "update", f"jobid={job}", "StartTime=now")
 
 
@@ -231,8 +245,10 @@ def test_a_queue_that_is_slow_to_answer_is_waited_for_no_longer_than_that(lab):
 
 def test_a_study_is_left_alone_by_ctrl_c_in_run(lab):
     _waiting(lab)
+    # Whoever has started the tests in the background has had them ignore Ctrl-C.
+    hears = ["env", "--default-signal=INT"]
     with subprocess.Popen(
-        [sys.executable, "-P", "-m", "orchestrator.cli", "run", "waiting.yaml"],
+        [*hears, sys.executable, "-P", "-m", "orchestrator.cli", "run", "waiting.yaml"],
         cwd=lab.folder,
         env=lab.environment,
         text=True,

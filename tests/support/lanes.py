@@ -34,6 +34,7 @@ REMEMBERING = {
     "lookahead": {"lr": 1e-3, "slow_every": 3},
     "swats": {"lr": 1e-3, "threshold": 1.0},
     "swats_notebook": {"lr": 1e-3, "switch_after": 4},
+    "swa": {"lr": 0.1, "momentum": 0.9, "average_from": 0.3},
 }
 STEPS = 10
 

@@ -1,6 +1,7 @@
 """Lanes of several ranks, each a process of its own; and, run as a script, one of them.
 
-As a script it takes a pack, its rank, their number, the file to meet by, and fields of a launch.
+As a script it takes its rank, the number of ranks, and the attempts to make one after another:
+each a pack, the file to meet by, and fields of a launch.
 """
 
 import json
@@ -29,14 +30,12 @@ class Study:
 
     def start(self, ranks=None, trials=None, **fields):
         """Start all ranks of all trials, or those in `ranks` and `trials` alone."""
-        self.runs += 1
-        trials = self.trials if trials is None else trials
-        size = trials[0].world_size
-        pack = Pack(self.layout, f"{self.runs:04d}", 0, tuple(trials), **self.pack)
-        path = self.layout.folder / f"{self.runs}.json"
-        path.write_text(json.dumps(pack.to_json()))
-        meeting = path.with_suffix(".meet")
-        command = [sys.executable, __file__, path, "RANK", size, meeting, json.dumps(fields)]
+        return self._start([{"trials": trials, **fields}], ranks)
+
+    def _start(self, attempts, ranks=None):
+        size = self.trials[0].world_size
+        written = json.dumps([self._attempt(**attempt) for attempt in attempts])
+        command = [sys.executable, __file__, "RANK", size, written]
         return [
             subprocess.Popen(
                 [str(rank) if word == "RANK" else str(word) for word in command],
@@ -47,6 +46,21 @@ class Study:
             )
             for rank in (range(size) if ranks is None else ranks)
         ]
+
+    def _attempt(self, trials=None, **fields):
+        self.runs += 1
+        chosen = self.trials if trials is None else trials
+        pack = Pack(self.layout, f"{self.runs:04d}", 0, tuple(chosen), **self.pack)
+        path = self.layout.folder / f"{self.runs}.json"
+        path.write_text(json.dumps(pack.to_json()))
+        return str(path), str(path.with_suffix(".meet")), fields
+
+    def run_in_turn(self, *attempts):
+        """Make attempts one after another in the same processes; return the last exit codes.
+
+        Starting a process takes longer than a small trial.
+        """
+        return [code for code, _ in ended(self._start(attempts))]
 
     def run(self, **fields):
         """Run all ranks to their end; return their exit codes."""
@@ -74,24 +88,29 @@ def ended(processes):
 
 def main():
     import logging
+
+    logging.basicConfig(level=logging.INFO)
+    rank, size, attempts = sys.argv[1:]
+    codes = [attempt(int(rank), int(size), *given) for given in json.loads(attempts)]
+    sys.exit(codes[-1])
+
+
+def attempt(rank, size, path, meeting, fields):
+    """Make an attempt as one of the ranks; return the exit code of its lane."""
     import signal
 
     from jobs.lane import run_pack
     from jobs.launch import Launch, Rendezvous
 
-    path, rank, size, meeting, fields = sys.argv[1:]
-    fields = json.loads(fields)
     times = {key: fields.pop(key) for key in ("timeout_s", "silence_s") if key in fields}
-    logging.basicConfig(level=logging.INFO)
-    several = int(size) > 1
     launch = Launch(
-        rank=int(rank),
-        world_size=int(size),
-        rendezvous=Rendezvous(Path(meeting), **times) if several else None,
+        rank=rank,
+        world_size=size,
+        rendezvous=Rendezvous(Path(meeting), **times) if size > 1 else None,
         **fields,
     )
     launch.stop.listen(signal.SIGTERM)
-    sys.exit(run_pack(Pack.from_json(json.loads(Path(path).read_text())), launch))
+    return run_pack(Pack.from_json(json.loads(Path(path).read_text())), launch)
 
 
 if __name__ == "__main__":

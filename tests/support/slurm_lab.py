@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from processes import wait_for
+from toml_text import toml
 
 from jobs.layout import Layout
 from slurm.dev_cluster import Cluster, check_packages, make_cluster
@@ -42,10 +43,11 @@ class Said:
 
 @dataclass(frozen=True)
 class Lab:
-    """A folder with studies, and a cluster that they are sent to."""
+    """A folder with studies, and a cluster that they are sent to; `python` is that of its jobs."""
 
     cluster: Cluster
     folder: Path
+    python: str = ""
 
     @property
     def root(self) -> Path:
@@ -63,6 +65,12 @@ class Lab:
         path = self.folder / name
         path.write_text(text)
         return path
+
+    def site(self, **keys: object) -> Path:
+        """Write a site profile for this cluster with some keys; `python=None` is the usual one."""
+        known = {"status_every": "2s", "cpu_fallback": True, "python": self.python or None} | keys
+        said = {key: value for key, value in known.items() if value is not None}
+        return self.write(toml(said), "site.toml")
 
     def call(self, *arguments: object, **variables: str) -> Said:
         """Run the command line to its end."""
@@ -107,13 +115,19 @@ def require_slurm(shape: Shape) -> None:
 
 
 @contextlib.contextmanager
-def cluster_of(shape: Shape) -> Iterator[Cluster]:
-    """Bring a cluster up, and down again; its folder has a short name, for its sockets."""
+def cluster_of(shape: Shape, python: str | None = None) -> Iterator[Cluster]:
+    """Bring a cluster up, and down again; its folder has a short name, for its sockets.
+
+    `python` is what its site profile names, if anything.
+    """
     require_slurm(shape)
     folder = Path(tempfile.mkdtemp(prefix="tl-", dir="/tmp"))
     made = make_cluster(folder, shape)
     try:
         made.up()
+        if python is not None:
+            profile = made.paths.profile
+            profile.write_text(profile.read_text() + toml({"python": python}))
         yield made
     finally:
         made.down()

@@ -1,6 +1,5 @@
 """Lion against the equations of its paper, and every registered optimizer down a valley."""
 
-import math
 from typing import Any
 
 import numpy as np
@@ -67,26 +66,6 @@ def test_lion_returns_the_loss_of_a_closure_run_with_gradients_on() -> None:
     assert param.item() == 1.5
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        *[
-            (name, value)
-            for name in ("lr", "weight_decay")
-            for value in (-1.0, math.nan, math.inf)
-        ],
-        *[("betas", value) for value in ((1.0, 0.9), (0.9, 1.0), (0.9, math.nan), (0.9,))],
-    ],
-    ids=str,
-)
-def test_lion_refuses_a_hyperparameter_out_of_range_with_name_and_value(
-    name: str, value: object
-) -> None:
-    with pytest.raises(ValueError, match=f"^{name} is ") as caught:
-        Lion([nn.Parameter(torch.ones(1))], **{name: value})
-    assert repr(value) in str(caught.value)
-
-
 @pytest.mark.parametrize("scheduled", [False, True], ids=["constant", "cosine"])
 @pytest.mark.parametrize("name", registry.OPTIMIZERS)
 def test_every_registered_optimizer_walks_down_a_convex_valley(name: str, scheduled: bool) -> None:
@@ -94,7 +73,7 @@ def test_every_registered_optimizer_walks_down_a_convex_valley(name: str, schedu
     features = torch.randn(64, 6, generator=random)
     truth = torch.linspace(-1, 1, 6)
     weights = nn.Parameter(torch.zeros(6))
-    optimizer = registry.build(name, [weights], {"lr": RATES.get(name, 0.02)}, seed=0)
+    optimizer = registry.build(name, [weights], {"lr": RATES.get(name, 0.02)}, seed=0, steps=300)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=300)
 
     def loss() -> torch.Tensor:

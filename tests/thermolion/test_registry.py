@@ -50,9 +50,11 @@ LEGAL_OTHERS = {
     "slow_step": 0.25,
     "threshold": 1e-5,
     "switch_after": 7,
+    "average_from": 0.25,
 }
 # Which data, which draws, and how a step is carried out.
 NOT_SWEPT = {"params", "seed", "foreach", "fused", "capturable", "maximize"}
+NOT_SWEPT |= {"steps", "steps_per_epoch"}
 # What else makes sense of a value.
 NEEDS: dict[str, dict[str, Any]] = {
     "nesterov": {"momentum": 0.9},
@@ -69,7 +71,7 @@ def _parameter() -> nn.Parameter:
 
 
 def test_the_registered_names_are_those_of_the_documentation() -> None:
-    ours = ["muadam", "lookahead", "swats", "swats_notebook"]
+    ours = ["muadam", "lookahead", "swats", "swats_notebook", "swa"]
     torchs = ["adam", "adamw", "rmsprop", "sgd", "nadam"]
     assert list(OPTIMIZERS) == ["thermolion", "lion", *torchs, *ours]
 
@@ -94,7 +96,7 @@ def test_a_registered_hyperparameter_is_checked_accepted_and_used(name: str, key
     default = OPTIMIZERS[name].settable[key]
     value = checked(key, LEGAL_OTHERS[key], default)
     param = _parameter()
-    optimizer = build(name, [param], {key: value, **NEEDS.get(key, {})}, seed=1)
+    optimizer = build(name, [param], {key: value, **NEEDS.get(key, {})}, seed=1, steps=9)
     attach(optimizer, nn.ParameterList([param]), global_batch=3)
     optimizer.step()
     used = optimizer.param_groups[0][key]
@@ -164,7 +166,7 @@ def test_an_illegal_value_is_refused_with_value_and_range(
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_the_seed_reaches_those_that_draw_noise_and_no_other(name: str) -> None:
-    group = build(name, [_parameter()], {}, seed=77).param_groups[0]
+    group = build(name, [_parameter()], {}, seed=77, steps=9).param_groups[0]
     assert group.get("seed") == (77 if name == "thermolion" else None)
 
 
@@ -243,6 +245,10 @@ def test_values_that_are_legal_one_by_one_and_not_together_are_refused() -> None
         HyperparameterError, match="reference_batch is 128, but gate is 'averaged'"
     ):
         check_together("thermolion", {"reference_batch": 128})
+    check_together("sgd", {"nesterov": True, "momentum": 0.9, "dampening": 0.0})
+    for wrong in ({"momentum": 0.0}, {"momentum": 0.9, "dampening": 0.5}):
+        with pytest.raises(HyperparameterError, match="nesterov is true with a momentum of"):
+            check_together("sgd", {"nesterov": True, **wrong})
     with pytest.raises(HyperparameterError, match=r"reference_batch is 12\.5, it must be a whole"):
         check_together("thermolion", {"gate": "replicas", "reference_batch": 12.5})
 

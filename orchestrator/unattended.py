@@ -1,0 +1,40 @@
+"""Looks after a study once its jobs have ended: `python -m orchestrator.unattended ROOT STUDY`.
+
+Run in place of the pool on this machine, and on SLURM by a small job that waits for the others, so
+that no terminal has to stay open: sends again what the sweep says is to be, takes the decisions
+that are due and sends what they release, tells whom it says. Waits for nothing.
+"""
+
+import logging
+import sys
+from pathlib import Path
+
+from jobs.layout import Layout
+from jobs.lock import LockHeld
+from orchestrator.advance import feed, go_on
+from orchestrator.notify import tell
+from orchestrator.status import read_status
+from orchestrator.study import open_study
+
+_log = logging.getLogger(__name__)
+
+
+def main() -> None:
+    """Look after the study that the command line names."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    root, name = Path(sys.argv[1]), sys.argv[2]
+    # Not by name: this folder may have a file that is called so.
+    study = open_study(str(Layout(root, name).sweep), root)
+    feed(study)
+    try:
+        sent = go_on(study)
+    except LockHeld as error:
+        _log.warning("%s", error)  # whoever holds it sends
+    else:
+        _log.info("nothing to send" if sent is None else f"{sent.trials} trials sent")
+    for wrong in tell(study, read_status(study)):
+        _log.warning("%s", wrong)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+"""Jobs that were requeued and wait for nothing: SLURM lets them start after two minutes.
+
+Whoever looks at a study tells SLURM that they may start now, where that is allowed.
+"""
+
+import logging
+from collections.abc import Sequence
+
+from slurm.commands import ask
+from slurm.errors import SlurmError
+from slurm.order import Order
+from slurm.queue import Queue
+
+_REASON = "BeginTime"
+_AT_ONCE = 50  # jobs a look: the controller is everybody's
+
+_log = logging.getLogger(__name__)
+
+
+def delayed(orders: Sequence[Order], queue: Queue) -> list[str]:
+    """Return the tasks of some orders that were requeued and have to wait, as scontrol names them.
+
+    One that has not begun before waits because it was sent so.
+    """
+    waiting = {(j.array_job, j.task) for j in queue.jobs if j.reason == _REASON}
+    if not waiting:
+        return []
+    found = []
+    for order in orders:
+        for chunk in order.chunks.read():
+            for pack in chunk.packs if chunk.job is not None else ():
+                begun = order.layout.events.glob(f"{order.submission}-{pack}-*.jsonl")
+                job = None if chunk.job is None else chunk.job.id
+                if (job, pack) in waiting and next(begun, None) is not None:
+                    found.append(f"{job}_{pack}")
+    return found
+
+
+def release(tasks: Sequence[str]) -> None:
+    """Let requeued tasks start now; where that is not allowed they start in their own time."""
+    for task in tasks[:_AT_ONCE]:
+        try:
+            ask(["scontrol", "update", f"jobid={task}", "StartTime=now"])
+        except SlurmError as error:
+            _log.info("%s", error)
+            return

@@ -1,0 +1,141 @@
+"""How the jobs ended that left no word themselves: by SLURM's last word on them, else by traces.
+
+SLURM's word is kept beside the job's output, since SLURM forgets it within minutes. Without it
+sacct is asked, once, where there is one; without that, what the job has printed and logged tells.
+"""
+
+import contextlib
+import json
+import shutil
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jobs.failures import FailureClass, JobEnd, of_output
+from jobs.whole_file import write_once
+from slurm.chunks import Chunk
+from slurm.commands import ask
+from slurm.errors import SlurmError
+from slurm.order import Order
+from slurm.progress import end_name
+from slurm.queue import Ended, Queue
+from slurm.states import class_of
+
+_TAIL = 16_384  # bytes of what a job has printed: its killer speaks last
+_AT_ONCE = 500  # ids in one call
+_asked: set[int] = set()  # array jobs that sacct was asked about by this process
+
+
+@dataclass(frozen=True)
+class _Word:
+    """SLURM's last word on a job, or that of the job itself; `gained` as in `JobEnd`."""
+
+    word: str
+    nodes: str
+    gained: bool | None = None
+
+
+def how_ended(order: Order, packs: Collection[int], queue: Queue) -> dict[int, JobEnd]:
+    """Return, by pack, how the jobs of `packs` ended, which are those that left no exit code.
+
+    Nothing is said of a submission that its user has cancelled.
+    """
+    if not packs or order.chunks.is_cancelled:
+        return {}
+    chunks = {pack: chunk for chunk in order.chunks.read() for pack in chunk.packs}
+    words = {pack: _word(order, pack, chunks.get(pack), queue) for pack in packs}
+    unknown = {pack for pack, word in words.items() if word is None}
+    for pack, ended in _accounted(unknown, chunks).items():
+        words[pack] = _keep(order, pack, ended)
+    return {pack: _end(order, pack, word) for pack, word in words.items()}
+
+
+def leave_end(folder: Path, pack: int, word: str, nodes: str, gained: bool) -> None:
+    """Write down, for the job itself, why it leaves though it has not finished."""
+    record = {"word": word, "nodes": nodes, "gained": gained}
+    write_once(folder / "output" / end_name(pack), json.dumps(record))
+
+
+def _word(order: Order, pack: int, chunk: Chunk | None, queue: Queue) -> _Word | None:
+    path = order.folder / "output" / end_name(pack)
+    try:
+        return _Word(**json.loads(path.read_text()))
+    except FileNotFoundError:
+        pass
+    except (OSError, TypeError, ValueError):
+        return None  # what is damaged tells nothing
+    job = None if chunk is None or chunk.job is None else chunk.job.id
+    ended = None if job is None else queue.ended.get((job, pack))
+    return None if ended is None else _keep(order, pack, ended)
+
+
+def _keep(order: Order, pack: int, ended: Ended) -> _Word:
+    record: dict[str, Any] = {"word": ended.word, "nodes": ended.nodes}
+    with contextlib.suppress(OSError):  # somebody else's study may be one that we only read
+        write_once(order.folder / "output" / end_name(pack), json.dumps(record))
+    return _Word(**record)
+
+
+def _accounted(packs: Collection[int], chunks: Mapping[int, Chunk]) -> dict[int, Ended]:
+    """Ask sacct for what squeue has forgotten: of each job once, all together."""
+    wanted = {
+        pack: chunk.job.id
+        for pack, chunk in chunks.items()
+        if pack in packs and chunk.job is not None
+    }
+    ids = sorted(set(wanted.values()) - _asked)[:_AT_ONCE]
+    if not ids or shutil.which("sacct") is None:
+        return {}
+    _asked.update(ids)
+    try:
+        # Of a job that was requeued sacct may show the first end for ever: the last line counts.
+        options = ["--noheader", "--parsable2", "--allocations", "--duplicates"]
+        wanted_ids = f"--jobs={','.join(map(str, ids))}"
+        said = ask(["sacct", *options, "--format=JobID,State,NodeList", wanted_ids])
+    except SlurmError:
+        return {}  # no accounting, or none at the moment
+    found: dict[str, Ended] = {}
+    for line in said.splitlines():
+        job, word, nodes = line.split("|", 2)
+        found[job] = Ended(word, "" if nodes == "None assigned" else nodes)
+    named = {pack: f"{job}_{pack}" for pack, job in wanted.items()}
+    return {pack: found[name] for pack, name in named.items() if name in found}
+
+
+def _end(order: Order, pack: int, word: _Word | None) -> JobEnd:
+    node = (word.nodes or None) if word else None
+    gained = None if word is None else word.gained
+    failure = None if word is None else class_of(word.word)
+    if failure is not None:
+        kept = order.folder / "output" / end_name(pack)
+        seen_s = kept.stat().st_mtime if kept.exists() else time.time()
+        return JobEnd(failure, _why(failure, gained), node, gained, seen_s)
+    failure = of_output(_tail(order.layout.job_output(order.submission, pack)))
+    if failure is not None:
+        return JobEnd(failure, _why(failure, None), node)
+    said = f"SLURM says {word.word}" if word else "SLURM has no word on it any more"
+    logs = order.layout.events.glob(f"{order.submission}-{pack}-*.jsonl")
+    if next(logs, None) is None:
+        return JobEnd("NEVER_STARTED", f"its job ended before it began: {said}", node)
+    return JobEnd("LOST", f"its process died: {said}", node)
+
+
+def _why(failure: FailureClass, gained: bool | None) -> str:
+    if failure == "TIMEOUT" and gained is False:
+        return "its time was over, and it had got no further than the attempt before"
+    return {
+        "NODE_FAIL": "its node died",
+        "TIMEOUT": "its time was over",
+        "PREEMPTED": "it had to make room for another job",
+    }.get(failure, "it took more memory than its job had")
+
+
+def _tail(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - _TAIL))
+            return file.read().decode(errors="replace")
+    except OSError:
+        return ""

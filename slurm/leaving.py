@@ -1,0 +1,127 @@
+"""A job that leaves before it has finished: why, what it has gained, and its way back.
+
+Asks SLURM for one thing or two, at the end; trains nothing.
+"""
+
+import logging
+import signal
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from jobs import checkpoint
+from jobs.attempts import Attempts
+from jobs.discards import read_discards
+from jobs.failures import FailureClass
+from jobs.pack import Pack
+from slurm.chunks import Chunks, cancel_mark
+from slurm.commands import ask
+from slurm.ends import leave_end
+from slurm.environment import Place
+from slurm.errors import SlurmError
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
+_EARLY_S = 75.0  # SLURM sends a signal up to a minute before the time that was asked for
+# From now to the next start; SLURM has to have cleared up by then, or makes it two minutes.
+_BACK_IN_S = 20
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Leaving:
+    """What one process of a job knows of how it has to leave.
+
+    `time_min` is the limit of the job, None where the partition has the word; `begin_s` when this
+    process began (monotonic), which is soon after the job did.
+    """
+
+    pack: Pack
+    here: Place
+    time_min: int | None
+    grace_s: int
+    may_requeue: bool
+    begin_s: float = field(default_factory=time.monotonic)
+
+    @staticmethod
+    def of(pack: Pack, here: Place, request: Mapping[str, Any]) -> "Leaving":
+        """Build it from the backend's part of the record of a submission."""
+        parameters = request["job"]["parameters"]
+        return Leaving(
+            pack,
+            here,
+            parameters["time"],
+            parameters["signal_delay_s"],
+            "no-requeue" not in parameters["additional_parameters"],
+        )
+
+    def judge(self, reason: str, at_s: float) -> FailureClass | str:
+        """Return the class of failure of a signal that came at a time (monotonic seconds)."""
+        if reason not in {number.name for number in SIGNALS} or self._is_cancelled():
+            return ""
+        if self.time_min is None:
+            return "TIMEOUT" if reason == signal.SIGUSR2.name else "PREEMPTED"
+        left_s = self.begin_s + 60 * self.time_min - at_s
+        return "TIMEOUT" if left_s <= self.grace_s + _EARLY_S else "PREEMPTED"
+
+    def state(self) -> "dict[str, str | None]":
+        """Return what the trials of the pack could go on from, and how many have ended."""
+        attempts = Attempts(self.pack.layout.events, read_discards(self.pack.layout)).look()
+        ends = attempts.ends(self.pack.submission)
+        marks: dict[str, str | None] = {}
+        for trial in self.pack.trials:
+            path = self.pack.layout.checkpoint(trial.id)
+            marks[trial.id] = "ended" if trial.id in ends else checkpoint.fingerprint(path)
+        return marks
+
+    def leave(self, kind: str, before: "dict[str, str | None]") -> None:
+        """Go back into the queue, or write down why not; to be called by one process of a job.
+
+        A job whose time is over and that has got no further than it was before does not go back:
+        it would do so for ever. A preemption is nobody's fault.
+        """
+        if not kind:
+            return
+        gained = self.state() != before
+        if kind == "TIMEOUT" and not gained:
+            _log.error("the time is over and nothing was saved: give it more (`resources.time`)")
+        elif self._requeue(kind):
+            return
+        if kind == "TIMEOUT":
+            folder = self.pack.layout.submission(self.pack.submission)
+            leave_end(folder, self.here.pack, kind, self.here.node_name or "", gained)
+
+    def _requeue(self, kind: str) -> bool:
+        """Have SLURM start this job again, soon; return whether it will, as far as we know."""
+        if not self.may_requeue:
+            _log.warning("not requeued, as the site profile says: the next submit sends the rest")
+            return False
+        queued = _tried(["scontrol", "requeue", self.here.task_id])
+        if queued or kind == "PREEMPTED":  # SLURM requeues what it has preempted by itself
+            # A job that is on its way back may be told when, as long as it has not gone.
+            start = f"StartTime=now+{_BACK_IN_S}"
+            queued = _tried(["scontrol", "update", f"jobid={self.here.task_id}", start]) or queued
+        if not queued:
+            _log.warning("not requeued: the next `thermolion submit` sends the rest")
+        return queued
+
+    def _is_cancelled(self) -> bool:
+        layout, submission = self.pack.layout, self.pack.submission
+        mark = cancel_mark(layout.submission(submission), self.here.pack)
+        return mark.exists() or Chunks(layout, submission).is_cancelled
+
+
+def forget_end(path: Path) -> None:
+    """Take back what was said of an end: the job lives again."""
+    path.unlink(missing_ok=True)
+
+
+def _tried(command: list[str]) -> bool:
+    try:
+        ask(command)
+    except SlurmError as error:
+        _log.info("%s", error)
+        return False
+    return True

@@ -1,0 +1,56 @@
+"""`make chaos`: sieges of one seed after another, until enough faults have hit or one has cost.
+
+CHAOS_TOTAL faults in all, CHAOS_FAULTS of them a seed, from CHAOS_SEED on. The first loss ends it,
+says its seed, and leaves the folder of the study behind. Needs root, as the test does.
+"""
+
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from runner import begin_calm, besiege, end_calm
+from slurm_lab import Lab, cluster_of
+from subject import TRIALS
+from table import table
+from test_chaos import SHAPE
+
+
+def main() -> int:
+    """Run the campaign; return 0 where nothing was lost."""
+    said = os.environ
+    total, a_seed = int(said.get("CHAOS_TOTAL", "1000")), int(said.get("CHAOS_FAULTS", "50"))
+    folder = Path(tempfile.mkdtemp(prefix="chaos-"))
+    verdicts, begin, seed = [], time.monotonic(), int(said.get("CHAOS_SEED", "1"))
+    with cluster_of(SHAPE) as cluster:
+        calm = begin_calm(cluster, folder / "calm")
+
+        @cache
+        def expected() -> Mapping[str, Any]:
+            return end_calm(calm)
+
+        while sum(sum(verdict.faults.values()) for verdict in verdicts) < total:
+            lab = Lab(cluster, folder / f"seed-{seed}")
+            lab.folder.mkdir()
+            print(f"CHAOS_SEED={seed}: see {lab.folder}/story.txt", flush=True)
+            siege, verdict = besiege(lab, seed, a_seed, expected)
+            verdicts.append(verdict)
+            hours = (time.monotonic() - begin) / 3600
+            print(table(verdicts, TRIALS), f"{hours:.2f} h, seeds: {len(verdicts)}", sep="\n")
+            if verdict.wrong:
+                print(*verdict.wrong, *siege.story, sep="\n")
+                print(f"again: CHAOS_SEED={seed} make chaos; what is left: {lab.folder}")
+                return 1
+            shutil.rmtree(lab.folder)
+            seed += 1
+    shutil.rmtree(folder)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,71 @@
+"""The study that the chaos tests are done to, and what there is to compare of two of them."""
+
+import re
+from collections import Counter
+from typing import Any
+
+from jobs import events
+from jobs.events import Event
+from jobs.layout import Layout
+from tracking.outcomes import read_outcomes
+
+STUDY = "chaos"
+_COMPLETED = re.compile(rb'"type":"completed","trial":"(\w+)"')
+TRIALS = 45
+# Trials of a second or so; every third has two ranks, on two nodes.
+SWEEP = """\
+study: chaos
+defaults: {dataset: digits, global_batch: 64, train_images: 1024}
+workloads:
+  - name: rich
+    model: {convnet: {dropout: 0.2}}
+    epochs: 6
+    augment: [crop]
+    schedule: {cosine: {warmup: 0.1}}
+    precision: bf16
+    ema: 0.95
+    ranks: 1
+  - {name: plain, model: {mlp: {dropout: 0.3}}, epochs: 16, ranks: 1}
+  - {name: ranks, model: {mlp: {hidden: [32], dropout: 0.2}}, epochs: 10, ranks: 2}
+candidates:
+  thermolion: {}
+  adamw: {lr: 1e-3}
+  lion: {lr: 3.3e-4}
+baseline: adamw
+seeds: 5
+checkpoint: {every: 0.2s}
+backend: slurm
+pack: {at_least: 9s, trial_takes: 1.5s}
+"""
+
+
+def results(layout: Layout) -> dict[str, tuple[Any, ...]]:
+    """Return, by trial, all that must not depend on what has happened meanwhile."""
+    return {
+        trial: (
+            outcome.state,
+            outcome.weights,
+            outcome.metrics,
+            [(point.step, point.epoch, point.metrics) for point in outcome.curve],
+            outcome.nondeterministic,
+        )
+        for trial, outcome in read_outcomes(layout.events).items()
+    }
+
+
+def completions(layout: Layout) -> Counter[str]:
+    """Count, by trial, how often any log says that it is complete."""
+    found = [e.trial for e in logged(layout) if e.type == events.COMPLETED]
+    return Counter(trial for trial in found if trial is not None)
+
+
+def logged(layout: Layout) -> list[Event]:
+    """Return all events of a study, log by log."""
+    return [event for log in layout.events.glob("*.jsonl") for event in events.read_events(log)]
+
+
+def progress(layout: Layout) -> tuple[int, int]:
+    """Count the points in all logs, and the trials that are complete by them."""
+    data = [log.read_bytes() for log in layout.events.glob("*.jsonl")]
+    points = sum(log.count(b'"type":"evaluated"') for log in data)
+    return points, len({trial for log in data for trial in _COMPLETED.findall(log)})

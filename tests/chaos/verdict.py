@@ -1,0 +1,99 @@
+"""What a siege has cost: results lost, changed or doubled, in the logs and in MLflow."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mlflow import MlflowClient
+from siege import Siege
+from subject import STUDY, TRIALS, completions, logged, results
+
+from jobs import events
+from tracking.browse import TRIAL_TAG
+from tracking.outcomes import read_outcomes
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The faults that hit, by kind, and what came of them; all is well where `wrong` is empty."""
+
+    faults: Mapping[str, int]
+    missed: Mapping[str, int]
+    lost: int
+    attempts: int
+    wrong: tuple[str, ...]
+
+
+def judge(siege: Siege, calm: Mapping[str, Any]) -> Verdict:
+    """Compare a study with the one that nobody has touched."""
+    found, ends = results(siege.layout), completions(siege.layout)
+    lost = [trial for trial in calm if found.get(trial) != calm[trial]]
+    wrong = [
+        f"{trial} is lost or changed: {_different(calm[trial], found.get(trial))}"
+        for trial in lost
+    ]
+    wrong += [f"{trial} completed {count} times" for trial, count in ends.items() if count != 1]
+    wrong += [f"{trial} is of another study" for trial in found if trial not in calm]
+    wrong += [f"checkpoint left: {left.name}" for left in siege.layout.checkpoints.glob("*.pt")]
+    wrong += _timing(siege)
+    wrong += [f"submit shows a traceback: {said}" for said in siege.said if "Traceback" in said]
+    wrong += _in_mlflow(siege)
+    return Verdict(
+        faults=siege.faults,
+        missed=siege.missed,
+        lost=len(lost),
+        attempts=sum(event.type == events.STARTED for event in logged(siege.layout)),
+        wrong=tuple(wrong),
+    )
+
+
+def _different(expected: tuple[Any, ...], found: tuple[Any, ...] | None) -> str:
+    if found is None:
+        return "no trace of it"
+    names = ("state", "weights", "metrics", "curve", "nondeterministic")
+    pairs = zip(names, expected, found, strict=True)
+    return ", ".join(f"{name} {b}" for name, a, b in pairs if a != b)[:300]
+
+
+def _timing(siege: Siege) -> list[str]:
+    """Durations know nothing of a clock that was set: they grow, and no faster than time."""
+    most = siege.seconds
+    wrong = []
+    for trial, outcome in read_outcomes(siege.layout.events).items():
+        seconds = [point.train_seconds for point in outcome.curve]
+        if seconds != sorted(seconds) or not all(0 <= s <= most for s in seconds):
+            wrong.append(f"{trial} has trained for {seconds} s in a siege of {most:.0f} s")
+    return wrong
+
+
+def _in_mlflow(siege: Siege) -> list[str]:
+    """Collect twice; one run a trial, one point a step and metric, as in the curve."""
+    said = siege.lab.call("collect", siege.sweep)
+    if said.code:
+        return [f"collect answers {said.code}: {said.err}"]
+    again = json.loads(siege.lab.call("collect", siege.sweep, "--json").out)
+    counts = [again[name] for name in ("new", "updated", "unchanged")]
+    wrong = [] if counts == [0, 0, TRIALS] else [f"collecting again changes something: {again}"]
+    client = MlflowClient(f"sqlite:///{siege.lab.root}/mlflow.db")
+    experiment = client.get_experiment_by_name(STUDY)
+    runs = client.search_runs([experiment.experiment_id], max_results=1000)
+    of_trials = Counter(run.data.tags[TRIAL_TAG] for run in runs if TRIAL_TAG in run.data.tags)
+    outcomes = read_outcomes(siege.layout.events)
+    if of_trials != Counter(dict.fromkeys(outcomes, 1)):
+        wrong.append(f"runs by trial: {dict(of_trials)}")
+    if len(runs) != TRIALS + 1:  # and the parent
+        wrong.append(f"{len(runs)} runs, {TRIALS} trials")
+    for run in runs:
+        outcome = outcomes.get(run.data.tags.get(TRIAL_TAG, ""))
+        if outcome is None:
+            continue
+        if run.info.status != "FINISHED":
+            wrong.append(f"{outcome.trial.id} is {run.info.status} in MLflow")
+        for name in outcome.curve[0].metrics:
+            history = client.get_metric_history(run.info.run_id, name)
+            steps = [point.step for point in outcome.curve if name in point.metrics]
+            if sorted(value.step for value in history) != steps:
+                wrong.append(f"{outcome.trial.id}: {name} has {len(history)} points in MLflow")
+    return wrong

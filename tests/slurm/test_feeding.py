@@ -1,0 +1,68 @@
+"""What is not in the queue yet: who sends it, and what is said where nobody can."""
+
+from slurm_lab import Lab
+
+from jobs.layout import Layout
+from slurm.chunks import Chunks
+from tracking.outcomes import read_outcomes
+
+FOUR = """\
+study: four
+workloads: [{dataset: digits, model: {mlp: {hidden: [8]}}, epochs: 1, train_images: 64}]
+candidates: {sgd: {lr: 0.01}}
+seeds: 4
+backend: slurm
+pack: {at_least: 0s}
+"""
+FAILS = "case $SLURM_JOB_NAME in *-feed) echo no Python on this node; exit 3;; esac"
+
+
+def _attempts(layout: Layout) -> list[int]:
+    return [outcome.attempts for outcome in read_outcomes(layout.events).values()]
+
+
+def test_a_feeder_that_has_failed_is_said_with_the_next_step(lab):
+    site = lab.site(limits={"submit": 3}, setup=[FAILS])
+    assert lab.call("submit", lab.write(FOUR, "four.yaml"), "--site", site).code == 0
+    lab.await_results("four", 2)
+    said = lab.call("status", "four").out
+    assert "2 jobs are not in the queue yet: the job that sends them on is gone" in said
+    assert "(no Python on this node): `thermolion submit` sends them" in said
+    assert lab.call("submit", "four", "--site", site).code == 0
+    lab.await_results("four", 4)
+    assert _attempts(lab.layout("four")) == [1] * 4
+
+
+def test_a_limit_that_the_site_does_not_tell_leaves_a_place_for_the_feeder(
+    limited, warm, tmp_path
+):
+    lab = Lab(limited, tmp_path, warm)
+    keep = lab.cluster.ask(
+        "sbatch", "--parsable", "--exclusive", "--wrap=sleep 600", "-o/dev/null"
+    )
+    site = lab.site(limits={"submit": 500}, account="lab")  # in truth it is 20
+    sweep = lab.write(FOUR, "four.yaml")
+    said = lab.call("submit", sweep, "--site", site, "--set", "seeds=30")
+    assert said.code == 0, said.err
+    names = lab.squeue()
+    chunks = Chunks(lab.layout("four"), "0001").read()
+    assert names.count("four-0001-feed") == 1
+    assert 10 < sum(chunk.count for chunk in chunks) < 20
+    assert "they go by themselves, as room is made" in lab.call("status", "four").out
+    lab.call("cancel", "four")
+    lab.cluster.ask("scancel", keep.strip())
+    assert "four-0001-feed" not in lab.squeue()
+
+
+def test_release_and_run_reach_what_another_backend_has_left_to_send(lab):
+    site = lab.site(limits={"submit": 2}, sbatch_on_nodes=False)
+    sweep = lab.write(FOUR, "four.yaml")
+    assert lab.call("submit", sweep, "--site", site).code == 0
+    lab.call("hold", "four")
+    assert "2 jobs are held back" in lab.call("status", "four").out
+    here = ("--set", "backend=local")
+    assert "released" in lab.call("release", "four", *here).out
+    said = lab.call("run", "four", *here)
+    assert said.code == 0, said.err
+    assert [path.name for path in lab.layout("four").submissions.iterdir()] == ["0001"]
+    assert _attempts(lab.layout("four")) == [1] * 4

@@ -1,0 +1,146 @@
+"""An interpreter that has loaded torch already, for tests that start many small jobs.
+
+`serve` forks a process for every call of the client, which stands in for `python` in a site
+profile: arguments, variables, folder, files, signals and exit code are the caller's. What is saved
+is the start of an interpreter and the import of torch, seconds of a core for each job; what a job
+does is what it always does.
+"""
+
+import array
+import contextlib
+import importlib
+import json
+import os
+import runpy
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+PRELOADED = ("torch", "sklearn.datasets", "jobs.lane", "jobs.images", "slurm.node")
+FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
+_LOOK_S = 0.02
+
+# Started with -IS: it is there in the time that a shell takes.
+CLIENT = """\
+import array, json, os, signal, socket, sys
+server = socket.socket(socket.AF_UNIX)
+server.connect(sys.argv[1])
+said = {"argv": sys.argv[2:], "env": dict(os.environ), "cwd": os.getcwd()}
+files = array.array("i", [0, 1, 2])
+data = json.dumps(said).encode() + b"\\n"
+server.sendmsg([data[:1]], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, files)])
+server.sendall(data[1:])
+answers = server.makefile()
+pid = int(answers.readline())
+for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
+    signal.signal(number, lambda number, _: os.kill(pid, number))
+os._exit(int(answers.readline() or 1))
+"""
+
+
+@contextlib.contextmanager
+def warm_python(folder: Path) -> Iterator[str]:
+    """Start a server in a folder with a short name; yield the words that stand for `python`."""
+    from jobs.process import LANE_ENVIRONMENT
+
+    client, where = folder / "python.py", folder / "python.sock"
+    client.write_text(CLIENT)
+    command = [sys.executable, "-P", __file__, str(where)]
+    with subprocess.Popen(
+        command, env=os.environ | LANE_ENVIRONMENT, stdout=subprocess.PIPE, text=True
+    ) as server:
+        assert server.stdout is not None
+        assert server.stdout.readline() == "ready\n"
+        try:
+            yield f"{sys.executable} -IS {client} {where}"
+        finally:
+            server.terminate()
+
+
+def serve(where: str) -> None:
+    """Fork a process for every client, and tell it the exit code; it dies with its client."""
+    for name in PRELOADED:
+        importlib.import_module(name)
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(where)
+    listener.listen(128)
+    print("ready", flush=True)  # noqa: T201 - whoever has started us waits for it
+    clients: dict[int, socket.socket] = {}
+    selector = selectors.DefaultSelector()
+    selector.register(listener, selectors.EVENT_READ)
+    while True:
+        for key, _ in selector.select(_LOOK_S):
+            if key.fileobj is listener:
+                client, _ = listener.accept()
+                pid = _start(client, listener)
+                clients[pid] = client
+                selector.register(client, selectors.EVENT_READ, pid)
+            else:
+                selector.unregister(key.fileobj)  # it has nothing more to say: it is gone
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(key.data, signal.SIGKILL)
+        for pid in list(clients):
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                client = clients.pop(pid)
+                code = os.waitstatus_to_exitcode(status)
+                with contextlib.suppress(KeyError):
+                    selector.unregister(client)
+                with contextlib.suppress(OSError):
+                    client.sendall(f"{code if code >= 0 else 128 - code}\n".encode())
+                client.close()
+
+
+def _start(client: socket.socket, listener: socket.socket) -> int:
+    first, ancillary, _, _ = client.recvmsg(1, socket.CMSG_SPACE(3 * array.array("i").itemsize))
+    files = array.array("i")
+    files.frombytes(ancillary[0][2])
+    rest = b""
+    while not rest.endswith(b"\n"):
+        rest += client.recv(1 << 16)
+    said = json.loads(first + rest)
+    pid = os.fork()
+    if pid:
+        for file in files:
+            os.close(file)
+        client.sendall(f"{pid}\n".encode())
+        return pid
+    listener.close()
+    client.close()
+    os._exit(_become(said, list(files)))
+
+
+def _become(said: dict[str, Any], files: list[int]) -> int:
+    """Be `python -P -m MODULE …` of the caller; return its exit code."""
+    for number in FORWARDED:
+        signal.signal(number, signal.SIG_DFL)
+    for standard, file in enumerate(files):
+        os.dup2(file, standard)
+    os.environ.clear()
+    os.environ.update(said["env"])
+    os.chdir(said["cwd"])
+    words = [word for word in said["argv"] if word != "-P"]
+    assert words[0] == "-m", words
+    sys.argv = words[1:]
+    sys.modules.pop(words[1], None)  # it is to run anew, under another name
+    code: Any = 0
+    try:
+        runpy.run_module(words[1], run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        code = end.code or 0
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return code if isinstance(code, int) else 1
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1])

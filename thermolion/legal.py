@@ -1,0 +1,82 @@
+"""What an option of an optimizer may be: raises for anything else, with its name and value.
+
+TypeError for a wrong type, ValueError for a value out of range. Knows no optimizer.
+"""
+
+import math
+from numbers import Integral, Real
+from typing import Any
+
+from torch import Tensor
+
+_AT_LEAST_ZERO = "a number, 0 or more, finite"
+
+
+def at_least_zero(name: str, value: Any) -> None:
+    """Let finite numbers from 0 on pass."""
+    _check_number(name, value, _AT_LEAST_ZERO)
+    _check(name, value, 0 <= value < math.inf, _AT_LEAST_ZERO)
+
+
+def rate(name: str, value: Any) -> None:
+    """Let a learning rate pass: a finite number from 0 on, or a tensor of one such element."""
+    if isinstance(value, Tensor):
+        if value.numel() != 1:
+            raise ValueError(
+                f"{name} is a tensor of shape {tuple(value.shape)}, it must have one element: "
+                "a rate of its own takes a parameter group"
+            )
+        _check(name, value, 0 <= float(value) < math.inf, _AT_LEAST_ZERO)
+        return
+    at_least_zero(name, value)
+
+
+def fraction(name: str, value: Any, *, ends: str = "[)") -> None:
+    """Let numbers between 0 and 1 pass; `ends` says which of the two belong to them."""
+    words = f"a number in {ends[0]}0, 1{ends[1]}"
+    _check_number(name, value, words)
+    above = value >= 0 if ends[0] == "[" else value > 0
+    below = value <= 1 if ends[1] == "]" else value < 1
+    _check(name, value, above and below, words)
+
+
+def betas(name: str, value: Any) -> None:
+    """Let pairs of numbers in [0, 1) pass."""
+    words = "two numbers in [0, 1)"
+    if not isinstance(value, (tuple, list)) or not all(map(_is_number, value)):
+        raise TypeError(f"{name} is {_told(value)}, it must be {words}")
+    _check(name, value, len(value) == 2 and all(0 <= beta < 1 for beta in value), words)
+
+
+def whole(name: str, value: Any, least: int | None = None) -> None:
+    """Let whole numbers pass, from `least` on."""
+    words = "a whole number" if least is None else f"a whole number, {least} or more"
+    if not isinstance(value, Integral) or value is True or value is False:
+        raise TypeError(f"{name} is {_told(value)}, it must be {words}")
+    _check(name, value, least is None or int(value) >= least, words)
+
+
+def flag(name: str, value: Any, *, or_none: bool = False) -> None:
+    """Let True and False pass, and None where it may be left to us."""
+    if isinstance(value, bool) or (or_none and value is None):
+        return
+    choices = "True, False, or None to leave it to us" if or_none else "True or False"
+    raise TypeError(f"{name} is {_told(value)}, it must be {choices}")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _check_number(name: str, value: Any, words: str) -> None:
+    if not _is_number(value):
+        raise TypeError(f"{name} is {_told(value)}, it must be {words}")
+
+
+def _check(name: str, value: Any, good: bool, words: str) -> None:
+    if not good:  # also where a comparison with NaN was false
+        raise ValueError(f"{name} is {value!r}, it must be {words}")
+
+
+def _told(value: Any) -> str:
+    return "None" if value is None else f"{value!r} ({type(value).__name__})"
