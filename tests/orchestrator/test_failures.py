@@ -3,9 +3,10 @@
 import json
 
 import pytest
-from processes import pids, wait_for
+from processes import wait_for
 
 from jobs.failures import of_exception, of_output
+from orchestrator.backends.pool import pool_process
 
 TRAIN = """\
 import os, signal, time
@@ -89,7 +90,7 @@ def test_nobody_has_to_send_again_what_looks_after_itself(thermolion, odd, layou
     assert thermolion("submit", sweep).code == 0
     layout = layout.__class__(layout.root, "odd")
     wait_for(lambda: len(list(layout.submissions.glob("*/submission.json"))) == 3)
-    wait_for(lambda: not pids(layout, "backends.pool"))
+    wait_for(lambda: pool_process(layout.submission("0003")) is None)
     assert _trial(thermolion)["next"] == "left alone until `thermolion retry`"
 
 

@@ -5,9 +5,10 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from processes import pids, wait_for
+from processes import wait_for
 
 from jobs.layout import Layout
+from orchestrator.backends.pool import pool_process
 
 SWEEP = """\
 study: told
@@ -68,7 +69,7 @@ def _url(server):
 
 def _await_pool(layout):
     told = Layout(layout.root, "told")
-    wait_for(lambda: not pids(told, "backends.pool"))
+    wait_for(lambda: all(pool_process(one) is None for one in told.submissions.glob("*")))
 
 
 def test_a_webhook_is_told_once_though_nobody_watches(thermolion, sweep, server, layout):
