@@ -89,8 +89,9 @@ def test_nobody_has_to_send_again_what_looks_after_itself(thermolion, odd, layou
     sweep = odd("die", "failures: {lost: {retries: 2}, unattended: true}\n")
     assert thermolion("submit", sweep).code == 0
     layout = layout.__class__(layout.root, "odd")
-    wait_for(lambda: len(list(layout.submissions.glob("*/submission.json"))) == 3)
+    wait_for((layout.submission("0003") / "pool.json").exists)
     wait_for(lambda: pool_process(layout.submission("0003")) is None)
+    assert len(list(layout.submissions.iterdir())) == 3
     assert _trial(thermolion)["next"] == "left alone until `thermolion retry`"
 
 
