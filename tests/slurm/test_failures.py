@@ -198,7 +198,7 @@ def _node_processes(folder: str) -> list[int]:
 
 LONG = """\
 study: long
-defaults: {model: {mlp: {hidden: [16], dropout: 0.1}}, epochs: 300, global_batch: 256}
+defaults: {model: {mlp: {hidden: [16], dropout: 0.1}}, epochs: 120, global_batch: 256}
 workloads: [{dataset: digits}]
 candidates: {thermolion: {}}
 seeds: 1
@@ -209,14 +209,14 @@ resources: {time: 4min}
 def test_a_trial_longer_than_its_time_ends_with_the_same_bits(lab, tmp_path):
     sweep = lab.write(LONG, "long.yaml")
     lab.call("submit", sweep, "--backend", "slurm", "--site", _impatient(lab))
-    for attempts in (1, 2, 3):
+    for attempts in (1, 2):
         wait_for(lambda: _has_logged(lab, attempts), 120)  # noqa: B023 - called in this turn
         _warn(lab)
     lab.await_results("long", 1)
     (outcome,) = read_outcomes(lab.layout("long").events).values()
     ends = [attempt.end for attempt in outcome.attempt_log]
-    assert ends == ["interrupted"] * 3 + ["completed"]
-    assert {attempt.kind for attempt in outcome.attempt_log[:3]} == {"TIMEOUT"}
+    assert ends == ["interrupted"] * 2 + ["completed"]
+    assert {attempt.kind for attempt in outcome.attempt_log[:2]} == {"TIMEOUT"}
     assert len(read_submissions(lab.layout("long"))) == 1
     here = Lab(lab.cluster, tmp_path / "here")
     here.folder.mkdir()
