@@ -29,7 +29,7 @@ class Simulated:
     """What came of one fault: seconds until the node was free and until the trial went on.
 
     `before` is the last step that it had logged until then, `after` the first one that is logged
-    by the next attempt, None where that has ended without another.
+    by the next attempt, None where that has ended without another; `first` the first one of all.
     """
 
     fault: Fault
@@ -39,18 +39,24 @@ class Simulated:
     resumed_s: float
     before: int
     after: int | None
+    first: int
 
     @property
     def resumed(self) -> bool:
-        """Whether the next attempt took up what the first had done."""
-        return self.after is None or self.after >= self.before
+        """Whether the next attempt took up what a checkpoint had, and did not begin anew."""
+        return self.after is None or self.after > self.first
 
     def __str__(self) -> str:
         went = "resumed" if self.resumed else "STARTED AGAIN FROM THE BEGINNING"
-        free = "the job waited again" if self.fault == "node-fail" else f"{self.node} was free"
+        after = f" after {self.free_s:.1f} s"
+        free = f"{self.node} was free{after}"
+        if self.fault == "node-fail":
+            free = f"the job waited again{after}"
+        elif self.fault == "timeout":  # within a minute SLURM sees that the time is over
+            free = f"{self.node} was free{after}, SLURM's own watch included"
         at = "" if self.after is None else f", next logged at step {self.after}"
         return (
-            f"{self.fault:<10} trial {self.trial}: {free} after {self.free_s:.1f} s; training "
+            f"{self.fault:<10} trial {self.trial}: {free}; training "
             f"{went} after {self.resumed_s:.1f} s (step {self.before} before{at})"
         )
 
@@ -66,7 +72,7 @@ def simulate(
         submit(study, request)
         outcome = _await(study, lambda: _running(study), "no trial has begun", patience_s)
         victim = _victim(study, cluster, outcome)
-        before = outcome.curve[-1].step
+        first, before = outcome.curve[0].step, outcome.curve[-1].step
         known = len(outcome.attempt_log)
         begin = time.monotonic()
         with struck(cluster, fault, victim) as free_s:
@@ -78,7 +84,14 @@ def simulate(
             )
         resumed_s = time.monotonic() - begin
         return Simulated(
-            fault, outcome.trial.id, victim.node, free_s, resumed_s, before, _first(study, next_)
+            fault,
+            outcome.trial.id,
+            victim.node,
+            free_s,
+            resumed_s,
+            before,
+            _first(study, next_),
+            first,
         )
 
 

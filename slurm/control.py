@@ -69,22 +69,6 @@ def hold(order: Order, packs: Collection[int], held: bool, look: Callable[[], Qu
     return len(waiting) + (len(unsent) if all_unsent else 0)
 
 
-def stuck(order: Order, queue: Queue) -> list[str]:
-    """Return the ids of jobs that SLURM itself keeps from starting, for ever unless released.
-
-    It does so where a node has refused a requeued job: it had not got rid of the last attempt yet.
-    """
-    found = living(order, queue)
-    ids = [(found[pack][0], pack) for pack in sorted(found)]
-    return [f"{job}_{pack}" for job, pack in ids if queue.by_task[job, pack].is_stuck]
-
-
-def free(ids: Sequence[str]) -> None:
-    """Let jobs start that SLURM has held by itself; raises SlurmError where that is forbidden."""
-    for some in _slices(ids):
-        ask(["scontrol", "release", ",".join(some)])
-
-
 def _leave_word(order: Order, pack: int) -> None:
     """Say in a job's stead that it has ended: should it start all the same, it leaves at once."""
     output = order.folder / "output"

@@ -1,4 +1,4 @@
-"""Jobs that were requeued and wait for nothing: SLURM lets them start after two minutes.
+"""Jobs that were requeued and wait for nothing: for two minutes, or until somebody frees them.
 
 Whoever looks at a study tells SLURM that they may start now, where that is allowed.
 """
@@ -36,6 +36,21 @@ def delayed(orders: Sequence[Order], queue: Queue) -> list[str]:
     return found
 
 
+def stuck(orders: Sequence[Order], queue: Queue) -> list[str]:
+    """Return the tasks of some orders that SLURM itself keeps from starting, for ever.
+
+    It does so where a node has refused a requeued job: it had not got rid of the last attempt yet.
+    """
+    held = {(j.array_job, j.task) for j in queue.jobs if j.is_stuck}
+    return [
+        f"{chunk.job.id}_{pack}"
+        for order in orders
+        for chunk in (order.chunks.read() if held else ())
+        for pack in chunk.packs
+        if chunk.job is not None and (chunk.job.id, pack) in held
+    ]
+
+
 def release(tasks: Sequence[str]) -> None:
     """Let requeued tasks start now; where that is not allowed they start in their own time."""
     for task in tasks[:_AT_ONCE]:
@@ -44,3 +59,12 @@ def release(tasks: Sequence[str]) -> None:
         except SlurmError as error:
             _log.info("%s", error)
             return
+
+
+def free(tasks: Sequence[str]) -> None:
+    """Let tasks start that SLURM has held by itself, where that is allowed."""
+    if tasks:
+        try:
+            ask(["scontrol", "release", ",".join(tasks[:_AT_ONCE])])
+        except SlurmError as error:
+            _log.info("%s", error)

@@ -15,7 +15,7 @@ from pathlib import Path
 from jobs.layout import Layout
 from jobs.lock import Lock
 from slurm.chunks import Chunk
-from slurm.delays import delayed, release
+from slurm.delays import delayed, free, release, stuck
 from slurm.environment import own_job
 from slurm.errors import NoAnswer, SlurmError
 from slurm.executor import QueueFull, Sending, submit
@@ -45,6 +45,7 @@ class Feeding:
     def feed(self) -> int:
         """Send what there is room for; return how many packs remain for later."""
         release(delayed(self.orders, self.queue))
+        free(stuck(self.orders, self.queue))
         try:
             for order in self.orders:
                 self._recover(order)

@@ -23,7 +23,7 @@ from orchestrator.study import Study
 from orchestrator.sweep_file import SweepError
 from slurm import control, limits, progress
 from slurm.commands import is_here
-from slurm.delays import delayed
+from slurm.delays import delayed, stuck
 from slurm.ends import how_ended
 from slurm.environment import own_job
 from slurm.errors import SlurmError
@@ -48,7 +48,6 @@ class SlurmBackend:
         self._watch = QueueWatch()
         self._silence: str | None = None
         self._seen = Queue((), 0.0)
-        self._stuck: list[str] = []
 
     def check(self, study: Study) -> None:
         """Raise SiteError or SweepError for what the site would refuse or never start."""
@@ -96,10 +95,6 @@ class SlurmBackend:
         Frees what SLURM has held by itself, as seen at the last look at the states.
         """
         orders = read_orders(layout)
-        if self._stuck:
-            control.free(self._stuck)
-            self._stuck = []
-            self._watch.forget()
         if not orders:
             return
         from slurm.feed import Feeding  # loads submitit, which looking does not need
@@ -111,7 +106,7 @@ class SlurmBackend:
         """Whether something is not with SLURM yet, or may not be, or waits there in vain."""
         orders = read_orders(layout)
         waits = any(order.waits for order in orders)
-        return waits or bool(self._stuck) or bool(delayed(orders, self._seen))
+        return waits or bool(delayed(orders, self._seen)) or bool(stuck(orders, self._seen))
 
     def states(
         self, layout: Layout, submissions: Sequence[Submission]
@@ -128,7 +123,6 @@ class SlurmBackend:
             except SlurmError as error:
                 self._silence = str(error)
                 return {name: _believed(states) for name, states in found.items()}
-        self._stuck = [job for order in orders for job in control.stuck(order, queue)]
         return {o.submission: progress.asked(o, found[o.submission], queue) for o in orders}
 
     def ends(
