@@ -23,8 +23,8 @@ class Average:
     """The average of `model`, which `optimizer` moves; the model itself where there is none.
 
     Once an optimizer has an average of its own, that counts. It gets statistics of normalisations
-    of its own, as torch's `update_bn` makes them, from the training images that `batches` yields.
-    All ranks of a `world` call a method alike; statistics are those of rank 0, as in training.
+    of its own, as torch's `update_bn` makes them, from training images. All ranks of a `world`
+    call a method alike; statistics are those of rank 0, as in training.
     """
 
     def __init__(
@@ -32,21 +32,18 @@ class Average:
         model: nn.Module,
         optimizer: Any,
         trial: Trial,
-        batches: Callable[[], Iterator[Tensor]],
         world: World,
     ) -> None:
         self._model, self._trial, self._world = model, trial, world
-        self._batches = batches
         self._ema = _built_ema(model, trial.workload.ema)
         self._own = optimizer if isinstance(optimizer, SWA) else None
         self._twin: nn.Module | None = None
         self._made_of = 0  # how many weights the twin is the average of
 
-    @property
-    def model(self) -> nn.Module:
-        """The model to score."""
+    def model(self, batches: Callable[[], Iterator[Tensor]]) -> nn.Module:
+        """Return the model to score; `batches` yields the images that statistics are made of."""
         if self._own is not None and self._own.averages:
-            return self._at_own_average(self._own)
+            return self._at_own_average(self._own, batches)
         return self._model if self._ema is None else self._ema.module
 
     def update(self) -> None:
@@ -64,7 +61,7 @@ class Average:
             self._ema.load_state_dict(state)
         self._made_of = 0
 
-    def _at_own_average(self, own: SWA) -> nn.Module:
+    def _at_own_average(self, own: SWA, batches: Callable[[], Iterator[Tensor]]) -> nn.Module:
         if self._twin is None:
             self._twin = copy.deepcopy(self._model)
         if self._made_of != own.averages:
@@ -73,18 +70,20 @@ class Average:
                 for mine, theirs in pairs:
                     mine.copy_(own.average(theirs))
             if self._world.rank == 0:
-                self._gather_statistics(self._twin)
+                self._gather_statistics(self._twin, batches)
             self._made_of = own.averages
         return self._twin
 
-    def _gather_statistics(self, model: nn.Module) -> None:
+    def _gather_statistics(
+        self, model: nn.Module, batches: Callable[[], Iterator[Tensor]]
+    ) -> None:
         """Make the statistics of normalisations anew; they depend on weights and trial alone."""
         device = next(model.parameters()).device
         devices = [device] if device.type == "cuda" else []
         with torch.random.fork_rng(devices), autocast(device.type, self._trial.precision):
             seed = self._trial.seeds["dropout"]
             torch.manual_seed(keyed_generator("cpu", seed, "statistics").initial_seed())
-            update_bn(self._batches(), model)
+            update_bn(batches(), model)
 
 
 def _built_ema(model: nn.Module, decay: float | None) -> AveragedModel | None:

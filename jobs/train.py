@@ -64,9 +64,7 @@ class Training:
         self._augmentation = Augmentation(
             workload.augment, trial.seeds["augment"], len(dataset.train)
         )
-        self._average = Average(
-            self.model, self.optimizer, trial, self._batches_of_statistics, self._world
-        )
+        self._average = Average(self.model, self.optimizer, trial, self._world)
         # The steps that are left of the epoch: the indices of each, in micro-batches.
         self._steps_left: deque[tuple[Tensor, ...]] = deque()
         self._images: Iterator[Tensor] = iter(())
@@ -104,7 +102,7 @@ class Training:
     @property
     def evaluated_model(self) -> nn.Module:
         """The model that is scored: at an average of the weights, where there is one."""
-        return self._average.model
+        return self._average.model(self._batches_of_statistics)
 
     def describe(self) -> dict[str, Any]:
         """Return what a `started` event says, JSON-ready."""
