@@ -45,7 +45,7 @@ class LogError(Exception):
     """An event log that cannot be written or read, with what to do about it."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Event:
     """One line of a log; `time_ms` is UTC, durations are in the payload (monotonic clock)."""
 

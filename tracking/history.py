@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from jobs import events
-from tracking.logs import Lane
+from tracking.logs import Lane, Point
 
 State = Literal["waiting", "running", "interrupted", "completed", "diverged", "failed"]
 
@@ -20,21 +20,6 @@ _ENDS: Mapping[str, State] = {
     events.INTERRUPTED: "interrupted",
 }
 _RESULTS = ("completed", "diverged")
-
-
-@dataclass(frozen=True)
-class Point:
-    """One evaluation: `samples` seen, `train_seconds` of training alone, UTC `time_ms`.
-
-    The user's own training knows no `epoch` and no `samples`.
-    """
-
-    step: int
-    epoch: float | None
-    samples: int | None
-    train_seconds: float
-    time_ms: int
-    metrics: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -107,11 +92,11 @@ class History:
         self._current: _Run | None = None  # the one that the state is of
         self._has_result = False
 
-    def add(self, event: events.Event, lane: Lane) -> None:
-        if event.type == events.EVALUATED:
+    def add(self, event: events.Event | Point, lane: Lane) -> None:
+        if isinstance(event, Point):
             self._add_point(event)
             if lane.log in self._by_log:
-                self._by_log[lane.log].step = event.payload["step"]
+                self._by_log[lane.log].step = event.step
         elif event.type == events.TELEMETRY:
             self._layers.setdefault(event.payload["step"], event.payload["layers"])
         elif event.type == events.STARTED:
@@ -171,28 +156,17 @@ class History:
         self._by_log[lane.log] = run
         return run
 
-    def _add_point(self, event: events.Event) -> None:
+    def _add_point(self, new: Point) -> None:
         """Keep the first durable value of every (metric, step); flag a later unequal one."""
-        payload = event.payload
-        step = payload["step"]
-        old = self._points.get(step)
-        if old is None:
-            self._points[step] = Point(
-                step=step,
-                epoch=payload.get("epoch"),
-                samples=payload.get("samples"),
-                train_seconds=payload["train_seconds"],
-                time_ms=event.time_ms,
-                metrics=payload["metrics"],
-            )
+        old = self._points.setdefault(new.step, new)
+        if old is new:
             return
-        new = payload["metrics"]
         self._unequal = self._unequal or any(
             old.metrics.get(key, value) != value and not _both_nan(old.metrics[key], value)
-            for key, value in new.items()
+            for key, value in new.metrics.items()
         )
-        if not new.keys() <= old.metrics.keys():
-            self._points[step] = replace(old, metrics={**new, **old.metrics})
+        if not new.metrics.keys() <= old.metrics.keys():
+            self._points[new.step] = replace(old, metrics={**new.metrics, **old.metrics})
 
 
 def _ended(end: events.Event) -> dict[str, Any]:

@@ -1,8 +1,10 @@
 """The event logs of a study, line by line and by trial. Knows what a lane is, folds nothing.
 
-Keeps what it has parsed: logs are only appended to, and a watcher looks every second.
+Keeps what it has parsed: logs are only appended to, and a watcher looks every second. Nearly all
+that it keeps are evaluations, millions in a large study, hence their slim form.
 """
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
@@ -27,11 +29,26 @@ class Lane:
 
 
 @dataclass(frozen=True, slots=True)
+class Point:
+    """One evaluation: `samples` seen, `train_seconds` of training alone, UTC `time_ms`.
+
+    The user's own training knows no `epoch` and no `samples`.
+    """
+
+    step: int
+    epoch: float | None
+    samples: int | None
+    train_seconds: float
+    time_ms: int
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
 class Line:
-    """One event; `order_ms` is its time, but never falls within a log."""
+    """One event, evaluations as points; `order_ms` is its time, but never falls within a log."""
 
     order_ms: int
-    event: events.Event
+    event: events.Event | Point
     lane: Lane
 
 
@@ -74,5 +91,22 @@ def _parse(path: Path) -> Log:
     for event in events.read_events(path):
         lane = lane or Lane(path, event.payload)
         now = max(now, event.time_ms)
-        log.setdefault(event.trial, []).append(Line(now, event, lane))
+        said = _point(path, event) if event.type == events.EVALUATED else event
+        log.setdefault(event.trial, []).append(Line(now, said, lane))
     return log
+
+
+def _point(path: Path, event: events.Event) -> Point:
+    """Raise LogError where the evaluation lacks what every one has."""
+    payload = event.payload
+    try:
+        return Point(
+            step=payload["step"],
+            epoch=payload.get("epoch"),
+            samples=payload.get("samples"),
+            train_seconds=payload["train_seconds"],
+            time_ms=event.time_ms,
+            metrics={sys.intern(name): value for name, value in payload["metrics"].items()},
+        )
+    except KeyError as error:
+        raise events.LogError(f"{path}: evaluation {event.seq} has no {error}") from error

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from jobs.trial import Candidate, Reading, Trial, Workload
-from tracking.history import Point, State
-from tracking.outcomes import Outcome
+from tracking.logs import Point
+from tracking.outcomes import Outcome, State
 from tracking.store import Store, StoreError, first_line
 
 if TYPE_CHECKING:

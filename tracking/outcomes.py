@@ -10,8 +10,8 @@ from typing import Any
 
 from jobs import events
 from jobs.trial import Trial
-from tracking.history import Attempt, History, Point, State
-from tracking.logs import Line, in_order, read_logs
+from tracking.history import Attempt, History, State
+from tracking.logs import Lane, Line, Point, in_order, read_logs
 
 __all__ = ["Attempt", "Hold", "Outcome", "Point", "State", "read_holds", "read_outcomes"]
 
@@ -93,10 +93,10 @@ def read_outcomes(
                 continue
             said.setdefault(trial_id, []).append(lines)
     unplanned = {trial_id: logs for trial_id, logs in said.items() if trial_id not in trials}
-    for line in in_order(lines[0] for logs in unplanned.values() for lines in logs):
-        trial_id = line.event.trial
-        if trial_id is not None and trial_id not in trials:
-            trials[trial_id] = _recorded(line)
+    first = ((lines[0], trial_id) for trial_id, logs in unplanned.items() for lines in logs)
+    for line, trial_id in sorted(first, key=lambda one: one[0].order_ms):
+        if trial_id not in trials:
+            trials[trial_id] = _recorded(line, trial_id)
     return {
         i: Outcome(trial, **_replayed(folder, i, said.get(i, []))) for i, trial in trials.items()
     }
@@ -118,27 +118,34 @@ def _replayed(folder: Path, trial_id: str, logs: Sequence[Sequence[Line]]) -> Ma
 def read_holds(folder: Path) -> list[Hold]:
     """Return what the lanes of a study have held, oldest first. Raises LogError as above."""
     of_lanes = in_order(line for log in read_logs(folder) for line in log.get(None, ()))
-    return [_hold(line) for line in of_lanes if line.event.type == events.HELD]
+    return [
+        _hold(line.event, line.lane)
+        for line in of_lanes
+        if isinstance(line.event, events.Event) and line.event.type == events.HELD
+    ]
 
 
-def _hold(line: Line) -> Hold:
-    payload = line.event.payload
+def _hold(event: events.Event, lane: Lane) -> Hold:
+    payload = event.payload
     return Hold(
-        submission=str(line.lane.job.get("submission", "")),
+        submission=str(lane.job.get("submission", "")),
         reason=payload["reason"],
         failures=payload.get("failures"),
         error=payload.get("error"),
         traceback=payload.get("traceback"),
-        time_ms=line.event.time_ms,
+        time_ms=event.time_ms,
         trials=tuple(payload.get("trials", ())),
     )
 
 
-def _recorded(line: Line) -> Trial:
+def _recorded(line: Line, trial_id: str) -> Trial:
     """Return the trial that a log started without being planned."""
+    event = line.event
     try:
-        return Trial.from_json(line.event.payload["config"])
+        if isinstance(event, Point):
+            raise ValueError("an evaluation came before its start")
+        return Trial.from_json(event.payload["config"])
     except (KeyError, TypeError, ValueError) as error:
         raise events.LogError(
-            f"{line.lane.path}: trial {line.event.trial} cannot be read: {error}"
+            f"{line.lane.path}: trial {trial_id} cannot be read: {error}"
         ) from error

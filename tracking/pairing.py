@@ -4,6 +4,7 @@ A difference is one of candidates only if everything else is shared, and blocks 
 only if their seeds were applied. Looks at outcomes; estimates nothing.
 """
 
+import hashlib
 import math
 from collections.abc import Iterable, Mapping
 
@@ -39,7 +40,7 @@ def refuse_twins(outcomes: Iterable[Outcome]) -> None:
     as the user's own, by curves that are alike in every value.
     """
     starts: dict[tuple[str, str, str], int] = {}
-    traces: dict[tuple[str, str, tuple[object, ...]], int] = {}
+    traces: dict[tuple[str, str, bytes], int] = {}
     for one in outcomes:
         workload, block = one.trial.workload.name, one.trial.block
         init, order = digest(one, "init"), digest(one, "order")
@@ -73,10 +74,12 @@ def listed(values: Mapping[str, object]) -> str:
     return ", ".join(f"{name}: {value}" for name, value in values.items())
 
 
-def _trace(outcome: Outcome) -> tuple[object, ...] | None:
-    """Return all that a trial measured on its way, None where that is too little to tell."""
-    points = [(p.step, *sorted(p.metrics.items())) for p in outcome.curve]
-    values = {value for p in outcome.curve for value in p.metrics.values() if math.isfinite(value)}
-    if len(values) < _TELLING_VALUES or outcome.state != "completed":
+def _trace(outcome: Outcome) -> bytes | None:
+    """Return a digest of all that a trial measured, None where that is too little to tell."""
+    if outcome.state != "completed":
         return None
-    return tuple(points)
+    values = {value for p in outcome.curve for value in p.metrics.values() if math.isfinite(value)}
+    if len(values) < _TELLING_VALUES:
+        return None
+    said = repr([(p.step, sorted(p.metrics.items())) for p in outcome.curve])
+    return hashlib.sha256(said.encode()).digest()
