@@ -6,7 +6,8 @@ Asks SLURM for one thing or two, at the end; trains nothing.
 import logging
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -98,11 +99,12 @@ class Leaving:
         if not self.may_requeue:
             _log.warning("not requeued, as the site profile says: the next submit sends the rest")
             return False
-        queued = _tried(["scontrol", "requeue", self.here.task_id])
-        if queued or kind == "PREEMPTED":  # SLURM requeues what it has preempted by itself
-            # A job that is on its way back may be told when, as long as it has not gone.
-            start = f"StartTime=now+{_BACK_IN_S}"
-            queued = _tried(["scontrol", "update", f"jobid={self.here.task_id}", start]) or queued
+        with _deaf():
+            queued = _tried(["scontrol", "requeue", self.here.task_id])
+            if queued or kind == "PREEMPTED":  # SLURM requeues what it has preempted by itself
+                # A job that is on its way back may be told when, as long as it has not gone.
+                start = ["scontrol", "update", f"jobid={self.here.task_id}"]
+                queued = _tried([*start, f"StartTime=now+{_BACK_IN_S}"]) or queued
         if not queued:
             _log.warning("not requeued: the next `thermolion submit` sends the rest")
         return queued
@@ -116,6 +118,20 @@ class Leaving:
 def forget_end(path: Path) -> None:
     """Take back what was said of an end: the job lives again."""
     path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Have the commands of this job outlive the signal that a requeue sends to all of it.
+
+    A signal that is ignored stays so in a child, where a handler does not.
+    """
+    handlers = {number: signal.signal(number, signal.SIG_IGN) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def _tried(command: list[str]) -> bool:
