@@ -16,6 +16,7 @@ from typing import Any
 from jobs.layout import Layout
 from jobs.whole_file import write_once, write_whole
 from slurm.errors import SlurmError
+from slurm.late_files import read_late
 
 
 @dataclass(frozen=True)
@@ -121,13 +122,13 @@ class Chunks:
         return self.folder / f"{number}.json"
 
     def _read(self, path: Path) -> Chunk:
-        record = _parsed(path)
+        record = _parse(path, path.read_text())
         answer = path.with_suffix(".job")
         job = self._job(answer) if answer.exists() else None
         return Chunk(int(path.stem), record["first"], record["count"], record["name"], job)
 
     def _job(self, path: Path) -> Job:
-        record = _parsed(path)
+        record = _parse(path, read_late(path))  # it is there: a link to it was refused, or found
         return Job(record["job"], record["time_s"])
 
 
@@ -136,9 +137,9 @@ def cancel_mark(submission: Path, pack: int) -> Path:
     return submission / "output" / f"{pack}.cancelled"
 
 
-def _parsed(path: Path) -> dict[str, Any]:
+def _parse(path: Path, text: str) -> dict[str, Any]:
     try:
-        record: dict[str, Any] = json.loads(path.read_text())
+        record: dict[str, Any] = json.loads(text)
     except ValueError as error:
         raise SlurmError(
             f"{path} is damaged ({error}): move it away, then submit again"

@@ -22,6 +22,7 @@ from jobs.whole_file import write_whole
 from slurm.chunks import Chunks
 from slurm.environment import Place, forget_job, place
 from slurm.errors import SlurmError
+from slurm.late_files import await_late, read_late
 from slurm.leaving import SIGNALS, Leaving, forget_end
 from slurm.progress import end_name, exit_name
 
@@ -42,7 +43,7 @@ class Assignment:
     def pack(self) -> Pack:
         """The trials of this process: with several lanes, every lane has its share."""
         path = self.layout.pack(self.record["id"], self.here.pack)
-        pack = Pack.from_json(json.loads(path.read_text()))
+        pack = Pack.from_json(json.loads(read_late(path)))
         if self.lanes == 1:
             return pack
         return replace(pack, trials=pack.trials[self.here.process :: self.lanes])
@@ -64,10 +65,11 @@ class Assignment:
     def is_ours(self) -> bool:
         """Whether this job is the one that was meant, and still is to run.
 
-        An intent may have been sent twice, and a pack cancelled before its job began.
+        An intent may have been sent twice, and a pack cancelled before its job began. It was
+        written before the job was sent: where there is none, it may only be seen late.
         """
         chunks = Chunks(self.layout, self.record["id"])
-        chunk = chunks.of_pack(self.here.pack)
+        chunk = await_late(lambda: chunks.of_pack(self.here.pack))
         if chunk is None or chunk.name != self.here.name or self.word.exists():
             return False
         return chunks.claim(chunk, self.here.array_job)
@@ -144,7 +146,7 @@ def main() -> int:
     """Run the pack of this array task in the submission that the command line names."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     folder = Path(sys.argv[1])
-    record = json.loads((folder / "submission.json").read_text())
+    record = json.loads(read_late(folder / "submission.json"))
     layout = Layout(folder.parents[2], folder.parents[1].name)
     assignment = Assignment(layout, record, place(os.environ))
     if not assignment.is_ours():

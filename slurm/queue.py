@@ -44,13 +44,12 @@ class Ended:
 
 @dataclass(frozen=True)
 class Queue:
-    """All jobs of some users that live, at a time (seconds since the epoch).
+    """All jobs of some users that live.
 
     `ended` are those that SLURM still remembers, by array job and task.
     """
 
     jobs: Sequence[Queued]
-    time_s: float
     ended: Mapping[tuple[int, int | None], Ended] = field(default_factory=dict, compare=False)
     # The array jobs whose ids were on disk before the question: these are in it, or have ended. No
     # clock could tell: those of nodes and of this machine may be hours apart.
@@ -71,7 +70,6 @@ def read_queue(users: Collection[str], known: Collection[int] = frozenset()) -> 
 
     `known` are the ids of array jobs that have been read before.
     """
-    now = time.time()
     command = ["squeue", "--noheader", "--array", f"--user={','.join(sorted(users))}"]
     said = ask([*command, "--states=all", "--format=%F|%K|%T|%N|%r|%j"])
     living, ended = [], {}
@@ -82,7 +80,7 @@ def read_queue(users: Collection[str], known: Collection[int] = frozenset()) -> 
                 ended[job.array_job, job.task] = end
             else:
                 living.append(job)
-    return Queue(tuple(living), now, ended, known)
+    return Queue(tuple(living), ended, known)
 
 
 class QueueWatch:

@@ -47,7 +47,7 @@ class SlurmBackend:
     def __init__(self) -> None:
         self._watch = QueueWatch()
         self._silence: str | None = None
-        self._seen = Queue((), 0.0)
+        self._seen = Queue(())
 
     def check(self, study: Study) -> None:
         """Raise SiteError or SweepError for what the site would refuse or never start."""
@@ -115,7 +115,7 @@ class SlurmBackend:
         orders = _orders(layout, submissions)
         found = {order.submission: progress.recorded(order) for order in orders}
         self._silence = None
-        queue = self._seen = Queue((), 0.0)
+        queue = self._seen = Queue(())
         asks = any(state is None for states in found.values() for state in states.values())
         if asks or any(is_fed(order) for order in orders):
             try:

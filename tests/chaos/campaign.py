@@ -14,31 +14,32 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from runner import begin_calm, besiege, end_calm
+from runner import begin_calm, besiege
 from slurm_lab import Lab, cluster_of
 from subject import TRIALS
 from table import table
 from test_chaos import SHAPE
+from warm_python import warm_python
 
 
 def main() -> int:
     """Run the campaign; return 0 where nothing was lost."""
     said = os.environ
     total, a_seed = int(said.get("CHAOS_TOTAL", "1000")), int(said.get("CHAOS_FAULTS", "50"))
-    folder = Path(tempfile.mkdtemp(prefix="chaos-"))
+    folder = Path(tempfile.mkdtemp(prefix="tl-", dir="/tmp"))
     verdicts, begin, seed = [], time.monotonic(), int(said.get("CHAOS_SEED", "1"))
-    with cluster_of(SHAPE) as cluster:
+    with warm_python(folder) as python, cluster_of(SHAPE, python) as cluster:
         calm = begin_calm(cluster, folder / "calm")
 
         @cache
         def expected() -> Mapping[str, Any]:
-            return end_calm(calm)
+            return calm.results()
 
         while sum(sum(verdict.faults.values()) for verdict in verdicts) < total:
             lab = Lab(cluster, folder / f"seed-{seed}")
             lab.folder.mkdir()
             print(f"CHAOS_SEED={seed}: see {lab.folder}/story.txt", flush=True)
-            siege, verdict = besiege(lab, seed, a_seed, expected)
+            siege, verdict = besiege(lab, seed, a_seed, calm.submit_s, expected)
             verdicts.append(verdict)
             hours = (time.monotonic() - begin) / 3600
             print(table(verdicts, TRIALS), f"{hours:.2f} h, seeds: {len(verdicts)}", sep="\n")

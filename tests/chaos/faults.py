@@ -9,7 +9,8 @@ from contextlib import suppress
 from file_faults import events_read_only, late_files, step_a_clock
 from processes import wait_for
 from schedule import Planned
-from siege import Fault, Missed, Siege, await_gone
+from siege import Fault, Siege
+from targets import Missed, await_gone
 
 SUBMIT_KILLED = "submit killed half-way"
 RANK_KILLED = "kill -9 of a rank"
@@ -18,30 +19,26 @@ RANK_KILLED = "kill -9 of a rank"
 def _preempt(siege: Siege, planned: Planned) -> None:
     """Have a job of the urgent partition take a node, or both, from whoever is there."""
     task = planned.choose(siege.tasks())
-    done = siege.lab.folder / f"urgent-{sum(siege.faults.values())}"
-    where = (
-        ["--nodes=2"] if planned.seconds > 3 else ["--nodes=1", f"--nodelist={_node(task.nodes)}"]
-    )
+    siege.mend(what="slurmd")
+    siege.mend(what="node")
+    began = siege.lab.folder / f"urgent-{sum(siege.faults.values())}"
+    where = ["--nodes=2"] if planned.seconds > 3 else ["--nodes=1", f"--nodelist={task.node}"]
     urgent = ("--partition=urgent", "--exclusive", "--no-requeue", "--output=/dev/null")
-    script = f"--wrap=touch {done}; sleep {planned.seconds / 4:.1f}"
+    script = f"--wrap=touch {began}; sleep {planned.seconds / 4:.1f}"
     job = siege.cluster.ask("sbatch", "--parsable", *urgent, *where, script).strip()
     if not job:
         raise Missed("the urgent job was refused")
-    siege.mend(what="slurmd")
-    siege.mend(what="node")
-    try:
-        wait_for(done.exists, seconds=60)
-    except AssertionError:
+    if not siege.wait(began.exists):
         siege.cluster.ask("scancel", job)
-        raise Missed("the urgent job did not start") from None
+        raise Missed("the urgent job did not start")
 
 
 def _kill_lane(siege: Siege, planned: Planned) -> None:
-    _kill(planned.choose(siege.ranks(several=False)).pid)
+    _kill(planned.choose(siege.targets.ranks(several=False)).pid)
 
 
 def _kill_rank(siege: Siege, planned: Planned) -> None:
-    _kill(planned.choose(siege.ranks(several=True)).pid)
+    _kill(planned.choose(siege.targets.ranks(several=True)).pid)
 
 
 def _kill_step(siege: Siege, planned: Planned) -> None:
@@ -49,11 +46,12 @@ def _kill_step(siege: Siege, planned: Planned) -> None:
 
     SLURM itself finds out when a node reports: at the latest when its daemon is started again.
     """
-    _kill(planned.choose(siege.steps()))
+    _kill(planned.choose(siege.targets.steps()))
 
     def report() -> None:
         for node in siege.cluster.shape.names:
-            _kill_daemon(siege, f"slurmd.{node}")
+            with suppress(Missed):  # another fault was quicker
+                _kill_daemon(siege, f"slurmd.{node}")
         siege.restart()
 
     siege.breaks("slurmd of every node", planned.seconds, report)
@@ -62,6 +60,8 @@ def _kill_step(siege: Siege, planned: Planned) -> None:
 def _requeue(siege: Siege, planned: Planned) -> None:
     task = planned.choose(siege.tasks())
     siege.cluster.ask("scontrol", "requeue", task.id)
+    if siege.cluster.ask("squeue", "-h", "-j", task.id, "-o", "%T").strip() in ("", "RUNNING"):
+        raise Missed("it had ended by itself")
 
 
 def _kill_slurmd(siege: Siege, planned: Planned) -> None:
@@ -72,7 +72,7 @@ def _kill_slurmd(siege: Siege, planned: Planned) -> None:
 
 def _node_down(siege: Siege, planned: Planned) -> None:
     """Have the controller take a node for dead, whose processes may live for a while."""
-    node = _node(planned.choose(siege.tasks()).nodes)
+    node = planned.choose(siege.tasks()).node
     update = ("scontrol", "update", f"nodename={node}")
     siege.cluster.ask(*update, "state=down", "reason=chaos")
 
@@ -90,11 +90,14 @@ def _kill_slurmctld(siege: Siege, planned: Planned) -> None:
 
 def _kill_submit(siege: Siege, planned: Planned) -> None:
     """Kill a submission that has something to send, at any moment of its life."""
-    if not siege.is_idle():
-        rank = planned.choose(siege.ranks())
+    siege.end_commands()  # or another one sends it
+    siege.look()
+    if not siege.targets.queue_is_empty:
+        rank = planned.choose(siege.targets.ranks())
         _kill(rank.pid)
         # Until its job is out of the queue, its trial is not known to be lost.
-        wait_for(lambda: rank.job not in siege.jobs(), seconds=120)
+        if not siege.wait(lambda: _has_left(siege, rank.job), 120, submits=False):
+            raise Missed("the job of the rank that was killed for it goes on")
     process = siege.start_submit()
     with suppress(subprocess.TimeoutExpired):
         process.communicate(timeout=planned.target * siege.submit_s)
@@ -104,14 +107,19 @@ def _kill_submit(siege: Siege, planned: Planned) -> None:
     process.communicate()
 
 
+def _has_left(siege: Siege, job: int) -> bool:
+    siege.look()
+    return job not in {task.job for task in siege.targets.running}
+
+
 def _no_accounting(siege: Siege, planned: Planned) -> None:
     """Stop the accounting; its commands are not there either."""
+    _kill_daemon(siege, "slurmdbd")
     siege.stand_ins.mkdir(exist_ok=True)
     for command in ("sacct", "sacctmgr"):
         script = siege.stand_ins / command
         script.write_text(f"#!/bin/sh\necho '{command}: no accounting' >&2\nexit 1\n")
         script.chmod(0o755)
-    _kill_daemon(siege, "slurmdbd")
 
     def bring_back() -> None:
         for command in ("sacct", "sacctmgr"):
@@ -138,13 +146,6 @@ def _kill_daemon(siege: Siege, name: str, gently: bool = False) -> None:
         return
     os.kill(process.pid, signal.SIGKILL)
     wait_for(lambda: not siege.cluster.daemons.lives(name))
-
-
-def _node(nodes: str) -> str:
-    """Return the first one of a list such as n1 or n[1-2]."""
-    return (
-        nodes if "[" not in nodes else nodes.replace("[", "").partition("-")[0].partition(",")[0]
-    )
 
 
 KINDS: Mapping[str, Fault] = {

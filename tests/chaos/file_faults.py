@@ -5,10 +5,11 @@ import subprocess
 from pathlib import Path
 
 from schedule import Planned
-from siege import Missed, Siege
+from siege import Siege
+from targets import Missed
 
 _STEP_S = 2 * 3600.0  # a clock is off by, at most, to either side
-_LATE_S = 5.0  # until others see a file, at most
+_LATE_S = 3.0  # until others see a file, at most
 
 
 def events_read_only(siege: Siege, planned: Planned) -> None:
@@ -35,14 +36,26 @@ def late_files(siege: Siege, planned: Planned) -> None:
 
 
 def can_lock(folder: Path) -> bool:
-    """Whether a file can be made one that its owner cannot write, and carry an attribute."""
+    """Whether a file can be made one that its owner cannot write."""
+    probe = folder / "probe"
+    probe.touch()
+    try:
+        _lock([probe], locked=True)
+        _lock([probe], locked=False)
+    except (OSError, subprocess.CalledProcessError):
+        return False
+    finally:
+        probe.unlink()
+    return True
+
+
+def can_mark(folder: Path) -> bool:
+    """Whether a file can carry an attribute, by which it is seen late."""
     probe = folder / "probe"
     probe.touch()
     try:
         os.setxattr(probe, "user.made", b"x")
-        _lock([probe], locked=True)
-        _lock([probe], locked=False)
-    except (OSError, subprocess.CalledProcessError):
+    except OSError:
         return False
     finally:
         probe.unlink()

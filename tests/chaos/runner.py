@@ -1,7 +1,9 @@
 """One siege from its beginning to its verdict, and the study that nobody touches beside it."""
 
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,40 +20,51 @@ from slurm.dev_cluster import Cluster
 _TURNS = 3  # how often a fault may find nobody, on average
 
 
-def begin_calm(cluster: Cluster, folder: Path) -> Lab:
+@dataclass(frozen=True)
+class Calm:
+    """The study that goes on in peace, and how long it took to submit it."""
+
+    lab: Lab
+    submit_s: float
+
+    def results(self) -> Mapping[str, Any]:
+        """Wait for its results."""
+        layout = self.lab.layout(STUDY)
+        wait_for(lambda: progress(layout)[1] == TRIALS, seconds=600)
+        return results(layout)
+
+
+def begin_calm(cluster: Cluster, folder: Path) -> Calm:
     """Send the study to this machine, where nothing is done to it."""
     folder.mkdir()
     lab = Lab(cluster, folder)
+    begin = time.monotonic()
     said = lab.call("submit", lab.write(SWEEP), "--backend", "local")
     assert said.code == 0, said.err
-    return lab
-
-
-def end_calm(lab: Lab) -> Mapping[str, Any]:
-    """Wait for its results."""
-    layout = lab.layout(STUDY)
-    wait_for(lambda: progress(layout)[1] == TRIALS, seconds=600)
-    return results(layout)
+    return Calm(lab, time.monotonic() - begin)
 
 
 def besiege(
-    lab: Lab, seed: int, count: int, calm: Callable[[], Mapping[str, Any]]
+    lab: Lab, seed: int, count: int, submit_s: float, calm: Callable[[], Mapping[str, Any]]
 ) -> tuple[Siege, Verdict]:
     """Do `count` faults to a study while its user submits it again and again; judge the rest."""
-    siege = Siege(lab)
+    siege = Siege(lab, submit_s)
     waiting = deque(draw(seed, count, list(KINDS), SUBMIT_KILLED))
-    for turn in range(_TURNS * count):
-        if not waiting:
-            break
-        of_ranks = any(planned.kind == RANK_KILLED for planned in waiting)
-        siege.pace(sum(siege.faults.values()) / count, of_ranks)
-        planned = waiting.popleft()
-        if not siege.strike(planned, KINDS[planned.kind]):
-            waiting.append(planned)
-        if turn == count // 2:
-            lab.call("collect", siege.sweep, **siege.variables)  # what there is by now
-    ended = siege.settle()
-    verdict = judge(siege, calm())
-    if not ended:
-        siege.tell("processes of the study live on")
+    try:
+        for turn in range(_TURNS * count):
+            if not waiting:
+                break
+            of_ranks = any(planned.kind == RANK_KILLED for planned in waiting)
+            siege.pace(sum(siege.faults.values()) / count, of_ranks)
+            planned = waiting.popleft()
+            if not siege.strike(planned, KINDS[planned.kind]):
+                waiting.append(planned)
+            if turn == count // 2:
+                siege.collect()  # what there is by now
+        quiet = siege.settle()
+    finally:
+        siege.mend(what="events folder")  # or nobody could remove it
+    siege.tell("quiet" if quiet else "NOT QUIET")
+    verdict = judge(siege, calm(), quiet)
+    siege.tell("judged")
     return siege, verdict

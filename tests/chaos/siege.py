@@ -4,23 +4,22 @@ Knows no fault: those are in `faults`, which take a siege and one entry of the s
 """
 
 import os
-import re
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from processes import wait_for
 from schedule import Planned
 from slurm_lab import Lab
 from subject import STUDY, SWEEP, TRIALS, progress
+from targets import Missed, Targets, Task
 
 from jobs.layout import Layout
-from slurm.daemons import DaemonError, processes_with
+from slurm.daemons import DaemonError
 from slurm.dev_cluster import Cluster
 
 _SEAM = Path(__file__).parent / "unsteady"
@@ -30,32 +29,10 @@ _SUBMIT_S = 6.0  # between two calls of `submit`, unless nothing is in the queue
 _SLOW_S = 0.4  # what one line of a log takes while the study is ahead of the faults
 _RANKS_SLOW_S = 1.0
 _NEVER_S = 400.0  # something to strike at turns up earlier, or the siege is stuck
+_PATIENCE_S = 180.0  # for a command: it waits for locks, and for a controller
 _END_S = 600.0  # for what is left once all is quiet
 
-
-class Missed(Exception):  # noqa: N818 - a state: there was nothing to hit
-    """A fault that has hit nobody."""
-
-
 Fault = Callable[["Siege", Planned], None]
-
-
-@dataclass(frozen=True)
-class Task:
-    """One task of an array that runs: as scontrol takes it, the job's own number, its nodes."""
-
-    id: str
-    job: int
-    nodes: str
-
-
-@dataclass(frozen=True)
-class Rank:
-    """One process of ours in a job."""
-
-    pid: int
-    job: int
-    ranks: int
 
 
 @dataclass
@@ -63,25 +40,26 @@ class Siege:
     """The study, who submits it, and what is broken at the moment.
 
     `faults` counts those that have hit, `missed` those that found nobody; `said` is what `submit`
-    printed where it did not answer 0, `story` what was done, in order.
+    and `collect` printed where they did not answer 0, `story` what was done, in order. `submit_s`
+    is what the last whole `submit` took, and at first a guess.
     """
 
     lab: Lab
+    submit_s: float
     faults: Counter[str] = field(default_factory=Counter)
     missed: Counter[str] = field(default_factory=Counter)
     said: list[str] = field(default_factory=list)
     story: list[str] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
-    submit_s: float = 3.0  # what the last whole one took
     _broken: list[tuple[float, str, Callable[[], None]]] = field(default_factory=list)
     _submitting: subprocess.Popen[str] | None = None
+    _collecting: subprocess.Popen[str] | None = None
     _submitted: float = 0.0
     _looked: float = 0.0
-    _tasks: list[Task] = field(default_factory=list)
-    _waiting: int = 0
 
     def __post_init__(self) -> None:
         self.sweep = self.lab.write(SWEEP, f"{STUDY}.yaml")
+        self.targets = Targets(self.lab.cluster)
         self.seam.mkdir()
 
     @property
@@ -119,7 +97,14 @@ class Siege:
         draft.write_text(f"{value:.3f}")
         draft.replace(self.seam / name)
 
-    # What goes on beside the faults.
+    def tell(self, what: str) -> None:
+        """Add a line to the story; it is in a file at once, for whoever watches."""
+        line = f"{self.seconds:6.1f} s  {what}"
+        self.story.append(line)
+        with (self.lab.folder / "story.txt").open("a") as file:
+            print(line, file=file)
+
+    # The faults.
 
     def strike(self, planned: Planned, fault: Fault) -> bool:
         """Do one fault at its moment; return whether it has hit."""
@@ -134,6 +119,18 @@ class Siege:
         self.tell(planned.kind)
         return True
 
+    def tasks(self) -> list[Task]:
+        """Return the tasks of the study that run by SLURM's word; raises Missed for none."""
+        self.look()
+        if not self.targets.running:
+            raise Missed("nothing runs")
+        return self.targets.running
+
+    def look(self) -> None:
+        """Look at the queue now, by a controller that is there."""
+        self.mend(what="slurmctld")
+        self.targets.look()
+
     def pace(self, struck: float, ranks: bool) -> None:
         """Slow the study down where it is ahead of the faults, of which a part is `struck`.
 
@@ -144,34 +141,15 @@ class Siege:
         self.turn_to("slow.ranks", _RANKS_SLOW_S if ranks else 0.0)
         self.turn_to("slow", _SLOW_S if ends > struck * (TRIALS - 4) else 0.0)
 
-    def settle(self) -> bool:
-        """Mend everything and submit until every trial has ended; return whether all have."""
-        self.mend()
-        self.pace(1.0, ranks=False)
-        self.turn_to("slow", 0.0)
-        end = time.monotonic() + _END_S
-        while time.monotonic() < end:
-            self.turn()
-            if progress(self.layout)[1] >= TRIALS and not self._ours():
-                break
-            time.sleep(_LOOK_S)
-        with suppress(subprocess.TimeoutExpired):
-            self._await_submit(60)
-        return len(self._ours()) == 0
-
-    def turn(self) -> None:
-        """Do what an hour of patience does: mend, release, submit again."""
-        now = time.monotonic()
-        self.mend(now)
-        if now - self._looked > _QUEUE_S:
-            self._looked = now
-            self._look()
-            self._resume_nodes()
-        self._submit_again(now)
+    # What is broken, and mended.
 
     def breaks(self, what: str, seconds: float, mend: Callable[[], None]) -> None:
         """Have something mended after so many seconds."""
         self._broken.append((time.monotonic() + seconds, what, mend))
+
+    def is_broken(self, what: str) -> bool:
+        """Whether something whose name begins so waits to be mended."""
+        return any(name.startswith(what) for _, name, _ in self._broken)
 
     def mend(self, now: float | None = None, what: str = "") -> None:
         """Mend what is due (no time: everything), or what is called so."""
@@ -185,61 +163,76 @@ class Siege:
     def restart(self) -> None:
         """Start every daemon that does not run."""
         self.mend(what="node ")  # or one would wait for a node that we hold down
+        if self.cluster.daemons.lives("slurmctld"):
+            self._resume_nodes()  # as little is ready that SLURM itself has drained
         with suppress(DaemonError):  # busy, and asked again with the next
             self.cluster.up()
 
-    def tell(self, what: str) -> None:
-        """Add a line to the story; it is in a file at once, for whoever watches."""
-        line = f"{self.seconds:6.1f} s  {what}"
-        self.story.append(line)
-        with (self.lab.folder / "story.txt").open("a") as file:
-            print(line, file=file)
+    def _resume_nodes(self) -> None:
+        """Do what an administrator does: take nodes back that SLURM has drained or given up."""
+        if self.is_broken("node "):
+            return
+        for node, state in self.cluster.nodes().items():
+            if state.startswith(("drain", "down", "fail")):
+                self.tell(f"    {node} is {state}: resumed")
+                update = ("scontrol", "update", f"nodename={node}")
+                self.cluster.ask(*update, "state=resume")
 
-    # Whom there is to strike.
+    # What goes on beside the faults.
 
-    def tasks(self) -> list[Task]:
-        """Return the tasks of the study that run by SLURM's word."""
-        self.mend(what="slurmctld")
-        self._look()
-        if not self._tasks:
-            raise Missed("nothing runs")
-        return self._tasks
+    def settle(self) -> bool:
+        """Mend everything and submit until every trial has ended; return whether all is quiet."""
+        self.mend()
+        self.pace(1.0, ranks=False)
+        self.turn_to("slow", 0.0)
+        ended = self.wait(
+            lambda: progress(self.layout)[1] >= TRIALS and not self.targets.all_ranks(), _END_S
+        )
+        self.end_commands()
+        return ended
 
-    def ranks(self, several: bool | None = None) -> list[Rank]:
-        """Return our processes: of trials of one rank, of several, or all."""
-        found = [rank for rank in self._ours() if several in (None, rank.ranks > 1)]
-        if not found:
-            raise Missed("no such process")
-        return found
+    def wait(
+        self, condition: Callable[[], bool], seconds: float = 60, submits: bool = True
+    ) -> bool:
+        """Wait for something while all else goes on; return whether it came true in time."""
+        end = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > end:
+                return False
+            self.turn(submits)
+            time.sleep(_LOOK_S)
+        return True
 
-    def steps(self) -> list[int]:
-        """Return the pids of slurmstepd that look after our processes."""
-        jobs = {rank.job for rank in self._ours()}
-        found = []
-        for pid, command, _ in self._inside():
-            step = re.match(r"slurmstepd: \[(\d+)\.", command)
-            if step and int(step[1]) in jobs:
-                found.append(pid)
-        if not found:
-            raise Missed("no step")
-        return sorted(found)
-
-    def jobs(self) -> set[int]:
-        """Return the numbers of the jobs of the study that run by SLURM's word."""
-        self.mend(what="slurmctld")
-        self._look()
-        return {task.job for task in self._tasks}
-
-    def is_idle(self) -> bool:
-        """Whether nothing of the study is in the queue."""
-        self._look()
-        return not self._tasks and not self._waiting
+    def turn(self, submits: bool = True) -> None:
+        """Do what an hour of patience does: mend, release, submit again."""
+        now = time.monotonic()
+        self.mend(now)
+        if now - self._looked > _QUEUE_S and not self.is_broken("slurmctld"):
+            self._looked = now
+            self.targets.look()
+            self._resume_nodes()
+        if submits:
+            self._submit_again(now)
 
     def start_submit(self) -> subprocess.Popen[str]:
         """Start what the user starts again and again."""
-        self._await_submit(60)
+        self.end_commands()
+        return self._start("submit")
+
+    def collect(self) -> None:
+        """Start to collect what there is by now."""
+        self._collecting = self._start("collect")
+
+    def end_commands(self) -> None:
+        """Wait for what the user has started by now."""
+        self._end_submit(_PATIENCE_S)
+        process, self._collecting = self._collecting, None
+        if process is not None:
+            self._heard(process, "collect", _PATIENCE_S)
+
+    def _start(self, verb: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-P", "-m", "orchestrator.cli", "submit", str(self.sweep)],
+            [sys.executable, "-P", "-m", "orchestrator.cli", verb, str(self.sweep)],
             cwd=self.lab.folder,
             env=self.lab.environment | self.variables,
             text=True,
@@ -249,73 +242,32 @@ class Siege:
 
     def _await_points(self, count: int) -> None:
         wanted = progress(self.layout)[0] + count
-        end = time.monotonic() + _NEVER_S
-        while count and (progress(self.layout)[0] < wanted or not self._ours()):
-            assert time.monotonic() < end, "nothing to strike at:\n" + "\n".join(self.story[-20:])
-            self.turn()
-            time.sleep(_LOOK_S)
+
+        def came() -> bool:
+            return progress(self.layout)[0] >= wanted and bool(self.targets.all_ranks())
+
+        if count:
+            struck = self.wait(came, _NEVER_S)
+            assert struck, "nothing to strike at:\n" + "\n".join(self.story[-20:])
 
     def _submit_again(self, now: float) -> None:
         if self._submitting is not None:
             if self._submitting.poll() is None:
                 return
-            self._await_submit(0)
-        idle = not self._tasks and not self._waiting
-        if now - self._submitted > (2.0 if idle else _SUBMIT_S):
-            self._submitting = self.start_submit()
+            self._end_submit(0)
+        if now - self._submitted > (2.0 if self.targets.queue_is_empty else _SUBMIT_S):
+            self._submitting = self._start("submit")
             self._submitted = now
 
-    def _await_submit(self, seconds: float) -> None:
+    def _end_submit(self, seconds: float) -> None:
         process, self._submitting = self._submitting, None
-        if process is None:
-            return
-        _, err = process.communicate(timeout=seconds or None)
-        if process.returncode:
-            self.said.append(err.strip())
-            self.tell(f"    submit answers {process.returncode}: {err.strip()[-300:]}")
-        else:
+        if process is not None and self._heard(process, "submit", seconds):
             self.submit_s = min(10.0, time.monotonic() - self._submitted)
 
-    def _look(self) -> None:
-        """See what is in the queue; what waits for its time after a requeue may start."""
-        said = self.cluster.ask("squeue", "-h", "-r", "-o", "%j|%T|%r|%F_%K|%A|%N")
-        ours = [line.split("|") for line in said.splitlines() if line.startswith(f"{STUDY}-")]
-        self._tasks = [Task(w[3], int(w[4]), w[5]) for w in ours if w[1] == "RUNNING"]
-        self._waiting = len(ours) - len(self._tasks)
-        for words in ours:
-            if words[2] == "BeginTime":  # two minutes, in which nothing would happen
-                self.cluster.ask("scontrol", "update", f"jobid={words[3]}", "StartTime=now")
-
-    def _resume_nodes(self) -> None:
-        """Do what an administrator does: take nodes back that SLURM has drained or given up."""
-        if any(what.startswith("node ") for _, what, _ in self._broken):
-            return
-        for node, state in self.cluster.nodes().items():
-            if state.startswith(("drain", "down", "fail")):
-                self.tell(f"    {node} is {state}: resumed")
-                update = ("scontrol", "update", f"nodename={node}")
-                self.cluster.ask(*update, "state=resume")
-
-    def _ours(self) -> list[Rank]:
-        found = []
-        for pid, command, variables in self._inside():
-            said = dict(p.split("=", 1) for p in variables.decode().split("\0") if "=" in p)
-            if "slurm.node" in command and "python" in command.split()[0]:
-                ranks = int(said.get("SLURM_STEP_NUM_TASKS", 1))
-                found.append(Rank(pid, int(said["SLURM_JOB_ID"]), ranks))
-        return sorted(found, key=lambda rank: rank.pid)
-
-    def _inside(self) -> Iterator[tuple[int, str, bytes]]:
-        return processes_with("SLURM_CONF", str(self.cluster.paths.slurm_conf))
-
-
-def gone(pid: int) -> bool:
-    """Whether a process has ended."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except OSError:
-        return True
-
-
-def await_gone(pid: int) -> None:
-    wait_for(lambda: gone(pid))
+    def _heard(self, process: subprocess.Popen[str], verb: str, seconds: float) -> bool:
+        """Wait for a command; return whether it answers 0, else keep what it says."""
+        _, err = process.communicate(timeout=seconds or None)
+        if process.returncode:
+            self.said.append(f"{verb}: {err.strip()}")
+            self.tell(f"    {verb} answers {process.returncode}: {err.strip()[-300:]}")
+        return process.returncode == 0

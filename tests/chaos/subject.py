@@ -36,6 +36,10 @@ seeds: 5
 checkpoint: {every: 0.2s}
 backend: slurm
 pack: {at_least: 9s, trial_takes: 1.5s}
+failures:  # minutes with as many of them as years
+  node_fail: {retries: 100, exclude: 0s}
+  never_started: {retries: 100}
+  lost: {retries: 100}
 """
 
 

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mlflow import MlflowClient
 from siege import Siege
 from subject import STUDY, TRIALS, completions, logged, results
 
 from jobs import events
 from tracking.browse import TRIAL_TAG
-from tracking.outcomes import read_outcomes
+from tracking.outcomes import Outcome, read_outcomes
+from tracking.store import open_store
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class Verdict:
     wrong: tuple[str, ...]
 
 
-def judge(siege: Siege, calm: Mapping[str, Any]) -> Verdict:
-    """Compare a study with the one that nobody has touched."""
+def judge(siege: Siege, calm: Mapping[str, Any], quiet: bool) -> Verdict:
+    """Compare a study with the one that nobody has touched; `quiet`: nothing of it goes on."""
     found, ends = results(siege.layout), completions(siege.layout)
     lost = [trial for trial in calm if found.get(trial) != calm[trial]]
     wrong = [
@@ -37,8 +37,9 @@ def judge(siege: Siege, calm: Mapping[str, Any]) -> Verdict:
     wrong += [f"{trial} completed {count} times" for trial, count in ends.items() if count != 1]
     wrong += [f"{trial} is of another study" for trial in found if trial not in calm]
     wrong += [f"checkpoint left: {left.name}" for left in siege.layout.checkpoints.glob("*.pt")]
+    wrong += [] if quiet else ["it has not come to an end, or processes of it live on"]
     wrong += _timing(siege)
-    wrong += [f"submit shows a traceback: {said}" for said in siege.said if "Traceback" in said]
+    wrong += [f"the user is shown a traceback: {s}" for s in siege.said if "Traceback" in s]
     wrong += _in_mlflow(siege)
     return Verdict(
         faults=siege.faults,
@@ -76,11 +77,16 @@ def _in_mlflow(siege: Siege) -> list[str]:
     again = json.loads(siege.lab.call("collect", siege.sweep, "--json").out)
     counts = [again[name] for name in ("new", "updated", "unchanged")]
     wrong = [] if counts == [0, 0, TRIALS] else [f"collecting again changes something: {again}"]
-    client = MlflowClient(f"sqlite:///{siege.lab.root}/mlflow.db")
+    with open_store(siege.lab.root) as store:
+        wrong += _runs(store.client, read_outcomes(siege.layout.events))
+    return wrong
+
+
+def _runs(client: Any, outcomes: Mapping[str, Outcome]) -> list[str]:
     experiment = client.get_experiment_by_name(STUDY)
     runs = client.search_runs([experiment.experiment_id], max_results=1000)
+    wrong = []
     of_trials = Counter(run.data.tags[TRIAL_TAG] for run in runs if TRIAL_TAG in run.data.tags)
-    outcomes = read_outcomes(siege.layout.events)
     if of_trials != Counter(dict.fromkeys(outcomes, 1)):
         wrong.append(f"runs by trial: {dict(of_trials)}")
     if len(runs) != TRIALS + 1:  # and the parent

@@ -125,6 +125,7 @@ def _become(said: dict[str, Any], files: list[int]) -> int:
     os.environ.clear()
     os.environ.update(said["env"])
     os.chdir(said["cwd"])
+    _customise()
     words = [word for word in said["argv"] if word != "-P"]
     assert words[0] == "-m", words
     sys.argv = words[1:]
@@ -140,6 +141,15 @@ def _become(said: dict[str, Any], files: list[int]) -> int:
     sys.stdout.flush()
     sys.stderr.flush()
     return code if isinstance(code, int) else 1
+
+
+def _customise() -> None:
+    """Heed the caller's PYTHONPATH, and what customises interpreters there, as one that starts."""
+    folders = [folder for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep) if folder]
+    sys.path[:0] = folders
+    if any(Path(folder, "sitecustomize.py").exists() for folder in folders):
+        sys.modules.pop("sitecustomize", None)
+        importlib.import_module("sitecustomize")
 
 
 if __name__ == "__main__":

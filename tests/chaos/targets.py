@@ -1,0 +1,116 @@
+"""Whom there is to strike in a siege: tasks by SLURM's word, processes by that of the machine.
+
+Looks alone; strikes nobody.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from processes import wait_for
+from subject import STUDY
+
+from slurm.daemons import processes_with
+from slurm.dev_cluster import Cluster
+
+
+class Missed(Exception):  # noqa: N818 - a state: there was nothing to hit
+    """A fault that has hit nobody."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task of an array that runs: as scontrol takes it, the job's own number, its nodes."""
+
+    id: str
+    job: int
+    nodes: str
+
+    @property
+    def node(self) -> str:
+        """The first one of a list such as n1 or n[1-2]."""
+        prefix, bracket, rest = self.nodes.partition("[")
+        return prefix + re.split("[-,]", rest)[0] if bracket else prefix.partition(",")[0]
+
+
+@dataclass(frozen=True)
+class Rank:
+    """One process of ours in a job."""
+
+    pid: int
+    job: int
+    ranks: int
+
+
+@dataclass
+class Targets:
+    """The queue of a study as it was last seen, and its processes as they are now."""
+
+    cluster: Cluster
+    running: list[Task] = field(default_factory=list)
+    waiting: int = 0
+    _begun: set[str] = field(default_factory=set)
+
+    @property
+    def queue_is_empty(self) -> bool:
+        """Whether nothing of the study was in the queue."""
+        return not self.running and not self.waiting
+
+    def look(self) -> None:
+        """See what is in the queue; what waits for its time after a requeue may start.
+
+        What was sent to begin later has its reasons, and is left alone.
+        """
+        said = self.cluster.ask("squeue", "-h", "-r", "-o", "%j|%T|%r|%F_%K|%A|%N")
+        ours = [line.split("|") for line in said.splitlines() if line.startswith(f"{STUDY}-")]
+        self.running = [Task(w[3], int(w[4]), w[5]) for w in ours if w[1] == "RUNNING"]
+        self.waiting = len(ours) - len(self.running)
+        self._begun |= {task.id for task in self.running}
+        for words in ours:
+            if words[2] == "BeginTime" and words[3] in self._begun:
+                self.cluster.ask("scontrol", "update", f"jobid={words[3]}", "StartTime=now")
+
+    def all_ranks(self) -> list[Rank]:
+        """Return the processes of the study, by pid; those that SLURM has lost as well."""
+        found = []
+        for pid, command, variables in self._inside():
+            said = dict(p.split("=", 1) for p in variables.decode().split("\0") if "=" in p)
+            if "slurm.node" in command and "python" in command.split()[0]:
+                ranks = int(said.get("SLURM_STEP_NUM_TASKS", 1))
+                found.append(Rank(pid, int(said["SLURM_JOB_ID"]), ranks))
+        return sorted(found, key=lambda rank: rank.pid)
+
+    def ranks(self, several: bool | None = None) -> list[Rank]:
+        """Return those of trials of one rank, of several, or all; raises Missed for none."""
+        found = [r for r in self.all_ranks() if several in (None, r.ranks > 1)]
+        if not found:
+            raise Missed("no such process")
+        return found
+
+    def steps(self) -> list[int]:
+        """Return the pids of slurmstepd that look after our processes; raises Missed for none."""
+        jobs = {rank.job for rank in self.all_ranks()}
+        found = []
+        for pid, command, _ in self._inside():
+            step = re.match(r"slurmstepd: \[(\d+)\.", command)
+            if step and int(step[1]) in jobs:
+                found.append(pid)
+        if not found:
+            raise Missed("no step")
+        return sorted(found)
+
+    def _inside(self) -> Iterator[tuple[int, str, bytes]]:
+        return processes_with("SLURM_CONF", str(self.cluster.paths.slurm_conf))
+
+
+def await_gone(pid: int) -> None:
+    """Wait until a process has ended."""
+    wait_for(lambda: _gone(pid))
+
+
+def _gone(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
