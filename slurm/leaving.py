@@ -1,6 +1,6 @@
 """A job that leaves before it has finished: why, what it has gained, and its way back.
 
-Asks SLURM for one thing or two, at the end; trains nothing.
+Asks SLURM two or three things, at the end; trains nothing.
 """
 
 import logging
@@ -100,7 +100,9 @@ class Leaving:
             _log.warning("not requeued, as the site profile says: the next submit sends the rest")
             return False
         with _deaf():
-            queued = _tried(["scontrol", "requeue", self.here.task_id])
+            queued = False
+            if kind != "PREEMPTED" or not self._is_ended():
+                queued = _tried(["scontrol", "requeue", self.here.task_id])
             if queued or kind == "PREEMPTED":  # SLURM requeues what it has preempted by itself
                 # A job that is on its way back may be told when, as long as it has not gone.
                 start = ["scontrol", "update", f"jobid={self.here.task_id}"]
@@ -108,6 +110,17 @@ class Leaving:
         if not queued:
             _log.warning("not requeued: the next `thermolion submit` sends the rest")
         return queued
+
+    def _is_ended(self) -> bool:
+        """Whether SLURM has ended this job already, which a signal alone does not tell.
+
+        Either it has requeued it, or somebody has cancelled it, who wants it to stay so.
+        """
+        words = ["--noheader", f"--jobs={self.here.task_id}", "--format=%T"]
+        try:
+            return ask(["squeue", *words]).strip() == "COMPLETING"
+        except SlurmError:
+            return False
 
     def _is_cancelled(self) -> bool:
         layout, submission = self.pack.layout, self.pack.submission

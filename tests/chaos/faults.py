@@ -90,7 +90,7 @@ def _kill_slurmctld(siege: Siege, planned: Planned) -> None:
 
 def _kill_submit(siege: Siege, planned: Planned) -> None:
     """Kill a submission that has something to send, at any moment of its life."""
-    siege.end_commands()  # or another one sends it
+    siege.end_submit()  # or that one sends it
     siege.look()
     if not siege.targets.queue_is_empty:
         rank = planned.choose(siege.targets.ranks())

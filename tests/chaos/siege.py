@@ -188,7 +188,8 @@ class Siege:
         ended = self.wait(
             lambda: progress(self.layout)[1] >= TRIALS and not self.targets.all_ranks(), _END_S
         )
-        self.end_commands()
+        self.end_submit()
+        self._end_collect()
         return ended
 
     def wait(
@@ -216,16 +217,18 @@ class Siege:
 
     def start_submit(self) -> subprocess.Popen[str]:
         """Start what the user starts again and again."""
-        self.end_commands()
+        self.end_submit()
         return self._start("submit")
 
     def collect(self) -> None:
         """Start to collect what there is by now."""
         self._collecting = self._start("collect")
 
-    def end_commands(self) -> None:
-        """Wait for what the user has started by now."""
+    def end_submit(self) -> None:
+        """Wait for the last one."""
         self._end_submit(_PATIENCE_S)
+
+    def _end_collect(self) -> None:
         process, self._collecting = self._collecting, None
         if process is not None:
             self._heard(process, "collect", _PATIENCE_S)

@@ -173,6 +173,20 @@ def test_a_preempted_job_saves_makes_room_and_comes_back(lab):
     assert {outcome.attempts for outcome in _outcomes(lab, "waiting").values()} == {2}
 
 
+def test_a_job_that_its_user_has_cancelled_by_scancel_saves_and_stays_away(lab):
+    _waiting(lab)
+    lab.call("submit", "waiting.yaml")
+    lab.await_running("waiting", 2)
+    lab.cluster.ask("scancel", *lab.cluster.ask("squeue", "-h", "-r", "-o", "%F_%K").split())
+    wait_for(lambda: lab.squeue() == [])
+    assert _states(lab) == {"a": "interrupted", "b": "interrupted"}
+    (lab.folder / "go").touch()
+    lab.call("submit", "waiting.yaml")
+    lab.await_results("waiting", 2)
+    assert {outcome.attempts for outcome in _outcomes(lab, "waiting").values()} == {2}
+    assert len(read_submissions(lab.layout("waiting"))) == 2
+
+
 def test_a_job_whose_time_is_nearly_over_saves_and_is_requeued(lab):
     _waiting(lab)
     profile = lab.cluster.paths.profile.read_text() + 'grace = "90s"\n'
