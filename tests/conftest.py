@@ -22,6 +22,16 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadSco
     return ByFile(config, log)
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what tests have to tell, whichever process has run them."""
+    for outcome in ("passed", "failed"):
+        for report in terminalreporter.getreports(outcome):
+            for name, text in report.user_properties:
+                if name == "tells":
+                    terminalreporter.section(report.nodeid)
+                    terminalreporter.write_line(str(text))
+
+
 class ByFile(LoadScopeScheduling):
     """Gives each process whole files, and whole folders where tests share a cluster."""
 

@@ -38,13 +38,15 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
         yield made
 
 
-def test_a_study_under_faults_of_all_kinds_loses_and_doubles_nothing(cluster, tmp_path, capsys):
+def test_a_study_under_faults_of_all_kinds_loses_and_doubles_nothing(
+    cluster, tmp_path, record_property
+):
     calm = begin_calm(cluster, tmp_path / "calm")
     (tmp_path / "siege").mkdir()
     lab = Lab(cluster, tmp_path / "siege")
     siege, verdict = besiege(lab, SEED, FAULTS, calm.submit_s, calm.results)
-    with capsys.disabled():
-        print(f"\nCHAOS_SEED={SEED}\n{table([verdict], TRIALS)}\n{siege.seconds:.0f} s")
+    seconds = f"CHAOS_SEED={SEED}, {siege.seconds:.0f} s"
+    record_property("tells", f"{table([verdict], TRIALS)}\n{seconds}")
     assert not verdict.wrong, "\n".join([*verdict.wrong, *siege.story])
     assert set(verdict.faults) == set(KINDS)
     assert sum(verdict.faults.values()) >= min(30, FAULTS)

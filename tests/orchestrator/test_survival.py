@@ -149,7 +149,9 @@ def _results(layout):
     }
 
 
-def test_a_study_under_fire_loses_and_doubles_nothing(thermolion, tmp_path, small_disk, capsys):
+def test_a_study_under_fire_loses_and_doubles_nothing(
+    thermolion, tmp_path, small_disk, record_property
+):
     sweep = tmp_path / "fire.yaml"
     sweep.write_text(SWEEP)
     calm = Layout(tmp_path / "calm", "fire")
@@ -174,9 +176,9 @@ def test_a_study_under_fire_loses_and_doubles_nothing(thermolion, tmp_path, smal
 
     expected, found = _results(calm), _results(fire.layout)
     lost = [trial for trial in expected if found.get(trial) != expected[trial]]
-    with capsys.disabled():
-        told = ", ".join(f"{count} {what}" for what, count in sorted(fire.faults.items()))
-        print(f"\nfaults: {told}; results lost or changed: {len(lost)} of {len(expected)}")
+    told = ", ".join(f"{count} {what}" for what, count in sorted(fire.faults.items()))
+    told = f"faults: {told}; results lost or changed: {len(lost)} of {len(expected)}"
+    record_property("tells", told)
     assert not lost
     assert len(found) == TRIALS
     assert _ends(fire.layout) == Counter(dict.fromkeys(expected, 1))

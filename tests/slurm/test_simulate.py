@@ -1,6 +1,7 @@
 """`doctor --simulate`: what sites do to a training is done to a user's own, and it goes on."""
 
 import pytest
+from processes import wait_for
 from slurm_lab import Lab
 
 SWEEP = """\
@@ -24,7 +25,7 @@ def test_a_training_is_struck_and_resumes_and_nothing_is_left_of_it(lab: Lab, fa
     assert FREE[fault] in said.out
     assert "training resumed after" in said.out
     assert lab.squeue() == []
-    assert set(lab.cluster.nodes().values()) == {"idle"}
+    wait_for(lambda: set(lab.cluster.nodes().values()) == {"idle"})
     assert not list(lab.cluster.paths.folder.glob("simulated-*"))
     assert not lab.layout("tried").folder.exists()  # the user's own study is not touched
 
