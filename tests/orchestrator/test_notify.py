@@ -96,10 +96,20 @@ def test_a_command_is_told_of_failures_and_of_the_end(thermolion, sweep, tmp_pat
     (line,) = log.read_text().splitlines()
     assert line.startswith("told is failing: ")
     assert json.loads((tmp_path / "said").read_text())["event"] == "failing"
-    (tmp_path / "told_ends.py").write_text(TRAIN.replace("raise", "return  # raise"))
+    (tmp_path / "told_ends.py").write_text(TRAIN.replace("def wrong", "wrong = well\ndef _"))
     assert thermolion("retry", path).code == 0
     _await_pool(layout)
     thermolion("status", "told")
+    assert log.read_text().splitlines()[1:] == ["told is done: 2 completed"]
+
+
+def test_a_webhook_is_told_that_the_rest_is_held(thermolion, sweep, server, layout):
+    thermolion("submit", sweep("wrong", f"notify: {_url(server)}"))
+    _await_pool(layout)
+    thermolion("status", "told")
+    told = {said["event"]: said["text"] for said in server.RequestHandlerClass.told}
+    assert told.keys() == {"failing", "held"}
+    assert told["held"].startswith("told is held: ")
 
 
 @pytest.mark.parametrize(
