@@ -52,7 +52,7 @@ def besiege(
     waiting = deque(draw(seed, count, list(KINDS), SUBMIT_KILLED))
     try:
         for turn in range(_TURNS * count):
-            if not waiting:
+            if not waiting or progress(siege.layout)[1] >= TRIALS:
                 break
             of_ranks = any(planned.kind == RANK_KILLED for planned in waiting)
             siege.pace(sum(siege.faults.values()) / count, of_ranks)

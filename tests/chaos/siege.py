@@ -27,7 +27,7 @@ _LOOK_S = 0.1
 _QUEUE_S = 1.0  # between two looks at the queue
 _SUBMIT_S = 6.0  # between two calls of `submit`, unless nothing is in the queue any more
 _SLOW_S = 0.4  # what one line of a log takes while the study is ahead of the faults
-_RANKS_SLOW_S = 1.0
+_RANKS_SLOW_S = (0.3, 1.0)  # that of several ranks, behind the faults and ahead of them
 _NEVER_S = 400.0  # something to strike at turns up earlier, or the siege is stuck
 _PATIENCE_S = 180.0  # for a command: it waits for locks, and for a controller
 _END_S = 600.0  # for what is left once all is quiet
@@ -138,8 +138,10 @@ class Siege:
         several ranks, which take their time as long as it is so.
         """
         _, ends = progress(self.layout)
-        self.turn_to("slow.ranks", _RANKS_SLOW_S if ranks else 0.0)
-        self.turn_to("slow", _SLOW_S if ends > struck * (TRIALS - 4) else 0.0)
+        ahead = ends > struck * (TRIALS - 4)
+        slow_s = _SLOW_S if ahead else 0.0
+        self.turn_to("slow", slow_s)
+        self.turn_to("slow.ranks", _RANKS_SLOW_S[ahead] if ranks else slow_s)
 
     # What is broken, and mended.
 
@@ -183,8 +185,8 @@ class Siege:
     def settle(self) -> bool:
         """Mend everything and submit until every trial has ended; return whether all is quiet."""
         self.mend()
-        self.pace(1.0, ranks=False)
-        self.turn_to("slow", 0.0)
+        for slow in ("slow", "slow.ranks"):
+            self.turn_to(slow, 0.0)
         ended = self.wait(
             lambda: progress(self.layout)[1] >= TRIALS and not self.targets.all_ranks(), _END_S
         )
@@ -247,7 +249,8 @@ class Siege:
         wanted = progress(self.layout)[0] + count
 
         def came() -> bool:
-            return progress(self.layout)[0] >= wanted and bool(self.targets.all_ranks())
+            points, ends = progress(self.layout)
+            return ends >= TRIALS or (points >= wanted and bool(self.targets.all_ranks()))
 
         if count:
             struck = self.wait(came, _NEVER_S)
