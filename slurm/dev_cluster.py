@@ -127,8 +127,9 @@ class Cluster:
         return ""
 
     def _write(self) -> None:
-        """Write the configuration and the record."""
+        """Write the configuration and the record; its user may have added to the profile."""
         paths, user, host = self.paths, getpass.getuser(), _host()
+        known = read_cluster(paths.folder)
         for name in ("etc", "log", "run", "spool", "state"):
             (paths.folder / name).mkdir(parents=True, exist_ok=True)
         if not paths.munge_key.exists():
@@ -141,7 +142,8 @@ class Cluster:
         if self.shape.accounting:
             paths.slurmdbd_conf.touch(mode=0o600)
             paths.slurmdbd_conf.write_text(dev_config.slurmdbd_conf(paths, self.ports, user, host))
-        write_whole(paths.profile, dev_config.site_profile(self.shape))
+        if known is None or known.shape != self.shape or not paths.profile.exists():
+            write_whole(paths.profile, dev_config.site_profile(self.shape))
         record = {"shape": self.shape.to_json(), "ports": asdict(self.ports)}
         write_whole(_record(paths.folder), json.dumps(record, indent=1))
 

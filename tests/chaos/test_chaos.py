@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from faults import KINDS
+from faults import KINDS, SUBMIT_KILLED
 from file_faults import can_lock, can_mark
 from runner import begin_calm, besiege
+from schedule import draw
 from slurm_lab import Lab, cluster_of, require_slurm
 from subject import TRIALS
 from table import table
@@ -50,3 +51,10 @@ def test_a_study_under_faults_of_all_kinds_loses_and_doubles_nothing(
     assert not verdict.wrong, "\n".join([*verdict.wrong, *siege.story])
     assert set(verdict.faults) == set(KINDS)
     assert sum(verdict.faults.values()) >= min(30, FAULTS)
+
+
+def test_a_seed_says_what_is_done_and_no_kind_is_left_out():
+    drawn = [draw(seed, FAULTS, list(KINDS), SUBMIT_KILLED) for seed in (SEED, SEED, SEED + 1)]
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert all({planned.kind for planned in one} == set(KINDS) for one in drawn)
+    assert drawn[0][0].kind == SUBMIT_KILLED

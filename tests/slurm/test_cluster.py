@@ -51,8 +51,11 @@ def test_up_and_down_twice_and_up_after_a_crash(folder):
     before = _pids(folder)
     assert before.keys() == {"munged", "slurmctld", "slurmd.n1", "slurmd.n2"}
 
+    profile = folder / "site.toml"
+    profile.write_text(profile.read_text() + "requeue = false\n")  # by its user
     assert _cluster("up", "--dir", folder, "--nodes", 2).out == first.out
     assert _pids(folder) == before
+    assert profile.read_text().endswith("requeue = false\n")
 
     other = _cluster("up", "--dir", folder, "--nodes", 3)
     assert other.code == 1
