@@ -67,7 +67,8 @@ def _evidence(comparison: Comparison, found: Appendix) -> Section:
         "be looked at whenever one likes, and pays for that with power (mixture over mean / sd "
         "with variance 1; Wang and Ramdas 2023). Rejected would be what has ever reached "
         f"{needed_e(comparison):g}: {comparison.family} tests at {comparison.alpha:g} together. "
-        "This study has agreed on another test, which is the one that counts."
+        "Strictly, where to stop may depend on this comparison alone, and differences are normal. "
+        "The verdicts are made by another test, which is the one that counts."
     )
     header = ("question", "endpoint", "seeds", "E now", "p at any time", "Δ at all times, 95%")
     return Section("evidence", heading, note, (Table("After the last seed", header, rows),))

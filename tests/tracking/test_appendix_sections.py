@@ -1,5 +1,6 @@
 """The appendix of a report: the known numbers come out of it, and it claims nothing."""
 
+import json
 import math
 from dataclasses import replace
 
@@ -203,3 +204,62 @@ def test_the_appendix_gives_no_verdict_and_draws_what_it_has(study):
     assert all(
         "nan" not in one and "inf" not in one.split("</title>")[1] for one in drawn["costs"]
     )
+
+
+def _odd(arms, own_arms, outcome, study):
+    lost = [outcome("thermolion", "digits", 0, 0.1, curve=[(0, 0.1)], state="diverged")]
+    return {
+        "one seed": arms("digits", A[:1], B[:1]),
+        "no spread": arms("digits", [b + 0.01 for b in B], B),
+        "alike": arms("digits", B, B),
+        "missing blocks": arms("digits", A, B[:3]) + arms("cifar10", A[:2], B),
+        "nothing shared": arms("digits", A[:3], []) + arms("cifar10", [], B),
+        "nothing yet": [outcome(name, state="waiting") for name in ("thermolion", "adamw")],
+        "a divergence": lost + arms("digits", A, B)[1:],
+        "unlike units": arms("digits", A, B) + own_arms([2.5, 2.4, 2.6], [2.6, 2.7, 2.8]),
+        "three candidates, one seed": study(1),
+    }
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "one seed",
+        "no spread",
+        "alike",
+        "missing blocks",
+        "nothing shared",
+        "nothing yet",
+        "a divergence",
+        "unlike units",
+        "three candidates, one seed",
+    ],
+)
+def test_odd_studies_have_an_appendix_without_a_crash_or_a_certainty(
+    kind, arms, own_arms, outcome, study
+):
+    outcomes = _odd(arms, own_arms, outcome, study)[kind]
+    outcomes = [replace(one, trial=_aimed(one.trial)) for one in outcomes]
+    found = compare("s", outcomes, [QUESTION])
+    extra = appendix(found, outcomes)
+    assert len(sections(found, extra)) == 8
+    drawn = drawings(found, extra, lines(found.candidates))
+    assert not any("nan" in one or "inf" in one for of in drawn.values() for one in of)
+    assert all(one.p > 1e-6 for one in extra.evidence)
+    assert "NaN" not in json.dumps(extra.to_json(), allow_nan=False)
+
+
+def _aimed(trial):
+    reading = replace(trial.workload.read_as, target=2.6 if trial.workload.is_own else 0.91)
+    return replace(trial, workload=replace(trial.workload, reading=reading))
+
+
+def test_a_baseline_that_never_reaches_the_target_has_a_score_of_nothing(arms):
+    outcomes = [
+        replace(one, trial=_aimed(one.trial))
+        for one in arms("digits", [0.95, 0.96, 0.97], [0.5, 0.51, 0.52])
+    ]
+    found = appendix(compare("s", outcomes, [QUESTION]), outcomes).profile
+    assert [(one.candidate, one.score) for one in found] == [("thermolion", 1.0), ("adamw", 0.0)]
+    assert found[1].ratios == (("digits", INF),)
+    assert (found[1].low, found[1].high) == (0, 0)
