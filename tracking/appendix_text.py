@@ -6,7 +6,7 @@ Text cells, as in `tables`; chooses rows, columns and formats.
 from tracking import pool_text
 from tracking.appendix import Appendix, Cost, Evidence
 from tracking.comparison import Comparison
-from tracking.numerals import number, p_value, signed, suffix
+from tracking.numerals import p_value, signed, small_p, suffix
 from tracking.pool_text import endpoint_words
 from tracking.tables import Section, Table
 from tracking.wording import measure, title
@@ -112,19 +112,15 @@ def _shapes(comparison: Comparison, found: Appendix) -> Section:
             endpoint_words(comparison, one.endpoint),
             str(one.look),
             str(one.seeds),
-            _small(one.p),
-            _small(one.limit_obrien_fleming),
-            _small(one.limit_pocock),
+            small_p(one.p),
+            small_p(one.limit_obrien_fleming),
+            small_p(one.limit_pocock),
             p_value(one.p_obrien_fleming),
             p_value(one.p_pocock),
         )
         for one in found.shapes
     )
     return Section("shapes", heading, note, (Table("Look by look, both ways", header, rows),))
-
-
-def _small(p: float | None) -> str:
-    return number(None) if p is None else f"{p:.2g}"
 
 
 def _max_t(comparison: Comparison) -> Section:

@@ -263,3 +263,14 @@ def test_a_baseline_that_never_reaches_the_target_has_a_score_of_nothing(arms):
     assert [(one.candidate, one.score) for one in found] == [("thermolion", 1.0), ("adamw", 0.0)]
     assert found[1].ratios == (("digits", INF),)
     assert (found[1].low, found[1].high) == (0, 0)
+
+
+def test_no_p_value_is_printed_beyond_what_any_data_say(arms):
+    noise = [0.0001, 0.0, 0.0002, 0.0001, 0.0, 0.0003]
+    sure = [b + 0.3 + more for b, more in zip(B, noise, strict=True)]
+    outcomes = arms("digits", sure, B)
+    found = compare("s", outcomes, [QUESTION], looks=Looks((3, 6), complete=2))
+    extra = appendix(found, outcomes)
+    assert min(one.p for one in extra.shapes) < 1e-12
+    (looks,) = [one for one in sections(found, extra) if one.key == "shapes"]
+    assert "<1e-09" in {cell for row in looks.tables[0].rows for cell in row}
