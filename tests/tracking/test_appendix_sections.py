@@ -267,7 +267,7 @@ def test_a_baseline_that_never_reaches_the_target_has_a_score_of_nothing(arms):
 
 def test_no_p_value_is_printed_beyond_what_any_data_say(arms):
     noise = [0.0001, 0.0, 0.0002, 0.0001, 0.0, 0.0003]
-    sure = [b + 0.3 + more for b, more in zip(B, noise, strict=True)]
+    sure = [b - 0.3 + more for b, more in zip(B, noise, strict=True)]
     outcomes = arms("digits", sure, B)
     found = compare("s", outcomes, [QUESTION], looks=Looks((3, 6), complete=2))
     extra = appendix(found, outcomes)
