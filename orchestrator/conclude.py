@@ -1,5 +1,6 @@
 """From logs to the answer: comparison, report page, MLflow. Repeating it changes nothing."""
 
+import contextlib
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -73,10 +74,18 @@ class Record:
         outcomes = aimed(self.outcomes, self.stage)
         return write_report(comparison, outcomes, self.study.layout.report)
 
-    def collect(self, uri: str | None, break_lock: bool = False) -> "Collected":
-        """Bring everything into MLflow, the report of this moment with it."""
+    def collect(
+        self, uri: str | None, break_lock: bool = False, comparison: "Comparison | None" = None
+    ) -> "Collected":
+        """Bring everything into MLflow, with the report and the verdicts of this moment.
+
+        Where the trials cannot be compared, they are collected all the same.
+        """
         from tracking.collect import CollectError, collect
 
+        if comparison is None:
+            with contextlib.suppress(ConclusionError):
+                comparison = self.compare()
         folder = self.study.layout.report
         note = folder / "report.md"
         # What a look has spared is not missing: the study is finished without it.
@@ -92,6 +101,7 @@ class Record:
                 uri=uri,
                 report=folder if folder.exists() else None,
                 note=note.read_text(encoding="utf-8") if note.exists() else None,
+                comparison=comparison,
                 break_lock=break_lock,
                 wait_s=_PATIENCE_S,
             )

@@ -34,7 +34,7 @@ def detectable(n: int, df: int, alpha: float = ALPHA) -> float | None:
     """
     if df < 1:
         return None
-    noncentrality = _root(lambda x: _power(x, df, alpha) - WANTED, 0.0, 4.0)
+    noncentrality = root(lambda x: _power(x, df, alpha) - WANTED, 0.0, 4.0)
     return noncentrality / math.sqrt(n)
 
 
@@ -46,7 +46,7 @@ def _power(noncentrality: float, df: int, alpha: float) -> float:
 @lru_cache
 def _critical(df: int, alpha: float) -> float:
     """Return the t that is exceeded, up or down, with probability `alpha`."""
-    return _root(lambda t: alpha / 2 - _beyond(t, 0.0, df), 0.0, 4.0)
+    return root(lambda t: alpha / 2 - _beyond(t, 0.0, df), 0.0, 4.0)
 
 
 def _beyond(t: float, noncentrality: float, df: int) -> float:
@@ -75,8 +75,10 @@ def _upper(z: float) -> float:
     return 0.5 * math.erfc(z / math.sqrt(2))
 
 
-def _root(rising: Callable[[float], float], low: float, high: float) -> float:
-    """Find where a rising function is zero, above `low`: regula falsi, the Illinois way."""
+def root(
+    rising: Callable[[float], float], low: float, high: float, close: float = _CLOSE
+) -> float:
+    """Return where a rising function is zero, above `low`: regula falsi, the Illinois way."""
     while (at_high := rising(high)) < 0:
         low, high = high, 2 * high
     at_low = rising(low)
@@ -84,7 +86,7 @@ def _root(rising: Callable[[float], float], low: float, high: float) -> float:
     for _ in range(60):
         middle = (low * at_high - high * at_low) / (at_high - at_low)
         value = rising(middle)
-        if abs(value) < _CLOSE or high - low < _CLOSE * high:
+        if abs(value) < close or high - low < close * high:
             break
         if value < 0:
             low, at_low, at_high = middle, value, at_high / 2 if side < 0 else at_high

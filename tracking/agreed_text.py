@@ -6,7 +6,7 @@ Text cells, as in `tables`; decides nothing.
 from datetime import UTC, datetime
 
 from tracking.comparison import Comparison
-from tracking.numerals import interval, number, p_value, signed
+from tracking.numerals import interval, number, p_value, signed, small_p
 from tracking.tables import Table
 from tracking.wording import MEASURES, measure, title, verdict_words
 
@@ -43,8 +43,8 @@ def ledger(comparison: Comparison) -> Table:
                 str(one.n),
                 signed(one.mean, units[one.question, one.endpoint]),
                 number(None) if one.t is None else f"{one.t:.2f} ({one.df:.1f})",
-                _small(one.p),
-                _small(one.limit),
+                small_p(one.p),
+                small_p(one.limit),
                 p_value(one.p_repeated),
                 p_value(one.p_adjusted),
                 one.word,
@@ -170,11 +170,6 @@ def lines(comparison: Comparison) -> list[str]:
         said.append(f"Analysis frozen {_time(found.time_ms)}{late}: sha256 {found.hash[:16]}.")
     said += [f"Deviation: {one}." for one in deviations(comparison)]
     return said
-
-
-def _small(p: float | None) -> str:
-    """Format a p-value where the limits are small ones."""
-    return number(None) if p is None else f"{p:.2g}"
 
 
 def _time(ms: int) -> str:

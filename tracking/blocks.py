@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from jobs.trial import Workload, canonical_json
 from tracking.endpoints import (
     ComparisonError,
@@ -19,6 +21,8 @@ from tracking.endpoints import (
 )
 from tracking.outcomes import Outcome
 from tracking.pairing import digest, listed, mismatch, refuse_twins
+
+Table = np.ndarray[tuple[int, int], np.dtype[np.float64]]
 
 NO_AUC = "no AUC"  # the flag of blocks whose curves are missing or cover unlike steps
 
@@ -169,6 +173,23 @@ class Blocks:
             diverged=tuple(diverged for *_, diverged in kept),
             unmatched=tuple(unmatched),
         )
+
+    def shared(self, workload: str, endpoint: Endpoint) -> Table:
+        """Return the results, (n_blocks, n_candidates), of blocks where every candidate has one.
+
+        Turned around where lower is better.
+        """
+        sign = -1.0 if self.workloads[workload].read_as.goal == "min" else 1.0
+        rows = []
+        for block in self.numbers(workload):
+            scores = [self._scores.get((workload, name, block)) for name in self.candidates]
+            values = [None if one is None else one.of(endpoint) for one in scores]
+            spans = {one.span for one in scores if one is not None}
+            alike = len(spans) == 1 or endpoint == "final_test_accuracy"
+            if alike and None not in values:
+                rows.append(values)
+        table = np.array(rows, dtype=np.float64).reshape(len(rows), len(self.candidates))
+        return sign * table
 
     def ended(self, workload: str, candidate: str) -> dict[int, Outcome]:
         """Return the trials that have an end, by rising block; blocks broken as pairs have none.

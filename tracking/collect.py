@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from jobs.layout import Layout
 from jobs.lock import Lock
 from tracking.browse import NOTE_TAG, trial_record
+from tracking.comparison import Comparison
 from tracking.endpoints import final_metric
 from tracking.outcomes import Outcome
 from tracking.runs import Change, Runs
@@ -47,6 +48,7 @@ def collect(
     uri: str | None = None,
     report: Path | None = None,
     note: str | None = None,
+    comparison: Comparison | None = None,
     break_lock: bool = False,
     wait_s: float = 0,
     progress: Callable[[int, int], None] | None = None,
@@ -54,8 +56,9 @@ def collect(
     """Make the MLflow runs of a study say what `outcomes` say.
 
     Trials that have not started get no run. The files in the folder `report` become artifacts of
-    the parent run, `note` (Markdown) its description. `progress` is called with the numbers of
-    trials done and to do. What one call leaves unfinished the next one completes.
+    the parent run, `note` (Markdown) its description, the verdicts of `comparison` its metrics and
+    tags. `progress` is called with the numbers of trials done and to do. What one call leaves
+    unfinished the next one completes.
 
     Raises LockHeld while another process collects this study for longer than `wait_s` seconds,
     CollectError where MLflow fails.
@@ -70,7 +73,8 @@ def collect(
             experiment_id = _experiment(store, layout.study, tags)
             runs = Runs(store.client, experiment_id, _owner(layout.folder))
             if started:
-                parent = runs.bring_parent(study_record(outcomes, layout.study, note), report)
+                record = study_record(outcomes, layout.study, note, comparison)
+                parent = runs.bring_parent(record, report)
         for done, outcome in enumerate(started):
             with _explained(where, done, len(started)):
                 counted[runs.bring_trial(trial_record(outcome, layout.study), parent)] += 1

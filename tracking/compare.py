@@ -19,6 +19,7 @@ from tracking.looks import Looks
 from tracking.multiplicity import benjamini_hochberg, holm
 from tracking.outcomes import Outcome
 from tracking.question import Question
+from tracking.ranking import rankings
 from tracking.sensitivity import max_t_p
 from tracking.sequence import Asked, Family, ledger
 from tracking.time_to_target import time_to_target
@@ -95,6 +96,7 @@ def compare(
             1 if looks is None else len(looks.seeds),
         ),
         time_to_target=time_to_target(blocks, questions, holm, benjamini_hochberg, alpha),
+        rankings=rankings(blocks, alpha),
         failures=failures(blocks, questions, holm, alpha),
         summaries=tuple(
             _summary(blocks, workload, candidate)

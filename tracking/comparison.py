@@ -16,6 +16,7 @@ from tracking.endpoints import Endpoint
 from tracking.estimates import Estimate, Superiority
 from tracking.looks import LedgerRow, Looks, Reached, Saved
 from tracking.question import Question
+from tracking.ranking import Ranking
 from tracking.sensitivity import Sensitivity
 from tracking.signed_ranks import Middle
 from tracking.time_to_target import TimeToTarget
@@ -175,6 +176,7 @@ class Comparison:
     registration: Registration | None = None
     unanswered: int = 0
     later: tuple[Difference, ...] = ()
+    rankings: tuple[Ranking, ...] = ()
 
     @property
     def confirmatory(self) -> tuple[Difference, ...]:
@@ -200,15 +202,16 @@ class Comparison:
 
     def to_json(self) -> dict[str, Any]:
         """Return everything, JSON-ready; numbers that do not exist are null."""
-        record: dict[str, Any] = _plain(dataclasses.asdict(self))
+        record: dict[str, Any] = json_ready(dataclasses.asdict(self))
         return {"version": 1} | record
 
 
-def _plain(value: Any) -> Any:
+def json_ready(value: Any) -> Any:
+    """Return a value of plain types without NaN or infinity, which JSON lacks."""
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: json_ready(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [json_ready(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

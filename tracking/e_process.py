@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from scipy import special
 
 G = 1.0  # variance of the prior over mean / sd
+_GREATEST = 700.0  # of a logarithm, before a float overflows
 
 
 def e_value(t: float, n: int, g: float = G) -> float:
@@ -24,7 +25,7 @@ def e_value(t: float, n: int, g: float = G) -> float:
         return 1.0
     df, spread = n - 1, 1 + n * g
     ratio = (1 + t * t / df) / (1 + t * t / (df * spread))
-    return math.exp(n / 2 * math.log(ratio) - math.log(spread) / 2)
+    return math.exp(min(_GREATEST, n / 2 * math.log(ratio) - math.log(spread) / 2))
 
 
 def e_process(differences: ArrayLike, g: float = G) -> tuple[float, ...]:
@@ -38,9 +39,8 @@ def e_process(differences: ArrayLike, g: float = G) -> tuple[float, ...]:
     found = []
     for n in range(1, len(d) + 1):
         first = d[:n]
-        sd = float(first.std(ddof=1)) if n > 1 else 0.0
-        flat = sd <= 1e-9 * float(np.abs(first).max())
-        found.append(1.0 if flat else e_value(float(first.mean()) * math.sqrt(n) / sd, n, g))
+        sd = _spread(first)
+        found.append(e_value(float(first.mean()) * math.sqrt(n) / sd, n, g) if sd else 1.0)
     return tuple(found)
 
 
@@ -52,17 +52,24 @@ def anytime_p(e_values: Sequence[float]) -> float:
 def confidence_sequence(
     differences: ArrayLike, alpha: float = 0.05, g: float = G
 ) -> tuple[float, float]:
-    """Return the interval for the mean that holds at all times together; infinite while n is few.
+    """Return the interval for the mean that holds at all times together.
 
-    `differences` have shape (n,).
+    `differences` have shape (n,). Infinite while they are few, and where they have no spread.
     """
     d = np.asarray(differences, dtype=np.float64)
     n, spread = len(d), 1 + len(d) * g
     a = (spread**0.5 / alpha) ** (2 / n) if n > 1 else math.inf
-    if a >= spread:
+    sd = _spread(d)
+    if a >= spread or not sd:
         return -math.inf, math.inf
-    half = float(d.std(ddof=1)) / n**0.5 * ((n - 1) * (a - 1) / (1 - a / spread)) ** 0.5
+    half = sd / n**0.5 * ((n - 1) * (a - 1) / (1 - a / spread)) ** 0.5
     return float(d.mean()) - half, float(d.mean()) + half
+
+
+def _spread(d: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:
+    """Return the standard deviation, 0 where it is that of rounding."""
+    sd = float(d.std(ddof=1)) if len(d) > 1 else 0.0
+    return 0.0 if sd <= 1e-9 * float(np.abs(d).max(initial=0.0)) else sd
 
 
 def sign_e_value(wins: int, n: int) -> float:

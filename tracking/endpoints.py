@@ -88,6 +88,19 @@ def score(outcome: Outcome, spans: Mapping[str, tuple[int, int]] | None = None) 
     return Score(final, factor * auc, span=(steps[0], steps[-1]))
 
 
+def last_of_curve(outcome: Outcome) -> float:
+    """Return the last value of the curve that measures speed, as logged; chance if diverged.
+
+    Raises as `score` does.
+    """
+    metric, curve = curve_metric(outcome.trial.workload), _curve(outcome)
+    if outcome.state == "diverged":
+        return _chance(outcome, metric)
+    if not curve:
+        raise UnmeasuredError(f"has no {metric}")
+    return _checked(outcome, metric, curve[-1].metrics[metric])
+
+
 def _final(outcome: Outcome) -> float:
     metric = final_metric(outcome.trial.workload)
     if outcome.state == "diverged":

@@ -16,12 +16,15 @@ _Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
 @dataclass(frozen=True)
 class Friedman:
-    """The test that all candidates rank alike, by `chi2`, and the sharper F of Iman-Davenport."""
+    """The test that all candidates rank alike, by `chi2`, and the sharper F of Iman-Davenport.
+
+    F is None where all data sets rank alike: it would be infinite, and its p-value nothing.
+    """
 
     chi2: float
-    f: float
+    f: float | None
     p: float
-    p_f: float
+    p_f: float | None
 
 
 def ranks(scores: ArrayLike) -> _Array:
@@ -38,9 +41,11 @@ def friedman(mean_ranks: ArrayLike, n: int) -> Friedman:
     k = len(mean)
     chi2 = 12 * n / (k * (k + 1)) * (float((mean**2).sum()) - k * (k + 1) ** 2 / 4)
     most = n * (k - 1)
-    f = (n - 1) * chi2 / (most - chi2) if chi2 < most else np.inf
-    p_f = float(stats.f.sf(f, k - 1, (k - 1) * (n - 1)))
-    return Friedman(chi2, float(f), float(stats.chi2.sf(chi2, k - 1)), p_f)
+    p = float(stats.chi2.sf(chi2, k - 1))
+    if chi2 >= most * (1 - 1e-12):
+        return Friedman(chi2, None, p, None)
+    f = float((n - 1) * chi2 / (most - chi2))
+    return Friedman(chi2, f, p, float(stats.f.sf(f, k - 1, (k - 1) * (n - 1))))
 
 
 def critical_difference(k: int, n: int, alpha: float = 0.05) -> float:

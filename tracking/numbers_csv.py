@@ -11,12 +11,13 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from tracking.appendix import Appendix
 from tracking.comparison import Comparison
 
 Rows = Sequence[Mapping[str, Any]]
 
 
-def numbers(comparison: Comparison) -> Mapping[str, Rows]:
+def numbers(comparison: Comparison, appendix: Appendix) -> Mapping[str, Rows]:
     """Return the rows of every table, by its name."""
     answers = (*comparison.pooled, *comparison.by_workload)
     tables: Mapping[str, Sequence[Any]] = {
@@ -26,6 +27,13 @@ def numbers(comparison: Comparison) -> Mapping[str, Rows]:
         "speedups": comparison.time_to_target.speedups,
         "steps_to_target": comparison.time_to_target.arms,
         "candidates": comparison.summaries,
+        "rankings": comparison.rankings,
+        "evidence_at_any_time": appendix.evidence,
+        "limits": appendix.shapes,
+        "profile": appendix.profile,
+        "ahead": appendix.ahead,
+        "expected_best": appendix.tried,
+        "decision_costs": appendix.costs,
     }
     pairs = [
         {

@@ -9,6 +9,7 @@ from jobs.trial import Reading
 from tracking.estimates import Estimate
 from tracking.scale import PP
 
+_SMALLEST_P = 1e-9  # below, the tail of a distribution is no longer that of any data
 _DASH = "–"  # noqa: RUF001 - a dash on purpose
 
 
@@ -45,6 +46,13 @@ def p_value(p: float | None) -> str:
     if p is None:
         return number(None)
     return "<0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+
+
+def small_p(p: float | None) -> str:
+    """Format a p-value beside limits that are small ones."""
+    if p is None:
+        return number(None)
+    return f"{p:.2g}" if p >= _SMALLEST_P else f"<{_SMALLEST_P:.0e}"
 
 
 def p_relation(p: float | None) -> str:

@@ -49,18 +49,19 @@ def profile(times: ArrayLike, max_ratio: float = MAX_RATIO) -> Profile:
     return Profile(ratios, scores, tuple(bool(np.isfinite(of).any()) for of in t.T), max_ratio)
 
 
-def jackknife_range(
-    times: ArrayLike, candidate: int, max_ratio: float = MAX_RATIO
-) -> tuple[float, float]:
-    """Return the least and the greatest score of a candidate where one seed is left out.
+def jackknife_ranges(
+    times: ArrayLike, max_ratio: float = MAX_RATIO
+) -> tuple[tuple[float, float], ...]:
+    """Return the least and the greatest score of each candidate where one seed is left out.
 
     `times` have shape (n_seeds, n_candidates, n_workloads); a cell is the median over seeds.
+    Raises ValueError for fewer than two seeds, and where without one nothing is solved.
     """
     t = np.asarray(times, dtype=np.float64)
     if t.ndim != 3 or len(t) < 2:
         raise ValueError("two seeds at least, shape (n_seeds, n_candidates, n_workloads)")
     scores = [
-        profile(np.median(np.delete(t, seed, axis=0), axis=0), max_ratio).scores[candidate]
+        profile(np.median(np.delete(t, seed, axis=0), axis=0), max_ratio).scores
         for seed in range(len(t))
     ]
-    return min(scores), max(scores)
+    return tuple((min(of), max(of)) for of in zip(*scores, strict=True))

@@ -16,6 +16,7 @@ from markupsafe import Markup
 from jobs.whole_file import write_whole
 from tracking import (
     agreed_text,
+    appendix_text,
     failure_text,
     figures,
     level_b_text,
@@ -25,6 +26,8 @@ from tracking import (
     tables,
     wording,
 )
+from tracking.appendix import Appendix, appendix
+from tracking.appendix_figures import drawings
 from tracking.comparison import Comparison, Difference, Failures, LevelB
 from tracking.endpoints import ENDPOINTS, curve_metric
 from tracking.forest import forest
@@ -49,17 +52,19 @@ def write_report(comparison: Comparison, outcomes: Sequence[Outcome], folder: Pa
     """
     compared = [one for one in outcomes if one.trial.phase == "compare"]
     shown = compared if comparison.looks is None else comparison.looks.seen(compared)
-    context = _context(comparison, shown)
+    extra = appendix(comparison, shown)
+    context = _context(comparison, shown) | {"appendix": appendix_text.sections(comparison, extra)}
     environment = _environment()
     (folder / "numbers").mkdir(parents=True, exist_ok=True)
-    drawn = _figures(comparison, shown)
+    drawn = _figures(comparison, shown, extra)
     page = environment.get_template("report.html.jinja").render(context, figures=drawn)
     write_whole(folder / "report.md", environment.get_template("report.md.jinja").render(context))
-    record = json.dumps(comparison.to_json(), indent=1, ensure_ascii=False, allow_nan=False)
+    whole = comparison.to_json() | {"appendix": extra.to_json()}
+    record = json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False)
     write_whole(folder / "comparison.json", record + "\n")
     write_whole(folder / "data.csv", provenance.data_csv(compared))
     write_parquet(folder / "data.parquet", provenance.data_rows(compared))
-    for name, rows in numbers(comparison).items():
+    for name, rows in numbers(comparison, extra).items():
         write_whole(folder / "numbers" / f"{name}.csv", csv_text(rows))
         write_parquet(folder / "numbers" / f"{name}.parquet", rows)
     write_whole(folder / "report.html", page)
@@ -126,7 +131,7 @@ def _badge(one: Finding) -> str:
 
 
 def _figures(
-    comparison: Comparison, outcomes: Sequence[Outcome]
+    comparison: Comparison, outcomes: Sequence[Outcome], extra: Appendix
 ) -> Mapping[str, Sequence[Markup]]:
     """Draw everything, by section. The drawings are ours and escaped: they go in as markup."""
     styles = figures.lines(comparison.candidates)
@@ -164,6 +169,10 @@ def _figures(
             if curve_metric(trials[0].trial.workload) != "train_loss"
             and any("train_loss" in point.metrics for one in trials for point in one.curve)
         ],
+        **{
+            key: [Markup(one) for one in of]
+            for key, of in drawings(comparison, extra, styles).items()
+        },
     }
 
 

@@ -1,7 +1,7 @@
 """How a whole study looks in MLflow: its parent run, as data. Imports no MLflow.
 
-Says how many trials are where and what the candidates reached on average; the comparison itself
-is the report, which the run carries as its note and its artifacts.
+Says how many trials are where, what the candidates reached on average, and the verdicts; the
+comparison itself is the report, which the run carries as its note and its artifacts.
 """
 
 from collections import Counter
@@ -9,10 +9,12 @@ from collections.abc import Iterator, Sequence
 from statistics import fmean
 
 from tracking.browse import NOTE_TAG, MetricPoint, RunRecord, Status, source_tags
+from tracking.comparison import Comparison
 from tracking.endpoints import ComparisonError, UnmeasuredError, final_metric, score
 from tracking.keys import MAX_NAME, MAX_TAG, cut, parts
 from tracking.outcomes import Outcome, State
 from tracking.scale import Scale
+from tracking.verdict_record import verdict_points, verdict_tags
 
 STUDY_TAG = "thermolion.parent_of"
 _STATES: tuple[State, ...] = (
@@ -25,10 +27,16 @@ _STATES: tuple[State, ...] = (
 )
 
 
-def study_record(outcomes: Sequence[Outcome], study: str, note: str | None) -> RunRecord:
+def study_record(
+    outcomes: Sequence[Outcome],
+    study: str,
+    note: str | None,
+    comparison: Comparison | None = None,
+) -> RunRecord:
     """Return the parent run of the trials; raises ValueError where none has started.
 
-    `note` is Markdown, the description that the page of the run shows.
+    `note` is Markdown, the description that the page of the run shows; `comparison` has the
+    verdicts on these trials.
     """
     started = [one.started_ms for one in outcomes if one.started_ms is not None]
     if not started:
@@ -37,9 +45,12 @@ def study_record(outcomes: Sequence[Outcome], study: str, note: str | None) -> R
     ended = [one.ended_ms for one in outcomes if one.ended_ms is not None]
     return RunRecord(
         name=cut(study, MAX_NAME),
-        tags=_tags(outcomes, study, note),
+        tags=_tags(outcomes, study, note) | (verdict_tags(comparison) if comparison else {}),
         params={},
-        metrics=tuple(_metrics(outcomes)),
+        metrics=(
+            *_metrics(outcomes),
+            *(verdict_points(comparison, outcomes) if comparison else ()),
+        ),
         status=status,
         start_ms=min(started),
         end_ms=None if status == "RUNNING" else max(ended),

@@ -24,6 +24,19 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
 
 
+@dataclass(frozen=True)
+class Section:
+    """Tables with what there is to say of them; `key` names what is drawn beside them.
+
+    Without a table the `note` says why.
+    """
+
+    key: str
+    title: str
+    note: str
+    tables: tuple[Table, ...] = ()
+
+
 def answers(comparison: Comparison, question: Question) -> Table:
     """Both endpoints of one question: the pooled answer first, then the workloads."""
     in_cells = not all_in_points(comparison)

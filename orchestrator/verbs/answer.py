@@ -88,5 +88,5 @@ def conclude(study: Study, arguments: Namespace) -> None:
     comparison = record.compare()
     result(verdict_text(comparison))
     result(f"report  {record.write_report(comparison)}")
-    record.collect(arguments.mlflow, arguments.break_lock)
+    record.collect(arguments.mlflow, arguments.break_lock, comparison)
     result(f"MLflow  {record.browse_command(arguments.mlflow)}")

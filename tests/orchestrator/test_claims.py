@@ -4,7 +4,9 @@ import pytest
 from scipy.stats import nct, t
 from sweep_text import sweep_text as _sweep
 
+from orchestrator.looks_power import Design
 from orchestrator.power import detectable, power
+from tracking.budgets import decision_costs
 from tracking.endpoints import ENDPOINTS
 
 
@@ -71,3 +73,58 @@ def test_a_plan_without_a_question_or_with_one_seed_promises_nothing(thermolion,
     said = thermolion("plan", path).out
     assert "one seed gives no interval" in said
     assert "claim" not in said
+
+
+@pytest.mark.parametrize("shape", ["obrien-fleming", "pocock"])
+@pytest.mark.parametrize(
+    ("looks", "strata", "alpha"),
+    [((3, 5, 7, 10), 1, 0.05), ((5, 10, 15, 20), 1, 0.05), ((3, 5, 7, 10), 12, 0.05 / 8)],
+)
+def test_the_course_of_a_study_by_looks_is_that_of_simulated_ones(looks, strata, alpha, shape):
+    design = Design(looks, shape, strata, alpha)
+    least = design.detectable()
+    effects = (least / 2, least, 1.3 * least)
+    simulated = decision_costs(looks, effects, alpha, shape, strata)
+    for effect, oracle in zip(effects, simulated, strict=True):
+        course = design.course(effect)
+        assert course.power == pytest.approx(oracle.power, abs=0.03)
+        assert course.seeds == pytest.approx(oracle.seeds, abs=0.035 * looks[-1])
+    none = design.course(0.0)
+    assert none.power == pytest.approx(alpha, rel=2e-3)
+    assert looks[-2] < none.seeds <= looks[-1]
+
+
+@pytest.mark.parametrize("n", [3, 20])
+def test_one_look_has_the_power_of_a_study_without_any(n):
+    design = Design((n,), "obrien-fleming", 2, 0.05 / 4)
+    for effect in (0.3, 1.0):
+        alone = power(effect, 2 * n, 2 * (n - 1), 0.05 / 4)
+        assert design.course(effect).power == pytest.approx(alone, abs=1e-3)
+    assert design.course(1.0).seeds == n
+
+
+def test_a_plan_by_looks_says_what_its_last_look_can_find_and_how_many_seeds_that_takes(
+    thermolion, tmp_path, planned
+):
+    looks = "seeds: {looks: [3, 5, 7, 10]}"
+    found = planned(_sweep(_PAIR, seeds=looks))["claims"]
+    fixed = planned(_sweep(_PAIR, seeds="seeds: 10"))["claims"]
+    assert found["looks"] == [3, 5, 7, 10]
+    assert 1 < found["detectable_level_a"] / fixed["detectable_level_a"] < 1.05
+    assert found["power_level_a_half"] < fixed["power_level_a_half"]
+    least, half, none = found["mean_seeds"]
+    assert 3 < least < half < none <= 10
+    assert found["data_sets_needed"] == 9  # two tests at each of four looks
+    (tmp_path / "sweep.yaml").write_text(_sweep(_PAIR, seeds=looks))
+    said = thermolion("plan", tmp_path / "sweep.yaml").out
+    assert "looks at 3, 5, 7, 10 seeds (O'Brien-Fleming) find, 4 times in 5" in said
+    assert f"after {least:.1f} of 10 seeds on average" in said
+
+
+def test_a_plan_goes_by_the_error_budget_and_the_endpoints_of_its_analysis(planned):
+    usual = planned(_sweep(_PAIR, seeds="seeds: 5"))["claims"]
+    key = "analysis: {alpha: 0.025, endpoints: [val_auc]}"
+    found = planned(_sweep(_PAIR, seeds="seeds: 5", analysis=key))["claims"]
+    assert (usual["tests"], found["tests"]) == (2, 1)
+    assert found["detectable_level_a"] == pytest.approx(usual["detectable_level_a"])
+    assert found["detectable_on_one"] > usual["detectable_on_one"]

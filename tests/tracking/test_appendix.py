@@ -4,7 +4,10 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import integrate, stats
+from statsmodels.stats.libqsturng import psturng, qsturng
 
 from tracking.budgets import decision_costs, expected_best, improvement, interquartile_mean
 from tracking.e_process import (
@@ -16,7 +19,7 @@ from tracking.e_process import (
     sign_e_value,
 )
 from tracking.mean_ranks import cliques, critical_difference, friedman, nemenyi_p, ranks
-from tracking.performance_profile import jackknife_range, profile
+from tracking.performance_profile import jackknife_ranges, profile
 
 K1 = [0.50, 0.25, 0.45, 0.15, 0.65]
 INF = math.inf
@@ -32,9 +35,33 @@ def test_e_values_are_the_known_ones():
     assert [sign_e_value(n, n) for n in (5, 6, 7)] == pytest.approx([7.875, 14.4375, 26.8125])
 
 
-@pytest.mark.parametrize(("g", "n", "critical"), [(1, 5, 8.453), (1, 20, 3.425), (4, 10, 3.971)])
-def test_an_e_value_of_twenty_takes_the_known_t(g, n, critical):
-    assert e_value(critical, n, g) == pytest.approx(20, rel=2e-3)
+@pytest.mark.parametrize(
+    ("g", "critical"),
+    [
+        (1, {5: 8.453, 6: 5.450, 8: 4.251, 10: 3.870, 15: 3.538, 20: 3.425}),
+        (4, {4: 7.214, 5: 5.357, 10: 3.971}),
+    ],
+)
+def test_an_e_value_of_twenty_takes_the_known_t(g, critical):
+    for n, t in critical.items():
+        assert e_value(t, n, g) == pytest.approx(20, rel=2e-3)
+
+
+@pytest.mark.parametrize(("n", "greatest"), [(3, 4), (4, 11.18), (5, 36)])
+def test_few_seeds_have_a_greatest_e_value_whatever_they_say(n, greatest):
+    assert e_value(1e9, n) == pytest.approx(greatest, rel=1e-3)
+    assert greatest < 20 or n >= 5
+
+
+def test_an_e_value_beyond_all_floats_is_still_a_number():
+    assert 1e300 < e_value(1e9, 2000) < INF
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.integers(-300, 300), min_size=2, max_size=12), st.sampled_from([0.01, -1.0]))
+def test_scale_and_sign_change_no_e_value(sample, factor):
+    d = [value / 100 for value in sample]
+    assert e_process([factor * value for value in d]) == pytest.approx(e_process(d), rel=1e-9)
 
 
 @pytest.mark.parametrize(("t", "n", "g"), [(0.3, 3, 1.0), (2.5, 8, 1.0), (-4.0, 12, 0.25)])
@@ -74,7 +101,7 @@ def test_a_workload_that_nobody_solves_takes_no_part():
     with pytest.raises(ValueError, match="no candidate reached"):
         profile([[INF]])
     seeds = [[[10, 10], [20, 10]], [[10, 10], [10, 10]], [[10, 10], [20, 10]]]
-    assert jackknife_range(seeds, 1) == pytest.approx((5 / 6, 11 / 12))
+    assert jackknife_ranges(seeds)[1] == pytest.approx((5 / 6, 11 / 12))
 
 
 def test_the_ranks_of_demsar_give_his_figures():
@@ -91,6 +118,23 @@ def test_friedman_agrees_with_scipy_where_nothing_is_tied(seed):
     found = friedman(ranks(scores).mean(axis=0), 11)
     oracle = stats.friedmanchisquare(*scores.T)
     assert (found.chi2, found.p) == pytest.approx((oracle.statistic, oracle.pvalue))
+
+
+@pytest.mark.parametrize(
+    ("k", "alpha", "q"), [(4, 0.05, 2.569032), (4, 0.1, 2.291341), (9, 0.05, 3.101730)]
+)
+def test_the_critical_difference_has_the_known_quantile_and_that_of_statsmodels(k, alpha, q):
+    unit = (k * (k + 1) / (6 * 12)) ** 0.5
+    assert critical_difference(k, 12, alpha) / unit == pytest.approx(q, abs=1e-6)
+    assert qsturng(1 - alpha, k, INF) / 2**0.5 == pytest.approx(q, rel=2e-3)
+    assert nemenyi_p(1.0, 1.0 + unit * q, k, 12) == pytest.approx(alpha, abs=1e-5)
+    assert psturng(q * 2**0.5, k, INF) == pytest.approx(alpha, rel=0.02)
+
+
+def test_where_all_data_sets_rank_alike_there_is_no_f():
+    found = friedman([1.0, 2.0, 3.0], 5)
+    assert (found.chi2, found.f, found.p_f) == (pytest.approx(10), None, None)
+    assert found.p == pytest.approx(stats.chi2.sf(10, 2))
 
 
 def test_two_ranks_at_the_critical_difference_have_the_level_as_p():

@@ -12,7 +12,7 @@ from statsmodels.stats.proportion import proportion_confint
 from statsmodels.stats.weightstats import DescrStatsW
 
 from tracking.curves import normalised_auc
-from tracking.estimates import paired_t, stratified_t, superiority
+from tracking.estimates import paired_t, proportion_interval, stratified_t, superiority
 from tracking.power import power, smallest_detectable
 
 A = [91.20, 90.85, 91.40, 91.05, 91.30]
@@ -160,6 +160,13 @@ def test_the_interval_of_superiority_is_clopper_and_pearsons(wins, n):
     assert (found.low, found.high) == pytest.approx(proportion_confint(wins, n, method="beta"))
 
 
+@pytest.mark.parametrize(
+    ("wins", "n", "low", "high"), [(5, 5, 0.478, 1), (9, 10, 0.555, 0.997), (22, 29, 0.565, 0.897)]
+)
+def test_the_interval_of_a_share_of_wins_is_the_known_one(wins, n, low, high):
+    assert proportion_interval(wins, n) == pytest.approx((low, high), abs=6e-4)
+
+
 def test_a_tie_is_half_a_win():
     assert superiority([1.0, 1.0], [0.0, 1.0]).wins == 1.5
 
@@ -222,3 +229,20 @@ def test_equivalence_and_the_share_of_wins_give_the_known_answers():
 def test_the_number_of_pairs_for_a_power_of_four_in_five_is_known(alpha, needed):
     for effect, n in needed.items():
         assert power(effect * n**0.5, n - 1, alpha) == pytest.approx(0.8, abs=1e-3)
+
+
+@pytest.mark.parametrize(("sd", "n"), [(0.25, 15), (0.35, 28), (0.5, 55)])
+def test_the_number_of_pairs_that_shows_equivalence_four_times_in_five_is_known(sd, n):
+    d = np.random.default_rng(n).normal(0, sd, (4000, n))
+    shown = [paired_t(row, np.zeros(n)).equivalence_p(0.2) <= 0.05 for row in d]
+    assert np.mean(shown) == pytest.approx(0.8, abs=0.03)
+
+
+@settings(deadline=None)
+@given(st.integers(3, 10))
+def test_percentage_points_or_fractions_make_no_difference_to_p_and_effect(n):
+    random = np.random.default_rng(n)
+    first, second = random.normal(90, 0.3, (2, n))
+    points, fractions = paired_t(first, second), paired_t(first / 100, second / 100)
+    assert (points.p, points.d_z) == pytest.approx((fractions.p, fractions.d_z))
+    assert points.mean == pytest.approx(100 * fractions.mean)

@@ -55,7 +55,7 @@ def test_the_page_is_well_formed_and_accessible(page):
     assert tags["html"]["lang"] == "en"
     assert "title" in tags
     drawings = [attributes for tag, attributes in page.tags if tag == "svg"]
-    assert len(drawings) == 4 + 3 + 3
+    assert len(drawings) == 4 + 3 + 3 + 6
     assert all(each["role"] == "img" and each["aria-label"] for each in drawings)
     assert all(each.get("scope") for tag, each in page.tags if tag == "th")
     ids = [each["id"] for _, each in page.tags if "id" in each]
@@ -85,6 +85,7 @@ def test_the_page_holds_the_known_figures_in_order(page):
         "Candidates",
         "Incomplete, diverged, flagged",
         "Provenance",
+        "Appendix",
     ]
     positions = [page.text.index(f"\n{heading}\n") for heading in headings]
     assert positions == sorted(positions)
@@ -137,8 +138,10 @@ def test_a_report_written_twice_has_the_same_bytes(study, tmp_path):
         write_report(compare("s", study(), QUESTIONS), study(), tmp_path / name)
     files = [path for path in (tmp_path / "one").rglob("*") if path.is_file()]
     names = sorted(path.relative_to(tmp_path / "one").as_posix() for path in files)
-    kinds = ("answers", "candidates", "failures", "level_b", "pairs")
+    kinds = ("answers", "candidates", "failures", "level_b", "pairs", "ahead", "decision_costs")
+    kinds += ("evidence_at_any_time", "rankings")
     empty = ("answers_with_additions", "looks", "saved", "speedups", "steps_to_target")
+    empty += ("expected_best", "limits", "profile")
     numbers = [f"numbers/{kind}.csv" for kind in (*kinds, *empty)]
     numbers += [f"numbers/{kind}.parquet" for kind in kinds]
     numbers += ["comparison.json", "data.csv", "data.parquet", "report.html", "report.md"]
@@ -198,6 +201,7 @@ def test_the_numbers_are_there_in_full_precision(study, tmp_path):
     write_report(found, study(), tmp_path)
     record = json.loads((tmp_path / "comparison.json").read_text())
     assert record["pooled"][0]["estimate"]["mean"] == found.pooled[0].estimate.mean
+    assert record["appendix"]["ahead"][0]["share"]["n"] == found.pooled[0].estimate.n
 
 
 def test_every_number_is_a_cell_of_a_csv_file(study, tmp_path):

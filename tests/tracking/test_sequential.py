@@ -48,6 +48,24 @@ def test_four_equal_looks_have_the_published_constants():
 
 
 @pytest.mark.parametrize(
+    ("looks", "alpha", "obrien_fleming", "pocock"),
+    [
+        (LOOKS, 0.05, 2.0168, 2.3501),
+        (LOOKS, 0.00625, 2.7549, None),
+        (LOOKS, 0.003125, 2.970, 3.29),
+        (QUARTERS, 0.05, 2.0243, 2.3613),
+        (QUARTERS, 0.00625, 2.7621, None),
+    ],
+)
+def test_the_constants_behind_the_limits_are_the_known_ones(looks, alpha, obrien_fleming, pocock):
+    def constant(shape):
+        return stats.norm.isf(limits(looks, alpha, shape)[-1] / 2)
+
+    assert constant("obrien-fleming") == pytest.approx(obrien_fleming, abs=1.5e-3)
+    assert pocock is None or constant("pocock") == pytest.approx(pocock, abs=3e-3)
+
+
+@pytest.mark.parametrize(
     ("looks", "look", "p", "obrien_fleming", "pocock"),
     [
         (LOOKS, 2, 0.001, 0.022074, 0.003120),

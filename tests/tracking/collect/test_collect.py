@@ -7,6 +7,7 @@ import sys
 from dataclasses import asdict
 from typing import Any
 
+from tracking.compare import Question, compare
 from tracking.store import open_store
 
 Study = Any  # of conftest.py, which nobody can import
@@ -218,3 +219,25 @@ def test_a_study_that_has_not_started_has_an_experiment_without_runs(study: Stud
 def test_the_result_can_be_printed_as_json(study: Study) -> None:
     study.run_blocks(0)
     assert json.loads(json.dumps(asdict(study.collect())))["new"] == 1
+
+
+def test_the_verdicts_are_metrics_and_tags_of_the_parent_and_give_way_to_later_ones(
+    study: Study, arms: Any
+) -> None:
+    study.run_blocks(0, 1)
+    asked = [Question("thermolion", "adamw")]
+    seen = [compare("s", arms("digits", [0.95] * n, [0.9, 0.8, 0.85][:n]), asked) for n in (2, 3)]
+    assert study.collect(comparison=seen[0]).new == 2
+    ids = []
+    for found in (seen[0], seen[1], seen[1]):
+        study.collect(comparison=found)
+        study.check()
+        parent = study.runs()[""]
+        one = found.pooled[0]
+        key = "final_test_accuracy/thermolion vs adamw"
+        assert parent.data.metrics[f"difference/{key}"] == one.estimate.mean
+        assert parent.data.metrics[f"p_adjusted/{key}"] == one.p_adjusted
+        assert parent.data.tags[f"thermolion.verdict/{key}"] == one.verdict
+        assert len(study.history(parent)[f"difference/{key}"]) == 1
+        ids.append(parent.info.run_id)
+    assert ids[1] == ids[2]
