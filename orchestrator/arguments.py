@@ -14,7 +14,9 @@ _MOST_TIMES = 64
 _SENDING = ("submit", "run", "retry", "rerun")
 _COLLECTING = ("run", "collect")
 _LOCKING = (*_SENDING, "collect", "studies")
-_WITH_JSON = ("plan", "submit", "retry", "rerun", "status", "compare", "collect", "trial")
+_WITH_JSON = (
+    *("plan", "submit", "retry", "rerun", "status", "compare", "collect", "export", "trial"),
+)
 _NOT_OF_A_STUDY = ("trial", "studies", "compare")  # their first argument is something else
 
 
@@ -193,6 +195,18 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
     runs.add_argument("--target", type=float, metavar="X", help="what runs are timed to reach")
 
 
+def _add_export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--format",
+        choices=("parquet", "csv", "tensorboard"),
+        default="parquet",
+        help="tables of trials and curves, or TensorBoard's event files (parquet)",
+    )
+    parser.add_argument(
+        "--to", type=Path, metavar="DIR", help="where to (the folder `export` of the study)"
+    )
+
+
 def _add_studies(parser: argparse.ArgumentParser) -> None:
     one = parser.add_mutually_exclusive_group()
     one.add_argument("--archive", metavar="NAME", help="put a study away into one file")
@@ -214,6 +228,7 @@ _OWN: Mapping[str, Sequence[Callable[[argparse.ArgumentParser], None]]] = {
     "trial": [_add_here],
     "studies": [_add_studies],
     "compare": [_add_compare],
+    "export": [_add_export],
     "cluster": [add_cluster_options],
     "doctor": [add_doctor_options],
 }

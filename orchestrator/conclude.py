@@ -73,6 +73,15 @@ class Record:
         outcomes = aimed(self.outcomes, self.stage)
         return write_report(comparison, outcomes, self.study.layout.report)
 
+    def export(self, folder: Path, form: str) -> list[Path]:
+        """Write the trials below `folder` in the format `form`; returns what was written."""
+        from tracking.export import ExportError, export
+
+        try:
+            return export(self.outcomes, folder, form)
+        except ExportError as error:
+            raise ConclusionError(str(error)) from error
+
     def collect(self, uri: str | None, break_lock: bool = False) -> "Collected":
         """Bring everything into MLflow, the report of this moment with it."""
         from tracking.collect import CollectError, collect

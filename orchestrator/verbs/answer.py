@@ -1,4 +1,4 @@
-"""The verbs that conclude from what is recorded: compare, report, collect."""
+"""The verbs that conclude from what is recorded: compare, report, collect, export."""
 
 from argparse import Namespace
 from pathlib import Path
@@ -76,6 +76,22 @@ def collect(arguments: Namespace) -> int:
         "uri": collected.uri,
     }
     result(said if arguments.json else ", ".join(f"{v} {k}" for k, v in said.items()))
+    return DONE
+
+
+def export(arguments: Namespace) -> int:
+    """Write trials and curves for other tools, and say where."""
+    from orchestrator.conclude import Record
+
+    study = opened(arguments)
+    folder = (arguments.to or study.layout.export / arguments.format).absolute()
+    written = Record.read(study).export(folder, arguments.format)
+    if arguments.json:
+        result({"folder": str(folder), "written": [str(path) for path in written]})
+    elif arguments.format == "tensorboard":
+        result(f"{len(written)} trials below {folder}; look with: tensorboard --logdir {folder}")
+    else:
+        result("\n".join(map(str, written)))
     return DONE
 
 
