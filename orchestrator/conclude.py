@@ -59,12 +59,6 @@ class Record:
         except ComparisonError as error:
             raise ConclusionError(str(error)) from error
 
-    def browse_command(self, uri: str | None) -> str:
-        """Return the command line that opens MLflow on the runs of this study."""
-        from tracking.store import browse_command
-
-        return browse_command(self.study.layout.root, uri)
-
     def write_report(self, comparison: "Comparison") -> Path:
         """Write the report page and what stands beside it; returns the page."""
         from orchestrator.agreed import aimed

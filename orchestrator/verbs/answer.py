@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.study import Study, default_root, open_study
 from orchestrator.sweep_file import SweepError
-from orchestrator.verbs.terminal import DONE, opened, result, say
+from orchestrator.verbs.terminal import DONE, again, opened, result, say
 
 if TYPE_CHECKING:
     from orchestrator.conclude import Record
@@ -104,5 +104,5 @@ def conclude(study: Study, arguments: Namespace) -> None:
     comparison = record.compare()
     result(verdict_text(comparison))
     result(f"report  {record.write_report(comparison)}")
-    record.collect(arguments.mlflow, arguments.break_lock)
-    result(f"MLflow  {record.browse_command(arguments.mlflow)}")
+    collected = record.collect(arguments.mlflow, arguments.break_lock)
+    result(f"MLflow  {collected.uri}; look with: {again('ui', arguments)}")
