@@ -48,6 +48,11 @@ class Layout:
         return self.folder / "report"
 
     @property
+    def export(self) -> Path:
+        """Derived, as the report."""
+        return self.folder / "export"
+
+    @property
     def mlflow_store(self) -> Path:
         """The embedded store of every study of the root."""
         return self.root / "mlflow.db"

@@ -1,1 +1,18 @@
-"""What the user drives: sweep, plan, status, backends and the command line."""
+"""What the user drives: sweep, plan, status, backends, the command line, frames for notebooks.
+
+Importing the package loads nothing: planning on a login node must not pay for pandas.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from orchestrator.frames import Study
+
+__all__ = ["Study"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'orchestrator' has no attribute {name!r}")
+    return getattr(importlib.import_module("orchestrator.frames"), name)

@@ -11,11 +11,14 @@ from orchestrator.doctor_options import add_doctor_options
 
 _MOST_LANES = 1024
 _MOST_TIMES = 64
+_LAST_PORT = 65535
 _SENDING = ("submit", "run", "retry", "rerun")
-_COLLECTING = ("run", "collect")
+_COLLECTING = ("run", "collect", "ui")
 _LOCKING = (*_SENDING, "collect", "studies")
-_WITH_JSON = ("plan", "submit", "retry", "rerun", "status", "compare", "collect", "trial")
-_NOT_OF_A_STUDY = ("trial", "studies", "compare")  # their first argument is something else
+_WITH_JSON = (
+    *("plan", "submit", "retry", "rerun", "status", "compare", "collect", "export", "trial"),
+)
+_NOT_OF_A_STUDY = ("trial", "studies", "compare", "ui")  # their first argument is something else
 
 
 def make_parser(verbs: Iterable[tuple[str, str]]) -> argparse.ArgumentParser:
@@ -193,6 +196,29 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
     runs.add_argument("--target", type=float, metavar="X", help="what runs are timed to reach")
 
 
+def _add_ui(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "study", metavar="STUDY", nargs="?", help="open its page (all studies of the root)"
+    )
+    parser.add_argument("--port", type=_port, metavar="N", help="listen there (a free one)")
+    parser.add_argument(
+        "--no-password", action="store_true", help="let every user of this machine in"
+    )
+    parser.add_argument("--no-browser", action="store_true", help="print the link alone")
+
+
+def _add_export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--format",
+        choices=("parquet", "csv", "tensorboard"),
+        default="parquet",
+        help="tables of trials and curves, or TensorBoard's event files (parquet)",
+    )
+    parser.add_argument(
+        "--to", type=Path, metavar="DIR", help="where to (the folder `export` of the study)"
+    )
+
+
 def _add_studies(parser: argparse.ArgumentParser) -> None:
     one = parser.add_mutually_exclusive_group()
     one.add_argument("--archive", metavar="NAME", help="put a study away into one file")
@@ -214,6 +240,8 @@ _OWN: Mapping[str, Sequence[Callable[[argparse.ArgumentParser], None]]] = {
     "trial": [_add_here],
     "studies": [_add_studies],
     "compare": [_add_compare],
+    "export": [_add_export],
+    "ui": [_add_ui],
     "cluster": [add_cluster_options],
     "doctor": [add_doctor_options],
 }
@@ -234,6 +262,13 @@ def _factor(text: str) -> float:
     if not 1 <= factor <= _MOST_TIMES:
         raise argparse.ArgumentTypeError(f"{text} is not between 1x and {_MOST_TIMES}x")
     return factor
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 1024 <= port <= _LAST_PORT:
+        raise argparse.ArgumentTypeError(f"{port} is not between 1024 and {_LAST_PORT}")
+    return port
 
 
 def _steps(text: str) -> int:

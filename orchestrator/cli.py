@@ -35,6 +35,8 @@ _VERBS: dict[str, tuple[str, str]] = {
     ),
     "report": ("answer", "write the report page"),
     "collect": ("answer", "bring the logs into MLflow"),
+    "ui": ("ui", "show a study in MLflow, in a browser"),
+    "export": ("answer", "write trials and curves as Parquet or CSV, or for TensorBoard"),
     "studies": ("studies", "list the studies of a root; archive, restore or remove one"),
     "doctor": ("doctor", "say what will and will not work on a cluster, and the next step"),
     "cluster": ("cluster", "bring up a real SLURM on this machine, to try sweeps on"),

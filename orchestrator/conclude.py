@@ -60,12 +60,6 @@ class Record:
         except ComparisonError as error:
             raise ConclusionError(str(error)) from error
 
-    def browse_command(self, uri: str | None) -> str:
-        """Return the command line that opens MLflow on the runs of this study."""
-        from tracking.store import browse_command
-
-        return browse_command(self.study.layout.root, uri)
-
     def write_report(self, comparison: "Comparison") -> Path:
         """Write the report page and what stands beside it; returns the page."""
         from orchestrator.agreed import aimed
@@ -73,6 +67,15 @@ class Record:
 
         outcomes = aimed(self.outcomes, self.stage)
         return write_report(comparison, outcomes, self.study.layout.report)
+
+    def export(self, folder: Path, form: str) -> list[Path]:
+        """Write the trials below `folder` in the format `form`; returns what was written."""
+        from tracking.export import ExportError, export
+
+        try:
+            return export(self.outcomes, folder, form)
+        except ExportError as error:
+            raise ConclusionError(str(error)) from error
 
     def collect(
         self, uri: str | None, break_lock: bool = False, comparison: "Comparison | None" = None

@@ -1,15 +1,13 @@
-"""The MLflow store: where it is, how it is opened, and the command that shows it in a browser.
+"""The MLflow store: where it is and how it is opened.
 
-Writes no runs; `tracking.collect` does. MLflow itself is imported where a store is opened.
+Writes no runs (`tracking.collect` does) and shows none (`tracking.ui`). MLflow itself is
+imported where a store is opened.
 """
 
 import contextlib
 import logging
 import os
-import shlex
-import shutil
 import sqlite3
-import sys
 import uuid
 import warnings
 from collections.abc import Iterator
@@ -38,7 +36,7 @@ _SQLITE_ENVIRONMENT = {
     # A pool would go on writing into a file that the user has deleted.
     "MLFLOW_SQLALCHEMYSTORE_POOLCLASS": "NullPool",
 }
-_SERVER_ENVIRONMENT = {
+SERVER_ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     # Spares ten processes, and jobs that anybody who reaches the port could start.
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
@@ -101,7 +99,7 @@ def open_store(root: Path, uri: str | None = None) -> Iterator[Store]:
     A server is not asked before the first request.
     """
     where = resolve_uri(root, uri)
-    database = _database(where)
+    database = database_of(where)
     with contextlib.ExitStack() as stack:
         try:
             client = _client(where, database)
@@ -117,20 +115,6 @@ def open_store(root: Path, uri: str | None = None) -> Iterator[Store]:
             raise StoreError(f"cannot open MLflow at {shown_uri(where)}: {reason}") from error
         artifacts = None if database is None else database.parent / "mlartifacts"
         yield Store(client, shown_uri(where), artifacts, database)
-
-
-def browse_command(root: Path, uri: str | None = None) -> str:
-    """Return the command line that shows the store in a browser, on this host alone."""
-    where = resolve_uri(root, uri)
-    if where.startswith(("http://", "https://")):
-        return shlex.join([sys.executable, "-m", "webbrowser", shown_uri(where)])
-    database = _database(where)
-    environment = [f"{name}={value}" for name, value in _SERVER_ENVIRONMENT.items()]
-    command = ["server", "--backend-store-uri", shown_uri(where)]
-    if database is not None:
-        command += ["--artifacts-destination", str(database.parent / "mlartifacts")]
-    command += ["--host", "127.0.0.1", "--workers", "1"]
-    return " ".join([*environment, shlex.join([*_mlflow(), *command])])
 
 
 def journal_mode(database: Path, mounts: str | None = None) -> str:
@@ -158,7 +142,7 @@ def _embedded(root: Path) -> Path:
     return root.resolve() / "mlflow.db"
 
 
-def _database(uri: str) -> Path | None:
+def database_of(uri: str) -> Path | None:
     """Return the file of a sqlite URI."""
     if not uri.startswith(_SQLITE):
         return None
@@ -211,10 +195,3 @@ def _held_open(database: Path) -> Iterator[None]:
             connection.execute(f"PRAGMA journal_mode={journal_mode(database)}").fetchone()
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         yield
-
-
-def _mlflow() -> list[str]:
-    beside = Path(sys.executable).with_name("mlflow")
-    if shutil.which("mlflow") == str(beside):
-        return ["mlflow"]
-    return [str(beside)] if beside.exists() else [sys.executable, "-m", "mlflow"]

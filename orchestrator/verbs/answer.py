@@ -1,4 +1,4 @@
-"""The verbs that conclude from what is recorded: compare, report, collect."""
+"""The verbs that conclude from what is recorded: compare, report, collect, export."""
 
 from argparse import Namespace
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.study import Study, default_root, open_study
 from orchestrator.sweep_file import SweepError
-from orchestrator.verbs.terminal import DONE, opened, result, say
+from orchestrator.verbs.terminal import DONE, again, opened, result, say
 
 if TYPE_CHECKING:
     from orchestrator.conclude import Record
@@ -79,6 +79,22 @@ def collect(arguments: Namespace) -> int:
     return DONE
 
 
+def export(arguments: Namespace) -> int:
+    """Write trials and curves for other tools, and say where."""
+    from orchestrator.conclude import Record
+
+    study = opened(arguments)
+    folder = (arguments.to or study.layout.export / arguments.format).absolute()
+    written = Record.read(study).export(folder, arguments.format)
+    if arguments.json:
+        result({"folder": str(folder), "written": [str(path) for path in written]})
+    elif arguments.format == "tensorboard":
+        result(f"{len(written)} trials below {folder}; look with: tensorboard --logdir {folder}")
+    else:
+        result("\n".join(map(str, written)))
+    return DONE
+
+
 def conclude(study: Study, arguments: Namespace) -> None:
     """Print the verdict, write the report, fill MLflow, and say where both are."""
     from orchestrator.conclude import Record
@@ -88,5 +104,5 @@ def conclude(study: Study, arguments: Namespace) -> None:
     comparison = record.compare()
     result(verdict_text(comparison))
     result(f"report  {record.write_report(comparison)}")
-    record.collect(arguments.mlflow, arguments.break_lock, comparison)
-    result(f"MLflow  {record.browse_command(arguments.mlflow)}")
+    collected = record.collect(arguments.mlflow, arguments.break_lock, comparison)
+    result(f"MLflow  {collected.uri}; look with: {again('ui', arguments)}")

@@ -51,6 +51,8 @@ def again(verb: str, arguments: Namespace) -> str:
         value = getattr(arguments, option, None)
         if value is not None and verb in ("run", "submit", "retry", "plan"):
             words += [f"--{option}", value]
+    if verb in ("collect", "ui") and getattr(arguments, "mlflow", None) is not None:
+        words += ["--mlflow", arguments.mlflow]
     if verb == "run":
         for option in ("data", "lanes", "mlflow"):
             value = getattr(arguments, option)

@@ -18,6 +18,7 @@ def test_everything_of_a_study_lies_where_it_is_documented():
         "events": layout.event_log("0001", 3, 1, 0),
         "checkpoint": layout.checkpoint("abc"),
         "report": layout.report,
+        "export": layout.export,
         "store": layout.mlflow_store,
         "artifacts": layout.mlflow_artifacts,
     } == {
@@ -31,6 +32,7 @@ def test_everything_of_a_study_lies_where_it_is_documented():
         "events": Path("/studies/s/events/0001-3-1-0.jsonl"),
         "checkpoint": Path("/studies/s/checkpoints/abc.pt"),
         "report": Path("/studies/s/report"),
+        "export": Path("/studies/s/export"),
         "store": Path("/studies/mlflow.db"),
         "artifacts": Path("/studies/mlartifacts"),
     }

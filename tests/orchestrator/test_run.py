@@ -17,6 +17,7 @@ def test_run_answers_and_a_second_run_changes_nothing(thermolion, small, layout)
     assert "thermolion vs adamw" in first.out
     assert str(layout.report / "report.html") in first.out
     assert str(layout.mlflow_store) in first.out
+    assert f"thermolion ui {small}" in first.out
     assert layout.mlflow_store.exists()
     before = event_logs(layout)
     page = (layout.report / "report.html").read_bytes()

@@ -1,7 +1,6 @@
-"""Where the store is and how it is made; `collect/test_server.py` runs the printed command."""
+"""Where the store is and how it is made."""
 
 import contextlib
-import shlex
 import sqlite3
 import subprocess
 import sys
@@ -11,7 +10,6 @@ import pytest
 
 from tracking.store import (
     StoreError,
-    browse_command,
     journal_mode,
     open_store,
     resolve_uri,
@@ -93,19 +91,8 @@ def test_a_store_that_cannot_be_made_says_where_and_why(tmp_path: Path) -> None:
         pass
 
 
-def test_a_server_is_shown_by_opening_its_page(tmp_path: Path) -> None:
-    assert browse_command(tmp_path, "https://mlflow.lab").endswith("webbrowser https://mlflow.lab")
-
-
 def test_the_journal_is_set_when_a_store_is_opened(tmp_path: Path) -> None:
     database = tmp_path / "mlflow.db"
     with open_store(tmp_path), contextlib.closing(sqlite3.connect(database)) as connection:
         (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
     assert mode == journal_mode(database).lower()
-
-
-def test_the_command_listens_on_this_host_alone_and_can_be_pasted(tmp_path: Path) -> None:
-    words = shlex.split(browse_command(tmp_path / "a b'c"))
-    assert "MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false" in words
-    assert words[words.index("--host") + 1] == "127.0.0.1"
-    assert words[words.index("--backend-store-uri") + 1] == f"sqlite:///{tmp_path}/a b'c/mlflow.db"

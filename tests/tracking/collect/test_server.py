@@ -1,11 +1,8 @@
-"""A real MLflow server, started by the command line that is printed for people."""
+"""A real MLflow server, as `ui` starts it, without its password."""
 
-import os
-import signal
-import socket
 import subprocess
+import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,55 +11,62 @@ from typing import Any
 import pytest
 
 from tracking.collect import CollectError
-from tracking.store import browse_command
 
 Study = Any  # of conftest.py, which nobody can import
 
+_SERVE = """
+import sys
+from pathlib import Path
+from tracking.ui import serve
+with serve(Path(sys.argv[1]), password=False) as server:
+    print(server.pages.base, flush=True)
+    server.wait()
+"""
 
-class Server:
-    """A server on the store of a root, on a free port; ended by its process group."""
 
-    def __init__(self, root: Path, folder: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        self.uri = f"http://127.0.0.1:{port}"
-        with (folder / "server.log").open("w") as log:
-            self._process = subprocess.Popen(
-                ["sh", "-c", f"{browse_command(root)} --port {port}"],
-                stdout=log,
-                stderr=log,
-                cwd=folder,
-                start_new_session=True,
-            )
+class Served:
+    """A server on the store of a root, in a process that owns it, as a terminal does."""
+
+    def __init__(self, root: Path) -> None:
+        self._owner = subprocess.Popen(
+            [sys.executable, "-c", _SERVE, str(root)], stdout=subprocess.PIPE, text=True
+        )
+        assert self._owner.stdout is not None
+        self.uri = self._owner.stdout.readline().strip()
+        assert self.uri, "the server does not come up"
 
     def read(self, path: str) -> str:
-        """Return a page; waits until the server is up."""
-        until = time.monotonic() + 120
-        while True:
-            try:
-                with urllib.request.urlopen(self.uri + path, timeout=10) as answer:
-                    return str(answer.read().decode())
-            except (urllib.error.URLError, OSError):
-                assert self._process.poll() is None, "the server ended"
-                assert time.monotonic() < until, "the server does not answer"
-                time.sleep(0.3)
+        """Return a page."""
+        with urllib.request.urlopen(self.uri + path, timeout=60) as answer:
+            return str(answer.read().decode())
 
     def end(self) -> None:
-        if self._process.poll() is None:
-            os.killpg(self._process.pid, signal.SIGTERM)
-            self._process.wait(timeout=60)
+        """Kill the owner, which has no time to clean up, and wait for the server to be gone."""
+        self._owner.kill()
+        self._owner.communicate()
+        until = time.monotonic() + 60
+        while _answers(self.uri):
+            assert time.monotonic() < until, "the server outlives its owner"
+            time.sleep(0.1)
+
+
+def _answers(uri: str) -> bool:
+    try:
+        urllib.request.urlopen(f"{uri}/health", timeout=10).close()
+    except OSError:
+        return False
+    return True
 
 
 @pytest.fixture
-def server(study: Study, tmp_path: Path) -> Iterator[Server]:
-    server = Server(study.layout.root, tmp_path)
-    yield server
-    server.end()
+def server(study: Study) -> Iterator[Served]:
+    served = Served(study.layout.root)
+    yield served
+    served.end()
 
 
-def test_the_printed_command_serves_the_study_and_takes_what_is_collected_through_it(
-    study: Study, server: Server
+def test_the_pages_show_the_study_and_takes_what_is_collected_through_it(
+    study: Study, server: Served
 ) -> None:
     study.run_blocks(0, 1)
     study.layout.report.mkdir()

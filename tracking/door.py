@@ -1,0 +1,123 @@
+"""What MLflow's server runs as when `ui` starts it: behind a password, ended with its owner.
+
+Loopback is not private on a machine that others log in to. The password comes by a variable,
+which other users cannot read as they could an argument; a link carries it once and leaves a
+cookie. Decides nothing about what MLflow shows.
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import os
+import signal
+import sys
+import threading
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from http.cookies import CookieError, SimpleCookie
+from typing import Any
+from urllib.parse import parse_qsl, quote, urlencode
+
+TOKEN_VARIABLE = "THERMOLION_UI_TOKEN"
+
+_Scope = MutableMapping[str, Any]
+_Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+_Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+_App = Callable[[_Scope, _Receive, _Send], Awaitable[None]]
+
+_REFUSAL = (
+    b"This is somebody's own page. Open the link that `thermolion ui` has printed; whoever asks "
+    b"for a user and a password takes any user and the token of that link.\n"
+)
+
+
+def make_app() -> _App:
+    """Return MLflow's application behind the door; named to MLflow as the app `thermolion`."""
+    from mlflow.server.fastapi_app import app
+
+    _end_with_owner()
+    token = os.environ.get(TOKEN_VARIABLE)
+    return Door(app, token) if token else app
+
+
+class Door:
+    """An ASGI application that lets through to `app` whoever knows `token`.
+
+    It may come as a bearer token, as the password of any user, as `?token=` or as the cookie that
+    such a link leaves.
+    """
+
+    def __init__(self, app: _App, token: str) -> None:
+        self._app = app
+        self._token = token
+        # Cookies of one host are shared by its ports: each server needs a name of its own.
+        self._cookie = f"thermolion-{hashlib.sha256(token.encode()).hexdigest()[:8]}"
+
+    async def __call__(self, scope: _Scope, receive: _Receive, send: _Send) -> None:
+        if scope["type"] == "lifespan" or self._knows(scope):
+            await self._app(scope, receive, send)
+        elif scope["type"] == "http":
+            await self._answer(scope, send)
+        else:
+            await send({"type": "websocket.close", "code": 1008})
+
+    def _knows(self, scope: _Scope) -> bool:
+        headers: list[tuple[bytes, bytes]] = scope.get("headers", [])
+        return any(
+            hmac.compare_digest(said.encode(), self._token.encode())
+            for name, value in headers
+            for said in self._said(name.lower(), value.decode("latin-1"))
+        )
+
+    def _said(self, name: bytes, value: str) -> Iterator[str]:
+        if name == b"cookie":
+            try:
+                cookies = SimpleCookie(value)
+            except CookieError:
+                return
+            if self._cookie in cookies:
+                yield cookies[self._cookie].value
+        elif name == b"authorization":
+            kind, _, said = value.partition(" ")
+            if kind.lower() == "bearer":
+                yield said.strip()
+            elif kind.lower() == "basic":
+                try:
+                    yield base64.b64decode(said).decode().partition(":")[2]
+                except (binascii.Error, UnicodeDecodeError):
+                    return
+
+    async def _answer(self, scope: _Scope, send: _Send) -> None:
+        """Take a link that carries the token to the page that it is of; refuse everything else."""
+        query = parse_qsl(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)
+        said = dict(query).get("token", "")
+        if scope["method"] == "GET" and hmac.compare_digest(said.encode(), self._token.encode()):
+            rest = urlencode([pair for pair in query if pair[0] != "token"])
+            # The browser keeps what stands behind the #. Always a path of this host.
+            # Quoted: a line break in a path must not begin a header of its own.
+            path = "/" + quote(scope["path"].lstrip("/")) + (f"?{rest}" if rest else "")
+            cookie = f"{self._cookie}={self._token}; Path=/; HttpOnly; SameSite=Strict"
+            await _respond(send, 303, [("location", path), ("set-cookie", cookie)], b"")
+            return
+        asked = ("www-authenticate", 'Basic realm="thermolion ui", charset="UTF-8"')
+        await _respond(send, 401, [asked, ("content-type", "text/plain")], _REFUSAL)
+
+
+async def _respond(send: _Send, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+    raw = [(name.encode(), value.encode()) for name, value in headers]
+    raw += [(b"content-length", str(len(body)).encode()), (b"cache-control", b"no-store")]
+    await send({"type": "http.response.start", "status": status, "headers": raw})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _end_with_owner() -> None:
+    """End this server once the other end of its standard input is gone, even by kill -9."""
+
+    def wait() -> None:
+        # By its number: Python's own buffered reader is closed first when the process ends.
+        while os.read(0, 4096):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    if not sys.stdin.isatty():
+        threading.Thread(target=wait, name="owner", daemon=True).start()

@@ -1,0 +1,122 @@
+"""A study as files for other tools: Parquet, CSV, TensorBoard. Repeating writes the same bytes.
+
+Compares nothing: the numbers of a comparison are beside the report.
+"""
+
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from jobs.whole_file import write_whole
+from tracking.event_file import file_head, scalars
+from tracking.keys import part, parts
+from tracking.numbers_csv import Rows, csv_text
+from tracking.outcomes import Outcome
+from tracking.parquet import write_parquet
+from tracking.rows import curve_rows, trial_rows
+
+# TensorBoard looks for `tfevents` in a name. Always the same name: a trial that ran anew must
+# not lie beside itself.
+_EVENT_FILE = "events.out.tfevents.thermolion"
+
+
+class ExportError(Exception):
+    """Nothing was exported; the message says why and what to do."""
+
+
+def export(outcomes: Sequence[Outcome], folder: Path, form: str) -> list[Path]:
+    """Write the trials below `folder`, made where it is absent; return what was written.
+
+    `form` is one of FORMS. Parquet and CSV are two tables, `trials` and `curves`; TensorBoard is
+    a folder for every trial that has started. Raises ExportError, and OSError.
+    """
+    if form not in FORMS:
+        raise ExportError(f"{form!r} is no format: there are {', '.join(FORMS)}")
+    folder.mkdir(parents=True, exist_ok=True)
+    return FORMS[form](outcomes, folder)
+
+
+def _parquet(outcomes: Sequence[Outcome], folder: Path) -> list[Path]:
+    if find_spec("pyarrow") is None:
+        raise ExportError(
+            "pyarrow, which writes Parquet, is not installed: pip install 'thermolion[tracking]', "
+            "or take --format csv"
+        )
+
+    def write(path: Path, rows: Rows) -> None:
+        write_parquet(path, rows)
+
+    return _tables(outcomes, folder, "parquet", write)
+
+
+def _csv(outcomes: Sequence[Outcome], folder: Path) -> list[Path]:
+    return _tables(outcomes, folder, "csv", lambda path, rows: write_whole(path, csv_text(rows)))
+
+
+def _tables(
+    outcomes: Sequence[Outcome],
+    folder: Path,
+    suffix: str,
+    write: Callable[[Path, Rows], None],
+) -> list[Path]:
+    written = []
+    for name, rows in (("trials", trial_rows(outcomes)), ("curves", curve_rows(outcomes))):
+        path = folder / f"{name}.{suffix}"
+        if rows:
+            write(path, rows)
+            written.append(path)
+        else:
+            path.unlink(missing_ok=True)  # or an earlier export would speak for this one
+    return written
+
+
+def _tensorboard(outcomes: Sequence[Outcome], folder: Path) -> list[Path]:
+    workloads = parts(sorted({one.trial.workload.name for one in outcomes}))
+    candidates = parts(sorted({one.trial.candidate.name for one in outcomes}))
+    written = []
+    for one in outcomes:
+        trial = one.trial
+        if one.started_ms is None:
+            continue
+        where = folder / workloads[trial.workload.name] / candidates[trial.candidate.name]
+        block = f"block {trial.block}"
+        run = where / (block if trial.phase == "compare" else part(f"{trial.phase} {block}"))
+        run.mkdir(parents=True, exist_ok=True)
+        _write_bytes(run / _EVENT_FILE, _events(one, one.started_ms))
+        written.append(run)
+    return written
+
+
+def _events(one: Outcome, started_ms: int) -> bytes:
+    said = [file_head(started_ms / 1000)]
+    said += [
+        scalars(
+            point.time_ms / 1000,
+            point.step,
+            dict(point.metrics) | {"train_seconds": point.train_seconds},
+        )
+        for point in one.curve
+    ]
+    if one.metrics:
+        last = one.curve[-1].step if one.curve else 0
+        finals = {f"final/{name}": value for name, value in one.metrics.items()}
+        said.append(scalars((one.ended_ms or started_ms) / 1000, last, finals))
+    return b"".join(said)
+
+
+def _write_bytes(path: Path, data: bytes) -> None:
+    """Put `data` in the place of what was there: whoever watches the folder sees it whole."""
+    draft = path.with_name(f".{uuid.uuid4().hex}")
+    try:
+        draft.write_bytes(data)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+FORMS: Mapping[str, Callable[[Sequence[Outcome], Path], list[Path]]] = {
+    "parquet": _parquet,
+    "csv": _csv,
+    "tensorboard": _tensorboard,
+}
