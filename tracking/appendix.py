@@ -204,7 +204,8 @@ def _costs(comparison: Comparison) -> tuple[Cost, ...]:
     declared = comparison.looks
     n = declared.seeds[-1] if declared else max(planned, default=0)
     looks = declared.seeds if declared else tuple(_looks_of(n))
-    if not comparison.family or looks[:1] < (2,):
+    pooled = any(one.unit != "mixed" for one in comparison.pooled)
+    if not comparison.family or not pooled or looks[:1] < (2,):
         return ()
     strata, alpha = len(comparison.workloads), comparison.alpha / comparison.family
     most = smallest_detectable((n * strata) ** -0.5, strata * (n - 1), alpha, _HARDLY_MISSED)

@@ -11,6 +11,7 @@ from tracking.pool_text import endpoint_words
 from tracking.tables import Section, Table
 from tracking.wording import measure, title
 
+_NO_COSTS = "None: it takes two seeds or more, on workloads whose differences have one unit."
 NO_QUESTION = "None: the sweep asks no question."
 MANNERS = {"obrien-fleming": "O'Brien-Fleming", "pocock": "Pocock"}
 
@@ -183,7 +184,7 @@ def _costs(comparison: Comparison, found: Appendix) -> Section:
     if not comparison.questions:
         return Section("costs", heading, NO_QUESTION)
     if not found.costs:
-        return Section("costs", heading, "None: looks that begin with two seeds can be simulated.")
+        return Section("costs", heading, _NO_COSTS)
     note = (
         "Of the design, not of the results: the chance that one question is answered, and the "
         "seeds used until then, for a true difference of so many sd of the paired differences, "

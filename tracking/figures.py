@@ -10,6 +10,7 @@ from typing import Any
 # Okabe and Ito (2008): told apart by the colour-blind; yellow is left out, too pale on white.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#444444")
 _DASHES = ("-", (0, (5, 1.6)), (0, (5, 1.4, 1.2, 1.4)), (0, (1.2, 1.2)))
+_HALF_WIDTH = 22  # letters of a label that fit into half of a panel
 INK, QUIET = "#1a1a1a", "#6b7280"
 
 STYLE: dict[Any, Any] = {  # matplotlib types the keys one by one
@@ -52,3 +53,12 @@ def lines(candidates: Sequence[str]) -> dict[str, Line]:
         name: Line(_COLOURS[i % len(_COLOURS)], _DASHES[i % len(_DASHES)])
         for i, name in enumerate(candidates)
     }
+
+
+def legend(labels: Sequence[str]) -> tuple[int, float]:
+    """Return columns and height in inches of a legend below a panel of 3.9 inches.
+
+    One column where a label needs more than half of the width.
+    """
+    columns = 2 if all(len(label) <= _HALF_WIDTH for label in labels) else 1
+    return columns, 0.19 * -(-len(labels) // columns)

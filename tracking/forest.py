@@ -3,6 +3,7 @@
 Shows what `compare` found; computes nothing.
 """
 
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl
@@ -17,6 +18,8 @@ from tracking.scale import PP
 from tracking.svg import to_svg
 from tracking.wording import measure, scope, title
 
+_WIDEST, _WIDEST_HEADING = 60, 32  # letters below the axis, and above it
+
 
 def forest(rows: Sequence[Difference], comparison: Comparison, styles: Mapping[str, Line]) -> str:
     """Draw the rows of one question and endpoint: workloads as squares, pooled as a diamond.
@@ -28,8 +31,9 @@ def forest(rows: Sequence[Difference], comparison: Comparison, styles: Mapping[s
     colour = styles[first.question.candidate].colour
     ordered = [*rows[1:], rows[0]]  # the pooled answer goes below what it is made of
     height = len(ordered)
+    heading = textwrap.fill(title(first.question), _WIDEST_HEADING)
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(4.9, 1.2 + 0.32 * height))
+        figure = Figure(figsize=(4.9, 1.2 + 0.32 * height + 0.18 * heading.count("\n")))
         axes = figure.add_subplot()
         rope = comparison.rope_pp
         if first.unit == PP:
@@ -44,12 +48,14 @@ def forest(rows: Sequence[Difference], comparison: Comparison, styles: Mapping[s
         axes.margins(x=0.06)
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
-        axes.set_title(title(first.question))
+        axes.set_title(heading)
         favoured = (
             f"{first.question.baseline} ahead ← {first.unit} → {first.question.candidate} ahead"
         )
+        if len(favoured) > _WIDEST:
+            favoured = favoured.replace(f" {first.unit} →", f" {first.unit}\n→", 1)
         axes.set_xlabel(f"Δ {measure(first)}\n{favoured}")
-        axes.xaxis.set_major_locator(MaxNLocator(6))
+        axes.xaxis.set_major_locator(MaxNLocator(5))
         described = f"Forest plot of {title(first.question)}, {measure(first)}: " + (
             "; ".join(
                 f"{scope(one, comparison)} {signed(one.estimate.mean, one.unit)} "

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FuncFormatter, MaxNLocator, NullFormatter
 from scipy import special
 
-from tracking.figures import QUIET, STYLE, Line
+from tracking.figures import QUIET, STYLE, Line, legend
 from tracking.outcomes import Outcome
 from tracking.scale import Scale
 from tracking.svg import to_svg
@@ -56,12 +56,14 @@ def learning_curve(
         for name, trials in arms.items()
     }
     logarithmic = not share and _spans_decades(curves)
+    labels = {name: f"{name} (n = {len(trials)})" for name, trials in arms.items()}
+    columns, legend_height = legend(list(labels.values()))
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(3.9, 2.5 + 0.19 * ((len(arms) + 1) // 2)))
+        figure = Figure(figsize=(3.9, 2.5 + legend_height))
         axes = figure.add_subplot()
         axes.grid(axis="y", color="#e5e7eb", linewidth=0.7)
         for name, trials in arms.items():
-            _draw_arm(axes, name, trials, curves[name], styles[name], logarithmic)
+            _draw_arm(axes, labels[name], trials, curves[name], styles[name], logarithmic)
         target = _target(outcomes, metric)
         if target is not None:
             axes.axhline(factor * target, color=QUIET, linewidth=0.9, linestyle=(0, (4, 3)))
@@ -79,7 +81,7 @@ def learning_curve(
             low, high = axes.get_ylim()
             axes.set_ylim(max(low, -2), min(high, 102))  # no band makes an accuracy of 110 %
         if arms:
-            figure.legend(loc="outside lower center", ncols=2, handlelength=2.6)
+            figure.legend(loc="outside lower center", ncols=columns, handlelength=2.6)
         names = ", ".join(f"{name}, {len(trials)} seeds" for name, trials in arms.items())
         described = f"{metric.replace('_', ' ')} on {workload} against {_AXES[axis]}: {names}"
         return to_svg(figure, f"{workload}/{metric}", described)
@@ -87,7 +89,7 @@ def learning_curve(
 
 def _draw_arm(
     axes: Axes,
-    name: str,
+    label: str,
     trials: Sequence[Outcome],
     curves: Sequence[_Curve],
     style: Line,
@@ -106,7 +108,6 @@ def _draw_arm(
     forth, back = (np.log, np.exp) if logarithmic else (np.asarray, np.asarray)
     values = forth(values)
     mean = values.mean(axis=0)
-    label = f"{name} (n = {len(trials)})"
     axes.plot(
         shared, back(mean), color=style.colour, linestyle=style.dashes, linewidth=1.8, label=label
     )

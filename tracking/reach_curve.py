@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
-from tracking.figures import STYLE, Line
+from tracking.figures import STYLE, Line, legend
 from tracking.survival import kaplan_meier
 from tracking.svg import to_svg
 from tracking.time_to_target import Arm
@@ -22,11 +22,13 @@ def reach_curve(arms: Sequence[Arm], target: str, styles: Mapping[str, Line]) ->
     A bar at the end of a line marks runs that have not reached the target when their budget ends.
     """
     workload = arms[0].workload
+    labels = [f"{arm.candidate} ({arm.reached} of {len(arm.times)})" for arm in arms]
+    columns, legend_height = legend(labels)
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(3.9, 2.5 + 0.19 * ((len(arms) + 1) // 2)))
+        figure = Figure(figsize=(3.9, 2.5 + legend_height))
         axes = figure.add_subplot()
         axes.grid(axis="y", color="#e5e7eb", linewidth=0.7)
-        for arm in arms:
+        for arm, label in zip(arms, labels, strict=True):
             style = styles[arm.candidate]
             times = [arm.horizon if step is None else step for _, step in arm.times]
             curve = kaplan_meier(times, [step is not None for _, step in arm.times])
@@ -40,7 +42,7 @@ def reach_curve(arms: Sequence[Arm], target: str, styles: Mapping[str, Line]) ->
                 color=style.colour,
                 linestyle=style.dashes,
                 linewidth=1.8,
-                label=f"{arm.candidate} ({arm.reached} of {len(arm.times)})",
+                label=label,
             )
             if arm.reached < len(arm.times):
                 axes.plot(arm.horizon, share[-1], "|", color=style.colour, markersize=9)
@@ -51,7 +53,7 @@ def reach_curve(arms: Sequence[Arm], target: str, styles: Mapping[str, Line]) ->
         axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.set_xlim(left=0)
         axes.set_ylim(-3, 103)
-        figure.legend(loc="outside lower center", ncols=2, handlelength=2.6)
+        figure.legend(loc="outside lower center", ncols=columns, handlelength=2.6)
         names = ", ".join(f"{arm.candidate} {arm.reached} of {len(arm.times)}" for arm in arms)
         described = f"Share of runs on {workload} that reached {target} by a step: {names}"
         return to_svg(figure, f"{workload}/reached", described)

@@ -20,19 +20,44 @@ _MEASURE = """<!DOCTYPE html><html><body>
 <script>
 addEventListener("load", () => {{
   const page = document.getElementById("page").contentDocument.documentElement;
+  page.querySelectorAll("details").forEach(each => {{ each.open = true; }});
   document.body.dataset.measured = page.scrollWidth + " of " + page.clientWidth;
 }});
 </script></body></html>"""
 
 
 @pytest.fixture
-def chromium():
+def chromium(tmp_path):
+    """Run a browser without a window; returns what it prints."""
     found = shutil.which("chromium") or shutil.which("google-chrome")
     if found is None:
         if "browser" in os.environ.get("REQUIRE", "").split(","):
             pytest.fail("REQUIRE names a browser, and there is no chromium on the path")
         pytest.skip("no chromium on the path: the layout of the report was not looked at")
-    return found
+
+    def run(*options):
+        return subprocess.run(
+            [
+                found,
+                "--headless",
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-quic",
+                "--no-first-run",
+                "--disable-background-networking",
+                "--disable-component-update",
+                "--disable-sync",
+                "--allow-file-access-from-files",
+                f"--user-data-dir={tmp_path / 'profile'}",
+                *options,
+            ],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=True,
+        ).stdout
+
+    return run
 
 
 def aiming_at(trial, target):
@@ -64,30 +89,29 @@ def test_nothing_sticks_out_of_the_page(chromium, study, outcome, tmp_path, widt
     found = replace(found, registration=registered, saved=saved, later=found.pooled)
     write_report(found, aimed, tmp_path)
     (tmp_path / "measure.html").write_text(_MEASURE.format(width=width))
-    dumped = subprocess.run(
-        [
-            chromium,
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--disable-quic",
-            "--no-first-run",
-            "--disable-background-networking",
-            "--disable-component-update",
-            "--disable-sync",
-            "--allow-file-access-from-files",
-            f"--user-data-dir={tmp_path / 'profile'}",
-            f"--window-size={width + 100},1000",
-            "--virtual-time-budget=5000",
-            "--dump-dom",
-            (tmp_path / "measure.html").as_uri(),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    ).stdout
+    dumped = chromium(
+        f"--window-size={width + 100},1000",
+        "--virtual-time-budget=5000",
+        "--dump-dom",
+        (tmp_path / "measure.html").as_uri(),
+    )
     measured = re.search(r'data-measured="(\d+) of (\d+)"', dumped)
     assert measured, dumped[-2000:]
     needed, there = map(int, measured.groups())
     assert needed <= there <= width
+
+
+def test_the_appendix_is_collapsed_on_screen_and_printed_whole(chromium, study, tmp_path):
+    outcomes = study(2)
+    page = write_report(
+        compare("s", outcomes, [Question("thermolion", "adamw")]), outcomes, tmp_path
+    )
+    whole = page.read_text()
+    assert "<details>" in whole
+    (tmp_path / "without.html").write_text(re.sub(r"(?s)<details>.*</details>", "", whole))
+    pages = []
+    for name in ("report", "without"):
+        pdf = tmp_path / f"{name}.pdf"
+        chromium(f"--print-to-pdf={pdf}", (tmp_path / f"{name}.html").as_uri())
+        pages.append(len(re.findall(rb"/Type\s*/Page\b", pdf.read_bytes())))
+    assert pages[0] > pages[1] > 0
