@@ -1,6 +1,7 @@
 """From logs to the answer: comparison, report page, MLflow. Repeating it changes nothing."""
 
 import contextlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +15,7 @@ from tracking.outcomes import Outcome, read_outcomes
 if TYPE_CHECKING:
     from tracking.collect import Collected
     from tracking.comparison import Comparison
+    from tracking.numbers_csv import Rows
 
 _PATIENCE_S = 60  # another `run` of the study may have come to its end as well
 _TRACKING_PACKAGES = ("jinja2", "matplotlib", "mlflow", "rich")
@@ -67,6 +69,16 @@ class Record:
 
         outcomes = aimed(self.outcomes, self.stage)
         return write_report(comparison, outcomes, self.study.layout.report)
+
+    def numbers(self) -> "Mapping[str, Rows]":
+        """Return the tables that the report is written with, by their names."""
+        from orchestrator.agreed import aimed
+        from tracking.appendix import appendix
+        from tracking.numbers_csv import numbers
+
+        comparison = self.compare()
+        made_of = comparison.seen(aimed(self.outcomes, self.stage))
+        return numbers(comparison, appendix(comparison, made_of))
 
     def export(self, folder: Path, form: str) -> list[Path]:
         """Write the trials below `folder` in the format `form`; returns what was written."""

@@ -71,13 +71,11 @@ class Study:
         """Return the comparison, as the verdict and the report have it: one row an answer.
 
         Other tables are `pairs`, the paired differences behind it, `failures`, `looks`,
-        `speedups`, `steps_to_target`, `level_b`, `candidates`, `saved` and
-        `answers_with_additions`. Raises ConclusionError where there is nothing to compare yet,
+        `speedups`, `steps_to_target`, `level_b`, `candidates`, `saved`,
+        `answers_with_additions` and those of the appendix. Raises ConclusionError where there is nothing to compare yet,
         ValueError for a table that does not exist.
         """
-        from tracking.numbers_csv import numbers
-
-        tables = numbers(self._record().compare())
+        tables = self._record().numbers()
         if table not in tables:
             raise ValueError(f"no table {table!r}: there are {', '.join(tables)}")
         return _frame(tables[table])

@@ -6,6 +6,7 @@ computed.
 
 import dataclasses
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,6 +16,7 @@ from tracking.blocks import BlockFlag, Incomplete
 from tracking.endpoints import Endpoint
 from tracking.estimates import Estimate, Superiority
 from tracking.looks import LedgerRow, Looks, Reached, Saved
+from tracking.outcomes import Outcome
 from tracking.question import Question
 from tracking.ranking import Ranking
 from tracking.sensitivity import Sensitivity
@@ -199,6 +201,11 @@ class Comparison:
             for one in (*self.pooled, *single)
             if one.question == question and one.endpoint == endpoint
         )
+
+    def seen(self, outcomes: Iterable[Outcome]) -> list[Outcome]:
+        """Return those of some outcomes that it was made of: no other phase, no later look."""
+        compared = [one for one in outcomes if one.trial.phase == "compare"]
+        return compared if self.looks is None else self.looks.seen(compared)
 
     def to_json(self) -> dict[str, Any]:
         """Return everything, JSON-ready; numbers that do not exist are null."""

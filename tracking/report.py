@@ -51,7 +51,7 @@ def write_report(comparison: Comparison, outcomes: Sequence[Outcome], folder: Pa
     replaced as a whole, so that a reader never meets half of one.
     """
     compared = [one for one in outcomes if one.trial.phase == "compare"]
-    shown = compared if comparison.looks is None else comparison.looks.seen(compared)
+    shown = comparison.seen(outcomes)
     extra = appendix(comparison, shown)
     context = _context(comparison, shown) | {"appendix": appendix_text.sections(comparison, extra)}
     environment = _environment()
