@@ -11,7 +11,7 @@ from orchestrator.study import Study
 from tracking.outcomes import Outcome, read_outcomes
 
 if TYPE_CHECKING:
-    from tracking.collect import Collected
+    from tracking.collect import Collected, Collector
     from tracking.comparison import Comparison
 
 _PATIENCE_S = 60  # another `run` of the study may have come to its end as well
@@ -20,6 +20,10 @@ _TRACKING_PACKAGES = ("jinja2", "matplotlib", "mlflow", "rich")
 
 class ConclusionError(Exception):
     """No verdict, or MLflow did not take everything; the message says why and what to do."""
+
+
+class CollectingPaused(ConclusionError):  # noqa: N818 - it names a state, not a mistake
+    """MLflow does not answer now, and may do so later."""
 
 
 def require_tracking() -> None:
@@ -76,9 +80,17 @@ class Record:
         except ExportError as error:
             raise ConclusionError(str(error)) from error
 
-    def collect(self, uri: str | None, break_lock: bool = False) -> "Collected":
+    def collect(
+        self, uri: str | None, break_lock: bool = False, restore: bool = False
+    ) -> "Collected":
         """Bring everything into MLflow, the report of this moment with it."""
-        from tracking.collect import CollectError, collect
+        from tracking.collect import Collector
+
+        return self.collect_by(Collector(self.study.layout, uri, restore), break_lock)
+
+    def collect_by(self, collector: "Collector", break_lock: bool = False) -> "Collected":
+        """Bring everything into the store of a collector, which may know it from before."""
+        from tracking.collect import CollectError
 
         folder = self.study.layout.report
         note = folder / "report.md"
@@ -89,14 +101,13 @@ class Record:
             if one.has_result or self.stage.wanted(one.trial) != "spared"
         ]
         try:
-            return collect(
-                self.study.layout,
+            return collector.bring(
                 outcomes,
-                uri=uri,
                 report=folder if folder.exists() else None,
                 note=note.read_text(encoding="utf-8") if note.exists() else None,
                 break_lock=break_lock,
                 wait_s=_PATIENCE_S,
             )
         except CollectError as error:
-            raise ConclusionError(str(error)) from error
+            kind = CollectingPaused if error.may_pass else ConclusionError
+            raise kind(str(error)) from error
