@@ -118,6 +118,17 @@ def _add_follow(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_collect(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--follow", action="store_true", help="go on until the jobs have ended, as curves grow"
+    )
+    parser.add_argument(
+        "--restore",
+        action="store_true",
+        help="take the experiment out of the trash, if it was deleted in MLflow",
+    )
+
+
 def _add_retry(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--class",
@@ -240,6 +251,7 @@ _OWN: Mapping[str, Sequence[Callable[[argparse.ArgumentParser], None]]] = {
     "trial": [_add_here],
     "studies": [_add_studies],
     "compare": [_add_compare],
+    "collect": [_add_collect],
     "export": [_add_export],
     "ui": [_add_ui],
     "cluster": [add_cluster_options],

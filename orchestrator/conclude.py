@@ -13,7 +13,7 @@ from orchestrator.study import Study
 from tracking.outcomes import Outcome, read_outcomes
 
 if TYPE_CHECKING:
-    from tracking.collect import Collected
+    from tracking.collect import Collected, Collector
     from tracking.comparison import Comparison
     from tracking.numbers_csv import Rows
 
@@ -23,6 +23,10 @@ _TRACKING_PACKAGES = ("jinja2", "matplotlib", "mlflow", "rich")
 
 class ConclusionError(Exception):
     """No verdict, or MLflow did not take everything; the message says why and what to do."""
+
+
+class CollectingPaused(ConclusionError):  # noqa: N818 - it names a state, not a mistake
+    """MLflow does not answer now, and may do so later."""
 
 
 def require_tracking() -> None:
@@ -62,6 +66,12 @@ class Record:
         except ComparisonError as error:
             raise ConclusionError(str(error)) from error
 
+    def compare_if_possible(self) -> "Comparison | None":
+        """Answer the questions, None where there is nothing to compare yet."""
+        with contextlib.suppress(ConclusionError):
+            return self.compare()
+        return None
+
     def write_report(self, comparison: "Comparison") -> Path:
         """Write the report page and what stands beside it; returns the page."""
         from orchestrator.agreed import aimed
@@ -90,17 +100,27 @@ class Record:
             raise ConclusionError(str(error)) from error
 
     def collect(
-        self, uri: str | None, break_lock: bool = False, comparison: "Comparison | None" = None
+        self,
+        uri: str | None,
+        break_lock: bool = False,
+        restore: bool = False,
+        comparison: "Comparison | None" = None,
     ) -> "Collected":
-        """Bring everything into MLflow, with the report and the verdicts of this moment.
+        """Bring everything into MLflow, with the report and the verdicts of this moment."""
+        from tracking.collect import Collector
 
-        Where the trials cannot be compared, they are collected all the same.
-        """
-        from tracking.collect import CollectError, collect
+        collector = Collector(self.study.layout, uri, restore)
+        return self.collect_by(collector, break_lock, comparison or self.compare_if_possible())
 
-        if comparison is None:
-            with contextlib.suppress(ConclusionError):
-                comparison = self.compare()
+    def collect_by(
+        self,
+        collector: "Collector",
+        break_lock: bool = False,
+        comparison: "Comparison | None" = None,
+    ) -> "Collected":
+        """Bring everything into the store of a collector, which may know it from before."""
+        from tracking.collect import CollectError
+
         folder = self.study.layout.report
         note = folder / "report.md"
         # What a look has spared is not missing: the study is finished without it.
@@ -110,10 +130,8 @@ class Record:
             if one.has_result or self.stage.wanted(one.trial) != "spared"
         ]
         try:
-            return collect(
-                self.study.layout,
+            return collector.bring(
                 outcomes,
-                uri=uri,
                 report=folder if folder.exists() else None,
                 note=note.read_text(encoding="utf-8") if note.exists() else None,
                 comparison=comparison,
@@ -121,4 +139,5 @@ class Record:
                 wait_s=_PATIENCE_S,
             )
         except CollectError as error:
-            raise ConclusionError(str(error)) from error
+            kind = CollectingPaused if error.may_pass else ConclusionError
+            raise kind(str(error)) from error

@@ -72,8 +72,8 @@ class Study:
 
         Other tables are `pairs`, the paired differences behind it, `failures`, `looks`,
         `speedups`, `steps_to_target`, `level_b`, `candidates`, `saved`,
-        `answers_with_additions` and those of the appendix. Raises ConclusionError where there is nothing to compare yet,
-        ValueError for a table that does not exist.
+        `answers_with_additions` and those of the appendix. Raises ConclusionError where there is
+        nothing to compare yet, ValueError for a table that does not exist.
         """
         tables = self._record().numbers()
         if table not in tables:

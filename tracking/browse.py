@@ -11,19 +11,32 @@ from functools import cached_property
 from typing import Any, Literal
 
 from jobs.command_line import told
-from jobs.trial import Trial, Workload, digest
-from tracking.keys import MAX_NAME, MAX_PARAM, MAX_TAG, cut, keys, text
+from jobs.trial import Trial, Workload, canonical_json, digest
+from tracking.keys import (
+    MAX_DATA_DIGEST,
+    MAX_DATA_NAME,
+    MAX_NAME,
+    MAX_PARAM,
+    MAX_TAG,
+    cut,
+    keys,
+    text,
+)
 from tracking.outcomes import Outcome, State
 
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 
+# What a run is of: a trial, a candidate on a workload, a study.
 TRIAL_TAG = "thermolion.trial"
+CELL_TAG = "thermolion.cell"
+STUDY_TAG = "thermolion.parent_of"
 STATE_TAG = "thermolion.state"
 FINGERPRINT_TAG = "thermolion.fingerprint"
 NOTE_TAG = "mlflow.note.content"
 
 # Counts up when the same outcome shall look different: collecting then brings old runs up to date.
-_FORMAT = 1
+_FORMAT = 2
+_NAMING = (TRIAL_TAG, CELL_TAG, STUDY_TAG)
 
 _STATUS: Mapping[State, Status] = {
     "running": "RUNNING",
@@ -45,6 +58,15 @@ class MetricPoint:
 
 
 @dataclass(frozen=True)
+class DataRecord:
+    """A data set that a run was given: its name, a digest of its content, where it comes from."""
+
+    name: str
+    digest: str
+    source: str
+
+
+@dataclass(frozen=True)
 class RunRecord:
     """One MLflow run; times are UTC in ms, `end_ms` is None while it goes on."""
 
@@ -55,6 +77,12 @@ class RunRecord:
     status: Status
     start_ms: int
     end_ms: int | None
+    data: tuple[DataRecord, ...] = ()
+
+    @property
+    def of(self) -> tuple[str, str]:
+        """What the run is of: the tag that names it, and its value."""
+        return next((tag, self.tags[tag]) for tag in _NAMING if tag in self.tags)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -62,7 +90,8 @@ class RunRecord:
         points = [[one.key, repr(one.value), one.time_ms, one.step] for one in self.metrics]
         tags, params = dict(self.tags), dict(self.params)
         times = [self.start_ms, self.end_ms]
-        return digest([_FORMAT, self.name, tags, params, points, self.status, times])
+        data = [[one.name, one.digest, one.source] for one in self.data]
+        return digest([_FORMAT, self.name, tags, params, points, self.status, times, data])
 
 
 def trial_record(outcome: Outcome, study: str) -> RunRecord:
@@ -75,12 +104,23 @@ def trial_record(outcome: Outcome, study: str) -> RunRecord:
     return RunRecord(
         name=name,
         tags=_tags(outcome, infinite, study, name),
-        params=_params(outcome.trial),
+        params=params_of(outcome.trial),
         metrics=tuple(map(_storable, points)) if infinite else points,
         status=_STATUS[outcome.state],
         start_ms=outcome.started_ms,
         end_ms=outcome.ended_ms,
+        data=data_of(outcome),
     )
+
+
+def data_of(outcome: Outcome) -> tuple[DataRecord, ...]:
+    """Return the data set that a trial was given, once its log has said the digest of it."""
+    trial, digests = outcome.trial, outcome.started.get("digests", {})
+    if trial.workload.is_own or "data" not in digests:
+        return ()
+    source = {"dataset": trial.workload.dataset} | dict(trial.workload.dataset_options)
+    named = cut(trial.workload.dataset, MAX_DATA_NAME)
+    return (DataRecord(named, str(digests["data"])[:MAX_DATA_DIGEST], canonical_json(source)),)
 
 
 def run_name(trial: Trial) -> str:
@@ -94,7 +134,7 @@ def source_tags(study: str) -> dict[str, str]:
     return {"mlflow.source.name": f"{study}/sweep.yaml", "mlflow.source.type": "LOCAL"}
 
 
-def _params(trial: Trial) -> dict[str, str]:
+def params_of(trial: Trial) -> dict[str, str]:
     """Spell what the id of a trial is made of: it never changes, and MLflow lets no param change.
 
     A hyperparameter has its bare name, unless something else has it.

@@ -4,30 +4,38 @@ Decides nothing about how a run looks (`tracking.browse`) and touches no event l
 """
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from jobs.layout import Layout
 from jobs.lock import Lock
-from tracking.browse import NOTE_TAG, trial_record
+from tracking.browse import CELL_TAG, TRIAL_TAG, RunRecord, trial_record
+from tracking.cells import by_cell, cell_record
 from tracking.comparison import Comparison
-from tracking.endpoints import final_metric
+from tracking.experiment import bring_experiment, experiment_tags, owner
 from tracking.outcomes import Outcome
 from tracking.runs import Change, Runs
 from tracking.store import Store, StoreError, first_line, open_store, resolve_uri, shown_uri
-from tracking.summary import shortened, study_record
+from tracking.summary import study_record
 
-if TYPE_CHECKING:
-    from mlflow.entities import Experiment
-
-_PRIMARY = "mlflow.experiment.primaryMetric"
-_MAX_EXPERIMENT_NOTE = 20_000
+_PAUSES_S = (1, 3)  # before a server is asked again
+_FEW = 64  # runs that a server is asked for one by one; more are read in one go
+# What a server says when it may be well in a moment: MLflow has no other word for a lost one.
+_PASSING = {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED"}
 
 
 class CollectError(Exception):
-    """MLflow did not take everything; the message says what is there and what to do."""
+    """MLflow did not take everything; the message says what is there and what to do.
+
+    `may_pass`: the store did not answer, or was not well, rather than refuse.
+    """
+
+    def __init__(self, message: str, may_pass: bool) -> None:
+        super().__init__(message)
+        self.may_pass = may_pass
 
 
 @dataclass(frozen=True)
@@ -46,91 +54,161 @@ def collect(
     outcomes: Sequence[Outcome],
     *,
     uri: str | None = None,
-    report: Path | None = None,
-    note: str | None = None,
-    comparison: Comparison | None = None,
-    break_lock: bool = False,
-    wait_s: float = 0,
-    progress: Callable[[int, int], None] | None = None,
+    restore: bool = False,
+    **options: Any,
 ) -> Collected:
-    """Make the MLflow runs of a study say what `outcomes` say.
+    """Make the MLflow runs of a study say what `outcomes` say: `Collector.bring`, once."""
+    return Collector(layout, uri, restore).bring(outcomes, **options)
 
-    Trials that have not started get no run. The files in the folder `report` become artifacts of
-    the parent run, `note` (Markdown) its description, the verdicts of `comparison` its metrics and
-    tags. `progress` is called with the numbers of trials done and to do. What one call leaves
-    unfinished the next one completes.
 
-    Raises LockHeld while another process collects this study for longer than `wait_s` seconds,
-    CollectError where MLflow fails.
+class Collector:
+    """Brings one study into one store, as often as it is told to.
+
+    From the second time on, what has not changed since costs next to nothing. `restore` takes the
+    experiment of the study out of the trash, if it is there.
     """
-    started = [one for one in outcomes if one.started_ms is not None]
-    counted: dict[Change, int] = {"new": 0, "updated": 0, "unchanged": 0}
-    where = resolve_uri(layout.root, uri)
-    with Lock(layout.folder / "collect.lock", break_lock, wait_s), contextlib.ExitStack() as stack:
-        with _explained(where, 0, len(started)):
-            store = stack.enter_context(open_store(layout.root, uri))
-            tags = _experiment_tags(outcomes, note)
-            experiment_id = _experiment(store, layout.study, tags)
-            runs = Runs(store.client, experiment_id, _owner(layout.folder))
-            if started:
-                record = study_record(outcomes, layout.study, note, comparison)
-                parent = runs.bring_parent(record, report)
-        for done, outcome in enumerate(started):
-            with _explained(where, done, len(started)):
-                counted[runs.bring_trial(trial_record(outcome, layout.study), parent)] += 1
-            if progress:
-                progress(done + 1, len(started))
-        if counted["new"]:
-            store.analyse()
-    return Collected(**counted, uri=store.uri, experiment_id=experiment_id)
 
+    def __init__(self, layout: Layout, uri: str | None = None, restore: bool = False) -> None:
+        self._layout = layout
+        self._uri = uri
+        self._where = resolve_uri(layout.root, uri)
+        self._restore = restore
+        # By trial: what its log said when its run was last brought, and the fingerprint of that.
+        self._brought: dict[str, tuple[Outcome, str]] = {}
+        self._runs: Runs | None = None
+        self._done = 0
 
-def _experiment_tags(outcomes: Sequence[Outcome], note: str | None) -> dict[str, str]:
-    """Name what MLflow shows first: the final metric of the first workload that is planned."""
-    tags = {"mlflow.experimentKind": "custom_model_development"}
-    if outcomes:
-        workload = outcomes[0].trial.workload
-        tags[f"{_PRIMARY}.name"] = final_metric(workload)
-        tags[f"{_PRIMARY}.greaterIsBetter"] = str(workload.read_as.goal == "max")
-    return tags | ({NOTE_TAG: shortened(note, _MAX_EXPERIMENT_NOTE)} if note else {})
+    def bring(
+        self,
+        outcomes: Sequence[Outcome],
+        *,
+        report: Path | None = None,
+        note: str | None = None,
+        comparison: Comparison | None = None,
+        break_lock: bool = False,
+        wait_s: float = 0,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Collected:
+        """Make the MLflow runs of the study say what `outcomes` say.
 
+        Trials that have not started get no run. The files in the folder `report` become artifacts
+        of the run of the study, `note` (Markdown) its description, the verdicts of `comparison`
+        its metrics and tags. `progress` is called with the numbers of trials done and to do. A
+        server that does not answer is asked again, twice. What one call leaves unfinished the
+        next one completes.
 
-def _experiment(store: Store, study: str, tags: dict[str, str]) -> str:
-    """Find or make the experiment of a study; return its id."""
-    found: Experiment | None = store.client.get_experiment_by_name(study)
-    if found is None:
-        folder = None if store.artifacts is None else (store.artifacts / study).as_uri()
-        return str(store.client.create_experiment(study, artifact_location=folder, tags=tags))
-    if found.lifecycle_stage == "deleted":
-        store.client.restore_experiment(found.experiment_id)  # its name cannot be given twice
-    for key, value in tags.items():
-        if found.tags.get(key) != value:
-            store.client.set_experiment_tag(found.experiment_id, key, value)
-    return str(found.experiment_id)
+        Raises LockHeld while another process collects this study for longer than `wait_s` seconds,
+        CollectError where MLflow fails.
+        """
+        pauses = list(_PAUSES_S) if self._where.startswith("http") else []
+        self._done = 0
+        with Lock(self._layout.folder / "collect.lock", break_lock, wait_s):
+            while True:
+                try:
+                    return self._bring(outcomes, report, note, comparison, progress)
+                except CollectError as error:
+                    self._runs = None  # who knows what has arrived
+                    if not (error.may_pass and pauses):
+                        raise
+                time.sleep(pauses.pop(0))
 
+    def _bring(
+        self,
+        outcomes: Sequence[Outcome],
+        report: Path | None,
+        note: str | None,
+        comparison: Comparison | None,
+        progress: Callable[[int, int], None] | None,
+    ) -> Collected:
+        started = [one for one in outcomes if one.started_ms is not None]
+        counted: dict[Change, int] = {"new": 0, "updated": 0, "unchanged": 0}
+        with contextlib.ExitStack() as stack:
+            with self._explained(0, len(started)):
+                opened = open_store(self._layout.root, self._uri, to_write=True)
+                store = stack.enter_context(opened)
+                tags = experiment_tags(outcomes, note)
+                found = bring_experiment(store, self._layout.study, tags, self._restore)
+                runs = self._runs = self._informed(store, found, started)
+                parents: dict[str, str] = {}
+                if started:
+                    whole = study_record(outcomes, self._layout.study, note, comparison)
+                    parents = self._bring_parents(runs, whole, outcomes, report)
+            for done, outcome in enumerate(started):
+                with self._explained(done, len(started)):
+                    counted[self._bring_trial(runs, outcome, parents[outcome.trial.id])] += 1
+                if progress:
+                    progress(done + 1, len(started))
+            with self._explained(len(started), len(started)):
+                # No trial is below them any more.
+                runs.remove_all_but(CELL_TAG, set(parents.values()))
+                # Statistics of a store that has grown by a tenth are no longer its own.
+                if 10 * counted["new"] > counted["unchanged"] + counted["updated"]:
+                    store.analyse()
+        return Collected(**counted, uri=store.uri, experiment_id=found)
 
-def _owner(folder: Path) -> str:
-    """Name whose study it is; who collects does not matter."""
-    try:
-        return folder.owner()
-    except KeyError:  # a container that does not know the user's name
-        return str(folder.stat().st_uid)
+    def _informed(self, store: Store, experiment_id: str, started: Sequence[Outcome]) -> Runs:
+        """Return the runs of the experiment, of which we know what we are about to change."""
+        changed = [one for one in started if not self._is_as_brought(one)]
+        runs = Runs(store.client, experiment_id, owner(self._layout.folder))
+        before = self._runs
+        if before is None or store.database is not None or len(changed) > _FEW:
+            runs.read(store.database)
+        else:
+            runs.recall(before)
+            runs.look_up((TRIAL_TAG, one.trial.id) for one in changed)
+        return runs
 
+    def _bring_parents(
+        self, runs: Runs, whole: RunRecord, outcomes: Sequence[Outcome], report: Path | None
+    ) -> dict[str, str]:
+        """Bring what stands above the trials; return the id of the run above, by trial."""
+        whole_id, _ = runs.bring(whole)
+        if report is not None:
+            runs.bring_report(whole, report)
+        above: dict[str, str] = {}
+        for key, trials in by_cell(outcomes).items():
+            cell_id, _ = runs.bring(cell_record(key, trials, self._layout.study), whole_id)
+            above |= {one.trial.id: cell_id for one in trials}
+        return above
 
-@contextlib.contextmanager
-def _explained(where: str, done: int, total: int) -> Iterator[None]:
-    """Turn a failure of MLflow into a CollectError that says how far we came."""
-    try:
-        yield
-    except Exception as error:
-        if not isinstance(error, (StoreError, OSError)):
-            from mlflow.exceptions import MlflowException
+    def _bring_trial(self, runs: Runs, outcome: Outcome, above: str) -> Change:
+        name = (TRIAL_TAG, outcome.trial.id)
+        if self._is_as_brought(outcome) and runs.has(
+            name, self._brought[outcome.trial.id][1], above
+        ):
+            return "unchanged"
+        record = trial_record(outcome, self._layout.study)
+        _, change = runs.bring(record, above)
+        self._brought[outcome.trial.id] = outcome, record.fingerprint
+        return change
 
-            if not isinstance(error, MlflowException):
-                raise
-        raise CollectError(
-            f"MLflow at {shown_uri(where)} failed: {first_line(error, where)}\n"
-            f"{done} of {total} trials are up to date there, the next one perhaps in part; the "
-            "event logs are untouched. See that the address is right and the server answers, "
-            "then collect again: it goes on from there."
-        ) from error
+    def _is_as_brought(self, outcome: Outcome) -> bool:
+        # Quick: of a log that has not changed the very same objects come again.
+        known = self._brought.get(outcome.trial.id)
+        return known is not None and known[0] == outcome
+
+    @contextlib.contextmanager
+    def _explained(self, done: int, total: int) -> Iterator[None]:
+        """Turn a failure of MLflow into a CollectError that says how far we came."""
+        self._done = max(self._done, done)  # what an earlier try has sent stays sent
+        try:
+            yield
+        except StoreError as error:
+            said = f"{error}\nNothing was sent; the event logs are untouched."
+            raise CollectError(said, may_pass=False) from error
+        except Exception as error:
+            code = None
+            if not isinstance(error, OSError):
+                from mlflow.exceptions import MlflowException
+
+                if not isinstance(error, MlflowException):
+                    raise
+                code = error.error_code
+            where = self._where
+            raise CollectError(
+                f"MLflow at {shown_uri(where)} failed: {first_line(error, where)}\n"
+                f"{self._done} of {total} trials are up to date there, the next one perhaps in "
+                "part; the event logs are untouched. See that the address is right and the server "
+                "answers, then collect again: it goes on from there.",
+                may_pass=code in _PASSING or isinstance(error, OSError),
+            ) from error

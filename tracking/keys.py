@@ -11,6 +11,7 @@ from typing import Any
 MAX_TAG = 8000
 MAX_PARAM = 6000
 MAX_NAME = 250
+MAX_DATA_NAME, MAX_DATA_DIGEST = 500, 36
 _MAX_PART = 100  # a key holds at most 250 characters, and ours have up to three parts
 
 _READABLE = str.maketrans({"=": ":", "[": " ", ",": " ", "]": None})

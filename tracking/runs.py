@@ -4,26 +4,17 @@ Knows no outcomes and decides nothing about how a run looks (`tracking.browse` d
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from tracking.browse import (
-    FINGERPRINT_TAG,
-    NOTE_TAG,
-    STATE_TAG,
-    TRIAL_TAG,
-    MetricPoint,
-    RunRecord,
-)
-from tracking.summary import STUDY_TAG
+from tracking.browse import FINGERPRINT_TAG, NOTE_TAG, STATE_TAG, MetricPoint, RunRecord
+from tracking.known_runs import PARENT_TAG, REPORT_TAG, KnownRun, Name, all_runs, run_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-_REPORT_TAG = "thermolion.report"
-_PARENT_TAG = "mlflow.parentRunId"
 _MAX_BATCH_PARAMS, _MAX_BATCH = 100, 1000  # what MLflow takes in one request
 
 _Identity = tuple[str, int, int, str]  # of a metric point
@@ -31,71 +22,84 @@ Change = Literal["new", "updated", "unchanged"]
 
 
 class Runs:
-    """The runs of one experiment, read in one search; each is then brought up to date.
+    """The runs of one experiment, each to be brought up to date.
 
-    A run that is up to date costs no request.
+    A run that is up to date costs no request. `read` or `look_up` comes first.
     """
 
     def __init__(self, client: "MlflowClient", experiment_id: str, user: str) -> None:
         self._client = client
         self._experiment_id = experiment_id
         self._user = user
-        self._known: dict[str, Run] = {}
-        for run in list(self._search()):  # whole first: what we delete would shift its pages
-            name = run.data.tags.get(TRIAL_TAG) or run.data.tags.get(STUDY_TAG)
-            if name in self._known:
+        self._known: dict[Name, KnownRun] = {}
+
+    def read(self, database: Path | None) -> None:
+        """Learn of all runs; `database` is the sqlite file of an embedded store."""
+        self._known.clear()
+        self._learn(all_runs(self._client, self._experiment_id, database))
+
+    def look_up(self, names: Iterable[Name]) -> None:
+        """Learn of the runs of these names alone."""
+        for name in names:
+            self._known.pop(name, None)
+            self._learn(run_of(self._client, self._experiment_id, name))
+
+    def recall(self, earlier: "Runs") -> None:
+        """Take over what was known of the same experiment."""
+        if earlier._experiment_id == self._experiment_id:
+            self._known = dict(earlier._known)
+
+    def has(self, name: Name, fingerprint: str, parent_id: str) -> bool:
+        """Whether a run is there, below this parent, and has the content of this fingerprint."""
+        known = self._known.get(name)
+        wanted = (fingerprint, parent_id)
+        return known is not None and (known.fingerprint, known.parent_id) == wanted
+
+    def bring(self, record: RunRecord, parent_id: str | None = None) -> tuple[str, Change]:
+        """Bring a run up to date, below its parent; return its id and what it took."""
+        return self._bring(record, {} if parent_id is None else {PARENT_TAG: parent_id})
+
+    def bring_report(self, record: RunRecord, report: Path) -> None:
+        """Bring the files of the report to the run of the study, which is up to date."""
+        known, wanted = self._known[record.of], _digest(report)
+        if known.report != wanted:
+            self._client.log_artifacts(known.run_id, str(report))
+            self._client.set_tag(known.run_id, REPORT_TAG, wanted)
+
+    def remove_all_but(self, tag: str, kept: Collection[str]) -> None:
+        """Put the runs that `tag` names into the trash, but for those with the ids `kept`."""
+        for name, known in list(self._known.items()):
+            if name[0] == tag and known.run_id not in kept:
+                self._client.delete_run(known.run_id)
+                del self._known[name]
+
+    def _learn(self, found: Iterable[KnownRun]) -> None:
+        for run in found:
+            known = self._known.get(run.name)
+            if known is None:
+                self._known[run.name] = run
+            elif known.run_id != run.run_id:
                 # Whatever made the second one (a proxy that sent a request again): one trial, one
                 # run.
-                self._client.delete_run(run.info.run_id)
-            elif name is not None:
-                self._known[name] = run
+                self._client.delete_run(run.run_id)
 
-    def bring_parent(self, record: RunRecord, report: Path | None) -> str:
-        """Bring the run of the study up to date, files of the report included; return its id."""
-        study = record.tags[STUDY_TAG]
-        run_id, _ = self._bring(study, record, {})
-        if report is not None:
-            wanted = _digest(report)
-            known = self._known.get(study)
-            kept = known is not None and known.info.run_id == run_id
-            if known is None or not kept or known.data.tags.get(_REPORT_TAG) != wanted:
-                self._client.log_artifacts(run_id, str(report))
-                self._client.set_tag(run_id, _REPORT_TAG, wanted)
-        return run_id
-
-    def bring_trial(self, record: RunRecord, parent_id: str) -> Change:
-        """Bring the run of a trial up to date."""
-        return self._bring(record.tags[TRIAL_TAG], record, {_PARENT_TAG: parent_id})[1]
-
-    def _search(self) -> Iterator["Run"]:
-        token = None
-        while True:
-            page = self._client.search_runs(
-                [self._experiment_id],
-                max_results=1000,
-                order_by=["attributes.start_time ASC"],
-                page_token=token,
-            )
-            yield from page
-            token = page.token
-            if not token:
-                return
-
-    def _bring(self, name: str, record: RunRecord, more: dict[str, str]) -> tuple[str, Change]:
+    def _bring(self, record: RunRecord, more: dict[str, str]) -> tuple[str, Change]:
         """`more` are tags that differ between stores: they take no part in the fingerprint."""
-        run = self._known.get(name)
-        if run is None:
+        known = self._known.get(record.of)
+        if known is None:
             return self._create(record, more), "new"
-        if _is_current(run, record, more):
-            return run.info.run_id, "unchanged"
+        if _is_current(known, record, more):
+            return known.run_id, "unchanged"
+        run = self._client.get_run(known.run_id)
         there = self._points(run, record)
         wanted = {_identity(point): point for point in record.metrics}
         if there <= wanted.keys() and _params_agree(run, record):
             missing = [point for one, point in wanted.items() if one not in there]
             self._extend(run, record, missing, more)
-            return run.info.run_id, "updated"
+            self._remember(run, record, more, known.report)
+            return known.run_id, "updated"
         # MLflow takes back no point and changes no param: this run can never become the record.
-        self._client.delete_run(run.info.run_id)
+        self._client.delete_run(known.run_id)
         return self._create(record, more), "updated"
 
     def _create(self, record: RunRecord, more: dict[str, str]) -> str:
@@ -104,9 +108,41 @@ class Runs:
             self._experiment_id, start_time=record.start_ms, tags=tags, run_name=record.name
         )
         run_id = str(run.info.run_id)
+        self._give_data(run, record)
         self._send(run_id, record.metrics, record.params, {FINGERPRINT_TAG: record.fingerprint})
         self._set_status(run, record)
+        self._remember(run, record, more, None)
         return run_id
+
+    def _remember(
+        self, run: "Run", record: RunRecord, more: Mapping[str, str], report: str | None
+    ) -> None:
+        self._known[record.of] = KnownRun(
+            run_id=run.info.run_id,
+            name=record.of,
+            fingerprint=record.fingerprint,
+            parent_id=more.get(PARENT_TAG),
+            report=report,
+            status=record.status,
+            end_ms=record.end_ms,
+        )
+
+    def _give_data(self, run: "Run", record: RunRecord) -> None:
+        """Name the data sets that a run was given; those that it names already stay."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        named = [] if run.inputs is None else run.inputs.dataset_inputs
+        there = {(one.dataset.name, one.dataset.digest) for one in named}
+        given = [
+            DatasetInput(
+                Dataset(one.name, one.digest, "thermolion", one.source),
+                [InputTag("mlflow.data.context", "training")],
+            )
+            for one in record.data
+            if (one.name, one.digest) not in there
+        ]
+        if given:
+            self._client.log_inputs(run.info.run_id, datasets=given)
 
     def _extend(
         self, run: "Run", record: RunRecord, missing: list[MetricPoint], more: dict[str, str]
@@ -117,6 +153,7 @@ class Runs:
             self._client.delete_tag(run.info.run_id, key)
         wanted = {**record.tags, **more, FINGERPRINT_TAG: record.fingerprint}
         changed = {key: value for key, value in wanted.items() if tags.get(key) != value}
+        self._give_data(run, record)
         self._send(run.info.run_id, missing, params, changed)
         self._set_status(run, record)
 
@@ -155,13 +192,12 @@ class Runs:
         }
 
 
-def _is_current(run: "Run", record: RunRecord, more: Mapping[str, str]) -> bool:
-    tags = run.data.tags
+def _is_current(known: KnownRun, record: RunRecord, more: Mapping[str, str]) -> bool:
     return (
-        tags.get(FINGERPRINT_TAG) == record.fingerprint
-        and all(tags.get(key) == value for key, value in more.items())
-        and run.info.status == record.status
-        and record.end_ms in (None, run.info.end_time)
+        known.fingerprint == record.fingerprint
+        and known.parent_id == more.get(PARENT_TAG)
+        and known.status == record.status
+        and record.end_ms in (None, known.end_ms)
     )
 
 
@@ -174,7 +210,7 @@ def _outdated(tags: Mapping[str, str], record: RunRecord) -> list[str]:
     ours = [key for key in tags if key.startswith("thermolion.")]
     if tags.get(NOTE_TAG, "").startswith(f"**{tags.get(STATE_TAG)}**"):
         ours.append(NOTE_TAG)
-    return [key for key in ours if key not in {*record.tags, FINGERPRINT_TAG, _REPORT_TAG}]
+    return [key for key in ours if key not in {*record.tags, FINGERPRINT_TAG, REPORT_TAG}]
 
 
 def _identity(point: MetricPoint) -> _Identity:

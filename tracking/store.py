@@ -7,6 +7,7 @@ imported where a store is opened.
 import contextlib
 import logging
 import os
+import re
 import sqlite3
 import uuid
 import warnings
@@ -22,6 +23,16 @@ if TYPE_CHECKING:
 _SQLITE = "sqlite:///"
 _LOCAL_FILESYSTEMS = {"btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "tmpfs", "xfs", "zfs"}
 _MAX_REASON = 400
+_ADDRESSES = (
+    "sqlite:////FOLDER/mlflow.db",
+    "http://HOST:PORT",
+    "https://HOST",
+    "postgresql://USER:PASSWORD@HOST/DATABASE",
+    "mysql://…",
+    "mssql://…",
+)
+_SCHEMES = {address.partition(":")[0] for address in _ADDRESSES} | {"databricks"}
+_SCHEMA = re.compile(r"found version (?P<found>\w+), but expected (?P<wanted>\w+)")
 
 _CLIENT_ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -93,13 +104,15 @@ def first_line(error: Exception, uri: str) -> str:
 
 
 @contextlib.contextmanager
-def open_store(root: Path, uri: str | None = None) -> Iterator[Store]:
+def open_store(root: Path, uri: str | None = None, to_write: bool = False) -> Iterator[Store]:
     """Open the store of a root, made ready if it is embedded; raises StoreError.
 
     A server is not asked before the first request.
     """
     where = resolve_uri(root, uri)
     database = database_of(where)
+    if to_write and database is not None:
+        _require_writable(database)
     with contextlib.ExitStack() as stack:
         try:
             client = _client(where, database)
@@ -111,7 +124,7 @@ def open_store(root: Path, uri: str | None = None) -> Iterator[Store]:
                 "and the driver of the database if yours is not sqlite)"
             ) from error
         except Exception as error:  # a foreign library: its ways to fail cannot be listed
-            reason = first_line(error, where)
+            reason = _explained(error, where)
             raise StoreError(f"cannot open MLflow at {shown_uri(where)}: {reason}") from error
         artifacts = None if database is None else database.parent / "mlartifacts"
         yield Store(client, shown_uri(where), artifacts, database)
@@ -136,6 +149,47 @@ def journal_mode(database: Path, mounts: str | None = None) -> str:
         if folder.is_relative_to(mount) and len(mount.parts) >= longest:
             kind, longest = this_kind, len(mount.parts)
     return "WAL" if kind in _LOCAL_FILESYSTEMS else "DELETE"
+
+
+def _explained(error: Exception, uri: str) -> str:
+    """Say why a store did not open: what MLflow says is not always the way out."""
+    scheme = urlsplit(uri).scheme.partition("+")[0]
+    if scheme not in _SCHEMES or (uri.startswith("sqlite:") and not uri.startswith(_SQLITE)):
+        return f"{first_line(error, uri)}\nAn address is one of {', '.join(_ADDRESSES)}"
+    found = _SCHEMA.search(str(error))
+    if found is None:
+        return first_line(error, uri)
+    from mlflow import __version__, store
+
+    steps = Path(next(iter(store.__path__))) / "db_migrations" / "versions"
+    if any(steps.glob(f"{found['found']}_*.py")):
+        return (
+            f"it is of an older MLflow (schema {found['found']}, {__version__} has "
+            f"{found['wanted']}). Keep a copy of it, then: mlflow db upgrade {shown_uri(uri)}"
+        )
+    return (
+        f"it is of a newer MLflow (schema {found['found']}, which {__version__} does not know). "
+        "Collect with the version that made it (pip install --upgrade mlflow), or name another "
+        "store with --mlflow"
+    )
+
+
+def _require_writable(database: Path) -> None:
+    """Raise StoreError where an embedded store belongs to somebody who lets nobody write."""
+    # The folder as well: a journal lies beside the file while it is written.
+    for path in (database, database.parent):
+        if path.exists() and not os.access(path, os.W_OK, effective_ids=True):
+            raise StoreError(
+                f"{path} may not be written by you: let {_owner(path)}, whose it is, collect, or "
+                "make it writable for your group, or name a store of your own with --mlflow"
+            )
+
+
+def _owner(path: Path) -> str:
+    try:
+        return path.owner()
+    except KeyError:  # a container that does not know the user's name
+        return f"user {path.stat().st_uid}"
 
 
 def _embedded(root: Path) -> Path:

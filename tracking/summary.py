@@ -6,9 +6,10 @@ comparison itself is the report, which the run carries as its note and its artif
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from statistics import fmean
 
-from tracking.browse import NOTE_TAG, MetricPoint, RunRecord, Status, source_tags
+from tracking.browse import NOTE_TAG, STUDY_TAG, MetricPoint, RunRecord, Status, source_tags
 from tracking.comparison import Comparison
 from tracking.endpoints import ComparisonError, UnmeasuredError, final_metric, score
 from tracking.keys import MAX_NAME, MAX_TAG, cut, parts
@@ -16,7 +17,6 @@ from tracking.outcomes import Outcome, State
 from tracking.scale import Scale
 from tracking.verdict_record import verdict_points, verdict_tags
 
-STUDY_TAG = "thermolion.parent_of"
 _STATES: tuple[State, ...] = (
     "waiting",
     "running",
@@ -41,7 +41,7 @@ def study_record(
     started = [one.started_ms for one in outcomes if one.started_ms is not None]
     if not started:
         raise ValueError(f"no trial of {study} has started: it has no run yet")
-    status = _status(outcomes)
+    status = status_of(outcomes)
     ended = [one.ended_ms for one in outcomes if one.ended_ms is not None]
     return RunRecord(
         name=cut(study, MAX_NAME),
@@ -66,7 +66,8 @@ def shortened(note: str, limit: int) -> str:
     return head[: head.rfind("\n") + 1 or None] + rest
 
 
-def _status(outcomes: Sequence[Outcome]) -> Status:
+def status_of(outcomes: Sequence[Outcome]) -> Status:
+    """Return how a run stands that is made of many: it goes on while one may bring a result."""
     if all(one.has_result for one in outcomes):
         return "FINISHED"
     ended = all(one.has_result or one.state == "failed" for one in outcomes)
@@ -74,25 +75,22 @@ def _status(outcomes: Sequence[Outcome]) -> Status:
 
 
 def _tags(outcomes: Sequence[Outcome], study: str, note: str | None) -> dict[str, str]:
-    states = Counter(one.state for one in outcomes)
-    tags = {
-        STUDY_TAG: study,
-        "thermolion.study": study,
-        "thermolion.trials": ", ".join(f"{states[s]} {s}" for s in _STATES if states[s]),
-        "mlflow.runName": cut(study, MAX_NAME),
-    }
-    tags |= {f"thermolion.trials.{state}": str(states[state]) for state in _STATES}
+    tags = {STUDY_TAG: study, "thermolion.study": study, "mlflow.runName": cut(study, MAX_NAME)}
+    tags |= counts(outcomes)
     tags |= {NOTE_TAG: shortened(note, MAX_TAG)} if note else {}
     return tags | source_tags(study)
 
 
-def _metrics(outcomes: Sequence[Outcome]) -> Iterator[MetricPoint]:
-    """Yield, for every candidate on every workload, the means over the first 1, 2, … blocks.
+def counts(outcomes: Sequence[Outcome]) -> dict[str, str]:
+    """Return the tags that say how many trials are where."""
+    states = Counter(one.state for one in outcomes)
+    said = ", ".join(f"{states[s]} {s}" for s in _STATES if states[s])
+    each = {f"thermolion.trials.{state}": str(states[state]) for state in _STATES}
+    return {"thermolion.trials": said} | each
 
-    MLflow only ever appends to a history, so a mean of whatever has arrived would leave behind
-    what it was before. These stand for good: block after block in order, up to the first that may
-    still bring a result. So the means of candidates at one step are of the same blocks.
-    """
+
+def _metrics(outcomes: Sequence[Outcome]) -> Iterator[MetricPoint]:
+    """Yield the means of every candidate on every workload, each under a name of its own."""
     compared = [one for one in outcomes if one.trial.phase == "compare"]
     workloads = parts(sorted({one.trial.workload.name for one in compared}))
     candidates = parts(sorted({one.trial.candidate.name for one in compared}))
@@ -101,21 +99,39 @@ def _metrics(outcomes: Sequence[Outcome]) -> Iterator[MetricPoint]:
         of = f"{workloads[one.trial.workload.name]}/{candidates[one.trial.candidate.name]}"
         cells.setdefault(of, []).append(one)
     for of, trials in cells.items():
-        values: dict[str, list[float]] = {}
-        time_ms = 0
-        for one in sorted(trials, key=lambda one: one.trial.block):
-            if one.state == "failed":
-                continue
-            if not one.has_result or one.ended_ms is None:
-                break
-            time_ms = max(time_ms, one.ended_ms)
-            for name, value in _endpoints(one).items():
-                so_far = values.setdefault(name, [])
-                so_far.append(value)
-                yield MetricPoint(f"{name}/{of}", fmean(so_far), time_ms, len(so_far))
+        for point in means(trials):
+            yield replace(point, key=f"{point.key}/{of}")
 
 
-def _endpoints(outcome: Outcome) -> dict[str, float]:
+def settled(trials: Sequence[Outcome]) -> Iterator[Outcome]:
+    """Yield results block by block, up to the first that may still come; failures are left out."""
+    for one in sorted(trials, key=lambda one: one.trial.block):
+        if one.state == "failed":
+            continue
+        if not one.has_result or one.ended_ms is None:
+            return
+        yield one
+
+
+def means(trials: Sequence[Outcome]) -> Iterator[MetricPoint]:
+    """Yield the means over the first 1, 2, … blocks of one candidate on one workload.
+
+    The step is the number of blocks. MLflow only ever appends to a history, so a mean of whatever
+    has arrived would leave behind what it was before. These stand for good: block after block in
+    order, up to the first that may still bring a result. So the means of candidates at one step
+    are of the same blocks.
+    """
+    values: dict[str, list[float]] = {}
+    time_ms = 0
+    for one in settled(trials):
+        time_ms = max(time_ms, one.ended_ms or 0)
+        for name, value in endpoints_of(one).items():
+            so_far = values.setdefault(name, [])
+            so_far.append(value)
+            yield MetricPoint(name, fmean(so_far), time_ms, len(so_far))
+
+
+def endpoints_of(outcome: Outcome) -> dict[str, float]:
     """Return the numbers of the report (diverged counts as chance), as logged, and seconds.
 
     The AUC of the user's own training is not among them: where one diverged, it depends on trials

@@ -1,16 +1,18 @@
 """The verbs that conclude from what is recorded: compare, report, collect, export."""
 
+import json
 from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.study import Study, default_root, open_study
 from orchestrator.sweep_file import SweepError
-from orchestrator.verbs.terminal import DONE, again, opened, result, say
+from orchestrator.verbs.terminal import DONE, INTERRUPTED, again, opened, result, say
 
 if TYPE_CHECKING:
     from orchestrator.conclude import Record
     from orchestrator.elsewhere import Gathered
+    from tracking.collect import Collected
     from tracking.comparison import Comparison
 
 
@@ -65,18 +67,45 @@ def report(arguments: Namespace) -> int:
 
 
 def collect(arguments: Namespace) -> int:
-    """Bring the logs into MLflow."""
+    """Bring the logs into MLflow, once or for as long as jobs live."""
     from orchestrator.conclude import Record
 
-    collected = Record.read(opened(arguments)).collect(arguments.mlflow, arguments.break_lock)
+    study = opened(arguments)
+    if arguments.follow:
+        return _follow(study, arguments)
+    record = Record.read(study)
+    _tell(record.collect(arguments.mlflow, arguments.break_lock, arguments.restore), arguments)
+    return DONE
+
+
+def _follow(study: Study, arguments: Namespace) -> int:
+    from orchestrator.following import Trouble, follow
+
+    last = None
+    try:
+        for said in follow(study, arguments.mlflow, arguments.break_lock, arguments.restore):
+            if isinstance(said, Trouble):
+                say(f"{said.message}\ntrying again in {said.pause_s:.0f} s; Ctrl-C ends it")
+                continue
+            if last is None or said.new or said.updated:
+                _tell(said, arguments)
+            last = said
+    except KeyboardInterrupt:
+        say(f"ended; go on with: {again('collect', arguments)} --follow")
+        return INTERRUPTED
+    say("no job of it lives any more: everything is there")
+    return DONE
+
+
+def _tell(collected: "Collected", arguments: Namespace) -> None:
     said = {
         "new": collected.new,
         "updated": collected.updated,
         "unchanged": collected.unchanged,
         "uri": collected.uri,
     }
-    result(said if arguments.json else ", ".join(f"{v} {k}" for k, v in said.items()))
-    return DONE
+    line = json.dumps(said) if arguments.follow else said
+    result(line if arguments.json else ", ".join(f"{v} {k}" for k, v in said.items()))
 
 
 def export(arguments: Namespace) -> int:
@@ -104,5 +133,5 @@ def conclude(study: Study, arguments: Namespace) -> None:
     comparison = record.compare()
     result(verdict_text(comparison))
     result(f"report  {record.write_report(comparison)}")
-    collected = record.collect(arguments.mlflow, arguments.break_lock, comparison)
+    collected = record.collect(arguments.mlflow, arguments.break_lock, comparison=comparison)
     result(f"MLflow  {collected.uri}; look with: {again('ui', arguments)}")

@@ -17,6 +17,12 @@ from tracking.store import open_store
 _WORKLOAD = Workload("digits", "digits", "convnet", epochs=3, global_batch=64)
 
 
+def _name(run: Any) -> str:
+    tags = run.data.tags
+    cell = f"cell {run.info.run_name}" if "thermolion.cell" in tags else ""
+    return str(tags.get("thermolion.trial", cell))
+
+
 class Study:
     """A study on disk; every log that it opens is one attempt."""
 
@@ -91,12 +97,15 @@ class Study:
         return collect(self.layout, self.outcomes(), **options)
 
     def runs(self, uri: str | None = None) -> dict[str, Any]:
-        """Return active runs by trial id, the parent as ""; two runs of one trial fail."""
+        """Return active runs: by trial id, cells by `cell` and their name, the parent as "".
+
+        Two runs of one name fail.
+        """
         with open_store(self.layout.root, uri) as store:
             experiment = store.client.get_experiment_by_name(self.layout.study)
             assert experiment is not None
             found = store.client.search_runs([experiment.experiment_id], max_results=5000)
-        names = [run.data.tags.get("thermolion.trial", "") for run in found]
+        names = [_name(run) for run in found]
         assert len(names) == len(set(names))
         return dict(zip(names, found, strict=True))
 
@@ -122,6 +131,7 @@ class Study:
                 {key: v for key, v in run.data.tags.items() if key != "mlflow.parentRunId"},
                 run.data.params,
                 self.history(run, uri),
+                [(one.dataset.name, one.dataset.digest) for one in run.inputs.dataset_inputs],
             )
             for name, run in self.runs(uri).items()
         }
@@ -144,7 +154,11 @@ class Study:
             assert run.data.params == record.params
             assert run.data.tags.items() >= record.tags.items()
             assert run.info.status == record.status
-            assert run.data.tags["mlflow.parentRunId"] == found[""].info.run_id
+            given = {(one.dataset.name, one.dataset.digest) for one in run.inputs.dataset_inputs}
+            assert given == {("digits", "d")}
+            cell = found[f"cell digits · {outcome.trial.candidate.name}"]
+            assert run.data.tags["mlflow.parentRunId"] == cell.info.run_id
+            assert cell.data.tags["mlflow.parentRunId"] == found[""].info.run_id
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from tracking.collect import CollectError
 from tracking.store import open_store
 
 Study = Any  # of conftest.py, which nobody can import
@@ -19,7 +20,7 @@ def test_a_collection_that_dies_midway_is_completed_by_the_next(study: Study) ->
 
     with pytest.raises(InterruptedError):
         study.collect(progress=die)
-    assert len(study.runs()) == 3
+    assert len(study.runs()) == 4
     seen: list[tuple[int, int]] = []
     collected = study.collect(progress=lambda done, total: seen.append((done, total)))
     assert (collected.new, collected.unchanged) == (1, 2)
@@ -63,21 +64,34 @@ def test_a_run_that_a_user_deleted_is_made_anew(study: Study) -> None:
     study.check()
 
 
-def test_a_deleted_parent_is_made_anew_and_its_trials_move_below_it(study: Study) -> None:
+@pytest.mark.parametrize(("name", "moved"), [("", 0), ("cell digits · adamw[lr=0.001]", 2)])
+def test_a_deleted_parent_is_made_anew_and_what_was_below_it_moves(
+    study: Study, name: str, moved: int
+) -> None:
     study.run_blocks(0, 1)
     study.collect()
     with open_store(study.layout.root) as store:
-        store.client.delete_run(study.runs()[""].info.run_id)
-    assert study.collect().updated == 2
+        store.client.delete_run(study.runs()[name].info.run_id)
+    assert study.collect().updated == moved
     study.check()
 
 
-def test_a_deleted_experiment_comes_back(study: Study) -> None:
+def test_a_deleted_experiment_is_said_with_the_ways_out_and_comes_back_if_asked(
+    study: Study,
+) -> None:
     study.run_blocks(0)
     collected = study.collect()
+    before = study.content()
     with open_store(study.layout.root) as store:
         store.client.delete_experiment(collected.experiment_id)
-    study.collect()
+    with pytest.raises(CollectError) as told:
+        study.collect()
+    uri = f"sqlite:///{study.layout.mlflow_store}"
+    purge = f"mlflow gc --experiment-ids {collected.experiment_id} --backend-store-uri {uri}"
+    for part in ("'my study' was deleted", "--restore", purge, "--mlflow", "Nothing was sent"):
+        assert part in str(told.value)
+    study.collect(restore=True)
+    assert study.content() == before
     study.check()
 
 

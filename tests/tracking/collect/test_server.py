@@ -42,6 +42,8 @@ class Served:
 
     def end(self) -> None:
         """Kill the owner, which has no time to clean up, and wait for the server to be gone."""
+        if self._owner.returncode is not None:
+            return
         self._owner.kill()
         self._owner.communicate()
         until = time.monotonic() + 60
