@@ -128,7 +128,13 @@ def _as_before(layout: Layout, last: Submission) -> Request:
     pack = read_pack(layout, last.id, 0)
     snapshots = sorted(layout.submissions.glob("*/code"))
     code = snapshots[-1] if snapshots else None
-    return Request(pack.data_root, pack.download, last.lanes_asked, code_root=code)
+    return Request(
+        pack.data_root,
+        pack.download,
+        last.lanes_asked,
+        code_root=code,
+        commit=(last.commit, last.dirty),
+    )
 
 
 def _start(layout: Layout, new: Sequence[Submission]) -> None:

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs.discards import read_discards
+from orchestrator.backends.base import read_submissions
 from orchestrator.stage import Stage, has_pilots
 from orchestrator.study import Study
 from tracking.outcomes import Outcome, read_outcomes
 
 if TYPE_CHECKING:
+    from tracking.browse import Commit
     from tracking.collect import Collected, Collector
     from tracking.comparison import Comparison
     from tracking.numbers_csv import Rows
@@ -137,7 +139,15 @@ class Record:
                 comparison=comparison,
                 break_lock=break_lock,
                 wait_s=_PATIENCE_S,
+                commits=self._commits(),
             )
         except CollectError as error:
             kind = CollectingPaused if error.may_pass else ConclusionError
             raise kind(str(error)) from error
+
+    def _commits(self) -> "dict[str, Commit]":
+        """Return, by submission, the commit that the user's code was at, where git knew one."""
+        from tracking.browse import Commit
+
+        submissions = read_submissions(self.study.layout)
+        return {one.id: Commit(one.commit, one.dirty) for one in submissions if one.commit}

@@ -19,7 +19,7 @@ from orchestrator.backends.base import Load, Lot, Submission, load_backend
 from orchestrator.code_roots import code_roots
 from orchestrator.failures import Need
 from orchestrator.packs import write_packs
-from orchestrator.snapshot import code_files, copy_code
+from orchestrator.snapshot import code_files, commit_of, copy_code
 from orchestrator.status import Status
 from orchestrator.study import Study
 
@@ -44,6 +44,7 @@ class Request:
     mem: float = 1.0
     time: float = 1.0
     code_root: Path | None = None
+    commit: tuple[str | None, bool] | None = None
 
     @property
     def code_folder(self) -> Path:
@@ -127,6 +128,7 @@ class Sender:
         write_packs(
             [self._pack(name, number, pack, load.code) for number, pack in enumerate(lot.packs)]
         )
+        commit, dirty = self.request.commit or commit_of(Path.cwd())
         submission = Submission(
             id=name,
             backend=sweep.backend,
@@ -142,6 +144,8 @@ class Sender:
             scale=lot.scale,
             by_hand=self.request.by_hand,
             unattended=load.unattended,
+            commit=commit,
+            dirty=dirty,
         )
         write_whole(folder / "submission.json", json.dumps(submission.to_json(), indent=1))
         return submission

@@ -51,6 +51,20 @@ def code_files(source: Path, layout: Layout) -> Sequence[str]:
     return sorted(chosen)
 
 
+def commit_of(source: Path) -> tuple[str | None, bool]:
+    """Return the commit that a folder is at, None outside of git, and whether it was edited."""
+    try:
+        at, edits = (
+            subprocess.run(
+                ["git", *words], cwd=source, capture_output=True, text=True, check=False
+            )
+            for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "--", "."])
+        )
+    except FileNotFoundError:
+        return None, False
+    return (at.stdout.strip(), bool(edits.stdout)) if at.returncode == 0 else (None, False)
+
+
 def _recorded(inside: Path, layout: Layout) -> list[Path]:
     """Return what is no code: the root, or what lies in it where the code itself does."""
     if not inside.is_relative_to(layout.root.resolve()):

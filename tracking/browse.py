@@ -67,6 +67,14 @@ class DataRecord:
 
 
 @dataclass(frozen=True)
+class Commit:
+    """The git commit that the user's code was at; `dirty`: it had been edited since."""
+
+    id: str
+    dirty: bool
+
+
+@dataclass(frozen=True)
 class RunRecord:
     """One MLflow run; times are UTC in ms, `end_ms` is None while it goes on."""
 
@@ -94,7 +102,7 @@ class RunRecord:
         return digest([_FORMAT, self.name, tags, params, points, self.status, times, data])
 
 
-def trial_record(outcome: Outcome, study: str) -> RunRecord:
+def trial_record(outcome: Outcome, study: str, commit: Commit | None = None) -> RunRecord:
     """Return the run of a trial; raises ValueError for one that has not started."""
     if outcome.started_ms is None:
         raise ValueError(f"trial {outcome.trial.id} is {outcome.state}: it has no run yet")
@@ -103,7 +111,7 @@ def trial_record(outcome: Outcome, study: str) -> RunRecord:
     name = run_name(outcome.trial)
     return RunRecord(
         name=name,
-        tags=_tags(outcome, infinite, study, name),
+        tags=_tags(outcome, infinite, study, name) | _source(commit),
         params=params_of(outcome.trial),
         metrics=tuple(map(_storable, points)) if infinite else points,
         status=_STATUS[outcome.state],
@@ -132,6 +140,13 @@ def run_name(trial: Trial) -> str:
 def source_tags(study: str) -> dict[str, str]:
     """Return what MLflow shows as the source of a run."""
     return {"mlflow.source.name": f"{study}/sweep.yaml", "mlflow.source.type": "LOCAL"}
+
+
+def _source(commit: Commit | None) -> dict[str, str]:
+    if commit is None:
+        return {}
+    said = {"commit": commit.id, "dirty": "true" if commit.dirty else "false"}
+    return {f"mlflow.source.git.{name}": value for name, value in said.items()}
 
 
 def params_of(trial: Trial) -> dict[str, str]:

@@ -5,14 +5,14 @@ Decides nothing about how a run looks (`tracking.browse`) and touches no event l
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jobs.layout import Layout
 from jobs.lock import Lock
-from tracking.browse import CELL_TAG, TRIAL_TAG, RunRecord, trial_record
+from tracking.browse import CELL_TAG, TRIAL_TAG, Commit, RunRecord, trial_record
 from tracking.cells import by_cell, cell_record
 from tracking.comparison import Comparison
 from tracking.experiment import bring_experiment, experiment_tags, owner
@@ -76,6 +76,7 @@ class Collector:
         # By trial: what its log said when its run was last brought, and the fingerprint of that.
         self._brought: dict[str, tuple[Outcome, str]] = {}
         self._runs: Runs | None = None
+        self._commits: Mapping[str, Commit] = {}
         self._done = 0
 
     def bring(
@@ -88,18 +89,20 @@ class Collector:
         break_lock: bool = False,
         wait_s: float = 0,
         progress: Callable[[int, int], None] | None = None,
+        commits: Mapping[str, Commit] | None = None,
     ) -> Collected:
         """Make the MLflow runs of the study say what `outcomes` say.
 
         Trials that have not started get no run. The files in the folder `report` become artifacts
         of the run of the study, `note` (Markdown) its description, the verdicts of `comparison`
-        its metrics and tags. `progress` is called with the numbers of trials done and to do. A
-        server that does not answer is asked again, twice. What one call leaves unfinished the
-        next one completes.
+        its metrics and tags. `progress` is called with the numbers of trials done and to do.
+        `commits` are those of the user's code, by submission. A server that does not answer is
+        asked again, twice. What one call leaves unfinished the next one completes.
 
         Raises LockHeld while another process collects this study for longer than `wait_s` seconds,
         CollectError where MLflow fails.
         """
+        self._commits = commits or {}
         pauses = list(_PAUSES_S) if self._where.startswith("http") else []
         self._done = 0
         with Lock(self._layout.folder / "collect.lock", break_lock, wait_s):
@@ -177,7 +180,8 @@ class Collector:
             name, self._brought[outcome.trial.id][1], above
         ):
             return "unchanged"
-        record = trial_record(outcome, self._layout.study)
+        commit = self._commits.get(outcome.job.get("submission", ""))
+        record = trial_record(outcome, self._layout.study, commit)
         _, change = runs.bring(record, above)
         self._brought[outcome.trial.id] = outcome, record.fingerprint
         return change

@@ -33,7 +33,8 @@ class Submission:
     `lanes` ranks run at a time, which is as many trials where each is one process; `lanes_asked`
     were asked for. `request` is what the backend itself needs to know. `scale` says how many times
     the memory and time of the sweep its jobs are given; `by_hand` that a user has said `retry`.
-    `unattended`: somebody is to look after the study once the jobs have ended.
+    `unattended`: somebody is to look after the study once the jobs have ended. `commit` is the one
+    that the user's folder was at, in git, and `dirty` whether it had been edited since.
     """
 
     id: str
@@ -50,6 +51,8 @@ class Submission:
     scale: Mapping[str, float] | None = None
     by_hand: bool = False
     unattended: bool = False
+    commit: str | None = None
+    dirty: bool = False
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -9,7 +9,7 @@ from processes import event_logs, wait_for
 from jobs.layout import Layout
 from jobs.pack import Pack
 from orchestrator import snapshot
-from orchestrator.snapshot import code_files, copy_code
+from orchestrator.snapshot import code_files, commit_of, copy_code
 from orchestrator.sweep_file import SweepError
 from tracking.outcomes import read_outcomes
 
@@ -174,3 +174,22 @@ def test_trials_without_code_of_the_user_copy_nothing(thermolion, small, layout)
     thermolion("cancel", "small")
     assert not (layout.submission("0001") / "code").exists()
     assert _pack(layout, "0001").code_root is None
+
+
+def test_the_commit_of_the_code_is_known_and_whether_it_was_edited(project):
+    def git(*words):
+        named = ["-c", "user.name=n", "-c", "user.email=n@x"]
+        done = subprocess.run(
+            ["git", *named, *words], cwd=project, check=True, capture_output=True, text=True
+        )
+        return done.stdout.strip()
+
+    assert commit_of(project) == (None, False)
+    git("init", "-q")
+    git("add", "train.py")
+    git("commit", "-qm", "first")
+    assert commit_of(project) == (git("rev-parse", "HEAD"), True)  # the rest is not in it
+    (project / ".gitignore").write_text("*\n")
+    assert commit_of(project) == (git("rev-parse", "HEAD"), False)
+    (project / "train.py").write_text("edited")
+    assert commit_of(project)[1]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tracking.browse import NOTE_TAG, trial_record
+from tracking.browse import NOTE_TAG, Commit, trial_record
 from tracking.keys import MAX_PARAM, MAX_TAG, key, keys, parts, text
 from tracking.outcomes import Outcome, Point
 from tracking.summary import shortened, study_record
@@ -90,6 +90,13 @@ def test_params_are_what_was_asked_and_tags_what_came_of_it(begun: Make) -> None
     assert record.tags["mlflow.runName"] == record.name
     for name in (*record.params, *record.tags):
         assert _VALID.match(name)
+
+
+def test_the_commit_of_the_users_code_is_the_source_of_a_run(begun: Make) -> None:
+    made = begun()
+    tags = trial_record(made, "s", Commit("0a1b", dirty=True)).tags
+    assert (tags["mlflow.source.git.commit"], tags["mlflow.source.git.dirty"]) == ("0a1b", "true")
+    assert not any("git" in name for name in trial_record(made, "s").tags)
 
 
 def test_a_hyperparameter_that_is_named_as_something_else_keeps_its_value(begun: Make) -> None:
