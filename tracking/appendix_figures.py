@@ -14,7 +14,7 @@ from tracking.wording import title
 
 _E_RANGE = 1e-2, 1e6  # beyond, an e-value is drawn at the edge: nothing more is to be read there
 _BAR, _QUIET, _GRID = (Line(colour, "-") for colour in (INK, QUIET, "#e5e7eb"))
-_ROW, _LONGEST = 15, 20  # points a candidate, letters of its name: the whole one is in the table
+_ROW, _LONGEST = 15, 19  # points a candidate, letters of its name: the whole one is in the table
 
 
 def drawings(
@@ -71,7 +71,7 @@ def _profile(found: Appendix, styles: Mapping[str, Line]) -> str:
 def _ranks(one: Ranking, endpoint: str, styles: Mapping[str, Line]) -> str:
     """Draw a row a candidate, a dot at its mean rank, and bars beside those not told apart."""
     k, bars = len(one.candidates), one.cliques or ()
-    left, right, top = 106.0, WIDTH - 14.0 - 6 * len(bars), 46.0
+    left, right, top = 112.0, WIDTH - 14.0 - 6 * len(bars), 46.0
     bottom = top + _ROW * k
 
     def x(rank: float) -> float:

@@ -6,6 +6,7 @@ are made from pairs (Benavoli et al. 2016).
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -50,8 +51,13 @@ def friedman(mean_ranks: ArrayLike, n: int) -> Friedman:
 
 def critical_difference(k: int, n: int, alpha: float = 0.05) -> float:
     """Return by how much mean ranks of `k` candidates on `n` data sets must differ (Nemenyi)."""
-    q = float(stats.studentized_range.ppf(1 - alpha, k, np.inf)) / 2**0.5
-    return float(q * (k * (k + 1) / (6 * n)) ** 0.5)
+    return float(_quantile(k, alpha) * (k * (k + 1) / (6 * n)) ** 0.5)
+
+
+@lru_cache
+def _quantile(k: int, alpha: float) -> float:
+    """Return the quantile of the studentised range over the root of two; it takes long to find."""
+    return float(stats.studentized_range.ppf(1 - alpha, k, np.inf)) / 2**0.5
 
 
 def nemenyi_p(one: float, other: float, k: int, n: int) -> float:
