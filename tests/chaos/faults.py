@@ -34,10 +34,12 @@ def _preempt(siege: Siege, planned: Planned) -> None:
 
 
 def _kill_lane(siege: Siege, planned: Planned) -> None:
+    siege.wait(lambda: any(rank.ranks == 1 for rank in siege.targets.all_ranks()))
     _kill(planned.choose(siege.targets.ranks(several=False)).pid)
 
 
 def _kill_rank(siege: Siege, planned: Planned) -> None:
+    siege.wait(lambda: any(rank.ranks > 1 for rank in siege.targets.all_ranks()))
     _kill(planned.choose(siege.targets.ranks(several=True)).pid)
 
 

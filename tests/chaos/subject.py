@@ -17,6 +17,7 @@ SWEEP = """\
 study: chaos
 defaults: {dataset: digits, global_batch: 64, train_images: 1024}
 workloads:
+  - {name: ranks, model: {mlp: {hidden: [32], dropout: 0.2}}, epochs: 10, ranks: 2}
   - name: rich
     model: {convnet: {dropout: 0.2}}
     epochs: 6
@@ -26,7 +27,6 @@ workloads:
     ema: 0.95
     ranks: 1
   - {name: plain, model: {mlp: {dropout: 0.3}}, epochs: 16, ranks: 1}
-  - {name: ranks, model: {mlp: {hidden: [32], dropout: 0.2}}, epochs: 10, ranks: 2}
 candidates:
   thermolion: {}
   adamw: {lr: 1e-3}

@@ -20,7 +20,8 @@ from slurm.dev_config import Shape
 
 SEED = int(os.environ.get("CHAOS_SEED", "1"))
 FAULTS = int(os.environ.get("CHAOS_FAULTS", "34"))
-SHAPE = Shape(nodes=2, cpus=2, gpus=0, accounting=True)
+# Room for all trials of two ranks, and for others beside them: whoever is to be hit is there.
+SHAPE = Shape(nodes=2, cpus=4, gpus=0, accounting=True)
 
 
 @pytest.fixture
