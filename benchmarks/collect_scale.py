@@ -168,6 +168,7 @@ def _bare(root: Path, _count: int) -> Iterator[None]:
 def _usual(root: Path, _count: int) -> Iterator[None]:
     import mlflow
 
+    os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"  # stdout has the answers
     with _default_server(root) as uri:
         mlflow.set_tracking_uri(uri)
         mlflow.set_experiment("scale")
