@@ -83,8 +83,12 @@ def _in_mlflow(siege: Siege) -> list[str]:
     outcomes = read_outcomes(siege.layout.events)
     if of_trials != Counter(dict.fromkeys(outcomes, 1)):
         wrong.append(f"runs by trial: {dict(of_trials)}")
-    if len(runs) != TRIALS + 1:  # and the parent
-        wrong.append(f"{len(runs)} runs, {TRIALS} trials")
+    cells = {
+        (one.trial.workload.name, one.trial.candidate.name, one.trial.phase)
+        for one in outcomes.values()
+    }
+    if len(runs) != TRIALS + len(cells) + 1:  # and the study's
+        wrong.append(f"{len(runs)} runs, {TRIALS} trials, {len(cells)} cells")
     for run in runs:
         outcome = outcomes.get(run.data.tags.get(TRIAL_TAG, ""))
         if outcome is None:
