@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from runner import begin_calm, besiege
+from runner import besiege, calm_study
 from slurm_lab import Lab, cluster_of
 from subject import TRIALS
 from table import table
@@ -28,8 +28,11 @@ def main() -> int:
     total, a_seed = int(said.get("CHAOS_TOTAL", "1000")), int(said.get("CHAOS_FAULTS", "50"))
     folder = Path(tempfile.mkdtemp(prefix="tl-", dir="/tmp"))
     verdicts, begin, seed = [], time.monotonic(), int(said.get("CHAOS_SEED", "1"))
-    with warm_python(folder) as python, cluster_of(SHAPE, python) as cluster:
-        calm = begin_calm(cluster, folder / "calm")
+    with (
+        warm_python(folder) as python,
+        cluster_of(SHAPE, python) as cluster,
+        calm_study(cluster, folder / "calm") as calm,
+    ):
 
         @cache
         def expected() -> Mapping[str, Any]:

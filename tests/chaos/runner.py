@@ -2,7 +2,8 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,14 +35,18 @@ class Calm:
         return results(layout)
 
 
-def begin_calm(cluster: Cluster, folder: Path) -> Calm:
-    """Send the study to this machine, where nothing is done to it."""
+@contextmanager
+def calm_study(cluster: Cluster, folder: Path) -> Iterator[Calm]:
+    """Send the study to this machine, where nothing is done to it; stop what is left of it."""
     folder.mkdir()
     lab = Lab(cluster, folder)
     begin = time.monotonic()
     said = lab.call("submit", lab.write(SWEEP), "--backend", "local")
     assert said.code == 0, said.err
-    return Calm(lab, time.monotonic() - begin)
+    try:
+        yield Calm(lab, time.monotonic() - begin)
+    finally:
+        lab.call("cancel", STUDY)
 
 
 def besiege(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from faults import KINDS, SUBMIT_KILLED
 from file_faults import can_lock, can_mark
-from runner import begin_calm, besiege
+from runner import besiege, calm_study
 from schedule import draw
 from slurm_lab import Lab, cluster_of, require_slurm
 from subject import TRIALS
@@ -47,10 +47,10 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
 def test_a_study_under_faults_of_all_kinds_loses_and_doubles_nothing(
     cluster, tmp_path, record_property
 ):
-    calm = begin_calm(cluster, tmp_path / "calm")
-    (tmp_path / "siege").mkdir()
     lab = Lab(cluster, tmp_path / "siege")
-    siege, verdict = besiege(lab, SEED, FAULTS, calm.submit_s, calm.results)
+    lab.folder.mkdir()
+    with calm_study(cluster, tmp_path / "calm") as calm:
+        siege, verdict = besiege(lab, SEED, FAULTS, calm.submit_s, calm.results)
     seconds = f"CHAOS_SEED={SEED}, {siege.seconds:.0f} s"
     record_property("tells", f"{table([verdict], TRIALS)}\n{seconds}")
     assert not verdict.wrong, "\n".join([*verdict.wrong, *siege.story])

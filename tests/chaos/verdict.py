@@ -89,8 +89,12 @@ def _runs(client: Any, outcomes: Mapping[str, Outcome]) -> list[str]:
     of_trials = Counter(run.data.tags[TRIAL_TAG] for run in runs if TRIAL_TAG in run.data.tags)
     if of_trials != Counter(dict.fromkeys(outcomes, 1)):
         wrong.append(f"runs by trial: {dict(of_trials)}")
-    if len(runs) != TRIALS + 1:  # and the parent
-        wrong.append(f"{len(runs)} runs, {TRIALS} trials")
+    cells = {
+        (one.trial.workload.name, one.trial.candidate.name, one.trial.phase)
+        for one in outcomes.values()
+    }
+    if len(runs) != TRIALS + len(cells) + 1:  # and the study's
+        wrong.append(f"{len(runs)} runs, {TRIALS} trials, {len(cells)} cells")
     for run in runs:
         outcome = outcomes.get(run.data.tags.get(TRIAL_TAG, ""))
         if outcome is None:
