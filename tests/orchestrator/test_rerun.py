@@ -33,7 +33,7 @@ def test_only_results_of_other_code_are_taken_back(thermolion, small, lab, layou
     same = thermolion("rerun", "small", "--code-changed")
     assert same.code == 0, same.err
     assert "the code has not changed: all 6 results" in same.out
-    assert not layout.decisions.exists() or not list(layout.decisions.iterdir())
+    assert not list(layout.decisions.glob("rerun-*"))
 
     lab.write_text(f"{LAB}\n# another thought\n")
     dry = thermolion("rerun", "small", "--code-changed", "--dry-run")
@@ -51,7 +51,7 @@ def test_only_results_of_other_code_are_taken_back(thermolion, small, lab, layou
     said = thermolion("rerun", "small", "--code-changed")
     assert said.code == 0, said.err
     assert "2 trials in" in said.out
-    (decision,) = layout.decisions.iterdir()
+    (decision,) = layout.decisions.glob("rerun-*")
     assert decision.name == "rerun-1.json"
     record = json.loads(decision.read_text())
     assert (record["version"], record["kind"]) == (1, "rerun")
@@ -68,7 +68,10 @@ def test_only_results_of_other_code_are_taken_back(thermolion, small, lab, layou
 
     lab.write_text(f"{LAB}\n# a third one\n")
     assert thermolion("rerun", "small", "--code-changed").code == 0
-    assert {path.name for path in layout.decisions.iterdir()} == {"rerun-1.json", "rerun-2.json"}
+    assert {path.name for path in layout.decisions.glob("rerun-*")} == {
+        "rerun-1.json",
+        "rerun-2.json",
+    }
     thermolion("cancel", "small")
 
 
@@ -78,7 +81,7 @@ def test_nothing_is_taken_back_where_nothing_could_be_sent(thermolion, small, la
     said = thermolion("rerun", "small", "--code-changed")
     assert said.code == 2
     assert "half an edit" in said.err
-    assert not layout.decisions.exists()
+    assert not list(layout.decisions.glob("rerun-*"))
     assert "6 completed" in thermolion("status", "small").out
 
 

@@ -61,7 +61,7 @@ def test_the_quickstart_gives_the_same_bits_on_slurm_and_on_this_machine(lab, tm
     again = lab.call("run", "quickstart")
     assert again.code == 0
     assert "everything is done" in again.err
-    assert again.out == first.out
+    assert _answer(again.out) == _answer(first.out)
     assert len(read_submissions(lab.layout("quickstart"))) == 1
     here = Lab(lab.cluster, tmp_path / "here")
     here.folder.mkdir()
@@ -71,6 +71,11 @@ def test_the_quickstart_gives_the_same_bits_on_slurm_and_on_this_machine(lab, tm
     outcomes = _outcomes(lab, "quickstart")
     assert _bits(outcomes) == _bits(_outcomes(here, "quickstart"))
     assert "trial 1 of" in lab.call("logs", "quickstart", next(iter(outcomes))).out
+
+
+def _answer(printed: str) -> str:
+    """Leave out the command line that goes on with a study: it repeats how the study was named."""
+    return printed.partition("look with")[0]
 
 
 def test_several_lanes_share_a_job_and_a_gpu(lab, small):
@@ -166,8 +171,6 @@ def test_a_preempted_job_saves_makes_room_and_comes_back(lab):
     )
     wait_for(done.exists)
     (lab.folder / "go").touch()
-    # A job that was requeued waits for two minutes, unless somebody says that it may start.
-    _free_requeued(lab)
     lab.await_results("waiting", 2)
     assert len(read_submissions(lab.layout("waiting"))) == 1
     assert {outcome.attempts for outcome in _outcomes(lab, "waiting").values()} == {2}
@@ -204,17 +207,6 @@ def test_a_job_whose_time_is_nearly_over_saves_and_is_requeued(lab):
 
 def _first_ends(lab: Lab) -> list[str | None]:
     return [outcome.attempt_log[0].end for outcome in _outcomes(lab, "waiting").values()]
-
-
-def _free_requeued(lab: Lab) -> None:
-    """Let both jobs start at once, as soon as they wait: left alone they do for two minutes."""
-
-    def waiting() -> list[str]:
-        return lab.cluster.ask("squeue", "-h", "-r", "-t", "PD", "-o", "%F_%K").split()
-
-    wait_for(lambda: len(waiting()) == 2)
-    for job in waiting():
-        lab.cluster.ask("scontrol", "update", f"jobid={job}", "StartTime=now")
 
 
 def test_a_job_that_dies_without_a_word_is_lost_and_sent_again(lab):

@@ -1,6 +1,7 @@
 """A thousand trials from logs into MLflow, by the benchmark of ten thousand."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +20,13 @@ def test_a_thousand_trials_arrive_once_in_flat_memory_and_cost_nothing_again() -
         "0",
         "--json",
     ]
-    done = subprocess.run([sys.executable, *command], cwd=REPO, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, *command],
+        cwd=REPO,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"},
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     first, second = json.loads(done.stdout)["scale"].values()
     assert (first["new"], first["updated"], first["unchanged"]) == (TRIALS, 0, 0)
