@@ -12,7 +12,7 @@ demo: $(VENV)/.tracking
 	$(BIN)/thermolion run sweeps/quickstart.yaml --root $(ROOT)
 
 test: lint
-	$(BIN)/python -m pytest --numprocesses=$(WORKERS) --no-loadscope-reorder --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest --numprocesses=$(WORKERS) --no-loadscope-reorder --durations=40 --cov --cov-report=term:skip-covered
 	$(BIN)/python -m coverage report --fail-under=95 --include='jobs/trial.py,jobs/events.py,jobs/layout.py,orchestrator/plan.py'
 
 lint: $(VENV)/.dev
