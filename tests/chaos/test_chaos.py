@@ -41,10 +41,6 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
         yield made
 
 
-@pytest.mark.skipif(
-    "CHAOS_SEED" not in os.environ,
-    reason="a siege of many minutes: CHAOS_SEED=1 has it run, `make chaos` one after another",
-)
 def test_a_study_under_faults_of_all_kinds_loses_and_doubles_nothing(
     cluster, tmp_path, record_property
 ):

@@ -50,11 +50,6 @@ def _checked(lab: Lab) -> Path:
     return steps
 
 
-def cold(lab: Lab) -> tuple[object, ...]:
-    """Send to SLURM, with a Python that starts as it does for everybody."""
-    return "--backend", "slurm", "--site", lab.site(python=None)
-
-
 def _measured(lab: Lab) -> object:
     (outcome,) = read_outcomes(lab.layout("ranks").events).values()
     return outcome.weights, dict(outcome.metrics), [point.metrics for point in outcome.curve]
@@ -62,7 +57,7 @@ def _measured(lab: Lab) -> object:
 
 def test_two_nodes_of_two_ranks_give_the_bits_of_four_local_ones(lab, tmp_path):
     steps = _checked(lab)
-    sent = lab.call("submit", "ranks.yaml", *cold(lab))
+    sent = lab.call("submit", "ranks.yaml", "--backend", "slurm")
     assert sent.code == 0, sent.err
     lab.await_results("ranks", 1)
     (log,) = lab.layout("ranks").events.iterdir()  # rank 0 alone writes
