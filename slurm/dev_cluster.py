@@ -164,6 +164,8 @@ class Cluster:
 
     def _is_ready(self, node: str) -> bool:
         state = self.nodes().get(node, "").rstrip("*")
+        if state.startswith("drain"):  # by SLURM, after a crash; whoever says `up` wants it back
+            self.ask("scontrol", "update", f"nodename={node}", "state=resume")
         return state in ("idle", "allocated", "mixed", "completing")
 
     def _drain(self) -> None:

@@ -29,7 +29,8 @@ class Shape:
     Any number of CPUs may be declared: jobs share the cores that are there. GPUs are fake: they
     are counted and handed out, but nothing can be computed on them. `submit_cap` is the most jobs
     that a user may have in the queue, every array task counted (None: no limit; with accounting).
-    `kill_over_memory`: a job that takes more than it has asked for is killed.
+    A job that is preempted has `grace_s` to leave; whoever is told to end is killed `kill_wait_s`
+    later. `kill_over_memory`: a job that takes more than it has asked for is killed.
     """
 
     nodes: int = 4
@@ -41,6 +42,7 @@ class Shape:
     submit_cap: int | None = None
     time_limit_min: int = 24 * 60
     grace_s: int = 10
+    kill_wait_s: int = 10
     kill_over_memory: bool = False
 
     def to_json(self) -> dict[str, Any]:
@@ -135,7 +137,7 @@ def slurm_conf(paths: Paths, shape: Shape, ports: Ports, user: str, host: str) -
         "MaxArraySize": shape.max_array_size,
         "MaxJobCount": 10_000,
         "MinJobAge": 300,
-        "KillWait": 10,
+        "KillWait": shape.kill_wait_s,
         "ReturnToService": 2,
         "SlurmctldTimeout": 60,
         "SlurmdTimeout": 60,

@@ -59,8 +59,9 @@ class Assignment:
 
     @property
     def word(self) -> Path:
-        """Where this process leaves its exit code."""
-        return self.output.with_name(exit_name(self.here.pack, self.here.process))
+        """Where the exit code is left: every lane has its own, of several ranks the first has."""
+        lane = self.here.process if self.lanes > 1 else 0
+        return self.output.with_name(exit_name(self.here.pack, lane))
 
     def is_ours(self) -> bool:
         """Whether this job is the one that was meant, and still is to run.

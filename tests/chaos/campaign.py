@@ -9,10 +9,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 from runner import besiege, calm_study
 from slurm_lab import Lab, cluster_of
@@ -28,21 +25,13 @@ def main() -> int:
     total, a_seed = int(said.get("CHAOS_TOTAL", "1000")), int(said.get("CHAOS_FAULTS", "50"))
     folder = Path(tempfile.mkdtemp(prefix="tl-", dir="/tmp"))
     verdicts, begin, seed = [], time.monotonic(), int(said.get("CHAOS_SEED", "1"))
-    with (
-        warm_python(folder) as python,
-        cluster_of(SHAPE, python) as cluster,
-        calm_study(cluster, folder / "calm") as calm,
-    ):
-
-        @cache
-        def expected() -> Mapping[str, Any]:
-            return calm.results()
-
+    with warm_python(folder) as python, cluster_of(SHAPE, python) as cluster:
+        calm = calm_study(cluster, folder / "calm")
         while sum(sum(verdict.faults.values()) for verdict in verdicts) < total:
             lab = Lab(cluster, folder / f"seed-{seed}")
             lab.folder.mkdir()
             print(f"CHAOS_SEED={seed}: see {lab.folder}/story.txt", flush=True)
-            siege, verdict = besiege(lab, seed, a_seed, calm.submit_s, expected)
+            siege, verdict = besiege(lab, seed, a_seed, calm)
             verdicts.append(verdict)
             hours = (time.monotonic() - begin) / 3600
             print(table(verdicts, TRIALS), f"{hours:.2f} h, seeds: {len(verdicts)}", sep="\n")

@@ -98,7 +98,7 @@ def _kill_submit(siege: Siege, planned: Planned) -> None:
         rank = planned.choose(siege.targets.ranks())
         _kill(rank.pid)
         # Until its job is out of the queue, its trial is not known to be lost.
-        if not siege.wait(lambda: _has_left(siege, rank.job), 120, submits=False):
+        if not siege.wait(lambda: _has_left(siege, rank.job), 30, submits=False):
             raise Missed("the job of the rank that was killed for it goes on")
     process = siege.start_submit()
     with suppress(subprocess.TimeoutExpired):

@@ -1,15 +1,13 @@
-"""One siege from its beginning to its verdict, and the study that nobody touches beside it."""
+"""One siege from its beginning to its verdict, and the study in peace that it is measured by."""
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from faults import KINDS, RANK_KILLED, SUBMIT_KILLED
-from processes import wait_for
 from schedule import draw
 from siege import Siege
 from slurm_lab import Lab
@@ -19,41 +17,34 @@ from verdict import Verdict, judge
 from slurm.dev_cluster import Cluster
 
 _TURNS = 3  # how often a fault may find nobody, on average
+_CALM_S, _LOOK_S = 600.0, 0.3
 
 
 @dataclass(frozen=True)
 class Calm:
-    """The study that goes on in peace, and how long it took to submit it."""
+    """What becomes of the study in peace, and how long it took to submit it."""
 
-    lab: Lab
+    results: Mapping[str, Any]
     submit_s: float
 
-    def results(self) -> Mapping[str, Any]:
-        """Wait for its results."""
-        layout = self.lab.layout(STUDY)
-        wait_for(lambda: progress(layout)[1] == TRIALS, seconds=600)
-        return results(layout)
 
-
-@contextmanager
-def calm_study(cluster: Cluster, folder: Path) -> Iterator[Calm]:
-    """Send the study to this machine, where nothing is done to it; stop what is left of it."""
+def calm_study(cluster: Cluster, folder: Path) -> Calm:
+    """Send the study to the cluster, to which nothing is done meanwhile, and wait for its end."""
     folder.mkdir()
     lab = Lab(cluster, folder)
     begin = time.monotonic()
-    said = lab.call("submit", lab.write(SWEEP), "--backend", "local")
+    said = lab.call("submit", lab.write(SWEEP))
+    submit_s = time.monotonic() - begin
     assert said.code == 0, said.err
-    try:
-        yield Calm(lab, time.monotonic() - begin)
-    finally:
-        lab.call("cancel", STUDY)
+    while progress(lab.layout(STUDY))[1] < TRIALS or lab.squeue():
+        assert time.monotonic() - begin < _CALM_S, "the study in peace does not come to an end"
+        time.sleep(_LOOK_S)
+    return Calm(results(lab.layout(STUDY)), submit_s)
 
 
-def besiege(
-    lab: Lab, seed: int, count: int, submit_s: float, calm: Callable[[], Mapping[str, Any]]
-) -> tuple[Siege, Verdict]:
+def besiege(lab: Lab, seed: int, count: int, calm: Calm) -> tuple[Siege, Verdict]:
     """Do `count` faults to a study while its user submits it again and again; judge the rest."""
-    siege = Siege(lab, submit_s)
+    siege = Siege(lab, calm.submit_s)
     waiting = deque(draw(seed, count, list(KINDS), SUBMIT_KILLED))
     try:
         for turn in range(_TURNS * count):
@@ -70,6 +61,6 @@ def besiege(
     finally:
         siege.mend(what="events folder")  # or nobody could remove it
     siege.tell("quiet" if quiet else "NOT QUIET")
-    verdict = judge(siege, calm(), quiet)
+    verdict = judge(siege, calm.results, quiet)
     siege.tell("judged")
     return siege, verdict

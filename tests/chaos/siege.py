@@ -23,7 +23,7 @@ from slurm.daemons import DaemonError
 from slurm.dev_cluster import Cluster
 
 _SEAM = Path(__file__).parent / "unsteady"
-_LOOK_S = 0.1
+_LOOK_S = 0.2
 _QUEUE_S = 1.0  # between two looks at the queue
 _SUBMIT_S = 6.0  # between two calls of `submit`, unless nothing is in the queue any more
 _SLOW_S = 0.4  # what one line of a log takes while the study is ahead of the faults
@@ -159,8 +159,9 @@ class Siege:
         for entry in due:
             if entry in self._broken:  # one mending may do another
                 self._broken.remove(entry)
-                self.tell(f"    {entry[1]} is mended")
+                begin = time.monotonic()
                 entry[2]()
+                self.tell(f"    {entry[1]} is mended, in {time.monotonic() - begin:.1f} s")
 
     def restart(self) -> None:
         """Start every daemon that does not run."""

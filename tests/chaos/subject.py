@@ -12,21 +12,21 @@ from tracking.outcomes import read_outcomes
 STUDY = "chaos"
 _COMPLETED = re.compile(rb'"type":"completed","trial":"(\w+)"')
 TRIALS = 45
-# Trials of a second or so; every third has two ranks, on two nodes.
+# Trials of half a second or so; every third has two ranks, on two nodes.
 SWEEP = """\
 study: chaos
 defaults: {dataset: digits, global_batch: 64, train_images: 1024}
 workloads:
-  - {name: ranks, model: {mlp: {hidden: [32], dropout: 0.2}}, epochs: 10, ranks: 2}
+  - {name: ranks, model: {mlp: {hidden: [32], dropout: 0.2}}, epochs: 4, ranks: 2}
   - name: rich
     model: {convnet: {dropout: 0.2}}
-    epochs: 6
+    epochs: 3
     augment: [crop]
     schedule: {cosine: {warmup: 0.1}}
     precision: bf16
     ema: 0.95
     ranks: 1
-  - {name: plain, model: {mlp: {dropout: 0.3}}, epochs: 16, ranks: 1}
+  - {name: plain, model: {mlp: {dropout: 0.3}}, epochs: 6, ranks: 1}
 candidates:
   thermolion: {}
   adamw: {lr: 1e-3}

@@ -4,6 +4,7 @@ Looks alone; strikes nobody.
 """
 
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,8 @@ from subject import STUDY
 
 from slurm.daemons import processes_with
 from slurm.dev_cluster import Cluster
+
+_ENDS_S = 8.0  # longer than a job has from the first signal to the last
 
 
 class Missed(Exception):  # noqa: N818 - a state: there was nothing to hit
@@ -51,6 +54,7 @@ class Targets:
     running: list[Task] = field(default_factory=list)
     waiting: int = 0
     _begun: set[str] = field(default_factory=set)
+    _ending: dict[str, float] = field(default_factory=dict)
 
     @property
     def queue_is_empty(self) -> bool:
@@ -67,9 +71,21 @@ class Targets:
         self.running = [Task(w[3], int(w[4]), w[5]) for w in ours if w[1] == "RUNNING"]
         self.waiting = len(ours) - len(self.running)
         self._begun |= {task.id for task in self.running}
+        self._hasten({words[3] for words in ours if words[1] == "COMPLETING"})
         for words in ours:
             if words[2] == "BeginTime" and words[3] in self._begun:
                 self.cluster.ask("scontrol", "update", f"jobid={words[3]}", "StartTime=now")
+
+    def _hasten(self, ending: set[str]) -> None:
+        """Have SLURM ask again for the end of tasks of which a node has not told it in time.
+
+        It does so by itself, once a minute or so: a node was down as it was to be told.
+        """
+        now = time.monotonic()
+        self._ending = {task: self._ending.get(task, now) for task in ending}
+        if any(now - since > _ENDS_S for since in self._ending.values()):
+            self.cluster.ask("scontrol", "reconfigure")
+            self._ending = dict.fromkeys(ending, now)
 
     def all_ranks(self) -> list[Rank]:
         """Return the processes of the study, by pid; those that SLURM has lost as well."""

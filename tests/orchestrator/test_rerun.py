@@ -33,7 +33,7 @@ def test_only_results_of_other_code_are_taken_back(thermolion, small, lab, layou
     same = thermolion("rerun", "small", "--code-changed")
     assert same.code == 0, same.err
     assert "the code has not changed: all 6 results" in same.out
-    assert not list(layout.decisions.glob("rerun-*"))
+    assert _decisions(layout) == {"analysis.json"}
 
     lab.write_text(f"{LAB}\n# another thought\n")
     dry = thermolion("rerun", "small", "--code-changed", "--dry-run")
@@ -51,9 +51,8 @@ def test_only_results_of_other_code_are_taken_back(thermolion, small, lab, layou
     said = thermolion("rerun", "small", "--code-changed")
     assert said.code == 0, said.err
     assert "2 trials in" in said.out
-    (decision,) = layout.decisions.glob("rerun-*")
-    assert decision.name == "rerun-1.json"
-    record = json.loads(decision.read_text())
+    assert _decisions(layout) == {"analysis.json", "rerun-1.json"}
+    record = json.loads((layout.decisions / "rerun-1.json").read_text())
     assert (record["version"], record["kind"]) == (1, "rerun")
     assert {trial: set(logs) for trial, logs in record["discarded"].items()} == {
         one["id"]: {a.log for a in old[one["id"]].attempt_log} for one in listed
@@ -68,11 +67,12 @@ def test_only_results_of_other_code_are_taken_back(thermolion, small, lab, layou
 
     lab.write_text(f"{LAB}\n# a third one\n")
     assert thermolion("rerun", "small", "--code-changed").code == 0
-    assert {path.name for path in layout.decisions.glob("rerun-*")} == {
-        "rerun-1.json",
-        "rerun-2.json",
-    }
+    assert _decisions(layout) == {"analysis.json", "rerun-1.json", "rerun-2.json"}
     thermolion("cancel", "small")
+
+
+def _decisions(layout):
+    return {path.name for path in layout.decisions.iterdir()}
 
 
 def test_nothing_is_taken_back_where_nothing_could_be_sent(thermolion, small, lab, layout):
@@ -81,7 +81,7 @@ def test_nothing_is_taken_back_where_nothing_could_be_sent(thermolion, small, la
     said = thermolion("rerun", "small", "--code-changed")
     assert said.code == 2
     assert "half an edit" in said.err
-    assert not list(layout.decisions.glob("rerun-*"))
+    assert _decisions(layout) == {"analysis.json"}
     assert "6 completed" in thermolion("status", "small").out
 
 

@@ -61,6 +61,9 @@ def test_up_and_down_twice_and_up_after_a_crash(folder):
     assert other.code == 1
     assert "up with other settings (nodes 2" in other.err
 
+    made = read_cluster(folder)
+    assert made is not None
+    made.ask("scontrol", "update", "nodename=n2", "state=drain", "reason=test")  # as SLURM does
     for pid in before.values():
         os.kill(pid, signal.SIGKILL)
     assert "slurmctld    down" in _cluster("status", "--dir", folder).out
@@ -69,6 +72,7 @@ def test_up_and_down_twice_and_up_after_a_crash(folder):
     status = _cluster("status", "--dir", folder)
     assert status.code == 0
     assert "node n1      idle" in status.out
+    assert "node n2      idle" in status.out
 
     assert "4 daemons stopped" in _cluster("down", "--dir", folder).out
     assert "no cluster is up" in _cluster("down", "--dir", folder).out

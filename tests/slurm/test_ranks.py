@@ -3,8 +3,10 @@
 import json
 from pathlib import Path
 
+from processes import wait_for
 from slurm_lab import Lab
 
+from slurm.chunks import Chunks
 from tracking.outcomes import read_outcomes
 
 SWEEP = """\
@@ -48,11 +50,6 @@ def _checked(lab: Lab) -> Path:
     return steps
 
 
-def cold(lab: Lab) -> tuple[object, ...]:
-    """Send to SLURM, with a Python that starts as it does for everybody."""
-    return "--backend", "slurm", "--site", lab.site(python=None)
-
-
 def _measured(lab: Lab) -> object:
     (outcome,) = read_outcomes(lab.layout("ranks").events).values()
     return outcome.weights, dict(outcome.metrics), [point.metrics for point in outcome.curve]
@@ -60,7 +57,7 @@ def _measured(lab: Lab) -> object:
 
 def test_two_nodes_of_two_ranks_give_the_bits_of_four_local_ones(lab, tmp_path):
     steps = _checked(lab)
-    sent = lab.call("submit", "ranks.yaml", *cold(lab))
+    sent = lab.call("submit", "ranks.yaml", "--backend", "slurm")
     assert sent.code == 0, sent.err
     lab.await_results("ranks", 1)
     (log,) = lab.layout("ranks").events.iterdir()  # rank 0 alone writes
@@ -77,6 +74,20 @@ def test_two_nodes_of_two_ranks_give_the_bits_of_four_local_ones(lab, tmp_path):
     assert len(set(digests)) == len(digests) > 10
     assert {line.split()[0] for line in digests} == {"4"}
     assert digests == local_steps.read_text().splitlines()
+
+
+def test_a_job_that_is_started_again_after_its_end_has_nothing_to_do_on_any_rank(lab):
+    sweep = lab.write(SWEEP.replace("checked:Checked", "adamw"), "ranks.yaml")
+    assert lab.call("submit", sweep, "--backend", "slurm").code == 0
+    lab.await_results("ranks", 1)
+    (chunk,) = Chunks(lab.layout("ranks"), "0001").read()
+    assert chunk.job is not None
+    lab.cluster.ask("scontrol", "requeue", f"{chunk.job.id}_0")  # as SLURM does for a dead node
+    lab.cluster.ask("scontrol", "update", f"jobid={chunk.job.id}_0", "StartTime=now")
+    log = lab.layout("ranks").job_output("0001", 0)
+    wait_for(lambda: log.read_text().count("nothing to do") == 4)
+    wait_for(lambda: lab.squeue() == [], seconds=20)  # nobody waits for another rank
+    assert len(list(lab.layout("ranks").events.iterdir())) == 1
 
 
 def test_a_script_for_ranks_asks_for_every_cpu_of_every_rank(lab):

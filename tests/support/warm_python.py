@@ -79,8 +79,9 @@ def serve(where: str) -> None:
             if key.fileobj is listener:
                 client, _ = listener.accept()
                 pid = _start(client, listener)
-                clients[pid] = client
-                selector.register(client, selectors.EVENT_READ, pid)
+                if pid is not None:
+                    clients[pid] = client
+                    selector.register(client, selectors.EVENT_READ, pid)
             else:
                 selector.unregister(key.fileobj)  # it has nothing more to say: it is gone
                 with contextlib.suppress(ProcessLookupError):
@@ -97,23 +98,40 @@ def serve(where: str) -> None:
                 client.close()
 
 
-def _start(client: socket.socket, listener: socket.socket) -> int:
-    first, ancillary, _, _ = client.recvmsg(1, socket.CMSG_SPACE(3 * array.array("i").itemsize))
-    files = array.array("i")
-    files.frombytes(ancillary[0][2])
-    rest = b""
-    while not rest.endswith(b"\n"):
-        rest += client.recv(1 << 16)
-    said = json.loads(first + rest)
+def _start(client: socket.socket, listener: socket.socket) -> int | None:
+    """Fork a process for a client; None for one that was killed before it has said all."""
+    try:
+        said, files = _hear(client)
+    except OSError:
+        client.close()
+        return None
     pid = os.fork()
     if pid:
         for file in files:
             os.close(file)
-        client.sendall(f"{pid}\n".encode())
+        with contextlib.suppress(OSError):  # it is gone: the selector says so, with the next look
+            client.sendall(f"{pid}\n".encode())
         return pid
     listener.close()
     client.close()
-    os._exit(_become(said, list(files)))
+    os._exit(_become(said, files))
+
+
+def _hear(client: socket.socket) -> tuple[dict[str, Any], list[int]]:
+    """Return what a client wants to be run, and its three files; raises OSError if it is gone."""
+    first, ancillary, _, _ = client.recvmsg(1, socket.CMSG_SPACE(3 * array.array("i").itemsize))
+    files = array.array("i")
+    for _, _, data in ancillary:
+        files.frombytes(data)
+    rest = b""
+    while not rest.endswith(b"\n"):
+        more = client.recv(1 << 16) if first else b""
+        if not more:
+            for file in files:
+                os.close(file)
+            raise ConnectionAbortedError
+        rest += more
+    return json.loads(first + rest), list(files)
 
 
 def _become(said: dict[str, Any], files: list[int]) -> int:
