@@ -252,6 +252,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--keep", type=Path, help="a new folder; the store stays there, for `ui`")
     parser.add_argument("--root", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--work", help=argparse.SUPPRESS)
     parser.add_argument("--all", action="store_true", help=argparse.SUPPRESS)
@@ -262,8 +263,8 @@ def main() -> None:
     if chosen.work:
         work(chosen.work, chosen.root, chosen.trials)
         return
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
+    with contextlib.ExitStack() as stack:
+        root = chosen.keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         write_logs(Layout(root, "scale"), planned(chosen.trials))
         paces = pace(root, chosen.trials, chosen.rounds) if chosen.rounds else {}
         found = scale(root, chosen.trials)

@@ -3,8 +3,10 @@
 What is averaged, and why it never changes, is `tracking.summary`'s. Imports no MLflow.
 """
 
+import math
 from collections.abc import Sequence
-from statistics import stdev
+from dataclasses import dataclass
+from fractions import Fraction
 
 from jobs.trial import Trial, digest
 from tracking.browse import (
@@ -88,14 +90,34 @@ def _tags(key: str, trials: Sequence[Outcome], study: str) -> dict[str, str]:
 
 def _spreads(trials: Sequence[Outcome]) -> list[MetricPoint]:
     """Return the standard deviations (ddof 1) beside the means, from two blocks on."""
-    values: dict[str, list[float]] = {}
+    spreads: dict[str, _Spread] = {}
     found = []
     time_ms = 0
     for one in settled(trials):
         time_ms = max(time_ms, one.ended_ms or 0)
         for name, value in endpoints_of(one).items():
-            so_far = values.setdefault(name, [])
-            so_far.append(value)
-            if len(so_far) > 1:
-                found.append(MetricPoint(f"{name}.sd", stdev(so_far), time_ms, len(so_far)))
+            so_far = spreads.setdefault(name, _Spread())
+            so_far.add(value)
+            if so_far.count > 1:
+                found.append(MetricPoint(f"{name}.sd", so_far.sd(), time_ms, so_far.count))
     return found
+
+
+@dataclass
+class _Spread:
+    """The spread of values that come one by one; their sums are exact, so that none is lost."""
+
+    count: int = 0
+    total: Fraction = Fraction(0)
+    squares: Fraction = Fraction(0)
+
+    def add(self, value: float) -> None:
+        exact = Fraction(value)
+        self.count += 1
+        self.total += exact
+        self.squares += exact * exact
+
+    def sd(self) -> float:
+        """Return the standard deviation (ddof 1) of two values or more."""
+        spread = self.squares - self.total * self.total / self.count
+        return math.sqrt(spread / (self.count - 1))

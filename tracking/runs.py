@@ -104,12 +104,19 @@ class Runs:
 
     def _create(self, record: RunRecord, more: dict[str, str]) -> str:
         tags = {**record.tags, **more, "mlflow.user": self._user}
+        vouched = {FINGERPRINT_TAG: record.fingerprint}
+        # A run that has ended is current once its status says so, which comes last: its
+        # fingerprint may come first, and spares a transaction.
+        first, last = (vouched, {}) if record.end_ms is not None else ({}, vouched)
         run = self._client.create_run(
-            self._experiment_id, start_time=record.start_ms, tags=tags, run_name=record.name
+            self._experiment_id,
+            start_time=record.start_ms,
+            tags=tags | first,
+            run_name=record.name,
         )
         run_id = str(run.info.run_id)
         self._give_data(run, record)
-        self._send(run_id, record.metrics, record.params, {FINGERPRINT_TAG: record.fingerprint})
+        self._send(run_id, record.metrics, record.params, last)
         self._set_status(run, record)
         self._remember(run, record, more, None)
         return run_id
@@ -164,7 +171,7 @@ class Runs:
         params: Mapping[str, str],
         tags: Mapping[str, str],
     ) -> None:
-        """Send everything; the tags, with the fingerprint that vouches for it, arrive last."""
+        """Send everything; the tags, with a fingerprint that vouches for it, arrive last."""
         from mlflow.entities import Metric, Param, RunTag
 
         metrics = [Metric(one.key, one.value, one.time_ms, one.step) for one in points]
