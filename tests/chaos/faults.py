@@ -95,7 +95,9 @@ def _kill_submit(siege: Siege, planned: Planned) -> None:
     siege.end_submit()  # or that one sends it
     siege.look()
     if not siege.targets.queue_is_empty:
-        rank = planned.choose(siege.targets.ranks())
+        found = siege.targets.ranks()
+        # Of several ranks the others have to leave as well, which takes a while.
+        rank = planned.choose([rank for rank in found if rank.ranks == 1] or found)
         _kill(rank.pid)
         # Until its job is out of the queue, its trial is not known to be lost.
         if not siege.wait(lambda: _has_left(siege, rank.job), 30, submits=False):
