@@ -22,7 +22,7 @@ from tracking.store import open_store
 from tracking.ui import Server, serve
 
 LIMIT_S = 60
-SIZE = (1440, 900)
+SIZE = (1800, 900)
 METRIC = "test_accuracy"
 
 
@@ -159,8 +159,7 @@ def look(server: Server, seen: Browser, study: str, root: Path, shots: Path | No
     seen.value(f"location.hash = {json.dumps(page)}")
     shown("run of the study", seen.await_text("Description"))
     page = f"#/experiments/{experiment.experiment_id}/runs/{best.info.run_id}/model-metrics"
-    seen.value(f"location.hash = {json.dumps(page)}")
-    shown("curves of a trial", seen.await_text("val_accuracy"))
+    shown("curves of a trial", seen.await_answer("metrics/get-history", page))
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -78,20 +78,25 @@ def server(study: Study) -> Iterator[Served]:
 
 
 def test_the_pages_show_the_study_and_takes_what_is_collected_through_it(
-    study: Study, server: Served
+    study: Study, server: Served, chromium: Callable[..., str]
 ) -> None:
     study.run_blocks(0, 1)
     study.layout.report.mkdir()
     (study.layout.report / "report.html").write_text("<p>answer</p>")
-    study.collect(report=study.layout.report)
+    found = study.collect(report=study.layout.report, note="The answer is **undecided**.")
     run = study.runs()[study.trials[0].id].info.run_id
     parent = study.runs()[""].info.run_id
     assert "adamw[lr=0.001]" in server.read(f"/api/2.0/mlflow/runs/get?run_id={run}")
     assert "report.html" in server.read(f"/api/2.0/mlflow/artifacts/list?run_id={parent}")
-    assert "<title>MLflow" in server.read("/")
+    page = f"{server.uri}/#/experiments/{found.experiment_id}/runs/{parent}"
+    seen = chromium("--virtual-time-budget=30000", "--dump-dom", page)
+    assert "The answer is <strong>undecided</strong>." in seen
+    assert "digits · adamw[lr=0.001]" in seen  # the run below
 
     study.check(server.uri)
-    again = study.collect(uri=server.uri, report=study.layout.report)
+    again = study.collect(
+        uri=server.uri, report=study.layout.report, note="The answer is **undecided**."
+    )
     assert (again.new, again.unchanged) == (0, 2)
 
     other = study.another("other study")
