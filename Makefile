@@ -6,7 +6,7 @@ ROOT ?= studies
 # Processes that run tests; each may start several of its own.
 WORKERS ?= auto
 
-.PHONY: demo test lint bench chaos schema clean
+.PHONY: demo test lint bench chaos docs schema clean
 
 demo: $(VENV)/.tracking
 	$(BIN)/thermolion run sweeps/quickstart.yaml --root $(ROOT)
@@ -35,11 +35,15 @@ bench: $(VENV)/.dev
 chaos: $(VENV)/.dev
 	PYTHONPATH=tests/chaos:tests/support $(BIN)/python -u -m campaign
 
+# The site lies in site/; `python -m mkdocs serve` shows it while you write.
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
 schema: $(VENV)/.dev
 	$(BIN)/python -m orchestrator.schema > sweeps/schema.json
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .coverage
+	rm -rf $(VENV) site build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .coverage
 
 # One stamp an extra: made again when the packages or their pins change.
 $(VENV)/.%: pyproject.toml constraints.txt

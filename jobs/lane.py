@@ -193,6 +193,7 @@ def _open_log(pack: Pack, launch: Launch) -> EventLog:
             submission=pack.submission,
             pack=pack.number,
             lane=launch.lane,
+            **({} if launch.job is None else {"job": launch.job}),
             **environment.describe(launch.device, pack.code),
         )
         return log

@@ -80,7 +80,8 @@ class Launch:
 
     `rank` counts the processes that train one trial together, `local_rank` those of this node;
     where there are several, `rendezvous` says where they meet. `device_index` is the GPU of this
-    rank among those that it sees, None for the only one.
+    rank among those that it sees, None for the only one. `job` is the scheduler's id of the job,
+    as its own tools take it, where there is a scheduler.
 
     For a person at the terminal: the training stops after step `stop_after`, `on_log` is told
     every step that is logged with its metrics, and with `post_mortem` an exception of the training
@@ -100,6 +101,7 @@ class Launch:
     local_world_size: int = 1
     rendezvous: Rendezvous | None = None
     device_index: int | None = None
+    job: str | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.rank < self.world_size:

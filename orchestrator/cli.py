@@ -1,5 +1,6 @@
 """The command line: parses, calls one verb, turns errors into one line and an exit code."""
 
+import argparse
 import importlib
 import logging
 import os
@@ -45,10 +46,14 @@ _VERBS: dict[str, tuple[str, str]] = {
 _FAILURES = (ArchiveError, BackendError, ConclusionError, LogError, LockHeld, SlurmError)
 
 
+def command_line() -> argparse.ArgumentParser:
+    """Return the parser of all verbs."""
+    return make_parser((verb, purpose) for verb, (_, purpose) in _VERBS.items())
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run one verb; returns 0 done, 1 failed, 2 wrong input, 130 stopped by Ctrl-C."""
-    parser = make_parser((verb, purpose) for verb, (_, purpose) in _VERBS.items())
-    chosen = parser.parse_args(arguments)
+    chosen = command_line().parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     module, _ = _VERBS[chosen.verb]
     try:

@@ -1,15 +1,16 @@
 """From logs to the answer: comparison, report page, MLflow. Repeating it changes nothing."""
 
 import contextlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs.discards import read_discards
-from orchestrator.backends.base import read_submissions
+from orchestrator.backends.base import BackendError, read_submissions
 from orchestrator.stage import Stage, has_pilots
+from orchestrator.status import read_status
 from orchestrator.study import Study
 from tracking.outcomes import Outcome, read_outcomes
 
@@ -119,15 +120,22 @@ class Record:
         collector: "Collector",
         break_lock: bool = False,
         comparison: "Comparison | None" = None,
+        lost: Collection[str] | None = None,
     ) -> "Collected":
-        """Bring everything into the store of a collector, which may know it from before."""
+        """Bring everything into the store of a collector, which may know it from before.
+
+        `lost` are the ids of trials that run by their logs while their jobs have ended; None asks
+        the backend, if there is a trial that runs.
+        """
         from tracking.collect import CollectError
 
         folder = self.study.layout.report
         note = folder / "report.md"
+        if lost is None:
+            lost = self._lost()
         # What a look has spared is not missing: the study is finished without it.
         outcomes = [
-            one
+            _ended(one) if one.trial.id in lost and one.state == "running" else one
             for one in self.outcomes
             if one.has_result or self.stage.wanted(one.trial) != "spared"
         ]
@@ -145,9 +153,24 @@ class Record:
             kind = CollectingPaused if error.may_pass else ConclusionError
             raise kind(str(error)) from error
 
+    def _lost(self) -> Collection[str]:
+        if all(one.state != "running" for one in self.outcomes):
+            return ()
+        try:
+            return read_status(self.study).lost
+        except BackendError:
+            return ()  # whoever collects may be where no scheduler is: the logs have to do
+
     def _commits(self) -> "dict[str, Commit]":
         """Return, by submission, the commit that the user's code was at, where git knew one."""
         from tracking.browse import Commit
 
         submissions = read_submissions(self.study.layout)
         return {one.id: Commit(one.commit, one.dirty) for one in submissions if one.commit}
+
+
+def _ended(outcome: Outcome) -> Outcome:
+    """Return a lost trial as MLflow has to show it: nothing else would ever end its run."""
+    heard = [outcome.started_ms or 0, *(point.time_ms for point in outcome.curve)]
+    why = "lost: its job has ended without a word"
+    return replace(outcome, state="interrupted", ended_ms=max(heard), error=why)

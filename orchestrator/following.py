@@ -47,10 +47,11 @@ def follow(
     while True:
         begin = time.process_time()  # waiting for a server costs no core
         try:
-            alive = read_status(study).jobs_alive > 0  # first: what it ends with is logged then
+            status = read_status(study)  # first: what it ends with is logged then
+            alive = status.jobs_alive > 0
             record = Record.read(study)
             comparison = None if alive else record.compare_if_possible()  # once: it takes seconds
-            collected = record.collect_by(collector, break_lock, comparison)
+            collected = record.collect_by(collector, break_lock, comparison, status.lost)
         except (BackendError, CollectingPaused, LockHeld) as error:
             pause_s = min(2 * pause_s, _MOST_PAUSE_S)
             if type(error) is not told:

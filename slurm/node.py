@@ -80,13 +80,14 @@ class Assignment:
         here, threads = self.here, self.record["threads"]
         device = self._device()
         if self.lanes > 1:
-            return Launch(device=device, threads=threads, lane=here.process)
+            return Launch(device=device, threads=threads, lane=here.process, job=here.task_id)
         if here.processes == 1:
-            return Launch(device=device, threads=threads)
+            return Launch(device=device, threads=threads, job=here.task_id)
         meeting = f"{here.pack}-{here.job}-{here.restarts}"
         return Launch(
             device=device,
             threads=threads,
+            job=here.task_id,
             rank=here.process,
             world_size=here.processes,
             local_rank=here.local_process,

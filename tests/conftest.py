@@ -1,6 +1,9 @@
 """What several test folders share: where the real image sets lie, and which tests go together."""
 
 import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -50,3 +53,51 @@ def data_root() -> Path:
     if "data" in os.environ.get("REQUIRE", "").split(","):
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 200 MB that can be filled."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=200m", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(mount, check=False).returncode:
+        if "mount" in os.environ.get("REQUIRE", "").split(","):
+            pytest.fail("a small file system cannot be mounted")
+        pytest.skip("a small file system cannot be mounted (needs root): no full disk to try")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.fixture
+def chromium(tmp_path: Path) -> Callable[..., str]:
+    """Run a browser without a window; returns what it prints."""
+    found = shutil.which("chromium") or shutil.which("google-chrome")
+    if found is None:
+        if "browser" in os.environ.get("REQUIRE", "").split(","):
+            pytest.fail("REQUIRE names a browser, and there is no chromium on the path")
+        pytest.skip("no chromium on the path: no page was looked at")
+
+    def run(*options: str) -> str:
+        return subprocess.run(
+            [
+                found,
+                "--headless",
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-quic",
+                "--no-first-run",
+                "--disable-background-networking",
+                "--disable-component-update",
+                "--disable-sync",
+                "--allow-file-access-from-files",
+                f"--user-data-dir={tmp_path / 'profile'}",
+                *options,
+            ],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=True,
+        ).stdout
+
+    return run

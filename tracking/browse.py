@@ -38,6 +38,8 @@ NOTE_TAG = "mlflow.note.content"
 _FORMAT = 2
 _NAMING = (TRIAL_TAG, CELL_TAG, STUDY_TAG)
 
+_OF_THE_JOB = ("host", "device", "code", "submission", "pack", "job")
+
 _STATUS: Mapping[State, Status] = {
     "running": "RUNNING",
     "interrupted": "KILLED",
@@ -206,7 +208,7 @@ def _tags(outcome: Outcome, infinite: list[str], study: str, name: str) -> dict[
         "digests": _listed(started.get("digests", {})),
         "images": _listed(started.get("images", {})),
     }
-    facts |= {fact: job.get(fact) for fact in ("host", "device", "code", "submission", "pack")}
+    facts |= {fact: job.get(fact) for fact in _OF_THE_JOB}
     facts |= {fact: started.get(fact) for fact in ("steps", "steps_per_epoch", "parameters")}
     ours = {
         f"thermolion.{fact}": text(value, MAX_TAG)

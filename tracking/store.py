@@ -43,10 +43,6 @@ _CLIENT_ENVIRONMENT = {
     # Creating a run is not idempotent: a request sent again after a lost answer makes two.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
 }
-_SQLITE_ENVIRONMENT = {
-    # A pool would go on writing into a file that the user has deleted.
-    "MLFLOW_SQLALCHEMYSTORE_POOLCLASS": "NullPool",
-}
 SERVER_ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     # Spares ten processes, and jobs that anybody who reaches the port could start.
@@ -118,6 +114,7 @@ def open_store(root: Path, uri: str | None = None, to_write: bool = False) -> It
             client = _client(where, database)
             if database is not None:
                 stack.enter_context(_held_open(database))
+            stack.callback(_let_go, client)
         except ImportError as error:
             raise StoreError(
                 f"{error}: install what collecting needs (pip install 'thermolion[tracking]', "
@@ -153,8 +150,7 @@ def journal_mode(database: Path, mounts: str | None = None) -> str:
 
 def _explained(error: Exception, uri: str) -> str:
     """Say why a store did not open: what MLflow says is not always the way out."""
-    scheme = urlsplit(uri).scheme.partition("+")[0]
-    if scheme not in _SCHEMES or (uri.startswith("sqlite:") and not uri.startswith(_SQLITE)):
+    if not _is_address(uri):
         return f"{first_line(error, uri)}\nAn address is one of {', '.join(_ADDRESSES)}"
     found = _SCHEMA.search(str(error))
     if found is None:
@@ -172,6 +168,20 @@ def _explained(error: Exception, uri: str) -> str:
         "Collect with the version that made it (pip install --upgrade mlflow), or name another "
         "store with --mlflow"
     )
+
+
+def require_address(uri: str) -> None:
+    """Raise StoreError for an address that no store can have; opens nothing."""
+    if not _is_address(uri):
+        raise StoreError(
+            f"{shown_uri(uri)!r} is no address of an MLflow store: use one of "
+            f"{', '.join(_ADDRESSES)} (--mlflow, or MLFLOW_TRACKING_URI)"
+        )
+
+
+def _is_address(uri: str) -> bool:
+    scheme = uri.partition(":")[0].partition("+")[0]
+    return scheme in _SCHEMES and (scheme != "sqlite" or uri.startswith(_SQLITE))
 
 
 def _require_writable(database: Path) -> None:
@@ -210,7 +220,7 @@ def database_of(uri: str) -> Path | None:
 
 
 def _client(uri: str, database: Path | None) -> "MlflowClient":
-    for name, value in (_CLIENT_ENVIRONMENT | (_SQLITE_ENVIRONMENT if database else {})).items():
+    for name, value in _CLIENT_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     with warnings.catch_warnings():
         # MLflow 3.17 with SQLAlchemy 2.1; nothing that a user of ours could do about it.
@@ -238,6 +248,16 @@ def _initialise(database: Path) -> None:
             os.link(draft, database)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def _let_go(client: "MlflowClient") -> None:
+    """Close the connections that MLflow keeps for the next time.
+
+    They would go on writing into a file that the user has deleted meanwhile.
+    """
+    engine = getattr(client._tracking_client.store, "engine", None)
+    if engine is not None:
+        engine.dispose()
 
 
 @contextlib.contextmanager

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 
 from orchestrator.study import Study, default_root, open_study
 from orchestrator.sweep_file import SweepError
-from orchestrator.verbs.terminal import DONE, INTERRUPTED, again, opened, result, say
+from orchestrator.verbs.terminal import (
+    DONE,
+    INTERRUPTED,
+    again,
+    opened,
+    require_store,
+    result,
+    say,
+)
 
 if TYPE_CHECKING:
     from orchestrator.conclude import Record
@@ -70,6 +78,7 @@ def collect(arguments: Namespace) -> int:
     """Bring the logs into MLflow, once or for as long as jobs live."""
     from orchestrator.conclude import Record
 
+    require_store(arguments)
     study = opened(arguments)
     if arguments.follow:
         return _follow(study, arguments)

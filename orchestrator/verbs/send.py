@@ -14,7 +14,16 @@ from orchestrator.status import Status, read_status
 from orchestrator.study import Study
 from orchestrator.sweep_file import SweepError
 from orchestrator.verbs.answer import conclude
-from orchestrator.verbs.terminal import DONE, FAILED, INTERRUPTED, again, opened, result, say
+from orchestrator.verbs.terminal import (
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    again,
+    opened,
+    require_store,
+    result,
+    say,
+)
 
 _MOST_GROUPS = 3  # causes of failure that `run` tells before it points to `status`
 
@@ -75,6 +84,7 @@ def run(arguments: Namespace) -> int:
     from orchestrator.conclude import require_tracking
 
     require_tracking()
+    require_store(arguments)
     from rich.console import Console
 
     from orchestrator.watch import watch

@@ -7,7 +7,8 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from orchestrator.study import Study, open_study
+from orchestrator.study import Study, default_root, open_study
+from orchestrator.sweep_file import SweepError
 
 DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -20,6 +21,16 @@ def opened(arguments: Namespace) -> Study:
     if getattr(arguments, "site", None) is not None:
         overrides.append(f"site={_place(arguments.site)}")
     return open_study(arguments.study, arguments.root, overrides)
+
+
+def require_store(arguments: Namespace) -> None:
+    """Raise SweepError where runs would go to an address that no store has."""
+    from tracking.store import StoreError, require_address, resolve_uri
+
+    try:
+        require_address(resolve_uri(arguments.root or default_root(), arguments.mlflow))
+    except StoreError as error:
+        raise SweepError(str(error)) from error
 
 
 def _place(site: str) -> str:

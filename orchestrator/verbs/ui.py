@@ -12,7 +12,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from orchestrator.study import default_root
-from orchestrator.verbs.terminal import DONE, FAILED, again, opened, result, say
+from orchestrator.verbs.terminal import DONE, FAILED, again, opened, require_store, result, say
 
 if TYPE_CHECKING:
     from tracking.ui import Pages, Server
@@ -23,6 +23,7 @@ def ui(arguments: Namespace) -> int:
     from orchestrator.conclude import ConclusionError, require_tracking
 
     require_tracking()
+    require_store(arguments)
     from tracking.store import StoreError
     from tracking.ui import elsewhere, serve
 

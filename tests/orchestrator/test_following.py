@@ -114,6 +114,30 @@ def test_a_server_that_is_away_is_waited_for_and_said_once(collecting):
     )
 
 
+def test_a_server_that_is_away_all_the_time_costs_a_training_nothing(
+    thermolion, small, monkeypatch
+):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    said = thermolion("run", small)
+    assert said.code == 1
+    assert "report.html" in said.out
+    assert "0 of 4 trials are up to date there" in said.err
+    assert "4 completed" in thermolion("status", "small").out
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    assert thermolion("collect", "small").out.startswith("4 new, 0 updated, 0 unchanged")
+
+
+@pytest.mark.parametrize("verb", ["run", "collect", "ui"])
+def test_an_address_that_no_store_has_is_refused_before_anything_starts(
+    thermolion, small, layout, verb
+):
+    said = thermolion(verb, small, "--mlflow", "htp://me:secret@x")
+    assert said.code == 2
+    for part in ("'htp://me:***@x' is no address", "http://HOST:PORT", "MLFLOW_TRACKING_URI"):
+        assert part in said.err
+    assert not layout.folder.exists()
+
+
 def test_a_study_whose_jobs_have_ended_is_collected_once(thermolion, small):
     said = thermolion("collect", small, "--follow")
     assert said.code == 0, said.err

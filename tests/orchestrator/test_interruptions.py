@@ -8,6 +8,7 @@ from processes import event_logs, pids, start, wait_for
 
 from orchestrator.backends.base import read_submissions
 from tracking.outcomes import read_outcomes
+from tracking.store import open_store
 
 
 def test_ctrl_c_stops_cleanly_and_run_takes_it_up_again(thermolion, small, layout):
@@ -59,10 +60,21 @@ def test_a_killed_lane_is_lost_and_sent_again(thermolion, small, layout):
     for worker in pids(layout):
         os.kill(worker, signal.SIGKILL)
     wait_for(lambda: "lost" in thermolion("status", "small").out)
+    assert thermolion("collect", small, *longer[:4]).code == 0
+    assert _statuses(layout) == {"KILLED"}
     again = thermolion("run", small, *longer)
     assert again.code == 0, again.err
     assert len(read_submissions(layout)) == 2
     assert {o.state for o in read_outcomes(layout.events).values()} == {"completed"}
+    assert _statuses(layout) == {"FINISHED"}
+
+
+def _statuses(layout):
+    """Return how the runs of trials stand in MLflow."""
+    with open_store(layout.root) as store:
+        experiment = store.client.get_experiment_by_name("small")
+        found = store.client.search_runs([experiment.experiment_id])
+    return {run.info.status for run in found if "thermolion.trial" in run.data.tags}
 
 
 def test_a_trial_that_kills_its_process_starves_no_neighbour(

@@ -3,15 +3,12 @@
 import json
 import os
 import random
-import shutil
 import signal
-import subprocess
 import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pytest
 from processes import pids, start
 
 from jobs import events
@@ -113,20 +110,6 @@ class _Fire:
         while pids(self.layout) and time.monotonic() < deadline:
             time.sleep(0.1)
         filler.unlink()
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of 200 MB that can be filled."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=200m", "tmpfs", str(folder)]
-    if shutil.which("mount") is None or subprocess.run(mount, check=False).returncode:
-        if "mount" in os.environ.get("REQUIRE", ""):
-            pytest.fail("a small file system cannot be mounted")
-        pytest.skip("a small file system cannot be mounted (needs root): no full disk to try")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 def _ends(layout):

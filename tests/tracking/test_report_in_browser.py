@@ -1,9 +1,6 @@
 """The report in a real browser: nothing sticks out, at the width of a phone and of a desk."""
 
-import os
 import re
-import shutil
-import subprocess
 from dataclasses import replace
 
 import pytest
@@ -24,40 +21,6 @@ addEventListener("load", () => {{
   document.body.dataset.measured = page.scrollWidth + " of " + page.clientWidth;
 }});
 </script></body></html>"""
-
-
-@pytest.fixture
-def chromium(tmp_path):
-    """Run a browser without a window; returns what it prints."""
-    found = shutil.which("chromium") or shutil.which("google-chrome")
-    if found is None:
-        if "browser" in os.environ.get("REQUIRE", "").split(","):
-            pytest.fail("REQUIRE names a browser, and there is no chromium on the path")
-        pytest.skip("no chromium on the path: the layout of the report was not looked at")
-
-    def run(*options):
-        return subprocess.run(
-            [
-                found,
-                "--headless",
-                "--no-sandbox",
-                "--disable-gpu",
-                "--disable-quic",
-                "--no-first-run",
-                "--disable-background-networking",
-                "--disable-component-update",
-                "--disable-sync",
-                "--allow-file-access-from-files",
-                f"--user-data-dir={tmp_path / 'profile'}",
-                *options,
-            ],
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=True,
-        ).stdout
-
-    return run
 
 
 def aiming_at(trial, target):

@@ -94,6 +94,8 @@ def test_a_silent_server_is_given_up_on_soon(
     with pytest.raises(CollectError, match="timed out"):
         study.collect(uri=f"http://127.0.0.1:{silent_port}")
     assert time.monotonic() - began < 15
+    assert study.collect().new == 1
+    study.check()
 
 
 @pytest.mark.parametrize("uri", ["nonsense", "htp://x", "file:///nowhere", "sqlite://two/slashes"])
