@@ -188,7 +188,7 @@ def _left_out(
         alone = {
             f"{trial.workload.name}, block {trial.block}"
             for trial in study.trials
-            if _place(trial) not in shared
+            if trial.phase == "compare" and _place(trial) not in shared
         }
         if alone:
             notes.append(
