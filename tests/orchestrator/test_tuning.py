@@ -36,7 +36,8 @@ def train(trial, context):
 """
 SWEEP = """\
 study: tuned
-workloads: [{name: mine, train: "my_tuning:train", metric: val, final_metric: test, unit: fraction}]
+workloads:
+  - {name: mine, train: "my_tuning:train", metric: val, final_metric: test, unit: fraction}
 candidates: {near: {}, far: {}}
 baseline: near
 seeds: 2
