@@ -129,9 +129,15 @@ def _check_told(thermolion, layout, chosen):
             "where t.key = 'thermolion.trial' and p.key = 'thermolion.phase'"
         ).fetchall()
         states = store.execute("select distinct status from runs").fetchall()
+        above = store.execute(
+            "select c.value, count(*) from tags p join tags c on c.run_uuid = p.value join tags t "
+            "on t.run_uuid = p.run_uuid where p.key = 'mlflow.parentRunId' and c.key = "
+            "'thermolion.candidate' and t.key = 'thermolion.setting_of' group by p.value"
+        ).fetchall()
     assert Counter(phase for _, phase in rows) == {"tune": 32, "compare": 4}
     assert len({trial for trial, _ in rows}) == 36
     assert states == [("FINISHED",)]
+    assert sorted(above) == [("far", 16), ("near", 16)]
 
 
 def _is_of(outcome, name):
@@ -139,8 +145,9 @@ def _is_of(outcome, name):
 
 
 def test_killed_between_the_phases_it_goes_on_with_nothing_twice(thermolion, lab, layout):
-    lab.write_text(SWEEP.replace("seeds: 2, space", "space"))
-    for decision in ("tuning-1", "winners"):
+    text = SWEEP.replace("seeds: 2, space", "space") + "pilot: {seeds: 1}\n"
+    lab.write_text(text.replace("\nseeds: 2", "\nseeds: {looks: [2, 3]}"))
+    for decision in ("tuning-1", "winners", "targets"):
         said = thermolion("submit", lab)
         assert said.code == 0, said.err
         wait_for((layout.decisions / f"{decision}.json").exists, seconds=120)
@@ -154,15 +161,19 @@ def test_killed_between_the_phases_it_goes_on_with_nothing_twice(thermolion, lab
     assert said.code == 0, said.err
     after = decided(layout)
     assert {name: after[name] for name in before} == before
-    assert set(after) == {"tuning-1", "winners", "analysis"}
+    assert set(after) >= {"tuning-1", "winners", "targets", "analysis", "look-1"}
     ended = Counter(
         json.loads(line)["trial"]
         for log in layout.events.glob("*.jsonl")
         for line in log.read_text().splitlines()
         if '"type":"completed"' in line
     )
-    assert len(ended) == 16 + 4
+    counts = json.loads(thermolion("status", "tuned", "--json").out)["counts"]
+    assert len(ended) == counts["completed"] == 16 + 1 + 6 - counts.get("spared", 0)
     assert set(ended.values()) == {1}
+    (pilot,) = (o for o in read_outcomes(layout.events).values() if o.trial.phase == "pilot")
+    chosen = {one["candidate"]: one["values"] for one in after["winners"]["chosen"]}
+    assert pilot.trial.candidate.hyperparameters == chosen["near"]
 
 
 def test_settings_are_held_and_retried_as_one_candidate(thermolion, lab):
