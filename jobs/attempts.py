@@ -117,7 +117,9 @@ class Attempts:
             self._newest[trial] = max(attempt, self._newest.get(trial, attempt))
             return
         labels = self._labels.get(trial, {})
-        end = End(labels.get("workload", ""), labels.get("candidate", ""))
+        # Settings of one candidate fail as one: what is wrong is hardly ever a learning rate.
+        candidate = labels.get("setting_of") or labels.get("candidate", "")
+        end = End(labels.get("workload", ""), candidate)
         if record["type"] == events.FAILED:
             error, traceback = record.get("error") or "", record.get("traceback") or ""
             signature = _signature(record.get("kind"), error, traceback)

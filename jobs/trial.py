@@ -159,7 +159,8 @@ class Candidate:
     """An optimizer with all its hyperparameters; `name` is a label and renaming costs nothing.
 
     `replica` tells apart candidates of equal content (an A/A study); `noise_seed` gives a replica
-    a noise stream of its own.
+    a noise stream of its own. `setting_of`, a label as well, names the candidate that this one is
+    a setting of while that is tuned.
     """
 
     name: str
@@ -167,6 +168,12 @@ class Candidate:
     hyperparameters: Mapping[str, Any]
     replica: int = 0
     noise_seed: int = 0
+    setting_of: str | None = None
+
+    @property
+    def declared(self) -> str:
+        """The name of the candidate that a sweep declares."""
+        return self.setting_of or self.name
 
     def content(self) -> dict[str, Any]:
         """Return what identifies the candidate, JSON-ready."""
@@ -219,6 +226,8 @@ class Trial:
         """Return the content together with its labels; `from_json` is the inverse."""
         workload = self.workload
         labels: dict[str, Any] = {"candidate": self.candidate.name, "workload": workload.name}
+        if self.candidate.setting_of is not None:
+            labels["setting_of"] = self.candidate.setting_of
         if workload.reading is not None:
             labels["reading"] = asdict(workload.reading)
         if workload.loader_workers:
@@ -249,6 +258,7 @@ class Trial:
         workload["telemetry"] = labels.get("telemetry", False)
         workload["precision"], workload["ranks"] = record["precision"], record["world_size"]
         candidate = _known(Candidate, record["candidate"])
+        candidate["setting_of"] = labels.get("setting_of")
         rest = _known(Trial, record) | {
             "workload": Workload(name=labels["workload"], **workload),
             "candidate": Candidate(name=labels["candidate"], **candidate),

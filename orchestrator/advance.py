@@ -71,12 +71,14 @@ def _submit(study: Study, request: Request, choose: Choose) -> Sent:
     while decide(study, status):
         status = read_status(study)
     chosen = choose(status)
-    check(study, status, chosen, request)
+    # What is to follow must be able to: the code of now goes with the first that is sent.
+    later = status.later if chosen else []
+    check(study, status, [*chosen, *later], request)
     in_flight = sum(s.in_flight and not s.outcome.has_result for s in status.planned.values())
     sending = {trial.id for trial in chosen}
     left = sum(standing.outcome.trial.id not in sending for standing in status.left_alone)
     sender = Sender(study, status, request)
-    files = sender.files(chosen)
+    files = sender.files([*chosen, *later])
     study.record()
     if any(trial.phase == "compare" for trial in chosen):
         freeze(study, status.stage, status.outcomes)
@@ -111,12 +113,12 @@ def go_on(study: Study) -> Sent | None:
     due = not before.stage.is_settled or (again and before.missing) or before.jobs_alive
     if not submissions or not due:
         return None
-    later = {id_ for id_, standing in before.planned.items() if standing.state == "later"}
+    known = {id_ for id_, standing in before.planned.items() if standing.state != "later"}
 
     def follows(now: Status) -> Sequence[Trial]:
         if cancelled_mark(study.layout, submissions[-1].id).exists():
             return []
-        return [t for t in now.missing if t.id in later or (again and not now.jobs_alive)]
+        return [t for t in now.missing if t.id not in known or (again and not now.jobs_alive)]
 
     # Where jobs live still, one of them was requeued: this has another one wait for their end.
     sent = submit(study, _as_before(study.layout, submissions[-1]), follows)

@@ -10,8 +10,9 @@ from statistics import fmean
 from orchestrator.freeze import registration
 from orchestrator.stage import Stage
 from orchestrator.study import Study
+from orchestrator.winners import tuning_found
 from tracking.analysis import Analysis
-from tracking.compare import Comparison, Question, compare
+from tracking.compare import Comparison, ComparisonError, Question, compare
 from tracking.comparison import Difference
 from tracking.looks import Looks, Saved
 from tracking.outcomes import Outcome
@@ -22,6 +23,22 @@ def answered(
 ) -> Comparison:
     """Answer the questions of a study; `complete` looks are seen, by default the decided ones."""
     compared = [one for one in aimed(outcomes, stage) if one.trial.phase == "compare"]
+    if not compared:
+        raise ComparisonError(
+            "there is nothing to compare yet: tuning has to choose the settings first; see "
+            f"`thermolion status {study.sweep.study}`"
+        )
+    compared_as = _answered(study, stage, outcomes, compared, complete)
+    return replace(compared_as, tuning=tuning_found(study, outcomes))
+
+
+def _answered(
+    study: Study,
+    stage: Stage,
+    outcomes: Sequence[Outcome],
+    compared: Sequence[Outcome],
+    complete: int | None,
+) -> Comparison:
     questions = [Question(*pair) for pair in study.sweep.questions]
     name, found = study.sweep.study, registration(study, stage, outcomes)
     if found is None:

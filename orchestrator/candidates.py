@@ -7,6 +7,8 @@ from typing import Any
 from jobs.catalog import DataError
 from jobs.trial import Candidate, Workload
 from orchestrator.own_workload import check_command, filling
+from orchestrator.space import Search, TunedCandidate
+from orchestrator.spaces import centred
 from orchestrator.sweep_file import Document, choices
 from orchestrator.validation import not_yet
 from thermolion import registry
@@ -21,8 +23,11 @@ def expand(
     entries: Mapping[str, Mapping[str, Any] | None],
     document: Document,
     workloads: Sequence[Workload],
+    searches: Mapping[str, Search] | None = None,
 ) -> Groups:
     """Return candidates by the name written; more than one where a list makes a grid.
+
+    `searches` are of those that are tuned, by the name written.
 
     Where the user's own code trains everything, an optimizer may have any name: that code knows
     what to make of it.
@@ -35,7 +40,12 @@ def expand(
             ("candidates",), "no candidates: write at least one, such as adamw: {lr: 1e-3}"
         )
     free = all(workload.is_own for workload in workloads)
-    groups = {name: _group(name, entry or {}, document, free) for name, entry in entries.items()}
+    searches = searches or {}
+    entries = dict(entries) | {n: centred(entries[n], search) for n, search in searches.items()}
+    groups = {
+        name: _group(name, entry or {}, document, free, searches.get(name))
+        for name, entry in entries.items()
+    }
     _check_commands(workloads, entries, groups, document)
     _check_references(workloads, groups, document)
     seen: dict[str, Candidate] = {}
@@ -105,6 +115,8 @@ def _check_commands(
                 except DataError as error:
                     said = f"workload {workload.name!r}, candidate {candidate.name!r}: {error}"
                     raise document.error(("candidates", name), said) from error
+                if isinstance(candidate, TunedCandidate):
+                    continue  # what it will run is not known yet
                 key = (filling(workload, candidate), candidate.replica)
                 twin = seen.setdefault(key, candidate.name)
                 if twin != candidate.name:
@@ -116,7 +128,9 @@ def _check_commands(
                     )
 
 
-def _group(name: str, entry: Mapping[str, Any], document: Document, free: bool) -> list[Candidate]:
+def _group(
+    name: str, entry: Mapping[str, Any], document: Document, free: bool, search: Search | None
+) -> list[Candidate]:
     if not name.strip() or not name.isprintable():
         raise document.error(("candidates",), f"{name!r} is no name: use printable characters")
     optimizer = _optimizer(name, entry, document, free)
@@ -135,19 +149,32 @@ def _group(name: str, entry: Mapping[str, Any], document: Document, free: bool) 
     for point in itertools.product(*axes.values()):
         chosen = dict(zip(axes, point, strict=True))
         label = ",".join(f"{key}={_short(chosen[key])}" for key in grid)
+        fields: dict[str, Any] = {
+            "name": f"{name}[{label}]" if grid else name,
+            "optimizer": optimizer,
+            "replica": _count(name, chosen, "replica", document),
+            "noise_seed": _count(name, chosen, "noise_seed", document),
+            "hyperparameters": _hyperparameters(name, optimizer, chosen, document),
+        }
         group.append(
-            Candidate(
-                name=f"{name}[{label}]" if grid else name,
-                optimizer=optimizer,
-                replica=_count(name, chosen, "replica", document),
-                noise_seed=_count(name, chosen, "noise_seed", document),
-                hyperparameters=_hyperparameters(name, optimizer, chosen, document),
-            )
+            Candidate(**fields) if search is None else TunedCandidate(**fields, search=search)
         )
+        if search is not None:
+            _check_settings(name, group[-1], search, document)
     if not group:
         empty = next(key for key, values in axes.items() if not values)
         raise document.error(("candidates", name, empty), "the list is empty: a grid of nothing")
     return group
+
+
+def _check_settings(name: str, tuned: Candidate, search: Search, document: Document) -> None:
+    """Raise SweepError for settings that are legal one by one and not together."""
+    assert isinstance(tuned, TunedCandidate)
+    for number in range(1, search.trials + 1):
+        try:
+            tuned.setting(number, None)
+        except HyperparameterError as error:
+            raise document.error(("candidates", name), f"tuned, {number}: {error}") from error
 
 
 def _optimizer(name: str, entry: Mapping[str, Any], document: Document, free: bool) -> str:

@@ -57,14 +57,16 @@ def _chosen(
     study: Study, candidates: Sequence[str], workloads: Sequence[str], trials: Sequence[str]
 ) -> Mapping[str, Trial]:
     by_id = {trial.id: trial for trial in study.trials}
-    _check("--candidate", candidates, [candidate.name for candidate in study.sweep.candidates])
+    settings = dict.fromkeys(trial.candidate.name for trial in by_id.values())
+    declared = [candidate.name for candidate in study.sweep.candidates]
+    _check("--candidate", candidates, [*declared, *settings])
     _check("--workload", workloads, [workload.name for workload in study.sweep.workloads])
     planned = read_status(study).planned if trials else {}
     named = {find_id(trial, planned, "this study") for trial in trials}
     return {
         trial_id: trial
         for trial_id, trial in by_id.items()
-        if (not candidates or trial.candidate.name in candidates)
+        if (not candidates or {trial.candidate.name, trial.candidate.declared} & set(candidates))
         and (not workloads or trial.workload.name in workloads)
         and (not named or trial_id in named)
     }

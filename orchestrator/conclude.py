@@ -8,9 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs.discards import read_discards
+<<<<<<< HEAD
 from orchestrator.backends.base import BackendError, read_submissions
 from orchestrator.stage import Stage, has_pilots
 from orchestrator.status import read_status
+=======
+from orchestrator.backends.base import read_submissions
+from orchestrator.stage import Stage, stage_of
+>>>>>>> tune
 from orchestrator.study import Study
 from tracking.outcomes import Outcome, read_outcomes
 
@@ -52,11 +57,11 @@ class Record:
 
     @staticmethod
     def read(study: Study) -> "Record":
-        outcomes = read_outcomes(study.layout.events, study.trials, read_discards(study.layout))
+        stage, trials = stage_of(study)
+        outcomes = read_outcomes(study.layout.events, trials, read_discards(study.layout))
         # As the sweep names them: a plan shuffles the candidates of a block.
         names = [candidate.name for candidate in study.sweep.candidates]
-        ordered = sorted(study.trials, key=lambda trial: names.index(trial.candidate.name))
-        stage = Stage.read(study.layout, study.sweep.looks, has_pilots(study.trials))
+        ordered = sorted(trials, key=lambda trial: names.index(trial.candidate.declared))
         return Record(study, tuple(outcomes[trial.id] for trial in ordered), stage)
 
     def compare(self, complete: int | None = None) -> "Comparison":

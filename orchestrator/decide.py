@@ -1,4 +1,4 @@
-"""Takes the decisions that are due: targets from pilots, then look after look.
+"""Takes the decisions that are due: winners of tuning, targets from pilots, look after look.
 
 Whoever calls holds the study's lock. Starts nothing: what a decision releases is `advance`'s.
 """
@@ -12,12 +12,18 @@ from orchestrator.freeze import freeze
 from orchestrator.stage import TARGETS
 from orchestrator.status import Status
 from orchestrator.study import Study
+from orchestrator.winners import decide_tuning
 from tracking.outcomes import Outcome
 
 
 def decide(study: Study, status: Status) -> bool:
     """Take one decision that is due; return whether there was one, so that more may be due."""
     stage = status.stage
+    if stage.awaits_winners:
+        if decide_tuning(study, status.outcomes):
+            return True
+        if stage.frozen is None:
+            return False
     if stage.awaits_targets:
         return _decide_targets(study, status.outcomes)
     look = stage.next_look

@@ -14,7 +14,7 @@ from orchestrator.estimate import Estimate, in_words
 from orchestrator.prospects import group_lines, prospect_json, reason
 from orchestrator.readings import final
 from orchestrator.rerun import Outdated
-from orchestrator.stage_text import stage_json, stage_lines
+from orchestrator.stage_text import stage_json, stage_lines, tuned_values
 from orchestrator.status import Standing, Status
 from orchestrator.study import Study
 from tracking.failures import group
@@ -40,7 +40,7 @@ def plan_json(
         "study": study.sweep.study,
         "trials": [
             trial.to_json() | {"id": trial.id, "state": status.planned[trial.id].state}
-            for trial in study.trials
+            for trial in (outcome.trial for outcome in status.outcomes)
         ],
         "packs": [[trial.id for trial in pack] for pack in packs],
         "lanes": lanes,
@@ -67,9 +67,10 @@ def plan_text(
     sweep = study.sweep
     shape = f"{len(sweep.workloads)} x {len(sweep.candidates)} x {len(sweep.blocks)}"
     new = f", {len(change.added)} new" if change and change.added else ""
-    compared = sum(trial.phase == "compare" for trial in study.trials)
-    piloted = len(study.trials) - compared
-    pilots = f", and {piloted} pilots" if piloted else ""
+    compared = len(sweep.workloads) * len(sweep.candidates) * len(sweep.blocks)
+    phases = [outcome.trial.phase for outcome in status.outcomes]
+    before = {"of tuning": phases.count("tune"), "pilots": phases.count("pilot")}
+    pilots = "".join(f", and {count} {what}" for what, count in before.items() if count)
     lines = [
         ("study", f"{sweep.study}  ({study.layout.folder})"),
         ("trials", f"{compared} = {shape} (workloads x candidates x seeds){pilots}{new}"),
@@ -77,7 +78,8 @@ def plan_text(
     lines += [("workload", f"{w.name}: {_workload(w)}") for w in sweep.workloads]
     for candidate in sweep.candidates:
         given = [told(workload, candidate).items() for workload in sweep.workloads]
-        settings = ", ".join(f"{k}={v}" for k, v in dict(itertools.chain(*given)).items())
+        values = dict(itertools.chain(*given)) | tuned_values(candidate)
+        settings = ", ".join(f"{k}={v}" for k, v in values.items())
         lines.append(("candidate", f"{candidate.name}: {candidate.optimizer}({settings})"))
     lines += [("question", f"{candidate} against {base}") for candidate, base in sweep.questions]
     what = " ranks" * any(workload.ranks > 1 for workload in sweep.workloads)

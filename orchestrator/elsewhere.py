@@ -50,7 +50,10 @@ def of_two_studies(first: Study, second: Study) -> Gathered:
     if first.layout.folder == second.layout.folder:
         raise SweepError(f"{names[0]} is named twice: compare it alone, or with another study")
     records = Record.read(first), Record.read(second)
-    one, other = ({_place(trial): trial for trial in each.trials} for each in (first, second))
+    one, other = (
+        {_place(trial): trial for trial in each.trials if trial.phase == "compare"}
+        for each in (first, second)
+    )
     shared = sorted(set(one) & set(other))
     if not shared:
         raise SweepError(_unpaired(first, second))
@@ -66,13 +69,13 @@ def of_two_studies(first: Study, second: Study) -> Gathered:
     labels = _labels(first, second)
     workloads = {trial.workload.key: trial.workload for trial in one.values()}
     outcomes: dict[str, Outcome] = {}
-    for record, own in zip(records, (mine, theirs), strict=True):
+    for record in records:
         for outcome in record.outcomes:
             trial = outcome.trial
             if _place(trial) not in shared or trial.id in outcomes:
                 continue
-            label = labels[record.study.sweep.study, trial.candidate.key]
-            candidate = replace(own[trial.candidate.key], name=label)
+            label = labels[record.study.sweep.study, record.stage.key_of(trial.candidate)]
+            candidate = replace(trial.candidate, name=label)
             workload = workloads[trial.workload.key]
             moved = replace(trial, candidate=candidate, workload=workload)
             outcomes[trial.id] = replace(outcome, trial=moved)
@@ -185,7 +188,7 @@ def _left_out(
         alone = {
             f"{trial.workload.name}, block {trial.block}"
             for trial in study.trials
-            if _place(trial) not in shared
+            if trial.phase == "compare" and _place(trial) not in shared
         }
         if alone:
             notes.append(

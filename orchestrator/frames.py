@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.layout import Layout
 from orchestrator.conclude import Record
-from orchestrator.plan import plan_trials
 from orchestrator.study import Study as Recorded
 from orchestrator.sweep import read_sweep
 from orchestrator.sweep_file import SweepError
@@ -83,7 +82,7 @@ class Study:
     def _record(self) -> Record:
         sweep = read_sweep(self.folder / "sweep.yaml")
         layout = Layout(self.folder.parent, self.folder.name)
-        return Record.read(Recorded(sweep, layout, plan_trials(sweep)))
+        return Record.read(Recorded(sweep, layout))
 
 
 def _frame(rows: Sequence[Mapping[str, Any]]) -> "pd.DataFrame":

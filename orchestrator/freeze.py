@@ -9,7 +9,8 @@ from jobs.discards import read_discards
 from orchestrator.decisions import inputs_hash, write_decision
 from orchestrator.stage import ANALYSIS, Stage
 from orchestrator.study import Study
-from orchestrator.sweep import Sweep
+from orchestrator.tuning import Tuning
+from orchestrator.winners import chosen_values
 from tracking.analysis import Analysis, Registration
 from tracking.outcomes import Outcome
 from tracking.question import Question
@@ -24,8 +25,9 @@ _KEYS = {
 }
 
 
-def analysis_of(sweep: Sweep, targets: Mapping[str, float | None]) -> Analysis:
+def analysis_of(study: Study, targets: Mapping[str, float | None]) -> Analysis:
     """Return the analysis that a sweep declares; `targets` are those that pilots have given."""
+    sweep = study.sweep
     return Analysis(
         questions=tuple(Question(*pair) for pair in sweep.questions),
         workloads={one.name: one.key for one in sweep.workloads},
@@ -39,14 +41,19 @@ def analysis_of(sweep: Sweep, targets: Mapping[str, float | None]) -> Analysis:
         rope_pp=sweep.analysis.rope_pp,
         targets={one.name: targets.get(one.name, one.read_as.target) for one in sweep.workloads},
         code=code_digest(),
+        tuned=None
+        if sweep.tune is None
+        else {one.name: chosen_values(study, one) for one in sweep.workloads},
     )
 
 
 def freeze(study: Study, stage: Stage, outcomes: Sequence[Outcome]) -> bool:
     """Freeze the analysis unless it is; return whether it was. A sweep without questions waits."""
-    if stage.frozen is not None or not study.sweep.questions or stage.awaits_targets:
+    if stage.frozen is not None or not study.sweep.questions:
         return False
-    analysis = analysis_of(study.sweep, stage.targets)
+    if stage.awaits_targets or stage.awaits_winners:
+        return False
+    analysis = analysis_of(study, stage.targets)
     begun = [one for one in outcomes if one.trial.phase == "compare" and one.attempts]
     return write_decision(
         study.layout,
@@ -69,7 +76,7 @@ def registration(
     frozen = stage.frozen
     if frozen is None:
         return None
-    agreed, now = frozen.analysis, analysis_of(study.sweep, stage.targets)
+    agreed, now = frozen.analysis, analysis_of(study, stage.targets)
     said: list[str] = []
     if not frozen.is_whole:
         said.append("decisions/analysis.json was edited: its content has another hash by now")
@@ -84,7 +91,7 @@ def registration(
     today = _today(agreed, now)
     said += _questions(today, now)
     said += _taken_back(study)
-    said += _other_results(stage, outcomes)
+    said += _other_results(stage, study.tuning, outcomes)
     return Registration(agreed, frozen.hash, frozen.time_ms, frozen.started, tuple(said)), today
 
 
@@ -152,7 +159,12 @@ def _taken_back(study: Study) -> Iterator[str]:
         yield f"results of {count} trials were taken back and their trials run again (`rerun`)"
 
 
-def _other_results(stage: Stage, outcomes: Sequence[Outcome]) -> Iterator[str]:
+def _other_results(stage: Stage, tuning: Tuning, outcomes: Sequence[Outcome]) -> Iterator[str]:
+    for number, decision in enumerate(tuning.winners, 1):
+        seen = [one for one in outcomes if one.trial.id in set(decision["trials"])]
+        if inputs_hash(seen) != decision["inputs"]:
+            what = "winners" if number == 1 else f"winners {number}"
+            yield f"{what} were chosen by other results of tuning than there are now"
     for number, decision in enumerate(stage.decisions, 1):
         seen = [one for one in outcomes if one.trial.id in set(decision["trials"])]
         if inputs_hash(seen) != decision["inputs"]:

@@ -77,9 +77,7 @@ def run_here(study: Study, trial: Trial, how: Here) -> Ended:
     with tempfile.TemporaryDirectory(prefix="thermolion-") as root, importable(folder):
         layout = Layout(Path(root), study.sweep.study)
         layout.folder.mkdir()
-        check_before_start(
-            Study(study.sweep, layout, study.trials), [trial], how.data_root, download=False
-        )
+        check_before_start(Study(study.sweep, layout), [trial], how.data_root, download=False)
         pack = Pack(
             layout=layout,
             submission="0001",

@@ -1,24 +1,69 @@
 """From a sweep to its trials: a pure function that opens no data and starts nothing.
 
-Trials of all looks and of all phases are there from the start; what is sent when is `stage`'s.
+Trials of all looks and of all phases are there from the start, but for those of settings that
+tuning has still to find; what is sent when is `stage`'s.
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 from jobs.trial import Candidate, Phase, Trial, Workload, block_seeds
+from orchestrator.space import TunedCandidate
 from orchestrator.sweep import Sweep
+from orchestrator.tuning import NO_TUNING, Tuning, tuned_on
+
+_Choose = Callable[[Workload], Sequence[Candidate]]
 
 
-def plan_trials(sweep: Sweep) -> tuple[Trial, ...]:
-    """Return every trial of a sweep, block by block; pilots come before the comparison."""
+def plan_trials(sweep: Sweep, tuning: Tuning = NO_TUNING) -> tuple[Trial, ...]:
+    """Return every trial of a sweep, block by block: tuning, then pilots, then the comparison."""
     pilots: tuple[Trial, ...] = ()
     if sweep.pilot is not None:
         aimless = [one for one in sweep.workloads if one.read_as.target is None]
         baselines = {baseline for _, baseline in sweep.questions}
-        them = [one for one in sweep.candidates if one.name in baselines]
-        pilots = _phase(sweep, "pilot", range(sweep.pilot.seeds), aimless, them)
-    return pilots + _phase(sweep, "compare", sweep.blocks, sweep.workloads, sweep.candidates)
+        pilots = _phase(
+            sweep,
+            "pilot",
+            range(sweep.pilot.seeds),
+            aimless,
+            lambda on: _known(tuning, on, [c for c in sweep.candidates if c.name in baselines]),
+        )
+    return (
+        _tuned(sweep, tuning)
+        + pilots
+        + _phase(
+            sweep,
+            "compare",
+            sweep.blocks,
+            sweep.workloads,
+            lambda on: _known(tuning, on, sweep.candidates),
+        )
+    )
+
+
+def _tuned(sweep: Sweep, tuning: Tuning) -> tuple[Trial, ...]:
+    if sweep.tune is None:
+        return ()
+    tuned = [one for one in sweep.candidates if isinstance(one, TunedCandidate)]
+    settings = [setting for one in tuned for setting in tuning.settings(one)]
+    search = tuned[0].search
+    # What differs in ranks alone is tuned once, where tuning has ranks of its own.
+    on = {
+        tuned_on(one, search): replace(one, ranks=sweep.tune.ranks or one.ranks)
+        for one in reversed(sweep.workloads)
+    }
+    workloads = list(reversed(on.values()))
+    return _phase(sweep, "tune", range(sweep.tune.seeds), workloads, lambda _: settings)
+
+
+def _known(tuning: Tuning, workload: Workload, declared: Iterable[Candidate]) -> list[Candidate]:
+    """Return what candidates are compared as on a workload; without those not tuned yet."""
+    as_compared = (
+        tuning.winner(workload, one) if isinstance(one, TunedCandidate) else one
+        for one in declared
+    )
+    return [one for one in as_compared if one is not None]
 
 
 def _phase(
@@ -26,7 +71,7 @@ def _phase(
     phase: Phase,
     blocks: Sequence[int],
     workloads: Sequence[Workload],
-    candidates: Sequence[Candidate],
+    candidates: _Choose,
 ) -> tuple[Trial, ...]:
     """Return the trials of a phase.
 
@@ -34,6 +79,7 @@ def _phase(
     meets the machine in the same state.
     """
     trials: list[Trial] = []
+    chosen = {workload.name: _apart(candidates(workload)) for workload in workloads}
     for block, workload in itertools.product(blocks, workloads):
         trials += sorted(
             (
@@ -49,8 +95,20 @@ def _phase(
                     threads=sweep.threads,
                     precision=workload.precision,
                 )
-                for candidate in candidates
+                for candidate in chosen[workload.name]
             ),
             key=lambda trial: trial.id,
         )
     return tuple(trials)
+
+
+def _apart(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Make replicas of what tuning has made equal: each candidate has trials of its own."""
+    taken: set[str] = set()
+    found = []
+    for one in candidates:
+        while one.key in taken:
+            one = replace(one, replica=one.replica + 1)
+        taken.add(one.key)
+        found.append(one)
+    return found

@@ -35,7 +35,8 @@ class Selection:
         unfinished = status.unfinished
         named = {self._named(status, trial) for trial in self.trials}
         standings = status.planned.values()
-        _check("--candidate", self.candidates, (_candidate(s) for s in standings))
+        known = (name for standing in standings for name in sorted(_candidates(standing)))
+        _check("--candidate", self.candidates, known)
         _check("--workload", self.workloads, (_workload(s) for s in standings))
         classes = [*_STATES, *CLASSES, "OOM", *(k for k in map(_kind, unfinished) if k)]
         _check("--class", self.classes, classes)
@@ -43,7 +44,7 @@ class Selection:
             return [standing.outcome.trial for standing in unfinished]
         tests: list[Callable[[Standing], bool]] = []
         if self.candidates:
-            tests.append(lambda s: _candidate(s) in self.candidates)
+            tests.append(lambda s: bool(_candidates(s) & set(self.candidates)))
         if self.workloads:
             tests.append(lambda s: _workload(s) in self.workloads)
         if self.trials:
@@ -75,8 +76,10 @@ def _is_of(standing: Standing, wanted: Collection[str]) -> bool:
     return bool({standing.state, failure, _kind(standing), *oom} & set(wanted))
 
 
-def _candidate(standing: Standing) -> str:
-    return standing.outcome.trial.candidate.name
+def _candidates(standing: Standing) -> set[str]:
+    """Return the names of the candidate, and of the setting of it that is being tried."""
+    candidate = standing.outcome.trial.candidate
+    return {candidate.declared, candidate.name}
 
 
 def _workload(standing: Standing) -> str:

@@ -18,7 +18,7 @@ from jobs.events import LogError
 from jobs.layout import Layout
 from orchestrator.backends.base import BackendError, job_states, read_submissions
 from orchestrator.estimate import in_words
-from orchestrator.stage import Stage, has_pilots
+from orchestrator.stage import stage_of
 from orchestrator.status import read_status
 from orchestrator.study import Study, open_study
 from orchestrator.sweep_file import SweepError
@@ -124,7 +124,8 @@ def _read(layout: Layout) -> Shelved:
 def _count(study: Study) -> dict[str, int]:
     """Count the states of a study without a living job."""
     discarded = read_discards(study.layout)
-    planned = {trial.id for trial in study.trials}
+    stage, trials = stage_of(study)
+    planned = {trial.id for trial in trials}
     last: dict[str, tuple[int, str]] = {}
     for log in sorted(study.layout.events.glob("*.jsonl")):
         now = 0
@@ -138,8 +139,7 @@ def _count(study: Study) -> dict[str, int]:
                 if known not in _FINAL and (state in _FINAL or now >= when):
                     last[trial] = (now, str(state))
     counted = Counter(state for _, state in last.values())
-    stage = Stage.read(study.layout, study.sweep.looks, has_pilots(study.trials))
-    untouched = (stage.wanted(trial) for trial in study.trials if trial.id not in last)
+    untouched = (stage.wanted(trial) for trial in trials if trial.id not in last)
     counted.update("waiting" if wanted == "now" else wanted for wanted in untouched)
     return {state: counted[state] for state in _ORDER if counted[state]}
 

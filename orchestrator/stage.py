@@ -4,13 +4,16 @@ A pure function of the plan and of the decisions that are on disk; makes none.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
 from jobs.layout import Layout
-from jobs.trial import Trial
+from jobs.trial import Candidate, Trial
 from orchestrator.decisions import read_decision
+from orchestrator.space import TunedCandidate
+from orchestrator.study import Study
+from orchestrator.tuning import place
 from tracking.analysis import Analysis, content_hash
 
 Wanted = Literal["now", "later", "spared"]
@@ -49,7 +52,8 @@ class Stage:
 
     `looks` are rising numbers of blocks, those of the frozen analysis where there is one;
     `decisions` are of the looks that are decided, in order. `awaits_targets`: pilots have to end
-    before anything is compared.
+    before anything is compared; `awaits_winners`: some candidate's settings are not chosen yet.
+    `tuned` has the keys of declared candidates by name, where that of their trials is another one.
     """
 
     frozen: Frozen | None
@@ -57,6 +61,8 @@ class Stage:
     decisions: Sequence[Mapping[str, Any]]
     awaits_targets: bool
     targets: Mapping[str, float | None]
+    awaits_winners: bool = False
+    tuned: Mapping[str, str] = field(default_factory=dict)
 
     @staticmethod
     def read(layout: Layout, looks: tuple[int, ...], has_pilots: bool) -> "Stage":
@@ -86,7 +92,7 @@ class Stage:
     @property
     def is_settled(self) -> bool:
         """Whether nothing is left to be decided."""
-        return self.is_over and not self.awaits_targets
+        return self.is_over and not self.awaits_targets and not self.awaits_winners
 
     @property
     def next_look(self) -> int | None:
@@ -95,14 +101,18 @@ class Stage:
 
     def wanted(self, trial: Trial) -> Wanted:
         """Say whether a trial is to run. What was added after the freezing always is."""
-        if trial.phase != "compare":
+        if trial.phase == "tune":
+            return "now"
+        if self.awaits_winners and self.frozen is None:
+            return "later"
+        if trial.phase == "pilot":
             return "now"
         if self.awaits_targets:
             return "later"
-        look = self._look_of(trial)
-        if look is None or look <= self._released(trial.candidate.key):
+        look, key = self._look_of(trial), self.key_of(trial.candidate)
+        if look is None or look <= self._released(key):
             return "now"
-        stopped = self.is_over or trial.candidate.key in self.ended
+        stopped = self.is_over or key in self.ended
         return "spared" if stopped else "later"
 
     def is_of_look(self, trial: Trial, look: int) -> bool:
@@ -110,7 +120,11 @@ class Stage:
         if trial.phase != "compare" or not self._is_agreed(trial):
             return False
         of = self._look_of(trial)
-        return of is not None and of <= min(look, self._released(trial.candidate.key))
+        return of is not None and of <= min(look, self._released(self.key_of(trial.candidate)))
+
+    def key_of(self, candidate: Candidate) -> str:
+        """Return the key by which a candidate was agreed on."""
+        return self.tuned.get(candidate.name, candidate.key)
 
     @cached_property
     def ended(self) -> Mapping[str, int]:
@@ -136,11 +150,25 @@ class Stage:
         agreed = self.frozen.analysis
         return (
             trial.workload.key in agreed.workloads.values()
-            and trial.candidate.key in agreed.candidates.values()
+            and self.key_of(trial.candidate) in agreed.candidates.values()
         )
 
 
 NO_STAGE = Stage(None, (), (), False, {})
+
+
+def stage_of(study: Study) -> tuple[Stage, tuple[Trial, ...]]:
+    """Return at which stage a study is, and the trials that are planned at it."""
+    tuning, trials = study.tuning, study.trials
+    stage = Stage.read(study.layout, study.sweep.looks, has_pilots(trials))
+    tuned = [one for one in study.sweep.candidates if isinstance(one, TunedCandidate)]
+    places = {place(workload, one) for workload in study.sweep.workloads for one in tuned}
+    stage = replace(
+        stage,
+        awaits_winners=bool(places - tuning.chosen.keys()),
+        tuned={one.name: one.key for one in tuned},
+    )
+    return stage, trials
 
 
 def has_pilots(trials: Iterable[Trial]) -> bool:

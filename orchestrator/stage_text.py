@@ -2,12 +2,14 @@
 
 from typing import Any
 
+from jobs.trial import Candidate
+from orchestrator.space import TunedCandidate
 from orchestrator.status import Status
 
 
 def stage_lines(status: Status) -> list[str]:
     """Say at which look a study is and what it spares; nothing where it has one look at all."""
-    stage, said = status.stage, []
+    stage, said = status.stage, _tuning_lines(status)
     pilots = [one for one in status.outcomes if one.trial.phase == "pilot"]
     if stage.awaits_targets:
         ended = sum(one.has_result for one in pilots)
@@ -38,6 +40,26 @@ def stage_lines(status: Status) -> list[str]:
     return said
 
 
+def tuned_values(candidate: Candidate) -> dict[str, str]:
+    """Return from where the hyperparameters of a candidate are tuned, in words."""
+    search = candidate.search if isinstance(candidate, TunedCandidate) else None
+    return {} if search is None else {k: axis.in_words() for k, axis in search.space.items()}
+
+
+def _tuning_lines(status: Status) -> list[str]:
+    if not status.stage.tuned:
+        return []
+    tuned = [one for one in status.outcomes if one.trial.phase == "tune"]
+    ended = sum(one.has_result for one in tuned)
+    if status.stage.awaits_winners:
+        said = f"tuning first: {ended} of {len(tuned)} trials have ended"
+        if ended == len(tuned):
+            said += "; the next `submit` or `run` chooses, where each candidate has a trial that "
+            return [f"{said}logged the metric it is tuned by"]
+        return [f"{said}; the settings with the best validation are compared, on other seeds"]
+    return [f"settings chosen by {len(tuned)} trials of tuning"]
+
+
 def stage_json(status: Status) -> dict[str, Any]:
     """Return the stage, JSON-ready."""
     stage = status.stage
@@ -46,6 +68,7 @@ def stage_json(status: Status) -> dict[str, Any]:
         "looks": list(stage.looks),
         "decided": len(stage.decisions),
         "next_look": stage.next_look if stage.looks else None,
+        "awaits_winners": stage.awaits_winners,
         "awaits_targets": stage.awaits_targets,
         "targets": dict(stage.targets),
         "later": states.count("later"),

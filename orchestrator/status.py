@@ -18,7 +18,7 @@ from orchestrator.backends.base import (
 )
 from orchestrator.failures import Ends, Failure, failure_of, unstarted_by_trial
 from orchestrator.packs import read_pack
-from orchestrator.stage import NO_STAGE, Stage, Wanted, has_pilots
+from orchestrator.stage import NO_STAGE, Stage, Wanted, stage_of
 from orchestrator.study import Study
 from tracking.outcomes import Hold, Outcome, State, read_holds, read_outcomes
 
@@ -102,6 +102,11 @@ class Status:
         return [s.outcome for s in self.planned.values() if s.state not in ("later", "spared")]
 
     @property
+    def later(self) -> list[Trial]:
+        """What waits for a decision."""
+        return [s.outcome.trial for s in self.planned.values() if s.state == "later"]
+
+    @property
     def spared(self) -> list[Trial]:
         """What is never to run, because a look has decided."""
         return [s.outcome.trial for s in self.planned.values() if s.state == "spared"]
@@ -144,6 +149,7 @@ def read_status(study: Study) -> Status:
     """Derive the status of a study; changes nothing and needs no lock."""
     carriers: dict[str, str] = {}
     alive = 0
+    stage, trials = stage_of(study)
     submissions = read_submissions(study.layout)
     every = job_states(study.layout, submissions)
     living = [s for s in submissions if any(state != "ended" for state in every[s.id].values())]
@@ -155,7 +161,7 @@ def read_status(study: Study) -> Status:
                 carried = read_pack(study.layout, submission.id, pack).trials
                 carriers |= {trial.id: submission.id for trial in carried}
     discarded = read_discards(study.layout)
-    outcomes = read_outcomes(study.layout.events, study.trials, discarded)
+    outcomes = read_outcomes(study.layout.events, trials, discarded)
     holds = _holds(study, submissions)
     ends = job_ends(study.layout, submissions)
     unstarted = unstarted_by_trial(study.layout, ends)
@@ -168,8 +174,7 @@ def read_status(study: Study) -> Status:
         here = unstarted.get(trial_id, [])
         return failure_of(outcome, ends, here, known, study.sweep.failures)
 
-    planned = {trial.id for trial in study.trials}
-    stage = Stage.read(study.layout, study.sweep.looks, has_pilots(study.trials))
+    planned = {trial.id for trial in trials}
     return Status(
         planned={
             trial_id: Standing(

@@ -4,7 +4,7 @@ import difflib
 import json
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from jobs.layout import Layout
@@ -13,6 +13,7 @@ from jobs.whole_file import write_whole
 from orchestrator.plan import plan_trials
 from orchestrator.sweep import Sweep, read_sweep
 from orchestrator.sweep_file import SweepError
+from orchestrator.tuning import NO_TUNING, Tuning
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,29 @@ class Study:
 
     sweep: Sweep
     layout: Layout
-    trials: tuple[Trial, ...]
+    _plans: dict[tuple[int, int], tuple[Trial, ...]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
+
+    @property
+    def tuning(self) -> Tuning:
+        """What has been decided of its tuning by now."""
+        return NO_TUNING if self.sweep.tune is None else Tuning.read(self.layout)
+
+    @property
+    def trials(self) -> tuple[Trial, ...]:
+        """The plan by what has been decided by now: ask once where it must not change."""
+        tuning = self.tuning
+        decided = len(tuning.widenings), len(tuning.winners)
+        if decided not in self._plans:
+            self._plans[decided] = plan_trials(self.sweep, tuning)
+        return self._plans[decided]
+
+    @property
+    def ranks(self) -> list[int]:
+        """By how many processes its trials are trained, those still to be planned among them."""
+        planned = {trial.world_size for trial in self.trials}
+        return sorted(planned | {workload.ranks for workload in self.sweep.workloads})
 
     def recorded(self) -> "Study | None":
         """Return the study as its folder has it; None where it has none that can be read."""
@@ -31,7 +54,7 @@ class Study:
             sweep = read_sweep(self.layout.sweep)
         except SweepError:
             return None  # of another version, or damaged: `record` replaces it
-        return Study(sweep, self.layout, plan_trials(sweep))
+        return Study(sweep, self.layout)
 
     def record(self) -> None:
         """Keep the sweep in the study's folder, so that the study's name is enough from now on."""
@@ -74,4 +97,4 @@ def open_study(target: str, root: Path | None = None, overrides: Iterable[str] =
             )
         path = recorded
     sweep = read_sweep(path, overrides)
-    return Study(sweep, Layout(root, sweep.study), plan_trials(sweep))
+    return Study(sweep, Layout(root, sweep.study))

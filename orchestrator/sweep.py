@@ -21,7 +21,9 @@ from orchestrator.durations import Duration
 from orchestrator.failure_keys import FailureKeys, Policy
 from orchestrator.notify_keys import Notice, NotifyKeys, as_keys
 from orchestrator.seeds import Seeds, read_seeds
+from orchestrator.spaces import searches
 from orchestrator.sweep_file import Document, choices, read_document
+from orchestrator.tune_keys import TuneKeys
 from orchestrator.validation import MOST_RANKS, Strict, check
 from orchestrator.workloads import checked, cross, resolve
 
@@ -58,6 +60,7 @@ class Sweep:
     looks: tuple[int, ...]
     analysis: AnalysisKeys
     pilot: PilotKeys | None
+    tune: TuneKeys | None
     failures: Policy
     notice: Notice | None
 
@@ -153,6 +156,7 @@ class SweepFile(Strict):
     ]
     analysis: AnalysisKeys = AnalysisKeys()
     pilot: PilotKeys | None = None
+    tune: TuneKeys | None = None
     root_seed: Annotated[int, Field(ge=0)] = 0
     resources: Resources = Resources()
     backend: Annotated[Literal["local", "slurm"], BeforeValidator(_backend)] = "local"
@@ -177,7 +181,11 @@ def resolve_sweep(document: Document) -> Sweep:
     file = check(SweepFile, data, document)
     models = checked(entries, document)
     workloads = resolve(entries, models, document, file.resources.ranks)
-    groups = expand(file.candidates, document, workloads)
+    tune = file.tune
+    tuned = None
+    if tune is not None:
+        tuned = searches(tune, file.candidates, workloads, file.root_seed, document)
+    groups = expand(file.candidates, document, workloads, tuned)
     return Sweep(
         document=document,
         study=file.study,
@@ -201,6 +209,7 @@ def resolve_sweep(document: Document) -> Sweep:
         looks=file.seeds.looks,
         analysis=file.analysis,
         pilot=_pilot(file, document),
+        tune=tune,
         failures=file.failures.resolved(),
         notice=None if file.notify is None else file.notify.resolved(),
     )

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from orchestrator.sweep_file import Document, Location, choices
 
 # Keys of later versions: refused by name, because an ignored key is a wrong experiment.
-_NOT_YET = frozenset(["tune", "gpu_hours"])
+_NOT_YET = frozenset(["gpu_hours"])
 
 MOST_RANKS = 65_536  # of one trial, and more than any of them will have
 

@@ -118,7 +118,7 @@ class _Cell:
             standing
             for standing in status.planned.values()
             if standing.outcome.trial.workload.name == workload
-            and standing.outcome.trial.candidate.name == candidate
+            and standing.outcome.trial.candidate.declared == candidate
         ]
         running = [standing for standing in here if standing.state == "running"]
         ended = [standing.outcome for standing in here if standing.outcome.has_result]

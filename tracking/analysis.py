@@ -32,7 +32,8 @@ class Analysis:
 
     `blocks` are seed indices; `looks` rising numbers of seeds, empty where there is one look at
     all of them. `workloads` and `candidates` are keys of content by name; `targets` are by
-    workload, in the scale of its metric, None where there is none.
+    workload, in the scale of its metric, None where there is none. `tuned` has the settings that
+    tuning has chosen, by workload and candidate; None where nothing is tuned.
     """
 
     questions: tuple[Question, ...]
@@ -48,10 +49,12 @@ class Analysis:
     targets: Mapping[str, float | None] = field(default_factory=dict)
     exclusions: tuple[str, ...] = EXCLUSIONS
     code: str | None = None
+    tuned: Mapping[str, Mapping[str, Mapping[str, Any]]] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return everything, JSON-ready; `from_json` is the inverse."""
-        return {
+        # Later than the others: an analysis without it keeps its hash.
+        return ({} if self.tuned is None else {"tuned": self.tuned}) | {
             "questions": [[one.candidate, one.baseline] for one in self.questions],
             "endpoints": list(self.endpoints),
             "alpha": self.alpha,
@@ -84,6 +87,7 @@ class Analysis:
             targets=dict(record["targets"]),
             exclusions=tuple(record["exclusions"]),
             code=record["code"],
+            tuned=record.get("tuned"),
         )
 
     @property

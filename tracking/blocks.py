@@ -93,11 +93,13 @@ class Blocks:
         for outcome in self.outcomes:
             trial = outcome.trial
             self.workloads.setdefault(trial.workload.name, trial.workload)
-            for kind, label in (("workload", trial.workload), ("candidate", trial.candidate)):
+            # Tuned, a candidate has settings of its own on each workload.
+            on = f"candidate on {trial.workload.name}"
+            for kind, label in (("workload", trial.workload), (on, trial.candidate)):
                 if contents.setdefault((kind, label.name), label.key) != label.key:
                     raise ComparisonError(
-                        f"{kind} {label.name!r} stands for two different contents: give one of "
-                        "them another name, or compare only the trials of one plan"
+                        f"{kind.split()[0]} {label.name!r} stands for two different contents: "
+                        "give one of them another name, or compare only the trials of one plan"
                     )
             cell = (trial.workload.name, trial.candidate.name, trial.block)
             other = self._cells.setdefault(cell, outcome)

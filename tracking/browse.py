@@ -196,6 +196,7 @@ def _tags(outcome: Outcome, infinite: list[str], study: str, name: str) -> dict[
         "study": study,
         "phase": trial.phase,
         "candidate": trial.candidate.name,
+        "setting_of": trial.candidate.setting_of,
         "workload": trial.workload.name,
         "block": trial.block,
         "state": outcome.state,

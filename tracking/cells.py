@@ -1,6 +1,7 @@
 """How a candidate on a workload looks in MLflow: one run above its trials, as data.
 
-What is averaged, and why it never changes, is `tracking.summary`'s. Imports no MLflow.
+The settings of a candidate that is tuned have one run above all of them. What is averaged, and why
+it never changes, is `tracking.summary`'s. Imports no MLflow.
 """
 
 import math
@@ -8,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+from jobs.command_line import told
 from jobs.trial import Trial, digest
 from tracking.browse import (
     CELL_TAG,
@@ -50,12 +52,15 @@ def cell_record(key: str, trials: Sequence[Outcome], study: str) -> RunRecord:
     ended = [one.ended_ms for one in trials if one.ended_ms is not None]
     status = status_of(trials)
     trial = started[0].trial
-    params = params_of(trial)
+    is_tuned = trial.candidate.setting_of is not None
+    params = {k: v for k, v in params_of(trial).items() if not k.startswith(_OF_A_BLOCK)}
+    if is_tuned:
+        params = {k: v for k, v in params.items() if not _may_differ(k, trial)}
     return RunRecord(
         name=_name(trial),
         tags=_tags(key, trials, study),
-        params={name: v for name, v in params.items() if not name.startswith(_OF_A_BLOCK)},
-        metrics=(*means(trials), *_spreads(trials)),
+        params=params,
+        metrics=() if is_tuned else (*means(trials), *_spreads(trials)),
         status=status,
         start_ms=min(one.started_ms for one in started if one.started_ms is not None),
         end_ms=None if status == "RUNNING" else max(ended),
@@ -63,15 +68,23 @@ def cell_record(key: str, trials: Sequence[Outcome], study: str) -> RunRecord:
     )
 
 
+def _may_differ(param: str, trial: Trial) -> bool:
+    """Whether a param is of a hyperparameter: in those the settings of a candidate differ."""
+    named = told(trial.workload, trial.candidate)
+    return param in named or param.startswith("hyperparameter.")
+
+
 def _key(trial: Trial) -> str:
     workload, candidate = trial.workload.content(), trial.candidate.content()
+    if trial.candidate.setting_of is not None:
+        candidate = {"setting_of": trial.candidate.setting_of}
     ran = [trial.world_size, trial.threads, trial.precision, trial.execution]
     return digest([trial.phase, workload, candidate, ran])
 
 
 def _name(trial: Trial) -> str:
     """Name a cell as a person would: `digits · adamw[lr=0.001]`."""
-    name = f"{trial.workload.name} · {trial.candidate.name}"
+    name = f"{trial.workload.name} · {trial.candidate.declared}"
     return cut(name if trial.phase == "compare" else f"{trial.phase} · {name}", MAX_NAME)
 
 
@@ -80,7 +93,7 @@ def _tags(key: str, trials: Sequence[Outcome], study: str) -> dict[str, str]:
     facts = {
         "study": study,
         "phase": trial.phase,
-        "candidate": trial.candidate.name,
+        "candidate": trial.candidate.declared,
         "workload": trial.workload.name,
     }
     ours = {f"thermolion.{fact}": text(value, MAX_TAG) for fact, value in facts.items()}

@@ -22,6 +22,7 @@ from tracking.ranking import Ranking
 from tracking.sensitivity import Sensitivity
 from tracking.signed_ranks import Middle
 from tracking.time_to_target import TimeToTarget
+from tracking.tuning import TuningFound
 from tracking.verdicts import Verdict
 
 EXPLORATORY = "exploratory"  # the flag of answers that no family of tests was declared for
@@ -152,7 +153,8 @@ class Comparison:
     say what a reader must know of where the trials come from. With `looks`, all is of the last
     complete one, and the `ledger` has what each has found. `unanswered` tests were agreed on and
     cannot be done any more; `later` are the pooled answers of all trials, those that were added
-    after the analysis was agreed on among them: for exploration.
+    after the analysis was agreed on among them: for exploration. `tuning` says how the settings of
+    tuned candidates were found.
     """
 
     study: str
@@ -179,6 +181,7 @@ class Comparison:
     unanswered: int = 0
     later: tuple[Difference, ...] = ()
     rankings: tuple[Ranking, ...] = ()
+    tuning: TuningFound | None = None
 
     @property
     def confirmatory(self) -> tuple[Difference, ...]:

@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from tracking import tuning_text
 from tracking.appendix import Appendix
 from tracking.comparison import Comparison
 
@@ -55,6 +56,7 @@ def numbers(comparison: Comparison, appendix: Appendix) -> Mapping[str, Rows]:
         "answers_with_additions": [_flat(one, leave=("paired",)) for one in comparison.later],
         "pairs": pairs,
         "saved": saved,
+        "tuning": list(tuning_text.rows(comparison.tuning)),
         **{name: [_flat(one) for one in records] for name, records in tables.items()},
     }
 

@@ -134,19 +134,29 @@ def data(outcomes: Sequence[Outcome]) -> Table:
 def candidates(outcomes: Sequence[Outcome]) -> Table:
     """Every candidate with its optimizer and the hyperparameters that trainings were given."""
     optimizers: dict[str, str] = {}
-    given: dict[str, dict[str, Any]] = {}
+    given: dict[str, dict[str, dict[str, Any]]] = {}
     for trial in (one.trial for one in outcomes):
         optimizers[trial.candidate.name] = trial.candidate.optimizer
-        given.setdefault(trial.candidate.name, {}).update(told(trial.workload, trial.candidate))
+        for key, value in told(trial.workload, trial.candidate).items():
+            on = given.setdefault(trial.candidate.name, {}).setdefault(key, {})
+            on[trial.workload.name] = value
     rows = tuple(
         (
             name,
             optimizer,
-            ", ".join(f"{key} = {value}" for key, value in sorted(given[name].items())),
+            ", ".join(f"{key} = {_on_all(on)}" for key, on in sorted(given[name].items())),
         )
         for name, optimizer in optimizers.items()
     )
     return Table("Candidates", ("candidate", "optimizer", "hyperparameters"), rows)
+
+
+def _on_all(values: Mapping[str, Any]) -> str:
+    """Return the value on all workloads; tuned, each may have another one."""
+    first, *rest = values.values()
+    if all(value == first for value in rest):
+        return f"{first}"
+    return " / ".join(f"{value} on {name}" for name, value in values.items())
 
 
 def environments(outcomes: Sequence[Outcome]) -> Table:

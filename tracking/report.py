@@ -24,6 +24,8 @@ from tracking import (
     reach_text,
     robustness,
     tables,
+    tuning_curve,
+    tuning_text,
     wording,
 )
 from tracking.appendix import Appendix, appendix
@@ -81,6 +83,7 @@ def _context(comparison: Comparison, outcomes: Sequence[Outcome]) -> dict[str, A
         "over_data_sets": robustness.over_data_sets(comparison),
         "failures": failure_text.table(comparison),
         "arms": reach_text.arms(comparison),
+        "tuning": tuning_text.section(comparison),
         "family": wording.family(comparison),
         "ledger": agreed_text.ledger(comparison),
         "looks": agreed_text.looks_sentence(comparison),
@@ -93,7 +96,7 @@ def _context(comparison: Comparison, outcomes: Sequence[Outcome]) -> dict[str, A
         "any_own": any(workload.is_own for workload in comparison.workloads),
         "units": wording.units(comparison),
         "in_points": wording.all_in_points(comparison),
-        "caveats": wording.caveats(comparison),
+        "caveats": [*wording.caveats(comparison), *tuning_text.caveats(comparison.tuning)],
         "no_question": wording.no_question(comparison),
         "summaries": tables.summaries(comparison),
         "left_out": left_out(comparison, outcomes),
@@ -144,6 +147,7 @@ def _figures(
         timed.setdefault(arm.workload, []).append(arm)
     measured = {name: trials for name, trials in by_workload.items() if _any_result(trials)}
     return {
+        "tuning": [Markup(one) for one in tuning_curve.drawings(comparison.tuning, styles)],
         "forest": [
             Markup(forest(rows, comparison, styles))
             for question in comparison.questions

@@ -1,6 +1,14 @@
 """The answer as plain text for a terminal: sentences, tables, caveats. Writes nothing."""
 
-from tracking import agreed_text, failure_text, level_b_text, reach_text, tables, wording
+from tracking import (
+    agreed_text,
+    failure_text,
+    level_b_text,
+    reach_text,
+    tables,
+    tuning_text,
+    wording,
+)
 from tracking.comparison import Comparison
 
 _NAMED = 8  # incomplete blocks that a terminal lists before it counts
@@ -11,7 +19,15 @@ def verdict_text(comparison: Comparison) -> str:
     candidates = tables.summaries(comparison)
     looks = agreed_text.ledger(comparison)
     by_look = [tables.aligned(looks)] if looks.rows else []
-    parts = [*_answers(comparison), *by_look, tables.aligned(candidates), *_notes(comparison)]
+    tuning = tuning_text.section(comparison)
+    tuned = [] if tuning is None else [tables.aligned(tuning.tables[0])]
+    parts = [
+        *_answers(comparison),
+        *by_look,
+        *tuned,
+        tables.aligned(candidates),
+        *_notes(comparison),
+    ]
     return "\n\n".join(parts) + "\n"
 
 
@@ -49,7 +65,7 @@ def _notes(comparison: Comparison) -> list[str]:
     if comparison.questions:
         claims = [wording.claim(comparison), level_b_text.scope(comparison)]
         lines = [" ".join(claims), wording.family(comparison), *lines]
-    lines += agreed_text.lines(comparison)
+    lines += [*tuning_text.caveats(comparison.tuning), *agreed_text.lines(comparison)]
     named = comparison.incomplete[:_NAMED]
     lines += [f"  {wording.incomplete(block)}" for block in named]
     if len(comparison.incomplete) > _NAMED:

@@ -39,7 +39,7 @@ class LocalBackend:
                 f"resources.cpus_per_task is {study.sweep.threads}, this machine has {cores} cores"
             )
         gpus = count_gpus() if study.sweep.device == "cuda" else 0
-        most = max((trial.world_size for trial in study.trials), default=1)
+        most = max(study.ranks)
         if gpus and most > gpus:
             raise SweepError(
                 f"a trial has {most} ranks, and this machine {gpus} GPU{'s' * (gpus > 1)}, one a "

@@ -58,7 +58,7 @@ class SlurmBackend:
                 "login node of the cluster, bring one up with `thermolion cluster up`, or use "
                 "the local backend"
             )
-        for ranks in sorted({trial.world_size for trial in study.trials}):
+        for ranks in study.ranks:
             limits.check(self._facts, site, resources(study, ranks))
         limits.check_visible(study.layout.root, site)
 

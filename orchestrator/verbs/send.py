@@ -90,9 +90,9 @@ def run(arguments: Namespace) -> int:
     from orchestrator.watch import watch
 
     study = opened(arguments)
-    total = len(study.trials)
     try:
         sent = _send(study, _request(arguments))
+        total = len(study.trials)
         if sent.done == total:
             say(f"everything is done: {total} of {total} trials")
         elif sent.submissions:
@@ -130,15 +130,20 @@ def _goes_on(study: Study) -> bool:
 
     That is whether we did it, or the jobs of the study were faster.
     """
-    before = len(read_status(study).stage.decisions)
+    before = _decided(read_status(study))
     sent = go_on(study)
     status = read_status(study)
     if sent is not None:
         say(f"{sent.trials} more trials to run")
-    if sent is not None or len(status.stage.decisions) > before:
+    if sent is not None or _decided(status) != before:
         for line in stage_lines(status):
             say(line)
     return sent is not None or status.jobs_alive > 0
+
+
+def _decided(status: Status) -> tuple[int, int, bool]:
+    stage = status.stage
+    return len(stage.decisions), len(status.planned), stage.awaits_winners
 
 
 def _request(arguments: Namespace) -> Request:

@@ -1,0 +1,144 @@
+"""Where a candidate's settings are looked for: an axis a hyperparameter, and points on it.
+
+Pure; what a sweep file may say of it is `orchestrator.tune_keys`' and `orchestrator.spaces`'.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from jobs.trial import Candidate
+from orchestrator.sobol import point
+from thermolion import registry
+
+WIDENED = "lr"  # of the axes, the one that is widened where its edge wins
+_DIGITS = 6  # significant: equal on machines whose exp and log differ in the last bit
+
+
+@dataclass(frozen=True)
+class Axis:
+    """The values of one hyperparameter, from `low` to `high` or one of `choices`.
+
+    `whole` ones are whole numbers.
+    """
+
+    kind: Literal["log", "uniform", "choice"]
+    low: float = 0.0
+    high: float = 0.0
+    choices: tuple[Any, ...] = ()
+    whole: bool = False
+
+    def at(self, place: float) -> Any:
+        """Return the value at a place in [0, 1)."""
+        if self.kind == "choice":
+            return self.choices[int(place * len(self.choices))]
+        if self.kind == "log":
+            value = math.exp(
+                math.log(self.low) + place * (math.log(self.high) - math.log(self.low))
+            )
+        else:
+            value = self.low + place * (self.high - self.low)
+        return round(value) if self.whole else rounded(value)
+
+    def wider(self, low: float, high: float) -> "Axis":
+        """Return the axis with other ends."""
+        return replace(self, low=low, high=high)
+
+    def in_words(self) -> str:
+        """Say where values come from: `1e-05 to 0.01, log`."""
+        if self.kind == "choice":
+            return f"one of {', '.join(map(str, self.choices))}"
+        return f"{self.low:g} to {self.high:g}, {self.kind}"
+
+    def to_json(self) -> dict[str, Any]:
+        if self.kind == "choice":
+            return {"choice": list(self.choices)}
+        return {self.kind: [self.low, self.high]}
+
+
+Space = Mapping[str, Axis]
+
+
+@dataclass(frozen=True)
+class Search:
+    """How a candidate is tuned: `trials` a round and workload, each on `seeds` seeds.
+
+    `ranks` is what a tuning trial is trained by, None where it is as in the comparison. `root`
+    is the seed of its points: all candidates of a study get the same ones in their own spaces.
+    """
+
+    space: Space
+    trials: int
+    seeds: int
+    ranks: int | None
+    root: int
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "space": {name: axis.to_json() for name, axis in sorted(self.space.items())},
+            "trials": self.trials,
+            "seeds": self.seeds,
+            "ranks": self.ranks,
+            "root": self.root,
+        }
+
+
+@dataclass(frozen=True)
+class TunedCandidate(Candidate):
+    """A candidate whose settings are still to be found; its own are the centre of its space.
+
+    No trial is of it: it is what a sweep declares. Another search makes it another candidate.
+    """
+
+    search: Search | None = None
+
+    def content(self) -> dict[str, Any]:
+        assert self.search is not None
+        plain = super().content()
+        fixed = {k: v for k, v in self.hyperparameters.items() if k not in self.search.space}
+        return plain | {"hyperparameters": fixed, "search": self.search.to_json()}
+
+    def setting(self, number: int, axis: Axis | None) -> Candidate:
+        """Return setting `number`, from 1; `axis` is a widened one of `WIDENED`."""
+        assert self.search is not None
+        space = dict(self.search.space) | ({} if axis is None else {WIDENED: axis})
+        names = sorted(space, key=lambda name: (name != WIDENED, name))
+        place = point(number - 1, len(names), self.search.root)
+        values = {name: space[name].at(at) for name, at in zip(names, place, strict=True)}
+        name = f"{self.name}#{number}"
+        return self.chosen(values, name=name, setting_of=self.name)
+
+    def values_in(self, hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what a setting has of the hyperparameters that are tuned."""
+        assert self.search is not None
+        spec = registry.OPTIMIZERS.get(self.optimizer)
+        unrecorded = spec.later if spec else {}
+        return {
+            name: hyperparameters[name] if name in hyperparameters else unrecorded[name]
+            for name in sorted(self.search.space)
+        }
+
+    def chosen(self, values: Mapping[str, Any], **labels: Any) -> Candidate:
+        """Return the candidate with some hyperparameters; raises HyperparameterError."""
+        spec = registry.OPTIMIZERS.get(self.optimizer)
+        legal = {
+            name: registry.checked(name, value, spec.settable.get(name) if spec else None)
+            for name, value in values.items()
+        }
+        whole = {**(spec.settable if spec else {}), **self.hyperparameters, **legal}
+        # What a registry has as tuples, a trial has as lists.
+        whole = {k: list(v) if isinstance(v, tuple) else v for k, v in whole.items()}
+        registry.check_together(self.optimizer, whole)
+        given: dict[str, Any] = {"name": self.name, "setting_of": None} | labels
+        return Candidate(
+            optimizer=self.optimizer,
+            hyperparameters=spec.recorded(whole) if spec else whole,
+            replica=self.replica,
+            noise_seed=self.noise_seed,
+            **given,
+        )
+
+
+def rounded(value: float) -> float:
+    return float(f"{value:.{_DIGITS}g}")

@@ -1,0 +1,169 @@
+"""Decides what tuning has found: whether to look further, and else the settings to be compared.
+
+Whoever calls holds the study's lock. Starts nothing: what a decision releases is `advance`'s.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from jobs.trial import Workload
+from orchestrator.decisions import inputs_hash, write_decision
+from orchestrator.space import TunedCandidate, rounded
+from orchestrator.study import Study
+from orchestrator.tuning import Place, Tuning, place, tuned_on, widening_name, winners_name
+from tracking.outcomes import Outcome
+
+if TYPE_CHECKING:
+    from tracking.tuning import Edge, Fared, TuningFound
+
+_DECADE = 10.0
+_RATE = "lr"
+
+
+def decide_tuning(study: Study, outcomes: Sequence[Outcome]) -> bool:
+    """Widen the search or write down the winners; return whether either was due.
+
+    Neither is while a trial has no result, or where no setting of somebody has a score.
+    """
+    tuning = study.tuning
+    trials = _by_place(study, outcomes)
+    awaited = {at: of for at, of in trials.items() if at not in tuning.chosen}
+    if not awaited or not all(one.has_result for of in awaited.values() for one in of):
+        return False
+    found = {at: _Found(candidate_of(study, at), of) for at, of in awaited.items()}
+    if any(one.winner is None for one in found.values()):
+        return False
+    tune = study.sweep.tune
+    assert tune is not None
+    widened = _widened(tuning, found)
+    if widened and not tuning.winners and tuning.rounds <= tune.widen:
+        return write_decision(
+            study.layout,
+            widening_name(tuning.rounds),
+            "tuning",
+            inputs=inputs_hash(one for of in awaited.values() for one in of),
+            round=tuning.rounds,
+            widened=widened,
+            because=[one.to_json() for one in found.values() if one.edge],
+        )
+    return write_decision(
+        study.layout,
+        winners_name(len(tuning.winners) + 1),
+        "winners",
+        inputs=inputs_hash(one for of in awaited.values() for one in of),
+        tune=tune.model_dump(mode="json", exclude_none=True),
+        rounds=tuning.rounds,
+        chosen=[{"of": on, "key": key} | one.to_json() for (on, key), one in found.items()],
+        trials=sorted(one.trial.id for of in awaited.values() for one in of),
+    )
+
+
+class _Found:
+    """What the trials of one candidate on one workload have shown."""
+
+    def __init__(self, candidate: TunedCandidate, outcomes: Sequence[Outcome]) -> None:
+        from tracking.scale import Scale
+        from tracking.tuning import best, edge, fared
+
+        self.candidate, self.workload = candidate, outcomes[0].trial.workload
+        self.settings = fared(outcomes)
+        lower = Scale.of(self.workload.read_as).lower_is_better
+        self.winner: Fared | None = best(self.settings, lower)
+        self.edge: Edge | None = None
+        if self.winner is not None:
+            self.edge = edge(self.settings, self.winner)
+
+    def to_json(self) -> dict[str, Any]:
+        assert self.winner is not None
+        return {
+            "workload": self.workload.name,
+            "candidate": self.candidate.name,
+            "setting": self.winner.name,
+            "values": self.candidate.values_in(self.winner.hyperparameters),
+            "score": self.winner.score,
+            "settings": len(self.settings),
+            "diverged": sum(one.diverged > 0 for one in self.settings),
+            "edge": self.edge,
+        }
+
+
+def candidate_of(study: Study, at: Place) -> TunedCandidate:
+    """Return the tuned candidate of a place."""
+    return next(
+        one
+        for one in study.sweep.candidates
+        if isinstance(one, TunedCandidate) and one.key == at[1]
+    )
+
+
+def _by_place(study: Study, outcomes: Sequence[Outcome]) -> Mapping[Place, list[Outcome]]:
+    """Return the tuning trials of every candidate on every workload, setting by setting."""
+    tuned = {one.name: one for one in study.sweep.candidates if isinstance(one, TunedCandidate)}
+    order = {
+        setting.name: number
+        for one in tuned.values()
+        for number, setting in enumerate(study.tuning.settings(one))
+    }
+    found: dict[Place, list[Outcome]] = {}
+    for one in sorted(
+        (one for one in outcomes if one.trial.phase == "tune"),
+        key=lambda one: (order[one.trial.candidate.name], one.trial.block),
+    ):
+        candidate = tuned[one.trial.candidate.declared]
+        at = tuned_on(one.trial.workload, candidate.search), candidate.key
+        found.setdefault(at, []).append(one)
+    return found
+
+
+def _widened(tuning: Tuning, found: Mapping[Place, _Found]) -> dict[str, list[float]]:
+    """Return, by candidate, where learning rates are looked for next: a decade beyond the edge."""
+    widened: dict[str, list[float]] = {}
+    for (_, key), one in found.items():
+        axis = tuning.axis(one.candidate, tuning.rounds)
+        assert one.candidate.search is not None
+        axis = axis or one.candidate.search.space.get(_RATE)
+        if one.edge is None or axis is None or axis.kind != "log":
+            continue
+        ends = widened.setdefault(key, [axis.low, axis.high])
+        if one.edge == "lowest":
+            ends[0] = rounded(axis.low / _DECADE)
+        else:
+            ends[1] = rounded(axis.high * _DECADE)
+    return widened
+
+
+def tuning_found(study: Study, outcomes: Sequence[Outcome]) -> "TuningFound | None":
+    """Return how the tuning of a study has gone, None where it has none."""
+    from tracking.tuning import TuningFound, searched
+
+    tune, tuning = study.sweep.tune, study.tuning
+    if tune is None:
+        return None
+    rows = []
+    for at, of in _by_place(study, outcomes).items():
+        candidate = candidate_of(study, at)
+        assert candidate.search is not None
+        axis = tuning.axis(candidate, tuning.rounds)
+        space = dict(candidate.search.space) | ({} if axis is None else {_RATE: axis})
+        words = tuple((name, one.in_words()) for name, one in sorted(space.items()))
+        rows.append(searched(of, tuning.chosen.get(at), words, axis is not None))
+    names = [one.name for one in study.sweep.candidates]
+    untuned = [one.name for one in study.sweep.candidates if not isinstance(one, TunedCandidate)]
+    budgets = {len(row.settings) for row in rows}
+    return TuningFound(
+        search=tune.search,
+        rounds=tuning.rounds,
+        unequal=len(budgets) > 1 or bool(untuned),
+        untuned=tuple(untuned),
+        searched=tuple(sorted(rows, key=lambda row: (row.workload, names.index(row.candidate)))),
+    )
+
+
+def chosen_values(study: Study, workload: Workload) -> dict[str, Any]:
+    """Return the settings that are compared on a workload, by candidate."""
+    tuning = study.tuning
+    return {
+        one.name: tuning.chosen[place(workload, one)]["values"]
+        for one in study.sweep.candidates
+        if isinstance(one, TunedCandidate) and place(workload, one) in tuning.chosen
+    }

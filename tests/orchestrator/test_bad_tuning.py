@@ -1,0 +1,119 @@
+"""What a sweep may not say of tuning: one clear error each, and nothing started."""
+
+import pytest
+
+HEAD = """\
+study: bad
+workloads: [{dataset: digits, model: mlp, epochs: 1}]
+candidates: {adamw: {}, lion: {}}
+seeds: 2
+"""
+
+
+def _tune(keys, **changes):
+    text = HEAD + f"tune: {{{keys}}}\n"
+    for old, new in changes.values():
+        assert old in text
+        text = text.replace(old, new)
+    return text
+
+
+CASES = {
+    "an unknown hyperparameter": (
+        _tune("trials: 4, space: {adamw: {lrr: {log: [1e-4, 1e-2]}}}"),
+        ["'lrr' is no hyperparameter", "lr"],
+    ),
+    "an unknown candidate": (
+        _tune("trials: 4, space: {adam: {lr: {log: [1e-4, 1e-2]}}}"),
+        ["'adam' is no candidate", "adamw"],
+    ),
+    "no space": (_tune("trials: 4, space: {}"), ["the space is empty"]),
+    "no space of one": (_tune("trials: 4, space: {lion: {}}"), ["the space is empty"]),
+    "an empty range": (
+        _tune("trials: 4, space: {adamw: {lr: {log: [1e-2, 1e-4]}}}"),
+        ["[0.01, 0.0001] is empty", "[low, high]"],
+    ),
+    "a logarithm of nothing": (
+        _tune("trials: 4, space: {adamw: {lr: {log: [0, 1e-2]}}}"),
+        ["0 is not above 0"],
+    ),
+    "an illegal value": (
+        _tune("trials: 4, space: {lion: {betas: {uniform: [0, 1]}, lr: {log: [1e-4, 1e-2]}}}"),
+        ["betas is 0.0", "two numbers in [0, 1)"],
+    ),
+    "two kinds of range": (
+        _tune("trials: 4, space: {adamw: {lr: {log: [1e-4, 1e-2], uniform: [0, 1]}}}"),
+        ["2 of log, uniform, choice"],
+    ),
+    "only choices": (
+        _tune("trials: 4, space: {adamw: {lr: {choice: [1e-4, 1e-2]}}}"),
+        ["only choices", "one range at least"],
+    ),
+    "a budget of nothing": (_tune("trials: 0"), ["0 is not greater than or equal to 1"]),
+    "no budget": (_tune("widen: 1"), ["trials", "missing"]),
+    "unequal budgets": (
+        _tune("trials: {adamw: 4, lion: 8}"),
+        ["unequal budgets (adamw 4, lion 8)", "allow_unequal: true"],
+    ),
+    "an untuned one": (
+        _tune("trials: 4, untuned: [lion]"),
+        ["unequal budgets (adamw 4, lion 0)", "allow_unequal: true"],
+    ),
+    "a budget of one": (_tune("trials: {adamw: 4}"), ["lion has none", "every candidate"]),
+    "nobody": (_tune("trials: 4, untuned: [lion, adamw]"), ["all candidates", "take `tune` out"]),
+    "a value of its own": (
+        _tune("trials: 4", own=("adamw: {}", "adamw: {lr: 1e-3}")),
+        ["lr of 'adamw' is tuned", "take it out here"],
+    ),
+    "an optimizer that nothing is published of": (
+        _tune("trials: 4", own=("adamw: {}", 'adamw: {optimizer: "lab:Foo"}')),
+        ["no published learning rate of 'adamw'", "write its `space`"],
+    ),
+    "a search of later": (_tune("trials: 4, search: asha"), ["'asha'", "needs the Ray backend"]),
+    "TPE of later": (
+        _tune("trials: 4, search: optuna"),
+        ["'optuna'", "needs the Ray backend", "not available yet"],
+    ),
+    "an unknown search": (_tune("trials: 4, search: grid"), ["unknown search 'grid'", "sobol"]),
+    "nothing held out": (
+        _tune("trials: 4", split=("epochs: 1", "epochs: 1, split: replication")),
+        ["split: replication", "validation data alone"],
+    ),
+    "test data": (
+        _tune(
+            "trials: 4",
+            own=(
+                "{dataset: digits, model: mlp, epochs: 1}",
+                '{name: mine, train: "a:b", metric: test_acc}',
+            ),
+        ),
+        ["'test_acc'", "validation data alone"],
+    ),
+    "other ranks of a training of one's own": (
+        _tune(
+            "trials: 4, ranks: 2",
+            own=(
+                "{dataset: digits, model: mlp, epochs: 1}",
+                '{name: mine, train: "a:b", metric: val}',
+            ),
+        ),
+        ["'mine'", "global batch is not known"],
+    ),
+    "other ranks of a gate that looks at them": (
+        _tune("trials: 4, ranks: 2", own=("adamw: {}", "thermolion: {gate: local}")),
+        ["'thermolion' has the gate 'local'", "leave `ranks` out"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_one_clear_error_and_nothing_started(case, thermolion, tmp_path):
+    text, expected = CASES[case]
+    sweep = tmp_path / "bad.yaml"
+    sweep.write_text(text)
+    said = thermolion("run", sweep)
+    assert (said.code, said.out) == (2, "")
+    assert len(said.err.strip().splitlines()) == 1
+    for words in [str(sweep), *expected]:
+        assert words in said.err, said.err
+    assert not (tmp_path / "studies").exists()
