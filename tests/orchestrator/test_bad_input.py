@@ -263,7 +263,6 @@ CASES = {
 
 LATER = {
     "tune": _sweep(extra="tune: {trials: 3}\n"),
-    "ray": _sweep(extra="backend: ray\n"),
     "gpu_hours": _sweep(extra="limits: {gpu_hours: 5}\n"),
 }
 
