@@ -59,18 +59,9 @@ def session(
         import ray
 
         try:
-            ray.init(
-                num_cpus=request["cpus"],
-                num_gpus=request["gpus"],
-                include_dashboard=request["dashboard"],
-                object_store_memory=_STORE_BYTES,
-                log_to_driver=False,
-                _temp_dir=str(temp),
-                _node_ip_address=own_address,
-            )
-            address = ray.get_runtime_context().gcs_address
+            _start(request, temp, own_address)
             yield {
-                "address": address,
+                "address": ray.get_runtime_context().gcs_address,
                 "token": token,
                 "temp": str(temp),
                 "store": _STORE_BYTES,
@@ -80,6 +71,25 @@ def session(
     finally:
         clear(temp)
         marks.forget_ray()
+
+
+def _start(request: Mapping[str, Any], temp: Path, own_address: str) -> None:
+    import ray
+
+    try:
+        ray.init(
+            num_cpus=request["cpus"],
+            num_gpus=request["gpus"],
+            include_dashboard=request["dashboard"],
+            object_store_memory=_STORE_BYTES,
+            log_to_driver=False,
+            _temp_dir=str(temp),
+            _node_ip_address=own_address,
+        )
+    except Exception as error:  # Ray has no class for all that may be in its way
+        raise BackendError(
+            f"no Ray could be started on {socket.gethostname()}: {error}".partition("\n")[0]
+        ) from error
 
 
 def clear(temp: Path) -> None:
