@@ -55,6 +55,8 @@ def session(
     try:
         marks.note({"temp": str(temp), "host": socket.gethostname()})
         token = secrets.token_hex(32)
+        for name in ("RAY_ADDRESS", "RAY_AUTH_TOKEN"):  # of another Ray of this user
+            os.environ.pop(name, None)
         os.environ.update(_token_in(temp, token))
         import ray
 
