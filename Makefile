@@ -29,6 +29,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.optimizer_step
 	$(BIN)/python -m benchmarks.slurm_overhead
 	$(BIN)/python -m benchmarks.slurm_limits
+	$(BIN)/python -m benchmarks.ray_overhead
 	$(BIN)/python -m benchmarks.collect_scale
 
 # Needs root and SLURM. CHAOS_TOTAL faults, CHAOS_FAULTS a seed, from CHAOS_SEED on.

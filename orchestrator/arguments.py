@@ -8,6 +8,7 @@ from pathlib import Path
 import thermolion
 from orchestrator.cluster_options import add_cluster_options
 from orchestrator.doctor_options import add_doctor_options
+from orchestrator.ray_options import add_ray_options
 
 _MOST_LANES = 1024
 _MOST_TIMES = 64
@@ -60,11 +61,14 @@ def _add_of_a_study(parser: argparse.ArgumentParser, name: str) -> None:
         )
     if name in (*_SENDING, "plan"):
         parser.add_argument(
-            "--backend", metavar="NAME", help="where the jobs run: local or slurm (the sweep's)"
+            "--backend",
+            metavar="NAME",
+            help="where the jobs run: local, slurm or ray",
         )
         parser.add_argument(
             "--site", metavar="NAME", help="profile of the cluster, by name or path (the sweep's)"
         )
+        add_ray_options(parser)
         parser.add_argument(
             "--lanes",
             type=_lanes,

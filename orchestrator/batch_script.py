@@ -13,6 +13,7 @@ def batch_scripts(study: Study, lots: Sequence[Lot]) -> list[str]:
     job that an array waits for has no id yet: it stands there by its name.
     """
     from slurm.executor import Sending, render  # loads submitit, which other plans do not need
+    from slurm.order import ALLOCATION
     from slurm.resources import Request
 
     taken = [int(p.name) for p in study.layout.submissions.glob("*") if p.name.isdigit()]
@@ -22,9 +23,12 @@ def batch_scripts(study: Study, lots: Sequence[Lot]) -> list[str]:
         folder = study.layout.submission(f"{number:04d}")
         request = lot.request(folder)
         assert request is not None
-        count, most = len(lot.packs), request["concurrent"]
+        within = request.get("allocation")  # one job for all packs
+        count = 1 if within else len(lot.packs)
+        request = within or request
+        most = request["concurrent"]
         throttle = f"%{most}" if most is not None and most < count else ""
-        name = f"{study.layout.study}-{folder.name}.0"
+        name = f"{study.layout.study}-{folder.name}{ALLOCATION if within else ''}.0"
         after = None if before is None or most is None else f"afterany:<id of {before}>"
         sending, before = Sending(name, f"0-{count - 1}{throttle}", after), name
         scripts.append(render(Request.from_json(request["job"]), sending, folder / "scripts"))

@@ -8,14 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs.discards import read_discards
-<<<<<<< HEAD
 from orchestrator.backends.base import BackendError, read_submissions
-from orchestrator.stage import Stage, has_pilots
-from orchestrator.status import read_status
-=======
-from orchestrator.backends.base import read_submissions
 from orchestrator.stage import Stage, stage_of
->>>>>>> tune
+from orchestrator.status import read_status
 from orchestrator.study import Study
 from tracking.outcomes import Outcome, read_outcomes
 

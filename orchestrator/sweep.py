@@ -20,6 +20,7 @@ from orchestrator.cluster_keys import LimitKeys, Packing, PackKeys
 from orchestrator.durations import Duration
 from orchestrator.failure_keys import FailureKeys, Policy
 from orchestrator.notify_keys import Notice, NotifyKeys, as_keys
+from orchestrator.ray_keys import RayKeys
 from orchestrator.seeds import Seeds, read_seeds
 from orchestrator.spaces import searches
 from orchestrator.sweep_file import Document, choices, read_document
@@ -34,8 +35,8 @@ class Sweep:
 
     `looks` are rising numbers of blocks, empty where there is one look at all of them.
     `threads` are those of one rank; `device` is `cpu` or `cuda`. Then what is for clusters:
-    the profile of the site, what one trial is given, and how trials share jobs; last, what follows
-    from failures, and who is told.
+    the profile of the site, which Ray, what one trial is given, and how trials share jobs; last,
+    what follows from failures, and who is told.
     """
 
     document: Document
@@ -51,6 +52,7 @@ class Sweep:
     checkpoint_every_s: float
     keep: Keep
     site: str | None
+    ray: RayKeys
     tasks_per_node: int
     gpus_per_node: int
     time_min: int | None
@@ -86,8 +88,6 @@ _RESERVED = ("archive", "mlflow.db", "mlartifacts")
 def _backend(value: Any) -> Any:
     if not isinstance(value, str):
         raise ValueError(f"{value!r} is not the name of a backend: {choices(value, BACKENDS)}")
-    if value == "ray":
-        raise ValueError(f"the backend {value!r} is not available yet: {choices(value, BACKENDS)}")
     if value not in BACKENDS:
         raise ValueError(f"unknown backend {value!r}: {choices(value, BACKENDS)}")
     return value
@@ -159,8 +159,9 @@ class SweepFile(Strict):
     tune: TuneKeys | None = None
     root_seed: Annotated[int, Field(ge=0)] = 0
     resources: Resources = Resources()
-    backend: Annotated[Literal["local", "slurm"], BeforeValidator(_backend)] = "local"
+    backend: Annotated[Literal["local", "slurm", "ray"], BeforeValidator(_backend)] = "local"
     site: str | None = None
+    ray: RayKeys = RayKeys()
     pack: PackKeys = PackKeys()
     limits: LimitKeys = LimitKeys()
     checkpoint: Checkpoint = Checkpoint()
@@ -200,6 +201,7 @@ def resolve_sweep(document: Document) -> Sweep:
         checkpoint_every_s=file.checkpoint.every,
         keep=file.checkpoint.keep,
         site=file.site,
+        ray=file.ray,
         tasks_per_node=file.resources.gpus_per_node or file.resources.tasks_per_node or 1,
         gpus_per_node=file.resources.gpus_per_node,
         time_min=_minutes(file.resources.time, document),

@@ -16,7 +16,7 @@ from typing import Any
 from jobs.layout import Layout
 from jobs.whole_file import write_once, write_whole
 from slurm.errors import SlurmError
-from slurm.late_files import read_late
+from slurm.late_files import await_late, read_late
 
 
 @dataclass(frozen=True)
@@ -113,6 +113,15 @@ class Chunks:
         record = {"job": job, "time_s": time.time()}
         path = self._path(chunk.number).with_suffix(".job")
         return write_once(path, json.dumps(record)) or self._job(path).id == job
+
+    def carries(self, pack: int, name: str | None, job: int) -> bool:
+        """Whether the job of a name and an id is the one that was meant to carry a pack.
+
+        An intent may have been sent twice. It was written before the job was sent: where there is
+        none, it may only be seen late.
+        """
+        chunk = await_late(lambda: self.of_pack(pack))
+        return chunk is not None and chunk.name == name and self.claim(chunk, job)
 
     def of_pack(self, pack: int) -> Chunk | None:
         """Return the chunk that carries a pack, None where it was never to be sent."""

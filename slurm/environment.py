@@ -28,6 +28,7 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
     # The node on which srun was called: of a batch job that is the first one, where rank 0 is.
     "first_address": ("SLURM_LAUNCH_NODE_IPADDR",),
     "node_name": ("SLURMD_NODENAME",),
+    "node_list": ("SLURM_JOB_NODELIST", "SLURM_NODELIST"),
     "name": ("SLURM_JOB_NAME",),
 }
 _OURS = ("SLURM_", "SBATCH_", "SRUN_", "SLURMD_", "SALLOC_")
@@ -38,7 +39,8 @@ _KEPT = frozenset({"SLURM_CONF", "SLURM_TMPDIR"})  # where to find the cluster; 
 class Place:
     """One process of a job: which pack it works on, and its place among the others of the job.
 
-    `restarts` counts how often SLURM has requeued the job; `name` is the job's.
+    `restarts` counts how often SLURM has requeued the job; `name` is the job's,
+    and `node_list` has the nodes of the job as SLURM writes them.
     """
 
     job: int
@@ -53,6 +55,7 @@ class Place:
     first_address: str | None
     node_name: str | None
     name: str | None
+    node_list: str | None = None
 
     @property
     def task_id(self) -> str:

@@ -36,7 +36,8 @@ class Leaving:
     """What one process of a job knows of how it has to leave.
 
     `time_min` is the limit of the job, None where the partition has the word; `begin_s` when this
-    process began (monotonic), which is soon after the job did.
+    process began (monotonic), which is soon after the job did. `worker` is the submission whose
+    logs tell what was gained, where that is not the one of the job.
     """
 
     pack: Pack
@@ -44,10 +45,13 @@ class Leaving:
     time_min: int | None
     grace_s: int
     may_requeue: bool
+    worker: str | None = None
     begin_s: float = field(default_factory=time.monotonic)
 
     @staticmethod
-    def of(pack: Pack, here: Place, request: Mapping[str, Any]) -> "Leaving":
+    def of(
+        pack: Pack, here: Place, request: Mapping[str, Any], worker: str | None = None
+    ) -> "Leaving":
         """Build it from the backend's part of the record of a submission."""
         parameters = request["job"]["parameters"]
         return Leaving(
@@ -56,6 +60,7 @@ class Leaving:
             parameters["time"],
             parameters["signal_delay_s"],
             "no-requeue" not in parameters["additional_parameters"],
+            worker,
         )
 
     def judge(self, reason: str, at_s: float) -> FailureClass | str:
@@ -70,7 +75,7 @@ class Leaving:
     def state(self) -> "dict[str, str | None]":
         """Return what the trials of the pack could go on from, and how many have ended."""
         attempts = Attempts(self.pack.layout.events, read_discards(self.pack.layout)).look()
-        ends = attempts.ends(self.pack.submission)
+        ends = attempts.ends(self.worker or self.pack.submission)
         marks: dict[str, str | None] = {}
         for trial in self.pack.trials:
             path = self.pack.layout.checkpoint(trial.id)

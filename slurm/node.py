@@ -22,7 +22,7 @@ from jobs.whole_file import write_whole
 from slurm.chunks import Chunks
 from slurm.environment import Place, forget_job, place
 from slurm.errors import SlurmError
-from slurm.late_files import await_late, read_late
+from slurm.late_files import read_late
 from slurm.leaving import SIGNALS, Leaving, forget_end
 from slurm.progress import end_name, exit_name
 
@@ -66,14 +66,11 @@ class Assignment:
     def is_ours(self) -> bool:
         """Whether this job is the one that was meant, and still is to run.
 
-        An intent may have been sent twice, and a pack cancelled before its job began. It was
-        written before the job was sent: where there is none, it may only be seen late.
+        An intent may have been sent twice, and a pack cancelled before its job began.
         """
+        here = self.here
         chunks = Chunks(self.layout, self.record["id"])
-        chunk = await_late(lambda: chunks.of_pack(self.here.pack))
-        if chunk is None or chunk.name != self.here.name or self.word.exists():
-            return False
-        return chunks.claim(chunk, self.here.array_job)
+        return not self.word.exists() and chunks.carries(here.pack, here.name, here.array_job)
 
     def launch(self) -> Launch:
         """Return the launch of this process; raises SlurmError where a GPU is missing."""

@@ -13,6 +13,8 @@ from jobs.layout import Layout
 from slurm.chunks import Chunks
 from slurm.resources import Request
 
+ALLOCATION = "-job"  # after the id of a submission whose packs run within one job
+
 
 @dataclass(frozen=True)
 class Order:
@@ -103,7 +105,18 @@ def read_orders(layout: Layout) -> list[Order]:
         record = json.loads(path.read_text())
         if record.get("backend") == "slurm":
             orders.append(Order.of(layout, record))
+        elif (record.get("request") or {}).get("allocation"):
+            orders.append(Order.of(layout, allocation(record)))
     return orders
+
+
+def allocation(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what a submission asks of SLURM that runs its packs within one job, as a record.
+
+    That job is the only "pack" of it, and has a folder of its own beside the submission's.
+    """
+    changed = {"id": f"{record['id']}{ALLOCATION}", "packs": 1, "lanes": 1}
+    return {**record, **changed, "request": record["request"]["allocation"]}
 
 
 def known_jobs(orders: Iterable[Order]) -> frozenset[int]:

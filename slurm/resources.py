@@ -56,10 +56,13 @@ class Request:
         return Request(record["parameters"], record["command"])
 
 
-def job_request(folder: Path, resources: Resources, site: Site) -> Request:
+def job_request(
+    folder: Path, resources: Resources, site: Site, module: str = "slurm.node"
+) -> Request:
     """Return the request for the jobs of a submission, whose record lies in `folder`.
 
-    Array, name and dependency are added where it is sent; array task N carries pack N.
+    Array, name and dependency are added where it is sent; array task N carries pack N. Every
+    process of a job runs `module`.
     """
     parameters = _common(site) | {
         "nodes": resources.nodes,
@@ -83,7 +86,7 @@ def job_request(folder: Path, resources: Resources, site: Site) -> Request:
         # The one process is the batch script itself: without B: it would hear no signal.
         extra["signal"] = f"B:USR2@{site.grace_s}"
     parameters["additional_parameters"] = extra | dict(site.options)  # the site has the last word
-    return Request(parameters, _node_command(folder, resources, site))
+    return Request(parameters, _node_command(folder, resources, site, module))
 
 
 def feeder_request(
@@ -147,8 +150,8 @@ def gpu_options(resources: Resources, site: Site) -> Mapping[str, Any]:
     return words[site.gpus]
 
 
-def _node_command(folder: Path, resources: Resources, site: Site) -> str:
-    words = ["-P", "-m", "slurm.node", str(folder)]
+def _node_command(folder: Path, resources: Resources, site: Site, module: str) -> str:
+    words = ["-P", "-m", module, str(folder)]
     start = f"{_python(site)} {shlex.join(words)}"
     if resources.tasks == 1:
         return f"exec {start}"  # no srun: one call less for the controller to answer

@@ -22,6 +22,7 @@ JobState = Literal["queued", "running", "ended"]
 
 BACKENDS: Mapping[str, str] = {
     "local": "orchestrator.backends.local:LocalBackend",
+    "ray": "orchestrator.backends.ray_tune:RayBackend",
     "slurm": "orchestrator.backends.slurm:SlurmBackend",
 }
 
@@ -144,8 +145,7 @@ class Backend(Protocol):
     def waits(self, layout: Layout) -> bool:
         """Whether recorded submissions have something left to send."""
 
-    @property
-    def survives_us(self) -> bool:
+    def survives_us(self, study: "Study") -> bool:
         """Whether jobs go on where whoever watches them is interrupted."""
 
 

@@ -15,6 +15,7 @@ from collections import deque
 from functools import cache
 from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
 from jobs.layout import Layout
 from jobs.process import LANE_ENVIRONMENT, Process
@@ -187,9 +188,16 @@ def main() -> None:
     pool = Pool(layout, submission)
     pool.run()
     if submission.unattended and not pool.stopped:
-        # In place of the pool, which has nothing left to do: one process works for a submission.
-        words = ["-P", "-m", "orchestrator.unattended", str(layout.root), layout.study]
-        os.execv(sys.executable, [sys.executable, *words])
+        look_after(layout)
+
+
+def look_after(layout: Layout) -> NoReturn:
+    """Look after a study in place of this process, which has nothing left to do.
+
+    So that one process works for a submission.
+    """
+    words = ["-P", "-m", "orchestrator.unattended", str(layout.root), layout.study]
+    os.execv(sys.executable, [sys.executable, *words])
 
 
 if __name__ == "__main__":

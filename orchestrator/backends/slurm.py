@@ -42,12 +42,14 @@ _ARRAY = 1001  # MaxArraySize where nobody says another one
 class SlurmBackend:
     """Sends packs as tasks of job arrays; leaves no process behind."""
 
-    survives_us = True
-
     def __init__(self) -> None:
         self._watch = QueueWatch()
         self._silence: str | None = None
         self._seen = Queue(())
+
+    def survives_us(self, study: Study) -> bool:
+        """Return True: they are SLURM's."""
+        return True
 
     def check(self, study: Study) -> None:
         """Raise SiteError or SweepError for what the site would refuse or never start."""

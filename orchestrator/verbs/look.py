@@ -28,7 +28,9 @@ def plan(arguments: Namespace) -> int:
     lanes = at_a_time(lots, study.sweep.concurrent) or 1
     left = estimate(status.wanted, lanes, study.sweep.device, study.sweep.concurrent)
     change = since_recorded(study, status)
-    scripts = batch_scripts(study, lots) if study.sweep.backend == "slurm" else []
+    sweep = study.sweep
+    in_a_job = sweep.backend == "ray" and sweep.ray.on is not None
+    scripts = batch_scripts(study, lots) if sweep.backend == "slurm" or in_a_job else []
     if arguments.json:
         record = describe.plan_json(study, status, packs, lanes, left, change)
         result(record | {"sbatch": scripts})

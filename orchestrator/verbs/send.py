@@ -106,7 +106,7 @@ def run(arguments: Namespace) -> int:
         for wrong in tell(study, status):
             say(f"note: {wrong}")
     except KeyboardInterrupt:
-        if load_backend(study.sweep.backend).survives_us:
+        if load_backend(study.sweep.backend).survives_us(study):
             say(
                 f"the jobs go on; take it up again with: {again('run', arguments)}; stop them "
                 f"with: {again('cancel', arguments)}"

@@ -20,7 +20,14 @@ def opened(arguments: Namespace) -> Study:
         overrides.append(f"backend={arguments.backend}")
     if getattr(arguments, "site", None) is not None:
         overrides.append(f"site={_place(arguments.site)}")
-    return open_study(arguments.study, arguments.root, overrides)
+    where = [name for name in ("address", "on") if getattr(arguments, name, None) is not None]
+    overrides += [f"ray.{name}={getattr(arguments, name)}" for name in where]
+    study = open_study(arguments.study, arguments.root, overrides)
+    if where and study.sweep.backend != "ray":
+        raise SweepError(
+            f"--{where[0]} is for Ray, and the backend is {study.sweep.backend}: add --backend ray"
+        )
+    return study
 
 
 def require_store(arguments: Namespace) -> None:
@@ -58,7 +65,7 @@ def again(verb: str, arguments: Namespace) -> str:
         words += ["--root", str(arguments.root)]
     for override in arguments.set:
         words += ["--set", override]
-    for option in ("backend", "site"):
+    for option in ("backend", "site", "address", "on"):
         value = getattr(arguments, option, None)
         if value is not None and verb in ("run", "submit", "retry", "plan"):
             words += [f"--{option}", value]

@@ -71,7 +71,6 @@ CASES = {
 }
 
 LATER = {
-    "ray": sweep(extra="backend: ray\n"),
     "gpu_hours": sweep(extra="limits: {gpu_hours: 5}\n"),
 }
 

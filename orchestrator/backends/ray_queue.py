@@ -1,0 +1,126 @@
+"""Ray Tune as the queue over the packs of a submission: which lane gets which pack, and when.
+
+A searcher that makes its trials up as it goes would be given to the same Tuner, in place of
+`Planned`. What has been done is the event logs' to say: nothing of Tune's own state is kept.
+"""
+
+import signal
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.search import Searcher
+
+from jobs.layout import Layout
+from jobs.whole_file import write_whole
+from orchestrator.backends.base import BackendError
+from orchestrator.backends.pool import OOM_SUFFIX
+from orchestrator.backends.ray_lane import Lane
+from orchestrator.backends.ray_marks import TUNE
+
+_RESTARTS = 2  # of a pack whose lane has died, before its trials are left to the sweep's policy
+
+
+@dataclass(frozen=True)
+class Queue:
+    """Packs of one submission that may share lanes, in their order.
+
+    Their trials have `ranks` processes each, a process `cpus` and `gpus`, which may be a part of
+    one. `at_a_time` is the most packs that run at once, None for as many as there is room for.
+    """
+
+    folder: Path
+    packs: Sequence[int]
+    ranks: int
+    cpus: int
+    gpus: float
+    at_a_time: int | None
+
+    def run(self, stopped: Callable[[], bool], beat: Callable[[], None]) -> None:
+        """Run all packs, or those that have begun before `stopped`; `beat` is called often.
+
+        Raises BackendError for trials that this Ray has no room for, however long they wait.
+        """
+        self._check_room()
+        bundle = {"CPU": float(self.cpus)} | ({"GPU": self.gpus} if self.gpus else {})
+        needs = tune.PlacementGroupFactory([bundle] * self.ranks)
+        fixed = {"folder": str(self.folder), "ranks": self.ranks}
+        tuner = tune.Tuner(
+            tune.with_resources(Lane, needs),
+            tune_config=tune.TuneConfig(
+                search_alg=Planned(self.packs, fixed, stopped),
+                num_samples=len(self.packs),
+                max_concurrent_trials=self.at_a_time,
+                reuse_actors=True,
+            ),
+            run_config=tune.RunConfig(
+                name=TUNE,
+                storage_path=str(self.folder),
+                failure_config=tune.FailureConfig(max_failures=_RESTARTS),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+                callbacks=[_Word(self.folder, beat)],
+                verbose=0,
+            ),
+        )
+        tuner.fit()
+
+    def _check_room(self) -> None:
+        total = ray.cluster_resources()
+        for name, each in (("CPU", float(self.cpus)), ("GPU", self.gpus)):
+            if each * self.ranks > total.get(name, 0.0):
+                raise BackendError(
+                    f"a trial needs {each * self.ranks:g} {name}s ({self.ranks} x {each:g}), and "
+                    f"the Ray has {total.get(name, 0.0):g} in all: lower `resources` or `ranks`, "
+                    "or let it have more"
+                )
+
+
+class Planned(Searcher):  # type: ignore[misc]  # Ray's is of no type
+    """Suggests what is planned, pack after pack, and nothing any more once that is to end."""
+
+    def __init__(
+        self, packs: Sequence[int], fixed: Mapping[str, Any], stopped: Callable[[], bool]
+    ) -> None:
+        super().__init__()
+        self._waiting = deque(packs)
+        self._fixed, self._stopped = fixed, stopped
+
+    def suggest(self, trial_id: str) -> Any:
+        if self._stopped() or not self._waiting:
+            return Searcher.FINISHED
+        return {"pack": self._waiting.popleft(), **self._fixed}
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Learn nothing from it."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Keep nothing: what is missing is planned again, from the logs."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing was kept."""
+
+
+class _Word(tune.Callback):  # type: ignore[misc]  # Ray's is of no type
+    """Leaves word in the stead of a lane that has died, and says that somebody works."""
+
+    def __init__(self, folder: Path, beat: Callable[[], None]) -> None:
+        self._layout = Layout(folder.parents[2], folder.parents[1].name)
+        self._submission, self._beat = folder.name, beat
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        self._beat()
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        output = self._layout.job_output(self._submission, trial.config["pack"])
+        output.parent.mkdir(exist_ok=True)
+        with output.open("a") as file:
+            file.write(f"{trial.get_error()}\n")
+        if isinstance(trial.get_error(), ray.exceptions.OutOfMemoryError):
+            write_whole(output.with_suffix(OOM_SUFFIX), "")
+        write_whole(output.with_suffix(".exit"), f"{-signal.SIGKILL}\n")

@@ -1,0 +1,124 @@
+"""A Ray of its own within one SLURM job, on two nodes that have their own addresses."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from processes import wait_for
+from ray_head import processes_of, require_ray
+from slurm_lab import Lab, cluster_of
+from slurm_trainings import WAITS
+
+from jobs.layout import Layout
+from orchestrator.backends.base import read_submissions
+from slurm.dev_cluster import Cluster
+from slurm.dev_config import Shape
+from tracking.outcomes import read_outcomes
+
+SWEEP = """\
+study: small
+workloads: [{name: mine, train: "waits:train", metric: loss}]
+candidates: {a: {optimizer: sgd, lr: 0.1}, b: {optimizer: sgd, lr: 0.2}}
+baseline: a
+seeds: 2
+backend: ray
+ray: {on: slurm, nodes: 2, cpus_per_node: 1}
+"""
+
+
+SITE = ("--site", "site.toml")
+# The nodes of the cluster are one host: each is given an address of its own.
+ADDRESSED = """\
+#!/bin/bash
+export THERMOLION_NODE_ADDRESS=127.0.1.${{SLURMD_NODENAME#n}}
+exec {python} "$@"
+"""
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    require_ray()
+    with cluster_of(Shape(nodes=2)) as made:
+        yield made
+
+
+@pytest.fixture
+def lab(cluster: Cluster, tmp_path: Path) -> Iterator[Lab]:
+    python = tmp_path / "python"
+    python.write_text(ADDRESSED.format(python=sys.executable))
+    python.chmod(0o755)
+    profile = tmp_path / "site.toml"
+    profile.write_text(cluster.paths.profile.read_text() + f'python = "{python}"\n')
+    made = Lab(cluster, tmp_path)
+    yield made
+    cluster.ask("scancel", "--quiet", "--user", str(os.geteuid()))  # what a failed test has left
+    wait_for(lambda: made.squeue() == [])
+
+
+def _results(layout: Layout) -> dict[str, object]:
+    return {
+        trial: (o.state, o.weights, o.metrics, [(p.step, p.metrics) for p in o.curve])
+        for trial, o in read_outcomes(layout.events).items()
+    }
+
+
+def test_a_preempted_ray_on_two_nodes_saves_and_comes_back(lab: Lab) -> None:
+    go = lab.folder / "go"
+    (lab.folder / "waits.py").write_text(WAITS.replace("GO", str(go)))
+    said = lab.call("submit", lab.write(SWEEP), *SITE)
+    assert said.code == 0, said.err
+    assert "4 trials in 4 packs, 2 at a time" in said.out
+    lab.await_running("small", 2)
+    (job,) = lab.layout().submissions.glob("*-job")
+    temp = json.loads((lab.layout().submission("0001") / "ray.json").read_text())["temp"]
+    assert {_listens_as(pid) for pid in processes_of(temp)} >= {"127.0.1.1", "127.0.1.2"}
+    done = lab.folder / "urgent"
+    lab.cluster.ask(
+        *("sbatch", "--partition=urgent", "--exclusive", "--nodes=2", "--output=/dev/null"),
+        *("--job-name=urgent", f"--wrap=touch {done}"),
+    )
+    wait_for(done.exists)
+    outcomes = [o for o in read_outcomes(lab.layout().events).values() if o.attempts]
+    assert [(o.state, o.kind) for o in outcomes] == [("interrupted", "PREEMPTED")] * 2
+    wait_for(lambda: not processes_of(temp))
+    assert not Path(temp).exists()
+
+    go.touch()
+    lab.await_results("small", 4)
+    assert len(read_submissions(lab.layout())) == 1
+    attempts = [outcome.attempts for outcome in read_outcomes(lab.layout().events).values()]
+    assert sorted(attempts) == [1, 1, 2, 2]
+    assert not list(job.glob("*.meet"))
+    assert "4 completed" in lab.call("status", "small").out
+
+
+def _listens_as(pid: int) -> str:
+    """Return the address by which a raylet is known, empty for any other process."""
+    words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    return next((w.partition("=")[2] for w in words if w.startswith("--node_ip_address=")), "")
+
+
+def test_nodes_that_do_not_come_in_time_are_named(lab: Lab) -> None:
+    (lab.folder / "waits.py").write_text(WAITS)
+    said = lab.call("run", lab.write(SWEEP), *SITE, "--set", "ray.nodes_within=1s")
+    assert said.code == 1
+    assert "1 of 2 nodes have not joined the Ray of this job within 1 s: n2" in said.err
+    assert lab.squeue() == []
+
+
+def test_cancel_stops_the_job_and_the_plan_shows_it(lab: Lab) -> None:
+    (lab.folder / "waits.py").write_text(WAITS)
+    sweep = lab.write(SWEEP)
+    plan = lab.call("plan", sweep, *SITE)
+    assert "#SBATCH --nodes=2" in plan.out, plan.err
+    assert "orchestrator.backends.ray_node" in plan.out
+    lab.call("submit", sweep, *SITE)
+    assert "1 submissions stopped" in lab.call("cancel", "small").out
+    assert lab.squeue() == []
+    assert "4 waiting" in lab.call("status", "small").out
+    small = lab.call("submit", sweep, *SITE, "--set", "resources.cpus_per_task=2")
+    assert small.code == 2
+    assert "raise ray.nodes or ray.cpus_per_node" in small.err
