@@ -141,8 +141,10 @@ def test_where_jobs_cannot_be_requeued_a_chained_job_sends_the_rest(lab, way):
     real = shutil.which("scontrol")
     refusing.write_text(f'#!/bin/sh\n[ "$1" = show ] && exec {real} "$@"\n{refuses}\n')
     refusing.chmod(0o755)
+    told = lab.folder / "told"
+    tell = f"sh -c 'echo $THERMOLION_EVENT >> {told}'"
     keys = "resources: {time: 4min}\nfailures: {unattended: true}\n"
-    sweep, go = odd(lab, WAITS, keys)
+    sweep, go = odd(lab, WAITS, f'{keys}notify: {{command: "{tell}"}}\n')
     site = _impatient(lab, way.replace("BIN", str(refusing.parent)))
     lab.call("submit", sweep, "--site", site)
     lab.await_running("odd", 1)
@@ -152,6 +154,7 @@ def test_where_jobs_cannot_be_requeued_a_chained_job_sends_the_rest(lab, way):
     lab.await_results("odd", 1)
     (outcome,) = read_outcomes(lab.layout("odd").events).values()
     assert [attempt.end for attempt in outcome.attempt_log] == ["interrupted", "completed"]
+    assert told.read_text() == "done\n"  # by that job: nobody else has looked
 
 
 RANKS = """\
