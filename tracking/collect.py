@@ -17,7 +17,7 @@ from tracking.cells import by_cell, cell_record
 from tracking.comparison import Comparison
 from tracking.experiment import bring_experiment, experiment_tags, owner
 from tracking.outcomes import Outcome
-from tracking.runs import Change, Runs
+from tracking.runs import Brought, Change, Runs
 from tracking.store import Store, StoreError, first_line, open_store, resolve_uri, shown_uri
 from tracking.summary import study_record
 
@@ -73,8 +73,8 @@ class Collector:
         self._uri = uri
         self._where = resolve_uri(layout.root, uri)
         self._restore = restore
-        # By trial: what its log said when its run was last brought, and the fingerprint of that.
-        self._brought: dict[str, tuple[Outcome, str]] = {}
+        # By trial: what its log said when its run was last brought, and the record of that.
+        self._brought: dict[str, tuple[Outcome, Brought]] = {}
         self._runs: Runs | None = None
         self._commits: Mapping[str, Commit] = {}
         self._done = 0
@@ -183,7 +183,7 @@ class Collector:
         commit = self._commits.get(outcome.job.get("submission", ""))
         record = trial_record(outcome, self._layout.study, commit)
         _, change = runs.bring(record, above)
-        self._brought[outcome.trial.id] = outcome, record.fingerprint
+        self._brought[outcome.trial.id] = outcome, (record.fingerprint, record.status)
         return change
 
     def _is_as_brought(self, outcome: Outcome) -> bool:

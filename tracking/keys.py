@@ -44,6 +44,8 @@ def parts(names: Iterable[str]) -> dict[str, str]:
 
 def text(value: Any, limit: int) -> str:
     """Spell a value so that it can be read back: strings as they are, the rest as JSON."""
+    if type(value) is int:
+        return cut(str(value), limit)  # most are; what JSON says, in a tenth of the time
     spelled = value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
     return cut(spelled, limit)
 

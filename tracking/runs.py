@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _MAX_BATCH_PARAMS, _MAX_BATCH = 100, 1000  # what MLflow takes in one request
 
 _Identity = tuple[str, int, int, str]  # of a metric point
+Brought = tuple[str, str]  # fingerprint and status of a record
 Change = Literal["new", "updated", "unchanged"]
 
 
@@ -49,11 +50,11 @@ class Runs:
         if earlier._experiment_id == self._experiment_id:
             self._known = dict(earlier._known)
 
-    def has(self, name: Name, fingerprint: str, parent_id: str) -> bool:
-        """Whether a run is there, below this parent, and has the content of this fingerprint."""
+    def has(self, name: Name, brought: Brought, parent_id: str) -> bool:
+        """Whether a run is there, below this parent, and is as it was brought."""
         known = self._known.get(name)
-        wanted = (fingerprint, parent_id)
-        return known is not None and (known.fingerprint, known.parent_id) == wanted
+        wanted = (*brought, parent_id)
+        return known is not None and (known.fingerprint, known.status, known.parent_id) == wanted
 
     def bring(self, record: RunRecord, parent_id: str | None = None) -> tuple[str, Change]:
         """Bring a run up to date, below its parent; return its id and what it took."""

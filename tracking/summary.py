@@ -6,7 +6,6 @@ comparison itself is the report, which the run carries as its note and its artif
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from statistics import fmean
 
 from tracking.browse import NOTE_TAG, STUDY_TAG, MetricPoint, RunRecord, Status, source_tags
@@ -100,7 +99,7 @@ def _metrics(outcomes: Sequence[Outcome]) -> Iterator[MetricPoint]:
         cells.setdefault(of, []).append(one)
     for of, trials in cells.items():
         for point in means(trials):
-            yield replace(point, key=f"{point.key}/{of}")
+            yield point._replace(key=f"{point.key}/{of}")
 
 
 def settled(trials: Sequence[Outcome]) -> Iterator[Outcome]:
