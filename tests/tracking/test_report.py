@@ -141,7 +141,7 @@ def test_a_report_written_twice_has_the_same_bytes(study, tmp_path):
     kinds = ("answers", "candidates", "failures", "level_b", "pairs", "ahead", "decision_costs")
     kinds += ("evidence_at_any_time", "rankings")
     empty = ("answers_with_additions", "looks", "saved", "speedups", "steps_to_target")
-    empty += ("expected_best", "limits", "profile")
+    empty += ("expected_best", "limits", "profile", "tuning")
     numbers = [f"numbers/{kind}.csv" for kind in (*kinds, *empty)]
     numbers += [f"numbers/{kind}.parquet" for kind in kinds]
     numbers += ["comparison.json", "data.csv", "data.parquet", "report.html", "report.md"]
