@@ -1,6 +1,9 @@
 """The user's door for the orchestrator's tests: the command line, run in this process."""
 
+import contextlib
 import json
+import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +13,7 @@ import pytest
 
 from jobs.layout import Layout
 from orchestrator.cli import main
+from tracking import store
 
 
 @dataclass(frozen=True)
@@ -43,11 +47,33 @@ def small(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def copied_store(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], None]:
+    """Put an empty store somewhere: MLflow takes seconds to make one, copies take none."""
+    make, made = store._initialise, tmp_path_factory.mktemp("store") / "empty.db"
+
+    def put(database: Path) -> None:
+        if not made.exists():
+            make(made)
+        database.parent.mkdir(parents=True, exist_ok=True)
+        draft = database.with_name(f"{database.name}.{os.getpid()}")
+        shutil.copy(made, draft)
+        with contextlib.suppress(FileExistsError):  # another process was quicker
+            os.link(draft, database)
+        draft.unlink()
+
+    return put
+
+
 @pytest.fixture
 def thermolion(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    copied_store: Callable[[Path], None],
 ) -> Thermolion:
     """Call the command line with studies below `tmp_path/studies`."""
+    monkeypatch.setattr(store, "_initialise", copied_store)
     monkeypatch.setenv("THERMOLION_ROOT", str(tmp_path / "studies"))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
