@@ -152,7 +152,8 @@ def test_a_driver_killed_twice_leaves_nothing_and_loses_nothing(
         temps.append(Path(noted["temp"]))
         (driver,) = pids(layout, DRIVER)
         os.kill(driver, signal.SIGKILL)
-        wait_for(lambda: not processes_of(temps[-1]))  # of Ray, and of ours
+        # An idle helper of Ray's takes a minute to end.
+        wait_for(lambda: not processes_of(temps[-1], but="runtime_env"), 120)
     go.touch()
     run = thermolion("run", sweep, "--backend", "ray")
     assert run.code == 0, run.err
@@ -160,6 +161,7 @@ def test_a_driver_killed_twice_leaves_nothing_and_loses_nothing(
     assert len(read_submissions(layout)) == 3
     assert _mlflow_states(layout) == ["FINISHED"] * 4
     assert not any(temp.exists() for temp in temps)
+    wait_for(lambda: not any(map(processes_of, temps)), 90)
     assert not list(layout.submissions.glob("*/tune"))
     assert not pids(layout, DRIVER)
 

@@ -103,10 +103,11 @@ def _listens_as(pid: int) -> str:
 
 def test_nodes_that_do_not_come_in_time_are_named(lab: Lab) -> None:
     (lab.folder / "waits.py").write_text(WAITS)
-    said = lab.call("run", lab.write(SWEEP), *SITE, "--set", "ray.nodes_within=1s")
-    assert said.code == 1
-    assert "1 of 2 nodes have not joined the Ray of this job within 1 s: n2" in said.err
-    assert lab.squeue() == []
+    said = lab.call("submit", lab.write(SWEEP), *SITE, "--set", "ray.nodes_within=1s")
+    assert said.code == 0, said.err
+    wait_for(lambda: lab.squeue() == [], 240)
+    said = lab.call("status", "small")
+    assert "1 of 2 nodes have not joined the Ray of this job within 1 s: n2" in said.out
 
 
 def test_cancel_stops_the_job_and_the_plan_shows_it(lab: Lab) -> None:

@@ -57,14 +57,17 @@ def ray_head(cpus: int) -> Iterator[tuple[str, dict[str, str]]]:
         shutil.rmtree(temp)
 
 
-def processes_of(temp: Path | str) -> list[int]:
-    """Return the pids of what belongs to the Ray of a temporary folder."""
+def processes_of(temp: Path | str, but: str | None = None) -> list[int]:
+    """Return the pids of what belongs to the Ray of a temporary folder, `but` for some."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            told = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
+            words = (process / "cmdline").read_bytes()
+            told = words + (process / "environ").read_bytes()
         except OSError:
             continue  # it has ended, or is not ours
+        if but is not None and but.encode() in words:
+            continue
         if str(temp).encode() in told and int(process.name) != os.getpid():
             found.append(int(process.name))
     return found
