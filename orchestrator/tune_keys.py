@@ -15,9 +15,7 @@ _SEARCHES = ("sobol", "optuna", "asha")
 
 def _search(value: Any) -> Any:
     if value in ("optuna", "asha"):
-        raise ValueError(
-            f"the search {value!r} needs the Ray backend, which is not available yet: write sobol"
-        )
+        raise ValueError(f"the search {value!r} is not available yet: write sobol")
     if value != "sobol":
         raise ValueError(f"unknown search {value!r}: {choices(value, _SEARCHES)}")
     return value
