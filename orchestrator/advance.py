@@ -111,18 +111,27 @@ def go_on(study: Study) -> Sent | None:
     before, submissions = read_status(study), read_submissions(study.layout)
     again = study.sweep.failures.unattended
     due = not before.stage.is_settled or (again and before.missing) or before.jobs_alive
-    if not submissions or not due:
+    if not submissions or not (due or _unsent(study, before)):
         return None
-    known = {id_ for id_, standing in before.planned.items() if standing.state != "later"}
 
     def follows(now: Status) -> Sequence[Trial]:
         if cancelled_mark(study.layout, submissions[-1].id).exists():
             return []
-        return [t for t in now.missing if t.id not in known or (again and not now.jobs_alive)]
+        return now.missing if again and not now.jobs_alive else _unsent(study, now)
 
     # Where jobs live still, one of them was requeued: this has another one wait for their end.
     sent = submit(study, _as_before(study.layout, submissions[-1]), follows)
     return sent if sent.submissions else None
+
+
+def _unsent(study: Study, status: Status) -> list[Trial]:
+    """Return what no submission has carried yet: whoever decided on it may have died since."""
+    fresh = {trial.id: trial for trial in status.missing}
+    for submission in read_submissions(study.layout) if fresh else ():
+        for pack in range(submission.packs):
+            for trial in read_pack(study.layout, submission.id, pack).trials:
+                fresh.pop(trial.id, None)
+    return list(fresh.values())
 
 
 def _as_before(layout: Layout, last: Submission) -> Request:

@@ -137,9 +137,9 @@ def candidates(outcomes: Sequence[Outcome]) -> Table:
     given: dict[str, dict[str, dict[str, Any]]] = {}
     for trial in (one.trial for one in outcomes):
         optimizers[trial.candidate.name] = trial.candidate.optimizer
+        values = given.setdefault(trial.candidate.name, {})
         for key, value in told(trial.workload, trial.candidate).items():
-            on = given.setdefault(trial.candidate.name, {}).setdefault(key, {})
-            on[trial.workload.name] = value
+            values.setdefault(key, {})[trial.workload.name] = value
     rows = tuple(
         (
             name,

@@ -36,7 +36,7 @@ def calm_study(cluster: Cluster, folder: Path) -> Calm:
     said = lab.call("submit", lab.write(SWEEP))
     submit_s = time.monotonic() - begin
     assert said.code == 0, said.err
-    while progress(lab.layout(STUDY))[1] < TRIALS or lab.squeue():
+    while len(progress(lab.layout(STUDY))[1]) < TRIALS or lab.squeue():
         assert time.monotonic() - begin < _CALM_S, "the study in peace does not come to an end"
         time.sleep(_LOOK_S)
     return Calm(results(lab.layout(STUDY)), submit_s)
@@ -48,10 +48,10 @@ def besiege(lab: Lab, seed: int, count: int, calm: Calm) -> tuple[Siege, Verdict
     waiting = deque(draw(seed, count, list(KINDS), SUBMIT_KILLED))
     try:
         for turn in range(_TURNS * count):
-            if not waiting or progress(siege.layout)[1] >= TRIALS:
+            if not waiting or siege.has_ended():
                 break
-            of_ranks = any(planned.kind == RANK_KILLED for planned in waiting)
-            siege.pace(sum(siege.faults.values()) / count, of_ranks)
+            siege.struck = sum(siege.faults.values()) / count
+            siege.needs_ranks = any(planned.kind == RANK_KILLED for planned in waiting)
             planned = waiting.popleft()
             if not siege.strike(planned, KINDS[planned.kind]):
                 waiting.append(planned)

@@ -3,6 +3,7 @@
 Knows no fault: those are in `faults`, which take a siege and one entry of the schedule.
 """
 
+import math
 import os
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from schedule import Planned
 from slurm_lab import Lab
-from subject import STUDY, SWEEP, TRIALS, progress
+from subject import STUDY, SWEEP, TRIALS, by_ranks, progress
 from targets import Missed, Targets, Task
 
 from jobs.layout import Layout
@@ -26,8 +27,10 @@ _SEAM = Path(__file__).parent / "unsteady"
 _LOOK_S = 0.2
 _QUEUE_S = 1.0  # between two looks at the queue
 _SUBMIT_S = 6.0  # between two calls of `submit`, unless nothing is in the queue any more
-_SLOW_S = 0.4  # what one line of a log takes while the study is ahead of the faults
-_RANKS_SLOW_S = (0.3, 1.0)  # that of several ranks, behind the faults and ahead of them
+_SLOW = ("slow", "slow.ranks")  # what one line of a log takes, of trials of one rank, of several
+_SLOW_S, _MOST_SLOW_S = 0.6, 6.0  # for every trial that they are ahead, and in all
+_RANKS_SLOW_S = 0.3  # at least, as long as faults need them
+_LAST = 3  # trials of a sort for the last faults
 _NEVER_S = 400.0  # something to strike at turns up earlier, or the siege is stuck
 _PATIENCE_S = 180.0  # for a command: it waits for locks, and for a controller
 _END_S = 600.0  # for what is left once all is quiet
@@ -41,7 +44,8 @@ class Siege:
 
     `faults` counts those that have hit, `missed` those that found nobody; `said` is what `submit`
     and `collect` printed where they did not answer 0, `story` what was done, in order. `submit_s`
-    is what the last whole `submit` took, and at first a guess.
+    is what the last whole `submit` took, and at first a guess. `struck` is the part of the faults
+    that has hit; `needs_ranks`: some of the others are for trials of several ranks.
     """
 
     lab: Lab
@@ -50,6 +54,8 @@ class Siege:
     missed: Counter[str] = field(default_factory=Counter)
     said: list[str] = field(default_factory=list)
     story: list[str] = field(default_factory=list)
+    struck: float = 0.0
+    needs_ranks: bool = True
     began: float = field(default_factory=time.monotonic)
     _broken: list[tuple[float, str, Callable[[], None]]] = field(default_factory=list)
     _submitting: subprocess.Popen[str] | None = None
@@ -61,6 +67,7 @@ class Siege:
         self.sweep = self.lab.write(SWEEP, f"{STUDY}.yaml")
         self.targets = Targets(self.lab.cluster)
         self.seam.mkdir()
+        self._trials = by_ranks(self.sweep, self.layout.root)
 
     @property
     def cluster(self) -> Cluster:
@@ -119,6 +126,10 @@ class Siege:
         self.tell(planned.kind)
         return True
 
+    def has_ended(self) -> bool:
+        """Whether every trial is complete."""
+        return len(progress(self.layout)[1]) >= TRIALS
+
     def tasks(self) -> list[Task]:
         """Return the tasks of the study that run by SLURM's word; raises Missed for none."""
         self.look()
@@ -131,17 +142,16 @@ class Siege:
         self.mend(what="slurmctld")
         self.targets.look()
 
-    def pace(self, struck: float, ranks: bool) -> None:
-        """Slow the study down where it is ahead of the faults, of which a part is `struck`.
+    def _pace(self, ended: frozenset[str]) -> None:
+        """Slow down the trials that are ahead of the faults, the more the further they are.
 
-        So the faults hit it on a machine of any speed. `ranks`: some of them need trials of
-        several ranks, which take their time as long as it is so.
+        So the faults hit a study that still runs, on a machine of any speed, and every kind finds
+        whom it hits.
         """
-        _, ends = progress(self.layout)
-        ahead = ends > struck * (TRIALS - 4)
-        slow_s = _SLOW_S if ahead else 0.0
-        self.turn_to("slow", slow_s)
-        self.turn_to("slow.ranks", _RANKS_SLOW_S[ahead] if ranks else slow_s)
+        floors = (0.0, _RANKS_SLOW_S if self.needs_ranks else 0.0)
+        for name, trials, floor in zip(_SLOW, self._trials, floors, strict=True):
+            ahead = len(ended & trials) - self.struck * (len(trials) - _LAST)
+            self.turn_to(name, min(_MOST_SLOW_S, max(floor, _SLOW_S * ahead)))
 
     # What is broken, and mended.
 
@@ -186,11 +196,8 @@ class Siege:
     def settle(self) -> bool:
         """Mend everything and submit until every trial has ended; return whether all is quiet."""
         self.mend()
-        for slow in ("slow", "slow.ranks"):
-            self.turn_to(slow, 0.0)
-        ended = self.wait(
-            lambda: progress(self.layout)[1] >= TRIALS and not self.targets.all_ranks(), _END_S
-        )
+        self.struck, self.needs_ranks = math.inf, False  # nothing waits for a fault any more
+        ended = self.wait(lambda: self.has_ended() and not self.targets.all_ranks(), _END_S)
         self.end_submit()
         self._end_collect()
         return ended
@@ -215,6 +222,7 @@ class Siege:
             self._looked = now
             self.targets.look()
             self._resume_nodes()
+            self._pace(progress(self.layout)[1])
         if submits:
             self._submit_again(now)
 
@@ -251,7 +259,7 @@ class Siege:
 
         def came() -> bool:
             points, ends = progress(self.layout)
-            return ends >= TRIALS or (points >= wanted and bool(self.targets.all_ranks()))
+            return len(ends) >= TRIALS or (points >= wanted and bool(self.targets.all_ranks()))
 
         if count:
             struck = self.wait(came, _NEVER_S)

@@ -2,11 +2,13 @@
 
 import re
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 from jobs import events
 from jobs.events import Event
 from jobs.layout import Layout
+from orchestrator.study import open_study
 from tracking.outcomes import read_outcomes
 
 STUDY = "chaos"
@@ -68,8 +70,15 @@ def logged(layout: Layout) -> list[Event]:
     return [event for log in layout.events.glob("*.jsonl") for event in events.read_events(log)]
 
 
-def progress(layout: Layout) -> tuple[int, int]:
-    """Count the points in all logs, and the trials that are complete by them."""
+def progress(layout: Layout) -> tuple[int, frozenset[str]]:
+    """Count the points in all logs; return the trials as well that are complete by them."""
     data = [log.read_bytes() for log in layout.events.glob("*.jsonl")]
     points = sum(log.count(b'"type":"evaluated"') for log in data)
-    return points, len({trial for log in data for trial in _COMPLETED.findall(log)})
+    return points, frozenset(trial.decode() for log in data for trial in _COMPLETED.findall(log))
+
+
+def by_ranks(sweep: Path, root: Path) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the trials of one rank, and those of several."""
+    trials = open_study(str(sweep), root).trials
+    several = frozenset(trial.id for trial in trials if trial.world_size > 1)
+    return frozenset(trial.id for trial in trials) - several, several

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -79,5 +80,8 @@ def test_a_data_set_as_the_page_on_extending_has_it_can_be_read(tmp_path, monkey
     for title, text in _blocks("extending.md", "python").items():
         (tmp_path / title).write_text(text)
     monkeypatch.syspath_prepend(str(tmp_path))
+    for name in ("my_lab", "my_lab.data"):  # other tests have one of their own
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+        monkeypatch.delitem(sys.modules, name)
     read = load("my_lab.data:galaxies", {"size": 16}, None)
     assert (len(read.train), len(read.test), read.classes, read.train.size) == (200, 50, 2, 16)

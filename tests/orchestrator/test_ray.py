@@ -74,7 +74,7 @@ def test_a_ray_that_runs_already_gives_the_bits_of_this_machine(
     assert thermolion("status", "small").out.count("completed") == 9
     assert "trial 1 of 1" in thermolion("logs", "small").out
     assert not list(layout.submissions.glob("*/output/*.meet"))
-    assert not pids(layout, DRIVER)
+    wait_for(lambda: not pids(layout, DRIVER), 30)
 
 
 WAITING = """\
@@ -130,7 +130,7 @@ def test_cancel_stops_between_two_steps_and_a_lane_that_dies_is_started_again(
     os.kill(json.loads(first)["pid"], signal.SIGKILL)
     wait_for(lambda: b'"started"' in event_logs(layout).get("0001-0-1-0.jsonl", b""), 240)
     assert "1 submissions stopped" in thermolion("cancel", "waiting").out
-    assert not pids(layout, DRIVER)
+    wait_for(lambda: not pids(layout, DRIVER), 30)
     counts = json.loads(thermolion("status", "waiting", "--json").out)["counts"]
     assert counts == {"interrupted": 2}
     go.touch()
@@ -163,7 +163,7 @@ def test_a_driver_killed_twice_leaves_nothing_and_loses_nothing(
     assert not any(temp.exists() for temp in temps)
     wait_for(lambda: not any(map(processes_of, temps)), 90)
     assert not list(layout.submissions.glob("*/tune"))
-    assert not pids(layout, DRIVER)
+    wait_for(lambda: not pids(layout, DRIVER), 30)
 
 
 def _are_done(layout):
