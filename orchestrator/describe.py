@@ -69,7 +69,8 @@ def plan_text(
     new = f", {len(change.added)} new" if change and change.added else ""
     compared = len(sweep.workloads) * len(sweep.candidates) * len(sweep.blocks)
     phases = [outcome.trial.phase for outcome in status.outcomes]
-    before = {"of tuning": phases.count("tune"), "pilots": phases.count("pilot")}
+    tuning = phases.count("tune") + status.stage.to_suggest
+    before = {"of tuning": tuning, "pilots": phases.count("pilot")}
     pilots = "".join(f", and {count} {what}" for what, count in before.items() if count)
     lines = [
         ("study", f"{sweep.study}  ({study.layout.folder})"),

@@ -46,7 +46,6 @@ def _tuned(sweep: Sweep, tuning: Tuning) -> tuple[Trial, ...]:
     if sweep.tune is None:
         return ()
     tuned = [one for one in sweep.candidates if isinstance(one, TunedCandidate)]
-    settings = [setting for one in tuned for setting in tuning.settings(one)]
     search = tuned[0].search
     # What differs in ranks alone is tuned once, where tuning has ranks of its own.
     on = {
@@ -54,7 +53,13 @@ def _tuned(sweep: Sweep, tuning: Tuning) -> tuple[Trial, ...]:
         for one in reversed(sweep.workloads)
     }
     workloads = list(reversed(on.values()))
-    return _phase(sweep, "tune", range(sweep.tune.seeds), workloads, lambda _: settings)
+    return _phase(
+        sweep,
+        "tune",
+        range(sweep.tune.seeds),
+        workloads,
+        lambda on: [setting for one in tuned for setting in tuning.settings(one, on)],
+    )
 
 
 def _known(tuning: Tuning, workload: Workload, declared: Iterable[Candidate]) -> list[Candidate]:

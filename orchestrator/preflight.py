@@ -14,6 +14,7 @@ from jobs.events import check_free_space
 from jobs.trial import Candidate, Trial, Workload
 from orchestrator.backends.base import load_backend
 from orchestrator.study import Study
+from orchestrator.suggest import require_optuna
 from orchestrator.sweep_file import SweepError, choices
 from orchestrator.user_code import clashes, dotted_paths, importable, names_user_code
 from thermolion import registry
@@ -34,6 +35,8 @@ def check_before_start(
         raise SweepError(f"the data root {data_root} does not exist: point --data at a folder")
     check_free_space(study.layout.folder)
     load_backend(study.sweep.backend).check(study)
+    if study.sweep.tune is not None and study.sweep.tune.search == "optuna":
+        require_optuna()
     for workload in {trial.workload.key: trial.workload for trial in trials}.values():
         if not workload.is_own and not (download and workload.dataset in catalog.DATASETS):
             catalog.check_present(workload.dataset, data_root)

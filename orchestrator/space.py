@@ -39,6 +39,10 @@ class Axis:
             )
         else:
             value = self.low + place * (self.high - self.low)
+        return self.legal(value)
+
+    def legal(self, value: float) -> Any:
+        """Return the value of a range that a number stands for."""
         return round(value) if self.whole else rounded(value)
 
     def wider(self, low: float, high: float) -> "Axis":
@@ -66,6 +70,7 @@ class Search:
 
     `ranks` is what a tuning trial is trained by, None where it is as in the comparison. `root`
     is the seed of its points: all candidates of a study get the same ones in their own spaces.
+    With `optuna` those are for the first half of a round; the rest is suggested in two batches.
     """
 
     space: Space
@@ -73,9 +78,25 @@ class Search:
     seeds: int
     ranks: int | None
     root: int
+    method: Literal["sobol", "optuna"] = "sobol"
+
+    @property
+    def drawn(self) -> int:
+        """How many settings of a round are points, chosen before anything has run."""
+        return self.trials if self.method == "sobol" else -(-self.trials // 2)
+
+    def is_drawn(self, number: int) -> bool:
+        """Whether setting `number`, from 1, is a point."""
+        return (number - 1) % self.trials < self.drawn
+
+    @property
+    def batch(self) -> int:
+        """How many settings are suggested at once, at most."""
+        return -(-(self.trials - self.drawn) // 2)
 
     def to_json(self) -> dict[str, Any]:
-        return {
+        method = {} if self.method == "sobol" else {"method": self.method}
+        return method | {
             "space": {name: axis.to_json() for name, axis in sorted(self.space.items())},
             "trials": self.trials,
             "seeds": self.seeds,
@@ -106,8 +127,16 @@ class TunedCandidate(Candidate):
         names = sorted(space, key=lambda name: (name != WIDENED, name))
         place = point(number - 1, len(names), self.search.root)
         values = {name: space[name].at(at) for name, at in zip(names, place, strict=True)}
-        name = f"{self.name}#{number}"
-        return self.chosen(values, name=name, setting_of=self.name)
+        return self.tried(number, values)
+
+    def tried(self, number: int, values: Mapping[str, Any]) -> Candidate:
+        """Return setting `number`, from 1, by its values."""
+        return self.chosen(values, name=f"{self.name}#{number}", setting_of=self.name)
+
+    @staticmethod
+    def number_of(setting: Candidate) -> int:
+        """Return the number of a setting, from 1."""
+        return int(setting.name.rpartition("#")[2])
 
     def values_in(self, hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
         """Return what a setting has of the hyperparameters that are tuned."""

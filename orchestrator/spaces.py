@@ -50,6 +50,7 @@ def searches(
             keys.seeds,
             keys.ranks,
             root_seed,
+            keys.search,
         )
         for name in tuned
     }

@@ -54,6 +54,7 @@ class Stage:
     `decisions` are of the looks that are decided, in order. `awaits_targets`: pilots have to end
     before anything is compared; `awaits_winners`: some candidate's settings are not chosen yet.
     `tuned` has the keys of declared candidates by name, where that of their trials is another one.
+    `to_suggest` counts the tuning trials whose settings depend on how others fare.
     """
 
     frozen: Frozen | None
@@ -63,6 +64,7 @@ class Stage:
     targets: Mapping[str, float | None]
     awaits_winners: bool = False
     tuned: Mapping[str, str] = field(default_factory=dict)
+    to_suggest: int = 0
 
     @staticmethod
     def read(layout: Layout, looks: tuple[int, ...], has_pilots: bool) -> "Stage":
@@ -162,11 +164,19 @@ def stage_of(study: Study) -> tuple[Stage, tuple[Trial, ...]]:
     tuning, trials = study.tuning, study.trials
     stage = Stage.read(study.layout, study.sweep.looks, has_pilots(trials))
     tuned = [one for one in study.sweep.candidates if isinstance(one, TunedCandidate)]
-    places = {place(workload, one) for workload in study.sweep.workloads for one in tuned}
+    places = {
+        place(workload, one): (one, workload)
+        for workload in study.sweep.workloads
+        for one in tuned
+    }
+    to_suggest = sum(
+        len(tuning.unsuggested(*places[at])) for at in places.keys() - tuning.chosen.keys()
+    )
     stage = replace(
         stage,
-        awaits_winners=bool(places - tuning.chosen.keys()),
+        awaits_winners=bool(places.keys() - tuning.chosen.keys()),
         tuned={one.name: one.key for one in tuned},
+        to_suggest=to_suggest * (study.sweep.tune.seeds if study.sweep.tune else 0),
     )
     return stage, trials
 

@@ -52,7 +52,10 @@ def _tuning_lines(status: Status) -> list[str]:
     tuned = [one for one in status.outcomes if one.trial.phase == "tune"]
     ended = sum(one.has_result for one in tuned)
     if status.stage.awaits_winners:
-        said = f"tuning first: {ended} of {len(tuned)} trials have ended"
+        follow = status.stage.to_suggest
+        said = f"tuning first: {ended} of {len(tuned) + follow} trials have ended"
+        if follow:
+            return [f"{said}; the settings of {follow} are suggested by how the others fare"]
         if ended == len(tuned):
             said += "; the next `submit` or `run` chooses, where each candidate has a trial that "
             return [f"{said}logged the metric it is tuned by"]

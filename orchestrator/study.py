@@ -22,7 +22,7 @@ class Study:
 
     sweep: Sweep
     layout: Layout
-    _plans: dict[tuple[int, int], tuple[Trial, ...]] = field(
+    _plans: dict[tuple[int, ...], tuple[Trial, ...]] = field(
         default_factory=dict, compare=False, repr=False
     )
 
@@ -35,7 +35,7 @@ class Study:
     def trials(self) -> tuple[Trial, ...]:
         """The plan by what has been decided by now: ask once where it must not change."""
         tuning = self.tuning
-        decided = len(tuning.widenings), len(tuning.winners)
+        decided = tuple(map(len, (tuning.widenings, tuning.winners, tuning.suggestions)))
         if decided not in self._plans:
             self._plans[decided] = plan_trials(self.sweep, tuning)
         return self._plans[decided]

@@ -1,8 +1,9 @@
 """What has been decided of the tuning of a study: how often and where to it was widened, who won.
 
 Read from `decisions/`; decides nothing. One file for every time that the search was widened
-(`tuning-1.json`), one for the winners (`winners.json`), and one more for those of candidates or
-workloads that were added later (`winners-2.json`).
+(`tuning-1.json`) or that settings were suggested (`suggested-1.json`), one for the winners
+(`winners.json`), and one more for those of candidates or workloads that were added later
+(`winners-2.json`).
 """
 
 import itertools
@@ -25,10 +26,12 @@ class Tuning:
 
     widenings: Sequence[Mapping[str, Any]] = ()
     winners: Sequence[Mapping[str, Any]] = ()
+    suggestions: Sequence[Mapping[str, Any]] = ()
 
     @staticmethod
     def read(layout: Layout) -> "Tuning":
-        return Tuning(_numbered(layout, widening_name), _numbered(layout, winners_name))
+        names = (widening_name, winners_name, suggested_name)
+        return Tuning(*(_numbered(layout, name) for name in names))
 
     @property
     def rounds(self) -> int:
@@ -59,15 +62,35 @@ class Tuning:
                 found = candidate.search.space["lr"].wider(*ends)
         return found
 
-    def settings(self, candidate: TunedCandidate) -> list[Candidate]:
-        """Return the settings of all rounds, in order."""
+    @cached_property
+    def suggested(self) -> Mapping[Place, Mapping[int, Mapping[str, Any]]]:
+        """The values of every setting that was suggested, by place and number."""
+        found: dict[Place, dict[int, Mapping[str, Any]]] = {}
+        for record in self.suggestions:
+            for one in record["settings"]:
+                at = found.setdefault((one["of"], one["key"]), {})
+                at |= dict(enumerate(one["values"], one["first"]))
+        return found
+
+    def settings(self, candidate: TunedCandidate, workload: Workload) -> list[Candidate]:
+        """Return the settings of all rounds on a workload, in order, as far as they are known."""
         assert candidate.search is not None
-        trials = candidate.search.trials
-        return [
-            candidate.setting(number, self.axis(candidate, round_))
-            for round_ in range(1, self.rounds + 1)
-            for number in range((round_ - 1) * trials + 1, round_ * trials + 1)
-        ]
+        suggested = self.suggested.get(place(workload, candidate), {})
+        found = []
+        for number in range(1, self.rounds * candidate.search.trials + 1):
+            if candidate.search.is_drawn(number):
+                round_ = 1 + (number - 1) // candidate.search.trials
+                found.append(candidate.setting(number, self.axis(candidate, round_)))
+            elif number in suggested:
+                found.append(candidate.tried(number, suggested[number]))
+        return found
+
+    def unsuggested(self, candidate: TunedCandidate, workload: Workload) -> list[int]:
+        """Return the numbers of the settings of all rounds that are still to be suggested."""
+        assert candidate.search is not None
+        suggested = self.suggested.get(place(workload, candidate), {})
+        numbers = range(1, self.rounds * candidate.search.trials + 1)
+        return [n for n in numbers if not candidate.search.is_drawn(n) and n not in suggested]
 
 
 NO_TUNING = Tuning()
@@ -87,6 +110,10 @@ def tuned_on(workload: Workload, search: Search | None) -> str:
 
 def widening_name(number: int) -> str:
     return f"tuning-{number}"
+
+
+def suggested_name(number: int) -> str:
+    return f"suggested-{number}"
 
 
 def winners_name(number: int) -> str:

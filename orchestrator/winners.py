@@ -4,13 +4,23 @@ Whoever calls holds the study's lock. Starts nothing: what a decision releases i
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from jobs.trial import Workload
 from orchestrator.decisions import inputs_hash, write_decision
-from orchestrator.space import TunedCandidate, rounded
+from orchestrator.space import Space, TunedCandidate, rounded
 from orchestrator.study import Study
-from orchestrator.tuning import Place, Tuning, place, tuned_on, widening_name, winners_name
+from orchestrator.suggest import suggest
+from orchestrator.tuning import (
+    Place,
+    Tuning,
+    place,
+    suggested_name,
+    tuned_on,
+    widening_name,
+    winners_name,
+)
 from tracking.outcomes import Outcome
 
 if TYPE_CHECKING:
@@ -21,9 +31,9 @@ _RATE = "lr"
 
 
 def decide_tuning(study: Study, outcomes: Sequence[Outcome]) -> bool:
-    """Widen the search or write down the winners; return whether either was due.
+    """Suggest settings, widen the search or write down the winners; return whether any was due.
 
-    Neither is while a trial has no result, or where no setting of somebody has a score.
+    None is while a trial has no result, or where no setting of somebody has a score.
     """
     tuning = study.tuning
     trials = _by_place(study, outcomes)
@@ -35,6 +45,15 @@ def decide_tuning(study: Study, outcomes: Sequence[Outcome]) -> bool:
         return False
     tune = study.sweep.tune
     assert tune is not None
+    suggested = [one for at in found for one in _suggested(tuning, at, found[at])]
+    if suggested:
+        return write_decision(
+            study.layout,
+            suggested_name(len(tuning.suggestions) + 1),
+            "suggestions",
+            inputs=inputs_hash(one for of in awaited.values() for one in of),
+            settings=suggested,
+        )
     widened = _widened(tuning, found)
     if widened and not tuning.winners and tuning.rounds <= tune.widen:
         return write_decision(
@@ -67,8 +86,8 @@ class _Found:
 
         self.candidate, self.workload = candidate, outcomes[0].trial.workload
         self.settings = fared(outcomes)
-        lower = Scale.of(self.workload.read_as).lower_is_better
-        self.winner: Fared | None = best(self.settings, lower)
+        self.lower_is_better = Scale.of(self.workload.read_as).lower_is_better
+        self.winner: Fared | None = best(self.settings, self.lower_is_better)
         self.edge: Edge | None = None
         if self.winner is not None:
             self.edge = edge(self.settings, self.winner)
@@ -87,6 +106,30 @@ class _Found:
         }
 
 
+def _suggested(tuning: Tuning, at: Place, found: _Found) -> list[dict[str, Any]]:
+    """Return what is to be tried next at one place, nothing where all its settings are known."""
+    candidate, search = found.candidate, found.candidate.search
+    assert search is not None
+    numbers = tuning.unsuggested(candidate, found.workload)[: search.batch]
+    if not numbers:
+        return []
+    seed = f"{search.root}/{at[0]}/{at[1]}/{numbers[0]}"
+    told = [
+        replace(one, hyperparameters=candidate.values_in(one.hyperparameters))
+        for one in found.settings
+    ]
+    values = suggest(space_of(tuning, candidate), told, found.lower_is_better, len(numbers), seed)
+    names = {"workload": found.workload.name, "candidate": candidate.name}
+    return [{"of": at[0], "key": at[1]} | names | {"first": numbers[0], "values": values}]
+
+
+def space_of(tuning: Tuning, candidate: TunedCandidate) -> Space:
+    """Return where settings are looked for at last."""
+    assert candidate.search is not None
+    axis = tuning.axis(candidate, tuning.rounds)
+    return dict(candidate.search.space) | ({} if axis is None else {_RATE: axis})
+
+
 def candidate_of(study: Study, at: Place) -> TunedCandidate:
     """Return the tuned candidate of a place."""
     return next(
@@ -99,15 +142,10 @@ def candidate_of(study: Study, at: Place) -> TunedCandidate:
 def _by_place(study: Study, outcomes: Sequence[Outcome]) -> Mapping[Place, list[Outcome]]:
     """Return the tuning trials of every candidate on every workload, setting by setting."""
     tuned = {one.name: one for one in study.sweep.candidates if isinstance(one, TunedCandidate)}
-    order = {
-        setting.name: number
-        for one in tuned.values()
-        for number, setting in enumerate(study.tuning.settings(one))
-    }
     found: dict[Place, list[Outcome]] = {}
     for one in sorted(
         (one for one in outcomes if one.trial.phase == "tune"),
-        key=lambda one: (order[one.trial.candidate.name], one.trial.block),
+        key=lambda one: (TunedCandidate.number_of(one.trial.candidate), one.trial.block),
     ):
         candidate = tuned[one.trial.candidate.declared]
         at = tuned_on(one.trial.workload, candidate.search), candidate.key
@@ -142,11 +180,10 @@ def tuning_found(study: Study, outcomes: Sequence[Outcome]) -> "TuningFound | No
     rows = []
     for at, of in _by_place(study, outcomes).items():
         candidate = candidate_of(study, at)
-        assert candidate.search is not None
-        axis = tuning.axis(candidate, tuning.rounds)
-        space = dict(candidate.search.space) | ({} if axis is None else {_RATE: axis})
+        space = space_of(tuning, candidate)
         words = tuple((name, one.in_words()) for name, one in sorted(space.items()))
-        rows.append(searched(of, tuning.chosen.get(at), words, axis is not None))
+        widened = tuning.axis(candidate, tuning.rounds) is not None
+        rows.append(searched(of, tuning.chosen.get(at), words, widened))
     names = [one.name for one in study.sweep.candidates]
     untuned = [one.name for one in study.sweep.candidates if not isinstance(one, TunedCandidate)]
     budgets = {len(row.settings) for row in rows}

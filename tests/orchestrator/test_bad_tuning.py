@@ -70,7 +70,6 @@ CASES = {
         ["no published learning rate of 'adamw'", "write its `space`"],
     ),
     "a search of later": (_tune("trials: 4, search: asha"), ["'asha'", "not available yet"]),
-    "TPE of later": (_tune("trials: 4, search: optuna"), ["'optuna'", "not available yet"]),
     "an unknown search": (_tune("trials: 4, search: grid"), ["unknown search 'grid'", "sobol"]),
     "nothing held out": (
         _tune("trials: 4", split=("epochs: 1", "epochs: 1, split: replication")),
