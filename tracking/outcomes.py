@@ -80,9 +80,9 @@ def read_outcomes(
 ) -> dict[str, Outcome]:
     """Fold all event logs of `folder` into outcomes by trial id: planned ones first, in order.
 
-    Recorded trials that are not planned follow, oldest first. Labels come from the plan where it
-    has the trial (renaming costs nothing). `discarded` names, by trial id, the logs whose events
-    no longer count for that trial. Raises LogError for a damaged log.
+    Recorded trials that are not planned follow, oldest first, once a log describes them. Labels
+    come from the plan where it has the trial (renaming costs nothing). `discarded` names, by trial
+    id, the logs whose events no longer count for that trial. Raises LogError for a damaged log.
     """
     trials = {trial.id: trial for trial in planned}
     taken_back = discarded or {}
@@ -92,11 +92,10 @@ def read_outcomes(
             if trial_id is None or lines[0].lane.log in taken_back.get(trial_id, ()):
                 continue
             said.setdefault(trial_id, []).append(lines)
-    unplanned = {trial_id: logs for trial_id, logs in said.items() if trial_id not in trials}
-    first = ((lines[0], trial_id) for trial_id, logs in unplanned.items() for lines in logs)
-    for line, trial_id in sorted(first, key=lambda one: one[0].order_ms):
-        if trial_id not in trials:
-            trials[trial_id] = _recorded(line, trial_id)
+    unplanned = [start for i, logs in said.items() if i not in trials for start in _start(logs)]
+    for line in sorted(unplanned, key=lambda one: one.order_ms):
+        trial = _recorded(line)
+        trials[trial.id] = trial
     return {
         i: Outcome(trial, **_replayed(folder, i, said.get(i, []))) for i, trial in trials.items()
     }
@@ -138,14 +137,27 @@ def _hold(event: events.Event, lane: Lane) -> Hold:
     )
 
 
-def _recorded(line: Line, trial_id: str) -> Trial:
+def _start(logs: Sequence[Sequence[Line]]) -> list[Line]:
+    """Return the line by which a trial is known that was not planned: the first that describes it.
+
+    None where there is none: a process may die between a trial's turn and its start.
+    """
+    starts = [
+        line
+        for lines in logs
+        for line in lines
+        if isinstance(line.event, events.Event)
+        and (line.event.type == events.STARTED or "config" in line.event.payload)
+    ]
+    return sorted(starts, key=lambda one: one.order_ms)[:1]
+
+
+def _recorded(line: Line) -> Trial:
     """Return the trial that a log started without being planned."""
-    event = line.event
+    assert isinstance(line.event, events.Event)
     try:
-        if isinstance(event, Point):
-            raise ValueError("an evaluation came before its start")
-        return Trial.from_json(event.payload["config"])
+        return Trial.from_json(line.event.payload["config"])
     except (KeyError, TypeError, ValueError) as error:
         raise events.LogError(
-            f"{line.lane.path}: trial {trial_id} cannot be read: {error}"
+            f"{line.lane.path}: trial {line.event.trial} cannot be read: {error}"
         ) from error

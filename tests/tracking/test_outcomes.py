@@ -169,6 +169,16 @@ def test_labels_come_from_the_plan_and_unplanned_trials_follow(writer, tmp_path)
     assert [o.trial.candidate.name for o in outcomes.values()] == ["new name", "c"]
 
 
+def test_a_trial_that_was_interrupted_before_it_started_is_known_by_its_start(writer, tmp_path):
+    begun, never = _trial(), _trial(block=1)
+    died = {"step": 0, "error": "rank 1 died", "kind": "RankDied"}
+    writer.attempt((events.INTERRUPTED, begun, died), (events.INTERRUPTED, never, died))
+    writer.attempt(_started(begun), _completed(begun))
+    outcomes = read_outcomes(tmp_path)
+    assert {one.trial.id: one.state for one in outcomes.values()} == {begun.id: "completed"}
+    assert read_outcomes(tmp_path, [begun, never])[never.id].state == "interrupted"
+
+
 def test_an_empty_and_a_torn_log_are_attempts_that_said_nothing(writer, tmp_path):
     trial = _trial()
     writer.attempt(_started(trial))
