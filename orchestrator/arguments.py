@@ -7,17 +7,30 @@ from pathlib import Path
 
 import thermolion
 from orchestrator.cluster_options import add_cluster_options
+from orchestrator.compare_options import add_compare_options
 from orchestrator.doctor_options import add_doctor_options
 from orchestrator.ray_options import add_ray_options
+from orchestrator.search_options import add_search_options
 
 _MOST_LANES = 1024
 _MOST_TIMES = 64
 _LAST_PORT = 65535
-_SENDING = ("submit", "run", "retry", "rerun")
-_COLLECTING = ("run", "collect", "ui")
+_SENDING = ("submit", "run", "search", "retry", "rerun")
+_COLLECTING = ("run", "search", "collect", "ui")
 _LOCKING = (*_SENDING, "collect", "studies")
 _WITH_JSON = (
-    *("plan", "submit", "retry", "rerun", "status", "compare", "collect", "export", "trial"),
+    *(
+        "plan",
+        "submit",
+        "search",
+        "retry",
+        "rerun",
+        "status",
+        "compare",
+        "collect",
+        "export",
+        "trial",
+    ),
 )
 _NOT_OF_A_STUDY = ("trial", "studies", "compare", "ui")  # their first argument is something else
 
@@ -182,35 +195,6 @@ def _add_here(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_compare(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "studies",
-        metavar="STUDY",
-        nargs="*",
-        help="a sweep file, or the name of a study; two of them are compared with each other",
-    )
-    parser.add_argument("--report", type=Path, metavar="DIR", help="write the report page there")
-    runs = parser.add_argument_group("runs of an MLflow experiment, made by whatever tool")
-    for option, words, help_ in (
-        ("--mlflow", "URI", "MLflow store (MLFLOW_TRACKING_URI, else the root's)"),
-        ("--experiment", "NAME", "the experiment that has the runs"),
-        ("--candidate", "FIELD", "what is compared, such as params.optimizer"),
-        ("--seed", "FIELD", "what pairs runs, such as params.seed"),
-        ("--workload", "FIELD", "what they were trained on, such as params.dataset"),
-        ("--metric", "METRIC", "the metric whose curve and last value count"),
-        ("--final-metric", "METRIC", "the metric that counts at the end, if it is another one"),
-        ("--baseline", "NAME", "the candidate that all others are compared with (every pair)"),
-        ("--filter", "TEXT", "only these runs, as MLflow's search puts it: tags.kind = 'final'"),
-    ):
-        runs.add_argument(option, metavar=words, help=help_)
-    runs.add_argument("--goal", choices=("max", "min"), default="max", help="what is better")
-    runs.add_argument(
-        "--unit", choices=("fraction", "percent", "plain"), default="plain", help="of the metric"
-    )
-    runs.add_argument("--chance", type=float, metavar="X", help="what a diverged run counts as")
-    runs.add_argument("--target", type=float, metavar="X", help="what runs are timed to reach")
-
-
 def _add_ui(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "study", metavar="STUDY", nargs="?", help="open its page (all studies of the root)"
@@ -245,6 +229,7 @@ def _add_studies(parser: argparse.ArgumentParser) -> None:
 _OWN: Mapping[str, Sequence[Callable[[argparse.ArgumentParser], None]]] = {
     "submit": [_add_sending],
     "run": [_add_sending],
+    "search": [_add_sending, add_search_options],
     "retry": [_add_sending, _add_retry],
     "rerun": [_add_sending, _add_rerun],
     "status": [_add_trial],
@@ -254,7 +239,7 @@ _OWN: Mapping[str, Sequence[Callable[[argparse.ArgumentParser], None]]] = {
     "release": [_add_selection],
     "trial": [_add_here],
     "studies": [_add_studies],
-    "compare": [_add_compare],
+    "compare": [add_compare_options],
     "collect": [_add_collect],
     "export": [_add_export],
     "ui": [_add_ui],

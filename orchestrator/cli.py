@@ -22,6 +22,7 @@ _VERBS: dict[str, tuple[str, str]] = {
     "plan": ("look", "say what would run, how long it takes and what it can show"),
     "submit": ("send", "send what is missing and return"),
     "run": ("send", "submit, watch, compare, report and collect"),
+    "search": ("search", "look for the settings of one candidate, without a comparison"),
     "status": ("look", "say where every trial stands"),
     "logs": ("look", "print what the jobs of a study have printed"),
     "cancel": ("control", "stop the jobs of a study cleanly, all or some"),

@@ -100,7 +100,8 @@ def _chosen(found: TuningFound) -> Table:
             "; ".join(f"{name} {words}" for name, words in one.space) + " (widened)" * one.widened,
             str(len(one.settings)),
             str(sum(setting.diverged > 0 for setting in one.settings)),
-            ", ".join(f"{name} = {_value(value)}" for name, value in one.values) or number(None),
+            ", ".join(f"{name} = {value_text(value)}" for name, value in one.values)
+            or number(None),
             _score(one),
             one.edge or "no",
         )
@@ -141,5 +142,11 @@ def _score(one: Searched) -> str:
     return number(score) + (" %" if one.in_points and score is not None else "")
 
 
-def _value(value: Any) -> str:
+def _values(one: Searched) -> str:
+    given = [f"{name} = {value_text(value)}" for name, value in one.values]
+    return ", ".join(given) or number(None)
+
+
+def value_text(value: Any) -> str:
+    """Write the value of a hyperparameter."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)

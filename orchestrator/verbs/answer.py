@@ -141,6 +141,11 @@ def conclude(study: Study, arguments: Namespace) -> None:
     record = Record.read(study)
     comparison = record.compare()
     result(verdict_text(comparison))
+    publish(record, comparison, arguments)
+
+
+def publish(record: "Record", comparison: "Comparison", arguments: Namespace) -> None:
+    """Write the report, fill MLflow, and say where both are."""
     result(f"report  {record.write_report(comparison)}")
     collected = record.collect(arguments.mlflow, arguments.break_lock, comparison=comparison)
     result(f"MLflow  {collected.uri}; look with: {again('ui', arguments)}")

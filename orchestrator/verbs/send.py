@@ -85,11 +85,20 @@ def run(arguments: Namespace) -> int:
 
     require_tracking()
     require_store(arguments)
+    study = opened(arguments)
+    status = walk(study, arguments)
+    if status is None:
+        return INTERRUPTED
+    conclude(study, arguments)
+    return FAILED if status.unfinished else DONE
+
+
+def walk(study: Study, arguments: Namespace) -> Status | None:
+    """Submit and watch, phase by phase; return the last status, None where Ctrl-C ended it."""
     from rich.console import Console
 
     from orchestrator.watch import watch
 
-    study = opened(arguments)
     try:
         sent = _send(study, _request(arguments))
         total = len(study.trials)
@@ -111,18 +120,17 @@ def run(arguments: Namespace) -> int:
                 f"the jobs go on; take it up again with: {again('run', arguments)}; stop them "
                 f"with: {again('cancel', arguments)}"
             )
-            return INTERRUPTED
+            return None
         say("stopping: the running trials end at their next step")
         try:
             stop(study)
         except BackendError as error:
             say(str(error))
         say(f"stopped; take it up again with: {again('run', arguments)}")
-        return INTERRUPTED
+        return None
     if status.unfinished:
         _explain(status, arguments)
-    conclude(study, arguments)
-    return FAILED if status.unfinished else DONE
+    return status
 
 
 def _goes_on(study: Study) -> bool:

@@ -1,0 +1,34 @@
+"""The verb `search`: settings for one candidate, without a comparison."""
+
+from argparse import Namespace
+
+from orchestrator.search import overrides, read_found
+from orchestrator.verbs.answer import publish
+from orchestrator.verbs.send import walk
+from orchestrator.verbs.terminal import DONE, FAILED, INTERRUPTED, opened, require_store, result
+
+
+def search(arguments: Namespace) -> int:
+    """Look for the settings of one candidate in a study of its own; print the best ones."""
+    from orchestrator.conclude import Record, require_tracking
+    from tracking.search_text import search_text
+
+    require_tracking()
+    require_store(arguments)
+    base = opened(arguments)
+    changes = overrides(base, arguments.candidate, arguments.trials, arguments.search)
+    arguments.set = [*arguments.set, *changes]
+    study = opened(arguments)
+    # What is said from now on names the study that is made, which has all of this in its folder.
+    arguments.study, arguments.set = study.sweep.study, []
+    arguments.backend = arguments.site = arguments.address = arguments.on = None
+    status = walk(study, arguments)
+    if status is None:
+        return INTERRUPTED
+    record = Record.read(study)
+    for one in read_found(study, record.outcomes):
+        text = search_text(one.searched, one.weights, one.fresh)
+        result(one.to_json() if arguments.json else f"{text}\n")
+    if not status.unfinished:
+        publish(record, record.compare(), arguments)
+    return FAILED if status.unfinished else DONE
