@@ -5,7 +5,7 @@ It is no comparison: what it finds was chosen among many, and `tune:` gives all 
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from orchestrator.space import TunedCandidate
@@ -67,25 +67,29 @@ class Found:
     weights: Mapping[str, float]
     fresh: float | None
 
-    def to_json(self) -> dict[str, Any]:
-        said = asdict(self)
-        return {"workload": self.searched.workload, "found": said.pop("searched")} | said
-
 
 def read_found(study: Study, outcomes: Sequence[Outcome]) -> tuple[Found, ...]:
     """Return what a search has found by now, workload by workload."""
     tuned = tuning_found(study, outcomes)
-    (candidate,) = study.sweep.candidates
     assert tuned is not None
+    return tuple(Found(one, _weights(study, one), _fresh(outcomes, one)) for one in tuned.searched)
+
+
+def _weights(study: Study, searched: Searched) -> Mapping[str, float]:
+    candidate = next(one for one in study.sweep.candidates if one.name == searched.candidate)
     assert isinstance(candidate, TunedCandidate)
     assert candidate.search is not None
-    compared = {one.trial.workload.name: one for one in outcomes if one.trial.phase == "compare"}
-    rows = []
-    for one in tuned.searched:
-        weights = importances(candidate.search.space, one.settings, one.lower_is_better)
-        fresh, value = compared.get(one.workload), None
-        if fresh is not None:
-            value = fresh.metrics.get(final_metric(fresh.trial.workload))
-        factor = 100.0 if one.in_points else 1.0
-        rows.append(Found(one, weights, None if value is None else factor * value))
-    return tuple(rows)
+    settings = [
+        replace(one, hyperparameters=candidate.values_in(one.hyperparameters))
+        for one in searched.settings
+    ]
+    return importances(candidate.search.space, settings, searched.lower_is_better)
+
+
+def _fresh(outcomes: Sequence[Outcome], searched: Searched) -> float | None:
+    for one in outcomes:
+        at = one.trial.phase, one.trial.workload.name, one.trial.candidate.name
+        if at == ("compare", searched.workload, searched.candidate):
+            value = one.metrics.get(final_metric(one.trial.workload))
+            return None if value is None else value * (100.0 if searched.in_points else 1.0)
+    return None

@@ -133,6 +133,14 @@ class TunedCandidate(Candidate):
         """Return setting `number`, from 1, by its values."""
         return self.chosen(values, name=f"{self.name}#{number}", setting_of=self.name)
 
+    def allows(self, values: Mapping[str, Any]) -> bool:
+        """Whether an optimizer takes some hyperparameters together with those that are fixed."""
+        try:
+            self.chosen(values)
+        except registry.HyperparameterError:
+            return False
+        return True
+
     @staticmethod
     def number_of(setting: Candidate) -> int:
         """Return the number of a setting, from 1."""

@@ -4,7 +4,7 @@ Its answers go into a decision, so nothing has to be drawn again, and any backen
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from tracking.tuning import Fared
 
 
+_PATIENCE = 50  # illegal settings for one that is legal
+
+
 def require_optuna() -> None:
     """Raise SweepError where Optuna is not installed."""
     if find_spec("optuna") is None:
@@ -29,10 +32,16 @@ def require_optuna() -> None:
 
 
 def suggest(
-    space: Space, settings: Sequence["Fared"], lower_is_better: bool, count: int, seed: str
+    space: Space,
+    settings: Sequence["Fared"],
+    lower_is_better: bool,
+    count: int,
+    seed: str,
+    is_legal: Callable[[Mapping[str, Any]], bool] = lambda _: True,
 ) -> list[dict[str, Any]]:
     """Return `count` settings, the values by hyperparameter, which are to run side by side.
 
+    Fewer, or none, where hardly any is legal: what may be set one by one may not be together.
     TPE (Bergstra et al. 2011) with Optuna's defaults and a constant liar, so that they differ.
     Settings without a score teach nothing. Equal input and an equal Optuna give equal settings.
     """
@@ -44,8 +53,17 @@ def suggest(
     draw = int.from_bytes(hashlib.sha256(f"tpe/{seed}".encode()).digest()[:4], "big")
     sampler = optuna.samplers.TPESampler(seed=draw, n_startup_trials=0, constant_liar=True)
     study = _told_study(space, settings, lower_is_better, sampler)
-    asked = [study.ask(distributions).params for _ in range(count)]
-    return [{name: _meant(space[name], said[name]) for name in names} for said in asked]
+    found: list[dict[str, Any]] = []
+    for _ in range(_PATIENCE * count):
+        asked = study.ask(distributions)
+        values = {name: _meant(space[name], asked.params[name]) for name in names}
+        if is_legal(values):
+            found.append(values)
+        else:
+            study.tell(asked, state=optuna.trial.TrialState.PRUNED)  # counts as bad
+        if len(found) == count:
+            break
+    return found
 
 
 def importances(

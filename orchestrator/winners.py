@@ -118,7 +118,11 @@ def _suggested(tuning: Tuning, at: Place, found: _Found) -> list[dict[str, Any]]
         replace(one, hyperparameters=candidate.values_in(one.hyperparameters))
         for one in found.settings
     ]
-    values = suggest(space_of(tuning, candidate), told, found.lower_is_better, len(numbers), seed)
+    space, lower = space_of(tuning, candidate), found.lower_is_better
+    values = suggest(space, told, lower, len(numbers), seed, candidate.allows)
+    if not values:  # a point is legal
+        point = candidate.setting(numbers[0], tuning.axis(candidate, tuning.rounds))
+        values = [candidate.values_in(point.hyperparameters)]
     names = {"workload": found.workload.name, "candidate": candidate.name}
     return [{"of": at[0], "key": at[1]} | names | {"first": numbers[0], "values": values}]
 

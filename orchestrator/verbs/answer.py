@@ -2,6 +2,7 @@
 
 import json
 from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -144,8 +145,13 @@ def conclude(study: Study, arguments: Namespace) -> None:
     publish(record, comparison, arguments)
 
 
-def publish(record: "Record", comparison: "Comparison", arguments: Namespace) -> None:
+def publish(
+    record: "Record",
+    comparison: "Comparison",
+    arguments: Namespace,
+    tell: Callable[[str], None] = result,
+) -> None:
     """Write the report, fill MLflow, and say where both are."""
-    result(f"report  {record.write_report(comparison)}")
+    tell(f"report  {record.write_report(comparison)}")
     collected = record.collect(arguments.mlflow, arguments.break_lock, comparison=comparison)
-    result(f"MLflow  {collected.uri}; look with: {again('ui', arguments)}")
+    tell(f"MLflow  {collected.uri}; look with: {again('ui', arguments)}")

@@ -1,11 +1,20 @@
 """The verb `search`: settings for one candidate, without a comparison."""
 
 from argparse import Namespace
+from dataclasses import asdict
 
 from orchestrator.search import overrides, read_found
 from orchestrator.verbs.answer import publish
 from orchestrator.verbs.send import walk
-from orchestrator.verbs.terminal import DONE, FAILED, INTERRUPTED, opened, require_store, result
+from orchestrator.verbs.terminal import (
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    opened,
+    require_store,
+    result,
+    say,
+)
 
 
 def search(arguments: Namespace) -> int:
@@ -26,9 +35,12 @@ def search(arguments: Namespace) -> int:
     if status is None:
         return INTERRUPTED
     record = Record.read(study)
-    for one in read_found(study, record.outcomes):
-        text = search_text(one.searched, one.weights, one.fresh)
-        result(one.to_json() if arguments.json else f"{text}\n")
+    found = read_found(study, record.outcomes)
+    if arguments.json:
+        rows = [{"workload": one.searched.workload} | asdict(one) for one in found]
+        result({"study": study.sweep.study, "found": rows})
+    for one in () if arguments.json else found:
+        result(f"{search_text(one.searched, one.weights, one.fresh)}\n")
     if not status.unfinished:
-        publish(record, record.compare(), arguments)
+        publish(record, record.compare(), arguments, say if arguments.json else result)
     return FAILED if status.unfinished else DONE

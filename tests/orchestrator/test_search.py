@@ -70,14 +70,26 @@ def test_the_best_settings_are_told_with_what_matters_and_what_is_next(thermolio
 def test_without_a_space_the_published_rate_is_looked_around(thermolion, small):
     said = thermolion("search", small, "--candidate", "adamw", "--trials", 3, "--json")
     assert said.code == 0, said.err
-    found, _ = json.JSONDecoder().raw_decode(said.out)
-    rates = [one["hyperparameters"]["lr"] for one in found["found"]["settings"]]
+    (found,) = json.loads(said.out)["found"]
+    rates = [one["hyperparameters"]["lr"] for one in found["searched"]["settings"]]
     assert len(set(rates)) == 3
     assert all(3.1e-5 < rate < 3.2e-2 for rate in rates)
     assert found["weights"] == {}
     assert 0 < found["fresh"] <= 100
     status = json.loads(thermolion("status", "small-adamw", "--json").out)
     assert status["counts"] == {"completed": 4}
+
+
+def test_every_point_of_a_grid_is_searched(thermolion, small):
+    grid = "candidates.thermolion={noise: false, alignment: [0, 0.5]}"
+    space = "{lr: {log: [1e-4, 1e-2]}, eps: {log: [1e-9, 1e-7]}}"
+    tune = f"tune={{trials: 2, space: {{thermolion: {space}}}}}"
+    words = ("--set", grid, "--set", tune, "--set", "candidates.adamw={}")
+    said = thermolion("search", small, "--candidate", "thermolion", "--json", *words)
+    assert said.code == 0, said.err
+    found = json.loads(said.out)["found"]
+    assert len({one["searched"]["candidate"] for one in found}) == len(found) == 2
+    assert all(set(one["weights"]) == {"lr", "eps"} for one in found)
 
 
 WRONG = {

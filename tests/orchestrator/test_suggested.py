@@ -178,6 +178,16 @@ def test_suggestions_stay_in_the_space_and_follow_from_their_seed():
         assert one["betas"] in space["betas"].choices
 
 
+def test_what_is_not_legal_together_is_not_suggested():
+    space = {
+        "momentum": Axis("uniform", 0.0, 0.9),
+        "nesterov": Axis("choice", choices=(True, False)),
+    }
+    found = suggest(space, [], False, 6, "a", lambda values: not values["nesterov"])
+    assert [one["nesterov"] for one in found] == [False] * 6
+    assert suggest(space, [], False, 6, "a", lambda _: False) == []
+
+
 def test_without_optuna_it_is_said_before_anything_starts(thermolion, lab, layout, monkeypatch):
     monkeypatch.setattr("orchestrator.suggest.find_spec", lambda _: None)
     said = thermolion("run", lab)
