@@ -19,18 +19,8 @@ _SENDING = ("submit", "run", "search", "retry", "rerun")
 _COLLECTING = ("run", "search", "collect", "ui")
 _LOCKING = (*_SENDING, "collect", "studies")
 _WITH_JSON = (
-    *(
-        "plan",
-        "submit",
-        "search",
-        "retry",
-        "rerun",
-        "status",
-        "compare",
-        "collect",
-        "export",
-        "trial",
-    ),
+    *("plan", "submit", "search", "retry", "rerun", "status", "compare", "collect"),
+    *("export", "trial"),
 )
 _NOT_OF_A_STUDY = ("trial", "studies", "compare", "ui")  # their first argument is something else
 

@@ -100,8 +100,7 @@ def _chosen(found: TuningFound) -> Table:
             "; ".join(f"{name} {words}" for name, words in one.space) + " (widened)" * one.widened,
             str(len(one.settings)),
             str(sum(setting.diverged > 0 for setting in one.settings)),
-            ", ".join(f"{name} = {value_text(value)}" for name, value in one.values)
-            or number(None),
+            _values(one),
             _score(one),
             one.edge or "no",
         )
