@@ -107,8 +107,10 @@ def go_on(study: Study) -> Sent | None:
 
     Takes the decisions that are due, sends what they release and, where the sweep says that nobody
     attends to it, what its policy sends again. What was cancelled waits for the user's `submit`.
+    Raises LockHeld where another submit takes longer than a while.
     """
-    before, submissions = read_status(study), read_submissions(study.layout)
+    with locked(study):  # whoever is sending has done so: what is written down is started as well
+        before, submissions = read_status(study), read_submissions(study.layout)
     again = study.sweep.failures.unattended
     due = not before.stage.is_settled or (again and before.missing) or before.jobs_alive
     if not submissions or not (due or _unsent(study, before)):

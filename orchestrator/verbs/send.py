@@ -3,6 +3,7 @@
 from argparse import Namespace
 from dataclasses import replace
 
+from jobs.lock import LockHeld
 from orchestrator import describe
 from orchestrator.advance import Choose, Request, Sent, go_on
 from orchestrator.advance import cancel as stop
@@ -138,15 +139,21 @@ def _goes_on(study: Study) -> bool:
 
     That is whether we did it, or the jobs of the study were faster.
     """
-    before = _decided(read_status(study))
-    sent = go_on(study)
+    before = read_status(study)
+    try:
+        sent = go_on(study)
+    except LockHeld as held:
+        say(f"note: {held}")
+        return True  # whoever holds it sends
     status = read_status(study)
     if sent is not None:
         say(f"{sent.trials} more trials to run")
-    if sent is not None or _decided(status) != before:
+    decided = _decided(status) != _decided(before)
+    if sent is not None or decided:
         for line in stage_lines(status):
             say(line)
-    return sent is not None or status.jobs_alive > 0
+    # Whatever has moved meanwhile may have released more.
+    return sent is not None or decided or status.jobs_alive > 0 or status.done > before.done
 
 
 def _decided(status: Status) -> tuple[int, int, bool]:

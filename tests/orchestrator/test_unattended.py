@@ -1,13 +1,17 @@
 """What follows by itself once all jobs have ended: retries, looks and notices, by one process."""
 
 import json
+import time
+from threading import Thread
 
 import pytest
 from processes import wait_for
 
 from jobs.layout import Layout
+from orchestrator import advance
 from orchestrator.advance import go_on
 from orchestrator.backends.pool import pool_process
+from orchestrator.status import read_status
 from orchestrator.study import open_study
 
 TRAIN = """\
@@ -82,3 +86,20 @@ def test_of_what_was_cancelled_nothing_follows_before_submit(thermolion, alone, 
     assert len(list(layout.submissions.iterdir())) == 1
     assert "4 trials in" in thermolion("submit", "alone").out
     thermolion("cancel", "alone")
+
+
+def test_what_somebody_is_sending_at_the_moment_is_waited_for(small, tmp_path, monkeypatch):
+    study, start = open_study(str(small), tmp_path / "studies"), advance._start
+
+    def late(layout, new):
+        time.sleep(1)  # written down, and not started yet
+        start(layout, new)
+
+    monkeypatch.setattr(advance, "_start", late)
+    sending = Thread(target=advance.submit, args=(study, advance.Request()))
+    sending.start()
+    wait_for((study.layout.submission("0001") / "submission.json").exists)
+    assert go_on(study) is None
+    assert read_status(study).jobs_alive > 0
+    sending.join()
+    advance.cancel(study)
