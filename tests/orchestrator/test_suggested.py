@@ -9,7 +9,8 @@ from contextlib import suppress
 from statistics import fmean, median
 
 import pytest
-from processes import wait_for
+from processes import pids, wait_for
+from ray_head import processes_of, require_ray
 
 from jobs.layout import Layout
 from orchestrator.space import Axis
@@ -123,17 +124,25 @@ def test_what_is_suggested_is_better_than_what_was_drawn(thermolion, lab, layout
     assert not (layout.decisions / "suggested-3.json").exists()
 
 
-def test_killed_between_two_suggestions_it_goes_on_with_nothing_twice(thermolion, lab, layout):
+@pytest.mark.parametrize("backend", ["local", "ray"])
+def test_killed_between_two_suggestions_it_goes_on_with_nothing_twice(
+    thermolion, lab, layout, backend
+):
+    if backend == "ray":
+        require_ray()
     lab.write_text(SWEEP.replace("trials: 20", "trials: 4"))
+    temps = []
     for count in (3, 10):  # while points are trained, then while what was suggested is
-        said = thermolion("submit", lab)
+        said = thermolion("submit", lab, "--backend", backend)
         assert said.code == 0, said.err
         wait_for(lambda: len(_ended(layout)) >= count, seconds=240)  # noqa: B023 - at once
+        noted = list(layout.submissions.glob("*/ray.json"))
+        temps += [json.loads(one.read_text())["temp"] for one in noted]
         for record in layout.submissions.glob("*/pool.json"):
             with suppress(ProcessLookupError):
                 os.kill(json.loads(record.read_text())["pid"], signal.SIGKILL)
     before = {one.name: one.read_text() for one in layout.decisions.glob("*")}
-    said = thermolion("run", lab)
+    said = thermolion("run", lab, "--backend", backend)
     assert said.code == 0, said.err
     assert {name: (layout.decisions / name).read_text() for name in before} == before
     assert {at: len(of) for at, of in _tried(layout).items()} == dict.fromkeys(BEST, 4)
@@ -146,6 +155,9 @@ def test_killed_between_two_suggestions_it_goes_on_with_nothing_twice(thermolion
     in_mlflow = Counter(run.data.tags[TRIAL_TAG] for run in runs if TRIAL_TAG in run.data.tags)
     assert in_mlflow == ended
     assert {run.info.status for run in runs} == {"FINISHED"}
+    assert bool(temps) == (backend == "ray")
+    wait_for(lambda: not any(map(processes_of, temps)), 90)  # a helper of Ray's takes a minute
+    wait_for(lambda: not pids(layout, "backends.ray_driver"), 30)
 
 
 def test_suggestions_stay_in_the_space_and_follow_from_their_seed():
