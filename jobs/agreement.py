@@ -19,8 +19,10 @@ class Agreement:
         self._patience = self._left = 1
         self._since = time.monotonic()
 
-    def ask(self, stop: str | None, save: bool) -> tuple[str | None, bool]:
+    def ask(self, stop: str | int | None, save: bool) -> tuple[str | int | None, bool]:
         """Return why to stop, where any rank has a reason to, and whether rank 0 wants to save.
+
+        A reason is a text, or the rung at which the trial ends.
 
         To be called by all ranks equally often. Where it is not time to speak with each other the
         answer is no.

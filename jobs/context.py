@@ -16,7 +16,9 @@ from jobs import checkpoint, events
 from jobs.agreement import Agreement
 from jobs.attempts import Attempt, Attempts
 from jobs.checkpoint import Checkpoint
+from jobs.ending import Diverged
 from jobs.events import EventLog
+from jobs.ladder import Ladder
 from jobs.launch import Launch
 from jobs.metrics import number
 from jobs.pack import Pack
@@ -29,14 +31,6 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
 _log = logging.getLogger(__name__)
-
-
-class Diverged(Exception):  # noqa: N818 - a result, not a mistake
-    """The training has broken down; `metrics` are final ones, where it still has any."""
-
-    def __init__(self, why: str, metrics: Mapping[str, float] | None = None) -> None:
-        super().__init__(why)
-        self.metrics = metrics or {}
 
 
 class Context:
@@ -56,19 +50,18 @@ class Context:
         log: tuple[EventLog, Attempts] | None,
     ) -> None:
         self.trial = trial
-        self.launch = launch
-        self.world = world
+        self.launch, self.world = launch, world
         self.rank, self.world_size = world.rank, world.size
         self.device = launch.torch_device
         self.data_root, self.code_root = pack.data_root, pack.code_root
-        self.download = pack.download
-        self.keep = pack.keep
+        self.download, self.keep = pack.download, pack.keep
         self._path = pack.layout.checkpoint(trial.id)
         self._best_path = pack.layout.best_checkpoint(trial.id)
         self._every_s = pack.checkpoint_every_s
         self._events = None if log is None else log[0]
         self._succession = None if log is None else Succession(trial.id, self._path, log[1])
-        self._agreement = Agreement(world)
+        self._agreement, self._ladder = Agreement(world), Ladder(trial, pack.layout)
+        self.rung: int | None = None  # at which it is to end
         self._attempt: Attempt | None = None
         self._kept: Checkpoint | None = None
         self._step = 0
@@ -113,10 +106,8 @@ class Context:
 
     def optimizer(self, params: Iterable[Any]) -> "Optimizer":
         """Build the candidate's optimizer for `params` (tensors, or param groups)."""
-        candidate = self.trial.candidate
-        return registry.build(
-            candidate.optimizer, params, candidate.hyperparameters, self.seed("noise")
-        )
+        name = self.trial.candidate.optimizer
+        return registry.build(name, params, self.hyperparameters, self.seed("noise"))
 
     def describe(self, **facts: Any) -> None:
         """Log that the attempt starts, with what is known of the trial by now; once an attempt."""
@@ -155,6 +146,8 @@ class Context:
         self._last |= metrics
         point = {"step": step, **more, "train_seconds": self.clock(), "metrics": metrics}
         self._append(events.EVALUATED, **point)
+        if self._events is not None and self.rung is None:
+            self.rung = self._ladder.look(more.get("epoch", step), metrics)
         if self.launch.on_log is not None:
             self.launch.on_log(step, metrics)
         if self.launch.stop_after is not None and step >= self.launch.stop_after:
@@ -205,10 +198,7 @@ class Context:
         return self._asked_all(save=False)[0]
 
     def should_save(self) -> bool:
-        """Say whether a checkpoint is due: before a stop, and every so often.
-
-        Between two that time alone asks for lies at least one step, however short the time.
-        """
+        """Say whether a checkpoint is due: before a stop, and every so often, at least a step."""
         due = self._asked and time.monotonic() - self._saved_at >= self._every_s
         self._asked = True
         return any(self._asked_all(save=due))
@@ -216,8 +206,15 @@ class Context:
     def has_to_stop(self) -> bool:
         """Say whether this rank is to stop, without a word to the others."""
         self._look_for_newer()
-        self.told_to_stop = self.told_to_stop or bool(self.launch.stop)
+        self.told_to_stop = self.told_to_stop or bool(self.launch.stop) or self.rung is not None
         return self.told_to_stop
+
+    def ends_at_rung(self) -> bool:
+        """Say whether the trial ends with what was logged last; asked by all ranks at one step."""
+        if self.trial.rungs is not None:
+            self.rung = self.world.tell(self.rung)
+            self.told_to_stop = self.told_to_stop or self.rung is not None
+        return self.rung is not None
 
     def stop_alike(self, why: str) -> None:
         """Stop for a reason that every rank has at this very step."""
@@ -231,15 +228,16 @@ class Context:
     def interrupt(self, why: str, kind: str = "") -> None:
         """Log that the attempt ends and the trial does not; `kind` is a class of failure."""
         self._look_for_newer(now=True)
-        told = {"kind": kind} if kind else {}
-        self._append(events.INTERRUPTED, step=self._step, error=why, **told)
+        self._append(
+            events.INTERRUPTED, step=self._step, error=why, **({"kind": kind} if kind else {})
+        )
 
     def fail(self, error: str, kind: str, traceback: str) -> None:
         """Log that the training has raised: `kind` is the class of the exception."""
         self._look_for_newer(now=True)
-        failure = {"error": error, "kind": kind, "traceback": traceback}
+        told = {"error": error, "kind": kind, "traceback": traceback}
         # A failure before `started` must still be known by its trial.
-        self._append(events.FAILED, **failure, config=self.trial.to_json())
+        self._append(events.FAILED, **told, config=self.trial.to_json())
 
     def end(self, metrics: Mapping[str, Any] | None, diverged: str | None = None) -> None:
         """Log the result: the metrics given, or the last ones logged; then drop the checkpoint."""
@@ -250,14 +248,14 @@ class Context:
             "train_seconds": self.clock(),
             "metrics": {name: number(name, value) for name, value in final.items()},
         }
+        if self.told_to_stop and self.rung is not None:
+            end["rung"] = self.rung
         if self.weights is not None:
             end["weights"] = self.weights
         if self.device.type == "cuda":
             end["peak_memory_mb"] = torch.cuda.max_memory_allocated() / 2**20
-        if diverged is None:
-            self._append(events.COMPLETED, **end)
-        else:
-            self._append(events.DIVERGED, error=diverged, **end)
+        told = {} if diverged is None else {"error": diverged}
+        self._append(events.COMPLETED if diverged is None else events.DIVERGED, **told, **end)
         if self.keep != "last":
             checkpoint.remove(self._path)
 
@@ -270,10 +268,12 @@ class Context:
         self._look_for_newer()
         if not self.told_to_stop:
             stop = self.launch.stop
-            why, save = self._agreement.ask(stop.reason, save)
-            if why is not None:
+            why, save = self._agreement.ask(self.rung or stop.reason, save)
+            self.told_to_stop = why is not None
+            if isinstance(why, str):
                 stop.set(why)
-                self.told_to_stop = True
+            elif why is not None:
+                self.rung = why
         return self.told_to_stop, save
 
     def _write(self, path: Path, state: Any, generators: list[Any]) -> None:

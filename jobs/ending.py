@@ -13,6 +13,14 @@ _DIFFER = "ReplicasDiffer"
 RANK_DIED = "RankDied"  # the kind of an interruption that a rank has not lived to tell
 
 
+class Diverged(Exception):  # noqa: N818 - a result, not a mistake
+    """The training has broken down; `metrics` are final ones, where it still has any."""
+
+    def __init__(self, why: str, metrics: Mapping[str, float] | None = None) -> None:
+        super().__init__(why)
+        self.metrics = metrics or {}
+
+
 @dataclass(frozen=True)
 class Ending:
     """What has become of a training; `abrupt` where it left by an exception.

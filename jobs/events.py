@@ -12,7 +12,8 @@ started      token, generation, config (`Trial.to_json`); of images also steps, 
 evaluated    step, train_seconds, metrics; of images also epoch, samples
 telemetry    step, layers (by parameter: gate, gas, alignment, temperature, bitrate); only where
              the workload asks for it and the optimizer is ThermoLion
-completed    step, train_seconds, metrics, weights (sha256 of the final ones), peak_memory_mb
+completed    step, train_seconds, metrics, weights (sha256 of the final ones), peak_memory_mb; of
+             a tuning trial that ended there, rung
 diverged     the same, and error: why
 failed       error, kind (of the exception), traceback, config
 interrupted  step, error: why; kind, where a rank has died

@@ -8,7 +8,8 @@ from typing import Any
 from jobs import data
 from jobs.block import tensor_digest
 from jobs.catalog import DataError
-from jobs.context import Context, Diverged
+from jobs.context import Context
+from jobs.ending import Diverged
 from jobs.evaluate import evaluation_steps
 from jobs.train import Training
 from jobs.trial import Trial, Workload
@@ -21,8 +22,8 @@ _LEARNT_NOTHING = 0.01
 def train(trial: Trial, context: Context) -> dict[str, float] | None:
     """Train a classifier from where the last attempt stopped; return the scores on the test part.
 
-    Returns None where it is told to stop. Raises Diverged where a metric is not finite, and where
-    the model has learnt nothing.
+    Returns None where it is told to stop, or ends at a rung. Raises Diverged where a metric is not
+    finite, and where the model has learnt nothing.
     """
     workload = trial.workload
     dataset = _loaded(workload, context)
@@ -98,7 +99,7 @@ class _Course:
             self._best = state["best"]
 
     def reach(self, target: int) -> bool:
-        """Train up to a step of the grid and evaluate there; False where it is told to stop."""
+        """Train up to a step of the grid and evaluate there; False where the trial stops."""
         training, context = self._training, self._context
         if target <= self._evaluated:
             return True
@@ -109,7 +110,7 @@ class _Course:
                 if context.should_stop():
                     return False
         self._evaluate()
-        return True
+        return not context.ends_at_rung()
 
     def _advance(self, target: int) -> None:
         training, launch = self._training, self._context.launch

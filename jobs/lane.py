@@ -17,9 +17,9 @@ import torch
 
 from jobs import breaker, environment, events, own
 from jobs.attempts import Attempts, End
-from jobs.context import Context, Diverged
+from jobs.context import Context
 from jobs.discards import read_discards
-from jobs.ending import Ending
+from jobs.ending import Diverged, Ending
 from jobs.events import EventLog, LogError
 from jobs.launch import Launch, Rendezvous
 from jobs.pack import Pack
@@ -118,12 +118,12 @@ def _trained(trial: Trial, context: Context) -> Ending:
     launch = context.launch
     try:
         metrics = own.door(trial.workload)(trial, context)
-        if context.told_to_stop:
-            # The others' commands are not asked step by step: they have to hear of it.
-            abrupt = trial.workload.command is not None
+        # The others' commands are not asked step by step: they have to hear of a stop.
+        abrupt = context.told_to_stop and trial.workload.command is not None
+        if context.told_to_stop and context.rung is None:
             why = f"stopped by {launch.stop.reason}"
             return Ending("interrupted", error=why, kind=launch.stop.kind, abrupt=abrupt)
-        return Ending("completed", metrics, weights=context.weights)
+        return Ending("completed", metrics, weights=context.weights, abrupt=abrupt)
     except Diverged as divergence:
         # Weights that are not finite may be so in other bits on other nodes.
         weights = context.weights if divergence.metrics else None

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from jobs import catalog
-from jobs.context import Context, Diverged
+from jobs.context import Context
+from jobs.ending import Diverged
 from jobs.metrics import number
 from jobs.trial import Reading, Trial, Workload
 

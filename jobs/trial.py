@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from typing import Any, Literal
 
+from jobs.rungs import Rungs
+
 ID_VERSION = 1
 STREAMS = ("split", "init", "order", "augment", "dropout", "noise")
 
@@ -191,7 +193,10 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Trial:
-    """One candidate on one block (workload, seed index); seeds are by stream, 64-bit."""
+    """One candidate on one block (workload, seed index); seeds are by stream, 64-bit.
+
+    With `rungs` it may end before its budget is spent: of tuning alone, never of a comparison.
+    """
 
     workload: Workload
     candidate: Candidate
@@ -202,10 +207,12 @@ class Trial:
     threads: int = 1
     precision: str = "fp32"
     execution: str = "plain"
+    rungs: Rungs | None = None
 
     def content(self) -> dict[str, Any]:
         """Return what the id is a hash of, JSON-ready."""
-        return {
+        rungs = {} if self.rungs is None else {"rungs": self.rungs.to_json()}
+        return rungs | {
             "block": self.block,
             "candidate": self.candidate.content(),
             "execution": self.execution,
@@ -221,6 +228,12 @@ class Trial:
     @cached_property
     def id(self) -> str:
         return digest(self.content())
+
+    @property
+    def rivals(self) -> str:
+        """Name those that it is measured against at a rung: the settings of its candidate."""
+        workload = [self.workload.key, self.precision, self.world_size]
+        return digest([self.candidate.declared, *workload, self.phase, self.block])
 
     def to_json(self) -> dict[str, Any]:
         """Return the content together with its labels; `from_json` is the inverse."""
@@ -263,6 +276,8 @@ class Trial:
             "workload": Workload(name=labels["workload"], **workload),
             "candidate": Candidate(name=labels["candidate"], **candidate),
         }
+        if "rungs" in rest:
+            rest["rungs"] = Rungs.from_json(rest["rungs"])
         return Trial(**rest)
 
 

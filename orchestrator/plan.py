@@ -8,6 +8,7 @@ import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
+from jobs.rungs import Rungs
 from jobs.trial import Candidate, Phase, Trial, Workload, block_seeds
 from orchestrator.space import TunedCandidate
 from orchestrator.sweep import Sweep
@@ -47,6 +48,7 @@ def _tuned(sweep: Sweep, tuning: Tuning) -> tuple[Trial, ...]:
         return ()
     tuned = [one for one in sweep.candidates if isinstance(one, TunedCandidate)]
     search = tuned[0].search
+    assert search is not None
     # What differs in ranks alone is tuned once, where tuning has ranks of its own.
     on = {
         tuned_on(one, search): replace(one, ranks=sweep.tune.ranks or one.ranks)
@@ -59,6 +61,7 @@ def _tuned(sweep: Sweep, tuning: Tuning) -> tuple[Trial, ...]:
         range(sweep.tune.seeds),
         workloads,
         lambda on: [setting for one in tuned for setting in tuning.settings(one, on)],
+        search.rungs_on,
     )
 
 
@@ -77,6 +80,7 @@ def _phase(
     blocks: Sequence[int],
     workloads: Sequence[Workload],
     candidates: _Choose,
+    rungs: Callable[[Workload], Rungs | None] = lambda _: None,
 ) -> tuple[Trial, ...]:
     """Return the trials of a phase.
 
@@ -99,6 +103,7 @@ def _phase(
                     world_size=workload.ranks,
                     threads=sweep.threads,
                     precision=workload.precision,
+                    rungs=rungs(workload),
                 )
                 for candidate in chosen[workload.name]
             ),

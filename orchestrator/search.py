@@ -36,10 +36,12 @@ def overrides(base: Study, name: str, trials: int | None, method: str | None) ->
     entry = {k: v for k, v in (entries[name] or {}).items() if k not in (space or {"lr": None})}
     budget = said.get("trials", _USUAL_TRIALS)
     given = budget if isinstance(budget, int) else budget.get(name, _USUAL_TRIALS)
-    tune: dict[str, Any] = {key: said[key] for key in ("seeds", "ranks") if key in said}
+    how = method or said.get("search", "sobol")
+    kept = ("seeds", "ranks", *(("reduction_factor", "rungs") if how == "asha" else ()))
+    tune: dict[str, Any] = {key: said[key] for key in kept if key in said}
     tune |= {
         "trials": given if trials is None else trials,
-        "search": method or said.get("search", "sobol"),
+        "search": how,
         "widen": 0,
         "space": None if space is None else {name: space},
     }
@@ -82,6 +84,7 @@ def _weights(study: Study, searched: Searched) -> Mapping[str, float]:
     settings = [
         replace(one, hyperparameters=candidate.values_in(one.hyperparameters))
         for one in searched.settings
+        if one.rung is None
     ]
     return importances(candidate.search.space, settings, searched.lower_is_better)
 

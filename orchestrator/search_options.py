@@ -12,5 +12,7 @@ def add_search_options(parser: argparse.ArgumentParser) -> None:
         "--trials", type=int, metavar="N", help="settings to try (those of `tune:`, else 20)"
     )
     parser.add_argument(
-        "--search", metavar="HOW", help="how they are chosen: sobol or optuna (as in `tune:`)"
+        "--search",
+        metavar="HOW",
+        help="how they are chosen: sobol, optuna or asha (as in `tune:`)",
     )

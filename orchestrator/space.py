@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from jobs.trial import Candidate
+from jobs.rungs import Rungs
+from jobs.trial import Candidate, Workload
 from orchestrator.sobol import point
 from thermolion import registry
 
@@ -71,6 +72,7 @@ class Search:
     `ranks` is what a tuning trial is trained by, None where it is as in the comparison. `root`
     is the seed of its points: all candidates of a study get the same ones in their own spaces.
     With `optuna` those are for the first half of a round; the rest is suggested in two batches.
+    With `asha` one setting in `reduction` goes on at each of so many `rungs`.
     """
 
     space: Space
@@ -78,12 +80,14 @@ class Search:
     seeds: int
     ranks: int | None
     root: int
-    method: Literal["sobol", "optuna"] = "sobol"
+    method: Literal["sobol", "optuna", "asha"] = "sobol"
+    reduction: int = 3
+    rungs: int = 2
 
     @property
     def drawn(self) -> int:
         """How many settings of a round are points, chosen before anything has run."""
-        return self.trials if self.method == "sobol" else -(-self.trials // 2)
+        return -(-self.trials // 2) if self.method == "optuna" else self.trials
 
     def is_drawn(self, number: int) -> bool:
         """Whether setting `number`, from 1, is a point."""
@@ -94,8 +98,21 @@ class Search:
         """How many settings are suggested at once, at most."""
         return -(-(self.trials - self.drawn) // 2)
 
+    def rungs_on(self, workload: Workload) -> Rungs | None:
+        """Return where trials on a workload may end early; None where they never do.
+
+        In epochs of image classification, in steps of the user's own. None as well for a budget
+        that is too small for a rung, or not declared.
+        """
+        budget = (workload.steps or 0) if workload.is_own else workload.epochs
+        parts = [-(-budget // self.reduction**k) for k in range(self.rungs, 0, -1)]
+        at = tuple(sorted({part for part in parts if 0 < part < budget}))
+        return Rungs(at, self.reduction) if self.method == "asha" and at else None
+
     def to_json(self) -> dict[str, Any]:
-        method = {} if self.method == "sobol" else {"method": self.method}
+        method: dict[str, Any] = {} if self.method == "sobol" else {"method": self.method}
+        if self.method == "asha":
+            method |= {"reduction": self.reduction, "rungs": self.rungs}
         return method | {
             "space": {name: axis.to_json() for name, axis in sorted(self.space.items())},
             "trials": self.trials,

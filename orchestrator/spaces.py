@@ -43,7 +43,7 @@ def searches(
             raise document.error(("tune", "space", name), f"{name!r} is in `untuned` as well")
     _check_workloads(keys, entries, workloads, document)
     trials = _trials(keys, tuned, document)
-    return {
+    found = {
         name: Search(
             _space(name, keys, entries[name] or {}, document),
             trials[name],
@@ -51,9 +51,14 @@ def searches(
             keys.ranks,
             root_seed,
             keys.search,
+            keys.reduction_factor or Search.reduction,
+            keys.rungs or Search.rungs,
         )
         for name in tuned
     }
+    if keys.search == "asha":
+        _check_rungs(found[tuned[0]], workloads, document)
+    return found
 
 
 _ADVICE = "write {NAME: {lr: {log: [1e-4, 1e-2]}}}, or leave it out for the usual ones"
@@ -133,6 +138,21 @@ def _check_workloads(
                     f"{name!r} has the gate {gate!r}, which is another one on {keys.ranks} ranks "
                     f"than on {workload.ranks} (workload {workload.name!r}): leave `ranks` out",
                 )
+
+
+def _check_rungs(search: Search, workloads: Sequence[Workload], document: Document) -> None:
+    for workload in workloads:
+        if search.rungs_on(workload) is not None:
+            continue
+        if workload.is_own and workload.steps is None:
+            why = "declares no `steps`, of which rungs are parts: declare them"
+        elif workload.is_own:
+            why = f"has {workload.steps} steps: too few to end at an earlier one"
+        else:
+            why = f"has {workload.epochs} epochs: too few to end after an earlier one"
+        raise document.error(
+            ("tune", "search"), f"asha, and workload {workload.name!r} {why}, or write sobol"
+        )
 
 
 def _space(

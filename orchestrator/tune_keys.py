@@ -10,12 +10,10 @@ from pydantic import BeforeValidator, Field, model_validator
 from orchestrator.sweep_file import choices
 from orchestrator.validation import MOST_RANKS, Strict
 
-_SEARCHES = ("sobol", "optuna")
+_SEARCHES = ("sobol", "optuna", "asha")
 
 
 def _search(value: Any) -> Any:
-    if value == "asha":
-        raise ValueError("the search 'asha' is not available yet: write sobol or optuna")
     if value not in _SEARCHES:
         raise ValueError(f"unknown search {value!r}: {choices(value, _SEARCHES)}")
     return value
@@ -50,14 +48,29 @@ class TuneKeys(Strict):
 
     `trials` a candidate, workload and round, the same for all or by candidate; each on `seeds`
     seeds of their own and on `ranks` ranks. `widen` says how often the search is widened where a
-    learning rate at its edge won. `untuned` candidates are compared as declared.
+    learning rate at its edge won. `untuned` candidates are compared as declared. With `asha` one
+    setting in `reduction_factor` goes on at each of the `rungs`, which are 3 and 2 unless said.
     """
 
     trials: _Trials | dict[str, _Trials]
-    search: Annotated[Literal["sobol", "optuna"], BeforeValidator(_search)] = "sobol"
+    search: Annotated[Literal["sobol", "optuna", "asha"], BeforeValidator(_search)] = "sobol"
     space: dict[str, dict[str, RangeKeys]] | None = None
     seeds: Annotated[int, Field(ge=1, le=1000)] = 1
     ranks: Annotated[int, Field(ge=1, le=MOST_RANKS)] | None = None
     widen: Annotated[int, Field(ge=0, le=5)] = 1
     untuned: tuple[str, ...] = Field((), strict=False)
     allow_unequal: bool = False
+    reduction_factor: Annotated[int, Field(ge=2, le=10)] | None = None
+    rungs: Annotated[int, Field(ge=1, le=5)] | None = None
+
+    @model_validator(mode="after")
+    def _of_asha(self) -> Self:
+        given = [name for name in ("reduction_factor", "rungs") if getattr(self, name) is not None]
+        if given and self.search != "asha":
+            raise ValueError(f"{given[0]} is asha's: write search: asha, or leave it out")
+        if self.search == "asha" and self.seeds > 1:
+            raise ValueError(
+                f"seeds: {self.seeds}, and asha judges trials one by one: a setting would end on "
+                "one seed and go on on another; leave `seeds` out, or write search: sobol"
+            )
+        return self

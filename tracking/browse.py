@@ -199,6 +199,7 @@ def _tags(outcome: Outcome, infinite: list[str], study: str, name: str) -> dict[
         "workload": trial.workload.name,
         "block": trial.block,
         "state": outcome.state,
+        "rung": outcome.rung,
         "attempts": outcome.attempts,
         "weights": outcome.weights,
         "error": outcome.error,

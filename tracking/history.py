@@ -185,7 +185,7 @@ def _ended(end: events.Event) -> dict[str, Any]:
     }
     fields |= {
         name: payload.get(name)
-        for name in ("train_seconds", "peak_memory_mb", "weights", "traceback")
+        for name in ("train_seconds", "peak_memory_mb", "weights", "traceback", "rung")
     }
     if state == "failed":
         # Logs of an early version have the class in the error alone.

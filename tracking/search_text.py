@@ -42,17 +42,22 @@ def _best(found: Searched, unit: str) -> Table:
     names = _names(found)
     sign = 1.0 if found.lower_is_better else -1.0
     scored = [one for one in found.settings if one.score is not None]
-    ranked = sorted(scored, key=lambda one: (one.diverged > 0, sign * (one.score or 0.0)))
+    ranked = sorted(
+        scored, key=lambda one: (one.diverged > 0, -one.reached, sign * (one.score or 0.0))
+    )
+    early = any(one.rung is not None for one in ranked)
     rows = tuple(
         (
             one.name,
             *(value_text(one.hyperparameters.get(name)) for name in names),
             number(one.score),
             str(one.diverged),
+            *([str(one.rung or "the end")] if early else []),
         )
         for one in ranked[:_MOST]
     )
     header = (f"{found.workload}: setting", *names, f"{found.metric}{unit}", "diverged")
+    header += ("trained to",) if early else ()
     return Table("The best settings", header, rows)
 
 

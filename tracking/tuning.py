@@ -4,8 +4,9 @@ Records and pure functions. Test metrics are in the logs of tuning trials as wel
 reads them.
 """
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any, Literal
 
@@ -25,13 +26,20 @@ class Fared:
     """One setting of a candidate on one workload.
 
     `score` is the mean over seeds of the last value of the validation curve, as logged, None
-    where a trial has none; `diverged` counts trials, which score chance.
+    where a trial has none; `diverged` counts trials, which score chance. `rung` is where the trial
+    ended early, in epochs or steps: its score is that of a smaller budget.
     """
 
     name: str
     hyperparameters: Mapping[str, Any]
     score: float | None
     diverged: int
+    rung: int | None = None
+
+    @property
+    def reached(self) -> float:
+        """How far it was trained, in the unit of rungs; infinite where it was to the end."""
+        return math.inf if self.rung is None else self.rung
 
 
 @dataclass(frozen=True)
@@ -42,7 +50,7 @@ class Searched:
     where) in words, as it was at last, `widened` whether that is as declared; `chosen` is the name
     of the winner, None while that is open, `values` are (hyperparameter, value) of it. `edge` says
     that its learning rate is the lowest or highest of all tried. `expected` has the best score to
-    be expected of k of the settings, k from 1 on, empty where a score is missing.
+    be expected of k of the settings, k from 1 on, empty where a score is missing or ended early.
     """
 
     workload: str
@@ -85,6 +93,7 @@ def fared(outcomes: Sequence[Outcome]) -> tuple[Fared, ...]:
             dict(trials[0].trial.candidate.hyperparameters),
             _score(trials),
             sum(one.state == "diverged" for one in trials),
+            min((one.rung for one in trials if one.rung is not None), default=None),
         )
         for name, trials in settings.items()
     )
@@ -93,12 +102,13 @@ def fared(outcomes: Sequence[Outcome]) -> tuple[Fared, ...]:
 def best(settings: Sequence[Fared], lower_is_better: bool) -> Fared | None:
     """Return the setting with the best score, the first of several; None where none has one.
 
-    One that has diverged on any seed wins only where all have.
+    One that has diverged on any seed wins only where all have, one that ended early only over
+    those that did so before.
     """
     sign = -1.0 if lower_is_better else 1.0
     sound = [one for one in settings if one.score is not None and not one.diverged]
     if sound:
-        return max(sound, key=lambda one: sign * (one.score or 0.0))
+        return max(sound, key=lambda one: (one.reached, sign * (one.score or 0.0)))
     return next((one for one in settings if one.diverged), None)
 
 
@@ -123,12 +133,7 @@ def searched(
     trial, settings = outcomes[0].trial, fared(outcomes)
     scale = Scale.of(trial.workload.read_as)
     scaled = tuple(
-        Fared(
-            one.name,
-            one.hyperparameters,
-            None if one.score is None else scale.factor * one.score,
-            one.diverged,
-        )
+        replace(one, score=None if one.score is None else scale.factor * one.score)
         for one in settings
     )
     return Searched(
@@ -150,7 +155,7 @@ def searched(
 
 def _expected(settings: Sequence[Fared], lower_is_better: bool) -> tuple[float, ...]:
     sign = -1.0 if lower_is_better else 1.0
-    scores = [sign * one.score for one in settings if one.score is not None]
+    scores = [sign * one.score for one in settings if one.score is not None and one.rung is None]
     if len(scores) < len(settings):
         return ()
     return tuple(sign * expected_best(scores, k) for k in range(1, len(scores) + 1))

@@ -26,13 +26,18 @@ def _any_rate(rows: Sequence[Searched]) -> bool:
 
 
 def _points(one: Searched) -> list[tuple[float, float]]:
-    """Return (log10 of the learning rate, score) in order; only where the rate is tuned."""
+    """Return (log10 of the learning rate, score) in order; only where the rate is tuned.
+
+    What ended early is left out: its score is of another budget.
+    """
     if RATE not in dict(one.space):
         return []
     return sorted(
         (math.log10(setting.hyperparameters[RATE]), setting.score)
         for setting in one.settings
-        if setting.score is not None and setting.hyperparameters.get(RATE, 0) > 0
+        if setting.score is not None
+        and setting.rung is None
+        and setting.hyperparameters.get(RATE, 0) > 0
     )
 
 

@@ -58,6 +58,7 @@ def rows(found: TuningFound | None) -> Iterator[dict[str, Any]]:
                 "score": setting.score,
                 "seeds": one.seeds,
                 "diverged": setting.diverged,
+                "rung": setting.rung,
                 "chosen": setting.name == one.chosen,
             } | {name: setting.hyperparameters.get(name) for name, _ in one.space}
 
@@ -74,11 +75,18 @@ def _note(found: TuningFound) -> str:
         "at an edge: its space was widened by a factor of ten there, and all were given as many "
         "trials again"
     )
+    early = [one for of in found.searched for one in of.settings if one.rung is not None]
+    ended = ""
+    if early:
+        ended = (
+            f" {len(early)} settings ended early, because others were better at a rung; who was "
+            "there before turns on the order of the trials, which another run need not repeat."
+        )
     return (
         f"Before the comparison every tuned candidate had {budget} tried on every workload, "
-        f"{rounds} (search: {found.search}). The best by validation data was compared, on other "
-        "seeds; no test data and no seed of the comparison had a part in the choice. What is "
-        "concluded holds for this budget."
+        f"{rounds} (search: {found.search}).{ended} The best by validation data was compared, on "
+        "other seeds; no test data and no seed of the comparison had a part in the choice. What "
+        "is concluded holds for this budget."
     )
 
 
@@ -98,7 +106,7 @@ def _chosen(found: TuningFound) -> Table:
             one.workload,
             one.candidate,
             "; ".join(f"{name} {words}" for name, words in one.space) + " (widened)" * one.widened,
-            str(len(one.settings)),
+            _tried(one),
             str(sum(setting.diverged > 0 for setting in one.settings)),
             _values(one),
             _score(one),
@@ -134,6 +142,11 @@ def _ends(one: Searched) -> tuple[float | None, ...]:
     if not expected:
         return None, None, None
     return expected[0], expected[(len(expected) - 1) // 2], expected[-1]
+
+
+def _tried(one: Searched) -> str:
+    early = sum(setting.rung is not None for setting in one.settings)
+    return f"{len(one.settings)}" + f", {early} ended early" * bool(early)
 
 
 def _score(one: Searched) -> str:

@@ -69,7 +69,28 @@ CASES = {
         _tune("trials: 4", own=("adamw: {}", 'adamw: {optimizer: "lab:Foo"}')),
         ["no published learning rate of 'adamw'", "write its `space`"],
     ),
-    "a search of later": (_tune("trials: 4, search: asha"), ["'asha'", "not available yet"]),
+    "no epoch to end after": (
+        _tune("trials: 4, search: asha"),
+        ["asha", "'digits' has 1 epochs: too few", "or write sobol"],
+    ),
+    "parts of a budget that is not known": (
+        _tune(
+            "trials: 4, search: asha",
+            own=(
+                "{dataset: digits, model: mlp, epochs: 1}",
+                '{name: mine, train: "a:b", metric: val}',
+            ),
+        ),
+        ["asha", "'mine' declares no `steps`", "or write sobol"],
+    ),
+    "rungs of several seeds": (
+        _tune("trials: 4, search: asha, seeds: 3", split=("epochs: 1", "epochs: 9")),
+        ["seeds: 3, and asha judges trials one by one", "search: sobol"],
+    ),
+    "rungs without asha": (
+        _tune("trials: 4, rungs: 3"),
+        ["rungs is asha's", "search: asha"],
+    ),
     "an unknown search": (_tune("trials: 4, search: grid"), ["unknown search 'grid'", "sobol"]),
     "nothing held out": (
         _tune("trials: 4", split=("epochs: 1", "epochs: 1, split: replication")),

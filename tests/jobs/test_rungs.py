@@ -1,0 +1,164 @@
+"""A tuning trial ends at a rung where others were better, whoever trains it, and only there."""
+
+import dataclasses
+import json
+import sys
+
+import commands
+import pytest
+import torch
+from lanes import Study, made
+from rank_lanes import Study as Ranks
+from rank_trials import PLAIN, trial
+
+from jobs.lane import EXIT_INTERRUPTED
+from jobs.rungs import Rungs
+from jobs.trial import Reading, Trial, Workload
+
+SMALL = dataclasses.replace(PLAIN, name="small", epochs=4)
+STEPS = """
+def train(trial, context):
+    for step in range(1, 13):
+        context.log(step, loss=1 / step)
+        if context.should_save():
+            context.save({})
+        if context.should_stop():
+            return
+"""
+DEAF = """
+def train(trial, context):
+    for step in range(1, 13):
+        context.log(step, loss=1 / step)
+"""
+
+
+@pytest.fixture(autouse=True)
+def _as_it_was():
+    """A lane fixes global settings of torch, and a training of one's own joins the path."""
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    path, modules = list(sys.path), set(sys.modules)
+    yield
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(deterministic)
+    sys.path[:] = path
+    for name in set(sys.modules) - modules:
+        if name.startswith("my_"):
+            del sys.modules[name]
+
+
+def _with_rungs(one, *at):
+    return dataclasses.replace(one, phase="tune", rungs=Rungs(at, 3))
+
+
+def _meets(study, one, rung, *values):
+    """Put others at a rung, who were there before."""
+    folder = study.layout.rungs / one.rivals / str(rung)
+    folder.mkdir(parents=True)
+    for number, value in enumerate(values):
+        (folder / f"other-{number}.json").write_text(json.dumps({"value": value}))
+    return folder
+
+
+def _own(folder, code, ranks=1):
+    (folder / "my_rungs.py").write_text(code)
+    reading = Reading("loss", goal="min")
+    return Workload("mine", train="my_rungs:train", steps=12, reading=reading, ranks=ranks)
+
+
+def test_images_end_after_the_epoch_at_which_others_were_better(tmp_path):
+    one = _with_rungs(made(SMALL, "sgd"), 1, 3)
+    study = Study(tmp_path, one)
+    _meets(study, one, 1, 0.0, 0.0)
+    folder = _meets(study, one, 3, 0.999, 0.998)
+    assert study.run() == 0
+    (outcome,) = study.outcomes()
+    assert (outcome.state, outcome.rung, outcome.metrics) == ("completed", 3, {})
+    assert outcome.curve[-1].epoch == 3
+    kept = json.loads((folder / f"{one.id}.json").read_text())
+    assert kept == {"value": outcome.curve[-1].metrics["val_accuracy"]}
+    assert not study.layout.checkpoint(one.id).exists()
+    assert study.run() == 0
+    assert study.outcomes()[0].attempts == 1
+
+
+def test_alone_it_goes_to_the_end_with_the_bits_of_a_trial_without_rungs(tmp_path):
+    plain = dataclasses.replace(made(SMALL, "sgd"), phase="tune")
+    one = _with_rungs(plain, 1, 3)
+    assert one.id != plain.id
+    assert Trial.from_json(json.loads(json.dumps(one.to_json()))) == one
+    study = Study(tmp_path, one, plain)
+    assert study.run() == 0
+    with_rungs, without = study.outcomes()
+    assert with_rungs.rung is None
+    assert with_rungs.weights == without.weights
+
+
+def test_what_an_attempt_was_told_holds_for_the_next_one(tmp_path):
+    one = _with_rungs(made(SMALL, "sgd"), 1)
+    study = Study(tmp_path, one)
+    assert study.run(stop_after=7) == EXIT_INTERRUPTED  # of 4 steps an epoch
+    study.layout.checkpoint(one.id).unlink()
+    folder = study.layout.rungs / one.rivals / "1"
+    for number in range(3):
+        (folder / f"late-{number}.json").write_text(json.dumps({"value": 1.0}))
+    assert study.run() == 0
+    (outcome,) = study.outcomes()
+    assert (outcome.attempts, outcome.state, outcome.rung) == (2, "completed", None)
+
+
+@pytest.mark.parametrize(("code", "rung", "last"), [(STEPS, 3, 3), (DEAF, None, 12)])
+def test_a_function_of_the_user_ends_where_it_asks_whether_to_stop(tmp_path, code, rung, last):
+    one = _with_rungs(made(_own(tmp_path, code)), 3)
+    study = Study(tmp_path, one, code_root=tmp_path)
+    _meets(study, one, 3, 0.1, 0.2)
+    assert study.run() == 0
+    (outcome,) = study.outcomes()
+    assert (outcome.state, outcome.rung) == ("completed", rung), outcome.traceback
+    assert outcome.curve[-1].step == last
+
+
+def test_a_command_ends_as_one_that_is_told_to_stop(tmp_path):
+    study = commands.Study(tmp_path)
+    study.write(
+        "train.py",
+        "import time, thermolion\n"
+        "for step in range(1, 1000):\n"
+        "    thermolion.log(step, val_accuracy=0.5)\n"
+        "    if thermolion.should_stop():\n"
+        "        break\n"
+        "    time.sleep(0.01)\n"
+        "else:\n"
+        "    raise SystemExit('nobody has stopped it')\n",
+    )
+    plain = commands.made("python train.py")
+    workload = dataclasses.replace(plain.workload, steps=1000)
+    one = _with_rungs(dataclasses.replace(plain, workload=workload), 20)
+    _meets(study, one, 20, 0.9, 0.8)
+    last = study.run_trial(one)[-1]
+    assert (last.type, last.payload["rung"]) == ("completed", 20)
+    assert last.payload["step"] < 1000
+
+
+@pytest.mark.parametrize("kind", ["images", "own"])
+def test_all_ranks_end_at_the_same_rung(tmp_path, kind):
+    workload = SMALL if kind == "images" else _own(tmp_path, STEPS, 2)
+    rung = 1 if kind == "images" else 3
+    one, after = _with_rungs(trial(2, workload), rung), trial(2, SMALL)
+    study = Ranks(tmp_path / "s", one, after, code_root=tmp_path)
+    best = [1.0, 1.0] if kind == "images" else [0.0, 0.0]
+    _meets(study, one, rung, *best)
+    assert study.run() == [0, 0]
+    ended, whole = study.outcomes()
+    assert (ended.state, ended.rung) == ("completed", rung), ended.traceback
+    assert (whole.state, whole.rung) == ("completed", None)
+
+
+def test_a_folder_that_cannot_be_written_ends_no_trial(tmp_path, caplog):
+    one = _with_rungs(made(SMALL, "sgd"), 1)
+    study = Study(tmp_path, one)
+    folder = study.layout.rungs
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.write_text("in the way")
+    assert study.run() == 0
+    assert study.outcomes()[0].rung is None
+    assert "goes on past rung 1" in caplog.text
