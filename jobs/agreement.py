@@ -4,11 +4,20 @@ Each asks at every step; they speak with each other a few times a second only.
 """
 
 import time
+from dataclasses import dataclass
 
 from jobs.world import World
 
 _EVERY_S = 0.25  # from the wish of one rank to the step at which all know of it
 _MOST = 64  # questions without an answer, however fast they come
+
+
+@dataclass(frozen=True)
+class Halt:
+    """Why a training stops: by a signal, for `reason`, or for good at a `rung`."""
+
+    reason: str = ""
+    rung: int | None = None
 
 
 class Agreement:
@@ -19,10 +28,8 @@ class Agreement:
         self._patience = self._left = 1
         self._since = time.monotonic()
 
-    def ask(self, stop: str | int | None, save: bool) -> tuple[str | int | None, bool]:
+    def ask(self, stop: Halt | None, save: bool) -> tuple[Halt | None, bool]:
         """Return why to stop, where any rank has a reason to, and whether rank 0 wants to save.
-
-        A reason is a text, or the rung at which the trial ends.
 
         To be called by all ranks equally often. Where it is not time to speak with each other the
         answer is no.

@@ -139,7 +139,7 @@ def run_command(trial: Trial, context: Context) -> Mapping[str, float] | None:
         command = Command(words, context.code_root or Path.cwd(), environment, folder)
         try:
             final, heard = _listen(command, context)
-            if context.world.in_trouble:
+            if context.world.in_trouble and context.stopping.rung is None:
                 raise Broken("another rank has left the trial")
             result = _judged(command, words, context, final, heard)
         finally:
@@ -185,7 +185,7 @@ def _judged(
 ) -> Mapping[str, float] | None:
     """Return the result of a command that has ended; raise CommandError where it is none."""
     code = command.return_code()
-    if context.told_to_stop or (code != 0 and _stops_soon(context, code)):
+    if context.stopping.is_heeded or (code != 0 and _stops_soon(context, code)):
         return None  # the line that it was in when it was killed does not count
     line = " ".join(words)
     if code is None:

@@ -13,15 +13,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from jobs import checkpoint, events
-from jobs.agreement import Agreement
 from jobs.attempts import Attempt, Attempts
 from jobs.checkpoint import Checkpoint
 from jobs.ending import Diverged
 from jobs.events import EventLog
-from jobs.ladder import Ladder
 from jobs.launch import Launch
 from jobs.metrics import number
 from jobs.pack import Pack
+from jobs.stopping import Stopping
 from jobs.succession import Succession
 from jobs.trial import STREAMS, Trial
 from jobs.world import World
@@ -60,8 +59,7 @@ class Context:
         self._every_s = pack.checkpoint_every_s
         self._events = None if log is None else log[0]
         self._succession = None if log is None else Succession(trial.id, self._path, log[1])
-        self._agreement, self._ladder = Agreement(world), Ladder(trial, pack.layout)
-        self.rung: int | None = None  # at which it is to end
+        self.stopping = Stopping(trial, pack.layout, launch.stop, world)
         self._attempt: Attempt | None = None
         self._kept: Checkpoint | None = None
         self._step = 0
@@ -71,7 +69,6 @@ class Context:
         self.clock: Callable[[], float] = lambda: self._seconds + time.perf_counter() - self._since
         self._saved_at = time.monotonic()
         self._asked = False
-        self.told_to_stop = False
 
     @property
     def options(self) -> Mapping[str, Any]:
@@ -98,6 +95,11 @@ class Context:
         """The declared budget, if any."""
         return self.trial.workload.steps
 
+    @property
+    def told_to_stop(self) -> bool:
+        """Whether the training was told to stop: after that, it may return anything."""
+        return self.stopping.halt is not None
+
     def seed(self, stream: str) -> int:
         """Return the 64-bit seed of a stream; raises ValueError for an unknown one."""
         if stream not in self.trial.seeds:
@@ -113,6 +115,7 @@ class Context:
         """Log that the attempt starts, with what is known of the trial by now; once an attempt."""
         if self._succession is not None:
             self._attempt, self._kept = self._succession.begin()
+            self.stopping.hear()
             mine = {"token": self._attempt.token, "generation": self._attempt.generation}
             self._append(events.STARTED, **mine, config=self.trial.to_json(), **facts)
         if self.world_size > 1:
@@ -146,8 +149,8 @@ class Context:
         self._last |= metrics
         point = {"step": step, **more, "train_seconds": self.clock(), "metrics": metrics}
         self._append(events.EVALUATED, **point)
-        if self._events is not None and self.rung is None:
-            self.rung = self._ladder.look(more.get("epoch", step), metrics)
+        if self._events is not None:
+            self.stopping.reach(step, more.get("epoch", step), metrics)
         if self.launch.on_log is not None:
             self.launch.on_log(step, metrics)
         if self.launch.stop_after is not None and step >= self.launch.stop_after:
@@ -206,20 +209,7 @@ class Context:
     def has_to_stop(self) -> bool:
         """Say whether this rank is to stop, without a word to the others."""
         self._look_for_newer()
-        self.told_to_stop = self.told_to_stop or bool(self.launch.stop) or self.rung is not None
-        return self.told_to_stop
-
-    def ends_at_rung(self) -> bool:
-        """Say whether the trial ends with what was logged last; asked by all ranks at one step."""
-        if self.trial.rungs is not None:
-            self.rung = self.world.tell(self.rung)
-            self.told_to_stop = self.told_to_stop or self.rung is not None
-        return self.rung is not None
-
-    def stop_alike(self, why: str) -> None:
-        """Stop for a reason that every rank has at this very step."""
-        self.launch.stop.set(why)
-        self.told_to_stop = True
+        return self.stopping.ask_self()
 
     def record_weights(self, weights: str) -> None:
         """Have a digest of the final weights logged with the end: equal bits, equal digests."""
@@ -242,14 +232,15 @@ class Context:
     def end(self, metrics: Mapping[str, Any] | None, diverged: str | None = None) -> None:
         """Log the result: the metrics given, or the last ones logged; then drop the checkpoint."""
         final = {**self._last, **(metrics or {})} if self.trial.workload.is_own else metrics or {}
+        rung = self.stopping.rung
         self._look_for_newer(now=True)
         end: dict[str, Any] = {
             "step": self._step,
             "train_seconds": self.clock(),
             "metrics": {name: number(name, value) for name, value in final.items()},
         }
-        if self.told_to_stop and self.rung is not None:
-            end["rung"] = self.rung
+        if rung is not None:
+            end |= {"rung": rung, "metrics": {}}  # they would be of another budget
         if self.weights is not None:
             end["weights"] = self.weights
         if self.device.type == "cuda":
@@ -266,15 +257,7 @@ class Context:
     def _asked_all(self, save: bool) -> tuple[bool, bool]:
         """Return whether all ranks stop now, and whether they save."""
         self._look_for_newer()
-        if not self.told_to_stop:
-            stop = self.launch.stop
-            why, save = self._agreement.ask(self.rung or stop.reason, save)
-            self.told_to_stop = why is not None
-            if isinstance(why, str):
-                stop.set(why)
-            elif why is not None:
-                self.rung = why
-        return self.told_to_stop, save
+        return self.stopping.ask_all(save)
 
     def _write(self, path: Path, state: Any, generators: list[Any]) -> None:
         assert self._attempt is not None

@@ -23,7 +23,7 @@ class Diverged(Exception):  # noqa: N818 - a result, not a mistake
 
 @dataclass(frozen=True)
 class Ending:
-    """What has become of a training; `abrupt` where it left by an exception.
+    """What has become of a training; `abrupt` where it left by an exception, `early` at a rung.
 
     `unlogged` is one whose event log cannot be written. `weights` is the digest of the final ones,
     where it is known.
@@ -36,6 +36,7 @@ class Ending:
     traceback: str = ""
     weights: str | None = None
     abrupt: bool = field(default=False, kw_only=True)
+    early: bool = field(default=False, kw_only=True)
 
 
 def judged(endings: Mapping[int, Ending], gone: Collection[int]) -> Ending:
@@ -43,8 +44,11 @@ def judged(endings: Mapping[int, Ending], gone: Collection[int]) -> Ending:
 
     A rank in `gone` has died without a word: the trial goes on another time. Ranks that have come
     to the end with other weights have not trained one model. Else the first that left its training
-    by an exception is the cause, whatever the others have met with by then.
+    by an exception is the cause, whatever the others have met with by then. Where rank 0 has ended
+    at a rung, so has the trial, as it may be the first to hear of it.
     """
+    if 0 in endings and endings[0].early:
+        return endings[0]
     if gone:
         return Ending("interrupted", error=f"{_ranks(gone)} died", kind=RANK_DIED)
     weights = {rank: endings[rank].weights for rank in sorted(endings)}

@@ -34,6 +34,8 @@ def train(trial: Trial, context: Context) -> dict[str, float] | None:
     context.describe(**described)
     course = _Course(training, context, workload.read_as.metric)
     course.resume()
+    if context.stopping.ask_at_rung():  # as the attempt before this one was told
+        return None
     for target in sorted(evaluation_steps(training.steps_per_epoch, workload.epochs)):
         if not course.reach(target):
             return None
@@ -110,14 +112,18 @@ class _Course:
                 if context.should_stop():
                     return False
         self._evaluate()
-        return not context.ends_at_rung()
+        if not context.stopping.ask_at_rung():
+            return True
+        if context.keep == "last":
+            context.save(self.state())
+        return False
 
     def _advance(self, target: int) -> None:
         training, launch = self._training, self._context.launch
         last = target if launch.stop_after is None else min(target, launch.stop_after)
         training.advance(last, self._context.should_save)
         if last < target and training.step >= last:
-            self._context.stop_alike(f"step {last}, as asked")
+            self._context.stopping.stop_alike(f"step {last}, as asked")
 
     def _evaluate(self) -> None:
         training, context = self._training, self._context

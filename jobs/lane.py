@@ -120,10 +120,11 @@ def _trained(trial: Trial, context: Context) -> Ending:
         metrics = own.door(trial.workload)(trial, context)
         # The others' commands are not asked step by step: they have to hear of a stop.
         abrupt = context.told_to_stop and trial.workload.command is not None
-        if context.told_to_stop and context.rung is None:
+        if context.stopping.is_interrupted:
             why = f"stopped by {launch.stop.reason}"
             return Ending("interrupted", error=why, kind=launch.stop.kind, abrupt=abrupt)
-        return Ending("completed", metrics, weights=context.weights, abrupt=abrupt)
+        early = context.stopping.rung is not None
+        return Ending("completed", metrics, weights=context.weights, abrupt=abrupt, early=early)
     except Diverged as divergence:
         # Weights that are not finite may be so in other bits on other nodes.
         weights = context.weights if divergence.metrics else None
@@ -136,6 +137,8 @@ def _trained(trial: Trial, context: Context) -> Ending:
     except (Exception, SystemExit) as error:  # what a trial raises is its outcome, not our end
         if launch.post_mortem:
             raise
+        if context.stopping.rung is not None and isinstance(error, SystemExit) and not error.code:
+            return Ending("completed", abrupt=True, early=True)
         text = traceback.format_exc()
         message = f"{type(error).__name__}: {error}"
         if launch.stop:  # workers and children hear the signal, too, and take us along

@@ -52,7 +52,7 @@ def _own(train: Train) -> Train:
             facts["chance"] = dict.fromkeys(sorted(names), reading.chance)
         context.describe(**facts)
         returned = train(trial, context)
-        if context.told_to_stop:
+        if context.stopping.is_heeded:
             return None
         metrics = _by_name(returned)
         if context.rank == 0:

@@ -1,6 +1,7 @@
 """Rungs: where a tuning trial is measured against the others of its candidate, and may end.
 
-Asynchronous successive halving (Li et al. 2020, arXiv 1810.05934). Standard library only.
+Asynchronous successive halving (Li et al. 2020, arXiv 1810.05934), in the variant that stops: who
+has ended is not taken up again. Standard library only.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,18 +13,21 @@ from typing import Any
 class Rungs:
     """`at` rise: epochs of image classification, steps of the user's own training.
 
-    Of those that have reached a rung, one in `reduction` goes on, the best ones.
+    Of those that have reached a rung, one in `reduction` goes on, the best ones. `rivals` names
+    those that a trial is measured against, whatever they are called; a label, as a name is.
     """
 
     at: tuple[int, ...]
     reduction: int
+    rivals: str = ""
 
     def to_json(self) -> dict[str, Any]:
+        """Return what takes part in identity."""
         return {"at": list(self.at), "reduction": self.reduction}
 
     @staticmethod
-    def from_json(record: Mapping[str, Any]) -> "Rungs":
-        return Rungs(tuple(record["at"]), record["reduction"])
+    def from_json(record: Mapping[str, Any], rivals: str) -> "Rungs":
+        return Rungs(tuple(record["at"]), record["reduction"], rivals)
 
     def keeps(self, value: float, others: Sequence[float], lower_is_better: bool) -> bool:
         """Say whether a value is among the best of all at a rung; `others` were there before.

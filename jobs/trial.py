@@ -229,12 +229,6 @@ class Trial:
     def id(self) -> str:
         return digest(self.content())
 
-    @property
-    def rivals(self) -> str:
-        """Name those that it is measured against at a rung: the settings of its candidate."""
-        workload = [self.workload.key, self.precision, self.world_size]
-        return digest([self.candidate.declared, *workload, self.phase, self.block])
-
     def to_json(self) -> dict[str, Any]:
         """Return the content together with its labels; `from_json` is the inverse."""
         workload = self.workload
@@ -247,6 +241,8 @@ class Trial:
             labels["loader_workers"] = workload.loader_workers
         if workload.telemetry:
             labels["telemetry"] = True
+        if self.rungs is not None:
+            labels["rivals"] = self.rungs.rivals
         return self.content() | {"labels": labels}
 
     @staticmethod
@@ -277,7 +273,7 @@ class Trial:
             "candidate": Candidate(name=labels["candidate"], **candidate),
         }
         if "rungs" in rest:
-            rest["rungs"] = Rungs.from_json(rest["rungs"])
+            rest["rungs"] = Rungs.from_json(rest["rungs"], labels["rivals"])
         return Trial(**rest)
 
 

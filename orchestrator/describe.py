@@ -77,6 +77,7 @@ def plan_text(
         ("trials", f"{compared} = {shape} (workloads x candidates x seeds){pilots}{new}"),
     ]
     lines += [("workload", f"{w.name}: {_workload(w)}") for w in sweep.workloads]
+    lines += [("tuning", line) for line in _tuning(status)]
     for candidate in sweep.candidates:
         given = [told(workload, candidate).items() for workload in sweep.workloads]
         values = dict(itertools.chain(*given)) | tuned_values(candidate)
@@ -95,6 +96,19 @@ def plan_text(
     said = (*_ignored(study), *_edit_notes(study, change), *notes(study, status))
     lines += [("note", note) for note in said]
     return "\n".join(f"{label:<10} {content}" for label, content in lines)
+
+
+def _tuning(status: Status) -> list[str]:
+    """Return where trials of tuning may end early, workload by workload."""
+    said = {}
+    for outcome in status.outcomes:
+        trial, rungs = outcome.trial, outcome.trial.rungs
+        if rungs is not None:
+            unit = "steps" if trial.workload.is_own else "epochs"
+            at = " and ".join(map(str, rungs.at))
+            name, one_in = trial.workload.name, rungs.reduction
+            said[name] = f"{name}: after {at} {unit} one setting in {one_in} goes on"
+    return list(said.values())
 
 
 def status_json(study: Study, status: Status) -> dict[str, Any]:

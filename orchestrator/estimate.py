@@ -15,7 +15,8 @@ _BACKWARD = 2  # a backward pass costs about two forward ones
 _HELD_OUT = 0.1  # the validation part, as a share of the training part
 _FEWEST_SECONDS = 0.3
 
-_Kind = tuple[str, int]  # trials that take equally long: workload and ranks
+# Trials that take equally long: workload, ranks, whether they may end early.
+_Kind = tuple[str, int, bool]
 
 
 @dataclass(frozen=True)
@@ -72,19 +73,27 @@ def in_words(seconds: float) -> str:
 
 
 def _kind(trial: Trial) -> _Kind:
-    return trial.workload.key, trial.world_size
+    return trial.workload.key, trial.world_size, trial.rungs is not None
 
 
 def _measured(outcomes: Sequence[Outcome]) -> Mapping[_Kind, float]:
-    """Return the median wall seconds of a trial, evaluations included, by workload and ranks."""
+    """Return the median wall seconds of a trial, evaluations included, by its kind.
+
+    Those that may end early are of a kind of their own. Until another has ended, they tell what
+    one takes that goes to its end.
+    """
     seconds: dict[_Kind, list[float]] = {}
+    scaled: dict[_Kind, list[float]] = {}
     for outcome in outcomes:
         # Between two attempts a trial may have lain idle for days.
         whole = outcome.has_result and outcome.attempts == 1
         if whole and outcome.started_ms and outcome.ended_ms:
             took = (outcome.ended_ms - outcome.started_ms) / 1000
-            seconds.setdefault(_kind(outcome.trial), []).append(took)
-    return {key: median(values) for key, values in seconds.items()}
+            kind = _kind(outcome.trial)
+            seconds.setdefault(kind, []).append(took)
+            if outcome.trial.rungs is not None:
+                scaled.setdefault((kind[0], kind[1], False), []).append(took / outcome.part)
+    return {kind: median(values) for kind, values in (scaled | seconds).items()}
 
 
 def _guess(trial: Trial, device: str) -> float | None:

@@ -47,8 +47,7 @@ def _tuned(sweep: Sweep, tuning: Tuning) -> tuple[Trial, ...]:
     if sweep.tune is None:
         return ()
     tuned = [one for one in sweep.candidates if isinstance(one, TunedCandidate)]
-    search = tuned[0].search
-    assert search is not None
+    search, named = tuned[0].search, {one.name: one for one in tuned}
     # What differs in ranks alone is tuned once, where tuning has ranks of its own.
     on = {
         tuned_on(one, search): replace(one, ranks=sweep.tune.ranks or one.ranks)
@@ -61,7 +60,7 @@ def _tuned(sweep: Sweep, tuning: Tuning) -> tuple[Trial, ...]:
         range(sweep.tune.seeds),
         workloads,
         lambda on: [setting for one in tuned for setting in tuning.settings(one, on)],
-        search.rungs_on,
+        lambda on, setting: named[setting.declared].rungs_on(on),
     )
 
 
@@ -80,7 +79,7 @@ def _phase(
     blocks: Sequence[int],
     workloads: Sequence[Workload],
     candidates: _Choose,
-    rungs: Callable[[Workload], Rungs | None] = lambda _: None,
+    rungs: Callable[[Workload, Candidate], Rungs | None] = lambda _, __: None,
 ) -> tuple[Trial, ...]:
     """Return the trials of a phase.
 
@@ -103,7 +102,7 @@ def _phase(
                     world_size=workload.ranks,
                     threads=sweep.threads,
                     precision=workload.precision,
-                    rungs=rungs(workload),
+                    rungs=rungs(workload, candidate),
                 )
                 for candidate in chosen[workload.name]
             ),

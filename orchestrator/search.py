@@ -37,7 +37,7 @@ def overrides(base: Study, name: str, trials: int | None, method: str | None) ->
     budget = said.get("trials", _USUAL_TRIALS)
     given = budget if isinstance(budget, int) else budget.get(name, _USUAL_TRIALS)
     how = method or said.get("search", "sobol")
-    kept = ("seeds", "ranks", *(("reduction_factor", "rungs") if how == "asha" else ()))
+    kept = ("ranks", *(("reduction_factor", "rungs") if how == "asha" else ("seeds",)))
     tune: dict[str, Any] = {key: said[key] for key in kept if key in said}
     tune |= {
         "trials": given if trials is None else trials,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from jobs.rungs import Rungs
-from jobs.trial import Candidate, Workload
+from jobs.trial import Candidate, Workload, digest
 from orchestrator.sobol import point
 from thermolion import registry
 
@@ -98,16 +98,16 @@ class Search:
         """How many settings are suggested at once, at most."""
         return -(-(self.trials - self.drawn) // 2)
 
-    def rungs_on(self, workload: Workload) -> Rungs | None:
+    def rungs_on(self, workload: Workload, rivals: str = "") -> Rungs | None:
         """Return where trials on a workload may end early; None where they never do.
 
         In epochs of image classification, in steps of the user's own. None as well for a budget
-        that is too small for a rung, or not declared.
+        that is too small for a rung, or not declared. `rivals` names who competes.
         """
         budget = (workload.steps or 0) if workload.is_own else workload.epochs
         parts = [-(-budget // self.reduction**k) for k in range(self.rungs, 0, -1)]
         at = tuple(sorted({part for part in parts if 0 < part < budget}))
-        return Rungs(at, self.reduction) if self.method == "asha" and at else None
+        return Rungs(at, self.reduction, rivals) if self.method == "asha" and at else None
 
     def to_json(self) -> dict[str, Any]:
         method: dict[str, Any] = {} if self.method == "sobol" else {"method": self.method}
@@ -136,6 +136,17 @@ class TunedCandidate(Candidate):
         plain = super().content()
         fixed = {k: v for k, v in self.hyperparameters.items() if k not in self.search.space}
         return plain | {"hyperparameters": fixed, "search": self.search.to_json()}
+
+    def rungs_on(self, workload: Workload) -> Rungs | None:
+        """Return where its settings may end early on a workload, measured against each other.
+
+        Those of another space are others; with more trials, or another name, they are the same.
+        """
+        assert self.search is not None
+        search = self.search.to_json()
+        del search["trials"]
+        on = [workload.key, workload.precision, workload.ranks]
+        return self.search.rungs_on(workload, digest([self.content() | {"search": search}, on]))
 
     def setting(self, number: int, axis: Axis | None) -> Candidate:
         """Return setting `number`, from 1; `axis` is a widened one of `WIDENED`."""

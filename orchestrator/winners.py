@@ -103,7 +103,7 @@ class _Found:
             "settings": len(self.settings),
             "diverged": sum(one.diverged > 0 for one in self.settings),
             "edge": self.edge,
-        }
+        } | ({} if self.winner.rung is None else {"rung": self.winner.rung})
 
 
 def _suggested(tuning: Tuning, at: Place, found: _Found) -> list[dict[str, Any]]:

@@ -91,14 +91,19 @@ def score(outcome: Outcome, spans: Mapping[str, tuple[int, int]] | None = None) 
 def last_of_curve(outcome: Outcome) -> float:
     """Return the last value of the curve that measures speed, as logged; chance if diverged.
 
-    Raises as `score` does.
+    Of a trial that ended at a rung it is the value there. Raises as `score` does.
     """
     metric, curve = curve_metric(outcome.trial.workload), _curve(outcome)
     if outcome.state == "diverged":
         return _chance(outcome, metric)
     if not curve:
         raise UnmeasuredError(f"has no {metric}")
-    return _checked(outcome, metric, curve[-1].metrics[metric])
+    last = curve[-1]
+    if outcome.rung is not None:
+        is_own = outcome.trial.workload.is_own
+        places = ((point.step if is_own else point.epoch or 0, point) for point in curve)
+        last = next((point for place, point in places if place >= outcome.rung), last)
+    return _checked(outcome, metric, last.metrics[metric])
 
 
 def _final(outcome: Outcome) -> float:
@@ -114,7 +119,8 @@ def _own_final(outcome: Outcome) -> float:
     """Return the declared final metric, or else the last value of the curve's metric."""
     reading, curve = outcome.trial.workload.read_as, _curve(outcome)
     absent = reading.metric not in outcome.metrics
-    if outcome.state == "completed" and reading.final_metric is None and absent and curve:
+    is_whole = outcome.state == "completed" and outcome.rung is None
+    if is_whole and reading.final_metric is None and absent and curve:
         return _checked(outcome, reading.metric, curve[-1].metrics[reading.metric])
     return _final(outcome)
 

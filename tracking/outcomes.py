@@ -53,6 +53,13 @@ class Outcome:
     rung: int | None = None
 
     @property
+    def part(self) -> float:
+        """The part of its budget that a trial was trained for, as far as rungs tell."""
+        workload = self.trial.workload
+        budget = workload.steps if workload.is_own else workload.epochs
+        return 1.0 if self.rung is None or not budget else self.rung / budget
+
+    @property
     def has_result(self) -> bool:
         """A result is final: no later attempt undoes it."""
         return self.state in ("completed", "diverged")

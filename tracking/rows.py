@@ -66,6 +66,7 @@ def _given(one: Outcome) -> dict[str, Any]:
         "ended": None if one.ended_ms is None else _utc(one.ended_ms),
         "peak_memory_mb": one.peak_memory_mb,
         "weights": one.weights,
+        "rung": one.rung,
     }
     asked = told(trial.workload, trial.candidate)
     given |= {f"params.{name}": value for name, value in asked.items()}

@@ -52,12 +52,12 @@ def _best(found: Searched, unit: str) -> Table:
             *(value_text(one.hyperparameters.get(name)) for name in names),
             number(one.score),
             str(one.diverged),
-            *([str(one.rung or "the end")] if early else []),
+            *([str(one.rung or number(None))] if early else []),
         )
         for one in ranked[:_MOST]
     )
     header = (f"{found.workload}: setting", *names, f"{found.metric}{unit}", "diverged")
-    header += ("trained to",) if early else ()
+    header += ("ended early at",) if early else ()
     return Table("The best settings", header, rows)
 
 

@@ -27,7 +27,8 @@ class Fared:
 
     `score` is the mean over seeds of the last value of the validation curve, as logged, None
     where a trial has none; `diverged` counts trials, which score chance. `rung` is where the trial
-    ended early, in epochs or steps: its score is that of a smaller budget.
+    ended early, in epochs or steps: its score is that of a smaller budget. `part` is how much of
+    the budget it was trained for.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Fared:
     score: float | None
     diverged: int
     rung: int | None = None
+    part: float = 1.0
 
     @property
     def reached(self) -> float:
@@ -94,6 +96,7 @@ def fared(outcomes: Sequence[Outcome]) -> tuple[Fared, ...]:
             _score(trials),
             sum(one.state == "diverged" for one in trials),
             min((one.rung for one in trials if one.rung is not None), default=None),
+            fmean(one.part for one in trials),
         )
         for name, trials in settings.items()
     )
@@ -113,9 +116,12 @@ def best(settings: Sequence[Fared], lower_is_better: bool) -> Fared | None:
 
 
 def edge(settings: Sequence[Fared], winner: Fared) -> Edge | None:
-    """Say whether a winner has the lowest or highest learning rate of all that were tried."""
+    """Say whether a winner has the lowest or highest learning rate of all that were tried.
+
+    One that ended early has won for want of others: it says nothing of where the best one lies.
+    """
     rates = [float(one.hyperparameters[RATE]) for one in settings if RATE in one.hyperparameters]
-    if len(set(rates)) < _FEWEST or winner.diverged:
+    if len(set(rates)) < _FEWEST or winner.diverged or winner.rung is not None:
         return None
     rate = winner.hyperparameters[RATE]
     if rate == min(rates):

@@ -47,8 +47,9 @@ def _sensitivity(
     curves = [Curve(one.candidate, _points(one), styles[one.candidate]) for one in rows]
     shown = [curve for curve in curves if curve.points]
     axes = Axes(f"{workload}: learning rates", "log10 of the learning rate", metric)
+    of = min if rows[0].lower_is_better else max
     best = "; ".join(
-        f"{curve.name} best at {10 ** max(curve.points, key=lambda p: p[1])[0]:.2g}"
+        f"{curve.name} best at {10 ** of(curve.points, key=lambda p: p[1])[0]:.2g}"
         for curve in shown
     )
     return chart(axes, shown, f"Validation by learning rate on {workload}: {best}")

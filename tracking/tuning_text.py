@@ -4,6 +4,7 @@ Text cells, as in `tables`; decides nothing.
 """
 
 from collections.abc import Iterator
+from statistics import fmean
 from typing import Any
 
 from tracking.comparison import Comparison
@@ -17,8 +18,10 @@ def section(comparison: Comparison) -> Section | None:
     found = comparison.tuning
     if found is None:
         return None
-    tables = (_chosen(found), _settings(found))
-    return Section("tuning", "Tuning", _note(found), tables)
+    tables = [_chosen(found)]
+    if any(one.expected for one in found.searched):
+        tables.append(_settings(found))
+    return Section("tuning", "Tuning", _note(found), tuple(tables))
 
 
 def caveats(found: TuningFound | None) -> tuple[str, ...]:
@@ -42,6 +45,16 @@ def caveats(found: TuningFound | None) -> tuple[str, ...]:
         said.append(
             f"The chosen learning rate is the lowest or highest of all that were tried: "
             f"{', '.join(edges)}. A better one may lie beyond."
+        )
+    early = [
+        f"{one.candidate} on {one.workload}"
+        for one in found.searched
+        if any(s.name == one.chosen and s.rung is not None for s in one.settings)
+    ]
+    if early:
+        said.append(
+            f"The chosen setting itself ended early: {', '.join(early)}. None that was trained to "
+            "the end had a result, so it was chosen by less than its budget."
         )
     return tuple(said)
 
@@ -146,7 +159,10 @@ def _ends(one: Searched) -> tuple[float | None, ...]:
 
 def _tried(one: Searched) -> str:
     early = sum(setting.rung is not None for setting in one.settings)
-    return f"{len(one.settings)}" + f", {early} ended early" * bool(early)
+    if not early:
+        return str(len(one.settings))
+    spent = fmean(setting.part for setting in one.settings)
+    return f"{len(one.settings)}, {early} ended early ({100 * spent:.0f} % of the budget)"
 
 
 def _score(one: Searched) -> str:

@@ -11,7 +11,9 @@ import socket
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from jobs.process import LANE_ENVIRONMENT
@@ -78,6 +80,8 @@ def session(
 def _start(request: Mapping[str, Any], temp: Path, own_address: str) -> None:
     import ray
 
+    # Tune and torch are loaded while the processes of Ray start, which takes as long.
+    Thread(target=import_module, args=("orchestrator.backends.ray_queue",), daemon=True).start()
     try:
         ray.init(
             num_cpus=request["cpus"],

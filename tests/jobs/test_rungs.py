@@ -14,6 +14,7 @@ from rank_trials import PLAIN, trial
 from jobs.lane import EXIT_INTERRUPTED
 from jobs.rungs import Rungs
 from jobs.trial import Reading, Trial, Workload
+from tracking.endpoints import last_of_curve
 
 SMALL = dataclasses.replace(PLAIN, name="small", epochs=4)
 STEPS = """
@@ -47,13 +48,13 @@ def _as_it_was():
 
 
 def _with_rungs(one, *at):
-    return dataclasses.replace(one, phase="tune", rungs=Rungs(at, 3))
+    return dataclasses.replace(one, phase="tune", rungs=Rungs(at, 3, "all"))
 
 
 def _meets(study, one, rung, *values):
     """Put others at a rung, who were there before."""
-    folder = study.layout.rungs / one.rivals / str(rung)
-    folder.mkdir(parents=True)
+    folder = study.layout.rungs / one.rungs.rivals / str(rung)
+    folder.mkdir(parents=True, exist_ok=True)
     for number, value in enumerate(values):
         (folder / f"other-{number}.json").write_text(json.dumps({"value": value}))
     return folder
@@ -75,7 +76,7 @@ def test_images_end_after_the_epoch_at_which_others_were_better(tmp_path):
     assert (outcome.state, outcome.rung, outcome.metrics) == ("completed", 3, {})
     assert outcome.curve[-1].epoch == 3
     kept = json.loads((folder / f"{one.id}.json").read_text())
-    assert kept == {"value": outcome.curve[-1].metrics["val_accuracy"]}
+    assert kept == {"value": outcome.curve[-1].metrics["val_accuracy"], "goes_on": False}
     assert not study.layout.checkpoint(one.id).exists()
     assert study.run() == 0
     assert study.outcomes()[0].attempts == 1
@@ -98,15 +99,44 @@ def test_what_an_attempt_was_told_holds_for_the_next_one(tmp_path):
     study = Study(tmp_path, one)
     assert study.run(stop_after=7) == EXIT_INTERRUPTED  # of 4 steps an epoch
     study.layout.checkpoint(one.id).unlink()
-    folder = study.layout.rungs / one.rivals / "1"
-    for number in range(3):
-        (folder / f"late-{number}.json").write_text(json.dumps({"value": 1.0}))
+    _meets(study, one, 1, 1.0, 1.0, 1.0)
     assert study.run() == 0
     (outcome,) = study.outcomes()
     assert (outcome.attempts, outcome.state, outcome.rung) == (2, "completed", None)
 
 
-@pytest.mark.parametrize(("code", "rung", "last"), [(STEPS, 3, 3), (DEAF, None, 12)])
+def test_who_was_told_to_end_ends_in_the_next_attempt_with_the_value_it_had(tmp_path):
+    one = _with_rungs(made(_own(tmp_path, STEPS)), 3)
+    study = Study(tmp_path, one, code_root=tmp_path)
+    folder = _meets(study, one, 3, 0.1, 0.2)
+    told = {"value": 1 / 3, "goes_on": False}  # by an attempt that died before it could say so
+    (folder / f"{one.id}.json").write_text(json.dumps(told))
+    _meets(study, one, 3, *[9.0] * 5)
+    assert study.run() == 0
+    (outcome,) = study.outcomes()
+    assert (outcome.state, outcome.rung, outcome.metrics) == ("completed", 3, {})
+    assert json.loads((folder / f"{one.id}.json").read_text()) == told
+
+
+def test_an_attempt_that_died_as_it_wrote_is_judged_by_what_it_had(tmp_path):
+    one = _with_rungs(made(_own(tmp_path, STEPS)), 3)
+    study = Study(tmp_path, one, code_root=tmp_path)
+    folder = _meets(study, one, 3, 0.2)
+    (folder / f"{one.id}.json").write_text(json.dumps({"value": 0.1}))
+    assert study.run() == 0
+    assert study.outcomes()[0].rung is None
+    assert json.loads((folder / f"{one.id}.json").read_text())["value"] == 0.1
+
+
+EXITS = STEPS.replace("return", "raise SystemExit")
+LATE = STEPS.replace("if context.should_stop()", "if step == 12 and context.should_stop()")
+
+
+@pytest.mark.parametrize(
+    ("code", "rung", "last"),
+    [(STEPS, 3, 3), (EXITS, 3, 3), (DEAF, None, 12), (LATE, None, 12)],
+    ids=["asks", "exits", "deaf", "late"],
+)
 def test_a_function_of_the_user_ends_where_it_asks_whether_to_stop(tmp_path, code, rung, last):
     one = _with_rungs(made(_own(tmp_path, code)), 3)
     study = Study(tmp_path, one, code_root=tmp_path)
@@ -115,6 +145,7 @@ def test_a_function_of_the_user_ends_where_it_asks_whether_to_stop(tmp_path, cod
     (outcome,) = study.outcomes()
     assert (outcome.state, outcome.rung) == ("completed", rung), outcome.traceback
     assert outcome.curve[-1].step == last
+    assert bool(outcome.metrics) == (rung is None)
 
 
 def test_a_command_ends_as_one_that_is_told_to_stop(tmp_path):
@@ -150,7 +181,43 @@ def test_all_ranks_end_at_the_same_rung(tmp_path, kind):
     assert study.run() == [0, 0]
     ended, whole = study.outcomes()
     assert (ended.state, ended.rung) == ("completed", rung), ended.traceback
+    there = ended.curve[-1] if kind == "images" else ended.curve[rung - 1]
+    value = there.metrics[workload.read_as.metric]
+    assert last_of_curve(ended) == value  # however far it has got until all had heard of it
     assert (whole.state, whole.rung) == ("completed", None)
+
+
+RANKS = """\
+import os, sys, time
+import torch.distributed as dist
+import torch, thermolion
+dist.init_process_group("gloo", init_method=f"file://{os.environ['MEET']}",
+                        rank=int(os.environ["RANK"]), world_size=2)
+for step in range(1, 2000):
+    dist.all_reduce(torch.ones(1))
+    if dist.get_rank() == 0:
+        thermolion.log(step, val_accuracy=0.5)
+    if thermolion.should_stop():
+        break
+    time.sleep(0.01)
+else:
+    sys.exit("nobody has stopped it")
+dist.destroy_process_group()
+time.sleep(1 - int(os.environ["RANK"]))  # rank 0 saves
+"""
+
+
+def test_a_command_on_two_ranks_ends_though_one_hears_of_it_first(tmp_path, monkeypatch):
+    (tmp_path / "train.py").write_text(RANKS)
+    monkeypatch.setenv("MEET", str(tmp_path / "meet"))
+    reading = Reading("val_accuracy")
+    workload = Workload("mine", command="python train.py", steps=2000, reading=reading, ranks=2)
+    one = _with_rungs(trial(2, workload), 20)
+    study = Ranks(tmp_path / "s", one, code_root=tmp_path)
+    _meets(study, one, 20, 0.9, 0.8)
+    assert study.run() == [0, 0]
+    (outcome,) = study.outcomes()
+    assert (outcome.state, outcome.rung) == ("completed", 20), outcome.error
 
 
 def test_a_folder_that_cannot_be_written_ends_no_trial(tmp_path, caplog):

@@ -1,6 +1,7 @@
 """Asynchronous successive halving: a trial ends where others were better, by Optuna's rule."""
 
 import json
+from statistics import fmean
 
 import numpy as np
 import optuna
@@ -9,6 +10,8 @@ from search_lab import BEST, search_lab, tried
 
 from jobs.layout import Layout
 from jobs.rungs import Rungs
+from orchestrator.plan import plan_trials
+from orchestrator.sweep import read_sweep
 
 
 @pytest.fixture
@@ -75,26 +78,54 @@ def test_every_trial_ends_where_it_would_in_optuna(thermolion, lab, layout):
         assert one["setting"] == best.trial.candidate.name
     page = (layout.report / "report.html").read_text()
     assert "ended early, because others were better at a rung" in page
-    assert "12, " in page  # of 12, so many ended early
+    spent = [part.split(")")[0] for part in page.split(" ended early (")[1:]]
+    parts = [fmean(one.part for one in of) for of in found.values()]
+    assert sorted(spent) == sorted(f"{100 * part:.0f} % of the budget" for part in parts)
+    assert "Expected best of so many settings" not in page
     numbers = (layout.report / "numbers" / "tuning.csv").read_text()
     assert "rung" in numbers.splitlines()[0]
     # None of the comparison is measured at a rung, and no setting is stopped twice.
     assert thermolion("run", lab).err.startswith("everything is done: 56 of 56 trials")
 
 
-def test_more_settings_count_those_that_were_tried(thermolion, lab, layout):
-    text = lab.read_text()
-    lab.write_text(text.replace("trials: 12", "trials: 4"))
-    assert thermolion("run", lab).code == 0
-    ids = {one.trial.id for of in tried(layout).values() for one in of}
-    planned = json.loads(thermolion("plan", lab, "--set", "tune.trials=6", "--json").out)
-    assert ids < {one["id"] for one in planned["trials"]}
+def _planned(lab, *changes):
+    """Return the trials of tuning by id, and who they are measured against."""
+    trials = plan_trials(read_sweep(lab, changes))
+    return {one.id: one.rungs.rivals for one in trials if one.phase == "tune"}
+
+
+OTHER = 'candidates={"left": {"optimizer": "other"}, "right": {}}'
+SPACE = 'tune.space={"*": {"lr": {"log": [1e-6, 1]}, "mode": {"choice": [[1, 0], [0, 1]]}}}'
+
+
+def test_rivals_are_settings_of_one_search_whatever_it_is_called(lab):
+    now = _planned(lab)
+    assert len(set(now.values())) == len(BEST)
+    assert now.items() < _planned(lab, "tune.trials=20").items()
+    renamed = lab.with_name("renamed.yaml")
+    renamed.write_text(lab.read_text().replace("left: {}", "west: {optimizer: left}"))
+    renamed.write_text(renamed.read_text().replace("baseline: left", "baseline: west"))
+    assert _planned(renamed) == now
+    for change in (SPACE, "root_seed=1", "tune.reduction_factor=2"):
+        assert not set(_planned(lab, change).values()) & set(now.values()), change
+    assert len(set(_planned(lab, OTHER).values()) & set(now.values())) == len(BEST) / 2
+
+
+def test_a_winner_that_ended_early_is_said_to_have(thermolion, lab, layout):
+    code = lab.parent / "my_search.py"
+    breaks = "        context.log(step, val=math.nan if step == 9 else score"
+    code.write_text(code.read_text().replace("        context.log(step, val=score", breaks))
+    said = thermolion("run", lab, "--set", "tune.trials=3")
+    assert said.code == 0, said.err
+    assert "The chosen setting itself ended early" in said.out
+    made = json.loads((layout.decisions / "winners.json").read_text())
+    assert {one["rung"] for one in made["chosen"]} <= {1, 3}
+    assert {one["edge"] for one in made["chosen"]} == {None}
 
 
 def test_search_stops_early_and_says_how_far_each_came(thermolion, lab):
-    lab.write_text(lab.read_text().replace("search: asha", "search: sobol"))
+    lab.write_text(lab.read_text().replace("search: asha", "search: sobol\n  seeds: 3"))
     said = thermolion("search", lab, "--candidate", "left", "--trials", "9", "--search", "asha")
     assert said.code == 0, said.err
-    assert "trained to" in said.out
-    assert "the end" in said.out
+    assert "ended early at" in said.out
     assert "on a fresh seed" in said.out

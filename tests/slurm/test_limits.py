@@ -4,7 +4,9 @@ import itertools
 import json
 import shutil
 import time
+from pathlib import Path
 
+from processes import wait_for
 from slurm_lab import Lab
 
 from jobs.layout import Layout
@@ -86,6 +88,27 @@ def test_a_plan_of_several_ranks_counts_ranks_and_its_time_does_not_count_them_t
 
 def _names(lab: Lab) -> str:
     return ",".join(name for name in lab.squeue() if name.startswith("four-"))
+
+
+def test_a_thousand_trials_are_sent_and_no_process_is_left_behind(lab):
+    keep = lab.cluster.ask("sbatch", "--parsable", "--exclusive", "-N2", "--wrap=sleep 600")
+    sweep = lab.write(FOUR.replace("seeds: 4", "seeds: 1000"), "four.yaml")
+    said = lab.call("submit", sweep, "--site", lab.site())
+    assert "1000 trials in 1000 packs" in said.out, said.err
+    assert len([name for name in lab.squeue() if name.startswith("four-0001.")]) == 1000
+    root = f"THERMOLION_ROOT={lab.root}".encode()
+    assert not [one for one in Path("/proc").glob("[0-9]*") if root in _environment(one)]
+    assert "1000 queued" in lab.call("status", "four").out
+    assert lab.call("cancel", "four").code == 0
+    wait_for(lambda: not any(name.startswith("four-") for name in lab.squeue()))
+    lab.cluster.ask("scancel", keep.strip())
+
+
+def _environment(process: Path) -> bytes:
+    try:
+        return (process / "environ").read_bytes()
+    except OSError:
+        return b""  # it has ended in this moment
 
 
 def test_where_jobs_may_not_submit_the_next_submit_sends_the_rest(lab):
