@@ -178,3 +178,18 @@ def test_what_arrives_in_postgresql_through_a_server_with_users_is_what_arrives_
     assert study.content(served) == study.content()
     # Straight into the database, as somebody who has its password may.
     assert study.collect(uri=database, note="# Answer").unchanged == 4
+
+    quickstart = study.another("quickstart")
+    sweep = Path(__file__).parents[3] / "sweeps" / "quickstart.yaml"
+    _call(quickstart, "run", str(sweep), "--set", "workloads.0.epochs=1")
+    _call(quickstart, "collect", "quickstart", "--mlflow", served)
+    assert len(quickstart.content()) == 1 + 4 + 20  # the study, its candidates, their trials
+    assert quickstart.content(served) == quickstart.content()
+
+
+def _call(study: Study, *words: str) -> None:
+    command = [sys.executable, "-P", "-m", "orchestrator.cli", *words]
+    done = subprocess.run(
+        [*command, "--root", str(study.layout.root)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
