@@ -104,7 +104,7 @@ def browser() -> Iterator[Browser]:
         os.dup2(ours, 3)
         os.dup2(theirs, 4)
 
-    with tempfile.TemporaryDirectory() as profile:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:  # it ends in a while
         options = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"]
         options += ["--disable-background-networking", "--remote-debugging-pipe"]
         options += [f"--user-data-dir={profile}", f"--window-size={SIZE[0]},{SIZE[1]}"]

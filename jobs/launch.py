@@ -125,7 +125,8 @@ class Launch:
         torch.set_num_threads(self.threads)
         if self.device_index is not None:
             torch.cuda.set_device(self.device_index)
-        torch.use_deterministic_algorithms(algorithms)
+        # As use_deterministic_algorithms, which would load torch's compiler in every process.
+        torch.set_deterministic_debug_mode("error" if algorithms else "default")
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cuda.matmul.allow_tf32 = False

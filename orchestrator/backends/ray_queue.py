@@ -5,8 +5,10 @@ A searcher that makes its trials up as it goes would be given to the same Tuner,
 """
 
 import signal
+import sys
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,7 +68,8 @@ class Queue:
                 verbose=0,
             ),
         )
-        tuner.fit()
+        with _without_mlflow():
+            tuner.fit()
 
     def _check_room(self) -> None:
         total = ray.cluster_resources()
@@ -77,6 +80,19 @@ class Queue:
                     f"the Ray has {total.get(name, 0.0):g} in all: lower `resources` or `ranks`, "
                     "or let it have more"
                 )
+
+
+@contextmanager
+def _without_mlflow() -> Iterator[None]:
+    """Spare this process a second: Tune loads MLflow to tell its own callbacks from others."""
+    absent = "mlflow" not in sys.modules
+    if absent:
+        sys.modules["mlflow"] = None  # type: ignore[assignment]  # what `import` takes for absent
+    try:
+        yield
+    finally:
+        if absent:
+            del sys.modules["mlflow"]
 
 
 class Planned(Searcher):  # type: ignore[misc]  # Ray's is of no type

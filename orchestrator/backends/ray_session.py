@@ -80,7 +80,7 @@ def session(
 def _start(request: Mapping[str, Any], temp: Path, own_address: str) -> None:
     import ray
 
-    # Tune and torch are loaded while the processes of Ray start, which takes as long.
+    # Tune is loaded while the processes of Ray start, which takes longer.
     Thread(target=import_module, args=("orchestrator.backends.ray_queue",), daemon=True).start()
     try:
         ray.init(
