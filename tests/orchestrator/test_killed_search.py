@@ -12,6 +12,7 @@ from ray_head import processes_of, require_ray
 from search_lab import BEST, ended, search_lab, tried
 
 from jobs.layout import Layout
+from orchestrator.backends.pool import pool_process
 from tracking.browse import TRIAL_TAG
 from tracking.store import open_store
 
@@ -36,6 +37,7 @@ def test_killed_twice_it_goes_on_with_nothing_twice(
         for record in layout.submissions.glob("*/pool.json"):
             with suppress(ProcessLookupError):
                 os.kill(json.loads(record.read_text())["pid"], signal.SIGKILL)
+            wait_for(lambda: pool_process(record.parent) is None)  # noqa: B023 - at once
     before = {one.name: one.read_text() for one in layout.decisions.glob("*")}
     said = thermolion("run", sweep, "--backend", backend)
     assert said.code == 0, said.err
