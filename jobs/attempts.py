@@ -12,7 +12,13 @@ from typing import Any
 from jobs import events
 from jobs.events import LogError
 
-_LOOKED_FOR = (events.STARTED, events.COMPLETED, events.DIVERGED, events.FAILED)
+_LOOKED_FOR = (
+    events.STARTED,
+    events.MEASURED,
+    events.COMPLETED,
+    events.DIVERGED,
+    events.FAILED,
+)
 # Whole lines are parsed only where they hold one of these: an evaluation is not looked into.
 _MARKS = tuple(f'"type":"{name}"'.encode() for name in _LOOKED_FOR)
 _MARK_WITHIN = 64  # bytes: the type is the second field of a line
@@ -59,6 +65,7 @@ class Attempts:
         self._done: set[str] = set()
         self._labels: dict[str, Mapping[str, Any]] = {}
         self._ends: dict[str, dict[str, End]] = {}
+        self._measured: dict[tuple[str, int], dict[str, tuple[float, bool]]] = {}
 
     def look(self) -> "Attempts":
         """Read what has been appended since the last look."""
@@ -84,6 +91,10 @@ class Attempts:
         """Return how the trials ended that did so in a submission, by id."""
         return self._ends.get(submission, {})
 
+    def at_rung(self, rivals: str, rung: int) -> Mapping[str, tuple[float, bool]]:
+        """Return what rivals had when they were at a rung, and whether they went on, by trial."""
+        return self._measured.get((rivals, rung), {})
+
     def _appended(self, log: Path) -> Iterator[dict[str, Any]]:
         begin = self._read_to.get(log.name, 0)
         try:
@@ -106,6 +117,10 @@ class Attempts:
     def _take(self, record: Mapping[str, Any], log: str) -> None:
         trial = record["trial"]
         if log in self._discarded.get(trial, ()):
+            return
+        if record["type"] == events.MEASURED:
+            there = self._measured.setdefault((record["rivals"], record["rung"]), {})
+            there.setdefault(trial, (record["value"], record["goes_on"]))
             return
         if "config" in record:
             self._labels[trial] = record["config"]["labels"]

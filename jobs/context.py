@@ -59,7 +59,7 @@ class Context:
         self._every_s = pack.checkpoint_every_s
         self._events = None if log is None else log[0]
         self._succession = None if log is None else Succession(trial.id, self._path, log[1])
-        self.stopping = Stopping(trial, pack.layout, launch.stop, world)
+        self.stopping = Stopping(trial, log, launch.stop, world)
         self._attempt: Attempt | None = None
         self._kept: Checkpoint | None = None
         self._step = 0
@@ -149,8 +149,7 @@ class Context:
         self._last |= metrics
         point = {"step": step, **more, "train_seconds": self.clock(), "metrics": metrics}
         self._append(events.EVALUATED, **point)
-        if self._events is not None:
-            self.stopping.reach(step, more.get("epoch", step), metrics)
+        self.stopping.reach(step, more.get("epoch", step), metrics)
         if self.launch.on_log is not None:
             self.launch.on_log(step, metrics)
         if self.launch.stop_after is not None and step >= self.launch.stop_after:

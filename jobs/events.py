@@ -10,6 +10,7 @@ opened       submission, pack, lane, host, pid, device, packages, code (digest o
 started      token, generation, config (`Trial.to_json`); of images also steps, steps_per_epoch,
              images (by split), chance (by metric), digests (data, split, init, order), parameters
 evaluated    step, train_seconds, metrics; of images also epoch, samples
+measured     rivals (whom it competes with), rung, value, goes_on; only where a trial has rungs
 telemetry    step, layers (by parameter: gate, gas, alignment, temperature, bitrate); only where
              the workload asks for it and the optimizer is ThermoLion
 completed    step, train_seconds, metrics, weights (sha256 of the final ones), peak_memory_mb; of
@@ -38,6 +39,7 @@ _SYNC_SHARE = 0.02  # of the time between two syncs that the next one may take
 # A lane's own events (no trial), then a trial's.
 OPENED, HELD, CLOSED = "opened", "held", "closed"
 STARTED, EVALUATED, TELEMETRY = "started", "evaluated", "telemetry"
+MEASURED = "measured"
 COMPLETED, DIVERGED, FAILED, INTERRUPTED = "completed", "diverged", "failed", "interrupted"
 _IN_A_RUSH = (EVALUATED, TELEMETRY)
 

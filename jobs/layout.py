@@ -43,11 +43,6 @@ class Layout:
         return self.folder / "checkpoints"
 
     @property
-    def rungs(self) -> Path:
-        """What tuning trials had where they were measured against each other."""
-        return self.folder / "rungs"
-
-    @property
     def report(self) -> Path:
         """Derived: may be deleted and rebuilt."""
         return self.folder / "report"

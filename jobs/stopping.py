@@ -3,19 +3,29 @@
 from collections.abc import Mapping
 
 from jobs.agreement import Agreement, Halt
+from jobs.attempts import Attempts
+from jobs.events import EventLog
 from jobs.ladder import Ladder
 from jobs.launch import StopFlag
-from jobs.layout import Layout
 from jobs.trial import Trial
 from jobs.world import World
 
 
 class Stopping:
-    """What one rank knows of it; `halt` is what it stops for, once it is to."""
+    """What one rank knows of it; `halt` is what it stops for, once it is to.
 
-    def __init__(self, trial: Trial, layout: Layout, flag: StopFlag, world: World) -> None:
+    Rank 0 alone has a `log`, and hears of rungs.
+    """
+
+    def __init__(
+        self,
+        trial: Trial,
+        log: tuple[EventLog, Attempts] | None,
+        flag: StopFlag,
+        world: World,
+    ) -> None:
         self._flag, self._world = flag, world
-        self._agreement, self._ladder = Agreement(world), Ladder(trial, layout)
+        self._agreement, self._ladder = Agreement(world), Ladder(trial, log)
         self._has_rungs, self._steps = trial.rungs is not None, trial.workload.steps
         self._step = 0
         self.halt: Halt | None = None
@@ -36,12 +46,12 @@ class Stopping:
         return None if self.halt is None or self._is_spent else self.halt.rung
 
     def reach(self, step: int, position: float, metrics: Mapping[str, float]) -> None:
-        """Take a point of the curve; to be called by rank 0 alone."""
+        """Take a point of the curve."""
         self._step = step
         self._ladder.reach(position, metrics)
 
     def hear(self) -> None:
-        """Learn at which rung an earlier attempt, or rank 0, was told to end."""
+        """Learn at which rung an earlier attempt was told to end."""
         self._ladder.hear()
 
     def ask_all(self, save: bool) -> tuple[bool, bool]:
@@ -60,7 +70,6 @@ class Stopping:
 
     def ask_self(self) -> bool:
         """Return whether this rank is to stop, without a word to the others."""
-        self.hear()
         self.halt = self.halt or self._wish()
         return self.halt is not None
 

@@ -68,7 +68,7 @@ def take_back(study: Study, request: Request) -> tuple[Outdated, Path | None]:
         check(study, status, [s.outcome.trial for s in outdated.standings], request)
         for standing in outdated.standings:
             # Before the decision: a trial that begins anew must not go on from the end of the old.
-            _remove_states(study.layout, standing.outcome.trial.id)
+            _remove_checkpoints(study.layout, standing.outcome.trial.id)
         discarded = {
             standing.outcome.trial.id: sorted({a.log for a in standing.outcome.attempt_log})
             for standing in outdated.standings
@@ -89,10 +89,8 @@ def _outdated(study: Study, status: Status) -> Outdated:
     return Outdated(other, len(results))
 
 
-def _remove_states(layout: Layout, trial_id: str) -> None:
-    """Remove what a kept checkpoint has left, a command's own state, and what rungs have of it."""
-    for measured in layout.rungs.glob(f"*/*/{trial_id}.json"):
-        measured.unlink(missing_ok=True)
+def _remove_checkpoints(layout: Layout, trial_id: str) -> None:
+    """Remove whatever a kept checkpoint has left, with the folder of a command's own state."""
     for left in layout.checkpoints.glob(f"{trial_id}.*"):
         if left.is_dir():
             shutil.rmtree(left)

@@ -11,6 +11,7 @@ from lanes import Study, made
 from rank_lanes import Study as Ranks
 from rank_trials import PLAIN, trial
 
+from jobs.events import read_events
 from jobs.lane import EXIT_INTERRUPTED
 from jobs.rungs import Rungs
 from jobs.trial import Reading, Trial, Workload
@@ -51,13 +52,29 @@ def _with_rungs(one, *at):
     return dataclasses.replace(one, phase="tune", rungs=Rungs(at, 3, "all"))
 
 
-def _meets(study, one, rung, *values):
-    """Put others at a rung, who were there before."""
-    folder = study.layout.rungs / one.rungs.rivals / str(rung)
-    folder.mkdir(parents=True, exist_ok=True)
-    for number, value in enumerate(values):
-        (folder / f"other-{number}.json").write_text(json.dumps({"value": value}))
-    return folder
+def _meets(study, one, rung, *values, **told):
+    """Have others at a rung, who were there before; or itself, in an earlier attempt."""
+    study.layout.events.mkdir(parents=True, exist_ok=True)
+    name = f"0000-0-{len(list(study.layout.events.iterdir()))}-9"
+    lines = [{"trial": f"{name}-{number}", "value": v} for number, v in enumerate(values)]
+    lines += [{"trial": one.id, **told}] if told else []
+    rest = {"v": 1, "type": "measured", "attempt": 0, "seq": 0, "time_ms": 0, "goes_on": True}
+    rest |= {"rivals": one.rungs.rivals, "rung": rung}
+    # The type stands where the reader of attempts looks for it.
+    written = [{"v": 1, "type": "measured"} | rest | line for line in lines]
+    log = study.layout.events / f"{name}.jsonl"
+    log.write_text("".join(json.dumps(w, separators=(",", ":")) + "\n" for w in written))
+
+
+def _told(study, one):
+    """Return what was said of a trial at its rungs."""
+    logs = sorted(study.layout.events.glob("*.jsonl"))
+    said = [event for log in logs for event in read_events(log)]
+    return {
+        event.payload["rung"]: (event.payload["value"], event.payload["goes_on"])
+        for event in said
+        if event.type == "measured" and event.trial == one.id
+    }
 
 
 def _own(folder, code, ranks=1):
@@ -70,13 +87,13 @@ def test_images_end_after_the_epoch_at_which_others_were_better(tmp_path):
     one = _with_rungs(made(SMALL, "sgd"), 1, 3)
     study = Study(tmp_path, one)
     _meets(study, one, 1, 0.0, 0.0)
-    folder = _meets(study, one, 3, 0.999, 0.998)
+    _meets(study, one, 3, 0.999, 0.998)
     assert study.run() == 0
     (outcome,) = study.outcomes()
     assert (outcome.state, outcome.rung, outcome.metrics) == ("completed", 3, {})
     assert outcome.curve[-1].epoch == 3
-    kept = json.loads((folder / f"{one.id}.json").read_text())
-    assert kept == {"value": outcome.curve[-1].metrics["val_accuracy"], "goes_on": False}
+    assert _told(study, one)[1][1]
+    assert _told(study, one)[3] == (outcome.curve[-1].metrics["val_accuracy"], False)
     assert not study.layout.checkpoint(one.id).exists()
     assert study.run() == 0
     assert study.outcomes()[0].attempts == 1
@@ -108,24 +125,24 @@ def test_what_an_attempt_was_told_holds_for_the_next_one(tmp_path):
 def test_who_was_told_to_end_ends_in_the_next_attempt_with_the_value_it_had(tmp_path):
     one = _with_rungs(made(_own(tmp_path, STEPS)), 3)
     study = Study(tmp_path, one, code_root=tmp_path)
-    folder = _meets(study, one, 3, 0.1, 0.2)
-    told = {"value": 1 / 3, "goes_on": False}  # by an attempt that died before it could say so
-    (folder / f"{one.id}.json").write_text(json.dumps(told))
+    _meets(study, one, 3, 0.1, 0.2, value=1 / 3, goes_on=False)  # it died before it could end
     _meets(study, one, 3, *[9.0] * 5)
     assert study.run() == 0
     (outcome,) = study.outcomes()
     assert (outcome.state, outcome.rung, outcome.metrics) == ("completed", 3, {})
-    assert json.loads((folder / f"{one.id}.json").read_text()) == told
+    assert _told(study, one) == {3: (1 / 3, False)}
 
 
-def test_an_attempt_that_died_as_it_wrote_is_judged_by_what_it_had(tmp_path):
+def test_what_was_taken_back_counts_at_no_rung(tmp_path):
     one = _with_rungs(made(_own(tmp_path, STEPS)), 3)
     study = Study(tmp_path, one, code_root=tmp_path)
-    folder = _meets(study, one, 3, 0.2)
-    (folder / f"{one.id}.json").write_text(json.dumps({"value": 0.1}))
+    _meets(study, one, 3, value=0.1, goes_on=False)
+    study.layout.decisions.mkdir()
+    (log,) = study.layout.events.iterdir()
+    record = {"version": 1, "kind": "rerun", "discarded": {one.id: [log.name]}}
+    (study.layout.decisions / "rerun-1.json").write_text(json.dumps(record))
     assert study.run() == 0
     assert study.outcomes()[0].rung is None
-    assert json.loads((folder / f"{one.id}.json").read_text())["value"] == 0.1
 
 
 EXITS = STEPS.replace("return", "raise SystemExit")
@@ -218,14 +235,3 @@ def test_a_command_on_two_ranks_ends_though_one_hears_of_it_first(tmp_path, monk
     assert study.run() == [0, 0]
     (outcome,) = study.outcomes()
     assert (outcome.state, outcome.rung) == ("completed", 20), outcome.error
-
-
-def test_a_folder_that_cannot_be_written_ends_no_trial(tmp_path, caplog):
-    one = _with_rungs(made(SMALL, "sgd"), 1)
-    study = Study(tmp_path, one)
-    folder = study.layout.rungs
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    folder.write_text("in the way")
-    assert study.run() == 0
-    assert study.outcomes()[0].rung is None
-    assert "goes on past rung 1" in caplog.text
