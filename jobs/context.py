@@ -23,6 +23,7 @@ from jobs.pack import Pack
 from jobs.stopping import Stopping
 from jobs.succession import Succession
 from jobs.trial import STREAMS, Trial
+from jobs.usage import Usage
 from jobs.world import World
 from thermolion import registry
 
@@ -60,6 +61,7 @@ class Context:
         self._events = None if log is None else log[0]
         self._succession = None if log is None else Succession(trial.id, self._path, log[1])
         self.stopping = Stopping(trial, log, launch.stop, world)
+        self._usage = Usage(self.device) if pack.usage and log is not None else None
         self._attempt: Attempt | None = None
         self._kept: Checkpoint | None = None
         self._step = 0
@@ -150,10 +152,16 @@ class Context:
         point = {"step": step, **more, "train_seconds": self.clock(), "metrics": metrics}
         self._append(events.EVALUATED, **point)
         self.stopping.reach(step, more.get("epoch", step), metrics)
+        self._log_usage()
         if self.launch.on_log is not None:
             self.launch.on_log(step, metrics)
         if self.launch.stop_after is not None and step >= self.launch.stop_after:
             self.launch.stop.set(f"step {step}, as asked")
+
+    def _log_usage(self, now: bool = False) -> None:
+        used = None if self._usage is None else self._usage.sample(now)
+        if used is not None:
+            self._append(events.USAGE, step=self._step, metrics=used)
 
     def log_layers(self, step: int, layers: Mapping[str, Any]) -> None:
         """Log what an optimizer says of its layers; of several ranks, the first one's word."""
@@ -231,6 +239,7 @@ class Context:
     def end(self, metrics: Mapping[str, Any] | None, diverged: str | None = None) -> None:
         """Log the result: the metrics given, or the last ones logged; then drop the checkpoint."""
         final = {**self._last, **(metrics or {})} if self.trial.workload.is_own else metrics or {}
+        self._log_usage(now=True)
         rung = self.stopping.rung
         self._look_for_newer(now=True)
         end: dict[str, Any] = {

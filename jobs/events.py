@@ -13,6 +13,7 @@ evaluated    step, train_seconds, metrics; of images also epoch, samples
 measured     rivals (whom it competes with), rung, value, goes_on; only where a trial has rungs
 telemetry    step, layers (by parameter: gate, gas, alignment, temperature, bitrate); only where
              the workload asks for it and the optimizer is ThermoLion
+usage        step, metrics (of the machine); only where the sweep asks for it
 completed    step, train_seconds, metrics, weights (sha256 of the final ones), peak_memory_mb; of
              a tuning trial that ended there, rung
 diverged     the same, and error: why
@@ -39,9 +40,9 @@ _SYNC_SHARE = 0.02  # of the time between two syncs that the next one may take
 # A lane's own events (no trial), then a trial's.
 OPENED, HELD, CLOSED = "opened", "held", "closed"
 STARTED, EVALUATED, TELEMETRY = "started", "evaluated", "telemetry"
-MEASURED = "measured"
+MEASURED, USAGE = "measured", "usage"
 COMPLETED, DIVERGED, FAILED, INTERRUPTED = "completed", "diverged", "failed", "interrupted"
-_IN_A_RUSH = (EVALUATED, TELEMETRY)
+_IN_A_RUSH = (EVALUATED, TELEMETRY, USAGE)
 
 
 class LogError(Exception):

@@ -20,7 +20,8 @@ class Pack:
     `code_root` is the user's own code: it goes behind everything else on the path. `keep` says
     which checkpoint outlives its trial; so many first failures as `patience` hold the rest of the
     submission if all of them are alike (0: never). `code` is the digest of all sources at the time
-    of submission: what trials write into their folder is no code.
+    of submission: what trials write into their folder is no code. With `usage` trials log what
+    they take of their machine.
     """
 
     layout: Layout
@@ -34,6 +35,7 @@ class Pack:
     keep: Keep = "none"
     patience: int = 3
     code: str | None = None
+    usage: bool = False
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -48,6 +50,7 @@ class Pack:
             "keep": self.keep,
             "patience": self.patience,
             "code": self.code,
+            "usage": self.usage,
             "trials": [trial.to_json() for trial in self.trials],
         }
 
@@ -65,4 +68,5 @@ class Pack:
             keep=record["keep"],
             patience=record["patience"],
             code=record["code"],
+            usage=record.get("usage", False),
         )

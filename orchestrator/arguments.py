@@ -134,6 +134,11 @@ def _add_collect(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="take the experiment out of the trash, if it was deleted in MLflow",
     )
+    parser.add_argument(
+        "--checkpoints",
+        action="store_true",
+        help="bring kept checkpoints as well (`checkpoint: {keep: last | best}`), as artifacts",
+    )
 
 
 def _add_retry(parser: argparse.ArgumentParser) -> None:

@@ -108,11 +108,12 @@ class Record:
         break_lock: bool = False,
         restore: bool = False,
         comparison: "Comparison | None" = None,
+        checkpoints: bool = False,
     ) -> "Collected":
         """Bring everything into MLflow, with the report and the verdicts of this moment."""
         from tracking.collect import Collector
 
-        collector = Collector(self.study.layout, uri, restore)
+        collector = Collector(self.study.layout, uri, restore, checkpoints)
         return self.collect_by(collector, break_lock, comparison or self.compare_if_possible())
 
     def collect_by(

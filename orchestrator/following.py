@@ -32,7 +32,11 @@ class Trouble:
 
 
 def follow(
-    study: Study, uri: str | None, break_lock: bool = False, restore: bool = False
+    study: Study,
+    uri: str | None,
+    break_lock: bool = False,
+    restore: bool = False,
+    checkpoints: bool = False,
 ) -> Iterator["Collected | Trouble"]:
     """Collect again and again; yield what each look brought, or what kept it from it.
 
@@ -41,7 +45,7 @@ def follow(
     """
     from tracking.collect import Collector
 
-    collector = Collector(study.layout, uri, restore)
+    collector = Collector(study.layout, uri, restore, checkpoints)
     pause_s = _LOOK_EVERY_S
     told: type[Exception] | None = None
     while True:

@@ -165,6 +165,7 @@ class Sender:
             code=code_digest(code_root),
             checkpoint_every_s=self.study.sweep.checkpoint_every_s,
             keep=self.study.sweep.keep,
+            usage=self.study.sweep.usage,
         )
 
     def _next_folder(self) -> str:

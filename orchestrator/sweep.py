@@ -51,6 +51,7 @@ class Sweep:
     backend: str
     checkpoint_every_s: float
     keep: Keep
+    usage: bool
     site: str | None
     ray: RayKeys
     tasks_per_node: int
@@ -165,6 +166,7 @@ class SweepFile(Strict):
     pack: PackKeys = PackKeys()
     limits: LimitKeys = LimitKeys()
     checkpoint: Checkpoint = Checkpoint()
+    system_metrics: bool = False
     failures: FailureKeys = FailureKeys()
     notify: Annotated[NotifyKeys, BeforeValidator(as_keys)] | None = None
 
@@ -200,6 +202,7 @@ def resolve_sweep(document: Document) -> Sweep:
         backend=file.backend,
         checkpoint_every_s=file.checkpoint.every,
         keep=file.checkpoint.keep,
+        usage=file.system_metrics,
         site=file.site,
         ray=file.ray,
         tasks_per_node=file.resources.gpus_per_node or file.resources.tasks_per_node or 1,

@@ -246,6 +246,9 @@ def _metrics(outcome: Outcome) -> Iterator[MetricPoint]:
         measured = {"train_seconds": point.train_seconds} | dict(point.metrics)
         for name, value in measured.items():
             yield MetricPoint(named[name], float(value), point.time_ms, point.step)
+    for step, (time_ms, used) in outcome.usage.items():
+        for name, value in used.items():  # as MLflow calls its own, which have a tab of their own
+            yield MetricPoint(f"system/{name}", value, time_ms, step)
     last = outcome.curve[-1].step if outcome.curve else 0
     for name, value in finals.items():
         yield MetricPoint(named[name], float(value), outcome.ended_ms or 0, last)

@@ -55,24 +55,32 @@ def collect(
     *,
     uri: str | None = None,
     restore: bool = False,
+    checkpoints: bool = False,
     **options: Any,
 ) -> Collected:
     """Make the MLflow runs of a study say what `outcomes` say: `Collector.bring`, once."""
-    return Collector(layout, uri, restore).bring(outcomes, **options)
+    return Collector(layout, uri, restore, checkpoints).bring(outcomes, **options)
 
 
 class Collector:
     """Brings one study into one store, as often as it is told to.
 
     From the second time on, what has not changed since costs next to nothing. `restore` takes the
-    experiment of the study out of the trash, if it is there.
+    experiment of the study out of the trash, if it is there. With `checkpoints`, those that were
+    kept of trials that have ended become artifacts of their runs.
     """
 
-    def __init__(self, layout: Layout, uri: str | None = None, restore: bool = False) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        uri: str | None = None,
+        restore: bool = False,
+        checkpoints: bool = False,
+    ) -> None:
         self._layout = layout
         self._uri = uri
         self._where = resolve_uri(layout.root, uri)
-        self._restore = restore
+        self._restore, self._checkpoints = restore, checkpoints
         # By trial: what its log said when its run was last brought, and the record of that.
         self._brought: dict[str, tuple[Outcome, Brought]] = {}
         self._runs: Runs | None = None
@@ -139,6 +147,8 @@ class Collector:
             for done, outcome in enumerate(started):
                 with self._explained(done, len(started)):
                     counted[self._bring_trial(runs, outcome, parents[outcome.trial.id])] += 1
+                    if self._checkpoints and outcome.has_result:
+                        self._bring_checkpoints(runs, outcome.trial.id)
                 if progress:
                     progress(done + 1, len(started))
             with self._explained(len(started), len(started)):
@@ -185,6 +195,11 @@ class Collector:
         _, change = runs.bring(record, above)
         self._brought[outcome.trial.id] = outcome, (record.fingerprint, record.status)
         return change
+
+    def _bring_checkpoints(self, runs: Runs, trial: str) -> None:
+        layout = self._layout
+        kept = [layout.checkpoint(trial), layout.best_checkpoint(trial)]
+        runs.bring_checkpoints((TRIAL_TAG, trial), [file for file in kept if file.exists()])
 
     def _is_as_brought(self, outcome: Outcome) -> bool:
         # Quick: of a log that has not changed the very same objects come again.

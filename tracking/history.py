@@ -90,6 +90,7 @@ class History:
         self._points: dict[int, Point] = {}
         self._unequal = False
         self._layers: dict[int, Mapping[str, Any]] = {}  # the first durable word of each step
+        self._usage: dict[int, tuple[int, Mapping[str, float]]] = {}
         self._runs: list[_Run] = []
         self._starts = 0
         self._by_log: dict[str, _Run] = {}
@@ -104,6 +105,10 @@ class History:
                 self._by_log[lane.log].step = event.step
         elif event.type == events.TELEMETRY:
             self._layers.setdefault(event.payload["step"], event.payload["layers"])
+        elif event.type == events.USAGE:
+            self._usage.setdefault(
+                event.payload["step"], (event.time_ms, event.payload["metrics"])
+            )
         elif event.type == events.STARTED:
             self._start(event, lane)
         elif event.type in _ENDS:
@@ -116,6 +121,7 @@ class History:
             "curve": tuple(self._points[step] for step in sorted(self._points)),
             "nondeterministic": self._unequal,
             "layers": {step: self._layers[step] for step in sorted(self._layers)},
+            "usage": {step: self._usage[step] for step in sorted(self._usage)},
         }
         if run is None:
             return fields

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-REPORT_TAG = "thermolion.report"
+FILES_TAG = "thermolion.files"
 PARENT_TAG = "mlflow.parentRunId"
 _NAMING = (TRIAL_TAG, STUDY_TAG, CELL_TAG)
-_KEPT = (*_NAMING, FINGERPRINT_TAG, PARENT_TAG, REPORT_TAG)
+_KEPT = (*_NAMING, FINGERPRINT_TAG, PARENT_TAG, FILES_TAG)
 
 # What a run is of: the tag that names it, and its value.
 Name = tuple[str, str]
@@ -34,7 +34,7 @@ class KnownRun:
     name: Name
     fingerprint: str | None
     parent_id: str | None
-    report: str | None
+    files: str | None
     status: str
     end_ms: int | None
 
@@ -107,7 +107,7 @@ def _known(run_id: str, status: str, end_ms: int | None, tags: dict[str, str]) -
         name=name,
         fingerprint=tags.get(FINGERPRINT_TAG),
         parent_id=tags.get(PARENT_TAG),
-        report=tags.get(REPORT_TAG),
+        files=tags.get(FILES_TAG),
         status=status,
         end_ms=end_ms,
     )

@@ -29,6 +29,7 @@ class Outcome:
     lane that the state is of: host, device, packages, submission, pack. `kind` is the class of
     the exception that a trial failed with. `attempt_log` has the `attempts` in order of arrival.
     `layers` is the telemetry, by step, then by parameter, then by measure; empty where it is off.
+    `usage` is what was taken of the machine, by step: UTC in ms, and what by name.
     `rung` is where a tuning trial has ended before its budget was spent: it has no final metrics.
     """
 
@@ -51,6 +52,7 @@ class Outcome:
     attempt_log: tuple[Attempt, ...] = ()
     layers: Mapping[int, Mapping[str, Mapping[str, float | None]]] = field(default_factory=dict)
     rung: int | None = None
+    usage: Mapping[int, tuple[int, Mapping[str, float]]] = field(default_factory=dict)
 
     @property
     def part(self) -> float:

@@ -5,11 +5,12 @@ Knows no outcomes and decides nothing about how a run looks (`tracking.browse` d
 
 import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from tracking.browse import FINGERPRINT_TAG, NOTE_TAG, STATE_TAG, MetricPoint, RunRecord
-from tracking.known_runs import PARENT_TAG, REPORT_TAG, KnownRun, Name, all_runs, run_of
+from tracking.known_runs import FILES_TAG, PARENT_TAG, KnownRun, Name, all_runs, run_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -63,9 +64,17 @@ class Runs:
     def bring_report(self, record: RunRecord, report: Path) -> None:
         """Bring the files of the report to the run of the study, which is up to date."""
         known, wanted = self._known[record.of], _digest(report)
-        if known.report != wanted:
+        if known.files != wanted:
             self._client.log_artifacts(known.run_id, str(report))
-            self._client.set_tag(known.run_id, REPORT_TAG, wanted)
+            self._has_files(known, wanted)
+
+    def bring_checkpoints(self, name: Name, files: Sequence[Path]) -> None:
+        """Bring kept checkpoints to the run of their trial, unless it has just these."""
+        known, wanted = self._known[name], _stamp(files)
+        if files and known.files != wanted:
+            for file in files:
+                self._client.log_artifact(known.run_id, str(file), "checkpoints")
+            self._has_files(known, wanted)
 
     def remove_all_but(self, tag: str, kept: Collection[str]) -> None:
         """Put the runs that `tag` names into the trash, but for those with the ids `kept`."""
@@ -73,6 +82,10 @@ class Runs:
             if name[0] == tag and known.run_id not in kept:
                 self._client.delete_run(known.run_id)
                 del self._known[name]
+
+    def _has_files(self, known: KnownRun, files: str) -> None:
+        self._client.set_tag(known.run_id, FILES_TAG, files)
+        self._known[known.name] = replace(known, files=files)
 
     def _learn(self, found: Iterable[KnownRun]) -> None:
         for run in found:
@@ -97,7 +110,7 @@ class Runs:
         if there <= wanted.keys() and _params_agree(run, record):
             missing = [point for one, point in wanted.items() if one not in there]
             self._extend(run, record, missing, more)
-            self._remember(run, record, more, known.report)
+            self._remember(run, record, more, known.files)
             return known.run_id, "updated"
         # MLflow takes back no point and changes no param: this run can never become the record.
         self._client.delete_run(known.run_id)
@@ -123,14 +136,14 @@ class Runs:
         return run_id
 
     def _remember(
-        self, run: "Run", record: RunRecord, more: Mapping[str, str], report: str | None
+        self, run: "Run", record: RunRecord, more: Mapping[str, str], files: str | None
     ) -> None:
         self._known[record.of] = KnownRun(
             run_id=run.info.run_id,
             name=record.of,
             fingerprint=record.fingerprint,
             parent_id=more.get(PARENT_TAG),
-            report=report,
+            files=files,
             status=record.status,
             end_ms=record.end_ms,
         )
@@ -218,11 +231,17 @@ def _outdated(tags: Mapping[str, str], record: RunRecord) -> list[str]:
     ours = [key for key in tags if key.startswith("thermolion.")]
     if tags.get(NOTE_TAG, "").startswith(f"**{tags.get(STATE_TAG)}**"):
         ours.append(NOTE_TAG)
-    return [key for key in ours if key not in {*record.tags, FINGERPRINT_TAG, REPORT_TAG}]
+    return [key for key in ours if key not in {*record.tags, FINGERPRINT_TAG, FILES_TAG}]
 
 
 def _identity(point: MetricPoint) -> _Identity:
     return point.key, point.step, point.time_ms, repr(point.value)  # NaN differs from itself
+
+
+def _stamp(files: Sequence[Path]) -> str:
+    """Return 16 hex digits over names, sizes and times: checkpoints are large."""
+    told = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
 
 
 def _digest(folder: Path) -> str:

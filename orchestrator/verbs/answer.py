@@ -83,8 +83,9 @@ def collect(arguments: Namespace) -> int:
     study = opened(arguments)
     if arguments.follow:
         return _follow(study, arguments)
-    record = Record.read(study)
-    _tell(record.collect(arguments.mlflow, arguments.break_lock, arguments.restore), arguments)
+    how = (arguments.mlflow, arguments.break_lock, arguments.restore)
+    collected = Record.read(study).collect(*how, checkpoints=arguments.checkpoints)
+    _tell(collected, arguments)
     return DONE
 
 
@@ -93,7 +94,8 @@ def _follow(study: Study, arguments: Namespace) -> int:
 
     last = None
     try:
-        for said in follow(study, arguments.mlflow, arguments.break_lock, arguments.restore):
+        how = (arguments.mlflow, arguments.break_lock, arguments.restore)
+        for said in follow(study, *how, checkpoints=arguments.checkpoints):
             if isinstance(said, Trouble):
                 say(f"{said.message}\ntrying again in {said.pause_s:.0f} s; Ctrl-C ends it")
                 continue
