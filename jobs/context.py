@@ -208,7 +208,10 @@ class Context:
         return self._asked_all(save=False)[0]
 
     def should_save(self) -> bool:
-        """Say whether a checkpoint is due: before a stop, and every so often, at least a step."""
+        """Say whether a checkpoint is due: before a stop, and every so often.
+
+        Between two that time alone asks for lies at least one step, however short the time.
+        """
         due = self._asked and time.monotonic() - self._saved_at >= self._every_s
         self._asked = True
         return any(self._asked_all(save=due))
@@ -225,9 +228,8 @@ class Context:
     def interrupt(self, why: str, kind: str = "") -> None:
         """Log that the attempt ends and the trial does not; `kind` is a class of failure."""
         self._look_for_newer(now=True)
-        self._append(
-            events.INTERRUPTED, step=self._step, error=why, **({"kind": kind} if kind else {})
-        )
+        told = {"kind": kind} if kind else {}
+        self._append(events.INTERRUPTED, step=self._step, error=why, **told)
 
     def fail(self, error: str, kind: str, traceback: str) -> None:
         """Log that the training has raised: `kind` is the class of the exception."""
@@ -239,9 +241,9 @@ class Context:
     def end(self, metrics: Mapping[str, Any] | None, diverged: str | None = None) -> None:
         """Log the result: the metrics given, or the last ones logged; then drop the checkpoint."""
         final = {**self._last, **(metrics or {})} if self.trial.workload.is_own else metrics or {}
-        self._log_usage(now=True)
         rung = self.stopping.rung
         self._look_for_newer(now=True)
+        self._log_usage(now=True)
         end: dict[str, Any] = {
             "step": self._step,
             "train_seconds": self.clock(),
