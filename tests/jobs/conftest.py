@@ -1,9 +1,11 @@
-"""A study of one command, below a folder of its own."""
+"""A study of one command, below a folder of its own; and what a lane in this process changes."""
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from commands import Study
 
 
@@ -13,3 +15,17 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
     paths = list(sys.path)
     monkeypatch.setattr(sys, "path", paths)
     return Study(tmp_path)
+
+
+@pytest.fixture
+def as_it_was() -> Iterator[None]:
+    """A lane fixes global settings of torch, and the user's code joins the path: undo both."""
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    path, modules = list(sys.path), set(sys.modules)
+    yield
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(deterministic)
+    sys.path[:] = path
+    for name in set(sys.modules) - modules:
+        if name.startswith("my_"):
+            del sys.modules[name]

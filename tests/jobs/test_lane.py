@@ -21,6 +21,8 @@ from jobs.process import LANE_ENVIRONMENT
 from jobs.trial import Candidate, Trial, Workload, block_seeds
 from tracking.outcomes import Outcome, read_outcomes
 
+pytestmark = pytest.mark.usefixtures("as_it_was")
+
 DIGITS = Workload(
     name="digits",
     dataset="digits",
@@ -41,17 +43,6 @@ CANDIDATES = [
 def _trial(candidate: Candidate, workload: Workload = DIGITS, block: int = 0) -> Trial:
     seeds = block_seeds(0, "compare", workload, block, candidate.noise_seed)
     return Trial(workload, candidate, "compare", block, seeds)
-
-
-@pytest.fixture(autouse=True)
-def _as_it_was():
-    """A lane fixes global settings of torch; give the next test its own back."""
-    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    path = list(sys.path)
-    yield
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(deterministic)
-    sys.path[:] = path
 
 
 def _run(tmp_path: Path, *trials: Trial, **rest: object) -> dict[str, Outcome]:

@@ -2,7 +2,6 @@
 
 import os
 import random
-import sys
 import threading
 import time
 
@@ -15,20 +14,7 @@ from jobs.lane import EXIT_HELD, EXIT_INTERRUPTED
 from jobs.trial import Reading, Workload
 from tracking.outcomes import read_holds, read_outcomes
 
-
-@pytest.fixture(autouse=True)
-def _as_it_was():
-    """A lane fixes global settings of torch; give the next test its own back."""
-    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    path, modules = list(sys.path), set(sys.modules)
-    yield
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(deterministic)
-    sys.path[:] = path
-    for name in set(sys.modules) - modules:
-        if name.startswith("my_"):
-            del sys.modules[name]
-
+pytestmark = pytest.mark.usefixtures("as_it_was")
 
 OWN = """
 import torch

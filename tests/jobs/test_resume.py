@@ -1,28 +1,14 @@
 """Trials that are interrupted and go on: the same bits, whatever stopped them, however often."""
 
 import dataclasses
-import sys
 
 import pytest
-import torch
 from lanes import CANDIDATES, REMEMBERING, RICH, STEPS, Study, made, result
 
 from jobs import checkpoint
 from jobs.lane import EXIT_INTERRUPTED
 
-
-@pytest.fixture(autouse=True)
-def _as_it_was():
-    """A lane fixes global settings of torch; give the next test its own back."""
-    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    path, modules = list(sys.path), set(sys.modules)
-    yield
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(deterministic)
-    sys.path[:] = path
-    for name in set(sys.modules) - modules:
-        if name.startswith("my_"):
-            del sys.modules[name]
+pytestmark = pytest.mark.usefixtures("as_it_was")
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])

@@ -2,11 +2,9 @@
 
 import dataclasses
 import json
-import sys
 
 import commands
 import pytest
-import torch
 from lanes import Study, made
 from rank_lanes import Study as Ranks
 from rank_trials import PLAIN, trial
@@ -16,6 +14,8 @@ from jobs.lane import EXIT_INTERRUPTED
 from jobs.rungs import Rungs
 from jobs.trial import Reading, Trial, Workload
 from tracking.endpoints import last_of_curve
+
+pytestmark = pytest.mark.usefixtures("as_it_was")
 
 SMALL = dataclasses.replace(PLAIN, name="small", epochs=4)
 STEPS = """
@@ -32,20 +32,6 @@ def train(trial, context):
     for step in range(1, 13):
         context.log(step, loss=1 / step)
 """
-
-
-@pytest.fixture(autouse=True)
-def _as_it_was():
-    """A lane fixes global settings of torch, and a training of one's own joins the path."""
-    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    path, modules = list(sys.path), set(sys.modules)
-    yield
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(deterministic)
-    sys.path[:] = path
-    for name in set(sys.modules) - modules:
-        if name.startswith("my_"):
-            del sys.modules[name]
 
 
 def _with_rungs(one, *at):

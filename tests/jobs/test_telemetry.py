@@ -1,27 +1,18 @@
 """Trials that are asked about their layers: what they log, and that it changes nothing else."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 from lanes import RICH, Study, made, result
 
 from jobs.events import TELEMETRY, read_events
 from jobs.lane import EXIT_INTERRUPTED
 from jobs.trial import Trial
 
+pytestmark = pytest.mark.usefixtures("as_it_was")
+
 TOLD = replace(RICH, telemetry=True)
-
-
-@pytest.fixture(autouse=True)
-def _as_it_was() -> Iterator[None]:
-    """A lane fixes global settings of torch; give the next test its own back."""
-    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    yield
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(deterministic)
 
 
 def _types(study: Study) -> list[str]:
