@@ -16,7 +16,7 @@ from jobs.layout import Layout
 from orchestrator.backends.base import read_submissions
 from slurm.dev_cluster import Cluster
 from slurm.dev_config import Shape
-from tracking.outcomes import read_outcomes
+from tracking.outcomes import Outcome, read_outcomes
 
 SWEEP = """\
 study: small
@@ -51,7 +51,8 @@ def lab(cluster: Cluster, tmp_path: Path) -> Iterator[Lab]:
     python.write_text(ADDRESSED.format(python=sys.executable))
     python.chmod(0o755)
     profile = tmp_path / "site.toml"
-    profile.write_text(cluster.paths.profile.read_text() + f'python = "{python}"\n')
+    more = f'python = "{python}"\ngrace = "90s"\n'
+    profile.write_text(cluster.paths.profile.read_text() + more)
     made = Lab(cluster, tmp_path)
     yield made
     cluster.ask("scancel", "--quiet", "--user", str(os.geteuid()))  # what a failed test has left
@@ -65,26 +66,50 @@ def _results(layout: Layout) -> dict[str, object]:
     }
 
 
-def test_a_preempted_ray_on_two_nodes_saves_and_comes_back(lab: Lab) -> None:
-    go = lab.folder / "go"
-    (lab.folder / "waits.py").write_text(WAITS.replace("GO", str(go)))
-    said = lab.call("submit", lab.write(SWEEP), *SITE)
-    assert said.code == 0, said.err
-    assert "4 trials in 4 packs, 2 at a time" in said.out
-    lab.await_running("small", 2)
-    (job,) = lab.layout().submissions.glob("*-job")
-    temp = json.loads((lab.layout().submission("0001") / "ray.json").read_text())["temp"]
-    assert {_listens_as(pid) for pid in processes_of(temp)} >= {"127.0.1.1", "127.0.1.2"}
+def _make_room(lab: Lab) -> None:
+    """Have an urgent job take both nodes, and end."""
     done = lab.folder / "urgent"
     lab.cluster.ask(
         *("sbatch", "--partition=urgent", "--exclusive", "--nodes=2", "--output=/dev/null"),
         *("--job-name=urgent", f"--wrap=touch {done}"),
     )
     wait_for(done.exists)
-    outcomes = [o for o in read_outcomes(lab.layout().events).values() if o.attempts]
-    assert [(o.state, o.kind) for o in outcomes] == [("interrupted", "PREEMPTED")] * 2
+
+
+def _run_out_of_time(lab: Lab) -> None:
+    """Have the time of the job end in a moment, and that of its next run late."""
+    (job,) = lab.cluster.ask("squeue", "-h", "-t", "R", "-o", "%A").split()
+    ran = lab.cluster.ask("squeue", "-h", "-j", job, "-o", "%M").strip()
+    minutes = int(ran.split(":")[0]) + 2
+    lab.cluster.ask("scontrol", "update", f"jobid={job}", f"TimeLimit={minutes}")
+    wait_for(lambda: [o.attempt_log[0].end for o in _begun(lab)] == ["interrupted"] * 2, 180)
+    lab.cluster.ask("scontrol", "update", f"jobid={job}", "TimeLimit=20")
+
+
+WAYS = {"preempted": _make_room, "out of time": _run_out_of_time}
+
+
+def _begun(lab: Lab) -> list[Outcome]:
+    return [o for o in read_outcomes(lab.layout().events).values() if o.attempts]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_ray_on_two_nodes_that_has_to_stop_saves_and_comes_back(lab: Lab, way: str) -> None:
+    go = lab.folder / "go"
+    (lab.folder / "waits.py").write_text(WAITS.replace("GO", str(go)))
+    said = lab.call("submit", lab.write(SWEEP), *SITE, "--set", "resources.time=20min")
+    assert said.code == 0, said.err
+    assert "4 trials in 4 packs, 2 at a time" in said.out
+    lab.await_running("small", 2)
+    (job,) = lab.layout().submissions.glob("*-job")
+    temp = json.loads((lab.layout().submission("0001") / "ray.json").read_text())["temp"]
+    assert {_listens_as(pid) for pid in processes_of(temp)} >= {"127.0.1.1", "127.0.1.2"}
+    WAYS[way](lab)
+    wait_for(lambda: [o.attempt_log[0].end for o in _begun(lab)] == ["interrupted"] * 2, 180)
+    # It knows of its time what it was given at its start, so both look like a preemption.
+    assert [o.attempt_log[0].kind for o in _begun(lab)] == ["PREEMPTED"] * 2
     wait_for(lambda: not processes_of(temp))
-    assert not Path(temp).exists()
+    wait_for(lambda: not Path(temp).exists())  # it goes once nobody uses it
 
     go.touch()
     lab.await_results("small", 4)
