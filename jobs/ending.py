@@ -14,11 +14,17 @@ RANK_DIED = "RankDied"  # the kind of an interruption that a rank has not lived 
 
 
 class Diverged(Exception):  # noqa: N818 - a result, not a mistake
-    """The training has broken down; `metrics` are final ones, where it still has any."""
+    """The training has broken down; `metrics` are final ones, where it still has any.
 
-    def __init__(self, why: str, metrics: Mapping[str, float] | None = None) -> None:
+    `alike` where every rank comes to it at the same place: none is left waiting for another.
+    """
+
+    def __init__(
+        self, why: str, metrics: Mapping[str, float] | None = None, *, alike: bool = False
+    ) -> None:
         super().__init__(why)
         self.metrics = metrics or {}
+        self.alike = alike
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,8 @@ def train(trial: Trial, context: Context) -> dict[str, float] | None:
         context.save(course.state())
     reached, floor = course.metrics[course.curve], described["chance"][course.curve]
     if reached <= floor + _LEARNT_NOTHING:
-        raise Diverged(f"{course.curve} {reached:.3f} at the end, chance is {floor:.3f}", final)
+        why = f"{course.curve} {reached:.3f} at the end, chance is {floor:.3f}"
+        raise Diverged(why, final, alike=True)
     return final
 
 
@@ -136,7 +137,7 @@ class _Course:
         broken = [f"{k} is {v}" for k, v in sorted(self.metrics.items()) if not math.isfinite(v)]
         if broken:
             context.record_weights(tensor_digest(training.model.state_dict().values()))
-            raise Diverged(f"{', '.join(broken)} at step {training.step}")
+            raise Diverged(f"{', '.join(broken)} at step {training.step}", alike=True)
         if context.keep == "best" and self.metrics[self.curve] > self._best:
             self._best = self.metrics[self.curve]
             context.save_best({"model": training.evaluated_model.state_dict()})

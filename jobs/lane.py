@@ -129,7 +129,8 @@ def _trained(trial: Trial, context: Context) -> Ending:
         # Weights that are not finite may be so in other bits on other nodes.
         weights = context.weights if divergence.metrics else None
         why = str(divergence)
-        return Ending("diverged", divergence.metrics, why, weights=weights, abrupt=True)
+        abrupt = not divergence.alike
+        return Ending("diverged", divergence.metrics, why, weights=weights, abrupt=abrupt)
     except Superseded as reason:
         return Ending("superseded", error=str(reason), abrupt=True)
     except LogError as error:

@@ -82,6 +82,17 @@ def test_bad_trials_of_several_ranks_touch_no_neighbour(tmp_path, lab):
     assert good.state == "completed", good.traceback
 
 
+def test_a_divergence_keeps_its_test_scores_whichever_rank_tells_it_first(tmp_path, lab):
+    late = dataclasses.replace(PLAIN, model="my_lab:late", model_options={}, epochs=1)
+    learns_nothing = trial(2, late, "sgd", lr=0.0)
+    study = Study(tmp_path / "s", learns_nothing, code_root=lab)
+    assert study.run() == [0, 0]
+    (outcome,) = study.outcomes()
+    assert outcome.state == "diverged"
+    assert set(outcome.metrics) == {"test_accuracy", "test_loss"}
+    assert outcome.weights is not None
+
+
 def test_ranks_that_do_not_come_are_named_with_host_and_port(tmp_path):
     study = Study(tmp_path, trial(3))
     ((code, said),) = ended(study.start(ranks=[0], timeout_s=1))

@@ -21,6 +21,7 @@ WIDE = {"hidden": [512, 512], "dropout": 0.2}
 
 LAB = """
 import os
+import time
 import torch
 from torch import nn
 
@@ -54,6 +55,14 @@ class Strays(torch.optim.SGD):
             self.param_groups[0]["params"][0][0, 0] += torch.distributed.get_rank()
 
 
+class LateOnRank0(nn.Sequential):
+    '''Has the other ranks come first to whatever is done with the weights.'''
+
+    def state_dict(self, *args, **options):
+        time.sleep(0.5 * (torch.distributed.get_rank() == 0))
+        return super().state_dict(*args, **options)
+
+
 class Raises(torch.optim.SGD):
     count = 0
 
@@ -62,6 +71,10 @@ class Raises(torch.optim.SGD):
         if torch.distributed.get_rank() == 1 and self.count == 2:
             raise ValueError("no such luck")
         super().step()
+
+
+def late(channels, size, classes):
+    return LateOnRank0(nn.Flatten(), nn.Linear(channels * size**2, classes))
 
 
 def net(channels, size, classes):
