@@ -4,6 +4,7 @@ Whoever looks at a study tells SLURM that they may start now, where that is allo
 """
 
 import logging
+import time
 from collections.abc import Sequence
 
 from slurm.commands import ask
@@ -13,6 +14,9 @@ from slurm.queue import Queue
 
 _REASON = "BeginTime"
 _AT_ONCE = 50  # jobs a look: the controller is everybody's
+# A node revokes the credential of what has ended, to the second, and refuses what starts in the
+# same one: SLURM then ends the job for good.
+_APART_S = 2.0
 
 _log = logging.getLogger(__name__)
 
@@ -22,7 +26,8 @@ def delayed(orders: Sequence[Order], queue: Queue) -> list[str]:
 
     One that has not begun before waits because it was sent so.
     """
-    waiting = {(j.array_job, j.task) for j in queue.jobs if j.reason == _REASON}
+    requeued = (j for j in queue.jobs if j.reason == _REASON and j.state == "queued")
+    waiting = {(j.array_job, j.task) for j in requeued}
     if not waiting:
         return []
     found = []
@@ -52,7 +57,9 @@ def stuck(orders: Sequence[Order], queue: Queue) -> list[str]:
 
 
 def release(tasks: Sequence[str]) -> None:
-    """Let requeued tasks start now; where that is not allowed they start in their own time."""
+    """Let requeued tasks start; where that is not allowed they start in their own time."""
+    if tasks:
+        time.sleep(_APART_S)
     for task in tasks[:_AT_ONCE]:
         try:
             ask(["scontrol", "update", f"jobid={task}", "StartTime=now"])

@@ -15,6 +15,7 @@ from subject import STUDY
 from slurm.daemons import processes_with
 from slurm.dev_cluster import Cluster
 
+_AGAIN_S = 5.0
 _ENDS_S = 8.0  # longer than a job has from the first signal to the last
 
 
@@ -55,6 +56,7 @@ class Targets:
     waiting: int = 0
     _begun: set[str] = field(default_factory=set)
     _ending: dict[str, float] = field(default_factory=dict)
+    _let: dict[str, float] = field(default_factory=dict)
 
     @property
     def queue_is_empty(self) -> bool:
@@ -74,7 +76,14 @@ class Targets:
         self._hasten({words[3] for words in ours if words[1] == "COMPLETING"})
         for words in ours:
             if words[2] == "BeginTime" and words[3] in self._begun:
-                self.cluster.ask("scontrol", "update", f"jobid={words[3]}", "StartTime=now")
+                self._let_start(words[3])
+
+    def _let_start(self, task: str) -> None:
+        """Have a task start, but not in the second of its last end: its node would refuse it."""
+        now = time.monotonic()
+        if now - self._let.get(task, -_AGAIN_S) >= _AGAIN_S:
+            self._let[task] = now
+            self.cluster.ask("scontrol", "update", f"jobid={task}", "StartTime=now+2")
 
     def _hasten(self, ending: set[str]) -> None:
         """Have SLURM ask again for the end of tasks of which a node has not told it in time.
