@@ -3,8 +3,10 @@
 Sets that lie on disk are in `jobs.readers`.
 """
 
+from importlib.util import find_spec
 from pathlib import Path
 
+import numpy
 import torch
 from torch import Tensor
 
@@ -17,12 +19,18 @@ _CONTRAST = 40.0  # grey levels per standard deviation
 
 
 def digits(_root: Path | None) -> RawData:
-    """Return the 1,797 images of `sklearn.datasets.load_digits`, 8x8, without a test part."""
-    from sklearn.datasets import load_digits  # takes a second, and only this set needs it
+    """Return the 1,797 images of `sklearn.datasets.load_digits`, 8x8, without a test part.
 
-    bunch = load_digits()
-    images = torch.from_numpy(bunch.images).to(torch.uint8) * _DIGIT_STEP
-    return RawData(ImageSet(images.unsqueeze(1), torch.from_numpy(bunch.target)), None, 10)
+    They are read from its file: to import scikit-learn takes a node as long as to import torch.
+    Raises DataError where scikit-learn is not installed.
+    """
+    library = find_spec("sklearn")
+    if library is None or library.origin is None:
+        raise DataError("digits come with scikit-learn, which is missing here: pip install it")
+    path = Path(library.origin).parent / "datasets/data/digits.csv.gz"
+    rows = torch.from_numpy(numpy.loadtxt(path, delimiter=",", dtype=numpy.uint8))
+    images = rows[:, :-1].reshape(-1, 1, 8, 8) * _DIGIT_STEP
+    return RawData(ImageSet(images, rows[:, -1].long()), None, 10)
 
 
 def synthetic(

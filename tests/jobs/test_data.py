@@ -1,5 +1,6 @@
 """Decoded sets: the sets that need no files, a user's own, resizing and normalising."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from torch import Tensor
 
-from jobs import data, vision
+from jobs import builtin, data, vision
 from jobs.catalog import DataError
 from jobs.data import Dataset
 from jobs.resize import resize
@@ -43,6 +44,12 @@ def test_digits_hold_every_image_of_scikit_learn_without_loss() -> None:
     ]
     assert int((images % 15).max()) == 0
     assert sorted(ours) == sorted(theirs)
+
+
+def test_digits_without_scikit_learn_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    with pytest.raises(DataError, match="scikit-learn, which is missing here: pip install"):
+        builtin.digits(None)
 
 
 def test_the_held_out_fifth_is_stratified() -> None:

@@ -22,7 +22,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-PRELOADED = ("torch", "sklearn.datasets", "jobs.lane", "jobs.images", "slurm.node")
+# The first optimizer of a process has torch load its compiler, which takes as long as torch.
+PRELOADED = ("torch", "torch._dynamo", "jobs.lane", "jobs.images", "slurm.node")
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
 _LOOK_S = 0.02
 
