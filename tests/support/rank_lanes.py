@@ -1,15 +1,19 @@
-"""Lanes of several ranks, each a process of its own; and, run as a script, one of them.
+"""Lanes of several ranks, each a process of its own.
 
-As a script it takes its rank, the number of ranks, and the attempts to make one after another:
-each a pack, the file to meet by, and fields of a launch.
+They are forked from a process that has loaded torch already: starting one takes longer than a
+small trial.
 """
 
 import json
+import logging
+import multiprocessing
 import os
-import subprocess
+import signal
 import sys
 import time
+from multiprocessing import forkserver
 from pathlib import Path
+from unittest.mock import patch
 
 from jobs.layout import Layout
 from jobs.pack import Pack
@@ -17,6 +21,8 @@ from jobs.process import LANE_ENVIRONMENT
 from tracking.outcomes import read_outcomes
 
 _PATIENCE_S = 240
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(["torch._dynamo", "jobs.lane", "jobs.images", "jobs.distributed"])
 
 
 class Study:
@@ -34,16 +40,9 @@ class Study:
 
     def _start(self, attempts, ranks=None):
         size = self.trials[0].world_size
-        written = json.dumps([self._attempt(**attempt) for attempt in attempts])
-        command = [sys.executable, __file__, "RANK", size, written]
+        made = [self._attempt(**attempt) for attempt in attempts]
         return [
-            subprocess.Popen(
-                [str(rank) if word == "RANK" else str(word) for word in command],
-                env=os.environ | LANE_ENVIRONMENT | {"PYTHONPATH": os.pathsep.join(sys.path)},
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
+            Rank(rank, size, made, self.layout.folder / f"{self.runs}-{rank}.out")
             for rank in (range(size) if ranks is None else ranks)
         ]
 
@@ -56,10 +55,7 @@ class Study:
         return str(path), str(path.with_suffix(".meet")), fields
 
     def run_in_turn(self, *attempts):
-        """Make attempts one after another in the same processes; return the last exit codes.
-
-        Starting a process takes longer than a small trial.
-        """
+        """Make attempts one after another in the same processes; return the last exit codes."""
         return [code for code, _ in ended(self._start(attempts))]
 
     def run(self, **fields):
@@ -71,34 +67,54 @@ class Study:
         return [found[trial.id] for trial in self.trials]
 
 
+class Rank:
+    """One rank; each attempt is a pack, the file to meet by, and fields of a launch."""
+
+    def __init__(self, rank, size, attempts, output):
+        self._output = output
+        environment = os.environ | LANE_ENVIRONMENT
+        with patch.dict(os.environ, LANE_ENVIRONMENT):
+            forkserver.ensure_running()  # with the variables that a lane begins with
+        self._process = _FORKS.Process(
+            target=_train, args=(rank, size, attempts, str(output), dict(environment))
+        )
+        self._process.start()
+
+    def kill(self):
+        self._process.kill()
+
+    def send_signal(self, number):
+        os.kill(self._process.pid, number)
+
+    def ended(self, end):
+        """Wait for its end; return its exit code, None where it still runs, and what it said."""
+        self._process.join(max(1, end - time.monotonic()))
+        return self._process.exitcode, self._output.read_text()
+
+
 def ended(processes):
     """Wait for the end of processes; return exit code and output of each."""
-    said = []
     end = time.monotonic() + _PATIENCE_S
-    for process in processes:
-        try:
-            text, _ = process.communicate(timeout=max(1, end - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            for one in processes:
-                one.kill()
-            raise
-        said.append((process.returncode, text))
+    said = [process.ended(end) for process in processes]
+    late = [process for process, (code, _) in zip(processes, said, strict=True) if code is None]
+    for process in late:
+        process.kill()
+    assert not late, said
     return said
 
 
-def main():
-    import logging
-
+def _train(rank, size, attempts, output, environment):
+    said = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    for standard in (1, 2):
+        os.dup2(said, standard)
+    os.environ.clear()
+    os.environ.update(environment)
     logging.basicConfig(level=logging.INFO)
-    rank, size, attempts = sys.argv[1:]
-    codes = [attempt(int(rank), int(size), *given) for given in json.loads(attempts)]
-    sys.exit(codes[-1])
+    sys.exit([attempt(rank, size, *given) for given in attempts][-1])
 
 
 def attempt(rank, size, path, meeting, fields):
     """Make an attempt as one of the ranks; return the exit code of its lane."""
-    import signal
-
     from jobs.lane import run_pack
     from jobs.launch import Launch, Rendezvous
 
@@ -111,7 +127,3 @@ def attempt(rank, size, path, meeting, fields):
     )
     launch.stop.listen(signal.SIGTERM)
     return run_pack(Pack.from_json(json.loads(Path(path).read_text())), launch)
-
-
-if __name__ == "__main__":
-    main()
