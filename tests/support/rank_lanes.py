@@ -1,19 +1,14 @@
-"""Lanes of several ranks, each a process of its own.
-
-They are forked from a process that has loaded torch already: starting one takes longer than a
-small trial.
-"""
+"""Lanes of several ranks, each a process of its own."""
 
 import json
 import logging
-import multiprocessing
 import os
 import signal
 import sys
 import time
-from multiprocessing import forkserver
 from pathlib import Path
-from unittest.mock import patch
+
+from forks import fork
 
 from jobs.layout import Layout
 from jobs.pack import Pack
@@ -21,8 +16,6 @@ from jobs.process import LANE_ENVIRONMENT
 from tracking.outcomes import read_outcomes
 
 _PATIENCE_S = 240
-_FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["torch._dynamo", "jobs.lane", "jobs.images", "jobs.distributed"])
 
 
 class Study:
@@ -72,13 +65,8 @@ class Rank:
 
     def __init__(self, rank, size, attempts, output):
         self._output = output
-        environment = os.environ | LANE_ENVIRONMENT
-        with patch.dict(os.environ, LANE_ENVIRONMENT):
-            forkserver.ensure_running()  # with the variables that a lane begins with
-        self._process = _FORKS.Process(
-            target=_train, args=(rank, size, attempts, str(output), dict(environment))
-        )
-        self._process.start()
+        environment = dict(os.environ | LANE_ENVIRONMENT)
+        self._process = fork(_train, rank, size, attempts, output, environment)
 
     def kill(self):
         self._process.kill()

@@ -1,6 +1,5 @@
 """Real processes of a gloo group that run one function, and what each of them returns."""
 
-import multiprocessing
 import pickle
 import tempfile
 import time
@@ -13,13 +12,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-
-# A server that has loaded torch, and what DDP loads with it, forks the ranks: starting them takes
-# no seconds of imports.
-_PROCESSES = multiprocessing.get_context("forkserver")
-_PROCESSES.set_forkserver_preload(
-    ["torch", "torch.nn.parallel", "torch._dynamo", "torch.distributed.optim"]
-)
+from forks import CONTEXT, fork
 
 
 def run_ranks(
@@ -33,13 +26,10 @@ def run_ranks(
     with tempfile.TemporaryDirectory() as folder:
         pipes, processes = [], []
         for rank in range(world_size):
-            mine, theirs = _PROCESSES.Pipe(duplex=False)
-            process = _PROCESSES.Process(
-                target=_rank,
-                args=(theirs, Path(folder) / "store", program, rank, world_size, arguments),
-                daemon=True,
-            )
-            process.start()
+            mine, theirs = CONTEXT.Pipe(duplex=False)
+            store = Path(folder) / "store"
+            told = (theirs, store, program, rank, world_size, arguments)
+            process = fork(_rank, *told, daemon=True)
             theirs.close()
             pipes.append(mine)
             processes.append(process)
