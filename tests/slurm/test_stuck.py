@@ -54,6 +54,8 @@ def test_the_next_submit_frees_it(lab: Lab) -> None:
     finally:  # SLURM drains the node that was given its job twice
         for node in ("n1", "n2"):
             lab.cluster.ask(*update, f"nodename={node}", "state=resume")
+    wait_for(lambda: "BeginTime" in lab.cluster.ask("squeue", "-h", "-o", "%r"))
+    assert lab.call("submit", sweep).code == 0  # or it waits, as after every requeue, two minutes
     lab.await_results("stuck", 1)
     (outcome,) = read_outcomes(lab.layout("stuck").events).values()
     assert outcome.state == "completed"
