@@ -22,6 +22,7 @@ seeds: 150
 backend: slurm
 pack: {at_least: 0s}
 """
+HOG = ("--exclusive", "--nodes=2", "--output=/dev/null", "--wrap=sleep 600")  # all there is
 EVERY_S = 2.0  # `status_every` of the profile that `cluster up` writes
 
 
@@ -37,7 +38,7 @@ pack: {at_least: 0s}
 
 def test_a_throttle_is_shared_by_all_arrays_of_a_study(lab):
     site = lab.site(limits={"array": 2})
-    keep = lab.cluster.ask("sbatch", "--parsable", "--exclusive", "-N2", "--wrap=sleep 600")
+    keep = lab.cluster.ask("sbatch", "--parsable", *HOG)
     sweep = lab.write(FOUR, "four.yaml")
     said = lab.call("submit", sweep, "--site", site, "--set", "limits.concurrent=1")
     assert "4 trials in 4 packs, 1 at a time" in said.out, said.err
@@ -91,7 +92,7 @@ def _names(lab: Lab) -> str:
 
 
 def test_a_thousand_trials_are_sent_and_no_process_is_left_behind(lab):
-    keep = lab.cluster.ask("sbatch", "--parsable", "--exclusive", "-N2", "--wrap=sleep 600")
+    keep = lab.cluster.ask("sbatch", "--parsable", *HOG)
     sweep = lab.write(FOUR.replace("seeds: 4", "seeds: 1000"), "four.yaml")
     said = lab.call("submit", sweep, "--site", lab.site())
     assert "1000 trials in 1000 packs" in said.out, said.err
