@@ -31,6 +31,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.slurm_limits
 	$(BIN)/python -m benchmarks.ray_overhead
 	$(BIN)/python -m benchmarks.collect_scale
+	$(BIN)/python -m benchmarks.outage_cost
 
 # Needs root and SLURM. CHAOS_TOTAL faults, CHAOS_FAULTS a seed, from CHAOS_SEED on.
 chaos: $(VENV)/.dev
