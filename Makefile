@@ -28,7 +28,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.ddp_step
 	$(BIN)/python -m benchmarks.optimizer_step
 	$(BIN)/python -m benchmarks.slurm_overhead
-	$(BIN)/python -m benchmarks.slurm_limits
+	PYTHONPATH=tests/support $(BIN)/python -m benchmarks.slurm_limits --warm
 	$(BIN)/python -m benchmarks.ray_overhead
 	$(BIN)/python -m benchmarks.collect_scale
 	$(BIN)/python -m benchmarks.outage_cost

@@ -1,12 +1,16 @@
 """A sweep of many times what a site takes at once: every trial once, and few questions asked.
 
 One trial a task, on a cluster of this machine with a limit on the size of arrays and another on
-the jobs of a user. The defaults are those of many sites; they take half an hour on two cores.
+the jobs of a user. The defaults are those of many sites; they take an hour on two cores, most of
+it to import torch 1,500 times. With `--warm` the nodes' Python is forked from one that has done
+so, which the tests bring along:
 
     python -m benchmarks.slurm_limits [--trials 1500] [--array 1001] [--cap 200]
+    PYTHONPATH=tests/support python -m benchmarks.slurm_limits --warm
 """
 
 import argparse
+import contextlib
 import os
 import shutil
 import subprocess
@@ -38,6 +42,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=1500)
     parser.add_argument("--array", type=int, default=1001, help="MaxArraySize")
     parser.add_argument("--cap", type=int, default=200, help="MaxSubmitJobs of a user")
+    parser.add_argument("--warm", action="store_true", help="jobs that find torch imported")
     asked = parser.parse_args()
     cores = len(os.sched_getaffinity(0))
     folder = Path(tempfile.mkdtemp(prefix="tl-", dir="/tmp"))
@@ -50,8 +55,15 @@ def main() -> None:
         submit_cap=asked.cap,
     )
     cluster = make_cluster(folder / "c", shape)
-    try:
+    with contextlib.ExitStack() as undone:
+        undone.callback(shutil.rmtree, folder)
+        undone.callback(cluster.down)
         cluster.up()
+        if asked.warm:
+            from warm_python import warm_python
+
+            profile, words = cluster.paths.profile, undone.enter_context(warm_python(folder))
+            profile.write_text(f'{profile.read_text()}python = "{words}"\n')
         sweep = folder / "limits.yaml"
         sweep.write_text(SWEEP.format(trials=asked.trials))
         environment = os.environ | cluster.environment | {"THERMOLION_ROOT": str(folder / "s")}
@@ -64,9 +76,6 @@ def main() -> None:
         outcomes = read_outcomes(layout.events).values()
         logs = len(list(layout.events.iterdir()))
         calls = len((folder / "bin" / "calls").read_text().splitlines())
-    finally:
-        cluster.down()
-        shutil.rmtree(folder)
     states = Counter(outcome.state for outcome in outcomes)
     print(
         f"{asked.trials} trials, arrays of {asked.array}, {asked.cap} jobs a user, {cores} cores"
