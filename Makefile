@@ -47,11 +47,12 @@ schema: $(VENV)/.dev
 clean:
 	rm -rf $(VENV) site build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .coverage
 
-# One stamp an extra: made again when the packages or their pins change.
+# One stamp an extra: made again when the packages or their pins change. Python compiles what is
+# imported as it is: to compile all of torch and MLflow takes longer than to install them.
 $(VENV)/.%: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo 'Thermolion needs Python 3.11 or later: make PYTHON=python3.12 $(MAKECMDGOALS)' >&2; \
 	  exit 1; }
 	test -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[$*]'
+	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[$*]'
 	touch $@
