@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -118,6 +119,36 @@ def test_replicas_of_equal_content_are_trials_of_their_own(planned):
     plan = planned(_sweep("candidates: {adamw: {replica: [0, 1]}}", seeds="seeds: 1"))
     assert len({trial["id"] for trial in plan["trials"]}) == 2
     assert plan["trials"][0]["seeds"] == plan["trials"][1]["seeds"]
+
+
+def test_pilots_of_the_baseline_come_before_all_else_where_no_target_is_known(planned):
+    plain = "{name: plain, dataset: digits, model: mlp, epochs: 1}"
+    aimed = "{name: aimed, dataset: digits, model: mlp, epochs: 2, target: 0.9}"
+    plan = planned(
+        _sweep(
+            "candidates: {sgd: {}, adamw: {}}",
+            workloads=f"workloads: [{plain}, {aimed}]",
+            rest="baseline: sgd\npilot: {seeds: 3}",
+        )
+    )
+    first, rest = plan["trials"][:3], plan["trials"][3:]
+    assert {trial["phase"] for trial in first} == {"pilot"}
+    assert {trial["labels"]["candidate"] for trial in first} == {"sgd"}
+    assert {trial["labels"]["workload"] for trial in first} == {"plain"}
+    assert [trial["phase"] for trial in rest] == ["compare"] * 8
+
+
+def test_what_differs_in_ranks_alone_is_tuned_once_where_tuning_has_its_own(planned):
+    text = _sweep(
+        "candidates: {sgd: {}, adamw: {}}",
+        workloads="workloads: {each: {ranks: [2, 4]}, dataset: digits, model: mlp, epochs: 1}",
+        rest="baseline: sgd\ntune: {trials: 4, seeds: 1, ranks: 1}",
+    )
+    trials = [Trial.from_json(trial) for trial in planned(text)["trials"]]
+    assert len({trial.id for trial in trials}) == len(trials) == 8
+    assert {(trial.phase, trial.world_size) for trial in trials} == {("tune", 1)}
+    settings = Counter(trial.candidate.declared for trial in trials)
+    assert settings == {"sgd": 4, "adamw": 4}
 
 
 def test_each_crosses_and_defaults_fill_in(planned):
