@@ -56,8 +56,7 @@ def test_a_cluster_needs_no_root(folder):
         'eval "$(thermolion cluster up --dir c --nodes 1)"\n'
         "trap 'thermolion cluster down --dir c' EXIT\n"
         "id -u\n"
-        f"thermolion submit {QUICKSTART} --backend slurm --set workloads.0.epochs=1\n"
-        "thermolion logs quickstart --follow\n"
+        f"thermolion run {QUICKSTART} --backend slurm --set pack.at_least=20s\n"
         "thermolion status quickstart\n",
     )
     assert done.returncode == 0, done.stderr
