@@ -32,7 +32,8 @@ class Lane:
 class Point:
     """One evaluation: `samples` seen, `train_seconds` of training alone, UTC `time_ms`.
 
-    The user's own training knows no `epoch` and no `samples`.
+    Of a step that two attempts have taken the first counts, whose `train_seconds` may exceed those
+    of the next step. The user's own training knows no `epoch` and no `samples`.
     """
 
     step: int
