@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ROOT ?= studies
 # Processes that run tests; each may start several of its own.
 WORKERS ?= auto
-# The tests of what all else stands on: they alone are traced, which takes half as long again.
+# The tests of what all else stands on: they alone are traced, which costs a quarter more.
 GROUND := tests/jobs/test_trial.py tests/jobs/test_events.py tests/jobs/test_layout.py \
           tests/orchestrator/test_plan.py
 
