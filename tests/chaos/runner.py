@@ -60,7 +60,7 @@ def besiege(lab: Lab, seed: int, count: int, calm: Calm) -> tuple[Siege, Verdict
         quiet = siege.settle()
     finally:
         siege.mend(what="events folder")  # or nobody could remove it
-    siege.tell("quiet" if quiet else "NOT QUIET")
+    siege.tell("quiet" if quiet else f"NOT QUIET\n{siege.scene()}")
     verdict = judge(siege, calm.results, quiet)
     siege.tell("judged")
     return siege, verdict

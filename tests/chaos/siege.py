@@ -33,6 +33,7 @@ _RANKS_SLOW_S = 0.3  # at least, as long as faults need them
 _LAST = 3  # trials of a sort for the last faults
 _NEVER_S = 400.0  # something to strike at turns up earlier, or the siege is stuck
 _PATIENCE_S = 180.0  # for a command: it waits for locks, and for a controller
+_PRINTED = 4  # outputs of jobs that are shown where it does not end
 _END_S = 600.0  # for what is left once all is quiet
 
 Fault = Callable[["Siege", Planned], None]
@@ -201,6 +202,15 @@ class Siege:
         self.end_submit()
         self._end_collect()
         return ended
+
+    def scene(self) -> str:
+        """Say what is left where the study has not come to its end: jobs, nodes, processes."""
+        asked = ("squeue -r -o %i|%j|%T|%r|%N|%S", "sinfo -N -o %N|%P|%T|%E", "scontrol show job")
+        said = [self.cluster.ask(*command.split()) for command in asked]
+        printed = self.layout.folder.glob("submissions/*/output/*")
+        latest = sorted(printed, key=lambda path: path.stat().st_mtime)[-_PRINTED:]
+        said += [f"{path.name}: {path.read_text(errors='replace')[-500:]}" for path in latest]
+        return "\n".join([*said, *map(str, self.targets.all_ranks())])
 
     def wait(
         self, condition: Callable[[], bool], seconds: float = 60, submits: bool = True
