@@ -5,12 +5,12 @@ Whoever looks at a study tells SLURM that they may start now, where that is allo
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from slurm.commands import ask
 from slurm.errors import SlurmError
 from slurm.order import Order
-from slurm.queue import Queue
+from slurm.queue import Key, Queue
 
 _REASON = "BeginTime"
 _AT_ONCE = 50  # jobs a look: the controller is everybody's
@@ -26,18 +26,12 @@ def delayed(orders: Sequence[Order], queue: Queue) -> list[str]:
 
     One that has not begun before waits because it was sent so.
     """
-    requeued = (j for j in queue.jobs if j.reason == _REASON and j.state == "queued")
-    waiting = {(j.array_job, j.task) for j in requeued}
-    if not waiting:
-        return []
+    requeued = (job for job in queue.jobs if job.reason == _REASON and job.state == "queued")
     found = []
-    for order in orders:
-        for chunk in order.chunks.read():
-            for pack in chunk.packs if chunk.job is not None else ():
-                begun = order.layout.events.glob(f"{order.submission}-{pack}-*.jsonl")
-                job = None if chunk.job is None else chunk.job.id
-                if (job, pack) in waiting and next(begun, None) is not None:
-                    found.append(f"{job}_{pack}")
+    for order, pack, task in _ours(orders, {job.key for job in requeued}):
+        begun = order.layout.events.glob(f"{order.submission}-{pack}-*.jsonl")
+        if next(begun, None) is not None:
+            found.append(task)
     return found
 
 
@@ -46,14 +40,18 @@ def stuck(orders: Sequence[Order], queue: Queue) -> list[str]:
 
     It does so where a node has refused a requeued job: it had not got rid of the last attempt yet.
     """
-    held = {(j.array_job, j.task) for j in queue.jobs if j.is_stuck}
-    return [
-        f"{chunk.job.id}_{pack}"
-        for order in orders
-        for chunk in (order.chunks.read() if held else ())
-        for pack in chunk.packs
-        if chunk.job is not None and (chunk.job.id, pack) in held
-    ]
+    held = {job.key for job in queue.jobs if job.is_stuck}
+    return [task for _, _, task in _ours(orders, held)]
+
+
+def _ours(orders: Sequence[Order], keys: Collection[Key]) -> Iterator[tuple[Order, int, str]]:
+    """Yield the packs whose jobs are among some, with the words that scontrol has for those."""
+    for order in orders if keys else ():
+        for chunk in order.chunks.read():
+            job = None if chunk.job is None else chunk.job.id
+            for pack in chunk.packs:
+                if job is not None and (chunk.name, job, pack) in keys:
+                    yield order, pack, f"{job}_{pack}"
 
 
 def release(tasks: Sequence[str]) -> None:

@@ -66,8 +66,9 @@ def _word(order: Order, pack: int, chunk: Chunk | None, queue: Queue) -> _Word |
         pass
     except (OSError, TypeError, ValueError):
         return None  # what is damaged tells nothing
-    job = None if chunk is None or chunk.job is None else chunk.job.id
-    ended = None if job is None else queue.ended.get((job, pack))
+    if chunk is None or chunk.job is None:
+        return None
+    ended = queue.ended.get((chunk.name, chunk.job.id, pack))
     return None if ended is None else _keep(order, pack, ended)
 
 
@@ -93,15 +94,15 @@ def _accounted(packs: Collection[int], chunks: Mapping[int, Chunk]) -> dict[int,
         # Of a job that was requeued sacct may show the first end for ever: the last line counts.
         options = ["--noheader", "--parsable2", "--allocations", "--duplicates"]
         wanted_ids = f"--jobs={','.join(map(str, ids))}"
-        said = ask(["sacct", *options, "--format=JobID,State,NodeList", wanted_ids])
+        said = ask(["sacct", *options, "--format=JobID,State,NodeList,JobName", wanted_ids])
     except SlurmError:
         return {}  # no accounting, or none at the moment
-    found: dict[str, Ended] = {}
+    found: dict[tuple[str, str], Ended] = {}
     for line in said.splitlines():
-        job, word, nodes = line.split("|", 2)
-        found[job] = Ended(word, "" if nodes == "None assigned" else nodes)
-    named = {pack: f"{job}_{pack}" for pack, job in wanted.items()}
-    return {pack: found[name] for pack, name in named.items() if name in found}
+        job, word, nodes, name = line.split("|", 3)
+        found[name, job] = Ended(word, "" if nodes == "None assigned" else nodes)
+    keys = {pack: (chunks[pack].name, f"{job}_{pack}") for pack, job in wanted.items()}
+    return {pack: found[key] for pack, key in keys.items() if key in found}
 
 
 def _end(order: Order, pack: int, word: _Word | None) -> JobEnd:

@@ -21,7 +21,7 @@ from slurm.errors import NoAnswer, SlurmError
 from slurm.executor import QueueFull, Sending, submit
 from slurm.feeder import note_refusal
 from slurm.order import Order, known_jobs, read_orders
-from slurm.queue import Queue, read_queue
+from slurm.queue import Queue, Queued, read_queue
 
 _LOCK_WAIT_S = 60.0
 _STAY_S, _AGAIN_S = 480.0, 5.0  # of a feeder: within its time limit
@@ -161,15 +161,15 @@ class Feeding:
         self.sent.append((order, chunk, job))
 
     def _living_chunks(self, order: Order) -> list[int]:
-        living = {job.array_job for job in self.queue.jobs}
-        known = {
-            chunk.job.id
-            for other in self.orders
-            if other.user == order.user
-            for chunk in other.chunks.read()
-            if chunk.job is not None
-        }
-        return sorted((known & living) | {job for _, _, job in self.sent})[-1:]
+        orders = [other for other in self.orders if other.user == order.user]
+        living = {job.array_job for job in self._living(orders)}
+        return sorted(living | {job for _, _, job in self.sent})[-1:]
+
+    def _living(self, orders: Sequence[Order]) -> Sequence[Queued]:
+        """Return the jobs of the chunks of some orders that are in the queue."""
+        chunks = [chunk for order in orders for chunk in order.chunks.read()]
+        ours = {(chunk.name, chunk.job.id) for chunk in chunks if chunk.job is not None}
+        return [job for job in self.queue.jobs if (job.name, job.array_job) in ours]
 
     def _send_feeder(self) -> None:
         """Send the job that goes on feeding, unless one waits already."""
@@ -201,8 +201,7 @@ class Feeding:
             return
         if [job for job in self.queue.ids(order.after_name) if job != self.own_job]:
             return
-        known = {c.job.id for o in self.orders for c in o.chunks.read() if c.job is not None}
-        living = {job.array_job for job in self.queue.jobs} & known
+        living = {job.array_job for job in self._living(self.orders)}
         ids = sorted(living | {job for _, _, job in self.sent})
         if not ids:
             return
@@ -214,8 +213,7 @@ class Feeding:
 
     def _waited_for(self) -> str | None:
         """Return the task whose end should make room: the middle one of those in the queue."""
-        ours = {c.job.id for o in self.orders for c in o.chunks.read() if c.job is not None}
-        tasks = [f"{j.array_job}_{j.task}" for j in self.queue.jobs if j.array_job in ours]
+        tasks = [f"{job.array_job}_{job.task}" for job in self._living(self.orders)]
         tasks += [f"{job}_{pack}" for _, chunk, job in self.sent for pack in chunk.packs]
         return tasks[len(tasks) // 2] if tasks else None
 

@@ -42,7 +42,7 @@ def living(order: Order, queue: Queue) -> dict[int, tuple[int, State]]:
     for chunk in order.chunks.read():
         for job in _ids(chunk, queue):
             for pack in chunk.packs:
-                queued = queue.by_task.get((job, pack))
+                queued = queue.by_key.get((chunk.name, job, pack))
                 if queued is not None:
                     found[pack] = (job, queued.state)
     return found
@@ -64,7 +64,7 @@ def _ids(chunk: Chunk, queue: Queue) -> list[int]:
 
 def _in_queue(chunk: Chunk, pack: int, queue: Queue, cancelled: bool) -> State:
     for job in _ids(chunk, queue):
-        queued = queue.by_task.get((job, pack))
+        queued = queue.by_key.get((chunk.name, job, pack))
         if queued is not None:
             return queued.state
     if chunk.job is None:  # sbatch has not answered yet, or never did: the next feeding finds out

@@ -15,6 +15,9 @@ from slurm.states import State, state_of
 
 _SLOWER = 1.5  # a queue in which nothing has changed is looked at less and less often
 _SLOWEST = 4.5  # times the interval of the site
+# The name of a job, and the ids of its array and its task. Ids alone do not tell: a controller
+# that was killed has forgotten the last seconds, and gives the ids of then once more, to anybody.
+Key = tuple[str, int, int | None]
 _STUCK = re.compile("launch.failed.requeued.held")  # the reason that SLURM gives for its own hold
 
 
@@ -27,6 +30,10 @@ class Queued:
     state: State
     reason: str
     name: str
+
+    @property
+    def key(self) -> Key:
+        return self.name, self.array_job, self.task
 
     @property
     def is_stuck(self) -> bool:
@@ -46,19 +53,18 @@ class Ended:
 class Queue:
     """All jobs of some users that live.
 
-    `ended` are those that SLURM still remembers, by array job and task.
+    `ended` are those that SLURM still remembers.
     """
 
     jobs: Sequence[Queued]
-    ended: Mapping[tuple[int, int | None], Ended] = field(default_factory=dict, compare=False)
+    ended: Mapping[Key, Ended] = field(default_factory=dict, compare=False)
     # The array jobs whose ids were on disk before the question: these are in it, or have ended. No
     # clock could tell: those of nodes and of this machine may be hours apart.
     known: Collection[int] = frozenset()
-    by_task: Mapping[tuple[int, int | None], Queued] = field(init=False, compare=False)
+    by_key: Mapping[Key, Queued] = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
-        found = {(job.array_job, job.task): job for job in self.jobs}
-        object.__setattr__(self, "by_task", found)
+        object.__setattr__(self, "by_key", {job.key: job for job in self.jobs})
 
     def ids(self, name: str) -> list[int]:
         """Return the ids of the living jobs of a name, an array once."""
@@ -77,7 +83,7 @@ def read_queue(users: Collection[str], known: Collection[int] = frozenset()) -> 
         if line.strip():
             job, end = _job(line)
             if job.state == "ended":
-                ended[job.array_job, job.task] = end
+                ended[job.key] = end
             else:
                 living.append(job)
     return Queue(tuple(living), ended, known)

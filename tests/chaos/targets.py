@@ -5,7 +5,7 @@ Looks alone; strikes nobody.
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from slurm.dev_cluster import Cluster
 
 _AGAIN_S = 5.0
 _ENDS_S = 8.0  # longer than a job has from the first signal to the last
+_BEGINS_S = 25.0  # a job younger than twenty seconds SLURM does not miss
 
 
 class Missed(Exception):  # noqa: N818 - a state: there was nothing to hit
@@ -55,7 +56,7 @@ class Targets:
     running: list[Task] = field(default_factory=list)
     waiting: int = 0
     _begun: set[str] = field(default_factory=set)
-    _ending: dict[str, float] = field(default_factory=dict)
+    _silent: dict[str, float] = field(default_factory=dict)
     _let: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -73,7 +74,10 @@ class Targets:
         self.running = [Task(w[3], int(w[4]), w[5]) for w in ours if w[1] == "RUNNING"]
         self.waiting = len(ours) - len(self.running)
         self._begun |= {task.id for task in self.running}
-        self._hasten({words[3] for words in ours if words[1] == "COMPLETING"})
+        ending = (words[3] for words in ours if words[1] == "COMPLETING")
+        seen = {rank.job for rank in self.all_ranks()}
+        gone = (task.id for task in self.running if task.job not in seen)
+        self._hasten(dict.fromkeys(ending, _ENDS_S) | dict.fromkeys(gone, _BEGINS_S))
         for words in ours:
             if words[2] == "BeginTime" and words[3] in self._begun:
                 self._let_start(words[3])
@@ -85,16 +89,18 @@ class Targets:
             self._let[task] = now
             self.cluster.ask("scontrol", "update", f"jobid={task}", "StartTime=now+2")
 
-    def _hasten(self, ending: set[str]) -> None:
-        """Have SLURM ask again for the end of tasks of which a node has not told it in time.
+    def _hasten(self, patience_s: Mapping[str, float]) -> None:
+        """Have the nodes report again of which nothing was heard, by task, for so many seconds.
 
-        It does so by itself, once a minute or so: a node was down as it was to be told.
+        SLURM asks them by itself, but within minutes: a node was down as it was to be told of an
+        end, or the controller was killed before it had saved one, and takes the job for a running
+        one.
         """
         now = time.monotonic()
-        self._ending = {task: self._ending.get(task, now) for task in ending}
-        if any(now - since > _ENDS_S for since in self._ending.values()):
+        self._silent = {task: self._silent.get(task, now) for task in patience_s}
+        if any(now - since > patience_s[task] for task, since in self._silent.items()):
             self.cluster.ask("scontrol", "reconfigure")
-            self._ending = dict.fromkeys(ending, now)
+            self._silent = dict.fromkeys(patience_s, now)
 
     def all_ranks(self) -> list[Rank]:
         """Return the processes of the study, by pid; those that SLURM has lost as well."""

@@ -2,6 +2,7 @@
 
 import shutil
 import signal
+from collections import Counter
 
 import pytest
 from slurm_lab import Lab
@@ -101,3 +102,31 @@ def test_a_submission_that_was_killed_is_made_up_for(lab, stage):
     assert len(chunks) == 2
     assert all(chunk.job is not None for chunk in chunks)
     assert "2 of 2 trials are done" in lab.call("submit", sweep, "--site", site).out
+
+
+def test_an_id_that_a_restarted_controller_gives_to_another_job_is_not_ours(lab):
+    """As after a crash: SLURM has forgotten our job, and its id is that of somebody's array."""
+    lab.cluster.ask("scontrol", "update", "nodename=ALL", "state=drain", "reason=test")
+    array = ("--array=0-3", "--job-name=another", "--output=/dev/null", "--wrap=sleep 600")
+    try:
+        sweep = lab.write(SWEEP)
+        assert lab.call("submit", sweep).code == 0
+        another = lab.cluster.ask("sbatch", "--parsable", "--hold", *array).strip()
+        (chunk,) = Chunks(lab.layout(), "0001").read()
+        lab.cluster.ask("scancel", str(chunk.job.id))
+        answer = Chunks(lab.layout(), "0001").folder / "0.job"
+        answer.write_text(answer.read_text().replace(str(chunk.job.id), another))
+
+        assert lab.call("submit", sweep).code == 0
+        assert Counter(name.partition("-")[0] for name in lab.squeue()) == {
+            "another": 4,
+            "small": 2,
+        }
+        assert lab.call("cancel", "small").code == 0
+        assert lab.squeue() == ["another"] * 4
+    finally:
+        lab.cluster.ask("scontrol", "update", "nodename=ALL", "state=resume")
+    assert lab.call("submit", sweep).code == 0
+    lab.await_results("small", 2)
+    assert lab.squeue() == ["another"] * 4
+    lab.cluster.ask("scancel", another)
