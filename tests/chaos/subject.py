@@ -40,7 +40,7 @@ backend: slurm
 pack: {at_least: 9s, trial_takes: 1.5s}
 failures:  # minutes with as many of them as years
   node_fail: {retries: 100, exclude: 0s}
-  never_started: {retries: 100}
+  never_started: {retries: 100, backoff: 0s}
   lost: {retries: 100}
 """
 

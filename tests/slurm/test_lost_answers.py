@@ -5,6 +5,7 @@ import signal
 from collections import Counter
 
 import pytest
+from processes import wait_for
 from slurm_lab import Lab
 
 from slurm.chunks import Chunks
@@ -106,26 +107,23 @@ def test_a_submission_that_was_killed_is_made_up_for(lab, stage):
 
 def test_an_id_that_a_restarted_controller_gives_to_another_job_is_not_ours(lab):
     """As after a crash: SLURM has forgotten our job, and its id is that of somebody's array."""
-    lab.cluster.ask("scontrol", "update", "nodename=ALL", "state=drain", "reason=test")
-    array = ("--array=0-3", "--job-name=another", "--output=/dev/null", "--wrap=sleep 600")
-    try:
-        sweep = lab.write(SWEEP)
-        assert lab.call("submit", sweep).code == 0
-        another = lab.cluster.ask("sbatch", "--parsable", "--hold", *array).strip()
-        (chunk,) = Chunks(lab.layout(), "0001").read()
-        lab.cluster.ask("scancel", str(chunk.job.id))
-        answer = Chunks(lab.layout(), "0001").folder / "0.job"
-        answer.write_text(answer.read_text().replace(str(chunk.job.id), another))
+    nothing = ("sbatch", "--parsable", "--output=/dev/null", "--wrap=sleep 600")
+    filler = lab.cluster.ask(*nothing, "--nodes=2", "--exclusive", "--job-name=filler").strip()
+    wait_for(lambda: lab.cluster.ask("squeue", "-h", "-o", "%T").strip() == "RUNNING")
+    sweep = lab.write(SWEEP + "failures: {never_started: {backoff: 0s}}\n")
+    assert lab.call("submit", sweep).code == 0
+    another = lab.cluster.ask(*nothing, "--hold", "--array=0-3", "--job-name=another").strip()
+    (chunk,) = Chunks(lab.layout(), "0001").read()
+    lab.cluster.ask("scancel", str(chunk.job.id))
+    answer = Chunks(lab.layout(), "0001").folder / "0.job"
+    answer.write_text(answer.read_text().replace(str(chunk.job.id), another))
 
-        assert lab.call("submit", sweep).code == 0
-        assert Counter(name.partition("-")[0] for name in lab.squeue()) == {
-            "another": 4,
-            "small": 2,
-        }
-        assert lab.call("cancel", "small").code == 0
-        assert lab.squeue() == ["another"] * 4
-    finally:
-        lab.cluster.ask("scontrol", "update", "nodename=ALL", "state=resume")
+    assert lab.call("submit", sweep).code == 0
+    names = Counter(name.partition("-")[0] for name in lab.squeue())
+    assert names == {"filler": 1, "another": 4, "small": 2}
+    assert lab.call("cancel", "small").code == 0
+    assert sorted(lab.squeue()) == ["another"] * 4 + ["filler"]
+    lab.cluster.ask("scancel", filler)
     assert lab.call("submit", sweep).code == 0
     lab.await_results("small", 2)
     assert lab.squeue() == ["another"] * 4
