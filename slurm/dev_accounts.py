@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from slurm.daemons import DaemonError, Daemons
 from slurm.dev_config import ACCOUNT, DATABASE, Paths
@@ -22,18 +23,21 @@ def start_database(daemons: Daemons, paths: Paths, program: Callable[[str], str]
     """Start MariaDB on a socket that is this user's alone; its data is made on the first call."""
     paths.database.mkdir(mode=0o700, exist_ok=True)
     data, user = paths.database / "data", getpass.getuser()
+    # One that starts removes from its folder the temporary tables of all others.
+    temporary = {"TMPDIR": str(paths.database / "tmp")}
+    Path(temporary["TMPDIR"]).mkdir(exist_ok=True)
     if not data.is_dir():
         # Made beside and moved: half a data folder would be taken for a whole one.
         draft = paths.database / "data.new"
         shutil.rmtree(draft, ignore_errors=True)
         install = [program("mariadb-install-db"), "--no-defaults", f"--datadir={draft}"]
         install += [f"--user={user}", "--skip-test-db"]
-        _run([*install, "--auth-root-authentication-method=normal"])
+        _run([*install, "--auth-root-authentication-method=normal"], temporary)
         draft.rename(data)
     command = [program("mariadbd"), "--no-defaults", f"--datadir={data}", f"--user={user}"]
     command += [f"--socket={paths.database_socket}", f"--pid-file={data}/db.daemon"]
     command += ["--skip-networking", "--innodb-buffer-pool-size=64M"]
-    daemons.start("mariadbd", [*command, "--innodb-lock-wait-timeout=900"])
+    daemons.start("mariadbd", [*command, "--innodb-lock-wait-timeout=900"], temporary)
     ask = [program("mariadb"), "--no-defaults", f"--socket={paths.database_socket}", "-u", "root"]
     daemons.await_("mariadbd", lambda: _succeeds([*ask, "-e", "select 1"]), seconds=60)
     _run([*ask, "-e", f"create database if not exists {DATABASE}"])

@@ -128,6 +128,16 @@ def test_it_listens_on_loopback_alone():
         assert made.ask("sacctmgr", "-n", "-P", "show", "cluster").startswith("thermolion|")
 
 
+def test_its_database_shares_no_folder_with_another_one():
+    """One that starts removes what it takes for leftovers: of all that have the same folder."""
+    with cluster_of(Shape(nodes=1, accounting=True)) as made:
+        process = made.daemons.process("mariadbd")
+        links = [str(link.readlink()) for link in Path(f"/proc/{process.pid}/fd").iterdir()]
+        files = [link for link in links if link.startswith("/") and not link.startswith("/dev/")]
+        assert files
+        assert [file for file in files if not file.startswith(f"{made.paths.folder}/")] == []
+
+
 def test_missing_packages_are_named(tmp_path):
     said = subprocess.run(
         [sys.executable, "-P", "-c", _WITHOUT_SLURM, str(tmp_path / "c")],
