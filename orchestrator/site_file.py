@@ -16,14 +16,20 @@ from slurm.site import Site
 
 _DEFAULT = "default"
 _SUFFIX = ".toml"
+_SET_BY_US = {"array", "dependency", "error", "job-name", "output", "parsable", "wrap"}
 _OLD = (".yaml", ".yml")  # what profiles were once; one that is left must not go unheard
 
 
 def _option(options: dict[str, str]) -> dict[str, str]:
-    ours = {"array", "job-name", "output", "error", "wrap", "parsable"} & options.keys()
-    if ours:
+    named = {name.lstrip("-"): value for name, value in options.items()}
+    if ours := _SET_BY_US & named.keys():
         raise ValueError(f"{', '.join(sorted(ours))} is ours to set: take it out")
-    return {name.lstrip("-"): value for name, value in options.items()}
+    if "clusters" in named:
+        raise ValueError(
+            "clusters sends jobs where squeue does not see them: take it out, and send from a "
+            "machine of that cluster, or set SLURM_CONF"
+        )
+    return named
 
 
 class SiteLimits(Strict):

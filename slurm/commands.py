@@ -24,7 +24,12 @@ def ask(command: Sequence[str]) -> str:
     try:
         with without_job():
             done = subprocess.run(
-                command, capture_output=True, text=True, check=False, timeout=_PATIENCE_S
+                command,
+                capture_output=True,
+                text=True,
+                errors="replace",  # others may call their jobs what they like
+                check=False,
+                timeout=_PATIENCE_S,
             )
     except FileNotFoundError as error:
         raise SlurmError(

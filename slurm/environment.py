@@ -31,7 +31,11 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
     "node_list": ("SLURM_JOB_NODELIST", "SLURM_NODELIST"),
     "name": ("SLURM_JOB_NAME",),
 }
-_OURS = ("SLURM_", "SBATCH_", "SRUN_", "SLURMD_", "SALLOC_")
+# Options of SLURM's commands as well: SQUEUE_ACCOUNT would hide our own jobs from us.
+_OURS = (
+    *("SLURM_", "SBATCH_", "SRUN_", "SLURMD_", "SALLOC_"),
+    *("SQUEUE_", "SINFO_", "SCANCEL_", "SCONTROL_", "SACCT_", "SACCTMGR_"),
+)
 _KEPT = frozenset({"SLURM_CONF", "SLURM_TMPDIR"})  # where to find the cluster; a folder
 
 
@@ -78,7 +82,7 @@ def own_job(variables: Mapping[str, str]) -> int | None:
 
 @contextlib.contextmanager
 def without_job() -> Iterator[None]:
-    """Hide the variables of a job that we may be in from what is started meanwhile.
+    """Hide the variables of a job that we may be in, and the user's, from what is started.
 
     A nested sbatch would take them for its own options.
     """

@@ -121,7 +121,7 @@ class Leaving:
 
         Either it has requeued it, or somebody has cancelled it, who wants it to stay so.
         """
-        words = ["--noheader", f"--jobs={self.here.task_id}", "--format=%T"]
+        words = ["--noheader", "--all", f"--jobs={self.here.task_id}", "--format=%T"]
         try:
             return ask(["squeue", *words]).strip() == "COMPLETING"
         except SlurmError:

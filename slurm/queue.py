@@ -18,6 +18,7 @@ _SLOWEST = 4.5  # times the interval of the site
 # The name of a job, and the ids of its array and its task. Ids alone do not tell: a controller
 # that was killed has forgotten the last seconds, and gives the ids of then once more, to anybody.
 Key = tuple[str, int, int | None]
+_LINE = re.compile(r"(\d+)\|([^|]*)\|([^|]*)\|([^|]*)\|([^|]*)\|(.*)")
 _STUCK = re.compile("launch.failed.requeued.held")  # the reason that SLURM gives for its own hold
 
 
@@ -76,16 +77,18 @@ def read_queue(users: Collection[str], known: Collection[int] = frozenset()) -> 
 
     `known` are the ids of array jobs that have been read before.
     """
-    command = ["squeue", "--noheader", "--array", f"--user={','.join(sorted(users))}"]
+    command = ["squeue", "--noheader", "--all", "--array", f"--user={','.join(sorted(users))}"]
     said = ask([*command, "--states=all", "--format=%F|%K|%T|%N|%r|%j"])
     living, ended = [], {}
     for line in said.splitlines():
-        if line.strip():
-            job, end = _job(line)
-            if job.state == "ended":
-                ended[job.key] = end
-            else:
-                living.append(job)
+        found = _LINE.fullmatch(line)
+        if found is None:
+            continue  # the rest of a name with line breaks, which no job of ours has
+        job, end = _job(*found.groups())
+        if job.state == "ended":
+            ended[job.key] = end
+        else:
+            living.append(job)
     return Queue(tuple(living), ended, known)
 
 
@@ -129,7 +132,8 @@ class QueueWatch:
         self._seen.clear()
 
 
-def _job(line: str) -> tuple[Queued, Ended]:
-    array_job, task, word, nodes, reason, name = line.split("|", 5)
+def _job(
+    array_job: str, task: str, word: str, nodes: str, reason: str, name: str
+) -> tuple[Queued, Ended]:
     number = int(task) if task.isdecimal() else None
     return Queued(int(array_job), number, state_of(word), reason, name), Ended(word, nodes)
