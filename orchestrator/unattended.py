@@ -14,7 +14,8 @@ from jobs.lock import LockHeld
 from orchestrator.advance import feed, go_on
 from orchestrator.notify import tell
 from orchestrator.status import read_status
-from orchestrator.study import open_study
+from orchestrator.study import Study, open_study
+from slurm.insist import insist
 
 _log = logging.getLogger(__name__)
 
@@ -25,6 +26,10 @@ def main() -> None:
     root, name = Path(sys.argv[1]), sys.argv[2]
     # Not by name: this folder may have a file that is called so.
     study = open_study(str(Layout(root, name).sweep), root)
+    insist(lambda: _look_after(study))
+
+
+def _look_after(study: Study) -> bool:
     feed(study)
     try:
         sent = go_on(study)
@@ -34,6 +39,7 @@ def main() -> None:
         _log.info("nothing to send" if sent is None else f"{sent.trials} trials sent")
     for wrong in tell(study, read_status(study)):
         _log.warning("%s", wrong)
+    return True
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ submitted it, or the job itself. So an answer that was lost is found again, and 
 chunk only the first one works. Submits nothing.
 """
 
+import contextlib
 import json
 import time
 import uuid
@@ -17,6 +18,8 @@ from jobs.layout import Layout
 from jobs.whole_file import write_once, write_whole
 from slurm.errors import SlurmError
 from slurm.late_files import await_late, read_late
+
+_NOBODY = 0  # is the id of no job
 
 
 @dataclass(frozen=True)
@@ -70,9 +73,18 @@ class Chunks:
         return self.folder / "held"
 
     @property
+    def _given_up(self) -> Path:
+        return self.folder / "given-up"
+
+    @property
     def is_cancelled(self) -> bool:
-        """Whether what is not sent yet never is to be."""
+        """Whether its user has stopped all of it."""
         return self._cancelled.exists()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether what is not sent yet never is to be."""
+        return self.is_cancelled or self._given_up.exists()
 
     @property
     def is_held(self) -> bool:
@@ -83,6 +95,11 @@ class Chunks:
         self.folder.mkdir(exist_ok=True)
         self._cancelled.touch()
 
+    def give_up(self) -> None:
+        """Send nothing more; what was sent goes on."""
+        self.folder.mkdir(exist_ok=True)
+        self._given_up.touch()
+
     def hold(self, hold: bool) -> None:
         self.folder.mkdir(exist_ok=True)
         if hold:
@@ -92,12 +109,18 @@ class Chunks:
 
     def read(self) -> Sequence[Chunk]:
         """Return all chunks, in order."""
-        paths = sorted(self.folder.glob("*.json"), key=lambda path: int(path.stem))
-        return [self._read(path) for path in paths]
+        found = []
+        for path in sorted(self.folder.glob("*.json"), key=lambda path: int(path.stem)):
+            with contextlib.suppress(FileNotFoundError):  # retracted in this moment
+                found.append(self._read(path))
+        return found
 
-    def intend(self, number: int, first: int, count: int) -> Chunk:
+    def intend(self, first: int, count: int) -> Chunk:
         """Write down what is about to be sent, before it is."""
         self.folder.mkdir(exist_ok=True)
+        # That of a chunk that was disowned is never given again: its job may read it still.
+        taken = [path for path in self.folder.iterdir() if path.suffix in (".json", ".job")]
+        number = 1 + max((int(path.stem) for path in taken), default=-1)
         token = uuid.uuid4().hex[:8]
         name = f"{self.layout.study}-{self.submission}.{number}-{token}"
         record = {"first": first, "count": count, "name": name}
@@ -107,6 +130,14 @@ class Chunks:
     def retract(self, chunk: Chunk) -> None:
         """Take an intent back: the scheduler has refused it."""
         self._path(chunk.number).unlink(missing_ok=True)
+
+    def disown(self, chunk: Chunk) -> None:
+        """Take an intent back of which no job is known; should there be one, it has no claim.
+
+        Unless it has claimed the chunk by now: then that stays.
+        """
+        if self.claim(chunk, _NOBODY):
+            self.retract(chunk)
 
     def claim(self, chunk: Chunk, job: int) -> bool:
         """Write down the id of a chunk's job; return whether it is the one that counts."""

@@ -19,7 +19,11 @@ from slurm.errors import NoAnswer, SlurmError
 from slurm.resources import Request
 
 # What SLURM answers where the user has too many jobs in the queue.
-_FULL = re.compile(r"MaxSubmitJob|job submit limit|MaxJobCount|temporarily unable to accept", re.I)
+_FULL = re.compile(
+    r"SubmitJob\w*Limit|MaxSubmitJob|MaxJobCount|temporarily unable to accept", re.I
+)
+# Any policy may be behind this one; what it is stands beside it, but for old versions.
+_POLICY, _NAMED = re.compile(r"job submit limit", re.I), re.compile(r"\b(Assoc|QOS)[A-Z]\w+")
 # What its commands say where the controller gives no answer: whether it has the job, nobody knows.
 _NO_ANSWER = re.compile(
     r"Unable to contact|timed out|Zero Bytes were transmitted|Connection (refused|reset)", re.I
@@ -27,7 +31,11 @@ _NO_ANSWER = re.compile(
 
 
 class QueueFull(SlurmError):  # noqa: N818 - it names a state, not a mistake
-    """The site takes no more jobs of this user at the moment."""
+    """The site takes no more jobs of this user at the moment; surely, where it names a limit."""
+
+    def __init__(self, said: str, names_limit: bool) -> None:
+        super().__init__(said)
+        self.names_limit = names_limit
 
 
 @dataclass(frozen=True)
@@ -62,8 +70,9 @@ def submit(request: Request, sending: Sending, folder: Path) -> str:
             job = executor._submit_command(request.command)
     except (FailedJobError, FailedSubmissionError) as error:
         said = _refusal(str(error))
-        if _FULL.search(said):
-            raise QueueFull(said) from error
+        names_limit = _FULL.search(said) is not None
+        if names_limit or (_POLICY.search(said) and not _NAMED.search(said)):
+            raise QueueFull(said, names_limit) from error
         if _NO_ANSWER.search(said):
             raise NoAnswer(f"sbatch: {said}") from error
         raise SlurmError(f"sbatch refuses: {said}") from error

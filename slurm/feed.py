@@ -7,7 +7,6 @@ starts when room should be. Whoever feeds holds the study's lock.
 import logging
 import os
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,11 +19,11 @@ from slurm.environment import own_job
 from slurm.errors import NoAnswer, SlurmError
 from slurm.executor import QueueFull, Sending, submit
 from slurm.feeder import note_refusal
+from slurm.insist import insist
 from slurm.order import Order, known_jobs, read_orders
 from slurm.queue import Queue, Queued, read_queue
 
 _LOCK_WAIT_S = 60.0
-_STAY_S, _AGAIN_S = 480.0, 5.0  # of a feeder: within its time limit
 _PARTS = 5  # a full queue is refilled in so many parts: the controller is everybody's
 
 _log = logging.getLogger(__name__)
@@ -32,26 +31,34 @@ _log = logging.getLogger(__name__)
 
 @dataclass
 class Feeding:
-    """One feeding of a study. `own_job` is the id of the job that feeds, where it is one."""
+    """One feeding of a study. `own_job` is the id of the job that feeds, where it is one.
+
+    `changed`: the queue is another one than it was.
+    """
 
     orders: Sequence[Order]
     queue: Queue
     own_job: int | None = None
     sent: list[tuple[Order, Chunk, int]] = field(default_factory=list)
+    changed: bool = False
     full: bool = False  # the site has refused an array that it said it would take
+    refused: bool = False  # and takes not even one job more
     fed: bool = False
     shut_out: bool = False  # a job is wanted that sends the rest, and there is no place for it
 
     def feed(self) -> int:
         """Send what there is room for; return how many packs remain for later."""
-        release(delayed(self.orders, self.queue))
-        free(stuck(self.orders, self.queue))
+        late, held = delayed(self.orders, self.queue), stuck(self.orders, self.queue)
+        release(late)
+        free(held)
+        self.changed = bool(late or held)
         try:
             for order in self.orders:
                 self._recover(order)
             for order in list(self._open()):
                 self._send_all(order)
         except QueueFull as full:
+            self.refused = True
             _log.info("the queue is full: %s", full)
         left = sum(len(order.unsent()) for order in self._open())
         if left:
@@ -76,7 +83,7 @@ class Feeding:
                 if found:
                     order.chunks.claim(chunk, found[0])
                 else:
-                    order.chunks.retract(chunk)
+                    order.chunks.disown(chunk)
 
     def _send_all(self, order: Order) -> None:
         """Send what there is room for; an order that the site refuses is given up.
@@ -92,7 +99,7 @@ class Feeding:
             raise
         except SlurmError:
             if self.own_job is None:  # on a node it may be the node that may not submit
-                order.chunks.cancel()
+                order.chunks.give_up()
             raise
 
     def _next(self, order: Order) -> bool:
@@ -105,15 +112,16 @@ class Feeding:
             count = min(count, self._room(order) - 1 - (count < len(unsent)))
         if count < max(1, min(len(unsent), self._least(order))):
             return False
-        number = len(order.chunks.read())
         while True:
-            chunk = order.chunks.intend(number, unsent.start, count)
+            chunk = order.chunks.intend(unsent.start, count)
             try:
                 self._send(order, chunk)
-            except QueueFull:
+            except QueueFull as full:
                 order.chunks.retract(chunk)
                 self.full = True
                 count //= 2  # of a limit that nobody has told us of
+                if count < 1 and not (full.names_limit or self.queue.jobs or self.sent):
+                    raise SlurmError(f"sbatch refuses even one job: {full}") from full
                 if count < 1:
                     raise
                 continue
@@ -159,6 +167,7 @@ class Feeding:
         job = int(submit(order.job, sending, order.scripts))
         order.chunks.claim(chunk, job)
         self.sent.append((order, chunk, job))
+        self.changed = True
 
     def _living_chunks(self, order: Order) -> list[int]:
         orders = [other for other in self.orders if other.user == order.user]
@@ -187,11 +196,11 @@ class Feeding:
         try:
             submit(order.feeder, Sending(name, dependency=f"afterany:{waited_for}"), order.scripts)
         except SlurmError as error:
-            self.shut_out = isinstance(error, QueueFull)
+            self.shut_out = isinstance(error, QueueFull | NoAnswer)
             note_refusal(order, str(error))
             _log.warning("the next `thermolion submit` sends the rest, no job can: %s", error)
         else:
-            self.fed = True
+            self.fed = self.changed = True
             note_refusal(order, None)
 
     def _send_after(self) -> None:
@@ -208,6 +217,7 @@ class Feeding:
         sending = Sending(order.after_name, dependency=f"afterany:{':'.join(map(str, ids))}")
         try:
             submit(order.after, sending, order.scripts)
+            self.changed = True
         except SlurmError as error:
             _log.warning("nobody looks after the study but the next `submit`: %s", error)
 
@@ -222,9 +232,7 @@ def main() -> None:
     """Feed the study that the command line names, from within a job."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     layout = Layout(Path(sys.argv[1]), sys.argv[2])
-    end = time.monotonic() + _STAY_S
-    while _feed(layout).shut_out and time.monotonic() < end:
-        time.sleep(_AGAIN_S)  # what has ended is counted for some seconds more
+    insist(lambda: not _feed(layout).shut_out)
 
 
 def _feed(layout: Layout) -> Feeding:

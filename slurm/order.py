@@ -3,6 +3,7 @@
 Part of the submission's record, so that a job on a node can send the rest as well.
 """
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -54,12 +55,18 @@ class Order:
     @property
     def feeder_name(self) -> str:
         """The name of the job that sends the rest."""
-        return f"{self.layout.study}-{self.submission}-feed"
+        return f"{self.layout.study}-{self.submission}-{self._token}-feed"
 
     @property
     def after_name(self) -> str:
         """The name of the job that looks after the study in the end; it has one at a time."""
-        return f"{self.layout.study}-after"
+        return f"{self.layout.study}-{self._token}-after"
+
+    @property
+    def _token(self) -> str:
+        """What tells this study from others of its name: its first record, which says where."""
+        first = min(self.layout.submissions.glob("*/submission.json"))
+        return hashlib.sha256(first.read_bytes()).hexdigest()[:8]
 
     @property
     def feeder_log(self) -> Path:
@@ -73,7 +80,7 @@ class Order:
 
     def unsent(self) -> range:
         """Return the packs that no chunk carries yet and that are still to be sent."""
-        if self.chunks.is_cancelled:
+        if self.chunks.is_over:
             return range(0)
         sent = self.chunks.read()
         return range(sent[-1].packs.stop if sent else 0, self.packs)

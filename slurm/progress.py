@@ -18,7 +18,7 @@ def recorded(order: Order) -> dict[int, State | None]:
     left = {path.name for path in output.glob("*.exit")} if output.is_dir() else set()
     chunks = order.chunks
     sent = {pack for chunk in chunks.read() for pack in chunk.packs}
-    unsent: State = "ended" if chunks.is_cancelled else "queued"
+    unsent: State = "ended" if chunks.is_over else "queued"
     states: dict[int, State | None] = {}
     for pack in range(order.packs):
         words = {exit_name(pack, process) for process in range(order.lanes)}
@@ -29,9 +29,9 @@ def recorded(order: Order) -> dict[int, State | None]:
 def asked(order: Order, states: Mapping[int, State | None], queue: Queue) -> dict[int, State]:
     """Return the state of every pack, with the queue's word where there is no other."""
     chunks = {pack: chunk for chunk in order.chunks.read() for pack in chunk.packs}
-    cancelled = order.chunks.is_cancelled
+    is_over = order.chunks.is_over
     return {
-        pack: state or _in_queue(chunks[pack], pack, queue, cancelled)
+        pack: state or _in_queue(chunks.get(pack), pack, queue, is_over)
         for pack, state in states.items()
     }
 
@@ -62,11 +62,13 @@ def _ids(chunk: Chunk, queue: Queue) -> list[int]:
     return [chunk.job.id] if chunk.job is not None else queue.ids(chunk.name)
 
 
-def _in_queue(chunk: Chunk, pack: int, queue: Queue, cancelled: bool) -> State:
+def _in_queue(chunk: Chunk | None, pack: int, queue: Queue, is_over: bool) -> State:
+    if chunk is None:  # retracted since
+        return "queued"
     for job in _ids(chunk, queue):
         queued = queue.by_key.get((chunk.name, job, pack))
         if queued is not None:
             return queued.state
     if chunk.job is None:  # sbatch has not answered yet, or never did: the next feeding finds out
-        return "ended" if cancelled else "queued"
+        return "ended" if is_over else "queued"
     return "ended" if chunk.job.id in queue.known else "queued"  # sent since the queue was seen

@@ -14,6 +14,7 @@ from jobs.process import LANE_ENVIRONMENT
 from slurm.site import GpuDialect, Site
 
 _FEEDER_TIME_MIN = 10
+_FEED = "slurm.feed"
 _RANKS_LEAVE_S = 60
 
 
@@ -90,13 +91,13 @@ def job_request(
 
 
 def feeder_request(
-    folder: Path, root: Path, study: str, site: Site, module: str = "slurm.feed"
+    folder: Path, root: Path, study: str, site: Site, module: str = _FEED
 ) -> Request:
     """Return the request for the small job that sends the rest of a study from a node.
 
     Or, with another `module`, for the one that looks after it in the end.
     """
-    log = "feed.log" if module == "slurm.feed" else "after.log"
+    log = "feed.log" if module == _FEED else "after.log"
     parameters = _common(site) | {
         "nodes": 1,
         "ntasks_per_node": 1,
@@ -104,6 +105,11 @@ def feeder_request(
         "time": _FEEDER_TIME_MIN,
         "additional_parameters": dict(site.options) | {"output": str(folder / log)},
     }
+    if module != _FEED:  # new requests go where those of this user's shell went
+        where = {"PARTITION": site.partition, "ACCOUNT": site.account, "QOS": site.qos}
+        said = {name: value for name, value in where.items() if value is not None}
+        exports = [f"export SBATCH_{name}={shlex.quote(value)}" for name, value in said.items()]
+        parameters["setup"] += exports
     words = ["-P", "-m", module, str(root), study]
     return Request(parameters, f"exec {_python(site)} {shlex.join(words)}")
 

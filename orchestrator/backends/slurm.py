@@ -46,6 +46,7 @@ class SlurmBackend:
         self._watch = QueueWatch()
         self._silence: str | None = None
         self._seen = Queue(())
+        self._refused: Queue | None = None
 
     def survives_us(self, study: Study) -> bool:
         """Return True: they are SLURM's."""
@@ -101,8 +102,18 @@ class SlurmBackend:
             return
         from slurm.feed import Feeding  # loads submitit, which looking does not need
 
-        Feeding(orders, self._queue(orders), own_job(os.environ)).feed()
-        self._watch.forget()
+        queue = self._queue(orders)
+        if queue is self._refused:
+            return  # the site takes no more, and nothing is known to have ended since
+        feeding = Feeding(orders, queue, own_job(os.environ))
+        try:
+            feeding.feed()
+        except SlurmError:
+            self._watch.forget()  # what has come of it, the queue alone knows
+            raise
+        self._refused = queue if feeding.refused else None
+        if feeding.changed:
+            self._watch.forget()
 
     def waits(self, layout: Layout) -> bool:
         """Whether something is not with SLURM yet, or may not be, or waits there in vain."""

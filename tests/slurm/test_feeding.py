@@ -1,5 +1,9 @@
 """What is not in the queue yet: who sends it, and what is said where nobody can."""
 
+import subprocess
+import sys
+
+from processes import wait_for
 from slurm_lab import Lab
 
 from jobs.layout import Layout
@@ -46,12 +50,50 @@ def test_a_limit_that_the_site_does_not_tell_leaves_a_place_for_the_feeder(
     assert said.code == 0, said.err
     names = lab.squeue()
     chunks = Chunks(lab.layout("four"), "0001").read()
-    assert names.count("four-0001-feed") == 1
+    assert sum(name.endswith("-feed") for name in names) == 1
     assert 10 < sum(chunk.count for chunk in chunks) < 20
     assert "they go by themselves, as room is made" in lab.call("status", "four").out
     lab.call("cancel", "four")
     lab.cluster.ask("scancel", keep.strip())
-    assert "four-0001-feed" not in lab.squeue()
+    assert not any(name.startswith("four-") for name in lab.squeue())
+
+
+def test_a_request_that_is_never_granted_is_no_full_queue(limited, warm, tmp_path):
+    lab = Lab(limited, tmp_path, warm)
+    limit = ("sacctmgr", "-i", "modify", "qos", "normal", "set")
+    lab.cluster.ask(*limit, "MaxWall=00:10:00", "flags=DenyOnLimit")
+    try:
+        sweep = lab.write(FOUR, "four.yaml")
+        said = lab.call("submit", sweep, "--site", lab.site(), "--set", "resources.time=1h")
+    finally:
+        lab.cluster.ask(*limit, "MaxWall=-1", "flags-=DenyOnLimit")
+    assert said.code == 1
+    assert "sbatch refuses: QOSMaxWallDurationPerJobLimit" in said.err
+    assert lab.squeue() == []
+    again = lab.call("submit", sweep, "--site", lab.site())
+    assert again.code == 0, again.err
+    lab.await_results("four", 4)
+
+
+def test_who_feeds_from_a_node_outlasts_a_controller_and_leaves_no_lock(lab):
+    site = lab.site(limits={"submit": 3}, sbatch_on_nodes=False)
+    assert lab.call("submit", lab.write(FOUR, "four.yaml"), "--site", site).code == 0
+    lab.await_results("four", 2)
+    stand_in = lab.folder / "bin" / "squeue"
+    stand_in.parent.mkdir()
+    words = [sys.executable, "-P", "-m", "slurm.feed", str(lab.root), "four"]
+    path = {"PATH": f"{stand_in.parent}:{lab.environment['PATH']}"}
+
+    stand_in.write_text("#!/bin/sh\nexec sleep 60\n")
+    stand_in.chmod(0o755)
+    with subprocess.Popen(words, env=lab.environment | path) as feeder:
+        wait_for(lab.layout("four").lock.exists)
+        feeder.terminate()  # as SLURM does, to whoever has to leave
+    assert not lab.layout("four").lock.exists()
+
+    stand_in.write_text(f"#!/bin/sh\nrm {stand_in}\necho no controller >&2\nexit 1\n")
+    subprocess.run(words, env=lab.environment | path, check=True, timeout=120)
+    lab.await_results("four", 4)
 
 
 def test_release_and_run_reach_what_another_backend_has_left_to_send(lab):
