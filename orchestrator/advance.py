@@ -24,7 +24,7 @@ from orchestrator.sender import Request, Sender
 from orchestrator.status import Status, read_status
 from orchestrator.study import Study
 from orchestrator.sweep_file import SweepError
-from slurm.errors import NoAnswer
+from slurm.errors import NoAnswer, SlurmError
 
 __all__ = ["Request", "Sent", "cancel", "check", "feed", "go_on", "locked", "submit"]
 
@@ -175,10 +175,10 @@ def cancel(study: Study) -> int:
     """Stop every living job of a study cleanly; return how many submissions were stopped.
 
     Nothing follows by itself from their end, even where all have ended by now. Raises
-    BackendError, after all the others are stopped, for one that cannot be from here.
+    BackendError or SlurmError, after all the others are stopped, for one that cannot be.
     """
     stopped = 0
-    out_of_reach: BackendError | None = None
+    out_of_reach: BackendError | SlurmError | None = None
     submissions = read_submissions(study.layout)
     if submissions:
         cancelled_mark(study.layout, submissions[-1].id).touch()
@@ -188,7 +188,7 @@ def cancel(study: Study) -> int:
             try:
                 load_backend(submission.backend).cancel(study.layout, submission)
                 stopped += 1
-            except BackendError as error:
+            except (BackendError, SlurmError) as error:
                 out_of_reach = error
     if out_of_reach is not None:
         raise out_of_reach

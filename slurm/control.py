@@ -24,31 +24,33 @@ def cancel(order: Order, packs: Collection[int] | None, look: Callable[[], Queue
     """
     if packs is None:
         order.chunks.cancel()
-    queue = look()
-    found = living(order, queue)
-    chosen = found.keys() if packs is None else found.keys() & set(packs)
-    ids = [str(job) for job in sorted({found[p][0] for p in chosen})] if packs is None else []
-    if packs is not None:
-        for pack in set(packs) - found.keys():
-            _leave_word(order, pack)
-        ids = [f"{found[pack][0]}_{pack}" for pack in sorted(chosen)]
-        for pack in chosen:  # or it would take the signal for a preemption
-            cancel_mark(order.folder, pack).touch()
-    else:
-        helpers = {*queue.ids(order.feeder_name), *queue.ids(order.after_name)}
-        ids += [str(job) for job in sorted(helpers)]
-    for some in _slices(ids):
-        ask(["scancel", "--quiet", *some])
+    told: set[str] = set()
     end = time.monotonic() + _STOPPING_S
-    while chosen & living(order, look()).keys():
+    while True:  # somebody may just have sent another one
+        queue = look()
+        found = living(order, queue)
+        if packs is None:
+            ours = [job for job, _ in found.values()]
+            ours += [*queue.ids(order.feeder_name), *queue.ids(order.after_name)]
+            ids = set(map(str, ours))
+        else:
+            found = {pack: found[pack] for pack in found.keys() & set(packs)}
+            ids = {f"{job}_{pack}" for pack, (job, _) in found.items()}
+            for pack in found:  # or it would take the signal for a preemption
+                cancel_mark(order.folder, pack).touch()
+            for pack in set(packs) - found.keys():
+                _leave_word(order, pack)
+        for some in _slices(sorted(ids - told)):
+            ask(["scancel", "--quiet", *some])
+        told |= ids
+        if not found:
+            return
         if time.monotonic() > end:
             raise SlurmError(
-                f"submission {order.submission}: jobs {', '.join(ids[:3])} do not end within "
-                f"{_STOPPING_S:.0f} s; look with squeue, and cancel again"
+                f"submission {order.submission}: jobs {', '.join(sorted(ids)[:3])} do not end "
+                f"within {_STOPPING_S:.0f} s; look with squeue, and cancel again"
             )
         time.sleep(_LOOK_S)
-    for pack in chosen if packs is not None else ():
-        _leave_word(order, pack)
 
 
 def hold(order: Order, packs: Collection[int], held: bool, look: Callable[[], Queue]) -> int:

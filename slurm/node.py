@@ -70,7 +70,9 @@ class Assignment:
         """
         here = self.here
         chunks = Chunks(self.layout, self.record["id"])
-        return not self.word.exists() and chunks.carries(here.pack, here.name, here.array_job)
+        if self.word.exists() or chunks.is_cancelled:
+            return False
+        return chunks.carries(here.pack, here.name, here.array_job)
 
     def launch(self) -> Launch:
         """Return the launch of this process; raises SlurmError where a GPU is missing."""

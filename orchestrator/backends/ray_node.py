@@ -98,8 +98,9 @@ class Member:
     def is_ours(self) -> bool:
         """Whether this job is the one that was meant, and still is to run."""
         chunks = Chunks(self.layout, self.folder.name)
-        here = self.here
-        return not self.word.exists() and chunks.carries(here.pack, here.name, here.array_job)
+        if self.word.exists() or chunks.is_cancelled:
+            return False
+        return chunks.carries(self.here.pack, self.here.name, self.here.array_job)
 
 
 def lead(member: Member) -> int:

@@ -25,6 +25,7 @@ from orchestrator.verbs.terminal import (
     result,
     say,
 )
+from slurm.errors import SlurmError
 
 _MOST_GROUPS = 3  # causes of failure that `run` tells before it points to `status`
 
@@ -125,7 +126,7 @@ def walk(study: Study, arguments: Namespace) -> Status | None:
         say("stopping: the running trials end at their next step")
         try:
             stop(study)
-        except BackendError as error:
+        except (BackendError, SlurmError) as error:
             say(str(error))
         say(f"stopped; take it up again with: {again('run', arguments)}")
         return None
