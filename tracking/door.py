@@ -14,7 +14,6 @@ import signal
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
-from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
 
@@ -50,8 +49,10 @@ class Door:
     def __init__(self, app: _App, token: str) -> None:
         self._app = app
         self._token = token
-        # Cookies of one host are shared by its ports: each server needs a name of its own.
-        self._cookie = f"thermolion-{hashlib.sha256(token.encode()).hexdigest()[:8]}"
+        # Cookies of one host are shared by its ports: each server needs a name of its own. A
+        # token may hold what a cookie cannot, and the digest is as hard to guess.
+        digest = hashlib.sha256(token.encode()).hexdigest()
+        self._cookie, self._pass = f"thermolion-{digest[:8]}", digest
 
     async def __call__(self, scope: _Scope, receive: _Receive, send: _Send) -> None:
         if scope["type"] == "lifespan" or self._knows(scope):
@@ -64,26 +65,25 @@ class Door:
     def _knows(self, scope: _Scope) -> bool:
         headers: list[tuple[bytes, bytes]] = scope.get("headers", [])
         return any(
-            hmac.compare_digest(said.encode(), self._token.encode())
+            hmac.compare_digest(said.encode(), wanted.encode())
             for name, value in headers
-            for said in self._said(name.lower(), value.decode("latin-1"))
+            for said, wanted in self._said(name.lower(), value.decode("latin-1"))
         )
 
-    def _said(self, name: bytes, value: str) -> Iterator[str]:
+    def _said(self, name: bytes, value: str) -> Iterator[tuple[str, str]]:
+        """Yield what a header says, each with what it would be of one who knows the token."""
         if name == b"cookie":
-            try:
-                cookies = SimpleCookie(value)
-            except CookieError:
-                return
-            if self._cookie in cookies:
-                yield cookies[self._cookie].value
+            for cookie in value.split(";"):  # those of others may be as odd as they like
+                named, _, said = cookie.strip().partition("=")
+                if named == self._cookie:
+                    yield said, self._pass
         elif name == b"authorization":
             kind, _, said = value.partition(" ")
             if kind.lower() == "bearer":
-                yield said.strip()
+                yield said.strip(), self._token
             elif kind.lower() == "basic":
                 try:
-                    yield base64.b64decode(said).decode().partition(":")[2]
+                    yield base64.b64decode(said).decode().partition(":")[2], self._token
                 except (binascii.Error, UnicodeDecodeError):
                     return
 
@@ -96,7 +96,7 @@ class Door:
             # The browser keeps what stands behind the #. Always a path of this host.
             # Quoted: a line break in a path must not begin a header of its own.
             path = "/" + quote(scope["path"].lstrip("/")) + (f"?{rest}" if rest else "")
-            cookie = f"{self._cookie}={self._token}; Path=/; HttpOnly; SameSite=Strict"
+            cookie = f"{self._cookie}={self._pass}; Path=/; HttpOnly; SameSite=Strict"
             await _respond(send, 303, [("location", path), ("set-cookie", cookie)], b"")
             return
         asked = ("www-authenticate", 'Basic realm="thermolion ui", charset="UTF-8"')

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import IO
+from urllib.parse import urlencode
 
 from tracking.door import TOKEN_VARIABLE
 from tracking.store import (
@@ -46,7 +47,7 @@ class Pages:
 
     def link(self, page: str = "") -> str:
         """Return the address of a page, `experiments/7` or the first one, with its password."""
-        said = f"?token={self.token}" if self.token else ""
+        said = f"?{urlencode({'token': self.token})}" if self.token else ""
         return f"{self.base}/{said}#/{page}"
 
 

@@ -3,10 +3,12 @@
 import asyncio
 import base64
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from tracking.door import Door
+from tracking.ui import Pages
 
 TOKEN = "a-token_of-mine"
 
@@ -83,6 +85,20 @@ def test_a_link_leaves_a_cookie_that_lets_its_browser_in() -> None:
     cookie = first.headers["set-cookie"]
     assert {"HttpOnly", "SameSite=Strict"} < set(cookie.split("; "))
     assert Answer("/api", cookie=cookie.partition(";")[0]).status == 200
+
+
+@pytest.mark.parametrize("other", ['x={"a":1}', "a[b]=1", "novalue"])
+def test_odd_cookies_of_others_on_this_host_lock_nobody_out(other: str) -> None:
+    ours = Answer("/", f"token={TOKEN}").headers["set-cookie"].partition(";")[0]
+    assert Answer("/api", cookie=f"{other}; {ours}").status == 200
+
+
+def test_a_token_of_any_characters_comes_back_from_its_link() -> None:
+    odd = "a+b/c#d&e;f="
+    link = Pages("http://127.0.0.1:5000", odd).link("experiments/7")
+    split = urlsplit(link)
+    assert parse_qs(split.query) == {"token": [odd]}
+    assert split.fragment == "/experiments/7"
 
 
 def test_a_link_leads_to_no_other_host_and_adds_no_header() -> None:
