@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit, urlunsplit
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -32,6 +31,10 @@ _ADDRESSES = (
     "mssql://…",
 )
 _SCHEMES = {address.partition(":")[0] for address in _ADDRESSES} | {"databricks"}
+# Where a password stands. That of a database may hold anything: the last @ ends it.
+_WEB_LOGIN = re.compile(r"^https?://[^:/?#@]*(?P<said>:[^/?#]+@)")
+_LOGIN = re.compile(r"^[^:/?#]+://[^:/?#@]*(?P<said>:.+@)")
+_QUERY = re.compile(r"[?&](?P<said>password=[^&]+)")
 _SCHEMA = re.compile(r"found version (?P<found>\w+), but expected (?P<wanted>\w+)")
 
 _CLIENT_ENVIRONMENT = {
@@ -85,18 +88,21 @@ def resolve_uri(root: Path, uri: str | None = None) -> str:
 
 
 def shown_uri(uri: str) -> str:
-    """Return the URI with its password starred out."""
-    split = urlsplit(uri)
-    if not split.password:
-        return uri
-    user, _, host = split.netloc.rpartition("@")
-    return urlunsplit(split._replace(netloc=f"{user.partition(':')[0]}:***@{host}"))
+    """Return the URI with its passwords starred out."""
+    return _starred(uri, uri)
 
 
 def first_line(error: Exception, uri: str) -> str:
     """Return the first line of a message, short, and without the password of the store."""
-    line, password = str(error).partition("\n")[0], urlsplit(uri).password
-    return (line.replace(f":{password}@", ":***@") if password else line)[:_MAX_REASON]
+    return _starred(str(error).partition("\n")[0], uri)[:_MAX_REASON]
+
+
+def _starred(text: str, uri: str) -> str:
+    login = _WEB_LOGIN if uri.startswith(("http:", "https:")) else _LOGIN
+    for password, stars in ((login, ":***@"), (_QUERY, "password=***")):
+        found = password.search(uri)
+        text = text if found is None else text.replace(found["said"], stars)
+    return text
 
 
 @contextlib.contextmanager

@@ -39,9 +39,22 @@ def test_an_argument_beats_the_environment_and_that_beats_the_root(
     assert resolve_uri(tmp_path, "http://two:5000") == "http://two:5000"
 
 
-def test_a_password_is_never_shown() -> None:
-    assert shown_uri("postgresql://me:secret@db:5432/m") == "postgresql://me:***@db:5432/m"
-    assert shown_uri("sqlite:////a b/mlflow.db") == "sqlite:////a b/mlflow.db"
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("postgresql://me:secret@db:5432/m", "postgresql://me:***@db:5432/m"),
+        ("postgresql://me:a/b#c?d[e@f@db/m", "postgresql://me:***@db/m"),
+        ("postgresql://me@db/m?sslmode=x&password=secret", None),
+        ("https://me:secret@mlflow.lab/a@b", "https://me:***@mlflow.lab/a@b"),
+        ("http://mlflow.lab:5000/a@b", "http://mlflow.lab:5000/a@b"),
+        ("sqlite:////a b/mlflow.db", "sqlite:////a b/mlflow.db"),
+    ],
+)
+def test_only_the_password_of_an_address_is_not_shown(uri: str, shown: str | None) -> None:
+    assert shown_uri(uri) == (shown or "postgresql://me@db/m?sslmode=x&password=***")
+
+
+def test_a_password_is_in_no_message() -> None:
     with pytest.raises(StoreError) as told, open_store(Path("/tmp"), "nosuch://me:secret@db/m"):
         pass
     assert "secret" not in str(told.value)
