@@ -4,13 +4,14 @@ Never fails a study and never waits longer than the sweep says. Whoever looks fi
 while it watches, the next `status` or `submit`, or what looks after an unattended study.
 """
 
+import contextlib
 import hashlib
+import http.client
 import json
 import os
 import shlex
 import subprocess
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,7 +44,9 @@ def tell(study: Study, status: Status) -> list[str]:
         if not _claim(record, said):
             continue
         errors = _send(notice, said)
-        write_whole(record, json.dumps(said | {"told": not errors, "errors": errors}, indent=1))
+        told = json.dumps(said | {"told": not errors, "errors": errors}, indent=1)
+        with contextlib.suppress(OSError):  # the disk is full: what was claimed stays so
+            write_whole(record, told)
         wrong += [f"nobody was told that {said['study']} is {occasion}: {e}" for e in errors]
     return wrong
 
@@ -106,6 +109,7 @@ def _run(command: str, timeout_s: float, said: dict[str, Any]) -> str | None:
             env=os.environ | variables,
             capture_output=True,
             text=True,
+            errors="replace",
             timeout=timeout_s,
             check=False,
         )
@@ -126,5 +130,5 @@ def _post(url: str, timeout_s: float, said: dict[str, Any]) -> str | None:
     try:
         with urllib.request.urlopen(request, timeout=timeout_s):
             return None
-    except (urllib.error.URLError, OSError, ValueError) as error:
+    except (http.client.HTTPException, OSError, ValueError) as error:
         return f"does not answer: {error}"

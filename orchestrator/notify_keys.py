@@ -3,6 +3,7 @@
 import shlex
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self, get_args
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -26,6 +27,13 @@ class Notice:
 def _url(value: str) -> str:
     if not value.startswith(("http://", "https://")) or not value.isprintable() or " " in value:
         raise ValueError(f"{value!r} is no address of a webhook: write http://… or https://…")
+    try:
+        split = urlsplit(value)
+        _ = split.port
+    except ValueError as error:
+        raise ValueError(f"{value!r} is no address of a webhook: {error}") from error
+    if "@" in split.netloc:
+        raise ValueError("a webhook takes no user and password: use `command`, with curl")
     return value
 
 

@@ -1,6 +1,7 @@
 """Who is told that a study is done, held or failing: once, and whatever becomes of the telling."""
 
 import json
+import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -118,6 +119,7 @@ def test_a_webhook_is_told_that_the_rest_is_held(thermolion, sweep, server, layo
         ("sleep 60", "has not ended after 0 s"),
         ("no-such-program-here", "cannot be run"),
         ("bash -c 'echo sorry >&2; exit 3'", "ended with exit code 3: sorry"),
+        ("bash -c 'head -c 9 /dev/urandom >&2; printf ÿ >&2; exit 3'", "ended with exit code 3"),
     ],
 )
 def test_nothing_that_a_command_does_harms_a_study(thermolion, sweep, layout, command, complaint):
@@ -127,6 +129,36 @@ def test_nothing_that_a_command_does_harms_a_study(thermolion, sweep, layout, co
     (record,) = (Layout(layout.root, "told").folder / "notices").glob("done-*.json")
     assert json.loads(record.read_text())["told"] is False
     assert complaint in record.read_text()
+
+
+def test_a_webhook_that_speaks_no_http_is_said_and_recorded(thermolion, sweep, layout):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(1 << 16)
+                connection.sendall(b"220 mail.lab\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/hook"
+        said = thermolion("run", sweep("well", f"notify: {url}"))
+        thread.join()
+    assert said.code == 0, said.err
+    (record,) = (Layout(layout.root, "told").folder / "notices").glob("done-*.json")
+    assert "does not answer" in record.read_text()
+
+
+@pytest.mark.parametrize("url", ["https://me:secret@hooks.lab/x", "http://hooks.lab:50o0/x"])
+def test_an_address_that_cannot_be_told_is_refused_before_anything_starts(
+    thermolion, sweep, layout, url
+):
+    said = thermolion("run", sweep("well", f'notify: "{url}"'))
+    assert said.code == 2
+    assert len(said.err.strip().splitlines()) == 1
+    assert "secret" not in said.err
+    assert not Layout(layout.root, "told").folder.exists()
 
 
 def test_a_webhook_that_is_down_is_said_and_recorded(thermolion, sweep, layout):
