@@ -5,7 +5,7 @@ Imports no MLflow and sends nothing; `tracking.collect` does.
 
 import math
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
@@ -237,10 +237,7 @@ def _metrics(outcome: Outcome) -> Iterator[MetricPoint]:
     """
     curve = {name for point in outcome.curve for name in point.metrics}
     curve |= {"train_seconds"} if outcome.curve else set()
-    finals = {
-        f"final_{name}" if name in curve else name: value
-        for name, value in _finals(outcome).items()
-    }
+    finals = _apart_from(curve, _finals(outcome))
     named = keys(sorted(curve | set(finals)))
     for point in outcome.curve:
         measured = {"train_seconds": point.train_seconds} | dict(point.metrics)
@@ -252,6 +249,17 @@ def _metrics(outcome: Outcome) -> Iterator[MetricPoint]:
     last = outcome.curve[-1].step if outcome.curve else 0
     for name, value in finals.items():
         yield MetricPoint(named[name], float(value), outcome.ended_ms or 0, last)
+
+
+def _apart_from(curve: Collection[str], finals: Mapping[str, float]) -> dict[str, float]:
+    """Prefix what the curve has as well, until nothing else is called so."""
+    found: dict[str, float] = {}
+    for name, value in finals.items():
+        free = name
+        while free in curve or free in found or (free != name and free in finals):
+            free = f"final_{free}"
+        found[free] = value
+    return found
 
 
 def _finals(outcome: Outcome) -> dict[str, float]:

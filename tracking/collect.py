@@ -12,7 +12,7 @@ from typing import Any
 
 from jobs.layout import Layout
 from jobs.lock import Lock
-from tracking.browse import CELL_TAG, TRIAL_TAG, Commit, RunRecord, trial_record
+from tracking.browse import CELL_TAG, STUDY_TAG, TRIAL_TAG, Commit, RunRecord, trial_record
 from tracking.cells import by_cell, cell_record
 from tracking.comparison import Comparison
 from tracking.experiment import bring_experiment, experiment_tags, owner
@@ -168,7 +168,10 @@ class Collector:
             runs.read(store.database)
         else:
             runs.recall(before)
-            runs.look_up((TRIAL_TAG, one.trial.id) for one in changed)
+            # What stands above them is about to change as well, and may be in the trash by now.
+            above = [(STUDY_TAG, self._layout.study)] if changed else []
+            above += [(CELL_TAG, key) for key in by_cell(changed)]
+            runs.look_up([*above, *((TRIAL_TAG, one.trial.id) for one in changed)])
         return runs
 
     def _bring_parents(

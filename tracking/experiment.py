@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from tracking.browse import NOTE_TAG
 from tracking.endpoints import final_metric
+from tracking.keys import key
 from tracking.outcomes import Outcome
 from tracking.store import Store, StoreError
 from tracking.summary import shortened
@@ -25,7 +26,7 @@ def experiment_tags(outcomes: Sequence[Outcome], note: str | None) -> dict[str, 
     tags = {"mlflow.experimentKind": "custom_model_development"}
     if outcomes:
         workload = outcomes[0].trial.workload
-        tags[f"{_PRIMARY}.name"] = final_metric(workload)
+        tags[f"{_PRIMARY}.name"] = key(final_metric(workload))
         tags[f"{_PRIMARY}.greaterIsBetter"] = str(workload.read_as.goal == "max")
     return tags | ({NOTE_TAG: shortened(note, _MAX_NOTE)} if note else {})
 
@@ -44,9 +45,9 @@ def bring_experiment(store: Store, study: str, tags: Mapping[str, str], restore:
         if not restore:
             raise StoreError(_in_the_trash(store, study, str(found.experiment_id)))
         store.client.restore_experiment(found.experiment_id)
-    for key, value in tags.items():
-        if found.tags.get(key) != value:
-            store.client.set_experiment_tag(found.experiment_id, key, value)
+    for tag, value in tags.items():
+        if found.tags.get(tag) != value:
+            store.client.set_experiment_tag(found.experiment_id, tag, value)
     return str(found.experiment_id)
 
 

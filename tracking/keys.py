@@ -12,7 +12,9 @@ MAX_TAG = 8000
 MAX_PARAM = 6000
 MAX_NAME = 250
 MAX_DATA_NAME, MAX_DATA_DIGEST = 500, 36
-_MAX_PART = 100  # a key holds at most 250 characters, and ours have up to three parts
+MAX_KEY = 250
+_MAX_PART = 100
+_ROOM = 20  # that a key leaves to what is said of it: `final_…`, `….sd`
 
 _READABLE = str.maketrans({"=": ":", "[": " ", ",": " ", "]": None})
 _FORBIDDEN = re.compile(r"[^\w.\- :]")
@@ -24,7 +26,13 @@ def key(name: str) -> str:
 
     Different names may become one key; `keys` keeps them apart.
     """
-    return "/".join(part for part in map(_part, name.split("/")) if part) or "unnamed"
+    whole = "/".join(part for part in map(_part, name.split("/")) if part) or "unnamed"
+    return within(whole, MAX_KEY - _ROOM)
+
+
+def within(key: str, limit: int = MAX_KEY) -> str:
+    """Cut a key that MLflow would refuse; what is cut stays apart from others."""
+    return key if len(key) <= limit else f"{key[: limit - 9]}-{_digest(key)}"
 
 
 def part(name: str) -> str:

@@ -11,7 +11,7 @@ from statistics import fmean
 from tracking.browse import NOTE_TAG, STUDY_TAG, MetricPoint, RunRecord, Status, source_tags
 from tracking.comparison import Comparison
 from tracking.endpoints import ComparisonError, UnmeasuredError, final_metric, score
-from tracking.keys import MAX_NAME, MAX_TAG, cut, parts
+from tracking.keys import MAX_NAME, MAX_TAG, cut, key, parts, within
 from tracking.outcomes import Outcome, State
 from tracking.scale import Scale
 from tracking.verdict_record import verdict_points, verdict_tags
@@ -99,7 +99,7 @@ def _metrics(outcomes: Sequence[Outcome]) -> Iterator[MetricPoint]:
         cells.setdefault(of, []).append(one)
     for of, trials in cells.items():
         for point in means(trials):
-            yield point._replace(key=f"{point.key}/{of}")
+            yield point._replace(key=within(f"{point.key}/{of}"))
 
 
 def settled(trials: Sequence[Outcome]) -> Iterator[Outcome]:
@@ -145,7 +145,7 @@ def endpoints_of(outcome: Outcome) -> dict[str, float]:
         return found  # the report says so
     workload = outcome.trial.workload
     factor = Scale.of(workload.read_as).factor
-    found[f"final_{final_metric(workload)}"] = ends.final_test_accuracy / factor
+    found[f"final_{key(final_metric(workload))}"] = ends.final_test_accuracy / factor
     if not workload.is_own and ends.val_auc is not None:
         found["val_auc"] = ends.val_auc / factor
     return found

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from tracking.collect import CollectError
+from tracking.collect import CollectError, Collector
+from tracking.store import open_store
 
 Study = Any  # of conftest.py, which nobody can import
 
@@ -107,6 +108,20 @@ def test_the_pages_show_the_study_and_takes_what_is_collected_through_it(
     assert collected.unchanged >= 2
     assert collected.new + collected.updated + collected.unchanged == 4
     other.check()
+
+
+def test_a_parent_that_is_deleted_while_one_follows_is_made_anew(
+    study: Study, server: Served
+) -> None:
+    study.run_blocks(0, 1)
+    collector = Collector(study.layout, server.uri)
+    collector.bring(study.outcomes())
+    for name in ("", "cell digits · adamw[lr=0.001]"):
+        with open_store(study.layout.root, server.uri) as store:
+            store.client.delete_run(study.runs(server.uri)[name].info.run_id)
+        study.run_blocks(len(study.trials))
+        collector.bring(study.outcomes())
+        study.check(server.uri)
 
 
 def test_a_server_that_falls_silent_or_is_killed_and_started_again_ends_with_the_same_content(
