@@ -170,7 +170,7 @@ def _group(
 def _check_settings(name: str, tuned: Candidate, search: Search, document: Document) -> None:
     """Raise SweepError for settings that are legal one by one and not together."""
     assert isinstance(tuned, TunedCandidate)
-    for number in range(1, search.trials + 1):
+    for number in range(1, (1 + search.widen) * search.trials + 1):
         try:
             tuned.setting(number, None)
         except HyperparameterError as error:

@@ -72,7 +72,8 @@ class Search:
     `ranks` is what a tuning trial is trained by, None where it is as in the comparison. `root`
     is the seed of its points: all candidates of a study get the same ones in their own spaces.
     With `optuna` those are for the first half of a round; the rest is suggested in two batches.
-    With `asha` one setting in `reduction` goes on at each of so many `rungs`.
+    With `asha` one setting in `reduction` goes on at each of so many `rungs`. `widen` is how often
+    it may be widened, which makes no other search of it.
     """
 
     space: Space
@@ -83,6 +84,7 @@ class Search:
     method: Literal["sobol", "optuna", "asha"] = "sobol"
     reduction: int = 3
     rungs: int = 2
+    widen: int = 0
 
     @property
     def drawn(self) -> int:

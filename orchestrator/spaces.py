@@ -53,6 +53,7 @@ def searches(
             keys.search,
             keys.reduction_factor or Search.reduction,
             keys.rungs or Search.rungs,
+            keys.widen,
         )
         for name in tuned
     }

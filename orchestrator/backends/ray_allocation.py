@@ -22,13 +22,14 @@ _MODULE = "orchestrator.backends.ray_node"
 _AFTER = "orchestrator.unattended"
 
 
-def allocation_resources(study: Study) -> Resources:
+def allocation_resources(study: Study, ranks: int | None = None) -> Resources:
     """Return the resources of the job: one process a node, with all of its share of CPUs.
 
-    Raises SweepError where a trial does not fit into it.
+    `ranks` are the most of a trial, None for those that are planned by now. Raises SweepError
+    where a trial does not fit into it.
     """
     sweep, keys = study.sweep, study.sweep.ray
-    most = max((trial.world_size for trial in study.trials), default=1)
+    most = ranks or max((trial.world_size for trial in study.trials), default=1)
     nodes = keys.nodes or math.ceil(most / sweep.tasks_per_node)
     lanes = sweep.packing.lanes if most == 1 else 1
     cpus = keys.cpus_per_node or sweep.threads * lanes * min(most, sweep.tasks_per_node)
@@ -37,6 +38,11 @@ def allocation_resources(study: Study) -> Resources:
         raise SweepError(
             f"a trial needs {most} x {sweep.threads} CPUs, and the job of Ray has {nodes} x "
             f"{cpus}: raise ray.nodes or ray.cpus_per_node"
+        )
+    if most > 1 and 0 < nodes * sweep.gpus_per_node < most:
+        raise SweepError(
+            f"a trial needs {most} GPUs, and the job of Ray has {nodes} x {sweep.gpus_per_node}: "
+            "raise ray.nodes or resources.gpus_per_node"
         )
     return Resources(
         nodes=nodes,
@@ -50,13 +56,15 @@ def allocation_resources(study: Study) -> Resources:
 def check_allocation(study: Study) -> None:
     """Raise SiteError or SweepError for what the site would refuse or never start."""
     site = read_site(study.sweep.site)
-    asked = allocation_resources(study)
+    asked = [allocation_resources(study, ranks) for ranks in study.ranks]  # of all phases
     if not is_here():
         raise SweepError(
             "ray.on: slurm, and this machine has no SLURM (no sbatch): run thermolion on a login "
             "node of the cluster, or bring one up with `thermolion cluster up`"
         )
-    limits.check(read_facts(user_name()), site, asked)
+    facts = read_facts(user_name())
+    for each in asked:
+        limits.check(facts, site, each)
     limits.check_visible(study.layout.root, site)
 
 

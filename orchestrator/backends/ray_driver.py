@@ -67,7 +67,8 @@ class Driver:
                         packs=packs,
                         ranks=ranks,
                         cpus=self.submission.threads,
-                        gpus=request["gpus_each"],
+                        # Ranks of one trial share none: NCCL refuses that.
+                        gpus=request["gpus_each"] if ranks == 1 else request["gpus_each"] and 1.0,
                         at_a_time=request["at_a_time"],
                     )
                     queue.run(self._stopped, self.beat)

@@ -23,7 +23,8 @@ class Lane(tune.Trainable):  # type: ignore[misc]  # Ray's is of no type
     def step(self) -> dict[str, Any]:
         from orchestrator.backends.ray_place import Place
 
-        place = Place(Path(self._config["folder"]), self._config["pack"])
+        folder, here = Path(self._config["folder"]), Path(self._config["here"])
+        place = Place(folder, self._config["pack"], here)
         if place.is_stopped():
             return {"exit_code": None, "done": True}
         return {"exit_code": place.run_all(self._config["ranks"]), "done": True}

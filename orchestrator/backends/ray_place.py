@@ -30,12 +30,12 @@ _log = logging.getLogger(__name__)
 
 
 class Place:
-    """One pack of a submission."""
+    """One pack of a submission; its trials are trained in the folder `here`, if it is there."""
 
-    def __init__(self, folder: Path, pack: int) -> None:
+    def __init__(self, folder: Path, pack: int, here: Path) -> None:
         self._layout = Layout(folder.parents[2], folder.parents[1].name)
         self._submission = read_record(folder / "submission.json", lambda f: Submission(**f))
-        self._marks, self._pack = Marks(folder), pack
+        self._marks, self._pack, self._here = Marks(folder), pack, here
         self.output = self._layout.job_output(self._submission.id, pack)
 
     def is_stopped(self) -> bool:
@@ -52,6 +52,8 @@ class Place:
         """Run the pack as one rank; return its exit code."""
         text = self._layout.pack(self._submission.id, self._pack).read_text()
         pack = Pack.from_json(json.loads(text))
+        if self._here.is_dir():
+            os.chdir(self._here)
         self.output.parent.mkdir(exist_ok=True)
         with _printing_to(self.output), self._stopping() as stop:
             launch = Launch(

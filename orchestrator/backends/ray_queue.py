@@ -24,6 +24,7 @@ from orchestrator.backends.pool import OOM_SUFFIX
 from orchestrator.backends.ray_lane import Lane
 from orchestrator.backends.ray_marks import TUNE
 
+_EPSILON = 1e-3  # Ray counts in ten-thousandths
 _RESTARTS = 2  # of a pack whose lane has died, before its trials are left to the sweep's policy
 
 
@@ -50,7 +51,7 @@ class Queue:
         self._check_room()
         bundle = {"CPU": float(self.cpus)} | ({"GPU": self.gpus} if self.gpus else {})
         needs = tune.PlacementGroupFactory([bundle] * self.ranks)
-        fixed = {"folder": str(self.folder), "ranks": self.ranks}
+        fixed = {"folder": str(self.folder), "ranks": self.ranks, "here": str(Path.cwd())}
         tuner = tune.Tuner(
             tune.with_resources(Lane, needs),
             tune_config=tune.TuneConfig(
@@ -73,13 +74,26 @@ class Queue:
 
     def _check_room(self) -> None:
         total = ray.cluster_resources()
-        for name, each in (("CPU", float(self.cpus)), ("GPU", self.gpus)):
+        needs = {"CPU": float(self.cpus), "GPU": self.gpus}
+        for name, each in needs.items():
             if each * self.ranks > total.get(name, 0.0):
                 raise BackendError(
                     f"a trial needs {each * self.ranks:g} {name}s ({self.ranks} x {each:g}), and "
                     f"the Ray has {total.get(name, 0.0):g} in all: lower `resources` or `ranks`, "
                     "or let it have more"
                 )
+        wanted = {name: each for name, each in needs.items() if each}
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        room = sum(
+            min(int(has.get(name, 0.0) / each + _EPSILON) for name, each in wanted.items())
+            for has in nodes
+        )
+        if room < self.ranks:
+            words = " and ".join(f"{each:g} {name}s" for name, each in wanted.items())
+            raise BackendError(
+                f"each of the {self.ranks} processes of a trial needs {words} of one node, and "
+                f"{len(nodes)} nodes of the Ray have room for {room}: lower `resources` or `ranks`"
+            )
 
 
 @contextmanager

@@ -83,19 +83,36 @@ def _start(request: Mapping[str, Any], temp: Path, own_address: str) -> None:
     # Tune is loaded while the processes of Ray start, which takes longer.
     Thread(target=import_module, args=("orchestrator.backends.ray_queue",), daemon=True).start()
     try:
-        ray.init(
-            num_cpus=request["cpus"],
-            num_gpus=request["gpus"],
-            include_dashboard=request["dashboard"],
-            object_store_memory=_STORE_BYTES,
-            log_to_driver=False,
-            _temp_dir=str(temp),
-            _node_ip_address=own_address,
-        )
+        with _within(temp / "empty"):  # it stays: the processes of this Ray are there
+            ray.init(
+                num_cpus=request["cpus"],
+                num_gpus=request["gpus"],
+                include_dashboard=request["dashboard"],
+                object_store_memory=_STORE_BYTES,
+                log_to_driver=False,
+                _temp_dir=str(temp),
+                _node_ip_address=own_address,
+            )
     except Exception as error:  # Ray has no class for all that may be in its way
         raise BackendError(
             f"no Ray could be started on {socket.gethostname()}: {error}".partition("\n")[0]
         ) from error
+
+
+@contextmanager
+def _within(folder: Path) -> Iterator[None]:
+    """Be in an empty folder: Ray puts the one that it is started in before all others on its path.
+
+    The user's code as it was sent is to be found, not as it is by now, and none of it in the place
+    of our own.
+    """
+    here = Path.cwd()
+    folder.mkdir()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(here)
 
 
 def clear(temp: Path) -> None:
@@ -142,11 +159,12 @@ def _attached(address: str) -> Iterator[None]:
     import ray
 
     try:
-        ray.init(
-            address=address,
-            log_to_driver=False,
-            runtime_env={"env_vars": dict(LANE_ENVIRONMENT) | {"RAY_CHDIR_TO_TRIAL_DIR": "0"}},
-        )
+        with tempfile.TemporaryDirectory() as temp, _within(Path(temp) / "empty"):
+            ray.init(
+                address=address,
+                log_to_driver=False,
+                runtime_env={"env_vars": dict(LANE_ENVIRONMENT) | {"RAY_CHDIR_TO_TRIAL_DIR": "0"}},
+            )
     except Exception as error:  # Ray has no class for all that may be wrong with an address
         raise BackendError(
             f"the Ray at {address} does not take us: {error}".partition("\n")[0]

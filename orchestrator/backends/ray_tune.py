@@ -4,6 +4,7 @@ Loads no Ray: that is for the driver, a process of its own.
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,8 @@ from orchestrator.study import Study
 from orchestrator.sweep_file import SweepError
 from slurm.order import allocation
 
+_LEAST = (2, 52)
+
 
 class RayBackend(Detached):
     """Runs packs in actors of Ray, which are used again; one driver works for a submission."""
@@ -50,6 +53,11 @@ class RayBackend(Detached):
             raise SweepError(
                 "backend: ray, and Ray is not installed: pip install 'thermolion[ray]', or use "
                 "the local backend"
+            )
+        if _version() < _LEAST:
+            raise SweepError(
+                f"backend: ray, and Ray {version('ray')} lets everybody in who reaches its port: "
+                "pip install --upgrade 'thermolion[ray]' (2.52 or later asks for a token)"
             )
         address = study.sweep.ray.address
         if study.sweep.ray.on is not None:
@@ -214,6 +222,11 @@ def _is_installed() -> bool:
         return find_spec("ray") is not None
     except ValueError:  # of one that was shut out
         return False
+
+
+def _version() -> tuple[int, ...]:
+    """Return the first two numbers of Ray's version, without loading it."""
+    return tuple(int(number) for number in version("ray").split(".")[:2])
 
 
 def _lanes(load: Load) -> int:

@@ -60,6 +60,14 @@ CASES = {
         ["unequal budgets (adamw 4, lion 0)", "allow_unequal: true"],
     ),
     "a budget of one": (_tune("trials: {adamw: 4}"), ["lion has none", "every candidate"]),
+    "an illegal pair in a round that may follow": (
+        _tune(
+            "trials: 4, untuned: [lion], allow_unequal: true, space: {sgd: {lr: {log: [1e-3, 1]}, "
+            "momentum: {choice: [0.0, 0.9]}, nesterov: {choice: [false, true]}}}",
+            own=("adamw: {}", "sgd: {}"),
+        ),
+        ["tuned, ", "nesterov"],
+    ),
     "nobody": (_tune("trials: 4, untuned: [lion, adamw]"), ["all candidates", "take `tune` out"]),
     "a value of its own": (
         _tune("trials: 4", own=("adamw: {}", "adamw: {lr: 1e-3}")),

@@ -77,6 +77,20 @@ def test_a_ray_that_runs_already_gives_the_bits_of_this_machine(
     wait_for(lambda: not pids(layout, DRIVER), 30)
 
 
+def test_a_trial_that_no_node_alone_has_room_for_is_said(thermolion, sweep, attached, tmp_path):
+    words = [sys.executable, "-P", "-m", "ray.scripts.scripts", "start", "--block"]
+    words += [f"--address={attached[-1]}", "--num-cpus=1", "--num-gpus=0", "--min-worker-port=0"]
+    words += ["--max-worker-port=0", "--dashboard-agent-listen-port=0"]
+    words += ["--node-ip-address=127.0.0.1", f"--object-store-memory={100 * 2**20}"]
+    log = tmp_path / "node.log"
+    with log.open("w") as file, subprocess.Popen(words, stdout=file, stderr=file) as node:
+        wait_for(lambda: "--block" in log.read_text(), 120)
+        said = thermolion("run", sweep, *attached, "--set", "resources.cpus_per_task=3")
+        node.terminate()
+    assert said.code == 1
+    assert "needs 3 CPUs of one node, and 2 nodes of the Ray have room for 0" in said.err
+
+
 WAITING = """\
 study: waiting
 workloads: [{name: mine, train: "waits:train", metric: loss}]
@@ -90,6 +104,7 @@ import time
 from pathlib import Path
 
 def train(trial, context):
+    assert Path("waiting.yaml").exists()  # as on this machine, and wherever Ray was started
     step = (context.load() or {"step": 0})["step"]
     while step < 6:
         if context.should_stop():
@@ -105,8 +120,13 @@ def train(trial, context):
 
 @pytest.fixture
 def waiting(tmp_path, monkeypatch):
-    """A sweep of four trials that wait half-way for the file that is returned with it."""
+    """A sweep of four trials that wait half-way for the file that is returned with it.
+
+    In the folder of a project that has a package of the name of one of ours.
+    """
     go = tmp_path / "go"
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "jobs" / "__init__.py").write_text("raise ImportError('not ours')\n")
     (tmp_path / "waits.py").write_text(WAITS.replace("GO", str(go)))
     (tmp_path / "waiting.yaml").write_text(WAITING)
     monkeypatch.chdir(tmp_path)
@@ -127,8 +147,11 @@ def test_cancel_stops_between_two_steps_and_a_lane_that_dies_is_started_again(
     wait_for(lambda: _halfway(layout, "0001") == 2, 240)
     assert "2 running" in thermolion("status", "waiting").out
     first = next(iter(event_logs(layout)["0001-0-0-0.jsonl"].splitlines()))
+    sent = Path("waits.py").read_text()
+    Path("waits.py").write_text("raise ImportError('edited since')\n")
     os.kill(json.loads(first)["pid"], signal.SIGKILL)
     wait_for(lambda: b'"started"' in event_logs(layout).get("0001-0-1-0.jsonl", b""), 240)
+    Path("waits.py").write_text(sent)
     assert "1 submissions stopped" in thermolion("cancel", "waiting").out
     wait_for(lambda: not pids(layout, DRIVER), 30)
     counts = json.loads(thermolion("status", "waiting", "--json").out)["counts"]
