@@ -49,6 +49,7 @@ class Queue:
         Raises BackendError for trials that this Ray has no room for, however long they wait.
         """
         self._check_room()
+        word = _Word(self.folder, beat)
         bundle = {"CPU": float(self.cpus)} | ({"GPU": self.gpus} if self.gpus else {})
         needs = tune.PlacementGroupFactory([bundle] * self.ranks)
         fixed = {"folder": str(self.folder), "ranks": self.ranks, "here": str(Path.cwd())}
@@ -62,10 +63,11 @@ class Queue:
             ),
             run_config=tune.RunConfig(
                 name=TUNE,
+                stop=_Stop(lambda: stopped() and not word.running),
                 storage_path=str(self.folder),
                 failure_config=tune.FailureConfig(max_failures=_RESTARTS),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-                callbacks=[_Word(self.folder, beat)],
+                callbacks=[word],
                 verbose=0,
             ),
         )
@@ -136,17 +138,46 @@ class Planned(Searcher):  # type: ignore[misc]  # Ray's is of no type
         """Nothing was kept."""
 
 
+class _Stop(tune.Stopper):  # type: ignore[misc]  # Ray's is of no type
+    """Ends what waits for room, once it is to and nothing runs that has to save: never a trial."""
+
+    def __init__(self, is_over: Callable[[], bool]) -> None:
+        self._is_over = is_over
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self._is_over()
+
+
 class _Word(tune.Callback):  # type: ignore[misc]  # Ray's is of no type
-    """Leaves word in the stead of a lane that has died, and says that somebody works."""
+    """Leaves word in the stead of a lane that has died, and says that somebody works.
+
+    `running` are Tune's ids of the packs that lanes have by now.
+    """
 
     def __init__(self, folder: Path, beat: Callable[[], None]) -> None:
         self._layout = Layout(folder.parents[2], folder.parents[1].name)
         self._submission, self._beat = folder.name, beat
+        self.running: set[str] = set()
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         self._beat()
 
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.running.add(trial.trial_id)
+
+    def on_trial_complete(
+        self, iteration: int, trials: list[Any], trial: Any, **info: Any
+    ) -> None:
+        self.running.discard(trial.trial_id)
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.running.discard(trial.trial_id)
+
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.running.discard(trial.trial_id)
         output = self._layout.job_output(self._submission, trial.config["pack"])
         output.parent.mkdir(exist_ok=True)
         with output.open("a") as file:

@@ -5,11 +5,12 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from functools import partial
 from pathlib import Path
 
 import pytest
-from processes import event_logs, pids, wait_for
+from processes import event_logs, pids, start, wait_for
 from ray_head import processes_of, ray_head, require_ray
 
 from jobs.layout import Layout
@@ -160,6 +161,45 @@ def test_cancel_stops_between_two_steps_and_a_lane_that_dies_is_started_again(
     assert thermolion("run", sweep, *attached).code == 0
     _are_done(layout)
     assert len(read_submissions(layout)) == 2
+
+
+# Somebody else who has all CPUs of a Ray until nobody reads what it says.
+OTHERS = """\
+import sys, ray
+ray.init(address=sys.argv[1], log_to_driver=False)
+
+@ray.remote(num_cpus=2)
+class Holder:
+    def holds(self):
+        return True
+
+holder = Holder.remote()
+assert ray.get(holder.holds.remote())
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_cancel_returns_though_others_have_all_of_a_ray(
+    thermolion, waiting, waiting_layout, attached
+):
+    (sweep, _), layout = waiting, waiting_layout
+    words = [sys.executable, "-c", OTHERS, attached[-1]]
+    with subprocess.Popen(
+        words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as others:
+        assert others.stdout.readline() == "ready\n"
+        assert thermolion("submit", sweep, *attached).code == 0
+        wait_for(lambda: list(layout.submissions.glob("*/tune/*")), 120)
+        time.sleep(2)  # so that Tune has asked for room
+        with start("cancel", sweep, root=layout.root) as cancel:
+            try:
+                assert "1 submissions stopped" in cancel.communicate(timeout=60)[0]
+            finally:
+                cancel.kill()
+                others.stdin.close()
+    wait_for(lambda: not pids(layout, DRIVER), 30)
+    assert not event_logs(layout)
 
 
 def test_a_driver_killed_twice_leaves_nothing_and_loses_nothing(
