@@ -63,7 +63,7 @@ def read_facts(user: str, ask: Ask = live) -> Facts:
     """Ask the cluster; raises SlurmError where there is none or it does not answer."""
     config = parse_config(ask("config", ["scontrol", "show", "config"]))
     partitions = parse_partitions(
-        ask("sinfo", ["sinfo", "--noheader", "--all", "--exact", "--format=%P|%a|%l|%D|%c|%m|%G"])
+        ask("sinfo", ["sinfo", "--noheader", "--exact", "--all", "--format=%P|%a|%l|%D|%c|%m|%G"])
     )
     size = int(config.get("MaxArraySize", _DEFAULT_ARRAY))
     known = Facts(
