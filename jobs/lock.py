@@ -44,13 +44,17 @@ class Lock:
             for left in (self._path, *self._path.parent.glob(f"{self._path.name}.*.breaking")):
                 left.unlink(missing_ok=True)
         deadline = time.monotonic() + self._wait_s
-        while not self._create():
-            try:
-                self._remove_if_dead()
-            except LockHeld:
-                if time.monotonic() >= deadline:
-                    raise
-                time.sleep(0.2)
+        try:
+            while not self._create():
+                try:
+                    self._remove_if_dead()
+                except LockHeld:
+                    if time.monotonic() >= deadline:
+                        raise
+                    time.sleep(0.2)
+        except BaseException:  # a signal, perhaps: nobody would release it
+            self._release()
+            raise
         self._ended.clear()
         self._heart = threading.Thread(target=self._beat, daemon=True)
         self._heart.start()
@@ -63,9 +67,15 @@ class Lock:
     ) -> None:
         self._ended.set()
         self._heart.join()  # or it would touch whatever the number of the file stands for next
+        self._release()
+
+    def _release(self) -> None:
+        if self._file < 0:
+            return
         if self._is_ours():
             self._path.unlink(missing_ok=True)
         os.close(self._file)
+        self._file = -1
 
     def _create(self) -> bool:
         """Link a complete record into place: a reader never meets a half-written lock."""
@@ -73,9 +83,11 @@ class Lock:
         draft = self._path.with_name(f"{self._path.name}.{uuid.uuid4().hex}")
         try:
             draft.write_text(_Holder(Process.current(), user_name(), time.time()).to_text())
-            os.link(draft, self._path)
             self._file = os.open(draft, os.O_RDONLY)
+            os.link(draft, self._path)
         except FileExistsError:
+            os.close(self._file)
+            self._file = -1
             return False
         finally:
             draft.unlink(missing_ok=True)

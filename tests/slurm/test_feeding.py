@@ -84,10 +84,12 @@ def test_who_feeds_from_a_node_outlasts_a_controller_and_leaves_no_lock(lab):
     words = [sys.executable, "-P", "-m", "slurm.feed", str(lab.root), "four"]
     path = {"PATH": f"{stand_in.parent}:{lab.environment['PATH']}"}
 
-    stand_in.write_text("#!/bin/sh\nexec sleep 60\n")
+    asked = lab.folder / "asked"
+    stand_in.write_text(f"#!/bin/sh\ntouch {asked}\nexec sleep 60\n")
     stand_in.chmod(0o755)
     with subprocess.Popen(words, env=lab.environment | path) as feeder:
-        wait_for(lab.layout("four").lock.exists)
+        wait_for(asked.exists)
+        assert lab.layout("four").lock.exists()
         feeder.terminate()  # as SLURM does, to whoever has to leave
     assert not lab.layout("four").lock.exists()
 
