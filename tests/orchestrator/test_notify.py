@@ -105,7 +105,8 @@ def test_a_command_is_told_of_failures_and_of_the_end(thermolion, sweep, tmp_pat
 
 
 def test_a_webhook_is_told_that_the_rest_is_held(thermolion, sweep, server, layout):
-    thermolion("submit", sweep("wrong", f"notify: {_url(server)}"))
+    # One after another: two lanes may have begun all before enough have failed.
+    thermolion("submit", sweep("wrong", f"notify: {_url(server)}"), "--lanes", 1)
     _await_pool(layout)
     thermolion("status", "told")
     told = {said["event"]: said["text"] for said in server.RequestHandlerClass.told}

@@ -76,7 +76,7 @@ def test_a_request_that_is_never_granted_is_no_full_queue(limited, warm, tmp_pat
 
 
 def test_who_feeds_from_a_node_outlasts_a_controller_and_leaves_no_lock(lab):
-    site = lab.site(limits={"submit": 3}, sbatch_on_nodes=False)
+    site = lab.site(limits={"submit": 2}, sbatch_on_nodes=False)
     assert lab.call("submit", lab.write(FOUR, "four.yaml"), "--site", site).code == 0
     lab.await_results("four", 2)
     stand_in = lab.folder / "bin" / "squeue"
