@@ -99,7 +99,7 @@ def _accounted(packs: Collection[int], chunks: Mapping[int, Chunk]) -> dict[int,
         return {}  # no accounting, or none at the moment
     found: dict[tuple[str, str], Ended] = {}
     for line in said.splitlines():
-        job, word, nodes, name = line.split("|", 3)
+        job, word, nodes, name = (*line.split("|", 3), *3 * [""])[:4]  # a name may have many lines
         found[name, job] = Ended(word, "" if nodes == "None assigned" else nodes)
     keys = {pack: (chunks[pack].name, f"{job}_{pack}") for pack, job in wanted.items()}
     return {pack: found[key] for pack, key in keys.items() if key in found}

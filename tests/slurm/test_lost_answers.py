@@ -4,19 +4,10 @@ import shutil
 import signal
 
 import pytest
-from slurm_lab import Lab
+from slurm_lab import ONE_A_TASK, Lab
 
 from slurm.chunks import Chunks
 from tracking.outcomes import read_outcomes
-
-SWEEP = """\
-study: small
-workloads: [{dataset: digits, model: {mlp: {hidden: [16]}}, epochs: 1, train_images: 64}]
-candidates: {sgd: {lr: 0.1}, adam: {lr: 0.1}}
-seeds: 1
-backend: slurm
-pack: {at_least: 0s}
-"""
 
 # What stands in for a command of SLURM: it kills the submission that has called it, and does or
 # does not do its work. The second call of sbatch is that of the second submission.
@@ -60,7 +51,7 @@ SILENCES = {
 @pytest.mark.parametrize("silence", SILENCES)
 def test_what_a_silent_controller_was_sent_stays_meant(lab, silence):
     site = lab.site(limits={"array": 1})
-    sweep = lab.write(SWEEP)
+    sweep = lab.write(ONE_A_TASK)
     path = _stand_in(lab, "sbatch", 2, SILENCES[silence])
     said = lab.call("submit", sweep, "--site", site, PATH=path)
     assert said.code == 1
@@ -76,7 +67,7 @@ def test_who_watches_sends_the_rest_once_the_controller_is_back(lab, silence):
     site = lab.site(limits={"submit": 2}, sbatch_on_nodes=False)
     path = _stand_in(lab, "sbatch", 2, SILENCES[silence])
     sets = ("--set", "seeds=2")
-    said = lab.call("run", lab.write(SWEEP), "--site", site, *sets, PATH=path)
+    said = lab.call("run", lab.write(ONE_A_TASK), "--site", site, *sets, PATH=path)
     assert said.code == 0, said.err
     assert "4 of 4 trials done" in said.err
     assert [folder.name for folder in lab.layout().submissions.iterdir()] == ["0001"]
@@ -86,7 +77,7 @@ def test_who_watches_sends_the_rest_once_the_controller_is_back(lab, silence):
 
 
 def test_a_job_that_turns_up_after_it_was_cancelled_trains_nothing(lab):
-    assert lab.call("submit", lab.write(SWEEP), "--site", lab.site()).code == 0
+    assert lab.call("submit", lab.write(ONE_A_TASK), "--site", lab.site()).code == 0
     assert lab.call("cancel", "small").code == 0
     chunks = Chunks(lab.layout(), "0001")
     (chunk,) = chunks.read()
@@ -103,7 +94,7 @@ def test_a_job_that_turns_up_after_it_was_cancelled_trains_nothing(lab):
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_submission_that_was_killed_is_made_up_for(lab, stage):
     site = lab.site(limits={"array": 1})
-    sweep = lab.write(SWEEP)
+    sweep = lab.write(ONE_A_TASK)
     killed = lab.call("submit", sweep, "--site", site, PATH=_stand_in(lab, *STAGES[stage]))
     assert killed.code == -signal.SIGKILL, killed.err
 

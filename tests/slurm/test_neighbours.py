@@ -4,19 +4,11 @@ from collections import Counter
 
 import pytest
 from processes import wait_for
-from slurm_lab import Lab
+from slurm_lab import ONE_A_TASK, Lab
 
 from slurm.chunks import Chunks
 
-SWEEP = """\
-study: small
-workloads: [{dataset: digits, model: {mlp: {hidden: [16]}}, epochs: 1, train_images: 64}]
-candidates: {sgd: {lr: 0.1}, adam: {lr: 0.1}}
-seeds: 1
-backend: slurm
-pack: {at_least: 0s}
-failures: {never_started: {backoff: 0s}}
-"""
+SWEEP = ONE_A_TASK + "failures: {never_started: {backoff: 0s}}\n"
 NOTHING = ("sbatch", "--parsable", "--output=/dev/null", "--wrap=sleep 600")
 
 

@@ -30,6 +30,15 @@ candidates:
 baseline: adamw
 seeds: 2
 """
+# Two trials, each a job of its own.
+ONE_A_TASK = """\
+study: small
+workloads: [{dataset: digits, model: {mlp: {hidden: [16]}}, epochs: 1, train_images: 64}]
+candidates: {sgd: {lr: 0.1}, adam: {lr: 0.1}}
+seeds: 1
+backend: slurm
+pack: {at_least: 0s}
+"""
 
 
 @dataclass(frozen=True)
