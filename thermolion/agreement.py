@@ -34,7 +34,7 @@ def fingerprint(tensor: Tensor) -> Tensor:
         place = torch.arange(begin, begin + part.numel(), device=tensor.device)
         place.mul_(_GOLDEN)  # int64 wraps around: arithmetic modulo 2^64
         place.bitwise_xor_(place >> 32).mul_(_MIX).bitwise_or_(1)
-        total += part.mul_(place).sum()
+        total += place.mul_(part).sum()  # in `place`: `part` may be the parameter itself
     return total
 
 

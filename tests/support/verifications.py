@@ -71,3 +71,30 @@ def verifications(rank: int) -> dict[str, str]:
     for what, tensors in named.items():
         said[what] = said_by(lambda tensors=tensors: verify_replicas(tensors))
     return said
+
+
+def wide_parameters(_: int) -> tuple[list[float], list[float], dict[str, bool]]:
+    """Train in float64 without and with verification, then verify tensors of eight-byte types.
+
+    Return the weights of both trainings, and if each tensor kept its bits.
+    """
+    whole = torch.arange(1, 5)
+    kept = {}
+    for tensor in (whole.double(), whole.to(torch.complex128), whole):
+        before = tensor.clone()
+        verify_replicas([("wide", tensor)])
+        kept[str(tensor.dtype).removeprefix("torch.")] = torch.equal(tensor, before)
+    return _trained_in_float64(0), _trained_in_float64(1), kept
+
+
+def _trained_in_float64(verify_every: int) -> list[float]:
+    torch.manual_seed(0)
+    layer = nn.Linear(3, 1).double()
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+    attach(optimizer, DistributedDataParallel(layer), verify_every=verify_every)
+    for _ in range(3):
+        optimizer.zero_grad()
+        layer(torch.ones(2, 3, dtype=torch.float64)).square().mean().backward()
+        optimizer.step()
+    weights: list[float] = layer.weight.detach().flatten().tolist()
+    return weights

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from ranks import run_ranks
-from verifications import TYPES, verifications, watched
+from verifications import TYPES, verifications, watched, wide_parameters
 
 from thermolion.agreement import fingerprint
 
@@ -52,6 +52,25 @@ def test_replicas_may_be_compared_after_every_few_steps_of_any_optimizer() -> No
         for step, words in of_rank:
             assert step == 4
             assert "the first is '1.weight'" in words
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    [torch.float64, torch.complex128, torch.int64, torch.float32, torch.bfloat16, torch.uint8],
+    ids=str,
+)
+def test_a_parameter_keeps_its_bits_while_it_is_fingerprinted(dtype: torch.dtype) -> None:
+    tensor = torch.arange(1, 300).to(dtype)
+    before = tensor.clone()
+    once, again = int(fingerprint(tensor)), int(fingerprint(tensor))
+    assert torch.equal(tensor, before)
+    assert once == again != int(fingerprint(torch.zeros_like(tensor)))
+
+
+def test_parameters_of_eight_bytes_train_alike_with_and_without_verification() -> None:
+    for without, verified, tensors in run_ranks(wide_parameters, 2):
+        assert without == verified
+        assert tensors == {"float64": True, "complex128": True, "int64": True}
 
 
 def test_a_change_of_any_single_bit_changes_the_fingerprint() -> None:
