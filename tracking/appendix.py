@@ -9,41 +9,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from tracking.budgets import decision_costs
 from tracking.comparison import Comparison, Difference, json_ready
-from tracking.e_process import anytime_p, confidence_sequence, e_process
 from tracking.endpoints import Endpoint
 from tracking.estimates import Superiority, proportion_interval
 from tracking.outcomes import Outcome
-from tracking.power import smallest_detectable
 from tracking.profiled import Profiled, profiled
 from tracking.question import Question
 from tracking.sequential import Shape, limits, repeated_p
 from tracking.settings import Tried, tried
 
 SHAPES: tuple[Shape, ...] = ("obrien-fleming", "pocock")
-_EFFECTS = 11  # of a decision cost curve, from none to what is hardly ever missed
-_HARDLY_MISSED = 0.98
-_USUAL_LOOKS = (0.3, 0.5, 0.7, 1.0)  # parts of the seeds, for a study that has declared none
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """The e-t process of one question and endpoint after `n` seeds, each averaged over workloads.
-
-    `p` holds at whatever time one stops, and so does the interval for the mean difference.
-    """
-
-    question: Question
-    endpoint: Endpoint
-    unit: str
-    n: int
-    e_value: float
-    p: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -75,28 +50,14 @@ class Ahead:
 
 
 @dataclass(frozen=True)
-class Cost:
-    """Power and mean seeds of a design for a true `effect`, in sd of the paired differences."""
-
-    looks: tuple[int, ...]
-    shape: Shape | None
-    declared: bool
-    effect: float
-    power: float
-    seeds: float
-
-
-@dataclass(frozen=True)
 class Appendix:
     """Everything; `no_profile` says why there is none."""
 
-    evidence: tuple[Evidence, ...]
     shapes: tuple[Shapes, ...]
     profile: tuple[Profiled, ...]
     no_profile: str
     ahead: tuple[Ahead, ...]
     tried: tuple[Tried, ...]
-    costs: tuple[Cost, ...]
 
     def to_json(self) -> dict[str, Any]:
         """Return everything, JSON-ready; numbers that do not exist are null."""
@@ -106,16 +67,13 @@ class Appendix:
 
 def appendix(comparison: Comparison, outcomes: Sequence[Outcome]) -> Appendix:
     """Work out the appendix of a comparison and the outcomes that it was made of."""
-    asked = [(one, _averaged(comparison, one)) for one in comparison.pooled]
     profiles, why = profiled(comparison.time_to_target.arms, comparison.candidates)
     return Appendix(
-        evidence=tuple(row for one, means in asked for row in _evidence(one, means)),
         shapes=_shapes(comparison),
         profile=profiles,
         no_profile=why,
         ahead=tuple(row for one in comparison.pooled for row in _ahead(comparison, one)),
         tried=tried(outcomes),
-        costs=_costs(comparison),
     )
 
 
@@ -125,29 +83,6 @@ def _singles(comparison: Comparison, pooled: Difference) -> list[Difference]:
         for one in comparison.by_workload
         if (one.question, one.endpoint) == (pooled.question, pooled.endpoint)
         and one.workload in pooled.workloads
-    ]
-
-
-def _averaged(comparison: Comparison, pooled: Difference) -> list[float]:
-    """Return the mean over workloads of each block that all of them have, in order."""
-    by_block = [dict(one.paired) for one in _singles(comparison, pooled)]
-    shared = sorted(set.intersection(*map(set, by_block))) if by_block else []
-    return [float(np.mean([of[block] for of in by_block])) for block in shared]
-
-
-def _evidence(one: Difference, means: Sequence[float]) -> list[Evidence]:
-    e_values = e_process(means)
-    return [
-        Evidence(
-            one.question,
-            one.endpoint,
-            one.unit,
-            n,
-            e_value,
-            anytime_p(e_values[:n]),
-            *confidence_sequence(means[:n]),
-        )
-        for n, e_value in enumerate(e_values, 1)
     ]
 
 
@@ -196,29 +131,3 @@ def _ahead(comparison: Comparison, pooled: Difference) -> list[Ahead]:
     wins, n = sum(value > 0 for value in d) + sum(value == 0 for value in d) / 2, len(d)
     share = Superiority(wins, n, wins / n, *proportion_interval(wins, n))
     return [Ahead(pooled.question, pooled.endpoint, share)]
-
-
-def _costs(comparison: Comparison) -> tuple[Cost, ...]:
-    """Return what the design costs, beside the same seeds by other looks; no result enters."""
-    planned = [one.planned for one in comparison.summaries]
-    declared = comparison.looks
-    n = declared.seeds[-1] if declared else max(planned, default=0)
-    looks = declared.seeds if declared else tuple(_looks_of(n))
-    pooled = any(one.unit != "mixed" for one in comparison.pooled)
-    if not comparison.family or not pooled or looks[:1] < (2,):
-        return ()
-    strata, alpha = len(comparison.workloads), comparison.alpha / comparison.family
-    most = smallest_detectable((n * strata) ** -0.5, strata * (n - 1), alpha, _HARDLY_MISSED)
-    effects = [float(effect) for effect in np.linspace(0, most, _EFFECTS)]
-    agreed, manner = (declared.seeds, declared.shape) if declared else ((n,), None)
-    designs: list[tuple[tuple[int, ...], Shape | None]] = [((n,), None)]
-    designs += [(looks, shape) for shape in SHAPES if len(looks) > 1]
-    return tuple(
-        Cost(at, shape, at == agreed and shape == manner, cost.effect, cost.power, cost.seeds)
-        for at, shape in designs
-        for cost in decision_costs(at, effects, alpha, shape or "obrien-fleming", strata)
-    )
-
-
-def _looks_of(n: int) -> list[int]:
-    return sorted({max(2, round(n * part)) for part in _USUAL_LOOKS}) if n > 1 else []

@@ -2,17 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 
-from tracking.appendix import Appendix, Cost
-from tracking.appendix_text import design, needed_e
+from tracking.appendix import Appendix
 from tracking.chart import WIDTH, Axes, Curve, chart, drawing, stroke, text
 from tracking.comparison import Comparison
 from tracking.figures import INK, QUIET, Line, lines
 from tracking.performance_profile import MAX_RATIO
 from tracking.pool_text import endpoint_words
 from tracking.ranking import Ranking
-from tracking.wording import title
 
-_E_RANGE = 1e-2, 1e6  # beyond, an e-value is drawn at the edge: nothing more is to be read there
 _BAR, _QUIET, _GRID = (Line(colour, "-") for colour in (INK, QUIET, "#e5e7eb"))
 _ROW, _LONGEST = 15, 19  # points a candidate, letters of its name: the whole one is in the table
 
@@ -22,7 +19,6 @@ def drawings(
 ) -> Mapping[str, Sequence[str]]:
     """Return the SVGs of every section by its key; `styles` are those of the candidates."""
     return {
-        "evidence": _evidence(comparison, found),
         "profile": [_profile(found, styles)] if found.profile else [],
         "ranks": [
             _ranks(one, endpoint_words(comparison, one.endpoint), styles)
@@ -30,28 +26,7 @@ def drawings(
             if one.why is None
         ],
         "tried": _tried(found),
-        "costs": _costs(found.costs),
     }
-
-
-def _evidence(comparison: Comparison, found: Appendix) -> list[str]:
-    styles = lines([title(one) for one in comparison.questions])
-    needed = needed_e(comparison)
-    drawn = []
-    for endpoint in dict.fromkeys(one.endpoint for one in found.evidence):
-        points: dict[str, list[tuple[float, float]]] = {}
-        for one in found.evidence:
-            if one.endpoint == endpoint:
-                points.setdefault(title(one.question), []).append((one.n, one.e_value))
-        values = [y for of in points.values() for _, y in of]
-        least = max(_E_RANGE[0], min(1.0, *values) / 1.5)
-        most = min(max(_E_RANGE[1], 3 * needed), max(needed, *values) * 1.5)
-        word = endpoint_words(comparison, endpoint)
-        axes = Axes(word, "seeds", "e-value", (least, most), True, (needed, f"{needed:g}"))
-        curves = [Curve(name, of, styles[name]) for name, of in points.items()]
-        said = "; ".join(f"{name} {of[-1][1]:.3g}" for name, of in points.items())
-        drawn.append(chart(axes, curves, f"e-values after each seed, {word}, at last: {said}"))
-    return drawn
 
 
 def _profile(found: Appendix, styles: Mapping[str, Line]) -> str:
@@ -117,34 +92,3 @@ def _tried(found: Appendix) -> list[str]:
         described = f"Expected best of k settings on {workload}, of all: {said}"
         drawn.append(chart(axes, curves, described))
     return drawn
-
-
-def _costs(costs: Sequence[Cost]) -> list[str]:
-    if not costs:
-        return []
-    designs: dict[str, list[Cost]] = {}
-    for one in costs:
-        designs.setdefault(design(one), []).append(one)
-    styles = lines(list(designs))
-    effect = "true difference, sd of the paired differences"
-    most = max(one.looks[-1] for one in costs)
-    drawn = []
-    for name, y, most, value in (
-        ("Chance to decide", "power, %", 100, _power),
-        ("Seeds used", "mean seeds", max(one.looks[-1] for one in costs), _seeds),
-    ):
-        curves = [
-            Curve(of, [(one.effect, value(one)) for one in rows], styles[of])
-            for of, rows in designs.items()
-        ]
-        described = f"{name} by {effect}: {'; '.join(designs)}"
-        drawn.append(chart(Axes(name, effect, y, (0, most)), curves, described))
-    return drawn
-
-
-def _power(one: Cost) -> float:
-    return 100 * one.power
-
-
-def _seeds(one: Cost) -> float:
-    return one.seeds

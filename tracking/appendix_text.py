@@ -4,14 +4,13 @@ Text cells, as in `tables`; chooses rows, columns and formats.
 """
 
 from tracking import pool_text
-from tracking.appendix import Appendix, Cost, Evidence
+from tracking.appendix import Appendix
 from tracking.comparison import Comparison
-from tracking.numerals import p_value, signed, small_p, suffix
+from tracking.numerals import p_value, small_p
 from tracking.pool_text import endpoint_words
 from tracking.tables import Section, Table
 from tracking.wording import measure, title
 
-_NO_COSTS = "None: it takes two seeds or more, on workloads whose differences have one unit."
 NO_QUESTION = "None: the sweep asks no question."
 MANNERS = {"obrien-fleming": "O'Brien-Fleming", "pocock": "Pocock"}
 
@@ -19,70 +18,13 @@ MANNERS = {"obrien-fleming": "O'Brien-Fleming", "pocock": "Pocock"}
 def sections(comparison: Comparison, found: Appendix) -> tuple[Section, ...]:
     """Return every part, in order."""
     return (
-        _evidence(comparison, found),
         _shapes(comparison, found),
         _max_t(comparison),
         pool_text.profile(found),
         pool_text.mean_ranks(comparison),
         _ahead(comparison, found),
         pool_text.settings(found),
-        _costs(comparison, found),
     )
-
-
-def needed_e(comparison: Comparison) -> float:
-    """Return the e-value that one of the family's tests has to reach."""
-    return comparison.family / comparison.alpha
-
-
-def design(one: Cost) -> str:
-    """Name a design of looks."""
-    at = ", ".join(map(str, one.looks))
-    said = f"one look at {at}" if one.shape is None else f"{MANNERS[one.shape]} at {at}"
-    return f"{said} (declared)" if one.declared else said
-
-
-def _evidence(comparison: Comparison, found: Appendix) -> Section:
-    heading = "Evidence at any time: the e-t process"
-    if not comparison.questions:
-        return Section("evidence", heading, NO_QUESTION)
-    if not found.evidence:
-        return Section("evidence", heading, "None: nothing is pooled over the workloads.")
-    last: dict[tuple[str, str], Evidence] = {}
-    for one in found.evidence:
-        last[title(one.question), one.endpoint] = one
-    rows = tuple(
-        (
-            title(one.question),
-            endpoint_words(comparison, one.endpoint),
-            str(one.n),
-            _e(one.e_value),
-            p_value(one.p),
-            _interval(one),
-        )
-        for one in last.values()
-    )
-    note = (
-        "For a study that goes on without a planned end: after every seed, each averaged over "
-        "the workloads, how much better an effect explains the differences than none does. It may "
-        "be looked at whenever one likes, and pays for that with power (mixture over mean / sd "
-        "with variance 1; Wang and Ramdas 2023). Rejected would be what has ever reached "
-        f"{needed_e(comparison):g}: {comparison.family} tests at {comparison.alpha:g} together. "
-        "Strictly, where to stop may depend on this comparison alone, and differences are normal. "
-        "The verdicts are made by another test, which is the one that counts."
-    )
-    header = ("question", "endpoint", "seeds", "E now", "p at any time", "Δ at all times, 95%")
-    return Section("evidence", heading, note, (Table("After the last seed", header, rows),))
-
-
-def _interval(one: Evidence) -> str:
-    if one.high == float("inf"):
-        return "no bound yet"
-    return f"[{signed(one.low, one.unit)}, {signed(one.high, one.unit)}]{suffix(one.unit)}"
-
-
-def _e(value: float) -> str:
-    return f"{value:.2f}" if value < 1000 else f"{value:.1e}"
 
 
 def _shapes(comparison: Comparison, found: Appendix) -> Section:
@@ -177,18 +119,3 @@ def _ahead(comparison: Comparison, found: Appendix) -> Section:
     )
     header = ("question", "endpoint", "ahead", "P(ahead) [95% CI]")
     return Section("ahead", heading, note, (Table("Blocks", header, rows),))
-
-
-def _costs(comparison: Comparison, found: Appendix) -> Section:
-    heading = "What a decision costs"
-    if not comparison.questions:
-        return Section("costs", heading, NO_QUESTION)
-    if not found.costs:
-        return Section("costs", heading, _NO_COSTS)
-    note = (
-        "Of the design, not of the results: the chance that one question is answered, and the "
-        "seeds used until then, for a true difference of so many sd of the paired differences, "
-        f"alike on all workloads, at Holm's strictest step of {comparison.family} tests. "
-        "Simulated 4000 times, so good to about 0.01."
-    )
-    return Section("costs", heading, note)

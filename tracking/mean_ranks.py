@@ -60,12 +60,6 @@ def _quantile(k: int, alpha: float) -> float:
     return float(stats.studentized_range.ppf(1 - alpha, k, np.inf)) / 2**0.5
 
 
-def nemenyi_p(one: float, other: float, k: int, n: int) -> float:
-    """Return the p-value that two mean ranks of `k` candidates on `n` data sets are alike."""
-    z = abs(one - other) / (k * (k + 1) / (6 * n)) ** 0.5
-    return float(stats.studentized_range.sf(z * 2**0.5, k, np.inf))
-
-
 def cliques(
     mean_ranks: Sequence[float], differ: Callable[[int, int], bool]
 ) -> tuple[tuple[int, ...], ...]:

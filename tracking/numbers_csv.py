@@ -29,12 +29,10 @@ def numbers(comparison: Comparison, appendix: Appendix) -> Mapping[str, Rows]:
         "steps_to_target": comparison.time_to_target.arms,
         "candidates": comparison.summaries,
         "rankings": comparison.rankings,
-        "evidence_at_any_time": appendix.evidence,
         "limits": appendix.shapes,
         "profile": appendix.profile,
         "ahead": appendix.ahead,
         "expected_best": appendix.tried,
-        "decision_costs": appendix.costs,
     }
     pairs = [
         {

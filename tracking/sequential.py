@@ -65,16 +65,6 @@ def repeated_p(
     return crossing_probability(seeds, _bounds(seeds, constant, shape))
 
 
-def spent(alpha: float, fraction: float) -> float:
-    """Return how much of `alpha` may be spent by a `fraction` of the seeds, looks unplanned.
-
-    In the manner of O'Brien and Fleming (Lan and DeMets 1983).
-    """
-    if not 0 < fraction <= 1:
-        raise ValueError(f"a fraction of the seeds lies above 0 and up to 1, not {fraction}")
-    return float(2 * special.ndtr(special.ndtri(alpha / 2) / fraction**0.5))
-
-
 def crossing_probability(
     looks: Sequence[int] | _Vector, bounds: Sequence[float] | _Vector
 ) -> float:

@@ -55,7 +55,7 @@ def test_the_page_is_well_formed_and_accessible(page):
     assert tags["html"]["lang"] == "en"
     assert "title" in tags
     drawings = [attributes for tag, attributes in page.tags if tag == "svg"]
-    assert len(drawings) == 4 + 3 + 3 + 6
+    assert len(drawings) == 4 + 3 + 3 + 2
     assert all(each["role"] == "img" and each["aria-label"] for each in drawings)
     assert all(each.get("scope") for tag, each in page.tags if tag == "th")
     ids = [each["id"] for _, each in page.tags if "id" in each]
@@ -138,8 +138,7 @@ def test_a_report_written_twice_has_the_same_bytes(study, tmp_path):
         write_report(compare("s", study(), QUESTIONS), study(), tmp_path / name)
     files = [path for path in (tmp_path / "one").rglob("*") if path.is_file()]
     names = sorted(path.relative_to(tmp_path / "one").as_posix() for path in files)
-    kinds = ("answers", "candidates", "failures", "level_b", "pairs", "ahead", "decision_costs")
-    kinds += ("evidence_at_any_time", "rankings")
+    kinds = ("answers", "candidates", "failures", "level_b", "pairs", "ahead", "rankings")
     empty = ("answers_with_additions", "looks", "saved", "speedups", "steps_to_target")
     empty += ("expected_best", "limits", "profile", "tuning")
     numbers = [f"numbers/{kind}.csv" for kind in (*kinds, *empty)]

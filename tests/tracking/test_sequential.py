@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tracking.sequential import crossing_probability, limits, repeated_p, spent
+from tracking.sequential import crossing_probability, limits, repeated_p
 
 QUARTERS = (5, 10, 15, 20)
 LOOKS = (3, 5, 7, 10)
@@ -103,11 +103,6 @@ def test_one_look_is_an_ordinary_test():
     assert repeated_p(LOOKS, 4, 1.0) == pytest.approx(1.0)
 
 
-def test_spending_gives_the_known_answers():
-    found = [spent(0.05, fraction) for fraction in (0.3, 0.5, 0.7, 1)]
-    assert found == pytest.approx([0.000346, 0.005575, 0.019150, 0.05], abs=1e-6)
-
-
 def test_looks_that_are_none_are_an_error():
     with pytest.raises(ValueError, match="rising"):
         limits([5, 5], 0.05)
@@ -117,5 +112,3 @@ def test_looks_that_are_none_are_an_error():
         repeated_p(LOOKS, 5, 0.1)
     with pytest.raises(ValueError, match="p-value"):
         repeated_p(LOOKS, 1, 1.1)
-    with pytest.raises(ValueError, match="fraction"):
-        spent(0.05, 0)
