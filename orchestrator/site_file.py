@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from orchestrator.durations import Duration
-from orchestrator.sweep_file import Document, Location, SweepError, choices
+from orchestrator.sweep_file import Document, Invalid, Location, SweepError, choices
 from orchestrator.validation import Strict, check
 from slurm.site import Site
 
@@ -121,7 +121,10 @@ def _refuse_old(path: Path) -> None:
 
 def _read(path: Path, name: str) -> Site:
     document = _document(path)
-    file = check(SiteFile, document.data, document)
+    try:
+        file = check(SiteFile, document.data)
+    except Invalid as mistake:
+        raise document.error(mistake) from mistake
     return Site(
         name=name,
         partition=file.partition,

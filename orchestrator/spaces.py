@@ -1,6 +1,6 @@
 """What a sweep file says of tuning, checked: the search of every candidate, by the name written.
 
-Raises SweepError; nothing of it is planned here.
+Raises Invalid; nothing of it is planned here.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from typing import Any
 from jobs.trial import Workload
 from orchestrator.sobol import MOST_DIMENSIONS
 from orchestrator.space import Axis, Search, rounded
-from orchestrator.sweep_file import Document, Location, choices
+from orchestrator.sweep_file import Invalid, Location, choices
 from orchestrator.tune_keys import RangeKeys, TuneKeys
 from thermolion import registry
 from thermolion.registry import HyperparameterError, OptimizerSpec
@@ -26,26 +26,25 @@ def searches(
     entries: Entries,
     workloads: Sequence[Workload],
     root_seed: int,
-    document: Document,
 ) -> Mapping[str, Search]:
     """Return how every candidate is tuned, by the name written; untuned ones are left out."""
     for name in keys.untuned:
-        _check_known(name, entries, ("tune", "untuned"), document)
+        _check_known(name, entries, ("tune", "untuned"))
     tuned = [name for name in entries if name not in keys.untuned]
     if not tuned:
-        raise document.error(("tune", "untuned"), "all candidates: take `tune` out")
+        raise Invalid(("tune", "untuned"), "all candidates: take `tune` out")
     if keys.space is not None and not keys.space:
-        raise document.error(("tune", "space"), f"the space is empty: {_ADVICE}")
+        raise Invalid(("tune", "space"), f"the space is empty: {_ADVICE}")
     for name in keys.space or {}:
         if name != _EVERY:
-            _check_known(name, entries, ("tune", "space"), document)
+            _check_known(name, entries, ("tune", "space"))
         if name in keys.untuned:
-            raise document.error(("tune", "space", name), f"{name!r} is in `untuned` as well")
-    _check_workloads(keys, entries, workloads, document)
-    trials = _trials(keys, tuned, document)
+            raise Invalid(("tune", "space", name), f"{name!r} is in `untuned` as well")
+    _check_workloads(keys, entries, workloads)
+    trials = _trials(keys, tuned)
     found = {
         name: Search(
-            _space(name, keys, entries[name] or {}, document),
+            _space(name, keys, entries[name] or {}),
             trials[name],
             keys.seeds,
             keys.ranks,
@@ -58,7 +57,7 @@ def searches(
         for name in tuned
     }
     if keys.search == "asha":
-        _check_rungs(found[tuned[0]], workloads, document)
+        _check_rungs(found[tuned[0]], workloads)
     return found
 
 
@@ -73,30 +72,28 @@ def centred(entry: Mapping[str, Any] | None, search: Search) -> dict[str, Any]:
     }
 
 
-def _check_known(name: str, entries: Entries, place: Location, document: Document) -> None:
+def _check_known(name: str, entries: Entries, place: Location) -> None:
     if name not in entries:
-        raise document.error(place, f"{name!r} is no candidate: {choices(name, [*entries])}")
+        raise Invalid(place, f"{name!r} is no candidate: {choices(name, [*entries])}")
 
 
-def _trials(keys: TuneKeys, tuned: Sequence[str], document: Document) -> Mapping[str, int]:
+def _trials(keys: TuneKeys, tuned: Sequence[str]) -> Mapping[str, int]:
     if isinstance(keys.trials, int):
         trials = dict.fromkeys(tuned, keys.trials)
     else:
         for name in keys.trials:
             if name not in tuned:
-                raise document.error(
-                    ("tune", "trials"), f"{name!r} is not tuned: {choices(name, tuned)}"
-                )
+                raise Invalid(("tune", "trials"), f"{name!r} is not tuned: {choices(name, tuned)}")
         missing = [name for name in tuned if name not in keys.trials]
         if missing:
-            raise document.error(
+            raise Invalid(
                 ("tune", "trials"), f"{', '.join(missing)} has none: name every candidate"
             )
         trials = keys.trials
     budgets = trials | dict.fromkeys(keys.untuned, 0)
     if len(set(budgets.values())) > 1 and not keys.allow_unequal:
         told = ", ".join(f"{name} {count}" for name, count in budgets.items())
-        raise document.error(
+        raise Invalid(
             ("tune", "untuned" if keys.untuned else "trials"),
             f"unequal budgets ({told}) favour whoever has more: give all the same, or write "
             "`allow_unequal: true`, which the report then says",
@@ -104,19 +101,17 @@ def _trials(keys: TuneKeys, tuned: Sequence[str], document: Document) -> Mapping
     return trials
 
 
-def _check_workloads(
-    keys: TuneKeys, entries: Entries, workloads: Sequence[Workload], document: Document
-) -> None:
+def _check_workloads(keys: TuneKeys, entries: Entries, workloads: Sequence[Workload]) -> None:
     for workload in workloads:
         place = ("tune",)
         if workload.split == "replication":
-            raise document.error(
+            raise Invalid(
                 place,
                 f"workload {workload.name!r} has `split: replication`, which holds nothing out: "
                 "settings are chosen by validation data alone",
             )
         if workload.is_own and "test" in workload.read_as.metric.lower():
-            raise document.error(
+            raise Invalid(
                 place,
                 f"workload {workload.name!r} has the metric {workload.read_as.metric!r}: settings "
                 "are chosen by validation data alone, so name such a metric, and the other one "
@@ -125,7 +120,7 @@ def _check_workloads(
         if keys.ranks in (None, workload.ranks):
             continue
         if workload.is_own:
-            raise document.error(
+            raise Invalid(
                 ("tune", "ranks"),
                 f"workload {workload.name!r} is your own training on {workload.ranks} ranks, "
                 "whose global batch is not known here: it may be another one on "
@@ -134,14 +129,14 @@ def _check_workloads(
         for name, entry in entries.items():
             gate = (entry or {}).get("gate", "averaged")
             if gate != "averaged" or "reference_batch" in (entry or {}):
-                raise document.error(
+                raise Invalid(
                     ("tune", "ranks"),
                     f"{name!r} has the gate {gate!r}, which is another one on {keys.ranks} ranks "
                     f"than on {workload.ranks} (workload {workload.name!r}): leave `ranks` out",
                 )
 
 
-def _check_rungs(search: Search, workloads: Sequence[Workload], document: Document) -> None:
+def _check_rungs(search: Search, workloads: Sequence[Workload]) -> None:
     for workload in workloads:
         if search.rungs_on(workload) is not None:
             continue
@@ -151,38 +146,36 @@ def _check_rungs(search: Search, workloads: Sequence[Workload], document: Docume
             why = f"has {workload.steps} steps: too few to end at an earlier one"
         else:
             why = f"has {workload.epochs} epochs: too few to end after an earlier one"
-        raise document.error(
+        raise Invalid(
             ("tune", "search"), f"asha, and workload {workload.name!r} {why}, or write sobol"
         )
 
 
-def _space(
-    name: str, keys: TuneKeys, entry: Mapping[str, Any], document: Document
-) -> Mapping[str, Axis]:
+def _space(name: str, keys: TuneKeys, entry: Mapping[str, Any]) -> Mapping[str, Axis]:
     written = keys.space or {}
     optimizer = entry.get("optimizer", name)
     known = next((s for n, s in registry.OPTIMIZERS.items() if optimizer in (n, s.path)), None)
     key = name if name in written else _EVERY
     if key not in written:
-        space = _usual(name, known, document)
+        space = _usual(name, known)
         place: Location = ("candidates", name)
     else:
         place = ("tune", "space", key)
         if not written[key]:
-            raise document.error(place, f"the space is empty: {_ADVICE}")
+            raise Invalid(place, f"the space is empty: {_ADVICE}")
         space = {
-            parameter: _axis(known, parameter, ranges, (*place, parameter), document)
+            parameter: _axis(known, parameter, ranges, (*place, parameter))
             for parameter, ranges in written[key].items()
         }
     if all(axis.kind == "choice" for axis in space.values()):
-        raise document.error(
+        raise Invalid(
             place, "only choices: write one range at least, or a grid of `candidates` instead"
         )
     if len(space) > MOST_DIMENSIONS:
-        raise document.error(place, f"{len(space)} hyperparameters: {MOST_DIMENSIONS} is the most")
+        raise Invalid(place, f"{len(space)} hyperparameters: {MOST_DIMENSIONS} is the most")
     for parameter in space:
         if parameter in entry:
-            raise document.error(
+            raise Invalid(
                 ("candidates", name, parameter),
                 f"{parameter} of {name!r} is tuned, so a value of its own means nothing: take it "
                 "out here, or put the candidate in `tune.untuned`",
@@ -190,10 +183,10 @@ def _space(
     return space
 
 
-def _usual(name: str, known: OptimizerSpec | None, document: Document) -> Mapping[str, Axis]:
+def _usual(name: str, known: OptimizerSpec | None) -> Mapping[str, Axis]:
     published = known.settable.get("lr") if known else None
     if published is None:
-        raise document.error(
+        raise Invalid(
             ("tune",), f"no published learning rate of {name!r} is known here: write its `space`"
         )
     half = 10 ** (_DECADES / 2)
@@ -206,27 +199,24 @@ def _axis(
     parameter: str,
     ranges: RangeKeys,
     place: Location,
-    document: Document,
 ) -> Axis:
     if parameter in _NOT_TUNED or (known and parameter not in known.settable):
         names = [] if known is None else [*known.settable]
-        raise document.error(
+        raise Invalid(
             place, f"{parameter!r} is no hyperparameter here: {choices(parameter, names)}"
         )
     default = known.settable.get(parameter) if known else None
     if ranges.choice is not None:
         if not ranges.choice:
-            raise document.error(place, "the choice is empty: write two values or more")
+            raise Invalid(place, "the choice is empty: write two values or more")
         axis = Axis("choice", choices=tuple(ranges.choice))
         ends: Sequence[Any] = ranges.choice
     else:
         low, high = ranges.log or ranges.uniform or (0.0, 0.0)
         if ranges.log is not None and low <= 0:
-            raise document.error(
-                place, f"log: {low:g} is not above 0: a scale of factors has none"
-            )
+            raise Invalid(place, f"log: {low:g} is not above 0: a scale of factors has none")
         if low >= high:
-            raise document.error(place, f"[{low:g}, {high:g}] is empty: write [low, high]")
+            raise Invalid(place, f"[{low:g}, {high:g}] is empty: write [low, high]")
         whole = isinstance(default, int) and not isinstance(default, bool)
         log = ranges.log is not None
         axis = Axis("log" if log else "uniform", rounded(low), rounded(high), whole=whole)
@@ -235,5 +225,5 @@ def _axis(
         for value in ends:
             registry.checked(parameter, value, default)
     except HyperparameterError as error:
-        raise document.error(place, str(error)) from error
+        raise Invalid(place, str(error)) from error
     return axis

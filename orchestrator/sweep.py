@@ -23,7 +23,7 @@ from orchestrator.notify_keys import Notice, NotifyKeys, as_keys
 from orchestrator.ray_keys import RayKeys
 from orchestrator.seeds import Seeds, read_seeds
 from orchestrator.spaces import searches
-from orchestrator.sweep_file import Document, choices, read_document
+from orchestrator.sweep_file import Document, Invalid, choices, read_document
 from orchestrator.tune_keys import TuneKeys
 from orchestrator.validation import MOST_RANKS, Strict, check
 from orchestrator.workloads import checked, cross, resolve
@@ -178,23 +178,30 @@ def read_sweep(path: Path, overrides: Iterable[str] = ()) -> Sweep:
 
 def resolve_sweep(document: Document) -> Sweep:
     """Check a document and fill in every default; raises SweepError for the first mistake."""
-    entries = cross(document.data.get("workloads"), document.data.get("defaults"), document)
+    try:
+        return _resolved(document)
+    except Invalid as mistake:
+        raise document.error(mistake) from mistake
+
+
+def _resolved(document: Document) -> Sweep:
+    entries = cross(document.data.get("workloads"), document.data.get("defaults"))
 
     data = document.data | {"workloads": [dict(entry.data) for entry in entries]}
-    file = check(SweepFile, data, document)
-    models = checked(entries, document)
-    workloads = resolve(entries, models, document, file.resources.ranks)
+    file = check(SweepFile, data)
+    models = checked(entries)
+    workloads = resolve(entries, models, file.resources.ranks)
     tune = file.tune
     tuned = None
     if tune is not None:
-        tuned = searches(tune, file.candidates, workloads, file.root_seed, document)
-    groups = expand(file.candidates, document, workloads, tuned)
+        tuned = searches(tune, file.candidates, workloads, file.root_seed)
+    groups = expand(file.candidates, workloads, tuned)
     return Sweep(
         document=document,
         study=file.study,
         workloads=workloads,
         candidates=tuple(candidate for group in groups.values() for candidate in group),
-        questions=_questions(file, groups, document),
+        questions=_questions(file, groups),
         blocks=file.seeds.blocks,
         root_seed=file.root_seed,
         threads=file.resources.cpus_per_task,
@@ -207,40 +214,40 @@ def resolve_sweep(document: Document) -> Sweep:
         ray=file.ray,
         tasks_per_node=file.resources.gpus_per_node or file.resources.tasks_per_node or 1,
         gpus_per_node=file.resources.gpus_per_node,
-        time_min=_minutes(file.resources.time, document),
+        time_min=_minutes(file.resources.time),
         mem=file.resources.mem,
         packing=file.pack.resolved(),
         concurrent=file.limits.concurrent,
         looks=file.seeds.looks,
         analysis=file.analysis,
-        pilot=_pilot(file, document),
+        pilot=_pilot(file),
         tune=tune,
         failures=file.failures.resolved(),
         notice=None if file.notify is None else file.notify.resolved(),
     )
 
 
-def _pilot(file: SweepFile, document: Document) -> PilotKeys | None:
+def _pilot(file: SweepFile) -> PilotKeys | None:
     if file.pilot is not None and file.baseline is None and file.compare is None:
-        raise document.error(
+        raise Invalid(
             ("pilot",), "pilots are runs of the baseline: name it (`baseline:` or `compare:`)"
         )
     return file.pilot
 
 
-def _minutes(time_s: float | None, document: Document) -> int | None:
+def _minutes(time_s: float | None) -> int | None:
     if time_s is None:
         return None
     if time_s < 60:
-        raise document.error(("resources", "time"), "SLURM counts in minutes: one at least")
+        raise Invalid(("resources", "time"), "SLURM counts in minutes: one at least")
     return int(time_s // 60)
 
 
-def _questions(file: SweepFile, groups: Groups, document: Document) -> tuple[tuple[str, str], ...]:
+def _questions(file: SweepFile, groups: Groups) -> tuple[tuple[str, str], ...]:
     if file.baseline is not None and file.compare is not None:
-        raise document.error(("baseline",), "`compare` is here as well: keep one of the two")
+        raise Invalid(("baseline",), "`compare` is here as well: keep one of the two")
     if file.baseline is not None:
-        return questions(groups, file.baseline, None, "baseline", document)
+        return questions(groups, file.baseline, None, "baseline")
     if file.compare is not None:
-        return questions(groups, file.compare.candidate, file.compare.against, "compare", document)
+        return questions(groups, file.compare.candidate, file.compare.against, "compare")
     return ()

@@ -23,6 +23,15 @@ class SweepError(Exception):
     """Wrong input; the message names the place, the value, the choices and the next step."""
 
 
+class Invalid(SweepError):  # noqa: N818  # `raise Invalid(location, …)` says it all
+    """A mistake at a location of a document; whoever has the document adds file and line."""
+
+    def __init__(self, location: Sequence[str | int], message: str) -> None:
+        name = dotted(location)
+        super().__init__(f"{name}: {message}" if name else message)
+        self.location = tuple(location)
+
+
 @dataclass(frozen=True)
 class Document:
     """Parsed data of a sweep file, with the place of every value for error messages."""
@@ -33,9 +42,9 @@ class Document:
     lines: dict[Location, int] = field(default_factory=dict)
     overrides: dict[Location, str] = field(default_factory=dict)
 
-    def error(self, location: Sequence[str | int], message: str) -> SweepError:
-        """Return an error that points at the innermost known place of `location`."""
-        known = tuple(location)
+    def error(self, mistake: Invalid) -> SweepError:
+        """Return a mistake as an error that points at the innermost known place of it."""
+        known = mistake.location
         while known and known not in self.lines and known not in self.overrides:
             known = known[:-1]
         if known in self.overrides:
@@ -44,8 +53,7 @@ class Document:
             place = f"{self.path}, line {self.lines[known]}"
         else:
             place = str(self.path)
-        name = dotted(location)
-        return SweepError(f"{place}: {name}: {message}" if name else f"{place}: {message}")
+        return SweepError(f"{place}: {mistake}")
 
 
 def read_document(

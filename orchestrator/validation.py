@@ -5,7 +5,7 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from orchestrator.sweep_file import Document, Location, choices
+from orchestrator.sweep_file import Invalid, Location, choices
 
 # Keys of later versions: refused by name, because an ignored key is a wrong experiment.
 _NOT_YET = frozenset(["gpu_hours"])
@@ -31,10 +31,9 @@ def printable(name: str) -> str:
 def check(
     model: type[_Model],
     data: Mapping[str, Any],
-    document: Document,
     origin: Callable[[Location], Location] = lambda location: location,
 ) -> _Model:
-    """Validate `data`; raises SweepError for the first mistake, unknown keys before others.
+    """Validate `data`; raises Invalid for the first mistake, unknown keys before others.
 
     `origin` maps a location in `data` to the one in the file, where the two differ.
     """
@@ -44,7 +43,7 @@ def check(
         mistakes = error.errors()
     first = next((m for m in mistakes if m["type"] == "extra_forbidden"), mistakes[0])
     location: Location = tuple(first["loc"])
-    raise document.error(origin(location), _sentence(first, _model_at(model, location)))
+    raise Invalid(origin(location), _sentence(first, _model_at(model, location)))
 
 
 def not_yet(key: str) -> str | None:

@@ -8,7 +8,7 @@ from typing import Any
 from jobs.trial import Workload
 from orchestrator.image_workload import ImageWorkload
 from orchestrator.own_workload import OwnWorkload
-from orchestrator.sweep_file import Document, Location
+from orchestrator.sweep_file import Invalid, Location
 from orchestrator.validation import check
 
 AnyWorkload = ImageWorkload | OwnWorkload
@@ -29,27 +29,25 @@ class Entry:
         return (*self.location, *inside)
 
 
-def cross(workloads: Any, defaults: Any, document: Document) -> list[Entry]:
+def cross(workloads: Any, defaults: Any) -> list[Entry]:
     """Cross the lists of `each` and put `defaults` under every workload."""
     common = {} if defaults is None else defaults
     if not isinstance(common, Mapping):
-        raise document.error(("defaults",), "this should be a mapping of workload keys")
+        raise Invalid(("defaults",), "this should be a mapping of workload keys")
     if isinstance(workloads, Mapping):
-        entries = _each(workloads, document)
+        entries = _each(workloads)
     elif isinstance(workloads, list):
         entries = [Entry(data, ("workloads", position)) for position, data in enumerate(workloads)]
     else:
         entries = []
     if not entries:
-        raise document.error(
+        raise Invalid(
             ("workloads",),
             "no workloads: write a list, such as [{dataset: digits, model: mlp, epochs: 5}]",
         )
     for entry in entries:
         if not isinstance(entry.data, Mapping):
-            raise document.error(
-                entry.location, f"{entry.data!r} is not a workload: write a mapping"
-            )
+            raise Invalid(entry.location, f"{entry.data!r} is not a workload: write a mapping")
     return [
         Entry(
             {**common, **entry.data},
@@ -61,18 +59,18 @@ def cross(workloads: Any, defaults: Any, document: Document) -> list[Entry]:
     ]
 
 
-def _each(workloads: Mapping[str, Any], document: Document) -> list[Entry]:
+def _each(workloads: Mapping[str, Any]) -> list[Entry]:
     rest = {key: value for key, value in workloads.items() if key != "each"}
     axes = workloads.get("each")
     if axes is None:
         return [Entry(rest, ("workloads",))]
     if not isinstance(axes, Mapping) or not all(isinstance(v, list) and v for v in axes.values()):
-        raise document.error(
+        raise Invalid(
             ("workloads", "each"), "this should map keys to lists, such as dataset: [mnist, usps]"
         )
     both = sorted(set(axes) & set(rest))
     if both:
-        raise document.error(("workloads", both[0]), "this key is in `each` as well: keep one")
+        raise Invalid(("workloads", both[0]), "this key is in `each` as well: keep one")
     origins: dict[str, Location] = {axis: ("workloads", "each", axis) for axis in axes}
     return [
         Entry({**rest, **dict(zip(axes, point, strict=True))}, ("workloads",), origins)
@@ -80,12 +78,12 @@ def _each(workloads: Mapping[str, Any], document: Document) -> list[Entry]:
     ]
 
 
-def checked(entries: list[Entry], document: Document) -> list[AnyWorkload]:
-    """Check every workload by the keys of its kind; raises SweepError for the first mistake."""
-    return [_checked(entry, document) for entry in entries]
+def checked(entries: list[Entry]) -> list[AnyWorkload]:
+    """Check every workload by the keys of its kind; raises Invalid for the first mistake."""
+    return [_checked(entry) for entry in entries]
 
 
-def _checked(entry: Entry, document: Document) -> AnyWorkload:
+def _checked(entry: Entry) -> AnyWorkload:
     own = "train" in entry.data or "command" in entry.data
     kinds: tuple[type[AnyWorkload], type[AnyWorkload]] = (OwnWorkload, ImageWorkload)
     model, other = kinds if own else kinds[::-1]
@@ -97,13 +95,11 @@ def _checked(entry: Entry, document: Document) -> AnyWorkload:
     }
     data = {key: value for key, value in entry.data.items() if key not in foreign}
     if own:
-        return check(OwnWorkload, data, document, entry.origin)
-    return check(ImageWorkload, data, document, entry.origin)
+        return check(OwnWorkload, data, entry.origin)
+    return check(ImageWorkload, data, entry.origin)
 
 
-def resolve(
-    entries: list[Entry], models: list[AnyWorkload], document: Document, ranks: int
-) -> tuple[Workload, ...]:
+def resolve(entries: list[Entry], models: list[AnyWorkload], ranks: int) -> tuple[Workload, ...]:
     """Name the workloads and refuse two of equal name or content.
 
     `ranks` is how many processes train a trial of one that does not say so itself.
@@ -117,11 +113,11 @@ def resolve(
             workload = model.record(name, ranks)
         twin = next((w for w in workloads.values() if _trained(w) == _trained(workload)), None)
         if twin is not None:
-            raise document.error(
+            raise Invalid(
                 entry.location, f"this workload is equal in content to {twin.name!r}: drop one"
             )
         if workload.name in workloads:
-            raise document.error(
+            raise Invalid(
                 entry.location, f"two workloads are called {workload.name!r}: give them a `name:`"
             )
         workloads[workload.name] = workload
