@@ -1,5 +1,6 @@
-"""The keys of a sweep that say how its trials share jobs, and how many run at a time."""
+"""The keys of a sweep that say where its trials run, how they share jobs, how many at a time."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -7,6 +8,13 @@ from pydantic import Field
 
 from orchestrator.durations import Duration
 from orchestrator.validation import Strict
+
+# Here, because sweeps are checked against the names; what they name is loaded by its users.
+BACKENDS: Mapping[str, str] = {
+    "local": "orchestrator.backends.local:LocalBackend",
+    "ray": "orchestrator.backends.ray_tune:RayBackend",
+    "slurm": "orchestrator.backends.slurm:SlurmBackend",
+}
 
 
 @dataclass(frozen=True)

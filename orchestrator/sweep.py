@@ -14,9 +14,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, mod
 from jobs.pack import Keep
 from jobs.trial import Candidate, Workload
 from orchestrator.analysis_keys import AnalysisKeys, PilotKeys
-from orchestrator.backends.base import BACKENDS
 from orchestrator.candidates import Groups, expand, questions
-from orchestrator.cluster_keys import LimitKeys, Packing, PackKeys
+from orchestrator.cluster_keys import BACKENDS, LimitKeys, Packing, PackKeys
 from orchestrator.durations import Duration
 from orchestrator.failure_keys import FailureKeys, Policy
 from orchestrator.notify_keys import Notice, NotifyKeys, as_keys

@@ -11,20 +11,15 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 from jobs.failures import JobEnd
 from jobs.layout import Layout
 from jobs.trial import Trial
+from orchestrator.cluster_keys import BACKENDS
 from tracking.outcomes import Outcome
 
 if TYPE_CHECKING:
     from orchestrator.failures import Need
-    from orchestrator.study import Study  # which reads sweeps, which know the names of backends
+    from orchestrator.study import Study
 
 Built = TypeVar("Built")
 JobState = Literal["queued", "running", "ended"]
-
-BACKENDS: Mapping[str, str] = {
-    "local": "orchestrator.backends.local:LocalBackend",
-    "ray": "orchestrator.backends.ray_tune:RayBackend",
-    "slurm": "orchestrator.backends.slurm:SlurmBackend",
-}
 
 
 @dataclass(frozen=True)
