@@ -7,18 +7,17 @@ from dataclasses import dataclass
 from jobs.layout import Layout
 from jobs.lock import Lock, LockHeld
 from jobs.trial import Trial
-from orchestrator.backends.base import (
+from orchestrator.backends.base import job_states, load_backend
+from orchestrator.backends.records import (
     BackendError,
     Submission,
     cancelled_mark,
-    job_states,
-    load_backend,
+    read_pack,
     read_submissions,
 )
 from orchestrator.change import since_recorded
 from orchestrator.decide import decide
 from orchestrator.freeze import freeze
-from orchestrator.packs import read_pack
 from orchestrator.preflight import check_before_start
 from orchestrator.sender import Request, Sender
 from orchestrator.status import Status, read_status

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from jobs.trial import Trial
-from orchestrator.backends.base import Submission, job_states, read_submissions
-from orchestrator.packs import read_pack
+from orchestrator.backends.base import job_states
+from orchestrator.backends.records import Submission, read_pack, read_submissions
 from orchestrator.status import read_status
 from orchestrator.study import Study
 from orchestrator.sweep_file import SweepError, choices

@@ -11,7 +11,7 @@ from jobs.events import LogError
 from jobs.lock import LockHeld
 from orchestrator.archive import ArchiveError
 from orchestrator.arguments import make_parser
-from orchestrator.backends.base import BackendError
+from orchestrator.backends.records import BackendError
 from orchestrator.conclude import ConclusionError
 from orchestrator.sweep_file import SweepError
 from orchestrator.verbs.terminal import FAILED, INTERRUPTED, WRONG_INPUT

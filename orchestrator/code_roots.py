@@ -5,7 +5,7 @@ from pathlib import Path
 
 from jobs.pack import Pack
 from jobs.trial import Trial
-from orchestrator.packs import read_pack
+from orchestrator.backends.records import read_pack
 from orchestrator.status import Standing, Status
 from orchestrator.study import Study
 from orchestrator.user_code import names_user_code

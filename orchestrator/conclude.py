@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs.discards import read_discards
-from orchestrator.backends.base import BackendError, read_submissions
+from orchestrator.backends.records import BackendError, read_submissions
 from orchestrator.stage import Stage, stage_of
 from orchestrator.status import read_status
 from orchestrator.study import Study

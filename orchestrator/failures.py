@@ -10,24 +10,15 @@ from functools import cache
 from jobs.ending import RANK_DIED
 from jobs.failures import CLASSES, FailureClass, JobEnd, of_exception
 from jobs.layout import Layout
-from orchestrator.backends.base import Submission
+from orchestrator.backends.base import Need
+from orchestrator.backends.records import Submission, read_pack
 from orchestrator.failure_keys import Policy, Rule
-from orchestrator.packs import read_pack
 from tracking.outcomes import Attempt, Outcome
 
 Ends = Mapping[tuple[str, int], JobEnd]
 
 # Of these, an attempt that has got further than all before it costs no retry.
 _BY_PROGRESS: tuple[FailureClass, ...] = ("TIMEOUT", "NODE_FAIL", "LOST")
-
-
-@dataclass(frozen=True)
-class Need:
-    """What a trial is given the next time: times the memory and time of the sweep, seconds."""
-
-    mem: float = 1.0
-    time: float = 1.0
-    backoff_s: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from jobs.lock import LockHeld
-from orchestrator.backends.base import BackendError
+from orchestrator.backends.records import BackendError
 from orchestrator.conclude import CollectingPaused, Record
 from orchestrator.status import read_status
 from orchestrator.study import Study

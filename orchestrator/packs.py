@@ -1,16 +1,11 @@
-"""From trials to packs, and the files that carry them to their jobs."""
+"""From trials to packs: which of them share a process."""
 
 import itertools
-import json
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.layout import Layout
-from jobs.pack import Pack
 from jobs.trial import Trial
-from jobs.whole_file import write_whole
-from orchestrator.backends.base import read_record
 
 # Enough packs a lane that one slow pack leaves little idle at the end, few enough that starting
 # a process (seconds of import) stays small beside its work.
@@ -141,16 +136,3 @@ def _by_block(trials: Sequence[Trial], lanes: int) -> list[tuple[Trial, ...]]:
 
 def _share(block: Sequence[Trial], parts: int) -> list[tuple[Trial, ...]]:
     return [tuple(block[part::parts]) for part in range(min(parts, len(block)))]
-
-
-def write_packs(packs: Sequence[Pack]) -> None:
-    """Write one file a pack."""
-    for pack in packs:
-        path = pack.layout.pack(pack.submission, pack.number)
-        path.parent.mkdir(exist_ok=True)
-        write_whole(path, json.dumps(pack.to_json()))
-
-
-def read_pack(layout: Layout, submission: str, number: int) -> Pack:
-    """Read back what a job carries."""
-    return read_record(layout.pack(submission, number), Pack.from_json)

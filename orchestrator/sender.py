@@ -3,7 +3,6 @@
 Starts nothing: that is the backend's.
 """
 
-import json
 import socket
 import time
 from collections.abc import Mapping, Sequence
@@ -14,11 +13,9 @@ from jobs.code import code_digest
 from jobs.pack import Pack
 from jobs.process import user_name
 from jobs.trial import Trial
-from jobs.whole_file import write_whole
-from orchestrator.backends.base import Load, Lot, Submission, load_backend
+from orchestrator.backends.base import Load, Lot, Need, load_backend
+from orchestrator.backends.records import Submission, write_packs, write_submission
 from orchestrator.code_roots import code_roots
-from orchestrator.failures import Need
-from orchestrator.packs import write_packs
 from orchestrator.snapshot import code_files, commit_of, copy_code
 from orchestrator.status import Status
 from orchestrator.study import Study
@@ -147,7 +144,7 @@ class Sender:
             commit=commit,
             dirty=dirty,
         )
-        write_whole(folder / "submission.json", json.dumps(submission.to_json(), indent=1))
+        write_submission(folder, submission)
         return submission
 
     def _pack(

@@ -16,7 +16,8 @@ from jobs import events
 from jobs.discards import read_discards
 from jobs.events import LogError
 from jobs.layout import Layout
-from orchestrator.backends.base import BackendError, job_states, read_submissions
+from orchestrator.backends.base import job_states
+from orchestrator.backends.records import BackendError, read_submissions
 from orchestrator.estimate import in_words
 from orchestrator.stage import stage_of
 from orchestrator.status import read_status

@@ -9,15 +9,9 @@ from typing import Literal
 from jobs.discards import read_discards
 from jobs.ending import RANK_DIED
 from jobs.trial import Trial
-from orchestrator.backends.base import (
-    Submission,
-    job_ends,
-    job_notes,
-    job_states,
-    read_submissions,
-)
+from orchestrator.backends.base import job_ends, job_notes, job_states
+from orchestrator.backends.records import Submission, read_pack, read_submissions
 from orchestrator.failures import Ends, Failure, failure_of, unstarted_by_trial
-from orchestrator.packs import read_pack
 from orchestrator.stage import NO_STAGE, Stage, Wanted, stage_of
 from orchestrator.study import Study
 from tracking.outcomes import Hold, Outcome, State, read_holds, read_outcomes

@@ -1,61 +1,30 @@
-"""What every backend can do, and the record of a submission that it is handed."""
+"""What every backend can do, and what it is handed: trials to place, submissions to start."""
 
 import importlib
-import json
-from collections.abc import Callable, Collection, Container, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol
 
 from jobs.failures import JobEnd
 from jobs.layout import Layout
 from jobs.trial import Trial
+from orchestrator.backends.records import Submission
 from orchestrator.cluster_keys import BACKENDS
+from orchestrator.study import Study
 from tracking.outcomes import Outcome
 
-if TYPE_CHECKING:
-    from orchestrator.failures import Need
-    from orchestrator.study import Study
-
-Built = TypeVar("Built")
 JobState = Literal["queued", "running", "ended"]
 
 
 @dataclass(frozen=True)
-class Submission:
-    """What was intended, written before anything starts; its packs lie beside it.
+class Need:
+    """What a trial is given the next time: times the memory and time of the sweep, seconds."""
 
-    `lanes` ranks run at a time, which is as many trials where each is one process; `lanes_asked`
-    were asked for. `request` is what the backend itself needs to know. `scale` says how many times
-    the memory and time of the sweep its jobs are given; `by_hand` that a user has said `retry`.
-    `unattended`: somebody is to look after the study once the jobs have ended. `commit` is the one
-    that the user's folder was at, in git, and `dirty` whether it had been edited since.
-    """
-
-    id: str
-    backend: str
-    packs: int
-    lanes: int
-    threads: int
-    device: Literal["cpu", "cuda"]
-    user: str
-    host: str
-    time_ms: int
-    request: Mapping[str, Any] | None = None
-    lanes_asked: int | None = None
-    scale: Mapping[str, float] | None = None
-    by_hand: bool = False
-    unattended: bool = False
-    commit: str | None = None
-    dirty: bool = False
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-
-class BackendError(Exception):
-    """A job that cannot be reached from here; the message says what to do."""
+    mem: float = 1.0
+    time: float = 1.0
+    backoff_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -68,13 +37,13 @@ class Load:
     `unattended` is as in `Submission`.
     """
 
-    study: "Study"
+    study: Study
     trials: Sequence[Trial]
     outcomes: Sequence[Outcome]
     suspects: Container[str]
     code: Mapping[str, Path | None]
     lanes: int | None = None
-    needs: "Mapping[str, Need]" = field(default_factory=dict)
+    needs: Mapping[str, Need] = field(default_factory=dict)
     bad_nodes: Sequence[str] = ()
     unattended: bool = False
 
@@ -102,10 +71,10 @@ def at_a_time(lots: Sequence[Lot], concurrent: int | None) -> int:
 class Backend(Protocol):
     """Where jobs run. It says whether a job lives, never how its trials went."""
 
-    def check(self, study: "Study") -> None:
+    def check(self, study: Study) -> None:
         """Raise an error for what no trial of a study could be given here."""
 
-    def ignored(self, study: "Study") -> Sequence[str]:
+    def ignored(self, study: Study) -> Sequence[str]:
         """Return the keys of a sweep that are set and change nothing here."""
 
     def arrange(self, load: Load) -> Sequence[Lot]:
@@ -140,7 +109,7 @@ class Backend(Protocol):
     def waits(self, layout: Layout) -> bool:
         """Whether recorded submissions have something left to send."""
 
-    def survives_us(self, study: "Study") -> bool:
+    def survives_us(self, study: Study) -> bool:
         """Whether jobs go on where whoever watches them is interrupted."""
 
 
@@ -157,9 +126,8 @@ def job_states(
 ) -> Mapping[str, Mapping[int, JobState]]:
     """Return the state of every job by submission and pack; a backend is asked once for all."""
     found: dict[str, Mapping[int, JobState]] = {}
-    for name in dict.fromkeys(submission.backend for submission in submissions):
-        theirs = [submission for submission in submissions if submission.backend == name]
-        found |= load_backend(name).states(layout, theirs)
+    for backend, theirs in _by_backend(submissions):
+        found |= backend.states(layout, theirs)
     return found
 
 
@@ -168,38 +136,22 @@ def job_ends(
 ) -> Mapping[tuple[str, int], JobEnd]:
     """Return how jobs ended that left no word, by submission and pack; after `job_states`."""
     found: dict[tuple[str, int], JobEnd] = {}
-    for name in dict.fromkeys(submission.backend for submission in submissions):
-        theirs = [submission for submission in submissions if submission.backend == name]
-        found |= load_backend(name).ends(layout, theirs)
+    for backend, theirs in _by_backend(submissions):
+        found |= backend.ends(layout, theirs)
     return found
 
 
 def job_notes(layout: Layout, submissions: Sequence[Submission]) -> list[str]:
     """Return what backends say of living jobs beside their states."""
-    said: list[str] = []
+    return [
+        note
+        for backend, theirs in _by_backend(submissions)
+        for note in backend.notes(layout, theirs)
+    ]
+
+
+def _by_backend(submissions: Sequence[Submission]) -> Iterator[tuple[Backend, list[Submission]]]:
+    """Yield each backend with the submissions that it has started."""
     for name in dict.fromkeys(submission.backend for submission in submissions):
         theirs = [submission for submission in submissions if submission.backend == name]
-        said += load_backend(name).notes(layout, theirs)
-    return said
-
-
-def read_submissions(layout: Layout) -> list[Submission]:
-    """Return the submissions of a study, oldest first; a half-written one has started nothing."""
-    records = sorted(layout.submissions.glob("*/submission.json"))
-    return [read_record(record, lambda fields: Submission(**fields)) for record in records]
-
-
-def cancelled_mark(layout: Layout, submission: str) -> Path:
-    """Return the file by which a user's `cancel` is remembered: nothing follows by itself then."""
-    return layout.submission(submission) / "cancelled"
-
-
-def read_record(path: Path, build: Callable[[dict[str, Any]], Built]) -> Built:
-    """Return what `build` makes of the JSON in a file; raises BackendError where it cannot."""
-    try:
-        return build(json.loads(path.read_text()))
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise BackendError(
-            f"{path} is damaged ({error}): move its folder away, then submit again; the event "
-            "logs keep all results"
-        ) from error
+        yield load_backend(name), theirs

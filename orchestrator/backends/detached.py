@@ -12,8 +12,9 @@ from collections.abc import Collection, Mapping, Sequence
 from jobs.failures import JobEnd
 from jobs.layout import Layout
 from jobs.process import Process
-from orchestrator.backends.base import BackendError, JobState, Submission
+from orchestrator.backends.base import JobState
 from orchestrator.backends.pool import OOM_SUFFIX, exit_code, pool_process
+from orchestrator.backends.records import BackendError, Submission
 from orchestrator.study import Study
 
 _SIGNALLED = 128  # and more: what a shell makes of a signal

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from orchestrator.failures import Need
+from orchestrator.backends.base import Need
 from orchestrator.study import Study
 from orchestrator.sweep_file import SweepError
 from slurm import limits

@@ -20,8 +20,8 @@ from typing import NoReturn
 from jobs.layout import Layout
 from jobs.process import LANE_ENVIRONMENT, Process
 from jobs.whole_file import write_whole
-from orchestrator.backends.base import Submission, read_record
 from orchestrator.backends.job import Job
+from orchestrator.backends.records import Submission, read_record, read_submission
 
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of prctl(2)
 _HEARTBEAT_S = 15
@@ -183,7 +183,7 @@ def main() -> None:
     """Run the submission in the folder that the command line names."""
     folder = Path(sys.argv[1])
     layout = Layout(folder.parents[2], folder.parents[1].name)
-    submission = read_record(folder / "submission.json", lambda fields: Submission(**fields))
+    submission = read_submission(folder)
     write_whole(folder / "pool.json", json.dumps(Process.current().to_json()))
     pool = Pool(layout, submission)
     pool.run()

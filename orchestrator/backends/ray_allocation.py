@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from jobs.process import user_name
-from orchestrator.backends.base import Load
+from orchestrator.backends.base import Load, Need
 from orchestrator.backends.job_resources import scaled
-from orchestrator.failures import Need
 from orchestrator.site_file import read_site
 from orchestrator.study import Study
 from orchestrator.sweep_file import SweepError

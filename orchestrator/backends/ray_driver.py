@@ -21,11 +21,10 @@ from jobs.layout import Layout
 from jobs.pack import Pack
 from jobs.process import Process
 from jobs.whole_file import write_whole
-from orchestrator.backends.base import BackendError, Submission, read_record
 from orchestrator.backends.pool import exit_code, look_after
 from orchestrator.backends.ray_marks import TUNE, Marks
 from orchestrator.backends.ray_session import session
-from orchestrator.packs import read_pack
+from orchestrator.backends.records import BackendError, read_pack, read_submission
 
 _HEARTBEAT_S = 15
 
@@ -46,7 +45,7 @@ class Driver:
     ) -> None:
         self._signals, self._judge = signals, judge
         self.layout = Layout(folder.parents[2], folder.parents[1].name)
-        self.submission = read_record(folder / "submission.json", lambda f: Submission(**f))
+        self.submission = read_submission(folder)
         self.marks = Marks(folder)
         self._folder = folder
         self._beat_s = 0.0

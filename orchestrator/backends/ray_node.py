@@ -22,11 +22,16 @@ from jobs.layout import Layout
 from jobs.pack import Pack
 from jobs.process import LANE_ENVIRONMENT
 from jobs.whole_file import write_whole
-from orchestrator.backends.base import BackendError, Submission, read_record
 from orchestrator.backends.pool import exit_code
 from orchestrator.backends.ray_driver import Driver
 from orchestrator.backends.ray_session import QUIET, clear, session
-from orchestrator.packs import read_pack
+from orchestrator.backends.records import (
+    BackendError,
+    Submission,
+    read_pack,
+    read_submission,
+    submission_file,
+)
 from slurm.chunks import Chunks
 from slurm.environment import Place, forget_job, place
 from slurm.late_files import read_late
@@ -55,9 +60,8 @@ class Member:
 
     @cached_property
     def submission(self) -> Submission:
-        record = self.work / "submission.json"
-        read_late(record)
-        return read_record(record, lambda fields: Submission(**fields))
+        read_late(submission_file(self.work))
+        return read_submission(self.work)
 
     @property
     def work(self) -> Path:

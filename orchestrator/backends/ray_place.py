@@ -19,8 +19,8 @@ from jobs.launch import Launch, Rendezvous, StopFlag
 from jobs.layout import Layout
 from jobs.pack import Pack
 from jobs.whole_file import write_whole
-from orchestrator.backends.base import Submission, read_record
 from orchestrator.backends.ray_marks import Marks
+from orchestrator.backends.records import read_submission
 
 _LOOK_EVERY_S = 0.25
 _RANKS_LEAVE_S = 60.0
@@ -34,7 +34,7 @@ class Place:
 
     def __init__(self, folder: Path, pack: int, here: Path) -> None:
         self._layout = Layout(folder.parents[2], folder.parents[1].name)
-        self._submission = read_record(folder / "submission.json", lambda f: Submission(**f))
+        self._submission = read_submission(folder)
         self._marks, self._pack, self._here = Marks(folder), pack, here
         self.output = self._layout.job_output(self._submission.id, pack)
 

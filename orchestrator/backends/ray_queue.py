@@ -19,10 +19,10 @@ from ray.tune.search import Searcher
 
 from jobs.layout import Layout
 from jobs.whole_file import write_whole
-from orchestrator.backends.base import BackendError
 from orchestrator.backends.pool import OOM_SUFFIX
 from orchestrator.backends.ray_lane import Lane
 from orchestrator.backends.ray_marks import TUNE
+from orchestrator.backends.records import BackendError
 
 _EPSILON = 1e-3  # Ray counts in ten-thousandths
 _RESTARTS = 2  # of a pack whose lane has died, before its trials are left to the sweep's policy

@@ -17,8 +17,8 @@ from threading import Thread
 from typing import Any
 
 from jobs.process import LANE_ENVIRONMENT
-from orchestrator.backends.base import BackendError
 from orchestrator.backends.ray_marks import TUNE, Marks
+from orchestrator.backends.records import BackendError
 
 PREFIX = "tl-ray-"
 _STORE_BYTES = 100 * 2**20  # nothing of ours travels through it; less is refused

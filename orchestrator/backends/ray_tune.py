@@ -11,14 +11,7 @@ from typing import Any
 
 from jobs.failures import JobEnd
 from jobs.layout import Layout
-from orchestrator.backends.base import (
-    BackendError,
-    JobState,
-    Load,
-    Lot,
-    Submission,
-    read_submissions,
-)
+from orchestrator.backends.base import JobState, Load, Lot
 from orchestrator.backends.detached import Detached
 from orchestrator.backends.local import LocalBackend, lanes_here
 from orchestrator.backends.pool import count_gpus, exit_code, pool_process
@@ -29,6 +22,7 @@ from orchestrator.backends.ray_allocation import (
 )
 from orchestrator.backends.ray_marks import Marks
 from orchestrator.backends.ray_session import check_answers, sweep_up
+from orchestrator.backends.records import BackendError, Submission, read_submissions
 from orchestrator.backends.slurm import SlurmBackend
 from orchestrator.cluster_keys import Packing
 from orchestrator.packs import make_packs

@@ -13,10 +13,10 @@ from jobs.failures import JobEnd
 from jobs.layout import Layout
 from jobs.process import user_name
 from jobs.trial import Trial
-from orchestrator.backends.base import JobState, Load, Lot, Submission
+from orchestrator.backends.base import JobState, Load, Lot, Need
 from orchestrator.backends.job_resources import resources, scaled
+from orchestrator.backends.records import Submission
 from orchestrator.estimate import trial_seconds
-from orchestrator.failures import Need
 from orchestrator.packs import Measure, sized_packs
 from orchestrator.site_file import read_site
 from orchestrator.study import Study

@@ -4,7 +4,8 @@ from argparse import Namespace
 
 from orchestrator.advance import cancel as cancel_all
 from orchestrator.advance import feed
-from orchestrator.backends.base import BackendError, load_backend
+from orchestrator.backends.base import load_backend
+from orchestrator.backends.records import BackendError
 from orchestrator.chosen_jobs import Jobs, choose_jobs
 from orchestrator.study import Study
 from orchestrator.verbs.terminal import DONE, opened, result, say

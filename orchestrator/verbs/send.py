@@ -8,7 +8,8 @@ from orchestrator import describe
 from orchestrator.advance import Choose, Request, Sent, go_on
 from orchestrator.advance import cancel as stop
 from orchestrator.advance import submit as send
-from orchestrator.backends.base import BackendError, load_backend
+from orchestrator.backends.base import load_backend
+from orchestrator.backends.records import BackendError
 from orchestrator.notify import tell
 from orchestrator.stage_text import stage_lines
 from orchestrator.status import Status, read_status

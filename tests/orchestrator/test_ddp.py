@@ -9,8 +9,8 @@ import pytest
 from processes import pids, wait_for
 
 from jobs.layout import Layout
-from orchestrator.backends.base import read_submissions
 from orchestrator.backends.pool import exit_code
+from orchestrator.backends.records import read_submissions
 from tracking.outcomes import read_outcomes
 
 RANKS = """\

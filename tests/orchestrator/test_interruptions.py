@@ -6,7 +6,7 @@ import signal
 
 from processes import event_logs, pids, start, wait_for
 
-from orchestrator.backends.base import read_submissions
+from orchestrator.backends.records import read_submissions
 from tracking.outcomes import read_outcomes
 from tracking.store import open_store
 

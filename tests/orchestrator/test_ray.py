@@ -14,7 +14,7 @@ from processes import event_logs, pids, start, wait_for
 from ray_head import processes_of, ray_head, require_ray
 
 from jobs.layout import Layout
-from orchestrator.backends.base import read_submissions
+from orchestrator.backends.records import read_submissions
 from tracking.browse import TRIAL_TAG
 from tracking.outcomes import read_outcomes
 from tracking.store import open_store

@@ -6,7 +6,7 @@ import pytest
 from processes import event_logs, start
 
 from jobs.lock import Lock
-from orchestrator.backends.base import read_submissions
+from orchestrator.backends.records import read_submissions
 from tracking.outcomes import read_outcomes
 
 

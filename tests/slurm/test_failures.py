@@ -14,7 +14,7 @@ from processes import wait_for
 from slurm_lab import Lab, cluster_of
 from slurm_trainings import HUNGRY, WAITS, odd, script
 
-from orchestrator.backends.base import read_submissions
+from orchestrator.backends.records import read_submissions
 from slurm.dev_cluster import Cluster
 from slurm.dev_config import Shape
 from tracking.outcomes import read_outcomes

@@ -10,7 +10,7 @@ from processes import wait_for
 from slurm_lab import Lab
 
 from jobs.layout import Layout
-from orchestrator.backends.base import read_submissions
+from orchestrator.backends.records import read_submissions
 from slurm.chunks import Chunks
 from tracking.outcomes import read_outcomes
 

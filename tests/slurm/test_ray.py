@@ -13,7 +13,7 @@ from slurm_lab import Lab, cluster_of
 from slurm_trainings import WAITS
 
 from jobs.layout import Layout
-from orchestrator.backends.base import read_submissions
+from orchestrator.backends.records import read_submissions
 from slurm.dev_cluster import Cluster
 from slurm.dev_config import Shape
 from tracking.outcomes import Outcome, read_outcomes

@@ -11,7 +11,7 @@ from pathlib import Path
 from processes import wait_for
 from slurm_lab import Lab
 
-from orchestrator.backends.base import read_submissions
+from orchestrator.backends.records import read_submissions
 from tracking.outcomes import Outcome, read_outcomes
 
 QUICKSTART = Path(__file__).parents[2] / "sweeps" / "quickstart.yaml"
