@@ -76,12 +76,11 @@ class Superiority:
     high: float
 
 
-def paired_t(candidate: ArrayLike, baseline: ArrayLike, level: float = LEVEL) -> Estimate:
+def paired_t(candidate: ArrayLike, baseline: ArrayLike) -> Estimate:
     """Estimate the mean of candidate minus baseline by Student's t over pairs.
 
-    Both arguments have shape (n,), paired by position; `level` is that of the interval. Raises
-    ValueError for NaN or infinite values and for unequal shapes: dropping a pair is a selection,
-    and not this function's to make.
+    Both arguments have shape (n,), paired by position. Raises ValueError for NaN or infinite
+    values and for unequal shapes: dropping a pair is a selection, and not this function's to make.
     """
     first, second = _finite(candidate), _finite(baseline)
     if first.shape != second.shape:
@@ -96,10 +95,10 @@ def paired_t(candidate: ArrayLike, baseline: ArrayLike, level: float = LEVEL) ->
     size = max(float(np.abs(first).max()), float(np.abs(second).max()))
     if sd < _NO_SPREAD * size:
         return Estimate("degenerate", n, mean, sd=0.0)
-    return _student(n, mean, sd, sd / n**0.5, n - 1, level)
+    return _student(n, mean, sd, sd / n**0.5, n - 1)
 
 
-def stratified_t(strata: Sequence[Estimate], level: float = LEVEL) -> Estimate:
+def stratified_t(strata: Sequence[Estimate]) -> Estimate:
     """Pool paired estimates: the plain average of their means, whatever their sizes.
 
     Every stratum has its own variance; degrees of freedom by Welch and Satterthwaite, so that two
@@ -122,7 +121,7 @@ def stratified_t(strata: Sequence[Estimate], level: float = LEVEL) -> Estimate:
     freedom = np.array([stratum.n - 1 for stratum in strata])
     df = float(variances.sum() ** 2 / (variances**2 / freedom).sum())
     se = float(np.sqrt(variances.sum())) / len(strata)
-    return _student(n, mean, None, se, df, level)
+    return _student(n, mean, None, se, df)
 
 
 def at_level(estimate: Estimate, level: float) -> Estimate:
@@ -136,7 +135,7 @@ def at_level(estimate: Estimate, level: float) -> Estimate:
     return replace(estimate, low=low, high=high)
 
 
-def superiority(candidate: ArrayLike, baseline: ArrayLike, level: float = LEVEL) -> Superiority:
+def superiority(candidate: ArrayLike, baseline: ArrayLike) -> Superiority:
     """Estimate P(candidate > baseline) on a block, with the interval of Clopper and Pearson.
 
     Shapes as for `paired_t`. With ties the number of wins may be half an integer, for which the
@@ -147,21 +146,19 @@ def superiority(candidate: ArrayLike, baseline: ArrayLike, level: float = LEVEL)
     if n == 0:
         raise ValueError("superiority needs at least one pair")
     wins = float((differences > 0).sum() + (differences == 0).sum() / 2)
-    return Superiority(wins, n, wins / n, *proportion_interval(wins, n, level))
+    return Superiority(wins, n, wins / n, *proportion_interval(wins, n))
 
 
-def proportion_interval(count: float, n: int, level: float = LEVEL) -> tuple[float, float]:
+def proportion_interval(count: float, n: int) -> tuple[float, float]:
     """Return the exact interval of a share of `count` in `n` (Clopper and Pearson 1934)."""
-    tail = (1 - level) / 2
+    tail = (1 - LEVEL) / 2
     low = float(special.betaincinv(count, n - count + 1, tail)) if count > 0 else 0.0
     high = float(special.betaincinv(count + 1, n - count, 1 - tail)) if count < n else 1.0
     return low, high
 
 
-def _student(
-    n: int, mean: float, sd: float | None, se: float, df: float, level: float
-) -> Estimate:
-    half_width = float(special.stdtrit(df, (1 + level) / 2)) * se
+def _student(n: int, mean: float, sd: float | None, se: float, df: float) -> Estimate:
+    half_width = float(special.stdtrit(df, (1 + LEVEL) / 2)) * se
     return Estimate(
         "estimated",
         n,

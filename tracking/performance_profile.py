@@ -18,21 +18,16 @@ _Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 class Profile:
     """`ratios` to the fastest, (n_candidates, n_workloads), inf where the target was missed.
 
-    `scores` are the areas below the profiles from 1 to the largest ratio, of 1. `solved` says
-    which workloads any candidate solved; the others take no part.
+    `scores` are the areas below the profiles from 1 to `MAX_RATIO`, of 1. `solved` says which
+    workloads any candidate solved; the others take no part.
     """
 
     ratios: _Array
     scores: tuple[float, ...]
     solved: tuple[bool, ...]
-    max_ratio: float
-
-    def share(self, candidate: int, ratio: float) -> float:
-        """Return the share of workloads that a candidate solved within a factor of the fastest."""
-        return float(np.mean(self.ratios[candidate] <= ratio))
 
 
-def profile(times: ArrayLike, max_ratio: float = MAX_RATIO) -> Profile:
+def profile(times: ArrayLike) -> Profile:
     """Profile times to target, (n_candidates, n_workloads), inf where one was missed.
 
     Raises ValueError where no workload was solved by anybody.
@@ -44,14 +39,12 @@ def profile(times: ArrayLike, max_ratio: float = MAX_RATIO) -> Profile:
     if not solved.any():
         raise ValueError("no candidate reached any target: there is nothing to profile")
     ratios = t[:, solved] / t[:, solved].min(axis=0)
-    gained = np.maximum(0.0, (max_ratio - ratios) / (max_ratio - 1))
+    gained = np.maximum(0.0, (MAX_RATIO - ratios) / (MAX_RATIO - 1))
     scores = tuple(float(score) for score in gained.mean(axis=1))
-    return Profile(ratios, scores, tuple(bool(np.isfinite(of).any()) for of in t.T), max_ratio)
+    return Profile(ratios, scores, tuple(bool(np.isfinite(of).any()) for of in t.T))
 
 
-def jackknife_ranges(
-    times: ArrayLike, max_ratio: float = MAX_RATIO
-) -> tuple[tuple[float, float], ...]:
+def jackknife_ranges(times: ArrayLike) -> tuple[tuple[float, float], ...]:
     """Return the least and the greatest score of each candidate where one seed is left out.
 
     `times` have shape (n_seeds, n_candidates, n_workloads); a cell is the median over seeds.
@@ -61,7 +54,6 @@ def jackknife_ranges(
     if t.ndim != 3 or len(t) < 2:
         raise ValueError("two seeds at least, shape (n_seeds, n_candidates, n_workloads)")
     scores = [
-        profile(np.median(np.delete(t, seed, axis=0), axis=0), max_ratio).scores
-        for seed in range(len(t))
+        profile(np.median(np.delete(t, seed, axis=0), axis=0)).scores for seed in range(len(t))
     ]
     return tuple((min(of), max(of)) for of in zip(*scores, strict=True))

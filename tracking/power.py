@@ -16,13 +16,13 @@ def power(noncentrality: float, df: float, alpha: float) -> float:
     return upper + (0.0 if math.isnan(lower) else lower)
 
 
-def smallest_detectable(se: float, df: float, alpha: float, wanted: float = POWER) -> float:
-    """Return the true difference that the test finds with probability `wanted`.
+def smallest_detectable(se: float, df: float, alpha: float) -> float:
+    """Return the true difference that the test finds with probability `POWER`.
 
     In the unit of `se`, the standard error with `df` degrees of freedom; both as observed, so the
     answer is an estimate itself. Noncentral t distribution.
     """
     high = 1.0
-    while power(high, df, alpha) < wanted:
+    while power(high, df, alpha) < POWER:
         high *= 2
-    return se * float(optimize.brentq(lambda x: power(x, df, alpha) - wanted, 0.0, high))
+    return se * float(optimize.brentq(lambda x: power(x, df, alpha) - POWER, 0.0, high))

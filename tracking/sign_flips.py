@@ -1,7 +1,10 @@
 """Sign-flip tests of paired differences: exact where the arms of a block can be exchanged.
 
 Pure functions of numbers, in whatever unit. They assume differences that are symmetric about zero
-where there is no effect, and no normal distribution. They decide nothing.
+if there is no effect, and no normal distribution. They decide nothing.
+
+`scipy.stats.permutation_test` gives the same p-values, but takes a quarter of a second for 16
+differences, forty times this, and has no flips of whole blocks, which max-T needs.
 """
 
 from collections.abc import Sequence

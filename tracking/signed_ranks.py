@@ -1,16 +1,17 @@
-"""Wilcoxon's signed-rank test by its exact distribution, and the estimate and interval behind it.
+"""Wilcoxon's signed-rank test, exact for few values, and the estimate and interval behind it.
 
 Pure functions of numbers, in whatever unit. Assumes values that are symmetric about their middle,
 and no normal distribution; decides nothing.
 """
 
-import math
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special, stats
+
+from tracking.estimates import LEVEL
 
 EXACT_UP_TO = 200  # values; beyond, the normal approximation is as good
 MOST_WALSH = 2000  # values; beyond, their averages by pairs are too many to hold
@@ -20,21 +21,15 @@ _Vector = np.ndarray[tuple[int], np.dtype[np.float64]]
 
 @dataclass(frozen=True)
 class SignedRanks:
-    """`w` is the smaller of the two rank sums of `n` values; `zeros` were dropped before.
+    """`p` is two-sided, `floor` the smallest that so many values without ties can give."""
 
-    `p` is two-sided, `floor` the smallest that n values without ties can give.
-    """
-
-    n: int
-    zeros: int
-    w: float
     p: float
     floor: float
 
 
 @dataclass(frozen=True)
 class Middle:
-    """The median of all averages by pairs, and its exact interval; infinite where n is small."""
+    """The median of all averages by pairs, and its exact interval; infinite if n is small."""
 
     estimate: float
     low: float
@@ -47,34 +42,27 @@ def rank_floor(n: int) -> float:
 
 
 def signed_ranks(values: ArrayLike, resolution: float = 0.0) -> SignedRanks | None:
-    """Test that values, (n,), lie symmetrically about zero; None where all are zero.
+    """Test that values, (n,), lie symmetrically about zero; None if all are zero (Wilcoxon 1945).
 
     Values are rounded to multiples of `resolution` first, so that rounding errors make no ranks.
-    Zeros are dropped. Ties have the mean of their ranks and the distribution of values without
-    ties, the rank sum rounded up, as `scipy.stats.wilcoxon(method="exact")` has it (Wilcoxon
-    1945).
+    Zeros are dropped. Ties have the mean of their ranks and, up to `EXACT_UP_TO` values, the
+    distribution of values without ties, which scipy leaves by default as soon as there are any.
     """
     x = _rounded(values, resolution)
     kept = x[x != 0]
-    if not len(kept):
-        return None
     n = len(kept)
-    ranks = stats.rankdata(np.abs(kept))
-    plus = float(ranks[kept > 0].sum())
-    w = min(plus, float(ranks.sum()) - plus)
-    if n <= EXACT_UP_TO:
-        p = 2 * float(_cumulative(n)[math.ceil(w)])
-    else:
-        sd = float(np.sqrt((ranks**2).sum())) / 2
-        p = 2 * float(special.ndtr((w - ranks.sum() / 2) / sd))
-    return SignedRanks(n, len(x) - n, w, min(1.0, p), rank_floor(n))
+    if not n:
+        return None
+    method = "exact" if n <= EXACT_UP_TO else "asymptotic"
+    return SignedRanks(float(stats.wilcoxon(kept, method=method).pvalue), rank_floor(n))
 
 
-def hodges_lehmann(values: ArrayLike, level: float = 0.95) -> Middle | None:
+def hodges_lehmann(values: ArrayLike) -> Middle | None:
     """Return the median of the averages of all pairs of values, (n,), each with itself too.
 
-    The interval has the shifts that the exact signed-rank test does not reject, zeros and ties
-    left aside (Hodges and Lehmann 1963). None without a value and for more than `MOST_WALSH`.
+    The 95% interval has the shifts that the exact signed-rank test does not reject, zeros and
+    ties left aside (Hodges and Lehmann 1963). None without a value and for more than
+    `MOST_WALSH`.
     """
     x = np.asarray(values, dtype=np.float64)
     n = len(x)
@@ -82,7 +70,7 @@ def hodges_lehmann(values: ArrayLike, level: float = 0.95) -> Middle | None:
         return None
     rows, columns = np.triu_indices(n)
     walsh = np.sort((x[rows] + x[columns]) / 2)
-    below = _tail(n, (1 - level) / 2)
+    below = _tail(n, (1 - LEVEL) / 2)
     if below < 0:
         return Middle(float(np.median(walsh)), -np.inf, np.inf)
     return Middle(float(np.median(walsh)), float(walsh[below]), float(walsh[-1 - below]))
@@ -96,7 +84,10 @@ def _rounded(values: ArrayLike, resolution: float) -> _Vector:
 
 
 def _tail(n: int, tail: float) -> int:
-    """Return the greatest rank sum w with P(W <= w) <= `tail`; -1 where there is none."""
+    """Return the greatest rank sum w with P(W <= w) <= `tail`; -1 if there is none.
+
+    scipy has the test, but neither the quantiles of its statistic nor an interval made of them.
+    """
     if n <= EXACT_UP_TO:
         return int(np.searchsorted(_cumulative(n), tail, side="right")) - 1
     sd = (n * (n + 1) * (2 * n + 1) / 24) ** 0.5

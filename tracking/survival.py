@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import special
+from scipy import stats
 
 _Vector = np.ndarray[tuple[int], np.dtype[np.float64]]
 _Mask = np.ndarray[tuple[int], np.dtype[np.bool_]]
@@ -18,17 +18,15 @@ _Mask = np.ndarray[tuple[int], np.dtype[np.bool_]]
 class Survival:
     """P(no event by t), a step function: it falls to `survival[i]` at `times[i]`, from 1.
 
-    `events` and `at_risk` are counts at those times; `times` rise and have an event each.
+    `times` rise and have an event each.
     """
 
     times: _Vector
     survival: _Vector
-    events: _Vector
-    at_risk: _Vector
 
     @property
     def median(self) -> float | None:
-        """The first time by which half of the runs had the event; None where fewer ever had."""
+        """The first time by which half of the runs had the event; None if fewer ever had."""
         at = np.flatnonzero(self.survival <= 0.5 + 1e-12)
         return float(self.times[at[0]]) if len(at) else None
 
@@ -40,9 +38,8 @@ def kaplan_meier(times: ArrayLike, reached: ArrayLike) -> Survival:
     """
     t, events = _checked(times, reached)
     at = np.unique(t[events])
-    at_risk = (t[None, :] >= at[:, None]).sum(axis=1).astype(np.float64)
-    counted = (t[events][None, :] == at[:, None]).sum(axis=1).astype(np.float64)
-    return Survival(at, np.cumprod(1 - counted / at_risk), counted, at_risk)
+    curve = stats.ecdf(stats.CensoredData.right_censored(t, ~events)).sf
+    return Survival(at, curve.evaluate(at))
 
 
 def restricted_mean(times: ArrayLike, reached: ArrayLike, horizon: float) -> tuple[float, float]:
@@ -51,39 +48,36 @@ def restricted_mean(times: ArrayLike, reached: ArrayLike, horizon: float) -> tup
     In the unit of the times and its square. The area under the survival function, with the
     variance of Greenwood's form: sum over event times of (area from there to the horizon)^2
     d / (n (n - d)) (Irwin 1949; Klein and Moeschberger 2003, § 4.5). An event time at which the
-    last runs all end adds none.
+    last runs all end adds none. scipy has no restricted mean, and the variance that lifelines
+    returns is that of one restricted time.
     """
-    curve = kaplan_meier(times, reached)
+    t, events = _checked(times, reached)
+    curve = kaplan_meier(t, events)
     inside = curve.times < horizon
     at, s = curve.times[inside], curve.survival[inside]
     widths = np.diff(np.concatenate([at, [horizon]]))
     areas = np.cumsum((s * widths)[::-1])[::-1]  # from each event time on
     mean = float((at[0] if len(at) else horizon) + (areas[0] if len(at) else 0.0))
-    d, n = curve.events[inside], curve.at_risk[inside]
+    d = (t[events] == at[:, None]).sum(axis=1)
+    n = (t >= at[:, None]).sum(axis=1)
     left = n > d
     variance = float((areas[left] ** 2 * d[left] / (n[left] * (n[left] - d[left]))).sum())
     return mean, variance
 
 
-def log_rank(
+def log_rank_p(
     first: tuple[ArrayLike, ArrayLike], second: tuple[ArrayLike, ArrayLike]
-) -> tuple[float, float] | None:
-    """Return chi-square and p-value for two arms, each its times and who reached, unpaired.
+) -> float | None:
+    """Return the p-value of two arms, each its times and who reached, unpaired (Mantel 1966).
 
-    None where no run had the event, or nothing sets the arms apart (Mantel 1966).
+    None if no run had the event, or nothing sets the arms apart.
     """
-    (t1, e1), (t2, e2) = _checked(*first), _checked(*second)
-    at = np.unique(np.concatenate([t1[e1], t2[e2]]))
-    n1, n2 = ((t[None, :] >= at[:, None]).sum(axis=1) for t in (t1, t2))
-    d1, d2 = ((t[e][None, :] == at[:, None]).sum(axis=1) for t, e in ((t1, e1), (t2, e2)))
-    n, d = n1 + n2, d1 + d2
-    expected = d * n1 / n
-    with np.errstate(divide="ignore", invalid="ignore"):
-        variance = np.where(n > 1, expected * (n2 / n) * (n - d) / (n - 1), 0.0).sum()
-    if not variance > 0:
+    arms = [_checked(*arm) for arm in (first, second)]
+    if not all(len(times) for times, _ in arms):
         return None
-    chi_square = float((d1 - expected).sum() ** 2 / variance)
-    return chi_square, float(special.chdtrc(1, chi_square))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = stats.logrank(*(stats.CensoredData.right_censored(t, ~e) for t, e in arms))
+    return float(found.pvalue) if np.isfinite(found.statistic) else None
 
 
 def _checked(times: ArrayLike, reached: ArrayLike) -> tuple[_Vector, _Mask]:

@@ -18,7 +18,7 @@ from tracking.estimates import Estimate, paired_t, stratified_t
 from tracking.multiplicity import Adjustment
 from tracking.question import Question
 from tracking.reaching import Reach, reach
-from tracking.survival import kaplan_meier, log_rank, restricted_mean
+from tracking.survival import kaplan_meier, log_rank_p, restricted_mean
 
 SpeedWord = Literal["faster", "slower", "undecided", "not estimable"]
 
@@ -175,7 +175,6 @@ def _speedup(question: Question, name: str, found: _Reaches, confirmed: _Reaches
     first, second = _paired(question, name, found)
     restricted = [[float(one.restricted) for one in arm] for arm in (first, second)]
     reached = [[one.step is not None for one in arm] for arm in (first, second)]
-    unpaired = log_rank((restricted[0], reached[0]), (restricted[1], reached[1]))
     return Speedup(
         question=question,
         workload=name,
@@ -184,7 +183,7 @@ def _speedup(question: Question, name: str, found: _Reaches, confirmed: _Reaches
         log_ratio=_log_ratio(first, second),
         confirmed=_log_ratio(*_paired(question, name, confirmed)),
         saved=paired_t(restricted[1], restricted[0]),
-        log_rank_p=None if unpaired is None else unpaired[1],
+        log_rank_p=log_rank_p((restricted[0], reached[0]), (restricted[1], reached[1])),
     )
 
 

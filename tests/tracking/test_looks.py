@@ -8,7 +8,7 @@ import pytest
 from tracking.agreed_text import ledger
 from tracking.analysis import Analysis
 from tracking.compare import Question, compare
-from tracking.estimates import paired_t
+from tracking.estimates import at_level, paired_t
 from tracking.looks import Looks
 from tracking.multiplicity import holm
 from tracking.sequential import limits, repeated_p
@@ -55,7 +55,7 @@ def test_the_least_repeated_p_value_goes_into_holm(arms):
     assert [row.limit for row in rows] == pytest.approx(limits(LOOKS, 0.025))
     half = answer.estimate.high - answer.estimate.mean
     level = 1 - limits(LOOKS, 0.05)[1]
-    wide = paired_t([100 * a for a in A], [100 * b for b in B], level)
+    wide = at_level(paired_t([100 * a for a in A], [100 * b for b in B]), level)
     assert half == pytest.approx(wide.high - wide.mean)
 
 

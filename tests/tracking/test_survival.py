@@ -8,9 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lifelines import KaplanMeierFitter
 from lifelines.statistics import logrank_test
-from scipy import stats
 
-from tracking.survival import kaplan_meier, log_rank, restricted_mean
+from tracking.survival import kaplan_meier, log_rank_p, restricted_mean
 
 T1, E1 = [3, 4, 4, 6, 12], [1, 1, 1, 1, 0]
 T2, E2 = [5, 7, 8, 12, 12], [1, 1, 1, 0, 0]
@@ -31,33 +30,27 @@ def test_the_restricted_mean_has_the_sampling_variance_of_the_known_answer():
 
 
 def test_the_log_rank_test_gives_the_known_answer():
-    assert log_rank((T1, E1), (T2, E2)) == pytest.approx((1.633323, 0.201244), abs=1e-6)
+    assert log_rank_p((T1, E1), (T2, E2)) == pytest.approx(0.201244, abs=1e-6)
 
 
 @settings(deadline=None, max_examples=40)
 @given(runs)
-def test_the_survival_function_agrees_with_lifelines_and_scipy(sample):
+def test_the_survival_function_agrees_with_lifelines(sample):
     times, reached = zip(*sample, strict=True)
     found = kaplan_meier(times, reached)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # lifelines speaks of its own confidence intervals
         fitted = KaplanMeierFitter().fit(times, reached)
     assert found.survival == pytest.approx(fitted.predict(found.times).tolist())
-    data = stats.CensoredData(
-        uncensored=[t for t, e in sample if e], right=[t for t, e in sample if not e]
-    )
-    if any(reached):
-        assert found.survival == pytest.approx(stats.ecdf(data).sf.evaluate(found.times))
 
 
 @settings(deadline=None, max_examples=40)
 @given(runs, runs)
 def test_the_log_rank_test_agrees_with_lifelines(one, other):
     (t1, e1), (t2, e2) = (zip(*arm, strict=True) for arm in (one, other))
-    found = log_rank((t1, e1), (t2, e2))
+    found = log_rank_p((t1, e1), (t2, e2))
     if found is not None:
-        oracle = logrank_test(t1, t2, e1, e2)
-        assert found == pytest.approx((oracle.test_statistic, oracle.p_value), abs=1e-9)
+        assert found == pytest.approx(logrank_test(t1, t2, e1, e2).p_value, abs=1e-9)
 
 
 def test_with_one_horizon_the_restricted_mean_is_that_of_restricted_times():
@@ -71,7 +64,8 @@ def test_with_one_horizon_the_restricted_mean_is_that_of_restricted_times():
 def test_where_nobody_ever_gets_there_the_whole_budget_is_spent():
     assert restricted_mean([12, 12], [0, 0], 12) == (12.0, 0.0)
     assert kaplan_meier([12, 12], [0, 0]).median is None
-    assert log_rank(([12], [0]), ([12], [0])) is None
+    assert log_rank_p(([12], [0]), ([12], [0])) is None
+    assert log_rank_p(([], []), ([12], [0])) is None
 
 
 def test_times_that_are_none_are_an_error():
