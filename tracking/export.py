@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from jobs.whole_file import write_whole
-from tracking.event_file import file_head, scalars
+from tracking.event_file import event_file
 from tracking.keys import part, parts
 from tracking.numbers_csv import Rows, csv_text
 from tracking.outcomes import Outcome
@@ -38,11 +38,7 @@ def export(outcomes: Sequence[Outcome], folder: Path, form: str) -> list[Path]:
 
 
 def _parquet(outcomes: Sequence[Outcome], folder: Path) -> list[Path]:
-    if find_spec("pyarrow") is None:
-        raise ExportError(
-            "pyarrow, which writes Parquet, is not installed: pip install 'thermolion[tracking]', "
-            "or take --format csv"
-        )
+    _require("pyarrow", "Parquet", extra="tracking")
 
     def write(path: Path, rows: Rows) -> None:
         write_parquet(path, rows)
@@ -72,6 +68,7 @@ def _tables(
 
 
 def _tensorboard(outcomes: Sequence[Outcome], folder: Path) -> list[Path]:
+    _require("tensorboard", "event files", extra="tensorboard")
     workloads = parts(sorted({one.trial.workload.name for one in outcomes}))
     candidates = parts(sorted({one.trial.candidate.name for one in outcomes}))
     written = []
@@ -83,26 +80,17 @@ def _tensorboard(outcomes: Sequence[Outcome], folder: Path) -> list[Path]:
         block = f"block {trial.block}"
         run = where / (block if trial.phase == "compare" else part(f"{trial.phase} {block}"))
         run.mkdir(parents=True, exist_ok=True)
-        _write_bytes(run / _EVENT_FILE, _events(one, one.started_ms))
+        _write_bytes(run / _EVENT_FILE, event_file(one, one.started_ms))
         written.append(run)
     return written
 
 
-def _events(one: Outcome, started_ms: int) -> bytes:
-    said = [file_head(started_ms / 1000)]
-    said += [
-        scalars(
-            point.time_ms / 1000,
-            point.step,
-            dict(point.metrics) | {"train_seconds": point.train_seconds},
+def _require(package: str, what: str, extra: str) -> None:
+    if find_spec(package) is None:
+        raise ExportError(
+            f"{package}, which writes {what}, is not installed: pip install "
+            f"'thermolion[{extra}]', or take --format csv"
         )
-        for point in one.curve
-    ]
-    if one.metrics:
-        last = one.curve[-1].step if one.curve else 0
-        finals = {f"final/{name}": value for name, value in one.metrics.items()}
-        said.append(scalars((one.ended_ms or started_ms) / 1000, last, finals))
-    return b"".join(said)
 
 
 def _write_bytes(path: Path, data: bytes) -> None:

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from pyarrow import parquet
 
-from tracking.event_file import checksum, file_head, scalars
 from tracking.export import ExportError, export
 from tracking.outcomes import Outcome
 
@@ -123,18 +122,15 @@ def test_tensorboard_reads_every_curve_of_every_trial_that_has_begun(
     assert math.isnan(_tensorboard(runs[1])["val_accuracy"][1][2])
 
 
-def test_checksums_are_those_of_the_standard() -> None:
-    # RFC 3720, appendix B.4, and the check value of the catalogue of CRCs.
-    assert checksum(b"123456789") == 0xE3069283
-    assert checksum(bytes(32)) == 0x8A9136AA
-    assert checksum(b"\xff" * 32) == 0x62A8AB43
-
-
-def test_large_steps_long_names_and_huge_values_are_read_back(tmp_path: Path) -> None:
+def test_large_steps_long_names_and_huge_values_are_read_back(
+    outcome: Make, tmp_path: Path
+) -> None:
+    made = outcome()
     said = {"a" * 300: 1.5, "größe": 1e300}
-    data = file_head(1.0) + scalars(2.0, 2**40, said)
-    (tmp_path / "events.out.tfevents.x").write_bytes(data)
-    read = _tensorboard(tmp_path)
+    point = replace(made.curve[0], time_ms=2000, step=2**40, metrics=said)
+    export([replace(made, started_ms=1000, curve=(point,))], tmp_path, "tensorboard")
+    (run,) = (path.parent for path in tmp_path.rglob("*tfevents*"))
+    read = _tensorboard(run)
     assert read["a" * 300] == [[2.0, 2**40, 1.5]]
     assert read["größe"] == [[2.0, 2**40, math.inf]]
 
@@ -144,10 +140,20 @@ def test_a_format_that_is_none_is_named_with_the_choices(tmp_path: Path) -> None
         export([], tmp_path, "xlsx")
 
 
-def test_without_pyarrow_the_way_out_is_said(
-    begun: list[Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("package", "form", "extra"),
+    [("pyarrow", "parquet", "tracking"), ("tensorboard", "tensorboard", "tensorboard")],
+)
+def test_without_the_package_of_a_format_the_extra_and_another_format_are_named(
+    begun: list[Outcome],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    package: str,
+    form: str,
+    extra: str,
 ) -> None:
-    monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(ExportError, match="--format csv"):
-        export(begun, tmp_path, "parquet")
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ExportError, match=rf"{package}.*thermolion\[{extra}\].*--format csv"):
+        export(begun, tmp_path, form)
+    assert not list(tmp_path.iterdir())
     assert export(begun, tmp_path, "csv")

@@ -2,7 +2,6 @@
 
 import contextlib
 import sqlite3
-from pathlib import Path
 from typing import Any
 
 from tracking.known_runs import all_runs, run_of
@@ -29,15 +28,33 @@ def test_the_tables_of_a_store_say_what_its_search_says(study: Study) -> None:
             assert run_of(store.client, collected.experiment_id, run.name) == [run]
 
 
-def test_a_store_that_keeps_its_runs_otherwise_is_asked(study: Study) -> None:
+def test_the_tables_of_the_pinned_version_are_read_without_its_search(study: Study) -> None:
     study.run_blocks(0)
-    collected = study.collect()
+    experiment = study.collect().experiment_id
+    nobody: Any = None  # no client that could be asked
+    assert len(all_runs(nobody, experiment, study.layout.mlflow_store)) == 3
+
+
+def test_a_store_of_an_unknown_schema_is_asked_and_answers_the_same(study: Study) -> None:
+    study.run_blocks(0, 1)
+    experiment = study.collect().experiment_id
+    database = study.layout.mlflow_store
     with open_store(study.layout.root) as store:
-        expected = all_runs(store.client, collected.experiment_id, None)
-        other: Path = study.layout.root / "other.db"
-        with contextlib.closing(sqlite3.connect(other)) as connection:
-            connection.execute("CREATE TABLE nothing_known (a)")
-        assert all_runs(store.client, collected.experiment_id, other) == expected
+        expected = all_runs(store.client, experiment, database)
+        assert len(expected) == 4  # two trials, the cell, the study
+        # What its tables hold may mean anything, and is not looked at.
+        changes = ("UPDATE alembic_version SET version_num = '123456789abc'", "DELETE FROM tags")
+        for number, alembic in enumerate((changes[0], "DROP TABLE alembic_version")):
+            other = study.layout.root / f"other{number}.db"
+            with (
+                contextlib.closing(sqlite3.connect(database)) as ours,
+                contextlib.closing(sqlite3.connect(other)) as connection,
+            ):
+                ours.backup(connection)
+                connection.execute(alembic)
+                connection.execute(changes[1])
+                connection.commit()
+            assert all_runs(store.client, experiment, other) == expected
 
 
 def test_a_cell_that_the_sweep_has_no_more_goes_and_its_trials_move(study: Study) -> None:
