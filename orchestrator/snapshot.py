@@ -4,13 +4,15 @@ Copies and counts; which trials run the copy is decided in `orchestrator.advance
 """
 
 import contextlib
-import fnmatch
 import os
+import re
 import shutil
 import subprocess
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
+
+from pathspec import GitIgnoreSpec
 
 from jobs.layout import Layout
 from orchestrator.sweep_file import SweepError
@@ -34,16 +36,17 @@ def code_files(source: Path, layout: Layout) -> Sequence[str]:
     """Return the files to copy, relative to `source`; what is recorded below the root is not.
 
     In a git work tree that is what git tracks or would track, elsewhere everything but hidden
-    folders and installed packages; `.thermolionignore` leaves out more. A link counts as the file
-    that it leads to, where this lies inside. Raises SweepError where they are too large.
+    folders and installed packages; `.thermolionignore` leaves out more, in the patterns of a
+    `.gitignore`. A link counts as the file that it leads to, if this lies inside. Raises SweepError
+    if they are too large, or if a pattern is none.
     """
     inside = source.resolve()
     recorded = [path.resolve() for path in _recorded(inside, layout)]
-    patterns = _patterns(source)
+    ignored = _ignored(source)
     chosen = []
     for name in _listed(source):
         path = (source / name).resolve()
-        if not path.is_file() or not path.is_relative_to(inside) or _is_ignored(name, patterns):
+        if not path.is_file() or not path.is_relative_to(inside) or ignored.match_file(name):
             continue
         if not any(path.is_relative_to(place) for place in recorded):
             chosen.append(name)
@@ -106,24 +109,21 @@ def _walked(source: Path) -> Iterator[str]:
             yield (Path(folder) / name).relative_to(source).as_posix()
 
 
-def _patterns(source: Path) -> list[str]:
+def _ignored(source: Path) -> GitIgnoreSpec:
+    path = source / IGNORE_FILE
     try:
-        lines = (source / IGNORE_FILE).read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
-        return []
-    stripped = [line.strip() for line in lines]
-    return [line.strip("/") for line in stripped if line and not line.startswith("#")]
-
-
-def _is_ignored(name: str, patterns: Sequence[str]) -> bool:
-    """Whether a pattern fits the path, a folder above it, or the last part of either."""
-    path = PurePosixPath(name)
-    tried = [path, *path.parents][:-1]
-    return any(
-        fnmatch.fnmatch(str(part), pattern) or fnmatch.fnmatch(part.name, pattern)
-        for part in tried
-        for pattern in patterns
-    )
+        lines = []
+    spec = GitIgnoreSpec([])
+    for number, line in enumerate(lines, 1):
+        try:
+            spec += GitIgnoreSpec.from_lines([line])
+        except (ValueError, re.error) as error:
+            raise SweepError(
+                f"{path}, line {number}: {line!r} is no pattern as a .gitignore has them"
+            ) from error
+    return spec
 
 
 def _check_size(source: Path, files: Sequence[str]) -> None:

@@ -69,6 +69,18 @@ def test_a_file_of_patterns_leaves_out_more(project):
     assert _files(project) == [".thermolionignore", "inside_link.py", "outside.txt", "train.py"]
 
 
+def test_patterns_are_those_of_a_gitignore(project):
+    (project / ".thermolionignore").write_text("/*\n!/lab/\nmodel.py\n")
+    assert _files(project) == ["lab/weights.bin"]
+
+
+@pytest.mark.parametrize("pattern", ["!", "[z-a]"])
+def test_a_line_that_is_no_pattern_is_refused_by_its_number(project, pattern):
+    (project / ".thermolionignore").write_text(f"*.bin\n{pattern}\n")
+    with pytest.raises(SweepError, match=r"\.thermolionignore, line 2: .*no pattern"):
+        _files(project)
+
+
 def test_in_a_work_tree_git_says_what_belongs(project):
     subprocess.run(["git", "init", "-q"], cwd=project, check=True)
     (project / ".gitignore").write_text("out/\n*.bin\n")
