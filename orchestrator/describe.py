@@ -17,6 +17,7 @@ from orchestrator.rerun import Outdated
 from orchestrator.stage_text import stage_json, stage_lines, tuned_values
 from orchestrator.status import Standing, Status
 from orchestrator.study import Study
+from tracking.columns import columns
 from tracking.failures import group
 from tracking.outcomes import Hold
 
@@ -95,7 +96,7 @@ def plan_text(
     ]
     said = (*_ignored(study), *_edit_notes(study, change), *notes(study, status))
     lines += [("note", note) for note in said]
-    return "\n".join(f"{label:<10} {content}" for label, content in lines)
+    return columns(lines)
 
 
 def _tuning(status: Status) -> list[str]:

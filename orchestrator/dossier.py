@@ -11,6 +11,7 @@ from orchestrator.estimate import in_words
 from orchestrator.status import Standing, read_status
 from orchestrator.sweep_file import SweepError
 from orchestrator.trial_ids import Found
+from tracking.columns import columns
 from tracking.outcomes import Attempt, Outcome
 
 
@@ -85,7 +86,7 @@ def dossier_text(record: Mapping[str, Any]) -> str:
     lines += [("output", record["job_output"])] if record["job_output"] else []
     lines += [("held", record["held"])] if record["held"] else []
     lines += [("error", record["error"])] if record["error"] else []
-    text = "\n".join(f"{label:<10} {content}" for label, content in lines)
+    text = columns(lines, gap=1)
     return f"{text}\n\n{record['traceback'].rstrip()}" if record["traceback"] else text
 
 

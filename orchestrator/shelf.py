@@ -7,7 +7,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from orchestrator.stage import stage_of
 from orchestrator.status import read_status
 from orchestrator.study import Study, open_study
 from orchestrator.sweep_file import SweepError
+from tracking.columns import columns
 
 ARCHIVE = "archive"
 _SUFFIX = ".tar.gz"
@@ -59,16 +60,22 @@ class Shelved:
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
-    def __str__(self) -> str:
-        if self.archived:
-            told = "archived"
-        elif self.error is not None:
-            told = f"damaged: {self.error}"
-        else:
-            told = ", ".join(f"{count} {state}" for state, count in self.states.items())
-        jobs = f", {self.jobs_alive} jobs alive" if self.jobs_alive else ""
-        heard = "" if self.last_event_s is None else f"{in_words(self.last_event_s)} ago"
-        return f"{self.name:<24} {_megabytes(self.size_bytes):>10}  {heard:>14}  {told}{jobs}"
+
+def shelf_text(studies: Sequence[Shelved]) -> str:
+    """Return a line a study: its name, its size, when it was last heard of, and how far it is."""
+    return columns([_cells(one) for one in studies], right=(1, 2))
+
+
+def _cells(one: Shelved) -> tuple[str, str, str, str]:
+    if one.archived:
+        told = "archived"
+    elif one.error is not None:
+        told = f"damaged: {one.error}"
+    else:
+        told = ", ".join(f"{count} {state}" for state, count in one.states.items())
+    jobs = f", {one.jobs_alive} jobs alive" if one.jobs_alive else ""
+    heard = "" if one.last_event_s is None else f"{in_words(one.last_event_s)} ago"
+    return one.name, _megabytes(one.size_bytes), heard, told + jobs
 
 
 def read_shelf(root: Path) -> list[Shelved]:

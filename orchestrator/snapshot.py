@@ -37,8 +37,8 @@ def code_files(source: Path, layout: Layout) -> Sequence[str]:
 
     In a git work tree that is what git tracks or would track, elsewhere everything but hidden
     folders and installed packages; `.thermolionignore` leaves out more, in the patterns of a
-    `.gitignore`. A link counts as the file that it leads to, if this lies inside. Raises SweepError
-    if they are too large, or if a pattern is none.
+    `.gitignore`. A link counts as the file that it leads to, if this lies inside. Raises
+    SweepError if they are too large, or if a line is no pattern.
     """
     inside = source.resolve()
     recorded = [path.resolve() for path in _recorded(inside, layout)]

@@ -24,7 +24,7 @@ PARENT_TAG = "mlflow.parentRunId"
 _NAMING = (TRIAL_TAG, STUDY_TAG, CELL_TAG)
 _KEPT = (*_NAMING, FINGERPRINT_TAG, PARENT_TAG, FILES_TAG)
 # Revisions of MLflow's schema (its table `alembic_version`) whose runs and tags are known to lie
-# as `_from_tables` reads them. Add one if the tests of this file pass with the MLflow that made it.
+# as `_from_tables` reads them. Add one if the tests of this file pass with its MLflow.
 _KNOWN_SCHEMAS = frozenset({"dc11669786a5"})  # MLflow 3.17
 
 # What a run is of: the tag that names it, and its value.

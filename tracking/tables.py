@@ -3,10 +3,10 @@
 Chooses rows, columns and formats; draws no border.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jobs.trial import Reading
+from tracking.columns import columns
 from tracking.comparison import Comparison, Difference
 from tracking.endpoints import ENDPOINTS
 from tracking.estimates import Estimate
@@ -158,14 +158,8 @@ def _metric(reading: Reading) -> str:
 def aligned(table: Table, heading: str | None = None) -> str:
     """Lay a table out in columns for a terminal; `heading` goes over the first one."""
     header = (heading or table.header[0], *table.header[1:])
-    cells = [header, *table.rows]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
-    rule = tuple("-" * width for width in widths)
-    return "\n".join(_line(row, widths) for row in (header, rule, *table.rows))
-
-
-def _line(row: Sequence[str], widths: Sequence[int]) -> str:
-    return "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+    widths = [max(map(len, column)) for column in zip(header, *table.rows, strict=True)]
+    return columns([header, ["-" * width for width in widths], *table.rows])
 
 
 def _answer(one: Difference, unit_in_cells: bool) -> tuple[str, str, str]:

@@ -24,5 +24,5 @@ def studies(arguments: Namespace) -> int:
         if arguments.json:
             result([shelved.to_json() for shelved in found])
         else:
-            result("\n".join(map(str, found)) or f"no studies below {root}")
+            result(shelf.shelf_text(found) or f"no studies below {root}")
     return DONE
