@@ -24,8 +24,8 @@ from jobs.events import EventLog, LogError
 from jobs.launch import Launch, Rendezvous
 from jobs.pack import Pack
 from jobs.succession import Superseded
-from jobs.trial import Trial
-from jobs.world import Broken, RendezvousError, World, join
+from jobs.trial import Trial, Workload
+from jobs.world import Broken, RendezvousError, World
 
 EXIT_FAILED = 1
 EXIT_INTERRUPTED = 75  # "temporary failure; the user is invited to retry" (sysexits.h)
@@ -44,7 +44,7 @@ def run_pack(pack: Pack, launch: Launch) -> int:
     if pack.code_root is not None:
         own.add_to_path(pack.code_root)
     try:
-        world = join(launch)
+        world = _join(launch)
     except RendezvousError as error:
         _log.error("%s", error)
         return EXIT_FAILED
@@ -58,6 +58,15 @@ def run_pack(pack: Pack, launch: Launch) -> int:
         return EXIT_INTERRUPTED
     finally:
         world.leave()
+
+
+def _join(launch: Launch) -> World:
+    """Return the ranks of this lane; raises RendezvousError if they do not meet."""
+    if launch.world_size == 1:
+        return World()
+    from jobs.distributed import Ranks
+
+    return Ranks(launch)
 
 
 def _lead(pack: Pack, launch: Launch, world: World) -> int:
@@ -117,7 +126,7 @@ def _trained(trial: Trial, context: Context) -> Ending:
     """Train, and return how that ends on this rank."""
     launch = context.launch
     try:
-        metrics = own.door(trial.workload)(trial, context)
+        metrics = _training(trial.workload)(trial, context)
         # The others' commands are not asked step by step: they have to hear of a stop.
         abrupt = context.told_to_stop and trial.workload.command is not None
         if context.stopping.is_interrupted:
@@ -149,6 +158,15 @@ def _trained(trial: Trial, context: Context) -> Ending:
         _log.error("trial %s failed:\n%s", trial.id, text)
         kind = getattr(error, "kind", type(error).__name__)
         return Ending("failed", None, message, kind, text, abrupt=True)
+
+
+def _training(workload: Workload) -> own.Train:
+    """Return the function that trains a workload; raises DataError if the user has no such one."""
+    if workload.is_own:
+        return own.door(workload)
+    from jobs import images
+
+    return images.train
 
 
 def _write_down(ending: Ending, context: Context) -> None:

@@ -24,17 +24,13 @@ _LARGEST_SEED = 2**32  # of numpy's global generator
 
 
 def door(workload: Workload) -> Train:
-    """Return the function that trains a workload; raises DataError where there is no such one."""
+    """Return the function that trains a workload; raises DataError if there is no such one."""
     if workload.train is not None:
         train: Train = catalog.resolve(workload.train)
         return _own(train)
-    if workload.command is not None:
-        from jobs.command import run_command
+    from jobs.command import run_command
 
-        return _own(run_command)
-    from jobs import images
-
-    return images.train
+    return _own(run_command)
 
 
 def _own(train: Train) -> Train:

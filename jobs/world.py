@@ -1,6 +1,6 @@
 """The processes that train one trial together; here the world of one, which has nobody to ask.
 
-That of several is `jobs.distributed`, which is imported where there are several.
+That of several is `jobs.distributed`, which is imported if there are several.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,6 @@ from typing import Any
 from torch import Tensor, nn
 
 from jobs.ending import Ending, judged
-from jobs.launch import Launch
 
 
 class RendezvousError(Exception):
@@ -82,12 +81,3 @@ class World:
 
     def leave(self) -> None:
         """End it; to be called by every rank for itself."""
-
-
-def join(launch: Launch) -> World:
-    """Return the world that a lane belongs to; raises RendezvousError where ranks do not come."""
-    if launch.world_size == 1:
-        return World()
-    from jobs.distributed import Ranks
-
-    return Ranks(launch)

@@ -15,10 +15,10 @@ from torch.optim.optimizer import Optimizer
 
 from thermolion.agreement import check_whole, verify_replicas
 from thermolion.buckets import GradBucket, Reduce
-from thermolion.gating import Gating
+from thermolion.gating import Gating, Squares
 from thermolion.optimizer import ThermoLion
 from thermolion.own_gradients import OwnGradients
-from thermolion.replicas import OwnSquares, SquareExchange, Squares
+from thermolion.replicas import OwnSquares, SquareExchange
 from thermolion.shards import is_sharded
 from thermolion.zero import is_zero, number_parameters
 

@@ -4,23 +4,17 @@ Reduces nothing itself: squares and updates come and go through what `distribute
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from thermolion.gate import GATE_OPTIONS
 from thermolion.lists import apply_
-from thermolion.own_gradients import OwnGradients
-from thermolion.replicas import Squares
 from thermolion.spread import accumulate_, spread_factor
-from thermolion.state import MEAN_SQUARE, mean_of
+from thermolion.state import GATE_SQUARE, MEAN_SQUARE, mean_of
 from thermolion.work import Rates, Work, array
 from thermolion.zero import is_being_built_inside
-
-# The state of `gate="replicas"`: the second moment at the reference batch, for the gate alone.
-GATE_SQUARE = "gate_avg_sq"
-
 
 _UNATTACHED = (
     "this gate refers to other ranks, and nothing is attached to it: before the first step, call "
@@ -34,6 +28,23 @@ _UNATTACHED_ZERO = (
 )
 
 
+class Squares(Protocol):
+    """Where a gate has mean squares from, and whose they are."""
+
+    def shares(self, samples: Sequence[int]) -> None:
+        """Say how many samples each rank has in the pass to come; it holds for one pass."""
+
+    def mean_squares(self, parameters: Sequence[Tensor]) -> tuple[list[Tensor], Sequence[float]]:
+        """Return S of each parameter, in the scale of its `grad`, and the samples of each rank."""
+
+
+class Averages(Protocol):
+    """What averages the updates of ranks that gate on their own gradients."""
+
+    def average_(self, updates: Sequence[Tensor]) -> None:
+        """Replace each tensor by its mean over the ranks, which all have the same ones."""
+
+
 class Gating:
     """The gate of an optimizer, and what it is attached to; `attached` once it is."""
 
@@ -43,7 +54,7 @@ class Gating:
         self.inside_zero = is_being_built_inside()
         self.attached = gate == "averaged" and not self.inside_zero
         self.squares: Squares | None = None
-        self.own_gradients: OwnGradients | None = None
+        self.own_gradients: Averages | None = None
         self._factor = 1.0
         self._mean_squares: dict[Tensor, Tensor] = {}
         self._updates: list[tuple[list[Tensor], list[Tensor], Rates]] = []

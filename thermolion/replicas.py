@@ -6,7 +6,6 @@ Reduces them and hands them over; knows nothing of what they are used for.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
 
 import torch
 import torch.distributed as dist
@@ -27,16 +26,6 @@ class _Sent:
     bucket: SquareBucket
     work: dist.Work
     norms: list[Tensor]
-
-
-class Squares(Protocol):
-    """Where a gate has mean squares from, and whose they are."""
-
-    def shares(self, samples: Sequence[int]) -> None:
-        """Say how many samples each rank has in the pass to come; it holds for one pass."""
-
-    def mean_squares(self, parameters: Sequence[Tensor]) -> tuple[list[Tensor], Sequence[float]]:
-        """Return S of each parameter, in the scale of its `grad`, and the samples of each rank."""
 
 
 class OwnSquares:

@@ -14,6 +14,8 @@ from thermolion.exploration import wide
 from thermolion.shards import is_sharded
 
 MEAN_SQUARE = "exp_avg_sq_mean"
+# Of `gate="replicas"`: the second moment at the reference batch, for the gate alone.
+GATE_SQUARE = "gate_avg_sq"
 
 
 def begun(state: dict[str, Any], param: Tensor, group: Mapping[str, Any]) -> dict[str, Any]:

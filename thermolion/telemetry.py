@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from thermolion.exploration import temperature, wide
-from thermolion.gating import GATE_SQUARE
 from thermolion.shards import local
+from thermolion.state import GATE_SQUARE
 from thermolion.work import Rates, gradient, rates_of
 
 # An element is gas where its gate is below this: the sign has the greater weight in its step.
