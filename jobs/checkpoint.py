@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from jobs.attempts import Attempt
+from thermolion.errors import OperationError
 
 VERSION = 1
 
@@ -34,7 +35,7 @@ _NumpyState = tuple[str, NDArray[np.uint32], int, int, float]
 _log = logging.getLogger(__name__)
 
 
-class CheckpointError(Exception):
+class CheckpointError(OperationError):
     """A checkpoint that must not be used, with what to do about it."""
 
 

@@ -20,6 +20,7 @@ from jobs import command_line, protocol, supervisor
 from jobs.context import Context
 from jobs.trial import Trial
 from jobs.world import Broken
+from thermolion.errors import OperationError
 
 GRACE_S = 30.0  # from the wish that a command should end to its being killed
 _LOOK_EVERY_S = 0.05
@@ -28,7 +29,7 @@ _SETTLE_S = 0.5  # between a signal to the command and the same one to us
 _LAST_LINES, _LAST_BYTES, _LINE_LENGTH = 40, 2**14, 400
 
 
-class CommandError(Exception):
+class CommandError(OperationError):
     """A command that failed; `kind` is how (`ExitCode`, `BadLine`, `NothingLogged`)."""
 
     def __init__(self, kind: str, message: str) -> None:

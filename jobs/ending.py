@@ -7,13 +7,15 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from thermolion.errors import OperationError
+
 State = Literal["completed", "diverged", "failed", "interrupted", "superseded", "unlogged"]
 
 _DIFFER = "ReplicasDiffer"
 RANK_DIED = "RankDied"  # the kind of an interruption that a rank has not lived to tell
 
 
-class Diverged(Exception):  # noqa: N818 - a result, not a mistake
+class Diverged(OperationError):  # noqa: N818 - a result, not a mistake
     """The training has broken down; `metrics` are final ones, where it still has any.
 
     `alike` where every rank comes to it at the same place: none is left waiting for another.

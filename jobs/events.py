@@ -33,6 +33,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from thermolion.errors import OperationError
+
 VERSION = 1
 FREE_BYTES_TO_START = 50 * 2**20
 _SYNC_SHARE = 0.02  # of the time between two syncs that the next one may take
@@ -45,7 +47,7 @@ COMPLETED, DIVERGED, FAILED, INTERRUPTED = "completed", "diverged", "failed", "i
 _IN_A_RUSH = (EVALUATED, TELEMETRY, USAGE)
 
 
-class LogError(Exception):
+class LogError(OperationError):
     """An event log that cannot be written or read, with what to do about it."""
 
 

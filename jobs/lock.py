@@ -14,12 +14,13 @@ from pathlib import Path
 from types import TracebackType
 
 from jobs.process import Process, user_name
+from thermolion.errors import OperationError
 
 HEARTBEAT_S = 15
 _BREAKING_S = 10  # to remove the lock of a dead process takes milliseconds
 
 
-class LockHeld(Exception):  # noqa: N818 - it names a state, not a mistake
+class LockHeld(OperationError):  # noqa: N818 - it names a state, not a mistake
     """Somebody else holds the lock; the message says who, since when, and what to do."""
 
 

@@ -4,8 +4,10 @@ import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
+from thermolion.errors import InputError
 
-class DataError(ValueError):
+
+class DataError(InputError, ValueError):
     """Data or a name that cannot be used, with what to do about it."""
 
 

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from thermolion.errors import InputError
+
 _SPELLED = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 _SHOWN = 200  # characters of a line that is none
 
@@ -21,7 +23,7 @@ class Line:
     metrics: Mapping[str, float]
 
 
-class LineError(ValueError):
+class LineError(InputError, ValueError):
     """A line that is none of the protocol, with what would be."""
 
 

@@ -59,31 +59,29 @@ def _listen(launch: Launch, where: Rendezvous) -> Star:
         if where.file is not None:
             _publish(where.file, {"host": where.host, "port": port, "key": key})
         try:
-            return _accept(server, launch.world_size, key.encode(), deadline)
-        except _AbsentError as absent:
-            raise RendezvousError(
-                f"rank 0 has waited at {where.host}:{port} for {where.timeout_s:.0f} s, and "
-                f"{absent} of {launch.world_size} did not come: look into what they have printed, "
-                f"and whether their hosts reach {where.host}"
-            ) from None
+            star = _accept(server, launch.world_size, key.encode(), deadline)
         finally:
             if where.file is not None:
                 where.file.unlink(missing_ok=True)
-
-
-class _AbsentError(Exception):
-    """Ranks that have not come."""
+    absent = [str(rank) for rank in range(1, launch.world_size) if rank not in star]
+    if absent:
+        raise RendezvousError(
+            f"rank 0 has waited at {where.host}:{port} for {where.timeout_s:.0f} s, and "
+            f"rank{'s' * (len(absent) > 1)} {', '.join(absent)} of {launch.world_size} did not "
+            f"come: look into what they have printed, and whether their hosts reach {where.host}"
+        )
+    return star
 
 
 def _accept(server: socket.socket, world_size: int, key: bytes, deadline: float) -> Star:
+    """Return connections to those ranks that have come until the deadline."""
     star: Star = {}
     while len(star) < world_size - 1:
         server.settimeout(max(0.0, deadline - time.monotonic()) or 1e-3)
         try:
             connected, _ = server.accept()
         except TimeoutError:
-            missing = [str(rank) for rank in range(1, world_size) if rank not in star]
-            raise _AbsentError(f"rank{'s' * (len(missing) > 1)} {', '.join(missing)}") from None
+            break
         with contextlib.suppress(OSError, EOFError, ValueError, AuthenticationError):
             connection = _connection(connected)
             deliver_challenge(connection, key)

@@ -10,11 +10,12 @@ from pathlib import Path
 from jobs import checkpoint
 from jobs.attempts import Attempt, Attempts
 from jobs.checkpoint import Checkpoint
+from thermolion.errors import OperationError
 
 _LOOK_EVERY_S = 5.0  # for a newer attempt: a look is a listing of the events folder
 
 
-class Superseded(Exception):  # noqa: N818 - a state, not a mistake
+class Superseded(OperationError):  # noqa: N818 - a state, not a mistake
     """A newer attempt at this trial lives: this one ends and writes nothing more."""
 
 

@@ -10,13 +10,14 @@ from typing import Any
 from torch import Tensor, nn
 
 from jobs.ending import Ending, judged
+from thermolion.errors import OperationError
 
 
-class RendezvousError(Exception):
+class RendezvousError(OperationError):
     """Ranks that have not found each other in time; the message names host and port."""
 
 
-class Broken(Exception):  # noqa: N818 - a state: the cause is another rank's to tell
+class Broken(OperationError):  # noqa: N818 - a state: the cause is another rank's to tell
     """Another rank has left the training, or its life: this one cannot go on."""
 
 

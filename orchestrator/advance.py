@@ -9,7 +9,6 @@ from jobs.lock import Lock, LockHeld
 from jobs.trial import Trial
 from orchestrator.backends.base import job_states, load_backend
 from orchestrator.backends.records import (
-    BackendError,
     Submission,
     cancelled_mark,
     read_pack,
@@ -23,7 +22,8 @@ from orchestrator.sender import Request, Sender
 from orchestrator.status import Status, read_status
 from orchestrator.study import Study
 from orchestrator.sweep_file import SweepError
-from slurm.errors import NoAnswer, SlurmError
+from slurm.slurm_errors import NoAnswer
+from thermolion.errors import OperationError
 
 __all__ = ["Request", "Sent", "cancel", "check", "feed", "go_on", "locked", "submit"]
 
@@ -177,7 +177,7 @@ def cancel(study: Study) -> int:
     BackendError or SlurmError, after all the others are stopped, for one that cannot be.
     """
     stopped = 0
-    out_of_reach: BackendError | SlurmError | None = None
+    out_of_reach: OperationError | None = None
     submissions = read_submissions(study.layout)
     if submissions:
         cancelled_mark(study.layout, submissions[-1].id).touch()
@@ -187,7 +187,7 @@ def cancel(study: Study) -> int:
             try:
                 load_backend(submission.backend).cancel(study.layout, submission)
                 stopped += 1
-            except (BackendError, SlurmError) as error:
+            except OperationError as error:
                 out_of_reach = error
     if out_of_reach is not None:
         raise out_of_reach

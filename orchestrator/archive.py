@@ -12,11 +12,12 @@ from jobs.layout import Layout
 from jobs.lock import Lock
 from orchestrator.shelf import ARCHIVE, archive_path, jobs_alive, study_names
 from orchestrator.sweep_file import SweepError, choices
+from thermolion.errors import OperationError
 
 _PATIENCE_S = 10  # a submit of the study takes seconds
 
 
-class ArchiveError(Exception):
+class ArchiveError(OperationError):
     """An archive that does not hold what it should; nothing has been removed."""
 
 

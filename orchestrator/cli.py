@@ -6,16 +6,9 @@ import logging
 import os
 import sys
 
-from jobs.catalog import DataError
-from jobs.events import LogError
-from jobs.lock import LockHeld
-from orchestrator.archive import ArchiveError
 from orchestrator.arguments import make_parser
-from orchestrator.backends.records import BackendError
-from orchestrator.conclude import ConclusionError
-from orchestrator.sweep_file import SweepError
 from orchestrator.verbs.terminal import FAILED, INTERRUPTED, WRONG_INPUT
-from slurm.errors import SiteError, SlurmError
+from thermolion.errors import InputError, OperationError
 
 # By verb: the module below `orchestrator.verbs` that has the function of its name, and what for.
 _VERBS: dict[str, tuple[str, str]] = {
@@ -44,8 +37,6 @@ _VERBS: dict[str, tuple[str, str]] = {
     "cluster": ("cluster", "bring up a real SLURM on this machine, to try sweeps on"),
 }
 
-_FAILURES = (ArchiveError, BackendError, ConclusionError, LogError, LockHeld, SlurmError)
-
 
 def command_line() -> argparse.ArgumentParser:
     """Return the parser of all verbs."""
@@ -61,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
         verb = getattr(importlib.import_module(f"orchestrator.verbs.{module}"), chosen.verb)
         code: int = verb(chosen)
         return code
-    except (SweepError, DataError, SiteError) as error:
+    except InputError as error:
         sys.stderr.write(f"thermolion: {error}\n")
         return WRONG_INPUT
     except BrokenPipeError:
@@ -69,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
         # complaining when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
-    except (*_FAILURES, OSError) as error:
+    except (OperationError, OSError) as error:
         sys.stderr.write(f"thermolion: {error}\n")
         return FAILED
     except KeyboardInterrupt:

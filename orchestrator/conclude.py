@@ -12,6 +12,7 @@ from orchestrator.backends.records import BackendError, read_submissions
 from orchestrator.stage import Stage, stage_of
 from orchestrator.status import read_status
 from orchestrator.study import Study
+from thermolion.errors import OperationError
 from tracking.outcomes import Outcome, read_outcomes
 
 if TYPE_CHECKING:
@@ -24,19 +25,11 @@ _PATIENCE_S = 60  # another `run` of the study may have come to its end as well
 _TRACKING_PACKAGES = ("jinja2", "matplotlib", "mlflow", "rich")
 
 
-class ConclusionError(Exception):
-    """No verdict, or MLflow did not take everything; the message says why and what to do."""
-
-
-class CollectingPaused(ConclusionError):  # noqa: N818 - it names a state, not a mistake
-    """MLflow does not answer now, and may do so later."""
-
-
 def require_tracking() -> None:
-    """Raise ConclusionError unless the packages of the `tracking` extra are installed."""
+    """Raise OperationError unless the packages of the `tracking` extra are installed."""
     missing = [name for name in _TRACKING_PACKAGES if find_spec(name) is None]
     if missing:
-        raise ConclusionError(
+        raise OperationError(
             f"{', '.join(missing)} is not installed: pip install 'thermolion[tracking]', or use "
             "`submit` here and conclude on another machine"
         )
@@ -62,16 +55,14 @@ class Record:
     def compare(self, complete: int | None = None) -> "Comparison":
         """Answer the questions of the sweep, by the looks that are decided, or `complete`."""
         from orchestrator.agreed import answered
-        from tracking.compare import ComparisonError
 
-        try:
-            return answered(self.study, self.stage, self.outcomes, complete)
-        except ComparisonError as error:
-            raise ConclusionError(str(error)) from error
+        return answered(self.study, self.stage, self.outcomes, complete)
 
     def compare_if_possible(self) -> "Comparison | None":
         """Answer the questions, None where there is nothing to compare yet."""
-        with contextlib.suppress(ConclusionError):
+        from tracking.compare import ComparisonError
+
+        with contextlib.suppress(ComparisonError):
             return self.compare()
         return None
 
@@ -95,12 +86,9 @@ class Record:
 
     def export(self, folder: Path, form: str) -> list[Path]:
         """Write the trials below `folder` in the format `form`; returns what was written."""
-        from tracking.export import ExportError, export
+        from tracking.export import export
 
-        try:
-            return export(self.outcomes, folder, form)
-        except ExportError as error:
-            raise ConclusionError(str(error)) from error
+        return export(self.outcomes, folder, form)
 
     def collect(
         self,
@@ -128,8 +116,6 @@ class Record:
         `lost` are the ids of trials that run by their logs while their jobs have ended; None asks
         the backend, if there is a trial that runs.
         """
-        from tracking.collect import CollectError
-
         folder = self.study.layout.report
         note = folder / "report.md"
         if lost is None:
@@ -140,19 +126,15 @@ class Record:
             for one in self.outcomes
             if one.has_result or self.stage.wanted(one.trial) != "spared"
         ]
-        try:
-            return collector.bring(
-                outcomes,
-                report=folder if folder.exists() else None,
-                note=note.read_text(encoding="utf-8") if note.exists() else None,
-                comparison=comparison,
-                break_lock=break_lock,
-                wait_s=_PATIENCE_S,
-                commits=self._commits(),
-            )
-        except CollectError as error:
-            kind = CollectingPaused if error.may_pass else ConclusionError
-            raise kind(str(error)) from error
+        return collector.bring(
+            outcomes,
+            report=folder if folder.exists() else None,
+            note=note.read_text(encoding="utf-8") if note.exists() else None,
+            comparison=comparison,
+            break_lock=break_lock,
+            wait_s=_PATIENCE_S,
+            commits=self._commits(),
+        )
 
     def _lost(self) -> Collection[str]:
         if all(one.state != "running" for one in self.outcomes):

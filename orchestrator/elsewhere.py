@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs.trial import Reading, Trial
-from orchestrator.conclude import ConclusionError, Record
+from orchestrator.conclude import Record
 from orchestrator.study import Study
 from orchestrator.sweep_file import SweepError
 from tracking.outcomes import Outcome
@@ -30,14 +30,11 @@ class Gathered:
     notes: tuple[str, ...]
 
     def compare(self) -> "Comparison":
-        """Answer the questions; raises ConclusionError."""
-        from tracking.compare import ComparisonError, Question, compare
+        """Answer the questions; raises ComparisonError."""
+        from tracking.compare import Question, compare
 
         questions = [Question(*pair) for pair in self.questions]
-        try:
-            return compare(self.name, self.outcomes, questions, notes=self.notes)
-        except ComparisonError as error:
-            raise ConclusionError(str(error)) from error
+        return compare(self.name, self.outcomes, questions, notes=self.notes)
 
 
 def of_two_studies(first: Study, second: Study) -> Gathered:
@@ -89,10 +86,10 @@ def of_two_studies(first: Study, second: Study) -> Gathered:
 def of_mlflow(arguments: Namespace, root: Path) -> Gathered:
     """Gather the runs of an MLflow experiment as the command line says.
 
-    Raises SweepError for the command line, ConclusionError for the store.
+    Raises SweepError for the command line, StoreError for the store.
     """
     from tracking.mlflow_runs import Where, read_runs
-    from tracking.store import StoreError, open_store
+    from tracking.store import open_store
 
     needed = ("experiment", "candidate", "seed", "metric")
     missing = [f"--{name}" for name in needed if getattr(arguments, name) is None]
@@ -111,11 +108,8 @@ def of_mlflow(arguments: Namespace, root: Path) -> Gathered:
         arguments.target,
     )
     where = Where(arguments.candidate, arguments.seed, arguments.workload, reading)
-    try:
-        with open_store(root, arguments.mlflow) as store:
-            found = read_runs(store, arguments.experiment, where, arguments.filter or "")
-    except StoreError as error:
-        raise ConclusionError(str(error)) from error
+    with open_store(root, arguments.mlflow) as store:
+        found = read_runs(store, arguments.experiment, where, arguments.filter or "")
     names = sorted({one.trial.candidate.name for one in found.outcomes})
     questions, notes = _asked(names, arguments.baseline)
     return Gathered(arguments.experiment, found.outcomes, questions, (*notes, *found.notes))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from jobs.lock import LockHeld
 from orchestrator.backends.records import BackendError
-from orchestrator.conclude import CollectingPaused, Record
+from orchestrator.conclude import Record
 from orchestrator.status import read_status
 from orchestrator.study import Study
 
@@ -41,9 +41,9 @@ def follow(
     """Collect again and again; yield what each look brought, or what kept it from it.
 
     Ends with a look after the last job has ended. Trouble is yielded once as long as it stays of
-    one kind. Raises ConclusionError where waiting helps nothing.
+    one kind. Raises CollectError if waiting helps nothing.
     """
-    from tracking.collect import Collector
+    from tracking.collect import CollectError, Collector
 
     collector = Collector(study.layout, uri, restore, checkpoints)
     pause_s = _LOOK_EVERY_S
@@ -56,7 +56,9 @@ def follow(
             record = Record.read(study)
             comparison = None if alive else record.compare_if_possible()  # once: it takes seconds
             collected = record.collect_by(collector, break_lock, comparison, status.lost)
-        except (BackendError, CollectingPaused, LockHeld) as error:
+        except (BackendError, CollectError, LockHeld) as error:
+            if isinstance(error, CollectError) and not error.may_pass:
+                raise
             pause_s = min(2 * pause_s, _MOST_PAUSE_S)
             if type(error) is not told:
                 told = type(error)

@@ -71,7 +71,7 @@ class Study:
 
         Other tables are `pairs`, the paired differences behind it, `failures`, `looks`,
         `speedups`, `steps_to_target`, `level_b`, `candidates`, `saved`,
-        `answers_with_additions` and those of the appendix. Raises ConclusionError where there is
+        `answers_with_additions` and those of the appendix. Raises ComparisonError where there is
         nothing to compare yet, ValueError for a table that does not exist.
         """
         tables = self._record().numbers()

@@ -14,15 +14,15 @@ from typing import Any
 
 from jobs import events
 from jobs.discards import read_discards
-from jobs.events import LogError
 from jobs.layout import Layout
 from orchestrator.backends.base import job_states
-from orchestrator.backends.records import BackendError, read_submissions
+from orchestrator.backends.records import read_submissions
 from orchestrator.estimate import in_words
 from orchestrator.stage import stage_of
 from orchestrator.status import read_status
 from orchestrator.study import Study, open_study
 from orchestrator.sweep_file import SweepError
+from thermolion.errors import ThermolionError
 from tracking.columns import columns
 
 ARCHIVE = "archive"
@@ -124,7 +124,7 @@ def _read(layout: Layout) -> Shelved:
             raise SweepError(f"its sweep is that of a study {study.sweep.study!r}")
         # Whether a trial rides in a living job is told by the packs alone.
         states = read_status(study).counts if alive else _count(study)
-    except (SweepError, BackendError, LogError, OSError, ValueError, KeyError) as error:
+    except (ThermolionError, OSError, ValueError, KeyError) as error:
         return Shelved(layout.study, {}, size, age, alive, error=str(error))
     return Shelved(layout.study, states, size, age, alive)
 

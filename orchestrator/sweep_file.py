@@ -13,13 +13,15 @@ from typing import Any, ClassVar
 
 import yaml
 
+from thermolion.errors import InputError
+
 Location = tuple[str | int, ...]
 
 # What PyYAML raises for bad files, and for good ones whose explicit tags do not fit their values.
 _NOT_YAML = (yaml.YAMLError, ValueError, TypeError, KeyError, IndexError, AttributeError)
 
 
-class SweepError(Exception):
+class SweepError(InputError):
     """Wrong input; the message names the place, the value, the choices and the next step."""
 
 

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from slurm.answers import Ask
-from slurm.errors import SiteError, SlurmError
 from slurm.facts import Facts, Partition
 from slurm.finding import Finding, fatal, ok, warning
 from slurm.limits import check_account
 from slurm.resources import Resources, gpu_options
 from slurm.site import GpuDialect, Site
+from slurm.slurm_errors import SiteError, SlurmError
 
 _DIALECTS: tuple[GpuDialect, ...] = ("gres", "gpus-per-node", "gpus")
 _TIME_MIN = 10

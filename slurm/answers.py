@@ -8,7 +8,7 @@ from pathlib import Path
 
 from jobs.whole_file import write_whole
 from slurm import commands
-from slurm.errors import SlurmError
+from slurm.slurm_errors import SlurmError
 
 # Takes the name of a question and its command; raises SlurmError where there is no answer.
 Ask = Callable[[str, Sequence[str]], str]

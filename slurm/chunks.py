@@ -16,8 +16,8 @@ from typing import Any
 
 from jobs.layout import Layout
 from jobs.whole_file import write_once, write_whole
-from slurm.errors import SlurmError
 from slurm.late_files import await_late, read_late
+from slurm.slurm_errors import SlurmError
 
 _NOBODY = 0  # is the id of no job
 

@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Sequence
 
 from slurm.environment import without_job
-from slurm.errors import SlurmError
+from slurm.slurm_errors import SlurmError
 
 _PATIENCE_S = 60.0
 _NO_CLUSTER = "Could not establish a configuration source"

@@ -6,10 +6,10 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from jobs.whole_file import write_once
 from slurm.chunks import cancel_mark
 from slurm.commands import ask
-from slurm.errors import SlurmError
 from slurm.order import Order
 from slurm.progress import exit_name, living
 from slurm.queue import Queue
+from slurm.slurm_errors import SlurmError
 
 _CANCELLED = "130"  # what a lane would answer that was stopped by its user
 _STOPPING_S = 240.0  # SLURM's KillWait, and some

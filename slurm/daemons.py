@@ -14,7 +14,7 @@ from pathlib import Path
 
 from jobs.process import Process
 from jobs.whole_file import write_whole
-from slurm.errors import SlurmError
+from slurm.slurm_errors import SlurmError
 
 _STOP_S = 15.0  # then it is killed
 

@@ -8,9 +8,9 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 
 from slurm.commands import ask
-from slurm.errors import SlurmError
 from slurm.order import Order
 from slurm.queue import Key, Queue
+from slurm.slurm_errors import SlurmError
 
 _REASON = "BeginTime"
 _AT_ONCE = 50  # jobs a look: the controller is everybody's

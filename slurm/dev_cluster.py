@@ -25,7 +25,7 @@ from jobs.whole_file import write_whole
 from slurm import dev_accounts, dev_config
 from slurm.daemons import Daemons, processes_with
 from slurm.dev_config import Paths, Ports, Shape
-from slurm.errors import SlurmError
+from slurm.slurm_errors import SlurmError
 
 _PACKAGES: Mapping[str, str] = {
     "munged": "munge",

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 
 from slurm import admission, interruptions, quotas
 from slurm.answers import Ask
-from slurm.errors import SiteError, SlurmError
 from slurm.facts import Facts, Partition, read_facts
 from slurm.finding import Finding, fatal, ok, warning
 from slurm.limits import partition_of
 from slurm.site import Site
+from slurm.slurm_errors import SiteError, SlurmError
 
 
 @dataclass(frozen=True)

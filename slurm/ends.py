@@ -17,10 +17,10 @@ from jobs.failures import FailureClass, JobEnd, of_output
 from jobs.whole_file import write_once
 from slurm.chunks import Chunk
 from slurm.commands import ask
-from slurm.errors import SlurmError
 from slurm.order import Order
 from slurm.progress import end_name
 from slurm.queue import Ended, Queue
+from slurm.slurm_errors import SlurmError
 from slurm.states import class_of
 
 _TAIL = 16_384  # bytes of what a job has printed: its killer speaks last

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from slurm.errors import SlurmError
+from slurm.slurm_errors import SlurmError
 
 # By field of `Place`: the variables that say it, the first one that is set wins, and what it is
 # where none is (None: it must be there).

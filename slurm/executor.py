@@ -15,8 +15,8 @@ from submitit.core.utils import FailedJobError, FailedSubmissionError
 from submitit.slurm import slurm as submitit_slurm
 
 from slurm.environment import without_job
-from slurm.errors import NoAnswer, SlurmError
 from slurm.resources import Request
+from slurm.slurm_errors import NoAnswer, SlurmError
 
 # What SLURM answers where the user has too many jobs in the queue.
 _FULL = re.compile(

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from slurm.answers import Ask, live
-from slurm.errors import SlurmError
+from slurm.slurm_errors import SlurmError
 
 _DEFAULT_ARRAY = 1001  # SLURM's own
 

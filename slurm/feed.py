@@ -16,12 +16,12 @@ from jobs.lock import Lock
 from slurm.chunks import Chunk
 from slurm.delays import delayed, free, release, stuck
 from slurm.environment import own_job
-from slurm.errors import NoAnswer, SlurmError
 from slurm.executor import QueueFull, Sending, submit
 from slurm.feeder import note_refusal
 from slurm.insist import insist
 from slurm.order import Order, known_jobs, read_orders
 from slurm.queue import Queue, Queued, read_queue
+from slurm.slurm_errors import NoAnswer, SlurmError
 
 _LOCK_WAIT_S = 60.0
 _PARTS = 5  # a full queue is refilled in so many parts: the controller is everybody's

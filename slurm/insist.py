@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from jobs.lock import LockHeld
-from slurm.errors import SlurmError
+from slurm.slurm_errors import SiteError, SlurmError
 
 _STAY_S = 480.0  # within the time limit of such a job
 _AGAIN_S = 5.0
@@ -27,7 +27,7 @@ def insist(act: Callable[[], bool]) -> None:
         try:
             if act():
                 return
-        except (LockHeld, SlurmError) as error:
+        except (LockHeld, SiteError, SlurmError) as error:
             _log.warning("%s", error)
             pause_s *= 2
         if time.monotonic() + pause_s > end:

@@ -21,7 +21,7 @@ from slurm.chunks import Chunks, cancel_mark
 from slurm.commands import ask
 from slurm.ends import leave_end
 from slurm.environment import Place
-from slurm.errors import SlurmError
+from slurm.slurm_errors import SlurmError
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
 _EARLY_S = 75.0  # SLURM sends a signal up to a minute before the time that was asked for

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from slurm.commands import ask
-from slurm.errors import SiteError
 from slurm.facts import Facts, Partition
 from slurm.resources import Resources
 from slurm.site import Site
+from slurm.slurm_errors import SiteError
 
 _MEGABYTES = {"K": 1 / 1024, "M": 1, "": 1, "G": 1024, "T": 1024**2}
 # Folders that a machine has for itself.

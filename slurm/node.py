@@ -21,10 +21,10 @@ from jobs.pack import Pack
 from jobs.whole_file import write_whole
 from slurm.chunks import Chunks
 from slurm.environment import Place, forget_job, place
-from slurm.errors import SlurmError
 from slurm.late_files import read_late
 from slurm.leaving import SIGNALS, Leaving, forget_end
 from slurm.progress import end_name, exit_name
+from slurm.slurm_errors import SlurmError
 
 EXIT_NO_GPU = 69  # "a service is unavailable" (sysexits.h)
 

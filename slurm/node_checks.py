@@ -17,13 +17,13 @@ from typing import Any
 from jobs.code import code_digest
 from slurm.admission import trial_words
 from slurm.commands import ask
-from slurm.errors import SlurmError
 from slurm.executor import Sending, submit
 from slurm.finding import Finding, fatal, ok, warning
 from slurm.probe import AGAIN, ANSWER_S, BACK, MEETING_S, READY, TEST, interpreter
 from slurm.queue import read_queue
 from slurm.resources import Resources, probe_request
 from slurm.site import Site
+from slurm.slurm_errors import SlurmError
 
 _LOOK_S = 0.05
 _SLOW_S = 60.0  # longer than we wait for files of a job that has ended

@@ -22,7 +22,7 @@ from jobs.whole_file import write_whole
 from jobs.world import RendezvousError
 from slurm.commands import ask
 from slurm.environment import Place, place
-from slurm.errors import SlurmError
+from slurm.slurm_errors import SlurmError
 
 READY, BACK, AGAIN, TEST = "ready", "back", "again.json", "sbatch.json"
 MEETING_S = 60.0

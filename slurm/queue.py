@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from slurm.commands import ask
-from slurm.errors import SlurmError
+from slurm.slurm_errors import SlurmError
 from slurm.states import State, state_of
 
 _SLOWER = 1.5  # a queue in which nothing has changed is looked at less and less often

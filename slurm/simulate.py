@@ -15,7 +15,7 @@ from typing import Literal
 
 from slurm.daemons import processes_with
 from slurm.dev_cluster import Cluster, read_cluster
-from slurm.errors import SiteError, SlurmError
+from slurm.slurm_errors import SiteError, SlurmError
 
 Fault = Literal["preempt", "timeout", "node-fail"]
 FAULTS: tuple[Fault, ...] = ("preempt", "timeout", "node-fail")

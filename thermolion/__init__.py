@@ -11,13 +11,17 @@ if TYPE_CHECKING:
     from thermolion.baselines import Lion
     from thermolion.distributed import attach
     from thermolion.door import log, log_final, should_stop, state_dir
+    from thermolion.errors import InputError, OperationError, ThermolionError
     from thermolion.optimizer import ThermoLion
     from thermolion.swa import SWA
 
 __all__ = [
     "SWA",
+    "InputError",
     "Lion",
+    "OperationError",
     "ThermoLion",
+    "ThermolionError",
     "attach",
     "log",
     "log_final",
@@ -30,8 +34,11 @@ __version__ = "0.1.0"
 # No module may have the name of what is exported: importing it would put it in its place.
 _HOMES = {
     "SWA": "swa",
+    "InputError": "errors",
     "Lion": "baselines",
+    "OperationError": "errors",
     "ThermoLion": "optimizer",
+    "ThermolionError": "errors",
     "attach": "distributed",
     "log": "door",
     "log_final": "door",

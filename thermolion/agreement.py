@@ -6,6 +6,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from thermolion.errors import OperationError
 from thermolion.shards import is_sharded
 
 _CHUNK = 1 << 20  # elements hashed at a time: bounds the temporaries to some 30 MB
@@ -15,7 +16,7 @@ _MIX = 0xBF58476D1CE4E5B9 - (1 << 64)
 _BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
-class ReplicaError(RuntimeError):
+class ReplicaError(OperationError, RuntimeError):
     """Replicas that should be equal are not; the message names the first parameter."""
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from thermolion.errors import InputError
 from thermolion.gate import FEEDS, GATES, check_gate
 
 if TYPE_CHECKING:
@@ -189,7 +190,7 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {"gate": GATES, "replicas_feed": FEEDS
 _LARGEST = 2**63  # beyond it a whole number may be no finite float
 
 
-class HyperparameterError(ValueError):
+class HyperparameterError(InputError, ValueError):
     """A hyperparameter with an illegal value; the message has value and legal range."""
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from jobs.layout import Layout
 from jobs.lock import Lock
+from thermolion.errors import OperationError
 from tracking.browse import CELL_TAG, STUDY_TAG, TRIAL_TAG, Commit, RunRecord, trial_record
 from tracking.cells import by_cell, cell_record
 from tracking.comparison import Comparison
@@ -27,7 +28,7 @@ _FEW = 64  # runs that a server is asked for one by one; more are read in one go
 _PASSING = {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED"}
 
 
-class CollectError(Exception):
+class CollectError(OperationError):
     """MLflow did not take everything; the message says what is there and what to do.
 
     `may_pass`: the store did not answer, or was not well, rather than refuse.

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from jobs.trial import Workload
+from thermolion.errors import OperationError
 from tracking.curves import normalised_auc
 from tracking.outcomes import Outcome, Point
 from tracking.scale import Scale
@@ -19,11 +20,11 @@ Endpoint = Literal["final_test_accuracy", "val_auc"]
 ENDPOINTS: tuple[Endpoint, ...] = ("final_test_accuracy", "val_auc")
 
 
-class ComparisonError(Exception):
+class ComparisonError(OperationError):
     """Results that must not be compared, with what is wrong and where."""
 
 
-class UnmeasuredError(Exception):
+class UnmeasuredError(OperationError):
     """A trial that ended without what an endpoint needs; the message names it."""
 
 

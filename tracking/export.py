@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from jobs.whole_file import write_whole
+from thermolion.errors import OperationError
 from tracking.event_file import event_file
 from tracking.keys import part, parts
 from tracking.numbers_csv import Rows, csv_text
@@ -21,7 +22,7 @@ from tracking.rows import curve_rows, trial_rows
 _EVENT_FILE = "events.out.tfevents.thermolion"
 
 
-class ExportError(Exception):
+class ExportError(OperationError):
     """Nothing was exported; the message says why and what to do."""
 
 

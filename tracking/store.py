@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from thermolion.errors import OperationError
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
@@ -53,7 +55,7 @@ SERVER_ENVIRONMENT = {
 }
 
 
-class StoreError(Exception):
+class StoreError(OperationError):
     """A store that cannot be opened, with what to do about it."""
 
 

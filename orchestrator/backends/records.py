@@ -12,13 +12,14 @@ from typing import Any, Literal, TypeVar
 from jobs.layout import Layout
 from jobs.pack import Pack
 from jobs.whole_file import write_whole
+from thermolion.errors import OperationError
 
 Built = TypeVar("Built")
 
 _SUBMISSION = "submission.json"
 
 
-class BackendError(Exception):
+class BackendError(OperationError):
     """A job that cannot be reached from here; the message says what to do."""
 
 

@@ -26,13 +26,13 @@ from slurm.commands import is_here
 from slurm.delays import delayed, stuck
 from slurm.ends import how_ended
 from slurm.environment import own_job
-from slurm.errors import SlurmError
 from slurm.facts import Facts, read_facts
 from slurm.feeder import is_fed, sending_on
 from slurm.order import Order, known_jobs, read_orders
 from slurm.queue import Queue, QueueWatch, read_queue
 from slurm.resources import Resources, feeder_request, job_request
 from slurm.site import Site
+from slurm.slurm_errors import SlurmError
 
 _MARGIN = 0.1  # of the time limit, beside the grace: an estimate is one
 _AFTER = "orchestrator.unattended"  # the module that looks after a study without anybody

@@ -5,11 +5,10 @@ from argparse import Namespace
 from orchestrator.advance import cancel as cancel_all
 from orchestrator.advance import feed
 from orchestrator.backends.base import load_backend
-from orchestrator.backends.records import BackendError
 from orchestrator.chosen_jobs import Jobs, choose_jobs
 from orchestrator.study import Study
 from orchestrator.verbs.terminal import DONE, opened, result, say
-from slurm.errors import SlurmError
+from thermolion.errors import OperationError
 
 
 def cancel(arguments: Namespace) -> int:
@@ -20,11 +19,11 @@ def cancel(arguments: Namespace) -> int:
         result(f"{stopped} submissions stopped" if stopped else "no job of this study is alive")
         return DONE
     jobs = _jobs(study, arguments)
-    out_of_reach: BackendError | SlurmError | None = None
+    out_of_reach: OperationError | None = None
     for submission, packs in jobs.packs:
         try:
             load_backend(submission.backend).cancel(study.layout, submission, packs)
-        except (BackendError, SlurmError) as error:
+        except OperationError as error:
             out_of_reach = error
     if out_of_reach is not None:
         raise out_of_reach

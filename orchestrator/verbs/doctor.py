@@ -15,11 +15,11 @@ from orchestrator.verbs.simulate import simulate
 from orchestrator.verbs.terminal import DONE, FAILED, result, say
 from slurm.answers import live, recorded, recording
 from slurm.doctor import Examined, examine
-from slurm.errors import SiteError
 from slurm.finding import Finding, Level, fatal, ok, warning
 from slurm.limits import check_visible
 from slurm.proposal import proposal
 from slurm.resources import Resources
+from slurm.slurm_errors import SiteError
 
 _WIDTH = 96
 _MARKS: dict[Level, str] = {"ok": "ok", "warning": "warning", "will not work": "WILL NOT WORK"}

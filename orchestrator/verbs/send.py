@@ -9,7 +9,6 @@ from orchestrator.advance import Choose, Request, Sent, go_on
 from orchestrator.advance import cancel as stop
 from orchestrator.advance import submit as send
 from orchestrator.backends.base import load_backend
-from orchestrator.backends.records import BackendError
 from orchestrator.notify import tell
 from orchestrator.stage_text import stage_lines
 from orchestrator.status import Status, read_status
@@ -26,7 +25,7 @@ from orchestrator.verbs.terminal import (
     result,
     say,
 )
-from slurm.errors import SlurmError
+from thermolion.errors import OperationError
 
 _MOST_GROUPS = 3  # causes of failure that `run` tells before it points to `status`
 
@@ -127,7 +126,7 @@ def walk(study: Study, arguments: Namespace) -> Status | None:
         say("stopping: the running trials end at their next step")
         try:
             stop(study)
-        except (BackendError, SlurmError) as error:
+        except OperationError as error:
             say(str(error))
         say(f"stopped; take it up again with: {again('run', arguments)}")
         return None

@@ -20,29 +20,25 @@ if TYPE_CHECKING:
 
 def ui(arguments: Namespace) -> int:
     """Open MLflow on the page of a study, until Ctrl-C."""
-    from orchestrator.conclude import ConclusionError, require_tracking
+    from orchestrator.conclude import require_tracking
 
     require_tracking()
     require_store(arguments)
-    from tracking.store import StoreError
     from tracking.ui import elsewhere, serve
 
-    try:
-        page = _page(arguments)
-        there = elsewhere(_root(arguments), arguments.mlflow)
-        if there is not None:
-            _show(there, page, arguments)
-            return DONE
-        signal.signal(signal.SIGTERM, _stop)
-        say("starting MLflow; this takes some seconds")
-        with serve(
-            _root(arguments), arguments.mlflow, arguments.port, not arguments.no_password
-        ) as server:
-            _show(server.pages, page, arguments)
-            _tell_of_the_server(server)
-            return _wait(server)
-    except StoreError as error:
-        raise ConclusionError(str(error)) from error
+    page = _page(arguments)
+    there = elsewhere(_root(arguments), arguments.mlflow)
+    if there is not None:
+        _show(there, page, arguments)
+        return DONE
+    signal.signal(signal.SIGTERM, _stop)
+    say("starting MLflow; this takes some seconds")
+    with serve(
+        _root(arguments), arguments.mlflow, arguments.port, not arguments.no_password
+    ) as server:
+        _show(server.pages, page, arguments)
+        _tell_of_the_server(server)
+        return _wait(server)
 
 
 def _root(arguments: Namespace) -> Path:

@@ -97,7 +97,7 @@ def test_the_status_of_a_study_loads_nothing_heavy(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("module", CONTRACT)
-def test_a_contract_module_names_only_the_standard_library_and_jobs(module: str) -> None:
+def test_a_contract_module_names_the_standard_library_jobs_and_the_root_of_errors(module: str) -> None:
     tree = ast.parse((REPO / "jobs" / f"{module}.py").read_text())
     named = set()
     for node in ast.walk(tree):
@@ -108,10 +108,11 @@ def test_a_contract_module_names_only_the_standard_library_and_jobs(module: str)
             named.add(node.module or "")
     roots = {name.partition(".")[0] for name in named}
     assert roots
-    assert roots - set(sys.stdlib_module_names) <= {"jobs"}
+    assert roots - set(sys.stdlib_module_names) <= {"jobs", "thermolion"}
+    assert not {name for name in named if name.startswith("thermolion")} - {"thermolion.errors"}
 
 
-def test_the_contract_modules_together_load_only_the_standard_library_and_jobs() -> None:
+def test_the_contract_modules_together_load_the_standard_library_and_nothing_heavier() -> None:
     code = (
         "import sys; before = set(sys.modules)\n"
         f"import {', '.join(f'jobs.{module}' for module in CONTRACT)}\n"
@@ -119,7 +120,7 @@ def test_the_contract_modules_together_load_only_the_standard_library_and_jobs()
     )
     done = _python("-c", code)
     assert done.returncode == 0, done.stderr
-    assert set(done.stdout.split()) - set(sys.stdlib_module_names) == {"jobs"}
+    assert set(done.stdout.split()) - set(sys.stdlib_module_names) == {"jobs", "thermolion"}
 
 
 def test_optimizers_and_jobs_import_with_torch_torchvision_and_numpy_alone() -> None:

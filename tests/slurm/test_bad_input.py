@@ -6,11 +6,11 @@ import pytest
 from slurm_lab import SMALL, Lab
 from toml_text import toml
 
-from slurm.errors import SiteError
 from slurm.facts import Facts, Partition
 from slurm.limits import check
 from slurm.resources import Resources
 from slurm.site import Site
+from slurm.slurm_errors import SiteError
 
 WRONG = {
     "partition": (

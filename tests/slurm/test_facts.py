@@ -5,8 +5,8 @@ import os
 import pytest
 
 from slurm.environment import forget_job, place, without_job
-from slurm.errors import SlurmError
 from slurm.facts import parse_config, parse_minutes, parse_partitions
+from slurm.slurm_errors import SlurmError
 from slurm.states import state_of
 
 

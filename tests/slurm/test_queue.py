@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from slurm import queue
-from slurm.errors import SlurmError
 from slurm.queue import QueueWatch
+from slurm.slurm_errors import SlurmError
 
 EVERY_S = 40.0  # the least time between two questions, as sites have it
 QUIET = "17|0|RUNNING|n1|None|study-0001.0-abc"

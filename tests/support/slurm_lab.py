@@ -17,7 +17,7 @@ from toml_text import toml
 from jobs.layout import Layout
 from slurm.dev_cluster import Cluster, check_packages, make_cluster
 from slurm.dev_config import Shape
-from slurm.errors import SlurmError
+from slurm.slurm_errors import SlurmError
 from tracking.outcomes import read_outcomes
 
 SMALL = """\

@@ -1,11 +1,13 @@
 """What goes wrong with SLURM, in one sentence that says what to do. Raised all over `slurm/`."""
 
+from thermolion.errors import InputError, OperationError
 
-class SlurmError(Exception):
+
+class SlurmError(OperationError):
     """SLURM is absent, does not answer, or refuses; the message says which, and what to do."""
 
 
-class SiteError(SlurmError):
+class SiteError(InputError):
     """A request that the site cannot fulfil, found before anything is sent."""
 
 
