@@ -6,6 +6,7 @@
         DataError                 a ValueError too
         LineError                 a ValueError too
         SweepError
+          Invalid                 raised without its file; Document.error adds file and line
         SiteError
       OperationError              the input is right, the work was not done: exit code 1
         ReplicaError              a RuntimeError too

@@ -97,7 +97,7 @@ def test_the_status_of_a_study_loads_nothing_heavy(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("module", CONTRACT)
-def test_a_contract_module_names_the_standard_library_jobs_and_the_root_of_errors(module: str) -> None:
+def test_a_contract_module_names_the_standard_library_jobs_and_our_errors(module: str) -> None:
     tree = ast.parse((REPO / "jobs" / f"{module}.py").read_text())
     named = set()
     for node in ast.walk(tree):
