@@ -21,6 +21,7 @@ from slurm.simulate import Fault, Victim, find, struck
 from tracking.outcomes import Outcome, read_outcomes
 
 _LOOK_S = 0.5
+_PATIENCE_S = 600.0  # for a trial to begin, and for it to go on
 _SAVES_BY_S = 60.0
 
 
@@ -61,16 +62,14 @@ class Simulated:
         )
 
 
-def simulate(
-    target: str, cluster: Cluster, fault: Fault, request: Request, patience_s: float = 600.0
-) -> Simulated:
+def simulate(target: str, cluster: Cluster, fault: Fault, request: Request) -> Simulated:
     """Send a sweep to a cluster, strike its first running trial, and see it go on.
 
-    Raises SweepError where that does not happen within `patience_s`.
+    Raises SweepError where that does not happen in ten minutes.
     """
     with _elsewhere(target, cluster) as study:
         submit(study, request)
-        outcome = _await(study, lambda: _running(study), "no trial has begun", patience_s)
+        outcome = _await(study, lambda: _running(study), "no trial has begun")
         victim = _victim(study, cluster, outcome)
         first, before = outcome.curve[0].step, outcome.curve[-1].step
         known = len(outcome.attempt_log)
@@ -80,7 +79,6 @@ def simulate(
                 study,
                 lambda: _later(study, outcome.trial.id, known),
                 f"trial {outcome.trial.id} has not gone on",
-                patience_s,
             )
         resumed_s = time.monotonic() - begin
         return Simulated(
@@ -153,16 +151,14 @@ def _victim(study: Study, cluster: Cluster, outcome: Outcome) -> Victim:
     )
 
 
-def _await(
-    study: Study, look: Callable[[], Outcome | None], what: str, patience_s: float
-) -> Outcome:
-    end = time.monotonic() + patience_s
+def _await(study: Study, look: Callable[[], Outcome | None], what: str) -> Outcome:
+    end = time.monotonic() + _PATIENCE_S
     while True:
         found = look()
         if found is not None:
             return found
         if time.monotonic() > end:
-            raise SweepError(f"{what} within {patience_s:.0f} s (see thermolion cluster status)")
+            raise SweepError(f"{what} within {_PATIENCE_S:.0f} s (see thermolion cluster status)")
         read_status(study)  # of a queue that was looked at just now, what waits in vain is freed
         feed(study)
         time.sleep(_LOOK_S)

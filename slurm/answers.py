@@ -19,13 +19,13 @@ def live(_name: str, command: Sequence[str]) -> str:
     return commands.ask(command)
 
 
-def recording(folder: Path, ask: Ask = live) -> Ask:
-    """Return somebody who asks, and leaves every answer in a folder."""
+def recording(folder: Path) -> Ask:
+    """Return somebody who asks the site, and leaves every answer in a folder."""
     folder.mkdir(parents=True, exist_ok=True)
 
     def asked(name: str, command: Sequence[str]) -> str:
         try:
-            said = ask(name, command)
+            said = live(name, command)
         except SlurmError as error:
             write_whole(folder / f"{name}.error", f"{error}\n")
             raise

@@ -14,9 +14,9 @@ _LOOK_S = 0.2
 Found = TypeVar("Found")
 
 
-def read_late(path: Path, patience_s: float = PATIENCE_S) -> str:
+def read_late(path: Path) -> str:
     """Return the text of a file; raises FileNotFoundError where it does not turn up in time."""
-    text = await_late(lambda: _read(path), patience_s)
+    text = await_late(lambda: _read(path))
     return path.read_text() if text is None else text
 
 

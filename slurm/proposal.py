@@ -1,7 +1,6 @@
 """A site profile that the doctor proposes: what it has found out, in the words of a profile."""
 
 import json
-from pathlib import Path
 
 from slurm.doctor import Examined
 from slurm.quotas import hidden_cap
@@ -9,7 +8,7 @@ from slurm.quotas import hidden_cap
 _USUAL_MIN = 240
 
 
-def proposal(examined: Examined, root: Path | None = None) -> str:
+def proposal(examined: Examined) -> str:
     """Return the text of a profile; what only the user can know stands there as a comment."""
     site, facts, partition = examined.site, examined.facts, examined.partition
     lines = ["# Proposed by `thermolion doctor`: read it, and add what your site asks for."]
@@ -45,7 +44,7 @@ def proposal(examined: Examined, root: Path | None = None) -> str:
         lines += [f"limits = {{submit = {max(2, least)}}}"]
     if examined.record.get("AllocNodes", "ALL") != "ALL" or not site.sbatch_on_nodes:
         lines += ["sbatch_on_nodes = false"]
-    shared = [str(folder) for folder in site.shared] or ([str(root)] if root else [])
+    shared = [str(folder) for folder in site.shared]
     lines += [f"shared = {_text(shared)}"] if shared else []
     lines += ["cpu_fallback = true"] if site.cpu_fallback else []
     return "\n".join(lines) + "\n"

@@ -18,7 +18,6 @@ from slurm.dev_cluster import Cluster, read_cluster
 from slurm.slurm_errors import SiteError, SlurmError
 
 Fault = Literal["preempt", "timeout", "node-fail"]
-FAULTS: tuple[Fault, ...] = ("preempt", "timeout", "node-fail")
 _PATIENCE_S = 180.0
 _LOOK_S = 0.1
 
@@ -31,9 +30,9 @@ class Victim:
     node: str
 
 
-def cluster_here(variables: Mapping[str, str] = os.environ) -> Cluster:
+def cluster_here() -> Cluster:
     """Return the cluster that SLURM_CONF names; raises SiteError unless it is one to play with."""
-    conf = variables.get("SLURM_CONF")
+    conf = os.environ.get("SLURM_CONF")
     cluster = None if conf is None else read_cluster(Path(conf).absolute().parents[1])
     if cluster is None or conf is None or not cluster.paths.slurm_conf.samefile(conf):
         raise SiteError(
