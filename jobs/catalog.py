@@ -18,7 +18,6 @@ from jobs.options import known as known
 
 AUGMENTATIONS = ("hflip", "crop")
 NO_DECAY = ("bias", "norm")
-PRECISIONS = ("fp32", "bf16", "fp16")
 TORCHVISION = "torchvision:"  # `torchvision:NAME` is a model of torchvision's
 IMAGE_FOLDER = folder_parts.PREFIX
 PAPER_SIZE = 32  # pixels; arXiv 2512.01881v2 resizes all of its twelve sets to 32x32

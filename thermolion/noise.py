@@ -143,41 +143,15 @@ class NormalRows:
         return draws
 
 
-def standard_normal(
-    count: int,
-    offset: int = 0,
-    *,
-    seed: int,
-    step: int,
-    param_id: int,
-    dtype: torch.dtype = torch.float32,
-    device: torch.device | str = "cpu",
-) -> Tensor:
-    """Return the N(0, 1) draws of elements `offset` … `offset + count - 1` of a parameter, flat.
-
-    A slice of the parameter's draws is what is returned for the slice: shards add up to the
-    whole. Elements are numbered in the order in which the parameter lies in memory. Draws are
-    made in float32, of 32-bit words, and then given `dtype`.
-    """
-    first, last = offset // ROW, -(-(offset + count) // ROW)
-    rows = torch.arange(first, last, dtype=torch.int64, device=device)
-    stream = torch.tensor(stream_key(seed, param_id), dtype=torch.int64, device=device)
-    steps = torch.tensor([step], dtype=torch.int64, device=device)
-    keys = row_keys(stream.unsqueeze(1), steps, torch.zeros_like(rows), rows)
-    begin = offset - first * ROW
-    draws = standard_normal_rows(keys).flatten()
-    return draws[begin : begin + count].to(dtype, copy=True)
-
-
-def standard_normal_rows(keys: Tensor, scales: Tensor | None = None, most: int = 64) -> Tensor:
+def standard_normal_rows(keys: Tensor, scales: Tensor | None = None) -> Tensor:
     """Return the draws (n, 1024), float32, of the rows with `keys` (2, n) from `row_keys`.
 
     `scales` (n,) are as in `NormalRows.fill`.
     """
     count = keys.shape[1]
     draws = torch.empty((count, ROW), dtype=torch.float32, device=keys.device)
-    if keys.device.type != "cpu":
-        most = 2**14  # pieces are for the caches of a CPU; here they bound the memory
+    # Pieces are for the caches of a CPU; elsewhere they bound the memory.
+    most = 64 if keys.device.type == "cpu" else 2**14
     made = NormalRows(min(most, count), keys.device)
     for number, part in enumerate(torch.split(keys, most, dim=1) if count else ()):
         rows = slice(number * most, number * most + part.shape[1])

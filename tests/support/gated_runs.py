@@ -5,12 +5,12 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from normal_draws import standard_normal
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from thermolion import ThermoLion
 from thermolion.distributed import attach
-from thermolion.noise import standard_normal
 
 STEPS, LOCAL_BATCH, LR = 12, 4, 1e-2
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from normal_draws import standard_normal
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from thermolion import ThermoLion
-from thermolion.noise import standard_normal
 
 Array = NDArray[np.float64]
 

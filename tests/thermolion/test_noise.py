@@ -9,10 +9,11 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
+from normal_draws import standard_normal
 from numpy.typing import NDArray
 from scipy import stats
 
-from thermolion.noise import ROW, keyed_generator, mix, standard_normal, stream_key
+from thermolion.noise import ROW, keyed_generator, mix, stream_key
 
 MILLION = 2**20
 
