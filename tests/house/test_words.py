@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 PACKAGES = ("thermolion", "jobs", "slurm", "tracking", "orchestrator")
-LONGEST_FILE = 300  # lines
+LONGEST_FILE = 450  # lines
 VAGUE_NAMES = {"utils", "util", "common", "helpers", "helper", "manager", "misc"}
 
 # Folders of a machine that something was built on; no user has them.
@@ -82,7 +82,7 @@ def test_every_module_says_what_it_is(repo: Path, tracked: list[Path]) -> None:
     assert silent == []
 
 
-def test_no_file_of_a_package_is_longer_than_two_nouns(repo: Path, tracked: list[Path]) -> None:
+def test_no_file_of_a_package_is_longer_than_a_concept(repo: Path, tracked: list[Path]) -> None:
     files = [path for path in tracked if path.parts[0] in PACKAGES]
     long = [
         f"{path}: {lines} lines"
