@@ -25,7 +25,7 @@ class SweepError(InputError):
     """Wrong input; the message names the place, the value, the choices and the next step."""
 
 
-class Invalid(SweepError):  # noqa: N818  # `raise Invalid(location, …)` says it all
+class Invalid(SweepError):  # noqa: N818 - to be read as `raise Invalid(location, …)`
     """A mistake at a location of a document; whoever has the document adds file and line."""
 
     def __init__(self, location: Sequence[str | int], message: str) -> None:

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 import thermolion
 from orchestrator import cli
 from thermolion import errors
@@ -97,7 +99,9 @@ def test_the_root_needs_the_standard_library_alone() -> None:
     assert done.stdout == "['thermolion']\n"
 
 
-def test_the_kind_of_an_error_is_its_exit_code(capsys, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_the_kind_of_an_error_is_its_exit_code(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     from orchestrator.verbs import look
 
     for error, code in (
