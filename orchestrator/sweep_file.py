@@ -61,12 +61,8 @@ class Document:
 def read_document(
     path: Path,
     overrides: Iterable[str] = (),
-    kind: str = "a sweep is a mapping (`study: …`)",
 ) -> Document:
-    """Parse `path` and apply `--set` overrides; raises SweepError for what is no mapping.
-
-    `kind` says in the error what the file should be.
-    """
+    """Parse `path` and apply `--set` overrides; raises SweepError for what is no mapping."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -82,7 +78,7 @@ def read_document(
         problem = getattr(error, "problem", None) or error
         raise SweepError(f"{place}: this is not valid YAML: {problem}") from error
     if root is None or not isinstance(data, dict):
-        raise SweepError(f"{path}: {kind}, this is {_kind(data)}")
+        raise SweepError(f"{path}: a sweep is a mapping (`study: …`), this is {_kind(data)}")
     document = Document(path, text, data)
     try:
         _index(root, (), document)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-PATIENCE_S = 60.0
+_PATIENCE_S = 60.0
 _LOOK_S = 0.2
 
 Found = TypeVar("Found")
@@ -20,9 +20,9 @@ def read_late(path: Path) -> str:
     return path.read_text() if text is None else text
 
 
-def await_late(look: Callable[[], Found | None], patience_s: float = PATIENCE_S) -> Found | None:
+def await_late(look: Callable[[], Found | None]) -> Found | None:
     """Return what `look` finds, None where it finds nothing in time."""
-    end = time.monotonic() + patience_s
+    end = time.monotonic() + _PATIENCE_S
     while True:
         found = look()
         if found is not None or time.monotonic() > end:
