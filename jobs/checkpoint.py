@@ -10,7 +10,6 @@ import logging
 import os
 import random
 import shutil
-import uuid
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
@@ -22,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from jobs.attempts import Attempt
+from jobs.whole_file import whole_file
 from thermolion.errors import OperationError
 
 VERSION = 1
@@ -82,18 +82,12 @@ def check_plain(value: Any, name: str = "state") -> None:
 def write(path: Path, checkpoint: Checkpoint) -> None:
     """Put a checkpoint in its place, durably, whole or not at all; raises OSError."""
     path.parent.mkdir(exist_ok=True)
-    draft = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
     try:
-        with draft.open("xb") as file:
+        with whole_file(path) as file:
             torch.save({"version": VERSION} | _record(checkpoint), file)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-        _sync_folder(path.parent)
     except RuntimeError as error:  # what torch makes of a full disk
-        raise OSError(f"{draft} cannot be written: {error}") from error
-    finally:
-        draft.unlink(missing_ok=True)
+        raise OSError(f"{path} cannot be written: {error}") from error
+    _sync_folder(path.parent)
 
 
 def read(path: Path, trial: str) -> Checkpoint | None:

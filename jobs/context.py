@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from jobs import checkpoint, events
-from jobs.attempts import Attempt, Attempts
+from jobs.attempts import Attempt
 from jobs.checkpoint import Checkpoint
 from jobs.ending import Diverged
-from jobs.events import EventLog
+from jobs.journal import Journal
 from jobs.launch import Launch
 from jobs.metrics import number
 from jobs.pack import Pack
@@ -38,7 +38,7 @@ class Context:
 
     `rank` and `world_size` are those of data parallelism, `device` is where to train, `data_root`
     the folder of the data sets or None, `code_root` that of the user's code or None. Every rank
-    calls `save`, `should_save` and `should_stop` alike; rank 0 alone has a `log`, and writes.
+    calls `save`, `should_save` and `should_stop` alike; rank 0 alone writes.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Context:
         pack: Pack,
         launch: Launch,
         world: World,
-        log: tuple[EventLog, Attempts] | None,
+        journal: Journal,
     ) -> None:
         self.trial = trial
         self.launch, self.world = launch, world
@@ -58,10 +58,10 @@ class Context:
         self._path = pack.layout.checkpoint(trial.id)
         self._best_path = pack.layout.best_checkpoint(trial.id)
         self._every_s = pack.checkpoint_every_s
-        self._events = None if log is None else log[0]
-        self._succession = None if log is None else Succession(trial.id, self._path, log[1])
-        self.stopping = Stopping(trial, log, launch.stop, world)
-        self._usage = Usage(self.device) if pack.usage and log is not None else None
+        self._journal = journal
+        self._succession = Succession(trial.id, self._path, journal)
+        self.stopping = Stopping(trial, journal, launch.stop, world)
+        self._usage = Usage(self.device) if pack.usage and self.rank == 0 else None
         self._attempt: Attempt | None = None
         self._kept: Checkpoint | None = None
         self._step = 0
@@ -115,7 +115,7 @@ class Context:
 
     def describe(self, **facts: Any) -> None:
         """Log that the attempt starts, with what is known of the trial by now; once an attempt."""
-        if self._succession is not None:
+        if self.rank == 0:
             self._attempt, self._kept = self._succession.begin()
             self.stopping.hear()
             mine = {"token": self._attempt.token, "generation": self._attempt.generation}
@@ -146,7 +146,7 @@ class Context:
 
     def log_point(self, step: int, metrics: Mapping[str, float], **more: Any) -> None:
         """Log one point of the curve, with `epoch` and `samples` where they are known."""
-        self._look_for_newer()
+        self._succession.look()
         self._step = step
         self._last |= metrics
         point = {"step": step, **more, "train_seconds": self.clock(), "metrics": metrics}
@@ -176,8 +176,8 @@ class Context:
         paused = time.perf_counter()
         checkpoint.check_plain(state)
         generators = self.world.gather("save", checkpoint.rng_state())
-        if self._succession is not None and generators is not None:
-            self._look_for_newer(now=True)
+        if generators is not None:
+            self._succession.look(now=True)
             self._succession.look_at_checkpoint()
             self._write(self._path, state, generators)
             self._succession.saw_checkpoint()
@@ -218,7 +218,7 @@ class Context:
 
     def has_to_stop(self) -> bool:
         """Say whether this rank is to stop, without a word to the others."""
-        self._look_for_newer()
+        self._succession.look()
         return self.stopping.ask_self()
 
     def record_weights(self, weights: str) -> None:
@@ -227,13 +227,13 @@ class Context:
 
     def interrupt(self, why: str, kind: str = "") -> None:
         """Log that the attempt ends and the trial does not; `kind` is a class of failure."""
-        self._look_for_newer(now=True)
+        self._succession.look(now=True)
         told = {"kind": kind} if kind else {}
         self._append(events.INTERRUPTED, step=self._step, error=why, **told)
 
     def fail(self, error: str, kind: str, traceback: str) -> None:
         """Log that the training has raised: `kind` is the class of the exception."""
-        self._look_for_newer(now=True)
+        self._succession.look(now=True)
         told = {"error": error, "kind": kind, "traceback": traceback}
         # A failure before `started` must still be known by its trial.
         self._append(events.FAILED, **told, config=self.trial.to_json())
@@ -242,7 +242,7 @@ class Context:
         """Log the result: the metrics given, or the last ones logged; then drop the checkpoint."""
         final = {**self._last, **(metrics or {})} if self.trial.workload.is_own else metrics or {}
         rung = self.stopping.rung
-        self._look_for_newer(now=True)
+        self._succession.look(now=True)
         self._log_usage(now=True)
         end: dict[str, Any] = {
             "step": self._step,
@@ -261,17 +261,15 @@ class Context:
             checkpoint.remove(self._path)
 
     def _append(self, event_type: str, **payload: Any) -> None:
-        if self._events is not None:
-            self._events.append(event_type, self.trial.id, **payload)
+        self._journal.append(event_type, self.trial.id, **payload)
 
     def _asked_all(self, save: bool) -> tuple[bool, bool]:
         """Return whether all ranks stop now, and whether they save."""
-        self._look_for_newer()
+        self._succession.look()
         return self.stopping.ask_all(save)
 
     def _write(self, path: Path, state: Any, generators: list[Any]) -> None:
-        assert self._attempt is not None
-        assert self._events is not None  # of rank 0 alone
+        assert self._attempt is not None  # rank 0 has begun
         kept = Checkpoint(
             trial=self.trial.id,
             generation=self._attempt.generation,
@@ -282,12 +280,9 @@ class Context:
             rng=generators,
             state=state,
         )
-        self._events.sync()  # or a crash of the machine might leave a checkpoint and not its curve
+        # Or a crash of the machine might leave a checkpoint and not its curve.
+        self._journal.sync()
         try:
             checkpoint.write(path, kept)
         except OSError as error:
             _log.warning("no checkpoint of trial %s: %s", self.trial.id, error)
-
-    def _look_for_newer(self, now: bool = False) -> None:
-        if self._succession is not None:
-            self._succession.look(now)

@@ -8,8 +8,7 @@ import math
 from collections.abc import Mapping
 
 from jobs import events
-from jobs.attempts import Attempts
-from jobs.events import EventLog
+from jobs.journal import Journal
 from jobs.rungs import Rungs
 from jobs.trial import Trial
 
@@ -19,13 +18,13 @@ _NO_RUNGS = Rungs((), 1)
 class Ladder:
     """One trial and its rungs, of which it may have none; `told` is the one at which it ends.
 
-    What an attempt was told at a rung holds for those that follow, whoever has come since. Without
-    a `log`, on all ranks but the first, nobody is told anything.
+    What an attempt was told at a rung holds for those that follow, whoever has come since. With a
+    null journal nobody is told to end: who has heard of no other is the best.
     """
 
-    def __init__(self, trial: Trial, log: tuple[EventLog, Attempts] | None) -> None:
-        self._rungs = _NO_RUNGS if trial.rungs is None or log is None else trial.rungs
-        self._trial, self._log = trial.id, log
+    def __init__(self, trial: Trial, journal: Journal) -> None:
+        self._rungs = trial.rungs or _NO_RUNGS
+        self._trial, self._journal = trial.id, journal
         self._left = list(self._rungs.at)
         self._reading = trial.workload.read_as
         self.told: int | None = None
@@ -51,11 +50,9 @@ class Ladder:
             return there[self._trial][1]
         others = [had for had, _ in there.values()]
         goes_on = self._rungs.keeps(value, others, self._reading.goal == "min")
-        assert self._log is not None
         said = {"rivals": self._rungs.rivals, "rung": rung, "value": value, "goes_on": goes_on}
-        self._log[0].append(events.MEASURED, self._trial, **said)
+        self._journal.append(events.MEASURED, self._trial, **said)
         return goes_on
 
     def _there(self, rung: int) -> Mapping[str, tuple[float, bool]]:
-        assert self._log is not None
-        return self._log[1].look().at_rung(self._rungs.rivals, rung)
+        return self._journal.look().at_rung(self._rungs.rivals, rung)

@@ -21,6 +21,7 @@ from jobs.context import Context
 from jobs.discards import read_discards
 from jobs.ending import Diverged, Ending
 from jobs.events import EventLog, LogError
+from jobs.journal import Journal, NullJournal
 from jobs.launch import Launch, Rendezvous
 from jobs.pack import Pack
 from jobs.succession import Superseded
@@ -72,12 +73,12 @@ def _join(launch: Launch) -> World:
 def _lead(pack: Pack, launch: Launch, world: World) -> int:
     """Decide what all ranks do, trial by trial, and write down what comes of it."""
     attempts = Attempts(pack.layout.events, read_discards(pack.layout))
-    log = _open_log(pack, launch)
+    journal = Journal(_open_log(pack, launch), attempts)
     held: dict[str, End] = {}
     for number, trial in enumerate(pack.trials, start=1):
         if launch.stop or world.dead:
             break
-        ends = attempts.look().ends(pack.submission)
+        ends = journal.look().ends(pack.submission)
         if attempts.is_done(trial.id):
             continue
         cause = breaker.cause(trial, ends, pack.patience)
@@ -86,11 +87,11 @@ def _lead(pack: Pack, launch: Launch, world: World) -> int:
             continue
         _log.info("trial %d of %d: %s", number, len(pack.trials), trial.id)
         world.tell(number)
-        _run(trial, Context(trial, pack, launch, world, (log, attempts)))
+        _run(trial, Context(trial, pack, launch, world, journal))
     if held:
-        _hold(held, log)
-    log.append(events.CLOSED)
-    log.close()
+        _hold(held, journal)
+    journal.append(events.CLOSED)
+    journal.close()
     code = EXIT_HELD if held else EXIT_INTERRUPTED if launch.stop or world.dead else 0
     if not world.dead:
         world.dismiss(-code)
@@ -104,7 +105,7 @@ def _follow(pack: Pack, launch: Launch, world: World) -> int:
         if number <= 0:
             return int(-number)
         trial = pack.trials[number - 1]
-        _run(trial, Context(trial, pack, launch, world, None))
+        _run(trial, Context(trial, pack, launch, world, NullJournal()))
     return EXIT_INTERRUPTED
 
 
@@ -185,7 +186,7 @@ def _write_down(ending: Ending, context: Context) -> None:
         raise LogError(ending.error)
 
 
-def _hold(held: Mapping[str, End], log: EventLog) -> None:
+def _hold(held: Mapping[str, End], journal: Journal) -> None:
     """Log which trials were left alone, by the failure that is why."""
     trials: dict[str | None, list[str]] = {}
     for trial, cause in held.items():
@@ -193,7 +194,7 @@ def _hold(held: Mapping[str, End], log: EventLog) -> None:
     for alike in trials.values():
         example = held[alike[0]]
         _log.error("%d trials held, because the first ones failed: %s", len(alike), example.error)
-        log.append(
+        journal.append(
             events.HELD,
             trials=alike,
             reason="the first trials of the submission failed alike",

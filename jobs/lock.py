@@ -4,16 +4,21 @@ Standard library only. Broken on the same host alone, and only once its holder i
 starts nothing but its heartbeat.
 """
 
+# Not flufl.lock, which works on NFS as well: it breaks every lock whose lifetime has passed by the
+# clock, so also that of a host whose clock differs or of a process that was stopped for a while,
+# and of two that break one lock the second may remove what a third has just taken. A study would
+# then be sent twice. Nor does it know since when, and by which user, a lock is held.
+
 import json
 import os
 import threading
 import time
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 from jobs.process import Process, user_name
+from jobs.whole_file import whole_file
 from thermolion.errors import OperationError
 
 HEARTBEAT_S = 15
@@ -79,19 +84,15 @@ class Lock:
         self._file = -1
 
     def _create(self) -> bool:
-        """Link a complete record into place: a reader never meets a half-written lock."""
-        # Two hosts that share the folder may have the same pid: the draft needs a name of its own.
-        draft = self._path.with_name(f"{self._path.name}.{uuid.uuid4().hex}")
+        record = _Holder(Process.current(), user_name(), time.time()).to_text()
         try:
-            draft.write_text(_Holder(Process.current(), user_name(), time.time()).to_text())
-            self._file = os.open(draft, os.O_RDONLY)
-            os.link(draft, self._path)
+            with whole_file(self._path, replace=False) as draft:
+                draft.write(record.encode())
+                self._file = os.dup(draft.fileno())
         except FileExistsError:
             os.close(self._file)
             self._file = -1
             return False
-        finally:
-            draft.unlink(missing_ok=True)
         return True
 
     def _beat(self) -> None:

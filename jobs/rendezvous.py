@@ -10,13 +10,13 @@ import secrets
 import socket
 import struct
 import time
-import uuid
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Connection, answer_challenge, deliver_challenge
 from pathlib import Path
 from typing import Any
 
 from jobs.launch import Launch, Rendezvous
+from jobs.whole_file import whole_file
 from jobs.world import RendezvousError
 
 Star = dict[int, "Connection[Any, Any]"]
@@ -138,12 +138,8 @@ def _endure(connection: "Connection[Any, Any]") -> None:
 def _publish(file: Path, where: dict[str, object]) -> None:
     """Write where rank 0 listens, whole, for nobody but ourselves: the key lets in."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    draft = file.with_name(f"{file.name}.{uuid.uuid4().hex}")
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as opened:
-        json.dump(where, opened)
-        opened.flush()
-        os.fsync(opened.fileno())
-    draft.replace(file)
+    with whole_file(file, mode=0o600) as opened:
+        opened.write(json.dumps(where).encode())
 
 
 def _read(file: Path, rank: int, timeout_s: float, deadline: float) -> tuple[str, int, str]:

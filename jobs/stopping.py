@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 
 from jobs.agreement import Agreement, Halt
-from jobs.attempts import Attempts
-from jobs.events import EventLog
+from jobs.journal import Journal
 from jobs.ladder import Ladder
 from jobs.launch import StopFlag
 from jobs.trial import Trial
@@ -14,18 +13,12 @@ from jobs.world import World
 class Stopping:
     """What one rank knows of it; `halt` is what it stops for, once it is to.
 
-    Rank 0 alone has a `log`, and hears of rungs.
+    Rank 0 alone hears of rungs.
     """
 
-    def __init__(
-        self,
-        trial: Trial,
-        log: tuple[EventLog, Attempts] | None,
-        flag: StopFlag,
-        world: World,
-    ) -> None:
+    def __init__(self, trial: Trial, journal: Journal, flag: StopFlag, world: World) -> None:
         self._flag, self._world = flag, world
-        self._agreement, self._ladder = Agreement(world), Ladder(trial, log)
+        self._agreement, self._ladder = Agreement(world), Ladder(trial, journal)
         self._has_rungs, self._steps = trial.rungs is not None, trial.workload.steps
         self._step = 0
         self.halt: Halt | None = None

@@ -8,8 +8,9 @@ import time
 from pathlib import Path
 
 from jobs import checkpoint
-from jobs.attempts import Attempt, Attempts
+from jobs.attempts import Attempt
 from jobs.checkpoint import Checkpoint
+from jobs.journal import Journal
 from thermolion.errors import OperationError
 
 _LOOK_EVERY_S = 5.0  # for a newer attempt: a look is a listing of the events folder
@@ -22,8 +23,8 @@ class Superseded(OperationError):  # noqa: N818 - a state, not a mistake
 class Succession:
     """The place of one attempt among those at a trial, whose checkpoint lies at `path`."""
 
-    def __init__(self, trial: str, path: Path, attempts: Attempts) -> None:
-        self._trial, self._path, self._attempts = trial, path, attempts
+    def __init__(self, trial: str, path: Path, journal: Journal) -> None:
+        self._trial, self._path, self._journal = trial, path, journal
         self._attempt: Attempt | None = None
         self._seen: tuple[int, int] | None = None
         self._looked_at = time.monotonic()
@@ -32,7 +33,7 @@ class Succession:
         """Return what this attempt counts as from now on, and what it goes on from."""
         self.saw_checkpoint()
         kept = checkpoint.read(self._path, self._trial)
-        generation = self._attempts.look().next_generation(self._trial)
+        generation = self._journal.look().next_generation(self._trial)
         if kept is not None:
             generation = max(generation, kept.generation + 1)
         self._attempt = Attempt(generation, secrets.token_hex(8))
@@ -58,7 +59,8 @@ class Succession:
         if not now and time.monotonic() - self._looked_at <= _LOOK_EVERY_S:
             return
         self._looked_at = time.monotonic()
-        newest = self._attempts.look().newest(self._trial)
+        attempts = self._journal.look()
+        newest = attempts.newest(self._trial)
         newer = self._attempt is not None and newest is not None and newest > self._attempt
-        if newer or self._attempts.is_done(self._trial):
+        if newer or attempts.is_done(self._trial):
             raise Superseded(f"a newer attempt at trial {self._trial} has taken over")

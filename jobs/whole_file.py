@@ -1,35 +1,48 @@
 """A file that readers meet whole or not at all. Standard library only."""
 
+import contextlib
 import os
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
+
+
+@contextlib.contextmanager
+def whole_file(
+    path: Path, *, replace: bool = True, mode: int = 0o666, draft: Path | None = None
+) -> Iterator[IO[bytes]]:
+    """Open a draft beside `path`, which takes its place, synced, when the block ends.
+
+    If the block raises, `path` stays as it was. Without `replace`, raises FileExistsError if
+    `path` exists by then. The name of a draft begins with that of `path`, unless one is given.
+    """
+    # Two hosts that share the folder may have the same pid: the draft needs a name of its own.
+    draft = draft or path.with_name(f"{path.name}.{uuid.uuid4().hex}")
+    try:
+        with open(draft, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        if replace:
+            draft.replace(path)
+        else:
+            os.link(draft, path)  # of several writers one wins, on network file systems as well
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write `text` beside `path`, sync it, and put it in its place."""
-    # Two hosts that share the folder may have the same pid: the draft needs a name of its own.
-    draft = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
-    try:
-        with draft.open("x", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+    """Write `text` in the place of what is at `path`."""
+    with whole_file(path) as file:
+        file.write(text.encode())
 
 
 def write_once(path: Path, text: str) -> bool:
-    """Write `text` to `path` unless it exists; return whether it was written. Whole, or not."""
-    draft = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
+    """Write `text` to `path` unless it exists; return True if it was written."""
     try:
-        with draft.open("x", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.link(draft, path)  # of several writers one wins, on network file systems as well
+        with whole_file(path, replace=False) as file:
+            file.write(text.encode())
     except FileExistsError:
         return False
-    finally:
-        draft.unlink(missing_ok=True)
     return True

@@ -1,7 +1,6 @@
 """Put a study away into one file, take it out again, or remove it. Never while a job lives."""
 
 import hashlib
-import os
 import shutil
 import tarfile
 import uuid
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from jobs.layout import Layout
 from jobs.lock import Lock
+from jobs.whole_file import whole_file
 from orchestrator.shelf import ARCHIVE, archive_path, jobs_alive, study_names
 from orchestrator.sweep_file import SweepError, choices
 from thermolion.errors import OperationError
@@ -33,22 +33,18 @@ def archive_study(root: Path, name: str, break_lock: bool = False) -> Path:
     with Lock(layout.lock, break_lock, wait_s=_PATIENCE_S):
         _require_idle(layout)
         path.parent.mkdir(exist_ok=True)
-        draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-        try:
-            with tarfile.open(draft, "x:gz") as tar:
+        with whole_file(path, replace=False) as draft:
+            with tarfile.open(fileobj=draft, mode="w:gz") as tar:
                 tar.add(layout.folder, name, filter=lambda member: _unlocked(member, layout))
-            written = dict(_digests_in(draft))
+            draft.flush()
+            written = dict(_digests_in(Path(draft.name)))
             kept = dict(_digests_of(layout))
             if written != kept:
                 differing = sorted(set(written.items()) ^ set(kept.items()))
                 raise ArchiveError(
-                    f"{draft.name} does not hold {differing[0][0]} as it is on disk: {name!r} was "
+                    f"the archive does not hold {differing[0][0]} as it is on disk: {name!r} was "
                     "left as it is; see that nothing writes into it, then try again"
                 )
-            _sync(draft)
-            os.link(draft, path)  # fails where another has just made it
-        finally:
-            draft.unlink(missing_ok=True)
         shutil.rmtree(layout.folder)
     return path
 
@@ -129,11 +125,3 @@ def _digests_of(layout: Layout) -> Mapping[str, str]:
                 name = path.relative_to(layout.root).as_posix()
                 digests[name] = hashlib.file_digest(content, "sha256").hexdigest()
     return digests
-
-
-def _sync(path: Path) -> None:
-    file = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)

@@ -1,11 +1,10 @@
 """Take back the results that other code has made, so that their trials run again."""
 
+import itertools
 import json
-import os
 import shutil
 import tempfile
 import time
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 from jobs.code import code_digest
 from jobs.discards import VERSION
 from jobs.layout import Layout
+from jobs.whole_file import write_once
 from orchestrator.advance import Request, check, locked
 from orchestrator.code_roots import code_roots
 from orchestrator.snapshot import code_files, copy_code
@@ -108,19 +108,5 @@ def _decide(layout: Layout, discarded: dict[str, list[str]]) -> Path:
         "why": _WHY,
         "discarded": discarded,
     }
-    draft = layout.decisions / f".{uuid.uuid4().hex}"
-    try:
-        with draft.open("x", encoding="utf-8") as file:
-            json.dump(record, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        number = 1
-        while True:
-            path = layout.decisions / f"rerun-{number}.json"
-            try:
-                os.link(draft, path)  # whole, and only where nobody has this number
-                return path
-            except FileExistsError:
-                number += 1
-    finally:
-        draft.unlink(missing_ok=True)
+    numbered = (layout.decisions / f"rerun-{number}.json" for number in itertools.count(1))
+    return next(path for path in numbered if write_once(path, json.dumps(record, indent=1)))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from jobs.whole_file import write_whole
+from jobs.whole_file import whole_file, write_whole
 from thermolion.errors import OperationError
 from tracking.event_file import event_file
 from tracking.keys import part, parts
@@ -81,7 +81,9 @@ def _tensorboard(outcomes: Sequence[Outcome], folder: Path) -> list[Path]:
         block = f"block {trial.block}"
         run = where / (block if trial.phase == "compare" else part(f"{trial.phase} {block}"))
         run.mkdir(parents=True, exist_ok=True)
-        _write_bytes(run / _EVENT_FILE, event_file(one, one.started_ms))
+        # TensorBoard, if it watches, would take a draft of the usual name for a later file.
+        with whole_file(run / _EVENT_FILE, draft=run / f".{uuid.uuid4().hex}") as file:
+            file.write(event_file(one, one.started_ms))
         written.append(run)
     return written
 
@@ -92,16 +94,6 @@ def _require(package: str, what: str, extra: str) -> None:
             f"{package}, which writes {what}, is not installed: pip install "
             f"'thermolion[{extra}]', or take --format csv"
         )
-
-
-def _write_bytes(path: Path, data: bytes) -> None:
-    """Put `data` in the place of what was there: whoever watches the folder sees it whole."""
-    draft = path.with_name(f".{uuid.uuid4().hex}")
-    try:
-        draft.write_bytes(data)
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 FORMS: Mapping[str, Callable[[Sequence[Outcome], Path], list[Path]]] = {

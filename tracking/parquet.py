@@ -5,11 +5,11 @@ Numbers stay numbers; what has parts is JSON text. The same rows give the same b
 
 import json
 import math
-import uuid
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from jobs.whole_file import whole_file
 from tracking.numbers_csv import Rows, columns
 
 
@@ -27,12 +27,8 @@ def write_parquet(path: Path, rows: Rows) -> bool:
         # Seeds take all 64 bits, so that they are no signed numbers.
         is_wide = any(isinstance(value, int) and value >= 2**63 for value in values)
         arrays.append(pa.array(values, pa.uint64() if is_wide else None))
-    draft = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
-    try:
-        parquet.write_table(pa.table(arrays, names=names), draft)
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+    with whole_file(path) as file:
+        parquet.write_table(pa.table(arrays, names=names), file)
     return True
 
 

@@ -9,13 +9,13 @@ import logging
 import os
 import re
 import sqlite3
-import uuid
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jobs.whole_file import whole_file
 from thermolion.errors import OperationError
 
 if TYPE_CHECKING:
@@ -249,13 +249,11 @@ def _initialise(database: Path) -> None:
     from mlflow import MlflowClient
 
     database.parent.mkdir(parents=True, exist_ok=True)
-    draft = database.with_name(f"{database.name}.{uuid.uuid4().hex}")
-    try:
-        MlflowClient(tracking_uri=f"{_SQLITE}{draft}").search_experiments()
-        with contextlib.suppress(FileExistsError):  # another was quicker: its store is as good
-            os.link(draft, database)
-    finally:
-        draft.unlink(missing_ok=True)
+    with (
+        contextlib.suppress(FileExistsError),  # another was quicker: its store is as good
+        whole_file(database, replace=False) as draft,
+    ):
+        MlflowClient(tracking_uri=f"{_SQLITE}{draft.name}").search_experiments()
 
 
 def _let_go(client: "MlflowClient") -> None:

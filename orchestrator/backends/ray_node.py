@@ -21,7 +21,7 @@ from typing import Any
 from jobs.layout import Layout
 from jobs.pack import Pack
 from jobs.process import LANE_ENVIRONMENT
-from jobs.whole_file import write_whole
+from jobs.whole_file import whole_file, write_whole
 from orchestrator.backends.pool import exit_code
 from orchestrator.backends.ray_driver import Driver
 from orchestrator.backends.ray_session import QUIET, clear, session
@@ -203,12 +203,8 @@ def _head(member: Member, driver: Driver, leave: Callable[[], None]) -> Iterator
 
 
 def _publish(member: Member, head: Mapping[str, Any]) -> None:
-    draft = member.meeting.with_suffix(".draft")
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        json.dump(dict(head), file)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(member.meeting)
+    with whole_file(member.meeting, mode=0o600) as file:
+        file.write(json.dumps(dict(head)).encode())
 
 
 def _await_nodes(member: Member, driver: Driver) -> None:
