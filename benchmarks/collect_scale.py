@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.layout import Layout
-from jobs.trial import Candidate, Trial, Workload, block_seeds
+from jobs.trial import Candidate, ImageWorkload, Trial, block_seeds
 
 EPOCHS, METRICS, STEPS = 12, 6, 40
 CANDIDATES = 10
@@ -35,7 +35,7 @@ START_MS = 1_700_000_000_000
 
 def planned(count: int) -> list[Trial]:
     """Return so many trials: ten candidates on one workload."""
-    workload = Workload("digits", "digits", "convnet", epochs=EPOCHS, global_batch=128)
+    workload = ImageWorkload("digits", "digits", "convnet", epochs=EPOCHS, global_batch=128)
     arms = [Candidate(f"sgd[lr={n / 100}]", "sgd", {"lr": n / 100}) for n in range(CANDIDATES)]
     blocks = -(-count // CANDIDATES)
     seeds = [block_seeds(0, "compare", workload, block) for block in range(blocks)]

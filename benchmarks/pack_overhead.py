@@ -22,11 +22,11 @@ from jobs.lane import run_pack
 from jobs.launch import Launch
 from jobs.layout import Layout
 from jobs.pack import Pack
-from jobs.trial import Candidate, Trial, Workload, block_seeds
+from jobs.trial import Candidate, ImageWorkload, Trial, block_seeds
 from thermolion import registry
 
 BAR = 1.25  # times the bare loop
-WORKLOAD = Workload(
+WORKLOAD = ImageWorkload(
     name="digits",
     dataset="digits",
     model="mlp",

@@ -25,7 +25,7 @@ from jobs.block import Block
 from jobs.evaluate import network_input
 from jobs.launch import Launch
 from jobs.train import Training
-from jobs.trial import Candidate, Trial, Workload, block_seeds
+from jobs.trial import Candidate, ImageWorkload, Trial, block_seeds
 
 TOTAL_BAR = 1.8  # times faster, the whole of training
 DATA_BAR = 10.0  # times faster, images to network input alone
@@ -57,11 +57,11 @@ class Setting:
 
     @property
     def epochs(self) -> int:
-        return self.trial.workload.epochs
+        return self.trial.images.epochs
 
     def loader(self, epoch: int) -> Iterable[tuple[Tensor, Tensor]]:
         part = Subset(self.samples, self.block.order(epoch).tolist())
-        return DataLoader(part, batch_size=self.trial.workload.global_batch)
+        return DataLoader(part, batch_size=self.trial.images.global_batch)
 
     def initial_straight_model(self) -> StraightConvNet:
         model, ours = StraightConvNet(), self.block.initial_model().state_dict()
@@ -114,7 +114,7 @@ def straight_data(setting: Setting) -> float:
 def trial_data(setting: Setting) -> float:
     part = setting.dataset.train
     begin = time.perf_counter()
-    for chosen in setting.block.order(0).split(setting.trial.workload.global_batch):
+    for chosen in setting.block.order(0).split(setting.trial.images.global_batch):
         network_input(part.images[chosen])
         part.labels[chosen].sum()
     return time.perf_counter() - begin
@@ -132,7 +132,7 @@ def in_turns(
 
 
 def _trial(epochs: int) -> Trial:
-    workload = Workload(
+    workload = ImageWorkload(
         "fashion", "fashion_mnist", "convnet", epochs, global_batch=1024, split="replication"
     )
     candidate = Candidate("adam", "adam", {"lr": 1e-3})

@@ -35,7 +35,7 @@ class Average:
         world: World,
     ) -> None:
         self._model, self._trial, self._world = model, trial, world
-        self._ema = _built_ema(model, trial.workload.ema)
+        self._ema = _built_ema(model, trial.images.ema)
         self._own = optimizer if isinstance(optimizer, SWA) else None
         self._twin: nn.Module | None = None
         self._made_of = 0  # how many weights the twin is the average of

@@ -20,7 +20,7 @@ class Block:
     """The block of a trial on a decoded data set; indices refer to the training part."""
 
     def __init__(self, trial: Trial, dataset: Dataset) -> None:
-        workload = trial.workload
+        workload = trial.images
         self._seeds = trial.seeds
         self._workload = workload
         self._dataset = dataset

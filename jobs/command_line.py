@@ -112,7 +112,7 @@ def placeholders(
     trial: Trial, device: str, data_root: Path | None, state: Path, trial_file: Path
 ) -> dict[str, str]:
     """Return what each placeholder stands for; `data` is missing where there is no data root."""
-    workload, candidate = trial.workload, trial.candidate
+    workload, candidate = trial.of_user, trial.candidate
     values: dict[str, Any] = {
         "optimizer": candidate.optimizer,
         "candidate": candidate.name,

@@ -75,7 +75,7 @@ class Context:
     @property
     def options(self) -> Mapping[str, Any]:
         """The `options` of the workload."""
-        return self.trial.workload.options
+        return self.trial.of_user.options
 
     @property
     def hyperparameters(self) -> Mapping[str, Any]:
@@ -240,7 +240,8 @@ class Context:
 
     def end(self, metrics: Mapping[str, Any] | None, diverged: str | None = None) -> None:
         """Log the result: the metrics given, or the last ones logged; then drop the checkpoint."""
-        final = {**self._last, **(metrics or {})} if self.trial.workload.is_own else metrics or {}
+        logged = self._last if self.trial.workload.ends_as_logged else {}
+        final = {**logged, **(metrics or {})}
         rung = self.stopping.rung
         self._succession.look(now=True)
         self._log_usage(now=True)

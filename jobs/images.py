@@ -12,7 +12,7 @@ from jobs.context import Context
 from jobs.ending import Diverged
 from jobs.evaluate import evaluation_steps
 from jobs.train import Training
-from jobs.trial import Trial, Workload
+from jobs.trial import ImageWorkload, Trial
 from thermolion.optimizer import ThermoLion
 
 # A trial that ends within this of the majority-class rate has learnt nothing: it diverged.
@@ -25,7 +25,7 @@ def train(trial: Trial, context: Context) -> dict[str, float] | None:
     Returns None where it is told to stop, or ends at a rung. Raises Diverged where a metric is not
     finite, and where the model has learnt nothing.
     """
-    workload = trial.workload
+    workload = trial.images
     dataset = _loaded(workload, context)
     training = Training(trial, dataset, context.launch, context.world)
     context.clock = lambda: training.train_seconds
@@ -51,7 +51,7 @@ def train(trial: Trial, context: Context) -> dict[str, float] | None:
     return final
 
 
-def _loaded(workload: Workload, context: Context) -> data.Dataset:
+def _loaded(workload: ImageWorkload, context: Context) -> data.Dataset:
     """Read the data set; where it may have to be fetched, rank 0 does so first."""
     named = workload.dataset, workload.dataset_options, context.data_root
     device = str(context.device)
@@ -132,7 +132,7 @@ class _Course:
         self._evaluated = training.step
         epoch = training.step / training.steps_per_epoch
         context.log_point(training.step, self.metrics, epoch=epoch, samples=training.samples)
-        if context.trial.workload.telemetry and context.rank == 0:
+        if context.trial.images.telemetry and context.rank == 0:
             self._log_layers()
         broken = [f"{k} is {v}" for k, v in sorted(self.metrics.items()) if not math.isfinite(v)]
         if broken:

@@ -25,7 +25,7 @@ from jobs.journal import Journal, NullJournal
 from jobs.launch import Launch, Rendezvous
 from jobs.pack import Pack
 from jobs.succession import Superseded
-from jobs.trial import Trial, Workload
+from jobs.trial import Trial, UserWorkload, Workload
 from jobs.world import Broken, RendezvousError, World
 
 EXIT_FAILED = 1
@@ -111,7 +111,7 @@ def _follow(pack: Pack, launch: Launch, world: World) -> int:
 
 def _run(trial: Trial, context: Context) -> None:
     launch = context.launch
-    launch.make_deterministic(algorithms=not trial.workload.is_own)
+    launch.make_deterministic(algorithms=trial.workload.is_deterministic)
     if launch.device == "cuda":
         torch.cuda.reset_peak_memory_stats()
     ending = context.world.end(_trained(trial, context))
@@ -163,7 +163,7 @@ def _trained(trial: Trial, context: Context) -> Ending:
 
 def _training(workload: Workload) -> own.Train:
     """Return the function that trains a workload; raises DataError if the user has no such one."""
-    if workload.is_own:
+    if isinstance(workload, UserWorkload):
         return own.door(workload)
     from jobs import images
 

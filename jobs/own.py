@@ -15,7 +15,7 @@ from jobs import catalog
 from jobs.context import Context
 from jobs.ending import Diverged
 from jobs.metrics import number
-from jobs.trial import Reading, Trial, Workload
+from jobs.trial import Reading, Trial, UserWorkload
 
 Train = Callable[[Trial, Context], Mapping[str, Any] | None]
 
@@ -23,7 +23,7 @@ _OURS = ("jobs", "orchestrator", "slurm", "tracking")
 _LARGEST_SEED = 2**32  # of numpy's global generator
 
 
-def door(workload: Workload) -> Train:
+def door(workload: UserWorkload) -> Train:
     """Return the function that trains a workload; raises DataError if there is no such one."""
     if workload.train is not None:
         train: Train = catalog.resolve(workload.train)

@@ -41,7 +41,7 @@ class Training:
     def __init__(
         self, trial: Trial, dataset: Dataset, launch: Launch, world: World | None = None
     ) -> None:
-        workload = trial.workload
+        workload = trial.images
         self._trial = trial
         self._dataset = dataset
         self._world = world or World()
@@ -81,7 +81,7 @@ class Training:
         kind = registry.load(candidate.optimizer)
         return registry.build(
             candidate.optimizer,
-            groups.parameters(self.model, self._trial.workload.no_decay, kind),
+            groups.parameters(self.model, self._trial.images.no_decay, kind),
             candidate.hyperparameters,
             self._trial.seeds["noise"],
             self.steps,
@@ -89,12 +89,12 @@ class Training:
         )
 
     def _built_replica(self) -> Replica:
-        workload = self._trial.workload
+        workload = self._trial.images
         objective = Objective(self.model, self._trial.precision, workload.label_smoothing)
         return Replica(self._world, objective, self.optimizer, workload.global_batch)
 
     def _built_scheduler(self) -> LambdaLR | None:
-        schedule, steps = self._trial.workload.schedule, self.steps
+        schedule, steps = self._trial.images.schedule, self.steps
         if not schedule:
             return None
         return LambdaLR(self.optimizer, lambda step: rate(schedule, step / steps))
@@ -201,13 +201,13 @@ class Training:
             self.evaluated_model,
             part,
             self._trial.precision,
-            self._trial.workload.loader_workers,
+            self._trial.images.loader_workers,
             self._world,
         )
 
     def _begin_epoch(self) -> None:
         """Line up what is left of the epoch that the next step belongs to."""
-        workload = self._trial.workload
+        workload = self._trial.images
         epoch, position = divmod(self.step, self.steps_per_epoch)
         self._steps_left.extend(self._steps_of(epoch)[position:])
         mine = [share(part, self._world) for part in chain.from_iterable(self._steps_left)]
@@ -217,7 +217,7 @@ class Training:
 
     def _steps_of(self, epoch: int) -> list[tuple[Tensor, ...]]:
         """Return the indices of the samples of each step of an epoch, in micro-batches."""
-        workload = self._trial.workload
+        workload = self._trial.images
         order = self._block.order(epoch).to(self._device)
         micro_batch = math.ceil(workload.global_batch / workload.accumulate)
         steps = torch.split(order, workload.global_batch)
@@ -227,7 +227,7 @@ class Training:
         """Yield what this rank's network sees in the first epoch: micro-batches, augmented."""
         parts = [share(part, self._world) for part in chain.from_iterable(self._steps_of(0))]
         chunks = [chosen for chosen in parts if len(chosen)]
-        workers = self._trial.workload.loader_workers
+        workers = self._trial.images.loader_workers
         for chosen, images in zip(
             chunks, self._dataset.train.batches(chunks, workers), strict=True
         ):
@@ -266,7 +266,7 @@ class Training:
 
     def _update(self) -> None:
         """Change the weights by the gradients that lie with them."""
-        clip_norm = self._trial.workload.clip_norm
+        clip_norm = self._trial.images.clip_norm
         if clip_norm is not None:
             if self._scaler is not None:
                 self._scaler.unscale_(self.optimizer)

@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from jobs.rungs import Rungs
 
@@ -62,20 +62,90 @@ class Reading:
 
 @dataclass(frozen=True)
 class Workload:
-    """What is trained: image classification, or the user's own training.
+    """What is trained: an `ImageWorkload` or a `UserWorkload`. None is what a kind has not.
 
-    Image classification is data, model, loss and budget. The user's own is a function (`train`,
-    `module:name`) or a command line (`command`), with `options` of their own and, where declared,
-    a budget in `steps`; it has no data set, model, epochs or batch that we know of.
-
-    Labels, which take no part in identity: `name`; `reading`, how results are read;
-    `loader_workers`, processes that decode images, and `telemetry`, whether the optimizer is asked
-    about its layers at each evaluation, which change no bit. `precision` and `ranks` are those of
-    its trials, which have them in their own identity: equal seeds make precisions and world sizes
-    comparable.
+    Labels, which take no part in identity: `name`, and `reading`, how results are read.
+    `precision` and `ranks` are those of its trials, which have them in their own identity: equal
+    seeds make precisions and world sizes comparable.
     """
 
     name: str
+    reading: Reading | None = field(default=None, kw_only=True)
+    precision: str = field(default="fp32", kw_only=True)
+    ranks: int = field(default=1, kw_only=True)
+
+    unit: ClassVar[Literal["epoch", "step"]]  # of the budget, of rungs, of a point on the curve
+    is_deterministic: ClassVar[bool]  # the user's own training answers for its own bits
+    takes_any_optimizer: ClassVar[bool]  # the user's code may know names that we do not
+    ends_as_logged: ClassVar[bool]  # what it logged last is a final metric as well
+    has_planned_curve: ClassVar[bool]  # from the untrained model to a last step that we know
+
+    @property
+    def read_as(self) -> Reading:
+        """How results are read: as declared, or as those of images are."""
+        curve = "val_accuracy" if self.holds_out else "train_accuracy"
+        return self.reading or Reading(curve, "test_accuracy", unit="fraction")
+
+    @property
+    def holds_out(self) -> bool:
+        """Whether its curve is of data that it does not train on, as far as we know."""
+        return True
+
+    @property
+    def budget(self) -> int | None:
+        """How long a trial trains, in `unit`, if that is known."""
+        raise NotImplementedError
+
+    @property
+    def steps(self) -> int | None:
+        """How many steps a trial trains, if that is declared."""
+        return None
+
+    @property
+    def global_batch(self) -> int | None:
+        """How many samples a step takes, on all ranks together."""
+        return None
+
+    @property
+    def command(self) -> str | None:
+        return None
+
+    @property
+    def named(self) -> Mapping[str, str]:
+        """What it names in a sweep, by the key: each may be a dotted path, but for a command."""
+        raise NotImplementedError
+
+    @property
+    def data_set(self) -> str:
+        """The name of its data set: two models on one data set are not two data sets."""
+        raise NotImplementedError
+
+    def content(self) -> dict[str, Any]:
+        """Return what identifies the workload, JSON-ready."""
+        raise NotImplementedError
+
+    def labels(self) -> dict[str, Any]:
+        """Return what a trial records beside the content, JSON-ready."""
+        return {} if self.reading is None else {"reading": asdict(self.reading)}
+
+    @cached_property
+    def key(self) -> str:
+        """The workload's part in seed derivation."""
+        return digest(self.content())
+
+
+@dataclass(frozen=True)
+class ImageWorkload(Workload):
+    """Image classification: data, model, loss and budget.
+
+    Labels: `loader_workers`, processes that decode images, and `telemetry`, whether the optimizer
+    is asked about its layers at each evaluation, which change no bit.
+    """
+
+    unit = "epoch"
+    is_deterministic = has_planned_curve = True
+    takes_any_optimizer = ends_as_logged = False
+
     dataset: str = ""
     model: str = ""
     epochs: int = 0
@@ -92,38 +162,28 @@ class Workload:
     label_smoothing: float = 0.0
     ema: float | None = None
     no_decay: tuple[str, ...] = ()
-    train: str | None = None
-    command: str | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
-    steps: int | None = None
-    reading: Reading | None = None
     loader_workers: int = 0
     telemetry: bool = False
-    precision: str = "fp32"
-    ranks: int = 1
 
     @property
-    def is_own(self) -> bool:
-        """Whether the user's own code trains."""
-        return self.train is not None or self.command is not None
+    def holds_out(self) -> bool:
+        return self.split == "fair"
 
     @property
-    def read_as(self) -> Reading:
-        """How results are read: as declared, or as images are."""
-        if self.reading is not None:
-            return self.reading
-        curve = "train_accuracy" if self.split == "replication" else "val_accuracy"
-        return Reading(metric=curve, final_metric="test_accuracy", unit="fraction")
+    def budget(self) -> int:
+        return self.epochs
+
+    @property
+    def named(self) -> Mapping[str, str]:
+        return {"dataset": self.dataset, "model": self.model}
+
+    @property
+    def data_set(self) -> str:
+        own_loader = ":" in self.dataset  # its options may be what tells its data sets apart
+        options = canonical_json(self.dataset_options) if own_loader else ""
+        return f"{self.dataset} {options}".rstrip()
 
     def content(self) -> dict[str, Any]:
-        """Return what identifies the workload, JSON-ready."""
-        if self.is_own:
-            return {
-                "command": self.command,
-                "options": dict(self.options),
-                "steps": self.steps,
-                "train": self.train,
-            }
         content = {
             "augment": list(self.augment),
             "dataset": self.dataset,
@@ -138,8 +198,12 @@ class Workload:
         }
         return content | self._recipe()
 
+    def labels(self) -> dict[str, Any]:
+        labels = {"loader_workers": self.loader_workers, "telemetry": self.telemetry}
+        return super().labels() | {name: value for name, value in labels.items() if value}
+
     def _recipe(self) -> dict[str, Any]:
-        """Return what was added after id version 1, where it is not at its default."""
+        """Return what was added after id version 1, if it is not at its default."""
         recipe: dict[str, tuple[Any, Any]] = {
             "accumulate": (self.accumulate, 1),
             "clip_norm": (self.clip_norm, None),
@@ -150,10 +214,43 @@ class Workload:
         }
         return {name: value for name, (value, default) in recipe.items() if value != default}
 
-    @cached_property
-    def key(self) -> str:
-        """The workload's part in seed derivation."""
-        return digest(self.content())
+
+@dataclass(frozen=True)
+class UserWorkload(Workload):
+    """The user's own training: a function (`train`, `module:name`) or a command line (`command`).
+
+    It has `options` of its own and, if declared, a budget in `steps`; we know nothing of its data,
+    model, epochs and batch.
+    """
+
+    unit = "step"
+    is_deterministic = has_planned_curve = False
+    takes_any_optimizer = ends_as_logged = True
+
+    train: str | None = None
+    command: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    steps: int | None = None
+
+    @property
+    def budget(self) -> int | None:
+        return self.steps
+
+    @property
+    def named(self) -> Mapping[str, str]:
+        return {"command": self.command} if self.command else {"train": self.train or ""}
+
+    @property
+    def data_set(self) -> str:
+        return self.name  # it has whatever data its name stands for
+
+    def content(self) -> dict[str, Any]:
+        return {
+            "command": self.command,
+            "options": dict(self.options),
+            "steps": self.steps,
+            "train": self.train,
+        }
 
 
 @dataclass(frozen=True)
@@ -209,6 +306,18 @@ class Trial:
     execution: str = "plain"
     rungs: Rungs | None = None
 
+    @property
+    def images(self) -> ImageWorkload:
+        """The workload of a trial that is known to classify images."""
+        assert isinstance(self.workload, ImageWorkload)
+        return self.workload
+
+    @property
+    def of_user(self) -> UserWorkload:
+        """The workload of a trial that is known to be the user's own training."""
+        assert isinstance(self.workload, UserWorkload)
+        return self.workload
+
     def content(self) -> dict[str, Any]:
         """Return what the id is a hash of, JSON-ready."""
         rungs = {} if self.rungs is None else {"rungs": self.rungs.to_json()}
@@ -235,12 +344,7 @@ class Trial:
         labels: dict[str, Any] = {"candidate": self.candidate.name, "workload": workload.name}
         if self.candidate.setting_of is not None:
             labels["setting_of"] = self.candidate.setting_of
-        if workload.reading is not None:
-            labels["reading"] = asdict(workload.reading)
-        if workload.loader_workers:
-            labels["loader_workers"] = workload.loader_workers
-        if workload.telemetry:
-            labels["telemetry"] = True
+        labels |= workload.labels()
         if self.rungs is not None:
             labels["rivals"] = self.rungs.rivals
         return self.content() | {"labels": labels}
@@ -257,19 +361,22 @@ class Trial:
                 "install the version of thermolion that wrote it"
             )
         labels = record["labels"]
-        workload = _known(Workload, record["workload"])
+        kind = UserWorkload if "train" in record["workload"] else ImageWorkload
+        workload = _known(kind, record["workload"] | labels)
         for listed in ("augment", "no_decay"):
             if listed in workload:
                 workload[listed] = tuple(workload[listed])
         if "reading" in labels:
             workload["reading"] = Reading(**_known(Reading, labels["reading"]))
-        workload["loader_workers"] = labels.get("loader_workers", 0)
-        workload["telemetry"] = labels.get("telemetry", False)
-        workload["precision"], workload["ranks"] = record["precision"], record["world_size"]
+        workload |= {
+            "name": labels["workload"],
+            "precision": record["precision"],
+            "ranks": record["world_size"],
+        }
         candidate = _known(Candidate, record["candidate"])
         candidate["setting_of"] = labels.get("setting_of")
         rest = _known(Trial, record) | {
-            "workload": Workload(name=labels["workload"], **workload),
+            "workload": kind(**workload),
             "candidate": Candidate(name=labels["candidate"], **candidate),
         }
         if "rungs" in rest:

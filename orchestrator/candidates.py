@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jobs.catalog import DataError
-from jobs.trial import Candidate, Workload
+from jobs.trial import Candidate, UserWorkload, Workload
 from orchestrator.own_workload import check_command, filling
 from orchestrator.space import Search, TunedCandidate
 from orchestrator.spaces import centred
@@ -38,7 +38,7 @@ def expand(
         raise Invalid(
             ("candidates",), "no candidates: write at least one, such as adamw: {lr: 1e-3}"
         )
-    free = all(workload.is_own for workload in workloads)
+    free = all(workload.takes_any_optimizer for workload in workloads)
     searches = searches or {}
     entries = dict(entries) | {n: centred(entries[n], search) for n, search in searches.items()}
     groups = {
@@ -104,7 +104,7 @@ def _check_commands(
     groups: Groups,
 ) -> None:
     """Raise Invalid for a command that cannot be filled, or that ignores what is varied."""
-    for workload in (workload for workload in workloads if workload.command is not None):
+    for workload in (one for one in workloads if isinstance(one, UserWorkload) and one.command):
         seen: dict[tuple[str, int], str] = {}
         for name, group in groups.items():
             for candidate in group:
@@ -209,8 +209,8 @@ def _check_references(workloads: Sequence[Workload], groups: Groups) -> None:
         gated = [c for c in group if c.optimizer in registry.OPTIMIZERS]  # not somebody's own
         for batch in {candidate.hyperparameters.get("reference_batch") for candidate in gated}:
             for workload in workloads:
-                alone = workload.ranks == 1 and not workload.is_own
-                if alone and batch not in (None, workload.global_batch):
+                known = workload.ranks == 1 and workload.global_batch is not None
+                if known and batch not in (None, workload.global_batch):
                     raise Invalid(
                         ("candidates", name),
                         f"reference_batch is {batch}, and workload {workload.name!r} has a global "

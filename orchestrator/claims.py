@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from orchestrator.looks_power import Design
 from orchestrator.power import detectable, power
 from orchestrator.sweep import Sweep
-from tracking.data_sets import data_set, needed
+from tracking.data_sets import needed
 
 _HALF = 0.5  # an effect worth naming, in sd of the paired differences
 
@@ -40,7 +40,7 @@ def claims(sweep: Sweep) -> Claims:
     """Work out what the seeds, data sets and questions of a sweep can carry."""
     seeds, workloads, keys = len(sweep.blocks), len(sweep.workloads), sweep.analysis
     tests = len(keys.endpoints) * len(sweep.questions)
-    sets = len({data_set(one) for one in sweep.workloads})
+    sets = len({one.data_set for one in sweep.workloads})
     # Each look may be the last, so the tests over data sets count them all.
     least = needed(max(1, tests) * max(1, len(sweep.looks)), keys.alpha)
     pairs, df = seeds * workloads, workloads * (seeds - 1)

@@ -105,10 +105,9 @@ def _tuning(status: Status) -> list[str]:
     for outcome in status.outcomes:
         trial, rungs = outcome.trial, outcome.trial.rungs
         if rungs is not None:
-            unit = "steps" if trial.workload.is_own else "epochs"
             at = " and ".join(map(str, rungs.at))
-            name, one_in = trial.workload.name, rungs.reduction
-            said[name] = f"{name}: after {at} {unit} one setting in {one_in} goes on"
+            name, unit = trial.workload.name, trial.workload.unit
+            said[name] = f"{name}: after {at} {unit}s one setting in {rungs.reduction} goes on"
     return list(said.values())
 
 
@@ -249,12 +248,14 @@ def _edit_notes(study: Study, change: Change | None) -> list[str]:
 
 
 def _workload(workload: Workload) -> str:
-    ranks = f", {workload.ranks} ranks" if workload.ranks > 1 else ""
-    if workload.is_own:
-        budget = "" if workload.steps is None else f", {workload.steps} steps"
-        return f"{workload.train or workload.command}{budget}{ranks}"
-    budget = f"{workload.epochs} epochs, batch {workload.global_batch}"
-    return f"{workload.dataset}, {workload.model}, {budget}{ranks}"
+    said = list(workload.named.values())
+    if workload.budget is not None:
+        said.append(f"{workload.budget} {workload.unit}s")
+    if workload.global_batch is not None:
+        said.append(f"batch {workload.global_batch}")
+    if workload.ranks > 1:
+        said.append(f"{workload.ranks} ranks")
+    return ", ".join(said)
 
 
 def _time(left: Estimate, anything: bool) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import fmean, median
 
 from jobs import catalog
-from jobs.trial import Trial
+from jobs.trial import ImageWorkload, Trial
 from tracking.outcomes import Outcome
 
 # Multiply-adds per second of one CPU thread and of one GPU: seen for the ConvNet, good to a
@@ -98,6 +98,8 @@ def _measured(outcomes: Sequence[Outcome]) -> Mapping[_Kind, float]:
 
 def _guess(trial: Trial, device: str) -> float | None:
     workload = trial.workload
+    if not isinstance(workload, ImageWorkload):
+        return None
     dataset = catalog.DATASETS.get(workload.dataset)
     model = catalog.MODELS.get(workload.model)
     if dataset is None or model is None:

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, PlainValidator, model_validator
 
 from jobs import catalog
 from jobs.schedule import checked_schedule
-from jobs.trial import Workload
+from jobs.trial import ImageWorkload
 from orchestrator.validation import MOST_RANKS, Strict, printable
 from thermolion.registry import checked
 
@@ -63,7 +63,7 @@ class Loader(Strict):
     workers: Annotated[int, Field(ge=0, le=256)] = 0
 
 
-class ImageWorkload(Strict):
+class ImageWorkloadKeys(Strict):
     """Image classification: data, model and step budget; defaults are part of a trial's id."""
 
     name: Annotated[str, Field(max_length=64), AfterValidator(printable)] | None = None
@@ -127,10 +127,10 @@ class ImageWorkload(Strict):
         object.__setattr__(self, "schedule", checked_schedule(self.schedule, self.epochs))
         return self
 
-    def record(self, name: str, ranks: int) -> Workload:
+    def record(self, name: str, ranks: int) -> ImageWorkload:
         """Return the workload as trials carry it; `ranks` is what it has unless it says so."""
         assert isinstance(self.schedule, dict)
-        workload = Workload(
+        workload = ImageWorkload(
             name=name,
             dataset=self.dataset.name,
             dataset_options=self.dataset.options,

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, PlainValidator, model_validator
 
 from jobs import command_line
-from jobs.trial import Candidate, Reading, Workload, canonical_json
+from jobs.trial import Candidate, Reading, UserWorkload, canonical_json
 from orchestrator.validation import MOST_RANKS, Strict, printable
 from thermolion.registry import checked
 from tracking.scale import Scale
@@ -27,7 +27,7 @@ def _options(value: Any) -> dict[str, Any]:
     return {key: checked("options", item) for key, item in value.items()}
 
 
-class OwnWorkload(Strict):
+class UserWorkloadKeys(Strict):
     """The user's own training; how its results are read takes no part in a trial's id."""
 
     name: Annotated[str, Field(max_length=64), AfterValidator(printable)]
@@ -63,10 +63,10 @@ class OwnWorkload(Strict):
             self.metric, self.final_metric, self.goal, self.unit, self.chance, self.target
         )
 
-    def record(self, ranks: int) -> Workload:
+    def record(self, name: str, ranks: int) -> UserWorkload:
         """Return the workload as trials carry it; `ranks` is what it has unless it says so."""
-        return Workload(
-            name=self.name,
+        return UserWorkload(
+            name=name,
             train=self.train,
             command=self.command,
             options=self.options,
@@ -76,7 +76,7 @@ class OwnWorkload(Strict):
         )
 
 
-def check_command(workload: Workload, candidate: Candidate, written: Collection[str]) -> None:
+def check_command(workload: UserWorkload, candidate: Candidate, written: Collection[str]) -> None:
     """Raise DataError for a command that cannot be filled for a candidate.
 
     It has to use the hyperparameters `written` for the candidate and the seed, or they would have
@@ -87,7 +87,7 @@ def check_command(workload: Workload, candidate: Candidate, written: Collection[
     command_line.checked_command(workload.command, names, [*sorted(written), "seed"])
 
 
-def filling(workload: Workload, candidate: Candidate) -> str:
+def filling(workload: UserWorkload, candidate: Candidate) -> str:
     """Return what a command takes of a candidate: equal texts are equal commands."""
     assert workload.command is not None
     values = {

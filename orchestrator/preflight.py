@@ -11,7 +11,7 @@ from typing import Any
 from jobs import catalog
 from jobs.command_line import search_path
 from jobs.events import check_free_space
-from jobs.trial import Candidate, Trial, Workload
+from jobs.trial import Candidate, ImageWorkload, Trial
 from orchestrator.backends.base import load_backend
 from orchestrator.study import Study
 from orchestrator.suggest import require_optuna
@@ -38,9 +38,10 @@ def check_before_start(
     if study.sweep.tune is not None and study.sweep.tune.search == "optuna":
         require_optuna()
     for workload in {trial.workload.key: trial.workload for trial in trials}.values():
-        if not workload.is_own and not (download and workload.dataset in catalog.DATASETS):
-            catalog.check_present(workload.dataset, data_root)
-        _check_workload(workload)
+        if isinstance(workload, ImageWorkload):
+            _check_images(workload, data_root, download)
+        elif workload.command is not None:
+            _check_command(workload.name, workload.command)
     _check_user_code(trials, code or Path.cwd())
 
 
@@ -80,10 +81,10 @@ def _check_callable(path: str, what: str, whose: str) -> None:
         return  # a callable without a signature (of C code): its call will tell
 
 
-def _check_workload(workload: Workload) -> None:
-    if workload.command is not None:
-        _check_command(workload.name, workload.command)
-    elif workload.model.startswith(catalog.TORCHVISION):
+def _check_images(workload: ImageWorkload, data_root: Path | None, download: bool) -> None:
+    if not (download and workload.dataset in catalog.DATASETS):
+        catalog.check_present(workload.dataset, data_root)
+    if workload.model.startswith(catalog.TORCHVISION):
         from jobs.models import check_torchvision  # imports torchvision, which takes seconds
 
         check_torchvision(workload.model, workload.model_options)

@@ -13,8 +13,7 @@ def current(outcome: Outcome) -> str | None:
 def final(outcome: Outcome) -> str | None:
     """Return the final metric with its name, or where it ended early; None where there is none."""
     if outcome.rung is not None:
-        unit = "step" if outcome.trial.workload.is_own else "epoch"
-        return f"ended early, at {unit} {outcome.rung}"
+        return f"ended early, at {outcome.trial.workload.unit} {outcome.rung}"
     reading = outcome.trial.workload.read_as
     name = reading.final_metric or reading.metric
     if name not in outcome.metrics:

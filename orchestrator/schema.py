@@ -6,15 +6,15 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from orchestrator.image_workload import ImageWorkload
-from orchestrator.own_workload import OwnWorkload
+from orchestrator.image_workload import ImageWorkloadKeys
+from orchestrator.own_workload import UserWorkloadKeys
 from orchestrator.sweep import SweepFile
 
 
 def sweep_schema() -> dict[str, Any]:
     """Return the schema of what users write; crossing and defaults loosen what is required."""
     schema = SweepFile.model_json_schema()
-    kinds: tuple[type[BaseModel], ...] = (ImageWorkload, OwnWorkload)
+    kinds: tuple[type[BaseModel], ...] = (ImageWorkloadKeys, UserWorkloadKeys)
     fields: dict[str, Any] = {}
     for kind in kinds:
         workload = kind.model_json_schema()

@@ -103,10 +103,10 @@ class Search:
     def rungs_on(self, workload: Workload, rivals: str = "") -> Rungs | None:
         """Return where trials on a workload may end early; None where they never do.
 
-        In epochs of image classification, in steps of the user's own. None as well for a budget
-        that is too small for a rung, or not declared. `rivals` names who competes.
+        In the workload's unit. None as well for a budget that is too small for a rung, or not
+        declared. `rivals` names who competes.
         """
-        budget = (workload.steps or 0) if workload.is_own else workload.epochs
+        budget = workload.budget or 0
         parts = [-(-budget // self.reduction**k) for k in range(self.rungs, 0, -1)]
         at = tuple(sorted({part for part in parts if 0 < part < budget}))
         return Rungs(at, self.reduction, rivals) if self.method == "asha" and at else None

@@ -104,13 +104,13 @@ def _trials(keys: TuneKeys, tuned: Sequence[str]) -> Mapping[str, int]:
 def _check_workloads(keys: TuneKeys, entries: Entries, workloads: Sequence[Workload]) -> None:
     for workload in workloads:
         place = ("tune",)
-        if workload.split == "replication":
+        if not workload.holds_out:
             raise Invalid(
                 place,
                 f"workload {workload.name!r} has `split: replication`, which holds nothing out: "
                 "settings are chosen by validation data alone",
             )
-        if workload.is_own and "test" in workload.read_as.metric.lower():
+        if "test" in workload.read_as.metric.lower():
             raise Invalid(
                 place,
                 f"workload {workload.name!r} has the metric {workload.read_as.metric!r}: settings "
@@ -119,7 +119,7 @@ def _check_workloads(keys: TuneKeys, entries: Entries, workloads: Sequence[Workl
             )
         if keys.ranks in (None, workload.ranks):
             continue
-        if workload.is_own:
+        if workload.global_batch is None:
             raise Invalid(
                 ("tune", "ranks"),
                 f"workload {workload.name!r} is your own training on {workload.ranks} ranks, "
@@ -140,12 +140,10 @@ def _check_rungs(search: Search, workloads: Sequence[Workload]) -> None:
     for workload in workloads:
         if search.rungs_on(workload) is not None:
             continue
-        if workload.is_own and workload.steps is None:
+        if workload.budget is None:
             why = "declares no `steps`, of which rungs are parts: declare them"
-        elif workload.is_own:
-            why = f"has {workload.steps} steps: too few to end at an earlier one"
         else:
-            why = f"has {workload.epochs} epochs: too few to end after an earlier one"
+            why = f"has {workload.budget} {workload.unit}s: too few to end after an earlier one"
         raise Invalid(
             ("tune", "search"), f"asha, and workload {workload.name!r} {why}, or write sobol"
         )

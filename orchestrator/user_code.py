@@ -19,13 +19,10 @@ def dotted_paths(trial: Trial) -> dict[str, str]:
     The optimizer of a command is none: its script alone knows what to make of the name, and may
     run in an environment of its own.
     """
-    workload = trial.workload
-    named = {"train": workload.train, "dataset": workload.dataset, "model": workload.model}
-    paths = {what: path for what, path in named.items() if path and catalog.is_dotted(path)}
-    optimizer = trial.candidate.optimizer
-    if workload.command is None and catalog.is_dotted(optimizer):
-        paths["optimizer"] = optimizer
-    return paths
+    if trial.workload.command is not None:
+        return {}
+    named = {**trial.workload.named, "optimizer": trial.candidate.optimizer}
+    return {what: path for what, path in named.items() if catalog.is_dotted(path)}
 
 
 def names_user_code(trial: Trial, folder: Path) -> bool:

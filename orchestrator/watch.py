@@ -16,7 +16,7 @@ from orchestrator.notify import tell
 from orchestrator.readings import current, in_unit
 from orchestrator.status import Standing, Status, read_status
 from orchestrator.study import Study
-from tracking.outcomes import Outcome
+from tracking.outcomes import Outcome, position
 
 _LOOK_EVERY = 1.0  # seconds between two looks at the logs
 _SHARE_OF_A_CORE = 0.1  # what looking may cost a large study: the cores are for training
@@ -134,12 +134,9 @@ def _progress(standing: Standing) -> str:
     outcome = standing.outcome
     workload, reached = outcome.trial.workload, current(outcome) or ""
     point = outcome.curve[-1] if outcome.curve else None
-    if workload.is_own:
-        whole = outcome.started.get("steps")
-        step = f"step {0 if point is None else point.step}{f'/{whole}' if whole else ''}"
-        return f"{step} {reached}".rstrip()
-    epoch = 0 if point is None or point.epoch is None else point.epoch
-    return f"epoch {epoch:.0f}/{workload.epochs} {reached}".rstrip()
+    at = 0 if point is None else position(workload, point)
+    whole = "" if workload.budget is None else f"/{workload.budget}"
+    return f"{workload.unit} {at:.0f}{whole} {reached}".rstrip()
 
 
 def _last(outcome: Outcome) -> str:

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jobs.trial import Workload
-from orchestrator.image_workload import ImageWorkload
-from orchestrator.own_workload import OwnWorkload
+from orchestrator.image_workload import ImageWorkloadKeys
+from orchestrator.own_workload import UserWorkloadKeys
 from orchestrator.sweep_file import Invalid, Location
 from orchestrator.validation import check
 
-AnyWorkload = ImageWorkload | OwnWorkload
+AnyWorkload = ImageWorkloadKeys | UserWorkloadKeys
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def checked(entries: list[Entry]) -> list[AnyWorkload]:
 
 def _checked(entry: Entry) -> AnyWorkload:
     own = "train" in entry.data or "command" in entry.data
-    kinds: tuple[type[AnyWorkload], type[AnyWorkload]] = (OwnWorkload, ImageWorkload)
+    kinds: tuple[type[AnyWorkload], type[AnyWorkload]] = (UserWorkloadKeys, ImageWorkloadKeys)
     model, other = kinds if own else kinds[::-1]
     # Defaults of the one kind say nothing to a workload of the other.
     foreign = {
@@ -95,8 +95,8 @@ def _checked(entry: Entry) -> AnyWorkload:
     }
     data = {key: value for key, value in entry.data.items() if key not in foreign}
     if own:
-        return check(OwnWorkload, data, entry.origin)
-    return check(ImageWorkload, data, entry.origin)
+        return check(UserWorkloadKeys, data, entry.origin)
+    return check(ImageWorkloadKeys, data, entry.origin)
 
 
 def resolve(entries: list[Entry], models: list[AnyWorkload], ranks: int) -> tuple[Workload, ...]:
@@ -107,10 +107,7 @@ def resolve(entries: list[Entry], models: list[AnyWorkload], ranks: int) -> tupl
     names = _names(models, ranks)
     workloads: dict[str, Workload] = {}
     for entry, model, name in zip(entries, models, names, strict=True):
-        if isinstance(model, OwnWorkload):
-            workload = model.record(ranks)
-        else:
-            workload = model.record(name, ranks)
+        workload = model.record(name, ranks)
         twin = next((w for w in workloads.values() if _trained(w) == _trained(workload)), None)
         if twin is not None:
             raise Invalid(
@@ -129,10 +126,10 @@ def _names(models: list[AnyWorkload], ranks: int) -> list[str]:
 
     These are the data set, the model, and the number of ranks.
     """
-    short = [model.dataset.name for model in models if isinstance(model, ImageWorkload)]
+    short = [model.dataset.name for model in models if isinstance(model, ImageWorkloadKeys)]
     names = []
     for model in models:
-        if isinstance(model, OwnWorkload) or model.name is not None:
+        if isinstance(model, UserWorkloadKeys) or model.name is not None:
             names.append(model.name or "")
             continue
         data = model.dataset.name

@@ -124,11 +124,12 @@ def trial_record(outcome: Outcome, study: str, commit: Commit | None = None) -> 
 
 def data_of(outcome: Outcome) -> tuple[DataRecord, ...]:
     """Return the data set that a trial was given, once its log has said the digest of it."""
-    trial, digests = outcome.trial, outcome.started.get("digests", {})
-    if trial.workload.is_own or "data" not in digests:
+    digests = outcome.started.get("digests", {})
+    if "data" not in digests:
         return ()
-    source = {"dataset": trial.workload.dataset} | dict(trial.workload.dataset_options)
-    named = cut(trial.workload.dataset, MAX_DATA_NAME)
+    workload = outcome.trial.images
+    source = {"dataset": workload.dataset} | dict(workload.dataset_options)
+    named = cut(workload.dataset, MAX_DATA_NAME)
     return (DataRecord(named, str(digests["data"])[:MAX_DATA_DIGEST], canonical_json(source)),)
 
 
@@ -173,17 +174,17 @@ def params_of(trial: Trial) -> dict[str, str]:
     return {named[name]: text(value, MAX_PARAM) for name, value in asked.items()}
 
 
+_PREFIXES = {"options": "options", "dataset_options": "dataset", "model_options": "model"}
+
+
 def _asked_of(workload: Workload) -> dict[str, Any]:
     """Spell a workload: options one by one, and of a recipe what is not at its default."""
     content = workload.content()
-    if workload.is_own:
-        prefixes = {"options": "options"}
-        content = {name: value for name, value in content.items() if value is not None}
-    else:
-        prefixes = {"dataset_options": "dataset", "model_options": "model"}
+    if "train_images" in content:
         content["train_images"] = content["train_images"] or "all"
-    for name, prefix in prefixes.items():
-        options = content.pop(name)
+    content = {name: value for name, value in content.items() if value is not None}
+    for name, prefix in _PREFIXES.items():
+        options = content.pop(name, {})
         content |= {f"{prefix}.{option}": value for option, value in options.items()}
     return content
 

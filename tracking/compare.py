@@ -8,6 +8,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from jobs.trial import UserWorkload
 from tracking.analysis import ALPHA, ROPE_PP, Analysis
 from tracking.blocks import Blocks
 from tracking.comparison import Comparison, Difference, Measured, Summary
@@ -77,10 +78,10 @@ def compare(
         workloads=tuple(
             Measured(
                 name,
-                workload.split != "replication",
+                workload.holds_out,
                 blocks.steps(name),
                 workload.read_as,
-                workload.is_own,
+                isinstance(workload, UserWorkload),
             )
             for name, workload in blocks.workloads.items()
         ),

@@ -120,14 +120,14 @@ class Measured:
     """A workload as it was measured; `steps` are the planned ones, None where no trial began.
 
     `held_out`: its curve is of validation data; otherwise of the training data themselves.
-    `is_own`: the user's own training, of which only what it logs is known.
+    `of_user`: the user's own training, of which only what it logs is known.
     """
 
     name: str
     held_out: bool
     steps: int | None
     reading: Reading
-    is_own: bool
+    of_user: bool
 
 
 @dataclass(frozen=True)
@@ -182,6 +182,11 @@ class Comparison:
     later: tuple[Difference, ...] = ()
     rankings: tuple[Ranking, ...] = ()
     tuning: TuningFound | None = None
+
+    @property
+    def any_of_user(self) -> bool:
+        """Whether there is a workload that is not image classification."""
+        return any(workload.of_user for workload in self.workloads)
 
     @property
     def confirmatory(self) -> tuple[Difference, ...]:

@@ -269,7 +269,7 @@ def _judged(
 
 def _measure(blocks: Blocks, endpoint: Endpoint, workload: str) -> str:
     of = blocks.workloads[workload]
-    if of.is_own:
+    if not of.has_planned_curve:
         metric = _metric(of, endpoint)
         return (
             f"final {metric}" if endpoint == "final_test_accuracy" else f"speed (AUC of {metric})"

@@ -12,7 +12,7 @@ from typing import Literal
 from jobs.trial import Workload
 from thermolion.errors import OperationError
 from tracking.curves import normalised_auc
-from tracking.outcomes import Outcome, Point
+from tracking.outcomes import Outcome, Point, position
 from tracking.scale import Scale
 
 # What they are for images; for the user's own training, final score and AUC of whatever metric.
@@ -63,7 +63,7 @@ def usual_spans(outcomes: Iterable[Outcome]) -> dict[str, tuple[int, int]]:
     spans: dict[str, tuple[int, int]] = {}
     for one in outcomes:
         workload = one.trial.workload
-        curve = _curve(one) if workload.is_own and one.state == "completed" else []
+        curve = _curve(one) if not workload.has_planned_curve and one.state == "completed" else []
         if curve:
             first, last = spans.get(workload.name, (curve[0].step, curve[-1].step))
             spans[workload.name] = min(first, curve[0].step), max(last, curve[-1].step)
@@ -78,7 +78,7 @@ def score(outcome: Outcome, spans: Mapping[str, tuple[int, int]] | None = None) 
     """
     workload = outcome.trial.workload
     factor = Scale.of(workload.read_as).factor
-    if not workload.is_own:
+    if workload.has_planned_curve:
         return Score(factor * _final(outcome), factor * _auc(outcome))
     final = factor * _own_final(outcome)
     try:
@@ -101,9 +101,9 @@ def last_of_curve(outcome: Outcome) -> float:
         raise UnmeasuredError(f"has no {metric}")
     last = curve[-1]
     if outcome.rung is not None:
-        is_own = outcome.trial.workload.is_own
-        places = ((point.step if is_own else point.epoch or 0, point) for point in curve)
-        last = next((point for place, point in places if place >= outcome.rung), last)
+        workload = outcome.trial.workload
+        reached = (point for point in curve if position(workload, point) >= outcome.rung)
+        last = next(reached, last)
     return _checked(outcome, metric, last.metrics[metric])
 
 
@@ -162,12 +162,14 @@ def _followed(outcome: Outcome, curve: list[Point], end: int) -> tuple[list[int]
     """Return steps and values, at chance from a divergence to `end`."""
     metric = curve_metric(outcome.trial.workload)
     workload = outcome.trial.workload
-    diverged, is_own = outcome.state == "diverged", workload.is_own
+    diverged = outcome.state == "diverged"
     complaint = Scale.of(workload.read_as).complaint
     steps: list[int] = []
     values: list[float] = []
     for point in curve:
-        measured = [point.metrics[metric]] if is_own else point.metrics.values()
+        # Of images every metric is ours: one that is not finite is the divergence.
+        ours = workload.has_planned_curve
+        measured = point.metrics.values() if ours else [point.metrics[metric]]
         if diverged and not all(map(math.isfinite, measured)):
             steps.append(point.step)
             values.append(_chance(outcome, metric))
@@ -188,13 +190,13 @@ def _curve(outcome: Outcome) -> list[Point]:
 
 def _chance(outcome: Outcome, metric: str) -> float:
     workload, chance = outcome.trial.workload, outcome.started.get("chance", {})
-    if workload.is_own and workload.read_as.chance is not None:
+    if workload.read_as.chance is not None:
         return workload.read_as.chance  # as declared now, which may be later than it ran
     if metric in chance:
         return float(chance[metric])
-    if workload.is_own:
-        raise UnmeasuredError("diverged, and its workload declares no `chance` to count it as")
-    raise UnmeasuredError(f"diverged, and the chance level of {metric} is not in its log")
+    if workload.has_planned_curve:
+        raise UnmeasuredError(f"diverged, and the chance level of {metric} is not in its log")
+    raise UnmeasuredError("diverged, and its workload declares no `chance` to count it as")
 
 
 def _checked(outcome: Outcome, metric: str, value: float) -> float:
@@ -203,9 +205,9 @@ def _checked(outcome: Outcome, metric: str, value: float) -> float:
     if wrong:
         trial = outcome.trial
         advice = (
-            "see what logged it, or declare another `unit`"
-            if workload.is_own
-            else "a trial that lost it has diverged; see what logged it"
+            "a trial that lost it has diverged; see what logged it"
+            if workload.has_planned_curve
+            else "see what logged it, or declare another `unit`"
         )
         raise ComparisonError(
             f"{metric} of {trial.candidate.name} on {workload.name}, block {trial.block} "

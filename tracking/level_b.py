@@ -10,7 +10,7 @@ from statistics import fmean
 
 from jobs.trial import Workload
 from tracking.comparison import Difference, LevelB, LevelBWord
-from tracking.data_sets import data_set, needed
+from tracking.data_sets import needed
 from tracking.multiplicity import Adjustment
 from tracking.scale import PP
 from tracking.signed_ranks import hodges_lehmann, signed_ranks
@@ -88,7 +88,7 @@ def _means(
     for one in rows:
         estimate = (one.without_collapse if clean else None) or one.estimate
         if estimate.mean is not None and one.workload is not None:
-            found.setdefault(data_set(workloads[one.workload]), []).append(estimate.mean)
+            found.setdefault(workloads[one.workload].data_set, []).append(estimate.mean)
     return tuple((name, fmean(values)) for name, values in found.items())
 
 

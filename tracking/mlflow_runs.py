@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from jobs.trial import Candidate, Reading, Trial, Workload
+from jobs.trial import Candidate, Reading, Trial, UserWorkload
 from tracking.logs import Point
 from tracking.outcomes import Outcome, State
 from tracking.store import Store, StoreError, first_line
@@ -153,7 +153,7 @@ def _blocks(seeds: Iterable[str]) -> dict[str, int]:
 def _trial(cell: _Cell, block: int, experiment: str, where: Where) -> Trial:
     workload, candidate, seed = cell
     return Trial(
-        workload=Workload(
+        workload=UserWorkload(
             workload, train=f"mlflow:{experiment}", options={"is": workload}, reading=where.reading
         ),
         candidate=Candidate(candidate, candidate, {}),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs import events
-from jobs.trial import Trial
+from jobs.trial import Trial, Workload
 from tracking.history import Attempt, History, State
 from tracking.logs import Lane, Line, Point, in_order, read_logs
 
@@ -57,14 +57,18 @@ class Outcome:
     @property
     def part(self) -> float:
         """The part of its budget that a trial was trained for, as far as rungs tell."""
-        workload = self.trial.workload
-        budget = workload.steps if workload.is_own else workload.epochs
+        budget = self.trial.workload.budget
         return 1.0 if self.rung is None or not budget else self.rung / budget
 
     @property
     def has_result(self) -> bool:
         """A result is final: no later attempt undoes it."""
         return self.state in ("completed", "diverged")
+
+
+def position(workload: Workload, point: Point) -> float:
+    """Return where on the curve a point lies, in the unit of the workload's budget."""
+    return (point.epoch or 0) if workload.unit == "epoch" else point.step
 
 
 @dataclass(frozen=True)

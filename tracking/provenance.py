@@ -49,7 +49,7 @@ def data_csv(outcomes: Sequence[Outcome]) -> str:
     """Return one row a trial, in full precision; empty cells where there is nothing yet."""
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
-    any_own = any(one.trial.workload.is_own for one in outcomes)
+    any_own = not all(one.trial.workload.has_planned_curve for one in outcomes)
     names = _COLUMNS + (_OWN_COLUMNS if any_own else ())
     rows.writerow(names)
     for row in data_rows(outcomes):
@@ -64,7 +64,7 @@ def data_rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
     images alone.
     """
     found = []
-    any_own = any(one.trial.workload.is_own for one in outcomes)
+    any_own = not all(one.trial.workload.has_planned_curve for one in outcomes)
     spans = usual_spans(outcomes)
     for one in outcomes:
         trial, reached = one.trial, _score(one, spans)
@@ -75,8 +75,8 @@ def data_rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
             "candidate": trial.candidate.name,
             "block": trial.block,
             "state": one.state,
-            "final_test_accuracy_pct": None if trial.workload.is_own else ends[0],
-            "auc_pct": None if trial.workload.is_own else ends[1],
+            "final_test_accuracy_pct": ends[0] if trial.workload.has_planned_curve else None,
+            "auc_pct": ends[1] if trial.workload.has_planned_curve else None,
             "train_seconds": one.train_seconds,
             "attempts": one.attempts,
             "nondeterministic": int(one.nondeterministic),
@@ -105,15 +105,16 @@ def data(outcomes: Sequence[Outcome]) -> Table:
         began = next((one.started for one in trials if one.started), {})
         images = began.get("images", {})
         digests = {one.started["digests"].get("data") for one in trials if _digests(one)}
-        own_code = workload.train or workload.command
+        data, model = ("own training", *workload.named.values())[-2:]
+        epochs = workload.budget if workload.unit == "epoch" else None
         rows.append(
             (
                 name,
-                workload.dataset if own_code is None else "own training",
-                workload.model if own_code is None else own_code,
+                data,
+                model,
                 _ranges({one.trial.block for one in trials}),
                 " / ".join(str(images.get(part, number(None))) for part in _PARTS),
-                f"{workload.epochs or number(None)} / {_steps(workload, began)}",
+                f"{epochs or number(None)} / {_steps(workload, began)}",
                 _chance(workload, began),
                 ", ".join(sorted(str(one) for one in digests if one)) or number(None),
             )
@@ -185,9 +186,9 @@ def _steps(workload: Workload, began: Mapping[str, Any]) -> str:
 def _chance(workload: Workload, began: Mapping[str, Any]) -> str:
     """Spell the chance level of the final score: in percent, or in the unit of its metric."""
     reading = workload.read_as
-    chance = began.get("chance", {}).get(final_metric(workload))
-    if workload.is_own:
-        chance = chance if reading.chance is None else reading.chance
+    chance = reading.chance
+    if chance is None:
+        chance = began.get("chance", {}).get(final_metric(workload))
     if reading.unit == "plain" and chance is not None:
         return f"{level(chance, reading)} {final_metric(workload)}"
     return number(None if chance is None else Scale.of(reading).factor * chance, 1)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from tracking.blocks import Blocks
-from tracking.data_sets import data_set
 from tracking.endpoints import ENDPOINTS, Endpoint
 from tracking.mean_ranks import Friedman, cliques, critical_difference, friedman, ranks
 from tracking.multiplicity import holm
@@ -62,7 +61,7 @@ def _ranking(blocks: Blocks, endpoint: Endpoint, alpha: float) -> Ranking:
     for workload, of in blocks.workloads.items():
         table = blocks.shared(workload, endpoint)
         if len(table):
-            levels.setdefault(data_set(of), []).append(table.mean(axis=0))
+            levels.setdefault(of.data_set, []).append(table.mean(axis=0))
             reading = of.read_as
             units.add((Scale.of(reading).unit(reading.metric), reading.goal))
     if len(levels) < LEAST_DATA_SETS:

@@ -34,10 +34,8 @@ def reach(outcome: Outcome, spans: Mapping[str, tuple[int, int]], in_a_row: int 
     workload = outcome.trial.workload
     metric, target = curve_metric(workload), workload.read_as.target
     assert target is not None
-    if workload.is_own:
-        end = workload.steps or spans.get(workload.name, (0, 0))[1]
-    else:
-        end = int(outcome.started.get("steps", 0))
+    planned = workload.steps or int(outcome.started.get("steps", 0))
+    end = planned or spans.get(workload.name, (0, 0))[1]
     if not end:
         raise UnmeasuredError("no trial says how many steps there are to reach the target in")
     if outcome.state == "diverged":

@@ -93,7 +93,7 @@ def _context(comparison: Comparison, outcomes: Sequence[Outcome]) -> dict[str, A
         "deviations": agreed_text.deviations(comparison),
         "aimed": agreed_text.aimed_sentence(comparison),
         "later": agreed_text.later(comparison),
-        "any_own": any(workload.is_own for workload in comparison.workloads),
+        "any_own": comparison.any_of_user,
         "units": wording.units(comparison),
         "in_points": wording.all_in_points(comparison),
         "caveats": [*wording.caveats(comparison), *tuning_text.caveats(comparison.tuning)],

@@ -146,6 +146,6 @@ def endpoints_of(outcome: Outcome) -> dict[str, float]:
     workload = outcome.trial.workload
     factor = Scale.of(workload.read_as).factor
     found[f"final_{key(final_metric(workload))}"] = ends.final_test_accuracy / factor
-    if not workload.is_own and ends.val_auc is not None:
+    if workload.has_planned_curve and ends.val_auc is not None:
         found["val_auc"] = ends.val_auc / factor
     return found

@@ -84,7 +84,7 @@ def effects(comparison: Comparison, question: Question) -> Table:
 
 def summaries(comparison: Comparison) -> Table:
     """Every candidate on every workload, described."""
-    if any(workload.is_own for workload in comparison.workloads):
+    if comparison.any_of_user:
         return _own_summaries(comparison)
     return Table(
         caption="Candidates by workload",

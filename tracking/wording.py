@@ -66,7 +66,7 @@ def column(comparison: Comparison, endpoint: Endpoint) -> str:
     """Name a column of an endpoint, with the unit where it is that of all workloads."""
     final = endpoint == "final_test_accuracy"
     names = {one.reading.final_metric or one.reading.metric for one in comparison.workloads}
-    if not any(workload.is_own for workload in comparison.workloads):
+    if not comparison.any_of_user:
         name = "test accuracy" if final else "AUC"
     elif final:
         name = names.pop() if len(names) == 1 else "final score"
@@ -168,7 +168,7 @@ def claim(comparison: Comparison) -> str:
 
 def kind(comparison: Comparison) -> str:
     """Name what a study has several of."""
-    return "workloads" if any(one.is_own for one in comparison.workloads) else "data sets"
+    return "workloads" if comparison.any_of_user else "data sets"
 
 
 def units(comparison: Comparison) -> str:

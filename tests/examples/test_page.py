@@ -16,7 +16,7 @@ from jobs.context import Context
 from jobs.events import read_events
 from jobs.layout import Layout
 from jobs.trial import STREAMS
-from orchestrator.own_workload import OwnWorkload
+from orchestrator.own_workload import UserWorkloadKeys
 
 Thermolion = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -123,7 +123,7 @@ def test_the_page_names_every_placeholder_and_no_other() -> None:
 
 
 def test_the_page_names_every_key_of_a_workload_and_no_other() -> None:
-    keys = set(OwnWorkload.model_fields) - {"name", "train", "command"}
+    keys = set(UserWorkloadKeys.model_fields) - {"name", "train", "command"}
     assert _first_cells("How results are read") == keys
 
 

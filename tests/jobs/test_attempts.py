@@ -5,9 +5,9 @@ import pytest
 from jobs import breaker, events
 from jobs.attempts import Attempt, Attempts, End
 from jobs.events import EventLog, LogError
-from jobs.trial import Candidate, Trial, Workload, block_seeds
+from jobs.trial import Candidate, ImageWorkload, Trial, block_seeds
 
-DIGITS = Workload("digits", "digits", "mlp", epochs=1, global_batch=32)
+DIGITS = ImageWorkload("digits", "digits", "mlp", epochs=1, global_batch=32)
 TRACE = 'Traceback:\n  File "{file}", line 7, in step\n    boom()\nValueError: {said}\n'
 
 

@@ -16,10 +16,10 @@ from jobs.block import Block
 from jobs.data import normalise
 from jobs.launch import Launch
 from jobs.train import Training
-from jobs.trial import Candidate, Trial, Workload, block_seeds
+from jobs.trial import Candidate, ImageWorkload, Trial, Workload, block_seeds
 
 _SET = {"difficulty": 0.3, "images": 120, "classes": 4, "size": 8, "seed": 1}
-_WORKLOAD = Workload(
+_WORKLOAD = ImageWorkload(
     "w",
     "synthetic",
     dataset_options=_SET,
@@ -34,7 +34,7 @@ def _trial(workload: Workload = _WORKLOAD, **options: Any) -> Trial:
     candidate = Candidate(
         "swa", "swa", {"lr": 0.05, "momentum": 0.9, "average_from": 0.5} | options
     )
-    seeds = block_seeds(0, "compare", Workload("seeds"), 0)
+    seeds = block_seeds(0, "compare", ImageWorkload("seeds"), 0)
     return Trial(workload, candidate, "compare", 0, seeds)
 
 

@@ -19,7 +19,7 @@ from jobs.catalog import DataError
 from jobs.data import Dataset
 from jobs.launch import Launch
 from jobs.train import Training
-from jobs.trial import Candidate, Trial, Workload, block_seeds
+from jobs.trial import Candidate, ImageWorkload, Trial, block_seeds
 
 _SIZE = 8
 
@@ -47,7 +47,7 @@ def _load(folder: Path, size: int = _SIZE) -> Dataset:
 
 
 def _trial(folder: Path, workers: int) -> Trial:
-    workload = Workload(
+    workload = ImageWorkload(
         "pets",
         f"imagefolder:{folder}",
         "convnet",

@@ -18,12 +18,12 @@ from jobs.launch import Launch
 from jobs.layout import Layout
 from jobs.pack import Pack
 from jobs.process import LANE_ENVIRONMENT
-from jobs.trial import Candidate, Trial, Workload, block_seeds
+from jobs.trial import Candidate, ImageWorkload, Trial, Workload, block_seeds
 from tracking.outcomes import Outcome, read_outcomes
 
 pytestmark = pytest.mark.usefixtures("as_it_was")
 
-DIGITS = Workload(
+DIGITS = ImageWorkload(
     name="digits",
     dataset="digits",
     model="convnet",

@@ -11,7 +11,7 @@ from lanes import Study, made, result
 
 from jobs import checkpoint, events
 from jobs.lane import EXIT_HELD, EXIT_INTERRUPTED
-from jobs.trial import Reading, Workload
+from jobs.trial import Reading, UserWorkload
 from tracking.outcomes import read_holds, read_outcomes
 
 pytestmark = pytest.mark.usefixtures("as_it_was")
@@ -42,7 +42,7 @@ def train(trial, context):
 
 def _own(tmp_path, code, name="my_training", **workload):
     (tmp_path / f"{name}.py").write_text(code)
-    own = Workload("mine", train=f"{name}:train", reading=Reading("fit"), **workload)
+    own = UserWorkload("mine", train=f"{name}:train", reading=Reading("fit"), **workload)
     return made(own), {"code_root": tmp_path}
 
 

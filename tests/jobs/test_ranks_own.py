@@ -8,7 +8,7 @@ from rank_trials import trial
 
 from jobs import events
 from jobs.lane import EXIT_INTERRUPTED
-from jobs.trial import Reading, Workload
+from jobs.trial import Reading, UserWorkload
 
 OWN = """
 import torch
@@ -51,7 +51,9 @@ def early(trial, context):
 
 def test_a_function_of_the_user_is_given_its_rank_and_goes_on_with_the_same_bits(tmp_path):
     (tmp_path / "my_ranks.py").write_text(OWN)
-    own = Workload("mine", train="my_ranks:train", reading=Reading("loss", goal="min"), ranks=2)
+    own = UserWorkload(
+        "mine", train="my_ranks:train", reading=Reading("loss", goal="min"), ranks=2
+    )
     trials = [
         trial(2, own),
         *(trial(2, dataclasses.replace(own, train=f"my_ranks:{n}")) for n in ("alone", "early")),

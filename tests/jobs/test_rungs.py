@@ -12,7 +12,7 @@ from rank_trials import PLAIN, trial
 from jobs.events import read_events
 from jobs.lane import EXIT_INTERRUPTED
 from jobs.rungs import Rungs
-from jobs.trial import Reading, Trial, Workload
+from jobs.trial import Reading, Trial, UserWorkload
 from tracking.endpoints import last_of_curve
 
 pytestmark = pytest.mark.usefixtures("as_it_was")
@@ -66,7 +66,7 @@ def _told(study, one):
 def _own(folder, code, ranks=1):
     (folder / "my_rungs.py").write_text(code)
     reading = Reading("loss", goal="min")
-    return Workload("mine", train="my_rungs:train", steps=12, reading=reading, ranks=ranks)
+    return UserWorkload("mine", train="my_rungs:train", steps=12, reading=reading, ranks=ranks)
 
 
 def test_images_end_after_the_epoch_at_which_others_were_better(tmp_path):
@@ -214,7 +214,9 @@ def test_a_command_on_two_ranks_ends_though_one_hears_of_it_first(tmp_path, monk
     (tmp_path / "train.py").write_text(RANKS)
     monkeypatch.setenv("MEET", str(tmp_path / "meet"))
     reading = Reading("val_accuracy")
-    workload = Workload("mine", command="python train.py", steps=2000, reading=reading, ranks=2)
+    workload = UserWorkload(
+        "mine", command="python train.py", steps=2000, reading=reading, ranks=2
+    )
     one = _with_rungs(trial(2, workload), 20)
     study = Ranks(tmp_path / "s", one, code_root=tmp_path)
     _meets(study, one, 20, 0.9, 0.8)

@@ -13,7 +13,7 @@ from jobs.data import Dataset, normalise
 from jobs.launch import Launch
 from jobs.schedule import checked_schedule
 from jobs.train import Training
-from jobs.trial import Candidate, Trial, Workload, block_seeds
+from jobs.trial import Candidate, ImageWorkload, Trial, block_seeds
 
 _OPTIONS = {"difficulty": 0.3, "images": 120, "classes": 4, "size": 8, "seed": 1}
 _EVERYTHING: dict[str, Any] = {
@@ -37,10 +37,10 @@ def _trial(
     optimizer: str = "sgd", hyperparameters: Any = None, precision: str = "fp32", **fields: Any
 ) -> Trial:
     fields = {"model": "convnet", "epochs": 2, "global_batch": 50, "train_images": 100} | fields
-    workload = Workload("w", "synthetic", dataset_options=_OPTIONS, **fields)
+    workload = ImageWorkload("w", "synthetic", dataset_options=_OPTIONS, **fields)
     candidate = Candidate("a", optimizer, hyperparameters or {"lr": 0.1})
     # The streams of the plain workload: what differs between two trainings is their recipe alone.
-    seeds = block_seeds(0, "compare", Workload("seeds"), 0)
+    seeds = block_seeds(0, "compare", ImageWorkload("seeds"), 0)
     return Trial(workload, candidate, "compare", 0, seeds, precision=precision)
 
 

@@ -9,14 +9,14 @@ import pytest
 from jobs.trial import (
     STREAMS,
     Candidate,
+    ImageWorkload,
     Trial,
-    Workload,
     block_seeds,
     canonical_json,
     stream_seed,
 )
 
-WORKLOAD = Workload(name="w", dataset="digits", model="convnet", epochs=12, global_batch=128)
+WORKLOAD = ImageWorkload(name="w", dataset="digits", model="convnet", epochs=12, global_batch=128)
 CANDIDATE = Candidate(name="c", optimizer="adamw", hyperparameters={"lr": 1e-3})
 
 

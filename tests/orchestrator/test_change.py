@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from jobs.trial import Candidate, Trial, Workload, block_seeds
+from jobs.trial import Candidate, ImageWorkload, Trial, block_seeds
 from orchestrator.change import compare_plans
 from tracking.outcomes import Outcome, Point, read_outcomes
 
-DIGITS = Workload("digits", "digits", "mlp", 4, 32)
-USPS = Workload("usps", "usps", "mlp", 4, 32)
+DIGITS = ImageWorkload("digits", "digits", "mlp", 4, 32)
+USPS = ImageWorkload("usps", "usps", "mlp", 4, 32)
 
 
 def _candidate(name, lr=0.001, **more):

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.trial import Candidate, Trial, Workload, block_seeds
+from jobs.trial import Candidate, ImageWorkload, Trial, block_seeds
 from orchestrator.packs import Measure, sized_packs
 
-WORKLOAD = Workload("digits", dataset="digits", model="mlp", epochs=1, global_batch=32)
+WORKLOAD = ImageWorkload("digits", dataset="digits", model="mlp", epochs=1, global_batch=32)
 
 
 def _trials(blocks: int, candidates: int) -> list[Trial]:

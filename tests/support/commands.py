@@ -8,14 +8,14 @@ from jobs.lane import run_pack
 from jobs.launch import Launch
 from jobs.layout import Layout
 from jobs.pack import Pack
-from jobs.trial import Candidate, Reading, Trial, Workload, block_seeds
+from jobs.trial import Candidate, Reading, Trial, UserWorkload, block_seeds
 
 READING = Reading("val_accuracy", "test_accuracy", chance=0.1, unit="fraction")
 HYPERPARAMETERS = {"lr": 1e-05, "betas": [0.9, 0.99], "nesterov": False}
 
 
 def made(line: str, options: dict[str, Any] | None = None, **fields: Any) -> Trial:
-    workload = Workload("mine", command=line, options=options or {}, reading=READING)
+    workload = UserWorkload("mine", command=line, options=options or {}, reading=READING)
     candidate = Candidate("sgd[lr=1e-05]", "sgd", HYPERPARAMETERS)
     seeds = block_seeds(0, "compare", workload, 3)
     return Trial(workload, candidate, "compare", 3, seeds, **fields)

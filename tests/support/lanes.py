@@ -4,10 +4,10 @@ from jobs.lane import run_pack
 from jobs.launch import Launch
 from jobs.layout import Layout
 from jobs.pack import Pack
-from jobs.trial import Candidate, Trial, Workload, block_seeds
+from jobs.trial import Candidate, ImageWorkload, Trial, block_seeds
 from tracking.outcomes import read_outcomes
 
-RICH = Workload(
+RICH = ImageWorkload(
     name="digits",
     dataset="digits",
     model="convnet",

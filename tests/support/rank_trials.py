@@ -3,10 +3,10 @@
 import dataclasses
 import time
 
-from jobs.trial import Candidate, Trial, Workload, block_seeds
+from jobs.trial import Candidate, ImageWorkload, Trial, block_seeds
 
 SET = {"difficulty": 0.3, "images": 130, "classes": 4, "size": 8, "seed": 1}
-PLAIN = Workload(
+PLAIN = ImageWorkload(
     "plain",
     dataset="synthetic",
     dataset_options=SET,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jobs.trial import Candidate, Reading, Trial, Workload, block_seeds
+from jobs.trial import Candidate, ImageWorkload, Reading, Trial, UserWorkload, block_seeds
 from tracking.outcomes import Outcome, Point, State
 
 Make = Callable[..., Outcome]
@@ -29,7 +29,7 @@ def make_outcome(
     **changes: Any,
 ) -> Outcome:
     """Return one trial with a final test accuracy and a curve of (step, accuracy), fractions."""
-    of = Workload(workload, workload, "convnet", epochs=10, global_batch=128, split=split)  # type: ignore[arg-type]  # a plain str, for brevity of the tests
+    of = ImageWorkload(workload, workload, "convnet", epochs=10, global_batch=128, split=split)  # type: ignore[arg-type]  # a plain str, for brevity of the tests
     arm = Candidate(candidate, candidate, {"lr": 1e-3})
     trial = Trial(of, arm, "compare", block, block_seeds(0, "compare", of, block))
     if curve is None:
@@ -95,7 +95,7 @@ def make_own(
 ) -> Outcome:
     """Return one trial of a user's own training: steps and a metric of theirs, nothing else."""
     reading = reading or Reading("val_loss", goal="min")
-    of = Workload(workload, train="my_lab.lm:train", options={"depth": 4}, reading=reading)
+    of = UserWorkload(workload, train="my_lab.lm:train", options={"depth": 4}, reading=reading)
     arm = Candidate(candidate, candidate, {"lr": 1e-3})
     trial = Trial(of, arm, "compare", block, block_seeds(0, "compare", of, block))
     points = tuple(

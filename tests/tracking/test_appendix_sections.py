@@ -204,7 +204,8 @@ def test_odd_studies_have_an_appendix_without_a_crash_or_a_certainty(
 
 
 def _aimed(trial):
-    reading = replace(trial.workload.read_as, target=2.6 if trial.workload.is_own else 0.91)
+    target = 0.91 if trial.workload.has_planned_curve else 2.6
+    reading = replace(trial.workload.read_as, target=target)
     return replace(trial, workload=replace(trial.workload, reading=reading))
 
 

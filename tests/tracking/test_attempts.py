@@ -8,10 +8,10 @@ import pytest
 
 from jobs import events
 from jobs.events import EventLog
-from jobs.trial import Candidate, Trial, Workload, block_seeds
+from jobs.trial import Candidate, Trial, UserWorkload, block_seeds
 from tracking.outcomes import read_holds, read_outcomes
 
-WORKLOAD = Workload(name="mine", train="lab:train", steps=4)
+WORKLOAD = UserWorkload(name="mine", train="lab:train", steps=4)
 
 
 def make_trial(block: int = 0) -> Trial:

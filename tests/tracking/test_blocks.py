@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from jobs.trial import Candidate, Workload
+from jobs.trial import Candidate, ImageWorkload
 from tracking.compare import Comparison, ComparisonError, Question, compare
 from tracking.comparison import Difference
 from tracking.outcomes import Outcome
@@ -144,7 +144,7 @@ def test_two_trials_for_one_place_are_refused(arms):
 @pytest.mark.parametrize(
     "changed",
     [
-        {"workload": Workload("digits", "digits", "convnet", epochs=99, global_batch=128)},
+        {"workload": ImageWorkload("digits", "digits", "convnet", epochs=99, global_batch=128)},
         {"candidate": Candidate("thermolion", "thermolion", {"lr": 0.5}), "block": 77},
     ],
 )

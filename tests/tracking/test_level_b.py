@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from jobs.trial import Workload
+from jobs.trial import ImageWorkload, UserWorkload
 from tracking.compare import Question, compare
-from tracking.data_sets import data_set, needed
+from tracking.data_sets import needed
 from tracking.report import write_report
 from tracking.verdict_text import verdict_text
 
@@ -83,11 +83,11 @@ def test_two_models_on_one_data_set_are_one_data_set(arms):
 
 
 def test_options_tell_data_sets_apart_only_where_the_loader_is_the_users():
-    ours = Workload("a", "cifar10", "mlp", dataset_options={"images": 5000})
-    own = Workload("b", "my_lab.data:load", "mlp", dataset_options={"name": "b"})
-    assert data_set(ours) == "cifar10"
-    assert data_set(own) == 'my_lab.data:load {"name":"b"}'
-    assert data_set(Workload("lm", train="my_lab.lm:train")) == "lm"
+    ours = ImageWorkload("a", "cifar10", "mlp", dataset_options={"images": 5000})
+    own = ImageWorkload("b", "my_lab.data:load", "mlp", dataset_options={"name": "b"})
+    assert ours.data_set == "cifar10"
+    assert own.data_set == 'my_lab.data:load {"name":"b"}'
+    assert UserWorkload("lm", train="my_lab.lm:train").data_set == "lm"
 
 
 def test_an_answer_that_only_diverged_trials_carry_is_undecided(arms, outcome):

@@ -9,11 +9,11 @@ import pytest
 
 from jobs import events
 from jobs.events import EventLog, LogError
-from jobs.trial import Candidate, Trial, Workload, block_seeds
+from jobs.trial import Candidate, ImageWorkload, Trial, block_seeds
 from tracking.outcomes import read_outcomes
 
 FIXTURE = Path(__file__).parents[1] / "jobs" / "events-v1.jsonl"
-WORKLOAD = Workload(name="w", dataset="digits", model="mlp", epochs=1, global_batch=64)
+WORKLOAD = ImageWorkload(name="w", dataset="digits", model="mlp", epochs=1, global_batch=64)
 
 
 def _trial(block: int = 0, name: str = "c") -> Trial:

@@ -8,13 +8,13 @@ import pytest
 
 from jobs.events import EventLog
 from jobs.layout import Layout
-from jobs.trial import Candidate, Trial, Workload, block_seeds
+from jobs.trial import Candidate, ImageWorkload, Trial, block_seeds
 from tracking.browse import trial_record
 from tracking.collect import Collected, collect
 from tracking.outcomes import Outcome, read_outcomes
 from tracking.store import open_store
 
-_WORKLOAD = Workload("digits", "digits", "convnet", epochs=3, global_batch=64)
+_WORKLOAD = ImageWorkload("digits", "digits", "convnet", epochs=3, global_batch=64)
 
 
 def _name(run: Any) -> str:
