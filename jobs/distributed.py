@@ -162,6 +162,10 @@ class Ranks(World):
         gloo cannot be told to; it notices that its connections are closed. Whoever still holds on
         to the group (an optimizer, a traceback) would keep them open.
         """
+        # Why not let the process die and start the lane anew: one bad trial would end the lane
+        # for all that follow, and cost a place in the queue of a cluster, while the next trial
+        # goes on at once on the same ranks (test_bad_trials_of_several_ranks_touch_no_neighbour).
+        # Why not `abort`, as for NCCL below: torch 2.13's gloo has one that does nothing.
         for descriptor, inode in self._sockets.items():
             try:
                 if os.fstat(descriptor).st_ino == inode:

@@ -94,6 +94,10 @@ def add_to_path(code_root: Path) -> None:
     A folder of theirs that is called like one of our packages adds its modules to that package:
     ours are found first, and theirs are not lost.
     """
+    # Why the packages' paths are extended: of two packages of one name Python finds one, whatever
+    # the order of `sys.path`, and a project that has a folder `jobs/` would lose it or ours
+    # (test_folders_that_are_called_like_ours_hide_nothing). What cannot be had by two, a module of
+    # one name, is refused before anything is sent (`orchestrator.user_code.clashes`).
     packages = [importlib.import_module(name) for name in _OURS]  # ours first: theirs hide nothing
     if str(code_root) not in sys.path:
         sys.path.append(str(code_root))
