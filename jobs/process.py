@@ -3,8 +3,8 @@
 Standard library only; starts nothing.
 """
 
-import getpass
 import os
+import pwd
 import socket
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -54,11 +54,14 @@ class Process:
 
 
 def user_name() -> str:
-    """Return whose process this is; a number in a container whose user has no name."""
+    """Return whose process this is; a number in a container whose user has no name.
+
+    Asks the system: a variable such as LOGNAME may name anybody.
+    """
     try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        return str(os.getuid())
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
 
 
 def _start(pid: int) -> int | None:

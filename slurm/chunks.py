@@ -7,6 +7,7 @@ chunk only the first one works. Submits nothing.
 
 import contextlib
 import json
+import os
 import time
 import uuid
 from collections.abc import Sequence
@@ -34,13 +35,15 @@ class Job:
 class Chunk:
     """Packs `first` to `first + count - 1`, sent as the array tasks of these numbers.
 
-    `name` is the name of the job, unique to the chunk; `job` is None while no id is known.
+    `name` is the name of the job, unique to the chunk; `uid` the user who has sent it; `job` is
+    None while no id is known.
     """
 
     number: int
     first: int
     count: int
     name: str
+    uid: int
     job: Job | None = None
 
     @property
@@ -125,7 +128,7 @@ class Chunks:
         name = f"{self.layout.study}-{self.submission}.{number}-{token}"
         record = {"first": first, "count": count, "name": name}
         write_whole(self._path(number), json.dumps(record))
-        return Chunk(number, first, count, name)
+        return Chunk(number, first, count, name, os.geteuid())
 
     def retract(self, chunk: Chunk) -> None:
         """Take an intent back: the scheduler has refused it."""
@@ -165,7 +168,8 @@ class Chunks:
         record = _parse(path, path.read_text())
         answer = path.with_suffix(".job")
         job = self._job(answer) if answer.exists() else None
-        return Chunk(int(path.stem), record["first"], record["count"], record["name"], job)
+        first, count, name = record["first"], record["count"], record["name"]
+        return Chunk(int(path.stem), first, count, name, path.stat().st_uid, job)
 
     def _job(self, path: Path) -> Job:
         record = _parse(path, read_late(path))  # it is there: a link to it was refused, or found

@@ -6,6 +6,7 @@ Knows no option of them; every call is one more question to a controller that al
 import shutil
 import subprocess
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from slurm.environment import without_job
 from slurm.slurm_errors import SlurmError
@@ -14,13 +15,26 @@ _PATIENCE_S = 60.0
 _NO_CLUSTER = "Could not establish a configuration source"
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What a command has printed, and what it complains of although it did not fail."""
+
+    text: str
+    complaint: str
+
+
 def is_here() -> bool:
     """Whether this machine has SLURM's commands."""
     return shutil.which("sbatch") is not None and shutil.which("squeue") is not None
 
 
 def ask(command: Sequence[str]) -> str:
-    """Return what a command prints; raises SlurmError where it is absent, fails or hangs."""
+    """Return what a command prints; raises SlurmError if it is absent, fails or hangs."""
+    return answer(command).text
+
+
+def answer(command: Sequence[str]) -> Answer:
+    """Return what a command prints and says on stderr; raises SlurmError as `ask` does."""
     try:
         with without_job():
             done = subprocess.run(
@@ -41,9 +55,10 @@ def ask(command: Sequence[str]) -> str:
             f"{command[0]} does not answer within {_PATIENCE_S:.0f} s: the controller is down or "
             "overloaded, try again later"
         ) from error
+    complaint = " ".join(done.stderr.split())
     if done.returncode != 0:
-        said = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
+        said = complaint or f"exit code {done.returncode}"
         if _NO_CLUSTER in said:
             said = "no cluster is configured here; set SLURM_CONF, as `thermolion cluster up` says"
         raise SlurmError(f"{command[0]}: {said}")
-    return done.stdout
+    return Answer(done.stdout, complaint)

@@ -45,10 +45,13 @@ def cancel(order: Order, packs: Collection[int] | None, look: Callable[[], Queue
         told |= ids
         if not found:
             return
+        some_ids = f"submission {order.submission}: jobs {', '.join(sorted(ids)[:3])}"
+        if queue.trouble is not None:
+            raise SlurmError(f"{some_ids} were told to end, but maybe have not: {queue.trouble}")
         if time.monotonic() > end:
             raise SlurmError(
-                f"submission {order.submission}: jobs {', '.join(sorted(ids)[:3])} do not end "
-                f"within {_STOPPING_S:.0f} s; look with squeue, and cancel again"
+                f"{some_ids} do not end within {_STOPPING_S:.0f} s; look with squeue, and cancel "
+                "again"
             )
         time.sleep(_LOOK_S)
 

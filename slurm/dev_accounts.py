@@ -3,13 +3,13 @@
 Without it there is no sacct, and no limit on what a user may submit.
 """
 
-import getpass
 import os
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from jobs.process import user_name
 from slurm.daemons import DaemonError, Daemons
 from slurm.dev_config import ACCOUNT, DATABASE, Paths
 
@@ -22,7 +22,7 @@ PACKAGES = {"mariadbd": "mariadb-server", "mariadb-install-db": "mariadb-server"
 def start_database(daemons: Daemons, paths: Paths, program: Callable[[str], str]) -> None:
     """Start MariaDB on a socket that is this user's alone; its data is made on the first call."""
     paths.database.mkdir(mode=0o700, exist_ok=True)
-    data, user = paths.database / "data", getpass.getuser()
+    data, user = paths.database / "data", user_name()
     # One that starts removes from its folder the temporary tables of all others.
     temporary = {"TMPDIR": str(paths.database / "tmp")}
     Path(temporary["TMPDIR"]).mkdir(exist_ok=True)
@@ -61,7 +61,7 @@ def register(
     Repeating it changes nothing.
     """
     manage = [program("sacctmgr"), "-i", "-Q"]
-    user = getpass.getuser()
+    user = user_name()
     show = [*manage, "-n", "-P", "show", "assoc", "format=cluster,account,user"]
     present = _output(show, environment)
     for entity, mark in (

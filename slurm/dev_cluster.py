@@ -5,7 +5,6 @@ leave a machine with, and its GPUs are fake.
 """
 
 import contextlib
-import getpass
 import json
 import os
 import secrets
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.lock import Lock
+from jobs.process import user_name
 from jobs.whole_file import write_whole
 from slurm import dev_accounts, dev_config
 from slurm.daemons import Daemons, processes_with
@@ -128,7 +128,7 @@ class Cluster:
 
     def _write(self) -> None:
         """Write the configuration and the record; its user may have added to the profile."""
-        paths, user, host = self.paths, getpass.getuser(), _host()
+        paths, user, host = self.paths, user_name(), _host()
         known = read_cluster(paths.folder)
         for name in ("etc", "log", "run", "spool", "state"):
             (paths.folder / name).mkdir(parents=True, exist_ok=True)
@@ -169,7 +169,7 @@ class Cluster:
         return state in ("idle", "allocated", "mixed", "completing")
 
     def _drain(self) -> None:
-        self.ask("scancel", "--user", getpass.getuser())
+        self.ask("scancel", "--user", user_name())
         end = time.monotonic() + _DRAIN_S
         while self.ask("squeue", "-h") and time.monotonic() < end:
             time.sleep(0.2)

@@ -1,14 +1,13 @@
 """How the jobs ended that left no word themselves: by SLURM's last word on them, else by traces.
 
-SLURM's word is kept beside the job's output, since SLURM forgets it within minutes. Without it
-sacct is asked, once, where there is one; without that, what the job has printed and logged tells.
+SLURM's word is kept beside the job's output, since SLURM forgets it within minutes. Without it,
+what the job has printed and logged tells. Asks nobody: a queue is handed in.
 """
 
 import contextlib
 import json
-import shutil
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,16 +15,12 @@ from typing import Any
 from jobs.failures import FailureClass, JobEnd, of_output
 from jobs.whole_file import write_once
 from slurm.chunks import Chunk
-from slurm.commands import ask
 from slurm.order import Order
 from slurm.progress import end_name
 from slurm.queue import Ended, Queue
-from slurm.slurm_errors import SlurmError
 from slurm.states import class_of
 
 _TAIL = 16_384  # bytes of what a job has printed: its killer speaks last
-_AT_ONCE = 500  # ids in one call
-_asked: set[int] = set()  # array jobs that sacct was asked about by this process
 
 
 @dataclass(frozen=True)
@@ -46,9 +41,6 @@ def how_ended(order: Order, packs: Collection[int], queue: Queue) -> dict[int, J
         return {}
     chunks = {pack: chunk for chunk in order.chunks.read() for pack in chunk.packs}
     words = {pack: _word(order, pack, chunks.get(pack), queue) for pack in packs}
-    unknown = {pack for pack, word in words.items() if word is None}
-    for pack, ended in _accounted(unknown, chunks).items():
-        words[pack] = _keep(order, pack, ended)
     return {pack: _end(order, pack, word) for pack, word in words.items()}
 
 
@@ -77,32 +69,6 @@ def _keep(order: Order, pack: int, ended: Ended) -> _Word:
     with contextlib.suppress(OSError):  # somebody else's study may be one that we only read
         write_once(order.folder / "output" / end_name(pack), json.dumps(record))
     return _Word(**record)
-
-
-def _accounted(packs: Collection[int], chunks: Mapping[int, Chunk]) -> dict[int, Ended]:
-    """Ask sacct for what squeue has forgotten: of each job once, all together."""
-    wanted = {
-        pack: chunk.job.id
-        for pack, chunk in chunks.items()
-        if pack in packs and chunk.job is not None
-    }
-    ids = sorted(set(wanted.values()) - _asked)[:_AT_ONCE]
-    if not ids or shutil.which("sacct") is None:
-        return {}
-    _asked.update(ids)
-    try:
-        # Of a job that was requeued sacct may show the first end for ever: the last line counts.
-        options = ["--noheader", "--parsable2", "--allocations", "--duplicates"]
-        wanted_ids = f"--jobs={','.join(map(str, ids))}"
-        said = ask(["sacct", *options, "--format=JobID,State,NodeList,JobName", wanted_ids])
-    except SlurmError:
-        return {}  # no accounting, or none at the moment
-    found: dict[tuple[str, str], Ended] = {}
-    for line in said.splitlines():
-        job, word, nodes, name = (*line.split("|", 3), *3 * [""])[:4]  # a name may have many lines
-        found[name, job] = Ended(word, "" if nodes == "None assigned" else nodes)
-    keys = {pack: (chunks[pack].name, f"{job}_{pack}") for pack, job in wanted.items()}
-    return {pack: found[key] for pack, key in keys.items() if key in found}
 
 
 def _end(order: Order, pack: int, word: _Word | None) -> JobEnd:

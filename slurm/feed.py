@@ -19,8 +19,9 @@ from slurm.environment import own_job
 from slurm.executor import QueueFull, Sending, submit
 from slurm.feeder import note_refusal
 from slurm.insist import insist
-from slurm.order import Order, known_jobs, read_orders
-from slurm.queue import Queue, Queued, read_queue
+from slurm.order import Order, read_orders
+from slurm.progress import expected
+from slurm.queue import Queue, Queued, read_named, read_queue
 from slurm.slurm_errors import NoAnswer, SlurmError
 
 _LOCK_WAIT_S = 60.0
@@ -79,7 +80,8 @@ class Feeding:
         """
         for chunk in order.chunks.read():
             if chunk.job is None:
-                found = self.queue.ids(chunk.name)
+                # The queue may be an old one, or not all of it.
+                found = self.queue.ids(chunk.name) or read_named(chunk.name).ids(chunk.name)
                 if found:
                     order.chunks.claim(chunk, found[0])
                 else:
@@ -140,7 +142,8 @@ class Feeding:
         """Return how many more jobs the user may have in the queue."""
         if order.submit_cap is None:
             return order.packs
-        return max(0, order.submit_cap - len(self.queue.jobs) - self._newer())
+        ours = sum(job.uid == os.geteuid() for job in self.queue.jobs)
+        return max(0, order.submit_cap - ours - self._newer())
 
     def _newer(self) -> int:
         """Return how many jobs were sent since the queue was looked at."""
@@ -238,7 +241,7 @@ def main() -> None:
 def _feed(layout: Layout) -> Feeding:
     with Lock(layout.lock, wait_s=_LOCK_WAIT_S):
         orders = read_orders(layout)
-        queue = read_queue({order.user for order in orders}, known_jobs(orders))
+        queue = read_queue(expected(orders))
         feeding = Feeding(orders, queue, own_job(os.environ))
         left = feeding.feed()
     _log.info("%d packs sent, %d left", sum(chunk.count for _, chunk, _ in feeding.sent), left)

@@ -26,12 +26,12 @@ def note_refusal(order: Order, why: str | None) -> None:
         write_whole(path, f"{why}\n")
 
 
-def sending_on(orders: Sequence[Order], queue: Queue | None) -> str:
-    """Say how the rest of some orders gets into the queue; `queue` is None where nobody asked."""
+def sending_on(orders: Sequence[Order], queue: Queue) -> str:
+    """Say how the rest of some orders gets into the queue."""
     fed = [order for order in orders if is_fed(order)]
     if not fed:
         return "they go with the next `thermolion submit`, or while `thermolion run` watches"
-    if queue is None or any(queue.ids(order.feeder_name) for order in orders):
+    if any(queue.ids(order.feeder_name) for order in orders):
         return "they go by themselves, as room is made for them"
     if any(_sent_since(order, queue) for order in orders):
         return "they go by themselves, as room is made for them"

@@ -21,6 +21,7 @@ from slurm.chunks import Chunks, cancel_mark
 from slurm.commands import ask
 from slurm.ends import leave_end
 from slurm.environment import Place
+from slurm.queue import read_jobs
 from slurm.slurm_errors import SlurmError
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
@@ -121,11 +122,11 @@ class Leaving:
 
         Either it has requeued it, or somebody has cancelled it, who wants it to stay so.
         """
-        words = ["--noheader", "--all", f"--jobs={self.here.task_id}", "--format=%T"]
         try:
-            return ask(["squeue", *words]).strip() == "COMPLETING"
+            found = read_jobs([self.here.task_id]).jobs
         except SlurmError:
             return False
+        return [job.word for job in found] == ["COMPLETING"]
 
     def _is_cancelled(self) -> bool:
         layout, submission = self.pack.layout, self.pack.submission

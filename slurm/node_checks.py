@@ -20,7 +20,7 @@ from slurm.commands import ask
 from slurm.executor import Sending, submit
 from slurm.finding import Finding, fatal, ok, warning
 from slurm.probe import AGAIN, ANSWER_S, BACK, MEETING_S, READY, TEST, interpreter
-from slurm.queue import read_queue
+from slurm.queue import read_jobs
 from slurm.resources import Resources, probe_request
 from slurm.site import Site
 from slurm.slurm_errors import SlurmError
@@ -37,7 +37,6 @@ class _Job:
 
     id: int
     folder: Path
-    user: str
     every_s: float
     reason: str = ""
     lives: bool = True
@@ -48,9 +47,9 @@ class _Job:
         if time.monotonic() - self.asked < self.every_s:
             return
         with contextlib.suppress(SlurmError):
-            found = [j for j in read_queue({self.user}).jobs if j.array_job == self.id]
-            self.lives = bool(found)
-            self.reason = found[0].reason if found else ""
+            queue = read_jobs([str(self.id)])
+            self.lives = bool(queue.jobs) or queue.trouble is not None
+            self.reason = queue.jobs[0].reason if queue.jobs else ""
         self.asked = time.monotonic()
 
     def await_(self, name: str, seconds: float) -> bool:
@@ -67,9 +66,7 @@ class _Job:
         return True
 
 
-def check_nodes(
-    site: Site, resources: Resources, root: Path, user: str, wait_s: float
-) -> list[Finding]:
+def check_nodes(site: Site, resources: Resources, root: Path, wait_s: float) -> list[Finding]:
     """Send the doctor's job and judge what it leaves; waits `wait_s` for it to start."""
     root.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=".doctor-", dir=root))
@@ -82,7 +79,7 @@ def check_nodes(
         shutil.rmtree(folder)
         step = "mend what it says in the site profile"
         return [fatal("nodes", str(error), step)]
-    job = _Job(int(sent), folder, user, min(site.status_every_s, _ASK_S), asked=time.monotonic())
+    job = _Job(int(sent), folder, min(site.status_every_s, _ASK_S), asked=time.monotonic())
     try:
         return list(_judge(job, site, resources, wait_s))
     finally:

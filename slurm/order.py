@@ -5,7 +5,7 @@ Part of the submission's record, so that a job on a node can send the rest as we
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -124,8 +124,3 @@ def allocation(record: Mapping[str, Any]) -> Mapping[str, Any]:
     """
     changed = {"id": f"{record['id']}{ALLOCATION}", "packs": 1, "lanes": 1}
     return {**record, **changed, "request": record["request"]["allocation"]}
-
-
-def known_jobs(orders: Iterable[Order]) -> frozenset[int]:
-    """Return the ids of the array jobs of some orders that are written down by now."""
-    return frozenset(c.job.id for o in orders for c in o.chunks.read() if c.job is not None)

@@ -1,14 +1,15 @@
 """How the packs of an order stand: by what their jobs have left behind, else by the queue.
 
-Asks nobody: a queue is handed in. A pack whose job has left neither word nor place in the queue
-has ended, whatever ended it.
+Asks nobody: a queue is handed in. A pack whose job has left no word has ended only if the queue
+proves it; if nobody knows, it is better waited for than trained twice.
 """
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 
 from slurm.chunks import Chunk
 from slurm.order import Order
-from slurm.queue import Queue
+from slurm.queue import Expected, Key, Queue, Sent
 from slurm.states import State
 
 
@@ -26,6 +27,30 @@ def recorded(order: Order) -> dict[int, State | None]:
     return states
 
 
+def expected(orders: Sequence[Order]) -> Expected:
+    """Return what some orders of a study let one expect in the queue; to be read before it is.
+
+    Users are told by the owners of files: the name in the environment may be anybody's.
+    """
+    jobs: dict[Key, Sent] = {}
+    uids, known = {os.geteuid()}, set()
+    for order in orders:
+        is_cancelled = order.chunks.is_cancelled
+        output = order.folder / "output"
+        states = recorded(order)
+        for chunk in order.chunks.read():
+            uids.add(chunk.uid)
+            if chunk.job is None:
+                continue
+            known.add(chunk.job.id)
+            for pack in chunk.packs:
+                if states.get(pack) is None:
+                    is_told = is_cancelled or (output / end_name(pack)).exists()
+                    jobs[chunk.name, chunk.job.id, pack] = Sent(chunk.uid, not is_told)
+    study = orders[0].layout.folder
+    return Expected(study, frozenset(uids), jobs, frozenset(known))
+
+
 def asked(order: Order, states: Mapping[int, State | None], queue: Queue) -> dict[int, State]:
     """Return the state of every pack, with the queue's word where there is no other."""
     chunks = {pack: chunk for chunk in order.chunks.read() for pack in chunk.packs}
@@ -37,14 +62,18 @@ def asked(order: Order, states: Mapping[int, State | None], queue: Queue) -> dic
 
 
 def living(order: Order, queue: Queue) -> dict[int, tuple[int, State]]:
-    """Return, by pack, the array job and the state of those that are in the queue."""
+    """Return, by pack, the array job and the state of those that are not known to have ended."""
     found: dict[int, tuple[int, State]] = {}
+    states = recorded(order)
     for chunk in order.chunks.read():
         for job in _ids(chunk, queue):
             for pack in chunk.packs:
-                queued = queue.by_key.get((chunk.name, job, pack))
+                key = (chunk.name, job, pack)
+                queued = queue.by_key.get(key)
                 if queued is not None:
                     found[pack] = (job, queued.state)
+                elif queue.misses(key) and states[pack] is None:
+                    found[pack] = (job, "running")
     return found
 
 
@@ -71,4 +100,8 @@ def _in_queue(chunk: Chunk | None, pack: int, queue: Queue, is_over: bool) -> St
             return queued.state
     if chunk.job is None:  # sbatch has not answered yet, or never did: the next feeding finds out
         return "ended" if is_over else "queued"
-    return "ended" if chunk.job.id in queue.known else "queued"  # sent since the queue was seen
+    key = (chunk.name, chunk.job.id, pack)
+    if key in queue.ended or key in queue.gone:
+        return "ended"
+    # Nobody knows of it; or it was sent since the queue was seen.
+    return "running" if chunk.job.id in queue.known else "queued"

@@ -28,8 +28,8 @@ from slurm.ends import how_ended
 from slurm.environment import own_job
 from slurm.facts import Facts, read_facts
 from slurm.feeder import is_fed, sending_on
-from slurm.order import Order, known_jobs, read_orders
-from slurm.queue import Queue, QueueWatch, read_queue
+from slurm.order import Order, read_orders
+from slurm.queue import Queue, QueueWatch
 from slurm.resources import Resources, feeder_request, job_request
 from slurm.site import Site
 from slurm.slurm_errors import SlurmError
@@ -160,7 +160,7 @@ class SlurmBackend:
     ) -> None:
         """Stop jobs, and never send what has not been; returns once they are out of the queue."""
         (order,) = _orders(layout, [submission])
-        control.cancel(order, packs, lambda: read_queue({order.user}))
+        control.cancel(order, packs, lambda: self._queue_now(order))
         self._watch.forget()
 
     def hold(
@@ -168,23 +168,25 @@ class SlurmBackend:
     ) -> int:
         """Keep jobs that have not started from starting, or let them; return how many."""
         (order,) = _orders(layout, [submission])
-        count = control.hold(order, packs, hold, lambda: read_queue({order.user}))
+        count = control.hold(order, packs, hold, lambda: self._queue_now(order))
         self._watch.forget()
         return count
 
     def notes(self, layout: Layout, submissions: Sequence[Submission]) -> Sequence[str]:
-        """Say what is not with SLURM yet, and how it gets there."""
+        """Say of what SLURM gives no word, what is not with it yet, and how it gets there."""
         if self._silence is not None:
             return [f"SLURM does not answer, its jobs are taken for alive: {self._silence}"]
-        orders = _orders(layout, submissions)
-        waiting = [order for order in orders if order.waits]
+        said = []
+        if self._seen.trouble is not None:
+            said = [f"some jobs are taken for alive, of which nobody knows: {self._seen.trouble}"]
+        waiting = [order for order in _orders(layout, submissions) if order.waits]
         unsent = sum(len(order.unsent()) for order in waiting)
         if not waiting:
-            return []
+            return said
         if all(order.chunks.is_held for order in waiting):
-            return [f"{unsent} jobs are held back: thermolion release {layout.study}"]
-        seen = self._watch.seen({order.user for order in orders})
-        return [f"{unsent} jobs are not in the queue yet: {sending_on(waiting, seen)}"]
+            return [*said, f"{unsent} jobs are held back: thermolion release {layout.study}"]
+        how = sending_on(waiting, self._seen)
+        return [*said, f"{unsent} jobs are not in the queue yet: {how}"]
 
     @cached_property
     def _facts(self) -> Facts:
@@ -197,8 +199,11 @@ class SlurmBackend:
 
     def _queue(self, orders: Sequence[Order]) -> Queue:
         every_s = min(order.status_every_s for order in orders)
-        # Known first, then asked: see Queue.
-        return self._watch.look({order.user for order in orders}, every_s, known_jobs(orders))
+        return self._watch.look(progress.expected(orders), every_s)
+
+    def _queue_now(self, order: Order) -> Queue:
+        self._watch.forget()
+        return self._queue([order])
 
     def _array_size(self, site: Site) -> int:
         facts = self._facts_here

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from jobs.process import user_name
 from jobs.whole_file import write_once
 from orchestrator.site_file import profiles, read_site
 from orchestrator.study import default_root
@@ -77,7 +76,7 @@ def _places(found: Examined, root: Path, arguments: Namespace) -> Iterator[Findi
     nodes = min(2, partition.nodes if partition is not None else 1)
     say(f"sending a job of {nodes} nodes; waiting {arguments.wait:.0f} s for it at most")
     asked = Resources(nodes=nodes, gpus_per_node=gpus)
-    yield from check_nodes(found.site, asked, root.absolute(), user_name(), arguments.wait)
+    yield from check_nodes(found.site, asked, root.absolute(), arguments.wait)
 
 
 def _heading(found: Examined, site: str) -> str:

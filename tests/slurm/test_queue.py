@@ -1,17 +1,23 @@
-"""How often the queue is asked for: the controller is everybody's."""
+"""How often the queue is asked for, and what proves an end: the controller is everybody's."""
 
 import itertools
+import os
 from pathlib import Path
 
 import pytest
 
 from slurm import queue
-from slurm.queue import QueueWatch
+from slurm.queue import Expected, QueueWatch, Sent
 from slurm.slurm_errors import SlurmError
 
 EVERY_S = 40.0  # the least time between two questions, as sites have it
-QUIET = "17|0|RUNNING|n1|None|study-0001.0-abc"
-BUSY = f"{QUIET}\n17|1|PENDING||Priority|study-0001.0-abc"
+ME = os.geteuid()
+NAME = "study-0001.0-abc"
+EMPTY = "ARRAY_JOB_ID|ARRAY_TASK_ID|STATE|NODELIST|REASON|UID|NAME|."
+QUIET = f"{EMPTY}\n17|0|RUNNING|n1|None|{ME}|{NAME}|."
+BUSY = f"{QUIET}\n17|1|PENDING||Priority|{ME}|{NAME}|."
+RUNNING = (NAME, 17, 0)
+UNKNOWN = "echo slurm_load_jobs error: Invalid job id specified >&2; exit 1\n"
 
 
 class Controller:
@@ -20,12 +26,22 @@ class Controller:
     def __init__(self, folder: Path) -> None:
         self._folder, self.now = folder, 0.0
         self.says(QUIET)
-        script = folder / "squeue"
-        script.write_text(f"#!/bin/sh\necho >> {folder}/calls\n. {folder}/answer\n")
-        script.chmod(0o755)
+        self.knows_ids(UNKNOWN)
+        self._write(
+            "squeue",
+            f'echo >> {folder}/calls\ncase "$*" in *--jobs=*) . {folder}/by-id;; '
+            f"*) . {folder}/answer;; esac",
+        )
+        self._write("sacct", "exit 1")
 
     def says(self, text: str) -> None:
         (self._folder / "answer").write_text(f"cat <<END\n{text}\nEND\n")
+
+    def knows_ids(self, script: str) -> None:
+        (self._folder / "by-id").write_text(script)
+
+    def is_private(self, jobs: str) -> None:
+        self._write("scontrol", f"echo 'PrivateData = {jobs}'")
 
     def is_silent(self) -> None:
         (self._folder / "answer").write_text("echo no controller >&2; exit 1\n")
@@ -37,6 +53,15 @@ class Controller:
 
     def monotonic(self) -> float:
         return self.now
+
+    def _write(self, command: str, script: str) -> None:
+        (self._folder / command).write_text(f"#!/bin/sh\n{script}\n")
+        (self._folder / command).chmod(0o755)
+
+
+def _expected(uid: int = ME, *jobs: tuple[str, int, int]) -> Expected:
+    known = frozenset(job for _, job, _ in jobs)
+    return Expected(Path("study"), frozenset({ME}), dict.fromkeys(jobs, Sent(uid, True)), known)
 
 
 @pytest.fixture
@@ -52,7 +77,7 @@ def _asked_at(watch: QueueWatch, controller: Controller, until_s: float) -> list
     asked = []
     while controller.now < until_s:
         before = controller.calls
-        watch.look({"me"}, EVERY_S, known=())
+        watch.look(_expected(), EVERY_S)
         asked += [controller.now] * (controller.calls - before)
         controller.now += 5
     return asked
@@ -74,21 +99,53 @@ def test_an_old_answer_serves_while_the_controller_is_silent(controller):
     watch = QueueWatch()
     controller.is_silent()
     with pytest.raises(SlurmError, match="no controller"):
-        watch.look({"me"}, EVERY_S, known=())
+        watch.look(_expected(), EVERY_S)
     controller.says(QUIET)
-    first = watch.look({"me"}, EVERY_S, known=())
+    first = watch.look(_expected(), EVERY_S)
     controller.is_silent()
     controller.now += EVERY_S
-    assert watch.look({"me"}, EVERY_S, known=()) == first
+    assert watch.look(_expected(), EVERY_S) == first
     asked = controller.calls
     controller.now += EVERY_S
-    assert watch.look({"me"}, EVERY_S, known=()) == first
+    assert watch.look(_expected(), EVERY_S) == first
     assert controller.calls == asked  # twice the time, for who does not answer
 
 
 def test_who_has_sent_something_asks_at_once(controller):
     watch = QueueWatch()
-    watch.look({"me"}, EVERY_S, known=())
+    watch.look(_expected(), EVERY_S)
     watch.forget()
-    watch.look({"me"}, EVERY_S, known=())
+    watch.look(_expected(), EVERY_S)
     assert controller.calls == 2
+
+
+def test_only_a_job_that_is_missed_is_asked_for_by_its_id_and_once(controller):
+    watch, expected = QueueWatch(), _expected(ME, RUNNING)
+    assert not watch.look(expected, EVERY_S).gone
+    assert controller.calls == 1
+    controller.says(EMPTY)
+    for calls in (3, 4, 5):
+        controller.now += EVERY_S * 5
+        for _ in range(2):
+            assert watch.look(expected, EVERY_S).gone == {RUNNING}
+        assert controller.calls == calls
+
+
+def test_a_job_that_the_question_by_id_finds_lives(controller):
+    controller.says(EMPTY)
+    controller.knows_ids(f"cat <<END\n{BUSY}\nEND\n")
+    found = QueueWatch().look(_expected(ME, RUNNING, (NAME, 17, 1)), EVERY_S)
+    assert [job.state for job in found.jobs] == ["running", "queued"]
+    assert (found.gone, found.trouble) == (set(), None)
+
+
+@pytest.mark.parametrize(("private", "hidden"), [("jobs,usage", True), ("none", False)])
+def test_jobs_that_a_site_hides_from_others_have_not_ended(
+    controller, monkeypatch, private, hidden
+):
+    monkeypatch.setattr(os, "geteuid", lambda: 4711)
+    controller.says(EMPTY)
+    controller.is_private(private)
+    seen = QueueWatch().look(_expected(0, RUNNING), EVERY_S)
+    assert seen.gone == (set() if hidden else {RUNNING})
+    assert ("PrivateData" in (seen.trouble or "")) == hidden
