@@ -3,55 +3,81 @@
 import json
 
 from slurm.doctor import Examined
+from slurm.facts import Facts
 from slurm.quotas import hidden_cap
+from slurm.site import Site
 
 _USUAL_MIN = 240
 
 
 def proposal(examined: Examined) -> str:
     """Return the text of a profile; what only the user can know stands there as a comment."""
-    site, facts, partition = examined.site, examined.facts, examined.partition
-    lines = ["# Proposed by `thermolion doctor`: read it, and add what your site asks for."]
-    if partition is not None:
-        lines += [_line("partition", partition.name)]
-    else:
-        lines += [f'# partition = "…"   # one of {", ".join(facts.partitions)}']
-    usable = sorted(facts.accounts or ())
-    account = site.account or facts.default_account
-    if account in usable or (account and facts.accounts is None):
-        lines += [_line("account", account)]
-    elif usable:
-        lines += [f'# account = "{usable[0]}"   # one of {", ".join(usable)}']
-    if site.qos:
-        lines += [_line("qos", site.qos)]
-    if site.constraint:
-        lines += [_line("constraint", site.constraint)]
-    dialect = examined.dialect
-    if dialect is not None:
-        lines += [_line("gpus", dialect.gpus)]
-        lines += [_line("gpu_type", dialect.gpu_type)] if dialect.gpu_type else []
-        lines += [] if dialect.cpus_with_gpus else ["cpus_with_gpus = false"]
-    lines += [f'setup = {_text(list(site.setup))}   # "module load …", "source …/activate"']
-    if site.python:
-        lines += [_line("python", site.python)]
-    most = None if partition is None else partition.time_min
-    minutes = site.time_min or min(most or _USUAL_MIN, _USUAL_MIN)
-    lines += [_line("time", f"{minutes}min")]
-    cap = site.submit_cap or facts.submit_cap
-    hidden = hidden_cap(facts, examined.record)
-    if cap is not None or hidden is not None:
-        least = min(c for c in (cap, hidden) if c is not None)
-        lines += [f"limits = {{submit = {max(2, least)}}}"]
-    if examined.record.get("AllocNodes", "ALL") != "ALL" or not site.sbatch_on_nodes:
-        lines += ["sbatch_on_nodes = false"]
-    shared = [str(folder) for folder in site.shared]
-    lines += [f"shared = {_text(shared)}"] if shared else []
-    lines += ["cpu_fallback = true"] if site.cpu_fallback else []
+    site = examined.site
+    lines = [
+        "# Proposed by `thermolion doctor`: read it, and add what your site asks for.",
+        *_where(examined),
+        *_gpus(examined),
+        f'setup = {_text(list(site.setup))}   # "module load …", "source …/activate"',
+        *_line("python", site.python),
+        *_limits(examined),
+        *([f"shared = {_text(list(map(str, site.shared)))}"] if site.shared else []),
+        *(["cpu_fallback = true"] if site.cpu_fallback else []),
+    ]
     return "\n".join(lines) + "\n"
 
 
-def _line(key: str, value: str | None) -> str:
-    return f"{key} = {_text(value)}"
+def _where(examined: Examined) -> list[str]:
+    """Say where jobs go: partition, account, QOS, constraint."""
+    site, partition = examined.site, examined.partition
+    names = ", ".join(examined.facts.partitions)
+    return [
+        *(_line("partition", partition.name) if partition else [_open("partition", "…", names)]),
+        *_account(site, examined.facts),
+        *_line("qos", site.qos),
+        *_line("constraint", site.constraint),
+    ]
+
+
+def _account(site: Site, facts: Facts) -> list[str]:
+    usable = sorted(facts.accounts or ())
+    account = site.account or facts.default_account
+    if account in usable or facts.accounts is None:
+        return _line("account", account)
+    return [_open("account", usable[0], ", ".join(usable))] if usable else []
+
+
+def _gpus(examined: Examined) -> list[str]:
+    dialect = examined.dialect
+    if dialect is None:
+        return []
+    cpus = [] if dialect.cpus_with_gpus else ["cpus_with_gpus = false"]
+    return [*_line("gpus", dialect.gpus), *_line("gpu_type", dialect.gpu_type), *cpus]
+
+
+def _limits(examined: Examined) -> list[str]:
+    """Say how long a job may take, how many there may be, and whether they may send others."""
+    site, partition = examined.site, examined.partition
+    longest = (partition and partition.time_min) or _USUAL_MIN
+    lines = _line("time", f"{site.time_min or min(longest, _USUAL_MIN)}min")
+    caps = (
+        site.submit_cap or examined.facts.submit_cap,
+        hidden_cap(examined.facts, examined.record),
+    )
+    known = [cap for cap in caps if cap is not None]
+    if known:
+        lines += [f"limits = {{submit = {max(2, min(known))}}}"]
+    if examined.record.get("AllocNodes", "ALL") != "ALL" or not site.sbatch_on_nodes:
+        lines += ["sbatch_on_nodes = false"]
+    return lines
+
+
+def _line(key: str, value: str | None) -> list[str]:
+    """Return the line of a key, none if it has no value."""
+    return [f"{key} = {_text(value)}"] if value else []
+
+
+def _open(key: str, example: str, choices: str) -> str:
+    return f'# {key} = "{example}"   # one of {choices}'
 
 
 def _text(value: object) -> str:
