@@ -18,7 +18,6 @@ HEAVY = {
     "ray",
     "scipy",
     "sklearn",
-    "submitit",
     "torch",
     "torchvision",
 }
@@ -31,7 +30,6 @@ ABSENT_ON_A_NODE = {
     "rich",
     "scipy",
     "sklearn",
-    "submitit",
     "yaml",
 }
 CONTRACT = (
