@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from slurm.chunks import Chunk
 from slurm.order import Order
-from slurm.queue import Expected, Key, Queue, Sent
+from slurm.queue import Expected, Key, Outstanding, Queue
 from slurm.states import State
 
 
@@ -32,7 +32,7 @@ def expected(orders: Sequence[Order]) -> Expected:
 
     Users are told by the owners of files: the name in the environment may be anybody's.
     """
-    jobs: dict[Key, Sent] = {}
+    jobs: dict[Key, Outstanding] = {}
     uids, known = {os.geteuid()}, set()
     for order in orders:
         is_cancelled = order.chunks.is_cancelled
@@ -46,7 +46,7 @@ def expected(orders: Sequence[Order]) -> Expected:
             for pack in chunk.packs:
                 if states.get(pack) is None:
                     is_told = is_cancelled or (output / end_name(pack)).exists()
-                    jobs[chunk.name, chunk.job.id, pack] = Sent(chunk.uid, not is_told)
+                    jobs[chunk.name, chunk.job.id, pack] = Outstanding(chunk.uid, not is_told)
     study = orders[0].layout.folder
     return Expected(study, frozenset(uids), jobs, frozenset(known))
 

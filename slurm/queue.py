@@ -102,7 +102,7 @@ class Queue:
 
 
 @dataclass(frozen=True)
-class Sent:
+class Outstanding:
     """A job that has left no word of its end: who has sent it, and if its end is of interest."""
 
     uid: int
@@ -118,7 +118,7 @@ class Expected:
 
     study: Path
     uids: frozenset[int]
-    jobs: Mapping[Key, Sent]
+    jobs: Mapping[Key, Outstanding]
     known: frozenset[int]
 
 
@@ -216,7 +216,7 @@ class QueueWatch:
         look = self._looks[expected.uids] = _Look(first, queue, interval, time.monotonic())
         return look
 
-    def _with_missed(self, queue: Queue, missed: Mapping[Key, Sent]) -> Queue:
+    def _with_missed(self, queue: Queue, missed: Mapping[Key, Outstanding]) -> Queue:
         """Return a queue with what is to be found out about jobs that it misses."""
         asked = {key: sent for key, sent in missed.items() if key not in self._gone}
         found = _read_missed(asked) if asked else Queue(())
@@ -239,7 +239,7 @@ def _read_users(uids: Collection[int]) -> Queue:
     return replace(queue, jobs=tuple(job for job in queue.jobs if job.uid in uids))
 
 
-def _read_missed(missed: Mapping[Key, Sent]) -> Queue:
+def _read_missed(missed: Mapping[Key, Outstanding]) -> Queue:
     """Find out what has become of jobs that are not in the queue of their user.
 
     Of those that neither lives, nor has ended, nor is gone, nobody knows; `trouble` says why.

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from slurm import queue
-from slurm.queue import Expected, QueueWatch, Sent
+from slurm.queue import Expected, Outstanding, QueueWatch
 from slurm.slurm_errors import SlurmError
 
 EVERY_S = 40.0  # the least time between two questions, as sites have it
@@ -61,7 +61,9 @@ class Controller:
 
 def _expected(uid: int = ME, *jobs: tuple[str, int, int]) -> Expected:
     known = frozenset(job for _, job, _ in jobs)
-    return Expected(Path("study"), frozenset({ME}), dict.fromkeys(jobs, Sent(uid, True)), known)
+    return Expected(
+        Path("study"), frozenset({ME}), dict.fromkeys(jobs, Outstanding(uid, True)), known
+    )
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from slurm_lab import ONE_A_TASK, Lab
 
-from orchestrator.backends.base import load_backend, read_submissions
+from orchestrator.backends.base import load_backend
+from orchestrator.backends.records import read_submissions
 from orchestrator.cli import main
 from slurm.chunks import Chunk, Chunks
 from slurm.dev_cluster import Cluster
