@@ -2,16 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 
+import matplotlib as mpl
+
 from tracking.appendix import Appendix
-from tracking.chart import WIDTH, Axes, Curve, chart, drawing, stroke, text
+from tracking.chart import Curve, Words, chart
 from tracking.comparison import Comparison
-from tracking.figures import INK, QUIET, Line, lines
+from tracking.figures import INK, STYLE, Line, lines, panel
 from tracking.performance_profile import MAX_RATIO
 from tracking.pool_text import endpoint_words
 from tracking.ranking import Ranking
+from tracking.svg import to_svg
 
-_BAR, _QUIET, _GRID = (Line(colour, "-") for colour in (INK, QUIET, "#e5e7eb"))
-_ROW, _LONGEST = 15, 19  # points a candidate, letters of its name: the whole one is in the table
+_LONGEST = 19  # letters of a candidate's name: the whole one is in the table
 
 
 def drawings(
@@ -38,43 +40,43 @@ def _profile(found: Appendix, styles: Mapping[str, Line]) -> str:
         start = (1.0, 100 * sum(ratio <= 1 for ratio in ratios) / count)
         end = (MAX_RATIO, 100 * len(ratios) / count)
         curves.append(Curve(one.candidate, [start, *share, end], styles[one.candidate], True))
-    axes = Axes("Performance profile", "times the fewest steps", "% of workloads", (0, 100))
+    words = Words("profile", "Performance profile", "times the fewest steps", "% of workloads")
     said = "; ".join(f"{one.candidate} {one.score:.3f}" for one in found.profile)
-    return chart(axes, curves, f"Performance profile, areas: {said}")
+    return chart(words, curves, f"Performance profile, areas: {said}")
 
 
+@mpl.rc_context(STYLE)
 def _ranks(one: Ranking, endpoint: str, styles: Mapping[str, Line]) -> str:
     """Draw a row a candidate, a dot at its mean rank, and bars beside those not told apart."""
-    k, bars = len(one.candidates), one.cliques or ()
-    left, right, top = 112.0, WIDTH - 14.0 - 6 * len(bars), 46.0
-    bottom = top + _ROW * k
-
-    def x(rank: float) -> float:
-        return left + (rank - 1) / (k - 1) * (right - left)
-
-    body = [text(4, 13, f"Mean ranks by {endpoint}", size=10.5, bold=True)]
-    if one.critical_difference is not None:
-        width = min(float(k - 1), one.critical_difference)
-        body.append(stroke([(x(1), 24), (x(1 + width), 24)], _QUIET, 2))
-        body.append(text(4, 27, f"CD {one.critical_difference:.2f} (Nemenyi)", 8))
-    for tick in range(1, k + 1):
-        body.append(stroke([(x(tick), top - 4), (x(tick), bottom)], _GRID, 0.8))
-        body.append(text(x(tick), top - 7, str(tick), 8, anchor="middle"))
+    k = len(one.candidates)
+    figure, axes = panel("", "", "", height=0.7 + 0.21 * (k + 1))
+    # Over the names as well: beside them there is little room.
+    figure.suptitle(f"Mean ranks by {endpoint}", x=0.01, horizontalalignment="left")
+    rows = [n if len(n) <= _LONGEST else n[: _LONGEST - 1] + "…" for n in one.candidates]
     for row, (name, rank) in enumerate(zip(one.candidates, one.mean_ranks, strict=True)):
-        y = top + _ROW * (row + 0.5)
-        short = name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…"
-        body.append(text(4, y + 3, short))
-        body.append(stroke([(left, y), (x(rank), y)], styles[name], 1))
-        body.append(
-            f'<circle cx="{x(rank):.1f}" cy="{y:.1f}" r="3.2" fill="{styles[name].colour}"/>'
-        )
-    for place, run in enumerate(bars):
-        at = right + 10 + 6 * place
-        ends = [(at, top + _ROW * run[0] + 2), (at, top + _ROW * (run[-1] + 1) - 2)]
-        body.append(stroke(ends, _BAR, 2.6))
+        colour, dashes = styles[name].colour, styles[name].dashes
+        axes.plot([1, rank], [row, row], color=colour, linestyle=dashes, linewidth=1)
+        axes.plot(rank, row, "o", color=colour, markersize=6)
+    if one.critical_difference is not None:
+        rows.append(f"CD {one.critical_difference:.2f} (Nemenyi)")
+        axes.plot([1, 1 + min(k - 1, one.critical_difference)], [k, k], color=INK, linewidth=2)
+    for place, run in enumerate(one.cliques or ()):
+        ends = [run[0] - 0.35, run[-1] + 0.35]
+        beside = [1.03 + 0.025 * place] * 2  # shares of the width
+        across = axes.get_yaxis_transform()
+        axes.plot(beside, ends, color=INK, linewidth=2.6, transform=across, clip_on=False)
+    axes.set_xlim(1 - 0.03 * (k - 1), k + 0.03 * (k - 1))
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.set_yticks(range(len(rows)), rows)
+    axes.set_xticks(range(1, k + 1))
+    axes.xaxis.tick_top()
+    axes.tick_params(length=0)
+    axes.grid(visible=False, axis="y")
+    axes.grid(visible=True, axis="x")
+    axes.spines[:].set_visible(False)
     said = "; ".join(f"{n} {r:.2f}" for n, r in zip(one.candidates, one.mean_ranks, strict=True))
     described = f"Critical-difference diagram, mean ranks by {endpoint}: {said}"
-    return drawing(WIDTH, bottom + 4, body, described)
+    return to_svg(figure, f"ranks/{endpoint}", described)
 
 
 def _tried(found: Appendix) -> list[str]:
@@ -88,7 +90,7 @@ def _tried(found: Appendix) -> list[str]:
             for one in of
         ]
         said = "; ".join(f"{one.optimizer} {one.expected[-1]:.4g}" for one in of)
-        axes = Axes(workload, "settings tried", of[0].metric + unit)
+        words = Words(f"{workload}/tried", workload, "settings tried", of[0].metric + unit)
         described = f"Expected best of k settings on {workload}, of all: {said}"
-        drawn.append(chart(axes, curves, described))
+        drawn.append(chart(words, curves, described))
     return drawn

@@ -1,18 +1,23 @@
-"""How every figure of the report looks: type, ink, and one line style a candidate.
+"""How every figure of the report looks: type, ink, one line style a candidate, and its frame.
 
-Draws nothing itself: `learning_curve` and `forest` do.
+What is drawn into a frame is up to `learning_curve`, `chart` and the others.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
 # Okabe and Ito (2008): told apart by the colour-blind; yellow is left out, too pale on white.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#444444")
 _DASHES = ("-", (0, (5, 1.6)), (0, (5, 1.4, 1.2, 1.4)), (0, (1.2, 1.2)))
 _HALF_WIDTH = 22  # letters of a label that fit into half of a panel
-INK, QUIET = "#1a1a1a", "#6b7280"
+_WIDTH = 3.9  # inches
+INK, QUIET, GRID = "#1a1a1a", "#6b7280", "#e5e7eb"
 
+# For `rc_context`, around all that makes a figure and turns it into SVG.
 STYLE: dict[Any, Any] = {  # matplotlib types the keys one by one
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
@@ -20,6 +25,9 @@ STYLE: dict[Any, Any] = {  # matplotlib types the keys one by one
     "text.color": INK,
     "text.parse_math": False,  # a name with two dollar signs is a name, not a formula
     "axes.edgecolor": "#9ca3af",
+    "axes.formatter.useoffset": False,  # a tick says its value
+    "axes.grid": True,
+    "axes.grid.axis": "y",
     "axes.labelcolor": INK,
     "axes.linewidth": 0.8,
     "axes.spines.right": False,
@@ -28,13 +36,19 @@ STYLE: dict[Any, Any] = {  # matplotlib types the keys one by one
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
     "axes.unicode_minus": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.7,
     "xtick.color": QUIET,
     "ytick.color": QUIET,
     "xtick.labelcolor": INK,
     "ytick.labelcolor": INK,
     "legend.frameon": False,
     "legend.fontsize": 9,
+    "legend.handlelength": 2.6,
     "figure.constrained_layout.use": True,
+    "figure.titlesize": 10.5,
+    "figure.titleweight": "bold",
+    "svg.fonttype": "none",  # text stays text: it can be searched, and has the font of the page
     "path.simplify_threshold": 0.4,  # points: less than the thinnest line is wide
 }
 
@@ -55,10 +69,20 @@ def lines(candidates: Sequence[str]) -> dict[str, Line]:
     }
 
 
-def legend(labels: Sequence[str]) -> tuple[int, float]:
-    """Return columns and height in inches of a legend below a panel of 3.9 inches.
+def panel(title: str, x: str, y: str, height: float = 2.5) -> tuple[Figure, Axes]:
+    """Return an empty panel of `height` inches, with its words around it."""
+    figure = Figure(figsize=(_WIDTH, height))
+    axes = figure.add_subplot()
+    axes.set_title(title)
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    return figure, axes
 
-    One column where a label needs more than half of the width.
-    """
+
+def add_legend(figure: Figure) -> None:
+    """Name the lines below the panel, which gets higher by that: in two columns if they fit."""
+    (axes,) = figure.axes
+    handles, labels = axes.get_legend_handles_labels()
     columns = 2 if all(len(label) <= _HALF_WIDTH for label in labels) else 1
-    return columns, 0.19 * -(-len(labels) // columns)
+    figure.set_figheight(figure.get_figheight() + 0.19 * -(-len(labels) // columns))
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns)

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from tracking.comparison import Comparison, Difference
-from tracking.figures import QUIET, STYLE, Line
+from tracking.figures import GRID, QUIET, STYLE, Line
 from tracking.numerals import interval, signed
 from tracking.scale import PP
 from tracking.svg import to_svg
@@ -21,6 +21,7 @@ from tracking.wording import measure, scope, title
 _WIDEST, _WIDEST_HEADING = 60, 32  # letters below the axis, and above it
 
 
+@mpl.rc_context(STYLE)
 def forest(rows: Sequence[Difference], comparison: Comparison, styles: Mapping[str, Line]) -> str:
     """Draw the rows of one question and endpoint: workloads as squares, pooled as a diamond.
 
@@ -32,41 +33,39 @@ def forest(rows: Sequence[Difference], comparison: Comparison, styles: Mapping[s
     ordered = [*rows[1:], rows[0]]  # the pooled answer goes below what it is made of
     height = len(ordered)
     heading = textwrap.fill(title(first.question), _WIDEST_HEADING)
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(4.9, 1.2 + 0.32 * height + 0.18 * heading.count("\n")))
-        axes = figure.add_subplot()
-        rope = comparison.rope_pp
-        if first.unit == PP:
-            axes.axvspan(-rope, rope, color="#e5e7eb", linewidth=0, zorder=0)
-        axes.axvline(0, color=QUIET, linewidth=0.8, zorder=1)
-        for y, one in enumerate(reversed(ordered)):
-            _draw_row(axes, y, one, colour)
-        axes.set_yticks(range(height), [scope(one, comparison) for one in reversed(ordered)])
-        if first.workload is None:
-            axes.get_yticklabels()[0].set_fontweight("bold")
-        axes.set_ylim(-0.7, height - 0.3)
-        axes.margins(x=0.06)
-        axes.tick_params(axis="y", length=0)
-        axes.spines["left"].set_visible(False)
-        axes.set_title(heading)
-        favoured = (
-            f"{first.question.baseline} ahead ← {first.unit} → {first.question.candidate} ahead"
+    figure = Figure(figsize=(4.9, 1.2 + 0.32 * height + 0.18 * heading.count("\n")))
+    axes = figure.add_subplot()
+    axes.grid(visible=False)
+    rope = comparison.rope_pp
+    if first.unit == PP:
+        axes.axvspan(-rope, rope, color=GRID, linewidth=0, zorder=0)
+    axes.axvline(0, color=QUIET, linewidth=0.8, zorder=1)
+    for y, one in enumerate(reversed(ordered)):
+        _draw_row(axes, y, one, colour)
+    axes.set_yticks(range(height), [scope(one, comparison) for one in reversed(ordered)])
+    if first.workload is None:
+        axes.get_yticklabels()[0].set_fontweight("bold")
+    axes.set_ylim(-0.7, height - 0.3)
+    axes.margins(x=0.06)
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.set_title(heading)
+    favoured = f"{first.question.baseline} ahead ← {first.unit} → {first.question.candidate} ahead"
+    if len(favoured) > _WIDEST:
+        favoured = favoured.replace(f" {first.unit} →", f" {first.unit}\n→", 1)
+    axes.set_xlabel(f"Δ {measure(first)}\n{favoured}")
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    described = f"Forest plot of {title(first.question)}, {measure(first)}: " + (
+        "; ".join(
+            f"{scope(one, comparison)} {signed(one.estimate.mean, one.unit)} "
+            f"{interval(one.estimate, one.unit)}"
+            for one in rows
         )
-        if len(favoured) > _WIDEST:
-            favoured = favoured.replace(f" {first.unit} →", f" {first.unit}\n→", 1)
-        axes.set_xlabel(f"Δ {measure(first)}\n{favoured}")
-        axes.xaxis.set_major_locator(MaxNLocator(5))
-        described = f"Forest plot of {title(first.question)}, {measure(first)}: " + (
-            "; ".join(
-                f"{scope(one, comparison)} {signed(one.estimate.mean, one.unit)} "
-                f"{interval(one.estimate, one.unit)}"
-                for one in rows
-            )
-        )
-        name = f"{title(first.question)}/{first.endpoint}"
-        if first.workload is not None:  # one of several, by unit
-            name += f"/{first.workload}"
-        return to_svg(figure, name, described)
+    )
+    name = f"{title(first.question)}/{first.endpoint}"
+    if first.workload is not None:  # one of several, by unit
+        name += f"/{first.workload}"
+    return to_svg(figure, name, described)
 
 
 def _draw_row(axes: Axes, y: int, one: Difference, colour: str) -> None:

@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
-from tracking.figures import STYLE
+from tracking.figures import STYLE, add_legend, panel
 from tracking.outcomes import Outcome
 from tracking.svg import to_svg
 
@@ -38,26 +37,21 @@ def gate_curves(workload: str, outcomes: Sequence[Outcome]) -> list[str]:
     ]
 
 
+@mpl.rc_context(STYLE)
 def _panel(workload: str, candidate: str, seeds: int, drawn: Mapping[str, Curve]) -> str:
     named = _named(list(drawn))
     colours = mpl.colormaps["viridis"](np.linspace(0, _LIGHTEST, len(drawn)))
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(3.9, 2.6 + 0.19 * ((len(named) + 1) // 2)))
-        axes = figure.add_subplot()
-        axes.grid(axis="y", color="#e5e7eb", linewidth=0.7)
-        for (layer, (steps, gates)), colour in zip(drawn.items(), colours, strict=True):
-            label = layer if layer in named else None
-            axes.plot(steps, gates, color=colour, linewidth=1.0, label=label)
-        axes.set_title(f"{workload}, {candidate}")
-        axes.set_xlabel("steps")
-        axes.set_ylabel("mean gate")
-        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        axes.set_xlim(left=0)
-        axes.set_ylim(0, 1)
-        figure.legend(loc="outside lower center", ncols=2, handlelength=1.6)
-        described = f"mean gate of {len(drawn)} layers against steps: {candidate} on {workload}"
-        return to_svg(figure, f"{workload}/{candidate}/gates", f"{described}, n = {seeds}")
+    figure, axes = panel(f"{workload}, {candidate}", "steps", "mean gate")
+    for (layer, (steps, gates)), colour in zip(drawn.items(), colours, strict=True):
+        label = layer if layer in named else None
+        axes.plot(steps, gates, color=colour, linewidth=1.0, label=label)
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.set_xlim(left=0)
+    axes.set_ylim(0, 1)
+    add_legend(figure)
+    described = f"mean gate of {len(drawn)} layers against steps: {candidate} on {workload}"
+    return to_svg(figure, f"{workload}/{candidate}/gates", f"{described}, n = {seeds}")
 
 
 def mean_gates(trials: Sequence[Outcome]) -> Mapping[str, Curve]:

@@ -9,11 +9,10 @@ from typing import Literal
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FuncFormatter, MaxNLocator, NullFormatter
 from scipy import special
 
-from tracking.figures import QUIET, STYLE, Line, legend
+from tracking.figures import QUIET, STYLE, Line, add_legend, panel
 from tracking.outcomes import Outcome
 from tracking.scale import Scale
 from tracking.svg import to_svg
@@ -32,6 +31,7 @@ _AXES: Mapping[_Axis, str] = {
 }
 
 
+@mpl.rc_context(STYLE)
 def learning_curve(
     workload: str, outcomes: Sequence[Outcome], metric: str, styles: Mapping[str, Line]
 ) -> str:
@@ -57,34 +57,28 @@ def learning_curve(
     }
     logarithmic = not share and _spans_decades(curves)
     labels = {name: f"{name} (n = {len(trials)})" for name, trials in arms.items()}
-    columns, legend_height = legend(list(labels.values()))
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(3.9, 2.5 + legend_height))
-        axes = figure.add_subplot()
-        axes.grid(axis="y", color="#e5e7eb", linewidth=0.7)
-        for name, trials in arms.items():
-            _draw_arm(axes, labels[name], trials, curves[name], styles[name], logarithmic)
-        target = _target(outcomes, metric)
-        if target is not None:
-            axes.axhline(factor * target, color=QUIET, linewidth=0.9, linestyle=(0, (4, 3)))
-        axes.set_title(workload)
-        axes.set_xlabel(_AXES[axis])
-        axes.set_ylabel(f"{metric.replace('_', ' ')}{', %' if share else ''}")
-        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-        axes.xaxis.set_major_locator(MaxNLocator(5))
-        axes.set_xlim(left=0)
-        if logarithmic:
-            axes.set_yscale("log")
-            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-            axes.yaxis.set_minor_formatter(NullFormatter())
-        if share and arms:
-            low, high = axes.get_ylim()
-            axes.set_ylim(max(low, -2), min(high, 102))  # no band makes an accuracy of 110 %
-        if arms:
-            figure.legend(loc="outside lower center", ncols=columns, handlelength=2.6)
-        names = ", ".join(f"{name}, {len(trials)} seeds" for name, trials in arms.items())
-        described = f"{metric.replace('_', ' ')} on {workload} against {_AXES[axis]}: {names}"
-        return to_svg(figure, f"{workload}/{metric}", described)
+    said = f"{metric.replace('_', ' ')}{', %' if share else ''}"
+    figure, axes = panel(workload, _AXES[axis], said)
+    for name, trials in arms.items():
+        _draw_arm(axes, labels[name], trials, curves[name], styles[name], logarithmic)
+    target = _target(outcomes, metric)
+    if target is not None:
+        axes.axhline(factor * target, color=QUIET, linewidth=0.9, linestyle=(0, (4, 3)))
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.set_xlim(left=0)
+    if logarithmic:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    if share and arms:
+        low, high = axes.get_ylim()
+        axes.set_ylim(max(low, -2), min(high, 102))  # no band makes an accuracy of 110 %
+    if arms:
+        add_legend(figure)
+    names = ", ".join(f"{name}, {len(trials)} seeds" for name, trials in arms.items())
+    described = f"{metric.replace('_', ' ')} on {workload} against {_AXES[axis]}: {names}"
+    return to_svg(figure, f"{workload}/{metric}", described)
 
 
 def _draw_arm(

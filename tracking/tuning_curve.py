@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from tracking.chart import Axes, Curve, chart
+from tracking.chart import Curve, Words, chart
 from tracking.figures import Line
 from tracking.tuning import RATE, Searched, TuningFound
 
@@ -46,13 +46,14 @@ def _sensitivity(
 ) -> str:
     curves = [Curve(one.candidate, _points(one), styles[one.candidate]) for one in rows]
     shown = [curve for curve in curves if curve.points]
-    axes = Axes(f"{workload}: learning rates", "log10 of the learning rate", metric)
+    title = f"{workload}: learning rates"
+    words = Words(f"{workload}/rates", title, "log10 of the learning rate", metric)
     of = min if rows[0].lower_is_better else max
     best = "; ".join(
         f"{curve.name} best at {10 ** of(curve.points, key=lambda p: p[1])[0]:.2g}"
         for curve in shown
     )
-    return chart(axes, shown, f"Validation by learning rate on {workload}: {best}")
+    return chart(words, shown, f"Validation by learning rate on {workload}: {best}")
 
 
 def _expected(
@@ -65,6 +66,7 @@ def _expected(
     ]
     if not curves:
         return []
-    axes = Axes(f"{workload}: expected best of k settings", "settings tried", metric)
+    title = f"{workload}: expected best of k settings"
+    words = Words(f"{workload}/expected", title, "settings tried", metric)
     said = "; ".join(f"{curve.name} {curve.points[-1][1]:.4g}" for curve in curves)
-    return [chart(axes, curves, f"Expected best of k settings on {workload}, of all: {said}")]
+    return [chart(words, curves, f"Expected best of k settings on {workload}, of all: {said}")]
