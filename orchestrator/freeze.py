@@ -13,7 +13,7 @@ from orchestrator.tuning import Tuning
 from orchestrator.winners import chosen_values
 from tracking.analysis import Analysis, Registration
 from tracking.outcomes import Outcome
-from tracking.question import Question
+from tracking.question import Endpoint, Question
 
 _KEYS = {
     "alpha": "analysis.alpha",
@@ -36,7 +36,7 @@ def analysis_of(study: Study, targets: Mapping[str, float | None]) -> Analysis:
         root_seed=sweep.root_seed,
         looks=sweep.looks,
         shape=sweep.analysis.limits,
-        endpoints=tuple(dict.fromkeys(sweep.analysis.endpoints)),
+        endpoints=tuple(map(Endpoint, dict.fromkeys(sweep.analysis.endpoints))),
         alpha=sweep.analysis.alpha,
         rope_pp=sweep.analysis.rope_pp,
         targets={one.name: targets.get(one.name, one.read_as.target) for one in sweep.workloads},

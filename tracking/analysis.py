@@ -10,10 +10,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from jobs.trial import canonical_json
-from tracking.question import Question
+from tracking.question import Endpoint, Question
 
 if TYPE_CHECKING:  # `plan` reads this, and is not to wait for scipy
-    from tracking.endpoints import Endpoint
     from tracking.sequential import Shape
 
 ALPHA = 0.05
@@ -43,7 +42,7 @@ class Analysis:
     root_seed: int = 0
     looks: tuple[int, ...] = ()
     shape: "Shape" = "obrien-fleming"
-    endpoints: tuple["Endpoint", ...] = ("final_test_accuracy", "val_auc")
+    endpoints: tuple[Endpoint, ...] = tuple(Endpoint)
     alpha: float = ALPHA
     rope_pp: float = ROPE_PP
     targets: Mapping[str, float | None] = field(default_factory=dict)
@@ -81,7 +80,7 @@ class Analysis:
             root_seed=record["root_seed"],
             looks=tuple(record["looks"]),
             shape=record["limits"],
-            endpoints=tuple(record["endpoints"]),
+            endpoints=tuple(map(Endpoint, record["endpoints"])),
             alpha=record["alpha"],
             rope_pp=record["rope_pp"],
             targets=dict(record["targets"]),

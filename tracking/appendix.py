@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from tracking.comparison import Comparison, Difference, json_ready
-from tracking.endpoints import Endpoint
 from tracking.estimates import Superiority, proportion_interval
 from tracking.outcomes import Outcome
 from tracking.profiled import Profiled, profiled
-from tracking.question import Question
+from tracking.question import Endpoint, Question
 from tracking.sequential import Shape, limits, repeated_p
 from tracking.settings import Tried, tried
 

@@ -11,16 +11,10 @@ from typing import Any
 import numpy as np
 
 from jobs.trial import Workload, canonical_json
-from tracking.endpoints import (
-    ComparisonError,
-    Endpoint,
-    Score,
-    UnmeasuredError,
-    score,
-    usual_spans,
-)
+from tracking.endpoints import ComparisonError, Score, UnmeasuredError, score, usual_spans
 from tracking.outcomes import Outcome
 from tracking.pairing import digest, listed, mismatch, refuse_twins
+from tracking.question import Endpoint
 
 Table = np.ndarray[tuple[int, int], np.dtype[np.float64]]
 
@@ -162,7 +156,7 @@ class Blocks:
                 continue
             first, second = (self._scores[cell] for cell in cells)
             values = first.of(endpoint), second.of(endpoint)
-            alike = first.span == second.span or endpoint == "final_test_accuracy"
+            alike = first.span == second.span or endpoint is Endpoint.FINAL
             if values[0] is None or values[1] is None or not alike:
                 unmatched.append(block)
                 continue
@@ -187,7 +181,7 @@ class Blocks:
             scores = [self._scores.get((workload, name, block)) for name in self.candidates]
             values = [None if one is None else one.of(endpoint) for one in scores]
             spans = {one.span for one in scores if one is not None}
-            alike = len(spans) == 1 or endpoint == "final_test_accuracy"
+            alike = len(spans) == 1 or endpoint is Endpoint.FINAL
             if alike and None not in values:
                 rows.append(values)
         table = np.array(rows, dtype=np.float64).reshape(len(rows), len(self.candidates))

@@ -13,13 +13,13 @@ from tracking.analysis import ALPHA, ROPE_PP, Analysis
 from tracking.blocks import Blocks
 from tracking.comparison import Comparison, Difference, Measured, Summary
 from tracking.differences import Tested, judge, on_workload, pooled
-from tracking.endpoints import ENDPOINTS, ComparisonError
+from tracking.endpoints import ComparisonError
 from tracking.failure_rates import failures
 from tracking.level_b import level_b
 from tracking.looks import Looks
 from tracking.multiplicity import benjamini_hochberg, holm
 from tracking.outcomes import Outcome
-from tracking.question import Question
+from tracking.question import Endpoint, Question
 from tracking.ranking import rankings
 from tracking.sensitivity import max_t_p
 from tracking.sequence import Asked, Family, ledger
@@ -59,7 +59,7 @@ def compare(
         spared = looks.spared({one.trial.candidate.name for one in seen})
     blocks = Blocks(seen, spared)
     _check(questions, blocks)
-    asked = [(question, endpoint) for question in questions for endpoint in ENDPOINTS]
+    asked = [(question, endpoint) for question in questions for endpoint in Endpoint]
     family = (
         Family(frozenset(asked), alpha, rope_pp)
         if analysis is None
@@ -166,8 +166,8 @@ def _with_max_t(
 
 def _summary(blocks: Blocks, workload: str, candidate: str) -> Summary:
     results = list(blocks.results(workload, candidate))
-    finals = [score.final_test_accuracy for _, score in results]
-    aucs = [score.val_auc for _, score in results if score.val_auc is not None]
+    finals = [score.final for _, score in results]
+    aucs = [score.auc for _, score in results if score.auc is not None]
     seconds = [one.train_seconds for one, _ in results if one.train_seconds is not None]
     return Summary(
         workload=workload,

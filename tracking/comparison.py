@@ -13,11 +13,10 @@ from typing import Any, Literal
 from jobs.trial import Reading
 from tracking.analysis import Registration
 from tracking.blocks import BlockFlag, Incomplete
-from tracking.endpoints import Endpoint
 from tracking.estimates import Estimate, Superiority
 from tracking.looks import LedgerRow, Looks, Reached, Saved
 from tracking.outcomes import Outcome
-from tracking.question import Question
+from tracking.question import Endpoint, Question
 from tracking.ranking import Ranking
 from tracking.sensitivity import Sensitivity
 from tracking.signed_ranks import Middle
@@ -40,10 +39,10 @@ class Difference:
     difference that would be found with 80% power, given the spread seen. `collapsed` counts the
     diverged trials of (candidate, baseline); `trials` is the number of blocks, the same for both.
     `workloads` were pooled, of the `workloads_asked` of the study. `paired` has the difference of
-    every block of a single workload. `measure` is what `endpoint`
-    really is there: val_auc is train_auc where nothing is held out, and the user's own training
-    has metrics of its own. `unit` is "pp", the name of a metric with a unit of its own, or "mixed"
-    where nothing could be pooled.
+    every block of a single workload. `measure` is what `endpoint` really is there: images without
+    held-out data have the AUC of training accuracy, and the user's own training has metrics of
+    its own. `unit` is "pp", the name of a metric with a unit of its own, or "mixed" if nothing
+    could be pooled.
     """
 
     question: Question

@@ -10,14 +10,14 @@ from dataclasses import dataclass, replace
 from jobs.trial import Workload
 from tracking.blocks import NO_AUC, Blocks
 from tracking.comparison import Difference
-from tracking.endpoints import Endpoint, curve_metric, final_metric
+from tracking.endpoints import curve_metric, final_metric
 from tracking.estimates import LEVEL, Estimate, at_level, paired_t, stratified_t, superiority
 from tracking.looks import Reached
 from tracking.multiplicity import Adjustment
 from tracking.power import smallest_detectable
-from tracking.question import Question
+from tracking.question import Endpoint, Question
 from tracking.scale import PP, Scale
-from tracking.sensitivity import sensitivity
+from tracking.sensitivity import Sensitivity, sensitivity
 from tracking.verdicts import upheld, verdict
 
 # The speed of image classification, with and without held-out data.
@@ -101,44 +101,27 @@ def pooled(
     if len({(one.unit, one.lower_is_better) for one in singles}) > 1:
         return replace(_unpooled(singles), reached=reached)
     usable = [one for one in singles if one.estimate.kind != "undefined"]
-    flags = [flag for one in singles for flag in one.flags]
-    if len(usable) < len(singles):
-        flags.append("partial")
-    if any(one.estimate.n < (3 if len(usable) > 3 else 5) for one in usable):
-        flags.append("few seeds")
-    measures = {one.measure for one in singles}
-    if len(measures) > 1:
-        flags.append("mixed tracks" if measures <= TRACKS else "mixed metrics")
-    collapsed = (
-        sum(one.collapsed[0] for one in singles),
-        sum(one.collapsed[1] for one in singles),
-    )
+    collapsed = _collapsed(singles)
     estimate = stratified_t([one.estimate for one in usable])
     without = _without_collapse(usable) if any(collapsed) else None
     if reached is not None:
         level = 1 - reached.limit(alpha)
-        estimate = at_level(estimate, level)
-        without = None if without is None else at_level(without, level)
-    first = singles[0]
+        estimate, without = at_level(estimate, level), without and at_level(without, level)
+    first, is_alone = singles[0], len(singles) == 1
     return replace(
         first,
-        measure=first.measure if len(measures) == 1 else _mixed(measures, first.endpoint),
+        measure=_mixed({one.measure for one in singles}, first.endpoint),
         workload=None,
         estimate=estimate,
-        median=first.median if len(singles) == 1 else None,
-        superiority=first.superiority if len(singles) == 1 else None,
+        median=first.median if is_alone else None,
+        superiority=first.superiority if is_alone else None,
         collapsed=collapsed,
         without_collapse=without,
         workloads=tuple(one.workload for one in usable if one.workload is not None),
         workloads_asked=len(singles),
-        flags=tuple(dict.fromkeys(flags)),
+        flags=_pooled_flags(singles, usable),
         paired=(),
-        sensitivity=sensitivity(
-            [[value for _, value in one.paired] for one in usable],
-            [one.estimate for one in usable],
-        )
-        if any(one.sensitivity for one in usable)
-        else None,
+        sensitivity=_pooled_sensitivity(usable),
         reached=reached,
     )
 
@@ -154,10 +137,7 @@ def _unpooled(singles: Sequence[Difference]) -> Difference:
         estimate=Estimate("undefined", sum(one.estimate.n for one in singles)),
         median=None,
         superiority=None,
-        collapsed=(
-            sum(one.collapsed[0] for one in singles),
-            sum(one.collapsed[1] for one in singles),
-        ),
+        collapsed=_collapsed(singles),
         without_collapse=None,
         workloads=(),
         workloads_asked=len(singles),
@@ -167,11 +147,40 @@ def _unpooled(singles: Sequence[Difference]) -> Difference:
     )
 
 
+def _collapsed(singles: Sequence[Difference]) -> tuple[int, int]:
+    """Count the diverged trials of candidate and baseline."""
+    candidate, baseline = zip(*(one.collapsed for one in singles), strict=True)
+    return sum(candidate), sum(baseline)
+
+
+def _pooled_flags(singles: Sequence[Difference], usable: Sequence[Difference]) -> tuple[str, ...]:
+    """Return the flags of all workloads, and those of pooling the `usable` ones of them."""
+    flags = [flag for one in singles for flag in one.flags]
+    if len(usable) < len(singles):
+        flags.append("partial")
+    if any(one.estimate.n < (3 if len(usable) > 3 else 5) for one in usable):
+        flags.append("few seeds")
+    measures = {one.measure for one in singles}
+    if len(measures) > 1:
+        flags.append("mixed tracks" if measures <= TRACKS else "mixed metrics")
+    return tuple(dict.fromkeys(flags))
+
+
+def _pooled_sensitivity(usable: Sequence[Difference]) -> Sensitivity | None:
+    """Run the other tests over the workloads, if they were run on any of them."""
+    if not any(one.sensitivity for one in usable):
+        return None
+    return sensitivity(
+        [[value for _, value in one.paired] for one in usable],
+        [one.estimate for one in usable],
+    )
+
+
 def _mixed(measures: set[str], endpoint: Endpoint) -> str:
     """Name what several measures have in common."""
     if len(measures) == 1:
         return next(iter(measures))
-    if endpoint == "final_test_accuracy":
+    if endpoint is Endpoint.FINAL:
         return "final score"
     return "auc" if measures <= TRACKS else "speed (AUC)"
 
@@ -269,16 +278,14 @@ def _judged(
 
 def _measure(blocks: Blocks, endpoint: Endpoint, workload: str) -> str:
     of = blocks.workloads[workload]
-    if not of.has_planned_curve:
-        metric = _metric(of, endpoint)
-        return (
-            f"final {metric}" if endpoint == "final_test_accuracy" else f"speed (AUC of {metric})"
-        )
-    if endpoint == "final_test_accuracy":
-        return endpoint
-    return curve_metric(of).removesuffix("_accuracy") + "_auc"
+    metric, is_planned = _metric(of, endpoint), of.has_planned_curve
+    if endpoint is Endpoint.FINAL:
+        return f"final_{metric}" if is_planned else f"final {metric}"
+    if is_planned:
+        return metric.removesuffix("_accuracy") + "_auc"
+    return f"speed (AUC of {metric})"
 
 
 def _metric(workload: Workload, endpoint: Endpoint) -> str:
-    final = endpoint == "final_test_accuracy"
-    return final_metric(workload) if final else curve_metric(workload)
+    is_final = endpoint is Endpoint.FINAL
+    return final_metric(workload) if is_final else curve_metric(workload)

@@ -7,17 +7,13 @@ chance from the divergence to the planned end (intention to treat). Compares not
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 from jobs.trial import Workload
 from thermolion.errors import OperationError
 from tracking.curves import normalised_auc
 from tracking.outcomes import Outcome, Point, position
+from tracking.question import Endpoint
 from tracking.scale import Scale
-
-# What they are for images; for the user's own training, final score and AUC of whatever metric.
-Endpoint = Literal["final_test_accuracy", "val_auc"]
-ENDPOINTS: tuple[Endpoint, ...] = ("final_test_accuracy", "val_auc")
 
 
 class ComparisonError(OperationError):
@@ -36,13 +32,13 @@ class Score:
     AUC; otherwise `no_auc` says why it has none. With images the span is that of the plan.
     """
 
-    final_test_accuracy: float
-    val_auc: float | None
+    final: float
+    auc: float | None
     span: tuple[int, int] | None = None
     no_auc: str | None = None
 
     def of(self, endpoint: Endpoint) -> float | None:
-        return self.final_test_accuracy if endpoint == "final_test_accuracy" else self.val_auc
+        return self.final if endpoint is Endpoint.FINAL else self.auc
 
 
 def curve_metric(workload: Workload) -> str:

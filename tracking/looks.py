@@ -6,9 +6,8 @@ The arithmetic of limits is in `sequential`. Estimates nothing.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from tracking.endpoints import Endpoint
 from tracking.outcomes import Outcome
-from tracking.question import Question
+from tracking.question import Endpoint, Question
 from tracking.sequential import Shape, limits, repeated_p
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from tracking import tuning_text
 from tracking.appendix import Appendix
 from tracking.comparison import Comparison
+from tracking.question import Endpoint
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -38,7 +39,7 @@ def numbers(comparison: Comparison, appendix: Appendix) -> Mapping[str, Rows]:
         {
             "candidate": one.question.candidate,
             "baseline": one.question.baseline,
-            "endpoint": one.endpoint,
+            "endpoint": one.endpoint.value,
             "measure": one.measure,
             "unit": one.unit,
             "workload": one.workload,
@@ -71,7 +72,7 @@ def _flat(record: Any, leave: Sequence[str] = ()) -> dict[str, Any]:
             prefix = "" if field.name == "question" else f"{field.name}_"
             flat |= {f"{prefix}{name}": inner for name, inner in _flat(value).items()}
         else:
-            flat[field.name] = value
+            flat[field.name] = value.value if isinstance(value, Endpoint) else value
     return flat
 
 

@@ -12,7 +12,6 @@ from typing import Any
 from jobs.command_line import told
 from jobs.trial import STREAMS, Workload
 from tracking.endpoints import (
-    ENDPOINTS,
     Score,
     UnmeasuredError,
     curve_metric,
@@ -22,6 +21,7 @@ from tracking.endpoints import (
 )
 from tracking.numerals import level, number
 from tracking.outcomes import Outcome
+from tracking.question import Endpoint
 from tracking.scale import Scale
 from tracking.tables import Table
 
@@ -68,7 +68,7 @@ def data_rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
     spans = usual_spans(outcomes)
     for one in outcomes:
         trial, reached = one.trial, _score(one, spans)
-        ends = [reached.of(endpoint) if reached else None for endpoint in ENDPOINTS]
+        ends = [reached.of(endpoint) if reached else None for endpoint in Endpoint]
         metrics = [final_metric(trial.workload), curve_metric(trial.workload)]
         row: dict[str, Any] = {
             "workload": trial.workload.name,

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from tracking.blocks import Blocks
-from tracking.endpoints import ENDPOINTS, Endpoint
 from tracking.mean_ranks import Friedman, cliques, critical_difference, friedman, ranks
 from tracking.multiplicity import holm
+from tracking.question import Endpoint
 from tracking.scale import Scale
 from tracking.signed_ranks import signed_ranks
 
@@ -47,7 +47,7 @@ class Ranking:
 
 def rankings(blocks: Blocks, alpha: float) -> tuple[Ranking, ...]:
     """Rank all candidates by both endpoints, on blocks where every one of them has a result."""
-    return tuple(_ranking(blocks, endpoint, alpha) for endpoint in ENDPOINTS)
+    return tuple(_ranking(blocks, endpoint, alpha) for endpoint in Endpoint)
 
 
 def _ranking(blocks: Blocks, endpoint: Endpoint, alpha: float) -> Ranking:

@@ -31,7 +31,7 @@ from tracking import (
 from tracking.appendix import Appendix, appendix
 from tracking.appendix_figures import drawings
 from tracking.comparison import Comparison, Difference, Failures, LevelB
-from tracking.endpoints import ENDPOINTS, curve_metric
+from tracking.endpoints import curve_metric
 from tracking.forest import forest
 from tracking.gate_curve import gate_curves
 from tracking.learning_curve import learning_curve
@@ -39,7 +39,7 @@ from tracking.left_out import left_out
 from tracking.numbers_csv import csv_text, numbers
 from tracking.outcomes import Outcome
 from tracking.parquet import write_parquet
-from tracking.question import Question
+from tracking.question import Endpoint, Question
 from tracking.reach_curve import reach_curve
 from tracking.time_to_target import Arm, Speedup
 
@@ -151,7 +151,7 @@ def _figures(
         "forest": [
             Markup(forest(rows, comparison, styles))
             for question in comparison.questions
-            for endpoint in ENDPOINTS
+            for endpoint in Endpoint
             for rows in _by_unit(comparison.rows(question, endpoint))
         ],
         "curves": [

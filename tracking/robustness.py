@@ -6,9 +6,8 @@ Text cells, as in `tables`; chooses rows, columns and formats.
 from collections.abc import Sequence
 
 from tracking.comparison import Comparison, Difference, LevelB
-from tracking.endpoints import ENDPOINTS
 from tracking.numerals import number, p_value, signed
-from tracking.question import Question
+from tracking.question import Endpoint, Question
 from tracking.scale import PP
 from tracking.tables import Table, in_unit
 from tracking.wording import all_in_points, measure, measure_words, scope, title
@@ -18,7 +17,7 @@ _NOT_RESOLVABLE = "not resolvable"
 
 def sensitivity(comparison: Comparison, question: Question) -> Table:
     """Other tests and other averages of the differences behind one question, unadjusted."""
-    rows = [one for endpoint in ENDPOINTS for one in comparison.rows(question, endpoint)]
+    rows = [one for endpoint in Endpoint for one in comparison.rows(question, endpoint)]
     with_max_t = any(one.sensitivity and one.sensitivity.max_t_p is not None for one in rows)
     in_cells = not all_in_points(comparison)
     pp = "" if in_cells else ", pp"

@@ -10,10 +10,9 @@ from tracking.analysis import Analysis
 from tracking.blocks import Blocks
 from tracking.comparison import EXPLORATORY, Difference
 from tracking.differences import Tested, judge, on_workload, pooled, tested
-from tracking.endpoints import Endpoint
 from tracking.looks import LedgerRow, Looks, Reached
 from tracking.multiplicity import benjamini_hochberg, holm
-from tracking.question import Question
+from tracking.question import Endpoint, Question
 
 Asked = tuple[Question, Endpoint]
 

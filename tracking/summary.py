@@ -145,7 +145,7 @@ def endpoints_of(outcome: Outcome) -> dict[str, float]:
         return found  # the report says so
     workload = outcome.trial.workload
     factor = Scale.of(workload.read_as).factor
-    found[f"final_{key(final_metric(workload))}"] = ends.final_test_accuracy / factor
-    if workload.has_planned_curve and ends.val_auc is not None:
-        found["val_auc"] = ends.val_auc / factor
+    found[f"final_{key(final_metric(workload))}"] = ends.final / factor
+    if workload.has_planned_curve and ends.auc is not None:
+        found["val_auc"] = ends.auc / factor
     return found

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from jobs.trial import Reading
 from tracking.columns import columns
 from tracking.comparison import Comparison, Difference
-from tracking.endpoints import ENDPOINTS
 from tracking.estimates import Estimate
 from tracking.numerals import interval, level, number, p_value, signed, size, suffix
-from tracking.question import Question
+from tracking.question import Endpoint, Question
 from tracking.wording import all_in_points, column, measure, scope, title, verdict_words
 
 
@@ -40,15 +39,15 @@ class Section:
 def answers(comparison: Comparison, question: Question) -> Table:
     """Both endpoints of one question: the pooled answer first, then the workloads."""
     in_cells = not all_in_points(comparison)
-    finals, aucs = (comparison.rows(question, endpoint) for endpoint in ENDPOINTS)
+    finals, aucs = (comparison.rows(question, endpoint) for endpoint in Endpoint)
     return Table(
         caption=title(question),
         header=(
             "data",
-            f"Δ {column(comparison, 'final_test_accuracy')} [95% CI]",
+            f"Δ {column(comparison, Endpoint.FINAL)} [95% CI]",
             "p adj.",
             "verdict",
-            f"Δ {column(comparison, 'val_auc')} [95% CI]",
+            f"Δ {column(comparison, Endpoint.AUC)} [95% CI]",
             "p adj.",
             "verdict",
         ),
@@ -61,7 +60,7 @@ def answers(comparison: Comparison, question: Question) -> Table:
 
 def effects(comparison: Comparison, question: Question) -> Table:
     """What stands behind the verdicts of one question: sizes, robustness, what was resolvable."""
-    rows = [one for endpoint in ENDPOINTS for one in comparison.rows(question, endpoint)]
+    rows = [one for endpoint in Endpoint for one in comparison.rows(question, endpoint)]
     in_cells = not all_in_points(comparison)
     pp = "" if in_cells else ", pp"
     return Table(

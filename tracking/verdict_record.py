@@ -8,11 +8,10 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from tracking.browse import MetricPoint
 from tracking.comparison import Comparison, Difference
-from tracking.endpoints import Endpoint
 from tracking.keys import part, parts
 from tracking.looks import DECIDED
 from tracking.outcomes import Outcome
-from tracking.question import Question
+from tracking.question import Endpoint, Question
 from tracking.wording import title, verdict_words
 
 TAG = "thermolion.verdict"

@@ -7,10 +7,9 @@ from collections.abc import Mapping
 
 from tracking.blocks import Incomplete
 from tracking.comparison import EXPLORATORY, Comparison, Difference
-from tracking.endpoints import Endpoint
 from tracking.looks import DECIDED
 from tracking.numerals import interval, p_relation, signed, size, suffix
-from tracking.question import Question
+from tracking.question import Endpoint, Question
 
 MEASURES: Mapping[str, str] = {
     "final_test_accuracy": "final test accuracy",
@@ -64,7 +63,7 @@ def all_in_points(comparison: Comparison) -> bool:
 
 def column(comparison: Comparison, endpoint: Endpoint) -> str:
     """Name a column of an endpoint, with the unit where it is that of all workloads."""
-    final = endpoint == "final_test_accuracy"
+    final = endpoint is Endpoint.FINAL
     names = {one.reading.final_metric or one.reading.metric for one in comparison.workloads}
     if not comparison.any_of_user:
         name = "test accuracy" if final else "AUC"

@@ -7,7 +7,7 @@ from sweep_text import sweep_text as _sweep
 
 from orchestrator.looks_power import Design
 from orchestrator.power import detectable, power
-from tracking.endpoints import ENDPOINTS
+from tracking.question import Endpoint
 from tracking.sequential import limits
 
 
@@ -42,7 +42,7 @@ _PAIR = "candidates: {adamw: {}, lion: {}}\nbaseline: adamw"
 
 def test_a_plan_says_what_its_verdict_will_be_able_to_claim(thermolion, tmp_path, planned):
     found = planned(_sweep(_PAIR, seeds="seeds: 5"))["claims"]
-    assert (found["tests"], found["level_a"], found["level_b"]) == (len(ENDPOINTS), True, False)
+    assert (found["tests"], found["level_a"], found["level_b"]) == (len(Endpoint), True, False)
     assert (found["data_sets"], found["data_sets_needed"]) == (1, 7)
     said = thermolion("plan", tmp_path / "sweep.yaml").out
     assert "5 seeds find, 4 times in 5, a difference of 1.68 sd" in said

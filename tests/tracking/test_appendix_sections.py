@@ -16,6 +16,7 @@ from tracking.estimates import proportion_interval
 from tracking.figures import lines
 from tracking.looks import Looks
 from tracking.profiled import profiled
+from tracking.question import Endpoint
 from tracking.sequential import limits, repeated_p
 from tracking.time_to_target import Arm
 from tracking.verdicts import Verdict
@@ -27,7 +28,7 @@ INF = math.inf
 
 
 def final(rows):
-    return [one for one in rows if one.endpoint == "final_test_accuracy"]
+    return [one for one in rows if one.endpoint == Endpoint.FINAL]
 
 
 def notes(found, outcomes):

@@ -9,6 +9,7 @@ import pytest
 from tracking.compare import ComparisonError, Question, compare
 from tracking.estimates import paired_t
 from tracking.multiplicity import holm
+from tracking.question import Endpoint
 from tracking.verdict_text import verdict_text
 from tracking.verdicts import verdict
 
@@ -19,9 +20,7 @@ B = [0.9070, 0.9060, 0.9095, 0.9090, 0.9065]
 
 def final(comparison, workload=None):
     rows = comparison.pooled if workload is None else comparison.by_workload
-    (found,) = [
-        one for one in rows if one.endpoint == "final_test_accuracy" and one.workload == workload
-    ]
+    (found,) = [one for one in rows if one.endpoint == Endpoint.FINAL and one.workload == workload]
     return found
 
 
@@ -39,7 +38,7 @@ def test_the_known_answer_comes_through_in_percentage_points(arms):
 
 def test_the_speed_endpoint_is_the_area_under_the_curve(arms):
     found = compare("s", arms("digits", A, B), [QUESTION])
-    (speed,) = [one for one in found.pooled if one.endpoint == "val_auc"]
+    (speed,) = [one for one in found.pooled if one.endpoint == Endpoint.AUC]
     # The curves of the fixture are the final accuracy, lower by constants, from the same 0.1.
     assert speed.estimate.mean == pytest.approx(0.4 * (40 - 5) / 40)
     assert speed.measure == "val_auc"

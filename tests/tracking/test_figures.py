@@ -9,6 +9,7 @@ from tracking import figures
 from tracking.compare import Question, compare
 from tracking.forest import forest
 from tracking.learning_curve import learning_curve
+from tracking.question import Endpoint
 
 QUESTION = Question("thermolion", "adamw")
 
@@ -57,7 +58,7 @@ def test_a_metric_that_nobody_logged_draws_an_empty_panel(outcome, styles):
 
 
 def test_a_forest_plot_prints_its_numbers(comparison, styles):
-    rows = comparison.rows(QUESTION, "final_test_accuracy")
+    rows = comparison.rows(QUESTION, Endpoint.FINAL)
     drawn = forest(rows, comparison, styles)
     assert "+0.37 [+0.14, +0.59]" in drawn
     assert "pooled (3)" in drawn
@@ -65,7 +66,7 @@ def test_a_forest_plot_prints_its_numbers(comparison, styles):
 
 def test_a_forest_plot_of_nothing_is_drawn_all_the_same(arms, styles):
     empty = compare("s", arms("digits", [0.9], [0.8]), [QUESTION])
-    drawn = forest(empty.rows(QUESTION, "val_auc"), empty, styles)
+    drawn = forest(empty.rows(QUESTION, Endpoint.AUC), empty, styles)
     assert "<svg" in drawn
 
 

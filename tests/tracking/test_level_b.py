@@ -8,6 +8,7 @@ import pytest
 from jobs.trial import ImageWorkload, UserWorkload
 from tracking.compare import Question, compare
 from tracking.data_sets import needed
+from tracking.question import Endpoint
 from tracking.report import write_report
 from tracking.verdict_text import verdict_text
 
@@ -27,7 +28,7 @@ def study_of(arms, means, noise=(0.0004, -0.0004, 0.0)):
 
 
 def final(comparison):
-    return next(one for one in comparison.level_b if one.endpoint == "final_test_accuracy")
+    return next(one for one in comparison.level_b if one.endpoint == Endpoint.FINAL)
 
 
 @pytest.mark.parametrize(("tests", "least"), [(1, 6), (2, 7), (4, 8), (8, 9), (16, 10), (32, 11)])

@@ -14,6 +14,7 @@ from tracking import figures
 from tracking.browse import trial_record
 from tracking.compare import ComparisonError, Question, compare
 from tracking.learning_curve import learning_curve
+from tracking.question import Endpoint
 from tracking.report import write_report
 from tracking.summary import study_record
 from tracking.verdict_text import verdict_text
@@ -32,7 +33,7 @@ def on(comparison, endpoint, workload=None):
 
 def test_a_lower_loss_is_better_and_its_difference_positive_in_its_own_unit(own_arms):
     found = compare("s", own_arms(LOW, HIGH), [QUESTION])
-    answer, expected = on(found, "final_test_accuracy"), stats.ttest_rel(HIGH, LOW)
+    answer, expected = on(found, Endpoint.FINAL), stats.ttest_rel(HIGH, LOW)
     assert answer.estimate.mean == pytest.approx(sum(HIGH) / 5 - sum(LOW) / 5)
     assert answer.estimate.t == pytest.approx(expected.statistic)
     assert answer.estimate.p == pytest.approx(expected.pvalue)
@@ -42,7 +43,7 @@ def test_a_lower_loss_is_better_and_its_difference_positive_in_its_own_unit(own_
     assert answer.equivalence_p is None
     assert answer.superiority.wins == 5
     assert found.summaries[0].mean_final == pytest.approx(sum(LOW) / 5)
-    speed = on(found, "val_auc")
+    speed = on(found, Endpoint.AUC)
     assert speed.estimate.mean == pytest.approx(answer.estimate.mean / 2)
     text = verdict_text(found)
     assert "better in final val_loss (lower is better; + means lower): +0.0880, 95% CI" in text
@@ -54,14 +55,14 @@ def test_a_lower_loss_is_better_and_its_difference_positive_in_its_own_unit(own_
 
 def test_losses_that_hardly_differ_are_undecided_and_never_equivalent(own_arms):
     other = [one + 1e-6 * sign for one, sign in zip(LOW, (1, -1, 1, -1, 2), strict=True)]
-    answer = on(compare("s", own_arms(LOW, other), [QUESTION]), "final_test_accuracy")
+    answer = on(compare("s", own_arms(LOW, other), [QUESTION]), Endpoint.FINAL)
     assert (answer.verdict, answer.equivalence_p) == ("undecided", None)
 
 
 def test_a_percentage_is_compared_in_points_as_it_is(own_arms):
     first, second = [91.20, 90.85, 91.40], [90.70, 90.60, 90.95]
     found = compare("s", own_arms(first, second, reading=PERCENT), [QUESTION])
-    answer = on(found, "final_test_accuracy")
+    answer = on(found, Endpoint.FINAL)
     assert answer.estimate.mean == pytest.approx(0.4)
     assert (answer.unit, answer.measure) == ("pp", "final top1")
     assert answer.equivalence_p is not None
@@ -78,7 +79,7 @@ def test_a_fraction_counts_a_hundredfold(own_arms):
     ]
     outcomes = [replace(one, curve=_scaled(one.curve)) for one in outcomes]
     found = compare("s", outcomes, [QUESTION])
-    assert on(found, "final_test_accuracy").estimate.mean == pytest.approx(1.5)
+    assert on(found, Endpoint.FINAL).estimate.mean == pytest.approx(1.5)
     assert found.summaries[0].mean_final == pytest.approx(82)
 
 
@@ -107,7 +108,7 @@ def test_a_diverged_trial_without_a_declared_chance_is_no_result(own, own_arms):
     outcomes = own_arms(LOW, HIGH)
     outcomes[1] = own("thermolion", "lm", 1, [(0, 4.0), (50, math.nan)], state="diverged")
     found = compare("s", outcomes, [QUESTION])
-    assert on(found, "final_test_accuracy").estimate.n == 4
+    assert on(found, Endpoint.FINAL).estimate.n == 4
     ((candidate, why),) = found.incomplete[0].reasons
     assert (candidate, found.incomplete[0].block) == ("thermolion", 1)
     assert "declares no `chance`" in why
@@ -122,7 +123,7 @@ def test_a_diverged_trial_counts_as_the_declared_chance_to_where_the_others_end(
     summary = found.summaries[0]
     assert (summary.n, summary.diverged) == (5, 1)
     assert summary.mean_final == pytest.approx((sum(LOW) - LOW[1] + 6.0) / 5)
-    assert on(found, "final_test_accuracy").collapsed == (1, 0)
+    assert on(found, Endpoint.FINAL).collapsed == (1, 0)
     lost = (50 * 5.0 + 50 * 6.0) / 100
     kept = sum((4.0 + last) / 2 for block, last in enumerate(LOW) if block != 1)
     assert summary.mean_auc == pytest.approx((kept + lost) / 5)
@@ -133,10 +134,10 @@ def test_blocks_whose_curves_cover_unlike_steps_are_left_out_of_the_speed_alone(
     outcomes[2] = own("thermolion", "lm", 2, [(0, 4.0), (80, 2.39)])
     outcomes[3] = own("thermolion", "lm", 3, [(100, 2.42)])
     found = compare("s", outcomes, [QUESTION])
-    assert on(found, "final_test_accuracy").estimate.n == 5
-    speed = on(found, "val_auc")
+    assert on(found, Endpoint.FINAL).estimate.n == 5
+    speed = on(found, Endpoint.AUC)
     assert (speed.estimate.n, "no AUC" in speed.flags) == (3, True)
-    assert "no AUC" not in on(found, "final_test_accuracy").flags
+    assert "no AUC" not in on(found, Endpoint.FINAL).flags
     details = {flag.block: flag.detail for flag in found.flags if flag.kind == "no AUC"}
     assert details == {
         2: "thermolion: steps 0 to 80, adamw: steps 0 to 100",
@@ -157,8 +158,8 @@ def test_final_scores_alone_leave_the_speed_open(own):
         for block, last in enumerate(arm)
     ]
     found = compare("s", outcomes, [QUESTION])
-    assert on(found, "final_test_accuracy").verdict == "better"
-    assert on(found, "val_auc").verdict == "not estimable"
+    assert on(found, Endpoint.FINAL).verdict == "better"
+    assert on(found, Endpoint.AUC).verdict == "not estimable"
     assert "fewer than two blocks have curves over the same steps" in verdict_text(found)
     assert found.summaries[0].mean_auc is None
 
@@ -170,12 +171,12 @@ def test_final_scores_alone_leave_the_speed_open(own):
 def test_workloads_of_unlike_units_or_directions_are_not_pooled(own_arms, reading):
     outcomes = own_arms(LOW, HIGH) + own_arms([50.0, 51.5], [49.0, 50.2], "other", reading=reading)
     found = compare("s", outcomes, [QUESTION])
-    for endpoint in ("final_test_accuracy", "val_auc"):
+    for endpoint in Endpoint:
         pooled = on(found, endpoint)
         assert (pooled.verdict, pooled.flags) == ("not estimable", ("mixed units",))
         assert (pooled.estimate.mean, pooled.p_adjusted) == (None, None)
         assert on(found, endpoint, "lm").estimate.n == 5
-    assert on(found, "final_test_accuracy", "lm").verdict == "better"
+    assert on(found, Endpoint.FINAL, "lm").verdict == "better"
     assert "nothing is pooled over them" in verdict_text(found)
 
 
@@ -183,8 +184,8 @@ def test_an_own_percentage_is_pooled_with_the_accuracy_of_images(arms, own_arms)
     first, second = [91.0, 91.6, 91.2], [90.7, 90.9, 91.0]
     images = arms("digits", [0.91, 0.92, 0.93], [0.90, 0.915, 0.91])
     found = compare("s", images + own_arms(first, second, reading=PERCENT), [QUESTION])
-    means = [on(found, "final_test_accuracy", name).estimate.mean for name in ("digits", "lm")]
-    pooled = on(found, "final_test_accuracy")
+    means = [on(found, Endpoint.FINAL, name).estimate.mean for name in ("digits", "lm")]
+    pooled = on(found, Endpoint.FINAL)
     assert pooled.estimate.mean == pytest.approx(sum(means) / 2)
     assert (pooled.measure, pooled.flags) == ("final score", ("few seeds", "mixed metrics"))
 
