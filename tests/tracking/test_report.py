@@ -50,6 +50,12 @@ def page(study, tmp_path):
     return Page(path.read_text())
 
 
+def test_no_two_elements_of_the_page_have_one_id(page):
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) > 100
+    assert len(set(ids)) == len(ids)
+
+
 def test_the_page_is_well_formed_and_accessible(page):
     tags = dict(page.tags)
     assert tags["html"]["lang"] == "en"
