@@ -85,7 +85,7 @@ def _submit(study: Study, request: Request, choose: Choose) -> Sent:
     _start(study.layout, submissions)
     lanes = sum(submission.lanes for submission in submissions)
     trials = lanes // max((trial.world_size for trial in chosen), default=1)
-    most = min(max(1, trials), study.sweep.concurrent or lanes)
+    most = min(max(1, trials), study.sweep.keys.limits.concurrent or lanes)
     return Sent(submissions, len(chosen), in_flight, status.done, left, notes, most)
 
 
@@ -110,7 +110,7 @@ def go_on(study: Study) -> Sent | None:
     """
     with locked(study):  # whoever is sending has done so: what is written down is started as well
         before, submissions = read_status(study), read_submissions(study.layout)
-    again = study.sweep.failures.unattended
+    again = study.sweep.keys.failures.unattended
     due = not before.stage.is_settled or (again and before.missing) or before.jobs_alive
     if not submissions or not (due or _unsent(study, before)):
         return None
@@ -200,11 +200,11 @@ def _accept(study: Study, status: Status, accept: bool) -> tuple[str, ...]:
     if change is None:
         return ()
     if change.orphaned and not accept:
-        raise SweepError(change.refusal(study.sweep.study))
+        raise SweepError(change.refusal(study.name))
     notes = [change.removal()] if change.removed else []
     if status.strays:
         notes.append(
             f"{status.strays} trials that this sweep does not ask for are still with living jobs: "
-            f"thermolion cancel {study.sweep.study}, then submit, to be rid of them"
+            f"thermolion cancel {study.name}, then submit, to be rid of them"
         )
     return tuple(notes)

@@ -26,7 +26,7 @@ def answered(
     if not compared:
         raise ComparisonError(
             "there is nothing to compare yet: tuning has to choose the settings first; see "
-            f"`thermolion status {study.sweep.study}`"
+            f"`thermolion status {study.name}`"
         )
     compared_as = _answered(study, stage, outcomes, compared, complete)
     return replace(compared_as, tuning=tuning_found(study, outcomes))
@@ -40,9 +40,9 @@ def _answered(
     complete: int | None,
 ) -> Comparison:
     questions = [Question(*pair) for pair in study.sweep.questions]
-    name, found = study.sweep.study, registration(study, stage, outcomes)
+    name, found = study.name, registration(study, stage, outcomes)
     if found is None:
-        keys = study.sweep.analysis
+        keys = study.sweep.keys.analysis
         looks = _looks(study, stage, 0)
         return compare(
             name, compared, questions, rope_pp=keys.rope_pp, alpha=keys.alpha, looks=looks
@@ -104,7 +104,7 @@ def _looks(study: Study, stage: Stage, complete: int) -> Looks | None:
     ended = {
         names[key]: look for key, look in stage.ended.items() if key in names and look < complete
     }
-    shape = stage.frozen.analysis.shape if stage.frozen else study.sweep.analysis.limits
+    shape = stage.frozen.analysis.shape if stage.frozen else study.sweep.keys.analysis.limits
     return Looks(stage.looks, shape, complete, ended)
 
 
@@ -118,7 +118,7 @@ def _saved(study: Study, stage: Stage, outcomes: Sequence[Outcome]) -> Saved:
         one for one in outcomes if stage.wanted(one.trial) == "spared" and not one.has_result
     ]
     known = [one for one in spared if _kind(one) in took]
-    cuda = study.sweep.device == "cuda"
+    cuda = study.sweep.keys.resources.device == "cuda"
 
     def hours(one: Outcome, seconds: float) -> float:
         return seconds / 3600 * one.trial.world_size * (1 if cuda else one.trial.threads)

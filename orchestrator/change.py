@@ -104,7 +104,7 @@ def since_recorded(study: Study, status: Status) -> Change | None:
     recorded = study.recorded()
     if recorded is None:
         return compare_plans([o.trial for o in status.unplanned], study.trials, outcomes)
-    seeds = recorded.sweep.root_seed, study.sweep.root_seed
+    seeds = recorded.sweep.keys.root_seed, study.sweep.keys.root_seed
     return compare_plans(recorded.trials, study.trials, outcomes, seeds)
 
 

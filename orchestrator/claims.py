@@ -38,11 +38,12 @@ class Claims:
 
 def claims(sweep: Sweep) -> Claims:
     """Work out what the seeds, data sets and questions of a sweep can carry."""
-    seeds, workloads, keys = len(sweep.blocks), len(sweep.workloads), sweep.analysis
+    declared, keys = sweep.keys.seeds, sweep.keys.analysis
+    seeds, workloads = len(declared.blocks), len(sweep.workloads)
     tests = len(keys.endpoints) * len(sweep.questions)
     sets = len({one.data_set for one in sweep.workloads})
     # Each look may be the last, so the tests over data sets count them all.
-    least = needed(max(1, tests) * max(1, len(sweep.looks)), keys.alpha)
+    least = needed(max(1, tests) * max(1, len(declared.looks)), keys.alpha)
     pairs, df = seeds * workloads, workloads * (seeds - 1)
     asked = tests > 0 and df > 0
     found = Claims(
@@ -57,12 +58,12 @@ def claims(sweep: Sweep) -> Claims:
         level_a=asked,
         level_b=tests > 0 and sets >= least,
     )
-    return _by_looks(found, sweep) if sweep.looks else found
+    return _by_looks(found, sweep) if declared.looks else found
 
 
 def _by_looks(found: Claims, sweep: Sweep) -> Claims:
     """Put the limits of the looks in the place of those of one look at all seeds."""
-    looks, keys = sweep.looks, sweep.analysis
+    looks, keys = sweep.keys.seeds.looks, sweep.keys.analysis
     alone = Design(looks, keys.limits, 1, keys.alpha)
     found = replace(found, looks=looks, limits=keys.limits, detectable_on_one=alone.detectable())
     if not found.level_a:

@@ -1,7 +1,6 @@
 """The keys of a sweep that say where its trials run, how they share jobs, how many at a time."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import Field
@@ -17,28 +16,16 @@ BACKENDS: Mapping[str, str] = {
 }
 
 
-@dataclass(frozen=True)
-class Packing:
-    """How trials share a job; seconds.
-
-    `lanes` trials run at once in a job, on one GPU if it has one. A job is given work for
-    `at_least_s`; `trial_s` is what a trial takes, None where it is measured or guessed.
-    """
-
-    lanes: int = 1
-    at_least_s: float = 600.0
-    trial_s: float | None = None
-
-
 class PackKeys(Strict):
-    """How trials share a job of a cluster."""
+    """How trials share a job of a cluster.
+
+    `trials_per_gpu` run at once in a job, on its GPU if it has one. A job is given work for
+    `at_least`; what a trial takes is measured or guessed unless `trial_takes` says it.
+    """
 
     trials_per_gpu: Annotated[int, Field(ge=1, le=64)] = 1
     at_least: Duration = 600.0
     trial_takes: Duration | None = None
-
-    def resolved(self) -> Packing:
-        return Packing(self.trials_per_gpu, self.at_least, self.trial_takes)
 
 
 class LimitKeys(Strict):

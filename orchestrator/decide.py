@@ -44,16 +44,16 @@ def _decide_targets(study: Study, outcomes: Sequence[Outcome]) -> bool:
     from tracking.targets import targets
 
     pilots = [one for one in outcomes if one.trial.phase == "pilot"]
-    assert study.sweep.pilot is not None
+    assert study.sweep.keys.pilot is not None
     if not all(one.has_result for one in pilots):
         return False
-    found = targets(pilots, study.sweep.pilot.quantile)
+    found = targets(pilots, study.sweep.keys.pilot.quantile)
     return write_decision(
         study.layout,
         TARGETS,
         TARGETS,
         inputs=inputs_hash(pilots),
-        quantile=study.sweep.pilot.quantile,
+        quantile=study.sweep.keys.pilot.quantile,
         targets={one.workload: one.value for one in found},
         of=[asdict(one) for one in found],
     )

@@ -38,7 +38,7 @@ def plan_json(
     `new` are the trials that the recorded sweep has not; it is empty before one is recorded.
     """
     return {
-        "study": study.sweep.study,
+        "study": study.name,
         "trials": [
             trial.to_json() | {"id": trial.id, "state": status.planned[trial.id].state}
             for trial in (outcome.trial for outcome in status.outcomes)
@@ -65,16 +65,16 @@ def plan_text(
     change: Change | None,
 ) -> str:
     """Return the plan as lines of label and content."""
-    sweep = study.sweep
-    shape = f"{len(sweep.workloads)} x {len(sweep.candidates)} x {len(sweep.blocks)}"
+    sweep, blocks = study.sweep, study.sweep.keys.seeds.blocks
+    shape = f"{len(sweep.workloads)} x {len(sweep.candidates)} x {len(blocks)}"
     new = f", {len(change.added)} new" if change and change.added else ""
-    compared = len(sweep.workloads) * len(sweep.candidates) * len(sweep.blocks)
+    compared = len(sweep.workloads) * len(sweep.candidates) * len(blocks)
     phases = [outcome.trial.phase for outcome in status.outcomes]
     tuning = phases.count("tune") + status.stage.to_suggest
     before = {"of tuning": tuning, "pilots": phases.count("pilot")}
     pilots = "".join(f", and {count} {what}" for what, count in before.items() if count)
     lines = [
-        ("study", f"{sweep.study}  ({study.layout.folder})"),
+        ("study", f"{study.name}  ({study.layout.folder})"),
         ("trials", f"{compared} = {shape} (workloads x candidates x seeds){pilots}{new}"),
     ]
     lines += [("workload", f"{w.name}: {_workload(w)}") for w in sweep.workloads]
@@ -86,7 +86,8 @@ def plan_text(
         lines.append(("candidate", f"{candidate.name}: {candidate.optimizer}({settings})"))
     lines += [("question", f"{candidate} against {base}") for candidate, base in sweep.questions]
     what = " ranks" * any(workload.ranks > 1 for workload in sweep.workloads)
-    busy = f"{lanes}{what} at a time, {sweep.threads} thread{'s' * (sweep.threads > 1)} each"
+    threads = sweep.keys.resources.cpus_per_task
+    busy = f"{lanes}{what} at a time, {threads} thread{'s' * (threads > 1)} each"
     lines += [
         ("states", counts(status)),
         ("packs", f"{len(packs)} to send, {busy}" if packs else "nothing to send"),
@@ -114,7 +115,7 @@ def _tuning(status: Status) -> list[str]:
 def status_json(study: Study, status: Status) -> dict[str, Any]:
     """Return the status: counts, causes of failure, and every trial with what came of it."""
     return {
-        "study": study.sweep.study,
+        "study": study.name,
         "counts": status.counts,
         "failures": [
             {
@@ -148,7 +149,7 @@ def status_json(study: Study, status: Status) -> dict[str, Any]:
 
 def status_text(study: Study, status: Status) -> str:
     """Return the counts, a line a trial, then why some have no result and what to do."""
-    lines = [f"{study.sweep.study}: {counts(status)}"]
+    lines = [f"{study.name}: {counts(status)}"]
     lines += [trial_line(standing) for standing in status.planned.values()]
     return "\n".join([*lines, *causes(status), *stage_lines(status), *notes(study, status)])
 
@@ -204,7 +205,7 @@ def notes(study: Study, status: Status) -> list[str]:
     if status.left_alone:
         said.append(
             f"{len(status.left_alone)} trials failed or held are left alone: mend it, then "
-            f"thermolion retry {study.sweep.study}"
+            f"thermolion retry {study.name}"
         )
     if status.unplanned:
         said.append(
@@ -235,7 +236,7 @@ def exit_words(code: str) -> str:
 
 def _ignored(study: Study) -> list[str]:
     """Say which keys change nothing where the sweep runs: it may be meant for both."""
-    name = study.sweep.backend
+    name = study.sweep.keys.backend
     keys = load_backend(name).ignored(study)
     return [f"backend {name} has no use for {', '.join(keys)}: left alone"] if keys else []
 
@@ -243,7 +244,7 @@ def _ignored(study: Study) -> list[str]:
 def _edit_notes(study: Study, change: Change | None) -> list[str]:
     if change is None:
         return []
-    said = [change.refusal(study.sweep.study)] if change.orphaned else []
+    said = [change.refusal(study.name)] if change.orphaned else []
     return [*said, change.removal()] if change.removed else said
 
 

@@ -24,7 +24,7 @@ def dossier(found: Found) -> dict[str, Any]:
     job = outcome.job
     return {
         "id": found.trial,
-        "study": study.sweep.study,
+        "study": study.name,
         "planned": any(trial.id == found.trial for trial in study.trials),
         "state": standing.state,
         "carried_by": standing.carrier,

@@ -43,7 +43,7 @@ def of_two_studies(first: Study, second: Study) -> Gathered:
     Blocks are paired where both studies have the workload, by content, and the seeds. Raises
     SweepError where nothing is.
     """
-    names = first.sweep.study, second.sweep.study
+    names = first.name, second.name
     if first.layout.folder == second.layout.folder:
         raise SweepError(f"{names[0]} is named twice: compare it alone, or with another study")
     records = Record.read(first), Record.read(second)
@@ -71,7 +71,7 @@ def of_two_studies(first: Study, second: Study) -> Gathered:
             trial = outcome.trial
             if _place(trial) not in shared or trial.id in outcomes:
                 continue
-            label = labels[record.study.sweep.study, record.stage.key_of(trial.candidate)]
+            label = labels[record.study.name, record.stage.key_of(trial.candidate)]
             candidate = replace(trial.candidate, name=label)
             workload = workloads[trial.workload.key]
             moved = replace(trial, candidate=candidate, workload=workload)
@@ -135,10 +135,10 @@ def _place(trial: Trial) -> tuple[str, int, tuple[tuple[str, int], ...]]:
 
 
 def _unpaired(first: Study, second: Study) -> str:
-    both = f"{first.sweep.study} and {second.sweep.study} have no block in common, so no trial"
+    both = f"{first.name} and {second.name} have no block in common, so no trial"
     advice = "differences would be of seeds and data as much as of candidates"
-    if first.sweep.root_seed != second.sweep.root_seed:
-        seeds = f"root_seed {first.sweep.root_seed} and {second.sweep.root_seed}"
+    if first.sweep.keys.root_seed != second.sweep.keys.root_seed:
+        seeds = f"root_seed {first.sweep.keys.root_seed} and {second.sweep.keys.root_seed}"
         return f"{both} is paired ({seeds}): {advice}; run one again with the other's root_seed"
     keys = [{one.key for one in each.sweep.workloads} for each in (first, second)]
     if not keys[0] & keys[1]:
@@ -166,11 +166,11 @@ def _labels(first: Study, second: Study) -> dict[tuple[str, str], str]:
     """Return a name for every candidate of either study; equal names of unlike content differ."""
     mine = {one.name: one.key for one in first.sweep.candidates}
     known = {key: name for name, key in mine.items()}
-    labels = {(first.sweep.study, key): name for key, name in known.items()}
+    labels = {(first.name, key): name for key, name in known.items()}
     for one in second.sweep.candidates:
         clash = mine.get(one.name, one.key) != one.key
-        name = f"{one.name} ({second.sweep.study})" if clash else one.name
-        labels[second.sweep.study, one.key] = known.get(one.key, name)
+        name = f"{one.name} ({second.name})" if clash else one.name
+        labels[second.name, one.key] = known.get(one.key, name)
     return labels
 
 
@@ -186,7 +186,6 @@ def _left_out(
         }
         if alone:
             notes.append(
-                f"Only {study.sweep.study} has {'; '.join(sorted(alone))}: left out, for want of "
-                "a pair."
+                f"Only {study.name} has {'; '.join(sorted(alone))}: left out, for want of a pair."
             )
     return notes

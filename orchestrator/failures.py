@@ -12,7 +12,7 @@ from jobs.failures import CLASSES, FailureClass, JobEnd, of_exception
 from jobs.layout import Layout
 from orchestrator.backends.base import Need
 from orchestrator.backends.records import Submission, read_pack
-from orchestrator.failure_keys import Policy, Rule
+from orchestrator.failure_keys import FailureKeys, FailureRule
 from tracking.outcomes import Attempt, Outcome
 
 Ends = Mapping[tuple[str, int], JobEnd]
@@ -54,7 +54,7 @@ def failure_of(
     ends: Ends,
     unstarted: Sequence[tuple[str, int]],
     submissions: Mapping[str, Submission],
-    policy: Policy,
+    policy: FailureKeys,
 ) -> Failure | None:
     """Return how a trial without a result has failed the last time, None where it has not.
 
@@ -69,10 +69,10 @@ def failure_of(
     if any(one.gained for one in past[since:]):
         since = max(number for number, one in enumerate(past) if one.gained) + 1
     used = sum(one.kind == last.kind for one in past[since:])
-    rule = policy.rules.get(last.kind)
+    rule = policy.rule(last.kind)
     given = submissions.get(last.submission)
     scale = (given.scale if given else None) or {}
-    grown = policy.memory_factor if last.kind == "OOM_HOST" else 1.0
+    grown = policy.oom_host.mem if last.kind == "OOM_HOST" else 1.0
     return Failure(
         kind=last.kind,
         why=last.why,
@@ -146,5 +146,5 @@ def _by_hand(past: _Past, submissions: Mapping[str, Submission]) -> bool:
     return submission is not None and submission.by_hand
 
 
-def _backoff(rule: Rule | None) -> float:
-    return rule.backoff_s if rule else 0.0
+def _backoff(rule: FailureRule | None) -> float:
+    return rule.backoff if rule else 0.0

@@ -27,22 +27,22 @@ _KEYS = {
 
 def analysis_of(study: Study, targets: Mapping[str, float | None]) -> Analysis:
     """Return the analysis that a sweep declares; `targets` are those that pilots have given."""
-    sweep = study.sweep
+    sweep, keys = study.sweep, study.sweep.keys
     return Analysis(
         questions=tuple(Question(*pair) for pair in sweep.questions),
         workloads={one.name: one.key for one in sweep.workloads},
         candidates={one.name: one.key for one in sweep.candidates},
-        blocks=sweep.blocks,
-        root_seed=sweep.root_seed,
-        looks=sweep.looks,
-        shape=sweep.analysis.limits,
-        endpoints=tuple(map(Endpoint, dict.fromkeys(sweep.analysis.endpoints))),
-        alpha=sweep.analysis.alpha,
-        rope_pp=sweep.analysis.rope_pp,
+        blocks=keys.seeds.blocks,
+        root_seed=keys.root_seed,
+        looks=keys.seeds.looks,
+        shape=keys.analysis.limits,
+        endpoints=tuple(map(Endpoint, dict.fromkeys(keys.analysis.endpoints))),
+        alpha=keys.analysis.alpha,
+        rope_pp=keys.analysis.rope_pp,
         targets={one.name: targets.get(one.name, one.read_as.target) for one in sweep.workloads},
         code=code_digest(),
         tuned=None
-        if sweep.tune is None
+        if keys.tune is None
         else {one.name: chosen_values(study, one) for one in sweep.workloads},
     )
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.whole_file import write_once, write_whole
-from orchestrator.notify_keys import Notice, Occasion
+from orchestrator.notify_keys import NotifyKeys, Occasion
 from orchestrator.status import Status
 from orchestrator.study import Study
 
@@ -31,7 +31,7 @@ def tell(study: Study, status: Status) -> list[str]:
     An occasion is claimed by a file before it is told, and the file says what came of it: of
     several who look at a time one tells.
     """
-    notice = study.sweep.notice
+    notice = study.sweep.keys.notify
     if notice is None:
         return []
     wrong = []
@@ -68,10 +68,10 @@ def _message(study: Study, status: Status, occasion: Occasion) -> dict[str, Any]
     counted = ", ".join(f"{count} {state}" for state, count in status.counts.items())
     return {
         "event": occasion,
-        "study": study.sweep.study,
+        "study": study.name,
         "folder": str(study.layout.folder),
         "counts": status.counts,
-        "text": f"{study.sweep.study} is {occasion}: {counted}",
+        "text": f"{study.name} is {occasion}: {counted}",
         "time_ms": time.time_ns() // 1_000_000,
     }
 
@@ -84,13 +84,13 @@ def _claim(record: Path, said: dict[str, Any]) -> bool:
         return False  # somebody else's study: its owner is told by its owner's look
 
 
-def _send(notice: Notice, said: dict[str, Any]) -> list[str]:
+def _send(notice: NotifyKeys, said: dict[str, Any]) -> list[str]:
     errors = []
     if notice.command is not None:
-        error = _run(notice.command, notice.timeout_s, said)
+        error = _run(notice.command, notice.timeout, said)
         errors += [] if error is None else [f"{notice.command!r} {error}"[:_MOST_SAID]]
     if notice.url is not None:
-        error = _post(notice.url, notice.timeout_s, said)
+        error = _post(notice.url, notice.timeout, said)
         errors += [] if error is None else [f"{notice.url} {error}"[:_MOST_SAID]]
     return errors
 

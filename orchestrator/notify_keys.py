@@ -1,7 +1,6 @@
 """The keys of a sweep that say who is told of a study, and of what."""
 
 import shlex
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self, get_args
 from urllib.parse import urlsplit
 
@@ -12,16 +11,6 @@ from orchestrator.validation import Strict
 
 Occasion = Literal["done", "held", "failing"]
 _MOST_S = 600.0
-
-
-@dataclass(frozen=True)
-class Notice:
-    """Who is told: a `command`, a `url`, or both; `on` which occasions; seconds to wait for it."""
-
-    command: str | None
-    url: str | None
-    on: tuple[Occasion, ...]
-    timeout_s: float
 
 
 def _url(value: str) -> str:
@@ -66,9 +55,6 @@ class NotifyKeys(Strict):
         if self.command is None and self.url is None:
             raise ValueError("nobody is told: name a `command` or a `url`")
         return self
-
-    def resolved(self) -> Notice:
-        return Notice(self.command, self.url, tuple(self.on), self.timeout)
 
 
 def as_keys(value: Any) -> Any:

@@ -75,7 +75,7 @@ def run_here(study: Study, trial: Trial, how: Here) -> Ended:
 
     folder = Path.cwd()
     with tempfile.TemporaryDirectory(prefix="thermolion-") as root, importable(folder):
-        layout = Layout(Path(root), study.sweep.study)
+        layout = Layout(Path(root), study.name)
         layout.folder.mkdir()
         check_before_start(Study(study.sweep, layout), [trial], how.data_root, download=False)
         pack = Pack(
@@ -87,8 +87,8 @@ def run_here(study: Study, trial: Trial, how: Here) -> Ended:
             # No `code_root`: the code is imported, and a command started, where the user is.
         )
         launch = Launch(
-            device=study.sweep.device,
-            threads=study.sweep.threads,
+            device=study.sweep.keys.resources.device,
+            threads=study.sweep.keys.resources.cpus_per_task,
             stop_after=how.steps,
             on_log=how.report,
             post_mortem=how.debug,

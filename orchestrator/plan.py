@@ -20,13 +20,13 @@ _Choose = Callable[[Workload], Sequence[Candidate]]
 def plan_trials(sweep: Sweep, tuning: Tuning = NO_TUNING) -> tuple[Trial, ...]:
     """Return every trial of a sweep, block by block: tuning, then pilots, then the comparison."""
     pilots: tuple[Trial, ...] = ()
-    if sweep.pilot is not None:
+    if sweep.keys.pilot is not None:
         aimless = [one for one in sweep.workloads if one.read_as.target is None]
         baselines = {baseline for _, baseline in sweep.questions}
         pilots = _phase(
             sweep,
             "pilot",
-            range(sweep.pilot.seeds),
+            range(sweep.keys.pilot.seeds),
             aimless,
             lambda on: _known(tuning, on, [c for c in sweep.candidates if c.name in baselines]),
         )
@@ -36,7 +36,7 @@ def plan_trials(sweep: Sweep, tuning: Tuning = NO_TUNING) -> tuple[Trial, ...]:
         + _phase(
             sweep,
             "compare",
-            sweep.blocks,
+            sweep.keys.seeds.blocks,
             sweep.workloads,
             lambda on: _known(tuning, on, sweep.candidates),
         )
@@ -44,20 +44,20 @@ def plan_trials(sweep: Sweep, tuning: Tuning = NO_TUNING) -> tuple[Trial, ...]:
 
 
 def _tuned(sweep: Sweep, tuning: Tuning) -> tuple[Trial, ...]:
-    if sweep.tune is None:
+    if sweep.keys.tune is None:
         return ()
     tuned = [one for one in sweep.candidates if isinstance(one, TunedCandidate)]
     search, named = tuned[0].search, {one.name: one for one in tuned}
     # What differs in ranks alone is tuned once, where tuning has ranks of its own.
     on = {
-        tuned_on(one, search): replace(one, ranks=sweep.tune.ranks or one.ranks)
+        tuned_on(one, search): replace(one, ranks=sweep.keys.tune.ranks or one.ranks)
         for one in reversed(sweep.workloads)
     }
     workloads = list(reversed(on.values()))
     return _phase(
         sweep,
         "tune",
-        range(sweep.tune.seeds),
+        range(sweep.keys.tune.seeds),
         workloads,
         lambda on: [setting for one in tuned for setting in tuning.settings(one, on)],
         lambda on, setting: named[setting.declared].rungs_on(on),
@@ -97,10 +97,10 @@ def _phase(
                     phase=phase,
                     block=block,
                     seeds=block_seeds(
-                        sweep.root_seed, phase, workload, block, candidate.noise_seed
+                        sweep.keys.root_seed, phase, workload, block, candidate.noise_seed
                     ),
                     world_size=workload.ranks,
-                    threads=sweep.threads,
+                    threads=sweep.keys.resources.cpus_per_task,
                     precision=workload.precision,
                     rungs=rungs(workload, candidate),
                 )

@@ -34,8 +34,8 @@ def check_before_start(
     if data_root is not None and not data_root.is_dir():
         raise SweepError(f"the data root {data_root} does not exist: point --data at a folder")
     check_free_space(study.layout.folder)
-    load_backend(study.sweep.backend).check(study)
-    if study.sweep.tune is not None and study.sweep.tune.search == "optuna":
+    load_backend(study.sweep.keys.backend).check(study)
+    if study.sweep.keys.tune is not None and study.sweep.keys.tune.search == "optuna":
         require_optuna()
     for workload in {trial.workload.key: trial.workload for trial in trials}.values():
         if isinstance(workload, ImageWorkload):

@@ -59,8 +59,8 @@ def take_back(study: Study, request: Request) -> tuple[Outdated, Path | None]:
         status = read_status(study)
         if status.jobs_alive:
             raise SweepError(
-                f"{status.jobs_alive} jobs of {study.sweep.study!r} are alive: wait for their "
-                f"end, or thermolion cancel {study.sweep.study}"
+                f"{status.jobs_alive} jobs of {study.name!r} are alive: wait for their "
+                f"end, or thermolion cancel {study.name}"
             )
         outdated = _outdated(study, status)
         if not outdated.standings:

@@ -47,7 +47,7 @@ def overrides(base: Study, name: str, trials: int | None, method: str | None) ->
     }
     gone = [key for key in ("baseline", "compare", "pilot") if data.get(key) is not None]
     keys = {
-        "study": f"{base.sweep.study}-{name}",
+        "study": f"{base.name}-{name}",
         "candidates": {name: entry},
         **dict.fromkeys(gone),
         "seeds": 1,

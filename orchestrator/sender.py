@@ -78,7 +78,7 @@ class Sender:
         if files is not None:
             copy_code(Path.cwd(), files, code)
         load = self.load(trials, code)
-        lots = load_backend(self.study.sweep.backend).arrange(load)
+        lots = load_backend(self.study.sweep.keys.backend).arrange(load)
         return tuple(
             self._write(name if number == 0 else self._next_folder(), lot, load)
             for number, lot in enumerate(lots)
@@ -91,7 +91,7 @@ class Sender:
         decision, a notice.
         """
         sweep, status = self.study.sweep, self.status
-        follows = sweep.failures.unattended or not status.stage.is_settled
+        follows = sweep.keys.failures.unattended or not status.stage.is_settled
         return Load(
             self.study,
             trials,
@@ -101,7 +101,7 @@ class Sender:
             self.request.lanes,
             {trial.id: self._need(trial) for trial in trials},
             status.bad_nodes,
-            unattended=follows or sweep.notice is not None,
+            unattended=follows or sweep.keys.notify is not None,
         )
 
     def _roots(self, trials: Sequence[Trial], present: Path) -> Mapping[str, Path | None]:
@@ -117,7 +117,7 @@ class Sender:
             return need
         # Now, since the user has mended it, and by the factor that he says.
         told = how.mem != 1 and failure is not None and failure.kind == "OOM_HOST"
-        mem = need.mem / self.study.sweep.failures.memory_factor if told else need.mem
+        mem = need.mem / self.study.sweep.keys.failures.oom_host.mem if told else need.mem
         return Need(mem * how.mem, need.time * how.time)
 
     def _write(self, name: str, lot: Lot, load: Load) -> Submission:
@@ -128,11 +128,11 @@ class Sender:
         commit, dirty = self.request.commit or commit_of(Path.cwd())
         submission = Submission(
             id=name,
-            backend=sweep.backend,
+            backend=sweep.keys.backend,
             packs=len(lot.packs),
             lanes=lot.lanes,
-            threads=sweep.threads,
-            device=sweep.device,
+            threads=sweep.keys.resources.cpus_per_task,
+            device=sweep.keys.resources.device,
             user=user_name(),
             host=socket.gethostname(),
             time_ms=time.time_ns() // 1_000_000,
@@ -160,9 +160,9 @@ class Sender:
             download=self.request.download,
             code_root=code_root,
             code=code_digest(code_root),
-            checkpoint_every_s=self.study.sweep.checkpoint_every_s,
-            keep=self.study.sweep.keep,
-            usage=self.study.sweep.usage,
+            checkpoint_every_s=self.study.sweep.keys.checkpoint.every,
+            keep=self.study.sweep.keys.checkpoint.keep,
+            usage=self.study.sweep.keys.system_metrics,
         )
 
     def _next_folder(self) -> str:

@@ -120,8 +120,8 @@ def _read(layout: Layout) -> Shelved:
     try:
         alive = jobs_alive(layout)
         study = open_study(layout.study, layout.root)
-        if study.sweep.study != layout.study:
-            raise SweepError(f"its sweep is that of a study {study.sweep.study!r}")
+        if study.name != layout.study:
+            raise SweepError(f"its sweep is that of a study {study.name!r}")
         # Whether a trial rides in a living job is told by the packs alone.
         states = read_status(study).counts if alive else _count(study)
     except (ThermolionError, OSError, ValueError, KeyError) as error:

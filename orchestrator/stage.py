@@ -162,7 +162,7 @@ NO_STAGE = Stage(None, (), (), False, {})
 def stage_of(study: Study) -> tuple[Stage, tuple[Trial, ...]]:
     """Return at which stage a study is, and the trials that are planned at it."""
     tuning, trials = study.tuning, study.trials
-    stage = Stage.read(study.layout, study.sweep.looks, has_pilots(trials))
+    stage = Stage.read(study.layout, study.sweep.keys.seeds.looks, has_pilots(trials))
     tuned = [one for one in study.sweep.candidates if isinstance(one, TunedCandidate)]
     places = {
         place(workload, one): (one, workload)
@@ -176,7 +176,7 @@ def stage_of(study: Study) -> tuple[Stage, tuple[Trial, ...]]:
         stage,
         awaits_winners=bool(places.keys() - tuning.chosen.keys()),
         tuned={one.name: one.key for one in tuned},
-        to_suggest=to_suggest * (study.sweep.tune.seeds if study.sweep.tune else 0),
+        to_suggest=to_suggest * (study.sweep.keys.tune.seeds if study.sweep.keys.tune else 0),
     )
     return stage, trials
 

@@ -166,7 +166,7 @@ def read_status(study: Study) -> Status:
         if trial_id in carriers or (outcome.state in calm and trial_id not in unstarted):
             return None  # most of them; of what is under way its job has the last word
         here = unstarted.get(trial_id, [])
-        return failure_of(outcome, ends, here, known, study.sweep.failures)
+        return failure_of(outcome, ends, here, known, study.sweep.keys.failures)
 
     planned = {trial.id for trial in trials}
     return Status(
@@ -187,7 +187,7 @@ def read_status(study: Study) -> Status:
         at_a_time=max((submission.lanes for submission in living), default=1),
         notes=tuple(job_notes(study.layout, living)),
         stage=stage,
-        bad_nodes=_bad_nodes(ends, study.sweep.failures.exclude_s),
+        bad_nodes=_bad_nodes(ends, study.sweep.keys.failures.node_fail.exclude),
     )
 
 

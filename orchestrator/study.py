@@ -27,9 +27,14 @@ class Study:
     )
 
     @property
+    def name(self) -> str:
+        """The name of the study, and of its folder."""
+        return self.sweep.keys.study
+
+    @property
     def tuning(self) -> Tuning:
         """What has been decided of its tuning by now."""
-        return NO_TUNING if self.sweep.tune is None else Tuning.read(self.layout)
+        return NO_TUNING if self.sweep.keys.tune is None else Tuning.read(self.layout)
 
     @property
     def trials(self) -> tuple[Trial, ...]:
@@ -97,4 +102,4 @@ def open_study(target: str, root: Path | None = None, overrides: Iterable[str] =
             )
         path = recorded
     sweep = read_sweep(path, overrides)
-    return Study(sweep, Layout(root, sweep.study))
+    return Study(sweep, Layout(root, sweep.keys.study))

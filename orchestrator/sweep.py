@@ -15,10 +15,10 @@ from jobs.pack import Keep
 from jobs.trial import Candidate, Workload
 from orchestrator.analysis_keys import AnalysisKeys, PilotKeys
 from orchestrator.candidates import Groups, expand, questions
-from orchestrator.cluster_keys import BACKENDS, LimitKeys, Packing, PackKeys
+from orchestrator.cluster_keys import BACKENDS, LimitKeys, PackKeys
 from orchestrator.durations import Duration
-from orchestrator.failure_keys import FailureKeys, Policy
-from orchestrator.notify_keys import Notice, NotifyKeys, as_keys
+from orchestrator.failure_keys import FailureKeys
+from orchestrator.notify_keys import NotifyKeys, as_keys
 from orchestrator.ray_keys import RayKeys
 from orchestrator.seeds import Seeds, read_seeds
 from orchestrator.spaces import searches
@@ -30,41 +30,16 @@ from orchestrator.workloads import checked, cross, resolve
 
 @dataclass(frozen=True)
 class Sweep:
-    """A resolved sweep. `questions` pairs names: (candidate, baseline); `blocks` seed indices.
+    """A sweep file as checked, `keys`, and what its entries mean together.
 
-    `looks` are rising numbers of blocks, empty where there is one look at all of them.
-    `threads` are those of one rank; `device` is `cpu` or `cuda`. Then what is for clusters:
-    the profile of the site, which Ray, what one trial is given, and how trials share jobs; last,
-    what follows from failures, and who is told.
+    `questions` pairs names: (candidate, baseline).
     """
 
     document: Document
-    study: str
+    keys: "SweepFile"
     workloads: tuple[Workload, ...]
     candidates: tuple[Candidate, ...]
     questions: tuple[tuple[str, str], ...]
-    blocks: tuple[int, ...]
-    root_seed: int
-    threads: int
-    device: Literal["cpu", "cuda"]
-    backend: str
-    checkpoint_every_s: float
-    keep: Keep
-    usage: bool
-    site: str | None
-    ray: RayKeys
-    tasks_per_node: int
-    gpus_per_node: int
-    time_min: int | None
-    mem: str | None
-    packing: Packing
-    concurrent: int | None
-    looks: tuple[int, ...]
-    analysis: AnalysisKeys
-    pilot: PilotKeys | None
-    tune: TuneKeys | None
-    failures: Policy
-    notice: Notice | None
 
 
 def _study(name: str) -> str:
@@ -93,6 +68,12 @@ def _backend(value: Any) -> Any:
     return value
 
 
+def _a_minute(time_s: float) -> float:
+    if time_s < 60:
+        raise ValueError("SLURM counts in minutes: one at least")
+    return time_s
+
+
 class Resources(Strict):
     """What one trial is given: a rank for every GPU, or for every task where there are none."""
 
@@ -100,7 +81,7 @@ class Resources(Strict):
     gpus_per_node: Annotated[int, Field(ge=0, le=MOST_RANKS)] = 0
     tasks_per_node: Annotated[int, Field(ge=1, le=MOST_RANKS)] | None = None
     cpus_per_task: Annotated[int, Field(ge=1, le=1024)] = 1
-    time: Duration | None = None
+    time: Annotated[Duration, AfterValidator(_a_minute)] | None = None
     mem: Annotated[str, Field(pattern=r"^[0-9]+[KMGT]?B?$")] | None = None
 
     @model_validator(mode="after")
@@ -115,7 +96,22 @@ class Resources(Strict):
     @property
     def ranks(self) -> int:
         """How many processes train a trial, unless its workload says otherwise."""
-        return self.nodes * (self.gpus_per_node or self.tasks_per_node or 1)
+        return self.nodes * self.ranks_per_node
+
+    @property
+    def ranks_per_node(self) -> int:
+        """How many of these processes share a node, unless a trial has fewer."""
+        return self.gpus_per_node or self.tasks_per_node or 1
+
+    @property
+    def device(self) -> Literal["cpu", "cuda"]:
+        """What trials compute on."""
+        return "cuda" if self.gpus_per_node else "cpu"
+
+    @property
+    def time_min(self) -> int | None:
+        """The time of a job in whole minutes; None leaves it to the site."""
+        return None if self.time is None else int(self.time // 60)
 
 
 class Checkpoint(Strict):
@@ -187,66 +183,31 @@ def _resolved(document: Document) -> Sweep:
     entries = cross(document.data.get("workloads"), document.data.get("defaults"))
 
     data = document.data | {"workloads": [dict(entry.data) for entry in entries]}
-    file = check(SweepFile, data)
+    keys = check(SweepFile, data)
     models = checked(entries)
-    workloads = resolve(entries, models, file.resources.ranks)
-    tune = file.tune
+    workloads = resolve(entries, models, keys.resources.ranks)
     tuned = None
-    if tune is not None:
-        tuned = searches(tune, file.candidates, workloads, file.root_seed)
-    groups = expand(file.candidates, workloads, tuned)
+    if keys.tune is not None:
+        tuned = searches(keys.tune, keys.candidates, workloads, keys.root_seed)
+    groups = expand(keys.candidates, workloads, tuned)
     return Sweep(
         document=document,
-        study=file.study,
+        keys=keys,
         workloads=workloads,
         candidates=tuple(candidate for group in groups.values() for candidate in group),
-        questions=_questions(file, groups),
-        blocks=file.seeds.blocks,
-        root_seed=file.root_seed,
-        threads=file.resources.cpus_per_task,
-        device="cuda" if file.resources.gpus_per_node else "cpu",
-        backend=file.backend,
-        checkpoint_every_s=file.checkpoint.every,
-        keep=file.checkpoint.keep,
-        usage=file.system_metrics,
-        site=file.site,
-        ray=file.ray,
-        tasks_per_node=file.resources.gpus_per_node or file.resources.tasks_per_node or 1,
-        gpus_per_node=file.resources.gpus_per_node,
-        time_min=_minutes(file.resources.time),
-        mem=file.resources.mem,
-        packing=file.pack.resolved(),
-        concurrent=file.limits.concurrent,
-        looks=file.seeds.looks,
-        analysis=file.analysis,
-        pilot=_pilot(file),
-        tune=tune,
-        failures=file.failures.resolved(),
-        notice=None if file.notify is None else file.notify.resolved(),
+        questions=_questions(keys, groups),
     )
 
 
-def _pilot(file: SweepFile) -> PilotKeys | None:
-    if file.pilot is not None and file.baseline is None and file.compare is None:
+def _questions(keys: SweepFile, groups: Groups) -> tuple[tuple[str, str], ...]:
+    if keys.baseline is not None and keys.compare is not None:
+        raise Invalid(("baseline",), "`compare` is here as well: keep one of the two")
+    if keys.baseline is not None:
+        return questions(groups, keys.baseline, None, "baseline")
+    if keys.compare is not None:
+        return questions(groups, keys.compare.candidate, keys.compare.against, "compare")
+    if keys.pilot is not None:
         raise Invalid(
             ("pilot",), "pilots are runs of the baseline: name it (`baseline:` or `compare:`)"
         )
-    return file.pilot
-
-
-def _minutes(time_s: float | None) -> int | None:
-    if time_s is None:
-        return None
-    if time_s < 60:
-        raise Invalid(("resources", "time"), "SLURM counts in minutes: one at least")
-    return int(time_s // 60)
-
-
-def _questions(file: SweepFile, groups: Groups) -> tuple[tuple[str, str], ...]:
-    if file.baseline is not None and file.compare is not None:
-        raise Invalid(("baseline",), "`compare` is here as well: keep one of the two")
-    if file.baseline is not None:
-        return questions(groups, file.baseline, None, "baseline")
-    if file.compare is not None:
-        return questions(groups, file.compare.candidate, file.compare.against, "compare")
     return ()

@@ -45,7 +45,7 @@ def find_in_study(prefix: str, study: Study) -> Found:
     planned = [trial.id for trial in study.trials]
     if not any(trial_id.startswith(prefix) for trial_id in planned):
         planned += recorded_ids(study.layout)
-    return Found(study, find_id(prefix, dict.fromkeys(planned), repr(study.sweep.study)))
+    return Found(study, find_id(prefix, dict.fromkeys(planned), repr(study.name)))
 
 
 def find_below(prefix: str, root: Path) -> Found:
@@ -65,7 +65,7 @@ def find_below(prefix: str, root: Path) -> Found:
             f"{prefix!r} is no trial of a study below {root}: `thermolion status STUDY` lists "
             "those of a study, --study FILE takes a sweep that is not recorded yet"
         )
-    places = ", ".join(f"{one.trial} of {one.study.sweep.study}" for one in found[:_MOST_NAMED])
+    places = ", ".join(f"{one.trial} of {one.study.name}" for one in found[:_MOST_NAMED])
     more = ", …" * (len(found) > _MOST_NAMED)
     raise SweepError(
         f"{prefix!r} is short for {len(found)} trials: {places}{more}; give more digits, or "

@@ -18,7 +18,7 @@ _Model = TypeVar("_Model", bound=BaseModel)
 class Strict(BaseModel):
     """A part of a sweep file: unknown keys are errors and nothing is converted silently."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 def printable(name: str) -> str:

@@ -81,7 +81,7 @@ def _summary(study: Study, status: Status) -> str:
 def _left(study: Study, status: Status) -> list[str]:
     states = status.planned.values()
     running = sum(s.outcome.trial.world_size for s in states if s.state == "running")
-    left = estimate(status.wanted, running or status.at_a_time, study.sweep.device)
+    left = estimate(status.wanted, running or status.at_a_time, study.sweep.keys.resources.device)
     if left.seconds is None or status.done == len(status.wanted):
         return []
     return [f"about {in_words(left.seconds)} left"]

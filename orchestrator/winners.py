@@ -43,7 +43,7 @@ def decide_tuning(study: Study, outcomes: Sequence[Outcome]) -> bool:
     found = {at: _Found(candidate_of(study, at), of) for at, of in awaited.items()}
     if any(one.winner is None for one in found.values()):
         return False
-    tune = study.sweep.tune
+    tune = study.sweep.keys.tune
     assert tune is not None
     suggested = [one for at in found for one in _suggested(tuning, at, found[at])]
     if suggested:
@@ -178,7 +178,7 @@ def tuning_found(study: Study, outcomes: Sequence[Outcome]) -> "TuningFound | No
     """Return how the tuning of a study has gone, None where it has none."""
     from tracking.tuning import TuningFound, searched
 
-    tune, tuning = study.sweep.tune, study.tuning
+    tune, tuning = study.sweep.keys.tune, study.tuning
     if tune is None:
         return None
     rows = []

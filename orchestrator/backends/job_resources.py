@@ -22,32 +22,33 @@ def resources(study: Study, ranks: int = 1) -> Resources:
     Raises SweepError where they do not fill the nodes that they are spread over, and where a job
     would run more trials at a time than the study may.
     """
-    sweep, lanes = study.sweep, study.sweep.packing.lanes
+    keys = study.sweep.keys
+    given, lanes = keys.resources, keys.pack.trials_per_gpu
     if ranks > 1 and lanes > 1:
         raise SweepError(
             f"pack.trials_per_gpu is {lanes}, and a trial spans {ranks} processes: several trials "
             "share a GPU only where each is one process"
         )
-    if sweep.concurrent is not None and sweep.concurrent < lanes:
+    if keys.limits.concurrent is not None and keys.limits.concurrent < lanes:
         raise SweepError(
-            f"limits.concurrent is {sweep.concurrent}, and a job runs {lanes} trials at a time "
-            "(pack.trials_per_gpu): raise the one or lower the other"
+            f"limits.concurrent is {keys.limits.concurrent}, and a job runs {lanes} trials at a "
+            "time (pack.trials_per_gpu): raise the one or lower the other"
         )
-    nodes = max(1, ranks // sweep.tasks_per_node)
-    if ranks > sweep.tasks_per_node and ranks % sweep.tasks_per_node:
+    nodes = max(1, ranks // given.ranks_per_node)
+    if ranks > given.ranks_per_node and ranks % given.ranks_per_node:
         raise SweepError(
-            f"{ranks} ranks do not fill nodes of {sweep.tasks_per_node}: let `ranks` of the "
+            f"{ranks} ranks do not fill nodes of {given.ranks_per_node}: let `ranks` of the "
             "workload be a multiple of it"
         )
     here = ranks // nodes
     return Resources(
         nodes=nodes,
         tasks_per_node=here * lanes,
-        gpus_per_node=here if sweep.gpus_per_node else 0,
-        cpus_per_task=sweep.threads,
+        gpus_per_node=here if given.gpus_per_node else 0,
+        cpus_per_task=given.cpus_per_task,
         lanes=lanes,
-        time_min=sweep.time_min,
-        mem=sweep.mem,
+        time_min=given.time_min,
+        mem=given.mem,
     )
 
 

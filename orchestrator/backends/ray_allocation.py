@@ -27,34 +27,35 @@ def allocation_resources(study: Study, ranks: int | None = None) -> Resources:
     `ranks` are the most of a trial, None for those that are planned by now. Raises SweepError
     where a trial does not fit into it.
     """
-    sweep, keys = study.sweep, study.sweep.ray
+    keys = study.sweep.keys
+    ray, given = keys.ray, keys.resources
     most = ranks or max((trial.world_size for trial in study.trials), default=1)
-    nodes = keys.nodes or math.ceil(most / sweep.tasks_per_node)
-    lanes = sweep.packing.lanes if most == 1 else 1
-    cpus = keys.cpus_per_node or sweep.threads * lanes * min(most, sweep.tasks_per_node)
-    room = nodes * (cpus // sweep.threads)
+    nodes = ray.nodes or math.ceil(most / given.ranks_per_node)
+    lanes = keys.pack.trials_per_gpu if most == 1 else 1
+    cpus = ray.cpus_per_node or given.cpus_per_task * lanes * min(most, given.ranks_per_node)
+    room = nodes * (cpus // given.cpus_per_task)
     if room < most:
         raise SweepError(
-            f"a trial needs {most} x {sweep.threads} CPUs, and the job of Ray has {nodes} x "
+            f"a trial needs {most} x {given.cpus_per_task} CPUs, and the job of Ray has {nodes} x "
             f"{cpus}: raise ray.nodes or ray.cpus_per_node"
         )
-    if most > 1 and 0 < nodes * sweep.gpus_per_node < most:
+    if most > 1 and 0 < nodes * given.gpus_per_node < most:
         raise SweepError(
-            f"a trial needs {most} GPUs, and the job of Ray has {nodes} x {sweep.gpus_per_node}: "
+            f"a trial needs {most} GPUs, and the job of Ray has {nodes} x {given.gpus_per_node}: "
             "raise ray.nodes or resources.gpus_per_node"
         )
     return Resources(
         nodes=nodes,
-        gpus_per_node=sweep.gpus_per_node,
+        gpus_per_node=given.gpus_per_node,
         cpus_per_task=cpus,
-        time_min=sweep.time_min,
-        mem=sweep.mem,
+        time_min=given.time_min,
+        mem=given.mem,
     )
 
 
 def check_allocation(study: Study) -> None:
     """Raise SiteError or SweepError for what the site would refuse or never start."""
-    site = read_site(study.sweep.site)
+    site = read_site(study.sweep.keys.site)
     asked = [allocation_resources(study, ranks) for ranks in study.ranks]  # of all phases
     if not is_here():
         raise SweepError(
@@ -70,7 +71,7 @@ def check_allocation(study: Study) -> None:
 def allocation_request(load: Load, folder: Path) -> Mapping[str, Any]:
     """Return what SLURM is asked for, in the words of a submission to it; `folder` is Ray's."""
     study = load.study
-    layout, site = study.layout, read_site(study.sweep.site)
+    layout, site = study.layout, read_site(study.sweep.keys.site)
     facts = read_facts(user_name()) if is_here() else None
     needs = [load.needs.get(trial.id, Need()) for trial in load.trials] or [Need()]
     need = Need(*(max(values) for values in zip(*map(_figures, needs), strict=True)))

@@ -24,7 +24,7 @@ from orchestrator.backends.ray_marks import Marks
 from orchestrator.backends.ray_session import check_answers, sweep_up
 from orchestrator.backends.records import BackendError, Submission, read_submissions
 from orchestrator.backends.slurm import SlurmBackend
-from orchestrator.cluster_keys import Packing
+from orchestrator.cluster_keys import PackKeys
 from orchestrator.packs import make_packs
 from orchestrator.study import Study
 from orchestrator.sweep_file import SweepError
@@ -53,8 +53,8 @@ class RayBackend(Detached):
                 f"backend: ray, and Ray {version('ray')} lets everybody in who reaches its port: "
                 "pip install --upgrade 'thermolion[ray]' (2.52 or later asks for a token)"
             )
-        address = study.sweep.ray.address
-        if study.sweep.ray.on is not None:
+        address = study.sweep.keys.ray.address
+        if study.sweep.keys.ray.on is not None:
             check_allocation(study)
             return
         if address is None:
@@ -67,28 +67,29 @@ class RayBackend(Detached):
 
     def ignored(self, study: Study) -> Sequence[str]:
         """Return the keys that Ray has no queue, no time and no memory for."""
-        sweep, in_a_job = study.sweep, study.sweep.ray.on is not None
-        packing = Packing(lanes=sweep.packing.lanes)
-        keys = {
-            "pack.at_least or pack.trial_takes": sweep.packing != packing,
-            "site": not in_a_job and sweep.site is not None,
-            "resources.time": not in_a_job and sweep.time_min is not None,
-            "resources.mem": not in_a_job and sweep.mem is not None,
+        keys, in_a_job = study.sweep.keys, study.sweep.keys.ray.on is not None
+        lanes_alone = PackKeys(trials_per_gpu=keys.pack.trials_per_gpu)
+        named = {
+            "pack.at_least or pack.trial_takes": keys.pack != lanes_alone,
+            "site": not in_a_job and keys.site is not None,
+            "resources.time": not in_a_job and keys.resources.time_min is not None,
+            "resources.mem": not in_a_job and keys.resources.mem is not None,
         }
-        return [key for key, is_set in keys.items() if is_set]
+        return [key for key, is_set in named.items() if is_set]
 
     def survives_us(self, study: Study) -> bool:
         """Whether it runs in a job of SLURM's."""
-        return study.sweep.ray.on is not None
+        return study.sweep.keys.ray.on is not None
 
     def arrange(self, load: Load) -> Sequence[Lot]:
         """Return one lot. A trial of one rank is a pack: a lane needs no new process for it."""
         study = load.study
         most = max((trial.world_size for trial in load.trials), default=1)
         lanes, at_a_time = load.lanes or _lanes(load), load.lanes
-        if study.sweep.concurrent is not None:
-            lanes = min(lanes, study.sweep.concurrent * most)
-            at_a_time = min(at_a_time or study.sweep.concurrent, study.sweep.concurrent)
+        concurrent = study.sweep.keys.limits.concurrent
+        if concurrent is not None:
+            lanes = min(lanes, concurrent * most)
+            at_a_time = min(at_a_time or concurrent, concurrent)
         shared = [trial for trial in load.trials if trial.world_size > 1]
         alone = [(trial,) for trial in load.trials if trial.world_size == 1]
         packs = [*alone, *make_packs(shared, lanes, load.suspects, load.code)]
@@ -225,35 +226,35 @@ def _version() -> tuple[int, ...]:
 
 def _lanes(load: Load) -> int:
     """Return how many ranks may run at once; several may share a GPU."""
-    sweep = load.study.sweep
-    if sweep.ray.on is not None:
+    keys = load.study.sweep.keys
+    if keys.ray.on is not None:
         asked = allocation_resources(load.study)
-        share = asked.gpus_per_node * sweep.packing.lanes
-        return asked.nodes * (share or asked.cpus_per_task // sweep.threads)
-    if sweep.ray.address is not None:
+        share = asked.gpus_per_node * keys.pack.trials_per_gpu
+        return asked.nodes * (share or asked.cpus_per_task // keys.resources.cpus_per_task)
+    if keys.ray.address is not None:
         return sum(trial.world_size for trial in load.trials)  # nobody has said how large it is
-    if sweep.device == "cpu":
+    if keys.resources.device == "cpu":
         return lanes_here(load.study)
-    return max(1, count_gpus()) * sweep.packing.lanes
+    return max(1, count_gpus()) * keys.pack.trials_per_gpu
 
 
 def _request(load: Load, lanes: int, at_a_time: int | None, folder: Path) -> Mapping[str, Any]:
-    sweep = load.study.sweep
-    cuda = sweep.device == "cuda"
+    keys = load.study.sweep.keys
+    cuda = keys.resources.device == "cuda"
     said = {
-        "address": sweep.ray.address,
-        "dashboard": sweep.ray.dashboard,
-        "cpus": lanes * sweep.threads,
+        "address": keys.ray.address,
+        "dashboard": keys.ray.dashboard,
+        "cpus": lanes * keys.resources.cpus_per_task,
         "gpus": count_gpus() if cuda else 0,
-        "gpus_each": 1 / sweep.packing.lanes if cuda else 0.0,
+        "gpus_each": 1 / keys.pack.trials_per_gpu if cuda else 0.0,
         "at_a_time": at_a_time,
     }
-    if sweep.ray.on is None:
+    if keys.ray.on is None:
         return said
     asked = allocation_resources(load.study)
     return said | {
         "cpus": asked.cpus_per_task,
         "gpus": asked.gpus_per_node,
-        "nodes_within_s": sweep.ray.nodes_within,
+        "nodes_within_s": keys.ray.nodes_within,
         "allocation": allocation_request(load, folder),
     }

@@ -55,7 +55,7 @@ class SlurmBackend:
 
     def check(self, study: Study) -> None:
         """Raise SiteError or SweepError for what the site would refuse or never start."""
-        site = read_site(study.sweep.site)
+        site = read_site(study.sweep.keys.site)
         if not is_here():
             raise SweepError(
                 "backend: slurm, and this machine has no SLURM (no sbatch): run thermolion on a "
@@ -77,7 +77,7 @@ class SlurmBackend:
                 "--lanes is for this machine: on SLURM, `limits.concurrent` says how many trials "
                 "run at a time, and `pack.trials_per_gpu` how many share a job"
             )
-        site = read_site(load.study.sweep.site)
+        site = read_site(load.study.sweep.keys.site)
         measure, size = _measure(load, site), self._array_size(site)
         lots = []
         for need, trials in _by_need(load).items():
@@ -216,7 +216,7 @@ class SlurmBackend:
         site: Site,
         packs: Sequence[Sequence[Trial]],
     ) -> Lot:
-        study, concurrent = load.study, load.study.sweep.concurrent
+        study, concurrent = load.study, load.study.sweep.keys.limits.concurrent
         ranks = asked.tasks // asked.lanes  # of a trial
         processes = asked.tasks * len(packs)
         jobs = None if concurrent is None else concurrent // asked.lanes
@@ -249,13 +249,13 @@ def _believed(states: Mapping[int, JobState | None]) -> Mapping[int, JobState]:
 
 
 def _measure(load: Load, site: Site) -> Measure:
-    sweep = load.study.sweep
-    seconds: Mapping[str, float | None] = trial_seconds(load.outcomes, sweep.device)
-    if sweep.packing.trial_s is not None:
-        seconds = dict.fromkeys(seconds, sweep.packing.trial_s)
-    time_min = sweep.time_min or site.time_min
+    pack, given = load.study.sweep.keys.pack, load.study.sweep.keys.resources
+    seconds: Mapping[str, float | None] = trial_seconds(load.outcomes, given.device)
+    if pack.trial_takes is not None:
+        seconds = dict.fromkeys(seconds, pack.trial_takes)
+    time_min = given.time_min or site.time_min
     most = None if time_min is None else max(0.0, 60 * time_min * (1 - _MARGIN) - site.grace_s)
-    return Measure(seconds, sweep.packing.lanes, sweep.packing.at_least_s, most)
+    return Measure(seconds, pack.trials_per_gpu, pack.at_least, most)
 
 
 def _by_need(load: Load) -> Mapping[Need, list[Trial]]:

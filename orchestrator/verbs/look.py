@@ -23,14 +23,14 @@ def plan(arguments: Namespace) -> int:
     status = read_status(study)
     missing = status.missing
     load = Sender(study, status, Request(lanes=arguments.lanes)).load(missing, Path.cwd())
-    lots = load_backend(study.sweep.backend).arrange(load)
+    keys = study.sweep.keys
+    lots = load_backend(keys.backend).arrange(load)
     packs = [pack for lot in lots for pack in lot.packs]
-    lanes = at_a_time(lots, study.sweep.concurrent) or 1
-    left = estimate(status.wanted, lanes, study.sweep.device, study.sweep.concurrent)
+    lanes = at_a_time(lots, keys.limits.concurrent) or 1
+    left = estimate(status.wanted, lanes, keys.resources.device, keys.limits.concurrent)
     change = since_recorded(study, status)
-    sweep = study.sweep
-    in_a_job = sweep.backend == "ray" and sweep.ray.on is not None
-    scripts = batch_scripts(study, lots) if sweep.backend == "slurm" or in_a_job else []
+    in_a_job = keys.backend == "ray" and keys.ray.on is not None
+    scripts = batch_scripts(study, lots) if keys.backend == "slurm" or in_a_job else []
     if arguments.json:
         record = describe.plan_json(study, status, packs, lanes, left, change)
         result(record | {"sbatch": scripts})
@@ -64,7 +64,7 @@ def logs(arguments: Namespace) -> int:
     trial_id = None
     if arguments.trial is not None:
         planned = read_status(study).planned
-        trial_id = find_id(arguments.trial, planned, repr(study.sweep.study))
+        trial_id = find_id(arguments.trial, planned, repr(study.name))
         result(describe.trial_line(planned[trial_id]))
         traceback = planned[trial_id].outcome.traceback
         if traceback:

@@ -29,7 +29,7 @@ def search(arguments: Namespace) -> int:
     arguments.set = [*arguments.set, *changes]
     study = opened(arguments)
     # What is said from now on names the study that is made, which has all of this in its folder.
-    arguments.study, arguments.set = study.sweep.study, []
+    arguments.study, arguments.set = study.name, []
     arguments.backend = arguments.site = arguments.address = arguments.on = None
     status = walk(study, arguments)
     if status is None:
@@ -38,7 +38,7 @@ def search(arguments: Namespace) -> int:
     found = read_found(study, record.outcomes)
     if arguments.json:
         rows = [{"workload": one.searched.workload} | asdict(one) for one in found]
-        result({"study": study.sweep.study, "found": rows})
+        result({"study": study.name, "found": rows})
     for one in () if arguments.json else found:
         result(f"{search_text(one.searched, one.weights, one.fresh)}\n")
     if not status.unfinished:

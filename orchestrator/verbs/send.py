@@ -117,7 +117,7 @@ def walk(study: Study, arguments: Namespace) -> Status | None:
         for wrong in tell(study, status):
             say(f"note: {wrong}")
     except KeyboardInterrupt:
-        if load_backend(study.sweep.backend).survives_us(study):
+        if load_backend(study.sweep.keys.backend).survives_us(study):
             say(
                 f"the jobs go on; take it up again with: {again('run', arguments)}; stop them "
                 f"with: {again('cancel', arguments)}"

@@ -24,9 +24,10 @@ def opened(arguments: Namespace) -> Study:
     where = [name for name in ("address", "on") if getattr(arguments, name, None) is not None]
     overrides += [f"ray.{name}={getattr(arguments, name)}" for name in where]
     study = open_study(arguments.study, arguments.root, overrides)
-    if where and study.sweep.backend != "ray":
+    if where and study.sweep.keys.backend != "ray":
         raise SweepError(
-            f"--{where[0]} is for Ray, and the backend is {study.sweep.backend}: add --backend ray"
+            f"--{where[0]} is for Ray, and the backend is {study.sweep.keys.backend}: "
+            "add --backend ray"
         )
     return study
 

@@ -42,7 +42,7 @@ def _here(found: Found, arguments: Namespace) -> int:
         )
     study, chosen = found.study, planned[found.trial]
     if arguments.set:
-        target = arguments.study or study.sweep.study
+        target = arguments.study or study.name
         study = open_study(target, study.layout.root, arguments.set)
         chosen = same_place(chosen, study)
     labels = f"{chosen.workload.name} / {chosen.candidate.name} / block {chosen.block}"
