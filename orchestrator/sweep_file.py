@@ -113,6 +113,10 @@ class _Loader(yaml.SafeLoader):
     PyYAML follows 1.1, in which `1e-3` is text, `010` eight, `1:30` ninety and `no` false.
     """
 
+    # Not ruamel.yaml, although it follows 1.2: it would replace the patterns below and no more.
+    # Lines, keys that are no text and the words of errors would stay ours, it makes dates and
+    # `1_000` more than text, and its import takes 0.07 s more of the half second that `plan` has.
+
     yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {  # type: ignore[misc]  # PyYAML's own way
         first: [(tag, rule) for tag, rule in rules if tag.endswith((":null", ":merge"))]
         for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()

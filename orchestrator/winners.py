@@ -12,6 +12,7 @@ from orchestrator.decisions import inputs_hash, write_decision
 from orchestrator.space import Space, TunedCandidate, rounded
 from orchestrator.study import Study
 from orchestrator.suggest import suggest
+from orchestrator.tune_keys import TuneKeys
 from orchestrator.tuning import (
     Place,
     Tuning,
@@ -29,52 +30,31 @@ if TYPE_CHECKING:
 _DECADE = 10.0
 _RATE = "lr"
 
+_Decision = tuple[str, str, dict[str, Any]]  # its name, its kind, its record
+
 
 def decide_tuning(study: Study, outcomes: Sequence[Outcome]) -> bool:
-    """Suggest settings, widen the search or write down the winners; return whether any was due.
+    """Suggest settings, widen the search or write down the winners; return True if one was due.
 
-    None is while a trial has no result, or where no setting of somebody has a score.
+    None is due while a trial has no result, or if no setting of some candidate has a score.
     """
     tuning = study.tuning
-    trials = _by_place(study, outcomes)
-    awaited = {at: of for at, of in trials.items() if at not in tuning.chosen}
-    if not awaited or not all(one.has_result for of in awaited.values() for one in of):
+    places = _by_place(study, outcomes)
+    awaited = {at: of for at, of in places.items() if at not in tuning.chosen}
+    measured = [one for of in awaited.values() for one in of]
+    if not awaited or not all(one.has_result for one in measured):
         return False
     found = {at: _Found(candidate_of(study, at), of) for at, of in awaited.items()}
     if any(one.winner is None for one in found.values()):
         return False
     tune = study.sweep.keys.tune
     assert tune is not None
-    suggested = [one for at in found for one in _suggested(tuning, at, found[at])]
-    if suggested:
-        return write_decision(
-            study.layout,
-            suggested_name(len(tuning.suggestions) + 1),
-            "suggestions",
-            inputs=inputs_hash(one for of in awaited.values() for one in of),
-            settings=suggested,
-        )
-    widened = _widened(tuning, found)
-    if widened and not tuning.winners and tuning.rounds <= tune.widen:
-        return write_decision(
-            study.layout,
-            widening_name(tuning.rounds),
-            "tuning",
-            inputs=inputs_hash(one for of in awaited.values() for one in of),
-            round=tuning.rounds,
-            widened=widened,
-            because=[one.to_json() for one in found.values() if one.edge],
-        )
-    return write_decision(
-        study.layout,
-        winners_name(len(tuning.winners) + 1),
-        "winners",
-        inputs=inputs_hash(one for of in awaited.values() for one in of),
-        tune=tune.model_dump(mode="json", exclude_none=True),
-        rounds=tuning.rounds,
-        chosen=[{"of": on, "key": key} | one.to_json() for (on, key), one in found.items()],
-        trials=sorted(one.trial.id for of in awaited.values() for one in of),
+    name, kind, record = (
+        _suggestions(tuning, found)
+        or _widening(tuning, found, tune.widen)
+        or _winners(tuning, found, tune)
     )
+    return write_decision(study.layout, name, kind, inputs=inputs_hash(measured), **record)
 
 
 class _Found:
@@ -85,6 +65,7 @@ class _Found:
         from tracking.tuning import best, edge, fared
 
         self.candidate, self.workload = candidate, outcomes[0].trial.workload
+        self.trials = [one.trial.id for one in outcomes]
         self.settings = fared(outcomes)
         self.lower_is_better = Scale.of(self.workload.read_as).lower_is_better
         self.winner: Fared | None = best(self.settings, self.lower_is_better)
@@ -106,7 +87,39 @@ class _Found:
         } | ({} if self.winner.rung is None else {"rung": self.winner.rung})
 
 
-def _suggested(tuning: Tuning, at: Place, found: _Found) -> list[dict[str, Any]]:
+def _suggestions(tuning: Tuning, found: Mapping[Place, _Found]) -> _Decision | None:
+    """Return the settings that are tried next; None if those of this round are all known."""
+    settings = [one for at in found for one in _suggestions_at(tuning, at, found[at])]
+    if not settings:
+        return None
+    return suggested_name(len(tuning.suggestions) + 1), "suggestions", {"settings": settings}
+
+
+def _widening(tuning: Tuning, found: Mapping[Place, _Found], most: int) -> _Decision | None:
+    """Return wider ends of learning rates; None if no edge has won, or after `most` times."""
+    widened = _wider_ends(tuning, found)
+    if not widened or tuning.winners or tuning.rounds > most:
+        return None
+    record = {
+        "round": tuning.rounds,
+        "widened": widened,
+        "because": [one.to_json() for one in found.values() if one.edge],
+    }
+    return widening_name(tuning.rounds), "tuning", record
+
+
+def _winners(tuning: Tuning, found: Mapping[Place, _Found], tune: TuneKeys) -> _Decision:
+    """Return the settings that are compared, by the places where they were found."""
+    record = {
+        "tune": tune.model_dump(mode="json", exclude_none=True),
+        "rounds": tuning.rounds,
+        "chosen": [{"of": on, "key": key} | one.to_json() for (on, key), one in found.items()],
+        "trials": sorted(id_ for one in found.values() for id_ in one.trials),
+    }
+    return winners_name(len(tuning.winners) + 1), "winners", record
+
+
+def _suggestions_at(tuning: Tuning, at: Place, found: _Found) -> list[dict[str, Any]]:
     """Return what is to be tried next at one place, nothing where all its settings are known."""
     candidate, search = found.candidate, found.candidate.search
     assert search is not None
@@ -157,7 +170,7 @@ def _by_place(study: Study, outcomes: Sequence[Outcome]) -> Mapping[Place, list[
     return found
 
 
-def _widened(tuning: Tuning, found: Mapping[Place, _Found]) -> dict[str, list[float]]:
+def _wider_ends(tuning: Tuning, found: Mapping[Place, _Found]) -> dict[str, list[float]]:
     """Return, by candidate, where learning rates are looked for next: a decade beyond the edge."""
     widened: dict[str, list[float]] = {}
     for (_, key), one in found.items():
