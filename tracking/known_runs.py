@@ -50,8 +50,12 @@ def all_runs(client: "MlflowClient", experiment_id: str, database: Path | None) 
     `database` is the sqlite file of an embedded store.
     """
     if database is not None:
-        with contextlib.closing(sqlite3.connect(database, timeout=30)) as connection:
-            if _schemas(connection) <= _KNOWN_SCHEMAS:
+        with (
+            contextlib.suppress(sqlite3.Error),  # whatever it is: the client knows better
+            contextlib.closing(sqlite3.connect(database, timeout=30)) as connection,
+        ):
+            said = connection.execute("SELECT version_num FROM alembic_version").fetchall()
+            if len(said) == 1 and said[0][0] in _KNOWN_SCHEMAS:
                 return _from_tables(connection, experiment_id)
     return list(_from_search(client, experiment_id, None))
 
@@ -61,15 +65,6 @@ def run_of(client: "MlflowClient", experiment_id: str, name: Name) -> list[Known
     tag, value = name
     quoted = value.replace("'", "''")
     return list(_from_search(client, experiment_id, f"tags.`{tag}` = '{quoted}'"))
-
-
-def _schemas(connection: sqlite3.Connection) -> set[str]:
-    """Return the revisions that a database says it has; one that is none of MLflow's has ""."""
-    try:
-        rows = connection.execute("SELECT version_num FROM alembic_version").fetchall()
-    except sqlite3.OperationalError:
-        rows = []
-    return {revision for (revision,) in rows} or {""}
 
 
 def _from_tables(connection: sqlite3.Connection, experiment_id: str) -> list[KnownRun]:
