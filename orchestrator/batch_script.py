@@ -4,9 +4,6 @@ from collections.abc import Sequence
 
 from orchestrator.backends.base import Lot
 from orchestrator.study import Study
-from slurm.executor import Sending, render
-from slurm.order import ALLOCATION
-from slurm.resources import Request
 
 
 def batch_scripts(study: Study, lots: Sequence[Lot]) -> list[str]:
@@ -15,6 +12,10 @@ def batch_scripts(study: Study, lots: Sequence[Lot]) -> list[str]:
     Chunks that a limit on submitted jobs makes smaller differ in their name and array alone. The
     job that an array waits for has no id yet: it stands there by its name.
     """
+    from slurm.executor import Sending, render  # loads submitit, which other plans do not need
+    from slurm.order import ALLOCATION
+    from slurm.resources import Request
+
     taken = [int(p.name) for p in study.layout.submissions.glob("*") if p.name.isdigit()]
     scripts = []
     before: str | None = None
@@ -30,5 +31,5 @@ def batch_scripts(study: Study, lots: Sequence[Lot]) -> list[str]:
         name = f"{study.layout.study}-{folder.name}{ALLOCATION if within else ''}.0"
         after = None if before is None or most is None else f"afterany:<id of {before}>"
         sending, before = Sending(name, f"0-{count - 1}{throttle}", after), name
-        scripts.append(render(Request.from_json(request["job"]), sending))
+        scripts.append(render(Request.from_json(request["job"]), sending, folder / "scripts"))
     return scripts

@@ -1,17 +1,22 @@
-"""Renders a request as the text that sbatch gets, and submits it.
+"""Renders a request as the text that sbatch gets, and submits it, both by submitit.
 
-Nothing is pickled: a job reads its pack from the study's folder, and answers there.
+Nothing of ours is pickled: a job reads its pack from the study's folder, and answers there. For
+that three members of submitit are used that it does not publish; `test_submitit.py` says what they
+have to be, and fails if another version has changed them.
 """
 
+import contextlib
+import io
 import re
-import shlex
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from slurm.commands import CommandFailed, ask
+from submitit.core.utils import FailedJobError, FailedSubmissionError
+from submitit.slurm import slurm as submitit_slurm
+
+from slurm.environment import without_job
 from slurm.resources import Request
 from slurm.slurm_errors import NoAnswer, SlurmError
 
@@ -25,16 +30,6 @@ _POLICY, _NAMED = re.compile(r"job submit limit", re.I), re.compile(r"\b(Assoc|Q
 _NO_ANSWER = re.compile(
     r"Unable to contact|timed out|Zero Bytes were transmitted|Connection (refused|reset)", re.I
 )
-
-
-_PATIENCE_S = 300.0  # sbatch itself tries for minutes
-_ID = re.compile(r"(\d+)(;.*)?")  # a site's greeting may stand before it, its cluster after it
-_GRACE_S = 90
-# Parameters that are for us, or for who wrote scripts before.
-_NO_OPTIONS = {
-    *("setup", "additional_parameters", "signal_delay_s"),
-    *("stderr_to_stdout", "use_srun", "wckey"),
-}
 
 
 class QueueFull(SlurmError):  # noqa: N818 - it names a state, not a mistake
@@ -54,15 +49,12 @@ class Sending:
     dependency: str | None = None
 
 
-def render(request: Request, sending: Sending) -> str:
+def render(request: Request, sending: Sending, folder: Path) -> str:
     """Return the exact text of the batch script."""
-    options = _options(request.parameters, sending)
-    lines = ["#!/bin/bash", "", "# Parameters"]
-    lines += [_flag(name, options[name]) for name in sorted(options)]
-    lines += ["", "# setup", *request.parameters["setup"], "", "# command"]
-    # Nobody reads the variable: it stays so that the same request gives the same script for ever.
-    lines += ["export SUBMITIT_EXECUTOR=slurm", request.command, ""]
-    return "\n".join(lines)
+    text: str = submitit_slurm._make_sbatch_string(
+        command=request.command, folder=folder, **_parameters(request, sending)
+    )
+    return text
 
 
 def submit(request: Request, sending: Sending, folder: Path) -> str:
@@ -72,44 +64,45 @@ def submit(request: Request, sending: Sending, folder: Path) -> str:
     say whether it has the job, SlurmError for any other refusal.
     """
     folder.mkdir(exist_ok=True)
-    draft = folder / f".{uuid.uuid4().hex}.sh"
-    draft.write_text(render(request, sending))
     try:
-        said = ask(["sbatch", "--parsable", str(draft)], patience_s=_PATIENCE_S)
-        ids = [found[1] for line in said.splitlines() if (found := _ID.fullmatch(line.strip()))]
-        if not ids:
-            raise NoAnswer(f"sbatch prints {said.strip()!r}, and no id of a job")
-        draft.rename(folder / f"{ids[-1]}_submission.sh")
-        return ids[-1]
-    except CommandFailed as error:
-        raise _refusal(error.stderr) from error
+        executor = _Executor(folder)
+        executor.update_parameters(**_parameters(request, sending))
+        # submitit prints what sbatch complains of, and raises it as well: once is enough.
+        with without_job(), contextlib.redirect_stderr(io.StringIO()):
+            job = executor._submit_command(request.command)
+    except (FailedJobError, FailedSubmissionError) as error:
+        said = _refusal(str(error))
+        names_limit = _FULL.search(said) is not None
+        if names_limit or (_POLICY.search(said) and not _NAMED.search(said)):
+            raise QueueFull(said, names_limit) from error
+        if _NO_ANSWER.search(said):
+            raise NoAnswer(f"sbatch: {said}") from error
+        raise SlurmError(f"sbatch refuses: {said}") from error
+    except RuntimeError as error:  # of which the two above are kinds
+        raise SlurmError(f"SLURM is not on this machine: {error}") from error
     finally:
-        draft.unlink(missing_ok=True)
+        for draft in folder.glob(".submission_file_*"):
+            draft.unlink(missing_ok=True)
+    return str(job.job_id)
 
 
-def _options(parameters: Mapping[str, Any], sending: Sending) -> Mapping[str, Any]:
-    """Return the options of sbatch by name; those of the site have the last word."""
-    grace_s = parameters.get("signal_delay_s", _GRACE_S)
-    options = {name: value for name, value in parameters.items() if name not in _NO_OPTIONS}
-    options |= {"job_name": sending.name, "open-mode": "append", "signal": f"USR2@{grace_s}"}
-    options["dependency"] = sending.dependency
-    options |= parameters["additional_parameters"]
+class _Executor(submitit_slurm.SlurmExecutor):
+    """submitit's, with the parameters in the words of sbatch: it converts nothing."""
+
+    def _internal_update_parameters(self, **kwargs: Any) -> None:
+        self.parameters.update(kwargs)
+
+
+def _parameters(request: Request, sending: Sending) -> Mapping[str, Any]:
+    extra = dict(request.parameters["additional_parameters"])
     if sending.array is not None:
-        options["array"] = sending.array
-    return {name: value for name, value in options.items() if value is not None}
+        extra["array"] = sending.array
+    parameters = dict(request.parameters) | {"job_name": sending.name}
+    if sending.dependency is not None:
+        parameters["dependency"] = sending.dependency
+    return parameters | {"additional_parameters": extra}
 
 
-def _flag(name: str, value: object) -> str:
-    option = f"#SBATCH --{name.replace('_', '-')}"
-    return option if value is True else f"{option}={shlex.quote(str(value))}"
-
-
-def _refusal(stderr: str) -> SlurmError:
-    lines = [line.partition("error: ")[2] for line in stderr.splitlines() if "error: " in line]
-    said = "; ".join(lines) or stderr.strip()
-    names_limit = _FULL.search(said) is not None
-    if names_limit or (_POLICY.search(said) and not _NAMED.search(said)):
-        return QueueFull(said, names_limit)
-    if _NO_ANSWER.search(said):
-        return NoAnswer(f"sbatch: {said}")
-    return SlurmError(f"sbatch refuses: {said}")
+def _refusal(text: str) -> str:
+    said = [line.partition("error: ")[2] for line in text.splitlines() if "error: " in line]
+    return "; ".join(said) or text.strip()

@@ -1,6 +1,6 @@
 """What one job of a submission is given, and the sbatch request for it: a pure function of both.
 
-Submits nothing, and is no text yet; see `slurm.executor`.
+Submits nothing. The words are those of submitit, which renders them; see `slurm.executor`.
 """
 
 import shlex
@@ -44,7 +44,7 @@ class Resources:
 
 @dataclass(frozen=True)
 class Request:
-    """An sbatch request as data: the options by name, and the command of the job."""
+    """An sbatch request as data: submitit's parameters and the command of the job."""
 
     parameters: Mapping[str, Any]
     command: str

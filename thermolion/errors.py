@@ -20,7 +20,6 @@
         Diverged                  ends a trial, and is its result; jobs.lane catches it
         SlurmError
           NoAnswer
-          CommandFailed
           QueueFull
           DaemonError
           ClusterError

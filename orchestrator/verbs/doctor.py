@@ -69,7 +69,7 @@ def _places(found: Examined, root: Path, arguments: Namespace) -> Iterator[Findi
         step = "mend what will not work first, then --nodes again"
         yield warning("nodes", "not looked at: no job would be taken", step)
         return
-    from slurm.node_checks import check_nodes  # loads torch
+    from slurm.node_checks import check_nodes  # loads torch and submitit
 
     partition = found.partition
     gpus = 0 if found.dialect is None else 1

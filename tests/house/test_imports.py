@@ -18,6 +18,7 @@ HEAVY = {
     "ray",
     "scipy",
     "sklearn",
+    "submitit",
     "torch",
     "torchvision",
 }
@@ -30,6 +31,7 @@ ABSENT_ON_A_NODE = {
     "rich",
     "scipy",
     "sklearn",
+    "submitit",
     "yaml",
 }
 CONTRACT = (

@@ -1,0 +1,34 @@
+"""What is used of submitit beside what it publishes: fails if another version has changed it."""
+
+import inspect
+from pathlib import Path
+
+from submitit.slurm import slurm as submitit_slurm
+
+
+def _names(function: object) -> list[str]:
+    assert callable(function)
+    return list(inspect.signature(function).parameters)
+
+
+def test_the_script_is_made_of_keywords_with_the_command_as_it_is(tmp_path: Path) -> None:
+    assert {"command", "folder", "job_name", "dependency", "signal_delay_s", "setup"} <= set(
+        _names(submitit_slurm._make_sbatch_string)
+    )
+    script = submitit_slurm._make_sbatch_string(
+        command="srun my command",
+        folder=tmp_path,
+        job_name="a-name",
+        setup=["module load x"],
+        additional_parameters={"array": "0-3"},
+    )
+    lines = script.splitlines()
+    assert lines[0] == "#!/bin/bash"
+    assert {"#SBATCH --array=0-3", "#SBATCH --job-name=a-name", "module load x"} <= set(lines)
+    assert lines[-1].endswith("srun my command")
+
+
+def test_an_executor_takes_parameters_in_one_place_and_submits_a_command() -> None:
+    executor = submitit_slurm.SlurmExecutor
+    assert _names(executor._internal_update_parameters) == ["self", "kwargs"]
+    assert _names(executor._submit_command) == ["self", "command"]
