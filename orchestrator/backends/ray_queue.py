@@ -5,10 +5,8 @@ A searcher that makes its trials up as it goes would be given to the same Tuner,
 """
 
 import signal
-import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,8 +69,7 @@ class Queue:
                 verbose=0,
             ),
         )
-        with _without_mlflow():
-            tuner.fit()
+        tuner.fit()
 
     def _check_room(self) -> None:
         total = ray.cluster_resources()
@@ -96,19 +93,6 @@ class Queue:
                 f"each of the {self.ranks} processes of a trial needs {words} of one node, and "
                 f"{len(nodes)} nodes of the Ray have room for {room}: lower `resources` or `ranks`"
             )
-
-
-@contextmanager
-def _without_mlflow() -> Iterator[None]:
-    """Spare this process a second: Tune loads MLflow to tell its own callbacks from others."""
-    absent = "mlflow" not in sys.modules
-    if absent:
-        sys.modules["mlflow"] = None  # type: ignore[assignment]  # what `import` takes for absent
-    try:
-        yield
-    finally:
-        if absent:
-            del sys.modules["mlflow"]
 
 
 class Planned(Searcher):  # type: ignore[misc]  # Ray's is of no type
