@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from jobs.layout import Layout
 from jobs.lock import Lock, LockHeld
 from jobs.trial import Trial
-from orchestrator.backends.base import job_states, load_backend
+from orchestrator.backends.base import backend_of, job_states
 from orchestrator.backends.records import (
     Submission,
     cancelled_mark,
@@ -94,8 +94,8 @@ def feed(study: Study) -> None:
 
     That is where another submit is at it, or nobody answers at the moment.
     """
-    names = {submission.backend for submission in read_submissions(study.layout)}
-    if not any(load_backend(name).waits(study.layout) for name in names):
+    backends = set(map(backend_of, read_submissions(study.layout)))
+    if not any(backend.waits(study.layout) for backend in backends):
         return
     with contextlib.suppress(LockHeld, NoAnswer), Lock(study.layout.lock):
         _start(study.layout, ())
@@ -150,9 +150,8 @@ def _as_before(layout: Layout, last: Submission) -> Request:
 
 
 def _start(layout: Layout, new: Sequence[Submission]) -> None:
-    names = dict.fromkeys(submission.backend for submission in (*read_submissions(layout), *new))
-    for name in names:
-        load_backend(name).submit(layout, [s for s in new if s.backend == name])
+    for backend in dict.fromkeys(map(backend_of, (*read_submissions(layout), *new))):
+        backend.submit(layout, [one for one in new if backend_of(one) is backend])
 
 
 def check(
@@ -185,7 +184,7 @@ def cancel(study: Study) -> int:
     for submission in submissions:
         if any(state != "ended" for state in every[submission.id].values()):
             try:
-                load_backend(submission.backend).cancel(study.layout, submission)
+                backend_of(submission).cancel(study.layout, submission)
                 stopped += 1
             except OperationError as error:
                 out_of_reach = error

@@ -14,6 +14,8 @@ BACKENDS: Mapping[str, str] = {
     "ray": "orchestrator.backends.ray_tune:RayBackend",
     "slurm": "orchestrator.backends.slurm:SlurmBackend",
 }
+# The same if the sweep says `ray.on: slurm`.
+IN_A_JOB: Mapping[str, str] = {"ray": "orchestrator.backends.ray_allocation:RayOnSlurm"}
 
 
 class PackKeys(Strict):

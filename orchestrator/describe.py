@@ -7,7 +7,7 @@ from typing import Any
 
 from jobs.command_line import told
 from jobs.trial import Trial, Workload
-from orchestrator.backends.base import load_backend
+from orchestrator.backends.base import backend_of
 from orchestrator.change import Change
 from orchestrator.claims import claim_lines, claims
 from orchestrator.estimate import Estimate, in_words
@@ -237,7 +237,7 @@ def exit_words(code: str) -> str:
 def _ignored(study: Study) -> list[str]:
     """Say which keys change nothing where the sweep runs: it may be meant for both."""
     name = study.sweep.keys.backend
-    keys = load_backend(name).ignored(study)
+    keys = backend_of(study.sweep.keys).ignored(study)
     return [f"backend {name} has no use for {', '.join(keys)}: left alone"] if keys else []
 
 

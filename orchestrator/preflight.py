@@ -12,7 +12,7 @@ from jobs import catalog
 from jobs.command_line import search_path
 from jobs.events import check_free_space
 from jobs.trial import Candidate, ImageWorkload, Trial
-from orchestrator.backends.base import load_backend
+from orchestrator.backends.base import backend_of
 from orchestrator.study import Study
 from orchestrator.suggest import require_optuna
 from orchestrator.sweep_file import SweepError, choices
@@ -34,7 +34,7 @@ def check_before_start(
     if data_root is not None and not data_root.is_dir():
         raise SweepError(f"the data root {data_root} does not exist: point --data at a folder")
     check_free_space(study.layout.folder)
-    load_backend(study.sweep.keys.backend).check(study)
+    backend_of(study.sweep.keys).check(study)
     if study.sweep.keys.tune is not None and study.sweep.keys.tune.search == "optuna":
         require_optuna()
     for workload in {trial.workload.key: trial.workload for trial in trials}.values():

@@ -13,7 +13,7 @@ from jobs.code import code_digest
 from jobs.pack import Pack
 from jobs.process import user_name
 from jobs.trial import Trial
-from orchestrator.backends.base import Load, Lot, Need, load_backend
+from orchestrator.backends.base import Load, Lot, Need, backend_of
 from orchestrator.backends.records import Submission, write_packs, write_submission
 from orchestrator.code_roots import code_roots
 from orchestrator.snapshot import code_files, commit_of, copy_code
@@ -78,7 +78,7 @@ class Sender:
         if files is not None:
             copy_code(Path.cwd(), files, code)
         load = self.load(trials, code)
-        lots = load_backend(self.study.sweep.keys.backend).arrange(load)
+        lots = backend_of(self.study.sweep.keys).arrange(load)
         return tuple(
             self._write(name if number == 0 else self._next_folder(), lot, load)
             for number, lot in enumerate(lots)

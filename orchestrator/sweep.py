@@ -165,6 +165,11 @@ class SweepFile(Strict):
     failures: FailureKeys = FailureKeys()
     notify: Annotated[NotifyKeys, BeforeValidator(as_keys)] | None = None
 
+    @property
+    def in_a_job(self) -> bool:
+        """Whether its trials run in a Ray within one job of SLURM's."""
+        return self.backend == "ray" and self.ray.on is not None
+
 
 def read_sweep(path: Path, overrides: Iterable[str] = ()) -> Sweep:
     """Read, check and resolve a sweep file, with `--set` overrides; raises SweepError."""

@@ -11,8 +11,9 @@ from jobs.failures import JobEnd
 from jobs.layout import Layout
 from jobs.trial import Trial
 from orchestrator.backends.records import Submission
-from orchestrator.cluster_keys import BACKENDS
+from orchestrator.cluster_keys import BACKENDS, IN_A_JOB
 from orchestrator.study import Study
+from orchestrator.sweep import SweepFile
 from tracking.outcomes import Outcome
 
 JobState = Literal["queued", "running", "ended"]
@@ -113,10 +114,17 @@ class Backend(Protocol):
         """Whether jobs go on where whoever watches them is interrupted."""
 
 
+def backend_of(place: SweepFile | Submission) -> Backend:
+    """Return what runs the trials of a sweep, or has started a submission.
+
+    There is one of a kind: it may remember what it was told.
+    """
+    return _load((IN_A_JOB if place.in_a_job else BACKENDS)[place.backend])
+
+
 @cache
-def load_backend(name: str) -> Backend:
-    """Return a backend by its registered name: one of a kind, it may remember what it was told."""
-    module, _, kind = BACKENDS[name].partition(":")
+def _load(path: str) -> Backend:
+    module, _, kind = path.partition(":")
     backend: Backend = getattr(importlib.import_module(module), kind)()
     return backend
 
@@ -152,6 +160,5 @@ def job_notes(layout: Layout, submissions: Sequence[Submission]) -> list[str]:
 
 def _by_backend(submissions: Sequence[Submission]) -> Iterator[tuple[Backend, list[Submission]]]:
     """Yield each backend with the submissions that it has started."""
-    for name in dict.fromkeys(submission.backend for submission in submissions):
-        theirs = [submission for submission in submissions if submission.backend == name]
-        yield load_backend(name), theirs
+    for backend in dict.fromkeys(map(backend_of, submissions)):
+        yield backend, [one for one in submissions if backend_of(one) is backend]

@@ -51,6 +51,11 @@ class Submission:
     commit: str | None = None
     dirty: bool = False
 
+    @property
+    def in_a_job(self) -> bool:
+        """Whether its packs run in a Ray within one job of SLURM's."""
+        return bool((self.request or {}).get("allocation"))
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 

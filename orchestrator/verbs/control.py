@@ -4,7 +4,7 @@ from argparse import Namespace
 
 from orchestrator.advance import cancel as cancel_all
 from orchestrator.advance import feed
-from orchestrator.backends.base import load_backend
+from orchestrator.backends.base import backend_of
 from orchestrator.chosen_jobs import Jobs, choose_jobs
 from orchestrator.study import Study
 from orchestrator.verbs.terminal import DONE, opened, result, say
@@ -22,7 +22,7 @@ def cancel(arguments: Namespace) -> int:
     out_of_reach: OperationError | None = None
     for submission, packs in jobs.packs:
         try:
-            load_backend(submission.backend).cancel(study.layout, submission, packs)
+            backend_of(submission).cancel(study.layout, submission, packs)
         except OperationError as error:
             out_of_reach = error
     if out_of_reach is not None:
@@ -47,7 +47,7 @@ def _hold(arguments: Namespace, held: bool, said: str) -> int:
     study = opened(arguments)
     jobs = _jobs(study, arguments)
     count = sum(
-        load_backend(submission.backend).hold(study.layout, submission, packs, held)
+        backend_of(submission).hold(study.layout, submission, packs, held)
         for submission, packs in jobs.packs
     )
     if jobs.count:

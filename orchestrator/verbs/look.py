@@ -4,7 +4,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from orchestrator import describe
-from orchestrator.backends.base import at_a_time, load_backend
+from orchestrator.backends.base import at_a_time, backend_of
 from orchestrator.batch_script import batch_scripts
 from orchestrator.estimate import estimate
 from orchestrator.notify import tell
@@ -24,13 +24,13 @@ def plan(arguments: Namespace) -> int:
     missing = status.missing
     load = Sender(study, status, Request(lanes=arguments.lanes)).load(missing, Path.cwd())
     keys = study.sweep.keys
-    lots = load_backend(keys.backend).arrange(load)
+    lots = backend_of(keys).arrange(load)
     packs = [pack for lot in lots for pack in lot.packs]
     lanes = at_a_time(lots, keys.limits.concurrent) or 1
     left = estimate(status.wanted, lanes, keys.resources.device, keys.limits.concurrent)
     change = since_recorded(study, status)
-    in_a_job = keys.backend == "ray" and keys.ray.on is not None
-    scripts = batch_scripts(study, lots) if keys.backend == "slurm" or in_a_job else []
+    on_slurm = keys.backend == "slurm" or keys.in_a_job
+    scripts = batch_scripts(study, lots) if on_slurm else []
     if arguments.json:
         record = describe.plan_json(study, status, packs, lanes, left, change)
         result(record | {"sbatch": scripts})

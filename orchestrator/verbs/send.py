@@ -8,7 +8,7 @@ from orchestrator import describe
 from orchestrator.advance import Choose, Request, Sent, go_on
 from orchestrator.advance import cancel as stop
 from orchestrator.advance import submit as send
-from orchestrator.backends.base import load_backend
+from orchestrator.backends.base import backend_of
 from orchestrator.notify import tell
 from orchestrator.stage_text import stage_lines
 from orchestrator.status import Status, read_status
@@ -117,7 +117,7 @@ def walk(study: Study, arguments: Namespace) -> Status | None:
         for wrong in tell(study, status):
             say(f"note: {wrong}")
     except KeyboardInterrupt:
-        if load_backend(study.sweep.keys.backend).survives_us(study):
+        if backend_of(study.sweep.keys).survives_us(study):
             say(
                 f"the jobs go on; take it up again with: {again('run', arguments)}; stop them "
                 f"with: {again('cancel', arguments)}"
