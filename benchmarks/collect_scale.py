@@ -91,7 +91,7 @@ def _memory_mb() -> float:
 
 def collect_all(root: Path, count: int) -> None:
     """Collect as a process of its own would; print what it took as JSON."""
-    from tracking.collect import collect
+    from tracking.collect import Collector
     from tracking.outcomes import read_outcomes
 
     begin = time.perf_counter()
@@ -103,7 +103,7 @@ def collect_all(root: Path, count: int) -> None:
         if done in marks:
             seen[done] = round(_memory_mb())
 
-    done = collect(layout, outcomes, progress=watch)
+    done = Collector(layout).bring(outcomes, progress=watch)
     took = time.perf_counter() - begin
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     cost = {"seconds": took, "cpu_s": time.process_time()}

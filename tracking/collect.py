@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from jobs.layout import Layout
 from jobs.lock import Lock
@@ -48,19 +47,6 @@ class Collected:
     unchanged: int
     uri: str
     experiment_id: str
-
-
-def collect(
-    layout: Layout,
-    outcomes: Sequence[Outcome],
-    *,
-    uri: str | None = None,
-    restore: bool = False,
-    checkpoints: bool = False,
-    **options: Any,
-) -> Collected:
-    """Make the MLflow runs of a study say what `outcomes` say: `Collector.bring`, once."""
-    return Collector(layout, uri, restore, checkpoints).bring(outcomes, **options)
 
 
 class Collector:

@@ -1,6 +1,8 @@
 """Rows as a Parquet file, where the package that writes it is there: it comes with MLflow.
 
-Numbers stay numbers; what has parts is JSON text. The same rows give the same bytes.
+Numbers stay numbers; what has parts is JSON text. The same rows give the same bytes. The writer is
+pyarrow's own: pandas would take it too, and has no better idea of a column's type (seeds of 64
+bits beside gaps would become floats).
 """
 
 import json

@@ -1,10 +1,8 @@
-"""Where the numbers of a report come from: trials, seeds, hosts, code, data, as tables and CSV.
+"""Where the numbers of a report come from: trials, seeds, hosts, code, data, as rows and tables.
 
 Looks at outcomes alone; says nothing about who won.
 """
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -25,36 +23,7 @@ from tracking.question import Endpoint
 from tracking.scale import Scale
 from tracking.tables import Table
 
-_COLUMNS = (
-    "workload",
-    "candidate",
-    "block",
-    "state",
-    "final_test_accuracy_pct",
-    "auc_pct",
-    "train_seconds",
-    "attempts",
-    "nondeterministic",
-    "trial",
-    "host",
-    "device",
-    "code",
-    *(f"seed_{stream}" for stream in STREAMS),
-    "error",
-)
 _OWN_COLUMNS = ("final_metric", "final", "curve_metric", "auc")
-
-
-def data_csv(outcomes: Sequence[Outcome]) -> str:
-    """Return one row a trial, in full precision; empty cells where there is nothing yet."""
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    any_own = not all(one.trial.workload.has_planned_curve for one in outcomes)
-    names = _COLUMNS + (_OWN_COLUMNS if any_own else ())
-    rows.writerow(names)
-    for row in data_rows(outcomes):
-        rows.writerow([_cell(row[name]) for name in names])
-    return text.getvalue()
 
 
 def data_rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
@@ -212,10 +181,6 @@ def _score(outcome: Outcome, spans: Mapping[str, tuple[int, int]]) -> Score | No
         return score(outcome, spans)
     except UnmeasuredError:
         return None
-
-
-def _cell(value: Any) -> str:
-    return "" if value is None else repr(value) if isinstance(value, float) else str(value)
 
 
 def _ranges(blocks: Iterable[int]) -> str:

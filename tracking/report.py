@@ -64,8 +64,9 @@ def write_report(comparison: Comparison, outcomes: Sequence[Outcome], folder: Pa
     whole = comparison.to_json() | {"appendix": extra.to_json()}
     record = json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False)
     write_whole(folder / "comparison.json", record + "\n")
-    write_whole(folder / "data.csv", provenance.data_csv(compared))
-    write_parquet(folder / "data.parquet", provenance.data_rows(compared))
+    trials = provenance.data_rows(compared)
+    write_whole(folder / "data.csv", csv_text(trials, list(trials[0]) if trials else ()))
+    write_parquet(folder / "data.parquet", trials)
     for name, rows in numbers(comparison, extra).items():
         write_whole(folder / "numbers" / f"{name}.csv", csv_text(rows))
         write_parquet(folder / "numbers" / f"{name}.parquet", rows)

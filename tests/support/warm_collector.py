@@ -67,12 +67,12 @@ def serve() -> None:
 
 def _collect(root: str, study: str, note: str | None) -> int:
     from jobs.layout import Layout
-    from tracking.collect import collect
+    from tracking.collect import Collector
     from tracking.outcomes import read_outcomes
 
     try:
         layout = Layout(Path(root), study)
-        collect(layout, list(read_outcomes(layout.events).values()), note=note)
+        Collector(layout).bring(list(read_outcomes(layout.events).values()), note=note)
     except BaseException:
         traceback.print_exc()
         return 1

@@ -10,7 +10,7 @@ from jobs.events import EventLog
 from jobs.layout import Layout
 from jobs.trial import Candidate, ImageWorkload, Trial, block_seeds
 from tracking.browse import trial_record
-from tracking.collect import Collected, collect
+from tracking.collect import Collected, Collector
 from tracking.outcomes import Outcome, read_outcomes
 from tracking.store import open_store
 
@@ -93,8 +93,15 @@ class Study:
     def outcomes(self) -> list[Outcome]:
         return list(read_outcomes(self.layout.events, self.trials).values())
 
-    def collect(self, **options: Any) -> Collected:
-        return collect(self.layout, self.outcomes(), **options)
+    def collect(
+        self,
+        uri: str | None = None,
+        restore: bool = False,
+        checkpoints: bool = False,
+        **options: Any,
+    ) -> Collected:
+        collector = Collector(self.layout, uri, restore, checkpoints)
+        return collector.bring(self.outcomes(), **options)
 
     def runs(self, uri: str | None = None) -> dict[str, Any]:
         """Return active runs: by trial id, cells by `cell` and their name, the parent as "".

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from warm_collector import WarmCollector, warm_collector
 
-from tracking.collect import CollectError, collect
+from tracking.collect import CollectError, Collector
 from tracking.outcomes import read_outcomes
 
 Study = Any  # of conftest.py, which nobody can import
@@ -27,7 +27,8 @@ def _undisturbed(study: Study, empty_store: Path, note: str | None = None) -> An
     calm = study.layout.root.parent / "calm.db"
     shutil.copy(empty_store, calm)
     uri = f"sqlite:///{calm}"
-    collect(study.layout, list(read_outcomes(study.layout.events).values()), uri=uri, note=note)
+    outcomes = list(read_outcomes(study.layout.events).values())
+    Collector(study.layout, uri).bring(outcomes, note=note)
     return study.content(uri)
 
 

@@ -33,12 +33,12 @@ import sys, time
 from pathlib import Path
 from jobs.layout import Layout
 from jobs.lock import LockHeld
-from tracking.collect import collect
+from tracking.collect import Collector
 from tracking.outcomes import read_outcomes
 layout = Layout(Path(sys.argv[1]), sys.argv[2])
 while True:
     try:
-        collect(layout, list(read_outcomes(layout.events).values()))
+        Collector(layout).bring(list(read_outcomes(layout.events).values()))
         break
     except LockHeld:
         time.sleep(0.05)
