@@ -4,6 +4,9 @@ from collections.abc import Sequence
 
 from orchestrator.backends.base import Lot
 from orchestrator.study import Study
+from slurm.executor import Sending, render
+from slurm.order import ALLOCATION
+from slurm.resources import Request
 
 
 def batch_scripts(study: Study, lots: Sequence[Lot]) -> list[str]:
@@ -12,10 +15,6 @@ def batch_scripts(study: Study, lots: Sequence[Lot]) -> list[str]:
     Chunks that a limit on submitted jobs makes smaller differ in their name and array alone. The
     job that an array waits for has no id yet: it stands there by its name.
     """
-    from slurm.executor import Sending, render  # loads submitit, which other plans do not need
-    from slurm.order import ALLOCATION
-    from slurm.resources import Request
-
     taken = [int(p.name) for p in study.layout.submissions.glob("*") if p.name.isdigit()]
     scripts = []
     before: str | None = None

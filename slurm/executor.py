@@ -1,8 +1,9 @@
 """Renders a request as the text that sbatch gets, and submits it, both by submitit.
 
 Nothing of ours is pickled: a job reads its pack from the study's folder, and answers there. For
-that three members of submitit are used that it does not publish; `test_submitit.py` says what they
-have to be, and fails if another version has changed them.
+that two members of submitit are used that it does not publish; `test_submitit.py` says what they
+have to be, and fails if another version has changed them. Most commands send nothing: submitit is
+loaded by the two functions that need it.
 """
 
 import contextlib
@@ -12,9 +13,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from submitit.core.utils import FailedJobError, FailedSubmissionError
-from submitit.slurm import slurm as submitit_slurm
 
 from slurm.environment import without_job
 from slurm.resources import Request
@@ -51,7 +49,9 @@ class Sending:
 
 def render(request: Request, sending: Sending, folder: Path) -> str:
     """Return the exact text of the batch script."""
-    text: str = submitit_slurm._make_sbatch_string(
+    from submitit.slurm import slurm
+
+    text: str = slurm._make_sbatch_string(
         command=request.command, folder=folder, **_parameters(request, sending)
     )
     return text
@@ -63,10 +63,13 @@ def submit(request: Request, sending: Sending, folder: Path) -> str:
     Raises QueueFull if a limit on submitted jobs is reached, NoAnswer if the controller does not
     say whether it has the job, SlurmError for any other refusal.
     """
+    from submitit.core.utils import FailedJobError, FailedSubmissionError
+    from submitit.slurm.slurm import SlurmExecutor
+
     folder.mkdir(exist_ok=True)
     try:
-        executor = _Executor(folder)
-        executor.update_parameters(**_parameters(request, sending))
+        executor = SlurmExecutor(folder)
+        executor.parameters.update(_parameters(request, sending))  # in the words of sbatch already
         # submitit prints what sbatch complains of, and raises it as well: once is enough.
         with without_job(), contextlib.redirect_stderr(io.StringIO()):
             job = executor._submit_command(request.command)
@@ -84,13 +87,6 @@ def submit(request: Request, sending: Sending, folder: Path) -> str:
         for draft in folder.glob(".submission_file_*"):
             draft.unlink(missing_ok=True)
     return str(job.job_id)
-
-
-class _Executor(submitit_slurm.SlurmExecutor):
-    """submitit's, with the parameters in the words of sbatch: it converts nothing."""
-
-    def _internal_update_parameters(self, **kwargs: Any) -> None:
-        self.parameters.update(kwargs)
 
 
 def _parameters(request: Request, sending: Sending) -> Mapping[str, Any]:

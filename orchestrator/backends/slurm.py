@@ -27,6 +27,7 @@ from slurm.delays import delayed, stuck
 from slurm.ends import how_ended
 from slurm.environment import own_job
 from slurm.facts import Facts, read_facts
+from slurm.feed import Feeding
 from slurm.feeder import is_fed, sending_on
 from slurm.order import Order, read_orders
 from slurm.queue import Queue, QueueWatch
@@ -100,8 +101,6 @@ class SlurmBackend:
         orders = read_orders(layout)
         if not orders:
             return
-        from slurm.feed import Feeding  # loads submitit, which looking does not need
-
         queue = self._queue(orders)
         if queue is self._refused:
             return  # the site takes no more, and nothing is known to have ended since

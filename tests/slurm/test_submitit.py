@@ -28,7 +28,8 @@ def test_the_script_is_made_of_keywords_with_the_command_as_it_is(tmp_path: Path
     assert lines[-1].endswith("srun my command")
 
 
-def test_an_executor_takes_parameters_in_one_place_and_submits_a_command() -> None:
-    executor = submitit_slurm.SlurmExecutor
-    assert _names(executor._internal_update_parameters) == ["self", "kwargs"]
-    assert _names(executor._submit_command) == ["self", "command"]
+def test_an_executor_submits_a_command_with_the_parameters_that_it_holds() -> None:
+    assert _names(submitit_slurm.SlurmExecutor._submit_command) == ["self", "command"]
+    source = inspect.getsource(submitit_slurm.SlurmExecutor._make_submission_file_text)
+    assert "_make_sbatch_string(" in source
+    assert "**self.parameters" in source
