@@ -6,8 +6,8 @@ ROOT ?= studies
 # Processes that run tests; each may start several of its own.
 WORKERS ?= auto
 # The tests of what all else stands on: they alone are traced, which costs a quarter more.
-GROUND := tests/jobs/test_trial.py tests/jobs/test_events.py tests/jobs/test_layout.py \
-          tests/orchestrator/test_plan.py
+GROUND := tests/jobs/contract/test_trial.py tests/jobs/contract/test_events.py tests/jobs/contract/test_layout.py \
+          tests/orchestrator/study/test_trials.py
 
 .PHONY: demo test lint bench chaos docs schema clean
 
@@ -24,6 +24,7 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python tests/house/rules.py
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.plan_time
@@ -46,7 +47,7 @@ docs: $(VENV)/.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 schema: $(VENV)/.dev
-	$(BIN)/python -m orchestrator.schema > sweeps/schema.json
+	$(BIN)/python -m orchestrator.sweep.schema > sweeps/schema.json
 
 clean:
 	rm -rf $(VENV) site build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .coverage

@@ -23,8 +23,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from jobs.layout import Layout
-from jobs.trial import Candidate, ImageWorkload, Trial, block_seeds
+from jobs.contract.layout import Layout
+from jobs.contract.trial import Candidate, ImageWorkload, Trial, block_seeds
 
 EPOCHS, METRICS, STEPS = 12, 6, 40
 CANDIDATES = 10
@@ -91,7 +91,7 @@ def _memory_mb() -> float:
 
 def collect_all(root: Path, count: int) -> None:
     """Collect as a process of its own would; print what it took as JSON."""
-    from tracking.collect import Collector
+    from tracking.mlflow_store.collect import Collector
     from tracking.outcomes import read_outcomes
 
     begin = time.perf_counter()
@@ -123,7 +123,7 @@ def work(way: str, root: Path, count: int) -> None:
 
 
 def _collecting(root: Path, count: int) -> Iterator[None]:
-    from tracking.collect import Collector
+    from tracking.mlflow_store.collect import Collector
     from tracking.outcomes import read_outcomes
 
     layout = Layout(root, "scale")

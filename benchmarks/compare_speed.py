@@ -20,8 +20,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from jobs.trial import Trial
-from orchestrator.study import Study, open_study
+from jobs.contract.trial import Trial
+from orchestrator.study.study import Study, open_study
 
 POINTS = 200
 BARS = {1: (20.0, None), 10: (90.0, 2048.0)}  # times: seconds, MB
@@ -119,7 +119,15 @@ def main() -> None:
     times = parser.parse_args().times
     with tempfile.TemporaryDirectory() as folder:
         study = record(Path(folder), times)
-        command = [sys.executable, "-m", "orchestrator.cli", "report", "large", "--root", folder]
+        command = [
+            sys.executable,
+            "-m",
+            "orchestrator.cli.main",
+            "report",
+            "large",
+            "--root",
+            folder,
+        ]
         begin = time.perf_counter()
         process = os.spawnv(os.P_WAIT, sys.executable, command)
         seconds = time.perf_counter() - begin

@@ -23,9 +23,9 @@ from torch.multiprocessing.spawn import spawn
 from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
-from jobs import vision
+from jobs.images import torchvision_import
 from thermolion import ThermoLion
-from thermolion.distributed import attach
+from thermolion.ddp.attach import attach
 
 PEER = "AdamW"
 
@@ -61,7 +61,7 @@ class Training:
 
     def __init__(self, contestant: Contestant, device: torch.device, batch: int) -> None:
         torch.manual_seed(0)
-        model = vision.models.resnet18(num_classes=10).to(device)
+        model = torchvision_import.models.resnet18(num_classes=10).to(device)
         self.model = DistributedDataParallel(model.to(memory_format=torch.channels_last))
         self.optimizer = contestant.kind(
             self.model.parameters(),

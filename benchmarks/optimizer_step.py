@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from jobs import models
+from jobs.images import models
 from thermolion import Lion, ThermoLion
-from thermolion.fused import refusal
+from thermolion.step.fused import refusal
 
 QUIET_BAR, NOISY_BAR = 2.3, 4.5  # CPU, default form: times AdamW foreach, at most
 PUBLISHED_BAR = 3.5  # CPU, default form: times faster than the published formula, at least

@@ -15,7 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from jobs.layout import Layout
+from jobs.contract.layout import Layout
 from tracking.outcomes import read_outcomes
 
 BAR = 1.05  # times as long as without; pairs of equal runs differ by as much
@@ -46,7 +46,7 @@ def main() -> None:
 
 def training_seconds(root: Path, variables: dict[str, str]) -> float:
     """Run the quickstart below a root; return how long its trials took, all with a result."""
-    command = [sys.executable, "-P", "-m", "orchestrator.cli", "run", str(_SWEEP)]
+    command = [sys.executable, "-P", "-m", "orchestrator.cli.main", "run", str(_SWEEP)]
     quick = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "2"}  # it is the training that is measured
     environment = os.environ | quick | variables | {"THERMOLION_ROOT": str(root)}
     subprocess.run(command, env=environment, capture_output=True, check=not variables)

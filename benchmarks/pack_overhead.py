@@ -15,14 +15,14 @@ from statistics import median
 import torch
 from torch.nn import functional
 
-from jobs import data
-from jobs.block import Block
-from jobs.evaluate import evaluate, evaluation_steps, network_input
+from jobs.contract.layout import Layout
+from jobs.contract.pack import Pack
+from jobs.contract.trial import Candidate, ImageWorkload, Trial, block_seeds
+from jobs.images import data
+from jobs.images.evaluate import evaluate, evaluation_steps, network_input
+from jobs.images.splits import Block
 from jobs.lane import run_pack
-from jobs.launch import Launch
-from jobs.layout import Layout
-from jobs.pack import Pack
-from jobs.trial import Candidate, ImageWorkload, Trial, block_seeds
+from jobs.ranks.launch import Launch
 from thermolion import registry
 
 BAR = 1.25  # times the bare loop

@@ -18,8 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tracking.store import open_store
-from tracking.ui import Server, serve
+from tracking.mlflow_store.server import Server, serve
+from tracking.mlflow_store.store import open_store
 
 LIMIT_S = 60
 SIZE = (1800, 900)

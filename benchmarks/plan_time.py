@@ -9,7 +9,7 @@ from pathlib import Path
 RUNS = 15
 SWEEP = Path(__file__).parents[1] / "sweeps" / "quickstart.yaml"
 VERB = ["plan", str(SWEEP), "--root", "/nonexistent"]
-PLAN = [sys.executable, "-P", "-m", "orchestrator.cli", *VERB]
+PLAN = [sys.executable, "-P", "-m", "orchestrator.cli.main", *VERB]
 BARE = [sys.executable, "-c", "pass"]
 
 

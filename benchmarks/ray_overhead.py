@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from statistics import median
 
-from jobs.layout import Layout
+from jobs.contract.layout import Layout
 from orchestrator.backends.pool import pool_process
 from tracking.outcomes import read_outcomes
 
@@ -41,7 +41,7 @@ def ours(trials: int, cpus: int) -> float:
         (Path(folder) / "trivial.py").write_text(TRAIN)
         (Path(folder) / "trivial.yaml").write_text(SWEEP.format(seeds=trials // 2))
         layout = Layout(Path(folder) / "studies", "trivial")
-        words = [sys.executable, "-P", "-m", "orchestrator.cli", "submit", "trivial.yaml"]
+        words = [sys.executable, "-P", "-m", "orchestrator.cli.main", "submit", "trivial.yaml"]
         words += ["--backend", "ray", "--lanes", str(cpus), "--root", str(layout.root)]
         begin = time.perf_counter()
         subprocess.run(words, cwd=folder, check=True, stdout=subprocess.DEVNULL)

@@ -20,9 +20,9 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from jobs.layout import Layout
-from slurm.dev_cluster import make_cluster
-from slurm.dev_config import Shape
+from jobs.contract.layout import Layout
+from slurm.devcluster.cluster import make_cluster
+from slurm.devcluster.config import Shape
 from tracking.outcomes import read_outcomes
 
 SWEEP = """\
@@ -87,7 +87,7 @@ def main() -> None:
 
 
 def _thermolion(environment: dict[str, str], *arguments: str) -> None:
-    command = [sys.executable, "-P", "-m", "orchestrator.cli", *arguments]
+    command = [sys.executable, "-P", "-m", "orchestrator.cli.main", *arguments]
     subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
 
 

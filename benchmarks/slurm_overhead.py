@@ -19,11 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobs.layout import Layout
-from jobs.trial import Trial
-from orchestrator.study import open_study
-from slurm.dev_cluster import Cluster, make_cluster
-from slurm.dev_config import Shape
+from jobs.contract.layout import Layout
+from jobs.contract.trial import Trial
+from orchestrator.study.study import open_study
+from slurm.devcluster.cluster import Cluster, make_cluster
+from slurm.devcluster.config import Shape
 from tracking.outcomes import read_outcomes
 
 BAR_PLAIN, BAR_IDEAL = 10.0, 1.5  # times as many trials an hour; times the ideal's seconds
@@ -56,9 +56,9 @@ class Row:
 
 def train(records: Sequence[dict[str, Any]], folder: str) -> dict[str, Any]:
     """Train trials in this process, as a user's function would; return weights by trial."""
+    from jobs.contract.pack import Pack
     from jobs.lane import run_pack
-    from jobs.launch import Launch
-    from jobs.pack import Pack
+    from jobs.ranks.launch import Launch
 
     layout = Layout(Path(folder), f"t{os.getpid()}-{time.time_ns()}")
     trials = tuple(Trial.from_json(record) for record in records)
@@ -71,13 +71,13 @@ def train(records: Sequence[dict[str, Any]], folder: str) -> dict[str, Any]:
 def ours(lab: "Lab", trials: Sequence[Trial]) -> Row:
     begin = time.perf_counter()
     subprocess.run(
-        [sys.executable, "-P", "-m", "orchestrator.cli", "submit", str(lab.sweep)],
+        [sys.executable, "-P", "-m", "orchestrator.cli.main", "submit", str(lab.sweep)],
         env=lab.environment,
         check=True,
         stdout=subprocess.DEVNULL,
     )
     submit_s = time.perf_counter() - begin
-    status = [sys.executable, "-P", "-m", "orchestrator.cli", "logs", "overhead", "--follow"]
+    status = [sys.executable, "-P", "-m", "orchestrator.cli.main", "logs", "overhead", "--follow"]
     subprocess.run(status, env=lab.environment, check=True, stdout=subprocess.DEVNULL)
     seconds = time.perf_counter() - begin
     outcomes = read_outcomes(Layout(lab.folder / "studies", "overhead").events)

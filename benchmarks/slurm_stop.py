@@ -19,11 +19,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from jobs.layout import Layout
-from jobs.trial import Trial
-from orchestrator.study import open_study
-from slurm.dev_cluster import Cluster, make_cluster
-from slurm.dev_config import Shape
+from jobs.contract.layout import Layout
+from jobs.contract.trial import Trial
+from orchestrator.study.study import open_study
+from slurm.devcluster.cluster import Cluster, make_cluster
+from slurm.devcluster.config import Shape
 from tracking.outcomes import read_outcomes
 
 BAR_S = 3.0  # and one step and one checkpoint, which take milliseconds here
@@ -38,9 +38,9 @@ backend: slurm
 
 def train(record: dict[str, Any], folder: str) -> None:
     """Train a trial in this process, as a user's function would."""
+    from jobs.contract.pack import Pack
     from jobs.lane import run_pack
-    from jobs.launch import Launch
-    from jobs.pack import Pack
+    from jobs.ranks.launch import Launch
 
     trial = Trial.from_json(record)
     run_pack(Pack(Layout(Path(folder), f"plain{os.getpid()}"), "0001", 0, (trial,)), Launch())
@@ -78,7 +78,7 @@ def ours(cluster: Cluster, folder: Path) -> float:
     sweep = folder / "stop.yaml"
     sweep.write_text(SWEEP)
     environment = os.environ | {"THERMOLION_ROOT": str(root)}
-    command = [sys.executable, "-P", "-m", "orchestrator.cli", "submit", str(sweep)]
+    command = [sys.executable, "-P", "-m", "orchestrator.cli.main", "submit", str(sweep)]
     subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
     return _measured(cluster, folder, root, "stop")
 

@@ -20,12 +20,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, Subset
 
-from jobs import data, vision
-from jobs.block import Block
-from jobs.evaluate import network_input
-from jobs.launch import Launch
-from jobs.train import Training
-from jobs.trial import Candidate, ImageWorkload, Trial, block_seeds
+from jobs.contract.trial import Candidate, ImageWorkload, Trial, block_seeds
+from jobs.images import data, torchvision_import
+from jobs.images.evaluate import network_input
+from jobs.images.splits import Block
+from jobs.images.trainer import Training
+from jobs.ranks.launch import Launch
 
 TOTAL_BAR = 1.8  # times faster, the whole of training
 DATA_BAR = 10.0  # times faster, images to network input alone
@@ -140,11 +140,11 @@ def _trial(epochs: int) -> Trial:
 
 
 def _samples(root: Path) -> Any:
-    steps = vision.torchvision.transforms
+    steps = torchvision_import.torchvision.transforms
     pipeline = steps.Compose(
         [steps.Resize((32, 32)), steps.ToTensor(), steps.Normalize((0.5,), (0.5,))]
     )
-    return vision.datasets.FashionMNIST(root, train=True, transform=pipeline)
+    return torchvision_import.datasets.FashionMNIST(root, train=True, transform=pipeline)
 
 
 def _row(name: str, straight: float, ours: float, bar: float | None) -> None:

@@ -11,8 +11,8 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
-from orchestrator.cli import command_line
-from orchestrator.reference import cli_reference, sweep_reference
+from orchestrator.cli.main import command_line
+from orchestrator.sweep.schema import cli_reference, sweep_reference
 
 _REPO = Path(__file__).parents[1]
 # By the place in the repository: the page of the site.

@@ -15,18 +15,20 @@ from pathlib import Path
 
 import torch
 
-from jobs import breaker, environment, events, own
-from jobs.attempts import Attempts, End
-from jobs.context import Context
-from jobs.discards import read_discards
-from jobs.ending import Diverged, Ending
-from jobs.events import EventLog, LogError
-from jobs.journal import Journal, NullJournal
-from jobs.launch import Launch, Rendezvous
-from jobs.pack import Pack
-from jobs.succession import Superseded
-from jobs.trial import Trial, UserWorkload, Workload
-from jobs.world import Broken, RendezvousError, World
+from jobs.contract import attempts as breaker
+from jobs.contract import events
+from jobs.contract.attempts import Attempts, End, read_discards
+from jobs.contract.events import EventLog, LogError
+from jobs.contract.pack import Pack
+from jobs.contract.trial import Trial, UserWorkload, Workload
+from jobs.ranks.ending import Diverged, Ending
+from jobs.ranks.group import Broken, RankGroup, RendezvousError
+from jobs.ranks.launch import Launch, Rendezvous
+from jobs.user import function
+from jobs.worker import machine
+from jobs.worker.context import Context
+from jobs.worker.fencing import FencedOut
+from jobs.worker.journal import Journal, NullJournal
 
 EXIT_FAILED = 1
 EXIT_INTERRUPTED = 75  # "temporary failure; the user is invited to retry" (sysexits.h)
@@ -43,7 +45,7 @@ def run_pack(pack: Pack, launch: Launch) -> int:
     """
     launch.make_deterministic()
     if pack.code_root is not None:
-        own.add_to_path(pack.code_root)
+        function.add_to_path(pack.code_root)
     try:
         world = _join(launch)
     except RendezvousError as error:
@@ -61,16 +63,16 @@ def run_pack(pack: Pack, launch: Launch) -> int:
         world.leave()
 
 
-def _join(launch: Launch) -> World:
+def _join(launch: Launch) -> RankGroup:
     """Return the ranks of this lane; raises RendezvousError if they do not meet."""
     if launch.world_size == 1:
-        return World()
-    from jobs.distributed import Ranks
+        return RankGroup()
+    from jobs.ranks.ddp import Ranks
 
     return Ranks(launch)
 
 
-def _lead(pack: Pack, launch: Launch, world: World) -> int:
+def _lead(pack: Pack, launch: Launch, world: RankGroup) -> int:
     """Decide what all ranks do, trial by trial, and write down what comes of it."""
     attempts = Attempts(pack.layout.events, read_discards(pack.layout))
     journal = Journal(_open_log(pack, launch), attempts)
@@ -98,7 +100,7 @@ def _lead(pack: Pack, launch: Launch, world: World) -> int:
     return code
 
 
-def _follow(pack: Pack, launch: Launch, world: World) -> int:
+def _follow(pack: Pack, launch: Launch, world: RankGroup) -> int:
     """Train what rank 0 says, until it says with which code to end."""
     while not world.dead:
         number = world.tell()
@@ -119,7 +121,7 @@ def _run(trial: Trial, context: Context) -> None:
         return  # rank 0 writes it down
     try:
         _write_down(ending, context)
-    except Superseded as reason:
+    except FencedOut as reason:
         _log.warning("%s: leaving it", reason)
 
 
@@ -141,7 +143,7 @@ def _trained(trial: Trial, context: Context) -> Ending:
         why = str(divergence)
         abrupt = not divergence.alike
         return Ending("diverged", divergence.metrics, why, weights=weights, abrupt=abrupt)
-    except Superseded as reason:
+    except FencedOut as reason:
         return Ending("superseded", error=str(reason), abrupt=True)
     except LogError as error:
         return Ending("unlogged", error=str(error), abrupt=True)
@@ -161,13 +163,13 @@ def _trained(trial: Trial, context: Context) -> Ending:
         return Ending("failed", None, message, kind, text, abrupt=True)
 
 
-def _training(workload: Workload) -> own.Train:
+def _training(workload: Workload) -> function.Train:
     """Return the function that trains a workload; raises DataError if the user has no such one."""
     if isinstance(workload, UserWorkload):
-        return own.door(workload)
-    from jobs import images
+        return function.door(workload)
+    from jobs.images import loop
 
-    return images.train
+    return loop.train
 
 
 def _write_down(ending: Ending, context: Context) -> None:
@@ -181,7 +183,7 @@ def _write_down(ending: Ending, context: Context) -> None:
     elif ending.state == "failed":
         context.fail(ending.error, ending.kind, ending.traceback)
     elif ending.state == "superseded":
-        raise Superseded(ending.error)
+        raise FencedOut(ending.error)
     else:
         raise LogError(ending.error)
 
@@ -217,7 +219,7 @@ def _open_log(pack: Pack, launch: Launch) -> EventLog:
             pack=pack.number,
             lane=launch.lane,
             **({} if launch.job is None else {"job": launch.job}),
-            **environment.describe(launch.device, pack.code),
+            **machine.describe(launch.device, pack.code),
         )
         return log
 

@@ -7,7 +7,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from orchestrator.frames import Study
+    from orchestrator.notebook import NotebookStudy as Study
 
 __all__ = ["Study"]
 
@@ -15,4 +15,4 @@ __all__ = ["Study"]
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'orchestrator' has no attribute {name!r}")
-    return getattr(importlib.import_module("orchestrator.frames"), name)
+    return importlib.import_module("orchestrator.notebook").NotebookStudy

@@ -9,13 +9,13 @@ import logging
 import sys
 from pathlib import Path
 
-from jobs.layout import Layout
-from jobs.lock import LockHeld
-from orchestrator.advance import feed, go_on
-from orchestrator.notify import tell
-from orchestrator.status import read_status
-from orchestrator.study import Study, open_study
-from slurm.insist import insist
+from jobs.contract.layout import Layout
+from jobs.contract.lock import LockHeld
+from orchestrator.progress.status import read_status
+from orchestrator.study.study import Study, open_study
+from orchestrator.submit.notify import tell
+from orchestrator.submit.submit import advance_unattended, feed
+from slurm.waiting import retry_until
 
 _log = logging.getLogger(__name__)
 
@@ -26,13 +26,13 @@ def main() -> None:
     root, name = Path(sys.argv[1]), sys.argv[2]
     # Not by name: this folder may have a file that is called so.
     study = open_study(str(Layout(root, name).sweep), root)
-    insist(lambda: _look_after(study))
+    retry_until(lambda: _look_after(study))
 
 
 def _look_after(study: Study) -> bool:
     feed(study)
     try:
-        sent = go_on(study)
+        sent = advance_unattended(study)
     except LockHeld as error:
         _log.warning("%s", error)  # whoever holds it sends
     else:

@@ -40,7 +40,7 @@ _KEPT = frozenset({"SLURM_CONF", "SLURM_TMPDIR"})  # where to find the cluster; 
 
 
 @dataclass(frozen=True)
-class Place:
+class JobProcess:
     """One process of a job: which pack it works on, and its place among the others of the job.
 
     `restarts` counts how often SLURM has requeued the job; `name` is the job's,
@@ -67,11 +67,11 @@ class Place:
         return f"{self.array_job}_{self.pack}"
 
 
-def place(variables: Mapping[str, str]) -> Place:
+def place(variables: Mapping[str, str]) -> JobProcess:
     """Read the table; raises SlurmError outside an array job."""
     said: dict[str, Any] = {field: _number(variables, field) for field in _WORDS}
     said |= {field: _first(variables, words) for field, words in _NAMES.items()}
-    return Place(**said)
+    return JobProcess(**said)
 
 
 def own_job(variables: Mapping[str, str]) -> int | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from slurm.commands import ask
 from slurm.facts import Facts, Partition
-from slurm.resources import Resources
+from slurm.request import JobResources
 from slurm.site import Site
 from slurm.slurm_errors import SiteError
 
@@ -18,7 +18,7 @@ _MEGABYTES = {"K": 1 / 1024, "M": 1, "": 1, "G": 1024, "T": 1024**2}
 _LOCAL = tuple(Path(name) for name in ("/tmp", "/var/tmp", "/dev/shm", "/run"))
 
 
-def check(facts: Facts, site: Site, resources: Resources) -> None:
+def check(facts: Facts, site: Site, resources: JobResources) -> None:
     """Raise SiteError for the first thing that a site would refuse, or never start."""
     partition = partition_of(facts, site)
     check_account(facts, site)
@@ -75,7 +75,7 @@ def megabytes(mem: str) -> float:
 
 
 def more_memory(
-    facts: Facts | None, site: Site, resources: Resources, factor: float
+    facts: Facts | None, site: Site, resources: JobResources, factor: float
 ) -> str | None:
     """Return `factor` times the memory of a job, as sbatch takes it; no more than a node has.
 
@@ -94,7 +94,7 @@ def more_memory(
 
 
 def sparable(
-    facts: Facts | None, site: Site, resources: Resources, bad_nodes: Sequence[str]
+    facts: Facts | None, site: Site, resources: JobResources, bad_nodes: Sequence[str]
 ) -> tuple[str, ...]:
     """Return the nodes to leave out: the newest of the bad ones, as long as enough are left."""
     if facts is None:

@@ -15,16 +15,16 @@ from typing import Any, NoReturn
 import torch
 
 from jobs import lane
-from jobs.launch import Launch, Rendezvous
-from jobs.layout import Layout
-from jobs.pack import Pack
-from jobs.whole_file import write_whole
-from slurm.chunks import Chunks
-from slurm.environment import Place, forget_job, place
-from slurm.late_files import read_late
-from slurm.leaving import SIGNALS, Leaving, forget_end
-from slurm.progress import end_name, exit_name
+from jobs.contract.atomic_write import write_whole
+from jobs.contract.layout import Layout
+from jobs.contract.pack import Pack
+from jobs.ranks.launch import Launch, Rendezvous
+from slurm.environment import JobProcess, forget_job, place
+from slurm.pack_states import end_name, exit_name
+from slurm.requeue import SIGNALS, Requeue, forget_end
 from slurm.slurm_errors import SlurmError
+from slurm.submission import ArrayJobs
+from slurm.waiting import read_late
 
 EXIT_NO_GPU = 69  # "a service is unavailable" (sysexits.h)
 
@@ -37,7 +37,7 @@ class Assignment:
 
     layout: Layout
     record: Mapping[str, Any]
-    here: Place
+    here: JobProcess
 
     @property
     def pack(self) -> Pack:
@@ -69,7 +69,7 @@ class Assignment:
         An intent may have been sent twice, and a pack cancelled before its job began.
         """
         here = self.here
-        chunks = Chunks(self.layout, self.record["id"])
+        chunks = ArrayJobs(self.layout, self.record["id"])
         if self.word.exists() or chunks.is_cancelled:
             return False
         return chunks.carries(here.pack, here.name, here.array_job)
@@ -123,7 +123,7 @@ def run(assignment: Assignment) -> int:
         return EXIT_NO_GPU
     launch.stop.listen(*SIGNALS)
     pack = assignment.pack
-    leaving = Leaving.of(pack, assignment.here, assignment.record["request"])
+    leaving = Requeue.of(pack, assignment.here, assignment.record["request"])
     launch.stop.judge = leaving.judge
     forget_end(assignment.output.with_name(end_name(assignment.here.pack)))
     before = leaving.state()

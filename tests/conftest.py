@@ -13,7 +13,7 @@ from xdist.scheduler import LoadScopeScheduling
 # Clusters are started once for all tests of such a folder.
 _TOGETHER = ("tests/slurm/",)
 # What takes longest begins.
-_FIRST = (*_TOGETHER, "tests/chaos/", "tests/orchestrator/test_survival.py")
+_FIRST = (*_TOGETHER, "tests/chaos/", "tests/orchestrator/backends/test_survival.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

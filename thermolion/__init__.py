@@ -7,13 +7,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from thermolion.agreement import verify_replicas
-    from thermolion.baselines import Lion
-    from thermolion.distributed import attach
-    from thermolion.door import log, log_final, should_stop, state_dir
+    from thermolion.baselines.lion import Lion
+    from thermolion.baselines.swa import SWA
+    from thermolion.ddp.attach import attach
+    from thermolion.ddp.replica_check import verify_replicas
     from thermolion.errors import InputError, OperationError, ThermolionError
     from thermolion.optimizer import ThermoLion
-    from thermolion.swa import SWA
+    from thermolion.run_log import log, log_final, should_stop, state_dir
 
 __all__ = [
     "SWA",
@@ -33,18 +33,18 @@ __version__ = "0.1.0"
 
 # No module may have the name of what is exported: importing it would put it in its place.
 _HOMES = {
-    "SWA": "swa",
+    "SWA": "baselines.swa",
     "InputError": "errors",
-    "Lion": "baselines",
+    "Lion": "baselines.lion",
     "OperationError": "errors",
     "ThermoLion": "optimizer",
     "ThermolionError": "errors",
-    "attach": "distributed",
-    "log": "door",
-    "log_final": "door",
-    "should_stop": "door",
-    "state_dir": "door",
-    "verify_replicas": "agreement",
+    "attach": "ddp.attach",
+    "log": "run_log",
+    "log_final": "run_log",
+    "should_stop": "run_log",
+    "state_dir": "run_log",
+    "verify_replicas": "ddp.replica_check",
 }
 
 

@@ -16,7 +16,7 @@
         CommandError
         RendezvousError
         Broken                    ends a rank; jobs.lane catches it
-        Superseded                ends an attempt; jobs.lane catches it
+        FencedOut                 ends an attempt; jobs.lane catches it
         Diverged                  ends a trial, and is its result; jobs.lane catches it
         SlurmError
           NoAnswer

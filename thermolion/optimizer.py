@@ -1,6 +1,8 @@
 """ThermoLion as a torch optimizer: state and param groups around the step.
 
 The arithmetic lives in `update` and its faster forms, the noise in `exploration`.
+
+What a parameter group of ThermoLion may be told, checked; takes no step.
 """
 
 from collections import defaultdict
@@ -11,21 +13,86 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import Optimizer, ParamsT
 
-from thermolion import checkpoints, options, routes, shards, update
-from thermolion.exploration import (
-    Amp,
-    Rows,
-    explores,
-    last_noisy_step,
-    temperature,
+from thermolion import option_checks, state_dicts
+from thermolion.registry import GATE_OPTIONS, Feed, Gate, check_gate
+from thermolion.step import dispatch, noise, reference, sharding
+from thermolion.step.dispatch import Forms, Route
+from thermolion.step.exploration import Amp, Rows, explores, last_noisy_step, temperature
+from thermolion.step.gates import Gating
+from thermolion.step.state import (
+    MEAN_SQUARE,
+    StepTensors,
+    array,
+    begun,
+    gradient,
+    mean_square,
+    rates_of,
 )
-from thermolion.forms import Forms
-from thermolion.gate import GATE_OPTIONS, Feed, Gate
-from thermolion.gating import Gating
-from thermolion.routes import Route
-from thermolion.state import MEAN_SQUARE, begun, mean_square
 from thermolion.telemetry import Layer, layers
-from thermolion.work import Work, array, gradient, rates_of
+
+
+def check(options: Mapping[str, Any]) -> None:
+    """Raise for an option that is none, with its name, value and range.
+
+    TypeError for a wrong type; ValueError for a value out of range, and for two options that
+    exclude each other.
+    """
+    option_checks.rate("lr", options["lr"])
+    option_checks.betas("betas", options["betas"])
+    option_checks.fraction("temp_decay", options["temp_decay"], ends="(]")
+    for name in ("weight_decay", "eps", "alignment", "solid_gain"):
+        option_checks.at_least_zero(name, options[name])
+    option_checks.whole("seed", options["seed"])
+    for name in ("noise", "capturable", "maximize"):
+        option_checks.flag(name, options[name])
+    for name in ("foreach", "fused"):
+        option_checks.flag(name, options[name], or_none=True)
+    check_gate(*(options[name] for name in GATE_OPTIONS))
+    if options["replicas_feed"] == "all" and options["betas"][1] == 0:
+        raise ValueError('betas[1] is 0, with which replicas_feed="all" has nothing to feed')
+    if options["foreach"] and options["fused"]:
+        raise ValueError("foreach and fused are both true: choose one, or leave both to us")
+
+
+def param_ids(group: Mapping[str, Any], taken: set[int]) -> list[int]:
+    """Return the ids under which the noise knows the parameters of a new group.
+
+    These are the group's own `param_ids`, where it has them; else a digest of each name; else
+    the next numbers. `taken` are the ids of the other groups.
+
+    Raises ValueError for ids that are no whole numbers, too many or too few, or not unique.
+    """
+    count = len(group["params"])
+    given = group.get("param_ids")
+    if given is not None:
+        ids = list(given)
+    elif "param_names" in group:
+        ids = [noise.digest(name) for name in group["param_names"]]
+    else:
+        free = (number for number in range(len(taken), 2**63) if number not in taken)
+        ids = [next(free) for _ in range(count)]
+    whole = all(isinstance(number, int) and 0 <= number < 2**63 for number in ids)
+    if not whole or len(ids) != count:
+        raise ValueError(
+            f"param_ids is {ids!r}, it must be {count} whole numbers from 0 to 2**63-1"
+        )
+    twice = {number for number in ids if number in taken or ids.count(number) > 1}
+    if twice:
+        raise ValueError(
+            f"param_ids has {min(twice)} twice: two parameters would share their noise"
+        )
+    return ids
+
+
+def check_gradient(param: Tensor) -> None:
+    """Raise RuntimeError for a gradient that ThermoLion has no step for."""
+    grad = param.grad
+    assert grad is not None
+    if grad.layout != torch.strided or param.is_complex():
+        raise RuntimeError(
+            f"ThermoLion takes dense real gradients, got {grad.layout}, {grad.dtype}: "
+            "use another optimizer for this parameter"
+        )
 
 
 class ThermoLion(Optimizer):
@@ -41,7 +108,7 @@ class ThermoLion(Optimizer):
     `gate` says whose moments are gated on under data parallelism (docs/gates.md): those of the
     gradients as they come, averaged over the replicas; those of the `"replicas"`, at a batch of
     `reference_batch` samples (None: one rank's share), which feed the gate or `"all"` of v; or
-    each rank's own (`"local"`). The last two need `thermolion.distributed.attach`.
+    each rank's own (`"local"`). The last two need `thermolion.ddp.attach.attach`.
 
     Draws of the noise depend on `seed`, the step, the id of the parameter and the place of the
     element alone, so replicas and resumed runs see the same ones. The id is fixed when a
@@ -61,8 +128,8 @@ class ThermoLion(Optimizer):
         temp_decay: float = 0.99,
         weight_decay: float = 0.01,
         eps: float = 1e-8,
-        alignment: float = update.ALIGNMENT_BOOST,
-        solid_gain: float = update.SOLID_GAIN,
+        alignment: float = reference.ALIGNMENT_BOOST,
+        solid_gain: float = reference.SOLID_GAIN,
         noise: bool = True,
         seed: int = 0,
         gate: Gate = "averaged",
@@ -92,7 +159,7 @@ class ThermoLion(Optimizer):
             "capturable": capturable,
             "maximize": maximize,
         }
-        options.check(defaults)
+        check(defaults)
         self._forget()
         self.gating = Gating(gate, reference_batch, replicas_feed)
         super().__init__(params, defaults)
@@ -125,16 +192,16 @@ class ThermoLion(Optimizer):
         """
         if not isinstance(param_group, dict):
             raise TypeError(f"param_group must be a dict, but got a {type(param_group).__name__}")
-        options.check({**self.defaults, **param_group})
+        check({**self.defaults, **param_group})
         self.gating.check_group(param_group)
         super().add_param_group(param_group)
         *others, group = self.param_groups
         try:
             taken = {number for other in others for number in other["param_ids"]}
-            group["param_ids"] = options.param_ids(group, taken)
-            routes.check(group)
+            group["param_ids"] = param_ids(group, taken)
+            dispatch.check(group)
             if group["noise"]:
-                shards.check(group["params"])
+                sharding.check(group["params"])
         except ValueError:
             del self.param_groups[-1]
             raise
@@ -148,11 +215,11 @@ class ThermoLion(Optimizer):
         are. Raises ValueError as torch's optimizers do, and for a `temp` that is no power of
         `temp_decay`.
         """
-        known = checkpoints.translated(state_dict, self.param_groups)
+        known = state_dicts.translated(state_dict, self.param_groups)
         super().load_state_dict(known)
         for group in self.param_groups:  # what is attached stays as it is
             group.update({name: self.defaults[name] for name in GATE_OPTIONS})
-        for param, mean in checkpoints.precise(known, self.param_groups).items():
+        for param, mean in state_dicts.precise(known, self.param_groups).items():
             self.state[param][MEAN_SQUARE] = mean.clone()
 
     @torch.no_grad()
@@ -178,13 +245,13 @@ class ThermoLion(Optimizer):
         params = [param for group in self.param_groups for param in group["params"]]
         moving = [param for param in params if param.grad is not None]
         for param in moving:
-            options.check_gradient(param)
+            check_gradient(param)
         self.gating.begin(moving)
         for number, group in enumerate(self.param_groups):
             batches = defaultdict(list)
             for place, param in enumerate(group["params"]):
                 if param.grad is not None:
-                    kind = (routes.route(group, param), param.device, param.dtype)
+                    kind = (dispatch.route(group, param), param.device, param.dtype)
                     batches[kind].append(place)
             for (route, *_), places in batches.items():
                 self._step_batch(route, number, places)
@@ -244,7 +311,9 @@ class ThermoLion(Optimizer):
         if group["maximize"]:
             grads = list(torch._foreach_neg(grads))
         moments = [[state[name] for state in states] for name in ("exp_avg", "exp_avg_sq")]
-        work = Work(*([array(tensor) for tensor in each] for each in (params, grads, *moments)))
+        work = StepTensors(
+            *([array(tensor) for tensor in each] for each in (params, grads, *moments))
+        )
         self.gating.prepare(work, params, states, group["betas"][1])
         key = (number, route, params[0].device, params[0].dtype, steps is None)
         rows = self._rows_of(key, group, places)
@@ -286,7 +355,7 @@ class ThermoLion(Optimizer):
         identity = (
             group["seed"],
             tuple(
-                (group["param_ids"][i], shards.extent(group["params"][i], group["noise"]))
+                (group["param_ids"][i], sharding.extent(group["params"][i], group["noise"]))
                 for i in places
             ),
         )

@@ -1,6 +1,10 @@
 """Optimizers by name: dotted path, hyperparameters with their defaults, legal ranges.
 
 Data for planning: loads neither torch nor an optimizer until `build` is called.
+
+What a gate may be told under data parallelism: the settings, and which of them go together.
+
+Standard library only, for planning; reduces nothing.
 """
 
 import importlib
@@ -8,14 +12,45 @@ import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from thermolion.errors import InputError
-from thermolion.gate import FEEDS, GATES, check_gate
 
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.optim import Optimizer
+
+Gate = Literal["averaged", "replicas", "local"]
+Feed = Literal["gate", "all"]
+
+GATES: tuple[str, ...] = get_args(Gate)
+# The options of ThermoLion that say it, in the order in which `check_gate` takes them.
+GATE_OPTIONS = ("gate", "reference_batch", "replicas_feed")
+FEEDS: tuple[str, ...] = get_args(Feed)
+
+
+def check_gate(gate: Any, reference_batch: Any, replicas_feed: Any) -> None:
+    """Raise ValueError for an unknown word, a batch that is none, and settings without effect."""
+    for name, value, words in (("gate", gate, GATES), ("replicas_feed", replicas_feed, FEEDS)):
+        if value not in words:
+            raise ValueError(f"{name} is {value!r}, it must be one of {', '.join(words)}")
+    whole = isinstance(reference_batch, int) and not isinstance(reference_batch, bool)
+    if reference_batch is not None and not (whole and reference_batch > 0):
+        raise ValueError(
+            f"reference_batch is {reference_batch!r}, it must be a whole number of samples, 1 or "
+            "more, or none for the share of one rank"
+        )
+    if gate == "replicas":
+        return
+    for name, value, default in (
+        ("reference_batch", reference_batch, None),
+        ("replicas_feed", replicas_feed, "gate"),
+    ):
+        if value != default:
+            raise ValueError(
+                f"{name} is {value!r}, but gate is {gate!r}: it has a meaning with "
+                f"gate: replicas only, leave it out or set that"
+            )
 
 
 @dataclass(frozen=True)
@@ -66,7 +101,7 @@ OPTIMIZERS: Mapping[str, OptimizerSpec] = {
         seeded=True,
     ),
     "lion": OptimizerSpec(
-        "thermolion.baselines:Lion", {"lr": 1e-4, "betas": (0.9, 0.99), "weight_decay": 0.0}
+        "thermolion.baselines.lion:Lion", {"lr": 1e-4, "betas": (0.9, 0.99), "weight_decay": 0.0}
     ),
     "adam": OptimizerSpec(
         "torch.optim:Adam",
@@ -109,11 +144,11 @@ OPTIMIZERS: Mapping[str, OptimizerSpec] = {
         },
     ),
     "muadam": OptimizerSpec(
-        "thermolion.mu_adam:MuAdam",
+        "thermolion.baselines.muadam:MuAdam",
         {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0},
     ),
     "lookahead": OptimizerSpec(
-        "thermolion.lookahead:Lookahead",
+        "thermolion.baselines.lookahead:Lookahead",
         {
             "lr": 1e-3,
             "betas": (0.9, 0.999),
@@ -124,7 +159,7 @@ OPTIMIZERS: Mapping[str, OptimizerSpec] = {
         },
     ),
     "swats": OptimizerSpec(
-        "thermolion.swats:SWATS",
+        "thermolion.baselines.swats:SWATS",
         {
             "lr": 1e-3,
             "betas": (0.9, 0.999),
@@ -134,7 +169,7 @@ OPTIMIZERS: Mapping[str, OptimizerSpec] = {
         },
     ),
     "swats_notebook": OptimizerSpec(
-        "thermolion.swats_notebook:SWATSNotebook",
+        "thermolion.baselines.swats:SWATSNotebook",
         {
             "lr": 1e-3,
             "betas": (0.9, 0.999),
@@ -144,7 +179,7 @@ OPTIMIZERS: Mapping[str, OptimizerSpec] = {
         },
     ),
     "swa": OptimizerSpec(
-        "thermolion.swa:SWA",
+        "thermolion.baselines.swa:SWA",
         {"lr": 1e-2, "momentum": 0.0, "weight_decay": 0.0, "average_from": 0.6},
         paced=True,
     ),

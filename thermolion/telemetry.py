@@ -10,10 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from thermolion.exploration import temperature, wide
-from thermolion.shards import local
-from thermolion.state import GATE_SQUARE
-from thermolion.work import Rates, gradient, rates_of
+from thermolion.step.exploration import temperature, wide
+from thermolion.step.sharding import local
+from thermolion.step.state import GATE_SQUARE, Hyper, gradient, rates_of
 
 # An element is gas where its gate is below this: the sign has the greater weight in its step.
 GAS_BELOW = 0.5
@@ -78,7 +77,7 @@ def layers(
 
 
 def _ask(
-    name: str, param: Tensor, state: Mapping[str, Any], group: Mapping[str, Any], rates: Rates
+    name: str, param: Tensor, state: Mapping[str, Any], group: Mapping[str, Any], rates: Hyper
 ) -> _Asked:
     exp_avg = local(state["exp_avg"])
     gates = _gates(exp_avg, state, group, rates)
@@ -98,7 +97,7 @@ def _ask(
 
 
 def _gates(
-    exp_avg: Tensor, state: Mapping[str, Any], group: Mapping[str, Any], rates: Rates
+    exp_avg: Tensor, state: Mapping[str, Any], group: Mapping[str, Any], rates: Hyper
 ) -> Tensor:
     """Return λ of every element, flat, in float32 or finer."""
     has_own = (group["gate"], group["replicas_feed"]) == ("replicas", "gate")

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from jobs import events
-from tracking.logs import Lane, Point
+from jobs.contract import events
+from tracking.logs import LaneLog, Point
 
 State = Literal["waiting", "running", "interrupted", "completed", "diverged", "failed"]
 
@@ -23,7 +23,7 @@ _RESULTS = ("completed", "diverged")
 
 
 @dataclass(frozen=True)
-class Attempt:
+class AttemptSummary:
     """One attempt at a trial, by the name of its log; times are UTC in ms.
 
     `end` is a state; it is None where nothing more was heard before a newer attempt began. Of two
@@ -48,7 +48,7 @@ class Attempt:
 class _Run:
     """An attempt while it is replayed."""
 
-    def __init__(self, event: events.Event, lane: Lane, generation: int) -> None:
+    def __init__(self, event: events.Event, lane: LaneLog, generation: int) -> None:
         payload = event.payload
         self.lane = lane
         self.started_ms = event.time_ms
@@ -64,10 +64,10 @@ class _Run:
         self.end: events.Event | None = None
         self.step: int | None = None
 
-    def record(self, is_newest: bool) -> Attempt:
+    def record(self, is_newest: bool) -> AttemptSummary:
         job, end = self.lane.job, self.end
         running: State | None = "running" if is_newest else None
-        return Attempt(
+        return AttemptSummary(
             log=self.lane.log,
             host=job.get("host"),
             device=job.get("device"),
@@ -98,7 +98,7 @@ class History:
         self._current: _Run | None = None  # the one that the state is of
         self._has_result = False
 
-    def add(self, event: events.Event | Point, lane: Lane) -> None:
+    def add(self, event: events.Event | Point, lane: LaneLog) -> None:
         if isinstance(event, Point):
             self._add_point(event)
             if lane.log in self._by_log:
@@ -135,7 +135,7 @@ class History:
         }
         return fields if run.end is None else fields | _ended(run.end)
 
-    def _start(self, event: events.Event, lane: Lane) -> None:
+    def _start(self, event: events.Event, lane: LaneLog) -> None:
         """Begin an attempt; one that is late, after a newer one, changes no state."""
         if self._has_result:
             return
@@ -143,7 +143,7 @@ class History:
         if self._newest is None or run.order >= self._newest.order:
             self._newest = self._current = run
 
-    def _end(self, event: events.Event, lane: Lane) -> None:
+    def _end(self, event: events.Event, lane: LaneLog) -> None:
         """End an attempt: the first result counts, whoever has it, else the newest attempt."""
         run = self._by_log.get(lane.log)
         if self._has_result:
@@ -159,7 +159,7 @@ class History:
         if counts or self._has_result:
             self._current = run
 
-    def _begin(self, event: events.Event, lane: Lane) -> _Run:
+    def _begin(self, event: events.Event, lane: LaneLog) -> _Run:
         # Logs of an early version know no generations: the order of arrival will do.
         run = _Run(event, lane, generation=self._starts)
         self._starts += event.type == events.STARTED

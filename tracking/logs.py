@@ -11,13 +11,13 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from jobs import events
+from jobs.contract import events
 
 _Stamp = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
-class Lane:
+class LaneLog:
     """Whose log it is; `job` is what its first line says: host, device, packages, submission."""
 
     path: Path
@@ -45,16 +45,16 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class LoggedEvent:
     """One event, evaluations as points; `order_ms` is its time, but never falls within a log."""
 
     order_ms: int
     event: events.Event | Point
-    lane: Lane
+    lane: LaneLog
 
 
 # The lines of one log by trial; those of the lane itself are under None.
-Log = Mapping[str | None, Sequence[Line]]
+Log = Mapping[str | None, Sequence[LoggedEvent]]
 
 # By path: what a log looked like when it was parsed, and what it said.
 _parsed: dict[Path, tuple[_Stamp, Log]] = {}
@@ -68,7 +68,7 @@ def read_logs(folder: Path) -> list[Log]:
     return [_read(path) for path in sorted(folder.glob("*.jsonl"))]
 
 
-def in_order(lines: Iterable[Line]) -> list[Line]:
+def in_order(lines: Iterable[LoggedEvent]) -> list[LoggedEvent]:
     """Sort by time; equal times keep the order of files and lines.
 
     Within a log the order is that of its lines, whatever the clock of its host did meanwhile.
@@ -88,12 +88,12 @@ def _read(path: Path) -> Log:
 
 def _parse(path: Path) -> Log:
     now, lane = 0, None
-    log: dict[str | None, list[Line]] = {}
+    log: dict[str | None, list[LoggedEvent]] = {}
     for event in events.read_events(path):
-        lane = lane or Lane(path, event.payload)
+        lane = lane or LaneLog(path, event.payload)
         now = max(now, event.time_ms)
         said = _point(path, event) if event.type == events.EVALUATED else event
-        log.setdefault(event.trial, []).append(Line(now, said, lane))
+        log.setdefault(event.trial, []).append(LoggedEvent(now, said, lane))
     return log
 
 

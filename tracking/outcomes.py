@@ -1,6 +1,7 @@
 """Outcomes: one row a trial, derived from the event logs and from nothing else.
 
-Knows no backend: `orchestrator.status` asks whether the job of a running trial still lives.
+Knows no backend: `orchestrator.progress.status` asks whether the job of a running trial still
+lives.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -8,15 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jobs import events
-from jobs.trial import Trial, Workload
-from tracking.history import Attempt, History, State
-from tracking.logs import Lane, Line, Point, in_order, read_logs
-
-__all__ = ["Attempt", "Hold", "Outcome", "Point", "State", "read_holds", "read_outcomes"]
+from jobs.contract import events
+from jobs.contract.trial import Trial, Workload
+from tracking.history import AttemptSummary, History, State
+from tracking.logs import LaneLog, LoggedEvent, Point, in_order, read_logs
 
 # By folder and trial: the lines that were replayed, and the fields of the outcome.
-_known: dict[tuple[Path, str], tuple[Sequence[Sequence[Line]], Mapping[str, Any]]] = {}
+_known: dict[tuple[Path, str], tuple[Sequence[Sequence[LoggedEvent]], Mapping[str, Any]]] = {}
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class Outcome:
     started: Mapping[str, Any] = field(default_factory=dict)
     job: Mapping[str, Any] = field(default_factory=dict)
     kind: str | None = None
-    attempt_log: tuple[Attempt, ...] = ()
+    attempt_log: tuple[AttemptSummary, ...] = ()
     layers: Mapping[int, Mapping[str, Mapping[str, float | None]]] = field(default_factory=dict)
     rung: int | None = None
     usage: Mapping[int, tuple[int, Mapping[str, float]]] = field(default_factory=dict)
@@ -101,7 +100,7 @@ def read_outcomes(
     """
     trials = {trial.id: trial for trial in planned}
     taken_back = discarded or {}
-    said: dict[str, list[Sequence[Line]]] = {}
+    said: dict[str, list[Sequence[LoggedEvent]]] = {}
     for log in read_logs(folder):
         for trial_id, lines in log.items():
             if trial_id is None or lines[0].lane.log in taken_back.get(trial_id, ()):
@@ -116,7 +115,9 @@ def read_outcomes(
     }
 
 
-def _replayed(folder: Path, trial_id: str, logs: Sequence[Sequence[Line]]) -> Mapping[str, Any]:
+def _replayed(
+    folder: Path, trial_id: str, logs: Sequence[Sequence[LoggedEvent]]
+) -> Mapping[str, Any]:
     """Replay what the logs say of a trial, unless they say just what they said the last time."""
     known = _known.get((folder, trial_id))
     if known is not None and list(map(id, known[0])) == list(map(id, logs)):
@@ -139,7 +140,7 @@ def read_holds(folder: Path) -> list[Hold]:
     ]
 
 
-def _hold(event: events.Event, lane: Lane) -> Hold:
+def _hold(event: events.Event, lane: LaneLog) -> Hold:
     payload = event.payload
     return Hold(
         submission=str(lane.job.get("submission", "")),
@@ -152,7 +153,7 @@ def _hold(event: events.Event, lane: Lane) -> Hold:
     )
 
 
-def _start(logs: Sequence[Sequence[Line]]) -> list[Line]:
+def _start(logs: Sequence[Sequence[LoggedEvent]]) -> list[LoggedEvent]:
     """Return the line by which a trial is known that was not planned: the first that describes it.
 
     None where there is none: a process may die between a trial's turn and its start.
@@ -167,7 +168,7 @@ def _start(logs: Sequence[Sequence[Line]]) -> list[Line]:
     return sorted(starts, key=lambda one: one.order_ms)[:1]
 
 
-def _recorded(line: Line) -> Trial:
+def _recorded(line: LoggedEvent) -> Trial:
     """Return the trial that a log started without being planned."""
     assert isinstance(line.event, events.Event)
     try:

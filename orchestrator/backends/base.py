@@ -7,13 +7,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from jobs.failures import JobEnd
-from jobs.layout import Layout
-from jobs.trial import Trial
+from jobs.contract.failures import JobEnd
+from jobs.contract.layout import Layout
+from jobs.contract.trial import Trial
 from orchestrator.backends.records import Submission
-from orchestrator.cluster_keys import BACKENDS, IN_A_JOB
-from orchestrator.study import Study
-from orchestrator.sweep import SweepFile
+from orchestrator.study.study import Study
+from orchestrator.sweep.keys import BACKENDS, IN_A_JOB
+from orchestrator.sweep.sweep import SweepFile
 from tracking.outcomes import Outcome
 
 JobState = Literal["queued", "running", "ended"]
@@ -29,7 +29,7 @@ class Need:
 
 
 @dataclass(frozen=True)
-class Load:
+class PlacementRequest:
     """The trials that are to be sent, and what is known of them.
 
     `suspects` are trials whose process died under them; `code` are the folders of the user's code
@@ -50,7 +50,7 @@ class Load:
 
 
 @dataclass(frozen=True)
-class Lot:
+class SubmissionPlan:
     """The packs of one submission, how many ranks run at a time, and the backend's own request.
 
     `request` takes the folder of the submission; `scale` is as in `Submission`.
@@ -62,7 +62,7 @@ class Lot:
     scale: Mapping[str, float] | None = None
 
 
-def at_a_time(lots: Sequence[Lot], concurrent: int | None) -> int:
+def at_a_time(lots: Sequence[SubmissionPlan], concurrent: int | None) -> int:
     """Return how many ranks of some lots run at a time, where `concurrent` trials may."""
     lanes = sum(lot.lanes for lot in lots)
     most = max((pack[0].world_size for lot in lots for pack in lot.packs), default=1)
@@ -78,7 +78,7 @@ class Backend(Protocol):
     def ignored(self, study: Study) -> Sequence[str]:
         """Return the keys of a sweep that are set and change nothing here."""
 
-    def arrange(self, load: Load) -> Sequence[Lot]:
+    def arrange(self, load: PlacementRequest) -> Sequence[SubmissionPlan]:
         """Share trials out to packs, and packs to submissions; starts nothing."""
 
     def submit(self, layout: Layout, submissions: Sequence[Submission]) -> None:

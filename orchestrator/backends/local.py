@@ -1,16 +1,160 @@
-"""This machine as a backend: a detached pool of processes, which outlives the terminal."""
+"""This machine as a backend: a detached pool of processes, which outlives the terminal.
+
+Submissions that one detached process of this machine works on, which outlives the terminal.
+
+Knows neither what that process does with its packs nor whether it fits the machine.
+"""
 
 import os
-from collections.abc import Sequence
+import signal
+import sys
+import time
+from collections.abc import Collection, Mapping, Sequence
 
-from orchestrator.backends.base import Load, Lot
-from orchestrator.backends.detached import Detached
-from orchestrator.backends.pool import count_gpus
-from orchestrator.cluster_keys import PackKeys
-from orchestrator.packs import make_packs
-from orchestrator.ray_keys import RayKeys
-from orchestrator.study import Study
-from orchestrator.sweep_file import SweepError
+from jobs.contract.failures import JobEnd
+from jobs.contract.layout import Layout
+from jobs.contract.lock import Process
+from orchestrator.backends.base import JobState, PlacementRequest, SubmissionPlan
+from orchestrator.backends.pool import OOM_SUFFIX, count_gpus, exit_code, pool_process
+from orchestrator.backends.records import BackendError, Submission
+from orchestrator.study.packs import make_packs
+from orchestrator.study.study import Study
+from orchestrator.sweep.document import SweepError
+from orchestrator.sweep.keys import PackKeys, RayKeys
+
+_SIGNALLED = 128  # and more: what a shell makes of a signal
+
+
+class Detached:
+    """Starts `module` with the folder of a submission, in a session of its own."""
+
+    module = "orchestrator.backends.pool"
+
+    def survives_us(self, study: Study) -> bool:
+        """Return False: nobody else would know that it goes on."""
+        return False
+
+    def submit(self, layout: Layout, submissions: Sequence[Submission]) -> None:
+        """Start a pool for every submission."""
+        for submission in submissions:
+            self._start(layout, submission)
+
+    def _start(self, layout: Layout, submission: Submission) -> None:
+        """Start the pool of a submission in a session of its own."""
+        folder = layout.submission(submission.id)
+        log = str(folder / "pool.log")
+        append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        # Not subprocess.Popen, which warns where its child is meant to outlive it.
+        pid = os.posix_spawn(
+            sys.executable,
+            [sys.executable, "-P", "-m", self.module, str(folder)],
+            os.environ,
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 1, log, append, 0o666),
+                (os.POSIX_SPAWN_DUP2, 1, 2),
+            ],
+            setsid=True,
+        )
+        try:
+            while not (folder / "pool.json").exists():
+                ended, code = os.waitpid(pid, os.WNOHANG)
+                if ended and code:
+                    raise BackendError(f"the pool of processes did not start: see {log}")
+                time.sleep(0.01)
+        except KeyboardInterrupt:
+            os.kill(pid, signal.SIGTERM)
+            raise
+
+    def states(
+        self, layout: Layout, submissions: Sequence[Submission]
+    ) -> Mapping[str, Mapping[int, JobState]]:
+        """Return the state of every pack."""
+        return {submission.id: self._states(layout, submission) for submission in submissions}
+
+    def _states(self, layout: Layout, submission: Submission) -> Mapping[int, JobState]:
+        alive = self._pool(layout, submission) is not None
+        return {
+            pack: self._state(layout, submission, pack) if alive else "ended"
+            for pack in range(submission.packs)
+        }
+
+    def ends(
+        self, layout: Layout, submissions: Sequence[Submission]
+    ) -> Mapping[tuple[str, int], JobEnd]:
+        """Return how the packs ended whose processes, or whose pool, were killed."""
+        found = {}
+        for submission in submissions:
+            pool = self._pool(layout, submission)
+            for pack in range(submission.packs):
+                end = _end(layout, submission, pack, pool is not None)
+                if end is not None:
+                    found[submission.id, pack] = end
+        return found
+
+    def cancel(
+        self, layout: Layout, submission: Submission, packs: Collection[int] | None = None
+    ) -> None:
+        """Let the running trials stop at their next step and wait for the pool's end.
+
+        Raises BackendError where the pool runs on another host, and for some packs alone.
+        """
+        if packs is not None and set(packs) != set(range(submission.packs)):
+            raise BackendError(
+                f"submission {submission.id} runs on this machine as a whole: cancel the study, "
+                "then submit what you want"
+            )
+        pool = self._pool(layout, submission)
+        if pool is None:
+            return
+        if not pool.is_here:
+            raise BackendError(
+                f"submission {submission.id} runs on {pool.host} as {submission.user}: cancel it "
+                "there"
+            )
+        os.kill(pool.pid, signal.SIGTERM)
+        while self._pool(layout, submission) is not None:
+            time.sleep(0.05)
+
+    def hold(
+        self, layout: Layout, submission: Submission, packs: Collection[int], hold: bool
+    ) -> int:
+        """Raise BackendError: there is no queue to hold anything in."""
+        raise BackendError(
+            f"submission {submission.id} runs on this machine, which has no queue: cancel stops "
+            "it, submit goes on"
+        )
+
+    def notes(self, layout: Layout, submissions: Sequence[Submission]) -> Sequence[str]:
+        """Return nothing."""
+        return []
+
+    def waits(self, layout: Layout) -> bool:
+        """Return False: a pool has all its packs from the start."""
+        return False
+
+    def _pool(self, layout: Layout, submission: Submission) -> Process | None:
+        return pool_process(layout.submission(submission.id))
+
+    def _state(self, layout: Layout, submission: Submission, pack: int) -> JobState:
+        if exit_code(layout, submission.id, pack) is not None:
+            return "ended"
+        return "running" if layout.job_output(submission.id, pack).exists() else "queued"
+
+
+def _end(layout: Layout, submission: Submission, pack: int, pool_lives: bool) -> JobEnd | None:
+    output = layout.job_output(submission.id, pack)
+    code = exit_code(layout, submission.id, pack)
+    if code is None:
+        died = output.exists() and not pool_lives
+        return JobEnd("LOST", "its pool died with it", submission.host) if died else None
+    if 0 <= code <= _SIGNALLED:
+        return None
+    number = -code if code < 0 else code - _SIGNALLED
+    if output.with_suffix(OOM_SUFFIX).exists():
+        why = f"the kernel of {submission.host} had no memory left for it"
+        return JobEnd("OOM_HOST", why, submission.host)
+    return JobEnd("LOST", f"its process was ended by signal {number}", submission.host)
 
 
 def lanes_here(study: Study) -> int:
@@ -56,7 +200,7 @@ class LocalBackend(Detached):
         }
         return [key for key, is_set in named.items() if is_set]
 
-    def arrange(self, load: Load) -> Sequence[Lot]:
+    def arrange(self, load: PlacementRequest) -> Sequence[SubmissionPlan]:
         """Return one lot, with packs for as many lanes as this machine has."""
         lanes = load.lanes or lanes_here(load.study)
         concurrent = load.study.sweep.keys.limits.concurrent
@@ -65,4 +209,4 @@ class LocalBackend(Detached):
             lanes = min(lanes, concurrent * most)
         packs = make_packs(load.trials, lanes, load.suspects, load.code)
         ranks = sum(pack[0].world_size for pack in packs)
-        return [Lot(packs, min(lanes, max(1, ranks)))]
+        return [SubmissionPlan(packs, min(lanes, max(1, ranks)))]

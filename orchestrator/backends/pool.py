@@ -1,6 +1,10 @@
 """The pool of the local backend: runs the packs of one submission, a process a rank.
 
 Started detached as `python -m orchestrator.backends.pool SUBMISSION`. Knows jobs, not trials.
+
+The processes of one pack on this machine: one a rank, which end together.
+
+Starts none of them: that is the pool's.
 """
 
 import ctypes
@@ -12,16 +16,56 @@ import sys
 import time
 import uuid
 from collections import deque
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from jobs.layout import Layout
-from jobs.process import LANE_ENVIRONMENT, Process
-from jobs.whole_file import write_whole
-from orchestrator.backends.job import Job
+from jobs.contract.atomic_write import write_whole
+from jobs.contract.layout import Layout
+from jobs.contract.lock import LANE_ENVIRONMENT, Process
 from orchestrator.backends.records import Submission, read_record, read_submission
+
+# From the end of one rank by a signal or an error to that of the others. They leave by themselves,
+# at once, unless they hang in something that does not hear of it, such as a kernel on a GPU.
+_GRACE_S = 20.0
+
+
+class PackProcesses:
+    """The ranks of a pack; `places` are what they take up of the machine."""
+
+    def __init__(
+        self, pack: int, places: Sequence[int], ranks: Sequence["subprocess.Popen[bytes]"]
+    ) -> None:
+        self.pack, self.places = pack, places
+        self._ranks = ranks
+        self._alone_since: float | None = None
+
+    def poll(self, stop: bool) -> int | None:
+        """Return the exit code of the pack once no rank lives; ask all to end where `stop` is set.
+
+        It is that of rank 0, which knows how the trials have ended, or where it knows of nothing
+        bad, that of the first other rank to which something has happened.
+        """
+        codes = [rank.poll() for rank in self._ranks]
+        living = [rank for rank, code in zip(self._ranks, codes, strict=True) if code is None]
+        if not living:
+            return codes[0] or next((code for code in codes if code), 0)
+        if stop:
+            _signal(living, signal.SIGTERM)
+        if any(codes):
+            self._alone_since = self._alone_since or time.monotonic()
+            alone_s = time.monotonic() - self._alone_since
+            if alone_s > _GRACE_S:
+                _signal(living, signal.SIGKILL if alone_s > 2 * _GRACE_S else signal.SIGTERM)
+        return None
+
+
+def _signal(ranks: Sequence["subprocess.Popen[bytes]"], number: signal.Signals) -> None:
+    for rank in ranks:
+        rank.send_signal(number)
+
 
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of prctl(2)
 _HEARTBEAT_S = 15
@@ -64,7 +108,7 @@ class Pool:
         self.stopped = False
         self._free = set(range(submission.lanes))
         self._asked: dict[int, int] = {}
-        self._running: list[Job] = []
+        self._running: list[PackProcesses] = []
         self._oom_kills = _oom_kills()
 
     def run(self) -> None:
@@ -102,7 +146,7 @@ class Pool:
             self._asked[pack] = max((trial["world_size"] for trial in record["trials"]), default=1)
         return self._asked[pack]
 
-    def _start(self, pack: int, ranks: int, places: list[int]) -> Job:
+    def _start(self, pack: int, ranks: int, places: list[int]) -> PackProcesses:
         output = self._layout.job_output(self._submission.id, pack)
         output.parent.mkdir(exist_ok=True)
         command = [sys.executable, "-P", "-m", "jobs.lane"]
@@ -129,7 +173,7 @@ class Pool:
                 )
                 for rank in range(ranks)
             ]
-        return Job(pack, places, processes)
+        return PackProcesses(pack, places, processes)
 
     def _reap(self) -> None:
         for job in list(self._running):

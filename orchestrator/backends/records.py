@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from jobs.layout import Layout
-from jobs.pack import Pack
-from jobs.whole_file import write_whole
+from jobs.contract.atomic_write import write_whole
+from jobs.contract.layout import Layout
+from jobs.contract.pack import Pack
 from thermolion.errors import OperationError
 
 Built = TypeVar("Built")

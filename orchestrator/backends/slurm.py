@@ -1,39 +1,105 @@
 """SLURM as a backend: from a study's words to those of `slurm/`, and back to states of packs.
 
 Knows no option of sbatch and no word of squeue.
+
+What one job of a study is given on a cluster: by its sweep, and by what a trial needs beyond.
+
+Asks nobody and sends nothing.
+
+The batch scripts that a plan would send, as text: one for every chunk that an array takes.
 """
 
+import math
 import os
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from jobs.failures import JobEnd
-from jobs.layout import Layout
-from jobs.process import user_name
-from jobs.trial import Trial
-from orchestrator.backends.base import JobState, Load, Lot, Need
-from orchestrator.backends.job_resources import resources, scaled
+from jobs.contract.failures import JobEnd
+from jobs.contract.layout import Layout
+from jobs.contract.lock import user_name
+from jobs.contract.trial import Trial
+from orchestrator.backends.base import JobState, Need, PlacementRequest, SubmissionPlan
 from orchestrator.backends.records import Submission
-from orchestrator.estimate import trial_seconds
-from orchestrator.packs import Measure, sized_packs
-from orchestrator.site_file import read_site
-from orchestrator.study import Study
-from orchestrator.sweep_file import SweepError
-from slurm import control, limits, progress
+from orchestrator.study.estimate import trial_seconds
+from orchestrator.study.packs import Measure, sized_packs
+from orchestrator.study.study import Study
+from orchestrator.sweep.document import SweepError
+from orchestrator.sweep.site_profile import read_site
+from slurm import limits, pack_states
 from slurm.commands import is_here
-from slurm.delays import delayed, stuck
-from slurm.ends import how_ended
+from slurm.dispatcher import Dispatcher, is_fed, sending_on
 from slurm.environment import own_job
 from slurm.facts import Facts, read_facts
-from slurm.feed import Feeding
-from slurm.feeder import is_fed, sending_on
-from slurm.order import Order, read_orders
-from slurm.queue import Queue, QueueWatch
-from slurm.resources import Resources, feeder_request, job_request
+from slurm.job_ends import how_ended
+from slurm.request import JobResources, Request, feeder_request, job_request
+from slurm.requeued import delayed, stuck
+from slurm.sbatch import Sending, render
 from slurm.site import Site
 from slurm.slurm_errors import SlurmError
+from slurm.squeue import Queue, QueueWatch
+from slurm.submission import ALLOCATION, SlurmSubmission, read_orders
+
+
+def resources(study: Study, ranks: int = 1) -> JobResources:
+    """Return what one job of a study is given whose trials have `ranks` processes each.
+
+    Raises SweepError where they do not fill the nodes that they are spread over, and where a job
+    would run more trials at a time than the study may.
+    """
+    keys = study.sweep.keys
+    given, lanes = keys.resources, keys.pack.trials_per_gpu
+    if ranks > 1 and lanes > 1:
+        raise SweepError(
+            f"pack.trials_per_gpu is {lanes}, and a trial spans {ranks} processes: several trials "
+            "share a GPU only where each is one process"
+        )
+    if keys.limits.concurrent is not None and keys.limits.concurrent < lanes:
+        raise SweepError(
+            f"limits.concurrent is {keys.limits.concurrent}, and a job runs {lanes} trials at a "
+            "time (pack.trials_per_gpu): raise the one or lower the other"
+        )
+    nodes = max(1, ranks // given.ranks_per_node)
+    if ranks > given.ranks_per_node and ranks % given.ranks_per_node:
+        raise SweepError(
+            f"{ranks} ranks do not fill nodes of {given.ranks_per_node}: let `ranks` of the "
+            "workload be a multiple of it"
+        )
+    here = ranks // nodes
+    return JobResources(
+        nodes=nodes,
+        tasks_per_node=here * lanes,
+        gpus_per_node=here if given.gpus_per_node else 0,
+        cpus_per_task=given.cpus_per_task,
+        lanes=lanes,
+        time_min=given.time_min,
+        mem=given.mem,
+    )
+
+
+def scaled(
+    asked: JobResources, need: Need, bad_nodes: Sequence[str], site: Site, facts: Facts | None
+) -> JobResources:
+    """Return resources as a need and the site's dead nodes change them.
+
+    `facts` are None where there is no SLURM to ask. Raises SweepError or SiteError where there is
+    no such time.
+    """
+    if need.mem != 1:
+        asked = replace(asked, mem=limits.more_memory(facts, site, asked, need.mem))
+    if need.time != 1:
+        time_min = asked.time_min or site.time_min
+        if time_min is None:
+            raise SweepError("--time has nothing to multiply: set resources.time in the sweep")
+        asked = replace(asked, time_min=math.ceil(time_min * need.time))
+    left_out = limits.sparable(facts, site, asked, bad_nodes)
+    asked = replace(asked, exclude=left_out, begin_s=math.ceil(need.backoff_s))
+    if facts is not None and need.time != 1:
+        limits.check(facts, site, asked)
+    return asked
+
 
 _MARGIN = 0.1  # of the time limit, beside the grace: an estimate is one
 _AFTER = "orchestrator.unattended"  # the module that looks after a study without anybody
@@ -70,7 +136,7 @@ class SlurmBackend:
         """Return nothing: all keys are for clusters."""
         return []
 
-    def arrange(self, load: Load) -> Sequence[Lot]:
+    def arrange(self, load: PlacementRequest) -> Sequence[SubmissionPlan]:
         """Return lots of at most MaxArraySize packs, sized by the time that trials take."""
         if load.lanes is not None:
             raise SweepError(
@@ -104,7 +170,7 @@ class SlurmBackend:
         queue = self._queue(orders)
         if queue is self._refused:
             return  # the site takes no more, and nothing is known to have ended since
-        feeding = Feeding(orders, queue, own_job(os.environ))
+        feeding = Dispatcher(orders, queue, own_job(os.environ))
         try:
             feeding.feed()
         except SlurmError:
@@ -125,7 +191,7 @@ class SlurmBackend:
     ) -> Mapping[str, Mapping[int, JobState]]:
         """Return the state of every pack; asks squeue once, and only where somebody may live."""
         orders = _orders(layout, submissions)
-        found = {order.submission: progress.recorded(order) for order in orders}
+        found = {order.submission: pack_states.recorded(order) for order in orders}
         self._silence = None
         queue = self._seen = Queue(())
         asks = any(state is None for states in found.values() for state in states.values())
@@ -135,7 +201,7 @@ class SlurmBackend:
             except SlurmError as error:
                 self._silence = str(error)
                 return {name: _believed(states) for name, states in found.items()}
-        return {o.submission: progress.asked(o, found[o.submission], queue) for o in orders}
+        return {o.submission: pack_states.asked(o, found[o.submission], queue) for o in orders}
 
     def ends(
         self, layout: Layout, submissions: Sequence[Submission]
@@ -145,10 +211,10 @@ class SlurmBackend:
         if self._silence is not None:
             return found
         for order in _orders(layout, submissions):
-            states = progress.recorded(order)
+            states = pack_states.recorded(order)
             open_ = {pack for pack, state in states.items() if state is None}
             if open_:
-                now = progress.asked(order, states, self._seen)
+                now = pack_states.asked(order, states, self._seen)
                 dead = {pack for pack in open_ if now[pack] == "ended"}
                 ends = how_ended(order, dead, self._seen)
                 found |= {(order.submission, pack): end for pack, end in ends.items()}
@@ -159,7 +225,7 @@ class SlurmBackend:
     ) -> None:
         """Stop jobs, and never send what has not been; returns once they are out of the queue."""
         (order,) = _orders(layout, [submission])
-        control.cancel(order, packs, lambda: self._queue_now(order))
+        pack_states.cancel(order, packs, lambda: self._queue_now(order))
         self._watch.forget()
 
     def hold(
@@ -167,7 +233,7 @@ class SlurmBackend:
     ) -> int:
         """Keep jobs that have not started from starting, or let them; return how many."""
         (order,) = _orders(layout, [submission])
-        count = control.hold(order, packs, hold, lambda: self._queue_now(order))
+        count = pack_states.hold(order, packs, hold, lambda: self._queue_now(order))
         self._watch.forget()
         return count
 
@@ -196,11 +262,11 @@ class SlurmBackend:
         """What the site is, None where there is no SLURM to ask."""
         return self._facts if is_here() else None
 
-    def _queue(self, orders: Sequence[Order]) -> Queue:
+    def _queue(self, orders: Sequence[SlurmSubmission]) -> Queue:
         every_s = min(order.status_every_s for order in orders)
-        return self._watch.look(progress.expected(orders), every_s)
+        return self._watch.look(pack_states.expected(orders), every_s)
 
-    def _queue_now(self, order: Order) -> Queue:
+    def _queue_now(self, order: SlurmSubmission) -> Queue:
         self._watch.forget()
         return self._queue([order])
 
@@ -210,12 +276,12 @@ class SlurmBackend:
 
     def _lot(
         self,
-        asked: Resources,
+        asked: JobResources,
         need: Need,
-        load: Load,
+        load: PlacementRequest,
         site: Site,
         packs: Sequence[Sequence[Trial]],
-    ) -> Lot:
+    ) -> SubmissionPlan:
         study, concurrent = load.study, load.study.sweep.keys.limits.concurrent
         ranks = asked.tasks // asked.lanes  # of a trial
         processes = asked.tasks * len(packs)
@@ -240,7 +306,9 @@ class SlurmBackend:
 
         most = processes if concurrent is None else min(processes, concurrent * ranks)
         scale = {"mem": need.mem, "time": need.time}
-        return Lot(packs, most, request, None if (need.mem, need.time) == (1, 1) else scale)
+        return SubmissionPlan(
+            packs, most, request, None if (need.mem, need.time) == (1, 1) else scale
+        )
 
 
 def _believed(states: Mapping[int, JobState | None]) -> Mapping[int, JobState]:
@@ -248,7 +316,7 @@ def _believed(states: Mapping[int, JobState | None]) -> Mapping[int, JobState]:
     return {pack: state or "running" for pack, state in states.items()}
 
 
-def _measure(load: Load, site: Site) -> Measure:
+def _measure(load: PlacementRequest, site: Site) -> Measure:
     pack, given = load.study.sweep.keys.pack, load.study.sweep.keys.resources
     seconds: Mapping[str, float | None] = trial_seconds(load.outcomes, given.device)
     if pack.trial_takes is not None:
@@ -258,7 +326,7 @@ def _measure(load: Load, site: Site) -> Measure:
     return Measure(seconds, pack.trials_per_gpu, pack.at_least, most)
 
 
-def _by_need(load: Load) -> Mapping[Need, list[Trial]]:
+def _by_need(load: PlacementRequest) -> Mapping[Need, list[Trial]]:
     """Group trials by what they are given; those that the sweep serves first."""
     groups: dict[Need, list[Trial]] = {Need(): []}
     for trial in load.trials:
@@ -266,5 +334,30 @@ def _by_need(load: Load) -> Mapping[Need, list[Trial]]:
     return {need: trials for need, trials in groups.items() if trials}
 
 
-def _orders(layout: Layout, submissions: Sequence[Submission]) -> list[Order]:
-    return [Order.of(layout, submission.to_json()) for submission in submissions]
+def _orders(layout: Layout, submissions: Sequence[Submission]) -> list[SlurmSubmission]:
+    return [SlurmSubmission.of(layout, submission.to_json()) for submission in submissions]
+
+
+def batch_scripts(study: Study, lots: Sequence[SubmissionPlan]) -> list[str]:
+    """Return the exact text that sbatch would get; the folder of the submission is the next one.
+
+    Chunks that a limit on submitted jobs makes smaller differ in their name and array alone. The
+    job that an array waits for has no id yet: it stands there by its name.
+    """
+    taken = [int(p.name) for p in study.layout.submissions.glob("*") if p.name.isdigit()]
+    scripts = []
+    before: str | None = None
+    for number, lot in enumerate(lots, start=max(taken, default=0) + 1):
+        folder = study.layout.submission(f"{number:04d}")
+        request = lot.request(folder)
+        assert request is not None
+        within = request.get("allocation")  # one job for all packs
+        count = 1 if within else len(lot.packs)
+        request = within or request
+        most = request["concurrent"]
+        throttle = f"%{most}" if most is not None and most < count else ""
+        name = f"{study.layout.study}-{folder.name}{ALLOCATION if within else ''}.0"
+        after = None if before is None or most is None else f"afterany:<id of {before}>"
+        sending, before = Sending(name, f"0-{count - 1}{throttle}", after), name
+        scripts.append(render(Request.from_json(request["job"]), sending, folder / "scripts"))
+    return scripts

@@ -14,7 +14,7 @@ from slurm_lab import Lab
 from subject import STUDY, SWEEP, TRIALS, progress, results
 from verdict import Verdict, judge
 
-from slurm.dev_cluster import Cluster
+from slurm.devcluster.cluster import Cluster
 
 _TURNS = 3  # how often a fault may find nobody, on average
 _CALM_S, _LOOK_S = 600.0, 0.3

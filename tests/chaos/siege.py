@@ -19,9 +19,9 @@ from slurm_lab import Lab
 from subject import STUDY, SWEEP, TRIALS, by_ranks, progress
 from targets import Missed, Targets, Task
 
-from jobs.layout import Layout
-from slurm.daemons import DaemonError
-from slurm.dev_cluster import Cluster
+from jobs.contract.layout import Layout
+from slurm.devcluster.cluster import Cluster
+from slurm.devcluster.daemons import DaemonError
 
 _SEAM = Path(__file__).parent / "unsteady"
 _LOOK_S = 0.2
@@ -256,7 +256,7 @@ class Siege:
 
     def _start(self, verb: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-P", "-m", "orchestrator.cli", verb, str(self.sweep)],
+            [sys.executable, "-P", "-m", "orchestrator.cli.main", verb, str(self.sweep)],
             cwd=self.lab.folder,
             env=self.lab.environment | self.variables,
             text=True,

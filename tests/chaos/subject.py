@@ -5,10 +5,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from jobs import events
-from jobs.events import Event
-from jobs.layout import Layout
-from orchestrator.study import open_study
+from jobs.contract import events
+from jobs.contract.events import Event
+from jobs.contract.layout import Layout
+from orchestrator.study.study import open_study
 from tracking.outcomes import read_outcomes
 
 STUDY = "chaos"

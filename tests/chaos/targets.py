@@ -12,8 +12,8 @@ from pathlib import Path
 from processes import wait_for
 from subject import STUDY
 
-from slurm.daemons import processes_with
-from slurm.dev_cluster import Cluster
+from slurm.devcluster.cluster import Cluster
+from slurm.devcluster.daemons import processes_with
 
 _AGAIN_S = 5.0
 _ENDS_S = 8.0  # longer than a job has from the first signal to the last

@@ -15,8 +15,8 @@ from subject import TRIALS
 from table import table
 from warm_python import warm_python
 
-from slurm.dev_cluster import Cluster
-from slurm.dev_config import Shape
+from slurm.devcluster.cluster import Cluster
+from slurm.devcluster.config import Shape
 
 SEED = int(os.environ.get("CHAOS_SEED", "1"))
 FAULTS = int(os.environ.get("CHAOS_FAULTS", "34"))

@@ -9,10 +9,10 @@ from typing import Any
 from siege import Siege
 from subject import STUDY, TRIALS, completions, logged, results
 
-from jobs import events
-from tracking.browse import TRIAL_TAG
+from jobs.contract import events
+from tracking.mlflow_store.record import TRIAL_TAG
+from tracking.mlflow_store.store import open_store
 from tracking.outcomes import Outcome, read_outcomes
-from tracking.store import open_store
 
 
 @dataclass(frozen=True)

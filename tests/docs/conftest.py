@@ -42,10 +42,12 @@ def followed(tmp_path_factory: pytest.TempPathFactory) -> Followed:
         for line in text.splitlines():
             program, verb, *words = shlex.split(line)
             assert program == "thermolion"
-            if verb == "ui":  # it stays until Ctrl-C; tests/orchestrator/test_ui.py looks at it
+            if (
+                verb == "ui"
+            ):  # it stays until Ctrl-C; tests/orchestrator/cli/test_ui.py looks at it
                 continue
             done = subprocess.run(
-                [sys.executable, "-P", "-m", "orchestrator.cli", verb, *words],
+                [sys.executable, "-P", "-m", "orchestrator.cli.main", verb, *words],
                 cwd=made.folder,
                 env={k: v for k, v in os.environ.items() if k not in dropped},
                 capture_output=True,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.cli import command_line
+from orchestrator.cli.main import command_line
 
 REPO = Path(__file__).parents[2]
 PAGES = sorted(

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from jobs.layout import Layout
+from jobs.contract.layout import Layout
 from tracking.outcomes import read_outcomes
 
 REPO = Path(__file__).parents[2]
@@ -57,7 +57,7 @@ def _trials(layout):
 def _call(folder, words):
     dropped = ("MLFLOW_TRACKING_URI", "THERMOLION_ROOT")
     done = subprocess.run(
-        [sys.executable, "-P", "-m", "orchestrator.cli", *words],
+        [sys.executable, "-P", "-m", "orchestrator.cli.main", *words],
         cwd=folder,
         env={k: v for k, v in os.environ.items() if k not in dropped},
         capture_output=True,

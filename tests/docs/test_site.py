@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.cli import command_line
-from orchestrator.reference import cli_reference, sweep_reference
-from orchestrator.schema import sweep_schema
+from orchestrator.cli.main import command_line
+from orchestrator.sweep.schema import cli_reference, sweep_reference, sweep_schema
 
 REPO = Path(__file__).parents[2]
 

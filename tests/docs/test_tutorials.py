@@ -10,9 +10,9 @@ from types import ModuleType
 
 import pytest
 
-from jobs.layout import Layout
-from orchestrator.site_file import read_site
-from orchestrator.sweep import read_sweep
+from jobs.contract.layout import Layout
+from orchestrator.sweep.site_profile import read_site
+from orchestrator.sweep.sweep import read_sweep
 from tracking.outcomes import read_outcomes
 
 REPO = Path(__file__).parents[2]
@@ -74,7 +74,7 @@ def test_every_profile_of_a_site_is_taken(name, tmp_path):
 
 
 def test_a_data_set_as_the_page_on_extending_has_it_can_be_read(tmp_path, monkeypatch):
-    from jobs.data import load
+    from jobs.images.data import load
 
     (tmp_path / "my_lab").mkdir()
     for title, text in _blocks("extending.md", "python").items():

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from processes import wait_for
 
-from jobs.events import Event, read_events
-from jobs.layout import Layout
+from jobs.contract.events import Event, read_events
+from jobs.contract.layout import Layout
 
 Thermolion = Callable[..., "subprocess.CompletedProcess[str]"]
 

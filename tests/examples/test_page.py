@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 
 import thermolion as package
-from jobs import command_line, protocol
-from jobs.context import Context
-from jobs.events import read_events
-from jobs.layout import Layout
-from jobs.trial import STREAMS
-from orchestrator.own_workload import UserWorkloadKeys
+from jobs.contract import command_template
+from jobs.contract.events import read_events
+from jobs.contract.layout import Layout
+from jobs.contract.trial import STREAMS
+from jobs.user import command
+from jobs.worker.context import Context
+from orchestrator.sweep.workload_keys import UserWorkloadKeys
 
 Thermolion = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -93,10 +94,10 @@ def test_a_script_that_resumes_by_itself_is_as_the_page_has_it(tmp_path: Path) -
     ours = {name: str(path) for name, path in sweep.items()}
     (tmp_path / "no").touch()
     subprocess.run(script, cwd=tmp_path, env=os.environ | ours, check=True)
-    assert [protocol.parse(line).step for line in log.read_bytes().splitlines()] == [0]
+    assert [command.parse(line).step for line in log.read_bytes().splitlines()] == [0]
     (tmp_path / "no").unlink()
     subprocess.run(script, cwd=tmp_path, env=os.environ | ours, check=True)
-    lines = [protocol.parse(line).step for line in log.read_bytes().splitlines()]
+    lines = [command.parse(line).step for line in log.read_bytes().splitlines()]
     assert lines == [0, 1, 2, 3, 4, None]
     alone = {name: text for name, text in os.environ.items() if name not in sweep}
     said = subprocess.run(script, cwd=tmp_path, env=alone, check=True, capture_output=True)
@@ -107,7 +108,7 @@ def test_the_lines_of_the_protocol_are_read() -> None:
     (shown,) = (
         block for block in _blocks("The protocol of a command") if block.language == "json"
     )
-    read = [protocol.parse(line.encode()) for line in shown.text.splitlines()]
+    read = [command.parse(line.encode()) for line in shown.text.splitlines()]
     assert [line.step for line in read] == [10, None]
 
 
@@ -119,7 +120,7 @@ def _first_cells(heading: str) -> set[str]:
 
 def test_the_page_names_every_placeholder_and_no_other() -> None:
     named = {word.strip("{}") for word in _first_cells("Placeholders of a command")}
-    assert named - {"lr", "momentum", "width"} == set(command_line.BUILT_IN)
+    assert named - {"lr", "momentum", "width"} == set(command_template.BUILT_IN)
 
 
 def test_the_page_names_every_key_of_a_workload_and_no_other() -> None:
@@ -137,7 +138,7 @@ def test_everything_that_the_page_says_of_the_context_is_there() -> None:
 
 def test_the_page_names_every_call_of_the_door() -> None:
     public = [getattr(package, name) for name in package.__all__]
-    exported = {one.__name__ for one in public if one.__module__ == "thermolion.door"}
+    exported = {one.__name__ for one in public if one.__module__ == "thermolion.run_log"}
     called = set(re.findall(r"`thermolion\.(\w+)\(", _section("The protocol of a command")))
     assert called == exported
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import thermolion
-from orchestrator import cli
+from orchestrator.cli import main
 from thermolion import errors
 
 REPO = Path(__file__).parents[2]
@@ -78,7 +78,7 @@ def test_the_docstring_has_every_exception_below_its_parent() -> None:
 
 
 def test_what_torch_users_catch_stays_what_it_is() -> None:
-    from thermolion.agreement import ReplicaError
+    from thermolion.ddp.replica_check import ReplicaError
     from thermolion.registry import HyperparameterError
 
     assert issubclass(HyperparameterError, ValueError)
@@ -102,7 +102,7 @@ def test_the_root_needs_the_standard_library_alone() -> None:
 def test_the_kind_of_an_error_is_its_exit_code(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from orchestrator.verbs import look
+    from orchestrator.cli import status
 
     for error, code in (
         (thermolion.InputError("name another"), 2),
@@ -113,6 +113,6 @@ def test_the_kind_of_an_error_is_its_exit_code(
         def fails(_: object, error: Exception = error) -> int:
             raise error
 
-        monkeypatch.setattr(look, "status", fails)
-        assert cli.main(["status", "study"]) == code
+        monkeypatch.setattr(status, "status", fails)
+        assert main.main(["status", "study"]) == code
         assert capsys.readouterr().err == f"thermolion: {error}\n"

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from jobs.contract.layout import Layout
+from jobs.contract.lock import LANE_ENVIRONMENT
+from jobs.contract.pack import Pack
+from jobs.contract.trial import Candidate, ImageWorkload, Trial, Workload, block_seeds
 from jobs.lane import EXIT_INTERRUPTED, run_pack
-from jobs.launch import Launch
-from jobs.layout import Layout
-from jobs.pack import Pack
-from jobs.process import LANE_ENVIRONMENT
-from jobs.trial import Candidate, ImageWorkload, Trial, Workload, block_seeds
+from jobs.ranks.launch import Launch
 from tracking.outcomes import Outcome, read_outcomes
 
 pytestmark = pytest.mark.usefixtures("as_it_was")
@@ -104,14 +104,14 @@ def test_evaluations_come_every_quarter_epoch_from_step_zero(tmp_path):
 
 
 def test_the_clock_stands_still_while_a_trial_is_evaluated(tmp_path, monkeypatch):
-    from jobs import train
+    from jobs.images import trainer
 
     def slow(*arguments):
         time.sleep(0.2)
         return evaluate(*arguments)
 
-    evaluate = train.evaluate
-    monkeypatch.setattr(train, "evaluate", slow)
+    evaluate = trainer.evaluate
+    monkeypatch.setattr(trainer, "evaluate", slow)
     trial = _trial(CANDIDATES[1], dataclasses.replace(DIGITS, epochs=1, train_images=128))
     begin = time.perf_counter()
     outcome = _run(tmp_path, trial)[trial.id]

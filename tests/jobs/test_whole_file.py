@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.whole_file import whole_file, write_once, write_whole
+from jobs.contract.atomic_write import whole_file, write_once, write_whole
 
 
 def test_a_writer_that_fails_leaves_what_was_there_and_nothing_else(tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from jobs.layout import Layout
-from orchestrator.cli import main
-from tracking import store
+from jobs.contract.layout import Layout
+from orchestrator.cli.main import main
+from tracking.mlflow_store import store
 
 
 @dataclass(frozen=True)

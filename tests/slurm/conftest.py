@@ -11,8 +11,8 @@ from processes import wait_for
 from slurm_lab import SMALL, Lab, cluster_of, require_slurm
 from warm_python import warm_python
 
-from slurm.dev_cluster import Cluster
-from slurm.dev_config import Shape
+from slurm.devcluster.cluster import Cluster
+from slurm.devcluster.config import Shape
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import os
 from processes import wait_for
 from slurm_lab import Lab
 
-from jobs.whole_file import write_whole
+from jobs.contract.atomic_write import write_whole
 
 SWEEP = """\
 study: clocks

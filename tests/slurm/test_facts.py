@@ -7,7 +7,7 @@ import pytest
 from slurm.environment import forget_job, place, without_job
 from slurm.facts import parse_config, parse_minutes, parse_partitions
 from slurm.slurm_errors import SlurmError
-from slurm.states import state_of
+from slurm.squeue import state_of
 
 
 def test_partitions_of_mixed_nodes_have_the_most_that_one_node_has():

@@ -15,8 +15,8 @@ from slurm_lab import Lab, cluster_of
 from slurm_trainings import HUNGRY, WAITS, odd, script
 
 from orchestrator.backends.records import read_submissions
-from slurm.dev_cluster import Cluster
-from slurm.dev_config import Shape
+from slurm.devcluster.cluster import Cluster
+from slurm.devcluster.config import Shape
 from tracking.outcomes import read_outcomes
 
 

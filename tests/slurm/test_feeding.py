@@ -6,8 +6,8 @@ import sys
 from processes import wait_for
 from slurm_lab import Lab
 
-from jobs.layout import Layout
-from slurm.chunks import Chunks
+from jobs.contract.layout import Layout
+from slurm.submission import ArrayJobs
 from tracking.outcomes import read_outcomes
 
 FOUR = """\
@@ -49,7 +49,7 @@ def test_a_limit_that_the_site_does_not_tell_leaves_a_place_for_the_feeder(
     said = lab.call("submit", sweep, "--site", site, "--set", "seeds=30")
     assert said.code == 0, said.err
     names = lab.squeue()
-    chunks = Chunks(lab.layout("four"), "0001").read()
+    chunks = ArrayJobs(lab.layout("four"), "0001").read()
     assert sum(name.endswith("-feed") for name in names) == 1
     assert 10 < sum(chunk.count for chunk in chunks) < 20
     assert "they go by themselves, as room is made" in lab.call("status", "four").out
@@ -81,7 +81,7 @@ def test_who_feeds_from_a_node_outlasts_a_controller_and_leaves_no_lock(lab):
     lab.await_results("four", 2)
     stand_in = lab.folder / "bin" / "squeue"
     stand_in.parent.mkdir()
-    words = [sys.executable, "-P", "-m", "slurm.feed", str(lab.root), "four"]
+    words = [sys.executable, "-P", "-m", "slurm.dispatcher", str(lab.root), "four"]
     path = {"PATH": f"{stand_in.parent}:{lab.environment['PATH']}"}
 
     asked = lab.folder / "asked"

@@ -9,9 +9,9 @@ from pathlib import Path
 from processes import wait_for
 from slurm_lab import Lab
 
-from jobs.layout import Layout
+from jobs.contract.layout import Layout
 from orchestrator.backends.records import read_submissions
-from slurm.chunks import Chunks
+from slurm.submission import ArrayJobs
 from tracking.outcomes import read_outcomes
 
 MANY = """\
@@ -140,7 +140,7 @@ def _most_queued(layout: Layout) -> int:
     return max(
         chunk.count
         for submission in read_submissions(layout)
-        for chunk in Chunks(layout, submission.id).read()
+        for chunk in ArrayJobs(layout, submission.id).read()
     )
 
 

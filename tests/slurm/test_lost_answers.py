@@ -6,7 +6,7 @@ import signal
 import pytest
 from slurm_lab import ONE_A_TASK, Lab
 
-from slurm.chunks import Chunks
+from slurm.submission import ArrayJobs
 from tracking.outcomes import read_outcomes
 
 # What stands in for a command of SLURM: it kills the submission that has called it, and does or
@@ -71,7 +71,7 @@ def test_who_watches_sends_the_rest_once_the_controller_is_back(lab, silence):
     assert said.code == 0, said.err
     assert "4 of 4 trials done" in said.err
     assert [folder.name for folder in lab.layout().submissions.iterdir()] == ["0001"]
-    chunks = Chunks(lab.layout(), "0001").read()
+    chunks = ArrayJobs(lab.layout(), "0001").read()
     calls = len((lab.folder / "bin" / "calls").read_text().splitlines())
     assert calls == len(chunks) + (silence == "down")  # what was taken is not sent again
 
@@ -79,7 +79,7 @@ def test_who_watches_sends_the_rest_once_the_controller_is_back(lab, silence):
 def test_a_job_that_turns_up_after_it_was_cancelled_trains_nothing(lab):
     assert lab.call("submit", lab.write(ONE_A_TASK), "--site", lab.site()).code == 0
     assert lab.call("cancel", "small").code == 0
-    chunks = Chunks(lab.layout(), "0001")
+    chunks = ArrayJobs(lab.layout(), "0001")
     (chunk,) = chunks.read()
     (chunks.folder / f"{chunk.number}.job").unlink()  # its sender had no answer
     (script,) = (lab.layout().submission("0001") / "scripts").glob("*.sh")
@@ -105,7 +105,7 @@ def test_a_submission_that_was_killed_is_made_up_for(lab, stage):
     chunks = [
         chunk
         for folder in lab.layout().submissions.iterdir()
-        for chunk in Chunks(lab.layout(), folder.name).read()
+        for chunk in ArrayJobs(lab.layout(), folder.name).read()
     ]
     assert len(chunks) == 2
     assert all(chunk.job is not None for chunk in chunks)

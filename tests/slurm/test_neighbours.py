@@ -6,7 +6,7 @@ import pytest
 from processes import wait_for
 from slurm_lab import ONE_A_TASK, Lab
 
-from slurm.chunks import Chunks
+from slurm.submission import ArrayJobs
 
 SWEEP = ONE_A_TASK + "failures: {never_started: {backoff: 0s}}\n"
 NOTHING = ("sbatch", "--parsable", "--output=/dev/null", "--wrap=sleep 600")
@@ -25,9 +25,9 @@ def test_an_id_that_a_restarted_controller_gives_to_another_job_is_not_ours(lab,
     sweep = lab.write(SWEEP)
     assert lab.call("submit", sweep).code == 0
     another = lab.cluster.ask(*NOTHING, "--hold", "--array=0-3", "--job-name=another").strip()
-    (chunk,) = Chunks(lab.layout(), "0001").read()
+    (chunk,) = ArrayJobs(lab.layout(), "0001").read()
     lab.cluster.ask("scancel", str(chunk.job.id))
-    answer = Chunks(lab.layout(), "0001").folder / "0.job"
+    answer = ArrayJobs(lab.layout(), "0001").folder / "0.job"
     answer.write_text(answer.read_text().replace(str(chunk.job.id), another))
 
     assert lab.call("submit", sweep).code == 0

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from slurm import queue
-from slurm.queue import Expected, Outstanding, QueueWatch
+from slurm import squeue
 from slurm.slurm_errors import SlurmError
+from slurm.squeue import Expected, Outstanding, QueueWatch
 
 EVERY_S = 40.0  # the least time between two questions, as sites have it
 ME = os.geteuid()
@@ -70,7 +70,7 @@ def _expected(uid: int = ME, *jobs: tuple[str, int, int]) -> Expected:
 def controller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Controller:
     made = Controller(tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    monkeypatch.setattr(queue, "time", made)
+    monkeypatch.setattr(squeue, "time", made)
     return made
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from processes import wait_for
 from slurm_lab import Lab
 
-from slurm.chunks import Chunks
+from slurm.submission import ArrayJobs
 from tracking.outcomes import read_outcomes
 
 SWEEP = """\
@@ -24,7 +24,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from jobs.block import tensor_digest
+from jobs.images.splits import tensor_digest
 
 
 class Checked(torch.optim.AdamW):
@@ -80,7 +80,7 @@ def test_a_job_that_is_started_again_after_its_end_has_nothing_to_do_on_any_rank
     sweep = lab.write(SWEEP.replace("checked:Checked", "adamw"), "ranks.yaml")
     assert lab.call("submit", sweep, "--backend", "slurm").code == 0
     lab.await_results("ranks", 1)
-    (chunk,) = Chunks(lab.layout("ranks"), "0001").read()
+    (chunk,) = ArrayJobs(lab.layout("ranks"), "0001").read()
     assert chunk.job is not None
     lab.cluster.ask("scontrol", "requeue", f"{chunk.job.id}_0")  # as SLURM does for a dead node
     lab.cluster.ask("scontrol", "update", f"jobid={chunk.job.id}_0", "StartTime=now+2")

@@ -12,10 +12,10 @@ from ray_head import processes_of, require_ray
 from slurm_lab import Lab, cluster_of
 from slurm_trainings import WAITS
 
-from jobs.layout import Layout
+from jobs.contract.layout import Layout
 from orchestrator.backends.records import read_submissions
-from slurm.dev_cluster import Cluster
-from slurm.dev_config import Shape
+from slurm.devcluster.cluster import Cluster
+from slurm.devcluster.config import Shape
 from tracking.outcomes import Outcome, read_outcomes
 
 SWEEP = """\
@@ -140,7 +140,7 @@ def test_cancel_stops_the_job_and_the_plan_shows_it(lab: Lab) -> None:
     sweep = lab.write(SWEEP)
     plan = lab.call("plan", sweep, *SITE)
     assert "#SBATCH --nodes=2" in plan.out, plan.err
-    assert "orchestrator.backends.ray_node" in plan.out
+    assert "orchestrator.backends.ray.allocation_node" in plan.out
     lab.call("submit", sweep, *SITE)
     assert "1 submissions stopped" in lab.call("cancel", "small").out
     assert lab.squeue() == []

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from toml_text import toml
 
-from orchestrator.site_file import read_site
-from slurm.executor import Sending, render
-from slurm.resources import Resources, feeder_request, job_request
+from orchestrator.sweep.site_profile import read_site
+from slurm.request import JobResources, feeder_request, job_request
+from slurm.sbatch import Sending, render
 
 GOLDEN = Path(__file__).parent / "golden"
 FOLDER = Path("/shared/studies/s/submissions/0001")
@@ -24,7 +24,7 @@ setup = ["module purge", "module load python/3.11"]
 time = "20h"
 python = "python3"
 """,
-        Resources(nodes=2, tasks_per_node=4, gpus_per_node=4, cpus_per_task=8, time_min=720),
+        JobResources(nodes=2, tasks_per_node=4, gpus_per_node=4, cpus_per_task=8, time_min=720),
     ),
     # --gpus counts those of the whole job; CPUs follow the GPUs and are refused.
     "gpus": (
@@ -35,7 +35,7 @@ cpus_with_gpus = false
 qos = "long"
 python = "python3"
 """,
-        Resources(gpus_per_node=1, cpus_per_task=4),
+        JobResources(gpus_per_node=1, cpus_per_task=4),
     ),
     # --gpus-per-node, several trials on one GPU, whole nodes only.
     "gpus-per-node": (
@@ -47,15 +47,15 @@ grace = "5min"
 options = {exclusive = "user", licenses = "scratch"}
 python = "apptainer exec --nv image.sif python3"
 """,
-        Resources(tasks_per_node=3, gpus_per_node=1, lanes=3, mem="60G", time_min=90),
+        JobResources(tasks_per_node=3, gpus_per_node=1, lanes=3, mem="60G", time_min=90),
     ),
     # No word for GPUs: the partition is given with them.
     "none": (
         'partition = "dgx"\ngpus = "none"\npython = "python3"',
-        Resources(gpus_per_node=1, cpus_per_task=2),
+        JobResources(gpus_per_node=1, cpus_per_task=2),
     ),
     # CPUs alone, as SLURM comes.
-    "cpu": ('python = "python3"', Resources(cpus_per_task=4, mem="8G")),
+    "cpu": ('python = "python3"', JobResources(cpus_per_task=4, mem="8G")),
 }
 
 
@@ -101,7 +101,7 @@ def test_a_shell_fills_in_what_a_profile_leaves_open(tmp_path, monkeypatch):
         monkeypatch.setenv(f"SBATCH_{name}", f"my-{name.lower()}")
     path = tmp_path / "site.toml"
     path.write_text(toml({"account": "lab", "python": "python3"}))
-    request = job_request(FOLDER, Resources(), read_site(str(path)))
+    request = job_request(FOLDER, JobResources(), read_site(str(path)))
     script = render(request, Sending("s-0001.0"), FOLDER)
     assert "#SBATCH --partition=my-partition\n" in script
     assert "#SBATCH --account=lab\n" in script

@@ -11,9 +11,9 @@ from slurm_lab import ONE_A_TASK, Lab
 
 from orchestrator.backends.base import load_backend
 from orchestrator.backends.records import read_submissions
-from orchestrator.cli import main
-from slurm.chunks import Chunk, Chunks
-from slurm.dev_cluster import Cluster
+from orchestrator.cli.main import main
+from slurm.devcluster.cluster import Cluster
+from slurm.submission import ArrayJob, ArrayJobs
 from tracking.outcomes import read_outcomes
 
 SWEEP = """\
@@ -90,8 +90,8 @@ class Site:
         return f"{folder}:{self.lab.environment['PATH']}"
 
     @property
-    def chunk(self) -> Chunk:
-        (chunk,) = Chunks(self.lab.layout("waiting"), "0001").read()
+    def chunk(self) -> ArrayJob:
+        (chunk,) = ArrayJobs(self.lab.layout("waiting"), "0001").read()
         return chunk
 
     def end(self) -> None:
@@ -163,11 +163,11 @@ def test_a_job_whose_id_was_never_told_is_found_though_the_queue_is_an_old_one(s
     path = site.path(squeue=CACHE, sbatch='REAL "$@"; kill -9 $PPID')
     killed = lab.call("submit", sweep, "--site", later, PATH=path)
     assert killed.code == -signal.SIGKILL
-    (chunk,) = Chunks(lab.layout(), "0001").read()
+    (chunk,) = ArrayJobs(lab.layout(), "0001").read()
     assert chunk.job is None
     said = lab.call("submit", sweep, "--site", later, PATH=site.path(squeue=CACHE))
     assert said.code == 0, said.err
     assert sum(name.startswith("small-") for name in lab.squeue()) == 2
-    (found,) = Chunks(lab.layout(), "0001").read()
+    (found,) = ArrayJobs(lab.layout(), "0001").read()
     assert found.name == chunk.name
     assert lab.call("cancel", "small").code == 0

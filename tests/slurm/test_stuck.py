@@ -6,7 +6,7 @@ import signal
 from processes import wait_for
 from slurm_lab import Lab
 
-from slurm.daemons import processes_with
+from slurm.devcluster.daemons import processes_with
 from tracking.outcomes import read_outcomes
 
 SWEEP = """\

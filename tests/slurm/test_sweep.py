@@ -240,7 +240,7 @@ def test_a_queue_that_is_slow_to_answer_is_waited_for_no_longer_than_that(lab):
     script = lab.folder / "bin" / "squeue"
     script.write_text(f'#!/bin/bash\nsleep 6\ntouch go\nexec {shutil.which("squeue")} "$@"\n')
     script.chmod(0o755)
-    command = [sys.executable, "-P", "-m", "orchestrator.cli", "logs", "waiting", "--follow"]
+    command = [sys.executable, "-P", "-m", "orchestrator.cli.main", "logs", "waiting", "--follow"]
     path = {"PATH": f"{script.parent}:{lab.environment['PATH']}"}
     with subprocess.Popen(
         command, cwd=lab.folder, env=lab.environment | path, stdout=subprocess.DEVNULL
@@ -254,7 +254,7 @@ def test_a_study_is_left_alone_by_ctrl_c_in_run(lab):
     # Whoever has started the tests in the background has had them ignore Ctrl-C.
     hears = ["env", "--default-signal=INT"]
     with subprocess.Popen(
-        [*hears, sys.executable, "-P", "-m", "orchestrator.cli", "run", "waiting.yaml"],
+        [*hears, sys.executable, "-P", "-m", "orchestrator.cli.main", "run", "waiting.yaml"],
         cwd=lab.folder,
         env=lab.environment,
         text=True,

@@ -3,14 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-from jobs.events import Event, read_events
+from jobs.contract.events import Event, read_events
+from jobs.contract.layout import Layout
+from jobs.contract.pack import Pack
+from jobs.contract.trial import Candidate, MetricSpec, Trial, UserWorkload, block_seeds
 from jobs.lane import run_pack
-from jobs.launch import Launch
-from jobs.layout import Layout
-from jobs.pack import Pack
-from jobs.trial import Candidate, Reading, Trial, UserWorkload, block_seeds
+from jobs.ranks.launch import Launch
 
-READING = Reading("val_accuracy", "test_accuracy", chance=0.1, unit="fraction")
+READING = MetricSpec("val_accuracy", "test_accuracy", chance=0.1, unit="fraction")
 HYPERPARAMETERS = {"lr": 1e-05, "betas": [0.9, 0.99], "nesterov": False}
 
 

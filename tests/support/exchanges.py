@@ -14,9 +14,9 @@ from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import (
 from torch.nn.parallel import DistributedDataParallel
 
 from thermolion import ThermoLion
-from thermolion.distributed import attach
-from thermolion.replicas import SquareExchange
-from thermolion.spread import rank_weight
+from thermolion.ddp.attach import attach
+from thermolion.ddp.hooks import SquareExchange
+from thermolion.step.gates import rank_weight
 
 LOCAL_BATCH = 2
 

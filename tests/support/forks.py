@@ -12,11 +12,17 @@ from multiprocessing.context import ForkServerProcess
 from typing import Any
 from unittest.mock import patch
 
-from jobs.process import LANE_ENVIRONMENT
+from jobs.contract.lock import LANE_ENVIRONMENT
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
-    ["torch._dynamo", "torch.nn.parallel", "torch.distributed.optim", "jobs.lane", "jobs.images"]
+    [
+        "torch._dynamo",
+        "torch.nn.parallel",
+        "torch.distributed.optim",
+        "jobs.lane",
+        "jobs.images.loop",
+    ]
 )
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from thermolion import ThermoLion
-from thermolion.distributed import attach
+from thermolion.ddp.attach import attach
 
 STEPS, LOCAL_BATCH, LR = 12, 4, 1e-2
 

@@ -1,10 +1,10 @@
 """Attempts at trials, one after another, in a study in a folder."""
 
+from jobs.contract.layout import Layout
+from jobs.contract.pack import Pack
+from jobs.contract.trial import Candidate, ImageWorkload, Trial, block_seeds
 from jobs.lane import run_pack
-from jobs.launch import Launch
-from jobs.layout import Layout
-from jobs.pack import Pack
-from jobs.trial import Candidate, ImageWorkload, Trial, block_seeds
+from jobs.ranks.launch import Launch
 from tracking.outcomes import read_outcomes
 
 RICH = ImageWorkload(

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from thermolion.noise import ROW, row_keys, standard_normal_rows, stream_key
+from thermolion.step.noise import ROW, row_keys, standard_normal_rows, stream_key
 
 
 def standard_normal(

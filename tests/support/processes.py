@@ -7,13 +7,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from jobs.layout import Layout
+from jobs.contract.layout import Layout
 
 
 def start(*arguments: object, root: Path) -> subprocess.Popen[str]:
     """Start the command line in a process of its own, with studies below `root`."""
     return subprocess.Popen(
-        [sys.executable, "-P", "-m", "orchestrator.cli", *map(str, arguments)],
+        [sys.executable, "-P", "-m", "orchestrator.cli.main", *map(str, arguments)],
         env=os.environ | {"THERMOLION_ROOT": str(root)},
         text=True,
         stdout=subprocess.PIPE,

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from forks import fork
 
-from jobs.layout import Layout
-from jobs.pack import Pack
-from jobs.process import LANE_ENVIRONMENT
+from jobs.contract.layout import Layout
+from jobs.contract.lock import LANE_ENVIRONMENT
+from jobs.contract.pack import Pack
 from tracking.outcomes import read_outcomes
 
 _PATIENCE_S = 240
@@ -104,7 +104,7 @@ def _train(rank, size, attempts, output, environment):
 def attempt(rank, size, path, meeting, fields):
     """Make an attempt as one of the ranks; return the exit code of its lane."""
     from jobs.lane import run_pack
-    from jobs.launch import Launch, Rendezvous
+    from jobs.ranks.launch import Launch, Rendezvous
 
     times = {key: fields.pop(key) for key in ("timeout_s", "silence_s") if key in fields}
     launch = Launch(

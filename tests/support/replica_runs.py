@@ -14,7 +14,7 @@ from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
 from thermolion import ThermoLion
-from thermolion.distributed import attach
+from thermolion.ddp.attach import attach
 
 LOCAL_BATCH = 4
 

@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
-from jobs.layout import Layout
+from jobs.contract.layout import Layout
 from tracking.outcomes import Outcome, read_outcomes
 
 BEST = {("one", "left"): -4, ("one", "right"): -1, ("two", "left"): -2, ("two", "right"): -3}

@@ -14,8 +14,8 @@ from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from thermolion import ThermoLion
-from thermolion.agreement import verify_replicas
-from thermolion.distributed import attach
+from thermolion.ddp.attach import attach
+from thermolion.ddp.replica_check import verify_replicas
 
 STEPS = 12
 # By name: options of ThermoLion.

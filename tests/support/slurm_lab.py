@@ -14,9 +14,9 @@ import pytest
 from processes import wait_for
 from toml_text import toml
 
-from jobs.layout import Layout
-from slurm.dev_cluster import Cluster, check_packages, make_cluster
-from slurm.dev_config import Shape
+from jobs.contract.layout import Layout
+from slurm.devcluster.cluster import Cluster, check_packages, make_cluster
+from slurm.devcluster.config import Shape
 from slurm.slurm_errors import SlurmError
 from tracking.outcomes import read_outcomes
 
@@ -84,7 +84,7 @@ class Lab:
     def call(self, *arguments: object, **variables: str) -> Said:
         """Run the command line to its end."""
         done = subprocess.run(
-            [sys.executable, "-P", "-m", "orchestrator.cli", *map(str, arguments)],
+            [sys.executable, "-P", "-m", "orchestrator.cli.main", *map(str, arguments)],
             cwd=self.folder,
             env=self.environment | variables,
             capture_output=True,

@@ -7,8 +7,8 @@ from exchanges import said_by
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from thermolion.agreement import verify_replicas
-from thermolion.distributed import attach
+from thermolion.ddp.attach import attach
+from thermolion.ddp.replica_check import verify_replicas
 
 TYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 _BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}

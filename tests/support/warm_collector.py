@@ -13,7 +13,11 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
-PRELOADED = ("mlflow.store.tracking.sqlalchemy_store", "tracking.collect", "tracking.outcomes")
+PRELOADED = (
+    "mlflow.store.tracking.sqlalchemy_store",
+    "tracking.mlflow_store.collect",
+    "tracking.outcomes",
+)
 
 
 class WarmCollector:
@@ -66,8 +70,8 @@ def serve() -> None:
 
 
 def _collect(root: str, study: str, note: str | None) -> int:
-    from jobs.layout import Layout
-    from tracking.collect import Collector
+    from jobs.contract.layout import Layout
+    from tracking.mlflow_store.collect import Collector
     from tracking.outcomes import read_outcomes
 
     try:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 # The first optimizer of a process has torch load its compiler, which takes as long as torch.
-PRELOADED = ("torch", "torch._dynamo", "jobs.lane", "jobs.images", "slurm.node")
+PRELOADED = ("torch", "torch._dynamo", "jobs.lane", "jobs.images.loop", "slurm.node")
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
 _LOOK_S = 0.02
 
@@ -48,7 +48,7 @@ os._exit(int(answers.readline() or 1))
 @contextlib.contextmanager
 def warm_python(folder: Path) -> Iterator[str]:
     """Start a server in a folder with a short name; yield the words that stand for `python`."""
-    from jobs.process import LANE_ENVIRONMENT
+    from jobs.contract.lock import LANE_ENVIRONMENT
 
     client, where = folder / "python.py", folder / "python.sock"
     client.write_text(CLIENT)

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import thermolion
-from jobs import protocol
+from jobs.user import command
 
 
 @pytest.fixture
@@ -32,8 +32,8 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
 
 
-def _lines(log: Path) -> list[protocol.Line]:
-    return [protocol.parse(line) for line in log.read_bytes().splitlines()]
+def _lines(log: Path) -> list[command.ReportedMetrics]:
+    return [command.parse(line) for line in log.read_bytes().splitlines()]
 
 
 def test_each_call_is_one_line_that_the_sweep_reads_as_it_was_meant(log: Path) -> None:
@@ -41,9 +41,9 @@ def test_each_call_is_one_line_that_the_sweep_reads_as_it_was_meant(log: Path) -
     thermolion.log(step=2, **{"val/top-1 %": 3})
     thermolion.log_final(test_accuracy=1 / 3)
     assert _lines(log) == [
-        protocol.Line(1, {"loss": 0.1, "val_accuracy": 0.25}),
-        protocol.Line(2, {"val/top-1 %": 3.0}),
-        protocol.Line(None, {"test_accuracy": 1 / 3}),
+        command.ReportedMetrics(1, {"loss": 0.1, "val_accuracy": 0.25}),
+        command.ReportedMetrics(2, {"val/top-1 %": 3.0}),
+        command.ReportedMetrics(None, {"test_accuracy": 1 / 3}),
     ]
 
 
@@ -180,7 +180,7 @@ def test_who_does_not_ask_is_ended_by_the_signal(tmp_path: Path) -> None:
 
 def test_the_door_loads_nothing_but_the_standard_library() -> None:
     code = (
-        "import sys; before = set(sys.modules)\nimport thermolion.door\n"
+        "import sys; before = set(sys.modules)\nimport thermolion.run_log\n"
         "assert callable(thermolion.log)\n"
         "print(*{name.partition('.')[0] for name in set(sys.modules) - before})"
     )

@@ -8,10 +8,9 @@ import torch
 from torch import nn
 
 from thermolion import SWA, Lion, ThermoLion, registry, verify_replicas
-from thermolion.lookahead import Lookahead
-from thermolion.mu_adam import MuAdam
-from thermolion.swats import SWATS
-from thermolion.swats_notebook import SWATSNotebook
+from thermolion.baselines.lookahead import Lookahead
+from thermolion.baselines.muadam import MuAdam
+from thermolion.baselines.swats import SWATS, SWATSNotebook
 
 NUMBER, PAIR = "a number, 0 or more, finite", "two numbers in [0, 1)"
 RATE: list[tuple[Any, type[Exception], str]] = [

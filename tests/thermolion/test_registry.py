@@ -14,7 +14,7 @@ from torch import nn
 
 import thermolion
 from thermolion import registry
-from thermolion.distributed import attach
+from thermolion.ddp.attach import attach
 from thermolion.registry import (
     OPTIMIZERS,
     HyperparameterError,

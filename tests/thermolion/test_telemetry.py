@@ -12,7 +12,7 @@ from torch import nn
 from trainings import gradients, parameter, run, start_values, trained
 
 from thermolion import ThermoLion
-from thermolion.state import GATE_SQUARE
+from thermolion.step.state import GATE_SQUARE
 
 
 def _expected(m: Any, root: Any, grad: Any, steps: int, width: int) -> tuple[float, ...]:

@@ -8,8 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jobs.trial import Candidate, ImageWorkload, Reading, Trial, UserWorkload, block_seeds
-from tracking.outcomes import Outcome, Point, State
+from jobs.contract.trial import (
+    Candidate,
+    ImageWorkload,
+    MetricSpec,
+    Trial,
+    UserWorkload,
+    block_seeds,
+)
+from tracking.history import State
+from tracking.logs import Point
+from tracking.outcomes import Outcome
 
 Make = Callable[..., Outcome]
 
@@ -88,13 +97,13 @@ def make_own(
     workload: str = "lm",
     block: int = 0,
     curve: Sequence[tuple[int, float]] = ((0, 4.0), (50, 3.0), (100, 2.5)),
-    reading: Reading | None = None,
+    reading: MetricSpec | None = None,
     metrics: Mapping[str, float] | None = None,
     state: State = "completed",
     **changes: Any,
 ) -> Outcome:
     """Return one trial of a user's own training: steps and a metric of theirs, nothing else."""
-    reading = reading or Reading("val_loss", goal="min")
+    reading = reading or MetricSpec("val_loss", goal="min")
     of = UserWorkload(workload, train="my_lab.lm:train", options={"depth": 4}, reading=reading)
     arm = Candidate(candidate, candidate, {"lr": 1e-3})
     trial = Trial(of, arm, "compare", block, block_seeds(0, "compare", of, block))

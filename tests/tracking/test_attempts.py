@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from jobs import events
-from jobs.events import EventLog
-from jobs.trial import Candidate, Trial, UserWorkload, block_seeds
+from jobs.contract import events
+from jobs.contract.events import EventLog
+from jobs.contract.trial import Candidate, Trial, UserWorkload, block_seeds
 from tracking.outcomes import read_holds, read_outcomes
 
 WORKLOAD = UserWorkload(name="mine", train="lab:train", steps=4)

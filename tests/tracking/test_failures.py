@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from tracking.failures import group, signature
+from tracking.failure_groups import group, signature
 
 TRACEBACK = """Traceback (most recent call last):
   File "{root}/jobs/lane.py", line 98, in _attempt

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from jobs import events
-from jobs.events import EventLog, LogError
-from jobs.trial import Candidate, ImageWorkload, Trial, block_seeds
+from jobs.contract import events
+from jobs.contract.events import EventLog, LogError
+from jobs.contract.trial import Candidate, ImageWorkload, Trial, block_seeds
 from tracking.outcomes import read_outcomes
 
 FIXTURE = Path(__file__).parents[1] / "jobs" / "events-v1.jsonl"

@@ -1,0 +1,1 @@
+"""What login node and compute node agree on. Standard library only."""

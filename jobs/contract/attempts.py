@@ -1,0 +1,206 @@
+"""Who else runs, or has run, a trial: what the lanes of a study say of each other in their logs.
+
+Standard library only. Reads what was appended since the last look; writes nothing.
+
+Results that a decision has taken back: which logs no longer speak for a trial.
+
+Standard library only. Nothing is deleted: the logs keep what they say.
+
+The circuit breaker: where the first trials of a submission fail alike, the rest waits.
+
+Standard library only. Derived from the logs at each look, so that all lanes agree.
+"""
+
+import json
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from jobs.contract import events
+from jobs.contract.events import LogError
+from jobs.contract.layout import Layout
+from jobs.contract.trial import Trial
+
+_LOOKED_FOR = (
+    events.STARTED,
+    events.MEASURED,
+    events.COMPLETED,
+    events.DIVERGED,
+    events.FAILED,
+)
+# Whole lines are parsed only where they hold one of these: an evaluation is not looked into.
+_MARKS = tuple(f'"type":"{name}"'.encode() for name in _LOOKED_FOR)
+_MARK_WITHIN = 64  # bytes: the type is the second field of a line
+
+
+@dataclass(frozen=True, order=True)
+class Attempt:
+    """One attempt at a trial; of two, the greater one is the newer and goes on.
+
+    `generation` counts the attempts that were known when it began. Two that began in the same
+    moment have the same one: then the token decides, alike for both.
+    """
+
+    generation: int
+    token: str
+
+
+@dataclass(frozen=True)
+class End:
+    """How a trial ended in a submission; `signature` is equal for failures of one cause.
+
+    It is None for a trial with a result.
+    """
+
+    workload: str
+    candidate: str
+    signature: str | None = None
+    error: str = ""
+    traceback: str = ""
+
+
+class Attempts:
+    """What all event logs of a study say of attempts, results and failures.
+
+    `discarded` names the logs that no longer speak for a trial (`jobs.contract.attempts`).
+    """
+
+    def __init__(self, folder: Path, discarded: Mapping[str, frozenset[str]]) -> None:
+        self._folder = folder
+        self._discarded = discarded
+        self._read_to: dict[str, int] = {}
+        self._newest: dict[str, Attempt] = {}
+        self._counts: dict[str, int] = {}
+        self._done: set[str] = set()
+        self._labels: dict[str, Mapping[str, Any]] = {}
+        self._ends: dict[str, dict[str, End]] = {}
+        self._measured: dict[tuple[str, int], dict[str, tuple[float, bool]]] = {}
+
+    def look(self) -> "Attempts":
+        """Read what has been appended since the last look."""
+        for log in sorted(self._folder.glob("*.jsonl")):
+            for record in self._appended(log):
+                self._take(record, log.name)
+        return self
+
+    def newest(self, trial: str) -> Attempt | None:
+        """Return the newest attempt at a trial that any log knows of."""
+        return self._newest.get(trial)
+
+    def next_generation(self, trial: str) -> int:
+        """Return what an attempt that begins now counts as."""
+        newest = self._newest.get(trial)
+        return max(self._counts.get(trial, 0), 0 if newest is None else newest.generation + 1)
+
+    def is_done(self, trial: str) -> bool:
+        """Whether a trial has a result that counts."""
+        return trial in self._done
+
+    def ends(self, submission: str) -> Mapping[str, End]:
+        """Return how the trials ended that did so in a submission, by id."""
+        return self._ends.get(submission, {})
+
+    def at_rung(self, rivals: str, rung: int) -> Mapping[str, tuple[float, bool]]:
+        """Return what rivals had when they were at a rung, and whether they went on, by trial."""
+        return self._measured.get((rivals, rung), {})
+
+    def _appended(self, log: Path) -> Iterator[dict[str, Any]]:
+        begin = self._read_to.get(log.name, 0)
+        try:
+            if log.stat().st_size <= begin:
+                return
+            with log.open("rb") as file:
+                file.seek(begin)
+                data = file.read()
+        except FileNotFoundError:
+            return  # a study that is being tidied up
+        data = data[: data.rfind(b"\n") + 1]  # the rest is being written
+        self._read_to[log.name] = begin + len(data)
+        for line in data.splitlines():
+            if any(mark in line[:_MARK_WITHIN] for mark in _MARKS):
+                try:
+                    yield json.loads(line)
+                except ValueError as error:
+                    raise LogError(f"{log} is damaged: {error}") from error
+
+    def _take(self, record: Mapping[str, Any], log: str) -> None:
+        trial = record["trial"]
+        if log in self._discarded.get(trial, ()):
+            return
+        if record["type"] == events.MEASURED:
+            there = self._measured.setdefault((record["rivals"], record["rung"]), {})
+            there.setdefault(trial, (record["value"], record["goes_on"]))
+            return
+        if "config" in record:
+            self._labels[trial] = record["config"]["labels"]
+        if record["type"] == events.STARTED:
+            count = self._counts.get(trial, 0)
+            self._counts[trial] = count + 1
+            # Logs of an early version have no generations: the order of reading will do.
+            attempt = Attempt(record.get("generation", count), record.get("token", ""))
+            self._newest[trial] = max(attempt, self._newest.get(trial, attempt))
+            return
+        labels = self._labels.get(trial, {})
+        # Settings of one candidate fail as one: what is wrong is hardly ever a learning rate.
+        candidate = labels.get("setting_of") or labels.get("candidate", "")
+        end = End(labels.get("workload", ""), candidate)
+        if record["type"] == events.FAILED:
+            error, traceback = record.get("error") or "", record.get("traceback") or ""
+            signature = _signature(record.get("kind"), error, traceback)
+            end = replace(end, signature=signature, error=error, traceback=traceback)
+        else:
+            self._done.add(trial)
+        self._ends.setdefault(log.rsplit("-", 3)[0], {})[trial] = end
+
+
+def _signature(kind: str | None, error: str, traceback: str) -> str:
+    frames = [line.strip() for line in traceback.splitlines() if line.startswith("  File ")]
+    return f"{kind or error.partition(':')[0]} {frames[-1] if frames else error}"
+
+
+VERSION = 1
+
+
+def read_discards(layout: Layout) -> Mapping[str, frozenset[str]]:
+    """Return, by trial id, the names of the event logs that no longer count for that trial.
+
+    Raises LogError for a decision that is damaged or of a newer version.
+    """
+    discards: dict[str, frozenset[str]] = {}
+    for decision in sorted(layout.decisions.glob("rerun-*.json")):
+        try:
+            record = json.loads(decision.read_text(encoding="utf-8"))
+            if record["version"] > VERSION:
+                raise LogError(f"{decision} is of a newer version: upgrade thermolion to read it")
+            for trial, logs in record["discarded"].items():
+                discards[trial] = discards.get(trial, frozenset()) | frozenset(logs)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise LogError(
+                f"{decision} is damaged ({error!r}): restore it from a backup, or move it away "
+                "to count the earlier results again"
+            ) from error
+    return discards
+
+
+def cause(trial: Trial, ends: Mapping[str, End], patience: int) -> End | None:
+    """Return the failure for which `trial` is better left alone, None where it may run.
+
+    `ends` are the trials of the submission that have ended so far. It waits once `patience` of
+    them have, all by failures of one signature: either those of its own candidate (all settings
+    of it, where it is tuned) on its own workload, or all there are, of more than one candidate. A
+    `patience` of 0 holds nothing.
+    """
+    if not patience:
+        return None
+    label = (trial.workload.name, trial.candidate.declared)
+    own = [end for end in ends.values() if (end.workload, end.candidate) == label]
+    several = len({end.candidate for end in ends.values()}) > 1
+    return _common(own, patience) or (_common(ends.values(), patience) if several else None)
+
+
+def _common(ends: Collection[End], patience: int) -> End | None:
+    """Return one of `ends` if there are `patience` of them and all have failed alike."""
+    alike = len({end.signature for end in ends}) == 1
+    first = next(iter(ends), None)
+    return first if first and first.signature and alike and len(ends) >= patience else None

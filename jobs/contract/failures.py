@@ -1,0 +1,82 @@
+"""Why a trial ended without a result: the classes, and how each is told from what is left of it.
+
+Standard library only. The words of SLURM are in `slurm.squeue`; what follows from a class is the
+sweep's to say (`orchestrator.sweep.keys`).
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+FailureClass = Literal[
+    "PREEMPTED",  # it had to make room for another job
+    "TIMEOUT",  # its time was over
+    "NODE_FAIL",  # the node died
+    "OOM_HOST",  # it wanted more memory than the job, or the machine, had
+    "OOM_DEVICE",  # it wanted more memory than the GPU had
+    "NEVER_STARTED",  # its job ended before the first line of its log
+    "DIVERGED",  # a result, not a failure: it is never sent again
+    "USER_ERROR",  # the training raised an exception
+    "LOST",  # the process died, and nothing says why
+]
+CLASSES: tuple[FailureClass, ...] = get_args(FailureClass)
+
+# By words in the error of an exception, or behind its class.
+_DEVICE = re.compile(
+    r"\b(CUDA|HIP|XPU|MPS)\b.*out of memory|out of memory.*\b(CUDA|HIP|XPU|MPS)\b"
+    r"|CUBLAS_STATUS_ALLOC_FAILED|NCCL.*out of memory|Failed to CUDA (calloc|malloc)",
+    re.I | re.S,
+)
+_HOST = re.compile(
+    r"DefaultCPUAllocator|Cannot allocate memory|Unable to allocate .* for an array"
+    r"|bus error.*shared memory|DataLoader worker .* killed by signal: Killed",
+    re.I | re.S,
+)
+_DEVICE_KINDS = frozenset({"OutOfMemoryError"})  # torch's, of whichever accelerator
+_HOST_KINDS = frozenset({"MemoryError", "_ArrayMemoryError"})
+_KILLED_COMMAND = re.compile(r"ended by signal SIGKILL|exit code 137\b")
+
+# By words in what a job has printed, its killer's included; the first one that is there counts.
+_WORDS: Mapping[FailureClass, "re.Pattern[str]"] = {
+    "OOM_HOST": re.compile(
+        r"oom[-_]kill|exceeded (job )?memory limit|cgroup out-of-memory|OUT[-_ ]OF[-_ ]MEMORY",
+        re.I,
+    ),
+    "NODE_FAIL": re.compile(r"DUE TO NODE FAILURE"),
+    "TIMEOUT": re.compile(r"DUE TO TIME LIMIT"),
+    "PREEMPTED": re.compile(r"DUE TO PREEMPTION"),
+}
+
+
+@dataclass(frozen=True)
+class JobEnd:
+    """How a job ended that has left no word itself; `node` is where it was, if anywhere.
+
+    `gained` is False where its time was over and nothing had come of it; `time_s` is when that was
+    first seen (seconds since the epoch).
+    """
+
+    failure: FailureClass
+    why: str
+    node: str | None = None
+    gained: bool | None = None
+    time_s: float = 0.0
+
+
+def of_exception(kind: str | None, error: str | None) -> FailureClass:
+    """Return the class of a failure that the log tells: of an exception of `kind`."""
+    said = error or ""
+    if kind in _DEVICE_KINDS or _DEVICE.search(said):
+        return "OOM_DEVICE"
+    if kind in _HOST_KINDS or _HOST.search(said):
+        return "OOM_HOST"
+    if kind == "ExitCode" and _KILLED_COMMAND.search(said.partition("\n")[0]):
+        killer = of_output(said)
+        return "LOST" if killer is None else killer
+    return "USER_ERROR"
+
+
+def of_output(text: str) -> FailureClass | None:
+    """Return the class that the last lines of a job's output tell, None where they do not."""
+    return next((failure for failure, words in _WORDS.items() if words.search(text)), None)

@@ -1,0 +1,111 @@
+"""Learning-rate schedules: what a learning rate is multiplied with, by the fraction of the budget.
+
+Standard library only, because planning checks schedules; the training loop asks `factor` at every
+step. A schedule is a mapping with one key, its kind; positions are fractions of the declared
+budget, so that one schedule fits budgets of every length.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from jobs.contract.catalog import DataError, known
+
+# By kind: every field with its default. Warm-up is off unless asked for.
+KINDS: Mapping[str, Mapping[str, Any]] = {
+    "constant": {"warmup": 0.0},
+    "cosine": {"warmup": 0.0, "floor": 0.0},
+    "linear": {"warmup": 0.0, "floor": 0.0},
+    "step": {"warmup": 0.0, "at": (0.5, 0.75), "factor": 0.1},
+}
+_EXAMPLE = "schedule: {cosine: {warmup: 0.05, floor: 0.0}}"
+
+
+def factor(schedule: Mapping[str, Any], done: float) -> float:
+    """Return the factor of a step that begins when the fraction `done` of the budget is behind.
+
+    `schedule` is what `checked_schedule` returns. During warm-up the factor grows in a line from
+    0; behind it, with p the fraction of the rest of the budget that is behind:
+    cosine: floor + (1 - floor) (1 + cos(pi p)) / 2 (arXiv 1608.03983, equation 5, one period);
+    linear: 1 - (1 - floor) p; step: `factor` to the power of the positions `at` that are passed
+    (these count from the start of training); constant: 1. No schedule: 1.
+    """
+    if not schedule:
+        return 1.0
+    ((kind, fields),) = schedule.items()
+    warmup = fields["warmup"]
+    if done < warmup:
+        return float(done / warmup)
+    rest = (done - warmup) / (1 - warmup)
+    if kind == "cosine":
+        return float(fields["floor"] + (1 - fields["floor"]) * (1 + math.cos(math.pi * rest)) / 2)
+    if kind == "linear":
+        return float(1 - (1 - fields["floor"]) * rest)
+    if kind == "step":
+        return float(fields["factor"] ** sum(done >= position for position in fields["at"]))
+    return 1.0
+
+
+def checked_schedule(value: Any, epochs: int) -> dict[str, Any]:
+    """Return a schedule as a sweep may write it with its defaults filled in, JSON-ready.
+
+    `value` is a kind alone or a mapping from it to its fields; a warm-up may be a text such as
+    `5ep`, epochs of the `epochs` declared. A constant without warm-up is no schedule: {}.
+    Raises DataError for anything else.
+    """
+    if isinstance(value, Mapping) and not value:
+        return {}
+    kind, given = next(iter(value.items())) if _is_single(value) else (value, {})
+    if not isinstance(kind, str) or not isinstance(given, Mapping):
+        raise DataError(
+            f"schedule is {value!r}: write a kind, or a kind with its fields, such as {_EXAMPLE}"
+        )
+    known(kind, KINDS, "schedule")
+    for name in given:
+        known(str(name), KINDS[kind], f"field of schedule {kind}")
+    fields = dict(KINDS[kind]) | dict(given)
+    checked = {name: _checked(kind, name, field, epochs) for name, field in fields.items()}
+    return {} if checked == {"warmup": 0.0} else {kind: checked}
+
+
+def _is_single(value: Any) -> bool:
+    return isinstance(value, Mapping) and len(value) == 1
+
+
+def _checked(kind: str, name: str, value: Any, epochs: int) -> Any:
+    if name == "warmup":
+        return _warmup(kind, value, epochs)
+    if name == "at":
+        positions = list(value) if isinstance(value, (list, tuple)) else [value]
+        rising = all(map(_is_number, positions)) and positions == sorted(set(positions))
+        if not positions or not rising or not 0 < positions[0] <= positions[-1] < 1:
+            raise DataError(
+                f"at of schedule {kind} is {value!r}, it must be rising fractions of the budget "
+                "between 0 and 1, such as [0.5, 0.75]"
+            )
+        return [float(position) for position in positions]
+    if not _is_number(value) or not 0 <= value <= 1:
+        raise DataError(
+            f"{name} of schedule {kind} is {value!r}, it must be a number from 0 to 1, such as "
+            f"{KINDS[kind][name]}"
+        )
+    return float(value) + 0.0  # -0.0 becomes 0.0
+
+
+def _warmup(kind: str, value: Any, epochs: int) -> float:
+    fraction = value
+    if isinstance(value, str) and value.endswith("ep"):
+        try:
+            fraction = float(value.removesuffix("ep")) / epochs
+        except ValueError:
+            fraction = value
+    if not _is_number(fraction) or not 0 <= fraction < 1:
+        raise DataError(
+            f"warmup of schedule {kind} is {value!r}, it must be a fraction of the budget, from 0 "
+            f"to below 1 (0.05), or fewer epochs than the {epochs} declared, such as '5ep'"
+        )
+    return float(fraction) + 0.0
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

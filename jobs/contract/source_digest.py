@@ -1,0 +1,35 @@
+"""A digest of the sources that decide what a trial computes. Standard library only."""
+
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+
+_DIGITS = 16
+_DOCUMENTS = {".md", ".rst", ".ipynb", ".log"}
+
+
+@lru_cache(maxsize=16)
+def code_digest(user_root: Path | None = None) -> str:
+    """Return 16 hex digits over our training sources and, where there is one, the user's tree.
+
+    `user_root` is a snapshot: every file in it counts, by its relative path and bytes, but for
+    documents and sweep files (a seed more is no other code).
+    """
+    root = Path(__file__).parents[2]
+    ours = sorted([*(root / "jobs").rglob("*.py"), *(root / "thermolion").rglob("*.py")])
+    whole = hashlib.sha256()
+    for source in ours:
+        name = source.relative_to(root).as_posix()
+        whole.update(name.encode() + b"\0" + source.read_bytes() + b"\0")
+    if user_root is not None:
+        for path in sorted(path for path in user_root.rglob("*") if path.is_file()):
+            name, content = path.relative_to(user_root).as_posix(), path.read_bytes()
+            if not ("__pycache__" in name or _is_document(path, content)):
+                whole.update(name.encode() + b"\0" + content + b"\0")
+    return whole.hexdigest()[:_DIGITS]
+
+
+def _is_document(path: Path, content: bytes) -> bool:
+    if path.suffix in (".yaml", ".yml"):
+        return content.startswith(b"study:") or b"\nstudy:" in content
+    return path.suffix in _DOCUMENTS

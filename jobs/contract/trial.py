@@ -1,0 +1,403 @@
+"""A trial: one candidate on one block, named by a hash of its resolved content.
+
+Standard library only: login nodes and compute nodes agree through this file. It resolves no
+defaults and checks no names; `orchestrator.sweep.sweep` does both before a trial is made.
+
+A field that is added after id version 1 stays out of the hashed content while it holds its
+default; otherwise every recorded trial would lose its name.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
+from typing import Any, ClassVar, Literal
+
+from jobs.contract.asha import Rungs
+
+ID_VERSION = 1
+STREAMS = ("split", "init", "order", "augment", "dropout", "noise")
+
+Phase = Literal["pilot", "tune", "compare"]
+
+
+def canonical_json(content: Any) -> str:
+    """Serialise so that equal content gives equal text: sorted keys, floats by `repr`."""
+    return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def digest(content: Any) -> str:
+    """Return the first 16 hex digits of sha256 over the canonical JSON of `content`."""
+    return hashlib.sha256(canonical_json(content).encode()).hexdigest()[:16]
+
+
+def stream_seed(root: int, phase: Phase, workload_key: str, block: int, stream: str) -> int:
+    """Derive a 64-bit seed from everything that names a random stream, and from nothing else.
+
+    The candidate takes no part (candidates of a block are paired); the phase does (tuning must
+    not leak into the comparison).
+    """
+    key = canonical_json(["v1", root, phase, workload_key, block, stream])
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big")
+
+
+@dataclass(frozen=True)
+class MetricSpec:
+    """How the results of a workload are read: which curve, which final value, what is better.
+
+    `final_metric` None stands for the last value of `metric`. A `fraction` and a `percent` are
+    reported in percentage points, anything `plain` in its own unit. `chance` is what a trial
+    counts as that diverged, in the metric's own scale; without it, it counts as no result. The
+    `target` of `metric`, in the same scale, is what a trial is timed to reach.
+    """
+
+    metric: str
+    final_metric: str | None = None
+    goal: Literal["max", "min"] = "max"
+    unit: Literal["fraction", "percent", "plain"] = "plain"
+    chance: float | None = None
+    target: float | None = None
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What is trained: an `ImageWorkload` or a `UserWorkload`. None is what a kind has not.
+
+    Labels, which take no part in identity: `name`, and `reading`, how results are read.
+    `precision` and `ranks` are those of its trials, which have them in their own identity: equal
+    seeds make precisions and world sizes comparable.
+    """
+
+    name: str
+    reading: MetricSpec | None = field(default=None, kw_only=True)
+    precision: str = field(default="fp32", kw_only=True)
+    ranks: int = field(default=1, kw_only=True)
+
+    unit: ClassVar[Literal["epoch", "step"]]  # of the budget, of rungs, of a point on the curve
+    is_deterministic: ClassVar[bool]  # the user's own training answers for its own bits
+    takes_any_optimizer: ClassVar[bool]  # the user's code may know names that we do not
+    ends_as_logged: ClassVar[bool]  # what it logged last is a final metric as well
+    has_planned_curve: ClassVar[bool]  # from the untrained model to a last step that we know
+
+    @property
+    def read_as(self) -> MetricSpec:
+        """How results are read: as declared, or as those of images are."""
+        curve = "val_accuracy" if self.holds_out else "train_accuracy"
+        return self.reading or MetricSpec(curve, "test_accuracy", unit="fraction")
+
+    @property
+    def holds_out(self) -> bool:
+        """Whether its curve is of data that it does not train on, as far as we know."""
+        return True
+
+    @property
+    def budget(self) -> int | None:
+        """How long a trial trains, in `unit`, if that is known."""
+        raise NotImplementedError
+
+    @property
+    def steps(self) -> int | None:
+        """How many steps a trial trains, if that is declared."""
+        return None
+
+    @property
+    def global_batch(self) -> int | None:
+        """How many samples a step takes, on all ranks together."""
+        return None
+
+    @property
+    def command(self) -> str | None:
+        return None
+
+    @property
+    def named(self) -> Mapping[str, str]:
+        """What it names in a sweep, by the key: each may be a dotted path, but for a command."""
+        raise NotImplementedError
+
+    @property
+    def data_set(self) -> str:
+        """The name of its data set: two models on one data set are not two data sets."""
+        raise NotImplementedError
+
+    def content(self) -> dict[str, Any]:
+        """Return what identifies the workload, JSON-ready."""
+        raise NotImplementedError
+
+    def labels(self) -> dict[str, Any]:
+        """Return what a trial records beside the content, JSON-ready."""
+        return {} if self.reading is None else {"reading": asdict(self.reading)}
+
+    @cached_property
+    def key(self) -> str:
+        """The workload's part in seed derivation."""
+        return digest(self.content())
+
+
+@dataclass(frozen=True)
+class ImageWorkload(Workload):
+    """Image classification: data, model, loss and budget.
+
+    Labels: `loader_workers`, processes that decode images, and `telemetry`, whether the optimizer
+    is asked about its layers at each evaluation, which change no bit.
+    """
+
+    unit = "epoch"
+    is_deterministic = has_planned_curve = True
+    takes_any_optimizer = ends_as_logged = False
+
+    dataset: str = ""
+    model: str = ""
+    epochs: int = 0
+    global_batch: int = 0
+    dataset_options: Mapping[str, Any] = field(default_factory=dict)
+    model_options: Mapping[str, Any] = field(default_factory=dict)
+    augment: tuple[str, ...] = ()
+    split: Literal["fair", "replication"] = "fair"
+    train_images: int | None = None
+    loss: str = "cross_entropy"
+    schedule: Mapping[str, Any] = field(default_factory=dict)
+    clip_norm: float | None = None
+    accumulate: int = 1
+    label_smoothing: float = 0.0
+    ema: float | None = None
+    no_decay: tuple[str, ...] = ()
+    loader_workers: int = 0
+    telemetry: bool = False
+
+    @property
+    def holds_out(self) -> bool:
+        return self.split == "fair"
+
+    @property
+    def budget(self) -> int:
+        return self.epochs
+
+    @property
+    def named(self) -> Mapping[str, str]:
+        return {"dataset": self.dataset, "model": self.model}
+
+    @property
+    def data_set(self) -> str:
+        own_loader = ":" in self.dataset  # its options may be what tells its data sets apart
+        options = canonical_json(self.dataset_options) if own_loader else ""
+        return f"{self.dataset} {options}".rstrip()
+
+    def content(self) -> dict[str, Any]:
+        content = {
+            "augment": list(self.augment),
+            "dataset": self.dataset,
+            "dataset_options": dict(self.dataset_options),
+            "epochs": self.epochs,
+            "global_batch": self.global_batch,
+            "loss": self.loss,
+            "model": self.model,
+            "model_options": dict(self.model_options),
+            "split": self.split,
+            "train_images": self.train_images,
+        }
+        return content | self._recipe()
+
+    def labels(self) -> dict[str, Any]:
+        labels = {"loader_workers": self.loader_workers, "telemetry": self.telemetry}
+        return super().labels() | {name: value for name, value in labels.items() if value}
+
+    def _recipe(self) -> dict[str, Any]:
+        """Return what was added after id version 1, if it is not at its default."""
+        recipe: dict[str, tuple[Any, Any]] = {
+            "accumulate": (self.accumulate, 1),
+            "clip_norm": (self.clip_norm, None),
+            "ema": (self.ema, None),
+            "label_smoothing": (self.label_smoothing, 0.0),
+            "no_decay": (list(self.no_decay), []),
+            "schedule": (dict(self.schedule), {}),
+        }
+        return {name: value for name, (value, default) in recipe.items() if value != default}
+
+
+@dataclass(frozen=True)
+class UserWorkload(Workload):
+    """The user's own training: a function (`train`, `module:name`) or a command line (`command`).
+
+    It has `options` of its own and, if declared, a budget in `steps`; we know nothing of its data,
+    model, epochs and batch.
+    """
+
+    unit = "step"
+    is_deterministic = has_planned_curve = False
+    takes_any_optimizer = ends_as_logged = True
+
+    train: str | None = None
+    command: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    steps: int | None = None
+
+    @property
+    def budget(self) -> int | None:
+        return self.steps
+
+    @property
+    def named(self) -> Mapping[str, str]:
+        return {"command": self.command} if self.command else {"train": self.train or ""}
+
+    @property
+    def data_set(self) -> str:
+        return self.name  # it has whatever data its name stands for
+
+    def content(self) -> dict[str, Any]:
+        return {
+            "command": self.command,
+            "options": dict(self.options),
+            "steps": self.steps,
+            "train": self.train,
+        }
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An optimizer with all its hyperparameters; `name` is a label and renaming costs nothing.
+
+    `replica` tells apart candidates of equal content (an A/A study); `noise_seed` gives a replica
+    a noise stream of its own. `setting_of`, a label as well, names the candidate that this one is
+    a setting of while that is tuned.
+    """
+
+    name: str
+    optimizer: str
+    hyperparameters: Mapping[str, Any]
+    replica: int = 0
+    noise_seed: int = 0
+    setting_of: str | None = None
+
+    @property
+    def declared(self) -> str:
+        """The name of the candidate that a sweep declares."""
+        return self.setting_of or self.name
+
+    def content(self) -> dict[str, Any]:
+        """Return what identifies the candidate, JSON-ready."""
+        return {
+            "hyperparameters": dict(self.hyperparameters),
+            "noise_seed": self.noise_seed,
+            "optimizer": self.optimizer,
+            "replica": self.replica,
+        }
+
+    @cached_property
+    def key(self) -> str:
+        return digest(self.content())
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One candidate on one block (workload, seed index); seeds are by stream, 64-bit.
+
+    With `rungs` it may end before its budget is spent: of tuning alone, never of a comparison.
+    """
+
+    workload: Workload
+    candidate: Candidate
+    phase: Phase
+    block: int
+    seeds: Mapping[str, int]
+    world_size: int = 1
+    threads: int = 1
+    precision: str = "fp32"
+    execution: str = "plain"
+    rungs: Rungs | None = None
+
+    @property
+    def images(self) -> ImageWorkload:
+        """The workload of a trial that is known to classify images."""
+        assert isinstance(self.workload, ImageWorkload)
+        return self.workload
+
+    @property
+    def of_user(self) -> UserWorkload:
+        """The workload of a trial that is known to be the user's own training."""
+        assert isinstance(self.workload, UserWorkload)
+        return self.workload
+
+    def content(self) -> dict[str, Any]:
+        """Return what the id is a hash of, JSON-ready."""
+        rungs = {} if self.rungs is None else {"rungs": self.rungs.to_json()}
+        return rungs | {
+            "block": self.block,
+            "candidate": self.candidate.content(),
+            "execution": self.execution,
+            "id_version": ID_VERSION,
+            "phase": self.phase,
+            "precision": self.precision,
+            "seeds": dict(self.seeds),
+            "threads": self.threads,
+            "workload": self.workload.content(),
+            "world_size": self.world_size,
+        }
+
+    @cached_property
+    def id(self) -> str:
+        return digest(self.content())
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the content together with its labels; `from_json` is the inverse."""
+        workload = self.workload
+        labels: dict[str, Any] = {"candidate": self.candidate.name, "workload": workload.name}
+        if self.candidate.setting_of is not None:
+            labels["setting_of"] = self.candidate.setting_of
+        labels |= workload.labels()
+        if self.rungs is not None:
+            labels["rivals"] = self.rungs.rivals
+        return self.content() | {"labels": labels}
+
+    @staticmethod
+    def from_json(record: Mapping[str, Any]) -> "Trial":
+        """Rebuild a trial from `to_json`; fields that this version does not know are ignored.
+
+        Raises ValueError for an id version that this version cannot read.
+        """
+        if record["id_version"] != ID_VERSION:
+            raise ValueError(
+                f"trial of id version {record['id_version']}, this version reads {ID_VERSION}: "
+                "install the version of thermolion that wrote it"
+            )
+        labels = record["labels"]
+        kind = UserWorkload if "train" in record["workload"] else ImageWorkload
+        workload = _known(kind, record["workload"] | labels)
+        for listed in ("augment", "no_decay"):
+            if listed in workload:
+                workload[listed] = tuple(workload[listed])
+        if "reading" in labels:
+            workload["reading"] = MetricSpec(**_known(MetricSpec, labels["reading"]))
+        workload |= {
+            "name": labels["workload"],
+            "precision": record["precision"],
+            "ranks": record["world_size"],
+        }
+        candidate = _known(Candidate, record["candidate"])
+        candidate["setting_of"] = labels.get("setting_of")
+        rest = _known(Trial, record) | {
+            "workload": kind(**workload),
+            "candidate": Candidate(name=labels["candidate"], **candidate),
+        }
+        if "rungs" in rest:
+            rest["rungs"] = Rungs.from_json(rest["rungs"], labels["rivals"])
+        return Trial(**rest)
+
+
+def block_seeds(
+    root: int, phase: Phase, workload: Workload, block: int, noise_seed: int = 0
+) -> dict[str, int]:
+    """Return the seed of every stream of a block.
+
+    `noise_seed` other than 0 moves the noise stream alone: replicas stay paired in the rest.
+    """
+    seeds = {stream: stream_seed(root, phase, workload.key, block, stream) for stream in STREAMS}
+    if noise_seed:
+        seeds["noise"] = stream_seed(root, phase, workload.key, block, f"noise/{noise_seed}")
+    return seeds
+
+
+def _known(
+    kind: type[Workload | Candidate | Trial | MetricSpec], record: Mapping[str, Any]
+) -> dict[str, Any]:
+    return {f.name: record[f.name] for f in fields(kind) if f.name in record}

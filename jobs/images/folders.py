@@ -1,0 +1,152 @@
+"""Folders of images by class, which need not fit into memory: files are decoded as they are used.
+
+Finds and decodes; which images come when is the caller's business. The bits do not depend on the
+number of processes that decode.
+"""
+
+import hashlib
+import os
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import data as loading
+
+from jobs.contract import catalog
+from jobs.contract.catalog import DataError
+from jobs.images import torchvision_import
+from jobs.images.data import Dataset
+
+_STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT})
+
+
+@dataclass(frozen=True)
+class FolderSet:
+    """Images in files: `labels` int64 (n,) and the images to be had lie on one device."""
+
+    files: tuple[str, ...]
+    labels: Tensor
+    size: int
+
+    channels = 3
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def to(self, device: torch.device | str) -> "FolderSet":
+        return replace(self, labels=self.labels.to(device))
+
+    def subset(self, indices: Tensor) -> "FolderSet":
+        files = tuple(self.files[index] for index in indices.tolist())
+        return replace(self, files=files, labels=self.labels[indices.to(self.labels.device)])
+
+    def batches(self, chunks: Sequence[Tensor], workers: int = 0) -> Iterator[Tensor]:
+        """Return the images of each of `chunks`; `workers` processes read ahead."""
+        device = self.labels.device
+        loader: loading.DataLoader[Any] = loading.DataLoader(
+            _Decoded(self.files, self.size),
+            batch_sampler=[chunk.tolist() for chunk in chunks],
+            num_workers=workers,
+            worker_init_fn=_obey_the_lane,
+            collate_fn=_collated,
+            pin_memory=device.type == "cuda",
+            generator=torch.Generator(),  # or else it draws from the generator of the dropout
+        )
+        for images in _started(loader):
+            if isinstance(images, DataError):
+                raise images
+            yield images.to(device, non_blocking=True)
+
+
+def _collated(samples: "list[Tensor | DataError]") -> "Tensor | DataError":
+    """Make a batch of `samples`, or hand on what is wrong with the first that is none.
+
+    An error that is raised in a reader would be raised again deep in torch, whose frames then
+    keep the readers alive.
+    """
+    for sample in samples:
+        if isinstance(sample, DataError):
+            return sample
+    batch: Tensor = loading.default_collate(samples)
+    return batch
+
+
+def _started(loader: "loading.DataLoader[Any]") -> "Iterator[Tensor | DataError]":
+    """Start the processes of `loader`, deaf to the signals that stop a lane.
+
+    A job that is stopped may signal all of its processes. The lane alone answers, at the end of a
+    step: a reader that ended by itself would turn the stop into a failure.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)  # a new process inherits it
+    try:
+        return iter(loader)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _obey_the_lane(_worker: int) -> None:
+    """Let the lane still end this reader, as it does where it leaves one behind at its end."""
+    threading.Thread(target=_end_when_told_by, args=[os.getppid()], daemon=True).start()
+
+
+def _end_when_told_by(lane: int) -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != lane:
+        pass
+    os._exit(0)
+
+
+class _Decoded(loading.Dataset[Any]):
+    """Files as uint8 (3, S, S): the shorter side resized to S, bilinear, then the centre."""
+
+    def __init__(self, files: Sequence[str], size: int) -> None:
+        steps = torchvision_import.torchvision.transforms
+        self._files = files
+        self._pixels = steps.Compose(
+            [steps.Resize(size), steps.CenterCrop(size), steps.PILToTensor()]
+        )
+
+    def __getitem__(self, index: int) -> "Tensor | DataError":
+        file = self._files[index]
+        try:
+            pixels: Tensor = self._pixels(torchvision_import.datasets.folder.pil_loader(file))
+        except Exception as error:  # a damaged file raises whatever its parser happens to
+            return DataError(
+                f"image {file} cannot be read ({type(error).__name__}: {error}); replace it, or "
+                "remove it, which makes another data set"
+            )
+        return pixels
+
+
+def read(name: str, root: Path | None, size: int) -> Dataset:
+    """Find the images of `imagefolder:PATH`; opens none of them.
+
+    The digest is of `size`, the paths below the folder and their sizes in bytes, sorted: it tells
+    other files, but not other pixels in as many bytes.
+    Raises DataError where a part or a class is absent or empty.
+    """
+    train, test = catalog.find(name, root)
+    found = []
+    for part in (train, test):
+        try:
+            found.append(torchvision_import.datasets.ImageFolder(part))
+        except FileNotFoundError as error:  # a class without an image
+            raise DataError(
+                f"data set {name!r}: {part}: {error} Add images of the class, or remove its "
+                "folder from both parts"
+            ) from error
+    parts = [
+        FolderSet(tuple(file for file, _ in images.samples), torch.tensor(images.targets), size)
+        for images in found
+    ]
+    lines = sorted(
+        f"{Path(file).relative_to(train.parent).as_posix()}\t{Path(file).stat().st_size}"
+        for part in parts
+        for file in part.files
+    )
+    whole = hashlib.sha256("\n".join([str(size), *lines]).encode())
+    return Dataset(parts[0], parts[1], len(found[0].classes), None, whole.hexdigest()[:16])

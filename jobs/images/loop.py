@@ -1,0 +1,153 @@
+"""Image classification as a training: the built-in user of the door that all trainings take."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from jobs.contract.catalog import DataError
+from jobs.contract.trial import ImageWorkload, Trial
+from jobs.images import data
+from jobs.images.evaluate import evaluation_steps
+from jobs.images.splits import tensor_digest
+from jobs.images.trainer import Training
+from jobs.ranks.ending import Diverged
+from jobs.worker.context import Context
+from thermolion.optimizer import ThermoLion
+
+# A trial that ends within this of the majority-class rate has learnt nothing: it diverged.
+_LEARNT_NOTHING = 0.01
+
+
+def train(trial: Trial, context: Context) -> dict[str, float] | None:
+    """Train a classifier from where the last attempt stopped; return the scores on the test part.
+
+    Returns None where it is told to stop, or ends at a rung. Raises Diverged where a metric is not
+    finite, and where the model has learnt nothing.
+    """
+    workload = trial.images
+    dataset = _loaded(workload, context)
+    training = Training(trial, dataset, context.launch, context.world)
+    context.clock = lambda: training.train_seconds
+    described = training.describe()
+    _check_alike(context.world.exchange("digests", training.digests))
+    context.describe(**described)
+    course = _Course(training, context, workload.read_as.metric)
+    course.resume()
+    if context.stopping.ask_at_rung():  # as the attempt before this one was told
+        return None
+    for target in sorted(evaluation_steps(training.steps_per_epoch, workload.epochs)):
+        if not course.reach(target):
+            return None
+    score = training.test()
+    final = {"test_accuracy": score.accuracy, "test_loss": score.loss}
+    context.record_weights(tensor_digest(training.model.state_dict().values()))
+    if context.keep == "last":
+        context.save(course.state())
+    reached, floor = course.metrics[course.curve], described["chance"][course.curve]
+    if reached <= floor + _LEARNT_NOTHING:
+        why = f"{course.curve} {reached:.3f} at the end, chance is {floor:.3f}"
+        raise Diverged(why, final, alike=True)
+    return final
+
+
+def _loaded(workload: ImageWorkload, context: Context) -> data.Dataset:
+    """Read the data set; where it may have to be fetched, rank 0 does so first."""
+    named = workload.dataset, workload.dataset_options, context.data_root
+    device = str(context.device)
+    if not context.download or context.rank == 0:
+        dataset = data.load(*named, context.download, device)
+    if context.download:
+        context.world.tell()
+        if context.rank:
+            dataset = data.load(*named, device=device)
+    return dataset
+
+
+def _check_alike(digests: Sequence[Mapping[str, str]]) -> None:
+    """Raise DataError where ranks would not train on the same: other files, other weights."""
+    for rank, found in enumerate(digests):
+        other = [what for what, digest in found.items() if digest != digests[0][what]]
+        if other:
+            raise DataError(
+                f"rank {rank} has another {', '.join(other)} than rank 0: do all nodes see the "
+                "same files below --data, and have they the same versions of torch?"
+            )
+
+
+class _Course:
+    """The way through the grid of evaluations; its state is what a checkpoint holds."""
+
+    def __init__(self, training: Training, context: Context, curve: str) -> None:
+        self._training, self._context = training, context
+        self.curve = curve
+        self.metrics: dict[str, float] = {}
+        self._evaluated = -1
+        self._best = -math.inf
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "training": self._training.state(),
+            "metrics": self.metrics,
+            "evaluated": self._evaluated,
+            "best": self._best,
+        }
+
+    def resume(self) -> None:
+        """Go on where the last attempt has saved its state, if it has."""
+        state = self._context.load()
+        if state is not None:
+            self._training.restore(state["training"])
+            self.metrics, self._evaluated = state["metrics"], state["evaluated"]
+            self._best = state["best"]
+
+    def reach(self, target: int) -> bool:
+        """Train up to a step of the grid and evaluate there; False where the trial stops."""
+        training, context = self._training, self._context
+        if target <= self._evaluated:
+            return True
+        while training.step < target:
+            self._advance(target)
+            if training.step < target:
+                context.save(self.state())
+                if context.should_stop():
+                    return False
+        self._evaluate()
+        if not context.stopping.ask_at_rung():
+            return True
+        if context.keep == "last":
+            context.save(self.state())
+        return False
+
+    def _advance(self, target: int) -> None:
+        training, launch = self._training, self._context.launch
+        last = target if launch.stop_after is None else min(target, launch.stop_after)
+        training.advance(last, self._context.should_save)
+        if last < target and training.step >= last:
+            self._context.stopping.stop_alike(f"step {last}, as asked")
+
+    def _evaluate(self) -> None:
+        training, context = self._training, self._context
+        self.metrics = training.measure()
+        self._evaluated = training.step
+        epoch = training.step / training.steps_per_epoch
+        context.log_point(training.step, self.metrics, epoch=epoch, samples=training.samples)
+        if context.trial.images.telemetry and context.rank == 0:
+            self._log_layers()
+        broken = [f"{k} is {v}" for k, v in sorted(self.metrics.items()) if not math.isfinite(v)]
+        if broken:
+            context.record_weights(tensor_digest(training.model.state_dict().values()))
+            raise Diverged(f"{', '.join(broken)} at step {training.step}", alike=True)
+        if context.keep == "best" and self.metrics[self.curve] > self._best:
+            self._best = self.metrics[self.curve]
+            context.save_best({"model": training.evaluated_model.state_dict()})
+
+    def _log_layers(self) -> None:
+        """Log what the optimizer can say of its layers: nothing before the first step."""
+        training = self._training
+        if isinstance(training.optimizer, ThermoLion):
+            names = {param: name for name, param in training.model.named_parameters()}
+            layers = training.optimizer.telemetry(names)
+            if layers:
+                told = {name: asdict(layer) for name, layer in layers.items()}
+                self._context.log_layers(training.step, told)

@@ -1,0 +1,139 @@
+"""What the candidates of a block share: split, order of the data, initial weights.
+
+Nothing here looks at the candidate, or pairing dies.
+
+Splits: which training images a trial trains on, and which it validates on.
+
+The test part belongs to the data set and is never touched here.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from jobs.contract.catalog import DataError
+from jobs.contract.trial import Trial
+from jobs.images import data, models
+from jobs.images.data import Dataset
+from thermolion.step.noise import keyed_generator
+
+PAPER_IMAGES = 5_000  # arXiv 2512.01881v2 trains on the first 5,000 images of a set
+_VALIDATION = 10  # one in ten
+
+
+@dataclass(frozen=True)
+class Split:
+    """Ascending int64 indices into the training part of a data set, on the CPU."""
+
+    train: Tensor
+    validation: Tensor | None
+
+
+def split(
+    dataset: Dataset,
+    kind: Literal["fair", "replication"],
+    train_images: int | None,
+    seed: int,
+) -> Split:
+    """Split the training part of `dataset`.
+
+    fair: a stratified tenth validates, whole tracks where there are tracks; `train_images` of the
+    rest train, a stratified subset (None: all). Both are drawn by `seed`, 64 bits.
+    replication: the first `train_images` train (None: 5,000 or as many as there are), none
+    validates, `seed` has no part in it.
+    Raises DataError for a `train_images` that the set cannot give, or an unknown `kind`.
+    """
+    if kind == "replication":
+        available = len(dataset.train)
+        count = min(PAPER_IMAGES, available) if train_images is None else train_images
+        _check(count, available, "the training part")
+        return Split(torch.arange(count), None)
+    if kind != "fair":
+        raise DataError(f"unknown split {kind!r}: choose from fair, replication")
+    labels = dataset.train.labels.cpu()  # drawn there, so that every device has one split
+    generator = torch.Generator().manual_seed(seed)
+    validates = _validation(labels, dataset.tracks, generator)
+    train = torch.nonzero(~validates).squeeze(1)
+    if train_images is not None:
+        _check(train_images, len(train), "the training part less its validation tenth")
+        train = train[data.draw(labels[train], train_images, generator)]
+    return Split(train, torch.nonzero(validates).squeeze(1))
+
+
+def chance(labels: Tensor) -> float:
+    """Return the accuracy of always naming the most frequent of `labels` (n,), a fraction."""
+    return int(torch.bincount(labels.cpu()).max()) / len(labels)
+
+
+def _validation(labels: Tensor, tracks: Tensor | None, generator: torch.Generator) -> Tensor:
+    """Return the mask (n,) of a stratified tenth of the images, or of the tracks."""
+    mask = torch.zeros(len(labels), dtype=torch.bool)
+    if tracks is None:
+        mask[data.draw(labels, round(len(labels) / _VALIDATION), generator)] = True
+        return mask
+    names, track = torch.unique(tracks, return_inverse=True)
+    of_track = torch.empty(len(names), dtype=torch.int64)
+    of_track[track] = labels  # a track shows one object, so one class
+    chosen = torch.zeros(len(names), dtype=torch.bool)
+    chosen[data.draw(of_track, round(len(names) / _VALIDATION), generator)] = True
+    return chosen[track]
+
+
+def _check(count: int, available: int, part: str) -> None:
+    if not 1 <= count <= available:
+        raise DataError(
+            f"train_images is {count}, but {part} has {available} images: choose from 1 to "
+            f"{available}"
+        )
+
+
+class Block:
+    """The block of a trial on a decoded data set; indices refer to the training part."""
+
+    def __init__(self, trial: Trial, dataset: Dataset) -> None:
+        workload = trial.images
+        self._seeds = trial.seeds
+        self._workload = workload
+        self._dataset = dataset
+        self.split: Split = split(
+            dataset, workload.split, workload.train_images, trial.seeds["split"]
+        )
+
+    def order(self, epoch: int) -> Tensor:
+        """Return the order of an epoch: indices into the training part, (n_train,) int64."""
+        chosen = self.split.train
+        generator = keyed_generator("cpu", self._seeds["order"], epoch)
+        return chosen[torch.randperm(len(chosen), generator=generator)]
+
+    def initial_model(self) -> nn.Module:
+        """Build the model on the CPU, so that every device starts from the same weights."""
+        dataset = self._dataset
+        torch.manual_seed(self._seeds["init"])
+        workload = self._workload
+        return models.build(
+            workload.model, workload.model_options, dataset.channels, dataset.size, dataset.classes
+        )
+
+    def digests(self, model: nn.Module) -> dict[str, str]:
+        """Return what proves pairing; equal for all candidates. `model` still as it began."""
+        parts = [self.split.train]
+        if self.split.validation is not None:
+            parts.append(self.split.validation)
+        return {
+            "data": self._dataset.digest,
+            "split": tensor_digest(parts),
+            "order": tensor_digest([self.order(0)]),
+            "init": tensor_digest(model.state_dict().values()),
+        }
+
+
+def tensor_digest(tensors: Iterable[Tensor]) -> str:
+    """Return 16 hex digits of sha256 over the bytes of tensors, in the order given."""
+    whole = hashlib.sha256()
+    for tensor in tensors:
+        whole.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    return whole.hexdigest()[:16]

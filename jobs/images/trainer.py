@@ -1,0 +1,341 @@
+"""The state of a trial of image classification between two steps. Logs nothing, saves no file.
+
+Parameter groups: which parameters of a model are spared the weight decay.
+
+Knows torch's own normalisation modules (and what is derived from them); builds no optimizer.
+"""
+
+import inspect
+import math
+import time
+import warnings
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from jobs.contract.schedule import factor as rate
+from jobs.contract.trial import Trial
+from jobs.images.augment import Augmentation
+from jobs.images.averaging import Average
+from jobs.images.data import Dataset
+from jobs.images.evaluate import Score, evaluate, make_scaler, network_input
+from jobs.images.replica import Objective, Replica, share, weight
+from jobs.images.splits import Block, chance
+from jobs.ranks.group import RankGroup
+from jobs.ranks.launch import Launch
+from thermolion import registry
+from thermolion.step.noise import keyed_generator
+
+NORMALISATIONS = (
+    nn.modules.batchnorm._NormBase,  # batch and instance normalisation, of all dimensions
+    nn.GroupNorm,
+    nn.LayerNorm,
+    nn.RMSNorm,
+)
+
+
+def parameters(
+    model: nn.Module, no_decay: Collection[str], optimizer: Callable[..., Any]
+) -> Iterable[Any]:
+    """Return what `optimizer` is given: the parameters of `model`, or two groups of them.
+
+    `no_decay` names `bias` (every parameter whose name ends so) and `norm` (those of a
+    normalisation): these get a weight decay of 0 and come last, in the model's order. An
+    optimizer that has no `weight_decay` is given the parameters as they are.
+    """
+    if not no_decay or not _decays(optimizer):
+        return model.parameters()
+    of_norms = {
+        id(parameter)
+        for module in model.modules()
+        if isinstance(module, NORMALISATIONS)
+        for parameter in module.parameters(recurse=False)
+    }
+    decayed: list[nn.Parameter] = []
+    spared: list[nn.Parameter] = []
+    for name, parameter in model.named_parameters():
+        is_spared = ("bias" in no_decay and name.endswith("bias")) or (
+            "norm" in no_decay and id(parameter) in of_norms
+        )
+        (spared if is_spared else decayed).append(parameter)
+    groups: list[dict[str, Any]] = [{"params": decayed}, {"params": spared, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]
+
+
+def _decays(optimizer: Callable[..., Any]) -> bool:
+    """Say whether an optimizer has a weight decay; one that hands on what it is given may."""
+    taken = inspect.signature(optimizer).parameters
+    hands_on = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in taken.values())
+    return hands_on or "weight_decay" in taken
+
+
+class Training:
+    """The state of a trial between two steps; `dataset` lies on the device of `launch`.
+
+    What is not in `state` follows from the trial and the step, but for the global random
+    generators, which are the caller's to save: dropout draws from them, on each rank of a `world`
+    its own. All ranks call a method alike, and hold the same weights between two steps.
+    """
+
+    def __init__(
+        self, trial: Trial, dataset: Dataset, launch: Launch, world: RankGroup | None = None
+    ) -> None:
+        workload = trial.images
+        self._trial = trial
+        self._dataset = dataset
+        self._world = world or RankGroup()
+        self._device = launch.torch_device
+        self._block = Block(trial, dataset)
+        model = self._block.initial_model()
+        self.digests = self._block.digests(model)
+        self.model = model.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's own overloads
+        torch.manual_seed(dropout_seed(trial, self._world.rank))
+        images = len(self._block.split.train)
+        self.steps_per_epoch = math.ceil(images / workload.global_batch)
+        self.steps = self.steps_per_epoch * workload.epochs
+        self.step = 0
+        self.samples = 0
+        self.train_seconds = 0.0
+        self.optimizer = self._built_optimizer()
+        self._replica = self._built_replica()
+        self._scheduler = self._built_scheduler()
+        self._scaler = make_scaler(self._device.type, trial.precision)
+        self._augmentation = Augmentation(
+            workload.augment, trial.seeds["augment"], len(dataset.train)
+        )
+        self._average = Average(self.model, self.optimizer, trial, self._world)
+        # The steps that are left of the epoch: the indices of each, in micro-batches.
+        self._steps_left: deque[tuple[Tensor, ...]] = deque()
+        self._images: Iterator[Tensor] = iter(())
+        self._loss = torch.zeros((), dtype=torch.float64, device=self._device)
+        self._loss_samples = 0
+        held_out = self._block.split.validation
+        self._prefix = "train" if held_out is None else "val"
+        self._scored = dataset.train.subset(
+            self._block.split.train if held_out is None else held_out
+        )
+
+    def _built_optimizer(self) -> Any:
+        candidate = self._trial.candidate
+        kind = registry.load(candidate.optimizer)
+        return registry.build(
+            candidate.optimizer,
+            parameters(self.model, self._trial.images.no_decay, kind),
+            candidate.hyperparameters,
+            self._trial.seeds["noise"],
+            self.steps,
+            self.steps_per_epoch,
+        )
+
+    def _built_replica(self) -> Replica:
+        workload = self._trial.images
+        objective = Objective(self.model, self._trial.precision, workload.label_smoothing)
+        return Replica(self._world, objective, self.optimizer, workload.global_batch)
+
+    def _built_scheduler(self) -> LambdaLR | None:
+        schedule, steps = self._trial.images.schedule, self.steps
+        if not schedule:
+            return None
+        return LambdaLR(self.optimizer, lambda step: rate(schedule, step / steps))
+
+    @property
+    def evaluated_model(self) -> nn.Module:
+        """The model that is scored: at an average of the weights, where there is one."""
+        return self._average.model(self._batches_of_statistics)
+
+    def describe(self) -> dict[str, Any]:
+        """Return what a `started` event says, JSON-ready."""
+        split = self._block.split
+        return {
+            "steps": self.steps,
+            "steps_per_epoch": self.steps_per_epoch,
+            "images": {
+                "train": len(split.train),
+                "validation": 0 if split.validation is None else len(split.validation),
+                "test": len(self._dataset.test),
+            },
+            "chance": {
+                f"{self._prefix}_accuracy": chance(self._scored.labels),
+                "test_accuracy": chance(self._dataset.test.labels),
+            },
+            "digests": self.digests,
+            "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
+        }
+
+    def advance(self, until: int, pause: Callable[[], bool]) -> None:
+        """Take steps up to `until`, or to the one at which `pause` says yes; the clock runs.
+
+        `pause` is asked before every step.
+        """
+        if self.step == until:
+            return
+        begin = time.perf_counter()
+        while self.step < until and not pause():
+            self._take_step()
+        if self._device.type == "cuda":
+            torch.cuda.synchronize()
+        self.train_seconds += time.perf_counter() - begin
+
+    def measure(self) -> dict[str, float]:
+        """Score the curve's metrics; the training loss is the mean since the last call."""
+        score = self._score(self._scored)
+        loss_name = "val_loss" if self._prefix == "val" else "train_set_loss"
+        metrics = {f"{self._prefix}_accuracy": score.accuracy, loss_name: score.loss}
+        samples = torch.tensor(self._loss_samples, device=self._device)
+        self._world.sum(self._loss, samples)
+        if samples:
+            metrics["train_loss"] = float(self._loss) / int(samples)
+        self._loss.zero_()
+        self._loss_samples = 0
+        return metrics
+
+    def test(self) -> Score:
+        """Score the official test part; called once, at the end."""
+        return self._score(self._dataset.test)
+
+    def state(self) -> dict[str, Any]:
+        """Return everything that `restore` needs, plain types and tensors alone.
+
+        The tensors are the living ones: write them down before the next step. The running loss is
+        that of every rank, the rest that of any.
+        """
+        losses = self._world.exchange("state", (float(self._loss), self._loss_samples))
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "optimizers": self._replica.optimizer_states(),
+            "scheduler": None if self._scheduler is None else self._scheduler.state_dict(),
+            "scaler": None if self._scaler is None else self._scaler.state_dict(),
+            "ema": self._average.state(),
+            "step": self.step,
+            "samples": self.samples,
+            "train_seconds": self.train_seconds,
+            "loss": torch.tensor([loss for loss, _ in losses], dtype=torch.float64),
+            "loss_samples": torch.tensor([samples for _, samples in losses]),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on where a training of the same trial was when it returned `state`."""
+        self.model.load_state_dict(state["model"])
+        own = state.get("optimizers")
+        self.optimizer.load_state_dict(own[self._world.rank] if own else state["optimizer"])
+        if self._scheduler is not None:
+            self._scheduler.load_state_dict(state["scheduler"])
+        if self._scaler is not None:
+            self._scaler.load_state_dict(state["scaler"])
+        self._average.restore(state["ema"])
+        self.step, self.samples = state["step"], state["samples"]
+        self.train_seconds = state["train_seconds"]
+        # Before there were ranks, these were single numbers.
+        loss, samples = (torch.as_tensor(state[key]) for key in ("loss", "loss_samples"))
+        self._loss.copy_(loss.flatten()[self._world.rank])
+        self._loss_samples = int(samples.flatten()[self._world.rank])
+        self._steps_left.clear()
+        self._images = iter(())
+
+    def _score(self, part: Any) -> Score:
+        # Where an average is scored, nobody else brings the model's own statistics together.
+        self._world.buffers_of_rank_0(self.model)
+        return evaluate(
+            self.evaluated_model,
+            part,
+            self._trial.precision,
+            self._trial.images.loader_workers,
+            self._world,
+        )
+
+    def _begin_epoch(self) -> None:
+        """Line up what is left of the epoch that the next step belongs to."""
+        workload = self._trial.images
+        epoch, position = divmod(self.step, self.steps_per_epoch)
+        self._steps_left.extend(self._steps_of(epoch)[position:])
+        mine = [share(part, self._world) for part in chain.from_iterable(self._steps_left)]
+        self._images = self._dataset.train.batches(
+            [chosen for chosen in mine if len(chosen)], workload.loader_workers
+        )
+
+    def _steps_of(self, epoch: int) -> list[tuple[Tensor, ...]]:
+        """Return the indices of the samples of each step of an epoch, in micro-batches."""
+        workload = self._trial.images
+        order = self._block.order(epoch).to(self._device)
+        micro_batch = math.ceil(workload.global_batch / workload.accumulate)
+        steps = torch.split(order, workload.global_batch)
+        return [torch.split(chosen, micro_batch) for chosen in steps]
+
+    def _batches_of_statistics(self) -> Iterator[Tensor]:
+        """Yield what this rank's network sees in the first epoch: micro-batches, augmented."""
+        parts = [share(part, self._world) for part in chain.from_iterable(self._steps_of(0))]
+        chunks = [chosen for chosen in parts if len(chosen)]
+        workers = self._trial.images.loader_workers
+        for chosen, images in zip(
+            chunks, self._dataset.train.batches(chunks, workers), strict=True
+        ):
+            yield network_input(self._augmentation.apply(images, chosen, 0))
+
+    def _take_step(self) -> None:
+        if not self._steps_left:
+            self._begin_epoch()
+        parts = self._steps_left.popleft()
+        count = sum(map(len, parts))
+        self.optimizer.zero_grad()
+        self._replica.announce(parts)
+        with self._replica.apart():
+            for part in parts[:-1]:
+                self._add_gradient(share(part, self._world), count)
+        self._add_gradient(share(parts[-1], self._world), count)
+        self._update()
+        self.samples += count
+        self.step += 1
+        if not self._steps_left:
+            self._images = iter(())  # ends the processes that have read this epoch
+
+    def _add_gradient(self, chosen: Tensor, count: int) -> None:
+        """Add what the samples `chosen` give to the mean gradient of a step of `count` samples."""
+        epoch = self.step // self.steps_per_epoch
+        images = chosen
+        if len(chosen):
+            images = self._augmentation.apply(next(self._images), chosen, epoch)
+        loss = self._replica.loss(images, self._dataset.train.labels[chosen])
+        factor = weight(len(chosen), count, self._world)
+        part = loss if factor == 1 else loss * factor
+        scaled = part if self._scaler is None else self._scaler.scale(part)
+        scaled.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        self._loss += loss.detach() * len(chosen)
+        self._loss_samples += len(chosen)
+
+    def _update(self) -> None:
+        """Change the weights by the gradients that lie with them."""
+        clip_norm = self._trial.images.clip_norm
+        if clip_norm is not None:
+            if self._scaler is not None:
+                self._scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.model.parameters(), clip_norm)
+        if self._scaler is None:
+            self.optimizer.step()
+        else:
+            self._scaler.step(self.optimizer)
+            self._scaler.update()
+        if self._scheduler is not None:
+            self._set_rate(self._scheduler)
+        self._average.update()
+
+    def _set_rate(self, scheduler: LambdaLR) -> None:
+        """Set the learning rate of the next step, whether or not the scaler has skipped this."""
+        if self.step > 0 or self._scaler is None:
+            scheduler.step()
+            return
+        with warnings.catch_warnings():
+            # A first step that is skipped looks to torch as if the calls were in a wrong order.
+            warnings.filterwarnings("ignore", "Detected call of", UserWarning)
+            scheduler.step()
+
+
+def dropout_seed(trial: Trial, rank: int) -> int:
+    """Return the seed of the dropout of a rank: the block's own for the first, others follow."""
+    seed = trial.seeds["dropout"]
+    return keyed_generator("cpu", seed, "rank", rank).initial_seed() if rank else seed

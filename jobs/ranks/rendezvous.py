@@ -1,0 +1,159 @@
+"""How the ranks of a lane find each other: a star of authenticated connections around rank 0.
+
+What they say to each other is `jobs.ranks.control_channel`; no tensor travels here.
+"""
+
+import contextlib
+import json
+import os
+import secrets
+import socket
+import struct
+import time
+from multiprocessing import AuthenticationError
+from multiprocessing.connection import Connection, answer_challenge, deliver_challenge
+from pathlib import Path
+from typing import Any
+
+from jobs.contract.atomic_write import whole_file
+from jobs.ranks.group import RendezvousError
+from jobs.ranks.launch import Launch, Rendezvous
+
+Star = dict[int, "Connection[Any, Any]"]
+
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_LOOK_EVERY_S = 0.05
+_GREETING_S = 10  # whoever connects and does not prove that it is one of us is sent away
+# A host that is switched off says nothing: noticed after a minute of silence of its kernel.
+_KEEPALIVE = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
+
+
+def meet(launch: Launch) -> Star:
+    """Return connections to the other ranks: rank 0 has one to each, the others one to rank 0.
+
+    Raises RendezvousError.
+    """
+    assert launch.rendezvous is not None
+    if launch.rank:
+        return {0: _come(launch, launch.rendezvous)}
+    return _listen(launch, launch.rendezvous)
+
+
+def listener(host: str, port: int = 0) -> socket.socket:
+    """Return a socket that listens for ranks of this host alone where `host` is a loopback."""
+    return socket.create_server((host if host in _LOOPBACK else "", port), backlog=1024)
+
+
+def _listen(launch: Launch, where: Rendezvous) -> Star:
+    deadline = time.monotonic() + where.timeout_s
+    try:
+        server = listener(where.host, where.port)
+    except OSError as error:
+        raise RendezvousError(
+            f"rank 0 cannot listen at {where.host}:{where.port}: {error.strerror}; let `port` be "
+            "0 for a free one"
+        ) from error
+    port = server.getsockname()[1]
+    key = where.key or secrets.token_hex(32)
+    with server:
+        if where.file is not None:
+            _publish(where.file, {"host": where.host, "port": port, "key": key})
+        try:
+            star = _accept(server, launch.world_size, key.encode(), deadline)
+        finally:
+            if where.file is not None:
+                where.file.unlink(missing_ok=True)
+    absent = [str(rank) for rank in range(1, launch.world_size) if rank not in star]
+    if absent:
+        raise RendezvousError(
+            f"rank 0 has waited at {where.host}:{port} for {where.timeout_s:.0f} s, and "
+            f"rank{'s' * (len(absent) > 1)} {', '.join(absent)} of {launch.world_size} did not "
+            f"come: look into what they have printed, and whether their hosts reach {where.host}"
+        )
+    return star
+
+
+def _accept(server: socket.socket, world_size: int, key: bytes, deadline: float) -> Star:
+    """Return connections to those ranks that have come until the deadline."""
+    star: Star = {}
+    while len(star) < world_size - 1:
+        server.settimeout(max(0.0, deadline - time.monotonic()) or 1e-3)
+        try:
+            connected, _ = server.accept()
+        except TimeoutError:
+            break
+        with contextlib.suppress(OSError, EOFError, ValueError, AuthenticationError):
+            connection = _connection(connected)
+            deliver_challenge(connection, key)
+            answer_challenge(connection, key)
+            rank = json.loads(connection.recv_bytes(64))
+            _endure(connection)
+            star[int(rank)] = connection
+    return star
+
+
+def _come(launch: Launch, where: Rendezvous) -> "Connection[Any, Any]":
+    deadline = time.monotonic() + where.timeout_s
+    host, port, key = where.host, where.port, where.key
+    if where.file is not None:
+        host, port, key = _read(where.file, launch.rank, where.timeout_s, deadline)
+    while True:
+        try:
+            left = max(1.0, deadline - time.monotonic())
+            connection = _connection(socket.create_connection((host, port), timeout=left))
+            answer_challenge(connection, key.encode())
+            deliver_challenge(connection, key.encode())
+            connection.send_bytes(json.dumps(launch.rank).encode())
+            _endure(connection)
+        except (OSError, EOFError, AuthenticationError) as error:
+            if time.monotonic() < deadline:
+                time.sleep(_LOOK_EVERY_S)
+                continue
+            raise RendezvousError(
+                f"rank {launch.rank} has not reached rank 0 at {host}:{port} within "
+                f"{where.timeout_s:.0f} s ({error}): does the name {host} resolve on "
+                f"{socket.gethostname()}, and may it be reached from there?"
+            ) from error
+        return connection
+
+
+def _connection(connected: socket.socket) -> "Connection[Any, Any]":
+    """Wrap a socket; whoever is silent while the two greet each other is left."""
+    connected.settimeout(None)
+    connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", _GREETING_S, 0))
+    connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _KEEPALIVE:
+        if hasattr(socket, name):
+            connected.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+    return Connection(connected.detach())
+
+
+def _endure(connection: "Connection[Any, Any]") -> None:
+    """Let a connection be silent from now on, as long as a training may be."""
+    with socket.socket(fileno=os.dup(connection.fileno())) as same:
+        same.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 0, 0))
+
+
+def _publish(file: Path, where: dict[str, object]) -> None:
+    """Write where rank 0 listens, whole, for nobody but ourselves: the key lets in."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(file, mode=0o600) as opened:
+        opened.write(json.dumps(where).encode())
+
+
+def _read(file: Path, rank: int, timeout_s: float, deadline: float) -> tuple[str, int, str]:
+    while True:
+        try:
+            where = json.loads(file.read_text())
+            return where["host"], where["port"], where["key"]
+        except (FileNotFoundError, ValueError):
+            if time.monotonic() >= deadline:
+                raise RendezvousError(
+                    f"rank {rank} has waited {timeout_s:.0f} s for {file}, in which rank 0 says "
+                    f"where it listens: it has not started, or {socket.gethostname()} does not "
+                    "see the folder"
+                ) from None
+            time.sleep(_LOOK_EVERY_S)
+            with contextlib.suppress(OSError):
+                list(file.parent.iterdir())  # a network mount looks again

@@ -1,0 +1,1 @@
+"""The user's own training: a function, or a command."""

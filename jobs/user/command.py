@@ -1,0 +1,307 @@
+"""A user's own training as a command: started, listened to, stopped, and its end judged.
+
+Knows the file protocol of docs/bring-your-own-training.md; `jobs.contract.command_template` knows
+placeholders.
+
+What a line of $THERMOLION_LOG says: metrics at a step, or final ones. Standard library only.
+
+docs/bring-your-own-training.md has the words for users.
+"""
+
+import codecs
+import contextlib
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jobs.contract import command_template
+from jobs.contract.trial import Trial
+from jobs.ranks.group import Broken
+from jobs.user import supervisor
+from jobs.worker.context import Context
+from thermolion.errors import InputError, OperationError
+
+_SPELLED = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+_SHOWN = 200  # characters of a line that is none
+
+
+@dataclass(frozen=True)
+class ReportedMetrics:
+    """Metrics by name; `step` None stands for final ones."""
+
+    step: int | None
+    metrics: Mapping[str, float]
+
+
+class LineError(InputError, ValueError):
+    """A line that is none of the protocol, with what would be."""
+
+
+def parse(raw: bytes) -> ReportedMetrics:
+    """Read one line; raises LineError, which shows it."""
+    try:
+        record = json.loads(raw)
+        if not isinstance(record, dict):
+            raise ValueError("it is no JSON object")
+        if "final" in record:
+            return ReportedMetrics(None, _metrics(record["final"]))
+        return ReportedMetrics(_step(record.pop("step")), _metrics(record))
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+        why = f"no {error}" if isinstance(error, KeyError) else str(error)
+        raise LineError(
+            f"$THERMOLION_LOG has a line that cannot be read ({why}): "
+            f"{raw.decode(errors='replace')[:_SHOWN]!r}; write "
+            '{"step": 10, "val_accuracy": 0.91} or {"final": {"test_accuracy": 0.93}}, one a line'
+        ) from error
+
+
+def _step(value: Any) -> int:
+    whole = isinstance(value, (int, float)) and not isinstance(value, bool) and value == int(value)
+    if not whole or value < 0:
+        raise ValueError(f"step is {value!r}, it must be a whole number, 0 or more")
+    return int(value)
+
+
+def _metrics(record: Any) -> dict[str, float]:
+    if not isinstance(record, dict):
+        raise ValueError(f"{record!r} has no names of metrics")
+    metrics = {name: _number(name, value) for name, value in record.items()}
+    if not metrics:
+        raise ValueError("it has no metric")
+    return metrics
+
+
+def _number(name: str, value: Any) -> float:
+    number = _SPELLED.get(value.lower()) if isinstance(value, str) else value
+    if isinstance(number, bool) or not isinstance(number, (int, float)):
+        raise ValueError(f"{name} is {value!r}, it must be a number")
+    return float(number)
+
+
+GRACE_S = 30.0  # from the wish that a command should end to its being killed
+_LOOK_EVERY_S = 0.05
+_SETTLE_S = 0.5  # between a signal to the command and the same one to us
+# Of the output, for the message of a failure. A progress bar is one line without an end.
+_LAST_LINES, _LAST_BYTES, _LINE_LENGTH = 40, 2**14, 400
+
+
+class CommandError(OperationError):
+    """A command that failed; `kind` is how (`ExitCode`, `BadLine`, `NothingLogged`)."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class Command:
+    """A command that runs, and the folder of files through which it speaks with us."""
+
+    def __init__(self, words: list[str], cwd: Path, environment: dict[str, str], folder: Path):
+        self._folder = folder
+        self._log = (folder / "log.jsonl").open("xb+", buffering=0)
+        self._rest = b""
+        self._last_output = b""
+        self._ended = threading.Event()
+        starter = [sys.executable, "-I", "-S", supervisor.__file__, f"{GRACE_S}"]
+        self._process = subprocess.Popen(
+            [*starter, str(folder / "code"), *words],
+            cwd=cwd,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            bufsize=0,
+        )
+        self._reader = threading.Thread(target=self._repeat_output, daemon=True)
+        self._reader.start()
+
+    def ended(self, wait_s: float) -> bool:
+        """Wait for its end, at most so long; whether it and all that it started have ended."""
+        return self._ended.wait(wait_s) or self._process.poll() is not None
+
+    def new_lines(self) -> Iterator[bytes]:
+        """Yield the whole lines that it has logged since the last call."""
+        while data := self._log.read(1 << 20):
+            *lines, self._rest = (self._rest + data).split(b"\n")
+            yield from lines
+
+    def last_line(self) -> bytes:
+        """Return what stands behind the last line end of the log."""
+        return self._rest
+
+    def ask_to_stop(self) -> None:
+        """Ask it to end; it is killed once its time of grace is over."""
+        (self._folder / "stop").touch()
+        stdin = self._process.stdin
+        assert stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it has just ended
+            stdin.write(b"stop\n")
+
+    def return_code(self) -> int | None:
+        """Return its return code after its end, None where its supervisor was killed."""
+        self._reader.join(_SETTLE_S)
+        try:
+            return int((self._folder / "code").read_text())
+        except (FileNotFoundError, ValueError):
+            return None
+
+    def last_output(self) -> str:
+        """Return the last lines that it has printed, as a terminal would show them."""
+        lines = self._last_output.decode(errors="replace").replace("\r\n", "\n").split("\n")
+        shown = [line.rstrip("\r").rpartition("\r")[2] for line in lines]
+        last = "\n".join(line[:_LINE_LENGTH] for line in shown[-_LAST_LINES - 1 :]).rstrip("\n")
+        return f"{last or '(it has printed nothing)'}\n"
+
+    def close(self) -> None:
+        """Kill it with all that it started, unless it has ended, and let go of its files."""
+        for stream in (self._process.stdin, self._log):
+            assert stream is not None
+            stream.close()
+        self._process.wait()
+        self._reader.join(_SETTLE_S)
+        if self._process.stdout is not None and not self._reader.is_alive():
+            self._process.stdout.close()
+
+    def _repeat_output(self) -> None:
+        """Print what the command prints, as it comes, and keep the end of it."""
+        assert self._process.stdout is not None
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        while printed := self._process.stdout.read(_LAST_BYTES):
+            self._last_output = (self._last_output + printed)[-_LAST_BYTES:]
+            sys.stdout.write(decoder.decode(printed))
+            sys.stdout.flush()
+        self._process.wait()
+        self._ended.set()
+
+
+def run_command(trial: Trial, context: Context) -> Mapping[str, float] | None:
+    """Run the command of a trial to its end; return its final metrics, None where it gave none.
+
+    Raises CommandError where it fails, logs what is no metric, or logs nothing; and whatever
+    `context.log` raises. No process of it is left in any case. Every rank runs the command.
+    """
+    assert trial.workload.command is not None
+    state = context.state_folder
+    state.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="thermolion-") as name:
+        folder = Path(name).resolve()
+        (folder / "trial.json").write_text(json.dumps(trial.to_json(), indent=2))
+        values = command_template.placeholders(
+            trial, str(context.device), context.data_root, state, folder / "trial.json"
+        )
+        words = command_template.render(trial.workload.command, values)
+        environment = _environment(trial, str(context.device), state, folder)
+        environment |= context.world.variables()
+        command = Command(words, context.code_root or Path.cwd(), environment, folder)
+        try:
+            final, heard = _listen(command, context)
+            if context.world.in_trouble and context.stopping.rung is None:
+                raise Broken("another rank has left the trial")
+            result = _judged(command, words, context, final, heard)
+        finally:
+            command.close()
+            with contextlib.suppress(OSError):  # it has files: the next attempt may want them
+                state.rmdir()
+    return result
+
+
+def _environment(trial: Trial, device: str, state: Path, folder: Path) -> dict[str, str]:
+    environment = {
+        **os.environ,
+        "PATH": command_template.search_path(os.environ),
+        "OMP_NUM_THREADS": str(trial.threads),
+        "THERMOLION_DEVICE": device,
+        "THERMOLION_LOG": str(folder / "log.jsonl"),
+        "THERMOLION_SEED": str(command_template.seed(trial)),
+        "THERMOLION_STATE": str(state),
+        "THERMOLION_STOP": str(folder / "stop"),
+        "THERMOLION_TRIAL": str(folder / "trial.json"),
+    }
+    environment.pop("PYTHONSAFEPATH", None)  # a script must find the modules beside it
+    return environment
+
+
+def _listen(command: Command, context: Context) -> tuple[dict[str, float], int]:
+    """Hand on what a command logs until it ends; return its final metrics and a count of lines."""
+    final: dict[str, float] = {}
+    heard = 0
+    ended = asked = False
+    while not ended:
+        ended = command.ended(_LOOK_EVERY_S)
+        for raw in command.new_lines():
+            heard += _take(raw, final, context)
+        if not ended and not asked and (context.world.in_trouble or context.has_to_stop()):
+            command.ask_to_stop()
+            asked = True
+    return final, heard
+
+
+def _judged(
+    command: Command, words: list[str], context: Context, final: dict[str, float], heard: int
+) -> Mapping[str, float] | None:
+    """Return the result of a command that has ended; raise CommandError where it is none."""
+    code = command.return_code()
+    if context.stopping.is_heeded or (code != 0 and _stops_soon(context, code)):
+        return None  # the line that it was in when it was killed does not count
+    line = " ".join(words)
+    if code is None:
+        raise CommandError("ExitCode", f"the process that ran {line} was killed from outside")
+    if code != 0:
+        raise CommandError(
+            "ExitCode", f"{line} {_ending(code)}; its last lines:\n{command.last_output()}"
+        )
+    heard += _take(command.last_line(), final, context)
+    if not heard and context.rank == 0:  # which speaks for all ranks
+        raise CommandError(
+            "NothingLogged",
+            f"{line} ended well and logged nothing: call thermolion.log(step, "
+            f"{context.trial.workload.read_as.metric}=...), or append "
+            f'{{"step": 1, "{context.trial.workload.read_as.metric}": 0.5}} to $THERMOLION_LOG; '
+            f"its last lines:\n{command.last_output()}",
+        )
+    return final or None
+
+
+def _stops_soon(context: Context, code: int | None) -> bool:
+    """Whether a signal ended a command because all are to stop: ours may come a bit later."""
+    if code is not None and (code >= 0 or -code not in (signal.SIGTERM, signal.SIGINT)):
+        return context.has_to_stop()
+    end = time.monotonic() + _SETTLE_S
+    while not context.has_to_stop() and time.monotonic() < end:
+        time.sleep(_LOOK_EVERY_S)
+    return context.has_to_stop()
+
+
+def _ending(code: int) -> str:
+    if code > 0:
+        return f"ended with exit code {code}"
+    try:
+        return f"was ended by signal {signal.Signals(-code).name}"
+    except ValueError:
+        return f"was ended by signal {-code}"
+
+
+def _take(raw: bytes, final: dict[str, float], context: Context) -> bool:
+    """Log one line of the protocol, or note its final metrics; whether there was one."""
+    if not raw.strip():
+        return False
+    try:
+        line = parse(raw)
+    except LineError as error:
+        raise CommandError("BadLine", str(error)) from error
+    if line.step is None:
+        final |= line.metrics
+    else:
+        context.log(line.step, **line.metrics)
+    return True

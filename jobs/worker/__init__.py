@@ -1,0 +1,1 @@
+"""What every training is given: context, checkpoints, stopping, fencing."""

@@ -1,0 +1,304 @@
+"""The door between a training and the rest: a training logs, saves and stops through this alone.
+
+The built-in image classification and a user's own `train(trial, context)` get the same one.
+
+What counts as the value of a metric.
+"""
+
+import contextlib
+import logging
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from jobs.contract import events
+from jobs.contract.attempts import Attempt
+from jobs.contract.pack import Pack
+from jobs.contract.trial import STREAMS, Trial
+from jobs.ranks.ending import Diverged
+from jobs.ranks.group import RankGroup
+from jobs.ranks.launch import Launch
+from jobs.worker import checkpoint
+from jobs.worker.checkpoint import Checkpoint
+from jobs.worker.fencing import Succession
+from jobs.worker.journal import Journal
+from jobs.worker.machine import Usage
+from jobs.worker.stopping import Stopping
+from thermolion import registry
+
+if TYPE_CHECKING:
+    from torch.optim import Optimizer
+
+
+def number(name: str, value: Any) -> float:
+    """Return a metric's value; raises TypeError, with its name, for what is no number."""
+    if isinstance(value, Tensor) and value.numel() != 1:
+        raise TypeError(f"{name} is a tensor of shape {tuple(value.shape)}: log one number")
+    if not isinstance(value, (str, bytes)):  # float would read a number in a text
+        with contextlib.suppress(TypeError, ValueError):
+            return float(value)
+    raise TypeError(f"{name} is {value!r} ({type(value).__name__}): log a number")
+
+
+_log = logging.getLogger(__name__)
+
+
+class Context:
+    """What one attempt at a trial may use of the world.
+
+    `rank` and `world_size` are those of data parallelism, `device` is where to train, `data_root`
+    the folder of the data sets or None, `code_root` that of the user's code or None. Every rank
+    calls `save`, `should_save` and `should_stop` alike; rank 0 alone writes.
+    """
+
+    def __init__(
+        self,
+        trial: Trial,
+        pack: Pack,
+        launch: Launch,
+        world: RankGroup,
+        journal: Journal,
+    ) -> None:
+        self.trial = trial
+        self.launch, self.world = launch, world
+        self.rank, self.world_size = world.rank, world.size
+        self.device = launch.torch_device
+        self.data_root, self.code_root = pack.data_root, pack.code_root
+        self.download, self.keep = pack.download, pack.keep
+        self._path = pack.layout.checkpoint(trial.id)
+        self._best_path = pack.layout.best_checkpoint(trial.id)
+        self._every_s = pack.checkpoint_every_s
+        self._journal = journal
+        self._succession = Succession(trial.id, self._path, journal)
+        self.stopping = Stopping(trial, journal, launch.stop, world)
+        self._usage = Usage(self.device) if pack.usage and self.rank == 0 else None
+        self._attempt: Attempt | None = None
+        self._kept: Checkpoint | None = None
+        self._step = 0
+        self._last: dict[str, float] = {}
+        self.weights: str | None = None
+        self._seconds, self._since = 0.0, time.perf_counter()
+        self.clock: Callable[[], float] = lambda: self._seconds + time.perf_counter() - self._since
+        self._saved_at = time.monotonic()
+        self._asked = False
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """The `options` of the workload."""
+        return self.trial.of_user.options
+
+    @property
+    def hyperparameters(self) -> Mapping[str, Any]:
+        """The hyperparameters of the candidate."""
+        return self.trial.candidate.hyperparameters
+
+    @property
+    def state_folder(self) -> Path:
+        """A folder that the attempts of this trial share; it goes once the result is on disk."""
+        return checkpoint.state_folder(self._path)
+
+    @property
+    def logged(self) -> Mapping[str, float]:
+        """The last value of every metric, those of the attempts it goes on from included."""
+        return self._last
+
+    @property
+    def steps(self) -> int | None:
+        """The declared budget, if any."""
+        return self.trial.workload.steps
+
+    @property
+    def told_to_stop(self) -> bool:
+        """Whether the training was told to stop: after that, it may return anything."""
+        return self.stopping.halt is not None
+
+    def seed(self, stream: str) -> int:
+        """Return the 64-bit seed of a stream; raises ValueError for an unknown one."""
+        if stream not in self.trial.seeds:
+            raise ValueError(f"no stream {stream!r}: choose from {', '.join(STREAMS)}")
+        return self.trial.seeds[stream]
+
+    def optimizer(self, params: Iterable[Any]) -> "Optimizer":
+        """Build the candidate's optimizer for `params` (tensors, or param groups)."""
+        name = self.trial.candidate.optimizer
+        return registry.build(name, params, self.hyperparameters, self.seed("noise"))
+
+    def describe(self, **facts: Any) -> None:
+        """Log that the attempt starts, with what is known of the trial by now; once an attempt."""
+        if self.rank == 0:
+            self._attempt, self._kept = self._succession.begin()
+            self.stopping.hear()
+            mine = {"token": self._attempt.token, "generation": self._attempt.generation}
+            self._append(events.STARTED, **mine, config=self.trial.to_json(), **facts)
+        if self.world_size > 1:
+            # Its file may not be visible yet where another node has written it.
+            whole = self.world.share(None if self._kept is None else self._path.read_bytes())
+            self._kept = None if whole is None else checkpoint.parse(whole)
+        self._since = time.perf_counter()
+
+    def log(self, step: int, **metrics: Any) -> None:
+        """Log metrics at a step, durably; the same step may come again with other metrics.
+
+        Raises TypeError for what is no number, ValueError for a bad step or none at all, and
+        `Diverged`, once it is logged, where the metric of the curve is not finite.
+        """
+        if isinstance(step, bool) or not isinstance(step, int) or step < 0:
+            raise ValueError(f"step is {step!r}: it must be a whole number, 0 or more")
+        if not metrics:
+            raise ValueError(f"nothing to log at step {step}: give metrics by name")
+        numbers = {name: number(name, value) for name, value in metrics.items()}
+        paused = time.perf_counter()
+        self.log_point(step, numbers)
+        name = self.trial.workload.read_as.metric
+        if self.rank == 0 and not math.isfinite(numbers.get(name, 0.0)):
+            raise Diverged(f"{name} is {numbers[name]} at step {step}")
+        self._since += time.perf_counter() - paused
+
+    def log_point(self, step: int, metrics: Mapping[str, float], **more: Any) -> None:
+        """Log one point of the curve, with `epoch` and `samples` where they are known."""
+        self._succession.look()
+        self._step = step
+        self._last |= metrics
+        point = {"step": step, **more, "train_seconds": self.clock(), "metrics": metrics}
+        self._append(events.EVALUATED, **point)
+        self.stopping.reach(step, more.get("epoch", step), metrics)
+        self._log_usage()
+        if self.launch.on_log is not None:
+            self.launch.on_log(step, metrics)
+        if self.launch.stop_after is not None and step >= self.launch.stop_after:
+            self.launch.stop.set(f"step {step}, as asked")
+
+    def _log_usage(self, now: bool = False) -> None:
+        used = None if self._usage is None else self._usage.sample(now)
+        if used is not None:
+            self._append(events.USAGE, step=self._step, metrics=used)
+
+    def log_layers(self, step: int, layers: Mapping[str, Any]) -> None:
+        """Log what an optimizer says of its layers; of several ranks, the first one's word."""
+        self._append(events.TELEMETRY, step=step, layers=layers)
+
+    def save(self, state: Any) -> None:
+        """Keep `state` (tensors and plain types) for the next attempt, durably.
+
+        The generators of torch, numpy and random, of every rank, go with it. On a full disk the
+        checkpoint before it stays. Raises TypeError for what could not be read back.
+        """
+        paused = time.perf_counter()
+        checkpoint.check_plain(state)
+        generators = self.world.gather("save", checkpoint.rng_state())
+        if generators is not None:
+            self._succession.look(now=True)
+            self._succession.look_at_checkpoint()
+            self._write(self._path, state, generators)
+            self._succession.saw_checkpoint()
+        self._saved_at, self._asked = time.monotonic(), False
+        self._since += time.perf_counter() - paused
+
+    def save_best(self, state: Any) -> None:
+        """Keep `state` beside the checkpoint, as that of the best value of the curve so far."""
+        checkpoint.check_plain(state)
+        if self.rank == 0:
+            self._write(self._best_path, state, [checkpoint.rng_state()])
+
+    def load(self) -> Any:
+        """Return what an earlier attempt has saved, or None; generators and clock go on."""
+        kept, self._kept = self._kept, None
+        if kept is None:
+            return None
+        checkpoint.restore_rng(kept.rng[self.rank])
+        self._step, self._last, self._seconds = kept.step, dict(kept.logged), kept.seconds
+        self._since = time.perf_counter()
+        return kept.state
+
+    def should_stop(self) -> bool:
+        """Say whether to save and return now; to be asked at every step, it costs nothing.
+
+        A training that returns after this has answered True counts as interrupted.
+        """
+        return self._asked_all(save=False)[0]
+
+    def should_save(self) -> bool:
+        """Say whether a checkpoint is due: before a stop, and every so often.
+
+        Between two that time alone asks for lies at least one step, however short the time.
+        """
+        due = self._asked and time.monotonic() - self._saved_at >= self._every_s
+        self._asked = True
+        return any(self._asked_all(save=due))
+
+    def has_to_stop(self) -> bool:
+        """Say whether this rank is to stop, without a word to the others."""
+        self._succession.look()
+        return self.stopping.ask_self()
+
+    def record_weights(self, weights: str) -> None:
+        """Have a digest of the final weights logged with the end: equal bits, equal digests."""
+        self.weights = weights
+
+    def interrupt(self, why: str, kind: str = "") -> None:
+        """Log that the attempt ends and the trial does not; `kind` is a class of failure."""
+        self._succession.look(now=True)
+        told = {"kind": kind} if kind else {}
+        self._append(events.INTERRUPTED, step=self._step, error=why, **told)
+
+    def fail(self, error: str, kind: str, traceback: str) -> None:
+        """Log that the training has raised: `kind` is the class of the exception."""
+        self._succession.look(now=True)
+        told = {"error": error, "kind": kind, "traceback": traceback}
+        # A failure before `started` must still be known by its trial.
+        self._append(events.FAILED, **told, config=self.trial.to_json())
+
+    def end(self, metrics: Mapping[str, Any] | None, diverged: str | None = None) -> None:
+        """Log the result: the metrics given, or the last ones logged; then drop the checkpoint."""
+        logged = self._last if self.trial.workload.ends_as_logged else {}
+        final = {**logged, **(metrics or {})}
+        rung = self.stopping.rung
+        self._succession.look(now=True)
+        self._log_usage(now=True)
+        end: dict[str, Any] = {
+            "step": self._step,
+            "train_seconds": self.clock(),
+            "metrics": {name: number(name, value) for name, value in final.items()},
+        }
+        if rung is not None:
+            end |= {"rung": rung, "metrics": {}}  # they would be of another budget
+        if self.weights is not None:
+            end["weights"] = self.weights
+        if self.device.type == "cuda":
+            end["peak_memory_mb"] = torch.cuda.max_memory_allocated() / 2**20
+        told = {} if diverged is None else {"error": diverged}
+        self._append(events.COMPLETED if diverged is None else events.DIVERGED, **told, **end)
+        if self.keep != "last":
+            checkpoint.remove(self._path)
+
+    def _append(self, event_type: str, **payload: Any) -> None:
+        self._journal.append(event_type, self.trial.id, **payload)
+
+    def _asked_all(self, save: bool) -> tuple[bool, bool]:
+        """Return whether all ranks stop now, and whether they save."""
+        self._succession.look()
+        return self.stopping.ask_all(save)
+
+    def _write(self, path: Path, state: Any, generators: list[Any]) -> None:
+        assert self._attempt is not None  # rank 0 has begun
+        kept = Checkpoint(
+            trial=self.trial.id,
+            generation=self._attempt.generation,
+            token=self._attempt.token,
+            step=self._step,
+            logged=dict(self._last),
+            seconds=self.clock(),
+            rng=generators,
+            state=state,
+        )
+        # Or a crash of the machine might leave a checkpoint and not its curve.
+        self._journal.sync()
+        try:
+            checkpoint.write(path, kept)
+        except OSError as error:
+            _log.warning("no checkpoint of trial %s: %s", self.trial.id, error)

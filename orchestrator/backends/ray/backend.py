@@ -1,0 +1,183 @@
+"""Ray as a backend: trials in lanes that Ray Tune hands out, here or where a Ray runs already.
+
+Loads no Ray: that is for the driver, a process of its own.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from jobs.contract.failures import JobEnd
+from jobs.contract.layout import Layout
+from orchestrator.backends.base import PlacementRequest, SubmissionPlan
+from orchestrator.backends.local import Detached, LocalBackend, lanes_here
+from orchestrator.backends.pool import count_gpus, pool_process
+from orchestrator.backends.ray.session import check_answers, sweep_up
+from orchestrator.backends.ray.signals import Marks
+from orchestrator.backends.records import BackendError, Submission, read_submissions
+from orchestrator.study.packs import make_packs
+from orchestrator.study.study import Study
+from orchestrator.sweep.document import SweepError
+from orchestrator.sweep.keys import PackKeys
+
+_LEAST = (2, 52)
+
+
+class RayBackend(Detached):
+    """Runs packs in actors of Ray, which are used again; one driver works for a submission."""
+
+    module = "orchestrator.backends.ray.driver"
+
+    def check(self, study: Study) -> None:
+        """Raise SweepError for an absent Ray, an address without one, or too few cores."""
+        check_installed()
+        address = study.sweep.keys.ray.address
+        if address is None:
+            LocalBackend().check(study)
+            return
+        try:
+            check_answers(address)
+        except BackendError as error:
+            raise SweepError(f"ray.address: {error}") from error
+
+    def ignored(self, study: Study) -> Sequence[str]:
+        """Return the keys that Ray has no queue, no time and no memory for."""
+        keys = study.sweep.keys
+        named = {
+            "site": keys.site is not None,
+            "resources.time": keys.resources.time_min is not None,
+            "resources.mem": keys.resources.mem is not None,
+        }
+        return [*list_ignored(study), *(key for key, is_set in named.items() if is_set)]
+
+    def arrange(self, load: PlacementRequest) -> Sequence[SubmissionPlan]:
+        """Return one lot. A trial of one rank is a pack: a lane needs no new process for it."""
+
+        def request(lanes: int, at_a_time: int | None, _folder: Path) -> Mapping[str, Any]:
+            given = load.study.sweep.keys.resources
+            gpus = count_gpus() if given.device == "cuda" else 0
+            return make_request(load, lanes * given.cpus_per_task, gpus, at_a_time)
+
+        return [make_lot(load, _lanes(load), request)]
+
+    def submit(self, layout: Layout, submissions: Sequence[Submission]) -> None:
+        """Start a driver for every submission, and clear up after those that were killed."""
+        new = {submission.id for submission in submissions}
+        for earlier in read_submissions(layout):
+            folder = layout.submission(earlier.id)
+            is_ours = earlier.backend == "ray" and not earlier.in_a_job
+            if is_ours and earlier.id not in new and pool_process(folder) is None:
+                sweep_up(Marks(folder))
+        super().submit(layout, submissions)
+
+    def ends(
+        self, layout: Layout, submissions: Sequence[Submission]
+    ) -> Mapping[tuple[str, int], JobEnd]:
+        """Return how packs ended that left no word, and why others never began."""
+        return {**find_unstarted(layout, submissions), **super().ends(layout, submissions)}
+
+    def cancel(
+        self, layout: Layout, submission: Submission, packs: Collection[int] | None = None
+    ) -> None:
+        """Let the running trials stop at their next step and wait for the driver's end."""
+        super().cancel(layout, submission, packs)
+        sweep_up(Marks(layout.submission(submission.id)))
+
+
+def check_installed() -> None:
+    """Raise SweepError for an absent Ray, and for one that lets everybody in."""
+    if not _is_installed():
+        raise SweepError(
+            "backend: ray, and Ray is not installed: pip install 'thermolion[ray]', or use "
+            "the local backend"
+        )
+    if _version() < _LEAST:
+        raise SweepError(
+            f"backend: ray, and Ray {version('ray')} lets everybody in who reaches its port: "
+            "pip install --upgrade 'thermolion[ray]' (2.52 or later asks for a token)"
+        )
+
+
+def list_ignored(study: Study) -> Sequence[str]:
+    """Return the keys that no Ray has a use for, wherever it runs."""
+    pack = study.sweep.keys.pack
+    is_set = pack != PackKeys(trials_per_gpu=pack.trials_per_gpu)
+    return ["pack.at_least or pack.trial_takes"] if is_set else []
+
+
+def make_lot(
+    load: PlacementRequest,
+    most_lanes: int,
+    request: Callable[[int, int | None, Path], Mapping[str, Any]],
+) -> SubmissionPlan:
+    """Return the packs of a submission to Ray, on `most_lanes` unless the user says how many.
+
+    `request` takes the ranks that there has to be room for, the packs that run at a time (None:
+    any number), and the folder of the submission.
+    """
+    concurrent = load.study.sweep.keys.limits.concurrent
+    most = max((trial.world_size for trial in load.trials), default=1)
+    lanes, at_a_time = load.lanes or most_lanes, load.lanes
+    if concurrent is not None:
+        lanes = min(lanes, concurrent * most)
+        at_a_time = min(at_a_time or concurrent, concurrent)
+    shared = [trial for trial in load.trials if trial.world_size > 1]
+    alone = [(trial,) for trial in load.trials if trial.world_size == 1]
+    packs = [*alone, *make_packs(shared, lanes, load.suspects, load.code)]
+    ranks = sum(pack[0].world_size for pack in packs)
+    room = max(lanes, most)
+    return SubmissionPlan(
+        packs, min(lanes, max(1, ranks)), lambda folder: request(room, at_a_time, folder)
+    )
+
+
+def make_request(
+    load: PlacementRequest, cpus: int, gpus: int, at_a_time: int | None
+) -> Mapping[str, Any]:
+    """Return what a driver has to know of its Ray, which has `cpus` and `gpus` on a node."""
+    keys = load.study.sweep.keys
+    return {
+        "address": keys.ray.address,
+        "dashboard": keys.ray.dashboard,
+        "cpus": cpus,
+        "gpus": gpus,
+        "gpus_each": 1 / keys.pack.trials_per_gpu if keys.resources.device == "cuda" else 0.0,
+        "at_a_time": at_a_time,
+    }
+
+
+def find_unstarted(
+    layout: Layout, submissions: Sequence[Submission]
+) -> Mapping[tuple[str, int], JobEnd]:
+    """Return, by submission and pack, the end of what no lane could be started for."""
+    found = {}
+    for submission in submissions:
+        trouble = Marks(layout.submission(submission.id)).trouble()
+        for pack in range(submission.packs if trouble else 0):
+            if not layout.job_output(submission.id, pack).exists():
+                found[submission.id, pack] = JobEnd("NEVER_STARTED", trouble or "", None)
+    return found
+
+
+def _is_installed() -> bool:
+    try:
+        return find_spec("ray") is not None
+    except ValueError:  # of one that was shut out
+        return False
+
+
+def _version() -> tuple[int, ...]:
+    """Return the first two numbers of Ray's version, without loading it."""
+    return tuple(int(number) for number in version("ray").split(".")[:2])
+
+
+def _lanes(load: PlacementRequest) -> int:
+    """Return how many ranks may run at once; several may share a GPU."""
+    keys = load.study.sweep.keys
+    if keys.ray.address is not None:
+        return sum(trial.world_size for trial in load.trials)  # nobody has said how large it is
+    if keys.resources.device == "cpu":
+        return lanes_here(load.study)
+    return max(1, count_gpus()) * keys.pack.trials_per_gpu

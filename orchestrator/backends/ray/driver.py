@@ -1,0 +1,128 @@
+"""The driver of a submission on Ray: `python -m orchestrator.backends.ray.driver SUBMISSION`.
+
+Started detached, in the place that the pool has for the local backend. Whatever ends it, what has
+no result is planned anew by the next `submit`: nothing of it has to be restored.
+"""
+
+import json
+import logging
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from jobs.contract.atomic_write import write_whole
+from jobs.contract.layout import Layout
+from jobs.contract.lock import Process
+from jobs.contract.pack import Pack
+from orchestrator.backends.pool import exit_code, look_after
+from orchestrator.backends.ray.session import session
+from orchestrator.backends.ray.signals import TUNE, Marks
+from orchestrator.backends.records import BackendError, read_pack, read_submission
+
+_HEARTBEAT_S = 15
+
+_log = logging.getLogger(__name__)
+
+
+class Driver:
+    """Runs the packs of a submission that have not ended yet.
+
+    It hears `signals`, of which `judge` says the class of failure, empty where they were wanted.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        signals: Sequence[signal.Signals] = (signal.SIGTERM, signal.SIGINT),
+        judge: Callable[[str], str] = lambda _reason: "",
+    ) -> None:
+        self._signals, self._judge = signals, judge
+        self.layout = Layout(folder.parents[2], folder.parents[1].name)
+        self.submission = read_submission(folder)
+        self.marks = Marks(folder)
+        self._folder = folder
+        self._beat_s = 0.0
+
+    def run(self, connected: AbstractContextManager[Any]) -> bool:
+        """Run them on the Ray that `connected` gives; return whether there was one."""
+        try:
+            with connected:
+                self.listen()
+                from orchestrator.backends.ray.tune import PackQueue  # loads Ray
+
+                request = self.submission.request or {}
+                for ranks, packs in self._groups():
+                    if self._stopped():
+                        break
+                    queue = PackQueue(
+                        folder=self._folder,
+                        packs=packs,
+                        ranks=ranks,
+                        cpus=self.submission.threads,
+                        # Ranks of one trial share none: NCCL refuses that.
+                        gpus=request["gpus_each"] if ranks == 1 else request["gpus_each"] and 1.0,
+                        at_a_time=request["at_a_time"],
+                    )
+                    queue.run(self._stopped, self.beat)
+                shutil.rmtree(self._folder / TUNE, ignore_errors=True)
+        except BackendError as error:
+            _log.error("%s", error)
+            self.marks.complain(str(error))
+            return False
+        return True
+
+    def listen(self) -> None:
+        """Turn signals into a mark for all lanes; again once Ray has put its handlers there."""
+        for number in self._signals:
+            signal.signal(number, self._hear)
+
+    def _hear(self, number: int, _frame: FrameType | None) -> None:
+        reason = signal.Signals(number).name
+        self.marks.stop(reason, self._judge(reason))
+
+    def beat(self) -> None:
+        """Say to other hosts, now and then, that this process lives."""
+        if time.monotonic() - self._beat_s > _HEARTBEAT_S:
+            self._beat_s = time.monotonic()
+            record = self._folder / "pool.json"
+            if record.exists():
+                os.utime(record)
+
+    def _stopped(self) -> bool:
+        return self.marks.stopped() is not None
+
+    def _groups(self) -> Iterator[tuple[int, list[int]]]:
+        """Yield ranks and packs of what may share lanes: a process imports one version of code."""
+        groups: dict[tuple[int, Path | None], list[int]] = {}
+        for number in range(self.submission.packs):
+            if exit_code(self.layout, self.submission.id, number) is None:
+                pack: Pack = read_pack(self.layout, self.submission.id, number)
+                ranks = pack.trials[0].world_size
+                groups.setdefault((ranks, pack.code_root), []).append(number)
+        for (ranks, _), packs in groups.items():
+            yield ranks, packs
+
+
+def main() -> None:
+    """Run the submission in the folder that the command line names."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    driver = Driver(Path(sys.argv[1]))
+    driver.marks.go()
+    driver.listen()
+    write_whole(Path(sys.argv[1]) / "pool.json", json.dumps(Process.current().to_json()))
+    driver.run(session(driver.submission.request or {}, driver.marks))
+    if driver.submission.unattended and driver.marks.stopped() is None:
+        look_after(driver.layout)
+    logging.shutdown()
+    os._exit(0)  # taking apart what Tune has loaded takes a second
+
+
+if __name__ == "__main__":
+    main()

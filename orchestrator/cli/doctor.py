@@ -1,0 +1,144 @@
+"""The verb `doctor`: what will and will not work on a cluster, and the next step for each.
+
+The part of `doctor` that strikes a training on purpose, and shows that it goes on.
+"""
+
+import textwrap
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from jobs.contract.atomic_write import write_once
+from orchestrator.cli.terminal import DONE, FAILED, result, say
+from orchestrator.study.study import default_root
+from orchestrator.sweep.document import SweepError
+from orchestrator.sweep.site_profile import profiles, read_site
+from slurm.doctor.diagnostic import Diagnostic, Level, fatal, ok, warning
+from slurm.doctor.examine import Examined, examine
+from slurm.doctor.profile import proposal
+from slurm.facts import live, recorded, recording
+from slurm.limits import check_visible
+from slurm.request import JobResources
+from slurm.slurm_errors import SiteError
+
+
+def simulate(arguments: Namespace) -> int:
+    """Send the sweep to a cluster of `thermolion cluster up`, and do to it what sites do."""
+    from orchestrator.submit.fault_drill import simulate as strike
+    from orchestrator.submit.writer import SendOptions
+    from slurm.devcluster.faults import cluster_here
+
+    if arguments.study is None:
+        raise SweepError("--simulate needs a sweep, whose training is struck: name its file")
+    cluster = cluster_here()
+    request = SendOptions(arguments.data)
+    resumed = True
+    for fault in dict.fromkeys(arguments.simulate):
+        say(f"{fault}: a copy of {arguments.study} goes to the cluster of {cluster.paths.folder}")
+        ended = strike(arguments.study, cluster, fault, request)
+        result(str(ended))
+        resumed = resumed and ended.resumed
+    return DONE if resumed else FAILED
+
+
+_WIDTH = 96
+_MARKS: dict[Level, str] = {"ok": "ok", "warning": "warning", "will not work": "WILL NOT WORK"}
+
+
+def doctor(arguments: Namespace) -> int:
+    """Read a site, judge it, and look at its nodes where that is asked for."""
+    if arguments.simulate:
+        return simulate(arguments)
+    if arguments.study is not None:
+        raise SweepError(f"{arguments.study}: a sweep is sent with --simulate preempt (or other)")
+    if arguments.recorded is not None and arguments.nodes:
+        raise SweepError("--nodes sends a job, and --recorded has no cluster: leave one out")
+    if arguments.recorded is not None and not arguments.recorded.is_dir():
+        raise SweepError(f"there is no folder {arguments.recorded}: `--record DIR` makes one")
+    root = arguments.root or default_root()
+    site = read_site(arguments.site)
+    ask = live if arguments.record is None else recording(arguments.record)
+    if arguments.recorded is not None:
+        ask = recorded(arguments.recorded)
+    found = examine(site, ask("user-name", ["id", "-un"]).strip(), ask)
+    if arguments.recorded is None:
+        found = replace(found, findings=[*found.findings, *_places(found, root, arguments)])
+    text = proposal(found)
+    said = _heading(found, site.name)
+    if arguments.json:
+        record = {"site": site.name, "findings": [one.to_json() for one in found.findings]}
+        result(record | {"profile": text})
+    else:
+        result("\n".join([said, "", *_table(found.findings), "", _sum(found.findings)]))
+    if arguments.write_profile is not None:
+        _write(arguments.write_profile, text)
+    return FAILED if any(one.level == "will not work" for one in found.findings) else DONE
+
+
+def _places(found: Examined, root: Path, arguments: Namespace) -> Iterator[Diagnostic]:
+    """Judge the folder of the studies, and the nodes: these by a job, where one is asked for."""
+    try:
+        check_visible(root, found.site)
+        yield ok("folder", f"{root.absolute()}, as far as can be known from here")
+    except SiteError as error:
+        yield fatal("folder", str(error), "--root DIR, or THERMOLION_ROOT")
+    if not arguments.nodes:
+        step = "thermolion doctor --nodes sends a job of two nodes for a minute"
+        yield ok("nodes", "not looked at: files, Python, rendezvous, GPU", step)
+        return
+    if any(one.level == "will not work" for one in found.findings):
+        step = "mend what will not work first, then --nodes again"
+        yield warning("nodes", "not looked at: no job would be taken", step)
+        return
+    from slurm.doctor.nodes import check_nodes  # loads torch and submitit
+
+    partition = found.partition
+    gpus = 0 if found.dialect is None else 1
+    nodes = min(2, partition.nodes if partition is not None else 1)
+    say(f"sending a job of {nodes} nodes; waiting {arguments.wait:.0f} s for it at most")
+    asked = JobResources(nodes=nodes, gpus_per_node=gpus)
+    yield from check_nodes(found.site, asked, root.absolute(), arguments.wait)
+
+
+def _heading(found: Examined, site: str) -> str:
+    cluster = found.facts.config.get("ClusterName", "a cluster")
+    return f"{cluster}, by the site profile {site!r}"
+
+
+def _table(findings: Sequence[Diagnostic]) -> Iterator[str]:
+    marks = max(len(_MARKS[one.level]) for one in findings)
+    names = max(len(one.about) for one in findings)
+    indent = " " * (marks + names + 4)
+    for one in findings:
+        head = f"{_MARKS[one.level]:<{marks}}  {one.about:<{names}}  "
+        yield from _wrapped(head, indent, one.said)
+        if one.step is not None:
+            yield from _wrapped(f"{indent}-> ", f"{indent}   ", one.step)
+
+
+def _wrapped(first: str, others: str, text: str) -> list[str]:
+    return textwrap.wrap(
+        text,
+        _WIDTH,
+        initial_indent=first,
+        subsequent_indent=others,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _sum(findings: Sequence[Diagnostic]) -> str:
+    levels = [one.level for one in findings]
+    bad, odd = levels.count("will not work"), levels.count("warning")
+    if bad:
+        return f"{bad} to mend before anything is sent" + (f", {odd} to know of" if odd else "")
+    return f"ready, {odd} to know of" if odd else "ready"
+
+
+def _write(name: str, text: str) -> None:
+    path = profiles() / f"{name}.toml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not write_once(path, text):
+        raise SweepError(f"{path} is there already: name another one, or move it away")
+    say(f"written to {path}; chosen by --site {name}, or `site: {name}` in a sweep")

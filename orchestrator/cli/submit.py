@@ -1,0 +1,231 @@
+"""The verbs that send trials: submit, run, retry, rerun."""
+
+from argparse import Namespace
+from dataclasses import replace
+
+from jobs.contract.lock import LockHeld
+from orchestrator.backends.base import backend_of
+from orchestrator.cli.results import conclude
+from orchestrator.cli.terminal import (
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    again,
+    opened,
+    require_store,
+    result,
+    say,
+)
+from orchestrator.progress.status import Status, read_status
+from orchestrator.study.study import Study
+from orchestrator.submit.notify import tell
+from orchestrator.submit.submit import Choose, Sent, advance_unattended
+from orchestrator.submit.submit import cancel as stop
+from orchestrator.submit.submit import submit as send
+from orchestrator.submit.writer import SendOptions
+from orchestrator.sweep.document import SweepError
+from orchestrator.views import plan
+from orchestrator.views.status import stage_lines
+from thermolion.errors import OperationError
+
+_MOST_GROUPS = 3  # causes of failure that `run` tells before it points to `status`
+
+
+def submit(arguments: Namespace) -> int:
+    """Send what is missing and return."""
+    study = opened(arguments)
+    sent = _send(study, _request(arguments))
+    return _tell(study, sent, arguments)
+
+
+def retry(arguments: Namespace) -> int:
+    """Send what has failed again, and whatever else is selected."""
+    from orchestrator.progress.selection import Selection
+
+    study = opened(arguments)
+    selection = Selection(
+        classes=getattr(arguments, "class"),
+        candidates=arguments.candidate,
+        workloads=arguments.workload,
+        trials=arguments.trial,
+    )
+    by_hand = replace(
+        _request(arguments), by_hand=True, mem=arguments.mem or 1.0, time=arguments.time or 1.0
+    )
+    sent = _send(study, by_hand, selection.choose)
+    return _tell(study, sent, arguments, nothing="nothing to retry")
+
+
+def rerun(arguments: Namespace) -> int:
+    """Take back the results that other code has made, and send their trials again."""
+    from orchestrator.submit.rerun import find_outdated, take_back
+
+    study = opened(arguments)
+    if not arguments.code_changed:
+        raise SweepError(
+            "say what makes a result outdated: --code-changed, for all that other code has made "
+            "(--dry-run to see which)"
+        )
+    if arguments.dry_run:
+        outdated = find_outdated(study)
+        if arguments.json:
+            result(outdated.to_json())
+            return DONE
+        lines = [plan.trial_line(standing) for standing in outdated.standings]
+        result("\n".join([*lines, plan.outdated_line(outdated, "would be taken back")]))
+        return DONE
+    outdated, decision = take_back(study, _request(arguments))
+    if decision is None:
+        result(plan.outdated_line(outdated, "to take back"))
+        return DONE
+    say(plan.outdated_line(outdated, f"taken back by {decision}"))
+    return _tell(study, _send(study, _request(arguments)), arguments)
+
+
+def run(arguments: Namespace) -> int:
+    """Submit, watch, compare, report and collect."""
+    from orchestrator.results.conclude import require_tracking
+
+    require_tracking()
+    require_store(arguments)
+    study = opened(arguments)
+    status = walk(study, arguments)
+    if status is None:
+        return INTERRUPTED
+    conclude(study, arguments)
+    return FAILED if status.unfinished else DONE
+
+
+def walk(study: Study, arguments: Namespace) -> Status | None:
+    """Submit and watch, phase by phase; return the last status, None where Ctrl-C ended it."""
+    from rich.console import Console
+
+    from orchestrator.views.watch import watch
+
+    try:
+        sent = _send(study, _request(arguments))
+        total = len(study.trials)
+        if sent.done == total:
+            say(f"everything is done: {total} of {total} trials")
+        elif sent.submissions:
+            say(f"{sent.trials} of {total} trials to run, {sent.at_a_time} at a time")
+        if sent.left:
+            say(_left(sent.left, arguments))
+        status = watch(study, Console(stderr=True))
+        while _goes_on(study):
+            status = watch(study, Console(stderr=True))
+        status = read_status(study)
+        for wrong in tell(study, status):
+            say(f"note: {wrong}")
+    except KeyboardInterrupt:
+        if backend_of(study.sweep.keys).survives_us(study):
+            say(
+                f"the jobs go on; take it up again with: {again('run', arguments)}; stop them "
+                f"with: {again('cancel', arguments)}"
+            )
+            return None
+        say("stopping: the running trials end at their next step")
+        try:
+            stop(study)
+        except OperationError as error:
+            say(str(error))
+        say(f"stopped; take it up again with: {again('run', arguments)}")
+        return None
+    if status.unfinished:
+        _explain(status, arguments)
+    return status
+
+
+def _goes_on(study: Study) -> bool:
+    """Do what follows by itself; return whether there is more to watch.
+
+    That is whether we did it, or the jobs of the study were faster.
+    """
+    before = read_status(study)
+    try:
+        sent = advance_unattended(study)
+    except LockHeld as held:
+        say(f"note: {held}")
+        return True  # whoever holds it sends
+    status = read_status(study)
+    if sent is not None:
+        say(f"{sent.trials} more trials to run")
+    decided = _decided(status) != _decided(before)
+    if sent is not None or decided:
+        for line in stage_lines(status):
+            say(line)
+    # Whatever has moved meanwhile may have released more.
+    return sent is not None or decided or status.jobs_alive > 0 or status.done > before.done
+
+
+def _decided(status: Status) -> tuple[int, int, bool]:
+    stage = status.stage
+    return len(stage.decisions), len(status.planned), stage.awaits_winners
+
+
+def _request(arguments: Namespace) -> SendOptions:
+    return SendOptions(
+        data_root=arguments.data,
+        download=arguments.download,
+        lanes=arguments.lanes,
+        break_lock=arguments.break_lock,
+        accept_change=arguments.accept_change,
+        new_code=arguments.new_code,
+    )
+
+
+def _send(study: Study, request: SendOptions, choose: Choose | None = None) -> Sent:
+    sent = send(study, request) if choose is None else send(study, request, choose)
+    for note in sent.notes:
+        say(f"note: {note}")
+    return sent
+
+
+def _tell(study: Study, sent: Sent, arguments: Namespace, nothing: str = "nothing to send") -> int:
+    records = [submission.to_json() for submission in sent.submissions]
+    if arguments.json:
+        result(
+            {
+                "submission": records[0] if records else None,
+                "submissions": records,
+                "trials": sent.trials,
+                "done": sent.done,
+                "left": sent.left,
+                "notes": list(sent.notes),
+            }
+        )
+        return DONE
+    if not records:
+        flying = f", {sent.in_flight} under way" if sent.in_flight else ""
+        result(f"{nothing}: {sent.done} of {len(study.trials)} trials are done{flying}")
+        for line in stage_lines(read_status(study)):
+            result(line)
+    else:
+        names = ", ".join(submission.id for submission in sent.submissions)
+        packs = sum(submission.packs for submission in sent.submissions)
+        result(
+            f"submission {names}: {sent.trials} trials in {packs} packs, {sent.at_a_time} at a "
+            f"time; look with: {again('status', arguments)}"
+        )
+    if sent.left:
+        result(_left(sent.left, arguments))
+    return DONE
+
+
+def _left(count: int, arguments: Namespace) -> str:
+    return f"{count} failed or held, left alone: {again('retry', arguments)} sends them again"
+
+
+def _explain(status: Status, arguments: Namespace) -> None:
+    """Say why some trials have no result, by cause, and what to do about it."""
+    for paragraph in plan.causes(status)[:_MOST_GROUPS]:
+        say(paragraph)
+    stopped = [s for s in status.unfinished if s.state not in ("failed", "held")]
+    for standing in stopped[:_MOST_GROUPS]:
+        say(plan.trial_line(standing))
+    say(
+        f"trials without a result: {len(status.unfinished)}; why: {again('status', arguments)} "
+        f"and {again('logs', arguments)}"
+    )
+    if status.left_alone:
+        say(f"mend it, then: {again('retry', arguments)}")

@@ -1,0 +1,107 @@
+"""A recorded study as pandas frames: the door for notebooks. Writes nothing, starts nothing.
+
+from orchestrator import Study
+
+study = Study.load("studies/quickstart")
+study.curves().groupby(["candidate", "step"])["val_accuracy"].mean()
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jobs.contract.layout import Layout
+from orchestrator.results.conclude import Record
+from orchestrator.study.study import Study as Recorded
+from orchestrator.sweep.document import SweepError
+from orchestrator.sweep.sweep import read_sweep
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class NotebookStudy:
+    """A study below some root, as its folder has it; every call reads the logs as they are now."""
+
+    folder: Path
+
+    @staticmethod
+    def load(folder: "str | os.PathLike[str]") -> "NotebookStudy":
+        """Open the folder of a study; raises SweepError where it is none."""
+        path = Path(folder).absolute()
+        if not (path / "sweep.yaml").is_file():
+            below = sorted(file.parent.name for file in path.glob("*/sweep.yaml"))
+            hint = (
+                f"it is a root, with the studies {', '.join(below)}: name one"
+                if below
+                else (
+                    "it has no sweep.yaml; the folder of a study is ROOT/NAME, such as "
+                    "studies/quickstart, made when its trials are sent"
+                )
+            )
+            raise SweepError(f"{path} is not the folder of a study: {hint}")
+        return NotebookStudy(path)
+
+    def trials(self) -> "pd.DataFrame":
+        """Return one row a planned trial, indexed by its id, whatever its state.
+
+        `params.NAME` are hyperparameters, `metrics.NAME` final metrics in the scale that they
+        were logged in; `final_test_accuracy_pct` and `auc_pct` are the numbers of the report, in
+        percent. Raises LogError for a damaged log.
+        """
+        from tracking.export.rows import trial_rows
+
+        return _frame(trial_rows(self._record().outcomes)).set_index("trial")
+
+    def curves(self) -> "pd.DataFrame":
+        """Return one row an evaluation: `step`, `epoch`, `train_seconds`, the metrics as logged.
+
+        Empty, without columns, where nothing was evaluated yet. Raises LogError for a damaged
+        log.
+        """
+        from tracking.export.rows import curve_rows
+
+        return _frame(curve_rows(self._record().outcomes))
+
+    def compare(self, table: str = "answers") -> "pd.DataFrame":
+        """Return the comparison, as the verdict and the report have it: one row an answer.
+
+        Other tables are `pairs`, the paired differences behind it, `failures`, `looks`,
+        `speedups`, `steps_to_target`, `level_b`, `candidates`, `saved`,
+        `answers_with_additions` and those of the appendix. Raises ComparisonError where there is
+        nothing to compare yet, ValueError for a table that does not exist.
+        """
+        tables = self._record().numbers()
+        if table not in tables:
+            raise ValueError(f"no table {table!r}: there are {', '.join(tables)}")
+        return _frame(tables[table])
+
+    def _record(self) -> Record:
+        sweep = read_sweep(self.folder / "sweep.yaml")
+        layout = Layout(self.folder.parent, self.folder.name)
+        return Record.read(Recorded(sweep, layout))
+
+
+def _frame(rows: Sequence[Mapping[str, Any]]) -> "pd.DataFrame":
+    """Return rows as a frame, with one type a column: whole numbers stay whole beside gaps."""
+    import pandas as pd
+
+    from tracking.report.numbers import columns
+
+    names = columns(rows)
+    return pd.DataFrame({name: _column([row.get(name) for row in rows]) for name in names})
+
+
+def _column(values: list[Any]) -> Any:
+    import pandas as pd
+
+    kinds = {type(value) for value in values if value is not None}
+    if None in values and kinds == {int}:
+        is_wide = any(value is not None and value >= 2**63 for value in values)
+        return pd.array(values, dtype="UInt64" if is_wide else "Int64")
+    if None in values and kinds == {float}:
+        return pd.array([float("nan") if v is None else v for v in values], dtype="float64")
+    return values

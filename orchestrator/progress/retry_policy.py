@@ -1,0 +1,151 @@
+"""What has become of the trials that have no result, and what is next for each of them.
+
+Derived from the logs and from how jobs ended; asks nobody and sends nothing.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+from jobs.contract.failures import CLASSES, FailureClass, JobEnd, of_exception
+from jobs.contract.layout import Layout
+from jobs.ranks.ending import RANK_DIED
+from orchestrator.backends.base import Need
+from orchestrator.backends.records import Submission, read_pack
+from orchestrator.sweep.keys import FailureKeys, FailureRule
+from tracking.history import AttemptSummary
+from tracking.outcomes import Outcome
+
+Ends = Mapping[tuple[str, int], JobEnd]
+
+# Of these, an attempt that has got further than all before it costs no retry.
+_BY_PROGRESS: tuple[FailureClass, ...] = ("TIMEOUT", "NODE_FAIL", "LOST")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """How the last attempt at a trial ended without a result.
+
+    `used` of `retries` are used up (of a class without a limit none), `again` says whether the
+    next `submit` sends it, with `need`.
+    """
+
+    kind: FailureClass
+    why: str
+    node: str | None
+    used: int
+    retries: int | None
+    again: bool
+    need: Need
+
+
+@dataclass(frozen=True)
+class _Past:
+    """One submission that carried a trial and brought no result."""
+
+    submission: str
+    kind: FailureClass
+    why: str
+    node: str | None
+    gained: bool
+
+
+def failure_of(
+    outcome: Outcome,
+    ends: Ends,
+    unstarted: Sequence[tuple[str, int]],
+    submissions: Mapping[str, Submission],
+    policy: FailureKeys,
+) -> Failure | None:
+    """Return how a trial without a result has failed the last time, None where it has not.
+
+    `ends` are those of jobs that left no word, `unstarted` the ones of these that carried the
+    trial and never began.
+    """
+    past = _past(outcome, ends, unstarted)
+    if not past:
+        return None
+    last = past[-1]
+    since = max((n for n, one in enumerate(past) if _by_hand(one, submissions)), default=0)
+    if any(one.gained for one in past[since:]):
+        since = max(number for number, one in enumerate(past) if one.gained) + 1
+    used = sum(one.kind == last.kind for one in past[since:])
+    rule = policy.rule(last.kind)
+    given = submissions.get(last.submission)
+    scale = (given.scale if given else None) or {}
+    grown = policy.oom_host.mem if last.kind == "OOM_HOST" else 1.0
+    return Failure(
+        kind=last.kind,
+        why=last.why,
+        node=last.node,
+        used=used if rule else 0,
+        retries=rule.retries if rule else None,
+        again=rule is None or used <= rule.retries,
+        need=Need(scale.get("mem", 1.0) * grown, scale.get("time", 1.0), _backoff(rule)),
+    )
+
+
+def unstarted_by_trial(layout: Layout, ends: Ends) -> Mapping[str, list[tuple[str, int]]]:
+    """Return, by trial id, the submissions and packs that carried it in jobs that never began."""
+    found: dict[str, list[tuple[str, int]]] = {}
+    for (submission, pack), end in sorted(ends.items()):
+        if end.failure == "NEVER_STARTED":
+            for trial in _carried(layout, submission, pack):
+                found.setdefault(trial, []).append((submission, pack))
+    return found
+
+
+@cache
+def _carried(layout: Layout, submission: str, pack: int) -> tuple[str, ...]:
+    return tuple(trial.id for trial in read_pack(layout, submission, pack).trials)
+
+
+def _past(outcome: Outcome, ends: Ends, unstarted: Sequence[tuple[str, int]]) -> list[_Past]:
+    """Return the submissions that failed a trial, oldest first."""
+    attempts: dict[tuple[str, int], list[AttemptSummary]] = {}
+    for attempt in outcome.attempt_log:
+        submission, pack, *_ = attempt.log.removesuffix(".jsonl").rsplit("-", 3)
+        attempts.setdefault((submission, int(pack)), []).append(attempt)
+    past: list[_Past] = []
+    reached = -1
+    for place in sorted({*attempts, *unstarted}):
+        here = attempts.get(place, [])
+        end = ends.get(place)
+        steps = max((a.step for a in here if a.step is not None), default=-1)
+        gained, reached = steps > reached, max(reached, steps)
+        told = _told(here[-1] if here else None, end)
+        if told is not None:
+            kind, why = told
+            if end is not None and end.gained is not None and kind == "TIMEOUT":
+                gained = end.gained
+            elif kind == "TIMEOUT" and here and here[-1].end == "interrupted":
+                gained = True  # else it would have left word
+            node = None if end is None else end.node
+            node = node or (here[-1].host if here else None)
+            past.append(_Past(place[0], kind, why, node, gained and kind in _BY_PROGRESS))
+    return past
+
+
+def _told(last: AttemptSummary | None, end: JobEnd | None) -> tuple[FailureClass, str] | None:
+    """Return class and cause of the end of an attempt, None where somebody wanted it."""
+    if last is None:
+        return None if end is None else (end.failure, end.why)
+    if last.end == "failed":
+        return of_exception(last.kind, last.error), last.error or ""
+    if last.end == "interrupted" and last.kind != RANK_DIED:
+        kind = next((known for known in CLASSES if known == last.kind), None)
+        if kind is None:
+            return None
+        return kind, end.why if end is not None and end.failure == kind else last.error or ""
+    if end is not None:
+        return end.failure, end.why
+    return "LOST", last.error or "its process died"
+
+
+def _by_hand(past: _Past, submissions: Mapping[str, Submission]) -> bool:
+    submission = submissions.get(past.submission)
+    return submission is not None and submission.by_hand
+
+
+def _backoff(rule: FailureRule | None) -> float:
+    return rule.backoff if rule else 0.0

@@ -1,0 +1,162 @@
+"""What an edit of a sweep does to what is recorded: adds, removes, or orphans results.
+
+`compare_plans` is a pure function of trials and outcomes. Refuses nothing: that is the sender's.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jobs.contract.trial import Trial
+from orchestrator.progress.status import Status
+from orchestrator.study.study import Study
+from tracking.outcomes import Outcome
+
+_ABSENT = object()
+# What a sweep file calls the fields of a trial that belong to no workload and no candidate.
+_TRIAL_KEYS = {"threads": "resources.cpus_per_task"}
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One key that was edited, and how many trials with something measured it leaves behind."""
+
+    key: str
+    old: str
+    new: str
+    trials: int
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.old} -> {self.new} ({_many(self.trials, 'trial')} with results)"
+
+
+@dataclass(frozen=True)
+class Change:
+    """What separates the recorded plan from a new one.
+
+    `added` and `removed` are trial ids; `edits` say which keys moved trials with results to
+    another id, `orphaned` which trials these are: they are in neither of the other two.
+    """
+
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+    orphaned: tuple[str, ...]
+    edits: tuple[Edit, ...]
+    hidden: int
+
+    def refusal(self, study: str) -> str:
+        """Say what an edit would leave behind, and what to do instead."""
+        edits = "; ".join(map(str, self.edits))
+        return (
+            f"this edit of {study!r} leaves {_many(len(self.orphaned), 'trial')} with results "
+            f"behind: {edits}. Give the sweep a new `study:` name to keep both, or pass "
+            "--accept-change: the old results stay in the logs and out of the comparison"
+        )
+
+    def removal(self) -> str:
+        """Say what is no longer asked for."""
+        hidden = f" ({self.hidden} with results)" if self.hidden else ""
+        return (
+            f"{_many(len(self.removed), 'recorded trial')}{hidden} no longer asked for: what is "
+            "recorded of them stays in the logs and out of the comparison"
+        )
+
+
+def compare_plans(
+    recorded: Sequence[Trial],
+    planned: Sequence[Trial],
+    outcomes: Mapping[str, Outcome],
+    root_seeds: tuple[int, int] = (0, 0),
+) -> Change:
+    """Compare a recorded plan with a new one; `outcomes` are by trial id, `root_seeds` old, new.
+
+    A trial is orphaned where something was measured for it and the new plan has another id for
+    its workload, candidate and block, by name. Renaming changes no id, so it changes nothing.
+    """
+    old = {trial.id: trial for trial in recorded}
+    new = {trial.id: trial for trial in planned}
+    places = {_place(trial): trial for trial in planned}
+    added = [trial_id for trial_id in new if trial_id not in old]
+    gone = [trial for trial_id, trial in old.items() if trial_id not in new]
+    measured = [trial for trial in gone if _is_measured(outcomes.get(trial.id))]
+    orphaned = [trial for trial in measured if _place(trial) in places]
+    moved = {_place(trial) for trial in gone}
+    edited: dict[tuple[str, str, str], set[str]] = {}
+    for trial in orphaned:
+        for edit in _differences(trial, places[_place(trial)], root_seeds):
+            edited.setdefault(edit, set()).add(trial.id)
+    removed = [trial for trial in gone if _place(trial) not in places]
+    return Change(
+        # A trial that an edit merely moved is no addition.
+        added=tuple(trial_id for trial_id in added if _place(new[trial_id]) not in moved),
+        removed=tuple(trial.id for trial in removed),
+        orphaned=tuple(trial.id for trial in orphaned),
+        edits=tuple(Edit(*edit, len(trials)) for edit, trials in edited.items()),
+        hidden=sum(_is_measured(outcomes.get(trial.id)) for trial in removed),
+    )
+
+
+def since_recorded(study: Study, status: Status) -> Change | None:
+    """Compare a study with what its folder has recorded; None where nothing is recorded yet."""
+    if not study.layout.sweep.exists():
+        return None
+    outcomes = {o.trial.id: o for o in (*status.outcomes, *status.unplanned)}
+    recorded = study.recorded()
+    if recorded is None:
+        return compare_plans([o.trial for o in status.unplanned], study.trials, outcomes)
+    seeds = recorded.sweep.keys.root_seed, study.sweep.keys.root_seed
+    return compare_plans(recorded.trials, study.trials, outcomes, seeds)
+
+
+def _place(trial: Trial) -> tuple[str, str, str, int]:
+    return trial.phase, trial.workload.name, trial.candidate.name, trial.block
+
+
+def _is_measured(outcome: Outcome | None) -> bool:
+    """Whether there is something to lose: a trial that failed at its first step has nothing."""
+    return outcome is not None and (outcome.has_result or bool(outcome.curve))
+
+
+def _differences(
+    old: Trial, new: Trial, root_seeds: tuple[int, int]
+) -> Iterator[tuple[str, str, str]]:
+    workload = f"workloads.{old.workload.name}"
+    candidate = f"candidates.{old.candidate.name}"
+    yield from _unequal(workload, old.workload.content(), new.workload.content())
+    yield from _unequal(candidate, old.candidate.content(), new.candidate.content())
+    before, after = old.content(), new.content()
+    for parts in (before, after):
+        for told in ("workload", "candidate", "seeds"):
+            del parts[told]
+    own = {"precision": f"{workload}.precision", "world_size": f"{workload}.ranks"}
+    for key, name in (_TRIAL_KEYS | own).items():
+        yield from _unequal("", {name: before.pop(key)}, {name: after.pop(key)})
+    yield from _unequal("", before, after)
+    if root_seeds[0] != root_seeds[1]:
+        yield "root_seed", str(root_seeds[0]), str(root_seeds[1])
+
+
+def _unequal(
+    prefix: str, old: Mapping[str, Any], new: Mapping[str, Any]
+) -> Iterator[tuple[str, str, str]]:
+    """Yield every key that differs; mappings inside are looked into, their name left out.
+
+    A sweep writes `candidates.adamw.lr`, and nothing of `hyperparameters`.
+    """
+    for key in dict.fromkeys((*old, *new)):
+        before, after = old.get(key, _ABSENT), new.get(key, _ABSENT)
+        if before == after and type(before) is type(after):
+            continue
+        name = f"{prefix}.{key}" if prefix else key
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            yield from _unequal(prefix if key == "hyperparameters" else name, before, after)
+        else:
+            yield name, _spell(before), _spell(after)
+
+
+def _spell(value: Any) -> str:
+    return "(none)" if value is _ABSENT or value is None else str(value)
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"

@@ -1,0 +1,1 @@
+"""From recorded results to conclusions: preregistration, winners, comparison."""

@@ -1,0 +1,222 @@
+"""From logs to the answer: comparison, report page, MLflow. Repeating it changes nothing.
+
+Collecting a study while it runs: look after look, until no job of it lives.
+
+One writer at a time: the lock is held for a look, not for the whole time, so that whoever
+concludes the study may collect as well. A store that does not answer is waited for.
+"""
+
+import contextlib
+import time
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jobs.contract.attempts import read_discards
+from jobs.contract.lock import LockHeld
+from orchestrator.backends.records import BackendError, read_submissions
+from orchestrator.progress.status import read_status
+from orchestrator.study.stage import Stage, stage_of
+from orchestrator.study.study import Study
+from thermolion.errors import OperationError
+from tracking.outcomes import Outcome, read_outcomes
+
+if TYPE_CHECKING:
+    from tracking.compare.result import Comparison
+    from tracking.mlflow_store.collect import Collected, Collector
+    from tracking.mlflow_store.record import Commit
+    from tracking.report.numbers import Rows
+
+_PATIENCE_S = 60  # another `run` of the study may have come to its end as well
+_TRACKING_PACKAGES = ("jinja2", "matplotlib", "mlflow", "rich")
+
+
+def require_tracking() -> None:
+    """Raise OperationError unless the packages of the `tracking` extra are installed."""
+    missing = [name for name in _TRACKING_PACKAGES if find_spec(name) is None]
+    if missing:
+        raise OperationError(
+            f"{', '.join(missing)} is not installed: pip install 'thermolion[tracking]', or use "
+            "`submit` here and conclude on another machine"
+        )
+
+
+@dataclass(frozen=True)
+class Record:
+    """The planned trials of a study as the logs have them now, and what was decided of them."""
+
+    study: Study
+    outcomes: tuple[Outcome, ...]
+    stage: Stage
+
+    @staticmethod
+    def read(study: Study) -> "Record":
+        stage, trials = stage_of(study)
+        outcomes = read_outcomes(study.layout.events, trials, read_discards(study.layout))
+        # As the sweep names them: a plan shuffles the candidates of a block.
+        names = [candidate.name for candidate in study.sweep.candidates]
+        ordered = sorted(trials, key=lambda trial: names.index(trial.candidate.declared))
+        return Record(study, tuple(outcomes[trial.id] for trial in ordered), stage)
+
+    def compare(self, complete: int | None = None) -> "Comparison":
+        """Answer the questions of the sweep, by the looks that are decided, or `complete`."""
+        from orchestrator.results.confirmatory import answered
+
+        return answered(self.study, self.stage, self.outcomes, complete)
+
+    def compare_if_possible(self) -> "Comparison | None":
+        """Answer the questions, None where there is nothing to compare yet."""
+        from tracking.compare.endpoints import ComparisonError
+
+        with contextlib.suppress(ComparisonError):
+            return self.compare()
+        return None
+
+    def write_report(self, comparison: "Comparison") -> Path:
+        """Write the report page and what stands beside it; returns the page."""
+        from orchestrator.results.confirmatory import with_frozen_targets
+        from tracking.report.page import write_report
+
+        outcomes = with_frozen_targets(self.outcomes, self.stage)
+        return write_report(comparison, outcomes, self.study.layout.report)
+
+    def numbers(self) -> "Mapping[str, Rows]":
+        """Return the tables that the report is written with, by their names."""
+        from orchestrator.results.confirmatory import with_frozen_targets
+        from tracking.compare.appendix import appendix
+        from tracking.report.numbers import numbers
+
+        comparison = self.compare()
+        made_of = comparison.seen(with_frozen_targets(self.outcomes, self.stage))
+        return numbers(comparison, appendix(comparison, made_of))
+
+    def export(self, folder: Path, form: str) -> list[Path]:
+        """Write the trials below `folder` in the format `form`; returns what was written."""
+        from tracking.export.export import export
+
+        return export(self.outcomes, folder, form)
+
+    def collect(
+        self,
+        uri: str | None,
+        break_lock: bool = False,
+        restore: bool = False,
+        comparison: "Comparison | None" = None,
+        checkpoints: bool = False,
+    ) -> "Collected":
+        """Bring everything into MLflow, with the report and the verdicts of this moment."""
+        from tracking.mlflow_store.collect import Collector
+
+        collector = Collector(self.study.layout, uri, restore, checkpoints)
+        return self.collect_by(collector, break_lock, comparison or self.compare_if_possible())
+
+    def collect_by(
+        self,
+        collector: "Collector",
+        break_lock: bool = False,
+        comparison: "Comparison | None" = None,
+        lost: Collection[str] | None = None,
+    ) -> "Collected":
+        """Bring everything into the store of a collector, which may know it from before.
+
+        `lost` are the ids of trials that run by their logs while their jobs have ended; None asks
+        the backend, if there is a trial that runs.
+        """
+        folder = self.study.layout.report
+        note = folder / "report.md"
+        if lost is None:
+            lost = self._lost()
+        # What a look has spared is not missing: the study is finished without it.
+        outcomes = [
+            _ended(one) if one.trial.id in lost and one.state == "running" else one
+            for one in self.outcomes
+            if one.has_result or self.stage.wanted(one.trial) != "spared"
+        ]
+        return collector.bring(
+            outcomes,
+            report=folder if folder.exists() else None,
+            note=note.read_text(encoding="utf-8") if note.exists() else None,
+            comparison=comparison,
+            break_lock=break_lock,
+            wait_s=_PATIENCE_S,
+            commits=self._commits(),
+        )
+
+    def _lost(self) -> Collection[str]:
+        if all(one.state != "running" for one in self.outcomes):
+            return ()
+        try:
+            return read_status(self.study).lost
+        except BackendError:
+            return ()  # whoever collects may be where no scheduler is: the logs have to do
+
+    def _commits(self) -> "dict[str, Commit]":
+        """Return, by submission, the commit that the user's code was at, where git knew one."""
+        from tracking.mlflow_store.record import Commit
+
+        submissions = read_submissions(self.study.layout)
+        return {one.id: Commit(one.commit, one.dirty) for one in submissions if one.commit}
+
+
+def _ended(outcome: Outcome) -> Outcome:
+    """Return a lost trial as MLflow has to show it: nothing else would ever end its run."""
+    heard = [outcome.started_ms or 0, *(point.time_ms for point in outcome.curve)]
+    why = "lost: its job has ended without a word"
+    return replace(outcome, state="interrupted", ended_ms=max(heard), error=why)
+
+
+_LOOK_EVERY_S = 4.0  # a point of a curve is in MLflow within 15 s, the look itself included
+_SHARE_OF_A_CORE = 0.5  # what looking may cost a large study
+_MOST_PAUSE_S = 60.0
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """A look that brought nothing; the next one follows after `pause_s`."""
+
+    message: str
+    pause_s: float
+
+
+def follow(
+    study: Study,
+    uri: str | None,
+    break_lock: bool = False,
+    restore: bool = False,
+    checkpoints: bool = False,
+) -> Iterator["Collected | Trouble"]:
+    """Collect again and again; yield what each look brought, or what kept it from it.
+
+    Ends with a look after the last job has ended. Trouble is yielded once as long as it stays of
+    one kind. Raises CollectError if waiting helps nothing.
+    """
+    from tracking.mlflow_store.collect import CollectError, Collector
+
+    collector = Collector(study.layout, uri, restore, checkpoints)
+    pause_s = _LOOK_EVERY_S
+    told: type[Exception] | None = None
+    while True:
+        begin = time.process_time()  # waiting for a server costs no core
+        try:
+            status = read_status(study)  # first: what it ends with is logged then
+            alive = status.jobs_alive > 0
+            record = Record.read(study)
+            comparison = None if alive else record.compare_if_possible()  # once: it takes seconds
+            collected = record.collect_by(collector, break_lock, comparison, status.lost)
+        except (BackendError, CollectError, LockHeld) as error:
+            if isinstance(error, CollectError) and not error.may_pass:
+                raise
+            pause_s = min(2 * pause_s, _MOST_PAUSE_S)
+            if type(error) is not told:
+                told = type(error)
+                yield Trouble(str(error), pause_s)
+            time.sleep(pause_s)
+            continue
+        yield collected
+        if not alive:
+            return
+        break_lock, pause_s, told = False, _LOOK_EVERY_S, None
+        took = time.process_time() - begin
+        time.sleep(max(_LOOK_EVERY_S, took / _SHARE_OF_A_CORE))

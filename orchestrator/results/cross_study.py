@@ -1,0 +1,192 @@
+"""Comparisons of more than one study's trials: two studies, or runs that this tool did not make.
+
+Decides what may be paired, and says in words what may not; the comparison itself is `tracking`'s.
+"""
+
+import itertools
+from argparse import Namespace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jobs.contract.trial import MetricSpec, Trial
+from orchestrator.results.conclude import Record
+from orchestrator.study.study import Study
+from orchestrator.sweep.document import SweepError
+from tracking.outcomes import Outcome
+
+if TYPE_CHECKING:
+    from tracking.compare.result import Comparison
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """Outcomes from elsewhere, the pairs of candidates asked about, and what to know of them."""
+
+    name: str
+    outcomes: tuple[Outcome, ...]
+    questions: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...]
+
+    def compare(self) -> "Comparison":
+        """Answer the questions; raises ComparisonError."""
+        from tracking.compare.analysis import Question
+        from tracking.compare.compare import compare
+
+        questions = [Question(*pair) for pair in self.questions]
+        return compare(self.name, self.outcomes, questions, notes=self.notes)
+
+
+def of_two_studies(first: Study, second: Study) -> Gathered:
+    """Pair the candidates that only one study has with those that only the other has.
+
+    Blocks are paired where both studies have the workload, by content, and the seeds. Raises
+    SweepError where nothing is.
+    """
+    names = first.name, second.name
+    if first.layout.folder == second.layout.folder:
+        raise SweepError(f"{names[0]} is named twice: compare it alone, or with another study")
+    records = Record.read(first), Record.read(second)
+    one, other = (
+        {_place(trial): trial for trial in each.trials if trial.phase == "compare"}
+        for each in (first, second)
+    )
+    shared = sorted(set(one) & set(other))
+    if not shared:
+        raise SweepError(_unpaired(first, second))
+    for place in shared:
+        _refuse_unlike(one[place], other[place], names)
+    mine, theirs = ({c.key: c for c in each.sweep.candidates} for each in (first, second))
+    alone = [key for key in mine if key not in theirs], [key for key in theirs if key not in mine]
+    if not all(alone):
+        raise SweepError(
+            f"{' and '.join(names)} have the same candidates, so there is nothing to ask across "
+            "them: add the seeds of one to the other, and compare that"
+        )
+    labels = _labels(first, second)
+    workloads = {trial.workload.key: trial.workload for trial in one.values()}
+    outcomes: dict[str, Outcome] = {}
+    for record in records:
+        for outcome in record.outcomes:
+            trial = outcome.trial
+            if _place(trial) not in shared or trial.id in outcomes:
+                continue
+            label = labels[record.study.name, record.stage.key_of(trial.candidate)]
+            candidate = replace(trial.candidate, name=label)
+            workload = workloads[trial.workload.key]
+            moved = replace(trial, candidate=candidate, workload=workload)
+            outcomes[trial.id] = replace(outcome, trial=moved)
+    questions = [(labels[names[0], a], labels[names[1], b]) for a, b in itertools.product(*alone)]
+    notes = _left_out(first, second, set(shared))
+    return Gathered(
+        f"{names[0]} and {names[1]}", tuple(outcomes.values()), tuple(questions), tuple(notes)
+    )
+
+
+def of_mlflow(arguments: Namespace, root: Path) -> Gathered:
+    """Gather the runs of an MLflow experiment as the command line says.
+
+    Raises SweepError for the command line, StoreError for the store.
+    """
+    from tracking.mlflow_store.foreign import Where, read_runs
+    from tracking.mlflow_store.store import open_store
+
+    needed = ("experiment", "candidate", "seed", "metric")
+    missing = [f"--{name}" for name in needed if getattr(arguments, name) is None]
+    if missing:
+        raise SweepError(
+            f"{', '.join(missing)} to be named as well: compare --mlflow URI --experiment NAME "
+            "--candidate params.optimizer --seed params.seed --workload params.dataset "
+            "--metric val_acc"
+        )
+    reading = MetricSpec(
+        arguments.metric,
+        arguments.final_metric,
+        arguments.goal,
+        arguments.unit,
+        arguments.chance,
+        arguments.target,
+    )
+    where = Where(arguments.candidate, arguments.seed, arguments.workload, reading)
+    with open_store(root, arguments.mlflow) as store:
+        found = read_runs(store, arguments.experiment, where, arguments.filter or "")
+    names = sorted({one.trial.candidate.name for one in found.outcomes})
+    questions, notes = _asked(names, arguments.baseline)
+    return Gathered(arguments.experiment, found.outcomes, questions, (*notes, *found.notes))
+
+
+def _asked(
+    names: Sequence[str], baseline: str | None
+) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...]]:
+    if len(names) < 2:
+        raise SweepError(f"only one candidate, {names[0]}: there is nothing to compare it with")
+    if baseline is None:
+        pairs = tuple(itertools.combinations(names, 2))
+        return pairs, ("No --baseline is named, so every pair of candidates is asked about.",)
+    if baseline not in names:
+        raise SweepError(f"no run of candidate {baseline!r}: there are {', '.join(names)}")
+    return tuple((name, baseline) for name in names if name != baseline), ()
+
+
+def _place(trial: Trial) -> tuple[str, int, tuple[tuple[str, int], ...]]:
+    """Return what the trials of a block share: workload, number and seeds, but for the noise."""
+    seeds = tuple(sorted((k, v) for k, v in trial.seeds.items() if k != "noise"))
+    return trial.workload.key, trial.block, seeds
+
+
+def _unpaired(first: Study, second: Study) -> str:
+    both = f"{first.name} and {second.name} have no block in common, so no trial"
+    advice = "differences would be of seeds and data as much as of candidates"
+    if first.sweep.keys.root_seed != second.sweep.keys.root_seed:
+        seeds = f"root_seed {first.sweep.keys.root_seed} and {second.sweep.keys.root_seed}"
+        return f"{both} is paired ({seeds}): {advice}; run one again with the other's root_seed"
+    keys = [{one.key for one in each.sweep.workloads} for each in (first, second)]
+    if not keys[0] & keys[1]:
+        listed = " against ".join(
+            ", ".join(one.name for one in each.sweep.workloads) for each in (first, second)
+        )
+        return (
+            f"{both} is paired: their workloads differ in content ({listed}); {advice}; "
+            "`plan --json` shows both in full"
+        )
+    return f"{both} is paired: their seeds are other ones; {advice}"
+
+
+def _refuse_unlike(one: Trial, other: Trial, names: tuple[str, str]) -> None:
+    for what in ("precision", "world_size", "execution"):
+        values = getattr(one, what), getattr(other, what)
+        if values[0] != values[1]:
+            raise SweepError(
+                f"{names[0]} and {names[1]} differ in {what} ({values[0]} and {values[1]}), which "
+                "would be part of every difference: run one again like the other"
+            )
+
+
+def _labels(first: Study, second: Study) -> dict[tuple[str, str], str]:
+    """Return a name for every candidate of either study; equal names of unlike content differ."""
+    mine = {one.name: one.key for one in first.sweep.candidates}
+    known = {key: name for name, key in mine.items()}
+    labels = {(first.name, key): name for key, name in known.items()}
+    for one in second.sweep.candidates:
+        clash = mine.get(one.name, one.key) != one.key
+        name = f"{one.name} ({second.name})" if clash else one.name
+        labels[second.name, one.key] = known.get(one.key, name)
+    return labels
+
+
+def _left_out(
+    first: Study, second: Study, shared: set[tuple[str, int, tuple[tuple[str, int], ...]]]
+) -> list[str]:
+    notes = []
+    for study in (first, second):
+        alone = {
+            f"{trial.workload.name}, block {trial.block}"
+            for trial in study.trials
+            if trial.phase == "compare" and _place(trial) not in shared
+        }
+        if alone:
+            notes.append(
+                f"Only {study.name} has {'; '.join(sorted(alone))}: left out, for want of a pair."
+            )
+    return notes

@@ -1,0 +1,182 @@
+"""What is agreed on before the first trial of a comparison, and in what a study has left it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from jobs.contract.attempts import read_discards
+from jobs.contract.source_digest import code_digest
+from orchestrator.results.winners import chosen_values
+from orchestrator.study.decisions import inputs_hash, write_decision
+from orchestrator.study.stage import ANALYSIS, Stage
+from orchestrator.study.study import Study
+from orchestrator.study.tuning_rounds import Tuning
+from tracking.compare.analysis import Analysis, Endpoint, Question, Registration
+from tracking.outcomes import Outcome
+
+_KEYS = {
+    "alpha": "analysis.alpha",
+    "rope_pp": "analysis.rope_pp",
+    "endpoints": "analysis.endpoints",
+    "shape": "analysis.limits",
+    "looks": "seeds.looks",
+    "root_seed": "root_seed",
+}
+
+
+def analysis_of(study: Study, targets: Mapping[str, float | None]) -> Analysis:
+    """Return the analysis that a sweep declares; `targets` are those that pilots have given."""
+    sweep, keys = study.sweep, study.sweep.keys
+    return Analysis(
+        questions=tuple(Question(*pair) for pair in sweep.questions),
+        workloads={one.name: one.key for one in sweep.workloads},
+        candidates={one.name: one.key for one in sweep.candidates},
+        blocks=keys.seeds.blocks,
+        root_seed=keys.root_seed,
+        looks=keys.seeds.looks,
+        shape=keys.analysis.limits,
+        endpoints=tuple(map(Endpoint, dict.fromkeys(keys.analysis.endpoints))),
+        alpha=keys.analysis.alpha,
+        rope_pp=keys.analysis.rope_pp,
+        targets={one.name: targets.get(one.name, one.read_as.target) for one in sweep.workloads},
+        code=code_digest(),
+        tuned=None
+        if keys.tune is None
+        else {one.name: chosen_values(study, one) for one in sweep.workloads},
+    )
+
+
+def freeze(study: Study, stage: Stage, outcomes: Sequence[Outcome]) -> bool:
+    """Freeze the analysis unless it is; return whether it was. A sweep without questions waits."""
+    if stage.frozen is not None or not study.sweep.questions:
+        return False
+    if stage.awaits_targets or stage.awaits_winners:
+        return False
+    analysis = analysis_of(study, stage.targets)
+    begun = [one for one in outcomes if one.trial.phase == "compare" and one.attempts]
+    return write_decision(
+        study.layout,
+        ANALYSIS,
+        ANALYSIS,
+        hash=analysis.hash,
+        inputs=inputs_hash(one for one in outcomes if one.trial.phase != "compare"),
+        started=len(begun),
+        analysis=analysis.to_json(),
+    )
+
+
+def registration(
+    study: Study, stage: Stage, outcomes: Sequence[Outcome]
+) -> tuple[Registration, Analysis] | None:
+    """Return what was frozen and every deviation from it; and the analysis by today's names.
+
+    Renaming a candidate or a workload costs nothing, so it is no deviation.
+    """
+    frozen = stage.frozen
+    if frozen is None:
+        return None
+    agreed, now = frozen.analysis, analysis_of(study, stage.targets)
+    said: list[str] = []
+    if not frozen.is_whole:
+        said.append("decisions/analysis.json was edited: its content has another hash by now")
+    if frozen.started:
+        said.append(
+            f"it was frozen when {frozen.started} trials of the comparison had already begun"
+        )
+    said += _edits(agreed, now)
+    said += _growth("candidate", agreed.candidates, now.candidates)
+    said += _growth("workload", agreed.workloads, now.workloads)
+    said += _blocks(agreed.blocks, now.blocks)
+    today = _today(agreed, now)
+    said += _questions(today, now)
+    said += _taken_back(study)
+    said += _other_results(stage, study.tuning, outcomes)
+    return Registration(agreed, frozen.hash, frozen.time_ms, frozen.started, tuple(said)), today
+
+
+def _today(agreed: Analysis, now: Analysis) -> Analysis:
+    """Name the candidates and workloads of an analysis as the sweep does now."""
+    names = {key: name for name, key in now.candidates.items()}
+    named = {old: names.get(key, old) for old, key in agreed.candidates.items()}
+    # A name that has another content by now is not the candidate that was agreed on.
+    gone = {
+        old
+        for old, key in agreed.candidates.items()
+        if key not in names and named[old] in now.candidates
+    }
+    named |= {old: f"{old} (as frozen)" for old in gone}
+    questions = tuple(
+        Question(named[one.candidate], named[one.baseline]) for one in agreed.questions
+    )
+    return replace(agreed, questions=questions)
+
+
+def _edits(agreed: Analysis, now: Analysis) -> Iterator[str]:
+    for name, key in _KEYS.items():
+        before, after = getattr(agreed, name), getattr(now, name)
+        if before != after:
+            yield f"{key} is {_spell(after)} by now; the frozen {_spell(before)} counts"
+    for name, target in agreed.targets.items():
+        new = now.targets.get(name, target)
+        if new != target:
+            yield f"target of {name} is {_spell(new)} by now; the frozen {_spell(target)} counts"
+
+
+def _growth(what: str, agreed: Mapping[str, str], now: Mapping[str, str]) -> Iterator[str]:
+    for name, key in now.items():
+        if key not in agreed.values():
+            yield f"{what} {name} was added after the freezing: for exploration only"
+    for name, key in agreed.items():
+        if key not in now.values():
+            yield f"{what} {name} was removed, or is another one by now"
+
+
+def _blocks(agreed: Sequence[int], now: Sequence[int]) -> Iterator[str]:
+    added, removed = sorted(set(now) - set(agreed)), sorted(set(agreed) - set(now))
+    if added:
+        yield f"seeds {_listed(added)} were added after the freezing: for exploration only"
+    if removed:
+        yield f"seeds {_listed(removed)} were removed"
+
+
+def _questions(today: Analysis, now: Analysis) -> Iterator[str]:
+    for one in now.questions:
+        known = {today_name for q in today.questions for today_name in (q.candidate, q.baseline)}
+        if one not in today.questions and {one.candidate, one.baseline} <= known:
+            yield f"{one.candidate} vs {one.baseline} was asked after the freezing: exploration"
+    for one in today.questions:
+        if one not in now.questions:
+            yield (
+                f"{one.candidate} vs {one.baseline} is not asked any more: it stays in the family "
+                "of tests, unanswered"
+            )
+
+
+def _taken_back(study: Study) -> Iterator[str]:
+    count = len(read_discards(study.layout))
+    if count:
+        yield f"results of {count} trials were taken back and their trials run again (`rerun`)"
+
+
+def _other_results(stage: Stage, tuning: Tuning, outcomes: Sequence[Outcome]) -> Iterator[str]:
+    for number, decision in enumerate(tuning.winners, 1):
+        seen = [one for one in outcomes if one.trial.id in set(decision["trials"])]
+        if inputs_hash(seen) != decision["inputs"]:
+            what = "winners" if number == 1 else f"winners {number}"
+            yield f"{what} were chosen by other results of tuning than there are now"
+    for number, decision in enumerate(stage.decisions, 1):
+        seen = [one for one in outcomes if one.trial.id in set(decision["trials"])]
+        if inputs_hash(seen) != decision["inputs"]:
+            yield f"look {number} was decided by other results than there are now"
+
+
+def _spell(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(str, value))}]"
+    return "none" if value is None else str(value)
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    first, last = numbers[0], numbers[-1]
+    whole = len(numbers) > 2 and last - first == len(numbers) - 1
+    return f"{first}-{last}" if whole else ", ".join(map(str, numbers))

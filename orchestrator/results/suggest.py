@@ -1,0 +1,130 @@
+"""What Optuna's TPE would try next of one candidate on one workload, from how others have fared.
+
+Its answers go into a decision, so nothing has to be drawn again, and any backend trains them.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.sweep.document import SweepError
+from orchestrator.sweep.search_space import Axis, Space
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.distributions import BaseDistribution
+    from optuna.samplers import BaseSampler
+
+    from tracking.compare.tuning import Fared
+
+
+_PATIENCE = 50  # illegal settings for one that is legal
+
+
+def require_optuna() -> None:
+    """Raise SweepError where Optuna is not installed."""
+    if find_spec("optuna") is None:
+        raise SweepError(
+            "tune.search: optuna, and Optuna is not installed: pip install 'thermolion[search]', "
+            "or write sobol"
+        )
+
+
+def suggest(
+    space: Space,
+    settings: Sequence["Fared"],
+    lower_is_better: bool,
+    count: int,
+    seed: str,
+    is_legal: Callable[[Mapping[str, Any]], bool] = lambda _: True,
+) -> list[dict[str, Any]]:
+    """Return `count` settings, the values by hyperparameter, which are to run side by side.
+
+    Fewer, or none, where hardly any is legal: what may be set one by one may not be together.
+    TPE (Bergstra et al. 2011) with Optuna's defaults and a constant liar, so that they differ.
+    Settings without a score teach nothing. Equal input and an equal Optuna give equal settings.
+    """
+    require_optuna()
+    import optuna
+
+    names = sorted(space)
+    distributions = {name: _distribution(space[name]) for name in names}
+    draw = int.from_bytes(hashlib.sha256(f"tpe/{seed}".encode()).digest()[:4], "big")
+    sampler = optuna.samplers.TPESampler(seed=draw, n_startup_trials=0, constant_liar=True)
+    study = _told_study(space, settings, lower_is_better, sampler)
+    found: list[dict[str, Any]] = []
+    for _ in range(_PATIENCE * count):
+        asked = study.ask(distributions)
+        values = {name: _meant(space[name], asked.params[name]) for name in names}
+        if is_legal(values):
+            found.append(values)
+        else:
+            study.tell(asked, state=optuna.trial.TrialState.PRUNED)  # counts as bad
+        if len(found) == count:
+            break
+    return found
+
+
+def importances(
+    space: Space, settings: Sequence["Fared"], lower_is_better: bool
+) -> Mapping[str, float]:
+    """Return what part of the spread of scores each hyperparameter explains, the largest first.
+
+    fANOVA (Hutter et al. 2014) by Optuna; empty without it, of one hyperparameter, and where fewer
+    than two scores differ.
+    """
+    scores = {one.score for one in settings if one.score is not None}
+    if find_spec("optuna") is None or len(space) == 1 or len(scores) < 2:
+        return {}
+    import optuna
+
+    study = _told_study(space, settings, lower_is_better, None)
+    evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
+    return optuna.importance.get_param_importances(study, evaluator=evaluator)
+
+
+def _told_study(
+    space: Space,
+    settings: Sequence["Fared"],
+    lower_is_better: bool,
+    sampler: "BaseSampler | None",
+) -> "Study":
+    """Return a study that knows the settings that have a score."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(
+        direction="minimize" if lower_is_better else "maximize", sampler=sampler
+    )
+    distributions = {name: _distribution(axis) for name, axis in space.items()}
+    for one in settings:
+        if one.score is None:
+            continue
+        told = {name: _told(axis, one.hyperparameters[name]) for name, axis in space.items()}
+        study.add_trial(
+            optuna.trial.create_trial(params=told, distributions=distributions, value=one.score)
+        )
+    return study
+
+
+def _distribution(axis: Axis) -> "BaseDistribution":
+    from optuna.distributions import CategoricalDistribution, FloatDistribution
+
+    if axis.kind == "choice":
+        return CategoricalDistribution(range(len(axis.choices)))  # a choice may be of any type
+    return FloatDistribution(axis.low, axis.high, log=axis.kind == "log")
+
+
+def _told(axis: Axis, value: Any) -> Any:
+    if axis.kind != "choice":
+        return min(max(float(value), axis.low), axis.high)
+    return [_plain(choice) for choice in axis.choices].index(_plain(value))
+
+
+def _meant(axis: Axis, said: Any) -> Any:
+    return axis.choices[said] if axis.kind == "choice" else axis.legal(said)
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,223 @@
+"""Decides what tuning has found: whether to look further, and else the settings to be compared.
+
+Whoever calls holds the study's lock. Starts nothing: what a decision releases is `advance`'s.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from jobs.contract.trial import Workload
+from orchestrator.results.suggest import suggest
+from orchestrator.study.decisions import inputs_hash, write_decision
+from orchestrator.study.study import Study
+from orchestrator.study.tuning_rounds import (
+    Place,
+    Tuning,
+    place,
+    suggested_name,
+    tuned_on,
+    widening_name,
+    winners_name,
+)
+from orchestrator.sweep.keys import TuneKeys
+from orchestrator.sweep.search_space import Space, TunedCandidate, rounded
+from tracking.outcomes import Outcome
+
+if TYPE_CHECKING:
+    from tracking.compare.tuning import Edge, Fared, TuningFound
+
+_DECADE = 10.0
+_RATE = "lr"
+
+_Decision = tuple[str, str, dict[str, Any]]  # its name, its kind, its record
+
+
+def decide_tuning(study: Study, outcomes: Sequence[Outcome]) -> bool:
+    """Suggest settings, widen the search or write down the winners; return True if one was due.
+
+    None is due while a trial has no result, or if no setting of some candidate has a score.
+    """
+    tuning = study.tuning
+    places = _by_place(study, outcomes)
+    awaited = {at: of for at, of in places.items() if at not in tuning.chosen}
+    measured = [one for of in awaited.values() for one in of]
+    if not awaited or not all(one.has_result for one in measured):
+        return False
+    found = {at: _Found(candidate_of(study, at), of) for at, of in awaited.items()}
+    if any(one.winner is None for one in found.values()):
+        return False
+    tune = study.sweep.keys.tune
+    assert tune is not None
+    name, kind, record = (
+        _suggestions(tuning, found)
+        or _widening(tuning, found, tune.widen)
+        or _winners(tuning, found, tune)
+    )
+    return write_decision(study.layout, name, kind, inputs=inputs_hash(measured), **record)
+
+
+class _Found:
+    """What the trials of one candidate on one workload have shown."""
+
+    def __init__(self, candidate: TunedCandidate, outcomes: Sequence[Outcome]) -> None:
+        from tracking.compare.tuning import best, edge, fared
+        from tracking.metric import Scale
+
+        self.candidate, self.workload = candidate, outcomes[0].trial.workload
+        self.trials = [one.trial.id for one in outcomes]
+        self.settings = fared(outcomes)
+        self.lower_is_better = Scale.of(self.workload.read_as).lower_is_better
+        self.winner: Fared | None = best(self.settings, self.lower_is_better)
+        self.edge: Edge | None = None
+        if self.winner is not None:
+            self.edge = edge(self.settings, self.winner)
+
+    def to_json(self) -> dict[str, Any]:
+        assert self.winner is not None
+        return {
+            "workload": self.workload.name,
+            "candidate": self.candidate.name,
+            "setting": self.winner.name,
+            "values": self.candidate.values_in(self.winner.hyperparameters),
+            "score": self.winner.score,
+            "settings": len(self.settings),
+            "diverged": sum(one.diverged > 0 for one in self.settings),
+            "edge": self.edge,
+        } | ({} if self.winner.rung is None else {"rung": self.winner.rung})
+
+
+def _suggestions(tuning: Tuning, found: Mapping[Place, _Found]) -> _Decision | None:
+    """Return the settings that are tried next; None if those of this round are all known."""
+    settings = [one for at in found for one in _suggestions_at(tuning, at, found[at])]
+    if not settings:
+        return None
+    return suggested_name(len(tuning.suggestions) + 1), "suggestions", {"settings": settings}
+
+
+def _widening(tuning: Tuning, found: Mapping[Place, _Found], most: int) -> _Decision | None:
+    """Return wider ends of learning rates; None if no edge has won, or after `most` times."""
+    widened = _wider_ends(tuning, found)
+    if not widened or tuning.winners or tuning.rounds > most:
+        return None
+    record = {
+        "round": tuning.rounds,
+        "widened": widened,
+        "because": [one.to_json() for one in found.values() if one.edge],
+    }
+    return widening_name(tuning.rounds), "tuning", record
+
+
+def _winners(tuning: Tuning, found: Mapping[Place, _Found], tune: TuneKeys) -> _Decision:
+    """Return the settings that are compared, by the places where they were found."""
+    record = {
+        "tune": tune.model_dump(mode="json", exclude_none=True),
+        "rounds": tuning.rounds,
+        "chosen": [{"of": on, "key": key} | one.to_json() for (on, key), one in found.items()],
+        "trials": sorted(id_ for one in found.values() for id_ in one.trials),
+    }
+    return winners_name(len(tuning.winners) + 1), "winners", record
+
+
+def _suggestions_at(tuning: Tuning, at: Place, found: _Found) -> list[dict[str, Any]]:
+    """Return what is to be tried next at one place, nothing where all its settings are known."""
+    candidate, search = found.candidate, found.candidate.search
+    assert search is not None
+    numbers = tuning.unsuggested(candidate, found.workload)[: search.batch]
+    if not numbers:
+        return []
+    seed = f"{search.root}/{at[0]}/{at[1]}/{numbers[0]}"
+    told = [
+        replace(one, hyperparameters=candidate.values_in(one.hyperparameters))
+        for one in found.settings
+    ]
+    space, lower = space_of(tuning, candidate), found.lower_is_better
+    values = suggest(space, told, lower, len(numbers), seed, candidate.allows)
+    if not values:  # a point is legal
+        point = candidate.setting(numbers[0], tuning.axis(candidate, tuning.rounds))
+        values = [candidate.values_in(point.hyperparameters)]
+    names = {"workload": found.workload.name, "candidate": candidate.name}
+    return [{"of": at[0], "key": at[1]} | names | {"first": numbers[0], "values": values}]
+
+
+def space_of(tuning: Tuning, candidate: TunedCandidate) -> Space:
+    """Return where settings are looked for at last."""
+    assert candidate.search is not None
+    axis = tuning.axis(candidate, tuning.rounds)
+    return dict(candidate.search.space) | ({} if axis is None else {_RATE: axis})
+
+
+def candidate_of(study: Study, at: Place) -> TunedCandidate:
+    """Return the tuned candidate of a place."""
+    return next(
+        one
+        for one in study.sweep.candidates
+        if isinstance(one, TunedCandidate) and one.key == at[1]
+    )
+
+
+def _by_place(study: Study, outcomes: Sequence[Outcome]) -> Mapping[Place, list[Outcome]]:
+    """Return the tuning trials of every candidate on every workload, setting by setting."""
+    tuned = {one.name: one for one in study.sweep.candidates if isinstance(one, TunedCandidate)}
+    found: dict[Place, list[Outcome]] = {}
+    for one in sorted(
+        (one for one in outcomes if one.trial.phase == "tune"),
+        key=lambda one: (TunedCandidate.number_of(one.trial.candidate), one.trial.block),
+    ):
+        candidate = tuned[one.trial.candidate.declared]
+        at = tuned_on(one.trial.workload, candidate.search), candidate.key
+        found.setdefault(at, []).append(one)
+    return found
+
+
+def _wider_ends(tuning: Tuning, found: Mapping[Place, _Found]) -> dict[str, list[float]]:
+    """Return, by candidate, where learning rates are looked for next: a decade beyond the edge."""
+    widened: dict[str, list[float]] = {}
+    for (_, key), one in found.items():
+        axis = tuning.axis(one.candidate, tuning.rounds)
+        assert one.candidate.search is not None
+        axis = axis or one.candidate.search.space.get(_RATE)
+        if one.edge is None or axis is None or axis.kind != "log":
+            continue
+        ends = widened.setdefault(key, [axis.low, axis.high])
+        if one.edge == "lowest":
+            ends[0] = rounded(axis.low / _DECADE)
+        else:
+            ends[1] = rounded(axis.high * _DECADE)
+    return widened
+
+
+def tuning_found(study: Study, outcomes: Sequence[Outcome]) -> "TuningFound | None":
+    """Return how the tuning of a study has gone, None where it has none."""
+    from tracking.compare.tuning import TuningFound, searched
+
+    tune, tuning = study.sweep.keys.tune, study.tuning
+    if tune is None:
+        return None
+    rows = []
+    for at, of in _by_place(study, outcomes).items():
+        candidate = candidate_of(study, at)
+        space = space_of(tuning, candidate)
+        words = tuple((name, one.in_words()) for name, one in sorted(space.items()))
+        widened = tuning.axis(candidate, tuning.rounds) is not None
+        rows.append(searched(of, tuning.chosen.get(at), words, widened))
+    names = [one.name for one in study.sweep.candidates]
+    untuned = [one.name for one in study.sweep.candidates if not isinstance(one, TunedCandidate)]
+    budgets = {len(row.settings) for row in rows}
+    return TuningFound(
+        search=tune.search,
+        rounds=tuning.rounds,
+        unequal=len(budgets) > 1 or bool(untuned),
+        untuned=tuple(untuned),
+        searched=tuple(sorted(rows, key=lambda row: (row.workload, names.index(row.candidate)))),
+    )
+
+
+def chosen_values(study: Study, workload: Workload) -> dict[str, Any]:
+    """Return the settings that are compared on a workload, by candidate."""
+    tuning = study.tuning
+    return {
+        one.name: tuning.chosen[place(workload, one)]["values"]
+        for one in study.sweep.candidates
+        if isinstance(one, TunedCandidate) and place(workload, one) in tuning.chosen
+    }

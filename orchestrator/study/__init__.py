@@ -1,0 +1,1 @@
+"""A sweep, its recorded decisions, and the trials that follow from both."""

@@ -1,0 +1,53 @@
+"""The decisions of a study: one file each, written once and never changed.
+
+Each has the hash of what it was made from. Decides nothing itself.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from jobs.contract.atomic_write import write_once
+from jobs.contract.events import LogError
+from jobs.contract.layout import Layout
+from tracking.outcomes import Outcome
+
+VERSION = 1
+
+
+def write_decision(layout: Layout, name: str, kind: str, **record: Any) -> bool:
+    """Write a decision unless there is one of its name; return whether it was written."""
+    layout.decisions.mkdir(parents=True, exist_ok=True)
+    whole = {"version": VERSION, "kind": kind, "time_ms": time.time_ns() // 1_000_000} | record
+    return write_once(layout.decisions / f"{name}.json", json.dumps(whole, indent=1) + "\n")
+
+
+def read_decision(layout: Layout, name: str) -> Mapping[str, Any] | None:
+    """Return a decision, None where there is none; raises LogError where it cannot be read."""
+    path = layout.decisions / f"{name}.json"
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        newer = record["version"] > VERSION
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise LogError(
+            f"{path} is damaged ({error!r}): restore it from a backup; what was decided before "
+            "the trials cannot be decided again"
+        ) from error
+    if newer:
+        raise LogError(f"{path} is of a newer version: upgrade thermolion to read it")
+    found: Mapping[str, Any] = record
+    return found
+
+
+def inputs_hash(outcomes: Iterable[Outcome]) -> str:
+    """Return sha256 over all that was measured of some trials, whatever their order."""
+    whole = hashlib.sha256()
+    for one in sorted(outcomes, key=lambda one: one.trial.id):
+        curve = [(point.step, sorted(point.metrics.items())) for point in one.curve]
+        said = (one.trial.id, one.state, sorted(one.metrics.items()), curve)
+        whole.update(repr(said).encode() + b"\n")
+    return whole.hexdigest()

@@ -1,0 +1,138 @@
+"""From trials to packs: which of them share a process."""
+
+import itertools
+from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jobs.contract.trial import Trial
+
+# Enough packs a lane that one slow pack leaves little idle at the end, few enough that starting
+# a process (seconds of import) stays small beside its work.
+_PACKS_PER_LANE = 4
+
+
+def make_packs(
+    trials: Sequence[Trial],
+    lanes: int,
+    suspects: Container[str] = (),
+    code: Mapping[str, Path | None] | None = None,
+) -> list[tuple[Trial, ...]]:
+    """Group trials into packs for `lanes` processes: whole blocks of one workload together.
+
+    A block is broken up where there are fewer blocks than lanes, and where its trials run other
+    `code` (folders by trial id): a process imports one version of it. The trials of a pack have
+    equally many ranks, which are started once for all of them. `suspects` are ids of
+    trials whose process died under them: each goes alone, after all others, or it would take its
+    neighbours along again.
+    """
+    alone = [(trial,) for trial in trials if trial.id in suspects]
+    packs = [
+        pack
+        for group in _alike(trials, suspects, code or {})
+        for pack in _by_block(group, max(1, lanes // group[0].world_size))
+    ]
+    return packs + alone
+
+
+@dataclass(frozen=True)
+class Measure:
+    """How long trials take, and how much work a job is given, in seconds.
+
+    `trial_s` has every trial, by id; None where that is not known. A job has `lanes` trials at a
+    time, `at_least_s` of work where there is as much, and `at_most_s` at most (None: any).
+    """
+
+    trial_s: Mapping[str, float | None]
+    lanes: int
+    at_least_s: float
+    at_most_s: float | None
+
+
+def sized_packs(
+    trials: Sequence[Trial],
+    measure: Measure,
+    suspects: Container[str] = (),
+    code: Mapping[str, Path | None] | None = None,
+) -> list[tuple[Trial, ...]]:
+    """Group trials into packs by the time that they take: whole blocks, unless a trial is enough.
+
+    `suspects` and `code` as in `make_packs`.
+    """
+    packs = []
+    for group in _alike(trials, suspects, code or {}):
+        packs += _by_time(group, measure)
+    return packs + [(trial,) for trial in trials if trial.id in suspects]
+
+
+def _by_time(trials: Sequence[Trial], measure: Measure) -> list[tuple[Trial, ...]]:
+    packs: list[tuple[Trial, ...]] = []
+    filling: list[Trial] = []
+    filled_s = 0.0
+    for part, seconds in _parts(trials, measure):
+        over = measure.at_most_s is not None and filled_s + seconds > measure.at_most_s
+        if filling and over:
+            packs.append(tuple(filling))
+            filling, filled_s = [], 0.0
+        filling += part
+        filled_s += seconds
+        if filled_s >= measure.at_least_s:
+            packs.append(tuple(filling))
+            filling, filled_s = [], 0.0
+    return [*packs, tuple(filling)] if filling else packs
+
+
+def _parts(trials: Sequence[Trial], measure: Measure) -> Iterator[tuple[Sequence[Trial], float]]:
+    """Yield what is not to be broken up, with the wall seconds that it takes a job.
+
+    That is a block, and where single trials are work enough for a job, or a block is too much for
+    one, as many trials as the job has lanes. A trial of unknown length is taken for enough.
+    """
+    blocks: dict[tuple[str, int], list[Trial]] = {}
+    for trial in trials:
+        blocks.setdefault((trial.workload.key, trial.block), []).append(trial)
+    for block in blocks.values():
+        known = [measure.trial_s[trial.id] for trial in block]
+        longest = max(measure.at_least_s if s is None else s for s in known)
+        whole_s = longest * -(-len(block) // measure.lanes)
+        too_much = measure.at_most_s is not None and whole_s > measure.at_most_s
+        if longest < measure.at_least_s and not too_much:
+            yield block, whole_s
+        else:
+            for start in range(0, len(block), measure.lanes):
+                yield block[start : start + measure.lanes], longest
+
+
+def _alike(
+    trials: Sequence[Trial], suspects: Container[str], code: Mapping[str, Path | None]
+) -> list[list[Trial]]:
+    """Group trials that may share a process: of one code, and of as many ranks."""
+    groups: dict[tuple[Path | None, int], list[Trial]] = {}
+    for trial in trials:
+        if trial.id not in suspects:
+            groups.setdefault((code.get(trial.id), trial.world_size), []).append(trial)
+    return list(groups.values())
+
+
+def _by_block(trials: Sequence[Trial], lanes: int) -> list[tuple[Trial, ...]]:
+    blocks: dict[tuple[str, int], list[Trial]] = {}
+    for trial in trials:
+        blocks.setdefault((trial.workload.key, trial.block), []).append(trial)
+    workloads: dict[str, list[list[Trial]]] = {}
+    for (workload, _), block in blocks.items():
+        workloads.setdefault(workload, []).append(block)
+    if len(blocks) < lanes:
+        parts = -(-lanes // max(len(blocks), 1))
+        return [part for block in blocks.values() for part in _share(block, parts)]
+    per_pack = max(1, len(blocks) // (_PACKS_PER_LANE * lanes))
+    packs = [
+        tuple(itertools.chain.from_iterable(group[start : start + per_pack]))
+        for group in workloads.values()
+        for start in range(0, len(group), per_pack)
+    ]
+    order = {trial.id: position for position, trial in enumerate(trials)}
+    return sorted(packs, key=lambda pack: order[pack[0].id])
+
+
+def _share(block: Sequence[Trial], parts: int) -> list[tuple[Trial, ...]]:
+    return [tuple(block[part::parts]) for part in range(min(parts, len(block)))]

@@ -1,0 +1,105 @@
+"""A study: a sweep, the trials that it means, and the folder where they are recorded."""
+
+import difflib
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from jobs.contract.atomic_write import write_whole
+from jobs.contract.layout import Layout
+from jobs.contract.trial import Trial
+from orchestrator.study.trials import plan_trials
+from orchestrator.study.tuning_rounds import NO_TUNING, Tuning
+from orchestrator.sweep.document import SweepError
+from orchestrator.sweep.sweep import Sweep, read_sweep
+
+
+@dataclass(frozen=True)
+class Study:
+    """Everything a verb starts from; opening one writes nothing."""
+
+    sweep: Sweep
+    layout: Layout
+    _plans: dict[tuple[int, ...], tuple[Trial, ...]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
+
+    @property
+    def name(self) -> str:
+        """The name of the study, and of its folder."""
+        return self.sweep.keys.study
+
+    @property
+    def tuning(self) -> Tuning:
+        """What has been decided of its tuning by now."""
+        return NO_TUNING if self.sweep.keys.tune is None else Tuning.read(self.layout)
+
+    @property
+    def trials(self) -> tuple[Trial, ...]:
+        """The plan by what has been decided by now: ask once where it must not change."""
+        tuning = self.tuning
+        decided = tuple(map(len, (tuning.widenings, tuning.winners, tuning.suggestions)))
+        if decided not in self._plans:
+            self._plans[decided] = plan_trials(self.sweep, tuning)
+        return self._plans[decided]
+
+    @property
+    def ranks(self) -> list[int]:
+        """By how many processes its trials are trained, those still to be planned among them."""
+        planned = {trial.world_size for trial in self.trials}
+        return sorted(planned | {workload.ranks for workload in self.sweep.workloads})
+
+    def recorded(self) -> "Study | None":
+        """Return the study as its folder has it; None where it has none that can be read."""
+        if not self.layout.sweep.is_file():
+            return None
+        try:
+            sweep = read_sweep(self.layout.sweep)
+        except SweepError:
+            return None  # of another version, or damaged: `record` replaces it
+        return Study(sweep, self.layout)
+
+    def record(self) -> None:
+        """Keep the sweep in the study's folder, so that the study's name is enough from now on."""
+        document = self.sweep.document
+        self.layout.folder.mkdir(parents=True, exist_ok=True)
+        text = document.text
+        if document.overrides:
+            # JSON is YAML, and no reader takes its strings for numbers.
+            said = json.dumps([document.path.name, *document.overrides.values()])
+            text = f"# a sweep file with what --set changed: {said}\n"
+            text += json.dumps(document.data, indent=2) + "\n"
+        if self.layout.sweep.exists() and self.layout.sweep.read_text(encoding="utf-8") == text:
+            return
+        write_whole(self.layout.sweep, text)
+
+
+def default_root() -> Path:
+    """Return where studies live unless the user says otherwise."""
+    return Path(os.environ.get("THERMOLION_ROOT") or "studies")
+
+
+def open_study(target: str, root: Path | None = None, overrides: Iterable[str] = ()) -> Study:
+    """Open a sweep file or a recorded study by name; raises SweepError where it is neither."""
+    root = (root or default_root()).absolute()
+    path = Path(target)
+    if not path.is_file():
+        recorded = root / target / "sweep.yaml"
+        if not recorded.is_file():
+            names = [file.parent.name for file in root.glob("*/sweep.yaml")]
+            near = difflib.get_close_matches(target, names, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            if (root / "archive" / f"{target}.tar.gz").is_file():
+                raise SweepError(
+                    f"study {target!r} is archived: thermolion studies --restore {target} takes "
+                    "it out again"
+                )
+            raise SweepError(
+                f"{target!r} is neither a sweep file nor a study below {root}.{hint} "
+                f"Studies there: {', '.join(sorted(names)) or 'none'}"
+            )
+        path = recorded
+    sweep = read_sweep(path, overrides)
+    return Study(sweep, Layout(root, sweep.keys.study))

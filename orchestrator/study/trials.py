@@ -1,0 +1,123 @@
+"""From a sweep to its trials: a pure function that opens no data and starts nothing.
+
+Trials of all looks and of all phases are there from the start, but for those of settings that
+tuning has still to find; what is sent when is `stage`'s.
+"""
+
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+
+from jobs.contract.asha import Rungs
+from jobs.contract.trial import Candidate, Phase, Trial, Workload, block_seeds
+from orchestrator.study.tuning_rounds import NO_TUNING, Tuning, tuned_on
+from orchestrator.sweep.search_space import TunedCandidate
+from orchestrator.sweep.sweep import Sweep
+
+_Choose = Callable[[Workload], Sequence[Candidate]]
+
+
+def plan_trials(sweep: Sweep, tuning: Tuning = NO_TUNING) -> tuple[Trial, ...]:
+    """Return every trial of a sweep, block by block: tuning, then pilots, then the comparison."""
+    pilots: tuple[Trial, ...] = ()
+    if sweep.keys.pilot is not None:
+        aimless = [one for one in sweep.workloads if one.read_as.target is None]
+        baselines = {baseline for _, baseline in sweep.questions}
+        pilots = _phase(
+            sweep,
+            "pilot",
+            range(sweep.keys.pilot.seeds),
+            aimless,
+            lambda on: _known(tuning, on, [c for c in sweep.candidates if c.name in baselines]),
+        )
+    return (
+        _tuned(sweep, tuning)
+        + pilots
+        + _phase(
+            sweep,
+            "compare",
+            sweep.keys.seeds.blocks,
+            sweep.workloads,
+            lambda on: _known(tuning, on, sweep.candidates),
+        )
+    )
+
+
+def _tuned(sweep: Sweep, tuning: Tuning) -> tuple[Trial, ...]:
+    if sweep.keys.tune is None:
+        return ()
+    tuned = [one for one in sweep.candidates if isinstance(one, TunedCandidate)]
+    search, named = tuned[0].search, {one.name: one for one in tuned}
+    # What differs in ranks alone is tuned once, where tuning has ranks of its own.
+    on = {
+        tuned_on(one, search): replace(one, ranks=sweep.keys.tune.ranks or one.ranks)
+        for one in reversed(sweep.workloads)
+    }
+    workloads = list(reversed(on.values()))
+    return _phase(
+        sweep,
+        "tune",
+        range(sweep.keys.tune.seeds),
+        workloads,
+        lambda on: [setting for one in tuned for setting in tuning.settings(one, on)],
+        lambda on, setting: named[setting.declared].rungs_on(on),
+    )
+
+
+def _known(tuning: Tuning, workload: Workload, declared: Iterable[Candidate]) -> list[Candidate]:
+    """Return what candidates are compared as on a workload; without those not tuned yet."""
+    as_compared = (
+        tuning.winner(workload, one) if isinstance(one, TunedCandidate) else one
+        for one in declared
+    )
+    return [one for one in as_compared if one is not None]
+
+
+def _phase(
+    sweep: Sweep,
+    phase: Phase,
+    blocks: Sequence[int],
+    workloads: Sequence[Workload],
+    candidates: _Choose,
+    rungs: Callable[[Workload, Candidate], Rungs | None] = lambda _, __: None,
+) -> tuple[Trial, ...]:
+    """Return the trials of a phase.
+
+    Within a block the order is that of the ids, which is as good as random: no candidate always
+    meets the machine in the same state.
+    """
+    trials: list[Trial] = []
+    chosen = {workload.name: _apart(candidates(workload)) for workload in workloads}
+    for block, workload in itertools.product(blocks, workloads):
+        trials += sorted(
+            (
+                Trial(
+                    workload=workload,
+                    candidate=candidate,
+                    phase=phase,
+                    block=block,
+                    seeds=block_seeds(
+                        sweep.keys.root_seed, phase, workload, block, candidate.noise_seed
+                    ),
+                    world_size=workload.ranks,
+                    threads=sweep.keys.resources.cpus_per_task,
+                    precision=workload.precision,
+                    rungs=rungs(workload, candidate),
+                )
+                for candidate in chosen[workload.name]
+            ),
+            key=lambda trial: trial.id,
+        )
+    return tuple(trials)
+
+
+def _apart(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Make replicas of what tuning has made equal: each candidate has trials of its own."""
+    taken: set[str] = set()
+    found = []
+    for one in candidates:
+        while one.key in taken:
+            one = replace(one, replica=one.replica + 1)
+        taken.add(one.key)
+        found.append(one)
+    return found

@@ -1,0 +1,125 @@
+"""What has been decided of the tuning of a study: how often and where to it was widened, who won.
+
+Read from `decisions/`; decides nothing. One file for every time that the search was widened
+(`tuning-1.json`) or that settings were suggested (`suggested-1.json`), one for the winners
+(`winners.json`), and one more for those of candidates or workloads that were added later
+(`winners-2.json`).
+"""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from jobs.contract.layout import Layout
+from jobs.contract.trial import Candidate, Workload
+from orchestrator.study.decisions import read_decision
+from orchestrator.sweep.search_space import Axis, Search, TunedCandidate
+
+Place = tuple[str, str]  # workload and candidate, by what they are: renaming costs nothing
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """The decisions of a study, in order."""
+
+    widenings: Sequence[Mapping[str, Any]] = ()
+    winners: Sequence[Mapping[str, Any]] = ()
+    suggestions: Sequence[Mapping[str, Any]] = ()
+
+    @staticmethod
+    def read(layout: Layout) -> "Tuning":
+        names = (widening_name, winners_name, suggested_name)
+        return Tuning(*(_numbered(layout, name) for name in names))
+
+    @property
+    def rounds(self) -> int:
+        """How often every candidate gets its trials."""
+        return 1 + len(self.widenings)
+
+    @cached_property
+    def chosen(self) -> Mapping[Place, Mapping[str, Any]]:
+        """The record of every winner."""
+        return {
+            (one["of"], one["key"]): one for record in self.winners for one in record["chosen"]
+        }
+
+    def winner(self, workload: Workload, candidate: TunedCandidate) -> Candidate | None:
+        """Return what a candidate is compared as on a workload; None while that is open."""
+        record = self.chosen.get(place(workload, candidate))
+        if record is None:
+            return None
+        return candidate.chosen(record["values"])
+
+    def axis(self, candidate: TunedCandidate, number: int) -> Axis | None:
+        """Return the learning rates that a round, from 1, looks among; None: as declared."""
+        assert candidate.search is not None
+        found = None
+        for record in self.widenings[: number - 1]:
+            ends = record["widened"].get(candidate.key)
+            if ends is not None:
+                found = candidate.search.space["lr"].wider(*ends)
+        return found
+
+    @cached_property
+    def suggested(self) -> Mapping[Place, Mapping[int, Mapping[str, Any]]]:
+        """The values of every setting that was suggested, by place and number."""
+        found: dict[Place, dict[int, Mapping[str, Any]]] = {}
+        for record in self.suggestions:
+            for one in record["settings"]:
+                at = found.setdefault((one["of"], one["key"]), {})
+                at |= dict(enumerate(one["values"], one["first"]))
+        return found
+
+    def settings(self, candidate: TunedCandidate, workload: Workload) -> list[Candidate]:
+        """Return the settings of all rounds on a workload, in order, as far as they are known."""
+        assert candidate.search is not None
+        suggested = self.suggested.get(place(workload, candidate), {})
+        found = []
+        for number in range(1, self.rounds * candidate.search.trials + 1):
+            if candidate.search.is_drawn(number):
+                round_ = 1 + (number - 1) // candidate.search.trials
+                found.append(candidate.setting(number, self.axis(candidate, round_)))
+            elif number in suggested:
+                found.append(candidate.tried(number, suggested[number]))
+        return found
+
+    def unsuggested(self, candidate: TunedCandidate, workload: Workload) -> list[int]:
+        """Return the numbers of the settings of all rounds that are still to be suggested."""
+        assert candidate.search is not None
+        suggested = self.suggested.get(place(workload, candidate), {})
+        numbers = range(1, self.rounds * candidate.search.trials + 1)
+        return [n for n in numbers if not candidate.search.is_drawn(n) and n not in suggested]
+
+
+NO_TUNING = Tuning()
+
+
+def place(workload: Workload, candidate: Candidate) -> Place:
+    """Say for what a winner is chosen; what is tuned on as many ranks is tuned once."""
+    search = candidate.search if isinstance(candidate, TunedCandidate) else None
+    return tuned_on(workload, search), candidate.key
+
+
+def tuned_on(workload: Workload, search: Search | None) -> str:
+    """Name a workload by what tuning makes of it: content, precision and ranks."""
+    ranks = (search.ranks if search else None) or workload.ranks
+    return f"{workload.key}/{workload.precision}/{ranks}"
+
+
+def widening_name(number: int) -> str:
+    return f"tuning-{number}"
+
+
+def suggested_name(number: int) -> str:
+    return f"suggested-{number}"
+
+
+def winners_name(number: int) -> str:
+    return "winners" if number == 1 else f"winners-{number}"
+
+
+def _numbered(layout: Layout, name: Any) -> tuple[Mapping[str, Any], ...]:
+    records = (read_decision(layout, name(number)) for number in itertools.count(1))
+    return tuple(itertools.takewhile(lambda record: record is not None, records))  # type: ignore[arg-type]  # none is None

@@ -1,0 +1,307 @@
+"""The user's code as it is now, copied beside a submission: a later edit changes no waiting job.
+
+Copies and counts; which trials run the copy is decided in `orchestrator.submit.submit`.
+
+The user's own code: which trials name it, where it lies, and how this process imports it.
+
+Which copy of the user's code a trial runs: the present one, or the one that it began with.
+"""
+
+import contextlib
+import importlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from jobs.contract import catalog
+from jobs.contract.layout import Layout
+from jobs.contract.pack import Pack
+from jobs.contract.trial import Trial
+from orchestrator.backends.records import read_pack
+from orchestrator.progress.status import Status, TrialStatus
+from orchestrator.study.study import Study
+from orchestrator.sweep.document import SweepError
+
+if TYPE_CHECKING:
+    from pathspec import GitIgnoreSpec
+
+MOST_BYTES = 50 * 2**20
+MOST_FILES = 10_000
+IGNORE_FILE = ".thermolionignore"
+_NEVER = ("__pycache__", ".venv", "venv", "node_modules")
+
+
+def copy_code(source: Path, files: Iterable[str], target: Path) -> None:
+    """Copy what `code_files` has listed to `target`, which must not exist."""
+    target.mkdir(parents=True)
+    for name in files:
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # deleted in this moment
+            shutil.copy2(source / name, target / name)
+
+
+def code_files(source: Path, layout: Layout) -> Sequence[str]:
+    """Return the files to copy, relative to `source`; what is recorded below the root is not.
+
+    In a git work tree that is what git tracks or would track, elsewhere everything but hidden
+    folders and installed packages; `.thermolionignore` leaves out more, in the patterns of a
+    `.gitignore`. A link counts as the file that it leads to, if this lies inside. Raises
+    SweepError if they are too large, or if a line is no pattern.
+    """
+    inside = source.resolve()
+    recorded = [path.resolve() for path in _recorded(inside, layout)]
+    ignored = _ignored(source)
+    chosen = []
+    for name in _listed(source):
+        path = (source / name).resolve()
+        if not path.is_file() or not path.is_relative_to(inside) or ignored.match_file(name):
+            continue
+        if not any(path.is_relative_to(place) for place in recorded):
+            chosen.append(name)
+    _check_size(source, chosen)
+    return sorted(chosen)
+
+
+def commit_of(source: Path) -> tuple[str | None, bool]:
+    """Return the commit that a folder is at, None outside of git, and whether it was edited."""
+    try:
+        at, edits = (
+            subprocess.run(
+                ["git", *words], cwd=source, capture_output=True, text=True, check=False
+            )
+            for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "--", "."])
+        )
+    except FileNotFoundError:
+        return None, False
+    return (at.stdout.strip(), bool(edits.stdout)) if at.returncode == 0 else (None, False)
+
+
+def _recorded(inside: Path, layout: Layout) -> list[Path]:
+    """Return what is no code: the root, or what lies in it where the code itself does."""
+    if not inside.is_relative_to(layout.root.resolve()):
+        return [layout.root]
+    studies = [sweep.parent for sweep in layout.root.glob("*/sweep.yaml")]
+    store = [layout.mlflow_store, layout.mlflow_artifacts, layout.root / "archive"]
+    return [path for path in (layout.folder, *studies, *store) if path.resolve() != inside]
+
+
+def _listed(source: Path) -> Iterable[str]:
+    try:
+        listed = subprocess.run(
+            ["git", "ls-files", "-z", "-co", "--exclude-standard"],
+            cwd=source,
+            capture_output=True,
+            check=False,
+        )
+    except FileNotFoundError:
+        return _walked(source)
+    # A folder of a work tree that git ignores altogether has no files, and may yet be the code.
+    if listed.returncode != 0 or not listed.stdout:
+        return _walked(source)
+    names = listed.stdout.decode(errors="surrogateescape").split("\0")
+    known = [name for name in names if name and not set(PurePosixPath(name).parts) & set(_NEVER)]
+    return [file for name in known for file in _expanded(source, name)]
+
+
+def _expanded(source: Path, name: str) -> list[str]:
+    """Return the files of a work tree inside this one (a submodule); any other name as it is."""
+    if not (source / name).is_dir() or (source / name).is_symlink():
+        return [name]
+    return [(PurePosixPath(name) / file).as_posix() for file in _listed(source / name)]
+
+
+def _walked(source: Path) -> Iterator[str]:
+    for folder, folders, files in os.walk(source):
+        folders[:] = [f for f in folders if not f.startswith(".") and f not in _NEVER]
+        for name in files:
+            yield (Path(folder) / name).relative_to(source).as_posix()
+
+
+def _ignored(source: Path) -> "GitIgnoreSpec":
+    from pathspec import GitIgnoreSpec  # takes 20 ms, which `plan` has no use for
+
+    path = source / IGNORE_FILE
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        lines = []
+    spec = GitIgnoreSpec([])
+    for number, line in enumerate(lines, 1):
+        try:
+            spec += GitIgnoreSpec.from_lines([line])
+        except (ValueError, re.error) as error:
+            raise SweepError(
+                f"{path}, line {number}: {line!r} is no pattern as a .gitignore has them"
+            ) from error
+    return spec
+
+
+def _check_size(source: Path, files: Sequence[str]) -> None:
+    sizes = {name: (source / name).stat().st_size for name in files}
+    total = sum(sizes.values())
+    if total <= MOST_BYTES and len(files) <= MOST_FILES:
+        return
+    bytes_by: Counter[str] = Counter()
+    files_by: Counter[str] = Counter()
+    for name, size in sizes.items():
+        first, slash, _ = name.partition("/")
+        bytes_by[first + slash] += size
+        files_by[first + slash] += 1
+    by = bytes_by if total > MOST_BYTES else files_by
+    largest = [
+        f"{name} ({bytes_by[name] / 2**20:.1f} MB, {files_by[name]} files)"
+        for name, _ in by.most_common(3)
+    ]
+    raise SweepError(
+        f"the code to copy, {source}, has {total / 2**20:.0f} MB in {len(files)} files; "
+        f"{MOST_BYTES // 2**20} MB in {MOST_FILES:,} files are the most. The largest: "
+        f"{', '.join(largest)}. Name what the training does not need in {source / IGNORE_FILE}, "
+        "a pattern a line, or run thermolion from the folder of the code alone"
+    )
+
+
+# Folders of ours that a user's project may have as well; `thermolion` is a distribution's name.
+OUR_PACKAGES = ("jobs", "tracking", "slurm", "orchestrator")
+
+
+def dotted_paths(trial: Trial) -> dict[str, str]:
+    """Return the `module:name` paths that a trial names, by what they are.
+
+    The optimizer of a command is none: its script alone knows what to make of the name, and may
+    run in an environment of its own.
+    """
+    if trial.workload.command is not None:
+        return {}
+    named = {**trial.workload.named, "optimizer": trial.candidate.optimizer}
+    return {what: path for what, path in named.items() if catalog.is_dotted(path)}
+
+
+def names_user_code(trial: Trial, folder: Path) -> bool:
+    """Whether a trial runs code that lies below `folder`; a command is believed to.
+
+    A dotted path into an installed package (`torch.optim:Adagrad`) needs nothing of the folder.
+    """
+    if trial.workload.command is not None:
+        return True
+    return any(_lies_below(path, folder) for path in dotted_paths(trial).values())
+
+
+def _lies_below(path: str, folder: Path) -> bool:
+    place = folder.joinpath(*path.partition(":")[0].split("."))
+    return place.with_name(f"{place.name}.py").is_file() or place.is_dir()
+
+
+def clashes(folder: Path) -> list[Path]:
+    """Return the user's modules that one of ours hides: `jobs/images/data.py` and the like.
+
+    Folders of equal name are no clash: ours are looked into first, then theirs. An `__init__.py`
+    of theirs is never run.
+    """
+    return [
+        module
+        for package in OUR_PACKAGES
+        for home in _homes(package)
+        if (folder / package).is_dir() and not (folder / package).samefile(home)
+        for module in sorted((folder / package).iterdir())
+        if module.stem not in ("__init__", "__main__", "__pycache__")
+        and (module.suffix == ".py" or (module / "__init__.py").is_file())
+        and ((home / f"{module.stem}.py").is_file() or (home / module.stem).is_dir())
+    ]
+
+
+@contextlib.contextmanager
+def importable(folder: Path) -> Iterator[None]:
+    """Import from `folder`, behind all else, as a lane does; forget what came from there after.
+
+    Whoever calls from another folder next would otherwise meet the modules of this one.
+    """
+    before = set(sys.modules)
+    paths = [sys.path, *(importlib.import_module(package).__path__ for package in OUR_PACKAGES)]
+    kept = [list(path) for path in paths]
+    sys.path.append(str(folder))
+    for package, path in zip(OUR_PACKAGES, paths[1:], strict=True):
+        if (folder / package).is_dir():
+            path.append(str(folder / package))
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        for path, entries in zip(paths, kept, strict=True):
+            path[:] = entries
+        for name in set(sys.modules) - before:
+            if _is_from(folder, name):
+                _forget(name)
+
+
+def _is_from(folder: Path, name: str) -> bool:
+    """Whether a module lies where `folder` has it, and is none of ours."""
+    # Whoever works on thermolion runs it from a folder that has our own packages.
+    package = name.partition(".")[0]
+    if any(
+        (folder / package).is_dir() and (folder / package).samefile(h) for h in _homes(package)
+    ):
+        return False
+    module, place = sys.modules[name], folder.joinpath(*name.split("."))
+    # Not by getattr: some modules of torch answer to any name.
+    facts = getattr(module, "__dict__", {})
+    known = [facts.get("__file__"), *(facts.get("__path__") or ())]
+    possible = (place, place / "__init__.py", place.with_name(f"{place.name}.py"))
+    return any(isinstance(found, str) and Path(found) in possible for found in known)
+
+
+def _homes(package: str) -> list[Path]:
+    """Return where a package of ours lies; nothing for any other."""
+    if package not in (*OUR_PACKAGES, "thermolion"):
+        return []
+    return [Path(next(iter(importlib.import_module(package).__path__)))]
+
+
+def _forget(name: str) -> None:
+    module = sys.modules.pop(name)
+    parent, _, child = name.rpartition(".")
+    owner = sys.modules.get(parent)
+    if owner is not None and getattr(owner, child, None) is module:
+        delattr(owner, child)
+
+
+def code_roots(
+    study: Study,
+    status: Status,
+    trials: Iterable[Trial],
+    present: Path,
+    renew: bool = False,
+    folder: Path | None = None,
+) -> Mapping[str, Path | None]:
+    """Return, by trial id, the folder of the user's code; None for trials that use none.
+
+    `folder` has the code of now, `present` is where it will lie. A trial that goes on from a
+    checkpoint keeps the code of its last attempt (which had that of the one before), unless
+    `renew`; one that has failed takes the present code, which has been mended since.
+    """
+    packs: dict[tuple[str, int], Pack] = {}
+
+    def root(trial: Trial) -> Path | None:
+        if not names_user_code(trial, folder or Path.cwd()):
+            return None
+        standing = status.planned[trial.id]
+        if renew or not goes_on(study, standing):
+            return present
+        job = standing.outcome.job
+        key = (str(job["submission"]), int(job["pack"]))
+        packs[key] = packs.get(key) or read_pack(study.layout, *key)
+        begun_with = packs[key].code_root
+        return begun_with if begun_with is not None and begun_with.is_dir() else present
+
+    return {trial.id: root(trial) for trial in trials}
+
+
+def goes_on(study: Study, standing: TrialStatus) -> bool:
+    """Whether a trial would be resumed: it was stopped half-way and has a checkpoint."""
+    stopped = standing.outcome.state in ("interrupted", "running")
+    return stopped and study.layout.checkpoint(standing.outcome.trial.id).exists()

@@ -1,0 +1,91 @@
+"""Takes the decisions that are due: winners of tuning, targets from pilots, look after look.
+
+Whoever calls holds the study's lock. Starts nothing: what a decision releases is `advance`'s.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from orchestrator.progress.status import Status
+from orchestrator.results.conclude import Record
+from orchestrator.results.preregister import freeze
+from orchestrator.results.winners import decide_tuning
+from orchestrator.study.decisions import inputs_hash, write_decision
+from orchestrator.study.stage import TARGETS
+from orchestrator.study.study import Study
+from tracking.outcomes import Outcome
+
+
+def decide(study: Study, status: Status) -> bool:
+    """Take one decision that is due; return whether there was one, so that more may be due."""
+    stage = status.stage
+    if stage.awaits_winners:
+        if decide_tuning(study, status.outcomes):
+            return True
+        if stage.frozen is None:
+            return False
+    if stage.awaits_targets:
+        return _decide_targets(study, status.outcomes)
+    look = stage.next_look
+    if look is None or not study.sweep.questions:
+        return False
+    here = [one for one in status.outcomes if stage.is_of_look(one.trial, look)]
+    planned = {one.trial.block for one in here}
+    if not here or not all(one.has_result for one in here):
+        return False
+    if max(planned) < stage.looks[look - 1] - 1:
+        return False  # the sweep no longer asks for the seeds of this look
+    if stage.frozen is None:
+        return freeze(study, stage, status.outcomes)
+    return _decide_look(study, status, look, here)
+
+
+def _decide_targets(study: Study, outcomes: Sequence[Outcome]) -> bool:
+    from tracking.compare.targets import targets
+
+    pilots = [one for one in outcomes if one.trial.phase == "pilot"]
+    assert study.sweep.keys.pilot is not None
+    if not all(one.has_result for one in pilots):
+        return False
+    found = targets(pilots, study.sweep.keys.pilot.quantile)
+    return write_decision(
+        study.layout,
+        TARGETS,
+        TARGETS,
+        inputs=inputs_hash(pilots),
+        quantile=study.sweep.keys.pilot.quantile,
+        targets={one.workload: one.value for one in found},
+        of=[asdict(one) for one in found],
+    )
+
+
+def _decide_look(study: Study, status: Status, look: int, here: Sequence[Outcome]) -> bool:
+    """Stop the candidates of which every question is decided; the others go on."""
+    record = Record(study, tuple(status.outcomes), status.stage)
+    comparison = record.compare(complete=look)
+    rows = [one for one in comparison.ledger if one.look == look]
+    open_pairs = {
+        (one.question.candidate, one.question.baseline)
+        for one in comparison.confirmatory
+        if one.verdict not in ("better", "worse", "equivalent")
+    }
+    stage = status.stage
+    assert stage.frozen is not None
+    going_on = {name for pair in open_pairs for name in pair} if look < len(stage.looks) else set()
+    keys = {one.name: one.key for one in study.sweep.candidates}
+    agreed = set(stage.frozen.analysis.candidates.values())
+    go_on = sorted({keys[name] for name in going_on} - stage.ended.keys())
+    return write_decision(
+        study.layout,
+        f"look-{look}",
+        "look",
+        look=look,
+        seeds=stage.looks[look - 1],
+        analysis=stage.frozen.hash,
+        inputs=inputs_hash(here),
+        trials=sorted(one.trial.id for one in here),
+        words=[asdict(one) for one in rows],
+        open=sorted(open_pairs),
+        go_on=go_on,
+        stopped=sorted(agreed - set(go_on) - stage.ended.keys()),
+    )

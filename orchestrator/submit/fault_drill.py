@@ -1,0 +1,165 @@
+"""Shows that a training of a user's sweep goes on after a fault: on a cluster to play with.
+
+The study lies in a folder of its own and goes in the end; that of the user is not touched.
+"""
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.progress.status import read_status
+from orchestrator.study.study import Study, open_study
+from orchestrator.submit.submit import cancel, feed, submit
+from orchestrator.submit.writer import SendOptions
+from orchestrator.sweep.document import SweepError
+from slurm.devcluster.cluster import Cluster
+from slurm.devcluster.faults import Fault, Victim, find, struck
+from slurm.submission import read_orders
+from tracking.outcomes import Outcome, read_outcomes
+
+_LOOK_S = 0.5
+_PATIENCE_S = 600.0  # for a trial to begin, and for it to go on
+_SAVES_BY_S = 60.0
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """What came of one fault: seconds until the node was free and until the trial went on.
+
+    `before` is the last step that it had logged until then, `after` the first one that is logged
+    by the next attempt, None where that has ended without another; `first` the first one of all.
+    """
+
+    fault: Fault
+    trial: str
+    node: str
+    free_s: float
+    resumed_s: float
+    before: int
+    after: int | None
+    first: int
+
+    @property
+    def resumed(self) -> bool:
+        """Whether the next attempt took up what a checkpoint had, and did not begin anew."""
+        return self.after is None or self.after > self.first
+
+    def __str__(self) -> str:
+        went = "resumed" if self.resumed else "STARTED AGAIN FROM THE BEGINNING"
+        after = f" after {self.free_s:.1f} s"
+        free = f"{self.node} was free{after}"
+        if self.fault == "node-fail":
+            free = f"the job waited again{after}"
+        elif self.fault == "timeout":  # within a minute SLURM sees that the time is over
+            free = f"{self.node} was free{after}, SLURM's own watch included"
+        at = "" if self.after is None else f", next logged at step {self.after}"
+        return (
+            f"{self.fault:<10} trial {self.trial}: {free}; training "
+            f"{went} after {self.resumed_s:.1f} s (step {self.before} before{at})"
+        )
+
+
+def simulate(target: str, cluster: Cluster, fault: Fault, request: SendOptions) -> Simulated:
+    """Send a sweep to a cluster, strike its first running trial, and see it go on.
+
+    Raises SweepError where that does not happen in ten minutes.
+    """
+    with _elsewhere(target, cluster) as study:
+        submit(study, request)
+        outcome = _await(study, lambda: _running(study), "no trial has begun")
+        victim = _victim(study, cluster, outcome)
+        first, before = outcome.curve[0].step, outcome.curve[-1].step
+        known = len(outcome.attempt_log)
+        begin = time.monotonic()
+        with struck(cluster, fault, victim) as free_s:
+            next_ = _await(
+                study,
+                lambda: _later(study, outcome.trial.id, known),
+                f"trial {outcome.trial.id} has not gone on",
+            )
+        resumed_s = time.monotonic() - begin
+        return Simulated(
+            fault,
+            outcome.trial.id,
+            victim.node,
+            free_s,
+            resumed_s,
+            before,
+            _first(study, next_),
+            first,
+        )
+
+
+@contextmanager
+def _elsewhere(target: str, cluster: Cluster) -> Iterator[Study]:
+    """Open a sweep in a folder that only this simulation knows; remove it in the end."""
+    root = Path(tempfile.mkdtemp(prefix="simulated-", dir=cluster.paths.folder))
+    keys = ["backend=slurm", f"site={cluster.paths.profile}", "pack.at_least=0s"]
+    keys += ["failures.unattended=false", "checkpoint.every=1s"]
+    study = open_study(target, root, keys)
+    try:
+        yield study
+    finally:
+        cancel(study)
+        shutil.rmtree(root, ignore_errors=True)
+
+
+def _running(study: Study) -> Outcome | None:
+    """Return a running trial that has saved something, or seems never to."""
+    for outcome in read_outcomes(study.layout.events).values():
+        saved = study.layout.checkpoint(outcome.trial.id).exists()
+        waited_s = time.time() - (outcome.started_ms or 0) / 1000
+        if outcome.state == "running" and outcome.curve and (saved or waited_s > _SAVES_BY_S):
+            return outcome
+    return None
+
+
+def _later(study: Study, trial: str, known: int) -> Outcome | None:
+    """Return a trial once another attempt has logged something, or brought the result."""
+    outcome = read_outcomes(study.layout.events)[trial]
+    more = outcome.attempt_log[known:]
+    return outcome if more and (more[-1].step is not None or outcome.has_result) else None
+
+
+def _first(study: Study, outcome: Outcome) -> int | None:
+    """Return the first step that the last attempt has logged."""
+    from jobs.contract import events
+
+    log = study.layout.events / outcome.attempt_log[-1].log
+    steps = [
+        event.payload["step"]
+        for event in events.read_events(log)
+        if event.trial == outcome.trial.id and event.type == events.EVALUATED
+    ]
+    return min(steps, default=None)
+
+
+def _victim(study: Study, cluster: Cluster, outcome: Outcome) -> Victim:
+    submission, pack = outcome.job["submission"], outcome.job["pack"]
+    for order in read_orders(study.layout):
+        chunk = order.chunks.of_pack(pack) if order.submission == submission else None
+        if chunk is not None and chunk.job is not None:
+            victim = find(cluster, f"{chunk.job.id}_{pack}")
+            if victim is not None:
+                return victim
+    raise SweepError(
+        "the trials of this sweep end before anything can be done to them: make them longer, "
+        "such as by --set workloads.0.epochs=1000"
+    )
+
+
+def _await(study: Study, look: Callable[[], Outcome | None], what: str) -> Outcome:
+    end = time.monotonic() + _PATIENCE_S
+    while True:
+        found = look()
+        if found is not None:
+            return found
+        if time.monotonic() > end:
+            raise SweepError(f"{what} within {_PATIENCE_S:.0f} s (see thermolion cluster status)")
+        read_status(study)  # of a queue that was looked at just now, what waits in vain is freed
+        feed(study)
+        time.sleep(_LOOK_S)

@@ -1,0 +1,134 @@
+"""Tells a command or a webhook that a study is done, held or failing: once an occasion.
+
+Never fails a study and never waits longer than the sweep says. Whoever looks first tells: `run`
+while it watches, the next `status` or `submit`, or what looks after an unattended study.
+"""
+
+import contextlib
+import hashlib
+import http.client
+import json
+import os
+import shlex
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from jobs.contract.atomic_write import write_once, write_whole
+from orchestrator.progress.status import Status
+from orchestrator.study.study import Study
+from orchestrator.sweep.keys import NotifyKeys, Occasion
+
+_MOST_SAID = 500  # characters of what went wrong
+
+
+def tell(study: Study, status: Status) -> list[str]:
+    """Tell what has not been told yet; return what went wrong, for people to read.
+
+    An occasion is claimed by a file before it is told, and the file says what came of it: of
+    several who look at a time one tells.
+    """
+    notice = study.sweep.keys.notify
+    if notice is None:
+        return []
+    wrong = []
+    for occasion, about in _occasions(status):
+        digest = hashlib.sha256("\n".join(sorted(about)).encode()).hexdigest()[:12]
+        record = study.layout.folder / "notices" / f"{occasion}-{digest}.json"
+        if occasion not in notice.on or record.exists():
+            continue
+        said = _message(study, status, occasion)
+        if not _claim(record, said):
+            continue
+        errors = _send(notice, said)
+        told = json.dumps(said | {"told": not errors, "errors": errors}, indent=1)
+        with contextlib.suppress(OSError):  # the disk is full: what was claimed stays so
+            write_whole(record, told)
+        wrong += [f"nobody was told that {said['study']} is {occasion}: {e}" for e in errors]
+    return wrong
+
+
+def _occasions(status: Status) -> Iterator[tuple[Occasion, list[str]]]:
+    """Yield what there is to tell of, each with what makes it another occasion the next time."""
+    if status.planned and status.done == len(status.wanted) and status.stage.is_settled:
+        yield "done", list(status.planned)
+    held = [s.hold.submission for s in status.left_alone if s.hold is not None]
+    if held:
+        yield "held", held
+    failed = [s for s in status.left_alone if s.hold is None]
+    if failed:
+        # A trial that fails again after a retry is news; one more of the same submission is not.
+        yield "failing", sorted({s.outcome.job.get("submission", "") for s in failed})[-1:]
+
+
+def _message(study: Study, status: Status, occasion: Occasion) -> dict[str, Any]:
+    counted = ", ".join(f"{count} {state}" for state, count in status.counts.items())
+    return {
+        "event": occasion,
+        "study": study.name,
+        "folder": str(study.layout.folder),
+        "counts": status.counts,
+        "text": f"{study.name} is {occasion}: {counted}",
+        "time_ms": time.time_ns() // 1_000_000,
+    }
+
+
+def _claim(record: Path, said: dict[str, Any]) -> bool:
+    try:
+        record.parent.mkdir(exist_ok=True)
+        return write_once(record, json.dumps(said | {"told": False, "errors": []}, indent=1))
+    except OSError:
+        return False  # somebody else's study: its owner is told by its owner's look
+
+
+def _send(notice: NotifyKeys, said: dict[str, Any]) -> list[str]:
+    errors = []
+    if notice.command is not None:
+        error = _run(notice.command, notice.timeout, said)
+        errors += [] if error is None else [f"{notice.command!r} {error}"[:_MOST_SAID]]
+    if notice.url is not None:
+        error = _post(notice.url, notice.timeout, said)
+        errors += [] if error is None else [f"{notice.url} {error}"[:_MOST_SAID]]
+    return errors
+
+
+def _run(command: str, timeout_s: float, said: dict[str, Any]) -> str | None:
+    """Run a command with the message on its standard input, and the main words in variables."""
+    variables = {
+        "THERMOLION_EVENT": said["event"],
+        "THERMOLION_STUDY": said["study"],
+        "THERMOLION_TEXT": said["text"],
+    }
+    try:
+        done = subprocess.run(
+            shlex.split(command),
+            input=json.dumps(said),
+            env=os.environ | variables,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout_s,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return f"has not ended after {timeout_s:.0f} s"
+    except OSError as error:
+        return f"cannot be run: {error.strerror}"
+    if done.returncode:
+        return f"ended with exit code {done.returncode}: {done.stderr.strip()}"
+    return None
+
+
+def _post(url: str, timeout_s: float, said: dict[str, Any]) -> str | None:
+    """Post the message as JSON; `text` is what chat rooms show."""
+    request = urllib.request.Request(
+        url, json.dumps(said).encode(), {"Content-Type": "application/json"}, method="POST"
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=timeout_s):
+            return None
+    except (http.client.HTTPException, OSError, ValueError) as error:
+        return f"does not answer: {error}"

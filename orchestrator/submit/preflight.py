@@ -1,0 +1,137 @@
+"""What must hold before anything starts: data at hand, user code importable, a device."""
+
+import inspect
+import os
+import shlex
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from jobs.contract import catalog
+from jobs.contract.command_template import search_path
+from jobs.contract.events import check_free_space
+from jobs.contract.trial import Candidate, ImageWorkload, Trial
+from orchestrator.backends.base import backend_of
+from orchestrator.results.suggest import require_optuna
+from orchestrator.study.study import Study
+from orchestrator.submit.code_snapshot import clashes, dotted_paths, importable, names_user_code
+from orchestrator.sweep.document import SweepError, choices
+from thermolion import registry
+
+
+def check_before_start(
+    study: Study,
+    trials: Sequence[Trial],
+    data_root: Path | None,
+    download: bool,
+    code: Path | None = None,
+) -> None:
+    """Raise SweepError or DataError for the first thing that would fail every trial.
+
+    The user's code lies in the folder `code`, by default that in which thermolion runs.
+    """
+    if data_root is not None and not data_root.is_dir():
+        raise SweepError(f"the data root {data_root} does not exist: point --data at a folder")
+    check_free_space(study.layout.folder)
+    backend_of(study.sweep.keys).check(study)
+    if study.sweep.keys.tune is not None and study.sweep.keys.tune.search == "optuna":
+        require_optuna()
+    for workload in {trial.workload.key: trial.workload for trial in trials}.values():
+        if isinstance(workload, ImageWorkload):
+            _check_images(workload, data_root, download)
+        elif workload.command is not None:
+            _check_command(workload.name, workload.command)
+    _check_user_code(trials, code or Path.cwd())
+
+
+def _check_user_code(trials: Sequence[Trial], folder: Path) -> None:
+    """Import what the user names, from `folder`, behind all else."""
+    named = [trial for trial in trials if dotted_paths(trial)]
+    hidden = clashes(folder) if any(names_user_code(trial, folder) for trial in named) else []
+    if hidden:
+        raise SweepError(
+            f"{hidden[0]} has the name of a module of ours, which would be imported in its stead: "
+            "rename it, or start the training by a `command:` line, which runs apart from us"
+        )
+    with importable(folder):
+        built = [trial for trial in named if "optimizer" in dotted_paths(trial)]
+        for trial in {trial.candidate.key: trial for trial in built}.values():
+            _check_optimizer(trial.candidate)
+        for trial in {trial.workload.key: trial for trial in named}.values():
+            for what, path in dotted_paths(trial).items():
+                if what != "optimizer":
+                    _check_callable(path, what, f"workload {trial.workload.name!r}")
+
+
+def _check_callable(path: str, what: str, whose: str) -> None:
+    loaded = _imported(path, catalog.resolve, whose)
+    if not callable(loaded):
+        raise SweepError(f"{whose}: {path} is a {type(loaded).__name__}, it cannot be called")
+    if what != "train":
+        return
+    try:
+        inspect.signature(loaded).bind("trial", "context")
+    except TypeError as error:
+        raise SweepError(
+            f"{whose}: {path} cannot be called as train(trial, context) ({error}): give it these "
+            "two parameters, and defaults to all others"
+        ) from error
+    except ValueError:
+        return  # a callable without a signature (of C code): its call will tell
+
+
+def _check_images(workload: ImageWorkload, data_root: Path | None, download: bool) -> None:
+    if not (download and workload.dataset in catalog.DATASETS):
+        catalog.check_present(workload.dataset, data_root)
+    if workload.model.startswith(catalog.TORCHVISION):
+        from jobs.images.models import (
+            check_torchvision,  # imports torchvision, which takes seconds
+        )
+
+        check_torchvision(workload.model, workload.model_options)
+
+
+def _check_command(name: str, command: str) -> None:
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise SweepError(f"workload {name!r}: command {command!r}: {error}") from error
+    if not words or shutil.which(words[0], path=search_path(os.environ)) is None:
+        raise SweepError(
+            f"workload {name!r}: command {command!r}: there is no program "
+            f"{(words or [''])[0]!r} on the PATH: write one that is, such as python, or its path"
+        )
+
+
+def _imported(path: str, load: Callable[[str], Any], whose: str) -> Any:
+    try:
+        return load(path)
+    except (Exception, SystemExit) as error:  # a user's module may do anything when imported
+        raise SweepError(
+            f"{whose}: cannot import {path!r}: {type(error).__name__}: {error}; write "
+            "module:name, importable from the folder in which you run thermolion"
+        ) from error
+
+
+def _check_optimizer(candidate: Candidate) -> None:
+    """Check a user's own optimizer against its signature; ours were checked when read."""
+    whose = f"candidate {candidate.name!r}"
+    kind = _imported(candidate.optimizer, registry.load, whose)
+    try:
+        signature = inspect.signature(kind)
+    except (TypeError, ValueError) as error:
+        raise SweepError(f"{whose}: {candidate.optimizer} is not a class: {error}") from error
+    accepted = signature.parameters
+    open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepted.values())
+    for key in candidate.hyperparameters:
+        if key not in accepted and not open_ended:
+            names = [name for name in accepted if name != "params"]
+            raise SweepError(
+                f"{whose}: {candidate.optimizer} has no hyperparameter {key!r}: "
+                f"{choices(key, names)}"
+            )
+    try:
+        signature.bind(None, **candidate.hyperparameters)
+    except TypeError as error:
+        raise SweepError(f"{whose}: {candidate.optimizer}: {error}") from error

@@ -1,0 +1,112 @@
+"""Take back the results that other code has made, so that their trials run again."""
+
+import itertools
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jobs.contract.atomic_write import write_once
+from jobs.contract.attempts import VERSION
+from jobs.contract.layout import Layout
+from jobs.contract.source_digest import code_digest
+from orchestrator.progress.status import Status, TrialStatus, read_status
+from orchestrator.study.study import Study
+from orchestrator.submit.code_snapshot import code_files, code_roots, copy_code
+from orchestrator.submit.submit import check, locked
+from orchestrator.submit.writer import SendOptions
+from orchestrator.sweep.document import SweepError
+
+_WHY = "the code has changed since"
+
+
+@dataclass(frozen=True)
+class Outdated:
+    """The results of a study that other code has made, in plan order, and all results there are.
+
+    A result that an early version logged without a digest counts as one of other code.
+    """
+
+    standings: Sequence[TrialStatus]
+    results: int
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "results": self.results,
+            "outdated": [
+                {"id": s.outcome.trial.id, "code": s.outcome.job.get("code")}
+                for s in self.standings
+            ],
+        }
+
+
+def find_outdated(study: Study) -> Outdated:
+    """Compare the digest of the code that made every result with that of the present code."""
+    return _outdated(study, read_status(study))
+
+
+def take_back(study: Study, request: SendOptions) -> tuple[Outdated, Path | None]:
+    """Decide that outdated results no longer count; returns them and the decision's file.
+
+    Raises SweepError while a job of the study lives (it might be about to bring such a result),
+    and for what speaks against sending their trials again.
+    """
+    with locked(study, request.break_lock):
+        status = read_status(study)
+        if status.jobs_alive:
+            raise SweepError(
+                f"{status.jobs_alive} jobs of {study.name!r} are alive: wait for their "
+                f"end, or thermolion cancel {study.name}"
+            )
+        outdated = _outdated(study, status)
+        if not outdated.standings:
+            return outdated, None
+        check(study, status, [s.outcome.trial for s in outdated.standings], request)
+        for standing in outdated.standings:
+            # Before the decision: a trial that begins anew must not go on from the end of the old.
+            _remove_checkpoints(study.layout, standing.outcome.trial.id)
+        discarded = {
+            standing.outcome.trial.id: sorted({a.log for a in standing.outcome.attempt_log})
+            for standing in outdated.standings
+        }
+        return outdated, _decide(study.layout, discarded)
+
+
+def _outdated(study: Study, status: Status) -> Outdated:
+    results = [s for s in status.planned.values() if s.outcome.has_result]
+    trials = [standing.outcome.trial for standing in results]
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "code"
+        roots = code_roots(study, status, trials, copy)
+        if copy in roots.values():
+            copy_code(Path.cwd(), code_files(Path.cwd(), study.layout), copy)
+        digests = {root: code_digest(root) for root in set(roots.values())}
+    other = [s for s in results if s.outcome.job.get("code") != digests[roots[s.outcome.trial.id]]]
+    return Outdated(other, len(results))
+
+
+def _remove_checkpoints(layout: Layout, trial_id: str) -> None:
+    """Remove whatever a kept checkpoint has left, with the folder of a command's own state."""
+    for left in layout.checkpoints.glob(f"{trial_id}.*"):
+        if left.is_dir():
+            shutil.rmtree(left)
+        else:
+            left.unlink(missing_ok=True)
+
+
+def _decide(layout: Layout, discarded: dict[str, list[str]]) -> Path:
+    """Write the decision under the next free number; nobody ever changes one."""
+    layout.decisions.mkdir(exist_ok=True)
+    record = {
+        "version": VERSION,
+        "kind": "rerun",
+        "time_ms": time.time_ns() // 1_000_000,
+        "why": _WHY,
+        "discarded": discarded,
+    }
+    numbered = (layout.decisions / f"rerun-{number}.json" for number in itertools.count(1))
+    return next(path for path in numbered if write_once(path, json.dumps(record, indent=1)))

@@ -1,0 +1,100 @@
+"""The plain search for one candidate's settings: a sweep of its own, made from another one.
+
+It is no comparison: what it finds was chosen among many, and `tune:` gives all candidates as much.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from orchestrator.results.suggest import importances
+from orchestrator.results.winners import tuning_found
+from orchestrator.study.study import Study
+from orchestrator.sweep.document import SweepError, choices
+from orchestrator.sweep.search_space import TunedCandidate
+from tracking.compare.endpoints import final_metric
+from tracking.compare.tuning import Searched
+from tracking.outcomes import Outcome
+
+_USUAL_TRIALS = 20
+
+
+def overrides(base: Study, name: str, trials: int | None, method: str | None) -> list[str]:
+    """Return what makes a search for one candidate of a sweep: `trials` settings, then the best.
+
+    The best one is trained once more on a fresh seed, since the best of many is lucky as well.
+    Raises SweepError for a candidate that is none.
+    """
+    data = base.sweep.document.data
+    entries: Mapping[str, Mapping[str, Any] | None] = data["candidates"]
+    if name not in entries:
+        raise SweepError(f"--candidate {name}: {choices(name, entries)}")
+    said: dict[str, Any] = dict(data.get("tune") or {})
+    spaces: Mapping[str, Any] = said.get("space") or {}
+    space = spaces.get(name, spaces.get("*"))
+    entry = {k: v for k, v in (entries[name] or {}).items() if k not in (space or {"lr": None})}
+    budget = said.get("trials", _USUAL_TRIALS)
+    given = budget if isinstance(budget, int) else budget.get(name, _USUAL_TRIALS)
+    how = method or said.get("search", "sobol")
+    kept = ("ranks", *(("reduction_factor", "rungs") if how == "asha" else ("seeds",)))
+    tune: dict[str, Any] = {key: said[key] for key in kept if key in said}
+    tune |= {
+        "trials": given if trials is None else trials,
+        "search": how,
+        "widen": 0,
+        "space": None if space is None else {name: space},
+    }
+    gone = [key for key in ("baseline", "compare", "pilot") if data.get(key) is not None]
+    keys = {
+        "study": f"{base.name}-{name}",
+        "candidates": {name: entry},
+        **dict.fromkeys(gone),
+        "seeds": 1,
+        "tune": tune,
+    }
+    return [f"{key}={json.dumps(value)}" for key, value in keys.items()]
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What a search has found on one workload.
+
+    `weights` are the parts of the spread of scores that hyperparameters explain, the largest
+    first; empty where Optuna is not installed or there is one alone. `fresh` is the final metric
+    of the best setting on a seed that the search has not seen, in percent where `searched` is.
+    """
+
+    searched: Searched
+    weights: Mapping[str, float]
+    fresh: float | None
+
+
+def read_found(study: Study, outcomes: Sequence[Outcome]) -> tuple[SearchResult, ...]:
+    """Return what a search has found by now, workload by workload."""
+    tuned = tuning_found(study, outcomes)
+    assert tuned is not None
+    return tuple(
+        SearchResult(one, _weights(study, one), _fresh(outcomes, one)) for one in tuned.searched
+    )
+
+
+def _weights(study: Study, searched: Searched) -> Mapping[str, float]:
+    candidate = next(one for one in study.sweep.candidates if one.name == searched.candidate)
+    assert isinstance(candidate, TunedCandidate)
+    assert candidate.search is not None
+    settings = [
+        replace(one, hyperparameters=candidate.values_in(one.hyperparameters))
+        for one in searched.settings
+        if one.rung is None
+    ]
+    return importances(candidate.search.space, settings, searched.lower_is_better)
+
+
+def _fresh(outcomes: Sequence[Outcome], searched: Searched) -> float | None:
+    for one in outcomes:
+        at = one.trial.phase, one.trial.workload.name, one.trial.candidate.name
+        if at == ("compare", searched.workload, searched.candidate):
+            value = one.metrics.get(final_metric(one.trial.workload))
+            return None if value is None else value * (100.0 if searched.in_points else 1.0)
+    return None

@@ -1,0 +1,204 @@
+"""Send what is missing: the one way by which trials reach a backend, first time or hundredth."""
+
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from jobs.contract.layout import Layout
+from jobs.contract.lock import Lock, LockHeld
+from jobs.contract.trial import Trial
+from orchestrator.backends.base import backend_of, job_states
+from orchestrator.backends.records import Submission, cancelled_mark, read_pack, read_submissions
+from orchestrator.progress.status import Status, read_status
+from orchestrator.progress.sweep_diff import since_recorded
+from orchestrator.results.preregister import freeze
+from orchestrator.study.study import Study
+from orchestrator.submit.decide import decide
+from orchestrator.submit.preflight import check_before_start
+from orchestrator.submit.writer import Sender, SendOptions
+from orchestrator.sweep.document import SweepError
+from slurm.slurm_errors import NoAnswer
+from thermolion.errors import OperationError
+
+_PATIENCE_S = 10  # another submit of the study takes seconds
+
+Choose = Callable[[Status], Sequence[Trial]]
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What `submit` did: `submissions` is empty where nothing was to be sent.
+
+    `at_a_time` of its trials run at once. `left` are those that wait for `retry`; `notes` say what
+    an edit of the sweep hides.
+    """
+
+    submissions: tuple[Submission, ...]
+    trials: int
+    in_flight: int
+    done: int
+    left: int
+    notes: tuple[str, ...] = ()
+    at_a_time: int = 0
+
+
+def submit(
+    study: Study, request: SendOptions, choose: Choose = lambda status: status.missing
+) -> Sent:
+    """Send the trials that `choose` picks: what has neither a result, a living job nor a failure.
+
+    Returns once they are sent. Raises SweepError or DataError before anything is started,
+    LockHeld where another submit of the study is under way.
+    """
+    study.layout.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with locked(study, request.break_lock):
+            return _submit(study, request, choose)
+    finally:
+        with contextlib.suppress(OSError):  # it holds something, as soon as something was sent
+            study.layout.folder.rmdir()
+
+
+def _submit(study: Study, request: SendOptions, choose: Choose) -> Sent:
+    status = read_status(study)
+    notes = _accept(study, status, request.accept_change)
+    while decide(study, status):
+        status = read_status(study)
+    chosen = choose(status)
+    # What is to follow must be able to: the code of now goes with the first that is sent.
+    later = status.later if chosen else []
+    check(study, status, [*chosen, *later], request)
+    in_flight = sum(s.in_flight and not s.outcome.has_result for s in status.planned.values())
+    sending = {trial.id for trial in chosen}
+    left = sum(standing.outcome.trial.id not in sending for standing in status.left_alone)
+    sender = Sender(study, status, request)
+    files = sender.files([*chosen, *later])
+    study.record()
+    if any(trial.phase == "compare" for trial in chosen):
+        freeze(study, status.stage, status.outcomes)
+    submissions = sender.write(chosen, files) if chosen else ()
+    _start(study.layout, submissions)
+    lanes = sum(submission.lanes for submission in submissions)
+    trials = lanes // max((trial.world_size for trial in chosen), default=1)
+    most = min(max(1, trials), study.sweep.keys.limits.concurrent or lanes)
+    return Sent(submissions, len(chosen), in_flight, status.done, left, notes, most)
+
+
+def feed(study: Study) -> None:
+    """Send what earlier submissions have left to send, or leave it to a later call.
+
+    That is where another submit is at it, or nobody answers at the moment.
+    """
+    backends = set(map(backend_of, read_submissions(study.layout)))
+    if not any(backend.waits(study.layout) for backend in backends):
+        return
+    with contextlib.suppress(LockHeld, NoAnswer), Lock(study.layout.lock):
+        _start(study.layout, ())
+
+
+def advance_unattended(study: Study) -> Sent | None:
+    """Do what follows by itself from the end of jobs; None where nothing was to be sent.
+
+    Takes the decisions that are due, sends what they release and, where the sweep says that nobody
+    attends to it, what its policy sends again. What was cancelled waits for the user's `submit`.
+    Raises LockHeld where another submit takes longer than a while.
+    """
+    with locked(study):  # whoever is sending has done so: what is written down is started as well
+        before, submissions = read_status(study), read_submissions(study.layout)
+    again = study.sweep.keys.failures.unattended
+    due = not before.stage.is_settled or (again and before.missing) or before.jobs_alive
+    if not submissions or not (due or _unsent(study, before)):
+        return None
+
+    def follows(now: Status) -> Sequence[Trial]:
+        if cancelled_mark(study.layout, submissions[-1].id).exists():
+            return []
+        return now.missing if again and not now.jobs_alive else _unsent(study, now)
+
+    # Where jobs live still, one of them was requeued: this has another one wait for their end.
+    sent = submit(study, _as_before(study.layout, submissions[-1]), follows)
+    return sent if sent.submissions else None
+
+
+def _unsent(study: Study, status: Status) -> list[Trial]:
+    """Return what no submission has carried yet: whoever decided on it may have died since."""
+    fresh = {trial.id: trial for trial in status.missing}
+    for submission in read_submissions(study.layout) if fresh else ():
+        for pack in range(submission.packs):
+            for trial in read_pack(study.layout, submission.id, pack).trials:
+                fresh.pop(trial.id, None)
+    return list(fresh.values())
+
+
+def _as_before(layout: Layout, last: Submission) -> SendOptions:
+    """Return a request with data, lanes and code of what was sent last: nobody has to be there."""
+    pack = read_pack(layout, last.id, 0)
+    snapshots = sorted(layout.submissions.glob("*/code"))
+    code = snapshots[-1] if snapshots else None
+    return SendOptions(
+        pack.data_root,
+        pack.download,
+        last.lanes_asked,
+        code_root=code,
+        commit=(last.commit, last.dirty),
+    )
+
+
+def _start(layout: Layout, new: Sequence[Submission]) -> None:
+    for backend in dict.fromkeys(map(backend_of, (*read_submissions(layout), *new))):
+        backend.submit(layout, [one for one in new if backend_of(one) is backend])
+
+
+def check(
+    study: Study, status: Status, trials: Sequence[Trial], request: SendOptions
+) -> tuple[str, ...]:
+    """Raise SweepError or DataError for what speaks against sending; return what is to be said."""
+    notes = _accept(study, status, request.accept_change)
+    if trials:
+        check_before_start(study, trials, request.data_root, request.download, request.code_folder)
+    return notes
+
+
+def locked(study: Study, break_lock: bool = False) -> Lock:
+    """Return the lock that whoever writes into a study holds."""
+    return Lock(study.layout.lock, break_lock, wait_s=_PATIENCE_S)
+
+
+def cancel(study: Study) -> int:
+    """Stop every living job of a study cleanly; return how many submissions were stopped.
+
+    Nothing follows by itself from their end, even where all have ended by now. Raises
+    BackendError or SlurmError, after all the others are stopped, for one that cannot be.
+    """
+    stopped = 0
+    out_of_reach: OperationError | None = None
+    submissions = read_submissions(study.layout)
+    if submissions:
+        cancelled_mark(study.layout, submissions[-1].id).touch()
+    every = job_states(study.layout, submissions)
+    for submission in submissions:
+        if any(state != "ended" for state in every[submission.id].values()):
+            try:
+                backend_of(submission).cancel(study.layout, submission)
+                stopped += 1
+            except OperationError as error:
+                out_of_reach = error
+    if out_of_reach is not None:
+        raise out_of_reach
+    return stopped
+
+
+def _accept(study: Study, status: Status, accept: bool) -> tuple[str, ...]:
+    """Return what to say of an edit of the sweep; raises SweepError if it orphans results."""
+    change = since_recorded(study, status)
+    if change is None:
+        return ()
+    if change.orphaned and not accept:
+        raise SweepError(change.refusal(study.name))
+    notes = [change.removal()] if change.removed else []
+    if status.strays:
+        notes.append(
+            f"{status.strays} trials that this sweep does not ask for are still with living jobs: "
+            f"thermolion cancel {study.name}, then submit, to be rid of them"
+        )
+    return tuple(notes)

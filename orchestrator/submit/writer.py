@@ -1,0 +1,173 @@
+"""Writes down what is sent: code and packs first, then the record that makes them a submission.
+
+Starts nothing: that is the backend's.
+"""
+
+import socket
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jobs.contract.lock import user_name
+from jobs.contract.pack import Pack
+from jobs.contract.source_digest import code_digest
+from jobs.contract.trial import Trial
+from orchestrator.backends.base import Need, PlacementRequest, SubmissionPlan, backend_of
+from orchestrator.backends.records import Submission, write_packs, write_submission
+from orchestrator.progress.status import Status
+from orchestrator.study.study import Study
+from orchestrator.submit.code_snapshot import code_files, code_roots, commit_of, copy_code
+
+
+@dataclass(frozen=True)
+class SendOptions:
+    """How trials are to be sent.
+
+    `accept_change`: an edit may leave results behind. `new_code`: trials that go on from a
+    checkpoint take the present code as well. `by_hand`: the user has said `retry`, with so many
+    times the memory and time that the trials had. `code_root` is a copy of the user's code that an
+    earlier submission has made, None for the present code.
+    """
+
+    data_root: Path | None = None
+    download: bool = False
+    lanes: int | None = None
+    break_lock: bool = False
+    accept_change: bool = False
+    new_code: bool = False
+    by_hand: bool = False
+    mem: float = 1.0
+    time: float = 1.0
+    code_root: Path | None = None
+    commit: tuple[str | None, bool] | None = None
+
+    @property
+    def code_folder(self) -> Path:
+        """Where the user's code is taken from: the folder in which thermolion runs, or a copy."""
+        return self.code_root or Path.cwd()
+
+
+@dataclass(frozen=True)
+class Sender:
+    """Writes down what is sent: code and packs first, then the record that makes them one."""
+
+    study: Study
+    status: Status
+    request: SendOptions
+
+    def files(self, trials: Sequence[Trial]) -> Sequence[str] | None:
+        """Return the user's files to copy, None where no trial needs them as they are now.
+
+        Raises SweepError where they are too large.
+        """
+        if self.request.code_root is not None:
+            return None
+        present = Path("present")
+        if present not in self._roots(trials, present).values():
+            return None
+        return code_files(Path.cwd(), self.study.layout)
+
+    def write(
+        self, trials: Sequence[Trial], files: Sequence[str] | None
+    ) -> tuple[Submission, ...]:
+        """Write submissions; one without its record, which comes last, has started nothing."""
+        name = self._next_folder()
+        code = self.request.code_root or self.study.layout.submission(name) / "code"
+        if files is not None:
+            copy_code(Path.cwd(), files, code)
+        load = self.load(trials, code)
+        lots = backend_of(self.study.sweep.keys).arrange(load)
+        return tuple(
+            self._write(name if number == 0 else self._next_folder(), lot, load)
+            for number, lot in enumerate(lots)
+        )
+
+    def load(self, trials: Sequence[Trial], code: Path) -> PlacementRequest:
+        """Return what a backend has to know of some trials; their present code will lie in `code`.
+
+        Somebody looks after the study in the end where anything follows from that: a retry, a
+        decision, a notice.
+        """
+        sweep, status = self.study.sweep, self.status
+        follows = sweep.keys.failures.unattended or not status.stage.is_settled
+        return PlacementRequest(
+            self.study,
+            trials,
+            status.outcomes,
+            status.lost,
+            self._roots(trials, code),
+            self.request.lanes,
+            {trial.id: self._need(trial) for trial in trials},
+            status.bad_nodes,
+            unattended=follows or sweep.keys.notify is not None,
+        )
+
+    def _roots(self, trials: Sequence[Trial], present: Path) -> Mapping[str, Path | None]:
+        how = self.request
+        return code_roots(self.study, self.status, trials, present, how.new_code, how.code_folder)
+
+    def _need(self, trial: Trial) -> Need:
+        """Return what a trial is given beyond what the sweep says."""
+        how, standing = self.request, self.status.planned.get(trial.id)
+        failure = None if standing is None else standing.failure
+        need = Need() if failure is None else failure.need
+        if not how.by_hand:
+            return need
+        # Now, since the user has mended it, and by the factor that he says.
+        told = how.mem != 1 and failure is not None and failure.kind == "OOM_HOST"
+        mem = need.mem / self.study.sweep.keys.failures.oom_host.mem if told else need.mem
+        return Need(mem * how.mem, need.time * how.time)
+
+    def _write(self, name: str, lot: SubmissionPlan, load: PlacementRequest) -> Submission:
+        sweep, folder = self.study.sweep, self.study.layout.submission(name)
+        write_packs(
+            [self._pack(name, number, pack, load.code) for number, pack in enumerate(lot.packs)]
+        )
+        commit, dirty = self.request.commit or commit_of(Path.cwd())
+        submission = Submission(
+            id=name,
+            backend=sweep.keys.backend,
+            packs=len(lot.packs),
+            lanes=lot.lanes,
+            threads=sweep.keys.resources.cpus_per_task,
+            device=sweep.keys.resources.device,
+            user=user_name(),
+            host=socket.gethostname(),
+            time_ms=time.time_ns() // 1_000_000,
+            request=lot.request(folder),
+            lanes_asked=self.request.lanes,
+            scale=lot.scale,
+            by_hand=self.request.by_hand,
+            unattended=load.unattended,
+            commit=commit,
+            dirty=dirty,
+        )
+        write_submission(folder, submission)
+        return submission
+
+    def _pack(
+        self, name: str, number: int, trials: Sequence[Trial], code: Mapping[str, Path | None]
+    ) -> Pack:
+        data_root, code_root = self.request.data_root, code[trials[0].id]
+        return Pack(
+            layout=self.study.layout,
+            submission=name,
+            number=number,
+            trials=tuple(trials),
+            data_root=None if data_root is None else data_root.absolute(),
+            download=self.request.download,
+            code_root=code_root,
+            code=code_digest(code_root),
+            checkpoint_every_s=self.study.sweep.keys.checkpoint.every,
+            keep=self.study.sweep.keys.checkpoint.keep,
+            usage=self.study.sweep.keys.system_metrics,
+        )
+
+    def _next_folder(self) -> str:
+        """Create the folder of the next submission; a number is never used twice."""
+        submissions = self.study.layout.submissions
+        taken = [int(path.name) for path in submissions.glob("*") if path.name.isdigit()]
+        name = f"{max(taken, default=0) + 1:04d}"
+        self.study.layout.submission(name).mkdir(parents=True)
+        return name

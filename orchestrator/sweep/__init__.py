@@ -1,0 +1,1 @@
+"""The file that a user writes, read and checked."""

@@ -1,0 +1,360 @@
+"""The keys of a sweep file that say how its questions are answered, and what pilots are for.
+
+The keys of a sweep that say where its trials run, how they share jobs, how many at a time.
+
+The keys of a sweep that say what follows from a failure, class by class.
+
+The keys of a sweep that say who is told of a study, and of what.
+
+The keys of a sweep that say which Ray runs its trials.
+
+The keys of a sweep file that say how candidates are tuned before they are compared.
+
+What they mean for a candidate is `orchestrator.sweep.search_space`'s.
+
+The seeds of a sweep file: a number, a list of block indices, or looks at growing numbers.
+"""
+
+import itertools
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Self, get_args
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from jobs.contract.failures import FailureClass
+from orchestrator.sweep.document import choices
+from orchestrator.sweep.messages import MOST_RANKS, Duration, Strict
+
+_Endpoint = Literal["final_test_accuracy", "val_auc"]
+
+
+class AnalysisKeys(Strict):
+    """What is frozen before the first trial of the comparison; see docs/comparing.md."""
+
+    endpoints: Annotated[tuple[_Endpoint, ...], Field(min_length=1, strict=False)] = (
+        "final_test_accuracy",
+        "val_auc",
+    )
+    alpha: Annotated[float, Field(gt=0, le=0.5, strict=False)] = 0.05
+    rope_pp: Annotated[float, Field(gt=0, le=100, strict=False)] = 0.2
+    limits: Literal["obrien-fleming", "pocock"] = "obrien-fleming"
+
+
+class PilotKeys(Strict):
+    """Trials of the baselines on seeds of their own, from which targets are made.
+
+    A target lies `quantile` of the way from chance to what the better baseline reaches typically.
+    """
+
+    seeds: Annotated[int, Field(ge=1, le=1000)] = 10
+    quantile: Annotated[float, Field(gt=0, le=1, strict=False)] = 0.95
+
+
+# Here, because sweeps are checked against the names; what they name is loaded by its users.
+BACKENDS: Mapping[str, str] = {
+    "local": "orchestrator.backends.local:LocalBackend",
+    "ray": "orchestrator.backends.ray.backend:RayBackend",
+    "slurm": "orchestrator.backends.slurm:SlurmBackend",
+}
+# The same if the sweep says `ray.on: slurm`.
+IN_A_JOB: Mapping[str, str] = {"ray": "orchestrator.backends.ray.on_slurm:RayOnSlurm"}
+
+
+class PackKeys(Strict):
+    """How trials share a job of a cluster.
+
+    `trials_per_gpu` run at once in a job, on its GPU if it has one. A job is given work for
+    `at_least`; what a trial takes is measured or guessed unless `trial_takes` says it.
+    """
+
+    trials_per_gpu: Annotated[int, Field(ge=1, le=64)] = 1
+    at_least: Duration = 600.0
+    trial_takes: Duration | None = None
+
+
+class LimitKeys(Strict):
+    """How much of a cluster a study may have at a time: `concurrent` trials."""
+
+    concurrent: Annotated[int, Field(ge=1)] | None = None
+
+
+class FailureRule(Strict):
+    """What follows from one class: so many `retries`, each not before `backoff`.
+
+    What is left out is as in the defaults of that class.
+    """
+
+    retries: Annotated[int, Field(ge=0, le=1000)] = 0
+    backoff: Duration = 0.0
+
+
+class NodeFailRule(FailureRule):
+    """No job of the study goes to the node for a while (`exclude: 0s`: it may)."""
+
+    exclude: Duration = 86_400.0
+
+
+class HostMemoryRule(FailureRule):
+    """The next job asks for `mem` times as much memory."""
+
+    mem: Annotated[float, Field(ge=1, le=64)] = 2.0
+
+
+class FailureKeys(Strict):
+    """How often what has failed is sent again; a preemption costs no retry.
+
+    `timeout`: its time was over, and it had got no further than the attempt before. `node_fail`:
+    its node died. `oom_host`: it took more memory than its job had. `oom_device`: it took more
+    memory than the GPU has. `never_started`: its job ended before it began. `user_error`: the
+    training raised an exception. `lost`: its process died, and nothing says why. `unattended`:
+    what is to be sent again is, without anybody's `submit`.
+    """
+
+    timeout: FailureRule = FailureRule(retries=1)
+    node_fail: NodeFailRule = NodeFailRule(retries=5)
+    oom_host: HostMemoryRule = HostMemoryRule(retries=2)
+    oom_device: FailureRule = FailureRule(retries=0)
+    # Constructed unchecked, for people write durations with a unit.
+    never_started: FailureRule = FailureRule.model_construct(retries=3, backoff=60.0)
+    user_error: FailureRule = FailureRule(retries=0)
+    lost: FailureRule = FailureRule(retries=5)
+    unattended: bool = False
+
+    @field_validator("*")
+    @classmethod
+    def _filled_by_class(cls, value: Any, about: ValidationInfo) -> Any:
+        if not isinstance(value, FailureRule):
+            return value
+        default: FailureRule = cls.model_fields[str(about.field_name)].default
+        return default.model_copy(
+            update={name: getattr(value, name) for name in value.model_fields_set}
+        )
+
+    def rule(self, failure: FailureClass) -> FailureRule | None:
+        """Return what follows from a class of failure; None for one that costs no retry."""
+        found: FailureRule | None = getattr(self, failure.lower(), None)
+        return found
+
+
+Occasion = Literal["done", "held", "failing"]
+_MOST_S = 600.0
+
+
+def _url(value: str) -> str:
+    if not value.startswith(("http://", "https://")) or not value.isprintable() or " " in value:
+        raise ValueError(f"{value!r} is no address of a webhook: write http://… or https://…")
+    try:
+        split = urlsplit(value)
+        _ = split.port
+    except ValueError as error:
+        raise ValueError(f"{value!r} is no address of a webhook: {error}") from error
+    if "@" in split.netloc:
+        raise ValueError("a webhook takes no user and password: use `command`, with curl")
+    return value
+
+
+def _command(value: str) -> str:
+    try:
+        words = shlex.split(value)
+    except ValueError as error:
+        raise ValueError(f"{value!r} is no command: {error}") from error
+    if not words:
+        raise ValueError("the command is empty: name a program and its arguments")
+    return value
+
+
+def _timeout(value: float) -> float:
+    if not 0 < value <= _MOST_S:
+        raise ValueError(f"{value:.0f} s is too much or too little: up to 10min")
+    return value
+
+
+class NotifyKeys(Strict):
+    """Who is told when a study is done, held or failing: a command, a webhook, or both."""
+
+    command: Annotated[str, AfterValidator(_command)] | None = None
+    url: Annotated[str, AfterValidator(_url)] | None = None
+    on: Annotated[list[Occasion], Field(min_length=1)] = Field(default=list(get_args(Occasion)))
+    timeout: Annotated[Duration, AfterValidator(_timeout)] = 15.0
+
+    @model_validator(mode="after")
+    def _somebody(self) -> Self:
+        if self.command is None and self.url is None:
+            raise ValueError("nobody is told: name a `command` or a `url`")
+        return self
+
+
+def as_keys(value: Any) -> Any:
+    """Take a text for the address of a webhook where it looks like one, else for a command."""
+    if not isinstance(value, str):
+        return value
+    return {"url" if value.startswith(("http://", "https://")) else "command": value}
+
+
+_ADDRESS = re.compile(r"[A-Za-z0-9._-]+:[0-9]{1,5}")
+
+
+def _address(text: str) -> str:
+    if not _ADDRESS.fullmatch(text):
+        raise ValueError(
+            f"{text!r} is no address: write HOST:PORT, as `ray start --head` has said it (not the "
+            "ray:// of a client: the driver has to be where the studies are)"
+        )
+    return text
+
+
+class RayKeys(Strict):
+    """Which Ray: one of its own on this machine, one that runs already, or one in a SLURM job.
+
+    In a SLURM job it has `nodes` of `cpus_per_node` (by default what a trial needs there), which
+    have to be there `nodes_within` the start.
+    """
+
+    address: Annotated[str, AfterValidator(_address)] | None = None
+    on: Literal["slurm"] | None = None
+    nodes: Annotated[int, Field(ge=1, le=MOST_RANKS)] | None = None
+    cpus_per_node: Annotated[int, Field(ge=1, le=1024)] | None = None
+    nodes_within: Duration = 300.0
+    dashboard: bool = False
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if self.address is not None and self.on is not None:
+            raise ValueError(
+                f"address is {self.address} and on is {self.on}: a Ray that runs already, or one "
+                "that is started in a job, not both"
+            )
+        return self
+
+
+_SEARCHES = ("sobol", "optuna", "asha")
+
+
+def _search(value: Any) -> Any:
+    if value not in _SEARCHES:
+        raise ValueError(f"unknown search {value!r}: {choices(value, _SEARCHES)}")
+    return value
+
+
+_Ends = tuple[
+    Annotated[float, Field(allow_inf_nan=False, strict=False)],
+    Annotated[float, Field(allow_inf_nan=False, strict=False)],
+]
+_Trials = Annotated[int, Field(ge=1, le=10_000)]
+
+
+class RangeKeys(Strict):
+    """What one hyperparameter is chosen from: `log` or `uniform` [low, high], or a `choice`."""
+
+    log: Annotated[_Ends, Field(strict=False)] | None = None
+    uniform: Annotated[_Ends, Field(strict=False)] | None = None
+    choice: list[Any] | None = None
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Self:
+        given = [name for name in ("log", "uniform", "choice") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                f"{len(given)} of log, uniform, choice: write one, such as {{log: [1e-4, 1e-2]}}"
+            )
+        return self
+
+
+class TuneKeys(Strict):
+    """Trials by which every candidate gets its settings, before the comparison; docs/tuning.md.
+
+    `trials` a candidate, workload and round, the same for all or by candidate; each on `seeds`
+    seeds of their own and on `ranks` ranks. `widen` says how often the search is widened where a
+    learning rate at its edge won. `untuned` candidates are compared as declared. With `asha` one
+    setting in `reduction_factor` goes on at each of the `rungs`, which are 3 and 2 unless said.
+    """
+
+    trials: _Trials | dict[str, _Trials]
+    search: Annotated[Literal["sobol", "optuna", "asha"], BeforeValidator(_search)] = "sobol"
+    space: dict[str, dict[str, RangeKeys]] | None = None
+    seeds: Annotated[int, Field(ge=1, le=1000)] = 1
+    ranks: Annotated[int, Field(ge=1, le=MOST_RANKS)] | None = None
+    widen: Annotated[int, Field(ge=0, le=5)] = 1
+    untuned: tuple[str, ...] = Field((), strict=False)
+    allow_unequal: bool = False
+    reduction_factor: Annotated[int, Field(ge=2, le=10)] | None = None
+    rungs: Annotated[int, Field(ge=1, le=5)] | None = None
+
+    @model_validator(mode="after")
+    def _of_asha(self) -> Self:
+        given = [name for name in ("reduction_factor", "rungs") if getattr(self, name) is not None]
+        if given and self.search != "asha":
+            raise ValueError(f"{given[0]} is asha's: write search: asha, or leave it out")
+        if self.search == "asha" and self.seeds > 1:
+            raise ValueError(
+                f"seeds: {self.seeds}, and asha judges trials one by one: a setting would end on "
+                "one seed and go on on another; leave `seeds` out, or write search: sobol"
+            )
+        return self
+
+
+_MOST_SEEDS = 100_000
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """`blocks` are seed indices; `looks` are rising numbers of them, empty without any."""
+
+    blocks: tuple[int, ...]
+    looks: tuple[int, ...] = ()
+
+
+def read_seeds(seeds: Any) -> Seeds:
+    """Check what the key `seeds` holds; raises ValueError."""
+    if isinstance(seeds, dict):
+        return _looks(seeds)
+    listed = seeds if isinstance(seeds, list) else [seeds]
+    if not all(_is_number(seed) for seed in listed):
+        raise ValueError(
+            f"{seeds!r} is neither a number of seeds nor a list of block indices nor looks, such "
+            "as {looks: [3, 5, 7, 10]}"
+        )
+    if not isinstance(seeds, list):
+        if seeds < 1:
+            raise ValueError(f"{seeds} seeds: at least one is needed")
+        if seeds > _MOST_SEEDS:
+            raise ValueError(f"{seeds} seeds: {_MOST_SEEDS} is the most")
+        return Seeds(tuple(range(seeds)))
+    if not seeds:
+        raise ValueError("the list is empty: name at least one block index, such as [0]")
+    if min(seeds) < 0:
+        raise ValueError(f"block index {min(seeds)} is negative: they count from 0")
+    repeated = [seed for seed in seeds if seeds.count(seed) > 1]
+    if repeated:
+        raise ValueError(f"block {repeated[0]} is repeated: a block runs once, name it once")
+    return Seeds(tuple(seeds))
+
+
+def _looks(seeds: dict[Any, Any]) -> Seeds:
+    looks = seeds.get("looks")
+    if list(seeds) != ["looks"] or not isinstance(looks, list) or not looks:
+        raise ValueError(f"{seeds!r} has no looks: write {{looks: [3, 5, 7, 10]}}")
+    if not all(_is_number(look) for look in looks):
+        raise ValueError(f"looks are numbers of seeds, such as [3, 5, 7, 10], not {looks!r}")
+    if any(one >= other for one, other in itertools.pairwise(looks)):
+        raise ValueError(f"looks are rising numbers of seeds, such as [3, 5, 7, 10], not {looks}")
+    if looks[0] < 2:
+        raise ValueError(f"a look at {looks[0]} seeds can decide nothing: two are the fewest")
+    if looks[-1] > _MOST_SEEDS:
+        raise ValueError(f"{looks[-1]} seeds: {_MOST_SEEDS} is the most")
+    return Seeds(tuple(range(looks[-1])), tuple(looks))
+
+
+def _is_number(seed: Any) -> bool:
+    return isinstance(seed, int) and not isinstance(seed, bool)

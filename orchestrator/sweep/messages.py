@@ -1,0 +1,97 @@
+"""From pydantic's findings to one sentence a person can act on. Knows the later keys by name.
+
+Durations as people write them: 90s, 15min, 2h, 1d.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict, PlainValidator, ValidationError
+
+from orchestrator.sweep.document import Invalid, Location, choices
+
+# Keys of later versions: refused by name, because an ignored key is a wrong experiment.
+_NOT_YET = frozenset(["gpu_hours"])
+
+MOST_RANKS = 65_536  # of one trial, and more than any of them will have
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+class Strict(BaseModel):
+    """A part of a sweep file: unknown keys are errors and nothing is converted silently."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+def printable(name: str) -> str:
+    """Return a name as it is; raises ValueError for one that cannot be shown."""
+    if not name.strip() or not name.isprintable():
+        raise ValueError(f"{name!r} is no name: use printable characters")
+    return name
+
+
+def check(
+    model: type[_Model],
+    data: Mapping[str, Any],
+    origin: Callable[[Location], Location] = lambda location: location,
+) -> _Model:
+    """Validate `data`; raises Invalid for the first mistake, unknown keys before others.
+
+    `origin` maps a location in `data` to the one in the file, where the two differ.
+    """
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        mistakes = error.errors()
+    first = next((m for m in mistakes if m["type"] == "extra_forbidden"), mistakes[0])
+    location: Location = tuple(first["loc"])
+    raise Invalid(origin(location), _sentence(first, _model_at(model, location)))
+
+
+def not_yet(key: str) -> str | None:
+    """Return the sentence for a key of a later version, None for any other."""
+    if key not in _NOT_YET:
+        return None
+    return "this key is not available yet: take it out to run this sweep"
+
+
+def _sentence(mistake: Any, model: type[BaseModel]) -> str:
+    value, kind = mistake["input"], mistake["type"]
+    key = str(mistake["loc"][-1]) if mistake["loc"] else ""
+    if kind == "extra_forbidden":
+        return not_yet(key) or f"unknown key {key!r}: {choices(key, model.model_fields)}"
+    if kind == "missing":
+        return "the key is missing"
+    if kind == "value_error":
+        return str(mistake["ctx"]["error"])
+    words = str(mistake["msg"])
+    expected = words.removeprefix("Input should be ")
+    return f"{value!r}: {words}" if words == expected else f"{value!r} is not {expected}"
+
+
+def _model_at(model: type[BaseModel], location: Location) -> type[BaseModel]:
+    """Return the model whose fields are the choices at `location`."""
+    for part in location[:-1]:
+        field = model.model_fields.get(str(part))
+        if field is not None:
+            inner = (field.annotation, *get_args(field.annotation))
+            model = next(
+                (m for m in inner if isinstance(m, type) and issubclass(m, BaseModel)), model
+            )
+    return model
+
+
+_UNITS_S = {"s": 1, "min": 60, "h": 3600, "d": 86400}
+
+
+def seconds(value: Any) -> float:
+    """Return the seconds of a duration; raises ValueError for anything else."""
+    found = re.fullmatch(r"([0-9]+(?:[.][0-9]+)?) ?(s|min|h|d)", str(value))
+    if found is None:
+        raise ValueError(f"{value!r} is no duration: write a number and s, min, h or d: 15min")
+    return float(found[1]) * _UNITS_S[found[2]]
+
+
+Duration = Annotated[float, PlainValidator(seconds, json_schema_input_type=str)]

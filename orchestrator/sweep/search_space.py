@@ -1,0 +1,280 @@
+"""Where a candidate's settings are looked for: an axis a hyperparameter, and points on it.
+
+Pure; what a sweep file may say of it is `orchestrator.sweep.keys`' and
+`orchestrator.sweep.tune_spaces`'.
+
+Points that fill a cube evenly: Sobol's sequence, shifted at random by a seed of the study.
+
+Of integers alone, and our own rather than a library's: ids of trials are made from these points,
+so they must be the same on every machine and with every version of everything.
+"""
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from jobs.contract.asha import Rungs
+from jobs.contract.trial import Candidate, Workload, digest
+from thermolion import registry
+
+BITS = 32
+
+# Joe and Kuo (2008), new-joe-kuo-6: by dimension from the second on, the coefficients of a
+# primitive polynomial (its degree is the number of the m), and the first m.
+_DIRECTIONS: Sequence[tuple[int, tuple[int, ...]]] = (
+    (0, (1,)),
+    (1, (1, 3)),
+    (1, (1, 3, 1)),
+    (2, (1, 1, 1)),
+    (1, (1, 1, 3, 3)),
+    (4, (1, 3, 5, 13)),
+    (2, (1, 1, 5, 5, 17)),
+    (4, (1, 1, 5, 5, 5)),
+    (7, (1, 1, 7, 11, 19)),
+)
+MOST_DIMENSIONS = len(_DIRECTIONS) + 1
+
+
+def point(number: int, dimensions: int, seed: int | None) -> tuple[float, ...]:
+    """Return point `number`, from 0, in [0, 1)^dimensions; `seed` None leaves out the shift.
+
+    A digital shift (each coordinate xor a constant) keeps what makes the sequence even, and the
+    corner out of it. Point k is the same however many are asked for, and so are its first
+    coordinates. At most `MOST_DIMENSIONS` of them.
+    """
+    gray = number ^ (number >> 1)
+    return tuple(
+        (_coordinate(gray, dimension) ^ _shift(seed, dimension)) / 2**BITS
+        for dimension in range(dimensions)
+    )
+
+
+def _coordinate(gray: int, dimension: int) -> int:
+    found = 0
+    for bit, direction in enumerate(_directions(dimension, gray.bit_length())):
+        if gray >> bit & 1:
+            found ^= direction
+    return found
+
+
+def _directions(dimension: int, count: int) -> list[int]:
+    """Return the first direction numbers of a dimension, each with its bits at the top."""
+    if dimension == 0:
+        return [1 << (BITS - 1 - bit) for bit in range(count)]
+    polynomial, first = _DIRECTIONS[dimension - 1]
+    degree = len(first)
+    m = list(first)
+    for bit in range(degree, count):
+        new = m[bit - degree] ^ (m[bit - degree] << degree)
+        for term in range(1, degree):
+            if polynomial >> (degree - 1 - term) & 1:
+                new ^= m[bit - term] << term
+        m.append(new)
+    return [m[bit] << (BITS - 1 - bit) for bit in range(count)]
+
+
+def _shift(seed: int | None, dimension: int) -> int:
+    if seed is None:
+        return 0
+    told = f"sobol/{seed}/{dimension}".encode()
+    return int.from_bytes(hashlib.sha256(told).digest()[: BITS // 8], "big")
+
+
+WIDENED = "lr"  # of the axes, the one that is widened where its edge wins
+_DIGITS = 6  # significant: equal on machines whose exp and log differ in the last bit
+
+
+@dataclass(frozen=True)
+class Axis:
+    """The values of one hyperparameter, from `low` to `high` or one of `choices`.
+
+    `whole` ones are whole numbers.
+    """
+
+    kind: Literal["log", "uniform", "choice"]
+    low: float = 0.0
+    high: float = 0.0
+    choices: tuple[Any, ...] = ()
+    whole: bool = False
+
+    def at(self, place: float) -> Any:
+        """Return the value at a place in [0, 1)."""
+        if self.kind == "choice":
+            return self.choices[int(place * len(self.choices))]
+        if self.kind == "log":
+            value = math.exp(
+                math.log(self.low) + place * (math.log(self.high) - math.log(self.low))
+            )
+        else:
+            value = self.low + place * (self.high - self.low)
+        return self.legal(value)
+
+    def legal(self, value: float) -> Any:
+        """Return the value of a range that a number stands for."""
+        return round(value) if self.whole else rounded(value)
+
+    def wider(self, low: float, high: float) -> "Axis":
+        """Return the axis with other ends."""
+        return replace(self, low=low, high=high)
+
+    def in_words(self) -> str:
+        """Say where values come from: `1e-05 to 0.01, log`."""
+        if self.kind == "choice":
+            return f"one of {', '.join(map(str, self.choices))}"
+        return f"{self.low:g} to {self.high:g}, {self.kind}"
+
+    def to_json(self) -> dict[str, Any]:
+        if self.kind == "choice":
+            return {"choice": list(self.choices)}
+        return {self.kind: [self.low, self.high]}
+
+
+Space = Mapping[str, Axis]
+
+
+@dataclass(frozen=True)
+class Search:
+    """How a candidate is tuned: `trials` a round and workload, each on `seeds` seeds.
+
+    `ranks` is what a tuning trial is trained by, None where it is as in the comparison. `root`
+    is the seed of its points: all candidates of a study get the same ones in their own spaces.
+    With `optuna` those are for the first half of a round; the rest is suggested in two batches.
+    With `asha` one setting in `reduction` goes on at each of so many `rungs`. `widen` is how often
+    it may be widened, which makes no other search of it.
+    """
+
+    space: Space
+    trials: int
+    seeds: int
+    ranks: int | None
+    root: int
+    method: Literal["sobol", "optuna", "asha"] = "sobol"
+    reduction: int = 3
+    rungs: int = 2
+    widen: int = 0
+
+    @property
+    def drawn(self) -> int:
+        """How many settings of a round are points, chosen before anything has run."""
+        return -(-self.trials // 2) if self.method == "optuna" else self.trials
+
+    def is_drawn(self, number: int) -> bool:
+        """Whether setting `number`, from 1, is a point."""
+        return (number - 1) % self.trials < self.drawn
+
+    @property
+    def batch(self) -> int:
+        """How many settings are suggested at once, at most."""
+        return -(-(self.trials - self.drawn) // 2)
+
+    def rungs_on(self, workload: Workload, rivals: str = "") -> Rungs | None:
+        """Return where trials on a workload may end early; None where they never do.
+
+        In the workload's unit. None as well for a budget that is too small for a rung, or not
+        declared. `rivals` names who competes.
+        """
+        budget = workload.budget or 0
+        parts = [-(-budget // self.reduction**k) for k in range(self.rungs, 0, -1)]
+        at = tuple(sorted({part for part in parts if 0 < part < budget}))
+        return Rungs(at, self.reduction, rivals) if self.method == "asha" and at else None
+
+    def to_json(self) -> dict[str, Any]:
+        method: dict[str, Any] = {} if self.method == "sobol" else {"method": self.method}
+        if self.method == "asha":
+            method |= {"reduction": self.reduction, "rungs": self.rungs}
+        return method | {
+            "space": {name: axis.to_json() for name, axis in sorted(self.space.items())},
+            "trials": self.trials,
+            "seeds": self.seeds,
+            "ranks": self.ranks,
+            "root": self.root,
+        }
+
+
+@dataclass(frozen=True)
+class TunedCandidate(Candidate):
+    """A candidate whose settings are still to be found; its own are the centre of its space.
+
+    No trial is of it: it is what a sweep declares. Another search makes it another candidate.
+    """
+
+    search: Search | None = None
+
+    def content(self) -> dict[str, Any]:
+        assert self.search is not None
+        plain = super().content()
+        fixed = {k: v for k, v in self.hyperparameters.items() if k not in self.search.space}
+        return plain | {"hyperparameters": fixed, "search": self.search.to_json()}
+
+    def rungs_on(self, workload: Workload) -> Rungs | None:
+        """Return where its settings may end early on a workload, measured against each other.
+
+        Those of another space are others; with more trials, or another name, they are the same.
+        """
+        assert self.search is not None
+        search = self.search.to_json()
+        del search["trials"]
+        on = [workload.key, workload.precision, workload.ranks]
+        return self.search.rungs_on(workload, digest([self.content() | {"search": search}, on]))
+
+    def setting(self, number: int, axis: Axis | None) -> Candidate:
+        """Return setting `number`, from 1; `axis` is a widened one of `WIDENED`."""
+        assert self.search is not None
+        space = dict(self.search.space) | ({} if axis is None else {WIDENED: axis})
+        names = sorted(space, key=lambda name: (name != WIDENED, name))
+        place = point(number - 1, len(names), self.search.root)
+        values = {name: space[name].at(at) for name, at in zip(names, place, strict=True)}
+        return self.tried(number, values)
+
+    def tried(self, number: int, values: Mapping[str, Any]) -> Candidate:
+        """Return setting `number`, from 1, by its values."""
+        return self.chosen(values, name=f"{self.name}#{number}", setting_of=self.name)
+
+    def allows(self, values: Mapping[str, Any]) -> bool:
+        """Whether an optimizer takes some hyperparameters together with those that are fixed."""
+        try:
+            self.chosen(values)
+        except registry.HyperparameterError:
+            return False
+        return True
+
+    @staticmethod
+    def number_of(setting: Candidate) -> int:
+        """Return the number of a setting, from 1."""
+        return int(setting.name.rpartition("#")[2])
+
+    def values_in(self, hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what a setting has of the hyperparameters that are tuned."""
+        assert self.search is not None
+        spec = registry.OPTIMIZERS.get(self.optimizer)
+        unrecorded = spec.later if spec else {}
+        return {
+            name: hyperparameters[name] if name in hyperparameters else unrecorded[name]
+            for name in sorted(self.search.space)
+        }
+
+    def chosen(self, values: Mapping[str, Any], **labels: Any) -> Candidate:
+        """Return the candidate with some hyperparameters; raises HyperparameterError."""
+        spec = registry.OPTIMIZERS.get(self.optimizer)
+        legal = {
+            name: registry.checked(name, value, spec.settable.get(name) if spec else None)
+            for name, value in values.items()
+        }
+        whole = {**(spec.settable if spec else {}), **self.hyperparameters, **legal}
+        # What a registry has as tuples, a trial has as lists.
+        whole = {k: list(v) if isinstance(v, tuple) else v for k, v in whole.items()}
+        registry.check_together(self.optimizer, whole)
+        given: dict[str, Any] = {"name": self.name, "setting_of": None} | labels
+        return Candidate(
+            optimizer=self.optimizer,
+            hyperparameters=spec.recorded(whole) if spec else whole,
+            replica=self.replica,
+            noise_seed=self.noise_seed,
+            **given,
+        )
+
+
+def rounded(value: float) -> float:
+    return float(f"{value:.{_DIGITS}g}")

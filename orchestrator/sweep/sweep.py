@@ -1,0 +1,224 @@
+"""The sweep: the declared question, checked at the user's border and resolved to records.
+
+Opens no data and loads neither torch nor scipy; ids and seeds are `orchestrator.study.trials`'s.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, model_validator
+
+from jobs.contract.pack import Keep
+from jobs.contract.trial import Candidate, Workload
+from orchestrator.sweep.candidates import Groups, expand, questions
+from orchestrator.sweep.document import Document, Invalid, choices, read_document
+from orchestrator.sweep.keys import (
+    BACKENDS,
+    AnalysisKeys,
+    FailureKeys,
+    LimitKeys,
+    NotifyKeys,
+    PackKeys,
+    PilotKeys,
+    RayKeys,
+    Seeds,
+    TuneKeys,
+    as_keys,
+    read_seeds,
+)
+from orchestrator.sweep.messages import MOST_RANKS, Duration, Strict, check
+from orchestrator.sweep.tune_spaces import searches
+from orchestrator.sweep.workloads import checked, cross, resolve
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep file as checked, `keys`, and what its entries mean together.
+
+    `questions` pairs names: (candidate, baseline).
+    """
+
+    document: Document
+    keys: "SweepFile"
+    workloads: tuple[Workload, ...]
+    candidates: tuple[Candidate, ...]
+    questions: tuple[tuple[str, str], ...]
+
+
+def _study(name: str) -> str:
+    if name in _RESERVED:
+        raise ValueError(
+            f"{name!r} is where the studies of a root have their MLflow store or archive: choose "
+            "another"
+        )
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
+        raise ValueError(
+            f"{name!r} names a folder: use up to 64 letters, digits, '.', '_' and '-', "
+            "a letter or digit first"
+        )
+    return name
+
+
+# Beside the folders of studies lie these.
+_RESERVED = ("archive", "mlflow.db", "mlartifacts")
+
+
+def _backend(value: Any) -> Any:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is not the name of a backend: {choices(value, BACKENDS)}")
+    if value not in BACKENDS:
+        raise ValueError(f"unknown backend {value!r}: {choices(value, BACKENDS)}")
+    return value
+
+
+def _a_minute(time_s: float) -> float:
+    if time_s < 60:
+        raise ValueError("SLURM counts in minutes: one at least")
+    return time_s
+
+
+class Resources(Strict):
+    """What one trial is given: a rank for every GPU, or for every task where there are none."""
+
+    nodes: Annotated[int, Field(ge=1, le=MOST_RANKS)] = 1
+    gpus_per_node: Annotated[int, Field(ge=0, le=MOST_RANKS)] = 0
+    tasks_per_node: Annotated[int, Field(ge=1, le=MOST_RANKS)] | None = None
+    cpus_per_task: Annotated[int, Field(ge=1, le=1024)] = 1
+    time: Annotated[Duration, AfterValidator(_a_minute)] | None = None
+    mem: Annotated[str, Field(pattern=r"^[0-9]+[KMGT]?B?$")] | None = None
+
+    @model_validator(mode="after")
+    def _a_rank_a_gpu(self) -> Self:
+        if self.gpus_per_node and self.tasks_per_node not in (None, self.gpus_per_node):
+            raise ValueError(
+                f"tasks_per_node is {self.tasks_per_node} and gpus_per_node {self.gpus_per_node}: "
+                "every rank has a GPU of its own, so leave tasks_per_node out"
+            )
+        return self
+
+    @property
+    def ranks(self) -> int:
+        """How many processes train a trial, unless its workload says otherwise."""
+        return self.nodes * self.ranks_per_node
+
+    @property
+    def ranks_per_node(self) -> int:
+        """How many of these processes share a node, unless a trial has fewer."""
+        return self.gpus_per_node or self.tasks_per_node or 1
+
+    @property
+    def device(self) -> Literal["cpu", "cuda"]:
+        """What trials compute on."""
+        return "cuda" if self.gpus_per_node else "cpu"
+
+    @property
+    def time_min(self) -> int | None:
+        """The time of a job in whole minutes; None leaves it to the site."""
+        return None if self.time is None else int(self.time // 60)
+
+
+class CheckpointPolicy(Strict):
+    """How often a trial saves its state, and which of its checkpoints outlives it."""
+
+    every: Duration = 600.0
+    keep: Keep = "none"
+
+
+class Compare(Strict):
+    """One candidate against some, or against all others."""
+
+    candidate: str
+    against: (
+        Annotated[
+            list[str],
+            Field(min_length=1),
+            BeforeValidator(lambda name: [name] if isinstance(name, str) else name),
+        ]
+        | None
+    ) = None
+
+
+class SweepFile(Strict):
+    """The keys of a sweep file; its JSON schema is what editors complete from."""
+
+    study: Annotated[str, AfterValidator(_study)]
+    workloads: list[Any]
+    candidates: dict[str, dict[str, Any] | None]
+    defaults: dict[str, Any] | None = None
+    baseline: str | None = None
+    compare: Compare | None = None
+    seeds: Annotated[
+        Seeds,
+        PlainValidator(
+            read_seeds, json_schema_input_type=int | list[int] | dict[Literal["looks"], list[int]]
+        ),
+    ]
+    analysis: AnalysisKeys = AnalysisKeys()
+    pilot: PilotKeys | None = None
+    tune: TuneKeys | None = None
+    root_seed: Annotated[int, Field(ge=0)] = 0
+    resources: Resources = Resources()
+    backend: Annotated[Literal["local", "slurm", "ray"], BeforeValidator(_backend)] = "local"
+    site: str | None = None
+    ray: RayKeys = RayKeys()
+    pack: PackKeys = PackKeys()
+    limits: LimitKeys = LimitKeys()
+    checkpoint: CheckpointPolicy = CheckpointPolicy()
+    system_metrics: bool = False
+    failures: FailureKeys = FailureKeys()
+    notify: Annotated[NotifyKeys, BeforeValidator(as_keys)] | None = None
+
+    @property
+    def in_a_job(self) -> bool:
+        """Whether its trials run in a Ray within one job of SLURM's."""
+        return self.backend == "ray" and self.ray.on is not None
+
+
+def read_sweep(path: Path, overrides: Iterable[str] = ()) -> Sweep:
+    """Read, check and resolve a sweep file, with `--set` overrides; raises SweepError."""
+    return resolve_sweep(read_document(path, overrides))
+
+
+def resolve_sweep(document: Document) -> Sweep:
+    """Check a document and fill in every default; raises SweepError for the first mistake."""
+    try:
+        return _resolved(document)
+    except Invalid as mistake:
+        raise document.error(mistake) from mistake
+
+
+def _resolved(document: Document) -> Sweep:
+    entries = cross(document.data.get("workloads"), document.data.get("defaults"))
+
+    data = document.data | {"workloads": [dict(entry.data) for entry in entries]}
+    keys = check(SweepFile, data)
+    models = checked(entries)
+    workloads = resolve(entries, models, keys.resources.ranks)
+    tuned = None
+    if keys.tune is not None:
+        tuned = searches(keys.tune, keys.candidates, workloads, keys.root_seed)
+    groups = expand(keys.candidates, workloads, tuned)
+    return Sweep(
+        document=document,
+        keys=keys,
+        workloads=workloads,
+        candidates=tuple(candidate for group in groups.values() for candidate in group),
+        questions=_questions(keys, groups),
+    )
+
+
+def _questions(keys: SweepFile, groups: Groups) -> tuple[tuple[str, str], ...]:
+    if keys.baseline is not None and keys.compare is not None:
+        raise Invalid(("baseline",), "`compare` is here as well: keep one of the two")
+    if keys.baseline is not None:
+        return questions(groups, keys.baseline, None, "baseline")
+    if keys.compare is not None:
+        return questions(groups, keys.compare.candidate, keys.compare.against, "compare")
+    if keys.pilot is not None:
+        raise Invalid(
+            ("pilot",), "pilots are runs of the baseline: name it (`baseline:` or `compare:`)"
+        )
+    return ()

@@ -1,0 +1,226 @@
+"""What a sweep file says of tuning, checked: the search of every candidate, by the name written.
+
+Raises Invalid; nothing of it is planned here.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jobs.contract.trial import Workload
+from orchestrator.sweep.document import Invalid, Location, choices
+from orchestrator.sweep.keys import RangeKeys, TuneKeys
+from orchestrator.sweep.search_space import MOST_DIMENSIONS, Axis, Search, rounded
+from thermolion import registry
+from thermolion.registry import HyperparameterError, OptimizerSpec
+
+_EVERY = "*"
+_DECADES = 3  # of the usual space of a learning rate, around its published value
+_NOT_TUNED = ("optimizer", "replica", "noise_seed")
+
+Entries = Mapping[str, Mapping[str, Any] | None]
+
+
+def searches(
+    keys: TuneKeys,
+    entries: Entries,
+    workloads: Sequence[Workload],
+    root_seed: int,
+) -> Mapping[str, Search]:
+    """Return how every candidate is tuned, by the name written; untuned ones are left out."""
+    for name in keys.untuned:
+        _check_known(name, entries, ("tune", "untuned"))
+    tuned = [name for name in entries if name not in keys.untuned]
+    if not tuned:
+        raise Invalid(("tune", "untuned"), "all candidates: take `tune` out")
+    if keys.space is not None and not keys.space:
+        raise Invalid(("tune", "space"), f"the space is empty: {_ADVICE}")
+    for name in keys.space or {}:
+        if name != _EVERY:
+            _check_known(name, entries, ("tune", "space"))
+        if name in keys.untuned:
+            raise Invalid(("tune", "space", name), f"{name!r} is in `untuned` as well")
+    _check_workloads(keys, entries, workloads)
+    trials = _trials(keys, tuned)
+    found = {
+        name: Search(
+            _space(name, keys, entries[name] or {}),
+            trials[name],
+            keys.seeds,
+            keys.ranks,
+            root_seed,
+            keys.search,
+            keys.reduction_factor or Search.reduction,
+            keys.rungs or Search.rungs,
+            keys.widen,
+        )
+        for name in tuned
+    }
+    if keys.search == "asha":
+        _check_rungs(found[tuned[0]], workloads)
+    return found
+
+
+_ADVICE = "write {NAME: {lr: {log: [1e-4, 1e-2]}}}, or leave it out for the usual ones"
+
+
+def centred(entry: Mapping[str, Any] | None, search: Search) -> dict[str, Any]:
+    """Return a candidate as written, with the centre of its space."""
+    return {**(entry or {})} | {
+        name: [axis.choices[0]] if axis.kind == "choice" else axis.at(0.5)
+        for name, axis in search.space.items()
+    }
+
+
+def _check_known(name: str, entries: Entries, place: Location) -> None:
+    if name not in entries:
+        raise Invalid(place, f"{name!r} is no candidate: {choices(name, [*entries])}")
+
+
+def _trials(keys: TuneKeys, tuned: Sequence[str]) -> Mapping[str, int]:
+    if isinstance(keys.trials, int):
+        trials = dict.fromkeys(tuned, keys.trials)
+    else:
+        for name in keys.trials:
+            if name not in tuned:
+                raise Invalid(("tune", "trials"), f"{name!r} is not tuned: {choices(name, tuned)}")
+        missing = [name for name in tuned if name not in keys.trials]
+        if missing:
+            raise Invalid(
+                ("tune", "trials"), f"{', '.join(missing)} has none: name every candidate"
+            )
+        trials = keys.trials
+    budgets = trials | dict.fromkeys(keys.untuned, 0)
+    if len(set(budgets.values())) > 1 and not keys.allow_unequal:
+        told = ", ".join(f"{name} {count}" for name, count in budgets.items())
+        raise Invalid(
+            ("tune", "untuned" if keys.untuned else "trials"),
+            f"unequal budgets ({told}) favour whoever has more: give all the same, or write "
+            "`allow_unequal: true`, which the report then says",
+        )
+    return trials
+
+
+def _check_workloads(keys: TuneKeys, entries: Entries, workloads: Sequence[Workload]) -> None:
+    for workload in workloads:
+        place = ("tune",)
+        if not workload.holds_out:
+            raise Invalid(
+                place,
+                f"workload {workload.name!r} has `split: replication`, which holds nothing out: "
+                "settings are chosen by validation data alone",
+            )
+        if "test" in workload.read_as.metric.lower():
+            raise Invalid(
+                place,
+                f"workload {workload.name!r} has the metric {workload.read_as.metric!r}: settings "
+                "are chosen by validation data alone, so name such a metric, and the other one "
+                "`final_metric`",
+            )
+        if keys.ranks in (None, workload.ranks):
+            continue
+        if workload.global_batch is None:
+            raise Invalid(
+                ("tune", "ranks"),
+                f"workload {workload.name!r} is your own training on {workload.ranks} ranks, "
+                "whose global batch is not known here: it may be another one on "
+                f"{keys.ranks}, so leave `ranks` out",
+            )
+        for name, entry in entries.items():
+            gate = (entry or {}).get("gate", "averaged")
+            if gate != "averaged" or "reference_batch" in (entry or {}):
+                raise Invalid(
+                    ("tune", "ranks"),
+                    f"{name!r} has the gate {gate!r}, which is another one on {keys.ranks} ranks "
+                    f"than on {workload.ranks} (workload {workload.name!r}): leave `ranks` out",
+                )
+
+
+def _check_rungs(search: Search, workloads: Sequence[Workload]) -> None:
+    for workload in workloads:
+        if search.rungs_on(workload) is not None:
+            continue
+        if workload.budget is None:
+            why = "declares no `steps`, of which rungs are parts: declare them"
+        else:
+            why = f"has {workload.budget} {workload.unit}s: too few to end after an earlier one"
+        raise Invalid(
+            ("tune", "search"), f"asha, and workload {workload.name!r} {why}, or write sobol"
+        )
+
+
+def _space(name: str, keys: TuneKeys, entry: Mapping[str, Any]) -> Mapping[str, Axis]:
+    written = keys.space or {}
+    optimizer = entry.get("optimizer", name)
+    known = next((s for n, s in registry.OPTIMIZERS.items() if optimizer in (n, s.path)), None)
+    key = name if name in written else _EVERY
+    if key not in written:
+        space = _usual(name, known)
+        place: Location = ("candidates", name)
+    else:
+        place = ("tune", "space", key)
+        if not written[key]:
+            raise Invalid(place, f"the space is empty: {_ADVICE}")
+        space = {
+            parameter: _axis(known, parameter, ranges, (*place, parameter))
+            for parameter, ranges in written[key].items()
+        }
+    if all(axis.kind == "choice" for axis in space.values()):
+        raise Invalid(
+            place, "only choices: write one range at least, or a grid of `candidates` instead"
+        )
+    if len(space) > MOST_DIMENSIONS:
+        raise Invalid(place, f"{len(space)} hyperparameters: {MOST_DIMENSIONS} is the most")
+    for parameter in space:
+        if parameter in entry:
+            raise Invalid(
+                ("candidates", name, parameter),
+                f"{parameter} of {name!r} is tuned, so a value of its own means nothing: take it "
+                "out here, or put the candidate in `tune.untuned`",
+            )
+    return space
+
+
+def _usual(name: str, known: OptimizerSpec | None) -> Mapping[str, Axis]:
+    published = known.settable.get("lr") if known else None
+    if published is None:
+        raise Invalid(
+            ("tune",), f"no published learning rate of {name!r} is known here: write its `space`"
+        )
+    half = 10 ** (_DECADES / 2)
+    low, high = (float(f"{published * factor:.3g}") for factor in (1 / half, half))
+    return {"lr": Axis("log", low, high)}
+
+
+def _axis(
+    known: OptimizerSpec | None,
+    parameter: str,
+    ranges: RangeKeys,
+    place: Location,
+) -> Axis:
+    if parameter in _NOT_TUNED or (known and parameter not in known.settable):
+        names = [] if known is None else [*known.settable]
+        raise Invalid(
+            place, f"{parameter!r} is no hyperparameter here: {choices(parameter, names)}"
+        )
+    default = known.settable.get(parameter) if known else None
+    if ranges.choice is not None:
+        if not ranges.choice:
+            raise Invalid(place, "the choice is empty: write two values or more")
+        axis = Axis("choice", choices=tuple(ranges.choice))
+        ends: Sequence[Any] = ranges.choice
+    else:
+        low, high = ranges.log or ranges.uniform or (0.0, 0.0)
+        if ranges.log is not None and low <= 0:
+            raise Invalid(place, f"log: {low:g} is not above 0: a scale of factors has none")
+        if low >= high:
+            raise Invalid(place, f"[{low:g}, {high:g}] is empty: write [low, high]")
+        whole = isinstance(default, int) and not isinstance(default, bool)
+        log = ranges.log is not None
+        axis = Axis("log" if log else "uniform", rounded(low), rounded(high), whole=whole)
+        ends = [axis.at(0), axis.at(1)]
+    try:
+        for value in ends:
+            registry.checked(parameter, value, default)
+    except HyperparameterError as error:
+        raise Invalid(place, str(error)) from error
+    return axis

@@ -1,0 +1,251 @@
+"""A workload of image classification: data, model, budget, and the recipe of its training.
+
+A workload of the user's own: a function or a command line, and how its results are read.
+"""
+
+import re
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
+from typing import Annotated, Any, Literal, NamedTuple, Self
+
+from pydantic import AfterValidator, Field, PlainValidator, model_validator
+
+from jobs.contract import catalog, command_template
+from jobs.contract.schedule import checked_schedule
+from jobs.contract.trial import Candidate, ImageWorkload, MetricSpec, UserWorkload, canonical_json
+from orchestrator.sweep.messages import MOST_RANKS, Strict, printable
+from thermolion.registry import checked
+from tracking.metric import Scale
+
+
+class Named(NamedTuple):
+    """A catalogue name (or the user's `module:attribute`) with its options, defaults filled in."""
+
+    name: str
+    options: dict[str, Any]
+
+
+def _named(value: Any, what: str, filled: Callable[[str, Any], dict[str, Any]]) -> Named:
+    if isinstance(value, Mapping) and len(value) == 1:
+        ((value, options),) = value.items()
+    else:
+        options = {}
+    if not isinstance(value, str) or not isinstance(options, Mapping):
+        raise ValueError(f"{value!r} is not a {what}: write NAME or {{NAME: {{option: value}}}}")
+    if catalog.is_dotted(value):
+        return Named(value, {key: checked(key, item) for key, item in options.items()})
+    return Named(value, filled(value, options))
+
+
+def _dataset(value: Any) -> Named:
+    return _named(value, "data set", catalog.dataset_options)
+
+
+def _model(value: Any) -> Named:
+    return _named(value, "model", catalog.model_options)
+
+
+def _listed(choices: tuple[str, ...], what: str) -> Callable[[Any], tuple[str, ...]]:
+    def parsed(value: Any) -> tuple[str, ...]:
+        names = value if isinstance(value, list) else [value]
+        for name in names:
+            catalog.known(str(name), choices, what)
+        if len(set(names)) < len(names):
+            raise ValueError(f"{value!r} names one {what} twice")
+        # They are applied in this order, whichever is written: one trial, one id.
+        return tuple(name for name in choices if name in names)
+
+    return parsed
+
+
+_NameOrOptions = str | dict[str, dict[str, Any]]
+_Fraction = Annotated[float, Field(ge=0, lt=1, strict=False)]
+
+
+class Loader(Strict):
+    """How images that stay on disk are read; it changes no bit."""
+
+    workers: Annotated[int, Field(ge=0, le=256)] = 0
+
+
+class ImageWorkloadKeys(Strict):
+    """Image classification: data, model and step budget; defaults are part of a trial's id."""
+
+    name: Annotated[str, Field(max_length=64), AfterValidator(printable)] | None = None
+    dataset: Annotated[Named, PlainValidator(_dataset, json_schema_input_type=_NameOrOptions)]
+    model: Annotated[Named, PlainValidator(_model, json_schema_input_type=_NameOrOptions)]
+    epochs: Annotated[int, Field(ge=1, le=1_000_000)]
+    global_batch: Annotated[int, Field(ge=1, le=2**31)] = 128
+    augment: Annotated[
+        tuple[str, ...],
+        PlainValidator(
+            _listed(catalog.AUGMENTATIONS, "augmentation"), json_schema_input_type=list[str]
+        ),
+    ] = ()
+    split: Literal["fair", "replication"] = "fair"
+    train_images: Annotated[int, Field(ge=1)] | None = None
+    schedule: str | dict[str, Any] = Field(default_factory=dict)
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    clip_norm: Annotated[float, Field(gt=0, allow_inf_nan=False, strict=False)] | None = None
+    accumulate: Annotated[int, Field(ge=1)] = 1
+    label_smoothing: _Fraction = 0.0
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    no_decay: Annotated[
+        tuple[str, ...],
+        PlainValidator(
+            _listed(catalog.NO_DECAY, "kind of parameter"), json_schema_input_type=list[str]
+        ),
+    ] = ()
+    loader: Loader = Loader()
+    # No part of a trial's id are: whether ThermoLion tells of its layers at each evaluation, and
+    # the target, which is of the accuracy of the learning curve.
+    telemetry: bool = False
+    target: Annotated[float, Field(gt=0, lt=1)] | None = None
+    ranks: Annotated[int, Field(ge=1, le=MOST_RANKS)] | None = None
+
+    @model_validator(mode="after")
+    def _enough_images(self) -> Self:
+        spec = catalog.DATASETS.get(self.dataset.name)
+        if spec is not None and self.train_images is not None:
+            most = self.dataset.options.get("images", spec.train_images)
+            if self.split == "fair":
+                most -= round(most / 10)  # they validate
+            if self.train_images > most:
+                raise ValueError(
+                    f"train_images is {self.train_images}: {self.dataset.name} has {most} at most "
+                    f"to train on with split {self.split}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _parts_of_a_batch(self) -> Self:
+        if self.accumulate > self.global_batch:
+            raise ValueError(
+                f"accumulate is {self.accumulate}: a global batch of {self.global_batch} has so "
+                "many samples that it can be split into"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _schedule(self) -> Self:
+        # Written into the field, so that a mistake is told at its place in the file.
+        object.__setattr__(self, "schedule", checked_schedule(self.schedule, self.epochs))
+        return self
+
+    def record(self, name: str, ranks: int) -> ImageWorkload:
+        """Return the workload as trials carry it; `ranks` is what it has unless it says so."""
+        assert isinstance(self.schedule, dict)
+        workload = ImageWorkload(
+            name=name,
+            dataset=self.dataset.name,
+            dataset_options=self.dataset.options,
+            model=self.model.name,
+            model_options=self.model.options,
+            epochs=self.epochs,
+            global_batch=self.global_batch,
+            augment=self.augment,
+            split=self.split,
+            train_images=self.train_images,
+            schedule=self.schedule,
+            precision=self.precision,
+            clip_norm=self.clip_norm,
+            accumulate=self.accumulate,
+            label_smoothing=self.label_smoothing,
+            ema=self.ema,
+            no_decay=self.no_decay,
+            loader_workers=self.loader.workers,
+            telemetry=self.telemetry,
+            ranks=self.ranks or ranks,
+        )
+        if self.target is None:
+            return workload
+        return replace(workload, reading=replace(workload.read_as, target=self.target))
+
+
+def _function(value: Any) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"[\w.]+:\w+", value):
+        raise ValueError(
+            f"{value!r} names no function: write module:function, such as my_lab.train:train"
+        )
+    return value
+
+
+def _options(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{value!r} is no mapping: write options: {{width: 64}}")
+    return {key: checked("options", item) for key, item in value.items()}
+
+
+class UserWorkloadKeys(Strict):
+    """The user's own training; how its results are read takes no part in a trial's id."""
+
+    name: Annotated[str, Field(max_length=64), AfterValidator(printable)]
+    train: Annotated[str, PlainValidator(_function, json_schema_input_type=str)] | None = None
+    command: str | None = None
+    options: Annotated[
+        dict[str, Any], PlainValidator(_options, json_schema_input_type=dict[str, Any])
+    ] = Field(default_factory=dict)
+    steps: Annotated[int, Field(ge=1, le=2**53)] | None = None
+    metric: Annotated[str, AfterValidator(printable)]
+    final_metric: Annotated[str, AfterValidator(printable)] | None = None
+    goal: Literal["max", "min"] = "max"
+    unit: Literal["fraction", "percent", "plain"] = "plain"
+    chance: Annotated[float, Field(allow_inf_nan=False, strict=False)] | None = None
+    target: Annotated[float, Field(allow_inf_nan=False, strict=False)] | None = None
+    ranks: Annotated[int, Field(ge=1, le=MOST_RANKS)] | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.train is not None and self.command is not None:
+            raise ValueError("`train` and `command` are both here: keep one of the two")
+        return self
+
+    @model_validator(mode="after")
+    def _target_in_its_unit(self) -> Self:
+        wrong = None if self.target is None else Scale.of(self._reading()).complaint(self.target)
+        if wrong:
+            raise ValueError(f"target is {self.target}: {wrong}")
+        return self
+
+    def _reading(self) -> MetricSpec:
+        return MetricSpec(
+            self.metric, self.final_metric, self.goal, self.unit, self.chance, self.target
+        )
+
+    def record(self, name: str, ranks: int) -> UserWorkload:
+        """Return the workload as trials carry it; `ranks` is what it has unless it says so."""
+        return UserWorkload(
+            name=name,
+            train=self.train,
+            command=self.command,
+            options=self.options,
+            steps=self.steps,
+            reading=self._reading(),
+            ranks=self.ranks or ranks,
+        )
+
+
+def check_command(workload: UserWorkload, candidate: Candidate, written: Collection[str]) -> None:
+    """Raise DataError for a command that cannot be filled for a candidate.
+
+    It has to use the hyperparameters `written` for the candidate and the seed, or they would have
+    no effect.
+    """
+    assert workload.command is not None
+    names = command_template.available(workload.options, candidate.hyperparameters)
+    command_template.checked_command(workload.command, names, [*sorted(written), "seed"])
+
+
+def filling(workload: UserWorkload, candidate: Candidate) -> str:
+    """Return what a command takes of a candidate: equal texts are equal commands."""
+    assert workload.command is not None
+    values = {
+        **candidate.hyperparameters,
+        "optimizer": candidate.optimizer,
+        "candidate": candidate.name,
+        "hyperparameters": dict(candidate.hyperparameters),
+        "trial": candidate.content(),
+        "trial_file": candidate.content(),
+    }
+    used = sorted(command_template.uses(workload.command))
+    return canonical_json([values.get(name) for name in used])

@@ -1,0 +1,146 @@
+"""The workloads of a sweep file: crossing of `each`, defaults, names."""
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from jobs.contract.trial import Workload
+from orchestrator.sweep.document import Invalid, Location
+from orchestrator.sweep.messages import check
+from orchestrator.sweep.workload_keys import ImageWorkloadKeys, UserWorkloadKeys
+
+AnyWorkload = ImageWorkloadKeys | UserWorkloadKeys
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A workload as written, after crossing; `origins` tells where keys stand in the file."""
+
+    data: Mapping[str, Any]
+    location: Location
+    origins: Mapping[str, Location] = field(default_factory=dict)
+
+    def origin(self, inside: Location) -> Location:
+        """Return the place in the file of a location inside the entry."""
+        if inside and inside[0] in self.origins:
+            return (*self.origins[str(inside[0])], *inside[1:])
+        return (*self.location, *inside)
+
+
+def cross(workloads: Any, defaults: Any) -> list[Entry]:
+    """Cross the lists of `each` and put `defaults` under every workload."""
+    common = {} if defaults is None else defaults
+    if not isinstance(common, Mapping):
+        raise Invalid(("defaults",), "this should be a mapping of workload keys")
+    if isinstance(workloads, Mapping):
+        entries = _each(workloads)
+    elif isinstance(workloads, list):
+        entries = [Entry(data, ("workloads", position)) for position, data in enumerate(workloads)]
+    else:
+        entries = []
+    if not entries:
+        raise Invalid(
+            ("workloads",),
+            "no workloads: write a list, such as [{dataset: digits, model: mlp, epochs: 5}]",
+        )
+    for entry in entries:
+        if not isinstance(entry.data, Mapping):
+            raise Invalid(entry.location, f"{entry.data!r} is not a workload: write a mapping")
+    return [
+        Entry(
+            {**common, **entry.data},
+            entry.location,
+            {key: ("defaults", key) for key in common if key not in entry.data}
+            | {**entry.origins},
+        )
+        for entry in entries
+    ]
+
+
+def _each(workloads: Mapping[str, Any]) -> list[Entry]:
+    rest = {key: value for key, value in workloads.items() if key != "each"}
+    axes = workloads.get("each")
+    if axes is None:
+        return [Entry(rest, ("workloads",))]
+    if not isinstance(axes, Mapping) or not all(isinstance(v, list) and v for v in axes.values()):
+        raise Invalid(
+            ("workloads", "each"), "this should map keys to lists, such as dataset: [mnist, usps]"
+        )
+    both = sorted(set(axes) & set(rest))
+    if both:
+        raise Invalid(("workloads", both[0]), "this key is in `each` as well: keep one")
+    origins: dict[str, Location] = {axis: ("workloads", "each", axis) for axis in axes}
+    return [
+        Entry({**rest, **dict(zip(axes, point, strict=True))}, ("workloads",), origins)
+        for point in itertools.product(*axes.values())
+    ]
+
+
+def checked(entries: list[Entry]) -> list[AnyWorkload]:
+    """Check every workload by the keys of its kind; raises Invalid for the first mistake."""
+    return [_checked(entry) for entry in entries]
+
+
+def _checked(entry: Entry) -> AnyWorkload:
+    own = "train" in entry.data or "command" in entry.data
+    kinds: tuple[type[AnyWorkload], type[AnyWorkload]] = (UserWorkloadKeys, ImageWorkloadKeys)
+    model, other = kinds if own else kinds[::-1]
+    # Defaults of the one kind say nothing to a workload of the other.
+    foreign = {
+        key
+        for key, origin in entry.origins.items()
+        if origin[0] == "defaults" and key in other.model_fields and key not in model.model_fields
+    }
+    data = {key: value for key, value in entry.data.items() if key not in foreign}
+    if own:
+        return check(UserWorkloadKeys, data, entry.origin)
+    return check(ImageWorkloadKeys, data, entry.origin)
+
+
+def resolve(entries: list[Entry], models: list[AnyWorkload], ranks: int) -> tuple[Workload, ...]:
+    """Name the workloads and refuse two of equal name or content.
+
+    `ranks` is how many processes train a trial of one that does not say so itself.
+    """
+    names = _names(models, ranks)
+    workloads: dict[str, Workload] = {}
+    for entry, model, name in zip(entries, models, names, strict=True):
+        workload = model.record(name, ranks)
+        twin = next((w for w in workloads.values() if _trained(w) == _trained(workload)), None)
+        if twin is not None:
+            raise Invalid(
+                entry.location, f"this workload is equal in content to {twin.name!r}: drop one"
+            )
+        if workload.name in workloads:
+            raise Invalid(
+                entry.location, f"two workloads are called {workload.name!r}: give them a `name:`"
+            )
+        workloads[workload.name] = workload
+    return tuple(workloads.values())
+
+
+def _names(models: list[AnyWorkload], ranks: int) -> list[str]:
+    """Return a name for every workload: its own, or of as many words as tell it from the others.
+
+    These are the data set, the model, and the number of ranks.
+    """
+    short = [model.dataset.name for model in models if isinstance(model, ImageWorkloadKeys)]
+    names = []
+    for model in models:
+        if isinstance(model, UserWorkloadKeys) or model.name is not None:
+            names.append(model.name or "")
+            continue
+        data = model.dataset.name
+        names.append(data if short.count(data) == 1 else f"{data}-{model.model.name}")
+    every = [(name, model.ranks or ranks) for name, model in zip(names, models, strict=True)]
+    return [
+        f"{name}-{count}rank{'s' * (count > 1)}"
+        if model.name is None and len({c for n, c in every if n == name}) > 1
+        else name
+        for model, (name, count) in zip(models, every, strict=True)
+    ]
+
+
+def _trained(workload: Workload) -> tuple[str, str, int]:
+    return workload.key, workload.precision, workload.ranks

@@ -1,0 +1,1 @@
+"""What is printed of a plan, a study or a trial."""

@@ -1,0 +1,274 @@
+"""What `plan` and `status` say, as text and as JSON-ready records. Prints nothing."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from jobs.contract.command_template import told
+from jobs.contract.trial import Trial, Workload
+from orchestrator.backends.base import backend_of
+from orchestrator.progress.status import Status, TrialStatus
+from orchestrator.progress.sweep_diff import Change
+from orchestrator.study.claims import claim_lines, claims
+from orchestrator.study.estimate import TimeEstimate, in_words
+from orchestrator.study.study import Study
+from orchestrator.submit.rerun import Outdated
+from orchestrator.views.status import (
+    final,
+    group_lines,
+    prospect_json,
+    reason,
+    stage_json,
+    stage_lines,
+    tuned_values,
+)
+from tracking.columns import columns
+from tracking.failure_groups import group
+from tracking.outcomes import Hold
+
+_LAST_LINES = 4  # of an example's traceback: the place that raised, and what
+_EXIT_HELD = "78"  # of a lane (`jobs.lane`)
+
+
+def plan_json(
+    study: Study,
+    status: Status,
+    packs: Sequence[Sequence[Trial]],
+    lanes: int,
+    left: TimeEstimate,
+    change: Change | None,
+) -> dict[str, Any]:
+    """Return the plan: every trial with its id and state, the packs to send, the time.
+
+    `new` are the trials that the recorded sweep has not; it is empty before one is recorded.
+    """
+    return {
+        "study": study.name,
+        "trials": [
+            trial.to_json() | {"id": trial.id, "state": status.planned[trial.id].state}
+            for trial in (outcome.trial for outcome in status.outcomes)
+        ],
+        "packs": [[trial.id for trial in pack] for pack in packs],
+        "lanes": lanes,
+        "done": status.done,
+        "new": [] if change is None else list(change.added),
+        "orphaned": [] if change is None else list(change.orphaned),
+        "notes": [*_ignored(study), *_edit_notes(study, change), *notes(study, status)],
+        "estimated_seconds": left.seconds,
+        "estimate_is_measured": left.measured,
+        "claims": asdict(claims(study.sweep)),
+        "stage": stage_json(status),
+    }
+
+
+def plan_text(
+    study: Study,
+    status: Status,
+    packs: Sequence[Sequence[Trial]],
+    lanes: int,
+    left: TimeEstimate,
+    change: Change | None,
+) -> str:
+    """Return the plan as lines of label and content."""
+    sweep, blocks = study.sweep, study.sweep.keys.seeds.blocks
+    shape = f"{len(sweep.workloads)} x {len(sweep.candidates)} x {len(blocks)}"
+    new = f", {len(change.added)} new" if change and change.added else ""
+    compared = len(sweep.workloads) * len(sweep.candidates) * len(blocks)
+    phases = [outcome.trial.phase for outcome in status.outcomes]
+    tuning = phases.count("tune") + status.stage.to_suggest
+    before = {"of tuning": tuning, "pilots": phases.count("pilot")}
+    pilots = "".join(f", and {count} {what}" for what, count in before.items() if count)
+    lines = [
+        ("study", f"{study.name}  ({study.layout.folder})"),
+        ("trials", f"{compared} = {shape} (workloads x candidates x seeds){pilots}{new}"),
+    ]
+    lines += [("workload", f"{w.name}: {_workload(w)}") for w in sweep.workloads]
+    lines += [("tuning", line) for line in _tuning(status)]
+    for candidate in sweep.candidates:
+        given = [told(workload, candidate).items() for workload in sweep.workloads]
+        values = dict(itertools.chain(*given)) | tuned_values(candidate)
+        settings = ", ".join(f"{k}={v}" for k, v in values.items())
+        lines.append(("candidate", f"{candidate.name}: {candidate.optimizer}({settings})"))
+    lines += [("question", f"{candidate} against {base}") for candidate, base in sweep.questions]
+    what = " ranks" * any(workload.ranks > 1 for workload in sweep.workloads)
+    threads = sweep.keys.resources.cpus_per_task
+    busy = f"{lanes}{what} at a time, {threads} thread{'s' * (threads > 1)} each"
+    lines += [
+        ("states", counts(status)),
+        ("packs", f"{len(packs)} to send, {busy}" if packs else "nothing to send"),
+        ("time", _time(left, bool(packs))),
+        *claim_lines(claims(sweep)),
+        *(("stage", line) for line in stage_lines(status)),
+    ]
+    said = (*_ignored(study), *_edit_notes(study, change), *notes(study, status))
+    lines += [("note", note) for note in said]
+    return columns(lines)
+
+
+def _tuning(status: Status) -> list[str]:
+    """Return where trials of tuning may end early, workload by workload."""
+    said = {}
+    for outcome in status.outcomes:
+        trial, rungs = outcome.trial, outcome.trial.rungs
+        if rungs is not None:
+            at = " and ".join(map(str, rungs.at))
+            name, unit = trial.workload.name, trial.workload.unit
+            said[name] = f"{name}: after {at} {unit}s one setting in {rungs.reduction} goes on"
+    return list(said.values())
+
+
+def status_json(study: Study, status: Status) -> dict[str, Any]:
+    """Return the status: counts, causes of failure, and every trial with what came of it."""
+    return {
+        "study": study.name,
+        "counts": status.counts,
+        "failures": [
+            {
+                "kind": cause.kind,
+                "error": cause.error,
+                "count": cause.count,
+                "candidates": list(cause.candidates),
+                "workloads": list(cause.workloads),
+                "example": cause.example.trial.id,
+            }
+            for cause in group(status.outcomes)
+        ],
+        "trials": [
+            {
+                "id": trial_id,
+                "state": standing.state,
+                "workload": standing.outcome.trial.workload.name,
+                "candidate": standing.outcome.trial.candidate.name,
+                "block": standing.outcome.trial.block,
+                "attempts": standing.outcome.attempts,
+                "error": standing.outcome.error,
+                "metrics": dict(standing.outcome.metrics),
+            }
+            | prospect_json(standing)
+            for trial_id, standing in status.planned.items()
+        ],
+        "stage": stage_json(status),
+        "notes": notes(study, status),
+    }
+
+
+def status_text(study: Study, status: Status) -> str:
+    """Return the counts, a line a trial, then why some have no result and what to do."""
+    lines = [f"{study.name}: {counts(status)}"]
+    lines += [trial_line(standing) for standing in status.planned.values()]
+    return "\n".join([*lines, *causes(status), *stage_lines(status), *notes(study, status)])
+
+
+def trial_line(standing: TrialStatus) -> str:
+    """Return one trial: id, state, whose it is, and what came of it."""
+    outcome = standing.outcome
+    trial = outcome.trial
+    reached = final(outcome)
+    said = _in_a_line(outcome.error) if outcome.error else reached or ""
+    whose = f"{trial.workload.name} / {trial.candidate.name} / block {trial.block}"
+    said = f"{said}  {reason(standing)}".strip()
+    return f"{trial.id}  {standing.state:<11} {whose}  {said}".rstrip()
+
+
+def _in_a_line(error: str) -> str:
+    """Return the first line of an error and, where it has more, the last: what a command said."""
+    first, *more = error.strip().splitlines()
+    return f"{first} {more[-1].strip()}" if more else first
+
+
+def counts(status: Status) -> str:
+    """Return the trials by state in words."""
+    return ", ".join(f"{count} {state}" for state, count in status.counts.items())
+
+
+def causes(status: Status) -> list[str]:
+    """Return a paragraph for every cause of failure and every hold: how many, and an example."""
+    said = []
+    for cause in group(status.outcomes):
+        trial = cause.example.trial
+        who = f"{', '.join(cause.candidates)} on {', '.join(cause.workloads)}"
+        last = (cause.example.traceback or cause.error).rstrip().splitlines()[-_LAST_LINES:]
+        head = f"{cause.count} failed with {cause.kind} ({who}), for example {trial.id}:"
+        said.append("\n".join([head, *(f"    {line}" for line in last)]))
+    said += group_lines(status)
+    held: dict[Hold, int] = {}
+    for standing in status.left_alone:
+        if standing.hold is not None:
+            held[standing.hold] = held.get(standing.hold, 0) + 1
+    by_error: dict[tuple[str, str | None], int] = {}
+    for hold, count in held.items():
+        key = hold.reason, hold.error
+        by_error[key] = by_error.get(key, 0) + count
+    for (because, error), count in by_error.items():
+        said.append(f"{count} held, because {because}" + (f": {error}" if error else ""))
+    return said
+
+
+def notes(study: Study, status: Status) -> list[str]:
+    """Say what to do next, and where logs and jobs hold more than the sweep asks for."""
+    said = list(status.notes)
+    if status.left_alone:
+        said.append(
+            f"{len(status.left_alone)} trials failed or held are left alone: mend it, then "
+            f"thermolion retry {study.name}"
+        )
+    if status.unplanned:
+        said.append(
+            f"{len(status.unplanned)} recorded trials are not in this sweep: it was edited since; "
+            "their results stay in the logs and out of the comparison"
+        )
+    if status.strays:
+        said.append(
+            f"{status.strays} trials that this sweep does not ask for are still with living jobs: "
+            "cancel, then submit, to be rid of them"
+        )
+    return said
+
+
+def outdated_line(outdated: Outdated, what: str) -> str:
+    """Say how many results other code has made, and what becomes of them."""
+    if not outdated.standings:
+        return f"the code has not changed: all {outdated.results} results are of the present one"
+    count = len(outdated.standings)
+    return f"{count} of {outdated.results} results are of other code: {what}; the logs keep them"
+
+
+def exit_words(code: str) -> str:
+    """Return the exit code of a lane in words."""
+    held = " (held: its first trials failed alike)" if code == _EXIT_HELD else ""
+    return f"exit code {code}{held}"
+
+
+def _ignored(study: Study) -> list[str]:
+    """Say which keys change nothing where the sweep runs: it may be meant for both."""
+    name = study.sweep.keys.backend
+    keys = backend_of(study.sweep.keys).ignored(study)
+    return [f"backend {name} has no use for {', '.join(keys)}: left alone"] if keys else []
+
+
+def _edit_notes(study: Study, change: Change | None) -> list[str]:
+    if change is None:
+        return []
+    said = [change.refusal(study.name)] if change.orphaned else []
+    return [*said, change.removal()] if change.removed else said
+
+
+def _workload(workload: Workload) -> str:
+    said = list(workload.named.values())
+    if workload.budget is not None:
+        said.append(f"{workload.budget} {workload.unit}s")
+    if workload.global_batch is not None:
+        said.append(f"batch {workload.global_batch}")
+    if workload.ranks > 1:
+        said.append(f"{workload.ranks} ranks")
+    return ", ".join(said)
+
+
+def _time(left: TimeEstimate, anything: bool) -> str:
+    if not anything:
+        return "nothing left to do"
+    if left.seconds is None:
+        return "not known before a trial of this workload has ended"
+    basis = "by the trials that have ended" if left.measured else "a rough guess until one ended"
+    return f"about {in_words(left.seconds)} ({basis})"

@@ -1,0 +1,210 @@
+"""What ended a trial's last attempt and what is next for it, in words. Prints nothing.
+
+What trials have reached, in words: each in the unit that its workload declares.
+
+At which stage a study is, in words and as a record: looks, what is spared, what is frozen.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from jobs.contract.trial import Candidate
+from orchestrator.progress.retry_policy import Failure
+from orchestrator.progress.status import Status, TrialStatus
+from orchestrator.sweep.search_space import TunedCandidate
+from tracking.outcomes import Outcome
+
+_LONGEST = 3  # nodes and candidates named in a line
+
+
+def prospect_json(standing: TrialStatus) -> dict[str, Any]:
+    """Return class, cause, node and what is next, as fields of a trial."""
+    failure = standing.failure
+    kind = "DIVERGED" if standing.state == "diverged" else failure and failure.kind
+    return {
+        "class": kind,
+        "why": failure and failure.why,
+        "node": failure.node if failure else standing.outcome.job.get("host"),
+        "next": next_step(standing),
+    }
+
+
+def next_step(standing: TrialStatus) -> str | None:
+    """Say what happens to a trial that has no result and no living job; None of any other."""
+    if standing.outcome.has_result or standing.in_flight:
+        return None
+    if standing.wanted != "now":
+        return "waits for a decision" if standing.wanted == "later" else "never runs: it is spared"
+    if not standing.goes_again:
+        return "left alone until `thermolion retry`"
+    failure = standing.failure
+    return "the next submit sends it" + ("" if failure is None else _how(failure))
+
+
+def reason(standing: TrialStatus) -> str:
+    """Return class, node, attempts and what is next in a line; empty where there is nothing."""
+    failure = standing.failure
+    if failure is None or standing.in_flight:
+        return ""
+    where = "" if failure.node is None else f" on {failure.node}"
+    count = standing.outcome.attempts
+    tries = f" in attempt {count}" if count > 1 else ""
+    told = "" if standing.outcome.error else f": {failure.why.splitlines()[0]}"
+    return f"[{failure.kind}{where}{tries}{told}; {next_step(standing)}]"
+
+
+def group_lines(status: Status) -> list[str]:
+    """Return a line for every class of what ended without an exception, and what is next."""
+    alike: dict[tuple[str, bool], list[TrialStatus]] = {}
+    for standing in status.unfinished:
+        if standing.failure is not None and standing.state != "failed":
+            key = standing.failure.kind, standing.goes_again
+            alike.setdefault(key, []).append(standing)
+    return [_group(kind, members) for (kind, _), members in alike.items()]
+
+
+def _group(kind: str, members: Sequence[TrialStatus]) -> str:
+    nodes = [s.failure.node for s in members if s.failure is not None and s.failure.node]
+    where = f" on {_listed(nodes)}" if nodes else ""
+    who = _listed([s.outcome.trial.candidate.name for s in members])
+    first = members[0]
+    why = first.failure.why.splitlines()[0] if first.failure and first.failure.why else ""
+    return (
+        f"{len(members)} ended by {kind}{where} ({who}), for example {first.outcome.trial.id}: "
+        f"{why}; {next_step(first)}"
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    known = list(dict.fromkeys(names))
+    more = f" and {len(known) - _LONGEST} more" if len(known) > _LONGEST else ""
+    return ", ".join(known[:_LONGEST]) + more
+
+
+def _how(failure: Failure) -> str:
+    parts = []
+    if failure.need.mem != 1:
+        parts.append(f"with {failure.need.mem:g} times the memory")
+    if failure.need.time != 1:
+        parts.append(f"with {failure.need.time:g} times the time")
+    if failure.retries is not None and failure.used:
+        parts.append(f"retry {failure.used} of {failure.retries}")
+    return f" ({', '.join(parts)})" if parts else ""
+
+
+def current(outcome: Outcome) -> str | None:
+    """Return the last value of the curve's metric, None before one."""
+    name = outcome.trial.workload.read_as.metric
+    values = [point.metrics[name] for point in outcome.curve if name in point.metrics]
+    return in_unit(outcome, values[-1]) if values else None
+
+
+def final(outcome: Outcome) -> str | None:
+    """Return the final metric with its name, or where it ended early; None where there is none."""
+    if outcome.rung is not None:
+        return f"ended early, at {outcome.trial.workload.unit} {outcome.rung}"
+    reading = outcome.trial.workload.read_as
+    name = reading.final_metric or reading.metric
+    if name not in outcome.metrics:
+        return None
+    label = name.replace("_", " ")
+    return f"{label} {in_unit(outcome, outcome.metrics[name], digits=2)}"
+
+
+def in_unit(outcome: Outcome, value: float, digits: int = 1) -> str:
+    """Write a value: fractions and percentages as such, anything else as a plain number."""
+    unit = outcome.trial.workload.read_as.unit
+    if unit == "plain":
+        return f"{value:.4g}"
+    return f"{100 * value if unit == 'fraction' else value:.{digits}f} %"
+
+
+def stage_lines(status: Status) -> list[str]:
+    """Say at which look a study is and what it spares; nothing where it has one look at all."""
+    stage, said = status.stage, _tuning_lines(status)
+    pilots = [one for one in status.outcomes if one.trial.phase == "pilot"]
+    if stage.awaits_targets:
+        ended = sum(one.has_result for one in pilots)
+        said.append(
+            f"pilots first: {ended} of {len(pilots)} trials of the baseline have ended; targets "
+            "are made from them, then the comparison begins"
+        )
+    elif pilots:
+        listed = ", ".join(
+            f"{name} {'none' if target is None else f'{target:.4g}'}"
+            for name, target in stage.targets.items()
+        )
+        said.append(f"targets from pilots: {listed}")
+    if not stage.looks:
+        return said
+    if stage.next_look is not None:
+        seeds = stage.looks[stage.next_look - 1]
+        at = f"look {stage.next_look} of {len(stage.looks)}, at {seeds} seeds"
+        waits = _waits_for(status, stage.next_look)
+        said.append(f"{at}: {waits}")
+    for number, decision in enumerate(stage.decisions, 1):
+        said.append(f"look {number}, at {decision['seeds']} seeds: {_decided(decision)}")
+    if status.spared:
+        said.append(
+            f"decided at {stage.looks[len(stage.decisions) - 1]} of {stage.looks[-1]} seeds: "
+            f"{len(status.spared)} trials spared"
+        )
+    return said
+
+
+def tuned_values(candidate: Candidate) -> dict[str, str]:
+    """Return from where the hyperparameters of a candidate are tuned, in words."""
+    search = candidate.search if isinstance(candidate, TunedCandidate) else None
+    return {} if search is None else {k: axis.in_words() for k, axis in search.space.items()}
+
+
+def _tuning_lines(status: Status) -> list[str]:
+    if not status.stage.tuned:
+        return []
+    tuned = [one for one in status.outcomes if one.trial.phase == "tune"]
+    ended = sum(one.has_result for one in tuned)
+    if status.stage.awaits_winners:
+        follow = status.stage.to_suggest
+        said = f"tuning first: {ended} of {len(tuned) + follow} trials have ended"
+        if follow:
+            return [f"{said}; the settings of {follow} are suggested by how the others fare"]
+        if ended == len(tuned):
+            said += "; the next `submit` or `run` chooses, where each candidate has a trial that "
+            return [f"{said}logged the metric it is tuned by"]
+        return [f"{said}; the settings with the best validation are compared, on other seeds"]
+    return [f"settings chosen by {len(tuned)} trials of tuning"]
+
+
+def stage_json(status: Status) -> dict[str, Any]:
+    """Return the stage, JSON-ready."""
+    stage = status.stage
+    states = [standing.state for standing in status.planned.values()]
+    return {
+        "looks": list(stage.looks),
+        "decided": len(stage.decisions),
+        "next_look": stage.next_look if stage.looks else None,
+        "awaits_winners": stage.awaits_winners,
+        "awaits_targets": stage.awaits_targets,
+        "targets": dict(stage.targets),
+        "later": states.count("later"),
+        "spared": states.count("spared"),
+        "analysis": None if stage.frozen is None else stage.frozen.hash,
+        "lines": stage_lines(status),
+    }
+
+
+def _waits_for(status: Status, look: int) -> str:
+    here = [s for s in status.planned.values() if status.stage.is_of_look(s.outcome.trial, look)]
+    open_ones = [standing for standing in here if not standing.outcome.has_result]
+    if not open_ones:
+        return "all trials have ended, the next `submit` or `run` decides"
+    stuck = sum(not standing.in_flight and not standing.goes_again for standing in open_ones)
+    said = f"{len(here) - len(open_ones)} of {len(here)} trials have ended"
+    return f"{said}, and it waits for {stuck} that failed or are held" if stuck else said
+
+
+def _decided(decision: Any) -> str:
+    open_pairs = [f"{candidate} vs {baseline}" for candidate, baseline in decision["open"]]
+    if not open_pairs:
+        return "every question is decided"
+    return f"undecided {', '.join(open_pairs)}"

@@ -1,0 +1,165 @@
+"""Everything that is known of one trial, as a record and as text. Prints nothing."""
+
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from jobs.contract.command_template import told
+from orchestrator.progress.status import TrialStatus, read_status
+from orchestrator.study.estimate import in_words
+from orchestrator.study.trial_ids import FoundTrial
+from orchestrator.sweep.document import SweepError
+from tracking.columns import columns
+from tracking.history import AttemptSummary
+from tracking.outcomes import Outcome
+
+
+def trial_record(found: FoundTrial) -> dict[str, Any]:
+    """Return the record of a trial, JSON-ready; times are UTC in ms, durations in seconds."""
+    study = found.study
+    standing = _standing(found)
+    outcome = standing.outcome
+    logs = [study.layout.events / log for log in dict.fromkeys(a.log for a in outcome.attempt_log)]
+    job = outcome.job
+    return {
+        "id": found.trial,
+        "study": study.name,
+        "planned": any(trial.id == found.trial for trial in study.trials),
+        "state": standing.state,
+        "carried_by": standing.carrier,
+        "config": outcome.trial.to_json(),
+        "told": dict(told(outcome.trial.workload, outcome.trial.candidate)),
+        "attempts": [_attempt(attempt) for attempt in outcome.attempt_log],
+        "curve": _curve(outcome),
+        "metrics": dict(outcome.metrics),
+        "train_seconds": outcome.train_seconds,
+        "peak_memory_mb": outcome.peak_memory_mb,
+        "nondeterministic": outcome.nondeterministic,
+        "digests": dict(outcome.started.get("digests", {})) | {"weights": outcome.weights},
+        "code": job.get("code"),
+        "packages": job.get("packages", {}),
+        "error": outcome.error,
+        "traceback": outcome.traceback,
+        "held": None if standing.hold is None else standing.hold.error,
+        "events": [str(log) for log in logs],
+        "checkpoint": _checkpoint(study.layout.checkpoint(found.trial)),
+        "job_output": str(study.layout.job_output(job["submission"], job["pack"]))
+        if job
+        else None,
+    }
+
+
+def trial_text(record: Mapping[str, Any]) -> str:
+    """Return the record of a trial as lines of label and content."""
+    config = record["config"]
+    labels, candidate = (
+        config["labels"],
+        {**config["candidate"], "hyperparameters": record["told"]},
+    )
+    planned = "" if record["planned"] else " (not in the sweep any more)"
+    lines = [
+        ("trial", f"{record['id']} of study {record['study']}{planned}"),
+        ("state", record["state"]),
+        ("workload", f"{labels['workload']}: {_settings(config['workload'])}"),
+        ("candidate", f"{labels['candidate']}: {_settings(candidate)}"),
+        ("block", f"{config['block']}, phase {config['phase']}, {config['precision']}"),
+        ("ranks", f"{config['world_size']}, {config['threads']} thread(s) each"),
+        ("seeds", ", ".join(f"{k} {v}" for k, v in config["seeds"].items())),
+    ]
+    lines += [("attempt", _attempt_text(attempt)) for attempt in record["attempts"]]
+    curve = record["curve"]
+    if curve:
+        steps = f"{curve['points']} points, steps {curve['first_step']} to {curve['last_step']}"
+        lines.append(("curve", f"{steps}: {_numbers(curve['last'])}"))
+    if record["metrics"]:
+        lines.append(("final", _numbers(record["metrics"])))
+    if record["train_seconds"] is not None:
+        lines.append(("trained", f"{record['train_seconds']:.2f} s"))
+    if record["nondeterministic"]:
+        lines.append(("note", "two attempts disagree on one step: nondeterministic"))
+    digests = {key: value for key, value in record["digests"].items() if value}
+    lines += [("digests", _settings(digests))] if digests else []
+    lines += [("code", record["code"])] if record["code"] else []
+    lines += [("events", log) for log in record["events"]]
+    lines.append(("checkpoint", _checkpoint_text(record["checkpoint"])))
+    lines += [("output", record["job_output"])] if record["job_output"] else []
+    lines += [("held", record["held"])] if record["held"] else []
+    lines += [("error", record["error"])] if record["error"] else []
+    text = columns(lines, gap=1)
+    return f"{text}\n\n{record['traceback'].rstrip()}" if record["traceback"] else text
+
+
+def _standing(found: FoundTrial) -> TrialStatus:
+    status = read_status(found.study)
+    if found.trial in status.planned:
+        return status.planned[found.trial]
+    for outcome in status.unplanned:
+        if outcome.trial.id == found.trial:
+            return TrialStatus(outcome, None)
+    raise SweepError(f"trial {found.trial} is recorded, but every log of it was taken back")
+
+
+def _attempt(attempt: AttemptSummary) -> dict[str, Any]:
+    return {
+        "generation": attempt.generation,
+        "log": attempt.log,
+        "host": attempt.host,
+        "device": attempt.device,
+        "code": attempt.code,
+        "started_ms": attempt.started_ms,
+        "ended_ms": attempt.ended_ms,
+        "end": attempt.end,
+        "step": attempt.step,
+    }
+
+
+def _attempt_text(attempt: Mapping[str, Any]) -> str:
+    begun = datetime.fromtimestamp(attempt["started_ms"] / 1000, UTC)
+    took = ""
+    if attempt["ended_ms"] is not None:
+        took = f" after {in_words((attempt['ended_ms'] - attempt['started_ms']) / 1000)}"
+    step = "" if attempt["step"] is None else f" at step {attempt['step']}"
+    return (
+        f"{begun:%Y-%m-%d %H:%M:%S} UTC on {attempt['host']} ({attempt['device']}), code "
+        f"{attempt['code']}: {attempt['end'] or 'not heard of again'}{step}{took}"
+    )
+
+
+def _curve(outcome: Outcome) -> dict[str, Any] | None:
+    if not outcome.curve:
+        return None
+    first, last = outcome.curve[0], outcome.curve[-1]
+    return {
+        "points": len(outcome.curve),
+        "first_step": first.step,
+        "last_step": last.step,
+        "steps": outcome.started.get("steps"),
+        "last": dict(last.metrics),
+    }
+
+
+def _checkpoint(path: Path) -> dict[str, Any]:
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        return {"path": str(path), "exists": False, "bytes": None, "age_s": None}
+    age = max(0.0, time.time() - stat.st_mtime)
+    return {"path": str(path), "exists": True, "bytes": stat.st_size, "age_s": age}
+
+
+def _checkpoint_text(checkpoint: Mapping[str, Any]) -> str:
+    if not checkpoint["exists"]:
+        return "none"
+    size = checkpoint["bytes"] / 2**20
+    return f"{checkpoint['path']} ({size:.1f} MB, {in_words(checkpoint['age_s'])} old)"
+
+
+def _settings(content: Mapping[str, Any]) -> str:
+    told = {key: value for key, value in content.items() if value not in (None, [], {}, "")}
+    return ", ".join(f"{key}={value}" for key, value in told.items())
+
+
+def _numbers(metrics: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:.6g}" for name, value in metrics.items())

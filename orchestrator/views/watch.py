@@ -1,0 +1,145 @@
+"""The view of a running study: a live table on a terminal, plain lines elsewhere."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.progress.status import Status, TrialStatus, read_status
+from orchestrator.study.estimate import estimate, in_words
+from orchestrator.study.study import Study
+from orchestrator.submit.notify import tell
+from orchestrator.submit.submit import feed
+from orchestrator.views.status import current, in_unit
+from tracking.outcomes import Outcome, position
+
+_LOOK_EVERY = 1.0  # seconds between two looks at the logs
+_SHARE_OF_A_CORE = 0.1  # what looking may cost a large study: the cores are for training
+_LINE_EVERY = 10.0  # seconds between two lines where nothing was completed
+
+
+def watch(study: Study, console: Console) -> Status:
+    """Show progress until no job of the study lives; returns the last status."""
+    show = _live if console.is_terminal else _lines
+    return show(study, console)
+
+
+def _live(study: Study, console: Console) -> Status:
+    with Live(console=console, refresh_per_second=4) as live:
+        for status in _statuses(study):
+            live.update(_table(study, status, console.width))
+    return status
+
+
+def _lines(study: Study, console: Console) -> Status:
+    said, when = "", 0.0
+    for status in _statuses(study):
+        line = _summary(study, status)
+        done = line.partition(",")[0]
+        if done != said or time.monotonic() - when > _LINE_EVERY:
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+            said, when = done, time.monotonic()
+    return status
+
+
+def _statuses(study: Study) -> Iterator[Status]:
+    while True:
+        begin = time.process_time()  # waiting for a queue that is slow to answer costs no core
+        status = read_status(study)
+        took = time.process_time() - begin
+        yield status
+        if not status.jobs_alive:
+            return
+        feed(study)
+        tell(study, status)
+        time.sleep(max(_LOOK_EVERY, took / _SHARE_OF_A_CORE))
+
+
+def _summary(study: Study, status: Status) -> str:
+    parts = [f"{status.done} of {len(status.wanted)} trials done"]
+    parts += [
+        f"{count} {state}"
+        for state, count in status.counts.items()
+        if state in ("running", "diverged", "failed", "held", "lost")
+    ]
+    running = [s.outcome for s in status.planned.values() if s.state == "running"]
+    reached: dict[str, list[str]] = {}
+    for outcome in running:
+        value = current(outcome)
+        if value is not None:
+            name = outcome.trial.workload.read_as.metric.replace("_", " ")
+            reached.setdefault(name, []).append(value)
+    parts += [f"current {name} {', '.join(values)}" for name, values in reached.items()]
+    return ", ".join([*parts, *_left(study, status)])
+
+
+def _left(study: Study, status: Status) -> list[str]:
+    states = status.planned.values()
+    running = sum(s.outcome.trial.world_size for s in states if s.state == "running")
+    left = estimate(status.wanted, running or status.at_a_time, study.sweep.keys.resources.device)
+    if left.seconds is None or status.done == len(status.wanted):
+        return []
+    return [f"about {in_words(left.seconds)} left"]
+
+
+def _table(study: Study, status: Status, width: int) -> Group:
+    table = Table(box=None, pad_edge=False)
+    for heading in ("workload", "candidate", "done", "running now", "last finished"):
+        table.add_column(
+            heading, justify="left" if heading in ("workload", "candidate") else "right"
+        )
+    for workload in study.sweep.workloads:
+        for candidate in study.sweep.candidates:
+            cell = _Cell.of(status, workload.name, candidate.name)
+            said = (workload.name, candidate.name, cell.done, cell.now, cell.last)
+            table.add_row(*map(Text, said))  # plain: rich would read `adamw[lr=0.1]` as markup
+    bar = ProgressBar(total=len(status.wanted), completed=status.done, width=min(24, width))
+    foot = Table.grid(padding=(0, 2))
+    foot.add_row(bar, Text(_summary(study, status)))
+    return Group(table, foot)
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """One candidate on one workload, in words."""
+
+    done: str
+    now: str
+    last: str
+
+    @staticmethod
+    def of(status: Status, workload: str, candidate: str) -> "_Cell":
+        here = [
+            standing
+            for standing in status.planned.values()
+            if standing.outcome.trial.workload.name == workload
+            and standing.outcome.trial.candidate.declared == candidate
+        ]
+        running = [standing for standing in here if standing.state == "running"]
+        ended = [standing.outcome for standing in here if standing.outcome.has_result]
+        ended.sort(key=lambda outcome: outcome.ended_ms or 0)
+        return _Cell(
+            done=f"{len(ended)}/{len(here)}",
+            now="  ".join(_progress(standing) for standing in running),
+            last=_last(ended[-1]) if ended else "",
+        )
+
+
+def _progress(standing: TrialStatus) -> str:
+    outcome = standing.outcome
+    workload, reached = outcome.trial.workload, current(outcome) or ""
+    point = outcome.curve[-1] if outcome.curve else None
+    at = 0 if point is None else position(workload, point)
+    whole = "" if workload.budget is None else f"/{workload.budget}"
+    return f"{workload.unit} {at:.0f}{whole} {reached}".rstrip()
+
+
+def _last(outcome: Outcome) -> str:
+    reading = outcome.trial.workload.read_as
+    value = outcome.metrics.get(reading.final_metric or reading.metric)
+    return "" if value is None else in_unit(outcome, value)

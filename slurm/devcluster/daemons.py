@@ -1,0 +1,134 @@
+"""Long-lived processes of one folder: each is started once and stopped by its own record.
+
+A record says host, pid and start of a process, so that a pid which has been given away since is
+never signalled. Knows no SLURM.
+"""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jobs.contract.atomic_write import write_whole
+from jobs.contract.lock import Process
+from slurm.slurm_errors import SlurmError
+
+_STOP_S = 15.0  # then it is killed
+
+
+class DaemonError(SlurmError):
+    """A daemon that did not come up; the message quotes its log."""
+
+
+@dataclass(frozen=True)
+class Daemons:
+    """The processes of a folder; `records` has a file each, `logs` what they print."""
+
+    records: Path
+    logs: Path
+
+    def start(
+        self, name: str, command: Sequence[str], environment: Mapping[str, str] | None = None
+    ) -> None:
+        """Start a daemon in a session of its own, unless it lives."""
+        if self.lives(name):
+            return
+        append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        # Not subprocess.Popen, which warns where its child is meant to outlive it.
+        pid = os.posix_spawn(
+            command[0],
+            list(command),
+            os.environ | (environment or {}),
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 1, str(self.logs / f"{name}.out"), append, 0o644),
+                (os.POSIX_SPAWN_DUP2, 1, 2),
+            ],
+            setsid=True,
+        )
+        write_whole(self._record(name), json.dumps(Process.of(pid).to_json()))
+
+    def lives(self, name: str) -> bool:
+        """Whether the daemon that was started under a name still runs on this host."""
+        process = self.process(name)
+        if process is None:
+            return False
+        _reap(process.pid)
+        return process.is_here and process.lives()
+
+    def process(self, name: str) -> Process | None:
+        """Return the process of a name as it was recorded, None where none was."""
+        try:
+            return Process(**json.loads(self._record(name).read_text()))
+        except (FileNotFoundError, ValueError, TypeError):
+            return None
+
+    def names(self) -> list[str]:
+        """Return the names that have a record, living or not."""
+        return sorted(record.name.removesuffix(".pid") for record in self.records.glob("*.pid"))
+
+    def stop(self, name: str) -> bool:
+        """Stop a daemon, if it lives; return whether it did. Its record is removed."""
+        process = self.process(name)
+        stopped = False
+        if process is not None and self.lives(name):
+            stopped = True
+            for number in (signal.SIGTERM, signal.SIGKILL):
+                os.kill(process.pid, number)
+                if _within(_STOP_S, lambda: not self.lives(name)):
+                    break
+        self._record(name).unlink(missing_ok=True)
+        return stopped
+
+    def await_(self, name: str, ready: Callable[[], bool], seconds: float = 30) -> None:
+        """Wait until a daemon is `ready`; raises DaemonError where it ends or takes too long."""
+        if not _within(seconds, lambda: ready() or not self.lives(name)) or not ready():
+            state = f"is not ready after {seconds:.0f} s" if self.lives(name) else "has ended"
+            raise DaemonError(f"{name} {state}: {self.last_words(name)}")
+
+    def last_words(self, name: str) -> str:
+        """Return where a daemon logs, and the last line there that has one."""
+        for log in (self.logs / f"{name}.log", self.logs / f"{name}.out"):
+            lines = log.read_text(errors="replace").split("\n") if log.exists() else []
+            said = [line for line in lines if line.strip()]
+            if said:
+                return f"{log} ends with {said[-1].strip()!r}"
+        return f"it has printed nothing (see {self.logs})"
+
+    def _record(self, name: str) -> Path:
+        return self.records / f"{name}.pid"
+
+
+def processes_with(variable: str, value: str) -> Iterator[tuple[int, str, bytes]]:
+    """Yield pid, command line and environment of processes that were started with a variable."""
+    # psutil would spare four lines here, and nothing else: what tells whether a pid still lives is
+    # `jobs.contract.lock`, which nodes share, and they have torch, torchvision and numpy alone.
+    wanted = f"{variable}={value}".encode()
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            variables = (process / "environ").read_bytes()
+            if wanted in variables.split(b"\0"):
+                command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                yield int(process.name), command, variables
+        except (OSError, ValueError):
+            continue  # ended in this moment, or somebody else's
+
+
+def _reap(pid: int) -> None:
+    """Take note of the death of a daemon that this very process has started."""
+    try:
+        os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return
+
+
+def _within(seconds: float, condition: Callable[[], bool]) -> bool:
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True

@@ -1,0 +1,34 @@
+"""One thing that was found out about a site: whether it works, what it is, what to do about it."""
+
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+Level = Literal["ok", "warning", "will not work"]
+
+
+@dataclass(frozen=True)
+class Diagnostic:
+    """What was looked at, the verdict, what was found, and the next step where there is one."""
+
+    about: str
+    level: Level
+    said: str
+    step: str | None = None
+
+    def to_json(self) -> dict[str, str | None]:
+        return asdict(self)
+
+
+def ok(about: str, said: str, step: str | None = None) -> Diagnostic:
+    """Return a finding of what works."""
+    return Diagnostic(about, "ok", said, step)
+
+
+def warning(about: str, said: str, step: str) -> Diagnostic:
+    """Return a finding of what works otherwise than people expect."""
+    return Diagnostic(about, "warning", said, step)
+
+
+def fatal(about: str, said: str, step: str) -> Diagnostic:
+    """Return a finding of what will not work."""
+    return Diagnostic(about, "will not work", said, step)

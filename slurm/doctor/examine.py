@@ -1,0 +1,80 @@
+"""The doctor: reads a site and says what will and will not work there, with the next step.
+
+Asks at most a dozen questions and sends nothing (`sbatch --test-only` asks whether a job would be
+taken); what only a job can tell is `slurm.doctor.nodes`.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from slurm.doctor import accounts, quotas
+from slurm.doctor import quotas as interruptions
+from slurm.doctor.diagnostic import Diagnostic, fatal, ok, warning
+from slurm.facts import Ask, Facts, Partition, read_facts
+from slurm.limits import partition_of
+from slurm.site import Site
+from slurm.slurm_errors import SiteError, SlurmError
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What was read of a site, and what was found; `gpus` is the dialect that it takes, if any.
+
+    `partition` is the one that jobs go to and `record` all that SLURM says of it; None and empty
+    where there is none.
+    """
+
+    site: Site
+    facts: Facts
+    partition: Partition | None
+    record: Mapping[str, str]
+    findings: Sequence[Diagnostic]
+    dialect: accounts.Dialect | None = field(default=None)
+
+
+def examine(site: Site, user: str, ask: Ask) -> Examined:
+    """Read a site and judge it; raises SlurmError where there is no cluster that answers."""
+    facts = read_facts(user, ask)
+    findings = [_version(facts)]
+    try:
+        partition = partition_of(facts, site)
+    except SiteError as error:
+        findings.append(fatal("partition", str(error), 'partition = "…" in the site profile'))
+        findings += accounts.people(site, facts, None, {}, user)
+        return Examined(site, facts, None, {}, findings)
+    record = _record(partition.name, ask)
+    findings += accounts.people(site, facts, partition, record, user)
+    dialect = None
+    if any(one.level == "will not work" for one in findings):
+        step = "mend what will not work, then thermolion doctor again"
+        findings.append(warning("job", "not tried: sbatch would refuse it for the above", step))
+    else:
+        dialect, tried = accounts.try_gpus(site, facts, partition, ask)
+        findings += tried
+    findings += quotas.quotas(site, facts, partition, record)
+    findings += interruptions.interruptions(site, facts, record)
+    return Examined(site, facts, partition, record, findings, dialect)
+
+
+def _version(facts: Facts) -> Diagnostic:
+    version = facts.config.get("SLURM_VERSION", "of an unknown version")
+    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
+    forgets = (22, 5) <= numbers < (23, 11)
+    more = ", whose srun forgets --cpus-per-task: every srun of ours is told again"
+    return ok("SLURM", f"{version}{more if forgets else ''}")
+
+
+def _record(name: str, ask: Ask) -> Mapping[str, str]:
+    """Return the settings of a partition; empty where the site does not show them."""
+    try:
+        said = ask("partitions", ["scontrol", "show", "partition", "--oneliner"])
+    except SlurmError:
+        return {}
+    return next((r for r in parse_records(said) if r.get("PartitionName") == name), {})
+
+
+def parse_records(text: str) -> Iterator[Mapping[str, str]]:
+    """Yield the records that `scontrol show --oneliner` prints, a line each."""
+    for line in text.splitlines():
+        pairs = (word.partition("=") for word in line.split() if "=" in word)
+        yield {key: value for key, _, value in pairs}

@@ -1,0 +1,214 @@
+"""What only a job can tell of a site: files seen in time, Python on the nodes, ranks that meet.
+
+Sends one small job and waits for it; whatever happens, the job is gone and its folder removed in
+the end.
+"""
+
+import contextlib
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jobs.contract.source_digest import code_digest
+from slurm.commands import ask
+from slurm.doctor.accounts import trial_words
+from slurm.doctor.diagnostic import Diagnostic, fatal, ok, warning
+from slurm.doctor.probe import AGAIN, ANSWER_S, BACK, MEETING_S, READY, TEST, interpreter
+from slurm.request import JobResources, probe_request
+from slurm.sbatch import Sending, submit
+from slurm.site import Site
+from slurm.slurm_errors import SlurmError
+from slurm.squeue import read_jobs
+
+_LOOK_S = 0.05
+_SLOW_S = 60.0  # longer than we wait for files of a job that has ended
+_OFF_S = 5.0  # between clocks, before it is worth a word
+_ASK_S = 5.0  # between two questions to the queue, of a job that is the only one
+
+
+@dataclass
+class _Job:
+    """The doctor's job: where it answers, and whether it is still with SLURM."""
+
+    id: int
+    folder: Path
+    every_s: float
+    reason: str = ""
+    lives: bool = True
+    asked: float = 0.0
+
+    def look(self) -> None:
+        """Ask the queue, every few seconds at most."""
+        if time.monotonic() - self.asked < self.every_s:
+            return
+        with contextlib.suppress(SlurmError):
+            queue = read_jobs([str(self.id)])
+            self.lives = bool(queue.jobs) or queue.trouble is not None
+            self.reason = queue.jobs[0].reason if queue.jobs else ""
+        self.asked = time.monotonic()
+
+    def await_(self, name: str, seconds: float) -> bool:
+        """Wait for a file; return whether it came, which it may do shortly after the job's end."""
+        end, ended = time.monotonic() + seconds, None
+        while not (self.folder / name).exists():
+            list(self.folder.iterdir())  # has a network file system look anew
+            self.look()
+            ended = None if self.lives else ended or time.monotonic()
+            now = time.monotonic()
+            if now > end or (ended is not None and now > ended + _ASK_S):
+                return False
+            time.sleep(_LOOK_S)
+        return True
+
+
+def check_nodes(
+    site: Site, resources: JobResources, root: Path, wait_s: float
+) -> list[Diagnostic]:
+    """Send the doctor's job and judge what it leaves; waits `wait_s` for it to start."""
+    root.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=".doctor-", dir=root))
+    words = ["sbatch", "--test-only", *trial_words(site, None), "--wrap=true"]
+    (folder / TEST).write_text(json.dumps({"command": words}))
+    try:
+        request = probe_request(folder, resources, site)
+        sent = submit(request, Sending(f"doctor{folder.name[-8:]}", "0-0"), folder / "scripts")
+    except SlurmError as error:
+        shutil.rmtree(folder)
+        step = "mend what it says in the site profile"
+        return [fatal("nodes", str(error), step)]
+    job = _Job(int(sent), folder, min(site.status_every_s, _ASK_S), asked=time.monotonic())
+    try:
+        return list(_judge(job, site, resources, wait_s))
+    finally:
+        with contextlib.suppress(SlurmError):
+            ask(["scancel", "--quiet", sent])
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _judge(job: _Job, site: Site, resources: JobResources, wait_s: float) -> Iterator[Diagnostic]:
+    begin = time.monotonic()
+    if not job.await_("started", wait_s):
+        yield _silence(job, wait_s)
+        return
+    yield ok("nodes", f"a job of {resources.nodes} started after {time.monotonic() - begin:.0f} s")
+    if not job.await_(READY, ANSWER_S):  # Python has loaded torch: from here on, files alone count
+        yield fatal("Python", _last_words(job.folder), _PYTHON_STEP)
+        return
+    sent_s, sent = time.time(), time.monotonic()
+    (job.folder / BACK).touch()
+    answered = job.await_(AGAIN, ANSWER_S)
+    took_s = time.monotonic() - sent
+    patience = ANSWER_S + MEETING_S
+    if not job.await_("0.json", patience):
+        yield fatal("Python", _last_words(job.folder), _PYTHON_STEP)
+        return
+    if answered:
+        yield from _files(job.folder, sent_s, took_s)
+    else:
+        yield fatal("shared folder", "nodes and login node do not see each other's files", _SHARED)
+    came = [n for n in range(resources.tasks) if job.await_(f"{n}.json", patience)]
+    found = [json.loads((job.folder / f"{n}.json").read_text()) for n in came]
+    if len(found) < resources.tasks:
+        said = f"{resources.tasks - len(found)} of {resources.tasks} nodes say nothing"
+        yield fatal("nodes", f"{said}: {_last_words(job.folder)}", _PYTHON_STEP)
+    yield from _pythons(found)
+    yield from _meeting(found)
+    yield from _gpus(found, site, resources)
+    yield from _sending(found[0], site)
+
+
+_PYTHON_STEP = "setup = [module load …, source …/activate] or python = … in the site profile"
+_SHARED = "give --root a folder that nodes see, and name it under `shared` in the site profile"
+
+
+def _silence(job: _Job, wait_s: float) -> Diagnostic:
+    if job.lives:
+        why = f" ({job.reason})" if job.reason not in ("", "None") else ""
+        said = f"the job did not start within {wait_s:.0f} s{why}, and was taken back"
+        return warning("nodes", said, "try later, or wait longer with --wait 1h")
+    said = f"the job has ended, and nothing of it is seen in {job.folder.parent}"
+    return fatal("shared folder", said, _SHARED)
+
+
+def _files(folder: Path, sent_s: float, took_s: float) -> Iterator[Diagnostic]:
+    said = f"a file is seen on the other side after {took_s / 2:.2f} s"
+    if took_s / 2 > _SLOW_S:
+        yield warning("shared folder", said, "status may call a trial lost before it is seen")
+    else:
+        yield ok("shared folder", said)
+    there_s = json.loads((folder / AGAIN).read_text())["time_s"]
+    off_s = there_s - (sent_s + took_s / 2)
+    # Half of the way there and back is all that can be said of where the time went.
+    if abs(off_s) - took_s / 2 > _OFF_S:
+        said = f"that of the node is off by {off_s:+.0f} s"
+        yield warning("clock", said, "have the site set it: durations are not affected, dates are")
+    else:
+        yield ok("clock", f"within {max(1.0, abs(off_s) + took_s / 2):.0f} s of this one")
+
+
+def _pythons(found: Sequence[Mapping[str, Any]]) -> Iterator[Diagnostic]:
+    mine = interpreter()
+    other = [one for one in found if any(one[key] != mine[key] for key in mine)]
+    if not other:
+        who = found[0]["executable"]
+        yield ok("Python", f"{mine['python']}, torch {mine['torch']}, as here ({who})")
+        return
+    first = other[0]
+    told = ", ".join(f"{k} {first[k]} (here {mine[k]})" for k in mine if first[k] != mine[k])
+    if first["code"] != code_digest():
+        yield fatal("Python", f"{first['node']}: {told}", _PYTHON_STEP)
+    else:
+        step = "equal bits need equal versions: name the same Python in the site profile"
+        yield warning("Python", f"{first['node']}: {told}", step)
+
+
+def _meeting(found: Sequence[Mapping[str, Any]]) -> Iterator[Diagnostic]:
+    if len(found) < 2:
+        return
+    failed = next((one for one in found if "meet" in one["failures"]), None)
+    if failed is not None:
+        said = f"{failed['node']}: {failed['failures']['meet']}"
+        step = "trials of one node work; for more, ask the site which network joins its nodes"
+        yield fatal("rendezvous", said, step)
+    else:
+        took_s = max(one["meet_s"] for one in found)
+        yield ok("rendezvous", f"{len(found)} nodes have met after {took_s:.1f} s")
+
+
+def _gpus(
+    found: Sequence[Mapping[str, Any]], site: Site, resources: JobResources
+) -> Iterator[Diagnostic]:
+    without = [one for one in found if not one["gpu"]]
+    if not resources.gpus_per_node:
+        return
+    if not without:
+        yield ok("GPU on nodes", "torch sees the GPU that a job is given")
+    elif site.cpu_fallback:
+        yield ok("GPU on nodes", "torch sees none: trials run on the CPU (cpu_fallback)")
+    else:
+        one = without[0]
+        said = f"{one['node']}: torch {one['torch']} sees none (given {one['visible']!r})"
+        yield fatal("GPU on nodes", said, "install a torch with CUDA for the driver of the nodes")
+
+
+def _sending(first: Mapping[str, Any], site: Site) -> Iterator[Diagnostic]:
+    refused = first["failures"].get("sbatch")
+    if refused is None:
+        yield ok("sending on", "jobs may send jobs: a sweep of any size goes by itself")
+    elif site.sbatch_on_nodes:
+        step = "sbatch_on_nodes = false in the site profile"
+        yield warning("sending on", f"a job may not send jobs: {refused}", step)
+
+
+def _last_words(folder: Path) -> str:
+    output = folder / "output.log"
+    lines = output.read_text(errors="replace").splitlines() if output.exists() else []
+    said = [line.strip() for line in lines if line.strip()]
+    # What srun has to say in the end is an exit code: the cause stands before it.
+    telling = [line for line in said if not line.startswith("srun: ")]
+    return (telling or said or ["the job has printed nothing"])[-1]

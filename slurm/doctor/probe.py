@@ -1,0 +1,114 @@
+"""What a job of the doctor does on its nodes, a process a node: `python -m slurm.doctor.probe
+FOLDER`.
+
+It answers a file with a file, says what Python it is, and meets the others as ranks of a trial do.
+"""
+
+import json
+import logging
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from jobs.contract.atomic_write import write_whole
+from jobs.contract.source_digest import code_digest
+from jobs.ranks.ddp import Ranks
+from jobs.ranks.group import RendezvousError
+from jobs.ranks.launch import Launch, Rendezvous
+from slurm.commands import ask
+from slurm.environment import JobProcess, place
+from slurm.slurm_errors import SlurmError
+
+READY, BACK, AGAIN, TEST = "ready", "back", "again.json", "sbatch.json"
+MEETING_S = 60.0
+ANSWER_S = 120.0  # file systems of clusters have been seen to take a minute
+_LOOK_S = 0.02
+
+
+def interpreter() -> dict[str, Any]:
+    """Return what has to be the same on the login node and on every other."""
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "code": code_digest(),
+    }
+
+
+def main() -> None:
+    """Look around and leave a file of what was found."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    folder = Path(sys.argv[1])
+    here = place(os.environ)
+    found = interpreter() | {
+        "node": here.node_name,
+        "executable": sys.executable,
+        "gpu": torch.cuda.is_available(),
+        "visible": os.environ.get("CUDA_VISIBLE_DEVICES"),
+        "failures": {},
+    }
+    if here.process == 0:
+        _attempt(found, "answer", lambda: _answer(folder))
+        _attempt(found, "sbatch", lambda: _send(folder))
+    if here.processes > 1:
+        _attempt(found, "meet", lambda: _meet(folder, here))
+    write_whole(folder / f"{here.process}.json", json.dumps(found))
+
+
+def _attempt(found: dict[str, Any], name: str, act: Callable[[], None]) -> None:
+    begin = time.monotonic()
+    try:
+        act()
+        found[f"{name}_s"] = time.monotonic() - begin
+    except (SlurmError, RendezvousError, OSError, RuntimeError) as error:
+        found["failures"][name] = str(error)
+
+
+def _answer(folder: Path) -> None:
+    """Answer the login node as soon as its file is seen here, with the time of this clock."""
+    (folder / READY).touch()
+    end = time.monotonic() + ANSWER_S
+    while not (folder / BACK).exists():
+        if time.monotonic() > end:
+            raise SlurmError(f"no file of the login node is seen here within {ANSWER_S:.0f} s")
+        list(folder.iterdir())  # has a network file system look anew
+        time.sleep(_LOOK_S)
+    write_whole(folder / AGAIN, json.dumps({"time_s": time.time()}))
+
+
+def _send(folder: Path) -> None:
+    """Ask sbatch whether it would take a job from here."""
+    record: Mapping[str, Any] = json.loads((folder / TEST).read_text())
+    ask(record["command"])
+
+
+def _meet(folder: Path, here: JobProcess) -> None:
+    """Meet the others where ranks would, and add up a number that each has."""
+    where = Rendezvous(
+        file=folder / f"{here.job}.meet",
+        host=here.first_address or here.node_name or "127.0.0.1",
+        timeout_s=MEETING_S,
+    )
+    local = here.processes // here.nodes
+    launch = Launch(
+        rank=here.process,
+        world_size=here.processes,
+        local_rank=here.local_process,
+        local_world_size=local,
+        rendezvous=where,
+    )
+    ranks = Ranks(launch)
+    total = torch.ones(1, dtype=torch.int64)
+    ranks.sum(total)
+    ranks.leave()
+    if int(total) != here.processes:
+        raise RendezvousError(f"{here.processes} ranks have added up to {int(total)}")
+
+
+if __name__ == "__main__":
+    main()

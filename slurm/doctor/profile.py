@@ -1,0 +1,84 @@
+"""A site profile that the doctor proposes: what it has found out, in the words of a profile."""
+
+import json
+
+from slurm.doctor.examine import Examined
+from slurm.doctor.quotas import hidden_cap
+from slurm.facts import Facts
+from slurm.site import Site
+
+_USUAL_MIN = 240
+
+
+def proposal(examined: Examined) -> str:
+    """Return the text of a profile; what only the user can know stands there as a comment."""
+    site = examined.site
+    lines = [
+        "# Proposed by `thermolion doctor`: read it, and add what your site asks for.",
+        *_where(examined),
+        *_gpus(examined),
+        f'setup = {_text(list(site.setup))}   # "module load …", "source …/activate"',
+        *_line("python", site.python),
+        *_limits(examined),
+        *([f"shared = {_text(list(map(str, site.shared)))}"] if site.shared else []),
+        *(["cpu_fallback = true"] if site.cpu_fallback else []),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _where(examined: Examined) -> list[str]:
+    """Say where jobs go: partition, account, QOS, constraint."""
+    site, partition = examined.site, examined.partition
+    names = ", ".join(examined.facts.partitions)
+    return [
+        *(_line("partition", partition.name) if partition else [_open("partition", "…", names)]),
+        *_account(site, examined.facts),
+        *_line("qos", site.qos),
+        *_line("constraint", site.constraint),
+    ]
+
+
+def _account(site: Site, facts: Facts) -> list[str]:
+    usable = sorted(facts.accounts or ())
+    account = site.account or facts.default_account
+    if account in usable or facts.accounts is None:
+        return _line("account", account)
+    return [_open("account", usable[0], ", ".join(usable))] if usable else []
+
+
+def _gpus(examined: Examined) -> list[str]:
+    dialect = examined.dialect
+    if dialect is None:
+        return []
+    cpus = [] if dialect.cpus_with_gpus else ["cpus_with_gpus = false"]
+    return [*_line("gpus", dialect.gpus), *_line("gpu_type", dialect.gpu_type), *cpus]
+
+
+def _limits(examined: Examined) -> list[str]:
+    """Say how long a job may take, how many there may be, and whether they may send others."""
+    site, partition = examined.site, examined.partition
+    longest = (partition and partition.time_min) or _USUAL_MIN
+    lines = _line("time", f"{site.time_min or min(longest, _USUAL_MIN)}min")
+    caps = (
+        site.submit_cap or examined.facts.submit_cap,
+        hidden_cap(examined.facts, examined.record),
+    )
+    known = [cap for cap in caps if cap is not None]
+    if known:
+        lines += [f"limits = {{submit = {max(2, min(known))}}}"]
+    if examined.record.get("AllocNodes", "ALL") != "ALL" or not site.sbatch_on_nodes:
+        lines += ["sbatch_on_nodes = false"]
+    return lines
+
+
+def _line(key: str, value: str | None) -> list[str]:
+    """Return the line of a key, none if it has no value."""
+    return [f"{key} = {_text(value)}"] if value else []
+
+
+def _open(key: str, example: str, choices: str) -> str:
+    return f'# {key} = "{example}"   # one of {choices}'
+
+
+def _text(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)  # of text and lists TOML thinks as JSON does

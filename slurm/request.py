@@ -1,0 +1,175 @@
+"""What one job of a submission is given, and the sbatch request for it: a pure function of both.
+
+Submits nothing. The words are those of submitit, which renders them; see `slurm.sbatch`.
+"""
+
+import shlex
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jobs.contract.lock import LANE_ENVIRONMENT
+from slurm.site import GpuDialect, Site
+
+_FEEDER_TIME_MIN = 10
+_FEED = "slurm.dispatcher"
+_RANKS_LEAVE_S = 60
+
+
+@dataclass(frozen=True)
+class JobResources:
+    """The resources of one job: `nodes` x `tasks_per_node` processes.
+
+    A process is a rank of a trial that spans several, or a lane of its own (`lanes` > 1). Times in
+    minutes; `mem` as sbatch takes it, a node's. Not on the nodes `exclude`, and not before
+    `begin_s` seconds after it is sent.
+    """
+
+    nodes: int = 1
+    tasks_per_node: int = 1
+    gpus_per_node: int = 0
+    cpus_per_task: int = 1
+    lanes: int = 1
+    time_min: int | None = None
+    mem: str | None = None
+    exclude: tuple[str, ...] = ()
+    begin_s: int = 0
+
+    @property
+    def tasks(self) -> int:
+        return self.nodes * self.tasks_per_node
+
+
+@dataclass(frozen=True)
+class Request:
+    """An sbatch request as data: submitit's parameters and the command of the job."""
+
+    parameters: Mapping[str, Any]
+    command: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {"parameters": dict(self.parameters), "command": self.command}
+
+    @staticmethod
+    def from_json(record: Mapping[str, Any]) -> "Request":
+        return Request(record["parameters"], record["command"])
+
+
+def job_request(
+    folder: Path, resources: JobResources, site: Site, module: str = "slurm.node"
+) -> Request:
+    """Return the request for the jobs of a submission, whose record lies in `folder`.
+
+    Array, name and dependency are added where it is sent; array task N carries pack N. Every
+    process of a job runs `module`.
+    """
+    parameters = _common(site) | {
+        "nodes": resources.nodes,
+        "ntasks_per_node": resources.tasks_per_node,
+        "signal_delay_s": site.grace_s,
+    }
+    parameters["time"] = resources.time_min or site.time_min  # None: the partition's default
+    if resources.mem is not None:
+        parameters["mem"] = resources.mem
+    if not resources.gpus_per_node or site.cpus_with_gpus:
+        parameters["cpus_per_task"] = resources.cpus_per_task
+    extra: dict[str, Any] = {"output": str(folder / "output" / "%a.log")}
+    extra |= {"requeue": True} if site.requeue else {"no-requeue": True}
+    if resources.exclude:
+        extra["exclude"] = ",".join(resources.exclude)
+    if resources.begin_s:
+        extra["begin"] = f"now+{resources.begin_s}"
+    if resources.gpus_per_node:
+        extra |= gpu_options(resources, site)
+    if resources.tasks == 1:
+        # The one process is the batch script itself: without B: it would hear no signal.
+        extra["signal"] = f"B:USR2@{site.grace_s}"
+    parameters["additional_parameters"] = extra | dict(site.options)  # the site has the last word
+    return Request(parameters, _node_command(folder, resources, site, module))
+
+
+def feeder_request(
+    folder: Path, root: Path, study: str, site: Site, module: str = _FEED
+) -> Request:
+    """Return the request for the small job that sends the rest of a study from a node.
+
+    Or, with another `module`, for the one that looks after it in the end.
+    """
+    log = "feed.log" if module == _FEED else "after.log"
+    parameters = _common(site) | {
+        "nodes": 1,
+        "ntasks_per_node": 1,
+        "cpus_per_task": 1,
+        "time": _FEEDER_TIME_MIN,
+        "additional_parameters": dict(site.options) | {"output": str(folder / log)},
+    }
+    if module != _FEED:  # new requests go where those of this user's shell went
+        where = {"PARTITION": site.partition, "ACCOUNT": site.account, "QOS": site.qos}
+        said = {name: value for name, value in where.items() if value is not None}
+        exports = [f"export SBATCH_{name}={shlex.quote(value)}" for name, value in said.items()]
+        parameters["setup"] += exports
+    words = ["-P", "-m", module, str(root), study]
+    return Request(parameters, f"exec {_python(site)} {shlex.join(words)}")
+
+
+def probe_request(folder: Path, resources: JobResources, site: Site) -> Request:
+    """Return the request for the job by which the doctor looks at nodes, a process each."""
+    job = job_request(folder, resources, site)
+    extra = dict(job.parameters["additional_parameters"]) | {"output": str(folder / "output.log")}
+    parameters = dict(job.parameters) | {"time": _FEEDER_TIME_MIN, "additional_parameters": extra}
+    step = [f"--ntasks={resources.tasks}", f"--nodes={resources.nodes}"]
+    step += [f"--cpus-per-task={resources.cpus_per_task}", "--kill-on-bad-exit=0"]
+    start = f"{_python(site)} {shlex.join(['-P', '-m', 'slurm.doctor.probe', str(folder)])}"
+    touch = f"touch {shlex.quote(str(folder / 'started'))}"
+    return Request(parameters, f"{touch}; exec srun {shlex.join(step)} {start}")
+
+
+def _common(site: Site) -> dict[str, Any]:
+    exports = [f"export {name}={shlex.quote(value)}" for name, value in LANE_ENVIRONMENT.items()]
+    parameters: dict[str, Any] = {
+        "setup": [*site.setup, *exports],
+        "stderr_to_stdout": True,
+        "use_srun": False,  # where srun is needed, the command has it, with its own options
+        "wckey": None,
+    }
+    where = {
+        "partition": site.partition,
+        "account": site.account,
+        "qos": site.qos,
+        "constraint": site.constraint,
+    }
+    return parameters | {key: value for key, value in where.items() if value is not None}
+
+
+def gpu_options(resources: JobResources, site: Site) -> Mapping[str, Any]:
+    """Return the options that ask for GPUs, in the dialect of the site."""
+    typed = f"{site.gpu_type}:" if site.gpu_type else ""
+    here, all_ = resources.gpus_per_node, resources.gpus_per_node * resources.nodes
+    words: dict[GpuDialect, dict[str, Any]] = {
+        "gres": {"gres": f"gpu:{typed}{here}"},
+        "gpus": {"gpus": f"{typed}{all_}"},
+        "gpus-per-node": {"gpus-per-node": f"{typed}{here}"},
+        "none": {},
+    }
+    return words[site.gpus]
+
+
+def _node_command(folder: Path, resources: JobResources, site: Site, module: str) -> str:
+    words = ["-P", "-m", module, str(folder)]
+    start = f"{_python(site)} {shlex.join(words)}"
+    if resources.tasks == 1:
+        return f"exec {start}"  # no srun: one call less for the controller to answer
+    # What sbatch was told about CPUs, srun forgets from version 22.05 on. Lanes end when they
+    # end; of ranks, those that are left when one has gone end by themselves, unless they hang.
+    wait_s = 0 if resources.lanes > 1 else _RANKS_LEAVE_S
+    step = [f"--ntasks={resources.tasks}", f"--nodes={resources.nodes}"]
+    step += [f"--cpus-per-task={resources.cpus_per_task}"]
+    step += ["--kill-on-bad-exit=0", f"--wait={wait_s}"]
+    step += ["--unbuffered", "--label"] if resources.lanes > 1 else ["--unbuffered"]
+    return f"exec srun {shlex.join(step)} {start}"
+
+
+def _python(site: Site) -> str:
+    return site.python or shlex.quote(sys.executable)

@@ -1,0 +1,161 @@
+"""A job that leaves before it has finished: why, what it has gained, and its way back.
+
+Asks SLURM two or three things, at the end; trains nothing.
+"""
+
+import logging
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from jobs.contract.attempts import Attempts, read_discards
+from jobs.contract.failures import FailureClass
+from jobs.contract.pack import Pack
+from jobs.worker import checkpoint
+from slurm.commands import ask
+from slurm.environment import JobProcess
+from slurm.job_ends import leave_end
+from slurm.slurm_errors import SlurmError
+from slurm.squeue import read_jobs
+from slurm.submission import ArrayJobs, cancel_mark
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
+_EARLY_S = 75.0  # SLURM sends a signal up to a minute before the time that was asked for
+# From now to the next start; SLURM has to have cleared up by then, or makes it two minutes.
+_BACK_IN_S = 20
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Requeue:
+    """What one process of a job knows of how it has to leave.
+
+    `time_min` is the limit of the job, None where the partition has the word; `begin_s` when this
+    process began (monotonic), which is soon after the job did. `worker` is the submission whose
+    logs tell what was gained, where that is not the one of the job.
+    """
+
+    pack: Pack
+    here: JobProcess
+    time_min: int | None
+    grace_s: int
+    may_requeue: bool
+    worker: str | None = None
+    begin_s: float = field(default_factory=time.monotonic)
+
+    @staticmethod
+    def of(
+        pack: Pack, here: JobProcess, request: Mapping[str, Any], worker: str | None = None
+    ) -> "Requeue":
+        """Build it from the backend's part of the record of a submission."""
+        parameters = request["job"]["parameters"]
+        return Requeue(
+            pack,
+            here,
+            parameters["time"],
+            parameters["signal_delay_s"],
+            "no-requeue" not in parameters["additional_parameters"],
+            worker,
+        )
+
+    def judge(self, reason: str, at_s: float) -> FailureClass | str:
+        """Return the class of failure of a signal that came at a time (monotonic seconds)."""
+        if reason not in {number.name for number in SIGNALS} or self._is_cancelled():
+            return ""
+        if self.time_min is None:
+            return "TIMEOUT" if reason == signal.SIGUSR2.name else "PREEMPTED"
+        left_s = self.begin_s + 60 * self.time_min - at_s
+        return "TIMEOUT" if left_s <= self.grace_s + _EARLY_S else "PREEMPTED"
+
+    def state(self) -> "dict[str, str | None]":
+        """Return what the trials of the pack could go on from, and how many have ended."""
+        attempts = Attempts(self.pack.layout.events, read_discards(self.pack.layout)).look()
+        ends = attempts.ends(self.worker or self.pack.submission)
+        marks: dict[str, str | None] = {}
+        for trial in self.pack.trials:
+            path = self.pack.layout.checkpoint(trial.id)
+            marks[trial.id] = "ended" if trial.id in ends else checkpoint.fingerprint(path)
+        return marks
+
+    def leave(self, kind: str, before: "dict[str, str | None]") -> None:
+        """Go back into the queue, or write down why not; to be called by one process of a job.
+
+        A job whose time is over and that has got no further than it was before does not go back:
+        it would do so for ever. A preemption is nobody's fault.
+        """
+        if not kind:
+            return
+        gained = self.state() != before
+        if kind == "TIMEOUT" and not gained:
+            _log.error("the time is over and nothing was saved: give it more (`resources.time`)")
+        elif self._requeue(kind):
+            return
+        if kind == "TIMEOUT":
+            folder = self.pack.layout.submission(self.pack.submission)
+            leave_end(folder, self.here.pack, kind, self.here.node_name or "", gained)
+
+    def _requeue(self, kind: str) -> bool:
+        """Have SLURM start this job again, soon; return whether it will, as far as we know."""
+        if not self.may_requeue:
+            _log.warning("not requeued, as the site profile says: the next submit sends the rest")
+            return False
+        with _deaf():
+            queued = False
+            if kind != "PREEMPTED" or not self._is_ended():
+                queued = _tried(["scontrol", "requeue", self.here.task_id])
+            if queued or kind == "PREEMPTED":  # SLURM requeues what it has preempted by itself
+                # A job that is on its way back may be told when, as long as it has not gone.
+                start = ["scontrol", "update", f"jobid={self.here.task_id}"]
+                queued = _tried([*start, f"StartTime=now+{_BACK_IN_S}"]) or queued
+        if not queued:
+            _log.warning("not requeued: the next `thermolion submit` sends the rest")
+        return queued
+
+    def _is_ended(self) -> bool:
+        """Whether SLURM has ended this job already, which a signal alone does not tell.
+
+        Either it has requeued it, or somebody has cancelled it, who wants it to stay so.
+        """
+        try:
+            found = read_jobs([self.here.task_id]).jobs
+        except SlurmError:
+            return False
+        return [job.word for job in found] == ["COMPLETING"]
+
+    def _is_cancelled(self) -> bool:
+        layout, submission = self.pack.layout, self.pack.submission
+        mark = cancel_mark(layout.submission(submission), self.here.pack)
+        return mark.exists() or ArrayJobs(layout, submission).is_cancelled
+
+
+def forget_end(path: Path) -> None:
+    """Take back what was said of an end: the job lives again."""
+    path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Have the commands of this job outlive the signal that a requeue sends to all of it.
+
+    A signal that is ignored stays so in a child, where a handler does not.
+    """
+    handlers = {number: signal.signal(number, signal.SIG_IGN) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def _tried(command: list[str]) -> bool:
+    try:
+        ask(command)
+    except SlurmError as error:
+        _log.info("%s", error)
+        return False
+    return True

@@ -1,0 +1,104 @@
+"""Renders a request as the text that sbatch gets, and submits it, both by submitit.
+
+Nothing of ours is pickled: a job reads its pack from the study's folder, and answers there. For
+that two members of submitit are used that it does not publish; `test_submitit.py` says what they
+have to be, and fails if another version has changed them. Most commands send nothing: submitit is
+loaded by the two functions that need it.
+"""
+
+import contextlib
+import io
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from slurm.environment import without_job
+from slurm.request import Request
+from slurm.slurm_errors import NoAnswer, SlurmError
+
+# What SLURM answers where the user has too many jobs in the queue.
+_FULL = re.compile(
+    r"SubmitJob\w*Limit|MaxSubmitJob|MaxJobCount|temporarily unable to accept", re.I
+)
+# Any policy may be behind this one; what it is stands beside it, but for old versions.
+_POLICY, _NAMED = re.compile(r"job submit limit", re.I), re.compile(r"\b(Assoc|QOS)[A-Z]\w+")
+# What its commands say where the controller gives no answer: whether it has the job, nobody knows.
+_NO_ANSWER = re.compile(
+    r"Unable to contact|timed out|Zero Bytes were transmitted|Connection (refused|reset)", re.I
+)
+
+
+class QueueFull(SlurmError):  # noqa: N818 - it names a state, not a mistake
+    """The site takes no more jobs of this user at the moment; surely, where it names a limit."""
+
+    def __init__(self, said: str, names_limit: bool) -> None:
+        super().__init__(said)
+        self.names_limit = names_limit
+
+
+@dataclass(frozen=True)
+class Sending:
+    """What changes from chunk to chunk: name, array indices, throttle, whom to wait for."""
+
+    name: str
+    array: str | None = None
+    dependency: str | None = None
+
+
+def render(request: Request, sending: Sending, folder: Path) -> str:
+    """Return the exact text of the batch script."""
+    from submitit.slurm import slurm
+
+    text: str = slurm._make_sbatch_string(
+        command=request.command, folder=folder, **_parameters(request, sending)
+    )
+    return text
+
+
+def submit(request: Request, sending: Sending, folder: Path) -> str:
+    """Hand a request to sbatch and return the job's id; the script stays in `folder`.
+
+    Raises QueueFull if a limit on submitted jobs is reached, NoAnswer if the controller does not
+    say whether it has the job, SlurmError for any other refusal.
+    """
+    from submitit.core.utils import FailedJobError, FailedSubmissionError
+    from submitit.slurm.slurm import SlurmExecutor
+
+    folder.mkdir(exist_ok=True)
+    try:
+        executor = SlurmExecutor(folder)
+        executor.parameters.update(_parameters(request, sending))  # in the words of sbatch already
+        # submitit prints what sbatch complains of, and raises it as well: once is enough.
+        with without_job(), contextlib.redirect_stderr(io.StringIO()):
+            job = executor._submit_command(request.command)
+    except (FailedJobError, FailedSubmissionError) as error:
+        said = _refusal(str(error))
+        names_limit = _FULL.search(said) is not None
+        if names_limit or (_POLICY.search(said) and not _NAMED.search(said)):
+            raise QueueFull(said, names_limit) from error
+        if _NO_ANSWER.search(said):
+            raise NoAnswer(f"sbatch: {said}") from error
+        raise SlurmError(f"sbatch refuses: {said}") from error
+    except RuntimeError as error:  # of which the two above are kinds
+        raise SlurmError(f"SLURM is not on this machine: {error}") from error
+    finally:
+        for draft in folder.glob(".submission_file_*"):
+            draft.unlink(missing_ok=True)
+    return str(job.job_id)
+
+
+def _parameters(request: Request, sending: Sending) -> Mapping[str, Any]:
+    extra = dict(request.parameters["additional_parameters"])
+    if sending.array is not None:
+        extra["array"] = sending.array
+    parameters = dict(request.parameters) | {"job_name": sending.name}
+    if sending.dependency is not None:
+        parameters["dependency"] = sending.dependency
+    return parameters | {"additional_parameters": extra}
+
+
+def _refusal(text: str) -> str:
+    said = [line.partition("error: ")[2] for line in text.splitlines() if "error: " in line]
+    return "; ".join(said) or text.strip()

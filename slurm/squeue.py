@@ -1,0 +1,421 @@
+"""The queue of some users, read by one call of squeue and kept for as long as the site asks.
+
+Works without sacct. An answer proves that a job lives, or with which word it has ended. That a job
+is not in it proves nothing: SLURM forgets a job some minutes after its end, but a wrapper, a cache
+or a filter of the site may have left it out. So jobs that are missed are asked for by their ids,
+and whatever is not proven to have ended counts as alive.
+
+SLURM's words for the state of a job, in two tables: whether it lives, and what ended it.
+
+The nodes of a job: their names, and the addresses by which they reach each other.
+"""
+
+import os
+import pwd
+import re
+import shutil
+import socket
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from jobs.contract.failures import FailureClass
+from slurm.commands import answer, ask
+from slurm.facts import parse_config
+from slurm.slurm_errors import NoAnswer, SlurmError
+
+State = Literal["queued", "running", "ended"]
+
+_STATES: Mapping[str, State] = {
+    **dict.fromkeys(
+        ("PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT"),
+        "queued",
+    ),
+    # Suspended, it still has its memory and its place: it goes on by itself.
+    **dict.fromkeys(("CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "STOPPED"), "running"),
+    **dict.fromkeys(("RESIZING", "SIGNALING", "STAGE_OUT"), "running"),
+    **dict.fromkeys(
+        ("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL"), "ended"
+    ),
+    **dict.fromkeys(("OUT_OF_MEMORY", "PREEMPTED", "REVOKED", "TIMEOUT"), "ended"),
+}
+
+# What ended a job, where the word says it: that of FAILED or CANCELLED is looked for elsewhere.
+_CLASSES: Mapping[str, FailureClass] = {
+    **dict.fromkeys(("BOOT_FAIL", "NODE_FAIL"), "NODE_FAIL"),
+    **dict.fromkeys(("DEADLINE", "TIMEOUT"), "TIMEOUT"),
+    **dict.fromkeys(("PREEMPTED", "REVOKED"), "PREEMPTED"),
+    "OUT_OF_MEMORY": "OOM_HOST",
+}
+
+
+def class_of(word: str) -> FailureClass | None:
+    """Return the class of failure that a word of squeue or sacct tells by itself."""
+    return _CLASSES.get(word.split()[0] if word.strip() else "")
+
+
+def state_of(word: str) -> State:
+    """Return what a word of squeue means; an unknown one is of a job that is believed to live."""
+    return _STATES.get(word.split()[0] if word.strip() else "", "running")
+
+
+_SLOWER = 1.5  # a queue in which nothing has changed is looked at less and less often
+_SLOWEST = 4.5  # times the interval of the site
+_AT_ONCE = 500  # ids in one call
+_SHOWN = 80  # characters of a line that cannot be read
+# The name of a job, and the ids of its array and its task. Ids alone do not tell: a controller
+# that was killed has forgotten the last seconds, and gives the ids of then once more, to anybody.
+Key = tuple[str, int, int | None]
+_FORMAT = "%F|%K|%T|%N|%r|%U|%j|."  # the dot tells a line that was cut off
+# An answer without its header is none. What a site puts before every line, it puts there too.
+_HEADER = re.compile(r"(.*?)(?:[A-Z_]+\|){7}\.")
+_LINE = re.compile(r"(\d+)\|([^|]*)\|([^|]*)\|([^|]*)\|([^|]*)\|(\d+)\|(.*)\|\.")
+_STUCK = re.compile("launch.failed.requeued.held")  # the reason that SLURM gives for its own hold
+_COMPLAINT = re.compile(r"\b(error|invalid)\b", re.I)
+_UNKNOWN = "Invalid job id"  # said of a single id; among several, an unknown one is left out
+_BY_HAND = "run `{}` by hand, and have the squeue of SLURM itself first on PATH"
+
+
+@dataclass(frozen=True)
+class Queued:
+    """One job, or one task of an array: the id that it has with its array, and its name."""
+
+    array_job: int
+    task: int | None
+    word: str
+    reason: str
+    uid: int
+    name: str
+
+    @property
+    def key(self) -> Key:
+        return self.name, self.array_job, self.task
+
+    @property
+    def state(self) -> State:
+        return state_of(self.word)
+
+    @property
+    def is_stuck(self) -> bool:
+        """Return True if SLURM has held it by itself, after a node could not launch it."""
+        return _STUCK.search(self.reason) is not None
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The last word on a job that SLURM has not forgotten yet, and the nodes that it had."""
+
+    word: str
+    nodes: str
+
+
+@dataclass(frozen=True)
+class Queue:
+    """The jobs of some users that live, and what is known of others.
+
+    `ended` are those of which SLURM still says with which word they ended, `gone` those of which
+    it says no more than that it does not know their id. `trouble` says why a job may be missing
+    that is in none of the three.
+    """
+
+    jobs: Sequence[Queued]
+    ended: Mapping[Key, Ended] = field(default_factory=dict, compare=False)
+    gone: Collection[Key] = field(default=frozenset(), compare=False)
+    # The array jobs whose ids were on disk before the question. No clock could tell: those of
+    # nodes and of this machine may be hours apart.
+    known: Collection[int] = frozenset()
+    trouble: str | None = field(default=None, compare=False)
+    by_key: Mapping[Key, Queued] = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "by_key", {job.key: job for job in self.jobs})
+
+    def ids(self, name: str) -> list[int]:
+        """Return the ids of the living jobs of a name, an array once."""
+        return sorted({job.array_job for job in self.jobs if job.name == name})
+
+    def misses(self, key: Key) -> bool:
+        """Return True if this answer says nothing of a job that it should have known."""
+        told = key in self.by_key or key in self.ended or key in self.gone
+        return key[1] in self.known and not told
+
+
+@dataclass(frozen=True)
+class Outstanding:
+    """A job that has left no word of its end: who has sent it, and if its end is of interest."""
+
+    uid: int
+    accounted: bool
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What the records of a study say of the queue; they were read before the queue is.
+
+    `jobs` should be in it, unless they have ended; `known` are all array jobs with an id.
+    """
+
+    study: Path
+    uids: frozenset[int]
+    jobs: Mapping[Key, Outstanding]
+    known: frozenset[int]
+
+
+def read_jobs(ids: Sequence[str]) -> Queue:
+    """Ask for some jobs or tasks by their ids; raises SlurmError if there is no answer.
+
+    One that has been forgotten is left out, and one that may not be seen as well.
+    """
+    try:
+        return _read(f"--jobs={','.join(ids)}")
+    except SlurmError as error:
+        if len(ids) == 1 and _UNKNOWN in str(error):
+            return Queue(())
+        raise
+
+
+def read_named(name: str) -> Queue:
+    """Ask for the jobs of a name; raises NoAnswer if it is not certain that these are all."""
+    try:
+        queue = _read(f"--name={name}")
+    except SlurmError as error:
+        raise NoAnswer(str(error)) from error
+    if queue.trouble is not None:
+        raise NoAnswer(queue.trouble)
+    return queue
+
+
+def read_queue(expected: Expected) -> Queue:
+    """Ask for all jobs of some users at once; raises SlurmError if there is no answer."""
+    return QueueWatch().look(expected, 0)
+
+
+@dataclass
+class _Look:
+    """The last answer to one question, what was found out since, and when to ask again.
+
+    `doubted` are the jobs that were missed and asked for; `studies` those whose jobs are expected.
+    """
+
+    first: Queue
+    queue: Queue
+    interval_s: float
+    answered: float
+    studies: set[Path] = field(default_factory=set)
+    doubted: set[Key] = field(default_factory=set)
+
+
+class QueueWatch:
+    """Remembers the queue between two looks, for one process."""
+
+    def __init__(self) -> None:
+        self._looks: dict[frozenset[int], _Look] = {}
+        self._gone: dict[Key, Ended | None] = {}  # an id that SLURM has forgotten stays so
+
+    def look(self, expected: Expected, every_s: float) -> Queue:
+        """Return the queue, asked for every `every_s` seconds at most, less often while it rests.
+
+        An old answer serves if the controller gives none for a while. There is a second call only
+        if the first one misses a job.
+        """
+        look = self._look(expected, every_s)
+        if expected.study not in look.studies:
+            look.studies.add(expected.study)
+            look.queue = replace(look.queue, known={*look.queue.known, *expected.known})
+        missed = {
+            key: sent
+            for key, sent in expected.jobs.items()
+            if key not in look.doubted and look.queue.misses(key)
+        }
+        if missed:
+            look.doubted |= missed.keys()
+            look.queue = self._with_missed(look.queue, missed)
+        return look.queue
+
+    def forget(self) -> None:
+        """Ask again at the next look: something was sent or stopped."""
+        self._looks.clear()
+
+    def _look(self, expected: Expected, every_s: float) -> _Look:
+        last = self._looks.get(expected.uids)
+        if last is not None and time.monotonic() - last.answered < last.interval_s:
+            return last
+        try:
+            first = _read_users(expected.uids)
+        except SlurmError:
+            if last is None:
+                raise
+            last.interval_s = min(last.interval_s * 2, every_s * _SLOWEST)
+            last.answered = time.monotonic()
+            return last
+        interval = every_s
+        if last is not None and last.first.jobs == first.jobs:
+            interval = min(last.interval_s * _SLOWER, every_s * _SLOWEST)
+        queue = replace(first, trouble=None)  # of no interest unless it misses something
+        look = self._looks[expected.uids] = _Look(first, queue, interval, time.monotonic())
+        return look
+
+    def _with_missed(self, queue: Queue, missed: Mapping[Key, Outstanding]) -> Queue:
+        """Return a queue with what is to be found out about jobs that it misses."""
+        asked = {key: sent for key, sent in missed.items() if key not in self._gone}
+        found = _read_missed(asked) if asked else Queue(())
+        self._gone |= {key: found.ended.get(key) for key in found.gone}
+        gone = missed.keys() & self._gone.keys()
+        words = {key: word for key in gone if (word := self._gone[key]) is not None}
+        return replace(
+            queue,
+            jobs=(*queue.jobs, *found.jobs),
+            ended={**queue.ended, **found.ended, **words},
+            gone={*queue.gone, *gone},
+            trouble=found.trouble or queue.trouble,
+        )
+
+
+def _read_users(uids: Collection[int]) -> Queue:
+    """Ask for the jobs of some users: for everybody's if squeue would not know one of them."""
+    named = f"--user={','.join(map(str, sorted(uids)))}"
+    queue = _read(*([named] if all(map(_has_name, uids)) else []))
+    return replace(queue, jobs=tuple(job for job in queue.jobs if job.uid in uids))
+
+
+def _read_missed(missed: Mapping[Key, Outstanding]) -> Queue:
+    """Find out what has become of jobs that are not in the queue of their user.
+
+    Of those that neither lives, nor has ended, nor is gone, nobody knows; `trouble` says why.
+    """
+    ids = sorted({str(job) for _, job, _ in missed})
+    living: dict[Key, Queued] = {}
+    ended: dict[Key, Ended] = {}
+    trouble: str | None = None
+    try:
+        for start in range(0, len(ids), _AT_ONCE):
+            said = read_jobs(ids[start : start + _AT_ONCE])
+            living |= {key: said.by_key[key] for key in missed if key in said.by_key}
+            ended |= {key: said.ended[key] for key in missed if key in said.ended}
+            trouble = trouble or said.trouble
+    except SlurmError as error:
+        trouble = str(error)
+    if trouble is not None:
+        return Queue(tuple(living.values()), ended, trouble=trouble)
+    absent = missed.keys() - living.keys() - ended.keys()
+    hidden = _hidden({key: missed[key].uid for key in absent})
+    words = _accounted({key for key in absent - hidden if missed[key].accounted})
+    believed = {key for key, end in words.items() if state_of(end.word) != "ended"}
+    gone = absent - hidden - believed
+    ended |= {key: words[key] for key in gone & words.keys()}
+    if believed:
+        _, job, task = min(believed)
+        trouble = (
+            f"sacct says {words[min(believed)].word} of job {job}_{task}, which squeue does not "
+            "know: if `sacctmgr show runawayjobs` names it, `thermolion cancel`, then submit again"
+        )
+    if hidden:
+        uid = missed[min(hidden)].uid
+        trouble = f"this site hides the jobs of user {uid} (PrivateData): look as that user"
+    return Queue(tuple(living.values()), ended, gone, trouble=trouble)
+
+
+def _hidden(uids: Mapping[Key, int]) -> set[Key]:
+    """Return the jobs that may be there, of another user, without our being told."""
+    others = {key for key, uid in uids.items() if uid != os.geteuid()}
+    if not others or os.geteuid() == 0:
+        return set()
+    try:
+        private = parse_config(ask(["scontrol", "show", "config"])).get("PrivateData", "")
+    except SlurmError:
+        return others
+    return others if {"jobs", "all"} & set(private.lower().split(",")) else set()
+
+
+def _accounted(keys: Collection[Key]) -> dict[Key, Ended]:
+    """Ask sacct for the last word on jobs that squeue has forgotten, all together."""
+    ids = sorted({job for _, job, _ in keys})[:_AT_ONCE]
+    if not ids or shutil.which("sacct") is None:
+        return {}
+    # Of a job that was requeued sacct may show the first end for ever: the last line counts.
+    options = ["--noheader", "--parsable2", "--allocations", "--duplicates"]
+    wanted = f"--jobs={','.join(map(str, ids))}"
+    try:
+        said = ask(["sacct", *options, "--format=JobID,State,NodeList,JobName", wanted])
+    except SlurmError:
+        return {}  # no accounting, or none at the moment
+    found: dict[tuple[str, str], Ended] = {}
+    for line in said.splitlines():
+        job, word, nodes, name = (*line.split("|", 3), *3 * [""])[:4]  # a name may have many lines
+        job = job.partition("[")[0]  # tasks that wait share a line, such as 17_[2-5]
+        found[name, job] = Ended(word, "" if nodes == "None assigned" else nodes)
+    words = {}
+    for name, array_job, task in keys:
+        end = found.get((name, f"{array_job}_{task}")) or found.get((name, f"{array_job}_"))
+        if end is not None:
+            words[name, array_job, task] = end
+    return words
+
+
+def _read(*options: str) -> Queue:
+    """Ask squeue once; raises SlurmError if what it prints is no answer of squeue's."""
+    said = answer(["squeue", "--all", "--array", "--states=all", f"--format={_FORMAT}", *options])
+    next_step = _BY_HAND.format(" ".join(["squeue", *options]))
+    complains = _COMPLAINT.search(said.complaint) is not None
+    trouble = f"squeue says {said.complaint!r}: {next_step}" if complains else None
+    lines = said.text.splitlines()
+    headers = [(n, found) for n, line in enumerate(lines) if (found := _HEADER.fullmatch(line))]
+    if not headers:
+        unread = f"the line {lines[0][:_SHOWN]!r}" if lines else "an empty answer"
+        raise SlurmError(trouble or f"squeue gives {unread}, not the jobs: {next_step}")
+    first, header = headers[0]
+    living, ended = [], {}
+    for line in lines[first + 1 :]:
+        found = _LINE.fullmatch(line.removeprefix(header[1]))
+        if found is None:
+            trouble = trouble or f"squeue prints {line[:_SHOWN]!r}, which is no job: {next_step}"
+            continue
+        job, end = _job(*found.groups())
+        if job.state == "ended":
+            ended[job.key] = end
+        else:
+            living.append(job)
+    return Queue(tuple(living), ended, trouble=trouble)
+
+
+def _job(
+    array_job: str, task: str, word: str, nodes: str, reason: str, uid: str, name: str
+) -> tuple[Queued, Ended]:
+    number = int(task) if task.isdecimal() else None
+    return Queued(int(array_job), number, word, reason, int(uid), name), Ended(word, nodes)
+
+
+def _has_name(uid: int) -> bool:
+    try:
+        pwd.getpwuid(uid)
+    except KeyError:
+        return False
+    return True
+
+
+_TOLD = "THERMOLION_NODE_ADDRESS"
+
+
+def expand(node_list: str) -> tuple[str, ...]:
+    """Return the names in a list of nodes as SLURM writes it, such as n[1-3]."""
+    return tuple(ask(["scontrol", "show", "hostnames", node_list]).split())
+
+
+def address_of(node: str) -> str:
+    """Return the IP address of this node, by which the others of its job reach it.
+
+    It is the one by which SLURM does, unless a site's `python` has set another one. Where its name
+    resolves to none here, it is what this machine has by its own name.
+    """
+    told = os.environ.get(_TOLD)
+    if told:
+        return told
+    found = re.search(r"\bNodeAddr=(\S+)", ask(["scontrol", "show", "node", node]))
+    for name in (found[1] if found else node, node, socket.gethostname()):
+        try:
+            return socket.gethostbyname(name)
+        except OSError:
+            continue
+    return "127.0.0.1"

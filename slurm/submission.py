@@ -1,0 +1,309 @@
+"""What a submission asks of SLURM: its requests, and the limits under which they are sent.
+
+Part of the submission's record, so that a job on a node can send the rest as well.
+
+The chunks of a submission: array jobs that were meant to be sent, and the ids they got.
+
+An intent is written before sbatch is called and an id after, by whoever knows it first: who has
+submitted it, or the job itself. So an answer that was lost is found again, and of two jobs of one
+chunk only the first one works. Submits nothing.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jobs.contract.atomic_write import write_once, write_whole
+from jobs.contract.layout import Layout
+from slurm.request import Request
+from slurm.slurm_errors import SlurmError
+from slurm.waiting import await_late, read_late
+
+_NOBODY = 0  # is the id of no job
+
+
+@dataclass(frozen=True)
+class SubmittedArray:
+    """The array job of a chunk, and when its id was written (seconds since the epoch)."""
+
+    id: int
+    time_s: float
+
+
+@dataclass(frozen=True)
+class ArrayJob:
+    """Packs `first` to `first + count - 1`, sent as the array tasks of these numbers.
+
+    `name` is the name of the job, unique to the chunk; `uid` the user who has sent it; `job` is
+    None while no id is known.
+    """
+
+    number: int
+    first: int
+    count: int
+    name: str
+    uid: int
+    job: SubmittedArray | None = None
+
+    @property
+    def packs(self) -> range:
+        return range(self.first, self.first + self.count)
+
+    @property
+    def array(self) -> str:
+        """The array indices as sbatch takes them."""
+        return f"{self.first}-{self.first + self.count - 1}"
+
+
+@dataclass(frozen=True)
+class ArrayJobs:
+    """Where the chunks of a submission are written down."""
+
+    layout: Layout
+    submission: str
+
+    @property
+    def folder(self) -> Path:
+        return self.layout.submission(self.submission) / "chunks"
+
+    @property
+    def _cancelled(self) -> Path:
+        return self.folder / "cancelled"
+
+    @property
+    def _held(self) -> Path:
+        return self.folder / "held"
+
+    @property
+    def _given_up(self) -> Path:
+        return self.folder / "given-up"
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether its user has stopped all of it."""
+        return self._cancelled.exists()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether what is not sent yet never is to be."""
+        return self.is_cancelled or self._given_up.exists()
+
+    @property
+    def is_held(self) -> bool:
+        """Whether what is not sent yet has to wait for `release`."""
+        return self._held.exists()
+
+    def cancel(self) -> None:
+        self.folder.mkdir(exist_ok=True)
+        self._cancelled.touch()
+
+    def give_up(self) -> None:
+        """Send nothing more; what was sent goes on."""
+        self.folder.mkdir(exist_ok=True)
+        self._given_up.touch()
+
+    def hold(self, hold: bool) -> None:
+        self.folder.mkdir(exist_ok=True)
+        if hold:
+            self._held.touch()
+        else:
+            self._held.unlink(missing_ok=True)
+
+    def read(self) -> Sequence[ArrayJob]:
+        """Return all chunks, in order."""
+        found = []
+        for path in sorted(self.folder.glob("*.json"), key=lambda path: int(path.stem)):
+            with contextlib.suppress(FileNotFoundError):  # retracted in this moment
+                found.append(self._read(path))
+        return found
+
+    def intend(self, first: int, count: int) -> ArrayJob:
+        """Write down what is about to be sent, before it is."""
+        self.folder.mkdir(exist_ok=True)
+        # That of a chunk that was disowned is never given again: its job may read it still.
+        taken = [path for path in self.folder.iterdir() if path.suffix in (".json", ".job")]
+        number = 1 + max((int(path.stem) for path in taken), default=-1)
+        token = uuid.uuid4().hex[:8]
+        name = f"{self.layout.study}-{self.submission}.{number}-{token}"
+        record = {"first": first, "count": count, "name": name}
+        write_whole(self._path(number), json.dumps(record))
+        return ArrayJob(number, first, count, name, os.geteuid())
+
+    def retract(self, chunk: ArrayJob) -> None:
+        """Take an intent back: the scheduler has refused it."""
+        self._path(chunk.number).unlink(missing_ok=True)
+
+    def disown(self, chunk: ArrayJob) -> None:
+        """Take an intent back of which no job is known; should there be one, it has no claim.
+
+        Unless it has claimed the chunk by now: then that stays.
+        """
+        if self.claim(chunk, _NOBODY):
+            self.retract(chunk)
+
+    def claim(self, chunk: ArrayJob, job: int) -> bool:
+        """Write down the id of a chunk's job; return whether it is the one that counts."""
+        record = {"job": job, "time_s": time.time()}
+        path = self._path(chunk.number).with_suffix(".job")
+        return write_once(path, json.dumps(record)) or self._job(path).id == job
+
+    def carries(self, pack: int, name: str | None, job: int) -> bool:
+        """Whether the job of a name and an id is the one that was meant to carry a pack.
+
+        An intent may have been sent twice. It was written before the job was sent: where there is
+        none, it may only be seen late.
+        """
+        chunk = await_late(lambda: self.of_pack(pack))
+        return chunk is not None and chunk.name == name and self.claim(chunk, job)
+
+    def of_pack(self, pack: int) -> ArrayJob | None:
+        """Return the chunk that carries a pack, None where it was never to be sent."""
+        return next((chunk for chunk in self.read() if pack in chunk.packs), None)
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"{number}.json"
+
+    def _read(self, path: Path) -> ArrayJob:
+        record = _parse(path, path.read_text())
+        answer = path.with_suffix(".job")
+        job = self._job(answer) if answer.exists() else None
+        first, count, name = record["first"], record["count"], record["name"]
+        return ArrayJob(int(path.stem), first, count, name, path.stat().st_uid, job)
+
+    def _job(self, path: Path) -> SubmittedArray:
+        record = _parse(path, read_late(path))  # it is there: a link to it was refused, or found
+        return SubmittedArray(record["job"], record["time_s"])
+
+
+def cancel_mark(submission: Path, pack: int) -> Path:
+    """Return the file that is there while a pack is being cancelled, in a submission's folder."""
+    return submission / "output" / f"{pack}.cancelled"
+
+
+def _parse(path: Path, text: str) -> dict[str, Any]:
+    try:
+        record: dict[str, Any] = json.loads(text)
+    except ValueError as error:
+        raise SlurmError(
+            f"{path} is damaged ({error}): move it away, then submit again"
+        ) from error
+    return record
+
+
+ALLOCATION = "-job"  # after the id of a submission whose packs run within one job
+
+
+@dataclass(frozen=True)
+class SlurmSubmission:
+    """One submission to SLURM.
+
+    `concurrent` is the most jobs that may run at a time, `submit_cap` the most that a user may
+    have in the queue, both None where there is no limit; `feeder` is None where jobs may not
+    submit others, `after` the job that waits for the end of all others, None where nobody has to
+    look after the study. A job has `lanes`; the queue is asked for every `status_every_s` at most.
+    """
+
+    layout: Layout
+    submission: str
+    packs: int
+    user: str
+    job: Request
+    feeder: Request | None
+    after: Request | None
+    concurrent: int | None
+    submit_cap: int | None
+    lanes: int
+    status_every_s: float
+
+    @property
+    def chunks(self) -> ArrayJobs:
+        return ArrayJobs(self.layout, self.submission)
+
+    @property
+    def folder(self) -> Path:
+        return self.layout.submission(self.submission)
+
+    @property
+    def scripts(self) -> Path:
+        """Where the batch scripts that were sent stay."""
+        return self.folder / "scripts"
+
+    @property
+    def feeder_name(self) -> str:
+        """The name of the job that sends the rest."""
+        return f"{self.layout.study}-{self.submission}-{self._token}-feed"
+
+    @property
+    def after_name(self) -> str:
+        """The name of the job that looks after the study in the end; it has one at a time."""
+        return f"{self.layout.study}-{self._token}-after"
+
+    @property
+    def _token(self) -> str:
+        """What tells this study from others of its name: its first record, which says where."""
+        first = min(self.layout.submissions.glob("*/submission.json"))
+        return hashlib.sha256(first.read_bytes()).hexdigest()[:8]
+
+    @property
+    def feeder_log(self) -> Path:
+        """What the job that sends the rest has printed, all of them one after another."""
+        return self.folder / "feed.log"
+
+    @property
+    def waits(self) -> bool:
+        """Whether something is to be sent, or to be found out about what was."""
+        return bool(self.unsent()) or any(chunk.job is None for chunk in self.chunks.read())
+
+    def unsent(self) -> range:
+        """Return the packs that no chunk carries yet and that are still to be sent."""
+        if self.chunks.is_over:
+            return range(0)
+        sent = self.chunks.read()
+        return range(sent[-1].packs.stop if sent else 0, self.packs)
+
+    @staticmethod
+    def of(layout: Layout, record: Mapping[str, Any]) -> "SlurmSubmission":
+        """Build an order from the record of a submission."""
+        request = record["request"]
+        feeder, after = request["feeder"], request.get("after")
+        return SlurmSubmission(
+            layout=layout,
+            submission=record["id"],
+            packs=record["packs"],
+            user=record["user"],
+            job=Request.from_json(request["job"]),
+            feeder=None if feeder is None else Request.from_json(feeder),
+            after=None if after is None else Request.from_json(after),
+            concurrent=request["concurrent"],
+            submit_cap=request["submit_cap"],
+            lanes=request["lanes"],
+            status_every_s=request["status_every_s"],
+        )
+
+
+def read_orders(layout: Layout) -> list[SlurmSubmission]:
+    """Return the orders of a study, oldest first."""
+    orders = []
+    for path in sorted(layout.submissions.glob("*/submission.json")):
+        record = json.loads(path.read_text())
+        if record.get("backend") == "slurm":
+            orders.append(SlurmSubmission.of(layout, record))
+        elif (record.get("request") or {}).get("allocation"):
+            orders.append(SlurmSubmission.of(layout, allocation(record)))
+    return orders
+
+
+def allocation(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what a submission asks of SLURM that runs its packs within one job, as a record.
+
+    That job is the only "pack" of it, and has a folder of its own beside the submission's.
+    """
+    changed = {"id": f"{record['id']}{ALLOCATION}", "packs": 1, "lanes": 1}
+    return {**record, **changed, "request": record["request"]["allocation"]}

@@ -1,0 +1,103 @@
+"""The words of a command: placeholders checked before anything starts, and filled."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commands import HYPERPARAMETERS, made
+
+from jobs.contract import command_template
+from jobs.contract.catalog import DataError
+from jobs.contract.command_template import checked_command, placeholders, render
+from jobs.contract.trial import Trial
+
+NAMES = command_template.available({"depth": 2}, HYPERPARAMETERS)
+
+
+def _values(trial: Trial) -> dict[str, str]:
+    return placeholders(trial, "cpu", Path("/data dir"), Path("/s"), Path("/t.json"))
+
+
+def test_words_are_split_first_so_a_value_with_spaces_and_quotes_stays_one_word() -> None:
+    options = {"note": "two words; 'quoted' $HOME"}
+    trial = made("run --note={note} '{note} again' {data}", options)
+    note = options["note"]
+    assert render(trial.workload.command or "", _values(trial)) == [
+        "run",
+        f"--note={note}",
+        f"{note} again",
+        "/data dir",
+    ]
+
+
+def test_values_are_written_as_programs_read_them() -> None:
+    options = {"depth": 2, "amp": True, "nothing": None, "sizes": [1, 2]}
+    trial = made("{lr} {betas} {nesterov} {depth} {amp} {nothing} {sizes} {{lr}}", options)
+    words = render(trial.workload.command or "", _values(trial))
+    assert words == ["1e-05", "0.9,0.99", "false", "2", "true", "none", "1,2", "{lr}"]
+
+
+def test_every_placeholder_that_planning_allows_can_be_filled() -> None:
+    trial = made("x", {"depth": 2})
+    assert set(_values(trial)) == set(NAMES)
+
+
+def test_seeds_fit_every_framework_and_differ_by_stream() -> None:
+    trial = made("x")
+    values = _values(trial)
+    assert values["seed"] == values["seed_init"] == str(trial.seeds["init"] % 2**31)
+    assert len({values[f"seed_{stream}"] for stream in trial.seeds}) == len(trial.seeds)
+
+
+def test_hyperparameters_can_be_handed_over_all_at_once() -> None:
+    trial = made("{hyperparameters}")
+    (word,) = render(trial.workload.command or "", _values(trial))
+    assert json.loads(word) == HYPERPARAMETERS
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("", ["empty"]),
+        ("python 'train.py", ["cannot be split", "No closing quotation"]),
+        ("python train.py {lrr}", ["'lrr'", "did you mean 'lr'", "seed_dropout"]),
+        ("python train.py {lr:.2f}", ["'lr:.2f'"]),
+        ("python train.py {lr", ["single '{'", "{{"]),
+        ("python train.py {}", ["unknown placeholder ''"]),
+        ("python train.py {seed} {optimizer}", ["'lr'", "no effect", "--lr {lr}"]),
+        ("python train.py {lr} {optimizer}", ["'seed'", "no effect", "--seed {seed}"]),
+        ("python train.py {lr} {seed}", ["'optimizer'", "no effect"]),
+    ],
+)
+def test_a_command_that_cannot_work_is_refused_in_words(line: str, words: list[str]) -> None:
+    with pytest.raises(DataError) as refused:
+        checked_command(line, NAMES, ["lr", "optimizer", "seed"])
+    for word in words:
+        assert word in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "line", ["a {lr} {candidate} {seed_order}", "a {trial_file}", "a {hyperparameters} {trial}"]
+)
+def test_what_stands_for_the_rest_is_enough(line: str) -> None:
+    assert checked_command(line, NAMES, ["lr", "optimizer", "seed"]) == line.split()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"seed": 1}, "option 'seed' has the name of a placeholder"),
+        ({"lr": 1}, "a hyperparameter"),
+    ],
+)
+def test_two_things_of_one_name_are_refused(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        command_template.available(options, HYPERPARAMETERS)
+
+
+def test_a_command_that_needs_the_data_root_says_so_where_there_is_none() -> None:
+    trial = made("x {data}")
+    values = placeholders(trial, "cpu", None, Path("/s"), Path("/t"))
+    with pytest.raises(DataError, match="--data"):
+        render("x {data}", values)

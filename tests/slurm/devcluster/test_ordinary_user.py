@@ -1,0 +1,67 @@
+"""Somebody who is not root brings a cluster up, and runs a sweep on it."""
+
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from slurm_lab import require_slurm
+
+from slurm.devcluster.config import Shape
+from tracking.outcomes import read_outcomes
+
+NOBODY = "nobody"
+QUICKSTART = Path(__file__).parents[3] / "sweeps" / "quickstart.yaml"
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    require_slurm(Shape())
+    made = Path(tempfile.mkdtemp(prefix="tl-", dir="/tmp"))
+    if os.geteuid() == 0:
+        nobody = pwd.getpwnam(NOBODY)
+        os.chown(made, nobody.pw_uid, nobody.pw_gid)
+    yield made
+    shutil.rmtree(made)
+
+
+def _as_nobody(folder: Path, script: str) -> "subprocess.CompletedProcess[str]":
+    """Run a script as an ordinary user; root becomes one that may read, and do no more."""
+    become: list[str] = []
+    if os.geteuid() == 0:
+        # The Python of the tests may lie in a folder of root's: reading is all that is kept.
+        capability = "+dac_read_search"
+        become = ["setpriv", f"--reuid={NOBODY}", "--regid=nogroup", "--clear-groups"]
+        become += [f"--inh-caps={capability}", f"--ambient-caps={capability}"]
+    program = f"{sys.executable} -P -m orchestrator.cli.main"
+    home = {"HOME": str(folder), "USER": NOBODY, "LOGNAME": NOBODY, "MPLCONFIGDIR": str(folder)}
+    kept = {name: text for name, text in os.environ.items() if not name.startswith("SLURM_")}
+    return subprocess.run(
+        [*become, "bash", "-euc", f'thermolion() {{ {program} "$@"; }}\n{script}'],
+        cwd=folder,
+        env=kept | home | {"THERMOLION_ROOT": str(folder / "studies")},
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_a_cluster_needs_no_root(folder):
+    done = _as_nobody(
+        folder,
+        'eval "$(thermolion cluster up --dir c --nodes 1)"\n'
+        "trap 'thermolion cluster down --dir c' EXIT\n"
+        "id -u\n"
+        f"thermolion run {QUICKSTART} --backend slurm --set pack.at_least=20s\n"
+        "thermolion status quickstart\n",
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0] != "0"
+    assert "20 completed" in done.stdout
+    assert "3 daemons stopped" in done.stdout
+    outcomes = read_outcomes(folder / "studies" / "quickstart" / "events")
+    assert len(outcomes) == 20

@@ -1,0 +1,104 @@
+"""Failures as an endpoint: paired counts, the exact test, and the words for them."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from statsmodels.stats.contingency_tables import mcnemar
+
+from tracking.compare.analysis import Question
+from tracking.compare.compare import compare
+from tracking.compare.divergence import mcnemar_p
+from tracking.report.page import write_report
+from tracking.report.terminal import verdict_text
+
+QUESTION = Question("thermolion", "adamw")
+OTHER = Question("lion", "adamw")
+
+
+def lost(outcome, candidate, block, workload="digits"):
+    return outcome(candidate, workload, block, 0.1, curve=[(0, 0.1)], state="diverged")
+
+
+def with_losses(arms, outcome, blocks, workload="digits"):
+    """Return a study in which thermolion diverged in some blocks, and adamw never."""
+    steady = arms(
+        workload, [0.91 + i / 1000 for i in range(12)], [0.9 + i / 1500 for i in range(12)]
+    )
+    for block in blocks:
+        steady[block] = lost(outcome, "thermolion", block, workload)
+    return steady
+
+
+def test_the_exact_test_gives_the_known_answer():
+    assert mcnemar_p(3, 0) == pytest.approx(0.25)
+    assert mcnemar_p(0, 0) is None
+
+
+@given(st.integers(0, 30), st.integers(0, 30))
+def test_the_exact_test_agrees_with_statsmodels(first, second):
+    if first + second:
+        oracle = mcnemar([[5, first], [second, 7]], exact=True).pvalue
+        assert mcnemar_p(first, second) == pytest.approx(oracle)
+
+
+def test_a_candidate_that_diverges_in_a_third_of_its_seeds_is_flagged_and_not_averaged_away(
+    arms, outcome, tmp_path
+):
+    outcomes = with_losses(arms, outcome, (0, 3, 5, 8))
+    comparison = compare("s", outcomes, [QUESTION])
+    (found,) = comparison.failures
+    assert (found.n, found.candidate, found.baseline) == (12, 4, 0)
+    assert (found.p, found.word) == (pytest.approx(0.125), "undecided")
+    text = verdict_text(comparison)
+    assert "undecided in failures: thermolion diverged in 4 of 12 [10%, 65%]" in text
+    assert "adamw diverged in 0 of 12 [0%, 26%]" in text
+    assert "(collapse)" in text
+    page = write_report(comparison, outcomes, tmp_path).read_text()
+    assert "4 of 12" in page
+    assert "McNemar" in page
+
+
+def test_failing_far_more_often_is_worse_over_all_workloads(arms, outcome):
+    outcomes = [
+        one
+        for workload in ("digits", "kmnist")
+        for one in with_losses(arms, outcome, (0, 3, 5, 8), workload)
+    ]
+    (found,) = compare("s", outcomes, [QUESTION]).failures
+    assert (found.n, found.only_candidate, found.word) == (24, 8, "worse")
+    (back,) = compare("s", outcomes, [Question("adamw", "thermolion")]).failures
+    assert (back.p, back.word) == (found.p, "better")
+
+
+def test_questions_are_a_family_of_their_own(arms, outcome):
+    outcomes = with_losses(arms, outcome, (0, 3, 5, 8))
+    outcomes += [outcome("lion", "digits", block, 0.9 + block / 900) for block in range(12)]
+    first, second = compare("s", outcomes, [QUESTION, OTHER]).failures
+    assert first.p_adjusted == pytest.approx(2 * first.p)
+    assert (second.p, second.word) == (None, "none")
+
+
+def test_losses_in_the_same_blocks_set_nobody_apart(arms, outcome):
+    outcomes = with_losses(arms, outcome, (0, 3))
+    for block in (0, 3):
+        outcomes[12 + block] = lost(outcome, "adamw", block)
+    comparison = compare("s", outcomes, [QUESTION])
+    assert comparison.failures[0].p is None
+    assert "nothing sets them apart" in verdict_text(comparison)
+
+
+def test_a_diverged_trial_without_a_value_is_still_a_failure(own):
+    """Own training that declares no chance: its block is incomplete, its failure is not lost."""
+    outcomes = [own(name, block=block) for name in ("thermolion", "adamw") for block in range(3)]
+    outcomes[1] = own("thermolion", block=1, state="diverged")
+    comparison = compare("s", outcomes, [QUESTION])
+    assert len(comparison.incomplete) == 1
+    assert (comparison.failures[0].n, comparison.failures[0].candidate) == (3, 1)
+
+
+def test_a_trial_that_failed_on_the_machine_is_no_failure_of_the_candidate(arms, outcome):
+    outcomes = with_losses(arms, outcome, ())
+    outcomes[2] = outcome("thermolion", "digits", 2, state="failed", error="OSError: no data")
+    (found,) = compare("s", outcomes, [QUESTION]).failures
+    assert (found.n, found.word) == (11, "none")
+    assert "in failures" not in verdict_text(compare("s", outcomes, [QUESTION]))

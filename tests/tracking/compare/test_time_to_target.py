@@ -1,0 +1,148 @@
+"""Time to target: the known answer through a study, censoring, divergence, words and figure."""
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from jobs.contract.trial import MetricSpec
+from tracking.compare.analysis import Question
+from tracking.compare.compare import compare
+from tracking.report.page import write_report
+from tracking.report.terminal import verdict_text
+
+QUESTION = Question("thermolion", "adamw")
+T1 = [3, 4, 4, 6, None]
+T2 = [5, 7, 8, None, None]
+
+
+def aimed(outcome, target):
+    workload = outcome.trial.workload
+    reading = replace(workload.read_as, target=target)
+    return replace(
+        outcome, trial=replace(outcome.trial, workload=replace(workload, reading=reading))
+    )
+
+
+def timed(outcome, candidate, block, step, workload="digits", steps=12, **changes):
+    """Return a trial of 12 steps that is above 0.8 from `step` on, or never."""
+    high = steps + 1 if step is None else step
+    noise = block / 1000
+    curve = [(i, 0.1 if i == 0 else (0.7 if i < high else 0.9) + noise) for i in range(steps + 1)]
+    made = outcome(candidate, workload, block, 0.9 + noise, curve, **changes)
+    return aimed(replace(made, started={**made.started, "steps": steps}), 0.8)
+
+
+def study_of(outcome, first=T1, second=T2, workload="digits"):
+    return [
+        timed(outcome, name, block, step, workload)
+        for name, arm in (("thermolion", first), ("adamw", second))
+        for block, step in enumerate(arm)
+    ]
+
+
+def test_the_known_answer_comes_through(outcome):
+    found = compare("s", study_of(outcome), [QUESTION]).time_to_target
+    one, other = found.arms
+    assert (one.restricted_mean, one.restricted_mean_se) == pytest.approx((5.8, 2.112**0.5))
+    assert (other.restricted_mean, other.restricted_mean_se) == pytest.approx((8.8, 1.552**0.5))
+    assert (one.median, other.median) == (4, 8)
+    assert one.steps_per_success == pytest.approx(7.25)
+    assert (one.reached, other.reached) == (4, 3)
+    pooled, single = found.speedups
+    assert pooled.factor[0] == pytest.approx(1.6345, abs=1e-4)
+    assert (single.saved.mean, single.saved.p) == pytest.approx((3.0, 0.0399), abs=1e-4)
+    assert single.log_rank_p == pytest.approx(0.201244, abs=1e-6)
+
+
+def test_the_first_evaluation_at_the_target_counts_or_two_in_a_row(outcome):
+    lucky = timed(outcome, "thermolion", 0, None)
+    early = replace(lucky.curve[2], metrics={**lucky.curve[2].metrics, "val_accuracy": 0.81})
+    lucky = replace(lucky, curve=(*lucky.curve[:2], early, *lucky.curve[3:]))
+    outcomes = [lucky, *study_of(outcome)[1:]]
+    found = compare("s", outcomes, [QUESTION]).time_to_target
+    assert found.arms[0].times[0] == (0, 2)
+    single = found.speedups[1]
+    assert single.confirmed.mean == pytest.approx(single.log_ratio.mean + math.log(2 / 12) / 5)
+
+
+def test_lower_is_better_where_the_reading_says_so(own):
+    reading = MetricSpec("val_loss", goal="min", target=3.0)
+    outcomes = [
+        own(name, block=block, reading=reading, curve=[(0, 4.0), (first + block, 2.9), (100, 2.5)])
+        for name, first in (("thermolion", 20), ("adamw", 40))
+        for block in range(3)
+    ]
+    found = compare("s", outcomes, [QUESTION]).time_to_target
+    assert [arm.times[0][1] for arm in found.arms] == [20, 40]
+    assert found.speedups[0].word == "faster"
+
+
+def test_swapping_the_arms_inverts_the_factor(outcome):
+    there, back = (
+        compare("s", study_of(outcome), [question]).time_to_target.speedups[0]
+        for question in (QUESTION, Question("adamw", "thermolion"))
+    )
+    assert there.factor[0] == pytest.approx(1 / back.factor[0])
+    assert there.log_ratio.p == pytest.approx(back.log_ratio.p)
+    assert there.factor[1] == pytest.approx(1 / back.factor[2])
+
+
+def test_a_diverged_trial_never_reached_it_and_is_not_missing(outcome):
+    outcomes = study_of(outcome)
+    outcomes[0] = replace(outcomes[0], state="diverged")
+    found = compare("s", outcomes, [QUESTION]).time_to_target
+    assert found.arms[0].times[0] == (0, None)
+    assert found.arms[0].restricted_mean == pytest.approx((12 + 4 + 4 + 6 + 12) / 5)
+
+
+def test_a_target_that_nobody_reaches_is_said_and_crashes_nothing(outcome, tmp_path):
+    outcomes = study_of(outcome, [None] * 3, [None] * 3)
+    comparison = compare("s", outcomes, [QUESTION])
+    assert comparison.time_to_target.speedups[0].word == "not estimable"
+    assert "no trial of either reached it" in verdict_text(comparison)
+    page = write_report(comparison, outcomes, tmp_path).read_text()
+    assert "not reached by half" in page
+
+
+def test_a_baseline_that_never_reaches_it_gives_a_factor_of_the_whole_budget(outcome):
+    comparison = compare("s", study_of(outcome, [3, 4, 6], [None] * 3), [QUESTION])
+    (pooled, _) = comparison.time_to_target.speedups
+    expected = math.exp(sum(math.log(12 / t) for t in (3, 4, 6)) / 3)
+    assert pooled.factor[0] == pytest.approx(expected)
+    assert "reached by 3 of 3 trials against 0" in verdict_text(comparison)
+
+
+def test_a_model_that_starts_at_the_target_is_left_out_by_name(outcome, tmp_path):
+    outcomes = [aimed(one, 0.05) for one in study_of(outcome)]
+    comparison = compare("s", outcomes, [QUESTION])
+    assert len(comparison.time_to_target.problems) == 10
+    page = write_report(comparison, outcomes, tmp_path).read_text()
+    assert "the untrained model is at the target already" in page
+
+
+def test_without_a_target_nothing_is_said_of_one(study, tmp_path):
+    comparison = compare("s", study(2), [QUESTION])
+    assert comparison.time_to_target.speedups == ()
+    assert "to the target" not in verdict_text(comparison)
+    page = write_report(comparison, study(2), tmp_path).read_text()
+    assert "Time to target" not in page
+
+
+def test_several_workloads_are_pooled_as_factors(outcome):
+    outcomes = study_of(outcome) + study_of(outcome, [2, 3, 4, 3], [4, 6, 8, 6], "kmnist")
+    comparison = compare("s", outcomes, [QUESTION])
+    pooled, *singles = comparison.time_to_target.answers(QUESTION)
+    product = singles[0].factor[0] * singles[1].factor[0]
+    assert pooled.factor[0] == pytest.approx(product**0.5)
+    assert pooled.saved is None
+    text = verdict_text(comparison)
+    assert "times as fast, 95% CI [" in text
+
+
+def test_the_page_draws_who_got_there(outcome, tmp_path):
+    outcomes = study_of(outcome)
+    page = write_report(compare("s", outcomes, [QUESTION]), outcomes, tmp_path).read_text()
+    assert "Share of runs on digits that reached 80.00 % by a step: thermolion 4 of 5" in page
+    assert "1.63 [" in page
+    assert "a target is that of the sweep" in page.lower()

@@ -1,0 +1,1 @@
+"""Optimizers that ThermoLion is compared with and that torch does not have."""

@@ -1,0 +1,1 @@
+"""ThermoLion under DistributedDataParallel: what the gate sees, and replicas that stay equal."""

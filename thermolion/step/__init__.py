@@ -1,0 +1,1 @@
+"""One step of ThermoLion in every form: reference, foreach, CPU chunks, Triton."""

@@ -1,0 +1,311 @@
+"""ThermoLion's step on a CPU: flat pieces that stay in the cache, in scratch that is kept.
+
+The arithmetic is that of `update`, bit for bit in float32 and float64; the passes over memory
+are not. A large tensor is cut into chunks; small ones are strung together to fill one.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from thermolion.step import reference
+from thermolion.step.exploration import Exploration, in_memory_order, same_layout, wide
+from thermolion.step.noise import ROW, NormalRows
+from thermolion.step.state import Hyper, StepTensors
+
+# 256 KiB of float32. Two dozen passes over four operands and as many buffers then stay in the
+# shared cache, and the calls of the operations cost a tenth of what they do; with a fourth of it,
+# in a second-level cache, the calls cost more than they save. Twice as much is slower where
+# others use the cache, too.
+CHUNK_ROWS = 64
+CHUNK = CHUNK_ROWS * ROW
+
+
+@dataclass
+class _Whole:
+    """A tensor by its chunks; a strided one has none, and is left to `loop`."""
+
+    index: int
+    params: list[Tensor]
+    exp_avgs: list[Tensor]
+    exp_avg_sqs: list[Tensor]
+
+
+@dataclass
+class _String:
+    """Small tensors that are worked on as one chunk of `length`, and where in it each lies.
+
+    What is `new` lies in scratch, as their `directions`, `draws` and `kicks` do; `rows` are theirs
+    among the rows of all noise. Few operations are called for each of them: calls cost most.
+    """
+
+    indices: list[int]
+    params: list[Tensor]
+    exp_avgs: list[Tensor]
+    exp_avg_sqs: list[Tensor]
+    new_params: list[Tensor]
+    new_exp_avgs: list[Tensor]
+    new_exp_avg_sqs: list[Tensor]
+    directions: list[Tensor]
+    rows: Tensor
+    draws: list[Tensor]
+    kicks: list[Tensor]
+    length: int
+
+
+@dataclass
+class _Layout:
+    """How the tensors of a group are worked on while they lie at `places`."""
+
+    places: list[object]
+    wholes: list[_Whole]
+    strings: list[_String]
+
+
+class Chunks:
+    """Takes steps of tensors of one dtype on the CPU; keeps scratch, and views of the tensors.
+
+    The views are made anew where a tensor lies elsewhere than at the last step.
+    """
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        self._dtype = dtype
+        self._buffers = torch.empty((10, CHUNK), dtype=dtype).unbind()
+        self._scratches: dict[int, tuple[Tensor, ...]] = {}
+        self._wide_kick = torch.empty(CHUNK, dtype=wide(dtype))
+        self._noise = NormalRows(CHUNK_ROWS)
+        self._layouts: dict[object, _Layout] = {}
+
+    def step(
+        self,
+        work: StepTensors,
+        rates: Hyper,
+        exploration: Exploration | None,
+        group: object = None,
+    ) -> None:
+        """Take a step of `work`, in place; see `Work` for what else it may be told.
+
+        The layout of the tensors is remembered by the name of their `group`.
+        """
+        layout = self._laid_out(work, group)
+        numbers = _Numbers(rates, self._dtype)
+        for whole in layout.wholes:
+            if whole.params:
+                self._step_whole(whole, work, numbers, exploration)
+            else:
+                reference.step_one(work, whole.index, rates, exploration)
+        for string in layout.strings:
+            self._step_string(string, work, numbers, exploration)
+
+    def _step_whole(
+        self,
+        whole: _Whole,
+        work: StepTensors,
+        numbers: "_Numbers",
+        exploration: Exploration | None,
+    ) -> None:
+        index = whole.index
+        grads = _cut(work.grads[index], work.params[index])
+        gates = None if work.gate_sqs is None else _cut(work.gate_sqs[index], work.params[index])
+        outs = None if work.directions is None else _cut_own(work.directions[index])
+        for number, (param, m, v) in enumerate(
+            zip(whole.params, whole.exp_avgs, whole.exp_avg_sqs, strict=True)
+        ):
+            grad = grads[number]
+            m.mul_(numbers.beta1).add_(grad, alpha=numbers.gain1)
+            v.mul_(numbers.beta2).addcmul_(grad, grad, value=numbers.gain2)
+            out = self._scratch(len(m))[3] if outs is None else outs[number]
+            gate_sq = None if gates is None else gates[number]
+            kick = self._whole_kick(index, number, len(m), exploration)
+            self._direct(m, v, grad, gate_sq, kick, numbers, out)
+            if outs is None:
+                if numbers.decay is not None:
+                    param.mul_(numbers.decay)
+                param.add_(out, alpha=-numbers.lr)
+
+    def _step_string(
+        self,
+        string: _String,
+        work: StepTensors,
+        numbers: "_Numbers",
+        exploration: Exploration | None,
+    ) -> None:
+        chosen, count = string.indices, string.length
+        _, _, _, direction, m, v, g, gate_space, _, space = self._scratch(count)
+        grad = torch.cat([work.grads[index].reshape(-1) for index in chosen], out=g)
+        torch.cat(string.exp_avgs, out=m).mul_(numbers.beta1).add_(grad, alpha=numbers.gain1)
+        torch.cat(string.exp_avg_sqs, out=v).mul_(numbers.beta2)
+        v.addcmul_(grad, grad, value=numbers.gain2)
+        torch._foreach_copy_(string.exp_avgs, string.new_exp_avgs)
+        torch._foreach_copy_(string.exp_avg_sqs, string.new_exp_avg_sqs)
+        gate_sq = None
+        if work.gate_sqs is not None:
+            gates = [work.gate_sqs[index].reshape(-1) for index in chosen]
+            gate_sq = torch.cat(gates, out=gate_space)
+        kick = None if exploration is None else self._string_kick(string, exploration)
+        self._direct(m, v, g, gate_sq, kick, numbers, direction)
+        if work.directions is not None:
+            torch._foreach_copy_([work.directions[i] for i in chosen], string.directions)
+            return
+        param = torch.cat(string.params, out=space)
+        if numbers.decay is not None:
+            param.mul_(numbers.decay)
+        param.add_(direction, alpha=-numbers.lr)
+        torch._foreach_copy_(string.params, string.new_params)
+
+    def _direct(
+        self,
+        m: Tensor,
+        v: Tensor,
+        grad: Tensor,
+        gate_sq: Tensor | None,
+        kick: Tensor | None,
+        numbers: "_Numbers",
+        out: Tensor,
+    ) -> None:
+        """Write `update.direction` of one flat chunk to `out`, in fewer passes of equal bits.
+
+        An alignment is 0 or 1, so that products with it are exact, however they are grouped.
+        """
+        magnitude, gate, aligned, *_ = self._scratch(len(m))
+        torch.sqrt(v, out=magnitude).add_(numbers.eps)
+        torch.div(m, magnitude, out=magnitude)
+        if numbers.bound is not None:
+            magnitude.clamp_(-numbers.bound, numbers.bound)
+        if gate_sq is None:
+            torch.abs(magnitude, out=gate)
+        else:
+            torch.sqrt(gate_sq, out=gate).add_(numbers.eps)
+            torch.div(m, gate, out=gate).abs_()
+        gate.tanh_()
+        torch.sign(m, out=out)
+        torch.mul(out, grad, out=aligned).gt_(numbers.zero)
+        out.addcmul_(out, aligned, value=numbers.alignment)
+        if kick is not None:
+            out.add_(kick)
+        magnitude.mul_(numbers.solid_gain).mul_(gate)
+        torch.sub(numbers.one, gate, out=gate)
+        out.mul_(gate).add_(magnitude)
+
+    def _scratch(self, count: int) -> tuple[Tensor, ...]:
+        """Return the buffers at a length; to cut them costs as much as to use them."""
+        if count not in self._scratches:
+            self._scratches[count] = tuple(buffer[:count] for buffer in self._buffers)
+        return self._scratches[count]
+
+    def _whole_kick(
+        self, index: int, number: int, count: int, exploration: Exploration | None
+    ) -> Tensor | None:
+        """Return the scaled noise of chunk `number` of a tensor, lent until the next."""
+        if exploration is None:
+            return None
+        begin = exploration.starts[index] + number * CHUNK_ROWS
+        rows = slice(begin, begin - (-count // ROW))
+        scales = exploration.row_scales
+        if scales is not None:
+            filled = self._noise.fill(exploration.keys[:, rows], scales[rows])
+            return self._narrowed(filled.view(-1)[:count])
+        draws = self._noise.fill(exploration.keys[:, rows]).view(-1)[:count]
+        return self._wide_kick[:count].copy_(draws).mul_(exploration.scales[index])
+
+    def _string_kick(self, string: _String, exploration: Exploration) -> Tensor:
+        scales = exploration.row_scales
+        keys = exploration.keys[:, string.rows]
+        filled = self._noise.fill(keys, None if scales is None else scales[string.rows])
+        if scales is not None and filled.numel() == string.length:  # no row has a rest
+            return self._narrowed(filled.view(-1))
+        torch._foreach_copy_(string.kicks, string.draws)
+        if scales is None:
+            torch._foreach_mul_(string.kicks, [exploration.scales[i] for i in string.indices])
+        return self._narrowed(self._wide_kick[: string.length])
+
+    def _narrowed(self, kick: Tensor) -> Tensor:
+        if kick.dtype == self._dtype:
+            return kick
+        return self._scratch(len(kick))[8].copy_(kick)
+
+    def _laid_out(self, work: StepTensors, group: object) -> "_Layout":
+        lists = (work.params, work.exp_avgs, work.exp_avg_sqs)
+        places: list[object] = [tensor.data_ptr() for tensors in lists for tensor in tensors]
+        places += [(param.shape, param.stride()) for param in work.params]
+        known = self._layouts.get(group)
+        if known is not None and known.places == places:
+            return known
+        wholes: list[_Whole] = []
+        small = []
+        for index, tensors in enumerate(zip(*lists, strict=True)):
+            dense = all(same_layout(tensors[0], other) for other in tensors[1:])
+            if dense and tensors[0].numel() <= CHUNK // 2 and tensors[0].is_contiguous():
+                small.append(index)
+            else:
+                cuts = map(_cut_own, tensors) if dense else ([], [], [])
+                wholes.append(_Whole(index, *cuts))
+        counts = [param.numel() for param in work.params]
+        strings = [self._strung(indices, work, counts) for indices in _strings(small, counts)]
+        self._layouts[group] = _Layout(places, wholes, strings)
+        return self._layouts[group]
+
+    def _strung(self, indices: list[int], work: StepTensors, counts: list[int]) -> _String:
+        mine = [counts[index] for index in indices]
+        rows = [-(-count // ROW) for count in counts]
+        spans = [torch.arange(sum(rows[:i]), sum(rows[: i + 1])) for i in indices]
+        spaces = self._noise.draws[: sum(map(len, spans))].view(-1)
+        draws = torch.split(spaces, [len(span) * ROW for span in spans])
+        shapes = [work.params[index].shape for index in indices]
+        directions, ms, vs, ps = (
+            torch.split(self._scratch(sum(mine))[place], mine) for place in (3, 4, 5, 9)
+        )
+        return _String(
+            indices,
+            [work.params[index].view(-1) for index in indices],
+            [work.exp_avgs[index].view(-1) for index in indices],
+            [work.exp_avg_sqs[index].view(-1) for index in indices],
+            *(list(ps), list(ms), list(vs)),
+            [one.view(shape) for one, shape in zip(directions, shapes, strict=True)],
+            torch.cat(spans),
+            [draw[:count] for draw, count in zip(draws, mine, strict=True)],
+            list(torch.split(self._wide_kick[: sum(mine)], mine)),
+            sum(mine),
+        )
+
+
+class _Numbers:
+    """The constants of a step. A number that is no tensor costs an operation more than it does."""
+
+    def __init__(self, rates: Hyper, dtype: torch.dtype) -> None:
+        assert not isinstance(rates.lr, Tensor)
+        self.lr = rates.lr
+        self.gain1, self.gain2 = 1 - rates.beta1, 1 - rates.beta2
+        self.alignment, self.bound = rates.alignment, rates.bound(dtype)
+        self.beta1, self.beta2, self.eps, self.solid_gain, self.one, self.zero = torch.tensor(
+            [rates.beta1, rates.beta2, rates.floor(dtype), rates.solid_gain, 1.0, 0.0],
+            dtype=torch.float64,
+        ).unbind()
+        decay = torch.tensor(1 - rates.lr * rates.weight_decay, dtype=torch.float64)
+        self.decay = decay if rates.weight_decay else None
+
+
+def _strings(small: list[int], counts: list[int]) -> list[list[int]]:
+    """Return `small` in runs that each fill a chunk, counted in rows."""
+    runs: list[list[int]] = []
+    left = 0
+    for index in small:
+        rows = -(-counts[index] // ROW)
+        if rows > left or not runs:
+            runs.append([])
+            left = CHUNK_ROWS
+        runs[-1].append(index)
+        left -= rows
+    return runs
+
+
+def _cut_own(tensor: Tensor) -> list[Tensor]:
+    return list(torch.split(in_memory_order(tensor), CHUNK))
+
+
+def _cut(tensor: Tensor, like: Tensor) -> list[Tensor]:
+    """Return the chunks of a tensor in the memory order of another."""
+    if not same_layout(tensor, like):
+        tensor = torch.empty_like(like).copy_(tensor)
+    return _cut_own(tensor)

@@ -1,0 +1,98 @@
+"""Which form of the step a tensor takes: for-loop, foreach or fused. Takes no step itself.
+
+The forms of the step, by route, and what they keep for speed. Decides on no route.
+"""
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+
+from thermolion.step import foreach, fused, reference
+from thermolion.step.cpu import Chunks
+from thermolion.step.exploration import Amp, Exploration, Rows, is_dense
+from thermolion.step.fused import Launcher
+from thermolion.step.state import Hyper, StepTensors
+
+
+class Route(Enum):
+    """The forms of the step; foreach has one for a CPU and one for accelerators."""
+
+    LOOP = "for-loop"
+    CHUNKS = "foreach, in chunks"
+    LISTS = "foreach, on lists"
+    FUSED = "fused"
+
+
+def check(group: Mapping[str, Any]) -> None:
+    """Raise ValueError where a form that a group asks for cannot take one of its parameters."""
+    for param in group["params"]:
+        if group["fused"]:
+            reason = fused.refusal(param)
+            if reason is not None:
+                raise ValueError(f"fused is true, but {reason}: leave it out, or set foreach")
+        if group["foreach"] and not _is_plain(param):
+            raise ValueError(
+                f"foreach is true, but a parameter is a {type(param).__name__}, whose memory may "
+                "not be what it seems: leave it out to have this one stepped by itself"
+            )
+
+
+def route(group: Mapping[str, Any], param: Tensor) -> Route:
+    """Return the form that the step of a parameter takes."""
+    if group["fused"]:
+        return Route.FUSED if is_dense(param) else Route.LOOP
+    if group["foreach"] is False or not _is_plain(param):
+        return Route.LOOP
+    if param.device.type == "cpu" and not group["capturable"]:
+        return Route.CHUNKS
+    if param.device.type in ("cpu", "cuda", "xpu") or group["foreach"]:
+        return Route.LISTS
+    return Route.LOOP
+
+
+def _is_plain(param: Tensor) -> bool:
+    """Whether a parameter is no subclass that spreads or wraps its memory, as torch asks, too."""
+    return type(param) in (Tensor, Parameter)
+
+
+class Forms:
+    """Takes steps of one optimizer; what it keeps can be dropped between any two of them."""
+
+    def __init__(self) -> None:
+        self._chunks: dict[torch.dtype, Chunks] = {}
+        self._launchers: dict[object, Launcher] = {}
+
+    def step(
+        self,
+        route: Route,
+        work: StepTensors,
+        rates: Hyper,
+        exploration: Exploration | None,
+        rows: Rows,
+        key: object,
+        amp: Amp | None,
+    ) -> None:
+        """Move the parameters of `work`: what a gate over several ranks builds on.
+
+        Fill `work.gate_sqs` to gate on another second moment than `exp_avg_sqs`. Fill
+        `work.directions` with tensors to find the updates there, not yet applied, and call
+        `lists.apply_` with what becomes of them. All of `work` is of one device and type; what is
+        kept is known by `key`.
+        """
+        if route is Route.LOOP:
+            reference.step(work, rates, exploration)
+        elif route is Route.LISTS:
+            foreach.step(work, rates, exploration)
+        elif route is Route.FUSED:
+            if key not in self._launchers or self._launchers[key].rows is not rows:
+                self._launchers[key] = Launcher(rows, work.params[0].device)
+            self._launchers[key].step(work, rates, exploration, amp)
+        else:
+            dtype = work.params[0].dtype
+            if dtype not in self._chunks:
+                self._chunks[dtype] = Chunks(dtype)
+            self._chunks[dtype].step(work, rates, exploration, key)

@@ -1,0 +1,117 @@
+"""ThermoLion's step in one pass over p, g, m and v, for CUDA: what launches the Triton kernel.
+
+Importable without Triton; `refusal` says why a parameter cannot be stepped here. Moments are
+those of `update` to the bit in float32; half types are computed in float32 and rounded once.
+"""
+
+import importlib
+import importlib.util
+import math
+import os
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from thermolion.step.exploration import Amp, Exploration, Rows, is_dense
+from thermolion.step.noise import row_words
+from thermolion.step.sharding import is_sharded
+from thermolion.step.state import Hyper, StepTensors
+
+TYPES = {torch.float32: "float32", torch.float16: "float16", torch.bfloat16: "bfloat16"}
+
+
+def refusal(param: Tensor) -> str | None:
+    """Say what keeps a parameter from a fused step, or None."""
+    if is_sharded(param):
+        return "a parameter is sharded (DTensor)"
+    if importlib.util.find_spec("triton") is None:
+        return "the package triton is not installed"
+    # Triton's interpreter runs kernels on the CPU, slowly: so they are tested without a GPU.
+    device = "cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda"
+    if param.device.type != device:
+        return f"a parameter is on {param.device.type}, a fused step is for {device}"
+    if param.dtype not in TYPES:
+        return f"a parameter is {param.dtype}, a fused step is for {', '.join(TYPES.values())}"
+    if not is_dense(param):
+        return "a parameter is a view that leaves out some of its memory"
+    return None
+
+
+class Launcher:
+    """Launches the steps of one group of tensors; keeps the table of their addresses."""
+
+    def __init__(self, rows: Rows, device: torch.device) -> None:
+        self._kernel: Any = importlib.import_module("thermolion.step.triton_kernel").step_rows
+        self._language: Any = importlib.import_module("triton.language")
+        self.rows = rows
+        self._counts = torch.tensor([count for _, count in rows.identity[1]], device=device)
+        self._words = row_words(device)
+        self._places: list[int] = []
+        self._pointers = torch.empty(0)
+
+    def step(
+        self, work: StepTensors, rates: Hyper, exploration: Exploration | None, amp: Amp | None
+    ) -> None:
+        """Take a step of `work`, in place; see `Work` for what else it may be told.
+
+        Nothing is read by the host. The gradients stay scaled, where `amp` says that they are.
+        """
+        device, dtype = work.params[0].device, work.params[0].dtype
+        count = len(self.rows.owners)
+        if count == 0:
+            return
+        self._point(work, device)
+        lr = rates.lr
+        bound = rates.bound(dtype)
+        number = 0.0 if isinstance(lr, Tensor) else lr
+        keys, scales = self._words, self._words  # stand-ins: what is not asked for is not read
+        if exploration is not None:
+            keys, scales = exploration.keys.contiguous(), exploration.scales
+        scale = None if amp is None else amp.scale
+        with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
+            self._kernel[(count,)](
+                self._pointers,
+                len(work.params),
+                self.rows.owners,
+                self.rows.numbers,
+                self._counts,
+                self._words,
+                keys,
+                count,
+                scales,
+                lr.to(device) if isinstance(lr, Tensor) else self._words,
+                self._words if scale is None else scale,
+                self._words if amp is None else amp.found_inf,
+                number,
+                rates.weight_decay,
+                1 - number * rates.weight_decay,
+                rates.beta1,
+                1 - rates.beta1,
+                rates.beta2,
+                1 - rates.beta2,
+                rates.floor(dtype),
+                rates.alignment,
+                rates.solid_gain,
+                math.inf if bound is None else bound,
+                element=getattr(self._language, TYPES[dtype]),
+                has_noise=exploration is not None,
+                has_own_gate=work.gate_sqs is not None,
+                gives_directions=work.directions is not None,
+                has_lr_tensor=isinstance(lr, Tensor),
+                has_grad_scale=scale is not None,
+                has_found_inf=amp is not None,
+                # A product and a sum must not become one rounding where torch makes two.
+                enable_fp_fusion=False,
+            )
+
+    def _point(self, work: StepTensors, device: torch.device) -> None:
+        """Bring the table of addresses up to date: gradients often lie where they lay before."""
+        moved = work.params if work.directions is None else work.directions
+        gates = work.exp_avg_sqs if work.gate_sqs is None else work.gate_sqs
+        lists = (moved, work.grads, work.exp_avgs, work.exp_avg_sqs, gates)
+        places = [tensor.data_ptr() for tensors in lists for tensor in tensors]
+        if places != self._places:
+            self._pointers = torch.tensor(places, dtype=torch.int64).to(device, non_blocking=True)
+            self._places = places

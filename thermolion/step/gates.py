@@ -1,0 +1,218 @@
+"""What a gate other than the averaged one adds to a step of ThermoLion.
+
+Reduces nothing itself: squares and updates come and go through what `distributed.attach` gives.
+
+The second moment at a reference batch, from the spread of the ranks' gradients.
+
+Arithmetic alone: reduces nothing over ranks and knows no optimizer.
+
+A batch of N samples is shared out, n_i to rank i. With G the mean gradient of the batch, μ_i of a
+share, and S = Σ n_i/N·μ_i², the expectation of S - G² is the variance of a sample's gradient times
+(W - 1)/N, for W ranks that have samples. So E[g_b²], for the mean gradient g_b of any batch b, is
+that of G² + k·(S - G²) with k = (N/b - 1)/(W - 1), without bias.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from thermolion.registry import GATE_OPTIONS
+from thermolion.step.foreach import apply_
+from thermolion.step.sharding import is_being_built_inside
+from thermolion.step.state import GATE_SQUARE, MEAN_SQUARE, Hyper, StepTensors, array, mean_of
+
+
+def check_shares(samples: Sequence[int], world_size: int) -> None:
+    """Raise ValueError unless `samples` has a whole number for each rank, not all of them 0."""
+    whole = all(isinstance(count, int) and count >= 0 for count in samples)
+    if len(samples) != world_size or not whole or sum(samples) == 0:
+        raise ValueError(
+            f"samples is {list(samples)!r}, it must be {world_size} whole numbers, one for each "
+            "rank and not all of them 0"
+        )
+
+
+def rank_weight(samples: Sequence[float], rank: int) -> float:
+    """Return what a rank multiplies its squared gradient by, so that the sum over ranks is S.
+
+    The gradient of a rank is that of its summed loss times world size / N: its mean over ranks
+    is G. With equal shares the weight is 1 / world size; without samples it is 0.
+    """
+    own = samples[rank]
+    return sum(samples) / (len(samples) ** 2 * own) if own else 0.0
+
+
+def spread_factor(samples: Sequence[float], reference_batch: int | None) -> float:
+    """Return k of G² + k·(S - G²), the second moment at a batch of `reference_batch` samples.
+
+    None stands for the share of one rank, where k is 1. If one rank has all samples, nothing is
+    known of their spread: k is 0, and the second moment that of the whole batch.
+    """
+    if reference_batch is None:
+        return 1.0
+    sharing = sum(count > 0 for count in samples)
+    return (sum(samples) / reference_batch - 1) / (sharing - 1) if sharing > 1 else 0.0
+
+
+@torch.no_grad()
+def accumulate_(
+    moments: Sequence[Tensor],
+    gradients: Sequence[Tensor],
+    mean_squares: Sequence[Tensor],
+    factor: float,
+    beta2: float,
+) -> None:
+    """Decay running second moments and add (1 - β2)·(G² + k·(S - G²)), in place.
+
+    `gradients` are G, `mean_squares` S, `factor` is k; no tensor of them all is empty. A reference
+    above the global batch (k < 0) may turn single elements negative: they are clamped where they
+    are used, not here, because the mean over steps of what was clamped would be too large.
+    """
+    kept, weight = list(moments), 1 - beta2
+    torch._foreach_mul_(kept, beta2)
+    if factor != 1:
+        torch._foreach_addcmul_(kept, list(gradients), list(gradients), weight * (1 - factor))
+    if factor != 0:
+        torch._foreach_add_(kept, list(mean_squares), alpha=weight * factor)
+
+
+_UNATTACHED = (
+    "this gate refers to other ranks, and nothing is attached to it: before the first step, call "
+    "thermolion.ddp.attach.attach(optimizer, model), with the model in DistributedDataParallel "
+    "(or the bare model in a single process)"
+)
+_UNATTACHED_ZERO = (
+    "ZeroRedundancyOptimizer has given this rank a part of the parameters, and its noise has to "
+    "know which: before the first step, call thermolion.ddp.attach.attach(optimizer, model) with "
+    "the ZeroRedundancyOptimizer and the model in DistributedDataParallel"
+)
+
+
+class Squares(Protocol):
+    """Where a gate has mean squares from, and whose they are."""
+
+    def shares(self, samples: Sequence[int]) -> None:
+        """Say how many samples each rank has in the pass to come; it holds for one pass."""
+
+    def mean_squares(self, parameters: Sequence[Tensor]) -> tuple[list[Tensor], Sequence[float]]:
+        """Return S of each parameter, in the scale of its `grad`, and the samples of each rank."""
+
+
+class Averages(Protocol):
+    """What averages the updates of ranks that gate on their own gradients."""
+
+    def average_(self, updates: Sequence[Tensor]) -> None:
+        """Replace each tensor by its mean over the ranks, which all have the same ones."""
+
+
+class Gating:
+    """The gate of an optimizer, and what it is attached to; `attached` once it is."""
+
+    def __init__(self, gate: str, reference_batch: int | None, replicas_feed: str) -> None:
+        self._options = (gate, reference_batch, replicas_feed)
+        self.gate, self.reference_batch, self.feed = self._options
+        self.inside_zero = is_being_built_inside()
+        self.attached = gate == "averaged" and not self.inside_zero
+        self.squares: Squares | None = None
+        self.own_gradients: Averages | None = None
+        self._factor = 1.0
+        self._mean_squares: dict[Tensor, Tensor] = {}
+        self._updates: list[tuple[list[Tensor], list[Tensor], Hyper]] = []
+
+    def check_group(self, group: Mapping[str, Any]) -> None:
+        """Raise ValueError for a parameter group that asks for another gate than the optimizer's.
+
+        What is hung on a model serves all of its parameters.
+        """
+        for name, own in zip(GATE_OPTIONS, self._options, strict=True):
+            if group.get(name, own) != own:
+                raise ValueError(
+                    f"{name} is {group[name]!r} in a group and {own!r} for the optimizer: it is "
+                    "one for all groups, give it to the constructor"
+                )
+
+    def begin(self, params: Sequence[Tensor]) -> None:
+        """Get what the gates of a step of `params`, which have gradients, will need.
+
+        Raises RuntimeError where nothing is attached, or no backward pass has been reduced.
+        """
+        if not self.attached:
+            raise RuntimeError(_UNATTACHED_ZERO if self.inside_zero else _UNATTACHED)
+        if self.squares is not None:
+            squares, samples = self.squares.mean_squares(params)
+            self._mean_squares = dict(zip(params, squares, strict=True))
+            self._factor = spread_factor(samples, self.reference_batch)
+
+    def prepare(
+        self,
+        work: StepTensors,
+        params: Sequence[Tensor],
+        states: Sequence[dict[str, Any]],
+        beta2: float,
+    ) -> None:
+        """Give the step of `work` the second moment of its gate, or have it hand out its updates.
+
+        `params` and `states` are those that `work` was made of. Call it before the moments of
+        `work` take the step's gradients.
+        """
+        if self.gate == "local":
+            work.directions = [torch.empty_like(exp_avg) for exp_avg in work.exp_avgs]
+        elif self.gate == "replicas":
+            squares = [array(self._mean_squares[param]) for param in params]
+            if self.feed == "all":
+                self._feed_all(work, states, squares, beta2)
+            else:
+                self._feed_gate(work, states, squares, beta2)
+
+    def collect(self, work: StepTensors, rates: Hyper) -> None:
+        """Keep the updates that a step of `work` has handed out, for `finish`."""
+        if work.directions is not None:
+            self._updates.append((work.params, work.directions, rates))
+
+    def finish(self) -> None:
+        """Average the updates over the ranks, and apply them."""
+        self._mean_squares.clear()
+        updates, self._updates = self._updates, []
+        if updates and self.own_gradients is not None:
+            self.own_gradients.average_([one for _, each, _ in updates for one in each])
+        for params, directions, rates in updates:
+            apply_(params, directions, rates)
+
+    def _feed_gate(
+        self,
+        work: StepTensors,
+        states: Sequence[dict[str, Any]],
+        squares: list[Tensor],
+        beta2: float,
+    ) -> None:
+        for state in states:
+            if GATE_SQUARE not in state:  # at the start, or from a run with another gate
+                state[GATE_SQUARE] = state["exp_avg_sq"].clone()
+        moments = [array(state[GATE_SQUARE]) for state in states]
+        accumulate_(moments, work.grads, squares, self._factor, beta2)
+        # A step with fewer samples than the reference (the last of an epoch) may have left single
+        # elements negative, and those after it find them so.
+        work.gate_sqs = list(torch._foreach_clamp_min(moments, 0))
+
+    def _feed_all(
+        self,
+        work: StepTensors,
+        states: Sequence[dict[str, Any]],
+        squares: list[Tensor],
+        beta2: float,
+    ) -> None:
+        """Change v so that the step, which adds (1-β2)·G², makes of it what it is to be.
+
+        β2·(v + w·(S - G²)) + (1-β2)·G² = β2·v + (1-β2)·(G² + k·(S - G²)) for w = k·(1-β2)/β2. So
+        every form of the step can do it, and v is clamped where it is used.
+        """
+        weight = self._factor * (1 - beta2) / beta2
+        moments = work.exp_avg_sqs
+        torch._foreach_add_(moments, squares, alpha=weight)
+        torch._foreach_addcmul_(moments, work.grads, work.grads, -weight)
+        torch._foreach_clamp_min_(moments, 0)
+        for state in states:
+            if MEAN_SQUARE in state:  # follows v by a recursion that knows nothing of this
+                state[MEAN_SQUARE].copy_(mean_of(state["exp_avg_sq"]))

@@ -1,0 +1,150 @@
+"""Parameters of which a rank holds a part (DTensor, as FSDP2 has them): which part, and sums.
+
+Steps on the part at hand need nothing else: moments and gates are element-wise.
+
+ThermoLion inside a ZeroRedundancyOptimizer, which steps a part of the parameters on each rank.
+
+The noise knows parameters by their place among all of them; loads nothing of torch's.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.nn import Parameter
+from torch.optim.optimizer import Optimizer
+
+
+@dataclass(frozen=True)
+class Part:
+    """`count` elements from `offset` on, of the `whole` ones of a tensor, in memory order.
+
+    `group` are the ranks that hold the others; None where there are none.
+    """
+
+    offset: int
+    count: int
+    whole: int
+    group: "dist.ProcessGroup | None" = None
+
+
+def is_sharded(tensor: Tensor) -> bool:
+    """Whether it is a DTensor; loads nothing to find out."""
+    if type(tensor) in (Tensor, Parameter):  # it is asked often
+        return False
+    module = sys.modules.get("torch.distributed.tensor")
+    return module is not None and isinstance(tensor, module.DTensor)
+
+
+def local(tensor: Tensor) -> Tensor:
+    """Return what this rank holds of a tensor, as a plain tensor of the same memory."""
+    if not is_sharded(tensor):
+        return tensor
+    held: Tensor = tensor.to_local()  # type: ignore[attr-defined]  # a DTensor has it
+    return held
+
+
+def extent(param: Tensor, noise: bool) -> "int | Part":
+    """Return how many elements of a parameter are here; which ones, where their noise asks."""
+    if is_sharded(param):
+        return part_of(param) if noise else local(param).numel()
+    return param.numel()
+
+
+def check(params: Sequence[Tensor]) -> None:
+    """Raise ValueError for a sharded parameter whose noise is not to be had."""
+    for param in params:
+        if is_sharded(param):
+            part_of(param)
+
+
+def part_of(param: Any) -> Part:
+    """Return which part of a sharded parameter this rank holds.
+
+    Raises ValueError where it is not one run of rows, with the other rows on other ranks.
+    """
+    return _part(param.shape, param.device_mesh, param.placements)
+
+
+@lru_cache(maxsize=4096)
+def _part(shape: torch.Size, mesh: Any, placements: tuple[Any, ...]) -> Part:
+    from torch.distributed.tensor import Replicate, Shard
+    from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
+
+    sharding = [dim for dim, kind in enumerate(placements) if not isinstance(kind, Replicate)]
+    rows = [dim for dim in sharding if type(placements[dim]) is Shard and placements[dim].dim == 0]
+    if rows != sharding or len(rows) > 1:
+        raise ValueError(
+            f"a parameter is laid out as {placements}, and the noise is looked up for rows of "
+            "one shard: shard dimension 0 over one dimension of the mesh (as fully_shard does), "
+            "or set noise=False"
+        )
+    local_shape, begin = compute_local_shape_and_global_offset(shape, mesh, placements)
+    of_row = shape[1:].numel()
+    return Part(
+        begin[0] * of_row if begin else 0,
+        torch.Size(local_shape).numel(),
+        shape.numel(),
+        mesh.get_group(rows[0]) if rows else None,
+    )
+
+
+def sum_over_parts_(numbers: Tensor, parts: Sequence[Part]) -> None:
+    """Add up a number of each of k tensors (k,) over the ranks that hold their parts, in place.
+
+    One all-reduce for all tensors that lie on the same ranks.
+    """
+    groups = {part.group for part in parts if part.group is not None}
+    for group in sorted(groups, key=lambda group: group.group_name):
+        mine = [index for index, part in enumerate(parts) if part.group == group]
+        chosen = torch.tensor(mine, device=numbers.device)
+        sums = numbers[chosen]
+        dist.all_reduce(sums, group=group)
+        numbers[chosen] = sums
+
+
+_DEPTH = 12  # frames between the constructor and ZeroRedundancyOptimizer's, with room for wrappers
+
+
+def is_zero(optimizer: object) -> bool:
+    """Whether it is a ZeroRedundancyOptimizer; its module, slow to load, is not loaded here."""
+    module = sys.modules.get("torch.distributed.optim.zero_redundancy_optimizer")
+    return module is not None and isinstance(optimizer, module.ZeroRedundancyOptimizer)
+
+
+def is_being_built_inside() -> bool:
+    """Whether a caller is a ZeroRedundancyOptimizer that makes its rank's optimizer.
+
+    It hands over a part of the parameters and does not say so: the stack alone tells.
+    """
+    frame = sys._getframe(1)
+    for _ in range(_DEPTH):
+        if is_zero(frame.f_locals.get("self")):
+            return True
+        if frame.f_back is None:
+            return False
+        frame = frame.f_back
+    return False
+
+
+def number_parameters(optimizer: Any) -> None:
+    """Give the parameters of a rank's ThermoLion, from the next step on, the ids of the whole.
+
+    Before every step, because ZeroRedundancyOptimizer copies the options of groups to and fro,
+    and from checkpoints that another rank has written.
+    """
+
+    def renumber(*_: object) -> None:
+        params = [param for group in optimizer.param_groups for param in group["params"]]
+        numbers = {param: number for number, param in enumerate(params)}
+        for outer, inner in zip(optimizer.param_groups, optimizer.optim.param_groups, strict=True):
+            outer["param_ids"] = [numbers[param] for param in inner["params"]]
+
+    renumber()
+    whole: Optimizer = optimizer
+    whole.register_step_pre_hook(renumber)

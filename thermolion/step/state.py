@@ -1,0 +1,132 @@
+"""The state of one parameter of ThermoLion: how it begins, and what is made up where it lacks.
+
+`step` counts its steps, `exp_avg` is m, `exp_avg_sq` is v, and `exp_avg_sq_mean` is mean(v), which
+exists where there is noise. The temperature is none: it follows from the step.
+
+What a step of ThermoLion is taken with, and on: numbers, and lists of tensors. Takes none.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from thermolion.step.exploration import is_dense, same_layout, wide
+from thermolion.step.sharding import is_sharded, local
+
+MEAN_SQUARE = "exp_avg_sq_mean"
+# Of `gate="replicas"`: the second moment at the reference batch, for the gate alone.
+GATE_SQUARE = "gate_avg_sq"
+
+
+def begun(state: dict[str, Any], param: Tensor, group: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the state of a parameter, after making it where there is none yet."""
+    if "exp_avg" not in state:
+        on_device = group["capturable"] or group["fused"]
+        device = param.device if on_device else torch.device("cpu")
+        state["step"] = torch.zeros((), dtype=torch.float32, device=device)
+        state["exp_avg"] = torch.zeros_like(param, memory_format=torch.preserve_format)
+        state["exp_avg_sq"] = torch.zeros_like(param, memory_format=torch.preserve_format)
+    return state
+
+
+def mean_of(exp_avg_sq: Tensor) -> Tensor:
+    """Return the mean over a whole tensor, 0-dim, in a fine type; collective if it is sharded."""
+    total: Any = exp_avg_sq.sum(dtype=wide(exp_avg_sq.dtype))
+    whole: Tensor = total.full_tensor() if is_sharded(exp_avg_sq) else total
+    return whole / max(1, exp_avg_sq.numel())
+
+
+def mean_square(state: dict[str, Any]) -> Tensor:
+    """Return mean(v) before this step, 0-dim; of v itself where the state comes from elsewhere."""
+    if MEAN_SQUARE not in state:
+        state[MEAN_SQUARE] = mean_of(state["exp_avg_sq"])
+    mean: Tensor = state[MEAN_SQUARE]
+    return mean
+
+
+@dataclass(frozen=True)
+class Hyper:
+    """What a step is taken with; a learning rate that is a tensor is not read by the host."""
+
+    lr: float | Tensor
+    beta1: float
+    beta2: float
+    eps: float
+    weight_decay: float
+    alignment: float
+    solid_gain: float
+
+    def bound(self, dtype: torch.dtype) -> float | None:
+        """Return what |m|/√v can never exceed, where `dtype` might have lost v to underflow.
+
+        By the inequality of Cauchy and Schwarz, from the weights of both averages. None where no
+        clamp is needed: other types than float16 have an ε that is large enough.
+        """
+        share = 1 - self.beta1**2 / self.beta2 if self.beta2 else 0.0
+        if dtype != torch.float16 or share <= 0:
+            return None
+        return (1 - self.beta1) / math.sqrt((1 - self.beta2) * share)
+
+    def floor(self, dtype: torch.dtype) -> float:
+        """Return ε, but never so small that `dtype` would divide zero by zero."""
+        return max(self.eps, torch.finfo(dtype).tiny)
+
+
+@dataclass
+class StepTensors:
+    """The tensors of one step, in lists of equal length, all of one dtype and device.
+
+    Where `gate_sqs` is given, it is the second moment of the gate alone, and the magnitude step
+    keeps `exp_avg_sqs`. Where `directions` is given, a step writes u of θ ← θ·(1 - lr·wd) - lr·u
+    into it and leaves `params` as they are, for `lists.apply_`.
+    """
+
+    params: list[Tensor]
+    grads: list[Tensor]
+    exp_avgs: list[Tensor]
+    exp_avg_sqs: list[Tensor]
+    gate_sqs: list[Tensor] | None = None
+    directions: list[Tensor] | None = None
+
+
+def gradient(param: Tensor) -> Tensor:
+    """Return the gradient, in the layout of the parameter where that is dense.
+
+    Of a sharded one, it is what this rank holds.
+    """
+    assert param.grad is not None
+    grad, param = local(param.grad), local(param)
+    if same_layout(param, grad) or not is_dense(param):
+        return grad
+    return torch.empty_like(param).copy_(grad)
+
+
+def array(tensor: Tensor) -> Tensor:
+    """Return what this rank holds of a tensor, and a tensor of no dimensions as an array of one.
+
+    The latter, because torch rounds the two differently.
+    """
+    tensor = local(tensor)
+    return tensor if tensor.dim() else tensor.unsqueeze(0)
+
+
+def rates_of(group: Mapping[str, Any]) -> Hyper:
+    """Return the numbers of a parameter group; a tensor is read where that costs no waiting."""
+    lr = group["lr"]
+    if isinstance(lr, Tensor):
+        free = lr.device.type == "cpu" and not group["capturable"]
+        lr = float(lr) if free else lr.reshape(())
+    beta1, beta2 = group["betas"]
+    return Hyper(
+        lr,
+        beta1,
+        beta2,
+        group["eps"],
+        group["weight_decay"],
+        group["alignment"],
+        group["solid_gain"],
+    )

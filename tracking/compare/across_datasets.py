@@ -1,0 +1,109 @@
+"""Level B: what a study says of data sets like its own. Its unit is the data set, not the seed.
+
+The other level, of these very data sets with new seeds, is in `differences`; the two are never
+mixed, and more seeds are no substitute for more data sets.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from statistics import fmean
+
+from jobs.contract.trial import Workload
+from tracking.compare.analysis import needed
+from tracking.compare.result import Difference, LevelB, LevelBWord
+from tracking.metric import PP
+from tracking.stats.multiplicity import Adjustment
+from tracking.stats.signed_rank import hodges_lehmann, signed_ranks
+
+_RESOLUTION_PP = 1e-4  # means that differ by less are ties
+_RESOLUTION = 1e-9  # of the largest mean, for metrics with a unit of their own
+
+
+def level_b(
+    asked: Sequence[Sequence[Difference]],
+    workloads: Mapping[str, Workload],
+    adjust: Adjustment,
+    alpha: float,
+    looks: int = 1,
+) -> tuple[LevelB, ...]:
+    """Answer every question and endpoint, given its differences on single workloads.
+
+    The p-values are adjusted over a family of their own, and by Bonferroni for as many `looks`:
+    when a study stops depends on what it has seen. A verdict that is not upheld without the
+    blocks of diverged trials is undecided.
+    """
+    least = needed(max(1, len(asked)) * looks, alpha)
+    tested = [_tested(rows, workloads, least, clean=False) for rows in asked]
+    clean = [_tested(rows, workloads, least, clean=True) for rows in asked]
+    words = [
+        _words(answers, adjust([_over(one.p, looks) for one in answers]), alpha)
+        for answers in (tested, clean)
+    ]
+    return tuple(
+        one
+        if one.word in ("undecided", "not claimable", other.word)
+        else replace(one, word="undecided", flags=(*one.flags, "rests on collapse"))
+        for one, other in zip(*words, strict=True)
+    )
+
+
+def _over(p: float | None, looks: int) -> float | None:
+    return None if p is None else min(1.0, looks * p)
+
+
+def _tested(
+    rows: Sequence[Difference], workloads: Mapping[str, Workload], least: int, clean: bool
+) -> LevelB:
+    first = rows[0]
+    mixed = len({(one.unit, one.lower_is_better) for one in rows}) > 1
+    means = () if mixed else _means(rows, workloads, clean)
+    values = [mean for _, mean in means]
+    size = max(map(abs, values), default=0.0)
+    resolution = _RESOLUTION_PP if first.unit == PP else _RESOLUTION * size
+    rounded = [round(value / resolution) if resolution else 0 for value in values]
+    ranked = signed_ranks(values, resolution) if len(values) >= least else None
+    measures = {one.measure for one in rows}
+    return LevelB(
+        question=first.question,
+        endpoint=first.endpoint,
+        measure=first.measure if len(measures) == 1 else first.endpoint,
+        unit="mixed" if mixed else first.unit,
+        means=means,
+        needed=least,
+        ahead=sum(value > 0 for value in rounded),
+        behind=sum(value < 0 for value in rounded),
+        tied=sum(value == 0 for value in rounded),
+        p=None if ranked is None else ranked.p,
+        p_adjusted=None,
+        middle=hodges_lehmann(values) if len(values) >= least else None,
+        word="not claimable",
+        flags=("mixed units",) if mixed else (),
+    )
+
+
+def _means(
+    rows: Sequence[Difference], workloads: Mapping[str, Workload], clean: bool
+) -> tuple[tuple[str, float], ...]:
+    found: dict[str, list[float]] = {}
+    for one in rows:
+        estimate = (one.without_collapse if clean else None) or one.estimate
+        if estimate.mean is not None and one.workload is not None:
+            found.setdefault(workloads[one.workload].data_set, []).append(estimate.mean)
+    return tuple((name, fmean(values)) for name, values in found.items())
+
+
+def _words(
+    answers: Sequence[LevelB], adjusted: Sequence[float | None], alpha: float
+) -> list[LevelB]:
+    return [
+        replace(one, p_adjusted=p, word=_word(one, p, alpha))
+        for one, p in zip(answers, adjusted, strict=True)
+    ]
+
+
+def _word(one: LevelB, p: float | None, alpha: float) -> LevelBWord:
+    if len(one.means) < one.needed:
+        return "not claimable"
+    if p is None or p > alpha or one.middle is None:
+        return "undecided"
+    return "better" if one.middle.estimate > 0 else "worse"

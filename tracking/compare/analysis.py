@@ -1,0 +1,150 @@
+"""The analysis of a study as agreed on before its trials: what is asked, and how it is answered.
+
+A record with a hash of its own, to be printed and to be held against what was done. Decides
+nothing.
+
+A question of a study, and the endpoints that it is asked by. Answers nothing.
+
+How many data sets it takes to speak of others. Needs no scipy.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from jobs.contract.trial import canonical_json
+
+if TYPE_CHECKING:
+    from tracking.stats.group_sequential import Shape
+
+
+@dataclass(frozen=True)
+class Question:
+    """Is `candidate` better than `baseline`? Both are names of candidates."""
+
+    candidate: str
+    baseline: str
+
+
+class Endpoint(StrEnum):
+    """A number of a trial that comparisons are made of: the final score, or the speed.
+
+    The values are the words of sweep files and records, where images came first; with the user's
+    own training they stand for final score and area under the curve of whatever metric.
+    """
+
+    FINAL = "final_test_accuracy"
+    AUC = "val_auc"
+
+
+ALPHA = 0.05
+ROPE_PP = 0.2  # differences of accuracy below this are of no practical interest
+
+EXCLUSIONS = (
+    "a trial that diverged counts as chance, its curve with chance from there on",
+    "a trial that failed runs again with its own seeds; without a result its block is left out",
+    "a verdict that does not stand without the blocks of diverged trials is undecided",
+)
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What decides, all of it chosen before there was anything to choose by.
+
+    `blocks` are seed indices; `looks` rising numbers of seeds, empty where there is one look at
+    all of them. `workloads` and `candidates` are keys of content by name; `targets` are by
+    workload, in the scale of its metric, None where there is none. `tuned` has the settings that
+    tuning has chosen, by workload and candidate; None where nothing is tuned.
+    """
+
+    questions: tuple[Question, ...]
+    workloads: Mapping[str, str]
+    candidates: Mapping[str, str]
+    blocks: tuple[int, ...]
+    root_seed: int = 0
+    looks: tuple[int, ...] = ()
+    shape: "Shape" = "obrien-fleming"
+    endpoints: tuple[Endpoint, ...] = tuple(Endpoint)
+    alpha: float = ALPHA
+    rope_pp: float = ROPE_PP
+    targets: Mapping[str, float | None] = field(default_factory=dict)
+    exclusions: tuple[str, ...] = EXCLUSIONS
+    code: str | None = None
+    tuned: Mapping[str, Mapping[str, Mapping[str, Any]]] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything, JSON-ready; `from_json` is the inverse."""
+        # Later than the others: an analysis without it keeps its hash.
+        return ({} if self.tuned is None else {"tuned": self.tuned}) | {
+            "questions": [[one.candidate, one.baseline] for one in self.questions],
+            "endpoints": list(self.endpoints),
+            "alpha": self.alpha,
+            "multiplicity": "holm",
+            "rope_pp": self.rope_pp,
+            "workloads": dict(self.workloads),
+            "candidates": dict(self.candidates),
+            "blocks": list(self.blocks),
+            "root_seed": self.root_seed,
+            "looks": list(self.looks),
+            "limits": self.shape,
+            "targets": dict(self.targets),
+            "exclusions": list(self.exclusions),
+            "code": self.code,
+        }
+
+    @staticmethod
+    def from_json(record: Mapping[str, Any]) -> "Analysis":
+        return Analysis(
+            questions=tuple(Question(*pair) for pair in record["questions"]),
+            workloads=dict(record["workloads"]),
+            candidates=dict(record["candidates"]),
+            blocks=tuple(record["blocks"]),
+            root_seed=record["root_seed"],
+            looks=tuple(record["looks"]),
+            shape=record["limits"],
+            endpoints=tuple(map(Endpoint, record["endpoints"])),
+            alpha=record["alpha"],
+            rope_pp=record["rope_pp"],
+            targets=dict(record["targets"]),
+            exclusions=tuple(record["exclusions"]),
+            code=record["code"],
+            tuned=record.get("tuned"),
+        )
+
+    @property
+    def hash(self) -> str:
+        """The sha256 of the canonical JSON of it, as 64 hex digits."""
+        return content_hash(self.to_json())
+
+
+def content_hash(content: Any) -> str:
+    """Return sha256 over the canonical JSON of what has no NaN, as 64 hex digits."""
+    return hashlib.sha256(canonical_json(content).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Registration:
+    """An analysis as it was frozen, and all in which the study has left it since.
+
+    `started` counts the trials of the comparison that had begun by then: 0 where it was frozen
+    before the first one.
+    """
+
+    analysis: Analysis
+    hash: str
+    time_ms: int
+    started: int
+    deviations: tuple[str, ...] = ()
+
+
+def needed(tests: int, alpha: float) -> int:
+    """Return how many data sets are needed to reach `alpha` at Holm's first step of `tests`.
+
+    The exact signed-rank test over n of them cannot give a p-value below 2/2^n.
+    """
+    n = 2
+    while tests * 2.0 ** (1 - n) > alpha:
+        n += 1
+    return n

@@ -1,0 +1,181 @@
+"""Compare candidates with baselines over the blocks of a study: outcomes in, comparison out.
+
+The verdicts are about these data sets with new seeds; what can be said of other ones is in
+`level_b`, and kept apart. Reads no log and writes no file.
+"""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from jobs.contract.trial import UserWorkload
+from tracking.compare.across_datasets import level_b
+from tracking.compare.analysis import ALPHA, ROPE_PP, Analysis, Endpoint, Question
+from tracking.compare.blocks import Blocks
+from tracking.compare.differences import Tested, judge, on_workload, pooled
+from tracking.compare.divergence import failures
+from tracking.compare.endpoints import ComparisonError
+from tracking.compare.interim import Looks
+from tracking.compare.ledger import Asked, Family, ledger
+from tracking.compare.rankings import rankings
+from tracking.compare.result import Comparison, Difference, Measured, Summary
+from tracking.compare.time_to_target import time_to_target
+from tracking.outcomes import Outcome
+from tracking.stats.multiplicity import benjamini_hochberg, holm
+from tracking.stats.sensitivity import max_t_p
+
+__all__ = ["ALPHA", "ROPE_PP", "Comparison", "ComparisonError", "Question", "compare"]
+
+_OPEN = ("waiting", "running", "interrupted")
+
+
+def compare(
+    study: str,
+    outcomes: Sequence[Outcome],
+    questions: Sequence[Question],
+    *,
+    rope_pp: float = ROPE_PP,
+    alpha: float = ALPHA,
+    analysis: Analysis | None = None,
+    looks: Looks | None = None,
+    notes: Sequence[str] = (),
+) -> Comparison:
+    """Answer every question for both endpoints, on each workload and pooled over workloads.
+
+    Only trials of phase "compare" take part, and only blocks where both candidates of a question
+    have a result; the others are named in `incomplete`. Primary are the pooled answers (stratified
+    t, Holm over questions by endpoints); single workloads are exploratory (paired t,
+    Benjamini-Hochberg over all of them). Beside them stand the answers about data sets like these,
+    a family of their own. What was agreed on beforehand, `analysis`, says which answers are
+    primary, and at what levels; without it all are. With `looks`, only what is of complete looks
+    is seen, and p-values and intervals hold over all of them. Raises ComparisonError for broken
+    pairing, NaN, and questions about unknown candidates.
+    """
+    seen = list(outcomes)
+    spared: frozenset[tuple[str, int]] = frozenset()
+    if looks is not None:
+        seen = looks.seen(one for one in outcomes if one.trial.phase == "compare")
+        spared = looks.spared({one.trial.candidate.name for one in seen})
+    blocks = Blocks(seen, spared)
+    _check(questions, blocks)
+    asked = [(question, endpoint) for question in questions for endpoint in Endpoint]
+    family = (
+        Family(frozenset(asked), alpha, rope_pp)
+        if analysis is None
+        else Family.of(analysis, asked)
+    )
+    rows, least = ((), {}) if looks is None else ledger(blocks, asked, looks, family)
+    singles = [[on_workload(blocks, *one, name) for name in blocks.workloads] for one in asked]
+    alpha, rope_pp = family.alpha, family.rope_pp
+    agreed = [one in family.confirmatory for one in asked]
+    return Comparison(
+        study=study,
+        alpha=alpha,
+        rope_pp=rope_pp,
+        questions=tuple(questions),
+        candidates=blocks.candidates,
+        workloads=tuple(
+            Measured(
+                name,
+                workload.holds_out,
+                blocks.steps(name),
+                workload.read_as,
+                isinstance(workload, UserWorkload),
+            )
+            for name, workload in blocks.workloads.items()
+        ),
+        pooled=_pooled(asked, singles, looks, family, least),
+        by_workload=judge(
+            [row for of in singles for row in of], benjamini_hochberg, rope_pp, alpha, alpha
+        ),
+        level_b=level_b(
+            [of for of, is_agreed in zip(singles, agreed, strict=True) if is_agreed],
+            blocks.workloads,
+            holm,
+            alpha,
+            1 if looks is None else len(looks.seeds),
+        ),
+        time_to_target=time_to_target(blocks, questions, holm, benjamini_hochberg, alpha),
+        rankings=rankings(blocks, alpha),
+        failures=failures(blocks, questions, holm, alpha),
+        summaries=tuple(
+            _summary(blocks, workload, candidate)
+            for workload in blocks.workloads
+            for candidate in blocks.candidates
+        ),
+        incomplete=blocks.incomplete,
+        flags=blocks.flags,
+        trials=len(blocks.outcomes),
+        open_trials=sum(outcome.state in _OPEN for outcome in blocks.outcomes),
+        notes=tuple(notes),
+        looks=looks,
+        ledger=tuple(rows),
+        unanswered=family.unanswered,
+    )
+
+
+def _pooled(
+    asked: Sequence[Asked],
+    singles: Sequence[Sequence[Difference]],
+    looks: Looks | None,
+    family: Family,
+    least: Mapping[Asked, Tested],
+) -> tuple[Difference, ...]:
+    reached = [None if looks is None else looks.reached(question) for question, _ in asked]
+    answers = [pooled(rows, at, family.alpha) for rows, at in zip(singles, reached, strict=True)]
+    return tuple(family.judge(_with_max_t(answers, singles), least))
+
+
+def _check(questions: Sequence[Question], blocks: Blocks) -> None:
+    if len(set(questions)) < len(questions):
+        raise ComparisonError(f"a question is asked twice: {questions}")
+    for question in questions:
+        for name in (question.candidate, question.baseline):
+            if name not in blocks.candidates:
+                raise ComparisonError(
+                    f"no comparison trial of {name!r}: candidates with trials are "
+                    f"{', '.join(blocks.candidates) or '(none)'}"
+                )
+        if question.candidate == question.baseline:
+            raise ComparisonError(
+                f"{question.candidate!r} is asked to be compared with itself; for an A/A study "
+                "give two candidates of equal content different `replica:` numbers"
+            )
+
+
+def _with_max_t(
+    answers: Sequence[Difference], singles: Sequence[Sequence[Difference]]
+) -> list[Difference]:
+    """Give pooled answers their max-T p-value, over the questions about one candidate."""
+    together: dict[tuple[str, str], list[int]] = {}
+    for position, one in enumerate(answers):
+        together.setdefault((one.question.candidate, one.endpoint), []).append(position)
+    found = list(answers)
+    for positions in together.values():
+        differences = [
+            {(one.workload or "", block): d for one in singles[at] for block, d in one.paired}
+            for at in positions
+        ]
+        for at, p in zip(positions, max_t_p(differences), strict=True):
+            tested = found[at].sensitivity
+            if tested is not None:
+                found[at] = replace(found[at], sensitivity=replace(tested, max_t_p=p))
+    return found
+
+
+def _summary(blocks: Blocks, workload: str, candidate: str) -> Summary:
+    results = list(blocks.results(workload, candidate))
+    finals = [score.final for _, score in results]
+    aucs = [score.auc for _, score in results if score.auc is not None]
+    seconds = [one.train_seconds for one, _ in results if one.train_seconds is not None]
+    return Summary(
+        workload=workload,
+        candidate=candidate,
+        n=len(results),
+        planned=blocks.planned(workload, candidate),
+        mean_final=statistics.fmean(finals) if finals else None,
+        sd_final=statistics.stdev(finals) if len(finals) > 1 else None,
+        mean_auc=statistics.fmean(aucs) if aucs else None,
+        diverged=sum(outcome.state == "diverged" for outcome, _ in results),
+        median_seconds=statistics.median(seconds) if seconds else None,
+    )

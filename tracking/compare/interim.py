@@ -1,0 +1,125 @@
+"""Looks at growing data, as agreed beforehand: which have been taken, and what p-values are worth.
+
+The arithmetic of limits is in `sequential`. Estimates nothing.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from tracking.compare.analysis import Endpoint, Question
+from tracking.outcomes import Outcome
+from tracking.stats.group_sequential import Shape, limits, repeated_p
+
+
+@dataclass(frozen=True)
+class Reached:
+    """The look that an answer is of, counted from 1; 0 before the first one is complete."""
+
+    look: int
+    seeds: tuple[int, ...]
+    shape: Shape
+
+    def p(self, p: float) -> float:
+        """Return a p-value that holds whatever the look is at which one stops."""
+        return 1.0 if self.look == 0 else repeated_p(self.seeds, self.look, p, self.shape)
+
+    def one_sided_p(self, p: float) -> float:
+        """Return the same of a one-sided test."""
+        return min(1.0, self.p(min(1.0, 2 * p)) / 2) if self.look else 1.0
+
+    def limit(self, alpha: float) -> float:
+        """Return the p-value at or below which this look stops, for a total level `alpha`."""
+        return 0.0 if self.look == 0 else limits(self.seeds, alpha, self.shape)[self.look - 1]
+
+
+@dataclass(frozen=True)
+class Looks:
+    """Which looks of a study have been taken.
+
+    `seeds` are rising; blocks below the k-th of them are those of look k. `complete` counts the
+    looks whose trials all have an end; `ended` says after which look a candidate was sent no more
+    seeds, every question about it being decided.
+    """
+
+    seeds: tuple[int, ...]
+    shape: Shape = "obrien-fleming"
+    complete: int = 0
+    ended: Mapping[str, int] = field(default_factory=dict)
+
+    def reached(self, question: Question, look: int | None = None) -> Reached:
+        """Return the last look at both candidates of a question, of the first `look` ones."""
+        up_to = self.complete if look is None else look
+        lasts = [self.ended.get(name, up_to) for name in (question.candidate, question.baseline)]
+        return Reached(min(up_to, *lasts), self.seeds, self.shape)
+
+    def blocks(self, look: int) -> int:
+        """Return the number of blocks that a look is at; before the first, those it will be at."""
+        return self.seeds[max(look, 1) - 1]
+
+    def seen(self, outcomes: Iterable[Outcome]) -> list[Outcome]:
+        """Return the trials of the looks that are complete: later ones are not peeked at."""
+        last = self.blocks(self.complete)
+        return [
+            one
+            for one in outcomes
+            if one.trial.block < min(last, self._last(one.trial.candidate.name))
+        ]
+
+    def spared(self, candidates: Iterable[str]) -> frozenset[tuple[str, int]]:
+        """Return the (candidate, block) among them that were never to run."""
+        last = self.blocks(self.complete)
+        return frozenset(
+            (name, block) for name in candidates for block in range(self._last(name), last)
+        )
+
+    def _last(self, candidate: str) -> int:
+        ended = self.ended.get(candidate)
+        return self.seeds[-1] if ended is None else self.blocks(ended)
+
+
+@dataclass(frozen=True)
+class LedgerRow:
+    """One question and endpoint at one look: what was found, and what it took to stop.
+
+    `seeds` a workload of the looks' last number are the `fraction` of the information; `n` counts
+    pairs. `limit` is for p at Holm's strictest step. `p_repeated` is the least so far that holds
+    over looks, `p_adjusted` by Holm over the family at this look. `word` is the verdict.
+    """
+
+    question: Question
+    endpoint: Endpoint
+    look: int
+    seeds: int
+    fraction: float
+    n: int
+    mean: float | None
+    t: float | None
+    df: float | None
+    p: float | None
+    limit: float
+    p_repeated: float | None
+    p_adjusted: float | None
+    word: str
+
+    @property
+    def decided(self) -> bool:
+        return self.word in DECIDED
+
+
+DECIDED = ("better", "worse", "equivalent")
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What was not spent, because a look had decided: `hours` of a device, or of a core.
+
+    Estimated from the mean training time of the same candidate on the same workload; `unknown`
+    counts spared trials for which there is none.
+    """
+
+    trials: int
+    of: int
+    hours: float
+    spent_hours: float
+    unit: str
+    unknown: int = 0

@@ -1,0 +1,269 @@
+"""A comparison: what was asked, what was found, and how sure it is. Records only.
+
+All differences are candidate minus baseline, turned around where lower is better; nothing here is
+computed.
+
+From an estimate to one word. "Not significant" is never "equal".
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from jobs.contract.trial import MetricSpec
+from tracking.compare.analysis import Endpoint, Question, Registration
+from tracking.compare.blocks import BlockFlag, Incomplete
+from tracking.compare.interim import LedgerRow, Looks, Reached, Saved
+from tracking.compare.rankings import Ranking
+from tracking.compare.time_to_target import TimeToTarget
+from tracking.compare.tuning import TuningFound
+from tracking.outcomes import Outcome
+from tracking.stats.sensitivity import Sensitivity
+from tracking.stats.signed_rank import Middle
+from tracking.stats.t_tests import Estimate, Superiority
+
+Verdict = Literal["better", "worse", "equivalent", "undecided", "identical", "not estimable"]
+
+
+def verdict(
+    estimate: Estimate, p: float | None, equivalence_p: float | None, alpha: float
+) -> Verdict:
+    """Return the word for an estimate, given its p-values adjusted for the family of tests.
+
+    Equivalence comes first: a difference that is surely smaller than anyone cares about is not a
+    win, however sure its sign. `p` and `equivalence_p` are None where there is no test.
+    """
+    if estimate.kind == "identical":
+        return "identical"
+    if estimate.kind != "estimated" or estimate.mean is None or p is None:
+        return "not estimable"
+    if equivalence_p is not None and equivalence_p <= alpha:
+        return "equivalent"
+    if p > alpha:
+        return "undecided"
+    return "better" if estimate.mean > 0 else "worse"
+
+
+def upheld(
+    word: Verdict,
+    without_collapse: Estimate,
+    p: float | None,
+    equivalence_p: float | None,
+    alpha: float,
+) -> bool:
+    """Say whether a verdict stands when blocks with a collapsed trial are left out.
+
+    The p-values are those of `without_collapse`, adjusted as the verdict's own; where they are
+    None, too little remains to uphold anything.
+    """
+    clean = verdict(without_collapse, p, equivalence_p, alpha)
+    return word in ("undecided", "not estimable", clean)
+
+
+EXPLORATORY = "exploratory"  # the flag of answers that no family of tests was declared for
+
+FailureWord = Literal["better", "worse", "undecided", "none"]
+LevelBWord = Literal["better", "worse", "undecided", "not claimable"]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The answer to a question for one endpoint, on one workload or (`workload` None) pooled.
+
+    `p_adjusted` and `equivalence_p` are adjusted: Holm over the primary family where pooled,
+    Benjamini-Hochberg over all single workloads otherwise. `smallest_detectable` is the true
+    difference that would be found with 80% power, given the spread seen. `collapsed` counts the
+    diverged trials of (candidate, baseline); `trials` is the number of blocks, the same for both.
+    `workloads` were pooled, of the `workloads_asked` of the study. `paired` has the difference of
+    every block of a single workload. `measure` is what `endpoint` really is there: images without
+    held-out data have the AUC of training accuracy, and the user's own training has metrics of
+    its own. `unit` is "pp", the name of a metric with a unit of its own, or "mixed" if nothing
+    could be pooled.
+    """
+
+    question: Question
+    endpoint: Endpoint
+    measure: str
+    unit: str
+    lower_is_better: bool
+    workload: str | None
+    estimate: Estimate
+    p_adjusted: float | None
+    equivalence_p: float | None
+    verdict: Verdict
+    smallest_detectable: float | None
+    median: float | None
+    superiority: Superiority | None
+    collapsed: tuple[int, int]
+    without_collapse: Estimate | None
+    workloads: tuple[str, ...]
+    workloads_asked: int
+    flags: tuple[str, ...]
+    paired: tuple[tuple[int, float], ...]
+    sensitivity: Sensitivity | None
+    reached: Reached | None = None
+    p_valid: float | None = None
+
+
+@dataclass(frozen=True)
+class LevelB:
+    """An answer about data sets like these: the exact signed-rank test over their means.
+
+    `means` are (data set, mean difference), workloads of one data set averaged; `ahead`, `behind`
+    and `tied` count them. "not claimable": with `needed` data sets the test could reach the level
+    at the first step of Holm's method, with fewer it never can, so there is no p-value.
+    `p_adjusted` is by Holm over all of these answers.
+    """
+
+    question: Question
+    endpoint: Endpoint
+    measure: str
+    unit: str
+    means: tuple[tuple[str, float], ...]
+    needed: int
+    ahead: int
+    behind: int
+    tied: int
+    p: float | None
+    p_adjusted: float | None
+    middle: Middle | None
+    word: LevelBWord
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Failures:
+    """How often the two candidates of a question diverged, of `n` blocks where both have an end.
+
+    `only_candidate` and `only_baseline` count the blocks where the other did not. `p` is of the
+    exact McNemar test, None where no block sets them apart; adjusted by Holm over the questions.
+    """
+
+    question: Question
+    n: int
+    candidate: int
+    baseline: int
+    only_candidate: int
+    only_baseline: int
+    p: float | None
+    p_adjusted: float | None
+    word: FailureWord
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A workload as it was measured; `steps` are the planned ones, None where no trial began.
+
+    `held_out`: its curve is of validation data; otherwise of the training data themselves.
+    `of_user`: the user's own training, of which only what it logs is known.
+    """
+
+    name: str
+    held_out: bool
+    steps: int | None
+    reading: MetricSpec
+    of_user: bool
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One candidate on one workload: in %, or in the unit of its metric; sd with ddof 1."""
+
+    workload: str
+    candidate: str
+    n: int
+    planned: int
+    mean_final: float | None
+    sd_final: float | None
+    mean_auc: float | None
+    diverged: int
+    median_seconds: float | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Every question of a study answered; `pooled` and `by_workload` go question by question.
+
+    `open_trials` have no end yet, and while there are any, the answer is an interim one. `notes`
+    say what a reader must know of where the trials come from. With `looks`, all is of the last
+    complete one, and the `ledger` has what each has found. `unanswered` tests were agreed on and
+    cannot be done any more; `later` are the pooled answers of all trials, those that were added
+    after the analysis was agreed on among them: for exploration. `tuning` says how the settings of
+    tuned candidates were found.
+    """
+
+    study: str
+    alpha: float
+    rope_pp: float
+    questions: tuple[Question, ...]
+    candidates: tuple[str, ...]
+    workloads: tuple[Measured, ...]
+    pooled: tuple[Difference, ...]
+    by_workload: tuple[Difference, ...]
+    level_b: tuple[LevelB, ...]
+    failures: tuple[Failures, ...]
+    time_to_target: TimeToTarget
+    summaries: tuple[Summary, ...]
+    incomplete: tuple[Incomplete, ...]
+    flags: tuple[BlockFlag, ...]
+    trials: int
+    open_trials: int
+    notes: tuple[str, ...] = ()
+    looks: Looks | None = None
+    ledger: tuple[LedgerRow, ...] = ()
+    saved: Saved | None = None
+    registration: Registration | None = None
+    unanswered: int = 0
+    later: tuple[Difference, ...] = ()
+    rankings: tuple[Ranking, ...] = ()
+    tuning: TuningFound | None = None
+
+    @property
+    def any_of_user(self) -> bool:
+        """Whether there is a workload that is not image classification."""
+        return any(workload.of_user for workload in self.workloads)
+
+    @property
+    def confirmatory(self) -> tuple[Difference, ...]:
+        """The pooled answers that the family of tests is made of."""
+        return tuple(one for one in self.pooled if EXPLORATORY not in one.flags)
+
+    @property
+    def family(self) -> int:
+        """The number of tests that the pooled p-values are adjusted for."""
+        return len(self.confirmatory) + self.unanswered
+
+    def rows(self, question: Question, endpoint: Endpoint) -> tuple[Difference, ...]:
+        """Return the pooled answer, then those of the workloads.
+
+        A study of one workload has only the pooled answer, which then is that of the workload.
+        """
+        single = self.by_workload if len(self.workloads) > 1 else ()
+        return tuple(
+            one
+            for one in (*self.pooled, *single)
+            if one.question == question and one.endpoint == endpoint
+        )
+
+    def seen(self, outcomes: Iterable[Outcome]) -> list[Outcome]:
+        """Return those of some outcomes that it was made of: no other phase, no later look."""
+        compared = [one for one in outcomes if one.trial.phase == "compare"]
+        return compared if self.looks is None else self.looks.seen(compared)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything, JSON-ready; numbers that do not exist are null."""
+        record: dict[str, Any] = json_ready(dataclasses.asdict(self))
+        return {"version": 1} | record
+
+
+def json_ready(value: Any) -> Any:
+    """Return a value of plain types without NaN or infinity, which JSON lacks."""
+    if isinstance(value, dict):
+        return {key: json_ready(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [json_ready(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,87 @@
+"""Targets from pilots: how far the better baseline gets, from seeds that nothing is compared on.
+
+After AlgoPerf (Dahl et al. 2023, § 4.3): the median, over the seeds of a pilot, of the best value
+of the learning curve, of the best baseline; a target lies a part of the way from chance to it. The
+candidates under test have no part in it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from tracking.compare.endpoints import curve_metric
+from tracking.outcomes import Outcome
+
+
+@dataclass(frozen=True)
+class Target:
+    """A target in the scale of its metric; `value` is None where the pilots show none.
+
+    `reference` is what the `baseline` typically reaches, from `chance`; `n` counts its pilots.
+    """
+
+    workload: str
+    value: float | None
+    reference: float | None
+    chance: float | None
+    baseline: str | None
+    n: int
+
+
+def targets(pilots: Sequence[Outcome], quantile: float) -> tuple[Target, ...]:
+    """Return the target of every workload that was piloted; all pilots have ended."""
+    names = dict.fromkeys(one.trial.workload.name for one in pilots)
+    return tuple(
+        _target(name, [one for one in pilots if one.trial.workload.name == name], quantile)
+        for name in names
+    )
+
+
+def _target(name: str, pilots: Sequence[Outcome], quantile: float) -> Target:
+    workload = pilots[0].trial.workload
+    sign = -1.0 if workload.read_as.goal == "min" else 1.0
+    chance = _chance(pilots)
+    arms: dict[str, list[float]] = {}
+    for one in pilots:
+        best = _best(one, sign, chance)
+        if best is not None:
+            arms.setdefault(one.trial.candidate.name, []).append(best)
+    if not arms or chance is None:
+        return Target(name, None, None, chance, None, 0)
+    reached = {candidate: median(values) for candidate, values in arms.items()}
+    baseline = max(reached, key=lambda candidate: sign * reached[candidate])
+    reference = reached[baseline]
+    if sign * (reference - chance) <= 0:
+        return Target(name, None, reference, chance, baseline, len(arms[baseline]))
+    value = chance + quantile * (reference - chance)
+    return Target(name, value, reference, chance, baseline, len(arms[baseline]))
+
+
+def _best(one: Outcome, sign: float, chance: float | None) -> float | None:
+    """Return the best value of a curve; a run that diverged has lost it, and is at chance."""
+    if one.state == "diverged":
+        return chance
+    metric = curve_metric(one.trial.workload)
+    values = [point.metrics[metric] for point in one.curve if metric in point.metrics]
+    return max(values, key=lambda value: sign * value, default=None)
+
+
+def _chance(pilots: Sequence[Outcome]) -> float | None:
+    """Return the chance level: as declared, as logged, else what untrained models typically have.
+
+    None where the curves say nothing.
+    """
+    workload = pilots[0].trial.workload
+    metric = curve_metric(workload)
+    if workload.read_as.chance is not None:
+        return workload.read_as.chance
+    logged = [one.started["chance"][metric] for one in pilots if _logs_chance(one, metric)]
+    first = [
+        next((p.metrics[metric] for p in one.curve if metric in p.metrics), None) for one in pilots
+    ]
+    known = logged or [value for value in first if value is not None]
+    return median(known) if known else None
+
+
+def _logs_chance(one: Outcome, metric: str) -> bool:
+    return metric in one.started.get("chance", {})

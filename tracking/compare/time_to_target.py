@@ -1,0 +1,287 @@
+"""Time to target: how many steps each candidate needs, and by what factor one needs fewer.
+
+A secondary endpoint beside the area under the curve, for workloads that declare a target. All
+trials of a workload have one budget, and those that never reach it count with all of it; so pairs
+of a block can be compared, which says more than two survival curves do. Decides nothing about the
+primary endpoints.
+
+When one trial reached the target of its workload, in training steps. Compares nothing.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from tracking.compare.analysis import Question
+from tracking.compare.blocks import Blocks
+from tracking.compare.endpoints import UnmeasuredError, curve_metric, usual_spans
+from tracking.logs import Point
+from tracking.outcomes import Outcome
+from tracking.stats.multiplicity import Adjustment
+from tracking.stats.survival import kaplan_meier, log_rank_p, restricted_mean
+from tracking.stats.t_tests import Estimate, paired_t, stratified_t
+
+
+@dataclass(frozen=True)
+class Reach:
+    """`step` of the first evaluation at or beyond the target; None where that never came.
+
+    `horizon` is the last step of the budget, where a trial without an event is still without it.
+    """
+
+    step: int | None
+    horizon: int
+
+    @property
+    def restricted(self) -> int:
+        """The step, or the whole budget."""
+        return self.horizon if self.step is None else self.step
+
+
+def reach(outcome: Outcome, spans: Mapping[str, tuple[int, int]], in_a_row: int = 1) -> Reach:
+    """Return when a completed or diverged trial reached its target, by its own evaluations.
+
+    A trial that diverged never reached it, whatever it had seen before: its weights are lost.
+    With `in_a_row` above 1, that many evaluations one after another have to be there, the first
+    of which counts. `spans` are of `usual_spans`. Raises UnmeasuredError where the budget is not
+    known, a curve ends before it, or the untrained model is at the target already.
+    """
+    workload = outcome.trial.workload
+    metric, target = curve_metric(workload), workload.read_as.target
+    assert target is not None
+    planned = workload.steps or int(outcome.started.get("steps", 0))
+    end = planned or spans.get(workload.name, (0, 0))[1]
+    if not end:
+        raise UnmeasuredError("no trial says how many steps there are to reach the target in")
+    if outcome.state == "diverged":
+        return Reach(None, end)
+    curve = [point for point in outcome.curve if metric in point.metrics]
+    sign = -1.0 if workload.read_as.goal == "min" else 1.0
+    there = [sign * point.metrics[metric] >= sign * target for point in curve]
+    for first in range(len(curve) - in_a_row + 1):
+        if all(there[first : first + in_a_row]):
+            return _reached(curve[first], end)
+    if not curve or curve[-1].step < end:
+        raise UnmeasuredError(f"has {metric} up to step {curve[-1].step if curve else 0} of {end}")
+    return Reach(None, end)
+
+
+def _reached(point: Point, end: int) -> Reach:
+    if point.step == 0:
+        raise UnmeasuredError("the untrained model is at the target already")
+    return Reach(point.step, max(end, point.step))
+
+
+SpeedWord = Literal["faster", "slower", "undecided", "not estimable"]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One candidate on one workload: (block, step or None) of every trial that counts.
+
+    In steps: the `median` (None where fewer than half reached the target), the mean restricted
+    to the `horizon` with its standard error, and all steps spent for each time it was reached.
+    """
+
+    workload: str
+    candidate: str
+    target: float
+    horizon: int
+    times: tuple[tuple[int, int | None], ...]
+    median: float | None
+    restricted_mean: float
+    restricted_mean_se: float
+    steps_per_success: float | None
+
+    @property
+    def reached(self) -> int:
+        return sum(step is not None for _, step in self.times)
+
+
+@dataclass(frozen=True)
+class Speedup:
+    """The answer of one question, on one workload or (`workload` None) over all with a target.
+
+    `log_ratio` estimates log(restricted steps of the baseline / of the candidate), so that its
+    exponential is the factor by which the candidate is faster; `confirmed` is the same where two
+    evaluations in a row have to be at the target. `saved` are steps, baseline minus candidate.
+    `log_rank_p` ignores the pairs. `p_adjusted` is by Holm over the pooled answers, otherwise by
+    Benjamini-Hochberg over all single workloads.
+    """
+
+    question: Question
+    workload: str | None
+    candidate_reached: int
+    baseline_reached: int
+    log_ratio: Estimate
+    confirmed: Estimate
+    saved: Estimate | None
+    log_rank_p: float | None
+    p_adjusted: float | None = None
+    word: SpeedWord = "undecided"
+
+    @property
+    def n(self) -> int:
+        return self.log_ratio.n
+
+    @property
+    def factor(self) -> tuple[float, float | None, float | None] | None:
+        """The factor and its 95% interval."""
+        return exponential(self.log_ratio)
+
+
+@dataclass(frozen=True)
+class TimeToTarget:
+    """All that is known of it; `problems` are (workload, candidate, block, why) left out."""
+
+    arms: tuple[Arm, ...] = ()
+    speedups: tuple[Speedup, ...] = ()
+    problems: tuple[tuple[str, str, int, str], ...] = ()
+
+    def answers(self, question: Question) -> tuple[Speedup, ...]:
+        """Return the pooled answer, then those of the workloads."""
+        found = [one for one in self.speedups if one.question == question]
+        return tuple(sorted(found, key=lambda one: one.workload is not None))
+
+
+def exponential(log_ratio: Estimate) -> tuple[float, float | None, float | None] | None:
+    """Return the factor behind a mean log ratio, and its 95% interval; None without a mean."""
+    if log_ratio.mean is None:
+        return None
+    low, high = (
+        None if end is None else float(np.exp(end)) for end in (log_ratio.low, log_ratio.high)
+    )
+    return float(np.exp(log_ratio.mean)), low, high
+
+
+_Reaches = Mapping[tuple[str, str, int], Reach]
+
+
+def time_to_target(
+    blocks: Blocks,
+    questions: Sequence[Question],
+    adjust: Adjustment,
+    explore: Adjustment,
+    alpha: float,
+) -> TimeToTarget:
+    """Measure every candidate on the workloads that declare a target, and answer the questions.
+
+    On one workload paired t of log ratios, over several the stratified t of `estimates`. The
+    pooled answers are adjusted as one family, those of single workloads, exploratory, as another.
+    """
+    names = [name for name, one in blocks.workloads.items() if one.read_as.target is not None]
+    if not names:
+        return TimeToTarget()
+    found, problems = _reaches(blocks, names, 1)
+    confirmed, _ = _reaches(blocks, names, 2)
+    arms = [
+        _arm(blocks, name, candidate, found)
+        for name in names
+        for candidate in blocks.candidates
+        if any(at[:2] == (name, candidate) for at in found)
+    ]
+    rows = [[_speedup(one, name, found, confirmed) for name in names] for one in questions]
+    pooled = _judged([_pooled(of_one) for of_one in rows], adjust, alpha)
+    singles = _judged([one for of_one in rows for one in of_one], explore, alpha)
+    return TimeToTarget(tuple(arms), (*pooled, *singles), tuple(problems))
+
+
+def _reaches(
+    blocks: Blocks, names: Sequence[str], in_a_row: int
+) -> tuple[_Reaches, list[tuple[str, str, int, str]]]:
+    spans = usual_spans(blocks.outcomes)
+    found: dict[tuple[str, str, int], Reach] = {}
+    problems = []
+    for name in names:
+        for candidate in blocks.candidates:
+            for block, outcome in blocks.ended(name, candidate).items():
+                try:
+                    found[name, candidate, block] = reach(outcome, spans, in_a_row)
+                except UnmeasuredError as error:
+                    problems.append((name, candidate, block, str(error)))
+    return found, problems
+
+
+def _arm(blocks: Blocks, workload: str, candidate: str, found: _Reaches) -> Arm:
+    mine = {at[2]: one for at, one in found.items() if at[:2] == (workload, candidate)}
+    times = [one.restricted for one in mine.values()]
+    reached = [one.step is not None for one in mine.values()]
+    horizon = max(one.horizon for one in mine.values())
+    mean, variance = restricted_mean(times, reached, horizon)
+    target = blocks.workloads[workload].read_as.target
+    assert target is not None
+    return Arm(
+        workload=workload,
+        candidate=candidate,
+        target=target,
+        horizon=horizon,
+        times=tuple((block, one.step) for block, one in mine.items()),
+        median=kaplan_meier(times, reached).median,
+        restricted_mean=mean,
+        restricted_mean_se=variance**0.5,
+        steps_per_success=sum(times) / sum(reached) if any(reached) else None,
+    )
+
+
+def _speedup(question: Question, name: str, found: _Reaches, confirmed: _Reaches) -> Speedup:
+    first, second = _paired(question, name, found)
+    restricted = [[float(one.restricted) for one in arm] for arm in (first, second)]
+    reached = [[one.step is not None for one in arm] for arm in (first, second)]
+    return Speedup(
+        question=question,
+        workload=name,
+        candidate_reached=sum(reached[0]),
+        baseline_reached=sum(reached[1]),
+        log_ratio=_log_ratio(first, second),
+        confirmed=_log_ratio(*_paired(question, name, confirmed)),
+        saved=paired_t(restricted[1], restricted[0]),
+        log_rank_p=log_rank_p((restricted[0], reached[0]), (restricted[1], reached[1])),
+    )
+
+
+def _paired(question: Question, name: str, found: _Reaches) -> tuple[list[Reach], list[Reach]]:
+    pairs = [
+        (one, found[name, question.baseline, at[2]])
+        for at, one in found.items()
+        if at[:2] == (name, question.candidate) and (name, question.baseline, at[2]) in found
+    ]
+    return [one for one, _ in pairs], [other for _, other in pairs]
+
+
+def _log_ratio(candidate: Sequence[Reach], baseline: Sequence[Reach]) -> Estimate:
+    first, second = (np.log([one.restricted for one in arm]) for arm in (candidate, baseline))
+    return paired_t(second, first)
+
+
+def _pooled(rows: Sequence[Speedup]) -> Speedup:
+    usable = [one for one in rows if one.log_ratio.kind != "undefined"]
+    clean = [one.confirmed for one in rows if one.confirmed.kind != "undefined"]
+    only = rows[0] if len(rows) == 1 else None
+    return Speedup(
+        question=rows[0].question,
+        workload=None,
+        candidate_reached=sum(one.candidate_reached for one in rows),
+        baseline_reached=sum(one.baseline_reached for one in rows),
+        log_ratio=stratified_t([one.log_ratio for one in usable]),
+        confirmed=stratified_t(clean),
+        saved=only.saved if only else None,
+        log_rank_p=only.log_rank_p if only else None,
+    )
+
+
+def _judged(rows: Sequence[Speedup], adjust: Adjustment, alpha: float) -> list[Speedup]:
+    adjusted = adjust([one.log_ratio.p for one in rows])
+    return [
+        replace(one, p_adjusted=p, word=_word(one.log_ratio, p, alpha))
+        for one, p in zip(rows, adjusted, strict=True)
+    ]
+
+
+def _word(log_ratio: Estimate, p: float | None, alpha: float) -> SpeedWord:
+    if p is None or log_ratio.mean is None:
+        return "not estimable"
+    if p > alpha:
+        return "undecided"
+    return "faster" if log_ratio.mean > 0 else "slower"

@@ -1,0 +1,181 @@
+"""How the settings of tuned candidates fared, and which one wins: by validation data alone.
+
+Records and pure functions. Test metrics are in the logs of tuning trials as well, and nothing here
+reads them.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+from typing import Any, Literal
+
+from tracking.compare.endpoints import (
+    ComparisonError,
+    UnmeasuredError,
+    curve_metric,
+    last_of_curve,
+)
+from tracking.metric import Scale
+from tracking.outcomes import Outcome
+from tracking.stats.budgets import expected_best
+
+RATE = "lr"
+_FEWEST = 3  # learning rates of which one can lie between others
+
+Edge = Literal["lowest", "highest"]
+
+
+@dataclass(frozen=True)
+class Fared:
+    """One setting of a candidate on one workload.
+
+    `score` is the mean over seeds of the last value of the validation curve, as logged, None
+    where a trial has none; `diverged` counts trials, which score chance. `rung` is where the trial
+    ended early, in epochs or steps: its score is that of a smaller budget. `part` is how much of
+    the budget it was trained for.
+    """
+
+    name: str
+    hyperparameters: Mapping[str, Any]
+    score: float | None
+    diverged: int
+    rung: int | None = None
+    part: float = 1.0
+
+    @property
+    def reached(self) -> float:
+        """How far it was trained, in the unit of rungs; infinite where it was to the end."""
+        return math.inf if self.rung is None else self.rung
+
+
+@dataclass(frozen=True)
+class Searched:
+    """One candidate on one workload as it was tuned; `settings` in order, each on `seeds` seeds.
+
+    Scores are those of `metric`, in percent where `in_points`. `space` has (hyperparameter, from
+    where) in words, as it was at last, `widened` whether that is as declared; `chosen` is the name
+    of the winner, None while that is open, `values` are (hyperparameter, value) of it. `edge` says
+    that its learning rate is the lowest or highest of all tried. `expected` has the best score to
+    be expected of k of the settings, k from 1 on, empty where a score is missing or ended early.
+    """
+
+    workload: str
+    candidate: str
+    metric: str
+    in_points: bool
+    lower_is_better: bool
+    seeds: int
+    space: tuple[tuple[str, str], ...]
+    widened: bool
+    settings: tuple[Fared, ...]
+    chosen: str | None
+    values: tuple[tuple[str, Any], ...]
+    edge: Edge | None
+    expected: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class TuningFound:
+    """All of a study; `untuned` candidates are as declared, `unequal` says that budgets differ.
+
+    Every candidate was given its trials `rounds` times.
+    """
+
+    search: str
+    rounds: int
+    unequal: bool
+    untuned: tuple[str, ...]
+    searched: tuple[Searched, ...]
+
+
+def fared(outcomes: Sequence[Outcome]) -> tuple[Fared, ...]:
+    """Return the settings of one candidate on one workload, in the order of `outcomes`."""
+    settings: dict[str, list[Outcome]] = {}
+    for one in outcomes:
+        settings.setdefault(one.trial.candidate.name, []).append(one)
+    return tuple(
+        Fared(
+            name,
+            dict(trials[0].trial.candidate.hyperparameters),
+            _score(trials),
+            sum(one.state == "diverged" for one in trials),
+            min((one.rung for one in trials if one.rung is not None), default=None),
+            fmean(one.part for one in trials),
+        )
+        for name, trials in settings.items()
+    )
+
+
+def best(settings: Sequence[Fared], lower_is_better: bool) -> Fared | None:
+    """Return the setting with the best score, the first of several; None where none has one.
+
+    One that has diverged on any seed wins only where all have, one that ended early only over
+    those that did so before.
+    """
+    sign = -1.0 if lower_is_better else 1.0
+    sound = [one for one in settings if one.score is not None and not one.diverged]
+    if sound:
+        return max(sound, key=lambda one: (one.reached, sign * (one.score or 0.0)))
+    return next((one for one in settings if one.diverged), None)
+
+
+def edge(settings: Sequence[Fared], winner: Fared) -> Edge | None:
+    """Say whether a winner has the lowest or highest learning rate of all that were tried.
+
+    One that ended early has won for want of others: it says nothing of where the best one lies.
+    """
+    rates = [float(one.hyperparameters[RATE]) for one in settings if RATE in one.hyperparameters]
+    if len(set(rates)) < _FEWEST or winner.diverged or winner.rung is not None:
+        return None
+    rate = winner.hyperparameters[RATE]
+    if rate == min(rates):
+        return "lowest"
+    return "highest" if rate == max(rates) else None
+
+
+def searched(
+    outcomes: Sequence[Outcome],
+    winner: Mapping[str, Any] | None,
+    space: tuple[tuple[str, str], ...],
+    widened: bool,
+) -> Searched:
+    """Return one candidate on one workload; `winner` is the record of the decision."""
+    trial, settings = outcomes[0].trial, fared(outcomes)
+    scale = Scale.of(trial.workload.read_as)
+    scaled = tuple(
+        replace(one, score=None if one.score is None else scale.factor * one.score)
+        for one in settings
+    )
+    return Searched(
+        workload=trial.workload.name,
+        candidate=trial.candidate.declared,
+        metric=curve_metric(trial.workload),
+        in_points=scale.in_points,
+        lower_is_better=scale.lower_is_better,
+        seeds=len({one.trial.block for one in outcomes}),
+        space=space,
+        widened=widened,
+        settings=scaled,
+        chosen=None if winner is None else winner["setting"],
+        values=() if winner is None else tuple(winner["values"].items()),
+        edge=None if winner is None else winner["edge"],
+        expected=_expected(scaled, scale.lower_is_better),
+    )
+
+
+def _expected(settings: Sequence[Fared], lower_is_better: bool) -> tuple[float, ...]:
+    sign = -1.0 if lower_is_better else 1.0
+    scores = [sign * one.score for one in settings if one.score is not None and one.rung is None]
+    if len(scores) < len(settings):
+        return ()
+    return tuple(sign * expected_best(scores, k) for k in range(1, len(scores) + 1))
+
+
+def _score(trials: Sequence[Outcome]) -> float | None:
+    if not all(one.has_result for one in trials):
+        return None
+    try:
+        return fmean(last_of_curve(one) for one in trials)
+    except (UnmeasuredError, ComparisonError):
+        return None  # no setting wins by what was not measured, or makes no sense

@@ -1,0 +1,1 @@
+"""Trials and curves as files for other tools."""

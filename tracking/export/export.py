@@ -1,0 +1,102 @@
+"""A study as files for other tools: Parquet, CSV, TensorBoard. Repeating writes the same bytes.
+
+Compares nothing: the numbers of a comparison are beside the report.
+"""
+
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from jobs.contract.atomic_write import whole_file, write_whole
+from thermolion.errors import OperationError
+from tracking.export.rows import curve_rows, trial_rows
+from tracking.export.tensorboard import event_file
+from tracking.mlflow_store.record import part, parts
+from tracking.outcomes import Outcome
+from tracking.report.numbers import Rows, csv_text, write_parquet
+
+# TensorBoard looks for `tfevents` in a name. Always the same name: a trial that ran anew must
+# not lie beside itself.
+_EVENT_FILE = "events.out.tfevents.thermolion"
+
+
+class ExportError(OperationError):
+    """Nothing was exported; the message says why and what to do."""
+
+
+def export(outcomes: Sequence[Outcome], folder: Path, form: str) -> list[Path]:
+    """Write the trials below `folder`, made where it is absent; return what was written.
+
+    `form` is one of FORMS. Parquet and CSV are two tables, `trials` and `curves`; TensorBoard is
+    a folder for every trial that has started. Raises ExportError, and OSError.
+    """
+    if form not in FORMS:
+        raise ExportError(f"{form!r} is no format: there are {', '.join(FORMS)}")
+    folder.mkdir(parents=True, exist_ok=True)
+    return FORMS[form](outcomes, folder)
+
+
+def _parquet(outcomes: Sequence[Outcome], folder: Path) -> list[Path]:
+    _require("pyarrow", "Parquet", extra="tracking")
+
+    def write(path: Path, rows: Rows) -> None:
+        write_parquet(path, rows)
+
+    return _tables(outcomes, folder, "parquet", write)
+
+
+def _csv(outcomes: Sequence[Outcome], folder: Path) -> list[Path]:
+    return _tables(outcomes, folder, "csv", lambda path, rows: write_whole(path, csv_text(rows)))
+
+
+def _tables(
+    outcomes: Sequence[Outcome],
+    folder: Path,
+    suffix: str,
+    write: Callable[[Path, Rows], None],
+) -> list[Path]:
+    written = []
+    for name, rows in (("trials", trial_rows(outcomes)), ("curves", curve_rows(outcomes))):
+        path = folder / f"{name}.{suffix}"
+        if rows:
+            write(path, rows)
+            written.append(path)
+        else:
+            path.unlink(missing_ok=True)  # or an earlier export would speak for this one
+    return written
+
+
+def _tensorboard(outcomes: Sequence[Outcome], folder: Path) -> list[Path]:
+    _require("tensorboard", "event files", extra="tensorboard")
+    workloads = parts(sorted({one.trial.workload.name for one in outcomes}))
+    candidates = parts(sorted({one.trial.candidate.name for one in outcomes}))
+    written = []
+    for one in outcomes:
+        trial = one.trial
+        if one.started_ms is None:
+            continue
+        where = folder / workloads[trial.workload.name] / candidates[trial.candidate.name]
+        block = f"block {trial.block}"
+        run = where / (block if trial.phase == "compare" else part(f"{trial.phase} {block}"))
+        run.mkdir(parents=True, exist_ok=True)
+        # TensorBoard, if it watches, would take a draft of the usual name for a later file.
+        with whole_file(run / _EVENT_FILE, draft=run / f".{uuid.uuid4().hex}") as file:
+            file.write(event_file(one, one.started_ms))
+        written.append(run)
+    return written
+
+
+def _require(package: str, what: str, extra: str) -> None:
+    if find_spec(package) is None:
+        raise ExportError(
+            f"{package}, which writes {what}, is not installed: pip install "
+            f"'thermolion[{extra}]', or take --format csv"
+        )
+
+
+FORMS: Mapping[str, Callable[[Sequence[Outcome], Path], list[Path]]] = {
+    "parquet": _parquet,
+    "csv": _csv,
+    "tensorboard": _tensorboard,
+}

@@ -1,0 +1,298 @@
+"""Collecting: brings what the event logs say into MLflow, one run a trial. Repeating adds nothing.
+
+Decides nothing about how a run looks (`tracking.mlflow_store.record`) and touches no event log.
+
+The experiment of a study in a store: found, made, or taken out of the trash if asked to.
+
+Knows nothing of its runs.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jobs.contract.layout import Layout
+from jobs.contract.lock import Lock
+from thermolion.errors import OperationError
+from tracking.compare.endpoints import final_metric
+from tracking.compare.result import Comparison
+from tracking.mlflow_store.parents import by_cell, cell_record, shortened, study_record
+from tracking.mlflow_store.record import (
+    CELL_TAG,
+    NOTE_TAG,
+    STUDY_TAG,
+    TRIAL_TAG,
+    Commit,
+    RunRecord,
+    mlflow_key,
+    trial_record,
+)
+from tracking.mlflow_store.runs import Brought, Change, Runs
+from tracking.mlflow_store.store import (
+    Store,
+    StoreError,
+    first_line,
+    open_store,
+    resolve_uri,
+    shown_uri,
+)
+from tracking.outcomes import Outcome
+
+if TYPE_CHECKING:
+    from mlflow.entities import Experiment
+
+_PRIMARY = "mlflow.experiment.primaryMetric"
+_MAX_NOTE = 20_000
+
+
+def experiment_tags(outcomes: Sequence[Outcome], note: str | None) -> dict[str, str]:
+    """Name what MLflow shows first: the final metric of the first workload that is planned."""
+    tags = {"mlflow.experimentKind": "custom_model_development"}
+    if outcomes:
+        workload = outcomes[0].trial.workload
+        tags[f"{_PRIMARY}.name"] = mlflow_key(final_metric(workload))
+        tags[f"{_PRIMARY}.greaterIsBetter"] = str(workload.read_as.goal == "max")
+    return tags | ({NOTE_TAG: shortened(note, _MAX_NOTE)} if note else {})
+
+
+def bring_experiment(store: Store, study: str, tags: Mapping[str, str], restore: bool) -> str:
+    """Find or make the experiment of a study, with these tags; return its id.
+
+    Raises StoreError where it is in the trash, unless it is to be restored.
+    """
+    found: Experiment | None = store.client.get_experiment_by_name(study)
+    if found is None:
+        folder = None if store.artifacts is None else (store.artifacts / study).as_uri()
+        made = store.client.create_experiment(study, artifact_location=folder, tags=dict(tags))
+        return str(made)
+    if found.lifecycle_stage == "deleted":
+        if not restore:
+            raise StoreError(_in_the_trash(store, study, str(found.experiment_id)))
+        store.client.restore_experiment(found.experiment_id)
+    for tag, value in tags.items():
+        if found.tags.get(tag) != value:
+            store.client.set_experiment_tag(found.experiment_id, tag, value)
+    return str(found.experiment_id)
+
+
+def owner(folder: Path) -> str:
+    """Name whose study it is; who collects does not matter."""
+    try:
+        return folder.owner()
+    except KeyError:  # a container that does not know the user's name
+        return str(folder.stat().st_uid)
+
+
+def _in_the_trash(store: Store, study: str, experiment_id: str) -> str:
+    """Say what can be done: MLflow keeps the name of what was deleted there."""
+    remove = f"mlflow gc --experiment-ids {experiment_id} --backend-store-uri {store.uri}"
+    return (
+        f"experiment {study!r} was deleted there, and its name is still taken. Bring it back with "
+        f"all its runs: collect with --restore. Delete it for good, and have it made anew: "
+        f"{remove}. Or name another store with --mlflow"
+    )
+
+
+_PAUSES_S = (1, 3)  # before a server is asked again
+_FEW = 64  # runs that a server is asked for one by one; more are read in one go
+# What a server says when it may be well in a moment: MLflow has no other word for a lost one.
+_PASSING = {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED"}
+
+
+class CollectError(OperationError):
+    """MLflow did not take everything; the message says what is there and what to do.
+
+    `may_pass`: the store did not answer, or was not well, rather than refuse.
+    """
+
+    def __init__(self, message: str, may_pass: bool) -> None:
+        super().__init__(message)
+        self.may_pass = may_pass
+
+
+@dataclass(frozen=True)
+class Collected:
+    """How many runs of trials were made, changed and left alone; `uri` has no password in it."""
+
+    new: int
+    updated: int
+    unchanged: int
+    uri: str
+    experiment_id: str
+
+
+class Collector:
+    """Brings one study into one store, as often as it is told to.
+
+    From the second time on, what has not changed since costs next to nothing. `restore` takes the
+    experiment of the study out of the trash, if it is there. With `checkpoints`, those that were
+    kept of trials that have ended become artifacts of their runs.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        uri: str | None = None,
+        restore: bool = False,
+        checkpoints: bool = False,
+    ) -> None:
+        self._layout = layout
+        self._uri = uri
+        self._where = resolve_uri(layout.root, uri)
+        self._restore, self._checkpoints = restore, checkpoints
+        # By trial: what its log said when its run was last brought, and the record of that.
+        self._brought: dict[str, tuple[Outcome, Brought]] = {}
+        self._runs: Runs | None = None
+        self._commits: Mapping[str, Commit] = {}
+        self._done = 0
+
+    def bring(
+        self,
+        outcomes: Sequence[Outcome],
+        *,
+        report: Path | None = None,
+        note: str | None = None,
+        comparison: Comparison | None = None,
+        break_lock: bool = False,
+        wait_s: float = 0,
+        progress: Callable[[int, int], None] | None = None,
+        commits: Mapping[str, Commit] | None = None,
+    ) -> Collected:
+        """Make the MLflow runs of the study say what `outcomes` say.
+
+        Trials that have not started get no run. The files in the folder `report` become artifacts
+        of the run of the study, `note` (Markdown) its description, the verdicts of `comparison`
+        its metrics and tags. `progress` is called with the numbers of trials done and to do.
+        `commits` are those of the user's code, by submission. A server that does not answer is
+        asked again, twice. What one call leaves unfinished the next one completes.
+
+        Raises LockHeld while another process collects this study for longer than `wait_s` seconds,
+        CollectError where MLflow fails.
+        """
+        self._commits = commits or {}
+        pauses = list(_PAUSES_S) if self._where.startswith("http") else []
+        self._done = 0
+        with Lock(self._layout.folder / "collect.lock", break_lock, wait_s):
+            while True:
+                try:
+                    return self._bring(outcomes, report, note, comparison, progress)
+                except CollectError as error:
+                    self._runs = None  # who knows what has arrived
+                    if not (error.may_pass and pauses):
+                        raise
+                time.sleep(pauses.pop(0))
+
+    def _bring(
+        self,
+        outcomes: Sequence[Outcome],
+        report: Path | None,
+        note: str | None,
+        comparison: Comparison | None,
+        progress: Callable[[int, int], None] | None,
+    ) -> Collected:
+        started = [one for one in outcomes if one.started_ms is not None]
+        counted: dict[Change, int] = {"new": 0, "updated": 0, "unchanged": 0}
+        with contextlib.ExitStack() as stack:
+            with self._explained(0, len(started)):
+                opened = open_store(self._layout.root, self._uri, to_write=True)
+                store = stack.enter_context(opened)
+                tags = experiment_tags(outcomes, note)
+                found = bring_experiment(store, self._layout.study, tags, self._restore)
+                runs = self._runs = self._informed(store, found, started)
+                parents: dict[str, str] = {}
+                if started:
+                    whole = study_record(outcomes, self._layout.study, note, comparison)
+                    parents = self._bring_parents(runs, whole, outcomes, report)
+            for done, outcome in enumerate(started):
+                with self._explained(done, len(started)):
+                    counted[self._bring_trial(runs, outcome, parents[outcome.trial.id])] += 1
+                    if self._checkpoints and outcome.has_result:
+                        self._bring_checkpoints(runs, outcome.trial.id)
+                if progress:
+                    progress(done + 1, len(started))
+            with self._explained(len(started), len(started)):
+                # No trial is below them any more.
+                runs.remove_all_but(CELL_TAG, set(parents.values()))
+                # Statistics of a store that has grown by a tenth are no longer its own.
+                if 10 * counted["new"] > counted["unchanged"] + counted["updated"]:
+                    store.analyse()
+        return Collected(**counted, uri=store.uri, experiment_id=found)
+
+    def _informed(self, store: Store, experiment_id: str, started: Sequence[Outcome]) -> Runs:
+        """Return the runs of the experiment, of which we know what we are about to change."""
+        changed = [one for one in started if not self._is_as_brought(one)]
+        runs = Runs(store.client, experiment_id, owner(self._layout.folder))
+        before = self._runs
+        if before is None or store.database is not None or len(changed) > _FEW:
+            runs.read(store.database)
+        else:
+            runs.recall(before)
+            # What stands above them is about to change as well, and may be in the trash by now.
+            above = [(STUDY_TAG, self._layout.study)] if changed else []
+            above += [(CELL_TAG, key) for key in by_cell(changed)]
+            runs.look_up([*above, *((TRIAL_TAG, one.trial.id) for one in changed)])
+        return runs
+
+    def _bring_parents(
+        self, runs: Runs, whole: RunRecord, outcomes: Sequence[Outcome], report: Path | None
+    ) -> dict[str, str]:
+        """Bring what stands above the trials; return the id of the run above, by trial."""
+        whole_id, _ = runs.bring(whole)
+        if report is not None:
+            runs.bring_report(whole, report)
+        above: dict[str, str] = {}
+        for key, trials in by_cell(outcomes).items():
+            cell_id, _ = runs.bring(cell_record(key, trials, self._layout.study), whole_id)
+            above |= {one.trial.id: cell_id for one in trials}
+        return above
+
+    def _bring_trial(self, runs: Runs, outcome: Outcome, above: str) -> Change:
+        name = (TRIAL_TAG, outcome.trial.id)
+        if self._is_as_brought(outcome) and runs.has(
+            name, self._brought[outcome.trial.id][1], above
+        ):
+            return "unchanged"
+        commit = self._commits.get(outcome.job.get("submission", ""))
+        record = trial_record(outcome, self._layout.study, commit)
+        _, change = runs.bring(record, above)
+        self._brought[outcome.trial.id] = outcome, (record.fingerprint, record.status)
+        return change
+
+    def _bring_checkpoints(self, runs: Runs, trial: str) -> None:
+        layout = self._layout
+        kept = [layout.checkpoint(trial), layout.best_checkpoint(trial)]
+        runs.bring_checkpoints((TRIAL_TAG, trial), [file for file in kept if file.exists()])
+
+    def _is_as_brought(self, outcome: Outcome) -> bool:
+        # Quick: of a log that has not changed the very same objects come again.
+        known = self._brought.get(outcome.trial.id)
+        return known is not None and known[0] == outcome
+
+    @contextlib.contextmanager
+    def _explained(self, done: int, total: int) -> Iterator[None]:
+        """Turn a failure of MLflow into a CollectError that says how far we came."""
+        self._done = max(self._done, done)  # what an earlier try has sent stays sent
+        try:
+            yield
+        except StoreError as error:
+            said = f"{error}\nNothing was sent; the event logs are untouched."
+            raise CollectError(said, may_pass=False) from error
+        except Exception as error:
+            code = None
+            if not isinstance(error, OSError):
+                from mlflow.exceptions import MlflowException
+
+                if not isinstance(error, MlflowException):
+                    raise
+                code = error.error_code
+            where = self._where
+            raise CollectError(
+                f"MLflow at {shown_uri(where)} failed: {first_line(error, where)}\n"
+                f"{self._done} of {total} trials are up to date there, the next one perhaps in "
+                "part; the event logs are untouched. See that the address is right and the server "
+                "answers, then collect again: it goes on from there.",
+                may_pass=code in _PASSING or isinstance(error, OSError),
+            ) from error

@@ -1,0 +1,217 @@
+"""The runs of any MLflow experiment as outcomes, to be compared like trials of ours.
+
+Of such runs only what they logged is known: that the runs of a block share their split, initial
+weights and order of data is not, and no digest tells. Reads a store; writes nothing.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from jobs.contract.trial import Candidate, MetricSpec, Trial, UserWorkload
+from tracking.history import State
+from tracking.logs import Point
+from tracking.mlflow_store.store import Store, StoreError, first_line
+from tracking.outcomes import Outcome
+
+if TYPE_CHECKING:
+    from mlflow.entities import Metric, Run
+
+_KINDS = ("params", "tags", "attributes")
+_PAGE = 1000
+_NAMED = 3  # runs that a message names before it counts
+
+_STATES: Mapping[str, State] = {
+    "FINISHED": "completed",
+    "FAILED": "failed",
+    "KILLED": "failed",
+    "RUNNING": "running",
+    "SCHEDULED": "running",
+}
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where a run says what it is: each a field of a run, such as "params.optimizer"."""
+
+    candidate: str
+    seed: str
+    workload: str | None
+    reading: MetricSpec
+
+
+@dataclass(frozen=True)
+class ForeignRuns:
+    """Outcomes by the order of candidates and seeds, and in words what was left out."""
+
+    outcomes: tuple[Outcome, ...]
+    notes: tuple[str, ...]
+
+
+def read_runs(store: Store, experiment: str, where: Where, only: str = "") -> ForeignRuns:
+    """Return the runs of an experiment as outcomes; `only` is an MLflow filter of runs.
+
+    A failed run is dropped where the same cell has a finished one. Raises StoreError for an
+    experiment that is not there, fields that no run has, and two finished runs of one cell.
+    """
+    for field in (where.candidate, where.seed, where.workload):
+        if field is not None and field.partition(".")[0] not in _KINDS:
+            raise StoreError(
+                f"{field!r} is no field of a run: write params.NAME, tags.NAME or attributes.NAME"
+            )
+    try:
+        runs = list(_runs(store, experiment, only))
+        cells, notes = _cells(runs, experiment, where)
+        seeds = _blocks({seed for _, _, seed in cells})
+        outcomes = [
+            _outcome(
+                run, _trial(cell, seeds[cell[2]], experiment, where), _curve(store, run, where)
+            )
+            for cell, run in cells.items()
+        ]
+    except StoreError:
+        raise
+    except Exception as error:  # a foreign library: its ways to fail cannot be listed
+        reason = first_line(error, store.uri)
+        raise StoreError(f"cannot read MLflow at {store.uri}: {reason}") from error
+    notes.append(
+        f"These are runs of an MLflow experiment, paired by {where.seed} alone: whether the runs "
+        "of a block share their split, initial weights and order of data is not known here."
+    )
+    ordered = sorted(outcomes, key=lambda one: (one.trial.workload.name, one.trial.block))
+    return ForeignRuns(tuple(ordered), tuple(notes))
+
+
+def _runs(store: Store, experiment: str, only: str) -> Iterator["Run"]:
+    found = store.client.get_experiment_by_name(experiment)
+    if found is None:
+        names = sorted(one.name for one in store.client.search_experiments())
+        raise StoreError(f"no experiment {experiment!r} at {store.uri}: {', '.join(names)}")
+    token = None
+    while True:
+        page = store.client.search_runs(
+            [found.experiment_id], filter_string=only, max_results=_PAGE, page_token=token
+        )
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+_Cell = tuple[str, str, str]  # workload, candidate, seed: as the runs spell them
+
+
+def _cells(
+    runs: Sequence["Run"], experiment: str, where: Where
+) -> tuple[dict[_Cell, "Run"], list[str]]:
+    cells: dict[_Cell, Run] = {}
+    without: dict[str, list[str]] = {}
+    for run in runs:
+        fields = (where.workload, where.candidate, where.seed)
+        values = [experiment if name is None else _value(run, name) for name in fields]
+        missing = [
+            name
+            for name, value in zip(fields, values, strict=True)
+            if value is None and name is not None
+        ]
+        if missing:
+            without.setdefault(", ".join(missing), []).append(run.info.run_name or run.info.run_id)
+            continue
+        cell = (str(values[0]), str(values[1]), str(values[2]))
+        cells[cell] = _better(cells.get(cell), run, cell)
+    if not cells:
+        raise StoreError(
+            f"no run of {experiment!r} has {where.candidate} and {where.seed}: its runs have "
+            f"{', '.join(sorted({name for run in runs for name in _fields(run)})) or 'nothing'}"
+        )
+    return cells, [
+        f"{_listed(names)} without {what}: left out." for what, names in without.items()
+    ]
+
+
+def _better(known: "Run | None", run: "Run", cell: _Cell) -> "Run":
+    if known is None:
+        return run
+    ended = [one for one in (known, run) if _STATES.get(one.info.status) == "completed"]
+    if len(ended) == 2:
+        raise StoreError(
+            f"{cell[1]} on {cell[0]}, seed {cell[2]} has two finished runs, "
+            f"{known.info.run_id} and {run.info.run_id}: delete one, leave one out with "
+            "--filter, or name a --workload that tells them apart"
+        )
+    return ended[0] if ended else run
+
+
+def _blocks(seeds: Iterable[str]) -> dict[str, int]:
+    """Number the blocks as the seeds, where these are whole numbers, else in their order."""
+    listed = list(seeds)
+    if all(seed.isdecimal() for seed in listed) and len(set(map(int, listed))) == len(listed):
+        return {seed: int(seed) for seed in listed}
+    return {seed: number for number, seed in enumerate(sorted(listed))}
+
+
+def _trial(cell: _Cell, block: int, experiment: str, where: Where) -> Trial:
+    workload, candidate, seed = cell
+    return Trial(
+        workload=UserWorkload(
+            workload, train=f"mlflow:{experiment}", options={"is": workload}, reading=where.reading
+        ),
+        candidate=Candidate(candidate, candidate, {}),
+        phase="compare",
+        block=block,
+        seeds={"seed": int(seed)} if seed.isdecimal() else {},
+    )
+
+
+def _curve(store: Store, run: "Run", where: Where) -> list["Metric"]:
+    if where.reading.metric not in run.data.metrics:
+        return []
+    return list(store.client.get_metric_history(run.info.run_id, where.reading.metric))
+
+
+def _outcome(run: "Run", trial: Trial, history: Sequence["Metric"]) -> Outcome:
+    name = trial.workload.read_as.metric
+    first: dict[int, Metric] = {}
+    for one in sorted(history, key=lambda one: (one.step, one.timestamp)):
+        first.setdefault(one.step, one)
+    start = run.info.start_time or 0
+    points = tuple(
+        Point(step, None, None, (one.timestamp - start) / 1000, one.timestamp, {name: one.value})
+        for step, one in first.items()
+    )
+    state = _STATES.get(run.info.status, "failed")
+    error = (
+        None if state in ("completed", "running") else f"run {run.info.run_id} {run.info.status}"
+    )
+    finals = {key: float(value) for key, value in run.data.metrics.items()}
+    lost = [key for key in {name, trial.workload.read_as.final_metric or name} if key in finals]
+    if state == "completed" and not all(math.isfinite(finals[key]) for key in lost):
+        state, error = "diverged", f"{' or '.join(sorted(lost))} is not finite"
+    return Outcome(  # its seconds are not of training alone, so it has none
+        trial,
+        state=state,
+        attempts=1,
+        curve=points,
+        metrics=finals if state in ("completed", "diverged") else {},
+        error=error,
+        started_ms=start,
+        ended_ms=run.info.end_time,
+        started={"run": run.info.run_id},
+        job={"host": "MLflow"},
+    )
+
+
+def _value(run: "Run", field: str) -> str | None:
+    return _fields(run).get(field)
+
+
+def _fields(run: "Run") -> dict[str, str]:
+    fields = {f"params.{name}": value for name, value in run.data.params.items()}
+    fields |= {f"tags.{name}": value for name, value in run.data.tags.items()}
+    return fields | {"attributes.run_name": run.info.run_name or ""}
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"{len(names)} run{'s' * (len(names) != 1)} ({', '.join(names[:_NAMED])}{more})"

@@ -1,0 +1,181 @@
+"""MLflow's pages on a store, served to this machine alone for as long as somebody looks.
+
+Starts one process and ends it; collects nothing and opens no browser.
+"""
+
+import contextlib
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import IO
+from urllib.parse import urlencode
+
+from tracking.mlflow_store.auth import TOKEN_VARIABLE
+from tracking.mlflow_store.store import (
+    SERVER_ENVIRONMENT,
+    StoreError,
+    database_of,
+    open_store,
+    resolve_uri,
+    shown_uri,
+)
+
+_HOST = "127.0.0.1"
+_APP = "thermolion"
+_START_S = 180  # MLflow imports half a scientific stack, perhaps from a network mount
+_END_S = 15
+_LAST_LINES = 12
+
+
+@dataclass(frozen=True)
+class Pages:
+    """Where MLflow's pages are: `base` without a password, `token` where they ask for one."""
+
+    base: str
+    token: str | None
+
+    def link(self, page: str = "") -> str:
+        """Return the address of a page, `experiments/7` or the first one, with its password."""
+        said = f"?{urlencode({'token': self.token})}" if self.token else ""
+        return f"{self.base}/{said}#/{page}"
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server of ours."""
+
+    pages: Pages
+    port: int
+    _process: "subprocess.Popen[bytes]"
+
+    def wait(self) -> int:
+        """Return its exit status once it has ended, by itself or by somebody else."""
+        return self._process.wait()
+
+
+def study_page(root: Path, study: str, uri: str | None = None) -> str | None:
+    """Return the page of a study in the store; None where nothing of it was collected.
+
+    Raises StoreError.
+    """
+    from tracking.mlflow_store.store import first_line
+
+    where = resolve_uri(root, uri)
+    with open_store(root, uri) as store:
+        try:
+            found = store.client.get_experiment_by_name(study)
+        except Exception as error:  # a foreign library: its ways to fail cannot be listed
+            reason = first_line(error, where)
+            raise StoreError(f"MLflow at {shown_uri(where)} does not answer: {reason}") from error
+    return None if found is None else f"experiments/{found.experiment_id}/runs"
+
+
+def elsewhere(root: Path, uri: str | None = None) -> Pages | None:
+    """Return the pages of a store that has a server already; None where it takes one of ours."""
+    where = resolve_uri(root, uri)
+    return Pages(shown_uri(where).rstrip("/"), None) if where.startswith("http") else None
+
+
+@contextlib.contextmanager
+def serve(
+    root: Path, uri: str | None = None, port: int | None = None, password: bool = True
+) -> Iterator[Server]:
+    """Serve the store of a root on loopback; ends the server when the block ends.
+
+    `port` None takes a free one. Raises StoreError where the server does not come up.
+    """
+    where = resolve_uri(root, uri)
+    if _APP not in entry_points(group="mlflow.app").names:
+        raise StoreError(
+            "this installation does not know its own page server: install thermolion again "
+            "(pip install --editable '.[tracking]' in a working copy)"
+        )
+    port = _free_port(port)
+    token = os.environ.get(TOKEN_VARIABLE) or secrets.token_urlsafe(24) if password else None
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(
+            _command(port),
+            env={**os.environ, **_environment(where, token)},
+            stdin=subprocess.PIPE,  # held by us: its end ends the server, however we end
+            stdout=log,
+            stderr=log,
+            start_new_session=True,  # Ctrl-C is ours, and then we end it
+        )
+        try:
+            pages = Pages(f"http://{_HOST}:{port}", token)
+            _await(process, pages, log)
+            yield Server(pages, port, process)
+        finally:
+            _end(process)
+
+
+def _command(port: int) -> list[str]:
+    served = ["-m", "mlflow", "server", "--app-name", _APP, "--host", _HOST, "--port", str(port)]
+    return [sys.executable, *served, "--workers", "1"]
+
+
+def _environment(where: str, token: str | None) -> Mapping[str, str]:
+    """Return what the server is told: by variables, since other users can read arguments."""
+    database = database_of(where)
+    said = dict(SERVER_ENVIRONMENT) | {"MLFLOW_BACKEND_STORE_URI": where}
+    if database is not None:
+        said["MLFLOW_ARTIFACTS_DESTINATION"] = str(database.parent / "mlartifacts")
+    return said | {TOKEN_VARIABLE: token or ""}
+
+
+def _free_port(wanted: int | None) -> int:
+    with socket.socket() as tried:
+        # As the server does: a port that was used a minute ago is free.
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            tried.bind((_HOST, wanted or 0))
+        except OSError as error:
+            raise StoreError(
+                f"port {wanted} cannot be had ({error.strerror}): leave --port out for a free one"
+            ) from error
+        return int(tried.getsockname()[1])
+
+
+def _await(process: "subprocess.Popen[bytes]", pages: Pages, log: IO[bytes]) -> None:
+    until = time.monotonic() + _START_S
+    bearer = {"Authorization": f"Bearer {pages.token}"} if pages.token else {}
+    request = urllib.request.Request(f"{pages.base}/health", headers=bearer)
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    while True:
+        with contextlib.suppress(urllib.error.URLError, OSError), direct.open(request, timeout=5):
+            return
+        if process.poll() is not None:
+            raise StoreError(f"MLflow ended while it started:\n{_tail(log)}")
+        if time.monotonic() > until:
+            raise StoreError(f"MLflow did not answer within {_START_S} s:\n{_tail(log)}")
+        time.sleep(0.1)
+
+
+def _tail(log: IO[bytes]) -> str:
+    log.seek(0)
+    lines = log.read().decode(errors="replace").splitlines()
+    return "\n".join(lines[-_LAST_LINES:])
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """End the server and all that it has started."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(_END_S)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)  # what has not ended by itself
+    process.wait()
+    if process.stdin is not None:
+        process.stdin.close()

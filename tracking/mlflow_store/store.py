@@ -1,0 +1,277 @@
+"""The MLflow store: where it is and how it is opened.
+
+Writes no runs (`tracking.mlflow_store.collect` does) and shows none
+(`tracking.mlflow_store.server`). MLflow itself is imported where a store is opened.
+"""
+
+import contextlib
+import logging
+import os
+import re
+import sqlite3
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jobs.contract.atomic_write import whole_file
+from thermolion.errors import OperationError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+_SQLITE = "sqlite:///"
+_LOCAL_FILESYSTEMS = {"btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "tmpfs", "xfs", "zfs"}
+_MAX_REASON = 400
+_ADDRESSES = (
+    "sqlite:////FOLDER/mlflow.db",
+    "http://HOST:PORT",
+    "https://HOST",
+    "postgresql://USER:PASSWORD@HOST/DATABASE",
+    "mysql://…",
+    "mssql://…",
+)
+_SCHEMES = {address.partition(":")[0] for address in _ADDRESSES} | {"databricks"}
+# Where a password stands. That of a database may hold anything: the last @ ends it.
+_WEB_LOGIN = re.compile(r"^https?://[^:/?#@]*(?P<said>:[^/?#]+@)")
+_LOGIN = re.compile(r"^[^:/?#]+://[^:/?#@]*(?P<said>:.+@)")
+_QUERY = re.compile(r"[?&](?P<said>password=[^&]+)")
+_SCHEMA = re.compile(r"found version (?P<found>\w+), but expected (?P<wanted>\w+)")
+
+_CLIENT_ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    # Seconds. MLflow's own 120, seven times, would hold a user for a quarter of an hour.
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    # Creating a run is not idempotent: a request sent again after a lost answer makes two.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+}
+SERVER_ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    # Spares ten processes, and jobs that anybody who reaches the port could start.
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+}
+
+
+class StoreError(OperationError):
+    """A store that cannot be opened, with what to do about it."""
+
+
+@dataclass(frozen=True)
+class Store:
+    """An open store; `uri` has no password in it.
+
+    `artifacts` is the folder of new experiments; where it is None, the server has its own.
+    """
+
+    client: "MlflowClient"
+    uri: str
+    artifacts: Path | None
+    database: Path | None
+
+    def analyse(self) -> None:
+        """Refresh the statistics of an embedded store: makes browsing 20 times quicker."""
+        if self.database is None:
+            return
+        with (
+            contextlib.closing(sqlite3.connect(self.database)) as connection,
+            # Another study may be writing: it will do this itself.
+            contextlib.suppress(sqlite3.OperationalError),
+        ):
+            connection.execute("ANALYZE")
+            connection.commit()
+
+
+def resolve_uri(root: Path, uri: str | None = None) -> str:
+    """Return where runs go: `uri`, else MLFLOW_TRACKING_URI, else the root's own store."""
+    return uri or os.environ.get("MLFLOW_TRACKING_URI") or f"{_SQLITE}{_embedded(root)}"
+
+
+def shown_uri(uri: str) -> str:
+    """Return the URI with its passwords starred out."""
+    return _starred(uri, uri)
+
+
+def first_line(error: Exception, uri: str) -> str:
+    """Return the first line of a message, short, and without the password of the store."""
+    return _starred(str(error).partition("\n")[0], uri)[:_MAX_REASON]
+
+
+def _starred(text: str, uri: str) -> str:
+    login = _WEB_LOGIN if uri.startswith(("http:", "https:")) else _LOGIN
+    for password, stars in ((login, ":***@"), (_QUERY, "password=***")):
+        found = password.search(uri)
+        text = text if found is None else text.replace(found["said"], stars)
+    return text
+
+
+@contextlib.contextmanager
+def open_store(root: Path, uri: str | None = None, to_write: bool = False) -> Iterator[Store]:
+    """Open the store of a root, made ready if it is embedded; raises StoreError.
+
+    A server is not asked before the first request.
+    """
+    where = resolve_uri(root, uri)
+    database = database_of(where)
+    if to_write and database is not None:
+        _require_writable(database)
+    with contextlib.ExitStack() as stack:
+        try:
+            client = _client(where, database)
+            if database is not None:
+                stack.enter_context(_held_open(database))
+            stack.callback(_let_go, client)
+        except ImportError as error:
+            raise StoreError(
+                f"{error}: install what collecting needs (pip install 'thermolion[tracking]', "
+                "and the driver of the database if yours is not sqlite)"
+            ) from error
+        except Exception as error:  # a foreign library: its ways to fail cannot be listed
+            reason = _explained(error, where)
+            raise StoreError(f"cannot open MLflow at {shown_uri(where)}: {reason}") from error
+        artifacts = None if database is None else database.parent / "mlartifacts"
+        yield Store(client, shown_uri(where), artifacts, database)
+
+
+def journal_mode(database: Path, mounts: str | None = None) -> str:
+    """Return the journal that suits the filesystem of a sqlite file: WAL on local ones alone.
+
+    A write-ahead log needs memory that all its users share, which no network mount gives.
+    `mounts` is the text of /proc/mounts.
+    """
+    if mounts is None:
+        try:
+            mounts = Path("/proc/mounts").read_text()
+        except OSError:
+            mounts = ""
+    folder, kind, longest = database.parent.resolve(), "", -1
+    for line in mounts.splitlines():
+        _, point, this_kind, *_ = line.split()
+        # Spaces and the like are written in octal.
+        mount = Path(point.encode("latin-1", "replace").decode("unicode_escape"))
+        if folder.is_relative_to(mount) and len(mount.parts) >= longest:
+            kind, longest = this_kind, len(mount.parts)
+    return "WAL" if kind in _LOCAL_FILESYSTEMS else "DELETE"
+
+
+def _explained(error: Exception, uri: str) -> str:
+    """Say why a store did not open: what MLflow says is not always the way out."""
+    if not _is_address(uri):
+        return f"{first_line(error, uri)}\nAn address is one of {', '.join(_ADDRESSES)}"
+    found = _SCHEMA.search(str(error))
+    if found is None:
+        return first_line(error, uri)
+    from mlflow import __version__, store
+
+    steps = Path(next(iter(store.__path__))) / "db_migrations" / "versions"
+    if any(steps.glob(f"{found['found']}_*.py")):
+        return (
+            f"it is of an older MLflow (schema {found['found']}, {__version__} has "
+            f"{found['wanted']}). Keep a copy of it, then: mlflow db upgrade {shown_uri(uri)}"
+        )
+    return (
+        f"it is of a newer MLflow (schema {found['found']}, which {__version__} does not know). "
+        "Collect with the version that made it (pip install --upgrade mlflow), or name another "
+        "store with --mlflow"
+    )
+
+
+def require_address(uri: str) -> None:
+    """Raise StoreError for an address that no store can have; opens nothing."""
+    if not _is_address(uri):
+        raise StoreError(
+            f"{shown_uri(uri)!r} is no address of an MLflow store: use one of "
+            f"{', '.join(_ADDRESSES)} (--mlflow, or MLFLOW_TRACKING_URI)"
+        )
+
+
+def _is_address(uri: str) -> bool:
+    scheme = uri.partition(":")[0].partition("+")[0]
+    return scheme in _SCHEMES and (scheme != "sqlite" or uri.startswith(_SQLITE))
+
+
+def _require_writable(database: Path) -> None:
+    """Raise StoreError where an embedded store belongs to somebody who lets nobody write."""
+    # The folder as well: a journal lies beside the file while it is written.
+    for path in (database, database.parent):
+        if path.exists() and not os.access(path, os.W_OK, effective_ids=True):
+            raise StoreError(
+                f"{path} may not be written by you: let {_owner(path)}, whose it is, collect, or "
+                "make it writable for your group, or name a store of your own with --mlflow"
+            )
+
+
+def _owner(path: Path) -> str:
+    try:
+        return path.owner()
+    except KeyError:  # a container that does not know the user's name
+        return f"user {path.stat().st_uid}"
+
+
+def _embedded(root: Path) -> Path:
+    return root.resolve() / "mlflow.db"
+
+
+def database_of(uri: str) -> Path | None:
+    """Return the file of a sqlite URI."""
+    if not uri.startswith(_SQLITE):
+        return None
+    path, question, _ = uri.removeprefix(_SQLITE).partition("?")
+    if question:
+        raise StoreError(
+            f"{uri} has a question mark, which ends a path in such an address: move the studies "
+            "to a folder without one, or name a store with --mlflow"
+        )
+    return Path(path).absolute()
+
+
+def _client(uri: str, database: Path | None) -> "MlflowClient":
+    for name, value in _CLIENT_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    with warnings.catch_warnings():
+        # MLflow 3.17 with SQLAlchemy 2.1; nothing that a user of ours could do about it.
+        warnings.filterwarnings("ignore", "The ``noload`` loader strategy", DeprecationWarning)
+        from mlflow import MlflowClient
+
+        logging.getLogger("alembic").setLevel(logging.WARNING)
+        if database is not None and not database.exists():
+            _initialise(database)
+        return MlflowClient(tracking_uri=uri)
+
+
+def _initialise(database: Path) -> None:
+    """Make the schema aside, then link it into place: nobody ever meets half a store.
+
+    Processes that open a store which does not exist yet would break it for good.
+    """
+    from mlflow import MlflowClient
+
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        contextlib.suppress(FileExistsError),  # another was quicker: its store is as good
+        whole_file(database, replace=False) as draft,
+    ):
+        MlflowClient(tracking_uri=f"{_SQLITE}{draft.name}").search_experiments()
+
+
+def _let_go(client: "MlflowClient") -> None:
+    """Close the connections that MLflow keeps for the next time.
+
+    They would go on writing into a file that the user has deleted meanwhile.
+    """
+    engine = getattr(client._tracking_client.store, "engine", None)
+    if engine is not None:
+        engine.dispose()
+
+
+@contextlib.contextmanager
+def _held_open(database: Path) -> Iterator[None]:
+    """Set the journal, and keep one connection: closing the last would fold the log every time."""
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        # Somebody is writing: the mode stays what it is until the next time.
+        with contextlib.suppress(sqlite3.OperationalError):
+            connection.execute(f"PRAGMA journal_mode={journal_mode(database)}").fetchone()
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        yield

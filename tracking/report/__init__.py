@@ -1,0 +1,1 @@
+"""The report page: a section a file, with its text, table and picture."""

@@ -1,0 +1,92 @@
+"""Forest plots: the differences of one question and endpoint, workloads and pooled, as SVG text.
+
+Shows what `compare` found; computes nothing.
+"""
+
+import textwrap
+from collections.abc import Mapping, Sequence
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from tracking.compare.result import Comparison, Difference
+from tracking.metric import PP
+from tracking.report.plots import GRID, QUIET, STYLE, LineStyle, to_svg
+from tracking.report.wording import interval, measure, scope, signed, title
+
+_WIDEST, _WIDEST_HEADING = 60, 32  # letters below the axis, and above it
+
+
+@mpl.rc_context(STYLE)
+def forest(
+    rows: Sequence[Difference], comparison: Comparison, styles: Mapping[str, LineStyle]
+) -> str:
+    """Draw the rows of one question and endpoint: workloads as squares, pooled as a diamond.
+
+    All rows have one unit. The shaded band is the ROPE, which only percentage points have. A row
+    without an interval has its mean alone, or nothing.
+    """
+    first = rows[0]
+    colour = styles[first.question.candidate].colour
+    ordered = [*rows[1:], rows[0]]  # the pooled answer goes below what it is made of
+    height = len(ordered)
+    heading = textwrap.fill(title(first.question), _WIDEST_HEADING)
+    figure = Figure(figsize=(4.9, 1.2 + 0.32 * height + 0.18 * heading.count("\n")))
+    axes = figure.add_subplot()
+    axes.grid(visible=False)
+    rope = comparison.rope_pp
+    if first.unit == PP:
+        axes.axvspan(-rope, rope, color=GRID, linewidth=0, zorder=0)
+    axes.axvline(0, color=QUIET, linewidth=0.8, zorder=1)
+    for y, one in enumerate(reversed(ordered)):
+        _draw_row(axes, y, one, colour)
+    axes.set_yticks(range(height), [scope(one, comparison) for one in reversed(ordered)])
+    if first.workload is None:
+        axes.get_yticklabels()[0].set_fontweight("bold")
+    axes.set_ylim(-0.7, height - 0.3)
+    axes.margins(x=0.06)
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.set_title(heading)
+    favoured = f"{first.question.baseline} ahead ← {first.unit} → {first.question.candidate} ahead"
+    if len(favoured) > _WIDEST:
+        favoured = favoured.replace(f" {first.unit} →", f" {first.unit}\n→", 1)
+    axes.set_xlabel(f"Δ {measure(first)}\n{favoured}")
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    described = f"Forest plot of {title(first.question)}, {measure(first)}: " + (
+        "; ".join(
+            f"{scope(one, comparison)} {signed(one.estimate.mean, one.unit)} "
+            f"{interval(one.estimate, one.unit)}"
+            for one in rows
+        )
+    )
+    name = f"{title(first.question)}/{first.endpoint}"
+    if first.workload is not None:  # one of several, by unit
+        name += f"/{first.workload}"
+    return to_svg(figure, name, described)
+
+
+def _draw_row(axes: Axes, y: int, one: Difference, colour: str) -> None:
+    estimate = one.estimate
+    if estimate.mean is None:
+        return
+    label = f"{signed(estimate.mean, one.unit)} {interval(estimate, one.unit)}".strip()
+    axes.annotate(
+        label,
+        (1.01, y),
+        xycoords=("axes fraction", "data"),
+        verticalalignment="center",
+        fontsize=8.5,
+        fontweight="bold" if one.workload is None else "normal",
+    )
+    low, high = estimate.low, estimate.high
+    if low is None or high is None:
+        axes.plot(estimate.mean, y, "o", markerfacecolor="white", color=colour, markersize=5)
+    elif one.workload is None:
+        corners = [(low, y), (estimate.mean, y + 0.26), (high, y), (estimate.mean, y - 0.26)]
+        axes.fill(*zip(*corners, strict=True), color=colour, linewidth=0.8, zorder=3)
+    else:
+        axes.plot([low, high], [y, y], color=colour, linewidth=1.6, zorder=2)
+        axes.plot(estimate.mean, y, "s", color=colour, markersize=5.5, zorder=3)

@@ -1,0 +1,156 @@
+"""Every number of a comparison as rows: a table for each kind of record, a row for each record.
+
+As CSV in full precision, with an empty cell for a number that does not exist. The trials
+themselves are in data.csv. The writer is that of the standard library: pandas would print what
+`_cell` has to spell before it, and take half a second to load.
+
+Rows as a Parquet file, where the package that writes it is there: it comes with MLflow.
+
+Numbers stay numbers; what has parts is JSON text. The same rows give the same bytes. The writer is
+pyarrow's own: pandas would take it too, and has no better idea of a column's type (seeds of 64
+bits beside gaps would become floats).
+"""
+
+import csv
+import dataclasses
+import io
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from jobs.contract.atomic_write import whole_file
+from tracking.compare.analysis import Endpoint
+from tracking.compare.appendix import Appendix
+from tracking.compare.result import Comparison
+from tracking.report import tuning
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+def numbers(comparison: Comparison, appendix: Appendix) -> Mapping[str, Rows]:
+    """Return the rows of every table, by its name."""
+    answers = (*comparison.pooled, *comparison.by_workload)
+    tables: Mapping[str, Sequence[Any]] = {
+        "level_b": comparison.level_b,
+        "failures": comparison.failures,
+        "looks": comparison.ledger,
+        "speedups": comparison.time_to_target.speedups,
+        "steps_to_target": comparison.time_to_target.arms,
+        "candidates": comparison.summaries,
+        "rankings": comparison.rankings,
+        "limits": appendix.shapes,
+        "profile": appendix.profile,
+        "ahead": appendix.ahead,
+        "expected_best": appendix.tried,
+    }
+    pairs = [
+        {
+            "candidate": one.question.candidate,
+            "baseline": one.question.baseline,
+            "endpoint": one.endpoint.value,
+            "measure": one.measure,
+            "unit": one.unit,
+            "workload": one.workload,
+            "block": block,
+            "difference": difference,
+        }
+        for one in comparison.by_workload
+        for block, difference in one.paired
+    ]
+    saved = [] if comparison.saved is None else [_flat(comparison.saved)]
+    return {
+        "answers": [_flat(one, leave=("paired",)) for one in answers],
+        "answers_with_additions": [_flat(one, leave=("paired",)) for one in comparison.later],
+        "pairs": pairs,
+        "saved": saved,
+        "tuning": list(tuning.rows(comparison.tuning)),
+        **{name: [_flat(one) for one in records] for name, records in tables.items()},
+    }
+
+
+def _flat(record: Any, leave: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the fields of a record and of the records inside it, named by the way to them."""
+    flat: dict[str, Any] = {}
+    for field in dataclasses.fields(record):
+        value = getattr(record, field.name)
+        if field.name in leave:
+            continue
+        if dataclasses.is_dataclass(value):
+            # A question is read as the names of its two sides.
+            prefix = "" if field.name == "question" else f"{field.name}_"
+            flat |= {f"{prefix}{name}": inner for name, inner in _flat(value).items()}
+        else:
+            flat[field.name] = value.value if isinstance(value, Endpoint) else value
+    return flat
+
+
+def csv_text(rows: Rows, names: Sequence[str] | None = None) -> str:
+    """Write rows with the columns `names`, or those of all of them."""
+    kept = columns(rows) if names is None else names
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(kept)
+    writer.writerows([_cell(row.get(name)) for name in kept] for row in rows)
+    return text.getvalue()
+
+
+def columns(rows: Rows) -> list[str]:
+    """Return the names of all columns, in order of first appearance."""
+    # A record that is missing in one row has no columns there, only its own empty name.
+    every = list(dict.fromkeys(name for row in rows for name in row))
+    nested = {name for name in every if any(c.startswith(f"{name}_") for c in every)}
+    return [name for name in every if name not in nested or any(row.get(name) for row in rows)]
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, tuple):
+        return "; ".join(_parts(value))
+    if isinstance(value, float):
+        return repr(value) if math.isfinite(value) else ""
+    return "" if value is None else str(value)
+
+
+def _parts(values: tuple[Any, ...]) -> Iterator[str]:
+    for value in values:
+        yield ": ".join(map(_cell, value)) if isinstance(value, tuple) else _cell(value)
+
+
+def write_parquet(path: Path, rows: Rows) -> bool:
+    """Write rows with typed columns, in the place of what was there; return whether it did."""
+    if not rows or find_spec("pyarrow") is None:
+        return False
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    names = columns(rows)
+    arrays = []
+    for name in names:
+        values = _column([row.get(name) for row in rows])
+        # Seeds take all 64 bits, so that they are no signed numbers.
+        is_wide = any(isinstance(value, int) and value >= 2**63 for value in values)
+        arrays.append(pa.array(values, pa.uint64() if is_wide else None))
+    with whole_file(path) as file:
+        parquet.write_table(pa.table(arrays, names=names), file)
+    return True
+
+
+def _column(values: list[Any]) -> list[Any]:
+    """Return values of one type: numbers where all are, else text. None stays."""
+    plain = [_plain(value) for value in values]
+    kinds = {type(value) for value in plain if value is not None}
+    if kinds == {int, float}:
+        return [None if value is None else float(value) for value in plain]
+    if len(kinds) > 1:
+        return [None if value is None else str(value) for value in plain]
+    return plain
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, (tuple, list, dict)):
+        return json.dumps(value, default=str) if value else None
+    return value

@@ -1,0 +1,194 @@
+"""Where the numbers of a report come from: trials, seeds, hosts, code, data, as rows and tables.
+
+Looks at outcomes alone; says nothing about who won.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from jobs.contract.command_template import told
+from jobs.contract.trial import STREAMS, Workload
+from tracking.compare.analysis import Endpoint
+from tracking.compare.endpoints import (
+    EndpointValues,
+    UnmeasuredError,
+    curve_metric,
+    final_metric,
+    score,
+    usual_spans,
+)
+from tracking.metric import Scale
+from tracking.outcomes import Outcome
+from tracking.report.tables import Table
+from tracking.report.wording import level, number
+
+_OWN_COLUMNS = ("final_metric", "final", "curve_metric", "auc")
+
+
+def data_rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
+    """Return one row a trial.
+
+    With the user's own trainings there are columns for whatever metric; those in percent are of
+    images alone.
+    """
+    found = []
+    any_own = not all(one.trial.workload.has_planned_curve for one in outcomes)
+    spans = usual_spans(outcomes)
+    for one in outcomes:
+        trial, reached = one.trial, _score(one, spans)
+        ends = [reached.of(endpoint) if reached else None for endpoint in Endpoint]
+        metrics = [final_metric(trial.workload), curve_metric(trial.workload)]
+        row: dict[str, Any] = {
+            "workload": trial.workload.name,
+            "candidate": trial.candidate.name,
+            "block": trial.block,
+            "state": one.state,
+            "final_test_accuracy_pct": ends[0] if trial.workload.has_planned_curve else None,
+            "auc_pct": ends[1] if trial.workload.has_planned_curve else None,
+            "train_seconds": one.train_seconds,
+            "attempts": one.attempts,
+            "nondeterministic": int(one.nondeterministic),
+            "trial": trial.id,
+        }
+        row |= {key: one.job.get(key) for key in ("host", "device", "code")}
+        row |= {f"seed_{stream}": trial.seeds.get(stream) for stream in STREAMS}
+        row["error"] = one.error
+        own = [metrics[0], ends[0], metrics[1], ends[1]]
+        row |= dict(zip(_OWN_COLUMNS, own, strict=True)) if any_own else {}
+        found.append(row)
+    return found
+
+
+def states(outcomes: Sequence[Outcome]) -> str:
+    """Count the trials by state, in words."""
+    counted = Counter(one.state for one in outcomes)
+    return ", ".join(f"{n} {state}" for state, n in sorted(counted.items()))
+
+
+def data(outcomes: Sequence[Outcome]) -> Table:
+    """What each workload is: blocks, images, steps, chance, digest of the data."""
+    rows = []
+    for name, trials in _grouped(outcomes).items():
+        workload = trials[0].trial.workload
+        began = next((one.started for one in trials if one.started), {})
+        images = began.get("images", {})
+        digests = {one.started["digests"].get("data") for one in trials if _digests(one)}
+        data, model = ("own training", *workload.named.values())[-2:]
+        epochs = workload.budget if workload.unit == "epoch" else None
+        rows.append(
+            (
+                name,
+                data,
+                model,
+                _ranges({one.trial.block for one in trials}),
+                " / ".join(str(images.get(part, number(None))) for part in _PARTS),
+                f"{epochs or number(None)} / {_steps(workload, began)}",
+                _chance(workload, began),
+                ", ".join(sorted(str(one) for one in digests if one)) or number(None),
+            )
+        )
+    header = (
+        "workload",
+        "data set",
+        "model",
+        "blocks",
+        "images: train / val / test",
+        "epochs / steps",
+        "chance, %",
+        "data digest",
+    )
+    return Table("Workloads", header, tuple(rows))
+
+
+def candidates(outcomes: Sequence[Outcome]) -> Table:
+    """Every candidate with its optimizer and the hyperparameters that trainings were given."""
+    optimizers: dict[str, str] = {}
+    given: dict[str, dict[str, dict[str, Any]]] = {}
+    for trial in (one.trial for one in outcomes):
+        optimizers[trial.candidate.name] = trial.candidate.optimizer
+        values = given.setdefault(trial.candidate.name, {})
+        for key, value in told(trial.workload, trial.candidate).items():
+            values.setdefault(key, {})[trial.workload.name] = value
+    rows = tuple(
+        (
+            name,
+            optimizer,
+            ", ".join(f"{key} = {_on_all(on)}" for key, on in sorted(given[name].items())),
+        )
+        for name, optimizer in optimizers.items()
+    )
+    return Table("Candidates", ("candidate", "optimizer", "hyperparameters"), rows)
+
+
+def _on_all(values: Mapping[str, Any]) -> str:
+    """Return the value on all workloads; tuned, each may have another one."""
+    first, *rest = values.values()
+    if all(value == first for value in rest):
+        return f"{first}"
+    return " / ".join(f"{value} on {name}" for name, value in values.items())
+
+
+def environments(outcomes: Sequence[Outcome]) -> Table:
+    """Hosts, devices, code and packages, with the number of trials that each ran."""
+    counted = Counter(
+        (
+            str(one.job.get("host", number(None))),
+            str(one.job.get("device", number(None))),
+            str(one.job.get("code", number(None))),
+            ", ".join(f"{name} {v}" for name, v in sorted(one.job.get("packages", {}).items())),
+        )
+        for one in outcomes
+        if one.job
+    )
+    rows = tuple((*environment, str(n)) for environment, n in sorted(counted.items()))
+    return Table("Environments", ("host", "device", "code", "packages", "trials"), rows)
+
+
+_PARTS = ("train", "validation", "test")
+
+
+def _steps(workload: Workload, began: Mapping[str, Any]) -> str:
+    return str(began.get("steps") or workload.steps or number(None))
+
+
+def _chance(workload: Workload, began: Mapping[str, Any]) -> str:
+    """Spell the chance level of the final score: in percent, or in the unit of its metric."""
+    reading = workload.read_as
+    chance = reading.chance
+    if chance is None:
+        chance = began.get("chance", {}).get(final_metric(workload))
+    if reading.unit == "plain" and chance is not None:
+        return f"{level(chance, reading)} {final_metric(workload)}"
+    return number(None if chance is None else Scale.of(reading).factor * chance, 1)
+
+
+def _digests(outcome: Outcome) -> bool:
+    return "digests" in outcome.started
+
+
+def _grouped(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
+    groups: dict[str, list[Outcome]] = {}
+    for one in outcomes:
+        groups.setdefault(one.trial.workload.name, []).append(one)
+    return groups
+
+
+def _score(outcome: Outcome, spans: Mapping[str, tuple[int, int]]) -> EndpointValues | None:
+    if not outcome.has_result:
+        return None
+    try:
+        return score(outcome, spans)
+    except UnmeasuredError:
+        return None
+
+
+def _ranges(blocks: Iterable[int]) -> str:
+    """Spell rising numbers shortly: 0-4, 7."""
+    runs: list[list[int]] = []
+    for block in sorted(blocks):
+        if runs and block == runs[-1][-1] + 1:
+            runs[-1].append(block)
+        else:
+            runs.append([block])
+    return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)

@@ -1,0 +1,360 @@
+"""The words and numbers of an answer, alike on the terminal, in Markdown and in HTML.
+
+Never "significant", never "equal", never a claim about other data sets. Lays out no page.
+
+Numbers as text: percentage points by two digits, whatever is plain by what it is worth.
+
+A dash stands for a number that does not exist. Knows no comparison.
+"""
+
+import math
+from collections.abc import Mapping
+
+from jobs.contract.trial import MetricSpec
+from tracking.compare.analysis import Endpoint, Question
+from tracking.compare.blocks import Incomplete
+from tracking.compare.interim import DECIDED
+from tracking.compare.result import EXPLORATORY, Comparison, Difference
+from tracking.metric import PP
+from tracking.stats.t_tests import Estimate
+
+_SMALLEST_P = 1e-9  # below, the tail of a distribution is no longer that of any data
+_DASH = "–"  # noqa: RUF001 - a dash on purpose
+
+
+def signed(value: float | None, unit: str = PP) -> str:
+    """Format a difference, with its sign."""
+    if value is None:
+        return _DASH
+    return f"{value:+.{2 if unit == PP else _decimals(value, 3)}f}"
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """Format a number."""
+    return _DASH if value is None else f"{value:.{digits}f}"
+
+
+def level(value: float | None, reading: MetricSpec) -> str:
+    """Format a score: in percent, or in the unit of its metric."""
+    plain = value is not None and reading.unit == "plain"
+    return number(value, _decimals(value, 4) if plain and value is not None else 2)
+
+
+def size(value: float | None, unit: str = PP) -> str:
+    """Format the size of a difference, which has no sign."""
+    return number(value, 2 if unit == PP or value is None else _decimals(value, 3))
+
+
+def suffix(unit: str) -> str:
+    """Return what follows a difference: a plain unit has no name of its own."""
+    return " pp" if unit == PP else ""
+
+
+def p_value(p: float | None) -> str:
+    """Format a p-value to what anybody can use."""
+    if p is None:
+        return number(None)
+    return "<0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+
+
+def small_p(p: float | None) -> str:
+    """Format a p-value beside limits that are small ones."""
+    if p is None:
+        return number(None)
+    return f"{p:.2g}" if p >= _SMALLEST_P else f"<{_SMALLEST_P:.0e}"
+
+
+def p_relation(p: float | None) -> str:
+    """Format a p-value as it follows its name in a sentence."""
+    text = p_value(p)
+    return text.replace("<", "< ") if text.startswith("<") else f"= {text}"
+
+
+def interval(estimate: Estimate, unit: str = PP) -> str:
+    """Format a 95% interval; empty where there is none."""
+    if estimate.low is None:
+        return ""
+    return f"[{signed(estimate.low, unit)}, {signed(estimate.high, unit)}]"
+
+
+def _decimals(value: float, significant: int) -> int:
+    """Return how many decimals show this many significant digits, at most eight."""
+    if value == 0 or not math.isfinite(value):
+        return 2
+    return min(8, max(0, significant - 1 - math.floor(math.log10(abs(value)))))
+
+
+MEASURES: Mapping[str, str] = {
+    "final_test_accuracy": "final test accuracy",
+    "val_auc": "speed (AUC of validation accuracy)",
+    "train_auc": "training-set speed (AUC of training accuracy)",
+    "auc": "speed (AUC of accuracy)",
+}
+
+FLAGS: Mapping[str, str] = {
+    "collapse": "At least one trial diverged. It counts as chance; means are fragile "
+    "then, so see also the medians and the answer without the blocks concerned.",
+    "rests on collapse": "The difference rests on diverged trials: without their blocks it is not "
+    "upheld, so it is called undecided.",
+    "sign-flip disagrees": "The exact sign-flip test, which assumes no normal distribution, does "
+    "not confirm a verdict below at its level: see Sensitivity.",
+    "data": "Some blocks were trained on other data than the first one of their workload.",
+    "code": "Some blocks mix versions of the training code.",
+    "device": "Some blocks mix device types, so their arithmetic is not alike.",
+    "nondeterministic": "Some trial gave two values for one step when it was resumed.",
+    "no spread": "On some workload all differences have one value other than zero: nothing there "
+    "estimates the error.",
+    "partial": "Workloads with fewer than two complete blocks are not in the pooled answer.",
+    "mixed tracks": "Workloads with and without held-out validation data are pooled.",
+    "mixed metrics": "Workloads with different metrics of one unit are pooled.",
+    "mixed units": "The workloads are measured in different units or directions, so nothing is "
+    "pooled over them: see the single workloads.",
+    "no AUC": "Blocks whose learning curves are missing or cover unlike steps are left out of the "
+    "AUC; the final score stands.",
+    "exploratory": "Some answers are for exploration: they are none of those that were agreed on "
+    "before the trials, and stand outside their family of tests.",
+    "few seeds": "Fewer than five seeds a workload (three, where four or more workloads are "
+    "pooled): intervals rest on differences that are normally distributed, and no exact test can "
+    "check them.",
+}
+
+
+def measure(one: Difference) -> str:
+    """Say what was measured."""
+    return measure_words(one.measure)
+
+
+def measure_words(name: str) -> str:
+    """Spell a measure by its name in a record."""
+    return MEASURES.get(name, name)
+
+
+def all_in_points(comparison: Comparison) -> bool:
+    """Whether every difference is one of percentage points."""
+    return all(workload.reading.unit != "plain" for workload in comparison.workloads)
+
+
+def column(comparison: Comparison, endpoint: Endpoint) -> str:
+    """Name a column of an endpoint, with the unit where it is that of all workloads."""
+    final = endpoint is Endpoint.FINAL
+    names = {one.reading.final_metric or one.reading.metric for one in comparison.workloads}
+    if not comparison.any_of_user:
+        name = "test accuracy" if final else "AUC"
+    elif final:
+        name = names.pop() if len(names) == 1 else "final score"
+    else:
+        name = "AUC"
+    return f"{name}, pp" if all_in_points(comparison) else name
+
+
+def title(question: Question) -> str:
+    return f"{question.candidate} vs {question.baseline}"
+
+
+def scope(one: Difference, comparison: Comparison) -> str:
+    """Name the workload, or how many are pooled."""
+    if one.workload is not None:
+        return one.workload
+    if len(comparison.workloads) == 1:
+        return comparison.workloads[0].name
+    if len(one.workloads) < one.workloads_asked:
+        return f"pooled ({len(one.workloads)} of {one.workloads_asked})"
+    return f"pooled ({len(one.workloads)})"
+
+
+def verdict_words(one: Difference) -> str:
+    """Return the verdict with its most pressing flag."""
+    urgent = [f for f in ("collapse", "no spread", EXPLORATORY) if f in one.flags]
+    return one.verdict + (f" ({urgent[0]})" if urgent else "")
+
+
+def sentence(one: Difference, comparison: Comparison) -> str:
+    """Say what was found for one endpoint, how sure it is, and what could have been found."""
+    estimate, unit = one.estimate, one.unit
+    head = f"{one.verdict} in {measure(one)}"
+    if one.lower_is_better:
+        head += " (lower is better; + means lower)"
+    if "mixed units" in one.flags:
+        return f"{head}: {_lowered(FLAGS['mixed units'])}"
+    if estimate.kind == "undefined" and "no AUC" in one.flags:
+        return f"{head}: fewer than two blocks have curves over the same steps."
+    if estimate.kind == "undefined":
+        return f"{head}: every workload has fewer than two complete blocks."
+    if estimate.kind == "identical":
+        return f"{head}: all {estimate.n} differences are exactly zero, so there is no p-value."
+    if estimate.kind == "degenerate":
+        return (
+            f"{head}: {signed(estimate.mean, unit)}{suffix(unit)}, but the {estimate.n} "
+            "differences have no spread that would estimate the error; more seeds are needed."
+        )
+    return f"{head}: {_estimated(one, comparison)}"
+
+
+def _estimated(one: Difference, comparison: Comparison) -> str:
+    estimate, unit = one.estimate, one.unit
+    found = f"{signed(estimate.mean, unit)}{suffix(unit)}"
+    if one.reached is not None and one.reached.look == 0:
+        return (
+            f"{found} from {estimate.n} pairs so far; the first look, at {one.reached.seeds[0]} "
+            "seeds, is not complete, and before it nothing is decided."
+        )
+    said = (
+        f"{found}, {_interval(one)}"
+        f"{_method(one)} p {p_relation(one.p_adjusted)}, {estimate.n} pairs."
+    )
+    if one.verdict == "equivalent":
+        return (
+            f"{said} Within ±{comparison.rope_pp:g} pp by two one-sided tests, which ask "
+            f"{'an' if one.reached else 'the 90%'} interval to lie inside, "
+            f"{_method(one)} p {p_relation(one.equivalence_p)}."
+        )
+    if one.verdict == "undecided" and "rests on collapse" in one.flags:
+        return f"{said} {FLAGS['rests on collapse']}"
+    if one.verdict == "undecided":
+        return (
+            f"{said} Not resolvable at this n: with this spread, a true difference of "
+            f"{size(one.smallest_detectable, unit)}{suffix(unit)} is the smallest that would be "
+            "found with 80% power."
+        )
+    return said
+
+
+def _interval(one: Difference) -> str:
+    """Spell the interval; one that holds over looks is said to be repeated."""
+    if one.estimate.low is None:
+        return ""
+    repeated = "" if one.reached is None else "repeated "
+    return f"{repeated}95% CI {interval(one.estimate, one.unit)}, "
+
+
+def _method(one: Difference) -> str:
+    return "exploratory, Benjamini-Hochberg" if EXPLORATORY in one.flags else "Holm"
+
+
+def claim(comparison: Comparison) -> str:
+    """Say what the verdicts are about."""
+    names = [workload.name for workload in comparison.workloads]
+    over = f"macro-average over {_count(len(names), 'workload')}: " if len(names) > 1 else ""
+    return f"About these {kind(comparison)}, with new seeds ({over}{', '.join(names)})."
+
+
+def kind(comparison: Comparison) -> str:
+    """Name what a study has several of."""
+    return "workloads" if comparison.any_of_user else "data sets"
+
+
+def units(comparison: Comparison) -> str:
+    """Say what the differences are of, and which way is up."""
+    if all_in_points(comparison):
+        said = "Candidate minus baseline, in percentage points."
+    else:
+        said = (
+            "Candidate minus baseline, in percentage points (pp) or in the metric's own unit, for "
+            f"which nothing is called equivalent: ±{comparison.rope_pp:g} pp is no margin there."
+        )
+    lower = [one for one in comparison.workloads if one.reading.goal == "min"]
+    if not lower:
+        return said
+    named = ", ".join(f"{one.reading.metric} of {one.name}" for one in lower)
+    return (
+        f"{said} Lower is better in {named}: these differences are turned around, so that a "
+        "positive one always means that the candidate is ahead."
+    )
+
+
+def caveats(comparison: Comparison) -> list[str]:
+    """List what a reader must know before believing the answers, most pressing first."""
+    said = []
+    said += looks_caveats(comparison)
+    if comparison.open_trials and comparison.looks is None:
+        said.append(
+            f"Interim: {comparison.open_trials} of {_count(comparison.trials, 'trial')} still "
+            "without an end. The p-values hold once the planned seeds are in; stopping as soon as "
+            "one looks good finds differences that are not there."
+        )
+    said += comparison.notes
+    if comparison.incomplete:
+        said.append(
+            f"{_count(len(comparison.incomplete), 'block')} incomplete and left out of the "
+            "questions that need the missing trials."
+        )
+    turned = any(workload.reading.goal == "min" for workload in comparison.workloads)
+    if comparison.questions and (turned or not all_in_points(comparison)):
+        said.append(units(comparison))
+    for workload in comparison.workloads:
+        if not workload.held_out:
+            steps = "" if workload.steps is None else f"{workload.steps}-step "
+            said.append(
+                f"{workload.name}: {steps}training-set speed, no held-out validation data."
+            )
+    raised = {flag for one in (*comparison.pooled, *comparison.by_workload) for flag in one.flags}
+    return said + [text for flag, text in FLAGS.items() if flag in raised]
+
+
+def looks_caveats(comparison: Comparison) -> list[str]:
+    """Say at which look a comparison is, and that nothing is read between two looks."""
+    looks = comparison.looks
+    if looks is None:
+        return []
+    if looks.complete == 0:
+        waits = f"{comparison.open_trials} of {_count(comparison.trials, 'trial')}"
+        return [
+            f"Interim: look 1 of {len(looks.seeds)}, at {looks.seeds[0]} seeds, waits for {waits}."
+        ]
+    at = f"Look {looks.complete} of {len(looks.seeds)}, at {looks.blocks(looks.complete)} seeds"
+    if looks.complete == len(looks.seeds):
+        return [f"{at}: the last one. Intervals and p-values hold over all looks."]
+    is_open = any(one.verdict not in DECIDED for one in comparison.confirmatory)
+    goes_on = (
+        "trials of the next look are not read before all of them have an end"
+        if is_open
+        else "every question is decided, so the study has stopped"
+    )
+    return [f"{at}: {goes_on}. Intervals and p-values hold over all looks."]
+
+
+def incomplete(block: Incomplete) -> str:
+    """Name a block and what is missing there."""
+    reasons = ", ".join(f"{candidate} {why}" for candidate, why in block.reasons)
+    return f"{block.workload}, block {block.block}: {reasons}"
+
+
+def no_question(comparison: Comparison) -> str:
+    """Say how to ask one."""
+    names = comparison.candidates or ("NAME",)
+    return (
+        "No verdict: the sweep declares no question. Declare one in the sweep file, for example "
+        f"`baseline: {names[-1]}` (everyone against it) or "
+        f"`compare: {{candidate: {names[0]}, against: [{names[-1]}]}}`."
+    )
+
+
+def family(comparison: Comparison) -> str:
+    """Say how the p-values are adjusted."""
+    questions = len({one.question for one in comparison.confirmatory})
+    endpoints = len({one.endpoint for one in comparison.confirmatory})
+    pooled = (
+        f"Adjusted p: Holm over {comparison.family} tests "
+        f"({_count(questions, 'question')}, {_count(endpoints, 'endpoint')})"
+    )
+    if len(comparison.workloads) > 1:
+        pooled += (
+            "; single workloads are exploratory: Benjamini-Hochberg over "
+            f"{len(comparison.by_workload)} tests"
+        )
+    if comparison.unanswered:
+        pooled += f", {comparison.unanswered} of them without an answer"
+    if comparison.looks is not None:
+        return (
+            f"{pooled}. The p-values before that are repeated ones, and pooled intervals at 95% "
+            "hold for one row at whatever look the study stops; single workloads are as they are."
+        )
+    return f"{pooled}. Intervals are for one row each, at 95%."
+
+
+def _lowered(text: str) -> str:
+    return text[0].lower() + text[1:]
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"

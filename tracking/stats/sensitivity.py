@@ -1,0 +1,113 @@
+"""Would another test have said the same? Exact tests beside Student's t; they decide nothing.
+
+Pure functions of paired differences, in whatever unit; where workloads are pooled, of one stratum
+of differences each.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import special
+
+from tracking.stats.sign_flip import flip_floor, max_t, sign_flip_p, stratified_sign_flip
+from tracking.stats.signed_rank import Middle, hodges_lehmann, signed_ranks
+from tracking.stats.t_tests import Estimate
+
+# Ranks need no more digits than this part of the largest difference.
+_RESOLUTION = 1e-9
+
+
+@dataclass(frozen=True)
+class Heterogeneity:
+    """Do workloads differ by more than their seeds? `q` is chi-square with `df` where not.
+
+    Unreliable with few seeds a workload (Cochran 1954): printed, never decided by.
+    """
+
+    q: float
+    df: int
+    p: float
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """Tests of the same differences that assume no normal distribution; p-values as they are.
+
+    A floor is the smallest p-value that so few differences can give. `signed_rank_p` and `middle`
+    are of a single workload, `heterogeneity` of several. `max_t_p` is adjusted over the questions
+    about one candidate, where there are several.
+    """
+
+    sign_flip_p: float | None
+    sign_flip_floor: float
+    signed_rank_p: float | None
+    signed_rank_floor: float | None
+    middle: Middle | None
+    heterogeneity: Heterogeneity | None
+    max_t_p: float | None = None
+
+    def contradicts(self, p: float | None, alpha: float) -> bool:
+        """Whether the sign-flip test, where it can reject at all, does not where `p` does."""
+        able = self.sign_flip_p is not None and self.sign_flip_floor <= alpha
+        return able and p is not None and p <= alpha < (self.sign_flip_p or 0)
+
+
+def sensitivity(
+    strata: Sequence[Sequence[float]], estimates: Sequence[Estimate] = ()
+) -> Sensitivity | None:
+    """Test the differences of one workload, or of several by strata; None without a pair.
+
+    `estimates` are those of the strata, for their heterogeneity.
+    """
+    filled = [np.asarray(stratum, dtype=np.float64) for stratum in strata if len(stratum)]
+    if not filled:
+        return None
+    if len(filled) > 1:
+        counted = sum(np.count_nonzero(stratum) for stratum in filled)
+        _, p = stratified_sign_flip(filled)
+        return Sensitivity(p, flip_floor(int(counted)), None, None, None, heterogeneity(estimates))
+    (d,) = filled
+    ranked = signed_ranks(d, _RESOLUTION * float(np.abs(d).max()))
+    return Sensitivity(
+        sign_flip_p=sign_flip_p(d),
+        sign_flip_floor=flip_floor(int(np.count_nonzero(d))),
+        signed_rank_p=None if ranked is None else ranked.p,
+        signed_rank_floor=1.0 if ranked is None else ranked.floor,
+        middle=hodges_lehmann(d),
+        heterogeneity=None,
+    )
+
+
+def heterogeneity(estimates: Sequence[Estimate]) -> Heterogeneity | None:
+    """Compare the means of workloads, each weighted by what its seeds say (Cochran 1954).
+
+    None for fewer than two, and where one of them has no spread.
+    """
+    means = [one.mean for one in estimates if one.mean is not None and one.se]
+    weights = np.array([one.se**-2 for one in estimates if one.mean is not None and one.se])
+    if len(means) < 2 or len(means) < len(estimates):
+        return None
+    m = np.array(means)
+    q = float((weights * (m - np.average(m, weights=weights)) ** 2).sum())
+    df = len(m) - 1
+    return Heterogeneity(q, df, float(special.chdtrc(df, q)))
+
+
+def max_t_p(questions: Sequence[Mapping[tuple[str, int], float]]) -> list[float | None]:
+    """Return p-values adjusted over questions that share their candidate, by max-T.
+
+    Each question is its differences by (workload, block), of which those count that every
+    question has. Workloads have the scale of their own root mean square, by question. All None
+    where fewer than two blocks, or a question without a spread, remain.
+    """
+    shared = sorted(set.intersection(*(set(one) for one in questions))) if questions else []
+    table = np.array([[one[at] for one in questions] for at in shared], dtype=np.float64)
+    names = np.array([workload for workload, _ in shared])
+    for name in dict.fromkeys(names.tolist()):
+        rows = names == name
+        size = np.sqrt(np.mean(table[rows] ** 2, axis=0))
+        table[rows] /= np.where(size > 0, size, 1.0)
+    if len(questions) < 2 or len(table) < 2 or (np.ptp(table, axis=0) == 0).any():
+        return [None] * len(questions)
+    return [float(p) for p in max_t(table)[1]]

@@ -1,0 +1,106 @@
+"""Wilcoxon's signed-rank test, exact for few values, and the estimate and interval behind it.
+
+Pure functions of numbers, in whatever unit. Assumes values that are symmetric about their middle,
+and no normal distribution; decides nothing.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import special, stats
+
+from tracking.stats.t_tests import LEVEL
+
+EXACT_UP_TO = 200  # values; beyond, the normal approximation is as good
+MOST_WALSH = 2000  # values; beyond, their averages by pairs are too many to hold
+
+_Vector = np.ndarray[tuple[int], np.dtype[np.float64]]
+
+
+@dataclass(frozen=True)
+class SignedRanks:
+    """`p` is two-sided, `floor` the smallest that so many values without ties can give."""
+
+    p: float
+    floor: float
+
+
+@dataclass(frozen=True)
+class Middle:
+    """The median of all averages by pairs, and its exact interval; infinite if n is small."""
+
+    estimate: float
+    low: float
+    high: float
+
+
+def rank_floor(n: int) -> float:
+    """Return the smallest p-value that `n` values can give: 2/2^n."""
+    return min(1.0, 2.0 ** (1 - n))
+
+
+def signed_ranks(values: ArrayLike, resolution: float = 0.0) -> SignedRanks | None:
+    """Test that values, (n,), lie symmetrically about zero; None if all are zero (Wilcoxon 1945).
+
+    Values are rounded to multiples of `resolution` first, so that rounding errors make no ranks.
+    Zeros are dropped. Ties have the mean of their ranks and, up to `EXACT_UP_TO` values, the
+    distribution of values without ties, which scipy leaves by default as soon as there are any.
+    """
+    x = _rounded(values, resolution)
+    kept = x[x != 0]
+    n = len(kept)
+    if not n:
+        return None
+    method = "exact" if n <= EXACT_UP_TO else "asymptotic"
+    return SignedRanks(float(stats.wilcoxon(kept, method=method).pvalue), rank_floor(n))
+
+
+def hodges_lehmann(values: ArrayLike) -> Middle | None:
+    """Return the median of the averages of all pairs of values, (n,), each with itself too.
+
+    The 95% interval has the shifts that the exact signed-rank test does not reject, zeros and
+    ties left aside (Hodges and Lehmann 1963). None without a value and for more than
+    `MOST_WALSH`.
+    """
+    x = np.asarray(values, dtype=np.float64)
+    n = len(x)
+    if not 0 < n <= MOST_WALSH:
+        return None
+    rows, columns = np.triu_indices(n)
+    walsh = np.sort((x[rows] + x[columns]) / 2)
+    below = _tail(n, (1 - LEVEL) / 2)
+    if below < 0:
+        return Middle(float(np.median(walsh)), -np.inf, np.inf)
+    return Middle(float(np.median(walsh)), float(walsh[below]), float(walsh[-1 - below]))
+
+
+def _rounded(values: ArrayLike, resolution: float) -> _Vector:
+    x = np.asarray(values, dtype=np.float64)
+    if x.ndim != 1 or not np.isfinite(x).all():
+        raise ValueError(f"finite values of shape (n,) are needed: {x.tolist()}")
+    return np.round(x / resolution) * resolution if resolution else x
+
+
+def _tail(n: int, tail: float) -> int:
+    """Return the greatest rank sum w with P(W <= w) <= `tail`; -1 if there is none.
+
+    scipy has the test, but neither the quantiles of its statistic nor an interval made of them.
+    """
+    if n <= EXACT_UP_TO:
+        return int(np.searchsorted(_cumulative(n), tail, side="right")) - 1
+    sd = (n * (n + 1) * (2 * n + 1) / 24) ** 0.5
+    return int(n * (n + 1) / 4 + float(special.ndtri(tail)) * sd)
+
+
+@lru_cache(maxsize=64)
+def _cumulative(n: int) -> _Vector:
+    """Return P(W <= index), the sum of the positive ones of ranks 1 to n under random signs."""
+    chances = np.zeros(n * (n + 1) // 2 + 1)
+    chances[0] = 1.0
+    for rank in range(1, n + 1):
+        moved = np.zeros_like(chances)
+        moved[rank:] = chances[: len(chances) - rank]
+        chances = (chances + moved) / 2
+    return np.asarray(np.cumsum(chances), dtype=np.float64)
