@@ -62,3 +62,12 @@ def test_the_reference_has_every_key_of_a_sweep() -> None:
     parts = [schema, *schema["$defs"].values()]
     for key in {key for part in parts for key in part.get("properties", {})}:
         assert f"| `{key}` |" in text or key == "each", key
+
+
+@pytest.mark.parametrize("page", ["docs/design.md", "docs/extending.md", "CONTRIBUTING.md"])
+def test_every_file_of_ours_that_a_page_names_exists(page: str) -> None:
+    listed = subprocess.run(["git", "ls-files"], cwd=REPO, capture_output=True, text=True).stdout
+    tracked = "".join(f"/{name}\n" for name in listed.splitlines())
+    named = set(re.findall(r"`((?:\w+/)+(?:\w+\.py)?)`", (REPO / page).read_text()))
+    assert named
+    assert [name for name in named if f"/{name}" not in tracked] == []
