@@ -103,7 +103,7 @@ def collect_all(root: Path, count: int) -> None:
         if done in marks:
             seen[done] = round(_memory_mb())
 
-    done = Collector(layout).bring(outcomes, progress=watch)
+    done = Collector(layout).collect(outcomes, progress=watch)
     took = time.perf_counter() - begin
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     cost = {"seconds": took, "cpu_s": time.process_time()}
@@ -129,11 +129,11 @@ def _collecting(root: Path, count: int) -> Iterator[None]:
     layout = Layout(root, "scale")
     outcomes = list(read_outcomes(layout.events, planned(count)).values())
     collector, sent = Collector(layout, f"sqlite:///{root}/collected.db"), 0
-    collector.bring([])
+    collector.collect([])
     while True:
         more = yield
         sent += more
-        brought = collector.bring(outcomes[:sent])
+        brought = collector.collect(outcomes[:sent])
         assert brought.new == more, brought
 
 

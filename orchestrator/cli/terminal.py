@@ -9,7 +9,7 @@ from typing import Any
 
 from orchestrator.study.study import Study, default_root, open_study
 from orchestrator.sweep.document import SweepError
-from tracking.mlflow_store.store import shown_uri
+from tracking.mlflow_store.store import mask_uri
 
 DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -72,11 +72,11 @@ def again(verb: str, arguments: Namespace) -> str:
         if value is not None and verb in ("run", "submit", "retry", "plan"):
             words += [f"--{option}", value]
     if verb in ("collect", "ui") and getattr(arguments, "mlflow", None) is not None:
-        words += ["--mlflow", shown_uri(arguments.mlflow)]
+        words += ["--mlflow", mask_uri(arguments.mlflow)]
     if verb == "run":
         for option in ("data", "lanes", "mlflow"):
             value = getattr(arguments, option)
-            shown = shown_uri(value) if option == "mlflow" and value is not None else value
+            shown = mask_uri(value) if option == "mlflow" and value is not None else value
             words += [f"--{option}", str(shown)] if value is not None else []
         words += ["--download"] if arguments.download else []
     return shlex.join(words)

@@ -24,10 +24,10 @@ def ui(arguments: Namespace) -> int:
 
     require_tracking()
     require_store(arguments)
-    from tracking.mlflow_store.server import elsewhere, serve
+    from tracking.mlflow_store.server import remote_pages, serve
 
     page = _page(arguments)
-    there = elsewhere(_root(arguments), arguments.mlflow)
+    there = remote_pages(_root(arguments), arguments.mlflow)
     if there is not None:
         _show(there, page, arguments)
         return DONE
@@ -48,12 +48,12 @@ def _root(arguments: Namespace) -> Path:
 
 def _page(arguments: Namespace) -> str:
     """Return the page of the study that is named, or the first one."""
-    from tracking.mlflow_store.server import study_page
+    from tracking.mlflow_store.server import find_study_page
 
     if arguments.study is None:
         return ""
     study = opened(arguments)
-    page = study_page(_root(arguments), study.layout.study, arguments.mlflow)
+    page = find_study_page(_root(arguments), study.layout.study, arguments.mlflow)
     if page is None:
         say(f"nothing of it is in MLflow yet: {again('collect', arguments)}")
     return page or ""

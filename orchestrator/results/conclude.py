@@ -134,7 +134,7 @@ class Record:
             for one in self.outcomes
             if one.has_result or self.stage.wanted(one.trial) != "spared"
         ]
-        return collector.bring(
+        return collector.collect(
             outcomes,
             report=folder if folder.exists() else None,
             note=note.read_text(encoding="utf-8") if note.exists() else None,

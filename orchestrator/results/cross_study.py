@@ -89,7 +89,7 @@ def of_mlflow(arguments: Namespace, root: Path) -> Gathered:
 
     Raises SweepError for the command line, StoreError for the store.
     """
-    from tracking.mlflow_store.foreign import Where, read_runs
+    from tracking.mlflow_store.foreign import RunFields, read_runs
     from tracking.mlflow_store.store import open_store
 
     needed = ("experiment", "candidate", "seed", "metric")
@@ -108,7 +108,7 @@ def of_mlflow(arguments: Namespace, root: Path) -> Gathered:
         arguments.chance,
         arguments.target,
     )
-    where = Where(arguments.candidate, arguments.seed, arguments.workload, reading)
+    where = RunFields(arguments.candidate, arguments.seed, arguments.workload, reading)
     with open_store(root, arguments.mlflow) as store:
         found = read_runs(store, arguments.experiment, where, arguments.filter or "")
     names = sorted({one.trial.candidate.name for one in found.outcomes})

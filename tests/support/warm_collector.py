@@ -76,7 +76,7 @@ def _collect(root: str, study: str, note: str | None) -> int:
 
     try:
         layout = Layout(Path(root), study)
-        Collector(layout).bring(list(read_outcomes(layout.events).values()), note=note)
+        Collector(layout).collect(list(read_outcomes(layout.events).values()), note=note)
     except BaseException:
         traceback.print_exc()
         return 1

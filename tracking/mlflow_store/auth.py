@@ -36,10 +36,10 @@ def make_app() -> _App:
 
     _end_with_owner()
     token = os.environ.get(TOKEN_VARIABLE)
-    return Door(app, token) if token else app
+    return TokenAuth(app, token) if token else app
 
 
-class Door:
+class TokenAuth:
     """An ASGI application that lets through to `app` whoever knows `token`.
 
     It may come as a bearer token, as the password of any user, as `?token=` or as the cookie that

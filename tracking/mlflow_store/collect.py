@@ -19,7 +19,7 @@ from jobs.contract.lock import Lock
 from thermolion.errors import OperationError
 from tracking.compare.endpoints import final_metric
 from tracking.compare.result import Comparison
-from tracking.mlflow_store.parents import by_cell, cell_record, shortened, study_record
+from tracking.mlflow_store.parents import by_cell, cell_record, shorten_note, study_record
 from tracking.mlflow_store.record import (
     CELL_TAG,
     NOTE_TAG,
@@ -30,14 +30,14 @@ from tracking.mlflow_store.record import (
     mlflow_key,
     trial_record,
 )
-from tracking.mlflow_store.runs import Brought, Change, Runs
+from tracking.mlflow_store.runs import Change, Runs, SyncedState
 from tracking.mlflow_store.store import (
     Store,
     StoreError,
     first_line,
+    mask_uri,
     open_store,
     resolve_uri,
-    shown_uri,
 )
 from tracking.outcomes import Outcome
 
@@ -55,10 +55,10 @@ def experiment_tags(outcomes: Sequence[Outcome], note: str | None) -> dict[str, 
         workload = outcomes[0].trial.workload
         tags[f"{_PRIMARY}.name"] = mlflow_key(final_metric(workload))
         tags[f"{_PRIMARY}.greaterIsBetter"] = str(workload.read_as.goal == "max")
-    return tags | ({NOTE_TAG: shortened(note, _MAX_NOTE)} if note else {})
+    return tags | ({NOTE_TAG: shorten_note(note, _MAX_NOTE)} if note else {})
 
 
-def bring_experiment(store: Store, study: str, tags: Mapping[str, str], restore: bool) -> str:
+def ensure_experiment(store: Store, study: str, tags: Mapping[str, str], restore: bool) -> str:
     """Find or make the experiment of a study, with these tags; return its id.
 
     Raises StoreError where it is in the trash, unless it is to be restored.
@@ -143,13 +143,13 @@ class Collector:
         self._uri = uri
         self._where = resolve_uri(layout.root, uri)
         self._restore, self._checkpoints = restore, checkpoints
-        # By trial: what its log said when its run was last brought, and the record of that.
-        self._brought: dict[str, tuple[Outcome, Brought]] = {}
+        # By trial: what its log said when its run was last synced, and the record of that.
+        self._synced: dict[str, tuple[Outcome, SyncedState]] = {}
         self._runs: Runs | None = None
         self._commits: Mapping[str, Commit] = {}
         self._done = 0
 
-    def bring(
+    def collect(
         self,
         outcomes: Sequence[Outcome],
         *,
@@ -178,14 +178,14 @@ class Collector:
         with Lock(self._layout.folder / "collect.lock", break_lock, wait_s):
             while True:
                 try:
-                    return self._bring(outcomes, report, note, comparison, progress)
+                    return self._collect(outcomes, report, note, comparison, progress)
                 except CollectError as error:
                     self._runs = None  # who knows what has arrived
                     if not (error.may_pass and pauses):
                         raise
                 time.sleep(pauses.pop(0))
 
-    def _bring(
+    def _collect(
         self,
         outcomes: Sequence[Outcome],
         report: Path | None,
@@ -200,17 +200,17 @@ class Collector:
                 opened = open_store(self._layout.root, self._uri, to_write=True)
                 store = stack.enter_context(opened)
                 tags = experiment_tags(outcomes, note)
-                found = bring_experiment(store, self._layout.study, tags, self._restore)
+                found = ensure_experiment(store, self._layout.study, tags, self._restore)
                 runs = self._runs = self._informed(store, found, started)
                 parents: dict[str, str] = {}
                 if started:
                     whole = study_record(outcomes, self._layout.study, note, comparison)
-                    parents = self._bring_parents(runs, whole, outcomes, report)
+                    parents = self._sync_parents(runs, whole, outcomes, report)
             for done, outcome in enumerate(started):
                 with self._explained(done, len(started)):
-                    counted[self._bring_trial(runs, outcome, parents[outcome.trial.id])] += 1
+                    counted[self._sync_trial(runs, outcome, parents[outcome.trial.id])] += 1
                     if self._checkpoints and outcome.has_result:
-                        self._bring_checkpoints(runs, outcome.trial.id)
+                        self._sync_checkpoints(runs, outcome.trial.id)
                 if progress:
                     progress(done + 1, len(started))
             with self._explained(len(started), len(started)):
@@ -223,7 +223,7 @@ class Collector:
 
     def _informed(self, store: Store, experiment_id: str, started: Sequence[Outcome]) -> Runs:
         """Return the runs of the experiment, of which we know what we are about to change."""
-        changed = [one for one in started if not self._is_as_brought(one)]
+        changed = [one for one in started if not self._is_as_synced(one)]
         runs = Runs(store.client, experiment_id, owner(self._layout.folder))
         before = self._runs
         if before is None or store.database is not None or len(changed) > _FEW:
@@ -236,39 +236,39 @@ class Collector:
             runs.look_up([*above, *((TRIAL_TAG, one.trial.id) for one in changed)])
         return runs
 
-    def _bring_parents(
+    def _sync_parents(
         self, runs: Runs, whole: RunRecord, outcomes: Sequence[Outcome], report: Path | None
     ) -> dict[str, str]:
         """Bring what stands above the trials; return the id of the run above, by trial."""
-        whole_id, _ = runs.bring(whole)
+        whole_id, _ = runs.sync(whole)
         if report is not None:
-            runs.bring_report(whole, report)
+            runs.sync_report(whole, report)
         above: dict[str, str] = {}
         for key, trials in by_cell(outcomes).items():
-            cell_id, _ = runs.bring(cell_record(key, trials, self._layout.study), whole_id)
+            cell_id, _ = runs.sync(cell_record(key, trials, self._layout.study), whole_id)
             above |= {one.trial.id: cell_id for one in trials}
         return above
 
-    def _bring_trial(self, runs: Runs, outcome: Outcome, above: str) -> Change:
+    def _sync_trial(self, runs: Runs, outcome: Outcome, above: str) -> Change:
         name = (TRIAL_TAG, outcome.trial.id)
-        if self._is_as_brought(outcome) and runs.has(
-            name, self._brought[outcome.trial.id][1], above
+        if self._is_as_synced(outcome) and runs.has(
+            name, self._synced[outcome.trial.id][1], above
         ):
             return "unchanged"
         commit = self._commits.get(outcome.job.get("submission", ""))
         record = trial_record(outcome, self._layout.study, commit)
-        _, change = runs.bring(record, above)
-        self._brought[outcome.trial.id] = outcome, (record.fingerprint, record.status)
+        _, change = runs.sync(record, above)
+        self._synced[outcome.trial.id] = outcome, (record.fingerprint, record.status)
         return change
 
-    def _bring_checkpoints(self, runs: Runs, trial: str) -> None:
+    def _sync_checkpoints(self, runs: Runs, trial: str) -> None:
         layout = self._layout
         kept = [layout.checkpoint(trial), layout.best_checkpoint(trial)]
-        runs.bring_checkpoints((TRIAL_TAG, trial), [file for file in kept if file.exists()])
+        runs.sync_checkpoints((TRIAL_TAG, trial), [file for file in kept if file.exists()])
 
-    def _is_as_brought(self, outcome: Outcome) -> bool:
+    def _is_as_synced(self, outcome: Outcome) -> bool:
         # Quick: of a log that has not changed the very same objects come again.
-        known = self._brought.get(outcome.trial.id)
+        known = self._synced.get(outcome.trial.id)
         return known is not None and known[0] == outcome
 
     @contextlib.contextmanager
@@ -290,7 +290,7 @@ class Collector:
                 code = error.error_code
             where = self._where
             raise CollectError(
-                f"MLflow at {shown_uri(where)} failed: {first_line(error, where)}\n"
+                f"MLflow at {mask_uri(where)} failed: {first_line(error, where)}\n"
                 f"{self._done} of {total} trials are up to date there, the next one perhaps in "
                 "part; the event logs are untouched. See that the address is right and the server "
                 "answers, then collect again: it goes on from there.",

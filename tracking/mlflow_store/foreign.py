@@ -32,7 +32,7 @@ _STATES: Mapping[str, State] = {
 
 
 @dataclass(frozen=True)
-class Where:
+class RunFields:
     """Where a run says what it is: each a field of a run, such as "params.optimizer"."""
 
     candidate: str
@@ -49,7 +49,7 @@ class ForeignRuns:
     notes: tuple[str, ...]
 
 
-def read_runs(store: Store, experiment: str, where: Where, only: str = "") -> ForeignRuns:
+def read_runs(store: Store, experiment: str, where: RunFields, only: str = "") -> ForeignRuns:
     """Return the runs of an experiment as outcomes; `only` is an MLflow filter of runs.
 
     A failed run is dropped where the same cell has a finished one. Raises StoreError for an
@@ -103,7 +103,7 @@ _Cell = tuple[str, str, str]  # workload, candidate, seed: as the runs spell the
 
 
 def _cells(
-    runs: Sequence["Run"], experiment: str, where: Where
+    runs: Sequence["Run"], experiment: str, where: RunFields
 ) -> tuple[dict[_Cell, "Run"], list[str]]:
     cells: dict[_Cell, Run] = {}
     without: dict[str, list[str]] = {}
@@ -151,7 +151,7 @@ def _blocks(seeds: Iterable[str]) -> dict[str, int]:
     return {seed: number for number, seed in enumerate(sorted(listed))}
 
 
-def _trial(cell: _Cell, block: int, experiment: str, where: Where) -> Trial:
+def _trial(cell: _Cell, block: int, experiment: str, where: RunFields) -> Trial:
     workload, candidate, seed = cell
     return Trial(
         workload=UserWorkload(
@@ -164,7 +164,7 @@ def _trial(cell: _Cell, block: int, experiment: str, where: Where) -> Trial:
     )
 
 
-def _curve(store: Store, run: "Run", where: Where) -> list["Metric"]:
+def _curve(store: Store, run: "Run", where: RunFields) -> list["Metric"]:
     if where.reading.metric not in run.data.metrics:
         return []
     return list(store.client.get_metric_history(run.info.run_id, where.reading.metric))

@@ -38,15 +38,15 @@ from tracking.mlflow_store.record import (
     MetricPoint,
     RunRecord,
     Status,
-    cut,
     data_of,
     mlflow_key,
     params_of,
     part,
     parts,
+    shorten,
+    shorten_key,
     source_tags,
-    text,
-    within,
+    spell,
 )
 from tracking.outcomes import Outcome
 from tracking.report.wording import title, verdict_words
@@ -160,7 +160,7 @@ def study_record(
     status = status_of(outcomes)
     ended = [one.ended_ms for one in outcomes if one.ended_ms is not None]
     return RunRecord(
-        name=cut(study, MAX_NAME),
+        name=shorten(study, MAX_NAME),
         tags=_parent_tags(outcomes, study, note)
         | (verdict_tags(comparison) if comparison else {}),
         params={},
@@ -174,7 +174,7 @@ def study_record(
     )
 
 
-def shortened(note: str, limit: int) -> str:
+def shorten_note(note: str, limit: int) -> str:
     """Cut Markdown at the end of a line, and say where the rest is."""
     if len(note) <= limit:
         return note
@@ -192,9 +192,13 @@ def status_of(outcomes: Sequence[Outcome]) -> Status:
 
 
 def _parent_tags(outcomes: Sequence[Outcome], study: str, note: str | None) -> dict[str, str]:
-    tags = {STUDY_TAG: study, "thermolion.study": study, "mlflow.runName": cut(study, MAX_NAME)}
+    tags = {
+        STUDY_TAG: study,
+        "thermolion.study": study,
+        "mlflow.runName": shorten(study, MAX_NAME),
+    }
     tags |= counts(outcomes)
-    tags |= {NOTE_TAG: shortened(note, MAX_TAG)} if note else {}
+    tags |= {NOTE_TAG: shorten_note(note, MAX_TAG)} if note else {}
     return tags | source_tags(study)
 
 
@@ -217,10 +221,10 @@ def _metrics(outcomes: Sequence[Outcome]) -> Iterator[MetricPoint]:
         cells.setdefault(of, []).append(one)
     for of, trials in cells.items():
         for point in means(trials):
-            yield point._replace(key=within(f"{point.key}/{of}"))
+            yield point._replace(key=shorten_key(f"{point.key}/{of}"))
 
 
-def settled(trials: Sequence[Outcome]) -> Iterator[Outcome]:
+def stable_results(trials: Sequence[Outcome]) -> Iterator[Outcome]:
     """Yield results block by block, up to the first that may still come; failures are left out."""
     for one in sorted(trials, key=lambda one: one.trial.block):
         if one.state == "failed":
@@ -240,7 +244,7 @@ def means(trials: Sequence[Outcome]) -> Iterator[MetricPoint]:
     """
     values: dict[str, list[float]] = {}
     time_ms = 0
-    for one in settled(trials):
+    for one in stable_results(trials):
         time_ms = max(time_ms, one.ended_ms or 0)
         for name, value in endpoints_of(one).items():
             so_far = values.setdefault(name, [])
@@ -331,7 +335,7 @@ def _key(trial: Trial) -> str:
 def _name(trial: Trial) -> str:
     """Name a cell as a person would: `digits · adamw[lr=0.001]`."""
     name = f"{trial.workload.name} · {trial.candidate.declared}"
-    return cut(name if trial.phase == "compare" else f"{trial.phase} · {name}", MAX_NAME)
+    return shorten(name if trial.phase == "compare" else f"{trial.phase} · {name}", MAX_NAME)
 
 
 def _tags(key: str, trials: Sequence[Outcome], study: str) -> dict[str, str]:
@@ -342,7 +346,7 @@ def _tags(key: str, trials: Sequence[Outcome], study: str) -> dict[str, str]:
         "candidate": trial.candidate.declared,
         "workload": trial.workload.name,
     }
-    ours = {f"thermolion.{fact}": text(value, MAX_TAG) for fact, value in facts.items()}
+    ours = {f"thermolion.{fact}": spell(value, MAX_TAG) for fact, value in facts.items()}
     named = {CELL_TAG: key, "mlflow.runName": _name(trial)}
     return ours | named | counts(trials) | source_tags(study)
 
@@ -352,7 +356,7 @@ def _spreads(trials: Sequence[Outcome]) -> list[MetricPoint]:
     spreads: dict[str, _Spread] = {}
     found = []
     time_ms = 0
-    for one in settled(trials):
+    for one in stable_results(trials):
         time_ms = max(time_ms, one.ended_ms or 0)
         for name, value in endpoints_of(one).items():
             so_far = spreads.setdefault(name, _Spread())

@@ -40,10 +40,10 @@ def mlflow_key(name: str) -> str:
     Different names may become one key; `keys` keeps them apart.
     """
     whole = "/".join(part for part in map(_part, name.split("/")) if part) or "unnamed"
-    return within(whole, MAX_KEY - _ROOM)
+    return shorten_key(whole, MAX_KEY - _ROOM)
 
 
-def within(key: str, limit: int = MAX_KEY) -> str:
+def shorten_key(key: str, limit: int = MAX_KEY) -> str:
     """Cut a key that MLflow would refuse; what is cut stays apart from others."""
     return key if len(key) <= limit else f"{key[: limit - 9]}-{_digest(key)}"
 
@@ -63,15 +63,15 @@ def parts(names: Iterable[str]) -> dict[str, str]:
     return _apart({name: part(name) for name in names})
 
 
-def text(value: Any, limit: int) -> str:
+def spell(value: Any, limit: int) -> str:
     """Spell a value so that it can be read back: strings as they are, the rest as JSON."""
     if type(value) is int:
-        return cut(str(value), limit)  # most are; what JSON says, in a tenth of the time
+        return shorten(str(value), limit)  # most are; what JSON says, in a tenth of the time
     spelled = value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
-    return cut(spelled, limit)
+    return shorten(spelled, limit)
 
 
-def cut(long: str, limit: int) -> str:
+def shorten(long: str, limit: int) -> str:
     return long if len(long) <= limit else long[: limit - 2] + " …"
 
 
@@ -200,14 +200,14 @@ def data_of(outcome: Outcome) -> tuple[DataRecord, ...]:
         return ()
     workload = outcome.trial.images
     source = {"dataset": workload.dataset} | dict(workload.dataset_options)
-    named = cut(workload.dataset, MAX_DATA_NAME)
+    named = shorten(workload.dataset, MAX_DATA_NAME)
     return (DataRecord(named, str(digests["data"])[:MAX_DATA_DIGEST], canonical_json(source)),)
 
 
 def run_name(trial: Trial) -> str:
     """Name a trial as a person would: `digits · adamw[lr=0.001] · block 3`."""
     name = f"{trial.workload.name} · {trial.candidate.name} · block {trial.block}"
-    return cut(name if trial.phase == "compare" else f"{trial.phase} · {name}", MAX_NAME)
+    return shorten(name if trial.phase == "compare" else f"{trial.phase} · {name}", MAX_NAME)
 
 
 def source_tags(study: str) -> dict[str, str]:
@@ -242,7 +242,7 @@ def params_of(trial: Trial) -> dict[str, str]:
     for name, value in told(workload, candidate).items():
         asked[f"hyperparameter.{name}" if name in asked else name] = value
     named = keys(asked)
-    return {named[name]: text(value, MAX_PARAM) for name, value in asked.items()}
+    return {named[name]: spell(value, MAX_PARAM) for name, value in asked.items()}
 
 
 _PREFIXES = {"options": "options", "dataset_options": "dataset", "model_options": "model"}
@@ -284,7 +284,7 @@ def _tags(outcome: Outcome, infinite: list[str], study: str, name: str) -> dict[
     facts |= {fact: job.get(fact) for fact in _OF_THE_JOB}
     facts |= {fact: started.get(fact) for fact in ("steps", "steps_per_epoch", "parameters")}
     ours = {
-        f"thermolion.{fact}": text(value, MAX_TAG)
+        f"thermolion.{fact}": spell(value, MAX_TAG)
         for fact, value in facts.items()
         if value is not None and value != ""
     }
@@ -298,7 +298,7 @@ def _note(outcome: Outcome) -> str:
     if outcome.traceback:
         room = max(MAX_TAG - len(note) - 20, 0)
         note += f"\n\n```\n{outcome.traceback[-room:] if room else ''}\n```"
-    return cut(note, MAX_TAG)
+    return shorten(note, MAX_TAG)
 
 
 def _metrics(outcome: Outcome) -> Iterator[MetricPoint]:

@@ -138,7 +138,7 @@ def _known(run_id: str, status: str, end_ms: int | None, tags: dict[str, str]) -
 _MAX_BATCH_PARAMS, _MAX_BATCH = 100, 1000  # what MLflow takes in one request
 
 _Identity = tuple[str, int, int, str]  # of a metric point
-Brought = tuple[str, str]  # fingerprint and status of a record
+SyncedState = tuple[str, str]  # fingerprint and status of a record
 Change = Literal["new", "updated", "unchanged"]
 
 
@@ -170,24 +170,24 @@ class Runs:
         if earlier._experiment_id == self._experiment_id:
             self._known = dict(earlier._known)
 
-    def has(self, name: Name, brought: Brought, parent_id: str) -> bool:
-        """Whether a run is there, below this parent, and is as it was brought."""
+    def has(self, name: Name, synced: SyncedState, parent_id: str) -> bool:
+        """Whether a run is there, below this parent, and is as it was last synced."""
         known = self._known.get(name)
-        wanted = (*brought, parent_id)
+        wanted = (*synced, parent_id)
         return known is not None and (known.fingerprint, known.status, known.parent_id) == wanted
 
-    def bring(self, record: RunRecord, parent_id: str | None = None) -> tuple[str, Change]:
+    def sync(self, record: RunRecord, parent_id: str | None = None) -> tuple[str, Change]:
         """Bring a run up to date, below its parent; return its id and what it took."""
-        return self._bring(record, {} if parent_id is None else {PARENT_TAG: parent_id})
+        return self._sync(record, {} if parent_id is None else {PARENT_TAG: parent_id})
 
-    def bring_report(self, record: RunRecord, report: Path) -> None:
+    def sync_report(self, record: RunRecord, report: Path) -> None:
         """Bring the files of the report to the run of the study, which is up to date."""
         known, wanted = self._known[record.of], _digest(report)
         if known.files != wanted:
             self._client.log_artifacts(known.run_id, str(report))
             self._has_files(known, wanted)
 
-    def bring_checkpoints(self, name: Name, files: Sequence[Path]) -> None:
+    def sync_checkpoints(self, name: Name, files: Sequence[Path]) -> None:
         """Bring kept checkpoints to the run of their trial, unless it has just these."""
         known, wanted = self._known[name], _stamp(files)
         if files and known.files != wanted:
@@ -216,7 +216,7 @@ class Runs:
                 # run.
                 self._client.delete_run(run.run_id)
 
-    def _bring(self, record: RunRecord, more: dict[str, str]) -> tuple[str, Change]:
+    def _sync(self, record: RunRecord, more: dict[str, str]) -> tuple[str, Change]:
         """`more` are tags that differ between stores: they take no part in the fingerprint."""
         known = self._known.get(record.of)
         if known is None:

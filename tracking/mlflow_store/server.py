@@ -26,9 +26,9 @@ from tracking.mlflow_store.store import (
     SERVER_ENVIRONMENT,
     StoreError,
     database_of,
+    mask_uri,
     open_store,
     resolve_uri,
-    shown_uri,
 )
 
 _HOST = "127.0.0.1"
@@ -64,7 +64,7 @@ class Server:
         return self._process.wait()
 
 
-def study_page(root: Path, study: str, uri: str | None = None) -> str | None:
+def find_study_page(root: Path, study: str, uri: str | None = None) -> str | None:
     """Return the page of a study in the store; None where nothing of it was collected.
 
     Raises StoreError.
@@ -77,14 +77,14 @@ def study_page(root: Path, study: str, uri: str | None = None) -> str | None:
             found = store.client.get_experiment_by_name(study)
         except Exception as error:  # a foreign library: its ways to fail cannot be listed
             reason = first_line(error, where)
-            raise StoreError(f"MLflow at {shown_uri(where)} does not answer: {reason}") from error
+            raise StoreError(f"MLflow at {mask_uri(where)} does not answer: {reason}") from error
     return None if found is None else f"experiments/{found.experiment_id}/runs"
 
 
-def elsewhere(root: Path, uri: str | None = None) -> Pages | None:
+def remote_pages(root: Path, uri: str | None = None) -> Pages | None:
     """Return the pages of a store that has a server already; None where it takes one of ours."""
     where = resolve_uri(root, uri)
-    return Pages(shown_uri(where).rstrip("/"), None) if where.startswith("http") else None
+    return Pages(mask_uri(where).rstrip("/"), None) if where.startswith("http") else None
 
 
 @contextlib.contextmanager

@@ -89,7 +89,7 @@ def resolve_uri(root: Path, uri: str | None = None) -> str:
     return uri or os.environ.get("MLFLOW_TRACKING_URI") or f"{_SQLITE}{_embedded(root)}"
 
 
-def shown_uri(uri: str) -> str:
+def mask_uri(uri: str) -> str:
     """Return the URI with its passwords starred out."""
     return _starred(uri, uri)
 
@@ -130,9 +130,9 @@ def open_store(root: Path, uri: str | None = None, to_write: bool = False) -> It
             ) from error
         except Exception as error:  # a foreign library: its ways to fail cannot be listed
             reason = _explained(error, where)
-            raise StoreError(f"cannot open MLflow at {shown_uri(where)}: {reason}") from error
+            raise StoreError(f"cannot open MLflow at {mask_uri(where)}: {reason}") from error
         artifacts = None if database is None else database.parent / "mlartifacts"
-        yield Store(client, shown_uri(where), artifacts, database)
+        yield Store(client, mask_uri(where), artifacts, database)
 
 
 def journal_mode(database: Path, mounts: str | None = None) -> str:
@@ -169,7 +169,7 @@ def _explained(error: Exception, uri: str) -> str:
     if any(steps.glob(f"{found['found']}_*.py")):
         return (
             f"it is of an older MLflow (schema {found['found']}, {__version__} has "
-            f"{found['wanted']}). Keep a copy of it, then: mlflow db upgrade {shown_uri(uri)}"
+            f"{found['wanted']}). Keep a copy of it, then: mlflow db upgrade {mask_uri(uri)}"
         )
     return (
         f"it is of a newer MLflow (schema {found['found']}, which {__version__} does not know). "
@@ -182,7 +182,7 @@ def require_address(uri: str) -> None:
     """Raise StoreError for an address that no store can have; opens nothing."""
     if not _is_address(uri):
         raise StoreError(
-            f"{shown_uri(uri)!r} is no address of an MLflow store: use one of "
+            f"{mask_uri(uri)!r} is no address of an MLflow store: use one of "
             f"{', '.join(_ADDRESSES)} (--mlflow, or MLFLOW_TRACKING_URI)"
         )
 

@@ -21,7 +21,7 @@ def sentence(one: Failures) -> str:
     )
 
 
-def told(comparison: Comparison) -> tuple[Failures, ...]:
+def with_divergence(comparison: Comparison) -> tuple[Failures, ...]:
     """Return the questions in which some trial diverged."""
     return tuple(one for one in comparison.failures if one.word != "none")
 
@@ -49,7 +49,7 @@ def table(comparison: Comparison) -> Table:
                 p_value(one.p_adjusted),
                 one.word,
             )
-            for one in told(comparison)
+            for one in with_divergence(comparison)
         ),
     )
 

@@ -37,7 +37,7 @@ from tracking.report.appendix_plots import drawings
 from tracking.report.curves import gate_curves, learning_curve
 from tracking.report.forest import forest
 from tracking.report.numbers import csv_text, numbers, write_parquet
-from tracking.report.robustness import left_out
+from tracking.report.robustness import list_exclusions
 from tracking.report.time_to_target import reach_curve
 
 Finding = Difference | LevelB | Failures | Speedup
@@ -89,15 +89,15 @@ def _context(comparison: Comparison, outcomes: Sequence[Outcome]) -> dict[str, A
         "registration": preregistration.registration(comparison),
         "registered": preregistration.registration_sentence(comparison),
         "deviations": preregistration.deviations(comparison),
-        "aimed": preregistration.aimed_sentence(comparison),
-        "later": preregistration.later(comparison),
+        "aimed": preregistration.targets_sentence(comparison),
+        "later": preregistration.table_with_additions(comparison),
         "any_own": comparison.any_of_user,
         "units": wording.units(comparison),
         "in_points": wording.all_in_points(comparison),
         "caveats": [*wording.caveats(comparison), *tuning.caveats(comparison.tuning)],
         "no_question": wording.no_question(comparison),
         "summaries": tables.summaries(comparison),
-        "left_out": left_out(comparison, outcomes),
+        "left_out": list_exclusions(comparison, outcomes),
         "states": provenance.states(outcomes),
         "provenance": [
             provenance.data(outcomes),
@@ -109,11 +109,11 @@ def _context(comparison: Comparison, outcomes: Sequence[Outcome]) -> dict[str, A
 
 def _answer(comparison: Comparison, question: Question) -> dict[str, Any]:
     """Return all that is said of one question; findings are (badge, sentence)."""
-    timed = time_to_target.pooled(comparison, question)
+    timed = time_to_target.pooled_speedup(comparison, question)
     said: list[tuple[Finding, str]] = [
         *((one, wording.sentence(one, comparison)) for one in comparison.pooled),
         *([(timed, time_to_target.sentence(timed))] if timed else []),
-        *((one, divergence.sentence(one)) for one in divergence.told(comparison)),
+        *((one, divergence.sentence(one)) for one in divergence.with_divergence(comparison)),
     ]
     beyond = [
         (one, across_datasets.sentence(one)) for one in across_datasets.claimable(comparison)

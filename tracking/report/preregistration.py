@@ -134,7 +134,7 @@ def registration_sentence(comparison: Comparison) -> str:
     return "This analysis was frozen before the first trial of the comparison began."
 
 
-def aimed_sentence(comparison: Comparison) -> str:
+def targets_sentence(comparison: Comparison) -> str:
     """Say where the targets are from."""
     found = comparison.registration
     if found is None or found.started:
@@ -150,7 +150,7 @@ def deviations(comparison: Comparison) -> tuple[str, ...]:
     return () if comparison.registration is None else comparison.registration.deviations
 
 
-def later(comparison: Comparison) -> Table:
+def table_with_additions(comparison: Comparison) -> Table:
     """The pooled answers of all trials, those that were added later among them."""
     return Table(
         caption="With all that was added later, for exploration",

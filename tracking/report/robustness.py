@@ -148,7 +148,7 @@ def _wins(rows: Sequence[Difference], rope_pp: float) -> tuple[int, int, int, in
     return win, tie, loss, len(rows) - win - tie - loss
 
 
-def left_out(comparison: Comparison, outcomes: Sequence[Outcome]) -> list[Table]:
+def list_exclusions(comparison: Comparison, outcomes: Sequence[Outcome]) -> list[Table]:
     """List the incomplete blocks, the trials that diverged and the blocks with a flag."""
     incomplete = [
         (

@@ -167,7 +167,7 @@ def _metric(reading: MetricSpec) -> str:
     return name + unit + (" (lower is better)" if reading.goal == "min" else "")
 
 
-def aligned(table: Table, heading: str | None = None) -> str:
+def align(table: Table, heading: str | None = None) -> str:
     """Lay a table out in columns for a terminal; `heading` goes over the first one."""
     header = (heading or table.header[0], *table.header[1:])
     widths = [max(map(len, column)) for column in zip(header, *table.rows, strict=True)]

@@ -18,14 +18,14 @@ def verdict_text(comparison: Comparison) -> str:
     """Return the answers in words and as tables, ready to print; ends with a newline."""
     candidates = tables.summaries(comparison)
     looks = preregistration.ledger(comparison)
-    by_look = [tables.aligned(looks)] if looks.rows else []
+    by_look = [tables.align(looks)] if looks.rows else []
     tuning = tuning_text.section(comparison)
-    tuned = [] if tuning is None else [tables.aligned(tuning.tables[0])]
+    tuned = [] if tuning is None else [tables.align(tuning.tables[0])]
     parts = [
         *_answers(comparison),
         *by_look,
         *tuned,
-        tables.aligned(candidates),
+        tables.align(candidates),
         *_notes(comparison),
     ]
     return "\n\n".join(parts) + "\n"
@@ -41,11 +41,11 @@ def _answers(comparison: Comparison) -> list[str]:
             for one in comparison.pooled
             if one.question == question
         ]
-        timed = time_to_target.pooled(comparison, question)
+        timed = time_to_target.pooled_speedup(comparison, question)
         sentences += [f"  {time_to_target.sentence(timed)}"] if timed else []
         sentences += [
             f"  {divergence.sentence(one)}"
-            for one in divergence.told(comparison)
+            for one in divergence.with_divergence(comparison)
             if one.question == question
         ]
         sentences += [
@@ -56,7 +56,7 @@ def _answers(comparison: Comparison) -> list[str]:
         parts.append("\n".join([f"{wording.title(question)}:", *sentences]))
     for question in comparison.questions:
         table = tables.answers(comparison, question)
-        parts.append(tables.aligned(table, heading=table.caption))
+        parts.append(tables.align(table, heading=table.caption))
     return parts
 
 

@@ -44,7 +44,7 @@ def sentence(one: Speedup) -> str:
     return f"{said}, {reached}."
 
 
-def pooled(comparison: Comparison, question: Question) -> Speedup | None:
+def pooled_speedup(comparison: Comparison, question: Question) -> Speedup | None:
     """Return the answer over all workloads with a target, where there is one."""
     return next(iter(comparison.time_to_target.answers(question)), None)
 

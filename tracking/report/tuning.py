@@ -15,7 +15,7 @@ from typing import Any
 from tracking.compare.result import Comparison
 from tracking.compare.tuning import RATE, Searched, TuningFound
 from tracking.report.plots import Curve, LineStyle, Words, chart
-from tracking.report.tables import Section, Table, aligned
+from tracking.report.tables import Section, Table, align
 from tracking.report.wording import number
 
 
@@ -258,7 +258,7 @@ def search_text(found: Searched, weights: Mapping[str, float], fresh: float | No
     unit = ", %" * found.in_points
     table = _best(found, unit)
     more = len(found.settings) - len(table.rows)
-    parts = [aligned(table)] + ([f"and {more} more, in the report"] if more > 0 else [])
+    parts = [align(table)] + ([f"and {more} more, in the report"] if more > 0 else [])
     if weights:
         listed = ", ".join(f"{name} {100 * part:.0f} %" for name, part in weights.items())
         parts.append(f"what the spread is due to: {listed}")

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from tracking.mlflow_store.auth import Door
+from tracking.mlflow_store.auth import TokenAuth
 from tracking.mlflow_store.server import Pages
 
 TOKEN = "a-token_of-mine"
@@ -38,7 +38,7 @@ class Answer:
             "query_string": query.encode(),
             "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
         }
-        asyncio.run(Door(_inner, TOKEN)(scope, receive, send))
+        asyncio.run(TokenAuth(_inner, TOKEN)(scope, receive, send))
         self.status = sent[0]["status"]
         self.headers = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
         self.body = sent[1]["body"].decode()

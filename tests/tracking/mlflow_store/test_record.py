@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tracking.logs import Point
-from tracking.mlflow_store.parents import shortened, study_record
+from tracking.mlflow_store.parents import shorten_note, study_record
 from tracking.mlflow_store.record import (
     MAX_PARAM,
     MAX_TAG,
@@ -20,7 +20,7 @@ from tracking.mlflow_store.record import (
     keys,
     mlflow_key,
     parts,
-    text,
+    spell,
     trial_record,
 )
 from tracking.outcomes import Outcome
@@ -74,11 +74,11 @@ def test_long_names_stay_apart_and_below_the_limit() -> None:
 
 
 def test_a_value_is_spelled_so_that_it_reads_back_and_is_cut_at_the_limit() -> None:
-    assert text(0.0003, MAX_PARAM) == "0.0003"
-    assert text("adamw", MAX_PARAM) == "adamw"
-    assert text([0.9, 0.99], MAX_PARAM) == "[0.9, 0.99]"
-    assert text(True, MAX_PARAM) == "true"
-    assert len(text("x" * 10_000, MAX_PARAM)) == MAX_PARAM
+    assert spell(0.0003, MAX_PARAM) == "0.0003"
+    assert spell("adamw", MAX_PARAM) == "adamw"
+    assert spell([0.9, 0.99], MAX_PARAM) == "[0.9, 0.99]"
+    assert spell(True, MAX_PARAM) == "true"
+    assert len(spell("x" * 10_000, MAX_PARAM)) == MAX_PARAM
 
 
 def test_a_trial_has_a_name_that_a_person_can_read(begun: Make) -> None:
@@ -207,10 +207,10 @@ def test_a_diverged_trial_counts_as_chance_and_tuning_not_at_all(begun: Make) ->
 
 
 def test_a_long_note_is_cut_at_a_line_and_says_where_the_rest_is() -> None:
-    note = shortened("a line\n" * 5000, MAX_TAG)
+    note = shorten_note("a line\n" * 5000, MAX_TAG)
     assert len(note) <= MAX_TAG
     assert "a line\n\n\n*Cut here" in note
-    assert len(shortened("x" * 9000, MAX_TAG)) <= MAX_TAG
+    assert len(shorten_note("x" * 9000, MAX_TAG)) <= MAX_TAG
 
 
 def test_records_are_made_without_mlflow() -> None:

@@ -8,13 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tracking.mlflow_store.store import (
-    StoreError,
-    journal_mode,
-    open_store,
-    resolve_uri,
-    shown_uri,
-)
+from tracking.mlflow_store.store import StoreError, journal_mode, mask_uri, open_store, resolve_uri
 
 _OPEN = """
 import sys
@@ -51,7 +45,7 @@ def test_an_argument_beats_the_environment_and_that_beats_the_root(
     ],
 )
 def test_only_the_password_of_an_address_is_not_shown(uri: str, shown: str | None) -> None:
-    assert shown_uri(uri) == (shown or "postgresql://me@db/m?sslmode=x&password=***")
+    assert mask_uri(uri) == (shown or "postgresql://me@db/m?sslmode=x&password=***")
 
 
 def test_a_password_is_in_no_message() -> None:

@@ -101,7 +101,7 @@ class Study:
         **options: Any,
     ) -> Collected:
         collector = Collector(self.layout, uri, restore, checkpoints)
-        return collector.bring(self.outcomes(), **options)
+        return collector.collect(self.outcomes(), **options)
 
     def runs(self, uri: str | None = None) -> dict[str, Any]:
         """Return active runs: by trial id, cells by `cell` and their name, the parent as "".

@@ -28,7 +28,7 @@ def _undisturbed(study: Study, empty_store: Path, note: str | None = None) -> An
     shutil.copy(empty_store, calm)
     uri = f"sqlite:///{calm}"
     outcomes = list(read_outcomes(study.layout.events).values())
-    Collector(study.layout, uri).bring(outcomes, note=note)
+    Collector(study.layout, uri).collect(outcomes, note=note)
     return study.content(uri)
 
 

@@ -38,7 +38,7 @@ from tracking.outcomes import read_outcomes
 layout = Layout(Path(sys.argv[1]), sys.argv[2])
 while True:
     try:
-        Collector(layout).bring(list(read_outcomes(layout.events).values()))
+        Collector(layout).collect(list(read_outcomes(layout.events).values()))
         break
     except LockHeld:
         time.sleep(0.05)

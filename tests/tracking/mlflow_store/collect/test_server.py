@@ -115,12 +115,12 @@ def test_a_parent_that_is_deleted_while_one_follows_is_made_anew(
 ) -> None:
     study.run_blocks(0, 1)
     collector = Collector(study.layout, server.uri)
-    collector.bring(study.outcomes())
+    collector.collect(study.outcomes())
     for name in ("", "cell digits · adamw[lr=0.001]"):
         with open_store(study.layout.root, server.uri) as store:
             store.client.delete_run(study.runs(server.uri)[name].info.run_id)
         study.run_blocks(len(study.trials))
-        collector.bring(study.outcomes())
+        collector.collect(study.outcomes())
         study.check(server.uri)
 
 
