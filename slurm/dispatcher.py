@@ -1,81 +1,21 @@
-"""Feeds a study to the queue: as many packs as its limits allow, the rest by a later feeding.
+"""Sends the packs of a study to the queue, as many as its limits allow.
 
-Called where trials are sent, and on a node by a small job (`python -m slurm.dispatcher ROOT
-STUDY`) that starts when room should be. Whoever feeds holds the study's lock.
-
-The small job that sends the rest of an order: whether it is there, and what became of it.
-
-Sends nothing, which is `slurm.dispatcher`'s.
+Called where trials are sent, and on a node by `slurm.feed`. Whoever calls it holds the study's
+lock.
 """
 
 import logging
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from jobs.contract.atomic_write import write_whole
-from jobs.contract.layout import Layout
-from jobs.contract.lock import Lock
-from slurm.environment import own_job
-from slurm.pack_states import expected
-from slurm.requeued import delayed, free, release, stuck
-from slurm.sbatch import QueueFull, Sending, submit
+from slurm.requeued import find_delayed, find_held, release_held, start_delayed
+from slurm.sbatch import QueueFull, SubmitOptions, submit
 from slurm.slurm_errors import NoAnswer, SlurmError
-from slurm.squeue import Queue, Queued, read_named, read_queue
-from slurm.submission import ArrayJob, SlurmSubmission, read_orders
-from slurm.waiting import retry_until
+from slurm.squeue import Queue, Queued, read_named
+from slurm.submission import ArrayJob, SlurmSubmission
 
-_REFUSED = "feed.refused"  # beside its log: why there is none
-
-
-def is_fed(order: SlurmSubmission) -> bool:
-    """Whether a job has to be in the queue that sends the rest of an order."""
-    return order.feeder is not None and not order.chunks.is_held and bool(order.unsent())
-
-
-def note_refusal(order: SlurmSubmission, why: str | None) -> None:
-    """Keep in mind why no such job could be sent; None where it was."""
-    path = order.folder / _REFUSED
-    if why is None:
-        path.unlink(missing_ok=True)
-    else:
-        write_whole(path, f"{why}\n")
-
-
-def sending_on(orders: Sequence[SlurmSubmission], queue: Queue) -> str:
-    """Say how the rest of some orders gets into the queue."""
-    fed = [order for order in orders if is_fed(order)]
-    if not fed:
-        return "they go with the next `thermolion submit`, or while `thermolion run` watches"
-    if any(queue.ids(order.feeder_name) for order in orders):
-        return "they go by themselves, as room is made for them"
-    if any(_sent_since(order, queue) for order in orders):
-        return "they go by themselves, as room is made for them"
-    why = next((said for order in fed if (said := _why(order)) is not None), None)
-    ended = "the job that sends them on is gone" + ("" if why is None else f" ({why})")
-    return f"{ended}: `thermolion submit` sends them, or `thermolion run` while it watches"
-
-
-def _sent_since(order: SlurmSubmission, queue: Queue) -> bool:
-    """Whether something was sent after the queue was looked at, and a feeder maybe with it."""
-    jobs = [chunk.job for chunk in order.chunks.read()]
-    return any(job is not None and job.id not in queue.known for job in jobs)
-
-
-def _why(order: SlurmSubmission) -> str | None:
-    """Return the last word on the matter: a refusal, or what the job itself has printed."""
-    refused = order.folder / _REFUSED
-    for path in (refused, order.feeder_log):
-        lines = path.read_text(errors="replace").splitlines() if path.exists() else []
-        said = [line.strip() for line in lines if line.strip()]
-        if said:
-            return said[-1]
-    return None
-
-
-_LOCK_WAIT_S = 60.0
 _PARTS = 5  # a full queue is refilled in so many parts: the controller is everybody's
 
 _log = logging.getLogger(__name__)
@@ -83,14 +23,14 @@ _log = logging.getLogger(__name__)
 
 @dataclass
 class Dispatcher:
-    """One feeding of a study. `own_job` is the id of the job that feeds, where it is one.
+    """One dispatcher of a study. `own_job` is the id of the job that feeds, where it is one.
 
     `changed`: the queue is another one than it was.
     """
 
-    orders: Sequence[SlurmSubmission]
+    submissions: Sequence[SlurmSubmission]
     queue: Queue
-    own_job: int | None = None
+    job_id: int | None = None
     sent: list[tuple[SlurmSubmission, ArrayJob, int]] = field(default_factory=list)
     changed: bool = False
     full: bool = False  # the site has refused an array that it said it would take
@@ -100,19 +40,22 @@ class Dispatcher:
 
     def feed(self) -> int:
         """Send what there is room for; return how many packs remain for later."""
-        late, held = delayed(self.orders, self.queue), stuck(self.orders, self.queue)
-        release(late)
-        free(held)
+        late, held = (
+            find_delayed(self.submissions, self.queue),
+            find_held(self.submissions, self.queue),
+        )
+        start_delayed(late)
+        release_held(held)
         self.changed = bool(late or held)
         try:
-            for order in self.orders:
-                self._recover(order)
-            for order in list(self._open()):
-                self._send_all(order)
+            for submission in self.submissions:
+                self._recover(submission)
+            for submission in list(self._open()):
+                self._send_all(submission)
         except QueueFull as full:
             self.refused = True
             _log.info("the queue is full: %s", full)
-        left = sum(len(order.unsent()) for order in self._open())
+        left = sum(len(submission.unsent()) for submission in self._open())
         if left:
             self._send_feeder()
         self._send_after()
@@ -120,57 +63,59 @@ class Dispatcher:
 
     def _open(self) -> Iterator[SlurmSubmission]:
         """Yield the orders of which something is to be sent now."""
-        for order in self.orders:
-            if order.unsent() and not order.chunks.is_held:
-                yield order
+        for submission in self.submissions:
+            if submission.unsent() and not submission.array_jobs.is_held:
+                yield submission
 
-    def _recover(self, order: SlurmSubmission) -> None:
+    def _recover(self, submission: SlurmSubmission) -> None:
         """Find the job of a chunk whose sender got no answer; without one it is not sent yet.
 
         Should it turn up later all the same, it finds its name gone, and ends.
         """
-        for chunk in order.chunks.read():
-            if chunk.job is None:
+        for array_job in submission.array_jobs.read():
+            if array_job.job is None:
                 # The queue may be an old one, or not all of it.
-                found = self.queue.ids(chunk.name) or read_named(chunk.name).ids(chunk.name)
+                found = self.queue.ids(array_job.name) or read_named(array_job.name).ids(
+                    array_job.name
+                )
                 if found:
-                    order.chunks.claim(chunk, found[0])
+                    submission.array_jobs.claim(array_job, found[0])
                 else:
-                    order.chunks.disown(chunk)
+                    submission.array_jobs.disown(array_job)
 
-    def _send_all(self, order: SlurmSubmission) -> None:
+    def _send_all(self, submission: SlurmSubmission) -> None:
         """Send what there is room for; an order that the site refuses is given up.
 
         Its trials are missing then, and go with the next `submit`, as it is to be by then.
         """
         try:
-            while self._next(order):
+            while self._next(submission):
                 if self.full:
                     # Now, while there is a place for it: a limit that shows itself leaves none.
                     self._send_feeder()
         except (QueueFull, NoAnswer):
             raise
         except SlurmError:
-            if self.own_job is None:  # on a node it may be the node that may not submit
-                order.chunks.give_up()
+            if self.job_id is None:  # on a node it may be the node that may not submit
+                submission.array_jobs.give_up()
             raise
 
-    def _next(self, order: SlurmSubmission) -> bool:
+    def _next(self, submission: SlurmSubmission) -> bool:
         """Send one chunk of an order; return whether there may be room for another one."""
-        unsent = order.unsent()
-        count = min(len(unsent), self._room(order))
-        if count < len(unsent) and order.feeder is not None:
-            count = min(count, self._room(order) - 1)  # it takes a place as well
-        if order.after is not None and order.submit_cap is not None:
-            count = min(count, self._room(order) - 1 - (count < len(unsent)))
-        if count < max(1, min(len(unsent), self._least(order))):
+        unsent = submission.unsent()
+        count = min(len(unsent), self._room(submission))
+        if count < len(unsent) and submission.feeder is not None:
+            count = min(count, self._room(submission) - 1)  # it takes a place as well
+        if submission.after is not None and submission.submit_cap is not None:
+            count = min(count, self._room(submission) - 1 - (count < len(unsent)))
+        if count < max(1, min(len(unsent), self._least(submission))):
             return False
         while True:
-            chunk = order.chunks.intend(unsent.start, count)
+            array_job = submission.array_jobs.intend(unsent.start, count)
             try:
-                self._send(order, chunk)
+                self._send(submission, array_job)
             except QueueFull as full:
-                order.chunks.retract(chunk)
+                submission.array_jobs.retract(array_job)
                 self.full = True
                 count //= 2  # of a limit that nobody has told us of
                 if count < 1 and not (full.names_limit or self.queue.jobs or self.sent):
@@ -181,123 +126,122 @@ class Dispatcher:
             except NoAnswer:
                 raise  # the intent stays: should there be a job, it is found by its name
             except Exception:
-                order.chunks.retract(chunk)
+                submission.array_jobs.retract(array_job)
                 raise
-            return bool(order.unsent())
+            return bool(submission.unsent())
 
-    def _least(self, order: SlurmSubmission) -> int:
+    def _least(self, submission: SlurmSubmission) -> int:
         """Return the fewest packs that are worth a call of sbatch while more are to be sent."""
-        return 1 if order.submit_cap is None else order.submit_cap // _PARTS
+        return 1 if submission.submit_cap is None else submission.submit_cap // _PARTS
 
-    def _room(self, order: SlurmSubmission) -> int:
+    def _room(self, submission: SlurmSubmission) -> int:
         """Return how many more jobs the user may have in the queue."""
-        if order.submit_cap is None:
-            return order.packs
+        if submission.submit_cap is None:
+            return submission.packs
         ours = sum(job.uid == os.geteuid() for job in self.queue.jobs)
-        return max(0, order.submit_cap - ours - self._newer())
+        return max(0, submission.submit_cap - ours - self._newer())
 
     def _newer(self) -> int:
         """Return how many jobs were sent since the queue was looked at."""
         seen = {job.array_job for job in self.queue.jobs}
         return sum(
-            chunk.count
-            for order in self.orders
-            for chunk in order.chunks.read()
-            if chunk.job is not None
-            and chunk.job.id not in seen
-            and chunk.job.id not in self.queue.known
+            array_job.count
+            for submission in self.submissions
+            for array_job in submission.array_jobs.read()
+            if array_job.job is not None
+            and array_job.job.id not in seen
+            and array_job.job.id not in self.queue.known
         )
 
-    def _send(self, order: SlurmSubmission, chunk: ArrayJob) -> None:
+    def _send(self, submission: SlurmSubmission, array_job: ArrayJob) -> None:
         throttle, after = "", None
-        if order.concurrent is not None:
-            if order.concurrent < chunk.count:
-                throttle = f"%{order.concurrent}"
-            living = self._living_chunks(order)
+        if submission.concurrent is not None:
+            if submission.concurrent < array_job.count:
+                throttle = f"%{submission.concurrent}"
+            living = self._living_array_jobs(submission)
             # Arrays know nothing of each other's throttle: one after the other, they share it.
             after = f"afterany:{':'.join(map(str, living))}" if living else None
-        sending = Sending(chunk.name, f"{chunk.array}{throttle}", after)
-        (order.folder / "output").mkdir(exist_ok=True)  # or SLURM cannot open what jobs print
-        job = int(submit(order.job, sending, order.scripts))
-        order.chunks.claim(chunk, job)
-        self.sent.append((order, chunk, job))
+        sending = SubmitOptions(array_job.name, f"{array_job.array}{throttle}", after)
+        (submission.folder / "output").mkdir(exist_ok=True)  # or SLURM cannot open what jobs print
+        job = int(submit(submission.job, sending, submission.scripts))
+        submission.array_jobs.claim(array_job, job)
+        self.sent.append((submission, array_job, job))
         self.changed = True
 
-    def _living_chunks(self, order: SlurmSubmission) -> list[int]:
-        orders = [other for other in self.orders if other.user == order.user]
-        living = {job.array_job for job in self._living(orders)}
+    def _living_array_jobs(self, submission: SlurmSubmission) -> list[int]:
+        submissions = [other for other in self.submissions if other.user == submission.user]
+        living = {job.array_job for job in self._living(submissions)}
         return sorted(living | {job for _, _, job in self.sent})[-1:]
 
-    def _living(self, orders: Sequence[SlurmSubmission]) -> Sequence[Queued]:
+    def _living(self, submissions: Sequence[SlurmSubmission]) -> Sequence[Queued]:
         """Return the jobs of the chunks of some orders that are in the queue."""
-        chunks = [chunk for order in orders for chunk in order.chunks.read()]
-        ours = {(chunk.name, chunk.job.id) for chunk in chunks if chunk.job is not None}
+        array_jobs = [
+            array_job for submission in submissions for array_job in submission.array_jobs.read()
+        ]
+        ours = {
+            (array_job.name, array_job.job.id)
+            for array_job in array_jobs
+            if array_job.job is not None
+        }
         return [job for job in self.queue.jobs if (job.name, job.array_job) in ours]
 
     def _send_feeder(self) -> None:
         """Send the job that goes on feeding, unless one waits already."""
-        order = next(iter(self._open()))
-        if order.feeder is None or self.fed:
+        submission = next(iter(self._open()))
+        if submission.feeder is None or self.fed:
             return
-        name = order.feeder_name
-        if [job for job in self.queue.ids(name) if job != self.own_job]:
+        name = submission.feeder_name
+        if [job for job in self.queue.ids(name) if job != self.job_id]:
             return
         waited_for = self._waited_for()
         if waited_for is None:
             self.shut_out = True
-            note_refusal(order, "the queue is full for you with jobs of other studies")
+            _note_refusal(submission, "the queue is full for you with jobs of other studies")
             return
         try:
-            submit(order.feeder, Sending(name, dependency=f"afterany:{waited_for}"), order.scripts)
+            submit(
+                submission.feeder,
+                SubmitOptions(name, dependency=f"afterany:{waited_for}"),
+                submission.scripts,
+            )
         except SlurmError as error:
             self.shut_out = isinstance(error, QueueFull | NoAnswer)
-            note_refusal(order, str(error))
+            _note_refusal(submission, str(error))
             _log.warning("the next `thermolion submit` sends the rest, no job can: %s", error)
         else:
             self.fed = self.changed = True
-            note_refusal(order, None)
+            _note_refusal(submission, None)
 
     def _send_after(self) -> None:
         """Send the job that looks after the study once all others have ended, unless one waits."""
-        order = self.orders[-1] if self.orders else None
-        if order is None or order.after is None or order.chunks.is_cancelled:
+        submission = self.submissions[-1] if self.submissions else None
+        if submission is None or submission.after is None or submission.array_jobs.is_cancelled:
             return
-        if [job for job in self.queue.ids(order.after_name) if job != self.own_job]:
+        if [job for job in self.queue.ids(submission.after_name) if job != self.job_id]:
             return
-        living = {job.array_job for job in self._living(self.orders)}
+        living = {job.array_job for job in self._living(self.submissions)}
         ids = sorted(living | {job for _, _, job in self.sent})
         if not ids:
             return
-        sending = Sending(order.after_name, dependency=f"afterany:{':'.join(map(str, ids))}")
+        sending = SubmitOptions(
+            submission.after_name, dependency=f"afterany:{':'.join(map(str, ids))}"
+        )
         try:
-            submit(order.after, sending, order.scripts)
+            submit(submission.after, sending, submission.scripts)
             self.changed = True
         except SlurmError as error:
             _log.warning("nobody looks after the study but the next `submit`: %s", error)
 
     def _waited_for(self) -> str | None:
         """Return the task whose end should make room: the middle one of those in the queue."""
-        tasks = [f"{job.array_job}_{job.task}" for job in self._living(self.orders)]
-        tasks += [f"{job}_{pack}" for _, chunk, job in self.sent for pack in chunk.packs]
+        tasks = [f"{job.array_job}_{job.task}" for job in self._living(self.submissions)]
+        tasks += [f"{job}_{pack}" for _, array_job, job in self.sent for pack in array_job.packs]
         return tasks[len(tasks) // 2] if tasks else None
 
 
-def main() -> None:
-    """Feed the study that the command line names, from within a job."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    layout = Layout(Path(sys.argv[1]), sys.argv[2])
-    retry_until(lambda: not _feed(layout).shut_out)
-
-
-def _feed(layout: Layout) -> Dispatcher:
-    with Lock(layout.lock, wait_s=_LOCK_WAIT_S):
-        orders = read_orders(layout)
-        queue = read_queue(expected(orders))
-        feeding = Dispatcher(orders, queue, own_job(os.environ))
-        left = feeding.feed()
-    _log.info("%d packs sent, %d left", sum(chunk.count for _, chunk, _ in feeding.sent), left)
-    return feeding
-
-
-if __name__ == "__main__":
-    main()
+def _note_refusal(submission: SlurmSubmission, why: str | None) -> None:
+    """Write down why no job could be sent that sends the rest; None if it was sent."""
+    if why is None:
+        submission.feeder_refusal.unlink(missing_ok=True)
+    else:
+        write_whole(submission.feeder_refusal, f"{why}\n")

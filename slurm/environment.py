@@ -67,14 +67,14 @@ class JobProcess:
         return f"{self.array_job}_{self.pack}"
 
 
-def place(variables: Mapping[str, str]) -> JobProcess:
+def read_job_process(variables: Mapping[str, str]) -> JobProcess:
     """Read the table; raises SlurmError outside an array job."""
     said: dict[str, Any] = {field: _number(variables, field) for field in _WORDS}
     said |= {field: _first(variables, words) for field, words in _NAMES.items()}
     return JobProcess(**said)
 
 
-def own_job(variables: Mapping[str, str]) -> int | None:
+def read_job_id(variables: Mapping[str, str]) -> int | None:
     """Return the id of the job that this process is in, None outside one."""
     text = variables.get("SLURM_JOB_ID")
     return int(text) if text else None

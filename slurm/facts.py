@@ -20,18 +20,18 @@ from slurm.slurm_errors import SlurmError
 Ask = Callable[[str, Sequence[str]], str]
 
 
-def live(_name: str, command: Sequence[str]) -> str:
+def ask_site(_name: str, command: Sequence[str]) -> str:
     """Ask the site."""
     return commands.ask(command)
 
 
-def recording(folder: Path) -> Ask:
+def record_answers(folder: Path) -> Ask:
     """Return somebody who asks the site, and leaves every answer in a folder."""
     folder.mkdir(parents=True, exist_ok=True)
 
     def asked(name: str, command: Sequence[str]) -> str:
         try:
-            said = live(name, command)
+            said = ask_site(name, command)
         except SlurmError as error:
             write_whole(folder / f"{name}.error", f"{error}\n")
             raise
@@ -41,7 +41,7 @@ def recording(folder: Path) -> Ask:
     return asked
 
 
-def recorded(folder: Path) -> Ask:
+def replay_answers(folder: Path) -> Ask:
     """Return somebody who knows what was recorded, and nothing else."""
 
     def asked(name: str, command: Sequence[str]) -> str:
@@ -107,7 +107,7 @@ class Facts:
         return self.memory_of_node_mb
 
 
-def read_facts(user: str, ask: Ask = live) -> Facts:
+def read_facts(user: str, ask: Ask = ask_site) -> Facts:
     """Ask the cluster; raises SlurmError where there is none or it does not answer."""
     config = parse_config(ask("config", ["scontrol", "show", "config"]))
     partitions = parse_partitions(

@@ -15,7 +15,7 @@ from typing import Any
 from jobs.contract.atomic_write import write_once
 from jobs.contract.failures import FailureClass, JobEnd, of_output
 from slurm.pack_states import end_name
-from slurm.squeue import Ended, Queue, class_of
+from slurm.squeue import Ended, Queue, parse_failure_class
 from slurm.submission import ArrayJob, SlurmSubmission
 
 _TAIL = 16_384  # bytes of what a job has printed: its killer speaks last
@@ -30,60 +30,64 @@ class _LastWord:
     gained: bool | None = None
 
 
-def how_ended(order: SlurmSubmission, packs: Collection[int], queue: Queue) -> dict[int, JobEnd]:
+def find_ends(
+    submission: SlurmSubmission, packs: Collection[int], queue: Queue
+) -> dict[int, JobEnd]:
     """Return, by pack, how the jobs of `packs` ended, which are those that left no exit code.
 
     Nothing is said of a submission that its user has cancelled.
     """
-    if not packs or order.chunks.is_cancelled:
+    if not packs or submission.array_jobs.is_cancelled:
         return {}
-    chunks = {pack: chunk for chunk in order.chunks.read() for pack in chunk.packs}
-    words = {pack: _word(order, pack, chunks.get(pack), queue) for pack in packs}
-    return {pack: _end(order, pack, word) for pack, word in words.items()}
+    array_jobs = {
+        pack: array_job for array_job in submission.array_jobs.read() for pack in array_job.packs
+    }
+    words = {pack: _word(submission, pack, array_jobs.get(pack), queue) for pack in packs}
+    return {pack: _end(submission, pack, word) for pack, word in words.items()}
 
 
-def leave_end(folder: Path, pack: int, word: str, nodes: str, gained: bool) -> None:
+def write_end(folder: Path, pack: int, word: str, nodes: str, gained: bool) -> None:
     """Write down, for the job itself, why it leaves though it has not finished."""
     record = {"word": word, "nodes": nodes, "gained": gained}
     write_once(folder / "output" / end_name(pack), json.dumps(record))
 
 
 def _word(
-    order: SlurmSubmission, pack: int, chunk: ArrayJob | None, queue: Queue
+    submission: SlurmSubmission, pack: int, array_job: ArrayJob | None, queue: Queue
 ) -> _LastWord | None:
-    path = order.folder / "output" / end_name(pack)
+    path = submission.folder / "output" / end_name(pack)
     try:
         return _LastWord(**json.loads(path.read_text()))
     except FileNotFoundError:
         pass
     except (OSError, TypeError, ValueError):
         return None  # what is damaged tells nothing
-    if chunk is None or chunk.job is None:
+    if array_job is None or array_job.job is None:
         return None
-    ended = queue.ended.get((chunk.name, chunk.job.id, pack))
-    return None if ended is None else _keep(order, pack, ended)
+    ended = queue.ended.get((array_job.name, array_job.job.id, pack))
+    return None if ended is None else _keep(submission, pack, ended)
 
 
-def _keep(order: SlurmSubmission, pack: int, ended: Ended) -> _LastWord:
+def _keep(submission: SlurmSubmission, pack: int, ended: Ended) -> _LastWord:
     record: dict[str, Any] = {"word": ended.word, "nodes": ended.nodes}
     with contextlib.suppress(OSError):  # somebody else's study may be one that we only read
-        write_once(order.folder / "output" / end_name(pack), json.dumps(record))
+        write_once(submission.folder / "output" / end_name(pack), json.dumps(record))
     return _LastWord(**record)
 
 
-def _end(order: SlurmSubmission, pack: int, word: _LastWord | None) -> JobEnd:
+def _end(submission: SlurmSubmission, pack: int, word: _LastWord | None) -> JobEnd:
     node = (word.nodes or None) if word else None
     gained = None if word is None else word.gained
-    failure = None if word is None else class_of(word.word)
+    failure = None if word is None else parse_failure_class(word.word)
     if failure is not None:
-        kept = order.folder / "output" / end_name(pack)
+        kept = submission.folder / "output" / end_name(pack)
         seen_s = kept.stat().st_mtime if kept.exists() else time.time()
         return JobEnd(failure, _why(failure, gained), node, gained, seen_s)
-    failure = of_output(_tail(order.layout.job_output(order.submission, pack)))
+    failure = of_output(_tail(submission.layout.job_output(submission.id, pack)))
     if failure is not None:
         return JobEnd(failure, _why(failure, None), node)
     said = f"SLURM says {word.word}" if word else "SLURM has no word on it any more"
-    logs = order.layout.events.glob(f"{order.submission}-{pack}-*.jsonl")
+    logs = submission.layout.events.glob(f"{submission.id}-{pack}-*.jsonl")
     if next(logs, None) is None:
         return JobEnd("NEVER_STARTED", f"its job ended before it began: {said}", node)
     return JobEnd("LOST", f"its process died: {said}", node)

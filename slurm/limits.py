@@ -18,9 +18,9 @@ _MEGABYTES = {"K": 1 / 1024, "M": 1, "": 1, "G": 1024, "T": 1024**2}
 _LOCAL = tuple(Path(name) for name in ("/tmp", "/var/tmp", "/dev/shm", "/run"))
 
 
-def check(facts: Facts, site: Site, resources: JobResources) -> None:
+def check_request(facts: Facts, site: Site, resources: JobResources) -> None:
     """Raise SiteError for the first thing that a site would refuse, or never start."""
-    partition = partition_of(facts, site)
+    partition = find_partition(facts, site)
     check_account(facts, site)
     where = f"partition {partition.name!r}"
     if not partition.is_up:
@@ -45,7 +45,7 @@ def check(facts: Facts, site: Site, resources: JobResources) -> None:
             f"{resources.cpus_per_task}), a node of {where} has {partition.cpus}: lower "
             "resources.cpus_per_task or pack.trials_per_gpu"
         )
-    mem_mb = None if resources.mem is None else megabytes(resources.mem)
+    mem_mb = None if resources.mem is None else parse_megabytes(resources.mem)
     if mem_mb is not None and mem_mb > partition.memory_mb:
         raise SiteError(
             f"resources.mem is {resources.mem}, the largest node of {where} has "
@@ -66,7 +66,7 @@ def check(facts: Facts, site: Site, resources: JobResources) -> None:
         )
 
 
-def megabytes(mem: str) -> float:
+def parse_megabytes(mem: str) -> float:
     """Return the MB of memory as sbatch takes it: a number of MB, or with K, M, G or T."""
     found = re.fullmatch(r"([0-9]+)([KMGT]?)B?", mem)
     if found is None:
@@ -74,32 +74,32 @@ def megabytes(mem: str) -> float:
     return int(found[1]) * _MEGABYTES[found[2]]
 
 
-def more_memory(
+def scale_memory(
     facts: Facts | None, site: Site, resources: JobResources, factor: float
 ) -> str | None:
     """Return `factor` times the memory of a job, as sbatch takes it; no more than a node has.
 
     None where the job has all of a node's, or nobody says how much it has.
     """
-    given = megabytes(resources.mem) if resources.mem else None
+    given = parse_megabytes(resources.mem) if resources.mem else None
     if given is None and facts is not None:
         given = facts.default_memory_mb(resources.cpus_per_task * resources.tasks_per_node)
     if given is None:
         return None
     wanted = math.ceil(given * factor)
     if facts is not None:
-        most = partition_of(facts, site).memory_mb
+        most = find_partition(facts, site).memory_mb
         wanted = min(wanted, most) if most else wanted
     return f"{wanted}M"
 
 
-def sparable(
+def choose_excluded(
     facts: Facts | None, site: Site, resources: JobResources, bad_nodes: Sequence[str]
 ) -> tuple[str, ...]:
     """Return the nodes to leave out: the newest of the bad ones, as long as enough are left."""
     if facts is None:
         return tuple(bad_nodes)
-    spare = max(0, partition_of(facts, site).nodes - resources.nodes)
+    spare = max(0, find_partition(facts, site).nodes - resources.nodes)
     return tuple(bad_nodes[max(0, len(bad_nodes) - spare) :]) if spare else ()
 
 
@@ -127,7 +127,7 @@ def _nodes_are_here() -> bool:
     return {host.partition(".")[0] for host in hosts} <= {mine, "localhost"}
 
 
-def partition_of(facts: Facts, site: Site) -> Partition:
+def find_partition(facts: Facts, site: Site) -> Partition:
     """Return the partition that jobs go to; raises SiteError where there is none of that name."""
     named = site.partition
     if named is None:

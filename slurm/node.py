@@ -19,7 +19,7 @@ from jobs.contract.atomic_write import write_whole
 from jobs.contract.layout import Layout
 from jobs.contract.pack import Pack
 from jobs.ranks.launch import Launch, Rendezvous
-from slurm.environment import JobProcess, forget_job, place
+from slurm.environment import JobProcess, forget_job, read_job_process
 from slurm.pack_states import end_name, exit_name
 from slurm.requeue import SIGNALS, Requeue, forget_end
 from slurm.slurm_errors import SlurmError
@@ -69,10 +69,10 @@ class Assignment:
         An intent may have been sent twice, and a pack cancelled before its job began.
         """
         here = self.here
-        chunks = ArrayJobs(self.layout, self.record["id"])
-        if self.word.exists() or chunks.is_cancelled:
+        array_jobs = ArrayJobs(self.layout, self.record["id"])
+        if self.word.exists() or array_jobs.is_cancelled:
             return False
-        return chunks.carries(here.pack, here.name, here.array_job)
+        return array_jobs.carries(here.pack, here.name, here.array_job)
 
     def launch(self) -> Launch:
         """Return the launch of this process; raises SlurmError where a GPU is missing."""
@@ -149,7 +149,7 @@ def main() -> int:
     folder = Path(sys.argv[1])
     record = json.loads(read_late(folder / "submission.json"))
     layout = Layout(folder.parents[2], folder.parents[1].name)
-    assignment = Assignment(layout, record, place(os.environ))
+    assignment = Assignment(layout, record, read_job_process(os.environ))
     if not assignment.is_ours():
         _log.warning(
             "pack %d was cancelled, or another job carries it: nothing to do", assignment.here.pack

@@ -13,68 +13,72 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from jobs.contract.atomic_write import write_once
 from slurm.commands import ask
 from slurm.slurm_errors import SlurmError
-from slurm.squeue import Expected, Key, Outstanding, Queue, State
+from slurm.squeue import ExpectedJobs, Key, Outstanding, Queue, State
 from slurm.submission import ArrayJob, SlurmSubmission, cancel_mark
 
 
-def recorded(order: SlurmSubmission) -> dict[int, State | None]:
+def read_states(submission: SlurmSubmission) -> dict[int, State | None]:
     """Return the state of every pack, None where only the queue can tell."""
-    output = order.folder / "output"
+    output = submission.folder / "output"
     left = {path.name for path in output.glob("*.exit")} if output.is_dir() else set()
-    chunks = order.chunks
-    sent = {pack for chunk in chunks.read() for pack in chunk.packs}
-    unsent: State = "ended" if chunks.is_over else "queued"
+    array_jobs = submission.array_jobs
+    sent = {pack for array_job in array_jobs.read() for pack in array_job.packs}
+    unsent: State = "ended" if array_jobs.is_over else "queued"
     states: dict[int, State | None] = {}
-    for pack in range(order.packs):
-        words = {exit_name(pack, process) for process in range(order.lanes)}
+    for pack in range(submission.packs):
+        words = {exit_name(pack, process) for process in range(submission.lanes)}
         states[pack] = "ended" if words <= left else None if pack in sent else unsent
     return states
 
 
-def expected(orders: Sequence[SlurmSubmission]) -> Expected:
+def expect_jobs(submissions: Sequence[SlurmSubmission]) -> ExpectedJobs:
     """Return what some orders of a study let one expect in the queue; to be read before it is.
 
     Users are told by the owners of files: the name in the environment may be anybody's.
     """
     jobs: dict[Key, Outstanding] = {}
     uids, known = {os.geteuid()}, set()
-    for order in orders:
-        is_cancelled = order.chunks.is_cancelled
-        output = order.folder / "output"
-        states = recorded(order)
-        for chunk in order.chunks.read():
-            uids.add(chunk.uid)
-            if chunk.job is None:
+    for submission in submissions:
+        is_cancelled = submission.array_jobs.is_cancelled
+        output = submission.folder / "output"
+        states = read_states(submission)
+        for array_job in submission.array_jobs.read():
+            uids.add(array_job.uid)
+            if array_job.job is None:
                 continue
-            known.add(chunk.job.id)
-            for pack in chunk.packs:
+            known.add(array_job.job.id)
+            for pack in array_job.packs:
                 if states.get(pack) is None:
                     is_told = is_cancelled or (output / end_name(pack)).exists()
-                    jobs[chunk.name, chunk.job.id, pack] = Outstanding(chunk.uid, not is_told)
-    study = orders[0].layout.folder
-    return Expected(study, frozenset(uids), jobs, frozenset(known))
+                    jobs[array_job.name, array_job.job.id, pack] = Outstanding(
+                        array_job.uid, not is_told
+                    )
+    study = submissions[0].layout.folder
+    return ExpectedJobs(study, frozenset(uids), jobs, frozenset(known))
 
 
-def asked(
-    order: SlurmSubmission, states: Mapping[int, State | None], queue: Queue
+def complete_states(
+    submission: SlurmSubmission, states: Mapping[int, State | None], queue: Queue
 ) -> dict[int, State]:
     """Return the state of every pack, with the queue's word where there is no other."""
-    chunks = {pack: chunk for chunk in order.chunks.read() for pack in chunk.packs}
-    is_over = order.chunks.is_over
+    array_jobs = {
+        pack: array_job for array_job in submission.array_jobs.read() for pack in array_job.packs
+    }
+    is_over = submission.array_jobs.is_over
     return {
-        pack: state or _in_queue(chunks.get(pack), pack, queue, is_over)
+        pack: state or _in_queue(array_jobs.get(pack), pack, queue, is_over)
         for pack, state in states.items()
     }
 
 
-def living(order: SlurmSubmission, queue: Queue) -> dict[int, tuple[int, State]]:
+def find_living(submission: SlurmSubmission, queue: Queue) -> dict[int, tuple[int, State]]:
     """Return, by pack, the array job and the state of those that are not known to have ended."""
     found: dict[int, tuple[int, State]] = {}
-    states = recorded(order)
-    for chunk in order.chunks.read():
-        for job in _ids(chunk, queue):
-            for pack in chunk.packs:
-                key = (chunk.name, job, pack)
+    states = read_states(submission)
+    for array_job in submission.array_jobs.read():
+        for job in _ids(array_job, queue):
+            for pack in array_job.packs:
+                key = (array_job.name, job, pack)
                 queued = queue.by_key.get(key)
                 if queued is not None:
                     found[pack] = (job, queued.state)
@@ -93,24 +97,26 @@ def exit_name(pack: int, process: int) -> str:
     return f"{pack}.{process}.exit" if process else f"{pack}.exit"
 
 
-def _ids(chunk: ArrayJob, queue: Queue) -> list[int]:
-    return [chunk.job.id] if chunk.job is not None else queue.ids(chunk.name)
+def _ids(array_job: ArrayJob, queue: Queue) -> list[int]:
+    return [array_job.job.id] if array_job.job is not None else queue.ids(array_job.name)
 
 
-def _in_queue(chunk: ArrayJob | None, pack: int, queue: Queue, is_over: bool) -> State:
-    if chunk is None:  # retracted since
+def _in_queue(array_job: ArrayJob | None, pack: int, queue: Queue, is_over: bool) -> State:
+    if array_job is None:  # retracted since
         return "queued"
-    for job in _ids(chunk, queue):
-        queued = queue.by_key.get((chunk.name, job, pack))
+    for job in _ids(array_job, queue):
+        queued = queue.by_key.get((array_job.name, job, pack))
         if queued is not None:
             return queued.state
-    if chunk.job is None:  # sbatch has not answered yet, or never did: the next feeding finds out
+    if (
+        array_job.job is None
+    ):  # sbatch has not answered yet, or never did: the next feeding finds out
         return "ended" if is_over else "queued"
-    key = (chunk.name, chunk.job.id, pack)
+    key = (array_job.name, array_job.job.id, pack)
     if key in queue.ended or key in queue.gone:
         return "ended"
     # Nobody knows of it; or it was sent since the queue was seen.
-    return "running" if chunk.job.id in queue.known else "queued"
+    return "running" if array_job.job.id in queue.known else "queued"
 
 
 _CANCELLED = "130"  # what a lane would answer that was stopped by its user
@@ -120,36 +126,36 @@ _AT_ONCE = 500  # ids in one call
 
 
 def cancel(
-    order: SlurmSubmission, packs: Collection[int] | None, look: Callable[[], Queue]
+    submission: SlurmSubmission, packs: Collection[int] | None, look: Callable[[], Queue]
 ) -> None:
     """Stop jobs, and never send those that have not been; returns once none is in the queue.
 
     Running trials save and end at their next step. Raises SlurmError where they stay.
     """
     if packs is None:
-        order.chunks.cancel()
+        submission.array_jobs.cancel()
     told: set[str] = set()
     end = time.monotonic() + _STOPPING_S
     while True:  # somebody may just have sent another one
         queue = look()
-        found = living(order, queue)
+        found = find_living(submission, queue)
         if packs is None:
             ours = [job for job, _ in found.values()]
-            ours += [*queue.ids(order.feeder_name), *queue.ids(order.after_name)]
+            ours += [*queue.ids(submission.feeder_name), *queue.ids(submission.after_name)]
             ids = set(map(str, ours))
         else:
             found = {pack: found[pack] for pack in found.keys() & set(packs)}
             ids = {f"{job}_{pack}" for pack, (job, _) in found.items()}
             for pack in found:  # or it would take the signal for a preemption
-                cancel_mark(order.folder, pack).touch()
+                cancel_mark(submission.folder, pack).touch()
             for pack in set(packs) - found.keys():
-                _leave_word(order, pack)
+                _leave_word(submission, pack)
         for some in _slices(sorted(ids - told)):
             ask(["scancel", "--quiet", *some])
         told |= ids
         if not found:
             return
-        some_ids = f"submission {order.submission}: jobs {', '.join(sorted(ids)[:3])}"
+        some_ids = f"submission {submission.id}: jobs {', '.join(sorted(ids)[:3])}"
         if queue.trouble is not None:
             raise SlurmError(f"{some_ids} were told to end, but maybe have not: {queue.trouble}")
         if time.monotonic() > end:
@@ -161,18 +167,18 @@ def cancel(
 
 
 def hold(
-    order: SlurmSubmission, packs: Collection[int], held: bool, look: Callable[[], Queue]
+    submission: SlurmSubmission, packs: Collection[int], held: bool, look: Callable[[], Queue]
 ) -> int:
     """Keep what has not started from starting, or let it; return how many jobs that are.
 
     What runs goes on. What is not in the queue yet is held back together, or not at all: it is
     sent by number.
     """
-    unsent = order.unsent()
+    unsent = submission.unsent()
     all_unsent = set(unsent) <= set(packs)
     if all_unsent:
-        order.chunks.hold(held)
-    found = living(order, look())
+        submission.array_jobs.hold(held)
+    found = find_living(submission, look())
     waiting = [p for p in sorted(packs) if p in found and found[p][1] == "queued"]
     verb = "hold" if held else "release"
     for some in _slices([f"{found[pack][0]}_{pack}" for pack in waiting]):
@@ -180,12 +186,12 @@ def hold(
     return len(waiting) + (len(unsent) if all_unsent else 0)
 
 
-def _leave_word(order: SlurmSubmission, pack: int) -> None:
+def _leave_word(submission: SlurmSubmission, pack: int) -> None:
     """Say in a job's stead that it has ended: should it start all the same, it leaves at once."""
-    output = order.folder / "output"
+    output = submission.folder / "output"
     output.mkdir(exist_ok=True)
-    cancel_mark(order.folder, pack).unlink(missing_ok=True)
-    for process in range(order.lanes):
+    cancel_mark(submission.folder, pack).unlink(missing_ok=True)
+    for process in range(submission.lanes):
         write_once(output / exit_name(pack, process), f"{_CANCELLED}\n")
 
 

@@ -14,7 +14,7 @@ from jobs.contract.lock import LANE_ENVIRONMENT
 from slurm.site import GpuDialect, Site
 
 _FEEDER_TIME_MIN = 10
-_FEED = "slurm.dispatcher"
+_FEED = "slurm.feed"
 _RANKS_LEAVE_S = 60
 
 

@@ -18,7 +18,7 @@ from jobs.contract.pack import Pack
 from jobs.worker import checkpoint
 from slurm.commands import ask
 from slurm.environment import JobProcess
-from slurm.job_ends import leave_end
+from slurm.job_ends import write_end
 from slurm.slurm_errors import SlurmError
 from slurm.squeue import read_jobs
 from slurm.submission import ArrayJobs, cancel_mark
@@ -97,7 +97,7 @@ class Requeue:
             return
         if kind == "TIMEOUT":
             folder = self.pack.layout.submission(self.pack.submission)
-            leave_end(folder, self.here.pack, kind, self.here.node_name or "", gained)
+            write_end(folder, self.here.pack, kind, self.here.node_name or "", gained)
 
     def _requeue(self, kind: str) -> bool:
         """Have SLURM start this job again, soon; return whether it will, as far as we know."""

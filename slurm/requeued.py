@@ -21,42 +21,42 @@ _APART_S = 2.0
 _log = logging.getLogger(__name__)
 
 
-def delayed(orders: Sequence[SlurmSubmission], queue: Queue) -> list[str]:
+def find_delayed(submissions: Sequence[SlurmSubmission], queue: Queue) -> list[str]:
     """Return the tasks of some orders that were requeued and have to wait, as scontrol names them.
 
     One that has not begun before waits because it was sent so.
     """
     requeued = (job for job in queue.jobs if job.reason == _REASON and job.state == "queued")
     found = []
-    for order, pack, task in _ours(orders, {job.key for job in requeued}):
-        begun = order.layout.events.glob(f"{order.submission}-{pack}-*.jsonl")
+    for submission, pack, task in _ours(submissions, {job.key for job in requeued}):
+        begun = submission.layout.events.glob(f"{submission.id}-{pack}-*.jsonl")
         if next(begun, None) is not None:
             found.append(task)
     return found
 
 
-def stuck(orders: Sequence[SlurmSubmission], queue: Queue) -> list[str]:
+def find_held(submissions: Sequence[SlurmSubmission], queue: Queue) -> list[str]:
     """Return the tasks of some orders that SLURM itself keeps from starting, for ever.
 
     It does so where a node has refused a requeued job: it had not got rid of the last attempt yet.
     """
     held = {job.key for job in queue.jobs if job.is_stuck}
-    return [task for _, _, task in _ours(orders, held)]
+    return [task for _, _, task in _ours(submissions, held)]
 
 
 def _ours(
-    orders: Sequence[SlurmSubmission], keys: Collection[Key]
+    submissions: Sequence[SlurmSubmission], keys: Collection[Key]
 ) -> Iterator[tuple[SlurmSubmission, int, str]]:
     """Yield the packs whose jobs are among some, with the words that scontrol has for those."""
-    for order in orders if keys else ():
-        for chunk in order.chunks.read():
-            job = None if chunk.job is None else chunk.job.id
-            for pack in chunk.packs:
-                if job is not None and (chunk.name, job, pack) in keys:
-                    yield order, pack, f"{job}_{pack}"
+    for submission in submissions if keys else ():
+        for array_job in submission.array_jobs.read():
+            job = None if array_job.job is None else array_job.job.id
+            for pack in array_job.packs:
+                if job is not None and (array_job.name, job, pack) in keys:
+                    yield submission, pack, f"{job}_{pack}"
 
 
-def release(tasks: Sequence[str]) -> None:
+def start_delayed(tasks: Sequence[str]) -> None:
     """Let requeued tasks start; where that is not allowed they start in their own time."""
     if tasks:
         time.sleep(_APART_S)
@@ -68,7 +68,7 @@ def release(tasks: Sequence[str]) -> None:
             return
 
 
-def free(tasks: Sequence[str]) -> None:
+def release_held(tasks: Sequence[str]) -> None:
     """Let tasks start that SLURM has held by itself, where that is allowed."""
     if tasks:
         try:

@@ -39,7 +39,7 @@ class QueueFull(SlurmError):  # noqa: N818 - it names a state, not a mistake
 
 
 @dataclass(frozen=True)
-class Sending:
+class SubmitOptions:
     """What changes from chunk to chunk: name, array indices, throttle, whom to wait for."""
 
     name: str
@@ -47,7 +47,7 @@ class Sending:
     dependency: str | None = None
 
 
-def render(request: Request, sending: Sending, folder: Path) -> str:
+def render(request: Request, sending: SubmitOptions, folder: Path) -> str:
     """Return the exact text of the batch script."""
     from submitit.slurm import slurm
 
@@ -57,7 +57,7 @@ def render(request: Request, sending: Sending, folder: Path) -> str:
     return text
 
 
-def submit(request: Request, sending: Sending, folder: Path) -> str:
+def submit(request: Request, sending: SubmitOptions, folder: Path) -> str:
     """Hand a request to sbatch and return the job's id; the script stays in `folder`.
 
     Raises QueueFull if a limit on submitted jobs is reached, NoAnswer if the controller does not
@@ -89,7 +89,7 @@ def submit(request: Request, sending: Sending, folder: Path) -> str:
     return str(job.job_id)
 
 
-def _parameters(request: Request, sending: Sending) -> Mapping[str, Any]:
+def _parameters(request: Request, sending: SubmitOptions) -> Mapping[str, Any]:
     extra = dict(request.parameters["additional_parameters"])
     if sending.array is not None:
         extra["array"] = sending.array

@@ -51,12 +51,12 @@ _CLASSES: Mapping[str, FailureClass] = {
 }
 
 
-def class_of(word: str) -> FailureClass | None:
+def parse_failure_class(word: str) -> FailureClass | None:
     """Return the class of failure that a word of squeue or sacct tells by itself."""
     return _CLASSES.get(word.split()[0] if word.strip() else "")
 
 
-def state_of(word: str) -> State:
+def parse_state(word: str) -> State:
     """Return what a word of squeue means; an unknown one is of a job that is believed to live."""
     return _STATES.get(word.split()[0] if word.strip() else "", "running")
 
@@ -95,7 +95,7 @@ class Queued:
 
     @property
     def state(self) -> State:
-        return state_of(self.word)
+        return parse_state(self.word)
 
     @property
     def is_stuck(self) -> bool:
@@ -151,7 +151,7 @@ class Outstanding:
 
 
 @dataclass(frozen=True)
-class Expected:
+class ExpectedJobs:
     """What the records of a study say of the queue; they were read before the queue is.
 
     `jobs` should be in it, unless they have ended; `known` are all array jobs with an id.
@@ -187,7 +187,7 @@ def read_named(name: str) -> Queue:
     return queue
 
 
-def read_queue(expected: Expected) -> Queue:
+def read_queue(expected: ExpectedJobs) -> Queue:
     """Ask for all jobs of some users at once; raises SlurmError if there is no answer."""
     return QueueWatch().look(expected, 0)
 
@@ -214,7 +214,7 @@ class QueueWatch:
         self._looks: dict[frozenset[int], _Look] = {}
         self._gone: dict[Key, Ended | None] = {}  # an id that SLURM has forgotten stays so
 
-    def look(self, expected: Expected, every_s: float) -> Queue:
+    def look(self, expected: ExpectedJobs, every_s: float) -> Queue:
         """Return the queue, asked for every `every_s` seconds at most, less often while it rests.
 
         An old answer serves if the controller gives none for a while. There is a second call only
@@ -238,7 +238,7 @@ class QueueWatch:
         """Ask again at the next look: something was sent or stopped."""
         self._looks.clear()
 
-    def _look(self, expected: Expected, every_s: float) -> _Look:
+    def _look(self, expected: ExpectedJobs, every_s: float) -> _Look:
         last = self._looks.get(expected.uids)
         if last is not None and time.monotonic() - last.answered < last.interval_s:
             return last
@@ -302,7 +302,7 @@ def _read_missed(missed: Mapping[Key, Outstanding]) -> Queue:
     absent = missed.keys() - living.keys() - ended.keys()
     hidden = _hidden({key: missed[key].uid for key in absent})
     words = _accounted({key for key in absent - hidden if missed[key].accounted})
-    believed = {key for key, end in words.items() if state_of(end.word) != "ended"}
+    believed = {key for key, end in words.items() if parse_state(end.word) != "ended"}
     gone = absent - hidden - believed
     ended |= {key: words[key] for key in gone & words.keys()}
     if believed:
@@ -398,12 +398,12 @@ def _has_name(uid: int) -> bool:
 _TOLD = "THERMOLION_NODE_ADDRESS"
 
 
-def expand(node_list: str) -> tuple[str, ...]:
+def expand_nodes(node_list: str) -> tuple[str, ...]:
     """Return the names in a list of nodes as SLURM writes it, such as n[1-3]."""
     return tuple(ask(["scontrol", "show", "hostnames", node_list]).split())
 
 
-def address_of(node: str) -> str:
+def find_address(node: str) -> str:
     """Return the IP address of this node, by which the others of its job reach it.
 
     It is the one by which SLURM does, unless a site's `python` has set another one. Where its name

@@ -136,22 +136,22 @@ class ArrayJobs:
         write_whole(self._path(number), json.dumps(record))
         return ArrayJob(number, first, count, name, os.geteuid())
 
-    def retract(self, chunk: ArrayJob) -> None:
+    def retract(self, array_job: ArrayJob) -> None:
         """Take an intent back: the scheduler has refused it."""
-        self._path(chunk.number).unlink(missing_ok=True)
+        self._path(array_job.number).unlink(missing_ok=True)
 
-    def disown(self, chunk: ArrayJob) -> None:
+    def disown(self, array_job: ArrayJob) -> None:
         """Take an intent back of which no job is known; should there be one, it has no claim.
 
         Unless it has claimed the chunk by now: then that stays.
         """
-        if self.claim(chunk, _NOBODY):
-            self.retract(chunk)
+        if self.claim(array_job, _NOBODY):
+            self.retract(array_job)
 
-    def claim(self, chunk: ArrayJob, job: int) -> bool:
+    def claim(self, array_job: ArrayJob, job: int) -> bool:
         """Write down the id of a chunk's job; return whether it is the one that counts."""
         record = {"job": job, "time_s": time.time()}
-        path = self._path(chunk.number).with_suffix(".job")
+        path = self._path(array_job.number).with_suffix(".job")
         return write_once(path, json.dumps(record)) or self._job(path).id == job
 
     def carries(self, pack: int, name: str | None, job: int) -> bool:
@@ -160,12 +160,12 @@ class ArrayJobs:
         An intent may have been sent twice. It was written before the job was sent: where there is
         none, it may only be seen late.
         """
-        chunk = await_late(lambda: self.of_pack(pack))
-        return chunk is not None and chunk.name == name and self.claim(chunk, job)
+        array_job = await_late(lambda: self.of_pack(pack))
+        return array_job is not None and array_job.name == name and self.claim(array_job, job)
 
     def of_pack(self, pack: int) -> ArrayJob | None:
         """Return the chunk that carries a pack, None where it was never to be sent."""
-        return next((chunk for chunk in self.read() if pack in chunk.packs), None)
+        return next((array_job for array_job in self.read() if pack in array_job.packs), None)
 
     def _path(self, number: int) -> Path:
         return self.folder / f"{number}.json"
@@ -211,7 +211,7 @@ class SlurmSubmission:
     """
 
     layout: Layout
-    submission: str
+    id: str
     packs: int
     user: str
     job: Request
@@ -223,12 +223,12 @@ class SlurmSubmission:
     status_every_s: float
 
     @property
-    def chunks(self) -> ArrayJobs:
-        return ArrayJobs(self.layout, self.submission)
+    def array_jobs(self) -> ArrayJobs:
+        return ArrayJobs(self.layout, self.id)
 
     @property
     def folder(self) -> Path:
-        return self.layout.submission(self.submission)
+        return self.layout.submission(self.id)
 
     @property
     def scripts(self) -> Path:
@@ -238,7 +238,7 @@ class SlurmSubmission:
     @property
     def feeder_name(self) -> str:
         """The name of the job that sends the rest."""
-        return f"{self.layout.study}-{self.submission}-{self._token}-feed"
+        return f"{self.layout.study}-{self.id}-{self._token}-feed"
 
     @property
     def after_name(self) -> str:
@@ -257,15 +257,22 @@ class SlurmSubmission:
         return self.folder / "feed.log"
 
     @property
+    def feeder_refusal(self) -> Path:
+        """Where it is written down why that job could not be sent."""
+        return self.folder / "feed.refused"
+
+    @property
     def waits(self) -> bool:
         """Whether something is to be sent, or to be found out about what was."""
-        return bool(self.unsent()) or any(chunk.job is None for chunk in self.chunks.read())
+        return bool(self.unsent()) or any(
+            array_job.job is None for array_job in self.array_jobs.read()
+        )
 
     def unsent(self) -> range:
         """Return the packs that no chunk carries yet and that are still to be sent."""
-        if self.chunks.is_over:
+        if self.array_jobs.is_over:
             return range(0)
-        sent = self.chunks.read()
+        sent = self.array_jobs.read()
         return range(sent[-1].packs.stop if sent else 0, self.packs)
 
     @staticmethod
@@ -275,7 +282,7 @@ class SlurmSubmission:
         feeder, after = request["feeder"], request.get("after")
         return SlurmSubmission(
             layout=layout,
-            submission=record["id"],
+            id=record["id"],
             packs=record["packs"],
             user=record["user"],
             job=Request.from_json(request["job"]),
@@ -288,19 +295,19 @@ class SlurmSubmission:
         )
 
 
-def read_orders(layout: Layout) -> list[SlurmSubmission]:
+def read_slurm_submissions(layout: Layout) -> list[SlurmSubmission]:
     """Return the orders of a study, oldest first."""
-    orders = []
+    submissions = []
     for path in sorted(layout.submissions.glob("*/submission.json")):
         record = json.loads(path.read_text())
         if record.get("backend") == "slurm":
-            orders.append(SlurmSubmission.of(layout, record))
+            submissions.append(SlurmSubmission.of(layout, record))
         elif (record.get("request") or {}).get("allocation"):
-            orders.append(SlurmSubmission.of(layout, allocation(record)))
-    return orders
+            submissions.append(SlurmSubmission.of(layout, allocation_record(record)))
+    return submissions
 
 
-def allocation(record: Mapping[str, Any]) -> Mapping[str, Any]:
+def allocation_record(record: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return what a submission asks of SLURM that runs its packs within one job, as a record.
 
     That job is the only "pack" of it, and has a folder of its own beside the submission's.

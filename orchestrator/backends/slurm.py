@@ -30,20 +30,21 @@ from orchestrator.sweep.document import SweepError
 from orchestrator.sweep.site_profile import read_site
 from slurm import limits, pack_states
 from slurm.commands import is_here
-from slurm.dispatcher import Dispatcher, is_fed, sending_on
-from slurm.environment import own_job
+from slurm.dispatcher import Dispatcher
+from slurm.environment import read_job_id
 from slurm.facts import Facts, read_facts
-from slurm.job_ends import how_ended
+from slurm.feed import describe_rest, needs_feeder
+from slurm.job_ends import find_ends
 from slurm.request import JobResources, Request, feeder_request, job_request
-from slurm.requeued import delayed, stuck
-from slurm.sbatch import Sending, render
+from slurm.requeued import find_delayed, find_held
+from slurm.sbatch import SubmitOptions, render
 from slurm.site import Site
 from slurm.slurm_errors import SlurmError
 from slurm.squeue import Queue, QueueWatch
-from slurm.submission import ALLOCATION, SlurmSubmission, read_orders
+from slurm.submission import ALLOCATION, SlurmSubmission, read_slurm_submissions
 
 
-def resources(study: Study, ranks: int = 1) -> JobResources:
+def derive_resources(study: Study, ranks: int = 1) -> JobResources:
     """Return what one job of a study is given whose trials have `ranks` processes each.
 
     Raises SweepError where they do not fill the nodes that they are spread over, and where a job
@@ -79,7 +80,7 @@ def resources(study: Study, ranks: int = 1) -> JobResources:
     )
 
 
-def scaled(
+def scale_resources(
     asked: JobResources, need: Need, bad_nodes: Sequence[str], site: Site, facts: Facts | None
 ) -> JobResources:
     """Return resources as a need and the site's dead nodes change them.
@@ -88,16 +89,16 @@ def scaled(
     no such time.
     """
     if need.mem != 1:
-        asked = replace(asked, mem=limits.more_memory(facts, site, asked, need.mem))
+        asked = replace(asked, mem=limits.scale_memory(facts, site, asked, need.mem))
     if need.time != 1:
         time_min = asked.time_min or site.time_min
         if time_min is None:
             raise SweepError("--time has nothing to multiply: set resources.time in the sweep")
         asked = replace(asked, time_min=math.ceil(time_min * need.time))
-    left_out = limits.sparable(facts, site, asked, bad_nodes)
+    left_out = limits.choose_excluded(facts, site, asked, bad_nodes)
     asked = replace(asked, exclude=left_out, begin_s=math.ceil(need.backoff_s))
     if facts is not None and need.time != 1:
-        limits.check(facts, site, asked)
+        limits.check_request(facts, site, asked)
     return asked
 
 
@@ -129,7 +130,7 @@ class SlurmBackend:
                 "the local backend"
             )
         for ranks in study.ranks:
-            limits.check(self._facts, site, resources(study, ranks))
+            limits.check_request(self._facts, site, derive_resources(study, ranks))
         limits.check_visible(study.layout.root, site)
 
     def ignored(self, study: Study) -> Sequence[str]:
@@ -151,8 +152,8 @@ class SlurmBackend:
             for pack in sized_packs(trials, measure, load.suspects, load.code):
                 groups.setdefault(pack[0].world_size, []).append(pack)
             for ranks, group in groups.items():
-                asked = resources(load.study, ranks)
-                asked = scaled(asked, need, load.bad_nodes, site, self._facts_here)
+                asked = derive_resources(load.study, ranks)
+                asked = scale_resources(asked, need, load.bad_nodes, site, self._facts_here)
                 lots += [
                     self._lot(asked, need, load, site, group[start : start + size])
                     for start in range(0, len(group), size)
@@ -164,44 +165,44 @@ class SlurmBackend:
 
         Frees what SLURM has held by itself, as seen at the last look at the states.
         """
-        orders = read_orders(layout)
-        if not orders:
+        ours = read_slurm_submissions(layout)
+        if not ours:
             return
-        queue = self._queue(orders)
+        queue = self._queue(ours)
         if queue is self._refused:
             return  # the site takes no more, and nothing is known to have ended since
-        feeding = Dispatcher(orders, queue, own_job(os.environ))
+        dispatcher = Dispatcher(ours, queue, read_job_id(os.environ))
         try:
-            feeding.feed()
+            dispatcher.feed()
         except SlurmError:
             self._watch.forget()  # what has come of it, the queue alone knows
             raise
-        self._refused = queue if feeding.refused else None
-        if feeding.changed:
+        self._refused = queue if dispatcher.refused else None
+        if dispatcher.changed:
             self._watch.forget()
 
     def waits(self, layout: Layout) -> bool:
         """Whether something is not with SLURM yet, or may not be, or waits there in vain."""
-        orders = read_orders(layout)
-        waits = any(order.waits for order in orders)
-        return waits or bool(delayed(orders, self._seen)) or bool(stuck(orders, self._seen))
+        ours = read_slurm_submissions(layout)
+        waits = any(submission.waits for submission in ours)
+        return waits or bool(find_delayed(ours, self._seen) or find_held(ours, self._seen))
 
     def states(
         self, layout: Layout, submissions: Sequence[Submission]
     ) -> Mapping[str, Mapping[int, JobState]]:
         """Return the state of every pack; asks squeue once, and only where somebody may live."""
-        orders = _orders(layout, submissions)
-        found = {order.submission: pack_states.recorded(order) for order in orders}
+        ours = _slurm_submissions(layout, submissions)
+        found = {each.id: pack_states.read_states(each) for each in ours}
         self._silence = None
         queue = self._seen = Queue(())
         asks = any(state is None for states in found.values() for state in states.values())
-        if asks or any(is_fed(order) for order in orders):
+        if asks or any(map(needs_feeder, ours)):
             try:
-                queue = self._seen = self._queue(orders)
+                queue = self._seen = self._queue(ours)
             except SlurmError as error:
                 self._silence = str(error)
                 return {name: _believed(states) for name, states in found.items()}
-        return {o.submission: pack_states.asked(o, found[o.submission], queue) for o in orders}
+        return {each.id: pack_states.complete_states(each, found[each.id], queue) for each in ours}
 
     def ends(
         self, layout: Layout, submissions: Sequence[Submission]
@@ -210,30 +211,30 @@ class SlurmBackend:
         found: dict[tuple[str, int], JobEnd] = {}
         if self._silence is not None:
             return found
-        for order in _orders(layout, submissions):
-            states = pack_states.recorded(order)
+        for each in _slurm_submissions(layout, submissions):
+            states = pack_states.read_states(each)
             open_ = {pack for pack, state in states.items() if state is None}
             if open_:
-                now = pack_states.asked(order, states, self._seen)
+                now = pack_states.complete_states(each, states, self._seen)
                 dead = {pack for pack in open_ if now[pack] == "ended"}
-                ends = how_ended(order, dead, self._seen)
-                found |= {(order.submission, pack): end for pack, end in ends.items()}
+                ends = find_ends(each, dead, self._seen)
+                found |= {(each.id, pack): end for pack, end in ends.items()}
         return found
 
     def cancel(
         self, layout: Layout, submission: Submission, packs: Collection[int] | None = None
     ) -> None:
         """Stop jobs, and never send what has not been; returns once they are out of the queue."""
-        (order,) = _orders(layout, [submission])
-        pack_states.cancel(order, packs, lambda: self._queue_now(order))
+        (each,) = _slurm_submissions(layout, [submission])
+        pack_states.cancel(each, packs, lambda: self._queue_now(each))
         self._watch.forget()
 
     def hold(
         self, layout: Layout, submission: Submission, packs: Collection[int], hold: bool
     ) -> int:
         """Keep jobs that have not started from starting, or let them; return how many."""
-        (order,) = _orders(layout, [submission])
-        count = pack_states.hold(order, packs, hold, lambda: self._queue_now(order))
+        (each,) = _slurm_submissions(layout, [submission])
+        count = pack_states.hold(each, packs, hold, lambda: self._queue_now(each))
         self._watch.forget()
         return count
 
@@ -244,13 +245,13 @@ class SlurmBackend:
         said = []
         if self._seen.trouble is not None:
             said = [f"some jobs are taken for alive, of which nobody knows: {self._seen.trouble}"]
-        waiting = [order for order in _orders(layout, submissions) if order.waits]
-        unsent = sum(len(order.unsent()) for order in waiting)
+        waiting = [each for each in _slurm_submissions(layout, submissions) if each.waits]
+        unsent = sum(len(each.unsent()) for each in waiting)
         if not waiting:
             return said
-        if all(order.chunks.is_held for order in waiting):
+        if all(each.array_jobs.is_held for each in waiting):
             return [*said, f"{unsent} jobs are held back: thermolion release {layout.study}"]
-        how = sending_on(waiting, self._seen)
+        how = describe_rest(waiting, self._seen)
         return [*said, f"{unsent} jobs are not in the queue yet: {how}"]
 
     @cached_property
@@ -262,13 +263,13 @@ class SlurmBackend:
         """What the site is, None where there is no SLURM to ask."""
         return self._facts if is_here() else None
 
-    def _queue(self, orders: Sequence[SlurmSubmission]) -> Queue:
-        every_s = min(order.status_every_s for order in orders)
-        return self._watch.look(pack_states.expected(orders), every_s)
+    def _queue(self, submissions: Sequence[SlurmSubmission]) -> Queue:
+        every_s = min(submission.status_every_s for submission in submissions)
+        return self._watch.look(pack_states.expect_jobs(submissions), every_s)
 
-    def _queue_now(self, order: SlurmSubmission) -> Queue:
+    def _queue_now(self, submission: SlurmSubmission) -> Queue:
         self._watch.forget()
-        return self._queue([order])
+        return self._queue([submission])
 
     def _array_size(self, site: Site) -> int:
         facts = self._facts_here
@@ -334,11 +335,11 @@ def _by_need(load: PlacementRequest) -> Mapping[Need, list[Trial]]:
     return {need: trials for need, trials in groups.items() if trials}
 
 
-def _orders(layout: Layout, submissions: Sequence[Submission]) -> list[SlurmSubmission]:
+def _slurm_submissions(layout: Layout, submissions: Sequence[Submission]) -> list[SlurmSubmission]:
     return [SlurmSubmission.of(layout, submission.to_json()) for submission in submissions]
 
 
-def batch_scripts(study: Study, lots: Sequence[SubmissionPlan]) -> list[str]:
+def render_batch_scripts(study: Study, lots: Sequence[SubmissionPlan]) -> list[str]:
     """Return the exact text that sbatch would get; the folder of the submission is the next one.
 
     Chunks that a limit on submitted jobs makes smaller differ in their name and array alone. The
@@ -358,6 +359,6 @@ def batch_scripts(study: Study, lots: Sequence[SubmissionPlan]) -> list[str]:
         throttle = f"%{most}" if most is not None and most < count else ""
         name = f"{study.layout.study}-{folder.name}{ALLOCATION if within else ''}.0"
         after = None if before is None or most is None else f"afterany:<id of {before}>"
-        sending, before = Sending(name, f"0-{count - 1}{throttle}", after), name
+        sending, before = SubmitOptions(name, f"0-{count - 1}{throttle}", after), name
         scripts.append(render(Request.from_json(request["job"]), sending, folder / "scripts"))
     return scripts

@@ -16,8 +16,8 @@ from orchestrator.sweep.document import SweepError
 from orchestrator.sweep.site_profile import profiles, read_site
 from slurm.doctor.diagnostic import Diagnostic, Level, fatal, ok, warning
 from slurm.doctor.examine import Examined, examine
-from slurm.doctor.profile import proposal
-from slurm.facts import live, recorded, recording
+from slurm.doctor.profile import propose_profile
+from slurm.facts import ask_site, record_answers, replay_answers
 from slurm.limits import check_visible
 from slurm.request import JobResources
 from slurm.slurm_errors import SiteError
@@ -58,13 +58,13 @@ def doctor(arguments: Namespace) -> int:
         raise SweepError(f"there is no folder {arguments.recorded}: `--record DIR` makes one")
     root = arguments.root or default_root()
     site = read_site(arguments.site)
-    ask = live if arguments.record is None else recording(arguments.record)
+    ask = ask_site if arguments.record is None else record_answers(arguments.record)
     if arguments.recorded is not None:
-        ask = recorded(arguments.recorded)
+        ask = replay_answers(arguments.recorded)
     found = examine(site, ask("user-name", ["id", "-un"]).strip(), ask)
     if arguments.recorded is None:
         found = replace(found, findings=[*found.findings, *_places(found, root, arguments)])
-    text = proposal(found)
+    text = propose_profile(found)
     said = _heading(found, site.name)
     if arguments.json:
         record = {"site": site.name, "findings": [one.to_json() for one in found.findings]}

@@ -4,7 +4,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from orchestrator.backends.base import at_a_time, backend_of
-from orchestrator.backends.slurm import batch_scripts
+from orchestrator.backends.slurm import render_batch_scripts
 from orchestrator.cli.terminal import DONE, opened, result, say
 from orchestrator.progress.job_logs import follow, outputs
 from orchestrator.progress.status import read_status
@@ -30,7 +30,7 @@ def plan(arguments: Namespace) -> int:
     left = estimate(status.wanted, lanes, keys.resources.device, keys.limits.concurrent)
     change = since_recorded(study, status)
     on_slurm = keys.backend == "slurm" or keys.in_a_job
-    scripts = batch_scripts(study, lots) if on_slurm else []
+    scripts = render_batch_scripts(study, lots) if on_slurm else []
     if arguments.json:
         record = describe.plan_json(study, status, packs, lanes, left, change)
         result(record | {"sbatch": scripts})

@@ -17,8 +17,8 @@ from orchestrator.submit.submit import cancel, feed, submit
 from orchestrator.submit.writer import SendOptions
 from orchestrator.sweep.document import SweepError
 from slurm.devcluster.cluster import Cluster
-from slurm.devcluster.faults import Fault, Victim, find, struck
-from slurm.submission import read_orders
+from slurm.devcluster.faults import Fault, Victim, find_victim, strike
+from slurm.submission import read_slurm_submissions
 from tracking.outcomes import Outcome, read_outcomes
 
 _LOOK_S = 0.5
@@ -75,7 +75,7 @@ def simulate(target: str, cluster: Cluster, fault: Fault, request: SendOptions) 
         first, before = outcome.curve[0].step, outcome.curve[-1].step
         known = len(outcome.attempt_log)
         begin = time.monotonic()
-        with struck(cluster, fault, victim) as free_s:
+        with strike(cluster, fault, victim) as free_s:
             next_ = _await(
                 study,
                 lambda: _later(study, outcome.trial.id, known),
@@ -139,11 +139,11 @@ def _first(study: Study, outcome: Outcome) -> int | None:
 
 
 def _victim(study: Study, cluster: Cluster, outcome: Outcome) -> Victim:
-    submission, pack = outcome.job["submission"], outcome.job["pack"]
-    for order in read_orders(study.layout):
-        chunk = order.chunks.of_pack(pack) if order.submission == submission else None
-        if chunk is not None and chunk.job is not None:
-            victim = find(cluster, f"{chunk.job.id}_{pack}")
+    sent_in, pack = outcome.job["submission"], outcome.job["pack"]
+    for submission in read_slurm_submissions(study.layout):
+        array_job = submission.array_jobs.of_pack(pack) if submission.id == sent_in else None
+        if array_job is not None and array_job.job is not None:
+            victim = find_victim(cluster, f"{array_job.job.id}_{pack}")
             if victim is not None:
                 return victim
     raise SweepError(

@@ -81,14 +81,16 @@ class Cluster:
             self.daemons.start("munged", self._munged())
             self.daemons.await_("munged", socket_.exists)
             if self.shape.accounting:
-                dev_accounts.start_database(self.daemons, self.paths, program)
-                dev_accounts.start_slurmdbd(self.daemons, self.paths, program, environment)
-                dev_accounts.register(program, environment, self.shape.submit_cap)
+                dev_accounts.start_database(self.daemons, self.paths, find_program)
+                dev_accounts.start_slurmdbd(self.daemons, self.paths, find_program, environment)
+                dev_accounts.register(find_program, environment, self.shape.submit_cap)
             conf = str(self.paths.slurm_conf)
-            self.daemons.start("slurmctld", [program("slurmctld"), "-D", "-f", conf], environment)
+            self.daemons.start(
+                "slurmctld", [find_program("slurmctld"), "-D", "-f", conf], environment
+            )
             self.daemons.await_("slurmctld", lambda: self._controller() == "UP")
             for node in self.shape.names:
-                command = [program("slurmd"), "-D", "-N", node, "-f", conf]
+                command = [find_program("slurmd"), "-D", "-N", node, "-f", conf]
                 self.daemons.start(f"slurmd.{node}", command, environment)
             for node in self.shape.names:
                 self.daemons.await_(f"slurmd.{node}", partial(self._is_ready, node))
@@ -117,7 +119,7 @@ class Cluster:
         environment = os.environ | self.environment
         with contextlib.suppress(subprocess.TimeoutExpired):
             return subprocess.run(
-                [program(command[0]), *command[1:]],
+                [find_program(command[0]), *command[1:]],
                 env=environment,
                 capture_output=True,
                 text=True,
@@ -148,7 +150,7 @@ class Cluster:
     def _munged(self) -> list[str]:
         run, log = self.paths.folder / "run", self.paths.folder / "log"
         return [
-            *(program("munged"), "--foreground", "--force", "--num-threads=4"),
+            *(find_program("munged"), "--foreground", "--force", "--num-threads=4"),
             f"--socket={self.paths.munge_socket}",
             f"--key-file={self.paths.munge_key}",
             f"--pid-file={run / 'munged.daemon'}",
@@ -231,7 +233,7 @@ def check_packages(shape: Shape) -> None:
         )
 
 
-def program(name: str) -> str:
+def find_program(name: str) -> str:
     """Return the path of a program; raises ClusterError where there is none."""
     found = _find(name)
     if found is None:

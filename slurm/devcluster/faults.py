@@ -44,14 +44,14 @@ def cluster_here() -> Cluster:
     return cluster
 
 
-def find(cluster: Cluster, task: str) -> Victim | None:
+def find_victim(cluster: Cluster, task: str) -> Victim | None:
     """Return a running task with its node, None where it does not run."""
     state, _, node = cluster.ask("squeue", "-h", "-r", "-j", task, "-o", "%T %N").partition(" ")
     return Victim(task, node.strip()) if state == "RUNNING" else None
 
 
 @contextlib.contextmanager
-def struck(cluster: Cluster, what: Fault, victim: Victim) -> Iterator[float]:
+def strike(cluster: Cluster, what: Fault, victim: Victim) -> Iterator[float]:
     """Strike a task; yields the seconds until its node was free for others, then tidies up.
 
     A node that has died is not free: of `node-fail` it is the time until the job waits again.
@@ -87,7 +87,7 @@ def _time_out(cluster: Cluster, victim: Victim) -> float:
     """Set the limit so low that the time is nearly over: SLURM finds out within a minute."""
     cluster.ask("scontrol", "update", f"jobid={victim.task}", "TimeLimit=1")
     begin = time.monotonic()
-    _await(lambda: find(cluster, victim.task) is None, "its time is not over")
+    _await(lambda: find_victim(cluster, victim.task) is None, "its time is not over")
     return time.monotonic() - begin
 
 
@@ -105,7 +105,7 @@ def _fail(cluster: Cluster, victim: Victim) -> float:
     node = f"nodename={victim.node}"
     cluster.ask("scontrol", "update", node, "state=down", "reason=simulated")
     try:
-        _await(lambda: find(cluster, victim.task) is None, "its job does not end")
+        _await(lambda: find_victim(cluster, victim.task) is None, "its job does not end")
         return time.monotonic() - begin
     finally:
         cluster.up()

@@ -38,7 +38,7 @@ class Dialect:
         return f'gpus = "{self.gpus}"{typed}{cpus}'
 
 
-def people(
+def check_access(
     site: Site, facts: Facts, partition: Partition | None, record: Mapping[str, str], user: str
 ) -> Iterator[Diagnostic]:
     """Judge user, account, QOS and partition."""
@@ -143,7 +143,7 @@ def _candidates(present: Dialect, partition: Partition) -> Sequence[Dialect]:
 def _refusal(name: str, site: Site, dialect: Dialect | None, ask: Ask) -> str | None:
     """Return why sbatch would not take the smallest job, None where it would."""
     try:
-        ask(name, ["sbatch", "--test-only", *trial_words(site, dialect), "--wrap=true"])
+        ask(name, ["sbatch", "--test-only", *smallest_job_options(site, dialect), "--wrap=true"])
     except SlurmError as error:
         return _in_words(str(error))
     return None
@@ -157,7 +157,7 @@ def _in_words(refusal: str) -> str:
     return "; ".join(telling or parts)
 
 
-def trial_words(site: Site, dialect: Dialect | None) -> Sequence[str]:
+def smallest_job_options(site: Site, dialect: Dialect | None) -> Sequence[str]:
     """Return the options of sbatch for the smallest job, with a GPU where a dialect is given."""
     words = ["--array=0-1", "--nodes=1", "--ntasks-per-node=1", "--requeue"]
     named = {"partition": site.partition, "account": site.account, "qos": site.qos}

@@ -11,7 +11,7 @@ from slurm.doctor import accounts, quotas
 from slurm.doctor import quotas as interruptions
 from slurm.doctor.diagnostic import Diagnostic, fatal, ok, warning
 from slurm.facts import Ask, Facts, Partition, read_facts
-from slurm.limits import partition_of
+from slurm.limits import find_partition
 from slurm.site import Site
 from slurm.slurm_errors import SiteError, SlurmError
 
@@ -37,13 +37,13 @@ def examine(site: Site, user: str, ask: Ask) -> Examined:
     facts = read_facts(user, ask)
     findings = [_version(facts)]
     try:
-        partition = partition_of(facts, site)
+        partition = find_partition(facts, site)
     except SiteError as error:
         findings.append(fatal("partition", str(error), 'partition = "…" in the site profile'))
-        findings += accounts.people(site, facts, None, {}, user)
+        findings += accounts.check_access(site, facts, None, {}, user)
         return Examined(site, facts, None, {}, findings)
     record = _record(partition.name, ask)
-    findings += accounts.people(site, facts, partition, record, user)
+    findings += accounts.check_access(site, facts, partition, record, user)
     dialect = None
     if any(one.level == "will not work" for one in findings):
         step = "mend what will not work, then thermolion doctor again"
@@ -51,8 +51,8 @@ def examine(site: Site, user: str, ask: Ask) -> Examined:
     else:
         dialect, tried = accounts.try_gpus(site, facts, partition, ask)
         findings += tried
-    findings += quotas.quotas(site, facts, partition, record)
-    findings += interruptions.interruptions(site, facts, record)
+    findings += quotas.check_quotas(site, facts, partition, record)
+    findings += interruptions.check_interruptions(site, facts, record)
     return Examined(site, facts, partition, record, findings, dialect)
 
 

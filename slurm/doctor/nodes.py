@@ -16,11 +16,11 @@ from typing import Any
 
 from jobs.contract.source_digest import code_digest
 from slurm.commands import ask
-from slurm.doctor.accounts import trial_words
+from slurm.doctor.accounts import smallest_job_options
 from slurm.doctor.diagnostic import Diagnostic, fatal, ok, warning
-from slurm.doctor.probe import AGAIN, ANSWER_S, BACK, MEETING_S, READY, TEST, interpreter
+from slurm.doctor.probe import AGAIN, ANSWER_S, BACK, MEETING_S, READY, TEST, describe_python
 from slurm.request import JobResources, probe_request
-from slurm.sbatch import Sending, submit
+from slurm.sbatch import SubmitOptions, submit
 from slurm.site import Site
 from slurm.slurm_errors import SlurmError
 from slurm.squeue import read_jobs
@@ -72,11 +72,13 @@ def check_nodes(
     """Send the doctor's job and judge what it leaves; waits `wait_s` for it to start."""
     root.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=".doctor-", dir=root))
-    words = ["sbatch", "--test-only", *trial_words(site, None), "--wrap=true"]
+    words = ["sbatch", "--test-only", *smallest_job_options(site, None), "--wrap=true"]
     (folder / TEST).write_text(json.dumps({"command": words}))
     try:
         request = probe_request(folder, resources, site)
-        sent = submit(request, Sending(f"doctor{folder.name[-8:]}", "0-0"), folder / "scripts")
+        sent = submit(
+            request, SubmitOptions(f"doctor{folder.name[-8:]}", "0-0"), folder / "scripts"
+        )
     except SlurmError as error:
         shutil.rmtree(folder)
         step = "mend what it says in the site profile"
@@ -152,7 +154,7 @@ def _files(folder: Path, sent_s: float, took_s: float) -> Iterator[Diagnostic]:
 
 
 def _pythons(found: Sequence[Mapping[str, Any]]) -> Iterator[Diagnostic]:
-    mine = interpreter()
+    mine = describe_python()
     other = [one for one in found if any(one[key] != mine[key] for key in mine)]
     if not other:
         who = found[0]["executable"]

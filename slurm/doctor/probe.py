@@ -22,7 +22,7 @@ from jobs.ranks.ddp import Ranks
 from jobs.ranks.group import RendezvousError
 from jobs.ranks.launch import Launch, Rendezvous
 from slurm.commands import ask
-from slurm.environment import JobProcess, place
+from slurm.environment import JobProcess, read_job_process
 from slurm.slurm_errors import SlurmError
 
 READY, BACK, AGAIN, TEST = "ready", "back", "again.json", "sbatch.json"
@@ -31,7 +31,7 @@ ANSWER_S = 120.0  # file systems of clusters have been seen to take a minute
 _LOOK_S = 0.02
 
 
-def interpreter() -> dict[str, Any]:
+def describe_python() -> dict[str, Any]:
     """Return what has to be the same on the login node and on every other."""
     return {
         "python": platform.python_version(),
@@ -44,8 +44,8 @@ def main() -> None:
     """Look around and leave a file of what was found."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     folder = Path(sys.argv[1])
-    here = place(os.environ)
-    found = interpreter() | {
+    here = read_job_process(os.environ)
+    found = describe_python() | {
         "node": here.node_name,
         "executable": sys.executable,
         "gpu": torch.cuda.is_available(),

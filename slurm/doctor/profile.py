@@ -3,14 +3,14 @@
 import json
 
 from slurm.doctor.examine import Examined
-from slurm.doctor.quotas import hidden_cap
+from slurm.doctor.quotas import find_qos_cap
 from slurm.facts import Facts
 from slurm.site import Site
 
 _USUAL_MIN = 240
 
 
-def proposal(examined: Examined) -> str:
+def propose_profile(examined: Examined) -> str:
     """Return the text of a profile; what only the user can know stands there as a comment."""
     site = examined.site
     lines = [
@@ -61,7 +61,7 @@ def _limits(examined: Examined) -> list[str]:
     lines = _line("time", f"{site.time_min or min(longest, _USUAL_MIN)}min")
     caps = (
         site.submit_cap or examined.facts.submit_cap,
-        hidden_cap(examined.facts, examined.record),
+        find_qos_cap(examined.facts, examined.record),
     )
     known = [cap for cap in caps if cap is not None]
     if known:

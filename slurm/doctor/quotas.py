@@ -14,7 +14,7 @@ _SHORT_MIN = 60  # a default time below that is one that nobody trains with
 _NEEDED_MB = 800  # of a process that has loaded torch and a small data set
 
 
-def quotas(
+def check_quotas(
     site: Site, facts: Facts, partition: Partition, record: Mapping[str, str]
 ) -> Iterator[Diagnostic]:
     """Judge what limits a sweep in a partition."""
@@ -30,7 +30,7 @@ def quotas(
         yield ok("too large", "the site takes jobs that can never start; we look beforehand")
 
 
-def hidden_cap(facts: Facts, record: Mapping[str, str]) -> int | None:
+def find_qos_cap(facts: Facts, record: Mapping[str, str]) -> int | None:
     """Return the most jobs that the QOS of a partition takes of a user, None where it is open."""
     return facts.qos_caps.get(record.get("QoS", ""))
 
@@ -48,7 +48,7 @@ def _arrays(site: Site, facts: Facts) -> Diagnostic:
 
 
 def _queue(site: Site, facts: Facts, record: Mapping[str, str]) -> Diagnostic:
-    caps = [c for c in (facts.submit_cap, hidden_cap(facts, record)) if c is not None]
+    caps = [c for c in (facts.submit_cap, find_qos_cap(facts, record)) if c is not None]
     tightest = min(caps, default=None)
     if site.submit_cap is not None and tightest is not None and site.submit_cap > tightest:
         said = f"limits.submit is {site.submit_cap}, the site takes {tightest} jobs of you"
@@ -161,7 +161,9 @@ def _sbatch_on_nodes(site: Site, record: Mapping[str, str]) -> Iterator[Diagnost
 _TIGHT_S = 10  # less is not enough to save a large model on a shared file system
 
 
-def interruptions(site: Site, facts: Facts, record: Mapping[str, str]) -> Iterator[Diagnostic]:
+def check_interruptions(
+    site: Site, facts: Facts, record: Mapping[str, str]
+) -> Iterator[Diagnostic]:
     """Judge preemption, requeueing and the warning before the time is over."""
     yield _preemption(facts, record)
     yield _requeue(facts)

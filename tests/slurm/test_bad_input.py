@@ -7,7 +7,7 @@ from slurm_lab import SMALL, Lab
 from toml_text import toml
 
 from slurm.facts import Facts, Partition
-from slurm.limits import check
+from slurm.limits import check_request
 from slurm.request import JobResources
 from slurm.site import Site
 from slurm.slurm_errors import SiteError
@@ -92,7 +92,7 @@ def test_an_account_that_is_missing_is_asked_for():
     main = Partition("main", True, True, None, nodes=1, cpus=1, memory_mb=1, gpus=0)
     facts = Facts(1001, {"main": main}, accounts=frozenset({"a", "b"}))
     with pytest.raises(SiteError, match="names none; yours: a, b"):
-        check(facts, Site(), JobResources())
+        check_request(facts, Site(), JobResources())
 
 
 def test_what_sbatch_refuses_is_given_up_and_said(limited, tmp_path):

@@ -4,10 +4,10 @@ import os
 
 import pytest
 
-from slurm.environment import forget_job, place, without_job
+from slurm.environment import forget_job, read_job_process, without_job
 from slurm.facts import parse_config, parse_minutes, parse_partitions
 from slurm.slurm_errors import SlurmError
-from slurm.squeue import state_of
+from slurm.squeue import parse_state
 
 
 def test_partitions_of_mixed_nodes_have_the_most_that_one_node_has():
@@ -59,7 +59,7 @@ def test_settings_are_read_by_name():
     ],
 )
 def test_every_word_of_the_queue_is_one_of_three(word, state):
-    assert state_of(word) == state
+    assert parse_state(word) == state
 
 
 TASK = {
@@ -78,7 +78,7 @@ TASK = {
 
 
 def test_a_process_knows_its_place():
-    here = place(TASK)
+    here = read_job_process(TASK)
     assert (here.task_id, here.pack, here.process, here.processes) == ("112_6", 6, 5, 8)
     assert (here.local_process, here.node, here.nodes, here.restarts) == (1, 1, 2, 3)
     assert (here.first_address, here.name) == ("10.0.0.7", "s-0001.0-abc")
@@ -86,13 +86,13 @@ def test_a_process_knows_its_place():
 
 def test_a_batch_script_is_a_process_of_its_own():
     batch = {name: TASK[name] for name in ("SLURM_JOB_ID", "SLURM_ARRAY_TASK_ID")}
-    here = place(batch)
+    here = read_job_process(batch)
     assert (here.process, here.processes, here.array_job) == (0, 1, 118)
 
 
 def test_outside_a_job_the_missing_variable_is_named():
     with pytest.raises(SlurmError, match="SLURM_JOB_ID is not set"):
-        place({})
+        read_job_process({})
 
 
 def test_variables_of_a_job_are_hidden_or_forgotten_and_the_cluster_is_not(monkeypatch):

@@ -49,9 +49,9 @@ def test_a_limit_that_the_site_does_not_tell_leaves_a_place_for_the_feeder(
     said = lab.call("submit", sweep, "--site", site, "--set", "seeds=30")
     assert said.code == 0, said.err
     names = lab.squeue()
-    chunks = ArrayJobs(lab.layout("four"), "0001").read()
+    array_jobs = ArrayJobs(lab.layout("four"), "0001").read()
     assert sum(name.endswith("-feed") for name in names) == 1
-    assert 10 < sum(chunk.count for chunk in chunks) < 20
+    assert 10 < sum(array_job.count for array_job in array_jobs) < 20
     assert "they go by themselves, as room is made" in lab.call("status", "four").out
     lab.call("cancel", "four")
     lab.cluster.ask("scancel", keep.strip())
@@ -81,7 +81,7 @@ def test_who_feeds_from_a_node_outlasts_a_controller_and_leaves_no_lock(lab):
     lab.await_results("four", 2)
     stand_in = lab.folder / "bin" / "squeue"
     stand_in.parent.mkdir()
-    words = [sys.executable, "-P", "-m", "slurm.dispatcher", str(lab.root), "four"]
+    words = [sys.executable, "-P", "-m", "slurm.feed", str(lab.root), "four"]
     path = {"PATH": f"{stand_in.parent}:{lab.environment['PATH']}"}
 
     asked = lab.folder / "asked"

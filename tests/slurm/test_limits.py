@@ -138,9 +138,9 @@ def _counted(lab: Lab) -> str:
 
 def _most_queued(layout: Layout) -> int:
     return max(
-        chunk.count
+        array_job.count
         for submission in read_submissions(layout)
-        for chunk in ArrayJobs(layout, submission.id).read()
+        for array_job in ArrayJobs(layout, submission.id).read()
     )
 
 

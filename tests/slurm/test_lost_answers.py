@@ -71,21 +71,21 @@ def test_who_watches_sends_the_rest_once_the_controller_is_back(lab, silence):
     assert said.code == 0, said.err
     assert "4 of 4 trials done" in said.err
     assert [folder.name for folder in lab.layout().submissions.iterdir()] == ["0001"]
-    chunks = ArrayJobs(lab.layout(), "0001").read()
+    array_jobs = ArrayJobs(lab.layout(), "0001").read()
     calls = len((lab.folder / "bin" / "calls").read_text().splitlines())
-    assert calls == len(chunks) + (silence == "down")  # what was taken is not sent again
+    assert calls == len(array_jobs) + (silence == "down")  # what was taken is not sent again
 
 
 def test_a_job_that_turns_up_after_it_was_cancelled_trains_nothing(lab):
     assert lab.call("submit", lab.write(ONE_A_TASK), "--site", lab.site()).code == 0
     assert lab.call("cancel", "small").code == 0
-    chunks = ArrayJobs(lab.layout(), "0001")
-    (chunk,) = chunks.read()
-    (chunks.folder / f"{chunk.number}.job").unlink()  # its sender had no answer
+    array_jobs = ArrayJobs(lab.layout(), "0001")
+    (array_job,) = array_jobs.read()
+    (array_jobs.folder / f"{array_job.number}.job").unlink()  # its sender had no answer
     (script,) = (lab.layout().submission("0001") / "scripts").glob("*.sh")
     begun = sorted(lab.layout().events.glob("*"))
-    sbatch = ("sbatch", "--parsable", "--wait", f"--job-name={chunk.name}")
-    assert lab.cluster.ask(*sbatch, f"--array={chunk.array}", str(script)).strip()
+    sbatch = ("sbatch", "--parsable", "--wait", f"--job-name={array_job.name}")
+    assert lab.cluster.ask(*sbatch, f"--array={array_job.array}", str(script)).strip()
     log = lab.layout().job_output("0001", 0).read_text()
     assert "was cancelled, or another job carries it: nothing to do" in log
     assert sorted(lab.layout().events.glob("*")) == begun
@@ -102,11 +102,11 @@ def test_a_submission_that_was_killed_is_made_up_for(lab, stage):
     assert again.code == 0, again.err
     lab.await_results("small", 2)
     assert {outcome.attempts for outcome in read_outcomes(lab.layout().events).values()} == {1}
-    chunks = [
-        chunk
+    array_jobs = [
+        array_job
         for folder in lab.layout().submissions.iterdir()
-        for chunk in ArrayJobs(lab.layout(), folder.name).read()
+        for array_job in ArrayJobs(lab.layout(), folder.name).read()
     ]
-    assert len(chunks) == 2
-    assert all(chunk.job is not None for chunk in chunks)
+    assert len(array_jobs) == 2
+    assert all(array_job.job is not None for array_job in array_jobs)
     assert "2 of 2 trials are done" in lab.call("submit", sweep, "--site", site).out

@@ -8,7 +8,7 @@ import pytest
 
 from slurm import squeue
 from slurm.slurm_errors import SlurmError
-from slurm.squeue import Expected, Outstanding, QueueWatch
+from slurm.squeue import ExpectedJobs, Outstanding, QueueWatch
 
 EVERY_S = 40.0  # the least time between two questions, as sites have it
 ME = os.geteuid()
@@ -59,9 +59,9 @@ class Controller:
         (self._folder / command).chmod(0o755)
 
 
-def _expected(uid: int = ME, *jobs: tuple[str, int, int]) -> Expected:
+def _expected(uid: int = ME, *jobs: tuple[str, int, int]) -> ExpectedJobs:
     known = frozenset(job for _, job, _ in jobs)
-    return Expected(
+    return ExpectedJobs(
         Path("study"), frozenset({ME}), dict.fromkeys(jobs, Outstanding(uid, True)), known
     )
 

@@ -7,7 +7,7 @@ from toml_text import toml
 
 from orchestrator.sweep.site_profile import read_site
 from slurm.request import JobResources, feeder_request, job_request
-from slurm.sbatch import Sending, render
+from slurm.sbatch import SubmitOptions, render
 
 GOLDEN = Path(__file__).parent / "golden"
 FOLDER = Path("/shared/studies/s/submissions/0001")
@@ -64,7 +64,7 @@ def test_a_site_gets_its_own_words(name, tmp_path):
     profile, resources = SITES[name]
     path = tmp_path / f"{name}.toml"
     path.write_text(profile)
-    sending = Sending("s-0001.0", "0-99%8", "afterany:17")
+    sending = SubmitOptions("s-0001.0", "0-99%8", "afterany:17")
     script = render(job_request(FOLDER, resources, read_site(str(path))), sending, FOLDER)
     assert script == (GOLDEN / f"{name}.sh").read_text()
 
@@ -82,7 +82,7 @@ def test_the_job_that_sends_the_rest_asks_for_one_core_and_no_gpu(tmp_path):
         )
     )
     request = feeder_request(FOLDER, Path("/shared/studies"), "s", read_site(str(path)))
-    script = render(request, Sending("s-0001-feed", dependency="afterany:17_9"), FOLDER)
+    script = render(request, SubmitOptions("s-0001-feed", dependency="afterany:17_9"), FOLDER)
     assert script == (GOLDEN / "feeder.sh").read_text()
 
 
@@ -91,7 +91,7 @@ def test_the_job_that_looks_after_a_study_knows_what_its_user_has_said_by_variab
     monkeypatch.setenv("SBATCH_ACCOUNT", "my lab")
     module = "orchestrator.unattended"
     request = feeder_request(FOLDER, Path("/shared/studies"), "s", read_site(None), module)
-    script = render(request, Sending("s-after", dependency="afterany:17"), FOLDER)
+    script = render(request, SubmitOptions("s-after", dependency="afterany:17"), FOLDER)
     assert "export SBATCH_ACCOUNT='my lab'\n" in script
     assert "SBATCH_PARTITION" not in script
 
@@ -102,7 +102,7 @@ def test_a_shell_fills_in_what_a_profile_leaves_open(tmp_path, monkeypatch):
     path = tmp_path / "site.toml"
     path.write_text(toml({"account": "lab", "python": "python3"}))
     request = job_request(FOLDER, JobResources(), read_site(str(path)))
-    script = render(request, Sending("s-0001.0"), FOLDER)
+    script = render(request, SubmitOptions("s-0001.0"), FOLDER)
     assert "#SBATCH --partition=my-partition\n" in script
     assert "#SBATCH --account=lab\n" in script
     assert "#SBATCH --qos=my-qos\n" in script

@@ -90,9 +90,9 @@ class Site:
         return f"{folder}:{self.lab.environment['PATH']}"
 
     @property
-    def chunk(self) -> ArrayJob:
-        (chunk,) = ArrayJobs(self.lab.layout("waiting"), "0001").read()
-        return chunk
+    def array_job(self) -> ArrayJob:
+        (array_job,) = ArrayJobs(self.lab.layout("waiting"), "0001").read()
+        return array_job
 
     def end(self) -> None:
         (self.lab.folder / "go").touch()
@@ -139,8 +139,8 @@ def test_a_study_that_runs_is_neither_lost_nor_sent_again(runs_on, stand_in):
 
 
 def test_what_sacct_calls_running_is_not_sent_again_though_squeue_has_forgotten_it(site, runs_on):
-    job, name = site.chunk.job.id, site.chunk.name
-    living = "; ".join(f"echo '{job}_{pack}|RUNNING|n1|{name}'" for pack in site.chunk.packs)
+    job, name = site.array_job.job.id, site.array_job.name
+    living = "; ".join(f"echo '{job}_{pack}|RUNNING|n1|{name}'" for pack in site.array_job.packs)
     (note,) = runs_on(squeue=HEADER_ALONE, sacct=living)
     assert f"sacct says RUNNING of job {job}_0, which squeue does not know" in note
 
@@ -163,11 +163,11 @@ def test_a_job_whose_id_was_never_told_is_found_though_the_queue_is_an_old_one(s
     path = site.path(squeue=CACHE, sbatch='REAL "$@"; kill -9 $PPID')
     killed = lab.call("submit", sweep, "--site", later, PATH=path)
     assert killed.code == -signal.SIGKILL
-    (chunk,) = ArrayJobs(lab.layout(), "0001").read()
-    assert chunk.job is None
+    (array_job,) = ArrayJobs(lab.layout(), "0001").read()
+    assert array_job.job is None
     said = lab.call("submit", sweep, "--site", later, PATH=site.path(squeue=CACHE))
     assert said.code == 0, said.err
     assert sum(name.startswith("small-") for name in lab.squeue()) == 2
     (found,) = ArrayJobs(lab.layout(), "0001").read()
-    assert found.name == chunk.name
+    assert found.name == array_job.name
     assert lab.call("cancel", "small").code == 0

@@ -33,11 +33,11 @@ from orchestrator.backends.records import (
     read_submission,
     submission_file,
 )
-from slurm.environment import JobProcess, forget_job, place
+from slurm.environment import JobProcess, forget_job, read_job_process
 from slurm.pack_states import exit_name
 from slurm.requeue import SIGNALS, Requeue
-from slurm.squeue import address_of, expand
-from slurm.submission import ALLOCATION, ArrayJobs, allocation
+from slurm.squeue import expand_nodes, find_address
+from slurm.submission import ALLOCATION, ArrayJobs, allocation_record
 from slurm.waiting import read_late
 
 EXIT_NO_RAY = 69  # "a service is unavailable" (sysexits.h)
@@ -97,14 +97,14 @@ class Member:
         """The address of this node; that of one that is alone is nobody else's business."""
         if self.here.nodes == 1 or self.here.node_name is None:
             return "127.0.0.1"
-        return address_of(self.here.node_name)
+        return find_address(self.here.node_name)
 
     def is_ours(self) -> bool:
         """Whether this job is the one that was meant, and still is to run."""
-        chunks = ArrayJobs(self.layout, self.folder.name)
-        if self.word.exists() or chunks.is_cancelled:
+        array_jobs = ArrayJobs(self.layout, self.folder.name)
+        if self.word.exists() or array_jobs.is_cancelled:
             return False
-        return chunks.carries(self.here.pack, self.here.name, self.here.array_job)
+        return array_jobs.carries(self.here.pack, self.here.name, self.here.array_job)
 
 
 def lead(member: Member) -> int:
@@ -220,7 +220,7 @@ def _await_nodes(member: Member, driver: Driver) -> None:
         if not absent or driver.marks.stopped() is not None:
             return
         if time.monotonic() > end:
-            names = expand(member.here.node_list or "")
+            names = expand_nodes(member.here.node_list or "")
             missing = [names[n] if n < len(names) else f"process {n}" for n in absent]
             raise BackendError(
                 f"{len(absent)} of {member.here.nodes} nodes have not joined the Ray of this job "
@@ -242,7 +242,7 @@ def _leaving(member: Member) -> Requeue:
     packs = [read_pack(layout, submission.id, number) for number in range(submission.packs)]
     trials = tuple(trial for pack in packs for trial in pack.trials)
     pack = Pack(layout, member.folder.name, member.here.pack, trials)
-    request = allocation(submission.to_json())["request"]
+    request = allocation_record(submission.to_json())["request"]
     return Requeue.of(pack, member.here, request, submission.id)
 
 
@@ -267,7 +267,7 @@ def _deaf() -> Iterator[None]:
 def main() -> int:
     """Run this process's part of the job in the folder that the command line names."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    member = Member(Path(sys.argv[1]), place(os.environ))
+    member = Member(Path(sys.argv[1]), read_job_process(os.environ))
     if not member.is_ours():
         _log.warning("this job was cancelled, or another one does its work: nothing to do")
         return 0

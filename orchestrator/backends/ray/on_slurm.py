@@ -18,7 +18,7 @@ from orchestrator.backends.ray.backend import (
     make_request,
 )
 from orchestrator.backends.records import BackendError, Submission, read_submissions
-from orchestrator.backends.slurm import SlurmBackend, scaled
+from orchestrator.backends.slurm import SlurmBackend, scale_resources
 from orchestrator.study.study import Study
 from orchestrator.sweep.document import SweepError
 from orchestrator.sweep.site_profile import read_site
@@ -26,7 +26,7 @@ from slurm import limits
 from slurm.commands import is_here
 from slurm.facts import read_facts
 from slurm.request import JobResources, feeder_request, job_request
-from slurm.submission import ALLOCATION, allocation
+from slurm.submission import ALLOCATION, allocation_record
 
 _MODULE = "orchestrator.backends.ray.allocation_node"
 _AFTER = "orchestrator.unattended"
@@ -166,7 +166,7 @@ def _check_allocation(study: Study) -> None:
         )
     facts = read_facts(user_name())
     for each in asked:
-        limits.check(facts, site, each)
+        limits.check_request(facts, site, each)
     limits.check_visible(study.layout.root, site)
 
 
@@ -177,7 +177,7 @@ def _request(load: PlacementRequest, folder: Path) -> Mapping[str, Any]:
     facts = read_facts(user_name()) if is_here() else None
     needs = [load.needs.get(trial.id, Need()) for trial in load.trials] or [Need()]
     need = Need(*(max(values) for values in zip(*map(_figures, needs), strict=True)))
-    asked = scaled(_resources(study), need, load.bad_nodes, site, facts)
+    asked = scale_resources(_resources(study), need, load.bad_nodes, site, facts)
     job = folder.with_name(f"{folder.name}{ALLOCATION}")
     after = feeder_request(job, layout.root, layout.study, site, _AFTER)
     feeder = feeder_request(job, layout.root, layout.study, site)
@@ -200,7 +200,7 @@ def _figures(need: Need) -> tuple[float, float, float]:
 
 def _job(submission: Submission) -> Submission:
     """Return the one job of a submission, as if it were one to SLURM."""
-    return Submission(**allocation(submission.to_json()))
+    return Submission(**allocation_record(submission.to_json()))
 
 
 def _state(layout: Layout, submission: Submission, pack: int, job: JobState) -> JobState:

@@ -1,0 +1,80 @@
+"""The small job that sends the rest of a study from a node: `python -m slurm.feed ROOT STUDY`.
+
+Says as well whether one is needed and what became of it. What is sent is decided by
+`slurm.dispatcher`.
+"""
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from jobs.contract.layout import Layout
+from jobs.contract.lock import Lock
+from slurm.dispatcher import Dispatcher
+from slurm.environment import read_job_id
+from slurm.pack_states import expect_jobs
+from slurm.squeue import Queue, read_queue
+from slurm.submission import SlurmSubmission, read_slurm_submissions
+from slurm.waiting import retry_until
+
+_LOCK_WAIT_S = 60.0
+
+_log = logging.getLogger(__name__)
+
+
+def needs_feeder(submission: SlurmSubmission) -> bool:
+    """Return True if a job has to be in the queue that sends the rest of a submission."""
+    is_held = submission.array_jobs.is_held
+    return submission.feeder is not None and not is_held and bool(submission.unsent())
+
+
+def describe_rest(submissions: Sequence[SlurmSubmission], queue: Queue) -> str:
+    """Say how the rest of some submissions gets into the queue."""
+    fed = [submission for submission in submissions if needs_feeder(submission)]
+    if not fed:
+        return "they go with the next `thermolion submit`, or while `thermolion run` watches"
+    if any(queue.ids(s.feeder_name) or _was_sent_since(s, queue) for s in submissions):
+        return "they go by themselves, as room is made for them"
+    why = next((said for submission in fed if (said := _read_last_word(submission))), None)
+    ended = "the job that sends them on is gone" + ("" if why is None else f" ({why})")
+    return f"{ended}: `thermolion submit` sends them, or `thermolion run` while it watches"
+
+
+def _was_sent_since(submission: SlurmSubmission, queue: Queue) -> bool:
+    """Return True if something was sent after the queue was read, and a feeder maybe with it."""
+    jobs = [array_job.job for array_job in submission.array_jobs.read()]
+    return any(job is not None and job.id not in queue.known for job in jobs)
+
+
+def _read_last_word(submission: SlurmSubmission) -> str | None:
+    """Return why the job was refused, or else the last line that it has printed itself."""
+    for path in (submission.feeder_refusal, submission.feeder_log):
+        lines = path.read_text(errors="replace").splitlines() if path.exists() else []
+        said = [line.strip() for line in lines if line.strip()]
+        if said:
+            return said[-1]
+    return None
+
+
+def main() -> None:
+    """Send what there is room for of the study that the command line names, from within a job."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    layout = Layout(Path(sys.argv[1]), sys.argv[2])
+    retry_until(lambda: not _feed(layout).shut_out)
+
+
+def _feed(layout: Layout) -> Dispatcher:
+    with Lock(layout.lock, wait_s=_LOCK_WAIT_S):
+        submissions = read_slurm_submissions(layout)
+        queue = read_queue(expect_jobs(submissions))
+        dispatcher = Dispatcher(submissions, queue, read_job_id(os.environ))
+        left = dispatcher.feed()
+    sent = sum(array_job.count for _, array_job, _ in dispatcher.sent)
+    _log.info("%d packs sent, %d left", sent, left)
+    return dispatcher
+
+
+if __name__ == "__main__":
+    main()
