@@ -18,7 +18,7 @@ from pathlib import Path
 from statistics import median
 
 from jobs.contract.layout import Layout
-from orchestrator.backends.pool import pool_process
+from orchestrator.backends.pool import find_pool
 from tracking.outcomes import read_outcomes
 
 BAR = 5.0  # times faster than the plain one
@@ -45,7 +45,7 @@ def ours(trials: int, cpus: int) -> float:
         words += ["--backend", "ray", "--lanes", str(cpus), "--root", str(layout.root)]
         begin = time.perf_counter()
         subprocess.run(words, cwd=folder, check=True, stdout=subprocess.DEVNULL)
-        while pool_process(layout.submission("0001")) is not None:
+        while find_pool(layout.submission("0001")) is not None:
             time.sleep(0.05)
         seconds = time.perf_counter() - begin
         done = [o for o in read_outcomes(layout.events).values() if o.state == "completed"]

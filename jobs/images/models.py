@@ -66,9 +66,7 @@ def _dropout(share: float) -> list[nn.Module]:
 
 def resnet18(channels: int, size: int, classes: int) -> nn.Module:  # noqa: ARG001  # one signature for all builders
     """Build torchvision's ResNet-18 with the stem for 32x32: a 3x3 convolution, no pooling."""
-    from jobs.images import (
-        torchvision_import,  # imports torchvision, seconds that the other models need not spend
-    )
+    from jobs.images import torchvision_import
 
     model: nn.Module = torchvision_import.models.resnet18(num_classes=classes)
     model.conv1 = nn.Conv2d(channels, 64, 3, stride=1, padding=1, bias=False)

@@ -53,19 +53,19 @@ class PlacementRequest:
 class SubmissionPlan:
     """The packs of one submission, how many ranks run at a time, and the backend's own request.
 
-    `request` takes the folder of the submission; `scale` is as in `Submission`.
+    `backend_request` takes the folder of the submission; `scale` is as in `Submission`.
     """
 
     packs: Sequence[Sequence[Trial]]
     lanes: int
-    request: Callable[[Path], Mapping[str, Any] | None] = lambda _: None
+    backend_request: Callable[[Path], Mapping[str, Any] | None] = lambda _: None
     scale: Mapping[str, float] | None = None
 
 
-def at_a_time(lots: Sequence[SubmissionPlan], concurrent: int | None) -> int:
-    """Return how many ranks of some lots run at a time, where `concurrent` trials may."""
-    lanes = sum(lot.lanes for lot in lots)
-    most = max((pack[0].world_size for lot in lots for pack in lot.packs), default=1)
+def count_ranks_at_a_time(plans: Sequence[SubmissionPlan], concurrent: int | None) -> int:
+    """Return how many ranks of some plans run at a time if `concurrent` trials may."""
+    lanes = sum(plan.lanes for plan in plans)
+    most = max((pack[0].world_size for plan in plans for pack in plan.packs), default=1)
     return lanes if concurrent is None else min(lanes, concurrent * most)
 
 
@@ -78,7 +78,7 @@ class Backend(Protocol):
     def ignored(self, study: Study) -> Sequence[str]:
         """Return the keys of a sweep that are set and change nothing here."""
 
-    def arrange(self, load: PlacementRequest) -> Sequence[SubmissionPlan]:
+    def place(self, request: PlacementRequest) -> Sequence[SubmissionPlan]:
         """Share trials out to packs, and packs to submissions; starts nothing."""
 
     def submit(self, layout: Layout, submissions: Sequence[Submission]) -> None:

@@ -15,7 +15,7 @@ from jobs.contract.failures import JobEnd
 from jobs.contract.layout import Layout
 from jobs.contract.lock import Process
 from orchestrator.backends.base import JobState, PlacementRequest, SubmissionPlan
-from orchestrator.backends.pool import OOM_SUFFIX, count_gpus, exit_code, pool_process
+from orchestrator.backends.pool import OOM_SUFFIX, count_gpus, find_pool, read_exit_code
 from orchestrator.backends.records import BackendError, Submission
 from orchestrator.study.packs import make_packs
 from orchestrator.study.study import Study
@@ -25,7 +25,7 @@ from orchestrator.sweep.keys import PackKeys, RayKeys
 _SIGNALLED = 128  # and more: what a shell makes of a signal
 
 
-class Detached:
+class DetachedBackend:
     """Starts `module` with the folder of a submission, in a session of its own."""
 
     module = "orchestrator.backends.pool"
@@ -134,17 +134,17 @@ class Detached:
         return False
 
     def _pool(self, layout: Layout, submission: Submission) -> Process | None:
-        return pool_process(layout.submission(submission.id))
+        return find_pool(layout.submission(submission.id))
 
     def _state(self, layout: Layout, submission: Submission, pack: int) -> JobState:
-        if exit_code(layout, submission.id, pack) is not None:
+        if read_exit_code(layout, submission.id, pack) is not None:
             return "ended"
         return "running" if layout.job_output(submission.id, pack).exists() else "queued"
 
 
 def _end(layout: Layout, submission: Submission, pack: int, pool_lives: bool) -> JobEnd | None:
     output = layout.job_output(submission.id, pack)
-    code = exit_code(layout, submission.id, pack)
+    code = read_exit_code(layout, submission.id, pack)
     if code is None:
         died = output.exists() and not pool_lives
         return JobEnd("LOST", "its pool died with it", submission.host) if died else None
@@ -157,7 +157,7 @@ def _end(layout: Layout, submission: Submission, pack: int, pool_lives: bool) ->
     return JobEnd("LOST", f"its process was ended by signal {number}", submission.host)
 
 
-def lanes_here(study: Study) -> int:
+def count_lanes(study: Study) -> int:
     """Return how many trials of a study this machine runs at once, at least one."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     given = study.sweep.keys.resources
@@ -165,7 +165,7 @@ def lanes_here(study: Study) -> int:
     return min(lanes, max(1, count_gpus())) if given.device == "cuda" else lanes
 
 
-class LocalBackend(Detached):
+class LocalBackend(DetachedBackend):
     """Runs packs as on a cluster: one process a pack, at most `lanes` at a time."""
 
     def check(self, study: Study) -> None:
@@ -200,13 +200,13 @@ class LocalBackend(Detached):
         }
         return [key for key, is_set in named.items() if is_set]
 
-    def arrange(self, load: PlacementRequest) -> Sequence[SubmissionPlan]:
-        """Return one lot, with packs for as many lanes as this machine has."""
-        lanes = load.lanes or lanes_here(load.study)
-        concurrent = load.study.sweep.keys.limits.concurrent
+    def place(self, request: PlacementRequest) -> Sequence[SubmissionPlan]:
+        """Return one plan, with packs for as many lanes as this machine has."""
+        lanes = request.lanes or count_lanes(request.study)
+        concurrent = request.study.sweep.keys.limits.concurrent
         if concurrent is not None:
-            most = max((trial.world_size for trial in load.trials), default=1)
+            most = max((trial.world_size for trial in request.trials), default=1)
             lanes = min(lanes, concurrent * most)
-        packs = make_packs(load.trials, lanes, load.suspects, load.code)
+        packs = make_packs(request.trials, lanes, request.suspects, request.code)
         ranks = sum(pack[0].world_size for pack in packs)
         return [SubmissionPlan(packs, min(lanes, max(1, ranks)))]

@@ -73,7 +73,7 @@ OOM_SUFFIX = ".oom"  # of the file that says what the kernel has killed a pack f
 _SILENT_S = 300  # long enough for the clocks and caches of a network mount
 
 
-def pool_process(folder: Path) -> Process | None:
+def find_pool(folder: Path) -> Process | None:
     """Return the pool that works on a submission, None where it has ended.
 
     That of another host is believed to work as long as its heartbeat is heard.
@@ -88,7 +88,7 @@ def pool_process(folder: Path) -> Process | None:
     return process if alive else None
 
 
-def exit_code(layout: Layout, submission: str, pack: int) -> int | None:
+def read_exit_code(layout: Layout, submission: str, pack: int) -> int | None:
     """Return the exit code of a pack's process, None while it has not ended."""
     try:
         return int(layout.job_output(submission, pack).with_suffix(".exit").read_text())
@@ -232,10 +232,10 @@ def main() -> None:
     pool = Pool(layout, submission)
     pool.run()
     if submission.unattended and not pool.stopped:
-        look_after(layout)
+        exec_unattended(layout)
 
 
-def look_after(layout: Layout) -> NoReturn:
+def exec_unattended(layout: Layout) -> NoReturn:
     """Look after a study in place of this process, which has nothing left to do.
 
     So that one process works for a submission.

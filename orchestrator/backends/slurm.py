@@ -23,8 +23,8 @@ from jobs.contract.lock import user_name
 from jobs.contract.trial import Trial
 from orchestrator.backends.base import JobState, Need, PlacementRequest, SubmissionPlan
 from orchestrator.backends.records import Submission
-from orchestrator.study.estimate import trial_seconds
-from orchestrator.study.packs import Measure, sized_packs
+from orchestrator.study.estimate import estimate_by_trial
+from orchestrator.study.packs import PackSizing, make_sized_packs
 from orchestrator.study.study import Study
 from orchestrator.sweep.document import SweepError
 from orchestrator.sweep.site_profile import read_site
@@ -137,28 +137,28 @@ class SlurmBackend:
         """Return nothing: all keys are for clusters."""
         return []
 
-    def arrange(self, load: PlacementRequest) -> Sequence[SubmissionPlan]:
-        """Return lots of at most MaxArraySize packs, sized by the time that trials take."""
-        if load.lanes is not None:
+    def place(self, request: PlacementRequest) -> Sequence[SubmissionPlan]:
+        """Return plans of at most MaxArraySize packs, sized by the time that trials take."""
+        if request.lanes is not None:
             raise SweepError(
                 "--lanes is for this machine: on SLURM, `limits.concurrent` says how many trials "
                 "run at a time, and `pack.trials_per_gpu` how many share a job"
             )
-        site = read_site(load.study.sweep.keys.site)
-        measure, size = _measure(load, site), self._array_size(site)
-        lots = []
-        for need, trials in _by_need(load).items():
+        site = read_site(request.study.sweep.keys.site)
+        measure, size = _measure(request, site), self._array_size(site)
+        plans = []
+        for need, trials in _by_need(request).items():
             groups: dict[int, list[tuple[Trial, ...]]] = {}
-            for pack in sized_packs(trials, measure, load.suspects, load.code):
+            for pack in make_sized_packs(trials, measure, request.suspects, request.code):
                 groups.setdefault(pack[0].world_size, []).append(pack)
             for ranks, group in groups.items():
-                asked = derive_resources(load.study, ranks)
-                asked = scale_resources(asked, need, load.bad_nodes, site, self._facts_here)
-                lots += [
-                    self._lot(asked, need, load, site, group[start : start + size])
+                asked = derive_resources(request.study, ranks)
+                asked = scale_resources(asked, need, request.bad_nodes, site, self._facts_here)
+                plans += [
+                    self._plan(asked, need, request, site, group[start : start + size])
                     for start in range(0, len(group), size)
                 ]
-        return lots
+        return plans
 
     def submit(self, layout: Layout, submissions: Sequence[Submission]) -> None:
         """Send what the limits allow; the rest goes by itself, or with the next call.
@@ -275,29 +275,29 @@ class SlurmBackend:
         facts = self._facts_here
         return site.max_array_size or (_ARRAY if facts is None else facts.max_array_size)
 
-    def _lot(
+    def _plan(
         self,
         asked: JobResources,
         need: Need,
-        load: PlacementRequest,
+        request: PlacementRequest,
         site: Site,
         packs: Sequence[Sequence[Trial]],
     ) -> SubmissionPlan:
-        study, concurrent = load.study, load.study.sweep.keys.limits.concurrent
+        study, concurrent = request.study, request.study.sweep.keys.limits.concurrent
         ranks = asked.tasks // asked.lanes  # of a trial
         processes = asked.tasks * len(packs)
         jobs = None if concurrent is None else concurrent // asked.lanes
         facts = self._facts_here
         cap = site.submit_cap or (None if facts is None else facts.submit_cap)
 
-        def request(folder: Path) -> Mapping[str, Any]:
+        def backend_request(folder: Path) -> Mapping[str, Any]:
             feeder = feeder_request(folder, study.layout.root, study.layout.study, site)
             after = feeder_request(folder, study.layout.root, study.layout.study, site, _AFTER)
             return {
                 "site": site.name,
                 "job": job_request(folder, asked, site).to_json(),
                 "feeder": feeder.to_json() if site.sbatch_on_nodes else None,
-                "after": after.to_json() if site.sbatch_on_nodes and load.unattended else None,
+                "after": after.to_json() if site.sbatch_on_nodes and request.unattended else None,
                 "concurrent": jobs,
                 "submit_cap": cap,
                 "lanes": asked.lanes,
@@ -308,7 +308,7 @@ class SlurmBackend:
         most = processes if concurrent is None else min(processes, concurrent * ranks)
         scale = {"mem": need.mem, "time": need.time}
         return SubmissionPlan(
-            packs, most, request, None if (need.mem, need.time) == (1, 1) else scale
+            packs, most, backend_request, None if (need.mem, need.time) == (1, 1) else scale
         )
 
 
@@ -317,21 +317,21 @@ def _believed(states: Mapping[int, JobState | None]) -> Mapping[int, JobState]:
     return {pack: state or "running" for pack, state in states.items()}
 
 
-def _measure(load: PlacementRequest, site: Site) -> Measure:
-    pack, given = load.study.sweep.keys.pack, load.study.sweep.keys.resources
-    seconds: Mapping[str, float | None] = trial_seconds(load.outcomes, given.device)
+def _measure(request: PlacementRequest, site: Site) -> PackSizing:
+    pack, given = request.study.sweep.keys.pack, request.study.sweep.keys.resources
+    seconds: Mapping[str, float | None] = estimate_by_trial(request.outcomes, given.device)
     if pack.trial_takes is not None:
         seconds = dict.fromkeys(seconds, pack.trial_takes)
     time_min = given.time_min or site.time_min
     most = None if time_min is None else max(0.0, 60 * time_min * (1 - _MARGIN) - site.grace_s)
-    return Measure(seconds, pack.trials_per_gpu, pack.at_least, most)
+    return PackSizing(seconds, pack.trials_per_gpu, pack.at_least, most)
 
 
-def _by_need(load: PlacementRequest) -> Mapping[Need, list[Trial]]:
+def _by_need(request: PlacementRequest) -> Mapping[Need, list[Trial]]:
     """Group trials by what they are given; those that the sweep serves first."""
     groups: dict[Need, list[Trial]] = {Need(): []}
-    for trial in load.trials:
-        groups.setdefault(load.needs.get(trial.id, Need()), []).append(trial)
+    for trial in request.trials:
+        groups.setdefault(request.needs.get(trial.id, Need()), []).append(trial)
     return {need: trials for need, trials in groups.items() if trials}
 
 
@@ -339,7 +339,7 @@ def _slurm_submissions(layout: Layout, submissions: Sequence[Submission]) -> lis
     return [SlurmSubmission.of(layout, submission.to_json()) for submission in submissions]
 
 
-def render_batch_scripts(study: Study, lots: Sequence[SubmissionPlan]) -> list[str]:
+def render_batch_scripts(study: Study, plans: Sequence[SubmissionPlan]) -> list[str]:
     """Return the exact text that sbatch would get; the folder of the submission is the next one.
 
     Chunks that a limit on submitted jobs makes smaller differ in their name and array alone. The
@@ -348,12 +348,12 @@ def render_batch_scripts(study: Study, lots: Sequence[SubmissionPlan]) -> list[s
     taken = [int(p.name) for p in study.layout.submissions.glob("*") if p.name.isdigit()]
     scripts = []
     before: str | None = None
-    for number, lot in enumerate(lots, start=max(taken, default=0) + 1):
+    for number, plan in enumerate(plans, start=max(taken, default=0) + 1):
         folder = study.layout.submission(f"{number:04d}")
-        request = lot.request(folder)
+        request = plan.backend_request(folder)
         assert request is not None
         within = request.get("allocation")  # one job for all packs
-        count = 1 if within else len(lot.packs)
+        count = 1 if within else len(plan.packs)
         request = within or request
         most = request["concurrent"]
         throttle = f"%{most}" if most is not None and most < count else ""

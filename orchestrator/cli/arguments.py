@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import thermolion
-from orchestrator.sweep.messages import seconds
+from orchestrator.sweep.messages import parse_duration
 
 _MOST_LANES = 1024
 _MOST_TIMES = 64
@@ -408,7 +408,7 @@ def _steps(text: str) -> int:
 
 def _seconds(text: str) -> float:
     try:
-        return seconds(text)
+        return parse_duration(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 

@@ -13,7 +13,7 @@ from jobs.contract.atomic_write import write_once
 from orchestrator.cli.terminal import DONE, FAILED, result, say
 from orchestrator.study.study import default_root
 from orchestrator.sweep.document import SweepError
-from orchestrator.sweep.site_profile import profiles, read_site
+from orchestrator.sweep.site_profile import profile_folder, read_site
 from slurm.doctor.diagnostic import Diagnostic, Level, fatal, ok, warning
 from slurm.doctor.examine import Examined, examine
 from slurm.doctor.profile import propose_profile
@@ -137,7 +137,7 @@ def _sum(findings: Sequence[Diagnostic]) -> str:
 
 
 def _write(name: str, text: str) -> None:
-    path = profiles() / f"{name}.toml"
+    path = profile_folder() / f"{name}.toml"
     path.parent.mkdir(parents=True, exist_ok=True)
     if not write_once(path, text):
         raise SweepError(f"{path} is there already: name another one, or move it away")

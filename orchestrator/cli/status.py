@@ -3,7 +3,7 @@
 from argparse import Namespace
 from pathlib import Path
 
-from orchestrator.backends.base import at_a_time, backend_of
+from orchestrator.backends.base import backend_of, count_ranks_at_a_time
 from orchestrator.backends.slurm import render_batch_scripts
 from orchestrator.cli.terminal import DONE, opened, result, say
 from orchestrator.progress.job_logs import follow, outputs
@@ -22,15 +22,17 @@ def plan(arguments: Namespace) -> int:
     study = opened(arguments)
     status = read_status(study)
     missing = status.missing
-    load = Sender(study, status, SendOptions(lanes=arguments.lanes)).load(missing, Path.cwd())
+    request = Sender(study, status, SendOptions(lanes=arguments.lanes)).placement_request(
+        missing, Path.cwd()
+    )
     keys = study.sweep.keys
-    lots = backend_of(keys).arrange(load)
-    packs = [pack for lot in lots for pack in lot.packs]
-    lanes = at_a_time(lots, keys.limits.concurrent) or 1
+    plans = backend_of(keys).place(request)
+    packs = [pack for plan in plans for pack in plan.packs]
+    lanes = count_ranks_at_a_time(plans, keys.limits.concurrent) or 1
     left = estimate(status.wanted, lanes, keys.resources.device, keys.limits.concurrent)
     change = since_recorded(study, status)
     on_slurm = keys.backend == "slurm" or keys.in_a_job
-    scripts = render_batch_scripts(study, lots) if on_slurm else []
+    scripts = render_batch_scripts(study, plans) if on_slurm else []
     if arguments.json:
         record = describe.plan_json(study, status, packs, lanes, left, change)
         result(record | {"sbatch": scripts})

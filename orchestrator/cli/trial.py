@@ -21,7 +21,7 @@ from jobs.contract.pack import Pack
 from jobs.contract.trial import Trial
 from orchestrator.cli.terminal import DONE, FAILED, INTERRUPTED, result, say
 from orchestrator.study.study import Study, default_root, open_study
-from orchestrator.study.trial_ids import FoundTrial, find_below, find_in_study
+from orchestrator.study.trial_ids import FoundTrial, find_in_root, find_in_study
 from orchestrator.submit.code_snapshot import importable
 from orchestrator.submit.preflight import check_before_start
 from orchestrator.sweep.document import SweepError, choices
@@ -144,7 +144,7 @@ def trial(arguments: Namespace) -> int:
 def _found(arguments: Namespace) -> FoundTrial:
     root = (arguments.root or default_root()).absolute()
     if arguments.study is None:
-        return find_below(arguments.id, root)
+        return find_in_root(arguments.id, root)
     return find_in_study(arguments.id, open_study(arguments.study, root))
 
 

@@ -12,7 +12,7 @@ from jobs.ranks.ending import RANK_DIED
 from orchestrator.backends.base import job_ends, job_notes, job_states
 from orchestrator.backends.records import Submission, read_pack, read_submissions
 from orchestrator.progress.retry_policy import Ends, Failure, failure_of, unstarted_by_trial
-from orchestrator.study.stage import NO_STAGE, Stage, Wanted, stage_of
+from orchestrator.study.stage import NO_STAGE, Stage, Wanted, read_stage
 from orchestrator.study.study import Study
 from tracking.history import State
 from tracking.outcomes import Hold, Outcome, read_holds, read_outcomes
@@ -144,7 +144,7 @@ def read_status(study: Study) -> Status:
     """Derive the status of a study; changes nothing and needs no lock."""
     carriers: dict[str, str] = {}
     alive = 0
-    stage, trials = stage_of(study)
+    stage, trials = read_stage(study)
     submissions = read_submissions(study.layout)
     every = job_states(study.layout, submissions)
     living = [s for s in submissions if any(state != "ended" for state in every[s.id].values())]

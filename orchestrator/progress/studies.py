@@ -27,7 +27,7 @@ from orchestrator.backends.base import job_states
 from orchestrator.backends.records import read_submissions
 from orchestrator.progress.status import read_status
 from orchestrator.study.estimate import in_words
-from orchestrator.study.stage import stage_of
+from orchestrator.study.stage import read_stage
 from orchestrator.study.study import Study, open_study
 from orchestrator.sweep.document import SweepError, choices
 from thermolion.errors import OperationError, ThermolionError
@@ -140,7 +140,7 @@ def _read(layout: Layout) -> StudySummary:
 def _count(study: Study) -> dict[str, int]:
     """Count the states of a study without a living job."""
     discarded = read_discards(study.layout)
-    stage, trials = stage_of(study)
+    stage, trials = read_stage(study)
     planned = {trial.id for trial in trials}
     last: dict[str, tuple[int, str]] = {}
     for log in sorted(study.layout.events.glob("*.jsonl")):

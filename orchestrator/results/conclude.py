@@ -18,7 +18,7 @@ from jobs.contract.attempts import read_discards
 from jobs.contract.lock import LockHeld
 from orchestrator.backends.records import BackendError, read_submissions
 from orchestrator.progress.status import read_status
-from orchestrator.study.stage import Stage, stage_of
+from orchestrator.study.stage import Stage, read_stage
 from orchestrator.study.study import Study
 from thermolion.errors import OperationError
 from tracking.outcomes import Outcome, read_outcomes
@@ -53,7 +53,7 @@ class Record:
 
     @staticmethod
     def read(study: Study) -> "Record":
-        stage, trials = stage_of(study)
+        stage, trials = read_stage(study)
         outcomes = read_outcomes(study.layout.events, trials, read_discards(study.layout))
         # As the sweep names them: a plan shuffles the candidates of a block.
         names = [candidate.name for candidate in study.sweep.candidates]

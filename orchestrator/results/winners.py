@@ -14,14 +14,14 @@ from orchestrator.study.study import Study
 from orchestrator.study.tuning_rounds import (
     Place,
     Tuning,
-    place,
+    place_of,
     suggested_name,
-    tuned_on,
+    tuning_key,
     widening_name,
     winners_name,
 )
 from orchestrator.sweep.keys import TuneKeys
-from orchestrator.sweep.search_space import Space, TunedCandidate, rounded
+from orchestrator.sweep.search_space import Space, TunedCandidate, round_digits
 from tracking.outcomes import Outcome
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ def _by_place(study: Study, outcomes: Sequence[Outcome]) -> Mapping[Place, list[
         key=lambda one: (TunedCandidate.number_of(one.trial.candidate), one.trial.block),
     ):
         candidate = tuned[one.trial.candidate.declared]
-        at = tuned_on(one.trial.workload, candidate.search), candidate.key
+        at = tuning_key(one.trial.workload, candidate.search), candidate.key
         found.setdefault(at, []).append(one)
     return found
 
@@ -181,9 +181,9 @@ def _wider_ends(tuning: Tuning, found: Mapping[Place, _Found]) -> dict[str, list
             continue
         ends = widened.setdefault(key, [axis.low, axis.high])
         if one.edge == "lowest":
-            ends[0] = rounded(axis.low / _DECADE)
+            ends[0] = round_digits(axis.low / _DECADE)
         else:
-            ends[1] = rounded(axis.high * _DECADE)
+            ends[1] = round_digits(axis.high * _DECADE)
     return widened
 
 
@@ -217,7 +217,7 @@ def chosen_values(study: Study, workload: Workload) -> dict[str, Any]:
     """Return the settings that are compared on a workload, by candidate."""
     tuning = study.tuning
     return {
-        one.name: tuning.chosen[place(workload, one)]["values"]
+        one.name: tuning.chosen[place_of(workload, one)]["values"]
         for one in study.sweep.candidates
-        if isinstance(one, TunedCandidate) and place(workload, one) in tuning.chosen
+        if isinstance(one, TunedCandidate) and place_of(workload, one) in tuning.chosen
     }

@@ -48,7 +48,7 @@ def detectable(n: int, df: int, alpha: float = ALPHA) -> float | None:
     """
     if df < 1:
         return None
-    noncentrality = root(lambda x: _power(x, df, alpha) - WANTED, 0.0, 4.0)
+    noncentrality = find_root(lambda x: _power(x, df, alpha) - WANTED, 0.0, 4.0)
     return noncentrality / math.sqrt(n)
 
 
@@ -60,7 +60,7 @@ def _power(noncentrality: float, df: int, alpha: float) -> float:
 @lru_cache
 def _critical(df: int, alpha: float) -> float:
     """Return the t that is exceeded, up or down, with probability `alpha`."""
-    return root(lambda t: alpha / 2 - _beyond(t, 0.0, df), 0.0, 4.0)
+    return find_root(lambda t: alpha / 2 - _beyond(t, 0.0, df), 0.0, 4.0)
 
 
 def _beyond(t: float, noncentrality: float, df: int) -> float:
@@ -89,7 +89,7 @@ def _upper(z: float) -> float:
     return 0.5 * math.erfc(z / math.sqrt(2))
 
 
-def root(
+def find_root(
     rising: Callable[[float], float], low: float, high: float, close: float = _CLOSE
 ) -> float:
     """Return where a rising function is zero, above `low`: regula falsi, the Illinois way."""
@@ -150,7 +150,7 @@ class Design:
 
     def detectable(self) -> float:
         """Return the effect that is found with a power of `WANTED` by the last look."""
-        return root(lambda effect: self.course(effect).power - WANTED, 0.0, 1.0, _LOOKS_CLOSE)
+        return find_root(lambda effect: self.course(effect).power - WANTED, 0.0, 1.0, _LOOKS_CLOSE)
 
     def _drift(self, n: int, bound: float, effect: float) -> float:
         """Return the mean of a normal statistic that crosses as often as Student's t does."""
@@ -158,7 +158,9 @@ class Design:
             return 0.0
         strata = self.strata
         chance = power(effect, n * strata, strata * (n - 1), 2 * _NORMAL.cdf(-bound))
-        return root(lambda mean: _beyond_looks(bound, mean) - min(chance, 1 - 1e-9), 0.0, bound)
+        return find_root(
+            lambda mean: _beyond_looks(bound, mean) - min(chance, 1 - 1e-9), 0.0, bound
+        )
 
 
 def _beyond_looks(bound: float, mean: float) -> float:
@@ -175,7 +177,7 @@ def _bounds(looks: tuple[int, ...], shape: Shape, alpha: float) -> tuple[float, 
 
     least = -_NORMAL.inv_cdf(alpha / 2)  # the last look alone needs it
     none = [0.0] * len(looks)
-    constant = root(
+    constant = find_root(
         lambda more: 1 - _crossed(looks, bounds(least + more), none)[-1] / alpha,
         -1e-3,
         0.3,
@@ -254,7 +256,7 @@ class Claims:
     mean_seeds: tuple[float, float, float] | None = None
 
 
-def claims(sweep: Sweep) -> Claims:
+def compute_claims(sweep: Sweep) -> Claims:
     """Work out what the seeds, data sets and questions of a sweep can carry."""
     declared, keys = sweep.keys.seeds, sweep.keys.analysis
     seeds, workloads = len(declared.blocks), len(sweep.workloads)
@@ -297,7 +299,7 @@ def _by_looks(found: Claims, sweep: Sweep) -> Claims:
     )
 
 
-def claim_lines(found: Claims) -> list[tuple[str, str]]:
+def describe_claims(found: Claims) -> list[tuple[str, str]]:
     """Return lines of label and content for a plan."""
     if found.detectable_on_one is None:
         return [

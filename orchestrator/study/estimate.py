@@ -48,7 +48,7 @@ def estimate(
     return TimeEstimate(total / at_a_time, every)
 
 
-def trial_seconds(outcomes: Sequence[Outcome], device: str) -> Mapping[str, float | None]:
+def estimate_by_trial(outcomes: Sequence[Outcome], device: str) -> Mapping[str, float | None]:
     """Return what every trial takes from its beginning, by id; None where nothing is known."""
     measured = _measured(outcomes)
     trials = [outcome.trial for outcome in outcomes]

@@ -36,7 +36,7 @@ def make_packs(
 
 
 @dataclass(frozen=True)
-class Measure:
+class PackSizing:
     """How long trials take, and how much work a job is given, in seconds.
 
     `trial_s` has every trial, by id; None where that is not known. A job has `lanes` trials at a
@@ -49,9 +49,9 @@ class Measure:
     at_most_s: float | None
 
 
-def sized_packs(
+def make_sized_packs(
     trials: Sequence[Trial],
-    measure: Measure,
+    measure: PackSizing,
     suspects: Container[str] = (),
     code: Mapping[str, Path | None] | None = None,
 ) -> list[tuple[Trial, ...]]:
@@ -65,7 +65,7 @@ def sized_packs(
     return packs + [(trial,) for trial in trials if trial.id in suspects]
 
 
-def _by_time(trials: Sequence[Trial], measure: Measure) -> list[tuple[Trial, ...]]:
+def _by_time(trials: Sequence[Trial], measure: PackSizing) -> list[tuple[Trial, ...]]:
     packs: list[tuple[Trial, ...]] = []
     filling: list[Trial] = []
     filled_s = 0.0
@@ -82,7 +82,9 @@ def _by_time(trials: Sequence[Trial], measure: Measure) -> list[tuple[Trial, ...
     return [*packs, tuple(filling)] if filling else packs
 
 
-def _parts(trials: Sequence[Trial], measure: Measure) -> Iterator[tuple[Sequence[Trial], float]]:
+def _parts(
+    trials: Sequence[Trial], measure: PackSizing
+) -> Iterator[tuple[Sequence[Trial], float]]:
     """Yield what is not to be broken up, with the wall seconds that it takes a job.
 
     That is a block, and where single trials are work enough for a job, or a block is too much for

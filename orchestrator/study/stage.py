@@ -12,7 +12,7 @@ from jobs.contract.layout import Layout
 from jobs.contract.trial import Candidate, Trial
 from orchestrator.study.decisions import read_decision
 from orchestrator.study.study import Study
-from orchestrator.study.tuning_rounds import place
+from orchestrator.study.tuning_rounds import place_of
 from orchestrator.sweep.search_space import TunedCandidate
 from tracking.compare.analysis import Analysis, content_hash
 
@@ -22,7 +22,7 @@ ANALYSIS, TARGETS = "analysis", "targets"
 
 
 @dataclass(frozen=True)
-class Frozen:
+class FrozenAnalysis:
     """The analysis as it was frozen, when `started` trials of the comparison had begun."""
 
     analysis: Analysis
@@ -32,12 +32,12 @@ class Frozen:
     is_whole: bool
 
     @staticmethod
-    def read(layout: Layout) -> "Frozen | None":
+    def read(layout: Layout) -> "FrozenAnalysis | None":
         record = read_decision(layout, ANALYSIS)
         if record is None:
             return None
         written = record["analysis"]
-        return Frozen(
+        return FrozenAnalysis(
             analysis=Analysis.from_json(written),
             hash=record["hash"],
             time_ms=record["time_ms"],
@@ -57,7 +57,7 @@ class Stage:
     `to_suggest` counts the tuning trials whose settings depend on how others fare.
     """
 
-    frozen: Frozen | None
+    frozen: FrozenAnalysis | None
     looks: tuple[int, ...]
     decisions: Sequence[Mapping[str, Any]]
     awaits_targets: bool
@@ -68,7 +68,7 @@ class Stage:
 
     @staticmethod
     def read(layout: Layout, looks: tuple[int, ...], has_pilots: bool) -> "Stage":
-        frozen = Frozen.read(layout)
+        frozen = FrozenAnalysis.read(layout)
         in_force = looks if frozen is None else frozen.analysis.looks
         decisions: list[Mapping[str, Any]] = []
         for number in range(1, len(in_force) + 1):
@@ -159,13 +159,13 @@ class Stage:
 NO_STAGE = Stage(None, (), (), False, {})
 
 
-def stage_of(study: Study) -> tuple[Stage, tuple[Trial, ...]]:
+def read_stage(study: Study) -> tuple[Stage, tuple[Trial, ...]]:
     """Return at which stage a study is, and the trials that are planned at it."""
     tuning, trials = study.tuning, study.trials
     stage = Stage.read(study.layout, study.sweep.keys.seeds.looks, has_pilots(trials))
     tuned = [one for one in study.sweep.candidates if isinstance(one, TunedCandidate)]
     places = {
-        place(workload, one): (one, workload)
+        place_of(workload, one): (one, workload)
         for workload in study.sweep.workloads
         for one in tuned
     }

@@ -44,11 +44,11 @@ def find_in_study(prefix: str, study: Study) -> FoundTrial:
     """Find a trial of one study, planned or recorded; raises SweepError where there is none."""
     planned = [trial.id for trial in study.trials]
     if not any(trial_id.startswith(prefix) for trial_id in planned):
-        planned += recorded_ids(study.layout)
+        planned += read_ids(study.layout)
     return FoundTrial(study, find_id(prefix, dict.fromkeys(planned), repr(study.name)))
 
 
-def find_below(prefix: str, root: Path) -> FoundTrial:
+def find_in_root(prefix: str, root: Path) -> FoundTrial:
     """Find a trial of any study of a root; raises SweepError where there is not just one."""
     found = []
     for sweep in sorted(root.glob("*/sweep.yaml")):
@@ -56,7 +56,7 @@ def find_below(prefix: str, root: Path) -> FoundTrial:
             study = open_study(sweep.parent.name, root)
         except SweepError:
             continue  # a damaged study hides no trial of another
-        ids = dict.fromkeys([*(t.id for t in study.trials), *recorded_ids(study.layout)])
+        ids = dict.fromkeys([*(t.id for t in study.trials), *read_ids(study.layout)])
         found += [FoundTrial(study, i) for i in ids if prefix and i.startswith(prefix)]
     if len(found) == 1:
         return found[0]
@@ -73,7 +73,7 @@ def find_below(prefix: str, root: Path) -> FoundTrial:
     )
 
 
-def recorded_ids(layout: Layout) -> list[str]:
+def read_ids(layout: Layout) -> list[str]:
     """Return the ids that the event logs of a study name, without reading what they say."""
     ids: dict[str, None] = {}
     for log in sorted(layout.events.glob("*.jsonl")):

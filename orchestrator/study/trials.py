@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from jobs.contract.asha import Rungs
 from jobs.contract.trial import Candidate, Phase, Trial, Workload, block_seeds
-from orchestrator.study.tuning_rounds import NO_TUNING, Tuning, tuned_on
+from orchestrator.study.tuning_rounds import NO_TUNING, Tuning, tuning_key
 from orchestrator.sweep.search_space import TunedCandidate
 from orchestrator.sweep.sweep import Sweep
 
@@ -50,7 +50,7 @@ def _tuned(sweep: Sweep, tuning: Tuning) -> tuple[Trial, ...]:
     search, named = tuned[0].search, {one.name: one for one in tuned}
     # What differs in ranks alone is tuned once, where tuning has ranks of its own.
     on = {
-        tuned_on(one, search): replace(one, ranks=sweep.keys.tune.ranks or one.ranks)
+        tuning_key(one, search): replace(one, ranks=sweep.keys.tune.ranks or one.ranks)
         for one in reversed(sweep.workloads)
     }
     workloads = list(reversed(on.values()))

@@ -47,7 +47,7 @@ class Tuning:
 
     def winner(self, workload: Workload, candidate: TunedCandidate) -> Candidate | None:
         """Return what a candidate is compared as on a workload; None while that is open."""
-        record = self.chosen.get(place(workload, candidate))
+        record = self.chosen.get(place_of(workload, candidate))
         if record is None:
             return None
         return candidate.chosen(record["values"])
@@ -75,7 +75,7 @@ class Tuning:
     def settings(self, candidate: TunedCandidate, workload: Workload) -> list[Candidate]:
         """Return the settings of all rounds on a workload, in order, as far as they are known."""
         assert candidate.search is not None
-        suggested = self.suggested.get(place(workload, candidate), {})
+        suggested = self.suggested.get(place_of(workload, candidate), {})
         found = []
         for number in range(1, self.rounds * candidate.search.trials + 1):
             if candidate.search.is_drawn(number):
@@ -88,7 +88,7 @@ class Tuning:
     def unsuggested(self, candidate: TunedCandidate, workload: Workload) -> list[int]:
         """Return the numbers of the settings of all rounds that are still to be suggested."""
         assert candidate.search is not None
-        suggested = self.suggested.get(place(workload, candidate), {})
+        suggested = self.suggested.get(place_of(workload, candidate), {})
         numbers = range(1, self.rounds * candidate.search.trials + 1)
         return [n for n in numbers if not candidate.search.is_drawn(n) and n not in suggested]
 
@@ -96,13 +96,13 @@ class Tuning:
 NO_TUNING = Tuning()
 
 
-def place(workload: Workload, candidate: Candidate) -> Place:
+def place_of(workload: Workload, candidate: Candidate) -> Place:
     """Say for what a winner is chosen; what is tuned on as many ranks is tuned once."""
     search = candidate.search if isinstance(candidate, TunedCandidate) else None
-    return tuned_on(workload, search), candidate.key
+    return tuning_key(workload, search), candidate.key
 
 
-def tuned_on(workload: Workload, search: Search | None) -> str:
+def tuning_key(workload: Workload, search: Search | None) -> str:
     """Name a workload by what tuning makes of it: content, precision and ranks."""
     ranks = (search.ranks if search else None) or workload.ranks
     return f"{workload.key}/{workload.precision}/{ranks}"

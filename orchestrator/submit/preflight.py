@@ -85,9 +85,7 @@ def _check_images(workload: ImageWorkload, data_root: Path | None, download: boo
     if not (download and workload.dataset in catalog.DATASETS):
         catalog.check_present(workload.dataset, data_root)
     if workload.model.startswith(catalog.TORCHVISION):
-        from jobs.images.models import (
-            check_torchvision,  # imports torchvision, which takes seconds
-        )
+        from jobs.images.models import check_torchvision
 
         check_torchvision(workload.model, workload.model_options)
 

@@ -76,14 +76,14 @@ class Sender:
         code = self.request.code_root or self.study.layout.submission(name) / "code"
         if files is not None:
             copy_code(Path.cwd(), files, code)
-        load = self.load(trials, code)
-        lots = backend_of(self.study.sweep.keys).arrange(load)
+        request = self.placement_request(trials, code)
+        plans = backend_of(self.study.sweep.keys).place(request)
         return tuple(
-            self._write(name if number == 0 else self._next_folder(), lot, load)
-            for number, lot in enumerate(lots)
+            self._write(name if number == 0 else self._next_folder(), plan, request)
+            for number, plan in enumerate(plans)
         )
 
-    def load(self, trials: Sequence[Trial], code: Path) -> PlacementRequest:
+    def placement_request(self, trials: Sequence[Trial], code: Path) -> PlacementRequest:
         """Return what a backend has to know of some trials; their present code will lie in `code`.
 
         Somebody looks after the study in the end where anything follows from that: a retry, a
@@ -119,27 +119,30 @@ class Sender:
         mem = need.mem / self.study.sweep.keys.failures.oom_host.mem if told else need.mem
         return Need(mem * how.mem, need.time * how.time)
 
-    def _write(self, name: str, lot: SubmissionPlan, load: PlacementRequest) -> Submission:
+    def _write(self, name: str, plan: SubmissionPlan, request: PlacementRequest) -> Submission:
         sweep, folder = self.study.sweep, self.study.layout.submission(name)
         write_packs(
-            [self._pack(name, number, pack, load.code) for number, pack in enumerate(lot.packs)]
+            [
+                self._pack(name, number, pack, request.code)
+                for number, pack in enumerate(plan.packs)
+            ]
         )
         commit, dirty = self.request.commit or commit_of(Path.cwd())
         submission = Submission(
             id=name,
             backend=sweep.keys.backend,
-            packs=len(lot.packs),
-            lanes=lot.lanes,
+            packs=len(plan.packs),
+            lanes=plan.lanes,
             threads=sweep.keys.resources.cpus_per_task,
             device=sweep.keys.resources.device,
             user=user_name(),
             host=socket.gethostname(),
             time_ms=time.time_ns() // 1_000_000,
-            request=lot.request(folder),
+            request=plan.backend_request(folder),
             lanes_asked=self.request.lanes,
-            scale=lot.scale,
+            scale=plan.scale,
             by_hand=self.request.by_hand,
-            unattended=load.unattended,
+            unattended=request.unattended,
             commit=commit,
             dirty=dirty,
         )

@@ -7,10 +7,10 @@ from typing import Any
 from jobs.contract.catalog import DataError
 from jobs.contract.trial import Candidate, UserWorkload, Workload
 from orchestrator.sweep.document import Invalid, choices
-from orchestrator.sweep.messages import not_yet
+from orchestrator.sweep.messages import explain_later_key
 from orchestrator.sweep.search_space import Search, TunedCandidate
-from orchestrator.sweep.tune_spaces import centred
-from orchestrator.sweep.workload_keys import check_command, filling
+from orchestrator.sweep.tune_spaces import add_centre
+from orchestrator.sweep.workload_keys import check_command, read_by_command
 from thermolion import registry
 from thermolion.registry import HyperparameterError
 
@@ -19,7 +19,7 @@ _OWN_KEYS = {"optimizer", "replica", "noise_seed"}
 Groups = Mapping[str, Sequence[Candidate]]
 
 
-def expand(
+def expand_candidates(
     entries: Mapping[str, Mapping[str, Any] | None],
     workloads: Sequence[Workload],
     searches: Mapping[str, Search] | None = None,
@@ -40,7 +40,7 @@ def expand(
         )
     free = all(workload.takes_any_optimizer for workload in workloads)
     searches = searches or {}
-    entries = dict(entries) | {n: centred(entries[n], search) for n, search in searches.items()}
+    entries = dict(entries) | {n: add_centre(entries[n], search) for n, search in searches.items()}
     groups = {
         name: _group(name, entry or {}, free, searches.get(name))
         for name, entry in entries.items()
@@ -66,7 +66,7 @@ def expand(
     return groups
 
 
-def questions(
+def pair_candidates(
     groups: Groups, candidate: str, against: Sequence[str] | None, key: str
 ) -> tuple[tuple[str, str], ...]:
     """Return (candidate, baseline) pairs of names; `against` None means all the others.
@@ -115,7 +115,7 @@ def _check_commands(
                     raise Invalid(("candidates", name), said) from error
                 if isinstance(candidate, TunedCandidate):
                     continue  # what it will run is not known yet
-                key = (filling(workload, candidate), candidate.replica)
+                key = (read_by_command(workload, candidate), candidate.replica)
                 twin = seen.setdefault(key, candidate.name)
                 if twin != candidate.name:
                     raise Invalid(
@@ -136,7 +136,9 @@ def _group(
     defaults = spec.settable if spec else {}
     for key in entry:
         if spec and key not in (*_OWN_KEYS, *defaults):
-            message = not_yet(key) or f"{optimizer} has no hyperparameter {key!r}: " + choices(
+            message = explain_later_key(
+                key
+            ) or f"{optimizer} has no hyperparameter {key!r}: " + choices(
                 key, (*defaults, *_OWN_KEYS)
             )
             raise Invalid(("candidates", name, key), message)

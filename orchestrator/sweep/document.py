@@ -29,7 +29,7 @@ class Invalid(SweepError):  # noqa: N818 - to be read as `raise Invalid(location
     """A mistake at a location of a document; whoever has the document adds file and line."""
 
     def __init__(self, location: Sequence[str | int], message: str) -> None:
-        name = dotted(location)
+        name = join_location(location)
         super().__init__(f"{name}: {message}" if name else message)
         self.location = tuple(location)
 
@@ -92,7 +92,7 @@ def read_document(
     return document
 
 
-def dotted(location: Sequence[str | int]) -> str:
+def join_location(location: Sequence[str | int]) -> str:
     """Write a location the way `--set` takes it."""
     return ".".join(map(str, location))
 
@@ -180,12 +180,12 @@ def _apply(override: str, document: Document) -> None:
         if isinstance(here, list):
             if not isinstance(part, int) or part >= len(here):
                 raise SweepError(
-                    f"--set {override}: {dotted([*parents, last][:depth])} is a list of "
+                    f"--set {override}: {join_location([*parents, last][:depth])} is a list of "
                     f"{len(here)}, {part!r} is no position in it (they count from 0)"
                 )
         elif not isinstance(here, dict):
             raise SweepError(
-                f"--set {override}: {dotted([*parents, last][:depth])} is {_kind(here)}, "
+                f"--set {override}: {join_location([*parents, last][:depth])} is {_kind(here)}, "
                 "nothing can be set below it"
             )
         if depth == len(parents):

@@ -195,7 +195,7 @@ class NotifyKeys(Strict):
         return self
 
 
-def as_keys(value: Any) -> Any:
+def read_notify(value: Any) -> Any:
     """Take a text for the address of a webhook where it looks like one, else for a command."""
     if not isinstance(value, str):
         return value

@@ -25,7 +25,7 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-def printable(name: str) -> str:
+def check_printable(name: str) -> str:
     """Return a name as it is; raises ValueError for one that cannot be shown."""
     if not name.strip() or not name.isprintable():
         raise ValueError(f"{name!r} is no name: use printable characters")
@@ -50,7 +50,7 @@ def check(
     raise Invalid(origin(location), _sentence(first, _model_at(model, location)))
 
 
-def not_yet(key: str) -> str | None:
+def explain_later_key(key: str) -> str | None:
     """Return the sentence for a key of a later version, None for any other."""
     if key not in _NOT_YET:
         return None
@@ -61,7 +61,7 @@ def _sentence(mistake: Any, model: type[BaseModel]) -> str:
     value, kind = mistake["input"], mistake["type"]
     key = str(mistake["loc"][-1]) if mistake["loc"] else ""
     if kind == "extra_forbidden":
-        return not_yet(key) or f"unknown key {key!r}: {choices(key, model.model_fields)}"
+        return explain_later_key(key) or f"unknown key {key!r}: {choices(key, model.model_fields)}"
     if kind == "missing":
         return "the key is missing"
     if kind == "value_error":
@@ -86,7 +86,7 @@ def _model_at(model: type[BaseModel], location: Location) -> type[BaseModel]:
 _UNITS_S = {"s": 1, "min": 60, "h": 3600, "d": 86400}
 
 
-def seconds(value: Any) -> float:
+def parse_duration(value: Any) -> float:
     """Return the seconds of a duration; raises ValueError for anything else."""
     found = re.fullmatch(r"([0-9]+(?:[.][0-9]+)?) ?(s|min|h|d)", str(value))
     if found is None:
@@ -94,4 +94,4 @@ def seconds(value: Any) -> float:
     return float(found[1]) * _UNITS_S[found[2]]
 
 
-Duration = Annotated[float, PlainValidator(seconds, json_schema_input_type=str)]
+Duration = Annotated[float, PlainValidator(parse_duration, json_schema_input_type=str)]

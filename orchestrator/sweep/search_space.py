@@ -113,7 +113,7 @@ class Axis:
 
     def legal(self, value: float) -> Any:
         """Return the value of a range that a number stands for."""
-        return round(value) if self.whole else rounded(value)
+        return round(value) if self.whole else round_digits(value)
 
     def wider(self, low: float, high: float) -> "Axis":
         """Return the axis with other ends."""
@@ -276,5 +276,5 @@ class TunedCandidate(Candidate):
         )
 
 
-def rounded(value: float) -> float:
+def round_digits(value: float) -> float:
     return float(f"{value:.{_DIGITS}g}")

@@ -77,7 +77,7 @@ def read_site(named: str | None) -> Site:
     )
 
 
-def profiles() -> Path:
+def profile_folder() -> Path:
     """Return the folder of the site profiles that are chosen by name."""
     config = os.environ.get("XDG_CONFIG_HOME")
     return (Path(config) if config else Path.home() / ".config") / "thermolion" / "sites"
@@ -85,7 +85,7 @@ def profiles() -> Path:
 
 def _named(named: str | None) -> Site:
     named = named or os.environ.get("THERMOLION_SITE")
-    folder = profiles()
+    folder = profile_folder()
     if named is None:
         path = folder / f"{_DEFAULT}{_SUFFIX}"
         _refuse_old(path)

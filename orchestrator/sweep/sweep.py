@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, mod
 
 from jobs.contract.pack import Keep
 from jobs.contract.trial import Candidate, Workload
-from orchestrator.sweep.candidates import Groups, expand, questions
+from orchestrator.sweep.candidates import Groups, expand_candidates, pair_candidates
 from orchestrator.sweep.document import Document, Invalid, choices, read_document
 from orchestrator.sweep.keys import (
     BACKENDS,
@@ -26,12 +26,12 @@ from orchestrator.sweep.keys import (
     RayKeys,
     Seeds,
     TuneKeys,
-    as_keys,
+    read_notify,
     read_seeds,
 )
 from orchestrator.sweep.messages import MOST_RANKS, Duration, Strict, check
-from orchestrator.sweep.tune_spaces import searches
-from orchestrator.sweep.workloads import checked, cross, resolve
+from orchestrator.sweep.tune_spaces import read_searches
+from orchestrator.sweep.workloads import check_workloads, cross_workloads, name_workloads
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ class SweepFile(Strict):
     checkpoint: CheckpointPolicy = CheckpointPolicy()
     system_metrics: bool = False
     failures: FailureKeys = FailureKeys()
-    notify: Annotated[NotifyKeys, BeforeValidator(as_keys)] | None = None
+    notify: Annotated[NotifyKeys, BeforeValidator(read_notify)] | None = None
 
     @property
     def in_a_job(self) -> bool:
@@ -191,16 +191,16 @@ def resolve_sweep(document: Document) -> Sweep:
 
 
 def _resolved(document: Document) -> Sweep:
-    entries = cross(document.data.get("workloads"), document.data.get("defaults"))
+    entries = cross_workloads(document.data.get("workloads"), document.data.get("defaults"))
 
     data = document.data | {"workloads": [dict(entry.data) for entry in entries]}
     keys = check(SweepFile, data)
-    models = checked(entries)
-    workloads = resolve(entries, models, keys.resources.ranks)
+    models = check_workloads(entries)
+    workloads = name_workloads(entries, models, keys.resources.ranks)
     tuned = None
     if keys.tune is not None:
-        tuned = searches(keys.tune, keys.candidates, workloads, keys.root_seed)
-    groups = expand(keys.candidates, workloads, tuned)
+        tuned = read_searches(keys.tune, keys.candidates, workloads, keys.root_seed)
+    groups = expand_candidates(keys.candidates, workloads, tuned)
     return Sweep(
         document=document,
         keys=keys,
@@ -214,9 +214,9 @@ def _questions(keys: SweepFile, groups: Groups) -> tuple[tuple[str, str], ...]:
     if keys.baseline is not None and keys.compare is not None:
         raise Invalid(("baseline",), "`compare` is here as well: keep one of the two")
     if keys.baseline is not None:
-        return questions(groups, keys.baseline, None, "baseline")
+        return pair_candidates(groups, keys.baseline, None, "baseline")
     if keys.compare is not None:
-        return questions(groups, keys.compare.candidate, keys.compare.against, "compare")
+        return pair_candidates(groups, keys.compare.candidate, keys.compare.against, "compare")
     if keys.pilot is not None:
         raise Invalid(
             ("pilot",), "pilots are runs of the baseline: name it (`baseline:` or `compare:`)"

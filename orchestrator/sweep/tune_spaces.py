@@ -9,7 +9,7 @@ from typing import Any
 from jobs.contract.trial import Workload
 from orchestrator.sweep.document import Invalid, Location, choices
 from orchestrator.sweep.keys import RangeKeys, TuneKeys
-from orchestrator.sweep.search_space import MOST_DIMENSIONS, Axis, Search, rounded
+from orchestrator.sweep.search_space import MOST_DIMENSIONS, Axis, Search, round_digits
 from thermolion import registry
 from thermolion.registry import HyperparameterError, OptimizerSpec
 
@@ -20,7 +20,7 @@ _NOT_TUNED = ("optimizer", "replica", "noise_seed")
 Entries = Mapping[str, Mapping[str, Any] | None]
 
 
-def searches(
+def read_searches(
     keys: TuneKeys,
     entries: Entries,
     workloads: Sequence[Workload],
@@ -63,7 +63,7 @@ def searches(
 _ADVICE = "write {NAME: {lr: {log: [1e-4, 1e-2]}}}, or leave it out for the usual ones"
 
 
-def centred(entry: Mapping[str, Any] | None, search: Search) -> dict[str, Any]:
+def add_centre(entry: Mapping[str, Any] | None, search: Search) -> dict[str, Any]:
     """Return a candidate as written, with the centre of its space."""
     return {**(entry or {})} | {
         name: [axis.choices[0]] if axis.kind == "choice" else axis.at(0.5)
@@ -216,7 +216,9 @@ def _axis(
             raise Invalid(place, f"[{low:g}, {high:g}] is empty: write [low, high]")
         whole = isinstance(default, int) and not isinstance(default, bool)
         log = ranges.log is not None
-        axis = Axis("log" if log else "uniform", rounded(low), rounded(high), whole=whole)
+        axis = Axis(
+            "log" if log else "uniform", round_digits(low), round_digits(high), whole=whole
+        )
         ends = [axis.at(0), axis.at(1)]
     try:
         for value in ends:

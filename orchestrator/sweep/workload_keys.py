@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field, PlainValidator, model_validator
 from jobs.contract import catalog, command_template
 from jobs.contract.schedule import checked_schedule
 from jobs.contract.trial import Candidate, ImageWorkload, MetricSpec, UserWorkload, canonical_json
-from orchestrator.sweep.messages import MOST_RANKS, Strict, printable
+from orchestrator.sweep.messages import MOST_RANKS, Strict, check_printable
 from thermolion.registry import checked
 from tracking.metric import Scale
 
@@ -71,7 +71,7 @@ class Loader(Strict):
 class ImageWorkloadKeys(Strict):
     """Image classification: data, model and step budget; defaults are part of a trial's id."""
 
-    name: Annotated[str, Field(max_length=64), AfterValidator(printable)] | None = None
+    name: Annotated[str, Field(max_length=64), AfterValidator(check_printable)] | None = None
     dataset: Annotated[Named, PlainValidator(_dataset, json_schema_input_type=_NameOrOptions)]
     model: Annotated[Named, PlainValidator(_model, json_schema_input_type=_NameOrOptions)]
     epochs: Annotated[int, Field(ge=1, le=1_000_000)]
@@ -179,15 +179,15 @@ def _options(value: Any) -> dict[str, Any]:
 class UserWorkloadKeys(Strict):
     """The user's own training; how its results are read takes no part in a trial's id."""
 
-    name: Annotated[str, Field(max_length=64), AfterValidator(printable)]
+    name: Annotated[str, Field(max_length=64), AfterValidator(check_printable)]
     train: Annotated[str, PlainValidator(_function, json_schema_input_type=str)] | None = None
     command: str | None = None
     options: Annotated[
         dict[str, Any], PlainValidator(_options, json_schema_input_type=dict[str, Any])
     ] = Field(default_factory=dict)
     steps: Annotated[int, Field(ge=1, le=2**53)] | None = None
-    metric: Annotated[str, AfterValidator(printable)]
-    final_metric: Annotated[str, AfterValidator(printable)] | None = None
+    metric: Annotated[str, AfterValidator(check_printable)]
+    final_metric: Annotated[str, AfterValidator(check_printable)] | None = None
     goal: Literal["max", "min"] = "max"
     unit: Literal["fraction", "percent", "plain"] = "plain"
     chance: Annotated[float, Field(allow_inf_nan=False, strict=False)] | None = None
@@ -236,7 +236,7 @@ def check_command(workload: UserWorkload, candidate: Candidate, written: Collect
     command_template.checked_command(workload.command, names, [*sorted(written), "seed"])
 
 
-def filling(workload: UserWorkload, candidate: Candidate) -> str:
+def read_by_command(workload: UserWorkload, candidate: Candidate) -> str:
     """Return what a command takes of a candidate: equal texts are equal commands."""
     assert workload.command is not None
     values = {

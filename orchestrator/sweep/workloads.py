@@ -28,7 +28,7 @@ class Entry:
         return (*self.location, *inside)
 
 
-def cross(workloads: Any, defaults: Any) -> list[Entry]:
+def cross_workloads(workloads: Any, defaults: Any) -> list[Entry]:
     """Cross the lists of `each` and put `defaults` under every workload."""
     common = {} if defaults is None else defaults
     if not isinstance(common, Mapping):
@@ -77,7 +77,7 @@ def _each(workloads: Mapping[str, Any]) -> list[Entry]:
     ]
 
 
-def checked(entries: list[Entry]) -> list[AnyWorkload]:
+def check_workloads(entries: list[Entry]) -> list[AnyWorkload]:
     """Check every workload by the keys of its kind; raises Invalid for the first mistake."""
     return [_checked(entry) for entry in entries]
 
@@ -98,7 +98,9 @@ def _checked(entry: Entry) -> AnyWorkload:
     return check(ImageWorkloadKeys, data, entry.origin)
 
 
-def resolve(entries: list[Entry], models: list[AnyWorkload], ranks: int) -> tuple[Workload, ...]:
+def name_workloads(
+    entries: list[Entry], models: list[AnyWorkload], ranks: int
+) -> tuple[Workload, ...]:
     """Name the workloads and refuse two of equal name or content.
 
     `ranks` is how many processes train a trial of one that does not say so itself.

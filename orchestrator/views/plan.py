@@ -10,7 +10,7 @@ from jobs.contract.trial import Trial, Workload
 from orchestrator.backends.base import backend_of
 from orchestrator.progress.status import Status, TrialStatus
 from orchestrator.progress.sweep_diff import Change
-from orchestrator.study.claims import claim_lines, claims
+from orchestrator.study.claims import compute_claims, describe_claims
 from orchestrator.study.estimate import TimeEstimate, in_words
 from orchestrator.study.study import Study
 from orchestrator.submit.rerun import Outdated
@@ -57,7 +57,7 @@ def plan_json(
         "notes": [*_ignored(study), *_edit_notes(study, change), *notes(study, status)],
         "estimated_seconds": left.seconds,
         "estimate_is_measured": left.measured,
-        "claims": asdict(claims(study.sweep)),
+        "claims": asdict(compute_claims(study.sweep)),
         "stage": stage_json(status),
     }
 
@@ -98,7 +98,7 @@ def plan_text(
         ("states", counts(status)),
         ("packs", f"{len(packs)} to send, {busy}" if packs else "nothing to send"),
         ("time", _time(left, bool(packs))),
-        *claim_lines(claims(sweep)),
+        *describe_claims(compute_claims(sweep)),
         *(("stage", line) for line in stage_lines(status)),
     ]
     said = (*_ignored(study), *_edit_notes(study, change), *notes(study, status))

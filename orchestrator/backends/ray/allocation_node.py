@@ -23,9 +23,9 @@ from jobs.contract.atomic_write import whole_file, write_whole
 from jobs.contract.layout import Layout
 from jobs.contract.lock import LANE_ENVIRONMENT
 from jobs.contract.pack import Pack
-from orchestrator.backends.pool import exit_code
+from orchestrator.backends.pool import read_exit_code
 from orchestrator.backends.ray.driver import Driver
-from orchestrator.backends.ray.session import QUIET, clear, session
+from orchestrator.backends.ray.session import QUIET, remove_folder, session
 from orchestrator.backends.records import (
     BackendError,
     Submission,
@@ -111,13 +111,13 @@ def lead(member: Member) -> int:
     """Start the head, wait for the others, drive the packs, and leave or go back to the queue."""
     leaving = _leaving(member)
     driver = Driver(member.work, SIGNALS, lambda r: leaving.judge(r, time.monotonic()))
-    driver.marks.go()
+    driver.signals.clear()
     driver.listen()
     before = leaving.state()
 
     def leave() -> None:
         """Go back to the queue where there is more to do, while there is time for it."""
-        stopped = driver.marks.stopped()
+        stopped = driver.signals.stop_request()
         if stopped is not None and stopped.kind and not _done(member):
             leaving.leave(stopped.kind, before)
 
@@ -126,7 +126,7 @@ def lead(member: Member) -> int:
     finally:
         member.over.touch()
         member.meeting.unlink(missing_ok=True)
-    stopped = driver.marks.stopped()
+    stopped = driver.signals.stop_request()
     if found and stopped is not None and stopped.kind and not _done(member):
         return 0
     code = 0 if found else EXIT_NO_RAY
@@ -163,7 +163,7 @@ def follow(member: Member) -> int:
         node.kill()  # what it has started dies with it
         node.wait()
         if member.over.exists():
-            clear(Path(head["temp"]))
+            remove_folder(Path(head["temp"]))
     return EXIT_NO_RAY if lost else 0
 
 
@@ -188,7 +188,7 @@ def _meet(member: Member) -> Mapping[str, Any] | None:
 def _head(member: Member, driver: Driver, leave: Callable[[], None]) -> Iterator[None]:
     """Be the head, once all nodes have joined; in the end `leave` comes before all else."""
     with _deaf():
-        opened = session(member.request, driver.marks, member.address)
+        opened = session(member.request, driver.signals, member.address)
         head = opened.__enter__()
         driver.listen()  # before what has come meanwhile is heard
     try:
@@ -217,7 +217,7 @@ def _await_nodes(member: Member, driver: Driver) -> None:
         alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         others = range(1, member.here.nodes)
         absent = [n for n in others if not any(_resource(n) in one for one in alive)]
-        if not absent or driver.marks.stopped() is not None:
+        if not absent or driver.signals.stop_request() is not None:
             return
         if time.monotonic() > end:
             names = expand_nodes(member.here.node_list or "")
@@ -248,7 +248,7 @@ def _leaving(member: Member) -> Requeue:
 
 def _done(member: Member) -> bool:
     packs = range(member.submission.packs)
-    return all(exit_code(member.layout, member.submission.id, n) is not None for n in packs)
+    return all(read_exit_code(member.layout, member.submission.id, n) is not None for n in packs)
 
 
 @contextmanager

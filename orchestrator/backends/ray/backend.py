@@ -12,10 +12,10 @@ from typing import Any
 from jobs.contract.failures import JobEnd
 from jobs.contract.layout import Layout
 from orchestrator.backends.base import PlacementRequest, SubmissionPlan
-from orchestrator.backends.local import Detached, LocalBackend, lanes_here
-from orchestrator.backends.pool import count_gpus, pool_process
-from orchestrator.backends.ray.session import check_answers, sweep_up
-from orchestrator.backends.ray.signals import Marks
+from orchestrator.backends.local import DetachedBackend, LocalBackend, count_lanes
+from orchestrator.backends.pool import count_gpus, find_pool
+from orchestrator.backends.ray.session import check_listens, clean_up
+from orchestrator.backends.ray.signals import LaneSignals
 from orchestrator.backends.records import BackendError, Submission, read_submissions
 from orchestrator.study.packs import make_packs
 from orchestrator.study.study import Study
@@ -25,7 +25,7 @@ from orchestrator.sweep.keys import PackKeys
 _LEAST = (2, 52)
 
 
-class RayBackend(Detached):
+class RayBackend(DetachedBackend):
     """Runs packs in actors of Ray, which are used again; one driver works for a submission."""
 
     module = "orchestrator.backends.ray.driver"
@@ -38,7 +38,7 @@ class RayBackend(Detached):
             LocalBackend().check(study)
             return
         try:
-            check_answers(address)
+            check_listens(address)
         except BackendError as error:
             raise SweepError(f"ray.address: {error}") from error
 
@@ -52,15 +52,15 @@ class RayBackend(Detached):
         }
         return [*list_ignored(study), *(key for key, is_set in named.items() if is_set)]
 
-    def arrange(self, load: PlacementRequest) -> Sequence[SubmissionPlan]:
-        """Return one lot. A trial of one rank is a pack: a lane needs no new process for it."""
+    def place(self, request: PlacementRequest) -> Sequence[SubmissionPlan]:
+        """Return one plan. A trial of one rank is a pack: a lane needs no new process for it."""
 
-        def request(lanes: int, at_a_time: int | None, _folder: Path) -> Mapping[str, Any]:
-            given = load.study.sweep.keys.resources
+        def backend_request(lanes: int, at_a_time: int | None, _folder: Path) -> Mapping[str, Any]:
+            given = request.study.sweep.keys.resources
             gpus = count_gpus() if given.device == "cuda" else 0
-            return make_request(load, lanes * given.cpus_per_task, gpus, at_a_time)
+            return make_request(request, lanes * given.cpus_per_task, gpus, at_a_time)
 
-        return [make_lot(load, _lanes(load), request)]
+        return [plan_packs(request, _lanes(request), backend_request)]
 
     def submit(self, layout: Layout, submissions: Sequence[Submission]) -> None:
         """Start a driver for every submission, and clear up after those that were killed."""
@@ -68,8 +68,8 @@ class RayBackend(Detached):
         for earlier in read_submissions(layout):
             folder = layout.submission(earlier.id)
             is_ours = earlier.backend == "ray" and not earlier.in_a_job
-            if is_ours and earlier.id not in new and pool_process(folder) is None:
-                sweep_up(Marks(folder))
+            if is_ours and earlier.id not in new and find_pool(folder) is None:
+                clean_up(LaneSignals(folder))
         super().submit(layout, submissions)
 
     def ends(
@@ -83,7 +83,7 @@ class RayBackend(Detached):
     ) -> None:
         """Let the running trials stop at their next step and wait for the driver's end."""
         super().cancel(layout, submission, packs)
-        sweep_up(Marks(layout.submission(submission.id)))
+        clean_up(LaneSignals(layout.submission(submission.id)))
 
 
 def check_installed() -> None:
@@ -107,37 +107,37 @@ def list_ignored(study: Study) -> Sequence[str]:
     return ["pack.at_least or pack.trial_takes"] if is_set else []
 
 
-def make_lot(
-    load: PlacementRequest,
+def plan_packs(
+    request: PlacementRequest,
     most_lanes: int,
-    request: Callable[[int, int | None, Path], Mapping[str, Any]],
+    backend_request: Callable[[int, int | None, Path], Mapping[str, Any]],
 ) -> SubmissionPlan:
     """Return the packs of a submission to Ray, on `most_lanes` unless the user says how many.
 
-    `request` takes the ranks that there has to be room for, the packs that run at a time (None:
-    any number), and the folder of the submission.
+    `backend_request` takes the ranks that there has to be room for, the packs that run at a time
+    (None: any number), and the folder of the submission.
     """
-    concurrent = load.study.sweep.keys.limits.concurrent
-    most = max((trial.world_size for trial in load.trials), default=1)
-    lanes, at_a_time = load.lanes or most_lanes, load.lanes
+    concurrent = request.study.sweep.keys.limits.concurrent
+    most = max((trial.world_size for trial in request.trials), default=1)
+    lanes, at_a_time = request.lanes or most_lanes, request.lanes
     if concurrent is not None:
         lanes = min(lanes, concurrent * most)
         at_a_time = min(at_a_time or concurrent, concurrent)
-    shared = [trial for trial in load.trials if trial.world_size > 1]
-    alone = [(trial,) for trial in load.trials if trial.world_size == 1]
-    packs = [*alone, *make_packs(shared, lanes, load.suspects, load.code)]
+    shared = [trial for trial in request.trials if trial.world_size > 1]
+    alone = [(trial,) for trial in request.trials if trial.world_size == 1]
+    packs = [*alone, *make_packs(shared, lanes, request.suspects, request.code)]
     ranks = sum(pack[0].world_size for pack in packs)
     room = max(lanes, most)
     return SubmissionPlan(
-        packs, min(lanes, max(1, ranks)), lambda folder: request(room, at_a_time, folder)
+        packs, min(lanes, max(1, ranks)), lambda folder: backend_request(room, at_a_time, folder)
     )
 
 
 def make_request(
-    load: PlacementRequest, cpus: int, gpus: int, at_a_time: int | None
+    request: PlacementRequest, cpus: int, gpus: int, at_a_time: int | None
 ) -> Mapping[str, Any]:
     """Return what a driver has to know of its Ray, which has `cpus` and `gpus` on a node."""
-    keys = load.study.sweep.keys
+    keys = request.study.sweep.keys
     return {
         "address": keys.ray.address,
         "dashboard": keys.ray.dashboard,
@@ -154,7 +154,7 @@ def find_unstarted(
     """Return, by submission and pack, the end of what no lane could be started for."""
     found = {}
     for submission in submissions:
-        trouble = Marks(layout.submission(submission.id)).trouble()
+        trouble = LaneSignals(layout.submission(submission.id)).read_trouble()
         for pack in range(submission.packs if trouble else 0):
             if not layout.job_output(submission.id, pack).exists():
                 found[submission.id, pack] = JobEnd("NEVER_STARTED", trouble or "", None)
@@ -173,11 +173,11 @@ def _version() -> tuple[int, ...]:
     return tuple(int(number) for number in version("ray").split(".")[:2])
 
 
-def _lanes(load: PlacementRequest) -> int:
+def _lanes(request: PlacementRequest) -> int:
     """Return how many ranks may run at once; several may share a GPU."""
-    keys = load.study.sweep.keys
+    keys = request.study.sweep.keys
     if keys.ray.address is not None:
-        return sum(trial.world_size for trial in load.trials)  # nobody has said how large it is
+        return sum(trial.world_size for trial in request.trials)  # nobody has said how large it is
     if keys.resources.device == "cpu":
-        return lanes_here(load.study)
+        return count_lanes(request.study)
     return max(1, count_gpus()) * keys.pack.trials_per_gpu

@@ -21,9 +21,9 @@ from jobs.contract.atomic_write import write_whole
 from jobs.contract.layout import Layout
 from jobs.contract.lock import Process
 from jobs.contract.pack import Pack
-from orchestrator.backends.pool import exit_code, look_after
+from orchestrator.backends.pool import exec_unattended, read_exit_code
 from orchestrator.backends.ray.session import session
-from orchestrator.backends.ray.signals import TUNE, Marks
+from orchestrator.backends.ray.signals import TUNE, LaneSignals
 from orchestrator.backends.records import BackendError, read_pack, read_submission
 
 _HEARTBEAT_S = 15
@@ -34,19 +34,19 @@ _log = logging.getLogger(__name__)
 class Driver:
     """Runs the packs of a submission that have not ended yet.
 
-    It hears `signals`, of which `judge` says the class of failure, empty where they were wanted.
+    It obeys the signals `heard`; `judge` says their class of failure, empty if they were wanted.
     """
 
     def __init__(
         self,
         folder: Path,
-        signals: Sequence[signal.Signals] = (signal.SIGTERM, signal.SIGINT),
+        heard: Sequence[signal.Signals] = (signal.SIGTERM, signal.SIGINT),
         judge: Callable[[str], str] = lambda _reason: "",
     ) -> None:
-        self._signals, self._judge = signals, judge
+        self._heard, self._judge = heard, judge
         self.layout = Layout(folder.parents[2], folder.parents[1].name)
         self.submission = read_submission(folder)
-        self.marks = Marks(folder)
+        self.signals = LaneSignals(folder)
         self._folder = folder
         self._beat_s = 0.0
 
@@ -74,18 +74,18 @@ class Driver:
                 shutil.rmtree(self._folder / TUNE, ignore_errors=True)
         except BackendError as error:
             _log.error("%s", error)
-            self.marks.complain(str(error))
+            self.signals.write_trouble(str(error))
             return False
         return True
 
     def listen(self) -> None:
-        """Turn signals into a mark for all lanes; again once Ray has put its handlers there."""
-        for number in self._signals:
+        """Have signals stop all lanes; call it again once Ray has put its own handlers there."""
+        for number in self._heard:
             signal.signal(number, self._hear)
 
     def _hear(self, number: int, _frame: FrameType | None) -> None:
         reason = signal.Signals(number).name
-        self.marks.stop(reason, self._judge(reason))
+        self.signals.request_stop(reason, self._judge(reason))
 
     def beat(self) -> None:
         """Say to other hosts, now and then, that this process lives."""
@@ -96,13 +96,13 @@ class Driver:
                 os.utime(record)
 
     def _stopped(self) -> bool:
-        return self.marks.stopped() is not None
+        return self.signals.stop_request() is not None
 
     def _groups(self) -> Iterator[tuple[int, list[int]]]:
         """Yield ranks and packs of what may share lanes: a process imports one version of code."""
         groups: dict[tuple[int, Path | None], list[int]] = {}
         for number in range(self.submission.packs):
-            if exit_code(self.layout, self.submission.id, number) is None:
+            if read_exit_code(self.layout, self.submission.id, number) is None:
                 pack: Pack = read_pack(self.layout, self.submission.id, number)
                 ranks = pack.trials[0].world_size
                 groups.setdefault((ranks, pack.code_root), []).append(number)
@@ -114,12 +114,12 @@ def main() -> None:
     """Run the submission in the folder that the command line names."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     driver = Driver(Path(sys.argv[1]))
-    driver.marks.go()
+    driver.signals.clear()
     driver.listen()
     write_whole(Path(sys.argv[1]) / "pool.json", json.dumps(Process.current().to_json()))
-    driver.run(session(driver.submission.request or {}, driver.marks))
-    if driver.submission.unattended and driver.marks.stopped() is None:
-        look_after(driver.layout)
+    driver.run(session(driver.submission.request or {}, driver.signals))
+    if driver.submission.unattended and driver.signals.stop_request() is None:
+        exec_unattended(driver.layout)
     logging.shutdown()
     os._exit(0)  # taking apart what Tune has loaded takes a second
 

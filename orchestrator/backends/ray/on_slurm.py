@@ -9,13 +9,13 @@ from jobs.contract.failures import JobEnd
 from jobs.contract.layout import Layout
 from jobs.contract.lock import user_name
 from orchestrator.backends.base import JobState, Need, PlacementRequest, SubmissionPlan
-from orchestrator.backends.pool import exit_code
+from orchestrator.backends.pool import read_exit_code
 from orchestrator.backends.ray.backend import (
     check_installed,
     find_unstarted,
     list_ignored,
-    make_lot,
     make_request,
+    plan_packs,
 )
 from orchestrator.backends.records import BackendError, Submission, read_submissions
 from orchestrator.backends.slurm import SlurmBackend, scale_resources
@@ -51,21 +51,21 @@ class RayOnSlurm:
         """Return True: a job of SLURM's needs nobody of us."""
         return True
 
-    def arrange(self, load: PlacementRequest) -> Sequence[SubmissionPlan]:
-        """Return one lot, whose packs run in one job."""
-        keys, asked = load.study.sweep.keys, _resources(load.study)
+    def place(self, request: PlacementRequest) -> Sequence[SubmissionPlan]:
+        """Return one plan, whose packs run in one job."""
+        keys, asked = request.study.sweep.keys, _resources(request.study)
 
-        def request(_lanes: int, at_a_time: int | None, folder: Path) -> Mapping[str, Any]:
-            said = make_request(load, asked.cpus_per_task, asked.gpus_per_node, at_a_time)
+        def backend_request(_lanes: int, at_a_time: int | None, folder: Path) -> Mapping[str, Any]:
+            said = make_request(request, asked.cpus_per_task, asked.gpus_per_node, at_a_time)
             return {
                 **said,
                 "nodes_within_s": keys.ray.nodes_within,
-                "allocation": _request(load, folder),
+                "allocation": _request(request, folder),
             }
 
         share = asked.gpus_per_node * keys.pack.trials_per_gpu
         lanes = asked.nodes * (share or asked.cpus_per_task // keys.resources.cpus_per_task)
-        return [make_lot(load, lanes, request)]
+        return [plan_packs(request, lanes, backend_request)]
 
     def submit(self, layout: Layout, submissions: Sequence[Submission]) -> None:
         """Send the job of every submission, and what earlier ones have left to send."""
@@ -99,7 +99,7 @@ class RayOnSlurm:
         for submission in submissions:
             end = jobs.get((_job(submission).id, 0))
             for pack in range(submission.packs if end is not None else 0):
-                unended = exit_code(layout, submission.id, pack) is None
+                unended = read_exit_code(layout, submission.id, pack) is None
                 if end is not None and unended and _concerns(layout, submission, pack, end):
                     found[submission.id, pack] = end
         return found
@@ -170,14 +170,14 @@ def _check_allocation(study: Study) -> None:
     limits.check_visible(study.layout.root, site)
 
 
-def _request(load: PlacementRequest, folder: Path) -> Mapping[str, Any]:
+def _request(request: PlacementRequest, folder: Path) -> Mapping[str, Any]:
     """Return what SLURM is asked for, in the words of a submission to it; `folder` is Ray's."""
-    study = load.study
+    study = request.study
     layout, site = study.layout, read_site(study.sweep.keys.site)
     facts = read_facts(user_name()) if is_here() else None
-    needs = [load.needs.get(trial.id, Need()) for trial in load.trials] or [Need()]
+    needs = [request.needs.get(trial.id, Need()) for trial in request.trials] or [Need()]
     need = Need(*(max(values) for values in zip(*map(_figures, needs), strict=True)))
-    asked = scale_resources(_resources(study), need, load.bad_nodes, site, facts)
+    asked = scale_resources(_resources(study), need, request.bad_nodes, site, facts)
     job = folder.with_name(f"{folder.name}{ALLOCATION}")
     after = feeder_request(job, layout.root, layout.study, site, _AFTER)
     feeder = feeder_request(job, layout.root, layout.study, site)
@@ -185,7 +185,7 @@ def _request(load: PlacementRequest, folder: Path) -> Mapping[str, Any]:
         "site": site.name,
         "job": job_request(job, asked, site, _MODULE).to_json(),
         "feeder": feeder.to_json() if site.sbatch_on_nodes else None,
-        "after": after.to_json() if site.sbatch_on_nodes and load.unattended else None,
+        "after": after.to_json() if site.sbatch_on_nodes and request.unattended else None,
         "concurrent": None,
         "submit_cap": site.submit_cap or (None if facts is None else facts.submit_cap),
         "lanes": 1,
@@ -204,7 +204,7 @@ def _job(submission: Submission) -> Submission:
 
 
 def _state(layout: Layout, submission: Submission, pack: int, job: JobState) -> JobState:
-    if job == "ended" or exit_code(layout, submission.id, pack) is not None:
+    if job == "ended" or read_exit_code(layout, submission.id, pack) is not None:
         return "ended"
     begun = job == "running" and layout.job_output(submission.id, pack).exists()
     return "running" if begun else "queued"

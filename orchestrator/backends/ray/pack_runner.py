@@ -19,7 +19,7 @@ from jobs.contract.atomic_write import write_whole
 from jobs.contract.layout import Layout
 from jobs.contract.pack import Pack
 from jobs.ranks.launch import Launch, Rendezvous, StopFlag
-from orchestrator.backends.ray.signals import Marks
+from orchestrator.backends.ray.signals import LaneSignals
 from orchestrator.backends.records import read_submission
 
 _LOOK_EVERY_S = 0.25
@@ -35,12 +35,12 @@ class PackRunner:
     def __init__(self, folder: Path, pack: int, here: Path) -> None:
         self._layout = Layout(folder.parents[2], folder.parents[1].name)
         self._submission = read_submission(folder)
-        self._marks, self._pack, self._here = Marks(folder), pack, here
+        self._signals, self._pack, self._here = LaneSignals(folder), pack, here
         self.output = self._layout.job_output(self._submission.id, pack)
 
     def is_stopped(self) -> bool:
         """Whether the pack is not to begin; of all ranks together, the first one asks."""
-        return self._marks.stopped() is not None
+        return self._signals.stop_request() is not None
 
     def run_all(self, ranks: int) -> int:
         """Run the pack as the first rank, and the others beside it; return its exit code."""
@@ -68,7 +68,7 @@ class PackRunner:
 
     def _leave_word(self, code: int) -> None:
         """Say how the pack has ended, unless it is to go on in another attempt of the job."""
-        stop = self._marks.stopped()
+        stop = self._signals.stop_request()
         goes_on = code == lane.EXIT_INTERRUPTED and stop is not None and stop.kind
         if not goes_on:
             write_whole(self.output.with_suffix(".exit"), f"{code}\n")
@@ -86,7 +86,7 @@ class PackRunner:
 
         def look() -> None:
             while not over.wait(_LOOK_EVERY_S):
-                stop = self._marks.stopped()
+                stop = self._signals.stop_request()
                 if stop is not None:
                     flag.set(stop.reason)
                     return
@@ -103,7 +103,7 @@ class PackRunner:
             watcher.join()
 
     def _kind(self) -> str:
-        stop = self._marks.stopped()
+        stop = self._signals.stop_request()
         return "" if stop is None else stop.kind
 
 

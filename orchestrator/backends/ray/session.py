@@ -17,7 +17,7 @@ from threading import Thread
 from typing import Any
 
 from jobs.contract.lock import LANE_ENVIRONMENT
-from orchestrator.backends.ray.signals import TUNE, Marks
+from orchestrator.backends.ray.signals import TUNE, LaneSignals
 from orchestrator.backends.records import BackendError
 
 PREFIX = "tl-ray-"
@@ -39,7 +39,7 @@ QUIET: Mapping[str, str] = {
 
 @contextmanager
 def session(
-    request: Mapping[str, Any], marks: Marks, own_address: str = "127.0.0.1"
+    request: Mapping[str, Any], signals: LaneSignals, own_address: str = "127.0.0.1"
 ) -> Iterator[Mapping[str, Any]]:
     """Be connected to the Ray that a submission asks for; one of our own ends with it.
 
@@ -55,7 +55,7 @@ def session(
         return
     temp = Path(tempfile.mkdtemp(prefix=PREFIX, dir=_short()))
     try:
-        marks.note({"temp": str(temp), "host": socket.gethostname()})
+        signals.write_ray({"temp": str(temp), "host": socket.gethostname()})
         token = secrets.token_hex(32)
         for name in ("RAY_ADDRESS", "RAY_AUTH_TOKEN"):  # of another Ray of this user
             os.environ.pop(name, None)
@@ -73,8 +73,8 @@ def session(
         finally:
             ray.shutdown()
     finally:
-        clear(temp)
-        marks.forget_ray()
+        remove_folder(temp)
+        signals.forget_ray()
 
 
 def _start(request: Mapping[str, Any], temp: Path, own_address: str) -> None:
@@ -115,7 +115,7 @@ def _within(folder: Path) -> Iterator[None]:
         os.chdir(here)
 
 
-def clear(temp: Path) -> None:
+def remove_folder(temp: Path) -> None:
     """Remove the temporary folder of a Ray of ours."""
     if temp.name.startswith(PREFIX):
         shutil.rmtree(temp, ignore_errors=True)
@@ -132,7 +132,7 @@ def _token_in(folder: Path, token: str) -> Mapping[str, str]:
     return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(path)}
 
 
-def check_answers(address: str) -> None:
+def check_listens(address: str) -> None:
     """Raise BackendError where nobody listens at HOST:PORT."""
     host, _, port = address.rpartition(":")
     try:
@@ -144,18 +144,18 @@ def check_answers(address: str) -> None:
         ) from error
 
 
-def sweep_up(marks: Marks) -> None:
+def clean_up(signals: LaneSignals) -> None:
     """Remove what a dead driver of this host has left on disk."""
-    shutil.rmtree(marks.folder / TUNE, ignore_errors=True)
-    noted = marks.noted()
+    shutil.rmtree(signals.folder / TUNE, ignore_errors=True)
+    noted = signals.read_ray()
     if noted is not None and noted["host"] == socket.gethostname():
-        clear(Path(noted["temp"]))
-        marks.forget_ray()
+        remove_folder(Path(noted["temp"]))
+        signals.forget_ray()
 
 
 @contextmanager
 def _attached(address: str) -> Iterator[None]:
-    check_answers(address)
+    check_listens(address)
     import ray
 
     try:

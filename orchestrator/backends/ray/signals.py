@@ -15,7 +15,7 @@ TUNE = "tune"  # the folder in which Tune works; of no use to anybody afterwards
 
 
 @dataclass(frozen=True)
-class Stop:
+class StopRequest:
     """Why all lanes are to end, and of which class of failure that is (empty: it was wanted)."""
 
     reason: str
@@ -23,7 +23,7 @@ class Stop:
 
 
 @dataclass(frozen=True)
-class Marks:
+class LaneSignals:
     """The marks in the folder of one submission."""
 
     folder: Path
@@ -40,38 +40,38 @@ class Marks:
     def _ray(self) -> Path:
         return self.folder / "ray.json"
 
-    def stop(self, reason: str, kind: str = "") -> None:
+    def request_stop(self, reason: str, kind: str = "") -> None:
         """Have all lanes end at their next step; the first reason counts."""
         write_once(self._stop, json.dumps({"reason": reason, "kind": kind}))
 
-    def stopped(self) -> Stop | None:
+    def stop_request(self) -> StopRequest | None:
         """Return why all lanes are to end, None where they are not."""
         try:
-            return Stop(**json.loads(self._stop.read_text()))
+            return StopRequest(**json.loads(self._stop.read_text()))
         except FileNotFoundError:
             return None
 
-    def go(self) -> None:
+    def clear(self) -> None:
         """Take back what another attempt has left."""
         for path in (self._stop, self._trouble):
             path.unlink(missing_ok=True)
 
-    def complain(self, trouble: str) -> None:
+    def write_trouble(self, trouble: str) -> None:
         """Say why no lane could be started."""
         write_whole(self._trouble, trouble)
 
-    def trouble(self) -> str | None:
+    def read_trouble(self) -> str | None:
         """Return why no lane could be started, None where that has not been so."""
         try:
             return self._trouble.read_text()
         except FileNotFoundError:
             return None
 
-    def note(self, ray: Mapping[str, Any]) -> None:
+    def write_ray(self, ray: Mapping[str, Any]) -> None:
         """Write down where the Ray of this submission is."""
         write_whole(self._ray, json.dumps(ray))
 
-    def noted(self) -> Mapping[str, Any] | None:
+    def read_ray(self) -> Mapping[str, Any] | None:
         """Return where the Ray of this submission is, or was, None where it has left nothing."""
         try:
             found: Mapping[str, Any] = json.loads(self._ray.read_text())

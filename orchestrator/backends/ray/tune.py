@@ -85,7 +85,7 @@ class PackQueue:
         tuner = tune.Tuner(
             tune.with_resources(RayLane, needs),
             tune_config=tune.TuneConfig(
-                search_alg=Planned(self.packs, fixed, stopped),
+                search_alg=PlannedPacks(self.packs, fixed, stopped),
                 num_samples=len(self.packs),
                 max_concurrent_trials=self.at_a_time,
                 reuse_actors=True,
@@ -126,7 +126,7 @@ class PackQueue:
             )
 
 
-class Planned(Searcher):  # type: ignore[misc]  # Ray's is of no type
+class PlannedPacks(Searcher):  # type: ignore[misc]  # Ray's is of no type
     """Suggests what is planned, pack after pack, and nothing any more once that is to end."""
 
     def __init__(

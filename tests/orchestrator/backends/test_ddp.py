@@ -9,7 +9,7 @@ import pytest
 from processes import pids, wait_for
 
 from jobs.contract.layout import Layout
-from orchestrator.backends.pool import exit_code
+from orchestrator.backends.pool import read_exit_code
 from orchestrator.backends.records import read_submissions
 from tracking.outcomes import read_outcomes
 
@@ -131,7 +131,7 @@ def test_a_study_of_ranks_survives_signals_and_kills_with_the_same_bits(
     wait_for(lambda: not pids(ranks, "backends.pool"), 120)
     assert "rank 1 died" in thermolion("status", "ranks").out
     last = read_submissions(ranks)[-1]
-    assert exit_code(ranks, last.id, last.packs - 1) == 75
+    assert read_exit_code(ranks, last.id, last.packs - 1) == 75
 
     again = thermolion("run", sweep)
     assert again.code == 0, again.err

@@ -6,7 +6,7 @@ import pytest
 from processes import wait_for
 
 from jobs.contract.failures import of_exception, of_output
-from orchestrator.backends.pool import pool_process
+from orchestrator.backends.pool import find_pool
 
 TRAIN = """\
 import os, signal, time
@@ -90,7 +90,7 @@ def test_nobody_has_to_send_again_what_looks_after_itself(thermolion, odd, layou
     assert thermolion("submit", sweep).code == 0
     layout = layout.__class__(layout.root, "odd")
     wait_for((layout.submission("0003") / "pool.json").exists)
-    wait_for(lambda: pool_process(layout.submission("0003")) is None)
+    wait_for(lambda: find_pool(layout.submission("0003")) is None)
     assert len(list(layout.submissions.iterdir())) == 3
     assert _trial(thermolion)["next"] == "left alone until `thermolion retry`"
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.contract.trial import Candidate, ImageWorkload, Trial, block_seeds
-from orchestrator.study.packs import Measure, sized_packs
+from orchestrator.study.packs import PackSizing, make_sized_packs
 
 WORKLOAD = ImageWorkload("digits", dataset="digits", model="mlp", epochs=1, global_batch=32)
 
@@ -25,13 +25,13 @@ def _trials(blocks: int, candidates: int) -> list[Trial]:
     ]
 
 
-def _measure(trials: list[Trial], seconds: float | None, **fields: object) -> Measure:
+def _measure(trials: list[Trial], seconds: float | None, **fields: object) -> PackSizing:
     said: dict[str, object] = {"lanes": 1, "at_least_s": 600.0, "at_most_s": None}
-    return Measure({trial.id: seconds for trial in trials}, **(said | fields))  # type: ignore[arg-type]  # a test's short hand
+    return PackSizing({trial.id: seconds for trial in trials}, **(said | fields))  # type: ignore[arg-type]  # a test's short hand
 
 
 def _sizes(trials: list[Trial], seconds: float | None, **fields: object) -> list[int]:
-    return [len(pack) for pack in sized_packs(trials, _measure(trials, seconds, **fields))]
+    return [len(pack) for pack in make_sized_packs(trials, _measure(trials, seconds, **fields))]
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_every_trial_rides_once_whatever_is_asked(
 ):
     trials = _trials(blocks, candidates)
     measure = _measure(trials, seconds, lanes=lanes, at_least_s=at_least_s, at_most_s=at_most_s)
-    packs = sized_packs(trials, measure, {trials[0].id})
+    packs = make_sized_packs(trials, measure, {trials[0].id})
     carried = sorted(trial.id for pack in packs for trial in pack)
     assert carried == sorted(trial.id for trial in trials)
     assert packs[-1] == (trials[0],)  # its process has died under it: it goes alone

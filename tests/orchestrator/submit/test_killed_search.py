@@ -12,7 +12,7 @@ from ray_head import processes_of, require_ray
 from search_lab import BEST, ended, search_lab, tried
 
 from jobs.contract.layout import Layout
-from orchestrator.backends.pool import pool_process
+from orchestrator.backends.pool import find_pool
 from tracking.mlflow_store.record import TRIAL_TAG
 from tracking.mlflow_store.store import open_store
 
@@ -37,7 +37,7 @@ def test_killed_twice_it_goes_on_with_nothing_twice(
         for record in layout.submissions.glob("*/pool.json"):
             with suppress(ProcessLookupError):
                 os.kill(json.loads(record.read_text())["pid"], signal.SIGKILL)
-            wait_for(lambda: pool_process(record.parent) is None)  # noqa: B023 - at once
+            wait_for(lambda: find_pool(record.parent) is None)  # noqa: B023 - at once
     before = {one.name: one.read_text() for one in layout.decisions.glob("*")}
     said = thermolion("run", sweep, "--backend", backend)
     assert said.code == 0, said.err

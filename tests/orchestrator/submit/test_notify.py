@@ -9,7 +9,7 @@ import pytest
 from processes import wait_for
 
 from jobs.contract.layout import Layout
-from orchestrator.backends.pool import pool_process
+from orchestrator.backends.pool import find_pool
 
 SWEEP = """\
 study: told
@@ -70,7 +70,7 @@ def _url(server):
 
 def _await_pool(layout):
     told = Layout(layout.root, "told")
-    wait_for(lambda: all(pool_process(one) is None for one in told.submissions.glob("*")))
+    wait_for(lambda: all(find_pool(one) is None for one in told.submissions.glob("*")))
 
 
 def test_a_webhook_is_told_once_though_nobody_watches(thermolion, sweep, server, layout):

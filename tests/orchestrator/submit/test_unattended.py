@@ -8,7 +8,7 @@ import pytest
 from processes import wait_for
 
 from jobs.contract.layout import Layout
-from orchestrator.backends.pool import pool_process
+from orchestrator.backends.pool import find_pool
 from orchestrator.progress.status import read_status
 from orchestrator.study.study import open_study
 from orchestrator.submit import submit
@@ -81,7 +81,7 @@ def test_of_what_was_cancelled_nothing_follows_before_submit(thermolion, alone, 
     assert thermolion("submit", alone("waits")).code == 0
     wait_for(lambda: any(layout.events.glob("*")))
     assert thermolion("cancel", "alone").code == 0
-    assert pool_process(layout.submission("0001")) is None
+    assert find_pool(layout.submission("0001")) is None
     assert advance_unattended(open_study("alone", layout.root)) is None
     assert len(list(layout.submissions.iterdir())) == 1
     assert "4 trials in" in thermolion("submit", "alone").out
