@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs.contract.layout import Layout
-from orchestrator.results.conclude import Record
+from orchestrator.results.conclude import StudyResults
 from orchestrator.study.study import Study as Recorded
 from orchestrator.sweep.document import SweepError
 from orchestrator.sweep.sweep import read_sweep
@@ -79,10 +79,10 @@ class NotebookStudy:
             raise ValueError(f"no table {table!r}: there are {', '.join(tables)}")
         return _frame(tables[table])
 
-    def _record(self) -> Record:
+    def _record(self) -> StudyResults:
         sweep = read_sweep(self.folder / "sweep.yaml")
         layout = Layout(self.folder.parent, self.folder.name)
-        return Record.read(Recorded(sweep, layout))
+        return StudyResults.read(Recorded(sweep, layout))
 
 
 def _frame(rows: Sequence[Mapping[str, Any]]) -> "pd.DataFrame":

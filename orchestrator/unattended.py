@@ -13,8 +13,8 @@ from jobs.contract.layout import Layout
 from jobs.contract.lock import LockHeld
 from orchestrator.progress.status import read_status
 from orchestrator.study.study import Study, open_study
-from orchestrator.submit.notify import tell
-from orchestrator.submit.submit import advance_unattended, feed
+from orchestrator.submit.notify import send_notices
+from orchestrator.submit.submit import advance_unattended, send_remaining
 from slurm.waiting import retry_until
 
 _log = logging.getLogger(__name__)
@@ -30,14 +30,14 @@ def main() -> None:
 
 
 def _look_after(study: Study) -> bool:
-    feed(study)
+    send_remaining(study)
     try:
         sent = advance_unattended(study)
     except LockHeld as error:
         _log.warning("%s", error)  # whoever holds it sends
     else:
         _log.info("nothing to send" if sent is None else f"{sent.trials} trials sent")
-    for wrong in tell(study, read_status(study)):
+    for wrong in send_notices(study, read_status(study)):
         _log.warning("%s", wrong)
     return True
 

@@ -5,7 +5,7 @@ import shlex
 from argparse import Namespace
 from pathlib import Path
 
-from orchestrator.cli.terminal import DONE, FAILED, result, say
+from orchestrator.cli.terminal import DONE, FAILED, print_result, say
 
 
 def cluster(arguments: Namespace) -> int:
@@ -37,7 +37,7 @@ def _up(folder: Path, arguments: Namespace) -> int:
         f"SLURM is up in {folder}: {len(nodes)} nodes of {shape.cpus} CPUs and {shape.gpus} fake "
         f"GPUs, partitions main and urgent. Now, in this shell:"
     )
-    result(
+    print_result(
         "\n".join(
             f"export {name}={shlex.quote(value)}" for name, value in made.environment.items()
         )
@@ -52,14 +52,14 @@ def _status(folder: Path, _arguments: Namespace) -> int:
 
     known = read_cluster(folder)
     if known is None:
-        result(f"no cluster in {folder}: thermolion cluster up makes one")
+        print_result(f"no cluster in {folder}: thermolion cluster up makes one")
         return FAILED
     states = known.states()
     lines = [f"{name:<12} {'up' if alive else 'down'}" for name, alive in states.items()]
     if all(states.values()):
         lines += [f"node {name:<7} {state}" for name, state in known.nodes().items()]
     lines += [f"export {name}={value}" for name, value in known.environment.items()]
-    result("\n".join(lines))
+    print_result("\n".join(lines))
     return DONE if all(states.values()) else FAILED
 
 
@@ -68,7 +68,7 @@ def _down(folder: Path, _arguments: Namespace) -> int:
 
     known = read_cluster(folder)
     stopped = 0 if known is None else known.down()
-    result(f"{stopped} daemons stopped" if stopped else f"no cluster is up in {folder}")
+    print_result(f"{stopped} daemons stopped" if stopped else f"no cluster is up in {folder}")
     return DONE
 
 

@@ -3,20 +3,21 @@
 from argparse import Namespace
 
 from orchestrator.backends.base import backend_of
-from orchestrator.cli.terminal import DONE, opened, result, say
-from orchestrator.progress.selection import Jobs, choose_jobs
+from orchestrator.cli.terminal import DONE, load_study, print_result, say
+from orchestrator.progress.selection import SelectedJobs, choose_jobs
 from orchestrator.study.study import Study
-from orchestrator.submit.submit import cancel as cancel_all
-from orchestrator.submit.submit import feed
+from orchestrator.submit.submit import cancel_study, send_remaining
 from thermolion.errors import OperationError
 
 
 def cancel(arguments: Namespace) -> int:
     """Stop the jobs of a study cleanly: running trials save and end at their next step."""
-    study = opened(arguments)
+    study = load_study(arguments)
     if not (arguments.candidate or arguments.workload or arguments.trial):
-        stopped = cancel_all(study)
-        result(f"{stopped} submissions stopped" if stopped else "no job of this study is alive")
+        stopped = cancel_study(study)
+        print_result(
+            f"{stopped} submissions stopped" if stopped else "no job of this study is alive"
+        )
         return DONE
     jobs = _jobs(study, arguments)
     out_of_reach: OperationError | None = None
@@ -27,7 +28,7 @@ def cancel(arguments: Namespace) -> int:
             out_of_reach = error
     if out_of_reach is not None:
         raise out_of_reach
-    result(f"{jobs.count} jobs stopped")
+    print_result(f"{jobs.count} jobs stopped")
     return DONE
 
 
@@ -39,12 +40,13 @@ def hold(arguments: Namespace) -> int:
 def release(arguments: Namespace) -> int:
     """Let held jobs start."""
     code = _hold(arguments, False, "released")
-    feed(opened(arguments))  # the job that sends the rest has found nothing to send meanwhile
+    # The job that sends the rest has found nothing to send meanwhile.
+    send_remaining(load_study(arguments))
     return code
 
 
 def _hold(arguments: Namespace, held: bool, said: str) -> int:
-    study = opened(arguments)
+    study = load_study(arguments)
     jobs = _jobs(study, arguments)
     count = sum(
         backend_of(submission).hold(study.layout, submission, packs, held)
@@ -53,13 +55,13 @@ def _hold(arguments: Namespace, held: bool, said: str) -> int:
     if jobs.count:
         rest = jobs.count - count if held else 0
         others = "run, or are not in the queue yet: those are held with the whole study alone"
-        result(f"{count} jobs {said}" + (f"; {rest} others {others}" if rest else ""))
+        print_result(f"{count} jobs {said}" + (f"; {rest} others {others}" if rest else ""))
     else:
-        result("no job of this study is alive")
+        print_result("no job of this study is alive")
     return DONE
 
 
-def _jobs(study: Study, arguments: Namespace) -> Jobs:
+def _jobs(study: Study, arguments: Namespace) -> SelectedJobs:
     jobs = choose_jobs(study, arguments.candidate, arguments.workload, arguments.trial)
     if jobs.shared:
         say(f"{len(jobs.shared)} of these trials share a job with others: these are left alone")

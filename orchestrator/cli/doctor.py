@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from jobs.contract.atomic_write import write_once
-from orchestrator.cli.terminal import DONE, FAILED, result, say
+from orchestrator.cli.terminal import DONE, FAILED, print_result, say
 from orchestrator.study.study import default_root
 from orchestrator.sweep.document import SweepError
 from orchestrator.sweep.site_profile import profile_folder, read_site
@@ -25,7 +25,7 @@ from slurm.slurm_errors import SiteError
 
 def simulate(arguments: Namespace) -> int:
     """Send the sweep to a cluster of `thermolion cluster up`, and do to it what sites do."""
-    from orchestrator.submit.fault_drill import simulate as strike
+    from orchestrator.submit.fault_drill import run_drill
     from orchestrator.submit.writer import SendOptions
     from slurm.devcluster.faults import cluster_here
 
@@ -36,8 +36,8 @@ def simulate(arguments: Namespace) -> int:
     resumed = True
     for fault in dict.fromkeys(arguments.simulate):
         say(f"{fault}: a copy of {arguments.study} goes to the cluster of {cluster.paths.folder}")
-        ended = strike(arguments.study, cluster, fault, request)
-        result(str(ended))
+        ended = run_drill(arguments.study, cluster, fault, request)
+        print_result(str(ended))
         resumed = resumed and ended.resumed
     return DONE if resumed else FAILED
 
@@ -68,9 +68,9 @@ def doctor(arguments: Namespace) -> int:
     said = _heading(found, site.name)
     if arguments.json:
         record = {"site": site.name, "findings": [one.to_json() for one in found.findings]}
-        result(record | {"profile": text})
+        print_result(record | {"profile": text})
     else:
-        result("\n".join([said, "", *_table(found.findings), "", _sum(found.findings)]))
+        print_result("\n".join([said, "", *_table(found.findings), "", _sum(found.findings)]))
     if arguments.write_profile is not None:
         _write(arguments.write_profile, text)
     return FAILED if any(one.level == "will not work" for one in found.findings) else DONE

@@ -4,35 +4,43 @@ from argparse import Namespace
 from dataclasses import asdict
 
 from orchestrator.cli.results import publish
-from orchestrator.cli.submit import walk
-from orchestrator.cli.terminal import DONE, FAILED, INTERRUPTED, opened, require_store, result, say
-from orchestrator.submit.search import overrides, read_found
+from orchestrator.cli.submit import run_phases
+from orchestrator.cli.terminal import (
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    load_study,
+    print_result,
+    require_store,
+    say,
+)
+from orchestrator.submit.search import make_overrides, read_search_results
 
 
 def search(arguments: Namespace) -> int:
     """Look for the settings of one candidate in a study of its own; print the best ones."""
-    from orchestrator.results.conclude import Record, require_tracking
+    from orchestrator.results.conclude import StudyResults, require_tracking
     from tracking.report.tuning import search_text
 
     require_tracking()
     require_store(arguments)
-    base = opened(arguments)
-    changes = overrides(base, arguments.candidate, arguments.trials, arguments.search)
+    base = load_study(arguments)
+    changes = make_overrides(base, arguments.candidate, arguments.trials, arguments.search)
     arguments.set = [*arguments.set, *changes]
-    study = opened(arguments)
+    study = load_study(arguments)
     # What is said from now on names the study that is made, which has all of this in its folder.
     arguments.study, arguments.set = study.name, []
     arguments.backend = arguments.site = arguments.address = arguments.on = None
-    status = walk(study, arguments)
+    status = run_phases(study, arguments)
     if status is None:
         return INTERRUPTED
-    record = Record.read(study)
-    found = read_found(study, record.outcomes)
+    record = StudyResults.read(study)
+    found = read_search_results(study, record.outcomes)
     if arguments.json:
         rows = [{"workload": one.searched.workload} | asdict(one) for one in found]
-        result({"study": study.name, "found": rows})
+        print_result({"study": study.name, "found": rows})
     for one in () if arguments.json else found:
-        result(f"{search_text(one.searched, one.weights, one.fresh)}\n")
+        print_result(f"{search_text(one.searched, one.weights, one.fresh)}\n")
     if not status.unfinished:
-        publish(record, record.compare(), arguments, say if arguments.json else result)
+        publish(record, record.compare(), arguments, say if arguments.json else print_result)
     return FAILED if status.unfinished else DONE

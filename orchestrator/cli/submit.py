@@ -10,18 +10,22 @@ from orchestrator.cli.terminal import (
     DONE,
     FAILED,
     INTERRUPTED,
-    again,
-    opened,
+    format_command,
+    load_study,
+    print_result,
     require_store,
-    result,
     say,
 )
 from orchestrator.progress.status import Status, read_status
 from orchestrator.study.study import Study
-from orchestrator.submit.notify import tell
-from orchestrator.submit.submit import Choose, Sent, advance_unattended
-from orchestrator.submit.submit import cancel as stop
-from orchestrator.submit.submit import submit as send
+from orchestrator.submit.notify import send_notices
+from orchestrator.submit.submit import (
+    Choose,
+    SubmitResult,
+    advance_unattended,
+    cancel_study,
+    submit_study,
+)
 from orchestrator.submit.writer import SendOptions
 from orchestrator.sweep.document import SweepError
 from orchestrator.views import plan
@@ -33,7 +37,7 @@ _MOST_GROUPS = 3  # causes of failure that `run` tells before it points to `stat
 
 def submit(arguments: Namespace) -> int:
     """Send what is missing and return."""
-    study = opened(arguments)
+    study = load_study(arguments)
     sent = _send(study, _request(arguments))
     return _tell(study, sent, arguments)
 
@@ -42,7 +46,7 @@ def retry(arguments: Namespace) -> int:
     """Send what has failed again, and whatever else is selected."""
     from orchestrator.progress.selection import Selection
 
-    study = opened(arguments)
+    study = load_study(arguments)
     selection = Selection(
         classes=getattr(arguments, "class"),
         candidates=arguments.candidate,
@@ -60,7 +64,7 @@ def rerun(arguments: Namespace) -> int:
     """Take back the results that other code has made, and send their trials again."""
     from orchestrator.submit.rerun import find_outdated, take_back
 
-    study = opened(arguments)
+    study = load_study(arguments)
     if not arguments.code_changed:
         raise SweepError(
             "say what makes a result outdated: --code-changed, for all that other code has made "
@@ -69,14 +73,14 @@ def rerun(arguments: Namespace) -> int:
     if arguments.dry_run:
         outdated = find_outdated(study)
         if arguments.json:
-            result(outdated.to_json())
+            print_result(outdated.to_json())
             return DONE
         lines = [plan.trial_line(standing) for standing in outdated.standings]
-        result("\n".join([*lines, plan.outdated_line(outdated, "would be taken back")]))
+        print_result("\n".join([*lines, plan.outdated_line(outdated, "would be taken back")]))
         return DONE
     outdated, decision = take_back(study, _request(arguments))
     if decision is None:
-        result(plan.outdated_line(outdated, "to take back"))
+        print_result(plan.outdated_line(outdated, "to take back"))
         return DONE
     say(plan.outdated_line(outdated, f"taken back by {decision}"))
     return _tell(study, _send(study, _request(arguments)), arguments)
@@ -88,15 +92,15 @@ def run(arguments: Namespace) -> int:
 
     require_tracking()
     require_store(arguments)
-    study = opened(arguments)
-    status = walk(study, arguments)
+    study = load_study(arguments)
+    status = run_phases(study, arguments)
     if status is None:
         return INTERRUPTED
     conclude(study, arguments)
     return FAILED if status.unfinished else DONE
 
 
-def walk(study: Study, arguments: Namespace) -> Status | None:
+def run_phases(study: Study, arguments: Namespace) -> Status | None:
     """Submit and watch, phase by phase; return the last status, None where Ctrl-C ended it."""
     from rich.console import Console
 
@@ -115,21 +119,21 @@ def walk(study: Study, arguments: Namespace) -> Status | None:
         while _goes_on(study):
             status = watch(study, Console(stderr=True))
         status = read_status(study)
-        for wrong in tell(study, status):
+        for wrong in send_notices(study, status):
             say(f"note: {wrong}")
     except KeyboardInterrupt:
         if backend_of(study.sweep.keys).survives_us(study):
             say(
-                f"the jobs go on; take it up again with: {again('run', arguments)}; stop them "
-                f"with: {again('cancel', arguments)}"
+                f"the jobs go on; take it up again with: {format_command('run', arguments)}; "
+                f"stop them with: {format_command('cancel', arguments)}"
             )
             return None
         say("stopping: the running trials end at their next step")
         try:
-            stop(study)
+            cancel_study(study)
         except OperationError as error:
             say(str(error))
-        say(f"stopped; take it up again with: {again('run', arguments)}")
+        say(f"stopped; take it up again with: {format_command('run', arguments)}")
         return None
     if status.unfinished:
         _explain(status, arguments)
@@ -174,17 +178,19 @@ def _request(arguments: Namespace) -> SendOptions:
     )
 
 
-def _send(study: Study, request: SendOptions, choose: Choose | None = None) -> Sent:
-    sent = send(study, request) if choose is None else send(study, request, choose)
+def _send(study: Study, request: SendOptions, choose: Choose | None = None) -> SubmitResult:
+    sent = submit_study(study, request, *([] if choose is None else [choose]))
     for note in sent.notes:
         say(f"note: {note}")
     return sent
 
 
-def _tell(study: Study, sent: Sent, arguments: Namespace, nothing: str = "nothing to send") -> int:
+def _tell(
+    study: Study, sent: SubmitResult, arguments: Namespace, nothing: str = "nothing to send"
+) -> int:
     records = [submission.to_json() for submission in sent.submissions]
     if arguments.json:
-        result(
+        print_result(
             {
                 "submission": records[0] if records else None,
                 "submissions": records,
@@ -197,35 +203,36 @@ def _tell(study: Study, sent: Sent, arguments: Namespace, nothing: str = "nothin
         return DONE
     if not records:
         flying = f", {sent.in_flight} under way" if sent.in_flight else ""
-        result(f"{nothing}: {sent.done} of {len(study.trials)} trials are done{flying}")
+        print_result(f"{nothing}: {sent.done} of {len(study.trials)} trials are done{flying}")
         for line in stage_lines(read_status(study)):
-            result(line)
+            print_result(line)
     else:
         names = ", ".join(submission.id for submission in sent.submissions)
         packs = sum(submission.packs for submission in sent.submissions)
-        result(
+        print_result(
             f"submission {names}: {sent.trials} trials in {packs} packs, {sent.at_a_time} at a "
-            f"time; look with: {again('status', arguments)}"
+            f"time; look with: {format_command('status', arguments)}"
         )
     if sent.left:
-        result(_left(sent.left, arguments))
+        print_result(_left(sent.left, arguments))
     return DONE
 
 
 def _left(count: int, arguments: Namespace) -> str:
-    return f"{count} failed or held, left alone: {again('retry', arguments)} sends them again"
+    command = format_command("retry", arguments)
+    return f"{count} failed or held, left alone: {command} sends them again"
 
 
 def _explain(status: Status, arguments: Namespace) -> None:
     """Say why some trials have no result, by cause, and what to do about it."""
-    for paragraph in plan.causes(status)[:_MOST_GROUPS]:
+    for paragraph in plan.describe_failures(status)[:_MOST_GROUPS]:
         say(paragraph)
     stopped = [s for s in status.unfinished if s.state not in ("failed", "held")]
     for standing in stopped[:_MOST_GROUPS]:
         say(plan.trial_line(standing))
     say(
-        f"trials without a result: {len(status.unfinished)}; why: {again('status', arguments)} "
-        f"and {again('logs', arguments)}"
+        f"trials without a result: {len(status.unfinished)}; why: "
+        f"{format_command('status', arguments)} and {format_command('logs', arguments)}"
     )
     if status.left_alone:
-        say(f"mend it, then: {again('retry', arguments)}")
+        say(f"mend it, then: {format_command('retry', arguments)}")

@@ -14,7 +14,7 @@ from tracking.mlflow_store.store import mask_uri
 DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 
-def opened(arguments: Namespace) -> Study:
+def load_study(arguments: Namespace) -> Study:
     """Open the study that the command line names."""
     overrides = list(arguments.set)
     if getattr(arguments, "backend", None) is not None:
@@ -47,7 +47,7 @@ def _place(site: str) -> str:
     return str(Path(site).absolute()) if Path(site).is_file() else site
 
 
-def result(said: str | dict[str, Any] | list[Any]) -> None:
+def print_result(said: str | dict[str, Any] | list[Any]) -> None:
     """Print a result on stdout; progress and advice go to stderr through `say`."""
     text = said if isinstance(said, str) else json.dumps(said, indent=2)
     sys.stdout.write(f"{text}\n")
@@ -60,7 +60,7 @@ def say(text: str) -> None:
     sys.stderr.flush()
 
 
-def again(verb: str, arguments: Namespace) -> str:
+def format_command(verb: str, arguments: Namespace) -> str:
     """Return a command line that goes on with the same study."""
     words = ["thermolion", verb, arguments.study]
     if arguments.root:

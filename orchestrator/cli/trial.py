@@ -19,10 +19,10 @@ from jobs.contract.layout import Layout
 from jobs.contract.lock import LANE_ENVIRONMENT
 from jobs.contract.pack import Pack
 from jobs.contract.trial import Trial
-from orchestrator.cli.terminal import DONE, FAILED, INTERRUPTED, result, say
+from orchestrator.cli.terminal import DONE, FAILED, INTERRUPTED, print_result, say
 from orchestrator.study.study import Study, default_root, open_study
 from orchestrator.study.trial_ids import FoundTrial, find_in_root, find_in_study
-from orchestrator.submit.code_snapshot import importable
+from orchestrator.submit.code_snapshot import make_importable
 from orchestrator.submit.preflight import check_before_start
 from orchestrator.sweep.document import SweepError, choices
 from tracking.outcomes import Outcome, read_outcomes
@@ -79,7 +79,7 @@ def run_here(study: Study, trial: Trial, how: Here) -> TrialEnd:
     from jobs.ranks.launch import Launch
 
     folder = Path.cwd()
-    with tempfile.TemporaryDirectory(prefix="thermolion-") as root, importable(folder):
+    with tempfile.TemporaryDirectory(prefix="thermolion-") as root, make_importable(folder):
         layout = Layout(Path(root), study.name)
         layout.folder.mkdir()
         check_before_start(Study(study.sweep, layout), [trial], how.data_root, download=False)
@@ -137,7 +137,7 @@ def trial(arguments: Namespace) -> int:
     from orchestrator.views.trial import trial_record, trial_text
 
     record = trial_record(found)
-    result(record if arguments.json else trial_text(record))
+    print_result(record if arguments.json else trial_text(record))
     return DONE
 
 
@@ -172,7 +172,7 @@ def _here(found: FoundTrial, arguments: Namespace) -> int:
     numbers = outcome.metrics or (outcome.curve[-1].metrics if outcome.curve else {})
     told = ", ".join(f"{name} {value:.6g}" for name, value in numbers.items()) or "no metrics"
     because = f" ({outcome.error})" if outcome.error else ""
-    result(f"{outcome.state}{because}: {told}; nothing was recorded")
+    print_result(f"{outcome.state}{because}: {told}; nothing was recorded")
     if ended.stopped_by_hand:
         return INTERRUPTED
     return FAILED if outcome.state in ("failed", "running", "waiting") else DONE

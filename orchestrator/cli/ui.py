@@ -11,7 +11,15 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from orchestrator.cli.terminal import DONE, FAILED, again, opened, require_store, result, say
+from orchestrator.cli.terminal import (
+    DONE,
+    FAILED,
+    format_command,
+    load_study,
+    print_result,
+    require_store,
+    say,
+)
 from orchestrator.study.study import default_root
 
 if TYPE_CHECKING:
@@ -52,16 +60,16 @@ def _page(arguments: Namespace) -> str:
 
     if arguments.study is None:
         return ""
-    study = opened(arguments)
+    study = load_study(arguments)
     page = find_study_page(_root(arguments), study.layout.study, arguments.mlflow)
     if page is None:
-        say(f"nothing of it is in MLflow yet: {again('collect', arguments)}")
+        say(f"nothing of it is in MLflow yet: {format_command('collect', arguments)}")
     return page or ""
 
 
 def _show(pages: "Pages", page: str, arguments: Namespace) -> None:
     link = pages.link(page)
-    result(link)
+    print_result(link)
     if not arguments.no_browser and _has_browser():
         webbrowser.open(link)
 

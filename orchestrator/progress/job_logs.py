@@ -11,7 +11,7 @@ _LOOK_EVERY_S = 1.0
 _SHARE_OF_A_CORE = 0.1  # what looking may cost a large study: the cores are for training
 
 
-def outputs(study: Study, trial_id: str | None = None) -> list[Path]:
+def find_outputs(study: Study, trial_id: str | None = None) -> list[Path]:
     """Return the files, of the whole study or of the last job that has begun a trial."""
     if trial_id is None:
         found = sorted(study.layout.submissions.glob("*/output/*.log"))
@@ -20,14 +20,14 @@ def outputs(study: Study, trial_id: str | None = None) -> list[Path]:
     return [study.layout.job_output(job["submission"], job["pack"])] if job else []
 
 
-def follow(study: Study, trial_id: str | None = None) -> Iterator[str]:
+def follow_outputs(study: Study, trial_id: str | None = None) -> Iterator[str]:
     """Yield what is printed, file by file, until no job of the study or of the trial lives."""
     read_to: dict[Path, int] = {}
     last = None
     while True:
         begin = time.process_time()  # waiting for a queue that is slow to answer costs no core
         lives = _lives(study, trial_id)
-        for output in outputs(study, trial_id):
+        for output in find_outputs(study, trial_id):
             text = _appended(output, read_to)
             if text:
                 yield text if output == last else f"==> {output}\n{text}"

@@ -50,7 +50,7 @@ class _Past:
     gained: bool
 
 
-def failure_of(
+def find_failure(
     outcome: Outcome,
     ends: Ends,
     unstarted: Sequence[tuple[str, int]],
@@ -85,7 +85,7 @@ def failure_of(
     )
 
 
-def unstarted_by_trial(layout: Layout, ends: Ends) -> Mapping[str, list[tuple[str, int]]]:
+def find_unstarted(layout: Layout, ends: Ends) -> Mapping[str, list[tuple[str, int]]]:
     """Return, by trial id, the submissions and packs that carried it in jobs that never began."""
     found: dict[str, list[tuple[str, int]]] = {}
     for (submission, pack), end in sorted(ends.items()):

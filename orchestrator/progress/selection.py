@@ -104,7 +104,7 @@ def _check(option: str, given: Sequence[str], known: Iterable[str]) -> None:
 
 
 @dataclass(frozen=True)
-class Jobs:
+class SelectedJobs:
     """Living jobs, by submission and pack.
 
     `shared` are trials of the selection whose job carries others as well: it is left alone.
@@ -120,7 +120,7 @@ class Jobs:
 
 def choose_jobs(
     study: Study, candidates: Sequence[str], workloads: Sequence[str], trials: Sequence[str]
-) -> Jobs:
+) -> SelectedJobs:
     """Return the living jobs all of whose trials are selected; an empty part selects by nothing.
 
     Raises SweepError for a name that no trial has.
@@ -141,7 +141,7 @@ def choose_jobs(
                 shared += [trial for trial in carried if trial in chosen]
         if whole:
             packs.append((submission, whole))
-    return Jobs(packs, shared)
+    return SelectedJobs(packs, shared)
 
 
 def _chosen(

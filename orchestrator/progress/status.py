@@ -11,13 +11,13 @@ from jobs.contract.trial import Trial
 from jobs.ranks.ending import RANK_DIED
 from orchestrator.backends.base import job_ends, job_notes, job_states
 from orchestrator.backends.records import Submission, read_pack, read_submissions
-from orchestrator.progress.retry_policy import Ends, Failure, failure_of, unstarted_by_trial
+from orchestrator.progress.retry_policy import Ends, Failure, find_failure, find_unstarted
 from orchestrator.study.stage import NO_STAGE, Stage, Wanted, read_stage
 from orchestrator.study.study import Study
 from tracking.history import State
 from tracking.outcomes import Hold, Outcome, read_holds, read_outcomes
 
-StandingState = State | Literal["queued", "lost", "held", "later", "spared"]
+TrialState = State | Literal["queued", "lost", "held", "later", "spared"]
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class TrialStatus:
         return self.carrier is not None
 
     @property
-    def state(self) -> StandingState:
+    def state(self) -> TrialState:
         outcome = self.outcome
         if outcome.has_result:
             return outcome.state
@@ -159,7 +159,7 @@ def read_status(study: Study) -> Status:
     outcomes = read_outcomes(study.layout.events, trials, discarded)
     holds = _holds(study, submissions)
     ends = job_ends(study.layout, submissions)
-    unstarted = unstarted_by_trial(study.layout, ends)
+    unstarted = find_unstarted(study.layout, ends)
     known = {submission.id: submission for submission in submissions}
 
     def failure(trial_id: str, outcome: Outcome) -> Failure | None:
@@ -167,7 +167,7 @@ def read_status(study: Study) -> Status:
         if trial_id in carriers or (outcome.state in calm and trial_id not in unstarted):
             return None  # most of them; of what is under way its job has the last word
         here = unstarted.get(trial_id, [])
-        return failure_of(outcome, ends, here, known, study.sweep.keys.failures)
+        return find_failure(outcome, ends, here, known, study.sweep.keys.failures)
 
     planned = {trial.id for trial in trials}
     return Status(

@@ -69,7 +69,7 @@ class StudySummary:
         return asdict(self)
 
 
-def shelf_text(studies: Sequence[StudySummary]) -> str:
+def format_studies(studies: Sequence[StudySummary]) -> str:
     """Return a line a study: its name, its size, when it was last heard of, and how far it is."""
     return columns([_cells(one) for one in studies], right=(1, 2))
 
@@ -86,7 +86,7 @@ def _cells(one: StudySummary) -> tuple[str, str, str, str]:
     return one.name, _megabytes(one.size_bytes), heard, told + jobs
 
 
-def read_shelf(root: Path) -> list[StudySummary]:
+def list_studies(root: Path) -> list[StudySummary]:
     """Return the studies of a root by name, then the archived ones; none is left out."""
     studies = [_read(Layout(root, name)) for name in study_names(root)]
     archives = sorted((root / ARCHIVE).glob(f"*{_SUFFIX}"))

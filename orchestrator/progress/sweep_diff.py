@@ -31,7 +31,7 @@ class Edit:
 
 
 @dataclass(frozen=True)
-class Change:
+class PlanChange:
     """What separates the recorded plan from a new one.
 
     `added` and `removed` are trial ids; `edits` say which keys moved trials with results to
@@ -67,7 +67,7 @@ def compare_plans(
     planned: Sequence[Trial],
     outcomes: Mapping[str, Outcome],
     root_seeds: tuple[int, int] = (0, 0),
-) -> Change:
+) -> PlanChange:
     """Compare a recorded plan with a new one; `outcomes` are by trial id, `root_seeds` old, new.
 
     A trial is orphaned where something was measured for it and the new plan has another id for
@@ -86,7 +86,7 @@ def compare_plans(
         for edit in _differences(trial, places[_place(trial)], root_seeds):
             edited.setdefault(edit, set()).add(trial.id)
     removed = [trial for trial in gone if _place(trial) not in places]
-    return Change(
+    return PlanChange(
         # A trial that an edit merely moved is no addition.
         added=tuple(trial_id for trial_id in added if _place(new[trial_id]) not in moved),
         removed=tuple(trial.id for trial in removed),
@@ -96,7 +96,7 @@ def compare_plans(
     )
 
 
-def since_recorded(study: Study, status: Status) -> Change | None:
+def compare_with_recorded(study: Study, status: Status) -> PlanChange | None:
     """Compare a study with what its folder has recorded; None where nothing is recorded yet."""
     if not study.layout.sweep.exists():
         return None

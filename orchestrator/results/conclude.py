@@ -44,7 +44,7 @@ def require_tracking() -> None:
 
 
 @dataclass(frozen=True)
-class Record:
+class StudyResults:
     """The planned trials of a study as the logs have them now, and what was decided of them."""
 
     study: Study
@@ -52,19 +52,19 @@ class Record:
     stage: Stage
 
     @staticmethod
-    def read(study: Study) -> "Record":
+    def read(study: Study) -> "StudyResults":
         stage, trials = read_stage(study)
         outcomes = read_outcomes(study.layout.events, trials, read_discards(study.layout))
         # As the sweep names them: a plan shuffles the candidates of a block.
         names = [candidate.name for candidate in study.sweep.candidates]
         ordered = sorted(trials, key=lambda trial: names.index(trial.candidate.declared))
-        return Record(study, tuple(outcomes[trial.id] for trial in ordered), stage)
+        return StudyResults(study, tuple(outcomes[trial.id] for trial in ordered), stage)
 
     def compare(self, complete: int | None = None) -> "Comparison":
         """Answer the questions of the sweep, by the looks that are decided, or `complete`."""
-        from orchestrator.results.confirmatory import answered
+        from orchestrator.results.confirmatory import answer_questions
 
-        return answered(self.study, self.stage, self.outcomes, complete)
+        return answer_questions(self.study, self.stage, self.outcomes, complete)
 
     def compare_if_possible(self) -> "Comparison | None":
         """Answer the questions, None where there is nothing to compare yet."""
@@ -173,20 +173,20 @@ _MOST_PAUSE_S = 60.0
 
 
 @dataclass(frozen=True)
-class Trouble:
+class CollectFailure:
     """A look that brought nothing; the next one follows after `pause_s`."""
 
     message: str
     pause_s: float
 
 
-def follow(
+def keep_collecting(
     study: Study,
     uri: str | None,
     break_lock: bool = False,
     restore: bool = False,
     checkpoints: bool = False,
-) -> Iterator["Collected | Trouble"]:
+) -> Iterator["Collected | CollectFailure"]:
     """Collect again and again; yield what each look brought, or what kept it from it.
 
     Ends with a look after the last job has ended. Trouble is yielded once as long as it stays of
@@ -202,7 +202,7 @@ def follow(
         try:
             status = read_status(study)  # first: what it ends with is logged then
             alive = status.jobs_alive > 0
-            record = Record.read(study)
+            record = StudyResults.read(study)
             comparison = None if alive else record.compare_if_possible()  # once: it takes seconds
             collected = record.collect_by(collector, break_lock, comparison, status.lost)
         except (BackendError, CollectError, LockHeld) as error:
@@ -211,7 +211,7 @@ def follow(
             pause_s = min(2 * pause_s, _MOST_PAUSE_S)
             if type(error) is not told:
                 told = type(error)
-                yield Trouble(str(error), pause_s)
+                yield CollectFailure(str(error), pause_s)
             time.sleep(pause_s)
             continue
         yield collected

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from statistics import fmean
 
-from orchestrator.results.preregister import registration
-from orchestrator.results.winners import tuning_found
+from orchestrator.results.preregister import read_registration
+from orchestrator.results.winners import summarize_tuning
 from orchestrator.study.stage import Stage
 from orchestrator.study.study import Study
 from tracking.compare.analysis import Analysis, Question
@@ -19,7 +19,7 @@ from tracking.compare.result import Comparison, Difference
 from tracking.outcomes import Outcome
 
 
-def answered(
+def answer_questions(
     study: Study, stage: Stage, outcomes: Sequence[Outcome], complete: int | None = None
 ) -> Comparison:
     """Answer the questions of a study; `complete` looks are seen, by default the decided ones."""
@@ -32,7 +32,7 @@ def answered(
             f"`thermolion status {study.name}`"
         )
     compared_as = _answered(study, stage, outcomes, compared, complete)
-    return replace(compared_as, tuning=tuning_found(study, outcomes))
+    return replace(compared_as, tuning=summarize_tuning(study, outcomes))
 
 
 def _answered(
@@ -43,7 +43,7 @@ def _answered(
     complete: int | None,
 ) -> Comparison:
     questions = [Question(*pair) for pair in study.sweep.questions]
-    name, found = study.name, registration(study, stage, outcomes)
+    name, found = study.name, read_registration(study, stage, outcomes)
     if found is None:
         keys = study.sweep.keys.analysis
         looks = _looks(study, stage, 0)

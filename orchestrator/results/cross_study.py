@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs.contract.trial import MetricSpec, Trial
-from orchestrator.results.conclude import Record
+from orchestrator.results.conclude import StudyResults
 from orchestrator.study.study import Study
 from orchestrator.sweep.document import SweepError
 from tracking.outcomes import Outcome
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Gathered:
+class ComparisonInput:
     """Outcomes from elsewhere, the pairs of candidates asked about, and what to know of them."""
 
     name: str
@@ -38,7 +38,7 @@ class Gathered:
         return compare(self.name, self.outcomes, questions, notes=self.notes)
 
 
-def of_two_studies(first: Study, second: Study) -> Gathered:
+def pair_studies(first: Study, second: Study) -> ComparisonInput:
     """Pair the candidates that only one study has with those that only the other has.
 
     Blocks are paired where both studies have the workload, by content, and the seeds. Raises
@@ -47,7 +47,7 @@ def of_two_studies(first: Study, second: Study) -> Gathered:
     names = first.name, second.name
     if first.layout.folder == second.layout.folder:
         raise SweepError(f"{names[0]} is named twice: compare it alone, or with another study")
-    records = Record.read(first), Record.read(second)
+    records = StudyResults.read(first), StudyResults.read(second)
     one, other = (
         {_place(trial): trial for trial in each.trials if trial.phase == "compare"}
         for each in (first, second)
@@ -79,12 +79,12 @@ def of_two_studies(first: Study, second: Study) -> Gathered:
             outcomes[trial.id] = replace(outcome, trial=moved)
     questions = [(labels[names[0], a], labels[names[1], b]) for a, b in itertools.product(*alone)]
     notes = _left_out(first, second, set(shared))
-    return Gathered(
+    return ComparisonInput(
         f"{names[0]} and {names[1]}", tuple(outcomes.values()), tuple(questions), tuple(notes)
     )
 
 
-def of_mlflow(arguments: Namespace, root: Path) -> Gathered:
+def read_experiment(arguments: Namespace, root: Path) -> ComparisonInput:
     """Gather the runs of an MLflow experiment as the command line says.
 
     Raises SweepError for the command line, StoreError for the store.
@@ -113,7 +113,7 @@ def of_mlflow(arguments: Namespace, root: Path) -> Gathered:
         found = read_runs(store, arguments.experiment, where, arguments.filter or "")
     names = sorted({one.trial.candidate.name for one in found.outcomes})
     questions, notes = _asked(names, arguments.baseline)
-    return Gathered(arguments.experiment, found.outcomes, questions, (*notes, *found.notes))
+    return ComparisonInput(arguments.experiment, found.outcomes, questions, (*notes, *found.notes))
 
 
 def _asked(

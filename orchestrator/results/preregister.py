@@ -6,7 +6,7 @@ from typing import Any
 
 from jobs.contract.attempts import read_discards
 from jobs.contract.source_digest import code_digest
-from orchestrator.results.winners import chosen_values
+from orchestrator.results.winners import read_chosen_values
 from orchestrator.study.decisions import inputs_hash, write_decision
 from orchestrator.study.stage import ANALYSIS, Stage
 from orchestrator.study.study import Study
@@ -24,7 +24,7 @@ _KEYS = {
 }
 
 
-def analysis_of(study: Study, targets: Mapping[str, float | None]) -> Analysis:
+def declare_analysis(study: Study, targets: Mapping[str, float | None]) -> Analysis:
     """Return the analysis that a sweep declares; `targets` are those that pilots have given."""
     sweep, keys = study.sweep, study.sweep.keys
     return Analysis(
@@ -42,7 +42,7 @@ def analysis_of(study: Study, targets: Mapping[str, float | None]) -> Analysis:
         code=code_digest(),
         tuned=None
         if keys.tune is None
-        else {one.name: chosen_values(study, one) for one in sweep.workloads},
+        else {one.name: read_chosen_values(study, one) for one in sweep.workloads},
     )
 
 
@@ -52,7 +52,7 @@ def freeze(study: Study, stage: Stage, outcomes: Sequence[Outcome]) -> bool:
         return False
     if stage.awaits_targets or stage.awaits_winners:
         return False
-    analysis = analysis_of(study, stage.targets)
+    analysis = declare_analysis(study, stage.targets)
     begun = [one for one in outcomes if one.trial.phase == "compare" and one.attempts]
     return write_decision(
         study.layout,
@@ -65,7 +65,7 @@ def freeze(study: Study, stage: Stage, outcomes: Sequence[Outcome]) -> bool:
     )
 
 
-def registration(
+def read_registration(
     study: Study, stage: Stage, outcomes: Sequence[Outcome]
 ) -> tuple[Registration, Analysis] | None:
     """Return what was frozen and every deviation from it; and the analysis by today's names.
@@ -75,7 +75,7 @@ def registration(
     frozen = stage.frozen
     if frozen is None:
         return None
-    agreed, now = frozen.analysis, analysis_of(study, stage.targets)
+    agreed, now = frozen.analysis, declare_analysis(study, stage.targets)
     said: list[str] = []
     if not frozen.is_whole:
         said.append("decisions/analysis.json was edited: its content has another hash by now")

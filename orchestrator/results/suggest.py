@@ -66,7 +66,7 @@ def suggest(
     return found
 
 
-def importances(
+def compute_importances(
     space: Space, settings: Sequence["Fared"], lower_is_better: bool
 ) -> Mapping[str, float]:
     """Return what part of the spread of scores each hyperparameter explains, the largest first.

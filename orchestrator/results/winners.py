@@ -44,7 +44,7 @@ def decide_tuning(study: Study, outcomes: Sequence[Outcome]) -> bool:
     measured = [one for of in awaited.values() for one in of]
     if not awaited or not all(one.has_result for one in measured):
         return False
-    found = {at: _Found(candidate_of(study, at), of) for at, of in awaited.items()}
+    found = {at: _Found(find_candidate(study, at), of) for at, of in awaited.items()}
     if any(one.winner is None for one in found.values()):
         return False
     tune = study.sweep.keys.tune
@@ -131,7 +131,7 @@ def _suggestions_at(tuning: Tuning, at: Place, found: _Found) -> list[dict[str, 
         replace(one, hyperparameters=candidate.values_in(one.hyperparameters))
         for one in found.settings
     ]
-    space, lower = space_of(tuning, candidate), found.lower_is_better
+    space, lower = find_space(tuning, candidate), found.lower_is_better
     values = suggest(space, told, lower, len(numbers), seed, candidate.allows)
     if not values:  # a point is legal
         point = candidate.setting(numbers[0], tuning.axis(candidate, tuning.rounds))
@@ -140,14 +140,14 @@ def _suggestions_at(tuning: Tuning, at: Place, found: _Found) -> list[dict[str, 
     return [{"of": at[0], "key": at[1]} | names | {"first": numbers[0], "values": values}]
 
 
-def space_of(tuning: Tuning, candidate: TunedCandidate) -> Space:
+def find_space(tuning: Tuning, candidate: TunedCandidate) -> Space:
     """Return where settings are looked for at last."""
     assert candidate.search is not None
     axis = tuning.axis(candidate, tuning.rounds)
     return dict(candidate.search.space) | ({} if axis is None else {_RATE: axis})
 
 
-def candidate_of(study: Study, at: Place) -> TunedCandidate:
+def find_candidate(study: Study, at: Place) -> TunedCandidate:
     """Return the tuned candidate of a place."""
     return next(
         one
@@ -187,7 +187,7 @@ def _wider_ends(tuning: Tuning, found: Mapping[Place, _Found]) -> dict[str, list
     return widened
 
 
-def tuning_found(study: Study, outcomes: Sequence[Outcome]) -> "TuningFound | None":
+def summarize_tuning(study: Study, outcomes: Sequence[Outcome]) -> "TuningFound | None":
     """Return how the tuning of a study has gone, None where it has none."""
     from tracking.compare.tuning import TuningFound, searched
 
@@ -196,8 +196,8 @@ def tuning_found(study: Study, outcomes: Sequence[Outcome]) -> "TuningFound | No
         return None
     rows = []
     for at, of in _by_place(study, outcomes).items():
-        candidate = candidate_of(study, at)
-        space = space_of(tuning, candidate)
+        candidate = find_candidate(study, at)
+        space = find_space(tuning, candidate)
         words = tuple((name, one.in_words()) for name, one in sorted(space.items()))
         widened = tuning.axis(candidate, tuning.rounds) is not None
         rows.append(searched(of, tuning.chosen.get(at), words, widened))
@@ -213,7 +213,7 @@ def tuning_found(study: Study, outcomes: Sequence[Outcome]) -> "TuningFound | No
     )
 
 
-def chosen_values(study: Study, workload: Workload) -> dict[str, Any]:
+def read_chosen_values(study: Study, workload: Workload) -> dict[str, Any]:
     """Return the settings that are compared on a workload, by candidate."""
     tuning = study.tuning
     return {

@@ -46,7 +46,7 @@ def copy_code(source: Path, files: Iterable[str], target: Path) -> None:
             shutil.copy2(source / name, target / name)
 
 
-def code_files(source: Path, layout: Layout) -> Sequence[str]:
+def list_code_files(source: Path, layout: Layout) -> Sequence[str]:
     """Return the files to copy, relative to `source`; what is recorded below the root is not.
 
     In a git work tree that is what git tracks or would track, elsewhere everything but hidden
@@ -68,7 +68,7 @@ def code_files(source: Path, layout: Layout) -> Sequence[str]:
     return sorted(chosen)
 
 
-def commit_of(source: Path) -> tuple[str | None, bool]:
+def read_commit(source: Path) -> tuple[str | None, bool]:
     """Return the commit that a folder is at, None outside of git, and whether it was edited."""
     try:
         at, edits = (
@@ -170,7 +170,7 @@ def _check_size(source: Path, files: Sequence[str]) -> None:
 OUR_PACKAGES = ("jobs", "tracking", "slurm", "orchestrator")
 
 
-def dotted_paths(trial: Trial) -> dict[str, str]:
+def find_dotted_paths(trial: Trial) -> dict[str, str]:
     """Return the `module:name` paths that a trial names, by what they are.
 
     The optimizer of a command is none: its script alone knows what to make of the name, and may
@@ -189,7 +189,7 @@ def names_user_code(trial: Trial, folder: Path) -> bool:
     """
     if trial.workload.command is not None:
         return True
-    return any(_lies_below(path, folder) for path in dotted_paths(trial).values())
+    return any(_lies_below(path, folder) for path in find_dotted_paths(trial).values())
 
 
 def _lies_below(path: str, folder: Path) -> bool:
@@ -197,7 +197,7 @@ def _lies_below(path: str, folder: Path) -> bool:
     return place.with_name(f"{place.name}.py").is_file() or place.is_dir()
 
 
-def clashes(folder: Path) -> list[Path]:
+def find_clashes(folder: Path) -> list[Path]:
     """Return the user's modules that one of ours hides: `jobs/images/data.py` and the like.
 
     Folders of equal name are no clash: ours are looked into first, then theirs. An `__init__.py`
@@ -216,7 +216,7 @@ def clashes(folder: Path) -> list[Path]:
 
 
 @contextlib.contextmanager
-def importable(folder: Path) -> Iterator[None]:
+def make_importable(folder: Path) -> Iterator[None]:
     """Import from `folder`, behind all else, as a lane does; forget what came from there after.
 
     Whoever calls from another folder next would otherwise meet the modules of this one.
@@ -270,7 +270,7 @@ def _forget(name: str) -> None:
         delattr(owner, child)
 
 
-def code_roots(
+def choose_code_roots(
     study: Study,
     status: Status,
     trials: Iterable[Trial],
@@ -290,7 +290,7 @@ def code_roots(
         if not names_user_code(trial, folder or Path.cwd()):
             return None
         standing = status.planned[trial.id]
-        if renew or not goes_on(study, standing):
+        if renew or not is_resumed(study, standing):
             return present
         job = standing.outcome.job
         key = (str(job["submission"]), int(job["pack"]))
@@ -301,7 +301,7 @@ def code_roots(
     return {trial.id: root(trial) for trial in trials}
 
 
-def goes_on(study: Study, standing: TrialStatus) -> bool:
+def is_resumed(study: Study, standing: TrialStatus) -> bool:
     """Whether a trial would be resumed: it was stopped half-way and has a checkpoint."""
     stopped = standing.outcome.state in ("interrupted", "running")
     return stopped and study.layout.checkpoint(standing.outcome.trial.id).exists()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from orchestrator.progress.status import Status
-from orchestrator.results.conclude import Record
+from orchestrator.results.conclude import StudyResults
 from orchestrator.results.preregister import freeze
 from orchestrator.results.winners import decide_tuning
 from orchestrator.study.decisions import inputs_hash, write_decision
@@ -61,7 +61,7 @@ def _decide_targets(study: Study, outcomes: Sequence[Outcome]) -> bool:
 
 def _decide_look(study: Study, status: Status, look: int, here: Sequence[Outcome]) -> bool:
     """Stop the candidates of which every question is decided; the others go on."""
-    record = Record(study, tuple(status.outcomes), status.stage)
+    record = StudyResults(study, tuple(status.outcomes), status.stage)
     comparison = record.compare(complete=look)
     rows = [one for one in comparison.ledger if one.look == look]
     open_pairs = {

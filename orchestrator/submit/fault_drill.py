@@ -13,7 +13,7 @@ from pathlib import Path
 
 from orchestrator.progress.status import read_status
 from orchestrator.study.study import Study, open_study
-from orchestrator.submit.submit import cancel, feed, submit
+from orchestrator.submit.submit import cancel_study, send_remaining, submit_study
 from orchestrator.submit.writer import SendOptions
 from orchestrator.sweep.document import SweepError
 from slurm.devcluster.cluster import Cluster
@@ -27,7 +27,7 @@ _SAVES_BY_S = 60.0
 
 
 @dataclass(frozen=True)
-class Simulated:
+class DrillResult:
     """What came of one fault: seconds until the node was free and until the trial went on.
 
     `before` is the last step that it had logged until then, `after` the first one that is logged
@@ -63,13 +63,13 @@ class Simulated:
         )
 
 
-def simulate(target: str, cluster: Cluster, fault: Fault, request: SendOptions) -> Simulated:
+def run_drill(target: str, cluster: Cluster, fault: Fault, request: SendOptions) -> DrillResult:
     """Send a sweep to a cluster, strike its first running trial, and see it go on.
 
     Raises SweepError where that does not happen in ten minutes.
     """
     with _elsewhere(target, cluster) as study:
-        submit(study, request)
+        submit_study(study, request)
         outcome = _await(study, lambda: _running(study), "no trial has begun")
         victim = _victim(study, cluster, outcome)
         first, before = outcome.curve[0].step, outcome.curve[-1].step
@@ -82,7 +82,7 @@ def simulate(target: str, cluster: Cluster, fault: Fault, request: SendOptions) 
                 f"trial {outcome.trial.id} has not gone on",
             )
         resumed_s = time.monotonic() - begin
-        return Simulated(
+        return DrillResult(
             fault,
             outcome.trial.id,
             victim.node,
@@ -104,7 +104,7 @@ def _elsewhere(target: str, cluster: Cluster) -> Iterator[Study]:
     try:
         yield study
     finally:
-        cancel(study)
+        cancel_study(study)
         shutil.rmtree(root, ignore_errors=True)
 
 
@@ -161,5 +161,5 @@ def _await(study: Study, look: Callable[[], Outcome | None], what: str) -> Outco
         if time.monotonic() > end:
             raise SweepError(f"{what} within {_PATIENCE_S:.0f} s (see thermolion cluster status)")
         read_status(study)  # of a queue that was looked at just now, what waits in vain is freed
-        feed(study)
+        send_remaining(study)
         time.sleep(_LOOK_S)

@@ -25,7 +25,7 @@ from orchestrator.sweep.keys import NotifyKeys, Occasion
 _MOST_SAID = 500  # characters of what went wrong
 
 
-def tell(study: Study, status: Status) -> list[str]:
+def send_notices(study: Study, status: Status) -> list[str]:
     """Tell what has not been told yet; return what went wrong, for people to read.
 
     An occasion is claimed by a file before it is told, and the file says what came of it: of

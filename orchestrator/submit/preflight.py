@@ -15,7 +15,12 @@ from jobs.contract.trial import Candidate, ImageWorkload, Trial
 from orchestrator.backends.base import backend_of
 from orchestrator.results.suggest import require_optuna
 from orchestrator.study.study import Study
-from orchestrator.submit.code_snapshot import clashes, dotted_paths, importable, names_user_code
+from orchestrator.submit.code_snapshot import (
+    find_clashes,
+    find_dotted_paths,
+    make_importable,
+    names_user_code,
+)
 from orchestrator.sweep.document import SweepError, choices
 from thermolion import registry
 
@@ -47,19 +52,19 @@ def check_before_start(
 
 def _check_user_code(trials: Sequence[Trial], folder: Path) -> None:
     """Import what the user names, from `folder`, behind all else."""
-    named = [trial for trial in trials if dotted_paths(trial)]
-    hidden = clashes(folder) if any(names_user_code(trial, folder) for trial in named) else []
+    named = [trial for trial in trials if find_dotted_paths(trial)]
+    hidden = find_clashes(folder) if any(names_user_code(trial, folder) for trial in named) else []
     if hidden:
         raise SweepError(
             f"{hidden[0]} has the name of a module of ours, which would be imported in its stead: "
             "rename it, or start the training by a `command:` line, which runs apart from us"
         )
-    with importable(folder):
-        built = [trial for trial in named if "optimizer" in dotted_paths(trial)]
+    with make_importable(folder):
+        built = [trial for trial in named if "optimizer" in find_dotted_paths(trial)]
         for trial in {trial.candidate.key: trial for trial in built}.values():
             _check_optimizer(trial.candidate)
         for trial in {trial.workload.key: trial for trial in named}.values():
-            for what, path in dotted_paths(trial).items():
+            for what, path in find_dotted_paths(trial).items():
                 if what != "optimizer":
                     _check_callable(path, what, f"workload {trial.workload.name!r}")
 

@@ -16,8 +16,8 @@ from jobs.contract.layout import Layout
 from jobs.contract.source_digest import code_digest
 from orchestrator.progress.status import Status, TrialStatus, read_status
 from orchestrator.study.study import Study
-from orchestrator.submit.code_snapshot import code_files, code_roots, copy_code
-from orchestrator.submit.submit import check, locked
+from orchestrator.submit.code_snapshot import choose_code_roots, copy_code, list_code_files
+from orchestrator.submit.submit import check_sendable, lock_study
 from orchestrator.submit.writer import SendOptions
 from orchestrator.sweep.document import SweepError
 
@@ -25,7 +25,7 @@ _WHY = "the code has changed since"
 
 
 @dataclass(frozen=True)
-class Outdated:
+class OutdatedResults:
     """The results of a study that other code has made, in plan order, and all results there are.
 
     A result that an early version logged without a digest counts as one of other code.
@@ -44,18 +44,18 @@ class Outdated:
         }
 
 
-def find_outdated(study: Study) -> Outdated:
+def find_outdated(study: Study) -> OutdatedResults:
     """Compare the digest of the code that made every result with that of the present code."""
     return _outdated(study, read_status(study))
 
 
-def take_back(study: Study, request: SendOptions) -> tuple[Outdated, Path | None]:
+def take_back(study: Study, request: SendOptions) -> tuple[OutdatedResults, Path | None]:
     """Decide that outdated results no longer count; returns them and the decision's file.
 
     Raises SweepError while a job of the study lives (it might be about to bring such a result),
     and for what speaks against sending their trials again.
     """
-    with locked(study, request.break_lock):
+    with lock_study(study, request.break_lock):
         status = read_status(study)
         if status.jobs_alive:
             raise SweepError(
@@ -65,7 +65,7 @@ def take_back(study: Study, request: SendOptions) -> tuple[Outdated, Path | None
         outdated = _outdated(study, status)
         if not outdated.standings:
             return outdated, None
-        check(study, status, [s.outcome.trial for s in outdated.standings], request)
+        check_sendable(study, status, [s.outcome.trial for s in outdated.standings], request)
         for standing in outdated.standings:
             # Before the decision: a trial that begins anew must not go on from the end of the old.
             _remove_checkpoints(study.layout, standing.outcome.trial.id)
@@ -76,17 +76,17 @@ def take_back(study: Study, request: SendOptions) -> tuple[Outdated, Path | None
         return outdated, _decide(study.layout, discarded)
 
 
-def _outdated(study: Study, status: Status) -> Outdated:
+def _outdated(study: Study, status: Status) -> OutdatedResults:
     results = [s for s in status.planned.values() if s.outcome.has_result]
     trials = [standing.outcome.trial for standing in results]
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "code"
-        roots = code_roots(study, status, trials, copy)
+        roots = choose_code_roots(study, status, trials, copy)
         if copy in roots.values():
-            copy_code(Path.cwd(), code_files(Path.cwd(), study.layout), copy)
+            copy_code(Path.cwd(), list_code_files(Path.cwd(), study.layout), copy)
         digests = {root: code_digest(root) for root in set(roots.values())}
     other = [s for s in results if s.outcome.job.get("code") != digests[roots[s.outcome.trial.id]]]
-    return Outdated(other, len(results))
+    return OutdatedResults(other, len(results))
 
 
 def _remove_checkpoints(layout: Layout, trial_id: str) -> None:

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from orchestrator.results.suggest import importances
-from orchestrator.results.winners import tuning_found
+from orchestrator.results.suggest import compute_importances
+from orchestrator.results.winners import summarize_tuning
 from orchestrator.study.study import Study
 from orchestrator.sweep.document import SweepError, choices
 from orchestrator.sweep.search_space import TunedCandidate
@@ -20,7 +20,7 @@ from tracking.outcomes import Outcome
 _USUAL_TRIALS = 20
 
 
-def overrides(base: Study, name: str, trials: int | None, method: str | None) -> list[str]:
+def make_overrides(base: Study, name: str, trials: int | None, method: str | None) -> list[str]:
     """Return what makes a search for one candidate of a sweep: `trials` settings, then the best.
 
     The best one is trained once more on a fresh seed, since the best of many is lucky as well.
@@ -70,9 +70,9 @@ class SearchResult:
     fresh: float | None
 
 
-def read_found(study: Study, outcomes: Sequence[Outcome]) -> tuple[SearchResult, ...]:
+def read_search_results(study: Study, outcomes: Sequence[Outcome]) -> tuple[SearchResult, ...]:
     """Return what a search has found by now, workload by workload."""
-    tuned = tuning_found(study, outcomes)
+    tuned = summarize_tuning(study, outcomes)
     assert tuned is not None
     return tuple(
         SearchResult(one, _weights(study, one), _fresh(outcomes, one)) for one in tuned.searched
@@ -88,7 +88,7 @@ def _weights(study: Study, searched: Searched) -> Mapping[str, float]:
         for one in searched.settings
         if one.rung is None
     ]
-    return importances(candidate.search.space, settings, searched.lower_is_better)
+    return compute_importances(candidate.search.space, settings, searched.lower_is_better)
 
 
 def _fresh(outcomes: Sequence[Outcome], searched: Searched) -> float | None:

@@ -10,7 +10,7 @@ from jobs.contract.trial import Trial
 from orchestrator.backends.base import backend_of, job_states
 from orchestrator.backends.records import Submission, cancelled_mark, read_pack, read_submissions
 from orchestrator.progress.status import Status, read_status
-from orchestrator.progress.sweep_diff import since_recorded
+from orchestrator.progress.sweep_diff import compare_with_recorded
 from orchestrator.results.preregister import freeze
 from orchestrator.study.study import Study
 from orchestrator.submit.decide import decide
@@ -26,7 +26,7 @@ Choose = Callable[[Status], Sequence[Trial]]
 
 
 @dataclass(frozen=True)
-class Sent:
+class SubmitResult:
     """What `submit` did: `submissions` is empty where nothing was to be sent.
 
     `at_a_time` of its trials run at once. `left` are those that wait for `retry`; `notes` say what
@@ -42,9 +42,9 @@ class Sent:
     at_a_time: int = 0
 
 
-def submit(
+def submit_study(
     study: Study, request: SendOptions, choose: Choose = lambda status: status.missing
-) -> Sent:
+) -> SubmitResult:
     """Send the trials that `choose` picks: what has neither a result, a living job nor a failure.
 
     Returns once they are sent. Raises SweepError or DataError before anything is started,
@@ -52,14 +52,14 @@ def submit(
     """
     study.layout.folder.mkdir(parents=True, exist_ok=True)
     try:
-        with locked(study, request.break_lock):
+        with lock_study(study, request.break_lock):
             return _submit(study, request, choose)
     finally:
         with contextlib.suppress(OSError):  # it holds something, as soon as something was sent
             study.layout.folder.rmdir()
 
 
-def _submit(study: Study, request: SendOptions, choose: Choose) -> Sent:
+def _submit(study: Study, request: SendOptions, choose: Choose) -> SubmitResult:
     status = read_status(study)
     notes = _accept(study, status, request.accept_change)
     while decide(study, status):
@@ -67,7 +67,7 @@ def _submit(study: Study, request: SendOptions, choose: Choose) -> Sent:
     chosen = choose(status)
     # What is to follow must be able to: the code of now goes with the first that is sent.
     later = status.later if chosen else []
-    check(study, status, [*chosen, *later], request)
+    check_sendable(study, status, [*chosen, *later], request)
     in_flight = sum(s.in_flight and not s.outcome.has_result for s in status.planned.values())
     sending = {trial.id for trial in chosen}
     left = sum(standing.outcome.trial.id not in sending for standing in status.left_alone)
@@ -81,10 +81,10 @@ def _submit(study: Study, request: SendOptions, choose: Choose) -> Sent:
     lanes = sum(submission.lanes for submission in submissions)
     trials = lanes // max((trial.world_size for trial in chosen), default=1)
     most = min(max(1, trials), study.sweep.keys.limits.concurrent or lanes)
-    return Sent(submissions, len(chosen), in_flight, status.done, left, notes, most)
+    return SubmitResult(submissions, len(chosen), in_flight, status.done, left, notes, most)
 
 
-def feed(study: Study) -> None:
+def send_remaining(study: Study) -> None:
     """Send what earlier submissions have left to send, or leave it to a later call.
 
     That is where another submit is at it, or nobody answers at the moment.
@@ -96,14 +96,16 @@ def feed(study: Study) -> None:
         _start(study.layout, ())
 
 
-def advance_unattended(study: Study) -> Sent | None:
+def advance_unattended(study: Study) -> SubmitResult | None:
     """Do what follows by itself from the end of jobs; None where nothing was to be sent.
 
     Takes the decisions that are due, sends what they release and, where the sweep says that nobody
     attends to it, what its policy sends again. What was cancelled waits for the user's `submit`.
     Raises LockHeld where another submit takes longer than a while.
     """
-    with locked(study):  # whoever is sending has done so: what is written down is started as well
+    with lock_study(
+        study
+    ):  # whoever is sending has done so: what is written down is started as well
         before, submissions = read_status(study), read_submissions(study.layout)
     again = study.sweep.keys.failures.unattended
     due = not before.stage.is_settled or (again and before.missing) or before.jobs_alive
@@ -116,7 +118,7 @@ def advance_unattended(study: Study) -> Sent | None:
         return now.missing if again and not now.jobs_alive else _unsent(study, now)
 
     # Where jobs live still, one of them was requeued: this has another one wait for their end.
-    sent = submit(study, _as_before(study.layout, submissions[-1]), follows)
+    sent = submit_study(study, _as_before(study.layout, submissions[-1]), follows)
     return sent if sent.submissions else None
 
 
@@ -149,7 +151,7 @@ def _start(layout: Layout, new: Sequence[Submission]) -> None:
         backend.submit(layout, [one for one in new if backend_of(one) is backend])
 
 
-def check(
+def check_sendable(
     study: Study, status: Status, trials: Sequence[Trial], request: SendOptions
 ) -> tuple[str, ...]:
     """Raise SweepError or DataError for what speaks against sending; return what is to be said."""
@@ -159,12 +161,12 @@ def check(
     return notes
 
 
-def locked(study: Study, break_lock: bool = False) -> Lock:
+def lock_study(study: Study, break_lock: bool = False) -> Lock:
     """Return the lock that whoever writes into a study holds."""
     return Lock(study.layout.lock, break_lock, wait_s=_PATIENCE_S)
 
 
-def cancel(study: Study) -> int:
+def cancel_study(study: Study) -> int:
     """Stop every living job of a study cleanly; return how many submissions were stopped.
 
     Nothing follows by itself from their end, even where all have ended by now. Raises
@@ -190,7 +192,7 @@ def cancel(study: Study) -> int:
 
 def _accept(study: Study, status: Status, accept: bool) -> tuple[str, ...]:
     """Return what to say of an edit of the sweep; raises SweepError if it orphans results."""
-    change = since_recorded(study, status)
+    change = compare_with_recorded(study, status)
     if change is None:
         return ()
     if change.orphaned and not accept:

@@ -17,7 +17,12 @@ from orchestrator.backends.base import Need, PlacementRequest, SubmissionPlan, b
 from orchestrator.backends.records import Submission, write_packs, write_submission
 from orchestrator.progress.status import Status
 from orchestrator.study.study import Study
-from orchestrator.submit.code_snapshot import code_files, code_roots, commit_of, copy_code
+from orchestrator.submit.code_snapshot import (
+    choose_code_roots,
+    copy_code,
+    list_code_files,
+    read_commit,
+)
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,7 @@ class Sender:
         present = Path("present")
         if present not in self._roots(trials, present).values():
             return None
-        return code_files(Path.cwd(), self.study.layout)
+        return list_code_files(Path.cwd(), self.study.layout)
 
     def write(
         self, trials: Sequence[Trial], files: Sequence[str] | None
@@ -105,7 +110,9 @@ class Sender:
 
     def _roots(self, trials: Sequence[Trial], present: Path) -> Mapping[str, Path | None]:
         how = self.request
-        return code_roots(self.study, self.status, trials, present, how.new_code, how.code_folder)
+        return choose_code_roots(
+            self.study, self.status, trials, present, how.new_code, how.code_folder
+        )
 
     def _need(self, trial: Trial) -> Need:
         """Return what a trial is given beyond what the sweep says."""
@@ -127,7 +134,7 @@ class Sender:
                 for number, pack in enumerate(plan.packs)
             ]
         )
-        commit, dirty = self.request.commit or commit_of(Path.cwd())
+        commit, dirty = self.request.commit or read_commit(Path.cwd())
         submission = Submission(
             id=name,
             backend=sweep.keys.backend,

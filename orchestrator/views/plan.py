@@ -9,11 +9,11 @@ from jobs.contract.command_template import told
 from jobs.contract.trial import Trial, Workload
 from orchestrator.backends.base import backend_of
 from orchestrator.progress.status import Status, TrialStatus
-from orchestrator.progress.sweep_diff import Change
+from orchestrator.progress.sweep_diff import PlanChange
 from orchestrator.study.claims import compute_claims, describe_claims
 from orchestrator.study.estimate import TimeEstimate, in_words
 from orchestrator.study.study import Study
-from orchestrator.submit.rerun import Outdated
+from orchestrator.submit.rerun import OutdatedResults
 from orchestrator.views.status import (
     final,
     group_lines,
@@ -37,7 +37,7 @@ def plan_json(
     packs: Sequence[Sequence[Trial]],
     lanes: int,
     left: TimeEstimate,
-    change: Change | None,
+    change: PlanChange | None,
 ) -> dict[str, Any]:
     """Return the plan: every trial with its id and state, the packs to send, the time.
 
@@ -54,7 +54,7 @@ def plan_json(
         "done": status.done,
         "new": [] if change is None else list(change.added),
         "orphaned": [] if change is None else list(change.orphaned),
-        "notes": [*_ignored(study), *_edit_notes(study, change), *notes(study, status)],
+        "notes": [*_ignored(study), *_edit_notes(study, change), *describe_notes(study, status)],
         "estimated_seconds": left.seconds,
         "estimate_is_measured": left.measured,
         "claims": asdict(compute_claims(study.sweep)),
@@ -68,7 +68,7 @@ def plan_text(
     packs: Sequence[Sequence[Trial]],
     lanes: int,
     left: TimeEstimate,
-    change: Change | None,
+    change: PlanChange | None,
 ) -> str:
     """Return the plan as lines of label and content."""
     sweep, blocks = study.sweep, study.sweep.keys.seeds.blocks
@@ -95,13 +95,13 @@ def plan_text(
     threads = sweep.keys.resources.cpus_per_task
     busy = f"{lanes}{what} at a time, {threads} thread{'s' * (threads > 1)} each"
     lines += [
-        ("states", counts(status)),
+        ("states", format_counts(status)),
         ("packs", f"{len(packs)} to send, {busy}" if packs else "nothing to send"),
         ("time", _time(left, bool(packs))),
         *describe_claims(compute_claims(sweep)),
         *(("stage", line) for line in stage_lines(status)),
     ]
-    said = (*_ignored(study), *_edit_notes(study, change), *notes(study, status))
+    said = (*_ignored(study), *_edit_notes(study, change), *describe_notes(study, status))
     lines += [("note", note) for note in said]
     return columns(lines)
 
@@ -149,15 +149,17 @@ def status_json(study: Study, status: Status) -> dict[str, Any]:
             for trial_id, standing in status.planned.items()
         ],
         "stage": stage_json(status),
-        "notes": notes(study, status),
+        "notes": describe_notes(study, status),
     }
 
 
 def status_text(study: Study, status: Status) -> str:
     """Return the counts, a line a trial, then why some have no result and what to do."""
-    lines = [f"{study.name}: {counts(status)}"]
+    lines = [f"{study.name}: {format_counts(status)}"]
     lines += [trial_line(standing) for standing in status.planned.values()]
-    return "\n".join([*lines, *causes(status), *stage_lines(status), *notes(study, status)])
+    return "\n".join(
+        [*lines, *describe_failures(status), *stage_lines(status), *describe_notes(study, status)]
+    )
 
 
 def trial_line(standing: TrialStatus) -> str:
@@ -177,12 +179,12 @@ def _in_a_line(error: str) -> str:
     return f"{first} {more[-1].strip()}" if more else first
 
 
-def counts(status: Status) -> str:
+def format_counts(status: Status) -> str:
     """Return the trials by state in words."""
     return ", ".join(f"{count} {state}" for state, count in status.counts.items())
 
 
-def causes(status: Status) -> list[str]:
+def describe_failures(status: Status) -> list[str]:
     """Return a paragraph for every cause of failure and every hold: how many, and an example."""
     said = []
     for cause in group(status.outcomes):
@@ -205,7 +207,7 @@ def causes(status: Status) -> list[str]:
     return said
 
 
-def notes(study: Study, status: Status) -> list[str]:
+def describe_notes(study: Study, status: Status) -> list[str]:
     """Say what to do next, and where logs and jobs hold more than the sweep asks for."""
     said = list(status.notes)
     if status.left_alone:
@@ -226,7 +228,7 @@ def notes(study: Study, status: Status) -> list[str]:
     return said
 
 
-def outdated_line(outdated: Outdated, what: str) -> str:
+def outdated_line(outdated: OutdatedResults, what: str) -> str:
     """Say how many results other code has made, and what becomes of them."""
     if not outdated.standings:
         return f"the code has not changed: all {outdated.results} results are of the present one"
@@ -247,7 +249,7 @@ def _ignored(study: Study) -> list[str]:
     return [f"backend {name} has no use for {', '.join(keys)}: left alone"] if keys else []
 
 
-def _edit_notes(study: Study, change: Change | None) -> list[str]:
+def _edit_notes(study: Study, change: PlanChange | None) -> list[str]:
     if change is None:
         return []
     said = [change.refusal(study.name)] if change.orphaned else []

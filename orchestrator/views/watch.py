@@ -13,8 +13,8 @@ from rich.text import Text
 from orchestrator.progress.status import Status, TrialStatus, read_status
 from orchestrator.study.estimate import estimate, in_words
 from orchestrator.study.study import Study
-from orchestrator.submit.notify import tell
-from orchestrator.submit.submit import feed
+from orchestrator.submit.notify import send_notices
+from orchestrator.submit.submit import send_remaining
 from orchestrator.views.status import current, in_unit
 from tracking.outcomes import Outcome, position
 
@@ -55,8 +55,8 @@ def _statuses(study: Study) -> Iterator[Status]:
         yield status
         if not status.jobs_alive:
             return
-        feed(study)
-        tell(study, status)
+        send_remaining(study)
+        send_notices(study, status)
         time.sleep(max(_LOOK_EVERY, took / _SHARE_OF_A_CORE))
 
 

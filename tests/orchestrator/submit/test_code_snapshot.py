@@ -9,7 +9,7 @@ from processes import event_logs, wait_for
 from jobs.contract.layout import Layout
 from jobs.contract.pack import Pack
 from orchestrator.submit import code_snapshot
-from orchestrator.submit.code_snapshot import code_files, commit_of, copy_code
+from orchestrator.submit.code_snapshot import copy_code, list_code_files, read_commit
 from orchestrator.sweep.document import SweepError
 from tracking.outcomes import read_outcomes
 
@@ -42,7 +42,7 @@ def project(tmp_path):
 
 
 def _files(project):
-    return code_files(project, Layout(project / "studies", "s"))
+    return list_code_files(project, Layout(project / "studies", "s"))
 
 
 def test_everything_travels_but_what_is_hidden_installed_recorded_or_outside(project):
@@ -102,7 +102,7 @@ def test_studies_that_lie_beside_the_code_are_left_out(project):
     for name in ("mine/events/x.jsonl", "other/sweep.yaml", "mlartifacts/x", "mlflow.db"):
         (project / name).parent.mkdir(parents=True, exist_ok=True)
         (project / name).write_text("x")
-    names = code_files(project, layout)
+    names = list_code_files(project, layout)
     assert "train.py" in names
     assert not [n for n in names if n.startswith(("mine/", "other/", "ml"))]
 
@@ -196,12 +196,12 @@ def test_the_commit_of_the_code_is_known_and_whether_it_was_edited(project):
         )
         return done.stdout.strip()
 
-    assert commit_of(project) == (None, False)
+    assert read_commit(project) == (None, False)
     git("init", "-q")
     git("add", "train.py")
     git("commit", "-qm", "first")
-    assert commit_of(project) == (git("rev-parse", "HEAD"), True)  # the rest is not in it
+    assert read_commit(project) == (git("rev-parse", "HEAD"), True)  # the rest is not in it
     (project / ".gitignore").write_text("*\n")
-    assert commit_of(project) == (git("rev-parse", "HEAD"), False)
+    assert read_commit(project) == (git("rev-parse", "HEAD"), False)
     (project / "train.py").write_text("edited")
-    assert commit_of(project)[1]
+    assert read_commit(project)[1]
