@@ -101,7 +101,7 @@ Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 TRIAL_TAG = "thermolion.trial"
 CELL_TAG = "thermolion.cell"
 STUDY_TAG = "thermolion.parent_of"
-STATE_TAG = "thermolion.step.state"
+STATE_TAG = "thermolion.state"
 FINGERPRINT_TAG = "thermolion.fingerprint"
 NOTE_TAG = "mlflow.note.content"
 

@@ -95,7 +95,7 @@ def test_params_are_what_was_asked_and_tags_what_came_of_it(begun: Make) -> None
     assert record.params["seed.split"].isdigit()
     assert record.tags["thermolion.study"] == "my study"
     assert record.tags["thermolion.block"] == "3"
-    assert record.tags["thermolion.step.state"] == "completed"
+    assert record.tags["thermolion.state"] == "completed"
     assert record.tags["thermolion.host"] == "node1"
     assert record.tags["mlflow.runName"] == record.name
     for name in (*record.params, *record.tags):
@@ -137,7 +137,7 @@ def test_an_infinity_becomes_the_largest_float_and_a_tag_while_nan_stays(begun: 
     assert values["val_loss"] == -sys.float_info.max
     assert math.isnan(values["val_accuracy"])
     assert record.tags["thermolion.infinite"] == "train_loss, val_loss"
-    assert record.tags["thermolion.step.state"] == "diverged"
+    assert record.tags["thermolion.state"] == "diverged"
     assert record.status == "FINISHED"
 
 

@@ -138,7 +138,7 @@ def test_a_diverged_trial_keeps_infinities_and_nan_and_stays_unchanged(study: St
     log.close()
     study.collect()
     run = study.runs()[trial.id]
-    assert run.data.tags["thermolion.step.state"] == "diverged"
+    assert run.data.tags["thermolion.state"] == "diverged"
     assert run.data.tags["thermolion.infinite"] == "train_loss, val_loss"
     assert run.info.status == "FINISHED"
     losses = [value for *_, value in study.history(run)["train_loss"]]
