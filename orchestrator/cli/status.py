@@ -4,13 +4,11 @@ from argparse import Namespace
 from pathlib import Path
 
 from orchestrator.backends.base import backend_of, count_ranks_at_a_time
-from orchestrator.backends.slurm import render_batch_scripts
 from orchestrator.cli.terminal import DONE, load_study, print_result, say
 from orchestrator.progress.job_logs import find_outputs, follow_outputs
 from orchestrator.progress.status import read_status
 from orchestrator.study.estimate import estimate
 from orchestrator.study.trial_ids import find_id, find_in_study
-from orchestrator.submit.notify import send_notices
 from orchestrator.submit.writer import Sender, SendOptions
 from orchestrator.views.plan import (
     exit_words,
@@ -38,8 +36,11 @@ def plan(arguments: Namespace) -> int:
     lanes = count_ranks_at_a_time(plans, keys.limits.concurrent) or 1
     left = estimate(status.wanted, lanes, keys.resources.device, keys.limits.concurrent)
     change = compare_with_recorded(study, status)
-    on_slurm = keys.backend == "slurm" or keys.in_a_job
-    scripts = render_batch_scripts(study, plans) if on_slurm else []
+    scripts = []
+    if keys.backend == "slurm" or keys.in_a_job:
+        from orchestrator.backends.slurm import render_batch_scripts
+
+        scripts = render_batch_scripts(study, plans)
     if arguments.json:
         record = plan_json(study, status, packs, lanes, left, change)
         print_result(record | {"sbatch": scripts})
@@ -59,6 +60,8 @@ def status(arguments: Namespace) -> int:
         record = trial_record(find_in_study(arguments.trial, study))
         print_result(record if arguments.json else trial_text(record))
         return DONE
+    from orchestrator.submit.notify import send_notices
+
     said = status_json if arguments.json else status_text
     now = read_status(study)
     for wrong in send_notices(study, now):

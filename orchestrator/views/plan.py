@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jobs.contract.command_template import told
 from jobs.contract.trial import Trial, Workload
@@ -13,7 +13,6 @@ from orchestrator.progress.sweep_diff import PlanChange
 from orchestrator.study.claims import compute_claims, describe_claims
 from orchestrator.study.estimate import TimeEstimate, in_words
 from orchestrator.study.study import Study
-from orchestrator.submit.rerun import OutdatedResults
 from orchestrator.views.status import (
     final,
     group_lines,
@@ -26,6 +25,9 @@ from orchestrator.views.status import (
 from tracking.columns import columns
 from tracking.failure_groups import group
 from tracking.outcomes import Hold
+
+if TYPE_CHECKING:
+    from orchestrator.submit.rerun import OutdatedResults
 
 _LAST_LINES = 4  # of an example's traceback: the place that raised, and what
 _EXIT_HELD = "78"  # of a lane (`jobs.lane`)
@@ -228,7 +230,7 @@ def describe_notes(study: Study, status: Status) -> list[str]:
     return said
 
 
-def outdated_line(outdated: OutdatedResults, what: str) -> str:
+def outdated_line(outdated: "OutdatedResults", what: str) -> str:
     """Say how many results other code has made, and what becomes of them."""
     if not outdated.standings:
         return f"the code has not changed: all {outdated.results} results are of the present one"
