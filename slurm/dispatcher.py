@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from jobs.contract.atomic_write import write_whole
+from jobs.contract.atomic_write import write_atomically
 from slurm.requeued import find_delayed, find_held, release_held, start_delayed
 from slurm.sbatch import QueueFull, SubmitOptions, submit
 from slurm.slurm_errors import NoAnswer, SlurmError
@@ -244,4 +244,4 @@ def _note_refusal(submission: SlurmSubmission, why: str | None) -> None:
     if why is None:
         submission.feeder_refusal.unlink(missing_ok=True)
     else:
-        write_whole(submission.feeder_refusal, f"{why}\n")
+        write_atomically(submission.feeder_refusal, f"{why}\n")

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from jobs.contract.atomic_write import write_whole
+from jobs.contract.atomic_write import write_atomically
 from slurm import commands
 from slurm.slurm_errors import SlurmError
 
@@ -33,9 +33,9 @@ def record_answers(folder: Path) -> Ask:
         try:
             said = ask_site(name, command)
         except SlurmError as error:
-            write_whole(folder / f"{name}.error", f"{error}\n")
+            write_atomically(folder / f"{name}.error", f"{error}\n")
             raise
-        write_whole(folder / f"{name}.txt", said)
+        write_atomically(folder / f"{name}.txt", said)
         return said
 
     return asked

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.contract.atomic_write import write_once
-from jobs.contract.failures import FailureClass, JobEnd, of_output
+from jobs.contract.failures import FailureClass, JobEnd, classify_output
 from slurm.pack_states import end_name
 from slurm.squeue import Ended, Queue, parse_failure_class
 from slurm.submission import ArrayJob, SlurmSubmission
@@ -83,7 +83,7 @@ def _end(submission: SlurmSubmission, pack: int, word: _LastWord | None) -> JobE
         kept = submission.folder / "output" / end_name(pack)
         seen_s = kept.stat().st_mtime if kept.exists() else time.time()
         return JobEnd(failure, _why(failure, gained), node, gained, seen_s)
-    failure = of_output(_tail(submission.layout.job_output(submission.id, pack)))
+    failure = classify_output(_tail(submission.layout.job_output(submission.id, pack)))
     if failure is not None:
         return JobEnd(failure, _why(failure, None), node)
     said = f"SLURM says {word.word}" if word else "SLURM has no word on it any more"

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 import torch
 
 from jobs import lane
-from jobs.contract.atomic_write import write_whole
+from jobs.contract.atomic_write import write_atomically
 from jobs.contract.layout import Layout
 from jobs.contract.pack import Pack
 from jobs.ranks.launch import Launch, Rendezvous
@@ -140,7 +140,7 @@ def _say_exit(assignment: Assignment, code: int) -> None:
     here = assignment.here
     if assignment.lanes == 1 and here.process:
         return  # rank 0 speaks for all
-    write_whole(assignment.word, f"{code}\n")
+    write_atomically(assignment.word, f"{code}\n")
 
 
 def main() -> int:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobs.contract.atomic_write import write_once, write_whole
+from jobs.contract.atomic_write import write_atomically, write_once
 from jobs.contract.layout import Layout
 from slurm.request import Request
 from slurm.slurm_errors import SlurmError
@@ -133,7 +133,7 @@ class ArrayJobs:
         token = uuid.uuid4().hex[:8]
         name = f"{self.layout.study}-{self.submission}.{number}-{token}"
         record = {"first": first, "count": count, "name": name}
-        write_whole(self._path(number), json.dumps(record))
+        write_atomically(self._path(number), json.dumps(record))
         return ArrayJob(number, first, count, name, os.geteuid())
 
     def retract(self, array_job: ArrayJob) -> None:

@@ -229,7 +229,7 @@ class HyperparameterError(InputError, ValueError):
     """A hyperparameter with an illegal value; the message has value and legal range."""
 
 
-def checked(name: str, value: Any, default: Any = None) -> Any:
+def validate(name: str, value: Any, default: Any = None) -> Any:
     """Return `value` in the type of `default` (1 becomes 1.0), or as it is where there is none.
 
     Raises HyperparameterError for another type and for a value out of range.
@@ -238,13 +238,13 @@ def checked(name: str, value: Any, default: Any = None) -> Any:
     if isinstance(default, tuple):
         if not isinstance(value, (list, tuple)) or len(value) != len(default):
             raise HyperparameterError(f"{name} is {value!r}, it must be {words}")
-        return [checked(name, item, like) for item, like in zip(value, default, strict=True)]
+        return [validate(name, item, like) for item, like in zip(value, default, strict=True)]
     if isinstance(default, (bool, str)):
         return _checked_word(name, value, default)
     if default is None and isinstance(value, (list, tuple)):
-        return [checked(name, item) for item in value]
+        return [validate(name, item) for item in value]
     if default is None and isinstance(value, dict):
-        return {key: checked(name, item) for key, item in value.items()}
+        return {key: validate(name, item) for key, item in value.items()}
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if isinstance(value, int) and abs(value) > _LARGEST:
         raise HyperparameterError(f"{name} has {len(str(abs(value)))} digits, it must be {words}")

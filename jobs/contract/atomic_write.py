@@ -9,7 +9,7 @@ from typing import IO
 
 
 @contextlib.contextmanager
-def whole_file(
+def open_atomically(
     path: Path, *, replace: bool = True, mode: int = 0o666, draft: Path | None = None
 ) -> Iterator[IO[bytes]]:
     """Open a draft beside `path`, which takes its place, synced, when the block ends.
@@ -32,16 +32,16 @@ def whole_file(
         draft.unlink(missing_ok=True)
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_atomically(path: Path, text: str) -> None:
     """Write `text` in the place of what is at `path`."""
-    with whole_file(path) as file:
+    with open_atomically(path) as file:
         file.write(text.encode())
 
 
 def write_once(path: Path, text: str) -> bool:
     """Write `text` to `path` unless it exists; return True if it was written."""
     try:
-        with whole_file(path, replace=False) as file:
+        with open_atomically(path, replace=False) as file:
             file.write(text.encode())
     except FileExistsError:
         return False

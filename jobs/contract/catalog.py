@@ -23,7 +23,7 @@ class DataError(InputError, ValueError):
     """Data or a name that cannot be used, with what to do about it."""
 
 
-class Optioned(Protocol):
+class HasOptions(Protocol):
     """Something with options: `options` hold every default, `later` names the options that are
     younger than id version 1.
     """
@@ -35,7 +35,7 @@ class Optioned(Protocol):
     def later(self) -> frozenset[str]: ...
 
 
-def known(name: str, choices: Iterable[str], what: str) -> None:
+def check_known(name: str, choices: Iterable[str], what: str) -> None:
     """Raise DataError, with the choices and the nearest one, unless `name` is among them."""
     choices = list(choices)
     if name not in choices:
@@ -44,7 +44,7 @@ def known(name: str, choices: Iterable[str], what: str) -> None:
         raise DataError(f"unknown {what} {name!r}{hint}: choose from {', '.join(choices)}")
 
 
-def filled(spec: Optioned, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+def fill_options(spec: HasOptions, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return `given` over the defaults of `spec`; raises DataError for an option it lacks.
 
     An option younger than id version 1 stays out while it holds its default: otherwise every
@@ -53,7 +53,7 @@ def filled(spec: Optioned, name: str, given: Mapping[str, Any]) -> dict[str, Any
     for key in given:
         if not spec.options:
             raise DataError(f"{name} takes no options, {key!r} was given")
-        known(key, spec.options, f"option of {name}")
+        check_known(key, spec.options, f"option of {name}")
     typed = {key: _typed(name, key, value, spec.options[key]) for key, value in given.items()}
     whole = dict(spec.options) | typed
     return {
@@ -92,7 +92,7 @@ _KINDS = {
 PREFIX = "imagefolder:"  # `imagefolder:/path` is the data set in that folder
 
 
-def find(dataset: str, root: Path | None) -> tuple[Path, Path]:
+def find_image_folders(dataset: str, root: Path | None) -> tuple[Path, Path]:
     """Return the folders of the training and the test part of `imagefolder:PATH`.
 
     A relative path lies below `root`. The test part is `test/`, or else `val/`. Raises DataError
@@ -318,9 +318,9 @@ def dataset_options(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     Raises DataError for an unknown name or option.
     """
     if name.startswith(IMAGE_FOLDER):
-        return filled(FolderSpec(), name, given)
-    known(name, DATASETS, "data set")
-    return filled(DATASETS[name], name, given)
+        return fill_options(FolderSpec(), name, given)
+    check_known(name, DATASETS, "data set")
+    return fill_options(DATASETS[name], name, given)
 
 
 def model_options(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -331,8 +331,8 @@ def model_options(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """
     if name.startswith(TORCHVISION):
         return dict(given)
-    known(name, MODELS, "model")
-    return filled(MODELS[name], name, given)
+    check_known(name, MODELS, "model")
+    return fill_options(MODELS[name], name, given)
 
 
 def resolve(path: str) -> Any:
@@ -359,9 +359,9 @@ def check_present(dataset: str, root: Path | None) -> None:
     if is_dotted(dataset):
         return
     if dataset.startswith(IMAGE_FOLDER):
-        find(dataset, root)
+        find_image_folders(dataset, root)
         return
-    known(dataset, DATASETS, "data set")
+    check_known(dataset, DATASETS, "data set")
     spec = DATASETS[dataset]
     if not spec.needs_root:
         return

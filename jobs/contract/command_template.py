@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from jobs.contract.catalog import DataError, known
+from jobs.contract.catalog import DataError, check_known
 from jobs.contract.trial import STREAMS, Candidate, Trial, Workload
 
 # Beside every hyperparameter and every option, by its name.
@@ -32,7 +32,7 @@ _SEEDS = 2**31  # what every framework takes as a seed
 _MARK = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 
 
-def available(options: Iterable[str], hyperparameters: Iterable[str]) -> tuple[str, ...]:
+def list_placeholders(options: Iterable[str], hyperparameters: Iterable[str]) -> tuple[str, ...]:
     """Return every placeholder that a command may use.
 
     Raises DataError where two things have one name: it would not be known which is meant.
@@ -47,7 +47,7 @@ def available(options: Iterable[str], hyperparameters: Iterable[str]) -> tuple[s
     return tuple(names)
 
 
-def checked_command(
+def parse_command(
     command: str, names: Collection[str], must_use: Collection[str] = ()
 ) -> list[str]:
     """Return the words of a command, its placeholders not yet filled.
@@ -66,7 +66,7 @@ def checked_command(
         raise DataError("the command is empty: write one, such as python train.py --lr {lr}")
     used = set(_used(words))
     for name in sorted(used):
-        known(name, names, "placeholder")
+        check_known(name, names, "placeholder")
     for name in must_use:
         stand_ins = _STANDS_FOR.get(name, _EVERYTHING)
         if not used & {name, *stand_ins}:
@@ -78,28 +78,30 @@ def checked_command(
     return words
 
 
-def uses(command: str) -> frozenset[str]:
+def find_placeholders(command: str) -> frozenset[str]:
     """Return the names of the placeholders in a command; raises DataError as its check does."""
     return frozenset(_used(shlex.split(command)))
 
 
-def told(workload: Workload, candidate: Candidate) -> Mapping[str, Any]:
+def select_hyperparameters(workload: Workload, candidate: Candidate) -> Mapping[str, Any]:
     """Return the hyperparameters that a training is given: of a command, those that it uses.
 
     The defaults of an optimizer of ours that it is not handed hold for ours alone: a script that
     builds its own `sgd` may well have another momentum.
     """
     given = candidate.hyperparameters
-    if workload.command is None or uses(workload.command) & _EVERYTHING:
+    if workload.command is None or find_placeholders(workload.command) & _EVERYTHING:
         return given
-    return {name: value for name, value in given.items() if name in uses(workload.command)}
+    return {
+        name: value for name, value in given.items() if name in find_placeholders(workload.command)
+    }
 
 
 def render(command: str, values: Mapping[str, str]) -> list[str]:
     """Return the words of a command with its placeholders filled; raises DataError."""
-    if "data" not in values and "data" in uses(command):
+    if "data" not in values and "data" in find_placeholders(command):
         raise DataError("the command uses {data} and no data root is given: point --data at one")
-    words = checked_command(command, values)
+    words = parse_command(command, values)
 
     def filled(mark: re.Match[str]) -> str:
         name = mark.group(1)
@@ -108,7 +110,7 @@ def render(command: str, values: Mapping[str, str]) -> list[str]:
     return [_MARK.sub(filled, word) for word in words]
 
 
-def placeholders(
+def resolve_placeholders(
     trial: Trial, device: str, data_root: Path | None, state: Path, trial_file: Path
 ) -> dict[str, str]:
     """Return what each placeholder stands for; `data` is missing where there is no data root."""
@@ -120,8 +122,8 @@ def placeholders(
         "trial": trial.id,
         "block": trial.block,
         "steps": workload.steps,
-        "seed": seed(trial),
-        **{f"seed_{stream}": seed(trial, stream) for stream in trial.seeds},
+        "seed": framework_seed(trial),
+        **{f"seed_{stream}": framework_seed(trial, stream) for stream in trial.seeds},
         "device": device,
         "state": state,
         "hyperparameters": dict(candidate.hyperparameters),
@@ -133,7 +135,7 @@ def placeholders(
     return {name: _word(value) for name, value in values.items()}
 
 
-def seed(trial: Trial, stream: str = "init") -> int:
+def framework_seed(trial: Trial, stream: str = "init") -> int:
     """Return the seed of a stream as a number below 2**31, which every framework takes."""
     return trial.seeds[stream] % _SEEDS
 

@@ -64,7 +64,7 @@ class JobEnd:
     time_s: float = 0.0
 
 
-def of_exception(kind: str | None, error: str | None) -> FailureClass:
+def classify_exception(kind: str | None, error: str | None) -> FailureClass:
     """Return the class of a failure that the log tells: of an exception of `kind`."""
     said = error or ""
     if kind in _DEVICE_KINDS or _DEVICE.search(said):
@@ -72,11 +72,11 @@ def of_exception(kind: str | None, error: str | None) -> FailureClass:
     if kind in _HOST_KINDS or _HOST.search(said):
         return "OOM_HOST"
     if kind == "ExitCode" and _KILLED_COMMAND.search(said.partition("\n")[0]):
-        killer = of_output(said)
+        killer = classify_output(said)
         return "LOST" if killer is None else killer
     return "USER_ERROR"
 
 
-def of_output(text: str) -> FailureClass | None:
+def classify_output(text: str) -> FailureClass | None:
     """Return the class that the last lines of a job's output tell, None where they do not."""
     return next((failure for failure, words in _WORDS.items() if words.search(text)), None)

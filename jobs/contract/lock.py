@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from jobs.contract.atomic_write import whole_file
+from jobs.contract.atomic_write import open_atomically
 from thermolion.errors import OperationError
 
 LANE_ENVIRONMENT: Mapping[str, str] = {
@@ -167,7 +167,7 @@ class Lock:
     def _create(self) -> bool:
         record = _Holder(Process.current(), user_name(), time.time()).to_text()
         try:
-            with whole_file(self._path, replace=False) as draft:
+            with open_atomically(self._path, replace=False) as draft:
                 draft.write(record.encode())
                 self._file = os.dup(draft.fileno())
         except FileExistsError:

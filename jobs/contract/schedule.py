@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from jobs.contract.catalog import DataError, known
+from jobs.contract.catalog import DataError, check_known
 
 # By kind: every field with its default. Warm-up is off unless asked for.
 KINDS: Mapping[str, Mapping[str, Any]] = {
@@ -46,7 +46,7 @@ def factor(schedule: Mapping[str, Any], done: float) -> float:
     return 1.0
 
 
-def checked_schedule(value: Any, epochs: int) -> dict[str, Any]:
+def resolve_schedule(value: Any, epochs: int) -> dict[str, Any]:
     """Return a schedule as a sweep may write it with its defaults filled in, JSON-ready.
 
     `value` is a kind alone or a mapping from it to its fields; a warm-up may be a text such as
@@ -60,9 +60,9 @@ def checked_schedule(value: Any, epochs: int) -> dict[str, Any]:
         raise DataError(
             f"schedule is {value!r}: write a kind, or a kind with its fields, such as {_EXAMPLE}"
         )
-    known(kind, KINDS, "schedule")
+    check_known(kind, KINDS, "schedule")
     for name in given:
-        known(str(name), KINDS[kind], f"field of schedule {kind}")
+        check_known(str(name), KINDS[kind], f"field of schedule {kind}")
     fields = dict(KINDS[kind]) | dict(given)
     checked = {name: _checked(kind, name, field, epochs) for name, field in fields.items()}
     return {} if checked == {"warmup": 0.0} else {kind: checked}

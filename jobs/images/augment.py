@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from jobs.contract.catalog import AUGMENTATIONS, known
+from jobs.contract.catalog import AUGMENTATIONS, check_known
 from thermolion.step.noise import keyed_generator
 
 _PADDING = 8  # crop moves by up to an eighth of the width: 4 of 32 pixels, 1 of 8
@@ -21,7 +21,7 @@ class Augmentation:
     def __init__(self, names: Sequence[str], seed: int, n: int) -> None:
         """Raises DataError for an unknown name."""
         for name in names:
-            known(name, AUGMENTATIONS, "augmentation")
+            check_known(name, AUGMENTATIONS, "augmentation")
         self._names = tuple(name for name in AUGMENTATIONS if name in names)
         self._seed = seed
         self._n = n

@@ -129,7 +129,7 @@ def read(name: str, root: Path | None, size: int) -> Dataset:
     other files, but not other pixels in as many bytes.
     Raises DataError where a part or a class is absent or empty.
     """
-    train, test = catalog.find(name, root)
+    train, test = catalog.find_image_folders(name, root)
     found = []
     for part in (train, test):
         try:

@@ -132,7 +132,7 @@ def _torchvision(name: str, options: Mapping[str, Any], classes: int) -> nn.Modu
     from jobs.images import torchvision_import
 
     kind = name.removeprefix(catalog.TORCHVISION)
-    catalog.known(
+    catalog.check_known(
         kind,
         torchvision_import.models.list_models(module=torchvision_import.models),
         "model of torchvision",

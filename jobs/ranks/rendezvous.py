@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection, answer_challenge, deliver_cha
 from pathlib import Path
 from typing import Any
 
-from jobs.contract.atomic_write import whole_file
+from jobs.contract.atomic_write import open_atomically
 from jobs.ranks.group import RendezvousError
 from jobs.ranks.launch import Launch, Rendezvous
 
@@ -138,7 +138,7 @@ def _endure(connection: "Connection[Any, Any]") -> None:
 def _publish(file: Path, where: dict[str, object]) -> None:
     """Write where rank 0 listens, whole, for nobody but ourselves: the key lets in."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(file, mode=0o600) as opened:
+    with open_atomically(file, mode=0o600) as opened:
         opened.write(json.dumps(where).encode())
 
 

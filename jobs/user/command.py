@@ -197,7 +197,7 @@ def run_command(trial: Trial, context: Context) -> Mapping[str, float] | None:
     with tempfile.TemporaryDirectory(prefix="thermolion-") as name:
         folder = Path(name).resolve()
         (folder / "trial.json").write_text(json.dumps(trial.to_json(), indent=2))
-        values = command_template.placeholders(
+        values = command_template.resolve_placeholders(
             trial, str(context.device), context.data_root, state, folder / "trial.json"
         )
         words = command_template.render(trial.workload.command, values)
@@ -223,7 +223,7 @@ def _environment(trial: Trial, device: str, state: Path, folder: Path) -> dict[s
         "OMP_NUM_THREADS": str(trial.threads),
         "THERMOLION_DEVICE": device,
         "THERMOLION_LOG": str(folder / "log.jsonl"),
-        "THERMOLION_SEED": str(command_template.seed(trial)),
+        "THERMOLION_SEED": str(command_template.framework_seed(trial)),
         "THERMOLION_STATE": str(state),
         "THERMOLION_STOP": str(folder / "stop"),
         "THERMOLION_TRIAL": str(folder / "trial.json"),

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from jobs.contract.atomic_write import whole_file
+from jobs.contract.atomic_write import open_atomically
 from jobs.contract.attempts import Attempt
 from thermolion.errors import OperationError
 
@@ -83,7 +83,7 @@ def write(path: Path, checkpoint: Checkpoint) -> None:
     """Put a checkpoint in its place, durably, whole or not at all; raises OSError."""
     path.parent.mkdir(exist_ok=True)
     try:
-        with whole_file(path) as file:
+        with open_atomically(path) as file:
             torch.save({"version": VERSION} | _record(checkpoint), file)
     except RuntimeError as error:  # what torch makes of a full disk
         raise OSError(f"{path} cannot be written: {error}") from error

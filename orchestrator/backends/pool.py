@@ -22,7 +22,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from jobs.contract.atomic_write import write_whole
+from jobs.contract.atomic_write import write_atomically
 from jobs.contract.layout import Layout
 from jobs.contract.lock import LANE_ENVIRONMENT, Process
 from orchestrator.backends.records import Submission, read_record, read_submission
@@ -183,9 +183,9 @@ class Pool:
                 self._free |= set(job.places)
                 output = self._layout.job_output(self._submission.id, job.pack)
                 if code == -signal.SIGKILL and _oom_kills() > self._oom_kills:
-                    write_whole(output.with_suffix(OOM_SUFFIX), "")
+                    write_atomically(output.with_suffix(OOM_SUFFIX), "")
                 self._oom_kills = _oom_kills()
-                write_whole(output.with_suffix(".exit"), f"{code}\n")
+                write_atomically(output.with_suffix(".exit"), f"{code}\n")
 
 
 def count_gpus() -> int:
@@ -228,7 +228,7 @@ def main() -> None:
     folder = Path(sys.argv[1])
     layout = Layout(folder.parents[2], folder.parents[1].name)
     submission = read_submission(folder)
-    write_whole(folder / "pool.json", json.dumps(Process.current().to_json()))
+    write_atomically(folder / "pool.json", json.dumps(Process.current().to_json()))
     pool = Pool(layout, submission)
     pool.run()
     if submission.unattended and not pool.stopped:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from jobs.contract.atomic_write import write_whole
+from jobs.contract.atomic_write import write_atomically
 from jobs.contract.layout import Layout
 from jobs.contract.pack import Pack
 from thermolion.errors import OperationError
@@ -83,7 +83,7 @@ def cancelled_mark(layout: Layout, submission: str) -> Path:
 
 def write_submission(folder: Path, submission: Submission) -> None:
     """Write down what is intended; its packs have to lie there already."""
-    write_whole(submission_file(folder), json.dumps(submission.to_json(), indent=1))
+    write_atomically(submission_file(folder), json.dumps(submission.to_json(), indent=1))
 
 
 def write_packs(packs: Sequence[Pack]) -> None:
@@ -91,7 +91,7 @@ def write_packs(packs: Sequence[Pack]) -> None:
     for pack in packs:
         path = pack.layout.pack(pack.submission, pack.number)
         path.parent.mkdir(exist_ok=True)
-        write_whole(path, json.dumps(pack.to_json()))
+        write_atomically(path, json.dumps(pack.to_json()))
 
 
 def read_pack(layout: Layout, submission: str, number: int) -> Pack:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from jobs.contract.failures import CLASSES, FailureClass, JobEnd, of_exception
+from jobs.contract.failures import CLASSES, FailureClass, JobEnd, classify_exception
 from jobs.contract.layout import Layout
 from jobs.ranks.ending import RANK_DIED
 from orchestrator.backends.base import Need
@@ -131,7 +131,7 @@ def _told(last: AttemptSummary | None, end: JobEnd | None) -> tuple[FailureClass
     if last is None:
         return None if end is None else (end.failure, end.why)
     if last.end == "failed":
-        return of_exception(last.kind, last.error), last.error or ""
+        return classify_exception(last.kind, last.error), last.error or ""
     if last.end == "interrupted" and last.kind != RANK_DIED:
         kind = next((known for known in CLASSES if known == last.kind), None)
         if kind is None:

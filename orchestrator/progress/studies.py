@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.contract import events
-from jobs.contract.atomic_write import whole_file
+from jobs.contract.atomic_write import open_atomically
 from jobs.contract.attempts import read_discards
 from jobs.contract.layout import Layout
 from jobs.contract.lock import Lock
@@ -199,7 +199,7 @@ def archive_study(root: Path, name: str, break_lock: bool = False) -> Path:
     with Lock(layout.lock, break_lock, wait_s=_PATIENCE_S):
         _require_idle(layout)
         path.parent.mkdir(exist_ok=True)
-        with whole_file(path, replace=False) as draft:
+        with open_atomically(path, replace=False) as draft:
             with tarfile.open(fileobj=draft, mode="w:gz") as tar:
                 tar.add(layout.folder, name, filter=lambda member: _unlocked(member, layout))
             draft.flush()

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from jobs.contract.atomic_write import write_whole
+from jobs.contract.atomic_write import write_atomically
 from jobs.contract.layout import Layout
 from jobs.contract.trial import Trial
 from orchestrator.study.trials import plan_trials
@@ -73,7 +73,7 @@ class Study:
             text += json.dumps(document.data, indent=2) + "\n"
         if self.layout.sweep.exists() and self.layout.sweep.read_text(encoding="utf-8") == text:
             return
-        write_whole(self.layout.sweep, text)
+        write_atomically(self.layout.sweep, text)
 
 
 def default_root() -> Path:

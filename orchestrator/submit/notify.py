@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from jobs.contract.atomic_write import write_once, write_whole
+from jobs.contract.atomic_write import write_atomically, write_once
 from orchestrator.progress.status import Status
 from orchestrator.study.study import Study
 from orchestrator.sweep.keys import NotifyKeys, Occasion
@@ -46,7 +46,7 @@ def send_notices(study: Study, status: Status) -> list[str]:
         errors = _send(notice, said)
         told = json.dumps(said | {"told": not errors, "errors": errors}, indent=1)
         with contextlib.suppress(OSError):  # the disk is full: what was claimed stays so
-            write_whole(record, told)
+            write_atomically(record, told)
         wrong += [f"nobody was told that {said['study']} is {occasion}: {e}" for e in errors]
     return wrong
 

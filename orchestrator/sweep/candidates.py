@@ -228,7 +228,7 @@ def _hyperparameters(name: str, optimizer: str, chosen: Mapping[str, Any]) -> di
     resolved = {}
     for key, value in filled.items():
         try:
-            resolved[key] = registry.checked(key, value, defaults.get(key))
+            resolved[key] = registry.validate(key, value, defaults.get(key))
         except HyperparameterError as error:
             raise Invalid(("candidates", name, key), str(error)) from error
     try:

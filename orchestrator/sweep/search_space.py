@@ -259,7 +259,7 @@ class TunedCandidate(Candidate):
         """Return the candidate with some hyperparameters; raises HyperparameterError."""
         spec = registry.OPTIMIZERS.get(self.optimizer)
         legal = {
-            name: registry.checked(name, value, spec.settable.get(name) if spec else None)
+            name: registry.validate(name, value, spec.settable.get(name) if spec else None)
             for name, value in values.items()
         }
         whole = {**(spec.settable if spec else {}), **self.hyperparameters, **legal}

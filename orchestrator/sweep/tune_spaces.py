@@ -222,7 +222,7 @@ def _axis(
         ends = [axis.at(0), axis.at(1)]
     try:
         for value in ends:
-            registry.checked(parameter, value, default)
+            registry.validate(parameter, value, default)
     except HyperparameterError as error:
         raise Invalid(place, str(error)) from error
     return axis

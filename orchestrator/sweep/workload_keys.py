@@ -11,10 +11,10 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 from pydantic import AfterValidator, Field, PlainValidator, model_validator
 
 from jobs.contract import catalog, command_template
-from jobs.contract.schedule import checked_schedule
+from jobs.contract.schedule import resolve_schedule
 from jobs.contract.trial import Candidate, ImageWorkload, MetricSpec, UserWorkload, canonical_json
 from orchestrator.sweep.messages import MOST_RANKS, Strict, check_printable
-from thermolion.registry import checked
+from thermolion.registry import validate
 from tracking.metric import Scale
 
 
@@ -33,7 +33,7 @@ def _named(value: Any, what: str, filled: Callable[[str, Any], dict[str, Any]]) 
     if not isinstance(value, str) or not isinstance(options, Mapping):
         raise ValueError(f"{value!r} is not a {what}: write NAME or {{NAME: {{option: value}}}}")
     if catalog.is_dotted(value):
-        return Named(value, {key: checked(key, item) for key, item in options.items()})
+        return Named(value, {key: validate(key, item) for key, item in options.items()})
     return Named(value, filled(value, options))
 
 
@@ -49,7 +49,7 @@ def _listed(choices: tuple[str, ...], what: str) -> Callable[[Any], tuple[str, .
     def parsed(value: Any) -> tuple[str, ...]:
         names = value if isinstance(value, list) else [value]
         for name in names:
-            catalog.known(str(name), choices, what)
+            catalog.check_known(str(name), choices, what)
         if len(set(names)) < len(names):
             raise ValueError(f"{value!r} names one {what} twice")
         # They are applied in this order, whichever is written: one trial, one id.
@@ -129,7 +129,7 @@ class ImageWorkloadKeys(Strict):
     @model_validator(mode="after")
     def _schedule(self) -> Self:
         # Written into the field, so that a mistake is told at its place in the file.
-        object.__setattr__(self, "schedule", checked_schedule(self.schedule, self.epochs))
+        object.__setattr__(self, "schedule", resolve_schedule(self.schedule, self.epochs))
         return self
 
     def record(self, name: str, ranks: int) -> ImageWorkload:
@@ -159,7 +159,7 @@ class ImageWorkloadKeys(Strict):
         )
         if self.target is None:
             return workload
-        return replace(workload, reading=replace(workload.read_as, target=self.target))
+        return replace(workload, declared_metric=replace(workload.metric_spec, target=self.target))
 
 
 def _function(value: Any) -> str:
@@ -173,7 +173,7 @@ def _function(value: Any) -> str:
 def _options(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError(f"{value!r} is no mapping: write options: {{width: 64}}")
-    return {key: checked("options", item) for key, item in value.items()}
+    return {key: validate("options", item) for key, item in value.items()}
 
 
 class UserWorkloadKeys(Strict):
@@ -220,7 +220,7 @@ class UserWorkloadKeys(Strict):
             command=self.command,
             options=self.options,
             steps=self.steps,
-            reading=self._reading(),
+            declared_metric=self._reading(),
             ranks=self.ranks or ranks,
         )
 
@@ -232,8 +232,8 @@ def check_command(workload: UserWorkload, candidate: Candidate, written: Collect
     no effect.
     """
     assert workload.command is not None
-    names = command_template.available(workload.options, candidate.hyperparameters)
-    command_template.checked_command(workload.command, names, [*sorted(written), "seed"])
+    names = command_template.list_placeholders(workload.options, candidate.hyperparameters)
+    command_template.parse_command(workload.command, names, [*sorted(written), "seed"])
 
 
 def read_by_command(workload: UserWorkload, candidate: Candidate) -> str:
@@ -247,5 +247,5 @@ def read_by_command(workload: UserWorkload, candidate: Candidate) -> str:
         "trial": candidate.content(),
         "trial_file": candidate.content(),
     }
-    used = sorted(command_template.uses(workload.command))
+    used = sorted(command_template.find_placeholders(workload.command))
     return canonical_json([values.get(name) for name in used])

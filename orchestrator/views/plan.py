@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from jobs.contract.command_template import told
+from jobs.contract.command_template import select_hyperparameters
 from jobs.contract.trial import Trial, Workload
 from orchestrator.backends.base import backend_of
 from orchestrator.progress.status import Status, TrialStatus
@@ -88,7 +88,9 @@ def plan_text(
     lines += [("workload", f"{w.name}: {_workload(w)}") for w in sweep.workloads]
     lines += [("tuning", line) for line in _tuning(status)]
     for candidate in sweep.candidates:
-        given = [told(workload, candidate).items() for workload in sweep.workloads]
+        given = [
+            select_hyperparameters(workload, candidate).items() for workload in sweep.workloads
+        ]
         values = dict(itertools.chain(*given)) | tuned_values(candidate)
         settings = ", ".join(f"{k}={v}" for k, v in values.items())
         lines.append(("candidate", f"{candidate.name}: {candidate.optimizer}({settings})"))

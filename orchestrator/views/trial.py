@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from jobs.contract.command_template import told
+from jobs.contract.command_template import select_hyperparameters
 from orchestrator.progress.status import TrialStatus, read_status
 from orchestrator.study.estimate import in_words
 from orchestrator.study.trial_ids import FoundTrial
@@ -30,7 +30,7 @@ def trial_record(found: FoundTrial) -> dict[str, Any]:
         "state": standing.state,
         "carried_by": standing.carrier,
         "config": outcome.trial.to_json(),
-        "told": dict(told(outcome.trial.workload, outcome.trial.candidate)),
+        "told": dict(select_hyperparameters(outcome.trial.workload, outcome.trial.candidate)),
         "attempts": [_attempt(attempt) for attempt in outcome.attempt_log],
         "curve": _curve(outcome),
         "metrics": dict(outcome.metrics),

@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from jobs.contract.atomic_write import write_whole
+from jobs.contract.atomic_write import write_atomically
 from jobs.contract.lock import Lock, user_name
 from slurm.devcluster import accounting as dev_accounts
 from slurm.devcluster import config
@@ -137,15 +137,17 @@ class Cluster:
         if not paths.munge_key.exists():
             paths.munge_key.touch(mode=0o600)
             paths.munge_key.write_bytes(secrets.token_bytes(128))
-        write_whole(paths.slurm_conf, config.slurm_conf(paths, self.shape, self.ports, user, host))
-        write_whole(paths.gres_conf, config.gres_conf(self.shape, _devices()))
+        write_atomically(
+            paths.slurm_conf, config.slurm_conf(paths, self.shape, self.ports, user, host)
+        )
+        write_atomically(paths.gres_conf, config.gres_conf(self.shape, _devices()))
         if self.shape.accounting:
             paths.slurmdbd_conf.touch(mode=0o600)
             paths.slurmdbd_conf.write_text(config.slurmdbd_conf(paths, self.ports, user, host))
         if known is None or known.shape != self.shape or not paths.profile.exists():
-            write_whole(paths.profile, config.site_profile(self.shape))
+            write_atomically(paths.profile, config.site_profile(self.shape))
         record = {"shape": self.shape.to_json(), "ports": asdict(self.ports)}
-        write_whole(_record(paths.folder), json.dumps(record, indent=1))
+        write_atomically(_record(paths.folder), json.dumps(record, indent=1))
 
     def _munged(self) -> list[str]:
         run, log = self.paths.folder / "run", self.paths.folder / "log"

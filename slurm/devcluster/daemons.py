@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.contract.atomic_write import write_whole
+from jobs.contract.atomic_write import write_atomically
 from jobs.contract.lock import Process
 from slurm.slurm_errors import SlurmError
 
@@ -49,7 +49,7 @@ class Daemons:
             ],
             setsid=True,
         )
-        write_whole(self._record(name), json.dumps(Process.of(pid).to_json()))
+        write_atomically(self._record(name), json.dumps(Process.of(pid).to_json()))
 
     def lives(self, name: str) -> bool:
         """Whether the daemon that was started under a name still runs on this host."""

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from jobs.contract.atomic_write import write_whole
+from jobs.contract.atomic_write import write_atomically
 from jobs.contract.source_digest import code_digest
 from jobs.ranks.ddp import Ranks
 from jobs.ranks.group import RendezvousError
@@ -57,7 +57,7 @@ def main() -> None:
         _attempt(found, "sbatch", lambda: _send(folder))
     if here.processes > 1:
         _attempt(found, "meet", lambda: _meet(folder, here))
-    write_whole(folder / f"{here.process}.json", json.dumps(found))
+    write_atomically(folder / f"{here.process}.json", json.dumps(found))
 
 
 def _attempt(found: dict[str, Any], name: str, act: Callable[[], None]) -> None:
@@ -78,7 +78,7 @@ def _answer(folder: Path) -> None:
             raise SlurmError(f"no file of the login node is seen here within {ANSWER_S:.0f} s")
         list(folder.iterdir())  # has a network file system look anew
         time.sleep(_LOOK_S)
-    write_whole(folder / AGAIN, json.dumps({"time_s": time.time()}))
+    write_atomically(folder / AGAIN, json.dumps({"time_s": time.time()}))
 
 
 def _send(folder: Path) -> None:

@@ -6,7 +6,7 @@ import os
 from processes import wait_for
 from slurm_lab import Lab
 
-from jobs.contract.atomic_write import write_whole
+from jobs.contract.atomic_write import write_atomically
 
 SWEEP = """\
 study: clocks
@@ -24,7 +24,7 @@ def test_a_job_is_lost_though_its_node_wrote_in_the_future(lab: Lab) -> None:
     lab.await_running("clocks", 1)
     (answer,) = lab.layout("clocks").submissions.glob("*/chunks/0.job")
     record = json.loads(answer.read_text())
-    write_whole(answer, json.dumps(record | {"time_s": record["time_s"] + 3600}))
+    write_atomically(answer, json.dumps(record | {"time_s": record["time_s"] + 3600}))
     (log,) = lab.layout("clocks").events.glob("*.jsonl")
     os.kill(json.loads(log.read_text().splitlines()[0])["pid"], 9)
     wait_for(lambda: '"lost"' in lab.call("status", "clocks", "--json").out)

@@ -20,8 +20,8 @@ from thermolion.registry import (
     HyperparameterError,
     build,
     check_together,
-    checked,
     load,
+    validate,
 )
 
 REPO = Path(__file__).parents[2]
@@ -94,7 +94,7 @@ def test_every_hyperparameter_of_our_own_optimizers_can_be_swept(name: str) -> N
 @pytest.mark.parametrize(("name", "key"), HYPERPARAMETERS)
 def test_a_registered_hyperparameter_is_checked_accepted_and_used(name: str, key: str) -> None:
     default = OPTIMIZERS[name].settable[key]
-    value = checked(key, LEGAL_OTHERS[key], default)
+    value = validate(key, LEGAL_OTHERS[key], default)
     param = _parameter()
     optimizer = build(name, [param], {key: value, **NEEDS.get(key, {})}, seed=1, steps=9)
     attach(optimizer, nn.ParameterList([param]), global_batch=3)
@@ -107,22 +107,22 @@ def test_a_registered_hyperparameter_is_checked_accepted_and_used(name: str, key
 @pytest.mark.parametrize(("name", "key"), HYPERPARAMETERS)
 def test_a_registered_default_passes_its_own_check(name: str, key: str) -> None:
     default = OPTIMIZERS[name].settable[key]
-    same = checked(key, default, default)
+    same = validate(key, default, default)
     assert same == (list(default) if isinstance(default, tuple) else default)
 
 
 def test_a_whole_number_becomes_the_type_of_the_default() -> None:
-    assert isinstance(checked("lr", 1, 0.001), float)
-    assert [type(beta) for beta in checked("betas", [0, 0.5], (0.9, 0.99))] == [float, float]
-    assert checked("noise", True, False) is True
+    assert isinstance(validate("lr", 1, 0.001), float)
+    assert [type(beta) for beta in validate("betas", [0, 0.5], (0.9, 0.99))] == [float, float]
+    assert validate("noise", True, False) is True
 
 
 def test_without_a_default_a_value_stays_as_it_is() -> None:
-    assert checked("depth", 3) == 3
-    assert isinstance(checked("depth", 3), int)
-    assert checked("kind", "wide") == "wide"
-    assert checked("flag", True) is True
-    assert checked("sizes", (3, 4)) == [3, 4]
+    assert validate("depth", 3) == 3
+    assert isinstance(validate("depth", 3), int)
+    assert validate("kind", "wide") == "wide"
+    assert validate("flag", True) is True
+    assert validate("sizes", (3, 4)) == [3, 4]
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_an_illegal_value_is_refused_with_value_and_range(
     name: str, value: Any, default: Any, message: str
 ) -> None:
     with pytest.raises(HyperparameterError) as caught:
-        checked(name, value, default)
+        validate(name, value, default)
     assert str(caught.value) == message
 
 

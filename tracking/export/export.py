@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from jobs.contract.atomic_write import whole_file, write_whole
+from jobs.contract.atomic_write import open_atomically, write_atomically
 from thermolion.errors import OperationError
 from tracking.export.rows import curve_rows, trial_rows
 from tracking.export.tensorboard import event_file
@@ -47,7 +47,9 @@ def _parquet(outcomes: Sequence[Outcome], folder: Path) -> list[Path]:
 
 
 def _csv(outcomes: Sequence[Outcome], folder: Path) -> list[Path]:
-    return _tables(outcomes, folder, "csv", lambda path, rows: write_whole(path, csv_text(rows)))
+    return _tables(
+        outcomes, folder, "csv", lambda path, rows: write_atomically(path, csv_text(rows))
+    )
 
 
 def _tables(
@@ -81,7 +83,7 @@ def _tensorboard(outcomes: Sequence[Outcome], folder: Path) -> list[Path]:
         run = where / (block if trial.phase == "compare" else part(f"{trial.phase} {block}"))
         run.mkdir(parents=True, exist_ok=True)
         # TensorBoard, if it watches, would take a draft of the usual name for a later file.
-        with whole_file(run / _EVENT_FILE, draft=run / f".{uuid.uuid4().hex}") as file:
+        with open_atomically(run / _EVENT_FILE, draft=run / f".{uuid.uuid4().hex}") as file:
             file.write(event_file(one, one.started_ms))
         written.append(run)
     return written

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from jobs.contract.command_template import told
+from jobs.contract.command_template import select_hyperparameters
 from tracking.outcomes import Outcome
 from tracking.report.provenance import data_rows
 
@@ -68,7 +68,7 @@ def _given(one: Outcome) -> dict[str, Any]:
         "weights": one.weights,
         "rung": one.rung,
     }
-    asked = told(trial.workload, trial.candidate)
+    asked = select_hyperparameters(trial.workload, trial.candidate)
     given |= {f"params.{name}": value for name, value in asked.items()}
     return given | {f"metrics.{name}": value for name, value in one.metrics.items()}
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from statistics import fmean
 
-from jobs.contract.command_template import told
+from jobs.contract.command_template import select_hyperparameters
 from jobs.contract.trial import Trial, digest
 from tracking.compare.analysis import Endpoint, Question
 from tracking.compare.endpoints import ComparisonError, UnmeasuredError, final_metric, score
@@ -320,7 +320,7 @@ def cell_record(key: str, trials: Sequence[Outcome], study: str) -> RunRecord:
 
 def _may_differ(param: str, trial: Trial) -> bool:
     """Whether a param is of a hyperparameter: in those the settings of a candidate differ."""
-    named = told(trial.workload, trial.candidate)
+    named = select_hyperparameters(trial.workload, trial.candidate)
     return param in named or param.startswith("hyperparameter.")
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any, Literal, NamedTuple
 
-from jobs.contract.command_template import told
+from jobs.contract.command_template import select_hyperparameters
 from jobs.contract.trial import Trial, Workload, canonical_json, digest
 from tracking.history import State
 from tracking.outcomes import Outcome
@@ -239,7 +239,7 @@ def params_of(trial: Trial) -> dict[str, str]:
         "noise_seed": candidate.noise_seed,
     }
     asked |= {f"seed.{stream}": seed for stream, seed in trial.seeds.items()}
-    for name, value in told(workload, candidate).items():
+    for name, value in select_hyperparameters(workload, candidate).items():
         asked[f"hyperparameter.{name}" if name in asked else name] = value
     named = keys(asked)
     return {named[name]: spell(value, MAX_PARAM) for name, value in asked.items()}

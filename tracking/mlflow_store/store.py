@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jobs.contract.atomic_write import whole_file
+from jobs.contract.atomic_write import open_atomically
 from thermolion.errors import OperationError
 
 if TYPE_CHECKING:
@@ -251,7 +251,7 @@ def _initialise(database: Path) -> None:
     database.parent.mkdir(parents=True, exist_ok=True)
     with (
         contextlib.suppress(FileExistsError),  # another was quicker: its store is as good
-        whole_file(database, replace=False) as draft,
+        open_atomically(database, replace=False) as draft,
     ):
         MlflowClient(tracking_uri=f"{_SQLITE}{draft.name}").search_experiments()
 

@@ -21,7 +21,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from jobs.contract.atomic_write import whole_file
+from jobs.contract.atomic_write import open_atomically
 from tracking.compare.analysis import Endpoint
 from tracking.compare.appendix import Appendix
 from tracking.compare.result import Comparison
@@ -132,7 +132,7 @@ def write_parquet(path: Path, rows: Rows) -> bool:
         # Seeds take all 64 bits, so that they are no signed numbers.
         is_wide = any(isinstance(value, int) and value >= 2**63 for value in values)
         arrays.append(pa.array(values, pa.uint64() if is_wide else None))
-    with whole_file(path) as file:
+    with open_atomically(path) as file:
         parquet.write_table(pa.table(arrays, names=names), file)
     return True
 

@@ -13,7 +13,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from jobs.contract.atomic_write import write_whole
+from jobs.contract.atomic_write import write_atomically
 from tracking.compare.analysis import Endpoint, Question
 from tracking.compare.appendix import Appendix, appendix
 from tracking.compare.endpoints import curve_metric
@@ -57,17 +57,19 @@ def write_report(comparison: Comparison, outcomes: Sequence[Outcome], folder: Pa
     (folder / "numbers").mkdir(parents=True, exist_ok=True)
     drawn = _figures(comparison, shown, extra)
     page = environment.get_template("report.html.jinja").render(context, figures=drawn)
-    write_whole(folder / "report.md", environment.get_template("report.md.jinja").render(context))
+    write_atomically(
+        folder / "report.md", environment.get_template("report.md.jinja").render(context)
+    )
     whole = comparison.to_json() | {"appendix": extra.to_json()}
     record = json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False)
-    write_whole(folder / "comparison.json", record + "\n")
+    write_atomically(folder / "comparison.json", record + "\n")
     trials = provenance.data_rows(compared)
-    write_whole(folder / "data.csv", csv_text(trials, list(trials[0]) if trials else ()))
+    write_atomically(folder / "data.csv", csv_text(trials, list(trials[0]) if trials else ()))
     write_parquet(folder / "data.parquet", trials)
     for name, rows in numbers(comparison, extra).items():
-        write_whole(folder / "numbers" / f"{name}.csv", csv_text(rows))
+        write_atomically(folder / "numbers" / f"{name}.csv", csv_text(rows))
         write_parquet(folder / "numbers" / f"{name}.parquet", rows)
-    write_whole(folder / "report.html", page)
+    write_atomically(folder / "report.html", page)
     return folder / "report.html"
 
 

@@ -19,7 +19,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from jobs.contract.atomic_write import whole_file, write_whole
+from jobs.contract.atomic_write import open_atomically, write_atomically
 from jobs.contract.layout import Layout
 from jobs.contract.lock import LANE_ENVIRONMENT
 from jobs.contract.pack import Pack
@@ -130,7 +130,7 @@ def lead(member: Member) -> int:
     if found and stopped is not None and stopped.kind and not _done(member):
         return 0
     code = 0 if found else EXIT_NO_RAY
-    write_whole(member.word, f"{code}\n")
+    write_atomically(member.word, f"{code}\n")
     return code
 
 
@@ -203,7 +203,7 @@ def _head(member: Member, driver: Driver, leave: Callable[[], None]) -> Iterator
 
 
 def _publish(member: Member, head: Mapping[str, Any]) -> None:
-    with whole_file(member.meeting, mode=0o600) as file:
+    with open_atomically(member.meeting, mode=0o600) as file:
         file.write(json.dumps(dict(head)).encode())
 
 

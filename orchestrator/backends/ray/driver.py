@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from jobs.contract.atomic_write import write_whole
+from jobs.contract.atomic_write import write_atomically
 from jobs.contract.layout import Layout
 from jobs.contract.lock import Process
 from jobs.contract.pack import Pack
@@ -116,7 +116,7 @@ def main() -> None:
     driver = Driver(Path(sys.argv[1]))
     driver.signals.clear()
     driver.listen()
-    write_whole(Path(sys.argv[1]) / "pool.json", json.dumps(Process.current().to_json()))
+    write_atomically(Path(sys.argv[1]) / "pool.json", json.dumps(Process.current().to_json()))
     driver.run(session(driver.submission.request or {}, driver.signals))
     if driver.submission.unattended and driver.signals.stop_request() is None:
         exec_unattended(driver.layout)

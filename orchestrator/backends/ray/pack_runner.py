@@ -15,7 +15,7 @@ import ray
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from jobs import lane
-from jobs.contract.atomic_write import write_whole
+from jobs.contract.atomic_write import write_atomically
 from jobs.contract.layout import Layout
 from jobs.contract.pack import Pack
 from jobs.ranks.launch import Launch, Rendezvous, StopFlag
@@ -71,7 +71,7 @@ class PackRunner:
         stop = self._signals.stop_request()
         goes_on = code == lane.EXIT_INTERRUPTED and stop is not None and stop.kind
         if not goes_on:
-            write_whole(self.output.with_suffix(".exit"), f"{code}\n")
+            write_atomically(self.output.with_suffix(".exit"), f"{code}\n")
 
     @contextmanager
     def _stopping(self) -> Iterator[StopFlag]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobs.contract.atomic_write import write_once, write_whole
+from jobs.contract.atomic_write import write_atomically, write_once
 
 TUNE = "tune"  # the folder in which Tune works; of no use to anybody afterwards
 
@@ -58,7 +58,7 @@ class LaneSignals:
 
     def write_trouble(self, trouble: str) -> None:
         """Say why no lane could be started."""
-        write_whole(self._trouble, trouble)
+        write_atomically(self._trouble, trouble)
 
     def read_trouble(self) -> str | None:
         """Return why no lane could be started, None where that has not been so."""
@@ -69,7 +69,7 @@ class LaneSignals:
 
     def write_ray(self, ray: Mapping[str, Any]) -> None:
         """Write down where the Ray of this submission is."""
-        write_whole(self._ray, json.dumps(ray))
+        write_atomically(self._ray, json.dumps(ray))
 
     def read_ray(self) -> Mapping[str, Any] | None:
         """Return where the Ray of this submission is, or was, None where it has left nothing."""

@@ -20,7 +20,7 @@ import ray
 from ray import tune
 from ray.tune.search import Searcher
 
-from jobs.contract.atomic_write import write_whole
+from jobs.contract.atomic_write import write_atomically
 from jobs.contract.layout import Layout
 from orchestrator.backends.pool import OOM_SUFFIX
 from orchestrator.backends.ray.signals import TUNE
@@ -198,5 +198,5 @@ class _LaneCallback(tune.Callback):  # type: ignore[misc]  # Ray's is of no type
         with output.open("a") as file:
             file.write(f"{trial.get_error()}\n")
         if isinstance(trial.get_error(), ray.exceptions.OutOfMemoryError):
-            write_whole(output.with_suffix(OOM_SUFFIX), "")
-        write_whole(output.with_suffix(".exit"), f"{-signal.SIGKILL}\n")
+            write_atomically(output.with_suffix(OOM_SUFFIX), "")
+        write_atomically(output.with_suffix(".exit"), f"{-signal.SIGKILL}\n")

@@ -4,7 +4,7 @@ import pytest
 
 from jobs.contract import attempts as breaker
 from jobs.contract import events
-from jobs.contract.attempts import Attempt, Attempts, End
+from jobs.contract.attempts import Attempt, Attempts, TrialEnd
 from jobs.contract.events import EventLog, LogError
 from jobs.contract.trial import Candidate, ImageWorkload, Trial, block_seeds
 
@@ -82,7 +82,7 @@ def test_a_damaged_line_is_an_error_that_names_the_log(tmp_path):
 
 
 def _failed(candidate="adamw", workload="digits", signature="ValueError a.py:7"):
-    return End(workload, candidate, signature)
+    return TrialEnd(workload, candidate, signature)
 
 
 CASES = {
@@ -101,11 +101,16 @@ CASES = {
         False,
     ),
     "one has a result": (
-        {"1": _failed("lion"), "2": _failed("sgd"), "3": End("digits", "sgd"), "4": _failed()},
+        {
+            "1": _failed("lion"),
+            "2": _failed("sgd"),
+            "3": TrialEnd("digits", "sgd"),
+            "4": _failed(),
+        },
         False,
     ),
     "its own candidate fails while others have results": (
-        {**{str(n): _failed() for n in range(3)}, "9": End("digits", "sgd")},
+        {**{str(n): _failed() for n in range(3)}, "9": TrialEnd("digits", "sgd")},
         True,
     ),
     "its own candidate fails on another workload": (
@@ -118,8 +123,8 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_the_breaker_waits_for_so_many_equal_failures(case):
     ends, held = CASES[case]
-    assert (breaker.cause(_trial(), ends, patience=3) is not None) == held
-    assert breaker.cause(_trial(), ends, patience=0) is None
+    assert (breaker.find_common_failure(_trial(), ends, patience=3) is not None) == held
+    assert breaker.find_common_failure(_trial(), ends, patience=0) is None
 
 
 def test_failures_are_alike_by_kind_and_innermost_frame(tmp_path):

@@ -9,14 +9,14 @@ from commands import HYPERPARAMETERS, made
 
 from jobs.contract import command_template
 from jobs.contract.catalog import DataError
-from jobs.contract.command_template import checked_command, placeholders, render
+from jobs.contract.command_template import parse_command, render, resolve_placeholders
 from jobs.contract.trial import Trial
 
-NAMES = command_template.available({"depth": 2}, HYPERPARAMETERS)
+NAMES = command_template.list_placeholders({"depth": 2}, HYPERPARAMETERS)
 
 
 def _values(trial: Trial) -> dict[str, str]:
-    return placeholders(trial, "cpu", Path("/data dir"), Path("/s"), Path("/t.json"))
+    return resolve_placeholders(trial, "cpu", Path("/data dir"), Path("/s"), Path("/t.json"))
 
 
 def test_words_are_split_first_so_a_value_with_spaces_and_quotes_stays_one_word() -> None:
@@ -72,7 +72,7 @@ def test_hyperparameters_can_be_handed_over_all_at_once() -> None:
 )
 def test_a_command_that_cannot_work_is_refused_in_words(line: str, words: list[str]) -> None:
     with pytest.raises(DataError) as refused:
-        checked_command(line, NAMES, ["lr", "optimizer", "seed"])
+        parse_command(line, NAMES, ["lr", "optimizer", "seed"])
     for word in words:
         assert word in str(refused.value)
 
@@ -81,7 +81,7 @@ def test_a_command_that_cannot_work_is_refused_in_words(line: str, words: list[s
     "line", ["a {lr} {candidate} {seed_order}", "a {trial_file}", "a {hyperparameters} {trial}"]
 )
 def test_what_stands_for_the_rest_is_enough(line: str) -> None:
-    assert checked_command(line, NAMES, ["lr", "optimizer", "seed"]) == line.split()
+    assert parse_command(line, NAMES, ["lr", "optimizer", "seed"]) == line.split()
 
 
 @pytest.mark.parametrize(
@@ -93,11 +93,11 @@ def test_what_stands_for_the_rest_is_enough(line: str) -> None:
 )
 def test_two_things_of_one_name_are_refused(options: dict[str, Any], words: str) -> None:
     with pytest.raises(DataError, match=words):
-        command_template.available(options, HYPERPARAMETERS)
+        command_template.list_placeholders(options, HYPERPARAMETERS)
 
 
 def test_a_command_that_needs_the_data_root_says_so_where_there_is_none() -> None:
     trial = made("x {data}")
-    values = placeholders(trial, "cpu", None, Path("/s"), Path("/t"))
+    values = resolve_placeholders(trial, "cpu", None, Path("/s"), Path("/t"))
     with pytest.raises(DataError, match="--data"):
         render("x {data}", values)

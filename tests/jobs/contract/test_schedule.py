@@ -10,13 +10,13 @@ import torch
 from torch.optim import lr_scheduler
 
 from jobs.contract.catalog import DataError
-from jobs.contract.schedule import checked_schedule, factor
+from jobs.contract.schedule import factor, resolve_schedule
 
 _STEPS = 40
 
 
 def _ours(value: Any, steps: int = _STEPS) -> list[float]:
-    schedule = checked_schedule(value, epochs=10)
+    schedule = resolve_schedule(value, epochs=10)
     return [factor(schedule, step / steps) for step in range(steps)]
 
 
@@ -71,17 +71,17 @@ def test_a_step_keeps_its_positions_under_a_warm_up() -> None:
 
 
 def test_a_warm_up_may_be_written_in_epochs() -> None:
-    expected = checked_schedule({"linear": {"warmup": 0.25}}, epochs=20)
-    assert checked_schedule({"linear": {"warmup": "5ep"}}, epochs=20) == expected
+    expected = resolve_schedule({"linear": {"warmup": 0.25}}, epochs=20)
+    assert resolve_schedule({"linear": {"warmup": "5ep"}}, epochs=20) == expected
 
 
 def test_defaults_are_filled_in_so_that_one_schedule_has_one_spelling() -> None:
-    assert checked_schedule("cosine", 10) == {"cosine": {"warmup": 0.0, "floor": 0.0}}
-    assert checked_schedule({"cosine": {"floor": 0}}, 10) == checked_schedule("cosine", 10)
+    assert resolve_schedule("cosine", 10) == {"cosine": {"warmup": 0.0, "floor": 0.0}}
+    assert resolve_schedule({"cosine": {"floor": 0}}, 10) == resolve_schedule("cosine", 10)
     filled = {"step": {"warmup": 0.0, "at": [0.5, 0.75], "factor": 0.1}}
-    assert checked_schedule("step", 10) == filled
-    assert checked_schedule(filled, 10) == filled
-    assert checked_schedule({}, 10) == checked_schedule("constant", 10) == {}
+    assert resolve_schedule("step", 10) == filled
+    assert resolve_schedule(filled, 10) == filled
+    assert resolve_schedule({}, 10) == resolve_schedule("constant", 10) == {}
     assert factor({}, 0.7) == 1
 
 
@@ -106,7 +106,7 @@ def test_defaults_are_filled_in_so_that_one_schedule_has_one_spelling() -> None:
 )
 def test_what_is_no_schedule_is_told_with_the_next_step(value: Any, message: str) -> None:
     with pytest.raises(DataError, match=message):
-        checked_schedule(value, epochs=10)
+        resolve_schedule(value, epochs=10)
 
 
 def test_planning_can_check_schedules_without_torch() -> None:

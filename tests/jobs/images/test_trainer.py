@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from jobs.contract.schedule import checked_schedule
+from jobs.contract.schedule import resolve_schedule
 from jobs.contract.trial import Candidate, ImageWorkload, Trial, block_seeds
 from jobs.images import data
 from jobs.images.data import Dataset, normalise
@@ -84,7 +84,7 @@ def test_pause_is_asked_before_every_step_and_the_clock_goes_on() -> None:
 
 
 def test_every_step_has_the_learning_rate_of_its_share_of_the_budget() -> None:
-    schedule = checked_schedule({"linear": {"warmup": "1ep"}}, epochs=4)
+    schedule = resolve_schedule({"linear": {"warmup": "1ep"}}, epochs=4)
     training = _training(_trial(epochs=4, schedule=schedule))
     rates = []
     for step in range(8):
@@ -260,7 +260,7 @@ def test_a_loss_that_is_summed_up_survives_a_restoration() -> None:
 
 
 def test_steps_that_the_scaler_skips_count_and_survive_a_restoration() -> None:
-    fields = {"model": "lab:Loud", "schedule": checked_schedule("cosine", 20), "epochs": 20}
+    fields = {"model": "lab:Loud", "schedule": resolve_schedule("cosine", 20), "epochs": 20}
     trial = _trial(precision="fp16", **fields)
     training = _training(trial)
     begin = _weights(training)

@@ -5,7 +5,7 @@ import json
 import pytest
 from processes import wait_for
 
-from jobs.contract.failures import of_exception, of_output
+from jobs.contract.failures import classify_exception, classify_output
 from orchestrator.backends.pool import find_pool
 
 TRAIN = """\
@@ -133,7 +133,7 @@ def test_a_policy_that_means_nothing_is_refused(thermolion, odd, keys, complaint
     ],
 )
 def test_an_exception_tells_its_class(kind, error, failure):
-    assert of_exception(kind, error) == failure
+    assert classify_exception(kind, error) == failure
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_an_exception_tells_its_class(kind, error, failure):
     ],
 )
 def test_what_a_job_has_printed_tells_its_class(line, failure):
-    assert of_output(f"step 1\n{line}\n") == failure
+    assert classify_output(f"step 1\n{line}\n") == failure
 
 
 def test_a_killed_command_is_not_taken_for_an_error_of_its_user(thermolion, odd, tmp_path):
