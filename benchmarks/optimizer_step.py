@@ -18,7 +18,7 @@ from torch import nn
 
 from jobs.images import models
 from thermolion import Lion, ThermoLion
-from thermolion.step.fused import refusal
+from thermolion.step.fused import find_refusal
 
 QUIET_BAR, NOISY_BAR = 2.3, 4.5  # CPU, default form: times AdamW foreach, at most
 PUBLISHED_BAR = 3.5  # CPU, default form: times faster than the published formula, at least
@@ -78,7 +78,7 @@ def contestants(device: str) -> dict[str, Callable[[list[nn.Parameter]], Any]]:
         "published, noise on": lambda p: Published(p, noise=True),
     }
     forms: dict[str, dict[str, Any]] = {"for-loop": {"foreach": False}, "foreach": {}}
-    if refusal(nn.Parameter(torch.zeros(1, device=device))) is None:
+    if find_refusal(nn.Parameter(torch.zeros(1, device=device))) is None:
         forms["fused"] = {"fused": True}
     for form, options in forms.items():
         for word, noise in (("off", False), ("on", True)):

@@ -80,7 +80,7 @@ def _lead(pack: Pack, launch: Launch, world: RankGroup) -> int:
     for number, trial in enumerate(pack.trials, start=1):
         if launch.stop or world.dead:
             break
-        ends = journal.look().ends(pack.submission)
+        ends = journal.refresh().ends(pack.submission)
         if attempts.is_done(trial.id):
             continue
         cause = breaker.find_common_failure(trial, ends, pack.patience)

@@ -74,7 +74,7 @@ class Requeue:
 
     def state(self) -> "dict[str, str | None]":
         """Return what the trials of the pack could go on from, and how many have ended."""
-        attempts = Attempts(self.pack.layout.events, read_discards(self.pack.layout)).look()
+        attempts = Attempts(self.pack.layout.events, read_discards(self.pack.layout)).refresh()
         ends = attempts.ends(self.worker or self.pack.submission)
         marks: dict[str, str | None] = {}
         for trial in self.pack.trials:

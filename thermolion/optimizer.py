@@ -17,36 +17,36 @@ from thermolion import option_checks, state_dicts
 from thermolion.registry import GATE_OPTIONS, Feed, Gate, check_gate
 from thermolion.step import dispatch, noise, reference, sharding
 from thermolion.step.dispatch import Forms, Route
-from thermolion.step.exploration import Amp, Rows, explores, last_noisy_step, temperature
-from thermolion.step.gates import Gating
+from thermolion.step.exploration import Amp, Rows, explores, last_noisy_step, temperature_at
+from thermolion.step.gates import DistributedGate
 from thermolion.step.state import (
     MEAN_SQUARE,
     StepTensors,
-    array,
-    begun,
-    gradient,
+    ensure_state,
+    local_gradient,
     mean_square,
-    rates_of,
+    read_hyper,
+    to_array,
 )
-from thermolion.telemetry import Layer, layers
+from thermolion.telemetry import Layer, measure_layers
 
 
-def check(options: Mapping[str, Any]) -> None:
+def check_options(options: Mapping[str, Any]) -> None:
     """Raise for an option that is none, with its name, value and range.
 
     TypeError for a wrong type; ValueError for a value out of range, and for two options that
     exclude each other.
     """
-    option_checks.rate("lr", options["lr"])
-    option_checks.betas("betas", options["betas"])
-    option_checks.fraction("temp_decay", options["temp_decay"], ends="(]")
+    option_checks.check_rate("lr", options["lr"])
+    option_checks.check_betas("betas", options["betas"])
+    option_checks.check_fraction("temp_decay", options["temp_decay"], ends="(]")
     for name in ("weight_decay", "eps", "alignment", "solid_gain"):
-        option_checks.at_least_zero(name, options[name])
-    option_checks.whole("seed", options["seed"])
+        option_checks.check_at_least_zero(name, options[name])
+    option_checks.check_whole_number("seed", options["seed"])
     for name in ("noise", "capturable", "maximize"):
-        option_checks.flag(name, options[name])
+        option_checks.check_flag(name, options[name])
     for name in ("foreach", "fused"):
-        option_checks.flag(name, options[name], or_none=True)
+        option_checks.check_flag(name, options[name], or_none=True)
     check_gate(*(options[name] for name in GATE_OPTIONS))
     if options["replicas_feed"] == "all" and options["betas"][1] == 0:
         raise ValueError('betas[1] is 0, with which replicas_feed="all" has nothing to feed')
@@ -54,7 +54,7 @@ def check(options: Mapping[str, Any]) -> None:
         raise ValueError("foreach and fused are both true: choose one, or leave both to us")
 
 
-def param_ids(group: Mapping[str, Any], taken: set[int]) -> list[int]:
+def choose_param_ids(group: Mapping[str, Any], taken: set[int]) -> list[int]:
     """Return the ids under which the noise knows the parameters of a new group.
 
     These are the group's own `param_ids`, where it has them; else a digest of each name; else
@@ -159,15 +159,15 @@ class ThermoLion(Optimizer):
             "capturable": capturable,
             "maximize": maximize,
         }
-        check(defaults)
+        check_options(defaults)
         self._forget()
-        self.gating = Gating(gate, reference_batch, replicas_feed)
+        self.distributed_gate = DistributedGate(gate, reference_batch, replicas_feed)
         super().__init__(params, defaults)
 
     @property
     def gate(self) -> str:
         """Which gate it has: one for all groups."""
-        return self.gating.gate
+        return self.distributed_gate.gate
 
     def _forget(self) -> None:
         """Drop what is kept for speed alone; it is made anew when it is asked for."""
@@ -182,7 +182,9 @@ class ThermoLion(Optimizer):
                 group.setdefault(name, value)
         self._forget()
         if "gating" not in self.__dict__:  # a copy, which has to be attached for itself
-            self.gating = Gating(*(self.defaults[name] for name in GATE_OPTIONS))
+            self.distributed_gate = DistributedGate(
+                *(self.defaults[name] for name in GATE_OPTIONS)
+            )
         self._step_supports_amp_scaling = self._unscales()
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -192,16 +194,16 @@ class ThermoLion(Optimizer):
         """
         if not isinstance(param_group, dict):
             raise TypeError(f"param_group must be a dict, but got a {type(param_group).__name__}")
-        check({**self.defaults, **param_group})
-        self.gating.check_group(param_group)
+        check_options({**self.defaults, **param_group})
+        self.distributed_gate.check_group(param_group)
         super().add_param_group(param_group)
         *others, group = self.param_groups
         try:
             taken = {number for other in others for number in other["param_ids"]}
-            group["param_ids"] = param_ids(group, taken)
-            dispatch.check(group)
+            group["param_ids"] = choose_param_ids(group, taken)
+            dispatch.check_forms(group)
             if group["noise"]:
-                sharding.check(group["params"])
+                sharding.check_layouts(group["params"])
         except ValueError:
             del self.param_groups[-1]
             raise
@@ -215,11 +217,11 @@ class ThermoLion(Optimizer):
         are. Raises ValueError as torch's optimizers do, and for a `temp` that is no power of
         `temp_decay`.
         """
-        known = state_dicts.translated(state_dict, self.param_groups)
+        known = state_dicts.translate(state_dict, self.param_groups)
         super().load_state_dict(known)
         for group in self.param_groups:  # what is attached stays as it is
             group.update({name: self.defaults[name] for name in GATE_OPTIONS})
-        for param, mean in state_dicts.precise(known, self.param_groups).items():
+        for param, mean in state_dicts.find_unrounded(known, self.param_groups).items():
             self.state[param][MEAN_SQUARE] = mean.clone()
 
     @torch.no_grad()
@@ -228,7 +230,7 @@ class ThermoLion(Optimizer):
 
         Costs a pass over the state and one wait for each device; no step pays for it.
         """
-        return layers(self.param_groups, self.state, names)
+        return measure_layers(self.param_groups, self.state, names)
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -246,23 +248,23 @@ class ThermoLion(Optimizer):
         moving = [param for param in params if param.grad is not None]
         for param in moving:
             check_gradient(param)
-        self.gating.begin(moving)
+        self.distributed_gate.begin(moving)
         for number, group in enumerate(self.param_groups):
             batches = defaultdict(list)
             for place, param in enumerate(group["params"]):
                 if param.grad is not None:
-                    kind = (dispatch.route(group, param), param.device, param.dtype)
+                    kind = (dispatch.choose_route(group, param), param.device, param.dtype)
                     batches[kind].append(place)
             for (route, *_), places in batches.items():
                 self._step_batch(route, number, places)
-        self.gating.finish()
+        self.distributed_gate.finish()
         return loss
 
     def _step_batch(self, route: Route, number: int, places: list[int]) -> None:
         """Take the step of those parameters of a group that are of one device, type and route."""
         group = self.param_groups[number]
         steps = [
-            begun(self.state[group["params"][place]], group["params"][place], group)["step"]
+            ensure_state(self.state[group["params"][place]], group["params"][place], group)["step"]
             for place in places
         ]
         torch._foreach_add_(steps, 1)
@@ -279,18 +281,18 @@ class ThermoLion(Optimizer):
             if not group["capturable"] and not self._still_explores(number, places, counted):
                 self._explore_and_advance(route, number, places, None, None)
                 return
-            heat = torch.pow(group["temp_decay"], counted.double())
-            self._explore_and_advance(route, number, places, counted, heat)
+            temperature = torch.pow(group["temp_decay"], counted.double())
+            self._explore_and_advance(route, number, places, counted, temperature)
         else:
             reached = [int(step) for step in steps]
-            heats = [temperature(group["temp_decay"], step) for step in reached]
-            noisy = [i for i, heat in enumerate(heats) if explores(heat)]
-            quiet = [i for i, heat in enumerate(heats) if not explores(heat)]
+            temperatures = [temperature_at(group["temp_decay"], step) for step in reached]
+            noisy = [i for i, temperature in enumerate(temperatures) if explores(temperature)]
+            quiet = [i for i, temperature in enumerate(temperatures) if not explores(temperature)]
             if noisy:
                 counted = torch.tensor([reached[i] for i in noisy])
-                heat = torch.tensor([heats[i] for i in noisy], dtype=torch.float64)
+                temperature = torch.tensor([temperatures[i] for i in noisy], dtype=torch.float64)
                 chosen = [places[i] for i in noisy]
-                self._explore_and_advance(route, number, chosen, counted, heat)
+                self._explore_and_advance(route, number, chosen, counted, temperature)
             if quiet:
                 chosen = [places[i] for i in quiet]
                 self._explore_and_advance(route, number, chosen, None, None)
@@ -307,14 +309,14 @@ class ThermoLion(Optimizer):
         group = self.param_groups[number]
         params = [group["params"][place] for place in places]
         states = [self.state[param] for param in params]
-        grads = [gradient(param) for param in params]
+        grads = [local_gradient(param) for param in params]
         if group["maximize"]:
             grads = list(torch._foreach_neg(grads))
         moments = [[state[name] for state in states] for name in ("exp_avg", "exp_avg_sq")]
-        work = StepTensors(
-            *([array(tensor) for tensor in each] for each in (params, grads, *moments))
+        tensors = StepTensors(
+            *([to_array(tensor) for tensor in each] for each in (params, grads, *moments))
         )
-        self.gating.prepare(work, params, states, group["betas"][1])
+        self.distributed_gate.prepare(tensors, params, states, group["betas"][1])
         key = (number, route, params[0].device, params[0].dtype, steps is None)
         rows = self._rows_of(key, group, places)
         amp = Amp.left_to(self) if route is Route.FUSED else None
@@ -328,14 +330,14 @@ class ThermoLion(Optimizer):
                 group["betas"][1],
                 amp,
             )
-        rates = rates_of(group)
-        self._forms.step(route, work, rates, exploration, rows, key, amp)
-        self.gating.collect(work, rates)
+        hyper = read_hyper(group)
+        self._forms.step(route, tensors, hyper, exploration, rows, key, amp)
+        self.distributed_gate.collect(tensors, hyper)
 
     def _unscales(self) -> bool:
         """Whether a step undoes a GradScaler's scale; gates that reduce need it undone before."""
         fused = any(group["fused"] for group in self.param_groups)
-        return fused and self.gating.gate == "averaged"
+        return fused and self.distributed_gate.gate == "averaged"
 
     def _still_explores(self, number: int, places: list[int], steps: Tensor) -> bool:
         """Whether a tensor is hot enough for noise, where the device counts the steps.

@@ -12,13 +12,13 @@ from torch import Tensor
 _AT_LEAST_ZERO = "a number, 0 or more, finite"
 
 
-def at_least_zero(name: str, value: Any) -> None:
+def check_at_least_zero(name: str, value: Any) -> None:
     """Let finite numbers from 0 on pass."""
     _check_number(name, value, _AT_LEAST_ZERO)
     _check(name, value, 0 <= value < math.inf, _AT_LEAST_ZERO)
 
 
-def rate(name: str, value: Any) -> None:
+def check_rate(name: str, value: Any) -> None:
     """Let a learning rate pass: a finite number from 0 on, or a tensor of one such element."""
     if isinstance(value, Tensor):
         if value.numel() != 1:
@@ -28,10 +28,10 @@ def rate(name: str, value: Any) -> None:
             )
         _check(name, value, 0 <= float(value) < math.inf, _AT_LEAST_ZERO)
         return
-    at_least_zero(name, value)
+    check_at_least_zero(name, value)
 
 
-def fraction(name: str, value: Any, *, ends: str = "[)") -> None:
+def check_fraction(name: str, value: Any, *, ends: str = "[)") -> None:
     """Let numbers between 0 and 1 pass; `ends` says which of the two belong to them."""
     words = f"a number in {ends[0]}0, 1{ends[1]}"
     _check_number(name, value, words)
@@ -40,7 +40,7 @@ def fraction(name: str, value: Any, *, ends: str = "[)") -> None:
     _check(name, value, above and below, words)
 
 
-def betas(name: str, value: Any) -> None:
+def check_betas(name: str, value: Any) -> None:
     """Let pairs of numbers in [0, 1) pass."""
     words = "two numbers in [0, 1)"
     if not isinstance(value, (tuple, list)) or not all(map(_is_number, value)):
@@ -48,7 +48,7 @@ def betas(name: str, value: Any) -> None:
     _check(name, value, len(value) == 2 and all(0 <= beta < 1 for beta in value), words)
 
 
-def whole(name: str, value: Any, least: int | None = None) -> None:
+def check_whole_number(name: str, value: Any, least: int | None = None) -> None:
     """Let whole numbers pass, from `least` on."""
     words = "a whole number" if least is None else f"a whole number, {least} or more"
     if not isinstance(value, Integral) or value is True or value is False:
@@ -56,7 +56,7 @@ def whole(name: str, value: Any, least: int | None = None) -> None:
     _check(name, value, least is None or int(value) >= least, words)
 
 
-def flag(name: str, value: Any, *, or_none: bool = False) -> None:
+def check_flag(name: str, value: Any, *, or_none: bool = False) -> None:
     """Let True and False pass, and None where it may be left to us."""
     if isinstance(value, bool) or (or_none and value is None):
         return

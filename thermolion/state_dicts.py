@@ -20,7 +20,7 @@ _TEMPERATURES = ("temp", "temperature", "T")
 _TOLERANCE = 1e-4
 
 
-def translated(state_dict: Mapping[str, Any], groups: list[dict[str, Any]]) -> dict[str, Any]:
+def translate(state_dict: Mapping[str, Any], groups: list[dict[str, Any]]) -> dict[str, Any]:
     """Return a state dict in our names, whose groups lack no option that `groups` have.
 
     The given one is left as it is. Raises ValueError for a temperature that is not the group's
@@ -70,7 +70,9 @@ def _check_temperature(name: str, temperature: float, step: float, decay: float 
         )
 
 
-def precise(state_dict: Mapping[str, Any], groups: list[dict[str, Any]]) -> dict[Tensor, Tensor]:
+def find_unrounded(
+    state_dict: Mapping[str, Any], groups: list[dict[str, Any]]
+) -> dict[Tensor, Tensor]:
     """Return what torch has rounded to the type of its parameter, and is kept in a finer one."""
     numbers = [number for group in state_dict["param_groups"] for number in group["params"]]
     params = [param for group in groups for param in group["params"]]

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from thermolion.step.exploration import temperature, wide
-from thermolion.step.sharding import local
-from thermolion.step.state import GATE_SQUARE, Hyper, gradient, rates_of
+from thermolion.step.exploration import temperature_at, wide
+from thermolion.step.sharding import to_local
+from thermolion.step.state import GATE_SQUARE, Hyper, local_gradient, read_hyper
 
 # An element is gas where its gate is below this: the sign has the greater weight in its step.
 GAS_BELOW = 0.5
@@ -50,7 +50,7 @@ class _Asked:
     width: int
 
 
-def layers(
+def measure_layers(
     groups: Iterable[Mapping[str, Any]],
     states: Mapping[Tensor, Mapping[str, Any]],
     names: Mapping[Tensor, str] | None = None,
@@ -65,25 +65,25 @@ def layers(
     asked: list[_Asked] = []
     place = 0
     for group in groups:
-        rates = rates_of(group)
+        hyper = read_hyper(group)
         own = group.get("param_names") or [str(place + i) for i in range(len(group["params"]))]
         place += len(group["params"])
         for param, name in zip(group["params"], own, strict=True):
             state = states.get(param, {})
-            if "exp_avg" in state and local(param).numel():
+            if "exp_avg" in state and to_local(param).numel():
                 name = (names or {}).get(param, name)
-                asked.append(_ask(name, param, state, group, rates))
+                asked.append(_ask(name, param, state, group, hyper))
     return dict(zip((one.name for one in asked), _answers(asked), strict=True))
 
 
 def _ask(
-    name: str, param: Tensor, state: Mapping[str, Any], group: Mapping[str, Any], rates: Hyper
+    name: str, param: Tensor, state: Mapping[str, Any], group: Mapping[str, Any], hyper: Hyper
 ) -> _Asked:
-    exp_avg = local(state["exp_avg"])
-    gates = _gates(exp_avg, state, group, rates)
+    exp_avg = to_local(state["exp_avg"])
+    gates = _gates(exp_avg, state, group, hyper)
     aligned = torch.zeros_like(gates[:0].sum())
     if param.grad is not None:
-        sign = gradient(param).sign().mul_(-1 if group["maximize"] else 1)
+        sign = local_gradient(param).sign().mul_(-1 if group["maximize"] else 1)
         aligned = (exp_avg.sign() * sign > 0).to(gates.dtype).mean()
     gas = (gates < GAS_BELOW).to(gates.dtype).mean()
     step = state["step"].to(gates.device)
@@ -97,17 +97,17 @@ def _ask(
 
 
 def _gates(
-    exp_avg: Tensor, state: Mapping[str, Any], group: Mapping[str, Any], rates: Hyper
+    exp_avg: Tensor, state: Mapping[str, Any], group: Mapping[str, Any], hyper: Hyper
 ) -> Tensor:
     """Return λ of every element, flat, in float32 or finer."""
     has_own = (group["gate"], group["replicas_feed"]) == ("replicas", "gate")
     has_own = has_own and GATE_SQUARE in state
-    square = local(state[GATE_SQUARE if has_own else "exp_avg_sq"])
+    square = to_local(state[GATE_SQUARE if has_own else "exp_avg_sq"])
     fine = wide(exp_avg.dtype)
     # Where a step with few samples has left them negative, the step takes them for zero, too.
-    root = square.to(fine).clamp_min(0).sqrt_().add_(rates.floor(exp_avg.dtype))
+    root = square.to(fine).clamp_min(0).sqrt_().add_(hyper.floor(exp_avg.dtype))
     ratio = exp_avg.to(fine).abs().div(root)
-    bound = rates.bound(exp_avg.dtype)
+    bound = hyper.bound(exp_avg.dtype)
     if bound is not None and not has_own:
         ratio.clamp_(max=bound)
     return ratio.tanh_().flatten()
@@ -129,6 +129,6 @@ def _layer(asked: _Asked, gate: float, gas: float, aligned: float, step: float) 
         gate=gate,
         gas=gas,
         alignment=aligned if asked.has_gradient else None,
-        temperature=None if asked.decay is None else temperature(asked.decay, int(step)),
+        temperature=None if asked.decay is None else temperature_at(asked.decay, int(step)),
         bitrate=1 + (asked.width - 1) * gate,
     )

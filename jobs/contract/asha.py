@@ -19,15 +19,15 @@ class Rungs:
 
     at: tuple[int, ...]
     reduction: int
-    rivals: str = ""
+    competitors: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return what takes part in identity."""
         return {"at": list(self.at), "reduction": self.reduction}
 
     @staticmethod
-    def from_json(record: Mapping[str, Any], rivals: str) -> "Rungs":
-        return Rungs(tuple(record["at"]), record["reduction"], rivals)
+    def from_json(record: Mapping[str, Any], competitors: str) -> "Rungs":
+        return Rungs(tuple(record["at"]), record["reduction"], competitors)
 
     def keeps(self, value: float, others: Sequence[float], lower_is_better: bool) -> bool:
         """Say whether a value is among the best of all at a rung; `others` were there before.

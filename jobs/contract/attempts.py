@@ -77,7 +77,7 @@ class Attempts:
         self._ends: dict[str, dict[str, TrialEnd]] = {}
         self._measured: dict[tuple[str, int], dict[str, tuple[float, bool]]] = {}
 
-    def look(self) -> "Attempts":
+    def refresh(self) -> "Attempts":
         """Read what has been appended since the last look."""
         for log in sorted(self._folder.glob("*.jsonl")):
             for record in self._appended(log):
@@ -101,9 +101,9 @@ class Attempts:
         """Return how the trials ended that did so in a submission, by id."""
         return self._ends.get(submission, {})
 
-    def at_rung(self, rivals: str, rung: int) -> Mapping[str, tuple[float, bool]]:
+    def at_rung(self, competitors: str, rung: int) -> Mapping[str, tuple[float, bool]]:
         """Return what rivals had when they were at a rung, and whether they went on, by trial."""
-        return self._measured.get((rivals, rung), {})
+        return self._measured.get((competitors, rung), {})
 
     def _appended(self, log: Path) -> Iterator[dict[str, Any]]:
         begin = self._read_to.get(log.name, 0)

@@ -114,7 +114,7 @@ def resolve_placeholders(
     trial: Trial, device: str, data_root: Path | None, state: Path, trial_file: Path
 ) -> dict[str, str]:
     """Return what each placeholder stands for; `data` is missing where there is no data root."""
-    workload, candidate = trial.of_user, trial.candidate
+    workload, candidate = trial.user_workload, trial.candidate
     values: dict[str, Any] = {
         "optimizer": candidate.optimizer,
         "candidate": candidate.name,

@@ -24,7 +24,7 @@ _EXAMPLE = "schedule: {cosine: {warmup: 0.05, floor: 0.0}}"
 def factor(schedule: Mapping[str, Any], done: float) -> float:
     """Return the factor of a step that begins when the fraction `done` of the budget is behind.
 
-    `schedule` is what `checked_schedule` returns. During warm-up the factor grows in a line from
+    `schedule` is what `resolve_schedule` returns. During warm-up the factor grows in a line from
     0; behind it, with p the fraction of the rest of the budget that is behind:
     cosine: floor + (1 - floor) (1 + cos(pi p)) / 2 (arXiv 1608.03983, equation 5, one period);
     linear: 1 - (1 - floor) p; step: `factor` to the power of the positions `at` that are passed

@@ -64,13 +64,13 @@ class MetricSpec:
 class Workload:
     """What is trained: an `ImageWorkload` or a `UserWorkload`. None is what a kind has not.
 
-    Labels, which take no part in identity: `name`, and `reading`, how results are read.
+    Labels, which take no part in identity: `name`, and `declared_metric`, how results are read.
     `precision` and `ranks` are those of its trials, which have them in their own identity: equal
     seeds make precisions and world sizes comparable.
     """
 
     name: str
-    reading: MetricSpec | None = field(default=None, kw_only=True)
+    declared_metric: MetricSpec | None = field(default=None, kw_only=True)
     precision: str = field(default="fp32", kw_only=True)
     ranks: int = field(default=1, kw_only=True)
 
@@ -81,10 +81,10 @@ class Workload:
     has_planned_curve: ClassVar[bool]  # from the untrained model to a last step that we know
 
     @property
-    def read_as(self) -> MetricSpec:
+    def metric_spec(self) -> MetricSpec:
         """How results are read: as declared, or as those of images are."""
         curve = "val_accuracy" if self.holds_out else "train_accuracy"
-        return self.reading or MetricSpec(curve, "test_accuracy", unit="fraction")
+        return self.declared_metric or MetricSpec(curve, "test_accuracy", unit="fraction")
 
     @property
     def holds_out(self) -> bool:
@@ -111,7 +111,7 @@ class Workload:
         return None
 
     @property
-    def named(self) -> Mapping[str, str]:
+    def references(self) -> Mapping[str, str]:
         """What it names in a sweep, by the key: each may be a dotted path, but for a command."""
         raise NotImplementedError
 
@@ -126,7 +126,7 @@ class Workload:
 
     def labels(self) -> dict[str, Any]:
         """Return what a trial records beside the content, JSON-ready."""
-        return {} if self.reading is None else {"reading": asdict(self.reading)}
+        return {} if self.declared_metric is None else {"reading": asdict(self.declared_metric)}
 
     @cached_property
     def key(self) -> str:
@@ -174,7 +174,7 @@ class ImageWorkload(Workload):
         return self.epochs
 
     @property
-    def named(self) -> Mapping[str, str]:
+    def references(self) -> Mapping[str, str]:
         return {"dataset": self.dataset, "model": self.model}
 
     @property
@@ -237,7 +237,7 @@ class UserWorkload(Workload):
         return self.steps
 
     @property
-    def named(self) -> Mapping[str, str]:
+    def references(self) -> Mapping[str, str]:
         return {"command": self.command} if self.command else {"train": self.train or ""}
 
     @property
@@ -313,7 +313,7 @@ class Trial:
         return self.workload
 
     @property
-    def of_user(self) -> UserWorkload:
+    def user_workload(self) -> UserWorkload:
         """The workload of a trial that is known to be the user's own training."""
         assert isinstance(self.workload, UserWorkload)
         return self.workload
@@ -346,7 +346,7 @@ class Trial:
             labels["setting_of"] = self.candidate.setting_of
         labels |= workload.labels()
         if self.rungs is not None:
-            labels["rivals"] = self.rungs.rivals
+            labels["rivals"] = self.rungs.competitors
         return self.content() | {"labels": labels}
 
     @staticmethod
@@ -367,7 +367,7 @@ class Trial:
             if listed in workload:
                 workload[listed] = tuple(workload[listed])
         if "reading" in labels:
-            workload["reading"] = MetricSpec(**_known(MetricSpec, labels["reading"]))
+            workload["declared_metric"] = MetricSpec(**_known(MetricSpec, labels["reading"]))
         workload |= {
             "name": labels["workload"],
             "precision": record["precision"],

@@ -32,7 +32,7 @@ def train(trial: Trial, context: Context) -> dict[str, float] | None:
     described = training.describe()
     _check_alike(context.world.exchange("digests", training.digests))
     context.describe(**described)
-    course = _Course(training, context, workload.read_as.metric)
+    course = _Course(training, context, workload.metric_spec.metric)
     course.resume()
     if context.stopping.ask_at_rung():  # as the attempt before this one was told
         return None

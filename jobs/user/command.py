@@ -263,11 +263,11 @@ def _judged(
         )
     heard += _take(command.last_line(), final, context)
     if not heard and context.rank == 0:  # which speaks for all ranks
+        metric = context.trial.workload.metric_spec.metric
         raise CommandError(
             "NothingLogged",
-            f"{line} ended well and logged nothing: call thermolion.log(step, "
-            f"{context.trial.workload.read_as.metric}=...), or append "
-            f'{{"step": 1, "{context.trial.workload.read_as.metric}": 0.5}} to $THERMOLION_LOG; '
+            f"{line} ended well and logged nothing: call thermolion.log(step, {metric}=...), or "
+            f'append {{"step": 1, "{metric}": 0.5}} to $THERMOLION_LOG; '
             f"its last lines:\n{command.last_output()}",
         )
     return final or None

@@ -40,7 +40,7 @@ def _own(train: Train) -> Train:
         random.seed(seed)
         np.random.seed(seed % _LARGEST_SEED)
         torch.manual_seed(seed)
-        reading = trial.workload.read_as
+        reading = trial.workload.metric_spec
         facts: dict[str, Any] = {} if context.steps is None else {"steps": context.steps}
         if reading.chance is not None:
             names = {reading.metric, reading.final_metric or reading.metric}
@@ -51,7 +51,7 @@ def _own(train: Train) -> Train:
             return None
         metrics = _by_name(returned)
         if context.rank == 0:
-            _check_ending(trial.workload.read_as, {**context.logged, **metrics})
+            _check_ending(trial.workload.metric_spec, {**context.logged, **metrics})
         return metrics
 
     return started

@@ -90,7 +90,7 @@ class Context:
     @property
     def options(self) -> Mapping[str, Any]:
         """The `options` of the workload."""
-        return self.trial.of_user.options
+        return self.trial.user_workload.options
 
     @property
     def hyperparameters(self) -> Mapping[str, Any]:
@@ -154,7 +154,7 @@ class Context:
         numbers = {name: number(name, value) for name, value in metrics.items()}
         paused = time.perf_counter()
         self.log_point(step, numbers)
-        name = self.trial.workload.read_as.metric
+        name = self.trial.workload.metric_spec.metric
         if self.rank == 0 and not math.isfinite(numbers.get(name, 0.0)):
             raise Diverged(f"{name} is {numbers[name]} at step {step}")
         self._since += time.perf_counter() - paused

@@ -33,7 +33,7 @@ class Succession:
         """Return what this attempt counts as from now on, and what it goes on from."""
         self.saw_checkpoint()
         kept = checkpoint.read(self._path, self._trial)
-        generation = self._journal.look().next_generation(self._trial)
+        generation = self._journal.refresh().next_generation(self._trial)
         if kept is not None:
             generation = max(generation, kept.generation + 1)
         self._attempt = Attempt(generation, secrets.token_hex(8))
@@ -59,7 +59,7 @@ class Succession:
         if not now and time.monotonic() - self._looked_at <= _LOOK_EVERY_S:
             return
         self._looked_at = time.monotonic()
-        attempts = self._journal.look()
+        attempts = self._journal.refresh()
         newest = attempts.newest(self._trial)
         newer = self._attempt is not None and newest is not None and newest > self._attempt
         if newer or attempts.is_done(self._trial):

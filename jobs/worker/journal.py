@@ -24,9 +24,9 @@ class Journal:
         """Put on disk what is not there yet; raises LogError if it fails twice."""
         self._log.sync()
 
-    def look(self) -> Attempts:
+    def refresh(self) -> Attempts:
         """Return what all logs of the study say by now; raises LogError for a damaged one."""
-        return self._attempts.look()
+        return self._attempts.refresh()
 
     def close(self) -> None:
         self._log.close()
@@ -44,7 +44,7 @@ class NullJournal(Journal):
     def sync(self) -> None:
         pass
 
-    def look(self) -> Attempts:
+    def refresh(self) -> Attempts:
         return self._attempts
 
     def close(self) -> None:

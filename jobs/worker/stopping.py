@@ -79,7 +79,7 @@ class AshaJudge:
         self._rungs = trial.rungs or _NO_RUNGS
         self._trial, self._journal = trial.id, journal
         self._left = list(self._rungs.at)
-        self._reading = trial.workload.read_as
+        self._reading = trial.workload.metric_spec
         self.told: int | None = None
 
     def reach(self, position: float, metrics: Mapping[str, float]) -> None:
@@ -103,12 +103,17 @@ class AshaJudge:
             return there[self._trial][1]
         others = [had for had, _ in there.values()]
         goes_on = self._rungs.keeps(value, others, self._reading.goal == "min")
-        said = {"rivals": self._rungs.rivals, "rung": rung, "value": value, "goes_on": goes_on}
+        said = {
+            "rivals": self._rungs.competitors,
+            "rung": rung,
+            "value": value,
+            "goes_on": goes_on,
+        }
         self._journal.append(events.MEASURED, self._trial, **said)
         return goes_on
 
     def _there(self, rung: int) -> Mapping[str, tuple[float, bool]]:
-        return self._journal.look().at_rung(self._rungs.rivals, rung)
+        return self._journal.refresh().at_rung(self._rungs.competitors, rung)
 
 
 class Stopping:

@@ -72,10 +72,10 @@ def with_frozen_targets(outcomes: Sequence[Outcome], stage: Stage) -> list[Outco
 
 def _aimed(outcome: Outcome, targets: dict[str, float | None]) -> Outcome:
     workload = outcome.trial.workload
-    if workload.key not in targets or workload.read_as.target == targets[workload.key]:
+    if workload.key not in targets or workload.metric_spec.target == targets[workload.key]:
         return outcome
-    reading = replace(workload.read_as, target=targets[workload.key])
-    trial = replace(outcome.trial, workload=replace(workload, reading=reading))
+    reading = replace(workload.metric_spec, target=targets[workload.key])
+    trial = replace(outcome.trial, workload=replace(workload, declared_metric=reading))
     return replace(outcome, trial=trial)
 
 

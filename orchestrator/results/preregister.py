@@ -38,7 +38,9 @@ def declare_analysis(study: Study, targets: Mapping[str, float | None]) -> Analy
         endpoints=tuple(map(Endpoint, dict.fromkeys(keys.analysis.endpoints))),
         alpha=keys.analysis.alpha,
         rope_pp=keys.analysis.rope_pp,
-        targets={one.name: targets.get(one.name, one.read_as.target) for one in sweep.workloads},
+        targets={
+            one.name: targets.get(one.name, one.metric_spec.target) for one in sweep.workloads
+        },
         code=code_digest(),
         tuned=None
         if keys.tune is None

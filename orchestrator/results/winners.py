@@ -67,7 +67,7 @@ class _Found:
         self.candidate, self.workload = candidate, outcomes[0].trial.workload
         self.trials = [one.trial.id for one in outcomes]
         self.settings = fared(outcomes)
-        self.lower_is_better = Scale.of(self.workload.read_as).lower_is_better
+        self.lower_is_better = Scale.of(self.workload.metric_spec).lower_is_better
         self.winner: Fared | None = best(self.settings, self.lower_is_better)
         self.edge: Edge | None = None
         if self.winner is not None:

@@ -21,7 +21,7 @@ def plan_trials(sweep: Sweep, tuning: Tuning = NO_TUNING) -> tuple[Trial, ...]:
     """Return every trial of a sweep, block by block: tuning, then pilots, then the comparison."""
     pilots: tuple[Trial, ...] = ()
     if sweep.keys.pilot is not None:
-        aimless = [one for one in sweep.workloads if one.read_as.target is None]
+        aimless = [one for one in sweep.workloads if one.metric_spec.target is None]
         baselines = {baseline for _, baseline in sweep.questions}
         pilots = _phase(
             sweep,

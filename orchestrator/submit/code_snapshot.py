@@ -178,7 +178,7 @@ def find_dotted_paths(trial: Trial) -> dict[str, str]:
     """
     if trial.workload.command is not None:
         return {}
-    named = {**trial.workload.named, "optimizer": trial.candidate.optimizer}
+    named = {**trial.workload.references, "optimizer": trial.candidate.optimizer}
     return {what: path for what, path in named.items() if catalog.is_dotted(path)}
 
 

@@ -169,7 +169,7 @@ class Search:
         """How many settings are suggested at once, at most."""
         return -(-(self.trials - self.drawn) // 2)
 
-    def rungs_on(self, workload: Workload, rivals: str = "") -> Rungs | None:
+    def rungs_on(self, workload: Workload, competitors: str = "") -> Rungs | None:
         """Return where trials on a workload may end early; None where they never do.
 
         In the workload's unit. None as well for a budget that is too small for a rung, or not
@@ -178,7 +178,7 @@ class Search:
         budget = workload.budget or 0
         parts = [-(-budget // self.reduction**k) for k in range(self.rungs, 0, -1)]
         at = tuple(sorted({part for part in parts if 0 < part < budget}))
-        return Rungs(at, self.reduction, rivals) if self.method == "asha" and at else None
+        return Rungs(at, self.reduction, competitors) if self.method == "asha" and at else None
 
     def to_json(self) -> dict[str, Any]:
         method: dict[str, Any] = {} if self.method == "sobol" else {"method": self.method}

@@ -109,11 +109,12 @@ def _check_workloads(keys: TuneKeys, entries: Entries, workloads: Sequence[Workl
                 f"workload {workload.name!r} has `split: replication`, which holds nothing out: "
                 "settings are chosen by validation data alone",
             )
-        if "test" in workload.read_as.metric.lower():
+        metric = workload.metric_spec.metric
+        if "test" in metric.lower():
             raise Invalid(
                 place,
-                f"workload {workload.name!r} has the metric {workload.read_as.metric!r}: settings "
-                "are chosen by validation data alone, so name such a metric, and the other one "
+                f"workload {workload.name!r} has the metric {metric!r}: settings are "
+                "chosen by validation data alone, so name such a metric, and the other one "
                 "`final_metric`",
             )
         if keys.ranks in (None, workload.ranks):

@@ -261,7 +261,7 @@ def _edit_notes(study: Study, change: PlanChange | None) -> list[str]:
 
 
 def _workload(workload: Workload) -> str:
-    said = list(workload.named.values())
+    said = list(workload.references.values())
     if workload.budget is not None:
         said.append(f"{workload.budget} {workload.unit}s")
     if workload.global_batch is not None:

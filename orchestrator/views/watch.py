@@ -72,7 +72,7 @@ def _summary(study: Study, status: Status) -> str:
     for outcome in running:
         value = current(outcome)
         if value is not None:
-            name = outcome.trial.workload.read_as.metric.replace("_", " ")
+            name = outcome.trial.workload.metric_spec.metric.replace("_", " ")
             reached.setdefault(name, []).append(value)
     parts += [f"current {name} {', '.join(values)}" for name, values in reached.items()]
     return ", ".join([*parts, *_left(study, status)])
@@ -140,6 +140,6 @@ def _progress(standing: TrialStatus) -> str:
 
 
 def _last(outcome: Outcome) -> str:
-    reading = outcome.trial.workload.read_as
+    reading = outcome.trial.workload.metric_spec
     value = outcome.metrics.get(reading.final_metric or reading.metric)
     return "" if value is None else in_unit(outcome, value)

@@ -15,7 +15,7 @@ HYPERPARAMETERS = {"lr": 1e-05, "betas": [0.9, 0.99], "nesterov": False}
 
 
 def made(line: str, options: dict[str, Any] | None = None, **fields: Any) -> Trial:
-    workload = UserWorkload("mine", command=line, options=options or {}, reading=READING)
+    workload = UserWorkload("mine", command=line, options=options or {}, declared_metric=READING)
     candidate = Candidate("sgd[lr=1e-05]", "sgd", HYPERPARAMETERS)
     seeds = block_seeds(0, "compare", workload, 3)
     return Trial(workload, candidate, "compare", 3, seeds, **fields)

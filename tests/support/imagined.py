@@ -29,6 +29,6 @@ def attach_to_nobody(
     optimizer: ThermoLion, samples: Sequence[Sequence[float]] = ((8.0, 8.0),)
 ) -> None:
     """Do what `attach` does, with imagined replicas where the gate refers to them."""
-    optimizer.gating.attached = True
+    optimizer.distributed_gate.attached = True
     if optimizer.gate == "replicas":
-        optimizer.gating.squares = _Spread(samples)
+        optimizer.distributed_gate.squares = _Spread(samples)

@@ -104,7 +104,9 @@ def make_own(
 ) -> Outcome:
     """Return one trial of a user's own training: steps and a metric of theirs, nothing else."""
     reading = reading or MetricSpec("val_loss", goal="min")
-    of = UserWorkload(workload, train="my_lab.lm:train", options={"depth": 4}, reading=reading)
+    of = UserWorkload(
+        workload, train="my_lab.lm:train", options={"depth": 4}, declared_metric=reading
+    )
     arm = Candidate(candidate, candidate, {"lr": 1e-3})
     trial = Trial(of, arm, "compare", block, block_seeds(0, "compare", of, block))
     points = tuple(

@@ -7,10 +7,10 @@ import torch
 from torch.optim.optimizer import ParamsT
 
 from thermolion import option_checks
-from thermolion.baselines.stepping import Stepped
+from thermolion.baselines.stepping import BaselineOptimizer
 
 
-class Lion(Stepped):
+class Lion(BaselineOptimizer):
     """Sign of an interpolated momentum with decoupled weight decay (arXiv 2302.06675, program 2).
 
     Raises TypeError or ValueError for a hyperparameter that is none.
@@ -27,9 +27,9 @@ class Lion(Stepped):
 
     @staticmethod
     def _check(options: Mapping[str, Any]) -> None:
-        option_checks.rate("lr", options["lr"])
-        option_checks.betas("betas", options["betas"])
-        option_checks.at_least_zero("weight_decay", options["weight_decay"])
+        option_checks.check_rate("lr", options["lr"])
+        option_checks.check_betas("betas", options["betas"])
+        option_checks.check_at_least_zero("weight_decay", options["weight_decay"])
 
     def _update(self) -> None:
         for group in self.param_groups:

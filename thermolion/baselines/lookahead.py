@@ -6,10 +6,15 @@ from typing import Any
 from torch.optim.optimizer import ParamsT
 
 from thermolion import option_checks
-from thermolion.baselines.stepping import Stepped, check_adam, moved, take_adam_step
+from thermolion.baselines.stepping import (
+    BaselineOptimizer,
+    check_adam,
+    params_with_gradient,
+    take_adam_step,
+)
 
 
-class Lookahead(Stepped):
+class Lookahead(BaselineOptimizer):
     """k steps of Adam forward, then back to a point on the way (arXiv 1907.08610, algorithm 1).
 
     After every `slow_every` (k) steps of a group: φ = φ + `slow_step` (its alpha) · (θ - φ),
@@ -41,12 +46,12 @@ class Lookahead(Stepped):
     @staticmethod
     def _check(options: Mapping[str, Any]) -> None:
         check_adam(options)
-        option_checks.whole("slow_every", options["slow_every"], least=1)
-        option_checks.fraction("slow_step", options["slow_step"], ends="(]")
+        option_checks.check_whole_number("slow_every", options["slow_every"], least=1)
+        option_checks.check_fraction("slow_step", options["slow_step"], ends="(]")
 
     def _update(self) -> None:
         for group in self.param_groups:
-            for param in moved(group):
+            for param in params_with_gradient(group):
                 if "slow" not in self.state[param]:
                     self.state[param]["slow"] = param.detach().clone()
             take_adam_step(group, self.state)

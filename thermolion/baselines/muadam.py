@@ -6,10 +6,15 @@ from typing import Any
 import torch
 from torch.optim.optimizer import ParamsT
 
-from thermolion.baselines.stepping import Stepped, check_adam, decayed_gradient, moved
+from thermolion.baselines.stepping import (
+    BaselineOptimizer,
+    check_adam,
+    compute_l2_gradient,
+    params_with_gradient,
+)
 
 
-class MuAdam(Stepped):
+class MuAdam(BaselineOptimizer):
     """Adam of uncorrected moments that looks ahead by a gradient (arXiv 2512.01881's baseline).
 
     m = β1 m + (1-β1) g; v = β2 v + (1-β2) g²; θ = θ - lr (β1 m + (1-β1) g) / (√v + ε).
@@ -36,8 +41,8 @@ class MuAdam(Stepped):
     def _update(self) -> None:
         for group in self.param_groups:
             beta1, beta2 = group["betas"]
-            for param in moved(group):
-                grad = decayed_gradient(param, group["weight_decay"])
+            for param in params_with_gradient(group):
+                grad = compute_l2_gradient(param, group["weight_decay"])
                 state = self.state[param]
                 if not state:
                     state["exp_avg"] = torch.zeros_like(param)

@@ -17,7 +17,7 @@ from torch.optim.optimizer import Optimizer, ParamsT
 from thermolion import option_checks
 
 
-class Stepped(Optimizer):
+class BaselineOptimizer(Optimizer):
     """What the baselines of this package have in common.
 
     They keep all of their memory in `state` and `param_groups`, as tensors, numbers and None:
@@ -63,18 +63,18 @@ class Stepped(Optimizer):
 
 def check_adam(options: Mapping[str, Any]) -> None:
     """Raise TypeError or ValueError for an option of Adam's that is none."""
-    option_checks.rate("lr", options["lr"])
-    option_checks.betas("betas", options["betas"])
+    option_checks.check_rate("lr", options["lr"])
+    option_checks.check_betas("betas", options["betas"])
     for name in ("eps", "weight_decay"):
-        option_checks.at_least_zero(name, options[name])
+        option_checks.check_at_least_zero(name, options[name])
 
 
-def moved(group: dict[str, Any]) -> list[Tensor]:
+def params_with_gradient(group: dict[str, Any]) -> list[Tensor]:
     """Return the parameters of a group that have a gradient."""
     return [param for param in group["params"] if param.grad is not None]
 
 
-def decayed_gradient(param: Tensor, weight_decay: float) -> Tensor:
+def compute_l2_gradient(param: Tensor, weight_decay: float) -> Tensor:
     """Return the gradient of the loss with its L2 penalty, weight_decay / 2 · |θ|²."""
     assert param.grad is not None
     return param.grad.add(param, alpha=weight_decay) if weight_decay else param.grad
@@ -87,7 +87,7 @@ def take_adam_step(
 
     The group has lr, betas, eps and weight_decay (L2); `states` is the optimizer's.
     """
-    params = moved(group)
+    params = params_with_gradient(group)
     for param in params:
         state = states[param]
         if "step" not in state:

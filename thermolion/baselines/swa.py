@@ -13,10 +13,10 @@ from torch.optim.optimizer import ParamsT
 from torch.optim.sgd import sgd
 
 from thermolion import option_checks
-from thermolion.baselines.stepping import Stepped, moved
+from thermolion.baselines.stepping import BaselineOptimizer, params_with_gradient
 
 
-class SWA(Stepped):
+class SWA(BaselineOptimizer):
     """Stochastic weight averaging over torch's SGD (arXiv 1803.05407, algorithm 1).
 
     `steps` is how many the training has, `steps_per_epoch` how many an epoch. After the last step
@@ -77,12 +77,12 @@ class SWA(Stepped):
 
     @staticmethod
     def _check(options: Mapping[str, Any]) -> None:
-        option_checks.rate("lr", options["lr"])
+        option_checks.check_rate("lr", options["lr"])
         for name in ("momentum", "average_from"):
-            option_checks.fraction(name, options[name])
-        option_checks.at_least_zero("weight_decay", options["weight_decay"])
+            option_checks.check_fraction(name, options[name])
+        option_checks.check_at_least_zero("weight_decay", options["weight_decay"])
         for name in ("steps", "steps_per_epoch"):
-            option_checks.whole(name, options[name], least=1)
+            option_checks.check_whole_number(name, options[name], least=1)
 
     def _update(self) -> None:
         for group in self.param_groups:
@@ -96,7 +96,7 @@ class SWA(Stepped):
                 self._take_in(group["params"])
 
     def _take_sgd_step(self, group: dict[str, Any]) -> None:
-        params = moved(group)
+        params = params_with_gradient(group)
         buffers = [self.state[param].get("momentum_buffer") for param in params]
         sgd(
             params,

@@ -13,15 +13,15 @@ from torch.optim.optimizer import ParamsT
 
 from thermolion import option_checks
 from thermolion.baselines.stepping import (
-    Stepped,
+    BaselineOptimizer,
     check_adam,
-    decayed_gradient,
-    moved,
+    compute_l2_gradient,
+    params_with_gradient,
     take_adam_step,
 )
 
 
-class SWATS(Stepped):
+class SWATS(BaselineOptimizer):
     """Adam that switches to SGD by itself, once, for all parameters (arXiv 1712.07628, alg. 1).
 
     With Adam's update p and the gradient g, over all parameters together, r = p·p / -p·g is the
@@ -58,7 +58,7 @@ class SWATS(Stepped):
     @staticmethod
     def _check(options: Mapping[str, Any]) -> None:
         check_adam(options)
-        option_checks.at_least_zero("threshold", options["threshold"])
+        option_checks.check_at_least_zero("threshold", options["threshold"])
 
     @property
     def switched(self) -> bool:
@@ -69,13 +69,13 @@ class SWATS(Stepped):
         if self.switched:
             scale = self.param_groups[0]["sgd_scale"]
             for group in self.param_groups:
-                for param in moved(group):
+                for param in params_with_gradient(group):
                     self._take_sgd_step(param, group, scale)
             return
         products = [
             self._take_adam_step(param, group)
             for group in self.param_groups
-            for param in moved(group)
+            for param in params_with_gradient(group)
         ]
         if products:
             first = products[0].device
@@ -84,7 +84,7 @@ class SWATS(Stepped):
 
     def _take_adam_step(self, param: Tensor, group: dict[str, Any]) -> Tensor:
         """Move a parameter; return p·p and p·g, float64, where it lies."""
-        grad = decayed_gradient(param, group["weight_decay"])
+        grad = compute_l2_gradient(param, group["weight_decay"])
         state = self.state[param]
         if not state:
             state["step"] = 0
@@ -122,12 +122,12 @@ class SWATS(Stepped):
         if not state:
             state["momentum_buffer"] = torch.zeros_like(param)
         beta1 = group["betas"][0]
-        grad = decayed_gradient(param, group["weight_decay"])
+        grad = compute_l2_gradient(param, group["weight_decay"])
         state["momentum_buffer"].mul_(beta1).add_(grad)
         param.add_(state["momentum_buffer"], alpha=-(1 - beta1) * scale * group["lr"])
 
 
-class SWATSNotebook(Stepped):
+class SWATSNotebook(BaselineOptimizer):
     """Adam for `switch_after` steps, then plain SGD at the same learning rate.
 
     The simplified form: neither the moment of the switch nor the learning rate after it is
@@ -152,7 +152,7 @@ class SWATSNotebook(Stepped):
     @staticmethod
     def _check(options: Mapping[str, Any]) -> None:
         check_adam(options)
-        option_checks.whole("switch_after", options["switch_after"], least=1)
+        option_checks.check_whole_number("switch_after", options["switch_after"], least=1)
 
     def _update(self) -> None:
         # A group that came later switches with the others.
@@ -161,8 +161,8 @@ class SWATSNotebook(Stepped):
             if lead["steps"] < lead["switch_after"]:
                 take_adam_step(group, self.state)
                 continue
-            for param in moved(group):
+            for param in params_with_gradient(group):
                 self.state.pop(param, None)  # Adam's moments, which nobody needs any more
-                grad = decayed_gradient(param, group["weight_decay"])
+                grad = compute_l2_gradient(param, group["weight_decay"])
                 param.add_(grad, alpha=-group["lr"])
         lead["steps"] += 1

@@ -13,10 +13,16 @@ from torch.futures import Future
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.optimizer import Optimizer
 
-from thermolion.ddp.hooks import GradBucket, OwnGradients, OwnSquares, Reduce, SquareExchange
-from thermolion.ddp.replica_check import check_whole, verify_replicas
+from thermolion.ddp.hooks import (
+    GradBucket,
+    LocalGradients,
+    Reduce,
+    SingleRankSquares,
+    SquareExchange,
+)
+from thermolion.ddp.replica_check import check_unsharded, verify_replicas
 from thermolion.optimizer import ThermoLion
-from thermolion.step.gates import Gating, Squares
+from thermolion.step.gates import DistributedGate, SquareSource
 from thermolion.step.sharding import is_sharded, is_zero, number_parameters
 
 __all__ = ["Attachment", "Reduce", "attach"]
@@ -27,7 +33,7 @@ Hook = Callable[[object, GradBucket], Future[Tensor]]
 class Attachment:
     """What hangs between an optimizer and a model once they are attached."""
 
-    def __init__(self, model: nn.Module, squares: Squares | None, own_state: bool) -> None:
+    def __init__(self, model: nn.Module, squares: SquareSource | None, own_state: bool) -> None:
         self._model, self._squares = model, squares
         self.own_state = own_state
         """Whether every rank has an optimizer state of its own (`gate="local"`).
@@ -88,29 +94,33 @@ def attach(
     _check_count("global_batch", global_batch, 1, "samples")
     _check_count("verify_every", verify_every, 0, "steps")
     if verify_every:
-        check_whole(model)
+        check_unsharded(model)
     group = _group(model)
     inner = _stepping(optimizer)
-    gating = inner.gating if isinstance(inner, ThermoLion) else None
-    gate = "averaged" if gating is None else gating.gate
-    squares: Squares | None = None
-    own_gradients: OwnGradients | None = None
+    distributed_gate = inner.distributed_gate if isinstance(inner, ThermoLion) else None
+    gate = "averaged" if distributed_gate is None else distributed_gate.gate
+    squares: SquareSource | None = None
+    local_gradients: LocalGradients | None = None
     hook: Hook | None = None
-    if gating is not None and gate != "averaged":
+    if distributed_gate is not None and gate != "averaged":
         _check(optimizer, model, gate, reduce)
         if gate == "replicas":
-            squares = _squares(gating, model, global_batch, reduce or allreduce_hook)
+            squares = _squares(distributed_gate, model, global_batch, reduce or allreduce_hook)
             hook = squares.hook if isinstance(squares, SquareExchange) else None
         elif group is not None:
-            own_gradients = OwnGradients(group)
-            hook = own_gradients.hook
+            local_gradients = LocalGradients(group)
+            hook = local_gradients.hook
     elif reduce is not None:
         _check_wrapped("reduce is a communication hook", model)
         hook = _with_group(reduce, group)
     if hook is not None and group is not None:
         _register(model, hook)
-    if gating is not None:
-        gating.squares, gating.own_gradients, gating.attached = squares, own_gradients, True
+    if distributed_gate is not None:
+        distributed_gate.squares, distributed_gate.local_gradients, distributed_gate.attached = (
+            squares,
+            local_gradients,
+            True,
+        )
         if is_zero(optimizer):
             number_parameters(optimizer)
     attachment = Attachment(model, squares, own_state=gate == "local" and group is not None)
@@ -177,12 +187,12 @@ def _check_count(name: str, count: object, least: int, what: str) -> None:
 
 
 def _squares(
-    gating: Gating,
+    distributed_gate: DistributedGate,
     model: nn.Module,
     global_batch: int | None,
     reduce: Reduce,
-) -> Squares:
-    group, reference = _group(model), gating.reference_batch
+) -> SquareSource:
+    group, reference = _group(model), distributed_gate.reference_batch
     if reference is not None and global_batch is None:
         raise ValueError(
             f"reference_batch is {reference}, which is compared with the samples of a step: say "
@@ -197,7 +207,7 @@ def _squares(
         )
     samples = world_size if global_batch is None else global_batch
     if group is None or world_size == 1:
-        return OwnSquares(samples)
+        return SingleRankSquares(samples)
     return SquareExchange(group, reduce, model.parameters(), samples)
 
 

@@ -70,7 +70,7 @@ class _Sent:
     norms: list[Tensor]
 
 
-class OwnSquares:
+class SingleRankSquares:
     """The squares of a single process: the mean over its one rank."""
 
     def __init__(self, global_batch: float) -> None:
@@ -223,7 +223,7 @@ def _ratios(now: Sequence[Tensor], then: Sequence[Tensor]) -> Sequence[Tensor]:
 _CHUNK = 1 << 22  # elements reduced at a time
 
 
-class OwnGradients:
+class LocalGradients:
     """Leave gradients as each rank has them; average updates instead.
 
     `hook` is a DDP communication hook that sends no gradient. A rank whose gradient is not finite

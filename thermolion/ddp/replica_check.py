@@ -53,7 +53,7 @@ def verify_replicas(
     RuntimeError where no process group has been initialised.
     """
     named = list(_named(parameters))
-    check_whole(named)
+    check_unsharded(named)
     if not (dist.is_available() and dist.is_initialized()):
         raise RuntimeError(
             "there is no process group, so there are no replicas to compare: call "
@@ -78,7 +78,7 @@ def verify_replicas(
         )
 
 
-def check_whole(parameters: nn.Module | Iterable[tuple[str, Tensor]]) -> None:
+def check_unsharded(parameters: nn.Module | Iterable[tuple[str, Tensor]]) -> None:
     """Raise ValueError where a parameter is sharded, so that there are no replicas of it."""
     for name, tensor in _named(parameters):
         if is_sharded(tensor):

@@ -1,6 +1,6 @@
 """ThermoLion's step on a CPU: flat pieces that stay in the cache, in scratch that is kept.
 
-The arithmetic is that of `update`, bit for bit in float32 and float64; the passes over memory
+The arithmetic is that of `reference`, bit for bit in float32 and float64; the passes over memory
 are not. A large tensor is cut into chunks; small ones are strung together to fill one.
 """
 
@@ -24,7 +24,7 @@ CHUNK = CHUNK_ROWS * ROW
 
 @dataclass
 class _Whole:
-    """A tensor by its chunks; a strided one has none, and is left to `loop`."""
+    """A tensor by its chunks; a strided one has none, and is left to `reference`."""
 
     index: int
     params: list[Tensor]
@@ -36,8 +36,9 @@ class _Whole:
 class _String:
     """Small tensors that are worked on as one chunk of `length`, and where in it each lies.
 
-    What is `new` lies in scratch, as their `directions`, `draws` and `kicks` do; `rows` are theirs
-    among the rows of all noise. Few operations are called for each of them: calls cost most.
+    What is `new` lies in scratch, as their `directions`, `draws` and `noises` do; `rows` are
+    theirs among the rows of all noise. Few operations are called for each of them: calls cost
+    most.
     """
 
     indices: list[int]
@@ -50,7 +51,7 @@ class _String:
     directions: list[Tensor]
     rows: Tensor
     draws: list[Tensor]
-    kicks: list[Tensor]
+    noises: list[Tensor]
     length: int
 
 
@@ -73,42 +74,46 @@ class Chunks:
         self._dtype = dtype
         self._buffers = torch.empty((10, CHUNK), dtype=dtype).unbind()
         self._scratches: dict[int, tuple[Tensor, ...]] = {}
-        self._wide_kick = torch.empty(CHUNK, dtype=wide(dtype))
+        self._wide_noise = torch.empty(CHUNK, dtype=wide(dtype))
         self._noise = NormalRows(CHUNK_ROWS)
         self._layouts: dict[object, _Layout] = {}
 
     def step(
         self,
-        work: StepTensors,
-        rates: Hyper,
+        tensors: StepTensors,
+        hyper: Hyper,
         exploration: Exploration | None,
         group: object = None,
     ) -> None:
-        """Take a step of `work`, in place; see `Work` for what else it may be told.
+        """Take a step of `tensors`, in place; see `StepTensors` for what else it may be told.
 
         The layout of the tensors is remembered by the name of their `group`.
         """
-        layout = self._laid_out(work, group)
-        numbers = _Numbers(rates, self._dtype)
+        layout = self._laid_out(tensors, group)
+        numbers = _Numbers(hyper, self._dtype)
         for whole in layout.wholes:
             if whole.params:
-                self._step_whole(whole, work, numbers, exploration)
+                self._step_whole(whole, tensors, numbers, exploration)
             else:
-                reference.step_one(work, whole.index, rates, exploration)
+                reference.step_one(tensors, whole.index, hyper, exploration)
         for string in layout.strings:
-            self._step_string(string, work, numbers, exploration)
+            self._step_string(string, tensors, numbers, exploration)
 
     def _step_whole(
         self,
         whole: _Whole,
-        work: StepTensors,
+        tensors: StepTensors,
         numbers: "_Numbers",
         exploration: Exploration | None,
     ) -> None:
         index = whole.index
-        grads = _cut(work.grads[index], work.params[index])
-        gates = None if work.gate_sqs is None else _cut(work.gate_sqs[index], work.params[index])
-        outs = None if work.directions is None else _cut_own(work.directions[index])
+        grads = _cut(tensors.grads[index], tensors.params[index])
+        gates = (
+            None
+            if tensors.gate_sqs is None
+            else _cut(tensors.gate_sqs[index], tensors.params[index])
+        )
+        outs = None if tensors.directions is None else _cut_own(tensors.directions[index])
         for number, (param, m, v) in enumerate(
             zip(whole.params, whole.exp_avgs, whole.exp_avg_sqs, strict=True)
         ):
@@ -117,8 +122,8 @@ class Chunks:
             v.mul_(numbers.beta2).addcmul_(grad, grad, value=numbers.gain2)
             out = self._scratch(len(m))[3] if outs is None else outs[number]
             gate_sq = None if gates is None else gates[number]
-            kick = self._whole_kick(index, number, len(m), exploration)
-            self._direct(m, v, grad, gate_sq, kick, numbers, out)
+            noise = self._make_whole_noise(index, number, len(m), exploration)
+            self._direct(m, v, grad, gate_sq, noise, numbers, out)
             if outs is None:
                 if numbers.decay is not None:
                     param.mul_(numbers.decay)
@@ -127,26 +132,26 @@ class Chunks:
     def _step_string(
         self,
         string: _String,
-        work: StepTensors,
+        tensors: StepTensors,
         numbers: "_Numbers",
         exploration: Exploration | None,
     ) -> None:
         chosen, count = string.indices, string.length
         _, _, _, direction, m, v, g, gate_space, _, space = self._scratch(count)
-        grad = torch.cat([work.grads[index].reshape(-1) for index in chosen], out=g)
+        grad = torch.cat([tensors.grads[index].reshape(-1) for index in chosen], out=g)
         torch.cat(string.exp_avgs, out=m).mul_(numbers.beta1).add_(grad, alpha=numbers.gain1)
         torch.cat(string.exp_avg_sqs, out=v).mul_(numbers.beta2)
         v.addcmul_(grad, grad, value=numbers.gain2)
         torch._foreach_copy_(string.exp_avgs, string.new_exp_avgs)
         torch._foreach_copy_(string.exp_avg_sqs, string.new_exp_avg_sqs)
         gate_sq = None
-        if work.gate_sqs is not None:
-            gates = [work.gate_sqs[index].reshape(-1) for index in chosen]
+        if tensors.gate_sqs is not None:
+            gates = [tensors.gate_sqs[index].reshape(-1) for index in chosen]
             gate_sq = torch.cat(gates, out=gate_space)
-        kick = None if exploration is None else self._string_kick(string, exploration)
-        self._direct(m, v, g, gate_sq, kick, numbers, direction)
-        if work.directions is not None:
-            torch._foreach_copy_([work.directions[i] for i in chosen], string.directions)
+        noise = None if exploration is None else self._make_string_noise(string, exploration)
+        self._direct(m, v, g, gate_sq, noise, numbers, direction)
+        if tensors.directions is not None:
+            torch._foreach_copy_([tensors.directions[i] for i in chosen], string.directions)
             return
         param = torch.cat(string.params, out=space)
         if numbers.decay is not None:
@@ -160,11 +165,11 @@ class Chunks:
         v: Tensor,
         grad: Tensor,
         gate_sq: Tensor | None,
-        kick: Tensor | None,
+        noise: Tensor | None,
         numbers: "_Numbers",
         out: Tensor,
     ) -> None:
-        """Write `update.direction` of one flat chunk to `out`, in fewer passes of equal bits.
+        """Write the direction of one flat chunk to `out`: that of `reference`, in fewer passes.
 
         An alignment is 0 or 1, so that products with it are exact, however they are grouped.
         """
@@ -182,8 +187,8 @@ class Chunks:
         torch.sign(m, out=out)
         torch.mul(out, grad, out=aligned).gt_(numbers.zero)
         out.addcmul_(out, aligned, value=numbers.alignment)
-        if kick is not None:
-            out.add_(kick)
+        if noise is not None:
+            out.add_(noise)
         magnitude.mul_(numbers.solid_gain).mul_(gate)
         torch.sub(numbers.one, gate, out=gate)
         out.mul_(gate).add_(magnitude)
@@ -194,7 +199,7 @@ class Chunks:
             self._scratches[count] = tuple(buffer[:count] for buffer in self._buffers)
         return self._scratches[count]
 
-    def _whole_kick(
+    def _make_whole_noise(
         self, index: int, number: int, count: int, exploration: Exploration | None
     ) -> Tensor | None:
         """Return the scaled noise of chunk `number` of a tensor, lent until the next."""
@@ -207,65 +212,65 @@ class Chunks:
             filled = self._noise.fill(exploration.keys[:, rows], scales[rows])
             return self._narrowed(filled.view(-1)[:count])
         draws = self._noise.fill(exploration.keys[:, rows]).view(-1)[:count]
-        return self._wide_kick[:count].copy_(draws).mul_(exploration.scales[index])
+        return self._wide_noise[:count].copy_(draws).mul_(exploration.scales[index])
 
-    def _string_kick(self, string: _String, exploration: Exploration) -> Tensor:
+    def _make_string_noise(self, string: _String, exploration: Exploration) -> Tensor:
         scales = exploration.row_scales
         keys = exploration.keys[:, string.rows]
         filled = self._noise.fill(keys, None if scales is None else scales[string.rows])
         if scales is not None and filled.numel() == string.length:  # no row has a rest
             return self._narrowed(filled.view(-1))
-        torch._foreach_copy_(string.kicks, string.draws)
+        torch._foreach_copy_(string.noises, string.draws)
         if scales is None:
-            torch._foreach_mul_(string.kicks, [exploration.scales[i] for i in string.indices])
-        return self._narrowed(self._wide_kick[: string.length])
+            torch._foreach_mul_(string.noises, [exploration.scales[i] for i in string.indices])
+        return self._narrowed(self._wide_noise[: string.length])
 
-    def _narrowed(self, kick: Tensor) -> Tensor:
-        if kick.dtype == self._dtype:
-            return kick
-        return self._scratch(len(kick))[8].copy_(kick)
+    def _narrowed(self, noise: Tensor) -> Tensor:
+        if noise.dtype == self._dtype:
+            return noise
+        return self._scratch(len(noise))[8].copy_(noise)
 
-    def _laid_out(self, work: StepTensors, group: object) -> "_Layout":
-        lists = (work.params, work.exp_avgs, work.exp_avg_sqs)
-        places: list[object] = [tensor.data_ptr() for tensors in lists for tensor in tensors]
-        places += [(param.shape, param.stride()) for param in work.params]
+    def _laid_out(self, tensors: StepTensors, group: object) -> "_Layout":
+        lists = (tensors.params, tensors.exp_avgs, tensors.exp_avg_sqs)
+        places: list[object] = [tensor.data_ptr() for each in lists for tensor in each]
+        places += [(param.shape, param.stride()) for param in tensors.params]
         known = self._layouts.get(group)
         if known is not None and known.places == places:
             return known
         wholes: list[_Whole] = []
         small = []
-        for index, tensors in enumerate(zip(*lists, strict=True)):
-            dense = all(same_layout(tensors[0], other) for other in tensors[1:])
-            if dense and tensors[0].numel() <= CHUNK // 2 and tensors[0].is_contiguous():
+        for index, triple in enumerate(zip(*lists, strict=True)):
+            dense = all(same_layout(triple[0], other) for other in triple[1:])
+            if dense and triple[0].numel() <= CHUNK // 2 and triple[0].is_contiguous():
                 small.append(index)
             else:
-                cuts = map(_cut_own, tensors) if dense else ([], [], [])
+                cuts = map(_cut_own, triple) if dense else ([], [], [])
                 wholes.append(_Whole(index, *cuts))
-        counts = [param.numel() for param in work.params]
-        strings = [self._strung(indices, work, counts) for indices in _strings(small, counts)]
+        counts = [param.numel() for param in tensors.params]
+        strings = [self._strung(indices, tensors, counts) for indices in _strings(small, counts)]
         self._layouts[group] = _Layout(places, wholes, strings)
         return self._layouts[group]
 
-    def _strung(self, indices: list[int], work: StepTensors, counts: list[int]) -> _String:
+    def _strung(self, indices: list[int], tensors: StepTensors, counts: list[int]) -> _String:
         mine = [counts[index] for index in indices]
         rows = [-(-count // ROW) for count in counts]
         spans = [torch.arange(sum(rows[:i]), sum(rows[: i + 1])) for i in indices]
         spaces = self._noise.draws[: sum(map(len, spans))].view(-1)
         draws = torch.split(spaces, [len(span) * ROW for span in spans])
-        shapes = [work.params[index].shape for index in indices]
+        shapes = [tensors.params[index].shape for index in indices]
         directions, ms, vs, ps = (
             torch.split(self._scratch(sum(mine))[place], mine) for place in (3, 4, 5, 9)
         )
         return _String(
             indices,
-            [work.params[index].view(-1) for index in indices],
-            [work.exp_avgs[index].view(-1) for index in indices],
-            [work.exp_avg_sqs[index].view(-1) for index in indices],
+            [tensors.params[index].view(-1) for index in indices],
+            [tensors.exp_avgs[index].view(-1) for index in indices],
+            [tensors.exp_avg_sqs[index].view(-1) for index in indices],
             *(list(ps), list(ms), list(vs)),
             [one.view(shape) for one, shape in zip(directions, shapes, strict=True)],
             torch.cat(spans),
             [draw[:count] for draw, count in zip(draws, mine, strict=True)],
-            list(torch.split(self._wide_kick[: sum(mine)], mine)),
+            list(torch.split(self._wide_noise[: sum(mine)], mine)),
             sum(mine),
         )
 
@@ -273,17 +278,17 @@ class Chunks:
 class _Numbers:
     """The constants of a step. A number that is no tensor costs an operation more than it does."""
 
-    def __init__(self, rates: Hyper, dtype: torch.dtype) -> None:
-        assert not isinstance(rates.lr, Tensor)
-        self.lr = rates.lr
-        self.gain1, self.gain2 = 1 - rates.beta1, 1 - rates.beta2
-        self.alignment, self.bound = rates.alignment, rates.bound(dtype)
+    def __init__(self, hyper: Hyper, dtype: torch.dtype) -> None:
+        assert not isinstance(hyper.lr, Tensor)
+        self.lr = hyper.lr
+        self.gain1, self.gain2 = 1 - hyper.beta1, 1 - hyper.beta2
+        self.alignment, self.bound = hyper.alignment, hyper.bound(dtype)
         self.beta1, self.beta2, self.eps, self.solid_gain, self.one, self.zero = torch.tensor(
-            [rates.beta1, rates.beta2, rates.floor(dtype), rates.solid_gain, 1.0, 0.0],
+            [hyper.beta1, hyper.beta2, hyper.floor(dtype), hyper.solid_gain, 1.0, 0.0],
             dtype=torch.float64,
         ).unbind()
-        decay = torch.tensor(1 - rates.lr * rates.weight_decay, dtype=torch.float64)
-        self.decay = decay if rates.weight_decay else None
+        decay = torch.tensor(1 - hyper.lr * hyper.weight_decay, dtype=torch.float64)
+        self.decay = decay if hyper.weight_decay else None
 
 
 def _strings(small: list[int], counts: list[int]) -> list[list[int]]:

@@ -27,11 +27,11 @@ class Route(Enum):
     FUSED = "fused"
 
 
-def check(group: Mapping[str, Any]) -> None:
+def check_forms(group: Mapping[str, Any]) -> None:
     """Raise ValueError where a form that a group asks for cannot take one of its parameters."""
     for param in group["params"]:
         if group["fused"]:
-            reason = fused.refusal(param)
+            reason = fused.find_refusal(param)
             if reason is not None:
                 raise ValueError(f"fused is true, but {reason}: leave it out, or set foreach")
         if group["foreach"] and not _is_plain(param):
@@ -41,7 +41,7 @@ def check(group: Mapping[str, Any]) -> None:
             )
 
 
-def route(group: Mapping[str, Any], param: Tensor) -> Route:
+def choose_route(group: Mapping[str, Any], param: Tensor) -> Route:
     """Return the form that the step of a parameter takes."""
     if group["fused"]:
         return Route.FUSED if is_dense(param) else Route.LOOP
@@ -69,30 +69,30 @@ class Forms:
     def step(
         self,
         route: Route,
-        work: StepTensors,
-        rates: Hyper,
+        tensors: StepTensors,
+        hyper: Hyper,
         exploration: Exploration | None,
         rows: Rows,
         key: object,
         amp: Amp | None,
     ) -> None:
-        """Move the parameters of `work`: what a gate over several ranks builds on.
+        """Move the parameters of `tensors`: what a gate over several ranks builds on.
 
-        Fill `work.gate_sqs` to gate on another second moment than `exp_avg_sqs`. Fill
-        `work.directions` with tensors to find the updates there, not yet applied, and call
-        `lists.apply_` with what becomes of them. All of `work` is of one device and type; what is
-        kept is known by `key`.
+        Fill `tensors.gate_sqs` to gate on another second moment than `exp_avg_sqs`. Fill
+        `tensors.directions` with tensors to find the updates there, not yet applied, and call
+        `foreach.apply_` with what becomes of them. All tensors are of one device and type; what
+        is kept is known by `key`.
         """
         if route is Route.LOOP:
-            reference.step(work, rates, exploration)
+            reference.step(tensors, hyper, exploration)
         elif route is Route.LISTS:
-            foreach.step(work, rates, exploration)
+            foreach.step(tensors, hyper, exploration)
         elif route is Route.FUSED:
             if key not in self._launchers or self._launchers[key].rows is not rows:
-                self._launchers[key] = Launcher(rows, work.params[0].device)
-            self._launchers[key].step(work, rates, exploration, amp)
+                self._launchers[key] = Launcher(rows, tensors.params[0].device)
+            self._launchers[key].step(tensors, hyper, exploration, amp)
         else:
-            dtype = work.params[0].dtype
+            dtype = tensors.params[0].dtype
             if dtype not in self._chunks:
                 self._chunks[dtype] = Chunks(dtype)
-            self._chunks[dtype].step(work, rates, exploration, key)
+            self._chunks[dtype].step(tensors, hyper, exploration, key)

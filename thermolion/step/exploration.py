@@ -20,7 +20,7 @@ FROZEN = 0.01
 NOISE_VARIANCE_FLOOR = 1e-10
 
 
-def temperature(decay: float, step: int) -> float:
+def temperature_at(decay: float, step: int) -> float:
     """Return T_t = decay^t, from T_0 = 1; `step` counts from 1."""
     return float(decay**step)
 
@@ -30,7 +30,7 @@ def last_noisy_step(decay: float) -> float:
     if decay == 1:
         return math.inf
     step = max(0, math.floor(math.log(FROZEN) / math.log(decay)) + 1)
-    while step and not explores(temperature(decay, step)):
+    while step and not explores(temperature_at(decay, step)):
         step -= 1
     return step
 
@@ -61,7 +61,7 @@ class Exploration:
     skips: list[int]
     row_scales: Tensor | None
 
-    def kick(self, index: int, like: Tensor) -> Tensor:
+    def draw(self, index: int, like: Tensor) -> Tensor:
         """Return the scaled draws of a tensor, of the shape, type and memory layout of `like`."""
         begin, end = self.starts[index], self.starts[index + 1]
         row_scales = None if self.row_scales is None else self.row_scales[begin:end]
@@ -69,9 +69,9 @@ class Exploration:
         scaled = draws[self.skips[index] :][: like.numel()]
         if row_scales is None:
             scaled = scaled.to(self.scales.dtype).mul_(self.scales[index])
-        kick = torch.empty_like(like, memory_format=torch.preserve_format)
-        in_memory_order(kick).copy_(scaled)
-        return kick
+        noise = torch.empty_like(like, memory_format=torch.preserve_format)
+        in_memory_order(noise).copy_(scaled)
+        return noise
 
 
 def in_memory_order(tensor: Tensor) -> Tensor:

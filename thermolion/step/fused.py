@@ -1,7 +1,7 @@
 """ThermoLion's step in one pass over p, g, m and v, for CUDA: what launches the Triton kernel.
 
 Importable without Triton; `refusal` says why a parameter cannot be stepped here. Moments are
-those of `update` to the bit in float32; half types are computed in float32 and rounded once.
+those of `reference` to the bit in float32; half types are computed in float32 and rounded once.
 """
 
 import importlib
@@ -22,7 +22,7 @@ from thermolion.step.state import Hyper, StepTensors
 TYPES = {torch.float32: "float32", torch.float16: "float16", torch.bfloat16: "bfloat16"}
 
 
-def refusal(param: Tensor) -> str | None:
+def find_refusal(param: Tensor) -> str | None:
     """Say what keeps a parameter from a fused step, or None."""
     if is_sharded(param):
         return "a parameter is sharded (DTensor)"
@@ -52,19 +52,19 @@ class Launcher:
         self._pointers = torch.empty(0)
 
     def step(
-        self, work: StepTensors, rates: Hyper, exploration: Exploration | None, amp: Amp | None
+        self, tensors: StepTensors, hyper: Hyper, exploration: Exploration | None, amp: Amp | None
     ) -> None:
-        """Take a step of `work`, in place; see `Work` for what else it may be told.
+        """Take a step of `tensors`, in place; see `StepTensors` for what else it may be told.
 
         Nothing is read by the host. The gradients stay scaled, where `amp` says that they are.
         """
-        device, dtype = work.params[0].device, work.params[0].dtype
+        device, dtype = tensors.params[0].device, tensors.params[0].dtype
         count = len(self.rows.owners)
         if count == 0:
             return
-        self._point(work, device)
-        lr = rates.lr
-        bound = rates.bound(dtype)
+        self._point(tensors, device)
+        lr = hyper.lr
+        bound = hyper.bound(dtype)
         number = 0.0 if isinstance(lr, Tensor) else lr
         keys, scales = self._words, self._words  # stand-ins: what is not asked for is not read
         if exploration is not None:
@@ -73,7 +73,7 @@ class Launcher:
         with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
             self._kernel[(count,)](
                 self._pointers,
-                len(work.params),
+                len(tensors.params),
                 self.rows.owners,
                 self.rows.numbers,
                 self._counts,
@@ -85,20 +85,20 @@ class Launcher:
                 self._words if scale is None else scale,
                 self._words if amp is None else amp.found_inf,
                 number,
-                rates.weight_decay,
-                1 - number * rates.weight_decay,
-                rates.beta1,
-                1 - rates.beta1,
-                rates.beta2,
-                1 - rates.beta2,
-                rates.floor(dtype),
-                rates.alignment,
-                rates.solid_gain,
+                hyper.weight_decay,
+                1 - number * hyper.weight_decay,
+                hyper.beta1,
+                1 - hyper.beta1,
+                hyper.beta2,
+                1 - hyper.beta2,
+                hyper.floor(dtype),
+                hyper.alignment,
+                hyper.solid_gain,
                 math.inf if bound is None else bound,
                 element=getattr(self._language, TYPES[dtype]),
                 has_noise=exploration is not None,
-                has_own_gate=work.gate_sqs is not None,
-                gives_directions=work.directions is not None,
+                has_own_gate=tensors.gate_sqs is not None,
+                gives_directions=tensors.directions is not None,
                 has_lr_tensor=isinstance(lr, Tensor),
                 has_grad_scale=scale is not None,
                 has_found_inf=amp is not None,
@@ -106,12 +106,12 @@ class Launcher:
                 enable_fp_fusion=False,
             )
 
-    def _point(self, work: StepTensors, device: torch.device) -> None:
+    def _point(self, tensors: StepTensors, device: torch.device) -> None:
         """Bring the table of addresses up to date: gradients often lie where they lay before."""
-        moved = work.params if work.directions is None else work.directions
-        gates = work.exp_avg_sqs if work.gate_sqs is None else work.gate_sqs
-        lists = (moved, work.grads, work.exp_avgs, work.exp_avg_sqs, gates)
-        places = [tensor.data_ptr() for tensors in lists for tensor in tensors]
+        moved = tensors.params if tensors.directions is None else tensors.directions
+        gates = tensors.exp_avg_sqs if tensors.gate_sqs is None else tensors.gate_sqs
+        lists = (moved, tensors.grads, tensors.exp_avgs, tensors.exp_avg_sqs, gates)
+        places = [tensor.data_ptr() for each in lists for tensor in each]
         if places != self._places:
             self._pointers = torch.tensor(places, dtype=torch.int64).to(device, non_blocking=True)
             self._places = places

@@ -21,7 +21,14 @@ from torch import Tensor
 from thermolion.registry import GATE_OPTIONS
 from thermolion.step.foreach import apply_
 from thermolion.step.sharding import is_being_built_inside
-from thermolion.step.state import GATE_SQUARE, MEAN_SQUARE, Hyper, StepTensors, array, mean_of
+from thermolion.step.state import (
+    GATE_SQUARE,
+    MEAN_SQUARE,
+    Hyper,
+    StepTensors,
+    compute_mean,
+    to_array,
+)
 
 
 def check_shares(samples: Sequence[int], world_size: int) -> None:
@@ -90,7 +97,7 @@ _UNATTACHED_ZERO = (
 )
 
 
-class Squares(Protocol):
+class SquareSource(Protocol):
     """Where a gate has mean squares from, and whose they are."""
 
     def shares(self, samples: Sequence[int]) -> None:
@@ -100,14 +107,14 @@ class Squares(Protocol):
         """Return S of each parameter, in the scale of its `grad`, and the samples of each rank."""
 
 
-class Averages(Protocol):
+class UpdateAverage(Protocol):
     """What averages the updates of ranks that gate on their own gradients."""
 
     def average_(self, updates: Sequence[Tensor]) -> None:
         """Replace each tensor by its mean over the ranks, which all have the same ones."""
 
 
-class Gating:
+class DistributedGate:
     """The gate of an optimizer, and what it is attached to; `attached` once it is."""
 
     def __init__(self, gate: str, reference_batch: int | None, replicas_feed: str) -> None:
@@ -115,8 +122,8 @@ class Gating:
         self.gate, self.reference_batch, self.feed = self._options
         self.inside_zero = is_being_built_inside()
         self.attached = gate == "averaged" and not self.inside_zero
-        self.squares: Squares | None = None
-        self.own_gradients: Averages | None = None
+        self.squares: SquareSource | None = None
+        self.local_gradients: UpdateAverage | None = None
         self._factor = 1.0
         self._mean_squares: dict[Tensor, Tensor] = {}
         self._updates: list[tuple[list[Tensor], list[Tensor], Hyper]] = []
@@ -147,42 +154,42 @@ class Gating:
 
     def prepare(
         self,
-        work: StepTensors,
+        tensors: StepTensors,
         params: Sequence[Tensor],
         states: Sequence[dict[str, Any]],
         beta2: float,
     ) -> None:
-        """Give the step of `work` the second moment of its gate, or have it hand out its updates.
+        """Give a step the second moment of its gate, or have it hand out its updates.
 
-        `params` and `states` are those that `work` was made of. Call it before the moments of
-        `work` take the step's gradients.
+        `params` and `states` are those that `tensors` was made of. Call it before the moments of
+        `tensors` take the step's gradients.
         """
         if self.gate == "local":
-            work.directions = [torch.empty_like(exp_avg) for exp_avg in work.exp_avgs]
+            tensors.directions = [torch.empty_like(exp_avg) for exp_avg in tensors.exp_avgs]
         elif self.gate == "replicas":
-            squares = [array(self._mean_squares[param]) for param in params]
+            squares = [to_array(self._mean_squares[param]) for param in params]
             if self.feed == "all":
-                self._feed_all(work, states, squares, beta2)
+                self._feed_all(tensors, states, squares, beta2)
             else:
-                self._feed_gate(work, states, squares, beta2)
+                self._feed_gate(tensors, states, squares, beta2)
 
-    def collect(self, work: StepTensors, rates: Hyper) -> None:
-        """Keep the updates that a step of `work` has handed out, for `finish`."""
-        if work.directions is not None:
-            self._updates.append((work.params, work.directions, rates))
+    def collect(self, tensors: StepTensors, hyper: Hyper) -> None:
+        """Keep the updates that a step of `tensors` has handed out, for `finish`."""
+        if tensors.directions is not None:
+            self._updates.append((tensors.params, tensors.directions, hyper))
 
     def finish(self) -> None:
         """Average the updates over the ranks, and apply them."""
         self._mean_squares.clear()
         updates, self._updates = self._updates, []
-        if updates and self.own_gradients is not None:
-            self.own_gradients.average_([one for _, each, _ in updates for one in each])
-        for params, directions, rates in updates:
-            apply_(params, directions, rates)
+        if updates and self.local_gradients is not None:
+            self.local_gradients.average_([one for _, each, _ in updates for one in each])
+        for params, directions, hyper in updates:
+            apply_(params, directions, hyper)
 
     def _feed_gate(
         self,
-        work: StepTensors,
+        tensors: StepTensors,
         states: Sequence[dict[str, Any]],
         squares: list[Tensor],
         beta2: float,
@@ -190,15 +197,15 @@ class Gating:
         for state in states:
             if GATE_SQUARE not in state:  # at the start, or from a run with another gate
                 state[GATE_SQUARE] = state["exp_avg_sq"].clone()
-        moments = [array(state[GATE_SQUARE]) for state in states]
-        accumulate_(moments, work.grads, squares, self._factor, beta2)
+        moments = [to_array(state[GATE_SQUARE]) for state in states]
+        accumulate_(moments, tensors.grads, squares, self._factor, beta2)
         # A step with fewer samples than the reference (the last of an epoch) may have left single
         # elements negative, and those after it find them so.
-        work.gate_sqs = list(torch._foreach_clamp_min(moments, 0))
+        tensors.gate_sqs = list(torch._foreach_clamp_min(moments, 0))
 
     def _feed_all(
         self,
-        work: StepTensors,
+        tensors: StepTensors,
         states: Sequence[dict[str, Any]],
         squares: list[Tensor],
         beta2: float,
@@ -209,10 +216,10 @@ class Gating:
         every form of the step can do it, and v is clamped where it is used.
         """
         weight = self._factor * (1 - beta2) / beta2
-        moments = work.exp_avg_sqs
+        moments = tensors.exp_avg_sqs
         torch._foreach_add_(moments, squares, alpha=weight)
-        torch._foreach_addcmul_(moments, work.grads, work.grads, -weight)
+        torch._foreach_addcmul_(moments, tensors.grads, tensors.grads, -weight)
         torch._foreach_clamp_min_(moments, 0)
         for state in states:
             if MEAN_SQUARE in state:  # follows v by a recursion that knows nothing of this
-                state[MEAN_SQUARE].copy_(mean_of(state["exp_avg_sq"]))
+                state[MEAN_SQUARE].copy_(compute_mean(state["exp_avg_sq"]))

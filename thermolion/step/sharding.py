@@ -41,7 +41,7 @@ def is_sharded(tensor: Tensor) -> bool:
     return module is not None and isinstance(tensor, module.DTensor)
 
 
-def local(tensor: Tensor) -> Tensor:
+def to_local(tensor: Tensor) -> Tensor:
     """Return what this rank holds of a tensor, as a plain tensor of the same memory."""
     if not is_sharded(tensor):
         return tensor
@@ -52,18 +52,18 @@ def local(tensor: Tensor) -> Tensor:
 def extent(param: Tensor, noise: bool) -> "int | Part":
     """Return how many elements of a parameter are here; which ones, where their noise asks."""
     if is_sharded(param):
-        return part_of(param) if noise else local(param).numel()
+        return find_part(param) if noise else to_local(param).numel()
     return param.numel()
 
 
-def check(params: Sequence[Tensor]) -> None:
+def check_layouts(params: Sequence[Tensor]) -> None:
     """Raise ValueError for a sharded parameter whose noise is not to be had."""
     for param in params:
         if is_sharded(param):
-            part_of(param)
+            find_part(param)
 
 
-def part_of(param: Any) -> Part:
+def find_part(param: Any) -> Part:
     """Return which part of a sharded parameter this rank holds.
 
     Raises ValueError where it is not one run of rows, with the other rows on other ranks.

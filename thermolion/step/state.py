@@ -15,14 +15,14 @@ import torch
 from torch import Tensor
 
 from thermolion.step.exploration import is_dense, same_layout, wide
-from thermolion.step.sharding import is_sharded, local
+from thermolion.step.sharding import is_sharded, to_local
 
 MEAN_SQUARE = "exp_avg_sq_mean"
 # Of `gate="replicas"`: the second moment at the reference batch, for the gate alone.
 GATE_SQUARE = "gate_avg_sq"
 
 
-def begun(state: dict[str, Any], param: Tensor, group: Mapping[str, Any]) -> dict[str, Any]:
+def ensure_state(state: dict[str, Any], param: Tensor, group: Mapping[str, Any]) -> dict[str, Any]:
     """Return the state of a parameter, after making it where there is none yet."""
     if "exp_avg" not in state:
         on_device = group["capturable"] or group["fused"]
@@ -33,7 +33,7 @@ def begun(state: dict[str, Any], param: Tensor, group: Mapping[str, Any]) -> dic
     return state
 
 
-def mean_of(exp_avg_sq: Tensor) -> Tensor:
+def compute_mean(exp_avg_sq: Tensor) -> Tensor:
     """Return the mean over a whole tensor, 0-dim, in a fine type; collective if it is sharded."""
     total: Any = exp_avg_sq.sum(dtype=wide(exp_avg_sq.dtype))
     whole: Tensor = total.full_tensor() if is_sharded(exp_avg_sq) else total
@@ -43,7 +43,7 @@ def mean_of(exp_avg_sq: Tensor) -> Tensor:
 def mean_square(state: dict[str, Any]) -> Tensor:
     """Return mean(v) before this step, 0-dim; of v itself where the state comes from elsewhere."""
     if MEAN_SQUARE not in state:
-        state[MEAN_SQUARE] = mean_of(state["exp_avg_sq"])
+        state[MEAN_SQUARE] = compute_mean(state["exp_avg_sq"])
     mean: Tensor = state[MEAN_SQUARE]
     return mean
 
@@ -82,7 +82,7 @@ class StepTensors:
 
     Where `gate_sqs` is given, it is the second moment of the gate alone, and the magnitude step
     keeps `exp_avg_sqs`. Where `directions` is given, a step writes u of θ ← θ·(1 - lr·wd) - lr·u
-    into it and leaves `params` as they are, for `lists.apply_`.
+    into it and leaves `params` as they are, for `foreach.apply_`.
     """
 
     params: list[Tensor]
@@ -93,28 +93,28 @@ class StepTensors:
     directions: list[Tensor] | None = None
 
 
-def gradient(param: Tensor) -> Tensor:
+def local_gradient(param: Tensor) -> Tensor:
     """Return the gradient, in the layout of the parameter where that is dense.
 
     Of a sharded one, it is what this rank holds.
     """
     assert param.grad is not None
-    grad, param = local(param.grad), local(param)
+    grad, param = to_local(param.grad), to_local(param)
     if same_layout(param, grad) or not is_dense(param):
         return grad
     return torch.empty_like(param).copy_(grad)
 
 
-def array(tensor: Tensor) -> Tensor:
+def to_array(tensor: Tensor) -> Tensor:
     """Return what this rank holds of a tensor, and a tensor of no dimensions as an array of one.
 
     The latter, because torch rounds the two differently.
     """
-    tensor = local(tensor)
+    tensor = to_local(tensor)
     return tensor if tensor.dim() else tensor.unsqueeze(0)
 
 
-def rates_of(group: Mapping[str, Any]) -> Hyper:
+def read_hyper(group: Mapping[str, Any]) -> Hyper:
     """Return the numbers of a parameter group; a tensor is read where that costs no waiting."""
     lr = group["lr"]
     if isinstance(lr, Tensor):

@@ -148,7 +148,7 @@ def _tried(
     if not blocks:
         return None
     of = next(iter(settings.values()))[blocks[0]].trial.workload
-    scale = Scale.of(of.read_as)
+    scale = Scale.of(of.metric_spec)
     sign = -1.0 if scale.lower_is_better else 1.0
     try:
         scores = [

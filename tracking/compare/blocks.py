@@ -231,7 +231,7 @@ class Blocks:
         below: int | None = None,
     ) -> Pairs:
         """Pair two candidates on a workload by one endpoint, on all blocks or those `below`."""
-        sign = -1.0 if self.workloads[workload].read_as.goal == "min" else 1.0
+        sign = -1.0 if self.workloads[workload].metric_spec.goal == "min" else 1.0
         kept: list[tuple[int, float, float, tuple[bool, bool]]] = []
         unmatched = []
         for block in self.numbers(workload):
@@ -261,7 +261,7 @@ class Blocks:
 
         Turned around where lower is better.
         """
-        sign = -1.0 if self.workloads[workload].read_as.goal == "min" else 1.0
+        sign = -1.0 if self.workloads[workload].metric_spec.goal == "min" else 1.0
         rows = []
         for block in self.numbers(workload):
             scores = [self._scores.get((workload, name, block)) for name in self.candidates]

@@ -79,7 +79,7 @@ def compare(
                 name,
                 workload.holds_out,
                 blocks.steps(name),
-                workload.read_as,
+                workload.metric_spec,
                 isinstance(workload, UserWorkload),
             )
             for name, workload in blocks.workloads.items()

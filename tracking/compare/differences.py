@@ -54,7 +54,7 @@ def on_workload(
     pairs = blocks.pairs(workload, question.candidate, question.baseline, endpoint, below)
     first, second = pairs.candidate, pairs.baseline
     estimate = paired_t(first, second)
-    reading = blocks.workloads[workload].read_as
+    reading = blocks.workloads[workload].metric_spec
     collapsed = pairs.collapses
     differences = [a - b for a, b in zip(first, second, strict=True)]
     flags = [one.kind for one in blocks.flags_of(workload, pairs.blocks) if one.kind != NO_AUC]

@@ -64,12 +64,12 @@ class EndpointValues:
 
 def curve_metric(workload: Workload) -> str:
     """Return the metric whose curve measures speed: of held-out data, where there is any."""
-    return workload.read_as.metric
+    return workload.metric_spec.metric
 
 
 def final_metric(workload: Workload) -> str:
     """Return the metric whose last value counts."""
-    return workload.read_as.final_metric or workload.read_as.metric
+    return workload.metric_spec.final_metric or workload.metric_spec.metric
 
 
 def usual_spans(outcomes: Iterable[Outcome]) -> dict[str, tuple[int, int]]:
@@ -94,7 +94,7 @@ def score(outcome: Outcome, spans: Mapping[str, tuple[int, int]] | None = None) 
     completed trial and for a value that its unit does not allow.
     """
     workload = outcome.trial.workload
-    factor = Scale.of(workload.read_as).factor
+    factor = Scale.of(workload.metric_spec).factor
     if workload.has_planned_curve:
         return EndpointValues(factor * _final(outcome), factor * _auc(outcome))
     final = factor * _own_final(outcome)
@@ -135,7 +135,7 @@ def _final(outcome: Outcome) -> float:
 
 def _own_final(outcome: Outcome) -> float:
     """Return the declared final metric, or else the last value of the curve's metric."""
-    reading, curve = outcome.trial.workload.read_as, _curve(outcome)
+    reading, curve = outcome.trial.workload.metric_spec, _curve(outcome)
     absent = reading.metric not in outcome.metrics
     is_whole = outcome.state == "completed" and outcome.rung is None
     if is_whole and reading.final_metric is None and absent and curve:
@@ -180,7 +180,7 @@ def _followed(outcome: Outcome, curve: list[Point], end: int) -> tuple[list[int]
     metric = curve_metric(outcome.trial.workload)
     workload = outcome.trial.workload
     diverged = outcome.state == "diverged"
-    complaint = Scale.of(workload.read_as).complaint
+    complaint = Scale.of(workload.metric_spec).complaint
     steps: list[int] = []
     values: list[float] = []
     for point in curve:
@@ -207,8 +207,8 @@ def _curve(outcome: Outcome) -> list[Point]:
 
 def _chance(outcome: Outcome, metric: str) -> float:
     workload, chance = outcome.trial.workload, outcome.started.get("chance", {})
-    if workload.read_as.chance is not None:
-        return workload.read_as.chance  # as declared now, which may be later than it ran
+    if workload.metric_spec.chance is not None:
+        return workload.metric_spec.chance  # as declared now, which may be later than it ran
     if metric in chance:
         return float(chance[metric])
     if workload.has_planned_curve:
@@ -218,7 +218,7 @@ def _chance(outcome: Outcome, metric: str) -> float:
 
 def _checked(outcome: Outcome, metric: str, value: float) -> float:
     workload = outcome.trial.workload
-    wrong = Scale.of(workload.read_as).complaint(value)
+    wrong = Scale.of(workload.metric_spec).complaint(value)
     if wrong:
         trial = outcome.trial
         advice = (

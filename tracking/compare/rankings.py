@@ -62,7 +62,7 @@ def _ranking(blocks: Blocks, endpoint: Endpoint, alpha: float) -> Ranking:
         table = blocks.shared(workload, endpoint)
         if len(table):
             levels.setdefault(of.data_set, []).append(table.mean(axis=0))
-            reading = of.read_as
+            reading = of.metric_spec
             units.add((Scale.of(reading).unit(reading.metric), reading.goal))
     if len(levels) < LEAST_DATA_SETS:
         return Ranking(

@@ -39,7 +39,7 @@ def targets(pilots: Sequence[Outcome], quantile: float) -> tuple[Target, ...]:
 
 def _target(name: str, pilots: Sequence[Outcome], quantile: float) -> Target:
     workload = pilots[0].trial.workload
-    sign = -1.0 if workload.read_as.goal == "min" else 1.0
+    sign = -1.0 if workload.metric_spec.goal == "min" else 1.0
     chance = _chance(pilots)
     arms: dict[str, list[float]] = {}
     for one in pilots:
@@ -73,8 +73,8 @@ def _chance(pilots: Sequence[Outcome]) -> float | None:
     """
     workload = pilots[0].trial.workload
     metric = curve_metric(workload)
-    if workload.read_as.chance is not None:
-        return workload.read_as.chance
+    if workload.metric_spec.chance is not None:
+        return workload.metric_spec.chance
     logged = [one.started["chance"][metric] for one in pilots if _logs_chance(one, metric)]
     first = [
         next((p.metrics[metric] for p in one.curve if metric in p.metrics), None) for one in pilots

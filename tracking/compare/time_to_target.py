@@ -49,7 +49,7 @@ def reach(outcome: Outcome, spans: Mapping[str, tuple[int, int]], in_a_row: int 
     known, a curve ends before it, or the untrained model is at the target already.
     """
     workload = outcome.trial.workload
-    metric, target = curve_metric(workload), workload.read_as.target
+    metric, target = curve_metric(workload), workload.metric_spec.target
     assert target is not None
     planned = workload.steps or int(outcome.started.get("steps", 0))
     end = planned or spans.get(workload.name, (0, 0))[1]
@@ -58,7 +58,7 @@ def reach(outcome: Outcome, spans: Mapping[str, tuple[int, int]], in_a_row: int 
     if outcome.state == "diverged":
         return Reach(None, end)
     curve = [point for point in outcome.curve if metric in point.metrics]
-    sign = -1.0 if workload.read_as.goal == "min" else 1.0
+    sign = -1.0 if workload.metric_spec.goal == "min" else 1.0
     there = [sign * point.metrics[metric] >= sign * target for point in curve]
     for first in range(len(curve) - in_a_row + 1):
         if all(there[first : first + in_a_row]):
@@ -171,7 +171,7 @@ def time_to_target(
     On one workload paired t of log ratios, over several the stratified t of `estimates`. The
     pooled answers are adjusted as one family, those of single workloads, exploratory, as another.
     """
-    names = [name for name, one in blocks.workloads.items() if one.read_as.target is not None]
+    names = [name for name, one in blocks.workloads.items() if one.metric_spec.target is not None]
     if not names:
         return TimeToTarget()
     found, problems = _reaches(blocks, names, 1)
@@ -210,7 +210,7 @@ def _arm(blocks: Blocks, workload: str, candidate: str, found: _Reaches) -> Arm:
     reached = [one.step is not None for one in mine.values()]
     horizon = max(one.horizon for one in mine.values())
     mean, variance = restricted_mean(times, reached, horizon)
-    target = blocks.workloads[workload].read_as.target
+    target = blocks.workloads[workload].metric_spec.target
     assert target is not None
     return Arm(
         workload=workload,

@@ -142,7 +142,7 @@ def searched(
 ) -> Searched:
     """Return one candidate on one workload; `winner` is the record of the decision."""
     trial, settings = outcomes[0].trial, fared(outcomes)
-    scale = Scale.of(trial.workload.read_as)
+    scale = Scale.of(trial.workload.metric_spec)
     scaled = tuple(
         replace(one, score=None if one.score is None else scale.factor * one.score)
         for one in settings

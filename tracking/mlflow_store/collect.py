@@ -54,7 +54,7 @@ def experiment_tags(outcomes: Sequence[Outcome], note: str | None) -> dict[str, 
     if outcomes:
         workload = outcomes[0].trial.workload
         tags[f"{_PRIMARY}.name"] = mlflow_key(final_metric(workload))
-        tags[f"{_PRIMARY}.greaterIsBetter"] = str(workload.read_as.goal == "max")
+        tags[f"{_PRIMARY}.greaterIsBetter"] = str(workload.metric_spec.goal == "max")
     return tags | ({NOTE_TAG: shorten_note(note, _MAX_NOTE)} if note else {})
 
 

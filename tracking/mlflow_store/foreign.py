@@ -155,7 +155,10 @@ def _trial(cell: _Cell, block: int, experiment: str, where: RunFields) -> Trial:
     workload, candidate, seed = cell
     return Trial(
         workload=UserWorkload(
-            workload, train=f"mlflow:{experiment}", options={"is": workload}, reading=where.reading
+            workload,
+            train=f"mlflow:{experiment}",
+            options={"is": workload},
+            declared_metric=where.reading,
         ),
         candidate=Candidate(candidate, candidate, {}),
         phase="compare",
@@ -171,7 +174,7 @@ def _curve(store: Store, run: "Run", where: RunFields) -> list["Metric"]:
 
 
 def _outcome(run: "Run", trial: Trial, history: Sequence["Metric"]) -> Outcome:
-    name = trial.workload.read_as.metric
+    name = trial.workload.metric_spec.metric
     first: dict[int, Metric] = {}
     for one in sorted(history, key=lambda one: (one.step, one.timestamp)):
         first.setdefault(one.step, one)
@@ -185,7 +188,9 @@ def _outcome(run: "Run", trial: Trial, history: Sequence["Metric"]) -> Outcome:
         None if state in ("completed", "running") else f"run {run.info.run_id} {run.info.status}"
     )
     finals = {key: float(value) for key, value in run.data.metrics.items()}
-    lost = [key for key in {name, trial.workload.read_as.final_metric or name} if key in finals]
+    lost = [
+        key for key in {name, trial.workload.metric_spec.final_metric or name} if key in finals
+    ]
     if state == "completed" and not all(math.isfinite(finals[key]) for key in lost):
         state, error = "diverged", f"{' or '.join(sorted(lost))} is not finite"
     return Outcome(  # its seconds are not of training alone, so it has none

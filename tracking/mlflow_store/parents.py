@@ -266,7 +266,7 @@ def endpoints_of(outcome: Outcome) -> dict[str, float]:
     except (UnmeasuredError, ComparisonError):
         return found  # the report says so
     workload = outcome.trial.workload
-    factor = Scale.of(workload.read_as).factor
+    factor = Scale.of(workload.metric_spec).factor
     found[f"final_{mlflow_key(final_metric(workload))}"] = ends.final / factor
     if workload.has_planned_curve and ends.auc is not None:
         found["val_auc"] = ends.auc / factor

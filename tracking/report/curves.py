@@ -123,14 +123,14 @@ def _draw_arm(
 
 def _target(outcomes: Sequence[Outcome], metric: str) -> float | None:
     """Return the target that `metric` is timed to reach, where its workload declares one."""
-    readings = {one.trial.workload.read_as for one in outcomes}
+    readings = {one.trial.workload.metric_spec for one in outcomes}
     return next((one.target for one in readings if one.metric == metric), None)
 
 
 def _scale(outcomes: Sequence[Outcome], metric: str) -> tuple[bool, float]:
     """Say whether `metric` is drawn in percent, and what its values are to be multiplied by."""
     if outcomes:
-        reading = outcomes[0].trial.workload.read_as
+        reading = outcomes[0].trial.workload.metric_spec
         if metric in (reading.metric, reading.final_metric):
             scale = Scale.of(reading)
             return scale.in_points, scale.factor

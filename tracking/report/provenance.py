@@ -74,7 +74,7 @@ def data(outcomes: Sequence[Outcome]) -> Table:
         began = next((one.started for one in trials if one.started), {})
         images = began.get("images", {})
         digests = {one.started["digests"].get("data") for one in trials if _digests(one)}
-        data, model = ("own training", *workload.named.values())[-2:]
+        data, model = ("own training", *workload.references.values())[-2:]
         epochs = workload.budget if workload.unit == "epoch" else None
         rows.append(
             (
@@ -154,7 +154,7 @@ def _steps(workload: Workload, began: Mapping[str, Any]) -> str:
 
 def _chance(workload: Workload, began: Mapping[str, Any]) -> str:
     """Spell the chance level of the final score: in percent, or in the unit of its metric."""
-    reading = workload.read_as
+    reading = workload.metric_spec
     chance = reading.chance
     if chance is None:
         chance = began.get("chance", {}).get(final_metric(workload))

@@ -45,7 +45,7 @@ def _meets(study, one, rung, *values, **told):
     lines = [{"trial": f"{name}-{number}", "value": v} for number, v in enumerate(values)]
     lines += [{"trial": one.id, **told}] if told else []
     rest = {"v": 1, "type": "measured", "attempt": 0, "seq": 0, "time_ms": 0, "goes_on": True}
-    rest |= {"rivals": one.rungs.rivals, "rung": rung}
+    rest |= {"rivals": one.rungs.competitors, "rung": rung}
     # The type stands where the reader of attempts looks for it.
     written = [{"v": 1, "type": "measured"} | rest | line for line in lines]
     log = study.layout.events / f"{name}.jsonl"
@@ -66,7 +66,9 @@ def _told(study, one):
 def _own(folder, code, ranks=1):
     (folder / "my_rungs.py").write_text(code)
     reading = MetricSpec("loss", goal="min")
-    return UserWorkload("mine", train="my_rungs:train", steps=12, reading=reading, ranks=ranks)
+    return UserWorkload(
+        "mine", train="my_rungs:train", steps=12, declared_metric=reading, ranks=ranks
+    )
 
 
 def test_images_end_after_the_epoch_at_which_others_were_better(tmp_path):
@@ -185,7 +187,7 @@ def test_all_ranks_end_at_the_same_rung(tmp_path, kind):
     ended, whole = study.outcomes()
     assert (ended.state, ended.rung) == ("completed", rung), ended.traceback
     there = ended.curve[-1] if kind == "images" else ended.curve[rung - 1]
-    value = there.metrics[workload.read_as.metric]
+    value = there.metrics[workload.metric_spec.metric]
     assert last_of_curve(ended) == value  # however far it has got until all had heard of it
     assert (whole.state, whole.rung) == ("completed", None)
 
@@ -215,7 +217,7 @@ def test_a_command_on_two_ranks_ends_though_one_hears_of_it_first(tmp_path, monk
     monkeypatch.setenv("MEET", str(tmp_path / "meet"))
     reading = MetricSpec("val_accuracy")
     workload = UserWorkload(
-        "mine", command="python train.py", steps=2000, reading=reading, ranks=2
+        "mine", command="python train.py", steps=2000, declared_metric=reading, ranks=2
     )
     one = _with_rungs(trial(2, workload), 20)
     study = Ranks(tmp_path / "s", one, code_root=tmp_path)

@@ -34,15 +34,15 @@ def _fail(log, trial, said="no", file="a.py"):
 
 def test_of_two_attempts_the_later_generation_is_newer_and_the_token_breaks_a_tie(tmp_path):
     trial, attempts = _trial(), Attempts(tmp_path, {})
-    assert attempts.look().newest(trial.id) is None
+    assert attempts.refresh().newest(trial.id) is None
     assert attempts.next_generation(trial.id) == 0
     first, second = _log(tmp_path), _log(tmp_path, pack=1)
     _start(first, trial, 0, "bb")
-    assert attempts.look().next_generation(trial.id) == 1
+    assert attempts.refresh().next_generation(trial.id) == 1
     _start(second, trial, 0, "aa")
-    assert attempts.look().newest(trial.id) == Attempt(0, "bb")
+    assert attempts.refresh().newest(trial.id) == Attempt(0, "bb")
     _start(second, trial, 1, "00")
-    assert attempts.look().newest(trial.id) == Attempt(1, "00")
+    assert attempts.refresh().newest(trial.id) == Attempt(1, "00")
 
 
 def test_logs_without_generations_count_by_their_order(tmp_path):
@@ -51,17 +51,17 @@ def test_logs_without_generations_count_by_their_order(tmp_path):
         _log(tmp_path, attempt=number).append(
             events.STARTED, trial.id, token=f"t{number}", config=trial.to_json()
         )
-    assert Attempts(tmp_path, {}).look().newest(trial.id) == Attempt(1, "t1")
+    assert Attempts(tmp_path, {}).refresh().newest(trial.id) == Attempt(1, "t1")
 
 
 def test_a_result_is_known_unless_it_was_taken_back(tmp_path):
     trial, log = _trial(), _log(tmp_path)
     _start(log, trial, 0, "aa")
     log.append(events.COMPLETED, trial.id, metrics={})
-    assert Attempts(tmp_path, {}).look().is_done(trial.id)
+    assert Attempts(tmp_path, {}).refresh().is_done(trial.id)
     discarded = {trial.id: frozenset({"0001-0-0-0.jsonl"})}
-    assert not Attempts(tmp_path, discarded).look().is_done(trial.id)
-    assert Attempts(tmp_path, discarded).look().newest(trial.id) is None
+    assert not Attempts(tmp_path, discarded).refresh().is_done(trial.id)
+    assert Attempts(tmp_path, discarded).refresh().newest(trial.id) is None
 
 
 def test_a_line_that_is_being_written_is_read_once_it_is_whole(tmp_path):
@@ -70,15 +70,15 @@ def test_a_line_that_is_being_written_is_read_once_it_is_whole(tmp_path):
     _start(log, trial, 0, "aa")
     whole = log.path.read_bytes()
     log.path.write_bytes(whole[:-10])
-    assert attempts.look().newest(trial.id) is None
+    assert attempts.refresh().newest(trial.id) is None
     log.path.write_bytes(whole)
-    assert attempts.look().newest(trial.id) == Attempt(0, "aa")
+    assert attempts.refresh().newest(trial.id) == Attempt(0, "aa")
 
 
 def test_a_damaged_line_is_an_error_that_names_the_log(tmp_path):
     (tmp_path / "0001-0-0-0.jsonl").write_text('{"v":1,"type":"started",\n')
     with pytest.raises(LogError, match="0001-0-0-0"):
-        Attempts(tmp_path, {}).look()
+        Attempts(tmp_path, {}).refresh()
 
 
 def _failed(candidate="adamw", workload="digits", signature="ValueError a.py:7"):
@@ -135,8 +135,8 @@ def test_failures_are_alike_by_kind_and_innermost_frame(tmp_path):
     _fail(log, trials[2], file="b.py")
     other = _log(tmp_path, submission="0002")
     _fail(other, trials[0])
-    ends = Attempts(tmp_path, {}).look().ends("0001")
+    ends = Attempts(tmp_path, {}).refresh().ends("0001")
     signatures = [ends[trial.id].signature for trial in trials]
     assert signatures[0] == signatures[1] != signatures[2]
     assert ends[trials[0].id].candidate == "adamw"
-    assert list(Attempts(tmp_path, {}).look().ends("0002")) == [trials[0].id]
+    assert list(Attempts(tmp_path, {}).refresh().ends("0002")) == [trials[0].id]

@@ -52,7 +52,7 @@ def early(trial, context):
 def test_a_function_of_the_user_is_given_its_rank_and_goes_on_with_the_same_bits(tmp_path):
     (tmp_path / "my_ranks.py").write_text(OWN)
     own = UserWorkload(
-        "mine", train="my_ranks:train", reading=MetricSpec("loss", goal="min"), ranks=2
+        "mine", train="my_ranks:train", declared_metric=MetricSpec("loss", goal="min"), ranks=2
     )
     trials = [
         trial(2, own),

@@ -43,7 +43,9 @@ def train(trial, context):
 
 def _own(tmp_path, code, name="my_training", **workload):
     (tmp_path / f"{name}.py").write_text(code)
-    own = UserWorkload("mine", train=f"{name}:train", reading=MetricSpec("fit"), **workload)
+    own = UserWorkload(
+        "mine", train=f"{name}:train", declared_metric=MetricSpec("fit"), **workload
+    )
     return made(own), {"code_root": tmp_path}
 
 

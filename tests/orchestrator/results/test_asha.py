@@ -91,7 +91,7 @@ def test_every_trial_ends_where_it_would_in_optuna(thermolion, lab, layout):
 def _planned(lab, *changes):
     """Return the trials of tuning by id, and who they are measured against."""
     trials = plan_trials(read_sweep(lab, changes))
-    return {one.id: one.rungs.rivals for one in trials if one.phase == "tune"}
+    return {one.id: one.rungs.competitors for one in trials if one.phase == "tune"}
 
 
 OTHER = 'candidates={"left": {"optimizer": "other"}, "right": {}}'

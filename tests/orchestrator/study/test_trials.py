@@ -40,7 +40,7 @@ def test_a_target_is_a_label_and_changes_no_id(planned):
     aimed = planned(_sweep().replace("epochs: 1", "epochs: 1, target: 0.9"))
     plain = planned(_sweep())
     assert [one["id"] for one in aimed["trials"]] == [one["id"] for one in plain["trials"]]
-    assert Trial.from_json(aimed["trials"][0]).workload.read_as.target == 0.9
+    assert Trial.from_json(aimed["trials"][0]).workload.metric_spec.target == 0.9
     assert "target" not in str(plain["trials"][0])
 
 

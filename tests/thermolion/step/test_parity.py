@@ -172,9 +172,9 @@ def test_the_noise_of_a_step_has_the_distribution_of_the_published_class() -> No
     gate = math.tanh(0.2 / 0.2)
     drift = (1 - gate) * 1.5 + gate * 2
     width = (1 - gate) * math.sqrt(0.99 * mean_square + 1e-10)
-    for kick in kicks:
-        assert stats.kstest(((kick + drift) / width).numpy(), "norm").pvalue > 1e-4
-    assert stats.ks_2samp(*(kick.numpy() for kick in kicks)).pvalue > 1e-4
+    for noise in kicks:
+        assert stats.kstest(((noise + drift) / width).numpy(), "norm").pvalue > 1e-4
+    assert stats.ks_2samp(*(noise.numpy() for noise in kicks)).pvalue > 1e-4
 
 
 def _saved_and_loaded(optimizer: torch.optim.Optimizer) -> dict[str, Any]:

@@ -18,9 +18,9 @@ T2 = [5, 7, 8, None, None]
 
 def aimed(outcome, target):
     workload = outcome.trial.workload
-    reading = replace(workload.read_as, target=target)
+    reading = replace(workload.metric_spec, target=target)
     return replace(
-        outcome, trial=replace(outcome.trial, workload=replace(workload, reading=reading))
+        outcome, trial=replace(outcome.trial, workload=replace(workload, declared_metric=reading))
     )
 
 

@@ -205,8 +205,8 @@ def test_odd_studies_have_an_appendix_without_a_crash_or_a_certainty(
 
 def _aimed(trial):
     target = 0.91 if trial.workload.has_planned_curve else 2.6
-    reading = replace(trial.workload.read_as, target=target)
-    return replace(trial, workload=replace(trial.workload, reading=reading))
+    reading = replace(trial.workload.metric_spec, target=target)
+    return replace(trial, workload=replace(trial.workload, declared_metric=reading))
 
 
 def test_a_baseline_that_never_reaches_the_target_has_a_score_of_nothing(arms):

@@ -24,8 +24,8 @@ addEventListener("load", () => {{
 
 
 def aiming_at(trial, target):
-    reading = replace(trial.workload.read_as, target=target)
-    return replace(trial, workload=replace(trial.workload, reading=reading))
+    reading = replace(trial.workload.metric_spec, target=target)
+    return replace(trial, workload=replace(trial.workload, declared_metric=reading))
 
 
 @pytest.mark.parametrize("width", [420, 760, 980, 1280])
