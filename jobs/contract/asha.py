@@ -13,8 +13,8 @@ from typing import Any
 class Rungs:
     """`at` rise: epochs of image classification, steps of the user's own training.
 
-    Of those that have reached a rung, one in `reduction` goes on, the best ones. `rivals` names
-    those that a trial is measured against, whatever they are called; a label, as a name is.
+    Of those that have reached a rung, one in `reduction` goes on, the best ones. `competitors` names
+    names those that a trial is measured against, whatever they are called; a label, as a name is.
     """
 
     at: tuple[int, ...]

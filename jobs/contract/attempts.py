@@ -102,7 +102,7 @@ class Attempts:
         return self._ends.get(submission, {})
 
     def at_rung(self, competitors: str, rung: int) -> Mapping[str, tuple[float, bool]]:
-        """Return what rivals had when they were at a rung, and whether they went on, by trial."""
+        """Return what competitors had when they were at a rung, and whether they went on, by trial."""
         return self._measured.get((competitors, rung), {})
 
     def _appended(self, log: Path) -> Iterator[dict[str, Any]]:

@@ -173,7 +173,7 @@ class Search:
         """Return where trials on a workload may end early; None where they never do.
 
         In the workload's unit. None as well for a budget that is too small for a rung, or not
-        declared. `rivals` names who competes.
+        declared. `competitors` names who competes.
         """
         budget = workload.budget or 0
         parts = [-(-budget // self.reduction**k) for k in range(self.rungs, 0, -1)]

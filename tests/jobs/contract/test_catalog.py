@@ -13,7 +13,7 @@ from jobs.images import data, models
 
 def test_the_catalog_loads_neither_torch_nor_numpy() -> None:
     code = (
-        "import sys; from jobs import catalog\n"
+        "import sys; from jobs.contract import catalog\n"
         "assert not {'torch', 'torchvision', 'numpy', 'sklearn'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3])
