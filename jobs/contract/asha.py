@@ -1,7 +1,7 @@
-"""Rungs: where a tuning trial is measured against the others of its candidate, and may end.
+"""Asynchronous successive halving (Li et al. 2020, arXiv 1810.05934) in the variant that stops.
 
-Asynchronous successive halving (Li et al. 2020, arXiv 1810.05934), in the variant that stops: who
-has ended is not taken up again. Standard library only.
+At a rung a tuning trial is ranked among the settings of its candidate, and may end; a trial that
+has ended is not resumed. Reads no log.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,8 +13,8 @@ from typing import Any
 class Rungs:
     """`at` rise: epochs of image classification, steps of the user's own training.
 
-    Of those that have reached a rung, one in `reduction` goes on, the best ones. `competitors` names
-    names those that a trial is measured against, whatever they are called; a label, as a name is.
+    Of those that have reached a rung, the best 1/`reduction` go on. `competitors` names the trials
+    that are ranked together; it is a label, as a name is.
     """
 
     at: tuple[int, ...]
@@ -30,10 +30,10 @@ class Rungs:
         return Rungs(tuple(record["at"]), record["reduction"], competitors)
 
     def keeps(self, value: float, others: Sequence[float], lower_is_better: bool) -> bool:
-        """Say whether a value is among the best of all at a rung; `others` were there before.
+        """Return True if a value is among the best at a rung; `others` were there before.
 
-        The best one goes on however few have been there: nobody waits.
+        The best one goes on however few have been there: no trial waits for others.
         """
         sign = -1.0 if lower_is_better else 1.0
-        ranked = sorted((sign * one for one in (*others, value)), reverse=True)
+        ranked = sorted((sign * each for each in (*others, value)), reverse=True)
         return sign * value >= ranked[max(1, len(ranked) // self.reduction) - 1]

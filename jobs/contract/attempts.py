@@ -102,7 +102,7 @@ class Attempts:
         return self._ends.get(submission, {})
 
     def at_rung(self, competitors: str, rung: int) -> Mapping[str, tuple[float, bool]]:
-        """Return what competitors had when they were at a rung, and whether they went on, by trial."""
+        """Return by trial its value at a rung, and whether it went on, of all competitors."""
         return self._measured.get((competitors, rung), {})
 
     def _appended(self, log: Path) -> Iterator[dict[str, Any]]:

@@ -111,6 +111,7 @@ def test_what_is_no_schedule_is_told_with_the_next_step(value: Any, message: str
 
 def test_planning_can_check_schedules_without_torch() -> None:
     code = (
-        "import sys; from jobs import schedule\nassert not {'torch', 'numpy'} & set(sys.modules)"
+        "import sys; from jobs.contract import schedule\n"
+        "assert not {'torch', 'numpy'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3])
