@@ -17,7 +17,7 @@ import torch
 
 from jobs.contract import attempts as breaker
 from jobs.contract import events
-from jobs.contract.attempts import Attempts, TrialEnd, read_discards
+from jobs.contract.attempts import Attempts, LoggedEnd, read_discards
 from jobs.contract.events import EventLog, LogError
 from jobs.contract.pack import Pack
 from jobs.contract.trial import Trial, UserWorkload, Workload
@@ -76,7 +76,7 @@ def _lead(pack: Pack, launch: Launch, world: RankGroup) -> int:
     """Decide what all ranks do, trial by trial, and write down what comes of it."""
     attempts = Attempts(pack.layout.events, read_discards(pack.layout))
     journal = Journal(_open_log(pack, launch), attempts)
-    held: dict[str, TrialEnd] = {}
+    held: dict[str, LoggedEnd] = {}
     for number, trial in enumerate(pack.trials, start=1):
         if launch.stop or world.dead:
             break
@@ -188,7 +188,7 @@ def _write_down(ending: Ending, context: Context) -> None:
         raise LogError(ending.error)
 
 
-def _hold(held: Mapping[str, TrialEnd], journal: Journal) -> None:
+def _hold(held: Mapping[str, LoggedEnd], journal: Journal) -> None:
     """Log which trials were left alone, by the failure that is why."""
     trials: dict[str | None, list[str]] = {}
     for trial, cause in held.items():

@@ -47,7 +47,7 @@ class Attempt:
 
 
 @dataclass(frozen=True)
-class TrialEnd:
+class LoggedEnd:
     """How a trial ended in a submission; `signature` is equal for failures of one cause.
 
     It is None for a trial with a result.
@@ -74,7 +74,7 @@ class Attempts:
         self._counts: dict[str, int] = {}
         self._done: set[str] = set()
         self._labels: dict[str, Mapping[str, Any]] = {}
-        self._ends: dict[str, dict[str, TrialEnd]] = {}
+        self._ends: dict[str, dict[str, LoggedEnd]] = {}
         self._measured: dict[tuple[str, int], dict[str, tuple[float, bool]]] = {}
 
     def refresh(self) -> "Attempts":
@@ -97,7 +97,7 @@ class Attempts:
         """Whether a trial has a result that counts."""
         return trial in self._done
 
-    def ends(self, submission: str) -> Mapping[str, TrialEnd]:
+    def ends(self, submission: str) -> Mapping[str, LoggedEnd]:
         """Return how the trials ended that did so in a submission, by id."""
         return self._ends.get(submission, {})
 
@@ -144,7 +144,7 @@ class Attempts:
         labels = self._labels.get(trial, {})
         # Settings of one candidate fail as one: what is wrong is hardly ever a learning rate.
         candidate = labels.get("setting_of") or labels.get("candidate", "")
-        end = TrialEnd(labels.get("workload", ""), candidate)
+        end = LoggedEnd(labels.get("workload", ""), candidate)
         if record["type"] == events.FAILED:
             error, traceback = record.get("error") or "", record.get("traceback") or ""
             signature = _signature(record.get("kind"), error, traceback)
@@ -184,8 +184,8 @@ def read_discards(layout: Layout) -> Mapping[str, frozenset[str]]:
 
 
 def find_common_failure(
-    trial: Trial, ends: Mapping[str, TrialEnd], patience: int
-) -> TrialEnd | None:
+    trial: Trial, ends: Mapping[str, LoggedEnd], patience: int
+) -> LoggedEnd | None:
     """Return the failure for which `trial` is better left alone, None where it may run.
 
     `ends` are the trials of the submission that have ended so far. It waits once `patience` of
@@ -201,7 +201,7 @@ def find_common_failure(
     return _common(own, patience) or (_common(ends.values(), patience) if several else None)
 
 
-def _common(ends: Collection[TrialEnd], patience: int) -> TrialEnd | None:
+def _common(ends: Collection[LoggedEnd], patience: int) -> LoggedEnd | None:
     """Return one of `ends` if there are `patience` of them and all have failed alike."""
     alike = len({end.signature for end in ends}) == 1
     first = next(iter(ends), None)

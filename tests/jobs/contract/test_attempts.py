@@ -4,7 +4,7 @@ import pytest
 
 from jobs.contract import attempts as breaker
 from jobs.contract import events
-from jobs.contract.attempts import Attempt, Attempts, TrialEnd
+from jobs.contract.attempts import Attempt, Attempts, LoggedEnd
 from jobs.contract.events import EventLog, LogError
 from jobs.contract.trial import Candidate, ImageWorkload, Trial, block_seeds
 
@@ -82,7 +82,7 @@ def test_a_damaged_line_is_an_error_that_names_the_log(tmp_path):
 
 
 def _failed(candidate="adamw", workload="digits", signature="ValueError a.py:7"):
-    return TrialEnd(workload, candidate, signature)
+    return LoggedEnd(workload, candidate, signature)
 
 
 CASES = {
@@ -104,13 +104,13 @@ CASES = {
         {
             "1": _failed("lion"),
             "2": _failed("sgd"),
-            "3": TrialEnd("digits", "sgd"),
+            "3": LoggedEnd("digits", "sgd"),
             "4": _failed(),
         },
         False,
     ),
     "its own candidate fails while others have results": (
-        {**{str(n): _failed() for n in range(3)}, "9": TrialEnd("digits", "sgd")},
+        {**{str(n): _failed() for n in range(3)}, "9": LoggedEnd("digits", "sgd")},
         True,
     ),
     "its own candidate fails on another workload": (
