@@ -17,7 +17,7 @@ from orchestrator.submit.submit import cancel_study, send_remaining, submit_stud
 from orchestrator.submit.writer import SendOptions
 from orchestrator.sweep.document import SweepError
 from slurm.devcluster.cluster import Cluster
-from slurm.devcluster.faults import Fault, Victim, find_victim, strike
+from slurm.devcluster.faults import Fault, Victim, find_victim, inject_fault
 from slurm.submission import read_slurm_submissions
 from tracking.outcomes import Outcome, read_outcomes
 
@@ -75,7 +75,7 @@ def run_drill(target: str, cluster: Cluster, fault: Fault, request: SendOptions)
         first, before = outcome.curve[0].step, outcome.curve[-1].step
         known = len(outcome.attempt_log)
         begin = time.monotonic()
-        with strike(cluster, fault, victim) as free_s:
+        with inject_fault(cluster, fault, victim) as free_s:
             next_ = _await(
                 study,
                 lambda: _later(study, outcome.trial.id, known),

@@ -51,19 +51,19 @@ def find_victim(cluster: Cluster, task: str) -> Victim | None:
 
 
 @contextlib.contextmanager
-def strike(cluster: Cluster, what: Fault, victim: Victim) -> Iterator[float]:
+def inject_fault(cluster: Cluster, what: Fault, victim: Victim) -> Iterator[float]:
     """Strike a task; yields the seconds until its node was free for others, then tidies up.
 
     A node that has died is not free: of `node-fail` it is the time until the job waits again.
     """
-    strike: Mapping[Fault, Callable[[Cluster, Victim], float]] = {
+    inject_fault: Mapping[Fault, Callable[[Cluster, Victim], float]] = {
         "preempt": _preempt,
         "timeout": _time_out,
         "node-fail": _fail,
     }
     limit = _field(cluster, victim.task, "TimeLimit")
     try:
-        yield strike[what](cluster, victim)
+        yield inject_fault[what](cluster, victim)
     finally:
         if what == "timeout":  # or it would be over again a minute after it goes on
             cluster.ask("scontrol", "update", f"jobid={victim.task}", f"TimeLimit={limit}")

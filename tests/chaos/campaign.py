@@ -1,7 +1,7 @@
-"""`make chaos`: sieges of one seed after another, until enough faults have hit or one has cost.
+"""`make chaos`: chaos runs, seed after seed, until enough faults have hit or a result is lost.
 
-CHAOS_TOTAL faults in all, CHAOS_FAULTS of them a seed, from CHAOS_SEED on. The first loss ends it,
-says its seed, and leaves the folder of the study behind. Needs root, as the test does.
+CHAOS_TOTAL faults in all, CHAOS_FAULTS of them a seed, from CHAOS_SEED on. The first loss ends
+it, prints its seed, and leaves the folder of the study behind. Needs root, as the test does.
 """
 
 import os
@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from runner import besiege, calm_study
+from runner import run_chaos, run_undisturbed
 from slurm_lab import Lab, cluster_of
 from subject import TRIALS
 from table import table
@@ -20,23 +20,23 @@ from warm_python import warm_python
 
 
 def main() -> int:
-    """Run the campaign; return 0 where nothing was lost."""
+    """Run the campaign; return 0 if nothing was lost."""
     said = os.environ
     total, a_seed = int(said.get("CHAOS_TOTAL", "1000")), int(said.get("CHAOS_FAULTS", "50"))
     folder = Path(tempfile.mkdtemp(prefix="tl-", dir="/tmp"))
     verdicts, begin, seed = [], time.monotonic(), int(said.get("CHAOS_SEED", "1"))
     with warm_python(folder) as python, cluster_of(SHAPE, python) as cluster:
-        calm = calm_study(cluster, folder / "calm")
+        reference = run_undisturbed(cluster, folder / "undisturbed")
         while sum(sum(verdict.faults.values()) for verdict in verdicts) < total:
             lab = Lab(cluster, folder / f"seed-{seed}")
             lab.folder.mkdir()
-            print(f"CHAOS_SEED={seed}: see {lab.folder}/story.txt", flush=True)
-            siege, verdict = besiege(lab, seed, a_seed, calm)
+            print(f"CHAOS_SEED={seed}: see {lab.folder}/log.txt", flush=True)
+            run, verdict = run_chaos(lab, seed, a_seed, reference)
             verdicts.append(verdict)
             hours = (time.monotonic() - begin) / 3600
             print(table(verdicts, TRIALS), f"{hours:.2f} h, seeds: {len(verdicts)}", sep="\n")
             if verdict.wrong:
-                print(*verdict.wrong, *siege.story, sep="\n")
+                print(*verdict.wrong, *run.lines, sep="\n")
                 print(f"again: CHAOS_SEED={seed} make chaos; what is left: {lab.folder}")
                 return 1
             shutil.rmtree(lab.folder)

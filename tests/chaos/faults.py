@@ -1,4 +1,4 @@
-"""The faults, by kind: whom each one hits, and how what it breaks is mended."""
+"""The faults, by kind: what each one hits, and how what it breaks is repaired."""
 
 import os
 import signal
@@ -6,131 +6,131 @@ import subprocess
 from collections.abc import Mapping
 from contextlib import suppress
 
+from chaos_run import ChaosRun, Fault
 from file_faults import events_read_only, late_files, step_a_clock
 from processes import wait_for
 from schedule import Planned
-from siege import Fault, Siege
 from targets import Missed, await_gone
 
 SUBMIT_KILLED = "submit killed half-way"
 RANK_KILLED = "kill -9 of a rank"
 
 
-def _preempt(siege: Siege, planned: Planned) -> None:
+def _preempt(run: ChaosRun, planned: Planned) -> None:
     """Have a job of the urgent partition take a node, or both, from whoever is there."""
-    task = planned.choose(siege.tasks())
-    siege.mend(what="slurmd")
-    siege.mend(what="node")
-    began = siege.lab.folder / f"urgent-{sum(siege.faults.values())}"
+    task = planned.choose(run.tasks())
+    run.repair(what="slurmd")
+    run.repair(what="node")
+    began = run.lab.folder / f"urgent-{sum(run.faults.values())}"
     where = ["--nodes=2"] if planned.seconds > 3 else ["--nodes=1", f"--nodelist={task.node}"]
     urgent = ("--partition=urgent", "--exclusive", "--no-requeue", "--output=/dev/null")
     script = f"--wrap=touch {began}; sleep {planned.seconds / 4:.1f}"
-    job = siege.cluster.ask("sbatch", "--parsable", *urgent, *where, script).strip()
+    job = run.cluster.ask("sbatch", "--parsable", *urgent, *where, script).strip()
     if not job:
         raise Missed("the urgent job was refused")
-    if not siege.wait(began.exists):
-        siege.cluster.ask("scancel", job)
+    if not run.wait(began.exists):
+        run.cluster.ask("scancel", job)
         raise Missed("the urgent job did not start")
 
 
-def _kill_lane(siege: Siege, planned: Planned) -> None:
-    siege.wait(lambda: any(rank.ranks == 1 for rank in siege.targets.all_ranks()))
-    _kill(planned.choose(siege.targets.ranks(several=False)).pid)
+def _kill_lane(run: ChaosRun, planned: Planned) -> None:
+    run.wait(lambda: any(rank.ranks == 1 for rank in run.targets.all_ranks()))
+    _kill(planned.choose(run.targets.ranks(several=False)).pid)
 
 
-def _kill_rank(siege: Siege, planned: Planned) -> None:
-    siege.wait(lambda: any(rank.ranks > 1 for rank in siege.targets.all_ranks()))
-    _kill(planned.choose(siege.targets.ranks(several=True)).pid)
+def _kill_rank(run: ChaosRun, planned: Planned) -> None:
+    run.wait(lambda: any(rank.ranks > 1 for rank in run.targets.all_ranks()))
+    _kill(planned.choose(run.targets.ranks(several=True)).pid)
 
 
-def _kill_step(siege: Siege, planned: Planned) -> None:
+def _kill_step(run: ChaosRun, planned: Planned) -> None:
     """Kill SLURM's own keeper of a step: what it kept goes on, unseen, until it has ended.
 
     SLURM itself finds out when a node reports: at the latest when its daemon is started again.
     """
-    _kill(planned.choose(siege.targets.steps()))
+    _kill(planned.choose(run.targets.steps()))
 
     def report() -> None:
-        for node in siege.cluster.shape.names:
+        for node in run.cluster.shape.names:
             with suppress(Missed):  # another fault was quicker
-                _kill_daemon(siege, f"slurmd.{node}")
-        siege.restart()
+                _kill_daemon(run, f"slurmd.{node}")
+        run.restart()
 
-    siege.breaks("slurmd of every node", planned.seconds, report)
+    run.break_until("slurmd of every node", planned.seconds, report)
 
 
-def _requeue(siege: Siege, planned: Planned) -> None:
-    task = planned.choose(siege.tasks())
-    siege.cluster.ask("scontrol", "requeue", task.id)
-    if siege.cluster.ask("squeue", "-h", "-j", task.id, "-o", "%T").strip() in ("", "RUNNING"):
+def _requeue(run: ChaosRun, planned: Planned) -> None:
+    task = planned.choose(run.tasks())
+    run.cluster.ask("scontrol", "requeue", task.id)
+    if run.cluster.ask("squeue", "-h", "-j", task.id, "-o", "%T").strip() in ("", "RUNNING"):
         raise Missed("it had ended by itself")
 
 
-def _kill_slurmd(siege: Siege, planned: Planned) -> None:
-    name = f"slurmd.{planned.choose(siege.cluster.shape.names)}"
-    _kill_daemon(siege, name)
-    siege.breaks(name, planned.seconds, siege.restart)
+def _kill_slurmd(run: ChaosRun, planned: Planned) -> None:
+    name = f"slurmd.{planned.choose(run.cluster.shape.names)}"
+    _kill_daemon(run, name)
+    run.break_until(name, planned.seconds, run.restart)
 
 
-def _node_down(siege: Siege, planned: Planned) -> None:
+def _node_down(run: ChaosRun, planned: Planned) -> None:
     """Have the controller take a node for dead, whose processes may live for a while."""
-    node = planned.choose(siege.tasks()).node
+    node = planned.choose(run.tasks()).node
     update = ("scontrol", "update", f"nodename={node}")
-    siege.cluster.ask(*update, "state=down", "reason=chaos")
+    run.cluster.ask(*update, "state=down", "reason=chaos")
 
     def resume() -> None:
-        siege.mend(what="slurmctld")
-        siege.cluster.ask(*update, "state=resume")
+        run.repair(what="slurmctld")
+        run.cluster.ask(*update, "state=resume")
 
-    siege.breaks(f"node {node}", planned.seconds, resume)
-
-
-def _kill_slurmctld(siege: Siege, planned: Planned) -> None:
-    _kill_daemon(siege, "slurmctld", gently=planned.target > 0.5)
-    siege.breaks("slurmctld", planned.seconds, siege.restart)
+    run.break_until(f"node {node}", planned.seconds, resume)
 
 
-def _kill_submit(siege: Siege, planned: Planned) -> None:
+def _kill_slurmctld(run: ChaosRun, planned: Planned) -> None:
+    _kill_daemon(run, "slurmctld", gently=planned.target > 0.5)
+    run.break_until("slurmctld", planned.seconds, run.restart)
+
+
+def _kill_submit(run: ChaosRun, planned: Planned) -> None:
     """Kill a submission that has something to send, at any moment of its life."""
-    siege.end_submit()  # or that one sends it
-    siege.look()
-    if not siege.targets.queue_is_empty:
-        found = siege.targets.ranks()
+    run.end_submit()  # or that one sends it
+    run.look()
+    if not run.targets.queue_is_empty:
+        found = run.targets.ranks()
         # Of several ranks the others have to leave as well, which takes a while.
         rank = planned.choose([rank for rank in found if rank.ranks == 1] or found)
         _kill(rank.pid)
         # Until its job is out of the queue, its trial is not known to be lost.
-        if not siege.wait(lambda: _has_left(siege, rank.job), 30, submits=False):
+        if not run.wait(lambda: _has_left(run, rank.job), 30, submits=False):
             raise Missed("the job of the rank that was killed for it goes on")
-    process = siege.start_submit()
+    process = run.start_submit()
     with suppress(subprocess.TimeoutExpired):
-        process.communicate(timeout=planned.target * siege.submit_s)
+        process.communicate(timeout=planned.target * run.submit_s)
     if process.returncode is not None:
         raise Missed("it had ended by itself")
     process.kill()
     process.communicate()
 
 
-def _has_left(siege: Siege, job: int) -> bool:
-    siege.look()
-    return job not in {task.job for task in siege.targets.running}
+def _has_left(run: ChaosRun, job: int) -> bool:
+    run.look()
+    return job not in {task.job for task in run.targets.running}
 
 
-def _no_accounting(siege: Siege, planned: Planned) -> None:
+def _no_accounting(run: ChaosRun, planned: Planned) -> None:
     """Stop the accounting; its commands are not there either."""
-    _kill_daemon(siege, "slurmdbd")
-    siege.stand_ins.mkdir(exist_ok=True)
+    _kill_daemon(run, "slurmdbd")
+    run.replaced_commands.mkdir(exist_ok=True)
     for command in ("sacct", "sacctmgr"):
-        script = siege.stand_ins / command
+        script = run.replaced_commands / command
         script.write_text(f"#!/bin/sh\necho '{command}: no accounting' >&2\nexit 1\n")
         script.chmod(0o755)
 
     def bring_back() -> None:
         for command in ("sacct", "sacctmgr"):
-            (siege.stand_ins / command).unlink(missing_ok=True)
-        siege.restart()
+            (run.replaced_commands / command).unlink(missing_ok=True)
+        run.restart()
 
-    siege.breaks("accounting", 2 * planned.seconds, bring_back)
+    run.break_until("accounting", 2 * planned.seconds, bring_back)
 
 
 def _kill(pid: int) -> None:
@@ -141,15 +141,15 @@ def _kill(pid: int) -> None:
     await_gone(pid)
 
 
-def _kill_daemon(siege: Siege, name: str, gently: bool = False) -> None:
-    process = siege.cluster.daemons.process(name)
-    if process is None or not siege.cluster.daemons.lives(name):
+def _kill_daemon(run: ChaosRun, name: str, gently: bool = False) -> None:
+    process = run.cluster.daemons.process(name)
+    if process is None or not run.cluster.daemons.lives(name):
         raise Missed(f"{name} is down")
     if gently:
-        siege.cluster.daemons.stop(name)
+        run.cluster.daemons.stop(name)
         return
     os.kill(process.pid, signal.SIGKILL)
-    wait_for(lambda: not siege.cluster.daemons.lives(name))
+    wait_for(lambda: not run.cluster.daemons.lives(name))
 
 
 KINDS: Mapping[str, Fault] = {

@@ -17,9 +17,9 @@ _UNSENT = 2  # faults at the beginning, which hit the first submission
 
 @dataclass(frozen=True)
 class Planned:
-    """One fault: after `points` more points, at the `target`-th part of whom it may hit.
+    """One fault: after `points` more points, at the `target`-th part of what it may hit.
 
-    `seconds` is how long it lasts, where it does. `target` lies in [0, 1).
+    `seconds` is how long it lasts, if it does. `target` lies in [0, 1).
     """
 
     kind: str
@@ -33,18 +33,18 @@ class Planned:
 
 def draw(seed: int, count: int, kinds: Sequence[str], first: str) -> list[Planned]:
     """Return `count` faults, every kind equally often but for the rest; `first` begins."""
-    dice = random.Random(seed)
+    rng = random.Random(seed)
     drawn = [kinds[number % len(kinds)] for number in range(count)]
-    dice.shuffle(drawn)
+    rng.shuffle(drawn)
     drawn.sort(key=lambda kind: kind != first)
     others = drawn[_UNSENT:]
-    dice.shuffle(others)
+    rng.shuffle(others)
     return [
         Planned(
             kind,
-            points=dice.randint(0, _POINTS) if number >= _UNSENT else 0,
-            target=dice.random(),
-            seconds=dice.uniform(*_SECONDS),
+            points=rng.randint(0, _POINTS) if number >= _UNSENT else 0,
+            target=rng.random(),
+            seconds=rng.uniform(*_SECONDS),
         )
         for number, kind in enumerate(drawn[:_UNSENT] + others)
     ]

@@ -45,7 +45,7 @@ failures:  # minutes with as many of them as years
 """
 
 
-def results(layout: Layout) -> dict[str, tuple[Any, ...]]:
+def read_results(layout: Layout) -> dict[str, tuple[Any, ...]]:
     """Return, by trial, all that must not depend on what has happened meanwhile."""
     return {
         trial: (
@@ -59,25 +59,25 @@ def results(layout: Layout) -> dict[str, tuple[Any, ...]]:
     }
 
 
-def completions(layout: Layout) -> Counter[str]:
+def count_completions(layout: Layout) -> Counter[str]:
     """Count, by trial, how often any log says that it is complete."""
-    found = [e.trial for e in logged(layout) if e.type == events.COMPLETED]
+    found = [e.trial for e in read_all_events(layout) if e.type == events.COMPLETED]
     return Counter(trial for trial in found if trial is not None)
 
 
-def logged(layout: Layout) -> list[Event]:
+def read_all_events(layout: Layout) -> list[Event]:
     """Return all events of a study, log by log."""
     return [event for log in layout.events.glob("*.jsonl") for event in events.read_events(log)]
 
 
-def progress(layout: Layout) -> tuple[int, frozenset[str]]:
+def read_progress(layout: Layout) -> tuple[int, frozenset[str]]:
     """Count the points in all logs; return the trials as well that are complete by them."""
     data = [log.read_bytes() for log in layout.events.glob("*.jsonl")]
     points = sum(log.count(b'"type":"evaluated"') for log in data)
     return points, frozenset(trial.decode() for log in data for trial in _COMPLETED.findall(log))
 
 
-def by_ranks(sweep: Path, root: Path) -> tuple[frozenset[str], frozenset[str]]:
+def split_by_ranks(sweep: Path, root: Path) -> tuple[frozenset[str], frozenset[str]]:
     """Return the trials of one rank, and those of several."""
     trials = open_study(str(sweep), root).trials
     several = frozenset(trial.id for trial in trials if trial.world_size > 1)

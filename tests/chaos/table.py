@@ -6,7 +6,7 @@ from verdict import Verdict
 
 
 def table(verdicts: Collection[Verdict], trials: int) -> str:
-    """Return it for several sieges of studies with so many trials each."""
+    """Return it for several chaos runs of studies with so many trials each."""
     kinds = sorted({kind for v in verdicts for kind in (*v.faults, *v.missed)})
     rows = [
         (

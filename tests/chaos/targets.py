@@ -1,6 +1,6 @@
-"""Whom there is to strike in a siege: tasks by SLURM's word, processes by that of the machine.
+"""What a fault can hit: tasks by SLURM's word, processes by that of the machine.
 
-Looks alone; strikes nobody.
+Looks alone; harms nothing.
 """
 
 import re
@@ -61,7 +61,7 @@ class Targets:
 
     @property
     def queue_is_empty(self) -> bool:
-        """Whether nothing of the study was in the queue."""
+        """True if nothing of the study was in the queue."""
         return not self.running and not self.waiting
 
     def look(self) -> None:
@@ -77,7 +77,7 @@ class Targets:
         ending = (words[3] for words in ours if words[1] == "COMPLETING")
         seen = {rank.job for rank in self.all_ranks()}
         gone = (task.id for task in self.running if task.job not in seen)
-        self._hasten(dict.fromkeys(ending, _ENDS_S) | dict.fromkeys(gone, _BEGINS_S))
+        self._report_again(dict.fromkeys(ending, _ENDS_S) | dict.fromkeys(gone, _BEGINS_S))
         for words in ours:
             if words[2] == "BeginTime" and words[3] in self._begun:
                 self._let_start(words[3])
@@ -89,7 +89,7 @@ class Targets:
             self._let[task] = now
             self.cluster.ask("scontrol", "update", f"jobid={task}", "StartTime=now+2")
 
-    def _hasten(self, patience_s: Mapping[str, float]) -> None:
+    def _report_again(self, patience_s: Mapping[str, float]) -> None:
         """Have the nodes report again of which nothing was heard, by task, for so many seconds.
 
         SLURM asks them by itself, but within minutes: a node was down as it was to be told of an

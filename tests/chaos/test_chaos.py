@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from faults import KINDS, SUBMIT_KILLED
 from file_faults import can_lock, can_mark
-from runner import besiege, calm_study
+from runner import run_chaos, run_undisturbed
 from schedule import draw
 from slurm_lab import Lab, cluster_of, require_slurm
 from subject import TRIALS
@@ -44,13 +44,13 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
 def test_a_study_under_faults_of_all_kinds_loses_and_doubles_nothing(
     cluster, tmp_path, record_property
 ):
-    lab = Lab(cluster, tmp_path / "siege")
+    lab = Lab(cluster, tmp_path / "chaos")
     lab.folder.mkdir()
-    calm = calm_study(cluster, tmp_path / "calm")
-    siege, verdict = besiege(lab, SEED, FAULTS, calm)
-    seconds = f"CHAOS_SEED={SEED}, {siege.seconds:.0f} s"
+    reference = run_undisturbed(cluster, tmp_path / "undisturbed")
+    run, verdict = run_chaos(lab, SEED, FAULTS, reference)
+    seconds = f"CHAOS_SEED={SEED}, {run.seconds:.0f} s"
     record_property("tells", f"{table([verdict], TRIALS)}\n{seconds}")
-    assert not verdict.wrong, "\n".join([*verdict.wrong, *siege.story])
+    assert not verdict.wrong, "\n".join([*verdict.wrong, *run.lines])
     assert set(verdict.faults) == set(KINDS)
     assert sum(verdict.faults.values()) >= min(30, FAULTS)
 

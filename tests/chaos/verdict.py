@@ -1,4 +1,4 @@
-"""What a siege has cost: results lost, changed or doubled, in the logs and in MLflow."""
+"""What a chaos run has cost: results lost, changed or doubled, in the logs and in MLflow."""
 
 import json
 from collections import Counter
@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from siege import Siege
-from subject import STUDY, TRIALS, completions, logged, results
+from chaos_run import ChaosRun
+from subject import STUDY, TRIALS, count_completions, read_all_events, read_results
 
 from jobs.contract import events
 from tracking.mlflow_store.record import TRIAL_TAG
@@ -17,7 +17,7 @@ from tracking.outcomes import Outcome, read_outcomes
 
 @dataclass(frozen=True)
 class Verdict:
-    """The faults that hit, by kind, and what came of them; all is well where `wrong` is empty."""
+    """The faults that hit, by kind, and what came of them; all is well if `wrong` is empty."""
 
     faults: Mapping[str, int]
     missed: Mapping[str, int]
@@ -26,26 +26,26 @@ class Verdict:
     wrong: tuple[str, ...]
 
 
-def judge(siege: Siege, calm: Mapping[str, Any], quiet: bool) -> Verdict:
+def judge(run: ChaosRun, reference: Mapping[str, Any], quiet: bool) -> Verdict:
     """Compare a study with the one that nobody has touched; `quiet`: nothing of it goes on."""
-    found, ends = results(siege.layout), completions(siege.layout)
-    lost = [trial for trial in calm if found.get(trial) != calm[trial]]
+    found, ends = read_results(run.layout), count_completions(run.layout)
+    lost = [trial for trial in reference if found.get(trial) != reference[trial]]
     wrong = [
-        f"{trial} is lost or changed: {_different(calm[trial], found.get(trial))}"
+        f"{trial} is lost or changed: {_different(reference[trial], found.get(trial))}"
         for trial in lost
     ]
     wrong += [f"{trial} completed {count} times" for trial, count in ends.items() if count != 1]
-    wrong += [f"{trial} is of another study" for trial in found if trial not in calm]
-    wrong += [f"checkpoint left: {left.name}" for left in siege.layout.checkpoints.glob("*.pt")]
+    wrong += [f"{trial} is of another study" for trial in found if trial not in reference]
+    wrong += [f"checkpoint left: {left.name}" for left in run.layout.checkpoints.glob("*.pt")]
     wrong += [] if quiet else ["it has not come to an end, or processes of it live on"]
-    wrong += _timing(siege)
-    wrong += [f"the user is shown a traceback: {s}" for s in siege.said if "Traceback" in s]
-    wrong += _in_mlflow(siege)
+    wrong += _timing(run)
+    wrong += [f"the user is shown a traceback: {s}" for s in run.said if "Traceback" in s]
+    wrong += _in_mlflow(run)
     return Verdict(
-        faults=siege.faults,
-        missed=siege.missed,
+        faults=run.faults,
+        missed=run.missed,
         lost=len(lost),
-        attempts=sum(event.type == events.STARTED for event in logged(siege.layout)),
+        attempts=sum(event.type == events.STARTED for event in read_all_events(run.layout)),
         wrong=tuple(wrong),
     )
 
@@ -58,35 +58,35 @@ def _different(expected: tuple[Any, ...], found: tuple[Any, ...] | None) -> str:
     return ", ".join(f"{name} {b}" for name, a, b in pairs if a != b)[:300]
 
 
-def _timing(siege: Siege) -> list[str]:
+def _timing(run: ChaosRun) -> list[str]:
     """Durations know nothing of a clock that was set: they grow, and no faster than time.
 
     They do within an attempt. Of a step that was taken twice the first time counts, which may have
     taken longer than the second and the step after it together.
     """
     spent: dict[tuple[str, str | None], list[float]] = {}
-    for log in siege.layout.events.glob("*.jsonl"):
+    for log in run.layout.events.glob("*.jsonl"):
         for event in events.read_events(log):
             if event.type == events.EVALUATED:
                 seconds = float(event.payload["train_seconds"])
                 spent.setdefault((log.name, event.trial), []).append(seconds)
     return [
-        f"{trial} has trained for {seconds} s in a siege of {siege.seconds:.0f} s ({log})"
+        f"{trial} has trained for {seconds} s in a chaos run of {run.seconds:.0f} s ({log})"
         for (log, trial), seconds in spent.items()
-        if seconds != sorted(seconds) or not all(0 <= s <= siege.seconds for s in seconds)
+        if seconds != sorted(seconds) or not all(0 <= s <= run.seconds for s in seconds)
     ]
 
 
-def _in_mlflow(siege: Siege) -> list[str]:
+def _in_mlflow(run: ChaosRun) -> list[str]:
     """Collect twice; one run a trial, one point a step and metric, as in the curve."""
-    said = siege.lab.call("collect", siege.sweep)
+    said = run.lab.call("collect", run.sweep)
     if said.code:
         return [f"collect answers {said.code}: {said.err}"]
-    again = json.loads(siege.lab.call("collect", siege.sweep, "--json").out)
+    again = json.loads(run.lab.call("collect", run.sweep, "--json").out)
     counts = [again[name] for name in ("new", "updated", "unchanged")]
     wrong = [] if counts == [0, 0, TRIALS] else [f"collecting again changes something: {again}"]
-    with open_store(siege.lab.root) as store:
-        wrong += _runs(store.client, read_outcomes(siege.layout.events))
+    with open_store(run.lab.root) as store:
+        wrong += _runs(store.client, read_outcomes(run.layout.events))
     return wrong
 
 

@@ -1,6 +1,6 @@
 """A study on a real cluster to which faults are done, one after another, while its user submits.
 
-Knows no fault: those are in `faults`, which take a siege and one entry of the schedule.
+Knows no fault: those are in `faults`, which take a chaos run and one entry of the schedule.
 """
 
 import math
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from schedule import Planned
 from slurm_lab import Lab
-from subject import STUDY, SWEEP, TRIALS, by_ranks, progress
+from subject import STUDY, SWEEP, TRIALS, read_progress, split_by_ranks
 from targets import Missed, Targets, Task
 
 from jobs.contract.layout import Layout
@@ -31,21 +31,21 @@ _SLOW = ("slow", "slow.ranks")  # what one line of a log takes, of trials of one
 _SLOW_S, _MOST_SLOW_S = 0.6, 6.0  # for every trial that they are ahead, and in all
 _RANKS_SLOW_S = 0.3  # at least, as long as faults need them
 _LAST = 3  # trials of a sort for the last faults
-_NEVER_S = 400.0  # something to strike at turns up earlier, or the siege is stuck
+_NEVER_S = 400.0  # something to hit turns up earlier, or the run is stuck
 _PATIENCE_S = 180.0  # for a command: it waits for locks, and for a controller
-_PRINTED = 4  # outputs of jobs that are shown where it does not end
+_PRINTED = 4  # outputs of jobs that are shown if it does not end
 _END_S = 600.0  # for what is left once all is quiet
 
-Fault = Callable[["Siege", Planned], None]
+Fault = Callable[["ChaosRun", Planned], None]
 
 
 @dataclass
-class Siege:
+class ChaosRun:
     """The study, who submits it, and what is broken at the moment.
 
     `faults` counts those that have hit, `missed` those that found nobody; `said` is what `submit`
-    and `collect` printed where they did not answer 0, `story` what was done, in order. `submit_s`
-    is what the last whole `submit` took, and at first a guess. `struck` is the part of the faults
+    and `collect` printed if they did not answer 0, `lines` what was done, in order. `submit_s` is
+    what the last whole `submit` took, and at first a guess. `injected` is the part of the faults
     that has hit; `needs_ranks`: some of the others are for trials of several ranks.
     """
 
@@ -54,8 +54,8 @@ class Siege:
     faults: Counter[str] = field(default_factory=Counter)
     missed: Counter[str] = field(default_factory=Counter)
     said: list[str] = field(default_factory=list)
-    story: list[str] = field(default_factory=list)
-    struck: float = 0.0
+    lines: list[str] = field(default_factory=list)
+    injected: float = 0.0
     needs_ranks: bool = True
     began: float = field(default_factory=time.monotonic)
     _broken: list[tuple[float, str, Callable[[], None]]] = field(default_factory=list)
@@ -68,7 +68,7 @@ class Siege:
         self.sweep = self.lab.write(SWEEP, f"{STUDY}.yaml")
         self.targets = Targets(self.lab.cluster)
         self.seam.mkdir()
-        self._trials = by_ranks(self.sweep, self.layout.root)
+        self._trials = split_by_ranks(self.sweep, self.layout.root)
 
     @property
     def cluster(self) -> Cluster:
@@ -80,56 +80,57 @@ class Siege:
 
     @property
     def seam(self) -> Path:
-        """Where it is written what is off with clocks and files."""
+        """The folder that says by how much clocks and files are off."""
         return self.lab.folder / "seam"
 
     @property
     def variables(self) -> dict[str, str]:
-        """What puts the seam under the processes of the study."""
+        """The variables that have the processes of the study read the seam."""
         seam = {"CHAOS": str(self.seam), "CHAOS_STUDY": str(self.layout.folder)}
-        return seam | {"PYTHONPATH": str(_SEAM), "PATH": f"{self.stand_ins}:{os.environ['PATH']}"}
+        path = f"{self.replaced_commands}:{os.environ['PATH']}"
+        return seam | {"PYTHONPATH": str(_SEAM), "PATH": path}
 
     @property
     def seconds(self) -> float:
-        """How long it has lasted by now."""
+        """The seconds that it has lasted by now."""
         return time.monotonic() - self.began
 
     @property
-    def stand_ins(self) -> Path:
-        """A folder with commands that are found before SLURM's own."""
+    def replaced_commands(self) -> Path:
+        """The folder of commands that are found before SLURM's own."""
         return self.lab.folder / "bin"
 
-    def turn_to(self, name: str, value: float) -> None:
-        """Say what is off; whole at once for whoever reads it."""
+    def disturb(self, name: str, value: float) -> None:
+        """Say by how much something is off; readers see all of the number or none of it."""
         draft = self.seam / f".{name}"
         draft.write_text(f"{value:.3f}")
         draft.replace(self.seam / name)
 
-    def tell(self, what: str) -> None:
-        """Add a line to the story; it is in a file at once, for whoever watches."""
+    def log(self, what: str) -> None:
+        """Log a line, into a file as well, for whoever watches."""
         line = f"{self.seconds:6.1f} s  {what}"
-        self.story.append(line)
-        with (self.lab.folder / "story.txt").open("a") as file:
+        self.lines.append(line)
+        with (self.lab.folder / "log.txt").open("a") as file:
             print(line, file=file)
 
     # The faults.
 
-    def strike(self, planned: Planned, fault: Fault) -> bool:
-        """Do one fault at its moment; return whether it has hit."""
+    def inject(self, planned: Planned, fault: Fault) -> bool:
+        """Inject one fault at its moment; return True if it has hit."""
         self._await_points(planned.points)
         try:
             fault(self, planned)
         except Missed as why:
             self.missed[planned.kind] += 1
-            self.tell(f"    {planned.kind}: {why}")
+            self.log(f"    {planned.kind}: {why}")
             return False
         self.faults[planned.kind] += 1
-        self.tell(planned.kind)
+        self.log(planned.kind)
         return True
 
     def has_ended(self) -> bool:
-        """Whether every trial is complete."""
-        return len(progress(self.layout)[1]) >= TRIALS
+        """Return True if every trial is complete."""
+        return len(read_progress(self.layout)[1]) >= TRIALS
 
     def tasks(self) -> list[Task]:
         """Return the tasks of the study that run by SLURM's word; raises Missed for none."""
@@ -140,43 +141,43 @@ class Siege:
 
     def look(self) -> None:
         """Look at the queue now, by a controller that is there."""
-        self.mend(what="slurmctld")
+        self.repair(what="slurmctld")
         self.targets.look()
 
-    def _pace(self, ended: frozenset[str]) -> None:
+    def _slow_down(self, ended: frozenset[str]) -> None:
         """Slow down the trials that are ahead of the faults, the more the further they are.
 
         So the faults hit a study that still runs, on a machine of any speed, and every kind finds
-        whom it hits.
+        something to hit.
         """
         floors = (0.0, _RANKS_SLOW_S if self.needs_ranks else 0.0)
         for name, trials, floor in zip(_SLOW, self._trials, floors, strict=True):
-            ahead = len(ended & trials) - self.struck * (len(trials) - _LAST)
-            self.turn_to(name, min(_MOST_SLOW_S, max(floor, _SLOW_S * ahead)))
+            ahead = len(ended & trials) - self.injected * (len(trials) - _LAST)
+            self.disturb(name, min(_MOST_SLOW_S, max(floor, _SLOW_S * ahead)))
 
-    # What is broken, and mended.
+    # What is broken, and repaired.
 
-    def breaks(self, what: str, seconds: float, mend: Callable[[], None]) -> None:
-        """Have something mended after so many seconds."""
-        self._broken.append((time.monotonic() + seconds, what, mend))
+    def break_until(self, what: str, seconds: float, repair: Callable[[], None]) -> None:
+        """Have something that is broken repaired after so many seconds."""
+        self._broken.append((time.monotonic() + seconds, what, repair))
 
     def is_broken(self, what: str) -> bool:
-        """Whether something whose name begins so waits to be mended."""
+        """Return True if something whose name begins so waits to be repaired."""
         return any(name.startswith(what) for _, name, _ in self._broken)
 
-    def mend(self, now: float | None = None, what: str = "") -> None:
-        """Mend what is due (no time: everything), or what is called so."""
+    def repair(self, now: float | None = None, what: str = "") -> None:
+        """Repair what is due (no time: everything), or what is called so."""
         due = [b for b in self._broken if (now is None or b[0] <= now) and b[1].startswith(what)]
         for entry in due:
-            if entry in self._broken:  # one mending may do another
+            if entry in self._broken:  # one repair may do another
                 self._broken.remove(entry)
                 begin = time.monotonic()
                 entry[2]()
-                self.tell(f"    {entry[1]} is mended, in {time.monotonic() - begin:.1f} s")
+                self.log(f"    {entry[1]} is repaired, in {time.monotonic() - begin:.1f} s")
 
     def restart(self) -> None:
         """Start every daemon that does not run."""
-        self.mend(what="node ")  # or one would wait for a node that we hold down
+        self.repair(what="node ")  # or one would wait for a node that we hold down
         if self.cluster.daemons.lives("slurmctld"):
             self._resume_nodes()  # as little is ready that SLURM itself has drained
         with suppress(DaemonError):  # busy, and asked again with the next
@@ -188,23 +189,23 @@ class Siege:
             return
         for node, state in self.cluster.nodes().items():
             if state.startswith(("drain", "down", "fail")):
-                self.tell(f"    {node} is {state}: resumed")
+                self.log(f"    {node} is {state}: resumed")
                 update = ("scontrol", "update", f"nodename={node}")
                 self.cluster.ask(*update, "state=resume")
 
     # What goes on beside the faults.
 
     def settle(self) -> bool:
-        """Mend everything and submit until every trial has ended; return whether all is quiet."""
-        self.mend()
-        self.struck, self.needs_ranks = math.inf, False  # nothing waits for a fault any more
+        """Repair everything and submit until all has ended; return True if nothing goes on."""
+        self.repair()
+        self.injected, self.needs_ranks = math.inf, False  # nothing waits for a fault any more
         ended = self.wait(lambda: self.has_ended() and not self.targets.all_ranks(), _END_S)
         self.end_submit()
         self._end_collect()
         return ended
 
-    def scene(self) -> str:
-        """Say what is left where the study has not come to its end: jobs, nodes, processes."""
+    def describe_leftovers(self) -> str:
+        """Describe what is left if the study has not ended: jobs, nodes, processes."""
         asked = ("squeue -r -o %i|%j|%T|%r|%N|%S", "sinfo -N -o %N|%P|%T|%E", "scontrol show job")
         said = [self.cluster.ask(*command.split()) for command in asked]
         printed = self.layout.folder.glob("submissions/*/output/*")
@@ -215,29 +216,29 @@ class Siege:
     def wait(
         self, condition: Callable[[], bool], seconds: float = 60, submits: bool = True
     ) -> bool:
-        """Wait for something while all else goes on; return whether it came true in time."""
+        """Wait for something while all else goes on; return True if it came true in time."""
         end = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > end:
                 return False
-            self.turn(submits)
+            self.advance(submits)
             time.sleep(_LOOK_S)
         return True
 
-    def turn(self, submits: bool = True) -> None:
-        """Do what an hour of patience does: mend, release, submit again."""
+    def advance(self, submits: bool = True) -> None:
+        """Do what is due: repair, look at the queue, submit again."""
         now = time.monotonic()
-        self.mend(now)
+        self.repair(now)
         if now - self._looked > _QUEUE_S and not self.is_broken("slurmctld"):
             self._looked = now
             self.targets.look()
             self._resume_nodes()
-            self._pace(progress(self.layout)[1])
+            self._slow_down(read_progress(self.layout)[1])
         if submits:
             self._submit_again(now)
 
     def start_submit(self) -> subprocess.Popen[str]:
-        """Start what the user starts again and again."""
+        """Start `submit`, as the user does again and again."""
         self.end_submit()
         return self._start("submit")
 
@@ -246,13 +247,13 @@ class Siege:
         self._collecting = self._start("collect")
 
     def end_submit(self) -> None:
-        """Wait for the last one."""
+        """Wait for the last `submit`."""
         self._end_submit(_PATIENCE_S)
 
     def _end_collect(self) -> None:
         process, self._collecting = self._collecting, None
         if process is not None:
-            self._heard(process, "collect", _PATIENCE_S)
+            self._await_command(process, "collect", _PATIENCE_S)
 
     def _start(self, verb: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
@@ -265,15 +266,15 @@ class Siege:
         )
 
     def _await_points(self, count: int) -> None:
-        wanted = progress(self.layout)[0] + count
+        wanted = read_progress(self.layout)[0] + count
 
-        def came() -> bool:
-            points, ends = progress(self.layout)
+        def arrived() -> bool:
+            points, ends = read_progress(self.layout)
             return len(ends) >= TRIALS or (points >= wanted and bool(self.targets.all_ranks()))
 
         if count:
-            struck = self.wait(came, _NEVER_S)
-            assert struck, "nothing to strike at:\n" + "\n".join(self.story[-20:])
+            injected = self.wait(arrived, _NEVER_S)
+            assert injected, "nothing to hit:\n" + "\n".join(self.lines[-20:])
 
     def _submit_again(self, now: float) -> None:
         if self._submitting is not None:
@@ -286,13 +287,13 @@ class Siege:
 
     def _end_submit(self, seconds: float) -> None:
         process, self._submitting = self._submitting, None
-        if process is not None and self._heard(process, "submit", seconds):
+        if process is not None and self._await_command(process, "submit", seconds):
             self.submit_s = min(10.0, time.monotonic() - self._submitted)
 
-    def _heard(self, process: subprocess.Popen[str], verb: str, seconds: float) -> bool:
-        """Wait for a command; return whether it answers 0, else keep what it says."""
+    def _await_command(self, process: subprocess.Popen[str], verb: str, seconds: float) -> bool:
+        """Wait for a command; return True if it answers 0, else keep what it says."""
         _, err = process.communicate(timeout=seconds or None)
         if process.returncode:
             self.said.append(f"{verb}: {err.strip()}")
-            self.tell(f"    {verb} answers {process.returncode}: {err.strip()[-300:]}")
+            self.log(f"    {verb} answers {process.returncode}: {err.strip()[-300:]}")
         return process.returncode == 0
