@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from jobs.contract.atomic_write import write_atomically
-from slurm.requeued import find_delayed, find_held, release_held, start_delayed
+from slurm.job_control import find_delayed, find_held, release_held, start_delayed
 from slurm.sbatch import QueueFull, SubmitOptions, submit
 from slurm.slurm_errors import NoAnswer, SlurmError
 from slurm.squeue import Queue, Queued, read_named

@@ -1,13 +1,13 @@
-"""What a cluster says of itself: partitions, limits, accounts. Three or four calls, no more.
+"""What a cluster says of itself: partitions, limits, accounts, the addresses of its nodes.
 
-Looks; what a sweep may ask for is judged in `slurm.limits`.
-
-Who answers a question about a site: its commands, or a folder in which they were recorded.
-
-A recording has a file a question: `NAME.txt` with what was printed, or `NAME.error` with why not.
+Asked by three or four commands, or answered from a folder in which answers were recorded: a file
+for each, `NAME.txt` with what was printed or `NAME.error` with why there is none. What a sweep may
+ask for is judged in `slurm.limits`.
 """
 
+import os
 import re
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +16,9 @@ from jobs.contract.atomic_write import write_atomically
 from slurm import commands
 from slurm.slurm_errors import SlurmError
 
-# Takes the name of a question and its command; raises SlurmError where there is no answer.
+_DEFAULT_ARRAY = 1001  # SLURM's own
+_ADDRESS = "THERMOLION_NODE_ADDRESS"
+# Takes the name of a question and its command; raises SlurmError if there is no answer.
 Ask = Callable[[str, Sequence[str]], str]
 
 
@@ -26,7 +28,7 @@ def ask_site(_name: str, command: Sequence[str]) -> str:
 
 
 def record_answers(folder: Path) -> Ask:
-    """Return somebody who asks the site, and leaves every answer in a folder."""
+    """Return a function that asks the site and writes every answer into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
 
     def asked(name: str, command: Sequence[str]) -> str:
@@ -42,7 +44,7 @@ def record_answers(folder: Path) -> Ask:
 
 
 def replay_answers(folder: Path) -> Ask:
-    """Return somebody who knows what was recorded, and nothing else."""
+    """Return a function that answers from a folder, and asks nobody."""
 
     def asked(name: str, command: Sequence[str]) -> str:
         refused = folder / f"{name}.error"
@@ -58,14 +60,11 @@ def replay_answers(folder: Path) -> Ask:
     return asked
 
 
-_DEFAULT_ARRAY = 1001  # SLURM's own
-
-
 @dataclass(frozen=True)
 class Partition:
     """One partition; `cpus`, `memory_mb` and `gpus` are the most that one of its nodes has.
 
-    `time_min` is None where it has no limit; `gpu_types` are the words for them, if they have any.
+    `time_min` is None if it has no limit; `gpu_types` are the words for them, if they have any.
     """
 
     name: str
@@ -81,9 +80,9 @@ class Partition:
 
 @dataclass(frozen=True)
 class Facts:
-    """What was read. `accounts` are those of the user, None where the site does not say.
+    """What was read. `accounts` are those of the user, None if the site does not say.
 
-    `submit_cap` is the most jobs that the user may have in the queue, None where none is known.
+    `submit_cap` is the most jobs that the user may have in the queue, None if none is known.
     The memory is what a job has that asks for none, for a CPU or on a node (None: nobody says).
     `qos` are those that the user may name, with the most jobs that each takes of a user; those of
     partitions are among them, with what they are called. `config` are the settings by name.
@@ -108,7 +107,7 @@ class Facts:
 
 
 def read_facts(user: str, ask: Ask = ask_site) -> Facts:
-    """Ask the cluster; raises SlurmError where there is none or it does not answer."""
+    """Ask the cluster; raises SlurmError if there is none or it does not answer."""
     config = parse_config(ask("config", ["scontrol", "show", "config"]))
     partitions = parse_partitions(
         ask("sinfo", ["sinfo", "--noheader", "--exact", "--all", "--format=%P|%a|%l|%D|%c|%m|%G"])
@@ -179,6 +178,29 @@ def parse_minutes(text: str) -> int | None:
         return None
     days, hours, minutes, _ = (int(part or 0) for part in found.groups())
     return (24 * days + hours) * 60 + minutes
+
+
+def expand_nodes(node_list: str) -> tuple[str, ...]:
+    """Return the names in a list of nodes as SLURM writes it, such as n[1-3]."""
+    return tuple(commands.ask(["scontrol", "show", "hostnames", node_list]).split())
+
+
+def find_address(node: str) -> str:
+    """Return the IP address of this node, by which the others of its job reach it.
+
+    It is the one by which SLURM does, unless a site's `python` has set another one. If its name
+    resolves to none here, it is what this machine has by its own name.
+    """
+    told = os.environ.get(_ADDRESS)
+    if told:
+        return told
+    found = re.search(r"\bNodeAddr=(\S+)", commands.ask(["scontrol", "show", "node", node]))
+    for name in (found[1] if found else node, node, socket.gethostname()):
+        try:
+            return socket.gethostbyname(name)
+        except OSError:
+            continue
+    return "127.0.0.1"
 
 
 def _memory(config: Mapping[str, str], name: str) -> int | None:

@@ -15,7 +15,7 @@ from jobs.contract.lock import Lock
 from slurm.dispatcher import Dispatcher
 from slurm.environment import read_job_id
 from slurm.pack_states import expect_jobs
-from slurm.squeue import Queue, read_queue
+from slurm.squeue import Queue, QueueWatch
 from slurm.submission import SlurmSubmission, read_slurm_submissions
 from slurm.waiting import retry_until
 
@@ -68,7 +68,7 @@ def main() -> None:
 def _feed(layout: Layout) -> Dispatcher:
     with Lock(layout.lock, wait_s=_LOCK_WAIT_S):
         submissions = read_slurm_submissions(layout)
-        queue = read_queue(expect_jobs(submissions))
+        queue = QueueWatch().read(expect_jobs(submissions), 0)
         dispatcher = Dispatcher(submissions, queue, read_job_id(os.environ))
         left = dispatcher.feed()
     sent = sum(array_job.count for _, array_job, _ in dispatcher.sent)

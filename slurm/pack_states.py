@@ -1,20 +1,14 @@
-"""How the packs of an order stand: by what their jobs have left behind, else by the queue.
+"""The states of the packs of a submission: by what their jobs have left behind, else by the queue.
 
 Asks nobody: a queue is handed in. A pack whose job has left no word has ended only if the queue
 proves it; if nobody knows, it is better waited for than trained twice.
-
-Stopping, holding and releasing the jobs of an order: by pack, or all of it.
 """
 
 import os
-import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from jobs.contract.atomic_write import write_once
-from slurm.commands import ask
-from slurm.slurm_errors import SlurmError
 from slurm.squeue import ExpectedJobs, Key, Outstanding, Queue, State
-from slurm.submission import ArrayJob, SlurmSubmission, cancel_mark
+from slurm.submission import ArrayJob, SlurmSubmission
 
 
 def read_states(submission: SlurmSubmission) -> dict[int, State | None]:
@@ -32,7 +26,7 @@ def read_states(submission: SlurmSubmission) -> dict[int, State | None]:
 
 
 def expect_jobs(submissions: Sequence[SlurmSubmission]) -> ExpectedJobs:
-    """Return what some orders of a study let one expect in the queue; to be read before it is.
+    """Return what the submissions of a study let one expect in the queue; call it before reading.
 
     Users are told by the owners of files: the name in the environment may be anybody's.
     """
@@ -60,7 +54,7 @@ def expect_jobs(submissions: Sequence[SlurmSubmission]) -> ExpectedJobs:
 def complete_states(
     submission: SlurmSubmission, states: Mapping[int, State | None], queue: Queue
 ) -> dict[int, State]:
-    """Return the state of every pack, with the queue's word where there is no other."""
+    """Return the state of every pack, by the queue if there is no other word on it."""
     array_jobs = {
         pack: array_job for array_job in submission.array_jobs.read() for pack in array_job.packs
     }
@@ -88,12 +82,12 @@ def find_living(submission: SlurmSubmission, queue: Queue) -> dict[int, tuple[in
 
 
 def end_name(pack: int) -> str:
-    """Return the name under which is kept what SLURM said of a job that left no exit code."""
+    """Return the name of the file with SLURM's word on a job that left no exit code."""
     return f"{pack}.end"
 
 
 def exit_name(pack: int, process: int) -> str:
-    """Return the name under which a lane of a job leaves its exit code."""
+    """Return the name of the file in which a lane of a job leaves its exit code."""
     return f"{pack}.{process}.exit" if process else f"{pack}.exit"
 
 
@@ -110,91 +104,10 @@ def _in_queue(array_job: ArrayJob | None, pack: int, queue: Queue, is_over: bool
             return queued.state
     if (
         array_job.job is None
-    ):  # sbatch has not answered yet, or never did: the next feeding finds out
+    ):  # sbatch has not answered yet, or never did: the dispatcher finds out
         return "ended" if is_over else "queued"
     key = (array_job.name, array_job.job.id, pack)
     if key in queue.ended or key in queue.gone:
         return "ended"
     # Nobody knows of it; or it was sent since the queue was seen.
     return "running" if array_job.job.id in queue.known else "queued"
-
-
-_CANCELLED = "130"  # what a lane would answer that was stopped by its user
-_STOPPING_S = 240.0  # SLURM's KillWait, and some
-_LOOK_S = 1.0
-_AT_ONCE = 500  # ids in one call
-
-
-def cancel(
-    submission: SlurmSubmission, packs: Collection[int] | None, look: Callable[[], Queue]
-) -> None:
-    """Stop jobs, and never send those that have not been; returns once none is in the queue.
-
-    Running trials save and end at their next step. Raises SlurmError where they stay.
-    """
-    if packs is None:
-        submission.array_jobs.cancel()
-    told: set[str] = set()
-    end = time.monotonic() + _STOPPING_S
-    while True:  # somebody may just have sent another one
-        queue = look()
-        found = find_living(submission, queue)
-        if packs is None:
-            ours = [job for job, _ in found.values()]
-            ours += [*queue.ids(submission.feeder_name), *queue.ids(submission.after_name)]
-            ids = set(map(str, ours))
-        else:
-            found = {pack: found[pack] for pack in found.keys() & set(packs)}
-            ids = {f"{job}_{pack}" for pack, (job, _) in found.items()}
-            for pack in found:  # or it would take the signal for a preemption
-                cancel_mark(submission.folder, pack).touch()
-            for pack in set(packs) - found.keys():
-                _leave_word(submission, pack)
-        for some in _slices(sorted(ids - told)):
-            ask(["scancel", "--quiet", *some])
-        told |= ids
-        if not found:
-            return
-        some_ids = f"submission {submission.id}: jobs {', '.join(sorted(ids)[:3])}"
-        if queue.trouble is not None:
-            raise SlurmError(f"{some_ids} were told to end, but maybe have not: {queue.trouble}")
-        if time.monotonic() > end:
-            raise SlurmError(
-                f"{some_ids} do not end within {_STOPPING_S:.0f} s; look with squeue, and cancel "
-                "again"
-            )
-        time.sleep(_LOOK_S)
-
-
-def hold(
-    submission: SlurmSubmission, packs: Collection[int], held: bool, look: Callable[[], Queue]
-) -> int:
-    """Keep what has not started from starting, or let it; return how many jobs that are.
-
-    What runs goes on. What is not in the queue yet is held back together, or not at all: it is
-    sent by number.
-    """
-    unsent = submission.unsent()
-    all_unsent = set(unsent) <= set(packs)
-    if all_unsent:
-        submission.array_jobs.hold(held)
-    found = find_living(submission, look())
-    waiting = [p for p in sorted(packs) if p in found and found[p][1] == "queued"]
-    verb = "hold" if held else "release"
-    for some in _slices([f"{found[pack][0]}_{pack}" for pack in waiting]):
-        ask(["scontrol", verb, ",".join(some)])
-    return len(waiting) + (len(unsent) if all_unsent else 0)
-
-
-def _leave_word(submission: SlurmSubmission, pack: int) -> None:
-    """Say in a job's stead that it has ended: should it start all the same, it leaves at once."""
-    output = submission.folder / "output"
-    output.mkdir(exist_ok=True)
-    cancel_mark(submission.folder, pack).unlink(missing_ok=True)
-    for process in range(submission.lanes):
-        write_once(output / exit_name(pack, process), f"{_CANCELLED}\n")
-
-
-def _slices(ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(ids), _AT_ONCE):
-        yield ids[start : start + _AT_ONCE]

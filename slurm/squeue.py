@@ -2,19 +2,14 @@
 
 Works without sacct. An answer proves that a job lives, or with which word it has ended. That a job
 is not in it proves nothing: SLURM forgets a job some minutes after its end, but a wrapper, a cache
-or a filter of the site may have left it out. So jobs that are missed are asked for by their ids,
+or a filter of the site may have left it out. So jobs that are missing are asked for by their ids,
 and whatever is not proven to have ended counts as alive.
-
-SLURM's words for the state of a job, in two tables: whether it lives, and what ended it.
-
-The nodes of a job: their names, and the addresses by which they reach each other.
 """
 
 import os
 import pwd
 import re
 import shutil
-import socket
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -27,6 +22,22 @@ from slurm.facts import parse_config
 from slurm.slurm_errors import NoAnswer, SlurmError
 
 State = Literal["queued", "running", "ended"]
+
+_SLOWER = 1.5  # a queue in which nothing has changed is read less and less often
+_SLOWEST = 4.5  # times the interval of the site
+_AT_ONCE = 500  # ids in one call
+_SHOWN = 80  # characters of a line that cannot be read
+# The name of a job, and the ids of its array and its task. Ids alone do not tell: a controller
+# that was killed has forgotten the last seconds, and gives the ids of then once more, to anybody.
+Key = tuple[str, int, int | None]
+_FORMAT = "%F|%K|%T|%N|%r|%U|%j|."  # the dot tells a line that was cut off
+# An answer without its header is none. What a site puts before every line, it puts there too.
+_HEADER = re.compile(r"(.*?)(?:[A-Z_]+\|){7}\.")
+_LINE = re.compile(r"(\d+)\|([^|]*)\|([^|]*)\|([^|]*)\|([^|]*)\|(\d+)\|(.*)\|\.")
+_STUCK = re.compile("launch.failed.requeued.held")  # the reason that SLURM gives for its own hold
+_COMPLAINT = re.compile(r"\b(error|invalid)\b", re.I)
+_UNKNOWN = "Invalid job id"  # said of a single id; among several, an unknown one is left out
+_BY_HAND = "run `{}` by hand, and have the squeue of SLURM itself first on PATH"
 
 _STATES: Mapping[str, State] = {
     **dict.fromkeys(
@@ -42,40 +53,13 @@ _STATES: Mapping[str, State] = {
     **dict.fromkeys(("OUT_OF_MEMORY", "PREEMPTED", "REVOKED", "TIMEOUT"), "ended"),
 }
 
-# What ended a job, where the word says it: that of FAILED or CANCELLED is looked for elsewhere.
+# What ended a job, if the word says it: what is behind FAILED or CANCELLED is found elsewhere.
 _CLASSES: Mapping[str, FailureClass] = {
     **dict.fromkeys(("BOOT_FAIL", "NODE_FAIL"), "NODE_FAIL"),
     **dict.fromkeys(("DEADLINE", "TIMEOUT"), "TIMEOUT"),
     **dict.fromkeys(("PREEMPTED", "REVOKED"), "PREEMPTED"),
     "OUT_OF_MEMORY": "OOM_HOST",
 }
-
-
-def parse_failure_class(word: str) -> FailureClass | None:
-    """Return the class of failure that a word of squeue or sacct tells by itself."""
-    return _CLASSES.get(word.split()[0] if word.strip() else "")
-
-
-def parse_state(word: str) -> State:
-    """Return what a word of squeue means; an unknown one is of a job that is believed to live."""
-    return _STATES.get(word.split()[0] if word.strip() else "", "running")
-
-
-_SLOWER = 1.5  # a queue in which nothing has changed is looked at less and less often
-_SLOWEST = 4.5  # times the interval of the site
-_AT_ONCE = 500  # ids in one call
-_SHOWN = 80  # characters of a line that cannot be read
-# The name of a job, and the ids of its array and its task. Ids alone do not tell: a controller
-# that was killed has forgotten the last seconds, and gives the ids of then once more, to anybody.
-Key = tuple[str, int, int | None]
-_FORMAT = "%F|%K|%T|%N|%r|%U|%j|."  # the dot tells a line that was cut off
-# An answer without its header is none. What a site puts before every line, it puts there too.
-_HEADER = re.compile(r"(.*?)(?:[A-Z_]+\|){7}\.")
-_LINE = re.compile(r"(\d+)\|([^|]*)\|([^|]*)\|([^|]*)\|([^|]*)\|(\d+)\|(.*)\|\.")
-_STUCK = re.compile("launch.failed.requeued.held")  # the reason that SLURM gives for its own hold
-_COMPLAINT = re.compile(r"\b(error|invalid)\b", re.I)
-_UNKNOWN = "Invalid job id"  # said of a single id; among several, an unknown one is left out
-_BY_HAND = "run `{}` by hand, and have the squeue of SLURM itself first on PATH"
 
 
 @dataclass(frozen=True)
@@ -137,14 +121,14 @@ class Queue:
         return sorted({job.array_job for job in self.jobs if job.name == name})
 
     def misses(self, key: Key) -> bool:
-        """Return True if this answer says nothing of a job that it should have known."""
+        """Return True if this answer says nothing of a job that it should know."""
         told = key in self.by_key or key in self.ended or key in self.gone
         return key[1] in self.known and not told
 
 
 @dataclass(frozen=True)
 class Outstanding:
-    """A job that has left no word of its end: who has sent it, and if its end is of interest."""
+    """A job that has left no word of its end: who has sent it, and if sacct is to be asked."""
 
     uid: int
     accounted: bool
@@ -161,6 +145,16 @@ class ExpectedJobs:
     uids: frozenset[int]
     jobs: Mapping[Key, Outstanding]
     known: frozenset[int]
+
+
+def parse_failure_class(word: str) -> FailureClass | None:
+    """Return the class of failure that a word of squeue or sacct tells by itself."""
+    return _CLASSES.get(word.split()[0] if word.strip() else "")
+
+
+def parse_state(word: str) -> State:
+    """Return what a word of squeue means; an unknown one is of a job that is believed to live."""
+    return _STATES.get(word.split()[0] if word.strip() else "", "running")
 
 
 def read_jobs(ids: Sequence[str]) -> Queue:
@@ -187,13 +181,8 @@ def read_named(name: str) -> Queue:
     return queue
 
 
-def read_queue(expected: ExpectedJobs) -> Queue:
-    """Ask for all jobs of some users at once; raises SlurmError if there is no answer."""
-    return QueueWatch().look(expected, 0)
-
-
 @dataclass
-class _Look:
+class _Snapshot:
     """The last answer to one question, what was found out since, and when to ask again.
 
     `doubted` are the jobs that were missed and asked for; `studies` those whose jobs are expected.
@@ -208,38 +197,40 @@ class _Look:
 
 
 class QueueWatch:
-    """Remembers the queue between two looks, for one process."""
+    """Remembers the queue between two readings, for one process."""
 
     def __init__(self) -> None:
-        self._looks: dict[frozenset[int], _Look] = {}
+        self._snapshots: dict[frozenset[int], _Snapshot] = {}
         self._gone: dict[Key, Ended | None] = {}  # an id that SLURM has forgotten stays so
 
-    def look(self, expected: ExpectedJobs, every_s: float) -> Queue:
+    def read(self, expected: ExpectedJobs, every_s: float) -> Queue:
         """Return the queue, asked for every `every_s` seconds at most, less often while it rests.
 
         An old answer serves if the controller gives none for a while. There is a second call only
         if the first one misses a job.
         """
-        look = self._look(expected, every_s)
-        if expected.study not in look.studies:
-            look.studies.add(expected.study)
-            look.queue = replace(look.queue, known={*look.queue.known, *expected.known})
+        snapshot = self._read_or_keep(expected, every_s)
+        if expected.study not in snapshot.studies:
+            snapshot.studies.add(expected.study)
+            snapshot.queue = replace(
+                snapshot.queue, known={*snapshot.queue.known, *expected.known}
+            )
         missed = {
             key: sent
             for key, sent in expected.jobs.items()
-            if key not in look.doubted and look.queue.misses(key)
+            if key not in snapshot.doubted and snapshot.queue.misses(key)
         }
         if missed:
-            look.doubted |= missed.keys()
-            look.queue = self._with_missed(look.queue, missed)
-        return look.queue
+            snapshot.doubted |= missed.keys()
+            snapshot.queue = self._with_missed(snapshot.queue, missed)
+        return snapshot.queue
 
     def forget(self) -> None:
-        """Ask again at the next look: something was sent or stopped."""
-        self._looks.clear()
+        """Ask again at the next reading: something was sent or stopped."""
+        self._snapshots.clear()
 
-    def _look(self, expected: ExpectedJobs, every_s: float) -> _Look:
-        last = self._looks.get(expected.uids)
+    def _read_or_keep(self, expected: ExpectedJobs, every_s: float) -> _Snapshot:
+        last = self._snapshots.get(expected.uids)
         if last is not None and time.monotonic() - last.answered < last.interval_s:
             return last
         try:
@@ -254,8 +245,10 @@ class QueueWatch:
         if last is not None and last.first.jobs == first.jobs:
             interval = min(last.interval_s * _SLOWER, every_s * _SLOWEST)
         queue = replace(first, trouble=None)  # of no interest unless it misses something
-        look = self._looks[expected.uids] = _Look(first, queue, interval, time.monotonic())
-        return look
+        snapshot = self._snapshots[expected.uids] = _Snapshot(
+            first, queue, interval, time.monotonic()
+        )
+        return snapshot
 
     def _with_missed(self, queue: Queue, missed: Mapping[Key, Outstanding]) -> Queue:
         """Return a queue with what is to be found out about jobs that it misses."""
@@ -274,7 +267,7 @@ class QueueWatch:
 
 
 def _read_users(uids: Collection[int]) -> Queue:
-    """Ask for the jobs of some users: for everybody's if squeue would not know one of them."""
+    """Ask for the jobs of some users: for those of all users if squeue does not know one."""
     named = f"--user={','.join(map(str, sorted(uids)))}"
     queue = _read(*([named] if all(map(_has_name, uids)) else []))
     return replace(queue, jobs=tuple(job for job in queue.jobs if job.uid in uids))
@@ -283,7 +276,7 @@ def _read_users(uids: Collection[int]) -> Queue:
 def _read_missed(missed: Mapping[Key, Outstanding]) -> Queue:
     """Find out what has become of jobs that are not in the queue of their user.
 
-    Of those that neither lives, nor has ended, nor is gone, nobody knows; `trouble` says why.
+    Nothing is known of one that neither lives, nor has ended, nor is gone; `trouble` says why.
     """
     ids = sorted({str(job) for _, job, _ in missed})
     living: dict[Key, Queued] = {}
@@ -318,7 +311,7 @@ def _read_missed(missed: Mapping[Key, Outstanding]) -> Queue:
 
 
 def _hidden(uids: Mapping[Key, int]) -> set[Key]:
-    """Return the jobs that may be there, of another user, without our being told."""
+    """Return the jobs of other users that may be there although squeue does not show them."""
     others = {key for key, uid in uids.items() if uid != os.geteuid()}
     if not others or os.geteuid() == 0:
         return set()
@@ -393,29 +386,3 @@ def _has_name(uid: int) -> bool:
     except KeyError:
         return False
     return True
-
-
-_TOLD = "THERMOLION_NODE_ADDRESS"
-
-
-def expand_nodes(node_list: str) -> tuple[str, ...]:
-    """Return the names in a list of nodes as SLURM writes it, such as n[1-3]."""
-    return tuple(ask(["scontrol", "show", "hostnames", node_list]).split())
-
-
-def find_address(node: str) -> str:
-    """Return the IP address of this node, by which the others of its job reach it.
-
-    It is the one by which SLURM does, unless a site's `python` has set another one. Where its name
-    resolves to none here, it is what this machine has by its own name.
-    """
-    told = os.environ.get(_TOLD)
-    if told:
-        return told
-    found = re.search(r"\bNodeAddr=(\S+)", ask(["scontrol", "show", "node", node]))
-    for name in (found[1] if found else node, node, socket.gethostname()):
-        try:
-            return socket.gethostbyname(name)
-        except OSError:
-            continue
-    return "127.0.0.1"

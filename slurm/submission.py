@@ -1,12 +1,9 @@
-"""What a submission asks of SLURM: its requests, and the limits under which they are sent.
+"""One submission to SLURM: what it asks for, and the array jobs by which its packs are sent.
 
-Part of the submission's record, so that a job on a node can send the rest as well.
-
-The chunks of a submission: array jobs that were meant to be sent, and the ids they got.
-
-An intent is written before sbatch is called and an id after, by whoever knows it first: who has
-submitted it, or the job itself. So an answer that was lost is found again, and of two jobs of one
-chunk only the first one works. Submits nothing.
+Its record has the requests and the limits, so that a job on a node can send the rest as well. For
+an array job an intent is written before sbatch is called and an id after, by whoever knows it
+first: the sender, or the job itself. So an answer that was lost is found again, and of two jobs
+of one intent only the first one works. Submits nothing.
 """
 
 import contextlib
@@ -26,12 +23,15 @@ from slurm.request import Request
 from slurm.slurm_errors import SlurmError
 from slurm.waiting import await_late, read_late
 
+ALLOCATION = "-job"  # after the id of a submission whose packs run within one job
 _NOBODY = 0  # is the id of no job
+# Files in the folder of the array jobs: what is not sent yet never is to be, or has to wait.
+_CANCELLED, _GIVEN_UP, _HELD = "cancelled", "given-up", "held"
 
 
 @dataclass(frozen=True)
 class SubmittedArray:
-    """The array job of a chunk, and when its id was written (seconds since the epoch)."""
+    """The id that an array job got, and when it was written (seconds since the epoch)."""
 
     id: int
     time_s: float
@@ -41,8 +41,7 @@ class SubmittedArray:
 class ArrayJob:
     """Packs `first` to `first + count - 1`, sent as the array tasks of these numbers.
 
-    `name` is the name of the job, unique to the chunk; `uid` the user who has sent it; `job` is
-    None while no id is known.
+    `name` is unique to it, `uid` the user who has sent it; `job` is None while no id is known.
     """
 
     number: int
@@ -64,7 +63,7 @@ class ArrayJob:
 
 @dataclass(frozen=True)
 class ArrayJobs:
-    """Where the chunks of a submission are written down."""
+    """The array jobs of a submission, as they are written down in its folder."""
 
     layout: Layout
     submission: str
@@ -74,50 +73,37 @@ class ArrayJobs:
         return self.layout.submission(self.submission) / "chunks"
 
     @property
-    def _cancelled(self) -> Path:
-        return self.folder / "cancelled"
-
-    @property
-    def _held(self) -> Path:
-        return self.folder / "held"
-
-    @property
-    def _given_up(self) -> Path:
-        return self.folder / "given-up"
-
-    @property
     def is_cancelled(self) -> bool:
-        """Whether its user has stopped all of it."""
-        return self._cancelled.exists()
+        """True if its user has stopped all of it."""
+        return (self.folder / _CANCELLED).exists()
 
     @property
     def is_over(self) -> bool:
-        """Whether what is not sent yet never is to be."""
-        return self.is_cancelled or self._given_up.exists()
+        """True if what is not sent yet never is to be."""
+        return self.is_cancelled or (self.folder / _GIVEN_UP).exists()
 
     @property
     def is_held(self) -> bool:
-        """Whether what is not sent yet has to wait for `release`."""
-        return self._held.exists()
+        """True if what is not sent yet has to wait for `release`."""
+        return (self.folder / _HELD).exists()
 
     def cancel(self) -> None:
-        self.folder.mkdir(exist_ok=True)
-        self._cancelled.touch()
+        """Send nothing more, and have what was sent stop as its user wants."""
+        self._mark(_CANCELLED)
 
     def give_up(self) -> None:
         """Send nothing more; what was sent goes on."""
-        self.folder.mkdir(exist_ok=True)
-        self._given_up.touch()
+        self._mark(_GIVEN_UP)
 
     def hold(self, hold: bool) -> None:
-        self.folder.mkdir(exist_ok=True)
+        """Keep what is not sent yet from being sent, or let it be sent."""
         if hold:
-            self._held.touch()
+            self._mark(_HELD)
         else:
-            self._held.unlink(missing_ok=True)
+            (self.folder / _HELD).unlink(missing_ok=True)
 
     def read(self) -> Sequence[ArrayJob]:
-        """Return all chunks, in order."""
+        """Return all array jobs, in order."""
         found = []
         for path in sorted(self.folder.glob("*.json"), key=lambda path: int(path.stem)):
             with contextlib.suppress(FileNotFoundError):  # retracted in this moment
@@ -127,7 +113,7 @@ class ArrayJobs:
     def intend(self, first: int, count: int) -> ArrayJob:
         """Write down what is about to be sent, before it is."""
         self.folder.mkdir(exist_ok=True)
-        # That of a chunk that was disowned is never given again: its job may read it still.
+        # The number of a disowned one is never given again: its job may read it still.
         taken = [path for path in self.folder.iterdir() if path.suffix in (".json", ".job")]
         number = 1 + max((int(path.stem) for path in taken), default=-1)
         token = uuid.uuid4().hex[:8]
@@ -141,31 +127,35 @@ class ArrayJobs:
         self._path(array_job.number).unlink(missing_ok=True)
 
     def disown(self, array_job: ArrayJob) -> None:
-        """Take an intent back of which no job is known; should there be one, it has no claim.
+        """Take an intent back of which no job is known, unless one has claimed it by now.
 
-        Unless it has claimed the chunk by now: then that stays.
+        Should there be such a job, it finds its name gone, and ends.
         """
         if self.claim(array_job, _NOBODY):
             self.retract(array_job)
 
     def claim(self, array_job: ArrayJob, job: int) -> bool:
-        """Write down the id of a chunk's job; return whether it is the one that counts."""
+        """Write down the id of an array job; return True if it is the one that counts."""
         record = {"job": job, "time_s": time.time()}
         path = self._path(array_job.number).with_suffix(".job")
         return write_once(path, json.dumps(record)) or self._job(path).id == job
 
     def carries(self, pack: int, name: str | None, job: int) -> bool:
-        """Whether the job of a name and an id is the one that was meant to carry a pack.
+        """Return True if the job of a name and an id is the one that was meant to carry a pack.
 
-        An intent may have been sent twice. It was written before the job was sent: where there is
+        An intent may have been sent twice. It was written before the job was sent: if there is
         none, it may only be seen late.
         """
         array_job = await_late(lambda: self.of_pack(pack))
         return array_job is not None and array_job.name == name and self.claim(array_job, job)
 
     def of_pack(self, pack: int) -> ArrayJob | None:
-        """Return the chunk that carries a pack, None where it was never to be sent."""
+        """Return the array job that carries a pack, None if it was never to be sent."""
         return next((array_job for array_job in self.read() if pack in array_job.packs), None)
+
+    def _mark(self, name: str) -> None:
+        self.folder.mkdir(exist_ok=True)
+        (self.folder / name).touch()
 
     def _path(self, number: int) -> Path:
         return self.folder / f"{number}.json"
@@ -197,17 +187,14 @@ def _parse(path: Path, text: str) -> dict[str, Any]:
     return record
 
 
-ALLOCATION = "-job"  # after the id of a submission whose packs run within one job
-
-
 @dataclass(frozen=True)
 class SlurmSubmission:
     """One submission to SLURM.
 
     `concurrent` is the most jobs that may run at a time, `submit_cap` the most that a user may
-    have in the queue, both None where there is no limit; `feeder` is None where jobs may not
-    submit others, `after` the job that waits for the end of all others, None where nobody has to
-    look after the study. A job has `lanes`; the queue is asked for every `status_every_s` at most.
+    have in the queue, both None if there is no limit; `feeder` is None if jobs may not submit
+    others, `after` the job that waits for the end of all others, None if nobody has to look after
+    the study. A job has `lanes`; the queue is asked for every `status_every_s` at most.
     """
 
     layout: Layout
@@ -232,7 +219,7 @@ class SlurmSubmission:
 
     @property
     def scripts(self) -> Path:
-        """Where the batch scripts that were sent stay."""
+        """The folder of the batch scripts that were sent."""
         return self.folder / "scripts"
 
     @property
@@ -247,29 +234,29 @@ class SlurmSubmission:
 
     @property
     def _token(self) -> str:
-        """What tells this study from others of its name: its first record, which says where."""
+        """A digest of the first record and so of its place: other studies may have its name."""
         first = min(self.layout.submissions.glob("*/submission.json"))
         return hashlib.sha256(first.read_bytes()).hexdigest()[:8]
 
     @property
     def feeder_log(self) -> Path:
-        """What the job that sends the rest has printed, all of them one after another."""
+        """What the jobs that send the rest have printed, one after another."""
         return self.folder / "feed.log"
 
     @property
     def feeder_refusal(self) -> Path:
-        """Where it is written down why that job could not be sent."""
+        """The file that says why that job could not be sent."""
         return self.folder / "feed.refused"
 
     @property
     def waits(self) -> bool:
-        """Whether something is to be sent, or to be found out about what was."""
+        """True if something is to be sent, or to be found out about what was."""
         return bool(self.unsent()) or any(
             array_job.job is None for array_job in self.array_jobs.read()
         )
 
     def unsent(self) -> range:
-        """Return the packs that no chunk carries yet and that are still to be sent."""
+        """Return the packs that no array job carries yet and that are still to be sent."""
         if self.array_jobs.is_over:
             return range(0)
         sent = self.array_jobs.read()
@@ -277,9 +264,10 @@ class SlurmSubmission:
 
     @staticmethod
     def of(layout: Layout, record: Mapping[str, Any]) -> "SlurmSubmission":
-        """Build an order from the record of a submission."""
+        """Build it from the record of a submission."""
         request = record["request"]
         feeder, after = request["feeder"], request.get("after")
+        limits = ("concurrent", "submit_cap", "lanes", "status_every_s")
         return SlurmSubmission(
             layout=layout,
             id=record["id"],
@@ -288,15 +276,12 @@ class SlurmSubmission:
             job=Request.from_json(request["job"]),
             feeder=None if feeder is None else Request.from_json(feeder),
             after=None if after is None else Request.from_json(after),
-            concurrent=request["concurrent"],
-            submit_cap=request["submit_cap"],
-            lanes=request["lanes"],
-            status_every_s=request["status_every_s"],
+            **{name: request[name] for name in limits},
         )
 
 
 def read_slurm_submissions(layout: Layout) -> list[SlurmSubmission]:
-    """Return the orders of a study, oldest first."""
+    """Return the submissions of a study to SLURM, oldest first."""
     submissions = []
     for path in sorted(layout.submissions.glob("*/submission.json")):
         record = json.loads(path.read_text())
@@ -308,9 +293,9 @@ def read_slurm_submissions(layout: Layout) -> list[SlurmSubmission]:
 
 
 def allocation_record(record: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return what a submission asks of SLURM that runs its packs within one job, as a record.
+    """Return the record of the job of a submission that runs its packs within one job.
 
-    That job is the only "pack" of it, and has a folder of its own beside the submission's.
+    That job is the only "pack" of the record, and has a folder of its own beside the submission's.
     """
     changed = {"id": f"{record['id']}{ALLOCATION}", "packs": 1, "lanes": 1}
     return {**record, **changed, "request": record["request"]["allocation"]}

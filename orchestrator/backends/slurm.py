@@ -1,12 +1,7 @@
 """SLURM as a backend: from a study's words to those of `slurm/`, and back to states of packs.
 
-Knows no option of sbatch and no word of squeue.
-
-What one job of a study is given on a cluster: by its sweep, and by what a trial needs beyond.
-
-Asks nobody and sends nothing.
-
-The batch scripts that a plan would send, as text: one for every chunk that an array takes.
+Says what a job is given and renders the batch scripts of a plan. Knows no option of sbatch and no
+word of squeue.
 """
 
 import math
@@ -28,7 +23,7 @@ from orchestrator.study.packs import PackSizing, make_sized_packs
 from orchestrator.study.study import Study
 from orchestrator.sweep.document import SweepError
 from orchestrator.sweep.site_profile import read_site
-from slurm import limits, pack_states
+from slurm import job_control, limits, pack_states
 from slurm.commands import is_here
 from slurm.dispatcher import Dispatcher
 from slurm.environment import read_job_id
@@ -36,7 +31,6 @@ from slurm.facts import Facts, read_facts
 from slurm.feed import describe_rest, needs_feeder
 from slurm.job_ends import find_ends
 from slurm.request import JobResources, Request, feeder_request, job_request
-from slurm.requeued import find_delayed, find_held
 from slurm.sbatch import SubmitOptions, render
 from slurm.site import Site
 from slurm.slurm_errors import SlurmError
@@ -185,7 +179,9 @@ class SlurmBackend:
         """Whether something is not with SLURM yet, or may not be, or waits there in vain."""
         ours = read_slurm_submissions(layout)
         waits = any(submission.waits for submission in ours)
-        return waits or bool(find_delayed(ours, self._seen) or find_held(ours, self._seen))
+        return waits or bool(
+            job_control.find_delayed(ours, self._seen) or job_control.find_held(ours, self._seen)
+        )
 
     def states(
         self, layout: Layout, submissions: Sequence[Submission]
@@ -226,7 +222,7 @@ class SlurmBackend:
     ) -> None:
         """Stop jobs, and never send what has not been; returns once they are out of the queue."""
         (each,) = _slurm_submissions(layout, [submission])
-        pack_states.cancel(each, packs, lambda: self._queue_now(each))
+        job_control.cancel(each, packs, lambda: self._queue_now(each))
         self._watch.forget()
 
     def hold(
@@ -234,7 +230,7 @@ class SlurmBackend:
     ) -> int:
         """Keep jobs that have not started from starting, or let them; return how many."""
         (each,) = _slurm_submissions(layout, [submission])
-        count = pack_states.hold(each, packs, hold, lambda: self._queue_now(each))
+        count = job_control.hold(each, packs, hold, lambda: self._queue_now(each))
         self._watch.forget()
         return count
 
@@ -265,7 +261,7 @@ class SlurmBackend:
 
     def _queue(self, submissions: Sequence[SlurmSubmission]) -> Queue:
         every_s = min(submission.status_every_s for submission in submissions)
-        return self._watch.look(pack_states.expect_jobs(submissions), every_s)
+        return self._watch.read(pack_states.expect_jobs(submissions), every_s)
 
     def _queue_now(self, submission: SlurmSubmission) -> Queue:
         self._watch.forget()

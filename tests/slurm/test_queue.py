@@ -79,7 +79,7 @@ def _asked_at(watch: QueueWatch, controller: Controller, until_s: float) -> list
     asked = []
     while controller.now < until_s:
         before = controller.calls
-        watch.look(_expected(), EVERY_S)
+        watch.read(_expected(), EVERY_S)
         asked += [controller.now] * (controller.calls - before)
         controller.now += 5
     return asked
@@ -101,42 +101,42 @@ def test_an_old_answer_serves_while_the_controller_is_silent(controller):
     watch = QueueWatch()
     controller.is_silent()
     with pytest.raises(SlurmError, match="no controller"):
-        watch.look(_expected(), EVERY_S)
+        watch.read(_expected(), EVERY_S)
     controller.says(QUIET)
-    first = watch.look(_expected(), EVERY_S)
+    first = watch.read(_expected(), EVERY_S)
     controller.is_silent()
     controller.now += EVERY_S
-    assert watch.look(_expected(), EVERY_S) == first
+    assert watch.read(_expected(), EVERY_S) == first
     asked = controller.calls
     controller.now += EVERY_S
-    assert watch.look(_expected(), EVERY_S) == first
+    assert watch.read(_expected(), EVERY_S) == first
     assert controller.calls == asked  # twice the time, for who does not answer
 
 
 def test_who_has_sent_something_asks_at_once(controller):
     watch = QueueWatch()
-    watch.look(_expected(), EVERY_S)
+    watch.read(_expected(), EVERY_S)
     watch.forget()
-    watch.look(_expected(), EVERY_S)
+    watch.read(_expected(), EVERY_S)
     assert controller.calls == 2
 
 
 def test_only_a_job_that_is_missed_is_asked_for_by_its_id_and_once(controller):
     watch, expected = QueueWatch(), _expected(ME, RUNNING)
-    assert not watch.look(expected, EVERY_S).gone
+    assert not watch.read(expected, EVERY_S).gone
     assert controller.calls == 1
     controller.says(EMPTY)
     for calls in (3, 4, 5):
         controller.now += EVERY_S * 5
         for _ in range(2):
-            assert watch.look(expected, EVERY_S).gone == {RUNNING}
+            assert watch.read(expected, EVERY_S).gone == {RUNNING}
         assert controller.calls == calls
 
 
 def test_a_job_that_the_question_by_id_finds_lives(controller):
     controller.says(EMPTY)
     controller.knows_ids(f"cat <<END\n{BUSY}\nEND\n")
-    found = QueueWatch().look(_expected(ME, RUNNING, (NAME, 17, 1)), EVERY_S)
+    found = QueueWatch().read(_expected(ME, RUNNING, (NAME, 17, 1)), EVERY_S)
     assert [job.state for job in found.jobs] == ["running", "queued"]
     assert (found.gone, found.trouble) == (set(), None)
 
@@ -148,6 +148,6 @@ def test_jobs_that_a_site_hides_from_others_have_not_ended(
     monkeypatch.setattr(os, "geteuid", lambda: 4711)
     controller.says(EMPTY)
     controller.is_private(private)
-    seen = QueueWatch().look(_expected(0, RUNNING), EVERY_S)
+    seen = QueueWatch().read(_expected(0, RUNNING), EVERY_S)
     assert seen.gone == (set() if hidden else {RUNNING})
     assert ("PrivateData" in (seen.trouble or "")) == hidden
