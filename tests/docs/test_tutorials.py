@@ -62,7 +62,7 @@ def test_the_sweep_of_the_second_tutorial_is_that_of_the_first(tmp_path):
         read[name] = read_sweep(tmp_path / name)
     first, second = read.values()
     assert (first.workloads, first.candidates) == (second.workloads, second.candidates)
-    assert second.backend == "slurm"
+    assert second.keys.backend == "slurm"
 
 
 @pytest.mark.parametrize("name", ["modules", "conda", "apptainer"])

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from slurm_lab import ONE_A_TASK, Lab
 
-from orchestrator.backends.base import load_backend
+from orchestrator.backends import base
 from orchestrator.backends.records import read_submissions
 from orchestrator.cli.main import main
 from slurm.devcluster.cluster import Cluster
@@ -118,7 +118,7 @@ def runs_on(site, monkeypatch, capsys) -> Callable[..., list[str]]:
     def look(**scripts: str) -> list[str]:
         for name, text in (site.lab.environment | {"PATH": site.path(**scripts)}).items():
             monkeypatch.setenv(name, text)
-        load_backend.cache_clear()  # it remembers queues, as a new process does not
+        base._load.cache_clear()  # it remembers queues, as a new process does not
         assert main(["status", "waiting", "--json"]) == 0
         said = json.loads(capsys.readouterr().out)
         assert {trial["state"] for trial in said["trials"]} == {"running"}

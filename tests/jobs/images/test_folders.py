@@ -179,7 +179,7 @@ def test_signals_that_stop_a_lane_do_not_end_its_readers(pets: Path) -> None:
 def test_a_lane_ends_with_readers_that_it_has_left_at_work(pets: Path) -> None:
     code = (
         "import torch\n"
-        "from jobs import data\n"
+        "from jobs.images import data\n"
         f"part = data.load({f'imagefolder:{pets}'!r}, {{'size': 8}}, None).train\n"
         "batches = part.batches(torch.arange(48).split(2), 2)\n"
         "next(batches)\n"
@@ -195,7 +195,7 @@ def test_a_lane_ends_with_readers_that_it_has_left_at_work(pets: Path) -> None:
 def test_readers_do_not_outlive_a_lane_that_is_killed(pets: Path) -> None:
     code = (
         "import multiprocessing, time, torch\n"
-        "from jobs import data\n"
+        "from jobs.images import data\n"
         f"part = data.load({f'imagefolder:{pets}'!r}, {{'size': 8}}, None).train\n"
         "batches = part.batches(torch.arange(48).split(2), 2)\n"
         "next(batches)\n"

@@ -22,31 +22,34 @@ def _python(code: str, path: Path = _REPOSITORY) -> subprocess.CompletedProcess[
 
 def test_torchvision_imports_whichever_torch_it_was_built_for() -> None:
     done = _python(
-        "from jobs import vision\n"
+        "from jobs.images import torchvision_import\n"
         "import torchvision\n"
-        "assert vision.torchvision is torchvision\n"
-        "assert vision.datasets.MNIST and vision.models.resnet18"
+        "assert torchvision_import.torchvision is torchvision\n"
+        "assert torchvision_import.datasets.MNIST and torchvision_import.models.resnet18"
     )
     assert done.returncode == 0, done.stderr
 
 
 def test_nothing_is_declared_where_the_operators_exist() -> None:
     # As after the extension of an ordinary wheel has loaded; a second definition would raise.
-    done = _python(_DECLARE + "from jobs import vision\nassert vision._declarations == []")
+    done = _python(
+        _DECLARE
+        + "from jobs.images import torchvision_import\nassert torchvision_import._declarations == []"
+    )
     assert done.returncode == 0, done.stderr
 
 
 def test_a_torchvision_that_fails_otherwise_is_left_to_say_so(tmp_path: Path) -> None:
     (tmp_path / "torchvision").mkdir()
     (tmp_path / "torchvision" / "__init__.py").write_text("raise RuntimeError('another reason')")
-    done = _python("from jobs import vision", tmp_path)
+    done = _python("from jobs.images import torchvision_import", tmp_path)
     assert done.returncode == 1
     assert "another reason" in done.stderr
 
 
 def test_the_quickstart_never_loads_torchvision() -> None:
     done = _python(
-        "from jobs import data, models\n"
+        "from jobs.images import data, models\n"
         "images = data.load('digits', {}, None).train.images\n"
         "models.build('convnet', {}, 1, 8, 10)(data.normalise(images[:2]))\n"
         "assert 'torchvision' not in sys.modules"

@@ -152,8 +152,8 @@ def test_missing_packages_are_named(tmp_path):
 # The folders that distributions keep daemons in are looked at whatever PATH is.
 _WITHOUT_SLURM = """
 import sys
-from slurm import dev_cluster
-dev_cluster._SBIN = ""
+from slurm.devcluster import cluster
+cluster._SBIN = ""
 from orchestrator.cli.main import main
 sys.exit(main(["cluster", "up", "--accounting", "--dir", sys.argv[1]]))
 """

@@ -1,7 +1,8 @@
 """Lets a torchvision that was built for CUDA be imported beside a CPU-only torch, in tests alone.
 
-Put on PYTHONPATH where `import torchvision` fails for want of two operators; the reason and the
-declarations are those of `jobs.vision`, which a user's own script does not go through.
+Put on PYTHONPATH if `import torchvision` fails because two operators are missing; the reason and
+the declarations are those of `jobs.images.torchvision_import`, which a user's own script does not
+go through.
 """
 
 import sys
