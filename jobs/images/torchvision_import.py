@@ -1,4 +1,4 @@
-"""The one door to torchvision; importing this module imports it, which takes seconds.
+"""The import of torchvision, which takes seconds: it comes with the first use of what is below.
 
 A torchvision built for CUDA cannot load its extension next to a CPU-only torch, and then fails on
 import for want of two box operators. They are declared here, and only then: nothing in this
@@ -33,6 +33,11 @@ def _import_torchvision() -> Any:
     return importlib.import_module("torchvision")
 
 
-torchvision: Any = _import_torchvision()
-datasets: Any = torchvision.datasets
-models: Any = torchvision.models
+def __getattr__(name: str) -> Any:
+    """Return `torchvision`, or its `datasets` or `models`, imported when they are first used."""
+    if name not in ("torchvision", "datasets", "models"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    torchvision = _import_torchvision()
+    found = torchvision if name == "torchvision" else getattr(torchvision, name)
+    globals()[name] = found  # the next use asks nothing
+    return found

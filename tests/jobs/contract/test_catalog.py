@@ -100,7 +100,7 @@ def test_a_folder_of_images_has_options_of_its_own() -> None:
 def test_a_dotted_path_that_leads_nowhere_is_named() -> None:
     with pytest.raises(DataError, match=r"no module 'my_lab\.data'"):
         catalog.resolve("my_lab.data:Galaxies")
-    with pytest.raises(DataError, match=r"'jobs\.data' has no 'Galaxies'"):
+    with pytest.raises(DataError, match=r"'jobs\.images\.data' has no 'Galaxies'"):
         catalog.resolve("jobs.images.data:Galaxies")
 
 

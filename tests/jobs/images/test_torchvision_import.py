@@ -33,8 +33,8 @@ def test_torchvision_imports_whichever_torch_it_was_built_for() -> None:
 def test_nothing_is_declared_where_the_operators_exist() -> None:
     # As after the extension of an ordinary wheel has loaded; a second definition would raise.
     done = _python(
-        _DECLARE
-        + "from jobs.images import torchvision_import\nassert torchvision_import._declarations == []"
+        _DECLARE + "from jobs.images import torchvision_import\n"
+        "assert torchvision_import.datasets and torchvision_import._declarations == []"
     )
     assert done.returncode == 0, done.stderr
 
@@ -42,7 +42,7 @@ def test_nothing_is_declared_where_the_operators_exist() -> None:
 def test_a_torchvision_that_fails_otherwise_is_left_to_say_so(tmp_path: Path) -> None:
     (tmp_path / "torchvision").mkdir()
     (tmp_path / "torchvision" / "__init__.py").write_text("raise RuntimeError('another reason')")
-    done = _python("from jobs.images import torchvision_import", tmp_path)
+    done = _python("from jobs.images.torchvision_import import datasets", tmp_path)
     assert done.returncode == 1
     assert "another reason" in done.stderr
 
