@@ -32,11 +32,11 @@ def simulate(arguments: Namespace) -> int:
     if arguments.study is None:
         raise SweepError("--simulate needs a sweep, whose training is struck: name its file")
     cluster = cluster_here()
-    request = SendOptions(arguments.data)
+    options = SendOptions(arguments.data)
     resumed = True
     for fault in dict.fromkeys(arguments.simulate):
         say(f"{fault}: a copy of {arguments.study} goes to the cluster of {cluster.paths.folder}")
-        ended = run_drill(arguments.study, cluster, fault, request)
+        ended = run_drill(arguments.study, cluster, fault, options)
         print_result(str(ended))
         resumed = resumed and ended.resumed
     return DONE if resumed else FAILED

@@ -38,7 +38,7 @@ _MOST_GROUPS = 3  # causes of failure that `run` tells before it points to `stat
 def submit(arguments: Namespace) -> int:
     """Send what is missing and return."""
     study = load_study(arguments)
-    sent = _send(study, _request(arguments))
+    sent = _send(study, _send_options(arguments))
     return _tell(study, sent, arguments)
 
 
@@ -54,7 +54,10 @@ def retry(arguments: Namespace) -> int:
         trials=arguments.trial,
     )
     by_hand = replace(
-        _request(arguments), by_hand=True, mem=arguments.mem or 1.0, time=arguments.time or 1.0
+        _send_options(arguments),
+        by_hand=True,
+        mem=arguments.mem or 1.0,
+        time=arguments.time or 1.0,
     )
     sent = _send(study, by_hand, selection.choose)
     return _tell(study, sent, arguments, nothing="nothing to retry")
@@ -75,15 +78,15 @@ def rerun(arguments: Namespace) -> int:
         if arguments.json:
             print_result(outdated.to_json())
             return DONE
-        lines = [plan.trial_line(standing) for standing in outdated.standings]
+        lines = [plan.trial_line(trial_status) for trial_status in outdated.standings]
         print_result("\n".join([*lines, plan.outdated_line(outdated, "would be taken back")]))
         return DONE
-    outdated, decision = take_back(study, _request(arguments))
+    outdated, decision = take_back(study, _send_options(arguments))
     if decision is None:
         print_result(plan.outdated_line(outdated, "to take back"))
         return DONE
     say(plan.outdated_line(outdated, f"taken back by {decision}"))
-    return _tell(study, _send(study, _request(arguments)), arguments)
+    return _tell(study, _send(study, _send_options(arguments)), arguments)
 
 
 def run(arguments: Namespace) -> int:
@@ -107,7 +110,7 @@ def run_phases(study: Study, arguments: Namespace) -> Status | None:
     from orchestrator.views.watch import watch
 
     try:
-        sent = _send(study, _request(arguments))
+        sent = _send(study, _send_options(arguments))
         total = len(study.trials)
         if sent.done == total:
             say(f"everything is done: {total} of {total} trials")
@@ -167,7 +170,7 @@ def _decided(status: Status) -> tuple[int, int, bool]:
     return len(stage.decisions), len(status.planned), stage.awaits_winners
 
 
-def _request(arguments: Namespace) -> SendOptions:
+def _send_options(arguments: Namespace) -> SendOptions:
     return SendOptions(
         data_root=arguments.data,
         download=arguments.download,
@@ -178,8 +181,8 @@ def _request(arguments: Namespace) -> SendOptions:
     )
 
 
-def _send(study: Study, request: SendOptions, choose: Choose | None = None) -> SubmitResult:
-    sent = submit_study(study, request, *([] if choose is None else [choose]))
+def _send(study: Study, options: SendOptions, choose: Choose | None = None) -> SubmitResult:
+    sent = submit_study(study, options, *([] if choose is None else [choose]))
     for note in sent.notes:
         say(f"note: {note}")
     return sent
@@ -228,8 +231,8 @@ def _explain(status: Status, arguments: Namespace) -> None:
     for paragraph in plan.describe_failures(status)[:_MOST_GROUPS]:
         say(paragraph)
     stopped = [s for s in status.unfinished if s.state not in ("failed", "held")]
-    for standing in stopped[:_MOST_GROUPS]:
-        say(plan.trial_line(standing))
+    for trial_status in stopped[:_MOST_GROUPS]:
+        say(plan.trial_line(trial_status))
     say(
         f"trials without a result: {len(status.unfinished)}; why: "
         f"{format_command('status', arguments)} and {format_command('logs', arguments)}"

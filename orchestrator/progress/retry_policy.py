@@ -1,6 +1,6 @@
-"""What has become of the trials that have no result, and what is next for each of them.
+"""Why a trial has no result, and whether the next `submit` sends it again.
 
-Derived from the logs and from how jobs ended; asks nobody and sends nothing.
+Derived from the logs and from how jobs ended; asks no scheduler and sends nothing.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from jobs.contract.layout import Layout
 from jobs.ranks.ending import RANK_DIED
 from orchestrator.backends.base import Need
 from orchestrator.backends.records import Submission, read_pack
-from orchestrator.sweep.keys import FailureKeys, FailureRule
+from orchestrator.sweep.keys import FailureKeys
 from tracking.history import AttemptSummary
 from tracking.outcomes import Outcome
 
@@ -26,8 +26,8 @@ _BY_PROGRESS: tuple[FailureClass, ...] = ("TIMEOUT", "NODE_FAIL", "LOST")
 class Failure:
     """How the last attempt at a trial ended without a result.
 
-    `used` of `retries` are used up (of a class without a limit none), `again` says whether the
-    next `submit` sends it, with `need`.
+    `used` of `retries` are used up (none if its class has no limit). The next `submit` sends the
+    trial, with `need`, if `again` is True.
     """
 
     kind: FailureClass
@@ -40,8 +40,11 @@ class Failure:
 
 
 @dataclass(frozen=True)
-class _Past:
-    """One submission that carried a trial and brought no result."""
+class _FailedSubmission:
+    """One submission that carried a trial and brought no result.
+
+    `gained`: it got further than all before it, so it costs no retry.
+    """
 
     submission: str
     kind: FailureClass
@@ -57,18 +60,20 @@ def find_failure(
     submissions: Mapping[str, Submission],
     policy: FailureKeys,
 ) -> Failure | None:
-    """Return how a trial without a result has failed the last time, None where it has not.
+    """Return how a trial without a result failed the last time, None if it has not failed.
 
-    `ends` are those of jobs that left no word, `unstarted` the ones of these that carried the
-    trial and never began.
+    `ends` are those of jobs that logged no end themselves, `unstarted` the submissions and packs
+    among these that carried the trial and never began. Retries are counted from the last
+    submission that got further, or that the user has sent by hand.
     """
-    past = _past(outcome, ends, unstarted)
+    past = _list_failed_submissions(outcome, ends, unstarted)
     if not past:
         return None
     last = past[-1]
-    since = max((n for n, one in enumerate(past) if _by_hand(one, submissions)), default=0)
-    if any(one.gained for one in past[since:]):
-        since = max(number for number, one in enumerate(past) if one.gained) + 1
+    sent_by_hand = {one.id for one in submissions.values() if one.by_hand}
+    by_hand = [n for n, one in enumerate(past) if one.submission in sent_by_hand]
+    gained = [n for n, one in enumerate(past) if one.gained]
+    since = max([0, *by_hand, *(n + 1 for n in gained)])
     used = sum(one.kind == last.kind for one in past[since:])
     rule = policy.rule(last.kind)
     given = submissions.get(last.submission)
@@ -81,7 +86,9 @@ def find_failure(
         used=used if rule else 0,
         retries=rule.retries if rule else None,
         again=rule is None or used <= rule.retries,
-        need=Need(scale.get("mem", 1.0) * grown, scale.get("time", 1.0), _backoff(rule)),
+        need=Need(
+            scale.get("mem", 1.0) * grown, scale.get("time", 1.0), rule.backoff if rule else 0.0
+        ),
     )
 
 
@@ -90,44 +97,48 @@ def find_unstarted(layout: Layout, ends: Ends) -> Mapping[str, list[tuple[str, i
     found: dict[str, list[tuple[str, int]]] = {}
     for (submission, pack), end in sorted(ends.items()):
         if end.failure == "NEVER_STARTED":
-            for trial in _carried(layout, submission, pack):
+            for trial in _read_carried(layout, submission, pack):
                 found.setdefault(trial, []).append((submission, pack))
     return found
 
 
 @cache
-def _carried(layout: Layout, submission: str, pack: int) -> tuple[str, ...]:
+def _read_carried(layout: Layout, submission: str, pack: int) -> tuple[str, ...]:
     return tuple(trial.id for trial in read_pack(layout, submission, pack).trials)
 
 
-def _past(outcome: Outcome, ends: Ends, unstarted: Sequence[tuple[str, int]]) -> list[_Past]:
+def _list_failed_submissions(
+    outcome: Outcome, ends: Ends, unstarted: Sequence[tuple[str, int]]
+) -> list[_FailedSubmission]:
     """Return the submissions that failed a trial, oldest first."""
     attempts: dict[tuple[str, int], list[AttemptSummary]] = {}
     for attempt in outcome.attempt_log:
         submission, pack, *_ = attempt.log.removesuffix(".jsonl").rsplit("-", 3)
         attempts.setdefault((submission, int(pack)), []).append(attempt)
-    past: list[_Past] = []
+    past: list[_FailedSubmission] = []
     reached = -1
     for place in sorted({*attempts, *unstarted}):
         here = attempts.get(place, [])
         end = ends.get(place)
         steps = max((a.step for a in here if a.step is not None), default=-1)
         gained, reached = steps > reached, max(reached, steps)
-        told = _told(here[-1] if here else None, end)
-        if told is not None:
-            kind, why = told
+        classified = _classify_end(here[-1] if here else None, end)
+        if classified is not None:
+            kind, why = classified
             if end is not None and end.gained is not None and kind == "TIMEOUT":
                 gained = end.gained
             elif kind == "TIMEOUT" and here and here[-1].end == "interrupted":
-                gained = True  # else it would have left word
-            node = None if end is None else end.node
-            node = node or (here[-1].host if here else None)
-            past.append(_Past(place[0], kind, why, node, gained and kind in _BY_PROGRESS))
+                gained = True  # else it would have logged a failure
+            node = (end and end.node) or (here[-1].host if here else None)
+            is_free = gained and kind in _BY_PROGRESS
+            past.append(_FailedSubmission(place[0], kind, why, node, is_free))
     return past
 
 
-def _told(last: AttemptSummary | None, end: JobEnd | None) -> tuple[FailureClass, str] | None:
-    """Return class and cause of the end of an attempt, None where somebody wanted it."""
+def _classify_end(
+    last: AttemptSummary | None, end: JobEnd | None
+) -> tuple[FailureClass, str] | None:
+    """Return class and cause of the end of an attempt, None if somebody asked for it."""
     if last is None:
         return None if end is None else (end.failure, end.why)
     if last.end == "failed":
@@ -140,12 +151,3 @@ def _told(last: AttemptSummary | None, end: JobEnd | None) -> tuple[FailureClass
     if end is not None:
         return end.failure, end.why
     return "LOST", last.error or "its process died"
-
-
-def _by_hand(past: _Past, submissions: Mapping[str, Submission]) -> bool:
-    submission = submissions.get(past.submission)
-    return submission is not None and submission.by_hand
-
-
-def _backoff(rule: FailureRule | None) -> float:
-    return rule.backoff if rule else 0.0

@@ -1,16 +1,15 @@
-"""Which trials `retry` sends again. Selects; sending is `orchestrator.submit.submit`'s.
+"""What `retry`, `cancel`, `hold` and `release` act on: trials, and living jobs, by their names.
 
-The living jobs of a selection of trials: what `cancel`, `hold` and `release` act on.
+Selects; sending and stopping are not done here.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from jobs.contract.failures import CLASSES
 from jobs.contract.trial import Trial
-from orchestrator.backends.base import job_states
 from orchestrator.backends.records import Submission, read_pack, read_submissions
-from orchestrator.progress.status import Status, TrialStatus, read_status
+from orchestrator.progress.status import Status, TrialStatus, find_living_packs, read_status
 from orchestrator.study.study import Study
 from orchestrator.study.trial_ids import find_id
 from orchestrator.sweep.document import SweepError, choices
@@ -28,75 +27,67 @@ class Selection:
     workloads: Sequence[str] = ()
     trials: Sequence[str] = ()
 
-    @property
-    def is_empty(self) -> bool:
-        return not (self.classes or self.candidates or self.workloads or self.trials)
-
     def choose(self, status: Status) -> list[Trial]:
         """Return the trials to send; without a selection, all that have no result.
 
         Raises SweepError for a name that no trial has, and for a named trial that has a result
-        or rides in a living job.
+        or is carried by a living job.
         """
         unfinished = status.unfinished
-        named = {self._named(status, trial) for trial in self.trials}
-        standings = status.planned.values()
-        known = (name for standing in standings for name in sorted(_candidates(standing)))
-        _check("--candidate", self.candidates, known)
-        _check("--workload", self.workloads, (_workload(s) for s in standings))
-        classes = [*_STATES, *CLASSES, "OOM", *(k for k in map(_kind, unfinished) if k)]
-        _check("--class", self.classes, classes)
-        if self.is_empty:
-            return [standing.outcome.trial for standing in unfinished]
+        planned = [one.outcome.trial for one in status.planned.values()]
+        named = {_find_idle(status, trial) for trial in self.trials}
+        _check_names("--candidate", self.candidates, (n for t in planned for n in _names(t)))
+        _check_names("--workload", self.workloads, (trial.workload.name for trial in planned))
+        kinds = [kind for kind in map(_exception_kind, unfinished) if kind]
+        _check_names("--class", self.classes, [*_STATES, *CLASSES, "OOM", *kinds])
         tests: list[Callable[[TrialStatus], bool]] = []
         if self.candidates:
-            tests.append(lambda s: bool(_candidates(s) & set(self.candidates)))
+            tests.append(lambda one: bool({*_names(one.outcome.trial)} & {*self.candidates}))
         if self.workloads:
-            tests.append(lambda s: _workload(s) in self.workloads)
+            tests.append(lambda one: one.outcome.trial.workload.name in self.workloads)
         if self.trials:
-            tests.append(lambda s: s.outcome.trial.id in named)
-        if self.classes or not self.trials:
-            wanted = set(self.classes)
-            tests.append(lambda s: _is_of(s, wanted) if wanted else not s.goes_again)
-        return [s.outcome.trial for s in unfinished if all(test(s) for test in tests)]
-
-    def _named(self, status: Status, prefix: str) -> str:
-        trial_id = find_id(prefix, status.planned, "this study")
-        standing = status.planned[trial_id]
-        if standing.outcome.has_result:
-            raise SweepError(
-                f"trial {trial_id} has a result ({standing.state}), and a result is final: after "
-                "a change of the code, `thermolion rerun STUDY --code-changed` takes it back"
-            )
-        if standing.in_flight:
-            raise SweepError(
-                f"trial {trial_id} is {standing.state} in submission {standing.carrier}: wait for "
-                "it, or cancel the study first"
-            )
-        return trial_id
+            tests.append(lambda one: one.outcome.trial.id in named)
+        if self.classes:
+            tests.append(lambda one: _is_of_class(one, self.classes))
+        elif tests and not self.trials:
+            tests.append(lambda one: not one.goes_again)
+        return [one.outcome.trial for one in unfinished if all(test(one) for test in tests)]
 
 
-def _is_of(standing: TrialStatus, wanted: Collection[str]) -> bool:
-    failure = None if standing.failure is None else standing.failure.kind
-    oom = {"OOM"} if failure in ("OOM_HOST", "OOM_DEVICE") else set()
-    return bool({standing.state, failure, _kind(standing), *oom} & set(wanted))
+def _find_idle(status: Status, prefix: str) -> str:
+    """Return the id of a named trial that may be sent."""
+    trial_id = find_id(prefix, status.planned, "this study")
+    trial_status = status.planned[trial_id]
+    if trial_status.outcome.has_result:
+        raise SweepError(
+            f"trial {trial_id} has a result ({trial_status.state}), and a result is final: after "
+            "a change of the code, `thermolion rerun STUDY --code-changed` takes it back"
+        )
+    if trial_status.in_flight:
+        raise SweepError(
+            f"trial {trial_id} is {trial_status.state} in submission {trial_status.carrier}: wait "
+            "for it, or cancel the study first"
+        )
+    return trial_id
 
 
-def _candidates(standing: TrialStatus) -> set[str]:
+def _is_of_class(trial_status: TrialStatus, wanted: Collection[str]) -> bool:
+    failure = None if trial_status.failure is None else trial_status.failure.kind
+    oom = "OOM" if failure in ("OOM_HOST", "OOM_DEVICE") else None
+    found = {trial_status.state, failure, _exception_kind(trial_status), oom}
+    return bool(found & set(wanted))
+
+
+def _exception_kind(trial_status: TrialStatus) -> str | None:
+    return trial_status.outcome.kind if trial_status.state == "failed" else None
+
+
+def _names(trial: Trial) -> tuple[str, ...]:
     """Return the names of the candidate, and of the setting of it that is being tried."""
-    candidate = standing.outcome.trial.candidate
-    return {candidate.declared, candidate.name}
+    return tuple(sorted({trial.candidate.declared, trial.candidate.name}))
 
 
-def _workload(standing: TrialStatus) -> str:
-    return standing.outcome.trial.workload.name
-
-
-def _kind(standing: TrialStatus) -> str | None:
-    return standing.outcome.kind if standing.state == "failed" else None
-
-
-def _check(option: str, given: Sequence[str], known: Iterable[str]) -> None:
+def _check_names(option: str, given: Sequence[str], known: Iterable[str]) -> None:
     names = list(dict.fromkeys(known))
     for name in given:
         if name not in names:
@@ -126,44 +117,35 @@ def choose_jobs(
     Raises SweepError for a name that no trial has.
     """
     everything = not (candidates or workloads or trials)
-    chosen = _chosen(study, candidates, workloads, trials)
-    submissions = read_submissions(study.layout)
-    every = job_states(study.layout, submissions)
+    chosen = _choose_ids(study, candidates, workloads, trials)
+    submissions = {one.id: one for one in read_submissions(study.layout)}
     packs, shared = [], []
-    for submission in submissions:
-        living = [pack for pack, state in every[submission.id].items() if state != "ended"]
+    for submission, living in find_living_packs(study.layout, [*submissions.values()]).items():
         whole = []
         for pack in living:
-            carried = [trial.id for trial in read_pack(study.layout, submission.id, pack).trials]
-            if everything or chosen.keys() >= set(carried):
+            carried = [trial.id for trial in read_pack(study.layout, submission, pack).trials]
+            if everything or chosen.issuperset(carried):
                 whole.append(pack)
             else:
                 shared += [trial for trial in carried if trial in chosen]
         if whole:
-            packs.append((submission, whole))
+            packs.append((submissions[submission], whole))
     return SelectedJobs(packs, shared)
 
 
-def _chosen(
+def _choose_ids(
     study: Study, candidates: Sequence[str], workloads: Sequence[str], trials: Sequence[str]
-) -> Mapping[str, Trial]:
-    by_id = {trial.id: trial for trial in study.trials}
-    settings = dict.fromkeys(trial.candidate.name for trial in by_id.values())
+) -> set[str]:
     declared = [candidate.name for candidate in study.sweep.candidates]
-    _check_jobs("--candidate", candidates, [*declared, *settings])
-    _check_jobs("--workload", workloads, [workload.name for workload in study.sweep.workloads])
+    settings = [trial.candidate.name for trial in study.trials]
+    _check_names("--candidate", candidates, [*declared, *settings])
+    _check_names("--workload", workloads, [workload.name for workload in study.sweep.workloads])
     planned = read_status(study).planned if trials else {}
     named = {find_id(trial, planned, "this study") for trial in trials}
     return {
-        trial_id: trial
-        for trial_id, trial in by_id.items()
-        if (not candidates or {trial.candidate.name, trial.candidate.declared} & set(candidates))
+        trial.id
+        for trial in study.trials
+        if (not candidates or {*_names(trial)} & set(candidates))
         and (not workloads or trial.workload.name in workloads)
-        and (not named or trial_id in named)
+        and (not named or trial.id in named)
     }
-
-
-def _check_jobs(option: str, given: Sequence[str], known: Sequence[str]) -> None:
-    for name in given:
-        if name not in known:
-            raise SweepError(f"{option} {name}: there is none here; {choices(name, known)}")

@@ -1,12 +1,14 @@
-"""Where every trial of a study stands: the log's word, and the backend's on whether jobs live."""
+"""Where every trial of a study stands, by its logs and by the backend's list of living jobs."""
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
 from jobs.contract.attempts import read_discards
+from jobs.contract.layout import Layout
 from jobs.contract.trial import Trial
 from jobs.ranks.ending import RANK_DIED
 from orchestrator.backends.base import job_ends, job_notes, job_states
@@ -19,15 +21,21 @@ from tracking.outcomes import Hold, Outcome, read_holds, read_outcomes
 
 TrialState = State | Literal["queued", "lost", "held", "later", "spared"]
 
+# In the order of a trial's life.
+STATES: tuple[TrialState, ...] = (
+    *("completed", "diverged", "running", "queued", "waiting", "interrupted"),
+    *("failed", "held", "lost", "later", "spared"),
+)
+
 
 @dataclass(frozen=True)
 class TrialStatus:
     """One trial: its outcome, and the submission whose living job still carries it.
 
-    `lost` is running by the log while its job has ended; `queued` is in a living job that has not
-    come to it yet, whatever became of it in an earlier one; `held` was left alone by the last job
-    that carried it, because trials like it had failed: `hold` says how. `failure` is what ended
-    its last attempt, where that brought no result and nobody wanted it to end.
+    Of the states, `lost` is running by the log while its job has ended; `queued` is in a living
+    job that has not come to it yet, whatever became of it in an earlier one; `held` was left
+    alone by the last job that carried it, because trials like it had failed: `hold` says how.
+    `failure` says what ended the last attempt, if that brought no result and nobody stopped it.
     """
 
     outcome: Outcome
@@ -38,7 +46,7 @@ class TrialStatus:
 
     @property
     def goes_again(self) -> bool:
-        """Whether the next `submit` sends it, if it has no result and no living job."""
+        """Return True if the next `submit` sends it, given no result and no living job."""
         if self.hold is not None:
             return False
         return self.failure.again if self.failure is not None else self.state != "failed"
@@ -63,7 +71,7 @@ class TrialStatus:
 
 @dataclass(frozen=True)
 class Status:
-    """All standings of a study: planned trials by id in plan order, and results of no plan.
+    """All trials of a study: the planned ones by id in plan order, and outcomes of no plan.
 
     `strays` counts the trials in living jobs that the sweep no longer asks for; `at_a_time` is how
     many ranks the living jobs may run at once, and `notes` what their backends say of them.
@@ -82,82 +90,80 @@ class Status:
     @cached_property
     def counts(self) -> dict[str, int]:
         """Trials by state, in the order of a trial's life; states of no trial left out."""
-        states = [standing.state for standing in self.planned.values()]
-        order = ("completed", "diverged", "running", "queued", "waiting", "interrupted")
-        ends = ("failed", "held", "lost", "later", "spared")
-        return {s: states.count(s) for s in (*order, *ends) if s in states}
+        states = Counter(one.state for one in self.planned.values())
+        return {state: states[state] for state in STATES if state in states}
 
     @property
     def outcomes(self) -> list[Outcome]:
-        return [standing.outcome for standing in self.planned.values()]
+        return [one.outcome for one in self.planned.values()]
 
     @property
     def wanted(self) -> list[Outcome]:
-        """Those of trials that are to run now, have run, or are running."""
+        """Outcomes of the trials that are to run now, have run, or are running."""
         return [s.outcome for s in self.planned.values() if s.state not in ("later", "spared")]
 
     @property
     def later(self) -> list[Trial]:
-        """What waits for a decision."""
+        """The trials that wait for a decision."""
         return [s.outcome.trial for s in self.planned.values() if s.state == "later"]
 
     @property
-    def spared(self) -> list[Trial]:
-        """What is never to run, because a look has decided."""
+    def skipped(self) -> list[Trial]:
+        """The trials that never run, because a look has decided without them."""
         return [s.outcome.trial for s in self.planned.values() if s.state == "spared"]
 
     @property
     def unfinished(self) -> list[TrialStatus]:
-        """Neither a result nor a living job, whatever became of it."""
-        return [
-            s
-            for s in self.planned.values()
-            if not s.outcome.has_result and not s.in_flight and s.wanted == "now"
-        ]
+        """The trials with neither a result nor a living job, whatever became of them."""
+        idle = [one for one in self.planned.values() if one.wanted == "now" and not one.in_flight]
+        return [one for one in idle if not one.outcome.has_result]
 
     @property
     def left_alone(self) -> list[TrialStatus]:
-        """What is not sent again unless the user says `retry`."""
+        """The unfinished trials that only `retry` sends again."""
         return [s for s in self.unfinished if not s.goes_again]
 
     @property
     def missing(self) -> list[Trial]:
-        """What is to be sent: it waits, or has a retry left."""
+        """The trials to send: they wait, or have a retry left."""
         return [s.outcome.trial for s in self.unfinished if s.goes_again]
 
     @property
     def lost(self) -> frozenset[str]:
-        """The ids of trials whose process died under them, or one of their processes."""
-        return frozenset(
-            trial_id
-            for trial_id, standing in self.planned.items()
-            if standing.state == "lost" or standing.outcome.kind == RANK_DIED
-        )
+        """The ids of trials of which the process, or one of the processes, died."""
+        died = (i for i, one in self.planned.items() if one.outcome.kind == RANK_DIED)
+        return frozenset([*died, *(i for i, one in self.planned.items() if one.state == "lost")])
 
     @property
     def done(self) -> int:
-        """Trials with a result: completed or diverged."""
-        return sum(standing.outcome.has_result for standing in self.planned.values())
+        """The number of trials with a result: completed or diverged."""
+        return sum(one.outcome.has_result for one in self.planned.values())
+
+
+def find_living_packs(
+    layout: Layout, submissions: Sequence[Submission]
+) -> Mapping[str, Sequence[int]]:
+    """Return the packs whose jobs live, by submission, oldest first; no others have an entry."""
+    states = job_states(layout, submissions)
+    living = {
+        one.id: [pack for pack, state in states[one.id].items() if state != "ended"]
+        for one in submissions
+    }
+    return {submission: packs for submission, packs in living.items() if packs}
 
 
 def read_status(study: Study) -> Status:
     """Derive the status of a study; changes nothing and needs no lock."""
     carriers: dict[str, str] = {}
-    alive = 0
     stage, trials = read_stage(study)
     submissions = read_submissions(study.layout)
-    every = job_states(study.layout, submissions)
-    living = [s for s in submissions if any(state != "ended" for state in every[s.id].values())]
-    for submission in submissions:
-        states = every[submission.id]
-        alive += sum(state != "ended" for state in states.values())
-        for pack, state in states.items():
-            if state != "ended":
-                carried = read_pack(study.layout, submission.id, pack).trials
-                carriers |= {trial.id: submission.id for trial in carried}
-    discarded = read_discards(study.layout)
-    outcomes = read_outcomes(study.layout.events, trials, discarded)
-    holds = _holds(study, submissions)
+    living = find_living_packs(study.layout, submissions)
+    for submission, packs in living.items():
+        for pack in packs:
+            carried = read_pack(study.layout, submission, pack).trials
+            carriers |= {trial.id: submission for trial in carried}
+    outcomes = read_outcomes(study.layout.events, trials, read_discards(study.layout))
+    holds = _read_open_holds(study, submissions)
     ends = job_ends(study.layout, submissions)
     unstarted = find_unstarted(study.layout, ends)
     known = {submission.id: submission for submission in submissions}
@@ -165,7 +171,7 @@ def read_status(study: Study) -> Status:
     def failure(trial_id: str, outcome: Outcome) -> Failure | None:
         calm = ("waiting", "completed", "diverged")
         if trial_id in carriers or (outcome.state in calm and trial_id not in unstarted):
-            return None  # most of them; of what is under way its job has the last word
+            return None  # most of them; the job of what is under way decides
         here = unstarted.get(trial_id, [])
         return find_failure(outcome, ends, here, known, study.sweep.keys.failures)
 
@@ -183,24 +189,27 @@ def read_status(study: Study) -> Status:
             if trial_id in planned
         },
         unplanned=[o for trial_id, o in outcomes.items() if trial_id not in planned],
-        jobs_alive=alive,
+        jobs_alive=sum(map(len, living.values())),
         strays=len(carriers.keys() - planned),
-        at_a_time=max((submission.lanes for submission in living), default=1),
-        notes=tuple(job_notes(study.layout, living)),
+        at_a_time=max((known[submission].lanes for submission in living), default=1),
+        notes=tuple(job_notes(study.layout, [known[submission] for submission in living])),
         stage=stage,
-        bad_nodes=_bad_nodes(ends, study.sweep.keys.failures.node_fail.exclude),
+        bad_nodes=_find_bad_nodes(ends, study.sweep.keys.failures.node_fail.exclude),
     )
 
 
-def _bad_nodes(ends: Ends, exclude_s: float) -> tuple[str, ...]:
-    """Return the nodes that have died so recently; of a job on several, nobody says which has."""
+def _find_bad_nodes(ends: Ends, exclude_s: float) -> tuple[str, ...]:
+    """Return the nodes that died under a job within `exclude_s`, the oldest first.
+
+    A job on several nodes counts for none: nobody says which of them died.
+    """
     since = time.time() - exclude_s
     dead = [end for end in ends.values() if end.failure == "NODE_FAIL" and end.time_s > since]
     named = [end.node for end in sorted(dead, key=lambda end: end.time_s) if end.node]
     return tuple(dict.fromkeys(node for node in named if not set(node) & set(",[")))
 
 
-def _holds(study: Study, submissions: Sequence[Submission]) -> Mapping[str, Hold]:
+def _read_open_holds(study: Study, submissions: Sequence[Submission]) -> Mapping[str, Hold]:
     """Return, by trial id, the holds that stand: no later submission has carried the trial."""
     holds: dict[str, Hold] = {}
     all_holds = read_holds(study.layout.events)

@@ -1,8 +1,7 @@
-"""The studies below a root: how far each is, how large, and whether anything of it still lives.
+"""The studies below a root: list them, archive, restore or remove one.
 
-Reads no evaluation and opens no checkpoint, so that a root of many studies is listed at once.
-
-Put a study away into one file, take it out again, or remove it. Never while a job lives.
+Listing reads no evaluation and opens no checkpoint, so that a root of many studies takes no time.
+Never archives or removes a study while one of its jobs lives.
 """
 
 import hashlib
@@ -23,9 +22,8 @@ from jobs.contract.atomic_write import open_atomically
 from jobs.contract.attempts import read_discards
 from jobs.contract.layout import Layout
 from jobs.contract.lock import Lock
-from orchestrator.backends.base import job_states
 from orchestrator.backends.records import read_submissions
-from orchestrator.progress.status import read_status
+from orchestrator.progress.status import STATES, find_living_packs, read_status
 from orchestrator.study.estimate import in_words
 from orchestrator.study.stage import read_stage
 from orchestrator.study.study import Study, open_study
@@ -46,15 +44,19 @@ _STATES = {
     events.HELD: "held",
 }
 _FINAL = ("completed", "diverged")
-_ORDER = (*_FINAL, "waiting", "interrupted", "failed", "held", "lost", "later", "spared")
+_PATIENCE_S = 10  # a submit of the study takes seconds
+
+
+class ArchiveError(OperationError):
+    """An archive that does not hold what it should; nothing has been removed."""
 
 
 @dataclass(frozen=True)
 class StudySummary:
     """One study of a root: trials by state, its size in bytes, and when it was last heard of.
 
-    `last_event_s` is the age of its last event, None where it has none. `error` says why its
-    trials cannot be told; `archived` ones are a file, which is not opened.
+    `last_event_s` is the age of its last event, None if it has none. `error` says why the states
+    of its trials are not known; an `archived` study is a file, which is not opened.
     """
 
     name: str
@@ -76,19 +78,19 @@ def format_studies(studies: Sequence[StudySummary]) -> str:
 
 def _cells(one: StudySummary) -> tuple[str, str, str, str]:
     if one.archived:
-        told = "archived"
+        states = "archived"
     elif one.error is not None:
-        told = f"damaged: {one.error}"
+        states = f"damaged: {one.error}"
     else:
-        told = ", ".join(f"{count} {state}" for state, count in one.states.items())
+        states = ", ".join(f"{count} {state}" for state, count in one.states.items())
     jobs = f", {one.jobs_alive} jobs alive" if one.jobs_alive else ""
     heard = "" if one.last_event_s is None else f"{in_words(one.last_event_s)} ago"
-    return one.name, _megabytes(one.size_bytes), heard, told + jobs
+    return one.name, _format_size(one.size_bytes), heard, states + jobs
 
 
 def list_studies(root: Path) -> list[StudySummary]:
     """Return the studies of a root by name, then the archived ones; none is left out."""
-    studies = [_read(Layout(root, name)) for name in study_names(root)]
+    studies = [_summarize(Layout(root, name)) for name in study_names(root)]
     archives = sorted((root / ARCHIVE).glob(f"*{_SUFFIX}"))
     return studies + [
         StudySummary(a.name.removesuffix(_SUFFIX), {}, a.stat().st_size, None, 0, archived=True)
@@ -97,7 +99,7 @@ def list_studies(root: Path) -> list[StudySummary]:
 
 
 def study_names(root: Path) -> list[str]:
-    """Return the folders that a study has made: a sweep, or at least something recorded."""
+    """Return the names of the folders with a sweep, or with at least something recorded."""
     marks = ("sweep.yaml", "submissions", "events")
     return sorted(
         folder.name
@@ -113,15 +115,11 @@ def archive_path(root: Path, name: str) -> Path:
 
 def jobs_alive(layout: Layout) -> int:
     """Return how many jobs of a study live; raises BackendError for a damaged record."""
-    return sum(
-        state != "ended"
-        for states in job_states(layout, read_submissions(layout)).values()
-        for state in states.values()
-    )
+    return sum(map(len, find_living_packs(layout, read_submissions(layout)).values()))
 
 
-def _read(layout: Layout) -> StudySummary:
-    size = sum(_sizes(layout.folder))
+def _summarize(layout: Layout) -> StudySummary:
+    size = sum(_list_sizes(layout.folder))
     heard = [log.stat().st_mtime for log in layout.events.glob("*.jsonl")]
     age = max(0.0, time.time() - max(heard)) if heard else None
     alive = 0
@@ -130,14 +128,14 @@ def _read(layout: Layout) -> StudySummary:
         study = open_study(layout.study, layout.root)
         if study.name != layout.study:
             raise SweepError(f"its sweep is that of a study {study.name!r}")
-        # Whether a trial rides in a living job is told by the packs alone.
-        states = read_status(study).counts if alive else _count(study)
+        # Only the packs tell which trials a living job carries.
+        states = read_status(study).counts if alive else _count_states(study)
     except (ThermolionError, OSError, ValueError, KeyError) as error:
         return StudySummary(layout.study, {}, size, age, alive, error=str(error))
     return StudySummary(layout.study, states, size, age, alive)
 
 
-def _count(study: Study) -> dict[str, int]:
+def _count_states(study: Study) -> dict[str, int]:
     """Count the states of a study without a living job."""
     discarded = read_discards(study.layout)
     stage, trials = read_stage(study)
@@ -145,7 +143,7 @@ def _count(study: Study) -> dict[str, int]:
     last: dict[str, tuple[int, str]] = {}
     for log in sorted(study.layout.events.glob("*.jsonl")):
         now = 0
-        for record in _told(log):
+        for record in _read_records(log):
             now = max(now, record["time_ms"])
             state = _STATES.get(record["type"])
             for trial in record.get("trials", [record["trial"]]) if state else ():
@@ -157,17 +155,18 @@ def _count(study: Study) -> dict[str, int]:
     counted = Counter(state for _, state in last.values())
     untouched = (stage.wanted(trial) for trial in trials if trial.id not in last)
     counted.update("waiting" if wanted == "now" else wanted for wanted in untouched)
-    return {state: counted[state] for state in _ORDER if counted[state]}
+    return {state: counted[state] for state in STATES if counted[state]}
 
 
-def _told(log: Path) -> Iterator[dict[str, Any]]:
+def _read_records(log: Path) -> Iterator[dict[str, Any]]:
+    """Yield the whole lines of a log that are no evaluations."""
     data = log.read_bytes()
     for line in data[: data.rfind(b"\n") + 1].splitlines():
         if _EVALUATED not in line[:_TYPE_WITHIN]:
             yield json.loads(line)
 
 
-def _sizes(folder: Path) -> Iterator[int]:
+def _list_sizes(folder: Path) -> Iterator[int]:
     for inside, _, files in os.walk(folder):
         for name in files:
             try:
@@ -176,23 +175,16 @@ def _sizes(folder: Path) -> Iterator[int]:
                 continue  # deleted in this moment
 
 
-def _megabytes(size: int) -> str:
+def _format_size(size: int) -> str:
     return f"{size / 2**20:.1f} MB" if size < 10 * 2**30 else f"{size / 2**30:.1f} GB"
-
-
-_PATIENCE_S = 10  # a submit of the study takes seconds
-
-
-class ArchiveError(OperationError):
-    """An archive that does not hold what it should; nothing has been removed."""
 
 
 def archive_study(root: Path, name: str, break_lock: bool = False) -> Path:
     """Write a study to `<root>/archive/`, read it back, and only then remove its folder.
 
-    Raises SweepError where there is no such study, one of its jobs lives, or it has an archive.
+    Raises SweepError if there is no such study, one of its jobs lives, or it has an archive.
     """
-    layout = _known(root, name)
+    layout = _find_study(root, name)
     path = archive_path(root, name)
     if path.exists():
         raise SweepError(f"{path} exists: restore it first, or move it away")
@@ -201,10 +193,10 @@ def archive_study(root: Path, name: str, break_lock: bool = False) -> Path:
         path.parent.mkdir(exist_ok=True)
         with open_atomically(path, replace=False) as draft:
             with tarfile.open(fileobj=draft, mode="w:gz") as tar:
-                tar.add(layout.folder, name, filter=lambda member: _unlocked(member, layout))
+                tar.add(layout.folder, name, filter=lambda member: _without_lock(member, layout))
             draft.flush()
-            written = dict(_digests_in(Path(draft.name)))
-            kept = dict(_digests_of(layout))
+            written = dict(_digest_archive(Path(draft.name)))
+            kept = dict(_digest_folder(layout))
             if written != kept:
                 differing = sorted(set(written.items()) ^ set(kept.items()))
                 raise ArchiveError(
@@ -219,7 +211,7 @@ def restore_study(root: Path, name: str) -> Path:
     """Take a study out of its archive, which is removed once all of it is in place again."""
     path = archive_path(root, name)
     if not path.is_file():
-        names = [found.name.removesuffix(".tar.gz") for found in path.parent.glob("*.tar.gz")]
+        names = [found.name.removesuffix(_SUFFIX) for found in path.parent.glob(f"*{_SUFFIX}")]
         raise SweepError(f"no study {name!r} in {root / ARCHIVE}: {choices(name, names)}")
     layout = Layout(root, name)
     if layout.folder.exists():
@@ -237,7 +229,7 @@ def restore_study(root: Path, name: str) -> Path:
 
 def remove_study(root: Path, name: str, sure: bool, break_lock: bool = False) -> None:
     """Delete the folder of a study, and all its results with it; its runs in MLflow stay."""
-    layout = _known(root, name)
+    layout = _find_study(root, name)
     if not sure:
         raise SweepError(
             f"--remove {name} deletes {layout.folder} with all its results: say --yes as well, or "
@@ -248,7 +240,7 @@ def remove_study(root: Path, name: str, sure: bool, break_lock: bool = False) ->
         shutil.rmtree(layout.folder)
 
 
-def _known(root: Path, name: str) -> Layout:
+def _find_study(root: Path, name: str) -> Layout:
     names = study_names(root)
     if name not in names:
         raise SweepError(f"{name!r} is no study below {root}: {choices(name, names)}")
@@ -264,7 +256,7 @@ def _require_idle(layout: Layout) -> None:
         )
 
 
-def _unlocked(member: tarfile.TarInfo, layout: Layout) -> tarfile.TarInfo | None:
+def _without_lock(member: tarfile.TarInfo, layout: Layout) -> tarfile.TarInfo | None:
     """Leave out the lock that we hold ourselves."""
     return None if member.name == f"{layout.study}/{layout.lock.name}" else member
 
@@ -275,7 +267,7 @@ def _with_modes(member: tarfile.TarInfo, place: str) -> tarfile.TarInfo:
     return checked.replace(mode=member.mode & 0o777, deep=False)
 
 
-def _digests_in(archive: Path) -> Iterator[tuple[str, str]]:
+def _digest_archive(archive: Path) -> Iterator[tuple[str, str]]:
     with tarfile.open(archive, "r:gz") as tar:
         for member in tar:
             content = tar.extractfile(member) if member.isfile() else None
@@ -283,7 +275,7 @@ def _digests_in(archive: Path) -> Iterator[tuple[str, str]]:
                 yield member.name, hashlib.file_digest(content, "sha256").hexdigest()  # type: ignore[arg-type]  # a tar member reads like a file
 
 
-def _digests_of(layout: Layout) -> Mapping[str, str]:
+def _digest_folder(layout: Layout) -> Mapping[str, str]:
     digests = {}
     for path in layout.folder.rglob("*"):
         if path.is_file() and not path.is_symlink() and path != layout.lock:

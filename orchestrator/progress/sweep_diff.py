@@ -1,6 +1,6 @@
-"""What an edit of a sweep does to what is recorded: adds, removes, or orphans results.
+"""What an edit of a sweep does to a recorded study: which trials it adds, removes or orphans.
 
-`compare_plans` is a pure function of trials and outcomes. Refuses nothing: that is the sender's.
+`compare_plans` is a pure function of trials and outcomes. Refuses nothing: `submit` does.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,15 +27,17 @@ class Edit:
     trials: int
 
     def __str__(self) -> str:
-        return f"{self.key}: {self.old} -> {self.new} ({_many(self.trials, 'trial')} with results)"
+        return (
+            f"{self.key}: {self.old} -> {self.new} ({_count(self.trials, 'trial')} with results)"
+        )
 
 
 @dataclass(frozen=True)
 class PlanChange:
     """What separates the recorded plan from a new one.
 
-    `added` and `removed` are trial ids; `edits` say which keys moved trials with results to
-    another id, `orphaned` which trials these are: they are in neither of the other two.
+    `added`, `removed` and `orphaned` are trial ids, each in one of them. `edits` are the keys that
+    gave orphaned trials another id; `hidden` counts the removed trials with something measured.
     """
 
     added: tuple[str, ...]
@@ -45,19 +47,19 @@ class PlanChange:
     hidden: int
 
     def refusal(self, study: str) -> str:
-        """Say what an edit would leave behind, and what to do instead."""
+        """Return the message of what an edit would leave behind, and of what to do instead."""
         edits = "; ".join(map(str, self.edits))
         return (
-            f"this edit of {study!r} leaves {_many(len(self.orphaned), 'trial')} with results "
+            f"this edit of {study!r} leaves {_count(len(self.orphaned), 'trial')} with results "
             f"behind: {edits}. Give the sweep a new `study:` name to keep both, or pass "
             "--accept-change: the old results stay in the logs and out of the comparison"
         )
 
     def removal(self) -> str:
-        """Say what is no longer asked for."""
+        """Return the message of what the sweep no longer asks for."""
         hidden = f" ({self.hidden} with results)" if self.hidden else ""
         return (
-            f"{_many(len(self.removed), 'recorded trial')}{hidden} no longer asked for: what is "
+            f"{_count(len(self.removed), 'recorded trial')}{hidden} no longer asked for: what is "
             "recorded of them stays in the logs and out of the comparison"
         )
 
@@ -70,8 +72,8 @@ def compare_plans(
 ) -> PlanChange:
     """Compare a recorded plan with a new one; `outcomes` are by trial id, `root_seeds` old, new.
 
-    A trial is orphaned where something was measured for it and the new plan has another id for
-    its workload, candidate and block, by name. Renaming changes no id, so it changes nothing.
+    A trial is orphaned if something was measured for it and the new plan has another id for its
+    workload, candidate and block, by name. Renaming changes no id, so it changes nothing.
     """
     old = {trial.id: trial for trial in recorded}
     new = {trial.id: trial for trial in planned}
@@ -83,7 +85,7 @@ def compare_plans(
     moved = {_place(trial) for trial in gone}
     edited: dict[tuple[str, str, str], set[str]] = {}
     for trial in orphaned:
-        for edit in _differences(trial, places[_place(trial)], root_seeds):
+        for edit in _find_differences(trial, places[_place(trial)], root_seeds):
             edited.setdefault(edit, set()).add(trial.id)
     removed = [trial for trial in gone if _place(trial) not in places]
     return PlanChange(
@@ -97,7 +99,7 @@ def compare_plans(
 
 
 def compare_with_recorded(study: Study, status: Status) -> PlanChange | None:
-    """Compare a study with what its folder has recorded; None where nothing is recorded yet."""
+    """Compare a study with what its folder has recorded; None if nothing is recorded yet."""
     if not study.layout.sweep.exists():
         return None
     outcomes = {o.trial.id: o for o in (*status.outcomes, *status.unplanned)}
@@ -113,35 +115,35 @@ def _place(trial: Trial) -> tuple[str, str, str, int]:
 
 
 def _is_measured(outcome: Outcome | None) -> bool:
-    """Whether there is something to lose: a trial that failed at its first step has nothing."""
+    """Return True if there is something to lose; a trial that failed at once has nothing."""
     return outcome is not None and (outcome.has_result or bool(outcome.curve))
 
 
-def _differences(
+def _find_differences(
     old: Trial, new: Trial, root_seeds: tuple[int, int]
 ) -> Iterator[tuple[str, str, str]]:
     workload = f"workloads.{old.workload.name}"
     candidate = f"candidates.{old.candidate.name}"
-    yield from _unequal(workload, old.workload.content(), new.workload.content())
-    yield from _unequal(candidate, old.candidate.content(), new.candidate.content())
+    yield from _compare_mappings(workload, old.workload.content(), new.workload.content())
+    yield from _compare_mappings(candidate, old.candidate.content(), new.candidate.content())
     before, after = old.content(), new.content()
     for parts in (before, after):
-        for told in ("workload", "candidate", "seeds"):
-            del parts[told]
-    own = {"precision": f"{workload}.precision", "world_size": f"{workload}.ranks"}
-    for key, name in (_TRIAL_KEYS | own).items():
-        yield from _unequal("", {name: before.pop(key)}, {name: after.pop(key)})
-    yield from _unequal("", before, after)
+        for compared in ("workload", "candidate", "seeds"):
+            del parts[compared]
+    of_workload = {"precision": f"{workload}.precision", "world_size": f"{workload}.ranks"}
+    for key, name in (_TRIAL_KEYS | of_workload).items():
+        yield from _compare_mappings("", {name: before.pop(key)}, {name: after.pop(key)})
+    yield from _compare_mappings("", before, after)
     if root_seeds[0] != root_seeds[1]:
         yield "root_seed", str(root_seeds[0]), str(root_seeds[1])
 
 
-def _unequal(
+def _compare_mappings(
     prefix: str, old: Mapping[str, Any], new: Mapping[str, Any]
 ) -> Iterator[tuple[str, str, str]]:
-    """Yield every key that differs; mappings inside are looked into, their name left out.
+    """Yield every key that differs with both values; nested mappings are compared key by key.
 
-    A sweep writes `candidates.adamw.lr`, and nothing of `hyperparameters`.
+    The name `hyperparameters` is left out: a sweep writes `candidates.adamw.lr`.
     """
     for key in dict.fromkeys((*old, *new)):
         before, after = old.get(key, _ABSENT), new.get(key, _ABSENT)
@@ -149,14 +151,16 @@ def _unequal(
             continue
         name = f"{prefix}.{key}" if prefix else key
         if isinstance(before, Mapping) and isinstance(after, Mapping):
-            yield from _unequal(prefix if key == "hyperparameters" else name, before, after)
+            yield from _compare_mappings(
+                prefix if key == "hyperparameters" else name, before, after
+            )
         else:
-            yield name, _spell(before), _spell(after)
+            yield name, _format(before), _format(after)
 
 
-def _spell(value: Any) -> str:
+def _format(value: Any) -> str:
     return "(none)" if value is _ABSENT or value is None else str(value)
 
 
-def _many(count: int, what: str) -> str:
+def _count(count: int, what: str) -> str:
     return f"{count} {what}{'s' * (count != 1)}"

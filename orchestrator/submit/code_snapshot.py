@@ -289,10 +289,10 @@ def choose_code_roots(
     def root(trial: Trial) -> Path | None:
         if not names_user_code(trial, folder or Path.cwd()):
             return None
-        standing = status.planned[trial.id]
-        if renew or not is_resumed(study, standing):
+        trial_status = status.planned[trial.id]
+        if renew or not is_resumed(study, trial_status):
             return present
-        job = standing.outcome.job
+        job = trial_status.outcome.job
         key = (str(job["submission"]), int(job["pack"]))
         packs[key] = packs.get(key) or read_pack(study.layout, *key)
         begun_with = packs[key].code_root
@@ -301,7 +301,7 @@ def choose_code_roots(
     return {trial.id: root(trial) for trial in trials}
 
 
-def is_resumed(study: Study, standing: TrialStatus) -> bool:
+def is_resumed(study: Study, trial_status: TrialStatus) -> bool:
     """Whether a trial would be resumed: it was stopped half-way and has a checkpoint."""
-    stopped = standing.outcome.state in ("interrupted", "running")
-    return stopped and study.layout.checkpoint(standing.outcome.trial.id).exists()
+    stopped = trial_status.outcome.state in ("interrupted", "running")
+    return stopped and study.layout.checkpoint(trial_status.outcome.trial.id).exists()

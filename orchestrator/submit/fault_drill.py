@@ -63,13 +63,13 @@ class DrillResult:
         )
 
 
-def run_drill(target: str, cluster: Cluster, fault: Fault, request: SendOptions) -> DrillResult:
+def run_drill(target: str, cluster: Cluster, fault: Fault, options: SendOptions) -> DrillResult:
     """Send a sweep to a cluster, strike its first running trial, and see it go on.
 
     Raises SweepError where that does not happen in ten minutes.
     """
     with _elsewhere(target, cluster) as study:
-        submit_study(study, request)
+        submit_study(study, options)
         outcome = _await(study, lambda: _running(study), "no trial has begun")
         victim = _victim(study, cluster, outcome)
         first, before = outcome.curve[0].step, outcome.curve[-1].step

@@ -49,13 +49,13 @@ def find_outdated(study: Study) -> OutdatedResults:
     return _outdated(study, read_status(study))
 
 
-def take_back(study: Study, request: SendOptions) -> tuple[OutdatedResults, Path | None]:
+def take_back(study: Study, options: SendOptions) -> tuple[OutdatedResults, Path | None]:
     """Decide that outdated results no longer count; returns them and the decision's file.
 
     Raises SweepError while a job of the study lives (it might be about to bring such a result),
     and for what speaks against sending their trials again.
     """
-    with lock_study(study, request.break_lock):
+    with lock_study(study, options.break_lock):
         status = read_status(study)
         if status.jobs_alive:
             raise SweepError(
@@ -65,20 +65,22 @@ def take_back(study: Study, request: SendOptions) -> tuple[OutdatedResults, Path
         outdated = _outdated(study, status)
         if not outdated.standings:
             return outdated, None
-        check_sendable(study, status, [s.outcome.trial for s in outdated.standings], request)
-        for standing in outdated.standings:
+        check_sendable(study, status, [s.outcome.trial for s in outdated.standings], options)
+        for trial_status in outdated.standings:
             # Before the decision: a trial that begins anew must not go on from the end of the old.
-            _remove_checkpoints(study.layout, standing.outcome.trial.id)
+            _remove_checkpoints(study.layout, trial_status.outcome.trial.id)
         discarded = {
-            standing.outcome.trial.id: sorted({a.log for a in standing.outcome.attempt_log})
-            for standing in outdated.standings
+            trial_status.outcome.trial.id: sorted(
+                {a.log for a in trial_status.outcome.attempt_log}
+            )
+            for trial_status in outdated.standings
         }
         return outdated, _decide(study.layout, discarded)
 
 
 def _outdated(study: Study, status: Status) -> OutdatedResults:
     results = [s for s in status.planned.values() if s.outcome.has_result]
-    trials = [standing.outcome.trial for standing in results]
+    trials = [trial_status.outcome.trial for trial_status in results]
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "code"
         roots = choose_code_roots(study, status, trials, copy)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from jobs.contract.layout import Layout
 from jobs.contract.lock import Lock, LockHeld
 from jobs.contract.trial import Trial
-from orchestrator.backends.base import backend_of, job_states
+from orchestrator.backends.base import backend_of
 from orchestrator.backends.records import Submission, cancelled_mark, read_pack, read_submissions
-from orchestrator.progress.status import Status, read_status
+from orchestrator.progress.status import Status, find_living_packs, read_status
 from orchestrator.progress.sweep_diff import compare_with_recorded
 from orchestrator.results.preregister import freeze
 from orchestrator.study.study import Study
@@ -43,7 +43,7 @@ class SubmitResult:
 
 
 def submit_study(
-    study: Study, request: SendOptions, choose: Choose = lambda status: status.missing
+    study: Study, options: SendOptions, choose: Choose = lambda status: status.missing
 ) -> SubmitResult:
     """Send the trials that `choose` picks: what has neither a result, a living job nor a failure.
 
@@ -52,26 +52,26 @@ def submit_study(
     """
     study.layout.folder.mkdir(parents=True, exist_ok=True)
     try:
-        with lock_study(study, request.break_lock):
-            return _submit(study, request, choose)
+        with lock_study(study, options.break_lock):
+            return _submit(study, options, choose)
     finally:
         with contextlib.suppress(OSError):  # it holds something, as soon as something was sent
             study.layout.folder.rmdir()
 
 
-def _submit(study: Study, request: SendOptions, choose: Choose) -> SubmitResult:
+def _submit(study: Study, options: SendOptions, choose: Choose) -> SubmitResult:
     status = read_status(study)
-    notes = _accept(study, status, request.accept_change)
+    notes = _accept(study, status, options.accept_change)
     while decide(study, status):
         status = read_status(study)
     chosen = choose(status)
     # What is to follow must be able to: the code of now goes with the first that is sent.
     later = status.later if chosen else []
-    check_sendable(study, status, [*chosen, *later], request)
+    check_sendable(study, status, [*chosen, *later], options)
     in_flight = sum(s.in_flight and not s.outcome.has_result for s in status.planned.values())
     sending = {trial.id for trial in chosen}
-    left = sum(standing.outcome.trial.id not in sending for standing in status.left_alone)
-    sender = Sender(study, status, request)
+    left = sum(trial_status.outcome.trial.id not in sending for trial_status in status.left_alone)
+    sender = Sender(study, status, options)
     files = sender.files([*chosen, *later])
     study.record()
     if any(trial.phase == "compare" for trial in chosen):
@@ -152,12 +152,12 @@ def _start(layout: Layout, new: Sequence[Submission]) -> None:
 
 
 def check_sendable(
-    study: Study, status: Status, trials: Sequence[Trial], request: SendOptions
+    study: Study, status: Status, trials: Sequence[Trial], options: SendOptions
 ) -> tuple[str, ...]:
     """Raise SweepError or DataError for what speaks against sending; return what is to be said."""
-    notes = _accept(study, status, request.accept_change)
+    notes = _accept(study, status, options.accept_change)
     if trials:
-        check_before_start(study, trials, request.data_root, request.download, request.code_folder)
+        check_before_start(study, trials, options.data_root, options.download, options.code_folder)
     return notes
 
 
@@ -177,14 +177,13 @@ def cancel_study(study: Study) -> int:
     submissions = read_submissions(study.layout)
     if submissions:
         cancelled_mark(study.layout, submissions[-1].id).touch()
-    every = job_states(study.layout, submissions)
-    for submission in submissions:
-        if any(state != "ended" for state in every[submission.id].values()):
-            try:
-                backend_of(submission).cancel(study.layout, submission)
-                stopped += 1
-            except OperationError as error:
-                out_of_reach = error
+    living = find_living_packs(study.layout, submissions)
+    for submission in (one for one in submissions if one.id in living):
+        try:
+            backend_of(submission).cancel(study.layout, submission)
+            stopped += 1
+        except OperationError as error:
+            out_of_reach = error
     if out_of_reach is not None:
         raise out_of_reach
     return stopped

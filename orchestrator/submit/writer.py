@@ -59,14 +59,14 @@ class Sender:
 
     study: Study
     status: Status
-    request: SendOptions
+    options: SendOptions
 
     def files(self, trials: Sequence[Trial]) -> Sequence[str] | None:
         """Return the user's files to copy, None where no trial needs them as they are now.
 
         Raises SweepError where they are too large.
         """
-        if self.request.code_root is not None:
+        if self.options.code_root is not None:
             return None
         present = Path("present")
         if present not in self._roots(trials, present).values():
@@ -78,7 +78,7 @@ class Sender:
     ) -> tuple[Submission, ...]:
         """Write submissions; one without its record, which comes last, has started nothing."""
         name = self._next_folder()
-        code = self.request.code_root or self.study.layout.submission(name) / "code"
+        code = self.options.code_root or self.study.layout.submission(name) / "code"
         if files is not None:
             copy_code(Path.cwd(), files, code)
         request = self.placement_request(trials, code)
@@ -102,22 +102,22 @@ class Sender:
             status.outcomes,
             status.lost,
             self._roots(trials, code),
-            self.request.lanes,
+            self.options.lanes,
             {trial.id: self._need(trial) for trial in trials},
             status.bad_nodes,
             unattended=follows or sweep.keys.notify is not None,
         )
 
     def _roots(self, trials: Sequence[Trial], present: Path) -> Mapping[str, Path | None]:
-        how = self.request
+        how = self.options
         return choose_code_roots(
             self.study, self.status, trials, present, how.new_code, how.code_folder
         )
 
     def _need(self, trial: Trial) -> Need:
         """Return what a trial is given beyond what the sweep says."""
-        how, standing = self.request, self.status.planned.get(trial.id)
-        failure = None if standing is None else standing.failure
+        how, trial_status = self.options, self.status.planned.get(trial.id)
+        failure = None if trial_status is None else trial_status.failure
         need = Need() if failure is None else failure.need
         if not how.by_hand:
             return need
@@ -134,7 +134,7 @@ class Sender:
                 for number, pack in enumerate(plan.packs)
             ]
         )
-        commit, dirty = self.request.commit or read_commit(Path.cwd())
+        commit, dirty = self.options.commit or read_commit(Path.cwd())
         submission = Submission(
             id=name,
             backend=sweep.keys.backend,
@@ -146,9 +146,9 @@ class Sender:
             host=socket.gethostname(),
             time_ms=time.time_ns() // 1_000_000,
             request=plan.backend_request(folder),
-            lanes_asked=self.request.lanes,
+            lanes_asked=self.options.lanes,
             scale=plan.scale,
-            by_hand=self.request.by_hand,
+            by_hand=self.options.by_hand,
             unattended=request.unattended,
             commit=commit,
             dirty=dirty,
@@ -159,14 +159,14 @@ class Sender:
     def _pack(
         self, name: str, number: int, trials: Sequence[Trial], code: Mapping[str, Path | None]
     ) -> Pack:
-        data_root, code_root = self.request.data_root, code[trials[0].id]
+        data_root, code_root = self.options.data_root, code[trials[0].id]
         return Pack(
             layout=self.study.layout,
             submission=name,
             number=number,
             trials=tuple(trials),
             data_root=None if data_root is None else data_root.absolute(),
-            download=self.request.download,
+            download=self.options.download,
             code_root=code_root,
             code=code_digest(code_root),
             checkpoint_every_s=self.study.sweep.keys.checkpoint.every,

@@ -141,16 +141,16 @@ def status_json(study: Study, status: Status) -> dict[str, Any]:
         "trials": [
             {
                 "id": trial_id,
-                "state": standing.state,
-                "workload": standing.outcome.trial.workload.name,
-                "candidate": standing.outcome.trial.candidate.name,
-                "block": standing.outcome.trial.block,
-                "attempts": standing.outcome.attempts,
-                "error": standing.outcome.error,
-                "metrics": dict(standing.outcome.metrics),
+                "state": trial_status.state,
+                "workload": trial_status.outcome.trial.workload.name,
+                "candidate": trial_status.outcome.trial.candidate.name,
+                "block": trial_status.outcome.trial.block,
+                "attempts": trial_status.outcome.attempts,
+                "error": trial_status.outcome.error,
+                "metrics": dict(trial_status.outcome.metrics),
             }
-            | prospect_json(standing)
-            for trial_id, standing in status.planned.items()
+            | prospect_json(trial_status)
+            for trial_id, trial_status in status.planned.items()
         ],
         "stage": stage_json(status),
         "notes": describe_notes(study, status),
@@ -160,21 +160,21 @@ def status_json(study: Study, status: Status) -> dict[str, Any]:
 def status_text(study: Study, status: Status) -> str:
     """Return the counts, a line a trial, then why some have no result and what to do."""
     lines = [f"{study.name}: {format_counts(status)}"]
-    lines += [trial_line(standing) for standing in status.planned.values()]
+    lines += [trial_line(trial_status) for trial_status in status.planned.values()]
     return "\n".join(
         [*lines, *describe_failures(status), *stage_lines(status), *describe_notes(study, status)]
     )
 
 
-def trial_line(standing: TrialStatus) -> str:
+def trial_line(trial_status: TrialStatus) -> str:
     """Return one trial: id, state, whose it is, and what came of it."""
-    outcome = standing.outcome
+    outcome = trial_status.outcome
     trial = outcome.trial
     reached = final(outcome)
     said = _in_a_line(outcome.error) if outcome.error else reached or ""
     whose = f"{trial.workload.name} / {trial.candidate.name} / block {trial.block}"
-    said = f"{said}  {reason(standing)}".strip()
-    return f"{trial.id}  {standing.state:<11} {whose}  {said}".rstrip()
+    said = f"{said}  {reason(trial_status)}".strip()
+    return f"{trial.id}  {trial_status.state:<11} {whose}  {said}".rstrip()
 
 
 def _in_a_line(error: str) -> str:
@@ -199,9 +199,9 @@ def describe_failures(status: Status) -> list[str]:
         said.append("\n".join([head, *(f"    {line}" for line in last)]))
     said += group_lines(status)
     held: dict[Hold, int] = {}
-    for standing in status.left_alone:
-        if standing.hold is not None:
-            held[standing.hold] = held.get(standing.hold, 0) + 1
+    for trial_status in status.left_alone:
+        if trial_status.hold is not None:
+            held[trial_status.hold] = held.get(trial_status.hold, 0) + 1
     by_error: dict[tuple[str, str | None], int] = {}
     for hold, count in held.items():
         key = hold.reason, hold.error

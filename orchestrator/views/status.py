@@ -17,49 +17,53 @@ from tracking.outcomes import Outcome
 _LONGEST = 3  # nodes and candidates named in a line
 
 
-def prospect_json(standing: TrialStatus) -> dict[str, Any]:
+def prospect_json(trial_status: TrialStatus) -> dict[str, Any]:
     """Return class, cause, node and what is next, as fields of a trial."""
-    failure = standing.failure
-    kind = "DIVERGED" if standing.state == "diverged" else failure and failure.kind
+    failure = trial_status.failure
+    kind = "DIVERGED" if trial_status.state == "diverged" else failure and failure.kind
     return {
         "class": kind,
         "why": failure and failure.why,
-        "node": failure.node if failure else standing.outcome.job.get("host"),
-        "next": next_step(standing),
+        "node": failure.node if failure else trial_status.outcome.job.get("host"),
+        "next": next_step(trial_status),
     }
 
 
-def next_step(standing: TrialStatus) -> str | None:
+def next_step(trial_status: TrialStatus) -> str | None:
     """Say what happens to a trial that has no result and no living job; None of any other."""
-    if standing.outcome.has_result or standing.in_flight:
+    if trial_status.outcome.has_result or trial_status.in_flight:
         return None
-    if standing.wanted != "now":
-        return "waits for a decision" if standing.wanted == "later" else "never runs: it is spared"
-    if not standing.goes_again:
+    if trial_status.wanted != "now":
+        return (
+            "waits for a decision"
+            if trial_status.wanted == "later"
+            else "never runs: it is spared"
+        )
+    if not trial_status.goes_again:
         return "left alone until `thermolion retry`"
-    failure = standing.failure
+    failure = trial_status.failure
     return "the next submit sends it" + ("" if failure is None else _how(failure))
 
 
-def reason(standing: TrialStatus) -> str:
+def reason(trial_status: TrialStatus) -> str:
     """Return class, node, attempts and what is next in a line; empty where there is nothing."""
-    failure = standing.failure
-    if failure is None or standing.in_flight:
+    failure = trial_status.failure
+    if failure is None or trial_status.in_flight:
         return ""
     where = "" if failure.node is None else f" on {failure.node}"
-    count = standing.outcome.attempts
+    count = trial_status.outcome.attempts
     tries = f" in attempt {count}" if count > 1 else ""
-    told = "" if standing.outcome.error else f": {failure.why.splitlines()[0]}"
-    return f"[{failure.kind}{where}{tries}{told}; {next_step(standing)}]"
+    told = "" if trial_status.outcome.error else f": {failure.why.splitlines()[0]}"
+    return f"[{failure.kind}{where}{tries}{told}; {next_step(trial_status)}]"
 
 
 def group_lines(status: Status) -> list[str]:
     """Return a line for every class of what ended without an exception, and what is next."""
     alike: dict[tuple[str, bool], list[TrialStatus]] = {}
-    for standing in status.unfinished:
-        if standing.failure is not None and standing.state != "failed":
-            key = standing.failure.kind, standing.goes_again
-            alike.setdefault(key, []).append(standing)
+    for trial_status in status.unfinished:
+        if trial_status.failure is not None and trial_status.state != "failed":
+            key = trial_status.failure.kind, trial_status.goes_again
+            alike.setdefault(key, []).append(trial_status)
     return [_group(kind, members) for (kind, _), members in alike.items()]
 
 
@@ -144,10 +148,10 @@ def stage_lines(status: Status) -> list[str]:
         said.append(f"{at}: {waits}")
     for number, decision in enumerate(stage.decisions, 1):
         said.append(f"look {number}, at {decision['seeds']} seeds: {_decided(decision)}")
-    if status.spared:
+    if status.skipped:
         said.append(
             f"decided at {stage.looks[len(stage.decisions) - 1]} of {stage.looks[-1]} seeds: "
-            f"{len(status.spared)} trials spared"
+            f"{len(status.skipped)} trials spared"
         )
     return said
 
@@ -178,7 +182,7 @@ def _tuning_lines(status: Status) -> list[str]:
 def stage_json(status: Status) -> dict[str, Any]:
     """Return the stage, JSON-ready."""
     stage = status.stage
-    states = [standing.state for standing in status.planned.values()]
+    states = [trial_status.state for trial_status in status.planned.values()]
     return {
         "looks": list(stage.looks),
         "decided": len(stage.decisions),
@@ -195,10 +199,12 @@ def stage_json(status: Status) -> dict[str, Any]:
 
 def _waits_for(status: Status, look: int) -> str:
     here = [s for s in status.planned.values() if status.stage.is_of_look(s.outcome.trial, look)]
-    open_ones = [standing for standing in here if not standing.outcome.has_result]
+    open_ones = [trial_status for trial_status in here if not trial_status.outcome.has_result]
     if not open_ones:
         return "all trials have ended, the next `submit` or `run` decides"
-    stuck = sum(not standing.in_flight and not standing.goes_again for standing in open_ones)
+    stuck = sum(
+        not trial_status.in_flight and not trial_status.goes_again for trial_status in open_ones
+    )
     said = f"{len(here) - len(open_ones)} of {len(here)} trials have ended"
     return f"{said}, and it waits for {stuck} that failed or are held" if stuck else said
 

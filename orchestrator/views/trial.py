@@ -19,16 +19,16 @@ from tracking.outcomes import Outcome
 def trial_record(found: FoundTrial) -> dict[str, Any]:
     """Return the record of a trial, JSON-ready; times are UTC in ms, durations in seconds."""
     study = found.study
-    standing = _standing(found)
-    outcome = standing.outcome
+    trial_status = _read_trial_status(found)
+    outcome = trial_status.outcome
     logs = [study.layout.events / log for log in dict.fromkeys(a.log for a in outcome.attempt_log)]
     job = outcome.job
     return {
         "id": found.trial,
         "study": study.name,
         "planned": any(trial.id == found.trial for trial in study.trials),
-        "state": standing.state,
-        "carried_by": standing.carrier,
+        "state": trial_status.state,
+        "carried_by": trial_status.carrier,
         "config": outcome.trial.to_json(),
         "told": dict(select_hyperparameters(outcome.trial.workload, outcome.trial.candidate)),
         "attempts": [_attempt(attempt) for attempt in outcome.attempt_log],
@@ -42,7 +42,7 @@ def trial_record(found: FoundTrial) -> dict[str, Any]:
         "packages": job.get("packages", {}),
         "error": outcome.error,
         "traceback": outcome.traceback,
-        "held": None if standing.hold is None else standing.hold.error,
+        "held": None if trial_status.hold is None else trial_status.hold.error,
         "events": [str(log) for log in logs],
         "checkpoint": _checkpoint(study.layout.checkpoint(found.trial)),
         "job_output": str(study.layout.job_output(job["submission"], job["pack"]))
@@ -91,7 +91,7 @@ def trial_text(record: Mapping[str, Any]) -> str:
     return f"{text}\n\n{record['traceback'].rstrip()}" if record["traceback"] else text
 
 
-def _standing(found: FoundTrial) -> TrialStatus:
+def _read_trial_status(found: FoundTrial) -> TrialStatus:
     status = read_status(found.study)
     if found.trial in status.planned:
         return status.planned[found.trial]

@@ -115,23 +115,23 @@ class _Cell:
     @staticmethod
     def of(status: Status, workload: str, candidate: str) -> "_Cell":
         here = [
-            standing
-            for standing in status.planned.values()
-            if standing.outcome.trial.workload.name == workload
-            and standing.outcome.trial.candidate.declared == candidate
+            trial_status
+            for trial_status in status.planned.values()
+            if trial_status.outcome.trial.workload.name == workload
+            and trial_status.outcome.trial.candidate.declared == candidate
         ]
-        running = [standing for standing in here if standing.state == "running"]
-        ended = [standing.outcome for standing in here if standing.outcome.has_result]
+        running = [trial_status for trial_status in here if trial_status.state == "running"]
+        ended = [trial_status.outcome for trial_status in here if trial_status.outcome.has_result]
         ended.sort(key=lambda outcome: outcome.ended_ms or 0)
         return _Cell(
             done=f"{len(ended)}/{len(here)}",
-            now="  ".join(_progress(standing) for standing in running),
+            now="  ".join(_progress(trial_status) for trial_status in running),
             last=_last(ended[-1]) if ended else "",
         )
 
 
-def _progress(standing: TrialStatus) -> str:
-    outcome = standing.outcome
+def _progress(trial_status: TrialStatus) -> str:
+    outcome = trial_status.outcome
     workload, reached = outcome.trial.workload, current(outcome) or ""
     point = outcome.curve[-1] if outcome.curve else None
     at = 0 if point is None else position(workload, point)
