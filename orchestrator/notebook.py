@@ -1,4 +1,4 @@
-"""A recorded study as pandas frames: the door for notebooks. Writes nothing, starts nothing.
+"""A recorded study as pandas frames, for notebooks. Writes nothing, starts nothing.
 
 from orchestrator import Study
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.contract.layout import Layout
 from orchestrator.results.conclude import StudyResults
-from orchestrator.study.study import Study as Recorded
+from orchestrator.study.study import Study
 from orchestrator.sweep.document import SweepError
 from orchestrator.sweep.sweep import read_sweep
 
@@ -30,7 +30,7 @@ class NotebookStudy:
 
     @staticmethod
     def load(folder: "str | os.PathLike[str]") -> "NotebookStudy":
-        """Open the folder of a study; raises SweepError where it is none."""
+        """Open the folder of a study; raise SweepError if it is none."""
         path = Path(folder).absolute()
         if not (path / "sweep.yaml").is_file():
             below = sorted(file.parent.name for file in path.glob("*/sweep.yaml"))
@@ -54,35 +54,35 @@ class NotebookStudy:
         """
         from tracking.export.rows import trial_rows
 
-        return _frame(trial_rows(self._record().outcomes)).set_index("trial")
+        return _frame(trial_rows(self._read_results().outcomes)).set_index("trial")
 
     def curves(self) -> "pd.DataFrame":
         """Return one row an evaluation: `step`, `epoch`, `train_seconds`, the metrics as logged.
 
-        Empty, without columns, where nothing was evaluated yet. Raises LogError for a damaged
+        Empty, without columns, if nothing was evaluated yet. Raises LogError for a damaged
         log.
         """
         from tracking.export.rows import curve_rows
 
-        return _frame(curve_rows(self._record().outcomes))
+        return _frame(curve_rows(self._read_results().outcomes))
 
     def compare(self, table: str = "answers") -> "pd.DataFrame":
         """Return the comparison, as the verdict and the report have it: one row an answer.
 
         Other tables are `pairs`, the paired differences behind it, `failures`, `looks`,
         `speedups`, `steps_to_target`, `level_b`, `candidates`, `saved`,
-        `answers_with_additions` and those of the appendix. Raises ComparisonError where there is
+        `answers_with_additions` and those of the appendix. Raises ComparisonError if there is
         nothing to compare yet, ValueError for a table that does not exist.
         """
-        tables = self._record().numbers()
+        tables = self._read_results().numbers()
         if table not in tables:
             raise ValueError(f"no table {table!r}: there are {', '.join(tables)}")
         return _frame(tables[table])
 
-    def _record(self) -> StudyResults:
+    def _read_results(self) -> StudyResults:
         sweep = read_sweep(self.folder / "sweep.yaml")
         layout = Layout(self.folder.parent, self.folder.name)
-        return StudyResults.read(Recorded(sweep, layout))
+        return StudyResults.read(Study(sweep, layout))
 
 
 def _frame(rows: Sequence[Mapping[str, Any]]) -> "pd.DataFrame":
@@ -92,16 +92,16 @@ def _frame(rows: Sequence[Mapping[str, Any]]) -> "pd.DataFrame":
     from tracking.report.numbers import columns
 
     names = columns(rows)
-    return pd.DataFrame({name: _column([row.get(name) for row in rows]) for name in names})
+    return pd.DataFrame({name: _make_column([row.get(name) for row in rows]) for name in names})
 
 
-def _column(values: list[Any]) -> Any:
+def _make_column(values: list[Any]) -> Any:
     import pandas as pd
 
-    kinds = {type(value) for value in values if value is not None}
-    if None in values and kinds == {int}:
+    types = {type(value) for value in values if value is not None}
+    if None in values and types == {int}:
         is_wide = any(value is not None and value >= 2**63 for value in values)
         return pd.array(values, dtype="UInt64" if is_wide else "Int64")
-    if None in values and kinds == {float}:
+    if None in values and types == {float}:
         return pd.array([float("nan") if v is None else v for v in values], dtype="float64")
     return values

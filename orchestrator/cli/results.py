@@ -3,7 +3,6 @@
 import json
 from argparse import Namespace
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.cli.terminal import (
@@ -22,24 +21,27 @@ if TYPE_CHECKING:
     from orchestrator.results.conclude import StudyResults
     from orchestrator.results.cross_study import ComparisonInput
     from tracking.compare.result import Comparison
-    from tracking.mlflow_store.collect import Collected
+    from tracking.mlflow_store.collect import Collected, Collector
 
 
 def compare(arguments: Namespace) -> int:
     """Answer the questions of a sweep, of two studies, or of the runs of an MLflow experiment."""
     from tracking.report.terminal import verdict_text
 
-    gathered = _gathered(arguments)
-    comparison = gathered.compare()
-    page = _page(gathered, comparison, arguments)
-    said = comparison.to_json() if arguments.json else verdict_text(comparison).rstrip()
-    print_result(said)
+    compared = _read_compared(arguments)
+    comparison = compared.compare()
+    page = None
+    if arguments.report is not None:
+        from tracking.report.page import write_report
+
+        page = write_report(comparison, compared.outcomes, arguments.report)
+    print_result(comparison.to_json() if arguments.json else verdict_text(comparison).rstrip())
     if page is not None:
         say(f"report  {page}")
     return DONE
 
 
-def _gathered(arguments: Namespace) -> "StudyResults | ComparisonInput":
+def _read_compared(arguments: Namespace) -> "StudyResults | ComparisonInput":
     from orchestrator.results.conclude import StudyResults
     from orchestrator.results.cross_study import pair_studies, read_experiment
 
@@ -52,56 +54,47 @@ def _gathered(arguments: Namespace) -> "StudyResults | ComparisonInput":
         raise SweepError(
             f"{len(studies)} studies: name one or two, or an MLflow experiment (--experiment)"
         )
-    opened_ones = [open_study(name, arguments.root, arguments.set) for name in studies]
-    return StudyResults.read(opened_ones[0]) if len(studies) == 1 else pair_studies(*opened_ones)
-
-
-def _page(
-    gathered: "StudyResults | ComparisonInput", comparison: "Comparison", arguments: Namespace
-) -> Path | None:
-    if arguments.report is None:
-        return None
-    from tracking.report.page import write_report
-
-    return write_report(comparison, gathered.outcomes, arguments.report)
+    opened = [open_study(name, arguments.root, arguments.set) for name in studies]
+    return StudyResults.read(opened[0]) if len(studies) == 1 else pair_studies(*opened)
 
 
 def report(arguments: Namespace) -> int:
     """Write the report page."""
     from orchestrator.results.conclude import StudyResults
 
-    record = StudyResults.read(load_study(arguments))
-    print_result(str(record.write_report(record.compare())))
+    results = StudyResults.read(load_study(arguments))
+    print_result(str(results.write_report(results.compare())))
     return DONE
 
 
 def collect(arguments: Namespace) -> int:
     """Bring the logs into MLflow, once or for as long as jobs live."""
     from orchestrator.results.conclude import StudyResults
+    from tracking.mlflow_store.collect import Collector
 
     require_store(arguments)
     study = load_study(arguments)
+    collector = Collector(study.layout, arguments.mlflow, arguments.restore, arguments.checkpoints)
     if arguments.follow:
-        return _follow(study, arguments)
-    how = (arguments.mlflow, arguments.break_lock, arguments.restore)
-    collected = StudyResults.read(study).collect(*how, checkpoints=arguments.checkpoints)
-    _tell(collected, arguments)
+        return _follow(study, collector, arguments)
+    results = StudyResults.read(study)
+    comparison = results.compare_if_possible()
+    _print_collected(results.collect(collector, comparison, arguments.break_lock), arguments)
     return DONE
 
 
-def _follow(study: Study, arguments: Namespace) -> int:
+def _follow(study: Study, collector: "Collector", arguments: Namespace) -> int:
     from orchestrator.results.conclude import CollectFailure, keep_collecting
 
-    last = None
+    is_first = True
     try:
-        how = (arguments.mlflow, arguments.break_lock, arguments.restore)
-        for said in keep_collecting(study, *how, checkpoints=arguments.checkpoints):
-            if isinstance(said, CollectFailure):
-                say(f"{said.message}\ntrying again in {said.pause_s:.0f} s; Ctrl-C ends it")
+        for found in keep_collecting(study, collector, arguments.break_lock):
+            if isinstance(found, CollectFailure):
+                say(f"{found.message}\ntrying again in {found.pause_s:.0f} s; Ctrl-C ends it")
                 continue
-            if last is None or said.new or said.updated:
-                _tell(said, arguments)
-            last = said
+            if is_first or found.new or found.updated:
+                _print_collected(found, arguments)
+            is_first = False
     except KeyboardInterrupt:
         say(f"ended; go on with: {format_command('collect', arguments)} --follow")
         return INTERRUPTED
@@ -109,15 +102,10 @@ def _follow(study: Study, arguments: Namespace) -> int:
     return DONE
 
 
-def _tell(collected: "Collected", arguments: Namespace) -> None:
-    said = {
-        "new": collected.new,
-        "updated": collected.updated,
-        "unchanged": collected.unchanged,
-        "uri": collected.uri,
-    }
-    line = json.dumps(said) if arguments.follow else said
-    print_result(line if arguments.json else ", ".join(f"{v} {k}" for k, v in said.items()))
+def _print_collected(collected: "Collected", arguments: Namespace) -> None:
+    record = {key: getattr(collected, key) for key in ("new", "updated", "unchanged", "uri")}
+    line = json.dumps(record) if arguments.follow else record
+    print_result(line if arguments.json else ", ".join(f"{v} {k}" for k, v in record.items()))
 
 
 def export(arguments: Namespace) -> int:
@@ -143,19 +131,22 @@ def conclude(study: Study, arguments: Namespace) -> None:
     from orchestrator.results.conclude import StudyResults
     from tracking.report.terminal import verdict_text
 
-    record = StudyResults.read(study)
-    comparison = record.compare()
+    results = StudyResults.read(study)
+    comparison = results.compare()
     print_result(verdict_text(comparison))
-    publish(record, comparison, arguments)
+    publish(results, comparison, arguments)
 
 
 def publish(
-    record: "StudyResults",
+    results: "StudyResults",
     comparison: "Comparison",
     arguments: Namespace,
     tell: Callable[[str], None] = print_result,
 ) -> None:
-    """Write the report, fill MLflow, and say where both are."""
-    tell(f"report  {record.write_report(comparison)}")
-    collected = record.collect(arguments.mlflow, arguments.break_lock, comparison=comparison)
+    """Write the report, fill MLflow, and `tell` where both are."""
+    from tracking.mlflow_store.collect import Collector
+
+    tell(f"report  {results.write_report(comparison)}")
+    collector = Collector(results.study.layout, arguments.mlflow)
+    collected = results.collect(collector, comparison, arguments.break_lock)
     tell(f"MLflow  {collected.uri}; look with: {format_command('ui', arguments)}")

@@ -34,13 +34,13 @@ def search(arguments: Namespace) -> int:
     status = run_phases(study, arguments)
     if status is None:
         return INTERRUPTED
-    record = StudyResults.read(study)
-    found = read_search_results(study, record.outcomes)
+    results = StudyResults.read(study)
+    found = read_search_results(study, results.outcomes)
     if arguments.json:
         rows = [{"workload": one.searched.workload} | asdict(one) for one in found]
         print_result({"study": study.name, "found": rows})
     for one in () if arguments.json else found:
         print_result(f"{search_text(one.searched, one.weights, one.fresh)}\n")
     if not status.unfinished:
-        publish(record, record.compare(), arguments, say if arguments.json else print_result)
+        publish(results, results.compare(), arguments, say if arguments.json else print_result)
     return FAILED if status.unfinished else DONE

@@ -1,9 +1,7 @@
-"""From logs to the answer: comparison, report page, MLflow. Repeating it changes nothing.
+"""From logs to the answer: comparison, report page, MLflow, once or for as long as jobs live.
 
-Collecting a study while it runs: look after look, until no job of it lives.
-
-One writer at a time: the lock is held for a look, not for the whole time, so that whoever
-concludes the study may collect as well. A store that does not answer is waited for.
+Repeating it changes nothing. The lock of the store is held for one pass, not while waiting for
+the next, so that several may collect a study.
 """
 
 import contextlib
@@ -26,10 +24,12 @@ from tracking.outcomes import Outcome, read_outcomes
 if TYPE_CHECKING:
     from tracking.compare.result import Comparison
     from tracking.mlflow_store.collect import Collected, Collector
-    from tracking.mlflow_store.record import Commit
     from tracking.report.numbers import Rows
 
 _PATIENCE_S = 60  # another `run` of the study may have come to its end as well
+_COLLECT_EVERY_S = 4.0  # a point of a curve is in MLflow within 15 s, the pass itself included
+_SHARE_OF_A_CORE = 0.5  # what following may cost a large study
+_MOST_PAUSE_S = 60.0
 _TRACKING_PACKAGES = ("jinja2", "matplotlib", "mlflow", "rich")
 
 
@@ -67,7 +67,7 @@ class StudyResults:
         return answer_questions(self.study, self.stage, self.outcomes, complete)
 
     def compare_if_possible(self) -> "Comparison | None":
-        """Answer the questions, None where there is nothing to compare yet."""
+        """Answer the questions; None if there is nothing to compare yet."""
         from tracking.compare.endpoints import ComparisonError
 
         with contextlib.suppress(ComparisonError):
@@ -75,7 +75,7 @@ class StudyResults:
         return None
 
     def write_report(self, comparison: "Comparison") -> Path:
-        """Write the report page and what stands beside it; returns the page."""
+        """Write the report page and its files; return the path of the page."""
         from orchestrator.results.confirmatory import with_frozen_targets
         from tracking.report.page import write_report
 
@@ -89,51 +89,41 @@ class StudyResults:
         from tracking.report.numbers import numbers
 
         comparison = self.compare()
-        made_of = comparison.seen(with_frozen_targets(self.outcomes, self.stage))
-        return numbers(comparison, appendix(comparison, made_of))
+        outcomes = comparison.seen(with_frozen_targets(self.outcomes, self.stage))
+        return numbers(comparison, appendix(comparison, outcomes))
 
     def export(self, folder: Path, form: str) -> list[Path]:
-        """Write the trials below `folder` in the format `form`; returns what was written."""
+        """Write the trials below `folder` in the format `form`; return the paths written."""
         from tracking.export.export import export
 
         return export(self.outcomes, folder, form)
 
     def collect(
         self,
-        uri: str | None,
-        break_lock: bool = False,
-        restore: bool = False,
-        comparison: "Comparison | None" = None,
-        checkpoints: bool = False,
-    ) -> "Collected":
-        """Bring everything into MLflow, with the report and the verdicts of this moment."""
-        from tracking.mlflow_store.collect import Collector
-
-        collector = Collector(self.study.layout, uri, restore, checkpoints)
-        return self.collect_by(collector, break_lock, comparison or self.compare_if_possible())
-
-    def collect_by(
-        self,
         collector: "Collector",
+        comparison: "Comparison | None",
         break_lock: bool = False,
-        comparison: "Comparison | None" = None,
         lost: Collection[str] | None = None,
     ) -> "Collected":
-        """Bring everything into the store of a collector, which may know it from before.
+        """Bring outcomes, report and verdicts into MLflow by a collector, new or used before.
 
         `lost` are the ids of trials that run by their logs while their jobs have ended; None asks
         the backend, if there is a trial that runs.
         """
+        from tracking.mlflow_store.record import Commit
+
         folder = self.study.layout.report
         note = folder / "report.md"
         if lost is None:
-            lost = self._lost()
-        # What a look has spared is not missing: the study is finished without it.
+            lost = self._find_lost()
+        # What a look has skipped is not missing: the study is finished without it.
         outcomes = [
-            _ended(one) if one.trial.id in lost and one.state == "running" else one
+            _interrupt(one) if one.trial.id in lost and one.state == "running" else one
             for one in self.outcomes
             if one.has_result or self.stage.wanted(one.trial) != "spared"
         ]
+        submissions = read_submissions(self.study.layout)
+        commits = {one.id: Commit(one.commit, one.dirty) for one in submissions if one.commit}
         return collector.collect(
             outcomes,
             report=folder if folder.exists() else None,
@@ -141,82 +131,65 @@ class StudyResults:
             comparison=comparison,
             break_lock=break_lock,
             wait_s=_PATIENCE_S,
-            commits=self._commits(),
+            commits=commits,
         )
 
-    def _lost(self) -> Collection[str]:
+    def _find_lost(self) -> Collection[str]:
         if all(one.state != "running" for one in self.outcomes):
             return ()
         try:
             return read_status(self.study).lost
         except BackendError:
-            return ()  # whoever collects may be where no scheduler is: the logs have to do
-
-    def _commits(self) -> "dict[str, Commit]":
-        """Return, by submission, the commit that the user's code was at, where git knew one."""
-        from tracking.mlflow_store.record import Commit
-
-        submissions = read_submissions(self.study.layout)
-        return {one.id: Commit(one.commit, one.dirty) for one in submissions if one.commit}
+            return ()  # this machine may have no scheduler: the logs have to do
 
 
-def _ended(outcome: Outcome) -> Outcome:
-    """Return a lost trial as MLflow has to show it: nothing else would ever end its run."""
+def _interrupt(outcome: Outcome) -> Outcome:
+    """Return a lost trial as interrupted: nothing else would ever end its run in MLflow."""
     heard = [outcome.started_ms or 0, *(point.time_ms for point in outcome.curve)]
     why = "lost: its job has ended without a word"
     return replace(outcome, state="interrupted", ended_ms=max(heard), error=why)
 
 
-_LOOK_EVERY_S = 4.0  # a point of a curve is in MLflow within 15 s, the look itself included
-_SHARE_OF_A_CORE = 0.5  # what looking may cost a large study
-_MOST_PAUSE_S = 60.0
-
-
 @dataclass(frozen=True)
 class CollectFailure:
-    """A look that brought nothing; the next one follows after `pause_s`."""
+    """A pass that collected nothing; the next one follows after `pause_s`."""
 
     message: str
     pause_s: float
 
 
 def keep_collecting(
-    study: Study,
-    uri: str | None,
-    break_lock: bool = False,
-    restore: bool = False,
-    checkpoints: bool = False,
+    study: Study, collector: "Collector", break_lock: bool = False
 ) -> Iterator["Collected | CollectFailure"]:
-    """Collect again and again; yield what each look brought, or what kept it from it.
+    """Collect again and again; yield what each pass collected, or what it failed by.
 
-    Ends with a look after the last job has ended. Trouble is yielded once as long as it stays of
-    one kind. Raises CollectError if waiting helps nothing.
+    Ends with a pass after the last job has ended. Of failures in a row by one kind of exception
+    the first is yielded. Raises CollectError if waiting cannot help.
     """
-    from tracking.mlflow_store.collect import CollectError, Collector
+    from tracking.mlflow_store.collect import CollectError
 
-    collector = Collector(study.layout, uri, restore, checkpoints)
-    pause_s = _LOOK_EVERY_S
-    told: type[Exception] | None = None
+    pause_s = _COLLECT_EVERY_S
+    reported: type[Exception] | None = None
     while True:
         begin = time.process_time()  # waiting for a server costs no core
         try:
-            status = read_status(study)  # first: what it ends with is logged then
+            status = read_status(study)  # first: whatever the last job brought is logged then
             alive = status.jobs_alive > 0
-            record = StudyResults.read(study)
-            comparison = None if alive else record.compare_if_possible()  # once: it takes seconds
-            collected = record.collect_by(collector, break_lock, comparison, status.lost)
+            results = StudyResults.read(study)
+            comparison = None if alive else results.compare_if_possible()  # once: it takes seconds
+            collected = results.collect(collector, comparison, break_lock, status.lost)
         except (BackendError, CollectError, LockHeld) as error:
             if isinstance(error, CollectError) and not error.may_pass:
                 raise
             pause_s = min(2 * pause_s, _MOST_PAUSE_S)
-            if type(error) is not told:
-                told = type(error)
+            if type(error) is not reported:
+                reported = type(error)
                 yield CollectFailure(str(error), pause_s)
             time.sleep(pause_s)
             continue
         yield collected
         if not alive:
             return
-        break_lock, pause_s, told = False, _LOOK_EVERY_S, None
+        break_lock, pause_s, reported = False, _COLLECT_EVERY_S, None
         took = time.process_time() - begin
-        time.sleep(max(_LOOK_EVERY_S, took / _SHARE_OF_A_CORE))
+        time.sleep(max(_COLLECT_EVERY_S, took / _SHARE_OF_A_CORE))

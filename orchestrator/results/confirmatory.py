@@ -1,6 +1,6 @@
-"""The comparison of a study as it was agreed on: what was frozen counts, additions explore.
+"""The confirmatory comparison of a study: what was frozen counts, later additions explore.
 
-The arithmetic is `tracking`'s; here is which trials go into it.
+Chooses the trials that are compared; the arithmetic is `tracking`'s.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from tracking.outcomes import Outcome
 def answer_questions(
     study: Study, stage: Stage, outcomes: Sequence[Outcome], complete: int | None = None
 ) -> Comparison:
-    """Answer the questions of a study; `complete` looks are seen, by default the decided ones."""
+    """Answer the questions of a study from `complete` looks, by default all that are decided."""
     compared = [
         one for one in with_frozen_targets(outcomes, stage) if one.trial.phase == "compare"
     ]
@@ -31,11 +31,11 @@ def answer_questions(
             "there is nothing to compare yet: tuning has to choose the settings first; see "
             f"`thermolion status {study.name}`"
         )
-    compared_as = _answered(study, stage, outcomes, compared, complete)
-    return replace(compared_as, tuning=summarize_tuning(study, outcomes))
+    comparison = _compare(study, stage, outcomes, compared, complete)
+    return replace(comparison, tuning=summarize_tuning(study, outcomes))
 
 
-def _answered(
+def _compare(
     study: Study,
     stage: Stage,
     outcomes: Sequence[Outcome],
@@ -46,31 +46,31 @@ def _answered(
     name, found = study.name, read_registration(study, stage, outcomes)
     if found is None:
         keys = study.sweep.keys.analysis
-        looks = _looks(study, stage, 0)
+        looks = _read_looks(study, stage, 0)
         return compare(
             name, compared, questions, rope_pp=keys.rope_pp, alpha=keys.alpha, looks=looks
         )
     registered, analysis = found
-    agreed = _agreed(compared, analysis)
-    looks = _looks(study, stage, len(stage.decisions) if complete is None else complete)
-    comparison = compare(name, agreed, questions, analysis=analysis, looks=looks)
+    confirmatory = _leave_out_additions(compared, analysis)
+    looks = _read_looks(study, stage, len(stage.decisions) if complete is None else complete)
+    comparison = compare(name, confirmatory, questions, analysis=analysis, looks=looks)
     later: tuple[Difference, ...] = ()
-    if complete is None and len(agreed) < len(compared):
-        later = _explored(name, compared, questions)
-    saved = None if looks is None else _saved(study, stage, compared)
+    if complete is None and len(confirmatory) < len(compared):
+        later = _explore(name, compared, questions)
+    saved = None if looks is None else _estimate_saved(study, stage, compared)
     return replace(comparison, registration=registered, later=later, saved=saved)
 
 
 def with_frozen_targets(outcomes: Sequence[Outcome], stage: Stage) -> list[Outcome]:
-    """Give the trials the targets that were frozen, where any were."""
+    """Give the trials the targets that were frozen, if any were."""
     by_key: dict[str, float | None] = {}
     if stage.frozen is not None:
-        agreed = stage.frozen.analysis
-        by_key = {key: agreed.targets.get(name) for name, key in agreed.workloads.items()}
-    return [_aimed(one, by_key) for one in outcomes]
+        frozen = stage.frozen.analysis
+        by_key = {key: frozen.targets.get(name) for name, key in frozen.workloads.items()}
+    return [_with_target(one, by_key) for one in outcomes]
 
 
-def _aimed(outcome: Outcome, targets: dict[str, float | None]) -> Outcome:
+def _with_target(outcome: Outcome, targets: dict[str, float | None]) -> Outcome:
     workload = outcome.trial.workload
     if workload.key not in targets or workload.metric_spec.target == targets[workload.key]:
         return outcome
@@ -79,7 +79,7 @@ def _aimed(outcome: Outcome, targets: dict[str, float | None]) -> Outcome:
     return replace(outcome, trial=trial)
 
 
-def _agreed(outcomes: Sequence[Outcome], analysis: Analysis) -> list[Outcome]:
+def _leave_out_additions(outcomes: Sequence[Outcome], analysis: Analysis) -> list[Outcome]:
     """Leave out seeds and workloads that were added after the freezing.
 
     Candidates that were added stay: their questions are no part of the family.
@@ -90,17 +90,17 @@ def _agreed(outcomes: Sequence[Outcome], analysis: Analysis) -> list[Outcome]:
     ]
 
 
-def _explored(
+def _explore(
     name: str, outcomes: Sequence[Outcome], questions: Sequence[Question]
 ) -> tuple[Difference, ...]:
-    """Answer with all trials that there are, whatever was agreed on."""
+    """Answer with all trials that there are, confirmatory or not."""
     ended = [one for one in outcomes if one.has_result]
     known = {one.trial.candidate.name for one in ended}
     asked = [one for one in questions if {one.candidate, one.baseline} <= known]
     return compare(name, ended, asked).pooled if asked else ()
 
 
-def _looks(study: Study, stage: Stage, complete: int) -> Looks | None:
+def _read_looks(study: Study, stage: Stage, complete: int) -> Looks | None:
     if not stage.looks:
         return None
     names = {one.key: one.name for one in study.sweep.candidates}
@@ -111,28 +111,28 @@ def _looks(study: Study, stage: Stage, complete: int) -> Looks | None:
     return Looks(stage.looks, shape, complete, ended)
 
 
-def _saved(study: Study, stage: Stage, outcomes: Sequence[Outcome]) -> Saved:
-    """Estimate what the spared trials would have taken, by those of their kind that have run."""
+def _estimate_saved(study: Study, stage: Stage, outcomes: Sequence[Outcome]) -> Saved:
+    """Estimate what the skipped trials would have taken, by those of their kind that have run."""
     took: dict[tuple[str, str], list[float]] = {}
     for one in outcomes:
         if one.has_result and one.train_seconds is not None:
             took.setdefault(_kind(one), []).append(one.train_seconds)
-    spared = [
+    skipped = [
         one for one in outcomes if stage.wanted(one.trial) == "spared" and not one.has_result
     ]
-    known = [one for one in spared if _kind(one) in took]
+    known = [one for one in skipped if _kind(one) in took]
     cuda = study.sweep.keys.resources.device == "cuda"
 
     def hours(one: Outcome, seconds: float) -> float:
         return seconds / 3600 * one.trial.world_size * (1 if cuda else one.trial.threads)
 
     return Saved(
-        trials=len(spared),
+        trials=len(skipped),
         of=len(outcomes),
         hours=sum(hours(one, fmean(took[_kind(one)])) for one in known),
         spent_hours=sum(hours(one, one.train_seconds or 0.0) for one in outcomes),
         unit="GPU hours" if cuda else "core hours",
-        unknown=len(spared) - len(known),
+        unknown=len(skipped) - len(known),
     )
 
 

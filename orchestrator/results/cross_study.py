@@ -1,6 +1,6 @@
-"""Comparisons of more than one study's trials: two studies, or runs that this tool did not make.
+"""Comparisons across studies: of two studies, or of runs that this tool did not make.
 
-Decides what may be paired, and says in words what may not; the comparison itself is `tracking`'s.
+Decides which trials may be paired, and refuses the others; the comparison is `tracking`'s.
 """
 
 import itertools
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ComparisonInput:
-    """Outcomes from elsewhere, the pairs of candidates asked about, and what to know of them."""
+    """Outcomes to compare, the pairs of candidates asked about, and notes for the reader."""
 
     name: str
     outcomes: tuple[Outcome, ...]
@@ -41,22 +41,22 @@ class ComparisonInput:
 def pair_studies(first: Study, second: Study) -> ComparisonInput:
     """Pair the candidates that only one study has with those that only the other has.
 
-    Blocks are paired where both studies have the workload, by content, and the seeds. Raises
-    SweepError where nothing is.
+    Blocks are paired if both studies have the workload, by content, and the seeds. Raises
+    SweepError if no block is.
     """
     names = first.name, second.name
     if first.layout.folder == second.layout.folder:
         raise SweepError(f"{names[0]} is named twice: compare it alone, or with another study")
     records = StudyResults.read(first), StudyResults.read(second)
     one, other = (
-        {_place(trial): trial for trial in each.trials if trial.phase == "compare"}
+        {_block_key(trial): trial for trial in each.trials if trial.phase == "compare"}
         for each in (first, second)
     )
     shared = sorted(set(one) & set(other))
     if not shared:
-        raise SweepError(_unpaired(first, second))
+        raise SweepError(_explain_unpaired(first, second))
     for place in shared:
-        _refuse_unlike(one[place], other[place], names)
+        _require_alike(one[place], other[place], names)
     mine, theirs = ({c.key: c for c in each.sweep.candidates} for each in (first, second))
     alone = [key for key in mine if key not in theirs], [key for key in theirs if key not in mine]
     if not all(alone):
@@ -64,13 +64,13 @@ def pair_studies(first: Study, second: Study) -> ComparisonInput:
             f"{' and '.join(names)} have the same candidates, so there is nothing to ask across "
             "them: add the seeds of one to the other, and compare that"
         )
-    labels = _labels(first, second)
+    labels = _label_candidates(first, second)
     workloads = {trial.workload.key: trial.workload for trial in one.values()}
     outcomes: dict[str, Outcome] = {}
     for record in records:
         for outcome in record.outcomes:
             trial = outcome.trial
-            if _place(trial) not in shared or trial.id in outcomes:
+            if _block_key(trial) not in shared or trial.id in outcomes:
                 continue
             label = labels[record.study.name, record.stage.key_of(trial.candidate)]
             candidate = replace(trial.candidate, name=label)
@@ -78,14 +78,14 @@ def pair_studies(first: Study, second: Study) -> ComparisonInput:
             moved = replace(trial, candidate=candidate, workload=workload)
             outcomes[trial.id] = replace(outcome, trial=moved)
     questions = [(labels[names[0], a], labels[names[1], b]) for a, b in itertools.product(*alone)]
-    notes = _left_out(first, second, set(shared))
+    notes = _note_left_out(first, second, set(shared))
     return ComparisonInput(
         f"{names[0]} and {names[1]}", tuple(outcomes.values()), tuple(questions), tuple(notes)
     )
 
 
 def read_experiment(arguments: Namespace, root: Path) -> ComparisonInput:
-    """Gather the runs of an MLflow experiment as the command line says.
+    """Read the runs of an MLflow experiment as the command line says.
 
     Raises SweepError for the command line, StoreError for the store.
     """
@@ -112,11 +112,11 @@ def read_experiment(arguments: Namespace, root: Path) -> ComparisonInput:
     with open_store(root, arguments.mlflow) as store:
         found = read_runs(store, arguments.experiment, where, arguments.filter or "")
     names = sorted({one.trial.candidate.name for one in found.outcomes})
-    questions, notes = _asked(names, arguments.baseline)
+    questions, notes = _make_questions(names, arguments.baseline)
     return ComparisonInput(arguments.experiment, found.outcomes, questions, (*notes, *found.notes))
 
 
-def _asked(
+def _make_questions(
     names: Sequence[str], baseline: str | None
 ) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...]]:
     if len(names) < 2:
@@ -129,13 +129,13 @@ def _asked(
     return tuple((name, baseline) for name in names if name != baseline), ()
 
 
-def _place(trial: Trial) -> tuple[str, int, tuple[tuple[str, int], ...]]:
-    """Return what the trials of a block share: workload, number and seeds, but for the noise."""
+def _block_key(trial: Trial) -> tuple[str, int, tuple[tuple[str, int], ...]]:
+    """Return what the trials of a block share: workload, number and seeds but that of noise."""
     seeds = tuple(sorted((k, v) for k, v in trial.seeds.items() if k != "noise"))
     return trial.workload.key, trial.block, seeds
 
 
-def _unpaired(first: Study, second: Study) -> str:
+def _explain_unpaired(first: Study, second: Study) -> str:
     both = f"{first.name} and {second.name} have no block in common, so no trial"
     advice = "differences would be of seeds and data as much as of candidates"
     if first.sweep.keys.root_seed != second.sweep.keys.root_seed:
@@ -153,7 +153,7 @@ def _unpaired(first: Study, second: Study) -> str:
     return f"{both} is paired: their seeds are other ones; {advice}"
 
 
-def _refuse_unlike(one: Trial, other: Trial, names: tuple[str, str]) -> None:
+def _require_alike(one: Trial, other: Trial, names: tuple[str, str]) -> None:
     for what in ("precision", "world_size", "execution"):
         values = getattr(one, what), getattr(other, what)
         if values[0] != values[1]:
@@ -163,8 +163,11 @@ def _refuse_unlike(one: Trial, other: Trial, names: tuple[str, str]) -> None:
             )
 
 
-def _labels(first: Study, second: Study) -> dict[tuple[str, str], str]:
-    """Return a name for every candidate of either study; equal names of unlike content differ."""
+def _label_candidates(first: Study, second: Study) -> dict[tuple[str, str], str]:
+    """Return a name for every candidate of either study, by study and key.
+
+    Candidates of one name and different content get different names.
+    """
     mine = {one.name: one.key for one in first.sweep.candidates}
     known = {key: name for name, key in mine.items()}
     labels = {(first.name, key): name for key, name in known.items()}
@@ -175,7 +178,7 @@ def _labels(first: Study, second: Study) -> dict[tuple[str, str], str]:
     return labels
 
 
-def _left_out(
+def _note_left_out(
     first: Study, second: Study, shared: set[tuple[str, int, tuple[tuple[str, int], ...]]]
 ) -> list[str]:
     notes = []
@@ -183,7 +186,7 @@ def _left_out(
         alone = {
             f"{trial.workload.name}, block {trial.block}"
             for trial in study.trials
-            if trial.phase == "compare" and _place(trial) not in shared
+            if trial.phase == "compare" and _block_key(trial) not in shared
         }
         if alone:
             notes.append(

@@ -1,4 +1,4 @@
-"""What is agreed on before the first trial of a comparison, and in what a study has left it."""
+"""Preregistration: the analysis frozen before a comparison begins, and deviations from it."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -49,7 +49,10 @@ def declare_analysis(study: Study, targets: Mapping[str, float | None]) -> Analy
 
 
 def freeze(study: Study, stage: Stage, outcomes: Sequence[Outcome]) -> bool:
-    """Freeze the analysis unless it is; return whether it was. A sweep without questions waits."""
+    """Freeze the analysis; return True if that was written now, False if it is frozen or waits.
+
+    It waits for targets and winners, and for a sweep that asks questions.
+    """
     if stage.frozen is not None or not study.sweep.questions:
         return False
     if stage.awaits_targets or stage.awaits_winners:
@@ -70,78 +73,84 @@ def freeze(study: Study, stage: Stage, outcomes: Sequence[Outcome]) -> bool:
 def read_registration(
     study: Study, stage: Stage, outcomes: Sequence[Outcome]
 ) -> tuple[Registration, Analysis] | None:
-    """Return what was frozen and every deviation from it; and the analysis by today's names.
+    """Return what was frozen with every deviation from it, and that analysis by today's names.
 
-    Renaming a candidate or a workload costs nothing, so it is no deviation.
+    Renaming a candidate or a workload is no deviation. None if nothing is frozen.
     """
     frozen = stage.frozen
     if frozen is None:
         return None
-    agreed, now = frozen.analysis, declare_analysis(study, stage.targets)
-    said: list[str] = []
+    registered, now = frozen.analysis, declare_analysis(study, stage.targets)
+    deviations: list[str] = []
     if not frozen.is_whole:
-        said.append("decisions/analysis.json was edited: its content has another hash by now")
+        deviations.append(
+            "decisions/analysis.json was edited: its content has another hash by now"
+        )
     if frozen.started:
-        said.append(
+        deviations.append(
             f"it was frozen when {frozen.started} trials of the comparison had already begun"
         )
-    said += _edits(agreed, now)
-    said += _growth("candidate", agreed.candidates, now.candidates)
-    said += _growth("workload", agreed.workloads, now.workloads)
-    said += _blocks(agreed.blocks, now.blocks)
-    today = _today(agreed, now)
-    said += _questions(today, now)
-    said += _taken_back(study)
-    said += _other_results(stage, study.tuning, outcomes)
-    return Registration(agreed, frozen.hash, frozen.time_ms, frozen.started, tuple(said)), today
+    deviations += _describe_edits(registered, now)
+    deviations += _describe_changes("candidate", registered.candidates, now.candidates)
+    deviations += _describe_changes("workload", registered.workloads, now.workloads)
+    deviations += _describe_blocks(registered.blocks, now.blocks)
+    today = _rename(registered, now)
+    deviations += _describe_questions(today, now)
+    deviations += _describe_discards(study)
+    deviations += _describe_other_results(stage, study.tuning, outcomes)
+    return Registration(
+        registered, frozen.hash, frozen.time_ms, frozen.started, tuple(deviations)
+    ), today
 
 
-def _today(agreed: Analysis, now: Analysis) -> Analysis:
+def _rename(registered: Analysis, now: Analysis) -> Analysis:
     """Name the candidates and workloads of an analysis as the sweep does now."""
     names = {key: name for name, key in now.candidates.items()}
-    named = {old: names.get(key, old) for old, key in agreed.candidates.items()}
+    named = {old: names.get(key, old) for old, key in registered.candidates.items()}
     # A name that has another content by now is not the candidate that was agreed on.
     gone = {
         old
-        for old, key in agreed.candidates.items()
+        for old, key in registered.candidates.items()
         if key not in names and named[old] in now.candidates
     }
     named |= {old: f"{old} (as frozen)" for old in gone}
     questions = tuple(
-        Question(named[one.candidate], named[one.baseline]) for one in agreed.questions
+        Question(named[one.candidate], named[one.baseline]) for one in registered.questions
     )
-    return replace(agreed, questions=questions)
+    return replace(registered, questions=questions)
 
 
-def _edits(agreed: Analysis, now: Analysis) -> Iterator[str]:
+def _describe_edits(registered: Analysis, now: Analysis) -> Iterator[str]:
     for name, key in _KEYS.items():
-        before, after = getattr(agreed, name), getattr(now, name)
+        before, after = getattr(registered, name), getattr(now, name)
         if before != after:
-            yield f"{key} is {_spell(after)} by now; the frozen {_spell(before)} counts"
-    for name, target in agreed.targets.items():
+            yield f"{key} is {_format(after)} by now; the frozen {_format(before)} counts"
+    for name, target in registered.targets.items():
         new = now.targets.get(name, target)
         if new != target:
-            yield f"target of {name} is {_spell(new)} by now; the frozen {_spell(target)} counts"
+            yield f"target of {name} is {_format(new)} by now; the frozen {_format(target)} counts"
 
 
-def _growth(what: str, agreed: Mapping[str, str], now: Mapping[str, str]) -> Iterator[str]:
+def _describe_changes(
+    what: str, registered: Mapping[str, str], now: Mapping[str, str]
+) -> Iterator[str]:
     for name, key in now.items():
-        if key not in agreed.values():
+        if key not in registered.values():
             yield f"{what} {name} was added after the freezing: for exploration only"
-    for name, key in agreed.items():
+    for name, key in registered.items():
         if key not in now.values():
             yield f"{what} {name} was removed, or is another one by now"
 
 
-def _blocks(agreed: Sequence[int], now: Sequence[int]) -> Iterator[str]:
-    added, removed = sorted(set(now) - set(agreed)), sorted(set(agreed) - set(now))
+def _describe_blocks(registered: Sequence[int], now: Sequence[int]) -> Iterator[str]:
+    added, removed = sorted(set(now) - set(registered)), sorted(set(registered) - set(now))
     if added:
-        yield f"seeds {_listed(added)} were added after the freezing: for exploration only"
+        yield f"seeds {_format_numbers(added)} were added after the freezing: for exploration only"
     if removed:
-        yield f"seeds {_listed(removed)} were removed"
+        yield f"seeds {_format_numbers(removed)} were removed"
 
 
-def _questions(today: Analysis, now: Analysis) -> Iterator[str]:
+def _describe_questions(today: Analysis, now: Analysis) -> Iterator[str]:
     for one in now.questions:
         known = {today_name for q in today.questions for today_name in (q.candidate, q.baseline)}
         if one not in today.questions and {one.candidate, one.baseline} <= known:
@@ -154,13 +163,15 @@ def _questions(today: Analysis, now: Analysis) -> Iterator[str]:
             )
 
 
-def _taken_back(study: Study) -> Iterator[str]:
+def _describe_discards(study: Study) -> Iterator[str]:
     count = len(read_discards(study.layout))
     if count:
         yield f"results of {count} trials were taken back and their trials run again (`rerun`)"
 
 
-def _other_results(stage: Stage, tuning: Tuning, outcomes: Sequence[Outcome]) -> Iterator[str]:
+def _describe_other_results(
+    stage: Stage, tuning: Tuning, outcomes: Sequence[Outcome]
+) -> Iterator[str]:
     for number, decision in enumerate(tuning.winners, 1):
         seen = [one for one in outcomes if one.trial.id in set(decision["trials"])]
         if inputs_hash(seen) != decision["inputs"]:
@@ -172,13 +183,13 @@ def _other_results(stage: Stage, tuning: Tuning, outcomes: Sequence[Outcome]) ->
             yield f"look {number} was decided by other results than there are now"
 
 
-def _spell(value: Any) -> str:
+def _format(value: Any) -> str:
     if isinstance(value, tuple):
         return f"[{', '.join(map(str, value))}]"
     return "none" if value is None else str(value)
 
 
-def _listed(numbers: Sequence[int]) -> str:
+def _format_numbers(numbers: Sequence[int]) -> str:
     first, last = numbers[0], numbers[-1]
     whole = len(numbers) > 2 and last - first == len(numbers) - 1
     return f"{first}-{last}" if whole else ", ".join(map(str, numbers))

@@ -1,6 +1,6 @@
-"""What Optuna's TPE would try next of one candidate on one workload, from how others have fared.
+"""Suggests by Optuna's TPE which settings of one candidate to try next, given earlier scores.
 
-Its answers go into a decision, so nothing has to be drawn again, and any backend trains them.
+The answers go into a decision, so nothing is drawn again, and any backend trains them.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ _PATIENCE = 50  # illegal settings for one that is legal
 
 
 def require_optuna() -> None:
-    """Raise SweepError where Optuna is not installed."""
+    """Raise SweepError if Optuna is not installed."""
     if find_spec("optuna") is None:
         raise SweepError(
             "tune.search: optuna, and Optuna is not installed: pip install 'thermolion[search]', "
@@ -41,7 +41,7 @@ def suggest(
 ) -> list[dict[str, Any]]:
     """Return `count` settings, the values by hyperparameter, which are to run side by side.
 
-    Fewer, or none, where hardly any is legal: what may be set one by one may not be together.
+    Fewer, or none, if hardly any is legal: values that are legal alone may not be together.
     TPE (Bergstra et al. 2011) with Optuna's defaults and a constant liar, so that they differ.
     Settings without a score teach nothing. Equal input and an equal Optuna give equal settings.
     """
@@ -49,14 +49,14 @@ def suggest(
     import optuna
 
     names = sorted(space)
-    distributions = {name: _distribution(space[name]) for name in names}
+    distributions = {name: _make_distribution(space[name]) for name in names}
     draw = int.from_bytes(hashlib.sha256(f"tpe/{seed}".encode()).digest()[:4], "big")
     sampler = optuna.samplers.TPESampler(seed=draw, n_startup_trials=0, constant_liar=True)
-    study = _told_study(space, settings, lower_is_better, sampler)
+    study = _make_optuna_study(space, settings, lower_is_better, sampler)
     found: list[dict[str, Any]] = []
     for _ in range(_PATIENCE * count):
         asked = study.ask(distributions)
-        values = {name: _meant(space[name], asked.params[name]) for name in names}
+        values = {name: _decode(space[name], asked.params[name]) for name in names}
         if is_legal(values):
             found.append(values)
         else:
@@ -71,44 +71,44 @@ def compute_importances(
 ) -> Mapping[str, float]:
     """Return what part of the spread of scores each hyperparameter explains, the largest first.
 
-    fANOVA (Hutter et al. 2014) by Optuna; empty without it, of one hyperparameter, and where fewer
-    than two scores differ.
+    fANOVA (Hutter et al. 2014) by Optuna; empty without it, of one hyperparameter, and if all
+    scores are equal.
     """
     scores = {one.score for one in settings if one.score is not None}
     if find_spec("optuna") is None or len(space) == 1 or len(scores) < 2:
         return {}
     import optuna
 
-    study = _told_study(space, settings, lower_is_better, None)
+    study = _make_optuna_study(space, settings, lower_is_better, None)
     evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
     return optuna.importance.get_param_importances(study, evaluator=evaluator)
 
 
-def _told_study(
+def _make_optuna_study(
     space: Space,
     settings: Sequence["Fared"],
     lower_is_better: bool,
     sampler: "BaseSampler | None",
 ) -> "Study":
-    """Return a study that knows the settings that have a score."""
+    """Return a study of Optuna's with the settings that have a score."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
         direction="minimize" if lower_is_better else "maximize", sampler=sampler
     )
-    distributions = {name: _distribution(axis) for name, axis in space.items()}
+    distributions = {name: _make_distribution(axis) for name, axis in space.items()}
     for one in settings:
         if one.score is None:
             continue
-        told = {name: _told(axis, one.hyperparameters[name]) for name, axis in space.items()}
+        params = {name: _encode(axis, one.hyperparameters[name]) for name, axis in space.items()}
         study.add_trial(
-            optuna.trial.create_trial(params=told, distributions=distributions, value=one.score)
+            optuna.trial.create_trial(params=params, distributions=distributions, value=one.score)
         )
     return study
 
 
-def _distribution(axis: Axis) -> "BaseDistribution":
+def _make_distribution(axis: Axis) -> "BaseDistribution":
     from optuna.distributions import CategoricalDistribution, FloatDistribution
 
     if axis.kind == "choice":
@@ -116,13 +116,13 @@ def _distribution(axis: Axis) -> "BaseDistribution":
     return FloatDistribution(axis.low, axis.high, log=axis.kind == "log")
 
 
-def _told(axis: Axis, value: Any) -> Any:
+def _encode(axis: Axis, value: Any) -> Any:
     if axis.kind != "choice":
         return min(max(float(value), axis.low), axis.high)
     return [_plain(choice) for choice in axis.choices].index(_plain(value))
 
 
-def _meant(axis: Axis, said: Any) -> Any:
+def _decode(axis: Axis, said: Any) -> Any:
     return axis.choices[said] if axis.kind == "choice" else axis.legal(said)
 
 

@@ -1,6 +1,6 @@
 """Decides what tuning has found: whether to look further, and else the settings to be compared.
 
-Whoever calls holds the study's lock. Starts nothing: what a decision releases is `advance`'s.
+Whoever calls holds the study's lock. Sends nothing: what a decision releases is sent by `submit`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -39,26 +39,26 @@ def decide_tuning(study: Study, outcomes: Sequence[Outcome]) -> bool:
     None is due while a trial has no result, or if no setting of some candidate has a score.
     """
     tuning = study.tuning
-    places = _by_place(study, outcomes)
+    places = _group_by_place(study, outcomes)
     awaited = {at: of for at, of in places.items() if at not in tuning.chosen}
     measured = [one for of in awaited.values() for one in of]
     if not awaited or not all(one.has_result for one in measured):
         return False
-    found = {at: _Found(find_candidate(study, at), of) for at, of in awaited.items()}
+    found = {at: _Tuned(find_candidate(study, at), of) for at, of in awaited.items()}
     if any(one.winner is None for one in found.values()):
         return False
     tune = study.sweep.keys.tune
     assert tune is not None
     name, kind, record = (
-        _suggestions(tuning, found)
-        or _widening(tuning, found, tune.widen)
-        or _winners(tuning, found, tune)
+        _suggest(tuning, found)
+        or _widen(tuning, found, tune.widen)
+        or _choose_winners(tuning, found, tune)
     )
     return write_decision(study.layout, name, kind, inputs=inputs_hash(measured), **record)
 
 
-class _Found:
-    """What the trials of one candidate on one workload have shown."""
+class _Tuned:
+    """The results of tuning one candidate on one workload: its settings and the best of them."""
 
     def __init__(self, candidate: TunedCandidate, outcomes: Sequence[Outcome]) -> None:
         from tracking.compare.tuning import best, edge, fared
@@ -69,9 +69,8 @@ class _Found:
         self.settings = fared(outcomes)
         self.lower_is_better = Scale.of(self.workload.metric_spec).lower_is_better
         self.winner: Fared | None = best(self.settings, self.lower_is_better)
-        self.edge: Edge | None = None
-        if self.winner is not None:
-            self.edge = edge(self.settings, self.winner)
+        winner = self.winner
+        self.edge: Edge | None = None if winner is None else edge(self.settings, winner)
 
     def to_json(self) -> dict[str, Any]:
         assert self.winner is not None
@@ -87,17 +86,17 @@ class _Found:
         } | ({} if self.winner.rung is None else {"rung": self.winner.rung})
 
 
-def _suggestions(tuning: Tuning, found: Mapping[Place, _Found]) -> _Decision | None:
+def _suggest(tuning: Tuning, found: Mapping[Place, _Tuned]) -> _Decision | None:
     """Return the settings that are tried next; None if those of this round are all known."""
-    settings = [one for at in found for one in _suggestions_at(tuning, at, found[at])]
+    settings = [one for at in found for one in _suggest_at(tuning, at, found[at])]
     if not settings:
         return None
     return suggested_name(len(tuning.suggestions) + 1), "suggestions", {"settings": settings}
 
 
-def _widening(tuning: Tuning, found: Mapping[Place, _Found], most: int) -> _Decision | None:
+def _widen(tuning: Tuning, found: Mapping[Place, _Tuned], most: int) -> _Decision | None:
     """Return wider ends of learning rates; None if no edge has won, or after `most` times."""
-    widened = _wider_ends(tuning, found)
+    widened = _find_wider_ends(tuning, found)
     if not widened or tuning.winners or tuning.rounds > most:
         return None
     record = {
@@ -108,7 +107,7 @@ def _widening(tuning: Tuning, found: Mapping[Place, _Found], most: int) -> _Deci
     return widening_name(tuning.rounds), "tuning", record
 
 
-def _winners(tuning: Tuning, found: Mapping[Place, _Found], tune: TuneKeys) -> _Decision:
+def _choose_winners(tuning: Tuning, found: Mapping[Place, _Tuned], tune: TuneKeys) -> _Decision:
     """Return the settings that are compared, by the places where they were found."""
     record = {
         "tune": tune.model_dump(mode="json", exclude_none=True),
@@ -119,8 +118,8 @@ def _winners(tuning: Tuning, found: Mapping[Place, _Found], tune: TuneKeys) -> _
     return winners_name(len(tuning.winners) + 1), "winners", record
 
 
-def _suggestions_at(tuning: Tuning, at: Place, found: _Found) -> list[dict[str, Any]]:
-    """Return what is to be tried next at one place, nothing where all its settings are known."""
+def _suggest_at(tuning: Tuning, at: Place, found: _Tuned) -> list[dict[str, Any]]:
+    """Return what is to be tried next at one place; nothing if all its settings are known."""
     candidate, search = found.candidate, found.candidate.search
     assert search is not None
     numbers = tuning.unsuggested(candidate, found.workload)[: search.batch]
@@ -141,7 +140,7 @@ def _suggestions_at(tuning: Tuning, at: Place, found: _Found) -> list[dict[str, 
 
 
 def find_space(tuning: Tuning, candidate: TunedCandidate) -> Space:
-    """Return where settings are looked for at last."""
+    """Return the space in which settings are looked for in the last round."""
     assert candidate.search is not None
     axis = tuning.axis(candidate, tuning.rounds)
     return dict(candidate.search.space) | ({} if axis is None else {_RATE: axis})
@@ -156,7 +155,7 @@ def find_candidate(study: Study, at: Place) -> TunedCandidate:
     )
 
 
-def _by_place(study: Study, outcomes: Sequence[Outcome]) -> Mapping[Place, list[Outcome]]:
+def _group_by_place(study: Study, outcomes: Sequence[Outcome]) -> Mapping[Place, list[Outcome]]:
     """Return the tuning trials of every candidate on every workload, setting by setting."""
     tuned = {one.name: one for one in study.sweep.candidates if isinstance(one, TunedCandidate)}
     found: dict[Place, list[Outcome]] = {}
@@ -170,7 +169,7 @@ def _by_place(study: Study, outcomes: Sequence[Outcome]) -> Mapping[Place, list[
     return found
 
 
-def _wider_ends(tuning: Tuning, found: Mapping[Place, _Found]) -> dict[str, list[float]]:
+def _find_wider_ends(tuning: Tuning, found: Mapping[Place, _Tuned]) -> dict[str, list[float]]:
     """Return, by candidate, where learning rates are looked for next: a decade beyond the edge."""
     widened: dict[str, list[float]] = {}
     for (_, key), one in found.items():
@@ -188,14 +187,14 @@ def _wider_ends(tuning: Tuning, found: Mapping[Place, _Found]) -> dict[str, list
 
 
 def summarize_tuning(study: Study, outcomes: Sequence[Outcome]) -> "TuningFound | None":
-    """Return how the tuning of a study has gone, None where it has none."""
+    """Return how the tuning of a study has gone; None if the sweep tunes nothing."""
     from tracking.compare.tuning import TuningFound, searched
 
     tune, tuning = study.sweep.keys.tune, study.tuning
     if tune is None:
         return None
     rows = []
-    for at, of in _by_place(study, outcomes).items():
+    for at, of in _group_by_place(study, outcomes).items():
         candidate = find_candidate(study, at)
         space = find_space(tuning, candidate)
         words = tuple((name, one.in_words()) for name, one in sorted(space.items()))

@@ -1,6 +1,6 @@
 """Takes the decisions that are due: winners of tuning, targets from pilots, look after look.
 
-Whoever calls holds the study's lock. Starts nothing: what a decision releases is `advance`'s.
+Whoever calls holds the study's lock. Sends nothing: what a decision releases is sent by `submit`.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from tracking.outcomes import Outcome
 
 
 def decide(study: Study, status: Status) -> bool:
-    """Take one decision that is due; return whether there was one, so that more may be due."""
+    """Take one decision that is due; return True if one was written, since another may follow."""
     stage = status.stage
     if stage.awaits_winners:
         if decide_tuning(study, status.outcomes):
@@ -61,8 +61,8 @@ def _decide_targets(study: Study, outcomes: Sequence[Outcome]) -> bool:
 
 def _decide_look(study: Study, status: Status, look: int, here: Sequence[Outcome]) -> bool:
     """Stop the candidates of which every question is decided; the others go on."""
-    record = StudyResults(study, tuple(status.outcomes), status.stage)
-    comparison = record.compare(complete=look)
+    results = StudyResults(study, tuple(status.outcomes), status.stage)
+    comparison = results.compare(complete=look)
     rows = [one for one in comparison.ledger if one.look == look]
     open_pairs = {
         (one.question.candidate, one.question.baseline)
@@ -73,7 +73,7 @@ def _decide_look(study: Study, status: Status, look: int, here: Sequence[Outcome
     assert stage.frozen is not None
     going_on = {name for pair in open_pairs for name in pair} if look < len(stage.looks) else set()
     keys = {one.name: one.key for one in study.sweep.candidates}
-    agreed = set(stage.frozen.analysis.candidates.values())
+    frozen = set(stage.frozen.analysis.candidates.values())
     go_on = sorted({keys[name] for name in going_on} - stage.ended.keys())
     return write_decision(
         study.layout,
@@ -87,5 +87,5 @@ def _decide_look(study: Study, status: Status, look: int, here: Sequence[Outcome
         words=[asdict(one) for one in rows],
         open=sorted(open_pairs),
         go_on=go_on,
-        stopped=sorted(agreed - set(go_on) - stage.ended.keys()),
+        stopped=sorted(frozen - set(go_on) - stage.ended.keys()),
     )
