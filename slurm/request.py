@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobs.contract.lock import LANE_ENVIRONMENT
+from jobs.contract.pack import LANE_ENVIRONMENT
 from slurm.site import GpuDialect, Site
 
 _FEEDER_TIME_MIN = 10

@@ -1,6 +1,7 @@
-"""What an option of an optimizer may be: raises for anything else, with its name and value.
+"""Checks of the options of an optimizer; an error names the option, its value and its range.
 
-TypeError for a wrong type, ValueError for a value out of range. Knows no optimizer.
+All raise TypeError for a wrong type and ValueError for a value out of range. They know no
+optimizer.
 """
 
 import math
@@ -13,13 +14,13 @@ _AT_LEAST_ZERO = "a number, 0 or more, finite"
 
 
 def check_at_least_zero(name: str, value: Any) -> None:
-    """Let finite numbers from 0 on pass."""
+    """Accept finite numbers, 0 or more."""
     _check_number(name, value, _AT_LEAST_ZERO)
     _check(name, value, 0 <= value < math.inf, _AT_LEAST_ZERO)
 
 
 def check_rate(name: str, value: Any) -> None:
-    """Let a learning rate pass: a finite number from 0 on, or a tensor of one such element."""
+    """Accept a learning rate: a finite number, 0 or more, or a tensor of one such element."""
     if isinstance(value, Tensor):
         if value.numel() != 1:
             raise ValueError(
@@ -32,7 +33,7 @@ def check_rate(name: str, value: Any) -> None:
 
 
 def check_fraction(name: str, value: Any, *, ends: str = "[)") -> None:
-    """Let numbers between 0 and 1 pass; `ends` says which of the two belong to them."""
+    """Accept numbers between 0 and 1; `ends` says which of the two are included."""
     words = f"a number in {ends[0]}0, 1{ends[1]}"
     _check_number(name, value, words)
     above = value >= 0 if ends[0] == "[" else value > 0
@@ -41,27 +42,27 @@ def check_fraction(name: str, value: Any, *, ends: str = "[)") -> None:
 
 
 def check_betas(name: str, value: Any) -> None:
-    """Let pairs of numbers in [0, 1) pass."""
+    """Accept pairs of numbers in [0, 1)."""
     words = "two numbers in [0, 1)"
     if not isinstance(value, (tuple, list)) or not all(map(_is_number, value)):
-        raise TypeError(f"{name} is {_told(value)}, it must be {words}")
+        raise TypeError(f"{name} is {_show(value)}, it must be {words}")
     _check(name, value, len(value) == 2 and all(0 <= beta < 1 for beta in value), words)
 
 
 def check_whole_number(name: str, value: Any, least: int | None = None) -> None:
-    """Let whole numbers pass, from `least` on."""
+    """Accept whole numbers, `least` or more."""
     words = "a whole number" if least is None else f"a whole number, {least} or more"
     if not isinstance(value, Integral) or value is True or value is False:
-        raise TypeError(f"{name} is {_told(value)}, it must be {words}")
+        raise TypeError(f"{name} is {_show(value)}, it must be {words}")
     _check(name, value, least is None or int(value) >= least, words)
 
 
 def check_flag(name: str, value: Any, *, or_none: bool = False) -> None:
-    """Let True and False pass, and None where it may be left to us."""
+    """Accept True and False, and None if `or_none` says so."""
     if isinstance(value, bool) or (or_none and value is None):
         return
     choices = "True, False, or None to leave it to us" if or_none else "True or False"
-    raise TypeError(f"{name} is {_told(value)}, it must be {choices}")
+    raise TypeError(f"{name} is {_show(value)}, it must be {choices}")
 
 
 def _is_number(value: Any) -> bool:
@@ -70,13 +71,13 @@ def _is_number(value: Any) -> bool:
 
 def _check_number(name: str, value: Any, words: str) -> None:
     if not _is_number(value):
-        raise TypeError(f"{name} is {_told(value)}, it must be {words}")
+        raise TypeError(f"{name} is {_show(value)}, it must be {words}")
 
 
 def _check(name: str, value: Any, good: bool, words: str) -> None:
-    if not good:  # also where a comparison with NaN was false
+    if not good:  # also if a comparison with NaN was false
         raise ValueError(f"{name} is {value!r}, it must be {words}")
 
 
-def _told(value: Any) -> str:
+def _show(value: Any) -> str:
     return "None" if value is None else f"{value!r} ({type(value).__name__})"

@@ -1,10 +1,6 @@
-"""Optimizers by name: dotted path, hyperparameters with their defaults, legal ranges.
+"""Optimizers by name: import path, hyperparameters with their defaults, legal ranges.
 
 Data for planning: loads neither torch nor an optimizer until `build` is called.
-
-What a gate may be told under data parallelism: the settings, and which of them go together.
-
-Standard library only, for planning; reduces nothing.
 """
 
 import importlib
@@ -24,13 +20,13 @@ Gate = Literal["averaged", "replicas", "local"]
 Feed = Literal["gate", "all"]
 
 GATES: tuple[str, ...] = get_args(Gate)
-# The options of ThermoLion that say it, in the order in which `check_gate` takes them.
+# The options of ThermoLion's gate, in the order in which `check_gate` takes them.
 GATE_OPTIONS = ("gate", "reference_batch", "replicas_feed")
 FEEDS: tuple[str, ...] = get_args(Feed)
 
 
 def check_gate(gate: Any, reference_batch: Any, replicas_feed: Any) -> None:
-    """Raise ValueError for an unknown word, a batch that is none, and settings without effect."""
+    """Raise ValueError for an unknown word, an illegal batch, and a setting without effect."""
     for name, value, words in (("gate", gate, GATES), ("replicas_feed", replicas_feed, FEEDS)):
         if value not in words:
             raise ValueError(f"{name} is {value!r}, it must be one of {', '.join(words)}")
@@ -53,15 +49,18 @@ def check_gate(gate: Any, reference_batch: Any, replicas_feed: Any) -> None:
             )
 
 
+class HyperparameterError(InputError, ValueError):
+    """A hyperparameter with an illegal value; the message has value and legal range."""
+
+
 @dataclass(frozen=True)
 class OptimizerSpec:
-    """Where an optimizer lives and what a sweep may set; `seeded` ones draw noise of their own.
+    """Where an optimizer is defined and what a sweep may set.
 
-    `paced` ones are told how many steps the training has, and how many an epoch.
-
-    `defaults` are recorded with every trial and take part in its id. A hyperparameter that an
-    optimizer gets later goes to `later`: it is recorded only where it differs from its default,
-    so that trials from before keep their ids.
+    `seeded` optimizers draw noise of their own; `paced` ones are told how many steps the training
+    has, and how many an epoch. `defaults` are recorded with every trial and take part in its id.
+    A hyperparameter that an optimizer gets later goes to `later`: it is recorded only if it
+    differs from its default, so that earlier trials keep their ids.
     """
 
     path: str
@@ -72,7 +71,7 @@ class OptimizerSpec:
 
     @property
     def settable(self) -> Mapping[str, Any]:
-        """All that a sweep may set, with its default."""
+        """Every hyperparameter that a sweep may set, with its default."""
         return {**self.defaults, **self.later}
 
     def recorded(self, hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -83,6 +82,13 @@ class OptimizerSpec:
             if name not in self.later or value != self.later[name]
         }
 
+
+_ADAM: Mapping[str, Any] = {
+    "lr": 1e-3,
+    "betas": (0.9, 0.999),
+    "eps": 1e-8,
+    "weight_decay": 0.0,
+}
 
 OPTIMIZERS: Mapping[str, OptimizerSpec] = {
     "thermolion": OptimizerSpec(
@@ -103,14 +109,8 @@ OPTIMIZERS: Mapping[str, OptimizerSpec] = {
     "lion": OptimizerSpec(
         "thermolion.baselines.lion:Lion", {"lr": 1e-4, "betas": (0.9, 0.99), "weight_decay": 0.0}
     ),
-    "adam": OptimizerSpec(
-        "torch.optim:Adam",
-        {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0, "amsgrad": False},
-    ),
-    "adamw": OptimizerSpec(
-        "torch.optim:AdamW",
-        {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 1e-2, "amsgrad": False},
-    ),
+    "adam": OptimizerSpec("torch.optim:Adam", {**_ADAM, "amsgrad": False}),
+    "adamw": OptimizerSpec("torch.optim:AdamW", {**_ADAM, "weight_decay": 1e-2, "amsgrad": False}),
     "rmsprop": OptimizerSpec(
         "torch.optim:RMSprop",
         {
@@ -134,49 +134,17 @@ OPTIMIZERS: Mapping[str, OptimizerSpec] = {
     ),
     "nadam": OptimizerSpec(
         "torch.optim:NAdam",
-        {
-            "lr": 2e-3,
-            "betas": (0.9, 0.999),
-            "eps": 1e-8,
-            "weight_decay": 0.0,
-            "momentum_decay": 4e-3,
-            "decoupled_weight_decay": False,
-        },
+        {**_ADAM, "lr": 2e-3, "momentum_decay": 4e-3, "decoupled_weight_decay": False},
     ),
-    "muadam": OptimizerSpec(
-        "thermolion.baselines.muadam:MuAdam",
-        {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0},
-    ),
+    "muadam": OptimizerSpec("thermolion.baselines.muadam:MuAdam", _ADAM),
     "lookahead": OptimizerSpec(
-        "thermolion.baselines.lookahead:Lookahead",
-        {
-            "lr": 1e-3,
-            "betas": (0.9, 0.999),
-            "eps": 1e-8,
-            "weight_decay": 0.0,
-            "slow_every": 5,
-            "slow_step": 0.5,
-        },
+        "thermolion.baselines.lookahead:Lookahead", {**_ADAM, "slow_every": 5, "slow_step": 0.5}
     ),
     "swats": OptimizerSpec(
-        "thermolion.baselines.swats:SWATS",
-        {
-            "lr": 1e-3,
-            "betas": (0.9, 0.999),
-            "eps": 1e-9,
-            "weight_decay": 0.0,
-            "threshold": 1e-9,
-        },
+        "thermolion.baselines.swats:SWATS", {**_ADAM, "eps": 1e-9, "threshold": 1e-9}
     ),
     "swats_notebook": OptimizerSpec(
-        "thermolion.baselines.swats:SWATSNotebook",
-        {
-            "lr": 1e-3,
-            "betas": (0.9, 0.999),
-            "eps": 1e-8,
-            "weight_decay": 0.0,
-            "switch_after": 300,
-        },
+        "thermolion.baselines.swats:SWATSNotebook", {**_ADAM, "switch_after": 300}
     ),
     "swa": OptimizerSpec(
         "thermolion.baselines.swa:SWA",
@@ -186,88 +154,63 @@ OPTIMIZERS: Mapping[str, OptimizerSpec] = {
 }
 
 
-def _at_least_zero(value: float) -> bool:
-    return 0 <= value < math.inf
-
-
-def _fraction(value: float) -> bool:
-    return 0 <= value < 1
-
-
-def _count(value: float) -> bool:
-    return isinstance(value, int) and value >= 1
-
-
-# By hyperparameter, whichever optimizer has it: (holds for a legal value, in words).
-_RANGES: Mapping[str, tuple[Callable[[float], bool], str]] = {
-    "lr": (_at_least_zero, "a finite number, 0 or more"),
-    "weight_decay": (_at_least_zero, "a finite number, 0 or more"),
-    "eps": (_at_least_zero, "a finite number, 0 or more"),
-    "alignment": (_at_least_zero, "a finite number, 0 or more"),
-    "solid_gain": (_at_least_zero, "a finite number, 0 or more"),
-    "betas": (_fraction, "two numbers in [0, 1)"),
-    "momentum": (_fraction, "a number in [0, 1)"),
-    "dampening": (_fraction, "a number in [0, 1)"),
-    "alpha": (_fraction, "a number in [0, 1)"),
-    "temp_decay": (lambda value: 0 < value <= 1, "a number in (0, 1]"),
-    "slow_step": (lambda value: 0 < value <= 1, "a number in (0, 1]"),
-    "average_from": (_fraction, "a number in [0, 1)"),
-    "slow_every": (_count, "a whole number, 1 or more"),
-    "switch_after": (_count, "a whole number, 1 or more"),
-    "threshold": (_at_least_zero, "a finite number, 0 or more"),
-    "momentum_decay": (_at_least_zero, "a finite number, 0 or more"),
+# What a hyperparameter may be, whichever optimizer has it: (is a number legal?, in words).
+_Range = tuple[Callable[[float], bool], str]
+_FINITE: _Range = (math.isfinite, "a finite number")
+_AT_LEAST_ZERO: _Range = (lambda value: 0 <= value < math.inf, "a finite number, 0 or more")
+_FRACTION: _Range = (lambda value: 0 <= value < 1, "a number in [0, 1)")
+_POSITIVE_FRACTION: _Range = (lambda value: 0 < value <= 1, "a number in (0, 1]")
+_COUNT: _Range = (lambda value: isinstance(value, int) and value >= 1, "a whole number, 1 or more")
+_NAMES: Mapping[_Range, str] = {
+    _AT_LEAST_ZERO: "lr weight_decay eps alignment solid_gain threshold momentum_decay",
+    (_FRACTION[0], "two numbers in [0, 1)"): "betas",
+    _FRACTION: "momentum dampening alpha average_from",
+    _POSITIVE_FRACTION: "temp_decay slow_step",
+    _COUNT: "slow_every switch_after",
 }
+_RANGES = {name: legal for legal, names in _NAMES.items() for name in names.split()}
 
-
-# Words, where the default is one.
+# The choices of a hyperparameter whose default is a word.
 _CHOICES: Mapping[str, tuple[str, ...]] = {"gate": GATES, "replicas_feed": FEEDS}
 
 _LARGEST = 2**63  # beyond it a whole number may be no finite float
 
 
-class HyperparameterError(InputError, ValueError):
-    """A hyperparameter with an illegal value; the message has value and legal range."""
-
-
 def validate(name: str, value: Any, default: Any = None) -> Any:
-    """Return `value` in the type of `default` (1 becomes 1.0), or as it is where there is none.
+    """Return `value` in the type of `default` (1 becomes 1.0), unchanged if that is None.
 
     Raises HyperparameterError for another type and for a value out of range.
     """
-    legal, words = _RANGES.get(name, (math.isfinite, "a finite number"))
+    legal, words = _RANGES.get(name, _FINITE)
     if isinstance(default, tuple):
         if not isinstance(value, (list, tuple)) or len(value) != len(default):
             raise HyperparameterError(f"{name} is {value!r}, it must be {words}")
         return [validate(name, item, like) for item, like in zip(value, default, strict=True)]
     if isinstance(default, (bool, str)):
-        return _checked_word(name, value, default)
+        choices = (True, False) if isinstance(default, bool) else _CHOICES[name]
+        if type(value) is not type(default) or value not in choices:
+            words = (
+                "true or false"
+                if isinstance(default, bool)
+                else f"one of {', '.join(_CHOICES[name])}"
+            )
+            raise HyperparameterError(f"{name} is {value!r}, it must be {words}")
+        return value
     if default is None and isinstance(value, (list, tuple)):
         return [validate(name, item) for item in value]
     if default is None and isinstance(value, dict):
         return {key: validate(name, item) for key, item in value.items()}
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if isinstance(value, int) and abs(value) > _LARGEST:
         raise HyperparameterError(f"{name} has {len(str(abs(value)))} digits, it must be {words}")
-    if isinstance(default, (int, float)) and not number:
-        raise HyperparameterError(f"{name} is {value!r}, it must be {words}")
-    if number and not legal(value):
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if (number and not legal(value)) or (isinstance(default, (int, float)) and not number):
         raise HyperparameterError(f"{name} is {value!r}, it must be {words}")
     # Adding 0.0 turns -0.0 into 0.0: one value, one trial.
     return float(value) + 0.0 if isinstance(default, float) else value
 
 
-def _checked_word(name: str, value: Any, default: bool | str) -> Any:
-    if isinstance(default, bool):
-        if not isinstance(value, bool):
-            raise HyperparameterError(f"{name} is {value!r}, it must be true or false")
-    elif value not in _CHOICES[name]:
-        legal = ", ".join(_CHOICES[name])
-        raise HyperparameterError(f"{name} is {value!r}, it must be one of {legal}")
-    return value
-
-
 def check_together(optimizer: str, hyperparameters: Mapping[str, Any]) -> None:
-    """Raise HyperparameterError for values that are legal one by one and not together."""
+    """Raise HyperparameterError for values that are legal one by one, but not together."""
     if optimizer in OPTIMIZERS and hyperparameters.get("nesterov"):
         momentum, dampening = (hyperparameters.get(k, 0.0) for k in ("momentum", "dampening"))
         if momentum == 0 or dampening != 0:
@@ -281,7 +224,7 @@ def check_together(optimizer: str, hyperparameters: Mapping[str, Any]) -> None:
         return
     chosen = {name: hyperparameters.get(name, default) for name, default in spec.later.items()}
     try:
-        check_gate(chosen["gate"], chosen["reference_batch"], chosen["replicas_feed"])
+        check_gate(**chosen)
     except ValueError as error:
         raise HyperparameterError(str(error)) from error
 
@@ -289,7 +232,7 @@ def check_together(optimizer: str, hyperparameters: Mapping[str, Any]) -> None:
 def load(optimizer: str) -> "type[Optimizer]":
     """Import an optimizer by registered name or dotted path (`my_lab.opt:Foo`).
 
-    Raises ImportError or AttributeError where the path leads nowhere.
+    Raises ImportError or AttributeError if the path names nothing.
     """
     path = OPTIMIZERS[optimizer].path if optimizer in OPTIMIZERS else optimizer
     module, colon, name = path.partition(":")
@@ -312,8 +255,8 @@ def build(
 ) -> "Optimizer":
     """Construct an optimizer; `seed` goes to those that draw noise of their own.
 
-    `steps` and `steps_per_epoch` go to those that average from a time of the training on; raises
-    ValueError where they are asked for without.
+    `steps` and `steps_per_epoch` go to those that average from some time of the training on;
+    raises ValueError if such an optimizer is not told `steps`.
     """
     kind: Callable[..., Optimizer] = load(optimizer)
     seeded = (

@@ -1,7 +1,7 @@
-"""The logging door of a training that a sweep runs as a command.
+"""What a script that a sweep runs as a command calls to log, to stop and to find its folder.
 
 Standard library only, and nothing of our other packages: a user's project may have folders of
-those names. It cannot save and resume: that is what `train(trial, context)` is for.
+those names. It cannot save and resume: `train(trial, context)` can.
 """
 
 import json
@@ -18,8 +18,8 @@ from typing import Any, SupportsIndex
 def log(step: SupportsIndex, **metrics: Any) -> None:
     """Log metrics at a step: to the sweep that runs this script, else one line to stdout.
 
-    Numbers, and whatever `float` makes one of (a tensor or array of one element). Only rank 0
-    of a script that has started further ranks (`RANK`) is heard.
+    A metric is a number, or what `float` converts to one (a tensor or array of one element). If
+    a script has started several ranks (`RANK`), rank 0 alone logs.
 
     Raises TypeError for a metric that is no number or a step that is none, ValueError for a
     negative step and a call without metrics.
@@ -31,7 +31,7 @@ def log(step: SupportsIndex, **metrics: Any) -> None:
 
 
 def log_final(**metrics: Any) -> None:
-    """Log what the trained model scores; without it, the last value of each metric counts.
+    """Log the scores of the trained model; without it, the last value of each metric counts.
 
     Raises as `log` does.
     """
@@ -39,9 +39,9 @@ def log_final(**metrics: Any) -> None:
 
 
 def should_stop() -> bool:
-    """Whether the sweep wants this script to save its state and end; False outside of a sweep.
+    """Return True if the sweep wants this script to save its state and end; else False.
 
-    The first call keeps the signal that comes along (SIGTERM) from ending the script at once.
+    From the first call on, the signal that says so (SIGTERM) does not end the script at once.
     """
     stop = os.environ.get("THERMOLION_STOP")
     if stop is None:
@@ -56,7 +56,7 @@ def should_stop() -> bool:
 
 
 def state_dir() -> Path | None:
-    """Return a folder that is kept between the attempts of this trial; None outside of a sweep."""
+    """Return a folder that is kept between attempts at this trial; None outside of a sweep."""
     state = os.environ.get("THERMOLION_STATE")
     return None if state is None else Path(state)
 
@@ -70,7 +70,7 @@ def _numbers(metrics: dict[str, Any]) -> dict[str, float]:
 def _number(name: str, value: Any) -> float:
     if not isinstance(value, (str, bytes)):  # float would read a number in a text
         try:
-            # A tensor that takes part in gradients warns where `float` is asked.
+            # `float` warns for a tensor that takes part in gradients.
             return float(value.item() if hasattr(value, "item") else value)
         except (TypeError, ValueError, OverflowError, RuntimeError):
             pass
@@ -90,7 +90,7 @@ def _append(record: dict[str, Any], words: str) -> None:
         sys.stdout.write(f"{words}{', '.join(numbers)}\n")
         sys.stdout.flush()
         return
-    line = json.dumps(_spelled(record), allow_nan=False) + "\n"
+    line = json.dumps(_encode_floats(record), allow_nan=False) + "\n"
     # One write to a file that is opened for appending: lines of two processes never mix.
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     try:
@@ -99,10 +99,10 @@ def _append(record: dict[str, Any], words: str) -> None:
         os.close(file)
 
 
-def _spelled(value: Any) -> Any:
+def _encode_floats(value: Any) -> Any:
     """Return `value` with NaN and the infinities, which JSON lacks, as text."""
     if isinstance(value, dict):
-        return {key: _spelled(item) for key, item in value.items()}
+        return {key: _encode_floats(item) for key, item in value.items()}
     if isinstance(value, float) and not math.isfinite(value):
         return "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"
     return value

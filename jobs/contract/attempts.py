@@ -1,18 +1,11 @@
-"""Who else runs, or has run, a trial: what the lanes of a study say of each other in their logs.
+"""Attempts at the trials of a study: which are newest, which have ended and how, by the logs.
 
-Standard library only. Reads what was appended since the last look; writes nothing.
-
-Results that a decision has taken back: which logs no longer speak for a trial.
-
-Standard library only. Nothing is deleted: the logs keep what they say.
-
-The circuit breaker: where the first trials of a submission fail alike, the rest waits.
-
-Standard library only. Derived from the logs at each look, so that all lanes agree.
+Also says which results a decision has discarded, and which failures hold back the rest of a
+submission. Derived from the logs at each refresh, so that all lanes agree; writes nothing.
 """
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,24 +15,19 @@ from jobs.contract.events import LogError
 from jobs.contract.layout import Layout
 from jobs.contract.trial import Trial
 
-_LOOKED_FOR = (
-    events.STARTED,
-    events.MEASURED,
-    events.COMPLETED,
-    events.DIVERGED,
-    events.FAILED,
-)
-# Whole lines are parsed only where they hold one of these: an evaluation is not looked into.
-_MARKS = tuple(f'"type":"{name}"'.encode() for name in _LOOKED_FOR)
+DISCARDS_VERSION = 1
+_TYPES = (events.STARTED, events.MEASURED, events.COMPLETED, events.DIVERGED, events.FAILED)
+# A line is parsed only if it holds one of these: evaluations, which are many, are skipped.
+_MARKS = tuple(f'"type":"{name}"'.encode() for name in _TYPES)
 _MARK_WITHIN = 64  # bytes: the type is the second field of a line
 
 
 @dataclass(frozen=True, order=True)
 class Attempt:
-    """One attempt at a trial; of two, the greater one is the newer and goes on.
+    """One attempt at a trial; of two, the greater one is the newer, and continues.
 
     `generation` counts the attempts that were known when it began. Two that began in the same
-    moment have the same one: then the token decides, alike for both.
+    moment have the same generation: then the token decides.
     """
 
     generation: int
@@ -63,7 +51,7 @@ class LoggedEnd:
 class Attempts:
     """What all event logs of a study say of attempts, results and failures.
 
-    `discarded` names the logs that no longer speak for a trial (`jobs.contract.attempts`).
+    `discarded` names, by trial, the logs that no longer count for it (`read_discards`).
     """
 
     def __init__(self, folder: Path, discarded: Mapping[str, frozenset[str]]) -> None:
@@ -78,10 +66,10 @@ class Attempts:
         self._measured: dict[tuple[str, int], dict[str, tuple[float, bool]]] = {}
 
     def refresh(self) -> "Attempts":
-        """Read what has been appended since the last look."""
+        """Read what has been appended since the last call."""
         for log in sorted(self._folder.glob("*.jsonl")):
-            for record in self._appended(log):
-                self._take(record, log.name)
+            for record in self._read_appended(log):
+                self._apply(record, log.name)
         return self
 
     def newest(self, trial: str) -> Attempt | None:
@@ -89,23 +77,23 @@ class Attempts:
         return self._newest.get(trial)
 
     def next_generation(self, trial: str) -> int:
-        """Return what an attempt that begins now counts as."""
+        """Return the generation of an attempt that begins now."""
         newest = self._newest.get(trial)
         return max(self._counts.get(trial, 0), 0 if newest is None else newest.generation + 1)
 
     def is_done(self, trial: str) -> bool:
-        """Whether a trial has a result that counts."""
+        """Return True if a trial has a result that counts."""
         return trial in self._done
 
     def ends(self, submission: str) -> Mapping[str, LoggedEnd]:
-        """Return how the trials ended that did so in a submission, by id."""
+        """Return, by id, how trials ended in a submission."""
         return self._ends.get(submission, {})
 
     def at_rung(self, competitors: str, rung: int) -> Mapping[str, tuple[float, bool]]:
         """Return by trial its value at a rung, and whether it went on, of all competitors."""
         return self._measured.get((competitors, rung), {})
 
-    def _appended(self, log: Path) -> Iterator[dict[str, Any]]:
+    def _read_appended(self, log: Path) -> Iterator[dict[str, Any]]:
         begin = self._read_to.get(log.name, 0)
         try:
             if log.stat().st_size <= begin:
@@ -114,8 +102,8 @@ class Attempts:
                 file.seek(begin)
                 data = file.read()
         except FileNotFoundError:
-            return  # a study that is being tidied up
-        data = data[: data.rfind(b"\n") + 1]  # the rest is being written
+            return  # the study is being removed
+        data = data[: data.rfind(b"\n") + 1]  # the last line is still being written
         self._read_to[log.name] = begin + len(data)
         for line in data.splitlines():
             if any(mark in line[:_MARK_WITHIN] for mark in _MARKS):
@@ -124,25 +112,25 @@ class Attempts:
                 except ValueError as error:
                     raise LogError(f"{log} is damaged: {error}") from error
 
-    def _take(self, record: Mapping[str, Any], log: str) -> None:
+    def _apply(self, record: Mapping[str, Any], log: str) -> None:
         trial = record["trial"]
         if log in self._discarded.get(trial, ()):
             return
         if record["type"] == events.MEASURED:
-            there = self._measured.setdefault((record["rivals"], record["rung"]), {})
-            there.setdefault(trial, (record["value"], record["goes_on"]))
+            reached = self._measured.setdefault((record["rivals"], record["rung"]), {})
+            reached.setdefault(trial, (record["value"], record["goes_on"]))
             return
         if "config" in record:
             self._labels[trial] = record["config"]["labels"]
         if record["type"] == events.STARTED:
             count = self._counts.get(trial, 0)
             self._counts[trial] = count + 1
-            # Logs of an early version have no generations: the order of reading will do.
+            # Logs of an early version have no generations: the order of reading replaces them.
             attempt = Attempt(record.get("generation", count), record.get("token", ""))
             self._newest[trial] = max(attempt, self._newest.get(trial, attempt))
             return
         labels = self._labels.get(trial, {})
-        # Settings of one candidate fail as one: what is wrong is hardly ever a learning rate.
+        # All settings of a candidate count as one: a learning rate is hardly ever the cause.
         candidate = labels.get("setting_of") or labels.get("candidate", "")
         end = LoggedEnd(labels.get("workload", ""), candidate)
         if record["type"] == events.FAILED:
@@ -154,14 +142,6 @@ class Attempts:
         self._ends.setdefault(log.rsplit("-", 3)[0], {})[trial] = end
 
 
-def _signature(kind: str | None, error: str, traceback: str) -> str:
-    frames = [line.strip() for line in traceback.splitlines() if line.startswith("  File ")]
-    return f"{kind or error.partition(':')[0]} {frames[-1] if frames else error}"
-
-
-VERSION = 1
-
-
 def read_discards(layout: Layout) -> Mapping[str, frozenset[str]]:
     """Return, by trial id, the names of the event logs that no longer count for that trial.
 
@@ -171,7 +151,7 @@ def read_discards(layout: Layout) -> Mapping[str, frozenset[str]]:
     for decision in sorted(layout.decisions.glob("rerun-*.json")):
         try:
             record = json.loads(decision.read_text(encoding="utf-8"))
-            if record["version"] > VERSION:
+            if record["version"] > DISCARDS_VERSION:
                 raise LogError(f"{decision} is of a newer version: upgrade thermolion to read it")
             for trial, logs in record["discarded"].items():
                 discards[trial] = discards.get(trial, frozenset()) | frozenset(logs)
@@ -186,23 +166,24 @@ def read_discards(layout: Layout) -> Mapping[str, frozenset[str]]:
 def find_common_failure(
     trial: Trial, ends: Mapping[str, LoggedEnd], patience: int
 ) -> LoggedEnd | None:
-    """Return the failure for which `trial` is better left alone, None where it may run.
+    """Return the failure for which `trial` should be held back, None if it may run.
 
-    `ends` are the trials of the submission that have ended so far. It waits once `patience` of
-    them have, all by failures of one signature: either those of its own candidate (all settings
-    of it, where it is tuned) on its own workload, or all there are, of more than one candidate. A
-    `patience` of 0 holds nothing.
+    `ends` are the trials of the submission that have ended so far. It is held once `patience` of
+    them have failed with one signature, and none of these has ended otherwise: those of its own
+    candidate (all settings of a tuned one) on its own workload, or all there are, if they are of
+    more than one candidate. A `patience` of 0 holds nothing.
     """
-    if not patience:
-        return None
     label = (trial.workload.name, trial.candidate.declared)
-    own = [end for end in ends.values() if (end.workload, end.candidate) == label]
-    several = len({end.candidate for end in ends.values()}) > 1
-    return _common(own, patience) or (_common(ends.values(), patience) if several else None)
+    groups = [[end for end in ends.values() if (end.workload, end.candidate) == label]]
+    if len({end.candidate for end in ends.values()}) > 1:
+        groups.append(list(ends.values()))
+    for group in groups:
+        common = len({end.signature for end in group}) == 1 and group[0].signature is not None
+        if common and 0 < patience <= len(group):
+            return group[0]
+    return None
 
 
-def _common(ends: Collection[LoggedEnd], patience: int) -> LoggedEnd | None:
-    """Return one of `ends` if there are `patience` of them and all have failed alike."""
-    alike = len({end.signature for end in ends}) == 1
-    first = next(iter(ends), None)
-    return first if first and first.signature and alike and len(ends) >= patience else None
+def _signature(kind: str | None, error: str, traceback: str) -> str:
+    frames = [line.strip() for line in traceback.splitlines() if line.startswith("  File ")]
+    return f"{kind or error.partition(':')[0]} {frames[-1] if frames else error}"

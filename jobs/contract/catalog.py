@@ -1,11 +1,7 @@
 """What a sweep may name: data sets, models and augmentations, with their facts and defaults.
 
-Standard library only, so that a login node can plan and check with it: it opens no image and
-builds no network. The counts are those of the full official sets and serve time estimates alone.
-
-Names and options as a sweep writes them, against what there is. Standard library only.
-
-The parts of a folder of images by class, found without opening one. Standard library only.
+Checks names and options, and finds the parts of a folder of images. It opens no image and builds
+no network; the counts are those of the full official sets and serve time estimates alone.
 """
 
 import difflib
@@ -35,118 +31,16 @@ class HasOptions(Protocol):
     def later(self) -> frozenset[str]: ...
 
 
-def check_known(name: str, choices: Iterable[str], what: str) -> None:
-    """Raise DataError, with the choices and the nearest one, unless `name` is among them."""
-    choices = list(choices)
-    if name not in choices:
-        near = difflib.get_close_matches(name, choices, n=1)
-        hint = f" (did you mean {near[0]!r}?)" if near else ""
-        raise DataError(f"unknown {what} {name!r}{hint}: choose from {', '.join(choices)}")
-
-
-def fill_options(spec: HasOptions, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `given` over the defaults of `spec`; raises DataError for an option it lacks.
-
-    An option younger than id version 1 stays out while it holds its default: otherwise every
-    trial that was recorded before it would lose its name.
-    """
-    for key in given:
-        if not spec.options:
-            raise DataError(f"{name} takes no options, {key!r} was given")
-        check_known(key, spec.options, f"option of {name}")
-    typed = {key: _typed(name, key, value, spec.options[key]) for key, value in given.items()}
-    whole = dict(spec.options) | typed
-    return {
-        key: value
-        for key, value in whole.items()
-        if key not in spec.later or value != spec.options[key]
-    }
-
-
-def _typed(name: str, key: str, value: Any, default: Any) -> Any:
-    """Return `value` in the type of `default`, so that 1 and 1.0 name one trial.
-
-    Options are counts, fractions, or lists of counts; a seed may be 0.
-    """
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if isinstance(default, float) and number and 0 <= value <= 1:
-        return float(value) + 0.0  # -0.0 becomes 0.0
-    least = 0 if key == "seed" else 1
-    counts = value if isinstance(value, list) else [value]
-    fits = type(value) is type(default) and not isinstance(default, float) and bool(counts)
-    if not fits or not all(type(count) is int and least <= count <= 2**31 for count in counts):
-        raise DataError(
-            f"option {key} of {name} is {value!r}, it must be {_KINDS[type(default)]}, such as "
-            f"{default!r}"
-        )
-    return value
-
-
-_KINDS = {
-    int: "a whole number (from 1; a seed from 0)",
-    float: "a number from 0 to 1",
-    list: "a list of whole numbers from 1",
-}
-
-
-PREFIX = "imagefolder:"  # `imagefolder:/path` is the data set in that folder
-
-
-def find_image_folders(dataset: str, root: Path | None) -> tuple[Path, Path]:
-    """Return the folders of the training and the test part of `imagefolder:PATH`.
-
-    A relative path lies below `root`. The test part is `test/`, or else `val/`. Raises DataError
-    where a part is absent or has no classes, and where the parts have unequal ones.
-    """
-    path = Path(dataset.removeprefix(PREFIX))
-    if not path.is_absolute():
-        if root is None:
-            raise DataError(
-                f"data set {dataset!r}: no data root is given; write the whole path of the "
-                "folder, or point --data DIR or THERMOLION_DATA at the folder that it lies in"
-            )
-        path = root / path
-    parts = [path / name for name in ("train", "test", "val") if (path / name).is_dir()]
-    if len(parts) < 2 or parts[0].name != "train":
-        found = ", ".join(part.name for part in parts) or "none of them"
-        raise DataError(
-            f"data set {dataset!r}: {path} needs train/ and test/ (or val/), each with one folder "
-            f"of images a class, and has {found}; make them, or name another folder"
-        )
-    train, test = parts[:2]
-    known, tested = _classes(train), _classes(test)
-    if not known:
-        raise DataError(
-            f"data set {dataset!r}: no classes, {train} holds no folders; move the images of each "
-            "class into a folder named after it"
-        )
-    if known != tested:
-        lacks = [
-            f"{part} lacks {', '.join(sorted(missing))}"
-            for part, missing in ((train, tested - known), (test, known - tested))
-            if missing
-        ]
-        raise DataError(
-            f"data set {dataset!r}: the parts have unequal classes ({'; '.join(lacks)}); give "
-            "both the same folders"
-        )
-    return train, test
-
-
-def _classes(part: Path) -> set[str]:
-    return {entry.name for entry in part.iterdir() if entry.is_dir()}
-
-
 AUGMENTATIONS = ("hflip", "crop")
 NO_DECAY = ("bias", "norm")
 TORCHVISION = "torchvision:"  # `torchvision:NAME` is a model of torchvision's
-IMAGE_FOLDER = PREFIX
+IMAGE_FOLDER = "imagefolder:"  # `imagefolder:/path` is the data set in that folder
 PAPER_SIZE = 32  # pixels; arXiv 2512.01881v2 resizes all of its twelve sets to 32x32
 
 
 @dataclass(frozen=True)
 class DatasetSpec:
-    """A data set: images are square, `size` pixels wide; `options` hold every default.
+    """A data set: images are square, `size` pixels wide; `options` and `later` as in HasOptions.
 
     An option named `classes`, `channels` or `size` overrides the field of that name.
     `files` are alternatives: the paths below the data root that make the set present.
@@ -171,7 +65,6 @@ class DatasetSpec:
 class ModelSpec:
     """A model: `mflop(channels, size, classes, options)` is a rough forward cost of one image,
     in millions of multiply-adds; `min_size` is the smallest image it accepts, in pixels.
-    `later` names options that are younger than id version 1.
     """
 
     builder: str
@@ -189,21 +82,25 @@ class FolderSpec:
     later: frozenset[str] = frozenset()
 
 
-def _idx(folder: str, train: str, test: str, images: str, labels: str) -> tuple[str, ...]:
-    return tuple(
-        f"{folder}/raw/{part}-{kind}" for part in (train, test) for kind in (images, labels)
-    )
+def _paper_set(
+    reader: str,
+    train_images: int,
+    test_images: int,
+    *files: tuple[str, ...],
+    classes: int = 10,
+    channels: int = 1,
+) -> DatasetSpec:
+    sizes = (classes, channels, PAPER_SIZE, train_images, test_images)
+    return DatasetSpec(f"jobs.images.readers:{reader}", *sizes, files)
 
 
-def _mnist_like(reader: str, folder: str, train: int, test: int) -> DatasetSpec:
-    files = _idx(folder, "train", "t10k", "images-idx3-ubyte", "labels-idx1-ubyte")
-    return DatasetSpec(f"jobs.images.readers:{reader}", 10, 1, PAPER_SIZE, train, test, (files,))
+def _idx(
+    folder: str, train: str = "train", test: str = "t10k", labels: str = "labels-idx1-ubyte"
+) -> tuple[str, ...]:
+    kinds = ("images-idx3-ubyte", labels)
+    return tuple(f"{folder}/raw/{part}-{kind}" for part in (train, test) for kind in kinds)
 
 
-_EMNIST = _idx(
-    "EMNIST", "emnist-mnist-train", "emnist-mnist-test", "images-idx3-ubyte", "labels-idx1-ubyte"
-)
-_QMNIST = _idx("QMNIST", "qmnist-train", "qmnist-test", "images-idx3-ubyte", "labels-idx2-int")
 _CIFAR10 = (
     *(f"cifar-10-batches-py/data_batch_{number}" for number in range(1, 6)),
     "cifar-10-batches-py/test_batch",
@@ -216,41 +113,23 @@ _STL10 = tuple(  # torchvision asks for the unlabelled images, too
 )
 _GTSRB = ("gtsrb/GTSRB/Training", "gtsrb/GTSRB/Final_Test/Images", "gtsrb/GT-final_test.csv")
 _SVHN = ("train_32x32.mat", "test_32x32.mat")
+_EMNIST = _idx("EMNIST", "emnist-mnist-train", "emnist-mnist-test")
+_QMNIST = _idx("QMNIST", "qmnist-train", "qmnist-test", "labels-idx2-int")
 
 # The twelve of the paper in its order, then two that need no files.
 DATASETS: Mapping[str, DatasetSpec] = {
-    "gtsrb": DatasetSpec(
-        "jobs.images.readers:gtsrb", 43, 3, PAPER_SIZE, 26_640, 12_630, (_GTSRB,)
-    ),
-    "semeion": DatasetSpec(
-        "jobs.images.readers:semeion", 10, 1, PAPER_SIZE, 1_274, 319, (("semeion.data",),)
-    ),
-    "mnist": _mnist_like("mnist", "MNIST", 60_000, 10_000),
-    "fashion_mnist": _mnist_like("fashion_mnist", "FashionMNIST", 60_000, 10_000),
-    "kmnist": _mnist_like("kmnist", "KMNIST", 60_000, 10_000),
-    "emnist_mnist": DatasetSpec(
-        "jobs.images.readers:emnist_mnist", 10, 1, PAPER_SIZE, 60_000, 10_000, (_EMNIST,)
-    ),
-    "qmnist": DatasetSpec(
-        "jobs.images.readers:qmnist", 10, 1, PAPER_SIZE, 60_000, 60_000, (_QMNIST,)
-    ),
-    "usps": DatasetSpec(
-        "jobs.images.readers:usps", 10, 1, PAPER_SIZE, 7_291, 2_007, (("usps.bz2", "usps.t.bz2"),)
-    ),
-    "cifar10": DatasetSpec(
-        "jobs.images.readers:cifar10",
-        10,
-        3,
-        PAPER_SIZE,
-        50_000,
-        10_000,
-        (_CIFAR10, ("cifar10.npz",)),
-    ),
-    "cifar100": DatasetSpec(
-        "jobs.images.readers:cifar100", 100, 3, PAPER_SIZE, 50_000, 10_000, (_CIFAR100,)
-    ),
-    "svhn": DatasetSpec("jobs.images.readers:svhn", 10, 3, PAPER_SIZE, 73_257, 26_032, (_SVHN,)),
-    "stl10": DatasetSpec("jobs.images.readers:stl10", 10, 3, PAPER_SIZE, 5_000, 8_000, (_STL10,)),
+    "gtsrb": _paper_set("gtsrb", 26_640, 12_630, _GTSRB, classes=43, channels=3),
+    "semeion": _paper_set("semeion", 1_274, 319, ("semeion.data",)),
+    "mnist": _paper_set("mnist", 60_000, 10_000, _idx("MNIST")),
+    "fashion_mnist": _paper_set("fashion_mnist", 60_000, 10_000, _idx("FashionMNIST")),
+    "kmnist": _paper_set("kmnist", 60_000, 10_000, _idx("KMNIST")),
+    "emnist_mnist": _paper_set("emnist_mnist", 60_000, 10_000, _EMNIST),
+    "qmnist": _paper_set("qmnist", 60_000, 60_000, _QMNIST),
+    "usps": _paper_set("usps", 7_291, 2_007, ("usps.bz2", "usps.t.bz2")),
+    "cifar10": _paper_set("cifar10", 50_000, 10_000, _CIFAR10, ("cifar10.npz",), channels=3),
+    "cifar100": _paper_set("cifar100", 50_000, 10_000, _CIFAR100, classes=100, channels=3),
+    "svhn": _paper_set("svhn", 73_257, 26_032, _SVHN, channels=3),
+    "stl10": _paper_set("stl10", 5_000, 8_000, _STL10, channels=3),
     "digits": DatasetSpec("jobs.images.readers:digits", 10, 1, 8, 1_438, 359),
     "synthetic": DatasetSpec(
         "jobs.images.readers:synthetic",
@@ -307,13 +186,20 @@ MODELS: Mapping[str, ModelSpec] = {
 }
 
 
+_KINDS = {
+    int: "a whole number (from 1; a seed from 0)",
+    float: "a number from 0 to 1",
+    list: "a list of whole numbers from 1",
+}
+
+
 def is_dotted(name: str) -> bool:
-    """Say whether `name` is a user's own `module:attribute`, which no list here knows."""
+    """Return True if `name` is the user's `module:attribute`, which no list here has."""
     return ":" in name and not name.startswith((TORCHVISION, IMAGE_FOLDER))
 
 
 def dataset_options(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options of a data set that is not a user's own, with every default.
+    """Return the options of a data set that is not the user's, with every default.
 
     Raises DataError for an unknown name or option.
     """
@@ -324,7 +210,7 @@ def dataset_options(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def model_options(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options of a model that is not a user's own, with every default.
+    """Return the options of a model that is not the user's, with every default.
 
     Raises DataError for an unknown name or option; torchvision's models are checked by
     `jobs.images.models.check_torchvision`, which has to import them.
@@ -336,7 +222,7 @@ def model_options(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def resolve(path: str) -> Any:
-    """Import what `module:attribute` names; raises DataError where there is no such thing."""
+    """Import what `module:attribute` names; raises DataError if there is no such thing."""
     module, _, attribute = path.partition(":")
     try:
         owner = importlib.import_module(module)
@@ -354,7 +240,7 @@ def resolve(path: str) -> Any:
 def check_present(dataset: str, root: Path | None) -> None:
     """Raise DataError if the files of `dataset` are not below `root`; opens none of them.
 
-    A user's own data set (`module:attribute`) checks its own files when it is read.
+    The user's data set (`module:attribute`) checks its files itself when it is read.
     """
     if is_dotted(dataset):
         return
@@ -378,3 +264,96 @@ def check_present(dataset: str, root: Path | None) -> None:
             f"data set {dataset!r} is absent: {where} (missing: {wanted}); point --data DIR or "
             "THERMOLION_DATA at a folder that has it, or fetch it with --download"
         )
+
+
+def find_image_folders(dataset: str, root: Path | None) -> tuple[Path, Path]:
+    """Return the folders of the training and the test part of `imagefolder:PATH`.
+
+    A relative path lies below `root`. The test part is `test/`, or else `val/`. Raises DataError
+    if a part is absent or has no classes, and if the classes of the parts differ.
+    """
+    path = Path(dataset.removeprefix(IMAGE_FOLDER))
+    if not path.is_absolute():
+        if root is None:
+            raise DataError(
+                f"data set {dataset!r}: no data root is given; write the whole path of the "
+                "folder, or point --data DIR or THERMOLION_DATA at the folder that it lies in"
+            )
+        path = root / path
+    parts = [path / name for name in ("train", "test", "val") if (path / name).is_dir()]
+    if len(parts) < 2 or parts[0].name != "train":
+        found = ", ".join(part.name for part in parts) or "none of them"
+        raise DataError(
+            f"data set {dataset!r}: {path} needs train/ and test/ (or val/), each with one folder "
+            f"of images a class, and has {found}; make them, or name another folder"
+        )
+    train, test = parts[:2]
+    trained, tested = _classes(train), _classes(test)
+    if not trained:
+        raise DataError(
+            f"data set {dataset!r}: no classes, {train} holds no folders; move the images of each "
+            "class into a folder named after it"
+        )
+    if trained != tested:
+        lacks = [
+            f"{part} lacks {', '.join(sorted(missing))}"
+            for part, missing in ((train, tested - trained), (test, trained - tested))
+            if missing
+        ]
+        raise DataError(
+            f"data set {dataset!r}: the parts have unequal classes ({'; '.join(lacks)}); give "
+            "both the same folders"
+        )
+    return train, test
+
+
+def _classes(part: Path) -> set[str]:
+    return {entry.name for entry in part.iterdir() if entry.is_dir()}
+
+
+def check_known(name: str, choices: Iterable[str], what: str) -> None:
+    """Raise DataError, with the choices and the nearest one, unless `name` is among them."""
+    choices = list(choices)
+    if name not in choices:
+        near = difflib.get_close_matches(name, choices, n=1)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        raise DataError(f"unknown {what} {name!r}{hint}: choose from {', '.join(choices)}")
+
+
+def fill_options(spec: HasOptions, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `given` over the defaults of `spec`; raises DataError for an option it lacks.
+
+    An option younger than id version 1 stays out while it holds its default: otherwise every
+    trial that was recorded before it would lose its name.
+    """
+    for key in given:
+        if not spec.options:
+            raise DataError(f"{name} takes no options, {key!r} was given")
+        check_known(key, spec.options, f"option of {name}")
+    whole = dict(spec.options)
+    for key, value in given.items():
+        whole[key] = _convert_option(name, key, value, spec.options[key])
+    return {
+        key: value
+        for key, value in whole.items()
+        if key not in spec.later or value != spec.options[key]
+    }
+
+
+def _convert_option(name: str, key: str, value: Any, default: Any) -> Any:
+    """Return `value` in the type of `default`, so that 1 and 1.0 name one trial.
+
+    Options are counts, fractions, or lists of counts; a seed may be 0.
+    """
+    if isinstance(default, float):
+        if type(value) in (int, float) and 0 <= value <= 1:
+            return float(value) + 0.0  # -0.0 becomes 0.0
+    elif type(value) is type(default):
+        counts = value if isinstance(value, list) else [value]
+        least = 0 if key == "seed" else 1
+        if counts and all(type(count) is int and least <= count <= 2**31 for count in counts):
+            return value
+    raise DataError(
+        f"option {key} of {name} is {value!r}, it must be {_KINDS[type(default)]}, such as "
+        f"{default!r}"
+    )

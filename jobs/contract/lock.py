@@ -1,11 +1,7 @@
 """A lock between processes of one or several hosts: an exclusively created file, never flock.
 
-Standard library only. Broken on the same host alone, and only once its holder is seen dead; it
-starts nothing but its heartbeat.
-
-Processes: the variables that a lane is started with, and who tells whether one still lives.
-
-Standard library only; starts nothing.
+A process breaks it on the same host alone, and only once it sees the holder dead: a `Process` is
+told from a later one of the same pid. Starts nothing but the heartbeat.
 """
 
 import json
@@ -14,7 +10,6 @@ import pwd
 import socket
 import threading
 import time
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -23,22 +18,21 @@ from typing import Any
 from jobs.contract.atomic_write import open_atomically
 from thermolion.errors import OperationError
 
-LANE_ENVIRONMENT: Mapping[str, str] = {
-    # A user's own folder named jobs/ or tracking/ must not shadow ours.
-    "PYTHONSAFEPATH": "1",
-    "PYTHONUNBUFFERED": "1",
-    # cuBLAS is deterministic only with a fixed workspace.
-    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
-    # glibc hands large tensors back to the system at every step and faults them in again, which
-    # is half the time of a step on a CPU: keep them.
-    "MALLOC_MMAP_THRESHOLD_": str(2**32),
-    "MALLOC_TRIM_THRESHOLD_": str(2**32),
-}
+# Not flufl.lock, which works on NFS as well: it breaks every lock whose lifetime has passed by the
+# clock, so also that of a host whose clock differs or of a process that was stopped for a while,
+# and of two that break one lock the second may remove what a third has just taken. A study would
+# then be sent twice. Nor does it know since when, and by which user, a lock is held.
+HEARTBEAT_S = 15
+_BREAKING_S = 10  # to remove the lock of a dead process takes milliseconds
+
+
+class LockHeld(OperationError):  # noqa: N818 - it names a state, not a mistake
+    """Somebody else holds the lock; the message says who, since when, and what to do."""
 
 
 @dataclass(frozen=True)
 class Process:
-    """A process, told from a later one of the same pid by its start (clock ticks since boot)."""
+    """A process; its `start` (clock ticks since boot) tells it from later ones of the same pid."""
 
     host: str
     pid: int
@@ -50,7 +44,7 @@ class Process:
 
     @staticmethod
     def of(pid: int) -> "Process":
-        """Return a process of this host that lives, or has died and is not yet awaited."""
+        """Return the process of a pid on this host, which runs or is a zombie."""
         return Process(socket.gethostname(), pid, _start(pid) or 0)
 
     @property
@@ -58,7 +52,7 @@ class Process:
         return self.host == socket.gethostname()
 
     def lives(self) -> bool:
-        """Whether it runs on this host; a process of another host is believed to."""
+        """Return True if it runs; a process of another host is taken to run."""
         return not self.is_here or _start(self.pid) == self.start
 
     def to_json(self) -> dict[str, Any]:
@@ -66,7 +60,7 @@ class Process:
 
 
 def user_name() -> str:
-    """Return whose process this is; a number in a container whose user has no name.
+    """Return the user of this process; a number in a container whose user has no name.
 
     Asks the system: a variable such as LOGNAME may name anybody.
     """
@@ -76,46 +70,12 @@ def user_name() -> str:
         return str(os.geteuid())
 
 
-def _start(pid: int) -> int | None:
-    """Return when a living process was started; 0 where the system does not tell."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:
-        return None if Path("/proc/self/stat").exists() else _alive(pid)
-    state, *fields = stat.rpartition(")")[2].split()
-    return None if state == "Z" else int(fields[18])
-
-
-def _alive(pid: int) -> int | None:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return None
-    except PermissionError:
-        pass  # it lives and belongs to somebody else
-    return 0
-
-
-# Not flufl.lock, which works on NFS as well: it breaks every lock whose lifetime has passed by the
-# clock, so also that of a host whose clock differs or of a process that was stopped for a while,
-# and of two that break one lock the second may remove what a third has just taken. A study would
-# then be sent twice. Nor does it know since when, and by which user, a lock is held.
-
-
-HEARTBEAT_S = 15
-_BREAKING_S = 10  # to remove the lock of a dead process takes milliseconds
-
-
-class LockHeld(OperationError):  # noqa: N818 - it names a state, not a mistake
-    """Somebody else holds the lock; the message says who, since when, and what to do."""
-
-
 class Lock:
     """Hold `path` for the length of a `with` block; its modification time is the heartbeat.
 
-    Entering raises LockHeld while another process holds it, and OSError where the folder cannot
-    be written. `break_lock` takes it over whoever holds it: for a holder on another host that is
-    known to be gone. A held lock is waited for up to `wait_s` seconds.
+    Entering raises LockHeld while another process holds it, and OSError if the folder cannot be
+    written. `break_lock` takes it over whoever holds it: for a holder on another host that is
+    known to be gone. Entering waits up to `wait_s` seconds for a held lock.
     """
 
     def __init__(self, path: Path, break_lock: bool = False, wait_s: float = 0) -> None:
@@ -134,7 +94,7 @@ class Lock:
         try:
             while not self._create():
                 try:
-                    self._remove_if_dead()
+                    self._remove_if_abandoned()
                 except LockHeld:
                     if time.monotonic() >= deadline:
                         raise
@@ -143,8 +103,8 @@ class Lock:
             self._release()
             raise
         self._ended.clear()
-        self._heart = threading.Thread(target=self._beat, daemon=True)
-        self._heart.start()
+        self._heartbeats = threading.Thread(target=self._send_heartbeats, daemon=True)
+        self._heartbeats.start()
 
     def __exit__(
         self,
@@ -153,7 +113,7 @@ class Lock:
         trace: TracebackType | None,
     ) -> None:
         self._ended.set()
-        self._heart.join()  # or it would touch whatever the number of the file stands for next
+        self._heartbeats.join()  # or it would touch what the file descriptor stands for next
         self._release()
 
     def _release(self) -> None:
@@ -176,30 +136,31 @@ class Lock:
             return False
         return True
 
-    def _beat(self) -> None:
+    def _send_heartbeats(self) -> None:
         while not self._ended.wait(HEARTBEAT_S):
             now = time.time()  # of this host: the server of a network mount may differ
             try:
                 os.utime(self._file, (now, now))
             except OSError:
-                return  # released in this moment; otherwise nobody is hurt by a silent heart
+                return  # it has just been released; a missing heartbeat harms nobody
 
     def _is_ours(self) -> bool:
-        """Whether nobody has broken the lock and taken it since."""
+        """Return True if nobody has broken the lock and taken it since."""
         try:
             return os.path.samestat(self._path.stat(), os.fstat(self._file))
         except FileNotFoundError:
             return False
 
-    def _remove_if_dead(self) -> None:
-        holder = self._holder()
+    def _remove_if_abandoned(self) -> None:
+        holder = self._read_holder()
         if holder is None:
             return
         if holder.process.lives():
             raise LockHeld(
                 f"{self._path} is held by {holder.user} on {holder.process.host}, pid "
-                f"{holder.process.pid}, for {_spell(time.time() - holder.since)}"
-                f"{self._heartbeat()}: wait for it, or pass --break-lock if that process is gone"
+                f"{holder.process.pid}, for {_format_duration(time.time() - holder.since)}"
+                f"{self._describe_heartbeat()}: wait for it, or pass --break-lock if that process "
+                "is gone"
             )
         # Only one process may remove this very record. Without this, a second one that has read
         # it as well would remove the lock that the first has taken in the meantime.
@@ -207,15 +168,15 @@ class Lock:
         try:
             os.close(os.open(guard, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         except FileExistsError:
-            self._let_break(guard)
+            self._wait_for_breaker(guard)
             return
         try:
-            if self._holder() == holder:
+            if self._read_holder() == holder:
                 self._path.unlink(missing_ok=True)
         finally:
             guard.unlink(missing_ok=True)
 
-    def _let_break(self, guard: Path) -> None:
+    def _wait_for_breaker(self, guard: Path) -> None:
         try:
             age = time.time() - guard.stat().st_mtime
         except FileNotFoundError:
@@ -227,8 +188,8 @@ class Lock:
             )
         time.sleep(0.01)
 
-    def _holder(self) -> "_Holder | None":
-        """Read who has it; None where it was released in this moment."""
+    def _read_holder(self) -> "_Holder | None":
+        """Return who has the lock, None if it has just been released."""
         try:
             return _Holder.from_text(self._path.read_text())
         except FileNotFoundError:
@@ -239,17 +200,17 @@ class Lock:
                 "works on this study"
             ) from error
 
-    def _heartbeat(self) -> str:
+    def _describe_heartbeat(self) -> str:
         try:
             silence = time.time() - self._path.stat().st_mtime
         except FileNotFoundError:
             return ""
-        return f", last sign of life {_spell(silence)} ago"
+        return f", last sign of life {_format_duration(silence)} ago"
 
 
 @dataclass(frozen=True)
 class _Holder:
-    """What the file says; `since` in seconds since the epoch."""
+    """What the file says of its holder; `since` is in seconds since the epoch."""
 
     process: Process
     user: str
@@ -269,7 +230,27 @@ class _Holder:
         return _Holder(process, record["user"], record["since"])
 
 
-def _spell(seconds: float) -> str:
+def _format_duration(seconds: float) -> str:
     if seconds < 120:
         return f"{max(seconds, 0):.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"
+
+
+def _start(pid: int) -> int | None:
+    """Return when a running process was started; 0 if the system does not tell."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return None if Path("/proc/self/stat").exists() else _start_unknown(pid)
+    state, *fields = stat.rpartition(")")[2].split()
+    return None if state == "Z" else int(fields[18])
+
+
+def _start_unknown(pid: int) -> int | None:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        pass  # it lives and belongs to somebody else
+    return 0

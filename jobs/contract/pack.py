@@ -1,8 +1,9 @@
-"""A pack: the trials that one job carries, and where their data and logs lie.
+"""A pack: the trials that one job carries, where their data and logs lie, and its environment.
 
-Standard library only: written on the login node, read on the compute node.
+Written on the login node, read on the compute node.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,17 +12,28 @@ from jobs.contract.layout import Layout
 from jobs.contract.trial import Trial
 
 Keep = Literal["none", "last", "best"]
+# The variables that every lane is started with.
+LANE_ENVIRONMENT: Mapping[str, str] = {
+    # A user's own folder named jobs/ or tracking/ must not shadow ours.
+    "PYTHONSAFEPATH": "1",
+    "PYTHONUNBUFFERED": "1",
+    # cuBLAS is deterministic only with a fixed workspace.
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+    # glibc hands large tensors back to the system at every step and faults them in again, which
+    # is half the time of a step on a CPU: keep them.
+    "MALLOC_MMAP_THRESHOLD_": str(2**32),
+    "MALLOC_TRIM_THRESHOLD_": str(2**32),
+}
 
 
 @dataclass(frozen=True)
 class Pack:
     """The trials of one job and where their data and logs lie.
 
-    `code_root` is the user's own code: it goes behind everything else on the path. `keep` says
-    which checkpoint outlives its trial; so many first failures as `patience` hold the rest of the
-    submission if all of them are alike (0: never). `code` is the digest of all sources at the time
-    of submission: what trials write into their folder is no code. With `usage` trials log what
-    they take of their machine.
+    `code_root` is the user's code, last on the import path. `keep` says which checkpoint is kept
+    after its trial. If the first `patience` trials of a submission fail alike, the rest is held
+    back (0: never). `code` is the digest of all sources at the time of submission: files that
+    trials write into their folder are not code. With `usage`, trials log their use of the machine.
     """
 
     layout: Layout

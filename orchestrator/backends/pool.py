@@ -24,7 +24,8 @@ from typing import NoReturn
 
 from jobs.contract.atomic_write import write_atomically
 from jobs.contract.layout import Layout
-from jobs.contract.lock import LANE_ENVIRONMENT, Process
+from jobs.contract.lock import Process
+from jobs.contract.pack import LANE_ENVIRONMENT
 from orchestrator.backends.records import Submission, read_record, read_submission
 
 # From the end of one rank by a signal or an error to that of the others. They leave by themselves,

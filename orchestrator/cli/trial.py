@@ -16,8 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.contract.layout import Layout
-from jobs.contract.lock import LANE_ENVIRONMENT
-from jobs.contract.pack import Pack
+from jobs.contract.pack import LANE_ENVIRONMENT, Pack
 from jobs.contract.trial import Trial
 from orchestrator.cli.terminal import DONE, FAILED, INTERRUPTED, print_result, say
 from orchestrator.study.study import Study, default_root, open_study

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.contract.atomic_write import write_once
-from jobs.contract.attempts import VERSION
+from jobs.contract.attempts import DISCARDS_VERSION
 from jobs.contract.layout import Layout
 from jobs.contract.source_digest import code_digest
 from orchestrator.progress.status import Status, TrialStatus, read_status
@@ -104,7 +104,7 @@ def _decide(layout: Layout, discarded: dict[str, list[str]]) -> Path:
     """Write the decision under the next free number; nobody ever changes one."""
     layout.decisions.mkdir(exist_ok=True)
     record = {
-        "version": VERSION,
+        "version": DISCARDS_VERSION,
         "kind": "rerun",
         "time_ms": time.time_ns() // 1_000_000,
         "why": _WHY,

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import thermolion
-from jobs.contract.lock import LANE_ENVIRONMENT
+from jobs.contract.pack import LANE_ENVIRONMENT
 
 TOP_LEVEL = ("thermolion", "jobs", "slurm", "tracking", "orchestrator")
 # pip's words for an index that it cannot reach, as opposed to one that lacks a package.

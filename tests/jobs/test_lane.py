@@ -14,8 +14,7 @@ import pytest
 import torch
 
 from jobs.contract.layout import Layout
-from jobs.contract.lock import LANE_ENVIRONMENT
-from jobs.contract.pack import Pack
+from jobs.contract.pack import LANE_ENVIRONMENT, Pack
 from jobs.contract.trial import Candidate, ImageWorkload, Trial, Workload, block_seeds
 from jobs.lane import EXIT_INTERRUPTED, run_pack
 from jobs.ranks.launch import Launch

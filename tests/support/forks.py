@@ -12,7 +12,7 @@ from multiprocessing.context import ForkServerProcess
 from typing import Any
 from unittest.mock import patch
 
-from jobs.contract.lock import LANE_ENVIRONMENT
+from jobs.contract.pack import LANE_ENVIRONMENT
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(

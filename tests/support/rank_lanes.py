@@ -11,8 +11,7 @@ from pathlib import Path
 from forks import fork
 
 from jobs.contract.layout import Layout
-from jobs.contract.lock import LANE_ENVIRONMENT
-from jobs.contract.pack import Pack
+from jobs.contract.pack import LANE_ENVIRONMENT, Pack
 from tracking.outcomes import read_outcomes
 
 _PATIENCE_S = 240

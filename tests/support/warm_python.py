@@ -48,7 +48,7 @@ os._exit(int(answers.readline() or 1))
 @contextlib.contextmanager
 def warm_python(folder: Path) -> Iterator[str]:
     """Start a server in a folder with a short name; yield the words that stand for `python`."""
-    from jobs.contract.lock import LANE_ENVIRONMENT
+    from jobs.contract.pack import LANE_ENVIRONMENT
 
     client, where = folder / "python.py", folder / "python.sock"
     client.write_text(CLIENT)

@@ -220,7 +220,7 @@ def test_the_package_exports_its_optimizers_lazily_and_nothing_else() -> None:
 def test_importing_it_loads_no_torch(module: str) -> None:
     code = (
         f"import sys, {module}; registry = sys.modules.get('thermolion.registry')\n"
-        "if registry: registry.checked('lr', 1, registry.OPTIMIZERS['adamw'].defaults['lr'])\n"
+        "if registry: registry.validate('lr', 1, registry.OPTIMIZERS['adamw'].defaults['lr'])\n"
         "print(sorted({'torch', 'numpy'} & set(sys.modules)))\n"
     )
     done = subprocess.run(

@@ -21,8 +21,7 @@ from typing import Any
 
 from jobs.contract.atomic_write import open_atomically, write_atomically
 from jobs.contract.layout import Layout
-from jobs.contract.lock import LANE_ENVIRONMENT
-from jobs.contract.pack import Pack
+from jobs.contract.pack import LANE_ENVIRONMENT, Pack
 from orchestrator.backends.pool import read_exit_code
 from orchestrator.backends.ray.driver import Driver
 from orchestrator.backends.ray.session import QUIET, remove_folder, session

@@ -16,7 +16,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from jobs.contract.lock import LANE_ENVIRONMENT
+from jobs.contract.pack import LANE_ENVIRONMENT
 from orchestrator.backends.ray.signals import TUNE, LaneSignals
 from orchestrator.backends.records import BackendError
 
