@@ -16,7 +16,7 @@ _VARYING = re.compile(r"0x[0-9a-fA-F]+|(?:\.{0,2}/[^\s:'\",)]+)+|\b[0-9a-f]{8,}\
 
 
 @dataclass(frozen=True)
-class Group:
+class FailureGroup:
     """Failures of one cause: `error` and `example` are those of the first of them."""
 
     kind: str
@@ -31,8 +31,8 @@ def signature(outcome: Outcome) -> str:
     """Return what failures of one cause have in common.
 
     That is their class and the place that raised, or without a traceback the class and the error
-    without its numbers and paths. A place is a file's name and line: where a file lies differs
-    between snapshots of one code.
+    without its numbers and paths. A place is a file's name and line: its folder differs between
+    snapshots of one code.
     """
     kind = outcome.kind or ""
     frames = list(_FRAME.finditer(outcome.traceback or ""))
@@ -42,14 +42,14 @@ def signature(outcome: Outcome) -> str:
     return f"{kind}: {_VARYING.sub('#', outcome.error or '')}"
 
 
-def group(outcomes: Iterable[Outcome]) -> list[Group]:
+def group_failures(outcomes: Iterable[Outcome]) -> list[FailureGroup]:
     """Group the failed ones among `outcomes`, the most frequent cause first."""
     alike: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
         if outcome.state == "failed":
             alike.setdefault(signature(outcome), []).append(outcome)
     groups = [
-        Group(
+        FailureGroup(
             kind=members[0].kind or "",
             error=members[0].error or "",
             count=len(members),

@@ -1,7 +1,7 @@
 """The history of one trial: its events replayed into a state, attempt by attempt.
 
-Reads no log. An attempt that a newer one has superseded changes nothing any more, unless it has
-brought a result.
+Reads no log. An attempt that was fenced out by a newer one changes nothing any more, unless it has
+a result.
 """
 
 from collections.abc import Mapping
@@ -21,12 +21,15 @@ _ENDS: Mapping[str, State] = {
 }
 _RESULTS = ("completed", "diverged")
 
+# What an outcome has of the event of its end, as it is there.
+_AS_LOGGED = ("error", "train_seconds", "peak_memory_mb", "weights", "traceback", "rung")
+
 
 @dataclass(frozen=True)
 class AttemptSummary:
     """One attempt at a trial, by the name of its log; times are UTC in ms.
 
-    `end` is a state; it is None where nothing more was heard before a newer attempt began. Of two
+    `end` is a state; it is None if nothing more was logged before a newer attempt began. Of two
     attempts the newer one is greater in (`generation`, `token`). `step` is the last one known;
     `kind` and `error` are those of an attempt that ended without a result.
     """
@@ -78,7 +81,7 @@ class _Run:
             generation=self.order[0],
             token=self.order[1],
             step=self.step,
-            kind=None if end is None else _ended(end).get("kind"),
+            kind=None if end is None else _kind(end),
             error=None if end is None else end.payload.get("error"),
         )
 
@@ -89,7 +92,7 @@ class History:
     def __init__(self) -> None:
         self._points: dict[int, Point] = {}
         self._unequal = False
-        self._layers: dict[int, Mapping[str, Any]] = {}  # the first durable word of each step
+        self._layers: dict[int, Mapping[str, Any]] = {}  # the first logged ones of each step
         self._usage: dict[int, tuple[int, Mapping[str, float]]] = {}
         self._runs: list[_Run] = []
         self._starts = 0
@@ -99,6 +102,7 @@ class History:
         self._has_result = False
 
     def add(self, event: events.Event | Point, lane: LaneLog) -> None:
+        """Take the next event."""
         if isinstance(event, Point):
             self._add_point(event)
             if lane.log in self._by_log:
@@ -133,10 +137,10 @@ class History:
             "job": run.lane.job,
             "attempt_log": tuple(one.record(one is run and not self._has_result) for one in runs),
         }
-        return fields if run.end is None else fields | _ended(run.end)
+        return fields if run.end is None else fields | _end_fields(run.end)
 
     def _start(self, event: events.Event, lane: LaneLog) -> None:
-        """Begin an attempt; one that is late, after a newer one, changes no state."""
+        """Begin an attempt; if it comes after a newer one, it changes no state."""
         if self._has_result:
             return
         run = self._begin(event, lane)
@@ -180,25 +184,23 @@ class History:
             self._points[new.step] = replace(old, metrics={**new.metrics, **old.metrics})
 
 
-def _ended(end: events.Event) -> dict[str, Any]:
-    payload, state = end.payload, _ENDS[end.type]
-    error = payload.get("error")
-    fields = {
-        "state": state,
+def _end_fields(end: events.Event) -> dict[str, Any]:
+    payload = end.payload
+    return {
+        "state": _ENDS[end.type],
         "ended_ms": end.time_ms,
-        "error": error,
         "metrics": payload.get("metrics", {}),
-    }
-    fields |= {
-        name: payload.get(name)
-        for name in ("train_seconds", "peak_memory_mb", "weights", "traceback", "rung")
-    }
-    if state == "failed":
+        "kind": _kind(end),
+    } | {name: payload.get(name) for name in _AS_LOGGED}
+
+
+def _kind(end: events.Event) -> str | None:
+    """Return the class of the exception that an attempt ended with, if it failed by one."""
+    kind: str | None = end.payload.get("kind")
+    if end.type == events.FAILED and not kind:
         # Logs of an early version have the class in the error alone.
-        fields["kind"] = payload.get("kind") or (error or "").partition(":")[0] or None
-    elif payload.get("kind"):
-        fields["kind"] = payload["kind"]
-    return fields
+        kind = (end.payload.get("error") or "").partition(":")[0]
+    return kind or None
 
 
 def _both_nan(a: float, b: float) -> bool:

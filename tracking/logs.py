@@ -1,4 +1,4 @@
-"""The event logs of a study, line by line and by trial. Knows what a lane is, folds nothing.
+"""The event logs of a study, line by line and by trial. Knows what a lane is; replays nothing.
 
 Keeps what it has parsed: logs are only appended to, and a watcher looks every second. Nearly all
 that it keeps are evaluations, millions in a large study, hence their slim form.
@@ -68,7 +68,7 @@ def read_logs(folder: Path) -> list[Log]:
     return [_read(path) for path in sorted(folder.glob("*.jsonl"))]
 
 
-def in_order(lines: Iterable[LoggedEvent]) -> list[LoggedEvent]:
+def sort_lines(lines: Iterable[LoggedEvent]) -> list[LoggedEvent]:
     """Sort by time; equal times keep the order of files and lines.
 
     Within a log the order is that of its lines, whatever the clock of its host did meanwhile.
@@ -98,7 +98,7 @@ def _parse(path: Path) -> Log:
 
 
 def _point(path: Path, event: events.Event) -> Point:
-    """Raise LogError where the evaluation lacks what every one has."""
+    """Raise LogError if the evaluation lacks what every one has."""
     payload = event.payload
     try:
         return Point(

@@ -15,7 +15,7 @@ _LARGEST: Mapping[str, float] = {"fraction": 1, "percent": 100}
 class Scale:
     """How the numbers of a workload are compared.
 
-    Logged values times `factor` are what is reported: percent where `in_points`, so that their
+    Logged values times `factor` are what is reported: percent if `in_points`, so that their
     differences are percentage points, else the plain unit of the metric.
     """
 
@@ -25,20 +25,25 @@ class Scale:
     largest: float | None
 
     @staticmethod
-    def of(reading: MetricSpec) -> "Scale":
+    def of(metric_spec: MetricSpec) -> "Scale":
         return Scale(
-            in_points=reading.unit != "plain",
-            factor=100.0 if reading.unit == "fraction" else 1.0,
-            lower_is_better=reading.goal == "min",
-            largest=_LARGEST.get(reading.unit),
+            in_points=metric_spec.unit != "plain",
+            factor=100.0 if metric_spec.unit == "fraction" else 1.0,
+            lower_is_better=metric_spec.goal == "min",
+            largest=_LARGEST.get(metric_spec.unit),
         )
+
+    @property
+    def sign(self) -> float:
+        """What values are multiplied by, so that a greater one is better."""
+        return -1.0 if self.lower_is_better else 1.0
 
     def unit(self, metric: str) -> str:
         """Return the unit of a difference of `metric`: pp, or what stands for it, its name."""
         return PP if self.in_points else metric
 
     def complaint(self, value: float) -> str | None:
-        """Say what is wrong with a logged value, None where nothing is."""
+        """Say what is wrong with a logged value; None if nothing is."""
         if self.largest is None:
             return None if math.isfinite(value) else "it must be a finite number"
         if 0 <= value <= self.largest:

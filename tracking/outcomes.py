@@ -12,7 +12,7 @@ from typing import Any
 from jobs.contract import events
 from jobs.contract.trial import Trial, Workload
 from tracking.history import AttemptSummary, History, State
-from tracking.logs import LaneLog, LoggedEvent, Point, in_order, read_logs
+from tracking.logs import LaneLog, LoggedEvent, Point, read_logs, sort_lines
 
 # By folder and trial: the lines that were replayed, and the fields of the outcome.
 _known: dict[tuple[Path, str], tuple[Sequence[Sequence[LoggedEvent]], Mapping[str, Any]]] = {}
@@ -27,7 +27,7 @@ class Outcome:
     of the `started` event that counts: digests, chance levels, step counts. `job` is that of the
     lane that the state is of: host, device, packages, submission, pack. `kind` is the class of
     the exception that a trial failed with. `attempt_log` has the `attempts` in order of arrival.
-    `layers` is the telemetry, by step, then by parameter, then by measure; empty where it is off.
+    `layers` is the telemetry, by step, then by parameter, then by measure; empty if it is off.
     `usage` is what was taken of the machine, by step: UTC in ms, and what by name.
     `rung` is where a tuning trial has ended before its budget was spent: it has no final metrics.
     """
@@ -55,17 +55,17 @@ class Outcome:
 
     @property
     def part(self) -> float:
-        """The part of its budget that a trial was trained for, as far as rungs tell."""
+        """Return what part of its budget a trial was trained for, as far as rungs tell."""
         budget = self.trial.workload.budget
         return 1.0 if self.rung is None or not budget else self.rung / budget
 
     @property
     def has_result(self) -> bool:
-        """A result is final: no later attempt undoes it."""
+        """Return True if there is a result: it is final, and no later attempt undoes it."""
         return self.state in ("completed", "diverged")
 
 
-def position(workload: Workload, point: Point) -> float:
+def curve_position(workload: Workload, point: Point) -> float:
     """Return where on the curve a point lies, in the unit of the workload's budget."""
     return (point.epoch or 0) if workload.unit == "epoch" else point.step
 
@@ -74,7 +74,7 @@ def position(workload: Workload, point: Point) -> float:
 class Hold:
     """A lane that left trials alone, because the first ones of its submission had failed alike.
 
-    `trials` are their ids, `failures` how many had failed, where the log says so; `error` and
+    `trials` are their ids, `failures` how many had failed, if the log says so; `error` and
     `traceback` are those of one of them.
     """
 
@@ -95,7 +95,7 @@ def read_outcomes(
     """Fold all event logs of `folder` into outcomes by trial id: planned ones first, in order.
 
     Recorded trials that are not planned follow, oldest first, once a log describes them. Labels
-    come from the plan where it has the trial (renaming costs nothing). `discarded` names, by trial
+    come from the plan if it has the trial (renaming costs nothing). `discarded` names, by trial
     id, the logs whose events no longer count for that trial. Raises LogError for a damaged log.
     """
     trials = {trial.id: trial for trial in planned}
@@ -108,14 +108,14 @@ def read_outcomes(
             said.setdefault(trial_id, []).append(lines)
     unplanned = [start for i, logs in said.items() if i not in trials for start in _start(logs)]
     for line in sorted(unplanned, key=lambda one: one.order_ms):
-        trial = _recorded(line)
+        trial = _read_trial(line)
         trials[trial.id] = trial
     return {
-        i: Outcome(trial, **_replayed(folder, i, said.get(i, []))) for i, trial in trials.items()
+        i: Outcome(trial, **_replay(folder, i, said.get(i, []))) for i, trial in trials.items()
     }
 
 
-def _replayed(
+def _replay(
     folder: Path, trial_id: str, logs: Sequence[Sequence[LoggedEvent]]
 ) -> Mapping[str, Any]:
     """Replay what the logs say of a trial, unless they say just what they said the last time."""
@@ -123,7 +123,7 @@ def _replayed(
     if known is not None and list(map(id, known[0])) == list(map(id, logs)):
         return known[1]
     history = History()
-    for line in in_order(line for lines in logs for line in lines):
+    for line in sort_lines(line for lines in logs for line in lines):
         history.add(line.event, line.lane)
     fields = history.fields()
     _known[folder, trial_id] = logs, fields
@@ -132,7 +132,7 @@ def _replayed(
 
 def read_holds(folder: Path) -> list[Hold]:
     """Return what the lanes of a study have held, oldest first. Raises LogError as above."""
-    of_lanes = in_order(line for log in read_logs(folder) for line in log.get(None, ()))
+    of_lanes = sort_lines(line for log in read_logs(folder) for line in log.get(None, ()))
     return [
         _hold(line.event, line.lane)
         for line in of_lanes
@@ -156,7 +156,7 @@ def _hold(event: events.Event, lane: LaneLog) -> Hold:
 def _start(logs: Sequence[Sequence[LoggedEvent]]) -> list[LoggedEvent]:
     """Return the line by which a trial is known that was not planned: the first that describes it.
 
-    None where there is none: a process may die between a trial's turn and its start.
+    Empty if there is none: a process may die between a trial's turn and its start.
     """
     starts = [
         line
@@ -168,7 +168,7 @@ def _start(logs: Sequence[Sequence[LoggedEvent]]) -> list[LoggedEvent]:
     return sorted(starts, key=lambda one: one.order_ms)[:1]
 
 
-def _recorded(line: LoggedEvent) -> Trial:
+def _read_trial(line: LoggedEvent) -> Trial:
     """Return the trial that a log started without being planned."""
     assert isinstance(line.event, events.Event)
     try:

@@ -85,12 +85,12 @@ class StudyResults:
     def numbers(self) -> "Mapping[str, Rows]":
         """Return the tables that the report is written with, by their names."""
         from orchestrator.results.confirmatory import with_frozen_targets
-        from tracking.compare.appendix import appendix
+        from tracking.compare.appendix import compute_appendix
         from tracking.report.numbers import numbers
 
         comparison = self.compare()
-        outcomes = comparison.seen(with_frozen_targets(self.outcomes, self.stage))
-        return numbers(comparison, appendix(comparison, outcomes))
+        outcomes = comparison.select_outcomes(with_frozen_targets(self.outcomes, self.stage))
+        return numbers(comparison, compute_appendix(comparison, outcomes))
 
     def export(self, folder: Path, form: str) -> list[Path]:
         """Write the trials below `folder` in the format `form`; return the paths written."""

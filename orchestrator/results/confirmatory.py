@@ -14,7 +14,7 @@ from orchestrator.study.study import Study
 from tracking.compare.analysis import Analysis, Question
 from tracking.compare.compare import compare
 from tracking.compare.endpoints import ComparisonError
-from tracking.compare.interim import Looks, Saved
+from tracking.compare.interim import Looks, Savings
 from tracking.compare.result import Comparison, Difference
 from tracking.outcomes import Outcome
 
@@ -111,7 +111,7 @@ def _read_looks(study: Study, stage: Stage, complete: int) -> Looks | None:
     return Looks(stage.looks, shape, complete, ended)
 
 
-def _estimate_saved(study: Study, stage: Stage, outcomes: Sequence[Outcome]) -> Saved:
+def _estimate_saved(study: Study, stage: Stage, outcomes: Sequence[Outcome]) -> Savings:
     """Estimate what the skipped trials would have taken, by those of their kind that have run."""
     took: dict[tuple[str, str], list[float]] = {}
     for one in outcomes:
@@ -126,7 +126,7 @@ def _estimate_saved(study: Study, stage: Stage, outcomes: Sequence[Outcome]) -> 
     def hours(one: Outcome, seconds: float) -> float:
         return seconds / 3600 * one.trial.world_size * (1 if cuda else one.trial.threads)
 
-    return Saved(
+    return Savings(
         trials=len(skipped),
         of=len(outcomes),
         hours=sum(hours(one, fmean(took[_kind(one)])) for one in known),

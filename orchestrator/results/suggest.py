@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.samplers import BaseSampler
 
-    from tracking.compare.tuning import Fared
+    from tracking.compare.tuning import TriedSetting
 
 
 _PATIENCE = 50  # illegal settings for one that is legal
@@ -33,7 +33,7 @@ def require_optuna() -> None:
 
 def suggest(
     space: Space,
-    settings: Sequence["Fared"],
+    settings: Sequence["TriedSetting"],
     lower_is_better: bool,
     count: int,
     seed: str,
@@ -67,7 +67,7 @@ def suggest(
 
 
 def compute_importances(
-    space: Space, settings: Sequence["Fared"], lower_is_better: bool
+    space: Space, settings: Sequence["TriedSetting"], lower_is_better: bool
 ) -> Mapping[str, float]:
     """Return what part of the spread of scores each hyperparameter explains, the largest first.
 
@@ -86,7 +86,7 @@ def compute_importances(
 
 def _make_optuna_study(
     space: Space,
-    settings: Sequence["Fared"],
+    settings: Sequence["TriedSetting"],
     lower_is_better: bool,
     sampler: "BaseSampler | None",
 ) -> "Study":

@@ -25,7 +25,7 @@ from orchestrator.sweep.search_space import Space, TunedCandidate, round_digits
 from tracking.outcomes import Outcome
 
 if TYPE_CHECKING:
-    from tracking.compare.tuning import Edge, Fared, TuningFound
+    from tracking.compare.tuning import Edge, TriedSetting, TuningSummary
 
 _DECADE = 10.0
 _RATE = "lr"
@@ -61,16 +61,16 @@ class _Tuned:
     """The results of tuning one candidate on one workload: its settings and the best of them."""
 
     def __init__(self, candidate: TunedCandidate, outcomes: Sequence[Outcome]) -> None:
-        from tracking.compare.tuning import best, edge, fared
+        from tracking.compare.tuning import best_setting, find_edge, score_settings
         from tracking.metric import Scale
 
         self.candidate, self.workload = candidate, outcomes[0].trial.workload
         self.trials = [one.trial.id for one in outcomes]
-        self.settings = fared(outcomes)
+        self.settings = score_settings(outcomes)
         self.lower_is_better = Scale.of(self.workload.metric_spec).lower_is_better
-        self.winner: Fared | None = best(self.settings, self.lower_is_better)
+        self.winner: TriedSetting | None = best_setting(self.settings, self.lower_is_better)
         winner = self.winner
-        self.edge: Edge | None = None if winner is None else edge(self.settings, winner)
+        self.edge: Edge | None = None if winner is None else find_edge(self.settings, winner)
 
     def to_json(self) -> dict[str, Any]:
         assert self.winner is not None
@@ -186,9 +186,9 @@ def _find_wider_ends(tuning: Tuning, found: Mapping[Place, _Tuned]) -> dict[str,
     return widened
 
 
-def summarize_tuning(study: Study, outcomes: Sequence[Outcome]) -> "TuningFound | None":
+def summarize_tuning(study: Study, outcomes: Sequence[Outcome]) -> "TuningSummary | None":
     """Return how the tuning of a study has gone; None if the sweep tunes nothing."""
-    from tracking.compare.tuning import TuningFound, searched
+    from tracking.compare.tuning import TuningSummary, summarise_search
 
     tune, tuning = study.sweep.keys.tune, study.tuning
     if tune is None:
@@ -199,11 +199,11 @@ def summarize_tuning(study: Study, outcomes: Sequence[Outcome]) -> "TuningFound 
         space = find_space(tuning, candidate)
         words = tuple((name, one.in_words()) for name, one in sorted(space.items()))
         widened = tuning.axis(candidate, tuning.rounds) is not None
-        rows.append(searched(of, tuning.chosen.get(at), words, widened))
+        rows.append(summarise_search(of, tuning.chosen.get(at), words, widened))
     names = [one.name for one in study.sweep.candidates]
     untuned = [one.name for one in study.sweep.candidates if not isinstance(one, TunedCandidate)]
     budgets = {len(row.settings) for row in rows}
-    return TuningFound(
+    return TuningSummary(
         search=tune.search,
         rounds=tuning.rounds,
         unequal=len(budgets) > 1 or bool(untuned),

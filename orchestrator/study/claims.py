@@ -21,7 +21,7 @@ from statistics import NormalDist
 from typing import Literal
 
 from orchestrator.sweep.sweep import Sweep
-from tracking.compare.analysis import needed
+from tracking.compare.analysis import data_sets_needed
 
 ALPHA = 0.05  # two-sided, as the comparison tests
 WANTED = 0.8
@@ -263,7 +263,7 @@ def compute_claims(sweep: Sweep) -> Claims:
     tests = len(keys.endpoints) * len(sweep.questions)
     sets = len({one.data_set for one in sweep.workloads})
     # Each look may be the last, so the tests over data sets count them all.
-    least = needed(max(1, tests) * max(1, len(declared.looks)), keys.alpha)
+    least = data_sets_needed(max(1, tests) * max(1, len(declared.looks)), keys.alpha)
     pairs, df = seeds * workloads, workloads * (seeds - 1)
     asked = tests > 0 and df > 0
     found = Claims(

@@ -41,13 +41,13 @@ def decide(study: Study, status: Status) -> bool:
 
 
 def _decide_targets(study: Study, outcomes: Sequence[Outcome]) -> bool:
-    from tracking.compare.targets import targets
+    from tracking.compare.targets import derive_targets
 
     pilots = [one for one in outcomes if one.trial.phase == "pilot"]
     assert study.sweep.keys.pilot is not None
     if not all(one.has_result for one in pilots):
         return False
-    found = targets(pilots, study.sweep.keys.pilot.quantile)
+    found = derive_targets(pilots, study.sweep.keys.pilot.quantile)
     return write_decision(
         study.layout,
         TARGETS,

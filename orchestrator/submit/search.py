@@ -14,7 +14,7 @@ from orchestrator.study.study import Study
 from orchestrator.sweep.document import SweepError, choices
 from orchestrator.sweep.search_space import TunedCandidate
 from tracking.compare.endpoints import final_metric
-from tracking.compare.tuning import Searched
+from tracking.compare.tuning import SearchSummary
 from tracking.outcomes import Outcome
 
 _USUAL_TRIALS = 20
@@ -65,7 +65,7 @@ class SearchResult:
     of the best setting on a seed that the search has not seen, in percent where `searched` is.
     """
 
-    searched: Searched
+    searched: SearchSummary
     weights: Mapping[str, float]
     fresh: float | None
 
@@ -79,7 +79,7 @@ def read_search_results(study: Study, outcomes: Sequence[Outcome]) -> tuple[Sear
     )
 
 
-def _weights(study: Study, searched: Searched) -> Mapping[str, float]:
+def _weights(study: Study, searched: SearchSummary) -> Mapping[str, float]:
     candidate = next(one for one in study.sweep.candidates if one.name == searched.candidate)
     assert isinstance(candidate, TunedCandidate)
     assert candidate.search is not None
@@ -91,7 +91,7 @@ def _weights(study: Study, searched: Searched) -> Mapping[str, float]:
     return compute_importances(candidate.search.space, settings, searched.lower_is_better)
 
 
-def _fresh(outcomes: Sequence[Outcome], searched: Searched) -> float | None:
+def _fresh(outcomes: Sequence[Outcome], searched: SearchSummary) -> float | None:
     for one in outcomes:
         at = one.trial.phase, one.trial.workload.name, one.trial.candidate.name
         if at == ("compare", searched.workload, searched.candidate):

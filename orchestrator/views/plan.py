@@ -23,7 +23,7 @@ from orchestrator.views.status import (
     tuned_values,
 )
 from tracking.columns import columns
-from tracking.failure_groups import group
+from tracking.failure_groups import group_failures
 from tracking.outcomes import Hold
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def status_json(study: Study, status: Status) -> dict[str, Any]:
                 "workloads": list(cause.workloads),
                 "example": cause.example.trial.id,
             }
-            for cause in group(status.outcomes)
+            for cause in group_failures(status.outcomes)
         ],
         "trials": [
             {
@@ -191,7 +191,7 @@ def format_counts(status: Status) -> str:
 def describe_failures(status: Status) -> list[str]:
     """Return a paragraph for every cause of failure and every hold: how many, and an example."""
     said = []
-    for cause in group(status.outcomes):
+    for cause in group_failures(status.outcomes):
         trial = cause.example.trial
         who = f"{', '.join(cause.candidates)} on {', '.join(cause.workloads)}"
         last = (cause.example.traceback or cause.error).rstrip().splitlines()[-_LAST_LINES:]

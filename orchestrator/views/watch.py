@@ -16,7 +16,7 @@ from orchestrator.study.study import Study
 from orchestrator.submit.notify import send_notices
 from orchestrator.submit.submit import send_remaining
 from orchestrator.views.status import current, in_unit
-from tracking.outcomes import Outcome, position
+from tracking.outcomes import Outcome, curve_position
 
 _LOOK_EVERY = 1.0  # seconds between two looks at the logs
 _SHARE_OF_A_CORE = 0.1  # what looking may cost a large study: the cores are for training
@@ -134,7 +134,7 @@ def _progress(trial_status: TrialStatus) -> str:
     outcome = trial_status.outcome
     workload, reached = outcome.trial.workload, current(outcome) or ""
     point = outcome.curve[-1] if outcome.curve else None
-    at = 0 if point is None else position(workload, point)
+    at = 0 if point is None else curve_position(workload, point)
     whole = "" if workload.budget is None else f"/{workload.budget}"
     return f"{workload.unit} {at:.0f}{whole} {reached}".rstrip()
 

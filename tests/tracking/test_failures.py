@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from tracking.failure_groups import group, signature
+from tracking.failure_groups import group_failures, signature
 
 TRACEBACK = """Traceback (most recent call last):
   File "{root}/jobs/lane.py", line 98, in _attempt
@@ -31,7 +31,7 @@ def test_failures_of_one_place_are_one_group_whatever_they_say_and_wherever_it_l
         failed(outcome, "adamw", "mnist", 1, number=3),
         outcome("lion", "mnist", 0),
     ]
-    first, second = group(trials)
+    first, second = group_failures(trials)
     assert (first.kind, first.count, first.error) == ("ValueError", 3, "ValueError: 1")
     assert first.example is trials[0]
     assert first.candidates == ("adamw", "lion")
@@ -41,7 +41,7 @@ def test_failures_of_one_place_are_one_group_whatever_they_say_and_wherever_it_l
 
 def test_the_most_frequent_cause_comes_first(outcome):
     trials = [failed(outcome, line=1), *(failed(outcome, block=b, line=2) for b in range(3))]
-    assert [one.count for one in group(trials)] == [3, 1]
+    assert [one.count for one in group_failures(trials)] == [3, 1]
 
 
 def test_another_class_at_the_same_place_is_another_cause(outcome):
@@ -63,4 +63,7 @@ def test_without_a_traceback_numbers_addresses_and_paths_make_no_difference(outc
 
 
 def test_where_nothing_failed_there_is_no_group(outcome):
-    assert group([outcome(), outcome(block=1, state="diverged"), outcome(state="running")]) == []
+    assert (
+        group_failures([outcome(), outcome(block=1, state="diverged"), outcome(state="running")])
+        == []
+    )

@@ -1,7 +1,7 @@
-"""Level B: what a study says of data sets like its own. Its unit is the data set, not the seed.
+"""What a study says of data sets like its own. Its unit is the data set, not the seed.
 
-The other level, of these very data sets with new seeds, is in `differences`; the two are never
-mixed, and more seeds are no substitute for more data sets.
+What it says of these very data sets with new seeds is in `differences`; the two are never mixed,
+and more seeds are no substitute for more data sets.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,51 +9,45 @@ from dataclasses import replace
 from statistics import fmean
 
 from jobs.contract.trial import Workload
-from tracking.compare.analysis import needed
-from tracking.compare.result import Difference, LevelB, LevelBWord
+from tracking.compare.analysis import data_sets_needed
+from tracking.compare.result import AcrossDatasets, AcrossDatasetsWord, Difference
 from tracking.metric import PP
 from tracking.stats.multiplicity import Adjustment
-from tracking.stats.signed_rank import hodges_lehmann, signed_ranks
+from tracking.stats.signed_rank import hodges_lehmann, signed_rank_test
 
 _RESOLUTION_PP = 1e-4  # means that differ by less are ties
 _RESOLUTION = 1e-9  # of the largest mean, for metrics with a unit of their own
 
 
-def level_b(
+def compare_across_datasets(
     asked: Sequence[Sequence[Difference]],
     workloads: Mapping[str, Workload],
     adjust: Adjustment,
     alpha: float,
     looks: int = 1,
-) -> tuple[LevelB, ...]:
+) -> tuple[AcrossDatasets, ...]:
     """Answer every question and endpoint, given its differences on single workloads.
 
     The p-values are adjusted over a family of their own, and by Bonferroni for as many `looks`:
     when a study stops depends on what it has seen. A verdict that is not upheld without the
     blocks of diverged trials is undecided.
     """
-    least = needed(max(1, len(asked)) * looks, alpha)
-    tested = [_tested(rows, workloads, least, clean=False) for rows in asked]
-    clean = [_tested(rows, workloads, least, clean=True) for rows in asked]
-    words = [
-        _words(answers, adjust([_over(one.p, looks) for one in answers]), alpha)
-        for answers in (tested, clean)
-    ]
+    least = data_sets_needed(max(1, len(asked)) * looks, alpha)
+    of_all, of_clean = (
+        _judge([_test(rows, workloads, least, clean) for rows in asked], adjust, alpha, looks)
+        for clean in (False, True)
+    )
     return tuple(
         one
         if one.word in ("undecided", "not claimable", other.word)
         else replace(one, word="undecided", flags=(*one.flags, "rests on collapse"))
-        for one, other in zip(*words, strict=True)
+        for one, other in zip(of_all, of_clean, strict=True)
     )
 
 
-def _over(p: float | None, looks: int) -> float | None:
-    return None if p is None else min(1.0, looks * p)
-
-
-def _tested(
+def _test(
     rows: Sequence[Difference], workloads: Mapping[str, Workload], least: int, clean: bool
-) -> LevelB:
+) -> AcrossDatasets:
     first = rows[0]
     mixed = len({(one.unit, one.lower_is_better) for one in rows}) > 1
     means = () if mixed else _means(rows, workloads, clean)
@@ -61,12 +55,12 @@ def _tested(
     size = max(map(abs, values), default=0.0)
     resolution = _RESOLUTION_PP if first.unit == PP else _RESOLUTION * size
     rounded = [round(value / resolution) if resolution else 0 for value in values]
-    ranked = signed_ranks(values, resolution) if len(values) >= least else None
-    measures = {one.measure for one in rows}
-    return LevelB(
+    is_enough = len(values) >= least
+    ranked = signed_rank_test(values, resolution) if is_enough else None
+    return AcrossDatasets(
         question=first.question,
         endpoint=first.endpoint,
-        measure=first.measure if len(measures) == 1 else first.endpoint,
+        measure=first.measure if len({one.measure for one in rows}) == 1 else first.endpoint,
         unit="mixed" if mixed else first.unit,
         means=means,
         needed=least,
@@ -74,9 +68,7 @@ def _tested(
         behind=sum(value < 0 for value in rounded),
         tied=sum(value == 0 for value in rounded),
         p=None if ranked is None else ranked.p,
-        p_adjusted=None,
-        middle=hodges_lehmann(values) if len(values) >= least else None,
-        word="not claimable",
+        middle=hodges_lehmann(values) if is_enough else None,
         flags=("mixed units",) if mixed else (),
     )
 
@@ -86,22 +78,23 @@ def _means(
 ) -> tuple[tuple[str, float], ...]:
     found: dict[str, list[float]] = {}
     for one in rows:
-        estimate = (one.without_collapse if clean else None) or one.estimate
+        estimate = (one.without_divergence if clean else None) or one.estimate
         if estimate.mean is not None and one.workload is not None:
             found.setdefault(workloads[one.workload].data_set, []).append(estimate.mean)
     return tuple((name, fmean(values)) for name, values in found.items())
 
 
-def _words(
-    answers: Sequence[LevelB], adjusted: Sequence[float | None], alpha: float
-) -> list[LevelB]:
+def _judge(
+    answers: Sequence[AcrossDatasets], adjust: Adjustment, alpha: float, looks: int
+) -> list[AcrossDatasets]:
+    adjusted = adjust([None if one.p is None else min(1.0, looks * one.p) for one in answers])
     return [
         replace(one, p_adjusted=p, word=_word(one, p, alpha))
         for one, p in zip(answers, adjusted, strict=True)
     ]
 
 
-def _word(one: LevelB, p: float | None, alpha: float) -> LevelBWord:
+def _word(one: AcrossDatasets, p: float | None, alpha: float) -> AcrossDatasetsWord:
     if len(one.means) < one.needed:
         return "not claimable"
     if p is None or p > alpha or one.middle is None:

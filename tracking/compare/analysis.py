@@ -1,11 +1,7 @@
 """The analysis of a study as agreed on before its trials: what is asked, and how it is answered.
 
 A record with a hash of its own, to be printed and to be held against what was done. Decides
-nothing.
-
-A question of a study, and the endpoints that it is asked by. Answers nothing.
-
-How many data sets it takes to speak of others. Needs no scipy.
+nothing, and needs no scipy.
 """
 
 import hashlib
@@ -53,10 +49,10 @@ EXCLUSIONS = (
 class Analysis:
     """What decides, all of it chosen before there was anything to choose by.
 
-    `blocks` are seed indices; `looks` rising numbers of seeds, empty where there is one look at
-    all of them. `workloads` and `candidates` are keys of content by name; `targets` are by
-    workload, in the scale of its metric, None where there is none. `tuned` has the settings that
-    tuning has chosen, by workload and candidate; None where nothing is tuned.
+    `blocks` are seed indices; `looks` rising numbers of seeds, empty if there is one look at all
+    of them. `workloads` and `candidates` are keys of content by name; `targets` are by
+    workload, in the scale of its metric, None if there is none. `tuned` has the settings that
+    tuning has chosen, by workload and candidate; None if nothing is tuned.
     """
 
     questions: tuple[Question, ...]
@@ -96,21 +92,16 @@ class Analysis:
 
     @staticmethod
     def from_json(record: Mapping[str, Any]) -> "Analysis":
+        same = ("workloads", "candidates", "root_seed", "alpha", "rope_pp", "targets", "code")
         return Analysis(
             questions=tuple(Question(*pair) for pair in record["questions"]),
-            workloads=dict(record["workloads"]),
-            candidates=dict(record["candidates"]),
             blocks=tuple(record["blocks"]),
-            root_seed=record["root_seed"],
             looks=tuple(record["looks"]),
             shape=record["limits"],
             endpoints=tuple(map(Endpoint, record["endpoints"])),
-            alpha=record["alpha"],
-            rope_pp=record["rope_pp"],
-            targets=dict(record["targets"]),
             exclusions=tuple(record["exclusions"]),
-            code=record["code"],
             tuned=record.get("tuned"),
+            **{name: record[name] for name in same},
         )
 
     @property
@@ -128,8 +119,8 @@ def content_hash(content: Any) -> str:
 class Registration:
     """An analysis as it was frozen, and all in which the study has left it since.
 
-    `started` counts the trials of the comparison that had begun by then: 0 where it was frozen
-    before the first one.
+    `started` counts the trials of the comparison that had begun by then: 0 if it was frozen before
+    the first one.
     """
 
     analysis: Analysis
@@ -139,7 +130,7 @@ class Registration:
     deviations: tuple[str, ...] = ()
 
 
-def needed(tests: int, alpha: float) -> int:
+def data_sets_needed(tests: int, alpha: float) -> int:
     """Return how many data sets are needed to reach `alpha` at Holm's first step of `tests`.
 
     The exact signed-rank test over n of them cannot give a p-value below 2/2^n.

@@ -1,21 +1,12 @@
 """The appendix of a report: other methods on the numbers that the verdicts were made from.
 
-Records, and what goes into them; the arithmetic is elsewhere. Nothing here decides anything: what
-decides was chosen before the trials, and whoever picks a method afterwards picks an answer.
-
-The performance profile of a study: from steps to target, workload by workload, to one score.
-
-The arithmetic is in `performance_profile`. Scores depend on who else is compared: a picture, and
-no verdict.
-
-What trying more settings of one optimizer is expected to bring, on the data settings are for.
-
-By the last value of the validation curve where a workload has one: choosing by test accuracy is
-what no study may do. A picture, and no verdict.
+Performance profiles, the expected best of k settings (by validation data: choosing by test
+accuracy is what no study may do), other limits of looks, shares of wins. Scores depend on who else
+is compared. Nothing here decides anything: what decides was chosen before the trials, and whoever
+picks a method afterwards picks an answer.
 """
 
-import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
@@ -24,22 +15,25 @@ import numpy as np
 
 from jobs.contract.trial import canonical_json
 from tracking.compare.analysis import Endpoint, Question
-from tracking.compare.endpoints import UnmeasuredError, curve_metric, last_of_curve
-from tracking.compare.result import Comparison, Difference, json_ready
+from tracking.compare.endpoints import UnmeasuredError, curve_metric, last_curve_value
+from tracking.compare.result import Comparison, json_ready
 from tracking.compare.time_to_target import Arm
 from tracking.metric import Scale
 from tracking.outcomes import Outcome
 from tracking.stats.budgets import expected_best
 from tracking.stats.group_sequential import Shape, limits, repeated_p
 from tracking.stats.profiles import jackknife_ranges, profile
-from tracking.stats.t_tests import Superiority, proportion_interval
+from tracking.stats.t_tests import Superiority, superiority
+
+LEAST_SETTINGS = 3
+SHAPES: tuple[Shape, ...] = ("obrien-fleming", "pocock")
 
 
 @dataclass(frozen=True)
-class Profiled:
-    """The profile of one candidate: its exact area, and the range where one seed is left out.
+class CandidateProfile:
+    """The profile of one candidate: its exact area, and the range when one seed is left out.
 
-    `ratios` of its median steps to the fewest are by workload; infinite where it has missed the
+    `ratios` of its median steps to the fewest are by workload; infinite if it has missed the
     target.
     """
 
@@ -50,12 +44,92 @@ class Profiled:
     ratios: tuple[tuple[str, float], ...]
 
 
-def profiled(arms: Sequence[Arm], names: Sequence[str]) -> tuple[tuple[Profiled, ...], str]:
+@dataclass(frozen=True)
+class BestOfK:
+    """The expected best of `k` of the `settings` of an optimizer on one workload, k from 1 on.
+
+    In percent, or in the unit of `metric`; each setting counts by its mean over `seeds`, the same
+    for all.
+    """
+
+    workload: str
+    optimizer: str
+    metric: str
+    in_points: bool
+    settings: int
+    seeds: int
+    expected: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class LimitComparison:
+    """A look as two shapes of limits would have had it; `declared_shape` is the one that counts.
+
+    The limits are for p at Holm's strictest step; the p-values are the least repeated ones so far.
+    """
+
+    question: Question
+    endpoint: Endpoint
+    look: int
+    seeds: int
+    p: float | None
+    limit_obrien_fleming: float
+    limit_pocock: float
+    p_obrien_fleming: float | None
+    p_pocock: float | None
+    declared_shape: Shape
+
+
+@dataclass(frozen=True)
+class WinShare:
+    """In what share of all paired blocks, over all workloads, a candidate was ahead."""
+
+    question: Question
+    endpoint: Endpoint
+    share: Superiority
+
+
+@dataclass(frozen=True)
+class Appendix:
+    """Everything; `no_profile` says why there is none."""
+
+    shapes: tuple[LimitComparison, ...]
+    profile: tuple[CandidateProfile, ...]
+    no_profile: str
+    ahead: tuple[WinShare, ...]
+    tried: tuple[BestOfK, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything, JSON-ready; numbers that do not exist are null."""
+        record: dict[str, Any] = json_ready(self)
+        return record
+
+
+def compute_appendix(comparison: Comparison, outcomes: Sequence[Outcome]) -> Appendix:
+    """Work out the appendix of a comparison and the outcomes that it was made of."""
+    profiles, why = profile_candidates(comparison.time_to_target.arms, comparison.candidates)
+    return Appendix(
+        shapes=tuple(_limit_comparisons(comparison)),
+        profile=profiles,
+        no_profile=why,
+        ahead=tuple(_win_shares(comparison)),
+        tried=estimate_best_of_k(outcomes),
+    )
+
+
+def profile_candidates(
+    arms: Sequence[Arm], names: Sequence[str]
+) -> tuple[tuple[CandidateProfile, ...], str]:
     """Profile the candidates of these `names` by their median steps, on seeds that all have.
 
-    Where there is none, the second part says why.
+    If there is none, the second part says why.
     """
-    cells = {(arm.candidate, arm.workload): _steps(arm) for arm in arms}
+    cells = {
+        (arm.candidate, arm.workload): {
+            block: float("inf") if step is None else float(step) for block, step in arm.times
+        }
+        for arm in arms
+    }
     if not cells:
         return (), "no workload has a target"
     by_workload: dict[str, list[int]] = {}
@@ -80,15 +154,13 @@ def profiled(arms: Sequence[Arm], names: Sequence[str]) -> tuple[tuple[Profiled,
     ranges = _without_a_seed(names, by_workload, cells)
     solved = [name for name, is_solved in zip(by_workload, found.solved, strict=True) if is_solved]
     return tuple(
-        Profiled(name, score, *between, tuple(zip(solved, map(float, ratios), strict=True)))
+        CandidateProfile(
+            name, score, *between, tuple(zip(solved, map(float, ratios), strict=True))
+        )
         for name, score, between, ratios in zip(
             names, found.scores, ranges, found.ratios, strict=True
         )
     ), ""
-
-
-def _steps(arm: Arm) -> dict[int, float]:
-    return {block: float("inf") if step is None else float(step) for block, step in arm.times}
 
 
 def _without_a_seed(
@@ -104,27 +176,7 @@ def _without_a_seed(
         return [(None, None)] * len(names)
 
 
-LEAST_SETTINGS = 3
-
-
-@dataclass(frozen=True)
-class Tried:
-    """The expected best of `k` of the `settings` of an optimizer on one workload, k from 1 on.
-
-    In percent, or in the unit of `metric`; each setting counts by its mean over `seeds`, the same
-    for all.
-    """
-
-    workload: str
-    optimizer: str
-    metric: str
-    in_points: bool
-    settings: int
-    seeds: int
-    expected: tuple[float, ...]
-
-
-def tried(outcomes: Sequence[Outcome]) -> tuple[Tried, ...]:
+def estimate_best_of_k(outcomes: Sequence[Outcome]) -> tuple[BestOfK, ...]:
     """Return every optimizer with enough settings on every workload."""
     groups: dict[tuple[str, str], dict[str, dict[int, Outcome]]] = {}
     for one in outcomes:
@@ -134,31 +186,32 @@ def tried(outcomes: Sequence[Outcome]) -> tuple[Tried, ...]:
             of = groups.setdefault((trial.workload.name, trial.candidate.optimizer), {})
             of.setdefault(setting, {}).setdefault(trial.block, one)
     found = [
-        _tried(*names, settings)
+        _best_of_k(*names, settings)
         for names, settings in groups.items()
         if len(settings) >= LEAST_SETTINGS
     ]
     return tuple(one for one in found if one is not None)
 
 
-def _tried(
+def _best_of_k(
     workload: str, optimizer: str, settings: Mapping[str, Mapping[int, Outcome]]
-) -> Tried | None:
+) -> BestOfK | None:
     blocks = sorted(set.intersection(*(set(by_block) for by_block in settings.values())))
     if not blocks:
         return None
     of = next(iter(settings.values()))[blocks[0]].trial.workload
     scale = Scale.of(of.metric_spec)
-    sign = -1.0 if scale.lower_is_better else 1.0
     try:
         scores = [
-            fmean(sign * scale.factor * last_of_curve(by_block[block]) for block in blocks)
+            fmean(
+                scale.sign * scale.factor * last_curve_value(by_block[block]) for block in blocks
+            )
             for by_block in settings.values()
         ]
     except UnmeasuredError:
         return None
-    expected = [sign * expected_best(scores, k) for k in range(1, len(scores) + 1)]
-    return Tried(
+    expected = [scale.sign * expected_best(scores, k) for k in range(1, len(scores) + 1)]
+    return BestOfK(
         workload,
         optimizer,
         curve_metric(of),
@@ -169,116 +222,48 @@ def _tried(
     )
 
 
-SHAPES: tuple[Shape, ...] = ("obrien-fleming", "pocock")
-
-
-@dataclass(frozen=True)
-class Shapes:
-    """A look as two manners of limits would have had it; `agreed` names the one that counts.
-
-    The limits are for p at Holm's strictest step; the p-values are the least repeated ones so far.
-    """
-
-    question: Question
-    endpoint: Endpoint
-    look: int
-    seeds: int
-    p: float | None
-    limit_obrien_fleming: float
-    limit_pocock: float
-    p_obrien_fleming: float | None
-    p_pocock: float | None
-    agreed: Shape
-
-
-@dataclass(frozen=True)
-class Ahead:
-    """In what share of all paired blocks, over all workloads, a candidate was ahead."""
-
-    question: Question
-    endpoint: Endpoint
-    share: Superiority
-
-
-@dataclass(frozen=True)
-class Appendix:
-    """Everything; `no_profile` says why there is none."""
-
-    shapes: tuple[Shapes, ...]
-    profile: tuple[Profiled, ...]
-    no_profile: str
-    ahead: tuple[Ahead, ...]
-    tried: tuple[Tried, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return everything, JSON-ready; numbers that do not exist are null."""
-        record: dict[str, Any] = json_ready(dataclasses.asdict(self))
-        return record
-
-
-def appendix(comparison: Comparison, outcomes: Sequence[Outcome]) -> Appendix:
-    """Work out the appendix of a comparison and the outcomes that it was made of."""
-    profiles, why = profiled(comparison.time_to_target.arms, comparison.candidates)
-    return Appendix(
-        shapes=_shapes(comparison),
-        profile=profiles,
-        no_profile=why,
-        ahead=tuple(row for one in comparison.pooled for row in _ahead(comparison, one)),
-        tried=tried(outcomes),
-    )
-
-
-def _singles(comparison: Comparison, pooled: Difference) -> list[Difference]:
-    return [
-        one
-        for one in comparison.by_workload
-        if (one.question, one.endpoint) == (pooled.question, pooled.endpoint)
-        and one.workload in pooled.workloads
-    ]
-
-
-def _shapes(comparison: Comparison) -> tuple[Shapes, ...]:
+def _limit_comparisons(comparison: Comparison) -> Iterator[LimitComparison]:
     looks = comparison.looks
     if looks is None or not comparison.ledger:
-        return ()
+        return
     strictest = comparison.alpha / comparison.family
     at = {shape: limits(looks.seeds, strictest, shape) for shape in SHAPES}
     least: dict[tuple[Question, Endpoint, Shape], float] = {}
-    rows = []
     for one in comparison.ledger:
-        said: list[float | None] = []
+        repeated: dict[Shape, float | None] = {}
         for shape in SHAPES:
             key = one.question, one.endpoint, shape
             if one.p is not None:
                 now = repeated_p(looks.seeds, one.look, one.p, shape)
                 least[key] = min(now, least.get(key, 1.0))
-            said.append(least.get(key))
-        rows.append(
-            Shapes(
-                question=one.question,
-                endpoint=one.endpoint,
-                look=one.look,
-                seeds=one.seeds,
-                p=one.p,
-                limit_obrien_fleming=at["obrien-fleming"][one.look - 1],
-                limit_pocock=at["pocock"][one.look - 1],
-                p_obrien_fleming=said[0],
-                p_pocock=said[1],
-                agreed=looks.shape,
-            )
+            repeated[shape] = least.get(key)
+        yield LimitComparison(
+            question=one.question,
+            endpoint=one.endpoint,
+            look=one.look,
+            seeds=one.seeds,
+            p=one.p,
+            limit_obrien_fleming=at["obrien-fleming"][one.look - 1],
+            limit_pocock=at["pocock"][one.look - 1],
+            p_obrien_fleming=repeated["obrien-fleming"],
+            p_pocock=repeated["pocock"],
+            declared_shape=looks.shape,
         )
-    return tuple(rows)
 
 
-def _ahead(comparison: Comparison, pooled: Difference) -> list[Ahead]:
-    """Count over all pairs.
+def _win_shares(comparison: Comparison) -> Iterator[WinShare]:
+    """Count over all pairs of the workloads that were pooled.
 
-    Where workloads differ in how often, Clopper and Pearson's interval of the count is too wide,
+    If workloads differ in how often, Clopper and Pearson's interval of the count is too wide,
     never too narrow (Hoeffding 1956).
     """
-    d = [value for one in _singles(comparison, pooled) for _, value in one.paired]
-    if not d:
-        return []
-    wins, n = sum(value > 0 for value in d) + sum(value == 0 for value in d) / 2, len(d)
-    share = Superiority(wins, n, wins / n, *proportion_interval(wins, n))
-    return [Ahead(pooled.question, pooled.endpoint, share)]
+    for pooled in comparison.pooled:
+        differences = [
+            value
+            for one in comparison.by_workload
+            if (one.question, one.endpoint) == (pooled.question, pooled.endpoint)
+            and one.workload in pooled.workloads
+            for _, value in one.paired
+        ]
+        if differences:
+            yield WinShare(pooled.question, pooled.endpoint, superiority(differences))

@@ -1,7 +1,7 @@
 """Compare candidates with baselines over the blocks of a study: outcomes in, comparison out.
 
 The verdicts are about these data sets with new seeds; what can be said of other ones is in
-`level_b`, and kept apart. Reads no log and writes no file.
+`across_datasets`, and kept apart. Reads no log and writes no file.
 """
 
 import statistics
@@ -9,17 +9,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from jobs.contract.trial import UserWorkload
-from tracking.compare.across_datasets import level_b
+from tracking.compare.across_datasets import compare_across_datasets
 from tracking.compare.analysis import ALPHA, ROPE_PP, Analysis, Endpoint, Question
 from tracking.compare.blocks import Blocks
-from tracking.compare.differences import Tested, judge, on_workload, pooled
-from tracking.compare.divergence import failures
+from tracking.compare.differences import PValues, estimate_on_workload, judge, pool
+from tracking.compare.divergence import compare_divergence
 from tracking.compare.endpoints import ComparisonError
 from tracking.compare.interim import Looks
-from tracking.compare.ledger import Asked, Family, ledger
-from tracking.compare.rankings import rankings
-from tracking.compare.result import Comparison, Difference, Measured, Summary
-from tracking.compare.time_to_target import time_to_target
+from tracking.compare.ledger import Asked, Family, judge_looks
+from tracking.compare.rankings import rank_candidates
+from tracking.compare.result import Comparison, Difference, MeasuredWorkload, Summary
+from tracking.compare.time_to_target import measure_time_to_target
 from tracking.outcomes import Outcome
 from tracking.stats.multiplicity import benjamini_hochberg, holm
 from tracking.stats.sensitivity import max_t_p
@@ -52,22 +52,21 @@ def compare(
     pairing, NaN, and questions about unknown candidates.
     """
     seen = list(outcomes)
-    spared: frozenset[tuple[str, int]] = frozenset()
+    skipped: frozenset[tuple[str, int]] = frozenset()
     if looks is not None:
-        seen = looks.seen(one for one in outcomes if one.trial.phase == "compare")
-        spared = looks.spared({one.trial.candidate.name for one in seen})
-    blocks = Blocks(seen, spared)
-    _check(questions, blocks)
+        seen = looks.select(one for one in outcomes if one.trial.phase == "compare")
+        skipped = looks.skipped({one.trial.candidate.name for one in seen})
+    blocks = Blocks(seen, skipped)
+    _check_questions(questions, blocks)
     asked = [(question, endpoint) for question in questions for endpoint in Endpoint]
-    family = (
-        Family(frozenset(asked), alpha, rope_pp)
-        if analysis is None
-        else Family.of(analysis, asked)
-    )
-    rows, least = ((), {}) if looks is None else ledger(blocks, asked, looks, family)
-    singles = [[on_workload(blocks, *one, name) for name in blocks.workloads] for one in asked]
+    family = Family(frozenset(asked), alpha, rope_pp)
+    if analysis is not None:
+        family = Family.of(analysis, asked)
+    rows, least = ((), {}) if looks is None else judge_looks(blocks, asked, looks, family)
+    singles = [
+        [estimate_on_workload(blocks, *one, name) for name in blocks.workloads] for one in asked
+    ]
     alpha, rope_pp = family.alpha, family.rope_pp
-    agreed = [one in family.confirmatory for one in asked]
     return Comparison(
         study=study,
         alpha=alpha,
@@ -75,31 +74,31 @@ def compare(
         questions=tuple(questions),
         candidates=blocks.candidates,
         workloads=tuple(
-            Measured(
+            MeasuredWorkload(
                 name,
                 workload.holds_out,
-                blocks.steps(name),
+                blocks.planned_steps(name),
                 workload.metric_spec,
                 isinstance(workload, UserWorkload),
             )
             for name, workload in blocks.workloads.items()
         ),
-        pooled=_pooled(asked, singles, looks, family, least),
+        pooled=_pool_and_judge(asked, singles, looks, family, least),
         by_workload=judge(
             [row for of in singles for row in of], benjamini_hochberg, rope_pp, alpha, alpha
         ),
-        level_b=level_b(
-            [of for of, is_agreed in zip(singles, agreed, strict=True) if is_agreed],
+        across_datasets=compare_across_datasets(
+            [of for one, of in zip(asked, singles, strict=True) if one in family.confirmatory],
             blocks.workloads,
             holm,
             alpha,
             1 if looks is None else len(looks.seeds),
         ),
-        time_to_target=time_to_target(blocks, questions, holm, benjamini_hochberg, alpha),
-        rankings=rankings(blocks, alpha),
-        failures=failures(blocks, questions, holm, alpha),
+        time_to_target=measure_time_to_target(blocks, questions, holm, benjamini_hochberg, alpha),
+        rankings=rank_candidates(blocks, alpha),
+        divergence=compare_divergence(blocks, questions, holm, alpha),
         summaries=tuple(
-            _summary(blocks, workload, candidate)
+            _summarise(blocks, workload, candidate)
             for workload in blocks.workloads
             for candidate in blocks.candidates
         ),
@@ -114,19 +113,19 @@ def compare(
     )
 
 
-def _pooled(
+def _pool_and_judge(
     asked: Sequence[Asked],
     singles: Sequence[Sequence[Difference]],
     looks: Looks | None,
     family: Family,
-    least: Mapping[Asked, Tested],
+    least: Mapping[Asked, PValues],
 ) -> tuple[Difference, ...]:
     reached = [None if looks is None else looks.reached(question) for question, _ in asked]
-    answers = [pooled(rows, at, family.alpha) for rows, at in zip(singles, reached, strict=True)]
-    return tuple(family.judge(_with_max_t(answers, singles), least))
+    answers = [pool(rows, at, family.alpha) for rows, at in zip(singles, reached, strict=True)]
+    return tuple(family.judge(_add_max_t(answers, singles), least))
 
 
-def _check(questions: Sequence[Question], blocks: Blocks) -> None:
+def _check_questions(questions: Sequence[Question], blocks: Blocks) -> None:
     if len(set(questions)) < len(questions):
         raise ComparisonError(f"a question is asked twice: {questions}")
     for question in questions:
@@ -143,7 +142,7 @@ def _check(questions: Sequence[Question], blocks: Blocks) -> None:
             )
 
 
-def _with_max_t(
+def _add_max_t(
     answers: Sequence[Difference], singles: Sequence[Sequence[Difference]]
 ) -> list[Difference]:
     """Give pooled answers their max-T p-value, over the questions about one candidate."""
@@ -163,8 +162,8 @@ def _with_max_t(
     return found
 
 
-def _summary(blocks: Blocks, workload: str, candidate: str) -> Summary:
-    results = list(blocks.results(workload, candidate))
+def _summarise(blocks: Blocks, workload: str, candidate: str) -> Summary:
+    results = blocks.results(workload, candidate)
     finals = [score.final for _, score in results]
     aucs = [score.auc for _, score in results if score.auc is not None]
     seconds = [one.train_seconds for one, _ in results if one.train_seconds is not None]
@@ -172,7 +171,7 @@ def _summary(blocks: Blocks, workload: str, candidate: str) -> Summary:
         workload=workload,
         candidate=candidate,
         n=len(results),
-        planned=blocks.planned(workload, candidate),
+        planned=blocks.count_planned(workload, candidate),
         mean_final=statistics.fmean(finals) if finals else None,
         sd_final=statistics.stdev(finals) if len(finals) > 1 else None,
         mean_auc=statistics.fmean(aucs) if aucs else None,

@@ -1,18 +1,18 @@
-"""Failures as an endpoint of their own: which candidate diverges more often, by paired blocks.
+"""Divergence as an endpoint of its own: which candidate diverges more often, by paired blocks.
 
-A mean with one collapsed trial in it says little; how often trials collapse says it plainly. Only
+A mean that includes a diverged trial says little; how often trials diverge says it plainly. Only
 trials that diverged count: what broke on the machine is no result of the candidate.
 """
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 
 from scipy import special
 
 from tracking.compare.analysis import Question
 from tracking.compare.blocks import Blocks
-from tracking.compare.result import Failures
-from tracking.outcomes import Outcome
+from tracking.compare.result import Divergence
 from tracking.stats.multiplicity import Adjustment
 
 
@@ -28,51 +28,42 @@ def mcnemar_p(only_first: int, only_second: int) -> float | None:
     return min(1.0, 2 * float(special.bdtr(min(only_first, only_second), n, 0.5)))
 
 
-def failures(
+def compare_divergence(
     blocks: Blocks, questions: Sequence[Question], adjust: Adjustment, alpha: float
-) -> tuple[Failures, ...]:
+) -> tuple[Divergence, ...]:
     """Compare how often the two candidates of every question diverge, over all workloads.
 
     The p-values are adjusted over the questions, a family of their own.
     """
-    counted = [_counted(blocks, question) for question in questions]
+    counted = [_count(blocks, question) for question in questions]
     adjusted = adjust([one.p for one in counted])
     return tuple(
-        _judged(replace(one, p_adjusted=p), alpha)
-        for one, p in zip(counted, adjusted, strict=True)
+        _judge(replace(one, p_adjusted=p), alpha) for one, p in zip(counted, adjusted, strict=True)
     )
 
 
-def _counted(blocks: Blocks, question: Question) -> Failures:
-    ends = [
-        (one.state == "diverged", other.state == "diverged")
-        for workload in blocks.workloads
-        for one, other in _pairs(blocks, question, workload)
-    ]
-    only_candidate = sum(first and not second for first, second in ends)
-    only_baseline = sum(second and not first for first, second in ends)
-    both = sum(first and second for first, second in ends)
-    return Failures(
+def _count(blocks: Blocks, question: Question) -> Divergence:
+    ends: Counter[tuple[bool, bool]] = Counter()  # of pairs: whether (candidate, baseline) did
+    for workload in blocks.workloads:
+        first = blocks.ended_trials(workload, question.candidate)
+        second = blocks.ended_trials(workload, question.baseline)
+        ends.update(
+            (first[block].state == "diverged", second[block].state == "diverged")
+            for block in first.keys() & second.keys()
+        )
+    only_candidate, only_baseline, both = ends[True, False], ends[False, True], ends[True, True]
+    return Divergence(
         question=question,
-        n=len(ends),
+        n=ends.total(),
         candidate=only_candidate + both,
         baseline=only_baseline + both,
         only_candidate=only_candidate,
         only_baseline=only_baseline,
         p=mcnemar_p(only_candidate, only_baseline),
-        p_adjusted=None,
-        word="undecided",
     )
 
 
-def _pairs(blocks: Blocks, question: Question, workload: str) -> Iterator[tuple[Outcome, Outcome]]:
-    first, second = (
-        blocks.ended(workload, arm) for arm in (question.candidate, question.baseline)
-    )
-    yield from ((first[block], second[block]) for block in first if block in second)
-
-
-def _judged(one: Failures, alpha: float) -> Failures:
+def _judge(one: Divergence, alpha: float) -> Divergence:
     if one.candidate == one.baseline == 0:
         return replace(one, word="none")
     if one.p_adjusted is None or one.p_adjusted > alpha:

@@ -2,8 +2,6 @@
 
 A trial that diverged is a result, not a gap: its final score is chance, and its curve stays at
 chance from the divergence to the planned end (intention to treat). Compares nothing.
-
-The area under a learning curve. Knows steps and values, no trial.
 """
 
 import math
@@ -17,7 +15,101 @@ from thermolion.errors import OperationError
 from tracking.compare.analysis import Endpoint
 from tracking.logs import Point
 from tracking.metric import Scale
-from tracking.outcomes import Outcome, position
+from tracking.outcomes import Outcome, curve_position
+
+
+class ComparisonError(OperationError):
+    """Results that must not be compared, with what is wrong and where."""
+
+
+class UnmeasuredError(OperationError):
+    """A trial that ended without what an endpoint needs; the message names it."""
+
+
+@dataclass(frozen=True)
+class EndpointValues:
+    """Both endpoints of one trial that has a result: in percent, or plain as logged.
+
+    The curve covers `span`, its first and last step. The user's own training may have no AUC;
+    `no_auc` then says why.
+    """
+
+    final: float
+    auc: float | None
+    span: tuple[int, int] | None = None
+    no_auc: str | None = None
+
+    def of(self, endpoint: Endpoint) -> float | None:
+        return self.final if endpoint is Endpoint.FINAL else self.auc
+
+
+def curve_metric(workload: Workload) -> str:
+    """Return the metric whose curve measures speed: of held-out data, if there is any."""
+    return workload.metric_spec.metric
+
+
+def curve_points(outcome: Outcome) -> list[Point]:
+    """Return the evaluations that have the metric whose curve measures speed."""
+    metric = curve_metric(outcome.trial.workload)
+    return [point for point in outcome.curve if metric in point.metrics]
+
+
+def final_metric(workload: Workload) -> str:
+    """Return the metric whose last value counts."""
+    return workload.metric_spec.final_metric or workload.metric_spec.metric
+
+
+def curve_spans(outcomes: Iterable[Outcome]) -> dict[str, tuple[int, int]]:
+    """Return the first and last step of completed trials, by workload.
+
+    That is what the curve of a diverged one would have covered.
+    """
+    spans: dict[str, tuple[int, int]] = {}
+    for one in outcomes:
+        name, curve = one.trial.workload.name, curve_points(one)
+        if curve and one.state == "completed":
+            first, last = spans.get(name, (curve[0].step, curve[-1].step))
+            spans[name] = min(first, curve[0].step), max(last, curve[-1].step)
+    return spans
+
+
+def score_trial(
+    outcome: Outcome, spans: Mapping[str, tuple[int, int]] | None = None
+) -> EndpointValues:
+    """Return the endpoints of a completed or diverged trial; `spans` are of `curve_spans`.
+
+    Raises UnmeasuredError if its log lacks what they need, ComparisonError for NaN in a
+    completed trial and for a value that its unit does not allow.
+    """
+    workload = outcome.trial.workload
+    factor = Scale.of(workload.metric_spec).factor
+    final = factor * _final(outcome)
+    try:
+        steps, values = _whole_curve(outcome, (spans or {}).get(workload.name))
+    except UnmeasuredError as error:
+        if workload.has_planned_curve:
+            raise
+        return EndpointValues(final, None, no_auc=str(error))
+    auc = normalised_auc([step - steps[0] for step in steps], values)
+    return EndpointValues(final, factor * auc, span=(steps[0], steps[-1]))
+
+
+def last_curve_value(outcome: Outcome) -> float:
+    """Return the last value of the curve that measures speed, as logged; chance if diverged.
+
+    Of a trial that ended at a rung it is the value there. Raises as `score_trial` does.
+    """
+    metric, curve = curve_metric(outcome.trial.workload), curve_points(outcome)
+    if outcome.state == "diverged":
+        return _chance(outcome, metric)
+    if not curve:
+        raise UnmeasuredError(f"has no {metric}")
+    last = curve[-1]
+    if outcome.rung is not None:
+        workload = outcome.trial.workload
+        reached = (point for point in curve if curve_position(workload, point) >= outcome.rung)
+        last = next(reached, last)
+    return _check(outcome, metric, last.metrics[metric])
 
 
 def normalised_auc(steps: Sequence[int], values: Sequence[float]) -> float:
@@ -37,197 +129,89 @@ def normalised_auc(steps: Sequence[int], values: Sequence[float]) -> float:
     return float(np.trapezoid(y, x) / x[-1])
 
 
-class ComparisonError(OperationError):
-    """Results that must not be compared, with what is wrong and where."""
-
-
-class UnmeasuredError(OperationError):
-    """A trial that ended without what an endpoint needs; the message names it."""
-
-
-@dataclass(frozen=True)
-class EndpointValues:
-    """Both endpoints of one trial that has a result: in percent, or plain as logged.
-
-    The curve of the user's own training covers `span`, its first and last step, where it has an
-    AUC; otherwise `no_auc` says why it has none. With images the span is that of the plan.
-    """
-
-    final: float
-    auc: float | None
-    span: tuple[int, int] | None = None
-    no_auc: str | None = None
-
-    def of(self, endpoint: Endpoint) -> float | None:
-        return self.final if endpoint is Endpoint.FINAL else self.auc
-
-
-def curve_metric(workload: Workload) -> str:
-    """Return the metric whose curve measures speed: of held-out data, where there is any."""
-    return workload.metric_spec.metric
-
-
-def final_metric(workload: Workload) -> str:
-    """Return the metric whose last value counts."""
-    return workload.metric_spec.final_metric or workload.metric_spec.metric
-
-
-def usual_spans(outcomes: Iterable[Outcome]) -> dict[str, tuple[int, int]]:
-    """Return the first and last step of completed trials of the user's own, by workload.
-
-    That is what the curve of a diverged one would have covered.
-    """
-    spans: dict[str, tuple[int, int]] = {}
-    for one in outcomes:
-        workload = one.trial.workload
-        curve = _curve(one) if not workload.has_planned_curve and one.state == "completed" else []
-        if curve:
-            first, last = spans.get(workload.name, (curve[0].step, curve[-1].step))
-            spans[workload.name] = min(first, curve[0].step), max(last, curve[-1].step)
-    return spans
-
-
-def score(outcome: Outcome, spans: Mapping[str, tuple[int, int]] | None = None) -> EndpointValues:
-    """Return the endpoints of a completed or diverged trial; `spans` are of `usual_spans`.
-
-    Raises UnmeasuredError where its log lacks what they need, ComparisonError for NaN in a
-    completed trial and for a value that its unit does not allow.
-    """
-    workload = outcome.trial.workload
-    factor = Scale.of(workload.metric_spec).factor
-    if workload.has_planned_curve:
-        return EndpointValues(factor * _final(outcome), factor * _auc(outcome))
-    final = factor * _own_final(outcome)
-    try:
-        steps, values = _own_curve(outcome, (spans or {}).get(workload.name))
-    except UnmeasuredError as error:
-        return EndpointValues(final, None, no_auc=str(error))
-    auc = normalised_auc([step - steps[0] for step in steps], values)
-    return EndpointValues(final, factor * auc, span=(steps[0], steps[-1]))
-
-
-def last_of_curve(outcome: Outcome) -> float:
-    """Return the last value of the curve that measures speed, as logged; chance if diverged.
-
-    Of a trial that ended at a rung it is the value there. Raises as `score` does.
-    """
-    metric, curve = curve_metric(outcome.trial.workload), _curve(outcome)
-    if outcome.state == "diverged":
-        return _chance(outcome, metric)
-    if not curve:
-        raise UnmeasuredError(f"has no {metric}")
-    last = curve[-1]
-    if outcome.rung is not None:
-        workload = outcome.trial.workload
-        reached = (point for point in curve if position(workload, point) >= outcome.rung)
-        last = next(reached, last)
-    return _checked(outcome, metric, last.metrics[metric])
-
-
 def _final(outcome: Outcome) -> float:
-    metric = final_metric(outcome.trial.workload)
+    """Return the final metric; if none is declared or logged, the last value of the curve's."""
+    workload = outcome.trial.workload
+    metric, curve = final_metric(workload), curve_points(outcome)
     if outcome.state == "diverged":
         return _chance(outcome, metric)
-    if metric not in outcome.metrics:
-        raise UnmeasuredError(f"ended without {metric}")
-    return _checked(outcome, metric, outcome.metrics[metric])
-
-
-def _own_final(outcome: Outcome) -> float:
-    """Return the declared final metric, or else the last value of the curve's metric."""
-    reading, curve = outcome.trial.workload.metric_spec, _curve(outcome)
-    absent = reading.metric not in outcome.metrics
+    if metric in outcome.metrics:
+        return _check(outcome, metric, outcome.metrics[metric])
     is_whole = outcome.state == "completed" and outcome.rung is None
-    if is_whole and reading.final_metric is None and absent and curve:
-        return _checked(outcome, reading.metric, curve[-1].metrics[reading.metric])
-    return _final(outcome)
+    if workload.metric_spec.final_metric is None and is_whole and curve:
+        return _check(outcome, metric, curve[-1].metrics[metric])
+    raise UnmeasuredError(f"ended without {metric}")
 
 
-def _auc(outcome: Outcome) -> float:
-    metric = curve_metric(outcome.trial.workload)
-    end = int(outcome.started["steps"]) if "steps" in outcome.started else 0
-    curve = _curve(outcome)
-    diverged = outcome.state == "diverged"
-    if not curve or curve[0].step != 0:
-        raise UnmeasuredError(f"has no {metric} of the untrained point")
-    if end == 0 or (curve[-1].step != end and not diverged):
-        raise UnmeasuredError(f"has {metric} up to step {curve[-1].step} of {end or 'unknown'}")
-    return normalised_auc(*_followed(outcome, curve, end))
+def _whole_curve(outcome: Outcome, span: tuple[int, int] | None) -> tuple[list[int], list[float]]:
+    """Return steps and values of a curve; a diverged one goes on at chance to where it would end.
 
-
-def _own_curve(outcome: Outcome, span: tuple[int, int] | None) -> tuple[list[int], list[float]]:
-    """Return steps and values of a curve that may begin and end anywhere.
-
-    A diverged one goes on at chance to the end of `span`, or of the declared budget.
+    That of images covers the plan. That of the user's own training begins and ends anywhere; if it
+    diverged, its end is that of `span` or of the declared budget.
     """
-    workload, curve = outcome.trial.workload, _curve(outcome)
-    metric = curve_metric(workload)
+    workload, curve = outcome.trial.workload, curve_points(outcome)
+    metric, diverged = curve_metric(workload), outcome.state == "diverged"
     end = curve[-1].step if curve else 0
-    if outcome.state == "diverged":
-        if span is None and workload.steps is None:
-            raise UnmeasuredError(f"diverged, and no trial says where {metric} would have ended")
-        if span is not None and not curve:
+    if workload.has_planned_curve:
+        last, end = end, int(outcome.started.get("steps", 0))
+        if not curve or curve[0].step != 0:
+            raise UnmeasuredError(f"has no {metric} of the untrained point")
+        if end == 0 or (last != end and not diverged):
+            raise UnmeasuredError(f"has {metric} up to step {last} of {end or 'unknown'}")
+    elif diverged and span is not None:
+        if not curve:
             return list(span), [_chance(outcome, metric)] * 2
-        end = workload.steps or 0 if span is None else span[1]
-    steps, values = _followed(outcome, curve, end)
+        end = span[1]
+    elif diverged:
+        if workload.steps is None:
+            raise UnmeasuredError(f"diverged, and no trial says where {metric} would have ended")
+        end = workload.steps
+    steps, values = _measured_curve(outcome, curve)
+    if steps and steps[-1] < end:  # the curve breaks off: at chance from its last point on
+        steps += [steps[-1], end]
+        values += [_chance(outcome, metric)] * 2
     if not steps or steps[-1] == steps[0]:
         raise UnmeasuredError(f"has fewer than two points of {metric}")
     return steps, values
 
 
-def _followed(outcome: Outcome, curve: list[Point], end: int) -> tuple[list[int], list[float]]:
-    """Return steps and values, at chance from a divergence to `end`."""
-    metric = curve_metric(outcome.trial.workload)
+def _measured_curve(outcome: Outcome, curve: list[Point]) -> tuple[list[int], list[float]]:
+    """Return the steps and values that were measured, up to a divergence, which is at chance."""
     workload = outcome.trial.workload
-    diverged = outcome.state == "diverged"
-    complaint = Scale.of(workload.metric_spec).complaint
+    metric, complaint = curve_metric(workload), Scale.of(workload.metric_spec).complaint
     steps: list[int] = []
     values: list[float] = []
     for point in curve:
-        # Of images every metric is ours: one that is not finite is the divergence.
-        ours = workload.has_planned_curve
-        measured = point.metrics.values() if ours else [point.metrics[metric]]
-        if diverged and not all(map(math.isfinite, measured)):
-            steps.append(point.step)
-            values.append(_chance(outcome, metric))
-            break
         steps.append(point.step)
         value = point.metrics[metric]
-        values.append(_checked(outcome, metric, value) if complaint(value) else value)
-    if steps and steps[-1] < end:  # the curve breaks off: at chance from its last point on
-        steps += [steps[-1], end]
-        values += [_chance(outcome, metric)] * 2
+        # Of images every metric is ours: one that is not finite is the divergence.
+        telling = point.metrics.values() if workload.has_planned_curve else [value]
+        if outcome.state == "diverged" and not all(map(math.isfinite, telling)):
+            values.append(_chance(outcome, metric))
+            break
+        values.append(_check(outcome, metric, value) if complaint(value) else value)
     return steps, values
 
 
-def _curve(outcome: Outcome) -> list[Point]:
-    metric = curve_metric(outcome.trial.workload)
-    return [point for point in outcome.curve if metric in point.metrics]
-
-
 def _chance(outcome: Outcome, metric: str) -> float:
-    workload, chance = outcome.trial.workload, outcome.started.get("chance", {})
+    workload, logged = outcome.trial.workload, outcome.started.get("chance", {})
     if workload.metric_spec.chance is not None:
         return workload.metric_spec.chance  # as declared now, which may be later than it ran
-    if metric in chance:
-        return float(chance[metric])
-    if workload.has_planned_curve:
-        raise UnmeasuredError(f"diverged, and the chance level of {metric} is not in its log")
-    raise UnmeasuredError("diverged, and its workload declares no `chance` to count it as")
+    if metric in logged:
+        return float(logged[metric])
+    raise UnmeasuredError(
+        f"diverged, and its workload declares no `chance` to count it as, nor is that of {metric} "
+        "in its log"
+    )
 
 
-def _checked(outcome: Outcome, metric: str, value: float) -> float:
-    workload = outcome.trial.workload
-    wrong = Scale.of(workload.metric_spec).complaint(value)
+def _check(outcome: Outcome, metric: str, value: float) -> float:
+    trial = outcome.trial
+    wrong = Scale.of(trial.workload.metric_spec).complaint(value)
     if wrong:
-        trial = outcome.trial
-        advice = (
-            "a trial that lost it has diverged; see what logged it"
-            if workload.has_planned_curve
-            else "see what logged it, or declare another `unit`"
-        )
         raise ComparisonError(
-            f"{metric} of {trial.candidate.name} on {workload.name}, block {trial.block} "
-            f"(trial {trial.id}) is {value}: {wrong}; {advice}"
+            f"{metric} of {trial.candidate.name} on {trial.workload.name}, block {trial.block} "
+            f"(trial {trial.id}) is {value}: {wrong}; see what logged it (a trial that lost it "
+            "has diverged; a metric of your own may need another `unit`)"
         )
     return value

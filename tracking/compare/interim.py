@@ -1,6 +1,6 @@
 """Looks at growing data, as agreed beforehand: which have been taken, and what p-values are worth.
 
-The arithmetic of limits is in `sequential`. Estimates nothing.
+The arithmetic of limits is in `tracking.stats.group_sequential`. Estimates nothing.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,7 +12,7 @@ from tracking.stats.group_sequential import Shape, limits, repeated_p
 
 
 @dataclass(frozen=True)
-class Reached:
+class Look:
     """The look that an answer is of, counted from 1; 0 before the first one is complete."""
 
     look: int
@@ -20,7 +20,7 @@ class Reached:
     shape: Shape
 
     def p(self, p: float) -> float:
-        """Return a p-value that holds whatever the look is at which one stops."""
+        """Return a p-value that holds at whatever look one stops."""
         return 1.0 if self.look == 0 else repeated_p(self.seeds, self.look, p, self.shape)
 
     def one_sided_p(self, p: float) -> float:
@@ -46,17 +46,17 @@ class Looks:
     complete: int = 0
     ended: Mapping[str, int] = field(default_factory=dict)
 
-    def reached(self, question: Question, look: int | None = None) -> Reached:
+    def reached(self, question: Question, look: int | None = None) -> Look:
         """Return the last look at both candidates of a question, of the first `look` ones."""
         up_to = self.complete if look is None else look
         lasts = [self.ended.get(name, up_to) for name in (question.candidate, question.baseline)]
-        return Reached(min(up_to, *lasts), self.seeds, self.shape)
+        return Look(min(up_to, *lasts), self.seeds, self.shape)
 
     def blocks(self, look: int) -> int:
         """Return the number of blocks that a look is at; before the first, those it will be at."""
         return self.seeds[max(look, 1) - 1]
 
-    def seen(self, outcomes: Iterable[Outcome]) -> list[Outcome]:
+    def select(self, outcomes: Iterable[Outcome]) -> list[Outcome]:
         """Return the trials of the looks that are complete: later ones are not peeked at."""
         last = self.blocks(self.complete)
         return [
@@ -65,7 +65,7 @@ class Looks:
             if one.trial.block < min(last, self._last(one.trial.candidate.name))
         ]
 
-    def spared(self, candidates: Iterable[str]) -> frozenset[tuple[str, int]]:
+    def skipped(self, candidates: Iterable[str]) -> frozenset[tuple[str, int]]:
         """Return the (candidate, block) among them that were never to run."""
         last = self.blocks(self.complete)
         return frozenset(
@@ -110,7 +110,7 @@ DECIDED = ("better", "worse", "equivalent")
 
 
 @dataclass(frozen=True)
-class Saved:
+class Savings:
     """What was not spent, because a look had decided: `hours` of a device, or of a core.
 
     Estimated from the mean training time of the same candidate on the same workload; `unknown`

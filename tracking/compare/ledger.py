@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 
 from tracking.compare.analysis import Analysis, Endpoint, Question
 from tracking.compare.blocks import Blocks
-from tracking.compare.differences import Tested, judge, on_workload, pooled, tested
-from tracking.compare.interim import LedgerRow, Looks, Reached
+from tracking.compare.differences import PValues, estimate_on_workload, judge, p_values, pool
+from tracking.compare.interim import LedgerRow, Look, Looks
 from tracking.compare.result import EXPLORATORY, Difference
 from tracking.stats.multiplicity import benjamini_hochberg, holm
 
@@ -30,20 +30,17 @@ class Family:
 
     @staticmethod
     def of(analysis: Analysis, asked: Sequence[Asked]) -> "Family":
-        agreed = {(q, e) for q in analysis.questions for e in analysis.endpoints}
-        return Family(
-            frozenset(agreed & set(asked)),
-            analysis.alpha,
-            analysis.rope_pp,
-            len(agreed - set(asked)),
-        )
+        declared = {(q, e) for q in analysis.questions for e in analysis.endpoints}
+        possible = frozenset(declared & set(asked))
+        unanswered = len(declared) - len(possible)
+        return Family(possible, analysis.alpha, analysis.rope_pp, unanswered)
 
     @property
     def tests(self) -> int:
         return max(1, len(self.confirmatory) + self.unanswered)
 
     def judge(
-        self, answers: Sequence[Difference], before: Mapping[Asked, Tested]
+        self, answers: Sequence[Difference], before: Mapping[Asked, PValues]
     ) -> list[Difference]:
         """Judge pooled answers, those for exploration among themselves."""
         found = dict.fromkeys(map(_asked, answers))
@@ -54,43 +51,47 @@ class Family:
             reached = next((one.reached for one in group if one.reached), None)
             strictest = self.alpha / self.tests
             judged = judge(
-                group if inside else [_exploratory(one) for one in group],
+                group
+                if inside
+                else [replace(one, flags=(*one.flags, EXPLORATORY)) for one in group],
                 holm if inside else benjamini_hochberg,
                 self.rope_pp,
                 self.alpha,
                 strictest if reached is None else reached.limit(strictest),
-                [before.get(_asked(one), Tested(None, None)) for one in group],
+                [before.get(_asked(one), PValues(None, None)) for one in group],
                 self.unanswered if inside else 0,
             )
             found |= {_asked(one): one for one in judged}
         return [one for one in found.values() if one is not None]
 
 
-def ledger(
+def judge_looks(
     blocks: Blocks, asked: Sequence[Asked], looks: Looks, family: Family
-) -> tuple[tuple[LedgerRow, ...], Mapping[Asked, Tested]]:
+) -> tuple[tuple[LedgerRow, ...], Mapping[Asked, PValues]]:
     """Go through the complete looks; return what each found, and the least p-values of them."""
     rows: list[LedgerRow] = []
-    least: dict[Asked, Tested] = {}
+    least: dict[Asked, PValues] = {}
     for look in range(1, looks.complete + 1):
         answers = []
         for question, endpoint in asked:
             reached = looks.reached(question, look)
             singles = [
-                on_workload(blocks, question, endpoint, name, looks.blocks(reached.look), False)
+                estimate_on_workload(
+                    blocks, question, endpoint, name, looks.blocks(reached.look), False
+                )
                 for name in blocks.workloads
             ]
-            answers.append(pooled(singles, reached, family.alpha))
+            answers.append(pool(singles, reached, family.alpha))
         for one in family.judge(answers, least):
             assert one.reached is not None
-            before = least.get(_asked(one), Tested(None, None))
-            least[_asked(one)] = tested(one, one.estimate, family.rope_pp).least(before)
+            before = least.get(_asked(one), PValues(None, None))
+            least[_asked(one)] = p_values(one, one.estimate, family.rope_pp).least(before)
             if one.reached.look == look and EXPLORATORY not in one.flags:
                 rows.append(_row(one, one.reached, family))
     return tuple(rows), least
 
 
-def _row(one: Difference, reached: Reached, family: Family) -> LedgerRow:
+def _row(one: Difference, reached: Look, family: Family) -> LedgerRow:
     estimate, seeds = one.estimate, reached.seeds[reached.look - 1]
     return LedgerRow(
         question=one.question,
@@ -112,7 +113,3 @@ def _row(one: Difference, reached: Reached, family: Family) -> LedgerRow:
 
 def _asked(one: Difference) -> Asked:
     return one.question, one.endpoint
-
-
-def _exploratory(one: Difference) -> Difference:
-    return replace(one, flags=(*one.flags, EXPLORATORY))

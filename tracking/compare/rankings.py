@@ -1,7 +1,7 @@
 """Mean ranks of all candidates over the data sets of a study: a picture, and no verdict.
 
-The arithmetic is in `mean_ranks`. Ranks depend on who else is compared; a pair is said to differ
-by its own test, whatever the others do.
+The arithmetic is in `tracking.stats.ranks`. Ranks depend on who else is compared; a pair is said
+to differ by its own test, whatever the others do.
 """
 
 import itertools
@@ -14,8 +14,8 @@ from tracking.compare.analysis import Endpoint
 from tracking.compare.blocks import Blocks
 from tracking.metric import Scale
 from tracking.stats.multiplicity import holm
-from tracking.stats.ranks import Friedman, cliques, critical_difference, friedman, ranks
-from tracking.stats.signed_rank import signed_ranks
+from tracking.stats.ranks import Friedman, cliques, critical_difference, friedman, rank_scores
+from tracking.stats.signed_rank import signed_rank_test
 
 LEAST_CANDIDATES, LEAST_DATA_SETS = 3, 2
 
@@ -29,8 +29,8 @@ class Ranking:
     """Candidates by rising mean rank over `data_sets`, for one endpoint; 1 is the best.
 
     `cliques` are runs of candidates, by their place here, of which no pair is told apart: by the
-    exact signed-rank test, Holm over all pairs; None where data sets have unlike units.
-    `least_p` is the smallest that so many data sets and pairs can give. Where nothing is ranked,
+    exact signed-rank test, Holm over all pairs; None if data sets have unlike units.
+    `least_p` is the smallest that so many data sets and pairs can give. If nothing is ranked,
     `why` says why, and the rest is empty.
     """
 
@@ -45,7 +45,7 @@ class Ranking:
     why: str | None = None
 
 
-def rankings(blocks: Blocks, alpha: float) -> tuple[Ranking, ...]:
+def rank_candidates(blocks: Blocks, alpha: float) -> tuple[Ranking, ...]:
     """Rank all candidates by both endpoints, on blocks where every one of them has a result."""
     return tuple(_ranking(blocks, endpoint, alpha) for endpoint in Endpoint)
 
@@ -59,11 +59,11 @@ def _ranking(blocks: Blocks, endpoint: Endpoint, alpha: float) -> Ranking:
     levels: dict[str, list[_Array]] = {}
     units = set()
     for workload, of in blocks.workloads.items():
-        table = blocks.shared(workload, endpoint)
+        table = blocks.shared_results(workload, endpoint)
         if len(table):
             levels.setdefault(of.data_set, []).append(table.mean(axis=0))
-            reading = of.metric_spec
-            units.add((Scale.of(reading).unit(reading.metric), reading.goal))
+            scale = Scale.of(of.metric_spec)
+            units.add((scale.unit(of.metric_spec.metric), scale.lower_is_better))
     if len(levels) < LEAST_DATA_SETS:
         return Ranking(
             endpoint,
@@ -71,9 +71,10 @@ def _ranking(blocks: Blocks, endpoint: Endpoint, alpha: float) -> Ranking:
             f"candidate has a result are on {len(levels)}",
         )
     # Workloads of one data set share its one vote.
-    voted = np.array([ranks(np.array(of)).mean(axis=0) for of in levels.values()])
-    order = np.argsort(voted.mean(axis=0), kind="stable")
-    mean = voted.mean(axis=0)[order]
+    votes = [rank_scores(np.array(of)).mean(axis=0) for of in levels.values()]
+    mean_ranks = np.mean(votes, axis=0)
+    order = np.argsort(mean_ranks, kind="stable")
+    mean = mean_ranks[order]
     n, k = len(levels), len(names)
     pairs = k * (k - 1) // 2
     means = np.array([np.mean(of, axis=0) for of in levels.values()])[:, order]
@@ -97,7 +98,7 @@ def _cliques(
     found: list[float | None] = []
     for i, j in places:
         d = means[:, i] - means[:, j]
-        tested = signed_ranks(d, _RESOLUTION * float(np.abs(d).max()))
+        tested = signed_rank_test(d, _RESOLUTION * float(np.abs(d).max()))
         found.append(None if tested is None else tested.p)
     adjusted = dict(zip(places, holm(found), strict=True))
 

@@ -1,27 +1,25 @@
-"""A comparison: what was asked, what was found, and how sure it is. Records only.
+"""A comparison: what was asked, what was found, how sure it is, and the one word for that.
 
-All differences are candidate minus baseline, turned around where lower is better; nothing here is
-computed.
-
-From an estimate to one word. "Not significant" is never "equal".
+All differences are candidate minus baseline, negated if lower is better. "Not significant" is
+never "equal". Nothing is estimated here.
 """
 
 import dataclasses
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from jobs.contract.trial import MetricSpec
 from tracking.compare.analysis import Endpoint, Question, Registration
 from tracking.compare.blocks import BlockFlag, Incomplete
-from tracking.compare.interim import LedgerRow, Looks, Reached, Saved
+from tracking.compare.interim import LedgerRow, Look, Looks, Savings
 from tracking.compare.rankings import Ranking
 from tracking.compare.time_to_target import TimeToTarget
-from tracking.compare.tuning import TuningFound
+from tracking.compare.tuning import TuningSummary
 from tracking.outcomes import Outcome
 from tracking.stats.sensitivity import Sensitivity
-from tracking.stats.signed_rank import Middle
+from tracking.stats.signed_rank import PseudoMedian
 from tracking.stats.t_tests import Estimate, Superiority
 
 Verdict = Literal["better", "worse", "equivalent", "undecided", "identical", "not estimable"]
@@ -33,7 +31,7 @@ def verdict(
     """Return the word for an estimate, given its p-values adjusted for the family of tests.
 
     Equivalence comes first: a difference that is surely smaller than anyone cares about is not a
-    win, however sure its sign. `p` and `equivalence_p` are None where there is no test.
+    win, however sure its sign. `p` and `equivalence_p` are None if there is no test.
     """
     if estimate.kind == "identical":
         return "identical"
@@ -48,33 +46,33 @@ def verdict(
 
 def upheld(
     word: Verdict,
-    without_collapse: Estimate,
+    without_divergence: Estimate,
     p: float | None,
     equivalence_p: float | None,
     alpha: float,
 ) -> bool:
-    """Say whether a verdict stands when blocks with a collapsed trial are left out.
+    """Return True if a verdict stands when blocks with a diverged trial are left out.
 
-    The p-values are those of `without_collapse`, adjusted as the verdict's own; where they are
+    The p-values are those of `without_divergence`, adjusted as the verdict's own; if they are
     None, too little remains to uphold anything.
     """
-    clean = verdict(without_collapse, p, equivalence_p, alpha)
+    clean = verdict(without_divergence, p, equivalence_p, alpha)
     return word in ("undecided", "not estimable", clean)
 
 
 EXPLORATORY = "exploratory"  # the flag of answers that no family of tests was declared for
 
-FailureWord = Literal["better", "worse", "undecided", "none"]
-LevelBWord = Literal["better", "worse", "undecided", "not claimable"]
+DivergenceWord = Literal["better", "worse", "undecided", "none"]
+AcrossDatasetsWord = Literal["better", "worse", "undecided", "not claimable"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Difference:
     """The answer to a question for one endpoint, on one workload or (`workload` None) pooled.
 
-    `p_adjusted` and `equivalence_p` are adjusted: Holm over the primary family where pooled,
+    `p_adjusted` and `equivalence_p` are adjusted: Holm over the primary family if pooled,
     Benjamini-Hochberg over all single workloads otherwise. `smallest_detectable` is the true
-    difference that would be found with 80% power, given the spread seen. `collapsed` counts the
+    difference that would be found with 80% power, given the spread seen. `divergences` counts the
     diverged trials of (candidate, baseline); `trials` is the number of blocks, the same for both.
     `workloads` were pooled, of the `workloads_asked` of the study. `paired` has the difference of
     every block of a single workload. `measure` is what `endpoint` really is there: images without
@@ -90,25 +88,25 @@ class Difference:
     lower_is_better: bool
     workload: str | None
     estimate: Estimate
-    p_adjusted: float | None
-    equivalence_p: float | None
-    verdict: Verdict
-    smallest_detectable: float | None
+    p_adjusted: float | None = None
+    equivalence_p: float | None = None
+    verdict: Verdict = "not estimable"
+    smallest_detectable: float | None = None
     median: float | None
     superiority: Superiority | None
-    collapsed: tuple[int, int]
-    without_collapse: Estimate | None
+    divergences: tuple[int, int]
+    without_divergence: Estimate | None
     workloads: tuple[str, ...]
     workloads_asked: int
     flags: tuple[str, ...]
     paired: tuple[tuple[int, float], ...]
     sensitivity: Sensitivity | None
-    reached: Reached | None = None
+    reached: Look | None = None
     p_valid: float | None = None
 
 
-@dataclass(frozen=True)
-class LevelB:
+@dataclass(frozen=True, kw_only=True)
+class AcrossDatasets:
     """An answer about data sets like these: the exact signed-rank test over their means.
 
     `means` are (data set, mean difference), workloads of one data set averaged; `ahead`, `behind`
@@ -127,18 +125,18 @@ class LevelB:
     behind: int
     tied: int
     p: float | None
-    p_adjusted: float | None
-    middle: Middle | None
-    word: LevelBWord
+    p_adjusted: float | None = None
+    middle: PseudoMedian | None
+    word: AcrossDatasetsWord = "not claimable"
     flags: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Failures:
+@dataclass(frozen=True, kw_only=True)
+class Divergence:
     """How often the two candidates of a question diverged, of `n` blocks where both have an end.
 
     `only_candidate` and `only_baseline` count the blocks where the other did not. `p` is of the
-    exact McNemar test, None where no block sets them apart; adjusted by Holm over the questions.
+    exact McNemar test, None if no block sets them apart; adjusted by Holm over the questions.
     """
 
     question: Question
@@ -148,13 +146,13 @@ class Failures:
     only_candidate: int
     only_baseline: int
     p: float | None
-    p_adjusted: float | None
-    word: FailureWord
+    p_adjusted: float | None = None
+    word: DivergenceWord = "undecided"
 
 
 @dataclass(frozen=True)
-class Measured:
-    """A workload as it was measured; `steps` are the planned ones, None where no trial began.
+class MeasuredWorkload:
+    """A workload as it was measured; `steps` are the planned ones, None if no trial began.
 
     `held_out`: its curve is of validation data; otherwise of the training data themselves.
     `of_user`: the user's own training, of which only what it logs is known.
@@ -163,7 +161,7 @@ class Measured:
     name: str
     held_out: bool
     steps: int | None
-    reading: MetricSpec
+    metric_spec: MetricSpec
     of_user: bool
 
 
@@ -187,7 +185,7 @@ class Comparison:
     """Every question of a study answered; `pooled` and `by_workload` go question by question.
 
     `open_trials` have no end yet, and while there are any, the answer is an interim one. `notes`
-    say what a reader must know of where the trials come from. With `looks`, all is of the last
+    say what a reader must know of the origin of the trials. With `looks`, all is of the last
     complete one, and the `ledger` has what each has found. `unanswered` tests were agreed on and
     cannot be done any more; `later` are the pooled answers of all trials, those that were added
     after the analysis was agreed on among them: for exploration. `tuning` says how the settings of
@@ -199,11 +197,11 @@ class Comparison:
     rope_pp: float
     questions: tuple[Question, ...]
     candidates: tuple[str, ...]
-    workloads: tuple[Measured, ...]
+    workloads: tuple[MeasuredWorkload, ...]
     pooled: tuple[Difference, ...]
     by_workload: tuple[Difference, ...]
-    level_b: tuple[LevelB, ...]
-    failures: tuple[Failures, ...]
+    across_datasets: tuple[AcrossDatasets, ...]
+    divergence: tuple[Divergence, ...]
     time_to_target: TimeToTarget
     summaries: tuple[Summary, ...]
     incomplete: tuple[Incomplete, ...]
@@ -213,16 +211,16 @@ class Comparison:
     notes: tuple[str, ...] = ()
     looks: Looks | None = None
     ledger: tuple[LedgerRow, ...] = ()
-    saved: Saved | None = None
+    saved: Savings | None = None
     registration: Registration | None = None
     unanswered: int = 0
     later: tuple[Difference, ...] = ()
     rankings: tuple[Ranking, ...] = ()
-    tuning: TuningFound | None = None
+    tuning: TuningSummary | None = None
 
     @property
     def any_of_user(self) -> bool:
-        """Whether there is a workload that is not image classification."""
+        """Return True if there is a workload that is not image classification."""
         return any(workload.of_user for workload in self.workloads)
 
     @property
@@ -247,20 +245,38 @@ class Comparison:
             if one.question == question and one.endpoint == endpoint
         )
 
-    def seen(self, outcomes: Iterable[Outcome]) -> list[Outcome]:
+    def select_outcomes(self, outcomes: Iterable[Outcome]) -> list[Outcome]:
         """Return those of some outcomes that it was made of: no other phase, no later look."""
         compared = [one for one in outcomes if one.trial.phase == "compare"]
-        return compared if self.looks is None else self.looks.seen(compared)
+        return compared if self.looks is None else self.looks.select(compared)
 
     def to_json(self) -> dict[str, Any]:
         """Return everything, JSON-ready; numbers that do not exist are null."""
-        record: dict[str, Any] = json_ready(dataclasses.asdict(self))
-        return {"version": 1} | record
+        return {"version": 1} | {name: json_ready(value) for name, value in named_fields(self)}
+
+
+# Fields whose names in records are older than those of the code.
+_RECORDED_AS: Mapping[str, str] = {
+    "across_datasets": "level_b",
+    "declared_shape": "agreed",
+    "divergence": "failures",
+    "divergences": "collapsed",
+    "metric_spec": "reading",
+    "without_divergence": "without_collapse",
+}
+
+
+def named_fields(record: Any) -> Iterator[tuple[str, Any]]:
+    """Yield name and value of the fields of a dataclass, by their names in JSON and CSV."""
+    for field in dataclasses.fields(record):
+        yield _RECORDED_AS.get(field.name, field.name), getattr(record, field.name)
 
 
 def json_ready(value: Any) -> Any:
-    """Return a value of plain types without NaN or infinity, which JSON lacks."""
-    if isinstance(value, dict):
+    """Return a value as plain types without NaN or infinity, which JSON lacks."""
+    if dataclasses.is_dataclass(value):
+        return {name: json_ready(item) for name, item in named_fields(value)}
+    if isinstance(value, Mapping):
         return {key: json_ready(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [json_ready(item) for item in value]

@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from tracking.compare.endpoints import curve_metric
+from tracking.compare.endpoints import curve_metric, curve_points
+from tracking.metric import Scale
 from tracking.outcomes import Outcome
 
 
 @dataclass(frozen=True)
 class Target:
-    """A target in the scale of its metric; `value` is None where the pilots show none.
+    """A target in the scale of its metric; `value` is None if the pilots show none.
 
     `reference` is what the `baseline` typically reaches, from `chance`; `n` counts its pilots.
     """
@@ -28,7 +29,7 @@ class Target:
     n: int
 
 
-def targets(pilots: Sequence[Outcome], quantile: float) -> tuple[Target, ...]:
+def derive_targets(pilots: Sequence[Outcome], quantile: float) -> tuple[Target, ...]:
     """Return the target of every workload that was piloted; all pilots have ended."""
     names = dict.fromkeys(one.trial.workload.name for one in pilots)
     return tuple(
@@ -39,7 +40,7 @@ def targets(pilots: Sequence[Outcome], quantile: float) -> tuple[Target, ...]:
 
 def _target(name: str, pilots: Sequence[Outcome], quantile: float) -> Target:
     workload = pilots[0].trial.workload
-    sign = -1.0 if workload.metric_spec.goal == "min" else 1.0
+    sign = Scale.of(workload.metric_spec).sign
     chance = _chance(pilots)
     arms: dict[str, list[float]] = {}
     for one in pilots:
@@ -62,26 +63,21 @@ def _best(one: Outcome, sign: float, chance: float | None) -> float | None:
     if one.state == "diverged":
         return chance
     metric = curve_metric(one.trial.workload)
-    values = [point.metrics[metric] for point in one.curve if metric in point.metrics]
+    values = (point.metrics[metric] for point in curve_points(one))
     return max(values, key=lambda value: sign * value, default=None)
 
 
 def _chance(pilots: Sequence[Outcome]) -> float | None:
     """Return the chance level: as declared, as logged, else what untrained models typically have.
 
-    None where the curves say nothing.
+    None if the curves say nothing.
     """
     workload = pilots[0].trial.workload
     metric = curve_metric(workload)
     if workload.metric_spec.chance is not None:
         return workload.metric_spec.chance
-    logged = [one.started["chance"][metric] for one in pilots if _logs_chance(one, metric)]
-    first = [
-        next((p.metrics[metric] for p in one.curve if metric in p.metrics), None) for one in pilots
+    logged = [one.started.get("chance", {}).get(metric) for one in pilots]
+    known = [value for value in logged if value is not None] or [
+        points[0].metrics[metric] for one in pilots if (points := curve_points(one))
     ]
-    known = logged or [value for value in first if value is not None]
     return median(known) if known else None
-
-
-def _logs_chance(one: Outcome, metric: str) -> bool:
-    return metric in one.started.get("chance", {})

@@ -4,8 +4,6 @@ A secondary endpoint beside the area under the curve, for workloads that declare
 trials of a workload have one budget, and those that never reach it count with all of it; so pairs
 of a block can be compared, which says more than two survival curves do. Decides nothing about the
 primary endpoints.
-
-When one trial reached the target of its workload, in training steps. Compares nothing.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,19 +14,21 @@ import numpy as np
 
 from tracking.compare.analysis import Question
 from tracking.compare.blocks import Blocks
-from tracking.compare.endpoints import UnmeasuredError, curve_metric, usual_spans
-from tracking.logs import Point
+from tracking.compare.endpoints import UnmeasuredError, curve_metric, curve_points, curve_spans
+from tracking.metric import Scale
 from tracking.outcomes import Outcome
 from tracking.stats.multiplicity import Adjustment
 from tracking.stats.survival import kaplan_meier, log_rank_p, restricted_mean
 from tracking.stats.t_tests import Estimate, paired_t, stratified_t
 
+SpeedWord = Literal["faster", "slower", "undecided", "not estimable"]
+
 
 @dataclass(frozen=True)
-class Reach:
-    """`step` of the first evaluation at or beyond the target; None where that never came.
+class StepsToTarget:
+    """`step` of the first evaluation at or beyond the target; None if there was none.
 
-    `horizon` is the last step of the budget, where a trial without an event is still without it.
+    `horizon` is the last step of the budget.
     """
 
     step: int | None
@@ -40,48 +40,11 @@ class Reach:
         return self.horizon if self.step is None else self.step
 
 
-def reach(outcome: Outcome, spans: Mapping[str, tuple[int, int]], in_a_row: int = 1) -> Reach:
-    """Return when a completed or diverged trial reached its target, by its own evaluations.
-
-    A trial that diverged never reached it, whatever it had seen before: its weights are lost.
-    With `in_a_row` above 1, that many evaluations one after another have to be there, the first
-    of which counts. `spans` are of `usual_spans`. Raises UnmeasuredError where the budget is not
-    known, a curve ends before it, or the untrained model is at the target already.
-    """
-    workload = outcome.trial.workload
-    metric, target = curve_metric(workload), workload.metric_spec.target
-    assert target is not None
-    planned = workload.steps or int(outcome.started.get("steps", 0))
-    end = planned or spans.get(workload.name, (0, 0))[1]
-    if not end:
-        raise UnmeasuredError("no trial says how many steps there are to reach the target in")
-    if outcome.state == "diverged":
-        return Reach(None, end)
-    curve = [point for point in outcome.curve if metric in point.metrics]
-    sign = -1.0 if workload.metric_spec.goal == "min" else 1.0
-    there = [sign * point.metrics[metric] >= sign * target for point in curve]
-    for first in range(len(curve) - in_a_row + 1):
-        if all(there[first : first + in_a_row]):
-            return _reached(curve[first], end)
-    if not curve or curve[-1].step < end:
-        raise UnmeasuredError(f"has {metric} up to step {curve[-1].step if curve else 0} of {end}")
-    return Reach(None, end)
-
-
-def _reached(point: Point, end: int) -> Reach:
-    if point.step == 0:
-        raise UnmeasuredError("the untrained model is at the target already")
-    return Reach(point.step, max(end, point.step))
-
-
-SpeedWord = Literal["faster", "slower", "undecided", "not estimable"]
-
-
 @dataclass(frozen=True)
 class Arm:
     """One candidate on one workload: (block, step or None) of every trial that counts.
 
-    In steps: the `median` (None where fewer than half reached the target), the mean restricted
+    In steps: the `median` (None if fewer than half reached the target), the mean restricted
     to the `horizon` with its standard error, and all steps spent for each time it was reached.
     """
 
@@ -105,7 +68,7 @@ class Speedup:
     """The answer of one question, on one workload or (`workload` None) over all with a target.
 
     `log_ratio` estimates log(restricted steps of the baseline / of the candidate), so that its
-    exponential is the factor by which the candidate is faster; `confirmed` is the same where two
+    exponential is the factor by which the candidate is faster; `confirmed` is the same if two
     evaluations in a row have to be at the target. `saved` are steps, baseline minus candidate.
     `log_rank_p` ignores the pairs. `p_adjusted` is by Holm over the pooled answers, otherwise by
     Benjamini-Hochberg over all single workloads.
@@ -129,7 +92,7 @@ class Speedup:
     @property
     def factor(self) -> tuple[float, float | None, float | None] | None:
         """The factor and its 95% interval."""
-        return exponential(self.log_ratio)
+        return speedup_factor(self.log_ratio)
 
 
 @dataclass(frozen=True)
@@ -146,7 +109,67 @@ class TimeToTarget:
         return tuple(sorted(found, key=lambda one: one.workload is not None))
 
 
-def exponential(log_ratio: Estimate) -> tuple[float, float | None, float | None] | None:
+# By workload and candidate, then by block.
+_Times = Mapping[tuple[str, str], Mapping[int, StepsToTarget]]
+
+
+def measure_time_to_target(
+    blocks: Blocks,
+    questions: Sequence[Question],
+    adjust: Adjustment,
+    explore: Adjustment,
+    alpha: float,
+) -> TimeToTarget:
+    """Measure every candidate on the workloads that declare a target, and answer the questions.
+
+    On one workload paired t of log ratios, over several the stratified t of these estimates. The
+    pooled answers are adjusted as one family, those of single workloads, exploratory, as another.
+    """
+    names = [name for name, one in blocks.workloads.items() if one.metric_spec.target is not None]
+    if not names:
+        return TimeToTarget()
+    found, problems = _measure_all(blocks, names, 1)
+    confirmed, _ = _measure_all(blocks, names, 2)
+    arms = [_arm(blocks, *at, trials) for at, trials in found.items()]
+    rows = [[_speedup(one, name, found, confirmed) for name in names] for one in questions]
+    pooled = _judge([_pool(of_one) for of_one in rows], adjust, alpha)
+    singles = _judge([one for of_one in rows for one in of_one], explore, alpha)
+    return TimeToTarget(tuple(arms), (*pooled, *singles), tuple(problems))
+
+
+def steps_to_target(
+    outcome: Outcome, spans: Mapping[str, tuple[int, int]], in_a_row: int = 1
+) -> StepsToTarget:
+    """Return when a completed or diverged trial reached its target, by its own evaluations.
+
+    A trial that diverged never reached it, whatever it had seen before: its weights are lost.
+    With `in_a_row` above 1, that many evaluations one after another have to be at the target, the
+    first of which counts. `spans` are of `curve_spans`. Raises UnmeasuredError if the budget is
+    not known, a curve ends before it, or the untrained model is at the target already.
+    """
+    workload = outcome.trial.workload
+    metric, target = curve_metric(workload), workload.metric_spec.target
+    assert target is not None
+    planned = workload.steps or int(outcome.started.get("steps", 0))
+    end = planned or spans.get(workload.name, (0, 0))[1]
+    if not end:
+        raise UnmeasuredError("no trial says how many steps there are to reach the target in")
+    if outcome.state == "diverged":
+        return StepsToTarget(None, end)
+    curve, sign = curve_points(outcome), Scale.of(workload.metric_spec).sign
+    there = [sign * point.metrics[metric] >= sign * target for point in curve]
+    for first in range(len(curve) - in_a_row + 1):
+        if all(there[first : first + in_a_row]):
+            step = curve[first].step
+            if step == 0:
+                raise UnmeasuredError("the untrained model is at the target already")
+            return StepsToTarget(step, max(end, step))
+    if not curve or curve[-1].step < end:
+        raise UnmeasuredError(f"has {metric} up to step {curve[-1].step if curve else 0} of {end}")
+    return StepsToTarget(None, end)
+
+
+def speedup_factor(log_ratio: Estimate) -> tuple[float, float | None, float | None] | None:
     """Return the factor behind a mean log ratio, and its 95% interval; None without a mean."""
     if log_ratio.mean is None:
         return None
@@ -156,59 +179,30 @@ def exponential(log_ratio: Estimate) -> tuple[float, float | None, float | None]
     return float(np.exp(log_ratio.mean)), low, high
 
 
-_Reaches = Mapping[tuple[str, str, int], Reach]
-
-
-def time_to_target(
-    blocks: Blocks,
-    questions: Sequence[Question],
-    adjust: Adjustment,
-    explore: Adjustment,
-    alpha: float,
-) -> TimeToTarget:
-    """Measure every candidate on the workloads that declare a target, and answer the questions.
-
-    On one workload paired t of log ratios, over several the stratified t of `estimates`. The
-    pooled answers are adjusted as one family, those of single workloads, exploratory, as another.
-    """
-    names = [name for name, one in blocks.workloads.items() if one.metric_spec.target is not None]
-    if not names:
-        return TimeToTarget()
-    found, problems = _reaches(blocks, names, 1)
-    confirmed, _ = _reaches(blocks, names, 2)
-    arms = [
-        _arm(blocks, name, candidate, found)
-        for name in names
-        for candidate in blocks.candidates
-        if any(at[:2] == (name, candidate) for at in found)
-    ]
-    rows = [[_speedup(one, name, found, confirmed) for name in names] for one in questions]
-    pooled = _judged([_pooled(of_one) for of_one in rows], adjust, alpha)
-    singles = _judged([one for of_one in rows for one in of_one], explore, alpha)
-    return TimeToTarget(tuple(arms), (*pooled, *singles), tuple(problems))
-
-
-def _reaches(
+def _measure_all(
     blocks: Blocks, names: Sequence[str], in_a_row: int
-) -> tuple[_Reaches, list[tuple[str, str, int, str]]]:
-    spans = usual_spans(blocks.outcomes)
-    found: dict[tuple[str, str, int], Reach] = {}
+) -> tuple[_Times, list[tuple[str, str, int, str]]]:
+    spans = curve_spans(blocks.outcomes)
+    found: dict[tuple[str, str], dict[int, StepsToTarget]] = {}
     problems = []
     for name in names:
         for candidate in blocks.candidates:
-            for block, outcome in blocks.ended(name, candidate).items():
+            for block, outcome in blocks.ended_trials(name, candidate).items():
                 try:
-                    found[name, candidate, block] = reach(outcome, spans, in_a_row)
+                    steps = steps_to_target(outcome, spans, in_a_row)
                 except UnmeasuredError as error:
                     problems.append((name, candidate, block, str(error)))
+                else:
+                    found.setdefault((name, candidate), {})[block] = steps
     return found, problems
 
 
-def _arm(blocks: Blocks, workload: str, candidate: str, found: _Reaches) -> Arm:
-    mine = {at[2]: one for at, one in found.items() if at[:2] == (workload, candidate)}
-    times = [one.restricted for one in mine.values()]
-    reached = [one.step is not None for one in mine.values()]
-    horizon = max(one.horizon for one in mine.values())
+def _arm(
+    blocks: Blocks, workload: str, candidate: str, trials: Mapping[int, StepsToTarget]
+) -> Arm:
+    times = [one.restricted for one in trials.values()]
+    reached = [one.step is not None for one in trials.values()]
+    horizon = max(one.horizon for one in trials.values())
     mean, variance = restricted_mean(times, reached, horizon)
     target = blocks.workloads[workload].metric_spec.target
     assert target is not None
@@ -217,7 +211,7 @@ def _arm(blocks: Blocks, workload: str, candidate: str, found: _Reaches) -> Arm:
         candidate=candidate,
         target=target,
         horizon=horizon,
-        times=tuple((block, one.step) for block, one in mine.items()),
+        times=tuple((block, one.step) for block, one in trials.items()),
         median=kaplan_meier(times, reached).median,
         restricted_mean=mean,
         restricted_mean_se=variance**0.5,
@@ -225,8 +219,8 @@ def _arm(blocks: Blocks, workload: str, candidate: str, found: _Reaches) -> Arm:
     )
 
 
-def _speedup(question: Question, name: str, found: _Reaches, confirmed: _Reaches) -> Speedup:
-    first, second = _paired(question, name, found)
+def _speedup(question: Question, name: str, found: _Times, confirmed: _Times) -> Speedup:
+    first, second = _pair(question, name, found)
     restricted = [[float(one.restricted) for one in arm] for arm in (first, second)]
     reached = [[one.step is not None for one in arm] for arm in (first, second)]
     return Speedup(
@@ -235,27 +229,27 @@ def _speedup(question: Question, name: str, found: _Reaches, confirmed: _Reaches
         candidate_reached=sum(reached[0]),
         baseline_reached=sum(reached[1]),
         log_ratio=_log_ratio(first, second),
-        confirmed=_log_ratio(*_paired(question, name, confirmed)),
+        confirmed=_log_ratio(*_pair(question, name, confirmed)),
         saved=paired_t(restricted[1], restricted[0]),
         log_rank_p=log_rank_p((restricted[0], reached[0]), (restricted[1], reached[1])),
     )
 
 
-def _paired(question: Question, name: str, found: _Reaches) -> tuple[list[Reach], list[Reach]]:
-    pairs = [
-        (one, found[name, question.baseline, at[2]])
-        for at, one in found.items()
-        if at[:2] == (name, question.candidate) and (name, question.baseline, at[2]) in found
-    ]
-    return [one for one, _ in pairs], [other for _, other in pairs]
+def _pair(
+    question: Question, name: str, found: _Times
+) -> tuple[list[StepsToTarget], list[StepsToTarget]]:
+    first = found.get((name, question.candidate), {})
+    second = found.get((name, question.baseline), {})
+    shared = [block for block in first if block in second]
+    return [first[block] for block in shared], [second[block] for block in shared]
 
 
-def _log_ratio(candidate: Sequence[Reach], baseline: Sequence[Reach]) -> Estimate:
+def _log_ratio(candidate: Sequence[StepsToTarget], baseline: Sequence[StepsToTarget]) -> Estimate:
     first, second = (np.log([one.restricted for one in arm]) for arm in (candidate, baseline))
     return paired_t(second, first)
 
 
-def _pooled(rows: Sequence[Speedup]) -> Speedup:
+def _pool(rows: Sequence[Speedup]) -> Speedup:
     usable = [one for one in rows if one.log_ratio.kind != "undefined"]
     clean = [one.confirmed for one in rows if one.confirmed.kind != "undefined"]
     only = rows[0] if len(rows) == 1 else None
@@ -271,7 +265,7 @@ def _pooled(rows: Sequence[Speedup]) -> Speedup:
     )
 
 
-def _judged(rows: Sequence[Speedup], adjust: Adjustment, alpha: float) -> list[Speedup]:
+def _judge(rows: Sequence[Speedup], adjust: Adjustment, alpha: float) -> list[Speedup]:
     adjusted = adjust([one.log_ratio.p for one in rows])
     return [
         replace(one, p_adjusted=p, word=_word(one.log_ratio, p, alpha))

@@ -1,4 +1,4 @@
-"""How the settings of tuned candidates fared, and which one wins: by validation data alone.
+"""What the settings of tuned candidates achieved, and which one wins: by validation data alone.
 
 Records and pure functions. Test metrics are in the logs of tuning trials as well, and nothing here
 reads them.
@@ -14,7 +14,7 @@ from tracking.compare.endpoints import (
     ComparisonError,
     UnmeasuredError,
     curve_metric,
-    last_of_curve,
+    last_curve_value,
 )
 from tracking.metric import Scale
 from tracking.outcomes import Outcome
@@ -27,11 +27,11 @@ Edge = Literal["lowest", "highest"]
 
 
 @dataclass(frozen=True)
-class Fared:
+class TriedSetting:
     """One setting of a candidate on one workload.
 
-    `score` is the mean over seeds of the last value of the validation curve, as logged, None
-    where a trial has none; `diverged` counts trials, which score chance. `rung` is where the trial
+    `score` is the mean over seeds of the last value of the validation curve, as logged, None if a
+    trial has none; `diverged` counts trials, which score chance. `rung` is where the trial
     ended early, in epochs or steps: its score is that of a smaller budget. `part` is how much of
     the budget it was trained for.
     """
@@ -45,19 +45,19 @@ class Fared:
 
     @property
     def reached(self) -> float:
-        """How far it was trained, in the unit of rungs; infinite where it was to the end."""
+        """How far it was trained, in the unit of rungs; infinite if to the end."""
         return math.inf if self.rung is None else self.rung
 
 
 @dataclass(frozen=True)
-class Searched:
+class SearchSummary:
     """One candidate on one workload as it was tuned; `settings` in order, each on `seeds` seeds.
 
-    Scores are those of `metric`, in percent where `in_points`. `space` has (hyperparameter, from
+    Scores are those of `metric`, in percent if `in_points`. `space` has (hyperparameter, from
     where) in words, as it was at last, `widened` whether that is as declared; `chosen` is the name
     of the winner, None while that is open, `values` are (hyperparameter, value) of it. `edge` says
     that its learning rate is the lowest or highest of all tried. `expected` has the best score to
-    be expected of k of the settings, k from 1 on, empty where a score is missing or ended early.
+    be expected of k of the settings, k from 1 on, empty if a score is missing or ended early.
     """
 
     workload: str
@@ -68,7 +68,7 @@ class Searched:
     seeds: int
     space: tuple[tuple[str, str], ...]
     widened: bool
-    settings: tuple[Fared, ...]
+    settings: tuple[TriedSetting, ...]
     chosen: str | None
     values: tuple[tuple[str, Any], ...]
     edge: Edge | None
@@ -76,7 +76,7 @@ class Searched:
 
 
 @dataclass(frozen=True)
-class TuningFound:
+class TuningSummary:
     """All of a study; `untuned` candidates are as declared, `unequal` says that budgets differ.
 
     Every candidate was given its trials `rounds` times.
@@ -86,16 +86,16 @@ class TuningFound:
     rounds: int
     unequal: bool
     untuned: tuple[str, ...]
-    searched: tuple[Searched, ...]
+    searched: tuple[SearchSummary, ...]
 
 
-def fared(outcomes: Sequence[Outcome]) -> tuple[Fared, ...]:
+def score_settings(outcomes: Sequence[Outcome]) -> tuple[TriedSetting, ...]:
     """Return the settings of one candidate on one workload, in the order of `outcomes`."""
     settings: dict[str, list[Outcome]] = {}
     for one in outcomes:
         settings.setdefault(one.trial.candidate.name, []).append(one)
     return tuple(
-        Fared(
+        TriedSetting(
             name,
             dict(trials[0].trial.candidate.hyperparameters),
             _score(trials),
@@ -107,11 +107,11 @@ def fared(outcomes: Sequence[Outcome]) -> tuple[Fared, ...]:
     )
 
 
-def best(settings: Sequence[Fared], lower_is_better: bool) -> Fared | None:
-    """Return the setting with the best score, the first of several; None where none has one.
+def best_setting(settings: Sequence[TriedSetting], lower_is_better: bool) -> TriedSetting | None:
+    """Return the setting with the best score, the first of several; None if none has one.
 
-    One that has diverged on any seed wins only where all have, one that ended early only over
-    those that did so before.
+    One that has diverged on any seed wins only if all have, one that ended early only over those
+    that did so before.
     """
     sign = -1.0 if lower_is_better else 1.0
     sound = [one for one in settings if one.score is not None and not one.diverged]
@@ -120,8 +120,8 @@ def best(settings: Sequence[Fared], lower_is_better: bool) -> Fared | None:
     return next((one for one in settings if one.diverged), None)
 
 
-def edge(settings: Sequence[Fared], winner: Fared) -> Edge | None:
-    """Say whether a winner has the lowest or highest learning rate of all that were tried.
+def find_edge(settings: Sequence[TriedSetting], winner: TriedSetting) -> Edge | None:
+    """Say if a winner has the lowest or the highest learning rate of all that were tried.
 
     One that ended early has won for want of others: it says nothing of where the best one lies.
     """
@@ -134,20 +134,20 @@ def edge(settings: Sequence[Fared], winner: Fared) -> Edge | None:
     return "highest" if rate == max(rates) else None
 
 
-def searched(
+def summarise_search(
     outcomes: Sequence[Outcome],
     winner: Mapping[str, Any] | None,
     space: tuple[tuple[str, str], ...],
     widened: bool,
-) -> Searched:
+) -> SearchSummary:
     """Return one candidate on one workload; `winner` is the record of the decision."""
-    trial, settings = outcomes[0].trial, fared(outcomes)
+    trial, settings = outcomes[0].trial, score_settings(outcomes)
     scale = Scale.of(trial.workload.metric_spec)
     scaled = tuple(
         replace(one, score=None if one.score is None else scale.factor * one.score)
         for one in settings
     )
-    return Searched(
+    return SearchSummary(
         workload=trial.workload.name,
         candidate=trial.candidate.declared,
         metric=curve_metric(trial.workload),
@@ -160,12 +160,11 @@ def searched(
         chosen=None if winner is None else winner["setting"],
         values=() if winner is None else tuple(winner["values"].items()),
         edge=None if winner is None else winner["edge"],
-        expected=_expected(scaled, scale.lower_is_better),
+        expected=_expected(scaled, scale.sign),
     )
 
 
-def _expected(settings: Sequence[Fared], lower_is_better: bool) -> tuple[float, ...]:
-    sign = -1.0 if lower_is_better else 1.0
+def _expected(settings: Sequence[TriedSetting], sign: float) -> tuple[float, ...]:
     scores = [sign * one.score for one in settings if one.score is not None and one.rung is None]
     if len(scores) < len(settings):
         return ()
@@ -176,6 +175,6 @@ def _score(trials: Sequence[Outcome]) -> float | None:
     if not all(one.has_result for one in trials):
         return None
     try:
-        return fmean(last_of_curve(one) for one in trials)
+        return fmean(last_curve_value(one) for one in trials)
     except (UnmeasuredError, ComparisonError):
         return None  # no setting wins by what was not measured, or makes no sense

@@ -24,7 +24,7 @@ from statistics import fmean
 from jobs.contract.command_template import select_hyperparameters
 from jobs.contract.trial import Trial, digest
 from tracking.compare.analysis import Endpoint, Question
-from tracking.compare.endpoints import ComparisonError, UnmeasuredError, final_metric, score
+from tracking.compare.endpoints import ComparisonError, UnmeasuredError, final_metric, score_trial
 from tracking.compare.interim import DECIDED
 from tracking.compare.result import Comparison, Difference
 from tracking.history import State
@@ -262,7 +262,7 @@ def endpoints_of(outcome: Outcome) -> dict[str, float]:
     if outcome.train_seconds is not None:
         found["train_seconds"] = outcome.train_seconds
     try:
-        ends = score(outcome)
+        ends = score_trial(outcome)
     except (UnmeasuredError, ComparisonError):
         return found  # the report says so
     workload = outcome.trial.workload

@@ -1,10 +1,10 @@
 """The words for answers about data sets like these, never mixed with those about these alone."""
 
-from tracking.compare.result import Comparison, LevelB
+from tracking.compare.result import AcrossDatasets, Comparison
 from tracking.report.wording import kind, measure_words, p_relation, signed, suffix
 
 
-def sentence(one: LevelB) -> str:
+def sentence(one: AcrossDatasets) -> str:
     """Say what was found over data sets, how sure it is; for an answer that could be claimed."""
     unit = one.unit
     counted = f"ahead on {one.ahead}, behind on {one.behind}"
@@ -27,17 +27,17 @@ def sentence(one: LevelB) -> str:
     return said
 
 
-def claimable(comparison: Comparison) -> tuple[LevelB, ...]:
+def claimable(comparison: Comparison) -> tuple[AcrossDatasets, ...]:
     """Return the answers that this number of data sets can give."""
-    return tuple(one for one in comparison.level_b if one.word != "not claimable")
+    return tuple(one for one in comparison.across_datasets if one.word != "not claimable")
 
 
 def scope(comparison: Comparison) -> str:
     """Say what is, or why nothing can be, said of other data sets; empty without a question."""
-    if not comparison.level_b:
+    if not comparison.across_datasets:
         return ""
-    first, what = comparison.level_b[0], kind(comparison)
-    tests = f"{comparison.alpha:g} with Holm over {len(comparison.level_b)} tests"
+    first, what = comparison.across_datasets[0], kind(comparison)
+    tests = f"{comparison.alpha:g} with Holm over {len(comparison.across_datasets)} tests"
     if claimable(comparison):
         return (
             f"On {what} like these: the exact Wilcoxon signed-rank test over the mean difference "
@@ -49,7 +49,7 @@ def scope(comparison: Comparison) -> str:
             f"Nothing is claimed about other {what}: differences in unlike units or directions "
             "have no common ranks."
         )
-    there = max(len(one.means) for one in comparison.level_b)
+    there = max(len(one.means) for one in comparison.across_datasets)
     return (
         f"Nothing is claimed about other {what}: there {'is' if there == 1 else 'are'} {there}, "
         f"and the exact Wilcoxon test over {what} needs {first.needed} before it can "

@@ -1,12 +1,12 @@
 """The words and the table for failures: how often each side of a question diverged."""
 
-from tracking.compare.result import Comparison, Failures
+from tracking.compare.result import Comparison, Divergence
 from tracking.report.tables import Table
 from tracking.report.wording import p_relation, p_value, title
 from tracking.stats.t_tests import proportion_interval
 
 
-def sentence(one: Failures) -> str:
+def sentence(one: Divergence) -> str:
     """Say how often either side diverged, and whether one does so more often."""
     sides = ((one.question.candidate, one.candidate), (one.question.baseline, one.baseline))
     counted = ", ".join(f"{name} diverged in {_share(count, one.n)}" for name, count in sides)
@@ -21,9 +21,9 @@ def sentence(one: Failures) -> str:
     )
 
 
-def with_divergence(comparison: Comparison) -> tuple[Failures, ...]:
+def with_divergence(comparison: Comparison) -> tuple[Divergence, ...]:
     """Return the questions in which some trial diverged."""
-    return tuple(one for one in comparison.failures if one.word != "none")
+    return tuple(one for one in comparison.divergence if one.word != "none")
 
 
 def table(comparison: Comparison) -> Table:

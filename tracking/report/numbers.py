@@ -24,7 +24,7 @@ from typing import Any
 from jobs.contract.atomic_write import open_atomically
 from tracking.compare.analysis import Endpoint
 from tracking.compare.appendix import Appendix
-from tracking.compare.result import Comparison
+from tracking.compare.result import Comparison, named_fields
 from tracking.report import tuning
 
 Rows = Sequence[Mapping[str, Any]]
@@ -34,8 +34,8 @@ def numbers(comparison: Comparison, appendix: Appendix) -> Mapping[str, Rows]:
     """Return the rows of every table, by its name."""
     answers = (*comparison.pooled, *comparison.by_workload)
     tables: Mapping[str, Sequence[Any]] = {
-        "level_b": comparison.level_b,
-        "failures": comparison.failures,
+        "level_b": comparison.across_datasets,
+        "failures": comparison.divergence,
         "looks": comparison.ledger,
         "speedups": comparison.time_to_target.speedups,
         "steps_to_target": comparison.time_to_target.arms,
@@ -74,16 +74,15 @@ def numbers(comparison: Comparison, appendix: Appendix) -> Mapping[str, Rows]:
 def _flat(record: Any, leave: Sequence[str] = ()) -> dict[str, Any]:
     """Return the fields of a record and of the records inside it, named by the way to them."""
     flat: dict[str, Any] = {}
-    for field in dataclasses.fields(record):
-        value = getattr(record, field.name)
-        if field.name in leave:
+    for name, value in named_fields(record):
+        if name in leave:
             continue
         if dataclasses.is_dataclass(value):
             # A question is read as the names of its two sides.
-            prefix = "" if field.name == "question" else f"{field.name}_"
-            flat |= {f"{prefix}{name}": inner for name, inner in _flat(value).items()}
+            prefix = "" if name == "question" else f"{name}_"
+            flat |= {f"{prefix}{key}": inner for key, inner in _flat(value).items()}
         else:
-            flat[field.name] = value.value if isinstance(value, Endpoint) else value
+            flat[name] = value.value if isinstance(value, Endpoint) else value
     return flat
 
 

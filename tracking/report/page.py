@@ -15,9 +15,9 @@ from markupsafe import Markup
 
 from jobs.contract.atomic_write import write_atomically
 from tracking.compare.analysis import Endpoint, Question
-from tracking.compare.appendix import Appendix, appendix
+from tracking.compare.appendix import Appendix, compute_appendix
 from tracking.compare.endpoints import curve_metric
-from tracking.compare.result import Comparison, Difference, Failures, LevelB
+from tracking.compare.result import AcrossDatasets, Comparison, Difference, Divergence
 from tracking.compare.time_to_target import Arm, Speedup
 from tracking.outcomes import Outcome
 from tracking.report import (
@@ -40,7 +40,7 @@ from tracking.report.numbers import csv_text, numbers, write_parquet
 from tracking.report.robustness import list_exclusions
 from tracking.report.time_to_target import reach_curve
 
-Finding = Difference | LevelB | Failures | Speedup
+Finding = Difference | AcrossDatasets | Divergence | Speedup
 
 
 def write_report(comparison: Comparison, outcomes: Sequence[Outcome], folder: Path) -> Path:
@@ -50,8 +50,8 @@ def write_report(comparison: Comparison, outcomes: Sequence[Outcome], folder: Pa
     replaced as a whole, so that a reader never meets half of one.
     """
     compared = [one for one in outcomes if one.trial.phase == "compare"]
-    shown = comparison.seen(outcomes)
-    extra = appendix(comparison, shown)
+    shown = comparison.select_outcomes(outcomes)
+    extra = compute_appendix(comparison, shown)
     context = _context(comparison, shown) | {"appendix": appendix_text.sections(comparison, extra)}
     environment = _environment()
     (folder / "numbers").mkdir(parents=True, exist_ok=True)

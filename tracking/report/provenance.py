@@ -14,9 +14,9 @@ from tracking.compare.endpoints import (
     EndpointValues,
     UnmeasuredError,
     curve_metric,
+    curve_spans,
     final_metric,
-    score,
-    usual_spans,
+    score_trial,
 )
 from tracking.metric import Scale
 from tracking.outcomes import Outcome
@@ -34,7 +34,7 @@ def data_rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
     """
     found = []
     any_own = not all(one.trial.workload.has_planned_curve for one in outcomes)
-    spans = usual_spans(outcomes)
+    spans = curve_spans(outcomes)
     for one in outcomes:
         trial, reached = one.trial, _score(one, spans)
         ends = [reached.of(endpoint) if reached else None for endpoint in Endpoint]
@@ -178,7 +178,7 @@ def _score(outcome: Outcome, spans: Mapping[str, tuple[int, int]]) -> EndpointVa
     if not outcome.has_result:
         return None
     try:
-        return score(outcome, spans)
+        return score_trial(outcome, spans)
     except UnmeasuredError:
         return None
 

@@ -10,7 +10,7 @@ Lists what `blocks` found; decides nothing.
 from collections.abc import Sequence
 
 from tracking.compare.analysis import Endpoint, Question
-from tracking.compare.result import Comparison, Difference, LevelB
+from tracking.compare.result import AcrossDatasets, Comparison, Difference
 from tracking.metric import PP
 from tracking.outcomes import Outcome
 from tracking.report.tables import Table, in_unit
@@ -68,7 +68,7 @@ def over_data_sets(comparison: Comparison) -> Table:
             "p adj.",
             "on data sets like these",
         ),
-        rows=tuple(_counted(one, comparison) for one in comparison.level_b),
+        rows=tuple(_counted(one, comparison) for one in comparison.across_datasets),
     )
 
 
@@ -112,7 +112,7 @@ def _interval(low: float, high: float, unit: str) -> str:
     return f" [{signed(low, unit)}, {signed(high, unit)}]"
 
 
-def _counted(one: LevelB, comparison: Comparison) -> tuple[str, ...]:
+def _counted(one: AcrossDatasets, comparison: Comparison) -> tuple[str, ...]:
     rows = [
         row
         for row in comparison.by_workload

@@ -128,7 +128,7 @@ def summaries(comparison: Comparison) -> Table:
 
 def _own_summaries(comparison: Comparison) -> Table:
     """The same, where the metric is not the same everywhere."""
-    readings = {workload.name: workload.reading for workload in comparison.workloads}
+    readings = {workload.name: workload.metric_spec for workload in comparison.workloads}
     return Table(
         caption="Candidates by workload",
         header=(
@@ -190,7 +190,7 @@ def in_unit(unit: str, said: str, unit_in_cells: bool) -> str:
 
 
 def _effect(one: Difference, comparison: Comparison, unit_in_cells: bool) -> tuple[str, ...]:
-    without = one.without_collapse
+    without = one.without_divergence
     ahead = one.superiority
     return (
         scope(one, comparison),
@@ -203,6 +203,6 @@ def _effect(one: Difference, comparison: Comparison, unit_in_cells: bool) -> tup
         if ahead is None
         else f"{ahead.probability:.2f} [{ahead.low:.2f}, {ahead.high:.2f}]",
         in_unit(one.unit, size(one.smallest_detectable, one.unit), unit_in_cells),
-        " vs ".join(f"{arm}/{one.estimate.n}" for arm in one.collapsed),
+        " vs ".join(f"{arm}/{one.estimate.n}" for arm in one.divergences),
         number(None) if without is None else _change(without, one.unit, unit_in_cells),
     )

@@ -13,7 +13,7 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from tracking.compare.analysis import Question
 from tracking.compare.result import Comparison
-from tracking.compare.time_to_target import Arm, Speedup, exponential
+from tracking.compare.time_to_target import Arm, Speedup, speedup_factor
 from tracking.report.plots import STYLE, LineStyle, add_legend, panel, to_svg
 from tracking.report.tables import Table
 from tracking.report.wording import level, number, p_relation, p_value, signed, title
@@ -120,7 +120,7 @@ def _answer(one: Speedup, names: list[str]) -> tuple[str, ...]:
 
 
 def _factor(estimate: Estimate) -> str:
-    found = exponential(estimate)
+    found = speedup_factor(estimate)
     if found is None:
         return number(None)
     factor, low, high = found
@@ -136,7 +136,7 @@ def _steps(saved: Estimate) -> str:
 
 def target(arm: Arm, comparison: Comparison) -> str:
     """Spell the target of a workload: in percent, or in the unit of its metric."""
-    reading = next(one.reading for one in comparison.workloads if one.name == arm.workload)
+    reading = next(one.metric_spec for one in comparison.workloads if one.name == arm.workload)
     if reading.unit == "plain":
         return f"{level(arm.target, reading)} {reading.metric}"
     return f"{level(arm.target * (100 if reading.unit == 'fraction' else 1), reading)} %"

@@ -13,7 +13,7 @@ from statistics import fmean
 from typing import Any
 
 from tracking.compare.result import Comparison
-from tracking.compare.tuning import RATE, Searched, TuningFound
+from tracking.compare.tuning import RATE, SearchSummary, TuningSummary
 from tracking.report.plots import Curve, LineStyle, Words, chart
 from tracking.report.tables import Section, Table, align
 from tracking.report.wording import number
@@ -30,7 +30,7 @@ def section(comparison: Comparison) -> Section | None:
     return Section("tuning", "Tuning", _note(found), tuple(tables))
 
 
-def caveats(found: TuningFound | None) -> tuple[str, ...]:
+def caveats(found: TuningSummary | None) -> tuple[str, ...]:
     """Return what a reader of the verdicts must know of the tuning."""
     if found is None:
         return ()
@@ -65,7 +65,7 @@ def caveats(found: TuningFound | None) -> tuple[str, ...]:
     return tuple(said)
 
 
-def rows(found: TuningFound | None) -> Iterator[dict[str, Any]]:
+def rows(found: TuningSummary | None) -> Iterator[dict[str, Any]]:
     """Yield one row for every setting that was tried, in full precision."""
     for one in () if found is None else found.searched:
         for setting in one.settings:
@@ -82,7 +82,7 @@ def rows(found: TuningFound | None) -> Iterator[dict[str, Any]]:
             } | {name: setting.hyperparameters.get(name) for name, _ in one.space}
 
 
-def _note(found: TuningFound) -> str:
+def _note(found: TuningSummary) -> str:
     counts = sorted({len(one.settings) for one in found.searched})
     budget = (
         f"{counts[0]} settings" if len(counts) == 1 else f"{counts[0]} to {counts[-1]} settings"
@@ -109,7 +109,7 @@ def _note(found: TuningFound) -> str:
     )
 
 
-def _chosen(found: TuningFound) -> Table:
+def _chosen(found: TuningSummary) -> Table:
     header = (
         "workload",
         "candidate",
@@ -140,7 +140,7 @@ def _chosen(found: TuningFound) -> Table:
     return Table("Spaces and chosen settings", header, tuple(cells))
 
 
-def _settings(found: TuningFound) -> Table:
+def _settings(found: TuningSummary) -> Table:
     """The expected best of some of the settings: what a smaller budget would have brought."""
     header = ("workload", "candidate", "metric", "seeds", "of one", "of half", "of all")
     cells = tuple(
@@ -156,14 +156,14 @@ def _settings(found: TuningFound) -> Table:
     return Table("Expected best of so many settings, by validation data", header, cells)
 
 
-def _ends(one: Searched) -> tuple[float | None, ...]:
+def _ends(one: SearchSummary) -> tuple[float | None, ...]:
     expected = one.expected
     if not expected:
         return None, None, None
     return expected[0], expected[(len(expected) - 1) // 2], expected[-1]
 
 
-def _tried(one: Searched) -> str:
+def _tried(one: SearchSummary) -> str:
     early = sum(setting.rung is not None for setting in one.settings)
     if not early:
         return str(len(one.settings))
@@ -171,12 +171,12 @@ def _tried(one: Searched) -> str:
     return f"{len(one.settings)}, {early} ended early ({100 * spent:.0f} % of the budget)"
 
 
-def _score(one: Searched) -> str:
+def _score(one: SearchSummary) -> str:
     score = next((s.score for s in one.settings if s.name == one.chosen), None)
     return number(score) + (" %" if one.in_points and score is not None else "")
 
 
-def _values(one: Searched) -> str:
+def _values(one: SearchSummary) -> str:
     given = [f"{name} = {value_text(value)}" for name, value in one.values]
     return ", ".join(given) or number(None)
 
@@ -186,9 +186,9 @@ def value_text(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def drawings(found: TuningFound | None, styles: Mapping[str, LineStyle]) -> list[str]:
+def drawings(found: TuningSummary | None, styles: Mapping[str, LineStyle]) -> list[str]:
     """Return two SVGs a workload; `styles` are those of the candidates."""
-    by_workload: dict[str, list[Searched]] = {}
+    by_workload: dict[str, list[SearchSummary]] = {}
     for one in () if found is None else found.searched:
         by_workload.setdefault(one.workload, []).append(one)
     drawn = []
@@ -199,11 +199,11 @@ def drawings(found: TuningFound | None, styles: Mapping[str, LineStyle]) -> list
     return drawn
 
 
-def _any_rate(rows: Sequence[Searched]) -> bool:
+def _any_rate(rows: Sequence[SearchSummary]) -> bool:
     return any(_points(one) for one in rows)
 
 
-def _points(one: Searched) -> list[tuple[float, float]]:
+def _points(one: SearchSummary) -> list[tuple[float, float]]:
     """Return (log10 of the learning rate, score) in order; only where the rate is tuned.
 
     What ended early is left out: its score is of another budget.
@@ -220,7 +220,7 @@ def _points(one: Searched) -> list[tuple[float, float]]:
 
 
 def _sensitivity(
-    workload: str, metric: str, rows: Sequence[Searched], styles: Mapping[str, LineStyle]
+    workload: str, metric: str, rows: Sequence[SearchSummary], styles: Mapping[str, LineStyle]
 ) -> str:
     curves = [Curve(one.candidate, _points(one), styles[one.candidate]) for one in rows]
     shown = [curve for curve in curves if curve.points]
@@ -235,7 +235,7 @@ def _sensitivity(
 
 
 def _expected(
-    workload: str, metric: str, rows: Sequence[Searched], styles: Mapping[str, LineStyle]
+    workload: str, metric: str, rows: Sequence[SearchSummary], styles: Mapping[str, LineStyle]
 ) -> list[str]:
     curves = [
         Curve(one.candidate, list(enumerate(one.expected, 1)), styles[one.candidate])
@@ -253,7 +253,7 @@ def _expected(
 _MOST = 10  # settings that a terminal lists
 
 
-def search_text(found: Searched, weights: Mapping[str, float], fresh: float | None) -> str:
+def search_text(found: SearchSummary, weights: Mapping[str, float], fresh: float | None) -> str:
     """Return what was found on one workload: the best settings, what matters, what is next."""
     unit = ", %" * found.in_points
     table = _best(found, unit)
@@ -281,7 +281,7 @@ def search_text(found: Searched, weights: Mapping[str, float], fresh: float | No
     return "\n".join(parts)
 
 
-def _best(found: Searched, unit: str) -> Table:
+def _best(found: SearchSummary, unit: str) -> Table:
     names = _names(found)
     sign = 1.0 if found.lower_is_better else -1.0
     scored = [one for one in found.settings if one.score is not None]
@@ -304,5 +304,5 @@ def _best(found: Searched, unit: str) -> Table:
     return Table("The best settings", header, rows)
 
 
-def _names(found: Searched) -> list[str]:
+def _names(found: SearchSummary) -> list[str]:
     return sorted((name for name, _ in found.space), key=lambda name: (name != RATE, name))

@@ -131,13 +131,15 @@ def measure_words(name: str) -> str:
 
 def all_in_points(comparison: Comparison) -> bool:
     """Whether every difference is one of percentage points."""
-    return all(workload.reading.unit != "plain" for workload in comparison.workloads)
+    return all(workload.metric_spec.unit != "plain" for workload in comparison.workloads)
 
 
 def column(comparison: Comparison, endpoint: Endpoint) -> str:
     """Name a column of an endpoint, with the unit where it is that of all workloads."""
     final = endpoint is Endpoint.FINAL
-    names = {one.reading.final_metric or one.reading.metric for one in comparison.workloads}
+    names = {
+        one.metric_spec.final_metric or one.metric_spec.metric for one in comparison.workloads
+    }
     if not comparison.any_of_user:
         name = "test accuracy" if final else "AUC"
     elif final:
@@ -252,10 +254,10 @@ def units(comparison: Comparison) -> str:
             "Candidate minus baseline, in percentage points (pp) or in the metric's own unit, for "
             f"which nothing is called equivalent: ±{comparison.rope_pp:g} pp is no margin there."
         )
-    lower = [one for one in comparison.workloads if one.reading.goal == "min"]
+    lower = [one for one in comparison.workloads if one.metric_spec.goal == "min"]
     if not lower:
         return said
-    named = ", ".join(f"{one.reading.metric} of {one.name}" for one in lower)
+    named = ", ".join(f"{one.metric_spec.metric} of {one.name}" for one in lower)
     return (
         f"{said} Lower is better in {named}: these differences are turned around, so that a "
         "positive one always means that the candidate is ahead."
@@ -278,7 +280,7 @@ def caveats(comparison: Comparison) -> list[str]:
             f"{_count(len(comparison.incomplete), 'block')} incomplete and left out of the "
             "questions that need the missing trials."
         )
-    turned = any(workload.reading.goal == "min" for workload in comparison.workloads)
+    turned = any(workload.metric_spec.goal == "min" for workload in comparison.workloads)
     if comparison.questions and (turned or not all_in_points(comparison)):
         said.append(units(comparison))
     for workload in comparison.workloads:

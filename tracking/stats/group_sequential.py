@@ -3,7 +3,7 @@
 Pure functions of numbers of seeds and of p-values; they stop nothing. Between looks the statistic
 moves like a sum of independent normal increments; at each look the two-sided p-value of a t test
 is compared with the limit of that look (the significance-level approach of Jennison and Turnbull
-2000, § 4.4). That is approximate where the first look has few seeds.
+2000, § 4.4). That is approximate if the first look has few seeds.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ def limits(
 
     `looks` are the numbers of seeds at which one looks, rising; (n_looks,) limits.
     """
-    seeds = _checked(looks)
+    seeds = _check(looks)
     if not 0 < alpha < 1:
         raise ValueError(f"a level lies between 0 and 1, not {alpha}")
 
@@ -48,12 +48,12 @@ def limits(
 def repeated_p(
     looks: Sequence[int], look: int, p: float, shape: Shape = "obrien-fleming"
 ) -> float:
-    """Return the smallest total level at which the p-value `p` of one look would have stopped.
+    """Return the smallest total level at which a look with the p-value `p` would have stopped.
 
     `look` counts from 1. The least of those up to a look is valid at whatever look one stops, and
     is what Holm's method may take (Jennison and Turnbull 2000, § 9.2).
     """
-    seeds = _checked(looks)
+    seeds = _check(looks)
     if not 1 <= look <= len(seeds):
         raise ValueError(f"look {look} is not one of 1 to {len(seeds)}")
     if not 0 <= p <= 1:
@@ -68,12 +68,12 @@ def repeated_p(
 def crossing_probability(
     looks: Sequence[int] | _Vector, bounds: Sequence[float] | _Vector
 ) -> float:
-    """Return P(|Z_k| >= bound_k at any look) where there is no effect; both (n_looks,).
+    """Return P(|Z_k| >= bound_k at any look) without an effect; both (n_looks,).
 
     The density of what has not crossed is carried from look to look by quadrature (Armitage,
     McPherson and Rowe 1969), to about ten digits.
     """
-    seeds = _checked(looks)
+    seeds = _check(looks)
     z = np.minimum(np.asarray(bounds, dtype=np.float64), _FARTHEST)
     half = z * np.sqrt(seeds)  # of the sum of the increments, one a seed
     steps = np.sqrt(np.diff(seeds, prepend=0.0))
@@ -107,7 +107,7 @@ def _gauss_legendre(count: int) -> tuple[_Vector, _Vector]:
     return x, weights
 
 
-def _checked(looks: Sequence[int] | _Vector) -> _Vector:
+def _check(looks: Sequence[int] | _Vector) -> _Vector:
     seeds = np.asarray(looks, dtype=np.float64)
     if seeds.ndim != 1 or not len(seeds) or seeds[0] < 1 or (np.diff(seeds) <= 0).any():
         raise ValueError(f"looks are rising numbers of seeds, such as [3, 5, 7, 10]: {looks}")

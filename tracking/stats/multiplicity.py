@@ -17,12 +17,12 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 
     scipy has no such function.
     """
-    p = _filled(p_values)
+    p = _fill(p_values)
     order = np.argsort(p, kind="stable")
     steps = np.minimum(1.0, (len(p) - np.arange(len(p))) * p[order])
     adjusted = np.empty_like(p)
     adjusted[order] = np.maximum.accumulate(steps)
-    return _returned(p_values, adjusted)
+    return _restore(p_values, adjusted)
 
 
 def benjamini_hochberg(p_values: Sequence[float | None]) -> list[float | None]:
@@ -30,20 +30,19 @@ def benjamini_hochberg(p_values: Sequence[float | None]) -> list[float | None]:
 
     For exploration only (Benjamini and Hochberg 1995).
     """
-    return _returned(p_values, stats.false_discovery_control(_filled(p_values)))
+    return _restore(p_values, stats.false_discovery_control(_fill(p_values)))
 
 
 _Floats = np.ndarray[tuple[int], np.dtype[np.float64]]
 
 
-def _filled(p_values: Sequence[float | None]) -> _Floats:
+def _fill(p_values: Sequence[float | None]) -> _Floats:
     p = np.array([1.0 if value is None else value for value in p_values], dtype=np.float64)
     if not ((p >= 0) & (p <= 1)).all():
         raise ValueError(f"p-values lie between 0 and 1: {list(p_values)}")
     return p
 
 
-def _returned(p_values: Sequence[float | None], adjusted: _Floats) -> list[float | None]:
-    return [
-        None if p is None else float(value) for p, value in zip(p_values, adjusted, strict=True)
-    ]
+def _restore(p_values: Sequence[float | None], adjusted: _Floats) -> list[float | None]:
+    pairs = zip(p_values, adjusted, strict=True)
+    return [None if p is None else float(value) for p, value in pairs]

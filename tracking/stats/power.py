@@ -12,7 +12,7 @@ def power(noncentrality: float, df: float, alpha: float) -> float:
     critical = float(special.stdtrit(df, 1 - alpha / 2))
     upper = 1 - float(special.nctdtr(df, noncentrality, critical))
     lower = float(special.nctdtr(df, noncentrality, -critical))
-    # Far out in the tail scipy gives NaN where the probability is nothing.
+    # Far out in the tail scipy gives NaN instead of a probability of 0.
     return upper + (0.0 if math.isnan(lower) else lower)
 
 

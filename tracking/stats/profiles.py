@@ -16,7 +16,7 @@ _Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
 @dataclass(frozen=True)
 class Profile:
-    """`ratios` to the fastest, (n_candidates, n_workloads), inf where the target was missed.
+    """`ratios` to the fastest, (n_candidates, n_workloads), inf if the target was missed.
 
     `scores` are the areas below the profiles from 1 to `MAX_RATIO`, of 1. `solved` says which
     workloads any candidate solved; the others take no part.
@@ -28,9 +28,9 @@ class Profile:
 
 
 def profile(times: ArrayLike) -> Profile:
-    """Profile times to target, (n_candidates, n_workloads), inf where one was missed.
+    """Profile times to target, (n_candidates, n_workloads), inf if one was missed.
 
-    Raises ValueError where no workload was solved by anybody.
+    Raises ValueError if no workload was solved by anybody.
     """
     t = np.asarray(times, dtype=np.float64)
     if t.ndim != 2 or np.isnan(t).any() or (t <= 0).any():
@@ -45,10 +45,10 @@ def profile(times: ArrayLike) -> Profile:
 
 
 def jackknife_ranges(times: ArrayLike) -> tuple[tuple[float, float], ...]:
-    """Return the least and the greatest score of each candidate where one seed is left out.
+    """Return the least and the greatest score of each candidate when one seed is left out.
 
     `times` have shape (n_seeds, n_candidates, n_workloads); a cell is the median over seeds.
-    Raises ValueError for fewer than two seeds, and where without one nothing is solved.
+    Raises ValueError for fewer than two seeds, and if nothing is solved without one of them.
     """
     t = np.asarray(times, dtype=np.float64)
     if t.ndim != 3 or len(t) < 2:

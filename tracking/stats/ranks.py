@@ -19,7 +19,7 @@ _Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 class Friedman:
     """The test that all candidates rank alike, by `chi2`, and the sharper F of Iman-Davenport.
 
-    F is None where all data sets rank alike: it would be infinite, and its p-value nothing.
+    F is None if all data sets rank alike: it would be infinite, and its p-value 0.
     """
 
     chi2: float
@@ -28,7 +28,7 @@ class Friedman:
     p_f: float | None
 
 
-def ranks(scores: ArrayLike) -> _Array:
+def rank_scores(scores: ArrayLike) -> _Array:
     """Rank scores, (n_data_sets, n_candidates), within each data set: 1 is the greatest."""
     table = np.asarray(scores, dtype=np.float64)
     if table.ndim != 2 or not np.isfinite(table).all():
@@ -49,15 +49,11 @@ def friedman(mean_ranks: ArrayLike, n: int) -> Friedman:
     return Friedman(chi2, f, p, float(stats.f.sf(f, k - 1, (k - 1) * (n - 1))))
 
 
+@lru_cache  # the quantile takes long to find
 def critical_difference(k: int, n: int, alpha: float = 0.05) -> float:
     """Return by how much mean ranks of `k` candidates on `n` data sets must differ (Nemenyi)."""
-    return float(_quantile(k, alpha) * (k * (k + 1) / (6 * n)) ** 0.5)
-
-
-@lru_cache
-def _quantile(k: int, alpha: float) -> float:
-    """Return the quantile of the studentised range over the root of two; it takes long to find."""
-    return float(stats.studentized_range.ppf(1 - alpha, k, np.inf)) / 2**0.5
+    quantile = float(stats.studentized_range.ppf(1 - alpha, k, np.inf)) / 2**0.5
+    return float(quantile * (k * (k + 1) / (6 * n)) ** 0.5)
 
 
 def cliques(

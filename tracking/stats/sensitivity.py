@@ -1,7 +1,7 @@
 """Would another test have said the same? Exact tests beside Student's t; they decide nothing.
 
-Pure functions of paired differences, in whatever unit; where workloads are pooled, of one stratum
-of differences each.
+Pure functions of paired differences, in whatever unit; if workloads are pooled, of one stratum of
+differences each.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ import numpy as np
 from scipy import special
 
 from tracking.stats.sign_flip import flip_floor, max_t, sign_flip_p, stratified_sign_flip
-from tracking.stats.signed_rank import Middle, hodges_lehmann, signed_ranks
+from tracking.stats.signed_rank import PseudoMedian, hodges_lehmann, signed_rank_test
 from tracking.stats.t_tests import Estimate
 
 # Ranks need no more digits than this part of the largest difference.
@@ -20,7 +20,7 @@ _RESOLUTION = 1e-9
 
 @dataclass(frozen=True)
 class Heterogeneity:
-    """Do workloads differ by more than their seeds? `q` is chi-square with `df` where not.
+    """Do workloads differ by more than their seeds? If not, `q` is chi-square with `df`.
 
     Unreliable with few seeds a workload (Cochran 1954): printed, never decided by.
     """
@@ -36,19 +36,19 @@ class Sensitivity:
 
     A floor is the smallest p-value that so few differences can give. `signed_rank_p` and `middle`
     are of a single workload, `heterogeneity` of several. `max_t_p` is adjusted over the questions
-    about one candidate, where there are several.
+    about one candidate, if there are several.
     """
 
     sign_flip_p: float | None
     sign_flip_floor: float
     signed_rank_p: float | None
     signed_rank_floor: float | None
-    middle: Middle | None
+    middle: PseudoMedian | None
     heterogeneity: Heterogeneity | None
     max_t_p: float | None = None
 
     def contradicts(self, p: float | None, alpha: float) -> bool:
-        """Whether the sign-flip test, where it can reject at all, does not where `p` does."""
+        """Return True if `p` rejects, and the sign-flip test could reject but does not."""
         able = self.sign_flip_p is not None and self.sign_flip_floor <= alpha
         return able and p is not None and p <= alpha < (self.sign_flip_p or 0)
 
@@ -68,7 +68,7 @@ def sensitivity(
         _, p = stratified_sign_flip(filled)
         return Sensitivity(p, flip_floor(int(counted)), None, None, None, heterogeneity(estimates))
     (d,) = filled
-    ranked = signed_ranks(d, _RESOLUTION * float(np.abs(d).max()))
+    ranked = signed_rank_test(d, _RESOLUTION * float(np.abs(d).max()))
     return Sensitivity(
         sign_flip_p=sign_flip_p(d),
         sign_flip_floor=flip_floor(int(np.count_nonzero(d))),
@@ -82,13 +82,12 @@ def sensitivity(
 def heterogeneity(estimates: Sequence[Estimate]) -> Heterogeneity | None:
     """Compare the means of workloads, each weighted by what its seeds say (Cochran 1954).
 
-    None for fewer than two, and where one of them has no spread.
+    None for fewer than two, and if one of them has no spread.
     """
-    means = [one.mean for one in estimates if one.mean is not None and one.se]
-    weights = np.array([one.se**-2 for one in estimates if one.mean is not None and one.se])
-    if len(means) < 2 or len(means) < len(estimates):
+    known = [(one.mean, one.se**-2) for one in estimates if one.mean is not None and one.se]
+    if len(known) < 2 or len(known) < len(estimates):
         return None
-    m = np.array(means)
+    m, weights = np.array(known).T
     q = float((weights * (m - np.average(m, weights=weights)) ** 2).sum())
     df = len(m) - 1
     return Heterogeneity(q, df, float(special.chdtrc(df, q)))
@@ -99,7 +98,7 @@ def max_t_p(questions: Sequence[Mapping[tuple[str, int], float]]) -> list[float 
 
     Each question is its differences by (workload, block), of which those count that every
     question has. Workloads have the scale of their own root mean square, by question. All None
-    where fewer than two blocks, or a question without a spread, remain.
+    if fewer than two blocks, or a question without a spread, remain.
     """
     shared = sorted(set.intersection(*(set(one) for one in questions))) if questions else []
     table = np.array([[one[at] for one in questions] for at in shared], dtype=np.float64)

@@ -1,4 +1,4 @@
-"""Sign-flip tests of paired differences: exact where the arms of a block can be exchanged.
+"""Sign-flip tests of paired differences: exact if the arms of a block can be exchanged.
 
 Pure functions of numbers, in whatever unit. They assume differences that are symmetric about zero
 if there is no effect, and no normal distribution. They decide nothing.
@@ -61,7 +61,7 @@ def max_t(differences: ArrayLike) -> tuple[_Vector, _Vector]:
 
     A flip turns a whole block, so the tests keep what they have in common, which Holm's method
     has to do without: all differences are of one candidate against several baselines (Westfall
-    and Young 1993, single step). Raises ValueError where a column has no spread.
+    and Young 1993, single step). Raises ValueError if a column has no spread.
     """
     d = np.asarray(differences, dtype=np.float64)
     n = len(d)

@@ -20,7 +20,7 @@ _Vector = np.ndarray[tuple[int], np.dtype[np.float64]]
 
 
 @dataclass(frozen=True)
-class SignedRanks:
+class SignedRankTest:
     """`p` is two-sided, `floor` the smallest that so many values without ties can give."""
 
     p: float
@@ -28,7 +28,7 @@ class SignedRanks:
 
 
 @dataclass(frozen=True)
-class Middle:
+class PseudoMedian:
     """The median of all averages by pairs, and its exact interval; infinite if n is small."""
 
     estimate: float
@@ -41,23 +41,23 @@ def rank_floor(n: int) -> float:
     return min(1.0, 2.0 ** (1 - n))
 
 
-def signed_ranks(values: ArrayLike, resolution: float = 0.0) -> SignedRanks | None:
+def signed_rank_test(values: ArrayLike, resolution: float = 0.0) -> SignedRankTest | None:
     """Test that values, (n,), lie symmetrically about zero; None if all are zero (Wilcoxon 1945).
 
     Values are rounded to multiples of `resolution` first, so that rounding errors make no ranks.
     Zeros are dropped. Ties have the mean of their ranks and, up to `EXACT_UP_TO` values, the
     distribution of values without ties, which scipy leaves by default as soon as there are any.
     """
-    x = _rounded(values, resolution)
+    x = _round(values, resolution)
     kept = x[x != 0]
     n = len(kept)
     if not n:
         return None
     method = "exact" if n <= EXACT_UP_TO else "asymptotic"
-    return SignedRanks(float(stats.wilcoxon(kept, method=method).pvalue), rank_floor(n))
+    return SignedRankTest(float(stats.wilcoxon(kept, method=method).pvalue), rank_floor(n))
 
 
-def hodges_lehmann(values: ArrayLike) -> Middle | None:
+def hodges_lehmann(values: ArrayLike) -> PseudoMedian | None:
     """Return the median of the averages of all pairs of values, (n,), each with itself too.
 
     The 95% interval has the shifts that the exact signed-rank test does not reject, zeros and
@@ -72,11 +72,11 @@ def hodges_lehmann(values: ArrayLike) -> Middle | None:
     walsh = np.sort((x[rows] + x[columns]) / 2)
     below = _tail(n, (1 - LEVEL) / 2)
     if below < 0:
-        return Middle(float(np.median(walsh)), -np.inf, np.inf)
-    return Middle(float(np.median(walsh)), float(walsh[below]), float(walsh[-1 - below]))
+        return PseudoMedian(float(np.median(walsh)), -np.inf, np.inf)
+    return PseudoMedian(float(np.median(walsh)), float(walsh[below]), float(walsh[-1 - below]))
 
 
-def _rounded(values: ArrayLike, resolution: float) -> _Vector:
+def _round(values: ArrayLike, resolution: float) -> _Vector:
     x = np.asarray(values, dtype=np.float64)
     if x.ndim != 1 or not np.isfinite(x).all():
         raise ValueError(f"finite values of shape (n,) are needed: {x.tolist()}")

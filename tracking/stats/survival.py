@@ -1,7 +1,8 @@
 """Times to an event that some runs never reach: Kaplan-Meier, restricted mean, log-rank.
 
-Pure functions; a time is where an event came or, without one, where the run was last seen. They
-pair nothing: with one horizon for all, differences of restricted times within a block say more.
+Pure functions; a time is that of the event or, without one, the last at which the run was seen.
+They pair nothing: with one horizon for all, differences of restricted times within a block say
+more.
 """
 
 from dataclasses import dataclass
@@ -36,7 +37,7 @@ def kaplan_meier(times: ArrayLike, reached: ArrayLike) -> Survival:
 
     Product of the shares that pass each event time (Kaplan and Meier 1958).
     """
-    t, events = _checked(times, reached)
+    t, events = _check(times, reached)
     at = np.unique(t[events])
     curve = stats.ecdf(stats.CensoredData.right_censored(t, ~events)).sf
     return Survival(at, curve.evaluate(at))
@@ -51,7 +52,7 @@ def restricted_mean(times: ArrayLike, reached: ArrayLike, horizon: float) -> tup
     last runs all end adds none. scipy has no restricted mean, and the variance that lifelines
     returns is that of one restricted time.
     """
-    t, events = _checked(times, reached)
+    t, events = _check(times, reached)
     curve = kaplan_meier(t, events)
     inside = curve.times < horizon
     at, s = curve.times[inside], curve.survival[inside]
@@ -72,7 +73,7 @@ def log_rank_p(
 
     None if no run had the event, or nothing sets the arms apart.
     """
-    arms = [_checked(*arm) for arm in (first, second)]
+    arms = [_check(*arm) for arm in (first, second)]
     if not all(len(times) for times, _ in arms):
         return None
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -80,7 +81,7 @@ def log_rank_p(
     return float(found.pvalue) if np.isfinite(found.statistic) else None
 
 
-def _checked(times: ArrayLike, reached: ArrayLike) -> tuple[_Vector, _Mask]:
+def _check(times: ArrayLike, reached: ArrayLike) -> tuple[_Vector, _Mask]:
     t, events = np.asarray(times, dtype=np.float64), np.asarray(reached, dtype=np.bool_)
     if t.ndim != 1 or t.shape != events.shape:
         raise ValueError(f"a time and an event each are needed: {t.shape} and {events.shape}")

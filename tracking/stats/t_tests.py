@@ -1,6 +1,6 @@
 """Estimates of a mean difference between two arms: paired within a block, or pooled over strata.
 
-Pure functions of numbers; knows no trial, and decides nothing (see `verdicts`). Everything is in
+Pure functions of numbers; knows no trial, and decides nothing. Everything is in
 the unit of its input, in this project percentage points.
 """
 
@@ -27,7 +27,7 @@ class Estimate:
     `kind` says which fields there are: "undefined" (fewer than two differences) has at most a
     mean; "identical" (every difference is exactly zero) and "degenerate" (all are equal, so that
     nothing estimates the error) have a mean without a test; "estimated" has everything. `n` counts
-    differences; `sd` (ddof 1) is missing where strata are pooled, each having its own.
+    differences; `sd` (ddof 1) is missing if strata are pooled, each having its own.
     """
 
     kind: Kind
@@ -58,7 +58,7 @@ class Estimate:
     def equivalence_p(self, margin: float) -> float | None:
         """Test that the mean lies within ±`margin`: the p-value of two one-sided t tests.
 
-        None where nothing estimates the error (Schuirmann 1987).
+        None if nothing estimates the error (Schuirmann 1987).
         """
         if self.mean is None or self.se is None or self.df is None:
             return None
@@ -135,17 +135,18 @@ def at_level(estimate: Estimate, level: float) -> Estimate:
     return replace(estimate, low=low, high=high)
 
 
-def superiority(candidate: ArrayLike, baseline: ArrayLike) -> Superiority:
+def superiority(differences: ArrayLike) -> Superiority:
     """Estimate P(candidate > baseline) on a block, with the interval of Clopper and Pearson.
 
-    Shapes as for `paired_t`. With ties the number of wins may be half an integer, for which the
-    interval is the natural continuation of the exact one. Raises ValueError without a pair.
+    `differences` (n,) are candidate minus baseline. With ties the number of wins may be half an
+    integer, for which the interval is the natural continuation of the exact one. Raises
+    ValueError without a pair.
     """
-    differences = _finite(candidate) - _finite(baseline)
-    n = len(differences)
+    d = _finite(differences)
+    n = len(d)
     if n == 0:
         raise ValueError("superiority needs at least one pair")
-    wins = float((differences > 0).sum() + (differences == 0).sum() / 2)
+    wins = float((d > 0).sum() + (d == 0).sum() / 2)
     return Superiority(wins, n, wins / n, *proportion_interval(wins, n))
 
 
@@ -158,19 +159,9 @@ def proportion_interval(count: float, n: int) -> tuple[float, float]:
 
 
 def _student(n: int, mean: float, sd: float | None, se: float, df: float) -> Estimate:
-    half_width = float(special.stdtrit(df, (1 + LEVEL) / 2)) * se
-    return Estimate(
-        "estimated",
-        n,
-        mean,
-        sd=sd,
-        se=se,
-        df=df,
-        t=mean / se,
-        p=float(2 * special.stdtr(df, -abs(mean / se))),
-        low=mean - half_width,
-        high=mean + half_width,
-    )
+    t = mean / se
+    p = float(2 * special.stdtr(df, -abs(t)))
+    return at_level(Estimate("estimated", n, mean, sd=sd, se=se, df=df, t=t, p=p), LEVEL)
 
 
 def _finite(values: ArrayLike) -> np.ndarray[tuple[int], np.dtype[np.float64]]:

@@ -13,7 +13,7 @@ from jobs.contract.asha import Rungs
 from jobs.contract.events import read_events
 from jobs.contract.trial import MetricSpec, Trial, UserWorkload
 from jobs.lane import EXIT_INTERRUPTED
-from tracking.compare.endpoints import last_of_curve
+from tracking.compare.endpoints import last_curve_value
 
 pytestmark = pytest.mark.usefixtures("as_it_was")
 
@@ -188,7 +188,7 @@ def test_all_ranks_end_at_the_same_rung(tmp_path, kind):
     assert (ended.state, ended.rung) == ("completed", rung), ended.traceback
     there = ended.curve[-1] if kind == "images" else ended.curve[rung - 1]
     value = there.metrics[workload.metric_spec.metric]
-    assert last_of_curve(ended) == value  # however far it has got until all had heard of it
+    assert last_curve_value(ended) == value  # however far it has got until all had heard of it
     assert (whole.state, whole.rung) == ("completed", None)
 
 

@@ -11,7 +11,7 @@ from search_lab import BEST, search_lab, tried
 from jobs.contract.layout import Layout
 from orchestrator.results.suggest import suggest
 from orchestrator.sweep.search_space import Axis
-from tracking.compare.tuning import Fared
+from tracking.compare.tuning import TriedSetting
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_suggestions_stay_in_the_space_and_follow_from_their_seed():
         "betas": Axis("choice", choices=([0.9, 0.95], [0.9, 0.99])),
     }
     told = [
-        Fared(f"a#{n}", {"lr": 10**-n, "k": n, "betas": (0.9, 0.99)}, score, 0)
+        TriedSetting(f"a#{n}", {"lr": 10**-n, "k": n, "betas": (0.9, 0.99)}, score, 0)
         for n, score in ((2, 0.5), (3, 0.9), (4, None))
     ]
     found = suggest(space, told, False, 8, "a")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jobs.contract.trial import ImageWorkload, UserWorkload
-from tracking.compare.analysis import Endpoint, Question, needed
+from tracking.compare.analysis import Endpoint, Question, data_sets_needed
 from tracking.compare.compare import compare
 from tracking.report.page import write_report
 from tracking.report.terminal import verdict_text
@@ -27,12 +27,12 @@ def study_of(arms, means, noise=(0.0004, -0.0004, 0.0)):
 
 
 def final(comparison):
-    return next(one for one in comparison.level_b if one.endpoint == Endpoint.FINAL)
+    return next(one for one in comparison.across_datasets if one.endpoint == Endpoint.FINAL)
 
 
 @pytest.mark.parametrize(("tests", "least"), [(1, 6), (2, 7), (4, 8), (8, 9), (16, 10), (32, 11)])
 def test_the_number_of_data_sets_that_is_needed_follows_from_the_floor(tests, least):
-    assert needed(tests, 0.05) == least
+    assert data_sets_needed(tests, 0.05) == least
 
 
 def test_twelve_data_sets_give_the_known_answer(arms):
@@ -56,8 +56,8 @@ def test_swapping_the_arms_turns_the_answer_and_keeps_the_p_value(arms):
 
 def test_too_few_data_sets_claim_nothing_and_say_how_many_it_takes(arms):
     comparison = compare("s", study_of(arms, MEANS[:5]), [QUESTION])
-    assert [one.word for one in comparison.level_b] == ["not claimable"] * 2
-    assert [one.p for one in comparison.level_b] == [None] * 2
+    assert [one.word for one in comparison.across_datasets] == ["not claimable"] * 2
+    assert [one.p for one in comparison.across_datasets] == [None] * 2
     text = verdict_text(comparison)
     assert "there are 5, and the exact Wilcoxon test over data sets needs 7" in text
     assert "like these:" not in text
@@ -104,7 +104,7 @@ def test_an_answer_that_only_diverged_trials_carry_is_undecided(arms, outcome):
 def test_unlike_units_have_no_common_ranks(arms, own_arms):
     outcomes = [*study_of(arms, MEANS), *own_arms([2.0, 2.1], [2.2, 2.4])]
     comparison = compare("s", outcomes, [QUESTION])
-    assert [one.word for one in comparison.level_b] == ["not claimable"] * 2
+    assert [one.word for one in comparison.across_datasets] == ["not claimable"] * 2
     assert "unlike units or directions have no common ranks" in verdict_text(comparison)
 
 

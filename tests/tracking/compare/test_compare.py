@@ -131,9 +131,9 @@ def test_a_diverged_trial_counts_with_chance(outcome, arms):
     assert (summary.n, summary.diverged) == (5, 1)
     assert summary.mean_final == pytest.approx(100 * (sum(A) - A[2] + 0.1) / 5)
     answer = final(found)
-    assert answer.collapsed == (1, 0)
+    assert answer.divergences == (1, 0)
     assert "collapse" in answer.flags
-    assert answer.without_collapse.n == 4
+    assert answer.without_divergence.n == 4
     # 0 to 10 from 10 % to 50 %, 10 to 20 down to chance, then chance.
     expected = (10 * 0.3 + 10 * 0.3 + 20 * 0.1) / 40
     lost = compare("s", [outcomes[2]], [])
@@ -155,7 +155,7 @@ def test_a_win_is_undecided_where_collapses_leave_a_workload_nothing_clean(outco
     ]
     answer = final(compare("s", outcomes, [QUESTION]))
     assert answer.estimate.p < 0.025
-    assert answer.without_collapse.n == 5
+    assert answer.without_divergence.n == 5
     assert (answer.verdict, answer.flags[-1]) == ("undecided", "rests on collapse")
 
 

@@ -46,7 +46,7 @@ def test_a_candidate_that_diverges_in_a_third_of_its_seeds_is_flagged_and_not_av
 ):
     outcomes = with_losses(arms, outcome, (0, 3, 5, 8))
     comparison = compare("s", outcomes, [QUESTION])
-    (found,) = comparison.failures
+    (found,) = comparison.divergence
     assert (found.n, found.candidate, found.baseline) == (12, 4, 0)
     assert (found.p, found.word) == (pytest.approx(0.125), "undecided")
     text = verdict_text(comparison)
@@ -64,16 +64,16 @@ def test_failing_far_more_often_is_worse_over_all_workloads(arms, outcome):
         for workload in ("digits", "kmnist")
         for one in with_losses(arms, outcome, (0, 3, 5, 8), workload)
     ]
-    (found,) = compare("s", outcomes, [QUESTION]).failures
+    (found,) = compare("s", outcomes, [QUESTION]).divergence
     assert (found.n, found.only_candidate, found.word) == (24, 8, "worse")
-    (back,) = compare("s", outcomes, [Question("adamw", "thermolion")]).failures
+    (back,) = compare("s", outcomes, [Question("adamw", "thermolion")]).divergence
     assert (back.p, back.word) == (found.p, "better")
 
 
 def test_questions_are_a_family_of_their_own(arms, outcome):
     outcomes = with_losses(arms, outcome, (0, 3, 5, 8))
     outcomes += [outcome("lion", "digits", block, 0.9 + block / 900) for block in range(12)]
-    first, second = compare("s", outcomes, [QUESTION, OTHER]).failures
+    first, second = compare("s", outcomes, [QUESTION, OTHER]).divergence
     assert first.p_adjusted == pytest.approx(2 * first.p)
     assert (second.p, second.word) == (None, "none")
 
@@ -83,7 +83,7 @@ def test_losses_in_the_same_blocks_set_nobody_apart(arms, outcome):
     for block in (0, 3):
         outcomes[12 + block] = lost(outcome, "adamw", block)
     comparison = compare("s", outcomes, [QUESTION])
-    assert comparison.failures[0].p is None
+    assert comparison.divergence[0].p is None
     assert "nothing sets them apart" in verdict_text(comparison)
 
 
@@ -93,12 +93,12 @@ def test_a_diverged_trial_without_a_value_is_still_a_failure(own):
     outcomes[1] = own("thermolion", block=1, state="diverged")
     comparison = compare("s", outcomes, [QUESTION])
     assert len(comparison.incomplete) == 1
-    assert (comparison.failures[0].n, comparison.failures[0].candidate) == (3, 1)
+    assert (comparison.divergence[0].n, comparison.divergence[0].candidate) == (3, 1)
 
 
 def test_a_trial_that_failed_on_the_machine_is_no_failure_of_the_candidate(arms, outcome):
     outcomes = with_losses(arms, outcome, ())
     outcomes[2] = outcome("thermolion", "digits", 2, state="failed", error="OSError: no data")
-    (found,) = compare("s", outcomes, [QUESTION]).failures
+    (found,) = compare("s", outcomes, [QUESTION]).divergence
     assert (found.n, found.word) == (11, "none")
     assert "in failures" not in verdict_text(compare("s", outcomes, [QUESTION]))

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from jobs.contract.trial import MetricSpec
-from tracking.compare.targets import targets
+from tracking.compare.targets import derive_targets
 
 
 def pilot(one):
@@ -19,7 +19,7 @@ def test_a_target_lies_a_part_of_the_way_from_chance_to_the_median_of_the_better
         for name, bests in curves.items()
         for block, best in enumerate(bests)
     ]
-    (found,) = targets(pilots, 0.95)
+    (found,) = derive_targets(pilots, 0.95)
     assert (found.baseline, found.n, found.reference) == ("adamw", 3, 0.8)
     assert found.value == pytest.approx(0.1 + 0.95 * 0.7)
 
@@ -30,7 +30,7 @@ def test_a_pilot_that_diverged_reached_chance(outcome):
         pilot(outcome("adamw", block=1, curve=[(0, 0.1), (10, 0.99)], state="diverged")),
         pilot(outcome("adamw", block=2, curve=[(0, 0.1), (40, 0.6)])),
     ]
-    assert targets(pilots, 1.0)[0].value == pytest.approx(0.6)
+    assert derive_targets(pilots, 1.0)[0].value == pytest.approx(0.6)
 
 
 def test_of_a_loss_the_lower_one_is_better_and_chance_is_where_training_begins(own):
@@ -39,9 +39,9 @@ def test_of_a_loss_the_lower_one_is_better_and_chance_is_where_training_begins(o
         pilot(own("adamw", block=block, curve=[(0, 4.0), (50, low), (100, 3.0)], reading=reading))
         for block, low in enumerate([2.0, 2.2, 2.6])
     ]
-    assert targets(pilots, 0.5)[0].value == pytest.approx((4.0 + 2.2) / 2)
+    assert derive_targets(pilots, 0.5)[0].value == pytest.approx((4.0 + 2.2) / 2)
 
 
 def test_pilots_that_learned_nothing_give_no_target(outcome):
     pilots = [pilot(outcome("adamw", block=b, curve=[(0, 0.1), (40, 0.1)])) for b in range(3)]
-    assert targets(pilots, 0.95)[0].value is None
+    assert derive_targets(pilots, 0.95)[0].value is None

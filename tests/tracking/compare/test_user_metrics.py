@@ -124,7 +124,7 @@ def test_a_diverged_trial_counts_as_the_declared_chance_to_where_the_others_end(
     summary = found.summaries[0]
     assert (summary.n, summary.diverged) == (5, 1)
     assert summary.mean_final == pytest.approx((sum(LOW) - LOW[1] + 6.0) / 5)
-    assert on(found, Endpoint.FINAL).collapsed == (1, 0)
+    assert on(found, Endpoint.FINAL).divergences == (1, 0)
     lost = (50 * 5.0 + 50 * 6.0) / 100
     kept = sum((4.0 + last) / 2 for block, last in enumerate(LOW) if block != 1)
     assert summary.mean_auc == pytest.approx((kept + lost) / 5)

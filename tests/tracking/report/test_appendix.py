@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from tracking.compare.analysis import Endpoint, Question
-from tracking.compare.appendix import appendix, profiled
+from tracking.compare.appendix import compute_appendix, profile_candidates
 from tracking.compare.compare import compare
 from tracking.compare.interim import Looks
 from tracking.compare.result import Verdict
@@ -31,13 +31,13 @@ def final(rows):
 
 
 def notes(found, outcomes):
-    return {one.key: one.note for one in sections(found, appendix(found, outcomes))}
+    return {one.key: one.note for one in sections(found, compute_appendix(found, outcomes))}
 
 
 def test_every_look_is_there_by_both_manners_of_limits(arms):
     outcomes, seeds = arms("digits", A, B), (3, 6)
     found = compare("s", outcomes, [QUESTION], looks=Looks(seeds, complete=2))
-    rows = final(appendix(found, outcomes).shapes)
+    rows = final(compute_appendix(found, outcomes).shapes)
     raw = [one.p for one in rows]
     assert [one.limit_pocock for one in rows] == pytest.approx(limits(seeds, 0.025, "pocock"))
     assert [one.limit_obrien_fleming for one in rows] == pytest.approx(limits(seeds, 0.025))
@@ -59,7 +59,7 @@ def test_the_profile_of_a_study_is_the_known_one():
         for name, times in steps.items()
         for number, time in enumerate(times)
     ]
-    found, why = profiled(arms, list(steps))
+    found, why = profile_candidates(arms, list(steps))
     assert why == ""
     scores = [one.score for one in found]
     assert scores == pytest.approx([0.555556, 0.888889, 0.333333], abs=1e-6)
@@ -69,9 +69,9 @@ def test_the_profile_of_a_study_is_the_known_one():
 
 def test_a_seed_that_one_candidate_lacks_is_in_no_profile():
     arms = [arm("a", "w", [10, 10, 10]), arm("b", "w", [20, 20])]
-    found, _ = profiled([*arms, arm("a", "alone", [5])], ["a", "b"])
+    found, _ = profile_candidates([*arms, arm("a", "alone", [5])], ["a", "b"])
     assert [one.ratios for one in found] == [(("w", 1.0),), (("w", 2.0),)]
-    assert profiled([arm("a", "w", [INF]), arm("b", "w", [INF])], ["a", "b"])[0] == ()
+    assert profile_candidates([arm("a", "w", [INF]), arm("b", "w", [INF])], ["a", "b"])[0] == ()
 
 
 def test_mean_ranks_are_those_of_scipy_over_the_blocks_that_all_have(study, outcome):
@@ -122,7 +122,7 @@ def test_where_nothing_can_be_ranked_the_appendix_says_why(arms, study):
 
 def test_how_often_ahead_is_counted_over_all_pairs(arms):
     outcomes = arms("digits", A, B) + arms("cifar10", [0.7, 0.6, 0.65], [0.7, 0.61, 0.64])
-    share = final(appendix(compare("s", outcomes, [QUESTION]), outcomes).ahead)[0].share
+    share = final(compute_appendix(compare("s", outcomes, [QUESTION]), outcomes).ahead)[0].share
     assert (share.wins, share.n) == (7.5, 9)
     assert (share.low, share.high) == proportion_interval(7.5, 9)
 
@@ -136,7 +136,7 @@ def test_the_expected_best_of_the_settings_of_an_optimizer_is_the_known_one(outc
                 one.trial.candidate, optimizer="sgd", hyperparameters={"lr": number + 1.0}
             )
             outcomes.append(replace(one, trial=replace(one.trial, candidate=tuned)))
-    (found,) = appendix(compare("s", outcomes, []), outcomes).tried
+    (found,) = compute_appendix(compare("s", outcomes, []), outcomes).tried
     assert (found.optimizer, found.settings, found.seeds) == ("sgd", 5, 2)
     assert found.expected[:3] == pytest.approx([74.4, 81.4, 85.2])
     assert found.expected[-1] == pytest.approx(90)
@@ -146,7 +146,7 @@ def test_the_appendix_gives_no_verdict_and_draws_what_it_has(study):
     outcomes = study(3)
     questions = [QUESTION, Question("thermolion", "lion")]
     found = compare("s", outcomes, questions)
-    extra = appendix(found, outcomes)
+    extra = compute_appendix(found, outcomes)
     cells = {
         cell
         for part in sections(found, extra)
@@ -196,7 +196,7 @@ def test_odd_studies_have_an_appendix_without_a_crash_or_a_certainty(
     outcomes = _odd(arms, own_arms, outcome, study)[kind]
     outcomes = [replace(one, trial=_aimed(one.trial)) for one in outcomes]
     found = compare("s", outcomes, [QUESTION])
-    extra = appendix(found, outcomes)
+    extra = compute_appendix(found, outcomes)
     assert len(sections(found, extra)) == 6
     drawn = drawings(found, extra, lines(found.candidates))
     assert not any("nan" in one or "inf" in one for of in drawn.values() for one in of)
@@ -214,7 +214,7 @@ def test_a_baseline_that_never_reaches_the_target_has_a_score_of_nothing(arms):
         replace(one, trial=_aimed(one.trial))
         for one in arms("digits", [0.95, 0.96, 0.97], [0.5, 0.51, 0.52])
     ]
-    found = appendix(compare("s", outcomes, [QUESTION]), outcomes).profile
+    found = compute_appendix(compare("s", outcomes, [QUESTION]), outcomes).profile
     assert [(one.candidate, one.score) for one in found] == [("thermolion", 1.0), ("adamw", 0.0)]
     assert found[1].ratios == (("digits", INF),)
     assert (found[1].low, found[1].high) == (0, 0)
@@ -225,7 +225,7 @@ def test_no_p_value_is_printed_beyond_what_any_data_say(arms):
     sure = [b - 0.3 + more for b, more in zip(B, noise, strict=True)]
     outcomes = arms("digits", sure, B)
     found = compare("s", outcomes, [QUESTION], looks=Looks((3, 6), complete=2))
-    extra = appendix(found, outcomes)
+    extra = compute_appendix(found, outcomes)
     assert min(one.p for one in extra.shapes) < 1e-12
     (looks,) = [one for one in sections(found, extra) if one.key == "shapes"]
     assert "<1e-09" in {cell for row in looks.tables[0].rows for cell in row}

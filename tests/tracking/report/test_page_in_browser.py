@@ -7,7 +7,7 @@ import pytest
 
 from tracking.compare.analysis import Analysis, Question, Registration
 from tracking.compare.compare import compare
-from tracking.compare.interim import Looks, Saved
+from tracking.compare.interim import Looks, Savings
 from tracking.report.page import write_report
 
 LONG = "adamw[lr=0.0003,weight_decay=0.01]"
@@ -48,7 +48,7 @@ def test_nothing_sticks_out_of_the_page(chromium, study, outcome, tmp_path, widt
         "a-study-" * 12, aimed, questions, analysis=agreed, looks=Looks((3, 5), complete=2)
     )
     registered = Registration(agreed, agreed.hash, 0, 3, ("seeds 3, 4 were added " + "x" * 90,))
-    saved = Saved(6, 40, 12.5, 30.0, "GPU hours")
+    saved = Savings(6, 40, 12.5, 30.0, "GPU hours")
     found = replace(found, registration=registered, saved=saved, later=found.pooled)
     write_report(found, aimed, tmp_path)
     (tmp_path / "measure.html").write_text(_MEASURE.format(width=width))

@@ -9,7 +9,7 @@ from statsmodels.stats.libqsturng import qsturng
 
 from tracking.stats.budgets import expected_best, interquartile_mean
 from tracking.stats.profiles import jackknife_ranges, profile
-from tracking.stats.ranks import cliques, critical_difference, friedman, ranks
+from tracking.stats.ranks import cliques, critical_difference, friedman, rank_scores
 
 INF = math.inf
 
@@ -46,7 +46,7 @@ def test_the_ranks_of_demsar_give_his_figures():
 @pytest.mark.parametrize("seed", range(3))
 def test_friedman_agrees_with_scipy_where_nothing_is_tied(seed):
     scores = np.random.default_rng(seed).normal(size=(11, 4))
-    found = friedman(ranks(scores).mean(axis=0), 11)
+    found = friedman(rank_scores(scores).mean(axis=0), 11)
     oracle = stats.friedmanchisquare(*scores.T)
     assert (found.chi2, found.p) == pytest.approx((oracle.statistic, oracle.pvalue))
 

@@ -12,7 +12,7 @@ from tracking.stats.group_sequential import limits
 from tracking.stats.multiplicity import holm
 from tracking.stats.power import power
 from tracking.stats.sign_flip import max_t
-from tracking.stats.signed_rank import signed_ranks
+from tracking.stats.signed_rank import signed_rank_test
 from tracking.stats.t_tests import paired_t, stratified_t
 
 STUDIES = 20_000
@@ -128,7 +128,7 @@ def test_only_the_test_over_data_sets_may_speak_of_data_sets_like_these():
     random = np.random.default_rng(80)
     effects = random.normal(0, 1, (2000, 12, 1))
     d = random.normal(effects, 1, (2000, 12, 5))
-    over_data_sets = [signed_ranks(means).p <= 0.05 for means in d.mean(axis=2)]
+    over_data_sets = [signed_rank_test(means).p <= 0.05 for means in d.mean(axis=2)]
     assert share(over_data_sets) <= HONEST[1]
     assert share(stratified(d)[1] <= 0.05) > 0.13
 

@@ -11,7 +11,7 @@ from statsmodels.stats.meta_analysis import combine_effects
 
 from tracking.stats.sensitivity import heterogeneity, max_t_p, sensitivity
 from tracking.stats.sign_flip import flip_floor, max_t, sign_flip_p, stratified_sign_flip
-from tracking.stats.signed_rank import hodges_lehmann, rank_floor, signed_ranks
+from tracking.stats.signed_rank import hodges_lehmann, rank_floor, signed_rank_test
 from tracking.stats.t_tests import paired_t
 
 D = [0.50, 0.25, 0.45, 0.15, 0.65]
@@ -82,17 +82,17 @@ def test_max_t_of_one_question_is_its_sign_flip_test():
 
 
 def test_wilcoxons_test_gives_the_known_answers():
-    found = signed_ranks(MEANS, 1e-4)
+    found = signed_rank_test(MEANS, 1e-4)
     assert found.p == pytest.approx(0.0068359, abs=1e-7)
-    assert signed_ranks(D).p == 0.0625
-    assert signed_ranks([0.1, 0.1, 0.2, 0.2, 0.3]).p == 0.0625
+    assert signed_rank_test(D).p == 0.0625
+    assert signed_rank_test([0.1, 0.1, 0.2, 0.2, 0.3]).p == 0.0625
 
 
 @settings(deadline=None)
 @given(st.lists(hundredths, min_size=1, max_size=9).filter(any))
 def test_wilcoxons_test_counts_the_rank_sums_of_all_signs_ties_or_not(sample):
     kept = np.array([value for value in sample if value])
-    found = signed_ranks(sample, 1e-4)
+    found = signed_rank_test(sample, 1e-4)
     ranks = stats.rankdata(abs(kept))
     smaller = min(ranks[kept > 0].sum(), ranks[kept < 0].sum())
     signs = np.array(list(itertools.product([0, 1], repeat=len(kept))))
@@ -105,19 +105,19 @@ def test_many_values_have_the_normal_approximation():
     sample = np.random.default_rng(4).normal(0.05, 1, 300)
     ranks = stats.rankdata(abs(sample))
     z = (ranks[sample > 0].sum() - ranks.sum() / 2) / (ranks**2).sum() ** 0.5 * 2
-    assert signed_ranks(sample).p == pytest.approx(2 * stats.norm.sf(abs(z)), rel=1e-9)
+    assert signed_rank_test(sample).p == pytest.approx(2 * stats.norm.sf(abs(z)), rel=1e-9)
 
 
 @pytest.mark.parametrize("n", [3, 4, 5, 6, 8, 9, 10, 12])
 def test_no_sample_beats_the_floor(n):
     steady = np.arange(1, n + 1) / 10
-    assert sign_flip_p(steady) == flip_floor(n) == signed_ranks(steady).p == rank_floor(n)
+    assert sign_flip_p(steady) == flip_floor(n) == signed_rank_test(steady).p == rank_floor(n)
 
 
 def test_differences_of_zero_alone_have_no_p_value():
     assert sign_flip_p([0.0, 0.0]) is None
     assert stratified_sign_flip([[0.0], [0.0, 0.0]]) == (0.0, None)
-    assert signed_ranks([0.0, 0.00001], 1e-4) is None
+    assert signed_rank_test([0.0, 0.00001], 1e-4) is None
     assert sensitivity([[]]) is None
     same = sensitivity([[0.0, 0.0]])
     assert (same.sign_flip_p, same.signed_rank_p) == (None, None)
@@ -136,8 +136,8 @@ def test_the_interval_of_the_middle_holds_the_shifts_that_are_not_rejected(n):
     walsh = sorted((a + b) / 2 for a, b in itertools.combinations_with_replacement(sample, 2))
     assert found.estimate == pytest.approx(np.median(walsh))
     for edge, outwards in ((found.low, -1), (found.high, 1)):
-        assert signed_ranks(sample - edge - outwards * 1e-9).p <= 0.05
-        assert signed_ranks(sample - edge + outwards * 1e-9).p > 0.05
+        assert signed_rank_test(sample - edge - outwards * 1e-9).p <= 0.05
+        assert signed_rank_test(sample - edge + outwards * 1e-9).p > 0.05
 
 
 @settings(deadline=None, max_examples=30)
