@@ -12,7 +12,7 @@ from jobs.contract.trial import Workload
 from tracking.compare.analysis import data_sets_needed
 from tracking.compare.result import AcrossDatasets, AcrossDatasetsWord, Difference
 from tracking.metric import PP
-from tracking.stats.multiplicity import Adjustment
+from tracking.stats.multiplicity import holm
 from tracking.stats.signed_rank import hodges_lehmann, signed_rank_test
 
 _RESOLUTION_PP = 1e-4  # means that differ by less are ties
@@ -22,19 +22,18 @@ _RESOLUTION = 1e-9  # of the largest mean, for metrics with a unit of their own
 def compare_across_datasets(
     asked: Sequence[Sequence[Difference]],
     workloads: Mapping[str, Workload],
-    adjust: Adjustment,
     alpha: float,
     looks: int = 1,
 ) -> tuple[AcrossDatasets, ...]:
     """Answer every question and endpoint, given its differences on single workloads.
 
-    The p-values are adjusted over a family of their own, and by Bonferroni for as many `looks`:
-    when a study stops depends on what it has seen. A verdict that is not upheld without the
-    blocks of diverged trials is undecided.
+    The p-values are adjusted by Holm over a family of their own, and by Bonferroni for as many
+    `looks`: when a study stops depends on what it has seen. A verdict that is not upheld without
+    the blocks of diverged trials is undecided.
     """
     least = data_sets_needed(max(1, len(asked)) * looks, alpha)
     of_all, of_clean = (
-        _judge([_test(rows, workloads, least, clean) for rows in asked], adjust, alpha, looks)
+        _judge([_test(rows, workloads, least, clean) for rows in asked], alpha, looks)
         for clean in (False, True)
     )
     return tuple(
@@ -84,10 +83,8 @@ def _means(
     return tuple((name, fmean(values)) for name, values in found.items())
 
 
-def _judge(
-    answers: Sequence[AcrossDatasets], adjust: Adjustment, alpha: float, looks: int
-) -> list[AcrossDatasets]:
-    adjusted = adjust([None if one.p is None else min(1.0, looks * one.p) for one in answers])
+def _judge(answers: Sequence[AcrossDatasets], alpha: float, looks: int) -> list[AcrossDatasets]:
+    adjusted = holm([None if one.p is None else min(1.0, looks * one.p) for one in answers])
     return [
         replace(one, p_adjusted=p, word=_word(one, p, alpha))
         for one, p in zip(answers, adjusted, strict=True)

@@ -113,7 +113,7 @@ def compute_appendix(comparison: Comparison, outcomes: Sequence[Outcome]) -> App
         profile=profiles,
         no_profile=why,
         ahead=tuple(_win_shares(comparison)),
-        tried=estimate_best_of_k(outcomes),
+        tried=tuple(_best_of_k(outcomes)),
     )
 
 
@@ -140,13 +140,7 @@ def profile_candidates(
     if not by_workload:
         return (), "no seed has a time to target of every candidate"
     times = np.array(
-        [
-            [
-                np.median([cells[name, workload][block] for block in shared])
-                for workload, shared in by_workload.items()
-            ]
-            for name in names
-        ]
+        [[np.median([cells[n, w][i] for i in by_workload[w]]) for w in by_workload] for n in names]
     )
     if not np.isfinite(times).any():
         return (), "no candidate reached any target in half of its trials"
@@ -154,12 +148,8 @@ def profile_candidates(
     ranges = _without_a_seed(names, by_workload, cells)
     solved = [name for name, is_solved in zip(by_workload, found.solved, strict=True) if is_solved]
     return tuple(
-        CandidateProfile(
-            name, score, *between, tuple(zip(solved, map(float, ratios), strict=True))
-        )
-        for name, score, between, ratios in zip(
-            names, found.scores, ranges, found.ratios, strict=True
-        )
+        CandidateProfile(one, score, *between, tuple(zip(solved, map(float, row), strict=True)))
+        for one, score, between, row in zip(names, found.scores, ranges, found.ratios, strict=True)
     ), ""
 
 
@@ -176,8 +166,8 @@ def _without_a_seed(
         return [(None, None)] * len(names)
 
 
-def estimate_best_of_k(outcomes: Sequence[Outcome]) -> tuple[BestOfK, ...]:
-    """Return every optimizer with enough settings on every workload."""
+def _best_of_k(outcomes: Sequence[Outcome]) -> Iterator[BestOfK]:
+    """Go through the optimizers with enough settings on a workload, on seeds that all have."""
     groups: dict[tuple[str, str], dict[str, dict[int, Outcome]]] = {}
     for one in outcomes:
         trial = one.trial
@@ -185,41 +175,29 @@ def estimate_best_of_k(outcomes: Sequence[Outcome]) -> tuple[BestOfK, ...]:
             setting = canonical_json(dict(trial.candidate.hyperparameters))
             of = groups.setdefault((trial.workload.name, trial.candidate.optimizer), {})
             of.setdefault(setting, {}).setdefault(trial.block, one)
-    found = [
-        _best_of_k(*names, settings)
-        for names, settings in groups.items()
-        if len(settings) >= LEAST_SETTINGS
-    ]
-    return tuple(one for one in found if one is not None)
-
-
-def _best_of_k(
-    workload: str, optimizer: str, settings: Mapping[str, Mapping[int, Outcome]]
-) -> BestOfK | None:
-    blocks = sorted(set.intersection(*(set(by_block) for by_block in settings.values())))
-    if not blocks:
-        return None
-    of = next(iter(settings.values()))[blocks[0]].trial.workload
-    scale = Scale.of(of.metric_spec)
-    try:
-        scores = [
-            fmean(
-                scale.sign * scale.factor * last_curve_value(by_block[block]) for block in blocks
-            )
-            for by_block in settings.values()
-        ]
-    except UnmeasuredError:
-        return None
-    expected = [scale.sign * expected_best(scores, k) for k in range(1, len(scores) + 1)]
-    return BestOfK(
-        workload,
-        optimizer,
-        curve_metric(of),
-        scale.in_points,
-        len(scores),
-        len(blocks),
-        tuple(expected),
-    )
+    for (workload, optimizer), settings in groups.items():
+        blocks = set.intersection(*(set(by_block) for by_block in settings.values()))
+        if len(settings) < LEAST_SETTINGS or not blocks:
+            continue
+        trials = [[by_block[block] for block in sorted(blocks)] for by_block in settings.values()]
+        content = trials[0][0].trial.workload
+        scale = Scale.of(content.metric_spec)
+        factor = scale.sign * scale.factor
+        try:
+            scores = [fmean(factor * last_curve_value(one) for one in same) for same in trials]
+        except UnmeasuredError:
+            continue
+        yield BestOfK(
+            workload=workload,
+            optimizer=optimizer,
+            metric=curve_metric(content),
+            in_points=scale.in_points,
+            settings=len(settings),
+            seeds=len(blocks),
+            expected=tuple(
+                scale.sign * expected_best(scores, k) for k in range(1, len(scores) + 1)
+            ),
+        )
 
 
 def _limit_comparisons(comparison: Comparison) -> Iterator[LimitComparison]:

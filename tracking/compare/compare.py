@@ -21,7 +21,7 @@ from tracking.compare.rankings import rank_candidates
 from tracking.compare.result import Comparison, Difference, MeasuredWorkload, Summary
 from tracking.compare.time_to_target import measure_time_to_target
 from tracking.outcomes import Outcome
-from tracking.stats.multiplicity import benjamini_hochberg, holm
+from tracking.stats.multiplicity import benjamini_hochberg
 from tracking.stats.sensitivity import max_t_p
 
 __all__ = ["ALPHA", "ROPE_PP", "Comparison", "ComparisonError", "Question", "compare"]
@@ -90,13 +90,12 @@ def compare(
         across_datasets=compare_across_datasets(
             [of for one, of in zip(asked, singles, strict=True) if one in family.confirmatory],
             blocks.workloads,
-            holm,
             alpha,
             1 if looks is None else len(looks.seeds),
         ),
-        time_to_target=measure_time_to_target(blocks, questions, holm, benjamini_hochberg, alpha),
+        time_to_target=measure_time_to_target(blocks, questions, alpha),
         rankings=rank_candidates(blocks, alpha),
-        divergence=compare_divergence(blocks, questions, holm, alpha),
+        divergence=compare_divergence(blocks, questions, alpha),
         summaries=tuple(
             _summarise(blocks, workload, candidate)
             for workload in blocks.workloads

@@ -13,7 +13,7 @@ from scipy import special
 from tracking.compare.analysis import Question
 from tracking.compare.blocks import Blocks
 from tracking.compare.result import Divergence
-from tracking.stats.multiplicity import Adjustment
+from tracking.stats.multiplicity import holm
 
 
 def mcnemar_p(only_first: int, only_second: int) -> float | None:
@@ -29,14 +29,14 @@ def mcnemar_p(only_first: int, only_second: int) -> float | None:
 
 
 def compare_divergence(
-    blocks: Blocks, questions: Sequence[Question], adjust: Adjustment, alpha: float
+    blocks: Blocks, questions: Sequence[Question], alpha: float
 ) -> tuple[Divergence, ...]:
     """Compare how often the two candidates of every question diverge, over all workloads.
 
-    The p-values are adjusted over the questions, a family of their own.
+    The p-values are adjusted over the questions, a family of their own, by Holm.
     """
     counted = [_count(blocks, question) for question in questions]
-    adjusted = adjust([one.p for one in counted])
+    adjusted = holm([one.p for one in counted])
     return tuple(
         _judge(replace(one, p_adjusted=p), alpha) for one, p in zip(counted, adjusted, strict=True)
     )

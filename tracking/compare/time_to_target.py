@@ -17,7 +17,7 @@ from tracking.compare.blocks import Blocks
 from tracking.compare.endpoints import UnmeasuredError, curve_metric, curve_points, curve_spans
 from tracking.metric import Scale
 from tracking.outcomes import Outcome
-from tracking.stats.multiplicity import Adjustment
+from tracking.stats.multiplicity import Adjustment, benjamini_hochberg, holm
 from tracking.stats.survival import kaplan_meier, log_rank_p, restricted_mean
 from tracking.stats.t_tests import Estimate, paired_t, stratified_t
 
@@ -114,16 +114,13 @@ _Times = Mapping[tuple[str, str], Mapping[int, StepsToTarget]]
 
 
 def measure_time_to_target(
-    blocks: Blocks,
-    questions: Sequence[Question],
-    adjust: Adjustment,
-    explore: Adjustment,
-    alpha: float,
+    blocks: Blocks, questions: Sequence[Question], alpha: float
 ) -> TimeToTarget:
     """Measure every candidate on the workloads that declare a target, and answer the questions.
 
     On one workload paired t of log ratios, over several the stratified t of these estimates. The
-    pooled answers are adjusted as one family, those of single workloads, exploratory, as another.
+    pooled answers are adjusted by Holm, those of single workloads, exploratory, by
+    Benjamini-Hochberg.
     """
     names = [name for name, one in blocks.workloads.items() if one.metric_spec.target is not None]
     if not names:
@@ -132,8 +129,8 @@ def measure_time_to_target(
     confirmed, _ = _measure_all(blocks, names, 2)
     arms = [_arm(blocks, *at, trials) for at, trials in found.items()]
     rows = [[_speedup(one, name, found, confirmed) for name in names] for one in questions]
-    pooled = _judge([_pool(of_one) for of_one in rows], adjust, alpha)
-    singles = _judge([one for of_one in rows for one in of_one], explore, alpha)
+    pooled = _judge([_pool(of_one) for of_one in rows], holm, alpha)
+    singles = _judge([one for of_one in rows for one in of_one], benjamini_hochberg, alpha)
     return TimeToTarget(tuple(arms), (*pooled, *singles), tuple(problems))
 
 
