@@ -92,7 +92,7 @@ def make_outcome(
     return replace(outcome, **changes)
 
 
-def make_own(
+def make_user_outcome(
     candidate: str = "thermolion",
     workload: str = "lm",
     block: int = 0,
@@ -129,12 +129,12 @@ def make_own(
     return replace(outcome, **changes)
 
 
-def make_own_arms(
+def make_user_arms(
     candidate: Sequence[float], baseline: Sequence[float], workload: str = "lm", **changes: Any
 ) -> list[Outcome]:
     """Return paired trials of thermolion and adamw whose curves end with these values."""
     return [
-        make_own(name, workload, block, [(0, 4.0), (100, last)], **changes)
+        make_user_outcome(name, workload, block, [(0, 4.0), (100, last)], **changes)
         for name, arm in (("thermolion", candidate), ("adamw", baseline))
         for block, last in enumerate(arm)
     ]
@@ -183,13 +183,13 @@ def outcome() -> Make:
 
 
 @pytest.fixture
-def own() -> Make:
-    return make_own
+def user_outcome() -> Make:
+    return make_user_outcome
 
 
 @pytest.fixture
-def own_arms() -> Callable[..., list[Outcome]]:
-    return make_own_arms
+def user_arms() -> Callable[..., list[Outcome]]:
+    return make_user_arms
 
 
 @pytest.fixture

@@ -82,11 +82,11 @@ def test_two_models_on_one_data_set_are_one_data_set(arms):
     assert found.word == "not claimable"
 
 
-def test_options_tell_data_sets_apart_only_where_the_loader_is_the_users():
+def test_options_tell_data_sets_apart_only_if_the_loader_is_the_users():
     ours = ImageWorkload("a", "cifar10", "mlp", dataset_options={"images": 5000})
-    own = ImageWorkload("b", "my_lab.data:load", "mlp", dataset_options={"name": "b"})
+    user_outcome = ImageWorkload("b", "my_lab.data:load", "mlp", dataset_options={"name": "b"})
     assert ours.data_set == "cifar10"
-    assert own.data_set == 'my_lab.data:load {"name":"b"}'
+    assert user_outcome.data_set == 'my_lab.data:load {"name":"b"}'
     assert UserWorkload("lm", train="my_lab.lm:train").data_set == "lm"
 
 
@@ -101,8 +101,8 @@ def test_an_answer_that_only_diverged_trials_carry_is_undecided(arms, outcome):
     assert (found.word, found.flags) == ("undecided", ("rests on collapse",))
 
 
-def test_unlike_units_have_no_common_ranks(arms, own_arms):
-    outcomes = [*study_of(arms, MEANS), *own_arms([2.0, 2.1], [2.2, 2.4])]
+def test_unlike_units_have_no_common_ranks(arms, user_arms):
+    outcomes = [*study_of(arms, MEANS), *user_arms([2.0, 2.1], [2.2, 2.4])]
     comparison = compare("s", outcomes, [QUESTION])
     assert [one.word for one in comparison.across_datasets] == ["not claimable"] * 2
     assert "unlike units or directions have no common ranks" in verdict_text(comparison)

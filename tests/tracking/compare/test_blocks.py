@@ -89,14 +89,14 @@ def test_seeds_that_were_not_applied_are_refused(arms):
         compare("s", outcomes, [QUESTION])
 
 
-def test_curves_alike_in_every_value_are_seeds_that_were_not_applied(own):
+def test_curves_alike_in_every_value_are_seeds_that_were_not_applied(user_outcome):
     """Own training has no digests: what it logged tells that it ran twice with one seed."""
 
     def curve(block):
         return [(step, 4.0 - step / (60 + block)) for step in range(0, 100, 10)]
 
     outcomes = [
-        own(name, block=block, curve=curve(block if name == "adamw" else block // 2))
+        user_outcome(name, block=block, curve=curve(block if name == "adamw" else block // 2))
         for name in ("thermolion", "adamw")
         for block in range(4)
     ]
@@ -104,8 +104,10 @@ def test_curves_alike_in_every_value_are_seeds_that_were_not_applied(own):
         compare("s", outcomes, [QUESTION])
 
 
-def test_short_curves_may_come_twice(own):
-    outcomes = [own(name, block=block) for name in ("thermolion", "adamw") for block in range(4)]
+def test_short_curves_may_come_twice(user_outcome):
+    outcomes = [
+        user_outcome(name, block=block) for name in ("thermolion", "adamw") for block in range(4)
+    ]
     assert compare("s", outcomes, [QUESTION]).pooled[0].verdict == "identical"
 
 

@@ -146,7 +146,7 @@ def test_a_curve_that_breaks_off_stays_at_chance_from_its_last_point(outcome):
     assert found.summaries[0].mean_auc == pytest.approx(100 * (20 * 0.3 + 20 * 0.1) / 40)
 
 
-def test_a_win_is_undecided_where_collapses_leave_a_workload_nothing_clean(outcome, arms):
+def test_a_win_is_undecided_if_divergence_leaves_a_workload_nothing_clean(outcome, arms):
     lost = [outcome("adamw", "digits", block, 0.1, state="diverged") for block in range(4)]
     outcomes = [
         *(one for one in arms("digits", A, B) if one.trial.candidate.name == "thermolion"),
@@ -159,7 +159,7 @@ def test_a_win_is_undecided_where_collapses_leave_a_workload_nothing_clean(outco
     assert (answer.verdict, answer.flags[-1]) == ("undecided", "rests on collapse")
 
 
-def test_equivalence_that_only_shared_collapses_carry_is_undecided(outcome, arms):
+def test_equivalence_that_rests_on_shared_divergence_is_undecided(outcome, arms):
     outcomes = arms("digits", [0.910, 0.914, 0.906, 0.912], [0.914, 0.910, 0.911, 0.908])
     for block in range(4, 30):
         outcomes += [
@@ -177,7 +177,7 @@ def test_an_arm_that_always_fails_where_the_other_never_does_is_worse(outcome, a
     assert final(compare("s", outcomes, [QUESTION])).verdict == "worse"
 
 
-def test_a_win_that_only_collapses_carry_is_undecided(outcome, arms):
+def test_a_win_that_rests_on_divergence_is_undecided(outcome, arms):
     good = [0.900, 0.901, 0.902, 0.903]
     other = [0.901, 0.900, 0.903, 0.902]
     outcomes = arms("digits", good + good, other + other)

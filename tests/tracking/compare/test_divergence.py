@@ -87,10 +87,12 @@ def test_losses_in_the_same_blocks_set_nobody_apart(arms, outcome):
     assert "nothing sets them apart" in verdict_text(comparison)
 
 
-def test_a_diverged_trial_without_a_value_is_still_a_failure(own):
+def test_a_diverged_trial_without_a_value_is_still_a_failure(user_outcome):
     """Own training that declares no chance: its block is incomplete, its failure is not lost."""
-    outcomes = [own(name, block=block) for name in ("thermolion", "adamw") for block in range(3)]
-    outcomes[1] = own("thermolion", block=1, state="diverged")
+    outcomes = [
+        user_outcome(name, block=block) for name in ("thermolion", "adamw") for block in range(3)
+    ]
+    outcomes[1] = user_outcome("thermolion", block=1, state="diverged")
     comparison = compare("s", outcomes, [QUESTION])
     assert len(comparison.incomplete) == 1
     assert (comparison.divergence[0].n, comparison.divergence[0].candidate) == (3, 1)

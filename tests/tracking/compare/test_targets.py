@@ -33,10 +33,14 @@ def test_a_pilot_that_diverged_reached_chance(outcome):
     assert derive_targets(pilots, 1.0)[0].value == pytest.approx(0.6)
 
 
-def test_of_a_loss_the_lower_one_is_better_and_chance_is_where_training_begins(own):
+def test_of_a_loss_the_lower_one_is_better_and_chance_is_where_training_begins(user_outcome):
     reading = MetricSpec("val_loss", goal="min")
     pilots = [
-        pilot(own("adamw", block=block, curve=[(0, 4.0), (50, low), (100, 3.0)], reading=reading))
+        pilot(
+            user_outcome(
+                "adamw", block=block, curve=[(0, 4.0), (50, low), (100, 3.0)], reading=reading
+            )
+        )
         for block, low in enumerate([2.0, 2.2, 2.6])
     ]
     assert derive_targets(pilots, 0.5)[0].value == pytest.approx((4.0 + 2.2) / 2)

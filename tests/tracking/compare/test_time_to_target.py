@@ -66,10 +66,12 @@ def test_the_first_evaluation_at_the_target_counts_or_two_in_a_row(outcome):
     assert single.confirmed.mean == pytest.approx(single.log_ratio.mean + math.log(2 / 12) / 5)
 
 
-def test_lower_is_better_where_the_reading_says_so(own):
+def test_lower_is_better_if_the_metric_is_declared_so(user_outcome):
     reading = MetricSpec("val_loss", goal="min", target=3.0)
     outcomes = [
-        own(name, block=block, reading=reading, curve=[(0, 4.0), (first + block, 2.9), (100, 2.5)])
+        user_outcome(
+            name, block=block, reading=reading, curve=[(0, 4.0), (first + block, 2.9), (100, 2.5)]
+        )
         for name, first in (("thermolion", 20), ("adamw", 40))
         for block in range(3)
     ]

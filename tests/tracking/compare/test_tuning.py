@@ -19,7 +19,7 @@ def test_the_best_by_its_score_wins_and_of_equals_the_first():
     assert best_setting(tried, lower_is_better=True).name == "s#1"
 
 
-def test_what_diverged_wins_only_where_all_have():
+def test_a_setting_that_diverged_wins_only_if_all_have():
     tried = settings((1e-3, 0.9, 1), (1e-2, 0.2, 0), (1e-1, None, 0))
     assert best_setting(tried, lower_is_better=False).name == "s#2"
     lost = settings((1e-3, 0.1, 1), (1e-2, 0.1, 2))

@@ -32,8 +32,8 @@ def on(comparison, endpoint, workload=None):
     return found
 
 
-def test_a_lower_loss_is_better_and_its_difference_positive_in_its_own_unit(own_arms):
-    found = compare("s", own_arms(LOW, HIGH), [QUESTION])
+def test_a_lower_loss_is_better_and_its_difference_positive_in_its_own_unit(user_arms):
+    found = compare("s", user_arms(LOW, HIGH), [QUESTION])
     answer, expected = on(found, Endpoint.FINAL), stats.ttest_rel(HIGH, LOW)
     assert answer.estimate.mean == pytest.approx(sum(HIGH) / 5 - sum(LOW) / 5)
     assert answer.estimate.t == pytest.approx(expected.statistic)
@@ -54,15 +54,15 @@ def test_a_lower_loss_is_better_and_its_difference_positive_in_its_own_unit(own_
     assert " pp, 95% CI" not in text
 
 
-def test_losses_that_hardly_differ_are_undecided_and_never_equivalent(own_arms):
+def test_losses_that_hardly_differ_are_undecided_and_never_equivalent(user_arms):
     other = [one + 1e-6 * sign for one, sign in zip(LOW, (1, -1, 1, -1, 2), strict=True)]
-    answer = on(compare("s", own_arms(LOW, other), [QUESTION]), Endpoint.FINAL)
+    answer = on(compare("s", user_arms(LOW, other), [QUESTION]), Endpoint.FINAL)
     assert (answer.verdict, answer.equivalence_p) == ("undecided", None)
 
 
-def test_a_percentage_is_compared_in_points_as_it_is(own_arms):
+def test_a_percentage_is_compared_in_points_as_it_is(user_arms):
     first, second = [91.20, 90.85, 91.40], [90.70, 90.60, 90.95]
-    found = compare("s", own_arms(first, second, reading=PERCENT), [QUESTION])
+    found = compare("s", user_arms(first, second, reading=PERCENT), [QUESTION])
     answer = on(found, Endpoint.FINAL)
     assert answer.estimate.mean == pytest.approx(0.4)
     assert (answer.unit, answer.measure) == ("pp", "final top1")
@@ -72,11 +72,11 @@ def test_a_percentage_is_compared_in_points_as_it_is(own_arms):
     assert "91.15" in text
 
 
-def test_a_fraction_counts_a_hundredfold(own_arms):
+def test_a_fraction_counts_a_hundredfold(user_arms):
     reading = MetricSpec("val_f1", "test_f1", unit="fraction")
     outcomes = [
         replace(one, metrics={"test_f1": one.curve[-1].metrics["val_f1"] - 0.1})
-        for one in own_arms([0.91, 0.93], [0.90, 0.91], reading=reading)
+        for one in user_arms([0.91, 0.93], [0.90, 0.91], reading=reading)
     ]
     outcomes = [replace(one, curve=_scaled(one.curve)) for one in outcomes]
     found = compare("s", outcomes, [QUESTION])
@@ -91,23 +91,23 @@ def _scaled(curve):
 
 
 @pytest.mark.parametrize(("unit", "value"), [("fraction", 91.2), ("percent", 100.5)])
-def test_a_value_that_its_unit_does_not_allow_is_refused(own, unit, value):
-    trial = own(curve=[(0, 0.5), (1, value)], reading=MetricSpec("acc", unit=unit))
+def test_a_value_that_its_unit_does_not_allow_is_refused(user_outcome, unit, value):
+    trial = user_outcome(curve=[(0, 0.5), (1, value)], reading=MetricSpec("acc", unit=unit))
     with pytest.raises(ComparisonError, match=r"acc of thermolion on lm.*another `unit`"):
         compare("s", [trial], [])
 
 
-def test_the_final_score_is_the_last_value_where_nothing_final_was_logged(own):
-    found = compare("s", [own(metrics={}, curve=[(0, 3.0), (5, 2.0)])], [])
+def test_the_final_score_is_the_last_value_if_nothing_final_was_logged(user_outcome):
+    found = compare("s", [user_outcome(metrics={}, curve=[(0, 3.0), (5, 2.0)])], [])
     assert found.summaries[0].mean_final == 2.0
     declared = MetricSpec("val_loss", "test_loss", goal="min")
-    (left_out,) = compare("s", [own(reading=declared, metrics={})], []).incomplete
+    (left_out,) = compare("s", [user_outcome(reading=declared, metrics={})], []).incomplete
     assert left_out.reasons == (("thermolion", "ended without test_loss"),)
 
 
-def test_a_diverged_trial_without_a_declared_chance_is_no_result(own, own_arms):
-    outcomes = own_arms(LOW, HIGH)
-    outcomes[1] = own("thermolion", "lm", 1, [(0, 4.0), (50, math.nan)], state="diverged")
+def test_a_diverged_trial_without_a_declared_chance_is_no_result(user_outcome, user_arms):
+    outcomes = user_arms(LOW, HIGH)
+    outcomes[1] = user_outcome("thermolion", "lm", 1, [(0, 4.0), (50, math.nan)], state="diverged")
     found = compare("s", outcomes, [QUESTION])
     assert on(found, Endpoint.FINAL).estimate.n == 4
     ((candidate, why),) = found.incomplete[0].reasons
@@ -115,11 +115,13 @@ def test_a_diverged_trial_without_a_declared_chance_is_no_result(own, own_arms):
     assert "declares no `chance`" in why
 
 
-def test_a_diverged_trial_counts_as_the_declared_chance_to_where_the_others_end(own, own_arms):
+def test_a_diverged_trial_counts_as_the_declared_chance_to_where_the_others_end(
+    user_outcome, user_arms
+):
     reading = MetricSpec("val_loss", goal="min", chance=6.0)
-    outcomes = own_arms(LOW, HIGH, reading=reading)
+    outcomes = user_arms(LOW, HIGH, reading=reading)
     nan = [(0, 4.0), (50, math.nan)]
-    outcomes[1] = own("thermolion", "lm", 1, nan, reading, state="diverged")
+    outcomes[1] = user_outcome("thermolion", "lm", 1, nan, reading, state="diverged")
     found = compare("s", outcomes, [QUESTION])
     summary = found.summaries[0]
     assert (summary.n, summary.diverged) == (5, 1)
@@ -130,10 +132,12 @@ def test_a_diverged_trial_counts_as_the_declared_chance_to_where_the_others_end(
     assert summary.mean_auc == pytest.approx((kept + lost) / 5)
 
 
-def test_blocks_whose_curves_cover_unlike_steps_are_left_out_of_the_speed_alone(own, own_arms):
-    outcomes = own_arms(LOW, HIGH)
-    outcomes[2] = own("thermolion", "lm", 2, [(0, 4.0), (80, 2.39)])
-    outcomes[3] = own("thermolion", "lm", 3, [(100, 2.42)])
+def test_blocks_whose_curves_cover_unlike_steps_are_left_out_of_the_speed_alone(
+    user_outcome, user_arms
+):
+    outcomes = user_arms(LOW, HIGH)
+    outcomes[2] = user_outcome("thermolion", "lm", 2, [(0, 4.0), (80, 2.39)])
+    outcomes[3] = user_outcome("thermolion", "lm", 3, [(100, 2.42)])
     found = compare("s", outcomes, [QUESTION])
     assert on(found, Endpoint.FINAL).estimate.n == 5
     speed = on(found, Endpoint.AUC)
@@ -147,14 +151,16 @@ def test_blocks_whose_curves_cover_unlike_steps_are_left_out_of_the_speed_alone(
     assert found.incomplete == ()
 
 
-def test_a_curve_may_begin_after_the_first_step(own):
-    (summary,) = compare("s", [own(curve=[(10, 4.0), (20, 2.0), (40, 2.0)])], []).summaries
+def test_a_curve_may_begin_after_the_first_step(user_outcome):
+    (summary,) = compare(
+        "s", [user_outcome(curve=[(10, 4.0), (20, 2.0), (40, 2.0)])], []
+    ).summaries
     assert summary.mean_auc == pytest.approx((10 * 3.0 + 20 * 2.0) / 30)
 
 
-def test_final_scores_alone_leave_the_speed_open(own):
+def test_final_scores_alone_leave_the_speed_open(user_outcome):
     outcomes = [
-        own(name, block=block, curve=[(100, last)])
+        user_outcome(name, block=block, curve=[(100, last)])
         for name, arm in (("thermolion", LOW), ("adamw", HIGH))
         for block, last in enumerate(arm)
     ]
@@ -169,8 +175,10 @@ def test_final_scores_alone_leave_the_speed_open(own):
     "reading",
     [MetricSpec("acc", unit="percent"), MetricSpec("val_loss"), MetricSpec("ppl", goal="min")],
 )
-def test_workloads_of_unlike_units_or_directions_are_not_pooled(own_arms, reading):
-    outcomes = own_arms(LOW, HIGH) + own_arms([50.0, 51.5], [49.0, 50.2], "other", reading=reading)
+def test_workloads_of_unlike_units_or_directions_are_not_pooled(user_arms, reading):
+    outcomes = user_arms(LOW, HIGH) + user_arms(
+        [50.0, 51.5], [49.0, 50.2], "other", reading=reading
+    )
     found = compare("s", outcomes, [QUESTION])
     for endpoint in Endpoint:
         pooled = on(found, endpoint)
@@ -181,19 +189,19 @@ def test_workloads_of_unlike_units_or_directions_are_not_pooled(own_arms, readin
     assert "nothing is pooled over them" in verdict_text(found)
 
 
-def test_an_own_percentage_is_pooled_with_the_accuracy_of_images(arms, own_arms):
+def test_a_percentage_of_the_user_is_pooled_with_the_accuracy_of_images(arms, user_arms):
     first, second = [91.0, 91.6, 91.2], [90.7, 90.9, 91.0]
     images = arms("digits", [0.91, 0.92, 0.93], [0.90, 0.915, 0.91])
-    found = compare("s", images + own_arms(first, second, reading=PERCENT), [QUESTION])
+    found = compare("s", images + user_arms(first, second, reading=PERCENT), [QUESTION])
     means = [on(found, Endpoint.FINAL, name).estimate.mean for name in ("digits", "lm")]
     pooled = on(found, Endpoint.FINAL)
     assert pooled.estimate.mean == pytest.approx(sum(means) / 2)
     assert (pooled.measure, pooled.flags) == ("final score", ("few seeds", "mixed metrics"))
 
 
-def test_an_own_curve_is_drawn_against_steps_or_epochs(own):
+def test_a_curve_of_the_user_is_drawn_against_steps_or_epochs(user_outcome):
     styles = plots.lines(["thermolion", "adamw"])
-    trials = [own(block=block) for block in range(2)]
+    trials = [user_outcome(block=block) for block in range(2)]
     drawn = learning_curve("lm", trials, "val_loss", styles)
     assert "val loss on lm against steps" in drawn
     with_epochs = [
@@ -210,11 +218,11 @@ def test_an_own_curve_is_drawn_against_steps_or_epochs(own):
     assert "lm against steps" in learning_curve("lm", rounded, "val_loss", styles)
 
 
-def test_a_report_tells_of_own_trainings_beside_images(own, own_arms, arms, tmp_path):
+def test_a_report_tells_of_user_trainings_beside_images(user_outcome, user_arms, arms, tmp_path):
     images = arms("digits", [0.91, 0.92, 0.93], [0.90, 0.915, 0.91])
-    outcomes = [*images, *own_arms(LOW, HIGH)]
-    outcomes[-1] = own("adamw", "lm", 4, [(0, 4.0), (50, math.nan)], state="diverged")
-    outcomes += [own(name, "rl", curve=[(1, 7.0)]) for name in ("thermolion", "adamw")]
+    outcomes = [*images, *user_arms(LOW, HIGH)]
+    outcomes[-1] = user_outcome("adamw", "lm", 4, [(0, 4.0), (50, math.nan)], state="diverged")
+    outcomes += [user_outcome(name, "rl", curve=[(1, 7.0)]) for name in ("thermolion", "adamw")]
     found = compare("s", outcomes, [QUESTION])
     page = write_report(found, outcomes, tmp_path).read_text()
     for text in ("my_lab.lm:train", "val_loss (lower is better)", "different units", "steps"):
@@ -231,8 +239,8 @@ def test_a_report_tells_of_own_trainings_beside_images(own, own_arms, arms, tmp_
     assert [one["unit"] for one in record["by_workload"]][:2] == ["pp", "val_loss"]
 
 
-def test_a_command_has_only_the_hyperparameters_that_it_was_handed_among_the_params(own):
-    begun = replace(own(), started_ms=1, ended_ms=9)
+def test_a_command_has_only_the_hyperparameters_that_it_was_handed_among_the_params(user_outcome):
+    begun = replace(user_outcome(), started_ms=1, ended_ms=9)
     candidate = replace(begun.trial.candidate, hyperparameters={"lr": 0.1, "momentum": 0.0})
     for line, handed in (("t.sh {lr}", {"lr"}), ("t.sh {hyperparameters}", {"lr", "momentum"})):
         workload = replace(begun.trial.workload, train=None, command=f"{line} {{seed}}")
@@ -241,8 +249,8 @@ def test_a_command_has_only_the_hyperparameters_that_it_was_handed_among_the_par
         assert {"lr", "momentum"} & params.keys() == handed
 
 
-def test_a_run_of_an_own_training_has_its_options_and_no_empty_image_fields(own):
-    begun = replace(own(), started_ms=1, ended_ms=9)
+def test_a_run_of_a_user_training_has_its_options_and_no_empty_image_fields(user_outcome):
+    begun = replace(user_outcome(), started_ms=1, ended_ms=9)
     record = trial_record(begun, "s")
     assert record.params["train"] == "my_lab.lm:train"
     assert record.params["options.depth"] == "4"
@@ -254,7 +262,7 @@ def test_a_run_of_an_own_training_has_its_options_and_no_empty_image_fields(own)
     assert finals["final_val_loss/lm/thermolion"] == 2.5
 
 
-def test_a_recipe_is_among_the_params_where_it_is_not_the_usual_one(outcome):
+def test_a_recipe_is_among_the_params_if_it_is_not_the_usual_one(outcome):
     made = replace(outcome(), started_ms=1, ended_ms=9)
     usual = trial_record(made, "s").params
     recipe = replace(made.trial.workload, schedule={"cosine": {"warmup": 0.1}}, ema=0.99)
@@ -264,12 +272,12 @@ def test_a_recipe_is_among_the_params_where_it_is_not_the_usual_one(outcome):
     assert {key: params[key] for key in params.keys() - usual.keys()} == added
 
 
-def test_small_and_large_numbers_keep_three_digits_that_mean_something(own_arms):
+def test_small_and_large_numbers_keep_three_digits_that_mean_something(user_arms):
     for scale, shown in ((1e-3, "+0.0000880"), (1e4, "+880")):
-        arms = own_arms([scale * one for one in LOW], [scale * one for one in HIGH])
+        arms = user_arms([scale * one for one in LOW], [scale * one for one in HIGH])
         text = verdict_text(compare("s", arms, [QUESTION]))
         assert f"+ means lower): {shown}, 95% CI" in text
 
 
-def test_steps_of_a_curve_rise(own):
-    assert all(a.step < b.step for a, b in pairwise(own().curve))
+def test_steps_of_a_curve_rise(user_outcome):
+    assert all(a.step < b.step for a, b in pairwise(user_outcome().curve))

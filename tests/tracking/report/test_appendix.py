@@ -161,7 +161,7 @@ def test_the_appendix_gives_no_verdict_and_draws_what_it_has(study):
     assert counts == {"profile": 0, "ranks": 2, "tried": 0}
 
 
-def _odd(arms, own_arms, outcome, study):
+def _odd(arms, user_arms, outcome, study):
     lost = [outcome("thermolion", "digits", 0, 0.1, curve=[(0, 0.1)], state="diverged")]
     return {
         "one seed": arms("digits", A[:1], B[:1]),
@@ -171,7 +171,7 @@ def _odd(arms, own_arms, outcome, study):
         "nothing shared": arms("digits", A[:3], []) + arms("cifar10", [], B),
         "nothing yet": [outcome(name, state="waiting") for name in ("thermolion", "adamw")],
         "a divergence": lost + arms("digits", A, B)[1:],
-        "unlike units": arms("digits", A, B) + own_arms([2.5, 2.4, 2.6], [2.6, 2.7, 2.8]),
+        "unlike units": arms("digits", A, B) + user_arms([2.5, 2.4, 2.6], [2.6, 2.7, 2.8]),
         "three candidates, one seed": study(1),
     }
 
@@ -191,9 +191,9 @@ def _odd(arms, own_arms, outcome, study):
     ],
 )
 def test_odd_studies_have_an_appendix_without_a_crash_or_a_certainty(
-    kind, arms, own_arms, outcome, study
+    kind, arms, user_arms, outcome, study
 ):
-    outcomes = _odd(arms, own_arms, outcome, study)[kind]
+    outcomes = _odd(arms, user_arms, outcome, study)[kind]
     outcomes = [replace(one, trial=_aimed(one.trial)) for one in outcomes]
     found = compare("s", outcomes, [QUESTION])
     extra = compute_appendix(found, outcomes)

@@ -44,7 +44,7 @@ def test_the_ranks_of_demsar_give_his_figures():
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_friedman_agrees_with_scipy_where_nothing_is_tied(seed):
+def test_friedman_agrees_with_scipy_if_nothing_is_tied(seed):
     scores = np.random.default_rng(seed).normal(size=(11, 4))
     found = friedman(rank_scores(scores).mean(axis=0), 11)
     oracle = stats.friedmanchisquare(*scores.T)
@@ -60,7 +60,7 @@ def test_the_critical_difference_has_the_known_quantile_and_that_of_statsmodels(
     assert qsturng(1 - alpha, k, INF) / 2**0.5 == pytest.approx(q, rel=2e-3)
 
 
-def test_where_all_data_sets_rank_alike_there_is_no_f():
+def test_if_all_data_sets_rank_alike_there_is_no_f():
     found = friedman([1.0, 2.0, 3.0], 5)
     assert (found.chi2, found.f, found.p_f) == (pytest.approx(10), None, None)
     assert found.p == pytest.approx(stats.chi2.sf(10, 2))

@@ -61,7 +61,7 @@ def test_with_one_horizon_the_restricted_mean_is_that_of_restricted_times():
     assert variance == pytest.approx(times.var() / 12)
 
 
-def test_where_nobody_ever_gets_there_the_whole_budget_is_spent():
+def test_if_nobody_reaches_the_target_the_whole_budget_is_spent():
     assert restricted_mean([12, 12], [0, 0], 12) == (12.0, 0.0)
     assert kaplan_meier([12, 12], [0, 0]).median is None
     assert log_rank_p(([12], [0]), ([12], [0])) is None

@@ -62,7 +62,7 @@ def test_without_a_traceback_numbers_addresses_and_paths_make_no_difference(outc
     assert signature(one) == signature(other) != signature(third)
 
 
-def test_where_nothing_failed_there_is_no_group(outcome):
+def test_without_a_failure_there_is_no_group(outcome):
     assert (
         group_failures([outcome(), outcome(block=1, state="diverged"), outcome(state="running")])
         == []

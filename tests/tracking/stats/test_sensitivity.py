@@ -150,7 +150,7 @@ def test_turning_signs_or_scale_or_order_changes_no_p_value(sample):
         assert again.signed_rank_p == pytest.approx(there.signed_rank_p)
 
 
-def test_a_sign_flip_test_contradicts_only_where_it_could_have_agreed():
+def test_a_sign_flip_test_contradicts_only_if_it_could_have_agreed():
     steady = sensitivity([[1.0, 1.1, 0.9, 1.2, 0.8, -0.2, -0.1]])
     assert steady.sign_flip_p > 0.05 >= steady.sign_flip_floor
     assert steady.contradicts(0.01, 0.05)
