@@ -55,7 +55,7 @@ def compare(
     skipped: frozenset[tuple[str, int]] = frozenset()
     if looks is not None:
         seen = looks.select(one for one in outcomes if one.trial.phase == "compare")
-        skipped = looks.skipped({one.trial.candidate.name for one in seen})
+        skipped = looks.skipped_blocks({one.trial.candidate.name for one in seen})
     blocks = Blocks(seen, skipped)
     _check_questions(questions, blocks)
     asked = [(question, endpoint) for question in questions for endpoint in Endpoint]
@@ -119,7 +119,7 @@ def _pool_and_judge(
     family: Family,
     least: Mapping[Asked, PValues],
 ) -> tuple[Difference, ...]:
-    reached = [None if looks is None else looks.reached(question) for question, _ in asked]
+    reached = [None if looks is None else looks.last_look(question) for question, _ in asked]
     answers = [pool(rows, at, family.alpha) for rows, at in zip(singles, reached, strict=True)]
     return tuple(family.judge(_add_max_t(answers, singles), least))
 

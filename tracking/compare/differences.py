@@ -27,8 +27,8 @@ TRACKS = frozenset({"val_auc", "train_auc"})
 class PValues:
     """The p-values of one difference: two-sided, and of equivalence; None if there is none."""
 
-    p: float | None
-    same: float | None
+    p: float | None = None
+    same: float | None = None
 
     def least(self, other: "PValues") -> "PValues":
         """Return the smaller ones of two looks."""

@@ -46,7 +46,7 @@ class Looks:
     complete: int = 0
     ended: Mapping[str, int] = field(default_factory=dict)
 
-    def reached(self, question: Question, look: int | None = None) -> Look:
+    def last_look(self, question: Question, look: int | None = None) -> Look:
         """Return the last look at both candidates of a question, of the first `look` ones."""
         up_to = self.complete if look is None else look
         lasts = [self.ended.get(name, up_to) for name in (question.candidate, question.baseline)]
@@ -65,7 +65,7 @@ class Looks:
             if one.trial.block < min(last, self._last(one.trial.candidate.name))
         ]
 
-    def skipped(self, candidates: Iterable[str]) -> frozenset[tuple[str, int]]:
+    def skipped_blocks(self, candidates: Iterable[str]) -> frozenset[tuple[str, int]]:
         """Return the (candidate, block) among them that were never to run."""
         last = self.blocks(self.complete)
         return frozenset(

@@ -50,15 +50,15 @@ class Family:
                 continue
             reached = next((one.reached for one in group if one.reached), None)
             strictest = self.alpha / self.tests
+            if not inside:
+                group = [replace(one, flags=(*one.flags, EXPLORATORY)) for one in group]
             judged = judge(
-                group
-                if inside
-                else [replace(one, flags=(*one.flags, EXPLORATORY)) for one in group],
+                group,
                 holm if inside else benjamini_hochberg,
                 self.rope_pp,
                 self.alpha,
                 strictest if reached is None else reached.limit(strictest),
-                [before.get(_asked(one), PValues(None, None)) for one in group],
+                [before.get(_asked(one), PValues()) for one in group],
                 self.unanswered if inside else 0,
             )
             found |= {_asked(one): one for one in judged}
@@ -74,17 +74,16 @@ def judge_looks(
     for look in range(1, looks.complete + 1):
         answers = []
         for question, endpoint in asked:
-            reached = looks.reached(question, look)
+            last = looks.last_look(question, look)
+            below = looks.blocks(last.look)
             singles = [
-                estimate_on_workload(
-                    blocks, question, endpoint, name, looks.blocks(reached.look), False
-                )
+                estimate_on_workload(blocks, question, endpoint, name, below, other_tests=False)
                 for name in blocks.workloads
             ]
-            answers.append(pool(singles, reached, family.alpha))
+            answers.append(pool(singles, last, family.alpha))
         for one in family.judge(answers, least):
             assert one.reached is not None
-            before = least.get(_asked(one), PValues(None, None))
+            before = least.get(_asked(one), PValues())
             least[_asked(one)] = p_values(one, one.estimate, family.rope_pp).least(before)
             if one.reached.look == look and EXPLORATORY not in one.flags:
                 rows.append(_row(one, one.reached, family))
