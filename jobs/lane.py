@@ -1,7 +1,7 @@
 """A lane: the process that runs the trials of a pack one after another, on one import of torch.
 
 Started as `python -m jobs.lane PACK.json`, once a rank. Rank 0 decides and writes, the others
-follow. One trial's failure never touches its neighbours.
+follow. The failure of one trial never affects the next.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from jobs.contract.events import EventLog, LogError
 from jobs.contract.pack import Pack
 from jobs.contract.trial import Trial, UserWorkload, Workload
 from jobs.ranks.ending import Diverged, Ending
-from jobs.ranks.group import Broken, RankGroup, RendezvousError
+from jobs.ranks.group import GroupBroken, RankGroup, RendezvousError
 from jobs.ranks.launch import Launch, Rendezvous
 from jobs.user import function
 from jobs.worker import machine
@@ -38,7 +38,7 @@ _log = logging.getLogger(__name__)
 
 
 def run_pack(pack: Pack, launch: Launch) -> int:
-    """Run every trial of a pack that the stop flag leaves time for; return the exit code.
+    """Run the trials of a pack until they are done or a stop is asked for; return the exit code.
 
     0: every trial has ended, whatever its outcome. 75: interrupted. 78: held, because the first
     trials of the submission have all failed alike. 1: the log failed, or ranks did not meet.
@@ -47,38 +47,38 @@ def run_pack(pack: Pack, launch: Launch) -> int:
     if pack.code_root is not None:
         function.add_to_path(pack.code_root)
     try:
-        world = _join(launch)
+        group = _join(launch)
     except RendezvousError as error:
         _log.error("%s", error)
         return EXIT_FAILED
     try:
-        return _lead(pack, launch, world) if world.rank == 0 else _follow(pack, launch, world)
+        return _lead(pack, launch, group) if group.rank == 0 else _follow(pack, launch, group)
     except LogError as error:
         _log.error("%s", error)
         return EXIT_FAILED
-    except Broken as reason:
-        _log.error("rank %d leaves: %s", world.rank, reason)
+    except GroupBroken as reason:
+        _log.error("rank %d leaves: %s", group.rank, reason)
         return EXIT_INTERRUPTED
     finally:
-        world.leave()
+        group.leave()
 
 
 def _join(launch: Launch) -> RankGroup:
     """Return the ranks of this lane; raises RendezvousError if they do not meet."""
     if launch.world_size == 1:
         return RankGroup()
-    from jobs.ranks.ddp import Ranks
+    from jobs.ranks.ddp import DistributedGroup
 
-    return Ranks(launch)
+    return DistributedGroup(launch)
 
 
-def _lead(pack: Pack, launch: Launch, world: RankGroup) -> int:
-    """Decide what all ranks do, trial by trial, and write down what comes of it."""
+def _lead(pack: Pack, launch: Launch, group: RankGroup) -> int:
+    """Decide, trial by trial, what all ranks do, and log it; return the exit code."""
     attempts = Attempts(pack.layout.events, read_discards(pack.layout))
     journal = Journal(_open_log(pack, launch), attempts)
     held: dict[str, LoggedEnd] = {}
     for number, trial in enumerate(pack.trials, start=1):
-        if launch.stop or world.dead:
+        if launch.stop or group.has_lost_rank:
             break
         ends = journal.refresh().ends(pack.submission)
         if attempts.is_done(trial.id):
@@ -88,26 +88,26 @@ def _lead(pack: Pack, launch: Launch, world: RankGroup) -> int:
             held[trial.id] = cause
             continue
         _log.info("trial %d of %d: %s", number, len(pack.trials), trial.id)
-        world.tell(number)
-        _run(trial, Context(trial, pack, launch, world, journal))
+        group.broadcast(number)
+        _run(trial, Context(trial, pack, launch, group, journal))
     if held:
         _hold(held, journal)
     journal.append(events.CLOSED)
     journal.close()
-    code = EXIT_HELD if held else EXIT_INTERRUPTED if launch.stop or world.dead else 0
-    if not world.dead:
-        world.dismiss(-code)
+    code = EXIT_HELD if held else EXIT_INTERRUPTED if launch.stop or group.has_lost_rank else 0
+    if not group.has_lost_rank:
+        group.broadcast_last(-code)
     return code
 
 
-def _follow(pack: Pack, launch: Launch, world: RankGroup) -> int:
-    """Train what rank 0 says, until it says with which code to end."""
-    while not world.dead:
-        number = world.tell()
+def _follow(pack: Pack, launch: Launch, group: RankGroup) -> int:
+    """Train the trials that rank 0 names, until it sends the exit code; return that."""
+    while not group.has_lost_rank:
+        number = group.broadcast()
         if number <= 0:
             return int(-number)
         trial = pack.trials[number - 1]
-        _run(trial, Context(trial, pack, launch, world, NullJournal()))
+        _run(trial, Context(trial, pack, launch, group, NullJournal()))
     return EXIT_INTERRUPTED
 
 
@@ -116,21 +116,21 @@ def _run(trial: Trial, context: Context) -> None:
     launch.make_deterministic(algorithms=trial.workload.is_deterministic)
     if launch.device == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    ending = context.world.end(_trained(trial, context))
+    ending = context.group.end(_train(trial, context))
     if ending is None:
-        return  # rank 0 writes it down
+        return  # rank 0 logs it
     try:
-        _write_down(ending, context)
+        _log_ending(ending, context)
     except FencedOut as reason:
         _log.warning("%s: leaving it", reason)
 
 
-def _trained(trial: Trial, context: Context) -> Ending:
-    """Train, and return how that ends on this rank."""
+def _train(trial: Trial, context: Context) -> Ending:
+    """Train, and return how that has ended on this rank."""
     launch = context.launch
     try:
-        metrics = _training(trial.workload)(trial, context)
-        # The others' commands are not asked step by step: they have to hear of a stop.
+        metrics = _load_training(trial.workload)(trial, context)
+        # The commands of other ranks do not ask at every step: they have to be told of a stop.
         abrupt = context.told_to_stop and trial.workload.command is not None
         if context.stopping.is_interrupted:
             why = f"stopped by {launch.stop.reason}"
@@ -138,23 +138,23 @@ def _trained(trial: Trial, context: Context) -> Ending:
         early = context.stopping.rung is not None
         return Ending("completed", metrics, weights=context.weights, abrupt=abrupt, early=early)
     except Diverged as divergence:
-        # Weights that are not finite may be so in other bits on other nodes.
+        # Weights that are not finite may differ in their bits between nodes.
         weights = context.weights if divergence.metrics else None
         why = str(divergence)
-        abrupt = not divergence.alike
+        abrupt = not divergence.on_all_ranks
         return Ending("diverged", divergence.metrics, why, weights=weights, abrupt=abrupt)
     except FencedOut as reason:
         return Ending("superseded", error=str(reason), abrupt=True)
     except LogError as error:
         return Ending("unlogged", error=str(error), abrupt=True)
-    except (Exception, SystemExit) as error:  # what a trial raises is its outcome, not our end
+    except (Exception, SystemExit) as error:  # the outcome of the trial, not the end of the lane
         if launch.post_mortem:
             raise
         if context.stopping.rung is not None and isinstance(error, SystemExit) and not error.code:
             return Ending("completed", abrupt=True, early=True)
         text = traceback.format_exc()
         message = f"{type(error).__name__}: {error}"
-        if launch.stop:  # workers and children hear the signal, too, and take us along
+        if launch.stop:  # children get the signal, too, and their end may raise here
             _log.warning("trial %s stopped by %s:\n%s", trial.id, launch.stop.reason, text)
             why = f"stopped by {launch.stop.reason}: {message}"
             return Ending("interrupted", error=why, kind=launch.stop.kind, abrupt=True)
@@ -163,17 +163,17 @@ def _trained(trial: Trial, context: Context) -> Ending:
         return Ending("failed", None, message, kind, text, abrupt=True)
 
 
-def _training(workload: Workload) -> function.Train:
-    """Return the function that trains a workload; raises DataError if the user has no such one."""
+def _load_training(workload: Workload) -> function.Train:
+    """Return the function that trains a workload; raises DataError if the user's is not found."""
     if isinstance(workload, UserWorkload):
-        return function.door(workload)
+        return function.load_training(workload)
     from jobs.images import loop
 
     return loop.train
 
 
-def _write_down(ending: Ending, context: Context) -> None:
-    """Log how a trial has ended; raises Superseded where a newer attempt has taken over."""
+def _log_ending(ending: Ending, context: Context) -> None:
+    """Log how a trial has ended; raises FencedOut if a newer attempt has taken over."""
     if ending.state == "completed":
         context.end(ending.metrics)
     elif ending.state == "diverged":
@@ -189,16 +189,16 @@ def _write_down(ending: Ending, context: Context) -> None:
 
 
 def _hold(held: Mapping[str, LoggedEnd], journal: Journal) -> None:
-    """Log which trials were left alone, by the failure that is why."""
-    trials: dict[str | None, list[str]] = {}
+    """Log which trials were not run, by the failure that is the cause."""
+    by_failure: dict[str | None, list[str]] = {}
     for trial, cause in held.items():
-        trials.setdefault(cause.signature, []).append(trial)
-    for alike in trials.values():
-        example = held[alike[0]]
-        _log.error("%d trials held, because the first ones failed: %s", len(alike), example.error)
+        by_failure.setdefault(cause.signature, []).append(trial)
+    for trials in by_failure.values():
+        example = held[trials[0]]
+        _log.error("%d trials held, because the first ones failed: %s", len(trials), example.error)
         journal.append(
             events.HELD,
-            trials=alike,
+            trials=trials,
             reason="the first trials of the submission failed alike",
             error=example.error,
             traceback=example.traceback,
@@ -225,7 +225,7 @@ def _open_log(pack: Pack, launch: Launch) -> EventLog:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the pack in a file; the entry point of a job on this machine."""
+    """Run the pack in a file; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m jobs.lane", description=__doc__)
     parser.add_argument("pack", type=Path)
     parser.add_argument("--threads", type=int, default=1, help="threads of this process")

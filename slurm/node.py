@@ -124,7 +124,7 @@ def run(assignment: Assignment) -> int:
     launch.stop.listen(*SIGNALS)
     pack = assignment.pack
     leaving = Requeue.of(pack, assignment.here, assignment.record["request"])
-    launch.stop.judge = leaving.judge
+    launch.stop.classify = leaving.judge
     forget_end(assignment.output.with_name(end_name(assignment.here.pack)))
     before = leaving.state()
     code = lane.run_pack(pack, launch)

@@ -15,7 +15,7 @@
         CheckpointError
         CommandError
         RendezvousError
-        Broken                    ends a rank; jobs.lane catches it
+        GroupBroken               ends a rank; jobs.lane catches it
         FencedOut                 ends an attempt; jobs.lane catches it
         Diverged                  ends a trial, and is its result; jobs.lane catches it
         SlurmError

@@ -32,9 +32,9 @@ class Average:
         model: nn.Module,
         optimizer: Any,
         trial: Trial,
-        world: RankGroup,
+        group: RankGroup,
     ) -> None:
-        self._model, self._trial, self._world = model, trial, world
+        self._model, self._trial, self._group = model, trial, group
         self._ema = _built_ema(model, trial.images.ema)
         self._own = optimizer if isinstance(optimizer, SWA) else None
         self._twin: nn.Module | None = None
@@ -69,7 +69,7 @@ class Average:
                 pairs = zip(self._twin.parameters(), self._model.parameters(), strict=True)
                 for mine, theirs in pairs:
                     mine.copy_(own.average(theirs))
-            if self._world.rank == 0:
+            if self._group.rank == 0:
                 self._gather_statistics(self._twin, batches)
             self._made_of = own.averages
         return self._twin

@@ -56,20 +56,20 @@ def evaluate(
     part: Images,
     precision: str = "fp32",
     workers: int = 0,
-    world: RankGroup | None = None,
+    group: RankGroup | None = None,
 ) -> Score:
     """Score `model` on the images of `part`, which lies on its device.
 
     The ranks of a `world` share the images, each of them once, and all get the score.
     """
-    world = world or RankGroup()
-    world.buffers_of_rank_0(model)
+    group = group or RankGroup()
+    group.broadcast_buffers(model)
     training = model.training
     model.eval()
     device = part.labels.device
     loss = torch.zeros((), dtype=torch.float64, device=device)
     correct = torch.zeros((), dtype=torch.int64, device=device)
-    mine = torch.arange(len(part), device=device).tensor_split(world.size)[world.rank]
+    mine = torch.arange(len(part), device=device).tensor_split(group.size)[group.rank]
     chunks = [chunk for chunk in torch.split(mine, _BATCH) if len(chunk)]
     for chosen, batch in zip(chunks, part.batches(chunks, workers), strict=True):
         truth = part.labels[chosen]
@@ -78,7 +78,7 @@ def evaluate(
         loss += functional.cross_entropy(widened(logits), truth, reduction="sum")
         correct += (logits.argmax(1) == truth).sum()
     model.train(training)
-    world.sum(loss, correct)
+    group.sum(loss, correct)
     return Score(loss=float(loss) / len(part), accuracy=int(correct) / len(part))
 
 

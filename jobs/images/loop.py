@@ -27,10 +27,10 @@ def train(trial: Trial, context: Context) -> dict[str, float] | None:
     """
     workload = trial.images
     dataset = _loaded(workload, context)
-    training = Training(trial, dataset, context.launch, context.world)
+    training = Training(trial, dataset, context.launch, context.group)
     context.clock = lambda: training.train_seconds
     described = training.describe()
-    _check_alike(context.world.exchange("digests", training.digests))
+    _check_alike(context.group.exchange("digests", training.digests))
     context.describe(**described)
     course = _Course(training, context, workload.metric_spec.metric)
     course.resume()
@@ -47,7 +47,7 @@ def train(trial: Trial, context: Context) -> dict[str, float] | None:
     reached, floor = course.metrics[course.curve], described["chance"][course.curve]
     if reached <= floor + _LEARNT_NOTHING:
         why = f"{course.curve} {reached:.3f} at the end, chance is {floor:.3f}"
-        raise Diverged(why, final, alike=True)
+        raise Diverged(why, final, on_all_ranks=True)
     return final
 
 
@@ -58,7 +58,7 @@ def _loaded(workload: ImageWorkload, context: Context) -> data.Dataset:
     if not context.download or context.rank == 0:
         dataset = data.load(*named, context.download, device)
     if context.download:
-        context.world.tell()
+        context.group.broadcast()
         if context.rank:
             dataset = data.load(*named, device=device)
     return dataset
@@ -124,7 +124,7 @@ class _Course:
         last = target if launch.stop_after is None else min(target, launch.stop_after)
         training.advance(last, self._context.should_save)
         if last < target and training.step >= last:
-            self._context.stopping.stop_alike(f"step {last}, as asked")
+            self._context.stopping.stop_all(f"step {last}, as asked")
 
     def _evaluate(self) -> None:
         training, context = self._training, self._context
@@ -137,7 +137,7 @@ class _Course:
         broken = [f"{k} is {v}" for k, v in sorted(self.metrics.items()) if not math.isfinite(v)]
         if broken:
             context.record_weights(tensor_digest(training.model.state_dict().values()))
-            raise Diverged(f"{', '.join(broken)} at step {training.step}", alike=True)
+            raise Diverged(f"{', '.join(broken)} at step {training.step}", on_all_ranks=True)
         if context.keep == "best" and self.metrics[self.curve] > self._best:
             self._best = self.metrics[self.curve]
             context.save_best({"model": training.evaluated_model.state_dict()})

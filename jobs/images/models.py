@@ -59,9 +59,9 @@ def mlp(
     return nn.Sequential(*layers, nn.Linear(inputs, classes))
 
 
-def _dropout(share: float) -> list[nn.Module]:
-    """Return no layer where nothing is dropped: names of weights stay what they were without."""
-    return [nn.Dropout(share)] if share else []
+def _dropout(rate: float) -> list[nn.Module]:
+    """Return no layer for a rate of 0, so that the names of weights are those without dropout."""
+    return [nn.Dropout(rate)] if rate else []
 
 
 def resnet18(channels: int, size: int, classes: int) -> nn.Module:  # noqa: ARG001  # one signature for all builders

@@ -51,16 +51,16 @@ class Replica:
     """
 
     def __init__(
-        self, world: RankGroup, objective: Objective, optimizer: Any, samples: int
+        self, group: RankGroup, objective: Objective, optimizer: Any, samples: int
     ) -> None:
-        self._world, self._optimizer = world, optimizer
-        self._module = world.parallel(objective)
+        self._group, self._optimizer = group, optimizer
+        self._module = group.wrap(objective)
         self._attachment: Any = None
-        if world.size > 1 or getattr(optimizer, "gate", "averaged") != "averaged":
+        if group.size > 1 or getattr(optimizer, "gate", "averaged") != "averaged":
             from thermolion.ddp.attach import attach  # loads what one process has no use for
 
             self._attachment = attach(optimizer, self._module, global_batch=samples)
-        if world.size > 1:
+        if group.size > 1:
             # torch lays the gradients out anew after the first step that it sees, and sums of
             # three ranks and more depend on where they lie: have that behind us, at every start.
             none = torch.empty(0, dtype=torch.int64, device=next(objective.parameters()).device)
@@ -72,14 +72,14 @@ class Replica:
         mean: Tensor = self._module(images, labels)
         return mean
 
-    def apart(self) -> AbstractContextManager[Any]:
+    def no_sync(self) -> AbstractContextManager[Any]:
         """Return the context in which each rank's gradients add up, unseen by the others."""
-        return self._world.apart(self._module)
+        return self._group.no_sync(self._module)
 
     def announce(self, parts: Sequence[Tensor]) -> None:
         """Say which samples the step to come has, in its parts, before they are shared out."""
         if self._attachment is not None:
-            ranks = self._world.size
+            ranks = self._group.size
             counts = [0] * ranks
             for part in parts:
                 each, more = divmod(len(part), ranks)
@@ -92,25 +92,25 @@ class Replica:
             return None
         written = io.BytesIO()
         torch.save(self._optimizer.state_dict(), written)
-        every = self._world.gather("optimizers", written.getvalue())
+        every = self._group.gather("optimizers", written.getvalue())
         return every and [
             torch.load(io.BytesIO(each), map_location="cpu", weights_only=True) for each in every
         ]
 
 
-def share(chosen: Tensor, world: RankGroup) -> Tensor:
+def shard(chosen: Tensor, group: RankGroup) -> Tensor:
     """Return what of the samples `chosen`, in their order, a rank trains on.
 
     All have as many, the first ones one more where it does not come out even; there may be none.
     """
-    each, more = divmod(len(chosen), world.size)
-    begin = world.rank * each + min(world.rank, more)
-    return chosen[begin : begin + each + (world.rank < more)]
+    each, more = divmod(len(chosen), group.size)
+    begin = group.rank * each + min(group.rank, more)
+    return chosen[begin : begin + each + (group.rank < more)]
 
 
-def weight(mine: int, count: int, world: RankGroup) -> float:
+def loss_factor(mine: int, count: int, group: RankGroup) -> float:
     """Return the factor of a rank's mean loss whose average over ranks is that of all samples.
 
     `mine` of the `count` samples of the step are the rank's.
     """
-    return mine * world.size / count
+    return mine * group.size / count

@@ -24,7 +24,7 @@ from jobs.images.augment import Augmentation
 from jobs.images.averaging import Average
 from jobs.images.data import Dataset
 from jobs.images.evaluate import Score, evaluate, make_scaler, network_input
-from jobs.images.replica import Objective, Replica, share, weight
+from jobs.images.replica import Objective, Replica, loss_factor, shard
 from jobs.images.splits import Block, chance
 from jobs.ranks.group import RankGroup
 from jobs.ranks.launch import Launch
@@ -83,18 +83,18 @@ class Training:
     """
 
     def __init__(
-        self, trial: Trial, dataset: Dataset, launch: Launch, world: RankGroup | None = None
+        self, trial: Trial, dataset: Dataset, launch: Launch, group: RankGroup | None = None
     ) -> None:
         workload = trial.images
         self._trial = trial
         self._dataset = dataset
-        self._world = world or RankGroup()
+        self._group = group or RankGroup()
         self._device = launch.torch_device
         self._block = Block(trial, dataset)
         model = self._block.initial_model()
         self.digests = self._block.digests(model)
         self.model = model.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's own overloads
-        torch.manual_seed(dropout_seed(trial, self._world.rank))
+        torch.manual_seed(dropout_seed(trial, self._group.rank))
         images = len(self._block.split.train)
         self.steps_per_epoch = math.ceil(images / workload.global_batch)
         self.steps = self.steps_per_epoch * workload.epochs
@@ -108,7 +108,7 @@ class Training:
         self._augmentation = Augmentation(
             workload.augment, trial.seeds["augment"], len(dataset.train)
         )
-        self._average = Average(self.model, self.optimizer, trial, self._world)
+        self._average = Average(self.model, self.optimizer, trial, self._group)
         # The steps that are left of the epoch: the indices of each, in micro-batches.
         self._steps_left: deque[tuple[Tensor, ...]] = deque()
         self._images: Iterator[Tensor] = iter(())
@@ -135,7 +135,7 @@ class Training:
     def _built_replica(self) -> Replica:
         workload = self._trial.images
         objective = Objective(self.model, self._trial.precision, workload.label_smoothing)
-        return Replica(self._world, objective, self.optimizer, workload.global_batch)
+        return Replica(self._group, objective, self.optimizer, workload.global_batch)
 
     def _built_scheduler(self) -> LambdaLR | None:
         schedule, steps = self._trial.images.schedule, self.steps
@@ -187,7 +187,7 @@ class Training:
         loss_name = "val_loss" if self._prefix == "val" else "train_set_loss"
         metrics = {f"{self._prefix}_accuracy": score.accuracy, loss_name: score.loss}
         samples = torch.tensor(self._loss_samples, device=self._device)
-        self._world.sum(self._loss, samples)
+        self._group.sum(self._loss, samples)
         if samples:
             metrics["train_loss"] = float(self._loss) / int(samples)
         self._loss.zero_()
@@ -204,7 +204,7 @@ class Training:
         The tensors are the living ones: write them down before the next step. The running loss is
         that of every rank, the rest that of any.
         """
-        losses = self._world.exchange("state", (float(self._loss), self._loss_samples))
+        losses = self._group.exchange("state", (float(self._loss), self._loss_samples))
         return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -223,7 +223,7 @@ class Training:
         """Go on where a training of the same trial was when it returned `state`."""
         self.model.load_state_dict(state["model"])
         own = state.get("optimizers")
-        self.optimizer.load_state_dict(own[self._world.rank] if own else state["optimizer"])
+        self.optimizer.load_state_dict(own[self._group.rank] if own else state["optimizer"])
         if self._scheduler is not None:
             self._scheduler.load_state_dict(state["scheduler"])
         if self._scaler is not None:
@@ -233,20 +233,20 @@ class Training:
         self.train_seconds = state["train_seconds"]
         # Before there were ranks, these were single numbers.
         loss, samples = (torch.as_tensor(state[key]) for key in ("loss", "loss_samples"))
-        self._loss.copy_(loss.flatten()[self._world.rank])
-        self._loss_samples = int(samples.flatten()[self._world.rank])
+        self._loss.copy_(loss.flatten()[self._group.rank])
+        self._loss_samples = int(samples.flatten()[self._group.rank])
         self._steps_left.clear()
         self._images = iter(())
 
     def _score(self, part: Any) -> Score:
         # Where an average is scored, nobody else brings the model's own statistics together.
-        self._world.buffers_of_rank_0(self.model)
+        self._group.broadcast_buffers(self.model)
         return evaluate(
             self.evaluated_model,
             part,
             self._trial.precision,
             self._trial.images.loader_workers,
-            self._world,
+            self._group,
         )
 
     def _begin_epoch(self) -> None:
@@ -254,7 +254,7 @@ class Training:
         workload = self._trial.images
         epoch, position = divmod(self.step, self.steps_per_epoch)
         self._steps_left.extend(self._steps_of(epoch)[position:])
-        mine = [share(part, self._world) for part in chain.from_iterable(self._steps_left)]
+        mine = [shard(part, self._group) for part in chain.from_iterable(self._steps_left)]
         self._images = self._dataset.train.batches(
             [chosen for chosen in mine if len(chosen)], workload.loader_workers
         )
@@ -269,7 +269,7 @@ class Training:
 
     def _batches_of_statistics(self) -> Iterator[Tensor]:
         """Yield what this rank's network sees in the first epoch: micro-batches, augmented."""
-        parts = [share(part, self._world) for part in chain.from_iterable(self._steps_of(0))]
+        parts = [shard(part, self._group) for part in chain.from_iterable(self._steps_of(0))]
         chunks = [chosen for chosen in parts if len(chosen)]
         workers = self._trial.images.loader_workers
         for chosen, images in zip(
@@ -284,10 +284,10 @@ class Training:
         count = sum(map(len, parts))
         self.optimizer.zero_grad()
         self._replica.announce(parts)
-        with self._replica.apart():
+        with self._replica.no_sync():
             for part in parts[:-1]:
-                self._add_gradient(share(part, self._world), count)
-        self._add_gradient(share(parts[-1], self._world), count)
+                self._add_gradient(shard(part, self._group), count)
+        self._add_gradient(shard(parts[-1], self._group), count)
         self._update()
         self.samples += count
         self.step += 1
@@ -301,7 +301,7 @@ class Training:
         if len(chosen):
             images = self._augmentation.apply(next(self._images), chosen, epoch)
         loss = self._replica.loss(images, self._dataset.train.labels[chosen])
-        factor = weight(len(chosen), count, self._world)
+        factor = loss_factor(len(chosen), count, self._group)
         part = loss if factor == 1 else loss * factor
         scaled = part if self._scaler is None else self._scaler.scale(part)
         scaled.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped

@@ -1,7 +1,7 @@
-"""Several ranks that train one trial: torch's process group, and what holds it together.
+"""Several ranks that train one trial: torch's process group for tensors, a channel for the rest.
 
-The group serves tensors alone; it is made anew after a trial that broke off. Decisions and ends of
-trials go through `jobs.ranks.control_channel`.
+The process group is made anew after a trial that broke off. Decisions and ends of trials go
+through `jobs.ranks.control_channel`.
 """
 
 import os
@@ -21,48 +21,48 @@ from torch.distributed.distributed_c10d import PrefixStore
 from torch.nn.parallel import DistributedDataParallel
 
 from jobs.ranks.control_channel import ControlChannel
-from jobs.ranks.ending import Ending, judged
+from jobs.ranks.ending import Ending, judge_endings
 from jobs.ranks.group import RankGroup
 from jobs.ranks.launch import Launch
-from jobs.ranks.rendezvous import listener, meet
+from jobs.ranks.rendezvous import connect, listen
 
 TCPStore: Any = dist.TCPStore  # type: ignore[attr-defined]  # torch does not list what it exports
 _BACKENDS = {"cpu": "gloo", "cuda": "cpu:gloo,cuda:nccl"}
 _LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
 
 
-class Ranks(RankGroup):
-    """One rank among several, which have met; raises RendezvousError where they do not."""
+class DistributedGroup(RankGroup):
+    """One rank among several, connected to the others; raises RendezvousError if that fails."""
 
     def __init__(self, launch: Launch) -> None:
         assert launch.rendezvous is not None
         self.rank, self.size = launch.rank, launch.world_size
-        self._launch, self._where = launch, launch.rendezvous
-        if self._where.host == "127.0.0.1":  # no name of this host has to resolve, then
+        self._launch, self._rendezvous = launch, launch.rendezvous
+        if self._rendezvous.host == "127.0.0.1":  # no name of this host has to resolve, then
             os.environ.setdefault("GLOO_SOCKET_IFNAME", _LOOPBACK)
         self._gpu: torch.device | None = None
         if launch.device == "cuda":
             self._gpu = torch.device("cuda", launch.device_index or 0)
         self._sockets: dict[int, int] = {}
         self._groups = 0
-        star = meet(launch)
-        silence_s = self._where.silence_s
-        self._peers = ControlChannel(self.rank, self.size, star, silence_s, self._break_off)
-        self._store = self._made_store()
-        self._make_group()
+        self._channel = ControlChannel(
+            self.rank, self.size, connect(launch), self._rendezvous.silence_s, self._abort
+        )
+        self._store = self._make_store()
+        self._make_process_group()
 
     def exchange(self, what: str, value: Any) -> list[Any]:
-        return self._peers.exchange(what, value)
+        return self._channel.exchange(what, value)
 
     def gather(self, what: str, value: Any) -> list[Any] | None:
-        return self._peers.gather(what, value)
+        return self._channel.gather(what, value)
 
-    def dismiss(self, value: Any) -> None:
-        self._peers.leaving = True  # who goes first is in nobody's way
-        self.tell(value)
+    def broadcast_last(self, value: Any) -> None:
+        self._channel.is_leaving = True  # the death of a rank no longer matters
+        self.broadcast(value)
 
-    def share(self, data: bytes | None) -> bytes | None:
-        length = self.tell(None if data is None else len(data))
+    def broadcast_bytes(self, data: bytes | None) -> bytes | None:
+        length = self.broadcast(None if data is None else len(data))
         if length is None:
             return None
         whole = torch.empty(length, dtype=torch.uint8)
@@ -75,38 +75,38 @@ class Ranks(RankGroup):
         for tensor in tensors:
             dist.all_reduce(tensor)
 
-    def buffers_of_rank_0(self, model: nn.Module) -> None:
+    def broadcast_buffers(self, model: nn.Module) -> None:
         for buffer in model.buffers():
             dist.broadcast(buffer, src=0)
 
-    def parallel(self, model: nn.Module) -> nn.Module:
+    def wrap(self, model: nn.Module) -> nn.Module:
         # Buffers (statistics of normalisations) follow rank 0 at every step. A parameter without a
         # gradient is refused by torch: to look for them would cost a walk through every graph.
         devices = None if self._gpu is None else [self._gpu]
         return DistributedDataParallel(model, device_ids=devices, gradient_as_bucket_view=True)
 
-    def apart(self, model: nn.Module) -> AbstractContextManager[Any]:
+    def no_sync(self, model: nn.Module) -> AbstractContextManager[Any]:
         assert isinstance(model, DistributedDataParallel)
         return model.no_sync()
 
     def end(self, ending: Ending) -> Ending | None:
-        endings, gone, trouble = self._peers.end(ending)
-        if trouble and not gone:
-            self._make_group()
-        return judged(endings, gone) if self.rank == 0 else None
+        endings, dead, is_broken = self._channel.end(ending)
+        if is_broken and not dead:
+            self._make_process_group()
+        return judge_endings(endings, dead) if self.rank == 0 else None
 
     @property
-    def dead(self) -> bool:
-        return bool(self._peers.gone)
+    def has_lost_rank(self) -> bool:
+        return bool(self._channel.dead)
 
     @property
-    def in_trouble(self) -> bool:
-        return self._peers.in_trouble
+    def is_broken(self) -> bool:
+        return self._channel.is_broken
 
-    def variables(self) -> Mapping[str, str]:
-        with listener(self._where.host) as free:  # until the program takes it
+    def environment(self) -> Mapping[str, str]:
+        with listen(self._rendezvous.host) as free:  # until the program takes it
             port = free.getsockname()[1]
-        address, port = self.tell((self._where.host, port))
+        address, port = self.broadcast((self._rendezvous.host, port))
         return {
             "RANK": str(self.rank),
             "WORLD_SIZE": str(self.size),
@@ -117,50 +117,48 @@ class Ranks(RankGroup):
         }
 
     def leave(self) -> None:
-        self._peers.close()
+        self._channel.close()
         if dist.is_initialized():
             dist.destroy_process_group()
 
-    def _made_store(self) -> Any:
-        """Return the store of torch, through which its process groups find each other."""
-        timeout = timedelta(seconds=self._where.timeout_s)
+    def _make_store(self) -> Any:
+        """Return the store of torch through which the ranks make their process groups."""
         descriptor = port = None
         if self.rank == 0:
-            server = listener(self._where.host)
+            server = listen(self._rendezvous.host)
             port, descriptor = server.getsockname()[1], server.detach()
-        address = self.tell((self._where.host, port))
         return TCPStore(
-            *address,
+            *self.broadcast((self._rendezvous.host, port)),
             world_size=self.size,
             is_master=self.rank == 0,
-            timeout=timeout,
+            timeout=timedelta(seconds=self._rendezvous.timeout_s),
             wait_for_workers=False,
             master_listen_fd=descriptor,
         )
 
-    def _make_group(self) -> None:
-        """Make the process group; what is left of a broken one is thrown away."""
+    def _make_process_group(self) -> None:
+        """Make torch's process group; a broken one is destroyed first."""
         if dist.is_initialized():
             dist.destroy_process_group()
         self._groups += 1
-        before = _sockets()
+        before = _find_sockets()
         dist.init_process_group(
             _BACKENDS[self._launch.device],
             store=PrefixStore(f"{self._groups}", self._store),
             rank=self.rank,
             world_size=self.size,
-            timeout=timedelta(seconds=self._where.silence_s),
+            timeout=timedelta(seconds=self._rendezvous.silence_s),
             device_id=self._gpu,
         )
-        self._sockets = dict(_sockets().items() - before.items())
-        if self._peers.in_trouble:
-            self._break_off()
+        self._sockets = dict(_find_sockets().items() - before.items())
+        if self._channel.is_broken:
+            self._abort()
 
-    def _break_off(self) -> None:
-        """Have every collective fail, here and at the others, also one that waits this moment.
+    def _abort(self) -> None:
+        """Make every collective fail, here and on the other ranks, also one that is waiting now.
 
-        gloo cannot be told to; it notices that its connections are closed. Whoever still holds on
-        to the group (an optimizer, a traceback) would keep them open.
+        gloo has no call for that, but fails when its connections are closed; references to the
+        process group (from an optimizer, a traceback) would keep them open.
         """
         # Why not let the process die and start the lane anew: one bad trial would end the lane
         # for all that follow, and cost a place in the queue of a cluster, while the next trial
@@ -170,7 +168,7 @@ class Ranks(RankGroup):
             try:
                 if os.fstat(descriptor).st_ino == inode:
                     with socket.socket(fileno=os.dup(descriptor)) as same:
-                        # What listens has no peer: it would take the process along.
+                        # A listening socket has no peer, and its shutdown would end the process.
                         ends = same.getsockname()[1], same.getpeername()[1]
                         if self._store.port not in ends:
                             same.shutdown(socket.SHUT_RDWR)
@@ -182,14 +180,14 @@ class Ranks(RankGroup):
             group._get_backend(self._gpu).abort()
 
 
-def _sockets() -> dict[int, int]:
-    """Return the sockets of this process: inodes by descriptor."""
+def _find_sockets() -> dict[int, int]:
+    """Return the inodes of the sockets of this process, by descriptor."""
     found = {}
     for entry in Path("/dev/fd").iterdir():
         try:
             status = os.fstat(int(entry.name))
         except OSError:
-            continue  # that of this very listing
+            continue  # the descriptor of this listing
         if stat.S_ISSOCK(status.st_mode):
             found[int(entry.name)] = status.st_ino
     return found

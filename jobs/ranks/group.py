@@ -1,6 +1,6 @@
-"""The processes that train one trial together; here the world of one, which has nobody to ask.
+"""The processes that train one trial together; here the group of one, which has nobody to ask.
 
-That of several is `jobs.ranks.ddp`, which is imported if there are several.
+That of several is `jobs.ranks.ddp`, which is imported only if there are several.
 """
 
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from jobs.ranks.ending import Ending, judged
+from jobs.ranks.ending import Ending, judge_endings
 from thermolion.errors import OperationError
 
 
@@ -17,8 +17,8 @@ class RendezvousError(OperationError):
     """Ranks that have not found each other in time; the message names host and port."""
 
 
-class Broken(OperationError):  # noqa: N818 - a state: the cause is another rank's to tell
-    """Another rank has left the training, or its life: this one cannot go on."""
+class GroupBroken(OperationError):  # noqa: N818 - a state: the cause is another rank's to tell
+    """Another rank has left the training or died: this one cannot go on."""
 
 
 class RankGroup:
@@ -32,53 +32,52 @@ class RankGroup:
         return [value]
 
     def gather(self, what: str, value: Any) -> list[Any] | None:
-        """Return the values of all ranks on rank 0, which the others do not wait for."""
-        del what
-        return [value]
+        """Return the values of all ranks on rank 0; the others get None and do not wait."""
+        return self.exchange(what, value)
 
-    def tell(self, value: Any = None) -> Any:
+    def broadcast(self, value: Any = None) -> Any:
         """Return the value of rank 0."""
         return self.exchange("a decision", value)[0]
 
-    def dismiss(self, value: Any) -> None:
-        """Tell the others a last value, after which they leave; to be called by rank 0 alone."""
+    def broadcast_last(self, value: Any) -> None:
+        """Send the other ranks a value after which they leave; to be called on rank 0 alone."""
 
-    def share(self, data: bytes | None) -> bytes | None:
+    def broadcast_bytes(self, data: bytes | None) -> bytes | None:
         """Return the bytes of rank 0, however many."""
         return data
 
     def sum(self, *tensors: Tensor) -> None:
         """Make each tensor the sum of those of all ranks, in place."""
 
-    def buffers_of_rank_0(self, model: nn.Module) -> None:
-        """Give a model the buffers of rank 0's, in place."""
+    def broadcast_buffers(self, model: nn.Module) -> None:
+        """Give `model` the buffers that it has on rank 0, in place."""
 
-    def parallel(self, model: nn.Module) -> nn.Module:
-        """Return a model whose gradients are those of all ranks, averaged."""
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """Return `model` with gradients that are averaged over all ranks."""
         return model
 
-    def apart(self, model: nn.Module) -> AbstractContextManager[Any]:
-        """Return the context in which each rank's gradients add up, unseen by the others."""
+    def no_sync(self, model: nn.Module) -> AbstractContextManager[Any]:
+        """Return the context in which each rank accumulates its gradients by itself."""
         del model
         return nullcontext()
 
     def end(self, ending: Ending) -> Ending | None:
-        """Say how the trial has ended here; return, on rank 0, what it has come to."""
-        return judged({0: ending}, ())
+        """Say how the trial has ended on this rank; return, on rank 0, how it has as a whole."""
+        return judge_endings({0: ending}, ())
 
     @property
-    def dead(self) -> bool:
+    def has_lost_rank(self) -> bool:
         """Whether a rank has died: no other trial can be run together."""
         return False
 
     @property
-    def in_trouble(self) -> bool:
-        """Whether another rank has left the trial, which cannot go on; to be asked by any rank."""
+    def is_broken(self) -> bool:
+        """Whether another rank has left the trial, which cannot go on; any rank may ask."""
         return False
 
-    def variables(self) -> Mapping[str, str]:
-        """Return what a program of several ranks finds in its environment, as from torchrun."""
+    def environment(self) -> Mapping[str, str]:
+        """Return the variables that torchrun would set for a program of several ranks."""
         return {}
 
     def leave(self) -> None:
-        """End it; to be called by every rank for itself."""
+        """Leave the group; every rank calls this for itself."""

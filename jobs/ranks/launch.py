@@ -1,6 +1,6 @@
-"""What a lane is given by whatever started it: its place among ranks, device, threads, stop flag.
+"""What a backend gives to a lane: its rank, device, threads, stop flag.
 
-Foreign variables (SLURM's, a local pool's) are translated into this record at their own border.
+Knows no scheduler: SLURM's variables are translated into this record in `slurm.node`.
 """
 
 import signal
@@ -14,15 +14,15 @@ import torch
 
 
 class StopFlag:
-    """Set by a signal, looked at between steps: nothing else is safe inside a handler.
+    """Set by a signal, read between steps: nothing else is safe inside a handler.
 
-    `judge` says, outside the handler, of which class of failure the stop is: it gets the reason
-    and when that came (monotonic seconds).
+    `classify` returns the class of failure that a stop is, given its reason and its time
+    (monotonic seconds); it is called outside the handler.
     """
 
     def __init__(self) -> None:
         self.reason: str | None = None
-        self.judge: Callable[[str, float], str] = lambda _reason, _at: ""
+        self.classify: Callable[[str, float], str] = lambda _reason, _at: ""
         self._at = 0.0
 
     def __bool__(self) -> bool:
@@ -35,8 +35,8 @@ class StopFlag:
 
     @property
     def kind(self) -> str:
-        """The class of failure of this stop, empty where somebody wanted it."""
-        return "" if self.reason is None else self.judge(self.reason, self._at)
+        """The class of failure that this stop is; empty if somebody asked for it."""
+        return "" if self.reason is None else self.classify(self.reason, self._at)
 
     def listen(self, *signals: signal.Signals) -> None:
         """Turn signals of this process into the flag; may be called from the main thread only."""
@@ -49,15 +49,15 @@ class StopFlag:
 
 @dataclass(frozen=True)
 class Rendezvous:
-    """Where the ranks of one lane meet: rank 0 listens, the others come.
+    """Where the ranks of one lane meet: rank 0 listens, the others connect.
 
     `host` is the name by which the others reach rank 0; a `port` of 0 stands for any that is free.
     Rank 0 writes both into `file`, with a key that nobody else can read: its name must be new for
-    every attempt, and every rank must see its folder. Without a file the others go straight to
-    `host` and `port`, and all are given the same `key`.
+    every attempt, and every rank must see its folder. Without a file the others connect to `host`
+    and `port` directly, and all are given the same `key`.
 
-    Whoever is not there after `timeout_s` is given up; `silence_s` is how long a rank that has met
-    the others may keep them waiting, which one that has died does not.
+    A rank that has not connected after `timeout_s` is given up; `silence_s` is how long a rank may
+    keep the others waiting after that. The death of a rank is noticed at once.
     """
 
     file: Path | None
@@ -79,13 +79,13 @@ class Launch:
     """One process of a job. `device` is `cpu` or `cuda`; `threads` are those of one rank.
 
     `rank` counts the processes that train one trial together, `local_rank` those of this node;
-    where there are several, `rendezvous` says where they meet. `device_index` is the GPU of this
-    rank among those that it sees, None for the only one. `job` is the scheduler's id of the job,
-    as its own tools take it, where there is a scheduler.
+    several of them need a `rendezvous`. `device_index` is the GPU of this rank among those that it
+    sees, None for the only one. `job` is the scheduler's id of the job, as its own tools take it,
+    or None.
 
-    For a person at the terminal: the training stops after step `stop_after`, `on_log` is told
-    every step that is logged with its metrics, and with `post_mortem` an exception of the training
-    leaves the lane instead of becoming an event.
+    For a person at the terminal: the training stops after step `stop_after`, `on_log` is called
+    with every step that is logged and its metrics, and with `post_mortem` an exception of the
+    training leaves the lane instead of becoming an event.
     """
 
     device: str = "cpu"
@@ -119,8 +119,8 @@ class Launch:
     def make_deterministic(self, algorithms: bool = True) -> None:
         """Fix whatever changes bits in this process: threads, algorithms, reduced precision.
 
-        `algorithms` False leaves out what makes torch refuse operations: a user's own training
-        decides that for itself.
+        If `algorithms` is False, torch does not refuse nondeterministic operations: a user's own
+        training decides that for itself.
         """
         torch.set_num_threads(self.threads)
         if self.device_index is not None:

@@ -1,6 +1,6 @@
-"""How the ranks of a lane find each other: a star of authenticated connections around rank 0.
+"""How the ranks of a lane connect: rank 0 has an authenticated connection to each of the others.
 
-What they say to each other is `jobs.ranks.control_channel`; no tensor travels here.
+The messages that they send are those of `jobs.ranks.control_channel`.
 """
 
 import contextlib
@@ -19,35 +19,35 @@ from jobs.contract.atomic_write import open_atomically
 from jobs.ranks.group import RendezvousError
 from jobs.ranks.launch import Launch, Rendezvous
 
-Star = dict[int, "Connection[Any, Any]"]
+Connections = dict[int, "Connection[Any, Any]"]
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _LOOK_EVERY_S = 0.05
-_GREETING_S = 10  # whoever connects and does not prove that it is one of us is sent away
+_HANDSHAKE_S = 10  # whoever does not prove in this time that it has the key is dropped
 # A host that is switched off says nothing: noticed after a minute of silence of its kernel.
 _KEEPALIVE = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
 
 
-def meet(launch: Launch) -> Star:
+def connect(launch: Launch) -> Connections:
     """Return connections to the other ranks: rank 0 has one to each, the others one to rank 0.
 
     Raises RendezvousError.
     """
     assert launch.rendezvous is not None
     if launch.rank:
-        return {0: _come(launch, launch.rendezvous)}
-    return _listen(launch, launch.rendezvous)
+        return {0: _connect_to_rank_0(launch, launch.rendezvous)}
+    return _accept_ranks(launch, launch.rendezvous)
 
 
-def listener(host: str, port: int = 0) -> socket.socket:
-    """Return a socket that listens for ranks of this host alone where `host` is a loopback."""
+def listen(host: str, port: int = 0) -> socket.socket:
+    """Return a socket that listens: to this host alone if `host` is a loopback, else to all."""
     return socket.create_server((host if host in _LOOPBACK else "", port), backlog=1024)
 
 
-def _listen(launch: Launch, where: Rendezvous) -> Star:
+def _accept_ranks(launch: Launch, where: Rendezvous) -> Connections:
     deadline = time.monotonic() + where.timeout_s
     try:
-        server = listener(where.host, where.port)
+        server = listen(where.host, where.port)
     except OSError as error:
         raise RendezvousError(
             f"rank 0 cannot listen at {where.host}:{where.port}: {error.strerror}; let `port` be "
@@ -59,24 +59,26 @@ def _listen(launch: Launch, where: Rendezvous) -> Star:
         if where.file is not None:
             _publish(where.file, {"host": where.host, "port": port, "key": key})
         try:
-            star = _accept(server, launch.world_size, key.encode(), deadline)
+            connections = _accept_until(deadline, server, launch.world_size, key.encode())
         finally:
             if where.file is not None:
                 where.file.unlink(missing_ok=True)
-    absent = [str(rank) for rank in range(1, launch.world_size) if rank not in star]
+    absent = [str(rank) for rank in range(1, launch.world_size) if rank not in connections]
     if absent:
         raise RendezvousError(
             f"rank 0 has waited at {where.host}:{port} for {where.timeout_s:.0f} s, and "
             f"rank{'s' * (len(absent) > 1)} {', '.join(absent)} of {launch.world_size} did not "
             f"come: look into what they have printed, and whether their hosts reach {where.host}"
         )
-    return star
+    return connections
 
 
-def _accept(server: socket.socket, world_size: int, key: bytes, deadline: float) -> Star:
-    """Return connections to those ranks that have come until the deadline."""
-    star: Star = {}
-    while len(star) < world_size - 1:
+def _accept_until(
+    deadline: float, server: socket.socket, world_size: int, key: bytes
+) -> Connections:
+    """Return connections to the ranks that have come by the deadline."""
+    connections: Connections = {}
+    while len(connections) < world_size - 1:
         server.settimeout(max(0.0, deadline - time.monotonic()) or 1e-3)
         try:
             connected, _ = server.accept()
@@ -87,16 +89,16 @@ def _accept(server: socket.socket, world_size: int, key: bytes, deadline: float)
             deliver_challenge(connection, key)
             answer_challenge(connection, key)
             rank = json.loads(connection.recv_bytes(64))
-            _endure(connection)
-            star[int(rank)] = connection
-    return star
+            _lift_time_limit(connection)
+            connections[int(rank)] = connection
+    return connections
 
 
-def _come(launch: Launch, where: Rendezvous) -> "Connection[Any, Any]":
+def _connect_to_rank_0(launch: Launch, where: Rendezvous) -> "Connection[Any, Any]":
     deadline = time.monotonic() + where.timeout_s
     host, port, key = where.host, where.port, where.key
     if where.file is not None:
-        host, port, key = _read(where.file, launch.rank, where.timeout_s, deadline)
+        host, port, key = _wait_for_address(where.file, launch.rank, where.timeout_s, deadline)
     while True:
         try:
             left = max(1.0, deadline - time.monotonic())
@@ -104,7 +106,7 @@ def _come(launch: Launch, where: Rendezvous) -> "Connection[Any, Any]":
             answer_challenge(connection, key.encode())
             deliver_challenge(connection, key.encode())
             connection.send_bytes(json.dumps(launch.rank).encode())
-            _endure(connection)
+            _lift_time_limit(connection)
         except (OSError, EOFError, AuthenticationError) as error:
             if time.monotonic() < deadline:
                 time.sleep(_LOOK_EVERY_S)
@@ -118,10 +120,10 @@ def _come(launch: Launch, where: Rendezvous) -> "Connection[Any, Any]":
 
 
 def _connection(connected: socket.socket) -> "Connection[Any, Any]":
-    """Wrap a socket; whoever is silent while the two greet each other is left."""
+    """Wrap a socket, with a time limit for the handshake."""
     connected.settimeout(None)
     connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", _GREETING_S, 0))
+    connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", _HANDSHAKE_S, 0))
     connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in _KEEPALIVE:
         if hasattr(socket, name):
@@ -129,20 +131,23 @@ def _connection(connected: socket.socket) -> "Connection[Any, Any]":
     return Connection(connected.detach())
 
 
-def _endure(connection: "Connection[Any, Any]") -> None:
-    """Let a connection be silent from now on, as long as a training may be."""
+def _lift_time_limit(connection: "Connection[Any, Any]") -> None:
+    """Let a connection be silent from now on: a training may be so for long."""
     with socket.socket(fileno=os.dup(connection.fileno())) as same:
         same.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 0, 0))
 
 
 def _publish(file: Path, where: dict[str, object]) -> None:
-    """Write where rank 0 listens, whole, for nobody but ourselves: the key lets in."""
+    """Write where rank 0 listens, readable for this user alone: the file holds the key."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with open_atomically(file, mode=0o600) as opened:
         opened.write(json.dumps(where).encode())
 
 
-def _read(file: Path, rank: int, timeout_s: float, deadline: float) -> tuple[str, int, str]:
+def _wait_for_address(
+    file: Path, rank: int, timeout_s: float, deadline: float
+) -> tuple[str, int, str]:
+    """Return host, port and key from the file that rank 0 writes."""
     while True:
         try:
             where = json.loads(file.read_text())

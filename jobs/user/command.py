@@ -26,7 +26,7 @@ from typing import Any
 
 from jobs.contract import command_template
 from jobs.contract.trial import Trial
-from jobs.ranks.group import Broken
+from jobs.ranks.group import GroupBroken
 from jobs.user import supervisor
 from jobs.worker.context import Context
 from thermolion.errors import InputError, OperationError
@@ -202,12 +202,12 @@ def run_command(trial: Trial, context: Context) -> Mapping[str, float] | None:
         )
         words = command_template.render(trial.workload.command, values)
         environment = _environment(trial, str(context.device), state, folder)
-        environment |= context.world.variables()
+        environment |= context.group.environment()
         command = Command(words, context.code_root or Path.cwd(), environment, folder)
         try:
             final, heard = _listen(command, context)
-            if context.world.in_trouble and context.stopping.rung is None:
-                raise Broken("another rank has left the trial")
+            if context.group.is_broken and context.stopping.rung is None:
+                raise GroupBroken("another rank has left the trial")
             result = _judged(command, words, context, final, heard)
         finally:
             command.close()
@@ -241,7 +241,7 @@ def _listen(command: Command, context: Context) -> tuple[dict[str, float], int]:
         ended = command.ended(_LOOK_EVERY_S)
         for raw in command.new_lines():
             heard += _take(raw, final, context)
-        if not ended and not asked and (context.world.in_trouble or context.has_to_stop()):
+        if not ended and not asked and (context.group.is_broken or context.has_to_stop()):
             command.ask_to_stop()
             asked = True
     return final, heard
@@ -252,7 +252,7 @@ def _judged(
 ) -> Mapping[str, float] | None:
     """Return the result of a command that has ended; raise CommandError where it is none."""
     code = command.return_code()
-    if context.stopping.is_heeded or (code != 0 and _stops_soon(context, code)):
+    if context.stopping.is_early or (code != 0 and _stops_soon(context, code)):
         return None  # the line that it was in when it was killed does not count
     line = " ".join(words)
     if code is None:

@@ -14,7 +14,7 @@ import torch
 from jobs.contract import catalog
 from jobs.contract.trial import MetricSpec, Trial, UserWorkload
 from jobs.ranks.ending import Diverged
-from jobs.worker.context import Context, number
+from jobs.worker.context import Context, to_number
 
 Train = Callable[[Trial, Context], Mapping[str, Any] | None]
 
@@ -22,17 +22,17 @@ _OURS = ("jobs", "orchestrator", "slurm", "tracking")
 _LARGEST_SEED = 2**32  # of numpy's global generator
 
 
-def door(workload: UserWorkload) -> Train:
+def load_training(workload: UserWorkload) -> Train:
     """Return the function that trains a workload; raises DataError if there is no such one."""
     if workload.train is not None:
         train: Train = catalog.resolve(workload.train)
-        return _own(train)
+        return _prepare(train)
     from jobs.user.command import run_command
 
-    return _own(run_command)
+    return _prepare(run_command)
 
 
-def _own(train: Train) -> Train:
+def _prepare(train: Train) -> Train:
     """Start the attempt and seed the global generators before the user's code runs."""
 
     def started(trial: Trial, context: Context) -> Mapping[str, Any] | None:
@@ -47,11 +47,11 @@ def _own(train: Train) -> Train:
             facts["chance"] = dict.fromkeys(sorted(names), reading.chance)
         context.describe(**facts)
         returned = train(trial, context)
-        if context.stopping.is_heeded:
+        if context.stopping.is_early:
             return None
         metrics = _by_name(returned)
         if context.rank == 0:
-            _check_ending(trial.workload.metric_spec, {**context.logged, **metrics})
+            _check_metrics(trial.workload.metric_spec, {**context.logged, **metrics})
         return metrics
 
     return started
@@ -69,7 +69,7 @@ def _by_name(returned: Any) -> Mapping[str, Any]:
     return returned
 
 
-def _check_ending(reading: MetricSpec, final: Mapping[str, Any]) -> None:
+def _check_metrics(reading: MetricSpec, final: Mapping[str, Any]) -> None:
     """Raise ValueError where a training has ended without what it is read by.
 
     Raises Diverged where that is not finite.
@@ -83,7 +83,7 @@ def _check_ending(reading: MetricSpec, final: Mapping[str, Any]) -> None:
             "or name another `metric` in the sweep"
         )
     for name in wanted:
-        if not math.isfinite(number(name, final[name])):
+        if not math.isfinite(to_number(name, final[name])):
             raise Diverged(f"{name} is {final[name]} at the end")
 
 

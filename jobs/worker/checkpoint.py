@@ -1,6 +1,6 @@
 """A checkpoint: all that an interrupted trial needs to go on with the same bits.
 
-Tensors and plain types alone, read with `weights_only=True`. Knows nothing of what it carries.
+Tensors and plain types alone, read with `weights_only=True`. What they mean, it does not know.
 """
 
 import contextlib
@@ -41,7 +41,7 @@ class CheckpointError(OperationError):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The state of a trial at a step boundary, and who wrote it.
+    """The state of a trial between two steps, and the attempt that wrote it.
 
     `step` is the last one logged, `logged` the last value of every metric, `seconds` the training
     time so far; `state` is the training's own; `rng` holds the states of the global generators,
@@ -63,7 +63,7 @@ class Checkpoint:
 
 
 def check_plain(value: Any, name: str = "state") -> None:
-    """Raise TypeError for what `torch.load(weights_only=True)` would not give back."""
+    """Raise TypeError if `torch.load(weights_only=True)` would refuse to read `value`."""
     if isinstance(value, dict):
         for key, item in value.items():
             check_plain(key, f"a key of {name}")
@@ -80,18 +80,18 @@ def check_plain(value: Any, name: str = "state") -> None:
 
 
 def write(path: Path, checkpoint: Checkpoint) -> None:
-    """Put a checkpoint in its place, durably, whole or not at all; raises OSError."""
+    """Write a checkpoint, durably, whole or not at all; raises OSError."""
     path.parent.mkdir(exist_ok=True)
     try:
         with open_atomically(path) as file:
-            torch.save({"version": VERSION} | _record(checkpoint), file)
+            torch.save({"version": VERSION} | vars(checkpoint), file)
     except RuntimeError as error:  # what torch makes of a full disk
         raise OSError(f"{path} cannot be written: {error}") from error
     _sync_folder(path.parent)
 
 
 def read(path: Path, trial: str) -> Checkpoint | None:
-    """Return the checkpoint of a trial; None where there is none, or where it is damaged.
+    """Return the checkpoint of a trial; None if there is none, or if it is damaged.
 
     Raises CheckpointError for one of a newer version or of another trial.
     """
@@ -116,12 +116,12 @@ def read(path: Path, trial: str) -> Checkpoint | None:
         raise CheckpointError(
             f"{path} belongs to trial {record['trial']}: remove it, or put it in its place"
         )
-    return _made(record)
+    return _from_record(record)
 
 
 def parse(whole: bytes) -> Checkpoint:
-    """Return the checkpoint in the bytes of a file that another rank has read and found good."""
-    return _made(torch.load(io.BytesIO(whole), map_location="cpu", weights_only=True))
+    """Return the checkpoint in the bytes of a file that another rank has read and checked."""
+    return _from_record(torch.load(io.BytesIO(whole), map_location="cpu", weights_only=True))
 
 
 def rng_state() -> dict[str, Any]:
@@ -159,8 +159,8 @@ def remove(path: Path) -> None:
     shutil.rmtree(state_folder(path), ignore_errors=True)
 
 
-def mark(path: Path) -> tuple[int, int] | None:
-    """Tell one file in a place from the next: (inode, time of its last change in ns)."""
+def identify(path: Path) -> tuple[int, int] | None:
+    """Return what tells the file at `path` from the next one there: its inode and mtime in ns."""
     try:
         stat = path.stat()
     except FileNotFoundError:
@@ -169,9 +169,10 @@ def mark(path: Path) -> tuple[int, int] | None:
 
 
 def fingerprint(path: Path) -> str | None:
-    """Tell whether a trial has got further: equal for checkpoints of equal state, None for none.
+    """Return a digest by which to see whether a trial has made progress; None for no checkpoint.
 
-    Clocks, generators and tokens do not count. A command's own files do, by name and time.
+    Equal for checkpoints of equal state, whatever their clocks, generators and tokens. The files
+    of a command count, by name, size and time.
     """
     digest = hashlib.blake2b(digest_size=16)
     try:
@@ -206,12 +207,8 @@ def _digest(value: Any, take: Callable[[bytes], None]) -> None:
         take(repr(value).encode())
 
 
-def _made(record: Mapping[str, Any]) -> Checkpoint:
+def _from_record(record: Mapping[str, Any]) -> Checkpoint:
     return Checkpoint(**{field.name: record[field.name] for field in fields(Checkpoint)})
-
-
-def _record(checkpoint: Checkpoint) -> dict[str, Any]:
-    return {field.name: getattr(checkpoint, field.name) for field in fields(checkpoint)}
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,8 +1,7 @@
-"""The door between a training and the rest: a training logs, saves and stops through this alone.
+"""The context of a training: what it logs, saves and stops by.
 
-The built-in image classification and a user's own `train(trial, context)` get the same one.
-
-What counts as the value of a metric.
+The built-in image classification and a user's `train(trial, context)` get the same one; neither
+writes an event or a checkpoint by other means.
 """
 
 import contextlib
@@ -25,7 +24,7 @@ from jobs.ranks.group import RankGroup
 from jobs.ranks.launch import Launch
 from jobs.worker import checkpoint
 from jobs.worker.checkpoint import Checkpoint
-from jobs.worker.fencing import Succession
+from jobs.worker.fencing import Fence
 from jobs.worker.journal import Journal
 from jobs.worker.machine import Usage
 from jobs.worker.stopping import Stopping
@@ -35,8 +34,11 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
 
-def number(name: str, value: Any) -> float:
-    """Return a metric's value; raises TypeError, with its name, for what is no number."""
+_log = logging.getLogger(__name__)
+
+
+def to_number(name: str, value: Any) -> float:
+    """Return the value of the metric `name` as a float; raises TypeError for what is no number."""
     if isinstance(value, Tensor) and value.numel() != 1:
         raise TypeError(f"{name} is a tensor of shape {tuple(value.shape)}: log one number")
     if not isinstance(value, (str, bytes)):  # float would read a number in a text
@@ -45,15 +47,13 @@ def number(name: str, value: Any) -> float:
     raise TypeError(f"{name} is {value!r} ({type(value).__name__}): log a number")
 
 
-_log = logging.getLogger(__name__)
-
-
 class Context:
-    """What one attempt at a trial may use of the world.
+    """What one attempt at a trial is given, and by which it reports.
 
     `rank` and `world_size` are those of data parallelism, `device` is where to train, `data_root`
-    the folder of the data sets or None, `code_root` that of the user's code or None. Every rank
-    calls `save`, `should_save` and `should_stop` alike; rank 0 alone writes.
+    the folder of the data sets or None, `code_root` that of the user's code or None; `logged` has
+    the last value of every metric, those of earlier attempts included. Every rank calls `save`,
+    `should_save` and `should_stop` alike; rank 0 alone writes.
     """
 
     def __init__(
@@ -61,12 +61,12 @@ class Context:
         trial: Trial,
         pack: Pack,
         launch: Launch,
-        world: RankGroup,
+        group: RankGroup,
         journal: Journal,
     ) -> None:
         self.trial = trial
-        self.launch, self.world = launch, world
-        self.rank, self.world_size = world.rank, world.size
+        self.launch, self.group = launch, group
+        self.rank, self.world_size = group.rank, group.size
         self.device = launch.torch_device
         self.data_root, self.code_root = pack.data_root, pack.code_root
         self.download, self.keep = pack.download, pack.keep
@@ -74,13 +74,13 @@ class Context:
         self._best_path = pack.layout.best_checkpoint(trial.id)
         self._every_s = pack.checkpoint_every_s
         self._journal = journal
-        self._succession = Succession(trial.id, self._path, journal)
-        self.stopping = Stopping(trial, journal, launch.stop, world)
+        self._fence = Fence(trial.id, self._path, journal)
+        self.stopping = Stopping(trial, journal, launch.stop, group)
         self._usage = Usage(self.device) if pack.usage and self.rank == 0 else None
         self._attempt: Attempt | None = None
         self._kept: Checkpoint | None = None
         self._step = 0
-        self._last: dict[str, float] = {}
+        self.logged: dict[str, float] = {}
         self.weights: str | None = None
         self._seconds, self._since = 0.0, time.perf_counter()
         self.clock: Callable[[], float] = lambda: self._seconds + time.perf_counter() - self._since
@@ -99,13 +99,8 @@ class Context:
 
     @property
     def state_folder(self) -> Path:
-        """A folder that the attempts of this trial share; it goes once the result is on disk."""
+        """A folder that the attempts of this trial share, until its result is on disk."""
         return checkpoint.state_folder(self._path)
-
-    @property
-    def logged(self) -> Mapping[str, float]:
-        """The last value of every metric, those of the attempts it goes on from included."""
-        return self._last
 
     @property
     def steps(self) -> int | None:
@@ -115,7 +110,7 @@ class Context:
     @property
     def told_to_stop(self) -> bool:
         """Whether the training was told to stop: after that, it may return anything."""
-        return self.stopping.halt is not None
+        return self.stopping.reason is not None
 
     def seed(self, stream: str) -> int:
         """Return the 64-bit seed of a stream; raises ValueError for an unknown one."""
@@ -129,29 +124,31 @@ class Context:
         return registry.build(name, params, self.hyperparameters, self.seed("noise"))
 
     def describe(self, **facts: Any) -> None:
-        """Log that the attempt starts, with what is known of the trial by now; once an attempt."""
+        """Log that the attempt starts, with facts about the trial; to be called once."""
         if self.rank == 0:
-            self._attempt, self._kept = self._succession.begin()
-            self.stopping.hear()
-            mine = {"token": self._attempt.token, "generation": self._attempt.generation}
-            self._append(events.STARTED, **mine, config=self.trial.to_json(), **facts)
+            self._attempt, self._kept = self._fence.begin()
+            self.stopping.judge.restore()
+            attempt = {"token": self._attempt.token, "generation": self._attempt.generation}
+            self._append(events.STARTED, **attempt, config=self.trial.to_json(), **facts)
         if self.world_size > 1:
-            # Its file may not be visible yet where another node has written it.
-            whole = self.world.share(None if self._kept is None else self._path.read_bytes())
+            # Its file may not be visible here yet if another node has written it.
+            whole = self.group.broadcast_bytes(
+                None if self._kept is None else self._path.read_bytes()
+            )
             self._kept = None if whole is None else checkpoint.parse(whole)
         self._since = time.perf_counter()
 
     def log(self, step: int, **metrics: Any) -> None:
         """Log metrics at a step, durably; the same step may come again with other metrics.
 
-        Raises TypeError for what is no number, ValueError for a bad step or none at all, and
-        `Diverged`, once it is logged, where the metric of the curve is not finite.
+        Raises TypeError for what is no number, ValueError for a bad step or no metric at all, and
+        `Diverged`, once it is logged, if the metric of the curve is not finite.
         """
         if isinstance(step, bool) or not isinstance(step, int) or step < 0:
             raise ValueError(f"step is {step!r}: it must be a whole number, 0 or more")
         if not metrics:
             raise ValueError(f"nothing to log at step {step}: give metrics by name")
-        numbers = {name: number(name, value) for name, value in metrics.items()}
+        numbers = {name: to_number(name, value) for name, value in metrics.items()}
         paused = time.perf_counter()
         self.log_point(step, numbers)
         name = self.trial.workload.metric_spec.metric
@@ -160,13 +157,13 @@ class Context:
         self._since += time.perf_counter() - paused
 
     def log_point(self, step: int, metrics: Mapping[str, float], **more: Any) -> None:
-        """Log one point of the curve, with `epoch` and `samples` where they are known."""
-        self._succession.look()
+        """Log one point of the curve, with `epoch` and `samples` if they are known."""
+        self._fence.check()
         self._step = step
-        self._last |= metrics
+        self.logged |= metrics
         point = {"step": step, **more, "train_seconds": self.clock(), "metrics": metrics}
         self._append(events.EVALUATED, **point)
-        self.stopping.reach(step, more.get("epoch", step), metrics)
+        self.stopping.add_point(step, more.get("epoch", step), metrics)
         self._log_usage()
         if self.launch.on_log is not None:
             self.launch.on_log(step, metrics)
@@ -179,7 +176,7 @@ class Context:
             self._append(events.USAGE, step=self._step, metrics=used)
 
     def log_layers(self, step: int, layers: Mapping[str, Any]) -> None:
-        """Log what an optimizer says of its layers; of several ranks, the first one's word."""
+        """Log what the optimizer on rank 0 tells of its layers."""
         self._append(events.TELEMETRY, step=step, layers=layers)
 
     def save(self, state: Any) -> None:
@@ -190,12 +187,12 @@ class Context:
         """
         paused = time.perf_counter()
         checkpoint.check_plain(state)
-        generators = self.world.gather("save", checkpoint.rng_state())
+        generators = self.group.gather("save", checkpoint.rng_state())
         if generators is not None:
-            self._succession.look(now=True)
-            self._succession.look_at_checkpoint()
+            self._fence.check(now=True)
+            self._fence.check_checkpoint()
             self._write(self._path, state, generators)
-            self._succession.saw_checkpoint()
+            self._fence.accept_checkpoint()
         self._saved_at, self._asked = time.monotonic(), False
         self._since += time.perf_counter() - paused
 
@@ -206,67 +203,70 @@ class Context:
             self._write(self._best_path, state, [checkpoint.rng_state()])
 
     def load(self) -> Any:
-        """Return what an earlier attempt has saved, or None; generators and clock go on."""
+        """Return what an earlier attempt has saved, or None; resumes generators and clock."""
         kept, self._kept = self._kept, None
         if kept is None:
             return None
         checkpoint.restore_rng(kept.rng[self.rank])
-        self._step, self._last, self._seconds = kept.step, dict(kept.logged), kept.seconds
+        self._step, self.logged, self._seconds = kept.step, dict(kept.logged), kept.seconds
         self._since = time.perf_counter()
         return kept.state
 
     def should_stop(self) -> bool:
-        """Say whether to save and return now; to be asked at every step, it costs nothing.
+        """Return True if the training has to save and return now; ask at every step, it is cheap.
 
-        A training that returns after this has answered True counts as interrupted.
+        A training that returns after this was True counts as interrupted.
         """
-        return self._asked_all(save=False)[0]
+        return self._ask_all(save=False)[0]
 
     def should_save(self) -> bool:
-        """Say whether a checkpoint is due: before a stop, and every so often.
+        """Return True if a checkpoint is due: before a stop, and at the interval of the study.
 
-        Between two that time alone asks for lies at least one step, however short the time.
+        However short the interval, at least one step lies between two checkpoints.
         """
         due = self._asked and time.monotonic() - self._saved_at >= self._every_s
         self._asked = True
-        return any(self._asked_all(save=due))
+        return any(self._ask_all(save=due))
 
     def has_to_stop(self) -> bool:
-        """Say whether this rank is to stop, without a word to the others."""
-        self._succession.look()
-        return self.stopping.ask_self()
+        """Return True if this rank has to stop, without asking the others."""
+        self._fence.check()
+        return self.stopping.ask_alone()
 
     def record_weights(self, weights: str) -> None:
-        """Have a digest of the final weights logged with the end: equal bits, equal digests."""
+        """Set the digest of the final weights, which is logged with the end."""
         self.weights = weights
 
     def interrupt(self, why: str, kind: str = "") -> None:
-        """Log that the attempt ends and the trial does not; `kind` is a class of failure."""
-        self._succession.look(now=True)
+        """Log that the attempt ends before the trial does; `kind` is a class of failure."""
+        self._fence.check(now=True)
         told = {"kind": kind} if kind else {}
         self._append(events.INTERRUPTED, step=self._step, error=why, **told)
 
     def fail(self, error: str, kind: str, traceback: str) -> None:
-        """Log that the training has raised: `kind` is the class of the exception."""
-        self._succession.look(now=True)
+        """Log that the training has raised an exception, of the class `kind`."""
+        self._fence.check(now=True)
         told = {"error": error, "kind": kind, "traceback": traceback}
-        # A failure before `started` must still be known by its trial.
+        # With the trial: an attempt may fail before it has logged `started`.
         self._append(events.FAILED, **told, config=self.trial.to_json())
 
     def end(self, metrics: Mapping[str, Any] | None, diverged: str | None = None) -> None:
-        """Log the result: the metrics given, or the last ones logged; then drop the checkpoint."""
-        logged = self._last if self.trial.workload.ends_as_logged else {}
+        """Log the result: the last metrics logged and `metrics`; then remove the checkpoint.
+
+        `diverged` is why, if the training has diverged.
+        """
+        logged = self.logged if self.trial.workload.ends_as_logged else {}
         final = {**logged, **(metrics or {})}
         rung = self.stopping.rung
-        self._succession.look(now=True)
+        self._fence.check(now=True)
         self._log_usage(now=True)
         end: dict[str, Any] = {
             "step": self._step,
             "train_seconds": self.clock(),
-            "metrics": {name: number(name, value) for name, value in final.items()},
+            "metrics": {name: to_number(name, value) for name, value in final.items()},
         }
         if rung is not None:
-            end |= {"rung": rung, "metrics": {}}  # they would be of another budget
+            end |= {"rung": rung, "metrics": {}}  # the metrics would be those of another budget
         if self.weights is not None:
             end["weights"] = self.weights
         if self.device.type == "cuda":
@@ -279,9 +279,9 @@ class Context:
     def _append(self, event_type: str, **payload: Any) -> None:
         self._journal.append(event_type, self.trial.id, **payload)
 
-    def _asked_all(self, save: bool) -> tuple[bool, bool]:
+    def _ask_all(self, save: bool) -> tuple[bool, bool]:
         """Return whether all ranks stop now, and whether they save."""
-        self._succession.look()
+        self._fence.check()
         return self.stopping.ask_all(save)
 
     def _write(self, path: Path, state: Any, generators: list[Any]) -> None:
@@ -291,12 +291,12 @@ class Context:
             generation=self._attempt.generation,
             token=self._attempt.token,
             step=self._step,
-            logged=dict(self._last),
+            logged=dict(self.logged),
             seconds=self.clock(),
             rng=generators,
             state=state,
         )
-        # Or a crash of the machine might leave a checkpoint and not its curve.
+        # Otherwise a crash of the machine might leave a checkpoint without its curve.
         self._journal.sync()
         try:
             checkpoint.write(path, kept)

@@ -1,4 +1,4 @@
-"""What a lane writes of its trials, and what all lanes of a study have said of theirs.
+"""The journal of a lane: the event log that it writes, and the logs of all lanes of its study.
 
 Standard library only.
 """
@@ -11,7 +11,7 @@ from jobs.contract.events import EventLog
 
 
 class Journal:
-    """The lane's own event log to write, the study's logs to read."""
+    """Writes the event log of this lane, reads those of the study."""
 
     def __init__(self, log: EventLog, attempts: Attempts) -> None:
         self._log, self._attempts = log, attempts
@@ -21,11 +21,11 @@ class Journal:
         self._log.append(event_type, trial, **payload)
 
     def sync(self) -> None:
-        """Put on disk what is not there yet; raises LogError if it fails twice."""
+        """Write to disk what is not there yet; raises LogError if it fails twice."""
         self._log.sync()
 
     def refresh(self) -> Attempts:
-        """Return what all logs of the study say by now; raises LogError for a damaged one."""
+        """Return the attempts in all logs of the study; raises LogError for a damaged one."""
         return self._attempts.refresh()
 
     def close(self) -> None:
@@ -33,7 +33,7 @@ class Journal:
 
 
 class NullJournal(Journal):
-    """The journal of all ranks but the first: writes nothing, and has heard of no attempt."""
+    """The journal of all ranks but rank 0: writes nothing, and knows of no attempt."""
 
     def __init__(self) -> None:
         self._attempts = Attempts(Path(), {})

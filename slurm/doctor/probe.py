@@ -18,7 +18,7 @@ import torch
 
 from jobs.contract.atomic_write import write_atomically
 from jobs.contract.source_digest import code_digest
-from jobs.ranks.ddp import Ranks
+from jobs.ranks.ddp import DistributedGroup
 from jobs.ranks.group import RendezvousError
 from jobs.ranks.launch import Launch, Rendezvous
 from slurm.commands import ask
@@ -102,7 +102,7 @@ def _meet(folder: Path, here: JobProcess) -> None:
         local_world_size=local,
         rendezvous=where,
     )
-    ranks = Ranks(launch)
+    ranks = DistributedGroup(launch)
     total = torch.ones(1, dtype=torch.int64)
     ranks.sum(total)
     ranks.leave()

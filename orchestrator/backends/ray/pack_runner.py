@@ -82,7 +82,7 @@ class PackRunner:
         a trial starts is to hear signals.
         """
         flag, over = StopFlag(), threading.Event()
-        flag.judge = lambda _reason, _at: self._kind()
+        flag.classify = lambda _reason, _at: self._kind()
 
         def look() -> None:
             while not over.wait(_LOOK_EVERY_S):
