@@ -15,9 +15,8 @@ from pathlib import Path
 
 import torch
 
-from jobs.contract import attempts as breaker
 from jobs.contract import events
-from jobs.contract.attempts import Attempts, LoggedEnd, read_discards
+from jobs.contract.attempts import Attempts, LoggedEnd, find_common_failure, read_discards
 from jobs.contract.events import EventLog, LogError
 from jobs.contract.pack import Pack
 from jobs.contract.trial import Trial, UserWorkload, Workload
@@ -83,7 +82,7 @@ def _lead(pack: Pack, launch: Launch, group: RankGroup) -> int:
         ends = journal.refresh().ends(pack.submission)
         if attempts.is_done(trial.id):
             continue
-        cause = breaker.find_common_failure(trial, ends, pack.patience)
+        cause = find_common_failure(trial, ends, pack.patience)
         if cause is not None:
             held[trial.id] = cause
             continue

@@ -1,7 +1,7 @@
 """Augmentation of uint8 batches, a function of (seed, epoch, sample index) and of nothing else.
 
-Rank, worker and place in the batch take no part, so that a resumed or resharded trial sees the
-same pixels. Whether a flip keeps the meaning of an image is the user's to say.
+It does not depend on rank, worker or place in the batch, so that a resumed or resharded trial sees
+the same pixels. Whether a flip keeps the meaning of an image is for the user to decide.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ class Augmentation:
         """Return uint8 `images` (b, C, S, S) augmented; `sample_index` (b,) is below `n`."""
         if epoch != self._epoch:
             self._draws = {
-                name: _draws(name, self._seed, epoch, self._n).to(images.device)
+                name: _draw(name, self._seed, epoch, self._n).to(images.device)
                 for name in self._names
             }
             self._epoch = epoch
@@ -65,7 +65,7 @@ def crop(images: Tensor, draws: Tensor) -> Tensor:
 _OPERATIONS = {"hflip": hflip, "crop": crop}
 
 
-def _draws(name: str, seed: int, epoch: int, n: int) -> Tensor:
+def _draw(name: str, seed: int, epoch: int, n: int) -> Tensor:
     """Draw two 31-bit integers for each of `n` samples, int64 (n, 2).
 
     Every operation has a stream of its own: adding one leaves the others as they were.

@@ -1,15 +1,8 @@
-"""Data sets as uint8 tensors, decoded once in a process, unless they are folders of images.
-
-Draws no validation part (`jobs.images.splits`) and changes no pixel (`jobs.images.augment`);
-touches no global random generator.
+"""Data sets as uint8 tensors, read once in a process. Changes no pixel, uses no global generator.
 
 A user's own set is a callable `reader(root, **options)` named by dotted path, such as
-`my_lab.data:Galaxies`. It returns an object with the attributes of `RawData`; arrays of numpy
-will do. The images must be square and of one size; `root` is None when no data root is given.
-
-Stratified draws: a fixed number of items in which every class keeps its share.
-
-Knows labels and a generator; what the items are is the caller's business.
+`my_lab.data:Galaxies`. It returns an object with the attributes of `RawData`, tensors or arrays.
+The images must be square and of one size; `root` is None if no data root is given.
 """
 
 import hashlib
@@ -26,29 +19,11 @@ from torch import Tensor
 from jobs.contract import catalog
 from jobs.contract.catalog import DataError
 
-
-def draw(labels: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Return `count` ascending indices into `labels` (n,), by class in proportion.
-
-    Fractions go to the classes with the largest remainder, the smaller label first.
-    """
-    sizes = torch.bincount(labels)
-    scaled = sizes * count
-    quotas = scaled // len(labels)
-    remainders = scaled % len(labels)
-    short = count - int(quotas.sum())
-    quotas[torch.argsort(remainders, descending=True, stable=True)[:short]] += 1
-    shuffled = torch.randperm(len(labels), generator=generator)
-    by_class = shuffled[torch.argsort(labels[shuffled], stable=True)]
-    position = torch.arange(len(labels)) - (sizes.cumsum(0) - sizes)[labels[by_class]]
-    return by_class[position < quotas[labels[by_class]]].sort().values
-
-
 _HELD_OUT = 5  # a set without an official test part gives up a fifth, the same for every block
 
 
 class Images(Protocol):
-    """Images with their labels, int64 (n,), in memory or read when they are needed."""
+    """Images with their labels, int64 (n,), in memory or in files."""
 
     @property
     def labels(self) -> Tensor: ...
@@ -63,15 +38,15 @@ class Images(Protocol):
     def __len__(self) -> int: ...
 
     def to(self, device: torch.device | str) -> Self:
-        """Return the same images, to be had on `device`."""
+        """Return the same images, whose batches and labels are on `device`."""
 
     def subset(self, indices: Tensor) -> Self:
         """Return the images at `indices`, in their order."""
 
     def batches(self, chunks: Sequence[Tensor], workers: int = 0) -> Iterator[Tensor]:
-        """Return the images of each of `chunks`, indices, as uint8 (b, C, S, S) on the device.
+        """Yield, for each chunk of indices, its images as uint8 (b, C, S, S) on the device.
 
-        `workers` processes read them where they are not in memory, and change no bit.
+        `workers` processes read images that are not in memory; the bits do not depend on them.
         """
 
 
@@ -106,10 +81,10 @@ class ImageSet:
 
 @dataclass(frozen=True)
 class RawData:
-    """What a reader returns; `test` is None where there is no official test part.
+    """What a reader returns; `test` is None if there is no official test part.
 
-    `tracks` (n_train,) number the recordings that training images come from, where several show
-    one object; no track is then in both parts of a split.
+    `tracks` (n_train,) number the recordings that training images come from, if several show one
+    object; no track is then in both parts of a split.
     """
 
     train: ImageSet
@@ -120,7 +95,7 @@ class RawData:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set; `tracks` int64 (n_train,); `digest` tells its content, as its reader says."""
+    """A data set; `tracks` int64 (n_train,); `digest` identifies its content."""
 
     train: Images
     test: Images
@@ -132,15 +107,6 @@ class Dataset:
         """Return the set with its images and labels on `device`."""
         return replace(self, train=self.train.to(device), test=self.test.to(device))
 
-    @property
-    def channels(self) -> int:
-        return self.train.channels
-
-    @property
-    def size(self) -> int:
-        """The width of an image, in pixels."""
-        return self.train.size
-
 
 def load(
     name: str,
@@ -151,12 +117,12 @@ def load(
 ) -> Dataset:
     """Return the data set `name` on `device`, from memory if this process has read it before.
 
-    Raises DataError for an unknown name or option, for absent or damaged files, and where a
-    user's reader breaks the protocol. Only with `download` is anything fetched.
+    Raises DataError for an unknown name or option, for absent or damaged files, and if a user's
+    reader breaks the protocol. Downloads only if `download`.
     """
     text = json.dumps(dict(options), sort_keys=True)
-    place = None if root is None else Path(root).resolve()
-    return _load(name, text, place, download, device)
+    folder = None if root is None else Path(root).resolve()
+    return _load(name, text, folder, download, device)
 
 
 # A lane runs whole blocks of one workload, then the next: two sets at a time are enough.
@@ -168,7 +134,7 @@ def _load(name: str, options: str, root: Path | None, download: bool, device: st
 def _read(name: str, options: str, root: Path | None, download: bool) -> Dataset:
     given = json.loads(options)
     if catalog.is_dotted(name):
-        return _checked(name, catalog.resolve(name)(root, **given))
+        return _make_dataset(name, catalog.resolve(name)(root, **given))
     arguments = catalog.dataset_options(name, given)
     if name.startswith(catalog.IMAGE_FOLDER):
         streamed: Dataset = catalog.resolve("jobs.images.folders:read")(name, root, **arguments)
@@ -176,13 +142,11 @@ def _read(name: str, options: str, root: Path | None, download: bool) -> Dataset
     if root is None or not download:
         catalog.check_present(name, root)
     spec = catalog.DATASETS[name]
-    if spec.needs_root:
-        arguments["download"] = download
     reader = catalog.resolve(spec.reader)
     if not spec.needs_root:
-        return _checked(name, reader(root, **arguments))
+        return _make_dataset(name, reader(root, **arguments))
     try:
-        return _checked(name, reader(root, **arguments))
+        return _make_dataset(name, reader(root, download=download, **arguments))
     except ImportError:
         raise
     except Exception as error:  # a damaged file raises whatever its parser happens to
@@ -199,15 +163,32 @@ def normalise(images: Tensor) -> Tensor:
     return images.float().div_(scale).sub_(0.5).mul_(2.0)  # to halve is exact, so is to double
 
 
-def _checked(name: str, raw: Any) -> Dataset:
-    """Make the Dataset of what a reader returned; raises DataError where that is none."""
+def draw(labels: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Draw `count` of the items with `labels` (n,), stratified by class; return sorted indices.
+
+    Fractions go to the classes with the largest remainder, the smaller label first.
+    """
+    sizes = torch.bincount(labels)
+    scaled = sizes * count
+    quotas = scaled // len(labels)
+    remainders = scaled % len(labels)
+    short = count - int(quotas.sum())
+    quotas[torch.argsort(remainders, descending=True, stable=True)[:short]] += 1
+    shuffled = torch.randperm(len(labels), generator=generator)
+    by_class = shuffled[torch.argsort(labels[shuffled], stable=True)]
+    position = torch.arange(len(labels)) - (sizes.cumsum(0) - sizes)[labels[by_class]]
+    return by_class[position < quotas[labels[by_class]]].sort().values
+
+
+def _make_dataset(name: str, raw: Any) -> Dataset:
+    """Make a Dataset of what a reader has returned; raises DataError if it is no RawData."""
     if not all(hasattr(raw, attribute) for attribute in ("train", "test", "classes")):
         raise DataError(
             f"data set {name!r}: its reader returned {type(raw).__name__}, which lacks the "
             "attributes train, test and classes of jobs.images.data.RawData"
         )
     classes = int(raw.classes)
-    train = _part(name, "train", raw.train, classes)
+    train = _make_part(name, "train", raw.train, classes)
     tracks = getattr(raw, "tracks", None)
     if tracks is not None:
         tracks = torch.as_tensor(tracks).long()
@@ -216,12 +197,12 @@ def _checked(name: str, raw: Any) -> Dataset:
                 f"data set {name!r}: {len(train)} training images, {len(tracks)} tracks"
             )
     if raw.test is None:
-        held_out = _held_out(train.labels)
+        held_out = _draw_test_part(train.labels)
         test = ImageSet(train.images[held_out], train.labels[held_out])
         tracks = None if tracks is None else tracks[~held_out]
         train = ImageSet(train.images[~held_out], train.labels[~held_out])
     else:
-        test = _part(name, "test", raw.test, classes)
+        test = _make_part(name, "test", raw.test, classes)
     if train.images.shape[1:] != test.images.shape[1:]:
         raise DataError(
             f"data set {name!r}: training images are {tuple(train.images.shape[1:])}, test "
@@ -232,7 +213,7 @@ def _checked(name: str, raw: Any) -> Dataset:
     return Dataset(train, test, classes, tracks, digest)
 
 
-def _part(name: str, part: str, raw: Any, classes: int) -> ImageSet:
+def _make_part(name: str, part: str, raw: Any, classes: int) -> ImageSet:
     images = torch.as_tensor(raw.images).contiguous()
     labels = torch.as_tensor(raw.labels).long().contiguous()
     square = images.ndim == 4 and images.shape[2] == images.shape[3]
@@ -247,7 +228,7 @@ def _part(name: str, part: str, raw: Any, classes: int) -> ImageSet:
     return ImageSet(images, labels)
 
 
-def _held_out(labels: Tensor) -> Tensor:
+def _draw_test_part(labels: Tensor) -> Tensor:
     """Return the mask (n,) of the fixed test part: stratified, and the same for every block."""
     generator = torch.Generator().manual_seed(0)
     mask = torch.zeros(len(labels), dtype=torch.bool)

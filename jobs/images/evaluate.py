@@ -1,8 +1,6 @@
-"""Loss and accuracy of a model on a set of images. Trains nothing, keeps no clock.
+"""Loss and accuracy of a model on a set of images, and the precision in which a model is called.
 
-Number formats of a training: fp32, and the mixed precisions bf16 and fp16.
-
-Only what torch's own autocast does; weights and optimizer stay float32.
+Mixed precision (bf16, fp16) is torch's autocast; weights and optimizer stay float32.
 """
 
 import math
@@ -18,6 +16,9 @@ from jobs.images.data import Images, normalise
 from jobs.ranks.group import RankGroup
 
 _MIXED = {"bf16": torch.bfloat16, "fp16": torch.float16}
+# Fixed, because its size decides the last bits of the loss; small enough that the activations stay
+# in cache and below what malloc hands back to the system each time (2x on a CPU against 512).
+_BATCH = 128
 
 
 def autocast(device: str, precision: str) -> AbstractContextManager[Any]:
@@ -27,19 +28,14 @@ def autocast(device: str, precision: str) -> AbstractContextManager[Any]:
     return torch.autocast(device, dtype=_MIXED[precision])
 
 
-def widened(logits: Tensor) -> Tensor:
-    """Return `logits` for a loss: those of 16 bits in float32, others as they are."""
+def widen(logits: Tensor) -> Tensor:
+    """Convert `logits` of 16 bits to float32, for a loss; return others as they are."""
     return logits.float() if logits.dtype in _MIXED.values() else logits
 
 
 def make_scaler(device: str, precision: str) -> "torch.amp.GradScaler | None":
-    """Return the loss scaler that fp16 needs, or its small gradients become zero."""
+    """Return the loss scaler that fp16 needs so that small gradients do not become zero."""
     return torch.amp.GradScaler(device) if precision == "fp16" else None
-
-
-# Fixed, because its size decides the last bits of the loss; small enough that the activations stay
-# in cache and below what malloc hands back to the system each time (2x on a CPU against 512).
-_BATCH = 128
 
 
 @dataclass(frozen=True)
@@ -58,9 +54,9 @@ def evaluate(
     workers: int = 0,
     group: RankGroup | None = None,
 ) -> Score:
-    """Score `model` on the images of `part`, which lies on its device.
+    """Score `model` on the images of `part`, which are on its device.
 
-    The ranks of a `world` share the images, each of them once, and all get the score.
+    The ranks of a `group` divide the images among them, and all get the score.
     """
     group = group or RankGroup()
     group.broadcast_buffers(model)
@@ -75,7 +71,7 @@ def evaluate(
         truth = part.labels[chosen]
         with autocast(device.type, precision):
             logits = model(network_input(batch))
-        loss += functional.cross_entropy(widened(logits), truth, reduction="sum")
+        loss += functional.cross_entropy(widen(logits), truth, reduction="sum")
         correct += (logits.argmax(1) == truth).sum()
     model.train(training)
     group.sum(loss, correct)
@@ -83,14 +79,14 @@ def evaluate(
 
 
 def network_input(images: Tensor) -> Tensor:
-    """Turn uint8 images (b, C, S, S) into what networks take: normalised, channels last."""
+    """Convert uint8 images (b, C, S, S) to the input of a network: normalised, channels last."""
     return normalise(images).contiguous(memory_format=torch.channels_last)
 
 
 def evaluation_steps(steps_per_epoch: int, epochs: int) -> frozenset[int]:
     """Return the steps at which every candidate is evaluated: each quarter epoch, and step 0.
 
-    Where an epoch has fewer than four steps, every step is one.
+    If an epoch has fewer than four steps, these are all steps.
     """
     quarters = range(4 * epochs + 1)
     return frozenset(math.ceil(quarter * steps_per_epoch / 4) for quarter in quarters)

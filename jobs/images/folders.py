@@ -1,7 +1,6 @@
 """Folders of images by class, which need not fit into memory: files are decoded as they are used.
 
-Finds and decodes; which images come when is the caller's business. The bits do not depend on the
-number of processes that decode.
+The bits do not depend on the number of processes that decode.
 """
 
 import hashlib
@@ -27,7 +26,7 @@ _STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT})
 
 @dataclass(frozen=True)
 class FolderSet:
-    """Images in files: `labels` int64 (n,) and the images to be had lie on one device."""
+    """Images in files: `labels` int64 (n,) and batches of images are on one device."""
 
     files: tuple[str, ...]
     labels: Tensor
@@ -46,28 +45,28 @@ class FolderSet:
         return replace(self, files=files, labels=self.labels[indices.to(self.labels.device)])
 
     def batches(self, chunks: Sequence[Tensor], workers: int = 0) -> Iterator[Tensor]:
-        """Return the images of each of `chunks`; `workers` processes read ahead."""
+        """Yield the images of each of `chunks`; `workers` processes read ahead."""
         device = self.labels.device
         loader: loading.DataLoader[Any] = loading.DataLoader(
-            _Decoded(self.files, self.size),
+            _ImageFiles(self.files, self.size),
             batch_sampler=[chunk.tolist() for chunk in chunks],
             num_workers=workers,
-            worker_init_fn=_obey_the_lane,
-            collate_fn=_collated,
+            worker_init_fn=_end_with_lane,
+            collate_fn=_collate,
             pin_memory=device.type == "cuda",
-            generator=torch.Generator(),  # or else it draws from the generator of the dropout
+            generator=torch.Generator(),  # the default is the generator of the dropout
         )
-        for images in _started(loader):
+        for images in _start(loader):
             if isinstance(images, DataError):
                 raise images
             yield images.to(device, non_blocking=True)
 
 
-def _collated(samples: "list[Tensor | DataError]") -> "Tensor | DataError":
-    """Make a batch of `samples`, or hand on what is wrong with the first that is none.
+def _collate(samples: "list[Tensor | DataError]") -> "Tensor | DataError":
+    """Make a batch of `samples`, or return the first error among them.
 
-    An error that is raised in a reader would be raised again deep in torch, whose frames then
-    keep the readers alive.
+    An error that is raised in a reading process would be raised again deep in torch, whose frames
+    then keep these processes alive.
     """
     for sample in samples:
         if isinstance(sample, DataError):
@@ -76,11 +75,11 @@ def _collated(samples: "list[Tensor | DataError]") -> "Tensor | DataError":
     return batch
 
 
-def _started(loader: "loading.DataLoader[Any]") -> "Iterator[Tensor | DataError]":
-    """Start the processes of `loader`, deaf to the signals that stop a lane.
+def _start(loader: "loading.DataLoader[Any]") -> "Iterator[Tensor | DataError]":
+    """Start the processes of `loader`, with the signals blocked that stop a lane.
 
-    A job that is stopped may signal all of its processes. The lane alone answers, at the end of a
-    step: a reader that ended by itself would turn the stop into a failure.
+    A job that is stopped may signal all of its processes. The lane alone reacts, at the end of a
+    step: a reading process that ended by itself would turn the stop into a failure.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)  # a new process inherits it
     try:
@@ -89,18 +88,18 @@ def _started(loader: "loading.DataLoader[Any]") -> "Iterator[Tensor | DataError]
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _obey_the_lane(_worker: int) -> None:
-    """Let the lane still end this reader, as it does where it leaves one behind at its end."""
-    threading.Thread(target=_end_when_told_by, args=[os.getppid()], daemon=True).start()
+def _end_with_lane(_worker: int) -> None:
+    """Let a SIGTERM of the lane still end this process, as at the end of the lane."""
+    threading.Thread(target=_await_signal_of, args=[os.getppid()], daemon=True).start()
 
 
-def _end_when_told_by(lane: int) -> None:
+def _await_signal_of(lane: int) -> None:
     while signal.sigwaitinfo({signal.SIGTERM}).si_pid != lane:
         pass
     os._exit(0)
 
 
-class _Decoded(loading.Dataset[Any]):
+class _ImageFiles(loading.Dataset[Any]):
     """Files as uint8 (3, S, S): the shorter side resized to S, bilinear, then the centre."""
 
     def __init__(self, files: Sequence[str], size: int) -> None:
@@ -125,9 +124,9 @@ class _Decoded(loading.Dataset[Any]):
 def read(name: str, root: Path | None, size: int) -> Dataset:
     """Find the images of `imagefolder:PATH`; opens none of them.
 
-    The digest is of `size`, the paths below the folder and their sizes in bytes, sorted: it tells
-    other files, but not other pixels in as many bytes.
-    Raises DataError where a part or a class is absent or empty.
+    The digest is of `size`, the paths below the folder and their sizes in bytes, sorted: it
+    changes with the files, but not with pixels in a file of the same size.
+    Raises DataError if a part or a class is absent or empty.
     """
     train, test = catalog.find_image_folders(name, root)
     found = []

@@ -1,4 +1,4 @@
-"""Image classification as a training: the built-in user of the door that all trainings take."""
+"""Image classification as a training: evaluates, saves and stops through the `Context`."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -22,37 +22,38 @@ _LEARNT_NOTHING = 0.01
 def train(trial: Trial, context: Context) -> dict[str, float] | None:
     """Train a classifier from where the last attempt stopped; return the scores on the test part.
 
-    Returns None where it is told to stop, or ends at a rung. Raises Diverged where a metric is not
-    finite, and where the model has learnt nothing.
+    Returns None if it is told to stop, or ends at a rung. Raises Diverged if a metric is not
+    finite, or if the model has learnt nothing.
     """
     workload = trial.images
-    dataset = _loaded(workload, context)
+    dataset = _load_dataset(workload, context)
     training = Training(trial, dataset, context.launch, context.group)
     context.clock = lambda: training.train_seconds
     described = training.describe()
-    _check_alike(context.group.exchange("digests", training.digests))
+    _check_equal(context.group.exchange("digests", training.digests))
     context.describe(**described)
-    course = _Course(training, context, workload.metric_spec.metric)
-    course.resume()
+    progress = _Progress(training, context, workload.metric_spec.metric)
+    progress.resume()
     if context.stopping.ask_at_rung():  # as the attempt before this one was told
         return None
     for target in sorted(evaluation_steps(training.steps_per_epoch, workload.epochs)):
-        if not course.reach(target):
+        if not progress.train_to(target):
             return None
     score = training.test()
     final = {"test_accuracy": score.accuracy, "test_loss": score.loss}
     context.record_weights(tensor_digest(training.model.state_dict().values()))
     if context.keep == "last":
-        context.save(course.state())
-    reached, floor = course.metrics[course.curve], described["chance"][course.curve]
-    if reached <= floor + _LEARNT_NOTHING:
-        why = f"{course.curve} {reached:.3f} at the end, chance is {floor:.3f}"
+        context.save(progress.state())
+    metric = progress.metric
+    reached, chance = progress.metrics[metric], described["chance"][metric]
+    if reached <= chance + _LEARNT_NOTHING:
+        why = f"{metric} {reached:.3f} at the end, chance is {chance:.3f}"
         raise Diverged(why, final, on_all_ranks=True)
     return final
 
 
-def _loaded(workload: ImageWorkload, context: Context) -> data.Dataset:
-    """Read the data set; where it may have to be fetched, rank 0 does so first."""
+def _load_dataset(workload: ImageWorkload, context: Context) -> data.Dataset:
+    """Read the data set; if it may be downloaded, rank 0 does that before the others read."""
     named = workload.dataset, workload.dataset_options, context.data_root
     device = str(context.device)
     if not context.download or context.rank == 0:
@@ -64,8 +65,8 @@ def _loaded(workload: ImageWorkload, context: Context) -> data.Dataset:
     return dataset
 
 
-def _check_alike(digests: Sequence[Mapping[str, str]]) -> None:
-    """Raise DataError where ranks would not train on the same: other files, other weights."""
+def _check_equal(digests: Sequence[Mapping[str, str]]) -> None:
+    """Raise DataError if ranks would train on other data or from other weights than rank 0."""
     for rank, found in enumerate(digests):
         other = [what for what, digest in found.items() if digest != digests[0][what]]
         if other:
@@ -75,12 +76,11 @@ def _check_alike(digests: Sequence[Mapping[str, str]]) -> None:
             )
 
 
-class _Course:
-    """The way through the grid of evaluations; its state is what a checkpoint holds."""
+class _Progress:
+    """How far a training is among its evaluations; its state is what a checkpoint holds."""
 
-    def __init__(self, training: Training, context: Context, curve: str) -> None:
-        self._training, self._context = training, context
-        self.curve = curve
+    def __init__(self, training: Training, context: Context, metric: str) -> None:
+        self._training, self._context, self.metric = training, context, metric
         self.metrics: dict[str, float] = {}
         self._evaluated = -1
         self._best = -math.inf
@@ -94,15 +94,15 @@ class _Course:
         }
 
     def resume(self) -> None:
-        """Go on where the last attempt has saved its state, if it has."""
+        """Continue from the state that the last attempt has saved, if there is one."""
         state = self._context.load()
         if state is not None:
             self._training.restore(state["training"])
             self.metrics, self._evaluated = state["metrics"], state["evaluated"]
             self._best = state["best"]
 
-    def reach(self, target: int) -> bool:
-        """Train up to a step of the grid and evaluate there; False where the trial stops."""
+    def train_to(self, target: int) -> bool:
+        """Train up to the step of an evaluation, and evaluate; return False if the trial stops."""
         training, context = self._training, self._context
         if target <= self._evaluated:
             return True
@@ -134,16 +134,16 @@ class _Course:
         context.log_point(training.step, self.metrics, epoch=epoch, samples=training.samples)
         if context.trial.images.telemetry and context.rank == 0:
             self._log_layers()
-        broken = [f"{k} is {v}" for k, v in sorted(self.metrics.items()) if not math.isfinite(v)]
-        if broken:
+        bad = [f"{k} is {v}" for k, v in sorted(self.metrics.items()) if not math.isfinite(v)]
+        if bad:
             context.record_weights(tensor_digest(training.model.state_dict().values()))
-            raise Diverged(f"{', '.join(broken)} at step {training.step}", on_all_ranks=True)
-        if context.keep == "best" and self.metrics[self.curve] > self._best:
-            self._best = self.metrics[self.curve]
+            raise Diverged(f"{', '.join(bad)} at step {training.step}", on_all_ranks=True)
+        if context.keep == "best" and self.metrics[self.metric] > self._best:
+            self._best = self.metrics[self.metric]
             context.save_best({"model": training.evaluated_model.state_dict()})
 
     def _log_layers(self) -> None:
-        """Log what the optimizer can say of its layers: nothing before the first step."""
+        """Log the optimizer's telemetry by layer; there is none before the first step."""
         training = self._training
         if isinstance(training.optimizer, ThermoLion):
             names = {param: name for name, param in training.model.named_parameters()}

@@ -66,7 +66,7 @@ def _dropout(rate: float) -> list[nn.Module]:
 
 def resnet18(channels: int, size: int, classes: int) -> nn.Module:  # noqa: ARG001  # one signature for all builders
     """Build torchvision's ResNet-18 with the stem for 32x32: a 3x3 convolution, no pooling."""
-    from jobs.images import torchvision_import
+    from jobs.images import torchvision_import  # takes seconds, which other models do not need
 
     model: nn.Module = torchvision_import.models.resnet18(num_classes=classes)
     model.conv1 = nn.Conv2d(channels, 64, 3, stride=1, padding=1, bias=False)
@@ -87,7 +87,7 @@ def vit(
 ) -> nn.Module:
     """Build torchvision's Vision Transformer, a small one: an MLP is four times the width.
 
-    Raises DataError where patches do not fill the image, or heads not the width.
+    Raises DataError if patches do not fill the image, or heads do not divide the width.
     """
     if size % patch:
         raise DataError(
@@ -122,21 +122,18 @@ def vit(
 def check_torchvision(name: str, options: Mapping[str, Any]) -> None:
     """Raise DataError unless `torchvision:NAME` is a classifier that takes `options`.
 
-    Builds it without memory; imports torchvision, which takes seconds.
+    Builds it on the meta device; imports torchvision, which takes seconds.
     """
     with torch.device("meta"):
-        _torchvision(name, options, classes=10)
+        _build_torchvision(name, options, classes=10)
 
 
-def _torchvision(name: str, options: Mapping[str, Any], classes: int) -> nn.Module:
+def _build_torchvision(name: str, options: Mapping[str, Any], classes: int) -> nn.Module:
     from jobs.images import torchvision_import
 
     kind = name.removeprefix(catalog.TORCHVISION)
-    catalog.check_known(
-        kind,
-        torchvision_import.models.list_models(module=torchvision_import.models),
-        "model of torchvision",
-    )
+    names = torchvision_import.models.list_models(module=torchvision_import.models)
+    catalog.check_known(kind, names, "model of torchvision")
     try:
         model: nn.Module = torchvision_import.models.get_model(
             kind, weights=None, num_classes=classes, **options
@@ -172,7 +169,7 @@ def build(
                 f"model {name!r} needs images of 3 channels, these have {channels}: choose "
                 f"another model, such as {', '.join(catalog.MODELS)}"
             )
-        return _torchvision(name, options, classes)
+        return _build_torchvision(name, options, classes)
     arguments = catalog.model_options(name, options)
     spec = catalog.MODELS[name]
     if size < spec.min_size:
@@ -180,5 +177,5 @@ def build(
             f"model {name!r} needs images of at least {spec.min_size}x{spec.min_size} pixels, "
             f"these are {size}x{size}: choose another model, such as mlp"
         )
-    made: nn.Module = catalog.resolve(spec.builder)(**shape, **arguments)
-    return made
+    built: nn.Module = catalog.resolve(spec.builder)(**shape, **arguments)
+    return built

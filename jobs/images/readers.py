@@ -1,20 +1,11 @@
-"""Readers of the paper's twelve image sets, through torchvision's own classes.
+"""Readers of the built-in image sets: each returns `RawData`, and downloads only if told to.
 
-Each returns `RawData` at 32x32 pixels and fetches nothing unless told to. Sets that need no
-files are in `jobs.images.readers`.
-
-Data sets that need no files: scikit-learn's digits and a seeded synthetic set.
-
-Sets that lie on disk are in `jobs.images.readers`.
-
-Bilinear resizing of whole batches, in Pillow's own fixed-point arithmetic.
-
-The pixels equal those of `torchvision.transforms.Resize` on PIL images bit for bit, for all
-images of a set at once; Pillow itself is not called, so its version cannot move a pixel.
-Only for square images of one size: for others the order of Pillow's two passes depends on the
-shape and on its version; they are left to Pillow, one by one (see `jobs.images.readers`).
+The paper's twelve come from torchvision's own classes, at 32x32 pixels; digits and a synthetic set
+need no files. Images of one size are resized in batches, with the arithmetic of Pillow: the bits
+are those of `torchvision.transforms.Resize`, whatever version of Pillow is installed.
 """
 
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -30,6 +21,117 @@ from jobs.images.data import ImageSet, RawData
 
 _FRACTION_BITS = 22  # PRECISION_BITS of Pillow's Resample.c: 32 bits less 8 of a pixel, 2 spare
 _CHUNK_PIXELS = 2**18  # keeps the float64 copies in the cache of a core
+_DIGIT_STEP = 15  # values 0…16 become 0…240: 15 is the largest whole step, so nothing is rounded
+_UNIFORMS = 4  # as many uniform bytes make one noise value, near enough to a normal one
+_CONTRAST = 40.0  # grey levels per standard deviation
+
+
+def gtsrb(root: Path, download: bool = False) -> RawData:
+    """Read the German traffic signs, with the track of every training image."""
+    parts = [
+        torchvision_import.datasets.GTSRB(root, split, download=download)
+        for split in ("train", "test")
+    ]
+    train, test = (_decode(part) for part in parts)
+    # A file is <class>/<track>_<frame>.ppm, tracks are counted anew in every class.
+    names = [f"{label}/{Path(path).name.split('_')[0]}" for path, label in parts[0]._samples]
+    tracks = torch.from_numpy(numpy.unique(names, return_inverse=True)[1])
+    return RawData(train, test, 43, tracks)
+
+
+def semeion(root: Path, download: bool = False) -> RawData:
+    """Read SEMEION, which has no official test part."""
+    whole = torchvision_import.datasets.SEMEION(root, download=download)
+    return RawData(_image_set(whole), None, 10)
+
+
+def cifar10(root: Path, download: bool = False) -> RawData:
+    """Read CIFAR-10 from torchvision's batches, or else from `cifar10.npz`.
+
+    The archive holds uint8 x_train, x_test (n, 32, 32, 3) and integers y_train, y_test (n,).
+    """
+    archive = root / "cifar10.npz"
+    if (root / torchvision_import.datasets.CIFAR10.base_folder).exists() or not archive.exists():
+        return _by_flag("CIFAR10", root, download)
+    with numpy.load(archive) as arrays:
+        train, test = (
+            _resize_images(arrays[f"x_{p}"], arrays[f"y_{p}"]) for p in ("train", "test")
+        )
+    return RawData(train, test, 10)
+
+
+def _read_parts(
+    argument: str,
+    values: tuple[Any, Any],
+    kind: str,
+    root: Path,
+    download: bool = False,
+    classes: int = 10,
+    **arguments: str,
+) -> RawData:
+    """Read both parts of a set of torchvision, whose `argument` takes one of two `values`."""
+    make = getattr(torchvision_import.datasets, kind)
+    train, test = (
+        _image_set(make(root, download=download, **{argument: value}, **arguments))
+        for value in values
+    )
+    return RawData(train, test, classes)
+
+
+_by_flag = partial(_read_parts, "train", (True, False))
+_by_split = partial(_read_parts, "split", ("train", "test"))
+mnist = partial(_by_flag, "MNIST")
+fashion_mnist = partial(_by_flag, "FashionMNIST")
+kmnist = partial(_by_flag, "KMNIST")
+# EMNIST's digits are stored transposed, and stay so, as in the paper.
+emnist_mnist = partial(_by_flag, "EMNIST", split="mnist")
+# With all of its 60,000 test images.
+qmnist = partial(_read_parts, "what", ("train", "test"), "QMNIST")
+usps = partial(_by_flag, "USPS")
+cifar100 = partial(_by_flag, "CIFAR100", classes=100)
+# Without its extra part.
+svhn = partial(_by_split, "SVHN")
+# The labelled part alone.
+stl10 = partial(_by_split, "STL10")
+
+
+def digits(_root: Path | None) -> RawData:
+    """Return the 1,797 images of `sklearn.datasets.load_digits`, 8x8, without a test part.
+
+    Reads the file itself: an import of scikit-learn takes as long as one of torch.
+    Raises DataError if scikit-learn is not installed.
+    """
+    library = find_spec("sklearn")
+    if library is None or library.origin is None:
+        raise DataError("digits come with scikit-learn, which is missing here: pip install it")
+    path = Path(library.origin).parent / "datasets/data/digits.csv.gz"
+    rows = torch.from_numpy(numpy.loadtxt(path, delimiter=",", dtype=numpy.uint8))
+    images = rows[:, :-1].reshape(-1, 1, 8, 8) * _DIGIT_STEP
+    return RawData(ImageSet(images, rows[:, -1].long()), None, 10)
+
+
+def synthetic(
+    _root: Path | None, difficulty: float, images: int, classes: int, size: int, seed: int
+) -> RawData:
+    """Draw noisy copies of one template a class: `images` to train on, a quarter as many to test.
+
+    `difficulty` runs from 0 (bare templates) to 1 (noise alone, chance level). The test images
+    have a generator of their own. Raises DataError for fewer than 4 images.
+    """
+    if images < 4:
+        raise DataError(f"synthetic: images is {images}, at least 4 are needed")
+    shape = (1, size, size)
+    templates = _noise((classes, *shape), torch.Generator().manual_seed(seed))
+
+    def part(count: int, stream: int) -> ImageSet:
+        labels = torch.arange(count) % classes
+        noise = _noise((count, *shape), torch.Generator().manual_seed(3 * seed + stream))
+        # The cube spreads the useful range: hundreds of pixels average noise away.
+        signal = (1 - difficulty) ** 3
+        pixels = signal * templates[labels] + (1 - signal) * noise
+        return ImageSet((pixels * _CONTRAST + 128).clamp(0, 255).to(torch.uint8), labels)
+
+    return RawData(part(images, stream=1), part(images // 4, stream=2), classes)
 
 
 def resize(images: Tensor, size: int) -> Tensor:
@@ -72,100 +174,13 @@ def _weights(before: int, after: int) -> Tensor:
     return weights.div_(2**_FRACTION_BITS)  # a power of two: exact
 
 
-def gtsrb(root: Path, download: bool = False) -> RawData:
-    """Read the German traffic signs, with the track of every training image."""
-    parts = [
-        torchvision_import.datasets.GTSRB(root, split, download=download)
-        for split in ("train", "test")
-    ]
-    train, test = (_decoded(part) for part in parts)
-    # A file is <class>/<track>_<frame>.ppm, tracks are counted anew in every class.
-    names = [f"{label}/{Path(path).name.split('_')[0]}" for path, label in parts[0]._samples]
-    tracks = torch.from_numpy(numpy.unique(names, return_inverse=True)[1])
-    return RawData(train, test, 43, tracks)
-
-
-def semeion(root: Path, download: bool = False) -> RawData:
-    """Read SEMEION, which has no official test part."""
-    return RawData(_arrays(torchvision_import.datasets.SEMEION(root, download=download)), None, 10)
-
-
-def mnist(root: Path, download: bool = False) -> RawData:
-    return _by_flag(torchvision_import.datasets.MNIST, root, download)
-
-
-def fashion_mnist(root: Path, download: bool = False) -> RawData:
-    return _by_flag(torchvision_import.datasets.FashionMNIST, root, download)
-
-
-def kmnist(root: Path, download: bool = False) -> RawData:
-    return _by_flag(torchvision_import.datasets.KMNIST, root, download)
-
-
-def emnist_mnist(root: Path, download: bool = False) -> RawData:
-    """Read EMNIST's digits; they are stored transposed, and stay so, as in the paper."""
-    return _by_flag(torchvision_import.datasets.EMNIST, root, download, split="mnist")
-
-
-def qmnist(root: Path, download: bool = False) -> RawData:
-    """Read QMNIST with all of its 60,000 test images."""
-    kind = torchvision_import.datasets.QMNIST
-    train, test = (_arrays(kind(root, what, download=download)) for what in ("train", "test"))
-    return RawData(train, test, 10)
-
-
-def usps(root: Path, download: bool = False) -> RawData:
-    return _by_flag(torchvision_import.datasets.USPS, root, download)
-
-
-def cifar10(root: Path, download: bool = False) -> RawData:
-    """Read CIFAR-10 from torchvision's batches, or else from `cifar10.npz`.
-
-    The archive holds uint8 x_train, x_test (n, 32, 32, 3) and integers y_train, y_test (n,).
-    """
-    archive = root / "cifar10.npz"
-    if (root / torchvision_import.datasets.CIFAR10.base_folder).exists() or not archive.exists():
-        return _by_flag(torchvision_import.datasets.CIFAR10, root, download)
-    with numpy.load(archive) as arrays:
-        train, test = (_image_set(arrays[f"x_{p}"], arrays[f"y_{p}"]) for p in ("train", "test"))
-    return RawData(train, test, 10)
-
-
-def cifar100(root: Path, download: bool = False) -> RawData:
-    return _by_flag(torchvision_import.datasets.CIFAR100, root, download, classes=100)
-
-
-def svhn(root: Path, download: bool = False) -> RawData:
-    """Read SVHN without its extra part."""
-    return _by_split(torchvision_import.datasets.SVHN, root, download)
-
-
-def stl10(root: Path, download: bool = False) -> RawData:
-    """Read the labelled part of STL-10."""
-    return _by_split(torchvision_import.datasets.STL10, root, download)
-
-
-def _by_flag(
-    kind: Any, root: Path, download: bool, classes: int = 10, **arguments: str
-) -> RawData:
-    train, test = (
-        _arrays(kind(root, train=flag, download=download, **arguments)) for flag in (True, False)
-    )
-    return RawData(train, test, classes)
-
-
-def _by_split(kind: Any, root: Path, download: bool) -> RawData:
-    train, test = (_arrays(kind(root, split, download=download)) for split in ("train", "test"))
-    return RawData(train, test, 10)
-
-
-def _arrays(dataset: Any) -> ImageSet:
-    """Take a torchvision set that holds all of its images in one array."""
+def _image_set(dataset: Any) -> ImageSet:
+    """Convert a set of torchvision that holds all of its images in one array."""
     labels = dataset.targets if hasattr(dataset, "targets") else dataset.labels
-    return _image_set(dataset.data, labels)
+    return _resize_images(dataset.data, labels)
 
 
-def _image_set(pixels: Any, labels: Any) -> ImageSet:
+def _resize_images(pixels: Any, labels: Any) -> ImageSet:
     """Bring (n, H, W), (n, H, W, 3) or (n, 3, H, W) to one layout and size."""
     images = torch.as_tensor(pixels)
     if images.ndim == 3:
@@ -177,62 +192,19 @@ def _image_set(pixels: Any, labels: Any) -> ImageSet:
     return ImageSet(resize(images, PAPER_SIZE), classes[:, 0] if classes.ndim == 2 else classes)
 
 
-def _decoded(dataset: Any) -> ImageSet:
-    """Decode a torchvision set whose images are files of unequal sizes."""
+def _decode(dataset: Any) -> ImageSet:
+    """Decode a set of torchvision whose images are files of unequal sizes.
+
+    Pillow resizes them one by one: for images that are not square the order of its two passes
+    depends on the shape and on its version.
+    """
     images = torch.empty((len(dataset), 3, PAPER_SIZE, PAPER_SIZE), dtype=torch.uint8)
     labels = torch.empty(len(dataset), dtype=torch.int64)
     for index in range(len(dataset)):
         image, labels[index] = dataset[index]
-        images[index] = _pixels(image.resize((PAPER_SIZE,) * 2, Image.Resampling.BILINEAR))
+        pixels = numpy.array(image.resize((PAPER_SIZE,) * 2, Image.Resampling.BILINEAR))
+        images[index] = torch.from_numpy(pixels).permute(2, 0, 1)
     return ImageSet(images, labels)
-
-
-def _pixels(image: Image.Image) -> Tensor:
-    return torch.from_numpy(numpy.array(image)).permute(2, 0, 1)
-
-
-_DIGIT_STEP = 15  # values 0…16 become 0…240: 15 is the largest whole step, so nothing is rounded
-_UNIFORMS = 4  # as many uniform bytes make one noise value, near enough to a normal one
-_CONTRAST = 40.0  # grey levels per standard deviation
-
-
-def digits(_root: Path | None) -> RawData:
-    """Return the 1,797 images of `sklearn.datasets.load_digits`, 8x8, without a test part.
-
-    They are read from its file: to import scikit-learn takes a node as long as to import torch.
-    Raises DataError where scikit-learn is not installed.
-    """
-    library = find_spec("sklearn")
-    if library is None or library.origin is None:
-        raise DataError("digits come with scikit-learn, which is missing here: pip install it")
-    path = Path(library.origin).parent / "datasets/data/digits.csv.gz"
-    rows = torch.from_numpy(numpy.loadtxt(path, delimiter=",", dtype=numpy.uint8))
-    images = rows[:, :-1].reshape(-1, 1, 8, 8) * _DIGIT_STEP
-    return RawData(ImageSet(images, rows[:, -1].long()), None, 10)
-
-
-def synthetic(
-    _root: Path | None, difficulty: float, images: int, classes: int, size: int, seed: int
-) -> RawData:
-    """Draw noisy copies of one template a class: `images` to train on, a quarter as many to test.
-
-    `difficulty` runs from 0 (bare templates) to 1 (noise alone, chance level). The test images
-    have a generator of their own. Raises DataError for fewer than 4 images.
-    """
-    if images < 4:
-        raise DataError(f"synthetic: images is {images}, at least 4 are needed")
-    shape = (1, size, size)
-    templates = _noise((classes, *shape), torch.Generator().manual_seed(seed))
-
-    def part(count: int, stream: int) -> ImageSet:
-        labels = torch.arange(count) % classes
-        noise = _noise((count, *shape), torch.Generator().manual_seed(3 * seed + stream))
-        # The cube spreads the useful range: hundreds of pixels average noise away.
-        signal = (1 - difficulty) ** 3
-        pixels = signal * templates[labels] + (1 - signal) * noise
-        return ImageSet((pixels * _CONTRAST + 128).clamp(0, 255).to(torch.uint8), labels)
-
-    return RawData(part(images, stream=1), part(images // 4, stream=2), classes)
 
 
 def _noise(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:

@@ -1,10 +1,6 @@
-"""One rank's copy of what is trained: its gradients averaged with the others', its gate attached.
+"""One rank's replica of a model: its loss, with gradients averaged over all ranks.
 
-Takes no step; the world of one is a copy without others.
-
-What a step of image classification makes small: the mean loss of a model on some samples.
-
-Knows nothing of other ranks: `jobs.images.replica` does.
+Attaches the gate of the optimizer to the gradients; takes no step. One rank is a group of one.
 """
 
 import io
@@ -16,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from jobs.images.evaluate import autocast, network_input, widened
+from jobs.images.evaluate import autocast, network_input, widen
 from jobs.ranks.group import RankGroup
 
 
@@ -29,9 +25,9 @@ class Objective(nn.Module):
         self._precision, self._label_smoothing = precision, label_smoothing
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Return the mean over `images`, uint8 (b, C, S, S); of none of them a zero.
+        """Return the mean over `images`, uint8 (b, C, S, S); for none of them a zero.
 
-        Its gradient is zero, too, and no layer has seen a batch without a sample.
+        The zero has gradients of zero, and no layer is called with an empty batch.
         """
         if not len(labels):
             return sum(
@@ -40,7 +36,7 @@ class Objective(nn.Module):
         with autocast(labels.device.type, self._precision):
             logits = self.model(network_input(images))
         return functional.cross_entropy(
-            widened(logits), labels, label_smoothing=self._label_smoothing
+            widen(logits), labels, label_smoothing=self._label_smoothing
         )
 
 
@@ -61,23 +57,23 @@ class Replica:
 
             self._attachment = attach(optimizer, self._module, global_batch=samples)
         if group.size > 1:
-            # torch lays the gradients out anew after the first step that it sees, and sums of
-            # three ranks and more depend on where they lie: have that behind us, at every start.
+            # torch lays the gradients out anew after the first step that it sees, and the sums of
+            # three ranks and more depend on the layout: so this is done once, at every start.
             none = torch.empty(0, dtype=torch.int64, device=next(objective.parameters()).device)
             self._module(none, none).backward()
             optimizer.zero_grad()
 
     def loss(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Return the mean loss over the samples of this rank; see `jobs.images.replica`."""
+        """Return the mean loss over the samples of this rank; see `loss_factor`."""
         mean: Tensor = self._module(images, labels)
         return mean
 
     def no_sync(self) -> AbstractContextManager[Any]:
-        """Return the context in which each rank's gradients add up, unseen by the others."""
+        """Return the context in which each rank accumulates its gradients by itself."""
         return self._group.no_sync(self._module)
 
-    def announce(self, parts: Sequence[Tensor]) -> None:
-        """Say which samples the step to come has, in its parts, before they are shared out."""
+    def begin_step(self, parts: Sequence[Tensor]) -> None:
+        """Tell the gate how many samples each rank has in the next step, which has `parts`."""
         if self._attachment is not None:
             ranks = self._group.size
             counts = [0] * ranks
@@ -87,7 +83,7 @@ class Replica:
             self._attachment.shares(counts)
 
     def optimizer_states(self) -> list[Any] | None:
-        """Return the states of every rank's optimizer, on rank 0, where they are not all equal."""
+        """Return on rank 0 the states of every rank's optimizer; None if all are equal."""
         if self._attachment is None or not self._attachment.own_state:
             return None
         written = io.BytesIO()
@@ -99,9 +95,9 @@ class Replica:
 
 
 def shard(chosen: Tensor, group: RankGroup) -> Tensor:
-    """Return what of the samples `chosen`, in their order, a rank trains on.
+    """Return the samples of `chosen`, in their order, that a rank trains on.
 
-    All have as many, the first ones one more where it does not come out even; there may be none.
+    All have equally many, or the first ranks one more; there may be none.
     """
     each, more = divmod(len(chosen), group.size)
     begin = group.rank * each + min(group.rank, more)

@@ -1,10 +1,7 @@
 """What the candidates of a block share: split, order of the data, initial weights.
 
-Nothing here looks at the candidate, or pairing dies.
-
-Splits: which training images a trial trains on, and which it validates on.
-
-The test part belongs to the data set and is never touched here.
+Nothing here depends on the candidate: the comparison of candidates is paired by block. The test
+part belongs to the data set, and is not split.
 """
 
 import hashlib
@@ -41,25 +38,25 @@ def split(
 ) -> Split:
     """Split the training part of `dataset`.
 
-    fair: a stratified tenth validates, whole tracks where there are tracks; `train_images` of the
-    rest train, a stratified subset (None: all). Both are drawn by `seed`, 64 bits.
-    replication: the first `train_images` train (None: 5,000 or as many as there are), none
-    validates, `seed` has no part in it.
-    Raises DataError for a `train_images` that the set cannot give, or an unknown `kind`.
+    fair: a stratified tenth is for validation, in whole tracks if there are tracks; a stratified
+    subset of `train_images` of the rest (None: all) for training. `seed` (64 bits) draws both.
+    replication: the first `train_images` (None: 5,000 or as many as there are) are for training,
+    none for validation; `seed` is not used.
+    Raises DataError for more `train_images` than there are, or an unknown `kind`.
     """
     if kind == "replication":
         available = len(dataset.train)
         count = min(PAPER_IMAGES, available) if train_images is None else train_images
-        _check(count, available, "the training part")
+        _check_count(count, available, "the training part")
         return Split(torch.arange(count), None)
     if kind != "fair":
         raise DataError(f"unknown split {kind!r}: choose from fair, replication")
-    labels = dataset.train.labels.cpu()  # drawn there, so that every device has one split
+    labels = dataset.train.labels.cpu()  # so that the split is the same on every device
     generator = torch.Generator().manual_seed(seed)
-    validates = _validation(labels, dataset.tracks, generator)
+    validates = _draw_validation(labels, dataset.tracks, generator)
     train = torch.nonzero(~validates).squeeze(1)
     if train_images is not None:
-        _check(train_images, len(train), "the training part less its validation tenth")
+        _check_count(train_images, len(train), "the training part less its validation tenth")
         train = train[data.draw(labels[train], train_images, generator)]
     return Split(train, torch.nonzero(validates).squeeze(1))
 
@@ -69,8 +66,8 @@ def chance(labels: Tensor) -> float:
     return int(torch.bincount(labels.cpu()).max()) / len(labels)
 
 
-def _validation(labels: Tensor, tracks: Tensor | None, generator: torch.Generator) -> Tensor:
-    """Return the mask (n,) of a stratified tenth of the images, or of the tracks."""
+def _draw_validation(labels: Tensor, tracks: Tensor | None, generator: torch.Generator) -> Tensor:
+    """Draw a stratified tenth of the images, or of the tracks; return its mask (n,)."""
     mask = torch.zeros(len(labels), dtype=torch.bool)
     if tracks is None:
         mask[data.draw(labels, round(len(labels) / _VALIDATION), generator)] = True
@@ -83,7 +80,7 @@ def _validation(labels: Tensor, tracks: Tensor | None, generator: torch.Generato
     return chosen[track]
 
 
-def _check(count: int, available: int, part: str) -> None:
+def _check_count(count: int, available: int, part: str) -> None:
     if not 1 <= count <= available:
         raise DataError(
             f"train_images is {count}, but {part} has {available} images: choose from 1 to "
@@ -96,9 +93,7 @@ class Block:
 
     def __init__(self, trial: Trial, dataset: Dataset) -> None:
         workload = trial.images
-        self._seeds = trial.seeds
-        self._workload = workload
-        self._dataset = dataset
+        self._seeds, self._workload, self._dataset = trial.seeds, workload, dataset
         self.split: Split = split(
             dataset, workload.split, workload.train_images, trial.seeds["split"]
         )
@@ -111,15 +106,13 @@ class Block:
 
     def initial_model(self) -> nn.Module:
         """Build the model on the CPU, so that every device starts from the same weights."""
-        dataset = self._dataset
         torch.manual_seed(self._seeds["init"])
-        workload = self._workload
-        return models.build(
-            workload.model, workload.model_options, dataset.channels, dataset.size, dataset.classes
-        )
+        workload, images = self._workload, self._dataset.train
+        shape = images.channels, images.size, self._dataset.classes
+        return models.build(workload.model, workload.model_options, *shape)
 
     def digests(self, model: nn.Module) -> dict[str, str]:
-        """Return what proves pairing; equal for all candidates. `model` still as it began."""
+        """Return digests that are equal for all candidates; `model` has its initial weights."""
         parts = [self.split.train]
         if self.split.validation is not None:
             parts.append(self.split.validation)

@@ -1,7 +1,7 @@
-"""The import of torchvision, which takes seconds: it comes with the first use of what is below.
+"""The import of torchvision, which takes seconds: at the first use of a name of this module.
 
-A torchvision built for CUDA cannot load its extension next to a CPU-only torch, and then fails on
-import for want of two box operators. They are declared here, and only then: nothing in this
+A torchvision built for CUDA cannot load its extension with a CPU-only torch, and its import then
+fails because two box operators are missing. They are declared here, and only then: nothing in this
 project calls them, and a torchvision that works is imported as it is.
 """
 

@@ -1,8 +1,6 @@
-"""The state of a trial of image classification between two steps. Logs nothing, saves no file.
+"""The training of an image classifier: its steps, its scores, and its state between two steps.
 
-Parameter groups: which parameters of a model are spared the weight decay.
-
-Knows torch's own normalisation modules (and what is derived from them); builds no optimizer.
+Logs nothing, saves no file.
 """
 
 import inspect
@@ -18,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from jobs.contract.schedule import factor as rate
+from jobs.contract import schedule
 from jobs.contract.trial import Trial
 from jobs.images.augment import Augmentation
 from jobs.images.averaging import Average
@@ -44,11 +42,12 @@ def parameters(
 ) -> Iterable[Any]:
     """Return what `optimizer` is given: the parameters of `model`, or two groups of them.
 
-    `no_decay` names `bias` (every parameter whose name ends so) and `norm` (those of a
-    normalisation): these get a weight decay of 0 and come last, in the model's order. An
-    optimizer that has no `weight_decay` is given the parameters as they are.
+    `no_decay` has `bias` (every parameter whose name ends so) and `norm` (those of torch's
+    normalisations and of classes derived from them): these get a weight decay of 0 and come last,
+    in the model's order. An optimizer that has no `weight_decay` is given the parameters as they
+    are.
     """
-    if not no_decay or not _decays(optimizer):
+    if not no_decay or not _has_weight_decay(optimizer):
         return model.parameters()
     of_norms = {
         id(parameter)
@@ -56,30 +55,29 @@ def parameters(
         if isinstance(module, NORMALISATIONS)
         for parameter in module.parameters(recurse=False)
     }
-    decayed: list[nn.Parameter] = []
-    spared: list[nn.Parameter] = []
+    decayed: dict[str, Any] = {"params": []}
+    excluded: dict[str, Any] = {"params": [], "weight_decay": 0.0}
     for name, parameter in model.named_parameters():
-        is_spared = ("bias" in no_decay and name.endswith("bias")) or (
+        is_excluded = ("bias" in no_decay and name.endswith("bias")) or (
             "norm" in no_decay and id(parameter) in of_norms
         )
-        (spared if is_spared else decayed).append(parameter)
-    groups: list[dict[str, Any]] = [{"params": decayed}, {"params": spared, "weight_decay": 0.0}]
-    return [group for group in groups if group["params"]]
+        (excluded if is_excluded else decayed)["params"].append(parameter)
+    return [group for group in (decayed, excluded) if group["params"]]
 
 
-def _decays(optimizer: Callable[..., Any]) -> bool:
-    """Say whether an optimizer has a weight decay; one that hands on what it is given may."""
+def _has_weight_decay(optimizer: Callable[..., Any]) -> bool:
+    """Return True if an optimizer takes a weight decay, by its name or by `**kwargs`."""
     taken = inspect.signature(optimizer).parameters
-    hands_on = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in taken.values())
-    return hands_on or "weight_decay" in taken
+    has_kwargs = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in taken.values())
+    return has_kwargs or "weight_decay" in taken
 
 
 class Training:
-    """The state of a trial between two steps; `dataset` lies on the device of `launch`.
+    """The state of a trial between two steps; `dataset` is on the device of `launch`.
 
-    What is not in `state` follows from the trial and the step, but for the global random
-    generators, which are the caller's to save: dropout draws from them, on each rank of a `world`
-    its own. All ranks call a method alike, and hold the same weights between two steps.
+    What is not in `state` follows from the trial and the step, except the global random
+    generators, which the caller has to save: dropout draws from them, with a stream for each rank
+    of a `group`. All ranks call a method alike, and have equal weights between two steps.
     """
 
     def __init__(
@@ -101,15 +99,16 @@ class Training:
         self.step = 0
         self.samples = 0
         self.train_seconds = 0.0
-        self.optimizer = self._built_optimizer()
-        self._replica = self._built_replica()
-        self._scheduler = self._built_scheduler()
+        self.optimizer = self._build_optimizer()
+        objective = Objective(self.model, trial.precision, workload.label_smoothing)
+        self._replica = Replica(self._group, objective, self.optimizer, workload.global_batch)
+        self._scheduler = self._build_scheduler()
         self._scaler = make_scaler(self._device.type, trial.precision)
         self._augmentation = Augmentation(
             workload.augment, trial.seeds["augment"], len(dataset.train)
         )
         self._average = Average(self.model, self.optimizer, trial, self._group)
-        # The steps that are left of the epoch: the indices of each, in micro-batches.
+        # The steps that are left of the epoch, each with its indices in micro-batches.
         self._steps_left: deque[tuple[Tensor, ...]] = deque()
         self._images: Iterator[Tensor] = iter(())
         self._loss = torch.zeros((), dtype=torch.float64, device=self._device)
@@ -120,7 +119,7 @@ class Training:
             self._block.split.train if held_out is None else held_out
         )
 
-    def _built_optimizer(self) -> Any:
+    def _build_optimizer(self) -> Any:
         candidate = self._trial.candidate
         kind = registry.load(candidate.optimizer)
         return registry.build(
@@ -132,24 +131,19 @@ class Training:
             self.steps_per_epoch,
         )
 
-    def _built_replica(self) -> Replica:
-        workload = self._trial.images
-        objective = Objective(self.model, self._trial.precision, workload.label_smoothing)
-        return Replica(self._group, objective, self.optimizer, workload.global_batch)
-
-    def _built_scheduler(self) -> LambdaLR | None:
-        schedule, steps = self._trial.images.schedule, self.steps
-        if not schedule:
+    def _build_scheduler(self) -> LambdaLR | None:
+        declared, steps = self._trial.images.schedule, self.steps
+        if not declared:
             return None
-        return LambdaLR(self.optimizer, lambda step: rate(schedule, step / steps))
+        return LambdaLR(self.optimizer, lambda step: schedule.factor(declared, step / steps))
 
     @property
     def evaluated_model(self) -> nn.Module:
-        """The model that is scored: at an average of the weights, where there is one."""
+        """The model that is scored: at an average of the weights, if there is one."""
         return self._average.model(self._batches_of_statistics)
 
     def describe(self) -> dict[str, Any]:
-        """Return what a `started` event says, JSON-ready."""
+        """Return the facts for the `started` event, JSON-ready."""
         split = self._block.split
         return {
             "steps": self.steps,
@@ -168,9 +162,9 @@ class Training:
         }
 
     def advance(self, until: int, pause: Callable[[], bool]) -> None:
-        """Take steps up to `until`, or to the one at which `pause` says yes; the clock runs.
+        """Take steps up to `until`, or until `pause`, asked before every step, returns True.
 
-        `pause` is asked before every step.
+        The time is added to `train_seconds`.
         """
         if self.step == until:
             return
@@ -201,8 +195,8 @@ class Training:
     def state(self) -> dict[str, Any]:
         """Return everything that `restore` needs, plain types and tensors alone.
 
-        The tensors are the living ones: write them down before the next step. The running loss is
-        that of every rank, the rest that of any.
+        The tensors are no copies: save them before the next step. The running loss is that of
+        every rank, the rest is equal on all.
         """
         losses = self._group.exchange("state", (float(self._loss), self._loss_samples))
         return {
@@ -220,10 +214,11 @@ class Training:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on where a training of the same trial was when it returned `state`."""
+        """Continue from the `state` of a training of the same trial."""
         self.model.load_state_dict(state["model"])
-        own = state.get("optimizers")
-        self.optimizer.load_state_dict(own[self._group.rank] if own else state["optimizer"])
+        by_rank = state.get("optimizers")
+        optimizer = by_rank[self._group.rank] if by_rank else state["optimizer"]
+        self.optimizer.load_state_dict(optimizer)
         if self._scheduler is not None:
             self._scheduler.load_state_dict(state["scheduler"])
         if self._scaler is not None:
@@ -239,7 +234,7 @@ class Training:
         self._images = iter(())
 
     def _score(self, part: Any) -> Score:
-        # Where an average is scored, nobody else brings the model's own statistics together.
+        # `evaluate` does this for the model that it scores, which may be an average.
         self._group.broadcast_buffers(self.model)
         return evaluate(
             self.evaluated_model,
@@ -250,16 +245,21 @@ class Training:
         )
 
     def _begin_epoch(self) -> None:
-        """Line up what is left of the epoch that the next step belongs to."""
-        workload = self._trial.images
+        """Queue the steps that are left of the epoch of the next step, and read their images."""
         epoch, position = divmod(self.step, self.steps_per_epoch)
-        self._steps_left.extend(self._steps_of(epoch)[position:])
-        mine = [shard(part, self._group) for part in chain.from_iterable(self._steps_left)]
-        self._images = self._dataset.train.batches(
-            [chosen for chosen in mine if len(chosen)], workload.loader_workers
-        )
+        self._steps_left.extend(self._split_epoch(epoch)[position:])
+        _, self._images = self._batches_of(self._steps_left)
 
-    def _steps_of(self, epoch: int) -> list[tuple[Tensor, ...]]:
+    def _batches_of(
+        self, steps: Iterable[tuple[Tensor, ...]]
+    ) -> tuple[list[Tensor], Iterator[Tensor]]:
+        """Return the indices of this rank in each micro-batch of `steps`, and their images."""
+        shards = (shard(part, self._group) for part in chain.from_iterable(steps))
+        chunks = [chosen for chosen in shards if len(chosen)]
+        workers = self._trial.images.loader_workers
+        return chunks, self._dataset.train.batches(chunks, workers)
+
+    def _split_epoch(self, epoch: int) -> list[tuple[Tensor, ...]]:
         """Return the indices of the samples of each step of an epoch, in micro-batches."""
         workload = self._trial.images
         order = self._block.order(epoch).to(self._device)
@@ -268,13 +268,8 @@ class Training:
         return [torch.split(chosen, micro_batch) for chosen in steps]
 
     def _batches_of_statistics(self) -> Iterator[Tensor]:
-        """Yield what this rank's network sees in the first epoch: micro-batches, augmented."""
-        parts = [shard(part, self._group) for part in chain.from_iterable(self._steps_of(0))]
-        chunks = [chosen for chosen in parts if len(chosen)]
-        workers = self._trial.images.loader_workers
-        for chosen, images in zip(
-            chunks, self._dataset.train.batches(chunks, workers), strict=True
-        ):
+        """Yield the inputs of this rank's network in the first epoch, by micro-batch."""
+        for chosen, images in zip(*self._batches_of(self._split_epoch(0)), strict=True):
             yield network_input(self._augmentation.apply(images, chosen, 0))
 
     def _take_step(self) -> None:
@@ -283,7 +278,7 @@ class Training:
         parts = self._steps_left.popleft()
         count = sum(map(len, parts))
         self.optimizer.zero_grad()
-        self._replica.announce(parts)
+        self._replica.begin_step(parts)
         with self._replica.no_sync():
             for part in parts[:-1]:
                 self._add_gradient(shard(part, self._group), count)
@@ -295,7 +290,7 @@ class Training:
             self._images = iter(())  # ends the processes that have read this epoch
 
     def _add_gradient(self, chosen: Tensor, count: int) -> None:
-        """Add what the samples `chosen` give to the mean gradient of a step of `count` samples."""
+        """Add the samples `chosen` to the mean gradient of a step of `count` samples."""
         epoch = self.step // self.steps_per_epoch
         images = chosen
         if len(chosen):
@@ -309,7 +304,7 @@ class Training:
         self._loss_samples += len(chosen)
 
     def _update(self) -> None:
-        """Change the weights by the gradients that lie with them."""
+        """Take a step with the gradients that are accumulated."""
         clip_norm = self._trial.images.clip_norm
         if clip_norm is not None:
             if self._scaler is not None:
@@ -321,21 +316,21 @@ class Training:
             self._scaler.step(self.optimizer)
             self._scaler.update()
         if self._scheduler is not None:
-            self._set_rate(self._scheduler)
+            self._advance_schedule(self._scheduler)
         self._average.update()
 
-    def _set_rate(self, scheduler: LambdaLR) -> None:
+    def _advance_schedule(self, scheduler: LambdaLR) -> None:
         """Set the learning rate of the next step, whether or not the scaler has skipped this."""
         if self.step > 0 or self._scaler is None:
             scheduler.step()
             return
         with warnings.catch_warnings():
-            # A first step that is skipped looks to torch as if the calls were in a wrong order.
+            # If the first step was skipped, torch warns that the calls are in the wrong order.
             warnings.filterwarnings("ignore", "Detected call of", UserWarning)
             scheduler.step()
 
 
 def dropout_seed(trial: Trial, rank: int) -> int:
-    """Return the seed of the dropout of a rank: the block's own for the first, others follow."""
+    """Return the seed of the dropout of a rank: the block's on rank 0, else derived from it."""
     seed = trial.seeds["dropout"]
     return keyed_generator("cpu", seed, "rank", rank).initial_seed() if rank else seed
