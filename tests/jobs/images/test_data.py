@@ -33,7 +33,7 @@ def test_digits_hold_every_image_of_scikit_learn_without_loss() -> None:
     dataset = data.load("digits", {}, None)
     assert dataset.train.images.shape == (1438, 1, 8, 8)
     assert dataset.test.images.shape == (359, 1, 8, 8)
-    assert (dataset.classes, dataset.channels, dataset.size) == (10, 1, 8)
+    assert (dataset.classes, dataset.train.channels, dataset.train.size) == (10, 1, 8)
     images = torch.cat((dataset.train.images, dataset.test.images))
     labels = torch.cat((dataset.train.labels, dataset.test.labels))
     bunch = load_digits()

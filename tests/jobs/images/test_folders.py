@@ -74,7 +74,7 @@ def _course(training: Training) -> list[Any]:
 
 def test_images_are_resized_by_the_shorter_side_and_cut_to_the_centre(pets: Path) -> None:
     dataset = _load(pets)
-    assert (dataset.channels, dataset.size, dataset.classes) == (3, _SIZE, 2)
+    assert (dataset.train.channels, dataset.train.size, dataset.classes) == (3, _SIZE, 2)
     assert (len(dataset.train), len(dataset.test)) == (48, 10)
     assert dataset.train.labels.tolist() == [0] * 24 + [1] * 24
     (images,) = dataset.train.batches([torch.tensor([30, 2])])

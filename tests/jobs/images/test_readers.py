@@ -148,7 +148,7 @@ def _assert_equal_to_the_bit(part: ImageSet, samples: Any, step: int = 1) -> Non
 def test_a_real_set_has_the_sizes_and_classes_that_it_should(name: str, data_root: Path) -> None:
     dataset, spec = data.load(name, {}, data_root), DATASETS[name]
     assert (len(dataset.train), len(dataset.test)) == REAL[name]
-    assert (dataset.classes, dataset.channels, dataset.size) == (spec.classes, spec.channels, 32)
+    assert (dataset.classes, dataset.train.channels, dataset.train.size) == (spec.classes, spec.channels, 32)
     assert len(torch.unique(dataset.train.labels)) == spec.classes
     assert (dataset.tracks is not None) == (name == "gtsrb")
 
@@ -169,7 +169,7 @@ def test_written_pixels_equal_the_per_sample_pipeline(name: str, tmp_path: Path)
     dataset = data.load(name, {}, tmp_path)
     assert (len(dataset.train), len(dataset.test)) == sizes
     assert dataset.classes == DATASETS[name].classes
-    assert dataset.channels == DATASETS[name].channels
+    assert dataset.train.channels == DATASETS[name].channels
     train, test = _samples(name, tmp_path)
     _assert_equal_to_the_bit(dataset.train, train)
     _assert_equal_to_the_bit(dataset.test, test)
