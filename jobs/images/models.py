@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from jobs.contract import catalog
 from jobs.contract.catalog import DataError
+from jobs.images import torchvision_import
 
 
 class ConvNet(nn.Module):
@@ -66,8 +67,6 @@ def _dropout(rate: float) -> list[nn.Module]:
 
 def resnet18(channels: int, size: int, classes: int) -> nn.Module:  # noqa: ARG001  # one signature for all builders
     """Build torchvision's ResNet-18 with the stem for 32x32: a 3x3 convolution, no pooling."""
-    from jobs.images import torchvision_import  # takes seconds, which other models do not need
-
     model: nn.Module = torchvision_import.models.resnet18(num_classes=classes)
     model.conv1 = nn.Conv2d(channels, 64, 3, stride=1, padding=1, bias=False)
     nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
@@ -99,8 +98,6 @@ def vit(
             f"model 'vit': {heads} heads do not share a width of {width}: choose a width that is "
             f"a multiple of {heads}"
         )
-    from jobs.images import torchvision_import
-
     model: nn.Module = torchvision_import.models.VisionTransformer(
         image_size=size,
         patch_size=patch,
@@ -129,8 +126,6 @@ def check_torchvision(name: str, options: Mapping[str, Any]) -> None:
 
 
 def _build_torchvision(name: str, options: Mapping[str, Any], classes: int) -> nn.Module:
-    from jobs.images import torchvision_import
-
     kind = name.removeprefix(catalog.TORCHVISION)
     names = torchvision_import.models.list_models(module=torchvision_import.models)
     catalog.check_known(kind, names, "model of torchvision")

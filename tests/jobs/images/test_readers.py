@@ -147,8 +147,9 @@ def _assert_equal_to_the_bit(part: ImageSet, samples: Any, step: int = 1) -> Non
 @pytest.mark.parametrize("name", list(REAL))
 def test_a_real_set_has_the_sizes_and_classes_that_it_should(name: str, data_root: Path) -> None:
     dataset, spec = data.load(name, {}, data_root), DATASETS[name]
+    train = dataset.train
     assert (len(dataset.train), len(dataset.test)) == REAL[name]
-    assert (dataset.classes, dataset.train.channels, dataset.train.size) == (spec.classes, spec.channels, 32)
+    assert (dataset.classes, train.channels, train.size) == (spec.classes, spec.channels, 32)
     assert len(torch.unique(dataset.train.labels)) == spec.classes
     assert (dataset.tracks is not None) == (name == "gtsrb")
 
