@@ -123,7 +123,7 @@ def _encode(axis: Axis, value: Any) -> Any:
 
 
 def _decode(axis: Axis, said: Any) -> Any:
-    return axis.choices[said] if axis.kind == "choice" else axis.legal(said)
+    return axis.choices[said] if axis.kind == "choice" else axis.snap(said)
 
 
 def _plain(value: Any) -> Any:

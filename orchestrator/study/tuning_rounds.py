@@ -50,7 +50,7 @@ class Tuning:
         record = self.chosen.get(place_of(workload, candidate))
         if record is None:
             return None
-        return candidate.chosen(record["values"])
+        return candidate.with_values(record["values"])
 
     def axis(self, candidate: TunedCandidate, number: int) -> Axis | None:
         """Return the learning rates that a round, from 1, looks among; None: as declared."""
@@ -59,7 +59,7 @@ class Tuning:
         for record in self.widenings[: number - 1]:
             ends = record["widened"].get(candidate.key)
             if ends is not None:
-                found = candidate.search.space["lr"].wider(*ends)
+                found = candidate.search.space["lr"].with_ends(*ends)
         return found
 
     @cached_property
@@ -82,7 +82,7 @@ class Tuning:
                 round_ = 1 + (number - 1) // candidate.search.trials
                 found.append(candidate.setting(number, self.axis(candidate, round_)))
             elif number in suggested:
-                found.append(candidate.tried(number, suggested[number]))
+                found.append(candidate.make_setting(number, suggested[number]))
         return found
 
     def unsuggested(self, candidate: TunedCandidate, workload: Workload) -> list[int]:

@@ -7,14 +7,14 @@ from typing import Any
 from jobs.contract.catalog import DataError
 from jobs.contract.trial import Candidate, UserWorkload, Workload
 from orchestrator.sweep.document import Invalid, choices
-from orchestrator.sweep.messages import explain_later_key
-from orchestrator.sweep.search_space import Search, TunedCandidate
+from orchestrator.sweep.messages import check_printable, explain_later_key
+from orchestrator.sweep.search_space import Search, TunedCandidate, default_hyperparameters
 from orchestrator.sweep.tune_spaces import add_centre
 from orchestrator.sweep.workload_keys import check_command, read_by_command
 from thermolion import registry
 from thermolion.registry import HyperparameterError
 
-_OWN_KEYS = {"optimizer", "replica", "noise_seed"}
+_NOT_HYPERPARAMETERS = {"optimizer", "replica", "noise_seed"}
 
 Groups = Mapping[str, Sequence[Candidate]]
 
@@ -24,69 +24,68 @@ def expand_candidates(
     workloads: Sequence[Workload],
     searches: Mapping[str, Search] | None = None,
 ) -> Groups:
-    """Return candidates by the name written; more than one where a list makes a grid.
+    """Return candidates by the name written: several if a list makes a grid, `adamw[lr=0.001]`.
 
-    `searches` are of those that are tuned, by the name written.
-
-    Where the user's own code trains everything, an optimizer may have any name: that code knows
-    what to make of it.
-
-    Grid points are candidates of their own, called `adamw[lr=0.001]`. Raises Invalid for
-    unknown optimizers and hyperparameters, illegal values, and two candidates of equal content.
+    `searches` has those that are tuned, by the name written. If the user's code trains every
+    workload, an optimizer may have any name: that code interprets it. Raises Invalid for unknown
+    optimizers and hyperparameters, illegal values, and two candidates of equal content.
     """
     if not entries:
         raise Invalid(
             ("candidates",), "no candidates: write at least one, such as adamw: {lr: 1e-3}"
         )
-    free = all(workload.takes_any_optimizer for workload in workloads)
+    any_optimizer = all(workload.takes_any_optimizer for workload in workloads)
     searches = searches or {}
     entries = dict(entries) | {n: add_centre(entries[n], search) for n, search in searches.items()}
     groups = {
-        name: _group(name, entry or {}, free, searches.get(name))
+        name: _expand_entry(name, entry or {}, any_optimizer, searches.get(name))
         for name, entry in entries.items()
     }
     _check_commands(workloads, entries, groups)
     _check_references(workloads, groups)
-    seen: dict[str, Candidate] = {}
-    names: set[str] = set()
-    for name, group in groups.items():
-        for candidate in group:
-            if candidate.name in names:
-                raise Invalid(
-                    ("candidates", name), f"two candidates are called {candidate.name!r}"
-                )
-            names.add(candidate.name)
-            twin = seen.setdefault(candidate.key, candidate)
-            if twin is not candidate:
-                raise Invalid(
-                    ("candidates", name),
-                    f"{candidate.name!r} and {twin.name!r} are equal in content: drop one, or "
-                    "give them different `replica:` numbers for an A/A study",
-                )
+    _check_distinct(groups)
     return groups
 
 
 def pair_candidates(
     groups: Groups, candidate: str, against: Sequence[str] | None, key: str
 ) -> tuple[tuple[str, str], ...]:
-    """Return (candidate, baseline) pairs of names; `against` None means all the others.
+    """Return the pairs (candidate, baseline), by name, of the key `baseline` or `compare`.
 
-    Raises Invalid for names that are no candidate, or a grid of several.
+    `against` None means all the others. Raises Invalid for a name that is no candidate, or a grid.
     """
     if key == "baseline":
-        baseline = _single(groups, candidate, (key,))
+        baseline = _find_one(groups, candidate, (key,))
         others = [c.name for group in groups.values() for c in group if c.name != baseline]
         return tuple((other, baseline) for other in others)
-    asked = _single(groups, candidate, (key, "candidate"))
+    asked = _find_one(groups, candidate, (key, "candidate"))
     if against is None:
         against = [c.name for group in groups.values() for c in group if c.name != asked]
-    baselines = [_single(groups, name, (key, "against")) for name in against]
+    baselines = [_find_one(groups, name, (key, "against")) for name in against]
     if asked in baselines:
         raise Invalid((key, "against"), f"{asked!r} cannot be compared with itself")
     return tuple((asked, baseline) for baseline in dict.fromkeys(baselines))
 
 
-def _single(groups: Groups, name: str, location: tuple[str, ...]) -> str:
+def _check_distinct(groups: Groups) -> None:
+    """Raise Invalid for two candidates of one name or of equal content."""
+    by_content: dict[str, Candidate] = {}
+    names: set[str] = set()
+    for name, candidate in ((name, one) for name, group in groups.items() for one in group):
+        if candidate.name in names:
+            raise Invalid(("candidates", name), f"two candidates are called {candidate.name!r}")
+        names.add(candidate.name)
+        twin = by_content.setdefault(candidate.key, candidate)
+        if twin is not candidate:
+            raise Invalid(
+                ("candidates", name),
+                f"{candidate.name!r} and {twin.name!r} are equal in content: drop one, or "
+                "give them different `replica:` numbers for an A/A study",
+            )
+
+
+def _find_one(groups: Groups, name: str, location: tuple[str, ...]) -> str:
+    """Return the name of a candidate; raises Invalid if there is none, or a grid of several."""
     names = [candidate.name for group in groups.values() for candidate in group]
     if name in names:
         return name
@@ -109,7 +108,9 @@ def _check_commands(
         for name, group in groups.items():
             for candidate in group:
                 try:
-                    check_command(workload, candidate, (entries[name] or {}).keys() - _OWN_KEYS)
+                    check_command(
+                        workload, candidate, (entries[name] or {}).keys() - _NOT_HYPERPARAMETERS
+                    )
                 except DataError as error:
                     said = f"workload {workload.name!r}, candidate {candidate.name!r}: {error}"
                     raise Invalid(("candidates", name), said) from error
@@ -126,20 +127,21 @@ def _check_commands(
                     )
 
 
-def _group(
-    name: str, entry: Mapping[str, Any], free: bool, search: Search | None
+def _expand_entry(
+    name: str, entry: Mapping[str, Any], any_optimizer: bool, search: Search | None
 ) -> list[Candidate]:
-    if not name.strip() or not name.isprintable():
-        raise Invalid(("candidates",), f"{name!r} is no name: use printable characters")
-    optimizer = _optimizer(name, entry, free)
-    spec = registry.OPTIMIZERS.get(optimizer)
-    defaults = spec.settable if spec else {}
+    try:
+        check_printable(name)
+    except ValueError as error:
+        raise Invalid(("candidates",), str(error)) from error
+    optimizer = _find_optimizer(name, entry, any_optimizer)
+    defaults = default_hyperparameters(optimizer)
     for key in entry:
-        if spec and key not in (*_OWN_KEYS, *defaults):
+        if optimizer in registry.OPTIMIZERS and key not in (*_NOT_HYPERPARAMETERS, *defaults):
             message = explain_later_key(
                 key
             ) or f"{optimizer} has no hyperparameter {key!r}: " + choices(
-                key, (*defaults, *_OWN_KEYS)
+                key, (*defaults, *_NOT_HYPERPARAMETERS)
             )
             raise Invalid(("candidates", name, key), message)
     axes = {key: _axis(value, defaults.get(key)) for key, value in entry.items()}
@@ -152,9 +154,9 @@ def _group(
         fields: dict[str, Any] = {
             "name": f"{name}[{label}]" if grid else name,
             "optimizer": optimizer,
-            "replica": _count(name, chosen, "replica"),
-            "noise_seed": _count(name, chosen, "noise_seed"),
-            "hyperparameters": _hyperparameters(name, optimizer, chosen),
+            "replica": _read_count(name, chosen, "replica"),
+            "noise_seed": _read_count(name, chosen, "noise_seed"),
+            "hyperparameters": _read_hyperparameters(name, optimizer, chosen),
         }
         group.append(
             Candidate(**fields) if search is None else TunedCandidate(**fields, search=search)
@@ -168,7 +170,7 @@ def _group(
 
 
 def _check_settings(name: str, tuned: Candidate, search: Search) -> None:
-    """Raise Invalid for settings that are legal one by one and not together."""
+    """Raise Invalid for settings of which each value is legal, but not all together."""
     assert isinstance(tuned, TunedCandidate)
     for number in range(1, (1 + search.widen) * search.trials + 1):
         try:
@@ -177,17 +179,17 @@ def _check_settings(name: str, tuned: Candidate, search: Search) -> None:
             raise Invalid(("candidates", name), f"tuned, {number}: {error}") from error
 
 
-def _optimizer(name: str, entry: Mapping[str, Any], free: bool) -> str:
-    """Return the registered name, or the dotted path of an optimizer that is not registered.
+def _find_optimizer(name: str, entry: Mapping[str, Any], any_optimizer: bool) -> str:
+    """Return the registered name of an optimizer, or the dotted path of the user's own.
 
-    `free` lets any other text stand, too.
+    With `any_optimizer`, any other text is accepted, too.
     """
     written = entry.get("optimizer", name)
     location = ("candidates", name, "optimizer") if "optimizer" in entry else ("candidates", name)
     for known, spec in registry.OPTIMIZERS.items():
         if written in (known, spec.path):
             return known
-    if isinstance(written, str) and (":" in written or (free and written.strip())):
+    if isinstance(written, str) and (":" in written or (any_optimizer and written.strip())):
         return written
     raise Invalid(
         location,
@@ -208,7 +210,7 @@ def _axis(value: Any, default: Any) -> list[Any]:
 def _check_references(workloads: Sequence[Workload], groups: Groups) -> None:
     """Raise Invalid for a gate's reference that a workload of one rank cannot give it."""
     for name, group in groups.items():
-        gated = [c for c in group if c.optimizer in registry.OPTIMIZERS]  # not somebody's own
+        gated = [c for c in group if c.optimizer in registry.OPTIMIZERS]  # not the user's
         for batch in {candidate.hyperparameters.get("reference_batch") for candidate in gated}:
             for workload in workloads:
                 known = workload.ranks == 1 and workload.global_batch is not None
@@ -221,10 +223,9 @@ def _check_references(workloads: Sequence[Workload], groups: Groups) -> None:
                     )
 
 
-def _hyperparameters(name: str, optimizer: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
-    spec = registry.OPTIMIZERS.get(optimizer)
-    defaults = spec.settable if spec else {}
-    filled = {**defaults, **{k: v for k, v in chosen.items() if k not in _OWN_KEYS}}
+def _read_hyperparameters(name: str, optimizer: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
+    spec, defaults = registry.OPTIMIZERS.get(optimizer), default_hyperparameters(optimizer)
+    filled = {**defaults, **{k: v for k, v in chosen.items() if k not in _NOT_HYPERPARAMETERS}}
     resolved = {}
     for key, value in filled.items():
         try:
@@ -238,7 +239,7 @@ def _hyperparameters(name: str, optimizer: str, chosen: Mapping[str, Any]) -> di
     return spec.recorded(resolved) if spec else resolved
 
 
-def _count(name: str, chosen: Mapping[str, Any], key: str) -> int:
+def _read_count(name: str, chosen: Mapping[str, Any], key: str) -> int:
     value = chosen.get(key, 0)
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise Invalid(("candidates", name, key), f"{value!r} is not a whole number, 0 or more")

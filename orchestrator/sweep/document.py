@@ -45,7 +45,7 @@ class Document:
     overrides: dict[Location, str] = field(default_factory=dict)
 
     def error(self, mistake: Invalid) -> SweepError:
-        """Return a mistake as an error that points at the innermost known place of it."""
+        """Return a mistake as an error that names the innermost place that is known of it."""
         known = mistake.location
         while known and known not in self.lines and known not in self.overrides:
             known = known[:-1]
@@ -58,11 +58,8 @@ class Document:
         return SweepError(f"{place}: {mistake}")
 
 
-def read_document(
-    path: Path,
-    overrides: Iterable[str] = (),
-) -> Document:
-    """Parse `path` and apply `--set` overrides; raises SweepError for what is no mapping."""
+def read_document(path: Path, overrides: Iterable[str] = ()) -> Document:
+    """Parse `path` and apply `--set` overrides; raises SweepError if it is not a mapping."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -93,12 +90,12 @@ def read_document(
 
 
 def join_location(location: Sequence[str | int]) -> str:
-    """Write a location the way `--set` takes it."""
+    """Write a location as `--set` takes it: `candidates.adamw.lr`."""
     return ".".join(map(str, location))
 
 
 def choices(value: object, known: Iterable[str]) -> str:
-    """Return "did you mean …; choose from …" for a word that is none of `known`."""
+    """Return "did you mean …? choose from …" for a value that is none of `known`."""
     names = list(known)
     if not names:
         return "there is none to choose from"
@@ -153,7 +150,7 @@ _Loader.add_constructor("tag:yaml.org,2002:int", lambda _, node: int(node.value)
 
 
 def _index(node: yaml.Node, location: Location, document: Document) -> None:
-    """Record the line of every value and, for mappings, of the key that leads to it."""
+    """Record the line of every value, which is that of its key if it has one."""
     document.lines.setdefault(location, node.start_mark.line + 1)
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:

@@ -1,18 +1,7 @@
-"""The keys of a sweep file that say how its questions are answered, and what pilots are for.
+"""The parts of a sweep file: analysis, packs and limits, failures, notices, Ray, tuning, seeds.
 
-The keys of a sweep that say where its trials run, how they share jobs, how many at a time.
-
-The keys of a sweep that say what follows from a failure, class by class.
-
-The keys of a sweep that say who is told of a study, and of what.
-
-The keys of a sweep that say which Ray runs its trials.
-
-The keys of a sweep file that say how candidates are tuned before they are compared.
-
-What they mean for a candidate is `orchestrator.sweep.search_space`'s.
-
-The seeds of a sweep file: a number, a list of block indices, or looks at growing numbers.
+Each checks its own keys. The file as a whole is `orchestrator.sweep.sweep`'s; what tuning keys
+mean for a candidate is `orchestrator.sweep.search_space`'s.
 """
 
 import itertools
@@ -36,7 +25,25 @@ from jobs.contract.failures import FailureClass
 from orchestrator.sweep.document import choices
 from orchestrator.sweep.messages import MOST_RANKS, Duration, Strict
 
+# Here, because sweeps are checked against the names; what they name is loaded by its users.
+BACKENDS: Mapping[str, str] = {
+    "local": "orchestrator.backends.local:LocalBackend",
+    "ray": "orchestrator.backends.ray.backend:RayBackend",
+    "slurm": "orchestrator.backends.slurm:SlurmBackend",
+}
+# The same if the sweep says `ray.on: slurm`.
+IN_A_JOB: Mapping[str, str] = {"ray": "orchestrator.backends.ray.on_slurm:RayOnSlurm"}
+
+_MOST_SEEDS = 100_000
+_LONGEST_NOTICE_S = 600.0
+_SEARCHES = ("sobol", "optuna", "asha")
+_RAY_ADDRESS = re.compile(r"[A-Za-z0-9._-]+:[0-9]{1,5}")
+
+Occasion = Literal["done", "held", "failing"]
+
 _Endpoint = Literal["final_test_accuracy", "val_auc"]
+_Number = Annotated[float, Field(allow_inf_nan=False, strict=False)]
+_Trials = Annotated[int, Field(ge=1, le=10_000)]
 
 
 class AnalysisKeys(Strict):
@@ -52,23 +59,14 @@ class AnalysisKeys(Strict):
 
 
 class PilotKeys(Strict):
-    """Trials of the baselines on seeds of their own, from which targets are made.
+    """Trials of the baselines on separate seeds, from which targets are made.
 
-    A target lies `quantile` of the way from chance to what the better baseline reaches typically.
+    A target lies at `quantile` of the way from chance to the median best value of the
+    better baseline.
     """
 
     seeds: Annotated[int, Field(ge=1, le=1000)] = 10
     quantile: Annotated[float, Field(gt=0, le=1, strict=False)] = 0.95
-
-
-# Here, because sweeps are checked against the names; what they name is loaded by its users.
-BACKENDS: Mapping[str, str] = {
-    "local": "orchestrator.backends.local:LocalBackend",
-    "ray": "orchestrator.backends.ray.backend:RayBackend",
-    "slurm": "orchestrator.backends.slurm:SlurmBackend",
-}
-# The same if the sweep says `ray.on: slurm`.
-IN_A_JOB: Mapping[str, str] = {"ray": "orchestrator.backends.ray.on_slurm:RayOnSlurm"}
 
 
 class PackKeys(Strict):
@@ -133,10 +131,10 @@ class FailureKeys(Strict):
 
     @field_validator("*")
     @classmethod
-    def _filled_by_class(cls, value: Any, about: ValidationInfo) -> Any:
+    def _fill_in_defaults(cls, value: Any, field: ValidationInfo) -> Any:
         if not isinstance(value, FailureRule):
             return value
-        default: FailureRule = cls.model_fields[str(about.field_name)].default
+        default: FailureRule = cls.model_fields[str(field.field_name)].default
         return default.model_copy(
             update={name: getattr(value, name) for name in value.model_fields_set}
         )
@@ -147,11 +145,7 @@ class FailureKeys(Strict):
         return found
 
 
-Occasion = Literal["done", "held", "failing"]
-_MOST_S = 600.0
-
-
-def _url(value: str) -> str:
+def _check_url(value: str) -> str:
     if not value.startswith(("http://", "https://")) or not value.isprintable() or " " in value:
         raise ValueError(f"{value!r} is no address of a webhook: write http://… or https://…")
     try:
@@ -164,7 +158,7 @@ def _url(value: str) -> str:
     return value
 
 
-def _command(value: str) -> str:
+def _check_command(value: str) -> str:
     try:
         words = shlex.split(value)
     except ValueError as error:
@@ -174,8 +168,8 @@ def _command(value: str) -> str:
     return value
 
 
-def _timeout(value: float) -> float:
-    if not 0 < value <= _MOST_S:
+def _check_timeout(value: float) -> float:
+    if not 0 < value <= _LONGEST_NOTICE_S:
         raise ValueError(f"{value:.0f} s is too much or too little: up to 10min")
     return value
 
@@ -183,30 +177,27 @@ def _timeout(value: float) -> float:
 class NotifyKeys(Strict):
     """Who is told when a study is done, held or failing: a command, a webhook, or both."""
 
-    command: Annotated[str, AfterValidator(_command)] | None = None
-    url: Annotated[str, AfterValidator(_url)] | None = None
+    command: Annotated[str, AfterValidator(_check_command)] | None = None
+    url: Annotated[str, AfterValidator(_check_url)] | None = None
     on: Annotated[list[Occasion], Field(min_length=1)] = Field(default=list(get_args(Occasion)))
-    timeout: Annotated[Duration, AfterValidator(_timeout)] = 15.0
+    timeout: Annotated[Duration, AfterValidator(_check_timeout)] = 15.0
 
     @model_validator(mode="after")
-    def _somebody(self) -> Self:
+    def _check_recipient(self) -> Self:
         if self.command is None and self.url is None:
             raise ValueError("nobody is told: name a `command` or a `url`")
         return self
 
 
 def read_notify(value: Any) -> Any:
-    """Take a text for the address of a webhook where it looks like one, else for a command."""
+    """Read a text as the address of a webhook if it looks like one, else as a command."""
     if not isinstance(value, str):
         return value
     return {"url" if value.startswith(("http://", "https://")) else "command": value}
 
 
-_ADDRESS = re.compile(r"[A-Za-z0-9._-]+:[0-9]{1,5}")
-
-
-def _address(text: str) -> str:
-    if not _ADDRESS.fullmatch(text):
+def _check_address(text: str) -> str:
+    if not _RAY_ADDRESS.fullmatch(text):
         raise ValueError(
             f"{text!r} is no address: write HOST:PORT, as `ray start --head` has said it (not the "
             "ray:// of a client: the driver has to be where the studies are)"
@@ -215,13 +206,13 @@ def _address(text: str) -> str:
 
 
 class RayKeys(Strict):
-    """Which Ray: one of its own on this machine, one that runs already, or one in a SLURM job.
+    """Which Ray: a new one on this machine, one that runs already, or a new one in a SLURM job.
 
-    In a SLURM job it has `nodes` of `cpus_per_node` (by default what a trial needs there), which
-    have to be there `nodes_within` the start.
+    In a SLURM job it has `nodes` of `cpus_per_node` (by default what a trial needs there). All of
+    them have to be there within `nodes_within` of the start.
     """
 
-    address: Annotated[str, AfterValidator(_address)] | None = None
+    address: Annotated[str, AfterValidator(_check_address)] | None = None
     on: Literal["slurm"] | None = None
     nodes: Annotated[int, Field(ge=1, le=MOST_RANKS)] | None = None
     cpus_per_node: Annotated[int, Field(ge=1, le=1024)] | None = None
@@ -229,7 +220,7 @@ class RayKeys(Strict):
     dashboard: bool = False
 
     @model_validator(mode="after")
-    def _one_place(self) -> Self:
+    def _check_place(self) -> Self:
         if self.address is not None and self.on is not None:
             raise ValueError(
                 f"address is {self.address} and on is {self.on}: a Ray that runs already, or one "
@@ -238,31 +229,21 @@ class RayKeys(Strict):
         return self
 
 
-_SEARCHES = ("sobol", "optuna", "asha")
-
-
-def _search(value: Any) -> Any:
+def _check_search(value: Any) -> Any:
     if value not in _SEARCHES:
         raise ValueError(f"unknown search {value!r}: {choices(value, _SEARCHES)}")
     return value
 
 
-_Ends = tuple[
-    Annotated[float, Field(allow_inf_nan=False, strict=False)],
-    Annotated[float, Field(allow_inf_nan=False, strict=False)],
-]
-_Trials = Annotated[int, Field(ge=1, le=10_000)]
-
-
 class RangeKeys(Strict):
     """What one hyperparameter is chosen from: `log` or `uniform` [low, high], or a `choice`."""
 
-    log: Annotated[_Ends, Field(strict=False)] | None = None
-    uniform: Annotated[_Ends, Field(strict=False)] | None = None
+    log: Annotated[tuple[_Number, _Number], Field(strict=False)] | None = None
+    uniform: Annotated[tuple[_Number, _Number], Field(strict=False)] | None = None
     choice: list[Any] | None = None
 
     @model_validator(mode="after")
-    def _one_of_them(self) -> Self:
+    def _check_one_range(self) -> Self:
         given = [name for name in ("log", "uniform", "choice") if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(
@@ -274,14 +255,15 @@ class RangeKeys(Strict):
 class TuneKeys(Strict):
     """Trials by which every candidate gets its settings, before the comparison; docs/tuning.md.
 
-    `trials` a candidate, workload and round, the same for all or by candidate; each on `seeds`
-    seeds of their own and on `ranks` ranks. `widen` says how often the search is widened where a
-    learning rate at its edge won. `untuned` candidates are compared as declared. With `asha` one
-    setting in `reduction_factor` goes on at each of the `rungs`, which are 3 and 2 unless said.
+    `trials` is a number for each candidate, workload and round: the same for all, or by candidate.
+    Each setting runs on `seeds` seeds of the tuning's own and on `ranks` ranks. `widen` says how
+    often the search is widened if a learning rate at its edge has won. `untuned` candidates are
+    compared as declared. With `asha`, one setting in `reduction_factor` (3) goes on at each of the
+    `rungs` (2).
     """
 
     trials: _Trials | dict[str, _Trials]
-    search: Annotated[Literal["sobol", "optuna", "asha"], BeforeValidator(_search)] = "sobol"
+    search: Annotated[Literal["sobol", "optuna", "asha"], BeforeValidator(_check_search)] = "sobol"
     space: dict[str, dict[str, RangeKeys]] | None = None
     seeds: Annotated[int, Field(ge=1, le=1000)] = 1
     ranks: Annotated[int, Field(ge=1, le=MOST_RANKS)] | None = None
@@ -292,7 +274,7 @@ class TuneKeys(Strict):
     rungs: Annotated[int, Field(ge=1, le=5)] | None = None
 
     @model_validator(mode="after")
-    def _of_asha(self) -> Self:
+    def _check_asha(self) -> Self:
         given = [name for name in ("reduction_factor", "rungs") if getattr(self, name) is not None]
         if given and self.search != "asha":
             raise ValueError(f"{given[0]} is asha's: write search: asha, or leave it out")
@@ -302,9 +284,6 @@ class TuneKeys(Strict):
                 "one seed and go on on another; leave `seeds` out, or write search: sobol"
             )
         return self
-
-
-_MOST_SEEDS = 100_000
 
 
 @dataclass(frozen=True)
@@ -318,7 +297,7 @@ class Seeds:
 def read_seeds(seeds: Any) -> Seeds:
     """Check what the key `seeds` holds; raises ValueError."""
     if isinstance(seeds, dict):
-        return _looks(seeds)
+        return _read_looks(seeds)
     listed = seeds if isinstance(seeds, list) else [seeds]
     if not all(_is_number(seed) for seed in listed):
         raise ValueError(
@@ -341,7 +320,7 @@ def read_seeds(seeds: Any) -> Seeds:
     return Seeds(tuple(seeds))
 
 
-def _looks(seeds: dict[Any, Any]) -> Seeds:
+def _read_looks(seeds: dict[Any, Any]) -> Seeds:
     looks = seeds.get("looks")
     if list(seeds) != ["looks"] or not isinstance(looks, list) or not looks:
         raise ValueError(f"{seeds!r} has no looks: write {{looks: [3, 5, 7, 10]}}")

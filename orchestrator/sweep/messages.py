@@ -1,6 +1,6 @@
-"""From pydantic's findings to one sentence a person can act on. Knows the later keys by name.
+"""The strict base of all keys, and the one sentence that a person gets for a mistake in them.
 
-Durations as people write them: 90s, 15min, 2h, 1d.
+Durations are read here, too: 90s, 15min, 2h, 1d. Knows the keys of later versions by name.
 """
 
 import re
@@ -14,7 +14,9 @@ from orchestrator.sweep.document import Invalid, Location, choices
 # Keys of later versions: refused by name, because an ignored key is a wrong experiment.
 _NOT_YET = frozenset(["gpu_hours"])
 
-MOST_RANKS = 65_536  # of one trial, and more than any of them will have
+MOST_RANKS = 65_536  # of one trial; none has as many
+
+_UNITS_S = {"s": 1, "min": 60, "h": 3600, "d": 86400}
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -26,7 +28,7 @@ class Strict(BaseModel):
 
 
 def check_printable(name: str) -> str:
-    """Return a name as it is; raises ValueError for one that cannot be shown."""
+    """Return the name as it is; raises ValueError if it cannot be printed."""
     if not name.strip() or not name.isprintable():
         raise ValueError(f"{name!r} is no name: use printable characters")
     return name
@@ -39,7 +41,7 @@ def check(
 ) -> _Model:
     """Validate `data`; raises Invalid for the first mistake, unknown keys before others.
 
-    `origin` maps a location in `data` to the one in the file, where the two differ.
+    `origin` maps a location in `data` to the one in the file, if the two differ.
     """
     try:
         return model.model_validate(data)
@@ -51,7 +53,7 @@ def check(
 
 
 def explain_later_key(key: str) -> str | None:
-    """Return the sentence for a key of a later version, None for any other."""
+    """Return the message for a key of a later version, None for any other key."""
     if key not in _NOT_YET:
         return None
     return "this key is not available yet: take it out to run this sweep"
@@ -81,9 +83,6 @@ def _model_at(model: type[BaseModel], location: Location) -> type[BaseModel]:
                 (m for m in inner if isinstance(m, type) and issubclass(m, BaseModel)), model
             )
     return model
-
-
-_UNITS_S = {"s": 1, "min": 60, "h": 3600, "d": 86400}
 
 
 def parse_duration(value: Any) -> float:

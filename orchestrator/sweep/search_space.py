@@ -1,12 +1,9 @@
-"""Where a candidate's settings are looked for: an axis a hyperparameter, and points on it.
+"""The space in which a candidate's settings are searched: an axis a hyperparameter, and points.
 
-Pure; what a sweep file may say of it is `orchestrator.sweep.keys`' and
-`orchestrator.sweep.tune_spaces`'.
-
-Points that fill a cube evenly: Sobol's sequence, shifted at random by a seed of the study.
-
-Of integers alone, and our own rather than a library's: ids of trials are made from these points,
-so they must be the same on every machine and with every version of everything.
+Points fill a cube evenly: Sobol's sequence, shifted at random by a seed of the study. It is made
+of integers alone, and is ours rather than a library's: ids of trials depend on these points, so
+they must be the same on every machine and with every version of everything. What a sweep file may
+say of a space is `orchestrator.sweep.tune_spaces`'.
 """
 
 import hashlib
@@ -19,7 +16,9 @@ from jobs.contract.asha import Rungs
 from jobs.contract.trial import Candidate, Workload, digest
 from thermolion import registry
 
+WIDENED = "lr"  # the axis that is widened if its edge wins
 BITS = 32
+_DIGITS = 6  # significant: equal on machines whose exp and log differ in the last bit
 
 # Joe and Kuo (2008), new-joe-kuo-6: by dimension from the second on, the coefficients of a
 # primitive polynomial (its degree is the number of the m), and the first m.
@@ -40,9 +39,9 @@ MOST_DIMENSIONS = len(_DIRECTIONS) + 1
 def point(number: int, dimensions: int, seed: int | None) -> tuple[float, ...]:
     """Return point `number`, from 0, in [0, 1)^dimensions; `seed` None leaves out the shift.
 
-    A digital shift (each coordinate xor a constant) keeps what makes the sequence even, and the
-    corner out of it. Point k is the same however many are asked for, and so are its first
-    coordinates. At most `MOST_DIMENSIONS` of them.
+    A digital shift (each coordinate xor a constant) keeps the sequence even, and moves its first
+    point out of the corner. Point k is the same however many points are asked for, and its first
+    coordinates are the same in more dimensions. There are at most `MOST_DIMENSIONS`.
     """
     gray = number ^ (number >> 1)
     return tuple(
@@ -52,11 +51,11 @@ def point(number: int, dimensions: int, seed: int | None) -> tuple[float, ...]:
 
 
 def _coordinate(gray: int, dimension: int) -> int:
-    found = 0
+    coordinate = 0
     for bit, direction in enumerate(_directions(dimension, gray.bit_length())):
         if gray >> bit & 1:
-            found ^= direction
-    return found
+            coordinate ^= direction
+    return coordinate
 
 
 def _directions(dimension: int, count: int) -> list[int]:
@@ -78,19 +77,15 @@ def _directions(dimension: int, count: int) -> list[int]:
 def _shift(seed: int | None, dimension: int) -> int:
     if seed is None:
         return 0
-    told = f"sobol/{seed}/{dimension}".encode()
-    return int.from_bytes(hashlib.sha256(told).digest()[: BITS // 8], "big")
-
-
-WIDENED = "lr"  # of the axes, the one that is widened where its edge wins
-_DIGITS = 6  # significant: equal on machines whose exp and log differ in the last bit
+    text = f"sobol/{seed}/{dimension}".encode()
+    return int.from_bytes(hashlib.sha256(text).digest()[: BITS // 8], "big")
 
 
 @dataclass(frozen=True)
 class Axis:
     """The values of one hyperparameter, from `low` to `high` or one of `choices`.
 
-    `whole` ones are whole numbers.
+    With `whole` they are whole numbers.
     """
 
     kind: Literal["log", "uniform", "choice"]
@@ -99,7 +94,7 @@ class Axis:
     choices: tuple[Any, ...] = ()
     whole: bool = False
 
-    def at(self, place: float) -> Any:
+    def value_at(self, place: float) -> Any:
         """Return the value at a place in [0, 1)."""
         if self.kind == "choice":
             return self.choices[int(place * len(self.choices))]
@@ -109,13 +104,13 @@ class Axis:
             )
         else:
             value = self.low + place * (self.high - self.low)
-        return self.legal(value)
+        return self.snap(value)
 
-    def legal(self, value: float) -> Any:
-        """Return the value of a range that a number stands for."""
+    def snap(self, value: float) -> Any:
+        """Return the value of the range that is nearest: a whole number, or one of few digits."""
         return round(value) if self.whole else round_digits(value)
 
-    def wider(self, low: float, high: float) -> "Axis":
+    def with_ends(self, low: float, high: float) -> "Axis":
         """Return the axis with other ends."""
         return replace(self, low=low, high=high)
 
@@ -138,11 +133,11 @@ Space = Mapping[str, Axis]
 class Search:
     """How a candidate is tuned: `trials` a round and workload, each on `seeds` seeds.
 
-    `ranks` is what a tuning trial is trained by, None where it is as in the comparison. `root`
-    is the seed of its points: all candidates of a study get the same ones in their own spaces.
-    With `optuna` those are for the first half of a round; the rest is suggested in two batches.
-    With `asha` one setting in `reduction` goes on at each of so many `rungs`. `widen` is how often
-    it may be widened, which makes no other search of it.
+    `ranks` is the number of ranks of a tuning trial, None if it is as in the comparison. `root` is
+    the seed of the points: all candidates of a study get the same ones in their own spaces. With
+    `optuna`, points are the first half of a round; the rest is suggested in two batches. With
+    `asha`, one setting in `reduction` goes on at each of so many `rungs`. `widen` is how often the
+    search may be widened; it takes no part in the search's identity.
     """
 
     space: Space
@@ -170,10 +165,10 @@ class Search:
         return -(-(self.trials - self.drawn) // 2)
 
     def rungs_on(self, workload: Workload, competitors: str = "") -> Rungs | None:
-        """Return where trials on a workload may end early; None where they never do.
+        """Return at which budgets trials on a workload may end early; None if they never do.
 
-        In the workload's unit. None as well for a budget that is too small for a rung, or not
-        declared. `competitors` names who competes.
+        They are in the workload's unit. None as well for a budget that is too small for a rung,
+        or not declared. `competitors` names those that are compared.
         """
         budget = workload.budget or 0
         parts = [-(-budget // self.reduction**k) for k in range(self.rungs, 0, -1)]
@@ -195,9 +190,9 @@ class Search:
 
 @dataclass(frozen=True)
 class TunedCandidate(Candidate):
-    """A candidate whose settings are still to be found; its own are the centre of its space.
+    """A candidate whose settings are still to be found; those that it has are the space's centre.
 
-    No trial is of it: it is what a sweep declares. Another search makes it another candidate.
+    It is what a sweep declares; no trial is of it. With another search it is another candidate.
     """
 
     search: Search | None = None
@@ -209,9 +204,9 @@ class TunedCandidate(Candidate):
         return plain | {"hyperparameters": fixed, "search": self.search.to_json()}
 
     def rungs_on(self, workload: Workload) -> Rungs | None:
-        """Return where its settings may end early on a workload, measured against each other.
+        """Return at which budgets its settings on a workload may end early, if others are better.
 
-        Those of another space are others; with more trials, or another name, they are the same.
+        Settings of another space do not compete; more trials or another name change nothing.
         """
         assert self.search is not None
         search = self.search.to_json()
@@ -220,22 +215,22 @@ class TunedCandidate(Candidate):
         return self.search.rungs_on(workload, digest([self.content() | {"search": search}, on]))
 
     def setting(self, number: int, axis: Axis | None) -> Candidate:
-        """Return setting `number`, from 1; `axis` is a widened one of `WIDENED`."""
+        """Return setting `number`, from 1; `axis` takes the place of that of `WIDENED`."""
         assert self.search is not None
         space = dict(self.search.space) | ({} if axis is None else {WIDENED: axis})
         names = sorted(space, key=lambda name: (name != WIDENED, name))
         place = point(number - 1, len(names), self.search.root)
-        values = {name: space[name].at(at) for name, at in zip(names, place, strict=True)}
-        return self.tried(number, values)
+        values = {name: space[name].value_at(at) for name, at in zip(names, place, strict=True)}
+        return self.make_setting(number, values)
 
-    def tried(self, number: int, values: Mapping[str, Any]) -> Candidate:
-        """Return setting `number`, from 1, by its values."""
-        return self.chosen(values, name=f"{self.name}#{number}", setting_of=self.name)
+    def make_setting(self, number: int, values: Mapping[str, Any]) -> Candidate:
+        """Return setting `number`, from 1, with these values."""
+        return self.with_values(values, name=f"{self.name}#{number}", setting_of=self.name)
 
     def allows(self, values: Mapping[str, Any]) -> bool:
-        """Whether an optimizer takes some hyperparameters together with those that are fixed."""
+        """Whether the optimizer takes these hyperparameters together with those that are fixed."""
         try:
-            self.chosen(values)
+            self.with_values(values)
         except registry.HyperparameterError:
             return False
         return True
@@ -246,7 +241,7 @@ class TunedCandidate(Candidate):
         return int(setting.name.rpartition("#")[2])
 
     def values_in(self, hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what a setting has of the hyperparameters that are tuned."""
+        """Return the tuned ones among the hyperparameters of a setting."""
         assert self.search is not None
         spec = registry.OPTIMIZERS.get(self.optimizer)
         unrecorded = spec.later if spec else {}
@@ -255,14 +250,14 @@ class TunedCandidate(Candidate):
             for name in sorted(self.search.space)
         }
 
-    def chosen(self, values: Mapping[str, Any], **labels: Any) -> Candidate:
-        """Return the candidate with some hyperparameters; raises HyperparameterError."""
-        spec = registry.OPTIMIZERS.get(self.optimizer)
-        legal = {
-            name: registry.validate(name, value, spec.settable.get(name) if spec else None)
-            for name, value in values.items()
-        }
-        whole = {**(spec.settable if spec else {}), **self.hyperparameters, **legal}
+    def with_values(self, values: Mapping[str, Any], **labels: Any) -> Candidate:
+        """Return the candidate with these hyperparameters; raises HyperparameterError."""
+        spec, defaults = (
+            registry.OPTIMIZERS.get(self.optimizer),
+            default_hyperparameters(self.optimizer),
+        )
+        legal = {n: registry.validate(n, value, defaults.get(n)) for n, value in values.items()}
+        whole = {**defaults, **self.hyperparameters, **legal}
         # What a registry has as tuples, a trial has as lists.
         whole = {k: list(v) if isinstance(v, tuple) else v for k, v in whole.items()}
         registry.check_together(self.optimizer, whole)
@@ -276,5 +271,12 @@ class TunedCandidate(Candidate):
         )
 
 
+def default_hyperparameters(optimizer: str) -> Mapping[str, Any]:
+    """Return the hyperparameters of an optimizer and their defaults; none if it is the user's."""
+    spec = registry.OPTIMIZERS.get(optimizer)
+    return spec.settable if spec else {}
+
+
 def round_digits(value: float) -> float:
+    """Round to so many digits that every machine has the same value."""
     return float(f"{value:.{_DIGITS}g}")

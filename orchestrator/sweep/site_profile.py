@@ -16,10 +16,10 @@ from slurm.site import Site
 _DEFAULT = "default"
 _SUFFIX = ".toml"
 _SET_BY_US = {"array", "dependency", "error", "job-name", "output", "parsable", "wrap"}
-_OLD = (".yaml", ".yml")  # what profiles were once; one that is left must not go unheard
+_OLD = (".yaml", ".yml")  # the former format; one that is left must not be ignored
 
 
-def _option(options: dict[str, str]) -> dict[str, str]:
+def _clean_options(options: dict[str, str]) -> dict[str, str]:
     named = {name.lstrip("-"): value for name, value in options.items()}
     if ours := _SET_BY_US & named.keys():
         raise ValueError(f"{', '.join(sorted(ours))} is ours to set: take it out")
@@ -48,8 +48,10 @@ class SiteFile(Strict):
     gpus: Literal["gres", "gpus", "gpus-per-node", "none"] = "gres"
     gpu_type: str | None = None
     cpus_with_gpus: bool = True
-    setup: list[str] = Field(default_factory=list)
-    options: Annotated[dict[str, str], AfterValidator(_option)] = Field(default_factory=dict)
+    setup: tuple[str, ...] = Field((), strict=False)
+    options: Annotated[dict[str, str], AfterValidator(_clean_options)] = Field(
+        default_factory=dict
+    )
     python: str | None = None
     cpu_fallback: bool = False
     time: Duration | None = None
@@ -58,17 +60,17 @@ class SiteFile(Strict):
     requeue: bool = True
     limits: SiteLimits = SiteLimits()
     status_every: Duration = 40.0
-    shared: list[str] = Field(default_factory=list)
+    shared: tuple[str, ...] = Field((), strict=False)
 
 
 def read_site(named: str | None) -> Site:
-    """Return the site of a name, or of a path to its profile; raises SweepError.
+    """Return the site of this name, or of a path to its profile; raises SweepError.
 
-    Without a name that is THERMOLION_SITE, else the profile `default`, else SLURM as it comes.
-    Partition, account and QOS that it does not name are those of SBATCH_PARTITION and so on:
-    sbatch is shown none of these variables, which would overrule the profile.
+    Without a name, THERMOLION_SITE names it, else it is the profile `default`, else SLURM without
+    any. A partition, account or QOS that the profile leaves out is taken from SBATCH_PARTITION,
+    SBATCH_ACCOUNT or SBATCH_QOS. sbatch does not see these: they would overrule the profile.
     """
-    site = _named(named)
+    site = _find(named)
     return replace(
         site,
         partition=site.partition or os.environ.get("SBATCH_PARTITION") or None,
@@ -83,33 +85,28 @@ def profile_folder() -> Path:
     return (Path(config) if config else Path.home() / ".config") / "thermolion" / "sites"
 
 
-def _named(named: str | None) -> Site:
+def _find(named: str | None) -> Site:
     named = named or os.environ.get("THERMOLION_SITE")
     folder = profile_folder()
-    if named is None:
-        path = folder / f"{_DEFAULT}{_SUFFIX}"
-        _refuse_old(path)
-        return _read(path, _DEFAULT) if path.is_file() else Site()
-    if "/" in named or named.endswith((_SUFFIX, *_OLD)):
-        path = Path(named).expanduser()
-        _refuse_old(path)
-        if not path.is_file():
-            raise SweepError(f"there is no site profile {path}")
-        return _read(path, path.stem)
-    path = folder / f"{named}{_SUFFIX}"
+    is_path = named is not None and ("/" in named or named.endswith((_SUFFIX, *_OLD)))
+    path = Path(named or "").expanduser() if is_path else folder / f"{named or _DEFAULT}{_SUFFIX}"
     _refuse_old(path)
-    if not path.is_file():
-        known = sorted(profile.stem for profile in folder.glob(f"*{_SUFFIX}"))
-        listed = choices(named, known) if known else "there are none yet"
-        raise SweepError(
-            f"unknown site {named!r} (profiles lie in {folder}): {listed}; name the path of a "
-            "profile, or let `thermolion doctor --write-profile NAME` write one"
-        )
-    return _read(path, named)
+    if path.is_file():
+        return _read(path)
+    if named is None:
+        return Site()
+    if is_path:
+        raise SweepError(f"there is no site profile {path}")
+    known = sorted(profile.stem for profile in folder.glob(f"*{_SUFFIX}"))
+    listed = choices(named, known) if known else "there are none yet"
+    raise SweepError(
+        f"unknown site {named!r} (profiles lie in {folder}): {listed}; name the path of a "
+        "profile, or let `thermolion doctor --write-profile NAME` write one"
+    )
 
 
 def _refuse_old(path: Path) -> None:
-    """Raise SweepError where a profile in the old format is all that there is."""
+    """Raise SweepError if there is only a profile in the old format."""
     old = next((p for p in map(path.with_suffix, _OLD) if p.is_file()), None)
     if old is not None and not path.with_suffix(_SUFFIX).is_file():
         raise SweepError(
@@ -118,29 +115,18 @@ def _refuse_old(path: Path) -> None:
         )
 
 
-def _read(path: Path, name: str) -> Site:
-    document = _document(path)
+def _read(path: Path) -> Site:
+    document = _parse(path)
     try:
         file = check(SiteFile, document.data)
     except Invalid as mistake:
         raise document.error(mistake) from mistake
+    converted = {"time", "grace", "limits", "status_every", "shared"}
     return Site(
-        name=name,
-        partition=file.partition,
-        account=file.account,
-        qos=file.qos,
-        constraint=file.constraint,
-        gpus=file.gpus,
-        gpu_type=file.gpu_type,
-        cpus_with_gpus=file.cpus_with_gpus,
-        setup=tuple(file.setup),
-        options=file.options,
-        python=file.python,
-        cpu_fallback=file.cpu_fallback,
+        **file.model_dump(exclude=converted),
+        name=path.stem,
         time_min=None if file.time is None else max(1, int(file.time // 60)),
         grace_s=int(file.grace),
-        sbatch_on_nodes=file.sbatch_on_nodes,
-        requeue=file.requeue,
         submit_cap=file.limits.submit,
         max_array_size=file.limits.array,
         status_every_s=file.status_every,
@@ -148,8 +134,8 @@ def _read(path: Path, name: str) -> Site:
     )
 
 
-def _document(path: Path) -> Document:
-    """Parse a profile; raises SweepError for what is no TOML."""
+def _parse(path: Path) -> Document:
+    """Parse a profile; raises SweepError if it is not TOML."""
     try:
         text = path.read_text(encoding="utf-8")
         data = tomllib.loads(text)
@@ -159,11 +145,11 @@ def _document(path: Path) -> Document:
         raise SweepError(
             f'{path}: this is not valid TOML: {error}; text goes in quotes: partition = "gpu"'
         ) from error
-    return Document(path, text, data, lines=_lines(text))
+    return Document(path, text, data, lines=_find_lines(text))
 
 
-def _lines(text: str) -> dict[Location, int]:
-    """Return the lines of keys and tables, for messages alone."""
+def _find_lines(text: str) -> dict[Location, int]:
+    """Return the line of every key and table, for messages alone."""
     found: dict[Location, int] = {}
     table: Location = ()
     for number, line in enumerate(text.splitlines(), start=1):

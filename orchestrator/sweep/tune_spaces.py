@@ -66,7 +66,7 @@ _ADVICE = "write {NAME: {lr: {log: [1e-4, 1e-2]}}}, or leave it out for the usua
 def add_centre(entry: Mapping[str, Any] | None, search: Search) -> dict[str, Any]:
     """Return a candidate as written, with the centre of its space."""
     return {**(entry or {})} | {
-        name: [axis.choices[0]] if axis.kind == "choice" else axis.at(0.5)
+        name: [axis.choices[0]] if axis.kind == "choice" else axis.value_at(0.5)
         for name, axis in search.space.items()
     }
 
@@ -220,7 +220,7 @@ def _axis(
         axis = Axis(
             "log" if log else "uniform", round_digits(low), round_digits(high), whole=whole
         )
-        ends = [axis.at(0), axis.at(1)]
+        ends = [axis.value_at(0), axis.value_at(1)]
     try:
         for value in ends:
             registry.validate(parameter, value, default)

@@ -1,6 +1,6 @@
-"""A workload of image classification: data, model, budget, and the recipe of its training.
+"""The keys of a workload: image classification, or the user's own training and how it is read.
 
-A workload of the user's own: a function or a command line, and how its results are read.
+Checks one workload; names, defaults and crossing are `orchestrator.sweep.workloads`'.
 """
 
 import re
@@ -17,6 +17,10 @@ from orchestrator.sweep.messages import MOST_RANKS, Strict, check_printable
 from thermolion.registry import validate
 from tracking.metric import Scale
 
+_NameOrOptions = str | dict[str, dict[str, Any]]
+_Fraction = Annotated[float, Field(ge=0, lt=1, strict=False)]
+_Number = Annotated[float, Field(allow_inf_nan=False, strict=False)]
+
 
 class Named(NamedTuple):
     """A catalogue name (or the user's `module:attribute`) with its options, defaults filled in."""
@@ -25,7 +29,7 @@ class Named(NamedTuple):
     options: dict[str, Any]
 
 
-def _named(value: Any, what: str, filled: Callable[[str, Any], dict[str, Any]]) -> Named:
+def _read_named(value: Any, what: str, fill: Callable[[str, Any], dict[str, Any]]) -> Named:
     if isinstance(value, Mapping) and len(value) == 1:
         ((value, options),) = value.items()
     else:
@@ -34,19 +38,19 @@ def _named(value: Any, what: str, filled: Callable[[str, Any], dict[str, Any]]) 
         raise ValueError(f"{value!r} is not a {what}: write NAME or {{NAME: {{option: value}}}}")
     if catalog.is_dotted(value):
         return Named(value, {key: validate(key, item) for key, item in options.items()})
-    return Named(value, filled(value, options))
+    return Named(value, fill(value, options))
 
 
-def _dataset(value: Any) -> Named:
-    return _named(value, "data set", catalog.dataset_options)
+def _read_dataset(value: Any) -> Named:
+    return _read_named(value, "data set", catalog.dataset_options)
 
 
-def _model(value: Any) -> Named:
-    return _named(value, "model", catalog.model_options)
+def _read_model(value: Any) -> Named:
+    return _read_named(value, "model", catalog.model_options)
 
 
-def _listed(choices: tuple[str, ...], what: str) -> Callable[[Any], tuple[str, ...]]:
-    def parsed(value: Any) -> tuple[str, ...]:
+def _choose_from(choices: tuple[str, ...], what: str) -> Callable[[Any], tuple[str, ...]]:
+    def read(value: Any) -> tuple[str, ...]:
         names = value if isinstance(value, list) else [value]
         for name in names:
             catalog.check_known(str(name), choices, what)
@@ -55,15 +59,11 @@ def _listed(choices: tuple[str, ...], what: str) -> Callable[[Any], tuple[str, .
         # They are applied in this order, whichever is written: one trial, one id.
         return tuple(name for name in choices if name in names)
 
-    return parsed
-
-
-_NameOrOptions = str | dict[str, dict[str, Any]]
-_Fraction = Annotated[float, Field(ge=0, lt=1, strict=False)]
+    return read
 
 
 class Loader(Strict):
-    """How images that stay on disk are read; it changes no bit."""
+    """How images that stay on disk are read; it changes no result."""
 
     workers: Annotated[int, Field(ge=0, le=256)] = 0
 
@@ -72,14 +72,14 @@ class ImageWorkloadKeys(Strict):
     """Image classification: data, model and step budget; defaults are part of a trial's id."""
 
     name: Annotated[str, Field(max_length=64), AfterValidator(check_printable)] | None = None
-    dataset: Annotated[Named, PlainValidator(_dataset, json_schema_input_type=_NameOrOptions)]
-    model: Annotated[Named, PlainValidator(_model, json_schema_input_type=_NameOrOptions)]
+    dataset: Annotated[Named, PlainValidator(_read_dataset, json_schema_input_type=_NameOrOptions)]
+    model: Annotated[Named, PlainValidator(_read_model, json_schema_input_type=_NameOrOptions)]
     epochs: Annotated[int, Field(ge=1, le=1_000_000)]
     global_batch: Annotated[int, Field(ge=1, le=2**31)] = 128
     augment: Annotated[
         tuple[str, ...],
         PlainValidator(
-            _listed(catalog.AUGMENTATIONS, "augmentation"), json_schema_input_type=list[str]
+            _choose_from(catalog.AUGMENTATIONS, "augmentation"), json_schema_input_type=list[str]
         ),
     ] = ()
     split: Literal["fair", "replication"] = "fair"
@@ -93,18 +93,18 @@ class ImageWorkloadKeys(Strict):
     no_decay: Annotated[
         tuple[str, ...],
         PlainValidator(
-            _listed(catalog.NO_DECAY, "kind of parameter"), json_schema_input_type=list[str]
+            _choose_from(catalog.NO_DECAY, "kind of parameter"), json_schema_input_type=list[str]
         ),
     ] = ()
     loader: Loader = Loader()
-    # No part of a trial's id are: whether ThermoLion tells of its layers at each evaluation, and
-    # the target, which is of the accuracy of the learning curve.
+    # These two take no part in a trial's id. `telemetry`: ThermoLion records its layers at each
+    # evaluation. `target`: an accuracy of the learning curve.
     telemetry: bool = False
     target: Annotated[float, Field(gt=0, lt=1)] | None = None
     ranks: Annotated[int, Field(ge=1, le=MOST_RANKS)] | None = None
 
     @model_validator(mode="after")
-    def _enough_images(self) -> Self:
+    def _check_images(self) -> Self:
         spec = catalog.DATASETS.get(self.dataset.name)
         if spec is not None and self.train_images is not None:
             most = self.dataset.options.get("images", spec.train_images)
@@ -118,7 +118,7 @@ class ImageWorkloadKeys(Strict):
         return self
 
     @model_validator(mode="after")
-    def _parts_of_a_batch(self) -> Self:
+    def _check_accumulate(self) -> Self:
         if self.accumulate > self.global_batch:
             raise ValueError(
                 f"accumulate is {self.accumulate}: a global batch of {self.global_batch} has so "
@@ -127,42 +127,31 @@ class ImageWorkloadKeys(Strict):
         return self
 
     @model_validator(mode="after")
-    def _schedule(self) -> Self:
+    def _fill_schedule(self) -> Self:
         # Written into the field, so that a mistake is told at its place in the file.
         object.__setattr__(self, "schedule", resolve_schedule(self.schedule, self.epochs))
         return self
 
     def record(self, name: str, ranks: int) -> ImageWorkload:
-        """Return the workload as trials carry it; `ranks` is what it has unless it says so."""
-        assert isinstance(self.schedule, dict)
-        workload = ImageWorkload(
-            name=name,
-            dataset=self.dataset.name,
-            dataset_options=self.dataset.options,
-            model=self.model.name,
-            model_options=self.model.options,
-            epochs=self.epochs,
-            global_batch=self.global_batch,
-            augment=self.augment,
-            split=self.split,
-            train_images=self.train_images,
-            schedule=self.schedule,
-            precision=self.precision,
-            clip_norm=self.clip_norm,
-            accumulate=self.accumulate,
-            label_smoothing=self.label_smoothing,
-            ema=self.ema,
-            no_decay=self.no_decay,
-            loader_workers=self.loader.workers,
-            telemetry=self.telemetry,
-            ranks=self.ranks or ranks,
-        )
-        if self.target is None:
+        """Return the workload as trials carry it, with `ranks` ranks unless it says otherwise."""
+        copied = dict(self)
+        target, loader = copied.pop("target"), copied.pop("loader")
+        different = {
+            "name": name,
+            "dataset": self.dataset.name,
+            "dataset_options": self.dataset.options,
+            "model": self.model.name,
+            "model_options": self.model.options,
+            "loader_workers": loader.workers,
+            "ranks": self.ranks or ranks,
+        }
+        workload = ImageWorkload(**copied | different)
+        if target is None:
             return workload
-        return replace(workload, declared_metric=replace(workload.metric_spec, target=self.target))
+        return replace(workload, declared_metric=replace(workload.metric_spec, target=target))
 
 
-def _function(value: Any) -> str:
+def _check_train(value: Any) -> str:
     if not isinstance(value, str) or not re.fullmatch(r"[\w.]+:\w+", value):
         raise ValueError(
             f"{value!r} names no function: write module:function, such as my_lab.train:train"
@@ -170,7 +159,7 @@ def _function(value: Any) -> str:
     return value
 
 
-def _options(value: Any) -> dict[str, Any]:
+def _check_options(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError(f"{value!r} is no mapping: write options: {{width: 64}}")
     return {key: validate("options", item) for key, item in value.items()}
@@ -180,47 +169,49 @@ class UserWorkloadKeys(Strict):
     """The user's own training; how its results are read takes no part in a trial's id."""
 
     name: Annotated[str, Field(max_length=64), AfterValidator(check_printable)]
-    train: Annotated[str, PlainValidator(_function, json_schema_input_type=str)] | None = None
+    train: Annotated[str, PlainValidator(_check_train, json_schema_input_type=str)] | None = None
     command: str | None = None
     options: Annotated[
-        dict[str, Any], PlainValidator(_options, json_schema_input_type=dict[str, Any])
+        dict[str, Any], PlainValidator(_check_options, json_schema_input_type=dict[str, Any])
     ] = Field(default_factory=dict)
     steps: Annotated[int, Field(ge=1, le=2**53)] | None = None
     metric: Annotated[str, AfterValidator(check_printable)]
     final_metric: Annotated[str, AfterValidator(check_printable)] | None = None
     goal: Literal["max", "min"] = "max"
     unit: Literal["fraction", "percent", "plain"] = "plain"
-    chance: Annotated[float, Field(allow_inf_nan=False, strict=False)] | None = None
-    target: Annotated[float, Field(allow_inf_nan=False, strict=False)] | None = None
+    chance: _Number | None = None
+    target: _Number | None = None
     ranks: Annotated[int, Field(ge=1, le=MOST_RANKS)] | None = None
 
     @model_validator(mode="after")
-    def _one_way(self) -> Self:
+    def _check_one_way(self) -> Self:
         if self.train is not None and self.command is not None:
             raise ValueError("`train` and `command` are both here: keep one of the two")
         return self
 
     @model_validator(mode="after")
-    def _target_in_its_unit(self) -> Self:
-        wrong = None if self.target is None else Scale.of(self._reading()).complaint(self.target)
+    def _check_target(self) -> Self:
+        wrong = (
+            None if self.target is None else Scale.of(self._metric_spec()).complaint(self.target)
+        )
         if wrong:
             raise ValueError(f"target is {self.target}: {wrong}")
         return self
 
-    def _reading(self) -> MetricSpec:
+    def _metric_spec(self) -> MetricSpec:
         return MetricSpec(
             self.metric, self.final_metric, self.goal, self.unit, self.chance, self.target
         )
 
     def record(self, name: str, ranks: int) -> UserWorkload:
-        """Return the workload as trials carry it; `ranks` is what it has unless it says so."""
+        """Return the workload as trials carry it, with `ranks` ranks unless it says otherwise."""
         return UserWorkload(
             name=name,
             train=self.train,
             command=self.command,
             options=self.options,
             steps=self.steps,
-            declared_metric=self._reading(),
+            declared_metric=self._metric_spec(),
             ranks=self.ranks or ranks,
         )
 
@@ -228,8 +219,8 @@ class UserWorkloadKeys(Strict):
 def check_command(workload: UserWorkload, candidate: Candidate, written: Collection[str]) -> None:
     """Raise DataError for a command that cannot be filled for a candidate.
 
-    It has to use the hyperparameters `written` for the candidate and the seed, or they would have
-    no effect.
+    The command has to use the seed and the hyperparameters `written` for the candidate: they would
+    have no effect otherwise.
     """
     assert workload.command is not None
     names = command_template.list_placeholders(workload.options, candidate.hyperparameters)
@@ -237,7 +228,7 @@ def check_command(workload: UserWorkload, candidate: Candidate, written: Collect
 
 
 def read_by_command(workload: UserWorkload, candidate: Candidate) -> str:
-    """Return what a command takes of a candidate: equal texts are equal commands."""
+    """Return what a command reads of a candidate: equal texts are equal commands."""
     assert workload.command is not None
     values = {
         **candidate.hyperparameters,

@@ -1,4 +1,4 @@
-"""The workloads of a sweep file: crossing of `each`, defaults, names."""
+"""The workloads of a sweep file: crossing of `each`, defaults, names; each checked by its keys."""
 
 import itertools
 from collections.abc import Mapping
@@ -14,8 +14,8 @@ AnyWorkload = ImageWorkloadKeys | UserWorkloadKeys
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A workload as written, after crossing; `origins` tells where keys stand in the file."""
+class WorkloadEntry:
+    """A workload as written, after crossing; `origins` has the places of its keys in the file."""
 
     data: Mapping[str, Any]
     location: Location
@@ -28,15 +28,17 @@ class Entry:
         return (*self.location, *inside)
 
 
-def cross_workloads(workloads: Any, defaults: Any) -> list[Entry]:
+def cross_workloads(workloads: Any, defaults: Any) -> list[WorkloadEntry]:
     """Cross the lists of `each` and put `defaults` under every workload."""
     common = {} if defaults is None else defaults
     if not isinstance(common, Mapping):
         raise Invalid(("defaults",), "this should be a mapping of workload keys")
     if isinstance(workloads, Mapping):
-        entries = _each(workloads)
+        entries = _cross_axes(workloads)
     elif isinstance(workloads, list):
-        entries = [Entry(data, ("workloads", position)) for position, data in enumerate(workloads)]
+        entries = [
+            WorkloadEntry(data, ("workloads", position)) for position, data in enumerate(workloads)
+        ]
     else:
         entries = []
     if not entries:
@@ -48,7 +50,7 @@ def cross_workloads(workloads: Any, defaults: Any) -> list[Entry]:
         if not isinstance(entry.data, Mapping):
             raise Invalid(entry.location, f"{entry.data!r} is not a workload: write a mapping")
     return [
-        Entry(
+        WorkloadEntry(
             {**common, **entry.data},
             entry.location,
             {key: ("defaults", key) for key in common if key not in entry.data}
@@ -58,11 +60,11 @@ def cross_workloads(workloads: Any, defaults: Any) -> list[Entry]:
     ]
 
 
-def _each(workloads: Mapping[str, Any]) -> list[Entry]:
+def _cross_axes(workloads: Mapping[str, Any]) -> list[WorkloadEntry]:
     rest = {key: value for key, value in workloads.items() if key != "each"}
     axes = workloads.get("each")
     if axes is None:
-        return [Entry(rest, ("workloads",))]
+        return [WorkloadEntry(rest, ("workloads",))]
     if not isinstance(axes, Mapping) or not all(isinstance(v, list) and v for v in axes.values()):
         raise Invalid(
             ("workloads", "each"), "this should map keys to lists, such as dataset: [mnist, usps]"
@@ -72,44 +74,43 @@ def _each(workloads: Mapping[str, Any]) -> list[Entry]:
         raise Invalid(("workloads", both[0]), "this key is in `each` as well: keep one")
     origins: dict[str, Location] = {axis: ("workloads", "each", axis) for axis in axes}
     return [
-        Entry({**rest, **dict(zip(axes, point, strict=True))}, ("workloads",), origins)
+        WorkloadEntry({**rest, **dict(zip(axes, point, strict=True))}, ("workloads",), origins)
         for point in itertools.product(*axes.values())
     ]
 
 
-def check_workloads(entries: list[Entry]) -> list[AnyWorkload]:
+def check_workloads(entries: list[WorkloadEntry]) -> list[AnyWorkload]:
     """Check every workload by the keys of its kind; raises Invalid for the first mistake."""
-    return [_checked(entry) for entry in entries]
+    return [_check_workload(entry) for entry in entries]
 
 
-def _checked(entry: Entry) -> AnyWorkload:
-    own = "train" in entry.data or "command" in entry.data
-    kinds: tuple[type[AnyWorkload], type[AnyWorkload]] = (UserWorkloadKeys, ImageWorkloadKeys)
-    model, other = kinds if own else kinds[::-1]
-    # Defaults of the one kind say nothing to a workload of the other.
+def _check_workload(entry: WorkloadEntry) -> AnyWorkload:
+    model: type[AnyWorkload] = ImageWorkloadKeys
+    other: type[AnyWorkload] = UserWorkloadKeys
+    if "train" in entry.data or "command" in entry.data:
+        model, other = other, model
+    # Defaults for one kind of workload mean nothing to the other.
     foreign = {
         key
         for key, origin in entry.origins.items()
         if origin[0] == "defaults" and key in other.model_fields and key not in model.model_fields
     }
     data = {key: value for key, value in entry.data.items() if key not in foreign}
-    if own:
-        return check(UserWorkloadKeys, data, entry.origin)
-    return check(ImageWorkloadKeys, data, entry.origin)
+    return check(model, data, entry.origin)
 
 
 def name_workloads(
-    entries: list[Entry], models: list[AnyWorkload], ranks: int
+    entries: list[WorkloadEntry], models: list[AnyWorkload], ranks: int
 ) -> tuple[Workload, ...]:
-    """Name the workloads and refuse two of equal name or content.
+    """Return the workloads with their names; raises Invalid for two of equal name or content.
 
-    `ranks` is how many processes train a trial of one that does not say so itself.
+    `ranks` is the number of processes that train a trial unless its workload says otherwise.
     """
     names = _names(models, ranks)
     workloads: dict[str, Workload] = {}
     for entry, model, name in zip(entries, models, names, strict=True):
         workload = model.record(name, ranks)
-        twin = next((w for w in workloads.values() if _trained(w) == _trained(workload)), None)
+        twin = next((w for w in workloads.values() if _identity(w) == _identity(workload)), None)
         if twin is not None:
             raise Invalid(
                 entry.location, f"this workload is equal in content to {twin.name!r}: drop one"
@@ -123,9 +124,9 @@ def name_workloads(
 
 
 def _names(models: list[AnyWorkload], ranks: int) -> list[str]:
-    """Return a name for every workload: its own, or of as many words as tell it from the others.
+    """Return the name of every workload: as written, or as many words as tell it from the others.
 
-    These are the data set, the model, and the number of ranks.
+    These words are the data set, the model, and the number of ranks.
     """
     short = [model.dataset.name for model in models if isinstance(model, ImageWorkloadKeys)]
     names = []
@@ -144,5 +145,5 @@ def _names(models: list[AnyWorkload], ranks: int) -> list[str]:
     ]
 
 
-def _trained(workload: Workload) -> tuple[str, str, int]:
+def _identity(workload: Workload) -> tuple[str, str, int]:
     return workload.key, workload.precision, workload.ranks
