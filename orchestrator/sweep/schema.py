@@ -1,9 +1,7 @@
-"""The reference of the command line and of sweep files, as Markdown, from what parses them.
+"""What a sweep file and the command line may say, from what parses them.
 
-Nothing is written here by hand that a parser or a schema knows: `make docs` puts both pages into
-the site.
-
-The JSON schema of sweep files, for editors: `python -m orchestrator.sweep.schema`.
+The JSON schema of sweep files is for editors (`python -m orchestrator.sweep.schema`); the two
+reference pages are Markdown, which `make docs` puts into the site.
 """
 
 import argparse
@@ -17,9 +15,18 @@ from pydantic import BaseModel
 from orchestrator.sweep.sweep import SweepFile
 from orchestrator.sweep.workload_keys import ImageWorkloadKeys, UserWorkloadKeys
 
+_NO_VALUE = (argparse._StoreTrueAction, argparse._HelpAction, argparse._VersionAction)
+_ABOUT_SWEEPS = (
+    "`defaults` holds keys of workloads for all of them. `workloads` is a list, or has "
+    "`each: {KEY: [VALUES]}`, which crosses the lists. A list in the value of a hyperparameter "
+    "makes a grid. `1e-3` is a number. Durations have a unit (`30s`, `10min`, `4h`, `1d`); the "
+    "defaults are in seconds. `--set a.b=VALUE` overrides a key."
+)
+_CROSSING = ("Defaults", "CrossedWorkloads")
+
 
 def sweep_schema() -> dict[str, Any]:
-    """Return the schema of what users write; crossing and defaults loosen what is required."""
+    """Return the JSON schema of a sweep file; `defaults` and `each` loosen what is required."""
     schema = SweepFile.model_json_schema()
     kinds: tuple[type[BaseModel], ...] = (ImageWorkloadKeys, UserWorkloadKeys)
     fields: dict[str, Any] = {}
@@ -42,49 +49,37 @@ def sweep_schema() -> dict[str, Any]:
     return schema
 
 
-_NO_VALUE = (argparse._StoreTrueAction, argparse._HelpAction, argparse._VersionAction)
-
-
 def cli_reference(parser: argparse.ArgumentParser) -> str:
-    """Return a section for every verb: what it is for, how it is called, its options."""
+    """Return a Markdown section for every verb: its purpose, its usage, its options."""
     (commands,) = (one for one in parser._actions if isinstance(one, argparse._SubParsersAction))
     lines = ["# Command line", "", parser.description or "", ""]
     lines += ["Exit codes: 0 done, 1 failed, 2 wrong input, 130 stopped by Ctrl-C.", ""]
     for name, verb in commands.choices.items():
         lines += [f"## {name}", "", f"{_sentence(verb.description or '')}", ""]
-        lines += ["```", _usage(verb), "```", "", *_options(verb)]
+        lines += ["```", _usage(verb), "```", "", *_option_table(verb)]
     return "\n".join(lines)
 
 
 def sweep_reference() -> str:
-    """Return a table of keys for the sweep file and for everything in it that has keys."""
+    """Return Markdown tables of the keys of a sweep file and of its parts."""
     schema = sweep_schema()
     definitions: Mapping[str, Mapping[str, Any]] = schema["$defs"]
-    # They repeat the keys of the two kinds of workload, all of them optional.
+    # Those left out repeat the keys of the two kinds of workload, all of them optional.
     parts = {name: one for name, one in definitions.items() if name not in _CROSSING}
-    lines = ["# Sweep files", "", *_described(schema)]
-    lines += [_OF_SWEEPS, ""]
-    lines += _keys(schema)
+    lines = ["# Sweep files", "", *_description(schema)]
+    lines += [_ABOUT_SWEEPS, ""]
+    lines += _key_table(schema)
     for name, part in parts.items():
         if "properties" in part:
-            lines += [f"## {_title(name)}", "", *_described(part), *_keys(part)]
+            lines += [f"## {_title(name)}", "", *_description(part), *_key_table(part)]
     return "\n".join(lines)
-
-
-_OF_SWEEPS = (
-    "`defaults` holds keys of workloads for all of them. `workloads` is a list, or has "
-    "`each: {KEY: [VALUES]}`, which crosses the lists. A list in the value of a hyperparameter "
-    "makes a grid. `1e-3` is a number. Durations have a unit (`30s`, `10min`, `4h`, `1d`); the "
-    "defaults are in seconds. `--set a.b=VALUE` overrides a key."
-)
-_CROSSING = ("Defaults", "CrossedWorkloads")
 
 
 def _usage(verb: argparse.ArgumentParser) -> str:
     return " ".join(verb.format_usage().removeprefix("usage: ").split())
 
 
-def _options(verb: argparse.ArgumentParser) -> Iterator[str]:
+def _option_table(verb: argparse.ArgumentParser) -> Iterator[str]:
     yield "| argument | |"
     yield "| --- | --- |"
     for action in verb._actions:
@@ -104,44 +99,46 @@ def _argument(action: argparse.Action) -> str:
     return names if isinstance(action, _NO_VALUE) else f"{names} {_code(str(value))}"
 
 
-def _described(part: Mapping[str, Any]) -> list[str]:
-    said = " ".join(str(part.get("description", "")).split())
-    return [said, ""] if said else []
+def _description(part: Mapping[str, Any]) -> list[str]:
+    text = " ".join(str(part.get("description", "")).split())
+    return [text, ""] if text else []
 
 
-def _keys(part: Mapping[str, Any]) -> list[str]:
+def _key_table(part: Mapping[str, Any]) -> list[str]:
     required: Sequence[str] = part.get("required", ())
     lines = ["| key | value | unless it is given |", "| --- | --- | --- |"]
     for name, value in part["properties"].items():
         if name in required:
             default = "has to be"
         elif "default" in value:
-            default = _code(_spelled(value["default"]))
+            default = _code(_spell(value["default"]))
         else:
             default = ""
-        lines.append(f"| {_code(name)} | {_cell(_kind(value))} | {default} |")
+        lines.append(f"| {_code(name)} | {_cell(_spell_kind(value))} | {default} |")
     return [*lines, ""]
 
 
-def _kind(value: Mapping[str, Any]) -> str:
+def _spell_kind(value: Mapping[str, Any]) -> str:
     """Spell the schema of a value in words."""
     if "$ref" in value:
         name = value["$ref"].rpartition("/")[2]
         return "keys of workloads" if name in _CROSSING else f"[{_title(name)}](#{_anchor(name)})"
     if "enum" in value:
-        return ", ".join(_code(_spelled(one)) for one in value["enum"])
+        return ", ".join(_code(_spell(one)) for one in value["enum"])
     if "const" in value:
-        return _code(_spelled(value["const"]))
+        return _code(_spell(value["const"]))
     if "anyOf" in value:
-        return " or ".join(dict.fromkeys(_kind(one) for one in value["anyOf"]))
+        return " or ".join(dict.fromkeys(_spell_kind(one) for one in value["anyOf"]))
     kind = value.get("type", "anything")
     if kind == "array":
         if "prefixItems" in value:
             return "a list"
-        return f"a list of: {_kind(value.get('items', {}))}"
+        return f"a list of: {_spell_kind(value.get('items', {}))}"
     if kind == "object":
         inner = value.get("additionalProperties")
-        return f"names with: {_kind(inner)}" if isinstance(inner, Mapping) else "names and values"
+        if not isinstance(inner, Mapping):
+            return "names and values"
+        return f"names with: {_spell_kind(inner)}"
     named = {"integer": "a whole number", "number": "a number", "string": "text"}
     named |= {"boolean": "true or false", "null": "nothing"}
     return named.get(kind, str(kind)) + _range(value)
@@ -149,19 +146,19 @@ def _kind(value: Mapping[str, Any]) -> str:
 
 def _range(value: Mapping[str, Any]) -> str:
     words = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
-    said = [f"{word} {value[key]:g}" for key, word in words.items() if key in value]
-    return f" {', '.join(said)}" if said else ""
+    limits = [f"{word} {value[key]:g}" for key, word in words.items() if key in value]
+    return f" {', '.join(limits)}" if limits else ""
 
 
-def _spelled(value: Any) -> str:
+def _spell(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if value is None:
         return "null"
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}: {_spelled(one)}" for key, one in value.items()) + "}"
+        return "{" + ", ".join(f"{key}: {_spell(one)}" for key, one in value.items()) + "}"
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(_spelled, value)) + "]"
+        return "[" + ", ".join(map(_spell, value)) + "]"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

@@ -1,6 +1,6 @@
-"""The sweep: the declared question, checked at the user's border and resolved to records.
+"""The sweep: what a user has asked, checked, with every default filled in.
 
-Opens no data and loads neither torch nor scipy; ids and seeds are `orchestrator.study.trials`'s.
+Opens no data and loads neither torch nor scipy; ids and seeds are `orchestrator.study.trials`'.
 """
 
 import re
@@ -33,12 +33,15 @@ from orchestrator.sweep.messages import MOST_RANKS, Duration, Strict, check
 from orchestrator.sweep.tune_spaces import read_searches
 from orchestrator.sweep.workloads import check_workloads, cross_workloads, name_workloads
 
+# They lie beside the folders of studies.
+_RESERVED = ("archive", "mlflow.db", "mlartifacts")
+
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep file as checked, `keys`, and what its entries mean together.
+    """A sweep file as checked (`keys`), its workloads and candidates, and who is compared.
 
-    `questions` pairs names: (candidate, baseline).
+    `questions` are pairs of names: (candidate, baseline).
     """
 
     document: Document
@@ -48,7 +51,7 @@ class Sweep:
     questions: tuple[tuple[str, str], ...]
 
 
-def _study(name: str) -> str:
+def _check_study(name: str) -> str:
     if name in _RESERVED:
         raise ValueError(
             f"{name!r} is where the studies of a root have their MLflow store or archive: choose "
@@ -62,11 +65,7 @@ def _study(name: str) -> str:
     return name
 
 
-# Beside the folders of studies lie these.
-_RESERVED = ("archive", "mlflow.db", "mlartifacts")
-
-
-def _backend(value: Any) -> Any:
+def _check_backend(value: Any) -> Any:
     if not isinstance(value, str):
         raise ValueError(f"{value!r} is not the name of a backend: {choices(value, BACKENDS)}")
     if value not in BACKENDS:
@@ -74,24 +73,24 @@ def _backend(value: Any) -> Any:
     return value
 
 
-def _a_minute(time_s: float) -> float:
+def _check_time(time_s: float) -> float:
     if time_s < 60:
         raise ValueError("SLURM counts in minutes: one at least")
     return time_s
 
 
 class Resources(Strict):
-    """What one trial is given: a rank for every GPU, or for every task where there are none."""
+    """What one trial is given: one rank for every GPU, or for every task if there are no GPUs."""
 
     nodes: Annotated[int, Field(ge=1, le=MOST_RANKS)] = 1
     gpus_per_node: Annotated[int, Field(ge=0, le=MOST_RANKS)] = 0
     tasks_per_node: Annotated[int, Field(ge=1, le=MOST_RANKS)] | None = None
     cpus_per_task: Annotated[int, Field(ge=1, le=1024)] = 1
-    time: Annotated[Duration, AfterValidator(_a_minute)] | None = None
+    time: Annotated[Duration, AfterValidator(_check_time)] | None = None
     mem: Annotated[str, Field(pattern=r"^[0-9]+[KMGT]?B?$")] | None = None
 
     @model_validator(mode="after")
-    def _a_rank_a_gpu(self) -> Self:
+    def _check_ranks(self) -> Self:
         if self.gpus_per_node and self.tasks_per_node not in (None, self.gpus_per_node):
             raise ValueError(
                 f"tasks_per_node is {self.tasks_per_node} and gpus_per_node {self.gpus_per_node}: "
@@ -101,12 +100,12 @@ class Resources(Strict):
 
     @property
     def ranks(self) -> int:
-        """How many processes train a trial, unless its workload says otherwise."""
+        """The number of processes that train a trial, unless its workload says otherwise."""
         return self.nodes * self.ranks_per_node
 
     @property
     def ranks_per_node(self) -> int:
-        """How many of these processes share a node, unless a trial has fewer."""
+        """The number of these processes that share a node, unless a trial has fewer."""
         return self.gpus_per_node or self.tasks_per_node or 1
 
     @property
@@ -121,14 +120,14 @@ class Resources(Strict):
 
 
 class CheckpointPolicy(Strict):
-    """How often a trial saves its state, and which of its checkpoints outlives it."""
+    """How often a trial saves its state, and which of its checkpoints is kept after its end."""
 
     every: Duration = 600.0
     keep: Keep = "none"
 
 
 class Compare(Strict):
-    """One candidate against some, or against all others."""
+    """One candidate that is compared with some others, or with all."""
 
     candidate: str
     against: (
@@ -144,7 +143,7 @@ class Compare(Strict):
 class SweepFile(Strict):
     """The keys of a sweep file; its JSON schema is what editors complete from."""
 
-    study: Annotated[str, AfterValidator(_study)]
+    study: Annotated[str, AfterValidator(_check_study)]
     workloads: list[Any]
     candidates: dict[str, dict[str, Any] | None]
     defaults: dict[str, Any] | None = None
@@ -161,7 +160,7 @@ class SweepFile(Strict):
     tune: TuneKeys | None = None
     root_seed: Annotated[int, Field(ge=0)] = 0
     resources: Resources = Resources()
-    backend: Annotated[Literal["local", "slurm", "ray"], BeforeValidator(_backend)] = "local"
+    backend: Annotated[Literal["local", "slurm", "ray"], BeforeValidator(_check_backend)] = "local"
     site: str | None = None
     ray: RayKeys = RayKeys()
     pack: PackKeys = PackKeys()
@@ -173,7 +172,7 @@ class SweepFile(Strict):
 
     @property
     def in_a_job(self) -> bool:
-        """Whether its trials run in a Ray within one job of SLURM's."""
+        """Whether the trials run on a Ray inside one SLURM job."""
         return self.backend == "ray" and self.ray.on is not None
 
 
@@ -185,18 +184,16 @@ def read_sweep(path: Path, overrides: Iterable[str] = ()) -> Sweep:
 def resolve_sweep(document: Document) -> Sweep:
     """Check a document and fill in every default; raises SweepError for the first mistake."""
     try:
-        return _resolved(document)
+        return _resolve(document)
     except Invalid as mistake:
         raise document.error(mistake) from mistake
 
 
-def _resolved(document: Document) -> Sweep:
+def _resolve(document: Document) -> Sweep:
     entries = cross_workloads(document.data.get("workloads"), document.data.get("defaults"))
-
     data = document.data | {"workloads": [dict(entry.data) for entry in entries]}
     keys = check(SweepFile, data)
-    models = check_workloads(entries)
-    workloads = name_workloads(entries, models, keys.resources.ranks)
+    workloads = name_workloads(entries, check_workloads(entries), keys.resources.ranks)
     tuned = None
     if keys.tune is not None:
         tuned = read_searches(keys.tune, keys.candidates, workloads, keys.root_seed)
@@ -206,11 +203,11 @@ def _resolved(document: Document) -> Sweep:
         keys=keys,
         workloads=workloads,
         candidates=tuple(candidate for group in groups.values() for candidate in group),
-        questions=_questions(keys, groups),
+        questions=_pair(keys, groups),
     )
 
 
-def _questions(keys: SweepFile, groups: Groups) -> tuple[tuple[str, str], ...]:
+def _pair(keys: SweepFile, groups: Groups) -> tuple[tuple[str, str], ...]:
     if keys.baseline is not None and keys.compare is not None:
         raise Invalid(("baseline",), "`compare` is here as well: keep one of the two")
     if keys.baseline is not None:

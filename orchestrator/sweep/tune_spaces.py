@@ -1,6 +1,6 @@
-"""What a sweep file says of tuning, checked: the search of every candidate, by the name written.
+"""From the tuning keys of a sweep file to the search of every candidate.
 
-Raises Invalid; nothing of it is planned here.
+Raises Invalid for what no search can be made of; plans no trial.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,6 +13,7 @@ from orchestrator.sweep.search_space import MOST_DIMENSIONS, Axis, Search, round
 from thermolion import registry
 from thermolion.registry import HyperparameterError, OptimizerSpec
 
+_ADVICE = "write {NAME: {lr: {log: [1e-4, 1e-2]}}}, or leave it out for the usual ones"
 _EVERY = "*"
 _DECADES = 3  # of the usual space of a learning rate, around its published value
 _NOT_TUNED = ("optimizer", "replica", "noise_seed")
@@ -21,12 +22,9 @@ Entries = Mapping[str, Mapping[str, Any] | None]
 
 
 def read_searches(
-    keys: TuneKeys,
-    entries: Entries,
-    workloads: Sequence[Workload],
-    root_seed: int,
+    keys: TuneKeys, entries: Entries, workloads: Sequence[Workload], root_seed: int
 ) -> Mapping[str, Search]:
-    """Return how every candidate is tuned, by the name written; untuned ones are left out."""
+    """Return the search of every tuned candidate, by the name written."""
     for name in keys.untuned:
         _check_known(name, entries, ("tune", "untuned"))
     tuned = [name for name in entries if name not in keys.untuned]
@@ -40,10 +38,10 @@ def read_searches(
         if name in keys.untuned:
             raise Invalid(("tune", "space", name), f"{name!r} is in `untuned` as well")
     _check_workloads(keys, entries, workloads)
-    trials = _trials(keys, tuned)
-    found = {
+    trials = _read_trials(keys, tuned)
+    searches = {
         name: Search(
-            _space(name, keys, entries[name] or {}),
+            _read_space(name, keys, entries[name] or {}),
             trials[name],
             keys.seeds,
             keys.ranks,
@@ -56,15 +54,12 @@ def read_searches(
         for name in tuned
     }
     if keys.search == "asha":
-        _check_rungs(found[tuned[0]], workloads)
-    return found
-
-
-_ADVICE = "write {NAME: {lr: {log: [1e-4, 1e-2]}}}, or leave it out for the usual ones"
+        _check_rungs(searches[tuned[0]], workloads)
+    return searches
 
 
 def add_centre(entry: Mapping[str, Any] | None, search: Search) -> dict[str, Any]:
-    """Return a candidate as written, with the centre of its space."""
+    """Return a candidate as written, with the values at the centre of its space."""
     return {**(entry or {})} | {
         name: [axis.choices[0]] if axis.kind == "choice" else axis.value_at(0.5)
         for name, axis in search.space.items()
@@ -76,7 +71,7 @@ def _check_known(name: str, entries: Entries, place: Location) -> None:
         raise Invalid(place, f"{name!r} is no candidate: {choices(name, [*entries])}")
 
 
-def _trials(keys: TuneKeys, tuned: Sequence[str]) -> Mapping[str, int]:
+def _read_trials(keys: TuneKeys, tuned: Sequence[str]) -> Mapping[str, int]:
     if isinstance(keys.trials, int):
         trials = dict.fromkeys(tuned, keys.trials)
     else:
@@ -102,19 +97,18 @@ def _trials(keys: TuneKeys, tuned: Sequence[str]) -> Mapping[str, int]:
 
 def _check_workloads(keys: TuneKeys, entries: Entries, workloads: Sequence[Workload]) -> None:
     for workload in workloads:
-        place = ("tune",)
         if not workload.holds_out:
             raise Invalid(
-                place,
+                ("tune",),
                 f"workload {workload.name!r} has `split: replication`, which holds nothing out: "
                 "settings are chosen by validation data alone",
             )
         metric = workload.metric_spec.metric
         if "test" in metric.lower():
             raise Invalid(
-                place,
-                f"workload {workload.name!r} has the metric {metric!r}: settings are "
-                "chosen by validation data alone, so name such a metric, and the other one "
+                ("tune",),
+                f"workload {workload.name!r} has the metric {workload.metric_spec.metric!r}: settings "
+                "are chosen by validation data alone, so name such a metric, and the other one "
                 "`final_metric`",
             )
         if keys.ranks in (None, workload.ranks):
@@ -149,20 +143,20 @@ def _check_rungs(search: Search, workloads: Sequence[Workload]) -> None:
         )
 
 
-def _space(name: str, keys: TuneKeys, entry: Mapping[str, Any]) -> Mapping[str, Axis]:
+def _read_space(name: str, keys: TuneKeys, entry: Mapping[str, Any]) -> Mapping[str, Axis]:
     written = keys.space or {}
     optimizer = entry.get("optimizer", name)
     known = next((s for n, s in registry.OPTIMIZERS.items() if optimizer in (n, s.path)), None)
     key = name if name in written else _EVERY
     if key not in written:
-        space = _usual(name, known)
+        space = _usual_space(name, known)
         place: Location = ("candidates", name)
     else:
         place = ("tune", "space", key)
         if not written[key]:
             raise Invalid(place, f"the space is empty: {_ADVICE}")
         space = {
-            parameter: _axis(known, parameter, ranges, (*place, parameter))
+            parameter: _read_axis(known, parameter, ranges, (*place, parameter))
             for parameter, ranges in written[key].items()
         }
     if all(axis.kind == "choice" for axis in space.values()):
@@ -181,7 +175,7 @@ def _space(name: str, keys: TuneKeys, entry: Mapping[str, Any]) -> Mapping[str, 
     return space
 
 
-def _usual(name: str, known: OptimizerSpec | None) -> Mapping[str, Axis]:
+def _usual_space(name: str, known: OptimizerSpec | None) -> Mapping[str, Axis]:
     published = known.settable.get("lr") if known else None
     if published is None:
         raise Invalid(
@@ -192,11 +186,8 @@ def _usual(name: str, known: OptimizerSpec | None) -> Mapping[str, Axis]:
     return {"lr": Axis("log", low, high)}
 
 
-def _axis(
-    known: OptimizerSpec | None,
-    parameter: str,
-    ranges: RangeKeys,
-    place: Location,
+def _read_axis(
+    known: OptimizerSpec | None, parameter: str, ranges: RangeKeys, place: Location
 ) -> Axis:
     if parameter in _NOT_TUNED or (known and parameter not in known.settable):
         names = [] if known is None else [*known.settable]
@@ -204,11 +195,11 @@ def _axis(
             place, f"{parameter!r} is no hyperparameter here: {choices(parameter, names)}"
         )
     default = known.settable.get(parameter) if known else None
+    ends: Sequence[Any]
     if ranges.choice is not None:
         if not ranges.choice:
             raise Invalid(place, "the choice is empty: write two values or more")
-        axis = Axis("choice", choices=tuple(ranges.choice))
-        ends: Sequence[Any] = ranges.choice
+        axis, ends = Axis("choice", choices=tuple(ranges.choice)), ranges.choice
     else:
         low, high = ranges.log or ranges.uniform or (0.0, 0.0)
         if ranges.log is not None and low <= 0:
