@@ -1,15 +1,7 @@
-"""What a study as planned will be able to say: its power, and whom its answers can be about.
+"""What a study as planned can show: its power, by looks if it has any, and for whom it speaks.
 
-What a number of seeds and data sets can show, before any trial: scipy is too slow for `plan`.
-
-The noncentral t distribution by quadrature, standard library alone; `tracking.stats.power` is the
-same by scipy, for spreads that were seen.
-
-What looks at growing numbers of seeds can show, before any trial, and how many seeds they take.
-
-Standard library alone, as `power` is; `tracking.stats.group_sequential` has the limits that
-studies are stopped by, and agrees. Between looks the statistic moves like a sum of normal
-increments; at each look its chance to cross is that of the noncentral t distribution. Against
+Standard library alone, for scipy is too slow for `plan`; `tracking.stats.power` and
+`tracking.stats.group_sequential` are the same by scipy, for studies that have run. Against
 simulated studies power is good to about 0.01.
 """
 
@@ -23,20 +15,29 @@ from typing import Literal
 from orchestrator.sweep.sweep import Sweep
 from tracking.compare.analysis import data_sets_needed
 
-ALPHA = 0.05  # two-sided, as the comparison tests
-WANTED = 0.8
+Shape = Literal["obrien-fleming", "pocock"]
 
-_LARGE_DF = 2000  # beyond, Student's t is normal for what is planned here
-_MOST_NODES = 5000
-_CLOSE = 1e-8  # of probabilities, and of roots relatively
+ALPHA = 0.05  # two-sided, as the comparison tests
+WANTED = 0.8  # the power that a detectable effect has
+_HALF = 0.5  # an effect worth naming, in sd of the paired differences
+
 _NORMAL = NormalDist()
+_LARGE_DF = 2000  # above, Student's t is taken for normal
+_MOST_NODES = 5000  # of the quadrature over S
+_CLOSE = 1e-8  # of probabilities, and of roots relatively
+
+# By looks:
+_NODES = 6  # for each standard deviation of an increment, on either side of the middle
+_FEWEST, _MOST = 24, 96
+_LOOKS_CLOSE = 1e-4  # of powers, and of effects relatively
+_FARTHEST = 8.0  # standard deviations: farther out, the chance to cross is nothing
 
 
 def power(effect: float, n: int, df: int, alpha: float = ALPHA) -> float:
     """Return P(reject) for a true mean of `effect` sd of the differences, of which there are `n`.
 
     Two-sided t test with `df` degrees of freedom; `df` is n - 1 for one stratum and n less the
-    number of strata where all strata have one spread.
+    number of strata if all strata have one spread.
     """
     return _power(effect * math.sqrt(n), df, alpha)
 
@@ -54,24 +55,24 @@ def detectable(n: int, df: int, alpha: float = ALPHA) -> float | None:
 
 def _power(noncentrality: float, df: int, alpha: float) -> float:
     critical = _critical(df, alpha)
-    return _beyond(critical, noncentrality, df) + _beyond(critical, -noncentrality, df)
+    return _exceeds(critical, noncentrality, df) + _exceeds(critical, -noncentrality, df)
 
 
 @lru_cache
 def _critical(df: int, alpha: float) -> float:
     """Return the t that is exceeded, up or down, with probability `alpha`."""
-    return find_root(lambda t: alpha / 2 - _beyond(t, 0.0, df), 0.0, 4.0)
+    return find_root(lambda t: alpha / 2 - _exceeds(t, 0.0, df), 0.0, 4.0)
 
 
-def _beyond(t: float, noncentrality: float, df: int) -> float:
+def _exceeds(t: float, noncentrality: float, df: int) -> float:
     """Return P(T > t) of the noncentral t distribution.
 
-    T > t where Z > t S - noncentrality, S the root of chi-square / df; over x = log S the
-    integrand vanishes at both ends, where the trapezoid rule is as good as any.
+    T > t if Z > t S - noncentrality, S being the root of chi-square / df. The integrand over
+    x = log S vanishes at both ends, so the trapezoid rule is as good as any.
     """
     if df > _LARGE_DF:
         return _NORMAL.cdf(noncentrality - t)
-    # Where the mass lies: sd of x 1 / sqrt(2 df), with a long tail below where df is small.
+    # Where the mass lies: the sd of x is 1 / sqrt(2 df), with a long lower tail if df is small.
     low, high = -18.0 / df - 6.0 / math.sqrt(df), 4.0 / math.sqrt(df)
     finest = 0.3 / max(math.sqrt(2 * df), abs(noncentrality))
     nodes = min(_MOST_NODES, math.ceil((high - low) / finest))
@@ -92,7 +93,7 @@ def _upper(z: float) -> float:
 def find_root(
     rising: Callable[[float], float], low: float, high: float, close: float = _CLOSE
 ) -> float:
-    """Return where a rising function is zero, above `low`: regula falsi, the Illinois way."""
+    """Return the zero, above `low`, of a rising function: regula falsi, Illinois variant."""
     while (at_high := rising(high)) < 0:
         low, high = high, 2 * high
     at_low = rising(low)
@@ -111,17 +112,9 @@ def find_root(
     return middle
 
 
-Shape = Literal["obrien-fleming", "pocock"]
-
-_NODES = 6  # for each standard deviation of an increment, on either side of the middle
-_FEWEST, _MOST = 24, 96
-_LOOKS_CLOSE = 1e-4  # of powers, and of effects relatively
-_FARTHEST = 8.0  # standard deviations: beyond, nobody crosses
-
-
 @dataclass(frozen=True)
 class Course:
-    """How a study by looks goes: the chance to decide one test, and the mean seeds until then."""
+    """The chance that a study by looks decides one test, and the mean number of seeds it takes."""
 
     power: float
     seeds: float
@@ -129,7 +122,11 @@ class Course:
 
 @dataclass(frozen=True)
 class Design:
-    """Looks at rising numbers of seeds on `strata` workloads of one spread, for one test."""
+    """Looks at rising numbers of seeds on `strata` workloads of one spread, for one test.
+
+    Between looks the statistic moves like a sum of normal increments; at each look its chance to
+    cross is that of the noncentral t distribution.
+    """
 
     looks: tuple[int, ...]
     shape: Shape
@@ -137,7 +134,7 @@ class Design:
     alpha: float
 
     def course(self, effect: float) -> Course:
-        """Return what happens where the true mean is `effect` sd of the paired differences."""
+        """Return what happens if the true mean is `effect` sd of the paired differences."""
         bounds = _bounds(self.looks, self.shape, self.alpha)
         drifts = [
             self._drift(n, bound, effect) for n, bound in zip(self.looks, bounds, strict=True)
@@ -159,23 +156,23 @@ class Design:
         strata = self.strata
         chance = power(effect, n * strata, strata * (n - 1), 2 * _NORMAL.cdf(-bound))
         return find_root(
-            lambda mean: _beyond_looks(bound, mean) - min(chance, 1 - 1e-9), 0.0, bound
+            lambda mean: _exceeds_bound(bound, mean) - min(chance, 1 - 1e-9), 0.0, bound
         )
 
 
-def _beyond_looks(bound: float, mean: float) -> float:
+def _exceeds_bound(bound: float, mean: float) -> float:
     return _NORMAL.cdf(mean - bound) + _NORMAL.cdf(-mean - bound)
 
 
 @lru_cache
 def _bounds(looks: tuple[int, ...], shape: Shape, alpha: float) -> tuple[float, ...]:
-    """Return the |z| that stops each look, for a total level `alpha`."""
+    """Return the |z| that stops the study at each look, for a total level `alpha`."""
     rise = [(looks[-1] / n) ** (0.5 if shape == "obrien-fleming" else 0.0) for n in looks]
 
     def bounds(constant: float) -> list[float]:
         return [constant * each for each in rise]
 
-    least = -_NORMAL.inv_cdf(alpha / 2)  # the last look alone needs it
+    least = -_NORMAL.inv_cdf(alpha / 2)  # what the last look would need alone
     none = [0.0] * len(looks)
     constant = find_root(
         lambda more: 1 - _crossed(looks, bounds(least + more), none)[-1] / alpha,
@@ -189,14 +186,14 @@ def _bounds(looks: tuple[int, ...], shape: Shape, alpha: float) -> tuple[float, 
 def _crossed(
     looks: Sequence[int], bounds: Sequence[float], drifts: Sequence[float]
 ) -> list[float]:
-    """Return the chance to have crossed by each look, the statistic having these means.
+    """Return the chance to have crossed by each look if the statistic has these means.
 
-    The density of what has not crossed is carried on by Simpson's rule (Armitage, McPherson and
-    Rowe 1969).
+    The density of what has not crossed is integrated from look to look by Simpson's rule
+    (Armitage, McPherson and Rowe 1969).
     """
     sums = [drift * math.sqrt(n) for drift, n in zip(drifts, looks, strict=True)]
-    there: list[tuple[float, float]] = [(0.0, 1.0)]  # of the sum so far: place, weight
-    found, before, mean = [], 0, 0.0
+    inside: list[tuple[float, float]] = [(0.0, 1.0)]  # of the sum so far: place, weight
+    crossed, before, mean = [], 0, 0.0
     for n, bound, ahead in zip(looks, bounds, sums, strict=True):
         sd, shift = math.sqrt(n - before), ahead - mean
         factor, scale = 1 / (sd * math.sqrt(2 * math.pi)), -0.5 / (sd * sd)
@@ -205,15 +202,15 @@ def _crossed(
                 x,
                 weight
                 * factor
-                * sum(w * math.exp(scale * (x - y - shift) ** 2) for y, w in there),
+                * sum(w * math.exp(scale * (x - y - shift) ** 2) for y, w in inside),
             )
             for x, weight in _simpson(
                 min(bound, _FARTHEST + abs(ahead) / math.sqrt(n)) * n**0.5, sd
             )
         ]
-        there, before, mean = density, n, ahead
-        found.append(min(1.0, max(0.0, 1 - sum(weight for _, weight in there))))
-    return found
+        inside, before, mean = density, n, ahead
+        crossed.append(min(1.0, max(0.0, 1 - sum(weight for _, weight in inside))))
+    return crossed
 
 
 def _simpson(half: float, sd: float) -> list[tuple[float, float]]:
@@ -227,15 +224,13 @@ def _simpson(half: float, sd: float) -> list[tuple[float, float]]:
     ]
 
 
-_HALF = 0.5  # an effect worth naming, in sd of the paired differences
-
-
 @dataclass(frozen=True)
 class Claims:
-    """Effects are in sd of the paired differences, for a power of 0.8; None where there is none.
+    """What the seeds, data sets and questions of a sweep can carry.
 
-    With `looks`, powers are those of the last one, by the limits of all of them, and `mean_seeds`
-    are what one test takes: where the effect is that of `detectable_level_a`, half an sd, none.
+    Effects are in sd of the paired differences and found with a power of 0.8; None if there is
+    none. With `looks`, powers are those of the last one, by the limits of all of them, and
+    `mean_seeds` are what one test takes if the effect is `detectable_level_a`, half an sd, none.
     `tests` are those that Holm adjusts for. Level A is about these data sets with new seeds, here
     with one spread on all of them and at Holm's strictest step; level B is about data sets like
     these, and takes `data_sets_needed` of them.
@@ -266,7 +261,7 @@ def compute_claims(sweep: Sweep) -> Claims:
     least = data_sets_needed(max(1, tests) * max(1, len(declared.looks)), keys.alpha)
     pairs, df = seeds * workloads, workloads * (seeds - 1)
     asked = tests > 0 and df > 0
-    found = Claims(
+    claims = Claims(
         seeds=seeds,
         workloads=workloads,
         tests=tests,
@@ -278,83 +273,74 @@ def compute_claims(sweep: Sweep) -> Claims:
         level_a=asked,
         level_b=tests > 0 and sets >= least,
     )
-    return _by_looks(found, sweep) if declared.looks else found
+    return _add_looks(claims, sweep) if declared.looks else claims
 
 
-def _by_looks(found: Claims, sweep: Sweep) -> Claims:
-    """Put the limits of the looks in the place of those of one look at all seeds."""
+def _add_looks(claims: Claims, sweep: Sweep) -> Claims:
+    """Return the claims by the limits of all looks instead of one look at all seeds."""
     looks, keys = sweep.keys.seeds.looks, sweep.keys.analysis
     alone = Design(looks, keys.limits, 1, keys.alpha)
-    found = replace(found, looks=looks, limits=keys.limits, detectable_on_one=alone.detectable())
-    if not found.level_a:
-        return found
-    pooled = Design(looks, keys.limits, found.workloads, keys.alpha / found.tests)
+    claims = replace(claims, looks=looks, limits=keys.limits, detectable_on_one=alone.detectable())
+    if not claims.level_a:
+        return claims
+    pooled = Design(looks, keys.limits, claims.workloads, keys.alpha / claims.tests)
     least = pooled.detectable()
     at_least, half, none = (pooled.course(effect) for effect in (least, _HALF, 0.0))
     return replace(
-        found,
+        claims,
         detectable_level_a=least,
         power_level_a_half=half.power,
         mean_seeds=(at_least.seeds, half.seeds, none.seeds),
     )
 
 
-def describe_claims(found: Claims) -> list[tuple[str, str]]:
-    """Return lines of label and content for a plan."""
-    if found.detectable_on_one is None:
+def describe_claims(claims: Claims) -> list[tuple[str, str]]:
+    """Return the lines that `plan` prints, as label and text."""
+    if claims.detectable_on_one is None:
         return [
             ("power", "one seed gives no interval: use two at least, five or more for an answer")
         ]
     power_of_one = (
-        f"{_seeds(found)} find, 4 times in 5, a difference of "
-        f"{found.detectable_on_one:.2f} sd of the paired differences on one workload"
+        f"{_describe_seeds(claims)} find, 4 times in 5, a difference of "
+        f"{claims.detectable_on_one:.2f} sd of the paired differences on one workload"
     )
-    if found.tests:
-        said = [_level_a(found), _level_b(found)]
+    if claims.tests:
+        texts = [_describe_level_a(claims), _describe_level_b(claims)]
     else:
-        said = ["none: the sweep asks no question (`baseline:` or `compare:`)"]
-    return [("power", power_of_one), *(("claim", one) for one in said)]
+        texts = ["none: the sweep asks no question (`baseline:` or `compare:`)"]
+    return [("power", power_of_one), *(("claim", text) for text in texts)]
 
 
-def _level_a(found: Claims) -> str:
-    assert found.detectable_level_a is not None
-    assert found.power_level_a_half is not None
-    tests = f"{found.tests} tests, Holm's strictest step"
-    if found.mean_seeds is not None:
-        at_least, half, none = found.mean_seeds
-        return (
-            f"on {_these(found.workloads)}, with new seeds: an average of "
-            f"{found.detectable_level_a:.2f} sd 4 times in 5, after {at_least:.1f} of "
-            f"{found.seeds} seeds on average; of {_HALF} sd with probability "
-            f"{found.power_level_a_half:.2f}, after {half:.1f}; where there is none, {none:.1f} "
-            f"seeds (one of {found.tests} tests, at Holm's strictest step)"
-        )
+def _describe_level_a(claims: Claims) -> str:
+    these = "this workload" if claims.workloads == 1 else f"these {claims.workloads} workloads"
+    least = f"an average of {claims.detectable_level_a:.2f} sd 4 times in 5"
+    half = f"of {_HALF} sd with probability {claims.power_level_a_half:.2f}"
+    if claims.mean_seeds is None:
+        step = f"{claims.tests} tests, Holm's strictest step"
+        return f"on {these}, with new seeds: {least}, {half} ({step})"
+    at_least, at_half, at_none = claims.mean_seeds
     return (
-        f"on {_these(found.workloads)}, with new seeds: an average of "
-        f"{found.detectable_level_a:.2f} sd 4 times in 5, of {_HALF} sd with probability "
-        f"{found.power_level_a_half:.2f} ({tests})"
+        f"on {these}, with new seeds: {least}, after {at_least:.1f} of {claims.seeds} seeds on "
+        f"average; {half}, after {at_half:.1f}; where there is none, {at_none:.1f} seeds (one of "
+        f"{claims.tests} tests, at Holm's strictest step)"
     )
 
 
-def _seeds(found: Claims) -> str:
-    if not found.looks:
-        return f"{found.seeds} seeds"
-    manner = {"obrien-fleming": "O'Brien-Fleming", "pocock": "Pocock"}[found.limits or ""]
-    return f"looks at {', '.join(map(str, found.looks))} seeds ({manner})"
+def _describe_seeds(claims: Claims) -> str:
+    if not claims.looks:
+        return f"{claims.seeds} seeds"
+    manner = {"obrien-fleming": "O'Brien-Fleming", "pocock": "Pocock"}[claims.limits or ""]
+    return f"looks at {', '.join(map(str, claims.looks))} seeds ({manner})"
 
 
-def _level_b(found: Claims) -> str:
-    what = f"{found.data_sets} data set{'s' * (found.data_sets != 1)}"
-    if found.level_b:
+def _describe_level_b(claims: Claims) -> str:
+    what = f"{claims.data_sets} data set{'s' * (claims.data_sets != 1)}"
+    if claims.level_b:
         return (
             f"on data sets like these: possible from {what}, as far as they are a fair sample of "
             "the ones that are meant"
         )
     return (
         f"on data sets like these: none from {what}; the exact test over data sets needs "
-        f"{found.data_sets_needed} with {found.tests} tests, and more seeds are no substitute"
+        f"{claims.data_sets_needed} with {claims.tests} tests, and more seeds are no substitute"
     )
-
-
-def _these(workloads: int) -> str:
-    return "this workload" if workloads == 1 else f"these {workloads} workloads"

@@ -1,4 +1,4 @@
-"""From trials to packs: which of them share a process."""
+"""From trials to packs: which trials share a process."""
 
 import itertools
 from collections.abc import Container, Iterator, Mapping, Sequence
@@ -20,27 +20,26 @@ def make_packs(
 ) -> list[tuple[Trial, ...]]:
     """Group trials into packs for `lanes` processes: whole blocks of one workload together.
 
-    A block is broken up where there are fewer blocks than lanes, and where its trials run other
+    A block is broken up if there are fewer blocks than lanes, and if its trials run different
     `code` (folders by trial id): a process imports one version of it. The trials of a pack have
-    equally many ranks, which are started once for all of them. `suspects` are ids of
-    trials whose process died under them: each goes alone, after all others, or it would take its
-    neighbours along again.
+    equally many ranks, which are started once for all of them. `suspects` are ids of trials whose
+    process died while they ran: each gets a pack of its own, after all others, so that it can end
+    no other trial again.
     """
-    alone = [(trial,) for trial in trials if trial.id in suspects]
     packs = [
         pack
-        for group in _alike(trials, suspects, code or {})
-        for pack in _by_block(group, max(1, lanes // group[0].world_size))
+        for group in _group_alike(trials, suspects, code or {})
+        for pack in _pack_by_block(group, max(1, lanes // group[0].world_size))
     ]
-    return packs + alone
+    return packs + [(trial,) for trial in trials if trial.id in suspects]
 
 
 @dataclass(frozen=True)
 class PackSizing:
     """How long trials take, and how much work a job is given, in seconds.
 
-    `trial_s` has every trial, by id; None where that is not known. A job has `lanes` trials at a
-    time, `at_least_s` of work where there is as much, and `at_most_s` at most (None: any).
+    `trial_s` has every trial, by id; None if that is not known. A job runs `lanes` trials at a
+    time; it has `at_least_s` of work if there is as much, and `at_most_s` at most (None: any).
     """
 
     trial_s: Mapping[str, float | None]
@@ -51,7 +50,7 @@ class PackSizing:
 
 def make_sized_packs(
     trials: Sequence[Trial],
-    measure: PackSizing,
+    sizing: PackSizing,
     suspects: Container[str] = (),
     code: Mapping[str, Path | None] | None = None,
 ) -> list[tuple[Trial, ...]]:
@@ -60,55 +59,46 @@ def make_sized_packs(
     `suspects` and `code` as in `make_packs`.
     """
     packs = []
-    for group in _alike(trials, suspects, code or {}):
-        packs += _by_time(group, measure)
+    for group in _group_alike(trials, suspects, code or {}):
+        packs += _pack_by_time(group, sizing)
     return packs + [(trial,) for trial in trials if trial.id in suspects]
 
 
-def _by_time(trials: Sequence[Trial], measure: PackSizing) -> list[tuple[Trial, ...]]:
-    packs: list[tuple[Trial, ...]] = []
-    filling: list[Trial] = []
+def _pack_by_time(trials: Sequence[Trial], sizing: PackSizing) -> list[tuple[Trial, ...]]:
+    packs: list[list[Trial]] = []
     filled_s = 0.0
-    for part, seconds in _parts(trials, measure):
-        over = measure.at_most_s is not None and filled_s + seconds > measure.at_most_s
-        if filling and over:
-            packs.append(tuple(filling))
-            filling, filled_s = [], 0.0
-        filling += part
+    for part, seconds in _split(trials, sizing):
+        over = sizing.at_most_s is not None and filled_s + seconds > sizing.at_most_s
+        if not packs or over or filled_s >= sizing.at_least_s:
+            packs.append([])
+            filled_s = 0.0
+        packs[-1] += part
         filled_s += seconds
-        if filled_s >= measure.at_least_s:
-            packs.append(tuple(filling))
-            filling, filled_s = [], 0.0
-    return [*packs, tuple(filling)] if filling else packs
+    return [tuple(pack) for pack in packs]
 
 
-def _parts(
-    trials: Sequence[Trial], measure: PackSizing
-) -> Iterator[tuple[Sequence[Trial], float]]:
+def _split(trials: Sequence[Trial], sizing: PackSizing) -> Iterator[tuple[Sequence[Trial], float]]:
     """Yield what is not to be broken up, with the wall seconds that it takes a job.
 
     That is a block, and where single trials are work enough for a job, or a block is too much for
     one, as many trials as the job has lanes. A trial of unknown length is taken for enough.
     """
-    blocks: dict[tuple[str, int], list[Trial]] = {}
-    for trial in trials:
-        blocks.setdefault((trial.workload.key, trial.block), []).append(trial)
-    for block in blocks.values():
-        known = [measure.trial_s[trial.id] for trial in block]
-        longest = max(measure.at_least_s if s is None else s for s in known)
-        whole_s = longest * -(-len(block) // measure.lanes)
-        too_much = measure.at_most_s is not None and whole_s > measure.at_most_s
-        if longest < measure.at_least_s and not too_much:
+    for block in _group_blocks(trials).values():
+        known = [sizing.trial_s[trial.id] for trial in block]
+        longest = max(sizing.at_least_s if s is None else s for s in known)
+        whole_s = longest * -(-len(block) // sizing.lanes)
+        too_much = sizing.at_most_s is not None and whole_s > sizing.at_most_s
+        if longest < sizing.at_least_s and not too_much:
             yield block, whole_s
         else:
-            for start in range(0, len(block), measure.lanes):
-                yield block[start : start + measure.lanes], longest
+            for start in range(0, len(block), sizing.lanes):
+                yield block[start : start + sizing.lanes], longest
 
 
-def _alike(
+def _group_alike(
     trials: Sequence[Trial], suspects: Container[str], code: Mapping[str, Path | None]
 ) -> list[list[Trial]]:
-    """Group trials that may share a process: of one code, and of as many ranks."""
+    """Group trials that may share a process: of one version of the code and as many ranks."""
     groups: dict[tuple[Path | None, int], list[Trial]] = {}
     for trial in trials:
         if trial.id not in suspects:
@@ -116,16 +106,18 @@ def _alike(
     return list(groups.values())
 
 
-def _by_block(trials: Sequence[Trial], lanes: int) -> list[tuple[Trial, ...]]:
-    blocks: dict[tuple[str, int], list[Trial]] = {}
-    for trial in trials:
-        blocks.setdefault((trial.workload.key, trial.block), []).append(trial)
+def _pack_by_block(trials: Sequence[Trial], lanes: int) -> list[tuple[Trial, ...]]:
+    blocks = _group_blocks(trials)
     workloads: dict[str, list[list[Trial]]] = {}
     for (workload, _), block in blocks.items():
         workloads.setdefault(workload, []).append(block)
     if len(blocks) < lanes:
         parts = -(-lanes // max(len(blocks), 1))
-        return [part for block in blocks.values() for part in _share(block, parts)]
+        return [
+            tuple(block[part::parts])
+            for block in blocks.values()
+            for part in range(min(parts, len(block)))
+        ]
     per_pack = max(1, len(blocks) // (_PACKS_PER_LANE * lanes))
     packs = [
         tuple(itertools.chain.from_iterable(group[start : start + per_pack]))
@@ -136,5 +128,8 @@ def _by_block(trials: Sequence[Trial], lanes: int) -> list[tuple[Trial, ...]]:
     return sorted(packs, key=lambda pack: order[pack[0].id])
 
 
-def _share(block: Sequence[Trial], parts: int) -> list[tuple[Trial, ...]]:
-    return [tuple(block[part::parts]) for part in range(min(parts, len(block)))]
+def _group_blocks(trials: Sequence[Trial]) -> dict[tuple[str, int], list[Trial]]:
+    blocks: dict[tuple[str, int], list[Trial]] = {}
+    for trial in trials:
+        blocks.setdefault((trial.workload.key, trial.block), []).append(trial)
+    return blocks
