@@ -1,6 +1,6 @@
-"""The decisions of a study: one file each, written once and never changed.
+"""The files of decisions: one for each decision, written once and never changed.
 
-Each has the hash of what it was made from. Decides nothing itself.
+Each has the hash of the results that it was made from. Decides nothing itself.
 """
 
 import hashlib
@@ -18,14 +18,14 @@ VERSION = 1
 
 
 def write_decision(layout: Layout, name: str, kind: str, **record: Any) -> bool:
-    """Write a decision unless there is one of its name; return whether it was written."""
+    """Write a decision; return False if there is one of its name already, which stays."""
     layout.decisions.mkdir(parents=True, exist_ok=True)
     whole = {"version": VERSION, "kind": kind, "time_ms": time.time_ns() // 1_000_000} | record
     return write_once(layout.decisions / f"{name}.json", json.dumps(whole, indent=1) + "\n")
 
 
 def read_decision(layout: Layout, name: str) -> Mapping[str, Any] | None:
-    """Return a decision, None where there is none; raises LogError where it cannot be read."""
+    """Return a decision, None if there is none; raises LogError if it cannot be read."""
     path = layout.decisions / f"{name}.json"
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
@@ -44,10 +44,10 @@ def read_decision(layout: Layout, name: str) -> Mapping[str, Any] | None:
 
 
 def inputs_hash(outcomes: Iterable[Outcome]) -> str:
-    """Return sha256 over all that was measured of some trials, whatever their order."""
+    """Return the sha256 of all results of these trials, in whatever order they come."""
     whole = hashlib.sha256()
     for one in sorted(outcomes, key=lambda one: one.trial.id):
         curve = [(point.step, sorted(point.metrics.items())) for point in one.curve]
-        said = (one.trial.id, one.state, sorted(one.metrics.items()), curve)
-        whole.update(repr(said).encode() + b"\n")
+        result = (one.trial.id, one.state, sorted(one.metrics.items()), curve)
+        whole.update(repr(result).encode() + b"\n")
     return whole.hexdigest()

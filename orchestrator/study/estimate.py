@@ -1,4 +1,4 @@
-"""How long trials will take: measured where any has ended, else a rough guess that says so."""
+"""How long trials will take: measured if any has ended, else a rough guess that says so."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,8 +8,8 @@ from jobs.contract import catalog
 from jobs.contract.trial import ImageWorkload, Trial
 from tracking.outcomes import Outcome
 
-# Multiply-adds per second of one CPU thread and of one GPU: seen for the ConvNet, good to a
-# factor of three, replaced by measurements as soon as a trial has ended.
+# Multiply-adds per second of one CPU thread and of one GPU: measured with the ConvNet, good to a
+# factor of three; trials that have ended replace them.
 _PER_SECOND = {"cpu": 3e10, "cuda": 2e12}
 _BACKWARD = 2  # a backward pass costs about two forward ones
 _HELD_OUT = 0.1  # the validation part, as a share of the training part
@@ -21,7 +21,7 @@ _Kind = tuple[str, int, bool]
 
 @dataclass(frozen=True)
 class TimeEstimate:
-    """Seconds of wall clock with all lanes busy; None where nothing is known."""
+    """Seconds of wall clock with all lanes busy; None if nothing is known."""
 
     seconds: float | None
     measured: bool
@@ -32,8 +32,8 @@ def estimate(
 ) -> TimeEstimate:
     """Estimate the wall clock of what has no result yet, on `lanes` processes.
 
-    At most `concurrent` trials run at a time. Trials that have ended tell; a running one counts
-    for what it has left.
+    At most `concurrent` trials run at a time. Trials that have ended are the measure; a running
+    one counts with the part that it has left.
     """
     measured = _measured(outcomes)
     remaining = [outcome for outcome in outcomes if not outcome.has_result]
@@ -49,7 +49,7 @@ def estimate(
 
 
 def estimate_by_trial(outcomes: Sequence[Outcome], device: str) -> Mapping[str, float | None]:
-    """Return what every trial takes from its beginning, by id; None where nothing is known."""
+    """Return the seconds that every trial takes as a whole, by id; None if nothing is known."""
     measured = _measured(outcomes)
     trials = [outcome.trial for outcome in outcomes]
     return {trial.id: measured.get(_kind(trial)) or _guess(trial, device) for trial in trials}
@@ -79,8 +79,8 @@ def _kind(trial: Trial) -> _Kind:
 def _measured(outcomes: Sequence[Outcome]) -> Mapping[_Kind, float]:
     """Return the median wall seconds of a trial, evaluations included, by its kind.
 
-    Those that may end early are of a kind of their own. Until another has ended, they tell what
-    one takes that goes to its end.
+    Trials that may end early are a kind of their own. Until one of the other kind has ended, they
+    are scaled up to a trial that goes to its end.
     """
     seconds: dict[_Kind, list[float]] = {}
     scaled: dict[_Kind, list[float]] = {}

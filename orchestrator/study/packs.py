@@ -7,8 +7,8 @@ from pathlib import Path
 
 from jobs.contract.trial import Trial
 
-# Enough packs a lane that one slow pack leaves little idle at the end, few enough that starting
-# a process (seconds of import) stays small beside its work.
+# Enough packs a lane that one slow pack leaves little idle at the end; few enough that the start
+# of a process (seconds of import) is short compared to its work.
 _PACKS_PER_LANE = 4
 
 
@@ -78,10 +78,10 @@ def _pack_by_time(trials: Sequence[Trial], sizing: PackSizing) -> list[tuple[Tri
 
 
 def _split(trials: Sequence[Trial], sizing: PackSizing) -> Iterator[tuple[Sequence[Trial], float]]:
-    """Yield what is not to be broken up, with the wall seconds that it takes a job.
+    """Yield the trials that stay together, with the wall seconds that they take in a job.
 
-    That is a block, and where single trials are work enough for a job, or a block is too much for
-    one, as many trials as the job has lanes. A trial of unknown length is taken for enough.
+    That is a block; or, if single trials are work enough for a job or a block is too much for one,
+    as many trials as the job has lanes. A trial of unknown length counts as enough.
     """
     for block in _group_blocks(trials).values():
         known = [sizing.trial_s[trial.id] for trial in block]

@@ -1,6 +1,6 @@
-"""At which stage a study is: which of its trials are wanted now, which later, which never.
+"""The stage of a study: which of its trials are wanted now, which later, which never.
 
-A pure function of the plan and of the decisions that are on disk; makes none.
+It follows from the plan and the decisions on disk; makes no decision.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,13 +23,16 @@ ANALYSIS, TARGETS = "analysis", "targets"
 
 @dataclass(frozen=True)
 class FrozenAnalysis:
-    """The analysis as it was frozen, when `started` trials of the comparison had begun."""
+    """The analysis as it was frozen, when `started` trials of the comparison had begun.
+
+    `is_intact`: the file has the hash that was written with it.
+    """
 
     analysis: Analysis
     hash: str
     time_ms: int
     started: int
-    is_whole: bool
+    is_intact: bool
 
     @staticmethod
     def read(layout: Layout) -> "FrozenAnalysis | None":
@@ -42,19 +45,19 @@ class FrozenAnalysis:
             hash=record["hash"],
             time_ms=record["time_ms"],
             started=record["started"],
-            is_whole=content_hash(written) == record["hash"],
+            is_intact=content_hash(written) == record["hash"],
         )
 
 
 @dataclass(frozen=True)
 class Stage:
-    """What has been decided of a study.
+    """The decisions of a study so far.
 
-    `looks` are rising numbers of blocks, those of the frozen analysis where there is one;
-    `decisions` are of the looks that are decided, in order. `awaits_targets`: pilots have to end
-    before anything is compared; `awaits_winners`: some candidate's settings are not chosen yet.
-    `tuned` has the keys of declared candidates by name, where that of their trials is another one.
-    `to_suggest` counts the tuning trials whose settings depend on how others fare.
+    `looks` are rising numbers of blocks, those of the frozen analysis if there is one; `decisions`
+    are those of the looks, in order. `awaits_targets`: pilots have to end before anything is
+    compared; `awaits_winners`: some candidate's settings are not chosen yet. `tuned` has the keys
+    of tuned candidates as declared, by name; their trials have other keys. `to_suggest` counts the
+    tuning trials whose settings depend on the results of others.
     """
 
     frozen: FrozenAnalysis | None
@@ -102,7 +105,7 @@ class Stage:
         return None if self.is_over else len(self.decisions) + 1
 
     def wanted(self, trial: Trial) -> Wanted:
-        """Say whether a trial is to run. What was added after the freezing always is."""
+        """Return whether a trial is to run now, later or never. What was added later always is."""
         if trial.phase == "tune":
             return "now"
         if self.awaits_winners and self.frozen is None:
@@ -118,19 +121,19 @@ class Stage:
         return "spared" if stopped else "later"
 
     def is_of_look(self, trial: Trial, look: int) -> bool:
-        """Whether a look rests on a trial: on its block, if its candidate has gone on so far."""
-        if trial.phase != "compare" or not self._is_agreed(trial):
+        """Whether a look uses a trial: the block is seen, and the candidate not stopped before."""
+        if trial.phase != "compare" or not self._is_confirmatory(trial):
             return False
         of = self._look_of(trial)
         return of is not None and of <= min(look, self._released(self.key_of(trial.candidate)))
 
     def key_of(self, candidate: Candidate) -> str:
-        """Return the key by which a candidate was agreed on."""
+        """Return the key that a candidate has in the frozen analysis."""
         return self.tuned.get(candidate.name, candidate.key)
 
     @cached_property
     def ended(self) -> Mapping[str, int]:
-        """After which look a candidate, by key, was sent no more seeds."""
+        """The look after which a candidate was given no more seeds, by its key."""
         ended: dict[str, int] = {}
         for number, decision in enumerate(self.decisions, 1):
             for key in decision["stopped"]:
@@ -138,21 +141,21 @@ class Stage:
         return ended
 
     def _released(self, candidate: str) -> int:
-        """Return up to which look a candidate has been sent."""
+        """Return the last look whose seeds a candidate is given."""
         latest = len(self.decisions) + (0 if self.is_over else 1)
         return min(self.ended.get(candidate, latest), latest)
 
     def _look_of(self, trial: Trial) -> int | None:
-        """Return the first look that sees a block; None where there is none."""
+        """Return the first look that sees the block of a trial; None if there is none."""
         return next((k for k, seeds in enumerate(self.looks, 1) if trial.block < seeds), None)
 
-    def _is_agreed(self, trial: Trial) -> bool:
+    def _is_confirmatory(self, trial: Trial) -> bool:
         if self.frozen is None:
             return True
-        agreed = self.frozen.analysis
+        analysis = self.frozen.analysis
         return (
-            trial.workload.key in agreed.workloads.values()
-            and self.key_of(trial.candidate) in agreed.candidates.values()
+            trial.workload.key in analysis.workloads.values()
+            and self.key_of(trial.candidate) in analysis.candidates.values()
         )
 
 
@@ -160,7 +163,7 @@ NO_STAGE = Stage(None, (), (), False, {})
 
 
 def read_stage(study: Study) -> tuple[Stage, tuple[Trial, ...]]:
-    """Return at which stage a study is, and the trials that are planned at it."""
+    """Return the stage of a study, and the trials that are planned at it."""
     tuning, trials = study.tuning, study.trials
     stage = Stage.read(study.layout, study.sweep.keys.seeds.looks, has_pilots(trials))
     tuned = [one for one in study.sweep.candidates if isinstance(one, TunedCandidate)]
@@ -169,12 +172,11 @@ def read_stage(study: Study) -> tuple[Stage, tuple[Trial, ...]]:
         for workload in study.sweep.workloads
         for one in tuned
     }
-    to_suggest = sum(
-        len(tuning.unsuggested(*places[at])) for at in places.keys() - tuning.chosen.keys()
-    )
+    undecided = places.keys() - tuning.chosen.keys()
+    to_suggest = sum(len(tuning.unsuggested(*places[at])) for at in undecided)
     stage = replace(
         stage,
-        awaits_winners=bool(places.keys() - tuning.chosen.keys()),
+        awaits_winners=bool(undecided),
         tuned={one.name: one.key for one in tuned},
         to_suggest=to_suggest * (study.sweep.keys.tune.seeds if study.sweep.keys.tune else 0),
     )
@@ -182,5 +184,5 @@ def read_stage(study: Study) -> tuple[Stage, tuple[Trial, ...]]:
 
 
 def has_pilots(trials: Iterable[Trial]) -> bool:
-    """Whether anything is to be piloted."""
+    """Whether any trial is a pilot."""
     return any(trial.phase == "pilot" for trial in trials)

@@ -33,12 +33,12 @@ class Study:
 
     @property
     def tuning(self) -> Tuning:
-        """What has been decided of its tuning by now."""
+        """The decisions on its tuning so far."""
         return NO_TUNING if self.sweep.keys.tune is None else Tuning.read(self.layout)
 
     @property
     def trials(self) -> tuple[Trial, ...]:
-        """The plan by what has been decided by now: ask once where it must not change."""
+        """The plan by the decisions so far; ask once if it must not change meanwhile."""
         tuning = self.tuning
         decided = tuple(map(len, (tuning.widenings, tuning.winners, tuning.suggestions)))
         if decided not in self._plans:
@@ -47,12 +47,12 @@ class Study:
 
     @property
     def ranks(self) -> list[int]:
-        """By how many processes its trials are trained, those still to be planned among them."""
+        """The numbers of processes that train its trials, including trials still to be planned."""
         planned = {trial.world_size for trial in self.trials}
         return sorted(planned | {workload.ranks for workload in self.sweep.workloads})
 
     def recorded(self) -> "Study | None":
-        """Return the study as its folder has it; None where it has none that can be read."""
+        """Return the study as its folder has it; None if there is none that can be read."""
         if not self.layout.sweep.is_file():
             return None
         try:
@@ -68,8 +68,8 @@ class Study:
         text = document.text
         if document.overrides:
             # JSON is YAML, and no reader takes its strings for numbers.
-            said = json.dumps([document.path.name, *document.overrides.values()])
-            text = f"# a sweep file with what --set changed: {said}\n"
+            changes = json.dumps([document.path.name, *document.overrides.values()])
+            text = f"# a sweep file with what --set changed: {changes}\n"
             text += json.dumps(document.data, indent=2) + "\n"
         if self.layout.sweep.exists() and self.layout.sweep.read_text(encoding="utf-8") == text:
             return
@@ -77,12 +77,12 @@ class Study:
 
 
 def default_root() -> Path:
-    """Return where studies live unless the user says otherwise."""
+    """Return the folder in which studies live unless the user names another."""
     return Path(os.environ.get("THERMOLION_ROOT") or "studies")
 
 
 def open_study(target: str, root: Path | None = None, overrides: Iterable[str] = ()) -> Study:
-    """Open a sweep file or a recorded study by name; raises SweepError where it is neither."""
+    """Open a sweep file or a recorded study by name; raises SweepError if it is neither."""
     root = (root or default_root()).absolute()
     path = Path(target)
     if not path.is_file():

@@ -22,7 +22,7 @@ class FoundTrial:
 
 
 def find_id(prefix: str, known: Iterable[str], where: str) -> str:
-    """Return the one id that begins with `prefix`; raises SweepError where none or several do."""
+    """Return the one id that begins with `prefix`; raises SweepError if none or several do."""
     ids = list(known)
     matching = [trial_id for trial_id in ids if prefix and trial_id.startswith(prefix)]
     if prefix in matching:
@@ -41,7 +41,7 @@ def find_id(prefix: str, known: Iterable[str], where: str) -> str:
 
 
 def find_in_study(prefix: str, study: Study) -> FoundTrial:
-    """Find a trial of one study, planned or recorded; raises SweepError where there is none."""
+    """Find a trial of one study, planned or recorded; raises SweepError if there is none."""
     planned = [trial.id for trial in study.trials]
     if not any(trial_id.startswith(prefix) for trial_id in planned):
         planned += read_ids(study.layout)
@@ -49,7 +49,7 @@ def find_in_study(prefix: str, study: Study) -> FoundTrial:
 
 
 def find_in_root(prefix: str, root: Path) -> FoundTrial:
-    """Find a trial of any study of a root; raises SweepError where there is not just one."""
+    """Find a trial of any study of a root; raises SweepError if there is none, or several."""
     found = []
     for sweep in sorted(root.glob("*/sweep.yaml")):
         try:
@@ -74,7 +74,7 @@ def find_in_root(prefix: str, root: Path) -> FoundTrial:
 
 
 def read_ids(layout: Layout) -> list[str]:
-    """Return the ids that the event logs of a study name, without reading what they say."""
+    """Return the ids that the event logs of a study name, without parsing the events."""
     ids: dict[str, None] = {}
     for log in sorted(layout.events.glob("*.jsonl")):
         ids |= dict.fromkeys(match.decode() for match in _TRIAL.findall(log.read_bytes()))

@@ -1,7 +1,7 @@
 """From a sweep to its trials: a pure function that opens no data and starts nothing.
 
-Trials of all looks and of all phases are there from the start, but for those of settings that
-tuning has still to find; what is sent when is `stage`'s.
+The plan has the trials of all looks and phases from the start, except for settings that tuning
+has still to find; which of them are sent now is `orchestrator.study.stage`'s.
 """
 
 import itertools
@@ -21,40 +21,40 @@ def plan_trials(sweep: Sweep, tuning: Tuning = NO_TUNING) -> tuple[Trial, ...]:
     """Return every trial of a sweep, block by block: tuning, then pilots, then the comparison."""
     pilots: tuple[Trial, ...] = ()
     if sweep.keys.pilot is not None:
-        aimless = [one for one in sweep.workloads if one.metric_spec.target is None]
+        without_target = [one for one in sweep.workloads if one.metric_spec.target is None]
         baselines = {baseline for _, baseline in sweep.questions}
-        pilots = _phase(
+        pilots = _plan_phase(
             sweep,
             "pilot",
             range(sweep.keys.pilot.seeds),
-            aimless,
-            lambda on: _known(tuning, on, [c for c in sweep.candidates if c.name in baselines]),
+            without_target,
+            lambda on: _settle(tuning, on, [c for c in sweep.candidates if c.name in baselines]),
         )
     return (
-        _tuned(sweep, tuning)
+        _plan_tuning(sweep, tuning)
         + pilots
-        + _phase(
+        + _plan_phase(
             sweep,
             "compare",
             sweep.keys.seeds.blocks,
             sweep.workloads,
-            lambda on: _known(tuning, on, sweep.candidates),
+            lambda on: _settle(tuning, on, sweep.candidates),
         )
     )
 
 
-def _tuned(sweep: Sweep, tuning: Tuning) -> tuple[Trial, ...]:
+def _plan_tuning(sweep: Sweep, tuning: Tuning) -> tuple[Trial, ...]:
     if sweep.keys.tune is None:
         return ()
     tuned = [one for one in sweep.candidates if isinstance(one, TunedCandidate)]
     search, named = tuned[0].search, {one.name: one for one in tuned}
-    # What differs in ranks alone is tuned once, where tuning has ranks of its own.
+    # Workloads that differ in ranks alone are tuned once if tuning has ranks of its own.
     on = {
         tuning_key(one, search): replace(one, ranks=sweep.keys.tune.ranks or one.ranks)
         for one in reversed(sweep.workloads)
     }
     workloads = list(reversed(on.values()))
-    return _phase(
+    return _plan_phase(
         sweep,
         "tune",
         range(sweep.keys.tune.seeds),
@@ -64,16 +64,16 @@ def _tuned(sweep: Sweep, tuning: Tuning) -> tuple[Trial, ...]:
     )
 
 
-def _known(tuning: Tuning, workload: Workload, declared: Iterable[Candidate]) -> list[Candidate]:
-    """Return what candidates are compared as on a workload; without those not tuned yet."""
-    as_compared = (
+def _settle(tuning: Tuning, workload: Workload, declared: Iterable[Candidate]) -> list[Candidate]:
+    """Return the candidates with the settings they have on a workload, if these are chosen yet."""
+    candidates = (
         tuning.winner(workload, one) if isinstance(one, TunedCandidate) else one
         for one in declared
     )
-    return [one for one in as_compared if one is not None]
+    return [one for one in candidates if one is not None]
 
 
-def _phase(
+def _plan_phase(
     sweep: Sweep,
     phase: Phase,
     blocks: Sequence[int],
@@ -83,11 +83,11 @@ def _phase(
 ) -> tuple[Trial, ...]:
     """Return the trials of a phase.
 
-    Within a block the order is that of the ids, which is as good as random: no candidate always
-    meets the machine in the same state.
+    Within a block they are in the order of their ids, which is as good as random: no candidate
+    always meets the machine in the same state.
     """
     trials: list[Trial] = []
-    chosen = {workload.name: _apart(candidates(workload)) for workload in workloads}
+    chosen = {workload.name: _make_distinct(candidates(workload)) for workload in workloads}
     for block, workload in itertools.product(blocks, workloads):
         trials += sorted(
             (
@@ -111,8 +111,8 @@ def _phase(
     return tuple(trials)
 
 
-def _apart(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Make replicas of what tuning has made equal: each candidate has trials of its own."""
+def _make_distinct(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Make replicas of candidates that tuning has made equal: each has trials of its own."""
     taken: set[str] = set()
     found = []
     for one in candidates:

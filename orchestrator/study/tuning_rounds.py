@@ -1,8 +1,8 @@
-"""What has been decided of the tuning of a study: how often and where to it was widened, who won.
+"""The decisions on the tuning of a study: widened searches, suggested settings, winners.
 
-Read from `decisions/`; decides nothing. One file for every time that the search was widened
+Read from `decisions/`; decides nothing. There is a file for every time that the search was widened
 (`tuning-1.json`) or that settings were suggested (`suggested-1.json`), one for the winners
-(`winners.json`), and one more for those of candidates or workloads that were added later
+(`winners.json`), and one for the winners of candidates or workloads that were added later
 (`winners-2.json`).
 """
 
@@ -17,12 +17,12 @@ from jobs.contract.trial import Candidate, Workload
 from orchestrator.study.decisions import read_decision
 from orchestrator.sweep.search_space import Axis, Search, TunedCandidate
 
-Place = tuple[str, str]  # workload and candidate, by what they are: renaming costs nothing
+Place = tuple[str, str]  # workload and candidate, by content: other names change nothing
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """The decisions of a study, in order."""
+    """The decisions on the tuning of a study, each kind in its order."""
 
     widenings: Sequence[Mapping[str, Any]] = ()
     winners: Sequence[Mapping[str, Any]] = ()
@@ -31,29 +31,27 @@ class Tuning:
     @staticmethod
     def read(layout: Layout) -> "Tuning":
         names = (widening_name, winners_name, suggested_name)
-        return Tuning(*(_numbered(layout, name) for name in names))
+        return Tuning(*(_read_numbered(layout, name) for name in names))
 
     @property
     def rounds(self) -> int:
-        """How often every candidate gets its trials."""
+        """The number of rounds by now; every candidate gets its trials in each."""
         return 1 + len(self.widenings)
 
     @cached_property
     def chosen(self) -> Mapping[Place, Mapping[str, Any]]:
-        """The record of every winner."""
+        """The records of the winners, by place."""
         return {
             (one["of"], one["key"]): one for record in self.winners for one in record["chosen"]
         }
 
     def winner(self, workload: Workload, candidate: TunedCandidate) -> Candidate | None:
-        """Return what a candidate is compared as on a workload; None while that is open."""
+        """Return a candidate with the settings that won on a workload; None while that is open."""
         record = self.chosen.get(place_of(workload, candidate))
-        if record is None:
-            return None
-        return candidate.with_values(record["values"])
+        return None if record is None else candidate.with_values(record["values"])
 
     def axis(self, candidate: TunedCandidate, number: int) -> Axis | None:
-        """Return the learning rates that a round, from 1, looks among; None: as declared."""
+        """Return the widened learning rates of a round, from 1; None if they are as declared."""
         assert candidate.search is not None
         found = None
         for record in self.widenings[: number - 1]:
@@ -64,7 +62,7 @@ class Tuning:
 
     @cached_property
     def suggested(self) -> Mapping[Place, Mapping[int, Mapping[str, Any]]]:
-        """The values of every setting that was suggested, by place and number."""
+        """The values of the suggested settings, by place and number."""
         found: dict[Place, dict[int, Mapping[str, Any]]] = {}
         for record in self.suggestions:
             for one in record["settings"]:
@@ -97,13 +95,13 @@ NO_TUNING = Tuning()
 
 
 def place_of(workload: Workload, candidate: Candidate) -> Place:
-    """Say for what a winner is chosen; what is tuned on as many ranks is tuned once."""
+    """Return for what a winner is chosen: a workload as tuning sees it, and a candidate."""
     search = candidate.search if isinstance(candidate, TunedCandidate) else None
     return tuning_key(workload, search), candidate.key
 
 
 def tuning_key(workload: Workload, search: Search | None) -> str:
-    """Name a workload by what tuning makes of it: content, precision and ranks."""
+    """Return the workload as tuning sees it: content, precision and the ranks of tuning trials."""
     ranks = (search.ranks if search else None) or workload.ranks
     return f"{workload.key}/{workload.precision}/{ranks}"
 
@@ -120,6 +118,6 @@ def winners_name(number: int) -> str:
     return "winners" if number == 1 else f"winners-{number}"
 
 
-def _numbered(layout: Layout, name: Any) -> tuple[Mapping[str, Any], ...]:
+def _read_numbered(layout: Layout, name: Any) -> tuple[Mapping[str, Any], ...]:
     records = (read_decision(layout, name(number)) for number in itertools.count(1))
     return tuple(itertools.takewhile(lambda record: record is not None, records))  # type: ignore[arg-type]  # none is None
