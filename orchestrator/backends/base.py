@@ -1,4 +1,4 @@
-"""What every backend can do, and what it is handed: trials to place, submissions to start."""
+"""What every backend can do, and what it is given: trials to place, submissions to start."""
 
 import importlib
 from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
@@ -21,7 +21,7 @@ JobState = Literal["queued", "running", "ended"]
 
 @dataclass(frozen=True)
 class Need:
-    """What a trial is given the next time: times the memory and time of the sweep, seconds."""
+    """What a trial is given the next time: factors of the sweep's memory and time, and a delay."""
 
     mem: float = 1.0
     time: float = 1.0
@@ -32,10 +32,10 @@ class Need:
 class PlacementRequest:
     """The trials that are to be sent, and what is known of them.
 
-    `suspects` are trials whose process died under them; `code` are the folders of the user's code
-    by trial id; `lanes` is what the user has asked for, None where that is left to us. `needs` has
-    those that want more than the sweep says, `bad_nodes` where nothing is to go, the oldest first;
-    `unattended` is as in `Submission`.
+    `suspects` are trials whose process died while they ran; `code` has the folders of the user's
+    code by trial id; `lanes` is what the user has asked for, None if the backend is to choose.
+    `needs` has the trials that need more than the sweep says; no job is to run on `bad_nodes`, the
+    oldest first; `unattended` is as in `Submission`.
     """
 
     study: Study
@@ -70,19 +70,19 @@ def count_ranks_at_a_time(plans: Sequence[SubmissionPlan], concurrent: int | Non
 
 
 class Backend(Protocol):
-    """Where jobs run. It says whether a job lives, never how its trials went."""
+    """Where jobs run. It knows whether a job lives, never the results of its trials."""
 
     def check(self, study: Study) -> None:
-        """Raise an error for what no trial of a study could be given here."""
+        """Raise an error if this backend could run no trial of a study."""
 
     def ignored(self, study: Study) -> Sequence[str]:
-        """Return the keys of a sweep that are set and change nothing here."""
+        """Return the keys of a sweep that are set and have no effect here."""
 
     def place(self, request: PlacementRequest) -> Sequence[SubmissionPlan]:
         """Share trials out to packs, and packs to submissions; starts nothing."""
 
     def submit(self, layout: Layout, submissions: Sequence[Submission]) -> None:
-        """Start the packs of recorded submissions, and what earlier ones have left to send."""
+        """Start the packs of recorded submissions, and send what earlier ones have left."""
 
     def states(
         self, layout: Layout, submissions: Sequence[Submission]
@@ -92,32 +92,32 @@ class Backend(Protocol):
     def ends(
         self, layout: Layout, submissions: Sequence[Submission]
     ) -> Mapping[tuple[str, int], JobEnd]:
-        """Return how jobs ended that left no word, by submission and pack; after `states`."""
+        """Return, by submission and pack, how jobs died; to be asked after `states`."""
 
     def cancel(
         self, layout: Layout, submission: Submission, packs: Collection[int] | None = None
     ) -> None:
-        """Ask jobs of a submission to stop cleanly, all or some; returns once none is left."""
+        """Stop the jobs of a submission cleanly, all or some; return once none is left."""
 
     def hold(
         self, layout: Layout, submission: Submission, packs: Collection[int], hold: bool
     ) -> int:
-        """Keep jobs that have not started from starting, or let them; return how many."""
+        """Hold or release jobs that have not started; return their number."""
 
     def notes(self, layout: Layout, submissions: Sequence[Submission]) -> Sequence[str]:
-        """Return what is to be said of living jobs beside their states; asks nobody."""
+        """Return remarks on living jobs for the user; asks no scheduler."""
 
     def waits(self, layout: Layout) -> bool:
-        """Whether recorded submissions have something left to send."""
+        """Whether some of the recorded submissions is still to be sent."""
 
     def survives_us(self, study: Study) -> bool:
-        """Whether jobs go on where whoever watches them is interrupted."""
+        """Whether jobs go on if the command that watches them is interrupted."""
 
 
 def backend_of(place: SweepFile | Submission) -> Backend:
-    """Return what runs the trials of a sweep, or has started a submission.
+    """Return the backend that runs the trials of a sweep, or that has started a submission.
 
-    There is one of a kind: it may remember what it was told.
+    There is one instance of each, for it may keep what the scheduler has answered.
     """
     return _load((IN_A_JOB if place.in_a_job else BACKENDS)[place.backend])
 
@@ -142,7 +142,7 @@ def job_states(
 def job_ends(
     layout: Layout, submissions: Sequence[Submission]
 ) -> Mapping[tuple[str, int], JobEnd]:
-    """Return how jobs ended that left no word, by submission and pack; after `job_states`."""
+    """Return, by submission and pack, how jobs died; to be asked after `job_states`."""
     found: dict[tuple[str, int], JobEnd] = {}
     for backend, theirs in _by_backend(submissions):
         found |= backend.ends(layout, theirs)
@@ -150,7 +150,7 @@ def job_ends(
 
 
 def job_notes(layout: Layout, submissions: Sequence[Submission]) -> list[str]:
-    """Return what backends say of living jobs beside their states."""
+    """Return the remarks of all backends on living jobs."""
     return [
         note
         for backend, theirs in _by_backend(submissions)

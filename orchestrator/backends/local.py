@@ -1,8 +1,6 @@
-"""This machine as a backend: a detached pool of processes, which outlives the terminal.
+"""This machine as a backend: one detached process for each submission outlives the terminal.
 
-Submissions that one detached process of this machine works on, which outlives the terminal.
-
-Knows neither what that process does with its packs nor whether it fits the machine.
+What that process does with its packs is `orchestrator.backends.pool`'s.
 """
 
 import os
@@ -26,12 +24,12 @@ _SIGNALLED = 128  # and more: what a shell makes of a signal
 
 
 class DetachedBackend:
-    """Starts `module` with the folder of a submission, in a session of its own."""
+    """Starts `module` as a detached process for every submission, with its folder as argument."""
 
     module = "orchestrator.backends.pool"
 
     def survives_us(self, study: Study) -> bool:
-        """Return False: nobody else would know that it goes on."""
+        """Return False: nothing else would show that they go on."""
         return False
 
     def submit(self, layout: Layout, submissions: Sequence[Submission]) -> None:
@@ -40,11 +38,10 @@ class DetachedBackend:
             self._start(layout, submission)
 
     def _start(self, layout: Layout, submission: Submission) -> None:
-        """Start the pool of a submission in a session of its own."""
         folder = layout.submission(submission.id)
         log = str(folder / "pool.log")
         append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-        # Not subprocess.Popen, which warns where its child is meant to outlive it.
+        # Not subprocess.Popen, which warns of a child that outlives it.
         pid = os.posix_spawn(
             sys.executable,
             [sys.executable, "-P", "-m", self.module, str(folder)],
@@ -70,14 +67,7 @@ class DetachedBackend:
         self, layout: Layout, submissions: Sequence[Submission]
     ) -> Mapping[str, Mapping[int, JobState]]:
         """Return the state of every pack."""
-        return {submission.id: self._states(layout, submission) for submission in submissions}
-
-    def _states(self, layout: Layout, submission: Submission) -> Mapping[int, JobState]:
-        alive = self._pool(layout, submission) is not None
-        return {
-            pack: self._state(layout, submission, pack) if alive else "ended"
-            for pack in range(submission.packs)
-        }
+        return {one.id: _states(layout, one) for one in submissions}
 
     def ends(
         self, layout: Layout, submissions: Sequence[Submission]
@@ -85,7 +75,7 @@ class DetachedBackend:
         """Return how the packs ended whose processes, or whose pool, were killed."""
         found = {}
         for submission in submissions:
-            pool = self._pool(layout, submission)
+            pool = _pool(layout, submission)
             for pack in range(submission.packs):
                 end = _end(layout, submission, pack, pool is not None)
                 if end is not None:
@@ -97,14 +87,14 @@ class DetachedBackend:
     ) -> None:
         """Let the running trials stop at their next step and wait for the pool's end.
 
-        Raises BackendError where the pool runs on another host, and for some packs alone.
+        Raises BackendError if the pool runs on another host, and for a part of the packs.
         """
         if packs is not None and set(packs) != set(range(submission.packs)):
             raise BackendError(
                 f"submission {submission.id} runs on this machine as a whole: cancel the study, "
                 "then submit what you want"
             )
-        pool = self._pool(layout, submission)
+        pool = _pool(layout, submission)
         if pool is None:
             return
         if not pool.is_here:
@@ -113,13 +103,13 @@ class DetachedBackend:
                 "there"
             )
         os.kill(pool.pid, signal.SIGTERM)
-        while self._pool(layout, submission) is not None:
+        while _pool(layout, submission) is not None:
             time.sleep(0.05)
 
     def hold(
         self, layout: Layout, submission: Submission, packs: Collection[int], hold: bool
     ) -> int:
-        """Raise BackendError: there is no queue to hold anything in."""
+        """Raise BackendError: there is no queue in which a job could be held."""
         raise BackendError(
             f"submission {submission.id} runs on this machine, which has no queue: cancel stops "
             "it, submit goes on"
@@ -133,13 +123,22 @@ class DetachedBackend:
         """Return False: a pool has all its packs from the start."""
         return False
 
-    def _pool(self, layout: Layout, submission: Submission) -> Process | None:
-        return find_pool(layout.submission(submission.id))
 
-    def _state(self, layout: Layout, submission: Submission, pack: int) -> JobState:
-        if read_exit_code(layout, submission.id, pack) is not None:
-            return "ended"
-        return "running" if layout.job_output(submission.id, pack).exists() else "queued"
+def _pool(layout: Layout, submission: Submission) -> Process | None:
+    return find_pool(layout.submission(submission.id))
+
+
+def _states(layout: Layout, submission: Submission) -> dict[int, JobState]:
+    packs = range(submission.packs)
+    if _pool(layout, submission) is None:
+        return dict.fromkeys(packs, "ended")
+    return {pack: _state(layout, submission, pack) for pack in packs}
+
+
+def _state(layout: Layout, submission: Submission, pack: int) -> JobState:
+    if read_exit_code(layout, submission.id, pack) is not None:
+        return "ended"
+    return "running" if layout.job_output(submission.id, pack).exists() else "queued"
 
 
 def _end(layout: Layout, submission: Submission, pack: int, pool_lives: bool) -> JobEnd | None:
@@ -169,7 +168,7 @@ class LocalBackend(DetachedBackend):
     """Runs packs as on a cluster: one process a pack, at most `lanes` at a time."""
 
     def check(self, study: Study) -> None:
-        """Raise SweepError for more cores or GPUs than this machine has."""
+        """Raise SweepError if a trial needs more cores or GPUs than this machine has."""
         given, cores = study.sweep.keys.resources, os.cpu_count() or 1
         if given.cpus_per_task > cores:
             raise SweepError(

@@ -1,10 +1,6 @@
-"""The pool of the local backend: runs the packs of one submission, a process a rank.
+"""The pool of the local backend: runs the packs of one submission, one process for each rank.
 
 Started detached as `python -m orchestrator.backends.pool SUBMISSION`. Knows jobs, not trials.
-
-The processes of one pack on this machine: one a rank, which end together.
-
-Starts none of them: that is the pool's.
 """
 
 import ctypes
@@ -28,13 +24,17 @@ from jobs.contract.lock import Process
 from jobs.contract.pack import LANE_ENVIRONMENT
 from orchestrator.backends.records import Submission, read_record, read_submission
 
-# From the end of one rank by a signal or an error to that of the others. They leave by themselves,
-# at once, unless they hang in something that does not hear of it, such as a kernel on a GPU.
+OOM_SUFFIX = ".oom"  # of the file that says that the kernel has killed a pack for its memory
+_DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of prctl(2)
+_HEARTBEAT_S = 15
+_SILENT_S = 300  # long enough for the clocks and caches of a network mount
+# From the end of one rank by a signal or an error to that of the others. They end by themselves,
+# at once, unless they hang in something that does not notice, such as a kernel on a GPU.
 _GRACE_S = 20.0
 
 
 class PackProcesses:
-    """The ranks of a pack; `places` are what they take up of the machine."""
+    """The ranks of a pack, which end together; `places` are the lanes that they take."""
 
     def __init__(
         self, pack: int, places: Sequence[int], ranks: Sequence["subprocess.Popen[bytes]"]
@@ -44,10 +44,10 @@ class PackProcesses:
         self._alone_since: float | None = None
 
     def poll(self, stop: bool) -> int | None:
-        """Return the exit code of the pack once no rank lives; ask all to end where `stop` is set.
+        """Return the exit code of the pack once no rank lives; ask all to end if `stop` is set.
 
-        It is that of rank 0, which knows how the trials have ended, or where it knows of nothing
-        bad, that of the first other rank to which something has happened.
+        It is that of rank 0, which knows how the trials have ended; if that is 0, it is that of
+        the first rank that has failed.
         """
         codes = [rank.poll() for rank in self._ranks]
         living = [rank for rank, code in zip(self._ranks, codes, strict=True) if code is None]
@@ -68,16 +68,10 @@ def _signal(ranks: Sequence["subprocess.Popen[bytes]"], number: signal.Signals) 
         rank.send_signal(number)
 
 
-_DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of prctl(2)
-_HEARTBEAT_S = 15
-OOM_SUFFIX = ".oom"  # of the file that says what the kernel has killed a pack for
-_SILENT_S = 300  # long enough for the clocks and caches of a network mount
-
-
 def find_pool(folder: Path) -> Process | None:
-    """Return the pool that works on a submission, None where it has ended.
+    """Return the pool that works on a submission, None if it has ended.
 
-    That of another host is believed to work as long as its heartbeat is heard.
+    A pool on another host is taken to work as long as its heartbeat is recent.
     """
     record = folder / "pool.json"
     try:
@@ -98,9 +92,9 @@ def read_exit_code(layout: Layout, submission: str, pack: int) -> int | None:
 
 
 class Pool:
-    """At most `lanes` ranks at a time; on SIGTERM it passes the signal on and waits.
+    """Runs at most `lanes` ranks at a time; on SIGTERM it passes the signal on and waits.
 
-    A pack of more ranks than that has the machine for itself.
+    A pack of more ranks than that runs alone.
     """
 
     def __init__(self, layout: Layout, submission: Submission) -> None:
@@ -108,12 +102,12 @@ class Pool:
         self._submission = submission
         self.stopped = False
         self._free = set(range(submission.lanes))
-        self._asked: dict[int, int] = {}
+        self._ranks_by_pack: dict[int, int] = {}
         self._running: list[PackProcesses] = []
         self._oom_kills = _oom_kills()
 
     def run(self) -> None:
-        """Run all packs; returns when the last process has ended."""
+        """Run all packs; return when the last process has ended."""
         signal.signal(signal.SIGTERM, self._stop)
         waiting = deque(range(self._submission.packs))
         beat = time.monotonic()
@@ -128,7 +122,7 @@ class Pool:
         self.stopped = True
 
     def _fill(self, waiting: deque[int]) -> bool:
-        """Start packs in their order while there is room; return whether it started any."""
+        """Start packs in their order while there is room; return True if any was started."""
         started = False
         while waiting and not self.stopped:
             ranks = self._ranks(waiting[0])
@@ -141,11 +135,13 @@ class Pool:
         return started
 
     def _ranks(self, pack: int) -> int:
-        """Return how many processes train a trial of a pack: as many for all of them."""
-        if pack not in self._asked:
+        """Return the number of processes of each trial of a pack; all have the same."""
+        if pack not in self._ranks_by_pack:
             record = json.loads(self._layout.pack(self._submission.id, pack).read_text())
-            self._asked[pack] = max((trial["world_size"] for trial in record["trials"]), default=1)
-        return self._asked[pack]
+            self._ranks_by_pack[pack] = max(
+                (trial["world_size"] for trial in record["trials"]), default=1
+            )
+        return self._ranks_by_pack[pack]
 
     def _start(self, pack: int, ranks: int, places: list[int]) -> PackProcesses:
         output = self._layout.job_output(self._submission.id, pack)
@@ -158,7 +154,7 @@ class Pool:
             meeting = output.with_suffix(f".{uuid.uuid4().hex}.meet")
             command += ["--ranks", str(ranks), "--meet", str(meeting)]
         environment = os.environ | LANE_ENVIRONMENT
-        if self._submission.device == "cuda":  # every rank sees those of all, and takes its own
+        if self._submission.device == "cuda":  # every rank sees those of all, and uses one
             gpus = _gpus()
             chosen = dict.fromkeys(gpus[place % len(gpus)] for place in places)
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(chosen)
@@ -203,10 +199,8 @@ def _gpus() -> list[str]:
         listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
     except FileNotFoundError:
         return []
-    if listed.returncode != 0:
-        return []
-    cards = [line for line in listed.stdout.splitlines() if line.startswith("GPU ")]
-    return [str(number) for number, _ in enumerate(cards)]
+    lines = listed.stdout.splitlines() if listed.returncode == 0 else []
+    return [str(number) for number in range(sum(line.startswith("GPU ") for line in lines))]
 
 
 def _oom_kills() -> int:
@@ -219,7 +213,7 @@ def _oom_kills() -> int:
 
 
 def _die_with_parent() -> None:
-    """Have the kernel stop a pack cleanly where its pool is killed (Linux)."""
+    """Have the kernel stop a pack cleanly if its pool is killed (Linux)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGTERM)
 
@@ -237,10 +231,7 @@ def main() -> None:
 
 
 def exec_unattended(layout: Layout) -> NoReturn:
-    """Look after a study in place of this process, which has nothing left to do.
-
-    So that one process works for a submission.
-    """
+    """Replace this process, which has nothing left to do, by the one that advances the study."""
     words = ["-P", "-m", "orchestrator.unattended", str(layout.root), layout.study]
     os.execv(sys.executable, [sys.executable, *words])
 

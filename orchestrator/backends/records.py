@@ -1,6 +1,6 @@
 """The files of a submission: what was intended, and the packs that its jobs carry.
 
-Written before anything starts, read back by whoever runs or follows the jobs.
+They are written before anything starts; those that run or follow the jobs read them back.
 """
 
 import json
@@ -14,7 +14,7 @@ from jobs.contract.layout import Layout
 from jobs.contract.pack import Pack
 from thermolion.errors import OperationError
 
-Built = TypeVar("Built")
+_Record = TypeVar("_Record")
 
 _SUBMISSION = "submission.json"
 
@@ -27,11 +27,11 @@ class BackendError(OperationError):
 class Submission:
     """What was intended, written before anything starts; its packs lie beside it.
 
-    `lanes` ranks run at a time, which is as many trials if each is one process; `lanes_asked`
-    were asked for. `request` is what the backend itself needs to know. `scale` says how many times
-    the memory and time of the sweep its jobs are given; `by_hand` that a user has said `retry`.
-    `unattended`: somebody is to look after the study once the jobs have ended. `commit` is the one
-    that the user's folder was at, in git, and `dirty` whether it had been edited since.
+    `lanes` ranks run at a time, which is the number of trials if each is one process; the user has
+    asked for `lanes_asked`. `request` is what the backend itself needs to know. `scale` has the
+    factors of the sweep's memory and time that its jobs are given. `by_hand`: a user's `retry` has
+    sent it. `unattended`: the study is to be advanced once the jobs have ended. `commit` is that
+    of the user's folder in git, and `dirty` whether it had been edited since.
     """
 
     id: str
@@ -53,7 +53,7 @@ class Submission:
 
     @property
     def in_a_job(self) -> bool:
-        """Whether its packs run in a Ray within one job of SLURM's."""
+        """Whether its packs run on a Ray inside one SLURM job."""
         return bool((self.request or {}).get("allocation"))
 
     def to_json(self) -> dict[str, Any]:
@@ -61,7 +61,7 @@ class Submission:
 
 
 def read_submissions(layout: Layout) -> list[Submission]:
-    """Return the submissions of a study, oldest first; a half-written one has started nothing."""
+    """Return the submissions of a study, oldest first; without a record none has started."""
     records = sorted(layout.submissions.glob(f"*/{_SUBMISSION}"))
     return [read_submission(record.parent) for record in records]
 
@@ -77,17 +77,17 @@ def read_submission(folder: Path) -> Submission:
 
 
 def cancelled_mark(layout: Layout, submission: str) -> Path:
-    """Return the file by which a user's `cancel` is remembered: nothing follows by itself then."""
+    """Return the file that records a user's `cancel`: nothing is sent by itself after it."""
     return layout.submission(submission) / "cancelled"
 
 
 def write_submission(folder: Path, submission: Submission) -> None:
-    """Write down what is intended; its packs have to lie there already."""
-    write_atomically(submission_file(folder), json.dumps(submission.to_json(), indent=1))
+    """Write the record of a submission; its packs have to be there already."""
+    write_whole(submission_file(folder), json.dumps(submission.to_json(), indent=1))
 
 
 def write_packs(packs: Sequence[Pack]) -> None:
-    """Write one file a pack."""
+    """Write one file for each pack."""
     for pack in packs:
         path = pack.layout.pack(pack.submission, pack.number)
         path.parent.mkdir(exist_ok=True)
@@ -95,11 +95,11 @@ def write_packs(packs: Sequence[Pack]) -> None:
 
 
 def read_pack(layout: Layout, submission: str, number: int) -> Pack:
-    """Read back what a job carries."""
+    """Return the pack that a job carries."""
     return read_record(layout.pack(submission, number), Pack.from_json)
 
 
-def read_record(path: Path, build: Callable[[dict[str, Any]], Built]) -> Built:
+def read_record(path: Path, build: Callable[[dict[str, Any]], _Record]) -> _Record:
     """Return what `build` makes of the JSON in a file; raises BackendError if it cannot."""
     try:
         return build(json.loads(path.read_text()))
