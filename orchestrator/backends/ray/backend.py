@@ -1,6 +1,6 @@
-"""Ray as a backend: trials in lanes that Ray Tune hands out, here or where a Ray runs already.
+"""Ray as a backend: Ray Tune gives packs to lanes, on this machine or on a Ray that runs already.
 
-Loads no Ray: that is for the driver, a process of its own.
+Does not load Ray: the driver does, which is a separate process.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -26,12 +26,12 @@ _LEAST = (2, 52)
 
 
 class RayBackend(DetachedBackend):
-    """Runs packs in actors of Ray, which are used again; one driver works for a submission."""
+    """Runs packs in actors of Ray, which are reused; there is one driver for each submission."""
 
     module = "orchestrator.backends.ray.driver"
 
     def check(self, study: Study) -> None:
-        """Raise SweepError for an absent Ray, an address without one, or too few cores."""
+        """Raise SweepError if Ray is not installed or not at the address, or cores are too few."""
         check_installed()
         address = study.sweep.keys.ray.address
         if address is None:
@@ -43,7 +43,7 @@ class RayBackend(DetachedBackend):
             raise SweepError(f"ray.address: {error}") from error
 
     def ignored(self, study: Study) -> Sequence[str]:
-        """Return the keys that Ray has no queue, no time and no memory for."""
+        """Return the keys for clusters: Ray has no queue, no time limit and no memory limit."""
         keys = study.sweep.keys
         named = {
             "site": keys.site is not None,
@@ -53,17 +53,17 @@ class RayBackend(DetachedBackend):
         return [*list_ignored(study), *(key for key, is_set in named.items() if is_set)]
 
     def place(self, request: PlacementRequest) -> Sequence[SubmissionPlan]:
-        """Return one plan. A trial of one rank is a pack: a lane needs no new process for it."""
+        """Return one plan; a trial of one rank is a pack, as a lane starts no process for it."""
 
         def backend_request(lanes: int, at_a_time: int | None, _folder: Path) -> Mapping[str, Any]:
             given = request.study.sweep.keys.resources
             gpus = count_gpus() if given.device == "cuda" else 0
             return make_request(request, lanes * given.cpus_per_task, gpus, at_a_time)
 
-        return [plan_packs(request, _lanes(request), backend_request)]
+        return [plan_packs(request, _count_ranks(request), backend_request)]
 
     def submit(self, layout: Layout, submissions: Sequence[Submission]) -> None:
-        """Start a driver for every submission, and clear up after those that were killed."""
+        """Start a driver for every submission, and remove what killed drivers have left."""
         new = {submission.id for submission in submissions}
         for earlier in read_submissions(layout):
             folder = layout.submission(earlier.id)
@@ -75,7 +75,7 @@ class RayBackend(DetachedBackend):
     def ends(
         self, layout: Layout, submissions: Sequence[Submission]
     ) -> Mapping[tuple[str, int], JobEnd]:
-        """Return how packs ended that left no word, and why others never began."""
+        """Return how packs died, and why others never began."""
         return {**find_unstarted(layout, submissions), **super().ends(layout, submissions)}
 
     def cancel(
@@ -87,13 +87,13 @@ class RayBackend(DetachedBackend):
 
 
 def check_installed() -> None:
-    """Raise SweepError for an absent Ray, and for one that lets everybody in."""
+    """Raise SweepError if Ray is not installed, or is too old to ask for a token."""
     if not _is_installed():
         raise SweepError(
             "backend: ray, and Ray is not installed: pip install 'thermolion[ray]', or use "
             "the local backend"
         )
-    if _version() < _LEAST:
+    if _read_version() < _LEAST:
         raise SweepError(
             f"backend: ray, and Ray {version('ray')} lets everybody in who reaches its port: "
             "pip install --upgrade 'thermolion[ray]' (2.52 or later asks for a token)"
@@ -101,7 +101,7 @@ def check_installed() -> None:
 
 
 def list_ignored(study: Study) -> Sequence[str]:
-    """Return the keys that no Ray has a use for, wherever it runs."""
+    """Return the keys that have no effect on any Ray, wherever it runs."""
     pack = study.sweep.keys.pack
     is_set = pack != PackKeys(trials_per_gpu=pack.trials_per_gpu)
     return ["pack.at_least or pack.trial_takes"] if is_set else []
@@ -136,7 +136,7 @@ def plan_packs(
 def make_request(
     request: PlacementRequest, cpus: int, gpus: int, at_a_time: int | None
 ) -> Mapping[str, Any]:
-    """Return what a driver has to know of its Ray, which has `cpus` and `gpus` on a node."""
+    """Return what a driver has to know of its Ray, which has `cpus` and `gpus` on each node."""
     keys = request.study.sweep.keys
     return {
         "address": keys.ray.address,
@@ -151,7 +151,7 @@ def make_request(
 def find_unstarted(
     layout: Layout, submissions: Sequence[Submission]
 ) -> Mapping[tuple[str, int], JobEnd]:
-    """Return, by submission and pack, the end of what no lane could be started for."""
+    """Return, by submission and pack, the ends of packs for which no lane could be started."""
     found = {}
     for submission in submissions:
         trouble = LaneSignals(layout.submission(submission.id)).read_trouble()
@@ -164,20 +164,20 @@ def find_unstarted(
 def _is_installed() -> bool:
     try:
         return find_spec("ray") is not None
-    except ValueError:  # of one that was shut out
+    except ValueError:  # of a module that is blocked
         return False
 
 
-def _version() -> tuple[int, ...]:
+def _read_version() -> tuple[int, ...]:
     """Return the first two numbers of Ray's version, without loading it."""
     return tuple(int(number) for number in version("ray").split(".")[:2])
 
 
-def _lanes(request: PlacementRequest) -> int:
-    """Return how many ranks may run at once; several may share a GPU."""
+def _count_ranks(request: PlacementRequest) -> int:
+    """Return the number of ranks that may run at once; several may share a GPU."""
     keys = request.study.sweep.keys
     if keys.ray.address is not None:
-        return sum(trial.world_size for trial in request.trials)  # nobody has said how large it is
+        return sum(trial.world_size for trial in request.trials)  # its size is not known here
     if keys.resources.device == "cpu":
         return count_lanes(request.study)
     return max(1, count_gpus()) * keys.pack.trials_per_gpu

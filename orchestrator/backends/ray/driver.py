@@ -1,9 +1,10 @@
 """The driver of a submission on Ray: `python -m orchestrator.backends.ray.driver SUBMISSION`.
 
-Started detached, in the place that the pool has for the local backend. Whatever ends it, what has
-no result is planned anew by the next `submit`: nothing of it has to be restored.
+Started detached, as the pool of the local backend is. It keeps no state that has to be restored:
+after whatever end, the next `submit` plans again what has no result.
 """
 
+import contextlib
 import json
 import logging
 import os
@@ -51,7 +52,7 @@ class Driver:
         self._beat_s = 0.0
 
     def run(self, connected: AbstractContextManager[Any]) -> bool:
-        """Run them on the Ray that `connected` gives; return whether there was one."""
+        """Run them on the Ray that `connected` opens; return True if it could be opened."""
         try:
             with connected:
                 self.listen()
@@ -88,18 +89,17 @@ class Driver:
         self.signals.request_stop(reason, self._judge(reason))
 
     def beat(self) -> None:
-        """Say to other hosts, now and then, that this process lives."""
+        """Show other hosts, now and then, that this process lives."""
         if time.monotonic() - self._beat_s > _HEARTBEAT_S:
             self._beat_s = time.monotonic()
-            record = self._folder / "pool.json"
-            if record.exists():
-                os.utime(record)
+            with contextlib.suppress(FileNotFoundError):
+                os.utime(self._folder / "pool.json")
 
     def _stopped(self) -> bool:
         return self.signals.stop_request() is not None
 
     def _groups(self) -> Iterator[tuple[int, list[int]]]:
-        """Yield ranks and packs of what may share lanes: a process imports one version of code."""
+        """Yield ranks and packs that may share lanes: a process imports one version of code."""
         groups: dict[tuple[int, Path | None], list[int]] = {}
         for number in range(self.submission.packs):
             if read_exit_code(self.layout, self.submission.id, number) is None:

@@ -1,4 +1,4 @@
-"""One pack of a submission on Ray, as the ranks that train its trials meet it."""
+"""One pack of a submission on Ray: the lane runs it as rank 0, with the other ranks beside it."""
 
 import json
 import logging
@@ -22,15 +22,15 @@ from jobs.ranks.launch import Launch, Rendezvous, StopFlag
 from orchestrator.backends.ray.signals import LaneSignals
 from orchestrator.backends.records import read_submission
 
-_LOOK_EVERY_S = 0.25
-_RANKS_LEAVE_S = 60.0
+_POLL_S = 0.25
+_RANKS_END_S = 60.0
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
 
 _log = logging.getLogger(__name__)
 
 
 class PackRunner:
-    """One pack of a submission; its trials are trained in the folder `here`, if it is there."""
+    """Runs one pack of a submission; its trials are trained in the folder `here`, if it exists."""
 
     def __init__(self, folder: Path, pack: int, here: Path) -> None:
         self._layout = Layout(folder.parents[2], folder.parents[1].name)
@@ -39,13 +39,13 @@ class PackRunner:
         self.output = self._layout.job_output(self._submission.id, pack)
 
     def is_stopped(self) -> bool:
-        """Whether the pack is not to begin; of all ranks together, the first one asks."""
+        """Whether the pack is not to begin; only the first rank asks."""
         return self._signals.stop_request() is not None
 
     def run_all(self, ranks: int) -> int:
         """Run the pack as the first rank, and the others beside it; return its exit code."""
         code = self.run(Launch()) if ranks == 1 else _lead(self, ranks)
-        self._leave_word(code)
+        self._write_exit_code(code)
         return code
 
     def run(self, ranked: Launch) -> int:
@@ -55,7 +55,7 @@ class PackRunner:
         if self._here.is_dir():
             os.chdir(self._here)
         self.output.parent.mkdir(exist_ok=True)
-        with _printing_to(self.output), self._stopping() as stop:
+        with _print_to(self.output), self._watch_for_stop() as stop:
             launch = Launch(
                 device=self._submission.device,
                 threads=self._submission.threads,
@@ -66,32 +66,32 @@ class PackRunner:
             )
             return lane.run_pack(pack, launch)
 
-    def _leave_word(self, code: int) -> None:
-        """Say how the pack has ended, unless it is to go on in another attempt of the job."""
+    def _write_exit_code(self, code: int) -> None:
+        """Record how the pack has ended, unless another attempt of the job is to continue it."""
         stop = self._signals.stop_request()
         goes_on = code == lane.EXIT_INTERRUPTED and stop is not None and stop.kind
         if not goes_on:
             write_atomically(self.output.with_suffix(".exit"), f"{code}\n")
 
     @contextmanager
-    def _stopping(self) -> Iterator[StopFlag]:
-        """Yield a flag that the driver's mark sets.
+    def _watch_for_stop(self) -> Iterator[StopFlag]:
+        """Yield a flag that the driver's request to stop sets.
 
-        A signal that SLURM sends to all processes of a job does not: the driver, which hears it as
-        well, knows of which class it is. Nor is it left blocked, as this process was started: what
-        a trial starts is to hear signals.
+        A signal that SLURM sends to all processes of a job is ignored here: the driver gets it as
+        well and knows its class. This process was started with signals blocked; they are
+        unblocked, so that the processes of a trial get them.
         """
         flag, over = StopFlag(), threading.Event()
         flag.classify = lambda _reason, _at: self._kind()
 
-        def look() -> None:
-            while not over.wait(_LOOK_EVERY_S):
+        def watch() -> None:
+            while not over.wait(_POLL_S):
                 stop = self._signals.stop_request()
                 if stop is not None:
                     flag.set(stop.reason)
                     return
 
-        watcher = threading.Thread(target=look, daemon=True)
+        watcher = threading.Thread(target=watch, daemon=True)
         watcher.start()
         for number in _SIGNALS:
             signal.signal(number, lambda _number, _frame: None)
@@ -107,10 +107,10 @@ class PackRunner:
         return "" if stop is None else stop.kind
 
 
-def _lead(place: PackRunner, ranks: int) -> int:
-    """Run a pack as rank 0, with all others beside us in the placement group of this trial."""
-    meeting = str(place.output.with_suffix(f".{uuid.uuid4().hex}.meet"))
-    where = meeting, ray.util.get_node_ip_address()
+def _lead(runner: PackRunner, ranks: int) -> int:
+    """Run a pack as rank 0, and the other ranks in the placement group of this trial."""
+    meeting = str(runner.output.with_suffix(f".{uuid.uuid4().hex}.meet"))
+    meeting_at = meeting, ray.util.get_node_ip_address()
     group = ray.util.get_current_placement_group()
     actor = ray.remote(Rank)
     others = []
@@ -123,11 +123,11 @@ def _lead(place: PackRunner, ranks: int) -> int:
                 group, placement_group_bundle_index=rank
             ),
         ).remote()
-        others.append((beside, beside.run.remote(place, rank, ranks, where)))
-    codes = [place.run(_launch(0, ranks, where))]
+        others.append((beside, beside.run.remote(runner, rank, ranks, meeting_at)))
+    codes = [runner.run(_launch(0, ranks, meeting_at))]
     for beside, answer in others:
         try:
-            codes.append(ray.get(answer, timeout=_RANKS_LEAVE_S))
+            codes.append(ray.get(answer, timeout=_RANKS_END_S))
         except (ray.exceptions.RayError, ray.exceptions.GetTimeoutError) as error:
             _log.warning("a rank has died, or hangs: %s", error)
         ray.kill(beside)
@@ -135,21 +135,21 @@ def _lead(place: PackRunner, ranks: int) -> int:
 
 
 class Rank:
-    """A process that trains beside the lane of a trial of several ranks."""
+    """An actor that trains one rank beside the lane, which is rank 0."""
 
-    def run(self, place: PackRunner, rank: int, ranks: int, where: tuple[str, str]) -> int:
-        return place.run(_launch(rank, ranks, where))
+    def run(self, runner: PackRunner, rank: int, ranks: int, meeting_at: tuple[str, str]) -> int:
+        return runner.run(_launch(rank, ranks, meeting_at))
 
 
-def _launch(rank: int, ranks: int, where: tuple[str, str]) -> Launch:
-    """Return the launch of one rank, which sees no GPU but its own."""
-    meeting, host = where
+def _launch(rank: int, ranks: int, meeting_at: tuple[str, str]) -> Launch:
+    """Return the launch of one rank, which sees one GPU alone."""
+    meeting, host = meeting_at
     return Launch(rank=rank, world_size=ranks, rendezvous=Rendezvous(Path(meeting), host))
 
 
 @contextmanager
-def _printing_to(output: Path) -> Iterator[None]:
-    """Have whatever this process prints go to a file meanwhile, as that of other jobs does."""
+def _print_to(output: Path) -> Iterator[None]:
+    """Send all that this process prints to a file meanwhile, as other jobs do."""
     sys.stdout.flush()
     sys.stderr.flush()
     kept = os.dup(1), os.dup(2)

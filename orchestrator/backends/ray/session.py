@@ -1,6 +1,6 @@
-"""A Ray to run lanes on: one of our own on this machine, or one that runs already.
+"""A Ray to run lanes on: a new one on this machine, or one that runs already.
 
-Everything of its own lies in one temporary folder, with a token that keeps all others out.
+All files of a new one are in one temporary folder, with a token that keeps other users out.
 """
 
 import logging
@@ -21,9 +21,9 @@ from orchestrator.backends.ray.signals import TUNE, LaneSignals
 from orchestrator.backends.records import BackendError
 
 PREFIX = "tl-ray-"
-_STORE_BYTES = 100 * 2**20  # nothing of ours travels through it; less is refused
+_STORE_BYTES = 100 * 2**20  # the least that Ray accepts; we store nothing in it
 _CONNECT_S = 5.0
-# Of Ray and Tune: nothing is told to anybody, logged twice, or written but by ourselves.
+# Ray and Tune report nothing to their makers, log nothing twice, and write no results.
 QUIET: Mapping[str, str] = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "0",
@@ -39,12 +39,12 @@ QUIET: Mapping[str, str] = {
 
 @contextmanager
 def session(
-    request: Mapping[str, Any], signals: LaneSignals, own_address: str = "127.0.0.1"
+    request: Mapping[str, Any], signals: LaneSignals, listen_at: str = "127.0.0.1"
 ) -> Iterator[Mapping[str, Any]]:
-    """Be connected to the Ray that a submission asks for; one of our own ends with it.
+    """Connect to the Ray that a submission asks for; a new one ends with this context.
 
-    Yields what another node needs to join one of our own, which listens at `own_address`. Raises
-    BackendError where there is none.
+    Yields what another node needs to join a new one, which listens at `listen_at`. Raises
+    BackendError if there is no Ray.
     """
     os.environ.update({**QUIET, **LANE_ENVIRONMENT})
     for name in ("ray", "ray.tune"):
@@ -53,17 +53,17 @@ def session(
         with _attached(request["address"]):
             yield {}
         return
-    temp = Path(tempfile.mkdtemp(prefix=PREFIX, dir=_short()))
+    temp = Path(tempfile.mkdtemp(prefix=PREFIX, dir=_short_folder()))
     try:
         signals.write_ray({"temp": str(temp), "host": socket.gethostname()})
         token = secrets.token_hex(32)
-        for name in ("RAY_ADDRESS", "RAY_AUTH_TOKEN"):  # of another Ray of this user
+        for name in ("RAY_ADDRESS", "RAY_AUTH_TOKEN"):  # they would name another Ray of this user
             os.environ.pop(name, None)
-        os.environ.update(_token_in(temp, token))
+        os.environ.update(_write_token(temp, token))
         import ray
 
         try:
-            _start(request, temp, own_address)
+            _start(request, temp, listen_at)
             yield {
                 "address": ray.get_runtime_context().gcs_address,
                 "token": token,
@@ -77,13 +77,13 @@ def session(
         signals.forget_ray()
 
 
-def _start(request: Mapping[str, Any], temp: Path, own_address: str) -> None:
+def _start(request: Mapping[str, Any], temp: Path, listen_at: str) -> None:
     import ray
 
     # Tune is loaded while the processes of Ray start, which takes longer.
     Thread(target=import_module, args=("orchestrator.backends.ray.tune",), daemon=True).start()
     try:
-        with _within(temp / "empty"):  # it stays: the processes of this Ray are there
+        with _inside(temp / "empty"):  # it stays: the processes of this Ray are there
             ray.init(
                 num_cpus=request["cpus"],
                 num_gpus=request["gpus"],
@@ -91,7 +91,7 @@ def _start(request: Mapping[str, Any], temp: Path, own_address: str) -> None:
                 object_store_memory=_STORE_BYTES,
                 log_to_driver=False,
                 _temp_dir=str(temp),
-                _node_ip_address=own_address,
+                _node_ip_address=listen_at,
             )
     except Exception as error:  # Ray has no class for all that may be in its way
         raise BackendError(
@@ -100,11 +100,11 @@ def _start(request: Mapping[str, Any], temp: Path, own_address: str) -> None:
 
 
 @contextmanager
-def _within(folder: Path) -> Iterator[None]:
-    """Be in an empty folder: Ray puts the one that it is started in before all others on its path.
+def _inside(folder: Path) -> Iterator[None]:
+    """Work in an empty folder, for Ray puts the folder that it is started in first on its path.
 
-    The user's code as it was sent is to be found, not as it is by now, and none of it in the place
-    of our own.
+    Lanes have to import the user's code as it was sent, not as it is by now, and no module of the
+    user's in place of ours.
     """
     here = Path.cwd()
     folder.mkdir()
@@ -116,15 +116,15 @@ def _within(folder: Path) -> Iterator[None]:
 
 
 def remove_folder(temp: Path) -> None:
-    """Remove the temporary folder of a Ray of ours."""
+    """Remove the temporary folder of a Ray that we have started."""
     if temp.name.startswith(PREFIX):
         shutil.rmtree(temp, ignore_errors=True)
 
 
-def _token_in(folder: Path, token: str) -> Mapping[str, str]:
-    """Write a token that nobody else can read; return the variables by which Ray finds it.
+def _write_token(folder: Path, token: str) -> Mapping[str, str]:
+    """Write a token that only the user can read; return the variables by which Ray finds it.
 
-    One that an earlier Ray has left in the user's home would be taken otherwise.
+    Without them Ray would take the token that an earlier one has left in the user's home.
     """
     path = folder / "token"
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
@@ -133,7 +133,7 @@ def _token_in(folder: Path, token: str) -> Mapping[str, str]:
 
 
 def check_listens(address: str) -> None:
-    """Raise BackendError where nobody listens at HOST:PORT."""
+    """Raise BackendError if nothing listens at HOST:PORT."""
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host, int(port)), timeout=_CONNECT_S).close()
@@ -145,11 +145,11 @@ def check_listens(address: str) -> None:
 
 
 def clean_up(signals: LaneSignals) -> None:
-    """Remove what a dead driver of this host has left on disk."""
+    """Remove the files that a dead driver of this host has left."""
     shutil.rmtree(signals.folder / TUNE, ignore_errors=True)
-    noted = signals.read_ray()
-    if noted is not None and noted["host"] == socket.gethostname():
-        remove_folder(Path(noted["temp"]))
+    record = signals.read_ray()
+    if record is not None and record["host"] == socket.gethostname():
+        remove_folder(Path(record["temp"]))
         signals.forget_ray()
 
 
@@ -159,7 +159,7 @@ def _attached(address: str) -> Iterator[None]:
     import ray
 
     try:
-        with tempfile.TemporaryDirectory() as temp, _within(Path(temp) / "empty"):
+        with tempfile.TemporaryDirectory() as temp, _inside(Path(temp) / "empty"):
             ray.init(
                 address=address,
                 log_to_driver=False,
@@ -175,7 +175,7 @@ def _attached(address: str) -> Iterator[None]:
         ray.shutdown()
 
 
-def _short() -> str:
-    """Return where temporary files go; Ray's sockets allow for no long name."""
+def _short_folder() -> str:
+    """Return a folder for temporary files whose name is short enough for Ray's sockets."""
     usual = tempfile.gettempdir()
     return usual if len(usual) <= len("/var/tmp") else "/tmp"

@@ -1,6 +1,6 @@
-"""What a driver on Ray and its lanes tell each other by files in the folder of their submission.
+"""Files in the folder of a submission by which a driver on Ray and its lanes signal each other.
 
-A lane may be on another host, where no signal of ours reaches it. Loads no Ray.
+A lane may be on another host, which no signal of the system reaches. Does not load Ray.
 """
 
 import json
@@ -11,12 +11,12 @@ from typing import Any
 
 from jobs.contract.atomic_write import write_atomically, write_once
 
-TUNE = "tune"  # the folder in which Tune works; of no use to anybody afterwards
+TUNE = "tune"  # the folder in which Tune works; of no use afterwards
 
 
 @dataclass(frozen=True)
 class StopRequest:
-    """Why all lanes are to end, and of which class of failure that is (empty: it was wanted)."""
+    """Why all lanes are to end, and the class of failure (empty if the end was wanted)."""
 
     reason: str
     kind: str
@@ -24,7 +24,7 @@ class StopRequest:
 
 @dataclass(frozen=True)
 class LaneSignals:
-    """The marks in the folder of one submission."""
+    """The files in the folder of one submission."""
 
     folder: Path
 
@@ -41,44 +41,43 @@ class LaneSignals:
         return self.folder / "ray.json"
 
     def request_stop(self, reason: str, kind: str = "") -> None:
-        """Have all lanes end at their next step; the first reason counts."""
+        """Ask all lanes to end at their next step; the first reason counts."""
         write_once(self._stop, json.dumps({"reason": reason, "kind": kind}))
 
     def stop_request(self) -> StopRequest | None:
-        """Return why all lanes are to end, None where they are not."""
-        try:
-            return StopRequest(**json.loads(self._stop.read_text()))
-        except FileNotFoundError:
-            return None
+        """Return why all lanes are to end, None if they are not."""
+        text = _read(self._stop)
+        return None if text is None else StopRequest(**json.loads(text))
 
     def clear(self) -> None:
-        """Take back what another attempt has left."""
+        """Remove the signals of an earlier attempt."""
         for path in (self._stop, self._trouble):
             path.unlink(missing_ok=True)
 
     def write_trouble(self, trouble: str) -> None:
-        """Say why no lane could be started."""
-        write_atomically(self._trouble, trouble)
+        """Record why no lane could be started."""
+        write_whole(self._trouble, trouble)
 
     def read_trouble(self) -> str | None:
-        """Return why no lane could be started, None where that has not been so."""
-        try:
-            return self._trouble.read_text()
-        except FileNotFoundError:
-            return None
+        """Return why no lane could be started, None if they could."""
+        return _read(self._trouble)
 
     def write_ray(self, ray: Mapping[str, Any]) -> None:
-        """Write down where the Ray of this submission is."""
-        write_atomically(self._ray, json.dumps(ray))
+        """Record where the Ray of this submission is."""
+        write_whole(self._ray, json.dumps(ray))
 
     def read_ray(self) -> Mapping[str, Any] | None:
-        """Return where the Ray of this submission is, or was, None where it has left nothing."""
-        try:
-            found: Mapping[str, Any] = json.loads(self._ray.read_text())
-        except FileNotFoundError:
-            return None
-        return found
+        """Return where the Ray of this submission is, or was; None if nothing of it is left."""
+        text = _read(self._ray)
+        return None if text is None else dict(json.loads(text))
 
     def forget_ray(self) -> None:
-        """Take the note back: nothing of that Ray is left."""
+        """Remove the record: nothing of that Ray is left."""
         self._ray.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        return None

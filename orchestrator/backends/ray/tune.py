@@ -1,12 +1,8 @@
-"""Ray Tune as the queue over the packs of a submission: which lane gets which pack, and when.
+"""Ray Tune as the queue over the packs of a submission, and the lanes that run them.
 
-A searcher that makes its trials up as it goes would be given to the same Tuner, in place of
-`Planned`. What has been done is the event logs' to say: nothing of Tune's own state is kept.
-
-A lane on Ray: an actor that runs packs one after another, on one import of torch.
-
-Tune hands it the number of a pack. What comes of its trials goes into the event log and nowhere
-else; Ray is told an exit code. The driver reads this as well, and is spared torch.
+Tune gives a lane the number of a pack, and gets an exit code: the results of trials go to the
+event log alone, and no state of Tune's is kept. A searcher that invents trials as it goes would
+take the place of `PlannedPacks`. The driver loads this as well, and must not load torch.
 """
 
 import signal
@@ -26,9 +22,12 @@ from orchestrator.backends.pool import OOM_SUFFIX
 from orchestrator.backends.ray.signals import TUNE
 from orchestrator.backends.records import BackendError
 
+_EPSILON = 1e-3  # Ray counts in ten-thousandths
+_RESTARTS = 2  # of a pack whose lane has died, before the sweep's policy decides
 
-class RayLane(tune.Trainable):  # type: ignore[misc]  # Ray's is of no type
-    """Runs the pack that its configuration names, in one step; it is used again for the next."""
+
+class RayLane(tune.Trainable):  # type: ignore[misc]  # Ray has no types
+    """An actor that runs the pack in its configuration as one step, and is reused for the next."""
 
     def setup(self, config: dict[str, Any]) -> None:
         self._config = config
@@ -41,10 +40,10 @@ class RayLane(tune.Trainable):  # type: ignore[misc]  # Ray's is of no type
         from orchestrator.backends.ray.pack_runner import PackRunner
 
         folder, here = Path(self._config["folder"]), Path(self._config["here"])
-        place = PackRunner(folder, self._config["pack"], here)
-        if place.is_stopped():
+        runner = PackRunner(folder, self._config["pack"], here)
+        if runner.is_stopped():
             return {"exit_code": None, "done": True}
-        return {"exit_code": place.run_all(self._config["ranks"]), "done": True}
+        return {"exit_code": runner.run_all(self._config["ranks"]), "done": True}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Save nothing: the trials do so themselves."""
@@ -53,16 +52,12 @@ class RayLane(tune.Trainable):  # type: ignore[misc]  # Ray's is of no type
         """Load nothing."""
 
 
-_EPSILON = 1e-3  # Ray counts in ten-thousandths
-_RESTARTS = 2  # of a pack whose lane has died, before its trials are left to the sweep's policy
-
-
 @dataclass(frozen=True)
 class PackQueue:
     """Packs of one submission that may share lanes, in their order.
 
-    Their trials have `ranks` processes each, a process `cpus` and `gpus`, which may be a part of
-    one. `at_a_time` is the most packs that run at once, None for as many as there is room for.
+    A trial has `ranks` processes, each with `cpus` and `gpus`, which may be a fraction. At most
+    `at_a_time` packs run at once; None for as many as there is room for.
     """
 
     folder: Path
@@ -73,12 +68,12 @@ class PackQueue:
     at_a_time: int | None
 
     def run(self, stopped: Callable[[], bool], beat: Callable[[], None]) -> None:
-        """Run all packs, or those that have begun before `stopped`; `beat` is called often.
+        """Run all packs, or those that have begun before `stopped`; call `beat` often.
 
-        Raises BackendError for trials that this Ray has no room for, however long they wait.
+        Raises BackendError if this Ray is too small for a trial, however long it waits.
         """
         self._check_room()
-        word = _LaneCallback(self.folder, beat)
+        callback = _LaneCallback(self.folder, beat)
         bundle = {"CPU": float(self.cpus)} | ({"GPU": self.gpus} if self.gpus else {})
         needs = tune.PlacementGroupFactory([bundle] * self.ranks)
         fixed = {"folder": str(self.folder), "ranks": self.ranks, "here": str(Path.cwd())}
@@ -92,11 +87,11 @@ class PackQueue:
             ),
             run_config=tune.RunConfig(
                 name=TUNE,
-                stop=_Stop(lambda: stopped() and not word.running),
+                stop=_StopWaiting(lambda: stopped() and not callback.running),
                 storage_path=str(self.folder),
                 failure_config=tune.FailureConfig(max_failures=_RESTARTS),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-                callbacks=[word],
+                callbacks=[callback],
                 verbose=0,
             ),
         )
@@ -126,8 +121,8 @@ class PackQueue:
             )
 
 
-class PlannedPacks(Searcher):  # type: ignore[misc]  # Ray's is of no type
-    """Suggests what is planned, pack after pack, and nothing any more once that is to end."""
+class PlannedPacks(Searcher):  # type: ignore[misc]  # Ray has no types
+    """Suggests the planned packs in their order, and none any more once they are to stop."""
 
     def __init__(
         self, packs: Sequence[int], fixed: Mapping[str, Any], stopped: Callable[[], bool]
@@ -144,17 +139,17 @@ class PlannedPacks(Searcher):  # type: ignore[misc]  # Ray's is of no type
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Learn nothing from it."""
+        """Ignore the result."""
 
     def save(self, checkpoint_path: str) -> None:
-        """Keep nothing: what is missing is planned again, from the logs."""
+        """Save nothing: packs without a result are planned again from the logs."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing was kept."""
+        """Restore nothing: nothing was saved."""
 
 
-class _Stop(tune.Stopper):  # type: ignore[misc]  # Ray's is of no type
-    """Ends what waits for room, once it is to and nothing runs that has to save: never a trial."""
+class _StopWaiting(tune.Stopper):  # type: ignore[misc]  # Ray has no types
+    """Stops Tune, with the packs that wait, once no lane has a pack; never stops a trial."""
 
     def __init__(self, is_over: Callable[[], bool]) -> None:
         self._is_over = is_over
@@ -166,10 +161,10 @@ class _Stop(tune.Stopper):  # type: ignore[misc]  # Ray's is of no type
         return self._is_over()
 
 
-class _LaneCallback(tune.Callback):  # type: ignore[misc]  # Ray's is of no type
-    """Leaves word in the stead of a lane that has died, and says that somebody works.
+class _LaneCallback(tune.Callback):  # type: ignore[misc]  # Ray has no types
+    """Writes the exit code of a pack whose lane has died, and calls `beat` at every step of Tune.
 
-    `running` are Tune's ids of the packs that lanes have by now.
+    `running` has Tune's ids of the packs that lanes have.
     """
 
     def __init__(self, folder: Path, beat: Callable[[], None]) -> None:
