@@ -83,7 +83,7 @@ def cancelled_mark(layout: Layout, submission: str) -> Path:
 
 def write_submission(folder: Path, submission: Submission) -> None:
     """Write the record of a submission; its packs have to be there already."""
-    write_whole(submission_file(folder), json.dumps(submission.to_json(), indent=1))
+    write_atomically(submission_file(folder), json.dumps(submission.to_json(), indent=1))
 
 
 def write_packs(packs: Sequence[Pack]) -> None:

@@ -80,10 +80,12 @@ def read_registration(
     frozen = stage.frozen
     if frozen is None:
         return None
-    agreed, now = frozen.analysis, declare_analysis(study, stage.targets)
-    said: list[str] = []
+    registered, now = frozen.analysis, declare_analysis(study, stage.targets)
+    deviations: list[str] = []
     if not frozen.is_intact:
-        said.append("decisions/analysis.json was edited: its content has another hash by now")
+        deviations.append(
+            "decisions/analysis.json was edited: its content has another hash by now"
+        )
     if frozen.started:
         deviations.append(
             f"it was frozen when {frozen.started} trials of the comparison had already begun"

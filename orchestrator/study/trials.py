@@ -28,7 +28,9 @@ def plan_trials(sweep: Sweep, tuning: Tuning = NO_TUNING) -> tuple[Trial, ...]:
             "pilot",
             range(sweep.keys.pilot.seeds),
             without_target,
-            lambda on: _settle(tuning, on, [c for c in sweep.candidates if c.name in baselines]),
+            lambda on: _choose_settings(
+                tuning, on, [c for c in sweep.candidates if c.name in baselines]
+            ),
         )
     return (
         _plan_tuning(sweep, tuning)
@@ -38,7 +40,7 @@ def plan_trials(sweep: Sweep, tuning: Tuning = NO_TUNING) -> tuple[Trial, ...]:
             "compare",
             sweep.keys.seeds.blocks,
             sweep.workloads,
-            lambda on: _settle(tuning, on, sweep.candidates),
+            lambda on: _choose_settings(tuning, on, sweep.candidates),
         )
     )
 
@@ -64,7 +66,9 @@ def _plan_tuning(sweep: Sweep, tuning: Tuning) -> tuple[Trial, ...]:
     )
 
 
-def _settle(tuning: Tuning, workload: Workload, declared: Iterable[Candidate]) -> list[Candidate]:
+def _choose_settings(
+    tuning: Tuning, workload: Workload, declared: Iterable[Candidate]
+) -> list[Candidate]:
     """Return the candidates with the settings they have on a workload, if these are chosen yet."""
     candidates = (
         tuning.winner(workload, one) if isinstance(one, TunedCandidate) else one

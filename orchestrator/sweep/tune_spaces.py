@@ -107,7 +107,7 @@ def _check_workloads(keys: TuneKeys, entries: Entries, workloads: Sequence[Workl
         if "test" in metric.lower():
             raise Invalid(
                 ("tune",),
-                f"workload {workload.name!r} has the metric {workload.metric_spec.metric!r}: settings "
+                f"workload {workload.name!r} has the metric {metric!r}: settings "
                 "are chosen by validation data alone, so name such a metric, and the other one "
                 "`final_metric`",
             )

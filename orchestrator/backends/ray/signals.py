@@ -56,7 +56,7 @@ class LaneSignals:
 
     def write_trouble(self, trouble: str) -> None:
         """Record why no lane could be started."""
-        write_whole(self._trouble, trouble)
+        write_atomically(self._trouble, trouble)
 
     def read_trouble(self) -> str | None:
         """Return why no lane could be started, None if they could."""
@@ -64,7 +64,7 @@ class LaneSignals:
 
     def write_ray(self, ray: Mapping[str, Any]) -> None:
         """Record where the Ray of this submission is."""
-        write_whole(self._ray, json.dumps(ray))
+        write_atomically(self._ray, json.dumps(ray))
 
     def read_ray(self) -> Mapping[str, Any] | None:
         """Return where the Ray of this submission is, or was; None if nothing of it is left."""
