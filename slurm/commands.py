@@ -24,7 +24,7 @@ class Answer:
 
 
 def is_here() -> bool:
-    """Whether this machine has SLURM's commands."""
+    """Return True if this machine has SLURM's commands."""
     return shutil.which("sbatch") is not None and shutil.which("squeue") is not None
 
 
@@ -34,7 +34,7 @@ def ask(command: Sequence[str]) -> str:
 
 
 def answer(command: Sequence[str]) -> Answer:
-    """Return what a command prints and says on stderr; raises SlurmError as `ask` does."""
+    """Return what a command prints on stdout and on stderr; raises SlurmError as `ask` does."""
     try:
         with without_job():
             done = subprocess.run(

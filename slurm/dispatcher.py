@@ -7,7 +7,7 @@ lock.
 import logging
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from jobs.contract.atomic_write import write_atomically
 from slurm.job_control import find_delayed, find_held, release_held, start_delayed
@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass
 class Dispatcher:
-    """One dispatcher of a study. `own_job` is the id of the job that feeds, where it is one.
+    """Sends packs of one study. `job_id` is the job that it runs in, None outside one.
 
     `changed`: the queue is another one than it was.
     """
@@ -31,7 +31,7 @@ class Dispatcher:
     submissions: Sequence[SlurmSubmission]
     queue: Queue
     job_id: int | None = None
-    sent: list[tuple[SlurmSubmission, ArrayJob, int]] = field(default_factory=list)
+    sent: list[ArrayJob] = field(default_factory=list)
     changed: bool = False
     full: bool = False  # the site has refused an array that it said it would take
     refused: bool = False  # and takes not even one job more
@@ -40,13 +40,11 @@ class Dispatcher:
 
     def feed(self) -> int:
         """Send what there is room for; return how many packs remain for later."""
-        late, held = (
-            find_delayed(self.submissions, self.queue),
-            find_held(self.submissions, self.queue),
-        )
-        start_delayed(late)
+        delayed = find_delayed(self.submissions, self.queue)
+        held = find_held(self.submissions, self.queue)
+        start_delayed(delayed)
         release_held(held)
-        self.changed = bool(late or held)
+        self.changed = bool(delayed or held)
         try:
             for submission in self.submissions:
                 self._recover(submission)
@@ -62,34 +60,33 @@ class Dispatcher:
         return left
 
     def _open(self) -> Iterator[SlurmSubmission]:
-        """Yield the orders of which something is to be sent now."""
+        """Yield the submissions of which something is to be sent now."""
         for submission in self.submissions:
             if submission.unsent() and not submission.array_jobs.is_held:
                 yield submission
 
     def _recover(self, submission: SlurmSubmission) -> None:
-        """Find the job of a chunk whose sender got no answer; without one it is not sent yet.
+        """Find the id of an array job whose sender got no answer; with none, it is not sent yet.
 
         Should it turn up later all the same, it finds its name gone, and ends.
         """
         for array_job in submission.array_jobs.read():
-            if array_job.job is None:
+            if array_job.id is None:
+                name = array_job.name
                 # The queue may be an old one, or not all of it.
-                found = self.queue.ids(array_job.name) or read_named(array_job.name).ids(
-                    array_job.name
-                )
+                found = self.queue.ids(name) or read_named(name).ids(name)
                 if found:
                     submission.array_jobs.claim(array_job, found[0])
                 else:
                     submission.array_jobs.disown(array_job)
 
     def _send_all(self, submission: SlurmSubmission) -> None:
-        """Send what there is room for; an order that the site refuses is given up.
+        """Send what there is room for; a submission that the site refuses is given up.
 
         Its trials are missing then, and go with the next `submit`, as it is to be by then.
         """
         try:
-            while self._next(submission):
+            while self._send_next(submission):
                 if self.full:
                     # Now, while there is a place for it: a limit that shows itself leaves none.
                     self._send_feeder()
@@ -100,8 +97,8 @@ class Dispatcher:
                 submission.array_jobs.give_up()
             raise
 
-    def _next(self, submission: SlurmSubmission) -> bool:
-        """Send one chunk of an order; return whether there may be room for another one."""
+    def _send_next(self, submission: SlurmSubmission) -> bool:
+        """Send one array job; return True if there may be room for another one."""
         unsent = submission.unsent()
         count = min(len(unsent), self._room(submission))
         if count < len(unsent) and submission.feeder is not None:
@@ -139,71 +136,55 @@ class Dispatcher:
         if submission.submit_cap is None:
             return submission.packs
         ours = sum(job.uid == os.geteuid() for job in self.queue.jobs)
-        return max(0, submission.submit_cap - ours - self._newer())
+        return max(0, submission.submit_cap - ours - self._count_newer())
 
-    def _newer(self) -> int:
-        """Return how many jobs were sent since the queue was looked at."""
-        seen = {job.array_job for job in self.queue.jobs}
-        return sum(
-            array_job.count
-            for submission in self.submissions
-            for array_job in submission.array_jobs.read()
-            if array_job.job is not None
-            and array_job.job.id not in seen
-            and array_job.job.id not in self.queue.known
-        )
+    def _count_newer(self) -> int:
+        """Return how many jobs were sent since the queue was read."""
+        seen = {*self.queue.known, *(job.array_job for job in self.queue.jobs)}
+        return sum(job.count for job in _read_sent(self.submissions) if job.id not in seen)
 
     def _send(self, submission: SlurmSubmission, array_job: ArrayJob) -> None:
         throttle, after = "", None
         if submission.concurrent is not None:
             if submission.concurrent < array_job.count:
                 throttle = f"%{submission.concurrent}"
-            living = self._living_array_jobs(submission)
+            of_user = [other for other in self.submissions if other.user == submission.user]
             # Arrays know nothing of each other's throttle: one after the other, they share it.
-            after = f"afterany:{':'.join(map(str, living))}" if living else None
-        sending = SubmitOptions(array_job.name, f"{array_job.array}{throttle}", after)
+            after = _after(self._find_living_ids(of_user)[-1:])
+        options = SubmitOptions(array_job.name, f"{array_job.array}{throttle}", after)
         (submission.folder / "output").mkdir(exist_ok=True)  # or SLURM cannot open what jobs print
-        job = int(submit(submission.job, sending, submission.scripts))
+        job = int(submit(submission.job, options, submission.scripts))
         submission.array_jobs.claim(array_job, job)
-        self.sent.append((submission, array_job, job))
+        self.sent.append(replace(array_job, id=job))
         self.changed = True
 
-    def _living_array_jobs(self, submission: SlurmSubmission) -> list[int]:
-        submissions = [other for other in self.submissions if other.user == submission.user]
-        living = {job.array_job for job in self._living(submissions)}
-        return sorted(living | {job for _, _, job in self.sent})[-1:]
+    def _find_living_ids(self, submissions: Sequence[SlurmSubmission]) -> list[int]:
+        """Return the array jobs of some submissions that are in the queue, and all just sent."""
+        living = {job.array_job for job in self._find_living(submissions)}
+        return sorted(living | {job.id for job in self.sent if job.id is not None})
 
-    def _living(self, submissions: Sequence[SlurmSubmission]) -> Sequence[Queued]:
-        """Return the jobs of the chunks of some orders that are in the queue."""
-        array_jobs = [
-            array_job for submission in submissions for array_job in submission.array_jobs.read()
-        ]
-        ours = {
-            (array_job.name, array_job.job.id)
-            for array_job in array_jobs
-            if array_job.job is not None
-        }
+    def _find_living(self, submissions: Sequence[SlurmSubmission]) -> Sequence[Queued]:
+        """Return the jobs of some submissions that are in the queue."""
+        ours = {(array_job.name, array_job.id) for array_job in _read_sent(submissions)}
         return [job for job in self.queue.jobs if (job.name, job.array_job) in ours]
 
+    def _is_queued(self, name: str) -> bool:
+        """Return True if a job of a name is in the queue, other than the one that we are in."""
+        return any(job != self.job_id for job in self.queue.ids(name))
+
     def _send_feeder(self) -> None:
-        """Send the job that goes on feeding, unless one waits already."""
-        submission = next(iter(self._open()))
-        if submission.feeder is None or self.fed:
+        """Send the job that sends the rest, unless one waits already."""
+        submission = next(self._open())
+        if submission.feeder is None or self.fed or self._is_queued(submission.feeder_name):
             return
-        name = submission.feeder_name
-        if [job for job in self.queue.ids(name) if job != self.job_id]:
-            return
-        waited_for = self._waited_for()
+        waited_for = self._choose_waited_for()
         if waited_for is None:
             self.shut_out = True
             _note_refusal(submission, "the queue is full for you with jobs of other studies")
             return
+        options = SubmitOptions(submission.feeder_name, dependency=_after([waited_for]))
         try:
-            submit(
-                submission.feeder,
-                SubmitOptions(name, dependency=f"afterany:{waited_for}"),
-                submission.scripts,
-            )
+            submit(submission.feeder, options, submission.scripts)
         except SlurmError as error:
             self.shut_out = isinstance(error, QueueFull | NoAnswer)
             _note_refusal(submission, str(error))
@@ -217,26 +198,32 @@ class Dispatcher:
         submission = self.submissions[-1] if self.submissions else None
         if submission is None or submission.after is None or submission.array_jobs.is_cancelled:
             return
-        if [job for job in self.queue.ids(submission.after_name) if job != self.job_id]:
+        dependency = _after(self._find_living_ids(self.submissions))
+        if dependency is None or self._is_queued(submission.after_name):
             return
-        living = {job.array_job for job in self._living(self.submissions)}
-        ids = sorted(living | {job for _, _, job in self.sent})
-        if not ids:
-            return
-        sending = SubmitOptions(
-            submission.after_name, dependency=f"afterany:{':'.join(map(str, ids))}"
-        )
+        options = SubmitOptions(submission.after_name, dependency=dependency)
         try:
-            submit(submission.after, sending, submission.scripts)
+            submit(submission.after, options, submission.scripts)
             self.changed = True
         except SlurmError as error:
             _log.warning("nobody looks after the study but the next `submit`: %s", error)
 
-    def _waited_for(self) -> str | None:
+    def _choose_waited_for(self) -> str | None:
         """Return the task whose end should make room: the middle one of those in the queue."""
-        tasks = [f"{job.array_job}_{job.task}" for job in self._living(self.submissions)]
-        tasks += [f"{job}_{pack}" for _, array_job, job in self.sent for pack in array_job.packs]
+        tasks = [f"{job.array_job}_{job.task}" for job in self._find_living(self.submissions)]
+        tasks += [f"{job.id}_{pack}" for job in self.sent for pack in job.packs]
         return tasks[len(tasks) // 2] if tasks else None
+
+
+def _read_sent(submissions: Sequence[SlurmSubmission]) -> list[ArrayJob]:
+    """Return the array jobs of some submissions whose ids are known."""
+    read = (job for submission in submissions for job in submission.array_jobs.read())
+    return [job for job in read if job.id is not None]
+
+
+def _after(jobs: Sequence[int | str]) -> str | None:
+    """Return the dependency of a job that waits for the end of others, None if there are none."""
+    return f"afterany:{':'.join(map(str, jobs))}" if jobs else None
 
 
 def _note_refusal(submission: SlurmSubmission, why: str | None) -> None:

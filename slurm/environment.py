@@ -1,6 +1,6 @@
-"""SLURM's variables: what they tell of a process, in one table, and who must not inherit them.
+"""SLURM's variables, in one table: what they tell of a process, and who must not inherit them.
 
-Turns them into a record of ours. Nothing else in the project reads them.
+Nothing else in the project reads them.
 """
 
 import contextlib
@@ -11,26 +11,26 @@ from typing import Any
 
 from slurm.slurm_errors import SlurmError
 
-# By field of `Place`: the variables that say it, the first one that is set wins, and what it is
-# where none is (None: it must be there).
-_WORDS: Mapping[str, tuple[tuple[str, ...], str | None]] = {
-    "job": (("SLURM_JOB_ID",), None),
-    "array_job": (("SLURM_ARRAY_JOB_ID", "SLURM_JOB_ID"), None),
-    "pack": (("SLURM_ARRAY_TASK_ID",), None),
-    "process": (("SLURM_PROCID",), "0"),
-    "processes": (("SLURM_STEP_NUM_TASKS",), "1"),
-    "local_process": (("SLURM_LOCALID",), "0"),
-    "node": (("SLURM_NODEID",), "0"),
-    "nodes": (("SLURM_JOB_NUM_NODES", "SLURM_NNODES"), "1"),
-    "restarts": (("SLURM_RESTART_COUNT",), "0"),
-}
-_NAMES: Mapping[str, tuple[str, ...]] = {
+# By field of `JobProcess`: the variables that say it, of which the first that is set counts.
+_WORDS: Mapping[str, tuple[str, ...]] = {
+    "job": ("SLURM_JOB_ID",),
+    "array_job": ("SLURM_ARRAY_JOB_ID", "SLURM_JOB_ID"),
+    "pack": ("SLURM_ARRAY_TASK_ID",),
+    "process": ("SLURM_PROCID",),
+    "processes": ("SLURM_STEP_NUM_TASKS",),
+    "local_process": ("SLURM_LOCALID",),
+    "node": ("SLURM_NODEID",),
+    "nodes": ("SLURM_JOB_NUM_NODES", "SLURM_NNODES"),
+    "restarts": ("SLURM_RESTART_COUNT",),
     # The node on which srun was called: of a batch job that is the first one, where rank 0 is.
     "first_address": ("SLURM_LAUNCH_NODE_IPADDR",),
     "node_name": ("SLURMD_NODENAME",),
     "node_list": ("SLURM_JOB_NODELIST", "SLURM_NODELIST"),
     "name": ("SLURM_JOB_NAME",),
 }
+_TEXTS = ("first_address", "node_name", "node_list", "name")  # None if nothing says them
+_REQUIRED = ("job", "array_job", "pack")
+_ALONE = {"processes": 1, "nodes": 1}  # the numbers that are not 0 if nothing says them
 # Options of SLURM's commands as well: SQUEUE_ACCOUNT would hide our own jobs from us.
 _OURS = (
     *("SLURM_", "SBATCH_", "SRUN_", "SLURMD_", "SALLOC_"),
@@ -43,8 +43,8 @@ _KEPT = frozenset({"SLURM_CONF", "SLURM_TMPDIR"})  # where to find the cluster; 
 class JobProcess:
     """One process of a job: which pack it works on, and its place among the others of the job.
 
-    `restarts` counts how often SLURM has requeued the job; `name` is the job's,
-    and `node_list` has the nodes of the job as SLURM writes them.
+    `restarts` counts how often SLURM has requeued the job; `name` is the job's, and `node_list`
+    has the nodes of the job as SLURM writes them.
     """
 
     job: int
@@ -68,9 +68,19 @@ class JobProcess:
 
 
 def read_job_process(variables: Mapping[str, str]) -> JobProcess:
-    """Read the table; raises SlurmError outside an array job."""
-    said: dict[str, Any] = {field: _number(variables, field) for field in _WORDS}
-    said |= {field: _first(variables, words) for field, words in _NAMES.items()}
+    """Return the process that the variables describe; raises SlurmError outside an array job."""
+    said: dict[str, Any] = {
+        field: next((variables[name] for name in names if variables.get(name)), None)
+        for field, names in _WORDS.items()
+    }
+    for field in _REQUIRED:
+        if said[field] is None:
+            raise SlurmError(
+                f"{_WORDS[field][0]} is not set: this runs inside the jobs that `thermolion "
+                "submit` sends"
+            )
+    for field in said.keys() - set(_TEXTS):
+        said[field] = int(said[field] or _ALONE.get(field, 0))
     return JobProcess(**said)
 
 
@@ -82,7 +92,7 @@ def read_job_id(variables: Mapping[str, str]) -> int | None:
 
 @contextlib.contextmanager
 def without_job() -> Iterator[None]:
-    """Hide the variables of a job that we may be in, and the user's, from what is started.
+    """Hide from what is started the variables of a job that we may be in, and those of its user.
 
     A nested sbatch would take them for its own options.
     """
@@ -101,17 +111,3 @@ def forget_job() -> None:
 
 def _of_a_job(variables: Mapping[str, str]) -> list[str]:
     return [name for name in variables if name.startswith(_OURS) and name not in _KEPT]
-
-
-def _number(variables: Mapping[str, str], field: str) -> int:
-    names, otherwise = _WORDS[field]
-    text = _first(variables, names) or otherwise
-    if text is None:
-        raise SlurmError(
-            f"{names[0]} is not set: this runs inside the jobs that `thermolion submit` sends"
-        )
-    return int(text)
-
-
-def _first(variables: Mapping[str, str], names: tuple[str, ...]) -> str | None:
-    return next((variables[name] for name in names if variables.get(name)), None)

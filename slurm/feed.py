@@ -44,8 +44,8 @@ def describe_rest(submissions: Sequence[SlurmSubmission], queue: Queue) -> str:
 
 def _was_sent_since(submission: SlurmSubmission, queue: Queue) -> bool:
     """Return True if something was sent after the queue was read, and a feeder maybe with it."""
-    jobs = [array_job.job for array_job in submission.array_jobs.read()]
-    return any(job is not None and job.id not in queue.known for job in jobs)
+    ids = [array_job.id for array_job in submission.array_jobs.read()]
+    return any(job is not None and job not in queue.known for job in ids)
 
 
 def _read_last_word(submission: SlurmSubmission) -> str | None:
@@ -71,7 +71,7 @@ def _feed(layout: Layout) -> Dispatcher:
         queue = QueueWatch().read(expect_jobs(submissions), 0)
         dispatcher = Dispatcher(submissions, queue, read_job_id(os.environ))
         left = dispatcher.feed()
-    sent = sum(array_job.count for _, array_job, _ in dispatcher.sent)
+    sent = sum(array_job.count for array_job in dispatcher.sent)
     _log.info("%d packs sent, %d left", sent, left)
     return dispatcher
 

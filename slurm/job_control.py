@@ -139,10 +139,9 @@ def _ours(
     """Yield the packs whose jobs are among some, with the tasks as scontrol names them."""
     for submission in submissions if keys else ():
         for array_job in submission.array_jobs.read():
-            job = None if array_job.job is None else array_job.job.id
             for pack in array_job.packs:
-                if job is not None and (array_job.name, job, pack) in keys:
-                    yield submission, pack, f"{job}_{pack}"
+                if (array_job.name, array_job.id, pack) in keys:
+                    yield submission, pack, f"{array_job.id}_{pack}"
 
 
 def _leave_word(submission: SlurmSubmission, pack: int) -> None:

@@ -62,9 +62,9 @@ def _word(
         pass
     except (OSError, TypeError, ValueError):
         return None  # what is damaged tells nothing
-    if array_job is None or array_job.job is None:
+    if array_job is None or array_job.id is None:
         return None
-    ended = queue.ended.get((array_job.name, array_job.job.id, pack))
+    ended = queue.ended.get((array_job.name, array_job.id, pack))
     return None if ended is None else _keep(submission, pack, ended)
 
 

@@ -1,4 +1,4 @@
-"""What a site can fulfil: looked at before anything is sent, with the choices in the message."""
+"""Checks before anything is sent that the site can fulfil a request; errors list the choices."""
 
 import difflib
 import math
@@ -79,7 +79,7 @@ def scale_memory(
 ) -> str | None:
     """Return `factor` times the memory of a job, as sbatch takes it; no more than a node has.
 
-    None where the job has all of a node's, or nobody says how much it has.
+    None if the job has all of a node's, or nobody says how much it has.
     """
     given = parse_megabytes(resources.mem) if resources.mem else None
     if given is None and facts is not None:
@@ -121,14 +121,14 @@ def check_visible(folder: Path, site: Site) -> None:
 
 
 def _nodes_are_here() -> bool:
-    """Whether all nodes of the cluster are this machine."""
+    """Return True if all nodes of the cluster are this machine."""
     mine = socket.gethostname().partition(".")[0]
     hosts = ask(["sinfo", "--noheader", "--format=%n"]).split()
     return {host.partition(".")[0] for host in hosts} <= {mine, "localhost"}
 
 
 def find_partition(facts: Facts, site: Site) -> Partition:
-    """Return the partition that jobs go to; raises SiteError where there is none of that name."""
+    """Return the partition that jobs go to; raises SiteError if there is none of that name."""
     named = site.partition
     if named is None:
         default = next((p for p in facts.partitions.values() if p.is_default), None)
@@ -149,7 +149,7 @@ def find_partition(facts: Facts, site: Site) -> Partition:
 
 
 def check_account(facts: Facts, site: Site) -> None:
-    """Raise SiteError where an account is wanted and none is named, or one that is not ours."""
+    """Raise SiteError if an account is wanted and none is named, or one that is not ours."""
     if facts.accounts is None:
         return
     named = site.account or facts.default_account

@@ -1,6 +1,7 @@
-"""The entry point of a job on its node, a process a rank or lane: `python -m slurm.node FOLDER`.
+"""The entry point of a job on its node, one process for each rank or lane.
 
-Translates SLURM's variables and signals into a launch, runs the pack, and says how it ended.
+Started as `python -m slurm.node FOLDER`. Translates SLURM's variables and signals into a launch,
+runs the pack, and leaves its exit code.
 """
 
 import json
@@ -33,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Assignment:
-    """What the record of a submission says of its jobs, and where this process is in them."""
+    """What the record of a submission says of its jobs, and which of their processes this is."""
 
     layout: Layout
     record: Mapping[str, Any]
@@ -58,40 +59,38 @@ class Assignment:
         return self.layout.job_output(self.record["id"], self.here.pack)
 
     @property
-    def word(self) -> Path:
-        """Where the exit code is left: every lane has its own, of several ranks the first has."""
+    def exit_file(self) -> Path:
+        """The file of the exit code: every lane has its own, of several ranks the first."""
         lane = self.here.process if self.lanes > 1 else 0
         return self.output.with_name(exit_name(self.here.pack, lane))
 
     def is_ours(self) -> bool:
-        """Whether this job is the one that was meant, and still is to run.
+        """Return True if this job is the one that was meant, and still is to run.
 
         An intent may have been sent twice, and a pack cancelled before its job began.
         """
         here = self.here
         array_jobs = ArrayJobs(self.layout, self.record["id"])
-        if self.word.exists() or array_jobs.is_cancelled:
+        if self.exit_file.exists() or array_jobs.is_cancelled:
             return False
         return array_jobs.carries(here.pack, here.name, here.array_job)
 
     def launch(self) -> Launch:
-        """Return the launch of this process; raises SlurmError where a GPU is missing."""
+        """Return the launch of this process; raises SlurmError if a GPU is missing."""
         here, threads = self.here, self.record["threads"]
-        device = self._device()
+        launch = Launch(device=self._device(), threads=threads, job=here.task_id)
         if self.lanes > 1:
-            return Launch(device=device, threads=threads, lane=here.process, job=here.task_id)
+            return replace(launch, lane=here.process)
         if here.processes == 1:
-            return Launch(device=device, threads=threads, job=here.task_id)
+            return launch
         meeting = f"{here.pack}-{here.job}-{here.restarts}"
-        return Launch(
-            device=device,
-            threads=threads,
-            job=here.task_id,
+        return replace(
+            launch,
             rank=here.process,
             world_size=here.processes,
             local_rank=here.local_process,
             local_world_size=here.processes // here.nodes,
-            device_index=here.local_process if device == "cuda" else None,
+            device_index=here.local_process if launch.device == "cuda" else None,
             rendezvous=Rendezvous(
                 file=self.output.with_name(f"{meeting}.meet"),
                 host=here.first_address or here.node_name or "127.0.0.1",
@@ -114,33 +113,33 @@ class Assignment:
 
 
 def run(assignment: Assignment) -> int:
-    """Run the pack of this process; returns the exit code of its lane."""
+    """Run the pack of this process; return the exit code of its lane."""
     try:
         launch = assignment.launch()
     except SlurmError as error:
         _log.error("%s", error)
-        _say_exit(assignment, EXIT_NO_GPU)
+        _leave_exit_code(assignment, EXIT_NO_GPU)
         return EXIT_NO_GPU
     launch.stop.listen(*SIGNALS)
     pack = assignment.pack
-    leaving = Requeue.of(pack, assignment.here, assignment.record["request"])
-    launch.stop.classify = leaving.judge
+    requeue = Requeue.of(pack, assignment.here, assignment.record["request"])
+    launch.stop.classify = requeue.judge
     forget_end(assignment.output.with_name(end_name(assignment.here.pack)))
-    before = leaving.state()
+    before = requeue.state()
     code = lane.run_pack(pack, launch)
     if code != lane.EXIT_INTERRUPTED:
-        _say_exit(assignment, code)
+        _leave_exit_code(assignment, code)
     elif launch.rank == 0:
-        leaving.leave(launch.stop.kind, before)
+        requeue.leave(launch.stop.kind, before)
     return code
 
 
-def _say_exit(assignment: Assignment, code: int) -> None:
-    """Leave word that this process has nothing more to do, so that nobody has to ask SLURM."""
+def _leave_exit_code(assignment: Assignment, code: int) -> None:
+    """Write down that this process has nothing more to do, so that nobody has to ask SLURM."""
     here = assignment.here
     if assignment.lanes == 1 and here.process:
         return  # rank 0 speaks for all
-    write_atomically(assignment.word, f"{code}\n")
+    write_atomically(assignment.exit_file, f"{code}\n")
 
 
 def main() -> int:

@@ -12,7 +12,7 @@ from slurm.submission import ArrayJob, SlurmSubmission
 
 
 def read_states(submission: SlurmSubmission) -> dict[int, State | None]:
-    """Return the state of every pack, None where only the queue can tell."""
+    """Return the state of every pack, None if only the queue can tell."""
     output = submission.folder / "output"
     left = {path.name for path in output.glob("*.exit")} if output.is_dir() else set()
     array_jobs = submission.array_jobs
@@ -38,13 +38,13 @@ def expect_jobs(submissions: Sequence[SlurmSubmission]) -> ExpectedJobs:
         states = read_states(submission)
         for array_job in submission.array_jobs.read():
             uids.add(array_job.uid)
-            if array_job.job is None:
+            if array_job.id is None:
                 continue
-            known.add(array_job.job.id)
+            known.add(array_job.id)
             for pack in array_job.packs:
                 if states.get(pack) is None:
                     is_told = is_cancelled or (output / end_name(pack)).exists()
-                    jobs[array_job.name, array_job.job.id, pack] = Outstanding(
+                    jobs[array_job.name, array_job.id, pack] = Outstanding(
                         array_job.uid, not is_told
                     )
     study = submissions[0].layout.folder
@@ -92,7 +92,7 @@ def exit_name(pack: int, process: int) -> str:
 
 
 def _ids(array_job: ArrayJob, queue: Queue) -> list[int]:
-    return [array_job.job.id] if array_job.job is not None else queue.ids(array_job.name)
+    return [array_job.id] if array_job.id is not None else queue.ids(array_job.name)
 
 
 def _in_queue(array_job: ArrayJob | None, pack: int, queue: Queue, is_over: bool) -> State:
@@ -102,12 +102,10 @@ def _in_queue(array_job: ArrayJob | None, pack: int, queue: Queue, is_over: bool
         queued = queue.by_key.get((array_job.name, job, pack))
         if queued is not None:
             return queued.state
-    if (
-        array_job.job is None
-    ):  # sbatch has not answered yet, or never did: the dispatcher finds out
+    if array_job.id is None:  # sbatch has not answered yet, or never did: the dispatcher finds out
         return "ended" if is_over else "queued"
-    key = (array_job.name, array_job.job.id, pack)
+    key = (array_job.name, array_job.id, pack)
     if key in queue.ended or key in queue.gone:
         return "ended"
     # Nobody knows of it; or it was sent since the queue was seen.
-    return "running" if array_job.job.id in queue.known else "queued"
+    return "running" if array_job.id in queue.known else "queued"

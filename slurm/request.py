@@ -1,4 +1,4 @@
-"""What one job of a submission is given, and the sbatch request for it: a pure function of both.
+"""What one job of a submission is given, and the request to sbatch that it is made into.
 
 Submits nothing. The words are those of submitit, which renders them; see `slurm.sbatch`.
 """
@@ -62,7 +62,7 @@ def job_request(
 ) -> Request:
     """Return the request for the jobs of a submission, whose record lies in `folder`.
 
-    Array, name and dependency are added where it is sent; array task N carries pack N. Every
+    Array, name and dependency are added when it is sent; array task N carries pack N. Every
     process of a job runs `module`.
     """
     parameters = _common(site) | {
@@ -95,7 +95,7 @@ def feeder_request(
 ) -> Request:
     """Return the request for the small job that sends the rest of a study from a node.
 
-    Or, with another `module`, for the one that looks after it in the end.
+    With another `module`, return that of the job that looks after the study in the end.
     """
     log = "feed.log" if module == _FEED else "after.log"
     parameters = _common(site) | {
@@ -106,12 +106,12 @@ def feeder_request(
         "additional_parameters": dict(site.options) | {"output": str(folder / log)},
     }
     if module != _FEED:  # new requests go where those of this user's shell went
-        where = {"PARTITION": site.partition, "ACCOUNT": site.account, "QOS": site.qos}
-        said = {name: value for name, value in where.items() if value is not None}
-        exports = [f"export SBATCH_{name}={shlex.quote(value)}" for name, value in said.items()]
-        parameters["setup"] += exports
-    words = ["-P", "-m", module, str(root), study]
-    return Request(parameters, f"exec {_python(site)} {shlex.join(words)}")
+        parameters["setup"] += [
+            f"export SBATCH_{option.upper()}={shlex.quote(value)}"
+            for option, value in site.destination.items()
+            if option != "constraint"
+        ]
+    return Request(parameters, f"exec {_start(site, module, root, study)}")
 
 
 def probe_request(folder: Path, resources: JobResources, site: Site) -> Request:
@@ -119,28 +119,20 @@ def probe_request(folder: Path, resources: JobResources, site: Site) -> Request:
     job = job_request(folder, resources, site)
     extra = dict(job.parameters["additional_parameters"]) | {"output": str(folder / "output.log")}
     parameters = dict(job.parameters) | {"time": _FEEDER_TIME_MIN, "additional_parameters": extra}
-    step = [f"--ntasks={resources.tasks}", f"--nodes={resources.nodes}"]
-    step += [f"--cpus-per-task={resources.cpus_per_task}", "--kill-on-bad-exit=0"]
-    start = f"{_python(site)} {shlex.join(['-P', '-m', 'slurm.doctor.probe', str(folder)])}"
     touch = f"touch {shlex.quote(str(folder / 'started'))}"
-    return Request(parameters, f"{touch}; exec srun {shlex.join(step)} {start}")
+    start = _start(site, "slurm.doctor.probe", folder)
+    return Request(parameters, f"{touch}; exec srun {_srun_options(resources)} {start}")
 
 
 def _common(site: Site) -> dict[str, Any]:
     exports = [f"export {name}={shlex.quote(value)}" for name, value in LANE_ENVIRONMENT.items()]
-    parameters: dict[str, Any] = {
+    return {
         "setup": [*site.setup, *exports],
         "stderr_to_stdout": True,
         "use_srun": False,  # where srun is needed, the command has it, with its own options
         "wckey": None,
+        **site.destination,
     }
-    where = {
-        "partition": site.partition,
-        "account": site.account,
-        "qos": site.qos,
-        "constraint": site.constraint,
-    }
-    return parameters | {key: value for key, value in where.items() if value is not None}
 
 
 def gpu_options(resources: JobResources, site: Site) -> Mapping[str, Any]:
@@ -157,19 +149,24 @@ def gpu_options(resources: JobResources, site: Site) -> Mapping[str, Any]:
 
 
 def _node_command(folder: Path, resources: JobResources, site: Site, module: str) -> str:
-    words = ["-P", "-m", module, str(folder)]
-    start = f"{_python(site)} {shlex.join(words)}"
+    start = _start(site, module, folder)
     if resources.tasks == 1:
         return f"exec {start}"  # no srun: one call less for the controller to answer
     # What sbatch was told about CPUs, srun forgets from version 22.05 on. Lanes end when they
     # end; of ranks, those that are left when one has gone end by themselves, unless they hang.
     wait_s = 0 if resources.lanes > 1 else _RANKS_LEAVE_S
-    step = [f"--ntasks={resources.tasks}", f"--nodes={resources.nodes}"]
-    step += [f"--cpus-per-task={resources.cpus_per_task}"]
-    step += ["--kill-on-bad-exit=0", f"--wait={wait_s}"]
-    step += ["--unbuffered", "--label"] if resources.lanes > 1 else ["--unbuffered"]
-    return f"exec srun {shlex.join(step)} {start}"
+    more = f"--wait={wait_s} --unbuffered" + " --label" * (resources.lanes > 1)
+    return f"exec srun {_srun_options(resources)} {more} {start}"
 
 
-def _python(site: Site) -> str:
-    return site.python or shlex.quote(sys.executable)
+def _srun_options(resources: JobResources) -> str:
+    return (
+        f"--ntasks={resources.tasks} --nodes={resources.nodes} "
+        f"--cpus-per-task={resources.cpus_per_task} --kill-on-bad-exit=0"
+    )
+
+
+def _start(site: Site, module: str, *arguments: object) -> str:
+    """Return the shell words that start a module on a node."""
+    python = site.python or shlex.quote(sys.executable)
+    return f"{python} {shlex.join(['-P', '-m', module, *map(str, arguments)])}"

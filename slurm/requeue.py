@@ -1,4 +1,4 @@
-"""A job that leaves before it has finished: why, what it has gained, and its way back.
+"""A job that leaves before it has finished: why, what it has gained, and how it comes back.
 
 Asks SLURM two or three things, at the end; trains nothing.
 """
@@ -35,9 +35,9 @@ _log = logging.getLogger(__name__)
 class Requeue:
     """What one process of a job knows of how it has to leave.
 
-    `time_min` is the limit of the job, None where the partition has the word; `begin_s` when this
-    process began (monotonic), which is soon after the job did. `worker` is the submission whose
-    logs tell what was gained, where that is not the one of the job.
+    `time_min` is the limit of the job, None if the partition sets it; `begin_s` when this process
+    began (monotonic), which is soon after the job did. `worker` is the submission whose logs tell
+    what was gained, if that is not the one of the job.
     """
 
     pack: Pack
@@ -100,24 +100,24 @@ class Requeue:
             write_end(folder, self.here.pack, kind, self.here.node_name or "", gained)
 
     def _requeue(self, kind: str) -> bool:
-        """Have SLURM start this job again, soon; return whether it will, as far as we know."""
+        """Have SLURM start this job again soon; return True if it will, as far as we know."""
         if not self.may_requeue:
             _log.warning("not requeued, as the site profile says: the next submit sends the rest")
             return False
-        with _deaf():
+        with _ignoring_signals():
             queued = False
             if kind != "PREEMPTED" or not self._is_ended():
-                queued = _tried(["scontrol", "requeue", self.here.task_id])
+                queued = _attempt(["scontrol", "requeue", self.here.task_id])
             if queued or kind == "PREEMPTED":  # SLURM requeues what it has preempted by itself
                 # A job that is on its way back may be told when, as long as it has not gone.
                 start = ["scontrol", "update", f"jobid={self.here.task_id}"]
-                queued = _tried([*start, f"StartTime=now+{_BACK_IN_S}"]) or queued
+                queued = _attempt([*start, f"StartTime=now+{_BACK_IN_S}"]) or queued
         if not queued:
             _log.warning("not requeued: the next `thermolion submit` sends the rest")
         return queued
 
     def _is_ended(self) -> bool:
-        """Whether SLURM has ended this job already, which a signal alone does not tell.
+        """Return True if SLURM has ended this job already, which a signal alone does not tell.
 
         Either it has requeued it, or somebody has cancelled it, who wants it to stay so.
         """
@@ -134,15 +134,15 @@ class Requeue:
 
 
 def forget_end(path: Path) -> None:
-    """Take back what was said of an end: the job lives again."""
+    """Remove what was written of an end: the job lives again."""
     path.unlink(missing_ok=True)
 
 
 @contextmanager
-def _deaf() -> Iterator[None]:
+def _ignoring_signals() -> Iterator[None]:
     """Have the commands of this job outlive the signal that a requeue sends to all of it.
 
-    A signal that is ignored stays so in a child, where a handler does not.
+    A child ignores the signals that we ignore, but has none of our handlers.
     """
     handlers = {number: signal.signal(number, signal.SIG_IGN) for number in SIGNALS}
     try:
@@ -152,7 +152,7 @@ def _deaf() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _tried(command: list[str]) -> bool:
+def _attempt(command: list[str]) -> bool:
     try:
         ask(command)
     except SlurmError as error:

@@ -18,20 +18,20 @@ from slurm.environment import without_job
 from slurm.request import Request
 from slurm.slurm_errors import NoAnswer, SlurmError
 
-# What SLURM answers where the user has too many jobs in the queue.
+# What SLURM answers if the user has too many jobs in the queue.
 _FULL = re.compile(
     r"SubmitJob\w*Limit|MaxSubmitJob|MaxJobCount|temporarily unable to accept", re.I
 )
 # Any policy may be behind this one; what it is stands beside it, but for old versions.
 _POLICY, _NAMED = re.compile(r"job submit limit", re.I), re.compile(r"\b(Assoc|QOS)[A-Z]\w+")
-# What its commands say where the controller gives no answer: whether it has the job, nobody knows.
+# What its commands say if the controller gives no answer: whether it has the job, nobody knows.
 _NO_ANSWER = re.compile(
     r"Unable to contact|timed out|Zero Bytes were transmitted|Connection (refused|reset)", re.I
 )
 
 
 class QueueFull(SlurmError):  # noqa: N818 - it names a state, not a mistake
-    """The site takes no more jobs of this user at the moment; surely, where it names a limit."""
+    """The site takes no more jobs of this user at the moment; for certain if it names a limit."""
 
     def __init__(self, said: str, names_limit: bool) -> None:
         super().__init__(said)
@@ -40,24 +40,24 @@ class QueueFull(SlurmError):  # noqa: N818 - it names a state, not a mistake
 
 @dataclass(frozen=True)
 class SubmitOptions:
-    """What changes from chunk to chunk: name, array indices, throttle, whom to wait for."""
+    """What changes from job to job: its name, array indices with throttle, what it waits for."""
 
     name: str
     array: str | None = None
     dependency: str | None = None
 
 
-def render(request: Request, sending: SubmitOptions, folder: Path) -> str:
+def render(request: Request, options: SubmitOptions, folder: Path) -> str:
     """Return the exact text of the batch script."""
     from submitit.slurm import slurm
 
     text: str = slurm._make_sbatch_string(
-        command=request.command, folder=folder, **_parameters(request, sending)
+        command=request.command, folder=folder, **_parameters(request, options)
     )
     return text
 
 
-def submit(request: Request, sending: SubmitOptions, folder: Path) -> str:
+def submit(request: Request, options: SubmitOptions, folder: Path) -> str:
     """Hand a request to sbatch and return the job's id; the script stays in `folder`.
 
     Raises QueueFull if a limit on submitted jobs is reached, NoAnswer if the controller does not
@@ -69,11 +69,14 @@ def submit(request: Request, sending: SubmitOptions, folder: Path) -> str:
     folder.mkdir(exist_ok=True)
     try:
         executor = SlurmExecutor(folder)
-        executor.parameters.update(_parameters(request, sending))  # in the words of sbatch already
+        executor.parameters.update(_parameters(request, options))  # in the words of sbatch already
         # submitit prints what sbatch complains of, and raises it as well: once is enough.
         with without_job(), contextlib.redirect_stderr(io.StringIO()):
             job = executor._submit_command(request.command)
-    except (FailedJobError, FailedSubmissionError) as error:
+    except FailedSubmissionError as error:  # sbatch has not failed, but printed no id
+        said = str(error).splitlines()[0]
+        raise NoAnswer(f"sbatch does not say which job it has sent: {said}") from error
+    except FailedJobError as error:
         said = _refusal(str(error))
         names_limit = _FULL.search(said) is not None
         if names_limit or (_POLICY.search(said) and not _NAMED.search(said)):
@@ -89,13 +92,13 @@ def submit(request: Request, sending: SubmitOptions, folder: Path) -> str:
     return str(job.job_id)
 
 
-def _parameters(request: Request, sending: SubmitOptions) -> Mapping[str, Any]:
+def _parameters(request: Request, options: SubmitOptions) -> Mapping[str, Any]:
     extra = dict(request.parameters["additional_parameters"])
-    if sending.array is not None:
-        extra["array"] = sending.array
-    parameters = dict(request.parameters) | {"job_name": sending.name}
-    if sending.dependency is not None:
-        parameters["dependency"] = sending.dependency
+    if options.array is not None:
+        extra["array"] = options.array
+    parameters = dict(request.parameters) | {"job_name": options.name}
+    if options.dependency is not None:
+        parameters["dependency"] = options.dependency
     return parameters | {"additional_parameters": extra}
 
 

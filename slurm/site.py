@@ -11,15 +11,15 @@ GpuDialect = Literal["gres", "gpus", "gpus-per-node", "none"]
 
 @dataclass(frozen=True)
 class Site:
-    """Where jobs go and in which words.
+    """Where jobs go, and in which words they are asked for.
 
     `gpus` is the dialect in which GPUs are asked for (`none`: not at all, the partition has them)
-    and `gpu_type` their type, where one must be named. `setup` are shell lines before anything
-    starts on a node; `options` further options of sbatch by name. `cpu_fallback`: where a node
-    shows no GPU to a job that was given one, train on the CPU instead of failing. `grace_s`
+    and `gpu_type` their type, if one must be named. `setup` are shell lines before anything
+    starts on a node; `options` further options of sbatch by name. `cpu_fallback`: if a node shows
+    no GPU to a job that was given one, train on the CPU instead of failing. `grace_s`
     seconds before the time limit trials are asked to save and end. `sbatch_on_nodes`: a job may
     submit others, `requeue`: it may be put back into the queue. `submit_cap` and `max_array_size`
-    override what SLURM says. `shared` are the folders that nodes see as well; empty where that is
+    override what SLURM says. `shared` are the folders that nodes see as well; empty if that is
     not known.
     """
 
@@ -43,3 +43,14 @@ class Site:
     max_array_size: int | None = None
     status_every_s: float = 40.0
     shared: tuple[Path, ...] = ()
+
+    @property
+    def destination(self) -> Mapping[str, str]:
+        """Where jobs go, by the option of sbatch that says it; without what is left open."""
+        options = {
+            "partition": self.partition,
+            "account": self.account,
+            "qos": self.qos,
+            "constraint": self.constraint,
+        }
+        return {option: value for option, value in options.items() if value is not None}

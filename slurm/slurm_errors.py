@@ -1,4 +1,4 @@
-"""What goes wrong with SLURM, in one sentence that says what to do. Raised all over `slurm/`."""
+"""The errors of `slurm/`: what goes wrong with SLURM, in one sentence that says what to do."""
 
 from thermolion.errors import InputError, OperationError
 

@@ -30,18 +30,10 @@ _CANCELLED, _GIVEN_UP, _HELD = "cancelled", "given-up", "held"
 
 
 @dataclass(frozen=True)
-class SubmittedArray:
-    """The id that an array job got, and when it was written (seconds since the epoch)."""
-
-    id: int
-    time_s: float
-
-
-@dataclass(frozen=True)
 class ArrayJob:
     """Packs `first` to `first + count - 1`, sent as the array tasks of these numbers.
 
-    `name` is unique to it, `uid` the user who has sent it; `job` is None while no id is known.
+    `name` is unique to it, `uid` the user who has sent it; `id` is None while none is known.
     """
 
     number: int
@@ -49,7 +41,7 @@ class ArrayJob:
     count: int
     name: str
     uid: int
-    job: SubmittedArray | None = None
+    id: int | None = None
 
     @property
     def packs(self) -> range:
@@ -138,7 +130,7 @@ class ArrayJobs:
         """Write down the id of an array job; return True if it is the one that counts."""
         record = {"job": job, "time_s": time.time()}
         path = self._path(array_job.number).with_suffix(".job")
-        return write_once(path, json.dumps(record)) or self._job(path).id == job
+        return write_once(path, json.dumps(record)) or self._read_id(path) == job
 
     def carries(self, pack: int, name: str | None, job: int) -> bool:
         """Return True if the job of a name and an id is the one that was meant to carry a pack.
@@ -163,13 +155,13 @@ class ArrayJobs:
     def _read(self, path: Path) -> ArrayJob:
         record = _parse(path, path.read_text())
         answer = path.with_suffix(".job")
-        job = self._job(answer) if answer.exists() else None
+        job = self._read_id(answer) if answer.exists() else None
         first, count, name = record["first"], record["count"], record["name"]
         return ArrayJob(int(path.stem), first, count, name, path.stat().st_uid, job)
 
-    def _job(self, path: Path) -> SubmittedArray:
-        record = _parse(path, read_late(path))  # it is there: a link to it was refused, or found
-        return SubmittedArray(record["job"], record["time_s"])
+    def _read_id(self, path: Path) -> int:
+        # It is there: a link to it was refused, or found.
+        return int(_parse(path, read_late(path))["job"])
 
 
 def cancel_mark(submission: Path, pack: int) -> Path:
@@ -252,7 +244,7 @@ class SlurmSubmission:
     def waits(self) -> bool:
         """True if something is to be sent, or to be found out about what was."""
         return bool(self.unsent()) or any(
-            array_job.job is None for array_job in self.array_jobs.read()
+            array_job.id is None for array_job in self.array_jobs.read()
         )
 
     def unsent(self) -> range:

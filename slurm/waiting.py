@@ -1,8 +1,7 @@
-"""The patience of a job that carries a study on: nobody is there to start it again.
+"""Waits for what goes away or comes by itself: a controller that restarts, a file that is late.
 
-Files that another machine has just written: a shared file system may show them seconds late.
-
-Waits for what must be there; what may be missing is looked for by others.
+A job that carries a study on has nobody to start it again, and a shared file system shows seconds
+late what another machine has written. Waits only for what must come.
 """
 
 import logging
@@ -18,12 +17,16 @@ from slurm.slurm_errors import SiteError, SlurmError
 
 _STAY_S = 480.0  # within the time limit of such a job
 _AGAIN_S = 5.0
+_PATIENCE_S = 60.0  # for a file of another machine
+_LOOK_S = 0.2
+
+Found = TypeVar("Found")
 
 _log = logging.getLogger(__name__)
 
 
 def retry_until(act: Callable[[], bool]) -> None:
-    """Do something until it says that it is done, or the time is over.
+    """Call `act` until it returns True, or the time is over.
 
     What is in the way may go: a controller restarts, somebody holds the lock, the queue is full
     (what has ended is counted for some seconds more). Whoever has to leave releases the lock.
@@ -42,20 +45,14 @@ def retry_until(act: Callable[[], bool]) -> None:
         time.sleep(pause_s)
 
 
-_PATIENCE_S = 60.0
-_LOOK_S = 0.2
-
-Found = TypeVar("Found")
-
-
 def read_late(path: Path) -> str:
-    """Return the text of a file; raises FileNotFoundError where it does not turn up in time."""
+    """Return the text of a file; raises FileNotFoundError if it does not turn up in time."""
     text = await_late(lambda: _read(path))
     return path.read_text() if text is None else text
 
 
 def await_late(look: Callable[[], Found | None]) -> Found | None:
-    """Return what `look` finds, None where it finds nothing in time."""
+    """Return what `look` finds, None if it finds nothing in time."""
     end = time.monotonic() + _PATIENCE_S
     while True:
         found = look()

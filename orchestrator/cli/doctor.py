@@ -63,17 +63,19 @@ def doctor(arguments: Namespace) -> int:
         ask = replay_answers(arguments.recorded)
     found = examine(site, ask("user-name", ["id", "-un"]).strip(), ask)
     if arguments.recorded is None:
-        found = replace(found, findings=[*found.findings, *_places(found, root, arguments)])
+        found = replace(found, diagnostics=[*found.diagnostics, *_places(found, root, arguments)])
     text = propose_profile(found)
     said = _heading(found, site.name)
     if arguments.json:
-        record = {"site": site.name, "findings": [one.to_json() for one in found.findings]}
+        record = {"site": site.name, "findings": [one.to_json() for one in found.diagnostics]}
         print_result(record | {"profile": text})
     else:
-        print_result("\n".join([said, "", *_table(found.findings), "", _sum(found.findings)]))
+        print_result(
+            "\n".join([said, "", *_table(found.diagnostics), "", _sum(found.diagnostics)])
+        )
     if arguments.write_profile is not None:
         _write(arguments.write_profile, text)
-    return FAILED if any(one.level == "will not work" for one in found.findings) else DONE
+    return FAILED if any(one.level == "will not work" for one in found.diagnostics) else DONE
 
 
 def _places(found: Examined, root: Path, arguments: Namespace) -> Iterator[Diagnostic]:
@@ -87,7 +89,7 @@ def _places(found: Examined, root: Path, arguments: Namespace) -> Iterator[Diagn
         step = "thermolion doctor --nodes sends a job of two nodes for a minute"
         yield ok("nodes", "not looked at: files, Python, rendezvous, GPU", step)
         return
-    if any(one.level == "will not work" for one in found.findings):
+    if any(one.level == "will not work" for one in found.diagnostics):
         step = "mend what will not work first, then --nodes again"
         yield warning("nodes", "not looked at: no job would be taken", step)
         return
@@ -106,11 +108,11 @@ def _heading(found: Examined, site: str) -> str:
     return f"{cluster}, by the site profile {site!r}"
 
 
-def _table(findings: Sequence[Diagnostic]) -> Iterator[str]:
-    marks = max(len(_MARKS[one.level]) for one in findings)
-    names = max(len(one.about) for one in findings)
+def _table(diagnostics: Sequence[Diagnostic]) -> Iterator[str]:
+    marks = max(len(_MARKS[one.level]) for one in diagnostics)
+    names = max(len(one.about) for one in diagnostics)
     indent = " " * (marks + names + 4)
-    for one in findings:
+    for one in diagnostics:
         head = f"{_MARKS[one.level]:<{marks}}  {one.about:<{names}}  "
         yield from _wrapped(head, indent, one.said)
         if one.step is not None:
@@ -128,8 +130,8 @@ def _wrapped(first: str, others: str, text: str) -> list[str]:
     )
 
 
-def _sum(findings: Sequence[Diagnostic]) -> str:
-    levels = [one.level for one in findings]
+def _sum(diagnostics: Sequence[Diagnostic]) -> str:
+    levels = [one.level for one in diagnostics]
     bad, odd = levels.count("will not work"), levels.count("warning")
     if bad:
         return f"{bad} to mend before anything is sent" + (f", {odd} to know of" if odd else "")

@@ -142,8 +142,8 @@ def _victim(study: Study, cluster: Cluster, outcome: Outcome) -> Victim:
     sent_in, pack = outcome.job["submission"], outcome.job["pack"]
     for submission in read_slurm_submissions(study.layout):
         array_job = submission.array_jobs.of_pack(pack) if submission.id == sent_in else None
-        if array_job is not None and array_job.job is not None:
-            victim = find_victim(cluster, f"{array_job.job.id}_{pack}")
+        if array_job is not None and array_job.id is not None:
+            victim = find_victim(cluster, f"{array_job.id}_{pack}")
             if victim is not None:
                 return victim
     raise SweepError(

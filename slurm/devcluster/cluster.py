@@ -8,7 +8,6 @@ import contextlib
 import json
 import os
 import secrets
-import shutil
 import signal
 import socket
 import subprocess
@@ -21,10 +20,9 @@ from typing import Any
 
 from jobs.contract.atomic_write import write_atomically
 from jobs.contract.lock import Lock, user_name
-from slurm.devcluster import accounting as dev_accounts
-from slurm.devcluster import config
+from slurm.devcluster import accounting, config
 from slurm.devcluster.config import Paths, Ports, Shape
-from slurm.devcluster.daemons import Daemons, processes_with
+from slurm.devcluster.daemons import Daemons, find_program, locate, processes_with
 from slurm.slurm_errors import SlurmError
 
 _PACKAGES: Mapping[str, str] = {
@@ -33,8 +31,6 @@ _PACKAGES: Mapping[str, str] = {
     "slurmd": "slurm-wlm",
     **dict.fromkeys(("sbatch", "squeue", "scancel", "scontrol", "sinfo", "sacctmgr"), "slurm-wlm"),
 }
-# Where distributions keep daemons; an ordinary user has it on no path.
-_SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
 _LONGEST_SOCKET = 100  # bytes; the kernel takes 107
 _PATIENCE_S = 120.0  # for another `up` or `down` of the same folder
 _DRAIN_S = 20.0  # for the jobs to end when the cluster is taken down
@@ -72,7 +68,7 @@ class Cluster:
 
     def up(self) -> None:
         """Start what does not run yet, and wait until every node is idle or at work."""
-        with _excluding_others(self.paths.folder):
+        with _lock(self.paths.folder):
             self._write()
             environment = self.environment
             socket_ = self.paths.munge_socket
@@ -81,9 +77,9 @@ class Cluster:
             self.daemons.start("munged", self._munged())
             self.daemons.await_("munged", socket_.exists)
             if self.shape.accounting:
-                dev_accounts.start_database(self.daemons, self.paths, find_program)
-                dev_accounts.start_slurmdbd(self.daemons, self.paths, find_program, environment)
-                dev_accounts.register(find_program, environment, self.shape.submit_cap)
+                accounting.start_database(self.daemons, self.paths)
+                accounting.start_slurmdbd(self.daemons, self.paths, environment)
+                accounting.register(environment, self.shape.submit_cap)
             conf = str(self.paths.slurm_conf)
             self.daemons.start(
                 "slurmctld", [find_program("slurmctld"), "-D", "-f", conf], environment
@@ -97,7 +93,7 @@ class Cluster:
 
     def down(self) -> int:
         """Cancel all jobs, stop all daemons; return how many there were. Logs and data stay."""
-        with _excluding_others(self.paths.folder):
+        with _lock(self.paths.folder):
             if self.daemons.lives("slurmctld") and self._controller() == "UP":
                 self._drain()
             stopped = [name for name in reversed(self.expected) if self.daemons.stop(name)]
@@ -110,12 +106,12 @@ class Cluster:
         return {name: self.daemons.lives(name) for name in self.expected}
 
     def nodes(self) -> dict[str, str]:
-        """Return the state of every node in SLURM's words; empty where the controller is down."""
+        """Return the state of every node in SLURM's words; empty if the controller is down."""
         said = self.ask("sinfo", "-h", "-N", "-p", "main", "-o", "%N %T")
         return dict(line.split() for line in said.splitlines())
 
     def ask(self, *command: str) -> str:
-        """Return what a SLURM command prints; nothing where it fails."""
+        """Return what a SLURM command prints; nothing if it fails."""
         environment = os.environ | self.environment
         with contextlib.suppress(subprocess.TimeoutExpired):
             return subprocess.run(
@@ -187,7 +183,7 @@ class Cluster:
 
 
 def read_cluster(folder: Path) -> Cluster | None:
-    """Return the cluster of a folder, None where none was ever made."""
+    """Return the cluster of a folder, None if none was ever made."""
     try:
         record: dict[str, Any] = json.loads(_record(folder).read_text())
         ports = record["ports"] | {"nodes": tuple(record["ports"]["nodes"])}
@@ -203,7 +199,7 @@ def read_cluster(folder: Path) -> Cluster | None:
 def make_cluster(folder: Path, shape: Shape) -> Cluster:
     """Return the cluster that a folder is to have, on ports of its own.
 
-    Raises ClusterError where packages are missing, or where it is up in another shape.
+    Raises ClusterError if packages are missing, or if it is up in another shape.
     """
     check_packages(shape)
     longest = max(len(str(p)) for p in (Paths(folder).munge_socket, Paths(folder).database_socket))
@@ -217,16 +213,16 @@ def make_cluster(folder: Path, shape: Shape) -> Cluster:
         return Cluster(Paths(folder), shape, _free_ports(shape.nodes))
     if known.shape != shape:
         raise ClusterError(
-            f"the cluster in {folder} is up with other settings ({_spell(known.shape)}): take it "
-            "down first, or name another --dir"
+            f"the cluster in {folder} is up with other settings ({_describe(known.shape)}): take "
+            "it down first, or name another --dir"
         )
     return known
 
 
 def check_packages(shape: Shape) -> None:
     """Raise ClusterError for programs that are not installed, with the packages that have them."""
-    wanted = dict(_PACKAGES) | (dev_accounts.PACKAGES if shape.accounting else {})
-    missing = [name for name in wanted if _find(name) is None]
+    wanted = dict(_PACKAGES) | (accounting.PACKAGES if shape.accounting else {})
+    missing = [name for name in wanted if locate(name) is None]
     if missing:
         packages = " ".join(dict.fromkeys(wanted[name] for name in missing))
         raise ClusterError(
@@ -235,19 +231,7 @@ def check_packages(shape: Shape) -> None:
         )
 
 
-def find_program(name: str) -> str:
-    """Return the path of a program; raises ClusterError where there is none."""
-    found = _find(name)
-    if found is None:
-        raise ClusterError(f"{name} not found: is SLURM installed?")
-    return found
-
-
-def _find(name: str) -> str | None:
-    return shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:{_SBIN}")
-
-
-def _excluding_others(folder: Path) -> Lock:
+def _lock(folder: Path) -> Lock:
     """Return the lock of whoever starts or stops daemons of a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     return Lock(folder / "lock", wait_s=_PATIENCE_S)
@@ -267,7 +251,7 @@ def _host() -> str:
     return socket.gethostname().partition(".")[0]
 
 
-def _spell(shape: Shape) -> str:
+def _describe(shape: Shape) -> str:
     return ", ".join(f"{key} {value}" for key, value in shape.to_json().items())
 
 

@@ -6,6 +6,7 @@ never signalled. Knows no SLURM.
 
 import json
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,10 +18,12 @@ from jobs.contract.lock import Process
 from slurm.slurm_errors import SlurmError
 
 _STOP_S = 15.0  # then it is killed
+# Where distributions keep daemons; an ordinary user has it on no path.
+_SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
 
 
 class DaemonError(SlurmError):
-    """A daemon that did not come up; the message quotes its log."""
+    """A daemon that did not come up, or is not installed; the message quotes its log."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class Daemons:
         if self.lives(name):
             return
         append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-        # Not subprocess.Popen, which warns where its child is meant to outlive it.
+        # Not subprocess.Popen, which warns if its child is meant to outlive it.
         pid = os.posix_spawn(
             command[0],
             list(command),
@@ -52,7 +55,7 @@ class Daemons:
         write_atomically(self._record(name), json.dumps(Process.of(pid).to_json()))
 
     def lives(self, name: str) -> bool:
-        """Whether the daemon that was started under a name still runs on this host."""
+        """Return True if the daemon that was started under a name still runs on this host."""
         process = self.process(name)
         if process is None:
             return False
@@ -60,7 +63,7 @@ class Daemons:
         return process.is_here and process.lives()
 
     def process(self, name: str) -> Process | None:
-        """Return the process of a name as it was recorded, None where none was."""
+        """Return the process of a name as it was recorded, None if none was."""
         try:
             return Process(**json.loads(self._record(name).read_text()))
         except (FileNotFoundError, ValueError, TypeError):
@@ -71,7 +74,7 @@ class Daemons:
         return sorted(record.name.removesuffix(".pid") for record in self.records.glob("*.pid"))
 
     def stop(self, name: str) -> bool:
-        """Stop a daemon, if it lives; return whether it did. Its record is removed."""
+        """Stop a daemon; return True if it did live. Its record is removed."""
         process = self.process(name)
         stopped = False
         if process is not None and self.lives(name):
@@ -84,7 +87,7 @@ class Daemons:
         return stopped
 
     def await_(self, name: str, ready: Callable[[], bool], seconds: float = 30) -> None:
-        """Wait until a daemon is `ready`; raises DaemonError where it ends or takes too long."""
+        """Wait until a daemon is `ready`; raises DaemonError if it ends or takes too long."""
         if not _within(seconds, lambda: ready() or not self.lives(name)) or not ready():
             state = f"is not ready after {seconds:.0f} s" if self.lives(name) else "has ended"
             raise DaemonError(f"{name} {state}: {self.last_words(name)}")
@@ -100,6 +103,19 @@ class Daemons:
 
     def _record(self, name: str) -> Path:
         return self.records / f"{name}.pid"
+
+
+def find_program(name: str) -> str:
+    """Return the path of a program; raises DaemonError if there is none."""
+    found = locate(name)
+    if found is None:
+        raise DaemonError(f"{name} not found: is SLURM installed?")
+    return found
+
+
+def locate(name: str) -> str | None:
+    """Return the path of a program, None if there is none."""
+    return shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:{_SBIN}")
 
 
 def processes_with(variable: str, value: str) -> Iterator[tuple[int, str, bytes]]:

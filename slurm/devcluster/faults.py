@@ -45,7 +45,7 @@ def cluster_here() -> Cluster:
 
 
 def find_victim(cluster: Cluster, task: str) -> Victim | None:
-    """Return a running task with its node, None where it does not run."""
+    """Return a running task with its node, None if it does not run."""
     state, _, node = cluster.ask("squeue", "-h", "-r", "-j", task, "-o", "%T %N").partition(" ")
     return Victim(task, node.strip()) if state == "RUNNING" else None
 

@@ -104,9 +104,9 @@ def _qos(site: Site, facts: Facts, record: Mapping[str, str]) -> Iterator[Diagno
 def try_gpus(
     site: Site, facts: Facts, partition: Partition, ask: Ask
 ) -> tuple[Dialect | None, Sequence[Diagnostic]]:
-    """Ask sbatch whether it would take a job, with a GPU where there are any; sends nothing.
+    """Ask sbatch whether it would take a job, with a GPU if there are any; sends nothing.
 
-    Returns the words that it takes, None where it takes none.
+    Returns the words that it takes, None if it takes none.
     """
     where = ", ".join(p.name for p in facts.partitions.values() if p.gpus)
     if not partition.gpus and site.gpus != "none":
@@ -141,7 +141,7 @@ def _candidates(present: Dialect, partition: Partition) -> Sequence[Dialect]:
 
 
 def _refusal(name: str, site: Site, dialect: Dialect | None, ask: Ask) -> str | None:
-    """Return why sbatch would not take the smallest job, None where it would."""
+    """Return why sbatch would not take the smallest job, None if it would."""
     try:
         ask(name, ["sbatch", "--test-only", *smallest_job_options(site, dialect), "--wrap=true"])
     except SlurmError as error:
@@ -158,11 +158,9 @@ def _in_words(refusal: str) -> str:
 
 
 def smallest_job_options(site: Site, dialect: Dialect | None) -> Sequence[str]:
-    """Return the options of sbatch for the smallest job, with a GPU where a dialect is given."""
+    """Return the options of sbatch for the smallest job, with a GPU if a dialect is given."""
     words = ["--array=0-1", "--nodes=1", "--ntasks-per-node=1", "--requeue"]
-    named = {"partition": site.partition, "account": site.account, "qos": site.qos}
-    named |= {"constraint": site.constraint}
-    words += [f"--{option}={value}" for option, value in named.items() if value is not None]
+    words += [f"--{option}={value}" for option, value in site.destination.items()]
     words.append(f"--time={min(site.time_min or _TIME_MIN, _TIME_MIN)}")
     if dialect is None or dialect.cpus_with_gpus:
         words.append("--cpus-per-task=1")
@@ -181,7 +179,7 @@ def _refused(said: str, facts: Facts) -> Diagnostic:
 
 
 def _names(record: Mapping[str, str], key: str) -> frozenset[str] | None:
-    """Return the names that a partition lists under a key, None where it lists none."""
+    """Return the names that a partition lists under a key, None if it lists none."""
     said = record.get(key, "ALL")
     return None if said in ("ALL", "N/A", "(null)") else frozenset(said.split(","))
 

@@ -8,7 +8,7 @@ Level = Literal["ok", "warning", "will not work"]
 
 @dataclass(frozen=True)
 class Diagnostic:
-    """What was looked at, the verdict, what was found, and the next step where there is one."""
+    """What was looked at, the verdict, what was found, and the next step if there is one."""
 
     about: str
     level: Level
@@ -20,15 +20,15 @@ class Diagnostic:
 
 
 def ok(about: str, said: str, step: str | None = None) -> Diagnostic:
-    """Return a finding of what works."""
+    """Return a diagnostic of what works."""
     return Diagnostic(about, "ok", said, step)
 
 
 def warning(about: str, said: str, step: str) -> Diagnostic:
-    """Return a finding of what works otherwise than people expect."""
+    """Return a diagnostic of what works otherwise than people expect."""
     return Diagnostic(about, "warning", said, step)
 
 
 def fatal(about: str, said: str, step: str) -> Diagnostic:
-    """Return a finding of what will not work."""
+    """Return a diagnostic of what will not work."""
     return Diagnostic(about, "will not work", said, step)

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from slurm.doctor import accounts, quotas
-from slurm.doctor import quotas as interruptions
 from slurm.doctor.diagnostic import Diagnostic, fatal, ok, warning
 from slurm.facts import Ask, Facts, Partition, read_facts
 from slurm.limits import find_partition
@@ -21,39 +20,39 @@ class Examined:
     """What was read of a site, and what was found; `gpus` is the dialect that it takes, if any.
 
     `partition` is the one that jobs go to and `record` all that SLURM says of it; None and empty
-    where there is none.
+    if there is none.
     """
 
     site: Site
     facts: Facts
     partition: Partition | None
     record: Mapping[str, str]
-    findings: Sequence[Diagnostic]
+    diagnostics: Sequence[Diagnostic]
     dialect: accounts.Dialect | None = field(default=None)
 
 
 def examine(site: Site, user: str, ask: Ask) -> Examined:
-    """Read a site and judge it; raises SlurmError where there is no cluster that answers."""
+    """Read a site and judge it; raises SlurmError if there is no cluster that answers."""
     facts = read_facts(user, ask)
-    findings = [_version(facts)]
+    diagnostics = [_version(facts)]
     try:
         partition = find_partition(facts, site)
     except SiteError as error:
-        findings.append(fatal("partition", str(error), 'partition = "…" in the site profile'))
-        findings += accounts.check_access(site, facts, None, {}, user)
-        return Examined(site, facts, None, {}, findings)
+        diagnostics.append(fatal("partition", str(error), 'partition = "…" in the site profile'))
+        diagnostics += accounts.check_access(site, facts, None, {}, user)
+        return Examined(site, facts, None, {}, diagnostics)
     record = _record(partition.name, ask)
-    findings += accounts.check_access(site, facts, partition, record, user)
+    diagnostics += accounts.check_access(site, facts, partition, record, user)
     dialect = None
-    if any(one.level == "will not work" for one in findings):
+    if any(one.level == "will not work" for one in diagnostics):
         step = "mend what will not work, then thermolion doctor again"
-        findings.append(warning("job", "not tried: sbatch would refuse it for the above", step))
+        diagnostics.append(warning("job", "not tried: sbatch would refuse it for the above", step))
     else:
         dialect, tried = accounts.try_gpus(site, facts, partition, ask)
-        findings += tried
-    findings += quotas.check_quotas(site, facts, partition, record)
-    findings += interruptions.check_interruptions(site, facts, record)
-    return Examined(site, facts, partition, record, findings, dialect)
+        diagnostics += tried
+    diagnostics += quotas.check_quotas(site, facts, partition, record)
+    diagnostics += quotas.check_interruptions(site, facts, record)
+    return Examined(site, facts, partition, record, diagnostics, dialect)
 
 
 def _version(facts: Facts) -> Diagnostic:
@@ -65,7 +64,7 @@ def _version(facts: Facts) -> Diagnostic:
 
 
 def _record(name: str, ask: Ask) -> Mapping[str, str]:
-    """Return the settings of a partition; empty where the site does not show them."""
+    """Return the settings of a partition; empty if the site does not show them."""
     try:
         said = ask("partitions", ["scontrol", "show", "partition", "--oneliner"])
     except SlurmError:

@@ -121,7 +121,7 @@ def _judge(job: _Job, site: Site, resources: JobResources, wait_s: float) -> Ite
     yield from _pythons(found)
     yield from _meeting(found)
     yield from _gpus(found, site, resources)
-    yield from _sending(found[0], site)
+    yield from _submitting(found[0], site)
 
 
 _PYTHON_STEP = "setup = [module load …, source …/activate] or python = … in the site profile"
@@ -198,7 +198,7 @@ def _gpus(
         yield fatal("GPU on nodes", said, "install a torch with CUDA for the driver of the nodes")
 
 
-def _sending(first: Mapping[str, Any], site: Site) -> Iterator[Diagnostic]:
+def _submitting(first: Mapping[str, Any], site: Site) -> Iterator[Diagnostic]:
     refused = first["failures"].get("sbatch")
     if refused is None:
         yield ok("sending on", "jobs may send jobs: a sweep of any size goes by itself")

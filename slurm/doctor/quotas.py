@@ -31,7 +31,7 @@ def check_quotas(
 
 
 def find_qos_cap(facts: Facts, record: Mapping[str, str]) -> int | None:
-    """Return the most jobs that the QOS of a partition takes of a user, None where it is open."""
+    """Return the most jobs that the QOS of a partition takes of a user, None if it is open."""
     return facts.qos_caps.get(record.get("QoS", ""))
 
 
@@ -114,7 +114,7 @@ def _usual(most_min: int | None) -> str:
 
 
 def _memory(facts: Facts, partition: Partition, record: Mapping[str, str]) -> Iterator[Diagnostic]:
-    # Of partitions both keys are there; where it says neither, the cluster's own counts.
+    # Of partitions both keys are there; if it says neither, the cluster's own counts.
     words = [record, facts.config]
     per_cpu = next((int(w["DefMemPerCPU"]) for w in words if _told(w, "DefMemPerCPU")), None)
     per_node = next((int(w["DefMemPerNode"]) for w in words if _told(w, "DefMemPerNode")), None)

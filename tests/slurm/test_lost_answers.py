@@ -108,5 +108,5 @@ def test_a_submission_that_was_killed_is_made_up_for(lab, stage):
         for array_job in ArrayJobs(lab.layout(), folder.name).read()
     ]
     assert len(array_jobs) == 2
-    assert all(array_job.job is not None for array_job in array_jobs)
+    assert all(array_job.id is not None for array_job in array_jobs)
     assert "2 of 2 trials are done" in lab.call("submit", sweep, "--site", site).out

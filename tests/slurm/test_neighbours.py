@@ -26,9 +26,9 @@ def test_an_id_that_a_restarted_controller_gives_to_another_job_is_not_ours(lab,
     assert lab.call("submit", sweep).code == 0
     another = lab.cluster.ask(*NOTHING, "--hold", "--array=0-3", "--job-name=another").strip()
     (array_job,) = ArrayJobs(lab.layout(), "0001").read()
-    lab.cluster.ask("scancel", str(array_job.job.id))
+    lab.cluster.ask("scancel", str(array_job.id))
     answer = ArrayJobs(lab.layout(), "0001").folder / "0.job"
-    answer.write_text(answer.read_text().replace(str(array_job.job.id), another))
+    answer.write_text(answer.read_text().replace(str(array_job.id), another))
 
     assert lab.call("submit", sweep).code == 0
     names = Counter(name.partition("-")[0] for name in lab.squeue())

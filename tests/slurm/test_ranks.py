@@ -81,11 +81,9 @@ def test_a_job_that_is_started_again_after_its_end_has_nothing_to_do_on_any_rank
     assert lab.call("submit", sweep, "--backend", "slurm").code == 0
     lab.await_results("ranks", 1)
     (array_job,) = ArrayJobs(lab.layout("ranks"), "0001").read()
-    assert array_job.job is not None
-    lab.cluster.ask(
-        "scontrol", "requeue", f"{array_job.job.id}_0"
-    )  # as SLURM does for a dead node
-    lab.cluster.ask("scontrol", "update", f"jobid={array_job.job.id}_0", "StartTime=now+2")
+    assert array_job.id is not None
+    lab.cluster.ask("scontrol", "requeue", f"{array_job.id}_0")  # as SLURM does for a dead node
+    lab.cluster.ask("scontrol", "update", f"jobid={array_job.id}_0", "StartTime=now+2")
     log = lab.layout("ranks").job_output("0001", 0)
     wait_for(lambda: log.read_text().count("nothing to do") == 4)
     wait_for(lambda: lab.squeue() == [], seconds=20)  # nobody waits for another rank

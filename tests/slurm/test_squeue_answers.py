@@ -139,7 +139,7 @@ def test_a_study_that_runs_is_neither_lost_nor_sent_again(runs_on, stand_in):
 
 
 def test_what_sacct_calls_running_is_not_sent_again_though_squeue_has_forgotten_it(site, runs_on):
-    job, name = site.array_job.job.id, site.array_job.name
+    job, name = site.array_job.id, site.array_job.name
     living = "; ".join(f"echo '{job}_{pack}|RUNNING|n1|{name}'" for pack in site.array_job.packs)
     (note,) = runs_on(squeue=HEADER_ALONE, sacct=living)
     assert f"sacct says RUNNING of job {job}_0, which squeue does not know" in note
@@ -164,7 +164,7 @@ def test_a_job_whose_id_was_never_told_is_found_though_the_queue_is_an_old_one(s
     killed = lab.call("submit", sweep, "--site", later, PATH=path)
     assert killed.code == -signal.SIGKILL
     (array_job,) = ArrayJobs(lab.layout(), "0001").read()
-    assert array_job.job is None
+    assert array_job.id is None
     said = lab.call("submit", sweep, "--site", later, PATH=site.path(squeue=CACHE))
     assert said.code == 0, said.err
     assert sum(name.startswith("small-") for name in lab.squeue()) == 2

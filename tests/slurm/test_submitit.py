@@ -3,7 +3,13 @@
 import inspect
 from pathlib import Path
 
+import pytest
 from submitit.slurm import slurm as submitit_slurm
+
+from slurm.request import JobResources, job_request
+from slurm.sbatch import SubmitOptions, submit
+from slurm.site import Site
+from slurm.slurm_errors import NoAnswer
 
 
 def _names(function: object) -> list[str]:
@@ -33,3 +39,15 @@ def test_an_executor_submits_a_command_with_the_parameters_that_it_holds() -> No
     source = inspect.getsource(submitit_slurm.SlurmExecutor._make_submission_file_text)
     assert "_make_sbatch_string(" in source
     assert "**self.parameters" in source
+
+
+def test_an_sbatch_that_ends_well_but_names_no_job_may_have_sent_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    for command in ("sbatch", "srun"):
+        (tmp_path / command).write_text("#!/bin/sh\n")
+        (tmp_path / command).chmod(0o755)
+    request = job_request(tmp_path, JobResources(), Site())
+    with pytest.raises(NoAnswer, match="does not say which job"):
+        submit(request, SubmitOptions("s-0001.0", "0-0"), tmp_path / "scripts")
