@@ -12,7 +12,7 @@ from jobs.contract.events import EventLog, LogError
 from jobs.contract.trial import Candidate, ImageWorkload, Trial, block_seeds
 from tracking.outcomes import read_outcomes
 
-FIXTURE = Path(__file__).parents[1] / "jobs" / "events-v1.jsonl"
+FIXTURE = Path(__file__).parents[1] / "jobs" / "contract" / "events-v1.jsonl"
 WORKLOAD = ImageWorkload(name="w", dataset="digits", model="mlp", epochs=1, global_batch=64)
 
 
