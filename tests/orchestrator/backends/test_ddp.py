@@ -98,7 +98,7 @@ def test_an_edited_number_of_ranks_is_called_by_its_key(thermolion, small):
     assert "workloads.digits.ranks: 1 -> 2" in said.err
 
 
-def test_one_terminal_is_no_place_for_several_ranks(thermolion, sweep):
+def test_a_trial_of_several_ranks_is_refused_in_a_terminal(thermolion, sweep):
     trials = json.loads(thermolion("plan", sweep, "--json").out)["trials"]
     said = thermolion("trial", trials[-1]["id"], "--study", sweep, "--here")
     assert said.code == 2

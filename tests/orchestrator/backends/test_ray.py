@@ -78,7 +78,9 @@ def test_a_ray_that_runs_already_gives_the_bits_of_this_machine(
     wait_for(lambda: not pids(layout, DRIVER), 30)
 
 
-def test_a_trial_that_no_node_alone_has_room_for_is_said(thermolion, sweep, attached, tmp_path):
+def test_a_trial_too_large_for_every_node_of_a_ray_is_refused(
+    thermolion, sweep, attached, tmp_path
+):
     words = [sys.executable, "-P", "-m", "ray.scripts.scripts", "start", "--block"]
     words += [f"--address={attached[-1]}", "--num-cpus=1", "--num-gpus=0", "--min-worker-port=0"]
     words += ["--max-worker-port=0", "--dashboard-agent-listen-port=0"]
@@ -180,7 +182,7 @@ sys.stdin.read()
 """
 
 
-def test_cancel_returns_though_others_have_all_of_a_ray(
+def test_cancel_returns_even_if_other_users_occupy_the_whole_ray(
     thermolion, waiting, waiting_layout, attached
 ):
     (sweep, _), layout = waiting, waiting_layout
@@ -264,7 +266,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("words", WRONG)
-def test_a_ray_that_cannot_be_is_refused_before_anything_starts(thermolion, sweep, layout, words):
+def test_an_impossible_ray_is_refused_before_anything_starts(thermolion, sweep, layout, words):
     require_ray()
     said = thermolion("submit", sweep, *words.split())
     assert said.code == 2

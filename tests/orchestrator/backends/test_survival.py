@@ -132,7 +132,7 @@ def _results(layout):
     }
 
 
-def test_a_study_under_fire_loses_and_doubles_nothing(
+def test_a_study_whose_processes_are_killed_loses_no_trial_and_runs_none_twice(
     thermolion, tmp_path, small_disk, record_property
 ):
     sweep = tmp_path / "fire.yaml"

@@ -59,7 +59,7 @@ def test_jobs_get_work_enough_and_no_more_than_they_have_time_for(seconds, field
     at_least_s=st.sampled_from([0.0, 60.0, 600.0]),
     at_most_s=st.sampled_from([None, 300.0, 3600.0]),
 )
-def test_every_trial_rides_once_whatever_is_asked(
+def test_every_trial_is_in_exactly_one_pack(
     blocks, candidates, seconds, lanes, at_least_s, at_most_s
 ):
     trials = _trials(blocks, candidates)

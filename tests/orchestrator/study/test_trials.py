@@ -37,10 +37,10 @@ def test_the_ids_of_the_quickstart_never_change(thermolion):
 
 
 def test_a_target_is_a_label_and_changes_no_id(planned):
-    aimed = planned(_sweep().replace("epochs: 1", "epochs: 1, target: 0.9"))
+    with_target = planned(_sweep().replace("epochs: 1", "epochs: 1, target: 0.9"))
     plain = planned(_sweep())
-    assert [one["id"] for one in aimed["trials"]] == [one["id"] for one in plain["trials"]]
-    assert Trial.from_json(aimed["trials"][0]).workload.metric_spec.target == 0.9
+    assert [one["id"] for one in with_target["trials"]] == [one["id"] for one in plain["trials"]]
+    assert Trial.from_json(with_target["trials"][0]).workload.metric_spec.target == 0.9
     assert "target" not in str(plain["trials"][0])
 
 
@@ -68,7 +68,7 @@ def test_written_out_defaults_and_renaming_change_no_id(planned):
     assert _names(long, "workload") == {"w"}
 
 
-def test_the_gate_counts_where_it_is_not_the_default_and_changes_no_id_where_it_is(planned):
+def test_a_gate_changes_the_id_unless_it_is_the_default(planned):
     plans = [
         planned(_sweep(f"candidates: {{thermolion: {{{settings}}}}}"))["trials"]
         for settings in (
@@ -121,13 +121,13 @@ def test_replicas_of_equal_content_are_trials_of_their_own(planned):
     assert plan["trials"][0]["seeds"] == plan["trials"][1]["seeds"]
 
 
-def test_pilots_of_the_baseline_come_before_all_else_where_no_target_is_known(planned):
+def test_pilots_of_the_baseline_come_first_if_no_target_is_known(planned):
     plain = "{name: plain, dataset: digits, model: mlp, epochs: 1}"
-    aimed = "{name: aimed, dataset: digits, model: mlp, epochs: 2, target: 0.9}"
+    with_target = "{name: with_target, dataset: digits, model: mlp, epochs: 2, target: 0.9}"
     plan = planned(
         _sweep(
             "candidates: {sgd: {}, adamw: {}}",
-            workloads=f"workloads: [{plain}, {aimed}]",
+            workloads=f"workloads: [{plain}, {with_target}]",
             rest="baseline: sgd\npilot: {seeds: 3}",
         )
     )
@@ -138,7 +138,7 @@ def test_pilots_of_the_baseline_come_before_all_else_where_no_target_is_known(pl
     assert [trial["phase"] for trial in rest] == ["compare"] * 8
 
 
-def test_what_differs_in_ranks_alone_is_tuned_once_where_tuning_has_its_own(planned):
+def test_workloads_that_differ_in_ranks_alone_are_tuned_once_if_tuning_has_its_own_ranks(planned):
     text = _sweep(
         "candidates: {sgd: {}, adamw: {}}",
         workloads="workloads: {each: {ranks: [2, 4]}, dataset: digits, model: mlp, epochs: 1}",

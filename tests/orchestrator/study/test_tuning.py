@@ -144,7 +144,7 @@ def _is_of(outcome, name):
     return outcome.trial.candidate.setting_of == name
 
 
-def test_killed_between_the_phases_it_goes_on_with_nothing_twice(thermolion, lab, layout):
+def test_a_study_killed_between_its_phases_goes_on_and_runs_nothing_twice(thermolion, lab, layout):
     text = SWEEP.replace("seeds: 2, space", "space") + "pilot: {seeds: 1}\n"
     lab.write_text(text.replace("\nseeds: 2", "\nseeds: {looks: [2, 3]}"))
     for decision in ("tuning-1", "winners", "targets"):

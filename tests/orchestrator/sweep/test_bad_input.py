@@ -77,7 +77,7 @@ LATER = {
 
 @pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize("case", CASES)
-def test_one_clear_error_and_nothing_started(case, verb, thermolion, tmp_path):
+def test_a_wrong_sweep_is_one_clear_error_and_nothing_is_started(case, verb, thermolion, tmp_path):
     assert_refused(thermolion, verb, tmp_path / "bad.yaml", *CASES[case])
 
 

@@ -87,7 +87,9 @@ CASES = {
 
 @pytest.mark.parametrize("verb", ["plan", "run"])
 @pytest.mark.parametrize("case", CASES)
-def test_one_clear_error_and_nothing_started(case, verb, thermolion, tmp_path):
+def test_a_wrong_training_is_one_clear_error_and_nothing_is_started(
+    case, verb, thermolion, tmp_path
+):
     text, expected = CASES[case]
     sweep = tmp_path / "bad.yaml"
     sweep.write_text(text)
@@ -100,7 +102,7 @@ def test_one_clear_error_and_nothing_started(case, verb, thermolion, tmp_path):
 
 
 @pytest.mark.parametrize("way", [RUN, "train: 'my_free:train'"])
-def test_own_training_may_name_optimizers_that_only_it_knows(
+def test_user_training_may_name_optimizers_that_only_it_knows(
     way, thermolion, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
@@ -120,7 +122,9 @@ def test_own_training_may_name_optimizers_that_only_it_knows(
     assert {t["candidate"]: t["metrics"]["acc"] for t in trials} == {"adamw": 0, "lamb": 1}
 
 
-def test_a_name_that_nobody_knows_is_told_where_it_is_asked_for(thermolion, tmp_path, monkeypatch):
+def test_asking_for_an_unknown_optimizer_in_user_code_names_the_choices(
+    thermolion, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my_asks.py").write_text("def train(trial, context):\n    context.optimizer([])\n")
     sweep = tmp_path / "free.yaml"
@@ -154,7 +158,7 @@ def test_no_default_of_ours_is_claimed_for_a_command_that_is_not_handed_it(therm
     assert "momentum" not in said
 
 
-def test_defaults_of_one_kind_say_nothing_to_the_other(thermolion, tmp_path):
+def test_defaults_for_one_kind_of_workload_do_not_apply_to_the_other(thermolion, tmp_path):
     sweep = tmp_path / "both.yaml"
     sweep.write_text(
         "study: s\ndefaults: {epochs: 4, model: mlp, unit: fraction}\n"

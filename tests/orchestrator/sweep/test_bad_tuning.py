@@ -132,7 +132,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_one_clear_error_and_nothing_started(case, thermolion, tmp_path):
+def test_a_wrong_tuning_key_is_one_clear_error_and_nothing_is_started(case, thermolion, tmp_path):
     text, expected = CASES[case]
     sweep = tmp_path / "bad.yaml"
     sweep.write_text(text)

@@ -16,7 +16,7 @@ def test_points_are_those_of_sobol_in_every_dimension():
     np.testing.assert_array_equal(ours, theirs)
 
 
-def test_a_shift_keeps_them_even_and_another_seed_moves_them():
+def test_shifted_points_stay_even_and_depend_on_the_seed():
     shifted = np.array([point(number, 3, seed=7) for number in range(64)])
     assert ((shifted >= 0) & (shifted < 1)).all()
     for axis in shifted.T:  # one in each 64th, as without the shift
