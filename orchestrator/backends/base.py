@@ -1,11 +1,11 @@
 """What every backend can do, and what it is given: trials to place, submissions to start."""
 
 import importlib
-from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 from jobs.contract.failures import JobEnd
 from jobs.contract.layout import Layout
@@ -17,6 +17,10 @@ from orchestrator.sweep.sweep import SweepFile
 from tracking.outcomes import Outcome
 
 JobState = Literal["queued", "running", "ended"]
+JobStates = Mapping[str, Mapping[int, JobState]]  # by submission and pack
+JobEnds = Mapping[tuple[str, int], JobEnd]  # by submission and pack
+
+_Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True)
@@ -84,15 +88,11 @@ class Backend(Protocol):
     def submit(self, layout: Layout, submissions: Sequence[Submission]) -> None:
         """Start the packs of recorded submissions, and send what earlier ones have left."""
 
-    def states(
-        self, layout: Layout, submissions: Sequence[Submission]
-    ) -> Mapping[str, Mapping[int, JobState]]:
-        """Return the state of the job of every pack, by submission."""
+    def states(self, layout: Layout, submissions: Sequence[Submission]) -> JobStates:
+        """Return the state of the job of every pack."""
 
-    def ends(
-        self, layout: Layout, submissions: Sequence[Submission]
-    ) -> Mapping[tuple[str, int], JobEnd]:
-        """Return, by submission and pack, how jobs died; to be asked after `states`."""
+    def ends(self, layout: Layout, submissions: Sequence[Submission]) -> JobEnds:
+        """Return how jobs died; to be asked after `states`."""
 
     def cancel(
         self, layout: Layout, submission: Submission, packs: Collection[int] | None = None
@@ -129,36 +129,25 @@ def _load(path: str) -> Backend:
     return backend
 
 
-def job_states(
-    layout: Layout, submissions: Sequence[Submission]
-) -> Mapping[str, Mapping[int, JobState]]:
-    """Return the state of every job by submission and pack; a backend is asked once for all."""
-    found: dict[str, Mapping[int, JobState]] = {}
-    for backend, theirs in _by_backend(submissions):
-        found |= backend.states(layout, theirs)
-    return found
+def job_states(layout: Layout, submissions: Sequence[Submission]) -> JobStates:
+    """Return the state of every job; a backend is asked once for all of its submissions."""
+    return dict(_ask(submissions, lambda one, theirs: one.states(layout, theirs).items()))
 
 
-def job_ends(
-    layout: Layout, submissions: Sequence[Submission]
-) -> Mapping[tuple[str, int], JobEnd]:
-    """Return, by submission and pack, how jobs died; to be asked after `job_states`."""
-    found: dict[tuple[str, int], JobEnd] = {}
-    for backend, theirs in _by_backend(submissions):
-        found |= backend.ends(layout, theirs)
-    return found
+def job_ends(layout: Layout, submissions: Sequence[Submission]) -> JobEnds:
+    """Return how jobs died; to be asked after `job_states`."""
+    return dict(_ask(submissions, lambda one, theirs: one.ends(layout, theirs).items()))
 
 
 def job_notes(layout: Layout, submissions: Sequence[Submission]) -> list[str]:
     """Return the remarks of all backends on living jobs."""
-    return [
-        note
-        for backend, theirs in _by_backend(submissions)
-        for note in backend.notes(layout, theirs)
-    ]
+    return list(_ask(submissions, lambda one, theirs: one.notes(layout, theirs)))
 
 
-def _by_backend(submissions: Sequence[Submission]) -> Iterator[tuple[Backend, list[Submission]]]:
-    """Yield each backend with the submissions that it has started."""
+def _ask(
+    submissions: Sequence[Submission],
+    question: Callable[[Backend, list[Submission]], Iterable[_Answer]],
+) -> Iterator[_Answer]:
+    """Yield the answers of each backend about the submissions that it has started."""
     for backend in dict.fromkeys(map(backend_of, submissions)):
-        yield backend, [one for one in submissions if backend_of(one) is backend]
+        yield from question(backend, [one for one in submissions if backend_of(one) is backend])

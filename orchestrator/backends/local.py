@@ -7,12 +7,18 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 
 from jobs.contract.failures import JobEnd
 from jobs.contract.layout import Layout
 from jobs.contract.lock import Process
-from orchestrator.backends.base import JobState, PlacementRequest, SubmissionPlan
+from orchestrator.backends.base import (
+    JobEnds,
+    JobState,
+    JobStates,
+    PlacementRequest,
+    SubmissionPlan,
+)
 from orchestrator.backends.pool import OOM_SUFFIX, count_gpus, find_pool, read_exit_code
 from orchestrator.backends.records import BackendError, Submission
 from orchestrator.study.packs import make_packs
@@ -63,15 +69,11 @@ class DetachedBackend:
             os.kill(pid, signal.SIGTERM)
             raise
 
-    def states(
-        self, layout: Layout, submissions: Sequence[Submission]
-    ) -> Mapping[str, Mapping[int, JobState]]:
+    def states(self, layout: Layout, submissions: Sequence[Submission]) -> JobStates:
         """Return the state of every pack."""
         return {one.id: _states(layout, one) for one in submissions}
 
-    def ends(
-        self, layout: Layout, submissions: Sequence[Submission]
-    ) -> Mapping[tuple[str, int], JobEnd]:
+    def ends(self, layout: Layout, submissions: Sequence[Submission]) -> JobEnds:
         """Return how the packs ended whose processes, or whose pool, were killed."""
         found = {}
         for submission in submissions:

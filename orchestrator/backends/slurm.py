@@ -16,7 +16,14 @@ from jobs.contract.failures import JobEnd
 from jobs.contract.layout import Layout
 from jobs.contract.lock import user_name
 from jobs.contract.trial import Trial
-from orchestrator.backends.base import JobState, Need, PlacementRequest, SubmissionPlan
+from orchestrator.backends.base import (
+    JobEnds,
+    JobState,
+    JobStates,
+    Need,
+    PlacementRequest,
+    SubmissionPlan,
+)
 from orchestrator.backends.records import Submission
 from orchestrator.study.estimate import estimate_by_trial
 from orchestrator.study.packs import PackSizing, make_sized_packs
@@ -183,9 +190,7 @@ class SlurmBackend:
             job_control.find_delayed(ours, self._seen) or job_control.find_held(ours, self._seen)
         )
 
-    def states(
-        self, layout: Layout, submissions: Sequence[Submission]
-    ) -> Mapping[str, Mapping[int, JobState]]:
+    def states(self, layout: Layout, submissions: Sequence[Submission]) -> JobStates:
         """Return the state of every pack; asks squeue once, and only where somebody may live."""
         ours = _slurm_submissions(layout, submissions)
         found = {each.id: pack_states.read_states(each) for each in ours}
@@ -200,9 +205,7 @@ class SlurmBackend:
                 return {name: _believed(states) for name, states in found.items()}
         return {each.id: pack_states.complete_states(each, found[each.id], queue) for each in ours}
 
-    def ends(
-        self, layout: Layout, submissions: Sequence[Submission]
-    ) -> Mapping[tuple[str, int], JobEnd]:
+    def ends(self, layout: Layout, submissions: Sequence[Submission]) -> JobEnds:
         """Return how jobs ended that left no exit code, by the queue that `states` has seen."""
         found: dict[tuple[str, int], JobEnd] = {}
         if self._silence is not None:

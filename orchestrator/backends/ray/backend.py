@@ -11,7 +11,7 @@ from typing import Any
 
 from jobs.contract.failures import JobEnd
 from jobs.contract.layout import Layout
-from orchestrator.backends.base import PlacementRequest, SubmissionPlan
+from orchestrator.backends.base import JobEnds, PlacementRequest, SubmissionPlan
 from orchestrator.backends.local import DetachedBackend, LocalBackend, count_lanes
 from orchestrator.backends.pool import count_gpus, find_pool
 from orchestrator.backends.ray.session import check_listens, clean_up
@@ -72,9 +72,7 @@ class RayBackend(DetachedBackend):
                 clean_up(LaneSignals(folder))
         super().submit(layout, submissions)
 
-    def ends(
-        self, layout: Layout, submissions: Sequence[Submission]
-    ) -> Mapping[tuple[str, int], JobEnd]:
+    def ends(self, layout: Layout, submissions: Sequence[Submission]) -> JobEnds:
         """Return how packs died, and why others never began."""
         return {**find_unstarted(layout, submissions), **super().ends(layout, submissions)}
 
@@ -148,9 +146,7 @@ def make_request(
     }
 
 
-def find_unstarted(
-    layout: Layout, submissions: Sequence[Submission]
-) -> Mapping[tuple[str, int], JobEnd]:
+def find_unstarted(layout: Layout, submissions: Sequence[Submission]) -> JobEnds:
     """Return, by submission and pack, the ends of packs for which no lane could be started."""
     found = {}
     for submission in submissions:

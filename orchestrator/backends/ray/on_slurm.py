@@ -8,7 +8,14 @@ from typing import Any
 from jobs.contract.failures import JobEnd
 from jobs.contract.layout import Layout
 from jobs.contract.lock import user_name
-from orchestrator.backends.base import JobState, Need, PlacementRequest, SubmissionPlan
+from orchestrator.backends.base import (
+    JobEnds,
+    JobState,
+    JobStates,
+    Need,
+    PlacementRequest,
+    SubmissionPlan,
+)
 from orchestrator.backends.pool import read_exit_code
 from orchestrator.backends.ray.backend import (
     check_installed,
@@ -78,9 +85,7 @@ class RayOnSlurm:
         """Whether a job is not with SLURM yet, or may not be, or waits there in vain."""
         return self._slurm.waits(layout)
 
-    def states(
-        self, layout: Layout, submissions: Sequence[Submission]
-    ) -> Mapping[str, Mapping[int, JobState]]:
+    def states(self, layout: Layout, submissions: Sequence[Submission]) -> JobStates:
         """Return the state of every pack."""
         jobs = self._slurm.states(layout, list(map(_job, submissions)))
         found = {}
@@ -90,9 +95,7 @@ class RayOnSlurm:
             found[submission.id] = {pack: _state(layout, submission, pack, job) for pack in packs}
         return found
 
-    def ends(
-        self, layout: Layout, submissions: Sequence[Submission]
-    ) -> Mapping[tuple[str, int], JobEnd]:
+    def ends(self, layout: Layout, submissions: Sequence[Submission]) -> JobEnds:
         """Return how packs ended that left no word, and why others never began."""
         jobs = self._slurm.ends(layout, list(map(_job, submissions)))
         found = dict(find_unstarted(layout, submissions))

@@ -183,8 +183,7 @@ class _LaneCallback(tune.Callback):  # type: ignore[misc]  # Ray has no types
     ) -> None:
         self.running.discard(trial.trial_id)
 
-    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self.running.discard(trial.trial_id)
+    on_trial_recover = on_trial_complete
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self.running.discard(trial.trial_id)
