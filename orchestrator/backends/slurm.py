@@ -48,15 +48,15 @@ from slurm.submission import ALLOCATION, SlurmSubmission, read_slurm_submissions
 def derive_resources(study: Study, ranks: int = 1) -> JobResources:
     """Return what one job of a study is given whose trials have `ranks` processes each.
 
-    Raises SweepError where they do not fill the nodes that they are spread over, and where a job
-    would run more trials at a time than the study may.
+    Raises SweepError if they do not fill the nodes that they are spread over, and if a job would
+    run more trials at a time than the study may.
     """
     keys = study.sweep.keys
     given, lanes = keys.resources, keys.pack.trials_per_gpu
     if ranks > 1 and lanes > 1:
         raise SweepError(
             f"pack.trials_per_gpu is {lanes}, and a trial spans {ranks} processes: several trials "
-            "share a GPU only where each is one process"
+            "share a GPU only if each is one process"
         )
     if keys.limits.concurrent is not None and keys.limits.concurrent < lanes:
         raise SweepError(
@@ -86,8 +86,8 @@ def scale_resources(
 ) -> JobResources:
     """Return resources as a need and the site's dead nodes change them.
 
-    `facts` are None where there is no SLURM to ask. Raises SweepError or SiteError where there is
-    no such time.
+    `facts` are None if there is no SLURM to ask. Raises SweepError or SiteError if there is no
+    such time.
     """
     if need.mem != 1:
         asked = replace(asked, mem=limits.scale_memory(facts, site, asked, need.mem))
@@ -105,7 +105,7 @@ def scale_resources(
 
 _MARGIN = 0.1  # of the time limit, beside the grace: an estimate is one
 _AFTER = "orchestrator.unattended"  # the module that looks after a study without anybody
-_ARRAY = 1001  # MaxArraySize where nobody says another one
+_ARRAY = 1001  # MaxArraySize if nobody says another one
 
 
 class SlurmBackend:
@@ -183,7 +183,7 @@ class SlurmBackend:
             self._watch.forget()
 
     def waits(self, layout: Layout) -> bool:
-        """Whether something is not with SLURM yet, or may not be, or waits there in vain."""
+        """Return True if something is not with SLURM yet, may not be, or waits there in vain."""
         ours = read_slurm_submissions(layout)
         waits = any(submission.waits for submission in ours)
         return waits or bool(
@@ -191,7 +191,7 @@ class SlurmBackend:
         )
 
     def states(self, layout: Layout, submissions: Sequence[Submission]) -> JobStates:
-        """Return the state of every pack; asks squeue once, and only where somebody may live."""
+        """Return the state of every pack; asks squeue once, and only if a job may be alive."""
         ours = _slurm_submissions(layout, submissions)
         found = {each.id: pack_states.read_states(each) for each in ours}
         self._silence = None
@@ -259,7 +259,7 @@ class SlurmBackend:
 
     @property
     def _facts_here(self) -> Facts | None:
-        """What the site is, None where there is no SLURM to ask."""
+        """The facts of the site, None if there is no SLURM to ask."""
         return self._facts if is_here() else None
 
     def _queue(self, submissions: Sequence[SlurmSubmission]) -> Queue:
@@ -312,7 +312,7 @@ class SlurmBackend:
 
 
 def _believed(states: Mapping[int, JobState | None]) -> Mapping[int, JobState]:
-    """Return states where nobody answers: a trial is better waited for than trained twice."""
+    """Return states if nobody answers: a trial is better waited for than trained twice."""
     return {pack: state or "running" for pack, state in states.items()}
 
 

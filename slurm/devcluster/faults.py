@@ -56,14 +56,14 @@ def inject_fault(cluster: Cluster, what: Fault, victim: Victim) -> Iterator[floa
 
     A node that has died is not free: of `node-fail` it is the time until the job waits again.
     """
-    inject_fault: Mapping[Fault, Callable[[Cluster, Victim], float]] = {
+    acts: Mapping[Fault, Callable[[Cluster, Victim], float]] = {
         "preempt": _preempt,
         "timeout": _time_out,
         "node-fail": _fail,
     }
     limit = _field(cluster, victim.task, "TimeLimit")
     try:
-        yield inject_fault[what](cluster, victim)
+        yield acts[what](cluster, victim)
     finally:
         if what == "timeout":  # or it would be over again a minute after it goes on
             cluster.ask("scontrol", "update", f"jobid={victim.task}", f"TimeLimit={limit}")

@@ -72,23 +72,23 @@ class Member:
         return self.submission.request or {}
 
     @property
-    def word(self) -> Path:
-        """Where is said that this job has nothing more to do."""
+    def exit_file(self) -> Path:
+        """The file that says that this job has nothing more to do."""
         return self.folder / "output" / exit_name(self.here.pack, 0)
 
     @property
     def _run(self) -> Path:
-        """What is of this attempt of the job alone."""
+        """The stem of files that belong to this attempt of the job alone."""
         return self.folder / f"{self.here.job}-{self.here.restarts}"
 
     @property
     def meeting(self) -> Path:
-        """Where the first process says how its Ray is reached; nobody else may read it."""
+        """The file in which the first process says how its Ray is reached, for this user alone."""
         return self._run.with_suffix(".meet")
 
     @property
     def over(self) -> Path:
-        """Is there once the first process has no use for the others any more."""
+        """The file that is there once the first process has no use for the others any more."""
         return self._run.with_suffix(".over")
 
     @cached_property
@@ -99,26 +99,26 @@ class Member:
         return find_address(self.here.node_name)
 
     def is_ours(self) -> bool:
-        """Whether this job is the one that was meant, and still is to run."""
+        """Return True if this job is the one that was meant, and still is to run."""
         array_jobs = ArrayJobs(self.layout, self.folder.name)
-        if self.word.exists() or array_jobs.is_cancelled:
+        if self.exit_file.exists() or array_jobs.is_cancelled:
             return False
         return array_jobs.carries(self.here.pack, self.here.name, self.here.array_job)
 
 
 def lead(member: Member) -> int:
     """Start the head, wait for the others, drive the packs, and leave or go back to the queue."""
-    leaving = _leaving(member)
-    driver = Driver(member.work, SIGNALS, lambda r: leaving.judge(r, time.monotonic()))
+    requeue = _make_requeue(member)
+    driver = Driver(member.work, SIGNALS, lambda r: requeue.judge(r, time.monotonic()))
     driver.signals.clear()
     driver.listen()
-    before = leaving.state()
+    before = requeue.state()
 
     def leave() -> None:
-        """Go back to the queue where there is more to do, while there is time for it."""
+        """Go back to the queue if there is more to do, while there is time for it."""
         stopped = driver.signals.stop_request()
         if stopped is not None and stopped.kind and not _done(member):
-            leaving.leave(stopped.kind, before)
+            requeue.leave(stopped.kind, before)
 
     try:
         found = driver.run(_head(member, driver, leave))
@@ -129,7 +129,7 @@ def lead(member: Member) -> int:
     if found and stopped is not None and stopped.kind and not _done(member):
         return 0
     code = 0 if found else EXIT_NO_RAY
-    write_atomically(member.word, f"{code}\n")
+    write_atomically(member.exit_file, f"{code}\n")
     return code
 
 
@@ -150,7 +150,7 @@ def follow(member: Member) -> int:
     words += [f"--resources={json.dumps({_resource(member.here.process): 1})}"]
     command = [sys.executable, "-P", "-m", "ray.scripts.scripts", *words]
     lost = False
-    with _deaf():
+    with _blocking_signals():
         node = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL)
     try:
         while not member.over.exists():
@@ -167,7 +167,7 @@ def follow(member: Member) -> int:
 
 
 def _meet(member: Member) -> Mapping[str, Any] | None:
-    """Return how the head's Ray is reached, None where that is over, or not told in time."""
+    """Return how the head's Ray is reached, None if that is over, or not told in time."""
     patience_s = _HEAD_S + member.request["nodes_within_s"]
     end = time.monotonic() + patience_s
     while not member.over.exists():
@@ -186,7 +186,7 @@ def _meet(member: Member) -> Mapping[str, Any] | None:
 @contextmanager
 def _head(member: Member, driver: Driver, leave: Callable[[], None]) -> Iterator[None]:
     """Be the head, once all nodes have joined; in the end `leave` comes before all else."""
-    with _deaf():
+    with _blocking_signals():
         opened = session(member.request, driver.signals, member.address)
         head = opened.__enter__()
         driver.listen()  # before what has come meanwhile is heard
@@ -235,7 +235,7 @@ def _resource(process: int) -> str:
     return f"thermolion_{process}"
 
 
-def _leaving(member: Member) -> Requeue:
+def _make_requeue(member: Member) -> Requeue:
     """Return how this job leaves before it is done, judged by all trials that it carries."""
     layout, submission = member.layout, member.submission
     packs = [read_pack(layout, submission.id, number) for number in range(submission.packs)]
@@ -251,7 +251,7 @@ def _done(member: Member) -> bool:
 
 
 @contextmanager
-def _deaf() -> Iterator[None]:
+def _blocking_signals() -> Iterator[None]:
     """Have what is started meanwhile never hear what SLURM sends to all processes of a job.
 
     Ray's own would end at once, and take the lanes along before they have saved.

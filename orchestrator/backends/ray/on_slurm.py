@@ -82,7 +82,7 @@ class RayOnSlurm:
         self._slurm.submit(layout, [])
 
     def waits(self, layout: Layout) -> bool:
-        """Whether a job is not with SLURM yet, or may not be, or waits there in vain."""
+        """Return True if a job is not with SLURM yet, may not be, or waits there in vain."""
         return self._slurm.waits(layout)
 
     def states(self, layout: Layout, submissions: Sequence[Submission]) -> JobStates:
@@ -130,7 +130,7 @@ def _resources(study: Study, ranks: int | None = None) -> JobResources:
     """Return the resources of the job: one process a node, with all of its share of CPUs.
 
     `ranks` are the most of a trial, None for those that are planned by now. Raises SweepError
-    where a trial does not fit into it.
+    if a trial does not fit into it.
     """
     keys = study.sweep.keys
     ray, given = keys.ray, keys.resources
@@ -214,7 +214,7 @@ def _state(layout: Layout, submission: Submission, pack: int, job: JobState) -> 
 
 
 def _concerns(layout: Layout, submission: Submission, pack: int, end: JobEnd) -> bool:
-    """Whether the end of the job is that of a pack: of one that had begun, unless none could."""
+    """Return True if the end of the job is that of a pack: one that had begun, if any could."""
     return end.failure == "NEVER_STARTED" or layout.job_output(submission.id, pack).exists()
 
 
