@@ -134,7 +134,7 @@ def test_a_job_that_gets_no_further_between_two_attempts_is_stopped_and_named(la
 
 
 @pytest.mark.parametrize("way", ["requeue = false", "setup = ['export PATH=BIN:$PATH']"])
-def test_where_jobs_cannot_be_requeued_a_chained_job_sends_the_rest(lab, way):
+def test_if_jobs_cannot_be_requeued_a_chained_job_sends_the_rest(lab, way):
     (lab.folder / "bin").mkdir()
     refusing = lab.folder / "bin" / "scontrol"
     refuses = "echo 'scontrol: error: disabled' >&2; exit 1"  # and may be asked what there is

@@ -112,7 +112,7 @@ def _environment(process: Path) -> bytes:
         return b""  # it has ended in this moment
 
 
-def test_where_jobs_may_not_submit_the_next_submit_sends_the_rest(lab):
+def test_if_jobs_may_not_submit_the_next_submit_sends_the_rest(lab):
     site = lab.site(limits={"submit": 2}, sbatch_on_nodes=False)
     sweep = lab.write(FOUR, "four.yaml")
     assert lab.call("submit", sweep, "--site", site).code == 0

@@ -1,4 +1,4 @@
-"""What is not in the queue yet: who sends it, and what is said where nobody can."""
+"""What is not in the queue yet: who sends it, and what is said if nobody can."""
 
 import subprocess
 import sys
@@ -75,7 +75,7 @@ def test_a_request_that_is_never_granted_is_no_full_queue(limited, warm, tmp_pat
     lab.await_results("four", 4)
 
 
-def test_who_feeds_from_a_node_outlasts_a_controller_and_leaves_no_lock(lab):
+def test_the_feeder_outlasts_a_controller_and_leaves_no_lock(lab):
     site = lab.site(limits={"submit": 2}, sbatch_on_nodes=False)
     assert lab.call("submit", lab.write(FOUR, "four.yaml"), "--site", site).code == 0
     lab.await_results("four", 2)
