@@ -1,8 +1,8 @@
 """Looks after a study once its jobs have ended: `python -m orchestrator.unattended ROOT STUDY`.
 
-Run in place of the pool on this machine, and on SLURM by a small job that waits for the others, so
-that no terminal has to stay open: sends again what the sweep says is to be, takes the decisions
-that are due and sends what they release, tells whom it says. Waits for nothing.
+Run by the pool on this machine, and on SLURM by a small job that waits for the others, so that no
+terminal has to stay open: sends again what the sweep says, takes the decisions that are due, sends
+what they release, and sends notices. Waits for nothing.
 """
 
 import logging
@@ -24,7 +24,7 @@ def main() -> None:
     """Look after the study that the command line names."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     root, name = Path(sys.argv[1]), sys.argv[2]
-    # Not by name: this folder may have a file that is called so.
+    # By path: the current folder may have a file with the name of the study.
     study = open_study(str(Layout(root, name).sweep), root)
     retry_until(lambda: _look_after(study))
 
@@ -34,11 +34,11 @@ def _look_after(study: Study) -> bool:
     try:
         sent = advance_unattended(study)
     except LockHeld as error:
-        _log.warning("%s", error)  # whoever holds it sends
+        _log.warning("%s", error)  # its holder sends
     else:
         _log.info("nothing to send" if sent is None else f"{sent.trials} trials sent")
-    for wrong in send_notices(study, read_status(study)):
-        _log.warning("%s", wrong)
+    for failure in send_notices(study, read_status(study)):
+        _log.warning("%s", failure)
     return True
 
 

@@ -1,9 +1,9 @@
-"""The options of every verb. Parses; what they mean is the verbs' business."""
+"""The options of every verb. Parses them; their meaning is the verbs' own."""
 
 import argparse
 import os
 from argparse import ArgumentParser
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ _MOST_LANES = 1024
 _MOST_TIMES = 64
 _MOST_OF_A_CLUSTER = 100_000  # nodes, CPUs, jobs
 _LAST_PORT = 65535
+_MOST_STEPS = 10**9
 _WAIT_S = 600.0  # for the nodes that `doctor` looks at
 
 
@@ -26,13 +27,13 @@ def make_parser(verbs: Iterable[tuple[str, str]]) -> ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=thermolion.__version__)
     commands = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    taken = _options_by_verb()
+    options = _list_options()
     for name, purpose in verbs:
-        commands.add_parser(name, help=purpose, description=purpose, parents=taken[name])
+        commands.add_parser(name, help=purpose, description=purpose, parents=options[name])
     return parser
 
 
-def _options_by_verb() -> Mapping[str, Sequence[ArgumentParser]]:
+def _list_options() -> Mapping[str, Sequence[ArgumentParser]]:
     """Return what every verb takes, in the order of its --help."""
     study = _option("study", metavar="STUDY", help="a sweep file, or the name of a study")
     trial_id = _option("id", metavar="ID", help="the id of a trial, or how it begins")
@@ -66,29 +67,29 @@ def _options_by_verb() -> Mapping[str, Sequence[ArgumentParser]]:
     follow = _option(
         "--follow", action="store_true", help="go on printing until the jobs have ended"
     )
-    place, sending, selection = _place(), _sending(), _selection()
+    place, sending, selection = _place_options(), _sending_options(), _selection_options()
     of_a_study = [study, root, override]
     return {
         "plan": [*of_a_study, place, as_json],
         "submit": [*of_a_study, place, data, lock, as_json, sending],
         "run": [*of_a_study, place, data, mlflow, lock, sending],
-        "search": [*of_a_study, place, data, mlflow, lock, as_json, sending, _search()],
+        "search": [*of_a_study, place, data, mlflow, lock, as_json, sending, _search_options()],
         "status": [*of_a_study, as_json, trial],
         "logs": [*of_a_study, trial, follow],
         "cancel": [*of_a_study, selection],
         "hold": [*of_a_study, selection],
         "release": [*of_a_study, selection],
-        "retry": [*of_a_study, place, data, lock, as_json, sending, _retry(), selection],
-        "rerun": [*of_a_study, place, data, lock, as_json, sending, _rerun()],
-        "trial": [trial_id, root, override, data, as_json, _here()],
-        "compare": [root, override, as_json, _compare()],
+        "retry": [*of_a_study, place, data, lock, as_json, sending, _retry_options(), selection],
+        "rerun": [*of_a_study, place, data, lock, as_json, sending, _rerun_options()],
+        "trial": [trial_id, root, override, data, as_json, _foreground_options()],
+        "compare": [root, override, as_json, _compare_options()],
         "report": of_a_study,
-        "collect": [*of_a_study, mlflow, lock, as_json, _collect()],
-        "ui": [root, override, mlflow, _ui()],
-        "export": [*of_a_study, as_json, _export()],
-        "studies": [root, lock, as_json, _studies()],
-        "doctor": [_doctor()],
-        "cluster": [_cluster()],
+        "collect": [*of_a_study, mlflow, lock, as_json, _collect_options()],
+        "ui": [root, override, mlflow, _ui_options()],
+        "export": [*of_a_study, as_json, _export_options()],
+        "studies": [root, lock, as_json, _studies_options()],
+        "doctor": [_doctor_options()],
+        "cluster": [_cluster_options()],
     }
 
 
@@ -99,8 +100,8 @@ def _option(*names: str, **settings: Any) -> ArgumentParser:
     return parser
 
 
-def _place() -> ArgumentParser:
-    """Where trials run, and how many at a time."""
+def _place_options() -> ArgumentParser:
+    """Say where trials run, and how many at a time."""
     options = ArgumentParser(add_help=False)
     options.add_argument(
         "--backend",
@@ -118,14 +119,14 @@ def _place() -> ArgumentParser:
     )
     options.add_argument(
         "--lanes",
-        type=_lanes,
+        type=_whole_number(1, _MOST_LANES),
         metavar="N",
         help="trials at a time (as many as the cores allow)",
     )
     return options
 
 
-def _sending() -> ArgumentParser:
+def _sending_options() -> ArgumentParser:
     options = ArgumentParser(add_help=False)
     options.add_argument("--download", action="store_true", help="fetch data sets that are absent")
     options.add_argument(
@@ -141,7 +142,7 @@ def _sending() -> ArgumentParser:
     return options
 
 
-def _search() -> ArgumentParser:
+def _search_options() -> ArgumentParser:
     options = ArgumentParser(add_help=False)
     options.add_argument(
         "--candidate", required=True, metavar="NAME", help="for which one settings are looked for"
@@ -157,23 +158,19 @@ def _search() -> ArgumentParser:
     return options
 
 
-def _selection() -> ArgumentParser:
-    """The jobs of some candidates, workloads or trials."""
+def _selection_options() -> ArgumentParser:
+    """Select the jobs of some candidates, workloads or trials."""
     options = ArgumentParser(add_help=False)
-    for option, words, help_ in (
-        ("--candidate", "NAME", "those of this candidate"),
-        ("--workload", "NAME", "those of this workload"),
-    ):
-        options.add_argument(
-            option, metavar=words, action="append", default=[], help=f"only {help_}"
-        )
+    for what in ("candidate", "workload"):
+        help_ = f"only those of this {what}"
+        options.add_argument(f"--{what}", metavar="NAME", action="append", default=[], help=help_)
     options.add_argument(
         "--trial", metavar="ID", action="extend", nargs="+", default=[], help="only these trials"
     )
     return options
 
 
-def _retry() -> ArgumentParser:
+def _retry_options() -> ArgumentParser:
     options = ArgumentParser(add_help=False)
     options.add_argument(
         "--class",
@@ -190,7 +187,7 @@ def _retry() -> ArgumentParser:
     return options
 
 
-def _rerun() -> ArgumentParser:
+def _rerun_options() -> ArgumentParser:
     options = ArgumentParser(add_help=False)
     options.add_argument(
         "--code-changed", action="store_true", help="all results that other code has made"
@@ -199,8 +196,8 @@ def _rerun() -> ArgumentParser:
     return options
 
 
-def _here() -> ArgumentParser:
-    """A trial that runs in this terminal."""
+def _foreground_options() -> ArgumentParser:
+    """Run a trial in this terminal."""
     options = ArgumentParser(add_help=False)
     options.add_argument("--study", metavar="STUDY", help="look in this study, or sweep file")
     options.add_argument(
@@ -210,13 +207,16 @@ def _here() -> ArgumentParser:
         "--pdb", action="store_true", help="with --here: enter the debugger where it raises"
     )
     options.add_argument(
-        "--steps", type=_steps, metavar="N", help="with --here: end it after step N"
+        "--steps",
+        type=_whole_number(1, _MOST_STEPS),
+        metavar="N",
+        help="with --here: end it after step N",
     )
     return options
 
 
-def _compare() -> ArgumentParser:
-    """What is compared: studies, or runs that this tool did not make."""
+def _compare_options() -> ArgumentParser:
+    """Name what is compared: studies, or runs that this tool did not make."""
     options = ArgumentParser(add_help=False)
     options.add_argument(
         "studies",
@@ -247,7 +247,7 @@ def _compare() -> ArgumentParser:
     return options
 
 
-def _collect() -> ArgumentParser:
+def _collect_options() -> ArgumentParser:
     options = ArgumentParser(add_help=False)
     options.add_argument(
         "--follow", action="store_true", help="go on until the jobs have ended, as curves grow"
@@ -265,12 +265,17 @@ def _collect() -> ArgumentParser:
     return options
 
 
-def _ui() -> ArgumentParser:
+def _ui_options() -> ArgumentParser:
     options = ArgumentParser(add_help=False)
     options.add_argument(
         "study", metavar="STUDY", nargs="?", help="open its page (all studies of the root)"
     )
-    options.add_argument("--port", type=_port, metavar="N", help="listen there (a free one)")
+    options.add_argument(
+        "--port",
+        type=_whole_number(1024, _LAST_PORT),
+        metavar="N",
+        help="listen there (a free one)",
+    )
     options.add_argument(
         "--no-password", action="store_true", help="let every user of this machine in"
     )
@@ -278,7 +283,7 @@ def _ui() -> ArgumentParser:
     return options
 
 
-def _export() -> ArgumentParser:
+def _export_options() -> ArgumentParser:
     options = ArgumentParser(add_help=False)
     options.add_argument(
         "--format",
@@ -292,7 +297,7 @@ def _export() -> ArgumentParser:
     return options
 
 
-def _studies() -> ArgumentParser:
+def _studies_options() -> ArgumentParser:
     options = ArgumentParser(add_help=False)
     one = options.add_mutually_exclusive_group()
     one.add_argument("--archive", metavar="NAME", help="put a study away into one file")
@@ -302,7 +307,7 @@ def _studies() -> ArgumentParser:
     return options
 
 
-def _doctor() -> ArgumentParser:
+def _doctor_options() -> ArgumentParser:
     options = ArgumentParser(add_help=False)
     options.add_argument("--site", metavar="NAME", help="profile of the cluster, by name or path")
     options.add_argument(
@@ -345,7 +350,7 @@ def _doctor() -> ArgumentParser:
     return options
 
 
-def _cluster() -> ArgumentParser:
+def _cluster_options() -> ArgumentParser:
     options = ArgumentParser(add_help=False)
     options.add_argument("action", choices=("up", "status", "down"))
     options.add_argument("--dir", type=Path, help="its folder (~/.local/state/thermolion/cluster)")
@@ -356,14 +361,18 @@ def _cluster() -> ArgumentParser:
         ("--max-array-size", 1001, "MaxArraySize"),
     ):
         options.add_argument(
-            option, type=_count, default=default, metavar="N", help=f"{help_} ({default})"
+            option,
+            type=_whole_number(0, _MOST_OF_A_CLUSTER),
+            default=default,
+            metavar="N",
+            help=f"{help_} ({default})",
         )
     options.add_argument(
         "--accounting", action="store_true", help="with slurmdbd and MariaDB: sacct, limits"
     )
     options.add_argument(
         "--submit-cap",
-        type=_count,
+        type=_whole_number(0, _MOST_OF_A_CLUSTER),
         metavar="N",
         help="the most jobs that you may have queued, each array task counted (--accounting)",
     )
@@ -375,11 +384,17 @@ def _data_root() -> Path | None:
     return Path(data) if data else None
 
 
-def _lanes(text: str) -> int:
-    lanes = int(text)
-    if not 1 <= lanes <= _MOST_LANES:
-        raise argparse.ArgumentTypeError(f"{lanes} is not between 1 and {_MOST_LANES}")
-    return lanes
+def _whole_number(least: int, most: int) -> Callable[[str], int]:
+    """Return a parser of whole numbers from `least` to `most`."""
+
+    def parse(text: str) -> int:
+        number = int(text)
+        if not least <= number <= most:
+            raise argparse.ArgumentTypeError(f"{number} is not between {least} and {most}")
+        return number
+
+    parse.__name__ = "whole number"  # as argparse names it if the text is none
+    return parse
 
 
 def _factor(text: str) -> float:
@@ -392,29 +407,8 @@ def _factor(text: str) -> float:
     return factor
 
 
-def _port(text: str) -> int:
-    port = int(text)
-    if not 1024 <= port <= _LAST_PORT:
-        raise argparse.ArgumentTypeError(f"{port} is not between 1024 and {_LAST_PORT}")
-    return port
-
-
-def _steps(text: str) -> int:
-    steps = int(text)
-    if steps < 1:
-        raise argparse.ArgumentTypeError(f"{steps} steps: one at least")
-    return steps
-
-
 def _seconds(text: str) -> float:
     try:
         return parse_duration(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def _count(text: str) -> int:
-    count = int(text)
-    if not 0 <= count <= _MOST_OF_A_CLUSTER:
-        raise argparse.ArgumentTypeError(f"{count} is not between 0 and {_MOST_OF_A_CLUSTER}")
-    return count

@@ -1,6 +1,6 @@
 """The verb `doctor`: what will and will not work on a cluster, and the next step for each.
 
-The part of `doctor` that strikes a training on purpose, and shows that it goes on.
+With `--simulate`, a drill: faults are injected into a training, which has to go on.
 """
 
 import textwrap
@@ -23,8 +23,53 @@ from slurm.request import JobResources
 from slurm.slurm_errors import SiteError
 
 
-def simulate(arguments: Namespace) -> int:
-    """Send the sweep to a cluster of `thermolion cluster up`, and do to it what sites do."""
+_WIDTH = 96
+_MARKS: dict[Level, str] = {"ok": "ok", "warning": "warning", "will not work": "WILL NOT WORK"}
+
+
+def doctor(arguments: Namespace) -> int:
+    """Read a site, judge it, and with `--nodes` look at its nodes by a job."""
+    if arguments.simulate:
+        return _simulate(arguments)
+    if arguments.study is not None:
+        raise SweepError(f"{arguments.study}: a sweep is sent with --simulate preempt (or other)")
+    if arguments.recorded is not None and arguments.nodes:
+        raise SweepError("--nodes sends a job, and --recorded has no cluster: leave one out")
+    if arguments.recorded is not None and not arguments.recorded.is_dir():
+        raise SweepError(f"there is no folder {arguments.recorded}: `--record DIR` makes one")
+    root = arguments.root or default_root()
+    site = read_site(arguments.site)
+    ask = ask_site if arguments.record is None else record_answers(arguments.record)
+    if arguments.recorded is not None:
+        ask = replay_answers(arguments.recorded)
+    found = examine(site, ask("user-name", ["id", "-un"]).strip(), ask)
+    if arguments.recorded is None:
+        found = replace(
+            found, diagnostics=[*found.diagnostics, *_examine_places(found, root, arguments)]
+        )
+    text = propose_profile(found)
+    if arguments.json:
+        record = {"site": site.name, "findings": [one.to_json() for one in found.diagnostics]}
+        print_result(record | {"profile": text})
+    else:
+        print_result(
+            "\n".join(
+                [
+                    _heading(found, site.name),
+                    "",
+                    *_list_lines(found.diagnostics),
+                    "",
+                    _summarize(found.diagnostics),
+                ]
+            )
+        )
+    if arguments.write_profile is not None:
+        _write_profile(arguments.write_profile, text)
+    return FAILED if any(one.level == "will not work" for one in found.diagnostics) else DONE
+
+
+def _simulate(arguments: Namespace) -> int:
+    """Inject faults into a training on the cluster of `thermolion cluster up`."""
     from orchestrator.submit.fault_drill import run_drill
     from orchestrator.submit.writer import SendOptions
     from slurm.devcluster.faults import cluster_here
@@ -42,44 +87,8 @@ def simulate(arguments: Namespace) -> int:
     return DONE if resumed else FAILED
 
 
-_WIDTH = 96
-_MARKS: dict[Level, str] = {"ok": "ok", "warning": "warning", "will not work": "WILL NOT WORK"}
-
-
-def doctor(arguments: Namespace) -> int:
-    """Read a site, judge it, and look at its nodes where that is asked for."""
-    if arguments.simulate:
-        return simulate(arguments)
-    if arguments.study is not None:
-        raise SweepError(f"{arguments.study}: a sweep is sent with --simulate preempt (or other)")
-    if arguments.recorded is not None and arguments.nodes:
-        raise SweepError("--nodes sends a job, and --recorded has no cluster: leave one out")
-    if arguments.recorded is not None and not arguments.recorded.is_dir():
-        raise SweepError(f"there is no folder {arguments.recorded}: `--record DIR` makes one")
-    root = arguments.root or default_root()
-    site = read_site(arguments.site)
-    ask = ask_site if arguments.record is None else record_answers(arguments.record)
-    if arguments.recorded is not None:
-        ask = replay_answers(arguments.recorded)
-    found = examine(site, ask("user-name", ["id", "-un"]).strip(), ask)
-    if arguments.recorded is None:
-        found = replace(found, diagnostics=[*found.diagnostics, *_places(found, root, arguments)])
-    text = propose_profile(found)
-    said = _heading(found, site.name)
-    if arguments.json:
-        record = {"site": site.name, "findings": [one.to_json() for one in found.diagnostics]}
-        print_result(record | {"profile": text})
-    else:
-        print_result(
-            "\n".join([said, "", *_table(found.diagnostics), "", _sum(found.diagnostics)])
-        )
-    if arguments.write_profile is not None:
-        _write(arguments.write_profile, text)
-    return FAILED if any(one.level == "will not work" for one in found.diagnostics) else DONE
-
-
-def _places(found: Examined, root: Path, arguments: Namespace) -> Iterator[Diagnostic]:
-    """Judge the folder of the studies, and the nodes: these by a job, where one is asked for."""
+def _examine_places(found: Examined, root: Path, arguments: Namespace) -> Iterator[Diagnostic]:
+    """Judge the folder of the studies and, with `--nodes`, the nodes by a job."""
     try:
         check_visible(root, found.site)
         yield ok("folder", f"{root.absolute()}, as far as can be known from here")
@@ -108,18 +117,18 @@ def _heading(found: Examined, site: str) -> str:
     return f"{cluster}, by the site profile {site!r}"
 
 
-def _table(diagnostics: Sequence[Diagnostic]) -> Iterator[str]:
+def _list_lines(diagnostics: Sequence[Diagnostic]) -> Iterator[str]:
     marks = max(len(_MARKS[one.level]) for one in diagnostics)
     names = max(len(one.about) for one in diagnostics)
     indent = " " * (marks + names + 4)
     for one in diagnostics:
         head = f"{_MARKS[one.level]:<{marks}}  {one.about:<{names}}  "
-        yield from _wrapped(head, indent, one.said)
+        yield from _wrap(head, indent, one.said)
         if one.step is not None:
-            yield from _wrapped(f"{indent}-> ", f"{indent}   ", one.step)
+            yield from _wrap(f"{indent}-> ", f"{indent}   ", one.step)
 
 
-def _wrapped(first: str, others: str, text: str) -> list[str]:
+def _wrap(first: str, others: str, text: str) -> list[str]:
     return textwrap.wrap(
         text,
         _WIDTH,
@@ -130,7 +139,7 @@ def _wrapped(first: str, others: str, text: str) -> list[str]:
     )
 
 
-def _sum(diagnostics: Sequence[Diagnostic]) -> str:
+def _summarize(diagnostics: Sequence[Diagnostic]) -> str:
     levels = [one.level for one in diagnostics]
     bad, odd = levels.count("will not work"), levels.count("warning")
     if bad:
@@ -138,7 +147,7 @@ def _sum(diagnostics: Sequence[Diagnostic]) -> str:
     return f"ready, {odd} to know of" if odd else "ready"
 
 
-def _write(name: str, text: str) -> None:
+def _write_profile(name: str, text: str) -> None:
     path = profile_folder() / f"{name}.toml"
     path.parent.mkdir(parents=True, exist_ok=True)
     if not write_once(path, text):

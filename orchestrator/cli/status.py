@@ -1,4 +1,4 @@
-"""The verbs that look and change nothing: plan, status, logs."""
+"""The verbs that show a study and change nothing: plan, status, logs."""
 
 from argparse import Namespace
 from pathlib import Path
@@ -11,7 +11,7 @@ from orchestrator.study.estimate import estimate
 from orchestrator.study.trial_ids import find_id, find_in_study
 from orchestrator.submit.writer import Sender, SendOptions
 from orchestrator.views.plan import (
-    exit_words,
+    describe_exit,
     plan_json,
     plan_text,
     status_json,
@@ -91,5 +91,5 @@ def logs(arguments: Namespace) -> int:
         if text or ended.exists():
             print_result(f"==> {output}\n{text.rstrip()}")
         if ended.exists():
-            print_result(f"its process ended with {exit_words(ended.read_text().strip())}\n")
+            print_result(f"its process ended with {describe_exit(ended.read_text().strip())}\n")
     return DONE

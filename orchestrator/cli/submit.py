@@ -78,7 +78,7 @@ def rerun(arguments: Namespace) -> int:
         if arguments.json:
             print_result(outdated.to_json())
             return DONE
-        lines = [plan.trial_line(trial_status) for trial_status in outdated.standings]
+        lines = [plan.trial_line(trial_status) for trial_status in outdated.trials]
         print_result("\n".join([*lines, plan.outdated_line(outdated, "would be taken back")]))
         return DONE
     outdated, decision = take_back(study, _send_options(arguments))

@@ -1,10 +1,7 @@
-"""The user's code as it is now, copied beside a submission: a later edit changes no waiting job.
+"""The user's code: which trials name it, how it is imported, and its copy beside a submission.
 
-Copies and counts; which trials run the copy is decided in `orchestrator.submit.submit`.
-
-The user's own code: which trials name it, where it lies, and how this process imports it.
-
-Which copy of the user's code a trial runs: the present one, or the one that it began with.
+A later edit changes no waiting job: its trials run the copy, and one that is resumed runs the copy
+that it began with.
 """
 
 import contextlib
@@ -36,9 +33,12 @@ MOST_FILES = 10_000
 IGNORE_FILE = ".thermolionignore"
 _NEVER = ("__pycache__", ".venv", "venv", "node_modules")
 
+# Folders of ours that a user's project may have as well; `thermolion` is a distribution's name.
+OUR_PACKAGES = ("jobs", "tracking", "slurm", "orchestrator")
+
 
 def copy_code(source: Path, files: Iterable[str], target: Path) -> None:
-    """Copy what `code_files` has listed to `target`, which must not exist."""
+    """Copy what `list_code_files` has listed to `target`, which must not exist."""
     target.mkdir(parents=True)
     for name in files:
         (target / name).parent.mkdir(parents=True, exist_ok=True)
@@ -55,10 +55,10 @@ def list_code_files(source: Path, layout: Layout) -> Sequence[str]:
     SweepError if they are too large, or if a line is no pattern.
     """
     inside = source.resolve()
-    recorded = [path.resolve() for path in _recorded(inside, layout)]
-    ignored = _ignored(source)
+    recorded = [path.resolve() for path in _find_recorded(inside, layout)]
+    ignored = _read_ignored(source)
     chosen = []
-    for name in _listed(source):
+    for name in _list_files(source):
         path = (source / name).resolve()
         if not path.is_file() or not path.is_relative_to(inside) or ignored.match_file(name):
             continue
@@ -69,7 +69,7 @@ def list_code_files(source: Path, layout: Layout) -> Sequence[str]:
 
 
 def read_commit(source: Path) -> tuple[str | None, bool]:
-    """Return the commit that a folder is at, None outside of git, and whether it was edited."""
+    """Return the commit of a folder, None outside of git, and True if it has edits since."""
     try:
         at, edits = (
             subprocess.run(
@@ -82,8 +82,8 @@ def read_commit(source: Path) -> tuple[str | None, bool]:
     return (at.stdout.strip(), bool(edits.stdout)) if at.returncode == 0 else (None, False)
 
 
-def _recorded(inside: Path, layout: Layout) -> list[Path]:
-    """Return what is no code: the root, or what lies in it where the code itself does."""
+def _find_recorded(inside: Path, layout: Layout) -> list[Path]:
+    """Return the paths that are no code: the root, or its parts if the code lies inside it."""
     if not inside.is_relative_to(layout.root.resolve()):
         return [layout.root]
     studies = [sweep.parent for sweep in layout.root.glob("*/sweep.yaml")]
@@ -91,7 +91,7 @@ def _recorded(inside: Path, layout: Layout) -> list[Path]:
     return [path for path in (layout.folder, *studies, *store) if path.resolve() != inside]
 
 
-def _listed(source: Path) -> Iterable[str]:
+def _list_files(source: Path) -> Iterable[str]:
     try:
         listed = subprocess.run(
             ["git", "ls-files", "-z", "-co", "--exclude-standard"],
@@ -100,30 +100,30 @@ def _listed(source: Path) -> Iterable[str]:
             check=False,
         )
     except FileNotFoundError:
-        return _walked(source)
+        return _walk(source)
     # A folder of a work tree that git ignores altogether has no files, and may yet be the code.
     if listed.returncode != 0 or not listed.stdout:
-        return _walked(source)
+        return _walk(source)
     names = listed.stdout.decode(errors="surrogateescape").split("\0")
     known = [name for name in names if name and not set(PurePosixPath(name).parts) & set(_NEVER)]
-    return [file for name in known for file in _expanded(source, name)]
+    return [file for name in known for file in _expand(source, name)]
 
 
-def _expanded(source: Path, name: str) -> list[str]:
+def _expand(source: Path, name: str) -> list[str]:
     """Return the files of a work tree inside this one (a submodule); any other name as it is."""
     if not (source / name).is_dir() or (source / name).is_symlink():
         return [name]
-    return [(PurePosixPath(name) / file).as_posix() for file in _listed(source / name)]
+    return [(PurePosixPath(name) / file).as_posix() for file in _list_files(source / name)]
 
 
-def _walked(source: Path) -> Iterator[str]:
+def _walk(source: Path) -> Iterator[str]:
     for folder, folders, files in os.walk(source):
         folders[:] = [f for f in folders if not f.startswith(".") and f not in _NEVER]
         for name in files:
             yield (Path(folder) / name).relative_to(source).as_posix()
 
 
-def _ignored(source: Path) -> "GitIgnoreSpec":
+def _read_ignored(source: Path) -> "GitIgnoreSpec":
     from pathspec import GitIgnoreSpec  # takes 20 ms, which `plan` has no use for
 
     path = source / IGNORE_FILE
@@ -166,15 +166,11 @@ def _check_size(source: Path, files: Sequence[str]) -> None:
     )
 
 
-# Folders of ours that a user's project may have as well; `thermolion` is a distribution's name.
-OUR_PACKAGES = ("jobs", "tracking", "slurm", "orchestrator")
-
-
 def find_dotted_paths(trial: Trial) -> dict[str, str]:
     """Return the `module:name` paths that a trial names, by what they are.
 
-    The optimizer of a command is none: its script alone knows what to make of the name, and may
-    run in an environment of its own.
+    The optimizer of a command is none: its script interprets the name, and may run in an
+    environment of its own.
     """
     if trial.workload.command is not None:
         return {}
@@ -183,7 +179,7 @@ def find_dotted_paths(trial: Trial) -> dict[str, str]:
 
 
 def names_user_code(trial: Trial, folder: Path) -> bool:
-    """Whether a trial runs code that lies below `folder`; a command is believed to.
+    """Return True if a trial runs code that lies below `folder`, as any command may.
 
     A dotted path into an installed package (`torch.optim:Adagrad`) needs nothing of the folder.
     """
@@ -200,13 +196,13 @@ def _lies_below(path: str, folder: Path) -> bool:
 def find_clashes(folder: Path) -> list[Path]:
     """Return the user's modules that one of ours hides: `jobs/images/data.py` and the like.
 
-    Folders of equal name are no clash: ours are looked into first, then theirs. An `__init__.py`
-    of theirs is never run.
+    Folders of equal name are no clash: modules are looked for in ours, then in theirs. An
+    `__init__.py` of theirs is never run.
     """
     return [
         module
         for package in OUR_PACKAGES
-        for home in _homes(package)
+        for home in _find_homes(package)
         if (folder / package).is_dir() and not (folder / package).samefile(home)
         for module in sorted((folder / package).iterdir())
         if module.stem not in ("__init__", "__main__", "__pycache__")
@@ -217,9 +213,9 @@ def find_clashes(folder: Path) -> list[Path]:
 
 @contextlib.contextmanager
 def make_importable(folder: Path) -> Iterator[None]:
-    """Import from `folder`, behind all else, as a lane does; forget what came from there after.
+    """Let modules of `folder` be imported after all others, as in a lane; unload them at the end.
 
-    Whoever calls from another folder next would otherwise meet the modules of this one.
+    The next call, from another folder, would otherwise find the modules of this one.
     """
     before = set(sys.modules)
     paths = [sys.path, *(importlib.import_module(package).__path__ for package in OUR_PACKAGES)]
@@ -236,15 +232,16 @@ def make_importable(folder: Path) -> Iterator[None]:
             path[:] = entries
         for name in set(sys.modules) - before:
             if _is_from(folder, name):
-                _forget(name)
+                _unload(name)
 
 
 def _is_from(folder: Path, name: str) -> bool:
-    """Whether a module lies where `folder` has it, and is none of ours."""
-    # Whoever works on thermolion runs it from a folder that has our own packages.
+    """Return True if a module was loaded from `folder` and is none of ours."""
+    # A checkout of thermolion itself is a folder with our own packages.
     package = name.partition(".")[0]
     if any(
-        (folder / package).is_dir() and (folder / package).samefile(h) for h in _homes(package)
+        (folder / package).is_dir() and (folder / package).samefile(h)
+        for h in _find_homes(package)
     ):
         return False
     module, place = sys.modules[name], folder.joinpath(*name.split("."))
@@ -255,14 +252,14 @@ def _is_from(folder: Path, name: str) -> bool:
     return any(isinstance(found, str) and Path(found) in possible for found in known)
 
 
-def _homes(package: str) -> list[Path]:
+def _find_homes(package: str) -> list[Path]:
     """Return where a package of ours lies; nothing for any other."""
     if package not in (*OUR_PACKAGES, "thermolion"):
         return []
     return [Path(next(iter(importlib.import_module(package).__path__)))]
 
 
-def _forget(name: str) -> None:
+def _unload(name: str) -> None:
     module = sys.modules.pop(name)
     parent, _, child = name.rpartition(".")
     owner = sys.modules.get(parent)
@@ -280,9 +277,9 @@ def choose_code_roots(
 ) -> Mapping[str, Path | None]:
     """Return, by trial id, the folder of the user's code; None for trials that use none.
 
-    `folder` has the code of now, `present` is where it will lie. A trial that goes on from a
-    checkpoint keeps the code of its last attempt (which had that of the one before), unless
-    `renew`; one that has failed takes the present code, which has been mended since.
+    `folder` has the present code, `present` is where its copy will lie. A trial that goes on from
+    a checkpoint keeps the code of its last attempt, unless `renew`; one that has failed takes the
+    present code, which has been mended since.
     """
     packs: dict[tuple[str, int], Pack] = {}
 
@@ -302,6 +299,6 @@ def choose_code_roots(
 
 
 def is_resumed(study: Study, trial_status: TrialStatus) -> bool:
-    """Whether a trial would be resumed: it was stopped half-way and has a checkpoint."""
+    """Return True if a trial was stopped before its end and has a checkpoint to go on from."""
     stopped = trial_status.outcome.state in ("interrupted", "running")
     return stopped and study.layout.checkpoint(trial_status.outcome.trial.id).exists()

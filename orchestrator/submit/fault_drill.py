@@ -1,6 +1,6 @@
-"""Shows that a training of a user's sweep goes on after a fault: on a cluster to play with.
+"""A drill that shows whether a sweep's training survives a fault, on a development cluster.
 
-The study lies in a folder of its own and goes in the end; that of the user is not touched.
+The study of the drill has a folder of its own, removed at the end; the user's is not touched.
 """
 
 import shutil
@@ -28,10 +28,10 @@ _SAVES_BY_S = 60.0
 
 @dataclass(frozen=True)
 class DrillResult:
-    """What came of one fault: seconds until the node was free and until the trial went on.
+    """The result of one fault: seconds until the node was free and until the trial went on.
 
-    `before` is the last step that it had logged until then, `after` the first one that is logged
-    by the next attempt, None where that has ended without another; `first` the first one of all.
+    Of the steps that were logged, `first` is the first of all, `before` the last one before the
+    fault, `after` the first of the next attempt; None if that ended without another.
     """
 
     fault: Fault
@@ -45,17 +45,15 @@ class DrillResult:
 
     @property
     def resumed(self) -> bool:
-        """Whether the next attempt took up what a checkpoint had, and did not begin anew."""
+        """Return True if the next attempt went on from a checkpoint instead of the beginning."""
         return self.after is None or self.after > self.first
 
     def __str__(self) -> str:
         went = "resumed" if self.resumed else "STARTED AGAIN FROM THE BEGINNING"
-        after = f" after {self.free_s:.1f} s"
-        free = f"{self.node} was free{after}"
-        if self.fault == "node-fail":
-            free = f"the job waited again{after}"
-        elif self.fault == "timeout":  # within a minute SLURM sees that the time is over
-            free = f"{self.node} was free{after}, SLURM's own watch included"
+        what = "the job waited again" if self.fault == "node-fail" else f"{self.node} was free"
+        free = f"{what} after {self.free_s:.1f} s"
+        if self.fault == "timeout":  # within a minute SLURM sees that the time is over
+            free += ", SLURM's own watch included"
         at = "" if self.after is None else f", next logged at step {self.after}"
         return (
             f"{self.fault:<10} trial {self.trial}: {free}; training "
@@ -64,39 +62,29 @@ class DrillResult:
 
 
 def run_drill(target: str, cluster: Cluster, fault: Fault, options: SendOptions) -> DrillResult:
-    """Send a sweep to a cluster, strike its first running trial, and see it go on.
+    """Send a sweep to a cluster, inject a fault into its first running trial, await its next step.
 
-    Raises SweepError where that does not happen in ten minutes.
+    Raises SweepError if that does not come within ten minutes.
     """
-    with _elsewhere(target, cluster) as study:
+    with _open_copy(target, cluster) as study:
         submit_study(study, options)
-        outcome = _await(study, lambda: _running(study), "no trial has begun")
-        victim = _victim(study, cluster, outcome)
+        outcome = _await(study, lambda: _find_running(study), "no trial has begun")
+        victim = _find_victim(study, cluster, outcome)
         first, before = outcome.curve[0].step, outcome.curve[-1].step
         known = len(outcome.attempt_log)
         begin = time.monotonic()
         with inject_fault(cluster, fault, victim) as free_s:
-            next_ = _await(
-                study,
-                lambda: _later(study, outcome.trial.id, known),
-                f"trial {outcome.trial.id} has not gone on",
-            )
+            trial = outcome.trial.id
+            failure = f"trial {trial} has not gone on"
+            resumed = _await(study, lambda: _find_resumed(study, trial, known), failure)
         resumed_s = time.monotonic() - begin
-        return DrillResult(
-            fault,
-            outcome.trial.id,
-            victim.node,
-            free_s,
-            resumed_s,
-            before,
-            _first(study, next_),
-            first,
-        )
+        after = _read_first_step(study, resumed)
+        return DrillResult(fault, trial, victim.node, free_s, resumed_s, before, after, first)
 
 
 @contextmanager
-def _elsewhere(target: str, cluster: Cluster) -> Iterator[Study]:
-    """Open a sweep in a folder that only this simulation knows; remove it in the end."""
+def _open_copy(target: str, cluster: Cluster) -> Iterator[Study]:
+    """Open a sweep in a folder of the drill's own; remove it at the end."""
     root = Path(tempfile.mkdtemp(prefix="simulated-", dir=cluster.paths.folder))
     keys = ["backend=slurm", f"site={cluster.paths.profile}", "pack.at_least=0s"]
     keys += ["failures.unattended=false", "checkpoint.every=1s"]
@@ -108,8 +96,8 @@ def _elsewhere(target: str, cluster: Cluster) -> Iterator[Study]:
         shutil.rmtree(root, ignore_errors=True)
 
 
-def _running(study: Study) -> Outcome | None:
-    """Return a running trial that has saved something, or seems never to."""
+def _find_running(study: Study) -> Outcome | None:
+    """Return a running trial that has a checkpoint, or has run long enough without one."""
     for outcome in read_outcomes(study.layout.events).values():
         saved = study.layout.checkpoint(outcome.trial.id).exists()
         waited_s = time.time() - (outcome.started_ms or 0) / 1000
@@ -118,14 +106,14 @@ def _running(study: Study) -> Outcome | None:
     return None
 
 
-def _later(study: Study, trial: str, known: int) -> Outcome | None:
-    """Return a trial once another attempt has logged something, or brought the result."""
+def _find_resumed(study: Study, trial: str, known: int) -> Outcome | None:
+    """Return a trial once another attempt has logged a step or a result, None before."""
     outcome = read_outcomes(study.layout.events)[trial]
     more = outcome.attempt_log[known:]
     return outcome if more and (more[-1].step is not None or outcome.has_result) else None
 
 
-def _first(study: Study, outcome: Outcome) -> int | None:
+def _read_first_step(study: Study, outcome: Outcome) -> int | None:
     """Return the first step that the last attempt has logged."""
     from jobs.contract import events
 
@@ -138,7 +126,7 @@ def _first(study: Study, outcome: Outcome) -> int | None:
     return min(steps, default=None)
 
 
-def _victim(study: Study, cluster: Cluster, outcome: Outcome) -> Victim:
+def _find_victim(study: Study, cluster: Cluster, outcome: Outcome) -> Victim:
     sent_in, pack = outcome.job["submission"], outcome.job["pack"]
     for submission in read_slurm_submissions(study.layout):
         array_job = submission.array_jobs.of_pack(pack) if submission.id == sent_in else None
@@ -160,6 +148,6 @@ def _await(study: Study, look: Callable[[], Outcome | None], what: str) -> Outco
             return found
         if time.monotonic() > end:
             raise SweepError(f"{what} within {_PATIENCE_S:.0f} s (see thermolion cluster status)")
-        read_status(study)  # of a queue that was looked at just now, what waits in vain is freed
+        read_status(study)  # reading the queue also requeues what waits in vain
         send_remaining(study)
         time.sleep(_LOOK_S)

@@ -1,7 +1,7 @@
-"""Tells a command or a webhook that a study is done, held or failing: once an occasion.
+"""Notices to a command or a webhook that a study is done, held or failing: one for an occasion.
 
-Never fails a study and never waits longer than the sweep says. Whoever looks first tells: `run`
-while it watches, the next `status` or `submit`, or what looks after an unattended study.
+Sent by the first process that sees the occasion: `run`, `status`, or the job that looks after an
+unattended study. Never fails a study, never waits longer than the sweep says.
 """
 
 import contextlib
@@ -26,33 +26,33 @@ _MOST_SAID = 500  # characters of what went wrong
 
 
 def send_notices(study: Study, status: Status) -> list[str]:
-    """Tell what has not been told yet; return what went wrong, for people to read.
+    """Send the notices that are due and not sent yet; return messages of what went wrong.
 
-    An occasion is claimed by a file before it is told, and the file says what came of it: of
-    several who look at a time one tells.
+    An occasion is claimed by a file before its notice is sent, so that of several processes one
+    sends it; the file says how that went.
     """
     notice = study.sweep.keys.notify
     if notice is None:
         return []
     wrong = []
-    for occasion, about in _occasions(status):
+    for occasion, about in _find_occasions(status):
         digest = hashlib.sha256("\n".join(sorted(about)).encode()).hexdigest()[:12]
         record = study.layout.folder / "notices" / f"{occasion}-{digest}.json"
         if occasion not in notice.on or record.exists():
             continue
-        said = _message(study, status, occasion)
-        if not _claim(record, said):
+        message = _make_message(study, status, occasion)
+        if not _claim(record, message):
             continue
-        errors = _send(notice, said)
-        told = json.dumps(said | {"told": not errors, "errors": errors}, indent=1)
+        errors = _send(notice, message)
+        sent = json.dumps(message | {"told": not errors, "errors": errors}, indent=1)
         with contextlib.suppress(OSError):  # the disk is full: what was claimed stays so
-            write_atomically(record, told)
-        wrong += [f"nobody was told that {said['study']} is {occasion}: {e}" for e in errors]
+            write_atomically(record, sent)
+        wrong += [f"nobody was told that {message['study']} is {occasion}: {e}" for e in errors]
     return wrong
 
 
-def _occasions(status: Status) -> Iterator[tuple[Occasion, list[str]]]:
-    """Yield what there is to tell of, each with what makes it another occasion the next time."""
+def _find_occasions(status: Status) -> Iterator[tuple[Occasion, list[str]]]:
+    """Yield every occasion with the names that, if they change, make it another occasion."""
     if status.planned and status.done == len(status.wanted) and status.stage.is_settled:
         yield "done", list(status.planned)
     held = [s.hold.submission for s in status.left_alone if s.hold is not None]
@@ -64,7 +64,7 @@ def _occasions(status: Status) -> Iterator[tuple[Occasion, list[str]]]:
         yield "failing", sorted({s.outcome.job.get("submission", "") for s in failed})[-1:]
 
 
-def _message(study: Study, status: Status, occasion: Occasion) -> dict[str, Any]:
+def _make_message(study: Study, status: Status, occasion: Occasion) -> dict[str, Any]:
     counted = ", ".join(f"{count} {state}" for state, count in status.counts.items())
     return {
         "event": occasion,
@@ -76,36 +76,34 @@ def _message(study: Study, status: Status, occasion: Occasion) -> dict[str, Any]
     }
 
 
-def _claim(record: Path, said: dict[str, Any]) -> bool:
+def _claim(record: Path, message: dict[str, Any]) -> bool:
     try:
         record.parent.mkdir(exist_ok=True)
-        return write_once(record, json.dumps(said | {"told": False, "errors": []}, indent=1))
+        return write_once(record, json.dumps(message | {"told": False, "errors": []}, indent=1))
     except OSError:
-        return False  # somebody else's study: its owner is told by its owner's look
+        return False  # the study of another user, whose own processes send the notices
 
 
-def _send(notice: NotifyKeys, said: dict[str, Any]) -> list[str]:
+def _send(notice: NotifyKeys, message: dict[str, Any]) -> list[str]:
     errors = []
-    if notice.command is not None:
-        error = _run(notice.command, notice.timeout, said)
-        errors += [] if error is None else [f"{notice.command!r} {error}"[:_MOST_SAID]]
-    if notice.url is not None:
-        error = _post(notice.url, notice.timeout, said)
-        errors += [] if error is None else [f"{notice.url} {error}"[:_MOST_SAID]]
+    if notice.command is not None and (error := _run(notice.command, notice.timeout, message)):
+        errors.append(f"{notice.command!r} {error}"[:_MOST_SAID])
+    if notice.url is not None and (error := _post(notice.url, notice.timeout, message)):
+        errors.append(f"{notice.url} {error}"[:_MOST_SAID])
     return errors
 
 
-def _run(command: str, timeout_s: float, said: dict[str, Any]) -> str | None:
+def _run(command: str, timeout_s: float, message: dict[str, Any]) -> str | None:
     """Run a command with the message on its standard input, and the main words in variables."""
     variables = {
-        "THERMOLION_EVENT": said["event"],
-        "THERMOLION_STUDY": said["study"],
-        "THERMOLION_TEXT": said["text"],
+        "THERMOLION_EVENT": message["event"],
+        "THERMOLION_STUDY": message["study"],
+        "THERMOLION_TEXT": message["text"],
     }
     try:
         done = subprocess.run(
             shlex.split(command),
-            input=json.dumps(said),
+            input=json.dumps(message),
             env=os.environ | variables,
             capture_output=True,
             text=True,
@@ -122,10 +120,10 @@ def _run(command: str, timeout_s: float, said: dict[str, Any]) -> str | None:
     return None
 
 
-def _post(url: str, timeout_s: float, said: dict[str, Any]) -> str | None:
+def _post(url: str, timeout_s: float, message: dict[str, Any]) -> str | None:
     """Post the message as JSON; `text` is what chat rooms show."""
     request = urllib.request.Request(
-        url, json.dumps(said).encode(), {"Content-Type": "application/json"}, method="POST"
+        url, json.dumps(message).encode(), {"Content-Type": "application/json"}, method="POST"
     )
     try:
         with urllib.request.urlopen(request, timeout=timeout_s):

@@ -1,4 +1,4 @@
-"""What must hold before anything starts: data at hand, user code importable, a device."""
+"""Checks before anything starts: data present, the user's code importable, a device."""
 
 import inspect
 import os
@@ -51,7 +51,7 @@ def check_before_start(
 
 
 def _check_user_code(trials: Sequence[Trial], folder: Path) -> None:
-    """Import what the user names, from `folder`, behind all else."""
+    """Import what the user names, from `folder`, after all other places."""
     named = [trial for trial in trials if find_dotted_paths(trial)]
     hidden = find_clashes(folder) if any(names_user_code(trial, folder) for trial in named) else []
     if hidden:
@@ -70,7 +70,7 @@ def _check_user_code(trials: Sequence[Trial], folder: Path) -> None:
 
 
 def _check_callable(path: str, what: str, whose: str) -> None:
-    loaded = _imported(path, catalog.resolve, whose)
+    loaded = _import(path, catalog.resolve, whose)
     if not callable(loaded):
         raise SweepError(f"{whose}: {path} is a {type(loaded).__name__}, it cannot be called")
     if what != "train":
@@ -107,7 +107,7 @@ def _check_command(name: str, command: str) -> None:
         )
 
 
-def _imported(path: str, load: Callable[[str], Any], whose: str) -> Any:
+def _import(path: str, load: Callable[[str], Any], whose: str) -> Any:
     try:
         return load(path)
     except (Exception, SystemExit) as error:  # a user's module may do anything when imported
@@ -118,9 +118,9 @@ def _imported(path: str, load: Callable[[str], Any], whose: str) -> Any:
 
 
 def _check_optimizer(candidate: Candidate) -> None:
-    """Check a user's own optimizer against its signature; ours were checked when read."""
+    """Check a user's optimizer against its signature; ours are checked when the sweep is read."""
     whose = f"candidate {candidate.name!r}"
-    kind = _imported(candidate.optimizer, registry.load, whose)
+    kind = _import(candidate.optimizer, registry.load, whose)
     try:
         signature = inspect.signature(kind)
     except (TypeError, ValueError) as error:

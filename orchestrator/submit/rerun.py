@@ -1,4 +1,4 @@
-"""Take back the results that other code has made, so that their trials run again."""
+"""Discard the results that other code has made, so that their trials run again."""
 
 import itertools
 import json
@@ -31,29 +31,28 @@ class OutdatedResults:
     A result that an early version logged without a digest counts as one of other code.
     """
 
-    standings: Sequence[TrialStatus]
+    trials: Sequence[TrialStatus]
     results: int
 
     def to_json(self) -> dict[str, Any]:
         return {
             "results": self.results,
             "outdated": [
-                {"id": s.outcome.trial.id, "code": s.outcome.job.get("code")}
-                for s in self.standings
+                {"id": s.outcome.trial.id, "code": s.outcome.job.get("code")} for s in self.trials
             ],
         }
 
 
 def find_outdated(study: Study) -> OutdatedResults:
     """Compare the digest of the code that made every result with that of the present code."""
-    return _outdated(study, read_status(study))
+    return _find_outdated(study, read_status(study))
 
 
 def take_back(study: Study, options: SendOptions) -> tuple[OutdatedResults, Path | None]:
-    """Decide that outdated results no longer count; returns them and the decision's file.
+    """Decide that outdated results no longer count; return them and the path of the decision.
 
-    Raises SweepError while a job of the study lives (it might be about to bring such a result),
-    and for what speaks against sending their trials again.
+    Raises SweepError while a job of the study lives (it may be about to log such a result), and
+    for whatever keeps their trials from being sent again.
     """
     with lock_study(study, options.break_lock):
         status = read_status(study)
@@ -62,23 +61,23 @@ def take_back(study: Study, options: SendOptions) -> tuple[OutdatedResults, Path
                 f"{status.jobs_alive} jobs of {study.name!r} are alive: wait for their "
                 f"end, or thermolion cancel {study.name}"
             )
-        outdated = _outdated(study, status)
-        if not outdated.standings:
+        outdated = _find_outdated(study, status)
+        if not outdated.trials:
             return outdated, None
-        check_sendable(study, status, [s.outcome.trial for s in outdated.standings], options)
-        for trial_status in outdated.standings:
-            # Before the decision: a trial that begins anew must not go on from the end of the old.
+        check_sendable(study, status, [s.outcome.trial for s in outdated.trials], options)
+        for trial_status in outdated.trials:
+            # Before the decision: the trial must not go on from a checkpoint of the old code.
             _remove_checkpoints(study.layout, trial_status.outcome.trial.id)
         discarded = {
             trial_status.outcome.trial.id: sorted(
                 {a.log for a in trial_status.outcome.attempt_log}
             )
-            for trial_status in outdated.standings
+            for trial_status in outdated.trials
         }
-        return outdated, _decide(study.layout, discarded)
+        return outdated, _write_discards(study.layout, discarded)
 
 
-def _outdated(study: Study, status: Status) -> OutdatedResults:
+def _find_outdated(study: Study, status: Status) -> OutdatedResults:
     results = [s for s in status.planned.values() if s.outcome.has_result]
     trials = [trial_status.outcome.trial for trial_status in results]
     with tempfile.TemporaryDirectory() as folder:
@@ -92,7 +91,7 @@ def _outdated(study: Study, status: Status) -> OutdatedResults:
 
 
 def _remove_checkpoints(layout: Layout, trial_id: str) -> None:
-    """Remove whatever a kept checkpoint has left, with the folder of a command's own state."""
+    """Remove the checkpoints of a trial, with the folder of a command's own state."""
     for left in layout.checkpoints.glob(f"{trial_id}.*"):
         if left.is_dir():
             shutil.rmtree(left)
@@ -100,8 +99,8 @@ def _remove_checkpoints(layout: Layout, trial_id: str) -> None:
             left.unlink(missing_ok=True)
 
 
-def _decide(layout: Layout, discarded: dict[str, list[str]]) -> Path:
-    """Write the decision under the next free number; nobody ever changes one."""
+def _write_discards(layout: Layout, discarded: dict[str, list[str]]) -> Path:
+    """Write the decision under the next free number; none is ever changed."""
     layout.decisions.mkdir(exist_ok=True)
     record = {
         "version": DISCARDS_VERSION,

@@ -1,6 +1,6 @@
-"""The plain search for one candidate's settings: a sweep of its own, made from another one.
+"""The search for one candidate's settings: a sweep of its own, made from another one.
 
-It is no comparison: what it finds was chosen among many, and `tune:` gives all candidates as much.
+No comparison: what it finds was chosen among many. `tune:` gives all candidates as many trials.
 """
 
 import json
@@ -21,10 +21,10 @@ _USUAL_TRIALS = 20
 
 
 def make_overrides(base: Study, name: str, trials: int | None, method: str | None) -> list[str]:
-    """Return what makes a search for one candidate of a sweep: `trials` settings, then the best.
+    """Return the overrides that turn a sweep into a search for one candidate.
 
-    The best one is trained once more on a fresh seed, since the best of many is lucky as well.
-    Raises SweepError for a candidate that is none.
+    It tries `trials` settings, then trains the best once more on a fresh seed, since the best of
+    many is lucky as well. Raises SweepError if the sweep has no such candidate.
     """
     data = base.sweep.document.data
     entries: Mapping[str, Mapping[str, Any] | None] = data["candidates"]
@@ -58,11 +58,11 @@ def make_overrides(base: Study, name: str, trials: int | None, method: str | Non
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What a search has found on one workload.
+    """The result of a search on one workload.
 
     `weights` are the parts of the spread of scores that hyperparameters explain, the largest
-    first; empty where Optuna is not installed or there is one alone. `fresh` is the final metric
-    of the best setting on a seed that the search has not seen, in percent where `searched` is.
+    first; empty without Optuna, or of a single one. `fresh` is the final metric of the best
+    setting on a seed that the search has not seen, in percent if `searched` is.
     """
 
     searched: SearchSummary
@@ -71,15 +71,16 @@ class SearchResult:
 
 
 def read_search_results(study: Study, outcomes: Sequence[Outcome]) -> tuple[SearchResult, ...]:
-    """Return what a search has found by now, workload by workload."""
+    """Return the results of a search so far, workload by workload."""
     tuned = summarize_tuning(study, outcomes)
     assert tuned is not None
     return tuple(
-        SearchResult(one, _weights(study, one), _fresh(outcomes, one)) for one in tuned.searched
+        SearchResult(one, _compute_weights(study, one), _read_fresh(outcomes, one))
+        for one in tuned.searched
     )
 
 
-def _weights(study: Study, searched: SearchSummary) -> Mapping[str, float]:
+def _compute_weights(study: Study, searched: SearchSummary) -> Mapping[str, float]:
     candidate = next(one for one in study.sweep.candidates if one.name == searched.candidate)
     assert isinstance(candidate, TunedCandidate)
     assert candidate.search is not None
@@ -91,7 +92,7 @@ def _weights(study: Study, searched: SearchSummary) -> Mapping[str, float]:
     return compute_importances(candidate.search.space, settings, searched.lower_is_better)
 
 
-def _fresh(outcomes: Sequence[Outcome], searched: SearchSummary) -> float | None:
+def _read_fresh(outcomes: Sequence[Outcome], searched: SearchSummary) -> float | None:
     for one in outcomes:
         at = one.trial.phase, one.trial.workload.name, one.trial.candidate.name
         if at == ("compare", searched.workload, searched.candidate):

@@ -1,4 +1,4 @@
-"""Send what is missing: the one way by which trials reach a backend, first time or hundredth."""
+"""Sends the trials of a study that are missing: the one way by which trials reach a backend."""
 
 import contextlib
 from collections.abc import Callable, Sequence
@@ -27,10 +27,10 @@ Choose = Callable[[Status], Sequence[Trial]]
 
 @dataclass(frozen=True)
 class SubmitResult:
-    """What `submit` did: `submissions` is empty where nothing was to be sent.
+    """What `submit` did: `submissions` is empty if nothing was to be sent.
 
-    `at_a_time` of its trials run at once. `left` are those that wait for `retry`; `notes` say what
-    an edit of the sweep hides.
+    `at_a_time` of its trials run at once. `left` counts the trials that wait for `retry`; `notes`
+    say what an edit of the sweep hides.
     """
 
     submissions: tuple[Submission, ...]
@@ -45,27 +45,27 @@ class SubmitResult:
 def submit_study(
     study: Study, options: SendOptions, choose: Choose = lambda status: status.missing
 ) -> SubmitResult:
-    """Send the trials that `choose` picks: what has neither a result, a living job nor a failure.
+    """Send the trials that `choose` picks, by default all that are missing.
 
-    Returns once they are sent. Raises SweepError or DataError before anything is started,
-    LockHeld where another submit of the study is under way.
+    Returns once they are sent. Raises SweepError or DataError before anything is started, LockHeld
+    if another submit of the study is under way.
     """
     study.layout.folder.mkdir(parents=True, exist_ok=True)
     try:
         with lock_study(study, options.break_lock):
             return _submit(study, options, choose)
     finally:
-        with contextlib.suppress(OSError):  # it holds something, as soon as something was sent
+        with contextlib.suppress(OSError):  # not empty, if anything was sent
             study.layout.folder.rmdir()
 
 
 def _submit(study: Study, options: SendOptions, choose: Choose) -> SubmitResult:
     status = read_status(study)
-    notes = _accept(study, status, options.accept_change)
+    notes = _check_edit(study, status, options.accept_change)
     while decide(study, status):
         status = read_status(study)
     chosen = choose(status)
-    # What is to follow must be able to: the code of now goes with the first that is sent.
+    # What follows later is checked as well: the present code is copied with the first submission.
     later = status.later if chosen else []
     check_sendable(study, status, [*chosen, *later], options)
     in_flight = sum(s.in_flight and not s.outcome.has_result for s in status.planned.values())
@@ -85,9 +85,9 @@ def _submit(study: Study, options: SendOptions, choose: Choose) -> SubmitResult:
 
 
 def send_remaining(study: Study) -> None:
-    """Send what earlier submissions have left to send, or leave it to a later call.
+    """Send what earlier submissions have left to send.
 
-    That is where another submit is at it, or nobody answers at the moment.
+    Leaves it to a later call if another submit is under way, or SLURM does not answer.
     """
     backends = set(map(backend_of, read_submissions(study.layout)))
     if not any(backend.waits(study.layout) for backend in backends):
@@ -97,11 +97,11 @@ def send_remaining(study: Study) -> None:
 
 
 def advance_unattended(study: Study) -> SubmitResult | None:
-    """Do what follows by itself from the end of jobs; None where nothing was to be sent.
+    """Take the decisions that are due and send what follows; return None if nothing was sent.
 
-    Takes the decisions that are due, sends what they release and, where the sweep says that nobody
-    attends to it, what its policy sends again. What was cancelled waits for the user's `submit`.
-    Raises LockHeld where another submit takes longer than a while.
+    That is what the decisions release and, with `failures: {unattended: true}`, what the policy
+    sends again. What was cancelled waits for the user's `submit`. Raises LockHeld if another
+    submit takes longer than a while.
     """
     with lock_study(
         study
@@ -117,13 +117,13 @@ def advance_unattended(study: Study) -> SubmitResult | None:
             return []
         return now.missing if again and not now.jobs_alive else _unsent(study, now)
 
-    # Where jobs live still, one of them was requeued: this has another one wait for their end.
-    sent = submit_study(study, _as_before(study.layout, submissions[-1]), follows)
+    # If jobs still live, one of them was requeued: the next submission waits for their end.
+    sent = submit_study(study, _repeat_options(study.layout, submissions[-1]), follows)
     return sent if sent.submissions else None
 
 
 def _unsent(study: Study, status: Status) -> list[Trial]:
-    """Return what no submission has carried yet: whoever decided on it may have died since."""
+    """Return what no submission has carried yet: its sender may have died after the decision."""
     fresh = {trial.id: trial for trial in status.missing}
     for submission in read_submissions(study.layout) if fresh else ():
         for pack in range(submission.packs):
@@ -132,8 +132,8 @@ def _unsent(study: Study, status: Status) -> list[Trial]:
     return list(fresh.values())
 
 
-def _as_before(layout: Layout, last: Submission) -> SendOptions:
-    """Return a request with data, lanes and code of what was sent last: nobody has to be there."""
+def _repeat_options(layout: Layout, last: Submission) -> SendOptions:
+    """Return options with the data, lanes and code of the last submission."""
     pack = read_pack(layout, last.id, 0)
     snapshots = sorted(layout.submissions.glob("*/code"))
     code = snapshots[-1] if snapshots else None
@@ -154,23 +154,23 @@ def _start(layout: Layout, new: Sequence[Submission]) -> None:
 def check_sendable(
     study: Study, status: Status, trials: Sequence[Trial], options: SendOptions
 ) -> tuple[str, ...]:
-    """Raise SweepError or DataError for what speaks against sending; return what is to be said."""
-    notes = _accept(study, status, options.accept_change)
+    """Raise SweepError or DataError if some trials cannot be sent; return notes for the user."""
+    notes = _check_edit(study, status, options.accept_change)
     if trials:
         check_before_start(study, trials, options.data_root, options.download, options.code_folder)
     return notes
 
 
 def lock_study(study: Study, break_lock: bool = False) -> Lock:
-    """Return the lock that whoever writes into a study holds."""
+    """Return the lock that every process holds that writes into a study."""
     return Lock(study.layout.lock, break_lock, wait_s=_PATIENCE_S)
 
 
 def cancel_study(study: Study) -> int:
     """Stop every living job of a study cleanly; return how many submissions were stopped.
 
-    Nothing follows by itself from their end, even where all have ended by now. Raises
-    BackendError or SlurmError, after all the others are stopped, for one that cannot be.
+    Nothing is sent after their end, even if all have ended by now. Raises BackendError or
+    SlurmError for a submission that cannot be stopped, after the others are.
     """
     stopped = 0
     out_of_reach: OperationError | None = None
@@ -189,8 +189,8 @@ def cancel_study(study: Study) -> int:
     return stopped
 
 
-def _accept(study: Study, status: Status, accept: bool) -> tuple[str, ...]:
-    """Return what to say of an edit of the sweep; raises SweepError if it orphans results."""
+def _check_edit(study: Study, status: Status, accept: bool) -> tuple[str, ...]:
+    """Return notes on an edit of the sweep; raise SweepError if it orphans results."""
     change = compare_with_recorded(study, status)
     if change is None:
         return ()

@@ -1,4 +1,4 @@
-"""Writes down what is sent: code and packs first, then the record that makes them a submission.
+"""Writes submissions: code and packs first, then the record that makes them one.
 
 Starts nothing: that is the backend's.
 """
@@ -49,22 +49,22 @@ class SendOptions:
 
     @property
     def code_folder(self) -> Path:
-        """Where the user's code is taken from: the folder in which thermolion runs, or a copy."""
+        """The folder of the user's code: that in which thermolion runs, or a copy."""
         return self.code_root or Path.cwd()
 
 
 @dataclass(frozen=True)
 class Sender:
-    """Writes down what is sent: code and packs first, then the record that makes them one."""
+    """Writes the submissions of a study with the options of one `submit`."""
 
     study: Study
     status: Status
     options: SendOptions
 
     def files(self, trials: Sequence[Trial]) -> Sequence[str] | None:
-        """Return the user's files to copy, None where no trial needs them as they are now.
+        """Return the user's files to copy; None if no trial needs them as they are now.
 
-        Raises SweepError where they are too large.
+        Raises SweepError if they are too large.
         """
         if self.options.code_root is not None:
             return None
@@ -76,7 +76,7 @@ class Sender:
     def write(
         self, trials: Sequence[Trial], files: Sequence[str] | None
     ) -> tuple[Submission, ...]:
-        """Write submissions; one without its record, which comes last, has started nothing."""
+        """Write submissions; the record comes last, and without it none has started anything."""
         name = self._next_folder()
         code = self.options.code_root or self.study.layout.submission(name) / "code"
         if files is not None:
@@ -91,8 +91,7 @@ class Sender:
     def placement_request(self, trials: Sequence[Trial], code: Path) -> PlacementRequest:
         """Return what a backend has to know of some trials; their present code will lie in `code`.
 
-        Somebody looks after the study in the end where anything follows from that: a retry, a
-        decision, a notice.
+        The study is looked after at its end if anything follows: a retry, a decision, a notice.
         """
         sweep, status = self.study.sweep, self.status
         follows = sweep.keys.failures.unattended or not status.stage.is_settled
@@ -121,7 +120,7 @@ class Sender:
         need = Need() if failure is None else failure.need
         if not how.by_hand:
             return need
-        # Now, since the user has mended it, and by the factor that he says.
+        # Without a delay, since the user has mended it, and by the factor that the user gives.
         told = how.mem != 1 and failure is not None and failure.kind == "OOM_HOST"
         mem = need.mem / self.study.sweep.keys.failures.oom_host.mem if told else need.mem
         return Need(mem * how.mem, need.time * how.time)

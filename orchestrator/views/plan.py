@@ -1,6 +1,7 @@
-"""What `plan` and `status` say, as text and as JSON-ready records. Prints nothing."""
+"""The text and the JSON-ready record of `plan` and of `status`. Prints nothing."""
 
 import itertools
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,6 @@ from orchestrator.views.status import (
 )
 from tracking.columns import columns
 from tracking.failure_groups import group_failures
-from tracking.outcomes import Hold
 
 if TYPE_CHECKING:
     from orchestrator.submit.rerun import OutdatedResults
@@ -111,7 +111,7 @@ def plan_text(
 
 
 def _tuning(status: Status) -> list[str]:
-    """Return where trials of tuning may end early, workload by workload."""
+    """Return the rungs at which trials of tuning may end early, workload by workload."""
     said = {}
     for outcome in status.outcomes:
         trial, rungs = outcome.trial, outcome.trial.rungs
@@ -128,14 +128,9 @@ def status_json(study: Study, status: Status) -> dict[str, Any]:
         "study": study.name,
         "counts": status.counts,
         "failures": [
-            {
-                "kind": cause.kind,
-                "error": cause.error,
-                "count": cause.count,
-                "candidates": list(cause.candidates),
-                "workloads": list(cause.workloads),
-                "example": cause.example.trial.id,
-            }
+            {key: getattr(cause, key) for key in ("kind", "error", "count")}
+            | {"candidates": list(cause.candidates), "workloads": list(cause.workloads)}
+            | {"example": cause.example.trial.id}
             for cause in group_failures(status.outcomes)
         ],
         "trials": [
@@ -171,14 +166,14 @@ def trial_line(trial_status: TrialStatus) -> str:
     outcome = trial_status.outcome
     trial = outcome.trial
     reached = final(outcome)
-    said = _in_a_line(outcome.error) if outcome.error else reached or ""
+    said = _join_ends(outcome.error) if outcome.error else reached or ""
     whose = f"{trial.workload.name} / {trial.candidate.name} / block {trial.block}"
     said = f"{said}  {reason(trial_status)}".strip()
     return f"{trial.id}  {trial_status.state:<11} {whose}  {said}".rstrip()
 
 
-def _in_a_line(error: str) -> str:
-    """Return the first line of an error and, where it has more, the last: what a command said."""
+def _join_ends(error: str) -> str:
+    """Return the first line of an error and, if it has more, the last: what a command said."""
     first, *more = error.strip().splitlines()
     return f"{first} {more[-1].strip()}" if more else first
 
@@ -198,21 +193,15 @@ def describe_failures(status: Status) -> list[str]:
         head = f"{cause.count} failed with {cause.kind} ({who}), for example {trial.id}:"
         said.append("\n".join([head, *(f"    {line}" for line in last)]))
     said += group_lines(status)
-    held: dict[Hold, int] = {}
-    for trial_status in status.left_alone:
-        if trial_status.hold is not None:
-            held[trial_status.hold] = held.get(trial_status.hold, 0) + 1
-    by_error: dict[tuple[str, str | None], int] = {}
-    for hold, count in held.items():
-        key = hold.reason, hold.error
-        by_error[key] = by_error.get(key, 0) + count
-    for (because, error), count in by_error.items():
+    holds = [one.hold for one in status.left_alone if one.hold is not None]
+    held = Counter((hold.reason, hold.error) for hold in holds)
+    for (because, error), count in held.items():
         said.append(f"{count} held, because {because}" + (f": {error}" if error else ""))
     return said
 
 
 def describe_notes(study: Study, status: Status) -> list[str]:
-    """Say what to do next, and where logs and jobs hold more than the sweep asks for."""
+    """Say what to do next, and what logs and jobs hold beyond what the sweep asks for."""
     said = list(status.notes)
     if status.left_alone:
         said.append(
@@ -234,20 +223,20 @@ def describe_notes(study: Study, status: Status) -> list[str]:
 
 def outdated_line(outdated: "OutdatedResults", what: str) -> str:
     """Say how many results other code has made, and what becomes of them."""
-    if not outdated.standings:
+    if not outdated.trials:
         return f"the code has not changed: all {outdated.results} results are of the present one"
-    count = len(outdated.standings)
+    count = len(outdated.trials)
     return f"{count} of {outdated.results} results are of other code: {what}; the logs keep them"
 
 
-def exit_words(code: str) -> str:
+def describe_exit(code: str) -> str:
     """Return the exit code of a lane in words."""
     held = " (held: its first trials failed alike)" if code == _EXIT_HELD else ""
     return f"exit code {code}{held}"
 
 
 def _ignored(study: Study) -> list[str]:
-    """Say which keys change nothing where the sweep runs: it may be meant for both."""
+    """Say which keys the backend has no use for: the sweep may be meant for several."""
     name = study.sweep.keys.backend
     keys = backend_of(study.sweep.keys).ignored(study)
     return [f"backend {name} has no use for {', '.join(keys)}: left alone"] if keys else []

@@ -1,8 +1,6 @@
-"""What ended a trial's last attempt and what is next for it, in words. Prints nothing.
+"""The state of trials and the stage of a study, in words and as JSON-ready records.
 
-What trials have reached, in words: each in the unit that its workload declares.
-
-At which stage a study is, in words and as a record: looks, what is spared, what is frozen.
+What ended a trial and what is next for it, the values it has reached, the looks. Prints nothing.
 """
 
 from collections.abc import Sequence
@@ -30,7 +28,7 @@ def prospect_json(trial_status: TrialStatus) -> dict[str, Any]:
 
 
 def next_step(trial_status: TrialStatus) -> str | None:
-    """Say what happens to a trial that has no result and no living job; None of any other."""
+    """Say what is next for a trial that has no result and no living job; None for any other."""
     if trial_status.outcome.has_result or trial_status.in_flight:
         return None
     if trial_status.wanted != "now":
@@ -42,19 +40,19 @@ def next_step(trial_status: TrialStatus) -> str | None:
     if not trial_status.goes_again:
         return "left alone until `thermolion retry`"
     failure = trial_status.failure
-    return "the next submit sends it" + ("" if failure is None else _how(failure))
+    return "the next submit sends it" + ("" if failure is None else _format_retry(failure))
 
 
 def reason(trial_status: TrialStatus) -> str:
-    """Return class, node, attempts and what is next in a line; empty where there is nothing."""
+    """Return class, node, attempts and what is next in a line; empty if it has not failed."""
     failure = trial_status.failure
     if failure is None or trial_status.in_flight:
         return ""
     where = "" if failure.node is None else f" on {failure.node}"
     count = trial_status.outcome.attempts
     tries = f" in attempt {count}" if count > 1 else ""
-    told = "" if trial_status.outcome.error else f": {failure.why.splitlines()[0]}"
-    return f"[{failure.kind}{where}{tries}{told}; {next_step(trial_status)}]"
+    why = "" if trial_status.outcome.error else f": {failure.why.splitlines()[0]}"
+    return f"[{failure.kind}{where}{tries}{why}; {next_step(trial_status)}]"
 
 
 def group_lines(status: Status) -> list[str]:
@@ -69,8 +67,8 @@ def group_lines(status: Status) -> list[str]:
 
 def _group(kind: str, members: Sequence[TrialStatus]) -> str:
     nodes = [s.failure.node for s in members if s.failure is not None and s.failure.node]
-    where = f" on {_listed(nodes)}" if nodes else ""
-    who = _listed([s.outcome.trial.candidate.name for s in members])
+    where = f" on {_shorten(nodes)}" if nodes else ""
+    who = _shorten([s.outcome.trial.candidate.name for s in members])
     first = members[0]
     why = first.failure.why.splitlines()[0] if first.failure and first.failure.why else ""
     return (
@@ -79,13 +77,13 @@ def _group(kind: str, members: Sequence[TrialStatus]) -> str:
     )
 
 
-def _listed(names: Sequence[str]) -> str:
+def _shorten(names: Sequence[str]) -> str:
     known = list(dict.fromkeys(names))
     more = f" and {len(known) - _LONGEST} more" if len(known) > _LONGEST else ""
     return ", ".join(known[:_LONGEST]) + more
 
 
-def _how(failure: Failure) -> str:
+def _format_retry(failure: Failure) -> str:
     parts = []
     if failure.need.mem != 1:
         parts.append(f"with {failure.need.mem:g} times the memory")
@@ -104,7 +102,7 @@ def current(outcome: Outcome) -> str | None:
 
 
 def final(outcome: Outcome) -> str | None:
-    """Return the final metric with its name, or where it ended early; None where there is none."""
+    """Return the final metric with its name, or the rung that ended it early; None without one."""
     if outcome.rung is not None:
         return f"ended early, at {outcome.trial.workload.unit} {outcome.rung}"
     reading = outcome.trial.workload.metric_spec
@@ -124,7 +122,7 @@ def in_unit(outcome: Outcome, value: float, digits: int = 1) -> str:
 
 
 def stage_lines(status: Status) -> list[str]:
-    """Say at which look a study is and what it spares; nothing where it has one look at all."""
+    """Return lines on tuning, pilots and looks; none for a study without any of them."""
     stage, said = status.stage, _tuning_lines(status)
     pilots = [one for one in status.outcomes if one.trial.phase == "pilot"]
     if stage.awaits_targets:
@@ -144,10 +142,10 @@ def stage_lines(status: Status) -> list[str]:
     if stage.next_look is not None:
         seeds = stage.looks[stage.next_look - 1]
         at = f"look {stage.next_look} of {len(stage.looks)}, at {seeds} seeds"
-        waits = _waits_for(status, stage.next_look)
+        waits = _count_ended(status, stage.next_look)
         said.append(f"{at}: {waits}")
     for number, decision in enumerate(stage.decisions, 1):
-        said.append(f"look {number}, at {decision['seeds']} seeds: {_decided(decision)}")
+        said.append(f"look {number}, at {decision['seeds']} seeds: {_format_decision(decision)}")
     if status.skipped:
         said.append(
             f"decided at {stage.looks[len(stage.decisions) - 1]} of {stage.looks[-1]} seeds: "
@@ -157,7 +155,7 @@ def stage_lines(status: Status) -> list[str]:
 
 
 def tuned_values(candidate: Candidate) -> dict[str, str]:
-    """Return from where the hyperparameters of a candidate are tuned, in words."""
+    """Return, by name, the ranges in which hyperparameters of a candidate are tuned, in words."""
     search = candidate.search if isinstance(candidate, TunedCandidate) else None
     return {} if search is None else {k: axis.in_words() for k, axis in search.space.items()}
 
@@ -197,7 +195,7 @@ def stage_json(status: Status) -> dict[str, Any]:
     }
 
 
-def _waits_for(status: Status, look: int) -> str:
+def _count_ended(status: Status, look: int) -> str:
     here = [s for s in status.planned.values() if status.stage.is_of_look(s.outcome.trial, look)]
     open_ones = [trial_status for trial_status in here if not trial_status.outcome.has_result]
     if not open_ones:
@@ -209,7 +207,7 @@ def _waits_for(status: Status, look: int) -> str:
     return f"{said}, and it waits for {stuck} that failed or are held" if stuck else said
 
 
-def _decided(decision: Any) -> str:
+def _format_decision(decision: Any) -> str:
     open_pairs = [f"{candidate} vs {baseline}" for candidate, baseline in decision["open"]]
     if not open_pairs:
         return "every question is decided"

@@ -1,4 +1,4 @@
-"""Everything that is known of one trial, as a record and as text. Prints nothing."""
+"""All that is known of one trial, as a JSON-ready record and as text. Prints nothing."""
 
 import time
 from collections.abc import Mapping
@@ -54,10 +54,8 @@ def trial_record(found: FoundTrial) -> dict[str, Any]:
 def trial_text(record: Mapping[str, Any]) -> str:
     """Return the record of a trial as lines of label and content."""
     config = record["config"]
-    labels, candidate = (
-        config["labels"],
-        {**config["candidate"], "hyperparameters": record["told"]},
-    )
+    labels = config["labels"]
+    candidate = {**config["candidate"], "hyperparameters": record["told"]}
     planned = "" if record["planned"] else " (not in the sweep any more)"
     lines = [
         ("trial", f"{record['id']} of study {record['study']}{planned}"),
@@ -102,17 +100,8 @@ def _read_trial_status(found: FoundTrial) -> TrialStatus:
 
 
 def _attempt(attempt: AttemptSummary) -> dict[str, Any]:
-    return {
-        "generation": attempt.generation,
-        "log": attempt.log,
-        "host": attempt.host,
-        "device": attempt.device,
-        "code": attempt.code,
-        "started_ms": attempt.started_ms,
-        "ended_ms": attempt.ended_ms,
-        "end": attempt.end,
-        "step": attempt.step,
-    }
+    keys = ("generation", "log", "host", "device", "code", "started_ms", "ended_ms", "end", "step")
+    return {key: getattr(attempt, key) for key in keys}
 
 
 def _attempt_text(attempt: Mapping[str, Any]) -> str:

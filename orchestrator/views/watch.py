@@ -1,8 +1,7 @@
-"""The view of a running study: a live table on a terminal, plain lines elsewhere."""
+"""Progress of a running study: a live table on a terminal, plain lines elsewhere."""
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -10,6 +9,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from jobs.contract.trial import Candidate, Workload
 from orchestrator.progress.status import Status, TrialStatus, read_status
 from orchestrator.study.estimate import estimate, in_words
 from orchestrator.study.study import Study
@@ -18,36 +18,36 @@ from orchestrator.submit.submit import send_remaining
 from orchestrator.views.status import current, in_unit
 from tracking.outcomes import Outcome, curve_position
 
-_LOOK_EVERY = 1.0  # seconds between two looks at the logs
-_SHARE_OF_A_CORE = 0.1  # what looking may cost a large study: the cores are for training
-_LINE_EVERY = 10.0  # seconds between two lines where nothing was completed
+_POLL_EVERY_S = 1.0
+_SHARE_OF_A_CORE = 0.1  # what polling may cost a large study: the cores are for training
+_LINE_EVERY_S = 10.0  # between two lines while nothing is completed
 
 
 def watch(study: Study, console: Console) -> Status:
-    """Show progress until no job of the study lives; returns the last status."""
-    show = _live if console.is_terminal else _lines
+    """Show progress until no job of the study lives; return the last status."""
+    show = _show_table if console.is_terminal else _print_lines
     return show(study, console)
 
 
-def _live(study: Study, console: Console) -> Status:
+def _show_table(study: Study, console: Console) -> Status:
     with Live(console=console, refresh_per_second=4) as live:
-        for status in _statuses(study):
+        for status in _poll(study):
             live.update(_table(study, status, console.width))
     return status
 
 
-def _lines(study: Study, console: Console) -> Status:
+def _print_lines(study: Study, console: Console) -> Status:
     said, when = "", 0.0
-    for status in _statuses(study):
+    for status in _poll(study):
         line = _summary(study, status)
         done = line.partition(",")[0]
-        if done != said or time.monotonic() - when > _LINE_EVERY:
+        if done != said or time.monotonic() - when > _LINE_EVERY_S:
             console.print(line, markup=False, highlight=False, soft_wrap=True)
             said, when = done, time.monotonic()
     return status
 
 
-def _statuses(study: Study) -> Iterator[Status]:
+def _poll(study: Study) -> Iterator[Status]:
     while True:
         begin = time.process_time()  # waiting for a queue that is slow to answer costs no core
         status = read_status(study)
@@ -57,7 +57,7 @@ def _statuses(study: Study) -> Iterator[Status]:
             return
         send_remaining(study)
         send_notices(study, status)
-        time.sleep(max(_LOOK_EVERY, took / _SHARE_OF_A_CORE))
+        time.sleep(max(_POLL_EVERY_S, took / _SHARE_OF_A_CORE))
 
 
 def _summary(study: Study, status: Status) -> str:
@@ -75,10 +75,10 @@ def _summary(study: Study, status: Status) -> str:
             name = outcome.trial.workload.metric_spec.metric.replace("_", " ")
             reached.setdefault(name, []).append(value)
     parts += [f"current {name} {', '.join(values)}" for name, values in reached.items()]
-    return ", ".join([*parts, *_left(study, status)])
+    return ", ".join([*parts, *_format_time_left(study, status)])
 
 
-def _left(study: Study, status: Status) -> list[str]:
+def _format_time_left(study: Study, status: Status) -> list[str]:
     states = status.planned.values()
     running = sum(s.outcome.trial.world_size for s in states if s.state == "running")
     left = estimate(status.wanted, running or status.at_a_time, study.sweep.keys.resources.device)
@@ -89,48 +89,35 @@ def _left(study: Study, status: Status) -> list[str]:
 
 def _table(study: Study, status: Status, width: int) -> Group:
     table = Table(box=None, pad_edge=False)
-    for heading in ("workload", "candidate", "done", "running now", "last finished"):
-        table.add_column(
-            heading, justify="left" if heading in ("workload", "candidate") else "right"
-        )
+    for heading in ("workload", "candidate"):
+        table.add_column(heading)
+    for heading in ("done", "running now", "last finished"):
+        table.add_column(heading, justify="right")
     for workload in study.sweep.workloads:
         for candidate in study.sweep.candidates:
-            cell = _Cell.of(status, workload.name, candidate.name)
-            said = (workload.name, candidate.name, cell.done, cell.now, cell.last)
-            table.add_row(*map(Text, said))  # plain: rich would read `adamw[lr=0.1]` as markup
+            cells = (workload.name, candidate.name, *_cells(status, workload, candidate))
+            table.add_row(*map(Text, cells))  # plain: rich would read `adamw[lr=0.1]` as markup
     bar = ProgressBar(total=len(status.wanted), completed=status.done, width=min(24, width))
     foot = Table.grid(padding=(0, 2))
     foot.add_row(bar, Text(_summary(study, status)))
     return Group(table, foot)
 
 
-@dataclass(frozen=True)
-class _Cell:
-    """One candidate on one workload, in words."""
-
-    done: str
-    now: str
-    last: str
-
-    @staticmethod
-    def of(status: Status, workload: str, candidate: str) -> "_Cell":
-        here = [
-            trial_status
-            for trial_status in status.planned.values()
-            if trial_status.outcome.trial.workload.name == workload
-            and trial_status.outcome.trial.candidate.declared == candidate
-        ]
-        running = [trial_status for trial_status in here if trial_status.state == "running"]
-        ended = [trial_status.outcome for trial_status in here if trial_status.outcome.has_result]
-        ended.sort(key=lambda outcome: outcome.ended_ms or 0)
-        return _Cell(
-            done=f"{len(ended)}/{len(here)}",
-            now="  ".join(_progress(trial_status) for trial_status in running),
-            last=_last(ended[-1]) if ended else "",
-        )
+def _cells(status: Status, workload: Workload, candidate: Candidate) -> tuple[str, str, str]:
+    """Return what is done, what runs now, and the last result, of a candidate on a workload."""
+    here = [
+        one
+        for one in status.planned.values()
+        if one.outcome.trial.workload.name == workload.name
+        and one.outcome.trial.candidate.declared == candidate.name
+    ]
+    running = "  ".join(_format_progress(one) for one in here if one.state == "running")
+    ended = [one.outcome for one in here if one.outcome.has_result]
+    last = max(reversed(ended), key=lambda one: one.ended_ms or 0, default=None)
+    return f"{len(ended)}/{len(here)}", running, "" if last is None else _format_final(last)
 
 
-def _progress(trial_status: TrialStatus) -> str:
+def _format_progress(trial_status: TrialStatus) -> str:
     outcome = trial_status.outcome
     workload, reached = outcome.trial.workload, current(outcome) or ""
     point = outcome.curve[-1] if outcome.curve else None
@@ -139,7 +126,7 @@ def _progress(trial_status: TrialStatus) -> str:
     return f"{workload.unit} {at:.0f}{whole} {reached}".rstrip()
 
 
-def _last(outcome: Outcome) -> str:
+def _format_final(outcome: Outcome) -> str:
     reading = outcome.trial.workload.metric_spec
     value = outcome.metrics.get(reading.final_metric or reading.metric)
     return "" if value is None else in_unit(outcome, value)

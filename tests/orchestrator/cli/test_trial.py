@@ -133,7 +133,7 @@ def test_ctrl_c_ends_a_trial_here(thermolion, small, layout, planned, monkeypatc
         if step:
             os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr("orchestrator.cli.trial._progress", told)
+    monkeypatch.setattr("orchestrator.cli.trial._print_progress", told)
     handler = signal.getsignal(signal.SIGINT)
     said = thermolion("trial", planned["adamw"], "--study", small, "--here")
     assert said.code == 130
