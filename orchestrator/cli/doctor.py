@@ -22,7 +22,6 @@ from slurm.limits import check_visible
 from slurm.request import JobResources
 from slurm.slurm_errors import SiteError
 
-
 _WIDTH = 96
 _MARKS: dict[Level, str] = {"ok": "ok", "warning": "warning", "will not work": "WILL NOT WORK"}
 
@@ -52,17 +51,8 @@ def doctor(arguments: Namespace) -> int:
         record = {"site": site.name, "findings": [one.to_json() for one in found.diagnostics]}
         print_result(record | {"profile": text})
     else:
-        print_result(
-            "\n".join(
-                [
-                    _heading(found, site.name),
-                    "",
-                    *_list_lines(found.diagnostics),
-                    "",
-                    _summarize(found.diagnostics),
-                ]
-            )
-        )
+        lines = "\n".join(_list_lines(found.diagnostics))
+        print_result(f"{_heading(found, site.name)}\n\n{lines}\n\n{_summarize(found.diagnostics)}")
     if arguments.write_profile is not None:
         _write_profile(arguments.write_profile, text)
     return FAILED if any(one.level == "will not work" for one in found.diagnostics) else DONE
