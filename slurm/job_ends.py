@@ -1,4 +1,4 @@
-"""How the jobs ended that left no word themselves: by SLURM's last word on them, else by traces.
+"""How the jobs ended that left no exit code: by SLURM's last word, else by what they printed.
 
 SLURM's word is kept beside the job's output, since SLURM forgets it within minutes. Without it,
 what the job has printed and logged tells. Asks nobody: a queue is handed in.
@@ -47,7 +47,7 @@ def find_ends(
 
 
 def write_end(folder: Path, pack: int, word: str, nodes: str, gained: bool) -> None:
-    """Write down, for the job itself, why it leaves though it has not finished."""
+    """Write down, from within a job, why it leaves though it has not finished."""
     record = {"word": word, "nodes": nodes, "gained": gained}
     write_once(folder / "output" / end_name(pack), json.dumps(record))
 

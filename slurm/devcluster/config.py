@@ -165,7 +165,7 @@ def slurm_conf(paths: Paths, shape: Shape, ports: Ports, user: str, host: str) -
         for name, port in zip(shape.names, ports.nodes, strict=True)
     ]
     every = ",".join(shape.names)
-    most = _spell_minutes(shape.time_limit_min)
+    most = _format_minutes(shape.time_limit_min)
     common = f"Nodes={every} State=UP OverSubscribe=NO MaxTime={most} DefaultTime={most}"
     yields = f"PriorityTier=1 PreemptMode=REQUEUE GraceTime={shape.grace_s}"
     lines += [
@@ -221,6 +221,6 @@ def site_profile(shape: Shape) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _spell_minutes(minutes: int) -> str:
+def _format_minutes(minutes: int) -> str:
     days, rest = divmod(minutes, 24 * 60)
     return f"{days}-{rest // 60:02d}:{rest % 60:02d}:00"

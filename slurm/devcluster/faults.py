@@ -1,4 +1,4 @@
-"""What sites do to jobs, done to one on purpose: on a cluster that `thermolion cluster up` made.
+"""Injects the faults of sites into a job, on a cluster that `thermolion cluster up` has made.
 
 Knows jobs and nodes, not trials. Whatever it does to the cluster is undone.
 """
@@ -52,7 +52,7 @@ def find_victim(cluster: Cluster, task: str) -> Victim | None:
 
 @contextlib.contextmanager
 def inject_fault(cluster: Cluster, what: Fault, victim: Victim) -> Iterator[float]:
-    """Strike a task; yields the seconds until its node was free for others, then tidies up.
+    """Inject a fault into a task; yield the seconds until its node was free, then tidy up.
 
     A node that has died is not free: of `node-fail` it is the time until the job waits again.
     """

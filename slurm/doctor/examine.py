@@ -5,7 +5,7 @@ taken); what only a job can tell is `slurm.doctor.nodes`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from slurm.doctor import accounts, quotas
 from slurm.doctor.diagnostic import Diagnostic, fatal, ok, warning
@@ -17,7 +17,7 @@ from slurm.slurm_errors import SiteError, SlurmError
 
 @dataclass(frozen=True)
 class Examined:
-    """What was read of a site, and what was found; `gpus` is the dialect that it takes, if any.
+    """What was read of a site, and what was found; `dialect` is how it takes GPUs, if at all.
 
     `partition` is the one that jobs go to and `record` all that SLURM says of it; None and empty
     if there is none.
@@ -28,7 +28,7 @@ class Examined:
     partition: Partition | None
     record: Mapping[str, str]
     diagnostics: Sequence[Diagnostic]
-    dialect: accounts.Dialect | None = field(default=None)
+    dialect: accounts.Dialect | None = None
 
 
 def examine(site: Site, user: str, ask: Ask) -> Examined:

@@ -42,7 +42,7 @@ class _Job:
     lives: bool = True
     asked: float = 0.0
 
-    def look(self) -> None:
+    def ask_queue(self) -> None:
         """Ask the queue, every few seconds at most."""
         if time.monotonic() - self.asked < self.every_s:
             return
@@ -53,11 +53,11 @@ class _Job:
         self.asked = time.monotonic()
 
     def await_(self, name: str, seconds: float) -> bool:
-        """Wait for a file; return whether it came, which it may do shortly after the job's end."""
+        """Wait for a file, shortly after the job's end as well; return True if it came."""
         end, ended = time.monotonic() + seconds, None
         while not (self.folder / name).exists():
             list(self.folder.iterdir())  # has a network file system look anew
-            self.look()
+            self.ask_queue()
             ended = None if self.lives else ended or time.monotonic()
             now = time.monotonic()
             if now > end or (ended is not None and now > ended + _ASK_S):
