@@ -26,7 +26,7 @@ class ExportError(OperationError):
 
 
 def export(outcomes: Sequence[Outcome], folder: Path, form: str) -> list[Path]:
-    """Write the trials below `folder`, made where it is absent; return what was written.
+    """Write the trials below `folder`, made if it is absent; return what was written.
 
     `form` is one of FORMS. Parquet and CSV are two tables, `trials` and `curves`; TensorBoard is
     a folder for every trial that has started. Raises ExportError, and OSError.
@@ -39,11 +39,7 @@ def export(outcomes: Sequence[Outcome], folder: Path, form: str) -> list[Path]:
 
 def _parquet(outcomes: Sequence[Outcome], folder: Path) -> list[Path]:
     _require("pyarrow", "Parquet", extra="tracking")
-
-    def write(path: Path, rows: Rows) -> None:
-        write_parquet(path, rows)
-
-    return _tables(outcomes, folder, "parquet", write)
+    return _tables(outcomes, folder, "parquet", write_parquet)
 
 
 def _csv(outcomes: Sequence[Outcome], folder: Path) -> list[Path]:
@@ -65,7 +61,7 @@ def _tables(
             write(path, rows)
             written.append(path)
         else:
-            path.unlink(missing_ok=True)  # or an earlier export would speak for this one
+            path.unlink(missing_ok=True)  # what an earlier export wrote is no part of this one
     return written
 
 

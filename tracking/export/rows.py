@@ -1,6 +1,6 @@
-"""A study as plain rows: one a trial, one an evaluation. Writes nothing and knows no file format.
+"""A study as plain rows: one for each trial, and one for each evaluation.
 
-What the report calls a number is called the same here; nothing is averaged.
+Numbers have the names that the report gives them; nothing is averaged. Knows no file format.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -68,8 +68,8 @@ def _given(one: Outcome) -> dict[str, Any]:
         "weights": one.weights,
         "rung": one.rung,
     }
-    asked = select_hyperparameters(trial.workload, trial.candidate)
-    given |= {f"params.{name}": value for name, value in asked.items()}
+    hyperparameters = select_hyperparameters(trial.workload, trial.candidate)
+    given |= {f"params.{name}": value for name, value in hyperparameters.items()}
     return given | {f"metrics.{name}": value for name, value in one.metrics.items()}
 
 

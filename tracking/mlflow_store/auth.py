@@ -1,8 +1,8 @@
-"""What MLflow's server runs as when `ui` starts it: behind a password, ended with its owner.
+"""Authentication for MLflow's server when `ui` starts it: a token, and an end with its owner.
 
-Loopback is not private on a machine that others log in to. The password comes by a variable,
-which other users cannot read as they could an argument; a link carries it once and leaves a
-cookie. Decides nothing about what MLflow shows.
+Loopback is not private on a machine that others log in to. The token comes by a variable, which
+other users cannot read as they could an argument; a link carries it once and leaves a cookie.
+Decides nothing about what MLflow shows.
 """
 
 import base64
@@ -31,7 +31,7 @@ _REFUSAL = (
 
 
 def make_app() -> _App:
-    """Return MLflow's application behind the door; named to MLflow as the app `thermolion`."""
+    """Return MLflow's application behind a token; MLflow knows it as the app `thermolion`."""
     from mlflow.server.fastapi_app import app
 
     _end_with_owner()
@@ -40,7 +40,7 @@ def make_app() -> _App:
 
 
 class TokenAuth:
-    """An ASGI application that lets through to `app` whoever knows `token`.
+    """An ASGI application that passes requests on to `app` if they carry `token`.
 
     It may come as a bearer token, as the password of any user, as `?token=` or as the cookie that
     such a link leaves.
@@ -55,25 +55,25 @@ class TokenAuth:
         self._cookie, self._pass = f"thermolion-{digest[:8]}", digest
 
     async def __call__(self, scope: _Scope, receive: _Receive, send: _Send) -> None:
-        if scope["type"] == "lifespan" or self._knows(scope):
+        if scope["type"] == "lifespan" or self._is_allowed(scope):
             await self._app(scope, receive, send)
         elif scope["type"] == "http":
             await self._answer(scope, send)
         else:
             await send({"type": "websocket.close", "code": 1008})
 
-    def _knows(self, scope: _Scope) -> bool:
+    def _is_allowed(self, scope: _Scope) -> bool:
         headers: list[tuple[bytes, bytes]] = scope.get("headers", [])
         return any(
-            hmac.compare_digest(said.encode(), wanted.encode())
+            hmac.compare_digest(given.encode(), wanted.encode())
             for name, value in headers
-            for said, wanted in self._said(name.lower(), value.decode("latin-1"))
+            for given, wanted in self._credentials(name.lower(), value.decode("latin-1"))
         )
 
-    def _said(self, name: bytes, value: str) -> Iterator[tuple[str, str]]:
-        """Yield what a header says, each with what it would be of one who knows the token."""
+    def _credentials(self, name: bytes, value: str) -> Iterator[tuple[str, str]]:
+        """Yield each credential of a header, with what it would be if it were right."""
         if name == b"cookie":
-            for cookie in value.split(";"):  # those of others may be as odd as they like
+            for cookie in value.split(";"):  # those of other sites may be malformed
                 named, _, said = cookie.strip().partition("=")
                 if named == self._cookie:
                     yield said, self._pass
@@ -88,7 +88,7 @@ class TokenAuth:
                     return
 
     async def _answer(self, scope: _Scope, send: _Send) -> None:
-        """Take a link that carries the token to the page that it is of; refuse everything else."""
+        """Redirect a link that carries the token to its page; refuse everything else."""
         query = parse_qsl(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)
         said = dict(query).get("token", "")
         if scope["method"] == "GET" and hmac.compare_digest(said.encode(), self._token.encode()):

@@ -1,10 +1,6 @@
-"""Collecting: brings what the event logs say into MLflow, one run a trial. Repeating adds nothing.
+"""Collecting: makes one MLflow run for each trial of a study. Repeating adds nothing.
 
-Decides nothing about how a run looks (`tracking.mlflow_store.record`) and touches no event log.
-
-The experiment of a study in a store: found, made, or taken out of the trash if asked to.
-
-Knows nothing of its runs.
+Decides nothing about how a run looks (`tracking.mlflow_store.record`) and changes no event log.
 """
 
 import contextlib
@@ -37,6 +33,7 @@ from tracking.mlflow_store.store import (
     first_line,
     mask_uri,
     open_store,
+    owner_of,
     resolve_uri,
 )
 from tracking.outcomes import Outcome
@@ -46,66 +43,16 @@ if TYPE_CHECKING:
 
 _PRIMARY = "mlflow.experiment.primaryMetric"
 _MAX_NOTE = 20_000
-
-
-def experiment_tags(outcomes: Sequence[Outcome], note: str | None) -> dict[str, str]:
-    """Name what MLflow shows first: the final metric of the first workload that is planned."""
-    tags = {"mlflow.experimentKind": "custom_model_development"}
-    if outcomes:
-        workload = outcomes[0].trial.workload
-        tags[f"{_PRIMARY}.name"] = mlflow_key(final_metric(workload))
-        tags[f"{_PRIMARY}.greaterIsBetter"] = str(workload.metric_spec.goal == "max")
-    return tags | ({NOTE_TAG: shorten_note(note, _MAX_NOTE)} if note else {})
-
-
-def ensure_experiment(store: Store, study: str, tags: Mapping[str, str], restore: bool) -> str:
-    """Find or make the experiment of a study, with these tags; return its id.
-
-    Raises StoreError where it is in the trash, unless it is to be restored.
-    """
-    found: Experiment | None = store.client.get_experiment_by_name(study)
-    if found is None:
-        folder = None if store.artifacts is None else (store.artifacts / study).as_uri()
-        made = store.client.create_experiment(study, artifact_location=folder, tags=dict(tags))
-        return str(made)
-    if found.lifecycle_stage == "deleted":
-        if not restore:
-            raise StoreError(_in_the_trash(store, study, str(found.experiment_id)))
-        store.client.restore_experiment(found.experiment_id)
-    for tag, value in tags.items():
-        if found.tags.get(tag) != value:
-            store.client.set_experiment_tag(found.experiment_id, tag, value)
-    return str(found.experiment_id)
-
-
-def owner(folder: Path) -> str:
-    """Name whose study it is; who collects does not matter."""
-    try:
-        return folder.owner()
-    except KeyError:  # a container that does not know the user's name
-        return str(folder.stat().st_uid)
-
-
-def _in_the_trash(store: Store, study: str, experiment_id: str) -> str:
-    """Say what can be done: MLflow keeps the name of what was deleted there."""
-    remove = f"mlflow gc --experiment-ids {experiment_id} --backend-store-uri {store.uri}"
-    return (
-        f"experiment {study!r} was deleted there, and its name is still taken. Bring it back with "
-        f"all its runs: collect with --restore. Delete it for good, and have it made anew: "
-        f"{remove}. Or name another store with --mlflow"
-    )
-
-
 _PAUSES_S = (1, 3)  # before a server is asked again
-_FEW = 64  # runs that a server is asked for one by one; more are read in one go
-# What a server says when it may be well in a moment: MLflow has no other word for a lost one.
+_FEW = 64  # runs that a server is asked for one by one; of more, all are read
+# Codes of errors that may pass; a connection that was lost has the first one as well.
 _PASSING = {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED"}
 
 
 class CollectError(OperationError):
     """MLflow did not take everything; the message says what is there and what to do.
 
-    `may_pass`: the store did not answer, or was not well, rather than refuse.
+    `may_pass`: the store did not answer or was out of order, so that a later try may succeed.
     """
 
     def __init__(self, message: str, may_pass: bool) -> None:
@@ -125,7 +72,7 @@ class Collected:
 
 
 class Collector:
-    """Brings one study into one store, as often as it is told to.
+    """Collects one study into one store, as often as `collect` is called.
 
     From the second time on, what has not changed since costs next to nothing. `restore` takes the
     experiment of the study out of the trash, if it is there. With `checkpoints`, those that were
@@ -143,7 +90,7 @@ class Collector:
         self._uri = uri
         self._where = resolve_uri(layout.root, uri)
         self._restore, self._checkpoints = restore, checkpoints
-        # By trial: what its log said when its run was last synced, and the record of that.
+        # By trial: the outcome that its run was last synced with, and the state of that record.
         self._synced: dict[str, tuple[Outcome, SyncedState]] = {}
         self._runs: Runs | None = None
         self._commits: Mapping[str, Commit] = {}
@@ -169,8 +116,8 @@ class Collector:
         `commits` are those of the user's code, by submission. A server that does not answer is
         asked again, twice. What one call leaves unfinished the next one completes.
 
-        Raises LockHeld while another process collects this study for longer than `wait_s` seconds,
-        CollectError where MLflow fails.
+        Raises LockHeld if another process collects this study for longer than `wait_s` seconds,
+        CollectError if MLflow fails.
         """
         self._commits = commits or {}
         pauses = list(_PAUSES_S) if self._where.startswith("http") else []
@@ -196,24 +143,24 @@ class Collector:
         started = [one for one in outcomes if one.started_ms is not None]
         counted: dict[Change, int] = {"new": 0, "updated": 0, "unchanged": 0}
         with contextlib.ExitStack() as stack:
-            with self._explained(0, len(started)):
+            with self._explain_failures(0, len(started)):
                 opened = open_store(self._layout.root, self._uri, to_write=True)
                 store = stack.enter_context(opened)
-                tags = experiment_tags(outcomes, note)
-                found = ensure_experiment(store, self._layout.study, tags, self._restore)
-                runs = self._runs = self._informed(store, found, started)
+                tags = _experiment_tags(outcomes, note)
+                found = _ensure_experiment(store, self._layout.study, tags, self._restore)
+                runs = self._runs = self._find_runs(store, found, started)
                 parents: dict[str, str] = {}
                 if started:
                     whole = study_record(outcomes, self._layout.study, note, comparison)
                     parents = self._sync_parents(runs, whole, outcomes, report)
             for done, outcome in enumerate(started):
-                with self._explained(done, len(started)):
+                with self._explain_failures(done, len(started)):
                     counted[self._sync_trial(runs, outcome, parents[outcome.trial.id])] += 1
                     if self._checkpoints and outcome.has_result:
                         self._sync_checkpoints(runs, outcome.trial.id)
                 if progress:
                     progress(done + 1, len(started))
-            with self._explained(len(started), len(started)):
+            with self._explain_failures(len(started), len(started)):
                 # No trial is below them any more.
                 runs.remove_all_but(CELL_TAG, set(parents.values()))
                 # Statistics of a store that has grown by a tenth are no longer its own.
@@ -221,16 +168,16 @@ class Collector:
                     store.analyse()
         return Collected(**counted, uri=store.uri, experiment_id=found)
 
-    def _informed(self, store: Store, experiment_id: str, started: Sequence[Outcome]) -> Runs:
-        """Return the runs of the experiment, of which we know what we are about to change."""
+    def _find_runs(self, store: Store, experiment_id: str, started: Sequence[Outcome]) -> Runs:
+        """Return the runs of the experiment, with those found that are about to change."""
         changed = [one for one in started if not self._is_as_synced(one)]
-        runs = Runs(store.client, experiment_id, owner(self._layout.folder))
+        runs = Runs(store.client, experiment_id, owner_of(self._layout.folder))
         before = self._runs
         if before is None or store.database is not None or len(changed) > _FEW:
             runs.read(store.database)
         else:
             runs.recall(before)
-            # What stands above them is about to change as well, and may be in the trash by now.
+            # The runs above them change as well, and may be in the trash by now.
             above = [(STUDY_TAG, self._layout.study)] if changed else []
             above += [(CELL_TAG, key) for key in by_cell(changed)]
             runs.look_up([*above, *((TRIAL_TAG, one.trial.id) for one in changed)])
@@ -239,7 +186,7 @@ class Collector:
     def _sync_parents(
         self, runs: Runs, whole: RunRecord, outcomes: Sequence[Outcome], report: Path | None
     ) -> dict[str, str]:
-        """Bring what stands above the trials; return the id of the run above, by trial."""
+        """Sync the runs above those of trials; return the id of the run above, by trial."""
         whole_id, _ = runs.sync(whole)
         if report is not None:
             runs.sync_report(whole, report)
@@ -267,12 +214,12 @@ class Collector:
         runs.sync_checkpoints((TRIAL_TAG, trial), [file for file in kept if file.exists()])
 
     def _is_as_synced(self, outcome: Outcome) -> bool:
-        # Quick: of a log that has not changed the very same objects come again.
+        # Quick: a log that has not changed gives the very same objects again.
         known = self._synced.get(outcome.trial.id)
         return known is not None and known[0] == outcome
 
     @contextlib.contextmanager
-    def _explained(self, done: int, total: int) -> Iterator[None]:
+    def _explain_failures(self, done: int, total: int) -> Iterator[None]:
         """Turn a failure of MLflow into a CollectError that says how far we came."""
         self._done = max(self._done, done)  # what an earlier try has sent stays sent
         try:
@@ -296,3 +243,43 @@ class Collector:
                 "answers, then collect again: it goes on from there.",
                 may_pass=code in _PASSING or isinstance(error, OSError),
             ) from error
+
+
+def _experiment_tags(outcomes: Sequence[Outcome], note: str | None) -> dict[str, str]:
+    """Name what MLflow shows first: the final metric of the first workload that is planned."""
+    tags = {"mlflow.experimentKind": "custom_model_development"}
+    if outcomes:
+        workload = outcomes[0].trial.workload
+        tags[f"{_PRIMARY}.name"] = mlflow_key(final_metric(workload))
+        tags[f"{_PRIMARY}.greaterIsBetter"] = str(workload.metric_spec.goal == "max")
+    return tags | ({NOTE_TAG: shorten_note(note, _MAX_NOTE)} if note else {})
+
+
+def _ensure_experiment(store: Store, study: str, tags: Mapping[str, str], restore: bool) -> str:
+    """Find or make the experiment of a study, with these tags; return its id.
+
+    Raises StoreError if it is in the trash and not to be restored.
+    """
+    found: Experiment | None = store.client.get_experiment_by_name(study)
+    if found is None:
+        folder = None if store.artifacts is None else (store.artifacts / study).as_uri()
+        made = store.client.create_experiment(study, artifact_location=folder, tags=dict(tags))
+        return str(made)
+    if found.lifecycle_stage == "deleted":
+        if not restore:
+            raise StoreError(_trash_message(store, study, str(found.experiment_id)))
+        store.client.restore_experiment(found.experiment_id)
+    for tag, value in tags.items():
+        if found.tags.get(tag) != value:
+            store.client.set_experiment_tag(found.experiment_id, tag, value)
+    return str(found.experiment_id)
+
+
+def _trash_message(store: Store, study: str, experiment_id: str) -> str:
+    """Say what can be done: MLflow keeps the name of what was deleted there."""
+    remove = f"mlflow gc --experiment-ids {experiment_id} --backend-store-uri {store.uri}"
+    return (
+        f"experiment {study!r} was deleted there, and its name is still taken. Bring it back with "
+        f"all its runs: collect with --restore. Delete it for good, and have it made anew: "
+        f"{remove}. Or name another store with --mlflow"
+    )

@@ -1,7 +1,7 @@
 """The runs of any MLflow experiment as outcomes, to be compared like trials of ours.
 
-Of such runs only what they logged is known: that the runs of a block share their split, initial
-weights and order of data is not, and no digest tells. Reads a store; writes nothing.
+Only what such runs logged is known: whether the runs of a block share their split, initial
+weights and order of data is not. Reads a store; writes nothing.
 """
 
 import math
@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING
 from jobs.contract.trial import Candidate, MetricSpec, Trial, UserWorkload
 from tracking.history import State
 from tracking.logs import Point
-from tracking.mlflow_store.store import Store, StoreError, first_line
+from tracking.mlflow_store.store import Store, StoreError, first_line, search_runs
 from tracking.outcomes import Outcome
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric, Run
 
 _KINDS = ("params", "tags", "attributes")
-_PAGE = 1000
 _NAMED = 3  # runs that a message names before it counts
 
 _STATES: Mapping[str, State] = {
@@ -33,12 +32,15 @@ _STATES: Mapping[str, State] = {
 
 @dataclass(frozen=True)
 class RunFields:
-    """Where a run says what it is: each a field of a run, such as "params.optimizer"."""
+    """Which field of a run, such as "params.optimizer", names its candidate, seed and workload.
+
+    Without a field for the workload, the experiment is the workload.
+    """
 
     candidate: str
     seed: str
     workload: str | None
-    reading: MetricSpec
+    metric_spec: MetricSpec
 
 
 @dataclass(frozen=True)
@@ -49,24 +51,24 @@ class ForeignRuns:
     notes: tuple[str, ...]
 
 
-def read_runs(store: Store, experiment: str, where: RunFields, only: str = "") -> ForeignRuns:
+def read_runs(store: Store, experiment: str, fields: RunFields, only: str = "") -> ForeignRuns:
     """Return the runs of an experiment as outcomes; `only` is an MLflow filter of runs.
 
-    A failed run is dropped where the same cell has a finished one. Raises StoreError for an
+    A failed run is dropped if the same cell has a finished one. Raises StoreError for an
     experiment that is not there, fields that no run has, and two finished runs of one cell.
     """
-    for field in (where.candidate, where.seed, where.workload):
+    for field in (fields.candidate, fields.seed, fields.workload):
         if field is not None and field.partition(".")[0] not in _KINDS:
             raise StoreError(
                 f"{field!r} is no field of a run: write params.NAME, tags.NAME or attributes.NAME"
             )
     try:
         runs = list(_runs(store, experiment, only))
-        cells, notes = _cells(runs, experiment, where)
+        cells, notes = _cells(runs, experiment, fields)
         seeds = _blocks({seed for _, _, seed in cells})
         outcomes = [
             _outcome(
-                run, _trial(cell, seeds[cell[2]], experiment, where), _curve(store, run, where)
+                run, _trial(cell, seeds[cell[2]], experiment, fields), _curve(store, run, fields)
             )
             for cell, run in cells.items()
         ]
@@ -76,7 +78,7 @@ def read_runs(store: Store, experiment: str, where: RunFields, only: str = "") -
         reason = first_line(error, store.uri)
         raise StoreError(f"cannot read MLflow at {store.uri}: {reason}") from error
     notes.append(
-        f"These are runs of an MLflow experiment, paired by {where.seed} alone: whether the runs "
+        f"These are runs of an MLflow experiment, paired by {fields.seed} alone: whether the runs "
         "of a block share their split, initial weights and order of data is not known here."
     )
     ordered = sorted(outcomes, key=lambda one: (one.trial.workload.name, one.trial.block))
@@ -88,45 +90,34 @@ def _runs(store: Store, experiment: str, only: str) -> Iterator["Run"]:
     if found is None:
         names = sorted(one.name for one in store.client.search_experiments())
         raise StoreError(f"no experiment {experiment!r} at {store.uri}: {', '.join(names)}")
-    token = None
-    while True:
-        page = store.client.search_runs(
-            [found.experiment_id], filter_string=only, max_results=_PAGE, page_token=token
-        )
-        yield from page
-        token = page.token
-        if not token:
-            return
+    yield from search_runs(store.client, found.experiment_id, only)
 
 
 _Cell = tuple[str, str, str]  # workload, candidate, seed: as the runs spell them
 
 
 def _cells(
-    runs: Sequence["Run"], experiment: str, where: RunFields
+    runs: Sequence["Run"], experiment: str, fields: RunFields
 ) -> tuple[dict[_Cell, "Run"], list[str]]:
     cells: dict[_Cell, Run] = {}
-    without: dict[str, list[str]] = {}
+    lacking: dict[str, list[str]] = {}
+    names = (fields.workload, fields.candidate, fields.seed)
     for run in runs:
-        fields = (where.workload, where.candidate, where.seed)
-        values = [experiment if name is None else _value(run, name) for name in fields]
-        missing = [
-            name
-            for name, value in zip(fields, values, strict=True)
-            if value is None and name is not None
-        ]
+        said = _fields_of(run)
+        values = [experiment if name is None else said.get(name) for name in names]
+        missing = [name for name in names if name is not None and name not in said]
         if missing:
-            without.setdefault(", ".join(missing), []).append(run.info.run_name or run.info.run_id)
+            lacking.setdefault(", ".join(missing), []).append(run.info.run_name or run.info.run_id)
             continue
         cell = (str(values[0]), str(values[1]), str(values[2]))
         cells[cell] = _better(cells.get(cell), run, cell)
     if not cells:
         raise StoreError(
-            f"no run of {experiment!r} has {where.candidate} and {where.seed}: its runs have "
-            f"{', '.join(sorted({name for run in runs for name in _fields(run)})) or 'nothing'}"
+            f"no run of {experiment!r} has {fields.candidate} and {fields.seed}: its runs have "
+            f"{', '.join(sorted({name for run in runs for name in _fields_of(run)})) or 'nothing'}"
         )
     return cells, [
-        f"{_listed(names)} without {what}: left out." for what, names in without.items()
+        f"{_count_runs(runs)} without {what}: left out." for what, runs in lacking.items()
     ]
 
 
@@ -144,21 +135,21 @@ def _better(known: "Run | None", run: "Run", cell: _Cell) -> "Run":
 
 
 def _blocks(seeds: Iterable[str]) -> dict[str, int]:
-    """Number the blocks as the seeds, where these are whole numbers, else in their order."""
+    """Number the blocks as the seeds if these are whole numbers, else in their order."""
     listed = list(seeds)
     if all(seed.isdecimal() for seed in listed) and len(set(map(int, listed))) == len(listed):
         return {seed: int(seed) for seed in listed}
     return {seed: number for number, seed in enumerate(sorted(listed))}
 
 
-def _trial(cell: _Cell, block: int, experiment: str, where: RunFields) -> Trial:
+def _trial(cell: _Cell, block: int, experiment: str, fields: RunFields) -> Trial:
     workload, candidate, seed = cell
     return Trial(
         workload=UserWorkload(
             workload,
             train=f"mlflow:{experiment}",
             options={"is": workload},
-            declared_metric=where.reading,
+            declared_metric=fields.metric_spec,
         ),
         candidate=Candidate(candidate, candidate, {}),
         phase="compare",
@@ -167,10 +158,10 @@ def _trial(cell: _Cell, block: int, experiment: str, where: RunFields) -> Trial:
     )
 
 
-def _curve(store: Store, run: "Run", where: RunFields) -> list["Metric"]:
-    if where.reading.metric not in run.data.metrics:
+def _curve(store: Store, run: "Run", fields: RunFields) -> list["Metric"]:
+    if fields.metric_spec.metric not in run.data.metrics:
         return []
-    return list(store.client.get_metric_history(run.info.run_id, where.reading.metric))
+    return list(store.client.get_metric_history(run.info.run_id, fields.metric_spec.metric))
 
 
 def _outcome(run: "Run", trial: Trial, history: Sequence["Metric"]) -> Outcome:
@@ -207,16 +198,12 @@ def _outcome(run: "Run", trial: Trial, history: Sequence["Metric"]) -> Outcome:
     )
 
 
-def _value(run: "Run", field: str) -> str | None:
-    return _fields(run).get(field)
-
-
-def _fields(run: "Run") -> dict[str, str]:
+def _fields_of(run: "Run") -> dict[str, str]:
     fields = {f"params.{name}": value for name, value in run.data.params.items()}
     fields |= {f"tags.{name}": value for name, value in run.data.tags.items()}
     return fields | {"attributes.run_name": run.info.run_name or ""}
 
 
-def _listed(names: Sequence[str]) -> str:
+def _count_runs(names: Sequence[str]) -> str:
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return f"{len(names)} run{'s' * (len(names) != 1)} ({', '.join(names[:_NAMED])}{more})"

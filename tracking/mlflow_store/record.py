@@ -1,8 +1,6 @@
-"""How a trial looks in MLflow, as data: params are what was asked, tags what came of it.
+"""The run of a trial in MLflow, as data, and how names and values are spelled there.
 
-Imports no MLflow and sends nothing; `tracking.mlflow_store.collect` does.
-
-What MLflow takes as a key or a value, and how our names become that. Imports no MLflow.
+Params are what was asked, tags what came of it. Imports no MLflow and sends nothing.
 """
 
 import hashlib
@@ -21,83 +19,9 @@ from jobs.contract.trial import Trial, Workload, canonical_json, digest
 from tracking.history import State
 from tracking.outcomes import Outcome
 
-MAX_TAG = 8000
-MAX_PARAM = 6000
-MAX_NAME = 250
-MAX_DATA_NAME, MAX_DATA_DIGEST = 500, 36
-MAX_KEY = 250
-_MAX_PART = 100
-_ROOM = 20  # that a key leaves to what is said of it: `final_…`, `….sd`
-
-_READABLE = str.maketrans({"=": ":", "[": " ", ",": " ", "]": None})
-_FORBIDDEN = re.compile(r"[^\w.\- :]")
-
-
-@lru_cache(maxsize=4096)
-def mlflow_key(name: str) -> str:
-    """Turn a name into a key: `adamw[lr=0.001]` becomes `adamw lr:0.001`; "/" makes groups.
-
-    Different names may become one key; `keys` keeps them apart.
-    """
-    whole = "/".join(part for part in map(_part, name.split("/")) if part) or "unnamed"
-    return shorten_key(whole, MAX_KEY - _ROOM)
-
-
-def shorten_key(key: str, limit: int = MAX_KEY) -> str:
-    """Cut a key that MLflow would refuse; what is cut stays apart from others."""
-    return key if len(key) <= limit else f"{key[: limit - 9]}-{_digest(key)}"
-
-
-def part(name: str) -> str:
-    """Turn a name into one part of a key: as `key`, without groups."""
-    return _part(name.replace("/", "_")) or "unnamed"
-
-
-def keys(names: Iterable[str]) -> dict[str, str]:
-    """Return the key of every name, each its own."""
-    return _apart({name: mlflow_key(name) for name in names})
-
-
-def parts(names: Iterable[str]) -> dict[str, str]:
-    """Return every name as one part of a key, each its own."""
-    return _apart({name: part(name) for name in names})
-
-
-def spell(value: Any, limit: int) -> str:
-    """Spell a value so that it can be read back: strings as they are, the rest as JSON."""
-    if type(value) is int:
-        return shorten(str(value), limit)  # most are; what JSON says, in a tenth of the time
-    spelled = value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
-    return shorten(spelled, limit)
-
-
-def shorten(long: str, limit: int) -> str:
-    return long if len(long) <= limit else long[: limit - 2] + " …"
-
-
-def _apart(found: dict[str, str]) -> dict[str, str]:
-    taken = Counter(found.values())
-    return {
-        name: f"{short}-{_digest(name)}" if taken[short] > 1 else short
-        for name, short in found.items()
-    }
-
-
-def _part(name: str) -> str:
-    clean = " ".join(_FORBIDDEN.sub("_", name.translate(_READABLE)).split())
-    if len(clean) > _MAX_PART:
-        clean = f"{clean[: _MAX_PART - 9]}-{_digest(name)}"
-    # MLflow reads a key as a path: a part of dots alone would climb.
-    return "" if not clean.strip(".") else clean
-
-
-def _digest(name: str) -> str:
-    return hashlib.sha256(name.encode()).hexdigest()[:8]
-
-
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 
-# What a run is of: a trial, a candidate on a workload, a study.
+# The tags that name what a run is of: a trial, a candidate on a workload, a study.
 TRIAL_TAG = "thermolion.trial"
 CELL_TAG = "thermolion.cell"
 STUDY_TAG = "thermolion.parent_of"
@@ -105,9 +29,9 @@ STATE_TAG = "thermolion.state"
 FINGERPRINT_TAG = "thermolion.fingerprint"
 NOTE_TAG = "mlflow.note.content"
 
-# Counts up when the same outcome shall look different: collecting then brings old runs up to date.
+# Count it up when the same outcome shall look different: collecting then updates the old runs.
 _FORMAT = 2
-_NAMING = (TRIAL_TAG, CELL_TAG, STUDY_TAG)
+NAMING_TAGS = (TRIAL_TAG, CELL_TAG, STUDY_TAG)
 
 _OF_THE_JOB = ("host", "device", "code", "submission", "pack", "job")
 
@@ -118,6 +42,22 @@ _STATUS: Mapping[State, Status] = {
     "diverged": "FINISHED",  # a result; the tag of its state tells it apart
     "failed": "FAILED",
 }
+
+MAX_TAG = 8000
+MAX_PARAM = 6000
+MAX_NAME = 250
+MAX_DATA_NAME, MAX_DATA_DIGEST = 500, 36
+MAX_KEY = 250
+_MAX_PART = 100
+_ROOM = 20  # that a key leaves to what is said of it: `final_…`, `….sd`
+
+_PREFIXES = {"options": "options", "dataset_options": "dataset", "model_options": "model"}
+_READABLE = str.maketrans({"=": ":", "[": " ", ",": " ", "]": None})
+_FORBIDDEN = re.compile(r"[^\w.\- :]")
+
+
+# What a run is of: the tag that names it, and its value.
+Name = tuple[str, str]
 
 
 class MetricPoint(NamedTuple):  # there are a hundred a trial: made in a third of the time
@@ -160,9 +100,8 @@ class RunRecord:
     data: tuple[DataRecord, ...] = ()
 
     @property
-    def of(self) -> tuple[str, str]:
-        """What the run is of: the tag that names it, and its value."""
-        return next((tag, self.tags[tag]) for tag in _NAMING if tag in self.tags)
+    def of(self) -> Name:
+        return next((tag, self.tags[tag]) for tag in NAMING_TAGS if tag in self.tags)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -180,11 +119,12 @@ def trial_record(outcome: Outcome, study: str, commit: Commit | None = None) -> 
         raise ValueError(f"trial {outcome.trial.id} is {outcome.state}: it has no run yet")
     points = tuple(_metrics(outcome))
     infinite = sorted({one.key for one in points if math.isinf(one.value)})
-    name = run_name(outcome.trial)
+    trial = outcome.trial
+    name = run_name(trial, trial.candidate.name, f"block {trial.block}")
     return RunRecord(
         name=name,
         tags=_tags(outcome, infinite, study, name) | _source(commit),
-        params=params_of(outcome.trial),
+        params=params_of(trial),
         metrics=tuple(map(_storable, points)) if infinite else points,
         status=_STATUS[outcome.state],
         start_ms=outcome.started_ms,
@@ -204,10 +144,10 @@ def data_of(outcome: Outcome) -> tuple[DataRecord, ...]:
     return (DataRecord(named, str(digests["data"])[:MAX_DATA_DIGEST], canonical_json(source)),)
 
 
-def run_name(trial: Trial) -> str:
-    """Name a trial as a person would: `digits · adamw[lr=0.001] · block 3`."""
-    name = f"{trial.workload.name} · {trial.candidate.name} · block {trial.block}"
-    return shorten(name if trial.phase == "compare" else f"{trial.phase} · {name}", MAX_NAME)
+def run_name(trial: Trial, *parts: str) -> str:
+    """Name a run as a person would: `digits · adamw[lr=0.001] · block 3`."""
+    phase = [] if trial.phase == "compare" else [trial.phase]
+    return shorten(" · ".join([*phase, trial.workload.name, *parts]), MAX_NAME)
 
 
 def source_tags(study: str) -> dict[str, str]:
@@ -243,9 +183,6 @@ def params_of(trial: Trial) -> dict[str, str]:
         asked[f"hyperparameter.{name}" if name in asked else name] = value
     named = keys(asked)
     return {named[name]: spell(value, MAX_PARAM) for name, value in asked.items()}
-
-
-_PREFIXES = {"options": "options", "dataset_options": "dataset", "model_options": "model"}
 
 
 def _asked_of(workload: Workload) -> dict[str, Any]:
@@ -350,3 +287,65 @@ def _storable(point: MetricPoint) -> MetricPoint:
 
 def _listed(facts: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in sorted(facts.items()))
+
+
+@lru_cache(maxsize=4096)
+def mlflow_key(name: str) -> str:
+    """Turn a name into a key: `adamw[lr=0.001]` becomes `adamw lr:0.001`; "/" makes groups.
+
+    Different names may become one key; `keys` keeps them apart.
+    """
+    whole = "/".join(part for part in map(_part, name.split("/")) if part) or "unnamed"
+    return shorten_key(whole, MAX_KEY - _ROOM)
+
+
+def shorten_key(key: str, limit: int = MAX_KEY) -> str:
+    """Cut a key that MLflow would refuse; what is cut stays apart from others."""
+    return key if len(key) <= limit else f"{key[: limit - 9]}-{_digest(key)}"
+
+
+def part(name: str) -> str:
+    """Turn a name into one part of a key: as `key`, without groups."""
+    return _part(name.replace("/", "_")) or "unnamed"
+
+
+def keys(names: Iterable[str]) -> dict[str, str]:
+    """Return the key of every name, each its own."""
+    return _apart({name: mlflow_key(name) for name in names})
+
+
+def parts(names: Iterable[str]) -> dict[str, str]:
+    """Return every name as one part of a key, each its own."""
+    return _apart({name: part(name) for name in names})
+
+
+def spell(value: Any, limit: int) -> str:
+    """Spell a value so that it can be read back: strings as they are, the rest as JSON."""
+    if type(value) is int:
+        return shorten(str(value), limit)  # most are; what JSON says, in a tenth of the time
+    spelled = value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
+    return shorten(spelled, limit)
+
+
+def shorten(long: str, limit: int) -> str:
+    return long if len(long) <= limit else long[: limit - 2] + " …"
+
+
+def _apart(found: dict[str, str]) -> dict[str, str]:
+    taken = Counter(found.values())
+    return {
+        name: f"{short}-{_digest(name)}" if taken[short] > 1 else short
+        for name, short in found.items()
+    }
+
+
+def _part(name: str) -> str:
+    clean = " ".join(_FORBIDDEN.sub("_", name.translate(_READABLE)).split())
+    if len(clean) > _MAX_PART:
+        clean = f"{clean[: _MAX_PART - 9]}-{_digest(name)}"
+    # MLflow reads a key as a path: a part of dots alone would climb.
+    return "" if not clean.strip(".") else clean
+
+
+def _digest(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()[:8]

@@ -1,13 +1,6 @@
-"""The runs of one study in MLflow, each brought up to what its record says.
+"""The runs of one study in MLflow: which there are, and each made to say what its record says.
 
-Knows no outcomes and decides nothing about how a run looks (`tracking.mlflow_store.record` does).
-
-Which runs of a study a store has, and how far each is: little of each, in one look.
-
-Changes nothing. MLflow's own search brings every param and metric of every run along, which
-takes 2 ms a run (19 s for 10,000) and their memory. The tables of an embedded store say the same
-in microseconds, but are MLflow's own affair: they are read only if their schema is one that we
-know. Servers, and every other schema, are asked through the client.
+Decides nothing about how a run looks (`tracking.mlflow_store.record` does).
 """
 
 import contextlib
@@ -19,15 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from tracking.mlflow_store.record import (
-    CELL_TAG,
     FINGERPRINT_TAG,
+    NAMING_TAGS,
     NOTE_TAG,
     STATE_TAG,
-    STUDY_TAG,
-    TRIAL_TAG,
     MetricPoint,
+    Name,
     RunRecord,
 )
+from tracking.mlflow_store.store import search_runs
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -35,14 +28,15 @@ if TYPE_CHECKING:
 
 FILES_TAG = "thermolion.files"
 PARENT_TAG = "mlflow.parentRunId"
-_NAMING = (TRIAL_TAG, STUDY_TAG, CELL_TAG)
-_KEPT = (*_NAMING, FINGERPRINT_TAG, PARENT_TAG, FILES_TAG)
+_READ_TAGS = (*NAMING_TAGS, FINGERPRINT_TAG, PARENT_TAG, FILES_TAG)
 # Revisions of MLflow's schema (its table `alembic_version`) whose runs and tags are known to lie
 # as `_from_tables` reads them. Add one if the tests of this file pass with its MLflow.
 _KNOWN_SCHEMAS = frozenset({"dc11669786a5"})  # MLflow 3.17
+_MAX_BATCH_PARAMS, _MAX_BATCH = 100, 1000  # what MLflow takes in one request
 
-# What a run is of: the tag that names it, and its value.
-Name = tuple[str, str]
+_Identity = tuple[str, int, int, str]  # of a metric point
+SyncedState = tuple[str, str]  # fingerprint and status of a record
+Change = Literal["new", "updated", "unchanged"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +55,11 @@ class KnownRun:
 def all_runs(client: "MlflowClient", experiment_id: str, database: Path | None) -> list[KnownRun]:
     """Return all active runs of an experiment that are ours, the oldest first.
 
-    `database` is the sqlite file of an embedded store.
+    `database` is the sqlite file of an embedded store. MLflow's own search loads every param and
+    metric of every run, which takes 2 ms a run (19 s for 10,000) and their memory. The tables of
+    an embedded store say the same in microseconds, but are private to MLflow: they are read only
+    if their schema is one that we know. Servers, and every other schema, are asked through the
+    client.
     """
     if database is not None:
         with (
@@ -71,7 +69,7 @@ def all_runs(client: "MlflowClient", experiment_id: str, database: Path | None) 
             said = connection.execute("SELECT version_num FROM alembic_version").fetchall()
             if len(said) == 1 and said[0][0] in _KNOWN_SCHEMAS:
                 return _from_tables(connection, experiment_id)
-    return list(_from_search(client, experiment_id, None))
+    return list(_from_search(client, experiment_id))
 
 
 def run_of(client: "MlflowClient", experiment_id: str, name: Name) -> list[KnownRun]:
@@ -82,14 +80,14 @@ def run_of(client: "MlflowClient", experiment_id: str, name: Name) -> list[Known
 
 
 def _from_tables(connection: sqlite3.Connection, experiment_id: str) -> list[KnownRun]:
-    marks = ", ".join("?" * len(_KEPT))
+    marks = ", ".join("?" * len(_READ_TAGS))
     query = (
         "SELECT runs.run_uuid, runs.status, runs.end_time, tags.key, tags.value "
         "FROM runs JOIN tags ON tags.run_uuid = runs.run_uuid "
         f"WHERE runs.experiment_id = ? AND runs.lifecycle_stage = 'active' AND key IN ({marks}) "
         "ORDER BY runs.start_time, runs.run_uuid"
     )
-    rows = connection.execute(query, (int(experiment_id), *_KEPT)).fetchall()
+    rows = connection.execute(query, (int(experiment_id), *_READ_TAGS)).fetchall()
     found: dict[str, tuple[str, int | None, dict[str, str]]] = {}
     for run_id, status, end_ms, key, value in rows:
         found.setdefault(run_id, (status, end_ms, {}))[2][key] = value
@@ -98,30 +96,16 @@ def _from_tables(connection: sqlite3.Connection, experiment_id: str) -> list[Kno
 
 
 def _from_search(
-    client: "MlflowClient", experiment_id: str, where: str | None
+    client: "MlflowClient", experiment_id: str, where: str = ""
 ) -> Iterator[KnownRun]:
-    token = None
-    while True:
-        page: Iterable[Run] = (
-            answer := client.search_runs(
-                [experiment_id],
-                filter_string=where or "",
-                max_results=1000,
-                order_by=["attributes.start_time ASC"],
-                page_token=token,
-            )
-        )
-        for run in page:
-            known = _known(run.info.run_id, run.info.status, run.info.end_time, run.data.tags)
-            if known is not None:
-                yield known
-        token = answer.token
-        if not token:
-            return
+    for run in search_runs(client, experiment_id, where, ["attributes.start_time ASC"]):
+        known = _known(run.info.run_id, run.info.status, run.info.end_time, run.data.tags)
+        if known is not None:
+            yield known
 
 
 def _known(run_id: str, status: str, end_ms: int | None, tags: dict[str, str]) -> KnownRun | None:
-    name = next(((tag, tags[tag]) for tag in _NAMING if tags.get(tag)), None)
+    name = next(((tag, tags[tag]) for tag in NAMING_TAGS if tags.get(tag)), None)
     if name is None:
         return None
     return KnownRun(
@@ -133,13 +117,6 @@ def _known(run_id: str, status: str, end_ms: int | None, tags: dict[str, str]) -
         status=status,
         end_ms=end_ms,
     )
-
-
-_MAX_BATCH_PARAMS, _MAX_BATCH = 100, 1000  # what MLflow takes in one request
-
-_Identity = tuple[str, int, int, str]  # of a metric point
-SyncedState = tuple[str, str]  # fingerprint and status of a record
-Change = Literal["new", "updated", "unchanged"]
 
 
 class Runs:
@@ -155,69 +132,31 @@ class Runs:
         self._known: dict[Name, KnownRun] = {}
 
     def read(self, database: Path | None) -> None:
-        """Learn of all runs; `database` is the sqlite file of an embedded store."""
+        """Find all runs; `database` is the sqlite file of an embedded store."""
         self._known.clear()
         self._learn(all_runs(self._client, self._experiment_id, database))
 
     def look_up(self, names: Iterable[Name]) -> None:
-        """Learn of the runs of these names alone."""
+        """Find the runs of these names alone."""
         for name in names:
             self._known.pop(name, None)
             self._learn(run_of(self._client, self._experiment_id, name))
 
     def recall(self, earlier: "Runs") -> None:
-        """Take over what was known of the same experiment."""
+        """Take over what `earlier` knew, if it was of the same experiment."""
         if earlier._experiment_id == self._experiment_id:
             self._known = dict(earlier._known)
 
     def has(self, name: Name, synced: SyncedState, parent_id: str) -> bool:
-        """Whether a run is there, below this parent, and is as it was last synced."""
+        """Return True if a run is there, below this parent, as it was last synced."""
         known = self._known.get(name)
         wanted = (*synced, parent_id)
         return known is not None and (known.fingerprint, known.status, known.parent_id) == wanted
 
     def sync(self, record: RunRecord, parent_id: str | None = None) -> tuple[str, Change]:
-        """Bring a run up to date, below its parent; return its id and what it took."""
-        return self._sync(record, {} if parent_id is None else {PARENT_TAG: parent_id})
-
-    def sync_report(self, record: RunRecord, report: Path) -> None:
-        """Bring the files of the report to the run of the study, which is up to date."""
-        known, wanted = self._known[record.of], _digest(report)
-        if known.files != wanted:
-            self._client.log_artifacts(known.run_id, str(report))
-            self._has_files(known, wanted)
-
-    def sync_checkpoints(self, name: Name, files: Sequence[Path]) -> None:
-        """Bring kept checkpoints to the run of their trial, unless it has just these."""
-        known, wanted = self._known[name], _stamp(files)
-        if files and known.files != wanted:
-            for file in files:
-                self._client.log_artifact(known.run_id, str(file), "checkpoints")
-            self._has_files(known, wanted)
-
-    def remove_all_but(self, tag: str, kept: Collection[str]) -> None:
-        """Put the runs that `tag` names into the trash, but for those with the ids `kept`."""
-        for name, known in list(self._known.items()):
-            if name[0] == tag and known.run_id not in kept:
-                self._client.delete_run(known.run_id)
-                del self._known[name]
-
-    def _has_files(self, known: KnownRun, files: str) -> None:
-        self._client.set_tag(known.run_id, FILES_TAG, files)
-        self._known[known.name] = replace(known, files=files)
-
-    def _learn(self, found: Iterable[KnownRun]) -> None:
-        for run in found:
-            known = self._known.get(run.name)
-            if known is None:
-                self._known[run.name] = run
-            elif known.run_id != run.run_id:
-                # Whatever made the second one (a proxy that sent a request again): one trial, one
-                # run.
-                self._client.delete_run(run.run_id)
-
-    def _sync(self, record: RunRecord, more: dict[str, str]) -> tuple[str, Change]:
-        """`more` are tags that differ between stores: they take no part in the fingerprint."""
+        """Bring a run up to date, below its parent; return its id and what was done."""
+        # Tags that differ between stores take no part in the fingerprint.
+        more = {} if parent_id is None else {PARENT_TAG: parent_id}
         known = self._known.get(record.of)
         if known is None:
             return self._create(record, more), "new"
@@ -234,6 +173,41 @@ class Runs:
         # MLflow takes back no point and changes no param: this run can never become the record.
         self._client.delete_run(known.run_id)
         return self._create(record, more), "updated"
+
+    def sync_report(self, record: RunRecord, report: Path) -> None:
+        """Upload the files of the report to the run of the study, unless it has just these."""
+        known, wanted = self._known[record.of], _digest(report)
+        if known.files != wanted:
+            self._client.log_artifacts(known.run_id, str(report))
+            self._has_files(known, wanted)
+
+    def sync_checkpoints(self, name: Name, files: Sequence[Path]) -> None:
+        """Upload kept checkpoints to the run of their trial, unless it has just these."""
+        known, wanted = self._known[name], _stamp(files)
+        if files and known.files != wanted:
+            for file in files:
+                self._client.log_artifact(known.run_id, str(file), "checkpoints")
+            self._has_files(known, wanted)
+
+    def remove_all_but(self, tag: str, kept: Collection[str]) -> None:
+        """Move the runs that `tag` names to the trash, except those with the ids `kept`."""
+        for name, known in list(self._known.items()):
+            if name[0] == tag and known.run_id not in kept:
+                self._client.delete_run(known.run_id)
+                del self._known[name]
+
+    def _has_files(self, known: KnownRun, files: str) -> None:
+        self._client.set_tag(known.run_id, FILES_TAG, files)
+        self._known[known.name] = replace(known, files=files)
+
+    def _learn(self, found: Iterable[KnownRun]) -> None:
+        for run in found:
+            known = self._known.get(run.name)
+            if known is None:
+                self._known[run.name] = run
+            elif known.run_id != run.run_id:
+                # One trial has one run: a proxy that sent a request again may have made a second.
+                self._client.delete_run(run.run_id)
 
     def _create(self, record: RunRecord, more: dict[str, str]) -> str:
         tags = {**record.tags, **more, "mlflow.user": self._user}

@@ -26,6 +26,7 @@ from tracking.mlflow_store.store import (
     SERVER_ENVIRONMENT,
     StoreError,
     database_of,
+    first_line,
     mask_uri,
     open_store,
     resolve_uri,
@@ -40,7 +41,7 @@ _LAST_LINES = 12
 
 @dataclass(frozen=True)
 class Pages:
-    """Where MLflow's pages are: `base` without a password, `token` where they ask for one."""
+    """Where MLflow's pages are: `base` without a password, `token` if they ask for one."""
 
     base: str
     token: str | None
@@ -65,12 +66,10 @@ class Server:
 
 
 def find_study_page(root: Path, study: str, uri: str | None = None) -> str | None:
-    """Return the page of a study in the store; None where nothing of it was collected.
+    """Return the page of a study in the store; None if nothing of it was collected.
 
     Raises StoreError.
     """
-    from tracking.mlflow_store.store import first_line
-
     where = resolve_uri(root, uri)
     with open_store(root, uri) as store:
         try:
@@ -82,7 +81,7 @@ def find_study_page(root: Path, study: str, uri: str | None = None) -> str | Non
 
 
 def remote_pages(root: Path, uri: str | None = None) -> Pages | None:
-    """Return the pages of a store that has a server already; None where it takes one of ours."""
+    """Return the pages of a store that has a server already; None if it needs one of ours."""
     where = resolve_uri(root, uri)
     return Pages(mask_uri(where).rstrip("/"), None) if where.startswith("http") else None
 
@@ -93,7 +92,7 @@ def serve(
 ) -> Iterator[Server]:
     """Serve the store of a root on loopback; ends the server when the block ends.
 
-    `port` None takes a free one. Raises StoreError where the server does not come up.
+    `port` None takes a free one. Raises StoreError if the server does not start.
     """
     where = resolve_uri(root, uri)
     if _APP not in entry_points(group="mlflow.app").names:

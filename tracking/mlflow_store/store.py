@@ -1,7 +1,6 @@
-"""The MLflow store: where it is and how it is opened.
+"""The MLflow store: where it is, how it is opened and searched.
 
-Writes no runs (`tracking.mlflow_store.collect` does) and shows none
-(`tracking.mlflow_store.server`). MLflow itself is imported where a store is opened.
+Writes no runs and shows none. MLflow itself is imported when a store is opened.
 """
 
 import contextlib
@@ -20,7 +19,9 @@ from thermolion.errors import OperationError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
+_PAGE = 1000  # runs, the most that one request gives
 _SQLITE = "sqlite:///"
 _LOCAL_FILESYSTEMS = {"btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "tmpfs", "xfs", "zfs"}
 _MAX_REASON = 400
@@ -63,7 +64,7 @@ class StoreError(OperationError):
 class Store:
     """An open store; `uri` has no password in it.
 
-    `artifacts` is the folder of new experiments; where it is None, the server has its own.
+    `artifacts` is the folder of new experiments; None if the server has its own.
     """
 
     client: "MlflowClient"
@@ -84,22 +85,42 @@ class Store:
             connection.commit()
 
 
+def search_runs(
+    client: "MlflowClient", experiment_id: str, where: str, order_by: list[str] | None = None
+) -> Iterator["Run"]:
+    """Yield the runs of an experiment, page by page; `where` is an MLflow filter."""
+    token = None
+    while True:
+        page = client.search_runs(
+            [experiment_id],
+            filter_string=where,
+            max_results=_PAGE,
+            order_by=order_by,
+            page_token=token,
+        )
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
 def resolve_uri(root: Path, uri: str | None = None) -> str:
     """Return where runs go: `uri`, else MLFLOW_TRACKING_URI, else the root's own store."""
-    return uri or os.environ.get("MLFLOW_TRACKING_URI") or f"{_SQLITE}{_embedded(root)}"
+    embedded = f"{_SQLITE}{root.resolve() / 'mlflow.db'}"
+    return uri or os.environ.get("MLFLOW_TRACKING_URI") or embedded
 
 
 def mask_uri(uri: str) -> str:
-    """Return the URI with its passwords starred out."""
-    return _starred(uri, uri)
+    """Return the URI with its passwords replaced by stars."""
+    return _mask(uri, uri)
 
 
 def first_line(error: Exception, uri: str) -> str:
     """Return the first line of a message, short, and without the password of the store."""
-    return _starred(str(error).partition("\n")[0], uri)[:_MAX_REASON]
+    return _mask(str(error).partition("\n")[0], uri)[:_MAX_REASON]
 
 
-def _starred(text: str, uri: str) -> str:
+def _mask(text: str, uri: str) -> str:
     login = _WEB_LOGIN if uri.startswith(("http:", "https:")) else _LOGIN
     for password, stars in ((login, ":***@"), (_QUERY, "password=***")):
         found = password.search(uri)
@@ -111,7 +132,7 @@ def _starred(text: str, uri: str) -> str:
 def open_store(root: Path, uri: str | None = None, to_write: bool = False) -> Iterator[Store]:
     """Open the store of a root, made ready if it is embedded; raises StoreError.
 
-    A server is not asked before the first request.
+    Nothing is sent to a server yet.
     """
     where = resolve_uri(root, uri)
     database = database_of(where)
@@ -121,15 +142,15 @@ def open_store(root: Path, uri: str | None = None, to_write: bool = False) -> It
         try:
             client = _client(where, database)
             if database is not None:
-                stack.enter_context(_held_open(database))
-            stack.callback(_let_go, client)
+                stack.enter_context(_hold_open(database))
+            stack.callback(_close_connections, client)
         except ImportError as error:
             raise StoreError(
                 f"{error}: install what collecting needs (pip install 'thermolion[tracking]', "
                 "and the driver of the database if yours is not sqlite)"
             ) from error
         except Exception as error:  # a foreign library: its ways to fail cannot be listed
-            reason = _explained(error, where)
+            reason = _explain(error, where)
             raise StoreError(f"cannot open MLflow at {mask_uri(where)}: {reason}") from error
         artifacts = None if database is None else database.parent / "mlartifacts"
         yield Store(client, mask_uri(where), artifacts, database)
@@ -156,8 +177,8 @@ def journal_mode(database: Path, mounts: str | None = None) -> str:
     return "WAL" if kind in _LOCAL_FILESYSTEMS else "DELETE"
 
 
-def _explained(error: Exception, uri: str) -> str:
-    """Say why a store did not open: what MLflow says is not always the way out."""
+def _explain(error: Exception, uri: str) -> str:
+    """Say why a store did not open, and what to do, which MLflow's message may not say."""
     if not _is_address(uri):
         return f"{first_line(error, uri)}\nAn address is one of {', '.join(_ADDRESSES)}"
     found = _SCHEMA.search(str(error))
@@ -193,25 +214,23 @@ def _is_address(uri: str) -> bool:
 
 
 def _require_writable(database: Path) -> None:
-    """Raise StoreError where an embedded store belongs to somebody who lets nobody write."""
+    """Raise StoreError if an embedded store belongs to somebody who lets nobody write."""
     # The folder as well: a journal lies beside the file while it is written.
     for path in (database, database.parent):
         if path.exists() and not os.access(path, os.W_OK, effective_ids=True):
             raise StoreError(
-                f"{path} may not be written by you: let {_owner(path)}, whose it is, collect, or "
-                "make it writable for your group, or name a store of your own with --mlflow"
+                f"{path} may not be written by you: let {owner_of(path)}, who owns it, "
+                "collect, or make it writable for your group, or name a store of your own "
+                "with --mlflow"
             )
 
 
-def _owner(path: Path) -> str:
+def owner_of(path: Path) -> str:
+    """Return the name of the user whose file it is, or the number of one without a name."""
     try:
         return path.owner()
     except KeyError:  # a container that does not know the user's name
-        return f"user {path.stat().st_uid}"
-
-
-def _embedded(root: Path) -> Path:
-    return root.resolve() / "mlflow.db"
+        return str(path.stat().st_uid)
 
 
 def database_of(uri: str) -> Path | None:
@@ -242,7 +261,7 @@ def _client(uri: str, database: Path | None) -> "MlflowClient":
 
 
 def _initialise(database: Path) -> None:
-    """Make the schema aside, then link it into place: nobody ever meets half a store.
+    """Make the schema in a draft, then link it into place: nobody ever opens half a store.
 
     Processes that open a store which does not exist yet would break it for good.
     """
@@ -256,7 +275,7 @@ def _initialise(database: Path) -> None:
         MlflowClient(tracking_uri=f"{_SQLITE}{draft.name}").search_experiments()
 
 
-def _let_go(client: "MlflowClient") -> None:
+def _close_connections(client: "MlflowClient") -> None:
     """Close the connections that MLflow keeps for the next time.
 
     They would go on writing into a file that the user has deleted meanwhile.
@@ -267,10 +286,10 @@ def _let_go(client: "MlflowClient") -> None:
 
 
 @contextlib.contextmanager
-def _held_open(database: Path) -> Iterator[None]:
+def _hold_open(database: Path) -> Iterator[None]:
     """Set the journal, and keep one connection: closing the last would fold the log every time."""
     with contextlib.closing(sqlite3.connect(database)) as connection:
-        # Somebody is writing: the mode stays what it is until the next time.
+        # If somebody is writing, the mode stays what it is until the next time.
         with contextlib.suppress(sqlite3.OperationalError):
             connection.execute(f"PRAGMA journal_mode={journal_mode(database)}").fetchone()
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()

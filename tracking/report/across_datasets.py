@@ -1,7 +1,25 @@
-"""The words for answers about data sets like these, never mixed with those about these alone."""
+"""Answers about data sets like these, in words and as a table.
 
-from tracking.compare.result import AcrossDatasets, Comparison
-from tracking.report.wording import kind, measure_words, p_relation, signed, suffix
+Never mixed with the answers about these data sets alone.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from tracking.compare.result import AcrossDatasets, Comparison, Difference
+from tracking.metric import PP
+from tracking.report.tables import Table
+from tracking.report.wording import (
+    kind,
+    measure,
+    middle_interval,
+    number,
+    p_relation,
+    p_value,
+    short_measure,
+    signed,
+    suffix,
+    title,
+)
 
 
 def sentence(one: AcrossDatasets) -> str:
@@ -10,12 +28,11 @@ def sentence(one: AcrossDatasets) -> str:
     counted = f"ahead on {one.ahead}, behind on {one.behind}"
     if one.tied:
         counted += f", level on {one.tied}"
-    said = f"{one.word} in {measure_words(one.measure)}: {counted} of {len(one.means)} data sets"
+    said = f"{one.word} in {measure(one)}: {counted} of {len(one.means)} data sets"
     if one.middle is not None:
-        interval = f"[{signed(one.middle.low, unit)}, {signed(one.middle.high, unit)}]"
         said += (
             f"; typical difference {signed(one.middle.estimate, unit)}{suffix(unit)}, "
-            f"95% CI {interval}"
+            f"95% CI{middle_interval(one.middle, unit)}"
         )
     said += (
         f"; Holm p {p_relation(one.p_adjusted)}."
@@ -27,7 +44,7 @@ def sentence(one: AcrossDatasets) -> str:
     return said
 
 
-def claimable(comparison: Comparison) -> tuple[AcrossDatasets, ...]:
+def claimable_answers(comparison: Comparison) -> tuple[AcrossDatasets, ...]:
     """Return the answers that this number of data sets can give."""
     return tuple(one for one in comparison.across_datasets if one.word != "not claimable")
 
@@ -38,7 +55,7 @@ def scope(comparison: Comparison) -> str:
         return ""
     first, what = comparison.across_datasets[0], kind(comparison)
     tests = f"{comparison.alpha:g} with Holm over {len(comparison.across_datasets)} tests"
-    if claimable(comparison):
+    if claimable_answers(comparison):
         return (
             f"On {what} like these: the exact Wilcoxon signed-rank test over the mean difference "
             f"of each, at {tests} of its own. It holds as far as these {what} are a fair sample "
@@ -55,3 +72,46 @@ def scope(comparison: Comparison) -> str:
         f"and the exact Wilcoxon test over {what} needs {first.needed} before it can "
         f"reach {tests}. More seeds are no substitute."
     )
+
+
+def table(comparison: Comparison) -> Table:
+    """Count the data sets behind each question and endpoint: ahead, behind, beyond the margin."""
+    return Table.of(
+        "Over data sets", [_counted(one, comparison) for one in comparison.across_datasets]
+    )
+
+
+def _counted(one: AcrossDatasets, comparison: Comparison) -> Mapping[str, str]:
+    rows = [
+        row
+        for row in comparison.by_workload
+        if row.question == one.question and row.endpoint == one.endpoint
+    ]
+    middle = one.middle
+    return {
+        "question": title(one.question),
+        "endpoint": short_measure(one),
+        "data sets": str(len(one.means)),
+        "ahead / behind / level": f"{one.ahead} / {one.behind} / {one.tied}",
+        "win / tie / loss / open": " / ".join(map(str, _wins(rows, comparison.rope_pp))),
+        "typical Δ [95% CI]": number(None)
+        if middle is None
+        else signed(middle.estimate, one.unit) + middle_interval(middle, one.unit),
+        "p": p_value(one.p),
+        "p adj.": p_value(one.p_adjusted),
+        "on data sets like these": one.word,
+    }
+
+
+def _wins(rows: Sequence[Difference], rope_pp: float) -> tuple[int, int, int, int]:
+    """Count 95% intervals beyond the margin, inside it, beyond it below, and across it."""
+    win = tie = loss = 0
+    for one in rows:
+        low, high = one.estimate.low, one.estimate.high
+        margin = rope_pp if one.unit == PP else 0.0
+        if low is None or high is None:
+            continue
+        win += low > margin
+        loss += high < -margin
+        tie += -margin <= low and high <= margin
+    return win, tie, loss, len(rows) - win - tie - loss

@@ -1,10 +1,6 @@
-"""Learning curves: a metric against samples, epochs or steps, one panel a workload, as SVG text.
+"""What trials logged on their way, as SVG text: learning curves, and the mean gates of layers.
 
-The pointwise mean and band are computed here, and serve the eye alone: no verdict rests on them.
-
-Mean gates of the layers against steps, one panel a workload and candidate, as SVG text.
-
-Draws what the telemetry of trials says, in the order of the model; no verdict rests on it.
+Means and pointwise bands are computed here, and serve the eye alone: no verdict rests on them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,17 +9,32 @@ from typing import Literal
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import EngFormatter, FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, NullFormatter
 from scipy import special
 
+from tracking.compare.endpoints import curve_metric
+from tracking.compare.result import Comparison
 from tracking.metric import Scale
 from tracking.outcomes import Outcome
-from tracking.report.plots import QUIET, STYLE, LineStyle, add_legend, panel, to_svg
+from tracking.report.plots import (
+    QUIET,
+    STYLE,
+    LineStyle,
+    add_legend,
+    count_from_zero,
+    panel,
+    to_svg,
+)
 
 MOST_THIN = 20  # seeds; more would be a grey area that takes long to draw
 
+_MOST_NAMED = 8  # layers; of more, the legend names the first, the middle and the last
+_LIGHTEST = 0.88  # of the colour map; what comes after is too pale on white
+_LOSS = "train_loss"
+
 _Values = np.ndarray[tuple[int], np.dtype[np.float64]]
 _Curve = tuple[_Values, _Values]  # where and what was measured, (n_points,) each
+_GateCurve = tuple[list[int], _Values]  # steps, and the mean gate at each
 _Axis = Literal["samples", "epoch", "step"]
 
 # What is best to compare by, first; the user's own training may know its steps alone.
@@ -34,64 +45,87 @@ _AXES: Mapping[_Axis, str] = {
 }
 
 
+def draw(
+    comparison: Comparison, outcomes: Sequence[Outcome], styles: Mapping[str, LineStyle]
+) -> dict[str, list[str]]:
+    """Return the panels of learning curves, of training losses and of gates, workload by workload.
+
+    A loss that is compared already is not drawn a second time.
+    """
+    drawn: dict[str, list[str]] = {"curves": [], "losses": [], "gates": []}
+    for workload in (one.name for one in comparison.workloads):
+        trials = [one for one in outcomes if one.trial.workload.name == workload]
+        drawn["gates"] += gate_curves(workload, trials)
+        if not any(one.has_result for one in trials):
+            continue
+        metric = curve_metric(trials[0].trial.workload)
+        drawn["curves"].append(learning_curve(workload, trials, metric, styles))
+        logs_loss = any(_LOSS in point.metrics for one in trials for point in one.curve)
+        if metric != _LOSS and logs_loss:
+            drawn["losses"].append(learning_curve(workload, trials, _LOSS, styles))
+    return drawn
+
+
 @mpl.rc_context(STYLE)
 def learning_curve(
     workload: str, outcomes: Sequence[Outcome], metric: str, styles: Mapping[str, LineStyle]
 ) -> str:
     """Draw `metric` against training samples seen, of all trials that have a result.
 
-    Where a trial does not know its samples, all are drawn against epochs, or else against steps.
+    If a trial does not know its samples, all are drawn against epochs, or else against steps.
 
     Thin: single seeds, the first `MOST_THIN` of each candidate, a cross where one diverged. Thick:
     the mean with a pointwise 95% t band, as far as every seed has a value. Dashed, across: the
-    target, where one is declared. Shares are drawn in percent; other metrics that span more than a
+    target, if one is declared. Shares are drawn in percent; other metrics that span more than a
     factor of ten on a logarithmic axis, with the mean and the band of their logarithms.
     """
     arms = {
-        name: [one for one in outcomes if one.has_result and one.trial.candidate.name == name]
+        name: trials
         for name in styles
+        if (trials := [o for o in outcomes if o.has_result and o.trial.candidate.name == name])
     }
-    arms = {name: trials for name, trials in arms.items() if trials}
-    share, factor = _scale(outcomes, metric)
+    is_share, factor = _scale(outcomes, metric)
     axis = _axis([trial for trials in arms.values() for trial in trials], metric)
     curves = {
         name: [_finite_part(trial, metric, axis, factor) for trial in trials]
         for name, trials in arms.items()
     }
-    logarithmic = not share and _spans_decades(curves)
-    labels = {name: f"{name} (n = {len(trials)})" for name, trials in arms.items()}
-    said = f"{metric.replace('_', ' ')}{', %' if share else ''}"
-    figure, axes = panel(workload, _AXES[axis], said)
+    logarithmic = not is_share and _spans_decades(curves)
+    metric_name = metric.replace("_", " ")
+    figure, axes = panel(workload, _AXES[axis], metric_name + ", %" * is_share)
     for name, trials in arms.items():
-        _draw_arm(axes, labels[name], trials, curves[name], styles[name], logarithmic)
+        _draw_arm(axes, name, trials, curves[name], styles[name], logarithmic)
     target = _target(outcomes, metric)
     if target is not None:
         axes.axhline(factor * target, color=QUIET, linewidth=0.9, linestyle=(0, (4, 3)))
-    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-    axes.xaxis.set_major_locator(MaxNLocator(5))
-    axes.set_xlim(left=0)
+    _set_axes(axes, logarithmic, is_share and bool(arms))
+    if arms:
+        add_legend(figure)
+    names = ", ".join(f"{name}, {len(trials)} seeds" for name, trials in arms.items())
+    described = f"{metric_name} on {workload} against {_AXES[axis]}: {names}"
+    return to_svg(figure, f"{workload}/{metric}", described)
+
+
+def _set_axes(axes: Axes, logarithmic: bool, in_percent: bool) -> None:
+    count_from_zero(axes)
     if logarithmic:
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.yaxis.set_minor_formatter(NullFormatter())
-    if share and arms:
+    if in_percent:
         low, high = axes.get_ylim()
         axes.set_ylim(max(low, -2), min(high, 102))  # no band makes an accuracy of 110 %
-    if arms:
-        add_legend(figure)
-    names = ", ".join(f"{name}, {len(trials)} seeds" for name, trials in arms.items())
-    described = f"{metric.replace('_', ' ')} on {workload} against {_AXES[axis]}: {names}"
-    return to_svg(figure, f"{workload}/{metric}", described)
 
 
 def _draw_arm(
     axes: Axes,
-    label: str,
+    name: str,
     trials: Sequence[Outcome],
     curves: Sequence[_Curve],
     style: LineStyle,
     logarithmic: bool,
 ) -> None:
+    """Draw the seeds of a candidate, a cross for each that diverged, and their mean."""
     # One line with gaps: a line for each seed would take most of the time of a page.
     gap = (np.array([np.nan]),) * 2
     thin = [part for curve in curves[:MOST_THIN] for part in (curve, gap)]
@@ -100,6 +134,13 @@ def _draw_arm(
     for trial, (x, y) in zip(trials, curves, strict=True):
         if trial.state == "diverged" and len(x):
             axes.plot(x[-1], y[-1], "x", color=style.colour, markersize=6, markeredgewidth=1.5)
+    _draw_mean(axes, f"{name} (n = {len(trials)})", curves, style, logarithmic)
+
+
+def _draw_mean(
+    axes: Axes, label: str, curves: Sequence[_Curve], style: LineStyle, logarithmic: bool
+) -> None:
+    """Draw the mean at the places that all seeds have, with its band if there are two or more."""
     shared = sorted(set.intersection(*(set(x.tolist()) for x, _ in curves)))
     values = np.array([y[np.isin(x, shared)] for x, y in curves])  # (n_seeds, n_points)
     forth, back = (np.log, np.exp) if logarithmic else (np.asarray, np.asarray)
@@ -108,8 +149,8 @@ def _draw_arm(
     axes.plot(
         shared, back(mean), color=style.colour, linestyle=style.dashes, linewidth=1.8, label=label
     )
-    if len(trials) > 1:
-        n = len(trials)
+    n = len(curves)
+    if n > 1:
         half = special.stdtrit(n - 1, 0.975) * values.std(axis=0, ddof=1) / n**0.5
         axes.fill_between(
             shared,
@@ -122,17 +163,17 @@ def _draw_arm(
 
 
 def _target(outcomes: Sequence[Outcome], metric: str) -> float | None:
-    """Return the target that `metric` is timed to reach, where its workload declares one."""
-    readings = {one.trial.workload.metric_spec for one in outcomes}
-    return next((one.target for one in readings if one.metric == metric), None)
+    """Return the target that `metric` is timed to reach, None if its workload declares none."""
+    specs = {one.trial.workload.metric_spec for one in outcomes}
+    return next((spec.target for spec in specs if spec.metric == metric), None)
 
 
 def _scale(outcomes: Sequence[Outcome], metric: str) -> tuple[bool, float]:
-    """Say whether `metric` is drawn in percent, and what its values are to be multiplied by."""
+    """Return True if `metric` is drawn in percent, and the factor of its logged values."""
     if outcomes:
-        reading = outcomes[0].trial.workload.metric_spec
-        if metric in (reading.metric, reading.final_metric):
-            scale = Scale.of(reading)
+        spec = outcomes[0].trial.workload.metric_spec
+        if metric in (spec.metric, spec.final_metric):
+            scale = Scale.of(spec)
             return scale.in_points, scale.factor
     return False, 1.0
 
@@ -162,15 +203,8 @@ def _spans_decades(curves: Mapping[str, Sequence[_Curve]]) -> bool:
     return bool(drawn and min(drawn) > 0 and max(drawn) > 10 * min(drawn))
 
 
-MOST_NAMED = 8  # layers; of more, the legend names the first, the middle and the last
-_LIGHTEST = 0.88  # of the colour map; what comes after is too pale on white
-
-# Steps, and the mean gate at each.
-Curve = tuple[list[int], np.ndarray[tuple[int], np.dtype[np.float64]]]
-
-
 def gate_curves(workload: str, outcomes: Sequence[Outcome]) -> list[str]:
-    """Draw a panel for every candidate whose trials have told of their layers, in order.
+    """Draw a panel for each candidate whose trials logged the gates of their layers.
 
     Of trials with a result: a line a layer, the mean over seeds at the steps that all have.
     """
@@ -180,30 +214,30 @@ def gate_curves(workload: str, outcomes: Sequence[Outcome]) -> list[str]:
             by_candidate.setdefault(one.trial.candidate.name, []).append(one)
     drawn = {name: mean_gates(trials) for name, trials in by_candidate.items()}
     return [
-        _panel(workload, name, len(by_candidate[name]), layers)
+        _draw_gates(workload, name, len(by_candidate[name]), layers)
         for name, layers in drawn.items()
         if layers
     ]
 
 
 @mpl.rc_context(STYLE)
-def _panel(workload: str, candidate: str, seeds: int, drawn: Mapping[str, Curve]) -> str:
-    named = _named(list(drawn))
+def _draw_gates(workload: str, candidate: str, seeds: int, drawn: Mapping[str, _GateCurve]) -> str:
+    named = list(drawn)
+    if len(named) > _MOST_NAMED:
+        named = [named[0], named[len(named) // 2], named[-1]]
     colours = mpl.colormaps["viridis"](np.linspace(0, _LIGHTEST, len(drawn)))
     figure, axes = panel(f"{workload}, {candidate}", "steps", "mean gate")
     for (layer, (steps, gates)), colour in zip(drawn.items(), colours, strict=True):
         label = layer if layer in named else None
         axes.plot(steps, gates, color=colour, linewidth=1.0, label=label)
-    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    axes.set_xlim(left=0)
+    count_from_zero(axes, integer=True)
     axes.set_ylim(0, 1)
     add_legend(figure)
     described = f"mean gate of {len(drawn)} layers against steps: {candidate} on {workload}"
     return to_svg(figure, f"{workload}/{candidate}/gates", f"{described}, n = {seeds}")
 
 
-def mean_gates(trials: Sequence[Outcome]) -> Mapping[str, Curve]:
+def mean_gates(trials: Sequence[Outcome]) -> Mapping[str, _GateCurve]:
     """Return the mean gate of each layer over the trials, in the order of the model.
 
     Steps that a trial lacks are left out, and so are layers without a step.
@@ -211,16 +245,10 @@ def mean_gates(trials: Sequence[Outcome]) -> Mapping[str, Curve]:
     shared = sorted(set.intersection(*(set(one.layers) for one in trials)))
     said = [layers for one in trials for layers in one.layers.values()]
     known = dict.fromkeys(name for layers in said for name in layers)
-    means: dict[str, Curve] = {}
+    means: dict[str, _GateCurve] = {}
     for layer in known:
         steps = [step for step in shared if all(layer in one.layers[step] for one in trials)]
         gates = [[one.layers[step][layer]["gate"] for one in trials] for step in steps]
         if steps:
             means[layer] = steps, np.array(gates, dtype=np.float64).mean(axis=1)
     return means
-
-
-def _named(layers: Sequence[str]) -> Sequence[str]:
-    if len(layers) <= MOST_NAMED:
-        return layers
-    return [layers[0], layers[len(layers) // 2], layers[-1]]

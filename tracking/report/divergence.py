@@ -1,4 +1,4 @@
-"""The words and the table for failures: how often each side of a question diverged."""
+"""How often each side of a question diverged, in words and as a table."""
 
 from tracking.compare.result import Comparison, Divergence
 from tracking.report.tables import Table
@@ -7,7 +7,7 @@ from tracking.stats.t_tests import proportion_interval
 
 
 def sentence(one: Divergence) -> str:
-    """Say how often either side diverged, and whether one does so more often."""
+    """Say how often each side diverged, and if one does so more often."""
     sides = ((one.question.candidate, one.candidate), (one.question.baseline, one.baseline))
     counted = ", ".join(f"{name} diverged in {_share(count, one.n)}" for name, count in sides)
     said = f"{one.word} in failures: {counted}"
@@ -28,29 +28,20 @@ def with_divergence(comparison: Comparison) -> tuple[Divergence, ...]:
 
 def table(comparison: Comparison) -> Table:
     """Every question in which some trial diverged, counted over all workloads."""
-    return Table(
-        caption="Failures",
-        header=(
-            "question",
-            "candidate diverged [95% CI]",
-            "baseline diverged [95% CI]",
-            "only the candidate / baseline",
-            "p",
-            "p adj.",
-            "verdict",
-        ),
-        rows=tuple(
-            (
-                title(one.question),
-                _share(one.candidate, one.n),
-                _share(one.baseline, one.n),
-                f"{one.only_candidate} / {one.only_baseline}",
-                p_value(one.p),
-                p_value(one.p_adjusted),
-                one.word,
-            )
+    return Table.of(
+        "Failures",
+        [
+            {
+                "question": title(one.question),
+                "candidate diverged [95% CI]": _share(one.candidate, one.n),
+                "baseline diverged [95% CI]": _share(one.baseline, one.n),
+                "only the candidate / baseline": f"{one.only_candidate} / {one.only_baseline}",
+                "p": p_value(one.p),
+                "p adj.": p_value(one.p_adjusted),
+                "verdict": one.word,
+            }
             for one in with_divergence(comparison)
-        ),
+        ],
     )
 
 

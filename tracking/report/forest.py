@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from tracking.compare.analysis import Endpoint
 from tracking.compare.result import Comparison, Difference
 from tracking.metric import PP
 from tracking.report.plots import GRID, QUIET, STYLE, LineStyle, to_svg
@@ -19,8 +20,28 @@ from tracking.report.wording import interval, measure, scope, signed, title
 _WIDEST, _WIDEST_HEADING = 60, 32  # letters below the axis, and above it
 
 
+def draw(comparison: Comparison, styles: Mapping[str, LineStyle]) -> list[str]:
+    """Return a plot for each question and endpoint, or for each unit if they have several."""
+    return [
+        forest_plot(rows, comparison, styles)
+        for question in comparison.questions
+        for endpoint in Endpoint
+        for rows in _by_unit(comparison.rows(question, endpoint))
+    ]
+
+
+def _by_unit(rows: Sequence[Difference]) -> list[tuple[Difference, ...]]:
+    """Return what one plot can hold: everything, or the single workloads of one unit each."""
+    if "mixed units" not in rows[0].flags:
+        return [tuple(rows)]
+    groups: dict[tuple[str, bool], list[Difference]] = {}
+    for one in rows[1:]:
+        groups.setdefault((one.unit, one.lower_is_better), []).append(one)
+    return [tuple(group) for group in groups.values()]
+
+
 @mpl.rc_context(STYLE)
-def forest(
+def forest_plot(
     rows: Sequence[Difference], comparison: Comparison, styles: Mapping[str, LineStyle]
 ) -> str:
     """Draw the rows of one question and endpoint: workloads as squares, pooled as a diamond.
@@ -55,13 +76,8 @@ def forest(
         favoured = favoured.replace(f" {first.unit} →", f" {first.unit}\n→", 1)
     axes.set_xlabel(f"Δ {measure(first)}\n{favoured}")
     axes.xaxis.set_major_locator(MaxNLocator(5))
-    described = f"Forest plot of {title(first.question)}, {measure(first)}: " + (
-        "; ".join(
-            f"{scope(one, comparison)} {signed(one.estimate.mean, one.unit)} "
-            f"{interval(one.estimate, one.unit)}"
-            for one in rows
-        )
-    )
+    read_out = "; ".join(f"{scope(one, comparison)} {_change(one)}" for one in rows)
+    described = f"Forest plot of {title(first.question)}, {measure(first)}: {read_out}"
     name = f"{title(first.question)}/{first.endpoint}"
     if first.workload is not None:  # one of several, by unit
         name += f"/{first.workload}"
@@ -72,9 +88,8 @@ def _draw_row(axes: Axes, y: int, one: Difference, colour: str) -> None:
     estimate = one.estimate
     if estimate.mean is None:
         return
-    label = f"{signed(estimate.mean, one.unit)} {interval(estimate, one.unit)}".strip()
     axes.annotate(
-        label,
+        _change(one).strip(),
         (1.01, y),
         xycoords=("axes fraction", "data"),
         verticalalignment="center",
@@ -90,3 +105,7 @@ def _draw_row(axes: Axes, y: int, one: Difference, colour: str) -> None:
     else:
         axes.plot([low, high], [y, y], color=colour, linewidth=1.6, zorder=2)
         axes.plot(estimate.mean, y, "s", color=colour, markersize=5.5, zorder=3)
+
+
+def _change(one: Difference) -> str:
+    return f"{signed(one.estimate.mean, one.unit)} {interval(one.estimate, one.unit)}"

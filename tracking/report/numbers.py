@@ -1,14 +1,7 @@
-"""Every number of a comparison as rows: a table for each kind of record, a row for each record.
+"""Every number of a comparison as rows, and rows as CSV and Parquet files.
 
-As CSV in full precision, with an empty cell for a number that does not exist. The trials
-themselves are in data.csv. The writer is that of the standard library: pandas would print what
-`_cell` has to spell before it, and take half a second to load.
-
-Rows as a Parquet file, where the package that writes it is there: it comes with MLflow.
-
-Numbers stay numbers; what has parts is JSON text. The same rows give the same bytes. The writer is
-pyarrow's own: pandas would take it too, and has no better idea of a column's type (seeds of 64
-bits beside gaps would become floats).
+A table for each kind of record, a row for each record, in full precision. The same rows give the
+same bytes. The trials themselves are in data.csv.
 """
 
 import csv
@@ -60,19 +53,18 @@ def numbers(comparison: Comparison, appendix: Appendix) -> Mapping[str, Rows]:
         for one in comparison.by_workload
         for block, difference in one.paired
     ]
-    saved = [] if comparison.saved is None else [_flat(comparison.saved)]
     return {
         "answers": [_flat(one, leave=("paired",)) for one in answers],
         "answers_with_additions": [_flat(one, leave=("paired",)) for one in comparison.later],
         "pairs": pairs,
-        "saved": saved,
+        "saved": [] if comparison.saved is None else [_flat(comparison.saved)],
         "tuning": list(tuning.rows(comparison.tuning)),
         **{name: [_flat(one) for one in records] for name, records in tables.items()},
     }
 
 
 def _flat(record: Any, leave: Sequence[str] = ()) -> dict[str, Any]:
-    """Return the fields of a record and of the records inside it, named by the way to them."""
+    """Return the fields of a record and of the records inside it, as OUTER_INNER."""
     flat: dict[str, Any] = {}
     for name, value in named_fields(record):
         if name in leave:
@@ -87,7 +79,11 @@ def _flat(record: Any, leave: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def csv_text(rows: Rows, names: Sequence[str] | None = None) -> str:
-    """Write rows with the columns `names`, or those of all of them."""
+    """Return rows as CSV, with the columns `names` or all of them; no number, an empty cell.
+
+    The writer is that of the standard library: pandas would print what `_cell` has to spell
+    before it, and take half a second to load.
+    """
     kept = columns(rows) if names is None else names
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -117,10 +113,15 @@ def _parts(values: tuple[Any, ...]) -> Iterator[str]:
         yield ": ".join(map(_cell, value)) if isinstance(value, tuple) else _cell(value)
 
 
-def write_parquet(path: Path, rows: Rows) -> bool:
-    """Write rows with typed columns, in the place of what was there; return whether it did."""
+def write_parquet(path: Path, rows: Rows) -> None:
+    """Write rows with typed columns, in the place of what was there, if pyarrow is installed.
+
+    Numbers stay numbers; what has parts is JSON text. Writes nothing without rows. The writer is
+    pyarrow's own: pandas has no better idea of a column's type (seeds of 64 bits beside gaps
+    would become floats).
+    """
     if not rows or find_spec("pyarrow") is None:
-        return False
+        return
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -133,11 +134,10 @@ def write_parquet(path: Path, rows: Rows) -> bool:
         arrays.append(pa.array(values, pa.uint64() if is_wide else None))
     with open_atomically(path) as file:
         parquet.write_table(pa.table(arrays, names=names), file)
-    return True
 
 
 def _column(values: list[Any]) -> list[Any]:
-    """Return values of one type: numbers where all are, else text. None stays."""
+    """Return values of one type: numbers if all of them are, else text. None stays."""
     plain = [_plain(value) for value in values]
     kinds = {type(value) for value in plain if value is not None}
     if kinds == {int, float}:

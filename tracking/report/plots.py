@@ -1,12 +1,6 @@
-"""How every figure of the report looks: type, ink, one line style a candidate, and its frame.
+"""What the figures of the report share: style, panel, line chart, and a figure as SVG text.
 
-What is drawn into a frame is up to `learning_curve`, `chart` and the others.
-
-A matplotlib figure as SVG text to be put into a page: deterministic, accessible, no metadata.
-
-Draws nothing.
-
-A small line chart as SVG text: lines of (x, y) in a panel, for tuning and the appendix.
+The text is deterministic, accessible and without metadata. What a section draws is up to it.
 """
 
 import hashlib
@@ -21,13 +15,14 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import EngFormatter, MaxNLocator
 
 # Okabe and Ito (2008): told apart by the colour-blind; yellow is left out, too pale on white.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#444444")
 _DASHES = ("-", (0, (5, 1.6)), (0, (5, 1.4, 1.2, 1.4)), (0, (1.2, 1.2)))
 _HALF_WIDTH = 22  # letters of a label that fit into half of a panel
 _WIDTH = 3.9  # inches
+_ID = re.compile(r'(\bid="|xlink:href="#|url\(#)')
 INK, QUIET, GRID = "#1a1a1a", "#6b7280", "#e5e7eb"
 
 # For `rc_context`, around all that makes a figure and turns it into SVG.
@@ -92,6 +87,13 @@ def panel(title: str, x: str, y: str, height: float = 2.5) -> tuple[Figure, Axes
     return figure, axes
 
 
+def count_from_zero(axes: Axes, integer: bool = False) -> None:
+    """Let the axis of samples, epochs or steps begin at zero, with short numbers."""
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=integer))
+    axes.set_xlim(left=0)
+
+
 def add_legend(figure: Figure) -> None:
     """Name the lines below the panel, which gets higher by that: in two columns if they fit."""
     (axes,) = figure.axes
@@ -99,9 +101,6 @@ def add_legend(figure: Figure) -> None:
     columns = 2 if all(len(label) <= _HALF_WIDTH for label in labels) else 1
     figure.set_figheight(figure.get_figheight() + 0.19 * -(-len(labels) // columns))
     figure.legend(handles, labels, loc="outside lower center", ncols=columns)
-
-
-_ID = re.compile(r'(\bid="|xlink:href="#|url\(#)')
 
 
 def to_svg(figure: Figure, name: str, description: str) -> str:

@@ -1,6 +1,6 @@
-"""What was agreed on beforehand, look by look, and in what a study has left it: words and tables.
+"""The analysis that was frozen beforehand, its looks, and the deviations from it.
 
-Text cells, as in `tables`; decides nothing.
+Sentences and tables for the sections on looks and on pre-registration; decides nothing.
 """
 
 from datetime import UTC, datetime
@@ -10,61 +10,44 @@ from tracking.report.tables import Table
 from tracking.report.wording import (
     MEASURES,
     interval,
-    measure,
     number,
     p_value,
+    short_measure,
     signed,
     small_p,
     title,
     verdict_words,
 )
 
-_LATE = "Registered late"
-
 
 def ledger(comparison: Comparison) -> Table:
     """Every question and endpoint at every look: what was found, and what it took to stop."""
     units = {(one.question, one.endpoint): one.unit for one in comparison.pooled}
-    return Table(
-        caption="Look by look",
-        header=(
-            "question",
-            "endpoint",
-            "look",
-            "seeds",
-            "information",
-            "pairs",
-            "Δ",
-            "t (df)",
-            "p",
-            "limit",
-            "p over looks",
-            "Holm p",
-            "decision",
-        ),
-        rows=tuple(
-            (
-                title(one.question),
-                MEASURES.get(one.endpoint, one.endpoint).split(" (")[0],
-                str(one.look),
-                str(one.seeds),
-                f"{one.fraction:.2f}",
-                str(one.n),
-                signed(one.mean, units[one.question, one.endpoint]),
-                number(None) if one.t is None else f"{one.t:.2f} ({one.df:.1f})",
-                small_p(one.p),
-                small_p(one.limit),
-                p_value(one.p_repeated),
-                p_value(one.p_adjusted),
-                one.word,
-            )
+    return Table.of(
+        "Look by look",
+        [
+            {
+                "question": title(one.question),
+                "endpoint": MEASURES.get(one.endpoint, one.endpoint).partition(" (")[0],
+                "look": str(one.look),
+                "seeds": str(one.seeds),
+                "information": f"{one.fraction:.2f}",
+                "pairs": str(one.n),
+                "Δ": signed(one.mean, units[one.question, one.endpoint]),
+                "t (df)": number(None) if one.t is None else f"{one.t:.2f} ({one.df:.1f})",
+                "p": small_p(one.p),
+                "limit": small_p(one.limit),
+                "p over looks": p_value(one.p_repeated),
+                "Holm p": p_value(one.p_adjusted),
+                "decision": one.word,
+            }
             for one in comparison.ledger
-        ),
+        ],
     )
 
 
 def looks_sentence(comparison: Comparison) -> str:
-    """Say how looks keep the level."""
+    """Say how looks keep the error level."""
     looks = comparison.looks
     if looks is None:
         return ""
@@ -78,7 +61,7 @@ def looks_sentence(comparison: Comparison) -> str:
 
 
 def saved_sentence(comparison: Comparison) -> str:
-    """Say what the looks have spared; empty where they have not."""
+    """Say how many trials the looks made unnecessary; empty if none."""
     saved = comparison.saved
     if saved is None or not saved.trials:
         return ""
@@ -96,30 +79,30 @@ def registration(comparison: Comparison) -> Table:
     found = comparison.registration
     if found is None:
         return Table("Analysis", ("what", "as agreed"), ())
-    agreed = found.analysis
-    targets = [f"{name} {t:.6g}" for name, t in agreed.targets.items() if t is not None]
+    frozen = found.analysis
+    targets = [f"{name} {t:.6g}" for name, t in frozen.targets.items() if t is not None]
     rows = (
         ("sha256", found.hash),
         ("frozen", _time(found.time_ms)),
         ("trials begun by then", str(found.started)),
-        ("questions", "; ".join(title(one) for one in agreed.questions)),
-        ("endpoints", "; ".join(MEASURES.get(one, one) for one in agreed.endpoints)),
-        ("error budget", f"{agreed.alpha:g} for the family, by Holm, two-sided"),
-        ("margin of equivalence", f"±{agreed.rope_pp:g} pp"),
-        ("workloads", ", ".join(agreed.workloads)),
-        ("candidates", ", ".join(agreed.candidates)),
-        ("seeds", f"{_numbers(agreed.blocks)} of root seed {agreed.root_seed}"),
-        ("looks", ", ".join(map(str, agreed.looks)) or "one, at all seeds"),
-        ("limits", agreed.shape if agreed.looks else number(None)),
+        ("questions", "; ".join(title(one) for one in frozen.questions)),
+        ("endpoints", "; ".join(MEASURES.get(one, one) for one in frozen.endpoints)),
+        ("error budget", f"{frozen.alpha:g} for the family, by Holm, two-sided"),
+        ("margin of equivalence", f"±{frozen.rope_pp:g} pp"),
+        ("workloads", ", ".join(frozen.workloads)),
+        ("candidates", ", ".join(frozen.candidates)),
+        ("seeds", f"{_numbers(frozen.blocks)} of root seed {frozen.root_seed}"),
+        ("looks", ", ".join(map(str, frozen.looks)) or "one, at all seeds"),
+        ("limits", frozen.shape if frozen.looks else number(None)),
         ("targets", ", ".join(targets) or "none"),
-        ("exclusions", "; ".join(agreed.exclusions)),
-        ("training code", agreed.code or number(None)),
+        ("exclusions", "; ".join(frozen.exclusions)),
+        ("training code", frozen.code or number(None)),
     )
     return Table("Analysis", ("what", "as agreed"), rows)
 
 
 def registration_sentence(comparison: Comparison) -> str:
-    """Say when the analysis was agreed on."""
+    """Say when the analysis was frozen, or that none was."""
     found = comparison.registration
     if found is None:
         return (
@@ -128,14 +111,14 @@ def registration_sentence(comparison: Comparison) -> str:
         )
     if found.started:
         return (
-            f"{_LATE}: {found.started} trials of the comparison had begun when this analysis was "
-            "frozen."
+            f"Registered late: {found.started} trials of the comparison had begun when this "
+            "analysis was frozen."
         )
     return "This analysis was frozen before the first trial of the comparison began."
 
 
 def targets_sentence(comparison: Comparison) -> str:
-    """Say where the targets are from."""
+    """Say if the targets were set before the trials ran."""
     found = comparison.registration
     if found is None or found.started:
         return (
@@ -146,33 +129,34 @@ def targets_sentence(comparison: Comparison) -> str:
 
 
 def deviations(comparison: Comparison) -> tuple[str, ...]:
-    """List in what the study has left the analysis that was frozen."""
+    """List in what the study deviates from the analysis that was frozen."""
     return () if comparison.registration is None else comparison.registration.deviations
 
 
 def table_with_additions(comparison: Comparison) -> Table:
     """The pooled answers of all trials, those that were added later among them."""
-    return Table(
-        caption="With all that was added later, for exploration",
-        header=("question", "endpoint", "pairs", "Δ [95% CI]", "p", "p adj.", "would be"),
-        rows=tuple(
-            (
-                title(one.question),
-                measure(one).split(" (")[0],
-                str(one.estimate.n),
-                f"{signed(one.estimate.mean, one.unit)} {interval(one.estimate, one.unit)}",
-                p_value(one.estimate.p),
-                p_value(one.p_adjusted),
-                f"({verdict_words(one)})",
-            )
+    return Table.of(
+        "With all that was added later, for exploration",
+        [
+            {
+                "question": title(one.question),
+                "endpoint": short_measure(one),
+                "pairs": str(one.estimate.n),
+                "Δ [95% CI]": (
+                    f"{signed(one.estimate.mean, one.unit)} {interval(one.estimate, one.unit)}"
+                ),
+                "p": p_value(one.estimate.p),
+                "p adj.": p_value(one.p_adjusted),
+                "would be": f"({verdict_words(one)})",
+            }
             for one in comparison.later
-        ),
+        ],
     )
 
 
 def lines(comparison: Comparison) -> list[str]:
-    """Return what a terminal says of it: what was spared, and every deviation."""
-    said = [saved_sentence(comparison)] if saved_sentence(comparison) else []
+    """Return the lines for a terminal: trials saved, the frozen analysis, every deviation."""
+    said = [one for one in (saved_sentence(comparison),) if one]
     found = comparison.registration
     if found is not None:
         late = f", {found.started} trials had begun" if found.started else ""

@@ -1,6 +1,6 @@
 """Where the numbers of a report come from: trials, seeds, hosts, code, data, as rows and tables.
 
-Looks at outcomes alone; says nothing about who won.
+Reads outcomes alone; says nothing about verdicts.
 """
 
 from collections import Counter
@@ -23,17 +23,17 @@ from tracking.outcomes import Outcome
 from tracking.report.tables import Table
 from tracking.report.wording import level, number
 
-_OWN_COLUMNS = ("final_metric", "final", "curve_metric", "auc")
+_PARTS = ("train", "validation", "test")
 
 
 def data_rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
-    """Return one row a trial.
+    """Return one row for each trial.
 
-    With the user's own trainings there are columns for whatever metric; those in percent are of
-    images alone.
+    If there are user's trainings, there are columns for any metric as well; those in percent are
+    of images alone.
     """
     found = []
-    any_own = not all(one.trial.workload.has_planned_curve for one in outcomes)
+    any_of_user = not all(one.trial.workload.has_planned_curve for one in outcomes)
     spans = curve_spans(outcomes)
     for one in outcomes:
         trial, reached = one.trial, _score(one, spans)
@@ -54,8 +54,9 @@ def data_rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
         row |= {key: one.job.get(key) for key in ("host", "device", "code")}
         row |= {f"seed_{stream}": trial.seeds.get(stream) for stream in STREAMS}
         row["error"] = one.error
-        own = [metrics[0], ends[0], metrics[1], ends[1]]
-        row |= dict(zip(_OWN_COLUMNS, own, strict=True)) if any_own else {}
+        if any_of_user:
+            row |= {"final_metric": metrics[0], "final": ends[0]}
+            row |= {"curve_metric": metrics[1], "auc": ends[1]}
         found.append(row)
     return found
 
@@ -69,36 +70,32 @@ def states(outcomes: Sequence[Outcome]) -> str:
 def data(outcomes: Sequence[Outcome]) -> Table:
     """What each workload is: blocks, images, steps, chance, digest of the data."""
     rows = []
-    for name, trials in _grouped(outcomes).items():
+    groups: dict[str, list[Outcome]] = {}
+    for one in outcomes:
+        groups.setdefault(one.trial.workload.name, []).append(one)
+    for name, trials in groups.items():
         workload = trials[0].trial.workload
         began = next((one.started for one in trials if one.started), {})
         images = began.get("images", {})
-        digests = {one.started["digests"].get("data") for one in trials if _digests(one)}
+        digests = {one.started.get("digests", {}).get("data") for one in trials}
         data, model = ("own training", *workload.references.values())[-2:]
         epochs = workload.budget if workload.unit == "epoch" else None
         rows.append(
-            (
-                name,
-                data,
-                model,
-                _ranges({one.trial.block for one in trials}),
-                " / ".join(str(images.get(part, number(None))) for part in _PARTS),
-                f"{epochs or number(None)} / {_steps(workload, began)}",
-                _chance(workload, began),
-                ", ".join(sorted(str(one) for one in digests if one)) or number(None),
-            )
+            {
+                "workload": name,
+                "data set": data,
+                "model": model,
+                "blocks": _ranges({one.trial.block for one in trials}),
+                "images: train / val / test": " / ".join(
+                    str(images.get(part, number(None))) for part in _PARTS
+                ),
+                "epochs / steps": f"{epochs or number(None)} / {_steps(workload, began)}",
+                "chance, %": _chance(workload, began),
+                "data digest": ", ".join(sorted(str(one) for one in digests if one))
+                or number(None),
+            }
         )
-    header = (
-        "workload",
-        "data set",
-        "model",
-        "blocks",
-        "images: train / val / test",
-        "epochs / steps",
-        "chance, %",
-        "data digest",
-    )
-    return Table("Workloads", header, tuple(rows))
+    return Table.of("Workloads", rows)
 
 
 def candidates(outcomes: Sequence[Outcome]) -> Table:
@@ -145,33 +142,19 @@ def environments(outcomes: Sequence[Outcome]) -> Table:
     return Table("Environments", ("host", "device", "code", "packages", "trials"), rows)
 
 
-_PARTS = ("train", "validation", "test")
-
-
 def _steps(workload: Workload, began: Mapping[str, Any]) -> str:
     return str(began.get("steps") or workload.steps or number(None))
 
 
 def _chance(workload: Workload, began: Mapping[str, Any]) -> str:
     """Spell the chance level of the final score: in percent, or in the unit of its metric."""
-    reading = workload.metric_spec
-    chance = reading.chance
+    spec = workload.metric_spec
+    chance = spec.chance
     if chance is None:
         chance = began.get("chance", {}).get(final_metric(workload))
-    if reading.unit == "plain" and chance is not None:
-        return f"{level(chance, reading)} {final_metric(workload)}"
-    return number(None if chance is None else Scale.of(reading).factor * chance, 1)
-
-
-def _digests(outcome: Outcome) -> bool:
-    return "digests" in outcome.started
-
-
-def _grouped(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
-    groups: dict[str, list[Outcome]] = {}
-    for one in outcomes:
-        groups.setdefault(one.trial.workload.name, []).append(one)
-    return groups
+    if spec.unit == "plain" and chance is not None:
+        return f"{level(chance, spec)} {final_metric(workload)}"
+    return number(None if chance is None else Scale.of(spec).factor * chance, 1)
 
 
 def _score(outcome: Outcome, spans: Mapping[str, tuple[int, int]]) -> EndpointValues | None:
@@ -184,7 +167,7 @@ def _score(outcome: Outcome, spans: Mapping[str, tuple[int, int]]) -> EndpointVa
 
 
 def _ranges(blocks: Iterable[int]) -> str:
-    """Spell rising numbers shortly: 0-4, 7."""
+    """Spell block numbers as ranges: 0-4, 7."""
     runs: list[list[int]] = []
     for block in sorted(blocks):
         if runs and block == runs[-1][-1] + 1:

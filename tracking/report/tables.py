@@ -3,6 +3,7 @@
 Chooses rows, columns and formats; draws no border.
 """
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from jobs.contract.trial import MetricSpec
@@ -14,10 +15,12 @@ from tracking.report.wording import (
     column,
     interval,
     level,
-    measure,
     number,
     p_value,
+    pp_suffix,
     scope,
+    share_ahead,
+    short_measure,
     signed,
     size,
     suffix,
@@ -25,6 +28,8 @@ from tracking.report.wording import (
     verdict_words,
 )
 from tracking.stats.t_tests import Estimate
+
+_IMAGE_SCORES = ("test accuracy, %", "sd, pp", "AUC, %")
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,13 @@ class Table:
     caption: str
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+
+    @classmethod
+    def of(cls, caption: str, rows: Iterable[Mapping[str, str]]) -> "Table":
+        """Return a table of rows that name their cells, all alike; without rows, no column."""
+        listed = list(rows)
+        header = tuple(listed[0]) if listed else ()
+        return cls(caption, header, tuple(tuple(row.values()) for row in listed))
 
 
 @dataclass(frozen=True)
@@ -51,73 +63,40 @@ class Section:
 
 def answers(comparison: Comparison, question: Question) -> Table:
     """Both endpoints of one question: the pooled answer first, then the workloads."""
-    in_cells = not all_in_points(comparison)
-    finals, aucs = (comparison.rows(question, endpoint) for endpoint in Endpoint)
-    return Table(
-        caption=title(question),
-        header=(
-            "data",
-            f"Δ {column(comparison, Endpoint.FINAL)} [95% CI]",
-            "p adj.",
-            "verdict",
-            f"Δ {column(comparison, Endpoint.AUC)} [95% CI]",
-            "p adj.",
-            "verdict",
-        ),
-        rows=tuple(
-            (scope(final, comparison), *_answer(final, in_cells), *_answer(auc, in_cells))
-            for final, auc in zip(finals, aucs, strict=True)
-        ),
+    by_endpoint = [comparison.rows(question, endpoint) for endpoint in Endpoint]
+    header = ["data"]
+    for endpoint in Endpoint:
+        header += [f"Δ {column(comparison, endpoint)} [95% CI]", "p adj.", "verdict"]
+    rows = tuple(
+        (scope(same[0], comparison), *(cell for one in same for cell in _answer(one, comparison)))
+        for same in zip(*by_endpoint, strict=True)
     )
+    return Table(title(question), tuple(header), rows)
 
 
 def effects(comparison: Comparison, question: Question) -> Table:
     """What stands behind the verdicts of one question: sizes, robustness, what was resolvable."""
     rows = [one for endpoint in Endpoint for one in comparison.rows(question, endpoint)]
-    in_cells = not all_in_points(comparison)
-    pp = "" if in_cells else ", pp"
-    return Table(
-        caption=title(question),
-        header=(
-            "data",
-            "endpoint",
-            "pairs",
-            "p",
-            f"median Δ{pp}",
-            "g_z",
-            "P(ahead) [95% CI]",
-            f"detectable{pp}",
-            "diverged",
-            f"Δ without them{pp}",
-        ),
-        rows=tuple(_effect(one, comparison, in_cells) for one in rows),
-    )
+    return Table.of(title(question), [_effect(one, comparison) for one in rows])
 
 
 def summaries(comparison: Comparison) -> Table:
-    """Every candidate on every workload, described."""
-    if comparison.any_of_user:
-        return _own_summaries(comparison)
+    """Every candidate on every workload, described; users' metrics are named in a column."""
+    specs = {workload.name: workload.metric_spec for workload in comparison.workloads}
+    by_metric = comparison.any_of_user
+    scores = ("metric", "final", "sd", "AUC") if by_metric else _IMAGE_SCORES
     return Table(
         caption="Candidates by workload",
-        header=(
-            "workload",
-            "candidate",
-            "trials",
-            "test accuracy, %",
-            "sd, pp",
-            "AUC, %",
-            "diverged",
-            "s per trial",
-        ),
+        header=("workload", "candidate", "trials", *scores, "diverged", "s per trial"),
         rows=tuple(
             (
                 one.workload,
                 one.candidate,
                 str(one.n) if one.n == one.planned else f"{one.n} of {one.planned}",
-                number(one.mean_final),
-                number(one.sd_final),
-                number(one.mean_auc),
+                *((_metric(specs[one.workload]),) if by_metric else ()),
+                level(one.mean_final, specs[one.workload]),
+                level(one.sd_final, specs[one.workload]),
+                level(one.mean_auc, specs[one.workload]),
                 str(one.diverged),
                 number(one.median_seconds, 1),
             )
@@ -126,45 +105,22 @@ def summaries(comparison: Comparison) -> Table:
     )
 
 
-def _own_summaries(comparison: Comparison) -> Table:
-    """The same, where the metric is not the same everywhere."""
-    readings = {workload.name: workload.metric_spec for workload in comparison.workloads}
-    return Table(
-        caption="Candidates by workload",
-        header=(
-            "workload",
-            "candidate",
-            "trials",
-            "metric",
-            "final",
-            "sd",
-            "AUC",
-            "diverged",
-            "s per trial",
-        ),
-        rows=tuple(
-            (
-                one.workload,
-                one.candidate,
-                str(one.n) if one.n == one.planned else f"{one.n} of {one.planned}",
-                _metric(readings[one.workload]),
-                level(one.mean_final, readings[one.workload]),
-                level(one.sd_final, readings[one.workload]),
-                level(one.mean_auc, readings[one.workload]),
-                str(one.diverged),
-                number(one.median_seconds, 1),
-            )
-            for one in comparison.summaries
-        ),
-    )
+def _metric(spec: MetricSpec) -> str:
+    """Name the metric of the final score, and that of the AUC if it is another one."""
+    final = spec.final_metric or spec.metric
+    name = final if final == spec.metric else f"{final}, AUC of {spec.metric}"
+    unit = "" if spec.unit == "plain" else ", %"
+    return name + unit + (" (lower is better)" if spec.goal == "min" else "")
 
 
-def _metric(reading: MetricSpec) -> str:
-    """Name the metric of the final score, and that of the AUC where it is another one."""
-    final = reading.final_metric or reading.metric
-    name = final if final == reading.metric else f"{final}, AUC of {reading.metric}"
-    unit = "" if reading.unit == "plain" else ", %"
-    return name + unit + (" (lower is better)" if reading.goal == "min" else "")
+def best_of_some(expected: Sequence[float]) -> Mapping[str, str]:
+    """Return cells for the expected best of one setting, of half and of all of them.
+
+    `expected` has a value for each number of settings from one on, or none at all.
+    """
+    half = (len(expected) - 1) // 2
+    at = {"of one": 0, "of half": half, "of all": -1}
+    return {name: number(expected[place] if expected else None) for name, place in at.items()}
 
 
 def align(table: Table, heading: str | None = None) -> str:
@@ -174,35 +130,36 @@ def align(table: Table, heading: str | None = None) -> str:
     return columns([header, ["-" * width for width in widths], *table.rows])
 
 
-def _answer(one: Difference, unit_in_cells: bool) -> tuple[str, str, str]:
-    change = _change(one.estimate, one.unit, unit_in_cells)
+def _answer(one: Difference, comparison: Comparison) -> tuple[str, str, str]:
+    change = _change(one.estimate, one.unit, comparison)
     return change, p_value(one.p_adjusted), verdict_words(one)
 
 
-def _change(estimate: Estimate, unit: str, unit_in_cells: bool) -> str:
-    change = in_unit(unit, signed(estimate.mean, unit), unit_in_cells)
+def _change(estimate: Estimate, unit: str, comparison: Comparison) -> str:
+    change = in_unit(unit, signed(estimate.mean, unit), comparison)
     return f"{change} {interval(estimate, unit)}".rstrip()
 
 
-def in_unit(unit: str, said: str, unit_in_cells: bool) -> str:
-    """Add the unit of a difference where the header does not name it."""
-    return said + suffix(unit) if unit_in_cells and said != number(None) else said
+def in_unit(unit: str, difference: str, comparison: Comparison) -> str:
+    """Add the unit to a formatted difference, unless the header names it."""
+    is_named = all_in_points(comparison) or difference == number(None)
+    return difference if is_named else difference + suffix(unit)
 
 
-def _effect(one: Difference, comparison: Comparison, unit_in_cells: bool) -> tuple[str, ...]:
+def _effect(one: Difference, comparison: Comparison) -> Mapping[str, str]:
+    pp = pp_suffix(comparison)
     without = one.without_divergence
-    ahead = one.superiority
-    return (
-        scope(one, comparison),
-        measure(one).split(" (")[0],
-        str(one.estimate.n),
-        p_value(one.estimate.p),
-        in_unit(one.unit, signed(one.median, one.unit), unit_in_cells),
-        number(one.estimate.g_z),
-        number(None)
-        if ahead is None
-        else f"{ahead.probability:.2f} [{ahead.low:.2f}, {ahead.high:.2f}]",
-        in_unit(one.unit, size(one.smallest_detectable, one.unit), unit_in_cells),
-        " vs ".join(f"{arm}/{one.estimate.n}" for arm in one.divergences),
-        number(None) if without is None else _change(without, one.unit, unit_in_cells),
-    )
+    return {
+        "data": scope(one, comparison),
+        "endpoint": short_measure(one),
+        "pairs": str(one.estimate.n),
+        "p": p_value(one.estimate.p),
+        f"median Δ{pp}": in_unit(one.unit, signed(one.median, one.unit), comparison),
+        "g_z": number(one.estimate.g_z),
+        "P(ahead) [95% CI]": share_ahead(one.superiority),
+        f"detectable{pp}": in_unit(one.unit, size(one.smallest_detectable, one.unit), comparison),
+        "diverged": " vs ".join(f"{arm}/{one.estimate.n}" for arm in one.divergences),
+        f"Δ without them{pp}": number(None)
+        if without is None
+        else _change(without, one.unit, comparison),
+    }

@@ -1,33 +1,22 @@
 """The answer as plain text for a terminal: sentences, tables, caveats. Writes nothing."""
 
 from tracking.compare.result import Comparison
-from tracking.report import (
-    across_datasets,
-    divergence,
-    preregistration,
-    tables,
-    time_to_target,
-    wording,
-)
-from tracking.report import tuning as tuning_text
+from tracking.report import across_datasets, preregistration, tables, tuning, wording
+from tracking.report.verdict import findings, findings_beyond
 
 _NAMED = 8  # incomplete blocks that a terminal lists before it counts
 
 
 def verdict_text(comparison: Comparison) -> str:
     """Return the answers in words and as tables, ready to print; ends with a newline."""
-    candidates = tables.summaries(comparison)
+    parts = _answers(comparison)
     looks = preregistration.ledger(comparison)
-    by_look = [tables.align(looks)] if looks.rows else []
-    tuning = tuning_text.section(comparison)
-    tuned = [] if tuning is None else [tables.align(tuning.tables[0])]
-    parts = [
-        *_answers(comparison),
-        *by_look,
-        *tuned,
-        tables.align(candidates),
-        *_notes(comparison),
-    ]
+    if looks.rows:
+        parts.append(tables.align(looks))
+    tuned = tuning.section(comparison)
+    if tuned is not None:
+        parts.append(tables.align(tuned.tables[0]))
+    parts += [tables.align(tables.summaries(comparison)), *_notes(comparison)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -36,24 +25,11 @@ def _answers(comparison: Comparison) -> list[str]:
         return [wording.no_question(comparison)]
     parts = []
     for question in comparison.questions:
-        sentences = [
-            f"  {wording.sentence(one, comparison)}"
-            for one in comparison.pooled
-            if one.question == question
-        ]
-        timed = time_to_target.pooled_speedup(comparison, question)
-        sentences += [f"  {time_to_target.sentence(timed)}"] if timed else []
-        sentences += [
-            f"  {divergence.sentence(one)}"
-            for one in divergence.with_divergence(comparison)
-            if one.question == question
-        ]
-        sentences += [
-            f"  on {wording.kind(comparison)} like these: {across_datasets.sentence(one)}"
-            for one in across_datasets.claimable(comparison)
-            if one.question == question
-        ]
-        parts.append("\n".join([f"{wording.title(question)}:", *sentences]))
+        lines = [f"{wording.title(question)}:"]
+        lines += [f"  {said}" for _, said in findings(comparison, question)]
+        beyond = findings_beyond(comparison, question)
+        lines += [f"  on {wording.kind(comparison)} like these: {said}" for _, said in beyond]
+        parts.append("\n".join(lines))
     for question in comparison.questions:
         table = tables.answers(comparison, question)
         parts.append(tables.align(table, heading=table.caption))
@@ -65,7 +41,7 @@ def _notes(comparison: Comparison) -> list[str]:
     if comparison.questions:
         claims = [wording.claim(comparison), across_datasets.scope(comparison)]
         lines = [" ".join(claims), wording.family(comparison), *lines]
-    lines += [*tuning_text.caveats(comparison.tuning), *preregistration.lines(comparison)]
+    lines += [*tuning.caveats(comparison.tuning), *preregistration.lines(comparison)]
     named = comparison.incomplete[:_NAMED]
     lines += [f"  {wording.incomplete(block)}" for block in named]
     if len(comparison.incomplete) > _NAMED:

@@ -1,22 +1,21 @@
-"""Time to target in words and tables: a secondary endpoint, and said to be one.
+"""The section on time to target: sentences, tables, and the share of runs that have reached it.
 
-The share of runs that have reached their target by a step, one panel a workload, as SVG text.
-
-One minus the Kaplan-Meier estimate. Shows what `time_to_target` found.
+It is a secondary endpoint, and called so. The share is one minus the Kaplan-Meier estimate.
+Decides nothing.
 """
 
 from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from tracking.compare.analysis import Question
 from tracking.compare.result import Comparison
 from tracking.compare.time_to_target import Arm, Speedup, speedup_factor
-from tracking.report.plots import STYLE, LineStyle, add_legend, panel, to_svg
+from tracking.metric import Scale
+from tracking.report.plots import STYLE, LineStyle, add_legend, count_from_zero, panel, to_svg
 from tracking.report.tables import Table
-from tracking.report.wording import level, number, p_relation, p_value, signed, title
+from tracking.report.wording import interval, level, number, p_relation, p_value, signed, title
 from tracking.stats.survival import kaplan_meier
 from tracking.stats.t_tests import Estimate
 
@@ -44,49 +43,55 @@ def sentence(one: Speedup) -> str:
     return f"{said}, {reached}."
 
 
-def pooled_speedup(comparison: Comparison, question: Question) -> Speedup | None:
-    """Return the answer over all workloads with a target, where there is one."""
-    return next(iter(comparison.time_to_target.answers(question)), None)
-
-
 def answers(comparison: Comparison, question: Question) -> Table:
     """The answers of one question: over all workloads with a target, then one by one."""
     rows = comparison.time_to_target.answers(question)
     if len(rows) == 2:
         rows = rows[:1]  # of one workload: the pooled answer is its own
-    names = [arm.workload for arm in comparison.time_to_target.arms]
-    return Table(
-        caption=title(question),
-        header=(
-            "data",
-            "reached: candidate, baseline",
-            "times as fast [95% CI]",
-            "p",
-            "p adj.",
-            "verdict",
-            "two in a row",
-            "steps saved [95% CI]",
-            "log-rank p, unpaired",
-        ),
-        rows=tuple(_answer(one, names) for one in rows),
+    names = list(dict.fromkeys(arm.workload for arm in comparison.time_to_target.arms))
+    pooled_name = names[0] if len(names) == 1 else f"pooled ({len(names)})"
+    return Table.of(
+        title(question),
+        [
+            {
+                "data": one.workload or pooled_name,
+                "reached: candidate, baseline": (
+                    f"{one.candidate_reached}, {one.baseline_reached} of {one.n}"
+                ),
+                "times as fast [95% CI]": _factor(one.log_ratio),
+                "p": p_value(one.log_ratio.p),
+                "p adj.": p_value(one.p_adjusted),
+                "verdict": one.word,
+                "two in a row": _factor(one.confirmed),
+                "steps saved [95% CI]": _steps(one.saved),
+                "log-rank p, unpaired": p_value(one.log_rank_p),
+            }
+            for one in rows
+        ],
     )
 
 
 def arms(comparison: Comparison) -> Table:
     """Every candidate on every workload with a target."""
-    return Table(
-        caption="Steps to the target",
-        header=(
-            "workload",
-            "candidate",
-            "target",
-            "reached",
-            "median steps",
-            "restricted mean (s.e.)",
-            "of",
-            "steps per success",
-        ),
-        rows=tuple(_arm(one, target(one, comparison)) for one in comparison.time_to_target.arms),
+    return Table.of(
+        "Steps to the target",
+        [
+            {
+                "workload": one.workload,
+                "candidate": one.candidate,
+                "target": target(one, comparison),
+                "reached": f"{one.reached} of {len(one.times)}",
+                "median steps": (
+                    "not reached by half" if one.median is None else f"{one.median:.0f}"
+                ),
+                "restricted mean (s.e.)": (
+                    f"{one.restricted_mean:.1f} ({one.restricted_mean_se:.1f})"
+                ),
+                "of": str(one.horizon),
+                "steps per success": number(one.steps_per_success, 0),
+            }
+            for one in comparison.time_to_target.arms
+        ],
     )
 
 
@@ -102,23 +107,6 @@ def problems(comparison: Comparison) -> Table:
     )
 
 
-def _answer(one: Speedup, names: list[str]) -> tuple[str, ...]:
-    unique = list(dict.fromkeys(names))
-    pooled_name = unique[0] if len(unique) == 1 else f"pooled ({len(unique)})"
-    saved = one.saved
-    return (
-        one.workload or pooled_name,
-        f"{one.candidate_reached}, {one.baseline_reached} of {one.n}",
-        _factor(one.log_ratio),
-        p_value(one.log_ratio.p),
-        p_value(one.p_adjusted),
-        one.word,
-        _factor(one.confirmed),
-        number(None) if saved is None or saved.mean is None else _steps(saved),
-        p_value(one.log_rank_p),
-    )
-
-
 def _factor(estimate: Estimate) -> str:
     found = speedup_factor(estimate)
     if found is None:
@@ -127,36 +115,31 @@ def _factor(estimate: Estimate) -> str:
     return f"{factor:.2f}" if low is None else f"{factor:.2f} [{low:.2f}, {high:.2f}]"
 
 
-def _steps(saved: Estimate) -> str:
-    said = signed(saved.mean, "steps")
-    if saved.low is None:
-        return said
-    return f"{said} [{signed(saved.low, 'steps')}, {signed(saved.high, 'steps')}]"
+def _steps(saved: Estimate | None) -> str:
+    if saved is None:
+        return number(None)
+    return f"{signed(saved.mean, 'steps')} {interval(saved, 'steps')}".rstrip()
 
 
 def target(arm: Arm, comparison: Comparison) -> str:
     """Spell the target of a workload: in percent, or in the unit of its metric."""
-    reading = next(one.metric_spec for one in comparison.workloads if one.name == arm.workload)
-    if reading.unit == "plain":
-        return f"{level(arm.target, reading)} {reading.metric}"
-    return f"{level(arm.target * (100 if reading.unit == 'fraction' else 1), reading)} %"
+    spec = next(one.metric_spec for one in comparison.workloads if one.name == arm.workload)
+    unit = spec.metric if spec.unit == "plain" else "%"
+    return f"{level(arm.target * Scale.of(spec).factor, spec)} {unit}"
 
 
-def _arm(one: Arm, target: str) -> tuple[str, ...]:
-    return (
-        one.workload,
-        one.candidate,
-        target,
-        f"{one.reached} of {len(one.times)}",
-        "not reached by half" if one.median is None else f"{one.median:.0f}",
-        f"{one.restricted_mean:.1f} ({one.restricted_mean_se:.1f})",
-        str(one.horizon),
-        number(one.steps_per_success, 0),
-    )
+def draw(comparison: Comparison, styles: Mapping[str, LineStyle]) -> list[str]:
+    """Return a panel for each workload with a target, as SVG text."""
+    by_workload: dict[str, list[Arm]] = {}
+    for arm in comparison.time_to_target.arms:
+        by_workload.setdefault(arm.workload, []).append(arm)
+    return [
+        _share_reached(arms, target(arms[0], comparison), styles) for arms in by_workload.values()
+    ]
 
 
 @mpl.rc_context(STYLE)
-def reach_curve(arms: Sequence[Arm], target: str, styles: Mapping[str, LineStyle]) -> str:
+def _share_reached(arms: Sequence[Arm], target: str, styles: Mapping[str, LineStyle]) -> str:
     """Draw the arms of one workload; `target` is its target in words.
 
     A bar at the end of a line marks runs that have not reached the target when their budget ends.
@@ -182,9 +165,7 @@ def reach_curve(arms: Sequence[Arm], target: str, styles: Mapping[str, LineStyle
         )
         if arm.reached < len(arm.times):
             axes.plot(arm.horizon, share[-1], "|", color=style.colour, markersize=9)
-    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-    axes.xaxis.set_major_locator(MaxNLocator(5))
-    axes.set_xlim(left=0)
+    count_from_zero(axes)
     axes.set_ylim(-3, 103)
     add_legend(figure)
     names = ", ".join(f"{arm.candidate} {arm.reached} of {len(arm.times)}" for arm in arms)

@@ -1,26 +1,26 @@
-"""How settings were found, in words and tables: the report's section on tuning.
+"""How settings were found: the report's section on tuning, and the answer of `search`.
 
-Text cells, as in `tables`; decides nothing.
-
-The drawings of tuning: how a candidate takes its learning rate, and what more trials bring.
-
-What a search for one candidate's settings has found, in words and as tables for a terminal.
+Words, tables, and drawings of the score by learning rate and by number of settings. Decides
+nothing.
 """
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from statistics import fmean
 from typing import Any
 
 from tracking.compare.result import Comparison
 from tracking.compare.tuning import RATE, SearchSummary, TuningSummary
 from tracking.report.plots import Curve, LineStyle, Words, chart
-from tracking.report.tables import Section, Table, align
+from tracking.report.tables import Section, Table, align, best_of_some
 from tracking.report.wording import number
+
+_MOST = 10  # settings that a terminal lists
 
 
 def section(comparison: Comparison) -> Section | None:
-    """Return the section, None where nothing was tuned."""
+    """Return the section, None if nothing was tuned."""
     found = comparison.tuning
     if found is None:
         return None
@@ -31,7 +31,7 @@ def section(comparison: Comparison) -> Section | None:
 
 
 def caveats(found: TuningSummary | None) -> tuple[str, ...]:
-    """Return what a reader of the verdicts must know of the tuning."""
+    """Return what limits the verdicts because of the tuning."""
     if found is None:
         return ()
     said = []
@@ -110,57 +110,41 @@ def _note(found: TuningSummary) -> str:
 
 
 def _chosen(found: TuningSummary) -> Table:
-    header = (
-        "workload",
-        "candidate",
-        "space",
-        "tried",
-        "diverged",
-        "chosen",
-        "validation",
-        "at an edge",
-    )
-    cells: list[tuple[str, ...]] = [
-        (
-            one.workload,
-            one.candidate,
-            "; ".join(f"{name} {words}" for name, words in one.space) + " (widened)" * one.widened,
-            _tried(one),
-            str(sum(setting.diverged > 0 for setting in one.settings)),
-            _values(one),
-            _score(one),
-            one.edge or "no",
-        )
+    rows = [
+        {
+            "workload": one.workload,
+            "candidate": one.candidate,
+            "space": "; ".join(f"{name} {words}" for name, words in one.space)
+            + " (widened)" * one.widened,
+            "tried": _tried(one),
+            "diverged": str(sum(setting.diverged > 0 for setting in one.settings)),
+            "chosen": _values(one),
+            "validation": _score(one),
+            "at an edge": one.edge or "no",
+        }
         for one in found.searched
     ]
-    cells += [
+    table = Table.of("Spaces and chosen settings", rows)
+    untuned = [
         (number(None), name, "as declared, not tuned", "0", *[number(None)] * 4)
         for name in found.untuned
     ]
-    return Table("Spaces and chosen settings", header, tuple(cells))
+    return replace(table, rows=(*table.rows, *untuned))
 
 
 def _settings(found: TuningSummary) -> Table:
-    """The expected best of some of the settings: what a smaller budget would have brought."""
-    header = ("workload", "candidate", "metric", "seeds", "of one", "of half", "of all")
-    cells = tuple(
-        (
-            one.workload,
-            one.candidate,
-            one.metric + ", %" * one.in_points,
-            str(one.seeds),
-            *(number(value) for value in _ends(one)),
-        )
+    """The expected best of some of the settings, as if the budget had been smaller."""
+    rows = [
+        {
+            "workload": one.workload,
+            "candidate": one.candidate,
+            "metric": one.metric + ", %" * one.in_points,
+            "seeds": str(one.seeds),
+            **best_of_some(one.expected),
+        }
         for one in found.searched
-    )
-    return Table("Expected best of so many settings, by validation data", header, cells)
-
-
-def _ends(one: SearchSummary) -> tuple[float | None, ...]:
-    expected = one.expected
-    if not expected:
-        return None, None, None
-    return expected[0], expected[(len(expected) - 1) // 2], expected[-1]
+    ]
+    return Table.of("Expected best of so many settings, by validation data", rows)
 
 
 def _tried(one: SearchSummary) -> str:
@@ -186,27 +170,23 @@ def value_text(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def drawings(found: TuningSummary | None, styles: Mapping[str, LineStyle]) -> list[str]:
-    """Return two SVGs a workload; `styles` are those of the candidates."""
+def draw(found: TuningSummary | None, styles: Mapping[str, LineStyle]) -> list[str]:
+    """Return up to two SVGs a workload: by learning rate, and by number of settings."""
     by_workload: dict[str, list[SearchSummary]] = {}
     for one in () if found is None else found.searched:
         by_workload.setdefault(one.workload, []).append(one)
     drawn = []
     for workload, rows in by_workload.items():
         metric = rows[0].metric.replace("_", " ") + (", %" if rows[0].in_points else "")
-        drawn += [_sensitivity(workload, metric, rows, styles)] if _any_rate(rows) else []
-        drawn += _expected(workload, metric, rows, styles)
+        drawn += _draw_rates(workload, metric, rows, styles)
+        drawn += _draw_expected(workload, metric, rows, styles)
     return drawn
 
 
-def _any_rate(rows: Sequence[SearchSummary]) -> bool:
-    return any(_points(one) for one in rows)
-
-
 def _points(one: SearchSummary) -> list[tuple[float, float]]:
-    """Return (log10 of the learning rate, score) in order; only where the rate is tuned.
+    """Return (log10 of the learning rate, score) in order; empty if the rate is not tuned.
 
-    What ended early is left out: its score is of another budget.
+    Settings that ended early are left out: their score is of another budget.
     """
     if RATE not in dict(one.space):
         return []
@@ -219,11 +199,13 @@ def _points(one: SearchSummary) -> list[tuple[float, float]]:
     )
 
 
-def _sensitivity(
+def _draw_rates(
     workload: str, metric: str, rows: Sequence[SearchSummary], styles: Mapping[str, LineStyle]
-) -> str:
+) -> list[str]:
     curves = [Curve(one.candidate, _points(one), styles[one.candidate]) for one in rows]
     shown = [curve for curve in curves if curve.points]
+    if not shown:
+        return []
     title = f"{workload}: learning rates"
     words = Words(f"{workload}/rates", title, "log10 of the learning rate", metric)
     of = min if rows[0].lower_is_better else max
@@ -231,10 +213,10 @@ def _sensitivity(
         f"{curve.name} best at {10 ** of(curve.points, key=lambda p: p[1])[0]:.2g}"
         for curve in shown
     )
-    return chart(words, shown, f"Validation by learning rate on {workload}: {best}")
+    return [chart(words, shown, f"Validation by learning rate on {workload}: {best}")]
 
 
-def _expected(
+def _draw_expected(
     workload: str, metric: str, rows: Sequence[SearchSummary], styles: Mapping[str, LineStyle]
 ) -> list[str]:
     curves = [
@@ -250,11 +232,8 @@ def _expected(
     return [chart(words, curves, f"Expected best of k settings on {workload}, of all: {said}")]
 
 
-_MOST = 10  # settings that a terminal lists
-
-
 def search_text(found: SearchSummary, weights: Mapping[str, float], fresh: float | None) -> str:
-    """Return what was found on one workload: the best settings, what matters, what is next."""
+    """Return what was found on one workload: the best settings, what matters, the next step."""
     unit = ", %" * found.in_points
     table = _best(found, unit)
     more = len(found.settings) - len(table.rows)

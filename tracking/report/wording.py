@@ -1,10 +1,8 @@
 """The words and numbers of an answer, alike on the terminal, in Markdown and in HTML.
 
-Never "significant", never "equal", never a claim about other data sets. Lays out no page.
-
-Numbers as text: percentage points by two digits, whatever is plain by what it is worth.
-
-A dash stands for a number that does not exist. Knows no comparison.
+Never "significant", never "equal", never a claim about other data sets. Percentage points have
+two digits, plain units as many as are significant; a dash stands for a number that does not
+exist. Lays out no page.
 """
 
 import math
@@ -14,9 +12,10 @@ from jobs.contract.trial import MetricSpec
 from tracking.compare.analysis import Endpoint, Question
 from tracking.compare.blocks import Incomplete
 from tracking.compare.interim import DECIDED
-from tracking.compare.result import EXPLORATORY, Comparison, Difference
+from tracking.compare.result import EXPLORATORY, AcrossDatasets, Comparison, Difference
 from tracking.metric import PP
-from tracking.stats.t_tests import Estimate
+from tracking.stats.signed_rank import PseudoMedian
+from tracking.stats.t_tests import Estimate, Superiority
 
 _SMALLEST_P = 1e-9  # below, the tail of a distribution is no longer that of any data
 _DASH = "–"  # noqa: RUF001 - a dash on purpose
@@ -34,10 +33,10 @@ def number(value: float | None, digits: int = 2) -> str:
     return _DASH if value is None else f"{value:.{digits}f}"
 
 
-def level(value: float | None, reading: MetricSpec) -> str:
+def level(value: float | None, spec: MetricSpec) -> str:
     """Format a score: in percent, or in the unit of its metric."""
-    plain = value is not None and reading.unit == "plain"
-    return number(value, _decimals(value, 4) if plain and value is not None else 2)
+    is_plain = value is not None and spec.unit == "plain"
+    return number(value, _decimals(value, 4) if is_plain and value is not None else 2)
 
 
 def size(value: float | None, unit: str = PP) -> str:
@@ -51,14 +50,14 @@ def suffix(unit: str) -> str:
 
 
 def p_value(p: float | None) -> str:
-    """Format a p-value to what anybody can use."""
+    """Format a p-value with as many digits as are of use."""
     if p is None:
         return number(None)
     return "<0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
 
 
 def small_p(p: float | None) -> str:
-    """Format a p-value beside limits that are small ones."""
+    """Format a p-value that stands beside small limits."""
     if p is None:
         return number(None)
     return f"{p:.2g}" if p >= _SMALLEST_P else f"<{_SMALLEST_P:.0e}"
@@ -71,7 +70,7 @@ def p_relation(p: float | None) -> str:
 
 
 def interval(estimate: Estimate, unit: str = PP) -> str:
-    """Format a 95% interval; empty where there is none."""
+    """Format a 95% interval; empty if there is none."""
     if estimate.low is None:
         return ""
     return f"[{signed(estimate.low, unit)}, {signed(estimate.high, unit)}]"
@@ -119,34 +118,59 @@ FLAGS: Mapping[str, str] = {
 }
 
 
-def measure(one: Difference) -> str:
+def measure(one: Difference | AcrossDatasets) -> str:
     """Say what was measured."""
-    return measure_words(one.measure)
+    return MEASURES.get(one.measure, one.measure)
 
 
-def measure_words(name: str) -> str:
-    """Spell a measure by its name in a record."""
-    return MEASURES.get(name, name)
+def short_measure(one: Difference | AcrossDatasets) -> str:
+    """Say what was measured, without the explanation in parentheses."""
+    return measure(one).partition(" (")[0]
+
+
+def endpoint_name(comparison: Comparison, endpoint: str) -> str:
+    """Name an endpoint by what it measures in this study."""
+    measures = [one.measure for one in comparison.pooled if one.endpoint == endpoint]
+    name = measures[0] if measures else endpoint
+    return MEASURES.get(name, name).partition(" (")[0]
 
 
 def all_in_points(comparison: Comparison) -> bool:
-    """Whether every difference is one of percentage points."""
+    """Return True if every difference is in percentage points."""
     return all(workload.metric_spec.unit != "plain" for workload in comparison.workloads)
 
 
+def pp_suffix(comparison: Comparison) -> str:
+    """Return what a column of differences adds to its name: the unit, if all have it."""
+    return ", pp" if all_in_points(comparison) else ""
+
+
+def middle_interval(middle: PseudoMedian, unit: str) -> str:
+    """Format the interval of a Hodges-Lehmann estimate, with a space before it, if bounded."""
+    if middle.low == -math.inf:
+        return ""
+    return f" [{signed(middle.low, unit)}, {signed(middle.high, unit)}]"
+
+
+def share_ahead(found: Superiority | None) -> str:
+    """Format the probability that the candidate is ahead, with its interval."""
+    if found is None:
+        return number(None)
+    return f"{found.probability:.2f} [{found.low:.2f}, {found.high:.2f}]"
+
+
 def column(comparison: Comparison, endpoint: Endpoint) -> str:
-    """Name a column of an endpoint, with the unit where it is that of all workloads."""
-    final = endpoint is Endpoint.FINAL
+    """Name a column of an endpoint, with the unit if it is that of all workloads."""
     names = {
         one.metric_spec.final_metric or one.metric_spec.metric for one in comparison.workloads
     }
-    if not comparison.any_of_user:
-        name = "test accuracy" if final else "AUC"
-    elif final:
-        name = names.pop() if len(names) == 1 else "final score"
-    else:
+    if endpoint is Endpoint.AUC:
         name = "AUC"
-    return f"{name}, pp" if all_in_points(comparison) else name
+    elif not comparison.any_of_user:
+        name = "test accuracy"
+    else:
+        name = names.pop() if len(names) == 1 else "final score"
+    return name + pp_suffix(comparison)
 
 
 def title(question: Question) -> str:
@@ -266,8 +290,7 @@ def units(comparison: Comparison) -> str:
 
 def caveats(comparison: Comparison) -> list[str]:
     """List what a reader must know before believing the answers, most pressing first."""
-    said = []
-    said += looks_caveats(comparison)
+    said = looks_caveats(comparison)
     if comparison.open_trials and comparison.looks is None:
         said.append(
             f"Interim: {comparison.open_trials} of {_count(comparison.trials, 'trial')} still "

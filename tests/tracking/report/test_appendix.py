@@ -14,8 +14,7 @@ from tracking.compare.compare import compare
 from tracking.compare.interim import Looks
 from tracking.compare.result import Verdict
 from tracking.compare.time_to_target import Arm
-from tracking.report.appendix import sections
-from tracking.report.appendix_plots import drawings
+from tracking.report.appendix import draw, sections
 from tracking.report.plots import lines
 from tracking.stats.group_sequential import limits, repeated_p
 from tracking.stats.t_tests import proportion_interval
@@ -156,7 +155,7 @@ def test_the_appendix_gives_no_verdict_and_draws_what_it_has(study):
     }
     assert cells
     assert not cells & set(Verdict.__args__)
-    drawn = drawings(found, extra, lines(found.candidates))
+    drawn = draw(found, extra, lines(found.candidates))
     counts = {key: len(of) for key, of in drawn.items()}
     assert counts == {"profile": 0, "ranks": 2, "tried": 0}
 
@@ -198,7 +197,7 @@ def test_odd_studies_have_an_appendix_without_a_crash_or_a_certainty(
     found = compare("s", outcomes, [QUESTION])
     extra = compute_appendix(found, outcomes)
     assert len(sections(found, extra)) == 6
-    drawn = drawings(found, extra, lines(found.candidates))
+    drawn = draw(found, extra, lines(found.candidates))
     assert not any("nan" in one or "inf" in one for of in drawn.values() for one in of)
     assert "NaN" not in json.dumps(extra.to_json(), allow_nan=False)
 

@@ -9,7 +9,7 @@ from tracking.compare.analysis import Endpoint, Question
 from tracking.compare.compare import compare
 from tracking.report import plots
 from tracking.report.curves import learning_curve
-from tracking.report.forest import forest
+from tracking.report.forest import forest_plot
 
 QUESTION = Question("thermolion", "adamw")
 
@@ -28,7 +28,7 @@ def test_a_figure_drawn_twice_has_the_same_bytes(study, comparison, styles):
     trials = [one for one in study() if one.trial.workload.name == "digits"]
     for draw in (
         lambda: learning_curve("digits", trials, "val_accuracy", styles),
-        lambda: forest(comparison.pooled[:1], comparison, styles),
+        lambda: forest_plot(comparison.pooled[:1], comparison, styles),
     ):
         assert draw() == draw()
 
@@ -59,14 +59,14 @@ def test_a_metric_that_nobody_logged_draws_an_empty_panel(outcome, styles):
 
 def test_a_forest_plot_prints_its_numbers(comparison, styles):
     rows = comparison.rows(QUESTION, Endpoint.FINAL)
-    drawn = forest(rows, comparison, styles)
+    drawn = forest_plot(rows, comparison, styles)
     assert "+0.37 [+0.14, +0.59]" in drawn
     assert "pooled (3)" in drawn
 
 
 def test_a_forest_plot_of_nothing_is_drawn_all_the_same(arms, styles):
     empty = compare("s", arms("digits", [0.9], [0.8]), [QUESTION])
-    drawn = forest(empty.rows(QUESTION, Endpoint.AUC), empty, styles)
+    drawn = forest_plot(empty.rows(QUESTION, Endpoint.AUC), empty, styles)
     assert "<svg" in drawn
 
 
