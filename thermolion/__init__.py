@@ -1,4 +1,4 @@
-"""ThermoLion, its baselines, the registry of optimizers; the doors to DDP and of a script's log.
+"""ThermoLion, its baselines, and what a script calls under DDP and in a sweep.
 
 Importing the package loads nothing: planning on a login node must not pay for torch.
 """

@@ -1,19 +1,18 @@
-"""ThermoLion as a torch optimizer: state and param groups around the step.
+"""ThermoLion as a torch optimizer: options, param groups and state around the step.
 
-The arithmetic lives in `update` and its faster forms, the noise in `exploration`.
-
-What a parameter group of ThermoLion may be told, checked; takes no step.
+The arithmetic is in `step.reference` and its faster forms, the noise in `step.exploration`.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
-from typing import Any, overload
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim.optimizer import Optimizer, ParamsT
+from torch.optim.optimizer import ParamsT
 
 from thermolion import option_checks, state_dicts
+from thermolion.closure import ClosureOptimizer
 from thermolion.registry import GATE_OPTIONS, Feed, Gate, check_gate
 from thermolion.step import dispatch, noise, reference, sharding
 from thermolion.step.dispatch import Forms, Route
@@ -32,7 +31,7 @@ from thermolion.telemetry import Layer, measure_layers
 
 
 def check_options(options: Mapping[str, Any]) -> None:
-    """Raise for an option that is none, with its name, value and range.
+    """Raise for an illegal option, with its name, value and range.
 
     TypeError for a wrong type; ValueError for a value out of range, and for two options that
     exclude each other.
@@ -57,10 +56,10 @@ def check_options(options: Mapping[str, Any]) -> None:
 def choose_param_ids(group: Mapping[str, Any], taken: set[int]) -> list[int]:
     """Return the ids under which the noise knows the parameters of a new group.
 
-    These are the group's own `param_ids`, where it has them; else a digest of each name; else
-    the next numbers. `taken` are the ids of the other groups.
+    These are the `param_ids` of the group, if it has any; else a digest of each name; else the
+    next numbers. `taken` are the ids of the other groups.
 
-    Raises ValueError for ids that are no whole numbers, too many or too few, or not unique.
+    Raises ValueError for ids that are not whole numbers, too many or too few, or not unique.
     """
     count = len(group["params"])
     given = group.get("param_ids")
@@ -85,7 +84,7 @@ def choose_param_ids(group: Mapping[str, Any], taken: set[int]) -> list[int]:
 
 
 def check_gradient(param: Tensor) -> None:
-    """Raise RuntimeError for a gradient that ThermoLion has no step for."""
+    """Raise RuntimeError for a gradient that ThermoLion cannot step with."""
     grad = param.grad
     assert grad is not None
     if grad.layout != torch.strided or param.is_complex():
@@ -95,15 +94,15 @@ def check_gradient(param: Tensor) -> None:
         )
 
 
-class ThermoLion(Optimizer):
+class ThermoLion(ClosureOptimizer):
     """Gate every parameter between a sign and a magnitude update by its signal-to-noise ratio.
 
     Source: arXiv 2512.01881. `lr` (a number, or a tensor of one element), `weight_decay`
     (decoupled) and `eps` are non-negative; `temp_decay` in (0, 1] cools the exploration noise,
     `noise=False` leaves it out; `alignment` boosts the sign step where momentum and gradient
     agree; `solid_gain` scales the magnitude step. `foreach`, `fused`, `capturable` and `maximize`
-    are as in torch's own optimizers, but that `foreach` is the default on a CPU, too, where it
-    works in pieces that fit the cache.
+    are as in torch's own optimizers, except that `foreach` is the default on a CPU as well, where
+    it works in pieces that fit the cache.
 
     `gate` says whose moments are gated on under data parallelism (docs/gates.md): those of the
     gradients as they come, averaged over the replicas; those of the `"replicas"`, at a batch of
@@ -112,8 +111,8 @@ class ThermoLion(Optimizer):
 
     Draws of the noise depend on `seed`, the step, the id of the parameter and the place of the
     element alone, so replicas and resumed runs see the same ones. The id is fixed when a
-    parameter is added: a digest of its name where it comes with one, else how many came before
-    it; a group's `param_ids` says otherwise.
+    parameter is added: a digest of its name if it comes with one, else how many came before it,
+    unless the group has `param_ids`.
 
     Raises TypeError for an option of a wrong type, ValueError for one out of range, and for
     options that exclude each other, in a parameter group as well; `step` raises RuntimeError for
@@ -166,11 +165,11 @@ class ThermoLion(Optimizer):
 
     @property
     def gate(self) -> str:
-        """Which gate it has: one for all groups."""
+        """The gate of the optimizer, which is one for all groups."""
         return self.distributed_gate.gate
 
     def _forget(self) -> None:
-        """Drop what is kept for speed alone; it is made anew when it is asked for."""
+        """Drop what is cached for speed; it is rebuilt when it is needed."""
         self._forms = Forms()
         self._rows: dict[object, Rows] = {}
         self._noisy_steps_left: dict[object, float] = {}
@@ -188,9 +187,9 @@ class ThermoLion(Optimizer):
         self._step_supports_amp_scaling = self._unscales()
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group; its parameters get the next ids of the noise, unless it brings them.
+        """Add a group; its parameters get the next ids of the noise, unless it has `param_ids`.
 
-        Raises TypeError or ValueError for an option that is none, and for ids that are taken.
+        Raises TypeError or ValueError for an illegal option, and for ids that are taken.
         """
         if not isinstance(param_group, dict):
             raise TypeError(f"param_group must be a dict, but got a {type(param_group).__name__}")
@@ -207,14 +206,14 @@ class ThermoLion(Optimizer):
         except ValueError:
             del self.param_groups[-1]
             raise
-        # Where it is true, a GradScaler leaves it to us to unscale, and to skip a step.
+        # If it is True, a GradScaler leaves it to us to unscale, and to skip a step.
         self._step_supports_amp_scaling = self._unscales()
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go on from a state dict of ours, or of the author's published class.
+        """Load a state dict of this class, or of the author's published class.
 
         The published class keeps `m`, `v`, `step` and `temp`; options that it lacks stay as they
-        are. Raises ValueError as torch's optimizers do, and for a `temp` that is no power of
+        are. Raises ValueError as torch's optimizers do, and for a `temp` that is not a power of
         `temp_decay`.
         """
         known = state_dicts.translate(state_dict, self.param_groups)
@@ -226,24 +225,13 @@ class ThermoLion(Optimizer):
 
     @torch.no_grad()
     def telemetry(self, names: Mapping[Tensor, str] | None = None) -> dict[str, Layer]:
-        """Return what the last step did in each parameter that has moved; see `telemetry.layers`.
+        """Return what the last step did in each parameter that has moved; see `telemetry.Layer`.
 
         Costs a pass over the state and one wait for each device; no step pays for it.
         """
         return measure_layers(self.param_groups, self.state, names)
 
-    @overload
-    def step(self, closure: None = None) -> None: ...
-    @overload
-    def step(self, closure: Callable[[], float]) -> float: ...
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """Take one step with the gradients at hand; parameters without one stay as they are."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+    def _update(self) -> None:
         params = [param for group in self.param_groups for param in group["params"]]
         moving = [param for param in params if param.grad is not None]
         for param in moving:
@@ -258,7 +246,6 @@ class ThermoLion(Optimizer):
             for (route, *_), places in batches.items():
                 self._step_batch(route, number, places)
         self.distributed_gate.finish()
-        return loss
 
     def _step_batch(self, route: Route, number: int, places: list[int]) -> None:
         """Take the step of those parameters of a group that are of one device, type and route."""
@@ -275,37 +262,33 @@ class ThermoLion(Optimizer):
         if not group["noise"]:
             for place in places:  # it would fall behind v, should noise be wanted again
                 self.state[group["params"][place]].pop(MEAN_SQUARE, None)
-            self._explore_and_advance(route, number, places, None, None)
+            self._advance(route, number, places, None)
         elif group["capturable"] or group["fused"]:
-            counted = torch.stack(steps)
-            if not group["capturable"] and not self._still_explores(number, places, counted):
-                self._explore_and_advance(route, number, places, None, None)
-                return
-            temperature = torch.pow(group["temp_decay"], counted.double())
-            self._explore_and_advance(route, number, places, counted, temperature)
+            counts = torch.stack(steps)
+            clock = None
+            if group["capturable"] or self._still_explores(number, places, counts):
+                clock = counts, torch.pow(group["temp_decay"], counts.double())
+            self._advance(route, number, places, clock)
         else:
-            reached = [int(step) for step in steps]
-            temperatures = [temperature_at(group["temp_decay"], step) for step in reached]
-            noisy = [i for i, temperature in enumerate(temperatures) if explores(temperature)]
-            quiet = [i for i, temperature in enumerate(temperatures) if not explores(temperature)]
+            noisy: list[tuple[int, int, float]] = []
+            quiet: list[int] = []
+            for place, count in zip(places, map(int, steps), strict=True):
+                temperature = temperature_at(group["temp_decay"], count)
+                if explores(temperature):
+                    noisy.append((place, count, temperature))
+                else:
+                    quiet.append(place)
             if noisy:
-                counted = torch.tensor([reached[i] for i in noisy])
-                temperature = torch.tensor([temperatures[i] for i in noisy], dtype=torch.float64)
-                chosen = [places[i] for i in noisy]
-                self._explore_and_advance(route, number, chosen, counted, temperature)
+                chosen, numbers, temperatures = map(list, zip(*noisy, strict=True))
+                clock = torch.tensor(numbers), torch.tensor(temperatures, dtype=torch.float64)
+                self._advance(route, number, chosen, clock)
             if quiet:
-                chosen = [places[i] for i in quiet]
-                self._explore_and_advance(route, number, chosen, None, None)
+                self._advance(route, number, quiet, None)
 
-    def _explore_and_advance(
-        self,
-        route: Route,
-        number: int,
-        places: list[int],
-        steps: Tensor | None,
-        temperatures: Tensor | None,
+    def _advance(
+        self, route: Route, number: int, places: list[int], clock: tuple[Tensor, Tensor] | None
     ) -> None:
-        """Make the noise of parameters of one kind, where they have `steps`, and move them."""
+        """Move parameters of one kind; `clock` is their steps and temperatures if they explore."""
         group = self.param_groups[number]
         params = [group["params"][place] for place in places]
         states = [self.state[param] for param in params]
@@ -317,11 +300,12 @@ class ThermoLion(Optimizer):
             *([to_array(tensor) for tensor in each] for each in (params, grads, *moments))
         )
         self.distributed_gate.prepare(tensors, params, states, group["betas"][1])
-        key = (number, route, params[0].device, params[0].dtype, steps is None)
+        key = (number, route, params[0].device, params[0].dtype, clock is None)
         rows = self._rows_of(key, group, places)
         amp = Amp.left_to(self) if route is Route.FUSED else None
         exploration = None
-        if steps is not None and temperatures is not None:
+        if clock is not None:
+            steps, temperatures = clock
             exploration = rows.explore(
                 grads,
                 [mean_square(state) for state in states],
@@ -335,15 +319,15 @@ class ThermoLion(Optimizer):
         self.distributed_gate.collect(tensors, hyper)
 
     def _unscales(self) -> bool:
-        """Whether a step undoes a GradScaler's scale; gates that reduce need it undone before."""
+        """Return True if a step undoes a GradScaler's scale; a gate over ranks needs it undone."""
         fused = any(group["fused"] for group in self.param_groups)
         return fused and self.distributed_gate.gate == "averaged"
 
     def _still_explores(self, number: int, places: list[int], steps: Tensor) -> bool:
-        """Whether a tensor is hot enough for noise, where the device counts the steps.
+        """Return True if a tensor may still explore, for steps that are counted on the device.
 
-        Waits for the device at the first step, and when all may have cooled down: not before,
-        for a step that is skipped only makes it later.
+        Waits for the device at the first step, and when the last noisy step may be behind all
+        tensors: not before, because a skipped step only makes that later.
         """
         key = (number, tuple(places))
         left = self._noisy_steps_left.get(key, 0)

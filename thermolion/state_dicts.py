@@ -1,4 +1,4 @@
-"""State dicts of ThermoLion that were not written by the class at hand, made fit for it.
+"""State dicts of ThermoLion that another class or version has written, converted to this one.
 
 Reads those of the author's published class, and of older versions of ours; writes none.
 """

@@ -1,4 +1,4 @@
-"""Optimizers to compare with that torch does not have. One class each, plain and exact."""
+"""Lion: the sign of an interpolated momentum."""
 
 from collections.abc import Mapping
 from typing import Any

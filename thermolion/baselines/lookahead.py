@@ -34,14 +34,10 @@ class Lookahead(BaselineOptimizer):
         slow_every: int = 5,
         slow_step: float = 0.5,
     ) -> None:
-        own = {
-            "slow_every": slow_every,
-            "slow_step": slow_step,
-            "steps": 0,  # taken by the group
-        }
-        super().__init__(
-            params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay} | own
-        )
+        adam = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
+        # `steps` are those that a group has taken.
+        own = {"slow_every": slow_every, "slow_step": slow_step, "steps": 0}
+        super().__init__(params, adam | own)
 
     @staticmethod
     def _check(options: Mapping[str, Any]) -> None:

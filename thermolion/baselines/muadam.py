@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch.optim.optimizer import ParamsT
 
 from thermolion.baselines.stepping import (
     BaselineOptimizer,
     check_adam,
     compute_l2_gradient,
+    init_moments,
     params_with_gradient,
 )
 
@@ -43,10 +43,7 @@ class MuAdam(BaselineOptimizer):
             beta1, beta2 = group["betas"]
             for param in params_with_gradient(group):
                 grad = compute_l2_gradient(param, group["weight_decay"])
-                state = self.state[param]
-                if not state:
-                    state["exp_avg"] = torch.zeros_like(param)
-                    state["exp_avg_sq"] = torch.zeros_like(param)
+                state = init_moments(self.state[param], param)
                 exp_avg, exp_avg_sq = state["exp_avg"], state["exp_avg_sq"]
                 exp_avg.mul_(beta1).add_(grad, alpha=1 - beta1)
                 exp_avg_sq.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)

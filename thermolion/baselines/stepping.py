@@ -1,27 +1,22 @@
-"""An optimizer's `step` around its update: closure and gradient mode. No update of its own.
+"""What the baselines share: checked options, and the step of torch's Adam as a part of a step."""
 
-The step of torch's Adam on one parameter group, as a part of other optimizers' steps.
-
-The function that torch.optim.Adam calls, with the state it keeps: the same bits. A subclass would
-call `step` within `step`, and so the hooks on steps twice.
-"""
-
-from collections.abc import Callable, Mapping, MutableMapping
-from typing import Any, overload
+from collections.abc import Mapping, MutableMapping
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim.adam import adam
-from torch.optim.optimizer import Optimizer, ParamsT
+from torch.optim.optimizer import ParamsT
 
 from thermolion import option_checks
+from thermolion.closure import ClosureOptimizer
 
 
-class BaselineOptimizer(Optimizer):
-    """What the baselines of this package have in common.
+class BaselineOptimizer(ClosureOptimizer):
+    """An optimizer with checked options, which a subclass names in `_check`.
 
-    They keep all of their memory in `state` and `param_groups`, as tensors, numbers and None:
-    so it is in `state_dict()`, in a copy and in a pickle, whole. The constructor and
+    All of its memory is in `state` and `param_groups`, as tensors, numbers and None, and so in
+    `state_dict()`, in a copy and in a pickle. The constructor and
     `add_param_group` raise TypeError for a hyperparameter of a wrong type, and ValueError for one
     out of range.
     """
@@ -31,38 +26,19 @@ class BaselineOptimizer(Optimizer):
         super().__init__(params, defaults)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group, whose own options are looked at as the constructor's are."""
+        """Add a group, whose options are checked as those of the constructor are."""
         if isinstance(param_group, dict):  # anything else is torch's to refuse
             self._check({**self.defaults, **param_group})
         super().add_param_group(param_group)
 
     @staticmethod
     def _check(options: Mapping[str, Any]) -> None:
-        """Raise TypeError or ValueError for an option that is none."""
-        raise NotImplementedError
-
-    @overload
-    def step(self, closure: None = None) -> None: ...
-    @overload
-    def step(self, closure: Callable[[], float]) -> float: ...
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """Take one step with the gradients at hand; parameters without one stay as they are."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        self._update()
-        return loss
-
-    def _update(self) -> None:
-        """Change the parameters by their gradients."""
+        """Raise TypeError or ValueError for an illegal option."""
         raise NotImplementedError
 
 
 def check_adam(options: Mapping[str, Any]) -> None:
-    """Raise TypeError or ValueError for an option of Adam's that is none."""
+    """Raise TypeError or ValueError for an illegal option of Adam's."""
     option_checks.check_rate("lr", options["lr"])
     option_checks.check_betas("betas", options["betas"])
     for name in ("eps", "weight_decay"):
@@ -80,21 +56,28 @@ def compute_l2_gradient(param: Tensor, weight_decay: float) -> Tensor:
     return param.grad.add(param, alpha=weight_decay) if weight_decay else param.grad
 
 
+def init_moments(state: dict[str, Any], param: Tensor) -> dict[str, Any]:
+    """Return the state of a parameter, with moments of zeros if it has none."""
+    if "exp_avg" not in state:
+        for name in ("exp_avg", "exp_avg_sq"):
+            state[name] = torch.zeros_like(param, memory_format=torch.preserve_format)
+    return state
+
+
 def take_adam_step(
     group: dict[str, Any], states: MutableMapping[Tensor, dict[str, Any]]
 ) -> list[Tensor]:
-    """Move the parameters of a group that have a gradient; return them.
+    """Move the parameters of a group that have a gradient, bit for bit as torch.optim.Adam does.
 
-    The group has lr, betas, eps and weight_decay (L2); `states` is the optimizer's.
+    Return them. The group has lr, betas, eps and weight_decay (L2); `states` is the optimizer's.
+    A subclass of Adam would call `step` within `step`, and so the hooks on steps twice.
     """
     params = params_with_gradient(group)
     for param in params:
-        state = states[param]
+        state = init_moments(states[param], param)
         if "step" not in state:
             # As torch has it: on the host, where it costs a GPU no transfer.
             state["step"] = torch.tensor(0.0, dtype=torch.float32)
-            state["exp_avg"] = torch.zeros_like(param, memory_format=torch.preserve_format)
-            state["exp_avg_sq"] = torch.zeros_like(param, memory_format=torch.preserve_format)
     beta1, beta2 = group["betas"]
     adam(
         params,

@@ -1,7 +1,4 @@
-"""SWATS: Adam until the learning rate that SGD would need has settled, then SGD with it.
-
-SWATS as the benchmark of arXiv 2512.01881 has it: Adam for a while, then SGD. No criterion.
-"""
+"""SWATS, Adam that switches to SGD: by the paper's criterion, or after a fixed number of steps."""
 
 import math
 from collections.abc import Mapping
@@ -16,6 +13,7 @@ from thermolion.baselines.stepping import (
     BaselineOptimizer,
     check_adam,
     compute_l2_gradient,
+    init_moments,
     params_with_gradient,
     take_adam_step,
 )
@@ -51,9 +49,8 @@ class SWATS(BaselineOptimizer):
             "mean_estimate": 0.0,  # λ, not corrected
             "sgd_scale": None,  # λ / lr at the switch; None before it
         }
-        super().__init__(
-            params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay} | own
-        )
+        adam = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
+        super().__init__(params, adam | own)
 
     @staticmethod
     def _check(options: Mapping[str, Any]) -> None:
@@ -62,7 +59,7 @@ class SWATS(BaselineOptimizer):
 
     @property
     def switched(self) -> bool:
-        """Whether SGD takes the next step."""
+        """Return True if SGD takes the next step."""
         return self.param_groups[0]["sgd_scale"] is not None
 
     def _update(self) -> None:
@@ -85,12 +82,8 @@ class SWATS(BaselineOptimizer):
     def _take_adam_step(self, param: Tensor, group: dict[str, Any]) -> Tensor:
         """Move a parameter; return p·p and p·g, float64, where it lies."""
         grad = compute_l2_gradient(param, group["weight_decay"])
-        state = self.state[param]
-        if not state:
-            state["step"] = 0
-            state["exp_avg"] = torch.zeros_like(param)
-            state["exp_avg_sq"] = torch.zeros_like(param)
-        state["step"] += 1
+        state = init_moments(self.state[param], param)
+        state["step"] = state.get("step", 0) + 1
         beta1, beta2 = group["betas"]
         state["exp_avg"].mul_(beta1).add_(grad, alpha=1 - beta1)
         state["exp_avg_sq"].mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
@@ -102,7 +95,7 @@ class SWATS(BaselineOptimizer):
         return torch.stack([squared, (update * grad).sum(dtype=torch.float64)])
 
     def _estimate(self, squared: float, along: float) -> None:
-        """Put one more r into λ, and switch when they agree."""
+        """Update λ by one more r, and switch if they agree."""
         lead = self.param_groups[0]
         estimate = squared / -along if along else math.inf
         if not math.isfinite(estimate):
@@ -145,9 +138,8 @@ class SWATSNotebook(BaselineOptimizer):
         switch_after: int = 300,
     ) -> None:
         own = {"switch_after": switch_after, "steps": 0}
-        super().__init__(
-            params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay} | own
-        )
+        adam = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
+        super().__init__(params, adam | own)
 
     @staticmethod
     def _check(options: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""The door between an optimizer and data parallelism: what its gate needs, hung on a DDP module.
+"""Attach an optimizer to data parallelism: give its gate what it needs, through a DDP module.
 
 Starts no process group and wraps no model.
 """
@@ -31,20 +31,20 @@ Hook = Callable[[object, GradBucket], Future[Tensor]]
 
 
 class Attachment:
-    """What hangs between an optimizer and a model once they are attached."""
+    """The connection between an optimizer and a model once they are attached."""
 
     def __init__(self, model: nn.Module, squares: SquareSource | None, own_state: bool) -> None:
         self._model, self._squares = model, squares
         self.own_state = own_state
-        """Whether every rank has an optimizer state of its own (`gate="local"`).
+        """True if every rank has an optimizer state of its own (`gate="local"`).
 
-        Where it is true, a checkpoint has to keep the state of every rank.
+        A checkpoint then has to keep the state of every rank.
         """
 
     def shares(self, samples: Sequence[int]) -> None:
         """Say how many samples each rank has in the step to come, accumulation included.
 
-        Needed where the ranks' shares differ, and where a step has another global batch than
+        Needed if the ranks' shares differ, and if a step has another global batch than
         `attach` was told; it holds for the next backward pass that reduces. Expects the loss of a
         rank to be its sum times the world size over the global count, so that DDP's mean is the
         mean over all samples. Call it on every rank, with the same numbers.
@@ -57,8 +57,8 @@ class Attachment:
     def verify(self) -> None:
         """Raise ReplicaError on all ranks if a parameter differs between any two of them.
 
-        Collective: every rank of the group has to call it, that of all processes where the model
-        is in no DDP. In a single process, nothing is to be compared.
+        Collective: every rank of the group has to call it (of all processes, if the model is not
+        in DDP). In a single process, there is nothing to compare.
         """
         group = _group(self._model)
         if not _is_alone() and dist.get_world_size(group) > 1:
@@ -77,7 +77,7 @@ def attach(
 
     `model` is the DistributedDataParallel module (the bare module in a single process), and
     `optimizer` any optimizer: one without a gate, and ThermoLion's `gate="averaged"`, need
-    nothing, and nothing is hung on the model for them. A ZeroRedundancyOptimizer around
+    nothing, and nothing is registered on the model for them. A ZeroRedundancyOptimizer around
     ThermoLion is attached in its place.
 
     `global_batch` counts the samples of a step over all ranks, accumulation included;
@@ -87,25 +87,25 @@ def attach(
     only: hand it over here instead of registering it. `verify_every=n` compares the parameters of
     all ranks after every n-th step.
 
-    Raises ValueError where the gate cannot do what is asked of it (the message says which
-    setting and what to do), RuntimeError for a model that has a communication hook already; the
-    optimizer is as unattached as before, then.
+    Raises ValueError if the gate cannot do what is asked of it (the message says which setting
+    and what to do), RuntimeError for a model that has a communication hook already; the optimizer
+    then stays unattached.
     """
     _check_count("global_batch", global_batch, 1, "samples")
     _check_count("verify_every", verify_every, 0, "steps")
     if verify_every:
         check_unsharded(model)
     group = _group(model)
-    inner = _stepping(optimizer)
-    distributed_gate = inner.distributed_gate if isinstance(inner, ThermoLion) else None
-    gate = "averaged" if distributed_gate is None else distributed_gate.gate
+    inner = _find_stepping(optimizer)
+    gate = inner.distributed_gate if isinstance(inner, ThermoLion) else None
+    kind = "averaged" if gate is None else gate.kind
     squares: SquareSource | None = None
     local_gradients: LocalGradients | None = None
     hook: Hook | None = None
-    if distributed_gate is not None and gate != "averaged":
-        _check(optimizer, model, gate, reduce)
-        if gate == "replicas":
-            squares = _squares(distributed_gate, model, global_batch, reduce or allreduce_hook)
+    if gate is not None and kind != "averaged":
+        _check_gate(optimizer, model, kind, reduce)
+        if kind == "replicas":
+            squares = _make_squares(gate, model, global_batch, reduce or allreduce_hook)
             hook = squares.hook if isinstance(squares, SquareExchange) else None
         elif group is not None:
             local_gradients = LocalGradients(group)
@@ -115,8 +115,8 @@ def attach(
         hook = _with_group(reduce, group)
     if hook is not None and group is not None:
         _register(model, hook)
-    if distributed_gate is not None:
-        distributed_gate.squares, distributed_gate.local_gradients, distributed_gate.attached = (
+    if gate is not None:
+        gate.squares, gate.local_gradients, gate.attached = (
             squares,
             local_gradients,
             True,
@@ -130,21 +130,21 @@ def attach(
 
 
 def _group(model: nn.Module) -> dist.ProcessGroup | None:
-    """Return the group over which DDP reduces, None for a model in no DDP."""
+    """Return the group over which DDP reduces, None for a model that is not in DDP."""
     if not isinstance(model, DistributedDataParallel):
         return None
     group: dist.ProcessGroup = model.process_group
     return group
 
 
-def _stepping(optimizer: Optimizer) -> Optimizer:
-    """Return the optimizer that takes the steps: inside a ZeroRedundancyOptimizer, its own."""
+def _find_stepping(optimizer: Optimizer) -> Optimizer:
+    """Return the optimizer that takes the steps, which may be in a ZeroRedundancyOptimizer."""
     inner: Optimizer = getattr(optimizer, "optim", optimizer) if is_zero(optimizer) else optimizer
     return inner
 
 
-def _check(optimizer: Optimizer, model: nn.Module, gate: str, reduce: Reduce | None) -> None:
-    """Raise ValueError where a gate other than the averaged one cannot be had."""
+def _check_gate(optimizer: Optimizer, model: nn.Module, gate: str, reduce: Reduce | None) -> None:
+    """Raise ValueError if a gate over ranks is impossible with these arguments."""
     if any(map(is_sharded, model.parameters())):
         raise ValueError(
             f"gate is {gate!r}, but the parameters are sharded (DTensor), and no rank has a whole "
@@ -166,7 +166,7 @@ def _check(optimizer: Optimizer, model: nn.Module, gate: str, reduce: Reduce | N
 
 
 def _check_wrapped(what: str, model: nn.Module) -> None:
-    """Raise ValueError for a model in no DDP, where there are several processes."""
+    """Raise ValueError for a model that is not in DDP if there are several processes."""
     if not isinstance(model, DistributedDataParallel) and not _is_alone():
         raise ValueError(
             f"{what}, and the model is a {type(model).__name__}: wrap it in "
@@ -186,13 +186,13 @@ def _check_count(name: str, count: object, least: int, what: str) -> None:
         )
 
 
-def _squares(
-    distributed_gate: DistributedGate,
+def _make_squares(
+    gate: DistributedGate,
     model: nn.Module,
     global_batch: int | None,
     reduce: Reduce,
 ) -> SquareSource:
-    group, reference = _group(model), distributed_gate.reference_batch
+    group, reference = _group(model), gate.reference_batch
     if reference is not None and global_batch is None:
         raise ValueError(
             f"reference_batch is {reference}, which is compared with the samples of a step: say "

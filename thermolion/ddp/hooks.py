@@ -1,10 +1,7 @@
-"""Squared gradients averaged over replicas beside the gradients: a DDP communication hook.
+"""DDP communication hooks for a gate: squares averaged over ranks, or gradients left on each rank.
 
-Reduces them and hands them over; knows nothing of what they are used for.
-
-The buckets in which DDP reduces gradients, and room for squares laid out like them.
-
-Every rank's own gradient for its own gate, and the mean over ranks of what comes of it.
+`SquareExchange` averages squared gradients beside the gradients; `LocalGradients` leaves every
+rank its own gradient and averages updates. Neither knows what they are used for.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -28,7 +25,7 @@ Reduce = Callable[[Any, GradBucket], Future[Tensor]]
 
 @dataclass(frozen=True)
 class SquareBucket:
-    """The parameters that DDP reduces together, and room for their squares, used again and again.
+    """The parameters that DDP reduces together, and a buffer for their squares, which is reused.
 
     `views` are the parts of `squares` that belong to each parameter, in its own strides.
     """
@@ -63,7 +60,7 @@ _UNTOUCHED = 1e-5
 
 @dataclass(frozen=True)
 class _Sent:
-    """A bucket's squares on their way; `norms` are the reduced gradients', once these arrive."""
+    """The squares of a bucket in an all-reduce; `norms` are of its gradients, once reduced."""
 
     bucket: SquareBucket
     work: dist.Work
@@ -71,25 +68,25 @@ class _Sent:
 
 
 class SingleRankSquares:
-    """The squares of a single process: the mean over its one rank."""
+    """The squares of a single process, which are their own mean over ranks."""
 
     def __init__(self, global_batch: float) -> None:
-        self._usual: Sequence[float] = [global_batch]
+        self._equal_shares: Sequence[float] = [global_batch]
 
     def shares(self, samples: Sequence[int]) -> None:
         check_shares(samples, 1)
 
     def mean_squares(self, parameters: Sequence[Tensor]) -> tuple[list[Tensor], Sequence[float]]:
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        return [_wide(gradient).square() for gradient in gradients], self._usual
+        return [_wide(gradient).square() for gradient in gradients], self._equal_shares
 
 
 class SquareExchange:
     """Average squared gradients over the ranks of a group while the backward pass goes on.
 
-    `global_batch` is shared out equally unless `shares` says otherwise. What `hook` sends is
-    waited for in `mean_squares` alone, so the second all-reduce has the rest of the backward pass
-    to arrive in.
+    `global_batch` is shared out equally unless `shares` says otherwise. Only
+    `mean_squares` waits for what `hook` sends, so that the second all-reduce overlaps with the
+    rest of the backward pass.
     """
 
     def __init__(
@@ -101,9 +98,9 @@ class SquareExchange:
     ) -> None:
         self._group, self._reduce = group, reduce
         self._rank, self._world_size = dist.get_rank(group), dist.get_world_size(group)
-        self._usual: Sequence[float] = [global_batch / self._world_size] * self._world_size
-        self._next: Sequence[float] = self._usual
-        self._samples: Sequence[float] = self._usual
+        self._equal_shares: Sequence[float] = [global_batch / self._world_size] * self._world_size
+        self._next: Sequence[float] = self._equal_shares
+        self._samples: Sequence[float] = self._equal_shares
         # By parameter, not by index of the bucket: DDP makes other buckets after the first pass.
         self._sent: dict[Tensor, tuple[_Sent, int]] = {}
         self._buckets: dict[Tensor, SquareBucket] = {}
@@ -124,8 +121,8 @@ class SquareExchange:
     def hook(self, _state: object, bucket: GradBucket) -> Future[Tensor]:
         """Send a bucket's gradients as `reduce` does, and their squares after them."""
         if bucket.index() == 0:
-            self._samples, self._next = self._next, self._usual
-        known = self._known(bucket)
+            self._samples, self._next = self._next, self._equal_shares
+        known = self._find_bucket(bucket)
         known.squares.copy_(bucket.buffer()).square_()
         known.squares.mul_(rank_weight(self._samples, self._rank))
         future = self._reduce(self._group, bucket)
@@ -141,7 +138,7 @@ class SquareExchange:
 
         return future.then(note_norms)
 
-    def _known(self, bucket: GradBucket) -> SquareBucket:
+    def _find_bucket(self, bucket: GradBucket) -> SquareBucket:
         parameters, buffer = bucket.parameters(), bucket.buffer()
         known = self._buckets.get(parameters[0])
         if known is None or list(map(id, known.parameters)) != list(map(id, parameters)):
@@ -152,8 +149,8 @@ class SquareExchange:
         """Return S of each parameter, in the scale of its `grad`, and the samples of each rank.
 
         Unscaling and clipping multiply the gradient after it is reduced; the ratio of its norms
-        now and then tells by how much, and the square of that scales its squares. Valid until the
-        next backward pass; a second call without one in between raises RuntimeError.
+        after and before tells by how much, and the square of that scales its squares. Valid until
+        the next backward pass; a second call without one in between raises RuntimeError.
         """
         missing = [parameter for parameter in parameters if parameter not in self._sent]
         if missing:
@@ -162,25 +159,25 @@ class SquareExchange:
                 f"first has shape {tuple(missing[0].shape)}): before each step, run one backward "
                 "pass through the DistributedDataParallel module and outside of `no_sync()`"
             )
-        squares, then = [], []
+        squares, before = [], []
         for parameter in parameters:
             sent, index = self._sent[parameter]
             sent.work.wait()
             squares.append(sent.bucket.views[index])
-            then.append(sent.norms[index])
+            before.append(sent.norms[index])
         if squares:
             gradients = [p.grad for p in parameters if p.grad is not None]
             now = _norms(gradients)
-            torch._foreach_mul_(squares, [ratio.square() for ratio in _ratios(now, then)])
+            torch._foreach_mul_(squares, [ratio.square() for ratio in _ratios(now, before)])
         self._discard()
         return squares, self._samples
 
     def _discard(self) -> None:
-        """Forget what was sent; what is under way may not be written to, so wait for it."""
+        """Forget what was sent, after waiting: a buffer in an all-reduce must not change."""
         sent = {id(one): one for one, _ in self._sent.values()}.values()
         for one in sent:
             one.work.wait()
-        if sent:  # buckets that DDP has made anew leave no memory behind
+        if sent:  # frees the buffers of buckets that DDP has rebuilt
             self._buckets = {one.bucket.parameters[0]: one.bucket for one in sent}
         self._sent.clear()
 
@@ -201,19 +198,19 @@ class SquareExchange:
 
 
 def _wide(gradient: Tensor) -> Tensor:
-    """Return a gradient in single precision at least, where its square overflows no half type."""
+    """Return a gradient in float32 or finer, so that its square does not overflow."""
     return gradient.to(torch.promote_types(gradient.dtype, torch.float32))
 
 
 def _norms(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Return the 1-norm of each tensor, at least in single precision; no square overflows it."""
+    """Return the 1-norm of each tensor, in float32 or finer; it squares nothing that overflows."""
     widest = max((tensor.dtype for tensor in tensors), key=lambda dtype: dtype.itemsize)
     dtype = torch.promote_types(widest, torch.float32)
     return list(torch._foreach_norm(list(tensors), 1, dtype))
 
 
 def _ratios(now: Sequence[Tensor], then: Sequence[Tensor]) -> Sequence[Tensor]:
-    """Return now / then; 1 where both are as good as equal, and where there was no gradient."""
+    """Return now / then; 1 if both are nearly equal, or if there was no gradient."""
     before = torch.stack(list(then))
     ratio = torch.stack(list(now)) / before
     untouched = ((ratio - 1).abs() < _UNTOUCHED) | (before == 0)
@@ -224,35 +221,35 @@ _CHUNK = 1 << 22  # elements reduced at a time
 
 
 class LocalGradients:
-    """Leave gradients as each rank has them; average updates instead.
+    """Leave every rank its own gradients; average updates instead.
 
     `hook` is a DDP communication hook that sends no gradient. A rank whose gradient is not finite
-    makes the last bucket of every other rank NaN, too: a GradScaler then skips the step on all of
-    them, or the ranks that take it would wait for the others for ever.
+    sets the last bucket of every rank to NaN: a GradScaler then skips the step on all of them.
+    Otherwise the ranks that take the step would wait for the others for ever.
     """
 
     def __init__(self, group: dist.ProcessGroup) -> None:
         self._group = group
-        self._broken: Tensor | None = None
+        self._not_finite: Tensor | None = None
 
     def hook(self, _state: object, bucket: GradBucket) -> Future[Tensor]:
-        """Return the bucket as it is; with the last one, agree on whether all are finite."""
+        """Return the bucket unchanged; with the last one, reduce whether all ranks are finite."""
         buffer = bucket.buffer()
-        broken = buffer.isfinite().all().logical_not().to(torch.int32).view(1)
-        if bucket.index() > 0 and self._broken is not None:
-            broken = broken.to(self._broken.device).maximum(self._broken)
-        self._broken = broken
+        not_finite = buffer.isfinite().all().logical_not().to(torch.int32).view(1)
+        if bucket.index() > 0 and self._not_finite is not None:
+            not_finite = not_finite.to(self._not_finite.device).maximum(self._not_finite)
+        self._not_finite = not_finite
         if not bucket.is_last():
             unchanged: Future[Tensor] = Future()
             unchanged.set_result(buffer)
             return unchanged
-        work = dist.all_reduce(broken, op=dist.ReduceOp.MAX, group=self._group, async_op=True)
+        work = dist.all_reduce(not_finite, op=dist.ReduceOp.MAX, group=self._group, async_op=True)
         assert work is not None  # it is not, for a member of the group
 
-        def spoilt(agreed: Future[list[Tensor]]) -> Tensor:
-            return buffer.masked_fill_(agreed.value()[0].bool(), float("nan"))
+        def mask(reduced: Future[list[Tensor]]) -> Tensor:
+            return buffer.masked_fill_(reduced.value()[0].bool(), float("nan"))
 
-        finite: Future[Tensor] = work.get_future().then(spoilt)
+        finite: Future[Tensor] = work.get_future().then(mask)
         return finite
 
     def average_(self, updates: Sequence[Tensor]) -> None:

@@ -1,4 +1,4 @@
-"""Whether all replicas hold the same parameters, told by a hash of each. Repairs nothing."""
+"""Check that all replicas hold the same parameters, by a hash of each. Repairs nothing."""
 
 from collections.abc import Iterable, Iterator
 

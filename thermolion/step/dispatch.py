@@ -1,7 +1,4 @@
-"""Which form of the step a tensor takes: for-loop, foreach or fused. Takes no step itself.
-
-The forms of the step, by route, and what they keep for speed. Decides on no route.
-"""
+"""Which form of the step a tensor takes (loop, chunks, lists, fused), and what each keeps."""
 
 from collections.abc import Mapping
 from enum import Enum
@@ -28,7 +25,7 @@ class Route(Enum):
 
 
 def check_forms(group: Mapping[str, Any]) -> None:
-    """Raise ValueError where a form that a group asks for cannot take one of its parameters."""
+    """Raise ValueError if the form that a group asks for cannot take one of its parameters."""
     for param in group["params"]:
         if group["fused"]:
             reason = fused.find_refusal(param)
@@ -55,12 +52,12 @@ def choose_route(group: Mapping[str, Any], param: Tensor) -> Route:
 
 
 def _is_plain(param: Tensor) -> bool:
-    """Whether a parameter is no subclass that spreads or wraps its memory, as torch asks, too."""
+    """Return True unless a parameter is of a subclass of Tensor, whose memory may be elsewhere."""
     return type(param) in (Tensor, Parameter)
 
 
 class Forms:
-    """Takes steps of one optimizer; what it keeps can be dropped between any two of them."""
+    """Take the steps of one optimizer; what it caches may be dropped between two of them."""
 
     def __init__(self) -> None:
         self._chunks: dict[torch.dtype, Chunks] = {}

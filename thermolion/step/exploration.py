@@ -26,7 +26,7 @@ def temperature_at(decay: float, step: int) -> float:
 
 
 def last_noisy_step(decay: float) -> float:
-    """Return the number of the last step that adds noise, infinity where none is the last."""
+    """Return the number of the last step that adds noise, infinity if there is no last one."""
     if decay == 1:
         return math.inf
     step = max(0, math.floor(math.log(FROZEN) / math.log(decay)) + 1)
@@ -36,7 +36,7 @@ def last_noisy_step(decay: float) -> float:
 
 
 def explores(temperature: float) -> bool:
-    """Whether a step at this temperature adds noise."""
+    """Return True if a step at this temperature adds noise."""
     return temperature > FROZEN
 
 
@@ -52,7 +52,7 @@ class Exploration:
     `row_scales` (all rows,), float32, is the scale of each row's tensor; None for float64, whose
     scales may be beyond that and multiply afterwards.
     The rows of tensor i are those from `starts[i]` to `starts[i + 1]`; the first of them begins
-    `skips[i]` draws before the tensor, where that is a part of a whole.
+    `skips[i]` draws before the tensor, if that is a part of a whole.
     """
 
     scales: Tensor
@@ -82,14 +82,14 @@ def in_memory_order(tensor: Tensor) -> Tensor:
 
 
 def same_layout(one: Tensor, other: Tensor) -> bool:
-    """Whether both are dense, and element for element in the same order in memory."""
+    """Return True if both are dense, with elements in the same order in memory."""
     if one.is_contiguous() and other.is_contiguous():
         return True
     return one.stride() == other.stride() and is_dense(one)
 
 
 def is_dense(tensor: Tensor) -> bool:
-    """Whether the elements of a tensor fill its memory, each once, in whatever order."""
+    """Return True if the elements of a tensor fill its memory, each once, in any order."""
     expected = 1
     for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
         if size == 1:
@@ -157,8 +157,8 @@ class Rows:
             means = torch.where(amp.found_inf.reshape(()) != 0, before, means)
         torch._foreach_copy_(mean_squares, list(means.unbind()))
         scales = (temperatures.to(precise) * means + NOISE_VARIANCE_FLOOR).sqrt_()
-        heard = (means > 0) & scales.isfinite() & (temperatures > FROZEN)
-        scales = torch.where(heard, scales, torch.zeros_like(scales))
+        is_noisy = (means > 0) & scales.isfinite() & (temperatures > FROZEN)
+        scales = torch.where(is_noisy, scales, torch.zeros_like(scales))
         keys = row_keys(self.streams, steps, self.owners, self.numbers)
         row_scales = None if precise == torch.float64 else scales[self.owners]
         return Exploration(scales, keys, self.starts, self.skips, row_scales)
@@ -168,7 +168,7 @@ class Rows:
 class Amp:
     """What a GradScaler leaves to the optimizer: `scale` of the gradients, and `found_inf`.
 
-    Both are tensors of one element; where `found_inf` is not 0, the step is to be skipped.
+    Both are tensors of one element; if `found_inf` is not 0, the step is skipped.
     """
 
     scale: Tensor | None
@@ -176,7 +176,7 @@ class Amp:
 
     @classmethod
     def left_to(cls, optimizer: object) -> "Amp | None":
-        """Return what a scaler has left to an optimizer before a step, None where none has."""
+        """Return what a scaler has set on an optimizer before a step, None without a scaler."""
         found_inf = getattr(optimizer, "found_inf", None)
         if found_inf is None:
             return None

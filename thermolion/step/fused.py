@@ -23,7 +23,7 @@ TYPES = {torch.float32: "float32", torch.float16: "float16", torch.bfloat16: "bf
 
 
 def find_refusal(param: Tensor) -> str | None:
-    """Say what keeps a parameter from a fused step, or None."""
+    """Return why a parameter cannot take a fused step, None if it can."""
     if is_sharded(param):
         return "a parameter is sharded (DTensor)"
     if importlib.util.find_spec("triton") is None:
@@ -40,7 +40,7 @@ def find_refusal(param: Tensor) -> str | None:
 
 
 class Launcher:
-    """Launches the steps of one group of tensors; keeps the table of their addresses."""
+    """Launch the steps of one group of tensors; keeps the table of their addresses."""
 
     def __init__(self, rows: Rows, device: torch.device) -> None:
         self._kernel: Any = importlib.import_module("thermolion.step.triton_kernel").step_rows
@@ -56,7 +56,7 @@ class Launcher:
     ) -> None:
         """Take a step of `tensors`, in place; see `StepTensors` for what else it may be told.
 
-        Nothing is read by the host. The gradients stay scaled, where `amp` says that they are.
+        Nothing is read by the host. If `amp` says that gradients are scaled, they stay so.
         """
         device, dtype = tensors.params[0].device, tensors.params[0].dtype
         count = len(self.rows.owners)

@@ -1,15 +1,12 @@
-"""What a gate other than the averaged one adds to a step of ThermoLion.
+"""The gate over ranks: what `gate="replicas"` and `gate="local"` add to a step of ThermoLion.
 
-Reduces nothing itself: squares and updates come and go through what `distributed.attach` gives.
+Reduces nothing itself: squares and updates go through what `ddp.attach` gives.
 
-The second moment at a reference batch, from the spread of the ranks' gradients.
-
-Arithmetic alone: reduces nothing over ranks and knows no optimizer.
-
-A batch of N samples is shared out, n_i to rank i. With G the mean gradient of the batch, μ_i of a
-share, and S = Σ n_i/N·μ_i², the expectation of S - G² is the variance of a sample's gradient times
-(W - 1)/N, for W ranks that have samples. So E[g_b²], for the mean gradient g_b of any batch b, is
-that of G² + k·(S - G²) with k = (N/b - 1)/(W - 1), without bias.
+The second moment at a reference batch follows from the spread of the ranks' gradients. A batch of
+N samples is shared out, n_i to rank i. With G the mean gradient of the batch, μ_i of a share, and
+S = Σ n_i/N·μ_i², the expectation of S - G² is the variance of a sample's gradient times (W - 1)/N,
+for W ranks that have samples. So E[g_b²], for the mean gradient g_b of any batch b, is that of
+G² + k·(S - G²) with k = (N/b - 1)/(W - 1), without bias.
 """
 
 from collections.abc import Mapping, Sequence
@@ -47,8 +44,8 @@ def rank_weight(samples: Sequence[float], rank: int) -> float:
     The gradient of a rank is that of its summed loss times world size / N: its mean over ranks
     is G. With equal shares the weight is 1 / world size; without samples it is 0.
     """
-    own = samples[rank]
-    return sum(samples) / (len(samples) ** 2 * own) if own else 0.0
+    share = samples[rank]
+    return sum(samples) / (len(samples) ** 2 * share) if share else 0.0
 
 
 def spread_factor(samples: Sequence[float], reference_batch: int | None) -> float:
@@ -98,7 +95,7 @@ _UNATTACHED_ZERO = (
 
 
 class SquareSource(Protocol):
-    """Where a gate has mean squares from, and whose they are."""
+    """The source of the mean squares of a gate, and of the samples they are over."""
 
     def shares(self, samples: Sequence[int]) -> None:
         """Say how many samples each rank has in the pass to come; it holds for one pass."""
@@ -108,14 +105,14 @@ class SquareSource(Protocol):
 
 
 class UpdateAverage(Protocol):
-    """What averages the updates of ranks that gate on their own gradients."""
+    """The average over ranks of updates that each rank has gated on its own gradient."""
 
     def average_(self, updates: Sequence[Tensor]) -> None:
         """Replace each tensor by its mean over the ranks, which all have the same ones."""
 
 
 class DistributedGate:
-    """The gate of an optimizer, and what it is attached to; `attached` once it is."""
+    """The gate of an optimizer and what reduces for it; a gate over ranks has to be attached."""
 
     def __init__(self, gate: str, reference_batch: int | None, replicas_feed: str) -> None:
         self._options = (gate, reference_batch, replicas_feed)
@@ -129,21 +126,21 @@ class DistributedGate:
         self._updates: list[tuple[list[Tensor], list[Tensor], Hyper]] = []
 
     def check_group(self, group: Mapping[str, Any]) -> None:
-        """Raise ValueError for a parameter group that asks for another gate than the optimizer's.
+        """Raise ValueError for a parameter group with another gate than the optimizer's.
 
-        What is hung on a model serves all of its parameters.
+        What is registered on a model serves all of its parameters.
         """
-        for name, own in zip(GATE_OPTIONS, self._options, strict=True):
-            if group.get(name, own) != own:
+        for name, value in zip(GATE_OPTIONS, self._options, strict=True):
+            if group.get(name, value) != value:
                 raise ValueError(
-                    f"{name} is {group[name]!r} in a group and {own!r} for the optimizer: it is "
+                    f"{name} is {group[name]!r} in a group and {value!r} for the optimizer: it is "
                     "one for all groups, give it to the constructor"
                 )
 
     def begin(self, params: Sequence[Tensor]) -> None:
-        """Get what the gates of a step of `params`, which have gradients, will need.
+        """Fetch what the gate of a step needs; all of `params` have gradients.
 
-        Raises RuntimeError where nothing is attached, or no backward pass has been reduced.
+        Raises RuntimeError if it is not attached, or if no backward pass has been reduced.
         """
         if not self.attached:
             raise RuntimeError(_UNATTACHED_ZERO if self.inside_zero else _UNATTACHED)
@@ -159,22 +156,20 @@ class DistributedGate:
         states: Sequence[dict[str, Any]],
         beta2: float,
     ) -> None:
-        """Give a step the second moment of its gate, or have it hand out its updates.
+        """Give a step the second moment of its gate, or have it return its updates.
 
-        `params` and `states` are those that `tensors` was made of. Call it before the moments of
-        `tensors` take the step's gradients.
+        `tensors` are made of `params` and `states`. Call it before the moments are updated by the
+        gradients of the step.
         """
         if self.gate == "local":
             tensors.directions = [torch.empty_like(exp_avg) for exp_avg in tensors.exp_avgs]
         elif self.gate == "replicas":
             squares = [to_array(self._mean_squares[param]) for param in params]
-            if self.feed == "all":
-                self._feed_all(tensors, states, squares, beta2)
-            else:
-                self._feed_gate(tensors, states, squares, beta2)
+            feed = self._feed_all if self.feed == "all" else self._feed_gate
+            feed(tensors, states, squares, beta2)
 
     def collect(self, tensors: StepTensors, hyper: Hyper) -> None:
-        """Keep the updates that a step of `tensors` has handed out, for `finish`."""
+        """Keep the updates that a step has returned, for `finish`."""
         if tensors.directions is not None:
             self._updates.append((tensors.params, tensors.directions, hyper))
 
@@ -221,5 +216,5 @@ class DistributedGate:
         torch._foreach_addcmul_(moments, tensors.grads, tensors.grads, -weight)
         torch._foreach_clamp_min_(moments, 0)
         for state in states:
-            if MEAN_SQUARE in state:  # follows v by a recursion that knows nothing of this
+            if MEAN_SQUARE in state:  # its recursion follows v without this change
                 state[MEAN_SQUARE].copy_(compute_mean(state["exp_avg_sq"]))

@@ -1,8 +1,6 @@
 """ThermoLion's step as tensor arithmetic (arXiv 2512.01881), one parameter tensor at a time.
 
-The readable reference of every faster form. Holds no state and draws no noise.
-
-ThermoLion's step tensor by tensor, as `reference` writes it; slow, and what others must equal.
+Slow and readable: what every faster form must equal. Holds no state and draws no noise.
 """
 
 from torch import Tensor

@@ -1,10 +1,7 @@
-"""Parameters of which a rank holds a part (DTensor, as FSDP2 has them): which part, and sums.
+"""Parameters of which a rank has a part: DTensor, as in FSDP2, and ZeroRedundancyOptimizer.
 
-Steps on the part at hand need nothing else: moments and gates are element-wise.
-
-ThermoLion inside a ZeroRedundancyOptimizer, which steps a part of the parameters on each rank.
-
-The noise knows parameters by their place among all of them; loads nothing of torch's.
+Says which part a rank holds, sums over the parts, and numbers the parameters for the noise. The
+step itself needs none of it: moments and gates are element-wise.
 """
 
 import sys
@@ -24,7 +21,7 @@ from torch.optim.optimizer import Optimizer
 class Part:
     """`count` elements from `offset` on, of the `whole` ones of a tensor, in memory order.
 
-    `group` are the ranks that hold the others; None where there are none.
+    `group` are the ranks that hold the other elements; None if there are none.
     """
 
     offset: int
@@ -34,8 +31,8 @@ class Part:
 
 
 def is_sharded(tensor: Tensor) -> bool:
-    """Whether it is a DTensor; loads nothing to find out."""
-    if type(tensor) in (Tensor, Parameter):  # it is asked often
+    """Return True for a DTensor; imports nothing to find out."""
+    if type(tensor) in (Tensor, Parameter):  # fast: called for every tensor
         return False
     module = sys.modules.get("torch.distributed.tensor")
     return module is not None and isinstance(tensor, module.DTensor)
@@ -50,14 +47,14 @@ def to_local(tensor: Tensor) -> Tensor:
 
 
 def extent(param: Tensor, noise: bool) -> "int | Part":
-    """Return how many elements of a parameter are here; which ones, where their noise asks."""
+    """Return how many elements of a parameter are here; which ones, if `noise` is wanted."""
     if is_sharded(param):
         return find_part(param) if noise else to_local(param).numel()
     return param.numel()
 
 
 def check_layouts(params: Sequence[Tensor]) -> None:
-    """Raise ValueError for a sharded parameter whose noise is not to be had."""
+    """Raise ValueError for a sharded parameter whose layout has no noise."""
     for param in params:
         if is_sharded(param):
             find_part(param)
@@ -66,7 +63,7 @@ def check_layouts(params: Sequence[Tensor]) -> None:
 def find_part(param: Any) -> Part:
     """Return which part of a sharded parameter this rank holds.
 
-    Raises ValueError where it is not one run of rows, with the other rows on other ranks.
+    Raises ValueError unless it is one run of rows, with the other rows on other ranks.
     """
     return _part(param.shape, param.device_mesh, param.placements)
 
@@ -112,15 +109,15 @@ _DEPTH = 12  # frames between the constructor and ZeroRedundancyOptimizer's, wit
 
 
 def is_zero(optimizer: object) -> bool:
-    """Whether it is a ZeroRedundancyOptimizer; its module, slow to load, is not loaded here."""
+    """Return True for a ZeroRedundancyOptimizer; does not import its module, which is slow."""
     module = sys.modules.get("torch.distributed.optim.zero_redundancy_optimizer")
     return module is not None and isinstance(optimizer, module.ZeroRedundancyOptimizer)
 
 
 def is_being_built_inside() -> bool:
-    """Whether a caller is a ZeroRedundancyOptimizer that makes its rank's optimizer.
+    """Return True if a caller is a ZeroRedundancyOptimizer that builds its rank's optimizer.
 
-    It hands over a part of the parameters and does not say so: the stack alone tells.
+    It passes a part of the parameters and does not say so: only the call stack tells.
     """
     frame = sys._getframe(1)
     for _ in range(_DEPTH):
@@ -133,7 +130,7 @@ def is_being_built_inside() -> bool:
 
 
 def number_parameters(optimizer: Any) -> None:
-    """Give the parameters of a rank's ThermoLion, from the next step on, the ids of the whole.
+    """Give the parameters of a rank's ThermoLion, from now on, the ids that they have among all.
 
     Before every step, because ZeroRedundancyOptimizer copies the options of groups to and fro,
     and from checkpoints that another rank has written.

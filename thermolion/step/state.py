@@ -1,9 +1,7 @@
-"""The state of one parameter of ThermoLion: how it begins, and what is made up where it lacks.
+"""What a step of ThermoLion is computed from: the state of a parameter, numbers, lists of tensors.
 
-`step` counts its steps, `exp_avg` is m, `exp_avg_sq` is v, and `exp_avg_sq_mean` is mean(v), which
-exists where there is noise. The temperature is none: it follows from the step.
-
-What a step of ThermoLion is taken with, and on: numbers, and lists of tensors. Takes none.
+In a state, `step` counts steps, `exp_avg` is m, `exp_avg_sq` is v, and `exp_avg_sq_mean` is
+mean(v), which exists only with noise. The temperature is not in it: it follows from the step.
 """
 
 import math
@@ -23,7 +21,7 @@ GATE_SQUARE = "gate_avg_sq"
 
 
 def ensure_state(state: dict[str, Any], param: Tensor, group: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the state of a parameter, after making it where there is none yet."""
+    """Return the state of a parameter, initialised if it is empty."""
     if "exp_avg" not in state:
         on_device = group["capturable"] or group["fused"]
         device = param.device if on_device else torch.device("cpu")
@@ -41,7 +39,7 @@ def compute_mean(exp_avg_sq: Tensor) -> Tensor:
 
 
 def mean_square(state: dict[str, Any]) -> Tensor:
-    """Return mean(v) before this step, 0-dim; of v itself where the state comes from elsewhere."""
+    """Return mean(v) before this step, 0-dim; computed from v if the state lacks it."""
     if MEAN_SQUARE not in state:
         state[MEAN_SQUARE] = compute_mean(state["exp_avg_sq"])
     mean: Tensor = state[MEAN_SQUARE]
@@ -50,7 +48,7 @@ def mean_square(state: dict[str, Any]) -> Tensor:
 
 @dataclass(frozen=True)
 class Hyper:
-    """What a step is taken with; a learning rate that is a tensor is not read by the host."""
+    """The numbers of a step; a learning rate that is a tensor is not read by the host."""
 
     lr: float | Tensor
     beta1: float
@@ -61,7 +59,7 @@ class Hyper:
     solid_gain: float
 
     def bound(self, dtype: torch.dtype) -> float | None:
-        """Return what |m|/√v can never exceed, where `dtype` might have lost v to underflow.
+        """Return what |m|/√v can never exceed, if v may underflow in `dtype`.
 
         By the inequality of Cauchy and Schwarz, from the weights of both averages. None where no
         clamp is needed: other types than float16 have an ε that is large enough.
@@ -72,7 +70,7 @@ class Hyper:
         return (1 - self.beta1) / math.sqrt((1 - self.beta2) * share)
 
     def floor(self, dtype: torch.dtype) -> float:
-        """Return ε, but never so small that `dtype` would divide zero by zero."""
+        """Return ε, or the smallest number of `dtype` above zero if that is greater."""
         return max(self.eps, torch.finfo(dtype).tiny)
 
 
@@ -80,8 +78,8 @@ class Hyper:
 class StepTensors:
     """The tensors of one step, in lists of equal length, all of one dtype and device.
 
-    Where `gate_sqs` is given, it is the second moment of the gate alone, and the magnitude step
-    keeps `exp_avg_sqs`. Where `directions` is given, a step writes u of θ ← θ·(1 - lr·wd) - lr·u
+    If `gate_sqs` is given, it is the second moment of the gate alone, and the magnitude step
+    keeps `exp_avg_sqs`. If `directions` is given, a step writes u of θ ← θ·(1 - lr·wd) - lr·u
     into it and leaves `params` as they are, for `foreach.apply_`.
     """
 
@@ -94,10 +92,7 @@ class StepTensors:
 
 
 def local_gradient(param: Tensor) -> Tensor:
-    """Return the gradient, in the layout of the parameter where that is dense.
-
-    Of a sharded one, it is what this rank holds.
-    """
+    """Return what this rank holds of the gradient, in the layout of a dense parameter."""
     assert param.grad is not None
     grad, param = to_local(param.grad), to_local(param)
     if same_layout(param, grad) or not is_dense(param):
@@ -106,7 +101,7 @@ def local_gradient(param: Tensor) -> Tensor:
 
 
 def to_array(tensor: Tensor) -> Tensor:
-    """Return what this rank holds of a tensor, and a tensor of no dimensions as an array of one.
+    """Return what this rank holds of a tensor; a 0-dim tensor as an array of one element.
 
     The latter, because torch rounds the two differently.
     """
@@ -115,18 +110,11 @@ def to_array(tensor: Tensor) -> Tensor:
 
 
 def read_hyper(group: Mapping[str, Any]) -> Hyper:
-    """Return the numbers of a parameter group; a tensor is read where that costs no waiting."""
+    """Return the numbers of a parameter group; reads a tensor only if that needs no waiting."""
     lr = group["lr"]
     if isinstance(lr, Tensor):
         free = lr.device.type == "cpu" and not group["capturable"]
         lr = float(lr) if free else lr.reshape(())
     beta1, beta2 = group["betas"]
-    return Hyper(
-        lr,
-        beta1,
-        beta2,
-        group["eps"],
-        group["weight_decay"],
-        group["alignment"],
-        group["solid_gain"],
-    )
+    rest = (group[name] for name in ("eps", "weight_decay", "alignment", "solid_gain"))
+    return Hyper(lr, beta1, beta2, *rest)
