@@ -166,7 +166,7 @@ class ThermoLion(ClosureOptimizer):
     @property
     def gate(self) -> str:
         """The gate of the optimizer, which is one for all groups."""
-        return self.distributed_gate.gate
+        return self.distributed_gate.kind
 
     def _forget(self) -> None:
         """Drop what is cached for speed; it is rebuilt when it is needed."""
@@ -321,7 +321,7 @@ class ThermoLion(ClosureOptimizer):
     def _unscales(self) -> bool:
         """Return True if a step undoes a GradScaler's scale; a gate over ranks needs it undone."""
         fused = any(group["fused"] for group in self.param_groups)
-        return fused and self.distributed_gate.gate == "averaged"
+        return fused and self.distributed_gate.kind == "averaged"
 
     def _still_explores(self, number: int, places: list[int], steps: Tensor) -> bool:
         """Return True if a tensor may still explore, for steps that are counted on the device.

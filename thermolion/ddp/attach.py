@@ -116,14 +116,10 @@ def attach(
     if hook is not None and group is not None:
         _register(model, hook)
     if gate is not None:
-        gate.squares, gate.local_gradients, gate.attached = (
-            squares,
-            local_gradients,
-            True,
-        )
+        gate.squares, gate.local_gradients, gate.attached = squares, local_gradients, True
         if is_zero(optimizer):
             number_parameters(optimizer)
-    attachment = Attachment(model, squares, own_state=gate == "local" and group is not None)
+    attachment = Attachment(model, squares, own_state=kind == "local" and group is not None)
     if verify_every:
         _verify_after(optimizer, attachment, verify_every)
     return attachment

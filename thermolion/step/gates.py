@@ -116,7 +116,7 @@ class DistributedGate:
 
     def __init__(self, gate: str, reference_batch: int | None, replicas_feed: str) -> None:
         self._options = (gate, reference_batch, replicas_feed)
-        self.gate, self.reference_batch, self.feed = self._options
+        self.kind, self.reference_batch, self.feed = self._options
         self.inside_zero = is_being_built_inside()
         self.attached = gate == "averaged" and not self.inside_zero
         self.squares: SquareSource | None = None
@@ -161,9 +161,9 @@ class DistributedGate:
         `tensors` are made of `params` and `states`. Call it before the moments are updated by the
         gradients of the step.
         """
-        if self.gate == "local":
+        if self.kind == "local":
             tensors.directions = [torch.empty_like(exp_avg) for exp_avg in tensors.exp_avgs]
-        elif self.gate == "replicas":
+        elif self.kind == "replicas":
             squares = [to_array(self._mean_squares[param]) for param in params]
             feed = self._feed_all if self.feed == "all" else self._feed_gate
             feed(tensors, states, squares, beta2)
