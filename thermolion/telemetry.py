@@ -3,7 +3,7 @@
 Changes nothing, keeps nothing, and reduces nothing over ranks: the step does not know of it.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,14 +40,24 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class _Asked:
-    """A tensor that has been measured: `numbers` (4,), float64, are on its device still."""
+class _Measurement:
+    """What has been measured of a tensor: `numbers` (4,), float64, still on its device."""
 
     name: str
     numbers: Tensor  # mean gate, share of gas, share aligned, step
     has_gradient: bool
     decay: float | None
     width: int
+
+    def to_layer(self, gate: float, gas: float, aligned: float, step: float) -> Layer:
+        """Return the layer of these `numbers`, which have been read from the device."""
+        return Layer(
+            gate=gate,
+            gas=gas,
+            alignment=aligned if self.has_gradient else None,
+            temperature=None if self.decay is None else temperature_at(self.decay, int(step)),
+            bitrate=1 + (self.width - 1) * gate,
+        )
 
 
 def measure_layers(
@@ -57,28 +67,35 @@ def measure_layers(
 ) -> dict[str, Layer]:
     """Return what the last step did, by name of parameter, in the order of the groups.
 
-    Names are those of `names`, else those that the groups bring, else "0", "1" and so on by
-    place. Left out are parameters that have taken no step yet, and empty ones. Of a sharded one,
-    it is the part that this rank holds; for `gate="local"`, this rank's own moments. Waits for
+    Names are those of `names`, else those of the groups, else "0", "1" and so on by place. Left
+    out are parameters that have taken no step yet, and empty ones. Of a sharded one, it is the
+    part that this rank holds; for `gate="local"`, this rank's own moments. Waits for
     each device once.
     """
-    asked: list[_Asked] = []
+    measured: list[_Measurement] = []
     place = 0
     for group in groups:
         hyper = read_hyper(group)
-        own = group.get("param_names") or [str(place + i) for i in range(len(group["params"]))]
+        defaults = group.get("param_names") or [
+            str(place + i) for i in range(len(group["params"]))
+        ]
         place += len(group["params"])
-        for param, name in zip(group["params"], own, strict=True):
+        for param, name in zip(group["params"], defaults, strict=True):
             state = states.get(param, {})
             if "exp_avg" in state and to_local(param).numel():
                 name = (names or {}).get(param, name)
-                asked.append(_ask(name, param, state, group, hyper))
-    return dict(zip((one.name for one in asked), _answers(asked), strict=True))
+                measured.append(_measure(name, param, state, group, hyper))
+    found: dict[str, Layer | None] = dict.fromkeys(one.name for one in measured)
+    for device in {one.numbers.device for one in measured}:
+        here = [one for one in measured if one.numbers.device == device]
+        rows = torch.stack([one.numbers for one in here]).tolist()
+        found.update((one.name, one.to_layer(*row)) for one, row in zip(here, rows, strict=True))
+    return {name: layer for name, layer in found.items() if layer is not None}
 
 
-def _ask(
+def _measure(
     name: str, param: Tensor, state: Mapping[str, Any], group: Mapping[str, Any], hyper: Hyper
-) -> _Asked:
+) -> _Measurement:
     exp_avg = to_local(state["exp_avg"])
     gates = _gates(exp_avg, state, group, hyper)
     aligned = torch.zeros_like(gates[:0].sum())
@@ -87,7 +104,7 @@ def _ask(
         aligned = (exp_avg.sign() * sign > 0).to(gates.dtype).mean()
     gas = (gates < GAS_BELOW).to(gates.dtype).mean()
     step = state["step"].to(gates.device)
-    return _Asked(
+    return _Measurement(
         name=name,
         numbers=torch.stack([one.double() for one in (gates.mean(), gas, aligned, step)]),
         has_gradient=param.grad is not None,
@@ -100,35 +117,14 @@ def _gates(
     exp_avg: Tensor, state: Mapping[str, Any], group: Mapping[str, Any], hyper: Hyper
 ) -> Tensor:
     """Return λ of every element, flat, in float32 or finer."""
-    has_own = (group["gate"], group["replicas_feed"]) == ("replicas", "gate")
-    has_own = has_own and GATE_SQUARE in state
-    square = to_local(state[GATE_SQUARE if has_own else "exp_avg_sq"])
+    has_square = (group["gate"], group["replicas_feed"]) == ("replicas", "gate")
+    has_square = has_square and GATE_SQUARE in state
+    square = to_local(state[GATE_SQUARE if has_square else "exp_avg_sq"])
     fine = wide(exp_avg.dtype)
-    # Where a step with few samples has left them negative, the step takes them for zero, too.
+    # A step with few samples may have left negative elements; the step clamps them as well.
     root = square.to(fine).clamp_min(0).sqrt_().add_(hyper.floor(exp_avg.dtype))
     ratio = exp_avg.to(fine).abs().div(root)
     bound = hyper.bound(exp_avg.dtype)
-    if bound is not None and not has_own:
+    if bound is not None and not has_square:
         ratio.clamp_(max=bound)
     return ratio.tanh_().flatten()
-
-
-def _answers(asked: Sequence[_Asked]) -> list[Layer]:
-    """Read what was asked of the devices, each in one go."""
-    devices = {one.numbers.device for one in asked}
-    read: dict[int, list[float]] = {}
-    for device in devices:
-        here = [number for number, one in enumerate(asked) if one.numbers.device == device]
-        rows = torch.stack([asked[number].numbers for number in here]).tolist()
-        read.update(zip(here, rows, strict=True))
-    return [_layer(one, *read[number]) for number, one in enumerate(asked)]
-
-
-def _layer(asked: _Asked, gate: float, gas: float, aligned: float, step: float) -> Layer:
-    return Layer(
-        gate=gate,
-        gas=gas,
-        alignment=aligned if asked.has_gradient else None,
-        temperature=None if asked.decay is None else temperature_at(asked.decay, int(step)),
-        bitrate=1 + (asked.width - 1) * gate,
-    )

@@ -1,4 +1,4 @@
-"""A file that readers meet whole or not at all. Standard library only."""
+"""Write a file so that readers find it whole or not at all."""
 
 import contextlib
 import os
@@ -12,10 +12,10 @@ from typing import IO
 def open_atomically(
     path: Path, *, replace: bool = True, mode: int = 0o666, draft: Path | None = None
 ) -> Iterator[IO[bytes]]:
-    """Open a draft beside `path`, which takes its place, synced, when the block ends.
+    """Open a draft beside `path`, which is synced and replaces it when the block ends.
 
     If the block raises, `path` stays as it was. Without `replace`, raises FileExistsError if
-    `path` exists by then. The name of a draft begins with that of `path`, unless one is given.
+    `path` exists by then. The name of the draft begins with that of `path`, unless it is given.
     """
     # Two hosts that share the folder may have the same pid: the draft needs a name of its own.
     draft = draft or path.with_name(f"{path.name}.{uuid.uuid4().hex}")
@@ -33,7 +33,7 @@ def open_atomically(
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write `text` in the place of what is at `path`."""
+    """Replace what is at `path` by `text`."""
     with open_atomically(path) as file:
         file.write(text.encode())
 

@@ -1,7 +1,7 @@
 """The command line of a user's own training: its placeholders, checked and filled.
 
-Standard library only, so that planning can check with it; runs nothing. A command is split into
-words first and filled afterwards, so that no value can become two words; there is no shell.
+A command is split into words first and filled afterwards, so that no value can become two words;
+there is no shell. Runs nothing.
 """
 
 import json
@@ -16,13 +16,13 @@ from typing import Any
 from jobs.contract.catalog import DataError, check_known
 from jobs.contract.trial import STREAMS, Candidate, Trial, Workload
 
-# Beside every hyperparameter and every option, by its name.
+# Placeholders besides the names of hyperparameters and options.
 BUILT_IN = (
     *("optimizer", "candidate", "workload", "trial", "block", "steps"),
     *("seed", *(f"seed_{stream}" for stream in STREAMS)),
     *("device", "data", "state", "hyperparameters", "trial_file"),
 )
-# Whoever is handed one of these is handed what they stand for, too.
+# A command that uses one of these receives all hyperparameters.
 _EVERYTHING = {"hyperparameters", "trial_file"}
 _STANDS_FOR = {
     "optimizer": {"candidate", "trial", "trial_file"},
@@ -35,11 +35,11 @@ _MARK = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 def list_placeholders(options: Iterable[str], hyperparameters: Iterable[str]) -> tuple[str, ...]:
     """Return every placeholder that a command may use.
 
-    Raises DataError where two things have one name: it would not be known which is meant.
+    Raises DataError if two things have one name: the placeholder would be ambiguous.
     """
     names = list(BUILT_IN)
-    for what, own in (("hyperparameter", hyperparameters), ("option", options)):
-        for name in own:
+    for what, added in (("hyperparameter", hyperparameters), ("option", options)):
+        for name in added:
             if name in names:
                 taken = "a placeholder of ours" if name in BUILT_IN else "a hyperparameter"
                 raise DataError(f"{what} {name!r} has the name of {taken}: give it another one")
@@ -52,9 +52,9 @@ def parse_command(
 ) -> list[str]:
     """Return the words of a command, its placeholders not yet filled.
 
-    `names` are the placeholders that there are; those in `must_use` stand for what a sweep varies
+    `names` are the known placeholders; those in `must_use` stand for what a sweep varies
     (hyperparameters that it sets, `optimizer`, `seed`). Raises DataError for a command that is
-    empty or no command, an unknown placeholder, and one that leaves out what it must use.
+    empty, cannot be split, has an unknown placeholder or leaves out one that it must use.
     """
     try:
         words = shlex.split(command)
@@ -64,7 +64,7 @@ def parse_command(
         ) from error
     if not words:
         raise DataError("the command is empty: write one, such as python train.py --lr {lr}")
-    used = set(_used(words))
+    used = set(_find_names(words))
     for name in sorted(used):
         check_known(name, names, "placeholder")
     for name in must_use:
@@ -79,22 +79,21 @@ def parse_command(
 
 
 def find_placeholders(command: str) -> frozenset[str]:
-    """Return the names of the placeholders in a command; raises DataError as its check does."""
-    return frozenset(_used(shlex.split(command)))
+    """Return the names of the placeholders in a command; raises DataError if it is malformed."""
+    return frozenset(_find_names(shlex.split(command)))
 
 
 def select_hyperparameters(workload: Workload, candidate: Candidate) -> Mapping[str, Any]:
     """Return the hyperparameters that a training is given: of a command, those that it uses.
 
-    The defaults of an optimizer of ours that it is not handed hold for ours alone: a script that
-    builds its own `sgd` may well have another momentum.
+    The others are defaults of our optimizers: a script that builds its own `sgd` may well have
+    another momentum.
     """
     given = candidate.hyperparameters
-    if workload.command is None or find_placeholders(workload.command) & _EVERYTHING:
+    used = _EVERYTHING if workload.command is None else find_placeholders(workload.command)
+    if used & _EVERYTHING:
         return given
-    return {
-        name: value for name, value in given.items() if name in find_placeholders(workload.command)
-    }
+    return {name: value for name, value in given.items() if name in used}
 
 
 def render(command: str, values: Mapping[str, str]) -> list[str]:
@@ -113,7 +112,7 @@ def render(command: str, values: Mapping[str, str]) -> list[str]:
 def resolve_placeholders(
     trial: Trial, device: str, data_root: Path | None, state: Path, trial_file: Path
 ) -> dict[str, str]:
-    """Return what each placeholder stands for; `data` is missing where there is no data root."""
+    """Return what each placeholder stands for; `data` is missing without a data root."""
     workload, candidate = trial.user_workload, trial.candidate
     values: dict[str, Any] = {
         "optimizer": candidate.optimizer,
@@ -132,7 +131,7 @@ def resolve_placeholders(
     if data_root is not None:
         values["data"] = data_root
     values = {**workload.options, **candidate.hyperparameters} | values
-    return {name: _word(value) for name, value in values.items()}
+    return {name: _format_value(value) for name, value in values.items()}
 
 
 def framework_seed(trial: Trial, stream: str = "init") -> int:
@@ -141,12 +140,12 @@ def framework_seed(trial: Trial, stream: str = "init") -> int:
 
 
 def search_path(environment: Mapping[str, str]) -> str:
-    """Return the PATH on which a command is looked for: `python` is the one that runs us."""
+    """Return the PATH on which a command is searched: `python` is the one that runs us."""
     here = str(Path(sys.executable).parent)
     return os.pathsep.join([here, environment.get("PATH", os.defpath)])
 
 
-def _used(words: Iterable[str]) -> Iterator[str]:
+def _find_names(words: Iterable[str]) -> Iterator[str]:
     for word in words:
         for mark in _MARK.finditer(word):
             if mark.group(1) is not None:
@@ -158,14 +157,14 @@ def _used(words: Iterable[str]) -> Iterator[str]:
                 )
 
 
-def _word(value: Any) -> str:
-    """Return a value as a program reads it: true and false, lists with commas, JSON for a map."""
+def _format_value(value: Any) -> str:
+    """Return a value as a program reads it: true or false, lists with commas, JSON for a map."""
     if value is None:
         return "none"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (list, tuple)):
-        return ",".join(map(_word, value))
+        return ",".join(map(_format_value, value))
     if isinstance(value, Mapping):
         return json.dumps(value)
     return repr(value) if isinstance(value, float) else str(value)

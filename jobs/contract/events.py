@@ -1,7 +1,6 @@
-"""The event log: what a lane appends while it runs trials, and how anybody reads it.
+"""The event log: what a lane appends while it runs trials, and how it is read.
 
-One writer a file, opened exclusively; state is derived by readers, never stored.
-Standard library only.
+One writer a file, opened exclusively; readers derive the state, it is never stored.
 
 Payloads (readers ignore fields that they do not know):
 
@@ -44,7 +43,8 @@ OPENED, HELD, CLOSED = "opened", "held", "closed"
 STARTED, EVALUATED, TELEMETRY = "started", "evaluated", "telemetry"
 MEASURED, USAGE = "measured", "usage"
 COMPLETED, DIVERGED, FAILED, INTERRUPTED = "completed", "diverged", "failed", "interrupted"
-_IN_A_RUSH = (EVALUATED, TELEMETRY, USAGE)
+_FREQUENT = (EVALUATED, TELEMETRY, USAGE)
+_FIXED = ("type", "trial", "attempt", "seq", "time_ms")  # what every line has, beside `v`
 
 
 class LogError(OperationError):
@@ -64,20 +64,20 @@ class Event:
 
 
 class EventLog:
-    """The writing end. Every append is on disk when it returns, but for evaluations in a rush.
+    """The writer of a log. An event is on disk when `append` returns, except frequent evaluations.
 
-    Evaluations that follow each other faster than a sync can be afforded are handed to the system
-    (a killed process loses none) and synced together with what comes next; before a checkpoint is
-    put in its place, `sync` sees to it that all that it has behind it is on disk.
+    Evaluations that come faster than they can be synced are written without a sync (a killed
+    process loses none) and synced with a later event; `sync` does so before a checkpoint replaces
+    an older one.
 
-    A line is written whole or not at all: after a failed write (full disk) the file is cut back
-    to its last whole line, so that readers meet a torn line only where the writer was killed.
+    A line is written whole or not at all: after a failed write (full disk) the file is truncated
+    to its last whole line, so that readers find a torn line only if the writer was killed.
     """
 
     def __init__(self, path: Path, attempt: int, free_bytes: int = FREE_BYTES_TO_START) -> None:
         """Create the file.
 
-        Raises FileExistsError where another writer has it, LogError where the disk is too full or
+        Raises FileExistsError if another writer has it, LogError if the disk is too full or
         cannot be written.
         """
         try:
@@ -104,14 +104,14 @@ class EventLog:
             "attempt": self.attempt,
             "seq": self._seq,
             "time_ms": time.time_ns() // 1_000_000,
-        } | _finite(payload)
+        } | _encode_floats(payload)
         data = (json.dumps(line, separators=(",", ":"), allow_nan=False) + "\n").encode()
         self._unsynced += data
-        self._try_twice(event_type not in _IN_A_RUSH or self._is_sync_due())
+        self._try_twice(event_type not in _FREQUENT or self._is_sync_due())
         self._seq += 1
 
     def sync(self) -> None:
-        """Put on disk what is not there yet; raises LogError if it fails twice."""
+        """Sync what has been written; raises LogError if it fails twice."""
         if self._unsynced:
             self._try_twice(durably=True)
 
@@ -126,7 +126,7 @@ class EventLog:
         try:
             self._write(durably)
         except OSError:
-            time.sleep(1)  # a quota or a full disk is often a matter of a moment
+            time.sleep(1)  # a quota or a full disk often lasts only a moment
             try:
                 self._write(durably)
             except OSError as error:
@@ -150,7 +150,7 @@ class EventLog:
         try:
             os.fsync(self._file)
         except OSError:
-            self._written = self._synced  # what a failed sync has left of the rest is not known
+            self._written = self._synced  # after a failed sync the rest of the file is unknown
             raise
         self._synced_at = time.monotonic()
         self._sync_took = self._synced_at - begin
@@ -170,7 +170,7 @@ def check_free_space(folder: Path, needed: int = FREE_BYTES_TO_START) -> None:
 def read_events(path: Path) -> Iterator[Event]:
     """Yield the events of one log, oldest first.
 
-    A torn last line is left out: its writer was killed in the middle of it, or is in it now.
+    A torn last line is skipped: its writer was killed while writing it, or is writing it now.
     Raises LogError for a damaged line elsewhere and for a log of a newer major version.
     """
     data = path.read_bytes()
@@ -182,21 +182,15 @@ def read_events(path: Path) -> Iterator[Event]:
                     f"{path} is of a newer version than {VERSION}, the last that this thermolion "
                     "reads: upgrade thermolion where you read the study"
                 )
-            event = Event(
-                type=record.pop("type"),
-                trial=record.pop("trial"),
-                attempt=record.pop("attempt"),
-                seq=record.pop("seq"),
-                time_ms=record.pop("time_ms"),
-                payload=_floats(record),
-            )
+            fixed = {name: record.pop(name) for name in _FIXED}
+            event = Event(**fixed, payload=_decode_floats(record))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise LogError(f"{path}, line {number} is damaged: {error!r}") from error
         yield event
 
 
 def next_attempt(folder: Path, submission: str, pack: int) -> int:
-    """Return the first attempt number that no log of the pack has taken yet."""
+    """Return the first attempt number that no log of the pack has."""
     taken = [int(log.stem.split("-")[-2]) for log in folder.glob(f"{submission}-{pack}-*-*.jsonl")]
     return max(taken, default=-1) + 1
 
@@ -205,18 +199,18 @@ def next_attempt(folder: Path, submission: str, pack: int) -> int:
 _SPELLED = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
-def _finite(value: Any) -> Any:
+def _encode_floats(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"
     if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: _encode_floats(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
+        return [_encode_floats(item) for item in value]
     return value
 
 
-def _floats(record: dict[str, Any]) -> dict[str, Any]:
-    """Undo `_finite` where numbers are expected: in metrics, and in the measures of layers."""
+def _decode_floats(record: dict[str, Any]) -> dict[str, Any]:
+    """Undo `_encode_floats` where numbers are expected: in metrics and layers."""
     if "metrics" in record:
         record["metrics"] = _numbers(record["metrics"])
     if "layers" in record:

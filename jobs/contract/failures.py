@@ -1,7 +1,7 @@
-"""Why a trial ended without a result: the classes, and how each is told from what is left of it.
+"""Why a trial ended without a result: the classes, and how an error or an output is classified.
 
-Standard library only. The words of SLURM are in `slurm.squeue`; what follows from a class is the
-sweep's to say (`orchestrator.sweep.keys`).
+The states of SLURM are in `slurm.squeue`; the sweep says what follows from a class
+(`orchestrator.sweep.keys`).
 """
 
 import re
@@ -22,7 +22,7 @@ FailureClass = Literal[
 ]
 CLASSES: tuple[FailureClass, ...] = get_args(FailureClass)
 
-# By words in the error of an exception, or behind its class.
+# Searched in the error of an exception; kinds are the names of its class.
 _DEVICE = re.compile(
     r"\b(CUDA|HIP|XPU|MPS)\b.*out of memory|out of memory.*\b(CUDA|HIP|XPU|MPS)\b"
     r"|CUBLAS_STATUS_ALLOC_FAILED|NCCL.*out of memory|Failed to CUDA (calloc|malloc)",
@@ -37,7 +37,7 @@ _DEVICE_KINDS = frozenset({"OutOfMemoryError"})  # torch's, of whichever acceler
 _HOST_KINDS = frozenset({"MemoryError", "_ArrayMemoryError"})
 _KILLED_COMMAND = re.compile(r"ended by signal SIGKILL|exit code 137\b")
 
-# By words in what a job has printed, its killer's included; the first one that is there counts.
+# Searched in what a job has printed, also by what killed it; the first match counts.
 _WORDS: Mapping[FailureClass, "re.Pattern[str]"] = {
     "OOM_HOST": re.compile(
         r"oom[-_]kill|exceeded (job )?memory limit|cgroup out-of-memory|OUT[-_ ]OF[-_ ]MEMORY",
@@ -51,10 +51,10 @@ _WORDS: Mapping[FailureClass, "re.Pattern[str]"] = {
 
 @dataclass(frozen=True)
 class JobEnd:
-    """How a job ended that has left no word itself; `node` is where it was, if anywhere.
+    """How a job ended whose log does not say so; `node` is where it ran, if it did.
 
-    `gained` is False where its time was over and nothing had come of it; `time_s` is when that was
-    first seen (seconds since the epoch).
+    `gained` is False if its time was over without any progress; `time_s` is when that was first
+    seen (seconds since the epoch).
     """
 
     failure: FailureClass
@@ -65,7 +65,7 @@ class JobEnd:
 
 
 def classify_exception(kind: str | None, error: str | None) -> FailureClass:
-    """Return the class of a failure that the log tells: of an exception of `kind`."""
+    """Return the class of a failure with an exception of `kind`, as the log has it."""
     said = error or ""
     if kind in _DEVICE_KINDS or _DEVICE.search(said):
         return "OOM_DEVICE"
@@ -78,5 +78,5 @@ def classify_exception(kind: str | None, error: str | None) -> FailureClass:
 
 
 def classify_output(text: str) -> FailureClass | None:
-    """Return the class that the last lines of a job's output tell, None where they do not."""
+    """Return the class that the last lines of a job's output show, None if they show none."""
     return next((failure for failure, words in _WORDS.items() if words.search(text)), None)

@@ -1,6 +1,6 @@
-"""Where everything of a study lies on disk: the one builder of paths.
+"""The paths of a study on disk: this is their one builder.
 
-Touches no file: callers create and open what they own.
+Touches no file.
 """
 
 from dataclasses import dataclass
@@ -78,5 +78,5 @@ class Layout:
         return self.checkpoints / f"{trial_id}.pt"
 
     def best_checkpoint(self, trial_id: str) -> Path:
-        """The weights of the best point of the curve, where they are to be kept."""
+        """The weights of the best point of the curve, if they are kept."""
         return self.checkpoints / f"{trial_id}.best.pt"

@@ -1,8 +1,8 @@
-"""Learning-rate schedules: what a learning rate is multiplied with, by the fraction of the budget.
+"""Learning-rate schedules: the factor of a learning rate, by the fraction of the budget.
 
-Standard library only, because planning checks schedules; the training loop asks `factor` at every
-step. A schedule is a mapping with one key, its kind; positions are fractions of the declared
-budget, so that one schedule fits budgets of every length.
+Planning checks schedules; the training loop calls `factor` at every step. A schedule is a mapping
+with one key, its kind; positions are fractions of the declared budget, so that one schedule fits
+budgets of every length.
 """
 
 import math
@@ -24,8 +24,8 @@ _EXAMPLE = "schedule: {cosine: {warmup: 0.05, floor: 0.0}}"
 def factor(schedule: Mapping[str, Any], done: float) -> float:
     """Return the factor of a step that begins when the fraction `done` of the budget is behind.
 
-    `schedule` is what `resolve_schedule` returns. During warm-up the factor grows in a line from
-    0; behind it, with p the fraction of the rest of the budget that is behind:
+    `schedule` is what `resolve_schedule` returns. During warm-up the factor grows linearly
+    from 0; after it, with p the fraction of the rest of the budget that is behind:
     cosine: floor + (1 - floor) (1 + cos(pi p)) / 2 (arXiv 1608.03983, equation 5, one period);
     linear: 1 - (1 - floor) p; step: `factor` to the power of the positions `at` that are passed
     (these count from the start of training); constant: 1. No schedule: 1.
@@ -47,15 +47,18 @@ def factor(schedule: Mapping[str, Any], done: float) -> float:
 
 
 def resolve_schedule(value: Any, epochs: int) -> dict[str, Any]:
-    """Return a schedule as a sweep may write it with its defaults filled in, JSON-ready.
+    """Return a schedule of a sweep with its defaults filled in, JSON-ready.
 
-    `value` is a kind alone or a mapping from it to its fields; a warm-up may be a text such as
-    `5ep`, epochs of the `epochs` declared. A constant without warm-up is no schedule: {}.
+    `value` is a kind, or a mapping from it to its fields; a warm-up may be a text such as `5ep`,
+    epochs of the declared `epochs`. A constant without warm-up is no schedule: {}.
     Raises DataError for anything else.
     """
     if isinstance(value, Mapping) and not value:
         return {}
-    kind, given = next(iter(value.items())) if _is_single(value) else (value, {})
+    kind: Any = value
+    given: Any = {}
+    if isinstance(value, Mapping) and len(value) == 1:
+        ((kind, given),) = value.items()
     if not isinstance(kind, str) or not isinstance(given, Mapping):
         raise DataError(
             f"schedule is {value!r}: write a kind, or a kind with its fields, such as {_EXAMPLE}"
@@ -64,17 +67,13 @@ def resolve_schedule(value: Any, epochs: int) -> dict[str, Any]:
     for name in given:
         check_known(str(name), KINDS[kind], f"field of schedule {kind}")
     fields = dict(KINDS[kind]) | dict(given)
-    checked = {name: _checked(kind, name, field, epochs) for name, field in fields.items()}
+    checked = {name: _resolve_field(kind, name, field, epochs) for name, field in fields.items()}
     return {} if checked == {"warmup": 0.0} else {kind: checked}
 
 
-def _is_single(value: Any) -> bool:
-    return isinstance(value, Mapping) and len(value) == 1
-
-
-def _checked(kind: str, name: str, value: Any, epochs: int) -> Any:
+def _resolve_field(kind: str, name: str, value: Any, epochs: int) -> Any:
     if name == "warmup":
-        return _warmup(kind, value, epochs)
+        return _resolve_warmup(kind, value, epochs)
     if name == "at":
         positions = list(value) if isinstance(value, (list, tuple)) else [value]
         rising = all(map(_is_number, positions)) and positions == sorted(set(positions))
@@ -92,7 +91,7 @@ def _checked(kind: str, name: str, value: Any, epochs: int) -> Any:
     return float(value) + 0.0  # -0.0 becomes 0.0
 
 
-def _warmup(kind: str, value: Any, epochs: int) -> float:
+def _resolve_warmup(kind: str, value: Any, epochs: int) -> float:
     fraction = value
     if isinstance(value, str) and value.endswith("ep"):
         try:

@@ -1,4 +1,4 @@
-"""A digest of the sources that decide what a trial computes. Standard library only."""
+"""A digest of the sources that decide what a trial computes."""
 
 import hashlib
 from functools import lru_cache
@@ -10,10 +10,10 @@ _DOCUMENTS = {".md", ".rst", ".ipynb", ".log"}
 
 @lru_cache(maxsize=16)
 def code_digest(user_root: Path | None = None) -> str:
-    """Return 16 hex digits over our training sources and, where there is one, the user's tree.
+    """Return 16 hex digits over our training sources and, if there is one, the user's tree.
 
-    `user_root` is a snapshot: every file in it counts, by its relative path and bytes, but for
-    documents and sweep files (a seed more is no other code).
+    `user_root` is a snapshot: every file in it counts, by its relative path and bytes, except
+    documents and sweep files (another seed is not other code).
     """
     root = Path(__file__).parents[2]
     ours = sorted([*(root / "jobs").rglob("*.py"), *(root / "thermolion").rglob("*.py")])

@@ -1,9 +1,7 @@
 """A trial: one candidate on one block, named by a hash of its resolved content.
 
-Standard library only: login nodes and compute nodes agree through this file. It resolves no
-defaults and checks no names; `orchestrator.sweep.sweep` does both before a trial is made.
-
-A field that is added after id version 1 stays out of the hashed content while it holds its
+Resolves no defaults and checks no names; `orchestrator.sweep.sweep` does both before a trial is
+made. A field that is added after id version 1 stays out of the hashed content while it has its
 default; otherwise every recorded trial would lose its name.
 """
 
@@ -47,8 +45,8 @@ class MetricSpec:
     """How the results of a workload are read: which curve, which final value, what is better.
 
     `final_metric` None stands for the last value of `metric`. A `fraction` and a `percent` are
-    reported in percentage points, anything `plain` in its own unit. `chance` is what a trial
-    counts as that diverged, in the metric's own scale; without it, it counts as no result. The
+    reported in percentage points, a `plain` one in its own unit. `chance` is the value of a trial
+    that diverged, in the metric's own scale; without it, it counts as no result. The
     `target` of `metric`, in the same scale, is what a trial is timed to reach.
     """
 
@@ -62,7 +60,7 @@ class MetricSpec:
 
 @dataclass(frozen=True)
 class Workload:
-    """What is trained: an `ImageWorkload` or a `UserWorkload`. None is what a kind has not.
+    """What is trained: an `ImageWorkload` or a `UserWorkload`; a property of the other is None.
 
     Labels, which take no part in identity: `name`, and `declared_metric`, how results are read.
     `precision` and `ranks` are those of its trials, which have them in their own identity: equal
@@ -82,13 +80,13 @@ class Workload:
 
     @property
     def metric_spec(self) -> MetricSpec:
-        """How results are read: as declared, or as those of images are."""
+        """How results are read: as declared, or as for images."""
         curve = "val_accuracy" if self.holds_out else "train_accuracy"
         return self.declared_metric or MetricSpec(curve, "test_accuracy", unit="fraction")
 
     @property
     def holds_out(self) -> bool:
-        """Whether its curve is of data that it does not train on, as far as we know."""
+        """True if its curve is of data that it does not train on, as far as we know."""
         return True
 
     @property
@@ -112,7 +110,7 @@ class Workload:
 
     @property
     def references(self) -> Mapping[str, str]:
-        """What it names in a sweep, by the key: each may be a dotted path, but for a command."""
+        """What a sweep refers to, by key: each may be a dotted path, except a command."""
         raise NotImplementedError
 
     @property
@@ -314,7 +312,7 @@ class Trial:
 
     @property
     def user_workload(self) -> UserWorkload:
-        """The workload of a trial that is known to be the user's own training."""
+        """The workload of a trial that is known to be the user's training."""
         assert isinstance(self.workload, UserWorkload)
         return self.workload
 

@@ -24,7 +24,7 @@ CHUNK = CHUNK_ROWS * ROW
 
 @dataclass
 class _Whole:
-    """A tensor by its chunks; a strided one has none, and is left to `reference`."""
+    """A tensor in chunks; a strided one has none, and is stepped by `reference`."""
 
     index: int
     params: list[Tensor]
@@ -34,7 +34,7 @@ class _Whole:
 
 @dataclass
 class _String:
-    """Small tensors that are worked on as one chunk of `length`, and where in it each lies.
+    """Small tensors that are stepped as one chunk of `length`, and where in it each lies.
 
     What is `new` lies in scratch, as their `directions`, `draws` and `noises` do; `rows` are
     theirs among the rows of all noise. Few operations are called for each of them: calls cost
@@ -57,7 +57,7 @@ class _String:
 
 @dataclass
 class _Layout:
-    """How the tensors of a group are worked on while they lie at `places`."""
+    """How the tensors of a group are stepped while they lie at `places`."""
 
     places: list[object]
     wholes: list[_Whole]
@@ -65,9 +65,9 @@ class _Layout:
 
 
 class Chunks:
-    """Takes steps of tensors of one dtype on the CPU; keeps scratch, and views of the tensors.
+    """Take steps of tensors of one dtype on the CPU; keeps scratch, and views of the tensors.
 
-    The views are made anew where a tensor lies elsewhere than at the last step.
+    The views are rebuilt if a tensor lies elsewhere than at the last step.
     """
 
     def __init__(self, dtype: torch.dtype) -> None:
@@ -89,7 +89,7 @@ class Chunks:
 
         The layout of the tensors is remembered by the name of their `group`.
         """
-        layout = self._laid_out(tensors, group)
+        layout = self._find_layout(tensors, group)
         numbers = _Numbers(hyper, self._dtype)
         for whole in layout.wholes:
             if whole.params:
@@ -113,7 +113,7 @@ class Chunks:
             if tensors.gate_sqs is None
             else _cut(tensors.gate_sqs[index], tensors.params[index])
         )
-        outs = None if tensors.directions is None else _cut_own(tensors.directions[index])
+        outs = None if tensors.directions is None else _cut_chunks(tensors.directions[index])
         for number, (param, m, v) in enumerate(
             zip(whole.params, whole.exp_avgs, whole.exp_avg_sqs, strict=True)
         ):
@@ -210,7 +210,7 @@ class Chunks:
         scales = exploration.row_scales
         if scales is not None:
             filled = self._noise.fill(exploration.keys[:, rows], scales[rows])
-            return self._narrowed(filled.view(-1)[:count])
+            return self._narrow(filled.view(-1)[:count])
         draws = self._noise.fill(exploration.keys[:, rows]).view(-1)[:count]
         return self._wide_noise[:count].copy_(draws).mul_(exploration.scales[index])
 
@@ -218,19 +218,19 @@ class Chunks:
         scales = exploration.row_scales
         keys = exploration.keys[:, string.rows]
         filled = self._noise.fill(keys, None if scales is None else scales[string.rows])
-        if scales is not None and filled.numel() == string.length:  # no row has a rest
-            return self._narrowed(filled.view(-1))
+        if scales is not None and filled.numel() == string.length:  # every row is full
+            return self._narrow(filled.view(-1))
         torch._foreach_copy_(string.noises, string.draws)
         if scales is None:
             torch._foreach_mul_(string.noises, [exploration.scales[i] for i in string.indices])
-        return self._narrowed(self._wide_noise[: string.length])
+        return self._narrow(self._wide_noise[: string.length])
 
-    def _narrowed(self, noise: Tensor) -> Tensor:
+    def _narrow(self, noise: Tensor) -> Tensor:
         if noise.dtype == self._dtype:
             return noise
         return self._scratch(len(noise))[8].copy_(noise)
 
-    def _laid_out(self, tensors: StepTensors, group: object) -> "_Layout":
+    def _find_layout(self, tensors: StepTensors, group: object) -> "_Layout":
         lists = (tensors.params, tensors.exp_avgs, tensors.exp_avg_sqs)
         places: list[object] = [tensor.data_ptr() for each in lists for tensor in each]
         places += [(param.shape, param.stride()) for param in tensors.params]
@@ -244,14 +244,16 @@ class Chunks:
             if dense and triple[0].numel() <= CHUNK // 2 and triple[0].is_contiguous():
                 small.append(index)
             else:
-                cuts = map(_cut_own, triple) if dense else ([], [], [])
+                cuts = map(_cut_chunks, triple) if dense else ([], [], [])
                 wholes.append(_Whole(index, *cuts))
         counts = [param.numel() for param in tensors.params]
-        strings = [self._strung(indices, tensors, counts) for indices in _strings(small, counts)]
+        strings = [
+            self._make_string(indices, tensors, counts) for indices in _group_small(small, counts)
+        ]
         self._layouts[group] = _Layout(places, wholes, strings)
         return self._layouts[group]
 
-    def _strung(self, indices: list[int], tensors: StepTensors, counts: list[int]) -> _String:
+    def _make_string(self, indices: list[int], tensors: StepTensors, counts: list[int]) -> _String:
         mine = [counts[index] for index in indices]
         rows = [-(-count // ROW) for count in counts]
         spans = [torch.arange(sum(rows[:i]), sum(rows[: i + 1])) for i in indices]
@@ -291,7 +293,7 @@ class _Numbers:
         self.decay = decay if hyper.weight_decay else None
 
 
-def _strings(small: list[int], counts: list[int]) -> list[list[int]]:
+def _group_small(small: list[int], counts: list[int]) -> list[list[int]]:
     """Return `small` in runs that each fill a chunk, counted in rows."""
     runs: list[list[int]] = []
     left = 0
@@ -305,7 +307,7 @@ def _strings(small: list[int], counts: list[int]) -> list[list[int]]:
     return runs
 
 
-def _cut_own(tensor: Tensor) -> list[Tensor]:
+def _cut_chunks(tensor: Tensor) -> list[Tensor]:
     return list(torch.split(in_memory_order(tensor), CHUNK))
 
 
@@ -313,4 +315,4 @@ def _cut(tensor: Tensor, like: Tensor) -> list[Tensor]:
     """Return the chunks of a tensor in the memory order of another."""
     if not same_layout(tensor, like):
         tensor = torch.empty_like(like).copy_(tensor)
-    return _cut_own(tensor)
+    return _cut_chunks(tensor)
