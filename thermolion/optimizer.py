@@ -107,7 +107,7 @@ class ThermoLion(ClosureOptimizer):
     `gate` says whose moments are gated on under data parallelism (docs/gates.md): those of the
     gradients as they come, averaged over the replicas; those of the `"replicas"`, at a batch of
     `reference_batch` samples (None: one rank's share), which feed the gate or `"all"` of v; or
-    each rank's own (`"local"`). The last two need `thermolion.ddp.attach.attach`.
+    each rank's own (`"local"`). The last two need `thermolion.attach`.
 
     Draws of the noise depend on `seed`, the step, the id of the parameter and the place of the
     element alone, so replicas and resumed runs see the same ones. The id is fixed when a

@@ -69,18 +69,17 @@ def measure_layers(
 
     Names are those of `names`, else those of the groups, else "0", "1" and so on by place. Left
     out are parameters that have taken no step yet, and empty ones. Of a sharded one, it is the
-    part that this rank holds; for `gate="local"`, this rank's own moments. Waits for
-    each device once.
+    part that this rank holds; for `gate="local"`, this rank's own moments. Waits for each device
+    once.
     """
     measured: list[_Measurement] = []
     place = 0
     for group in groups:
         hyper = read_hyper(group)
-        defaults = group.get("param_names") or [
-            str(place + i) for i in range(len(group["params"]))
-        ]
-        place += len(group["params"])
-        for param, name in zip(group["params"], defaults, strict=True):
+        params = group["params"]
+        defaults = group.get("param_names") or [str(place + i) for i in range(len(params))]
+        place += len(params)
+        for param, name in zip(params, defaults, strict=True):
             state = states.get(param, {})
             if "exp_avg" in state and to_local(param).numel():
                 name = (names or {}).get(param, name)

@@ -84,12 +84,12 @@ def accumulate_(
 
 _UNATTACHED = (
     "this gate refers to other ranks, and nothing is attached to it: before the first step, call "
-    "thermolion.ddp.attach.attach(optimizer, model), with the model in DistributedDataParallel "
+    "thermolion.attach(optimizer, model), with the model in DistributedDataParallel "
     "(or the bare model in a single process)"
 )
 _UNATTACHED_ZERO = (
     "ZeroRedundancyOptimizer has given this rank a part of the parameters, and its noise has to "
-    "know which: before the first step, call thermolion.ddp.attach.attach(optimizer, model) with "
+    "know which: before the first step, call thermolion.attach(optimizer, model) with "
     "the ZeroRedundancyOptimizer and the model in DistributedDataParallel"
 )
 

@@ -59,7 +59,7 @@ def test_in_one_process_the_batch_is_the_only_reference_there_is(options: dict[s
 def test_a_gate_that_is_not_attached_takes_no_step(gate: str) -> None:
     model, optimizer = started(gate=gate)
     before = copy.deepcopy(model)
-    with pytest.raises(RuntimeError, match=r"call thermolion\.distributed\.attach"):
+    with pytest.raises(RuntimeError, match=r"call thermolion\.attach"):
         run(model, optimizer)
     assert difference(model, before) == 0
     attach(optimizer, model)

@@ -27,10 +27,10 @@ def said() -> list[dict[str, str]]:
 @pytest.mark.parametrize(
     ("what", "words"),
     [
-        ("ZeRO, not attached", ["a part of the parameters", "thermolion.ddp.attach.attach"]),
+        ("ZeRO, not attached", ["a part of the parameters", "thermolion.attach"]),
         ("ZeRO, local", ['gate is "local"', "ZeroRedundancyOptimizer", "another gate"]),
         ("FSDP2, replicas", ["'replicas'", "sharded", 'gate="averaged"']),
-        ("FSDP2, replicas, unattached", ["nothing is attached", "thermolion.ddp.attach.attach"]),
+        ("FSDP2, replicas, unattached", ["nothing is attached", "thermolion.attach"]),
         ("FSDP2, verified", ["'0.weight'", "sharded", "leave the verification out"]),
         ("FSDP2, compared", ["'0.weight'", "sharded", "leave the verification out"]),
         ("columns", ["Shard(dim=1)", "dimension 0", "noise=False"]),
