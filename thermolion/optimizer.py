@@ -180,7 +180,7 @@ class ThermoLion(ClosureOptimizer):
             for name, value in self.defaults.items():
                 group.setdefault(name, value)
         self._forget()
-        if "gating" not in self.__dict__:  # a copy, which has to be attached for itself
+        if "distributed_gate" not in self.__dict__:  # a copy, which has to be attached for itself
             self.distributed_gate = DistributedGate(
                 *(self.defaults[name] for name in GATE_OPTIONS)
             )
