@@ -33,12 +33,12 @@ class Reference:
     solid_gain: float = 2.0
 
     def __post_init__(self) -> None:
-        self.heat = 1.0
+        self.temperature = 1.0
         self.m = np.zeros_like(self.theta)
         self.v = np.zeros_like(self.theta)
 
     def step(self, g: Array, xi: Array | None = None) -> None:
-        self.heat = self.heat * self.temp_decay
+        self.temperature = self.temperature * self.temp_decay
         self.m = self.beta1 * self.m + (1 - self.beta1) * g
         self.v = self.beta2 * self.v + (1 - self.beta2) * g**2
         rho = np.abs(self.m) / (np.sqrt(self.v) + self.eps)
@@ -47,8 +47,8 @@ class Reference:
         gas = np.sign(self.m) * (1 + self.alignment * aligned)
         solid = self.solid_gain * self.m / (np.sqrt(self.v) + self.eps)
         update = self.lr * ((1 - gate) * gas + gate * solid)
-        if xi is not None and self.heat > 0.01:
-            scale = np.sqrt(self.heat * np.mean(self.v) + 1e-10)
+        if xi is not None and self.temperature > 0.01:
+            scale = np.sqrt(self.temperature * np.mean(self.v) + 1e-10)
             update = update + self.lr * (1 - gate) * xi * scale
         self.theta = self.theta * (1 - self.lr * self.weight_decay) - update
 

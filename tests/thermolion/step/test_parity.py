@@ -161,20 +161,20 @@ def test_a_gate_forced_to_solid_is_the_momentum_over_its_root_mean_square(form: 
 
 def test_the_noise_of_a_step_has_the_distribution_of_the_published_class() -> None:
     count = 2**20
-    kicks = []
+    noises = []
     for kind in (ThermoLion, Published):
         torch.manual_seed(0)
         param = nn.Parameter(torch.zeros(count, dtype=torch.float64))
         param.grad = torch.full_like(param, 2.0)
         kind([param], lr=1.0).step()
-        kicks.append(param.detach())
+        noises.append(param.detach())
     mean_square = 0.01 * 4
     gate = math.tanh(0.2 / 0.2)
     drift = (1 - gate) * 1.5 + gate * 2
     width = (1 - gate) * math.sqrt(0.99 * mean_square + 1e-10)
-    for noise in kicks:
+    for noise in noises:
         assert stats.kstest(((noise + drift) / width).numpy(), "norm").pvalue > 1e-4
-    assert stats.ks_2samp(*(noise.numpy() for noise in kicks)).pvalue > 1e-4
+    assert stats.ks_2samp(*(noise.numpy() for noise in noises)).pvalue > 1e-4
 
 
 def _saved_and_loaded(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
@@ -220,7 +220,7 @@ def test_a_published_checkpoint_from_the_noisy_part_has_its_temperature_and_mean
         param.grad = torch.randn_like(param)
         published.step()
     saved = _saved_and_loaded(published)
-    kicks = []
+    noises = []
     for noise in (True, False):
         mine = nn.Parameter(param.detach().clone())
         optimizer = ThermoLion([mine], noise=noise)
@@ -228,14 +228,14 @@ def test_a_published_checkpoint_from_the_noisy_part_has_its_temperature_and_mean
         optimizer.param_groups[0]["noise"] = noise
         mine.grad = torch.full_like(mine, 0.5)
         optimizer.step()
-        kicks.append(mine.detach())
+        noises.append(mine.detach())
         if noise:
             state = optimizer.state[mine]
             mean = float(state["exp_avg_sq"].mean())
             assert float(state["exp_avg_sq_mean"]) == pytest.approx(mean, rel=1e-12)
             m, v = state["exp_avg"], state["exp_avg_sq"]
     gate = torch.tanh(m.abs() / (v.sqrt() + 1e-8))
-    draws = (kicks[1] - kicks[0]) / (1e-3 * (1 - gate) * math.sqrt(0.99**31 * mean + 1e-10))
+    draws = (noises[1] - noises[0]) / (1e-3 * (1 - gate) * math.sqrt(0.99**31 * mean + 1e-10))
     assert stats.kstest(draws.numpy(), "norm").pvalue > 1e-4
 
 

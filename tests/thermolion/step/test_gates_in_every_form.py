@@ -1,4 +1,4 @@
-"""A second moment of the gate's own, and updates handed out: the same bits by every form."""
+"""A second moment for the gate alone, and updates that are returned: equal bits in every form."""
 
 from typing import Any
 

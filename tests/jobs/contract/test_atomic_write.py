@@ -1,4 +1,4 @@
-"""Files that readers meet whole or not at all."""
+"""Files that readers find whole or not at all."""
 
 from pathlib import Path
 
