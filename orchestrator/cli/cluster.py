@@ -1,4 +1,4 @@
-"""The verb `cluster`: a real SLURM on this machine, up, looked at, down."""
+"""The verb `cluster`: start a real SLURM on this machine, show its state, stop it."""
 
 import os
 import shlex

@@ -1,4 +1,4 @@
-"""The verb of all studies of a root: which there are, put away, taken out, removed."""
+"""The verb `studies`: list the studies of a root; archive, restore or remove one."""
 
 from argparse import Namespace
 
@@ -7,7 +7,7 @@ from orchestrator.study.study import default_root
 
 
 def studies(arguments: Namespace) -> int:
-    """List the studies of a root, or do to one of them what the options say."""
+    """List the studies of a root, or archive, restore or remove the one that is named."""
     from orchestrator.progress.studies import (
         archive_study,
         format_studies,

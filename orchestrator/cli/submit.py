@@ -39,7 +39,7 @@ def submit(arguments: Namespace) -> int:
     """Send what is missing and return."""
     study = load_study(arguments)
     sent = _send(study, _send_options(arguments))
-    return _tell(study, sent, arguments)
+    return _print_sent(study, sent, arguments)
 
 
 def retry(arguments: Namespace) -> int:
@@ -60,7 +60,7 @@ def retry(arguments: Namespace) -> int:
         time=arguments.time or 1.0,
     )
     sent = _send(study, by_hand, selection.choose)
-    return _tell(study, sent, arguments, nothing="nothing to retry")
+    return _print_sent(study, sent, arguments, nothing="nothing to retry")
 
 
 def rerun(arguments: Namespace) -> int:
@@ -86,7 +86,7 @@ def rerun(arguments: Namespace) -> int:
         print_result(plan.outdated_line(outdated, "to take back"))
         return DONE
     say(plan.outdated_line(outdated, f"taken back by {decision}"))
-    return _tell(study, _send(study, _send_options(arguments)), arguments)
+    return _print_sent(study, _send(study, _send_options(arguments)), arguments)
 
 
 def run(arguments: Namespace) -> int:
@@ -104,7 +104,7 @@ def run(arguments: Namespace) -> int:
 
 
 def run_phases(study: Study, arguments: Namespace) -> Status | None:
-    """Submit and watch, phase by phase; return the last status, None where Ctrl-C ended it."""
+    """Submit and watch, phase by phase; return the last status, None if Ctrl-C ended it."""
     from rich.console import Console
 
     from orchestrator.views.watch import watch
@@ -117,9 +117,9 @@ def run_phases(study: Study, arguments: Namespace) -> Status | None:
         elif sent.submissions:
             say(f"{sent.trials} of {total} trials to run, {sent.at_a_time} at a time")
         if sent.left:
-            say(_left(sent.left, arguments))
+            say(_describe_left(sent.left, arguments))
         status = watch(study, Console(stderr=True))
-        while _goes_on(study):
+        while _send_next(study):
             status = watch(study, Console(stderr=True))
         status = read_status(study)
         for wrong in send_notices(study, status):
@@ -139,33 +139,30 @@ def run_phases(study: Study, arguments: Namespace) -> Status | None:
         say(f"stopped; take it up again with: {format_command('run', arguments)}")
         return None
     if status.unfinished:
-        _explain(status, arguments)
+        _explain_unfinished(status, arguments)
     return status
 
 
-def _goes_on(study: Study) -> bool:
-    """Do what follows by itself; return whether there is more to watch.
-
-    That is whether we did it, or the jobs of the study were faster.
-    """
+def _send_next(study: Study) -> bool:
+    """Send what follows from the jobs that ended; return True if there is more to watch."""
     before = read_status(study)
     try:
         sent = advance_unattended(study)
     except LockHeld as held:
         say(f"note: {held}")
-        return True  # whoever holds it sends
+        return True  # its holder sends
     status = read_status(study)
     if sent is not None:
         say(f"{sent.trials} more trials to run")
-    decided = _decided(status) != _decided(before)
+    decided = _count_decisions(status) != _count_decisions(before)
     if sent is not None or decided:
         for line in stage_lines(status):
             say(line)
-    # Whatever has moved meanwhile may have released more.
+    # The study's own job may have sent it first, or a result since may have released more.
     return sent is not None or decided or status.jobs_alive > 0 or status.done > before.done
 
 
-def _decided(status: Status) -> tuple[int, int, bool]:
+def _count_decisions(status: Status) -> tuple[int, int, bool]:
     stage = status.stage
     return len(stage.decisions), len(status.planned), stage.awaits_winners
 
@@ -188,7 +185,7 @@ def _send(study: Study, options: SendOptions, choose: Choose | None = None) -> S
     return sent
 
 
-def _tell(
+def _print_sent(
     study: Study, sent: SubmitResult, arguments: Namespace, nothing: str = "nothing to send"
 ) -> int:
     records = [submission.to_json() for submission in sent.submissions]
@@ -217,16 +214,16 @@ def _tell(
             f"time; look with: {format_command('status', arguments)}"
         )
     if sent.left:
-        print_result(_left(sent.left, arguments))
+        print_result(_describe_left(sent.left, arguments))
     return DONE
 
 
-def _left(count: int, arguments: Namespace) -> str:
+def _describe_left(count: int, arguments: Namespace) -> str:
     command = format_command("retry", arguments)
     return f"{count} failed or held, left alone: {command} sends them again"
 
 
-def _explain(status: Status, arguments: Namespace) -> None:
+def _explain_unfinished(status: Status, arguments: Namespace) -> None:
     """Say why some trials have no result, by cause, and what to do about it."""
     for paragraph in plan.describe_failures(status)[:_MOST_GROUPS]:
         say(paragraph)

@@ -1,4 +1,4 @@
-"""What all verbs share: exit codes, the study they are of, where they write what they say."""
+"""What all verbs share: exit codes, opening the named study, output on stdout and stderr."""
 
 import json
 import shlex
@@ -20,7 +20,7 @@ def load_study(arguments: Namespace) -> Study:
     if getattr(arguments, "backend", None) is not None:
         overrides.append(f"backend={arguments.backend}")
     if getattr(arguments, "site", None) is not None:
-        overrides.append(f"site={_place(arguments.site)}")
+        overrides.append(f"site={_name_site(arguments.site)}")
     where = [name for name in ("address", "on") if getattr(arguments, name, None) is not None]
     overrides += [f"ray.{name}={getattr(arguments, name)}" for name in where]
     study = open_study(arguments.study, arguments.root, overrides)
@@ -33,7 +33,7 @@ def load_study(arguments: Namespace) -> Study:
 
 
 def require_store(arguments: Namespace) -> None:
-    """Raise SweepError where runs would go to an address that no store has."""
+    """Raise SweepError if runs would go to an address that no store can have."""
     from tracking.mlflow_store.store import StoreError, require_address, resolve_uri
 
     try:
@@ -42,8 +42,8 @@ def require_store(arguments: Namespace) -> None:
         raise SweepError(str(error)) from error
 
 
-def _place(site: str) -> str:
-    """Return a site as it is named from anywhere: a path in full."""
+def _name_site(site: str) -> str:
+    """Return a site by a name that holds in any folder: a path is made absolute."""
     return str(Path(site).absolute()) if Path(site).is_file() else site
 
 
@@ -61,7 +61,7 @@ def say(text: str) -> None:
 
 
 def format_command(verb: str, arguments: Namespace) -> str:
-    """Return a command line that goes on with the same study."""
+    """Return the command line of a verb for the same study, with the same options."""
     words = ["thermolion", verb, arguments.study]
     if arguments.root:
         words += ["--root", str(arguments.root)]

@@ -1,4 +1,4 @@
-"""The verb that shows a study in MLflow: starts a server on its store, says where, and waits."""
+"""The verb `ui`: starts an MLflow server on the store, prints its link, and waits."""
 
 import getpass
 import os
@@ -45,7 +45,7 @@ def ui(arguments: Namespace) -> int:
         _root(arguments), arguments.mlflow, arguments.port, not arguments.no_password
     ) as server:
         _show(server.pages, page, arguments)
-        _tell_of_the_server(server)
+        _describe_server(server)
         return _wait(server)
 
 
@@ -75,14 +75,14 @@ def _show(pages: "Pages", page: str, arguments: Namespace) -> None:
 
 
 def _has_browser() -> bool:
-    """Whether the person at this terminal would see a browser that we open."""
+    """Return True if the user of this terminal would see a browser opened here."""
     if not sys.stdout.isatty() or "SSH_CONNECTION" in os.environ:
         return False
     shown = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     return sys.platform == "darwin" or bool(shown)
 
 
-def _tell_of_the_server(server: "Server") -> None:
+def _describe_server(server: "Server") -> None:
     where = f"{getpass.getuser()}@{socket.getfqdn()}"
     say(
         "the link holds the password: whoever has it sees, and may change, what is in the store"
