@@ -55,7 +55,7 @@ class PlacementRequest:
 
 @dataclass(frozen=True)
 class SubmissionPlan:
-    """The packs of one submission, how many ranks run at a time, and the backend's own request.
+    """The packs of one submission, the number of ranks at a time, and the backend's request.
 
     `backend_request` takes the folder of the submission; `scale` is as in `Submission`.
     """

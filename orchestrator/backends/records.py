@@ -76,7 +76,7 @@ def read_submission(folder: Path) -> Submission:
     return read_record(submission_file(folder), lambda fields: Submission(**fields))
 
 
-def cancelled_mark(layout: Layout, submission: str) -> Path:
+def cancelled_file(layout: Layout, submission: str) -> Path:
     """Return the file that records a user's `cancel`: nothing is sent by itself after it."""
     return layout.submission(submission) / "cancelled"
 

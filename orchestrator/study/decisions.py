@@ -6,7 +6,7 @@ Each has the hash of the results that it was made from. Decides nothing itself.
 import hashlib
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from jobs.contract.atomic_write import write_once
@@ -41,6 +41,14 @@ def read_decision(layout: Layout, name: str) -> Mapping[str, Any] | None:
         raise LogError(f"{path} is of a newer version: upgrade thermolion to read it")
     found: Mapping[str, Any] = record
     return found
+
+
+def read_numbered(layout: Layout, name: Callable[[int], str]) -> tuple[Mapping[str, Any], ...]:
+    """Return the decisions `name(1)`, `name(2)` and so on, up to the first that is missing."""
+    found: list[Mapping[str, Any]] = []
+    while (record := read_decision(layout, name(len(found) + 1))) is not None:
+        found.append(record)
+    return tuple(found)
 
 
 def inputs_hash(outcomes: Iterable[Outcome]) -> str:

@@ -35,7 +35,7 @@ def estimate(
     At most `concurrent` trials run at a time. Trials that have ended are the measure; a running
     one counts with the part that it has left.
     """
-    measured = _measured(outcomes)
+    measured = _measure(outcomes)
     remaining = [outcome for outcome in outcomes if not outcome.has_result]
     seconds = [_seconds(outcome, measured, device) for outcome in remaining]
     known = [value for value in seconds if value is not None]
@@ -50,7 +50,7 @@ def estimate(
 
 def estimate_by_trial(outcomes: Sequence[Outcome], device: str) -> Mapping[str, float | None]:
     """Return the seconds that every trial takes as a whole, by id; None if nothing is known."""
-    measured = _measured(outcomes)
+    measured = _measure(outcomes)
     trials = [outcome.trial for outcome in outcomes]
     return {trial.id: measured.get(_kind(trial)) or _guess(trial, device) for trial in trials}
 
@@ -76,7 +76,7 @@ def _kind(trial: Trial) -> _Kind:
     return trial.workload.key, trial.world_size, trial.rungs is not None
 
 
-def _measured(outcomes: Sequence[Outcome]) -> Mapping[_Kind, float]:
+def _measure(outcomes: Sequence[Outcome]) -> Mapping[_Kind, float]:
     """Return the median wall seconds of a trial, evaluations included, by its kind.
 
     Trials that may end early are a kind of their own. Until one of the other kind has ended, they

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from jobs.contract.layout import Layout
 from jobs.contract.trial import Candidate, Trial
-from orchestrator.study.decisions import read_decision
+from orchestrator.study.decisions import read_decision, read_numbered
 from orchestrator.study.study import Study
 from orchestrator.study.tuning_rounds import place_of
 from orchestrator.sweep.search_space import TunedCandidate
@@ -73,17 +73,11 @@ class Stage:
     def read(layout: Layout, looks: tuple[int, ...], has_pilots: bool) -> "Stage":
         frozen = FrozenAnalysis.read(layout)
         in_force = looks if frozen is None else frozen.analysis.looks
-        decisions: list[Mapping[str, Any]] = []
-        for number in range(1, len(in_force) + 1):
-            decision = read_decision(layout, f"look-{number}")
-            if decision is None:
-                break
-            decisions.append(decision)
         targets = read_decision(layout, TARGETS)
         return Stage(
             frozen=frozen,
             looks=in_force,
-            decisions=decisions,
+            decisions=read_numbered(layout, "look-{}".format)[: len(in_force)],
             awaits_targets=has_pilots and targets is None,
             targets={} if targets is None else targets["targets"],
         )

@@ -6,15 +6,14 @@ Read from `decisions/`; decides nothing. There is a file for every time that the
 (`winners-2.json`).
 """
 
-import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from jobs.contract.layout import Layout
 from jobs.contract.trial import Candidate, Workload
-from orchestrator.study.decisions import read_decision
+from orchestrator.study.decisions import read_numbered
 from orchestrator.sweep.search_space import Axis, Search, TunedCandidate
 
 Place = tuple[str, str]  # workload and candidate, by content: other names change nothing
@@ -31,7 +30,7 @@ class Tuning:
     @staticmethod
     def read(layout: Layout) -> "Tuning":
         names = (widening_name, winners_name, suggested_name)
-        return Tuning(*(_read_numbered(layout, name) for name in names))
+        return Tuning(*(read_numbered(layout, name) for name in names))
 
     @property
     def rounds(self) -> int:
@@ -57,7 +56,7 @@ class Tuning:
         for record in self.widenings[: number - 1]:
             ends = record["widened"].get(candidate.key)
             if ends is not None:
-                found = candidate.search.space["lr"].with_ends(*ends)
+                found = replace(candidate.search.space["lr"], low=ends[0], high=ends[1])
         return found
 
     @cached_property
@@ -116,8 +115,3 @@ def suggested_name(number: int) -> str:
 
 def winners_name(number: int) -> str:
     return "winners" if number == 1 else f"winners-{number}"
-
-
-def _read_numbered(layout: Layout, name: Any) -> tuple[Mapping[str, Any], ...]:
-    records = (read_decision(layout, name(number)) for number in itertools.count(1))
-    return tuple(itertools.takewhile(lambda record: record is not None, records))  # type: ignore[arg-type]  # none is None

@@ -8,7 +8,7 @@ from jobs.contract.layout import Layout
 from jobs.contract.lock import Lock, LockHeld
 from jobs.contract.trial import Trial
 from orchestrator.backends.base import backend_of
-from orchestrator.backends.records import Submission, cancelled_mark, read_pack, read_submissions
+from orchestrator.backends.records import Submission, cancelled_file, read_pack, read_submissions
 from orchestrator.progress.status import Status, find_living_packs, read_status
 from orchestrator.progress.sweep_diff import compare_with_recorded
 from orchestrator.results.preregister import freeze
@@ -113,7 +113,7 @@ def advance_unattended(study: Study) -> SubmitResult | None:
         return None
 
     def follows(now: Status) -> Sequence[Trial]:
-        if cancelled_mark(study.layout, submissions[-1].id).exists():
+        if cancelled_file(study.layout, submissions[-1].id).exists():
             return []
         return now.missing if again and not now.jobs_alive else _unsent(study, now)
 
@@ -176,7 +176,7 @@ def cancel_study(study: Study) -> int:
     out_of_reach: OperationError | None = None
     submissions = read_submissions(study.layout)
     if submissions:
-        cancelled_mark(study.layout, submissions[-1].id).touch()
+        cancelled_file(study.layout, submissions[-1].id).touch()
     living = find_living_packs(study.layout, submissions)
     for submission in (one for one in submissions if one.id in living):
         try:

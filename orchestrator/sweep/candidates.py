@@ -112,8 +112,8 @@ def _check_commands(
                         workload, candidate, (entries[name] or {}).keys() - _NOT_HYPERPARAMETERS
                     )
                 except DataError as error:
-                    said = f"workload {workload.name!r}, candidate {candidate.name!r}: {error}"
-                    raise Invalid(("candidates", name), said) from error
+                    mistake = f"workload {workload.name!r}, candidate {candidate.name!r}: {error}"
+                    raise Invalid(("candidates", name), mistake) from error
                 if isinstance(candidate, TunedCandidate):
                     continue  # what it will run is not known yet
                 key = (read_by_command(workload, candidate), candidate.replica)

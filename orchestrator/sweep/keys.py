@@ -175,7 +175,7 @@ def _check_timeout(value: float) -> float:
 
 
 class NotifyKeys(Strict):
-    """Who is told when a study is done, held or failing: a command, a webhook, or both."""
+    """What is called when a study is done, held or failing: a command, a webhook, or both."""
 
     command: Annotated[str, AfterValidator(_check_command)] | None = None
     url: Annotated[str, AfterValidator(_check_url)] | None = None

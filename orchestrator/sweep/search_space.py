@@ -9,7 +9,7 @@ say of a space is `orchestrator.sweep.tune_spaces`'.
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from jobs.contract.asha import Rungs
@@ -109,10 +109,6 @@ class Axis:
     def snap(self, value: float) -> Any:
         """Return the value of the range that is nearest: a whole number, or one of few digits."""
         return round(value) if self.whole else round_digits(value)
-
-    def with_ends(self, low: float, high: float) -> "Axis":
-        """Return the axis with other ends."""
-        return replace(self, low=low, high=high)
 
     def in_words(self) -> str:
         """Say where values come from: `1e-05 to 0.01, log`."""

@@ -86,10 +86,10 @@ def _read_trials(keys: TuneKeys, tuned: Sequence[str]) -> Mapping[str, int]:
         trials = keys.trials
     budgets = trials | dict.fromkeys(keys.untuned, 0)
     if len(set(budgets.values())) > 1 and not keys.allow_unequal:
-        told = ", ".join(f"{name} {count}" for name, count in budgets.items())
+        listed = ", ".join(f"{name} {count}" for name, count in budgets.items())
         raise Invalid(
             ("tune", "untuned" if keys.untuned else "trials"),
-            f"unequal budgets ({told}) favour whoever has more: give all the same, or write "
+            f"unequal budgets ({listed}) favour whoever has more: give all the same, or write "
             "`allow_unequal: true`, which the report then says",
         )
     return trials

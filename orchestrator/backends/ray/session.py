@@ -50,7 +50,7 @@ def session(
     for name in ("ray", "ray.tune"):
         logging.getLogger(name).setLevel(logging.ERROR)
     if request["address"] is not None:
-        with _attached(request["address"]):
+        with _attach(request["address"]):
             yield {}
         return
     temp = Path(tempfile.mkdtemp(prefix=PREFIX, dir=_short_folder()))
@@ -154,7 +154,7 @@ def clean_up(signals: LaneSignals) -> None:
 
 
 @contextmanager
-def _attached(address: str) -> Iterator[None]:
+def _attach(address: str) -> Iterator[None]:
     check_listens(address)
     import ray
 
