@@ -9,6 +9,9 @@ WORKERS ?= auto
 GROUND := tests/jobs/contract/test_trial.py tests/jobs/contract/test_events.py tests/jobs/contract/test_layout.py \
           tests/orchestrator/study/test_trials.py
 
+# Tests start hundreds of interpreters: what is imported is to be compiled once.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test lint bench chaos docs schema clean
 
 demo: $(VENV)/.tracking
@@ -38,7 +41,9 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.collect_scale
 	$(BIN)/python -m benchmarks.outage_cost
 
-# Needs root and SLURM. CHAOS_TOTAL faults, CHAOS_FAULTS a seed, from CHAOS_SEED on.
+# Needs root and SLURM. CHAOS_TOTAL faults, CHAOS_FAULTS a seed, from CHAOS_SEED on. A study of
+# nine trials for each of CHAOS_BLOCKS; that of the tests has three.
+chaos: export CHAOS_BLOCKS ?= 5
 chaos: $(VENV)/.dev
 	PYTHONPATH=tests/chaos:tests/support $(BIN)/python -u -m campaign
 

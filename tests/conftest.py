@@ -3,10 +3,12 @@
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from warm_python import warm_python
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
@@ -41,6 +43,16 @@ class ByFile(LoadScopeScheduling):
     def _split_scope(self, nodeid: str) -> str:
         together = (folder for folder in _TOGETHER if nodeid.startswith(folder))
         return next(together, nodeid.partition("::")[0])
+
+
+@pytest.fixture(scope="session")
+def warm() -> Iterator[str]:
+    """The path of what stands for `python` in tests: it has loaded torch already."""
+    with (
+        tempfile.TemporaryDirectory(prefix="tl-", dir="/tmp") as folder,  # short, for a socket
+        warm_python(Path(folder)) as python,
+    ):
+        yield python
 
 
 @pytest.fixture(scope="session")

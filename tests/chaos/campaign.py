@@ -26,9 +26,9 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="tl-", dir="/tmp"))
     verdicts, begin, seed = [], time.monotonic(), int(said.get("CHAOS_SEED", "1"))
     with warm_python(folder) as python, cluster_of(SHAPE, python) as cluster:
-        reference = run_undisturbed(cluster, folder / "undisturbed")
+        reference = run_undisturbed(Lab(cluster, folder / "undisturbed", python))
         while sum(sum(verdict.faults.values()) for verdict in verdicts) < total:
-            lab = Lab(cluster, folder / f"seed-{seed}")
+            lab = Lab(cluster, folder / f"seed-{seed}", python)
             lab.folder.mkdir()
             print(f"CHAOS_SEED={seed}: see {lab.folder}/log.txt", flush=True)
             run, verdict = run_chaos(lab, seed, a_seed, reference)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from schedule import Planned
-from slurm_lab import Lab
+from slurm_lab import COMMAND, Lab
 from subject import STUDY, SWEEP, TRIALS, read_progress, split_by_ranks
 from targets import Missed, Targets, Task
 
@@ -257,7 +257,7 @@ class ChaosRun:
 
     def _start(self, verb: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-P", "-m", "orchestrator.cli.main", verb, str(self.sweep)],
+            [self.lab.python or sys.executable, *COMMAND, verb, str(self.sweep)],
             cwd=self.lab.folder,
             env=self.lab.environment | self.variables,
             text=True,

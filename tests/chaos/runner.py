@@ -4,7 +4,6 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from chaos_run import ChaosRun
@@ -13,8 +12,6 @@ from schedule import draw
 from slurm_lab import Lab
 from subject import STUDY, SWEEP, TRIALS, read_progress, read_results
 from verdict import Verdict, judge
-
-from slurm.devcluster.cluster import Cluster
 
 _TURNS = 3  # how often a fault may find nobody, on average
 _UNDISTURBED_S, _LOOK_S = 600.0, 0.3
@@ -28,10 +25,9 @@ class Reference:
     submit_s: float
 
 
-def run_undisturbed(cluster: Cluster, folder: Path) -> Reference:
+def run_undisturbed(lab: Lab) -> Reference:
     """Send the study to the cluster, to which nothing is done meanwhile, and wait for its end."""
-    folder.mkdir()
-    lab = Lab(cluster, folder)
+    lab.folder.mkdir()
     begin = time.monotonic()
     said = lab.call("submit", lab.write(SWEEP))
     submit_s = time.monotonic() - begin

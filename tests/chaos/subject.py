@@ -1,5 +1,6 @@
 """The study that the chaos tests are done to, and what there is to compare of two of them."""
 
+import os
 import re
 from collections import Counter
 from pathlib import Path
@@ -13,7 +14,8 @@ from tracking.outcomes import read_outcomes
 
 STUDY = "chaos"
 _COMPLETED = re.compile(rb'"type":"completed","trial":"(\w+)"')
-TRIALS = 45
+BLOCKS = int(os.environ.get("CHAOS_BLOCKS", "3"))
+TRIALS = 9 * BLOCKS
 # Trials of half a second or so; every third has two ranks, on two nodes.
 SWEEP = """\
 study: chaos
@@ -34,7 +36,7 @@ candidates:
   adamw: {lr: 1e-3}
   lion: {lr: 3.3e-4}
 baseline: adamw
-seeds: 5
+seeds: BLOCKS
 checkpoint: {every: 0.2s}
 backend: slurm
 pack: {at_least: 9s, trial_takes: 1.5s}
@@ -42,7 +44,7 @@ failures:  # minutes with as many of them as years
   node_fail: {retries: 100, exclude: 0s}
   never_started: {retries: 100, backoff: 0s}
   lost: {retries: 100}
-"""
+""".replace("BLOCKS", str(BLOCKS))
 
 
 def read_results(layout: Layout) -> dict[str, tuple[Any, ...]]:

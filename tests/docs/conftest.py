@@ -4,7 +4,6 @@ import os
 import re
 import shlex
 import subprocess
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,7 +31,7 @@ def blocks(page: str, language: str) -> list[tuple[str, str]]:
 
 
 @pytest.fixture(scope="session")
-def followed(tmp_path_factory: pytest.TempPathFactory) -> Followed:
+def followed(tmp_path_factory: pytest.TempPathFactory, warm: str) -> Followed:
     """Do what docs/tutorial.md says, all but looking."""
     made = Followed(tmp_path_factory.mktemp("tutorial"))
     for title, text in blocks("tutorial.md", "yaml"):
@@ -47,7 +46,7 @@ def followed(tmp_path_factory: pytest.TempPathFactory) -> Followed:
             ):  # it stays until Ctrl-C; tests/orchestrator/cli/test_ui.py looks at it
                 continue
             done = subprocess.run(
-                [sys.executable, "-P", "-m", "orchestrator.cli.main", verb, *words],
+                [warm, "-P", "-m", "orchestrator.cli.main", verb, *words],
                 cwd=made.folder,
                 env={k: v for k, v in os.environ.items() if k not in dropped},
                 capture_output=True,

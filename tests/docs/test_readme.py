@@ -4,7 +4,6 @@ import os
 import re
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 from jobs.contract.layout import Layout
@@ -16,7 +15,7 @@ LESS = {"model: convnet": "model: mlp", "epochs: 3": "epochs: 1", "images: 3000"
 LESS |= {"seeds: 3": "seeds: 2"}
 
 
-def test_the_commands_of_the_readme_on_a_study(tmp_path, data_root):
+def test_the_commands_of_the_readme_on_a_study(tmp_path, data_root, warm):
     sweep = (REPO / "sweeps" / "images.yaml").read_text()
     for usual, less in LESS.items():
         assert usual in sweep
@@ -38,7 +37,7 @@ def test_the_commands_of_the_readme_on_a_study(tmp_path, data_root):
             continue
         assert program == "thermolion"
         known = {"DIR": str(data_root), "ID": next(iter(_trials(layout)), "")}
-        said[words[0]] = _call(tmp_path, [known.get(word, word) for word in words])
+        said[words[0]] = _call(warm, tmp_path, [known.get(word, word) for word in words])
     assert "12 = 2 x 3 x 2" in said["plan"]
     assert "12 of 12 trials done" in said["run"]
     assert "12 of 12 trials are done" in said["submit"]
@@ -54,10 +53,10 @@ def _trials(layout):
     return read_outcomes(layout.events) if layout.events.exists() else {}
 
 
-def _call(folder, words):
+def _call(python, folder, words):
     dropped = ("MLFLOW_TRACKING_URI", "THERMOLION_ROOT")
     done = subprocess.run(
-        [sys.executable, "-P", "-m", "orchestrator.cli.main", *words],
+        [python, "-P", "-m", "orchestrator.cli.main", *words],
         cwd=folder,
         env={k: v for k, v in os.environ.items() if k not in dropped},
         capture_output=True,

@@ -4,14 +4,17 @@ import contextlib
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from jobs.contract.layout import Layout
+from orchestrator.backends import local
 from orchestrator.cli.main import main
 from tracking.mlflow_store import store
 
@@ -67,13 +70,19 @@ def copied_store(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], N
 
 @pytest.fixture
 def thermolion(
+    warm: str,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     copied_store: Callable[[Path], None],
 ) -> Thermolion:
-    """Call the command line with studies below `tmp_path/studies`."""
+    """Call the command line with studies below `tmp_path/studies`.
+
+    Its pools and lanes are processes that have loaded torch already; `as_for_everybody` has them
+    start their own Python.
+    """
     monkeypatch.setattr(store, "_initialise", copied_store)
+    monkeypatch.setattr(local, "sys", SimpleNamespace(executable=warm))
     monkeypatch.setenv("THERMOLION_ROOT", str(tmp_path / "studies"))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
@@ -87,6 +96,13 @@ def thermolion(
         return Said(code, said.out, said.err)
 
     return call
+
+
+@pytest.fixture
+def as_for_everybody(thermolion: Thermolion, monkeypatch: pytest.MonkeyPatch) -> Thermolion:
+    """Call the command line; pools and lanes start a Python of their own, as outside of tests."""
+    monkeypatch.setattr(local, "sys", sys)
+    return thermolion
 
 
 @pytest.fixture

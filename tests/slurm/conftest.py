@@ -1,28 +1,18 @@
-"""A real SLURM for the tests: two clusters for the session, with and without accounting."""
+"""A real SLURM for the tests: two clusters for the session, with and without accounting.
+
+The Python that their site profiles name has loaded torch already.
+"""
 
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from processes import wait_for
-from slurm_lab import SMALL, Lab, cluster_of, require_slurm
-from warm_python import warm_python
+from slurm_lab import SMALL, Lab, cluster_of
 
 from slurm.devcluster.cluster import Cluster
 from slurm.devcluster.config import Shape
-
-
-@pytest.fixture(scope="session")
-def warm() -> Iterator[str]:
-    """What stands for `python` in the profiles of both clusters: it has loaded torch already."""
-    require_slurm(Shape())
-    folder = Path(tempfile.mkdtemp(prefix="tl-", dir="/tmp"))
-    with warm_python(folder) as words:
-        yield words
-    shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="session")

@@ -78,8 +78,8 @@ def test_an_unknown_site_lists_those_there_are(lab, small, tmp_path):
     assert "did you mean 'alpha'?" in said.err
 
 
-def test_an_unknown_account_is_named_with_ones_own(limited, tmp_path):
-    lab = Lab(limited, tmp_path)
+def test_an_unknown_account_is_named_with_ones_own(limited, warm, tmp_path):
+    lab = Lab(limited, tmp_path, warm)
     said = lab.call(
         *("submit", lab.write(SMALL), "--backend", "slurm"),
         *("--site", _profile(lab, account="nobodys")),
@@ -95,8 +95,8 @@ def test_an_account_that_is_missing_is_asked_for():
         check_request(facts, Site(), JobResources())
 
 
-def test_what_sbatch_refuses_is_given_up_and_said(limited, tmp_path):
-    lab = Lab(limited, tmp_path)
+def test_what_sbatch_refuses_is_given_up_and_said(limited, warm, tmp_path):
+    lab = Lab(limited, tmp_path, warm)
     site = _profile(lab, account="lab", qos="nope")
     said = lab.call("submit", lab.write(SMALL), "--backend", "slurm", "--site", site)
     assert said.code == 1

@@ -221,7 +221,7 @@ def test_a_trial_longer_than_its_time_ends_with_the_same_bits(lab, tmp_path):
     assert ends == ["interrupted"] * 2 + ["completed"]
     assert {attempt.kind for attempt in outcome.attempt_log[:2]} == {"TIMEOUT"}
     assert len(read_submissions(lab.layout("long"))) == 1
-    here = Lab(lab.cluster, tmp_path / "here")
+    here = Lab(lab.cluster, tmp_path / "here", lab.python)
     here.folder.mkdir()
     assert here.call("submit", here.write(LONG, "long.yaml")).code == 0
     here.await_results("long", 1)

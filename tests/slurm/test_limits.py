@@ -144,8 +144,8 @@ def _most_queued(layout: Layout) -> int:
     )
 
 
-def test_150_trials_one_a_task_within_arrays_of_51_and_20_jobs(limited, tmp_path):
-    lab = Lab(limited, tmp_path)
+def test_150_trials_one_a_task_within_arrays_of_51_and_20_jobs(limited, warm, tmp_path):
+    lab = Lab(limited, tmp_path, warm)
     begin = time.monotonic()
     sent = lab.call("submit", lab.write(MANY, "many.yaml"))
     assert sent.code == 0, sent.err

@@ -46,14 +46,14 @@ def cluster() -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def lab(cluster: Cluster, tmp_path: Path) -> Iterator[Lab]:
+def lab(cluster: Cluster, warm: str, tmp_path: Path) -> Iterator[Lab]:
     python = tmp_path / "python"
     python.write_text(ADDRESSED.format(python=sys.executable))
     python.chmod(0o755)
     profile = tmp_path / "site.toml"
     more = f'python = "{python}"\ngrace = "90s"\n'
     profile.write_text(cluster.paths.profile.read_text() + more)
-    made = Lab(cluster, tmp_path)
+    made = Lab(cluster, tmp_path, warm)
     yield made
     cluster.ask("scancel", "--quiet", "--user", str(os.geteuid()))  # what a failed test has left
     wait_for(lambda: made.squeue() == [])

@@ -63,7 +63,7 @@ def test_the_quickstart_gives_the_same_bits_on_slurm_and_on_this_machine(lab, tm
     assert "everything is done" in again.err
     assert _answer(again.out) == _answer(first.out)
     assert len(read_submissions(lab.layout("quickstart"))) == 1
-    here = Lab(lab.cluster, tmp_path / "here")
+    here = Lab(lab.cluster, tmp_path / "here", lab.python)
     here.folder.mkdir()
     local = here.call("submit", QUICKSTART, *sets)
     assert local.code == 0, local.err

@@ -10,10 +10,10 @@ from pathlib import Path
 from jobs.contract.layout import Layout
 
 
-def start(*arguments: object, root: Path) -> subprocess.Popen[str]:
+def start(*arguments: object, root: Path, python: str = sys.executable) -> subprocess.Popen[str]:
     """Start the command line in a process of its own, with studies below `root`."""
     return subprocess.Popen(
-        [sys.executable, "-P", "-m", "orchestrator.cli.main", *map(str, arguments)],
+        [python, "-P", "-m", "orchestrator.cli.main", *map(str, arguments)],
         env=os.environ | {"THERMOLION_ROOT": str(root)},
         text=True,
         stdout=subprocess.PIPE,

@@ -30,6 +30,7 @@ candidates:
 baseline: adamw
 seeds: 2
 """
+COMMAND = ("-P", "-m", "orchestrator.cli.main")
 # Two trials, each a job of its own.
 ONE_A_TASK = """\
 study: small
@@ -52,7 +53,10 @@ class Said:
 
 @dataclass(frozen=True)
 class Lab:
-    """A folder with studies, and a cluster that they are sent to; `python` is that of its jobs."""
+    """A folder with studies, and a cluster that they are sent to.
+
+    `python` is that of its jobs and of the command line; empty for one that starts anew.
+    """
 
     cluster: Cluster
     folder: Path
@@ -84,7 +88,7 @@ class Lab:
     def call(self, *arguments: object, **variables: str) -> Said:
         """Run the command line to its end."""
         done = subprocess.run(
-            [sys.executable, "-P", "-m", "orchestrator.cli.main", *map(str, arguments)],
+            [self.python or sys.executable, *COMMAND, *map(str, arguments)],
             cwd=self.folder,
             env=self.environment | variables,
             capture_output=True,

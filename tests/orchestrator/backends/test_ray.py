@@ -19,6 +19,9 @@ from tracking.mlflow_store.record import TRIAL_TAG
 from tracking.mlflow_store.store import open_store
 from tracking.outcomes import read_outcomes
 
+# Ray says what is left of it by the variables that its processes were started with.
+pytestmark = pytest.mark.usefixtures("as_for_everybody")
+
 SWEEP = """\
 study: small
 defaults:

@@ -16,8 +16,8 @@ from jobs.contract.layout import Layout
 from tracking.outcomes import read_outcomes
 
 SEED = 20
-KILLS, TERMS = 20, 10
-POINTS_BETWEEN = 6  # at most, and a few more before the signal arrives: of 336 in the study
+KILLS, TERMS = 10, 5
+POINTS_BETWEEN = 6  # at most, and a few more before the signal arrives: of 252 in the study
 SWEEP = """\
 study: fire
 workloads:
@@ -35,11 +35,11 @@ candidates:
   thermolion: {}
   adamw: {lr: 1e-3}
   lion: {lr: 3.3e-4}
-seeds: 4
+seeds: 3
 baseline: adamw
 checkpoint: {every: 0.2s}
 """
-TRIALS = 24
+TRIALS = 18
 
 
 @dataclass
@@ -48,11 +48,12 @@ class _Fire:
 
     layout: Layout
     sweep: Path
+    python: str
     draw: random.Random = field(default_factory=lambda: random.Random(SEED))
     faults: Counter[str] = field(default_factory=Counter)
 
     def submit(self) -> None:
-        with start("submit", self.sweep, root=self.layout.root) as sender:
+        with start("submit", self.sweep, root=self.layout.root, python=self.python) as sender:
             sender.communicate()
 
     def strike(self, what: str) -> None:
@@ -133,7 +134,7 @@ def _results(layout):
 
 
 def test_a_study_whose_processes_are_killed_loses_no_trial_and_runs_none_twice(
-    thermolion, tmp_path, small_disk, record_property
+    thermolion, warm, tmp_path, small_disk, record_property
 ):
     sweep = tmp_path / "fire.yaml"
     sweep.write_text(SWEEP)
@@ -141,8 +142,8 @@ def test_a_study_whose_processes_are_killed_loses_no_trial_and_runs_none_twice(
     run = thermolion("run", sweep, "--root", calm.root)
     assert run.code == 0, run.err
 
-    fire = _Fire(Layout(small_disk, "fire"), sweep)
-    plan = ["kill -9 of a lane"] * (KILLS - 6) + ["kill -9 of the pool"] * 6 + ["SIGTERM"] * TERMS
+    fire = _Fire(Layout(small_disk, "fire"), sweep, warm)
+    plan = ["kill -9 of a lane"] * (KILLS - 3) + ["kill -9 of the pool"] * 3 + ["SIGTERM"] * TERMS
     fire.draw.shuffle(plan)
     fire.fill_the_disk()
     for what in plan:

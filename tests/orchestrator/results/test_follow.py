@@ -46,12 +46,13 @@ def running(thermolion, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def collecting(running):
+def collecting(running, warm):
     """Start collectors of the study; whatever a test leaves behind is killed."""
     started = []
 
     def begin(*arguments):
-        started.append(start("collect", "mine", "--follow", *arguments, root=running.root))
+        words = ("collect", "mine", "--follow", *arguments)
+        started.append(start(*words, root=running.root, python=warm))
         return started[-1]
 
     yield begin

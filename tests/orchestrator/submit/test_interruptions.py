@@ -32,8 +32,9 @@ def test_ctrl_c_stops_cleanly_and_run_takes_it_up_again(thermolion, small, layou
     assert not any(outcome.nondeterministic for outcome in outcomes)
 
 
-def test_ctrl_c_while_jobs_are_being_started_leaves_nothing_running(small, layout):
-    run = start("run", small, "--set", "workloads.0.epochs=2000", root=layout.root)
+def test_ctrl_c_while_jobs_are_being_started_leaves_nothing_running(small, layout, warm):
+    longer = ["--set", "workloads.0.epochs=2000"]
+    run = start("run", small, *longer, root=layout.root, python=warm)
     wait_for(layout.submission("0001").exists)
     run.send_signal(signal.SIGINT)
     _, err = run.communicate(timeout=60)

@@ -10,6 +10,7 @@ from orchestrator.backends.records import read_submissions
 from tracking.outcomes import read_outcomes
 
 
+@pytest.mark.usefixtures("as_for_everybody")
 def test_run_answers_and_a_second_run_changes_nothing(thermolion, small, layout):
     first = thermolion("run", small)
     assert first.code == 0, first.err
@@ -127,6 +128,7 @@ def test_a_root_that_cannot_be_written_is_one_line(thermolion, small):
     assert "/dev/null" in said.err
 
 
+@pytest.mark.usefixtures("as_for_everybody")
 def test_a_failing_candidate_leaves_the_others_alone(thermolion, small, tmp_path, monkeypatch):
     (tmp_path / "my_lab.py").write_text(
         "import torch\n"

@@ -35,7 +35,7 @@ def project(small, tmp_path, monkeypatch):
     return folder
 
 
-@pytest.mark.usefixtures("project")
+@pytest.mark.usefixtures("project", "as_for_everybody")
 def test_folders_that_are_called_like_ours_hide_nothing(thermolion, small, layout):
     said = thermolion("run", small)
     assert said.code == 0, said.err

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from processes import wait_for
-from slurm_lab import Said, cluster_of, require_slurm
+from slurm_lab import Said, require_slurm
 
 from slurm.devcluster.cluster import read_cluster
 from slurm.devcluster.config import Shape
@@ -110,32 +110,30 @@ def test_a_pid_that_somebody_else_has_now_is_left_alone(folder):
         bystander.kill()
 
 
-def test_it_listens_on_loopback_alone():
-    with cluster_of(Shape(nodes=1, accounting=True)) as made:
-        pids = {made.daemons.process(name).pid for name in made.expected}
-        listening = []
-        for table in ("tcp", "tcp6"):
-            lines = Path(f"/proc/net/{table}").read_text().splitlines()[1:]
-            rows = [line.split() for line in lines]
-            listening += [(row[1].partition(":")[0], row[9]) for row in rows if row[3] == "0A"]
-        theirs = set()
-        for pid in pids:
-            for link in Path(f"/proc/{pid}/fd").iterdir():
-                if link.is_symlink() and str(link.readlink()).startswith("socket:"):
-                    theirs.add(str(link.readlink())[8:-1])
-        addresses = {address for address, inode in listening if inode in theirs}
-        assert addresses == {"0100007F"}  # 127.0.0.1
-        assert made.ask("sacctmgr", "-n", "-P", "show", "cluster").startswith("thermolion|")
+def test_it_listens_on_loopback_alone(limited):
+    pids = {limited.daemons.process(name).pid for name in limited.expected}
+    listening = []
+    for table in ("tcp", "tcp6"):
+        lines = Path(f"/proc/net/{table}").read_text().splitlines()[1:]
+        rows = [line.split() for line in lines]
+        listening += [(row[1].partition(":")[0], row[9]) for row in rows if row[3] == "0A"]
+    theirs = set()
+    for pid in pids:
+        for link in Path(f"/proc/{pid}/fd").iterdir():
+            if link.is_symlink() and str(link.readlink()).startswith("socket:"):
+                theirs.add(str(link.readlink())[8:-1])
+    addresses = {address for address, inode in listening if inode in theirs}
+    assert addresses == {"0100007F"}  # 127.0.0.1
+    assert limited.ask("sacctmgr", "-n", "-P", "show", "cluster").startswith("thermolion|")
 
 
-def test_its_database_shares_no_folder_with_another_one():
+def test_its_database_shares_no_folder_with_another_one(limited):
     """One that starts removes what it takes for leftovers: of all that have the same folder."""
-    with cluster_of(Shape(nodes=1, accounting=True)) as made:
-        process = made.daemons.process("mariadbd")
-        links = [str(link.readlink()) for link in Path(f"/proc/{process.pid}/fd").iterdir()]
-        files = [link for link in links if link.startswith("/") and not link.startswith("/dev/")]
-        assert files
-        assert [file for file in files if not file.startswith(f"{made.paths.folder}/")] == []
+    process = limited.daemons.process("mariadbd")
+    links = [str(link.readlink()) for link in Path(f"/proc/{process.pid}/fd").iterdir()]
+    files = [link for link in links if link.startswith("/") and not link.startswith("/dev/")]
+    assert files
+    assert [file for file in files if not file.startswith(f"{limited.paths.folder}/")] == []
 
 
 def test_missing_packages_are_named(tmp_path):

@@ -10,13 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from slurm_lab import require_slurm
+from slurm_lab import SMALL, require_slurm
 
 from slurm.devcluster.config import Shape
 from tracking.outcomes import read_outcomes
 
 NOBODY = "nobody"
-QUICKSTART = Path(__file__).parents[3] / "sweeps" / "quickstart.yaml"
 
 
 @pytest.fixture
@@ -51,17 +50,18 @@ def _as_nobody(folder: Path, script: str) -> "subprocess.CompletedProcess[str]":
 
 
 def test_a_cluster_needs_no_root(folder):
+    (folder / "small.yaml").write_text(SMALL)
     done = _as_nobody(
         folder,
         'eval "$(thermolion cluster up --dir c --nodes 1)"\n'
         "trap 'thermolion cluster down --dir c' EXIT\n"
         "id -u\n"
-        f"thermolion run {QUICKSTART} --backend slurm --set pack.at_least=20s\n"
-        "thermolion status quickstart\n",
+        "thermolion run small.yaml --backend slurm\n"
+        "thermolion status small\n",
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[0] != "0"
-    assert "20 completed" in done.stdout
+    assert "4 completed" in done.stdout
     assert "3 daemons stopped" in done.stdout
-    outcomes = read_outcomes(folder / "studies" / "quickstart" / "events")
-    assert len(outcomes) == 20
+    outcomes = read_outcomes(folder / "studies" / "small" / "events")
+    assert len(outcomes) == 4
