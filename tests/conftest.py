@@ -14,12 +14,23 @@ from xdist.scheduler import LoadScopeScheduling
 
 # Clusters are started once for all tests of such a folder.
 _TOGETHER = ("tests/slurm/",)
-# What takes longest begins.
-_FIRST = (*_TOGETHER, "tests/chaos/", "tests/orchestrator/backends/test_survival.py")
+# What takes longest begins, the longest first.
+_FIRST = (*_TOGETHER, "tests/chaos/", "tests/orchestrator/backends/")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: not item.nodeid.startswith(_FIRST))
+    items.sort(key=_turn)
+
+
+def _turn(item: pytest.Item) -> int:
+    begin = (turn for turn, folder in enumerate(_FIRST) if item.nodeid.startswith(folder))
+    return next(begin, len(_FIRST))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Return one more than there are cores: whoever has the clusters mostly waits for SLURM."""
+    return (os.cpu_count() or 1) + 1
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -26,16 +26,25 @@ def _torchvision_is_imported_as_it_is() -> bool:
 
 
 @pytest.fixture
-def thermolion(tmp_path: Path) -> Thermolion:
-    """Call the installed command from a folder, as a stranger does; it has to end well."""
+def thermolion(tmp_path: Path, warm: str) -> Thermolion:
+    """Call the command line from a folder; it has to end well. It has loaded torch already."""
+    return _caller([warm, "-P", "-m", "orchestrator.cli.main"], tmp_path)
 
+
+@pytest.fixture
+def installed(tmp_path: Path) -> Thermolion:
+    """Call the installed command from a folder, as a stranger does; it has to end well."""
+    return _caller([str(Path(sys.executable).with_name("thermolion"))], tmp_path)
+
+
+def _caller(command: list[str], tmp_path: Path) -> Thermolion:
     def call(folder: Path, *arguments: object) -> "subprocess.CompletedProcess[str]":
         ours = {"THERMOLION_ROOT": str(tmp_path / "studies")}
         inherited = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"}
         if not _torchvision_is_imported_as_it_is():
             ours["PYTHONPATH"] = str(REPO / "tests" / "support" / "operators")
         done = subprocess.run(
-            [str(Path(sys.executable).with_name("thermolion")), *map(str, arguments)],
+            [*command, *map(str, arguments)],
             cwd=folder,
             env=inherited | ours,
             capture_output=True,

@@ -70,12 +70,15 @@ def test_an_example_runs_as_a_sweep_and_its_question_is_answered(
     verdict: str,
     options: list[str],
     example: Callable[[str], Path],
-    thermolion: Thermolion,
+    request: pytest.FixtureRequest,
     need: Callable[[str], None],
     tmp_path: Path,
 ) -> None:
     if package is not None:
         need(package)
+    # One of them as a stranger does it.
+    asked = "installed" if name == "any_language" else "thermolion"
+    thermolion: Thermolion = request.getfixturevalue(asked)
     folder = example(name)
     sets: list[Any] = ["--set", "seeds=2"]
     for option in options:

@@ -144,10 +144,10 @@ def test_the_page_names_every_call_of_the_door() -> None:
 
 
 def test_every_verb_and_option_that_the_page_shows_exists(
-    thermolion: Thermolion, tmp_path: Path
+    installed: Thermolion, tmp_path: Path
 ) -> None:
     (shown,) = _blocks("When it does not work")
     for line in shown.text.splitlines():
         _, verb, *words = line.partition("#")[0].split()
-        said = thermolion(tmp_path, verb, "--help").stdout
+        said = installed(tmp_path, verb, "--help").stdout
         assert [word for word in words if word.startswith("--") and word not in said] == []
