@@ -12,10 +12,20 @@ from warm_python import warm_python
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
-# Clusters are started once for all tests of such a folder.
-_TOGETHER = ("tests/slurm/",)
+# Clusters are started once for all tests of a group: those of limits, and those of the rest.
+_SLURM = "tests/slurm/"
+_WITH_LIMITS = tuple(
+    f"{_SLURM}{name}.py"
+    for name in (
+        "test_ray",
+        "test_limits",
+        "test_feeding",
+        "test_bad_input",
+        "devcluster/test_cluster",
+    )
+)
 # What takes longest begins, the longest first.
-_FIRST = (*_TOGETHER, "tests/chaos/", "tests/orchestrator/backends/")
+_FIRST = (_SLURM, "tests/chaos/", "tests/orchestrator/backends/")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -49,11 +59,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 class ByFile(LoadScopeScheduling):
-    """Gives each process whole files, and whole folders where tests share a cluster."""
+    """Gives each process whole files, and whole groups of files whose tests share a cluster."""
 
     def _split_scope(self, nodeid: str) -> str:
-        together = (folder for folder in _TOGETHER if nodeid.startswith(folder))
-        return next(together, nodeid.partition("::")[0])
+        if nodeid.startswith(_WITH_LIMITS):
+            return f"{_SLURM} with limits"
+        return _SLURM if nodeid.startswith(_SLURM) else nodeid.partition("::")[0]
 
 
 @pytest.fixture(scope="session")

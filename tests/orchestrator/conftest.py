@@ -1,9 +1,6 @@
 """The user's door for the orchestrator's tests: the command line, run in this process."""
 
-import contextlib
 import json
-import os
-import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from warm_python import copied_store
 
 from jobs.contract.layout import Layout
 from orchestrator.backends import local
@@ -51,21 +49,9 @@ def small(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def copied_store(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], None]:
+def put_store(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], None]:
     """Put an empty store somewhere: MLflow takes seconds to make one, copies take none."""
-    make, made = store._initialise, tmp_path_factory.mktemp("store") / "empty.db"
-
-    def put(database: Path) -> None:
-        if not made.exists():
-            make(made)
-        database.parent.mkdir(parents=True, exist_ok=True)
-        draft = database.with_name(f"{database.name}.{os.getpid()}")
-        shutil.copy(made, draft)
-        with contextlib.suppress(FileExistsError):  # another process was quicker
-            os.link(draft, database)
-        draft.unlink()
-
-    return put
+    return copied_store(tmp_path_factory.mktemp("store") / "empty.db")
 
 
 @pytest.fixture
@@ -74,14 +60,14 @@ def thermolion(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
-    copied_store: Callable[[Path], None],
+    put_store: Callable[[Path], None],
 ) -> Thermolion:
     """Call the command line with studies below `tmp_path/studies`.
 
     Its pools and lanes are processes that have loaded torch already; `as_for_everybody` has them
     start their own Python.
     """
-    monkeypatch.setattr(store, "_initialise", copied_store)
+    monkeypatch.setattr(store, "_initialise", put_store)
     monkeypatch.setattr(local, "sys", SimpleNamespace(executable=warm))
     monkeypatch.setenv("THERMOLION_ROOT", str(tmp_path / "studies"))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)

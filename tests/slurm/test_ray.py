@@ -1,21 +1,17 @@
 """A Ray of its own within one SLURM job, on two nodes that have their own addresses."""
 
 import json
-import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from processes import wait_for
 from ray_head import processes_of, require_ray
-from slurm_lab import Lab, cluster_of
+from slurm_lab import Lab
 from slurm_trainings import WAITS
 
 from jobs.contract.layout import Layout
 from orchestrator.backends.records import read_submissions
-from slurm.devcluster.cluster import Cluster
-from slurm.devcluster.config import Shape
 from tracking.outcomes import Outcome, read_outcomes
 
 SWEEP = """\
@@ -38,25 +34,15 @@ exec {python} "$@"
 """
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    require_ray()
-    with cluster_of(Shape(nodes=2)) as made:
-        yield made
-
-
 @pytest.fixture
-def lab(cluster: Cluster, warm: str, tmp_path: Path) -> Iterator[Lab]:
-    python = tmp_path / "python"
+def lab(lab: Lab) -> Lab:
+    """A lab whose nodes have addresses of their own; what they start has loaded nothing yet."""
+    require_ray()
+    python = lab.folder / "python"
     python.write_text(ADDRESSED.format(python=sys.executable))
     python.chmod(0o755)
-    profile = tmp_path / "site.toml"
-    more = f'python = "{python}"\ngrace = "90s"\n'
-    profile.write_text(cluster.paths.profile.read_text() + more)
-    made = Lab(cluster, tmp_path, warm)
-    yield made
-    cluster.ask("scancel", "--quiet", "--user", str(os.geteuid()))  # what a failed test has left
-    wait_for(lambda: made.squeue() == [])
+    lab.site(python=str(python), grace="90s")
+    return lab
 
 
 def _results(layout: Layout) -> dict[str, object]:

@@ -14,12 +14,13 @@ import json
 import os
 import runpy
 import selectors
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -35,6 +36,7 @@ PRELOADED = (
 )
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
 _LOOK_S = 0.02
+_STORE = "tracking.mlflow_store.store"
 # It goes on as another one, and starts lanes, by its own interpreter: here by the stand-in.
 _POOL = "orchestrator.backends.pool"
 
@@ -161,6 +163,7 @@ def _become(said: dict[str, Any], files: list[int], stand_in: str) -> int:
         signal.signal(number, default)
     for standard, file in enumerate(files):
         os.dup2(file, standard)
+        os.close(file)  # or whoever is started by this process would hold it open
     os.environ.clear()
     os.environ.update(said["env"])
     os.chdir(said["cwd"])
@@ -171,6 +174,9 @@ def _become(said: dict[str, Any], files: list[int], stand_in: str) -> int:
     if words[1] == _POOL:
         sys.executable = stand_in
     start_pools_by(stand_in)
+    importlib.import_module(_STORE)._initialise = copied_store(
+        Path(stand_in).with_name("empty.db")
+    )
     sys.modules.pop(words[1], None)  # it is to run anew, under another name
     code: Any = 0
     try:
@@ -185,6 +191,23 @@ def _become(said: dict[str, Any], files: list[int], stand_in: str) -> int:
     sys.stdout.flush()
     sys.stderr.flush()
     return code if isinstance(code, int) else 1
+
+
+def copied_store(empty: Path) -> Callable[[Path], None]:
+    """Return what puts an empty store of MLflow somewhere: to make one takes seconds, once."""
+    make = importlib.import_module(_STORE)._initialise
+
+    def put(database: Path) -> None:
+        if not empty.exists():
+            make(empty)
+        database.parent.mkdir(parents=True, exist_ok=True)
+        draft = database.with_name(f"{database.name}.{os.getpid()}")
+        shutil.copy(empty, draft)
+        with contextlib.suppress(FileExistsError):  # another process was quicker
+            os.link(draft, database)
+        draft.unlink()
+
+    return put
 
 
 def start_pools_by(python: str) -> None:
