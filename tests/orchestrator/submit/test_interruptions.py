@@ -11,9 +11,9 @@ from tracking.mlflow_store.store import open_store
 from tracking.outcomes import read_outcomes
 
 
-def test_ctrl_c_stops_cleanly_and_run_takes_it_up_again(thermolion, small, layout):
+def test_ctrl_c_stops_cleanly_and_run_takes_it_up_again(thermolion, small, layout, warm):
     longer = ["--set", "workloads.0.epochs=400", "--set", "seeds=1"]
-    run = start("run", small, *longer, root=layout.root)
+    run = start("run", small, *longer, root=layout.root, python=warm)
     wait_for(lambda: any(b'"evaluated"' in log for log in event_logs(layout).values()))
     run.send_signal(signal.SIGINT)
     _, err = run.communicate(timeout=60)
