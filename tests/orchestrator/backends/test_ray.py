@@ -34,7 +34,7 @@ candidates: {thermolion: {}, adamw: {lr: 1e-2}}
 baseline: adamw
 seeds: 2
 """
-DRIVER = "backends.ray_driver"
+DRIVER = "backends.ray.driver"
 
 
 @pytest.fixture(scope="module")

@@ -55,7 +55,7 @@ def test_killed_twice_it_goes_on_with_nothing_twice(
     assert {run.info.status for run in runs} == {"FINISHED"}
     assert bool(temps) == (backend == "ray")
     wait_for(lambda: not any(map(processes_of, temps)), 90)  # a helper of Ray's takes a minute
-    wait_for(lambda: not pids(layout, "backends.ray_driver"), 30)
+    wait_for(lambda: not pids(layout, "backends.ray.driver"), 30)
 
 
 def _layout(folder):
