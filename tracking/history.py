@@ -48,7 +48,7 @@ class AttemptSummary:
     error: str | None = None
 
 
-class _Run:
+class _Attempt:
     """An attempt while it is replayed."""
 
     def __init__(self, event: events.Event, lane: LaneLog, generation: int) -> None:
@@ -67,9 +67,8 @@ class _Run:
         self.end: events.Event | None = None
         self.step: int | None = None
 
-    def record(self, is_newest: bool) -> AttemptSummary:
+    def summarise(self, is_newest: bool) -> AttemptSummary:
         job, end = self.lane.job, self.end
-        running: State | None = "running" if is_newest else None
         return AttemptSummary(
             log=self.lane.log,
             host=job.get("host"),
@@ -77,7 +76,7 @@ class _Run:
             code=job.get("code"),
             started_ms=self.started_ms,
             ended_ms=None if end is None else end.time_ms,
-            end=running if end is None else _ENDS[end.type],
+            end=("running" if is_newest else None) if end is None else _ENDS[end.type],
             generation=self.order[0],
             token=self.order[1],
             step=self.step,
@@ -94,11 +93,11 @@ class History:
         self._unequal = False
         self._layers: dict[int, Mapping[str, Any]] = {}  # the first logged ones of each step
         self._usage: dict[int, tuple[int, Mapping[str, float]]] = {}
-        self._runs: list[_Run] = []
+        self._attempts: list[_Attempt] = []
         self._starts = 0
-        self._by_log: dict[str, _Run] = {}
-        self._newest: _Run | None = None  # of those that have started
-        self._current: _Run | None = None  # the one that the state is of
+        self._by_log: dict[str, _Attempt] = {}
+        self._newest: _Attempt | None = None  # of those that have started
+        self._current: _Attempt | None = None  # the one that the state is of
         self._has_result = False
 
     def add(self, event: events.Event | Point, lane: LaneLog) -> None:
@@ -120,56 +119,58 @@ class History:
 
     def fields(self) -> dict[str, Any]:
         """Return the fields of an outcome, all but its trial."""
-        run, runs = self._current, self._runs
+        attempt, attempts = self._current, self._attempts
         fields: dict[str, Any] = {
             "curve": tuple(self._points[step] for step in sorted(self._points)),
             "nondeterministic": self._unequal,
             "layers": {step: self._layers[step] for step in sorted(self._layers)},
             "usage": {step: self._usage[step] for step in sorted(self._usage)},
         }
-        if run is None:
+        if attempt is None:
             return fields
         fields |= {
             "state": "running",
-            "attempts": len(runs),
-            "started_ms": runs[0].started_ms,
-            "started": run.started,
-            "job": run.lane.job,
-            "attempt_log": tuple(one.record(one is run and not self._has_result) for one in runs),
+            "attempts": len(attempts),
+            "started_ms": attempts[0].started_ms,
+            "started": attempt.started,
+            "job": attempt.lane.job,
+            "attempt_log": tuple(
+                one.summarise(one is attempt and not self._has_result) for one in attempts
+            ),
         }
-        return fields if run.end is None else fields | _end_fields(run.end)
+        return fields if attempt.end is None else fields | _end_fields(attempt.end)
 
     def _start(self, event: events.Event, lane: LaneLog) -> None:
         """Begin an attempt; if it comes after a newer one, it changes no state."""
         if self._has_result:
             return
-        run = self._begin(event, lane)
-        if self._newest is None or run.order >= self._newest.order:
-            self._newest = self._current = run
+        attempt = self._begin(event, lane)
+        if self._newest is None or attempt.order >= self._newest.order:
+            self._newest = self._current = attempt
 
     def _end(self, event: events.Event, lane: LaneLog) -> None:
         """End an attempt: the first result counts, whoever has it, else the newest attempt."""
-        run = self._by_log.get(lane.log)
+        attempt = self._by_log.get(lane.log)
         if self._has_result:
-            if run is not None and run.end is None:
-                run.end = event
+            if attempt is not None and attempt.end is None:
+                attempt.end = event
             return
         # Without a start it has failed before it could say so: it counts, being in nobody's way.
-        counts = run is None or run.order >= (self._newest or run).order
-        run = run or self._begin(event, lane)
-        run.end = event
-        run.step = event.payload.get("step", run.step)
+        counts = attempt is None or attempt.order >= (self._newest or attempt).order
+        attempt = attempt or self._begin(event, lane)
+        attempt.end = event
+        attempt.step = event.payload.get("step", attempt.step)
         self._has_result = _ENDS[event.type] in _RESULTS
         if counts or self._has_result:
-            self._current = run
+            self._current = attempt
 
-    def _begin(self, event: events.Event, lane: LaneLog) -> _Run:
+    def _begin(self, event: events.Event, lane: LaneLog) -> _Attempt:
         # Logs of an early version know no generations: the order of arrival will do.
-        run = _Run(event, lane, generation=self._starts)
+        attempt = _Attempt(event, lane, generation=self._starts)
         self._starts += event.type == events.STARTED
-        self._runs.append(run)
-        self._by_log[lane.log] = run
-        return run
+        self._attempts.append(attempt)
+        self._by_log[lane.log] = attempt
+        return attempt
 
     def _add_point(self, new: Point) -> None:
         """Keep the first durable value of every (metric, step); flag a later unequal one."""

@@ -99,19 +99,18 @@ def read_outcomes(
     id, the logs whose events no longer count for that trial. Raises LogError for a damaged log.
     """
     trials = {trial.id: trial for trial in planned}
-    taken_back = discarded or {}
-    said: dict[str, list[Sequence[LoggedEvent]]] = {}
+    by_trial: dict[str, list[Sequence[LoggedEvent]]] = {}
     for log in read_logs(folder):
         for trial_id, lines in log.items():
-            if trial_id is None or lines[0].lane.log in taken_back.get(trial_id, ()):
+            if trial_id is None or lines[0].lane.log in (discarded or {}).get(trial_id, ()):
                 continue
-            said.setdefault(trial_id, []).append(lines)
-    unplanned = [start for i, logs in said.items() if i not in trials for start in _start(logs)]
-    for line in sorted(unplanned, key=lambda one: one.order_ms):
+            by_trial.setdefault(trial_id, []).append(lines)
+    starts = [_find_start(logs) for i, logs in by_trial.items() if i not in trials]
+    for line in sort_lines(start for start in starts if start is not None):
         trial = _read_trial(line)
         trials[trial.id] = trial
     return {
-        i: Outcome(trial, **_replay(folder, i, said.get(i, []))) for i, trial in trials.items()
+        i: Outcome(trial, **_replay(folder, i, by_trial.get(i, []))) for i, trial in trials.items()
     }
 
 
@@ -153,19 +152,19 @@ def _hold(event: events.Event, lane: LaneLog) -> Hold:
     )
 
 
-def _start(logs: Sequence[Sequence[LoggedEvent]]) -> list[LoggedEvent]:
+def _find_start(logs: Sequence[Sequence[LoggedEvent]]) -> LoggedEvent | None:
     """Return the line by which a trial is known that was not planned: the first that describes it.
 
-    Empty if there is none: a process may die between a trial's turn and its start.
+    None if there is none: a process may die between a trial's turn and its start.
     """
-    starts = [
+    starts = (
         line
         for lines in logs
         for line in lines
         if isinstance(line.event, events.Event)
         and (line.event.type == events.STARTED or "config" in line.event.payload)
-    ]
-    return sorted(starts, key=lambda one: one.order_ms)[:1]
+    )
+    return next(iter(sort_lines(starts)), None)
 
 
 def _read_trial(line: LoggedEvent) -> Trial:

@@ -41,10 +41,10 @@ class Sensitivity:
 
     sign_flip_p: float | None
     sign_flip_floor: float
-    signed_rank_p: float | None
-    signed_rank_floor: float | None
-    middle: PseudoMedian | None
-    heterogeneity: Heterogeneity | None
+    signed_rank_p: float | None = None
+    signed_rank_floor: float | None = None
+    middle: PseudoMedian | None = None
+    heterogeneity: Heterogeneity | None = None
     max_t_p: float | None = None
 
     def contradicts(self, p: float | None, alpha: float) -> bool:
@@ -64,9 +64,9 @@ def sensitivity(
     if not filled:
         return None
     if len(filled) > 1:
-        counted = sum(np.count_nonzero(stratum) for stratum in filled)
         _, p = stratified_sign_flip(filled)
-        return Sensitivity(p, flip_floor(int(counted)), None, None, None, heterogeneity(estimates))
+        floor = flip_floor(int(np.count_nonzero(np.concatenate(filled))))
+        return Sensitivity(p, floor, heterogeneity=heterogeneity(estimates))
     (d,) = filled
     ranked = signed_rank_test(d, _RESOLUTION * float(np.abs(d).max()))
     return Sensitivity(
@@ -75,7 +75,6 @@ def sensitivity(
         signed_rank_p=None if ranked is None else ranked.p,
         signed_rank_floor=1.0 if ranked is None else ranked.floor,
         middle=hodges_lehmann(d),
-        heterogeneity=None,
     )
 
 
