@@ -92,8 +92,8 @@ def _parse(path: Path) -> Log:
     for event in events.read_events(path):
         lane = lane or LaneLog(path, event.payload)
         now = max(now, event.time_ms)
-        said = _point(path, event) if event.type == events.EVALUATED else event
-        log.setdefault(event.trial, []).append(LoggedEvent(now, said, lane))
+        logged = _point(path, event) if event.type == events.EVALUATED else event
+        log.setdefault(event.trial, []).append(LoggedEvent(now, logged, lane))
     return log
 
 

@@ -1,4 +1,4 @@
-"""The analysis of a study as agreed on before its trials: what is asked, and how it is answered.
+"""The analysis of a study as declared before its trials: what is asked, and how it is answered.
 
 A record with a hash of its own, to be printed and to be held against what was done. Decides
 nothing, and needs no scipy.

@@ -283,7 +283,7 @@ class Blocks:
 
 def _find_mismatch(measured: Mapping[str, Outcome]) -> str | None:
     """Say in what the trials of a block, by candidate, differ that they must share."""
-    said = None
+    mismatch = None
     for name in _SHARED:
         values = {
             candidate: found
@@ -291,8 +291,8 @@ def _find_mismatch(measured: Mapping[str, Outcome]) -> str | None:
             if (found := _digest(outcome, name)) is not None
         }
         if len(set(values.values())) > 1:
-            said = f"refused: the trials of this block differ in {name} ({_listed(values)})"
-    return said
+            mismatch = f"refused: the trials of this block differ in {name} ({_listed(values)})"
+    return mismatch
 
 
 def _refuse_twins(outcomes: Iterable[Outcome]) -> None:
@@ -340,8 +340,8 @@ def _trace(outcome: Outcome) -> bytes | None:
     values = {value for p in outcome.curve for value in p.metrics.values() if math.isfinite(value)}
     if len(values) < _TELLING_VALUES:
         return None
-    said = repr([(p.step, sorted(p.metrics.items())) for p in outcome.curve])
-    return hashlib.sha256(said.encode()).digest()
+    curve = repr([(p.step, sorted(p.metrics.items())) for p in outcome.curve])
+    return hashlib.sha256(curve.encode()).digest()
 
 
 def _mixes_code(jobs: Sequence[Mapping[str, Any]]) -> bool:

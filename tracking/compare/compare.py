@@ -46,7 +46,7 @@ def compare(
     have a result; the others are named in `incomplete`. Primary are the pooled answers (stratified
     t, Holm over questions by endpoints); single workloads are exploratory (paired t,
     Benjamini-Hochberg over all of them). Beside them stand the answers about data sets like these,
-    a family of their own. What was agreed on beforehand, `analysis`, says which answers are
+    a family of their own. The `analysis` that was declared beforehand says which answers are
     primary, and at what levels; without it all are. With `looks`, only what is of complete looks
     is seen, and p-values and intervals hold over all of them. Raises ComparisonError for broken
     pairing, NaN, and questions about unknown candidates.

@@ -1,4 +1,4 @@
-"""Looks at growing data, as agreed beforehand: which have been taken, and what p-values are worth.
+"""Looks at growing data, declared beforehand: which have been taken, and what p-values are worth.
 
 The arithmetic of limits is in `tracking.stats.group_sequential`. Estimates nothing.
 """
@@ -114,7 +114,7 @@ class Savings:
     """What was not spent, because a look had decided: `hours` of a device, or of a core.
 
     Estimated from the mean training time of the same candidate on the same workload; `unknown`
-    counts spared trials for which there is none.
+    counts skipped trials for which there is none.
     """
 
     trials: int

@@ -18,7 +18,7 @@ Asked = tuple[Question, Endpoint]
 
 @dataclass(frozen=True)
 class Family:
-    """Which answers were agreed on beforehand, and at what level they are judged together.
+    """Which answers were declared beforehand, and at what level they are judged together.
 
     `unanswered` of its tests cannot be done. Everything else that is asked is for exploration.
     """

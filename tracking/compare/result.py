@@ -186,9 +186,9 @@ class Comparison:
 
     `open_trials` have no end yet, and while there are any, the answer is an interim one. `notes`
     say what a reader must know of the origin of the trials. With `looks`, all is of the last
-    complete one, and the `ledger` has what each has found. `unanswered` tests were agreed on and
+    complete one, and the `ledger` has what each has found. `unanswered` tests were declared and
     cannot be done any more; `later` are the pooled answers of all trials, those that were added
-    after the analysis was agreed on among them: for exploration. `tuning` says how the settings of
+    after the analysis was declared among them: for exploration. `tuning` says how the settings of
     tuned candidates were found.
     """
 

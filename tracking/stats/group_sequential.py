@@ -1,4 +1,4 @@
-"""Group-sequential tests: p-value limits for a few looks at growing data, as agreed beforehand.
+"""Group-sequential tests: p-value limits for a few looks at growing data, declared beforehand.
 
 Pure functions of numbers of seeds and of p-values; they stop nothing. Between looks the statistic
 moves like a sum of independent normal increments; at each look the two-sided p-value of a t test
