@@ -119,7 +119,7 @@ def _run(trial: Trial, context: Context) -> None:
     if ending is None:
         return  # rank 0 logs it
     try:
-        _log_ending(ending, context)
+        context.end(ending)
     except FencedOut as reason:
         _log.warning("%s: leaving it", reason)
 
@@ -169,22 +169,6 @@ def _load_training(workload: Workload) -> function.Train:
     from jobs.images import loop
 
     return loop.train
-
-
-def _log_ending(ending: Ending, context: Context) -> None:
-    """Log how a trial has ended; raises FencedOut if a newer attempt has taken over."""
-    if ending.state == "completed":
-        context.end(ending.metrics)
-    elif ending.state == "diverged":
-        context.end(ending.metrics, diverged=ending.error)
-    elif ending.state == "interrupted":
-        context.interrupt(ending.error, ending.kind)
-    elif ending.state == "failed":
-        context.fail(ending.error, ending.kind, ending.traceback)
-    elif ending.state == "superseded":
-        raise FencedOut(ending.error)
-    else:
-        raise LogError(ending.error)
 
 
 def _hold(held: Mapping[str, LoggedEnd], journal: Journal) -> None:

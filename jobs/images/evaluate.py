@@ -33,9 +33,9 @@ def widen(logits: Tensor) -> Tensor:
     return logits.float() if logits.dtype in _MIXED.values() else logits
 
 
-def make_scaler(device: str, precision: str) -> "torch.amp.GradScaler | None":
-    """Return the loss scaler that fp16 needs so that small gradients do not become zero."""
-    return torch.amp.GradScaler(device) if precision == "fp16" else None
+def make_scaler(device: str, precision: str) -> torch.amp.GradScaler:
+    """Return the loss scaler without which small gradients of fp16 become 0; else it is off."""
+    return torch.amp.GradScaler(device, enabled=precision == "fp16")
 
 
 @dataclass(frozen=True)

@@ -204,7 +204,7 @@ class Training:
             "optimizer": self.optimizer.state_dict(),
             "optimizers": self._replica.optimizer_states(),
             "scheduler": None if self._scheduler is None else self._scheduler.state_dict(),
-            "scaler": None if self._scaler is None else self._scaler.state_dict(),
+            "scaler": self._scaler.state_dict() or None,  # without one, None since format 1
             "ema": self._average.state(),
             "step": self.step,
             "samples": self.samples,
@@ -221,8 +221,7 @@ class Training:
         self.optimizer.load_state_dict(optimizer)
         if self._scheduler is not None:
             self._scheduler.load_state_dict(state["scheduler"])
-        if self._scaler is not None:
-            self._scaler.load_state_dict(state["scaler"])
+        self._scaler.load_state_dict(state["scaler"])
         self._average.restore(state["ema"])
         self.step, self.samples = state["step"], state["samples"]
         self.train_seconds = state["train_seconds"]
@@ -298,8 +297,7 @@ class Training:
         loss = self._replica.loss(images, self._dataset.train.labels[chosen])
         factor = loss_factor(len(chosen), count, self._group)
         part = loss if factor == 1 else loss * factor
-        scaled = part if self._scaler is None else self._scaler.scale(part)
-        scaled.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        self._scaler.scale(part).backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         self._loss += loss.detach() * len(chosen)
         self._loss_samples += len(chosen)
 
@@ -307,21 +305,17 @@ class Training:
         """Take a step with the gradients that are accumulated."""
         clip_norm = self._trial.images.clip_norm
         if clip_norm is not None:
-            if self._scaler is not None:
-                self._scaler.unscale_(self.optimizer)
+            self._scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.model.parameters(), clip_norm)
-        if self._scaler is None:
-            self.optimizer.step()
-        else:
-            self._scaler.step(self.optimizer)
-            self._scaler.update()
+        self._scaler.step(self.optimizer)
+        self._scaler.update()
         if self._scheduler is not None:
             self._advance_schedule(self._scheduler)
         self._average.update()
 
     def _advance_schedule(self, scheduler: LambdaLR) -> None:
         """Set the learning rate of the next step, whether or not the scaler has skipped this."""
-        if self.step > 0 or self._scaler is None:
+        if self.step > 0 or not self._scaler.is_enabled():
             scheduler.step()
             return
         with warnings.catch_warnings():

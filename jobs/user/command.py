@@ -1,11 +1,7 @@
-"""A user's own training as a command: started, listened to, stopped, and its end judged.
+"""A user's own training as a command: its metrics are read from a file, its end is judged.
 
-Knows the file protocol of docs/bring-your-own-training.md; `jobs.contract.command_template` knows
-placeholders.
-
-What a line of $THERMOLION_LOG says: metrics at a step, or final ones. Standard library only.
-
-docs/bring-your-own-training.md has the words for users.
+The protocol is that of docs/bring-your-own-training.md; the command itself runs below
+`jobs.user.supervisor`, and its placeholders are filled by `jobs.contract.command_template`.
 """
 
 import codecs
@@ -31,24 +27,29 @@ from jobs.user import supervisor
 from jobs.worker.context import Context
 from thermolion.errors import InputError, OperationError
 
-_SPELLED = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
-_SHOWN = 200  # characters of a line that is none
+GRACE_S = 30.0  # from the wish that a command should end to its being killed
+_LOOK_EVERY_S = 0.05
+_SETTLE_S = 0.5  # between a signal to the command and the same one to us
+# Of the output, for the message of a failure. A progress bar is one line without an end.
+_LAST_LINES, _LAST_BYTES, _LINE_LENGTH = 40, 2**14, 400
+_NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+_SHOWN = 200  # characters of a line that cannot be read
 
 
 @dataclass(frozen=True)
 class ReportedMetrics:
-    """Metrics by name; `step` None stands for final ones."""
+    """One line of the log: metrics at a `step`, or final ones, if that is None."""
 
     step: int | None
     metrics: Mapping[str, float]
 
 
 class LineError(InputError, ValueError):
-    """A line that is none of the protocol, with what would be."""
+    """A line that does not follow the protocol; the message has examples of lines that do."""
 
 
 def parse(raw: bytes) -> ReportedMetrics:
-    """Read one line; raises LineError, which shows it."""
+    """Read one line of the log; raises LineError, whose message quotes it."""
     try:
         record = json.loads(raw)
         if not isinstance(record, dict):
@@ -82,17 +83,10 @@ def _metrics(record: Any) -> dict[str, float]:
 
 
 def _number(name: str, value: Any) -> float:
-    number = _SPELLED.get(value.lower()) if isinstance(value, str) else value
+    number = _NOT_FINITE.get(value.lower()) if isinstance(value, str) else value
     if isinstance(number, bool) or not isinstance(number, (int, float)):
         raise ValueError(f"{name} is {value!r}, it must be a number")
     return float(number)
-
-
-GRACE_S = 30.0  # from the wish that a command should end to its being killed
-_LOOK_EVERY_S = 0.05
-_SETTLE_S = 0.5  # between a signal to the command and the same one to us
-# Of the output, for the message of a failure. A progress bar is one line without an end.
-_LAST_LINES, _LAST_BYTES, _LINE_LENGTH = 40, 2**14, 400
 
 
 class CommandError(OperationError):
@@ -127,21 +121,21 @@ class Command:
         self._reader.start()
 
     def ended(self, wait_s: float) -> bool:
-        """Wait for its end, at most so long; whether it and all that it started have ended."""
+        """Wait for its end, at most `wait_s`; return True if all of its processes have ended."""
         return self._ended.wait(wait_s) or self._process.poll() is not None
 
     def new_lines(self) -> Iterator[bytes]:
-        """Yield the whole lines that it has logged since the last call."""
+        """Yield the complete lines that it has logged since the last call."""
         while data := self._log.read(1 << 20):
             *lines, self._rest = (self._rest + data).split(b"\n")
             yield from lines
 
     def last_line(self) -> bytes:
-        """Return what stands behind the last line end of the log."""
+        """Return the last line of the log, if it has no line end; else nothing."""
         return self._rest
 
     def ask_to_stop(self) -> None:
-        """Ask it to end; it is killed once its time of grace is over."""
+        """Ask it to end; it is killed if it has not ended after `GRACE_S`."""
         (self._folder / "stop").touch()
         stdin = self._process.stdin
         assert stdin is not None
@@ -149,7 +143,7 @@ class Command:
             stdin.write(b"stop\n")
 
     def return_code(self) -> int | None:
-        """Return its return code after its end, None where its supervisor was killed."""
+        """Return its return code after its end; None if its supervisor was killed."""
         self._reader.join(_SETTLE_S)
         try:
             return int((self._folder / "code").read_text())
@@ -164,7 +158,7 @@ class Command:
         return f"{last or '(it has printed nothing)'}\n"
 
     def close(self) -> None:
-        """Kill it with all that it started, unless it has ended, and let go of its files."""
+        """Kill it with all that it has started, unless it has ended, and close its files."""
         for stream in (self._process.stdin, self._log):
             assert stream is not None
             stream.close()
@@ -186,9 +180,9 @@ class Command:
 
 
 def run_command(trial: Trial, context: Context) -> Mapping[str, float] | None:
-    """Run the command of a trial to its end; return its final metrics, None where it gave none.
+    """Run the command of a trial to its end; return its final metrics, None if it gave none.
 
-    Raises CommandError where it fails, logs what is no metric, or logs nothing; and whatever
+    Raises CommandError if it fails, logs a line that cannot be read, or logs nothing; and whatever
     `context.log` raises. No process of it is left in any case. Every rank runs the command.
     """
     assert trial.workload.command is not None
@@ -205,10 +199,10 @@ def run_command(trial: Trial, context: Context) -> Mapping[str, float] | None:
         environment |= context.group.environment()
         command = Command(words, context.code_root or Path.cwd(), environment, folder)
         try:
-            final, heard = _listen(command, context)
+            final, lines = _forward_metrics(command, context)
             if context.group.is_broken and context.stopping.rung is None:
                 raise GroupBroken("another rank has left the trial")
-            result = _judged(command, words, context, final, heard)
+            result = _judge_end(command, words, context, final, lines)
         finally:
             command.close()
             with contextlib.suppress(OSError):  # it has files: the next attempt may want them
@@ -232,37 +226,37 @@ def _environment(trial: Trial, device: str, state: Path, folder: Path) -> dict[s
     return environment
 
 
-def _listen(command: Command, context: Context) -> tuple[dict[str, float], int]:
-    """Hand on what a command logs until it ends; return its final metrics and a count of lines."""
+def _forward_metrics(command: Command, context: Context) -> tuple[dict[str, float], int]:
+    """Log what a command logs until it ends; return its final metrics and the number of lines."""
     final: dict[str, float] = {}
-    heard = 0
+    lines = 0
     ended = asked = False
     while not ended:
         ended = command.ended(_LOOK_EVERY_S)
         for raw in command.new_lines():
-            heard += _take(raw, final, context)
+            lines += _log_line(raw, final, context)
         if not ended and not asked and (context.group.is_broken or context.has_to_stop()):
             command.ask_to_stop()
             asked = True
-    return final, heard
+    return final, lines
 
 
-def _judged(
-    command: Command, words: list[str], context: Context, final: dict[str, float], heard: int
+def _judge_end(
+    command: Command, words: list[str], context: Context, final: dict[str, float], lines: int
 ) -> Mapping[str, float] | None:
-    """Return the result of a command that has ended; raise CommandError where it is none."""
+    """Return the final metrics of a command that has ended; raises CommandError if it failed."""
     code = command.return_code()
     if context.stopping.is_early or (code != 0 and _stops_soon(context, code)):
-        return None  # the line that it was in when it was killed does not count
+        return None  # its last line may have been torn when it was killed
     line = " ".join(words)
     if code is None:
         raise CommandError("ExitCode", f"the process that ran {line} was killed from outside")
     if code != 0:
         raise CommandError(
-            "ExitCode", f"{line} {_ending(code)}; its last lines:\n{command.last_output()}"
+            "ExitCode", f"{line} {_describe_exit(code)}; its last lines:\n{command.last_output()}"
         )
-    heard += _take(command.last_line(), final, context)
-    if not heard and context.rank == 0:  # which speaks for all ranks
+    lines += _log_line(command.last_line(), final, context)
+    if not lines and context.rank == 0:  # the others need not log
         metric = context.trial.workload.metric_spec.metric
         raise CommandError(
             "NothingLogged",
@@ -274,7 +268,7 @@ def _judged(
 
 
 def _stops_soon(context: Context, code: int | None) -> bool:
-    """Whether a signal ended a command because all are to stop: ours may come a bit later."""
+    """Return True if all ranks are to stop, for which the signal to us may come a bit later."""
     if code is not None and (code >= 0 or -code not in (signal.SIGTERM, signal.SIGINT)):
         return context.has_to_stop()
     end = time.monotonic() + _SETTLE_S
@@ -283,7 +277,7 @@ def _stops_soon(context: Context, code: int | None) -> bool:
     return context.has_to_stop()
 
 
-def _ending(code: int) -> str:
+def _describe_exit(code: int) -> str:
     if code > 0:
         return f"ended with exit code {code}"
     try:
@@ -292,8 +286,8 @@ def _ending(code: int) -> str:
         return f"was ended by signal {-code}"
 
 
-def _take(raw: bytes, final: dict[str, float], context: Context) -> bool:
-    """Log one line of the protocol, or note its final metrics; whether there was one."""
+def _log_line(raw: bytes, final: dict[str, float], context: Context) -> bool:
+    """Log the metrics of one line, or add them to `final`; return False for an empty line."""
     if not raw.strip():
         return False
     try:

@@ -1,9 +1,8 @@
-"""Runs one command and leaves no process of it behind, whatever becomes of whoever asked for it.
+"""Runs one command, and leaves no process of it behind even if its own parent dies.
 
 Standard library only, run by its file name: `python -I -S supervisor.py GRACE_S CODE_FILE WORDS`.
-Its standard input is the other side's hand: a line asks the command to end, and the end of the
-input (the other side has died, or wants no more) kills it. The return code, negative for a signal,
-goes to CODE_FILE.
+A line on standard input asks the command to end; the end of the input (the parent has closed it,
+or has died) kills it. The return code, negative for a signal, is written to CODE_FILE.
 """
 
 import contextlib
@@ -14,7 +13,6 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import NoReturn
 
 _SET_PDEATHSIG, _SET_CHILD_SUBREAPER = 1, 36  # of prctl(2)
 _LEFT_BEHIND_S = 2.0  # for what the command has started and not awaited
@@ -29,13 +27,13 @@ class Supervisor:
         self._grace_s = grace_s
         self._code: int | None = None
         self._kill_at: float | None = None
-        self._heard = True
+        self._is_connected = True
         self._child = _start(words)
 
     def run(self, wakeup: int) -> int | None:
         """Return the return code once neither the command nor a descendant of it lives.
 
-        `wakeup` can be read where a child may have ended.
+        `wakeup` becomes readable when a child may have ended.
         """
         while not self._ended():
             now = time.monotonic()
@@ -43,16 +41,18 @@ class Supervisor:
                 self._signal_all(signal.SIGKILL)
                 self._kill_at = now + _AGAIN_S  # what has just been forked
             wait = None if self._kill_at is None else self._kill_at - now
-            ready, _, _ = select.select([wakeup, 0] if self._heard else [wakeup], [], [], wait)
+            ready, _, _ = select.select(
+                [wakeup, 0] if self._is_connected else [wakeup], [], [], wait
+            )
             if wakeup in ready:
                 os.read(wakeup, 4096)
             if 0 in ready:
-                self._hear(os.read(0, 4096))
+                self._obey(os.read(0, 4096))
         return self._code
 
-    def _hear(self, said: bytes) -> None:
+    def _obey(self, said: bytes) -> None:
         if not said:
-            self._heard = False
+            self._is_connected = False
             self._kill_at = 0
         elif self._kill_at is None and self._code is None:
             # The command alone: it may need its workers to save what they have.
@@ -60,7 +60,7 @@ class Supervisor:
             _signal(self._child, signal.SIGTERM)
 
     def _ended(self) -> bool:
-        """Take note of the dead; whether nobody is left."""
+        """Reap the processes that have ended; return True if none is left."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -86,12 +86,8 @@ class Supervisor:
 def _start(words: list[str]) -> int:
     """Start a command, which dies with this process (Linux); return its pid."""
     pid = os.fork()
-    if pid == 0:
-        _become(words)
-    return pid
-
-
-def _become(words: list[str]) -> NoReturn:
+    if pid:
+        return pid
     try:
         os.setsid()
         _prctl(_SET_PDEATHSIG, signal.SIGKILL)
@@ -132,7 +128,7 @@ def _prctl(option: int, value: int) -> None:
 def main() -> None:
     """Run the command that the command line gives."""
     grace_s, code_file, *words = sys.argv[1:]
-    # Orphans of the command become our children: nobody is lost from sight.
+    # Orphans of the command become our children, so that all of them are found.
     _prctl(_SET_CHILD_SUBREAPER, 1)
     read_end, write_end = os.pipe()
     os.set_blocking(write_end, False)

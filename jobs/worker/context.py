@@ -17,14 +17,15 @@ from torch import Tensor
 
 from jobs.contract import events
 from jobs.contract.attempts import Attempt
+from jobs.contract.events import LogError
 from jobs.contract.pack import Pack
 from jobs.contract.trial import STREAMS, Trial
-from jobs.ranks.ending import Diverged
+from jobs.ranks.ending import Diverged, Ending
 from jobs.ranks.group import RankGroup
 from jobs.ranks.launch import Launch
 from jobs.worker import checkpoint
 from jobs.worker.checkpoint import Checkpoint
-from jobs.worker.fencing import Fence
+from jobs.worker.fencing import Fence, FencedOut
 from jobs.worker.journal import Journal
 from jobs.worker.machine import Usage
 from jobs.worker.stopping import Stopping
@@ -237,28 +238,33 @@ class Context:
         """Set the digest of the final weights, which is logged with the end."""
         self.weights = weights
 
-    def interrupt(self, why: str, kind: str = "") -> None:
-        """Log that the attempt ends before the trial does; `kind` is a class of failure."""
-        self._fence.check(now=True)
-        told = {"kind": kind} if kind else {}
-        self._append(events.INTERRUPTED, step=self._step, error=why, **told)
+    def end(self, ending: Ending) -> None:
+        """Log how the attempt has ended; raises FencedOut if a newer one has taken over.
 
-    def fail(self, error: str, kind: str, traceback: str) -> None:
-        """Log that the training has raised an exception, of the class `kind`."""
-        self._fence.check(now=True)
-        told = {"error": error, "kind": kind, "traceback": traceback}
-        # With the trial: an attempt may fail before it has logged `started`.
-        self._append(events.FAILED, **told, config=self.trial.to_json())
-
-    def end(self, metrics: Mapping[str, Any] | None, diverged: str | None = None) -> None:
-        """Log the result: the last metrics logged and `metrics`; then remove the checkpoint.
-
-        `diverged` is why, if the training has diverged.
+        Raises LogError if the log of another rank cannot be written.
         """
+        if ending.state == "superseded":
+            raise FencedOut(ending.error)
+        if ending.state == "unlogged":
+            raise LogError(ending.error)
+        self._fence.check(now=True)
+        if ending.state == "interrupted":
+            told = {"kind": ending.kind} if ending.kind else {}
+            self._append(events.INTERRUPTED, step=self._step, error=ending.error, **told)
+        elif ending.state == "failed":
+            told = {"error": ending.error, "kind": ending.kind, "traceback": ending.traceback}
+            # With the trial: an attempt may fail before it has logged `started`.
+            self._append(events.FAILED, **told, config=self.trial.to_json())
+        elif ending.state == "diverged":
+            self._log_result(events.DIVERGED, ending.metrics, error=ending.error)
+        else:
+            self._log_result(events.COMPLETED, ending.metrics)
+
+    def _log_result(self, event_type: str, metrics: Mapping[str, Any] | None, **told: str) -> None:
+        """Log the last metrics logged and `metrics`; then remove the checkpoint."""
         logged = self.logged if self.trial.workload.ends_as_logged else {}
         final = {**logged, **(metrics or {})}
         rung = self.stopping.rung
-        self._fence.check(now=True)
         self._log_usage(now=True)
         end: dict[str, Any] = {
             "step": self._step,
@@ -271,8 +277,7 @@ class Context:
             end["weights"] = self.weights
         if self.device.type == "cuda":
             end["peak_memory_mb"] = torch.cuda.max_memory_allocated() / 2**20
-        told = {} if diverged is None else {"error": diverged}
-        self._append(events.COMPLETED if diverged is None else events.DIVERGED, **told, **end)
+        self._append(event_type, **told, **end)
         if self.keep != "last":
             checkpoint.remove(self._path)
 
