@@ -161,8 +161,9 @@ class DistributedGroup(RankGroup):
         process group (from an optimizer, a traceback) would keep them open.
         """
         # Why not let the process die and start the lane anew: one bad trial would end the lane
-        # for all that follow, and cost a place in the queue of a cluster, while the next trial
-        # goes on at once on the same ranks (test_bad_trials_of_several_ranks_touch_no_neighbour).
+        # for all that follow, and cost a place in the queue of a cluster, while now the next trial
+        # begins at once on the same ranks
+        # (test_trials_that_fail_on_several_ranks_do_not_affect_the_next).
         # Why not `abort`, as for NCCL below: torch 2.13's gloo has one that does nothing.
         for descriptor, inode in self._sockets.items():
             try:

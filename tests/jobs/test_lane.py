@@ -79,7 +79,7 @@ def test_the_same_trial_twice_has_the_same_bits(tmp_path):
     assert ends[0][0]
 
 
-def test_neighbours_in_a_pack_do_not_change_a_bit(tmp_path):
+def test_other_trials_in_a_pack_do_not_change_a_bit(tmp_path):
     alone = _run(tmp_path / "alone", _trial(CANDIDATES[0]))
     after = _run(tmp_path / "after", _trial(CANDIDATES[3]), _trial(CANDIDATES[0]))
     trial = _trial(CANDIDATES[0]).id
@@ -140,7 +140,7 @@ def test_divergence_is_a_result_and_the_next_trial_runs(tmp_path, lr, why):
     assert outcomes[good.id].state == "completed"
 
 
-def test_a_failure_is_recorded_with_its_traceback_and_touches_no_neighbour(tmp_path):
+def test_a_failure_is_recorded_with_its_traceback_and_the_next_trial_runs(tmp_path):
     (tmp_path / "my_lab.py").write_text(
         "import torch\n"
         "class Broken(torch.optim.SGD):\n"
@@ -173,7 +173,7 @@ class Quits(torch.optim.SGD):
 """
 
 
-def test_dropout_follows_its_stream_and_rests_while_a_trial_is_evaluated(tmp_path):
+def test_dropout_follows_its_stream_and_is_off_in_evaluations(tmp_path):
     (tmp_path / "my_nets.py").write_text(_DROPOUT)
     workload = dataclasses.replace(DIGITS, model="my_nets:net")
     trial = _trial(CANDIDATES[3], workload)
@@ -251,7 +251,7 @@ def test_a_signal_interrupts_at_the_next_step_and_a_rerun_gives_the_same_bits(tm
     assert steps == sorted(set(steps))
 
 
-def test_a_pack_survives_its_json(tmp_path):
+def test_a_pack_is_equal_after_a_round_trip_through_json(tmp_path):
     pack = Pack(
         Layout(tmp_path, "s"),
         "0001",

@@ -105,6 +105,6 @@ def test_draws_use_their_lowest_bit_for_the_flip() -> None:
     assert torch.equal(hflip(images, draws)[1], images[1].flip(-1))
 
 
-def test_an_unknown_operation_is_told_with_the_choices() -> None:
+def test_an_unknown_operation_is_refused_with_the_choices() -> None:
     with pytest.raises(DataError, match="choose from hflip, crop"):
         Augmentation(["rotate"], 0, N)

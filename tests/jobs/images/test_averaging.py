@@ -98,7 +98,7 @@ def test_scoring_an_average_leaves_the_training_and_its_draws_alone() -> None:
     assert _equal(often.evaluated_model, seldom.evaluated_model)
 
 
-def test_before_its_first_average_a_workloads_own_one_is_scored() -> None:
+def test_before_the_first_average_of_the_optimizer_that_of_the_workload_is_scored() -> None:
     training = _training(_trial(dataclasses.replace(_WORKLOAD, ema=0.9)))
     training.advance(3, _never)
     of_workload = training.evaluated_model
@@ -108,7 +108,7 @@ def test_before_its_first_average_a_workloads_own_one_is_scored() -> None:
 
 
 @pytest.mark.parametrize("at", [6, 7])
-def test_a_training_that_goes_on_scores_the_same_bits(at: int) -> None:
+def test_a_resumed_training_scores_the_same_bits(at: int) -> None:
     whole, broken = _training(_trial()), _training(_trial())
     whole.advance(9, _never)
     broken.advance(at, _never)

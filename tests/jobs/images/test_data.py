@@ -59,7 +59,7 @@ def test_the_held_out_fifth_is_stratified() -> None:
     assert float((held_out - whole / 5).abs().max()) < 1
 
 
-def test_digests_name_the_content() -> None:
+def test_digests_identify_the_content() -> None:
     digests = {_synthetic(seed=seed).digest for seed in (0, 1, 2)}
     assert len(digests) == 3
     assert all(len(digest) == 16 and int(digest, 16) >= 0 for digest in digests)
@@ -90,7 +90,7 @@ def test_no_synthetic_test_image_is_a_training_image() -> None:
 
 
 @pytest.mark.parametrize("options", [{"difficulty": 1.5}, {"images": 3}, {"classes": 0}])
-def test_synthetic_values_out_of_range_are_told(options: dict[str, Any]) -> None:
+def test_synthetic_values_out_of_range_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(DataError, match=next(iter(options))):
         _synthetic(**options)
 
@@ -181,7 +181,7 @@ def test_a_users_own_set_without_a_test_part_gives_up_a_fifth() -> None:
         ("lab_data:galaxies", {"tracks": [1, 2]}, "20 training images, 2 tracks"),
     ],
 )
-def test_a_users_reader_that_breaks_the_protocol_is_told(
+def test_a_users_reader_that_breaks_the_protocol_is_refused(
     name: str, options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(DataError, match=message):

@@ -151,7 +151,7 @@ def test_a_training_goes_on_in_the_middle_of_an_epoch(pets: Path, workers: int) 
     assert _course(fresh) == expected
 
 
-def test_signals_that_stop_a_lane_do_not_end_its_readers(pets: Path) -> None:
+def test_signals_that_stop_a_lane_do_not_end_its_reading_processes(pets: Path) -> None:
     launch = Launch()
     handlers = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
     launch.stop.listen(signal.SIGTERM, signal.SIGINT)
@@ -176,7 +176,7 @@ def test_signals_that_stop_a_lane_do_not_end_its_readers(pets: Path) -> None:
             signal.signal(number, handler)
 
 
-def test_a_lane_ends_with_readers_that_it_has_left_at_work(pets: Path) -> None:
+def test_a_lane_ends_although_reading_processes_are_at_work(pets: Path) -> None:
     code = (
         "import torch\n"
         "from jobs.images import data\n"
@@ -192,7 +192,7 @@ def test_a_lane_ends_with_readers_that_it_has_left_at_work(pets: Path) -> None:
     assert (lane.returncode, lane.stderr) == (7, "")
 
 
-def test_readers_do_not_outlive_a_lane_that_is_killed(pets: Path) -> None:
+def test_reading_processes_do_not_outlive_a_lane_that_is_killed(pets: Path) -> None:
     code = (
         "import multiprocessing, time, torch\n"
         "from jobs.images import data\n"
@@ -256,7 +256,7 @@ def _unequal(pets: Path) -> None:
         (_unequal, "train lacks dogs; .*val lacks dog.; give both the same"),
     ],
 )
-def test_a_folder_that_is_no_data_set_is_told_before_a_start(
+def test_a_folder_that_is_no_data_set_is_refused_before_a_start(
     damage: Any, message: str, pets: Path
 ) -> None:
     name = f"imagefolder:{pets}"
@@ -268,7 +268,7 @@ def test_a_folder_that_is_no_data_set_is_told_before_a_start(
         _load(pets)
 
 
-def test_a_class_without_images_is_told(pets: Path) -> None:
+def test_a_class_without_images_is_refused(pets: Path) -> None:
     for part in ("train", "val"):
         (pets / part / "axolotl").mkdir()
     with pytest.raises(DataError, match=r"no valid file for the classes axolotl.* Add images"):

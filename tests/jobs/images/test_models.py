@@ -92,7 +92,7 @@ def test_the_vit_has_the_parameters_counted_by_hand(channels: int) -> None:
     assert logits.shape == (2, 10)
 
 
-def test_the_vit_tells_which_patches_and_heads_fit() -> None:
+def test_the_vit_names_patches_and_heads_that_fit() -> None:
     models.build("vit", {}, 3, 32, 10)
     with pytest.raises(DataError, match="patches of 5x5 pixels, these are 32x32: choose a patch"):
         models.build("vit", {"patch": 5}, 3, 32, 10)
@@ -118,7 +118,7 @@ def test_a_model_without_dropout_has_no_layer_for_it(name: str) -> None:
     assert not any(isinstance(module, nn.Dropout) for module in model.modules())
 
 
-def test_models_of_torchvision_go_by_name() -> None:
+def test_models_of_torchvision_are_built_by_name() -> None:
     model = models.build("torchvision:squeezenet1_1", {"dropout": 0.1}, 3, 32, 7)
     assert type(model).__name__ == "SqueezeNet"
     assert model(torch.zeros(2, 3, 32, 32)).shape == (2, 7)
@@ -138,7 +138,7 @@ def test_models_of_torchvision_go_by_name() -> None:
         ("torchvision:googlenet", {"init_weights": False}, "option aux_logits: false"),
     ],
 )
-def test_what_torchvision_cannot_build_is_told_before_a_start(
+def test_a_model_that_torchvision_cannot_build_is_refused_before_a_start(
     name: str, options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(DataError, match=message):
@@ -152,7 +152,7 @@ def test_models_of_torchvision_need_three_channels() -> None:
 
 
 @pytest.mark.parametrize(("name", "size"), [("convnet", 3), ("resnet18", 7)])
-def test_an_image_too_small_for_the_model_is_told(name: str, size: int) -> None:
+def test_an_image_too_small_for_the_model_is_refused(name: str, size: int) -> None:
     with pytest.raises(DataError, match=f"these are {size}x{size}"):
         models.build(name, {}, 1, size, 10)
     models.build(name, {}, 1, size + 1, 10)

@@ -26,7 +26,7 @@ def _names(no_decay: tuple[str, ...], optimizer: Any = torch.optim.AdamW) -> lis
     return [[names[id(p)] for p in group["params"]] for group in made.param_groups]
 
 
-def test_biases_and_normalisations_are_spared_as_named() -> None:
+def test_named_biases_and_normalisations_get_no_weight_decay() -> None:
     decayed, spared = _names(("bias",))
     assert decayed == [
         *("stem.weight", "norm.weight", "attention.in_proj_weight"),
@@ -45,7 +45,7 @@ def test_biases_and_normalisations_are_spared_as_named() -> None:
     ]
 
 
-def test_the_spared_do_not_shrink_and_the_others_do() -> None:
+def test_parameters_without_decay_do_not_shrink_and_the_others_do() -> None:
     model = models.build("convnet", {}, 1, 8, 10)
     nn.init.ones_(model.classifier[1].bias)
     before = [parameter.clone() for parameter in model.parameters()]
@@ -68,7 +68,7 @@ def test_without_a_weight_decay_the_parameters_stay_one_group_in_their_order() -
     assert _names(()) == names
 
 
-def test_an_optimizer_that_hands_its_arguments_on_is_given_groups() -> None:
+def test_an_optimizer_that_takes_any_keyword_is_given_groups() -> None:
     class Wrapped(torch.optim.AdamW):
         def __init__(self, params: Any, **options: Any) -> None:
             super().__init__(params, **options)
@@ -76,7 +76,7 @@ def test_an_optimizer_that_hands_its_arguments_on_is_given_groups() -> None:
     assert len(_names(("bias",), Wrapped)) == 2
 
 
-def test_a_model_without_the_named_has_one_group() -> None:
+def test_a_model_without_named_parameters_has_one_group() -> None:
     model = nn.Linear(2, 2, bias=False)
     (group,) = trainer.parameters(model, ("bias", "norm"), torch.optim.AdamW)
     assert group["params"] == [model.weight]

@@ -197,7 +197,7 @@ def test_semeion_gives_up_a_fifth_and_keeps_its_order(data_root: Path) -> None:
     assert set(at.values()) == {-1}
 
 
-def test_the_archive_of_cifar10_is_taken_as_it_is(data_root: Path) -> None:
+def test_the_archive_of_cifar10_is_read_unchanged(data_root: Path) -> None:
     dataset = data.load("cifar10", {}, data_root)
     with numpy.load(data_root / "cifar10.npz") as arrays:
         for name, part in (("train", dataset.train), ("test", dataset.test)):
@@ -218,7 +218,7 @@ def test_a_track_of_the_traffic_signs_is_its_class_and_number(data_root: Path) -
     assert len(seen) == 888
 
 
-def test_a_damaged_set_is_told_with_the_next_step(tmp_path: Path) -> None:
+def test_a_damaged_set_is_refused_with_the_next_step(tmp_path: Path) -> None:
     _write_svhn(tmp_path)  # not the official files, and their checksums are looked at
     with pytest.raises(DataError, match=r"'svhn' below .* fetch it again with --download"):
         data.load("svhn", {}, tmp_path)
@@ -227,7 +227,7 @@ def test_a_damaged_set_is_told_with_the_next_step(tmp_path: Path) -> None:
         data.load("cifar10", {}, tmp_path)
 
 
-def test_nothing_is_fetched_unless_asked_for(
+def test_nothing_is_downloaded_unless_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[bool] = []

@@ -106,7 +106,7 @@ def test_more_images_than_there_are_is_an_error_with_both_numbers(
     assert len(split(_dataset(), kind, available, SEED).train) == available
 
 
-def test_an_unknown_kind_is_told_with_the_choices() -> None:
+def test_an_unknown_kind_of_split_is_refused_with_the_choices() -> None:
     with pytest.raises(DataError, match="choose from fair, replication"):
         split(_dataset(), "random", None, SEED)
 

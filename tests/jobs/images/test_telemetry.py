@@ -38,13 +38,13 @@ def test_layers_are_logged_at_each_evaluation_and_no_bit_changes(tmp_path: Path)
         assert layer["temperature"] == pytest.approx(0.99 ** steps[-1])
 
 
-def test_another_optimizer_has_nothing_to_tell(tmp_path: Path) -> None:
+def test_another_optimizer_logs_no_layers(tmp_path: Path) -> None:
     study = Study(tmp_path, made(TOLD, "adamw"))
     assert study.run() == 0
     assert TELEMETRY not in _types(study)
 
 
-def test_a_trial_that_goes_on_tells_of_each_step_once_and_the_same(tmp_path: Path) -> None:
+def test_a_resumed_trial_logs_the_layers_of_each_step_once_and_equally(tmp_path: Path) -> None:
     whole, broken = (Study(tmp_path / name, made(TOLD)) for name in ("whole", "broken"))
     whole.run()
     assert broken.run(stop_after=3) == EXIT_INTERRUPTED

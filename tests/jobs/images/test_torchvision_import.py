@@ -1,4 +1,4 @@
-"""The door to torchvision, in processes of its own: an import happens once in each."""
+"""The import of torchvision, in processes of its own: it happens once in each."""
 
 import subprocess
 import sys
@@ -40,7 +40,7 @@ def test_nothing_is_declared_where_the_operators_exist() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_a_torchvision_that_fails_otherwise_is_left_to_say_so(tmp_path: Path) -> None:
+def test_a_torchvision_that_fails_for_another_reason_raises_its_own_error(tmp_path: Path) -> None:
     (tmp_path / "torchvision").mkdir()
     (tmp_path / "torchvision" / "__init__.py").write_text("raise RuntimeError('another reason')")
     done = _python("from jobs.images.torchvision_import import datasets", tmp_path)

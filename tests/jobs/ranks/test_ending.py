@@ -1,4 +1,4 @@
-"""Trials of several ranks that come to a bad end, or to an early one: what the others do."""
+"""Trials of several ranks that fail or end early: what the other ranks do."""
 
 import dataclasses
 import signal
@@ -61,7 +61,7 @@ def test_a_signal_to_one_rank_stops_all_at_one_step(tmp_path):
     assert study.layout.checkpoint(outcome.trial.id).exists()
 
 
-def test_bad_trials_of_several_ranks_touch_no_neighbour(tmp_path, lab):
+def test_trials_that_fail_on_several_ranks_do_not_affect_the_next(tmp_path, lab):
     bad = [
         trial(2, PLAIN, "my_lab:Raises", lr=0.1),
         trial(2, PLAIN, "my_lab:Strays", lr=0.1),
@@ -82,7 +82,7 @@ def test_bad_trials_of_several_ranks_touch_no_neighbour(tmp_path, lab):
     assert good.state == "completed", good.traceback
 
 
-def test_a_divergence_keeps_its_test_scores_whichever_rank_tells_it_first(tmp_path, lab):
+def test_a_divergence_keeps_its_test_scores_whichever_rank_reports_it_first(tmp_path, lab):
     late = dataclasses.replace(PLAIN, model="my_lab:late", model_options={}, epochs=1)
     learns_nothing = trial(2, late, "sgd", lr=0.0)
     study = Study(tmp_path / "s", learns_nothing, code_root=lab)

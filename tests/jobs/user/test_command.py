@@ -1,4 +1,4 @@
-"""A user's own training as a command, run by a lane: what it is given, heard, told and left."""
+"""A user's training as a command, run by a lane: what it is given, what it logs, how it ends."""
 
 import json
 import sys
@@ -43,7 +43,7 @@ def test_a_script_finds_its_trial_its_siblings_our_python_and_its_threads(
     assert "PYTHONSAFEPATH" not in facts
 
 
-def test_a_project_with_folders_of_our_names_meets_its_own(study: Study) -> None:
+def test_a_script_imports_its_own_packages_that_are_called_like_ours(study: Study) -> None:
     for name in ("jobs", "tracking", "slurm", "orchestrator"):
         study.write(f"{name}/__init__.py", f"WHOSE = 'theirs: {name}'\n")
     events = study.run_script(
@@ -54,10 +54,10 @@ def test_a_project_with_folders_of_our_names_meets_its_own(study: Study) -> None
     assert events[-1].type == "completed"
 
 
-# What is heard of it.
+# What it logs.
 
 
-def test_what_a_script_logs_is_the_curve_and_what_it_logs_as_final_the_result(
+def test_logged_metrics_are_the_curve_and_final_ones_the_result(
     study: Study,
 ) -> None:
     events = study.run_script(
@@ -75,7 +75,7 @@ def test_what_a_script_logs_is_the_curve_and_what_it_logs_as_final_the_result(
     assert events[-1].payload["metrics"] == final
 
 
-def test_a_metric_is_heard_while_the_command_runs(study: Study, tmp_path: Path) -> None:
+def test_a_metric_is_logged_while_the_command_runs(study: Study, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     line = """sh -c 'echo "{{\\"step\\": 1, \\"val_accuracy\\": 0.5}}" >> $THERMOLION_LOG; """
     line += f"""while ! test -e {gate}; do sleep 0.02; done; echo "{{{{\\"final\\": """
@@ -108,7 +108,7 @@ def test_a_curve_that_is_not_finite_ends_the_trial_as_diverged(study: Study, tex
     assert time.monotonic() - begin < 20
 
 
-def test_a_last_line_without_its_end_counts_where_the_command_ended_well(study: Study) -> None:
+def test_a_last_line_without_a_line_end_counts_if_the_command_succeeded(study: Study) -> None:
     study.write("lines", '{"step": 1.0, "val_accuracy": 1}\n\n{"final": {"test_accuracy": 0.5}}')
     events = study.run("sh -c 'cat lines >> $THERMOLION_LOG'")
     assert curve(events) == {1: {"val_accuracy": 1.0}}
@@ -129,7 +129,7 @@ def test_a_last_line_without_its_end_counts_where_the_command_ended_well(study: 
         ("[1, 2]", "[1, 2]"),
     ],
 )
-def test_a_line_that_is_none_fails_the_trial_and_is_shown(
+def test_a_line_that_cannot_be_read_fails_the_trial_and_is_shown(
     study: Study, line: str, why: str
 ) -> None:
     study.write("lines", f"{line}\n")
@@ -158,7 +158,7 @@ def test_a_failure_has_the_exit_code_the_last_lines_and_the_scripts_own_tracebac
     assert f"{study.code}/train.py" in frames[-1] or '"train.py"' in frames[-1]
 
 
-def test_a_progress_bar_is_printed_as_it_moves_and_does_not_drown_the_failure(
+def test_a_progress_bar_is_printed_as_it_moves_and_does_not_hide_the_failure(
     study: Study, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     def heard(_step: int, _metrics: object) -> None:
@@ -191,19 +191,21 @@ def test_a_progress_bar_is_printed_as_it_moves_and_does_not_drown_the_failure(
         ("./missing --lr 1", "cannot run './missing': No such file"),
     ],
 )
-def test_how_a_command_ended_is_said(study: Study, line: str, words: str) -> None:
+def test_a_failure_names_the_exit_code_or_the_signal(study: Study, line: str, words: str) -> None:
     kind, error = failure(study.run(line))
     assert kind == "ExitCode"
     assert words in error
 
 
-def test_a_command_that_logs_nothing_is_told_how(study: Study) -> None:
+def test_a_command_that_logs_nothing_fails_with_how_to_log(study: Study) -> None:
     kind, error = failure(study.run("echo hello"))
     assert kind == "NothingLogged"
     assert "thermolion.log(step, val_accuracy=" in error
     assert "hello" in error
 
 
-def test_what_it_prints_is_printed(study: Study, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_output_of_a_command_is_printed(
+    study: Study, capfd: pytest.CaptureFixture[str]
+) -> None:
     study.run("sh -c 'echo out; echo err >&2'")
     assert {"out", "err"} <= set(capfd.readouterr().out.splitlines())

@@ -80,7 +80,7 @@ thermolion.log_final(test_accuracy=0.5)
 """
 
 
-def test_a_script_that_keeps_its_state_goes_on_where_it_was_stopped(
+def test_a_script_that_keeps_its_state_continues_from_where_it_was_stopped(
     study: Study, tmp_path: Path
 ) -> None:
     mark = tmp_path / "mark"
@@ -97,7 +97,7 @@ def test_a_script_that_keeps_its_state_goes_on_where_it_was_stopped(
     assert list(study.layout.folder.rglob("*.state")) == []
 
 
-def test_a_script_that_knows_nothing_of_stopping_is_interrupted_at_once(
+def test_a_script_that_never_asks_whether_to_stop_is_interrupted_at_once(
     study: Study, tmp_path: Path
 ) -> None:
     mark = tmp_path / "mark"
@@ -110,7 +110,7 @@ def test_a_script_that_knows_nothing_of_stopping_is_interrupted_at_once(
     assert time.monotonic() - begin < command.GRACE_S / 2
 
 
-def test_a_script_that_will_not_stop_is_killed_after_its_time_of_grace(
+def test_a_script_that_does_not_stop_is_killed_after_the_grace_period(
     study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(command, "GRACE_S", 0.3)
@@ -151,7 +151,7 @@ def test_a_trial_whose_command_failed_may_find_its_state_again(study: Study) -> 
     assert study.run_trial(trial)[-1].type == "completed"
 
 
-def test_waiting_for_a_command_costs_little(study: Study) -> None:
+def test_waiting_for_a_command_takes_little_processor_time(study: Study) -> None:
     study.write("line", '{"step": 1, "val_accuracy": 1}\n{"final": {"test_accuracy": 0.5}}\n')
     seconds = []
     for wait in (0, 0, 2):  # the first pays for imports
@@ -161,6 +161,6 @@ def test_waiting_for_a_command_costs_little(study: Study) -> None:
     assert seconds[2] - seconds[1] < 0.1
 
 
-def test_the_id_of_a_trial_hangs_on_its_command() -> None:
+def test_the_id_of_a_trial_depends_on_its_command() -> None:
     assert made("a {lr}").id != made("b {lr}").id
     assert replace(made("a {lr}"), threads=2).id != made("a {lr}").id

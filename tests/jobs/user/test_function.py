@@ -1,4 +1,4 @@
-"""A training of the user's own through a lane: how it ends, goes on, competes and is held."""
+"""The user's own function through a lane: how it ends, resumes, is fenced out and is held."""
 
 import os
 import random
@@ -62,7 +62,7 @@ def test_a_function_of_the_user_goes_on_with_the_same_bits(tmp_path):
     assert set(outcome.metrics) == {"fit", "loss"}
 
 
-def test_a_checkpoint_never_has_a_point_behind_it_that_is_not_on_disk(tmp_path, monkeypatch):
+def test_all_points_before_a_checkpoint_are_on_disk(tmp_path, monkeypatch):
     trial, pack = _own(tmp_path, OWN, name="my_saver")
     study = Study(tmp_path / "a", trial, **pack, checkpoint_every_s=0)
     synced, saved, real, write = {}, [], os.fsync, checkpoint.write
@@ -138,7 +138,7 @@ ENDINGS = {
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_however_a_function_ends_its_outcome_says_it(tmp_path, ending):
+def test_the_outcome_says_how_a_function_has_ended(tmp_path, ending):
     code, (state, said) = ENDINGS[ending]
     trial, pack = _own(tmp_path, code, name="my_ending")
     study = Study(tmp_path / "s", trial, **pack)
@@ -202,7 +202,7 @@ def test_of_two_attempts_at_one_trial_exactly_one_wins(tmp_path):
     assert sum(types.count("completed") for types in ends.values()) == 1
 
 
-def test_a_lane_leaves_alone_what_another_has_completed(tmp_path):
+def test_a_lane_skips_a_trial_that_another_has_completed(tmp_path):
     trial = made()
     study = Study(tmp_path, trial)
     study.run()
@@ -226,7 +226,7 @@ def test_the_first_failures_hold_the_rest_of_a_submission(tmp_path):
     assert len(read_outcomes(study.layout.events)) == 3  # the same ones first, then held again
 
 
-def test_every_held_trial_is_told_by_the_failure_of_its_own_kind(tmp_path):
+def test_every_held_trial_has_the_failure_of_its_own_kind(tmp_path):
     code = (
         "def train(trial, context):\n"
         "    raise (KeyError if trial.candidate.name == 'adamw' else ValueError)('no')"

@@ -39,7 +39,7 @@ def test_what_was_written_is_read_back(tmp_path):
     assert [file.name for file in path.parent.iterdir()] == ["a.pt"]
 
 
-def test_there_is_none_where_nothing_was_written(tmp_path):
+def test_without_a_file_there_is_no_checkpoint(tmp_path):
     assert checkpoint.read(tmp_path / "a.pt", "ab" * 8) is None
 
 
@@ -60,7 +60,7 @@ def test_a_damaged_checkpoint_counts_as_none(tmp_path, how, caplog):
     assert "starts from its beginning" in caplog.text
 
 
-def test_one_of_another_trial_or_of_a_newer_version_is_refused(tmp_path, monkeypatch):
+def test_a_checkpoint_of_another_trial_or_of_a_newer_version_is_refused(tmp_path, monkeypatch):
     path = tmp_path / "a.pt"
     checkpoint.write(path, _made())
     with pytest.raises(CheckpointError, match="belongs to trial"):
@@ -80,7 +80,7 @@ def test_a_checkpoint_of_format_1_is_still_read():
     assert drawn == (0.8444218515250481, 0.5488135039273248, 0.49625658988952637)
 
 
-def test_all_generators_go_on_where_they_were():
+def test_all_generators_continue_from_a_saved_state():
     random.gauss(0, 1), np.random.normal(), torch.rand(3)
     state = checkpoint.rng_state()
     checkpoint.check_plain(state)
@@ -107,12 +107,12 @@ class _Own:
         ({_Own(): 1}, "a key of state"),
     ],
 )
-def test_what_could_not_be_read_back_is_refused_by_its_place(state, where):
+def test_a_value_that_could_not_be_read_back_is_refused_with_its_place(state, where):
     with pytest.raises(TypeError, match=where):
         checkpoint.check_plain(state)
 
 
-def test_on_a_full_disk_the_checkpoint_before_stays(tmp_path, monkeypatch):
+def test_on_a_full_disk_the_last_checkpoint_is_kept(tmp_path, monkeypatch):
     path = tmp_path / "a.pt"
     checkpoint.write(path, _made(step=1))
 

@@ -1,4 +1,4 @@
-"""What a trial takes of its machine counts what it has started as well."""
+"""What a trial uses of its machine: the processes that it has started count as well."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ sys.stdin.read()
 """
 
 
-def test_a_process_that_it_started_counts():
+def test_processes_that_a_trial_has_started_count():
     usage = Usage(torch.device("cpu"))
     begin = time.monotonic()
     with subprocess.Popen(
@@ -41,7 +41,7 @@ def test_a_process_that_it_started_counts():
     assert ended["process_cpu_utilization_percentage"] >= 0
 
 
-def test_between_two_samples_lie_ten_seconds(monkeypatch):
+def test_samples_are_ten_seconds_apart(monkeypatch):
     now = time.monotonic()
     monkeypatch.setattr("jobs.worker.machine.time.monotonic", lambda: now)
     usage = Usage(torch.device("cpu"))

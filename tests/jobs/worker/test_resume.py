@@ -30,7 +30,7 @@ def test_a_trial_interrupted_at_many_steps_ends_with_the_same_bits(tmp_path, opt
 
 
 @pytest.mark.parametrize("optimizer", REMEMBERING)
-def test_a_baseline_goes_on_with_all_that_it_remembers(tmp_path, optimizer):
+def test_a_resumed_baseline_has_all_of_its_state(tmp_path, optimizer):
     trial = made(optimizer=optimizer, precision="fp16")
     whole, broken = Study(tmp_path / "whole", trial), Study(tmp_path / "broken", trial)
     assert whole.run() == 0
@@ -40,7 +40,7 @@ def test_a_baseline_goes_on_with_all_that_it_remembers(tmp_path, optimizer):
     assert result(broken.outcomes()[0]) == result(whole.outcomes()[0])
 
 
-def test_work_that_a_kill_threw_away_is_done_again_with_the_same_bits(tmp_path):
+def test_steps_that_a_kill_has_lost_are_repeated_with_the_same_bits(tmp_path):
     trial = made()
     whole, broken = Study(tmp_path / "whole", trial), Study(tmp_path / "broken", trial)
     whole.run()
@@ -63,7 +63,7 @@ def test_a_torn_checkpoint_costs_time_and_no_bit(tmp_path):
     assert result(broken.outcomes()[0]) == result(whole.outcomes()[0])
 
 
-def test_the_training_clock_goes_on_where_it_stopped(tmp_path):
+def test_the_training_clock_continues_from_where_it_stopped(tmp_path):
     broken = Study(tmp_path, made())
     broken.run(stop_after=5)
     before = broken.outcomes()[0].curve[-1].train_seconds
