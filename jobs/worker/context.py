@@ -51,7 +51,8 @@ def to_number(name: str, value: Any) -> float:
 class Context:
     """What one attempt at a trial is given, and by which it reports.
 
-    `rank` and `world_size` are those of data parallelism, `device` is where to train, `data_root`
+    `hyperparameters` are those of the candidate, `steps` is the declared budget, if any; `rank`
+    and `world_size` are those of data parallelism, `device` is the one to train on, `data_root`
     the folder of the data sets or None, `code_root` that of the user's code or None; `logged` has
     the last value of every metric, those of earlier attempts included. Every rank calls `save`,
     `should_save` and `should_stop` alike; rank 0 alone writes.
@@ -66,6 +67,8 @@ class Context:
         journal: Journal,
     ) -> None:
         self.trial = trial
+        self.hyperparameters: Mapping[str, Any] = trial.candidate.hyperparameters
+        self.steps = trial.workload.steps
         self.launch, self.group = launch, group
         self.rank, self.world_size = group.rank, group.size
         self.device = launch.torch_device
@@ -94,19 +97,9 @@ class Context:
         return self.trial.user_workload.options
 
     @property
-    def hyperparameters(self) -> Mapping[str, Any]:
-        """The hyperparameters of the candidate."""
-        return self.trial.candidate.hyperparameters
-
-    @property
     def state_folder(self) -> Path:
         """A folder that the attempts of this trial share, until its result is on disk."""
         return checkpoint.state_folder(self._path)
-
-    @property
-    def steps(self) -> int | None:
-        """The declared budget, if any."""
-        return self.trial.workload.steps
 
     @property
     def told_to_stop(self) -> bool:

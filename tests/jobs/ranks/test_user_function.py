@@ -10,7 +10,7 @@ from jobs.contract import events
 from jobs.contract.trial import MetricSpec, UserWorkload
 from jobs.lane import EXIT_INTERRUPTED
 
-OWN = """
+TRAINING = """
 import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
@@ -50,13 +50,16 @@ def early(trial, context):
 
 
 def test_a_function_of_the_user_is_given_its_rank_and_goes_on_with_the_same_bits(tmp_path):
-    (tmp_path / "my_ranks.py").write_text(OWN)
-    own = UserWorkload(
+    (tmp_path / "my_ranks.py").write_text(TRAINING)
+    user_workload = UserWorkload(
         "mine", train="my_ranks:train", declared_metric=MetricSpec("loss", goal="min"), ranks=2
     )
     trials = [
-        trial(2, own),
-        *(trial(2, dataclasses.replace(own, train=f"my_ranks:{n}")) for n in ("alone", "early")),
+        trial(2, user_workload),
+        *(
+            trial(2, dataclasses.replace(user_workload, train=f"my_ranks:{n}"))
+            for n in ("alone", "early")
+        ),
     ]
     whole = Study(tmp_path / "whole", *trials, code_root=tmp_path)
     assert whole.run() == [0, 0]

@@ -17,7 +17,7 @@ from tracking.outcomes import read_holds, read_outcomes
 
 pytestmark = pytest.mark.usefixtures("as_it_was")
 
-OWN = """
+TRAINING = """
 import torch
 
 def train(trial, context):
@@ -41,16 +41,16 @@ def train(trial, context):
 """
 
 
-def _own(tmp_path, code, name="my_training", **workload):
+def _user_trial(tmp_path, code, name="my_training", **workload):
     (tmp_path / f"{name}.py").write_text(code)
-    own = UserWorkload(
+    user_workload = UserWorkload(
         "mine", train=f"{name}:train", declared_metric=MetricSpec("fit"), **workload
     )
-    return made(own), {"code_root": tmp_path}
+    return made(user_workload), {"code_root": tmp_path}
 
 
 def test_a_function_of_the_user_goes_on_with_the_same_bits(tmp_path):
-    trial, pack = _own(tmp_path, OWN)
+    trial, pack = _user_trial(tmp_path, TRAINING)
     whole, broken = Study(tmp_path / "a", trial, **pack), Study(tmp_path / "b", trial, **pack)
     assert whole.run() == 0
     for step in (3, 4, 15):
@@ -63,7 +63,7 @@ def test_a_function_of_the_user_goes_on_with_the_same_bits(tmp_path):
 
 
 def test_all_points_before_a_checkpoint_are_on_disk(tmp_path, monkeypatch):
-    trial, pack = _own(tmp_path, OWN, name="my_saver")
+    trial, pack = _user_trial(tmp_path, TRAINING, name="my_saver")
     study = Study(tmp_path / "a", trial, **pack, checkpoint_every_s=0)
     synced, saved, real, write = {}, [], os.fsync, checkpoint.write
 
@@ -140,7 +140,7 @@ ENDINGS = {
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_the_outcome_says_how_a_function_has_ended(tmp_path, ending):
     code, (state, said) = ENDINGS[ending]
-    trial, pack = _own(tmp_path, code, name="my_ending")
+    trial, pack = _user_trial(tmp_path, code, name="my_ending")
     study = Study(tmp_path / "s", trial, **pack)
     assert study.run() == 0
     (outcome,) = study.outcomes()
@@ -158,7 +158,7 @@ def test_user_code_starts_from_equal_generators_and_can_be_told_its_options(tmp_
     )
     curves = []
     for optimizer in ("adamw", "lion"):
-        trial, pack = _own(tmp_path, code, name="my_draws", options={"width": 64}, steps=9)
+        trial, pack = _user_trial(tmp_path, code, name="my_draws", options={"width": 64}, steps=9)
         trial = made(trial.workload, optimizer)
         study = Study(tmp_path / optimizer, trial, **pack)
         torch.rand(random.randint(1, 5))
@@ -183,7 +183,7 @@ def train(trial, context):
 
 
 def test_of_two_attempts_at_one_trial_exactly_one_wins(tmp_path):
-    trial, pack = _own(tmp_path, SLOW, name="my_slow")
+    trial, pack = _user_trial(tmp_path, SLOW, name="my_slow")
     study = Study(tmp_path / "s", trial, **pack)
     older = threading.Thread(target=study.run)
     older.start()
@@ -212,7 +212,7 @@ def test_a_lane_skips_a_trial_that_another_has_completed(tmp_path):
 
 def test_the_first_failures_hold_the_rest_of_a_submission(tmp_path):
     code = "def train(trial, context):\n    raise ValueError(f'no {trial.block}')"
-    first, pack = _own(tmp_path, code, name="my_broken")
+    first, pack = _user_trial(tmp_path, code, name="my_broken")
     trials = [made(first.workload, block=block) for block in range(6)]
     study = Study(tmp_path / "s", *trials, **pack)
     assert study.run() == EXIT_HELD
@@ -231,7 +231,7 @@ def test_every_held_trial_has_the_failure_of_its_own_kind(tmp_path):
         "def train(trial, context):\n"
         "    raise (KeyError if trial.candidate.name == 'adamw' else ValueError)('no')"
     )
-    first, pack = _own(tmp_path, code, name="my_two")
+    first, pack = _user_trial(tmp_path, code, name="my_two")
     kinds = ("thermolion", "adamw")
     trials = [made(first.workload, kind, block=b) for b in range(5) for kind in kinds]
     study = Study(tmp_path / "s", *trials, **pack)
@@ -246,7 +246,7 @@ def test_a_users_folders_called_like_ours_are_found_behind_ours(tmp_path):
         "from jobs.mine import ANSWER\nfrom tracking.also_mine import FIT\n"
         "def train(trial, context):\n    context.log(1, fit=ANSWER * FIT)"
     )
-    trial, pack = _own(tmp_path, code, name="my_folders")
+    trial, pack = _user_trial(tmp_path, code, name="my_folders")
     for name in ("jobs", "tracking", "slurm", "orchestrator"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text("raise RuntimeError('shadowed')")
