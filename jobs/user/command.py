@@ -120,7 +120,7 @@ class Command:
         self._reader = threading.Thread(target=self._repeat_output, daemon=True)
         self._reader.start()
 
-    def ended(self, wait_s: float) -> bool:
+    def wait(self, wait_s: float) -> bool:
         """Wait for its end, at most `wait_s`; return True if all of its processes have ended."""
         return self._ended.wait(wait_s) or self._process.poll() is not None
 
@@ -232,7 +232,7 @@ def _forward_metrics(command: Command, context: Context) -> tuple[dict[str, floa
     lines = 0
     ended = asked = False
     while not ended:
-        ended = command.ended(_LOOK_EVERY_S)
+        ended = command.wait(_LOOK_EVERY_S)
         for raw in command.new_lines():
             lines += _log_line(raw, final, context)
         if not ended and not asked and (context.group.is_broken or context.has_to_stop()):

@@ -35,7 +35,7 @@ class Supervisor:
 
         `wakeup` becomes readable when a child may have ended.
         """
-        while not self._ended():
+        while not self._reap():
             now = time.monotonic()
             if self._kill_at is not None and now >= self._kill_at:
                 self._signal_all(signal.SIGKILL)
@@ -59,7 +59,7 @@ class Supervisor:
             self._kill_at = time.monotonic() + self._grace_s
             _signal(self._child, signal.SIGTERM)
 
-    def _ended(self) -> bool:
+    def _reap(self) -> bool:
         """Reap the processes that have ended; return True if none is left."""
         while True:
             try:

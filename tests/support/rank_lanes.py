@@ -74,7 +74,7 @@ class Rank:
         os.kill(self._process.pid, number)
 
     def ended(self, end):
-        """Wait for its end; return its exit code, None where it still runs, and what it said."""
+        """Wait for its end; return its exit code, None if it still runs, and its output."""
         self._process.join(max(1, end - time.monotonic()))
         return self._process.exitcode, self._output.read_text()
 
