@@ -89,7 +89,7 @@ def _context(comparison: Comparison, outcomes: Sequence[Outcome]) -> dict[str, A
         "deviations": preregistration.deviations(comparison),
         "targets": preregistration.targets_sentence(comparison),
         "later": preregistration.table_with_additions(comparison),
-        "any_own": comparison.any_of_user,
+        "any_of_user": comparison.any_of_user,
         "units": wording.units(comparison),
         "in_points": wording.all_in_points(comparison),
         "caveats": [*wording.caveats(comparison), *tuning.caveats(comparison.tuning)],

@@ -33,7 +33,7 @@ def notes(found, outcomes):
     return {one.key: one.note for one in sections(found, compute_appendix(found, outcomes))}
 
 
-def test_every_look_is_there_by_both_manners_of_limits(arms):
+def test_every_look_has_the_limits_of_both_shapes(arms):
     outcomes, seeds = arms("digits", A, B), (3, 6)
     found = compare("s", outcomes, [QUESTION], looks=Looks(seeds, complete=2))
     rows = final(compute_appendix(found, outcomes).shapes)
@@ -102,7 +102,7 @@ def test_mean_ranks_are_those_of_scipy_over_the_blocks_that_all_have(study, outc
     assert "nobody can be told apart" in notes(found, outcomes)["ranks"]
 
 
-def test_where_nothing_can_be_ranked_the_appendix_says_why(arms, study):
+def test_if_nothing_can_be_ranked_the_appendix_says_why(arms, study):
     outcomes = arms("digits", A, B)
     assert (
         "three candidates or more, not of 2"
@@ -193,7 +193,7 @@ def test_odd_studies_have_an_appendix_without_a_crash_or_a_certainty(
     kind, arms, user_arms, outcome, study
 ):
     outcomes = _odd(arms, user_arms, outcome, study)[kind]
-    outcomes = [replace(one, trial=_aimed(one.trial)) for one in outcomes]
+    outcomes = [replace(one, trial=_with_target(one.trial)) for one in outcomes]
     found = compare("s", outcomes, [QUESTION])
     extra = compute_appendix(found, outcomes)
     assert len(sections(found, extra)) == 6
@@ -202,7 +202,7 @@ def test_odd_studies_have_an_appendix_without_a_crash_or_a_certainty(
     assert "NaN" not in json.dumps(extra.to_json(), allow_nan=False)
 
 
-def _aimed(trial):
+def _with_target(trial):
     target = 0.91 if trial.workload.has_planned_curve else 2.6
     reading = replace(trial.workload.metric_spec, target=target)
     return replace(trial, workload=replace(trial.workload, declared_metric=reading))
@@ -210,7 +210,7 @@ def _aimed(trial):
 
 def test_a_baseline_that_never_reaches_the_target_has_a_score_of_nothing(arms):
     outcomes = [
-        replace(one, trial=_aimed(one.trial))
+        replace(one, trial=_with_target(one.trial))
         for one in arms("digits", [0.95, 0.96, 0.97], [0.5, 0.51, 0.52])
     ]
     found = compute_appendix(compare("s", outcomes, [QUESTION]), outcomes).profile

@@ -98,8 +98,8 @@ def test_the_page_holds_the_known_figures_in_order(page):
     assert positions == sorted(positions)
 
 
-def _telling(one, layers=("conv1.weight", "fc.bias")):
-    """Return an outcome whose optimizer has told of its layers at three steps."""
+def _with_gates(one, layers=("conv1.weight", "fc.bias")):
+    """Return an outcome whose optimizer logged its gates at three steps."""
     told = {
         step: {name: {"gate": (0.5 + one.trial.block / 10) / step} for name in layers}
         for step in (1, 2, 4)
@@ -107,10 +107,10 @@ def _telling(one, layers=("conv1.weight", "fc.bias")):
     return replace(one, layers=told)
 
 
-def test_gates_are_drawn_for_each_workload_and_candidate_that_has_told_of_them(study, tmp_path):
+def test_gates_are_drawn_for_each_workload_and_candidate_that_logged_them(study, tmp_path):
     plain = study(2)
     outcomes = [
-        _telling(one) if one.trial.candidate.name == "thermolion" else one for one in plain
+        _with_gates(one) if one.trial.candidate.name == "thermolion" else one for one in plain
     ]
     page = Page(write_report(compare("s", outcomes, []), outcomes, tmp_path).read_text())
     labels = [each["aria-label"] or "" for tag, each in page.tags if tag == "svg"]
@@ -127,13 +127,13 @@ def test_gates_are_drawn_for_each_workload_and_candidate_that_has_told_of_them(s
 
 def test_of_many_layers_the_legend_names_three(outcome):
     names = [f"layer{number}.weight" for number in range(20)]
-    (drawn,) = gate_curves("digits", [_telling(outcome(), names)])
+    (drawn,) = gate_curves("digits", [_with_gates(outcome(), names)])
     named = re.findall(r">(layer\d+\.weight)<", drawn)
     assert named == [names[0], names[10], names[19]]
 
 
 def test_a_gate_is_the_mean_over_seeds_at_the_steps_that_all_of_them_have(outcome):
-    whole, short = _telling(outcome()), _telling(outcome(block=1))
+    whole, short = _with_gates(outcome()), _with_gates(outcome(block=1))
     del short.layers[4]
     steps, gates = mean_gates([whole, short])["fc.bias"]
     assert list(steps) == [1, 2]
