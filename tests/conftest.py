@@ -19,7 +19,7 @@ _WITH_LIMITS = tuple(
     for name in (
         "test_ray",
         "test_limits",
-        "test_feeding",
+        "test_feed",
         "test_bad_input",
         "devcluster/test_cluster",
     )

@@ -8,7 +8,7 @@ from orchestrator.cli.terminal import DONE, load_study, print_result, say
 from orchestrator.progress.job_logs import find_outputs, follow_outputs
 from orchestrator.progress.status import read_status
 from orchestrator.study.estimate import estimate
-from orchestrator.study.trial_ids import find_id, find_in_study
+from orchestrator.study.trial_lookup import find_id, find_in_study
 from orchestrator.submit.writer import Sender, SendOptions
 from orchestrator.views.plan import (
     describe_exit,

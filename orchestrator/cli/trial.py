@@ -18,7 +18,7 @@ from jobs.contract.pack import LANE_ENVIRONMENT, Pack
 from jobs.contract.trial import Trial
 from orchestrator.cli.terminal import DONE, FAILED, INTERRUPTED, print_result, say
 from orchestrator.study.study import Study, default_root, open_study
-from orchestrator.study.trial_ids import FoundTrial, find_in_root, find_in_study
+from orchestrator.study.trial_lookup import FoundTrial, find_in_root, find_in_study
 from orchestrator.submit.code_snapshot import make_importable
 from orchestrator.submit.preflight import check_before_start
 from orchestrator.sweep.document import SweepError, choices

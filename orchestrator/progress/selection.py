@@ -11,7 +11,7 @@ from jobs.contract.trial import Trial
 from orchestrator.backends.records import Submission, read_pack, read_submissions
 from orchestrator.progress.status import Status, TrialStatus, find_living_packs, read_status
 from orchestrator.study.study import Study
-from orchestrator.study.trial_ids import find_id
+from orchestrator.study.trial_lookup import find_id
 from orchestrator.sweep.document import SweepError, choices
 
 # States that may be sent again; failures are told apart by class and by kind of exception.

@@ -9,7 +9,7 @@ from typing import Any
 from jobs.contract.command_template import select_hyperparameters
 from orchestrator.progress.status import TrialStatus, read_status
 from orchestrator.study.estimate import in_words
-from orchestrator.study.trial_ids import FoundTrial
+from orchestrator.study.trial_lookup import FoundTrial
 from orchestrator.sweep.document import SweepError
 from tracking.columns import columns
 from tracking.history import AttemptSummary
