@@ -96,7 +96,7 @@ def test_what_somebody_is_sending_at_the_moment_is_waited_for(small, tmp_path, m
         start(layout, new)
 
     monkeypatch.setattr(submit, "_start", late)
-    sending = Thread(target=submit.submit_study, args=(study, submit.Request()))
+    sending = Thread(target=submit.submit_study, args=(study, submit.SendOptions()))
     sending.start()
     wait_for((study.layout.submission("0001") / "submission.json").exists)
     assert advance_unattended(study) is None
