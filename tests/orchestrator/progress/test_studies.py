@@ -91,10 +91,10 @@ def test_an_archived_study_comes_back_as_it_was(thermolion, done):
 
 def test_an_archive_that_does_not_hold_everything_removes_nothing(thermolion, done, monkeypatch):
     before = _tree(done.folder)
-    real = studies._unlocked
+    real = studies._without_lock
     monkeypatch.setattr(
         studies,
-        "_unlocked",
+        "_without_lock",
         lambda member, layout: None if "/events/" in member.name else real(member, layout),
     )
     said = thermolion("studies", "--archive", "small")

@@ -44,10 +44,10 @@ def test_folders_that_are_called_like_ours_hide_nothing(thermolion, small, layou
 
 
 def test_a_module_of_the_same_name_is_refused_with_what_to_do(thermolion, small, project, layout):
-    (project / "jobs" / "data.py").write_text("")
+    (project / "jobs" / "lane.py").write_text("")
     said = thermolion("submit", small)
     assert said.code == 2
-    for words in (str(project / "jobs" / "data.py"), "rename it", "`command:`"):
+    for words in (str(project / "jobs" / "lane.py"), "rename it", "`command:`"):
         assert words in said.err
     assert not layout.submissions.exists()
 
