@@ -1,5 +1,6 @@
 """The cluster on one machine, brought up and down as its user does."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -110,6 +111,15 @@ def test_a_pid_that_somebody_else_has_now_is_left_alone(folder):
         bystander.kill()
 
 
+def _open_files(pid: int) -> list[str]:
+    """Return what the descriptors of a process lead to; it may close some meanwhile."""
+    found = []
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found.append(str(link.readlink()))
+    return found
+
+
 def test_it_listens_on_loopback_alone(limited):
     pids = {limited.daemons.process(name).pid for name in limited.expected}
     listening = []
@@ -117,11 +127,8 @@ def test_it_listens_on_loopback_alone(limited):
         lines = Path(f"/proc/net/{table}").read_text().splitlines()[1:]
         rows = [line.split() for line in lines]
         listening += [(row[1].partition(":")[0], row[9]) for row in rows if row[3] == "0A"]
-    theirs = set()
-    for pid in pids:
-        for link in Path(f"/proc/{pid}/fd").iterdir():
-            if link.is_symlink() and str(link.readlink()).startswith("socket:"):
-                theirs.add(str(link.readlink())[8:-1])
+    links = [link for pid in pids for link in _open_files(pid)]
+    theirs = {link[8:-1] for link in links if link.startswith("socket:")}
     addresses = {address for address, inode in listening if inode in theirs}
     assert addresses == {"0100007F"}  # 127.0.0.1
     assert limited.ask("sacctmgr", "-n", "-P", "show", "cluster").startswith("thermolion|")
@@ -130,8 +137,11 @@ def test_it_listens_on_loopback_alone(limited):
 def test_its_database_shares_no_folder_with_another_one(limited):
     """One that starts removes what it takes for leftovers: of all that have the same folder."""
     process = limited.daemons.process("mariadbd")
-    links = [str(link.readlink()) for link in Path(f"/proc/{process.pid}/fd").iterdir()]
-    files = [link for link in links if link.startswith("/") and not link.startswith("/dev/")]
+    files = [
+        link
+        for link in _open_files(process.pid)
+        if link.startswith("/") and not link.startswith("/dev/")
+    ]
     assert files
     assert [file for file in files if not file.startswith(f"{limited.paths.folder}/")] == []
 
@@ -150,8 +160,8 @@ def test_missing_packages_are_named(tmp_path):
 # The folders that distributions keep daemons in are looked at whatever PATH is.
 _WITHOUT_SLURM = """
 import sys
-from slurm.devcluster import cluster
-cluster._SBIN = ""
+from slurm.devcluster import daemons
+daemons._SBIN = ""
 from orchestrator.cli.main import main
 sys.exit(main(["cluster", "up", "--accounting", "--dir", sys.argv[1]]))
 """
