@@ -64,6 +64,7 @@ def _submit(study: Study, options: SendOptions, choose: Choose) -> SubmitResult:
     notes = _check_edit(study, status, options.accept_change)
     while decide(study, status):
         status = read_status(study)
+    _remove_leftovers(study, status)
     chosen = choose(status)
     # What follows later is checked as well: the present code is copied with the first submission.
     later = status.later if chosen else []
@@ -82,6 +83,25 @@ def _submit(study: Study, options: SendOptions, choose: Choose) -> SubmitResult:
     trials = lanes // max((trial.world_size for trial in chosen), default=1)
     most = min(max(1, trials), study.sweep.keys.limits.concurrent or lanes)
     return SubmitResult(submissions, len(chosen), in_flight, status.done, left, notes, most)
+
+
+def _remove_leftovers(study: Study, status: Status) -> None:
+    """Remove checkpoints of finished trials, which are left if a lane dies right after the end.
+
+    None is removed if a submission of the study was to keep them.
+    """
+    finished = {
+        trial
+        for trial, one in status.planned.items()
+        if one.outcome.has_result and not one.in_flight
+    }
+    left = [path for path in study.layout.checkpoints.glob("*.pt") if path.stem in finished]
+    if left and not any(
+        read_pack(study.layout, submission.id, 0).keep == "last"
+        for submission in read_submissions(study.layout)
+    ):
+        for path in left:
+            path.unlink(missing_ok=True)
 
 
 def send_remaining(study: Study) -> None:

@@ -37,6 +37,12 @@ def test_run_answers_and_a_second_run_changes_nothing(thermolion, small, layout)
     assert json.loads(thermolion("compare", "small", "--json").out)["study"] == "small"
     assert thermolion("report", "small").out.strip() == str(layout.report / "report.html")
 
+    left = layout.checkpoint(next(iter(read_outcomes(layout.events))))
+    left.parent.mkdir(exist_ok=True)
+    left.write_bytes(b"of a lane that was killed when its trial had just ended")
+    assert "nothing to send: 4 of 4" in thermolion("submit", small).out
+    assert not left.exists()
+
 
 def test_more_seeds_run_only_what_is_missing(thermolion, small, layout):
     assert thermolion("run", small).code == 0
