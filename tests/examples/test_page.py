@@ -131,7 +131,7 @@ def test_the_page_names_every_key_of_a_workload_and_no_other() -> None:
 def test_everything_that_the_page_says_of_the_context_is_there() -> None:
     named = {word.partition("(")[0] for word in _first_cells("`context`")}
     assert len(named) > 12
-    instance = {"trial", "device", "data_root", "rank", "world_size"}
+    instance = {"trial", "hyperparameters", "steps", "device", "data_root", "rank", "world_size"}
     assert {name for name in named if not hasattr(Context, name)} == instance
     assert all(f"`{stream}`" in _section("`context`") for stream in STREAMS)
 
