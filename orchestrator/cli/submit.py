@@ -32,6 +32,8 @@ from orchestrator.views import plan
 from orchestrator.views.status import stage_lines
 from thermolion.errors import OperationError
 
+# How many there are, of looks and of trials that they released, and if winners are awaited.
+_Decisions = tuple[int, int, bool]
 _MOST_GROUPS = 3  # causes of failure that `run` tells before it points to `status`
 
 
@@ -118,9 +120,10 @@ def run_phases(study: Study, arguments: Namespace) -> Status | None:
             say(f"{sent.trials} of {total} trials to run, {sent.at_a_time} at a time")
         if sent.left:
             say(_describe_left(sent.left, arguments))
-        status = watch(study, Console(stderr=True))
-        while _send_next(study):
-            status = watch(study, Console(stderr=True))
+        told: _Decisions | None = _count_decisions(read_status(study))
+        while told is not None:
+            watch(study, Console(stderr=True))
+            told = _send_next(study, told)
         status = read_status(study)
         for wrong in send_notices(study, status):
             say(f"note: {wrong}")
@@ -143,26 +146,31 @@ def run_phases(study: Study, arguments: Namespace) -> Status | None:
     return status
 
 
-def _send_next(study: Study) -> bool:
-    """Send what follows from the jobs that ended; return True if there is more to watch."""
+def _send_next(study: Study, told: _Decisions) -> _Decisions | None:
+    """Send what follows from the jobs that ended, and tell of new decisions, whoever took them.
+
+    `told` are the decisions that the user has been told of; return those of now, or None if there
+    is nothing more to watch.
+    """
     before = read_status(study)
     try:
         sent = advance_unattended(study)
     except LockHeld as held:
         say(f"note: {held}")
-        return True  # its holder sends
+        return told  # its holder sends
     status = read_status(study)
     if sent is not None:
         say(f"{sent.trials} more trials to run")
-    decided = _count_decisions(status) != _count_decisions(before)
-    if sent is not None or decided:
+    decisions = _count_decisions(status)
+    if sent is not None or decisions != told:
         for line in stage_lines(status):
             say(line)
     # The study's own job may have sent it first, or a result since may have released more.
-    return sent is not None or decided or status.jobs_alive > 0 or status.done > before.done
+    moved = status.jobs_alive > 0 or status.done > before.done
+    return decisions if sent is not None or decisions != told or moved else None
 
 
-def _count_decisions(status: Status) -> tuple[int, int, bool]:
+def _count_decisions(status: Status) -> _Decisions:
     stage = status.stage
     return len(stage.decisions), len(status.planned), stage.awaits_winners
 
