@@ -45,6 +45,7 @@ bench: $(VENV)/.dev
 # nine trials for each of CHAOS_BLOCKS; that of the tests has three.
 chaos: export CHAOS_BLOCKS ?= 5
 chaos: $(VENV)/.dev
+	SURVIVAL_LONG=2 $(BIN)/python -m pytest tests/orchestrator/backends/test_survival.py
 	PYTHONPATH=tests/chaos:tests/support $(BIN)/python -u -m campaign
 
 # The site lies in site/; `python -m mkdocs serve` shows it while you write.

@@ -16,30 +16,35 @@ from jobs.contract.layout import Layout
 from tracking.outcomes import read_outcomes
 
 SEED = 20
-KILLS, TERMS = 10, 5
+LONG = int(os.environ.get("SURVIVAL_LONG", "1"))  # `make chaos` has twice the faults and trials
+KILLS, TERMS = 10 * LONG, 5 * LONG
 POINTS_BETWEEN = 6  # at most, and a few more before the signal arrives: of 252 in the study
-SWEEP = """\
+SWEEP = f"""\
 study: fire
 workloads:
   - name: rich
     dataset: digits
-    model: {convnet: {dropout: 0.2}}
+    model: {{convnet: {{dropout: 0.2}}}}
     epochs: 4
     global_batch: 64
     augment: [crop]
-    schedule: {cosine: {warmup: 0.1}}
+    schedule: {{cosine: {{warmup: 0.1}}}}
     precision: bf16
     ema: 0.95
-  - {name: plain, dataset: digits, model: {mlp: {dropout: 0.3}}, epochs: 24, global_batch: 64}
+  - name: plain
+    dataset: digits
+    model: {{mlp: {{dropout: 0.3}}}}
+    epochs: 24
+    global_batch: 64
 candidates:
-  thermolion: {}
-  adamw: {lr: 1e-3}
-  lion: {lr: 3.3e-4}
-seeds: 3
+  thermolion: {{}}
+  adamw: {{lr: 1e-3}}
+  lion: {{lr: 3.3e-4}}
+seeds: {3 * LONG}
 baseline: adamw
-checkpoint: {every: 0.2s}
+checkpoint: {{every: 0.2s}}
 """
-TRIALS = 18
+TRIALS = 18 * LONG
 
 
 @dataclass
