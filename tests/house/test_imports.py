@@ -131,3 +131,11 @@ def test_what_is_blocked_cannot_be_imported() -> None:
     done = _python("-c", _WITHOUT, "yaml", "orchestrator.sweep.sweep")
     assert done.returncode == 1
     assert "import of yaml halted" in done.stderr
+
+
+def test_words_and_numbers_of_results_need_nothing_that_draws_or_browses() -> None:
+    absent = "matplotlib,mlflow,pandas,pyarrow,rich,jinja2,tensorboard"
+    modules = ("terminal", "numbers", "verdict", "tuning")
+    reported = [f"tracking.report.{module}" for module in modules]
+    done = _python("-c", _WITHOUT, absent, *reported, "tracking.export.export")
+    assert done.returncode == 0, done.stderr

@@ -5,12 +5,10 @@ A part that is empty says why. Decides nothing: no verdict is made from anything
 
 from collections.abc import Mapping
 
-import matplotlib as mpl
-
 from tracking.compare.appendix import Appendix
 from tracking.compare.rankings import Ranking
 from tracking.compare.result import Comparison
-from tracking.report.plots import INK, STYLE, Curve, LineStyle, Words, chart, lines, panel, to_svg
+from tracking.report.plots import INK, Curve, LineStyle, Words, chart, lines, panel, styled, to_svg
 from tracking.report.tables import Section, Table, best_of_some
 from tracking.report.wording import (
     endpoint_name,
@@ -205,7 +203,7 @@ def _friedman(comparison: Comparison, one: Ranking) -> tuple[str, ...]:
     )
 
 
-@mpl.rc_context(STYLE)
+@styled
 def _draw_ranks(one: Ranking, endpoint: str, styles: Mapping[str, LineStyle]) -> str:
     """Draw a row a candidate, a dot at its mean rank, and bars beside those not told apart."""
     k = len(one.candidates)

@@ -18,11 +18,11 @@ from tracking.metric import Scale
 from tracking.outcomes import Outcome
 from tracking.report.plots import (
     QUIET,
-    STYLE,
     LineStyle,
     add_legend,
     count_from_zero,
     panel,
+    styled,
     to_svg,
 )
 
@@ -66,7 +66,7 @@ def draw(
     return drawn
 
 
-@mpl.rc_context(STYLE)
+@styled
 def learning_curve(
     workload: str, outcomes: Sequence[Outcome], metric: str, styles: Mapping[str, LineStyle]
 ) -> str:
@@ -220,7 +220,7 @@ def gate_curves(workload: str, outcomes: Sequence[Outcome]) -> list[str]:
     ]
 
 
-@mpl.rc_context(STYLE)
+@styled
 def _draw_gates(workload: str, candidate: str, seeds: int, drawn: Mapping[str, _GateCurve]) -> str:
     named = list(drawn)
     if len(named) > _MOST_NAMED:

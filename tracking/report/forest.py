@@ -6,7 +6,6 @@ Shows what `compare` found; computes nothing.
 import textwrap
 from collections.abc import Mapping, Sequence
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -14,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from tracking.compare.analysis import Endpoint
 from tracking.compare.result import Comparison, Difference
 from tracking.metric import PP
-from tracking.report.plots import GRID, QUIET, STYLE, LineStyle, to_svg
+from tracking.report.plots import GRID, QUIET, LineStyle, styled, to_svg
 from tracking.report.wording import interval, measure, scope, signed, title
 
 _WIDEST, _WIDEST_HEADING = 60, 32  # letters below the axis, and above it
@@ -40,7 +39,7 @@ def _by_unit(rows: Sequence[Difference]) -> list[tuple[Difference, ...]]:
     return [tuple(group) for group in groups.values()]
 
 
-@mpl.rc_context(STYLE)
+@styled
 def forest_plot(
     rows: Sequence[Difference], comparison: Comparison, styles: Mapping[str, LineStyle]
 ) -> str:

@@ -1,21 +1,24 @@
 """What the figures of the report share: style, panel, line chart, and a figure as SVG text.
 
 The text is deterministic, accessible and without metadata. What a section draws is up to it.
+matplotlib is loaded when something is drawn: words and numbers of a section do without.
 """
 
 import hashlib
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import wraps
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-import matplotlib as mpl
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, MaxNLocator
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_Arguments = ParamSpec("_Arguments")
+_Drawn = TypeVar("_Drawn")
 
 # Okabe and Ito (2008): told apart by the colour-blind; yellow is left out, too pale on white.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#444444")
@@ -25,8 +28,7 @@ _WIDTH = 3.9  # inches
 _ID = re.compile(r'(\bid="|xlink:href="#|url\(#)')
 INK, QUIET, GRID = "#1a1a1a", "#6b7280", "#e5e7eb"
 
-# For `rc_context`, around all that makes a figure and turns it into SVG.
-STYLE: dict[Any, Any] = {  # matplotlib types the keys one by one
+_STYLE: dict[Any, Any] = {  # matplotlib types the keys one by one
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": 9,
@@ -77,8 +79,23 @@ def lines(candidates: Sequence[str]) -> dict[str, LineStyle]:
     }
 
 
-def panel(title: str, x: str, y: str, height: float = 2.5) -> tuple[Figure, Axes]:
+def styled(draw: Callable[_Arguments, _Drawn]) -> Callable[_Arguments, _Drawn]:
+    """Have a function make its figures, and turn them into SVG, in the style of the report."""
+
+    @wraps(draw)
+    def in_style(*arguments: _Arguments.args, **options: _Arguments.kwargs) -> _Drawn:
+        import matplotlib as mpl
+
+        with mpl.rc_context(_STYLE):
+            return draw(*arguments, **options)
+
+    return in_style
+
+
+def panel(title: str, x: str, y: str, height: float = 2.5) -> "tuple[Figure, Axes]":
     """Return an empty panel of `height` inches, with its words around it."""
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(_WIDTH, height))
     axes = figure.add_subplot()
     axes.set_title(title)
@@ -87,14 +104,16 @@ def panel(title: str, x: str, y: str, height: float = 2.5) -> tuple[Figure, Axes
     return figure, axes
 
 
-def count_from_zero(axes: Axes, integer: bool = False) -> None:
+def count_from_zero(axes: "Axes", integer: bool = False) -> None:
     """Let the axis of samples, epochs or steps begin at zero, with short numbers."""
+    from matplotlib.ticker import EngFormatter, MaxNLocator
+
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=integer))
     axes.set_xlim(left=0)
 
 
-def add_legend(figure: Figure) -> None:
+def add_legend(figure: "Figure") -> None:
     """Name the lines below the panel, which gets higher by that: in two columns if they fit."""
     (axes,) = figure.axes
     handles, labels = axes.get_legend_handles_labels()
@@ -103,12 +122,15 @@ def add_legend(figure: Figure) -> None:
     figure.legend(handles, labels, loc="outside lower center", ncols=columns)
 
 
-def to_svg(figure: Figure, name: str, description: str) -> str:
+def to_svg(figure: "Figure", name: str, description: str) -> str:
     """Render `figure`; equal figures of one `name` give equal bytes.
 
     `name` must be unique on a page: it keeps the ids of one figure apart from those of another.
     `description` is what a screen reader says.
     """
+    import matplotlib as mpl
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
     salt = "f" + hashlib.sha256(name.encode()).hexdigest()[:8]
     buffer = io.StringIO()
     with mpl.rc_context({"svg.hashsalt": salt}):
@@ -148,9 +170,11 @@ class Words:
     y: str
 
 
-@mpl.rc_context(STYLE)
+@styled
 def chart(words: Words, curves: Sequence[Curve], description: str) -> str:
     """Draw `curves`; `description` is what a screen reader says."""
+    from matplotlib.ticker import MaxNLocator
+
     figure, axes = panel(words.title, words.x, words.y, height=2.1)
     for curve in curves:
         axes.plot(

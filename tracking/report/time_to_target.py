@@ -6,14 +6,13 @@ Decides nothing.
 
 from collections.abc import Mapping, Sequence
 
-import matplotlib as mpl
 import numpy as np
 
 from tracking.compare.analysis import Question
 from tracking.compare.result import Comparison
 from tracking.compare.time_to_target import Arm, Speedup, speedup_factor
 from tracking.metric import Scale
-from tracking.report.plots import STYLE, LineStyle, add_legend, count_from_zero, panel, to_svg
+from tracking.report.plots import LineStyle, add_legend, count_from_zero, panel, styled, to_svg
 from tracking.report.tables import Table
 from tracking.report.wording import interval, level, number, p_relation, p_value, signed, title
 from tracking.stats.survival import kaplan_meier
@@ -138,7 +137,7 @@ def draw(comparison: Comparison, styles: Mapping[str, LineStyle]) -> list[str]:
     ]
 
 
-@mpl.rc_context(STYLE)
+@styled
 def _share_reached(arms: Sequence[Arm], target: str, styles: Mapping[str, LineStyle]) -> str:
     """Draw the arms of one workload; `target` is its target in words.
 
