@@ -262,6 +262,7 @@ _RECORDED_AS: Mapping[str, str] = {
     "divergence": "failures",
     "divergences": "collapsed",
     "metric_spec": "reading",
+    "of_user": "is_own",
     "without_divergence": "without_collapse",
 }
 
