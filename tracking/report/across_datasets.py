@@ -32,7 +32,7 @@ def sentence(one: AcrossDatasets) -> str:
     if one.middle is not None:
         said += (
             f"; typical difference {signed(one.middle.estimate, unit)}{suffix(unit)}, "
-            f"95% CI{middle_interval(one.middle, unit)}"
+            f"95% CI{middle_interval(one.middle, unit) or ' unbounded'}"
         )
     said += (
         f"; Holm p {p_relation(one.p_adjusted)}."
