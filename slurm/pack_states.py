@@ -34,7 +34,7 @@ def expect_jobs(submissions: Sequence[SlurmSubmission]) -> ExpectedJobs:
     uids, known = {os.geteuid()}, set()
     for submission in submissions:
         is_cancelled = submission.array_jobs.is_cancelled
-        output = submission.folder / "output"
+        told = {file.name for file in (submission.folder / "output").glob("*.end")}
         states = read_states(submission)
         for array_job in submission.array_jobs.read():
             uids.add(array_job.uid)
@@ -43,7 +43,7 @@ def expect_jobs(submissions: Sequence[SlurmSubmission]) -> ExpectedJobs:
             known.add(array_job.id)
             for pack in array_job.packs:
                 if states.get(pack) is None:
-                    is_told = is_cancelled or (output / end_name(pack)).exists()
+                    is_told = is_cancelled or end_name(pack) in told
                     jobs[array_job.name, array_job.id, pack] = Outstanding(
                         array_job.uid, not is_told
                     )

@@ -324,14 +324,17 @@ def _hidden(uids: Mapping[Key, int]) -> set[Key]:
 
 def _accounted(keys: Collection[Key]) -> dict[Key, Ended]:
     """Ask sacct for the last word on jobs that squeue has forgotten, all together."""
-    ids = sorted({job for _, job, _ in keys})[:_AT_ONCE]
+    ids = sorted({job for _, job, _ in keys})
     if not ids or shutil.which("sacct") is None:
         return {}
     # Of a job that was requeued sacct may show the first end for ever: the last line counts.
     options = ["--noheader", "--parsable2", "--allocations", "--duplicates"]
-    wanted = f"--jobs={','.join(map(str, ids))}"
+    options.append("--format=JobID,State,NodeList,JobName")
+    said = ""
     try:
-        said = ask(["sacct", *options, "--format=JobID,State,NodeList,JobName", wanted])
+        for start in range(0, len(ids), _AT_ONCE):
+            wanted = ",".join(map(str, ids[start : start + _AT_ONCE]))
+            said += ask(["sacct", *options, f"--jobs={wanted}"])
     except SlurmError:
         return {}  # no accounting, or none at the moment
     found: dict[tuple[str, str], Ended] = {}

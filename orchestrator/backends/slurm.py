@@ -341,7 +341,7 @@ def _slurm_submissions(layout: Layout, submissions: Sequence[Submission]) -> lis
 def render_batch_scripts(study: Study, plans: Sequence[SubmissionPlan]) -> list[str]:
     """Return the exact text that sbatch would get; the folder of the submission is the next one.
 
-    Chunks that a limit on submitted jobs makes smaller differ in their name and array alone. The
+    Array jobs that a limit on submitted jobs makes smaller differ in name and array alone. The
     job that an array waits for has no id yet: it stands there by its name.
     """
     taken = [int(p.name) for p in study.layout.submissions.glob("*") if p.name.isdigit()]
