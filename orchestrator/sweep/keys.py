@@ -87,24 +87,34 @@ class LimitKeys(Strict):
     concurrent: Annotated[int, Field(ge=1)] | None = None
 
 
+def _leave_out_default(schema: dict[str, Any]) -> None:
+    schema.pop("default", None)  # each class has its own
+
+
 class FailureRule(Strict):
     """What follows from one class: so many `retries`, each not before `backoff`.
 
     What is left out is as in the defaults of that class.
     """
 
-    retries: Annotated[int, Field(ge=0, le=1000)] = 0
-    backoff: Duration = 0.0
+    retries: Annotated[int, Field(ge=0, le=1000, json_schema_extra=_leave_out_default)] = 0
+    backoff: Annotated[Duration, Field(json_schema_extra=_leave_out_default)] = 0.0
 
 
 class NodeFailRule(FailureRule):
-    """No job of the study goes to the node for a while (`exclude: 0s`: it may)."""
+    """No job of the study goes to the node for a while (`exclude: 0s`: it may).
+
+    What is left out is as in the defaults of the class.
+    """
 
     exclude: Duration = 86_400.0
 
 
 class HostMemoryRule(FailureRule):
-    """The next job asks for `mem` times as much memory."""
+    """The next job asks for `mem` times as much memory.
+
+    What is left out is as in the defaults of the class.
+    """
 
     mem: Annotated[float, Field(ge=1, le=64)] = 2.0
 

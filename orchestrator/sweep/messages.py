@@ -68,7 +68,7 @@ def _sentence(mistake: Any, model: type[BaseModel]) -> str:
         return "the key is missing"
     if kind == "value_error":
         return str(mistake["ctx"]["error"])
-    words = str(mistake["msg"])
+    words = str(mistake["msg"]).replace("valid tuple", "valid list")  # files have lists alone
     expected = words.removeprefix("Input should be ")
     return f"{value!r}: {words}" if words == expected else f"{value!r} is not {expected}"
 
