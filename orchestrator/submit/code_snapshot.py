@@ -194,10 +194,10 @@ def _lies_below(path: str, folder: Path) -> bool:
 
 
 def find_clashes(folder: Path) -> list[Path]:
-    """Return the user's modules that one of ours hides: `jobs/images/data.py` and the like.
+    """Return what one of ours hides of the user's: `jobs/lane.py`, `jobs/images/` and the like.
 
-    Folders of equal name are no clash: modules are looked for in ours, then in theirs. An
-    `__init__.py` of theirs is never run.
+    Packages of equal name are no clash: modules are looked for in ours, then in theirs, but not in
+    folders below. An `__init__.py` of theirs is never run.
     """
     return [
         module
@@ -206,7 +206,7 @@ def find_clashes(folder: Path) -> list[Path]:
         if (folder / package).is_dir() and not (folder / package).samefile(home)
         for module in sorted((folder / package).iterdir())
         if module.stem not in ("__init__", "__main__", "__pycache__")
-        and (module.suffix == ".py" or (module / "__init__.py").is_file())
+        and (module.suffix == ".py" or next(module.rglob("*.py"), None) is not None)
         and ((home / f"{module.stem}.py").is_file() or (home / module.stem).is_dir())
     ]
 

@@ -43,11 +43,15 @@ def test_folders_that_are_called_like_ours_hide_nothing(thermolion, small, layou
     assert [point.metrics["score"] for point in outcome.curve] == [0.0, 0.1, 0.2]
 
 
-def test_a_module_of_the_same_name_is_refused_with_what_to_do(thermolion, small, project, layout):
-    (project / "jobs" / "lane.py").write_text("")
+@pytest.mark.parametrize(("file", "named"), [("lane.py", "lane.py"), ("images/data.py", "images")])
+def test_a_module_of_the_same_name_is_refused_with_what_to_do(
+    file, named, thermolion, small, project, layout
+):
+    (project / "jobs" / file).parent.mkdir(exist_ok=True)
+    (project / "jobs" / file).write_text("")
     said = thermolion("submit", small)
     assert said.code == 2
-    for words in (str(project / "jobs" / "lane.py"), "rename it", "`command:`"):
+    for words in (str(project / "jobs" / named), "rename it", "`command:`"):
         assert words in said.err
     assert not layout.submissions.exists()
 
