@@ -231,6 +231,9 @@ def test_a_comparison_becomes_json(study):
     record = json.loads(json.dumps(compare("s", study(), [QUESTION]).to_json(), allow_nan=False))
     assert record["version"] == 1
     assert record["pooled"][0]["estimate"]["n"] == 15
+    # Scripts read these words: they outlive the names in the code.
+    assert record["workloads"][0].keys() >= {"is_own", "reading"}
+    assert {"level_b", "failures", "pooled", "questions"} <= record.keys()
 
 
 def test_the_text_never_overclaims(study):
