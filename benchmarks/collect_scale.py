@@ -95,20 +95,20 @@ def collect_all(root: Path, count: int) -> None:
     from tracking.outcomes import read_outcomes
 
     begin = time.perf_counter()
-    layout, seen = Layout(root, "scale"), {}
+    layout, memory = Layout(root, "scale"), {}
     outcomes = list(read_outcomes(layout.events, planned(count)).values())
     marks = {count // 10, count // 2, count}
 
     def watch(done: int, _total: int) -> None:
         if done in marks:
-            seen[done] = round(_memory_mb())
+            memory[done] = round(_memory_mb())
 
     done = Collector(layout).collect(outcomes, progress=watch)
-    took = time.perf_counter() - begin
+    seconds = time.perf_counter() - begin
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    cost = {"seconds": took, "cpu_s": time.process_time()}
-    said = cost | {"new": done.new, "updated": done.updated, "unchanged": done.unchanged}
-    print(json.dumps(said | {"peak_mb": round(peak), "mb_at": seen}))
+    cost = {"seconds": seconds, "cpu_s": time.process_time()}
+    counts = cost | {"new": done.new, "updated": done.updated, "unchanged": done.unchanged}
+    print(json.dumps(counts | {"peak_mb": round(peak), "mb_at": memory}))
 
 
 def work(way: str, root: Path, count: int) -> None:
@@ -148,7 +148,7 @@ def _bare(root: Path, _count: int) -> Iterator[None]:
 
     client = MlflowClient(tracking_uri=f"sqlite:///{root}/bare.db")
     experiment = client.create_experiment("scale")
-    asked, tags = _payload()
+    params, tags = _payload()
     number = 0
     while True:
         more = yield
@@ -160,8 +160,8 @@ def _bare(root: Path, _count: int) -> Iterator[None]:
                 for epoch in range(1, EPOCHS + 1)
                 for name, value in curve(number, epoch).items()
             ]
-            params = [Param(name, value) for name, value in asked.items()]
-            client.log_batch(run.info.run_id, metrics=points, params=params)
+            entities = [Param(name, value) for name, value in params.items()]
+            client.log_batch(run.info.run_id, metrics=points, params=entities)
             client.set_terminated(run.info.run_id)
 
 
@@ -172,14 +172,14 @@ def _usual(root: Path, _count: int) -> Iterator[None]:
     with _default_server(root) as uri:
         mlflow.set_tracking_uri(uri)
         mlflow.set_experiment("scale")
-        asked, tags = _payload()
+        params, tags = _payload()
         number = 0
         while True:
             more = yield
             for _ in range(more):
                 number += 1
                 with mlflow.start_run(tags=tags):
-                    mlflow.log_params(asked)
+                    mlflow.log_params(params)
                     for epoch in range(1, EPOCHS + 1):
                         mlflow.log_metrics(curve(number, epoch), step=epoch * STEPS)
 
@@ -224,7 +224,7 @@ def pace(root: Path, count: int, rounds: int) -> dict[str, list[float]]:
     finally:
         for process in started.values():
             process.communicate()
-    return {way: found[1:] for way, found in paces.items()}
+    return {way: rates[1:] for way, rates in paces.items()}
 
 
 def _child(*arguments: str, root: Path, count: int) -> "subprocess.Popen[str]":
@@ -239,12 +239,12 @@ def _child(*arguments: str, root: Path, count: int) -> "subprocess.Popen[str]":
 
 def scale(root: Path, count: int) -> dict[str, Any]:
     """Collect everything twice, each time in a process of its own."""
-    found = {}
+    costs = {}
     for name in ("first", "second"):
-        said, _ = _child("--all", root=root, count=count).communicate()
-        found[name] = json.loads(said)
-    assert (found["first"]["new"], found["second"]["unchanged"]) == (count, count), found
-    return found
+        answer, _ = _child("--all", root=root, count=count).communicate()
+        costs[name] = json.loads(answer)
+    assert (costs["first"]["new"], costs["second"]["unchanged"]) == (count, count), costs
+    return costs
 
 
 def main() -> None:
@@ -267,9 +267,9 @@ def main() -> None:
         root = chosen.keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         write_logs(Layout(root, "scale"), planned(chosen.trials))
         paces = pace(root, chosen.trials, chosen.rounds) if chosen.rounds else {}
-        found = scale(root, chosen.trials)
+        costs = scale(root, chosen.trials)
     if chosen.json:
-        print(json.dumps({"paces": paces, "scale": found}))
+        print(json.dumps({"paces": paces, "scale": costs}))
         return
     middle = {way: statistics.median(each) for way, each in paces.items()}
     for way, median in middle.items():
@@ -277,7 +277,7 @@ def main() -> None:
     if middle:
         print(f"collect / bare   {middle['collect'] / middle['bare']:.2f} (bar: at least 0.7)")
         print(f"collect / server {middle['collect'] / middle['server']:.1f} (bar: at least 10)")
-    for name, one in found.items():
+    for name, one in costs.items():
         seconds = f"{one['seconds']:.1f} s ({one['cpu_s']:.1f} s of CPU)"
         print(f"{name:8} {seconds}, peak {one['peak_mb']} MB, {one['mb_at']} MB at")
 

@@ -100,9 +100,9 @@ def run(rank: int, world_size: int, store: str, chosen: argparse.Namespace) -> N
     seconds: dict[str, list[float]] = {name: [] for name in trainings}
     for turn in range(chosen.warmup + chosen.steps):
         for name, training in trainings.items():
-            took = training.step(images, labels)
+            elapsed = training.step(images, labels)
             if turn >= chosen.warmup:
-                seconds[name].append(took)
+                seconds[name].append(elapsed)
     if rank == 0:
         _tell(seconds, chosen, world_size, sum(p.numel() for p in _model(trainings).parameters()))
     dist.destroy_process_group()
@@ -124,8 +124,8 @@ def _tell(
     for name, measured in seconds.items():
         ratios = sorted(a / b for a, b in zip(measured, seconds[PEER], strict=True))
         low, high = ratios[len(ratios) // 4], ratios[3 * len(ratios) // 4]
-        took = 1000 * median(measured)
-        print(f"{name:<24}{took:>8.1f}{median(ratios):>11.2f}x  ({low:.2f} to {high:.2f})")
+        elapsed = 1000 * median(measured)
+        print(f"{name:<24}{elapsed:>8.1f}{median(ratios):>11.2f}x  ({low:.2f} to {high:.2f})")
 
 
 def _finish(device: torch.device) -> None:

@@ -101,9 +101,9 @@ def measure(shape: str, device: str, rounds: int) -> dict[str, float]:
     seconds: dict[str, list[float]] = {name: [] for name in optimizers}
     for turn in range(rounds + 2):  # the first two warm up
         for name, optimizer in optimizers.items():
-            took = _timed(optimizer.step, device)
+            elapsed = _timed(optimizer.step, device)
             if turn >= 2:
-                seconds[name].append(took)
+                seconds[name].append(elapsed)
     return {name: median(times) for name, times in seconds.items()}
 
 
@@ -130,11 +130,11 @@ def copy_rate(device: str, elements: int) -> float:
 def report(shape: str, device: str, rounds: int) -> None:
     count = sum(param.numel() for param in SHAPES[shape]().parameters())
     tensors = sum(1 for _ in SHAPES[shape]().parameters())
-    found = measure(shape, device, rounds)
+    costs = measure(shape, device, rounds)
     print(f"\n{shape}: {count / 1e6:.2f} M parameters in {tensors} tensors, {device}")
     print(f"{'':<26}{'ms':>9}{'ns/param':>10}{'x AdamW foreach':>17}")
-    for name, seconds in found.items():
-        ratio = seconds / found["AdamW foreach"]
+    for name, seconds in costs.items():
+        ratio = seconds / costs["AdamW foreach"]
         line = f"{name:<26}{seconds * 1e3:>9.3f}{seconds / count * 1e9:>10.2f}{ratio:>16.2f}x"
         if device == "cuda" and "fused" in name:
             rate = BYTES * count / seconds
@@ -144,13 +144,16 @@ def report(shape: str, device: str, rounds: int) -> None:
         ("off", QUIET_BAR, FUSED_QUIET_BAR),
         ("on", NOISY_BAR, FUSED_NOISY_BAR),
     ):
-        ours, published = found[f"ours foreach, noise {word}"], found[f"published, noise {word}"]
+        ours, published = (
+            costs[f"ours foreach, noise {word}"],
+            costs[f"published, noise {word}"],
+        )
         if device == "cpu":
-            _verdict(f"noise {word}, to AdamW foreach", ours / found["AdamW foreach"], "<=", bar)
+            _verdict(f"noise {word}, to AdamW foreach", ours / costs["AdamW foreach"], "<=", bar)
             _verdict(f"noise {word}, faster than published", published / ours, ">=", PUBLISHED_BAR)
-        elif (fused := found.get(f"ours fused, noise {word}")) is not None:
+        elif (fused := costs.get(f"ours fused, noise {word}")) is not None:
             _verdict(
-                f"noise {word}, to AdamW fused", fused / found["AdamW fused"], "<=", fused_bar
+                f"noise {word}, to AdamW fused", fused / costs["AdamW fused"], "<=", fused_bar
             )
             _verdict(f"noise {word}, faster than published", published / fused, ">=", 5.0)
 

@@ -94,11 +94,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=200)
     parser.add_argument("--pairs", type=int, default=3)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     Launch().make_deterministic()
-    chosen = trials(asked.trials)
+    chosen = trials(options.trials)
     lane(chosen[:2]), bare(chosen[:2])  # data and kernels are at hand from now on
-    pairs = [(bare(chosen), lane(chosen)) for _ in range(asked.pairs)]
+    pairs = [(bare(chosen), lane(chosen)) for _ in range(options.pairs)]
     ratios = [ours / theirs for theirs, ours in pairs]
     for theirs, ours in pairs:
         print(f"bare {theirs / len(chosen):.3f} s a trial, lane {ours / len(chosen):.3f}")

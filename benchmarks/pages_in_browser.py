@@ -41,10 +41,10 @@ class Browser:
     def ask(self, method: str, **params: Any) -> Any:
         """Call a method of the protocol and return its result."""
         self._number += 1
-        said = {"id": self._number, "method": method, "params": params}
+        message = {"id": self._number, "method": method, "params": params}
         if self._session is not None:
-            said["sessionId"] = self._session
-        os.write(self._to, json.dumps(said).encode() + b"\0")
+            message["sessionId"] = self._session
+        os.write(self._to, json.dumps(message).encode() + b"\0")
         while True:
             while b"\0" not in self._rest:
                 read = os.read(self._by, 1 << 20)
@@ -58,16 +58,16 @@ class Browser:
 
     def value(self, expression: str) -> Any:
         """Return the value of an expression of JavaScript."""
-        found = self.ask("Runtime.evaluate", expression=expression, returnByValue=True)
-        return found["result"].get("value")
+        answer = self.ask("Runtime.evaluate", expression=expression, returnByValue=True)
+        return answer["result"].get("value")
 
     def await_text(self, *texts: str) -> float:
         """Wait until the page shows all of these; return the seconds that it took."""
         begin = time.perf_counter()
         test = " && ".join(f"document.body.innerText.includes({json.dumps(t)})" for t in texts)
         while not self.value(f"!!document.body && {test}"):
-            said = self.value("document.body && document.body.innerText.slice(0, 2000)")
-            assert time.perf_counter() - begin < LIMIT_S, f"{texts} are not shown:\n{said}"
+            text = self.value("document.body && document.body.innerText.slice(0, 2000)")
+            assert time.perf_counter() - begin < LIMIT_S, f"{texts} are not shown:\n{text}"
             time.sleep(0.02)
         return time.perf_counter() - begin
 
@@ -95,8 +95,8 @@ class Browser:
 @contextmanager
 def browser() -> Iterator[Browser]:
     """Start a Chromium, and end it."""
-    found = shutil.which("chromium") or shutil.which("google-chrome")
-    assert found, "no chromium on the path"
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    assert chromium, "no chromium on the path"
     inward, outward = os.pipe(), os.pipe()
 
     def places() -> None:  # it reads from 3 and writes to 4
@@ -109,7 +109,7 @@ def browser() -> Iterator[Browser]:
         options += ["--disable-background-networking", "--remote-debugging-pipe"]
         options += [f"--user-data-dir={profile}", f"--window-size={SIZE[0]},{SIZE[1]}"]
         process = subprocess.Popen(
-            [found, *options],
+            [chromium, *options],
             close_fds=False,
             preexec_fn=places,
             stdout=subprocess.DEVNULL,
@@ -124,7 +124,7 @@ def browser() -> Iterator[Browser]:
                 os.close(end)
 
 
-def look(server: Server, seen: Browser, study: str, root: Path, shots: Path | None) -> None:
+def look(server: Server, window: Browser, study: str, root: Path, shots: Path | None) -> None:
     """Open the pages one after another; print the seconds of each."""
     with open_store(root) as store:
         experiment = store.client.get_experiment_by_name(study)
@@ -137,29 +137,29 @@ def look(server: Server, seen: Browser, study: str, root: Path, shots: Path | No
     runs = f"#/experiments/{experiment.experiment_id}/runs"
     order = f"orderByKey=metrics.%60{METRIC}%60&orderByAsc"
 
-    def shown(name: str, took: float) -> None:
-        print(f"{name:28} {took:5.2f} s", flush=True)
+    def shown(name: str, seconds: float) -> None:
+        print(f"{name:28} {seconds:5.2f} s", flush=True)
         if shots is not None:
             time.sleep(1.5)  # what still moves
-            seen.shoot(shots / f"{name.replace(' ', '-')}.png")
+            window.shoot(shots / f"{name.replace(' ', '-')}.png")
 
-    seen.ask("Page.enable")
-    seen.ask("Page.navigate", url=server.pages.link(runs.removeprefix("#/")))
-    shown("runs first", seen.await_text("Run Name", study))
+    window.ask("Page.enable")
+    window.ask("Page.navigate", url=server.pages.link(runs.removeprefix("#/")))
+    shown("runs first", window.await_text("Run Name", study))
     times = []
     for _ in range(5):
         # Trials are folded below their candidates: what tells is that the answer has come.
-        seen.value(f"location.hash = {json.dumps(f'{runs}?{order}=true')}")
+        window.value(f"location.hash = {json.dumps(f'{runs}?{order}=true')}")
         time.sleep(3)
-        times.append(seen.await_answer("runs/search", f"{runs}?{order}=false"))
+        times.append(window.await_answer("runs/search", f"{runs}?{order}=false"))
     shown("runs sorted by a metric", statistics.median(times))
-    seen.value(f"location.hash = {json.dumps(f'{runs}?{order}=false&compareRunsMode=CHART')}")
-    shown("charts", seen.await_text("test_accuracy"))
+    window.value(f"location.hash = {json.dumps(f'{runs}?{order}=false&compareRunsMode=CHART')}")
+    shown("charts", window.await_text("test_accuracy"))
     page = f"#/experiments/{experiment.experiment_id}/runs/{parent.info.run_id}"
-    seen.value(f"location.hash = {json.dumps(page)}")
-    shown("run of the study", seen.await_text("Description"))
+    window.value(f"location.hash = {json.dumps(page)}")
+    shown("run of the study", window.await_text("Description"))
     page = f"#/experiments/{experiment.experiment_id}/runs/{best.info.run_id}/model-metrics"
-    shown("curves of a trial", seen.await_answer("metrics/get-history", page))
+    shown("curves of a trial", window.await_answer("metrics/get-history", page))
 
 
 def main() -> None:
@@ -170,8 +170,8 @@ def main() -> None:
     chosen = parser.parse_args()
     if chosen.shots is not None:
         chosen.shots.mkdir(parents=True, exist_ok=True)
-    with serve(chosen.root) as server, browser() as seen:
-        look(server, seen, chosen.study, chosen.root, chosen.shots)
+    with serve(chosen.root) as server, browser() as window:
+        look(server, window, chosen.study, chosen.root, chosen.shots)
 
 
 if __name__ == "__main__":

@@ -88,19 +88,19 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=50)
     parser.add_argument("--cpus", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--as-plain", action="store_true", help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.as_plain:
-        run_plain(asked.trials, asked.cpus)
+    options = parser.parse_args()
+    if options.as_plain:
+        run_plain(options.trials, options.cpus)
         return
     load = os.getloadavg()[0]
-    before = ours(asked.trials, asked.cpus)
-    peer = plain(asked.trials, asked.cpus)
-    after = ours(asked.trials, asked.cpus)
+    before = ours(options.trials, options.cpus)
+    peer = plain(options.trials, options.cpus)
+    after = ours(options.trials, options.cpus)
     us = median([before, after])
     print("| way | trials | seconds | s a trial |")
     print("| --- | --- | --- | --- |")
     for name, seconds in (("thermolion", us), ("plain Tuner", peer)):
-        print(f"| {name} | {asked.trials} | {seconds:.1f} | {seconds / asked.trials:.2f} |")
+        print(f"| {name} | {options.trials} | {seconds:.1f} | {seconds / options.trials:.2f} |")
     met = "met" if peer / us >= BAR else "MISSED"
     print(f"\n{peer / us:.2f} times faster (bar: {BAR}): {met}")
     print(json.dumps({"ours": [before, after], "plain": peer, "load_before": load}))

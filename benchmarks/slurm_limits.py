@@ -1,4 +1,4 @@
-"""A sweep of many times what a site takes at once: every trial once, and few questions asked.
+"""A sweep of many times what a site takes at once: every trial once, and few questions options.
 
 One trial a task, on a cluster of this machine with a limit on the size of arrays and another on
 the jobs of a user. The defaults are those of many sites; they take an hour on two cores, most of
@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--array", type=int, default=1001, help="MaxArraySize")
     parser.add_argument("--cap", type=int, default=200, help="MaxSubmitJobs of a user")
     parser.add_argument("--warm", action="store_true", help="jobs that find torch imported")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     cores = len(os.sched_getaffinity(0))
     folder = Path(tempfile.mkdtemp(prefix="tl-", dir="/tmp"))
     shape = Shape(
@@ -51,21 +51,21 @@ def main() -> None:
         cpus=cores + 1,  # the feeder's
         gpus=0,
         accounting=True,
-        max_array_size=asked.array,
-        submit_cap=asked.cap,
+        max_array_size=options.array,
+        submit_cap=options.cap,
     )
     cluster = make_cluster(folder / "c", shape)
     with contextlib.ExitStack() as undone:
         undone.callback(shutil.rmtree, folder)
         undone.callback(cluster.down)
         cluster.up()
-        if asked.warm:
+        if options.warm:
             from warm_python import warm_python
 
             profile, words = cluster.paths.profile, undone.enter_context(warm_python(folder))
             profile.write_text(f'{profile.read_text()}python = "{words}"\n')
         sweep = folder / "limits.yaml"
-        sweep.write_text(SWEEP.format(trials=asked.trials))
+        sweep.write_text(SWEEP.format(trials=options.trials))
         environment = os.environ | cluster.environment | {"THERMOLION_ROOT": str(folder / "s")}
         begin = time.perf_counter()
         _thermolion(environment, "submit", str(sweep))
@@ -78,7 +78,8 @@ def main() -> None:
         calls = len((folder / "bin" / "calls").read_text().splitlines())
     states = Counter(outcome.state for outcome in outcomes)
     print(
-        f"{asked.trials} trials, arrays of {asked.array}, {asked.cap} jobs a user, {cores} cores"
+        f"{options.trials} trials, arrays of {options.array}, {options.cap} jobs a user, "
+        f"{cores} cores"
     )
     print(f"states: {dict(states)}; attempts: {dict(Counter(o.attempts for o in outcomes))}")
     print(f"event logs: {logs}")

@@ -100,7 +100,7 @@ def submitit(lab: "Lab", trials: Sequence[Trial], size: int, name: str) -> Row:
     while not all(job.paths.result_pickle.exists() for job in jobs):
         time.sleep(0.2)
     seconds = time.perf_counter() - begin
-    weights = {trial: found for job in jobs for trial, found in job.result().items()}
+    weights = {trial: weight for job in jobs for trial, weight in job.result().items()}
     return Row(name, seconds, submit_s, len(trials), lab.calls(), weights)
 
 
@@ -160,7 +160,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=200)
     parser.add_argument("--plain", type=int, help="trials of the slow peer (as many)")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     cores = len(os.sched_getaffinity(0))
     folder = Path(tempfile.mkdtemp(prefix="tl-", dir="/tmp"))
     cluster = make_cluster(folder / "c", Shape(nodes=1, cpus=cores, gpus=0))
@@ -168,13 +168,13 @@ def main() -> None:
         cluster.up()
         os.environ |= cluster.environment
         lab = Lab(cluster, folder)
-        pack = -(-asked.trials // cores)
+        pack = -(-options.trials // cores)
         lab.sweep.write_text(
-            SWEEP.format(seeds=asked.trials // 2, trial_s=TRIAL_S, pack_s=TRIAL_S * pack)
+            SWEEP.format(seeds=options.trials // 2, trial_s=TRIAL_S, pack_s=TRIAL_S * pack)
         )
         trials = open_study(str(lab.sweep), folder).trials
         lab.count_calls()
-        few = trials[: asked.plain or asked.trials]
+        few = trials[: options.plain or options.trials]
         ways: list[Callable[[], Row]] = [
             lambda: ideal(lab, trials, cores),
             lambda: ours(lab, trials),

@@ -1,4 +1,4 @@
-"""How soon a node is free for a preempting job: ours and plain submitit, where sites send TERM.
+"""How soon a node is free for a preempting job: ours and plain submitit, if the site sends TERM.
 
 Both train the same trial on the same cluster, without a grace time (KillWait 10 s), one after the
 other; what counts is the time from the sbatch of the preempting job to its first line.

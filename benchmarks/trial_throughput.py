@@ -174,8 +174,8 @@ def main() -> None:
     setting = Setting(trial, dataset, samples, Block(trial, dataset))
 
     _, expected = straight_training(setting, epochs=1)  # warms up, too
-    found = trial_losses(setting)
-    difference = max(abs(a - b) for a, b in zip(expected, found, strict=True))
+    losses = trial_losses(setting)
+    difference = max(abs(a - b) for a, b in zip(expected, losses, strict=True))
     straight, ours = in_turns(
         chosen.repeats,
         lambda: straight_training(setting, setting.epochs)[0],

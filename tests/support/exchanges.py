@@ -163,7 +163,7 @@ def _weighted_error(
 
 
 def refusals(rank: int) -> dict[str, str]:
-    """Return what is said where there are no squares to be had."""
+    """Return the message of the error that is raised if there are no squares."""
     pair = Pair(rank)
     pair.backward(pair.images())
     said = {"second pass": said_by(lambda: pair.backward(pair.images()))}

@@ -28,7 +28,7 @@ class _Spread:
 def attach_to_nobody(
     optimizer: ThermoLion, samples: Sequence[Sequence[float]] = ((8.0, 8.0),)
 ) -> None:
-    """Do what `attach` does, with imagined replicas where the gate refers to them."""
+    """Do what `attach` does, with imagined replicas if the gate refers to them."""
     optimizer.distributed_gate.attached = True
     if optimizer.gate == "replicas":
         optimizer.distributed_gate.squares = _Spread(samples)

@@ -16,7 +16,7 @@ from processes import wait_for
 
 
 def require_ray() -> None:
-    """Skip where Ray is missing, with the reason; fail where REQUIRE says so."""
+    """Skip if Ray is missing, with the reason; fail if REQUIRE names it."""
     if find_spec("ray") is not None:
         return
     reason = "needs Ray: pip install 'thermolion[ray]'"

@@ -31,7 +31,7 @@ class Run:
     reduce: Any = None
     autocast: bool = False
     scaler: bool = False
-    overflow_at: int | None = None  # where rank 0 alone has an infinite gradient
+    overflow_at: int | None = None  # the step at which rank 0 alone has an infinite gradient
     views: bool = False
 
 

@@ -109,7 +109,7 @@ def _shared_state(rank: int, optimizer: Any) -> dict[str, Any]:
 
 
 def refusals(_rank: int) -> dict[str, str]:
-    """Return what is said where a sharding and a gate do not go together."""
+    """Return the message of the error that a sharding and a gate that do not fit raise."""
     said = {}
     images = torch.randn(8, 70)
     ddp = DistributedDataParallel(network())

@@ -118,7 +118,7 @@ class Lab:
 
 
 def require_slurm(shape: Shape) -> None:
-    """Skip where SLURM is missing, with the reason; fail where REQUIRE says so."""
+    """Skip if SLURM is missing, with the reason; fail if REQUIRE names it."""
     try:
         check_packages(shape)
     except SlurmError as error:

@@ -1,6 +1,6 @@
 """The ground under a study in the chaos tests: clocks that step, files that others see late.
 
-Python imports it before anything else where this folder is on PYTHONPATH, so that no code of the
+Python imports it before anything else if this folder is on PYTHONPATH, so that no code of the
 product knows of it. What is off at the moment the files in the folder CHAOS say: `clock.MACHINE`
 (nanoseconds), `late`, `slow` and, for trials of several ranks, `slow.ranks` (seconds). A machine
 is a node, or `login`.
