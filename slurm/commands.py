@@ -3,24 +3,19 @@
 Knows no option of them; every call is one more question to a controller that all users share.
 """
 
+import logging
 import shutil
 import subprocess
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
 from slurm.environment import without_job
 from slurm.slurm_errors import SlurmError
 
 _PATIENCE_S = 60.0
 _NO_CLUSTER = "Could not establish a configuration source"
+_IDS = 500  # in one call
 
-
-@dataclass(frozen=True)
-class Answer:
-    """What a command has printed, and what it complains of although it did not fail."""
-
-    text: str
-    complaint: str
+_log = logging.getLogger(__name__)
 
 
 def is_here() -> bool:
@@ -30,11 +25,21 @@ def is_here() -> bool:
 
 def ask(command: Sequence[str]) -> str:
     """Return what a command prints; raises SlurmError if it is absent, fails or hangs."""
-    return answer(command).text
+    return run(command).stdout
 
 
-def answer(command: Sequence[str]) -> Answer:
-    """Return what a command prints on stdout and on stderr; raises SlurmError as `ask` does."""
+def ask_if_allowed(command: Sequence[str]) -> bool:
+    """Run a command and return True; if it fails, log why and return False."""
+    try:
+        run(command)
+    except SlurmError as error:
+        _log.info("%s", error)
+        return False
+    return True
+
+
+def run(command: Sequence[str]) -> "subprocess.CompletedProcess[str]":
+    """Run a command to its end; raises SlurmError if it is absent, fails or hangs."""
     try:
         with without_job():
             done = subprocess.run(
@@ -55,10 +60,15 @@ def answer(command: Sequence[str]) -> Answer:
             f"{command[0]} does not answer within {_PATIENCE_S:.0f} s: the controller is down or "
             "overloaded, try again later"
         ) from error
-    complaint = " ".join(done.stderr.split())
     if done.returncode != 0:
-        said = complaint or f"exit code {done.returncode}"
-        if _NO_CLUSTER in said:
-            said = "no cluster is configured here; set SLURM_CONF, as `thermolion cluster up` says"
-        raise SlurmError(f"{command[0]}: {said}")
-    return Answer(done.stdout, complaint)
+        why = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
+        if _NO_CLUSTER in why:
+            why = "no cluster is configured here; set SLURM_CONF, as `thermolion cluster up` says"
+        raise SlurmError(f"{command[0]}: {why}")
+    return done
+
+
+def in_batches(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Yield ids of jobs, as many at a time as one command is asked about."""
+    for start in range(0, len(ids), _IDS):
+        yield ids[start : start + _IDS]

@@ -1,16 +1,16 @@
-"""Sends the packs of a study to the queue, as many as its limits allow.
+"""Sends the packs of a study to the queue, as many as the site's cap of it leaves room for.
 
-Called where trials are sent, and on a node by `slurm.feed`. Whoever calls it holds the study's
-lock.
+Called on the machine of the user and, by `slurm.feed`, on a node. The caller holds the study's
+lock. The cap itself is kept in `slurm.limits`.
 """
 
 import logging
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from jobs.contract.atomic_write import write_atomically
-from slurm.job_control import find_delayed, find_held, release_held, start_delayed
+from slurm.job_control import start_waiting
+from slurm.limits import count_room
 from slurm.sbatch import QueueFull, SubmitOptions, submit
 from slurm.slurm_errors import NoAnswer, SlurmError
 from slurm.squeue import Queue, Queued, read_named
@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 class Dispatcher:
     """Sends packs of one study. `job_id` is the job that it runs in, None outside one.
 
-    `changed`: the queue is another one than it was.
+    `changed` is True if the queue is not the one that was handed in any more.
     """
 
     submissions: Sequence[SlurmSubmission]
@@ -40,11 +40,7 @@ class Dispatcher:
 
     def feed(self) -> int:
         """Send what there is room for; return how many packs remain for later."""
-        delayed = find_delayed(self.submissions, self.queue)
-        held = find_held(self.submissions, self.queue)
-        start_delayed(delayed)
-        release_held(held)
-        self.changed = bool(delayed or held)
+        self.changed = start_waiting(self.submissions, self.queue)
         try:
             for submission in self.submissions:
                 self._recover(submission)
@@ -74,9 +70,9 @@ class Dispatcher:
             if array_job.id is None:
                 name = array_job.name
                 # The queue may be an old one, or not all of it.
-                found = self.queue.ids(name) or read_named(name).ids(name)
-                if found:
-                    submission.array_jobs.claim(array_job, found[0])
+                ids = self.queue.ids(name) or read_named(name).ids(name)
+                if ids:
+                    submission.array_jobs.claim(array_job, ids[0])
                 else:
                     submission.array_jobs.disown(array_job)
 
@@ -100,12 +96,14 @@ class Dispatcher:
     def _send_next(self, submission: SlurmSubmission) -> bool:
         """Send one array job; return True if there may be room for another one."""
         unsent = submission.unsent()
-        count = min(len(unsent), self._room(submission))
+        room = count_room(submission, self.queue, _read_sent(self.submissions))
+        count = min(len(unsent), room)
         if count < len(unsent) and submission.feeder is not None:
-            count = min(count, self._room(submission) - 1)  # it takes a place as well
+            count = min(count, room - 1)  # it takes a place as well
         if submission.after is not None and submission.submit_cap is not None:
-            count = min(count, self._room(submission) - 1 - (count < len(unsent)))
-        if count < max(1, min(len(unsent), self._least(submission))):
+            count = min(count, room - 1 - (count < len(unsent)))
+        least = 1 if submission.submit_cap is None else submission.submit_cap // _PARTS
+        if count < max(1, min(len(unsent), least)):
             return False
         while True:
             array_job = submission.array_jobs.intend(unsent.start, count)
@@ -114,7 +112,7 @@ class Dispatcher:
             except QueueFull as full:
                 submission.array_jobs.retract(array_job)
                 self.full = True
-                count //= 2  # of a limit that nobody has told us of
+                count //= 2  # the site has a limit that it does not show
                 if count < 1 and not (full.names_limit or self.queue.jobs or self.sent):
                     raise SlurmError(f"sbatch refuses even one job: {full}") from full
                 if count < 1:
@@ -126,22 +124,6 @@ class Dispatcher:
                 submission.array_jobs.retract(array_job)
                 raise
             return bool(submission.unsent())
-
-    def _least(self, submission: SlurmSubmission) -> int:
-        """Return the fewest packs that are worth a call of sbatch while more are to be sent."""
-        return 1 if submission.submit_cap is None else submission.submit_cap // _PARTS
-
-    def _room(self, submission: SlurmSubmission) -> int:
-        """Return how many more jobs the user may have in the queue."""
-        if submission.submit_cap is None:
-            return submission.packs
-        ours = sum(job.uid == os.geteuid() for job in self.queue.jobs)
-        return max(0, submission.submit_cap - ours - self._count_newer())
-
-    def _count_newer(self) -> int:
-        """Return how many jobs were sent since the queue was read."""
-        seen = {*self.queue.known, *(job.array_job for job in self.queue.jobs)}
-        return sum(job.count for job in _read_sent(self.submissions) if job.id not in seen)
 
     def _send(self, submission: SlurmSubmission, array_job: ArrayJob) -> None:
         throttle, after = "", None

@@ -19,7 +19,6 @@ _WORDS: Mapping[str, tuple[str, ...]] = {
     "process": ("SLURM_PROCID",),
     "processes": ("SLURM_STEP_NUM_TASKS",),
     "local_process": ("SLURM_LOCALID",),
-    "node": ("SLURM_NODEID",),
     "nodes": ("SLURM_JOB_NUM_NODES", "SLURM_NNODES"),
     "restarts": ("SLURM_RESTART_COUNT",),
     # The node on which srun was called: of a batch job that is the first one, where rank 0 is.
@@ -53,7 +52,6 @@ class JobProcess:
     process: int
     processes: int
     local_process: int
-    node: int
     nodes: int
     restarts: int
     first_address: str | None
@@ -69,19 +67,19 @@ class JobProcess:
 
 def read_job_process(variables: Mapping[str, str]) -> JobProcess:
     """Return the process that the variables describe; raises SlurmError outside an array job."""
-    said: dict[str, Any] = {
+    values: dict[str, Any] = {
         field: next((variables[name] for name in names if variables.get(name)), None)
         for field, names in _WORDS.items()
     }
     for field in _REQUIRED:
-        if said[field] is None:
+        if values[field] is None:
             raise SlurmError(
                 f"{_WORDS[field][0]} is not set: this runs inside the jobs that `thermolion "
                 "submit` sends"
             )
-    for field in said.keys() - set(_TEXTS):
-        said[field] = int(said[field] or _ALONE.get(field, 0))
-    return JobProcess(**said)
+    for field in values.keys() - set(_TEXTS):
+        values[field] = int(values[field] or _ALONE.get(field, 0))
+    return JobProcess(**values)
 
 
 def read_job_id(variables: Mapping[str, str]) -> int | None:
@@ -92,22 +90,21 @@ def read_job_id(variables: Mapping[str, str]) -> int | None:
 
 @contextlib.contextmanager
 def without_job() -> Iterator[None]:
-    """Hide from what is started the variables of a job that we may be in, and those of its user.
+    """Hide SLURM's variables, those of a job and those of its user, from commands of the block.
 
     A nested sbatch would take them for its own options.
     """
-    hidden = {name: os.environ.pop(name) for name in _of_a_job(os.environ)}
+    hidden = forget_job()
     try:
         yield
     finally:
         os.environ.update(hidden)
 
 
-def forget_job() -> None:
-    """Drop the variables of this job for good: no training is to take its lane for a rank."""
-    for name in _of_a_job(os.environ):
-        del os.environ[name]
+def forget_job() -> dict[str, str]:
+    """Remove SLURM's variables from the environment and return them.
 
-
-def _of_a_job(variables: Mapping[str, str]) -> list[str]:
-    return [name for name in variables if name.startswith(_OURS) and name not in _KEPT]
+    Otherwise a training would take its lane for a rank.
+    """
+    names = [name for name in os.environ if name.startswith(_OURS) and name not in _KEPT]
+    return {name: os.environ.pop(name) for name in names}

@@ -1,8 +1,8 @@
 """What a cluster says of itself: partitions, limits, accounts, the addresses of its nodes.
 
-Asked by three or four commands, or answered from a folder in which answers were recorded: a file
-for each, `NAME.txt` with what was printed or `NAME.error` with why there is none. What a sweep may
-ask for is judged in `slurm.limits`.
+Three or four commands are asked, or a folder in which their answers were recorded: a file for
+each, `NAME.txt` with what was printed or `NAME.error` with why there is none. What a sweep may ask
+for is judged in `slurm.limits`.
 """
 
 import os
@@ -18,12 +18,14 @@ from slurm.slurm_errors import SlurmError
 
 _DEFAULT_ARRAY = 1001  # SLURM's own
 _ADDRESS = "THERMOLION_NODE_ADDRESS"
+# Types and counts of the GPUs in a list such as gpu:a100:4(S:0-1),shard:8.
+_GPUS = re.compile(r"(?:^|,)gpu(?::([^:,(]+))?:(\d+)")
 # Takes the name of a question and its command; raises SlurmError if there is no answer.
 Ask = Callable[[str, Sequence[str]], str]
 
 
 def ask_site(_name: str, command: Sequence[str]) -> str:
-    """Ask the site."""
+    """Return what a command prints on this site; the name of the question is of no interest."""
     return commands.ask(command)
 
 
@@ -31,25 +33,25 @@ def record_answers(folder: Path) -> Ask:
     """Return a function that asks the site and writes every answer into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
 
-    def asked(name: str, command: Sequence[str]) -> str:
+    def ask(name: str, command: Sequence[str]) -> str:
         try:
-            said = ask_site(name, command)
+            text = ask_site(name, command)
         except SlurmError as error:
             write_atomically(folder / f"{name}.error", f"{error}\n")
             raise
-        write_atomically(folder / f"{name}.txt", said)
-        return said
+        write_atomically(folder / f"{name}.txt", text)
+        return text
 
-    return asked
+    return ask
 
 
 def replay_answers(folder: Path) -> Ask:
     """Return a function that answers from a folder, and asks nobody."""
 
-    def asked(name: str, command: Sequence[str]) -> str:
-        refused = folder / f"{name}.error"
-        if refused.is_file():
-            raise SlurmError(refused.read_text().strip())
+    def ask(name: str, command: Sequence[str]) -> str:
+        refusal = folder / f"{name}.error"
+        if refusal.is_file():
+            raise SlurmError(refusal.read_text().strip())
         try:
             return (folder / f"{name}.txt").read_text()
         except FileNotFoundError as error:
@@ -57,14 +59,15 @@ def replay_answers(folder: Path) -> Ask:
                 f"{folder} has no {name}.txt: record it there with {' '.join(command)}"
             ) from error
 
-    return asked
+    return ask
 
 
 @dataclass(frozen=True)
 class Partition:
     """One partition; `cpus`, `memory_mb` and `gpus` are the most that one of its nodes has.
 
-    `time_min` is None if it has no limit; `gpu_types` are the words for them, if they have any.
+    `time_min` is None if it has no limit; `gpu_types` are the names of its types of GPUs, empty if
+    they have none.
     """
 
     name: str
@@ -80,12 +83,12 @@ class Partition:
 
 @dataclass(frozen=True)
 class Facts:
-    """What was read. `accounts` are those of the user, None if the site does not say.
+    """What a cluster says of itself. `config` are its settings, by name.
 
-    `submit_cap` is the most jobs that the user may have in the queue, None if none is known.
-    The memory is what a job has that asks for none, for a CPU or on a node (None: nobody says).
-    `qos` are those that the user may name, with the most jobs that each takes of a user; those of
-    partitions are among them, with what they are called. `config` are the settings by name.
+    `accounts` and `qos` are those that the user may name, None if the site does not say.
+    `submit_cap` is the most jobs that the user may have in the queue, None if none is known;
+    `qos_caps` are the most that a QOS takes of a user, by its name, those of partitions among
+    them. The memory is what a job has that asks for none, for a CPU or on a node (None: unknown).
     """
 
     max_array_size: int
@@ -98,6 +101,11 @@ class Facts:
     config: Mapping[str, str] = field(default_factory=dict)
     memory_of_cpu_mb: int | None = None
     memory_of_node_mb: int | None = None
+
+    @property
+    def has_slurmdbd(self) -> bool:
+        """True if the cluster has slurmdbd: without it nobody asks for accounts."""
+        return "slurmdbd" in self.config.get("AccountingStorageType", "")
 
     def default_memory_mb(self, cpus: int) -> int | None:
         """Return what a job on so many CPUs of a node has of its memory, None for all of it."""
@@ -117,13 +125,11 @@ def read_facts(user: str, ask: Ask = ask_site) -> Facts:
         size,
         partitions,
         config=config,
-        memory_of_cpu_mb=_memory(config, "DefMemPerCPU"),
-        memory_of_node_mb=_memory(config, "DefMemPerNode"),
+        memory_of_cpu_mb=parse_count(config.get("DefMemPerCPU", "")) or None,
+        memory_of_node_mb=parse_count(config.get("DefMemPerNode", "")) or None,
     )
-    if "slurmdbd" not in config.get("AccountingStorageType", ""):
-        return known
     enforced = config.get("AccountingStorageEnforce", "").lower().split(",")
-    if enforced in ([""], ["none"]):
+    if not known.has_slurmdbd or enforced in ([""], ["none"]):
         return known
     try:
         fields = "format=account,user,maxsubmit,qos,defaultaccount"
@@ -152,31 +158,35 @@ def parse_config(text: str) -> dict[str, str]:
 
 def parse_partitions(text: str) -> dict[str, Partition]:
     """Return partitions by name from lines of sinfo, one for every kind of node in each."""
-    found: dict[str, Partition] = {}
+    partitions: dict[str, Partition] = {}
     for line in text.splitlines():
         name, state, time, nodes, cpus, memory, gres = line.strip().split("|", 6)
         is_default, name = name.endswith("*"), name.rstrip("*")
-        known = found.get(name)
-        found[name] = Partition(
-            name,
-            is_default,
-            state == "up",
-            parse_minutes(time),
-            int(nodes) + (known.nodes if known else 0),
-            max(_number(cpus), known.cpus if known else 0),
-            max(_number(memory), known.memory_mb if known else 0),
-            max(_gpus(gres), known.gpus if known else 0),
-            tuple(dict.fromkeys((*(known.gpu_types if known else ()), *_gpu_types(gres)))),
+        blank = Partition(name, is_default, state == "up", parse_minutes(time), 0, 0, 0, 0)
+        before = partitions.get(name, blank)
+        gpus = _GPUS.findall(gres)
+        partitions[name] = replace(
+            before,
+            nodes=before.nodes + int(nodes),
+            cpus=max(before.cpus, _number(cpus)),
+            memory_mb=max(before.memory_mb, _number(memory)),
+            gpus=max(before.gpus, sum(int(count) for _, count in gpus)),
+            gpu_types=tuple(dict.fromkeys([*before.gpu_types, *(t for t, _ in gpus if t)])),
         )
-    return found
+    return partitions
+
+
+def parse_count(text: str) -> int | None:
+    """Return a number of SLURM's, None if it prints a word in its place, such as UNLIMITED."""
+    return int(text) if text.isdecimal() else None
 
 
 def parse_minutes(text: str) -> int | None:
     """Return the minutes of a time such as 1-12:00:00, 30:00 or infinite (None)."""
-    found = re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)??(\d+):(\d+)", text)
-    if found is None:
+    match = re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)??(\d+):(\d+)", text)
+    if match is None:
         return None
-    days, hours, minutes, _ = (int(part or 0) for part in found.groups())
+    days, hours, minutes, _ = (int(part or 0) for part in match.groups())
     return (24 * days + hours) * 60 + minutes
 
 
@@ -186,16 +196,15 @@ def expand_nodes(node_list: str) -> tuple[str, ...]:
 
 
 def find_address(node: str) -> str:
-    """Return the IP address of this node, by which the others of its job reach it.
+    """Return the IP address by which other nodes of a job reach this node, named `node`.
 
-    It is the one by which SLURM does, unless a site's `python` has set another one. If its name
-    resolves to none here, it is what this machine has by its own name.
+    It is that of the variable THERMOLION_NODE_ADDRESS, if the `python` of a site sets it, else the
+    one that SLURM uses, else that of this machine's own name.
     """
-    told = os.environ.get(_ADDRESS)
-    if told:
-        return told
-    found = re.search(r"\bNodeAddr=(\S+)", commands.ask(["scontrol", "show", "node", node]))
-    for name in (found[1] if found else node, node, socket.gethostname()):
+    if address := os.environ.get(_ADDRESS):
+        return address
+    match = re.search(r"\bNodeAddr=(\S+)", commands.ask(["scontrol", "show", "node", node]))
+    for name in (match[1] if match else node, node, socket.gethostname()):
         try:
             return socket.gethostbyname(name)
         except OSError:
@@ -203,14 +212,9 @@ def find_address(node: str) -> str:
     return "127.0.0.1"
 
 
-def _memory(config: Mapping[str, str], name: str) -> int | None:
-    text = config.get(name, "")
-    return int(text) or None if text.isdecimal() else None
-
-
 def _table(name: str, command: Sequence[str], ask: Ask) -> list[list[str]]:
-    said = ask(name, ["sacctmgr", "--noheader", "--parsable2", *command])
-    return [line.split("|") for line in said.splitlines() if line]
+    text = ask(name, ["sacctmgr", "--noheader", "--parsable2", *command])
+    return [line.split("|") for line in text.splitlines() if line]
 
 
 def _cap(associations: Sequence[Sequence[str]], qos: Mapping[str, str]) -> int | None:
@@ -218,16 +222,6 @@ def _cap(associations: Sequence[Sequence[str]], qos: Mapping[str, str]) -> int |
     caps = [row[2] for row in associations]
     caps += [qos.get(name, "") for row in associations for name in row[3].split(",")]
     return min((int(cap) for cap in caps if cap.isdecimal()), default=None)
-
-
-def _gpus(gres: str) -> int:
-    """Return the GPUs in a list such as gpu:a100:4(S:0-1),shard:8."""
-    counted = re.findall(r"(?:^|,)gpu(?::[^:,(]+)?:(\d+)", gres)
-    return sum(int(count) for count in counted)
-
-
-def _gpu_types(gres: str) -> list[str]:
-    return re.findall(r"(?:^|,)gpu:([^:,(]+):\d", gres)
 
 
 def _number(text: str) -> int:

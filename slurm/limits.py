@@ -1,7 +1,11 @@
-"""Checks before anything is sent that the site can fulfil a request; errors list the choices."""
+"""The limits of a site: what one job may ask for, and how many jobs a user may have in the queue.
+
+Requests are checked before anything is sent; errors list the choices. Sends nothing.
+"""
 
 import difflib
 import math
+import os
 import re
 import socket
 from collections.abc import Sequence
@@ -12,10 +16,34 @@ from slurm.facts import Facts, Partition
 from slurm.request import JobResources
 from slurm.site import Site
 from slurm.slurm_errors import SiteError
+from slurm.squeue import Queue
+from slurm.submission import ArrayJob, SlurmSubmission
 
 _MEGABYTES = {"K": 1 / 1024, "M": 1, "": 1, "G": 1024, "T": 1024**2}
 # Folders that a machine has for itself.
 _LOCAL = tuple(Path(name) for name in ("/tmp", "/var/tmp", "/dev/shm", "/run"))
+
+
+def find_submit_cap(site: Site, facts: Facts | None) -> int | None:
+    """Return the most jobs that the user may have in the queue, None if no such cap is known.
+
+    The cap of the site profile goes before that of SLURM's accounting. An array task is a job.
+    """
+    return site.submit_cap or (None if facts is None else facts.submit_cap)
+
+
+def count_room(submission: SlurmSubmission, queue: Queue, array_jobs: Sequence[ArrayJob]) -> int:
+    """Return how many more jobs the user may have in the queue, which is as it was read.
+
+    Of the study's `array_jobs`, those that were sent after that are counted by their tasks. If
+    there is no cap, there is room for the whole submission.
+    """
+    if submission.submit_cap is None:
+        return submission.packs
+    queued = sum(job.uid == os.geteuid() for job in queue.jobs)
+    seen = {*queue.known, *(job.array_job for job in queue.jobs)}
+    newer = sum(array_job.count for array_job in array_jobs if array_job.id not in seen)
+    return max(0, submission.submit_cap - queued - newer)
 
 
 def check_request(facts: Facts, site: Site, resources: JobResources) -> None:
@@ -68,10 +96,10 @@ def check_request(facts: Facts, site: Site, resources: JobResources) -> None:
 
 def parse_megabytes(mem: str) -> float:
     """Return the MB of memory as sbatch takes it: a number of MB, or with K, M, G or T."""
-    found = re.fullmatch(r"([0-9]+)([KMGT]?)B?", mem)
-    if found is None:
+    match = re.fullmatch(r"([0-9]+)([KMGT]?)B?", mem)
+    if match is None:
         raise SiteError(f"resources.mem: {mem!r} is no memory: write 4000M or 32G")
-    return int(found[1]) * _MEGABYTES[found[2]]
+    return int(match[1]) * _MEGABYTES[match[2]]
 
 
 def scale_memory(

@@ -22,7 +22,7 @@ from jobs.contract.pack import Pack
 from jobs.ranks.launch import Launch, Rendezvous
 from slurm.environment import JobProcess, forget_job, read_job_process
 from slurm.pack_states import end_name, exit_name
-from slurm.requeue import SIGNALS, Requeue, forget_end
+from slurm.requeue import SIGNALS, Requeue
 from slurm.slurm_errors import SlurmError
 from slurm.submission import ArrayJobs
 from slurm.waiting import read_late
@@ -83,19 +83,8 @@ class Assignment:
             return replace(launch, lane=here.process)
         if here.processes == 1:
             return launch
-        meeting = f"{here.pack}-{here.job}-{here.restarts}"
-        return replace(
-            launch,
-            rank=here.process,
-            world_size=here.processes,
-            local_rank=here.local_process,
-            local_world_size=here.processes // here.nodes,
-            device_index=here.local_process if launch.device == "cuda" else None,
-            rendezvous=Rendezvous(
-                file=self.output.with_name(f"{meeting}.meet"),
-                host=here.first_address or here.node_name or "127.0.0.1",
-            ),
-        )
+        meeting = f"{here.pack}-{here.job}-{here.restarts}.meet"
+        return join_ranks(launch, here, self.output.with_name(meeting))
 
     def _device(self) -> str:
         device: str = self.record["device"]
@@ -112,6 +101,22 @@ class Assignment:
         )
 
 
+def join_ranks(
+    launch: Launch, here: JobProcess, meeting: Path, timeout_s: float = Rendezvous.timeout_s
+) -> Launch:
+    """Return a launch as that of one rank: all processes of the job meet by the file `meeting`."""
+    host = here.first_address or here.node_name or "127.0.0.1"
+    return replace(
+        launch,
+        rank=here.process,
+        world_size=here.processes,
+        local_rank=here.local_process,
+        local_world_size=here.processes // here.nodes,
+        device_index=here.local_process if launch.device == "cuda" else None,
+        rendezvous=Rendezvous(meeting, host, timeout_s=timeout_s),
+    )
+
+
 def run(assignment: Assignment) -> int:
     """Run the pack of this process; return the exit code of its lane."""
     try:
@@ -124,7 +129,8 @@ def run(assignment: Assignment) -> int:
     pack = assignment.pack
     requeue = Requeue.of(pack, assignment.here, assignment.record["request"])
     launch.stop.classify = requeue.judge
-    forget_end(assignment.output.with_name(end_name(assignment.here.pack)))
+    ended = assignment.output.with_name(end_name(assignment.here.pack))
+    ended.unlink(missing_ok=True)  # the job lives again
     before = requeue.state()
     code = lane.run_pack(pack, launch)
     if code != lane.EXIT_INTERRUPTED:

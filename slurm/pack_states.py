@@ -55,9 +55,7 @@ def complete_states(
     submission: SlurmSubmission, states: Mapping[int, State | None], queue: Queue
 ) -> dict[int, State]:
     """Return the state of every pack, by the queue if there is no other word on it."""
-    array_jobs = {
-        pack: array_job for array_job in submission.array_jobs.read() for pack in array_job.packs
-    }
+    array_jobs = submission.array_jobs.by_pack()
     is_over = submission.array_jobs.is_over
     return {
         pack: state or _in_queue(array_jobs.get(pack), pack, queue, is_over)

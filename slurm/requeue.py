@@ -9,14 +9,13 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from jobs.contract.attempts import Attempts, read_discards
 from jobs.contract.failures import FailureClass
 from jobs.contract.pack import Pack
 from jobs.worker import checkpoint
-from slurm.commands import ask
+from slurm.commands import ask_if_allowed
 from slurm.environment import JobProcess
 from slurm.job_ends import write_end
 from slurm.slurm_errors import SlurmError
@@ -72,17 +71,18 @@ class Requeue:
         left_s = self.begin_s + 60 * self.time_min - at_s
         return "TIMEOUT" if left_s <= self.grace_s + _EARLY_S else "PREEMPTED"
 
-    def state(self) -> "dict[str, str | None]":
-        """Return what the trials of the pack could go on from, and how many have ended."""
-        attempts = Attempts(self.pack.layout.events, read_discards(self.pack.layout)).refresh()
+    def state(self) -> dict[str, str | None]:
+        """Return, by trial, the fingerprint of its checkpoint, `ended` for one that has ended."""
+        layout = self.pack.layout
+        attempts = Attempts(layout.events, read_discards(layout)).refresh()
         ends = attempts.ends(self.worker or self.pack.submission)
         marks: dict[str, str | None] = {}
         for trial in self.pack.trials:
-            path = self.pack.layout.checkpoint(trial.id)
+            path = layout.checkpoint(trial.id)
             marks[trial.id] = "ended" if trial.id in ends else checkpoint.fingerprint(path)
         return marks
 
-    def leave(self, kind: str, before: "dict[str, str | None]") -> None:
+    def leave(self, kind: str, before: Mapping[str, str | None]) -> None:
         """Go back into the queue, or write down why not; to be called by one process of a job.
 
         A job whose time is over and that has got no further than it was before does not go back:
@@ -107,11 +107,11 @@ class Requeue:
         with _ignoring_signals():
             queued = False
             if kind != "PREEMPTED" or not self._is_ended():
-                queued = _attempt(["scontrol", "requeue", self.here.task_id])
+                queued = ask_if_allowed(["scontrol", "requeue", self.here.task_id])
             if queued or kind == "PREEMPTED":  # SLURM requeues what it has preempted by itself
                 # A job that is on its way back may be told when, as long as it has not gone.
                 start = ["scontrol", "update", f"jobid={self.here.task_id}"]
-                queued = _attempt([*start, f"StartTime=now+{_BACK_IN_S}"]) or queued
+                queued = ask_if_allowed([*start, f"StartTime=now+{_BACK_IN_S}"]) or queued
         if not queued:
             _log.warning("not requeued: the next `thermolion submit` sends the rest")
         return queued
@@ -122,20 +122,15 @@ class Requeue:
         Either it has requeued it, or somebody has cancelled it, who wants it to stay so.
         """
         try:
-            found = read_jobs([self.here.task_id]).jobs
+            jobs = read_jobs([self.here.task_id]).jobs
         except SlurmError:
             return False
-        return [job.word for job in found] == ["COMPLETING"]
+        return [job.word for job in jobs] == ["COMPLETING"]
 
     def _is_cancelled(self) -> bool:
         layout, submission = self.pack.layout, self.pack.submission
         mark = cancel_mark(layout.submission(submission), self.here.pack)
         return mark.exists() or ArrayJobs(layout, submission).is_cancelled
-
-
-def forget_end(path: Path) -> None:
-    """Remove what was written of an end: the job lives again."""
-    path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -150,12 +145,3 @@ def _ignoring_signals() -> Iterator[None]:
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
-
-
-def _attempt(command: list[str]) -> bool:
-    try:
-        ask(command)
-    except SlurmError as error:
-        _log.info("%s", error)
-        return False
-    return True

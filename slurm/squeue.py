@@ -1,6 +1,6 @@
 """The queue of some users, read by one call of squeue and kept for as long as the site asks.
 
-Works without sacct. An answer proves that a job lives, or with which word it has ended. That a job
+Works without sacct. An answer proves that a job lives, or in which state it has ended. That a job
 is not in it proves nothing: SLURM forgets a job some minutes after its end, but a wrapper, a cache
 or a filter of the site may have left it out. So jobs that are missing are asked for by their ids,
 and whatever is not proven to have ended counts as alive.
@@ -9,7 +9,6 @@ and whatever is not proven to have ended counts as alive.
 import os
 import pwd
 import re
-import shutil
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from jobs.contract.failures import FailureClass
-from slurm.commands import answer, ask
+from slurm.commands import ask, in_batches, run
 from slurm.facts import parse_config
 from slurm.slurm_errors import NoAnswer, SlurmError
 
@@ -25,7 +24,6 @@ State = Literal["queued", "running", "ended"]
 
 _SLOWER = 1.5  # a queue in which nothing has changed is read less and less often
 _SLOWEST = 4.5  # times the interval of the site
-_AT_ONCE = 500  # ids in one call
 _SHOWN = 80  # characters of a line that cannot be read
 # The name of a job, and the ids of its array and its task. Ids alone do not tell: a controller
 # that was killed has forgotten the last seconds, and gives the ids of then once more, to anybody.
@@ -39,21 +37,13 @@ _COMPLAINT = re.compile(r"\b(error|invalid)\b", re.I)
 _UNKNOWN = "Invalid job id"  # said of a single id; among several, an unknown one is left out
 _BY_HAND = "run `{}` by hand, and have the squeue of SLURM itself first on PATH"
 
-_STATES: Mapping[str, State] = {
-    **dict.fromkeys(
-        ("PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT"),
-        "queued",
-    ),
-    # Suspended, it still has its memory and its place: it goes on by itself.
-    **dict.fromkeys(("CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "STOPPED"), "running"),
-    **dict.fromkeys(("RESIZING", "SIGNALING", "STAGE_OUT"), "running"),
-    **dict.fromkeys(
-        ("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL"), "ended"
-    ),
-    **dict.fromkeys(("OUT_OF_MEMORY", "PREEMPTED", "REVOKED", "TIMEOUT"), "ended"),
-}
+# All other states are of jobs that run. One that is suspended is among them: it still has its
+# memory and its place, and goes on by itself.
+_QUEUED = {"PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT"}
+_ENDED = {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL"}
+_ENDED |= {"OUT_OF_MEMORY", "PREEMPTED", "REVOKED", "TIMEOUT"}
 
-# What ended a job, if the word says it: what is behind FAILED or CANCELLED is found elsewhere.
+# What ended a job, if its state says it: what is behind FAILED or CANCELLED is found elsewhere.
 _CLASSES: Mapping[str, FailureClass] = {
     **dict.fromkeys(("BOOT_FAIL", "NODE_FAIL"), "NODE_FAIL"),
     **dict.fromkeys(("DEADLINE", "TIMEOUT"), "TIMEOUT"),
@@ -89,17 +79,21 @@ class Queued:
 
 @dataclass(frozen=True)
 class Ended:
-    """The last word on a job that SLURM has not forgotten yet, and the nodes that it had."""
+    """The state in which a job ended, in the words of squeue, and the nodes that it had.
+
+    `gained` says if it had got any further, if the job itself has written that down.
+    """
 
     word: str
     nodes: str
+    gained: bool | None = None
 
 
 @dataclass(frozen=True)
 class Queue:
     """The jobs of some users that live, and what is known of others.
 
-    `ended` are those of which SLURM still says with which word they ended, `gone` those of which
+    `ended` are those of which SLURM still says in which state they ended, `gone` those of which
     it says no more than that it does not know their id. `trouble` says why a job may be missing
     that is in none of the three.
     """
@@ -122,13 +116,13 @@ class Queue:
 
     def misses(self, key: Key) -> bool:
         """Return True if this answer says nothing of a job that it should know."""
-        told = key in self.by_key or key in self.ended or key in self.gone
-        return key[1] in self.known and not told
+        has_it = key in self.by_key or key in self.ended or key in self.gone
+        return key[1] in self.known and not has_it
 
 
 @dataclass(frozen=True)
 class Outstanding:
-    """A job that has left no word of its end: who has sent it, and if sacct is to be asked."""
+    """A job that has left no exit code: who has sent it, and if sacct is to be asked about it."""
 
     uid: int
     accounted: bool
@@ -148,13 +142,14 @@ class ExpectedJobs:
 
 
 def parse_failure_class(word: str) -> FailureClass | None:
-    """Return the class of failure that a word of squeue or sacct tells by itself."""
-    return _CLASSES.get(word.split()[0] if word.strip() else "")
+    """Return the class of failure that a state of squeue or sacct implies, None if it has none."""
+    return _CLASSES.get(word.partition(" ")[0])
 
 
 def parse_state(word: str) -> State:
-    """Return what a word of squeue means; an unknown one is of a job that is believed to live."""
-    return _STATES.get(word.split()[0] if word.strip() else "", "running")
+    """Return what a state of squeue or sacct means; a job in an unknown one counts as running."""
+    name = word.partition(" ")[0]
+    return "queued" if name in _QUEUED else "ended" if name in _ENDED else "running"
 
 
 def read_jobs(ids: Sequence[str]) -> Queue:
@@ -252,17 +247,17 @@ class QueueWatch:
 
     def _with_missed(self, queue: Queue, missed: Mapping[Key, Outstanding]) -> Queue:
         """Return a queue with what is to be found out about jobs that it misses."""
-        asked = {key: sent for key, sent in missed.items() if key not in self._gone}
-        found = _read_missed(asked) if asked else Queue(())
-        self._gone |= {key: found.ended.get(key) for key in found.gone}
+        unknown = {key: sent for key, sent in missed.items() if key not in self._gone}
+        answer = _read_missed(unknown) if unknown else Queue(())
+        self._gone |= {key: answer.ended.get(key) for key in answer.gone}
         gone = missed.keys() & self._gone.keys()
-        words = {key: word for key in gone if (word := self._gone[key]) is not None}
+        ends = {key: end for key in gone if (end := self._gone[key]) is not None}
         return replace(
             queue,
-            jobs=(*queue.jobs, *found.jobs),
-            ended={**queue.ended, **found.ended, **words},
+            jobs=(*queue.jobs, *answer.jobs),
+            ended={**queue.ended, **answer.ended, **ends},
             gone={*queue.gone, *gone},
-            trouble=found.trouble or queue.trouble,
+            trouble=answer.trouble or queue.trouble,
         )
 
 
@@ -276,32 +271,32 @@ def _read_users(uids: Collection[int]) -> Queue:
 def _read_missed(missed: Mapping[Key, Outstanding]) -> Queue:
     """Find out what has become of jobs that are not in the queue of their user.
 
-    Nothing is known of one that neither lives, nor has ended, nor is gone; `trouble` says why.
+    A job that is in none of `jobs`, `ended` and `gone` of the answer may live; `trouble` says why
+    nobody knows.
     """
-    ids = sorted({str(job) for _, job, _ in missed})
     living: dict[Key, Queued] = {}
     ended: dict[Key, Ended] = {}
     trouble: str | None = None
     try:
-        for start in range(0, len(ids), _AT_ONCE):
-            said = read_jobs(ids[start : start + _AT_ONCE])
-            living |= {key: said.by_key[key] for key in missed if key in said.by_key}
-            ended |= {key: said.ended[key] for key in missed if key in said.ended}
-            trouble = trouble or said.trouble
+        for batch in in_batches(sorted({str(job) for _, job, _ in missed})):
+            queue = read_jobs(batch)
+            living |= {key: queue.by_key[key] for key in missed if key in queue.by_key}
+            ended |= {key: queue.ended[key] for key in missed if key in queue.ended}
+            trouble = trouble or queue.trouble
     except SlurmError as error:
         trouble = str(error)
     if trouble is not None:
         return Queue(tuple(living.values()), ended, trouble=trouble)
     absent = missed.keys() - living.keys() - ended.keys()
     hidden = _hidden({key: missed[key].uid for key in absent})
-    words = _accounted({key for key in absent - hidden if missed[key].accounted})
-    believed = {key for key, end in words.items() if parse_state(end.word) != "ended"}
+    ends = _accounted({key for key in absent - hidden if missed[key].accounted})
+    believed = {key for key, end in ends.items() if parse_state(end.word) != "ended"}
     gone = absent - hidden - believed
-    ended |= {key: words[key] for key in gone & words.keys()}
+    ended |= {key: ends[key] for key in gone & ends.keys()}
     if believed:
         _, job, task = min(believed)
         trouble = (
-            f"sacct says {words[min(believed)].word} of job {job}_{task}, which squeue does not "
+            f"sacct says {ends[min(believed)].word} of job {job}_{task}, which squeue does not "
             "know: if `sacctmgr show runawayjobs` names it, `thermolion cancel`, then submit again"
         )
     if hidden:
@@ -324,63 +319,53 @@ def _hidden(uids: Mapping[Key, int]) -> set[Key]:
 
 def _accounted(keys: Collection[Key]) -> dict[Key, Ended]:
     """Ask sacct for the last word on jobs that squeue has forgotten, all together."""
-    ids = sorted({job for _, job, _ in keys})
-    if not ids or shutil.which("sacct") is None:
-        return {}
+    ids = sorted({str(job) for _, job, _ in keys})
     # Of a job that was requeued sacct may show the first end for ever: the last line counts.
     options = ["--noheader", "--parsable2", "--allocations", "--duplicates"]
     options.append("--format=JobID,State,NodeList,JobName")
-    said = ""
     try:
-        for start in range(0, len(ids), _AT_ONCE):
-            wanted = ",".join(map(str, ids[start : start + _AT_ONCE]))
-            said += ask(["sacct", *options, f"--jobs={wanted}"])
+        text = "".join(ask(["sacct", *options, f"--jobs={','.join(b)}"]) for b in in_batches(ids))
     except SlurmError:
-        return {}  # no accounting, or none at the moment
-    found: dict[tuple[str, str], Ended] = {}
-    for line in said.splitlines():
+        return {}  # no sacct, no accounting, or none at the moment
+    ends: dict[tuple[str, str], Ended] = {}
+    for line in text.splitlines():
         job, word, nodes, name = (*line.split("|", 3), *3 * [""])[:4]  # a name may have many lines
         job = job.partition("[")[0]  # tasks that wait share a line, such as 17_[2-5]
-        found[name, job] = Ended(word, "" if nodes == "None assigned" else nodes)
-    words = {}
-    for name, array_job, task in keys:
-        end = found.get((name, f"{array_job}_{task}")) or found.get((name, f"{array_job}_"))
-        if end is not None:
-            words[name, array_job, task] = end
-    return words
+        ends[name, job] = Ended(word, "" if nodes == "None assigned" else nodes)
+    by_key = {
+        (name, job, task): ends.get((name, f"{job}_{task}")) or ends.get((name, f"{job}_"))
+        for name, job, task in keys
+    }
+    return {key: end for key, end in by_key.items() if end is not None}
 
 
 def _read(*options: str) -> Queue:
     """Ask squeue once; raises SlurmError if what it prints is no answer of squeue's."""
-    said = answer(["squeue", "--all", "--array", "--states=all", f"--format={_FORMAT}", *options])
+    done = run(["squeue", "--all", "--array", "--states=all", f"--format={_FORMAT}", *options])
     next_step = _BY_HAND.format(" ".join(["squeue", *options]))
-    complains = _COMPLAINT.search(said.complaint) is not None
-    trouble = f"squeue says {said.complaint!r}: {next_step}" if complains else None
-    lines = said.text.splitlines()
-    headers = [(n, found) for n, line in enumerate(lines) if (found := _HEADER.fullmatch(line))]
+    complaint = " ".join(done.stderr.split())
+    complains = _COMPLAINT.search(complaint) is not None
+    trouble = f"squeue says {complaint!r}: {next_step}" if complains else None
+    lines = done.stdout.splitlines()
+    headers = [(n, match) for n, line in enumerate(lines) if (match := _HEADER.fullmatch(line))]
     if not headers:
         unread = f"the line {lines[0][:_SHOWN]!r}" if lines else "an empty answer"
         raise SlurmError(trouble or f"squeue gives {unread}, not the jobs: {next_step}")
     first, header = headers[0]
     living, ended = [], {}
     for line in lines[first + 1 :]:
-        found = _LINE.fullmatch(line.removeprefix(header[1]))
-        if found is None:
+        match = _LINE.fullmatch(line.removeprefix(header[1]))
+        if match is None:
             trouble = trouble or f"squeue prints {line[:_SHOWN]!r}, which is no job: {next_step}"
             continue
-        job, end = _job(*found.groups())
+        array_job, task, word, nodes, reason, uid, name = match.groups()
+        number = int(task) if task.isdecimal() else None
+        job = Queued(int(array_job), number, word, reason, int(uid), name)
         if job.state == "ended":
-            ended[job.key] = end
+            ended[job.key] = Ended(word, nodes)
         else:
             living.append(job)
     return Queue(tuple(living), ended, trouble=trouble)
-
-
-def _job(
-    array_job: str, task: str, word: str, nodes: str, reason: str, uid: str, name: str
-) -> tuple[Queued, Ended]:
-    number = int(task) if task.isdecimal() else None
-    return Queued(int(array_job), number, word, reason, int(uid), name), Ended(word, nodes)
 
 
 def _has_name(uid: int) -> bool:

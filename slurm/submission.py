@@ -21,7 +21,7 @@ from jobs.contract.atomic_write import write_atomically, write_once
 from jobs.contract.layout import Layout
 from slurm.request import Request
 from slurm.slurm_errors import SlurmError
-from slurm.waiting import await_late, read_late
+from slurm.waiting import poll, read_late
 
 ALLOCATION = "-job"  # after the id of a submission whose packs run within one job
 _NOBODY = 0  # is the id of no job
@@ -138,12 +138,12 @@ class ArrayJobs:
         An intent may have been sent twice. It was written before the job was sent: if there is
         none, it may only be seen late.
         """
-        array_job = await_late(lambda: self.of_pack(pack))
+        array_job = poll(lambda: self.by_pack().get(pack))
         return array_job is not None and array_job.name == name and self.claim(array_job, job)
 
-    def of_pack(self, pack: int) -> ArrayJob | None:
-        """Return the array job that carries a pack, None if it was never to be sent."""
-        return next((array_job for array_job in self.read() if pack in array_job.packs), None)
+    def by_pack(self) -> dict[int, ArrayJob]:
+        """Return the array job of every pack that has one."""
+        return {pack: array_job for array_job in self.read() for pack in array_job.packs}
 
     def _mark(self, name: str) -> None:
         self.folder.mkdir(exist_ok=True)
@@ -246,6 +246,10 @@ class SlurmSubmission:
         return bool(self.unsent()) or any(
             array_job.id is None for array_job in self.array_jobs.read()
         )
+
+    def has_begun(self, pack: int) -> bool:
+        """Return True if the job of a pack has logged anything."""
+        return any(self.layout.events.glob(f"{self.id}-{pack}-*.jsonl"))
 
     def unsent(self) -> range:
         """Return the packs that no array job carries yet and that are still to be sent."""

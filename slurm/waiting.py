@@ -1,7 +1,7 @@
-"""Waits for what goes away or comes by itself: a controller that restarts, a file that is late.
+"""Waits, bounded in time: for a controller that restarts, or for a file that is seen late.
 
 A job that carries a study on has nobody to start it again, and a shared file system shows seconds
-late what another machine has written. Waits only for what must come.
+late what another machine has written.
 """
 
 import logging
@@ -26,10 +26,11 @@ _log = logging.getLogger(__name__)
 
 
 def retry_until(act: Callable[[], bool]) -> None:
-    """Call `act` until it returns True, or the time is over.
+    """Call `act` until it returns True, or until eight minutes are over.
 
-    What is in the way may go: a controller restarts, somebody holds the lock, the queue is full
-    (what has ended is counted for some seconds more). Whoever has to leave releases the lock.
+    A refusal may pass: a controller restarts, somebody holds the lock, the queue is full (jobs
+    that have ended are counted for some seconds more). On SIGTERM the process exits, so that it
+    releases the lock.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     end, pause_s = time.monotonic() + _STAY_S, _AGAIN_S
@@ -46,19 +47,18 @@ def retry_until(act: Callable[[], bool]) -> None:
 
 
 def read_late(path: Path) -> str:
-    """Return the text of a file; raises FileNotFoundError if it does not turn up in time."""
-    text = await_late(lambda: _read(path))
-    return path.read_text() if text is None else text
+    """Return the text of a file; raises FileNotFoundError if it does not turn up in a minute."""
+    return poll(lambda: _read(path)) or path.read_text()
 
 
-def await_late(look: Callable[[], Found | None]) -> Found | None:
-    """Return what `look` finds, None if it finds nothing in time."""
-    end = time.monotonic() + _PATIENCE_S
-    while True:
-        found = look()
-        if found is not None or time.monotonic() > end:
-            return found
-        time.sleep(_LOOK_S)
+def poll(
+    look: Callable[[], Found], seconds: float = _PATIENCE_S, every_s: float = _LOOK_S
+) -> Found:
+    """Call `look` until it returns something true or the time is over; return its last answer."""
+    end = time.monotonic() + seconds
+    while not (answer := look()) and time.monotonic() < end:
+        time.sleep(every_s)
+    return answer
 
 
 def _read(path: Path) -> str | None:

@@ -286,8 +286,7 @@ class SlurmBackend:
         ranks = asked.tasks // asked.lanes  # of a trial
         processes = asked.tasks * len(packs)
         jobs = None if concurrent is None else concurrent // asked.lanes
-        facts = self._facts_here
-        cap = site.submit_cap or (None if facts is None else facts.submit_cap)
+        cap = limits.find_submit_cap(site, self._facts_here)
 
         def backend_request(folder: Path) -> Mapping[str, Any]:
             feeder = feeder_request(folder, study.layout.root, study.layout.study, site)

@@ -129,7 +129,7 @@ def _read_first_step(study: Study, outcome: Outcome) -> int | None:
 def _find_victim(study: Study, cluster: Cluster, outcome: Outcome) -> Victim:
     sent_in, pack = outcome.job["submission"], outcome.job["pack"]
     for submission in read_slurm_submissions(study.layout):
-        array_job = submission.array_jobs.of_pack(pack) if submission.id == sent_in else None
+        array_job = submission.array_jobs.by_pack().get(pack) if submission.id == sent_in else None
         if array_job is not None and array_job.id is not None:
             victim = find_victim(cluster, f"{array_job.id}_{pack}")
             if victim is not None:

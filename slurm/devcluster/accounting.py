@@ -38,15 +38,10 @@ def start_database(daemons: Daemons, paths: Paths) -> None:
     command += [f"--socket={paths.database_socket}", f"--pid-file={data}/db.daemon"]
     command += ["--skip-networking", "--innodb-buffer-pool-size=64M"]
     daemons.start("mariadbd", [*command, "--innodb-lock-wait-timeout=900"], temporary)
-    ask = [
-        find_program("mariadb"),
-        "--no-defaults",
-        f"--socket={paths.database_socket}",
-        "-u",
-        "root",
-    ]
-    daemons.await_("mariadbd", lambda: _succeeds([*ask, "-e", "select 1"]), seconds=60)
-    _run([*ask, "-e", f"create database if not exists {DATABASE}"])
+    query = [find_program("mariadb"), "--no-defaults", f"--socket={paths.database_socket}"]
+    query += ["--user=root", "--execute"]
+    daemons.await_("mariadbd", lambda: _succeeds([*query, "select 1"]), seconds=60)
+    _run([*query, f"create database if not exists {DATABASE}"])
 
 
 def start_slurmdbd(daemons: Daemons, paths: Paths, environment: dict[str, str]) -> None:
@@ -79,10 +74,10 @@ def register(environment: dict[str, str], submit_cap: int | None) -> None:
 
 def _run(command: Sequence[str], environment: dict[str, str] | None = None) -> None:
     done = _call(command, environment)
-    said = done.stdout + done.stderr
+    output = done.stdout + done.stderr
     # sacctmgr answers 1 if there is nothing to change.
-    if done.returncode != 0 and "Nothing" not in said:
-        raise DaemonError(f"{' '.join(command)} failed ({done.returncode}): {said.strip()}")
+    if done.returncode != 0 and "Nothing" not in output:
+        raise DaemonError(f"{' '.join(command)} failed ({done.returncode}): {output.strip()}")
 
 
 def _succeeds(command: Sequence[str], environment: dict[str, str] | None = None) -> bool:

@@ -11,7 +11,6 @@ import secrets
 import signal
 import socket
 import subprocess
-import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -24,6 +23,7 @@ from slurm.devcluster import accounting, config
 from slurm.devcluster.config import Paths, Ports, Shape
 from slurm.devcluster.daemons import Daemons, find_program, locate, processes_with
 from slurm.slurm_errors import SlurmError
+from slurm.waiting import poll
 
 _PACKAGES: Mapping[str, str] = {
     "munged": "munge",
@@ -37,7 +37,7 @@ _DRAIN_S = 20.0  # for the jobs to end when the cluster is taken down
 
 
 class ClusterError(SlurmError):
-    """A cluster that cannot be had; the message says what is missing and what to do."""
+    """A cluster cannot be made or started; the message says what is missing and what to do."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Cluster:
             self.daemons.start(
                 "slurmctld", [find_program("slurmctld"), "-D", "-f", conf], environment
             )
-            self.daemons.await_("slurmctld", lambda: self._controller() == "UP")
+            self.daemons.await_("slurmctld", self._answers)
             for node in self.shape.names:
                 command = [find_program("slurmd"), "-D", "-N", node, "-f", conf]
                 self.daemons.start(f"slurmd.{node}", command, environment)
@@ -94,7 +94,7 @@ class Cluster:
     def down(self) -> int:
         """Cancel all jobs, stop all daemons; return how many there were. Logs and data stay."""
         with _lock(self.paths.folder):
-            if self.daemons.lives("slurmctld") and self._controller() == "UP":
+            if self.daemons.lives("slurmctld") and self._answers():
                 self._drain()
             stopped = [name for name in reversed(self.expected) if self.daemons.stop(name)]
             stopped += [name for name in self.daemons.names() if self.daemons.stop(name)]
@@ -107,8 +107,8 @@ class Cluster:
 
     def nodes(self) -> dict[str, str]:
         """Return the state of every node in SLURM's words; empty if the controller is down."""
-        said = self.ask("sinfo", "-h", "-N", "-p", "main", "-o", "%N %T")
-        return dict(line.split() for line in said.splitlines())
+        lines = self.ask("sinfo", "-h", "-N", "-p", "main", "-o", "%N %T").splitlines()
+        return dict(line.split() for line in lines)
 
     def ask(self, *command: str) -> str:
         """Return what a SLURM command prints; nothing if it fails."""
@@ -126,7 +126,8 @@ class Cluster:
 
     def _write(self) -> None:
         """Write the configuration and the record; its user may have added to the profile."""
-        paths, user, host = self.paths, user_name(), _host()
+        # SLURM's name of a host is its first part.
+        paths, user, host = self.paths, user_name(), socket.gethostname().partition(".")[0]
         known = read_cluster(paths.folder)
         for name in ("etc", "log", "run", "spool", "state"):
             (paths.folder / name).mkdir(parents=True, exist_ok=True)
@@ -156,9 +157,8 @@ class Cluster:
             f"--seed-file={run / 'munged.seed'}",
         ]
 
-    def _controller(self) -> str:
-        said = self.ask("scontrol", "ping")
-        return "UP" if " UP" in said else "DOWN"
+    def _answers(self) -> bool:
+        return " UP" in self.ask("scontrol", "ping")
 
     def _is_ready(self, node: str) -> bool:
         state = self.nodes().get(node, "").rstrip("*")
@@ -168,14 +168,12 @@ class Cluster:
 
     def _drain(self) -> None:
         self.ask("scancel", "--user", user_name())
-        end = time.monotonic() + _DRAIN_S
-        while self.ask("squeue", "-h") and time.monotonic() < end:
-            time.sleep(0.2)
+        poll(lambda: not self.ask("squeue", "-h"), _DRAIN_S)
 
     def _end_steps(self) -> None:
         """End the steps and jobs that outlive a node's daemon: after a crash nobody else does."""
-        found = processes_with("SLURM_CONF", str(self.paths.slurm_conf))
-        for pid, command, variables in list(found):
+        processes = processes_with("SLURM_CONF", str(self.paths.slurm_conf))
+        for pid, command, variables in list(processes):
             in_job = b"\0SLURM_JOB_ID=" in variables and pid != os.getpid()
             if in_job or command.startswith("slurmstepd"):
                 with contextlib.suppress(ProcessLookupError):
@@ -212,9 +210,10 @@ def make_cluster(folder: Path, shape: Shape) -> Cluster:
     if known is None or not any(known.states().values()):
         return Cluster(Paths(folder), shape, _free_ports(shape.nodes))
     if known.shape != shape:
+        settings = ", ".join(f"{key} {value}" for key, value in known.shape.to_json().items())
         raise ClusterError(
-            f"the cluster in {folder} is up with other settings ({_describe(known.shape)}): take "
-            "it down first, or name another --dir"
+            f"the cluster in {folder} is up with other settings ({settings}): take it down first, "
+            "or name another --dir"
         )
     return known
 
@@ -245,14 +244,6 @@ def _devices() -> list[Path]:
     """Return character devices that can stand for GPUs; nobody opens them."""
     consoles = sorted(Path("/dev").glob("tty[0-9]*"), key=lambda tty: (len(tty.name), tty.name))
     return [*consoles, *(Path("/dev") / name for name in ("null", "zero", "full", "random"))]
-
-
-def _host() -> str:
-    return socket.gethostname().partition(".")[0]
-
-
-def _describe(shape: Shape) -> str:
-    return ", ".join(f"{key} {value}" for key, value in shape.to_json().items())
 
 
 def _free_ports(nodes: int) -> Ports:

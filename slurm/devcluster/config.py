@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-_NODES = "n"  # the prefix of their names
 ACCOUNT = "lab"
 DATABASE = "slurm_acct"
 
@@ -50,7 +49,7 @@ class Shape:
 
     @property
     def names(self) -> list[str]:
-        return [f"{_NODES}{number}" for number in range(1, self.nodes + 1)]
+        return [f"n{number}" for number in range(1, self.nodes + 1)]
 
 
 @dataclass(frozen=True)

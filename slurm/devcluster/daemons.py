@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import signal
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +15,10 @@ from pathlib import Path
 from jobs.contract.atomic_write import write_atomically
 from jobs.contract.lock import Process
 from slurm.slurm_errors import SlurmError
+from slurm.waiting import poll
 
 _STOP_S = 15.0  # then it is killed
+_LOOK_S = 0.05
 # Where distributions keep daemons; an ordinary user has it on no path.
 _SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
 
@@ -70,7 +71,7 @@ class Daemons:
             return None
 
     def names(self) -> list[str]:
-        """Return the names that have a record, living or not."""
+        """Return the names of all daemons that have a record, living or not."""
         return sorted(record.name.removesuffix(".pid") for record in self.records.glob("*.pid"))
 
     def stop(self, name: str) -> bool:
@@ -81,24 +82,24 @@ class Daemons:
             stopped = True
             for number in (signal.SIGTERM, signal.SIGKILL):
                 os.kill(process.pid, number)
-                if _within(_STOP_S, lambda: not self.lives(name)):
+                if poll(lambda: not self.lives(name), _STOP_S, _LOOK_S):
                     break
         self._record(name).unlink(missing_ok=True)
         return stopped
 
     def await_(self, name: str, ready: Callable[[], bool], seconds: float = 30) -> None:
         """Wait until a daemon is `ready`; raises DaemonError if it ends or takes too long."""
-        if not _within(seconds, lambda: ready() or not self.lives(name)) or not ready():
+        poll(lambda: ready() or not self.lives(name), seconds, _LOOK_S)
+        if not ready():
             state = f"is not ready after {seconds:.0f} s" if self.lives(name) else "has ended"
             raise DaemonError(f"{name} {state}: {self.last_words(name)}")
 
     def last_words(self, name: str) -> str:
         """Return where a daemon logs, and the last line there that has one."""
         for log in (self.logs / f"{name}.log", self.logs / f"{name}.out"):
-            lines = log.read_text(errors="replace").split("\n") if log.exists() else []
-            said = [line for line in lines if line.strip()]
-            if said:
-                return f"{log} ends with {said[-1].strip()!r}"
+            text = log.read_text(errors="replace").strip() if log.exists() else ""
+            if text:
+                return f"{log} ends with {text.splitlines()[-1].strip()!r}"
         return f"it has printed nothing (see {self.logs})"
 
     def _record(self, name: str) -> Path:
@@ -107,10 +108,10 @@ class Daemons:
 
 def find_program(name: str) -> str:
     """Return the path of a program; raises DaemonError if there is none."""
-    found = locate(name)
-    if found is None:
+    path = locate(name)
+    if path is None:
         raise DaemonError(f"{name} not found: is SLURM installed?")
-    return found
+    return path
 
 
 def locate(name: str) -> str | None:
@@ -120,7 +121,7 @@ def locate(name: str) -> str | None:
 
 def processes_with(variable: str, value: str) -> Iterator[tuple[int, str, bytes]]:
     """Yield pid, command line and environment of processes that were started with a variable."""
-    # psutil would spare four lines here, and nothing else: what tells whether a pid still lives is
+    # psutil would save four lines here, and nothing else: whether a pid still lives is asked of
     # `jobs.contract.lock`, which nodes share, and they have torch, torchvision and numpy alone.
     wanted = f"{variable}={value}".encode()
     for process in Path("/proc").glob("[0-9]*"):
@@ -134,17 +135,8 @@ def processes_with(variable: str, value: str) -> Iterator[tuple[int, str, bytes]
 
 
 def _reap(pid: int) -> None:
-    """Take note of the death of a daemon that this very process has started."""
+    """Collect the exit status of a daemon that this very process has started, if it has ended."""
     try:
         os.waitpid(pid, os.WNOHANG)
     except ChildProcessError:
         return
-
-
-def _within(seconds: float, condition: Callable[[], bool]) -> bool:
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.05)
-    return True

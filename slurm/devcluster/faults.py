@@ -16,6 +16,7 @@ from typing import Literal
 from slurm.devcluster.cluster import Cluster, read_cluster
 from slurm.devcluster.daemons import processes_with
 from slurm.slurm_errors import SiteError, SlurmError
+from slurm.waiting import poll
 
 Fault = Literal["preempt", "timeout", "node-fail"]
 _PATIENCE_S = 180.0
@@ -118,8 +119,5 @@ def _field(cluster: Cluster, task: str, name: str) -> str:
 
 
 def _await(condition: Callable[[], bool], what: str) -> None:
-    end = time.monotonic() + _PATIENCE_S
-    while not condition():
-        if time.monotonic() > end:
-            raise SlurmError(f"{what} within {_PATIENCE_S:.0f} s: look with squeue and sinfo")
-        time.sleep(_LOOK_S)
+    if not poll(condition, _PATIENCE_S, _LOOK_S):
+        raise SlurmError(f"{what} within {_PATIENCE_S:.0f} s: look with squeue and sinfo")

@@ -1,10 +1,10 @@
 """The doctor: reads a site and says what will and will not work there, with the next step.
 
-Asks at most a dozen questions and sends nothing (`sbatch --test-only` asks whether a job would be
-taken); what only a job can tell is `slurm.doctor.nodes`.
+Asks at most a dozen questions and sends nothing (`sbatch --test-only` asks if a job would be
+taken); what only a job can tell is in `slurm.doctor.nodes`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from slurm.doctor import accounts, quotas
@@ -17,10 +17,10 @@ from slurm.slurm_errors import SiteError, SlurmError
 
 @dataclass(frozen=True)
 class Examined:
-    """What was read of a site, and what was found; `dialect` is how it takes GPUs, if at all.
+    """What was read of a site, and what was found out about it.
 
     `partition` is the one that jobs go to and `record` all that SLURM says of it; None and empty
-    if there is none.
+    if there is none. `dialect` is the site as it has to ask for GPUs, None if it can get none.
     """
 
     site: Site
@@ -28,7 +28,7 @@ class Examined:
     partition: Partition | None
     record: Mapping[str, str]
     diagnostics: Sequence[Diagnostic]
-    dialect: accounts.Dialect | None = None
+    dialect: Site | None = None
 
 
 def examine(site: Site, user: str, ask: Ask) -> Examined:
@@ -58,22 +58,19 @@ def examine(site: Site, user: str, ask: Ask) -> Examined:
 def _version(facts: Facts) -> Diagnostic:
     version = facts.config.get("SLURM_VERSION", "of an unknown version")
     numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
-    forgets = (22, 5) <= numbers < (23, 11)
-    more = ", whose srun forgets --cpus-per-task: every srun of ours is told again"
-    return ok("SLURM", f"{version}{more if forgets else ''}")
+    if (22, 5) <= numbers < (23, 11):
+        version += ", whose srun forgets --cpus-per-task: every srun of ours is told again"
+    return ok("SLURM", version)
 
 
 def _record(name: str, ask: Ask) -> Mapping[str, str]:
     """Return the settings of a partition; empty if the site does not show them."""
     try:
-        said = ask("partitions", ["scontrol", "show", "partition", "--oneliner"])
+        text = ask("partitions", ["scontrol", "show", "partition", "--oneliner"])
     except SlurmError:
         return {}
-    return next((r for r in parse_records(said) if r.get("PartitionName") == name), {})
-
-
-def parse_records(text: str) -> Iterator[Mapping[str, str]]:
-    """Yield the records that `scontrol show --oneliner` prints, a line each."""
     for line in text.splitlines():
-        pairs = (word.partition("=") for word in line.split() if "=" in word)
-        yield {key: value for key, _, value in pairs}
+        record = dict(word.split("=", 1) for word in line.split() if "=" in word)
+        if record.get("PartitionName") == name:
+            return record
+    return {}

@@ -72,7 +72,7 @@ def check_nodes(
     """Send the doctor's job and judge what it leaves; waits `wait_s` for it to start."""
     root.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=".doctor-", dir=root))
-    words = ["sbatch", "--test-only", *smallest_job_options(site, None), "--wrap=true"]
+    words = ["sbatch", "--test-only", *smallest_job_options(site, 0), "--wrap=true"]
     (folder / TEST).write_text(json.dumps({"command": words}))
     try:
         request = probe_request(folder, resources, site)

@@ -20,9 +20,10 @@ from jobs.contract.atomic_write import write_atomically
 from jobs.contract.source_digest import code_digest
 from jobs.ranks.ddp import DistributedGroup
 from jobs.ranks.group import RendezvousError
-from jobs.ranks.launch import Launch, Rendezvous
+from jobs.ranks.launch import Launch
 from slurm.commands import ask
 from slurm.environment import JobProcess, read_job_process
+from slurm.node import join_ranks
 from slurm.slurm_errors import SlurmError
 
 READY, BACK, AGAIN, TEST = "ready", "back", "again.json", "sbatch.json"
@@ -89,20 +90,8 @@ def _send(folder: Path) -> None:
 
 def _meet(folder: Path, here: JobProcess) -> None:
     """Meet the others where ranks would, and add up a number that each has."""
-    where = Rendezvous(
-        file=folder / f"{here.job}.meet",
-        host=here.first_address or here.node_name or "127.0.0.1",
-        timeout_s=MEETING_S,
-    )
-    local = here.processes // here.nodes
-    launch = Launch(
-        rank=here.process,
-        world_size=here.processes,
-        local_rank=here.local_process,
-        local_world_size=local,
-        rendezvous=where,
-    )
-    ranks = DistributedGroup(launch)
+    meeting = folder / f"{here.job}.meet"
+    ranks = DistributedGroup(join_ranks(Launch(), here, meeting, MEETING_S))
     total = torch.ones(1, dtype=torch.int64)
     ranks.sum(total)
     ranks.leave()

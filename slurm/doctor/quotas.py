@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from slurm.doctor.diagnostic import Diagnostic, fatal, ok, warning
-from slurm.facts import Facts, Partition, parse_minutes
+from slurm.facts import Facts, Partition, parse_count, parse_minutes
 from slurm.site import Site
 
 _SHORT_MIN = 60  # a default time below that is one that nobody trains with
@@ -69,7 +69,7 @@ def _queue(site: Site, facts: Facts, record: Mapping[str, str]) -> Diagnostic:
 
 
 def _accounting(facts: Facts) -> Diagnostic:
-    if "slurmdbd" not in facts.config.get("AccountingStorageType", ""):
+    if not facts.has_slurmdbd:
         return ok("accounting", "none (no sacct): not needed, the logs and squeue tell")
     if facts.accounts is None:
         return ok("accounting", "closed, or not enforced: accounts and limits are not told")
@@ -114,26 +114,19 @@ def _usual(most_min: int | None) -> str:
 
 
 def _memory(facts: Facts, partition: Partition, record: Mapping[str, str]) -> Iterator[Diagnostic]:
-    # Of partitions both keys are there; if it says neither, the cluster's own counts.
-    words = [record, facts.config]
-    per_cpu = next((int(w["DefMemPerCPU"]) for w in words if _told(w, "DefMemPerCPU")), None)
-    per_node = next((int(w["DefMemPerNode"]) for w in words if _told(w, "DefMemPerNode")), None)
-    counted = "MEMORY" in facts.config.get("SelectTypeParameters", "").upper()
-    if per_cpu is None and per_node is None:
-        if counted:
-            said = f"a job that names none takes all {partition.memory_mb} MB of its node"
-            yield warning("memory", said, "resources: {mem: 8G} in the sweep, or what it needs")
-        return
-    given, unit = (per_cpu, "CPU") if per_cpu is not None else (per_node, "node")
-    if given is not None and given < _NEEDED_MB:
-        said = f"a job that names none gets {given} MB a {unit}, torch alone takes about 500"
-        yield warning("memory", said, "resources: {mem: 4G} in the sweep, or more CPUs")
+    # A setting that the partition leaves open is the cluster's.
+    per_cpu = parse_count(record.get("DefMemPerCPU", "")) or facts.memory_of_cpu_mb
+    per_node = parse_count(record.get("DefMemPerNode", "")) or facts.memory_of_node_mb
+    given_mb, unit = (per_cpu, "CPU") if per_cpu else (per_node, "node")
+    if not given_mb:
+        if "MEMORY" in facts.config.get("SelectTypeParameters", "").upper():
+            takes = f"a job that names none takes all {partition.memory_mb} MB of its node"
+            yield warning("memory", takes, "resources: {mem: 8G} in the sweep, or what it needs")
+    elif given_mb < _NEEDED_MB:
+        gets = f"a job that names none gets {given_mb} MB a {unit}, torch alone takes about 500"
+        yield warning("memory", gets, "resources: {mem: 4G} in the sweep, or more CPUs")
     else:
-        yield ok("memory", f"{given} MB a {unit} unless resources.mem says otherwise")
-
-
-def _told(words: Mapping[str, str], key: str) -> bool:
-    return words.get(key, "").isdecimal()
+        yield ok("memory", f"{given_mb} MB a {unit} unless resources.mem says otherwise")
 
 
 def _whole_nodes(
@@ -201,5 +194,4 @@ def _requeue(facts: Facts) -> Diagnostic:
 
 
 def _seconds(text: str) -> int:
-    number = text.split()[0]
-    return int(number) if number.isdecimal() else 0
+    return parse_count(text.split()[0]) or 0

@@ -69,7 +69,6 @@ TASK = {
     "SLURM_PROCID": "5",
     "SLURM_STEP_NUM_TASKS": "8",
     "SLURM_LOCALID": "1",
-    "SLURM_NODEID": "1",
     "SLURM_JOB_NUM_NODES": "2",
     "SLURM_RESTART_COUNT": "3",
     "SLURM_LAUNCH_NODE_IPADDR": "10.0.0.7",
@@ -80,7 +79,7 @@ TASK = {
 def test_a_process_knows_its_place():
     here = read_job_process(TASK)
     assert (here.task_id, here.pack, here.process, here.processes) == ("112_6", 6, 5, 8)
-    assert (here.local_process, here.node, here.nodes, here.restarts) == (1, 1, 2, 3)
+    assert (here.local_process, here.nodes, here.restarts) == (1, 2, 3)
     assert (here.first_address, here.name) == ("10.0.0.7", "s-0001.0-abc")
 
 

@@ -190,7 +190,7 @@ def _request(request: PlacementRequest, folder: Path) -> Mapping[str, Any]:
         "feeder": feeder.to_json() if site.sbatch_on_nodes else None,
         "after": after.to_json() if site.sbatch_on_nodes and request.unattended else None,
         "concurrent": None,
-        "submit_cap": site.submit_cap or (None if facts is None else facts.submit_cap),
+        "submit_cap": limits.find_submit_cap(site, facts),
         "lanes": 1,
         "cpu_fallback": site.cpu_fallback,
         "status_every_s": site.status_every_s,
