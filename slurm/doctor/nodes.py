@@ -1,4 +1,4 @@
-"""What only a job can tell of a site: files seen in time, Python on the nodes, ranks that meet.
+"""Checks by a job what nothing else tells: files seen in time, Python on nodes, ranks that meet.
 
 Sends one small job and waits for it; whatever happens, the job is gone and its folder removed in
 the end.
@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobs.contract.source_digest import code_digest
-from slurm.commands import ask
+from slurm.commands import ask_if_allowed
 from slurm.doctor.accounts import smallest_job_options
 from slurm.doctor.diagnostic import Diagnostic, fatal, ok, warning
 from slurm.doctor.probe import AGAIN, ANSWER_S, BACK, MEETING_S, READY, TEST, describe_python
@@ -35,7 +34,7 @@ _ASK_S = 5.0  # between two questions to the queue, of a job that is the only on
 class _Job:
     """The doctor's job: where it answers, and whether it is still with SLURM."""
 
-    id: int
+    id: str
     folder: Path
     every_s: float
     reason: str = ""
@@ -47,20 +46,20 @@ class _Job:
         if time.monotonic() - self.asked < self.every_s:
             return
         with contextlib.suppress(SlurmError):
-            queue = read_jobs([str(self.id)])
+            queue = read_jobs([self.id])
             self.lives = bool(queue.jobs) or queue.trouble is not None
             self.reason = queue.jobs[0].reason if queue.jobs else ""
         self.asked = time.monotonic()
 
     def await_(self, name: str, seconds: float) -> bool:
         """Wait for a file, shortly after the job's end as well; return True if it came."""
-        end, ended = time.monotonic() + seconds, None
+        end = time.monotonic() + seconds
         while not (self.folder / name).exists():
             list(self.folder.iterdir())  # has a network file system look anew
             self.ask_queue()
-            ended = None if self.lives else ended or time.monotonic()
-            now = time.monotonic()
-            if now > end or (ended is not None and now > ended + _ASK_S):
+            if not self.lives:
+                end = min(end, time.monotonic() + _ASK_S)
+            if time.monotonic() > end:
                 return False
             time.sleep(_LOOK_S)
         return True
@@ -75,20 +74,16 @@ def check_nodes(
     words = ["sbatch", "--test-only", *smallest_job_options(site, 0), "--wrap=true"]
     (folder / TEST).write_text(json.dumps({"command": words}))
     try:
-        request = probe_request(folder, resources, site)
-        sent = submit(
-            request, SubmitOptions(f"doctor{folder.name[-8:]}", "0-0"), folder / "scripts"
-        )
+        options = SubmitOptions(f"doctor{folder.name[-8:]}", "0-0")
+        number = submit(probe_request(folder, resources, site), options, folder / "scripts")
     except SlurmError as error:
         shutil.rmtree(folder)
-        step = "mend what it says in the site profile"
-        return [fatal("nodes", str(error), step)]
-    job = _Job(int(sent), folder, min(site.status_every_s, _ASK_S), asked=time.monotonic())
+        return [fatal("nodes", str(error), "mend what it says in the site profile")]
+    job = _Job(number, folder, min(site.status_every_s, _ASK_S), asked=time.monotonic())
     try:
         return list(_judge(job, site, resources, wait_s))
     finally:
-        with contextlib.suppress(SlurmError):
-            ask(["scancel", "--quiet", sent])
+        ask_if_allowed(["scancel", "--quiet", number])
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -114,14 +109,14 @@ def _judge(job: _Job, site: Site, resources: JobResources, wait_s: float) -> Ite
     else:
         yield fatal("shared folder", "nodes and login node do not see each other's files", _SHARED)
     came = [n for n in range(resources.tasks) if job.await_(f"{n}.json", patience)]
-    found = [json.loads((job.folder / f"{n}.json").read_text()) for n in came]
-    if len(found) < resources.tasks:
-        said = f"{resources.tasks - len(found)} of {resources.tasks} nodes say nothing"
-        yield fatal("nodes", f"{said}: {_last_words(job.folder)}", _PYTHON_STEP)
-    yield from _pythons(found)
-    yield from _meeting(found)
-    yield from _gpus(found, site, resources)
-    yield from _submitting(found[0], site)
+    records = [json.loads((job.folder / f"{n}.json").read_text()) for n in came]
+    if len(records) < resources.tasks:
+        text = f"{resources.tasks - len(records)} of {resources.tasks} nodes say nothing"
+        yield fatal("nodes", f"{text}: {_last_words(job.folder)}", _PYTHON_STEP)
+    yield from _pythons(records)
+    yield from _meeting(records)
+    yield from _gpus(records, site, resources)
+    yield from _submitting(records[0], site)
 
 
 _PYTHON_STEP = "setup = [module load …, source …/activate] or python = … in the site profile"
@@ -131,71 +126,68 @@ _SHARED = "give --root a folder that nodes see, and name it under `shared` in th
 def _silence(job: _Job, wait_s: float) -> Diagnostic:
     if job.lives:
         why = f" ({job.reason})" if job.reason not in ("", "None") else ""
-        said = f"the job did not start within {wait_s:.0f} s{why}, and was taken back"
-        return warning("nodes", said, "try later, or wait longer with --wait 1h")
-    said = f"the job has ended, and nothing of it is seen in {job.folder.parent}"
-    return fatal("shared folder", said, _SHARED)
+        text = f"the job did not start within {wait_s:.0f} s{why}, and was taken back"
+        return warning("nodes", text, "try later, or wait longer with --wait 1h")
+    text = f"the job has ended, and nothing of it is seen in {job.folder.parent}"
+    return fatal("shared folder", text, _SHARED)
 
 
 def _files(folder: Path, sent_s: float, took_s: float) -> Iterator[Diagnostic]:
-    said = f"a file is seen on the other side after {took_s / 2:.2f} s"
+    text = f"a file is seen on the other side after {took_s / 2:.2f} s"
     if took_s / 2 > _SLOW_S:
-        yield warning("shared folder", said, "status may call a trial lost before it is seen")
+        yield warning("shared folder", text, "status may call a trial lost before it is seen")
     else:
-        yield ok("shared folder", said)
-    there_s = json.loads((folder / AGAIN).read_text())["time_s"]
-    off_s = there_s - (sent_s + took_s / 2)
+        yield ok("shared folder", text)
+    off_s = json.loads((folder / AGAIN).read_text())["time_s"] - (sent_s + took_s / 2)
     # Half of the way there and back is all that can be said of where the time went.
     if abs(off_s) - took_s / 2 > _OFF_S:
-        said = f"that of the node is off by {off_s:+.0f} s"
-        yield warning("clock", said, "have the site set it: durations are not affected, dates are")
+        text = f"that of the node is off by {off_s:+.0f} s"
+        yield warning("clock", text, "have the site set it: durations are not affected, dates are")
     else:
         yield ok("clock", f"within {max(1.0, abs(off_s) + took_s / 2):.0f} s of this one")
 
 
-def _pythons(found: Sequence[Mapping[str, Any]]) -> Iterator[Diagnostic]:
+def _pythons(records: Sequence[Mapping[str, Any]]) -> Iterator[Diagnostic]:
     mine = describe_python()
-    other = [one for one in found if any(one[key] != mine[key] for key in mine)]
-    if not other:
-        who = found[0]["executable"]
+    other = next((one for one in records if any(one[key] != mine[key] for key in mine)), None)
+    if other is None:
+        who = records[0]["executable"]
         yield ok("Python", f"{mine['python']}, torch {mine['torch']}, as here ({who})")
         return
-    first = other[0]
-    told = ", ".join(f"{k} {first[k]} (here {mine[k]})" for k in mine if first[k] != mine[k])
-    if first["code"] != code_digest():
-        yield fatal("Python", f"{first['node']}: {told}", _PYTHON_STEP)
+    unequal = ", ".join(f"{k} {other[k]} (here {mine[k]})" for k in mine if other[k] != mine[k])
+    if other["code"] != mine["code"]:
+        yield fatal("Python", f"{other['node']}: {unequal}", _PYTHON_STEP)
     else:
         step = "equal bits need equal versions: name the same Python in the site profile"
-        yield warning("Python", f"{first['node']}: {told}", step)
+        yield warning("Python", f"{other['node']}: {unequal}", step)
 
 
-def _meeting(found: Sequence[Mapping[str, Any]]) -> Iterator[Diagnostic]:
-    if len(found) < 2:
+def _meeting(records: Sequence[Mapping[str, Any]]) -> Iterator[Diagnostic]:
+    if len(records) < 2:
         return
-    failed = next((one for one in found if "meet" in one["failures"]), None)
+    failed = next((one for one in records if "meet" in one["failures"]), None)
     if failed is not None:
-        said = f"{failed['node']}: {failed['failures']['meet']}"
+        text = f"{failed['node']}: {failed['failures']['meet']}"
         step = "trials of one node work; for more, ask the site which network joins its nodes"
-        yield fatal("rendezvous", said, step)
+        yield fatal("rendezvous", text, step)
     else:
-        took_s = max(one["meet_s"] for one in found)
-        yield ok("rendezvous", f"{len(found)} nodes have met after {took_s:.1f} s")
+        took_s = max(one["meet_s"] for one in records)
+        yield ok("rendezvous", f"{len(records)} nodes have met after {took_s:.1f} s")
 
 
 def _gpus(
-    found: Sequence[Mapping[str, Any]], site: Site, resources: JobResources
+    records: Sequence[Mapping[str, Any]], site: Site, resources: JobResources
 ) -> Iterator[Diagnostic]:
-    without = [one for one in found if not one["gpu"]]
     if not resources.gpus_per_node:
         return
-    if not without:
+    blind = next((one for one in records if not one["gpu"]), None)
+    if blind is None:
         yield ok("GPU on nodes", "torch sees the GPU that a job is given")
     elif site.cpu_fallback:
         yield ok("GPU on nodes", "torch sees none: trials run on the CPU (cpu_fallback)")
     else:
-        one = without[0]
-        said = f"{one['node']}: torch {one['torch']} sees none (given {one['visible']!r})"
-        yield fatal("GPU on nodes", said, "install a torch with CUDA for the driver of the nodes")
+        text = f"{blind['node']}: torch {blind['torch']} sees none (given {blind['visible']!r})"
+        yield fatal("GPU on nodes", text, "install a torch with CUDA for the driver of the nodes")
 
 
 def _submitting(first: Mapping[str, Any], site: Site) -> Iterator[Diagnostic]:
@@ -209,8 +201,8 @@ def _submitting(first: Mapping[str, Any], site: Site) -> Iterator[Diagnostic]:
 
 def _last_words(folder: Path) -> str:
     output = folder / "output.log"
-    lines = output.read_text(errors="replace").splitlines() if output.exists() else []
-    said = [line.strip() for line in lines if line.strip()]
-    # What srun has to say in the end is an exit code: the cause stands before it.
-    telling = [line for line in said if not line.startswith("srun: ")]
-    return (telling or said or ["the job has printed nothing"])[-1]
+    text = output.read_text(errors="replace") if output.exists() else ""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    # What srun prints in the end is an exit code: the cause stands before it.
+    causes = [line for line in lines if not line.startswith("srun: ")]
+    return (causes or lines or ["the job has printed nothing"])[-1]

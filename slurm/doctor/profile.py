@@ -1,13 +1,11 @@
-"""A site profile that the doctor proposes: what it has found out, in the words of a profile."""
+"""The site profile that the doctor proposes: what it has found out, in the keys of a profile."""
 
 import json
 
 from slurm.doctor.examine import Examined
-from slurm.doctor.quotas import find_qos_cap
+from slurm.doctor.quotas import find_tightest_cap, usual_minutes
 from slurm.facts import Facts
 from slurm.site import Site
-
-_USUAL_MIN = 240
 
 
 def propose_profile(examined: Examined) -> str:
@@ -56,13 +54,9 @@ def _gpus(examined: Examined) -> list[str]:
 
 def _limits(examined: Examined) -> list[str]:
     """Say how long a job may take, how many there may be, and whether they may send others."""
-    site, partition = examined.site, examined.partition
-    longest = (partition and partition.time_min) or _USUAL_MIN
-    lines = _line("time", f"{site.time_min or min(longest, _USUAL_MIN)}min")
-    caps = (
-        site.submit_cap or examined.facts.submit_cap,
-        find_qos_cap(examined.facts, examined.record),
-    )
+    site = examined.site
+    lines = _line("time", f"{site.time_min or usual_minutes(examined.partition)}min")
+    caps = (site.submit_cap, find_tightest_cap(examined.facts, examined.record))
     known = [cap for cap in caps if cap is not None]
     if known:
         lines += [f"limits = {{submit = {max(2, min(known))}}}"]
