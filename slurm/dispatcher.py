@@ -33,10 +33,10 @@ class Dispatcher:
     job_id: int | None = None
     sent: list[ArrayJob] = field(default_factory=list)
     changed: bool = False
-    full: bool = False  # the site has refused an array that it said it would take
+    full: bool = False  # the site has refused an array though its cap leaves room for it
     refused: bool = False  # and takes not even one job more
     fed: bool = False
-    shut_out: bool = False  # a job is wanted that sends the rest, and there is no place for it
+    shut_out: bool = False  # there is no place for a job that sends the rest
 
     def feed(self) -> int:
         """Send what there is room for; return how many packs remain for later."""
@@ -62,9 +62,9 @@ class Dispatcher:
                 yield submission
 
     def _recover(self, submission: SlurmSubmission) -> None:
-        """Find the id of an array job whose sender got no answer; with none, it is not sent yet.
+        """Find the ids of array jobs whose sender had no answer; without one, disown them.
 
-        Should it turn up later all the same, it finds its name gone, and ends.
+        A job of that name that turns up later finds its name gone, and ends.
         """
         for array_job in submission.array_jobs.read():
             if array_job.id is None:
@@ -77,9 +77,9 @@ class Dispatcher:
                     submission.array_jobs.disown(array_job)
 
     def _send_all(self, submission: SlurmSubmission) -> None:
-        """Send what there is room for; a submission that the site refuses is given up.
+        """Send what there is room for; give up a submission that the site refuses.
 
-        Its trials are missing then, and go with the next `submit`, as it is to be by then.
+        The next `submit` sends its trials anew, as the sweep has them by then.
         """
         try:
             while self._send_next(submission):
@@ -89,7 +89,7 @@ class Dispatcher:
         except (QueueFull, NoAnswer):
             raise
         except SlurmError:
-            if self.job_id is None:  # on a node it may be the node that may not submit
+            if self.job_id is None:  # within a job, it may be the node that may not submit
                 submission.array_jobs.give_up()
             raise
 
@@ -209,7 +209,7 @@ def _after(jobs: Sequence[int | str]) -> str | None:
 
 
 def _note_refusal(submission: SlurmSubmission, why: str | None) -> None:
-    """Write down why no job could be sent that sends the rest; None if it was sent."""
+    """Write down why the job that sends the rest was refused; None if it was sent."""
     if why is None:
         submission.feeder_refusal.unlink(missing_ok=True)
     else:

@@ -1,4 +1,4 @@
-"""SLURM's variables, in one table: what they tell of a process, and who must not inherit them.
+"""SLURM's variables, in one table: what they say of a process, and who must not inherit them.
 
 Nothing else in the project reads them.
 """
@@ -57,7 +57,7 @@ class JobProcess:
     first_address: str | None
     node_name: str | None
     name: str | None
-    node_list: str | None = None
+    node_list: str | None
 
     @property
     def task_id(self) -> str:

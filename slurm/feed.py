@@ -1,7 +1,6 @@
 """The small job that sends the rest of a study from a node: `python -m slurm.feed ROOT STUDY`.
 
-Says as well whether one is needed and what became of it. What is sent is decided by
-`slurm.dispatcher`.
+Says as well if one is needed and what became of it. `slurm.dispatcher` decides what is sent.
 """
 
 import logging
@@ -31,30 +30,29 @@ def needs_feeder(submission: SlurmSubmission) -> bool:
 
 
 def describe_rest(submissions: Sequence[SlurmSubmission], queue: Queue) -> str:
-    """Say how the rest of some submissions gets into the queue."""
+    """Say how what is not sent yet of some submissions gets into the queue."""
     fed = [submission for submission in submissions if needs_feeder(submission)]
     if not fed:
         return "they go with the next `thermolion submit`, or while `thermolion run` watches"
     if any(queue.ids(s.feeder_name) or _was_sent_since(s, queue) for s in submissions):
         return "they go by themselves, as room is made for them"
-    why = next((said for submission in fed if (said := _read_last_word(submission))), None)
+    why = next((line for submission in fed if (line := _read_last_line(submission))), None)
     ended = "the job that sends them on is gone" + ("" if why is None else f" ({why})")
     return f"{ended}: `thermolion submit` sends them, or `thermolion run` while it watches"
 
 
 def _was_sent_since(submission: SlurmSubmission, queue: Queue) -> bool:
-    """Return True if something was sent after the queue was read, and a feeder maybe with it."""
+    """Return True if jobs were sent after the queue was read, and a feeder maybe with them."""
     ids = [array_job.id for array_job in submission.array_jobs.read()]
     return any(job is not None and job not in queue.known for job in ids)
 
 
-def _read_last_word(submission: SlurmSubmission) -> str | None:
+def _read_last_line(submission: SlurmSubmission) -> str | None:
     """Return why the job was refused, or else the last line that it has printed itself."""
     for path in (submission.feeder_refusal, submission.feeder_log):
-        lines = path.read_text(errors="replace").splitlines() if path.exists() else []
-        said = [line.strip() for line in lines if line.strip()]
-        if said:
-            return said[-1]
+        text = path.read_text(errors="replace").strip() if path.exists() else ""
+        if text:
+            return text.splitlines()[-1].strip()
     return None
 
 

@@ -1,7 +1,7 @@
 """Acts on the jobs of a submission: cancels, holds and releases them, by pack or all together.
 
 SLURM lets a requeued job wait for two minutes, and holds one for ever that a node has refused:
-such jobs are found in a queue that is handed in, and are let go if that is allowed.
+such jobs are found in a queue that is handed in, and start if the user may have them start.
 """
 
 import time
@@ -27,7 +27,7 @@ _APART_S = 2.0
 def cancel(
     submission: SlurmSubmission, packs: Collection[int] | None, look: Callable[[], Queue]
 ) -> None:
-    """Stop jobs, and never send those that have not been; returns once none is in the queue.
+    """Stop jobs, and never send those that are not sent; return once none is in the queue.
 
     Running trials save and end at their next step. Raises SlurmError if they stay.
     """
@@ -68,10 +68,10 @@ def cancel(
 def hold(
     submission: SlurmSubmission, packs: Collection[int], held: bool, look: Callable[[], Queue]
 ) -> int:
-    """Keep what has not started from starting, or let it start; return the number of jobs.
+    """Keep jobs that have not started from starting, or let them start; return their number.
 
-    What runs goes on. What is not in the queue yet is held back together, or not at all: it is
-    sent by number.
+    What runs goes on. Packs that are not in the queue yet are held back all or none, since they
+    are sent in the order of their numbers.
     """
     unsent = submission.unsent()
     all_unsent = set(unsent) <= set(packs)

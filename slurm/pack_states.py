@@ -1,7 +1,7 @@
-"""The states of the packs of a submission: by what their jobs have left behind, else by the queue.
+"""The states of the packs of a submission: by the exit codes of their jobs, else by the queue.
 
-Asks nobody: a queue is handed in. A pack whose job has left no word has ended only if the queue
-proves it; if nobody knows, it is better waited for than trained twice.
+Asks SLURM nothing: a queue is handed in. A pack whose job has left no exit code has ended only if
+the queue proves it; if nobody knows, it is better waited for than trained twice.
 """
 
 import os
@@ -14,27 +14,26 @@ from slurm.submission import ArrayJob, SlurmSubmission
 def read_states(submission: SlurmSubmission) -> dict[int, State | None]:
     """Return the state of every pack, None if only the queue can tell."""
     output = submission.folder / "output"
-    left = {path.name for path in output.glob("*.exit")} if output.is_dir() else set()
-    array_jobs = submission.array_jobs
-    sent = {pack for array_job in array_jobs.read() for pack in array_job.packs}
-    unsent: State = "ended" if array_jobs.is_over else "queued"
+    present = {path.name for path in output.glob("*.exit")}
+    sent = submission.array_jobs.by_pack()
+    unsent: State = "ended" if submission.array_jobs.is_over else "queued"
     states: dict[int, State | None] = {}
     for pack in range(submission.packs):
-        words = {exit_name(pack, process) for process in range(submission.lanes)}
-        states[pack] = "ended" if words <= left else None if pack in sent else unsent
+        wanted = {exit_name(pack, process) for process in range(submission.lanes)}
+        states[pack] = "ended" if wanted <= present else None if pack in sent else unsent
     return states
 
 
 def expect_jobs(submissions: Sequence[SlurmSubmission]) -> ExpectedJobs:
-    """Return what the submissions of a study let one expect in the queue; call it before reading.
+    """Return the jobs that the queue should have of a study; call it before the queue is read.
 
-    Users are told by the owners of files: the name in the environment may be anybody's.
+    Users are the owners of files: the name in the environment may be anybody's.
     """
     jobs: dict[Key, Outstanding] = {}
     uids, known = {os.geteuid()}, set()
     for submission in submissions:
         is_cancelled = submission.array_jobs.is_cancelled
-        told = {file.name for file in (submission.folder / "output").glob("*.end")}
+        ends = {file.name for file in (submission.folder / "output").glob("*.end")}
         states = read_states(submission)
         for array_job in submission.array_jobs.read():
             uids.add(array_job.uid)
@@ -43,9 +42,9 @@ def expect_jobs(submissions: Sequence[SlurmSubmission]) -> ExpectedJobs:
             known.add(array_job.id)
             for pack in array_job.packs:
                 if states.get(pack) is None:
-                    is_told = is_cancelled or end_name(pack) in told
+                    accounted = not is_cancelled and end_name(pack) not in ends
                     jobs[array_job.name, array_job.id, pack] = Outstanding(
-                        array_job.uid, not is_told
+                        array_job.uid, accounted
                     )
     study = submissions[0].layout.folder
     return ExpectedJobs(study, frozenset(uids), jobs, frozenset(known))
@@ -54,7 +53,7 @@ def expect_jobs(submissions: Sequence[SlurmSubmission]) -> ExpectedJobs:
 def complete_states(
     submission: SlurmSubmission, states: Mapping[int, State | None], queue: Queue
 ) -> dict[int, State]:
-    """Return the state of every pack, by the queue if there is no other word on it."""
+    """Return the state of every pack: that of `states`, or else that of the queue."""
     array_jobs = submission.array_jobs.by_pack()
     is_over = submission.array_jobs.is_over
     return {
@@ -65,7 +64,7 @@ def complete_states(
 
 def find_living(submission: SlurmSubmission, queue: Queue) -> dict[int, tuple[int, State]]:
     """Return, by pack, the array job and the state of those that are not known to have ended."""
-    found: dict[int, tuple[int, State]] = {}
+    living: dict[int, tuple[int, State]] = {}
     states = read_states(submission)
     for array_job in submission.array_jobs.read():
         for job in _ids(array_job, queue):
@@ -73,14 +72,14 @@ def find_living(submission: SlurmSubmission, queue: Queue) -> dict[int, tuple[in
                 key = (array_job.name, job, pack)
                 queued = queue.by_key.get(key)
                 if queued is not None:
-                    found[pack] = (job, queued.state)
+                    living[pack] = (job, queued.state)
                 elif queue.misses(key) and states[pack] is None:
-                    found[pack] = (job, "running")
-    return found
+                    living[pack] = (job, "running")
+    return living
 
 
 def end_name(pack: int) -> str:
-    """Return the name of the file with SLURM's word on a job that left no exit code."""
+    """Return the name of the file with the last state of a job that left no exit code."""
     return f"{pack}.end"
 
 

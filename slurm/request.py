@@ -129,7 +129,7 @@ def _common(site: Site) -> dict[str, Any]:
     return {
         "setup": [*site.setup, *exports],
         "stderr_to_stdout": True,
-        "use_srun": False,  # where srun is needed, the command has it, with its own options
+        "use_srun": False,  # if srun is needed, the command has it, with its own options
         "wckey": None,
         **site.destination,
     }
@@ -152,8 +152,8 @@ def _node_command(folder: Path, resources: JobResources, site: Site, module: str
     start = _start(site, module, folder)
     if resources.tasks == 1:
         return f"exec {start}"  # no srun: one call less for the controller to answer
-    # What sbatch was told about CPUs, srun forgets from version 22.05 on. Lanes end when they
-    # end; of ranks, those that are left when one has gone end by themselves, unless they hang.
+    # From version 22.05 on srun does not inherit the CPUs of sbatch. Lanes end one by one; of
+    # ranks, those that are left when one has gone end by themselves, unless they hang.
     wait_s = 0 if resources.lanes > 1 else _RANKS_LEAVE_S
     more = f"--wait={wait_s} --unbuffered" + " --label" * (resources.lanes > 1)
     return f"exec srun {_srun_options(resources)} {more} {start}"

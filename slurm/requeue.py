@@ -1,6 +1,6 @@
 """A job that leaves before it has finished: why, what it has gained, and how it comes back.
 
-Asks SLURM two or three things, at the end; trains nothing.
+Calls two or three commands of SLURM, at the end; trains nothing.
 """
 
 import logging
@@ -32,11 +32,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Requeue:
-    """What one process of a job knows of how it has to leave.
+    """What one process of a job has to know to leave it early.
 
     `time_min` is the limit of the job, None if the partition sets it; `begin_s` when this process
-    began (monotonic), which is soon after the job did. `worker` is the submission whose logs tell
-    what was gained, if that is not the one of the job.
+    began (monotonic), which is soon after the job did. `worker` is the submission whose logs have
+    the progress, if that is not the one of the job.
     """
 
     pack: Pack
@@ -51,7 +51,7 @@ class Requeue:
     def of(
         pack: Pack, here: JobProcess, request: Mapping[str, Any], worker: str | None = None
     ) -> "Requeue":
-        """Build it from the backend's part of the record of a submission."""
+        """Return it for a pack, from the backend's part of the record of a submission."""
         parameters = request["job"]["parameters"]
         return Requeue(
             pack,
@@ -109,7 +109,7 @@ class Requeue:
             if kind != "PREEMPTED" or not self._is_ended():
                 queued = ask_if_allowed(["scontrol", "requeue", self.here.task_id])
             if queued or kind == "PREEMPTED":  # SLURM requeues what it has preempted by itself
-                # A job that is on its way back may be told when, as long as it has not gone.
+                # While the job has not ended, its next start can still be set.
                 start = ["scontrol", "update", f"jobid={self.here.task_id}"]
                 queued = ask_if_allowed([*start, f"StartTime=now+{_BACK_IN_S}"]) or queued
         if not queued:

@@ -22,9 +22,9 @@ from slurm.slurm_errors import NoAnswer, SlurmError
 _FULL = re.compile(
     r"SubmitJob\w*Limit|MaxSubmitJob|MaxJobCount|temporarily unable to accept", re.I
 )
-# Any policy may be behind this one; what it is stands beside it, but for old versions.
+# Any policy may be behind this one; newer versions name it beside it.
 _POLICY, _NAMED = re.compile(r"job submit limit", re.I), re.compile(r"\b(Assoc|QOS)[A-Z]\w+")
-# What its commands say if the controller gives no answer: whether it has the job, nobody knows.
+# What SLURM's commands print if the controller gives no answer: it may have the job, or not.
 _NO_ANSWER = re.compile(
     r"Unable to contact|timed out|Zero Bytes were transmitted|Connection (refused|reset)", re.I
 )
@@ -33,14 +33,14 @@ _NO_ANSWER = re.compile(
 class QueueFull(SlurmError):  # noqa: N818 - it names a state, not a mistake
     """The site takes no more jobs of this user at the moment; for certain if it names a limit."""
 
-    def __init__(self, said: str, names_limit: bool) -> None:
-        super().__init__(said)
+    def __init__(self, refusal: str, names_limit: bool) -> None:
+        super().__init__(refusal)
         self.names_limit = names_limit
 
 
 @dataclass(frozen=True)
 class SubmitOptions:
-    """What changes from job to job: its name, array indices with throttle, what it waits for."""
+    """What a request does not say: the job's name, array indices with throttle, dependency."""
 
     name: str
     array: str | None = None
@@ -61,7 +61,7 @@ def submit(request: Request, options: SubmitOptions, folder: Path) -> str:
     """Hand a request to sbatch and return the job's id; the script stays in `folder`.
 
     Raises QueueFull if a limit on submitted jobs is reached, NoAnswer if the controller does not
-    say whether it has the job, SlurmError for any other refusal.
+    say if it has the job, SlurmError for any other refusal.
     """
     from submitit.core.utils import FailedJobError, FailedSubmissionError
     from submitit.slurm.slurm import SlurmExecutor
@@ -74,16 +74,16 @@ def submit(request: Request, options: SubmitOptions, folder: Path) -> str:
         with without_job(), contextlib.redirect_stderr(io.StringIO()):
             job = executor._submit_command(request.command)
     except FailedSubmissionError as error:  # sbatch has not failed, but printed no id
-        said = str(error).splitlines()[0]
-        raise NoAnswer(f"sbatch does not say which job it has sent: {said}") from error
+        first = str(error).splitlines()[0]
+        raise NoAnswer(f"sbatch does not say which job it has sent: {first}") from error
     except FailedJobError as error:
-        said = _refusal(str(error))
-        names_limit = _FULL.search(said) is not None
-        if names_limit or (_POLICY.search(said) and not _NAMED.search(said)):
-            raise QueueFull(said, names_limit) from error
-        if _NO_ANSWER.search(said):
-            raise NoAnswer(f"sbatch: {said}") from error
-        raise SlurmError(f"sbatch refuses: {said}") from error
+        refusal = _refusal(str(error))
+        names_limit = _FULL.search(refusal) is not None
+        if names_limit or (_POLICY.search(refusal) and not _NAMED.search(refusal)):
+            raise QueueFull(refusal, names_limit) from error
+        if _NO_ANSWER.search(refusal):
+            raise NoAnswer(f"sbatch: {refusal}") from error
+        raise SlurmError(f"sbatch refuses: {refusal}") from error
     except RuntimeError as error:  # of which the two above are kinds
         raise SlurmError(f"SLURM is not on this machine: {error}") from error
     finally:
@@ -103,5 +103,5 @@ def _parameters(request: Request, options: SubmitOptions) -> Mapping[str, Any]:
 
 
 def _refusal(text: str) -> str:
-    said = [line.partition("error: ")[2] for line in text.splitlines() if "error: " in line]
-    return "; ".join(said) or text.strip()
+    errors = [line.partition("error: ")[2] for line in text.splitlines() if "error: " in line]
+    return "; ".join(errors) or text.strip()

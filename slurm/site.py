@@ -1,4 +1,4 @@
-"""A site: what its cluster wants to be told, and what it allows. Read from a profile elsewhere."""
+"""A site: how its cluster wants jobs to be asked for, and what it allows. Reads no profile."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

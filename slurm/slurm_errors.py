@@ -8,7 +8,7 @@ class SlurmError(OperationError):
 
 
 class SiteError(InputError):
-    """A request that the site cannot fulfil, found before anything is sent."""
+    """The site cannot fulfil a request; raised before anything is sent."""
 
 
 class NoAnswer(SlurmError):  # noqa: N818 - it names a state, not a mistake

@@ -55,7 +55,7 @@ class ArrayJob:
 
 @dataclass(frozen=True)
 class ArrayJobs:
-    """The array jobs of a submission, as they are written down in its folder."""
+    """The array jobs of a submission, as its folder has them on disk."""
 
     layout: Layout
     submission: str
@@ -66,29 +66,29 @@ class ArrayJobs:
 
     @property
     def is_cancelled(self) -> bool:
-        """True if its user has stopped all of it."""
+        """True if the user has cancelled the submission."""
         return (self.folder / _CANCELLED).exists()
 
     @property
     def is_over(self) -> bool:
-        """True if what is not sent yet never is to be."""
+        """True if the packs that are not sent yet never are to be."""
         return self.is_cancelled or (self.folder / _GIVEN_UP).exists()
 
     @property
     def is_held(self) -> bool:
-        """True if what is not sent yet has to wait for `release`."""
+        """True if the packs that are not sent yet have to wait for `release`."""
         return (self.folder / _HELD).exists()
 
     def cancel(self) -> None:
-        """Send nothing more, and have what was sent stop as its user wants."""
+        """Have nothing more sent; jobs take the signal that stops them for their user's wish."""
         self._mark(_CANCELLED)
 
     def give_up(self) -> None:
-        """Send nothing more; what was sent goes on."""
+        """Have nothing more sent; what was sent goes on."""
         self._mark(_GIVEN_UP)
 
     def hold(self, hold: bool) -> None:
-        """Keep what is not sent yet from being sent, or let it be sent."""
+        """Keep the packs that are not sent yet from being sent, or let them be sent."""
         if hold:
             self._mark(_HELD)
         else:
@@ -96,14 +96,14 @@ class ArrayJobs:
 
     def read(self) -> Sequence[ArrayJob]:
         """Return all array jobs, in order."""
-        found = []
+        array_jobs = []
         for path in sorted(self.folder.glob("*.json"), key=lambda path: int(path.stem)):
             with contextlib.suppress(FileNotFoundError):  # retracted in this moment
-                found.append(self._read(path))
-        return found
+                array_jobs.append(self._read(path))
+        return array_jobs
 
     def intend(self, first: int, count: int) -> ArrayJob:
-        """Write down what is about to be sent, before it is."""
+        """Write down the packs that are about to be sent, before they are."""
         self.folder.mkdir(exist_ok=True)
         # The number of a disowned one is never given again: its job may read it still.
         taken = [path for path in self.folder.iterdir() if path.suffix in (".json", ".job")]
@@ -160,7 +160,7 @@ class ArrayJobs:
         return ArrayJob(int(path.stem), first, count, name, path.stat().st_uid, job)
 
     def _read_id(self, path: Path) -> int:
-        # It is there: a link to it was refused, or found.
+        # The file is there, though it may be seen late: it was listed, or `write_once` refused.
         return int(_parse(path, read_late(path))["job"])
 
 
@@ -232,7 +232,7 @@ class SlurmSubmission:
 
     @property
     def feeder_log(self) -> Path:
-        """What the jobs that send the rest have printed, one after another."""
+        """The output of the jobs that send the rest, one after another."""
         return self.folder / "feed.log"
 
     @property
@@ -242,7 +242,7 @@ class SlurmSubmission:
 
     @property
     def waits(self) -> bool:
-        """True if something is to be sent, or to be found out about what was."""
+        """True if packs are to be sent, or the id of an array job that was sent is unknown."""
         return bool(self.unsent()) or any(
             array_job.id is None for array_job in self.array_jobs.read()
         )
@@ -260,7 +260,7 @@ class SlurmSubmission:
 
     @staticmethod
     def of(layout: Layout, record: Mapping[str, Any]) -> "SlurmSubmission":
-        """Build it from the record of a submission."""
+        """Return the submission that a record describes."""
         request = record["request"]
         feeder, after = request["feeder"], request.get("after")
         limits = ("concurrent", "submit_cap", "lanes", "status_every_s")

@@ -46,8 +46,8 @@ def start_database(daemons: Daemons, paths: Paths) -> None:
 
 def start_slurmdbd(daemons: Daemons, paths: Paths, environment: dict[str, str]) -> None:
     """Start slurmdbd and wait until it answers."""
-    where = environment | {"MYSQL_UNIX_PORT": str(paths.database_socket)}
-    daemons.start("slurmdbd", [find_program("slurmdbd"), "-D"], where)
+    with_socket = environment | {"MYSQL_UNIX_PORT": str(paths.database_socket)}
+    daemons.start("slurmdbd", [find_program("slurmdbd"), "-D"], with_socket)
     show = [find_program("sacctmgr"), "-n", "-P", "show", "cluster"]
     daemons.await_("slurmdbd", lambda: _succeeds(show, environment), seconds=90)
 

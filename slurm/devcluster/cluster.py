@@ -102,7 +102,7 @@ class Cluster:
         return len(stopped)
 
     def states(self) -> dict[str, bool]:
-        """Return, by name, whether every daemon lives."""
+        """Return the daemons by name, with True for each that lives."""
         return {name: self.daemons.lives(name) for name in self.expected}
 
     def nodes(self) -> dict[str, str]:

@@ -1,11 +1,13 @@
 """The configuration of a development cluster as text: a pure function of what it should have.
 
-Writes nothing and starts nothing. Field by field, the comments say what SLURM needs it for.
+Writes nothing and starts nothing. The settings that all clusters have in common are in the two
+templates beside this module, with comments on what SLURM needs them for.
 """
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from string import Template
 from typing import Any
 
 ACCOUNT = "lab"
@@ -23,13 +25,13 @@ class Ports:
 
 @dataclass(frozen=True)
 class Shape:
-    """What a cluster has. `cpus`, `memory_mb` and `gpus` are those of one node.
+    """The size and the limits of a cluster; `cpus`, `memory_mb` and `gpus` are those of a node.
 
     Any number of CPUs may be declared: jobs share the cores that are there. GPUs are fake: they
     are counted and handed out, but nothing can be computed on them. `submit_cap` is the most jobs
     that a user may have in the queue, every array task counted (None: no limit; with accounting).
-    A job that is preempted has `grace_s` to leave; whoever is told to end is killed `kill_wait_s`
-    later. `kill_over_memory`: a job that takes more than it has asked for is killed.
+    A job that is preempted has `grace_s` to leave; a job that has to end is killed `kill_wait_s`
+    later. With `kill_over_memory`, a job that takes more memory than it has asked for is killed.
     """
 
     nodes: int = 4
@@ -92,70 +94,32 @@ class Paths:
     def database_socket(self) -> Path:
         return self.database / "db.sock"
 
-    def log(self, daemon: str) -> Path:
-        return self.folder / "log" / f"{daemon}.log"
-
 
 def slurm_conf(paths: Paths, shape: Shape, ports: Ports, user: str, host: str) -> str:
     """Return slurm.conf: all daemons on this host, two partitions of unequal priority."""
-    folder = paths.folder
-    settings = {
-        "ClusterName": "thermolion",
-        "SlurmctldHost": f"{host}(127.0.0.1)",
-        "SlurmUser": user,
-        "SlurmdUser": user,
-        "SlurmctldPort": ports.controller,
-        # Bind to the addresses given here, loopback, instead of all that the machine has.
-        "CommunicationParameters": "NoCtldInAddrAny,NoInAddrAny",
-        "AuthType": "auth/munge",
-        "CredType": "cred/munge",
-        "AuthInfo": f"socket={paths.munge_socket}",
-        "StateSaveLocation": folder / "state",
-        "SlurmdSpoolDir": folder / "spool" / "%n",
-        "SlurmctldPidFile": folder / "run" / "slurmctld.daemon",
-        "SlurmdPidFile": folder / "run" / "slurmd.%n.daemon",
-        "SlurmctldLogFile": paths.log("slurmctld"),
-        "SlurmdLogFile": paths.log("slurmd.%n"),
-        # No control groups: they need root and a machine of one's own.
-        "ProctrackType": "proctrack/linuxproc",
-        "TaskPlugin": "task/none",
-        "JobAcctGatherType": "jobacct_gather/linux",
-        "JobAcctGatherFrequency": "task=5",
-        "SlurmdParameters": "config_overrides",  # as many CPUs as we say
-        "SelectType": "select/cons_tres",
-        "SelectTypeParameters": "CR_Core_Memory",
-        "DefMemPerCPU": shape.memory_mb // (2 * shape.cpus),
-        "GresTypes": "gpu",
-        "SchedulerType": "sched/backfill",
-        # Look for work at once and often: people and tests wait for it.
-        "SchedulerParameters": "bf_interval=2,sched_interval=2,sched_min_interval=0,"
-        "batch_sched_delay=0",
-        "PreemptType": "preempt/partition_prio",
-        "PreemptMode": "REQUEUE",
-        "JobRequeue": 1,
-        "MaxArraySize": shape.max_array_size,
-        "MaxJobCount": 10_000,
-        "MinJobAge": 300,
-        "KillWait": shape.kill_wait_s,
-        "ReturnToService": 2,
-        "SlurmctldTimeout": 60,
-        "SlurmdTimeout": 60,
-        "InactiveLimit": 0,
-        "MpiDefault": "none",
-        "MailProg": "/bin/true",
-    }
+    common = _fill(
+        "slurm.conf",
+        paths,
+        user=user,
+        host=host,
+        port=ports.controller,
+        memory_of_cpu_mb=shape.memory_mb // (2 * shape.cpus),
+        max_array_size=shape.max_array_size,
+        kill_wait_s=shape.kill_wait_s,
+        measure_every_s=1 if shape.kill_over_memory else 5,
+    )
+    lines = [common]
     if shape.kill_over_memory:
-        settings |= {"JobAcctGatherParams": "OverMemoryKill", "JobAcctGatherFrequency": "task=1"}
+        lines += ["JobAcctGatherParams=OverMemoryKill"]
     if shape.accounting:
-        settings |= {
-            "AccountingStorageType": "accounting_storage/slurmdbd",
-            "AccountingStorageHost": "127.0.0.1",
-            "AccountingStoragePort": ports.accounting,
-            "AccountingStoragePass": paths.munge_socket,  # so SLURM calls the socket to ask at
-            "AccountingStorageTRES": "gres/gpu",
-            "AccountingStorageEnforce": "associations,limits,qos",
-        }
-    lines = [f"{key}={value}" for key, value in settings.items()]
+        lines += [
+            "AccountingStorageType=accounting_storage/slurmdbd",
+            "AccountingStorageHost=127.0.0.1",
+            f"AccountingStoragePort={ports.accounting}",
+            f"AccountingStoragePass={paths.munge_socket}",  # so SLURM calls the socket to ask at
+            "AccountingStorageTRES=gres/gpu",
+            "AccountingStorageEnforce=associations,limits,qos",
+        ]
     gres = f" Gres=gpu:{shape.gpus}" if shape.gpus else ""
     lines += [
         # NodeHostname is the machine's: the names of the nodes need not resolve.
@@ -187,22 +151,8 @@ def gres_conf(shape: Shape, devices: Sequence[Path]) -> str:
 
 def slurmdbd_conf(paths: Paths, ports: Ports, user: str, host: str) -> str:
     """Return slurmdbd.conf: the accounting, on a database of its own."""
-    settings = {
-        "AuthType": "auth/munge",
-        "AuthInfo": f"socket={paths.munge_socket}",
-        "DbdHost": host,
-        "DbdAddr": "127.0.0.1",
-        "DbdPort": ports.accounting,
-        "SlurmUser": user,
-        "LogFile": paths.log("slurmdbd"),
-        "PidFile": paths.folder / "run" / "slurmdbd.daemon",
-        "CommunicationParameters": "NoInAddrAny",
-        "StorageType": "accounting_storage/mysql",
-        "StorageHost": "localhost",  # by the socket that MYSQL_UNIX_PORT names
-        "StorageUser": "root",
-        "StorageLoc": DATABASE,
-    }
-    return "".join(f"{key}={value}\n" for key, value in settings.items())
+    port = ports.accounting
+    return _fill("slurmdbd.conf", paths, user=user, host=host, port=port, database=DATABASE)
 
 
 def site_profile(shape: Shape) -> str:
@@ -223,3 +173,9 @@ def site_profile(shape: Shape) -> str:
 def _format_minutes(minutes: int) -> str:
     days, rest = divmod(minutes, 24 * 60)
     return f"{days}-{rest // 60:02d}:{rest % 60:02d}:00"
+
+
+def _fill(name: str, paths: Paths, **values: object) -> str:
+    """Return a configuration file of SLURM: the template of that name with its values."""
+    template = Template(Path(__file__).with_name(f"{name}.template").read_text())
+    return template.substitute(values, folder=paths.folder, munge_socket=paths.munge_socket)

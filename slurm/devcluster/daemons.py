@@ -95,7 +95,7 @@ class Daemons:
             raise DaemonError(f"{name} {state}: {self.last_words(name)}")
 
     def last_words(self, name: str) -> str:
-        """Return where a daemon logs, and the last line there that has one."""
+        """Return the last line that a daemon has logged or printed, with the path of the file."""
         for log in (self.logs / f"{name}.log", self.logs / f"{name}.out"):
             text = log.read_text(errors="replace").strip() if log.exists() else ""
             if text:
@@ -121,8 +121,8 @@ def locate(name: str) -> str | None:
 
 def processes_with(variable: str, value: str) -> Iterator[tuple[int, str, bytes]]:
     """Yield pid, command line and environment of processes that were started with a variable."""
-    # psutil would save four lines here, and nothing else: whether a pid still lives is asked of
-    # `jobs.contract.lock`, which nodes share, and they have torch, torchvision and numpy alone.
+    # psutil would save four lines here, and nothing else: whether a pid lives `jobs.contract.lock`
+    # tells, also on nodes, and those have torch, torchvision and numpy alone.
     wanted = f"{variable}={value}".encode()
     for process in Path("/proc").glob("[0-9]*"):
         try:

@@ -1,4 +1,4 @@
-"""One thing that was found out about a site: whether it works, what it is, what to do about it."""
+"""A diagnostic of a site: what was looked at, if it works, and what to do about it."""
 
 from dataclasses import asdict, dataclass
 from typing import Literal
@@ -8,7 +8,7 @@ Level = Literal["ok", "warning", "will not work"]
 
 @dataclass(frozen=True)
 class Diagnostic:
-    """What was looked at, the verdict, what was found, and the next step if there is one."""
+    """One result of the doctor: `about` what, how bad, what was seen, and the next step if any."""
 
     about: str
     level: Level
@@ -25,7 +25,7 @@ def ok(about: str, said: str, step: str | None = None) -> Diagnostic:
 
 
 def warning(about: str, said: str, step: str) -> Diagnostic:
-    """Return a diagnostic of what works otherwise than people expect."""
+    """Return a diagnostic of what works, but not as people expect."""
     return Diagnostic(about, "warning", said, step)
 
 

@@ -17,7 +17,7 @@ from slurm.slurm_errors import SiteError, SlurmError
 
 @dataclass(frozen=True)
 class Examined:
-    """What was read of a site, and what was found out about it.
+    """A site with the facts that were read of it and the diagnostics.
 
     `partition` is the one that jobs go to and `record` all that SLURM says of it; None and empty
     if there is none. `dialect` is the site as it has to ask for GPUs, None if it can get none.

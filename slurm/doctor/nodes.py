@@ -32,7 +32,7 @@ _ASK_S = 5.0  # between two questions to the queue, of a job that is the only on
 
 @dataclass
 class _Job:
-    """The doctor's job: where it answers, and whether it is still with SLURM."""
+    """The doctor's job: the folder of its answers, and if it is still in the queue."""
 
     id: str
     folder: Path
@@ -139,7 +139,7 @@ def _files(folder: Path, sent_s: float, took_s: float) -> Iterator[Diagnostic]:
     else:
         yield ok("shared folder", text)
     off_s = json.loads((folder / AGAIN).read_text())["time_s"] - (sent_s + took_s / 2)
-    # Half of the way there and back is all that can be said of where the time went.
+    # Which half of the way there and back took the time, nobody knows.
     if abs(off_s) - took_s / 2 > _OFF_S:
         text = f"that of the node is off by {off_s:+.0f} s"
         yield warning("clock", text, "have the site set it: durations are not affected, dates are")

@@ -10,7 +10,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ _LOOK_S = 0.02
 
 
 def describe_python() -> dict[str, Any]:
-    """Return what has to be the same on the login node and on every other."""
+    """Return the versions that have to be the same on the login node and on every other node."""
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -42,11 +42,11 @@ def describe_python() -> dict[str, Any]:
 
 
 def main() -> None:
-    """Look around and leave a file of what was found."""
+    """Examine this node and write what was found out into a file of this process."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     folder = Path(sys.argv[1])
     here = read_job_process(os.environ)
-    found = describe_python() | {
+    record = describe_python() | {
         "node": here.node_name,
         "executable": sys.executable,
         "gpu": torch.cuda.is_available(),
@@ -54,20 +54,20 @@ def main() -> None:
         "failures": {},
     }
     if here.process == 0:
-        _attempt(found, "answer", lambda: _answer(folder))
-        _attempt(found, "sbatch", lambda: _send(folder))
+        _attempt(record, "answer", lambda: _answer(folder))
+        _attempt(record, "sbatch", lambda: _send(folder))
     if here.processes > 1:
-        _attempt(found, "meet", lambda: _meet(folder, here))
-    write_atomically(folder / f"{here.process}.json", json.dumps(found))
+        _attempt(record, "meet", lambda: _meet(folder, here))
+    write_atomically(folder / f"{here.process}.json", json.dumps(record))
 
 
-def _attempt(found: dict[str, Any], name: str, act: Callable[[], None]) -> None:
+def _attempt(record: dict[str, Any], name: str, act: Callable[[], None]) -> None:
     begin = time.monotonic()
     try:
         act()
-        found[f"{name}_s"] = time.monotonic() - begin
+        record[f"{name}_s"] = time.monotonic() - begin
     except (SlurmError, RendezvousError, OSError, RuntimeError) as error:
-        found["failures"][name] = str(error)
+        record["failures"][name] = str(error)
 
 
 def _answer(folder: Path) -> None:
@@ -83,13 +83,12 @@ def _answer(folder: Path) -> None:
 
 
 def _send(folder: Path) -> None:
-    """Ask sbatch whether it would take a job from here."""
-    record: Mapping[str, Any] = json.loads((folder / TEST).read_text())
-    ask(record["command"])
+    """Ask sbatch if it would take a job from here."""
+    ask(json.loads((folder / TEST).read_text())["command"])
 
 
 def _meet(folder: Path, here: JobProcess) -> None:
-    """Meet the others where ranks would, and add up a number that each has."""
+    """Meet the other processes as ranks of a trial do, and add up a number that each has."""
     meeting = folder / f"{here.job}.meet"
     ranks = DistributedGroup(join_ranks(Launch(), here, meeting, MEETING_S))
     total = torch.ones(1, dtype=torch.int64)

@@ -25,7 +25,7 @@ def propose_profile(examined: Examined) -> str:
 
 
 def _where(examined: Examined) -> list[str]:
-    """Say where jobs go: partition, account, QOS, constraint."""
+    """Return the lines that say where jobs go: partition, account, QOS, constraint."""
     site, partition = examined.site, examined.partition
     names = ", ".join(examined.facts.partitions)
     return [
@@ -53,7 +53,7 @@ def _gpus(examined: Examined) -> list[str]:
 
 
 def _limits(examined: Examined) -> list[str]:
-    """Say how long a job may take, how many there may be, and whether they may send others."""
+    """Return the lines of the limits: time of a job, number of jobs, sbatch on nodes."""
     site = examined.site
     lines = _line("time", f"{site.time_min or usual_minutes(examined.partition)}min")
     caps = (site.submit_cap, find_tightest_cap(examined.facts, examined.record))

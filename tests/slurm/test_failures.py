@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -109,8 +108,7 @@ def _pid(lab: Lab) -> int:
 
 def test_a_job_that_never_began_waits_before_it_goes_again(lab):
     sweep, _ = odd(lab, WAITS, "failures: {never_started: {backoff: 90s}}\n")
-    hog = ["--exclusive", "--nodes=2", "--output=/dev/null", "--wrap=sleep 600"]
-    lab.cluster.ask("sbatch", "--parsable", *hog)
+    lab.occupy()
     wait_for(lambda: bool(lab.cluster.ask("squeue", "-h", "-t", "R")))
     lab.call("submit", sweep)
     lab.cluster.ask("scancel", "--state=PENDING", f"--user={os.geteuid()}")
@@ -135,17 +133,13 @@ def test_a_job_that_gets_no_further_between_two_attempts_is_stopped_and_named(la
 
 @pytest.mark.parametrize("way", ["requeue = false", "setup = ['export PATH=BIN:$PATH']"])
 def test_if_jobs_cannot_be_requeued_a_chained_job_sends_the_rest(lab, way):
-    (lab.folder / "bin").mkdir()
-    refusing = lab.folder / "bin" / "scontrol"
     refuses = "echo 'scontrol: error: disabled' >&2; exit 1"  # and may be asked what there is
-    real = shutil.which("scontrol")
-    refusing.write_text(f'#!/bin/sh\n[ "$1" = show ] && exec {real} "$@"\n{refuses}\n')
-    refusing.chmod(0o755)
+    lab.stand_in("scontrol", f'[ "$1" = show ] && exec REAL "$@"\n{refuses}')
     told = lab.folder / "told"
     tell = f"sh -c 'echo $THERMOLION_EVENT >> {told}'"
     keys = "resources: {time: 4min}\nfailures: {unattended: true}\n"
     sweep, go = odd(lab, WAITS, f'{keys}notify: {{command: "{tell}"}}\n')
-    site = _impatient(lab, way.replace("BIN", str(refusing.parent)))
+    site = _impatient(lab, way.replace("BIN", str(lab.folder / "bin")))
     lab.call("submit", sweep, "--site", site)
     lab.await_running("odd", 1)
     _warn(lab)
@@ -221,8 +215,7 @@ def test_a_trial_longer_than_its_time_ends_with_the_same_bits(lab, tmp_path):
     assert ends == ["interrupted"] * 2 + ["completed"]
     assert {attempt.kind for attempt in outcome.attempt_log[:2]} == {"TIMEOUT"}
     assert len(read_submissions(lab.layout("long"))) == 1
-    here = Lab(lab.cluster, tmp_path / "here", lab.python)
-    here.folder.mkdir()
+    here = lab.another(tmp_path / "here")
     assert here.call("submit", here.write(LONG, "long.yaml")).code == 0
     here.await_results("long", 1)
     (calm,) = read_outcomes(here.layout("long").events).values()

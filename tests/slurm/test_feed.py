@@ -4,20 +4,12 @@ import subprocess
 import sys
 
 from processes import wait_for
-from slurm_lab import Lab
+from slurm_lab import FOUR, Lab
 
 from jobs.contract.layout import Layout
 from slurm.submission import ArrayJobs
 from tracking.outcomes import read_outcomes
 
-FOUR = """\
-study: four
-workloads: [{dataset: digits, model: {mlp: {hidden: [8]}}, epochs: 1, train_images: 64}]
-candidates: {sgd: {lr: 0.01}}
-seeds: 4
-backend: slurm
-pack: {at_least: 0s}
-"""
 FAILS = "case $SLURM_JOB_NAME in *-feed) echo no Python on this node; exit 3;; esac"
 
 
@@ -41,9 +33,7 @@ def test_a_limit_that_the_site_does_not_tell_leaves_a_place_for_the_feeder(
     limited, warm, tmp_path
 ):
     lab = Lab(limited, tmp_path, warm)
-    keep = lab.cluster.ask(
-        "sbatch", "--parsable", "--exclusive", "--wrap=sleep 600", "-o/dev/null"
-    )
+    keep = lab.occupy()
     site = lab.site(limits={"submit": 500}, account="lab")  # in truth it is 20
     sweep = lab.write(FOUR, "four.yaml")
     said = lab.call("submit", sweep, "--site", site, "--set", "seeds=30")
@@ -54,7 +44,7 @@ def test_a_limit_that_the_site_does_not_tell_leaves_a_place_for_the_feeder(
     assert 10 < sum(array_job.count for array_job in array_jobs) < 20
     assert "they go by themselves, as room is made" in lab.call("status", "four").out
     lab.call("cancel", "four")
-    lab.cluster.ask("scancel", keep.strip())
+    lab.cluster.ask("scancel", keep)
     assert not any(name.startswith("four-") for name in lab.squeue())
 
 
@@ -79,21 +69,17 @@ def test_the_feeder_outlasts_a_controller_and_leaves_no_lock(lab):
     site = lab.site(limits={"submit": 2}, sbatch_on_nodes=False)
     assert lab.call("submit", lab.write(FOUR, "four.yaml"), "--site", site).code == 0
     lab.await_results("four", 2)
-    stand_in = lab.folder / "bin" / "squeue"
-    stand_in.parent.mkdir()
     words = [sys.executable, "-P", "-m", "slurm.feed", str(lab.root), "four"]
-    path = {"PATH": f"{stand_in.parent}:{lab.environment['PATH']}"}
 
     asked = lab.folder / "asked"
-    stand_in.write_text(f"#!/bin/sh\ntouch {asked}\nexec sleep 60\n")
-    stand_in.chmod(0o755)
+    path = {"PATH": lab.stand_in("squeue", f"touch {asked}\nexec sleep 60")}
     with subprocess.Popen(words, env=lab.environment | path) as feeder:
         wait_for(asked.exists)
         assert lab.layout("four").lock.exists()
         feeder.terminate()  # as SLURM does, to whoever has to leave
     assert not lab.layout("four").lock.exists()
 
-    stand_in.write_text(f"#!/bin/sh\nrm {stand_in}\necho no controller >&2\nexit 1\n")
+    lab.stand_in("squeue", "rm $0\necho no controller >&2\nexit 1")
     subprocess.run(words, env=lab.environment | path, check=True, timeout=120)
     lab.await_results("four", 4)
 

@@ -2,50 +2,31 @@
 
 import itertools
 import json
-import shutil
 import time
 from pathlib import Path
 
 from processes import wait_for
-from slurm_lab import Lab
+from slurm_lab import FOUR, Lab
 
 from jobs.contract.layout import Layout
 from orchestrator.backends.records import read_submissions
 from slurm.submission import ArrayJobs
 from tracking.outcomes import read_outcomes
 
-MANY = """\
-study: many
-workloads: [{dataset: digits, model: {mlp: {hidden: [8]}}, epochs: 1, train_images: 64}]
-candidates: {sgd: {lr: 0.01}}
-seeds: 150
-backend: slurm
-pack: {at_least: 0s}
-"""
-HOG = ("--exclusive", "--nodes=2", "--output=/dev/null", "--wrap=sleep 600")  # all there is
+MANY = FOUR.replace("study: four", "study: many").replace("seeds: 4", "seeds: 150")
 EVERY_S = 2.0  # `status_every` of the profile that `cluster up` writes
-
-
-FOUR = """\
-study: four
-workloads: [{dataset: digits, model: {mlp: {hidden: [8]}}, epochs: 1, train_images: 64}]
-candidates: {sgd: {lr: 0.01}}
-seeds: 4
-backend: slurm
-pack: {at_least: 0s}
-"""
 
 
 def test_a_throttle_is_shared_by_all_arrays_of_a_study(lab):
     site = lab.site(limits={"array": 2})
-    keep = lab.cluster.ask("sbatch", "--parsable", *HOG)
+    keep = lab.occupy()
     sweep = lab.write(FOUR, "four.yaml")
     said = lab.call("submit", sweep, "--site", site, "--set", "limits.concurrent=1")
     assert "4 trials in 4 packs, 1 at a time" in said.out, said.err
     queued = lab.cluster.ask("squeue", "-h", "-n", _names(lab), "-o", "%i %E").split("\n")
     assert [line.split("_")[1].split()[0] for line in queued if line] == ["[0-1%1]", "[0-1%1]"]
     assert sum("afterany" in line for line in queued) == 1
-    lab.cluster.ask("scancel", keep.strip())
+    lab.cluster.ask("scancel", keep)
     lab.await_results("four", 4)
     spans = sorted(
         (outcome.started_ms, outcome.ended_ms)
@@ -92,7 +73,7 @@ def _names(lab: Lab) -> str:
 
 
 def test_a_thousand_trials_are_sent_and_no_process_is_left_behind(lab):
-    keep = lab.cluster.ask("sbatch", "--parsable", *HOG)
+    keep = lab.occupy()
     sweep = lab.write(FOUR.replace("seeds: 4", "seeds: 1000"), "four.yaml")
     said = lab.call("submit", sweep, "--site", lab.site())
     assert "1000 trials in 1000 packs" in said.out, said.err
@@ -102,7 +83,7 @@ def test_a_thousand_trials_are_sent_and_no_process_is_left_behind(lab):
     assert "1000 queued" in lab.call("status", "four").out
     assert lab.call("cancel", "four").code == 0
     wait_for(lambda: not any(name.startswith("four-") for name in lab.squeue()))
-    lab.cluster.ask("scancel", keep.strip())
+    lab.cluster.ask("scancel", keep)
 
 
 def _environment(process: Path) -> bytes:
@@ -127,13 +108,7 @@ def test_if_jobs_may_not_submit_the_next_submit_sends_the_rest(lab):
 
 def _counted(lab: Lab) -> str:
     """Return a PATH on which every call of squeue leaves its time."""
-    folder = lab.folder / "bin"
-    folder.mkdir()
-    script = folder / "squeue"
-    real = shutil.which("squeue")
-    script.write_text(f'#!/bin/bash\ndate +%s.%N >> {folder}/calls\nexec {real} "$@"\n')
-    script.chmod(0o755)
-    return f"{folder}:{lab.environment['PATH']}"
+    return lab.stand_in("squeue", f'date +%s.%N >> {lab.folder}/calls\nexec REAL "$@"')
 
 
 def _most_queued(layout: Layout) -> int:
@@ -158,7 +133,7 @@ def test_150_trials_one_a_task_within_arrays_of_51_and_20_jobs(limited, warm, tm
     watched = lab.call("logs", "many", "--follow", PATH=_counted(lab))
     assert watched.code == 0, watched.err
     lab.await_results("many", 150)
-    calls = [float(line) for line in (lab.folder / "bin" / "calls").read_text().split()]
+    calls = [float(line) for line in (lab.folder / "calls").read_text().split()]
     assert len(calls) > 2
     assert min(after - before for before, after in itertools.pairwise(calls)) >= EVERY_S
 

@@ -1,6 +1,5 @@
 """A submission killed at each of its stages, and repeated: no trial twice, none missing."""
 
-import shutil
 import signal
 
 import pytest
@@ -23,19 +22,11 @@ STAGES = {
 
 def _stand_in(lab: Lab, command: str, call: int, act: str) -> str:
     """Return a PATH on which the given call of a command is another one."""
-    folder = lab.folder / "bin"
-    folder.mkdir()
-    real = shutil.which(command)
-    script = folder / command
-    script.write_text(
-        "#!/bin/bash\n"
-        f"echo >> {folder}/calls\n"
-        f"if [ $(wc -l < {folder}/calls) -eq {call} ]; then\n"
-        f"  {act.replace('REAL', str(real))}\n"
-        f'else exec {real} "$@"; fi\n'
+    calls = lab.folder / "calls"
+    nth = f"[ $(wc -l < {calls}) -eq {call} ]"
+    return lab.stand_in(
+        command, f'echo >> {calls}\nif {nth}; then\n{act}\nelse exec REAL "$@"; fi'
     )
-    script.chmod(0o755)
-    return f"{folder}:{lab.environment['PATH']}"
 
 
 # What sbatch says of a controller that is down, and of one that takes the job but answers late.
@@ -72,7 +63,7 @@ def test_who_watches_sends_the_rest_once_the_controller_is_back(lab, silence):
     assert "4 of 4 trials done" in said.err
     assert [folder.name for folder in lab.layout().submissions.iterdir()] == ["0001"]
     array_jobs = ArrayJobs(lab.layout(), "0001").read()
-    calls = len((lab.folder / "bin" / "calls").read_text().splitlines())
+    calls = len((lab.folder / "calls").read_text().splitlines())
     assert calls == len(array_jobs) + (silence == "down")  # what was taken is not sent again
 
 

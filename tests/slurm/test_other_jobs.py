@@ -15,7 +15,7 @@ NOTHING = ("sbatch", "--parsable", "--output=/dev/null", "--wrap=sleep 600")
 @pytest.fixture
 def filler(lab: Lab) -> str:
     """The id of a job that has all nodes, so that every other one waits."""
-    job = lab.cluster.ask(*NOTHING, "--nodes=2", "--exclusive", "--job-name=filler").strip()
+    job = lab.occupy()
     wait_for(lambda: lab.cluster.ask("squeue", "-h", "-o", "%T").strip() == "RUNNING")
     return job
 

@@ -63,8 +63,7 @@ def test_two_nodes_of_two_ranks_give_the_bits_of_four_local_ones(lab, tmp_path):
     (log,) = lab.layout("ranks").events.iterdir()  # rank 0 alone writes
     opened = json.loads(log.read_text().splitlines()[0])
     assert opened["submission"] == "0001"
-    here = Lab(lab.cluster, tmp_path / "here", lab.python)
-    here.folder.mkdir()
+    here = lab.another(tmp_path / "here")
     local_steps = _checked(here)
     local = here.call("submit", "ranks.yaml")
     assert local.code == 0, local.err

@@ -52,16 +52,6 @@ def _results(layout: Layout) -> dict[str, object]:
     }
 
 
-def _make_room(lab: Lab) -> None:
-    """Have an urgent job take both nodes, and end."""
-    done = lab.folder / "urgent"
-    lab.cluster.ask(
-        *("sbatch", "--partition=urgent", "--exclusive", "--nodes=2", "--output=/dev/null"),
-        *("--job-name=urgent", f"--wrap=touch {done}"),
-    )
-    wait_for(done.exists)
-
-
 def _run_out_of_time(lab: Lab) -> None:
     """Have the time of the job end in a moment, and that of its next run late."""
     (job,) = lab.cluster.ask("squeue", "-h", "-t", "R", "-o", "%A").split()
@@ -72,7 +62,7 @@ def _run_out_of_time(lab: Lab) -> None:
     lab.cluster.ask("scontrol", "update", f"jobid={job}", "TimeLimit=20")
 
 
-WAYS = {"preempted": _make_room, "out of time": _run_out_of_time}
+WAYS = {"preempted": Lab.preempt, "out of time": _run_out_of_time}
 
 
 def _begun(lab: Lab) -> list[Outcome]:

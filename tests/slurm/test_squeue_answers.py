@@ -1,13 +1,13 @@
 """What sites put in the place of squeue, over a study that runs: nothing of it is sent again."""
 
 import json
-import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from slurm_lab import ONE_A_TASK, Lab
+from slurm_trainings import waiting
 
 from orchestrator.backends import base
 from orchestrator.backends.records import read_submissions
@@ -16,24 +16,6 @@ from slurm.devcluster.cluster import Cluster
 from slurm.submission import ArrayJob, ArrayJobs
 from tracking.outcomes import read_outcomes
 
-SWEEP = """\
-study: waiting
-workloads: [{name: mine, train: "waits:train", metric: loss, steps: 1}]
-candidates: {a: {optimizer: sgd, lr: 0.1}, b: {optimizer: sgd, lr: 0.2}}
-seeds: 1
-backend: slurm
-pack: {at_least: 0s}
-"""
-WAITS = """\
-import time
-from pathlib import Path
-
-def train(trial, context):
-    while not Path("GO").exists():
-        time.sleep(0.05)
-    context.log(1, loss=0.5)
-    return {"loss": 0.5}
-"""
 # An answer lasts for ever, as that of a site does for a minute.
 CACHE = """\
 answer=CACHE/$(echo "$*" | md5sum | cut -c1-12)
@@ -71,23 +53,19 @@ class Site:
         self.lab = Lab(cluster, folder, warm)
         self._cache = folder / "cache"
         self._cache.mkdir()
-        (folder / "waits.py").write_text(WAITS.replace("GO", str(folder / "go")))
-        sweep, path = self.lab.write(SWEEP, "waiting.yaml"), self.path(squeue=CACHE)
+        sweep, self._go = waiting(self.lab)
+        path = self.path(squeue=CACHE)
         said = self.lab.call("submit", sweep, "--site", self.lab.site(), PATH=path)
         assert said.code == 0, said.err
         self.lab.await_running("waiting", 2)
 
     def path(self, **scripts: str) -> str:
         """Return a PATH on which commands are other ones; `REAL` in those is the one of SLURM."""
-        folder = self.lab.folder / f"bin-{len(list(self.lab.folder.iterdir()))}"
-        folder.mkdir()
+        folder = f"bin-{len(list(self.lab.folder.iterdir()))}"
+        path = self.lab.environment["PATH"]
         for command, text in scripts.items():
-            text = text.replace("CACHE", str(self._cache)).replace(
-                "REAL", shutil.which(command) or ""
-            )
-            (folder / command).write_text(f"#!/bin/bash\n{text}\n")
-            (folder / command).chmod(0o755)
-        return f"{folder}:{self.lab.environment['PATH']}"
+            path = self.lab.stand_in(command, text.replace("CACHE", str(self._cache)), folder)
+        return path
 
     @property
     def array_job(self) -> ArrayJob:
@@ -95,7 +73,7 @@ class Site:
         return array_job
 
     def end(self) -> None:
-        (self.lab.folder / "go").touch()
+        self._go.touch()
         self.lab.await_results("waiting", 2)
 
 

@@ -2,43 +2,19 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 from processes import wait_for
-from slurm_lab import Lab
+from slurm_lab import COMMAND, Lab
+from slurm_trainings import waiting
 
 from orchestrator.backends.records import read_submissions
 from tracking.outcomes import Outcome, read_outcomes
 
 QUICKSTART = Path(__file__).parents[2] / "sweeps" / "quickstart.yaml"
-
-# A trial that takes as long as the test lets it: it goes on once the file `go` exists.
-WAITING = """\
-study: waiting
-workloads: [{name: mine, train: "waits:train", metric: loss, steps: 1}]
-candidates: {a: {optimizer: sgd, lr: 0.1}, b: {optimizer: sgd, lr: 0.2}}
-seeds: 1
-backend: slurm
-pack: {at_least: 0s}
-"""
-WAITS = """\
-import os, time
-from pathlib import Path
-
-def train(trial, context):
-    step = (context.load() or {"step": 0})["step"]
-    while not Path("GO").exists():
-        if context.should_stop():
-            context.save({"step": step})
-            return
-        time.sleep(0.05)
-    context.log(step, loss=float(step))
-    return {"loss": float(trial.candidate.hyperparameters["lr"])}
-"""
 
 
 def _outcomes(lab: Lab, study: str = "small") -> dict[str, Outcome]:
@@ -63,8 +39,7 @@ def test_the_quickstart_gives_the_same_bits_on_slurm_and_on_this_machine(lab, tm
     assert "everything is done" in again.err
     assert _answer(again.out) == _answer(first.out)
     assert len(read_submissions(lab.layout("quickstart"))) == 1
-    here = Lab(lab.cluster, tmp_path / "here", lab.python)
-    here.folder.mkdir()
+    here = lab.another(tmp_path / "here")
     local = here.call("submit", QUICKSTART, *sets)
     assert local.code == 0, local.err
     here.await_results("quickstart", 20)
@@ -91,18 +66,13 @@ def test_several_lanes_share_a_job_and_a_gpu(lab, small):
     assert "no GPU can be used here: training on the CPU" in text
 
 
-def _waiting(lab: Lab) -> None:
-    (lab.folder / "waits.py").write_text(WAITS.replace("GO", str(lab.folder / "go")))
-    lab.write(WAITING, "waiting.yaml")
-
-
 def _states(lab: Lab) -> dict[str, str]:
     said = json.loads(lab.call("status", "waiting", "--json").out)
     return {trial["candidate"]: trial["state"] for trial in said["trials"]}
 
 
 def test_cancel_stops_cleanly_and_submit_goes_on(lab):
-    _waiting(lab)
+    waiting(lab)
     assert lab.call("submit", "waiting.yaml").code == 0
     lab.await_running("waiting", 2)
     assert "2 submissions stopped" not in lab.call("cancel", "waiting").out
@@ -115,15 +85,8 @@ def test_cancel_stops_cleanly_and_submit_goes_on(lab):
 
 
 def test_a_selection_is_held_released_and_cancelled(lab):
-    _waiting(lab)
-    blocker = lab.cluster.ask(
-        "sbatch",
-        "--parsable",
-        "--exclusive",
-        "--nodes=2",
-        "--output=/dev/null",
-        "--wrap=sleep 600",
-    ).strip()
+    waiting(lab)
+    blocker = lab.occupy()
     wait_for(lambda: bool(lab.cluster.ask("squeue", "-h", "-t", "R")))
     lab.call("submit", "waiting.yaml")
     assert "1 jobs held" in lab.call("hold", "waiting", "--candidate", "a").out
@@ -139,7 +102,7 @@ def test_a_selection_is_held_released_and_cancelled(lab):
 
 
 def test_a_study_that_is_partly_sent_is_held_and_released_as_a_whole(lab):
-    _waiting(lab)
+    waiting(lab)
     profile = lab.cluster.paths.profile.read_text() + "limits = {submit = 3}\n"
     site = lab.write(profile, "site.toml")
     lab.call("submit", "waiting.yaml", "--site", site, "--set", "seeds=2")
@@ -161,15 +124,10 @@ def _states_by_count(lab: Lab) -> dict[str, int]:
 
 
 def test_a_preempted_job_saves_makes_room_and_comes_back(lab):
-    _waiting(lab)
+    waiting(lab)
     lab.call("submit", "waiting.yaml")
     lab.await_running("waiting", 2)
-    done = lab.folder / "urgent"
-    lab.cluster.ask(
-        *("sbatch", "--partition=urgent", "--exclusive", "--nodes=2", "--output=/dev/null"),
-        f"--wrap=touch {done}",
-    )
-    wait_for(done.exists)
+    lab.preempt()
     (lab.folder / "go").touch()
     lab.await_results("waiting", 2)
     assert len(read_submissions(lab.layout("waiting"))) == 1
@@ -177,7 +135,7 @@ def test_a_preempted_job_saves_makes_room_and_comes_back(lab):
 
 
 def test_a_job_that_its_user_has_cancelled_by_scancel_saves_and_stays_away(lab):
-    _waiting(lab)
+    waiting(lab)
     lab.call("submit", "waiting.yaml")
     lab.await_running("waiting", 2)
     lab.cluster.ask("scancel", *lab.cluster.ask("squeue", "-h", "-r", "-o", "%F_%K").split())
@@ -191,7 +149,7 @@ def test_a_job_that_its_user_has_cancelled_by_scancel_saves_and_stays_away(lab):
 
 
 def test_a_job_whose_time_is_nearly_over_saves_and_is_requeued(lab):
-    _waiting(lab)
+    waiting(lab)
     profile = lab.cluster.paths.profile.read_text() + 'grace = "90s"\n'
     site = lab.write(profile, "site.toml")
     lab.call("submit", "waiting.yaml", "--site", site, "--set", "resources.time=10min")
@@ -210,7 +168,7 @@ def _first_ends(lab: Lab) -> list[str | None]:
 
 
 def test_a_job_that_dies_without_a_word_is_lost_and_sent_again(lab):
-    _waiting(lab)
+    waiting(lab)
     lab.call("submit", "waiting.yaml")
     lab.await_running("waiting", 2)
     for log in lab.layout("waiting").events.glob("*.jsonl"):
@@ -223,7 +181,7 @@ def test_a_job_that_dies_without_a_word_is_lost_and_sent_again(lab):
 
 
 def test_logs_follow_a_running_job(lab):
-    _waiting(lab)
+    waiting(lab)
     lab.call("submit", "waiting.yaml")
     lab.await_running("waiting", 2)
     (lab.folder / "go").touch()
@@ -233,15 +191,11 @@ def test_logs_follow_a_running_job(lab):
 
 
 def test_a_queue_that_is_slow_to_answer_is_waited_for_no_longer_than_that(lab):
-    _waiting(lab)
+    waiting(lab)
     lab.call("submit", "waiting.yaml")
     lab.await_running("waiting", 2)
-    (lab.folder / "bin").mkdir()
-    script = lab.folder / "bin" / "squeue"
-    script.write_text(f'#!/bin/bash\nsleep 6\ntouch go\nexec {shutil.which("squeue")} "$@"\n')
-    script.chmod(0o755)
-    command = [sys.executable, "-P", "-m", "orchestrator.cli.main", "logs", "waiting", "--follow"]
-    path = {"PATH": f"{script.parent}:{lab.environment['PATH']}"}
+    path = {"PATH": lab.stand_in("squeue", 'sleep 6\ntouch go\nexec REAL "$@"')}
+    command = [sys.executable, *COMMAND, "logs", "waiting", "--follow"]
     with subprocess.Popen(
         command, cwd=lab.folder, env=lab.environment | path, stdout=subprocess.DEVNULL
     ) as following:
@@ -250,11 +204,11 @@ def test_a_queue_that_is_slow_to_answer_is_waited_for_no_longer_than_that(lab):
 
 
 def test_a_study_is_left_alone_by_ctrl_c_in_run(lab):
-    _waiting(lab)
+    waiting(lab)
     # Whoever has started the tests in the background has had them ignore Ctrl-C.
     hears = ["env", "--default-signal=INT"]
     with subprocess.Popen(
-        [*hears, sys.executable, "-P", "-m", "orchestrator.cli.main", "run", "waiting.yaml"],
+        [*hears, sys.executable, *COMMAND, "run", "waiting.yaml"],
         cwd=lab.folder,
         env=lab.environment,
         text=True,

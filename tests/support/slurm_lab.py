@@ -6,8 +6,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -31,6 +31,15 @@ baseline: adamw
 seeds: 2
 """
 COMMAND = ("-P", "-m", "orchestrator.cli.main")
+# Four trials, each a job of its own.
+FOUR = """\
+study: four
+workloads: [{dataset: digits, model: {mlp: {hidden: [8]}}, epochs: 1, train_images: 64}]
+candidates: {sgd: {lr: 0.01}}
+seeds: 4
+backend: slurm
+pack: {at_least: 0s}
+"""
 # Two trials, each a job of its own.
 ONE_A_TASK = """\
 study: small
@@ -49,6 +58,23 @@ class Said:
     code: int
     out: str
     err: str
+
+
+def call(
+    *arguments: object,
+    python: str = "",
+    folder: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Said:
+    """Run the command line to its end, with another `python` and `environment` if given."""
+    done = subprocess.run(
+        [python or sys.executable, *COMMAND, *map(str, arguments)],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    return Said(done.returncode, done.stdout, done.stderr)
 
 
 @dataclass(frozen=True)
@@ -82,19 +108,41 @@ class Lab:
     def site(self, **keys: object) -> Path:
         """Write a site profile for this cluster with some keys; `python=None` is the usual one."""
         known = {"status_every": "2s", "cpu_fallback": True, "python": self.python or None} | keys
-        said = {key: value for key, value in known.items() if value is not None}
-        return self.write(toml(said), "site.toml")
+        given = {key: value for key, value in known.items() if value is not None}
+        return self.write(toml(given), "site.toml")
 
     def call(self, *arguments: object, **variables: str) -> Said:
-        """Run the command line to its end."""
-        done = subprocess.run(
-            [self.python or sys.executable, *COMMAND, *map(str, arguments)],
-            cwd=self.folder,
-            env=self.environment | variables,
-            capture_output=True,
-            text=True,
-        )
-        return Said(done.returncode, done.stdout, done.stderr)
+        """Run the command line in the folder of the lab, to its end."""
+        environment = self.environment | variables
+        return call(*arguments, python=self.python, folder=self.folder, environment=environment)
+
+    def another(self, folder: Path) -> "Lab":
+        """Return a lab on the same cluster that has a new folder, and so studies of its own."""
+        folder.mkdir()
+        return replace(self, folder=folder)
+
+    def stand_in(self, command: str, script: str, folder: str = "bin") -> str:
+        """Put a script of bash in the place of a command, REAL in it; return the PATH for it."""
+        place = self.folder / folder / command
+        place.parent.mkdir(exist_ok=True)
+        real = shutil.which(command) or ""
+        place.write_text("#!/bin/bash\n" + script.replace("REAL", real) + "\n")
+        place.chmod(0o755)
+        return f"{place.parent}:{self.environment['PATH']}"
+
+    def occupy(self) -> str:
+        """Send a job that takes all nodes for ten minutes; return its id."""
+        nodes = f"--nodes={self.cluster.shape.nodes}"
+        options = ("--parsable", "--exclusive", nodes, "--output=/dev/null", "--job-name=filler")
+        return self.cluster.ask("sbatch", *options, "--wrap=sleep 600").strip()
+
+    def preempt(self) -> None:
+        """Have an urgent job take all nodes, and wait until it has begun."""
+        begun = self.folder / "urgent"
+        nodes = f"--nodes={self.cluster.shape.nodes}"
+        options = ("--partition=urgent", "--exclusive", nodes, "--output=/dev/null")
+        self.cluster.ask("sbatch", *options, "--job-name=urgent", f"--wrap=touch {begun}")
+        wait_for(begun.exists)
 
     def await_results(self, study: str, count: int) -> None:
         """Wait until so many trials have a result, and no job of the study is in the queue."""
@@ -128,20 +176,26 @@ def require_slurm(shape: Shape) -> None:
 
 
 @contextlib.contextmanager
-def cluster_of(shape: Shape, python: str | None = None) -> Iterator[Cluster]:
-    """Bring a cluster up, and down again; its folder has a short name, for its sockets.
-
-    `python` is what its site profile names, if anything.
-    """
-    require_slurm(shape)
+def short_folder() -> Iterator[Path]:
+    """Make a folder with a name that is short enough for sockets in it, and remove it."""
     folder = Path(tempfile.mkdtemp(prefix="tl-", dir="/tmp"))
-    made = make_cluster(folder, shape)
     try:
-        made.up()
-        if python is not None:
-            profile = made.paths.profile
-            profile.write_text(profile.read_text() + toml({"python": python}))
-        yield made
+        yield folder
     finally:
-        made.down()
         shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
+def cluster_of(shape: Shape, python: str | None = None) -> Iterator[Cluster]:
+    """Bring a cluster up, and down again; `python` is what its site profile names, if anything."""
+    require_slurm(shape)
+    with short_folder() as folder:
+        made = make_cluster(folder, shape)
+        try:
+            made.up()
+            if python is not None:
+                profile = made.paths.profile
+                profile.write_text(profile.read_text() + toml({"python": python}))
+            yield made
+        finally:
+            made.down()

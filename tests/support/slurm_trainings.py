@@ -48,6 +48,24 @@ def odd(lab: Lab, text: str, more: str = "") -> tuple[Path, Path]:
     return lab.write(SWEEP + more, "odd.yaml"), go
 
 
+# Two trials, each a job of its own, that wait for `go`.
+WAITING = """\
+study: waiting
+workloads: [{name: mine, train: "waits:train", metric: loss, steps: 1}]
+candidates: {a: {optimizer: sgd, lr: 0.1}, b: {optimizer: sgd, lr: 0.2}}
+seeds: 1
+backend: slurm
+pack: {at_least: 0s}
+"""
+
+
+def waiting(lab: Lab) -> tuple[Path, Path]:
+    """Write the sweep `waiting.yaml` and its training; return the sweep and the file `go`."""
+    go = lab.folder / "go"
+    (lab.folder / "waits.py").write_text(WAITS.replace("GO", str(go)))
+    return lab.write(WAITING, "waiting.yaml"), go
+
+
 def script(lab: Lab, study: str, submission: str) -> str:
     """Return the batch script of a submission, as it was sent."""
     (sent,) = (lab.layout(study).submission(submission) / "scripts").glob("*_submission.sh")

@@ -3,18 +3,16 @@
 import contextlib
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from processes import wait_for
-from slurm_lab import Said, require_slurm
+from slurm_lab import Said, call, require_slurm, short_folder
 
 from slurm.devcluster.cluster import read_cluster
 from slurm.devcluster.config import Shape
@@ -23,20 +21,13 @@ from slurm.devcluster.config import Shape
 @pytest.fixture
 def folder() -> Iterator[Path]:
     require_slurm(Shape())
-    made = Path(tempfile.mkdtemp(prefix="tl-", dir="/tmp"))
-    yield made
-    _cluster("down", "--dir", made)
-    shutil.rmtree(made)
+    with short_folder() as made:
+        yield made
+        _cluster("down", "--dir", made)
 
 
-def _cluster(*arguments: object, **variables: str) -> Said:
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "orchestrator.cli.main", "cluster", *map(str, arguments)],
-        env=os.environ | variables,
-        capture_output=True,
-        text=True,
-    )
-    return Said(done.returncode, done.stdout, done.stderr)
+def _cluster(*arguments: object) -> Said:
+    return call("cluster", *arguments)
 
 
 def _pids(folder: Path) -> dict[str, int]:

@@ -2,15 +2,13 @@
 
 import os
 import pwd
-import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from slurm_lab import SMALL, require_slurm
+from slurm_lab import SMALL, require_slurm, short_folder
 
 from slurm.devcluster.config import Shape
 from tracking.outcomes import read_outcomes
@@ -21,12 +19,11 @@ NOBODY = "nobody"
 @pytest.fixture
 def folder() -> Iterator[Path]:
     require_slurm(Shape())
-    made = Path(tempfile.mkdtemp(prefix="tl-", dir="/tmp"))
-    if os.geteuid() == 0:
-        nobody = pwd.getpwnam(NOBODY)
-        os.chown(made, nobody.pw_uid, nobody.pw_gid)
-    yield made
-    shutil.rmtree(made)
+    with short_folder() as made:
+        if os.geteuid() == 0:
+            nobody = pwd.getpwnam(NOBODY)
+            os.chown(made, nobody.pw_uid, nobody.pw_gid)
+        yield made
 
 
 def _as_nobody(folder: Path, script: str) -> "subprocess.CompletedProcess[str]":

@@ -2,29 +2,19 @@
 
 import json
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from slurm_lab import Said
+from slurm_lab import call
 
 SITES = Path(__file__).parent / "sites"
-
-
-def _doctor(*arguments: object) -> Said:
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "orchestrator.cli.main", "doctor", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-    )
-    return Said(done.returncode, done.stdout, done.stderr)
 
 
 @pytest.mark.parametrize("site", sorted(path.name for path in SITES.iterdir()))
 def test_a_recorded_site_is_judged_word_for_word(site):
     folder = SITES / site
-    said = _doctor("--recorded", folder, "--site", folder / "profile.toml")
+    said = call("doctor", "--recorded", folder, "--site", folder / "profile.toml")
     assert said.out == (folder / "verdict.txt").read_text(), said.err
     assert said.code == ("WILL NOT WORK" in said.out)
 
@@ -33,10 +23,10 @@ def test_a_recorded_site_is_judged_word_for_word(site):
 def test_the_profile_that_it_proposes_works_where_the_present_one_does_not(site, tmp_path):
     folder = SITES / site
     asked = ("--recorded", folder, "--json")
-    first = json.loads(_doctor(*asked, "--site", folder / "profile.toml").out)
+    first = json.loads(call("doctor", *asked, "--site", folder / "profile.toml").out)
     better = tmp_path / "better.toml"
     better.write_text(first["profile"])
-    said = _doctor(*asked, "--site", better)
+    said = call("doctor", *asked, "--site", better)
     assert said.code == 0, said.out
     second = {one["about"]: one for one in json.loads(said.out)["findings"]}
     assert second["GPUs"]["level"] == "ok"
@@ -47,10 +37,10 @@ def test_a_profile_is_written_once(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     folder = SITES / "gpus_alone"
     words = ("--recorded", folder, "--site", folder / "profile.toml", "--write-profile", "lab")
-    assert _doctor(*words).code == 1
+    assert call("doctor", *words).code == 1
     written = tmp_path / "thermolion" / "sites" / "lab.toml"
     assert 'gpus = "gpus"\n' in written.read_text()
-    again = _doctor(*words)
+    again = call("doctor", *words)
     assert again.code == 2
     assert "is there already" in again.err
 
@@ -58,7 +48,7 @@ def test_a_profile_is_written_once(tmp_path, monkeypatch):
 def test_an_answer_that_was_not_recorded_is_asked_for_with_its_command(tmp_path):
     copy = shutil.copytree(SITES / "bare", tmp_path / "bare")
     (copy / "sinfo.txt").unlink()
-    said = _doctor("--recorded", copy)
+    said = call("doctor", "--recorded", copy)
     assert said.code == 1
     assert "has no sinfo.txt: record it there with sinfo --noheader --exact" in said.err
 
@@ -89,23 +79,16 @@ def test_a_python_that_the_nodes_do_not_have_is_found_out(lab):
 
 
 def test_nodes_that_are_busy_are_waited_for_no_longer_than_asked(lab):
-    blocker = lab.cluster.ask(
-        "sbatch", "--parsable", "--exclusive", "-N2", "--output=/dev/null", "--wrap=sleep 600"
-    )
+    blocker = lab.occupy()
     said = lab.call("doctor", "--nodes", "--wait", "1s")
-    lab.cluster.ask("scancel", blocker.strip())
+    lab.cluster.ask("scancel", blocker)
     assert said.code == 0, said.err
     assert "the job did not start within 1 s" in said.out
     assert "--wait 1h" in said.out
 
 
 def test_a_machine_without_a_cluster_is_told_the_next_step(tmp_path):
-    lab_free = subprocess.run(
-        [sys.executable, "-P", "-m", "orchestrator.cli.main", "doctor"],
-        env={"PATH": str(tmp_path), "HOME": str(tmp_path)},
-        capture_output=True,
-        text=True,
-    )
-    assert lab_free.returncode == 1
-    assert "thermolion cluster up" in lab_free.stderr
-    assert len(lab_free.stderr.strip().splitlines()) == 1
+    said = call("doctor", environment={"PATH": str(tmp_path), "HOME": str(tmp_path)})
+    assert said.code == 1
+    assert "thermolion cluster up" in said.err
+    assert len(said.err.strip().splitlines()) == 1
