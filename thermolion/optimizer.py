@@ -36,16 +36,9 @@ def check_options(options: Mapping[str, Any]) -> None:
     TypeError for a wrong type; ValueError for a value out of range, and for two options that
     exclude each other.
     """
-    option_checks.check_rate("lr", options["lr"])
-    option_checks.check_betas("betas", options["betas"])
-    option_checks.check_fraction("temp_decay", options["temp_decay"], ends="(]")
-    for name in ("weight_decay", "eps", "alignment", "solid_gain"):
-        option_checks.check_at_least_zero(name, options[name])
-    option_checks.check_whole_number("seed", options["seed"])
-    for name in ("noise", "capturable", "maximize"):
-        option_checks.check_flag(name, options[name])
-    for name in ("foreach", "fused"):
-        option_checks.check_flag(name, options[name], or_none=True)
+    numbers = ("lr", "betas", "temp_decay", "weight_decay", "eps", "alignment", "solid_gain")
+    flags = ("noise", "foreach", "fused", "capturable", "maximize")
+    option_checks.check_options(options, (*numbers, "seed", *flags))
     check_gate(*(options[name] for name in GATE_OPTIONS))
     if options["replicas_feed"] == "all" and options["betas"][1] == 0:
         raise ValueError('betas[1] is 0, with which replicas_feed="all" has nothing to feed')
@@ -54,7 +47,7 @@ def check_options(options: Mapping[str, Any]) -> None:
 
 
 def choose_param_ids(group: Mapping[str, Any], taken: set[int]) -> list[int]:
-    """Return the ids under which the noise knows the parameters of a new group.
+    """Return the ids by which the parameters of a new group are told apart in the noise.
 
     These are the `param_ids` of the group, if it has any; else a digest of each name; else the
     next numbers. `taken` are the ids of the other groups.
@@ -62,9 +55,8 @@ def choose_param_ids(group: Mapping[str, Any], taken: set[int]) -> list[int]:
     Raises ValueError for ids that are not whole numbers, too many or too few, or not unique.
     """
     count = len(group["params"])
-    given = group.get("param_ids")
-    if given is not None:
-        ids = list(given)
+    if group.get("param_ids") is not None:
+        ids = list(group["param_ids"])
     elif "param_names" in group:
         ids = [noise.digest(name) for name in group["param_names"]]
     else:
@@ -99,10 +91,10 @@ class ThermoLion(ClosureOptimizer):
 
     Source: arXiv 2512.01881. `lr` (a number, or a tensor of one element), `weight_decay`
     (decoupled) and `eps` are non-negative; `temp_decay` in (0, 1] cools the exploration noise,
-    `noise=False` leaves it out; `alignment` boosts the sign step where momentum and gradient
-    agree; `solid_gain` scales the magnitude step. `foreach`, `fused`, `capturable` and `maximize`
-    are as in torch's own optimizers, except that `foreach` is the default on a CPU as well, where
-    it works in pieces that fit the cache.
+    `noise=False` leaves it out; `alignment` boosts the sign step of elements whose momentum and
+    gradient agree; `solid_gain` scales the magnitude step. `foreach`, `fused`, `capturable` and
+    `maximize` are as in torch's own optimizers, except that `foreach` is the default on a CPU as
+    well; there it works in pieces that fit the cache.
 
     `gate` says whose moments are gated on under data parallelism (docs/gates.md): those of the
     gradients as they come, averaged over the replicas; those of the `"replicas"`, at a batch of
@@ -184,7 +176,6 @@ class ThermoLion(ClosureOptimizer):
             self.distributed_gate = DistributedGate(
                 *(self.defaults[name] for name in GATE_OPTIONS)
             )
-        self._step_supports_amp_scaling = self._unscales()
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group; its parameters get the next ids of the noise, unless it has `param_ids`.
@@ -206,8 +197,6 @@ class ThermoLion(ClosureOptimizer):
         except ValueError:
             del self.param_groups[-1]
             raise
-        # If it is True, a GradScaler leaves it to us to unscale, and to skip a step.
-        self._step_supports_amp_scaling = self._unscales()
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Load a state dict of this class, or of the author's published class.
@@ -250,18 +239,16 @@ class ThermoLion(ClosureOptimizer):
     def _step_batch(self, route: Route, number: int, places: list[int]) -> None:
         """Take the step of those parameters of a group that are of one device, type and route."""
         group = self.param_groups[number]
-        steps = [
-            ensure_state(self.state[group["params"][place]], group["params"][place], group)["step"]
-            for place in places
-        ]
+        params = [group["params"][place] for place in places]
+        steps = [ensure_state(self.state[param], param, group)["step"] for param in params]
         torch._foreach_add_(steps, 1)
         amp = Amp.left_to(self) if route is Route.FUSED else None
         if amp is not None:
             skip = amp.found_inf.to(steps[0]).reshape(())
             torch._foreach_sub_(steps, [skip] * len(steps))
         if not group["noise"]:
-            for place in places:  # it would fall behind v, should noise be wanted again
-                self.state[group["params"][place]].pop(MEAN_SQUARE, None)
+            for param in params:  # it would fall behind v, should noise be wanted again
+                self.state[param].pop(MEAN_SQUARE, None)
             self._advance(route, number, places, None)
         elif group["capturable"] or group["fused"]:
             counts = torch.stack(steps)
@@ -318,8 +305,12 @@ class ThermoLion(ClosureOptimizer):
         self._forms.step(route, tensors, hyper, exploration, rows, key, amp)
         self.distributed_gate.collect(tensors, hyper)
 
-    def _unscales(self) -> bool:
-        """Return True if a step undoes a GradScaler's scale; a gate over ranks needs it undone."""
+    @property
+    def _step_supports_amp_scaling(self) -> bool:
+        """Return True if a GradScaler is to leave it to a step to unscale, and to skip itself.
+
+        A gate over ranks needs gradients that are unscaled before the step.
+        """
         fused = any(group["fused"] for group in self.param_groups)
         return fused and self.distributed_gate.kind == "averaged"
 
@@ -337,7 +328,6 @@ class ThermoLion(ClosureOptimizer):
         return left > 0
 
     def _rows_of(self, key: object, group: dict[str, Any], places: list[int]) -> Rows:
-        known = self._rows.get(key)
         identity = (
             group["seed"],
             tuple(
@@ -345,7 +335,6 @@ class ThermoLion(ClosureOptimizer):
                 for i in places
             ),
         )
-        if known is None or known.identity != identity:
-            known = Rows(*identity, group["params"][places[0]].device)
-            self._rows[key] = known
-        return known
+        if key not in self._rows or self._rows[key].identity != identity:
+            self._rows[key] = Rows(*identity, group["params"][places[0]].device)
+        return self._rows[key]

@@ -1,10 +1,12 @@
 """Checks of the options of an optimizer; an error names the option, its value and its range.
 
-All raise TypeError for a wrong type and ValueError for a value out of range. They know no
-optimizer.
+All raise TypeError for a wrong type and ValueError for a value out of range. An option has one
+range, whichever optimizer has it.
 """
 
 import math
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from numbers import Integral, Real
 from typing import Any
 
@@ -27,8 +29,7 @@ def check_rate(name: str, value: Any) -> None:
                 f"{name} is a tensor of shape {tuple(value.shape)}, it must have one element: "
                 "a rate of its own takes a parameter group"
             )
-        _check(name, value, 0 <= float(value) < math.inf, _AT_LEAST_ZERO)
-        return
+        value = value.item()
     check_at_least_zero(name, value)
 
 
@@ -63,6 +64,27 @@ def check_flag(name: str, value: Any, *, or_none: bool = False) -> None:
         return
     choices = "True, False, or None to leave it to us" if or_none else "True or False"
     raise TypeError(f"{name} is {_show(value)}, it must be {choices}")
+
+
+_CHECKS: Mapping[str, Callable[[str, Any], None]] = {
+    "lr": check_rate,
+    "betas": check_betas,
+    **dict.fromkeys(("weight_decay", "eps"), check_at_least_zero),
+    **dict.fromkeys(("alignment", "solid_gain", "threshold"), check_at_least_zero),
+    **dict.fromkeys(("momentum", "average_from"), check_fraction),
+    **dict.fromkeys(("temp_decay", "slow_step"), partial(check_fraction, ends="(]")),
+    "seed": check_whole_number,
+    **dict.fromkeys(("slow_every", "switch_after"), partial(check_whole_number, least=1)),
+    **dict.fromkeys(("steps", "steps_per_epoch"), partial(check_whole_number, least=1)),
+    **dict.fromkeys(("noise", "capturable", "maximize"), check_flag),
+    **dict.fromkeys(("foreach", "fused"), partial(check_flag, or_none=True)),
+}
+
+
+def check_options(options: Mapping[str, Any], names: Iterable[str]) -> None:
+    """Check the options that have these names."""
+    for name in names:
+        _CHECKS[name](name, options[name])
 
 
 def _is_number(value: Any) -> bool:

@@ -45,22 +45,22 @@ def check_gate(gate: Any, reference_batch: Any, replicas_feed: Any) -> None:
         if value != default:
             raise ValueError(
                 f"{name} is {value!r}, but gate is {gate!r}: it has a meaning with "
-                f"gate: replicas only, leave it out or set that"
+                "gate: replicas only, leave it out or set that"
             )
 
 
 class HyperparameterError(InputError, ValueError):
-    """A hyperparameter with an illegal value; the message has value and legal range."""
+    """A hyperparameter has an illegal value; the message names the value and the legal range."""
 
 
 @dataclass(frozen=True)
 class OptimizerSpec:
     """Where an optimizer is defined and what a sweep may set.
 
-    `seeded` optimizers draw noise of their own; `paced` ones are told how many steps the training
-    has, and how many an epoch. `defaults` are recorded with every trial and take part in its id.
-    A hyperparameter that an optimizer gets later goes to `later`: it is recorded only if it
-    differs from its default, so that earlier trials keep their ids.
+    `path` is `module:Class`. `seeded` optimizers draw noise of their own; `paced` ones take the
+    number of steps of the training, and of an epoch. `defaults` are recorded with every trial and
+    are part of its id. A hyperparameter that is added to an optimizer later belongs in `later`:
+    it is recorded only if it differs from its default, so that earlier trials keep their ids.
     """
 
     path: str
@@ -154,8 +154,8 @@ OPTIMIZERS: Mapping[str, OptimizerSpec] = {
 }
 
 
-# What a hyperparameter may be, whichever optimizer has it: (is a number legal?, in words).
-_Range = tuple[Callable[[float], bool], str]
+# What a hyperparameter may be, whichever optimizer has it: (is a value legal?, in words).
+_Range = tuple[Callable[[Any], bool], str]
 _FINITE: _Range = (math.isfinite, "a finite number")
 _AT_LEAST_ZERO: _Range = (lambda value: 0 <= value < math.inf, "a finite number, 0 or more")
 _FRACTION: _Range = (lambda value: 0 <= value < 1, "a number in [0, 1)")
@@ -170,8 +170,12 @@ _NAMES: Mapping[_Range, str] = {
 }
 _RANGES = {name: legal for legal, names in _NAMES.items() for name in names.split()}
 
-# The choices of a hyperparameter whose default is a word.
-_CHOICES: Mapping[str, tuple[str, ...]] = {"gate": GATES, "replicas_feed": FEEDS}
+_FLAG: _Range = (lambda value: isinstance(value, bool), "true or false")
+# Of the hyperparameters whose default is a word.
+_CHOICES: Mapping[str, _Range] = {
+    "gate": (GATES.__contains__, f"one of {', '.join(GATES)}"),
+    "replicas_feed": (FEEDS.__contains__, f"one of {', '.join(FEEDS)}"),
+}
 
 _LARGEST = 2**63  # beyond it a whole number may be no finite float
 
@@ -187,13 +191,8 @@ def validate(name: str, value: Any, default: Any = None) -> Any:
             raise HyperparameterError(f"{name} is {value!r}, it must be {words}")
         return [validate(name, item, like) for item, like in zip(value, default, strict=True)]
     if isinstance(default, (bool, str)):
-        choices = (True, False) if isinstance(default, bool) else _CHOICES[name]
-        if type(value) is not type(default) or value not in choices:
-            words = (
-                "true or false"
-                if isinstance(default, bool)
-                else f"one of {', '.join(_CHOICES[name])}"
-            )
+        legal, words = _CHOICES.get(name, _FLAG)
+        if not legal(value):
             raise HyperparameterError(f"{name} is {value!r}, it must be {words}")
         return value
     if default is None and isinstance(value, (list, tuple)):
@@ -211,7 +210,10 @@ def validate(name: str, value: Any, default: Any = None) -> Any:
 
 def check_together(optimizer: str, hyperparameters: Mapping[str, Any]) -> None:
     """Raise HyperparameterError for values that are legal one by one, but not together."""
-    if optimizer in OPTIMIZERS and hyperparameters.get("nesterov"):
+    spec = OPTIMIZERS.get(optimizer)
+    if spec is None:
+        return
+    if hyperparameters.get("nesterov"):
         momentum, dampening = (hyperparameters.get(k, 0.0) for k in ("momentum", "dampening"))
         if momentum == 0 or dampening != 0:
             raise HyperparameterError(
@@ -219,14 +221,12 @@ def check_together(optimizer: str, hyperparameters: Mapping[str, Any]) -> None:
                 f"{dampening!r}: it takes a momentum above 0 and a dampening of 0, such as "
                 "momentum: 0.9"
             )
-    spec = OPTIMIZERS.get(optimizer)
-    if spec is None or "gate" not in spec.later:
-        return
-    chosen = {name: hyperparameters.get(name, default) for name, default in spec.later.items()}
-    try:
-        check_gate(**chosen)
-    except ValueError as error:
-        raise HyperparameterError(str(error)) from error
+    if "gate" in spec.later:
+        later = {name: hyperparameters.get(name, default) for name, default in spec.later.items()}
+        try:
+            check_gate(**later)
+        except ValueError as error:
+            raise HyperparameterError(str(error)) from error
 
 
 def load(optimizer: str) -> "type[Optimizer]":
@@ -255,22 +255,24 @@ def build(
 ) -> "Optimizer":
     """Construct an optimizer; `seed` goes to those that draw noise of their own.
 
-    `steps` and `steps_per_epoch` go to those that average from some time of the training on;
-    raises ValueError if such an optimizer is not told `steps`.
+    `steps` and `steps_per_epoch`, the numbers of steps of the training and of an epoch, go to
+    those that average weights over its later part. Raises ValueError if `steps` is missing for
+    one of them.
     """
     kind: Callable[..., Optimizer] = load(optimizer)
-    seeded = (
-        OPTIMIZERS[optimizer].seeded
-        if optimizer in OPTIMIZERS
-        else "seed" in inspect.signature(kind).parameters and "seed" not in hyperparameters
-    )
-    told: dict[str, Any] = {"seed": seed} if seeded else {}
-    if optimizer in OPTIMIZERS and OPTIMIZERS[optimizer].paced:
+    spec = OPTIMIZERS.get(optimizer)
+    if spec is None:
+        takes_seed = "seed" in inspect.signature(kind).parameters
+        seeded = takes_seed and "seed" not in hyperparameters
+    else:
+        seeded = spec.seeded
+    context: dict[str, Any] = {"seed": seed} if seeded else {}
+    if spec is not None and spec.paced:
         if steps is None:
             raise ValueError(
                 f"{optimizer} is scored at averaged weights, which a training of your own has to "
                 "see to: build thermolion.SWA(params, steps=…, steps_per_epoch=…) yourself, and "
                 "score within `with optimizer.averaged():`"
             )
-        told |= {"steps": steps, "steps_per_epoch": steps_per_epoch}
-    return kind(params, **hyperparameters, **told)
+        context |= {"steps": steps, "steps_per_epoch": steps_per_epoch}
+    return kind(params, **hyperparameters, **context)

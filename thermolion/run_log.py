@@ -21,8 +21,8 @@ def log(step: SupportsIndex, **metrics: Any) -> None:
     A metric is a number, or what `float` converts to one (a tensor or array of one element). If
     a script has started several ranks (`RANK`), rank 0 alone logs.
 
-    Raises TypeError for a metric that is no number or a step that is none, ValueError for a
-    negative step and a call without metrics.
+    Raises TypeError for a metric that is no number and a step that is no whole number, ValueError
+    for a negative step and a call without metrics.
     """
     number = operator.index(step)
     if number < 0:

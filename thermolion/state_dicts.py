@@ -1,6 +1,6 @@
-"""State dicts of ThermoLion that another class or version has written, converted to this one.
+"""Convert state dicts of ThermoLion that the author's published class or an older version wrote.
 
-Reads those of the author's published class, and of older versions of ours; writes none.
+Writes none in their formats.
 """
 
 from collections.abc import Mapping
@@ -33,13 +33,13 @@ def translate(state_dict: Mapping[str, Any], groups: list[dict[str, Any]]) -> di
                 group.setdefault(name, value)
     decays = {number: group["temp_decay"] for group in saved for number in group["params"]}
     state = {
-        number: _translated(kept, decays.get(number)) if isinstance(kept, Mapping) else kept
+        number: _translated(kept, decays[number]) if number in decays else kept
         for number, kept in state_dict["state"].items()
     }
     return {**state_dict, "state": state, "param_groups": saved}
 
 
-def _translated(kept: Mapping[str, Any], decay: float | None) -> dict[str, Any]:
+def _translated(kept: Mapping[str, Any], decay: float) -> dict[str, Any]:
     state = {_PUBLISHED.get(name, name): value for name, value in kept.items()}
     if "exp_avg" in state and "step" not in state:
         raise ValueError(
@@ -54,12 +54,13 @@ def _translated(kept: Mapping[str, Any], decay: float | None) -> dict[str, Any]:
     return state
 
 
-def _check_temperature(name: str, temperature: float, step: float, decay: float | None) -> None:
-    """Raise ValueError for another temperature than the step's, unless both are cold.
+def _check_temperature(name: str, temperature: float, step: float, decay: float) -> None:
+    """Raise ValueError for another temperature than the step's, unless neither adds noise.
 
-    A long training ends with a product that no power equals: it is stuck above zero.
+    In a long training the product of the published class stays at the smallest number above zero,
+    and the power does not.
     """
-    expected = temperature if decay is None else decay**step
+    expected = decay**step
     if not (explores(temperature) or explores(expected)):
         return
     if abs(temperature - expected) > _TOLERANCE * expected:
@@ -73,7 +74,10 @@ def _check_temperature(name: str, temperature: float, step: float, decay: float 
 def find_unrounded(
     state_dict: Mapping[str, Any], groups: list[dict[str, Any]]
 ) -> dict[Tensor, Tensor]:
-    """Return what torch has rounded to the type of its parameter, and is kept in a finer one."""
+    """Return mean(v) by parameter, on its device, in the type of `state_dict`.
+
+    torch's `load_state_dict` rounds it to the type of its parameter.
+    """
     numbers = [number for group in state_dict["param_groups"] for number in group["params"]]
     params = [param for group in groups for param in group["params"]]
     return {

@@ -1,8 +1,9 @@
-"""What the method does inside each layer, read from the optimizer's own state when asked.
+"""What the last step did in each layer, computed from the optimizer's state on request.
 
-Changes nothing, keeps nothing, and reduces nothing over ranks: the step does not know of it.
+Changes nothing, keeps nothing, and reduces nothing over ranks; a step does not depend on it.
 """
 
+import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ from thermolion.step.exploration import temperature_at, wide
 from thermolion.step.sharding import to_local
 from thermolion.step.state import GATE_SQUARE, Hyper, local_gradient, read_hyper
 
-# An element is gas where its gate is below this: the sign has the greater weight in its step.
+# An element is gas if its gate is below this: the sign has the greater weight in its step.
 GAS_BELOW = 0.5
 
 
@@ -24,12 +25,12 @@ class Layer:
 
     `gate` is the mean of λ = tanh(|m|/(√v + ε)), from 0 (the sign step alone) to 1 (the magnitude
     step alone); `gas` the share of elements with λ < 0.5. `alignment` is the share in which m and
-    the gradient agree in sign, None where the gradient is gone. `temperature` is T of the noise,
-    None where there is no noise; the step leaves the noise out once T ≤ 0.01.
+    the gradient agree in sign, None if the gradient has been cleared. `temperature` is T of the
+    noise, None without noise; the step leaves the noise out once T ≤ 0.01.
 
-    `bitrate` is a definition of ours, not of the paper: bits for each element of the update, had
-    each to be written down, 1 for a sign and the width of the type (32 for float32) for a
-    magnitude, weighed by the gate: the mean of (1-λ) + width·λ. Nothing is sent or compressed.
+    `bitrate` is defined here, not in the paper: the bits that an element of the update would take,
+    1 for a sign and the width of the type (32 for float32) for a magnitude, weighted by the gate:
+    the mean of (1-λ) + width·λ. Nothing is sent or compressed.
     """
 
     gate: float
@@ -43,7 +44,6 @@ class Layer:
 class _Measurement:
     """What has been measured of a tensor: `numbers` (4,), float64, still on its device."""
 
-    name: str
     numbers: Tensor  # mean gate, share of gas, share aligned, step
     has_gradient: bool
     decay: float | None
@@ -72,28 +72,25 @@ def measure_layers(
     part that this rank holds; for `gate="local"`, this rank's own moments. Waits for each device
     once.
     """
-    measured: list[_Measurement] = []
-    place = 0
+    measured: dict[str, _Measurement] = {}
+    places = itertools.count()
     for group in groups:
         hyper = read_hyper(group)
-        params = group["params"]
-        defaults = group.get("param_names") or [str(place + i) for i in range(len(params))]
-        place += len(params)
-        for param, name in zip(params, defaults, strict=True):
+        defaults = group.get("param_names") or [str(next(places)) for _ in group["params"]]
+        for param, name in zip(group["params"], defaults, strict=True):
             state = states.get(param, {})
             if "exp_avg" in state and to_local(param).numel():
-                name = (names or {}).get(param, name)
-                measured.append(_measure(name, param, state, group, hyper))
-    found: dict[str, Layer | None] = dict.fromkeys(one.name for one in measured)
-    for device in {one.numbers.device for one in measured}:
-        here = [one for one in measured if one.numbers.device == device]
-        rows = torch.stack([one.numbers for one in here]).tolist()
-        found.update((one.name, one.to_layer(*row)) for one, row in zip(here, rows, strict=True))
-    return {name: layer for name, layer in found.items() if layer is not None}
+                measured[(names or {}).get(param, name)] = _measure(param, state, group, hyper)
+    numbers: dict[str, list[float]] = {}
+    for device in {one.numbers.device for one in measured.values()}:
+        here = [name for name, one in measured.items() if one.numbers.device == device]
+        rows = torch.stack([measured[name].numbers for name in here]).tolist()
+        numbers.update(zip(here, rows, strict=True))
+    return {name: one.to_layer(*numbers[name]) for name, one in measured.items()}
 
 
 def _measure(
-    name: str, param: Tensor, state: Mapping[str, Any], group: Mapping[str, Any], hyper: Hyper
+    param: Tensor, state: Mapping[str, Any], group: Mapping[str, Any], hyper: Hyper
 ) -> _Measurement:
     exp_avg = to_local(state["exp_avg"])
     gates = _gates(exp_avg, state, group, hyper)
@@ -104,7 +101,6 @@ def _measure(
     gas = (gates < GAS_BELOW).to(gates.dtype).mean()
     step = state["step"].to(gates.device)
     return _Measurement(
-        name=name,
         numbers=torch.stack([one.double() for one in (gates.mean(), gas, aligned, step)]),
         has_gradient=param.grad is not None,
         decay=group["temp_decay"] if group["noise"] else None,
@@ -116,8 +112,8 @@ def _gates(
     exp_avg: Tensor, state: Mapping[str, Any], group: Mapping[str, Any], hyper: Hyper
 ) -> Tensor:
     """Return λ of every element, flat, in float32 or finer."""
-    has_square = (group["gate"], group["replicas_feed"]) == ("replicas", "gate")
-    has_square = has_square and GATE_SQUARE in state
+    options = (group["gate"], group["replicas_feed"])
+    has_square = GATE_SQUARE in state and options == ("replicas", "gate")
     square = to_local(state[GATE_SQUARE if has_square else "exp_avg_sq"])
     fine = wide(exp_avg.dtype)
     # A step with few samples may have left negative elements; the step clamps them as well.

@@ -229,7 +229,7 @@ def test_importing_it_loads_no_torch(module: str) -> None:
     assert done.stdout == "[]\n"
 
 
-def test_what_was_added_later_is_recorded_where_it_differs_from_its_default() -> None:
+def test_what_was_added_later_is_recorded_if_it_differs_from_its_default() -> None:
     spec = OPTIMIZERS["thermolion"]
     before = {"lr": 0.1, "noise": True}
     assert spec.recorded({**before, **spec.later}) == before

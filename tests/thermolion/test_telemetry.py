@@ -92,7 +92,7 @@ def test_parameters_go_by_name_and_those_that_have_not_moved_are_left_out() -> N
 
 
 @pytest.mark.parametrize("gate", ["averaged", "replicas", "local"])
-def test_the_gate_is_that_of_its_own_moment_where_it_has_one(gate: Any) -> None:
+def test_the_gate_is_that_of_its_own_moment_if_it_has_one(gate: Any) -> None:
     param, grads = parameter(start_values()), gradients(5)
     optimizer = ThermoLion([param], gate=gate)
     attach_to_nobody(optimizer)

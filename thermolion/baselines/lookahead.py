@@ -1,28 +1,26 @@
 """Lookahead over Adam: slow weights that follow it every few steps. Wraps no other optimizer."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from torch.optim.optimizer import ParamsT
 
-from thermolion import option_checks
 from thermolion.baselines.stepping import (
+    ADAM_OPTIONS,
     BaselineOptimizer,
-    check_adam,
     params_with_gradient,
     take_adam_step,
 )
 
 
 class Lookahead(BaselineOptimizer):
-    """k steps of Adam forward, then back to a point on the way (arXiv 1907.08610, algorithm 1).
+    """Take k steps of Adam, then go part of the way from the point before them to that after.
 
-    After every `slow_every` (k) steps of a group: φ = φ + `slow_step` (its alpha) · (θ - φ),
-    then θ = φ. The slow weights φ begin as the weights are before a parameter's first step, and
-    lie in its state as `slow`; Adam's moments stay as they are. Between two of these moments the
-    model holds the fast weights θ. Raises TypeError or ValueError for a hyperparameter that is
-    none.
+    After every `slow_every` (k) steps of a group: φ = φ + `slow_step` · (θ - φ), then θ = φ. The
+    slow weights φ begin as the weights before a parameter's first step, and are kept in its state
+    as `slow`; Adam's moments stay as they are. In between, the model holds the fast weights θ.
+    Source: arXiv 1907.08610, algorithm 1. Raises TypeError or ValueError for an illegal
+    hyperparameter.
     """
+
+    options = (*ADAM_OPTIONS, "slow_every", "slow_step")
 
     def __init__(
         self,
@@ -36,14 +34,7 @@ class Lookahead(BaselineOptimizer):
     ) -> None:
         adam = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
         # `steps` are those that a group has taken.
-        own = {"slow_every": slow_every, "slow_step": slow_step, "steps": 0}
-        super().__init__(params, adam | own)
-
-    @staticmethod
-    def _check(options: Mapping[str, Any]) -> None:
-        check_adam(options)
-        option_checks.check_whole_number("slow_every", options["slow_every"], least=1)
-        option_checks.check_fraction("slow_step", options["slow_step"], ends="(]")
+        super().__init__(params, **adam, slow_every=slow_every, slow_step=slow_step, steps=0)
 
     def _update(self) -> None:
         for group in self.param_groups:
@@ -54,6 +45,6 @@ class Lookahead(BaselineOptimizer):
             group["steps"] += 1
             if group["steps"] % group["slow_every"] == 0:
                 for param in group["params"]:
-                    slow = self.state[param].get("slow") if param in self.state else None
+                    slow = self.state.get(param, {}).get("slow")
                     if slow is not None:
                         param.copy_(slow.lerp_(param, group["slow_step"]))

@@ -1,6 +1,6 @@
 """What the baselines share: checked options, and the step of torch's Adam as a part of a step."""
 
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterator, MutableMapping
 from typing import Any
 
 import torch
@@ -8,41 +8,37 @@ from torch import Tensor
 from torch.optim.adam import adam
 from torch.optim.optimizer import ParamsT
 
-from thermolion import option_checks
 from thermolion.closure import ClosureOptimizer
+from thermolion.option_checks import check_options
+
+ADAM_OPTIONS = ("lr", "betas", "eps", "weight_decay")
 
 
 class BaselineOptimizer(ClosureOptimizer):
-    """An optimizer with checked options, which a subclass names in `_check`.
+    """An optimizer that checks its hyperparameters, whose names a subclass has in `options`.
 
     All of its memory is in `state` and `param_groups`, as tensors, numbers and None, and so in
-    `state_dict()`, in a copy and in a pickle. The constructor and
-    `add_param_group` raise TypeError for a hyperparameter of a wrong type, and ValueError for one
-    out of range.
+    `state_dict()`, in a copy and in a pickle. The constructor and `add_param_group` raise
+    TypeError for a hyperparameter of a wrong type, and ValueError for one out of range.
     """
 
-    def __init__(self, params: ParamsT, defaults: dict[str, Any]) -> None:
-        self._check(defaults)
+    options: tuple[str, ...]
+
+    def __init__(self, params: ParamsT, **defaults: Any) -> None:
+        check_options(defaults, self.options)
         super().__init__(params, defaults)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group, whose options are checked as those of the constructor are."""
         if isinstance(param_group, dict):  # anything else is torch's to refuse
-            self._check({**self.defaults, **param_group})
+            check_options({**self.defaults, **param_group}, self.options)
         super().add_param_group(param_group)
 
-    @staticmethod
-    def _check(options: Mapping[str, Any]) -> None:
-        """Raise TypeError or ValueError for an illegal option."""
-        raise NotImplementedError
-
-
-def check_adam(options: Mapping[str, Any]) -> None:
-    """Raise TypeError or ValueError for an illegal option of Adam's."""
-    option_checks.check_rate("lr", options["lr"])
-    option_checks.check_betas("betas", options["betas"])
-    for name in ("eps", "weight_decay"):
-        option_checks.check_at_least_zero(name, options[name])
+    def _moving(self) -> Iterator[tuple[Tensor, dict[str, Any]]]:
+        """Yield each parameter that has a gradient, and its group."""
+        for group in self.param_groups:
+            for param in params_with_gradient(group):
+                yield param, group
 
 
 def params_with_gradient(group: dict[str, Any]) -> list[Tensor]:
@@ -64,17 +60,32 @@ def init_moments(state: dict[str, Any], param: Tensor) -> dict[str, Any]:
     return state
 
 
-def take_adam_step(
-    group: dict[str, Any], states: MutableMapping[Tensor, dict[str, Any]]
-) -> list[Tensor]:
+def update_moments(
+    state: dict[str, Any], param: Tensor, group: dict[str, Any]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return g, m and v: the gradient with its L2 penalty, and Adam's moments, which it updates.
+
+    m = β1 m + (1-β1) g; v = β2 v + (1-β2) g². The moments are those in `state`, without bias
+    correction.
+    """
+    grad = compute_l2_gradient(param, group["weight_decay"])
+    init_moments(state, param)
+    exp_avg, exp_avg_sq = state["exp_avg"], state["exp_avg_sq"]
+    beta1, beta2 = group["betas"]
+    exp_avg.mul_(beta1).add_(grad, alpha=1 - beta1)
+    exp_avg_sq.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
+    return grad, exp_avg, exp_avg_sq
+
+
+def take_adam_step(group: dict[str, Any], states: MutableMapping[Tensor, dict[str, Any]]) -> None:
     """Move the parameters of a group that have a gradient, bit for bit as torch.optim.Adam does.
 
-    Return them. The group has lr, betas, eps and weight_decay (L2); `states` is the optimizer's.
-    A subclass of Adam would call `step` within `step`, and so the hooks on steps twice.
+    The group has lr, betas, eps and weight_decay (L2); `states` is the optimizer's. An Adam whose
+    `step` is called within another `step` would call the hooks on steps twice.
     """
     params = params_with_gradient(group)
-    for param in params:
-        state = init_moments(states[param], param)
+    moving = [init_moments(states[param], param) for param in params]
+    for state in moving:
         if "step" not in state:
             # As torch has it: on the host, where it costs a GPU no transfer.
             state["step"] = torch.tensor(0.0, dtype=torch.float32)
@@ -82,10 +93,10 @@ def take_adam_step(
     adam(
         params,
         [param.grad for param in params if param.grad is not None],
-        [states[param]["exp_avg"] for param in params],
-        [states[param]["exp_avg_sq"] for param in params],
+        [state["exp_avg"] for state in moving],
+        [state["exp_avg_sq"] for state in moving],
         [],
-        [states[param]["step"] for param in params],
+        [state["step"] for state in moving],
         amsgrad=False,
         beta1=beta1,
         beta2=beta2,
@@ -94,4 +105,3 @@ def take_adam_step(
         eps=group["eps"],
         maximize=False,
     )
-    return params

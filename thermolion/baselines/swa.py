@@ -1,9 +1,10 @@
-"""SWA: SGD, and beside it the average of the weights at the ends of the later epochs.
+"""SWA: SGD, and the average of the weights at the ends of the later epochs.
 
-Gathers no statistics of normalisations for the average, which takes data: see `SWA.averaged`.
+Recomputes no statistics of normalisation layers for the average, which takes data: see
+`SWA.averaged`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,22 +13,24 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 from torch.optim.sgd import sgd
 
-from thermolion import option_checks
 from thermolion.baselines.stepping import BaselineOptimizer, params_with_gradient
 
 
 class SWA(BaselineOptimizer):
-    """Stochastic weight averaging over torch's SGD (arXiv 1803.05407, algorithm 1).
+    """Take steps of torch's SGD, and average the weights over the later epochs.
 
-    `steps` is how many the training has, `steps_per_epoch` how many an epoch. After the last step
-    of every epoch that ends beyond the share `average_from` of the training, the n-th of them:
-    w̄ = w̄ + (w - w̄) / n. The average lies in a parameter's state as `average`; the model holds w,
-    and w̄ is what it is to be scored with and kept at: see `averaged`. Raises TypeError or
-    ValueError for a hyperparameter that is none.
+    `steps` is the number of steps of the training, `steps_per_epoch` that of an epoch. After the
+    last step of the n-th epoch that ends beyond the share `average_from` of the training:
+    w̄ = w̄ + (w - w̄) / n. The average w̄ is kept in a parameter's state as `average`; the model
+    holds w, and is to be scored and saved at w̄: see `averaged`. The learning rate is constant
+    unless a schedule changes it. Source: arXiv 1803.05407, algorithm 1. Raises TypeError or
+    ValueError for an illegal hyperparameter.
 
     The default of `average_from` averages from the eighth of twelve epochs on, as the benchmark
-    of arXiv 2512.01881 does; its learning rate is constant.
+    of arXiv 2512.01881 does.
     """
+
+    options = ("lr", "momentum", "weight_decay", "average_from", "steps", "steps_per_epoch")
 
     def __init__(
         self,
@@ -43,25 +46,25 @@ class SWA(BaselineOptimizer):
         own = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}
         pace = {"average_from": average_from, "steps": steps, "steps_per_epoch": steps_per_epoch}
         # The first group's counts are those of the optimizer.
-        super().__init__(params, own | pace | {"taken": 0, "averages": 0})
+        super().__init__(params, **own, **pace, taken=0, averages=0)
 
     @property
     def averages(self) -> int:
-        """How many weights the average is of; at none, it is the weights themselves."""
+        """Return over how many epochs' weights the average is; 0 before the first."""
         count: int = self.param_groups[0]["averages"]
         return count
 
     def average(self, param: Tensor) -> Tensor:
-        """Return the averaged values of a parameter, or its own where there are none yet."""
-        kept: Tensor = self.state[param].get("average", param) if param in self.state else param
-        return kept.detach()
+        """Return the average of a parameter, or its own values if there is none yet."""
+        average: Tensor = self.state.get(param, {}).get("average", param)
+        return average.detach()
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """Have the parameters at their averages within the context, and as they were after it.
+        """Set the parameters to their averages within the context, and back after it.
 
-        Statistics of normalisations are those of the model, not of the average: call
-        `torch.optim.swa_utils.update_bn` within, and keep the buffers from before.
+        Running statistics of normalisation layers stay those of the model, not of the average:
+        call `torch.optim.swa_utils.update_bn` within, and restore the buffers afterwards.
         """
         params = [param for group in self.param_groups for param in group["params"]]
         kept = [param.detach().clone() for param in params]
@@ -75,15 +78,6 @@ class SWA(BaselineOptimizer):
                 for param, before in zip(params, kept, strict=True):
                     param.copy_(before)
 
-    @staticmethod
-    def _check(options: Mapping[str, Any]) -> None:
-        option_checks.check_rate("lr", options["lr"])
-        for name in ("momentum", "average_from"):
-            option_checks.check_fraction(name, options[name])
-        option_checks.check_at_least_zero("weight_decay", options["weight_decay"])
-        for name in ("steps", "steps_per_epoch"):
-            option_checks.check_whole_number(name, options[name], least=1)
-
     def _update(self) -> None:
         for group in self.param_groups:
             self._take_sgd_step(group)
@@ -93,7 +87,7 @@ class SWA(BaselineOptimizer):
         if beyond and lead["taken"] % lead["steps_per_epoch"] == 0:
             lead["averages"] += 1
             for group in self.param_groups:
-                self._take_in(group["params"])
+                self._add_to_averages(group["params"])
 
     def _take_sgd_step(self, group: dict[str, Any]) -> None:
         params = params_with_gradient(group)
@@ -113,8 +107,8 @@ class SWA(BaselineOptimizer):
             for param, buffer in zip(params, buffers, strict=True):
                 self.state[param]["momentum_buffer"] = buffer
 
-    def _take_in(self, params: list[Tensor]) -> None:
-        """Take the weights into their averages; those of a group that came later are of fewer."""
+    def _add_to_averages(self, params: list[Tensor]) -> None:
+        """Add the weights to their averages; those of a group added later are over fewer."""
         for param in params:
             state = self.state[param]
             state["averaged"] = state.get("averaged", 0) + 1

@@ -1,38 +1,37 @@
 """SWATS, Adam that switches to SGD: by the paper's criterion, or after a fixed number of steps."""
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from thermolion import option_checks
 from thermolion.baselines.stepping import (
+    ADAM_OPTIONS,
     BaselineOptimizer,
-    check_adam,
     compute_l2_gradient,
-    init_moments,
-    params_with_gradient,
     take_adam_step,
+    update_moments,
 )
 
 
 class SWATS(BaselineOptimizer):
-    """Adam that switches to SGD by itself, once, for all parameters (arXiv 1712.07628, alg. 1).
+    """Take steps of Adam, and switch to SGD once, for all parameters, when its rate has settled.
 
     With Adam's update p and the gradient g, over all parameters together, r = p·p / -p·g is the
-    step of SGD whose projection on p is p; λ = β2 λ + (1-β2) r its running mean, corrected for
-    its start. When |λ - r| < `threshold`, the next steps are v = β1 v + g, θ = θ - (1-β1) λ v.
+    learning rate of the SGD step whose projection on p is p. λ = β2 λ + (1-β2) r is its running
+    mean, divided by 1 - β2^n after n of them. Once n > 1, λ > 0 and |λ - r| < `threshold`, the
+    steps are v = β1 v + g, θ = θ - (1-β1) λ v. Source: arXiv 1712.07628, algorithm 1.
 
-    What the paper leaves open: a schedule goes on to act after the switch (λ is scaled by
-    lr / lr at the switch, the largest of the groups); a step that gives no r does not count
-    in λ's correction; a λ below 0 never switches. β2 and the threshold of the criterion are those
-    of the first group, which keeps its memory. Not for sharded parameters: each rank would judge
-    by its own. Reads two numbers from the device at every step of Adam's. Raises TypeError or
-    ValueError for a hyperparameter that is none.
+    What the paper leaves open: a schedule still acts after the switch, λ being multiplied by lr
+    over the lr at the switch (the largest of the groups); a step without a finite r does not
+    count. β2 and `threshold` are those of the first group, which also holds n and λ. Not for
+    sharded parameters: each rank would judge by its own part. Reads two numbers from the device
+    at every step of Adam. Raises TypeError or ValueError for an illegal hyperparameter.
     """
+
+    options = (*ADAM_OPTIONS, "threshold")
 
     def __init__(
         self,
@@ -43,19 +42,14 @@ class SWATS(BaselineOptimizer):
         weight_decay: float = 0.0,
         threshold: float = 1e-9,
     ) -> None:
-        own = {
+        criterion = {
             "threshold": threshold,
-            "estimates": 0,  # how many r there have been
-            "mean_estimate": 0.0,  # λ, not corrected
+            "estimates": 0,  # n, how many r there have been
+            "mean_estimate": 0.0,  # λ, not divided by 1 - β2^n
             "sgd_scale": None,  # λ / lr at the switch; None before it
         }
         adam = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
-        super().__init__(params, adam | own)
-
-    @staticmethod
-    def _check(options: Mapping[str, Any]) -> None:
-        check_adam(options)
-        option_checks.check_at_least_zero("threshold", options["threshold"])
+        super().__init__(params, **adam, **criterion)
 
     @property
     def switched(self) -> bool:
@@ -65,37 +59,30 @@ class SWATS(BaselineOptimizer):
     def _update(self) -> None:
         if self.switched:
             scale = self.param_groups[0]["sgd_scale"]
-            for group in self.param_groups:
-                for param in params_with_gradient(group):
-                    self._take_sgd_step(param, group, scale)
+            for param, group in self._moving():
+                self._take_sgd_step(param, group, scale)
             return
-        products = [
-            self._take_adam_step(param, group)
-            for group in self.param_groups
-            for param in params_with_gradient(group)
-        ]
+        products = [self._take_adam_step(param, group) for param, group in self._moving()]
         if products:
             first = products[0].device
             squared, along = torch.stack([part.to(first) for part in products]).sum(0).tolist()
             self._estimate(squared, along)
 
     def _take_adam_step(self, param: Tensor, group: dict[str, Any]) -> Tensor:
-        """Move a parameter; return p·p and p·g, float64, where it lies."""
-        grad = compute_l2_gradient(param, group["weight_decay"])
-        state = init_moments(self.state[param], param)
+        """Move a parameter; return p·p and p·g of it (2,), float64, on its device."""
+        state = self.state[param]
+        grad, exp_avg, exp_avg_sq = update_moments(state, param, group)
         state["step"] = state.get("step", 0) + 1
         beta1, beta2 = group["betas"]
-        state["exp_avg"].mul_(beta1).add_(grad, alpha=1 - beta1)
-        state["exp_avg_sq"].mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
         corrected = math.sqrt(1 - beta2 ** state["step"]) / (1 - beta1 ** state["step"])
-        update = state["exp_avg"] / state["exp_avg_sq"].sqrt().add_(group["eps"])
+        update = exp_avg / exp_avg_sq.sqrt().add_(group["eps"])
         update.mul_(-group["lr"] * corrected)
         param.add_(update)
         squared = (update * update).sum(dtype=torch.float64)
         return torch.stack([squared, (update * grad).sum(dtype=torch.float64)])
 
     def _estimate(self, squared: float, along: float) -> None:
-        """Update λ by one more r, and switch if they agree."""
+        """Update λ by one more r, and switch if the two agree."""
         lead = self.param_groups[0]
         estimate = squared / -along if along else math.inf
         if not math.isfinite(estimate):
@@ -106,7 +93,7 @@ class SWATS(BaselineOptimizer):
         mean = lead["mean_estimate"] / (1 - beta2 ** lead["estimates"])
         settled = lead["estimates"] > 1 and abs(mean - estimate) < lead["threshold"]
         if settled and mean > 0:
-            # λ is finite and above 0 only where some learning rate is.
+            # λ is finite and above 0 only if some learning rate is.
             lead["sgd_scale"] = mean / max(float(group["lr"]) for group in self.param_groups)
             self.state.clear()
 
@@ -121,12 +108,14 @@ class SWATS(BaselineOptimizer):
 
 
 class SWATSNotebook(BaselineOptimizer):
-    """Adam for `switch_after` steps, then plain SGD at the same learning rate.
+    """Take `switch_after` steps of Adam, then steps of plain SGD at the same learning rate.
 
-    The simplified form: neither the moment of the switch nor the learning rate after it is
-    estimated; `thermolion.baselines.swats` does both. The steps are those of the optimizer, of all
-    groups. Raises TypeError or ValueError for a hyperparameter that is none.
+    The simplified form in the benchmark notebook of arXiv 2512.01881: neither the moment of the
+    switch nor the learning rate after it is estimated, as `SWATS` does. The steps are those of
+    the optimizer, for all groups. Raises TypeError or ValueError for an illegal hyperparameter.
     """
+
+    options = (*ADAM_OPTIONS, "switch_after")
 
     def __init__(
         self,
@@ -137,24 +126,18 @@ class SWATSNotebook(BaselineOptimizer):
         weight_decay: float = 0.0,
         switch_after: int = 300,
     ) -> None:
-        own = {"switch_after": switch_after, "steps": 0}
         adam = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
-        super().__init__(params, adam | own)
-
-    @staticmethod
-    def _check(options: Mapping[str, Any]) -> None:
-        check_adam(options)
-        option_checks.check_whole_number("switch_after", options["switch_after"], least=1)
+        super().__init__(params, **adam, switch_after=switch_after, steps=0)
 
     def _update(self) -> None:
         # A group that came later switches with the others.
         lead = self.param_groups[0]
-        for group in self.param_groups:
-            if lead["steps"] < lead["switch_after"]:
+        if lead["steps"] < lead["switch_after"]:
+            for group in self.param_groups:
                 take_adam_step(group, self.state)
-                continue
-            for param in params_with_gradient(group):
-                self.state.pop(param, None)  # Adam's moments, which nobody needs any more
+        else:
+            for param, group in self._moving():
+                self.state.pop(param, None)  # Adam's moments, which are not needed any more
                 grad = compute_l2_gradient(param, group["weight_decay"])
                 param.add_(grad, alpha=-group["lr"])
         lead["steps"] += 1

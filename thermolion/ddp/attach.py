@@ -42,12 +42,12 @@ class Attachment:
         """
 
     def shares(self, samples: Sequence[int]) -> None:
-        """Say how many samples each rank has in the step to come, accumulation included.
+        """Set how many samples each rank has in the next step, accumulation included.
 
-        Needed if the ranks' shares differ, and if a step has another global batch than
-        `attach` was told; it holds for the next backward pass that reduces. Expects the loss of a
-        rank to be its sum times the world size over the global count, so that DDP's mean is the
-        mean over all samples. Call it on every rank, with the same numbers.
+        Needed if the ranks' shares differ, and if a step has another global batch than `attach`
+        was given; it holds for the next backward pass that reduces. Expects the loss of a rank to
+        be its sum times the world size over the global count, so that DDP's mean is the mean over
+        all samples. Call it on every rank, with the same numbers.
 
         Raises ValueError unless there is a whole number for every rank.
         """
@@ -87,8 +87,8 @@ def attach(
     only: hand it over here instead of registering it. `verify_every=n` compares the parameters of
     all ranks after every n-th step.
 
-    Raises ValueError if the gate cannot do what is asked of it (the message says which setting
-    and what to do), RuntimeError for a model that has a communication hook already; the optimizer
+    Raises ValueError for a setting with which the gate is impossible (the message says what to
+    change), and RuntimeError for a model that has a communication hook already; the optimizer
     then stays unattached.
     """
     _check_count("global_batch", global_batch, 1, "samples")
@@ -96,7 +96,7 @@ def attach(
     if verify_every:
         check_unsharded(model)
     group = _group(model)
-    inner = _find_stepping(optimizer)
+    inner = getattr(optimizer, "optim", optimizer) if is_zero(optimizer) else optimizer
     gate = inner.distributed_gate if isinstance(inner, ThermoLion) else None
     kind = "averaged" if gate is None else gate.kind
     squares: SquareSource | None = None
@@ -119,7 +119,7 @@ def attach(
         gate.squares, gate.local_gradients, gate.attached = squares, local_gradients, True
         if is_zero(optimizer):
             number_parameters(optimizer)
-    attachment = Attachment(model, squares, own_state=kind == "local" and group is not None)
+    attachment = Attachment(model, squares, own_state=local_gradients is not None)
     if verify_every:
         _verify_after(optimizer, attachment, verify_every)
     return attachment
@@ -131,12 +131,6 @@ def _group(model: nn.Module) -> dist.ProcessGroup | None:
         return None
     group: dist.ProcessGroup = model.process_group
     return group
-
-
-def _find_stepping(optimizer: Optimizer) -> Optimizer:
-    """Return the optimizer that takes the steps, which may be in a ZeroRedundancyOptimizer."""
-    inner: Optimizer = getattr(optimizer, "optim", optimizer) if is_zero(optimizer) else optimizer
-    return inner
 
 
 def _check_gate(optimizer: Optimizer, model: nn.Module, gate: str, reduce: Reduce | None) -> None:

@@ -1,7 +1,7 @@
 """DDP communication hooks for a gate: squares averaged over ranks, or gradients left on each rank.
 
 `SquareExchange` averages squared gradients beside the gradients; `LocalGradients` leaves every
-rank its own gradient and averages updates. Neither knows what they are used for.
+rank its own gradient and averages updates. What for, is up to `step.gates`.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -47,6 +47,7 @@ class SquareBucket:
         return SquareBucket(parameters, squares, views)
 
     def parts_of(self, buffer: Tensor) -> list[Tensor]:
+        """Return the views of a buffer of the same layout that belong to each parameter."""
         begin = buffer.storage_offset()
         return [
             buffer.as_strided(view.shape, view.stride(), begin + view.storage_offset())
@@ -111,7 +112,7 @@ class SquareExchange:
                 )
 
     def shares(self, samples: Sequence[int]) -> None:
-        """Say how many samples each rank has in the pass to come; it holds for one pass.
+        """Set how many samples each rank has in the next pass, for that pass alone.
 
         Raises ValueError unless there is a whole number for each rank.
         """
@@ -126,8 +127,7 @@ class SquareExchange:
         known.squares.copy_(bucket.buffer()).square_()
         known.squares.mul_(rank_weight(self._samples, self._rank))
         future = self._reduce(self._group, bucket)
-        work = dist.all_reduce(known.squares, group=self._group, async_op=True)
-        assert work is not None  # it is not, for a member of the group
+        work = _start_all_reduce(known.squares, self._group)
         sent = _Sent(known, work, norms=[])
         for index, parameter in enumerate(known.parameters):
             self._sent[parameter] = (sent, index)
@@ -166,8 +166,7 @@ class SquareExchange:
             squares.append(sent.bucket.views[index])
             before.append(sent.norms[index])
         if squares:
-            gradients = [p.grad for p in parameters if p.grad is not None]
-            now = _norms(gradients)
+            now = _norms([p.grad for p in parameters if p.grad is not None])
             torch._foreach_mul_(squares, [ratio.square() for ratio in _ratios(now, before)])
         self._discard()
         return squares, self._samples
@@ -195,6 +194,14 @@ class SquareExchange:
                 "`no_sync()`, and clear the gradients of a step that is not taken"
             )
         self._discard()  # that step was not taken, and its gradients were cleared
+
+
+def _start_all_reduce(
+    tensor: Tensor, group: dist.ProcessGroup, op: dist.ReduceOp.RedOpType = dist.ReduceOp.SUM
+) -> dist.Work:
+    work = dist.all_reduce(tensor, op=op, group=group, async_op=True)
+    assert work is not None  # it is not, for a member of the group
+    return work
 
 
 def _wide(gradient: Tensor) -> Tensor:
@@ -243,8 +250,7 @@ class LocalGradients:
             unchanged: Future[Tensor] = Future()
             unchanged.set_result(buffer)
             return unchanged
-        work = dist.all_reduce(not_finite, op=dist.ReduceOp.MAX, group=self._group, async_op=True)
-        assert work is not None  # it is not, for a member of the group
+        work = _start_all_reduce(not_finite, self._group, dist.ReduceOp.MAX)
 
         def mask(reduced: Future[list[Tensor]]) -> Tensor:
             return buffer.masked_fill_(reduced.value()[0].bool(), float("nan"))
@@ -260,12 +266,8 @@ class LocalGradients:
         for alike in by_type.values():
             flat = torch.cat([update.reshape(-1) for update in alike])
             flat /= dist.get_world_size(self._group)
-            works = [
-                dist.all_reduce(part, group=self._group, async_op=True)
-                for part in torch.split(flat, _CHUNK)
-            ]
+            works = [_start_all_reduce(part, self._group) for part in torch.split(flat, _CHUNK)]
             for work in works:
-                assert work is not None  # it is not, for a member of the group
                 work.wait()
             means = torch.split(flat, [update.numel() for update in alike])
             for update, mean in zip(alike, means, strict=True):

@@ -50,14 +50,14 @@ def verify_replicas(
     device.
 
     Raises ValueError for sharded parameters (DTensor), of which no rank holds a replica, and
-    RuntimeError where no process group has been initialised.
+    RuntimeError if no process group has been initialised.
     """
     named = list(_named(parameters))
     check_unsharded(named)
     if not (dist.is_available() and dist.is_initialized()):
         raise RuntimeError(
             "there is no process group, so there are no replicas to compare: call "
-            "torch.distributed.init_process_group first, or leave the verification out where one "
+            "torch.distributed.init_process_group first, or leave the verification out if one "
             "process trains"
         )
     if not named:
@@ -79,7 +79,7 @@ def verify_replicas(
 
 
 def check_unsharded(parameters: nn.Module | Iterable[tuple[str, Tensor]]) -> None:
-    """Raise ValueError where a parameter is sharded, so that there are no replicas of it."""
+    """Raise ValueError if a parameter is sharded, so that there are no replicas of it."""
     for name, tensor in _named(parameters):
         if is_sharded(tensor):
             raise ValueError(

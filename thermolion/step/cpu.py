@@ -15,16 +15,16 @@ from thermolion.step.noise import ROW, NormalRows
 from thermolion.step.state import Hyper, StepTensors
 
 # 256 KiB of float32. Two dozen passes over four operands and as many buffers then stay in the
-# shared cache, and the calls of the operations cost a tenth of what they do; with a fourth of it,
-# in a second-level cache, the calls cost more than they save. Twice as much is slower where
-# others use the cache, too.
+# shared cache, and calling the operations costs a tenth of what they do. A fourth of it fits a
+# second-level cache, but the calls cost more than that saves. Twice as much is slower if other
+# processes use the cache, too.
 CHUNK_ROWS = 64
 CHUNK = CHUNK_ROWS * ROW
 
 
 @dataclass
 class _Whole:
-    """A tensor in chunks; a strided one has none, and is stepped by `reference`."""
+    """A tensor in chunks; one that is not dense has none, and is stepped by `reference`."""
 
     index: int
     params: list[Tensor]
@@ -36,9 +36,9 @@ class _Whole:
 class _String:
     """Small tensors that are stepped as one chunk of `length`, and where in it each lies.
 
-    What is `new` lies in scratch, as their `directions`, `draws` and `noises` do; `rows` are
-    theirs among the rows of all noise. Few operations are called for each of them: calls cost
-    most.
+    The `new_` tensors, `directions`, `draws` and `noises` are views of scratch; `rows` are theirs
+    among the rows of all noise. Most operations are called once for the whole chunk, because for
+    small tensors the call costs more than the arithmetic.
     """
 
     indices: list[int]
@@ -57,7 +57,7 @@ class _String:
 
 @dataclass
 class _Layout:
-    """How the tensors of a group are stepped while they lie at `places`."""
+    """How the tensors of a group are stepped; `places` are their addresses, shapes and strides."""
 
     places: list[object]
     wholes: list[_Whole]
@@ -67,7 +67,7 @@ class _Layout:
 class Chunks:
     """Take steps of tensors of one dtype on the CPU; keeps scratch, and views of the tensors.
 
-    The views are rebuilt if a tensor lies elsewhere than at the last step.
+    The views are rebuilt if the memory of a tensor is not that of the last step.
     """
 
     def __init__(self, dtype: torch.dtype) -> None:
@@ -85,7 +85,7 @@ class Chunks:
         exploration: Exploration | None,
         group: object = None,
     ) -> None:
-        """Take a step of `tensors`, in place; see `StepTensors` for what else it may be told.
+        """Take a step of `tensors`, in place; see `StepTensors` for its optional lists.
 
         The layout of the tensors is remembered by the name of their `group`.
         """
@@ -106,13 +106,9 @@ class Chunks:
         numbers: "_Numbers",
         exploration: Exploration | None,
     ) -> None:
-        index = whole.index
-        grads = _cut(tensors.grads[index], tensors.params[index])
-        gates = (
-            None
-            if tensors.gate_sqs is None
-            else _cut(tensors.gate_sqs[index], tensors.params[index])
-        )
+        index, like = whole.index, tensors.params[whole.index]
+        grads = _cut(tensors.grads[index], like)
+        gates = None if tensors.gate_sqs is None else _cut(tensors.gate_sqs[index], like)
         outs = None if tensors.directions is None else _cut_chunks(tensors.directions[index])
         for number, (param, m, v) in enumerate(
             zip(whole.params, whole.exp_avgs, whole.exp_avg_sqs, strict=True)
@@ -194,7 +190,7 @@ class Chunks:
         out.mul_(gate).add_(magnitude)
 
     def _scratch(self, count: int) -> tuple[Tensor, ...]:
-        """Return the buffers at a length; to cut them costs as much as to use them."""
+        """Return the buffers cut to a length; kept, because cutting costs as much as using."""
         if count not in self._scratches:
             self._scratches[count] = tuple(buffer[:count] for buffer in self._buffers)
         return self._scratches[count]
@@ -202,7 +198,7 @@ class Chunks:
     def _make_whole_noise(
         self, index: int, number: int, count: int, exploration: Exploration | None
     ) -> Tensor | None:
-        """Return the scaled noise of chunk `number` of a tensor, lent until the next."""
+        """Return the scaled noise of chunk `number` of a tensor, valid until the next call."""
         if exploration is None:
             return None
         begin = exploration.starts[index] + number * CHUNK_ROWS
@@ -230,7 +226,7 @@ class Chunks:
             return noise
         return self._scratch(len(noise))[8].copy_(noise)
 
-    def _find_layout(self, tensors: StepTensors, group: object) -> "_Layout":
+    def _find_layout(self, tensors: StepTensors, group: object) -> _Layout:
         lists = (tensors.params, tensors.exp_avgs, tensors.exp_avg_sqs)
         places: list[object] = [tensor.data_ptr() for each in lists for tensor in each]
         places += [(param.shape, param.stride()) for param in tensors.params]
@@ -246,20 +242,17 @@ class Chunks:
             else:
                 cuts = map(_cut_chunks, triple) if dense else ([], [], [])
                 wholes.append(_Whole(index, *cuts))
-        counts = [param.numel() for param in tensors.params]
-        strings = [
-            self._make_string(indices, tensors, counts) for indices in _group_small(small, counts)
-        ]
+        rows = [-(-param.numel() // ROW) for param in tensors.params]
+        strings = [self._make_string(run, tensors, rows) for run in _group_small(small, rows)]
         self._layouts[group] = _Layout(places, wholes, strings)
         return self._layouts[group]
 
-    def _make_string(self, indices: list[int], tensors: StepTensors, counts: list[int]) -> _String:
-        mine = [counts[index] for index in indices]
-        rows = [-(-count // ROW) for count in counts]
+    def _make_string(self, indices: list[int], tensors: StepTensors, rows: list[int]) -> _String:
+        shapes = [tensors.params[index].shape for index in indices]
+        mine = [shape.numel() for shape in shapes]
         spans = [torch.arange(sum(rows[:i]), sum(rows[: i + 1])) for i in indices]
         spaces = self._noise.draws[: sum(map(len, spans))].view(-1)
         draws = torch.split(spaces, [len(span) * ROW for span in spans])
-        shapes = [tensors.params[index].shape for index in indices]
         directions, ms, vs, ps = (
             torch.split(self._scratch(sum(mine))[place], mine) for place in (3, 4, 5, 9)
         )
@@ -278,7 +271,10 @@ class Chunks:
 
 
 class _Numbers:
-    """The constants of a step. A number that is no tensor costs an operation more than it does."""
+    """The constants of a step, as tensors: torch takes longer to convert a number than to use it.
+
+    Those that torch takes as `alpha` or `value` stay numbers.
+    """
 
     def __init__(self, hyper: Hyper, dtype: torch.dtype) -> None:
         assert not isinstance(hyper.lr, Tensor)
@@ -293,17 +289,16 @@ class _Numbers:
         self.decay = decay if hyper.weight_decay else None
 
 
-def _group_small(small: list[int], counts: list[int]) -> list[list[int]]:
-    """Return `small` in runs that each fill a chunk, counted in rows."""
+def _group_small(small: list[int], rows: list[int]) -> list[list[int]]:
+    """Return `small` in runs that each fill a chunk; `rows` are those of every tensor."""
     runs: list[list[int]] = []
     left = 0
     for index in small:
-        rows = -(-counts[index] // ROW)
-        if rows > left or not runs:
+        if rows[index] > left or not runs:
             runs.append([])
             left = CHUNK_ROWS
         runs[-1].append(index)
-        left -= rows
+        left -= rows[index]
     return runs
 
 

@@ -1,7 +1,7 @@
 """How strongly a step explores, and with which draws: the annealed noise of ThermoLion.
 
-Follows mean(v) by a recursion of scalars, so that no step reads v twice or waits for the host;
-knows nothing of the gate that weighs the noise.
+Follows mean(v) by a recursion of scalars, so that no step reads v twice or waits for the host.
+The gate weights the noise elsewhere, in each form of the step.
 """
 
 import math
@@ -41,7 +41,7 @@ def explores(temperature: float) -> bool:
 
 
 def wide(dtype: torch.dtype) -> torch.dtype:
-    """Return the type in which scales and draws are multiplied: float32, or float64 for that."""
+    """Return the type in which noise is scaled: float64 for float64, else float32."""
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
@@ -147,8 +147,8 @@ class Rows:
         precise = mean_squares[0].dtype
         norms = torch.stack(torch._foreach_norm(grads, 2, precise))
         before = torch.stack(mean_squares)
-        if amp is not None:
-            norms = amp.unscaled(norms)
+        if amp is not None and amp.scale is not None:
+            norms = norms / amp.scale.reshape(())
         squares = norms.square()
         sum_over_parts_(squares, self.parts)
         squares.div_(self.counts.to(precise))
@@ -181,7 +181,3 @@ class Amp:
         if found_inf is None:
             return None
         return cls(getattr(optimizer, "grad_scale", None), found_inf)
-
-    def unscaled(self, norms: Tensor) -> Tensor:
-        """Return norms of scaled gradients as those of the gradients."""
-        return norms if self.scale is None else norms / self.scale.reshape(())

@@ -16,7 +16,7 @@ BUCKET_BYTES = 64 * 2**20
 
 
 def step(tensors: StepTensors, hyper: Hyper, exploration: Exploration | None) -> None:
-    """Take a step of `tensors`, in place; see `StepTensors` for what else it may be told."""
+    """Take a step of `tensors`, in place; see `StepTensors` for its optional lists."""
     for indices in _buckets(tensors.params):
         _step_bucket(indices, tensors, hyper, exploration)
 

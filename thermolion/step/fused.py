@@ -1,7 +1,8 @@
 """ThermoLion's step in one pass over p, g, m and v, for CUDA: what launches the Triton kernel.
 
-Importable without Triton; `refusal` says why a parameter cannot be stepped here. Moments are
-those of `reference` to the bit in float32; half types are computed in float32 and rounded once.
+Importable without Triton; `find_refusal` tells why a parameter cannot be stepped here. In float32
+the moments are those of `reference` to the bit; half types are computed in float32 and rounded
+once.
 """
 
 import importlib
@@ -54,7 +55,7 @@ class Launcher:
     def step(
         self, tensors: StepTensors, hyper: Hyper, exploration: Exploration | None, amp: Amp | None
     ) -> None:
-        """Take a step of `tensors`, in place; see `StepTensors` for what else it may be told.
+        """Take a step of `tensors`, in place; see `StepTensors` for its optional lists.
 
         Nothing is read by the host. If `amp` says that gradients are scaled, they stay so.
         """
@@ -102,7 +103,7 @@ class Launcher:
                 has_lr_tensor=isinstance(lr, Tensor),
                 has_grad_scale=scale is not None,
                 has_found_inf=amp is not None,
-                # A product and a sum must not become one rounding where torch makes two.
+                # A product and a sum must not be rounded once: torch rounds each.
                 enable_fp_fusion=False,
             )
 

@@ -1,6 +1,6 @@
 """The gate over ranks: what `gate="replicas"` and `gate="local"` add to a step of ThermoLion.
 
-Reduces nothing itself: squares and updates go through what `ddp.attach` gives.
+Reduces nothing itself: `ddp.attach` supplies what reduces squares and updates.
 
 The second moment at a reference batch follows from the spread of the ranks' gradients. A batch of
 N samples is shared out, n_i to rank i. With G the mean gradient of the batch, μ_i of a share, and
@@ -51,8 +51,8 @@ def rank_weight(samples: Sequence[float], rank: int) -> float:
 def spread_factor(samples: Sequence[float], reference_batch: int | None) -> float:
     """Return k of G² + k·(S - G²), the second moment at a batch of `reference_batch` samples.
 
-    None stands for the share of one rank, where k is 1. If one rank has all samples, nothing is
-    known of their spread: k is 0, and the second moment that of the whole batch.
+    None stands for the share of one rank, for which k is 1. If one rank has all samples, nothing
+    is known of their spread: k is 0, and the second moment that of the whole batch.
     """
     if reference_batch is None:
         return 1.0
@@ -60,11 +60,10 @@ def spread_factor(samples: Sequence[float], reference_batch: int | None) -> floa
     return (sum(samples) / reference_batch - 1) / (sharing - 1) if sharing > 1 else 0.0
 
 
-@torch.no_grad()
 def accumulate_(
-    moments: Sequence[Tensor],
-    gradients: Sequence[Tensor],
-    mean_squares: Sequence[Tensor],
+    moments: list[Tensor],
+    gradients: list[Tensor],
+    mean_squares: list[Tensor],
     factor: float,
     beta2: float,
 ) -> None:
@@ -72,15 +71,18 @@ def accumulate_(
 
     `gradients` are G, `mean_squares` S, `factor` is k; no tensor of them all is empty. A reference
     above the global batch (k < 0) may turn single elements negative: they are clamped where they
-    are used, not here, because the mean over steps of what was clamped would be too large.
+    are used, not here, because the mean over steps of clamped values would be too large.
     """
-    kept, weight = list(moments), 1 - beta2
-    torch._foreach_mul_(kept, beta2)
+    weight = 1 - beta2
+    torch._foreach_mul_(moments, beta2)
     if factor != 1:
-        torch._foreach_addcmul_(kept, list(gradients), list(gradients), weight * (1 - factor))
+        torch._foreach_addcmul_(moments, gradients, gradients, weight * (1 - factor))
     if factor != 0:
-        torch._foreach_add_(kept, list(mean_squares), alpha=weight * factor)
+        torch._foreach_add_(moments, mean_squares, alpha=weight * factor)
 
+
+# Those of an optimizer for some of its parameters.
+States = Sequence[dict[str, Any]]
 
 _UNATTACHED = (
     "this gate refers to other ranks, and nothing is attached to it: before the first step, call "
@@ -98,7 +100,7 @@ class SquareSource(Protocol):
     """The source of the mean squares of a gate, and of the samples they are over."""
 
     def shares(self, samples: Sequence[int]) -> None:
-        """Say how many samples each rank has in the pass to come; it holds for one pass."""
+        """Set how many samples each rank has in the next pass, for that pass alone."""
 
     def mean_squares(self, parameters: Sequence[Tensor]) -> tuple[list[Tensor], Sequence[float]]:
         """Return S of each parameter, in the scale of its `grad`, and the samples of each rank."""
@@ -150,11 +152,7 @@ class DistributedGate:
             self._factor = spread_factor(samples, self.reference_batch)
 
     def prepare(
-        self,
-        tensors: StepTensors,
-        params: Sequence[Tensor],
-        states: Sequence[dict[str, Any]],
-        beta2: float,
+        self, tensors: StepTensors, params: Sequence[Tensor], states: States, beta2: float
     ) -> None:
         """Give a step the second moment of its gate, or have it return its updates.
 
@@ -183,11 +181,7 @@ class DistributedGate:
             apply_(params, directions, hyper)
 
     def _feed_gate(
-        self,
-        tensors: StepTensors,
-        states: Sequence[dict[str, Any]],
-        squares: list[Tensor],
-        beta2: float,
+        self, tensors: StepTensors, states: States, squares: list[Tensor], beta2: float
     ) -> None:
         for state in states:
             if GATE_SQUARE not in state:  # at the start, or from a run with another gate
@@ -199,13 +193,9 @@ class DistributedGate:
         tensors.gate_sqs = list(torch._foreach_clamp_min(moments, 0))
 
     def _feed_all(
-        self,
-        tensors: StepTensors,
-        states: Sequence[dict[str, Any]],
-        squares: list[Tensor],
-        beta2: float,
+        self, tensors: StepTensors, states: States, squares: list[Tensor], beta2: float
     ) -> None:
-        """Change v so that the step, which adds (1-β2)·G², makes of it what it is to be.
+        """Change v so that the step, which adds (1-β2)·G², leaves it at the reference batch's.
 
         β2·(v + w·(S - G²)) + (1-β2)·G² = β2·v + (1-β2)·(G² + k·(S - G²)) for w = k·(1-β2)/β2. So
         every form of the step can do it, and v is clamped where it is used.

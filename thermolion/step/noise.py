@@ -18,7 +18,7 @@ _MASK = 0xFFFFFFFF
 # Odd multipliers: the finaliser of MurmurHash3 (Appleby, public domain), and the golden ratio.
 _FIRST, _SECOND = 0x85EBCA6B, 0xC2B2AE35
 _GOLDEN = 0x9E3779B9
-# What tells the two halves of a key from each other, and the two words of a place, too.
+# These make the two halves of a key differ, and the two words of a place.
 _SALTS = (0x243F6A88, 0x13198A2E)
 _WORD_SALTS = (0x03707344, 0xA4093822)
 
@@ -68,7 +68,7 @@ def row_keys(streams: Tensor, steps: Tensor, owners: Tensor, rows: Tensor) -> Te
     """
     of_step = mix(streams ^ (steps & _MASK))
     keys = mix((of_step[:, owners] + rows * _GOLDEN) & _MASK)
-    keys[1] |= 1  # with the even words of `row_words`: what it makes of them multiplies
+    keys[1] |= 1  # odd, so that its exclusive or with an even word of `row_words` is odd
     return keys.to(torch.int32)
 
 
@@ -84,11 +84,10 @@ def row_words(device: torch.device | str = "cpu") -> Tensor:
 
 
 class NormalRows:
-    """Scratch to make rows of N(0, 1) draws with, up to `most` at a time, on one device.
+    """Make rows of N(0, 1) draws, up to `most` at a time, on one device, in scratch that is kept.
 
-    The words are 32-bit integers, the same on every device; what `log`, `sqrt`, `sin` and `cos`
-    make of them may differ between kinds of device in the last bits. `draws` (most, 1024) is what
-    `fill` writes to.
+    The words are 32-bit integers, the same on every device; their `log`, `sqrt`, `sin` and `cos`
+    may differ between kinds of device in the last bits. `fill` writes to `draws` (most, 1024).
     """
 
     def __init__(self, most: int, device: torch.device | str = "cpu") -> None:
@@ -99,33 +98,31 @@ class NormalRows:
         self._radius = torch.empty((most, PAIRS), dtype=torch.float32, device=device)
         self._angle = torch.empty((most, PAIRS), dtype=torch.float32, device=device)
         self._views: dict[int, tuple[Tensor, ...]] = {}
-        # A number that is no tensor costs a tensor an operation, more than the operation itself.
+        # As tensors, because torch takes longer to convert a number than to use it.
         self._half, self._unit, self._twice, self._turn = (
             torch.tensor(number, dtype=torch.float32, device=device)
             for number in (0.5, 2.0**-31, -2.0, torch.pi * 2.0**-31)
         )
 
     def _cut(self, count: int) -> tuple[Tensor, ...]:
-        """Return the scratch of `count` rows; to cut it costs as much as to use it."""
+        """Return the scratch of `count` rows; kept, because cutting costs as much as using."""
         words, draws = self._hash[:count], self.draws[:count]
-        return (
-            *(words, self._factor[:count], words[:, :PAIRS], words[:, PAIRS:]),
-            *(self._radius[:count], self._angle[:count]),
-            *(draws, draws[:, :PAIRS], draws[:, PAIRS:]),
-        )
+        angles = (self._radius[:count], self._angle[:count])
+        halves = (*words.split(PAIRS, dim=1), *draws.split(PAIRS, dim=1))
+        return words, self._factor[:count], draws, *angles, *halves
 
     def fill(self, keys: Tensor, scales: Tensor | None = None) -> Tensor:
-        """Return the draws (n, 1024), float32, of the rows with `keys` (2, n), lent until next.
+        """Return the draws (n, 1024), float32, of the rows with `keys` (2, n) from `row_keys`.
 
-        A row's value at a place depends on its key and the place alone. Where there are `scales`
-        (n,), float32, each row is multiplied by its own.
+        They lie in `draws`, and are valid until the next call. A value depends on the key of its
+        row and its place there alone. With `scales` (n,), float32, each row is multiplied by its
+        own.
         """
         count = keys.shape[1]
         if count not in self._views:
             self._views[count] = self._cut(count)
-        words, factor, radius_words, angle_words, radius, angle, draws, first, second = (
-            self._views[count]
-        )
+        words, factor, draws, radius, angle, *halves = self._views[count]
+        radius_words, angle_words, first, second = halves
         one, other = keys.unsqueeze(2).unbind()
         torch.bitwise_xor(self._second, other, out=factor)
         torch.bitwise_xor(self._first, one, out=words).mul_(factor)
@@ -146,7 +143,7 @@ class NormalRows:
 def standard_normal_rows(keys: Tensor, scales: Tensor | None = None) -> Tensor:
     """Return the draws (n, 1024), float32, of the rows with `keys` (2, n) from `row_keys`.
 
-    `scales` (n,) are as in `NormalRows.fill`.
+    `scales` (n,), float32, multiply the rows.
     """
     count = keys.shape[1]
     draws = torch.empty((count, ROW), dtype=torch.float32, device=keys.device)

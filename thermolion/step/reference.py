@@ -14,7 +14,7 @@ SOLID_GAIN = 2.0
 
 
 def moments_(grad: Tensor, exp_avg: Tensor, exp_avg_sq: Tensor, hyper: Hyper) -> None:
-    """Take `grad` into the moments m and v, which carry no bias correction.
+    """Update the moments m and v, which have no bias correction, by `grad`.
 
     The order of operations is that of the published class, and so are the bits.
     """
@@ -27,14 +27,13 @@ def step_direction(
     exp_avg: Tensor,
     exp_avg_sq: Tensor,
     hyper: Hyper,
-    *,
-    gate_sq: Tensor | None = None,
-    noise: Tensor | None = None,
+    gate_sq: Tensor | None,
+    noise: Tensor | None,
 ) -> Tensor:
-    """Return u of one tensor, from moments that know `grad`; all have one shape.
+    """Return u of one tensor, from moments that include `grad`; all have one shape.
 
-    `noise` is the exploration ξ·√(T·mean(v) + 1e-10), None for a step without. `gate_sq` is the
-    second moment that the gate alone refers to, v where it is None.
+    `noise` is the exploration ξ·√(T·mean(v) + 1e-10), None for a step without it. `gate_sq` is
+    the second moment that the gate alone refers to; v if it is None.
     """
     eps = hyper.floor(exp_avg.dtype)
     magnitude = exp_avg / exp_avg_sq.sqrt().add_(eps)
@@ -63,7 +62,7 @@ def apply_(param: Tensor, direction: Tensor, hyper: Hyper) -> None:
 
 
 def step(tensors: StepTensors, hyper: Hyper, exploration: Exploration | None) -> None:
-    """Take a step of `tensors`, in place; see `StepTensors` for what else it may be told."""
+    """Take a step of `tensors`, in place; see `StepTensors` for its optional lists."""
     for index in range(len(tensors.params)):
         step_one(tensors, index, hyper, exploration)
 
@@ -75,14 +74,9 @@ def step_one(
     grad, exp_avg = tensors.grads[index], tensors.exp_avgs[index]
     exp_avg_sq = tensors.exp_avg_sqs[index]
     moments_(grad, exp_avg, exp_avg_sq, hyper)
-    direction = step_direction(
-        grad,
-        exp_avg,
-        exp_avg_sq,
-        hyper,
-        gate_sq=None if tensors.gate_sqs is None else tensors.gate_sqs[index],
-        noise=None if exploration is None else exploration.draw(index, exp_avg),
-    )
+    gate_sq = None if tensors.gate_sqs is None else tensors.gate_sqs[index]
+    noise = None if exploration is None else exploration.draw(index, exp_avg)
+    direction = step_direction(grad, exp_avg, exp_avg_sq, hyper, gate_sq, noise)
     if tensors.directions is None:
         apply_(tensors.params[index], direction, hyper)
     else:

@@ -8,13 +8,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
+from traceback import walk_stack
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.nn import Parameter
-from torch.optim.optimizer import Optimizer
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def check_layouts(params: Sequence[Tensor]) -> None:
 def find_part(param: Any) -> Part:
     """Return which part of a sharded parameter this rank holds.
 
-    Raises ValueError unless it is one run of rows, with the other rows on other ranks.
+    Raises ValueError unless that is one run of rows, with the other rows on other ranks.
     """
     return _part(param.shape, param.device_mesh, param.placements)
 
@@ -119,14 +120,8 @@ def is_being_built_inside() -> bool:
 
     It passes a part of the parameters and does not say so: only the call stack tells.
     """
-    frame = sys._getframe(1)
-    for _ in range(_DEPTH):
-        if is_zero(frame.f_locals.get("self")):
-            return True
-        if frame.f_back is None:
-            return False
-        frame = frame.f_back
-    return False
+    frames = islice(walk_stack(sys._getframe(1)), _DEPTH)
+    return any(is_zero(frame.f_locals.get("self")) for frame, _ in frames)
 
 
 def number_parameters(optimizer: Any) -> None:
@@ -143,5 +138,4 @@ def number_parameters(optimizer: Any) -> None:
             outer["param_ids"] = [numbers[param] for param in inner["params"]]
 
     renumber()
-    whole: Optimizer = optimizer
-    whole.register_step_pre_hook(renumber)
+    optimizer.register_step_pre_hook(renumber)

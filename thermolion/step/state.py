@@ -23,8 +23,7 @@ GATE_SQUARE = "gate_avg_sq"
 def ensure_state(state: dict[str, Any], param: Tensor, group: Mapping[str, Any]) -> dict[str, Any]:
     """Return the state of a parameter, initialised if it is empty."""
     if "exp_avg" not in state:
-        on_device = group["capturable"] or group["fused"]
-        device = param.device if on_device else torch.device("cpu")
+        device = param.device if group["capturable"] or group["fused"] else torch.device("cpu")
         state["step"] = torch.zeros((), dtype=torch.float32, device=device)
         state["exp_avg"] = torch.zeros_like(param, memory_format=torch.preserve_format)
         state["exp_avg_sq"] = torch.zeros_like(param, memory_format=torch.preserve_format)
@@ -61,8 +60,8 @@ class Hyper:
     def bound(self, dtype: torch.dtype) -> float | None:
         """Return what |m|/√v can never exceed, if v may underflow in `dtype`.
 
-        By the inequality of Cauchy and Schwarz, from the weights of both averages. None where no
-        clamp is needed: other types than float16 have an ε that is large enough.
+        By the inequality of Cauchy and Schwarz, from the weights of both averages. None if no
+        clamp is needed: in other types than float16, ε is large enough.
         """
         share = 1 - self.beta1**2 / self.beta2 if self.beta2 else 0.0
         if dtype != torch.float16 or share <= 0:
@@ -103,14 +102,14 @@ def local_gradient(param: Tensor) -> Tensor:
 def to_array(tensor: Tensor) -> Tensor:
     """Return what this rank holds of a tensor; a 0-dim tensor as an array of one element.
 
-    The latter, because torch rounds the two differently.
+    torch rounds the two differently, and all forms of the step must round alike.
     """
     tensor = to_local(tensor)
     return tensor if tensor.dim() else tensor.unsqueeze(0)
 
 
 def read_hyper(group: Mapping[str, Any]) -> Hyper:
-    """Return the numbers of a parameter group; reads a tensor only if that needs no waiting."""
+    """Return the numbers of a parameter group; reads a tensor only if that waits for no device."""
     lr = group["lr"]
     if isinstance(lr, Tensor):
         free = lr.device.type == "cpu" and not group["capturable"]

@@ -1,6 +1,6 @@
 """The fused step of ThermoLion as a Triton kernel: one program a row, 1024 elements of one tensor.
 
-`fused` launches it. Where Triton is not installed, this module is empty.
+`fused` launches it. If Triton is not installed, this module is empty.
 """
 
 try:
@@ -15,7 +15,7 @@ else:
 
     @triton.jit
     def _word(words, places, first, second):
-        """Return the words of places as float32, -2³¹ … 2³¹, as `noise` does."""
+        """Return the words of `places` in a row as float32, -2³¹ … 2³¹, as `noise` makes them."""
         word = tl.load(words + places).to(tl.uint32, bitcast=True) ^ first
         factor = tl.load(words + 2 * PAIRS + places).to(tl.uint32, bitcast=True) ^ second
         word = word * factor

@@ -43,7 +43,7 @@ def test_lion_follows_its_equations_over_many_steps(options: dict[str, Any]) -> 
     np.testing.assert_allclose(param.detach().numpy(), theta, rtol=1e-12, atol=1e-14)
 
 
-def test_lion_stands_still_where_there_has_been_no_gradient() -> None:
+def test_lion_stands_still_without_a_gradient() -> None:
     idle, flat = nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(3))
     optimizer = Lion([idle, flat], lr=0.1)
     flat.grad = torch.zeros(3)

@@ -70,7 +70,7 @@ def test_lookahead_follows_its_equations(alpha: float) -> None:
     ],
     ids=["all the way", "never back", "before the switch"],
 )
-def test_where_it_does_nothing_of_its_own_it_is_torchs_adam_bit_for_bit(
+def test_with_nothing_of_its_own_to_do_it_is_torchs_adam_bit_for_bit(
     kind: Any, options: dict[str, Any]
 ) -> None:
     own, others = new_params(torch.float32), new_params(torch.float32)

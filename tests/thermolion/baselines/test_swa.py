@@ -74,7 +74,7 @@ def test_parameters_of_a_later_group_are_averaged_over_what_they_have_been() -> 
     assert swa.average(late).item() == 1.5  # of 1, 2
 
 
-def test_where_nobody_says_how_long_the_training_is_the_next_step_is_told() -> None:
+def test_without_the_length_of_the_training_the_error_names_the_next_step() -> None:
     with pytest.raises(ValueError, match=r"swa is scored at averaged weights.*thermolion\.SWA\("):
         registry.build("swa", [nn.Parameter(torch.ones(1))], {}, seed=0)
     with pytest.raises(TypeError, match="steps is None, it must be a whole number, 1 or more"):

@@ -96,7 +96,7 @@ def test_nothing_is_hung_on_a_model_for_an_optimizer_without_such_a_gate() -> No
     assert difference(trained(attached=False), trained()) == 0
 
 
-def test_the_state_of_a_gate_resumes_to_the_bit_and_starts_from_v_where_there_is_none() -> None:
+def test_the_state_of_a_gate_resumes_to_the_bit_and_starts_from_v_if_there_is_none() -> None:
     straight = trained(gate="replicas")
     model, optimizer = started(gate="replicas")
     attach(optimizer, model)

@@ -25,7 +25,7 @@ def _draws(count: int = MILLION, **key: int) -> NDArray[np.float64]:
 
 
 def _correlation(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-    """Return √n times the mean product: standard normal where the two are independent."""
+    """Return √n times the mean product: standard normal if the two are independent."""
     return float((one * other).mean() * np.sqrt(one.size))
 
 
