@@ -199,7 +199,7 @@ class SquareExchange:
 def _start_all_reduce(
     tensor: Tensor, group: dist.ProcessGroup, op: dist.ReduceOp.RedOpType = dist.ReduceOp.SUM
 ) -> dist.Work:
-    work = dist.all_reduce(tensor, op=op, group=group, async_op=True)
+    work: dist.Work | None = dist.all_reduce(tensor, op=op, group=group, async_op=True)
     assert work is not None  # it is not, for a member of the group
     return work
 

@@ -108,7 +108,7 @@ class NormalRows:
         """Return the scratch of `count` rows; kept, because cutting costs as much as using."""
         words, draws = self._hash[:count], self.draws[:count]
         angles = (self._radius[:count], self._angle[:count])
-        halves = (*words.split(PAIRS, dim=1), *draws.split(PAIRS, dim=1))
+        halves = (*torch.split(words, PAIRS, dim=1), *torch.split(draws, PAIRS, dim=1))
         return words, self._factor[:count], draws, *angles, *halves
 
     def fill(self, keys: Tensor, scales: Tensor | None = None) -> Tensor:
