@@ -1,4 +1,4 @@
-"""Would another test have said the same? Exact tests beside Student's t; they decide nothing.
+"""Tests that check an answer of Student's t without its assumption; they decide nothing.
 
 Pure functions of paired differences, in whatever unit; if workloads are pooled, of one stratum of
 differences each.
@@ -20,7 +20,7 @@ _RESOLUTION = 1e-9
 
 @dataclass(frozen=True)
 class Heterogeneity:
-    """Do workloads differ by more than their seeds? If not, `q` is chi-square with `df`.
+    """Test whether workloads differ by more than their seeds: if not, `q` is chi-square with `df`.
 
     Unreliable with few seeds a workload (Cochran 1954): printed, never decided by.
     """
@@ -49,8 +49,7 @@ class Sensitivity:
 
     def contradicts(self, p: float | None, alpha: float) -> bool:
         """Return True if `p` rejects, and the sign-flip test could reject but does not."""
-        able = self.sign_flip_p is not None and self.sign_flip_floor <= alpha
-        return able and p is not None and p <= alpha < (self.sign_flip_p or 0)
+        return p is not None and max(p, self.sign_flip_floor) <= alpha < (self.sign_flip_p or 0)
 
 
 def sensitivity(
@@ -79,7 +78,7 @@ def sensitivity(
 
 
 def heterogeneity(estimates: Sequence[Estimate]) -> Heterogeneity | None:
-    """Compare the means of workloads, each weighted by what its seeds say (Cochran 1954).
+    """Test if the means of workloads differ, each weighted by its inverse variance (Cochran 1954).
 
     None for fewer than two, and if one of them has no spread.
     """
@@ -96,8 +95,8 @@ def max_t_p(questions: Sequence[Mapping[tuple[str, int], float]]) -> list[float 
     """Return p-values adjusted over questions that share their candidate, by max-T.
 
     Each question is its differences by (workload, block), of which those count that every
-    question has. Workloads have the scale of their own root mean square, by question. All None
-    if fewer than two blocks, or a question without a spread, remain.
+    question has. Workloads have the scale of their own root mean square, by question. All None for
+    a single question, and if fewer than two blocks, or a question without a spread, remain.
     """
     shared = sorted(set.intersection(*(set(one) for one in questions))) if questions else []
     table = np.array([[one[at] for one in questions] for at in shared], dtype=np.float64)
@@ -106,6 +105,5 @@ def max_t_p(questions: Sequence[Mapping[tuple[str, int], float]]) -> list[float 
         rows = names == name
         size = np.sqrt(np.mean(table[rows] ** 2, axis=0))
         table[rows] /= np.where(size > 0, size, 1.0)
-    if len(questions) < 2 or len(table) < 2 or (np.ptp(table, axis=0) == 0).any():
-        return [None] * len(questions)
-    return [float(p) for p in max_t(table)[1]]
+    tests = max_t(table) if len(questions) > 1 else None
+    return [None] * len(questions) if tests is None else tests[1].tolist()

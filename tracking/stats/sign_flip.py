@@ -11,16 +11,13 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 EXACT_UP_TO = 16  # differences; beyond, of all flips a random sample is drawn, always the same one
 RESAMPLES = 9999
 
 # Sums that differ by less than this, with the largest difference as one, are equal: rounding.
 _TIE = 1e-9
-
-_Matrix = np.ndarray[tuple[int, int], np.dtype[np.float64]]
-_Vector = np.ndarray[tuple[int], np.dtype[np.float64]]
 
 
 def flip_floor(n: int) -> float:
@@ -56,20 +53,20 @@ def stratified_sign_flip(strata: Sequence[ArrayLike]) -> tuple[float, float | No
     return float(together.sum()), sign_flip_p(together)
 
 
-def max_t(differences: ArrayLike) -> tuple[_Vector, _Vector]:
+def max_t(differences: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
     """Return |t| and adjusted p-values, (n_tests,), of differences (n_blocks, n_tests).
 
-    A flip turns a whole block, so the tests keep what they have in common, which Holm's method
-    has to do without: all differences are of one candidate against several baselines (Westfall
-    and Young 1993, single step). Raises ValueError if a column has no spread.
+    A flip turns a whole block, which keeps the correlation of the tests, of which Holm's method
+    makes no use: all differences are of one candidate against several baselines (Westfall and
+    Young 1993, single step). None for fewer than two blocks, and if a test has no spread.
     """
     d = np.asarray(differences, dtype=np.float64)
     n = len(d)
-    if d.ndim != 2 or n < 2 or (d.std(axis=0) <= 1e-9 * np.abs(d).max(axis=0)).any():
-        raise ValueError(f"two blocks or more, with a spread in every column, are needed: {d}")
+    if n < 2 or (d.std(axis=0) <= 1e-9 * np.abs(d).max(axis=0)).any():
+        return None
     squares = np.mean(d**2, axis=0)
 
-    def t_of(means: _Matrix) -> _Matrix:
+    def t_of(means: NDArray[np.float64]) -> NDArray[np.float64]:
         spread = np.maximum(squares - means**2, 0) / (n - 1)
         with np.errstate(divide="ignore"):
             return np.where(spread > 0, np.abs(means) / np.sqrt(spread), np.inf)
@@ -80,14 +77,14 @@ def max_t(differences: ArrayLike) -> tuple[_Vector, _Vector]:
     return observed, np.array([_share(column, n) for column in reached.T])
 
 
-def _share(reached: np.ndarray[tuple[int], np.dtype[np.bool_]], n: int) -> float:
+def _share(reached: NDArray[np.bool_], n: int) -> float:
     if n <= EXACT_UP_TO:
         return float(reached.mean())
     return float((1 + reached.sum()) / (1 + len(reached)))
 
 
 @lru_cache(maxsize=32)
-def _signs(n: int) -> _Matrix:
+def _signs(n: int) -> NDArray[np.float64]:
     """Return flips, (n_flips, n): all, or a sample of them.
 
     Of a flip and its opposite one is enough: every statistic is the same for both.

@@ -57,6 +57,18 @@ def test_swapping_candidate_and_baseline_turns_every_sign(study):
         assert one.verdict == opposite.get(other.verdict, other.verdict)
 
 
+def test_differences_that_are_equal_but_for_rounding_leave_the_other_answers(outcome):
+    scores = {"thermolion": (0.91, 0.92, 0.93), "adamw": (0.9, 0.91, 0.92), "lion": B[:3]}
+    trials = [
+        outcome(name, "digits", i, x) for name, of in scores.items() for i, x in enumerate(of)
+    ]
+    questions = [QUESTION, Question("thermolion", "lion")]
+    found = compare("s", trials, questions)
+    kinds = [one.estimate.kind for one in found.pooled if one.endpoint == Endpoint.FINAL]
+    assert kinds == ["degenerate", "estimated"]
+    assert [one.sensitivity.max_t_p for one in found.pooled] == [None] * 4
+
+
 def test_the_order_of_trials_is_irrelevant(study):
     outcomes = study()
     shuffled = list(outcomes)
