@@ -1,7 +1,7 @@
 """Endpoints: the two numbers of a trial that comparisons are made of, in the scale of its metric.
 
-A trial that diverged is a result, not a gap: its final score is chance, and its curve stays at
-chance from the divergence to the planned end (intention to treat). Compares nothing.
+A trial that diverged is a result, and not missing: its final score is chance, and its curve stays
+at chance from the divergence to the planned end (intention to treat). Compares nothing.
 """
 
 import math
@@ -19,7 +19,7 @@ from tracking.outcomes import Outcome, curve_position
 
 
 class ComparisonError(OperationError):
-    """Results that must not be compared, with what is wrong and where."""
+    """Results that must not be compared; the message names the fault and the trial or question."""
 
 
 class UnmeasuredError(OperationError):
@@ -90,8 +90,7 @@ def score_trial(
         if workload.has_planned_curve:
             raise
         return EndpointValues(final, None, no_auc=str(error))
-    auc = normalised_auc([step - steps[0] for step in steps], values)
-    return EndpointValues(final, factor * auc, span=(steps[0], steps[-1]))
+    return EndpointValues(final, factor * normalised_auc(steps, values), (steps[0], steps[-1]))
 
 
 def last_curve_value(outcome: Outcome) -> float:
@@ -115,22 +114,14 @@ def last_curve_value(outcome: Outcome) -> float:
 def normalised_auc(steps: Sequence[int], values: Sequence[float]) -> float:
     """Return the mean height of a curve over its steps, by the trapezoid rule, in its own unit.
 
-    `steps` (n,) start with 0, the untrained point, and never fall: a step that comes twice is a
-    jump. Raises ValueError for anything else, for values that are not finite, and for a curve
-    without length.
+    `steps` (n,) never fall, and end after the first one: a step that comes twice is a jump.
     """
-    x, y = np.asarray(steps, dtype=np.float64), np.asarray(values, dtype=np.float64)
-    if x.shape != y.shape or x.ndim != 1 or len(x) < 2:
-        raise ValueError(f"a curve of two points at least is needed: {x.shape} and {y.shape}")
-    if x[0] != 0 or x[-1] == 0 or (np.diff(x) < 0).any():
-        raise ValueError(f"steps must rise from the untrained point, 0: {list(steps)}")
-    if not np.isfinite(y).all():
-        raise ValueError(f"values must be finite: {list(values)}")
-    return float(np.trapezoid(y, x) / x[-1])
+    x = np.asarray(steps, dtype=np.float64)
+    return float(np.trapezoid(values, x) / (x[-1] - x[0]))
 
 
 def _final(outcome: Outcome) -> float:
-    """Return the final metric; if none is declared or logged, the last value of the curve's."""
+    """Return the final metric; if none is declared or logged, the last value of the curve."""
     workload = outcome.trial.workload
     metric, curve = final_metric(workload), curve_points(outcome)
     if outcome.state == "diverged":
@@ -144,10 +135,10 @@ def _final(outcome: Outcome) -> float:
 
 
 def _whole_curve(outcome: Outcome, span: tuple[int, int] | None) -> tuple[list[int], list[float]]:
-    """Return steps and values of a curve; a diverged one goes on at chance to where it would end.
+    """Return steps and values of a curve; that of a diverged trial goes on at chance to its end.
 
-    That of images covers the plan. That of the user's own training begins and ends anywhere; if it
-    diverged, its end is that of `span` or of the declared budget.
+    The curve of images covers the plan. That of the user's own training may begin and end at any
+    step; if it diverged, its end is that of `span` or of the declared budget.
     """
     workload, curve = outcome.trial.workload, curve_points(outcome)
     metric, diverged = curve_metric(workload), outcome.state == "diverged"
@@ -159,7 +150,7 @@ def _whole_curve(outcome: Outcome, span: tuple[int, int] | None) -> tuple[list[i
         if end == 0 or (last != end and not diverged):
             raise UnmeasuredError(f"has {metric} up to step {last} of {end or 'unknown'}")
     elif diverged and span is not None:
-        if not curve:
+        if not curve and span[0] < span[1]:
             return list(span), [_chance(outcome, metric)] * 2
         end = span[1]
     elif diverged:
@@ -167,7 +158,7 @@ def _whole_curve(outcome: Outcome, span: tuple[int, int] | None) -> tuple[list[i
             raise UnmeasuredError(f"diverged, and no trial says where {metric} would have ended")
         end = workload.steps
     steps, values = _measured_curve(outcome, curve)
-    if steps and steps[-1] < end:  # the curve breaks off: at chance from its last point on
+    if steps and steps[-1] < end:  # a curve that ends early is at chance from there on
         steps += [steps[-1], end]
         values += [_chance(outcome, metric)] * 2
     if not steps or steps[-1] == steps[0]:
@@ -185,8 +176,8 @@ def _measured_curve(outcome: Outcome, curve: list[Point]) -> tuple[list[int], li
         steps.append(point.step)
         value = point.metrics[metric]
         # Of images every metric is ours: one that is not finite is the divergence.
-        telling = point.metrics.values() if workload.has_planned_curve else [value]
-        if outcome.state == "diverged" and not all(map(math.isfinite, telling)):
+        decisive = point.metrics.values() if workload.has_planned_curve else [value]
+        if outcome.state == "diverged" and not all(map(math.isfinite, decisive)):
             values.append(_chance(outcome, metric))
             break
         values.append(_check(outcome, metric, value) if complaint(value) else value)
@@ -196,7 +187,7 @@ def _measured_curve(outcome: Outcome, curve: list[Point]) -> tuple[list[int], li
 def _chance(outcome: Outcome, metric: str) -> float:
     workload, logged = outcome.trial.workload, outcome.started.get("chance", {})
     if workload.metric_spec.chance is not None:
-        return workload.metric_spec.chance  # as declared now, which may be later than it ran
+        return workload.metric_spec.chance  # it may have been declared after the trial ran
     if metric in logged:
         return float(logged[metric])
     raise UnmeasuredError(

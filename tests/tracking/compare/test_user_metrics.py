@@ -132,6 +132,15 @@ def test_a_diverged_trial_counts_as_the_declared_chance_to_where_the_others_end(
     assert summary.mean_auc == pytest.approx((kept + lost) / 5)
 
 
+def test_a_diverged_trial_has_no_area_if_the_curves_of_the_others_are_points(user_outcome):
+    reading = MetricSpec("val_loss", goal="min", chance=6.0)
+    lost = user_outcome("adamw", "lm", 0, [], reading, state="diverged")
+    found = compare("s", [user_outcome(curve=[(100, 2.5)], reading=reading), lost], [QUESTION])
+    (flag,) = found.flags
+    assert flag.detail.count("has fewer than two points of val_loss") == 2
+    assert [one.mean_final for one in found.summaries] == [2.5, 6.0]
+
+
 def test_blocks_whose_curves_cover_unlike_steps_are_left_out_of_the_speed_alone(
     user_outcome, user_arms
 ):

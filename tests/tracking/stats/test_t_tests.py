@@ -187,21 +187,6 @@ def test_the_area_under_a_curve_gives_the_known_answer():
     assert normalised_auc([0, 1, 2, 4], [10, 50, 70, 80]) == pytest.approx(60)
 
 
-@pytest.mark.parametrize(
-    ("steps", "values"),
-    [
-        ([1, 2], [1, 2]),
-        ([0], [1]),
-        ([0, 2, 1], [1, 2, 3]),
-        ([0, 1], [1, math.nan]),
-        ([0, 0], [1, 1]),
-    ],
-)
-def test_curves_without_an_area_are_an_error(steps, values):
-    with pytest.raises(ValueError, match=r"curve|steps|finite"):
-        normalised_auc(steps, values)
-
-
 @settings(deadline=None)
 @given(st.integers(3, 10))
 def test_adding_a_constant_to_both_arms_changes_nothing(n):
