@@ -4,6 +4,7 @@ Reads no log. An attempt that was fenced out by a newer one changes nothing any 
 a result.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -19,9 +20,9 @@ _ENDS: Mapping[str, State] = {
     events.FAILED: "failed",
     events.INTERRUPTED: "interrupted",
 }
-_RESULTS = ("completed", "diverged")
+RESULTS = ("completed", "diverged")  # the final states: no later attempt changes them
 
-# What an outcome has of the event of its end, as it is there.
+# The fields of an outcome that the event of its end has by the same names.
 _AS_LOGGED = ("error", "train_seconds", "peak_memory_mb", "weights", "traceback", "rung")
 
 
@@ -55,25 +56,17 @@ class _Attempt:
         payload = event.payload
         self.lane = lane
         self.started_ms = event.time_ms
-        self.order: tuple[int, str] = (
-            payload.get("generation", generation),
-            payload.get("token", ""),
-        )
-        self.started = (
-            {key: value for key, value in payload.items() if key != "config"}
-            if event.type == events.STARTED
-            else {}
-        )
+        self.order = payload.get("generation", generation), payload.get("token", "")
+        start = payload if event.type == events.STARTED else {}
+        self.started = {key: value for key, value in start.items() if key != "config"}
         self.end: events.Event | None = None
         self.step: int | None = None
 
     def summarise(self, is_newest: bool) -> AttemptSummary:
-        job, end = self.lane.job, self.end
+        end = self.end
         return AttemptSummary(
+            **{key: self.lane.job.get(key) for key in ("host", "device", "code")},
             log=self.lane.log,
-            host=job.get("host"),
-            device=job.get("device"),
-            code=job.get("code"),
             started_ms=self.started_ms,
             ended_ms=None if end is None else end.time_ms,
             end=("running" if is_newest else None) if end is None else _ENDS[end.type],
@@ -138,7 +131,11 @@ class History:
                 one.summarise(one is attempt and not self._has_result) for one in attempts
             ),
         }
-        return fields if attempt.end is None else fields | _end_fields(attempt.end)
+        if (end := attempt.end) is not None:
+            fields |= {"state": _ENDS[end.type], "ended_ms": end.time_ms, "kind": _kind(end)}
+            fields |= {"metrics": end.payload.get("metrics", {})}
+            fields |= {name: end.payload.get(name) for name in _AS_LOGGED}
+        return fields
 
     def _start(self, event: events.Event, lane: LaneLog) -> None:
         """Begin an attempt; if it comes after a newer one, it changes no state."""
@@ -149,18 +146,18 @@ class History:
             self._newest = self._current = attempt
 
     def _end(self, event: events.Event, lane: LaneLog) -> None:
-        """End an attempt: the first result counts, whoever has it, else the newest attempt."""
+        """End an attempt: the first result counts, whichever attempt has it, else the newest."""
         attempt = self._by_log.get(lane.log)
         if self._has_result:
             if attempt is not None and attempt.end is None:
                 attempt.end = event
             return
-        # Without a start it has failed before it could say so: it counts, being in nobody's way.
+        # An attempt that failed before its start was logged is superseded by none: it counts.
         counts = attempt is None or attempt.order >= (self._newest or attempt).order
         attempt = attempt or self._begin(event, lane)
         attempt.end = event
         attempt.step = event.payload.get("step", attempt.step)
-        self._has_result = _ENDS[event.type] in _RESULTS
+        self._has_result = _ENDS[event.type] in RESULTS
         if counts or self._has_result:
             self._current = attempt
 
@@ -177,22 +174,11 @@ class History:
         old = self._points.setdefault(new.step, new)
         if old is new:
             return
-        self._unequal = self._unequal or any(
-            old.metrics.get(key, value) != value and not _both_nan(old.metrics[key], value)
-            for key, value in new.metrics.items()
-        )
+        for key in old.metrics.keys() & new.metrics.keys():
+            first, second = old.metrics[key], new.metrics[key]
+            self._unequal |= first != second and not (math.isnan(first) and math.isnan(second))
         if not new.metrics.keys() <= old.metrics.keys():
             self._points[new.step] = replace(old, metrics={**new.metrics, **old.metrics})
-
-
-def _end_fields(end: events.Event) -> dict[str, Any]:
-    payload = end.payload
-    return {
-        "state": _ENDS[end.type],
-        "ended_ms": end.time_ms,
-        "metrics": payload.get("metrics", {}),
-        "kind": _kind(end),
-    } | {name: payload.get(name) for name in _AS_LOGGED}
 
 
 def _kind(end: events.Event) -> str | None:
@@ -202,7 +188,3 @@ def _kind(end: events.Event) -> str | None:
         # Logs of an early version have the class in the error alone.
         kind = (end.payload.get("error") or "").partition(":")[0]
     return kind or None
-
-
-def _both_nan(a: float, b: float) -> bool:
-    return a != a and b != b  # noqa: PLR0124 - NaN is the value that differs from itself

@@ -11,8 +11,8 @@ from typing import Any
 
 from jobs.contract import events
 from jobs.contract.trial import Trial, Workload
-from tracking.history import AttemptSummary, History, State
-from tracking.logs import LaneLog, LoggedEvent, Point, read_logs, sort_lines
+from tracking.history import RESULTS, AttemptSummary, History, State
+from tracking.logs import LoggedEvent, Point, read_logs, sort_lines
 
 # By folder and trial: the lines that were replayed, and the fields of the outcome.
 _known: dict[tuple[Path, str], tuple[Sequence[Sequence[LoggedEvent]], Mapping[str, Any]]] = {}
@@ -28,8 +28,8 @@ class Outcome:
     lane that the state is of: host, device, packages, submission, pack. `kind` is the class of
     the exception that a trial failed with. `attempt_log` has the `attempts` in order of arrival.
     `layers` is the telemetry, by step, then by parameter, then by measure; empty if it is off.
-    `usage` is what was taken of the machine, by step: UTC in ms, and what by name.
-    `rung` is where a tuning trial has ended before its budget was spent: it has no final metrics.
+    `usage` is what was taken of the machine, by step: UTC in ms, and what by name. `rung` is the
+    one at which a tuning trial has ended before its budget was spent: it has no final metrics.
     """
 
     trial: Trial
@@ -55,18 +55,18 @@ class Outcome:
 
     @property
     def part(self) -> float:
-        """Return what part of its budget a trial was trained for, as far as rungs tell."""
+        """Return the part of its budget that a trial was trained for: 1 if it ended at no rung."""
         budget = self.trial.workload.budget
         return 1.0 if self.rung is None or not budget else self.rung / budget
 
     @property
     def has_result(self) -> bool:
         """Return True if there is a result: it is final, and no later attempt undoes it."""
-        return self.state in ("completed", "diverged")
+        return self.state in RESULTS
 
 
 def curve_position(workload: Workload, point: Point) -> float:
-    """Return where on the curve a point lies, in the unit of the workload's budget."""
+    """Return the place of a point on the curve, in the unit of the workload's budget."""
     return (point.epoch or 0) if workload.unit == "epoch" else point.step
 
 
@@ -74,17 +74,13 @@ def curve_position(workload: Workload, point: Point) -> float:
 class Hold:
     """A lane that left trials alone, because the first ones of its submission had failed alike.
 
-    `trials` are their ids, `failures` how many had failed, if the log says so; `error` and
-    `traceback` are those of one of them.
+    `trials` are the ids of those left alone; `error` is that of one that had failed.
     """
 
     submission: str
     reason: str
-    failures: int | None
     error: str | None
-    traceback: str | None
-    time_ms: int
-    trials: tuple[str, ...] = ()
+    trials: tuple[str, ...]
 
 
 def read_outcomes(
@@ -102,9 +98,8 @@ def read_outcomes(
     by_trial: dict[str, list[Sequence[LoggedEvent]]] = {}
     for log in read_logs(folder):
         for trial_id, lines in log.items():
-            if trial_id is None or lines[0].lane.log in (discarded or {}).get(trial_id, ()):
-                continue
-            by_trial.setdefault(trial_id, []).append(lines)
+            if trial_id and lines[0].lane.log not in (discarded or {}).get(trial_id, ()):
+                by_trial.setdefault(trial_id, []).append(lines)
     starts = [_find_start(logs) for i, logs in by_trial.items() if i not in trials]
     for line in sort_lines(start for start in starts if start is not None):
         trial = _read_trial(line)
@@ -117,7 +112,7 @@ def read_outcomes(
 def _replay(
     folder: Path, trial_id: str, logs: Sequence[Sequence[LoggedEvent]]
 ) -> Mapping[str, Any]:
-    """Replay what the logs say of a trial, unless they say just what they said the last time."""
+    """Replay the events of a trial, unless they are the same as at the last call."""
     known = _known.get((folder, trial_id))
     if known is not None and list(map(id, known[0])) == list(map(id, logs)):
         return known[1]
@@ -133,27 +128,19 @@ def read_holds(folder: Path) -> list[Hold]:
     """Return what the lanes of a study have held, oldest first. Raises LogError as above."""
     of_lanes = sort_lines(line for log in read_logs(folder) for line in log.get(None, ()))
     return [
-        _hold(line.event, line.lane)
+        Hold(
+            submission=str(line.lane.job.get("submission", "")),
+            reason=line.event.payload["reason"],
+            error=line.event.payload.get("error"),
+            trials=tuple(line.event.payload.get("trials", ())),
+        )
         for line in of_lanes
         if isinstance(line.event, events.Event) and line.event.type == events.HELD
     ]
 
 
-def _hold(event: events.Event, lane: LaneLog) -> Hold:
-    payload = event.payload
-    return Hold(
-        submission=str(lane.job.get("submission", "")),
-        reason=payload["reason"],
-        failures=payload.get("failures"),
-        error=payload.get("error"),
-        traceback=payload.get("traceback"),
-        time_ms=event.time_ms,
-        trials=tuple(payload.get("trials", ())),
-    )
-
-
 def _find_start(logs: Sequence[Sequence[LoggedEvent]]) -> LoggedEvent | None:
-    """Return the line by which a trial is known that was not planned: the first that describes it.
+    """Return the first line that describes a trial, by which one that was not planned is known.
 
     None if there is none: a process may die between a trial's turn and its start.
     """
