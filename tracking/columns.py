@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 
 
 def columns(rows: Sequence[Sequence[str]], gap: int = 2, right: Collection[int] = ()) -> str:
-    """Return a line a row, each column as wide as its widest cell, the last one as it is.
+    """Return one line for each row, each column as wide as its widest cell, the last as it is.
 
     `right` are the numbers of columns whose cells are set to the right.
     """

@@ -1,6 +1,6 @@
-"""Failures by cause: many trials that failed alike are one thing to look at.
+"""Failures by cause: trials that failed alike make one group.
 
-Looks at outcomes alone; decides nothing about what is sent again.
+Reads outcomes alone; decides nothing about what is sent again.
 """
 
 import re

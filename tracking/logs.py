@@ -1,7 +1,7 @@
 """The event logs of a study, line by line and by trial. Knows what a lane is; replays nothing.
 
-Keeps what it has parsed: logs are only appended to, and a watcher looks every second. Nearly all
-that it keeps are evaluations, millions in a large study, hence their slim form.
+Keeps what it has parsed: logs are only appended to, and a watcher reads them every second. Nearly
+all that it keeps are evaluations, millions in a large study, hence their small records.
 """
 
 import sys
@@ -18,7 +18,7 @@ _Stamp = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class LaneLog:
-    """Whose log it is; `job` is what its first line says: host, device, packages, submission."""
+    """The log of one lane; `job` is its first line: host, device, packages, submission."""
 
     path: Path
     job: Mapping[str, Any]
@@ -56,12 +56,12 @@ class LoggedEvent:
 # The lines of one log by trial; those of the lane itself are under None.
 Log = Mapping[str | None, Sequence[LoggedEvent]]
 
-# By path: what a log looked like when it was parsed, and what it said.
+# By path: the stamp of a log when it was parsed, and its content.
 _parsed: dict[Path, tuple[_Stamp, Log]] = {}
 
 
 def read_logs(folder: Path) -> list[Log]:
-    """Return what every log of `folder` says; raises LogError for a damaged one.
+    """Return the content of every log of `folder`; raises LogError for a damaged one.
 
     A log that has not changed since the last call is the same object, and so are its parts.
     """

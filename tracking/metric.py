@@ -35,11 +35,11 @@ class Scale:
 
     @property
     def sign(self) -> float:
-        """What values are multiplied by, so that a greater one is better."""
+        """The factor that makes a greater value the better one: 1 or -1."""
         return -1.0 if self.lower_is_better else 1.0
 
     def unit(self, metric: str) -> str:
-        """Return the unit of a difference of `metric`: pp, or what stands for it, its name."""
+        """Return the unit of a difference of `metric`: pp, or the name of the metric."""
         return PP if self.in_points else metric
 
     def complaint(self, value: float) -> str | None:

@@ -1,7 +1,7 @@
-"""What a study says of data sets like its own. Its unit is the data set, not the seed.
+"""The answers about data sets like those of a study. Their unit is the data set, not the seed.
 
-What it says of these very data sets with new seeds is in `differences`; the two are never mixed,
-and more seeds are no substitute for more data sets.
+Answers about the same data sets with new seeds are in `differences`; the two are never mixed, and
+more seeds are no substitute for more data sets.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ _RESOLUTION = 1e-9  # of the largest mean, for metrics with a unit of their own
 
 
 def compare_across_datasets(
-    asked: Sequence[Sequence[Difference]],
+    by_question: Sequence[Sequence[Difference]],
     workloads: Mapping[str, Workload],
     alpha: float,
     looks: int = 1,
@@ -31,9 +31,9 @@ def compare_across_datasets(
     `looks`: when a study stops depends on what it has seen. A verdict that is not upheld without
     the blocks of diverged trials is undecided.
     """
-    least = data_sets_needed(max(1, len(asked)) * looks, alpha)
+    least = data_sets_needed(max(1, len(by_question)) * looks, alpha)
     of_all, of_clean = (
-        _judge([_test(rows, workloads, least, clean) for rows in asked], alpha, looks)
+        _judge([_test(rows, workloads, least, clean) for rows in by_question], alpha, looks)
         for clean in (False, True)
     )
     return tuple(
@@ -75,12 +75,12 @@ def _test(
 def _means(
     rows: Sequence[Difference], workloads: Mapping[str, Workload], clean: bool
 ) -> tuple[tuple[str, float], ...]:
-    found: dict[str, list[float]] = {}
+    by_data_set: dict[str, list[float]] = {}
     for one in rows:
         estimate = (one.without_divergence if clean else None) or one.estimate
         if estimate.mean is not None and one.workload is not None:
-            found.setdefault(workloads[one.workload].data_set, []).append(estimate.mean)
-    return tuple((name, fmean(values)) for name, values in found.items())
+            by_data_set.setdefault(workloads[one.workload].data_set, []).append(estimate.mean)
+    return tuple((name, fmean(values)) for name, values in by_data_set.items())
 
 
 def _judge(answers: Sequence[AcrossDatasets], alpha: float, looks: int) -> list[AcrossDatasets]:

@@ -1,6 +1,6 @@
-"""The analysis of a study as declared before its trials: what is asked, and how it is answered.
+"""The analysis of a study as declared before its trials: the questions, and the tests of them.
 
-A record with a hash of its own, to be printed and to be held against what was done. Decides
+A record with a hash of its own, which is printed and which the study is checked against. Decides
 nothing, and needs no scipy.
 """
 
@@ -27,8 +27,8 @@ class Question:
 class Endpoint(StrEnum):
     """A number of a trial that comparisons are made of: the final score, or the speed.
 
-    The values are the words of sweep files and records, where images came first; with the user's
-    own training they stand for final score and area under the curve of whatever metric.
+    The values are the words of sweep files and records, named after the metrics of images; for the
+    user's own training they stand for the final score and the area under the curve of its metric.
     """
 
     FINAL = "final_test_accuracy"
@@ -47,7 +47,7 @@ EXCLUSIONS = (
 
 @dataclass(frozen=True)
 class Analysis:
-    """What decides, all of it chosen before there was anything to choose by.
+    """All choices that verdicts depend on, made before there were any results.
 
     `blocks` are seed indices; `looks` rising numbers of seeds, empty if there is one look at all
     of them. `workloads` and `candidates` are keys of content by name; `targets` are by
@@ -111,13 +111,13 @@ class Analysis:
 
 
 def content_hash(content: Any) -> str:
-    """Return sha256 over the canonical JSON of what has no NaN, as 64 hex digits."""
+    """Return sha256 over the canonical JSON of content without NaN, as 64 hex digits."""
     return hashlib.sha256(canonical_json(content).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class Registration:
-    """An analysis as it was frozen, and all in which the study has left it since.
+    """An analysis as it was frozen, and all `deviations` of the study from it since.
 
     `started` counts the trials of the comparison that had begun by then: 0 if it was frozen before
     the first one.

@@ -1,11 +1,11 @@
 """The appendix of a report: other methods on the numbers that the verdicts were made from.
 
-Performance profiles, the expected best of k settings (by validation data: choosing by test
-accuracy is what no study may do), other limits of looks, shares of wins. Scores depend on who else
-is compared. Nothing here decides anything: what decides was chosen before the trials, and whoever
-picks a method afterwards picks an answer.
+Performance profiles, the expected best of k settings (by validation data: no study may choose by
+test accuracy), other limits of looks, shares of wins. Scores depend on which other candidates are
+compared. Nothing here decides anything: the method that decides was chosen before the trials.
 """
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -16,7 +16,7 @@ import numpy as np
 from jobs.contract.trial import canonical_json
 from tracking.compare.analysis import Endpoint, Question
 from tracking.compare.endpoints import UnmeasuredError, curve_metric, last_curve_value
-from tracking.compare.result import Comparison, json_ready
+from tracking.compare.result import Comparison, json_ready, named_fields
 from tracking.compare.time_to_target import Arm
 from tracking.metric import Scale
 from tracking.outcomes import Outcome
@@ -63,7 +63,7 @@ class BestOfK:
 
 @dataclass(frozen=True)
 class LimitComparison:
-    """A look as two shapes of limits would have had it; `declared_shape` is the one that counts.
+    """A look by two shapes of limits; `declared_shape` is the one that decides.
 
     The limits are for p at Holm's strictest step; the p-values are the least repeated ones so far.
     """
@@ -101,12 +101,11 @@ class Appendix:
 
     def to_json(self) -> dict[str, Any]:
         """Return everything, JSON-ready; numbers that do not exist are null."""
-        record: dict[str, Any] = json_ready(self)
-        return record
+        return {name: json_ready(value) for name, value in named_fields(self)}
 
 
 def compute_appendix(comparison: Comparison, outcomes: Sequence[Outcome]) -> Appendix:
-    """Work out the appendix of a comparison and the outcomes that it was made of."""
+    """Compute the appendix of a comparison from it and the outcomes that it was made of."""
     profiles, why = profile_candidates(comparison.time_to_target.arms, comparison.candidates)
     return Appendix(
         shapes=tuple(_limit_comparisons(comparison)),
@@ -144,12 +143,13 @@ def profile_candidates(
     )
     if not np.isfinite(times).any():
         return (), "no candidate reached any target in half of its trials"
-    found = profile(times)
+    of_all = profile(times)
     ranges = _without_a_seed(names, by_workload, cells)
-    solved = [name for name, is_solved in zip(by_workload, found.solved, strict=True) if is_solved]
+    solved = list(itertools.compress(by_workload, of_all.solved))
+    rows = zip(names, of_all.scores, ranges, of_all.ratios.tolist(), strict=True)
     return tuple(
-        CandidateProfile(one, score, *between, tuple(zip(solved, map(float, row), strict=True)))
-        for one, score, between, row in zip(names, found.scores, ranges, found.ratios, strict=True)
+        CandidateProfile(name, score, *between, tuple(zip(solved, ratios, strict=True)))
+        for name, score, between, ratios in rows
     ), ""
 
 
@@ -158,6 +158,7 @@ def _without_a_seed(
     by_workload: Mapping[str, Sequence[int]],
     cells: Mapping[tuple[str, str], Mapping[int, float]],
 ) -> Sequence[tuple[float | None, float | None]]:
+    """Return the range of each score if one seed is left out; (None, None) if there is none."""
     everywhere = sorted(set.intersection(*map(set, by_workload.values())))
     times = [[[cells[n, w][block] for w in by_workload] for n in names] for block in everywhere]
     try:
@@ -167,14 +168,14 @@ def _without_a_seed(
 
 
 def _best_of_k(outcomes: Sequence[Outcome]) -> Iterator[BestOfK]:
-    """Go through the optimizers with enough settings on a workload, on seeds that all have."""
+    """Yield a row for each workload and optimizer with enough settings, on seeds that all have."""
     groups: dict[tuple[str, str], dict[str, dict[int, Outcome]]] = {}
     for one in outcomes:
         trial = one.trial
         if trial.phase == "compare" and one.has_result:
             setting = canonical_json(dict(trial.candidate.hyperparameters))
-            of = groups.setdefault((trial.workload.name, trial.candidate.optimizer), {})
-            of.setdefault(setting, {}).setdefault(trial.block, one)
+            tried = groups.setdefault((trial.workload.name, trial.candidate.optimizer), {})
+            tried.setdefault(setting, {}).setdefault(trial.block, one)
     for (workload, optimizer), settings in groups.items():
         blocks = set.intersection(*(set(by_block) for by_block in settings.values()))
         if len(settings) < LEAST_SETTINGS or not blocks:
@@ -194,9 +195,7 @@ def _best_of_k(outcomes: Sequence[Outcome]) -> Iterator[BestOfK]:
             in_points=scale.in_points,
             settings=len(settings),
             seeds=len(blocks),
-            expected=tuple(
-                scale.sign * expected_best(scores, k) for k in range(1, len(scores) + 1)
-            ),
+            expected=tuple(scale.sign * best for best in expected_best(scores)),
         )
 
 
@@ -208,13 +207,11 @@ def _limit_comparisons(comparison: Comparison) -> Iterator[LimitComparison]:
     at = {shape: limits(looks.seeds, strictest, shape) for shape in SHAPES}
     least: dict[tuple[Question, Endpoint, Shape], float] = {}
     for one in comparison.ledger:
-        repeated: dict[Shape, float | None] = {}
-        for shape in SHAPES:
-            key = one.question, one.endpoint, shape
+        keys = {shape: (one.question, one.endpoint, shape) for shape in SHAPES}
+        for shape, key in keys.items():
             if one.p is not None:
-                now = repeated_p(looks.seeds, one.look, one.p, shape)
-                least[key] = min(now, least.get(key, 1.0))
-            repeated[shape] = least.get(key)
+                p = repeated_p(looks.seeds, one.look, one.p, shape)
+                least[key] = min(p, least.get(key, 1.0))
         yield LimitComparison(
             question=one.question,
             endpoint=one.endpoint,
@@ -223,8 +220,8 @@ def _limit_comparisons(comparison: Comparison) -> Iterator[LimitComparison]:
             p=one.p,
             limit_obrien_fleming=at["obrien-fleming"][one.look - 1],
             limit_pocock=at["pocock"][one.look - 1],
-            p_obrien_fleming=repeated["obrien-fleming"],
-            p_pocock=repeated["pocock"],
+            p_obrien_fleming=least.get(keys["obrien-fleming"]),
+            p_pocock=least.get(keys["pocock"]),
             declared_shape=looks.shape,
         )
 

@@ -1,18 +1,18 @@
-"""Blocks: the results of a study in the order of its plan, paired, with what is wrong with them.
+"""Blocks: the results of a study in the order of its plan, paired, with their faults by name.
 
 A difference is one of candidates only if everything else is shared, and blocks are repetitions
-only if their seeds were applied: blocks whose pairing is broken are left out, by name. Estimates
-nothing.
+only if their seeds were applied: blocks whose pairing is broken are left out. Estimates nothing.
 """
 
 import hashlib
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from jobs.contract.trial import Workload, canonical_json
 from tracking.compare.analysis import Endpoint, Question
@@ -31,11 +31,10 @@ NO_AUC = "no AUC"  # the flag of blocks whose curves are missing or cover unlike
 # What the trials of a block must share, or their difference is not one of candidates.
 _SHARED = ("data", "split", "init", "order")
 
-# A curve of so many different values does not come twice by chance, not even a curve of shares of
-# a hundred images; a shorter one might.
+# Two curves of so many different values are not equal by chance, not even if the values are shares
+# of a hundred images; shorter ones may be.
 _TELLING_VALUES = 6
 
-_Table = np.ndarray[tuple[int, int], np.dtype[np.float64]]
 _Cell = tuple[str, str, int]  # workload, candidate, block
 
 
@@ -50,7 +49,7 @@ class Incomplete:
 
 @dataclass(frozen=True)
 class BlockFlag:
-    """Something about a block that a reader must know; the block is used all the same."""
+    """A property of a block that a reader must know; the block is used all the same."""
 
     workload: str
     block: int
@@ -60,9 +59,9 @@ class BlockFlag:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two candidates on a block where both have a result by one endpoint; greater is better.
+    """The results of two candidates on one block by one endpoint; greater is better.
 
-    `diverged` says whether (candidate, baseline) did.
+    `diverged` says for each of (candidate, baseline) if its trial diverged.
     """
 
     block: int
@@ -145,8 +144,8 @@ class Blocks:
     ) -> tuple[list[Pair], list[int]]:
         """Pair two candidates on a workload by one endpoint, on all blocks or those `below`.
 
-        The second part are blocks where both have a result, but none that this endpoint can
-        compare.
+        Return the pairs, and the numbers of blocks in which both have a result, but not by this
+        endpoint over the same steps.
         """
         sign = Scale.of(self.workloads[workload].metric_spec).sign
         kept, unmatched = [], []
@@ -164,10 +163,10 @@ class Blocks:
             kept.append(Pair(block, sign * values[0], sign * values[1], (one, other)))
         return kept, unmatched
 
-    def shared_results(self, workload: str, endpoint: Endpoint) -> _Table:
-        """Return the results, (n_blocks, n_candidates), of blocks where every candidate has one.
+    def shared_results(self, workload: str, endpoint: Endpoint) -> NDArray[np.float64]:
+        """Return the results of the blocks in which every candidate has one.
 
-        Negated if lower is better.
+        The shape is (n_blocks, n_candidates); values are negated if lower is better.
         """
         rows = []
         for block in self.numbers(workload):
@@ -179,9 +178,9 @@ class Blocks:
         return sign * np.array(table, dtype=np.float64).reshape(len(table), len(self.candidates))
 
     def ended_trials(self, workload: str, candidate: str) -> dict[int, Outcome]:
-        """Return the trials that have an end, by rising block; blocks broken as pairs have none.
+        """Return the trials that have ended, by rising block, without those of broken blocks.
 
-        Also if the value of a diverged trial is not known, which makes a block incomplete.
+        A diverged trial is among them even if its value is not known.
         """
         return {
             block: one
@@ -193,7 +192,8 @@ class Blocks:
 
     @cached_property
     def incomplete(self) -> tuple[Incomplete, ...]:
-        found = []
+        """Blocks in which a trial that was not skipped has no result."""
+        blocks = []
         for workload, block in self._each():
             reasons = [
                 (candidate, self._reason((workload, candidate, block)))
@@ -202,45 +202,38 @@ class Blocks:
                 and (candidate, block) not in self._skipped
             ]
             if reasons:
-                found.append(Incomplete(workload, block, tuple(reasons)))
-        return tuple(found)
+                blocks.append(Incomplete(workload, block, tuple(reasons)))
+        return tuple(blocks)
 
     @cached_property
     def flags(self) -> tuple[BlockFlag, ...]:
         """Blocks that mix code, devices or data, whose trials disagree, or without an AUC."""
-        usual: dict[str, str | None] = {}
-        return tuple(
-            BlockFlag(workload, block, *flag)
-            for workload, block in self._each()
-            for flag in self._flags(workload, block, usual)
-        )
+        return tuple(self._flags())
 
-    def _flags(
-        self, workload: str, block: int, usual: dict[str, str | None]
-    ) -> Iterator[tuple[str, str]]:
-        """Yield kind and detail of the flags of a block; `usual` data are by workload."""
-        measured = self._measured(workload, block)
-        for data in {_digest(outcome, "data") for outcome in measured.values()}:
-            if usual.setdefault(workload, data) != data:
-                yield "data", f"its digest is {data}"
-        if _mixes_code([one.job for one in measured.values()]):
-            yield "code", _listed({name: one.job.get("code") for name, one in measured.items()})
-        devices = {name: one.job.get("device") for name, one in measured.items()}
-        if len({canonical_json(device) for device in devices.values()}) > 1:
-            yield "device", _listed(devices)
-        unstable = [name for name, one in measured.items() if one.nondeterministic]
-        if unstable:
-            yield (
-                "nondeterministic",
-                f"{', '.join(unstable)}: a step that was run twice gave two values",
-            )
-        scores = {name: self._scores[workload, name, block] for name in measured}
-        missing = {name: one.no_auc for name, one in scores.items() if one.no_auc is not None}
-        spans = {name: one.span for name, one in scores.items() if one.span is not None}
-        if len(set(spans.values())) > 1:
-            missing |= {name: "steps {} to {}".format(*span) for name, span in spans.items()}
-        if missing:
-            yield NO_AUC, _listed(missing)
+    def _flags(self) -> Iterator[BlockFlag]:
+        usual: dict[str, str | None] = {}  # the data of the first block, by workload
+        for workload, block in self._each():
+            flag = partial(BlockFlag, workload, block)
+            measured = self._measured(workload, block)
+            for data in {_digest(outcome, "data") for outcome in measured.values()}:
+                if usual.setdefault(workload, data) != data:
+                    yield flag("data", f"its digest is {data}")
+            if _mixes_code([one.job for one in measured.values()]):
+                codes = {name: one.job.get("code") for name, one in measured.items()}
+                yield flag("code", _listed(codes))
+            devices = {name: one.job.get("device") for name, one in measured.items()}
+            if len({canonical_json(device) for device in devices.values()}) > 1:
+                yield flag("device", _listed(devices))
+            if unstable := [name for name, one in measured.items() if one.nondeterministic]:
+                why = "a step that was run twice gave two values"
+                yield flag("nondeterministic", f"{', '.join(unstable)}: {why}")
+            scores = {name: self._scores[workload, name, block] for name in measured}
+            missing = {name: one.no_auc for name, one in scores.items() if one.no_auc is not None}
+            spans = {name: one.span for name, one in scores.items() if one.span is not None}
+            if len(set(spans.values())) > 1:
+                missing |= {name: "steps {} to {}".format(*span) for name, span in spans.items()}
+            if missing:
+                yield flag(NO_AUC, _listed(missing))
 
     def _comparable(self, cells: Sequence[_Cell], endpoint: Endpoint) -> list[float] | None:
         """Return the values of one endpoint; None if any lacks it or covers other steps."""
@@ -285,11 +278,8 @@ def _find_mismatch(measured: Mapping[str, Outcome]) -> str | None:
     """Say in what the trials of a block, by candidate, differ that they must share."""
     mismatch = None
     for name in _SHARED:
-        values = {
-            candidate: found
-            for candidate, outcome in measured.items()
-            if (found := _digest(outcome, name)) is not None
-        }
+        digests = {candidate: _digest(outcome, name) for candidate, outcome in measured.items()}
+        values = {candidate: value for candidate, value in digests.items() if value is not None}
         if len(set(values.values())) > 1:
             mismatch = f"refused: the trials of this block differ in {name} ({_listed(values)})"
     return mismatch
@@ -298,54 +288,52 @@ def _find_mismatch(measured: Mapping[str, Outcome]) -> str | None:
 def _refuse_twins(outcomes: Iterable[Outcome]) -> None:
     """Raise ComparisonError if two blocks of a workload are one, their seeds not applied.
 
-    That is told by the digests of initial weights and order of data; if a training has none, as
-    the user's own, by curves that are alike in every value.
+    Such blocks have the same initial weights and order of data by their digests; if a training
+    logs none, as the user's own, a candidate has the same curve on both, value by value.
     """
-    starts: dict[tuple[str, str, str], int] = {}
-    traces: dict[tuple[str, str, bytes], int] = {}
+    blocks: dict[tuple[str, str, str], int] = {}
     for one in outcomes:
         workload, block = one.trial.workload.name, one.trial.block
         init, order = _digest(one, "init"), _digest(one, "order")
         if init is not None and order is not None:
-            twin = starts.setdefault((workload, init, order), block)
-            if twin != block:
-                raise ComparisonError(
-                    f"{workload}, blocks {twin} and {block} have the same initial weights and "
-                    "the same order of data: their seeds were not applied, so they are one block"
-                )
+            subject, identity = workload, f"{init} {order}"
+            shared, advice = "initial weights and the same order of data", ""
         elif (trace := _trace(one)) is not None:
-            candidate = one.trial.candidate.name
-            twin = traces.setdefault((workload, candidate, trace), block)
-            if twin != block:
-                raise ComparisonError(
-                    f"{candidate} on {workload}, blocks {twin} and {block} have the same curve, "
-                    "value by value: the seed was not applied, so they are one block; let the "
-                    "training take its seed (`context.seed`, or {seed} in a command)"
-                )
+            subject, identity = f"{one.trial.candidate.name} on {workload}", trace
+            shared = "curve, value by value"
+            advice = "; let the training take its seed (`context.seed`, or {seed} in a command)"
+        else:
+            continue
+        twin = blocks.setdefault((workload, subject, identity), block)
+        if twin != block:
+            raise ComparisonError(
+                f"{subject}, blocks {twin} and {block} have the same {shared}: "
+                f"their seeds were not applied, so they are one block{advice}"
+            )
 
 
 def _digest(outcome: Outcome, name: str) -> str | None:
-    found: str | None = (outcome.started.get("digests") or {}).get(name)
-    return found
+    value: str | None = (outcome.started.get("digests") or {}).get(name)
+    return value
 
 
 def _listed(values: Mapping[str, object]) -> str:
     return ", ".join(f"{name}: {value}" for name, value in values.items())
 
 
-def _trace(outcome: Outcome) -> bytes | None:
-    """Return a digest of all that a trial measured, None if that is too little to tell."""
+def _trace(outcome: Outcome) -> str | None:
+    """Return a digest of all that a trial measured, None if that is too little to be unique."""
     if outcome.state != "completed":
         return None
     values = {value for p in outcome.curve for value in p.metrics.values() if math.isfinite(value)}
     if len(values) < _TELLING_VALUES:
         return None
     curve = repr([(p.step, sorted(p.metrics.items())) for p in outcome.curve])
-    return hashlib.sha256(curve.encode()).digest()
+    return hashlib.sha256(curve.encode()).hexdigest()
 
 
 def _mixes_code(jobs: Sequence[Mapping[str, Any]]) -> bool:
-    """Return True if jobs ran different code; one without user code is no other version of it."""
+    """Return True if jobs ran different code; a job without user code has no other version."""
     ours = {job.get("thermolion_code", job.get("code")) for job in jobs}
     with_users = {job["code"] for job in jobs if job.get("code") not in ours and "code" in job}
     return len(ours) > 1 or len(with_users) > 1

@@ -1,30 +1,29 @@
 """Compare candidates with baselines over the blocks of a study: outcomes in, comparison out.
 
-The verdicts are about these data sets with new seeds; what can be said of other ones is in
-`across_datasets`, and kept apart. Reads no log and writes no file.
+The verdicts are about these data sets with new seeds; those about other data sets come from
+`across_datasets` and are kept apart. Reads no log and writes no file.
 """
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
+from itertools import chain, product
 
 from jobs.contract.trial import UserWorkload
 from tracking.compare.across_datasets import compare_across_datasets
 from tracking.compare.analysis import ALPHA, ROPE_PP, Analysis, Endpoint, Question
 from tracking.compare.blocks import Blocks
-from tracking.compare.differences import PValues, estimate_on_workload, judge, pool
+from tracking.compare.differences import estimate_on_workload, judge, pool
 from tracking.compare.divergence import compare_divergence
 from tracking.compare.endpoints import ComparisonError
 from tracking.compare.interim import Looks
-from tracking.compare.ledger import Asked, Family, judge_looks
+from tracking.compare.ledger import Family, judge_looks
 from tracking.compare.rankings import rank_candidates
 from tracking.compare.result import Comparison, Difference, MeasuredWorkload, Summary
 from tracking.compare.time_to_target import measure_time_to_target
 from tracking.outcomes import Outcome
 from tracking.stats.multiplicity import benjamini_hochberg
 from tracking.stats.sensitivity import max_t_p
-
-__all__ = ["ALPHA", "ROPE_PP", "Comparison", "ComparisonError", "Question", "compare"]
 
 _OPEN = ("waiting", "running", "interrupted")
 
@@ -42,31 +41,37 @@ def compare(
 ) -> Comparison:
     """Answer every question for both endpoints, on each workload and pooled over workloads.
 
-    Only trials of phase "compare" take part, and only blocks where both candidates of a question
-    have a result; the others are named in `incomplete`. Primary are the pooled answers (stratified
-    t, Holm over questions by endpoints); single workloads are exploratory (paired t,
-    Benjamini-Hochberg over all of them). Beside them stand the answers about data sets like these,
-    a family of their own. The `analysis` that was declared beforehand says which answers are
-    primary, and at what levels; without it all are. With `looks`, only what is of complete looks
-    is seen, and p-values and intervals hold over all of them. Raises ComparisonError for broken
-    pairing, NaN, and questions about unknown candidates.
+    Only trials of phase "compare" take part, and only blocks in which both candidates of a
+    question have a result; the others are named in `incomplete`. The primary answers are pooled
+    (stratified t, Holm over questions by endpoints); those of single workloads are exploratory
+    (paired t, Benjamini-Hochberg over all of them); those about data sets like these are a family
+    of their own. The `analysis` that was declared beforehand says which answers are primary, and
+    at what levels; without it all are. With `looks`, only the trials of complete looks are used,
+    and p-values and intervals hold over all looks. Raises ComparisonError for broken pairing, NaN,
+    and questions about unknown candidates.
     """
-    seen = list(outcomes)
-    skipped: frozenset[tuple[str, int]] = frozenset()
+    used = list(outcomes)
+    skipped: Collection[tuple[str, int]] = ()
     if looks is not None:
-        seen = looks.select(one for one in outcomes if one.trial.phase == "compare")
-        skipped = looks.skipped_blocks({one.trial.candidate.name for one in seen})
-    blocks = Blocks(seen, skipped)
+        used = looks.select(one for one in outcomes if one.trial.phase == "compare")
+        skipped = looks.skipped_blocks({one.trial.candidate.name for one in used})
+    blocks = Blocks(used, skipped)
     _check_questions(questions, blocks)
-    asked = [(question, endpoint) for question in questions for endpoint in Endpoint]
-    family = Family(frozenset(asked), alpha, rope_pp)
+    hypotheses = [(question, endpoint) for question in questions for endpoint in Endpoint]
+    family = Family(frozenset(hypotheses), alpha, rope_pp)
     if analysis is not None:
-        family = Family.of(analysis, asked)
-    rows, least = ((), {}) if looks is None else judge_looks(blocks, asked, looks, family)
-    singles = [
-        [estimate_on_workload(blocks, *one, name) for name in blocks.workloads] for one in asked
-    ]
+        family = Family.of(analysis, hypotheses)
+    ledger, least = ((), {}) if looks is None else judge_looks(blocks, hypotheses, looks, family)
+    singles = {
+        one: [estimate_on_workload(blocks, *one, name) for name in blocks.workloads]
+        for one in hypotheses
+    }
     alpha, rope_pp = family.alpha, family.rope_pp
+    answers = [
+        pool(rows, None if looks is None else looks.last_look(question, looks.complete), alpha)
+        for (question, _), rows in singles.items()
+    ]
+    cells = product(blocks.workloads, blocks.candidates)
     return Comparison(
         study=study,
         alpha=alpha,
@@ -83,12 +88,12 @@ def compare(
             )
             for name, workload in blocks.workloads.items()
         ),
-        pooled=_pool_and_judge(asked, singles, looks, family, least),
+        pooled=tuple(family.judge(_add_max_t(answers, list(singles.values())), least)),
         by_workload=judge(
-            [row for of in singles for row in of], benjamini_hochberg, rope_pp, alpha, alpha
+            list(chain(*singles.values())), benjamini_hochberg, rope_pp, alpha, alpha
         ),
         across_datasets=compare_across_datasets(
-            [of for one, of in zip(asked, singles, strict=True) if one in family.confirmatory],
+            [rows for one, rows in singles.items() if one in family.confirmatory],
             blocks.workloads,
             alpha,
             1 if looks is None else len(looks.seeds),
@@ -96,32 +101,16 @@ def compare(
         time_to_target=measure_time_to_target(blocks, questions, alpha),
         rankings=rank_candidates(blocks, alpha),
         divergence=compare_divergence(blocks, questions, alpha),
-        summaries=tuple(
-            _summarise(blocks, workload, candidate)
-            for workload in blocks.workloads
-            for candidate in blocks.candidates
-        ),
+        summaries=tuple(_summarise(blocks, *cell) for cell in cells),
         incomplete=blocks.incomplete,
         flags=blocks.flags,
         trials=len(blocks.outcomes),
         open_trials=sum(outcome.state in _OPEN for outcome in blocks.outcomes),
         notes=tuple(notes),
         looks=looks,
-        ledger=tuple(rows),
+        ledger=ledger,
         unanswered=family.unanswered,
     )
-
-
-def _pool_and_judge(
-    asked: Sequence[Asked],
-    singles: Sequence[Sequence[Difference]],
-    looks: Looks | None,
-    family: Family,
-    least: Mapping[Asked, PValues],
-) -> tuple[Difference, ...]:
-    reached = [None if looks is None else looks.last_look(question) for question, _ in asked]
-    answers = [pool(rows, at, family.alpha) for rows, at in zip(singles, reached, strict=True)]
-    return tuple(family.judge(_add_max_t(answers, singles), least))
 
 
 def _check_questions(questions: Sequence[Question], blocks: Blocks) -> None:
@@ -148,17 +137,16 @@ def _add_max_t(
     together: dict[tuple[str, str], list[int]] = {}
     for position, one in enumerate(answers):
         together.setdefault((one.question.candidate, one.endpoint), []).append(position)
-    found = list(answers)
+    completed = list(answers)
     for positions in together.values():
         differences = [
             {(one.workload or "", block): d for one in singles[at] for block, d in one.paired}
             for at in positions
         ]
         for at, p in zip(positions, max_t_p(differences), strict=True):
-            tested = found[at].sensitivity
-            if tested is not None:
-                found[at] = replace(found[at], sensitivity=replace(tested, max_t_p=p))
-    return found
+            if (tests := answers[at].sensitivity) is not None:
+                completed[at] = replace(answers[at], sensitivity=replace(tests, max_t_p=p))
+    return completed
 
 
 def _summarise(blocks: Blocks, workload: str, candidate: str) -> Summary:

@@ -1,7 +1,6 @@
-"""Differences between two candidates: estimated on one workload, pooled over them, then judged.
+"""Differences between two candidates: estimated on one workload, pooled over several, judged.
 
-The arithmetic is in `tracking.stats`; here is which numbers go in, and what a reader must be
-warned of.
+Chooses the numbers that `tracking.stats` estimates from, and flags what a reader must know.
 """
 
 import statistics
@@ -12,12 +11,12 @@ from tracking.compare.analysis import Endpoint, Question
 from tracking.compare.blocks import NO_AUC, Blocks, Pair
 from tracking.compare.endpoints import curve_metric, final_metric
 from tracking.compare.interim import Look
-from tracking.compare.result import Difference, upheld, verdict
+from tracking.compare.result import Difference, verdict
 from tracking.metric import PP, Scale
 from tracking.stats.multiplicity import Adjustment
 from tracking.stats.power import smallest_detectable
 from tracking.stats.sensitivity import sensitivity
-from tracking.stats.t_tests import LEVEL, Estimate, at_level, paired_t, stratified_t, superiority
+from tracking.stats.t_tests import Estimate, at_level, paired_t, stratified_t, superiority
 
 # The speed of image classification, with and without held-out data.
 TRACKS = frozenset({"val_auc", "train_auc"})
@@ -49,22 +48,23 @@ def estimate_on_workload(
 ) -> Difference:
     """Estimate a difference on one workload by paired t; not judged yet.
 
-    Of the blocks `below` a number alone, if one is given.
+    If `below` is given, only blocks with lower numbers take part. Without `other_tests` there are
+    no tests beside Student's t.
     """
     pairs, unmatched = blocks.pairs(workload, question, endpoint, below)
-    of = blocks.workloads[workload]
-    scale, is_final = Scale.of(of.metric_spec), endpoint is Endpoint.FINAL
-    metric = final_metric(of) if is_final else curve_metric(of)
-    if of.has_planned_curve:
+    content = blocks.workloads[workload]
+    scale, is_final = Scale.of(content.metric_spec), endpoint is Endpoint.FINAL
+    metric = final_metric(content) if is_final else curve_metric(content)
+    if content.has_planned_curve:
         measure = f"final_{metric}" if is_final else metric.removesuffix("_accuracy") + "_auc"
     else:
         measure = f"final {metric}" if is_final else f"speed (AUC of {metric})"
     estimate, differences = _paired_t(pairs), [one.difference for one in pairs]
-    used = {one.block for one in pairs}
+    used = {(workload, one.block) for one in pairs}
     flags = [
         flag.kind
         for flag in blocks.flags
-        if flag.workload == workload and flag.block in used and flag.kind != NO_AUC
+        if (flag.workload, flag.block) in used and flag.kind != NO_AUC
     ]
     if unmatched:
         flags.append(NO_AUC)
@@ -97,15 +97,13 @@ def _paired_t(pairs: Sequence[Pair]) -> Estimate:
     return paired_t([one.candidate for one in pairs], [one.baseline for one in pairs])
 
 
-def pool(
-    singles: Sequence[Difference], reached: Look | None = None, alpha: float = 1 - LEVEL
-) -> Difference:
+def pool(singles: Sequence[Difference], reached: Look | None, alpha: float) -> Difference:
     """Pool the differences of one question and endpoint over workloads; not judged yet.
 
     Workloads with fewer than two blocks cannot take part: they are left out, and the flag
     "partial" says so. Nothing is pooled over workloads of unlike units or directions: numbers of
-    unlike meaning have no average. With looks, the interval is that of the look that was
-    `reached`, so that it holds over all of them.
+    unlike meaning have no average. With looks, the interval is that of the look that was `reached`
+    at the total level `alpha`, so that it holds over all of them.
     """
     first, is_alone = singles[0], len(singles) == 1
     candidate, baseline = zip(*(one.divergences for one in singles), strict=True)
@@ -187,22 +185,19 @@ def judge(
     """Give every difference its adjusted p-values and its verdict.
 
     The two-sided tests and the tests of equivalence are adjusted as a family each. A verdict
-    that rests on diverged trials alone is undecided. `detectable_alpha` is the level at which
-    the smallest detectable difference is asked for. `before` has what earlier looks have found,
-    for each difference; `unanswered` tests of the family have no difference here, and count all
-    the same.
+    that does not stand without the blocks of diverged trials is undecided. The smallest
+    detectable difference is that at the level `detectable_alpha`. `before` has the least p-values
+    of earlier looks, for each difference; `unanswered` tests of the family have no difference
+    here, and count all the same.
     """
-    remaining = [one.without_divergence or one.estimate for one in differences]
-    found = [p_values(one, one.estimate, rope_pp) for one in differences]
+    valid = [p_values(one, one.estimate, rope_pp) for one in differences]
     if before:
-        found = [now.least(then) for now, then in zip(found, before, strict=True)]
-    clean = [
-        p_values(one, left, rope_pp) for one, left in zip(differences, remaining, strict=True)
-    ]
-    of_all, of_clean = (_adjust(each, adjust, unanswered) for each in (found, clean))
+        valid = [now.least(then) for now, then in zip(valid, before, strict=True)]
+    clean = [p_values(one, one.without_divergence or one.estimate, rope_pp) for one in differences]
+    of_all, of_clean = (_adjust(each, adjust, unanswered) for each in (valid, clean))
     return tuple(
         _judge_one(one, raw, adjusted, left, alpha, detectable_alpha)
-        for one, raw, adjusted, left in zip(differences, found, of_all, of_clean, strict=True)
+        for one, raw, adjusted, left in zip(differences, valid, of_all, of_clean, strict=True)
     )
 
 
@@ -211,21 +206,19 @@ def p_values(one: Difference, estimate: Estimate, rope_pp: float) -> PValues:
 
     The margin is one of percentage points; no other unit has one.
     """
-    p = estimate.p
+    p, reached = estimate.p, one.reached
     same = estimate.equivalence_p(rope_pp) if one.unit == PP else None
-    reached = one.reached
-    if reached is None:
-        return PValues(p, same)
-    return PValues(
-        None if p is None else reached.p(p), None if same is None else reached.one_sided_p(same)
-    )
+    if reached is not None:
+        p = None if p is None else reached.p(p)
+        same = None if same is None else reached.one_sided_p(same)
+    return PValues(p, same)
 
 
-def _adjust(found: Sequence[PValues], adjust: Adjustment, unanswered: int) -> list[PValues]:
-    rest = [None] * unanswered
-    two_sided = adjust([*(one.p for one in found), *rest])
-    equivalence = adjust([*(one.same for one in found), *rest])
-    return [PValues(*pair) for pair in zip(two_sided, equivalence, strict=True)][: len(found)]
+def _adjust(tests: Sequence[PValues], adjust: Adjustment, unanswered: int) -> list[PValues]:
+    family = [*tests, *[PValues()] * unanswered]
+    two_sided = adjust([one.p for one in family])
+    equivalence = adjust([one.same for one in family])
+    return [PValues(*pair) for pair in zip(two_sided, equivalence, strict=True)][: len(tests)]
 
 
 def _judge_one(
@@ -236,22 +229,19 @@ def _judge_one(
     alpha: float,
     detectable_alpha: float,
 ) -> Difference:
-    estimate, flags = one.estimate, one.flags
+    estimate, left, flags = one.estimate, one.without_divergence, one.flags
     word = verdict(estimate, adjusted.p, adjusted.same, alpha)
-    # An arm that fails in every block where the other never does needs no clean block to lose.
-    total = estimate.n > 0 and sorted(one.divergences) == [0, estimate.n]
-    doubtful = one.without_divergence is not None and not total
-    left = one.without_divergence or estimate
-    if doubtful and not upheld(word, left, clean.p, clean.same, alpha):
-        word, flags = "undecided", (*flags, "rests on collapse")
+    # If one arm diverges in every block and the other in none, no clean block is needed.
+    if left is not None and sorted(one.divergences) != [0, estimate.n]:
+        clean_word = verdict(left, clean.p, clean.same, alpha)
+        if word not in ("undecided", "not estimable", clean_word):
+            word, flags = "undecided", (*flags, "rests on collapse")
     decided = word in ("better", "worse") and one.workload is None
     if decided and one.sensitivity and one.sensitivity.contradicts(estimate.p, alpha):
         flags = (*flags, "sign-flip disagrees")
-    detectable = (
-        None
-        if estimate.se is None or estimate.df is None or detectable_alpha <= 0
-        else smallest_detectable(estimate.se, estimate.df, detectable_alpha)
-    )
+    detectable = None
+    if estimate.se is not None and estimate.df is not None and detectable_alpha > 0:
+        detectable = smallest_detectable(estimate.se, estimate.df, detectable_alpha)
     return replace(
         one,
         p_valid=raw.p,

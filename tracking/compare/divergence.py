@@ -1,7 +1,7 @@
 """Divergence as an endpoint of its own: which candidate diverges more often, by paired blocks.
 
-A mean that includes a diverged trial says little; how often trials diverge says it plainly. Only
-trials that diverged count: what broke on the machine is no result of the candidate.
+The mean of a candidate with diverged trials describes none of its runs, hence this endpoint. Only
+trials that diverged count: a failure of the machine is no result of the candidate.
 """
 
 from collections import Counter
@@ -43,7 +43,7 @@ def compare_divergence(
 
 
 def _count(blocks: Blocks, question: Question) -> Divergence:
-    ends: Counter[tuple[bool, bool]] = Counter()  # of pairs: whether (candidate, baseline) did
+    ends: Counter[tuple[bool, bool]] = Counter()  # of pairs: (candidate, baseline) diverged
     for workload in blocks.workloads:
         first = blocks.ended_trials(workload, question.candidate)
         second = blocks.ended_trials(workload, question.baseline)

@@ -1,4 +1,4 @@
-"""Looks at growing data, declared beforehand: which have been taken, and what p-values are worth.
+"""Looks at growing data, declared beforehand: which have been taken, and p-values valid over all.
 
 The arithmetic of limits is in `tracking.stats.group_sequential`. Estimates nothing.
 """
@@ -24,7 +24,7 @@ class Look:
         return 1.0 if self.look == 0 else repeated_p(self.seeds, self.look, p, self.shape)
 
     def one_sided_p(self, p: float) -> float:
-        """Return the same of a one-sided test."""
+        """Return a p-value of a one-sided test that holds at whatever look one stops."""
         return min(1.0, self.p(min(1.0, 2 * p)) / 2) if self.look else 1.0
 
     def limit(self, alpha: float) -> float:
@@ -46,18 +46,17 @@ class Looks:
     complete: int = 0
     ended: Mapping[str, int] = field(default_factory=dict)
 
-    def last_look(self, question: Question, look: int | None = None) -> Look:
+    def last_look(self, question: Question, look: int) -> Look:
         """Return the last look at both candidates of a question, of the first `look` ones."""
-        up_to = self.complete if look is None else look
-        lasts = [self.ended.get(name, up_to) for name in (question.candidate, question.baseline)]
-        return Look(min(up_to, *lasts), self.seeds, self.shape)
+        ends = [self.ended.get(name, look) for name in (question.candidate, question.baseline)]
+        return Look(min(look, *ends), self.seeds, self.shape)
 
     def blocks(self, look: int) -> int:
-        """Return the number of blocks that a look is at; before the first, those it will be at."""
+        """Return the number of blocks that a look is at; of look 0, those of the first."""
         return self.seeds[max(look, 1) - 1]
 
     def select(self, outcomes: Iterable[Outcome]) -> list[Outcome]:
-        """Return the trials of the looks that are complete: later ones are not peeked at."""
+        """Return the trials of the looks that are complete; no result of a later one is used."""
         last = self.blocks(self.complete)
         return [
             one
@@ -66,20 +65,19 @@ class Looks:
         ]
 
     def skipped_blocks(self, candidates: Iterable[str]) -> frozenset[tuple[str, int]]:
-        """Return the (candidate, block) among them that were never to run."""
+        """Return each (candidate, block) that was not to run, the candidate being decided."""
         last = self.blocks(self.complete)
         return frozenset(
             (name, block) for name in candidates for block in range(self._last(name), last)
         )
 
     def _last(self, candidate: str) -> int:
-        ended = self.ended.get(candidate)
-        return self.seeds[-1] if ended is None else self.blocks(ended)
+        return self.blocks(self.ended.get(candidate, len(self.seeds)))
 
 
 @dataclass(frozen=True)
 class LedgerRow:
-    """One question and endpoint at one look: what was found, and what it took to stop.
+    """One question and endpoint at one look: the estimate, and the limit at which it stops.
 
     `seeds` a workload of the looks' last number are the `fraction` of the information; `n` counts
     pairs. `limit` is for p at Holm's strictest step. `p_repeated` is the least so far that holds
@@ -111,7 +109,7 @@ DECIDED = ("better", "worse", "equivalent")
 
 @dataclass(frozen=True)
 class Savings:
-    """What was not spent, because a look had decided: `hours` of a device, or of a core.
+    """The cost saved because a look had decided: `hours` of a device, or of a core.
 
     Estimated from the mean training time of the same candidate on the same workload; `unknown`
     counts skipped trials for which there is none.

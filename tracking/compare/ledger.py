@@ -1,6 +1,6 @@
-"""The pooled answers look by look: what each look has found, and what has been found so far.
+"""The pooled answers look by look, and the least p-values of all looks so far.
 
-Says nothing of what is to be sent next: that follows from the words.
+Decides nothing about what is sent next: that follows from the verdicts.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,67 +13,71 @@ from tracking.compare.interim import LedgerRow, Look, Looks
 from tracking.compare.result import EXPLORATORY, Difference
 from tracking.stats.multiplicity import benjamini_hochberg, holm
 
-Asked = tuple[Question, Endpoint]
+Hypothesis = tuple[Question, Endpoint]
 
 
 @dataclass(frozen=True)
 class Family:
-    """Which answers were declared beforehand, and at what level they are judged together.
+    """The answers that were declared beforehand, and the level at which they are judged together.
 
-    `unanswered` of its tests cannot be done. Everything else that is asked is for exploration.
+    `unanswered` of its tests cannot be done. All other hypotheses are for exploration.
     """
 
-    confirmatory: frozenset[Asked]
+    confirmatory: frozenset[Hypothesis]
     alpha: float
     rope_pp: float
     unanswered: int = 0
 
     @staticmethod
-    def of(analysis: Analysis, asked: Sequence[Asked]) -> "Family":
+    def of(analysis: Analysis, hypotheses: Sequence[Hypothesis]) -> "Family":
         declared = {(q, e) for q in analysis.questions for e in analysis.endpoints}
-        possible = frozenset(declared & set(asked))
+        possible = frozenset(declared & set(hypotheses))
         unanswered = len(declared) - len(possible)
         return Family(possible, analysis.alpha, analysis.rope_pp, unanswered)
 
     @property
-    def tests(self) -> int:
-        return max(1, len(self.confirmatory) + self.unanswered)
+    def strictest(self) -> float:
+        """The level of Holm's first step."""
+        return self.alpha / max(1, len(self.confirmatory) + self.unanswered)
 
     def judge(
-        self, answers: Sequence[Difference], before: Mapping[Asked, PValues]
+        self, answers: Sequence[Difference], before: Mapping[Hypothesis, PValues]
     ) -> list[Difference]:
         """Judge pooled answers, those for exploration among themselves."""
-        found = dict.fromkeys(map(_asked, answers))
+        judged: dict[Hypothesis, Difference] = {}
         for inside in (True, False):
-            group = [one for one in answers if (_asked(one) in self.confirmatory) == inside]
+            group = [one for one in answers if (_hypothesis(one) in self.confirmatory) == inside]
             if not group:
                 continue
             reached = next((one.reached for one in group if one.reached), None)
-            strictest = self.alpha / self.tests
+
             if not inside:
                 group = [replace(one, flags=(*one.flags, EXPLORATORY)) for one in group]
-            judged = judge(
+            rows = judge(
                 group,
                 holm if inside else benjamini_hochberg,
                 self.rope_pp,
                 self.alpha,
-                strictest if reached is None else reached.limit(strictest),
-                [before.get(_asked(one), PValues()) for one in group],
+                self.strictest if reached is None else reached.limit(self.strictest),
+                [before.get(_hypothesis(one), PValues()) for one in group],
                 self.unanswered if inside else 0,
             )
-            found |= {_asked(one): one for one in judged}
-        return [one for one in found.values() if one is not None]
+            judged |= {_hypothesis(one): one for one in rows}
+        return [judged[_hypothesis(one)] for one in answers]
 
 
 def judge_looks(
-    blocks: Blocks, asked: Sequence[Asked], looks: Looks, family: Family
-) -> tuple[tuple[LedgerRow, ...], Mapping[Asked, PValues]]:
-    """Go through the complete looks; return what each found, and the least p-values of them."""
+    blocks: Blocks, hypotheses: Sequence[Hypothesis], looks: Looks, family: Family
+) -> tuple[tuple[LedgerRow, ...], Mapping[Hypothesis, PValues]]:
+    """Judge the pooled answers at every complete look.
+
+    Return a row for each confirmatory answer and look, and the least p-values of all looks.
+    """
     rows: list[LedgerRow] = []
-    least: dict[Asked, PValues] = {}
+    least: dict[Hypothesis, PValues] = {}
     for look in range(1, looks.complete + 1):
         answers = []
-        for question, endpoint in asked:
+        for question, endpoint in hypotheses:
             last = looks.last_look(question, look)
             below = looks.blocks(last.look)
             singles = [
@@ -83,8 +87,8 @@ def judge_looks(
             answers.append(pool(singles, last, family.alpha))
         for one in family.judge(answers, least):
             assert one.reached is not None
-            before = least.get(_asked(one), PValues())
-            least[_asked(one)] = p_values(one, one.estimate, family.rope_pp).least(before)
+            before = least.get(_hypothesis(one), PValues())
+            least[_hypothesis(one)] = p_values(one, one.estimate, family.rope_pp).least(before)
             if one.reached.look == look and EXPLORATORY not in one.flags:
                 rows.append(_row(one, one.reached, family))
     return tuple(rows), least
@@ -103,12 +107,12 @@ def _row(one: Difference, reached: Look, family: Family) -> LedgerRow:
         t=estimate.t,
         df=estimate.df,
         p=estimate.p,
-        limit=reached.limit(family.alpha / family.tests),
+        limit=reached.limit(family.strictest),
         p_repeated=one.p_valid,
         p_adjusted=one.p_adjusted,
         word=one.verdict,
     )
 
 
-def _asked(one: Difference) -> Asked:
+def _hypothesis(one: Difference) -> Hypothesis:
     return one.question, one.endpoint

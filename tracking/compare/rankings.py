@@ -1,7 +1,7 @@
 """Mean ranks of all candidates over the data sets of a study: a picture, and no verdict.
 
-The arithmetic is in `tracking.stats.ranks`. Ranks depend on who else is compared; a pair is said
-to differ by its own test, whatever the others do.
+The arithmetic is in `tracking.stats.ranks`. Ranks depend on which other candidates are compared;
+whether a pair differs depends on its own test alone.
 """
 
 import itertools
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tracking.compare.analysis import Endpoint
 from tracking.compare.blocks import Blocks
@@ -21,17 +22,15 @@ LEAST_CANDIDATES, LEAST_DATA_SETS = 3, 2
 
 _RESOLUTION = 1e-9  # of the largest difference: rounding makes no ranks
 
-_Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
-
 
 @dataclass(frozen=True)
 class Ranking:
     """Candidates by rising mean rank over `data_sets`, for one endpoint; 1 is the best.
 
-    `cliques` are runs of candidates, by their place here, of which no pair is told apart: by the
-    exact signed-rank test, Holm over all pairs; None if data sets have unlike units.
-    `least_p` is the smallest that so many data sets and pairs can give. If nothing is ranked,
-    `why` says why, and the rest is empty.
+    `cliques` are runs of candidates, by their place here, of which no pair differs by the exact
+    signed-rank test, Holm over all pairs; None if data sets have unlike units. `least_p` is the
+    smallest p-value that so many data sets and pairs can give. If nothing is ranked, `why` has the
+    reason, and the other fields are empty.
     """
 
     endpoint: Endpoint
@@ -46,61 +45,59 @@ class Ranking:
 
 
 def rank_candidates(blocks: Blocks, alpha: float) -> tuple[Ranking, ...]:
-    """Rank all candidates by both endpoints, on blocks where every one of them has a result."""
+    """Rank all candidates by both endpoints, on blocks in which every candidate has a result."""
     return tuple(_ranking(blocks, endpoint, alpha) for endpoint in Endpoint)
 
 
 def _ranking(blocks: Blocks, endpoint: Endpoint, alpha: float) -> Ranking:
     names = blocks.candidates
     if len(names) < LEAST_CANDIDATES:
-        return Ranking(
-            endpoint, why=f"ranks say something of three candidates or more, not of {len(names)}"
-        )
-    levels: dict[str, list[_Array]] = {}
+        why = f"ranks say something of three candidates or more, not of {len(names)}"
+        return Ranking(endpoint, why=why)
+    levels: dict[str, list[NDArray[np.float64]]] = {}
     units = set()
-    for workload, of in blocks.workloads.items():
-        table = blocks.shared_results(workload, endpoint)
+    for name, workload in blocks.workloads.items():
+        table = blocks.shared_results(name, endpoint)
         if len(table):
-            levels.setdefault(of.data_set, []).append(table.mean(axis=0))
-            scale = Scale.of(of.metric_spec)
-            units.add((scale.unit(of.metric_spec.metric), scale.lower_is_better))
-    if len(levels) < LEAST_DATA_SETS:
-        return Ranking(
-            endpoint,
-            why="ranks are compared over two data sets or more, and blocks in which every "
-            f"candidate has a result are on {len(levels)}",
+            levels.setdefault(workload.data_set, []).append(table.mean(axis=0))
+            scale = Scale.of(workload.metric_spec)
+            units.add((scale.unit(workload.metric_spec.metric), scale.lower_is_better))
+    n, k = len(levels), len(names)
+    if n < LEAST_DATA_SETS:
+        why = (
+            "ranks are compared over two data sets or more, and blocks in which every "
+            f"candidate has a result are on {n}"
         )
+        return Ranking(endpoint, why=why)
     # Workloads of one data set share its one vote.
-    votes = [rank_scores(np.array(of)).mean(axis=0) for of in levels.values()]
+    votes = [rank_scores(rows).mean(axis=0) for rows in levels.values()]
     mean_ranks = np.mean(votes, axis=0)
     order = np.argsort(mean_ranks, kind="stable")
-    mean = mean_ranks[order]
-    n, k = len(levels), len(names)
-    pairs = k * (k - 1) // 2
-    means = np.array([np.mean(of, axis=0) for of in levels.values()])[:, order]
+    rising = mean_ranks[order]
+    means = np.array([np.mean(rows, axis=0) for rows in levels.values()])[:, order]
     return Ranking(
         endpoint=endpoint,
         candidates=tuple(names[i] for i in order),
-        mean_ranks=tuple(float(rank) for rank in mean),
+        mean_ranks=tuple(rising.tolist()),
         data_sets=tuple(levels),
-        friedman=friedman(mean, n),
+        friedman=friedman(rising, n),
         critical_difference=critical_difference(k, n, alpha),
-        cliques=_cliques(mean.tolist(), means, alpha) if len(units) == 1 else None,
-        least_p=min(1.0, pairs * 2.0 ** (1 - n)),
+        cliques=_cliques(rising.tolist(), means, alpha) if len(units) == 1 else None,
+        least_p=min(1.0, k * (k - 1) // 2 * 2.0 ** (1 - n)),
     )
 
 
 def _cliques(
-    mean_ranks: Sequence[float], means: _Array, alpha: float
+    mean_ranks: Sequence[float], means: NDArray[np.float64], alpha: float
 ) -> tuple[tuple[int, ...], ...]:
-    """Join whom the signed-rank test over data sets, `means` (n, k), does not tell apart."""
+    """Return the cliques by the signed-rank test over data sets, whose `means` are (n, k)."""
     places = list(itertools.combinations(range(len(mean_ranks)), 2))
-    found: list[float | None] = []
+    p_values: list[float | None] = []
     for i, j in places:
         d = means[:, i] - means[:, j]
-        tested = signed_rank_test(d, _RESOLUTION * float(np.abs(d).max()))
-        found.append(None if tested is None else tested.p)
-    adjusted = dict(zip(places, holm(found), strict=True))
+        test = signed_rank_test(d, _RESOLUTION * float(np.abs(d).max()))
+        p_values.append(None if test is None else test.p)
+    adjusted = dict(zip(places, holm(p_values), strict=True))
 
     def differ(one: int, other: int) -> bool:
         p = adjusted[min(one, other), max(one, other)]

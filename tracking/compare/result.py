@@ -1,4 +1,4 @@
-"""A comparison: what was asked, what was found, how sure it is, and the one word for that.
+"""A comparison: its questions, and for each the difference, its uncertainty and a verdict.
 
 All differences are candidate minus baseline, negated if lower is better. "Not significant" is
 never "equal". Nothing is estimated here.
@@ -28,10 +28,10 @@ Verdict = Literal["better", "worse", "equivalent", "undecided", "identical", "no
 def verdict(
     estimate: Estimate, p: float | None, equivalence_p: float | None, alpha: float
 ) -> Verdict:
-    """Return the word for an estimate, given its p-values adjusted for the family of tests.
+    """Return the verdict on an estimate, given its p-values adjusted for the family of tests.
 
-    Equivalence comes first: a difference that is surely smaller than anyone cares about is not a
-    win, however sure its sign. `p` and `equivalence_p` are None if there is no test.
+    Equivalence comes first: a difference that is surely within the margin of no practical interest
+    is not a win, however sure its sign. `p` and `equivalence_p` are None if there is no test.
     """
     if estimate.kind == "identical":
         return "identical"
@@ -42,22 +42,6 @@ def verdict(
     if p > alpha:
         return "undecided"
     return "better" if estimate.mean > 0 else "worse"
-
-
-def upheld(
-    word: Verdict,
-    without_divergence: Estimate,
-    p: float | None,
-    equivalence_p: float | None,
-    alpha: float,
-) -> bool:
-    """Return True if a verdict stands when blocks with a diverged trial are left out.
-
-    The p-values are those of `without_divergence`, adjusted as the verdict's own; if they are
-    None, too little remains to uphold anything.
-    """
-    clean = verdict(without_divergence, p, equivalence_p, alpha)
-    return word in ("undecided", "not estimable", clean)
 
 
 EXPLORATORY = "exploratory"  # the flag of answers that no family of tests was declared for
@@ -72,13 +56,14 @@ class Difference:
 
     `p_adjusted` and `equivalence_p` are adjusted: Holm over the primary family if pooled,
     Benjamini-Hochberg over all single workloads otherwise. `smallest_detectable` is the true
-    difference that would be found with 80% power, given the spread seen. `divergences` counts the
+    difference that would be detected with 80% power, given the observed spread, and `p_valid` the
+    p-value that holds over all looks, before any adjustment. `divergences` counts the
     diverged trials of (candidate, baseline); `trials` is the number of blocks, the same for both.
     `workloads` were pooled, of the `workloads_asked` of the study. `paired` has the difference of
-    every block of a single workload. `measure` is what `endpoint` really is there: images without
-    held-out data have the AUC of training accuracy, and the user's own training has metrics of
-    its own. `unit` is "pp", the name of a metric with a unit of its own, or "mixed" if nothing
-    could be pooled.
+    every block of a single workload. `measure` is what `endpoint` is on these workloads: images
+    without held-out data have the AUC of training accuracy, and the user's own training has
+    metrics of its own. `unit` is "pp", the name of a metric with a unit of its own, or "mixed" if
+    nothing could be pooled. `reached` is the look that the answer is of.
     """
 
     question: Question
@@ -133,10 +118,11 @@ class AcrossDatasets:
 
 @dataclass(frozen=True, kw_only=True)
 class Divergence:
-    """How often the two candidates of a question diverged, of `n` blocks where both have an end.
+    """How often the two candidates of a question diverged, of `n` blocks in which both have ended.
 
-    `only_candidate` and `only_baseline` count the blocks where the other did not. `p` is of the
-    exact McNemar test, None if no block sets them apart; adjusted by Holm over the questions.
+    `only_candidate` and `only_baseline` count the blocks in which the other one did not. `p` is of
+    the exact McNemar test, None if no block sets them apart; `p_adjusted` is by Holm over the
+    questions.
     """
 
     question: Question
@@ -185,11 +171,11 @@ class Comparison:
     """Every question of a study answered; `pooled` and `by_workload` go question by question.
 
     `open_trials` have no end yet, and while there are any, the answer is an interim one. `notes`
-    say what a reader must know of the origin of the trials. With `looks`, all is of the last
-    complete one, and the `ledger` has what each has found. `unanswered` tests were declared and
-    cannot be done any more; `later` are the pooled answers of all trials, those that were added
-    after the analysis was declared among them: for exploration. `tuning` says how the settings of
-    tuned candidates were found.
+    say what a reader must know of the origin of the trials. With `looks`, everything is of the
+    last complete one, and the `ledger` has the answers of each. `unanswered` tests were declared
+    and cannot be done any more; `later` are the pooled answers of all trials, with those that were
+    added after the analysis was declared: for exploration. `tuning` says how the settings of tuned
+    candidates were chosen.
     """
 
     study: str
@@ -246,7 +232,7 @@ class Comparison:
         )
 
     def select_outcomes(self, outcomes: Iterable[Outcome]) -> list[Outcome]:
-        """Return those of some outcomes that it was made of: no other phase, no later look."""
+        """Return the outcomes that it was made of: of no other phase and no later look."""
         compared = [one for one in outcomes if one.trial.phase == "compare"]
         return compared if self.looks is None else self.looks.select(compared)
 

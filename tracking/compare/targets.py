@@ -1,4 +1,4 @@
-"""Targets from pilots: how far the better baseline gets, from seeds that nothing is compared on.
+"""Targets from pilots: what the best baseline reaches, on seeds of no comparison.
 
 After AlgoPerf (Dahl et al. 2023, § 4.3): the median, over the seeds of a pilot, of the best value
 of the learning curve, of the best baseline; a target lies a part of the way from chance to it. The
@@ -44,22 +44,20 @@ def _target(name: str, pilots: Sequence[Outcome], quantile: float) -> Target:
     chance = _chance(pilots)
     arms: dict[str, list[float]] = {}
     for one in pilots:
-        best = _best(one, sign, chance)
-        if best is not None:
+        if (best := _best(one, sign, chance)) is not None:
             arms.setdefault(one.trial.candidate.name, []).append(best)
     if not arms or chance is None:
         return Target(name, None, None, chance, None, 0)
     reached = {candidate: median(values) for candidate, values in arms.items()}
     baseline = max(reached, key=lambda candidate: sign * reached[candidate])
     reference = reached[baseline]
-    if sign * (reference - chance) <= 0:
-        return Target(name, None, reference, chance, baseline, len(arms[baseline]))
-    value = chance + quantile * (reference - chance)
+    gain = reference - chance
+    value = chance + quantile * gain if sign * gain > 0 else None
     return Target(name, value, reference, chance, baseline, len(arms[baseline]))
 
 
 def _best(one: Outcome, sign: float, chance: float | None) -> float | None:
-    """Return the best value of a curve; a run that diverged has lost it, and is at chance."""
+    """Return the best value of a curve; chance for a run that diverged, None without a value."""
     if one.state == "diverged":
         return chance
     metric = curve_metric(one.trial.workload)
@@ -68,16 +66,15 @@ def _best(one: Outcome, sign: float, chance: float | None) -> float | None:
 
 
 def _chance(pilots: Sequence[Outcome]) -> float | None:
-    """Return the chance level: as declared, as logged, else what untrained models typically have.
+    """Return the chance level: as declared, else as logged, else the median of untrained models.
 
-    None if the curves say nothing.
+    None if there are no curves.
     """
-    workload = pilots[0].trial.workload
-    metric = curve_metric(workload)
-    if workload.metric_spec.chance is not None:
-        return workload.metric_spec.chance
-    logged = [one.started.get("chance", {}).get(metric) for one in pilots]
+    spec = pilots[0].trial.workload.metric_spec
+    if spec.chance is not None:
+        return spec.chance
+    logged = [one.started.get("chance", {}).get(spec.metric) for one in pilots]
     known = [value for value in logged if value is not None] or [
-        points[0].metrics[metric] for one in pilots if (points := curve_points(one))
+        points[0].metrics[spec.metric] for one in pilots if (points := curve_points(one))
     ]
     return median(known) if known else None

@@ -1,9 +1,9 @@
 """Time to target: how many steps each candidate needs, and by what factor one needs fewer.
 
 A secondary endpoint beside the area under the curve, for workloads that declare a target. All
-trials of a workload have one budget, and those that never reach it count with all of it; so pairs
-of a block can be compared, which says more than two survival curves do. Decides nothing about the
-primary endpoints.
+trials of a workload have one budget, and those that never reach the target count with all of it;
+so the pairs of a block can be compared, with more power than two survival curves. Decides nothing
+about the primary endpoints.
 """
 
 from collections.abc import Mapping, Sequence
@@ -97,7 +97,10 @@ class Speedup:
 
 @dataclass(frozen=True)
 class TimeToTarget:
-    """All that is known of it; `problems` are (workload, candidate, block, why) left out."""
+    """All times to target of a study; `speedups` has the pooled answers before the others.
+
+    `problems` are the trials that were left out, as (workload, candidate, block, why).
+    """
 
     arms: tuple[Arm, ...] = ()
     speedups: tuple[Speedup, ...] = ()
@@ -105,8 +108,7 @@ class TimeToTarget:
 
     def answers(self, question: Question) -> tuple[Speedup, ...]:
         """Return the pooled answer, then those of the workloads."""
-        found = [one for one in self.speedups if one.question == question]
-        return tuple(sorted(found, key=lambda one: one.workload is not None))
+        return tuple(one for one in self.speedups if one.question == question)
 
 
 # By workload and candidate, then by block.
@@ -125,12 +127,12 @@ def measure_time_to_target(
     names = [name for name, one in blocks.workloads.items() if one.metric_spec.target is not None]
     if not names:
         return TimeToTarget()
-    found, problems = _measure_all(blocks, names, 1)
+    times, problems = _measure_all(blocks, names, 1)
     confirmed, _ = _measure_all(blocks, names, 2)
-    arms = [_arm(blocks, *at, trials) for at, trials in found.items()]
-    rows = [[_speedup(one, name, found, confirmed) for name in names] for one in questions]
-    pooled = _judge([_pool(of_one) for of_one in rows], holm, alpha)
-    singles = _judge([one for of_one in rows for one in of_one], benjamini_hochberg, alpha)
+    arms = [_arm(blocks, *at, trials) for at, trials in times.items()]
+    rows = [[_speedup(one, name, times, confirmed) for name in names] for one in questions]
+    pooled = _judge([_pool(each) for each in rows], holm, alpha)
+    singles = _judge([one for each in rows for one in each], benjamini_hochberg, alpha)
     return TimeToTarget(tuple(arms), (*pooled, *singles), tuple(problems))
 
 
@@ -139,7 +141,7 @@ def steps_to_target(
 ) -> StepsToTarget:
     """Return when a completed or diverged trial reached its target, by its own evaluations.
 
-    A trial that diverged never reached it, whatever it had seen before: its weights are lost.
+    A trial that diverged never reached it, even if its curve did: its weights are lost.
     With `in_a_row` above 1, that many evaluations one after another have to be at the target, the
     first of which counts. `spans` are of `curve_spans`. Raises UnmeasuredError if the budget is
     not known, a curve ends before it, or the untrained model is at the target already.
@@ -180,7 +182,7 @@ def _measure_all(
     blocks: Blocks, names: Sequence[str], in_a_row: int
 ) -> tuple[_Times, list[tuple[str, str, int, str]]]:
     spans = curve_spans(blocks.outcomes)
-    found: dict[tuple[str, str], dict[int, StepsToTarget]] = {}
+    times: dict[tuple[str, str], dict[int, StepsToTarget]] = {}
     problems = []
     for name in names:
         for candidate in blocks.candidates:
@@ -190,8 +192,8 @@ def _measure_all(
                 except UnmeasuredError as error:
                     problems.append((name, candidate, block, str(error)))
                 else:
-                    found.setdefault((name, candidate), {})[block] = steps
-    return found, problems
+                    times.setdefault((name, candidate), {})[block] = steps
+    return times, problems
 
 
 def _arm(
@@ -216,8 +218,8 @@ def _arm(
     )
 
 
-def _speedup(question: Question, name: str, found: _Times, confirmed: _Times) -> Speedup:
-    first, second = _pair(question, name, found)
+def _speedup(question: Question, name: str, times: _Times, confirmed: _Times) -> Speedup:
+    first, second = _pair(question, name, times)
     restricted = [[float(one.restricted) for one in arm] for arm in (first, second)]
     reached = [[one.step is not None for one in arm] for arm in (first, second)]
     return Speedup(
@@ -233,10 +235,10 @@ def _speedup(question: Question, name: str, found: _Times, confirmed: _Times) ->
 
 
 def _pair(
-    question: Question, name: str, found: _Times
+    question: Question, name: str, times: _Times
 ) -> tuple[list[StepsToTarget], list[StepsToTarget]]:
-    first = found.get((name, question.candidate), {})
-    second = found.get((name, question.baseline), {})
+    first = times.get((name, question.candidate), {})
+    second = times.get((name, question.baseline), {})
     shared = [block for block in first if block in second]
     return [first[block] for block in shared], [second[block] for block in shared]
 
@@ -247,16 +249,16 @@ def _log_ratio(candidate: Sequence[StepsToTarget], baseline: Sequence[StepsToTar
 
 
 def _pool(rows: Sequence[Speedup]) -> Speedup:
-    usable = [one for one in rows if one.log_ratio.kind != "undefined"]
-    clean = [one.confirmed for one in rows if one.confirmed.kind != "undefined"]
+    log_ratios = [one.log_ratio for one in rows if one.log_ratio.kind != "undefined"]
+    confirmed = [one.confirmed for one in rows if one.confirmed.kind != "undefined"]
     only = rows[0] if len(rows) == 1 else None
-    return Speedup(
-        question=rows[0].question,
+    return replace(
+        rows[0],
         workload=None,
         candidate_reached=sum(one.candidate_reached for one in rows),
         baseline_reached=sum(one.baseline_reached for one in rows),
-        log_ratio=stratified_t([one.log_ratio for one in usable]),
-        confirmed=stratified_t(clean),
+        log_ratio=stratified_t(log_ratios),
+        confirmed=stratified_t(confirmed),
         saved=only.saved if only else None,
         log_rank_p=only.log_rank_p if only else None,
     )

@@ -1,4 +1,4 @@
-"""What the settings of tuned candidates achieved, and which one wins: by validation data alone.
+"""The scores of the settings of tuned candidates, and the winner: by validation data alone.
 
 Records and pure functions. Test metrics are in the logs of tuning trials as well, and nothing here
 reads them.
@@ -31,9 +31,9 @@ class TriedSetting:
     """One setting of a candidate on one workload.
 
     `score` is the mean over seeds of the last value of the validation curve, as logged, None if a
-    trial has none; `diverged` counts trials, which score chance. `rung` is where the trial
-    ended early, in epochs or steps: its score is that of a smaller budget. `part` is how much of
-    the budget it was trained for.
+    trial has none; `diverged` counts trials, which score chance. `rung` is the epoch or step at
+    which a trial ended early: its score is that of a smaller budget. `part` is the mean part of
+    the budget that was trained.
     """
 
     name: str
@@ -45,7 +45,7 @@ class TriedSetting:
 
     @property
     def reached(self) -> float:
-        """How far it was trained, in the unit of rungs; infinite if to the end."""
+        """The epoch or step up to which it was trained; infinite if to the end."""
         return math.inf if self.rung is None else self.rung
 
 
@@ -53,11 +53,12 @@ class TriedSetting:
 class SearchSummary:
     """One candidate on one workload as it was tuned; `settings` in order, each on `seeds` seeds.
 
-    Scores are those of `metric`, in percent if `in_points`. `space` has (hyperparameter, from
-    where) in words, as it was at last, `widened` whether that is as declared; `chosen` is the name
-    of the winner, None while that is open, `values` are (hyperparameter, value) of it. `edge` says
-    that its learning rate is the lowest or highest of all tried. `expected` has the best score to
-    be expected of k of the settings, k from 1 on, empty if a score is missing or ended early.
+    Scores are those of `metric`, in percent if `in_points`. `space` has (hyperparameter, source of
+    its values) in words, as it was at the end; `widened` is True if that is wider than declared.
+    `chosen` is the name of the winner, None before the decision, and `values` are its
+    (hyperparameter, value). `edge` is set if its learning rate is the lowest or highest of all
+    that were tried. `expected` has the expected best score of k of the settings, k from 1 on,
+    empty if a score is missing or of a smaller budget.
     """
 
     workload: str
@@ -77,7 +78,7 @@ class SearchSummary:
 
 @dataclass(frozen=True)
 class TuningSummary:
-    """All of a study; `untuned` candidates are as declared, `unequal` says that budgets differ.
+    """The tuning of a study; `untuned` candidates are as declared, `unequal` if budgets differ.
 
     Every candidate was given its trials `rounds` times.
     """
@@ -110,8 +111,8 @@ def score_settings(outcomes: Sequence[Outcome]) -> tuple[TriedSetting, ...]:
 def best_setting(settings: Sequence[TriedSetting], lower_is_better: bool) -> TriedSetting | None:
     """Return the setting with the best score, the first of several; None if none has one.
 
-    One that has diverged on any seed wins only if all have, one that ended early only over those
-    that did so before.
+    A setting that diverged on any seed wins only if all did, and one that ended early only over
+    those that ended before it.
     """
     sign = -1.0 if lower_is_better else 1.0
     sound = [one for one in settings if one.score is not None and not one.diverged]
@@ -123,7 +124,7 @@ def best_setting(settings: Sequence[TriedSetting], lower_is_better: bool) -> Tri
 def find_edge(settings: Sequence[TriedSetting], winner: TriedSetting) -> Edge | None:
     """Say if a winner has the lowest or the highest learning rate of all that were tried.
 
-    One that ended early has won for want of others: it says nothing of where the best one lies.
+    None if the winner ended early: no other has trained longer, so its rate shows no tendency.
     """
     rates = [float(one.hyperparameters[RATE]) for one in settings if RATE in one.hyperparameters]
     if len(set(rates)) < _FEWEST or winner.diverged or winner.rung is not None:
@@ -168,7 +169,7 @@ def _expected(settings: Sequence[TriedSetting], sign: float) -> tuple[float, ...
     scores = [sign * one.score for one in settings if one.score is not None and one.rung is None]
     if len(scores) < len(settings):
         return ()
-    return tuple(sign * expected_best(scores, k) for k in range(1, len(scores) + 1))
+    return tuple(sign * best for best in expected_best(scores))
 
 
 def _score(trials: Sequence[Outcome]) -> float | None:

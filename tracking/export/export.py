@@ -1,10 +1,10 @@
-"""A study as files for other tools: Parquet, CSV, TensorBoard. Repeating writes the same bytes.
+"""A study as files for other tools: Parquet, CSV, TensorBoard. Equal outcomes give equal bytes.
 
 Compares nothing: the numbers of a comparison are beside the report.
 """
 
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -14,10 +14,12 @@ from tracking.export.rows import curve_rows, trial_rows
 from tracking.export.tensorboard import event_file
 from tracking.mlflow_store.record import part, parts
 from tracking.outcomes import Outcome
-from tracking.report.numbers import Rows, csv_text, write_parquet
+from tracking.report.numbers import csv_text, write_parquet
 
-# TensorBoard looks for `tfevents` in a name. Always the same name: a trial that ran anew must
-# not lie beside itself.
+FORMS = ("parquet", "csv", "tensorboard")
+
+# TensorBoard looks for `tfevents` in a name. The name is always the same, so that a trial that ran
+# again replaces its earlier file.
 _EVENT_FILE = "events.out.tfevents.thermolion"
 
 
@@ -34,34 +36,25 @@ def export(outcomes: Sequence[Outcome], folder: Path, form: str) -> list[Path]:
     if form not in FORMS:
         raise ExportError(f"{form!r} is no format: there are {', '.join(FORMS)}")
     folder.mkdir(parents=True, exist_ok=True)
-    return FORMS[form](outcomes, folder)
+    if form == "tensorboard":
+        return _tensorboard(outcomes, folder)
+    return _tables(outcomes, folder, form)
 
 
-def _parquet(outcomes: Sequence[Outcome], folder: Path) -> list[Path]:
-    _require("pyarrow", "Parquet", extra="tracking")
-    return _tables(outcomes, folder, "parquet", write_parquet)
-
-
-def _csv(outcomes: Sequence[Outcome], folder: Path) -> list[Path]:
-    return _tables(
-        outcomes, folder, "csv", lambda path, rows: write_atomically(path, csv_text(rows))
-    )
-
-
-def _tables(
-    outcomes: Sequence[Outcome],
-    folder: Path,
-    suffix: str,
-    write: Callable[[Path, Rows], None],
-) -> list[Path]:
+def _tables(outcomes: Sequence[Outcome], folder: Path, form: str) -> list[Path]:
+    if form == "parquet":
+        _require("pyarrow", "Parquet", extra="tracking")
     written = []
     for name, rows in (("trials", trial_rows(outcomes)), ("curves", curve_rows(outcomes))):
-        path = folder / f"{name}.{suffix}"
-        if rows:
-            write(path, rows)
-            written.append(path)
+        path = folder / f"{name}.{form}"
+        if not rows:
+            path.unlink(missing_ok=True)  # that of an earlier export is no part of this one
+            continue
+        if form == "parquet":
+            write_parquet(path, rows)
         else:
-            path.unlink(missing_ok=True)  # what an earlier export wrote is no part of this one
+            write_atomically(path, csv_text(rows))
+        written.append(path)
     return written
 
 
@@ -74,9 +67,9 @@ def _tensorboard(outcomes: Sequence[Outcome], folder: Path) -> list[Path]:
         trial = one.trial
         if one.started_ms is None:
             continue
-        where = folder / workloads[trial.workload.name] / candidates[trial.candidate.name]
+        parent = folder / workloads[trial.workload.name] / candidates[trial.candidate.name]
         block = f"block {trial.block}"
-        run = where / (block if trial.phase == "compare" else part(f"{trial.phase} {block}"))
+        run = parent / (block if trial.phase == "compare" else part(f"{trial.phase} {block}"))
         run.mkdir(parents=True, exist_ok=True)
         # TensorBoard, if it watches, would take a draft of the usual name for a later file.
         with open_atomically(run / _EVENT_FILE, draft=run / f".{uuid.uuid4().hex}") as file:
@@ -91,10 +84,3 @@ def _require(package: str, what: str, extra: str) -> None:
             f"{package}, which writes {what}, is not installed: pip install "
             f"'thermolion[{extra}]', or take --format csv"
         )
-
-
-FORMS: Mapping[str, Callable[[Sequence[Outcome], Path], list[Path]]] = {
-    "parquet": _parquet,
-    "csv": _csv,
-    "tensorboard": _tensorboard,
-}

@@ -46,9 +46,8 @@ def curve_rows(outcomes: Iterable[Outcome]) -> list[Row]:
                 "train_seconds": point.train_seconds,
                 "time": _utc(point.time_ms),
             }
-            taken = row.keys()
             metrics = {
-                f"metrics.{name}" if name in taken else name: value
+                f"metrics.{name}" if name in row else name: value
                 for name, value in point.metrics.items()
             }
             rows.append(row | metrics)

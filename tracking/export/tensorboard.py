@@ -1,8 +1,8 @@
 """A trial as TensorBoard's event file: the records of its writer, in memory.
 
 TensorBoard's own EventFileWriter is not used: it names the file by the clock, the host and the
-process, and says when it was opened, so that no second export would write the same bytes. Knows
-scalars alone, which are 32 bits wide there; reads nothing.
+process, and writes the time at which it was opened, so that no second export would write the same
+bytes. Writes scalars alone, which have 32 bits there; reads nothing.
 """
 
 import io
@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from tracking.outcomes import Outcome
-
-_VERSION = "brain.Event:2"
 
 
 def event_file(outcome: Outcome, started_ms: int) -> bytes:
@@ -29,7 +27,7 @@ def event_file(outcome: Outcome, started_ms: int) -> bytes:
         event = Event(wall_time=time_ms / 1000, **content)
         writer.write(event.SerializeToString(deterministic=True))
 
-    write(started_ms, file_version=_VERSION)
+    write(started_ms, file_version="brain.Event:2")
     for point in outcome.curve:
         values = dict(point.metrics) | {"train_seconds": point.train_seconds}
         write(point.time_ms, step=point.step, summary=_scalars(values))
@@ -44,5 +42,4 @@ def _scalars(values: Mapping[str, float]) -> Any:
     """Return the values of one step, by tag."""
     from tensorboard.compat.proto.summary_pb2 import Summary
 
-    said = [Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
-    return Summary(value=said)
+    return Summary(value=[Summary.Value(tag=tag, simple_value=v) for tag, v in values.items()])

@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import optimize, special
 
 # How the limits rise: O'Brien and Fleming (1979) ask for much at first, Pocock (1977) for the
@@ -23,6 +24,8 @@ _NARROWEST = 8  # nodes for each standard deviation of an increment
 _FARTHEST = 12.0  # standard deviations: beyond, there is nothing left to integrate
 
 _Vector = np.ndarray[tuple[int], np.dtype[np.float64]]
+
+_gauss_legendre = lru_cache(maxsize=64)(np.polynomial.legendre.leggauss)
 
 
 def limits(
@@ -65,13 +68,11 @@ def repeated_p(
     return crossing_probability(seeds, _bounds(seeds, constant, shape))
 
 
-def crossing_probability(
-    looks: Sequence[int] | _Vector, bounds: Sequence[float] | _Vector
-) -> float:
+def crossing_probability(looks: ArrayLike, bounds: ArrayLike) -> float:
     """Return P(|Z_k| >= bound_k at any look) without an effect; both (n_looks,).
 
-    The density of what has not crossed is carried from look to look by quadrature (Armitage,
-    McPherson and Rowe 1969), to about ten digits.
+    `looks` are the numbers of seeds of each. The density of what has not crossed is carried from
+    look to look by quadrature (Armitage, McPherson and Rowe 1969), to about ten digits.
     """
     seeds = _check(looks)
     z = np.minimum(np.asarray(bounds, dtype=np.float64), _FARTHEST)
@@ -101,14 +102,8 @@ def _nodes(half: float, sd: float) -> tuple[_Vector, _Vector]:
     return half * x, half * weights
 
 
-@lru_cache(maxsize=64)
-def _gauss_legendre(count: int) -> tuple[_Vector, _Vector]:
-    x, weights = np.polynomial.legendre.leggauss(count)
-    return x, weights
-
-
-def _check(looks: Sequence[int] | _Vector) -> _Vector:
+def _check(looks: ArrayLike) -> _Vector:
     seeds = np.asarray(looks, dtype=np.float64)
     if seeds.ndim != 1 or not len(seeds) or seeds[0] < 1 or (np.diff(seeds) <= 0).any():
-        raise ValueError(f"looks are rising numbers of seeds, such as [3, 5, 7, 10]: {looks}")
+        raise ValueError(f"looks are rising numbers of seeds, such as [3, 5, 7, 10]: {looks!r}")
     return seeds

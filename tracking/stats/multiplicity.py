@@ -7,6 +7,7 @@ family after looking at the data.
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
 Adjustment = Callable[[Sequence[float | None]], list[float | None]]
@@ -33,16 +34,15 @@ def benjamini_hochberg(p_values: Sequence[float | None]) -> list[float | None]:
     return _restore(p_values, stats.false_discovery_control(_fill(p_values)))
 
 
-_Floats = np.ndarray[tuple[int], np.dtype[np.float64]]
-
-
-def _fill(p_values: Sequence[float | None]) -> _Floats:
+def _fill(p_values: Sequence[float | None]) -> NDArray[np.float64]:
     p = np.array([1.0 if value is None else value for value in p_values], dtype=np.float64)
     if not ((p >= 0) & (p <= 1)).all():
         raise ValueError(f"p-values lie between 0 and 1: {list(p_values)}")
     return p
 
 
-def _restore(p_values: Sequence[float | None], adjusted: _Floats) -> list[float | None]:
+def _restore(
+    p_values: Sequence[float | None], adjusted: NDArray[np.float64]
+) -> list[float | None]:
     pairs = zip(p_values, adjusted, strict=True)
     return [None if p is None else float(value) for p, value in pairs]

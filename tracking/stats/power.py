@@ -1,4 +1,4 @@
-"""Power of the two-sided t test: what a study of this size could have seen. Decides nothing."""
+"""Power of the two-sided t test: the differences that a study of some size can detect."""
 
 import math
 

@@ -1,28 +1,26 @@
 """Performance profiles: on what share of workloads a candidate is within a factor of the fastest.
 
 Dolan and Moré (2002), scored as AlgoPerf does (Dahl et al. 2023), the integral exact. A score
-depends on who else is compared: an illustration, no test.
+depends on which other candidates are compared: an illustration, no test.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 MAX_RATIO = 4.0
-
-_Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
 
 @dataclass(frozen=True)
 class Profile:
     """`ratios` to the fastest, (n_candidates, n_workloads), inf if the target was missed.
 
-    `scores` are the areas below the profiles from 1 to `MAX_RATIO`, of 1. `solved` says which
-    workloads any candidate solved; the others take no part.
+    `scores` are the areas below the profiles from 1 to `MAX_RATIO`, at most 1. `solved` is True
+    for the workloads that any candidate solved; the others take no part.
     """
 
-    ratios: _Array
+    ratios: NDArray[np.float64]
     scores: tuple[float, ...]
     solved: tuple[bool, ...]
 
@@ -30,7 +28,7 @@ class Profile:
 def profile(times: ArrayLike) -> Profile:
     """Profile times to target, (n_candidates, n_workloads), inf if one was missed.
 
-    Raises ValueError if no workload was solved by anybody.
+    Raises ValueError if no candidate reached the target of any workload.
     """
     t = np.asarray(times, dtype=np.float64)
     if t.ndim != 2 or np.isnan(t).any() or (t <= 0).any():
@@ -40,8 +38,8 @@ def profile(times: ArrayLike) -> Profile:
         raise ValueError("no candidate reached any target: there is nothing to profile")
     ratios = t[:, solved] / t[:, solved].min(axis=0)
     gained = np.maximum(0.0, (MAX_RATIO - ratios) / (MAX_RATIO - 1))
-    scores = tuple(float(score) for score in gained.mean(axis=1))
-    return Profile(ratios, scores, tuple(bool(np.isfinite(of).any()) for of in t.T))
+    is_solved = tuple(bool(np.isfinite(column).any()) for column in t.T)
+    return Profile(ratios, tuple(gained.mean(axis=1).tolist()), is_solved)
 
 
 def jackknife_ranges(times: ArrayLike) -> tuple[tuple[float, float], ...]:
@@ -56,4 +54,4 @@ def jackknife_ranges(times: ArrayLike) -> tuple[tuple[float, float], ...]:
     scores = [
         profile(np.median(np.delete(t, seed, axis=0), axis=0)).scores for seed in range(len(t))
     ]
-    return tuple((min(of), max(of)) for of in zip(*scores, strict=True))
+    return tuple((min(each), max(each)) for each in zip(*scores, strict=True))

@@ -9,10 +9,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy import stats
-
-_Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -28,7 +26,7 @@ class Friedman:
     p_f: float | None
 
 
-def rank_scores(scores: ArrayLike) -> _Array:
+def rank_scores(scores: ArrayLike) -> NDArray[np.float64]:
     """Rank scores, (n_data_sets, n_candidates), within each data set: 1 is the greatest."""
     table = np.asarray(scores, dtype=np.float64)
     if table.ndim != 2 or not np.isfinite(table).all():
@@ -64,12 +62,12 @@ def cliques(
     What a critical-difference diagram draws as bars; runs of one are left out.
     """
     order = sorted(range(len(mean_ranks)), key=lambda i: mean_ranks[i])
-    found: list[tuple[int, ...]] = []
+    runs: list[tuple[int, ...]] = []
     for start in range(len(order)):
         end = start + 1
         while end < len(order) and not any(differ(i, order[end]) for i in order[start:end]):
             end += 1
         run = tuple(order[start:end])
-        if len(run) > 1 and not any(set(run) <= set(known) for known in found):
-            found.append(run)
-    return tuple(found)
+        if len(run) > 1 and not any(set(run) <= set(longer) for longer in runs):
+            runs.append(run)
+    return tuple(runs)

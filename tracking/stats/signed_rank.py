@@ -8,15 +8,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy import special, stats
 
 from tracking.stats.t_tests import LEVEL
 
 EXACT_UP_TO = 200  # values; beyond, the normal approximation is as good
 MOST_WALSH = 2000  # values; beyond, their averages by pairs are too many to hold
-
-_Vector = np.ndarray[tuple[int], np.dtype[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -48,8 +46,11 @@ def signed_rank_test(values: ArrayLike, resolution: float = 0.0) -> SignedRankTe
     Zeros are dropped. Ties have the mean of their ranks and, up to `EXACT_UP_TO` values, the
     distribution of values without ties, which scipy leaves by default as soon as there are any.
     """
-    x = _round(values, resolution)
-    kept = x[x != 0]
+    x = np.asarray(values, dtype=np.float64)
+    if x.ndim != 1 or not np.isfinite(x).all():
+        raise ValueError(f"finite values of shape (n,) are needed: {x.tolist()}")
+    rounded = np.round(x / resolution) * resolution if resolution else x
+    kept = rounded[rounded != 0]
     n = len(kept)
     if not n:
         return None
@@ -76,13 +77,6 @@ def hodges_lehmann(values: ArrayLike) -> PseudoMedian | None:
     return PseudoMedian(float(np.median(walsh)), float(walsh[below]), float(walsh[-1 - below]))
 
 
-def _round(values: ArrayLike, resolution: float) -> _Vector:
-    x = np.asarray(values, dtype=np.float64)
-    if x.ndim != 1 or not np.isfinite(x).all():
-        raise ValueError(f"finite values of shape (n,) are needed: {x.tolist()}")
-    return np.round(x / resolution) * resolution if resolution else x
-
-
 def _tail(n: int, tail: float) -> int:
     """Return the greatest rank sum w with P(W <= w) <= `tail`; -1 if there is none.
 
@@ -95,12 +89,11 @@ def _tail(n: int, tail: float) -> int:
 
 
 @lru_cache(maxsize=64)
-def _cumulative(n: int) -> _Vector:
+def _cumulative(n: int) -> NDArray[np.float64]:
     """Return P(W <= index), the sum of the positive ones of ranks 1 to n under random signs."""
     chances = np.zeros(n * (n + 1) // 2 + 1)
     chances[0] = 1.0
     for rank in range(1, n + 1):
-        moved = np.zeros_like(chances)
-        moved[rank:] = chances[: len(chances) - rank]
-        chances = (chances + moved) / 2
-    return np.asarray(np.cumsum(chances), dtype=np.float64)
+        chances[rank:] += chances[:-rank]
+        chances /= 2
+    return np.cumsum(chances)

@@ -1,18 +1,15 @@
 """Times to an event that some runs never reach: Kaplan-Meier, restricted mean, log-rank.
 
 Pure functions; a time is that of the event or, without one, the last at which the run was seen.
-They pair nothing: with one horizon for all, differences of restricted times within a block say
-more.
+They pair nothing: with one horizon for all, differences of restricted times within a block have
+more power.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy import stats
-
-_Vector = np.ndarray[tuple[int], np.dtype[np.float64]]
-_Mask = np.ndarray[tuple[int], np.dtype[np.bool_]]
 
 
 @dataclass(frozen=True)
@@ -22,8 +19,8 @@ class Survival:
     `times` rise and have an event each.
     """
 
-    times: _Vector
-    survival: _Vector
+    times: NDArray[np.float64]
+    survival: NDArray[np.float64]
 
     @property
     def median(self) -> float | None:
@@ -56,9 +53,8 @@ def restricted_mean(times: ArrayLike, reached: ArrayLike, horizon: float) -> tup
     curve = kaplan_meier(t, events)
     inside = curve.times < horizon
     at, s = curve.times[inside], curve.survival[inside]
-    widths = np.diff(np.concatenate([at, [horizon]]))
-    areas = np.cumsum((s * widths)[::-1])[::-1]  # from each event time on
-    mean = float((at[0] if len(at) else horizon) + (areas[0] if len(at) else 0.0))
+    areas = np.cumsum((s * np.diff(at, append=horizon))[::-1])[::-1]  # from each event time on
+    mean = float(at[0] + areas[0]) if len(at) else float(horizon)
     d = (t[events] == at[:, None]).sum(axis=1)
     n = (t >= at[:, None]).sum(axis=1)
     left = n > d
@@ -69,7 +65,7 @@ def restricted_mean(times: ArrayLike, reached: ArrayLike, horizon: float) -> tup
 def log_rank_p(
     first: tuple[ArrayLike, ArrayLike], second: tuple[ArrayLike, ArrayLike]
 ) -> float | None:
-    """Return the p-value of two arms, each its times and who reached, unpaired (Mantel 1966).
+    """Return the p-value of two arms, each (times, reached), unpaired (Mantel 1966).
 
     None if no run had the event, or nothing sets the arms apart.
     """
@@ -77,11 +73,11 @@ def log_rank_p(
     if not all(len(times) for times, _ in arms):
         return None
     with np.errstate(divide="ignore", invalid="ignore"):
-        found = stats.logrank(*(stats.CensoredData.right_censored(t, ~e) for t, e in arms))
-    return float(found.pvalue) if np.isfinite(found.statistic) else None
+        test = stats.logrank(*(stats.CensoredData.right_censored(t, ~e) for t, e in arms))
+    return float(test.pvalue) if np.isfinite(test.statistic) else None
 
 
-def _check(times: ArrayLike, reached: ArrayLike) -> tuple[_Vector, _Mask]:
+def _check(times: ArrayLike, reached: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     t, events = np.asarray(times, dtype=np.float64), np.asarray(reached, dtype=np.bool_)
     if t.ndim != 1 or t.shape != events.shape:
         raise ValueError(f"a time and an event each are needed: {t.shape} and {events.shape}")

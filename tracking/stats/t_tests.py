@@ -1,7 +1,7 @@
 """Estimates of a mean difference between two arms: paired within a block, or pooled over strata.
 
-Pure functions of numbers; knows no trial, and decides nothing. Everything is in
-the unit of its input, in this project percentage points.
+Pure functions of numbers; knows no trial, and decides nothing. Everything is in the unit of its
+input, in this project percentage points.
 """
 
 from collections.abc import Sequence
@@ -24,9 +24,9 @@ Kind = Literal["estimated", "identical", "degenerate", "undefined"]
 class Estimate:
     """A mean difference and what is known of its uncertainty.
 
-    `kind` says which fields there are: "undefined" (fewer than two differences) has at most a
-    mean; "identical" (every difference is exactly zero) and "degenerate" (all are equal, so that
-    nothing estimates the error) have a mean without a test; "estimated" has everything. `n` counts
+    Its fields depend on `kind`: "undefined" (fewer than two differences) has at most a mean;
+    "identical" (every difference is exactly zero) and "degenerate" (all are equal, so that nothing
+    estimates the error) have a mean without a test; "estimated" has everything. `n` counts
     differences; `sd` (ddof 1) is missing if strata are pooled, each having its own.
     """
 
@@ -131,8 +131,7 @@ def at_level(estimate: Estimate, level: float) -> Estimate:
     if level >= 1:
         return replace(estimate, low=None, high=None)
     half_width = float(special.stdtrit(estimate.df, (1 + level) / 2)) * estimate.se
-    low, high = estimate.mean - half_width, estimate.mean + half_width
-    return replace(estimate, low=low, high=high)
+    return replace(estimate, low=estimate.mean - half_width, high=estimate.mean + half_width)
 
 
 def superiority(differences: ArrayLike) -> Superiority:

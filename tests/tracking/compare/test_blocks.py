@@ -100,7 +100,7 @@ def test_curves_alike_in_every_value_are_seeds_that_were_not_applied(user_outcom
         for name in ("thermolion", "adamw")
         for block in range(4)
     ]
-    with pytest.raises(ComparisonError, match=r"thermolion on lm, blocks 0 and 1 .* seed was not"):
+    with pytest.raises(ComparisonError, match=r"thermolion on lm, blocks 0 and 1 .* seeds were"):
         compare("s", outcomes, [QUESTION])
 
 
