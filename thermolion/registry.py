@@ -168,7 +168,7 @@ _NAMES: Mapping[_Range, str] = {
     _POSITIVE_FRACTION: "temp_decay slow_step",
     _COUNT: "slow_every switch_after",
 }
-_RANGES = {name: legal for legal, names in _NAMES.items() for name in names.split()}
+RANGES = {name: legal for legal, names in _NAMES.items() for name in names.split()}
 
 _FLAG: _Range = (lambda value: isinstance(value, bool), "true or false")
 # Of the hyperparameters whose default is a word.
@@ -185,7 +185,7 @@ def validate(name: str, value: Any, default: Any = None) -> Any:
 
     Raises HyperparameterError for another type and for a value out of range.
     """
-    legal, words = _RANGES.get(name, _FINITE)
+    legal, words = RANGES.get(name, _FINITE)
     if isinstance(default, tuple):
         if not isinstance(value, (list, tuple)) or len(value) != len(default):
             raise HyperparameterError(f"{name} is {value!r}, it must be {words}")

@@ -12,7 +12,7 @@ from thermolion.baselines.lookahead import Lookahead
 from thermolion.baselines.muadam import MuAdam
 from thermolion.baselines.swats import SWATS, SWATSNotebook
 
-NUMBER, PAIR = "a number, 0 or more, finite", "two numbers in [0, 1)"
+NUMBER, PAIR = "a finite number, 0 or more", "two numbers in [0, 1)"
 RATE: list[tuple[Any, type[Exception], str]] = [
     ("0.1", TypeError, NUMBER),
     (None, TypeError, NUMBER),

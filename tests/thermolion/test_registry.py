@@ -260,4 +260,4 @@ def test_a_range_stands_for_every_registered_number() -> None:
         for key, default in spec.defaults.items()
         if not isinstance(default, (bool, str))
     }
-    assert numbers == set(registry._RANGES)
+    assert numbers == set(registry.RANGES)

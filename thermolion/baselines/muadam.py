@@ -1,4 +1,4 @@
-"""MuAdam: Adam without bias correction, with the gradient weighed once more into its numerator."""
+"""MuAdam: Adam without bias correction, whose numerator averages m with the gradient once more."""
 
 from torch.optim.optimizer import ParamsT
 
