@@ -73,12 +73,12 @@ class Forms:
         key: object,
         amp: Amp | None,
     ) -> None:
-        """Move the parameters of `tensors`: what a gate over several ranks builds on.
+        """Take a step of `tensors`, all of one device and type, in the form of `route`.
 
-        Fill `tensors.gate_sqs` to gate on another second moment than `exp_avg_sqs`. Fill
-        `tensors.directions` with tensors to find the updates there, not yet applied, and call
-        `foreach.apply_` with what becomes of them. All tensors are of one device and type; what
-        is kept is known by `key`.
+        A gate over ranks fills `tensors.gate_sqs` to gate on another second moment than
+        `exp_avg_sqs`, or `tensors.directions` to find the updates there, not yet applied; it
+        calls `foreach.apply_` with their mean. What is kept for the next step is kept by `key`;
+        `rows` and `amp` are for the fused form.
         """
         if route is Route.LOOP:
             reference.step(tensors, hyper, exploration)

@@ -103,9 +103,9 @@ def is_dense(tensor: Tensor) -> bool:
 class Rows:
     """Which rows the draws of some tensors take, and from which streams.
 
-    `owners` (rows,) says to which tensor a row belongs, `numbers` (rows,) its place there. Equal
-    `identity`: the seed, and id and number of elements (or the part held) of each tensor: equal
-    rows.
+    `owners` (rows,) says to which tensor a row belongs, `numbers` (rows,) its place there.
+    `identity` is the seed, and the id and number of elements (or the part held) of each tensor:
+    what has the same identity has the same rows.
     """
 
     def __init__(

@@ -90,8 +90,8 @@ _UNATTACHED = (
     "(or the bare model in a single process)"
 )
 _UNATTACHED_ZERO = (
-    "ZeroRedundancyOptimizer has given this rank a part of the parameters, and its noise has to "
-    "know which: before the first step, call thermolion.attach(optimizer, model) with "
+    "ZeroRedundancyOptimizer has given this rank a part of the parameters, and its noise "
+    "depends on which: before the first step, call thermolion.attach(optimizer, model) with "
     "the ZeroRedundancyOptimizer and the model in DistributedDataParallel"
 )
 
@@ -183,13 +183,14 @@ class DistributedGate:
     def _feed_gate(
         self, tensors: StepTensors, states: States, squares: list[Tensor], beta2: float
     ) -> None:
+        """Update the second moments of the gate alone, and give them to the step, clamped at 0."""
         for state in states:
             if GATE_SQUARE not in state:  # at the start, or from a run with another gate
                 state[GATE_SQUARE] = state["exp_avg_sq"].clone()
         moments = [to_array(state[GATE_SQUARE]) for state in states]
         accumulate_(moments, tensors.grads, squares, self._factor, beta2)
         # A step with fewer samples than the reference (the last of an epoch) may have left single
-        # elements negative, and those after it find them so.
+        # elements negative, for several steps.
         tensors.gate_sqs = list(torch._foreach_clamp_min(moments, 0))
 
     def _feed_all(
