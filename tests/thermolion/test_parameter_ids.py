@@ -23,13 +23,13 @@ def test_names_of_parameters_are_kept_and_key_their_noise() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ids", "said"),
+    ("ids", "message"),
     [([1, 1, 2, 3], "has 1 twice"), ([1], "must be 4 whole"), ([0, 1, 2, -3], "must be 4 whole")],
 )
 def test_ids_of_parameters_that_cannot_key_their_noise_are_refused(
-    ids: list[int], said: str
+    ids: list[int], message: str
 ) -> None:
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         ThermoLion([{"params": list(new_model().parameters()), "param_ids": ids}])
 
 

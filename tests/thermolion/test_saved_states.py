@@ -1,4 +1,4 @@
-"""ThermoLion saved, loaded, copied, pickled, or found elsewhere: it goes on to the same bits."""
+"""ThermoLion saved, copied, pickled, or loaded from another class: it goes on to the same bits."""
 
 import copy
 import io

@@ -94,7 +94,7 @@ def _swats(
     """Algorithm 1 of the paper on one vector; return where it ends and the step of the switch."""
     theta = _flat(start_arrays())
     m, a, v = np.zeros_like(theta), np.zeros_like(theta), np.zeros_like(theta)
-    mean, found, at, scale = 0.0, 0, None, 0.0
+    mean, count, at, scale = 0.0, 0, None, 0.0
     for k, (grads, lr) in enumerate(zip(gradients, lrs, strict=True), start=1):
         g = _flat(grads)
         if at is not None:
@@ -106,9 +106,9 @@ def _swats(
         theta = theta + p
         if p @ g != 0:
             rate = p @ p / -(p @ g)
-            mean, found = 0.999 * mean + 0.001 * rate, found + 1
-            corrected = mean / (1 - 0.999**found)
-            if found > 1 and abs(corrected - rate) < threshold and corrected > 0:
+            mean, count = 0.999 * mean + 0.001 * rate, count + 1
+            corrected = mean / (1 - 0.999**count)
+            if count > 1 and abs(corrected - rate) < threshold and corrected > 0:
                 at, scale = k, corrected / lr
     return theta, at
 

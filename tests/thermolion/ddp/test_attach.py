@@ -156,15 +156,15 @@ def test_shares_are_one_whole_number_for_each_rank(samples: list[int]) -> None:
 
 
 def test_a_square_that_a_half_type_cannot_hold_is_made_in_single_precision() -> None:
-    found = []
+    params = []
     for gate in ("averaged", "replicas"):
         param = nn.Parameter(torch.zeros(4, dtype=torch.float16))
         optimizer = ThermoLion([param], lr=0.1, gate=gate)  # type: ignore[arg-type]  # a word of the gate's
         attach(optimizer, nn.ParameterList([param]))
         param.grad = torch.full_like(param, 300)  # its square is beyond 65504, a hundredth is not
         optimizer.step()
-        found.append(param.detach())
-    torch.testing.assert_close(*found, rtol=2e-3, atol=0)
+        params.append(param.detach())
+    torch.testing.assert_close(*params, rtol=2e-3, atol=0)
 
 
 @pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16], ids=str)

@@ -8,15 +8,15 @@ from ranks import run_ranks
 
 
 @pytest.fixture(scope="module")
-def found() -> dict[str, list[Any]]:
-    """What each rank has found, by program."""
+def reports() -> dict[str, list[Any]]:
+    """Return what each rank reports, by program."""
     return {program.__name__: run_ranks(program, 2) for program in (errors, unequal, refusals)}
 
 
 def test_the_squares_are_those_of_the_ranks_own_gradients_to_the_bit(
-    found: dict[str, list[Any]],
+    reports: dict[str, list[Any]],
 ) -> None:
-    for of_rank in found["errors"]:
+    for of_rank in reports["errors"]:
         assert len(of_rank) == 17
         assert {name: error for name, error in of_rank.items() if error != 0} == {}
 
@@ -29,20 +29,20 @@ def test_clipping_scales_the_squares_as_if_every_rank_had_been_clipped_alike() -
 
 
 def test_unequal_shares_hold_for_one_pass_and_weigh_the_squares(
-    found: dict[str, list[Any]],
+    reports: dict[str, list[Any]],
 ) -> None:
-    for shares, error in found["unequal"]:
+    for shares, error in reports["unequal"]:
         assert shares == [[2, 2], [1, 2], [2, 2]]
         assert error == 0
 
 
 def test_a_pass_that_adds_to_reduced_gradients_and_a_step_without_a_pass_are_refused(
-    found: dict[str, list[Any]],
+    reports: dict[str, list[Any]],
 ) -> None:
-    for said in found["refusals"]:
-        assert "all passes of a step but the last one under `no_sync()`" in said["second pass"]
-        assert "no squared gradients for 4 of 4 parameters" in said["second step"]
-        assert "run one backward pass" in said["second step"]
+    for messages in reports["refusals"]:
+        assert "all passes of a step but the last one under `no_sync()`" in messages["second pass"]
+        assert "no squared gradients for 4 of 4 parameters" in messages["second step"]
+        assert "run one backward pass" in messages["second step"]
 
 
 @pytest.mark.parametrize(
@@ -57,8 +57,8 @@ def test_a_pass_that_adds_to_reduced_gradients_and_a_step_without_a_pass_are_ref
     ],
 )
 def test_an_attachment_that_cannot_work_is_refused_with_the_next_step(
-    found: dict[str, list[Any]], what: str, words: list[str]
+    reports: dict[str, list[Any]], what: str, words: list[str]
 ) -> None:
-    for said in found["refusals"]:
+    for messages in reports["refusals"]:
         for word in words:
-            assert word in said[what], said[what]
+            assert word in messages[what], messages[what]

@@ -11,21 +11,21 @@ EQUAL = ("layouts of equal values", "nothing", "a scalar and an empty tensor")
 
 
 @pytest.fixture(scope="module", params=[2, 3])
-def said(request: pytest.FixtureRequest) -> list[dict[str, str]]:
-    """What each rank was told, by what was compared."""
+def messages(request: pytest.FixtureRequest) -> list[dict[str, str]]:
+    """Return the messages of each rank, by what was compared."""
     return run_ranks(verifications, request.param)
 
 
-def test_equal_replicas_pass_with_nans_and_in_any_layout(said: list[dict[str, str]]) -> None:
-    for of_rank in said:
+def test_equal_replicas_pass_with_nans_and_in_any_layout(messages: list[dict[str, str]]) -> None:
+    for of_rank in messages:
         equal = [f"{dtype}: equal, with a NaN" for dtype in TYPES]
         assert [of_rank[what] for what in (*equal, *EQUAL)] == [""] * (len(TYPES) + len(EQUAL))
 
 
 def test_one_bit_on_one_rank_fails_on_all_and_names_the_first_parameter(
-    said: list[dict[str, str]],
+    messages: list[dict[str, str]],
 ) -> None:
-    for of_rank in said:
+    for of_rank in messages:
         for dtype in TYPES:
             words = of_rank[f"{dtype}: one bit"]
             assert "differ in 2 of 6 parameters, the first is '1.bias'" in words
@@ -41,9 +41,9 @@ def test_one_bit_on_one_rank_fails_on_all_and_names_the_first_parameter(
     ],
 )
 def test_differences_that_sums_and_comparisons_miss_are_found(
-    said: list[dict[str, str]], what: str, name: str
+    messages: list[dict[str, str]], what: str, name: str
 ) -> None:
-    for of_rank in said:
+    for of_rank in messages:
         assert f"the first is {name!r}" in of_rank[what]
 
 

@@ -20,7 +20,7 @@ def test_zero_gives_the_bits_of_the_unsharded_optimizer_and_of_a_resumed_one() -
 
 
 @pytest.fixture(scope="module")
-def said() -> list[dict[str, str]]:
+def messages() -> list[dict[str, str]]:
     return run_ranks(refusals, 2)
 
 
@@ -38,12 +38,12 @@ def said() -> list[dict[str, str]]:
     ],
 )
 def test_what_cannot_be_right_is_refused_with_the_way_out(
-    said: list[dict[str, str]], what: str, words: list[str]
+    messages: list[dict[str, str]], what: str, words: list[str]
 ) -> None:
-    for of_rank in said:
+    for of_rank in messages:
         for word in words:
             assert word in of_rank[what], of_rank[what]
 
 
-def test_without_noise_any_layout_is_stepped(said: list[dict[str, str]]) -> None:
-    assert [of_rank["columns, quiet"] for of_rank in said] == ["", ""]
+def test_without_noise_any_layout_is_stepped(messages: list[dict[str, str]]) -> None:
+    assert [of_rank["columns, quiet"] for of_rank in messages] == ["", ""]

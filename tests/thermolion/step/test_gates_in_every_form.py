@@ -65,9 +65,9 @@ def test_a_small_last_batch_below_the_reference_leaves_nothing_that_is_no_number
 def test_updates_that_are_handed_out_and_applied_give_the_bits_of_a_plain_step(
     form: str, dtype: torch.dtype, noise: bool
 ) -> None:
-    found = trained(dtype, "local", noise=noise, **FORMS[form])
+    actual = trained(dtype, "local", noise=noise, **FORMS[form])
     expected = trained(dtype, "averaged", noise=noise, **FORMS["for-loop"])
-    assert all(map(torch.equal, found, expected))
+    assert all(map(torch.equal, actual, expected))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
@@ -83,5 +83,5 @@ def test_a_moment_of_the_gates_own_gives_the_same_bits_by_every_form(
     plain = trained(dtype, "averaged", **FORMS["for-loop"])
     assert not torch.equal(expected[4], plain[4])  # the gate's own moment counts
     for form in ("foreach", "foreach on lists"):
-        found = trained(dtype, "replicas", **options, **FORMS[form])
-        assert all(map(torch.equal, found, expected)), form
+        actual = trained(dtype, "replicas", **options, **FORMS[form])
+        assert all(map(torch.equal, actual, expected)), form

@@ -47,8 +47,8 @@ def test_the_tail_has_its_share() -> None:
     draws = np.concatenate([_draws(step=step) for step in range(1, 5)])
     for edge in (3.0, 4.0, 4.5):
         expected = 2 * stats.norm.sf(edge) * draws.size
-        found = (np.abs(draws) > edge).sum()
-        assert abs(found - expected) < 4 * np.sqrt(expected), edge
+        beyond = (np.abs(draws) > edge).sum()
+        assert abs(beyond - expected) < 4 * np.sqrt(expected), edge
 
 
 @pytest.mark.parametrize(

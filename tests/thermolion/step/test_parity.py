@@ -113,8 +113,8 @@ def test_every_size_and_layout_takes_the_same_bits_by_every_form(
     dtype: torch.dtype, form: str, noise: bool
 ) -> None:
     expected = _trained(dtype, noise=noise, **FORMS["for-loop"])
-    found = _trained(dtype, noise=noise, **FORMS[form])
-    assert all(map(torch.equal, found, expected))
+    actual = _trained(dtype, noise=noise, **FORMS[form])
+    assert all(map(torch.equal, actual, expected))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
