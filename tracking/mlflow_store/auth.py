@@ -74,24 +74,24 @@ class TokenAuth:
         """Yield each credential of a header, with what it would be if it were right."""
         if name == b"cookie":
             for cookie in value.split(";"):  # those of other sites may be malformed
-                named, _, said = cookie.strip().partition("=")
-                if named == self._cookie:
-                    yield said, self._pass
+                cookie_name, _, content = cookie.strip().partition("=")
+                if cookie_name == self._cookie:
+                    yield content, self._pass
         elif name == b"authorization":
-            kind, _, said = value.partition(" ")
+            kind, _, credential = value.partition(" ")
             if kind.lower() == "bearer":
-                yield said.strip(), self._token
+                yield credential.strip(), self._token
             elif kind.lower() == "basic":
                 try:
-                    yield base64.b64decode(said).decode().partition(":")[2], self._token
+                    yield base64.b64decode(credential).decode().partition(":")[2], self._token
                 except (binascii.Error, UnicodeDecodeError):
                     return
 
     async def _answer(self, scope: _Scope, send: _Send) -> None:
         """Redirect a link that carries the token to its page; refuse everything else."""
         query = parse_qsl(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)
-        said = dict(query).get("token", "")
-        if scope["method"] == "GET" and hmac.compare_digest(said.encode(), self._token.encode()):
+        token = dict(query).get("token", "")
+        if scope["method"] == "GET" and hmac.compare_digest(token.encode(), self._token.encode()):
             rest = urlencode([pair for pair in query if pair[0] != "token"])
             # The browser keeps what stands behind the #. Always a path of this host.
             # Quoted: a line break in a path must not begin a header of its own.
@@ -99,8 +99,8 @@ class TokenAuth:
             cookie = f"{self._cookie}={self._pass}; Path=/; HttpOnly; SameSite=Strict"
             await _respond(send, 303, [("location", path), ("set-cookie", cookie)], b"")
             return
-        asked = ("www-authenticate", 'Basic realm="thermolion ui", charset="UTF-8"')
-        await _respond(send, 401, [asked, ("content-type", "text/plain")], _REFUSAL)
+        challenge = ("www-authenticate", 'Basic realm="thermolion ui", charset="UTF-8"')
+        await _respond(send, 401, [challenge, ("content-type", "text/plain")], _REFUSAL)
 
 
 async def _respond(send: _Send, status: int, headers: list[tuple[str, str]], body: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Collecting: makes one MLflow run for each trial of a study. Repeating adds nothing.
+"""Collects a study: makes one MLflow run for each of its trials. Repeating adds nothing.
 
 Decides nothing about how a run looks (`tracking.mlflow_store.record`) and changes no event log.
 """
@@ -147,8 +147,8 @@ class Collector:
                 opened = open_store(self._layout.root, self._uri, to_write=True)
                 store = stack.enter_context(opened)
                 tags = _experiment_tags(outcomes, note)
-                found = _ensure_experiment(store, self._layout.study, tags, self._restore)
-                runs = self._runs = self._find_runs(store, found, started)
+                experiment = _ensure_experiment(store, self._layout.study, tags, self._restore)
+                runs = self._runs = self._find_runs(store, experiment, started)
                 parents: dict[str, str] = {}
                 if started:
                     whole = study_record(outcomes, self._layout.study, note, comparison)
@@ -166,7 +166,7 @@ class Collector:
                 # Statistics of a store that has grown by a tenth are no longer its own.
                 if 10 * counted["new"] > counted["unchanged"] + counted["updated"]:
                     store.analyse()
-        return Collected(**counted, uri=store.uri, experiment_id=found)
+        return Collected(**counted, uri=store.uri, experiment_id=experiment)
 
     def _find_runs(self, store: Store, experiment_id: str, started: Sequence[Outcome]) -> Runs:
         """Return the runs of the experiment, with those found that are about to change."""
@@ -225,23 +225,20 @@ class Collector:
         try:
             yield
         except StoreError as error:
-            said = f"{error}\nNothing was sent; the event logs are untouched."
-            raise CollectError(said, may_pass=False) from error
+            message = f"{error}\nNothing was sent; the event logs are untouched."
+            raise CollectError(message, may_pass=False) from error
         except Exception as error:
-            code = None
-            if not isinstance(error, OSError):
-                from mlflow.exceptions import MlflowException
+            from mlflow.exceptions import MlflowException
 
-                if not isinstance(error, MlflowException):
-                    raise
-                code = error.error_code
+            if not isinstance(error, (OSError, MlflowException)):
+                raise
             where = self._where
             raise CollectError(
                 f"MLflow at {mask_uri(where)} failed: {first_line(error, where)}\n"
                 f"{self._done} of {total} trials are up to date there, the next one perhaps in "
                 "part; the event logs are untouched. See that the address is right and the server "
                 "answers, then collect again: it goes on from there.",
-                may_pass=code in _PASSING or isinstance(error, OSError),
+                may_pass=isinstance(error, OSError) or error.error_code in _PASSING,
             ) from error
 
 
@@ -260,26 +257,23 @@ def _ensure_experiment(store: Store, study: str, tags: Mapping[str, str], restor
 
     Raises StoreError if it is in the trash and not to be restored.
     """
-    found: Experiment | None = store.client.get_experiment_by_name(study)
-    if found is None:
+    experiment: Experiment | None = store.client.get_experiment_by_name(study)
+    if experiment is None:
         folder = None if store.artifacts is None else (store.artifacts / study).as_uri()
-        made = store.client.create_experiment(study, artifact_location=folder, tags=dict(tags))
-        return str(made)
-    if found.lifecycle_stage == "deleted":
+        return str(
+            store.client.create_experiment(study, artifact_location=folder, tags=dict(tags))
+        )
+    experiment_id = str(experiment.experiment_id)
+    if experiment.lifecycle_stage == "deleted":
         if not restore:
-            raise StoreError(_trash_message(store, study, str(found.experiment_id)))
-        store.client.restore_experiment(found.experiment_id)
+            raise StoreError(  # MLflow keeps the name of what was deleted there
+                f"experiment {study!r} was deleted there, and its name is still taken. Bring it "
+                "back with all its runs: collect with --restore. Delete it for good, and have it "
+                f"made anew: mlflow gc --experiment-ids {experiment_id} --backend-store-uri "
+                f"{store.uri}. Or name another store with --mlflow"
+            )
+        store.client.restore_experiment(experiment_id)
     for tag, value in tags.items():
-        if found.tags.get(tag) != value:
-            store.client.set_experiment_tag(found.experiment_id, tag, value)
-    return str(found.experiment_id)
-
-
-def _trash_message(store: Store, study: str, experiment_id: str) -> str:
-    """Say what can be done: MLflow keeps the name of what was deleted there."""
-    remove = f"mlflow gc --experiment-ids {experiment_id} --backend-store-uri {store.uri}"
-    return (
-        f"experiment {study!r} was deleted there, and its name is still taken. Bring it back with "
-        f"all its runs: collect with --restore. Delete it for good, and have it made anew: "
-        f"{remove}. Or name another store with --mlflow"
-    )
+        if experiment.tags.get(tag) != value:
+            store.client.set_experiment_tag(experiment_id, tag, value)
+    return experiment_id

@@ -5,7 +5,7 @@ weights and order of data is not. Reads a store; writes nothing.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from tracking.history import State
 from tracking.logs import Point
 from tracking.mlflow_store.store import Store, StoreError, first_line, search_runs
 from tracking.outcomes import Outcome
+from tracking.report.wording import quantity
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric, Run
@@ -63,7 +64,7 @@ def read_runs(store: Store, experiment: str, fields: RunFields, only: str = "") 
                 f"{field!r} is no field of a run: write params.NAME, tags.NAME or attributes.NAME"
             )
     try:
-        runs = list(_runs(store, experiment, only))
+        runs = _runs(store, experiment, only)
         cells, notes = _cells(runs, experiment, fields)
         seeds = _blocks({seed for _, _, seed in cells})
         outcomes = [
@@ -85,12 +86,12 @@ def read_runs(store: Store, experiment: str, fields: RunFields, only: str = "") 
     return ForeignRuns(tuple(ordered), tuple(notes))
 
 
-def _runs(store: Store, experiment: str, only: str) -> Iterator["Run"]:
-    found = store.client.get_experiment_by_name(experiment)
-    if found is None:
+def _runs(store: Store, experiment: str, only: str) -> list["Run"]:
+    known = store.client.get_experiment_by_name(experiment)
+    if known is None:
         names = sorted(one.name for one in store.client.search_experiments())
         raise StoreError(f"no experiment {experiment!r} at {store.uri}: {', '.join(names)}")
-    yield from search_runs(store.client, found.experiment_id, only)
+    return list(search_runs(store.client, known.experiment_id, only))
 
 
 _Cell = tuple[str, str, str]  # workload, candidate, seed: as the runs spell them
@@ -103,13 +104,12 @@ def _cells(
     lacking: dict[str, list[str]] = {}
     names = (fields.workload, fields.candidate, fields.seed)
     for run in runs:
-        said = _fields_of(run)
-        values = [experiment if name is None else said.get(name) for name in names]
-        missing = [name for name in names if name is not None and name not in said]
+        values = {None: experiment} | _fields_of(run)
+        missing = [name for name in names if name is not None and name not in values]
         if missing:
             lacking.setdefault(", ".join(missing), []).append(run.info.run_name or run.info.run_id)
             continue
-        cell = (str(values[0]), str(values[1]), str(values[2]))
+        cell = (values[fields.workload], values[fields.candidate], values[fields.seed])
         cells[cell] = _better(cells.get(cell), run, cell)
     if not cells:
         raise StoreError(
@@ -165,25 +165,23 @@ def _curve(store: Store, run: "Run", fields: RunFields) -> list["Metric"]:
 
 
 def _outcome(run: "Run", trial: Trial, history: Sequence["Metric"]) -> Outcome:
-    name = trial.workload.metric_spec.metric
+    spec = trial.workload.metric_spec
+    metric = spec.metric
     first: dict[int, Metric] = {}
     for one in sorted(history, key=lambda one: (one.step, one.timestamp)):
         first.setdefault(one.step, one)
     start = run.info.start_time or 0
     points = tuple(
-        Point(step, None, None, (one.timestamp - start) / 1000, one.timestamp, {name: one.value})
+        Point(step, None, None, (one.timestamp - start) / 1000, one.timestamp, {metric: one.value})
         for step, one in first.items()
     )
-    state = _STATES.get(run.info.status, "failed")
-    error = (
-        None if state in ("completed", "running") else f"run {run.info.run_id} {run.info.status}"
-    )
+    state, error = _STATES.get(run.info.status, "failed"), None
     finals = {key: float(value) for key, value in run.data.metrics.items()}
-    lost = [
-        key for key in {name, trial.workload.metric_spec.final_metric or name} if key in finals
-    ]
-    if state == "completed" and not all(math.isfinite(finals[key]) for key in lost):
-        state, error = "diverged", f"{' or '.join(sorted(lost))} is not finite"
+    compared = sorted({metric, spec.final_metric or metric} & finals.keys())
+    if state == "failed":
+        error = f"run {run.info.run_id} {run.info.status}"
+    elif state == "completed" and not all(math.isfinite(finals[key]) for key in compared):
+        state, error = "diverged", f"{' or '.join(compared)} is not finite"
     return Outcome(  # its seconds are not of training alone, so it has none
         trial,
         state=state,
@@ -206,4 +204,4 @@ def _fields_of(run: "Run") -> dict[str, str]:
 
 def _count_runs(names: Sequence[str]) -> str:
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return f"{len(names)} run{'s' * (len(names) != 1)} ({', '.join(names[:_NAMED])}{more})"
+    return f"{quantity(len(names), 'run')} ({', '.join(names[:_NAMED])}{more})"

@@ -8,9 +8,8 @@ MLflow.
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from fractions import Fraction
 from statistics import fmean
+from typing import get_args
 
 from jobs.contract.command_template import select_hyperparameters
 from jobs.contract.trial import Trial, digest
@@ -44,14 +43,6 @@ from tracking.outcomes import Outcome
 from tracking.report.wording import title, verdict_words
 
 _VERDICT_TAG = "thermolion.verdict"
-_STATES: tuple[State, ...] = (
-    "waiting",
-    "running",
-    "interrupted",
-    "completed",
-    "diverged",
-    "failed",
-)
 # Of the params of a trial, those that its block alone decides.
 _OF_A_BLOCK = ("seed.", "noise_seed")
 
@@ -62,13 +53,11 @@ def study_record(
     note: str | None,
     comparison: Comparison | None = None,
 ) -> RunRecord:
-    """Return the run of a study; raises ValueError if no trial has started.
+    """Return the run of a study, of which at least one trial has started.
 
     `note` is Markdown, the description that the page of the run shows; `comparison` has the
     verdicts on these trials.
     """
-    if all(one.started_ms is None for one in outcomes):
-        raise ValueError(f"no trial of {study} has started: it has no run yet")
     tags = {STUDY_TAG: study, "thermolion.study": study} | source_tags(study)
     tags |= {NOTE_TAG: shorten_note(note, MAX_TAG)} if note else {}
     metrics = list(_means_by_cell(outcomes))
@@ -88,15 +77,16 @@ def cell_record(key: str, trials: Sequence[Outcome], study: str) -> RunRecord:
         "workload": trial.workload.name,
     }
     tags = {f"thermolion.{fact}": spell(value, MAX_TAG) for fact, value in facts.items()}
-    params = {k: v for k, v in params_of(trial).items() if not k.startswith(_OF_A_BLOCK)}
-    metrics = [*means(trials), *_spreads(trials)]
-    if trial.candidate.setting_of is not None:
-        # Settings differ in their hyperparameters, so that no value and no mean is of all of them.
-        given = select_hyperparameters(trial.workload, trial.candidate)
-        params = {
-            k: v for k, v in params.items() if not (k in given or k.startswith("hyperparameter."))
-        }
-        metrics = []
+    # Settings differ in their hyperparameters, so that no value and no mean is of all of them.
+    tuned = trial.candidate.setting_of is not None
+    differing = _OF_A_BLOCK + ("hyperparameter.",) * tuned
+    given = select_hyperparameters(trial.workload, trial.candidate) if tuned else {}
+    params = {
+        name: value
+        for name, value in params_of(trial).items()
+        if name not in given and not name.startswith(differing)
+    }
+    metrics = [] if tuned else [*means(trials), *_spreads(trials)]
     return _record(
         trials,
         run_name(trial, trial.candidate.declared),
@@ -116,7 +106,7 @@ def _record(
     data: tuple[DataRecord, ...] = (),
 ) -> RunRecord:
     """Return the run above these trials: it lasts from the first start to the last end."""
-    status = status_of(trials)
+    status = _status(trials)
     ends = [one.ended_ms for one in trials if one.ended_ms is not None]
     return RunRecord(
         name=name,
@@ -166,7 +156,7 @@ def shorten_note(note: str, limit: int) -> str:
     return head[: head.rfind("\n") + 1 or None] + rest
 
 
-def status_of(outcomes: Sequence[Outcome]) -> Status:
+def _status(outcomes: Sequence[Outcome]) -> Status:
     """Return the status of a run above these trials: RUNNING while one may bring a result."""
     if all(one.has_result for one in outcomes):
         return "FINISHED"
@@ -176,10 +166,11 @@ def status_of(outcomes: Sequence[Outcome]) -> Status:
 
 def _counts(outcomes: Sequence[Outcome]) -> dict[str, str]:
     """Return the tags that say how many trials are in each state."""
-    states = Counter(one.state for one in outcomes)
-    said = ", ".join(f"{states[s]} {s}" for s in _STATES if states[s])
-    each = {f"thermolion.trials.{state}": str(states[state]) for state in _STATES}
-    return {"thermolion.trials": said} | each
+    counter = Counter(one.state for one in outcomes)
+    counts = {state: counter[state] for state in get_args(State)}
+    summary = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+    each = {f"thermolion.trials.{state}": str(count) for state, count in counts.items()}
+    return {"thermolion.trials": summary} | each
 
 
 def _means_by_cell(outcomes: Sequence[Outcome]) -> Iterator[MetricPoint]:
@@ -211,13 +202,19 @@ def means(trials: Sequence[Outcome]) -> Iterator[MetricPoint]:
 
 
 def _spreads(trials: Sequence[Outcome]) -> Iterator[MetricPoint]:
-    """Yield the standard deviations (ddof 1) beside the means, from two blocks on."""
-    spreads: dict[str, _Spread] = defaultdict(_Spread)
+    """Yield the standard deviations (ddof 1) beside the means, from two blocks on.
+
+    By the recurrence of Welford (1962): no difference of large sums, and no value is read twice.
+    """
+    moments: dict[str, tuple[int, float, float]] = defaultdict(lambda: (0, 0.0, 0.0))
     for name, value, time_ms in _final_values(trials):
-        spread = spreads[name]
-        spread.add(value)
-        if spread.count > 1:
-            yield MetricPoint(f"{name}.sd", spread.sd(), time_ms, spread.count)
+        count, mean, squares = moments[name]
+        deviation = value - mean
+        count, mean = count + 1, mean + deviation / (count + 1)
+        squares += deviation * (value - mean)
+        moments[name] = count, mean, squares
+        if count > 1:
+            yield MetricPoint(f"{name}.sd", math.sqrt(squares / (count - 1)), time_ms, count)
 
 
 def _final_values(trials: Sequence[Outcome]) -> Iterator[tuple[str, float, int]]:
@@ -242,39 +239,19 @@ def _endpoint_values(outcome: Outcome) -> dict[str, float]:
     The AUC of the user's own training is not among them: if one diverged, it depends on trials
     that may be still to come.
     """
-    found = {}
+    values = {}
     if outcome.train_seconds is not None:
-        found["train_seconds"] = outcome.train_seconds
+        values["train_seconds"] = outcome.train_seconds
     try:
         ends = score_trial(outcome)
     except (UnmeasuredError, ComparisonError):
-        return found  # the report says so
+        return values  # the report says so
     workload = outcome.trial.workload
     factor = Scale.of(workload.metric_spec).factor
-    found[f"final_{mlflow_key(final_metric(workload))}"] = ends.final / factor
+    values[f"final_{mlflow_key(final_metric(workload))}"] = ends.final / factor
     if workload.has_planned_curve and ends.auc is not None:
-        found["val_auc"] = ends.auc / factor
-    return found
-
-
-@dataclass
-class _Spread:
-    """The spread of values that come one by one; their sums are exact, so that none is lost."""
-
-    count: int = 0
-    total: Fraction = Fraction(0)
-    squares: Fraction = Fraction(0)
-
-    def add(self, value: float) -> None:
-        exact = Fraction(value)
-        self.count += 1
-        self.total += exact
-        self.squares += exact * exact
-
-    def sd(self) -> float:
-        """Return the standard deviation (ddof 1) of two values or more."""
-        spread = self.squares - self.total * self.total / self.count
-        return math.sqrt(spread / (self.count - 1))
+        values["val_auc"] = ends.auc / factor
+    return values
 
 
 def _verdict_tags(comparison: Comparison) -> dict[str, str]:
@@ -338,6 +315,6 @@ def _seeds(one: Difference, outcomes: Iterable[Outcome]) -> int:
 
 
 def _end_ms(outcomes: Sequence[Outcome], seeds: int) -> int:
-    """Return when the last trial of so many seeds ended."""
+    """Return when the last trial of the first `seeds` blocks ended, in ms UTC; 0 if none has."""
     compared = (o for o in outcomes if o.trial.phase == "compare" and o.trial.block < seeds)
     return max((one.ended_ms or 0 for one in compared), default=0)

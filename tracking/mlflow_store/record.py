@@ -158,8 +158,8 @@ def source_tags(study: str) -> dict[str, str]:
 def _source(commit: Commit | None) -> dict[str, str]:
     if commit is None:
         return {}
-    said = {"commit": commit.id, "dirty": "true" if commit.dirty else "false"}
-    return {f"mlflow.source.git.{name}": value for name, value in said.items()}
+    dirty = "true" if commit.dirty else "false"
+    return {"mlflow.source.git.commit": commit.id, "mlflow.source.git.dirty": dirty}
 
 
 def params_of(trial: Trial) -> dict[str, str]:
@@ -262,13 +262,13 @@ def _metrics(outcome: Outcome) -> Iterator[MetricPoint]:
 
 def _apart_from(curve: Collection[str], finals: Mapping[str, float]) -> dict[str, float]:
     """Prefix what the curve has as well, until nothing else is called so."""
-    found: dict[str, float] = {}
+    named: dict[str, float] = {}
     for name, value in finals.items():
         free = name
-        while free in curve or free in found or (free != name and free in finals):
+        while free in curve or free in named or (free != name and free in finals):
             free = f"final_{free}"
-        found[free] = value
-    return found
+        named[free] = value
+    return named
 
 
 def _finals(outcome: Outcome) -> dict[str, float]:
@@ -331,11 +331,11 @@ def shorten(long: str, limit: int) -> str:
     return long if len(long) <= limit else long[: limit - 2] + " …"
 
 
-def _apart(found: dict[str, str]) -> dict[str, str]:
-    taken = Counter(found.values())
+def _apart(shortened: dict[str, str]) -> dict[str, str]:
+    taken = Counter(shortened.values())
     return {
         name: f"{short}-{_digest(name)}" if taken[short] > 1 else short
-        for name, short in found.items()
+        for name, short in shortened.items()
     }
 
 

@@ -1,4 +1,4 @@
-"""The runs of one study in MLflow: which there are, and each made to say what its record says.
+"""The runs of one study in MLflow: finds them, and brings each up to date with its record.
 
 Decides nothing about how a run looks (`tracking.mlflow_store.record` does).
 """
@@ -66,8 +66,8 @@ def all_runs(client: "MlflowClient", experiment_id: str, database: Path | None) 
             contextlib.suppress(sqlite3.Error),  # whatever it is: the client knows better
             contextlib.closing(sqlite3.connect(database, timeout=30)) as connection,
         ):
-            said = connection.execute("SELECT version_num FROM alembic_version").fetchall()
-            if len(said) == 1 and said[0][0] in _KNOWN_SCHEMAS:
+            versions = connection.execute("SELECT version_num FROM alembic_version").fetchall()
+            if len(versions) == 1 and versions[0][0] in _KNOWN_SCHEMAS:
                 return _from_tables(connection, experiment_id)
     return list(_from_search(client, experiment_id))
 
@@ -88,10 +88,10 @@ def _from_tables(connection: sqlite3.Connection, experiment_id: str) -> list[Kno
         "ORDER BY runs.start_time, runs.run_uuid"
     )
     rows = connection.execute(query, (int(experiment_id), *_READ_TAGS)).fetchall()
-    found: dict[str, tuple[str, int | None, dict[str, str]]] = {}
+    facts: dict[str, tuple[str, int | None, dict[str, str]]] = {}
     for run_id, status, end_ms, key, value in rows:
-        found.setdefault(run_id, (status, end_ms, {}))[2][key] = value
-    runs = [_known(run_id, *facts) for run_id, facts in found.items()]
+        facts.setdefault(run_id, (status, end_ms, {}))[2][key] = value
+    runs = (_known(run_id, *of_run) for run_id, of_run in facts.items())
     return [run for run in runs if run is not None]
 
 
@@ -163,10 +163,12 @@ class Runs:
         if _is_current(known, record, more):
             return known.run_id, "unchanged"
         run = self._client.get_run(known.run_id)
-        there = self._points(run, record)
+        logged = self._points(run, record)
         wanted = {_identity(point): point for point in record.metrics}
-        if there <= wanted.keys() and _params_agree(run, record):
-            missing = [point for one, point in wanted.items() if one not in there]
+        params = run.data.params
+        agreeing = all(params.get(key, value) == value for key, value in record.params.items())
+        if agreeing and logged <= wanted.keys():
+            missing = [point for one, point in wanted.items() if one not in logged]
             self._extend(run, record, missing, more)
             self._remember(run, record, more, known.files)
             return known.run_id, "updated"
@@ -200,8 +202,8 @@ class Runs:
         self._client.set_tag(known.run_id, FILES_TAG, files)
         self._known[known.name] = replace(known, files=files)
 
-    def _learn(self, found: Iterable[KnownRun]) -> None:
-        for run in found:
+    def _learn(self, runs: Iterable[KnownRun]) -> None:
+        for run in runs:
             known = self._known.get(run.name)
             if known is None:
                 self._known[run.name] = run
@@ -281,13 +283,13 @@ class Runs:
         """Send everything; the tags, with a fingerprint that vouches for it, arrive last."""
         from mlflow.entities import Metric, Param, RunTag
 
-        metrics = [Metric(one.key, one.value, one.time_ms, one.step) for one in points]
+        batch = [Metric(one.key, one.value, one.time_ms, one.step) for one in points]
         asked = [Param(key, value) for key, value in params.items()]
-        said = [RunTag(key, value) for key, value in tags.items()]
-        if len(asked) > _MAX_BATCH_PARAMS or len(metrics) + len(asked) + len(said) > _MAX_BATCH:
-            self._client.log_batch(run_id, metrics=metrics, params=asked)
-            metrics, asked = [], []
-        self._client.log_batch(run_id, metrics=metrics, params=asked, tags=said)
+        last = [RunTag(key, value) for key, value in tags.items()]
+        if len(asked) > _MAX_BATCH_PARAMS or len(batch) + len(asked) + len(last) > _MAX_BATCH:
+            self._client.log_batch(run_id, metrics=batch, params=asked)
+            batch, asked = [], []
+        self._client.log_batch(run_id, metrics=batch, params=asked, tags=last)
 
     def _set_status(self, run: "Run", record: RunRecord) -> None:
         """Set how the run stands. A run that goes on keeps an earlier end until its next one."""
@@ -315,10 +317,6 @@ def _is_current(known: KnownRun, record: RunRecord, more: Mapping[str, str]) -> 
     )
 
 
-def _params_agree(run: "Run", record: RunRecord) -> bool:
-    return all(run.data.params.get(key, value) == value for key, value in record.params.items())
-
-
 def _outdated(tags: Mapping[str, str], record: RunRecord) -> list[str]:
     """Name the tags that an earlier record set and this one lacks; a user's own stay."""
     ours = [key for key in tags if key.startswith("thermolion.")]
@@ -332,15 +330,15 @@ def _identity(point: MetricPoint) -> _Identity:
 
 
 def _stamp(files: Sequence[Path]) -> str:
-    """Return 16 hex digits over names, sizes and times: checkpoints are large."""
-    told = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
+    """Return 16 hex digits over names, sizes and times: checkpoints are too large to be read."""
+    facts = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
 
 
 def _digest(folder: Path) -> str:
     """Return 16 hex digits over the names and contents of all files."""
-    whole = hashlib.sha256()
+    content = hashlib.sha256()
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         name, data = str(path.relative_to(folder)), path.read_bytes()
-        whole.update(f"{name}\0{len(data)}\0".encode() + data)
-    return whole.hexdigest()[:16]
+        content.update(f"{name}\0{len(data)}\0".encode() + data)
+    return content.hexdigest()[:16]

@@ -34,6 +34,7 @@ from tracking.mlflow_store.store import (
 
 _HOST = "127.0.0.1"
 _APP = "thermolion"
+_MLFLOW_SERVER = ("-m", "mlflow", "server", "--app-name", _APP, "--host", _HOST, "--workers", "1")
 _START_S = 180  # MLflow imports half a scientific stack, perhaps from a network mount
 _END_S = 15
 _LAST_LINES = 12
@@ -48,8 +49,8 @@ class Pages:
 
     def link(self, page: str = "") -> str:
         """Return the address of a page, `experiments/7` or the first one, with its password."""
-        said = f"?{urlencode({'token': self.token})}" if self.token else ""
-        return f"{self.base}/{said}#/{page}"
+        query = f"?{urlencode({'token': self.token})}" if self.token else ""
+        return f"{self.base}/{query}#/{page}"
 
 
 @dataclass(frozen=True)
@@ -73,11 +74,11 @@ def find_study_page(root: Path, study: str, uri: str | None = None) -> str | Non
     where = resolve_uri(root, uri)
     with open_store(root, uri) as store:
         try:
-            found = store.client.get_experiment_by_name(study)
+            experiment = store.client.get_experiment_by_name(study)
         except Exception as error:  # a foreign library: its ways to fail cannot be listed
             reason = first_line(error, where)
             raise StoreError(f"MLflow at {mask_uri(where)} does not answer: {reason}") from error
-    return None if found is None else f"experiments/{found.experiment_id}/runs"
+    return None if experiment is None else f"experiments/{experiment.experiment_id}/runs"
 
 
 def remote_pages(root: Path, uri: str | None = None) -> Pages | None:
@@ -104,8 +105,8 @@ def serve(
     token = os.environ.get(TOKEN_VARIABLE) or secrets.token_urlsafe(24) if password else None
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
-            _command(port),
-            env={**os.environ, **_environment(where, token)},
+            [sys.executable, *_MLFLOW_SERVER, "--port", str(port)],
+            env=_environment(where, token),
             stdin=subprocess.PIPE,  # held by us: its end ends the server, however we end
             stdout=log,
             stderr=log,
@@ -119,18 +120,12 @@ def serve(
             _end(process)
 
 
-def _command(port: int) -> list[str]:
-    served = ["-m", "mlflow", "server", "--app-name", _APP, "--host", _HOST, "--port", str(port)]
-    return [sys.executable, *served, "--workers", "1"]
-
-
-def _environment(where: str, token: str | None) -> Mapping[str, str]:
-    """Return what the server is told: by variables, since other users can read arguments."""
-    database = database_of(where)
-    said = dict(SERVER_ENVIRONMENT) | {"MLFLOW_BACKEND_STORE_URI": where}
-    if database is not None:
-        said["MLFLOW_ARTIFACTS_DESTINATION"] = str(database.parent / "mlartifacts")
-    return said | {TOKEN_VARIABLE: token or ""}
+def _environment(uri: str, token: str | None) -> Mapping[str, str]:
+    """Return the variables of the server, with its secrets: other users can read arguments."""
+    own = {"MLFLOW_BACKEND_STORE_URI": uri, TOKEN_VARIABLE: token or ""}
+    if (database := database_of(uri)) is not None:
+        own["MLFLOW_ARTIFACTS_DESTINATION"] = str(database.parent / "mlartifacts")
+    return {**os.environ, **SERVER_ENVIRONMENT, **own}
 
 
 def _free_port(wanted: int | None) -> int:

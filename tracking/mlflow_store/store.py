@@ -26,19 +26,15 @@ _SQLITE = "sqlite:///"
 _LOCAL_FILESYSTEMS = {"btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "tmpfs", "xfs", "zfs"}
 _MAX_REASON = 400
 _ADDRESSES = (
-    "sqlite:////FOLDER/mlflow.db",
-    "http://HOST:PORT",
-    "https://HOST",
-    "postgresql://USER:PASSWORD@HOST/DATABASE",
-    "mysql://…",
-    "mssql://…",
+    "sqlite:////FOLDER/mlflow.db, http://HOST:PORT, https://HOST, "
+    "postgresql://USER:PASSWORD@HOST/DATABASE, mysql://…, mssql://…"
 )
-_SCHEMES = {address.partition(":")[0] for address in _ADDRESSES} | {"databricks"}
+_SCHEMES = {"databricks", "http", "https", "mssql", "mysql", "postgresql", "sqlite"}
 # Where a password stands. That of a database may hold anything: the last @ ends it.
-_WEB_LOGIN = re.compile(r"^https?://[^:/?#@]*(?P<said>:[^/?#]+@)")
-_LOGIN = re.compile(r"^[^:/?#]+://[^:/?#@]*(?P<said>:.+@)")
-_QUERY = re.compile(r"[?&](?P<said>password=[^&]+)")
-_SCHEMA = re.compile(r"found version (?P<found>\w+), but expected (?P<wanted>\w+)")
+_WEB_LOGIN = re.compile(r"^https?://[^:/?#@]*(?P<secret>:[^/?#]+@)")
+_LOGIN = re.compile(r"^[^:/?#]+://[^:/?#@]*(?P<secret>:.+@)")
+_QUERY = re.compile(r"[?&](?P<secret>password=[^&]+)")
+_SCHEMA = re.compile(r"found version (?P<version>\w+), but expected (?P<wanted>\w+)")
 
 _CLIENT_ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -80,9 +76,9 @@ class Store:
             contextlib.closing(sqlite3.connect(self.database)) as connection,
             # Another study may be writing: it will do this itself.
             contextlib.suppress(sqlite3.OperationalError),
+            connection,  # commits
         ):
             connection.execute("ANALYZE")
-            connection.commit()
 
 
 def search_runs(
@@ -123,8 +119,8 @@ def first_line(error: Exception, uri: str) -> str:
 def _mask(text: str, uri: str) -> str:
     login = _WEB_LOGIN if uri.startswith(("http:", "https:")) else _LOGIN
     for password, stars in ((login, ":***@"), (_QUERY, "password=***")):
-        found = password.search(uri)
-        text = text if found is None else text.replace(found["said"], stars)
+        if match := password.search(uri):
+            text = text.replace(match["secret"], stars)
     return text
 
 
@@ -180,20 +176,20 @@ def journal_mode(database: Path, mounts: str | None = None) -> str:
 def _explain(error: Exception, uri: str) -> str:
     """Say why a store did not open, and what to do, which MLflow's message may not say."""
     if not _is_address(uri):
-        return f"{first_line(error, uri)}\nAn address is one of {', '.join(_ADDRESSES)}"
-    found = _SCHEMA.search(str(error))
-    if found is None:
+        return f"{first_line(error, uri)}\nAn address is one of {_ADDRESSES}"
+    match = _SCHEMA.search(str(error))
+    if match is None:
         return first_line(error, uri)
     from mlflow import __version__, store
 
     steps = Path(next(iter(store.__path__))) / "db_migrations" / "versions"
-    if any(steps.glob(f"{found['found']}_*.py")):
+    if any(steps.glob(f"{match['version']}_*.py")):
         return (
-            f"it is of an older MLflow (schema {found['found']}, {__version__} has "
-            f"{found['wanted']}). Keep a copy of it, then: mlflow db upgrade {mask_uri(uri)}"
+            f"it is of an older MLflow (schema {match['version']}, {__version__} has "
+            f"{match['wanted']}). Keep a copy of it, then: mlflow db upgrade {mask_uri(uri)}"
         )
     return (
-        f"it is of a newer MLflow (schema {found['found']}, which {__version__} does not know). "
+        f"it is of a newer MLflow (schema {match['version']}, which {__version__} does not know). "
         "Collect with the version that made it (pip install --upgrade mlflow), or name another "
         "store with --mlflow"
     )
@@ -203,8 +199,8 @@ def require_address(uri: str) -> None:
     """Raise StoreError for an address that no store can have; opens nothing."""
     if not _is_address(uri):
         raise StoreError(
-            f"{mask_uri(uri)!r} is no address of an MLflow store: use one of "
-            f"{', '.join(_ADDRESSES)} (--mlflow, or MLFLOW_TRACKING_URI)"
+            f"{mask_uri(uri)!r} is no address of an MLflow store: use one of {_ADDRESSES} "
+            "(--mlflow, or MLFLOW_TRACKING_URI)"
         )
 
 

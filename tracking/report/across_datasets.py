@@ -25,23 +25,20 @@ from tracking.report.wording import (
 def sentence(one: AcrossDatasets) -> str:
     """Say what was found over data sets, how sure it is; for an answer that could be claimed."""
     unit = one.unit
-    counted = f"ahead on {one.ahead}, behind on {one.behind}"
+    text = f"{one.word} in {measure(one.measure)}: ahead on {one.ahead}, behind on {one.behind}"
     if one.tied:
-        counted += f", level on {one.tied}"
-    said = f"{one.word} in {measure(one)}: {counted} of {len(one.means)} data sets"
+        text += f", level on {one.tied}"
+    text += f" of {len(one.means)} data sets; "
     if one.middle is not None:
-        said += (
-            f"; typical difference {signed(one.middle.estimate, unit)}{suffix(unit)}, "
-            f"95% CI{middle_interval(one.middle, unit) or ' unbounded'}"
+        text += (
+            f"typical difference {signed(one.middle.estimate, unit)}{suffix(unit)}, "
+            f"95% CI{middle_interval(one.middle, unit) or ' unbounded'}; "
         )
-    said += (
-        f"; Holm p {p_relation(one.p_adjusted)}."
-        if one.p_adjusted is not None
-        else "; there is no p-value."
-    )
+    known = one.p_adjusted is not None
+    text += f"Holm p {p_relation(one.p_adjusted)}." if known else "there is no p-value."
     if "rests on collapse" in one.flags:
-        said += " It rests on diverged trials, so it is called undecided."
-    return said
+        text += " It rests on diverged trials, so it is called undecided."
+    return text
 
 
 def claimable_answers(comparison: Comparison) -> tuple[AcrossDatasets, ...]:
@@ -66,9 +63,9 @@ def scope(comparison: Comparison) -> str:
             f"Nothing is claimed about other {what}: differences in unlike units or directions "
             "have no common ranks."
         )
-    there = max(len(one.means) for one in comparison.across_datasets)
+    count = max(len(one.means) for one in comparison.across_datasets)
     return (
-        f"Nothing is claimed about other {what}: there {'is' if there == 1 else 'are'} {there}, "
+        f"Nothing is claimed about other {what}: there {'is' if count == 1 else 'are'} {count}, "
         f"and the exact Wilcoxon test over {what} needs {first.needed} before it can "
         f"reach {tests}. More seeds are no substitute."
     )
@@ -76,12 +73,11 @@ def scope(comparison: Comparison) -> str:
 
 def table(comparison: Comparison) -> Table:
     """Count the data sets behind each question and endpoint: ahead, behind, beyond the margin."""
-    return Table.of(
-        "Over data sets", [_counted(one, comparison) for one in comparison.across_datasets]
-    )
+    rows = [_count_data_sets(one, comparison) for one in comparison.across_datasets]
+    return Table.of("Over data sets", rows)
 
 
-def _counted(one: AcrossDatasets, comparison: Comparison) -> Mapping[str, str]:
+def _count_data_sets(one: AcrossDatasets, comparison: Comparison) -> Mapping[str, str]:
     rows = [
         row
         for row in comparison.by_workload
@@ -90,7 +86,7 @@ def _counted(one: AcrossDatasets, comparison: Comparison) -> Mapping[str, str]:
     middle = one.middle
     return {
         "question": title(one.question),
-        "endpoint": short_measure(one),
+        "endpoint": short_measure(one.measure),
         "data sets": str(len(one.means)),
         "ahead / behind / level": f"{one.ahead} / {one.behind} / {one.tied}",
         "win / tie / loss / open": " / ".join(map(str, _wins(rows, comparison.rope_pp))),
@@ -104,7 +100,7 @@ def _counted(one: AcrossDatasets, comparison: Comparison) -> Mapping[str, str]:
 
 
 def _wins(rows: Sequence[Difference], rope_pp: float) -> tuple[int, int, int, int]:
-    """Count 95% intervals beyond the margin, inside it, beyond it below, and across it."""
+    """Count 95% intervals above the margin, inside it, below it, and across a limit of it."""
     win = tie = loss = 0
     for one in rows:
         low, high = one.estimate.low, one.estimate.high

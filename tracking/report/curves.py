@@ -1,6 +1,6 @@
-"""What trials logged on their way, as SVG text: learning curves, and the mean gates of layers.
+"""Draws what trials logged while they trained: learning curves, and the mean gates of layers.
 
-Means and pointwise bands are computed here, and serve the eye alone: no verdict rests on them.
+Each figure is SVG text. Means and pointwise bands are computed here; no verdict rests on them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ from tracking.report.plots import (
     add_legend,
     count_from_zero,
     panel,
-    styled,
+    plot_style,
     to_svg,
 )
 
@@ -48,9 +48,9 @@ _AXES: Mapping[_Axis, str] = {
 def draw(
     comparison: Comparison, outcomes: Sequence[Outcome], styles: Mapping[str, LineStyle]
 ) -> dict[str, list[str]]:
-    """Return the panels of learning curves, of training losses and of gates, workload by workload.
+    """Return the panels of learning curves, training losses and gates, workload by workload.
 
-    A loss that is compared already is not drawn a second time.
+    If the compared metric is the training loss, it is not drawn a second time.
     """
     drawn: dict[str, list[str]] = {"curves": [], "losses": [], "gates": []}
     for workload in (one.name for one in comparison.workloads):
@@ -66,13 +66,14 @@ def draw(
     return drawn
 
 
-@styled
+@plot_style()
 def learning_curve(
     workload: str, outcomes: Sequence[Outcome], metric: str, styles: Mapping[str, LineStyle]
 ) -> str:
     """Draw `metric` against training samples seen, of all trials that have a result.
 
     If a trial does not know its samples, all are drawn against epochs, or else against steps.
+    `outcomes` has one trial of the workload or more.
 
     Thin: single seeds, the first `MOST_THIN` of each candidate, a cross where one diverged. Thick:
     the mean with a pointwise 95% t band, as far as every seed has a value. Dashed, across: the
@@ -84,7 +85,9 @@ def learning_curve(
         for name in styles
         if (trials := [o for o in outcomes if o.has_result and o.trial.candidate.name == name])
     }
-    is_share, factor = _scale(outcomes, metric)
+    spec = outcomes[0].trial.workload.metric_spec
+    scale = Scale.of(spec) if metric in (spec.metric, spec.final_metric) else None
+    is_share, factor = (scale.in_points, scale.factor) if scale else (False, 1.0)
     axis = _axis([trial for trials in arms.values() for trial in trials], metric)
     curves = {
         name: [_finite_part(trial, metric, axis, factor) for trial in trials]
@@ -95,9 +98,8 @@ def learning_curve(
     figure, axes = panel(workload, _AXES[axis], metric_name + ", %" * is_share)
     for name, trials in arms.items():
         _draw_arm(axes, name, trials, curves[name], styles[name], logarithmic)
-    target = _target(outcomes, metric)
-    if target is not None:
-        axes.axhline(factor * target, color=QUIET, linewidth=0.9, linestyle=(0, (4, 3)))
+    if metric == spec.metric and spec.target is not None:
+        axes.axhline(factor * spec.target, color=QUIET, linewidth=0.9, linestyle=(0, (4, 3)))
     _set_axes(axes, logarithmic, is_share and bool(arms))
     if arms:
         add_legend(figure)
@@ -130,10 +132,10 @@ def _draw_arm(
     gap = (np.array([np.nan]),) * 2
     thin = [part for curve in curves[:MOST_THIN] for part in (curve, gap)]
     x, y = (np.concatenate([part[axis] for part in thin]) for axis in (0, 1))
-    axes.plot(x, y, color=style.colour, linewidth=0.6, alpha=0.35)
+    axes.plot(x, y, color=style["color"], linewidth=0.6, alpha=0.35)
     for trial, (x, y) in zip(trials, curves, strict=True):
         if trial.state == "diverged" and len(x):
-            axes.plot(x[-1], y[-1], "x", color=style.colour, markersize=6, markeredgewidth=1.5)
+            axes.plot(x[-1], y[-1], "x", color=style["color"], markersize=6, markeredgewidth=1.5)
     _draw_mean(axes, f"{name} (n = {len(trials)})", curves, style, logarithmic)
 
 
@@ -146,36 +148,12 @@ def _draw_mean(
     forth, back = (np.log, np.exp) if logarithmic else (np.asarray, np.asarray)
     values = forth(values)
     mean = values.mean(axis=0)
-    axes.plot(
-        shared, back(mean), color=style.colour, linestyle=style.dashes, linewidth=1.8, label=label
-    )
+    axes.plot(shared, back(mean), linewidth=1.8, label=label, **style)
     n = len(curves)
     if n > 1:
         half = special.stdtrit(n - 1, 0.975) * values.std(axis=0, ddof=1) / n**0.5
-        axes.fill_between(
-            shared,
-            back(mean - half),
-            back(mean + half),
-            color=style.colour,
-            alpha=0.14,
-            linewidth=0,
-        )
-
-
-def _target(outcomes: Sequence[Outcome], metric: str) -> float | None:
-    """Return the target that `metric` is timed to reach, None if its workload declares none."""
-    specs = {one.trial.workload.metric_spec for one in outcomes}
-    return next((spec.target for spec in specs if spec.metric == metric), None)
-
-
-def _scale(outcomes: Sequence[Outcome], metric: str) -> tuple[bool, float]:
-    """Return True if `metric` is drawn in percent, and the factor of its logged values."""
-    if outcomes:
-        spec = outcomes[0].trial.workload.metric_spec
-        if metric in (spec.metric, spec.final_metric):
-            scale = Scale.of(spec)
-            return scale.in_points, scale.factor
-    return False, 1.0
+        band = back(mean - half), back(mean + half)
+        axes.fill_between(shared, *band, color=style["color"], alpha=0.14, linewidth=0)
 
 
 def _axis(trials: Sequence[Outcome], metric: str) -> _Axis:
@@ -193,8 +171,7 @@ def _finite_part(trial: Outcome, metric: str, axis: _Axis, factor: float) -> _Cu
         (getattr(p, axis), factor * p.metrics[metric]) for p in trial.curve if metric in p.metrics
     ]
     values = np.array(points, dtype=np.float64).reshape(-1, 2)
-    bad = np.flatnonzero(~np.isfinite(values[:, 1]))
-    kept = values[: bad[0]] if len(bad) else values
+    kept = values[np.logical_and.accumulate(np.isfinite(values[:, 1]))]
     return kept[:, 0], kept[:, 1]
 
 
@@ -206,21 +183,21 @@ def _spans_decades(curves: Mapping[str, Sequence[_Curve]]) -> bool:
 def gate_curves(workload: str, outcomes: Sequence[Outcome]) -> list[str]:
     """Draw a panel for each candidate whose trials logged the gates of their layers.
 
-    Of trials with a result: a line a layer, the mean over seeds at the steps that all have.
+    A panel has a line for each layer: the mean over the trials with a result, at the steps that
+    all of them logged.
     """
     by_candidate: dict[str, list[Outcome]] = {}
     for one in outcomes:
         if one.has_result and one.layers:
             by_candidate.setdefault(one.trial.candidate.name, []).append(one)
-    drawn = {name: mean_gates(trials) for name, trials in by_candidate.items()}
     return [
-        _draw_gates(workload, name, len(by_candidate[name]), layers)
-        for name, layers in drawn.items()
-        if layers
+        _draw_gates(workload, name, len(trials), layers)
+        for name, trials in by_candidate.items()
+        if (layers := mean_gates(trials))
     ]
 
 
-@styled
+@plot_style()
 def _draw_gates(workload: str, candidate: str, seeds: int, drawn: Mapping[str, _GateCurve]) -> str:
     named = list(drawn)
     if len(named) > _MOST_NAMED:
@@ -243,10 +220,9 @@ def mean_gates(trials: Sequence[Outcome]) -> Mapping[str, _GateCurve]:
     Steps that a trial lacks are left out, and so are layers without a step.
     """
     shared = sorted(set.intersection(*(set(one.layers) for one in trials)))
-    said = [layers for one in trials for layers in one.layers.values()]
-    known = dict.fromkeys(name for layers in said for name in layers)
+    logged = (layers for one in trials for layers in one.layers.values())
     means: dict[str, _GateCurve] = {}
-    for layer in known:
+    for layer in dict.fromkeys(name for layers in logged for name in layers):
         steps = [step for step in shared if all(layer in one.layers[step] for one in trials)]
         gates = [[one.layers[step][layer]["gate"] for one in trials] for step in steps]
         if steps:

@@ -2,21 +2,22 @@
 
 from tracking.compare.result import Comparison, Divergence
 from tracking.report.tables import Table
-from tracking.report.wording import p_relation, p_value, title
+from tracking.report.wording import p_relation, p_value, quantity, title
 from tracking.stats.t_tests import proportion_interval
 
 
 def sentence(one: Divergence) -> str:
-    """Say how often each side diverged, and if one does so more often."""
-    sides = ((one.question.candidate, one.candidate), (one.question.baseline, one.baseline))
-    counted = ", ".join(f"{name} diverged in {_share(count, one.n)}" for name, count in sides)
-    said = f"{one.word} in failures: {counted}"
+    """Say how often each side diverged, and whether one does so more often."""
+    text = (
+        f"{one.word} in failures: "
+        f"{one.question.candidate} diverged in {_share(one.candidate, one.n)}, "
+        f"{one.question.baseline} diverged in {_share(one.baseline, one.n)}; "
+    )
     if one.p_adjusted is None:
-        return f"{said}; always in the same blocks, so nothing sets them apart."
-    apart = one.only_candidate + one.only_baseline
-    blocks = f"{apart} block{'s' * (apart != 1)}"
+        return f"{text}always in the same blocks, so nothing sets them apart."
+    blocks = quantity(one.only_candidate + one.only_baseline, "block")
     return (
-        f"{said}; exact McNemar test on the {blocks} that set them apart, "
+        f"{text}exact McNemar test on the {blocks} that set them apart, "
         f"Holm p {p_relation(one.p_adjusted)}."
     )
 
@@ -27,7 +28,7 @@ def with_divergence(comparison: Comparison) -> tuple[Divergence, ...]:
 
 
 def table(comparison: Comparison) -> Table:
-    """Every question in which some trial diverged, counted over all workloads."""
+    """Return every question in which some trial diverged, counted over all workloads."""
     return Table.of(
         "Failures",
         [

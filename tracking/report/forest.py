@@ -13,8 +13,8 @@ from matplotlib.ticker import MaxNLocator
 from tracking.compare.analysis import Endpoint
 from tracking.compare.result import Comparison, Difference
 from tracking.metric import PP
-from tracking.report.plots import GRID, QUIET, LineStyle, styled, to_svg
-from tracking.report.wording import interval, measure, scope, signed, title
+from tracking.report.plots import GRID, QUIET, LineStyle, plot_style, to_svg
+from tracking.report.wording import difference, measure, scope, title
 
 _WIDEST, _WIDEST_HEADING = 60, 32  # letters below the axis, and above it
 
@@ -39,7 +39,7 @@ def _by_unit(rows: Sequence[Difference]) -> list[tuple[Difference, ...]]:
     return [tuple(group) for group in groups.values()]
 
 
-@styled
+@plot_style()
 def forest_plot(
     rows: Sequence[Difference], comparison: Comparison, styles: Mapping[str, LineStyle]
 ) -> str:
@@ -49,34 +49,34 @@ def forest_plot(
     without an interval has its mean alone, or nothing.
     """
     first = rows[0]
-    colour = styles[first.question.candidate].colour
-    ordered = [*rows[1:], rows[0]]  # the pooled answer goes below what it is made of
-    height = len(ordered)
+    colour = styles[first.question.candidate]["color"]
+    upwards = [rows[0], *reversed(rows[1:])]  # the pooled answer goes below what it is made of
+    height = len(rows)
     heading = textwrap.fill(title(first.question), _WIDEST_HEADING)
     figure = Figure(figsize=(4.9, 1.2 + 0.32 * height + 0.18 * heading.count("\n")))
     axes = figure.add_subplot()
     axes.grid(visible=False)
-    rope = comparison.rope_pp
     if first.unit == PP:
-        axes.axvspan(-rope, rope, color=GRID, linewidth=0, zorder=0)
+        axes.axvspan(-comparison.rope_pp, comparison.rope_pp, color=GRID, linewidth=0, zorder=0)
     axes.axvline(0, color=QUIET, linewidth=0.8, zorder=1)
-    for y, one in enumerate(reversed(ordered)):
+    for y, one in enumerate(upwards):
         _draw_row(axes, y, one, colour)
-    axes.set_yticks(range(height), [scope(one, comparison) for one in reversed(ordered)])
+    axes.set_yticks(range(height), [scope(one, comparison) for one in upwards])
     if first.workload is None:
         axes.get_yticklabels()[0].set_fontweight("bold")
-    axes.set_ylim(-0.7, height - 0.3)
     axes.margins(x=0.06)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
-    axes.set_title(heading)
     favoured = f"{first.question.baseline} ahead ← {first.unit} → {first.question.candidate} ahead"
     if len(favoured) > _WIDEST:
         favoured = favoured.replace(f" {first.unit} →", f" {first.unit}\n→", 1)
-    axes.set_xlabel(f"Δ {measure(first)}\n{favoured}")
+    label = f"Δ {measure(first.measure)}\n{favoured}"
+    axes.set(title=heading, xlabel=label, ylim=(-0.7, height - 0.3))
     axes.xaxis.set_major_locator(MaxNLocator(5))
-    read_out = "; ".join(f"{scope(one, comparison)} {_change(one)}" for one in rows)
-    described = f"Forest plot of {title(first.question)}, {measure(first)}: {read_out}"
+    read_out = "; ".join(
+        f"{scope(one, comparison)} {difference(one.estimate, one.unit)}" for one in rows
+    )
+    described = f"Forest plot of {title(first.question)}, {measure(first.measure)}: {read_out}"
     name = f"{title(first.question)}/{first.endpoint}"
     if first.workload is not None:  # one of several, by unit
         name += f"/{first.workload}"
@@ -88,7 +88,7 @@ def _draw_row(axes: Axes, y: int, one: Difference, colour: str) -> None:
     if estimate.mean is None:
         return
     axes.annotate(
-        _change(one).strip(),
+        difference(estimate, one.unit),
         (1.01, y),
         xycoords=("axes fraction", "data"),
         verticalalignment="center",
@@ -104,7 +104,3 @@ def _draw_row(axes: Axes, y: int, one: Difference, colour: str) -> None:
     else:
         axes.plot([low, high], [y, y], color=colour, linewidth=1.6, zorder=2)
         axes.plot(estimate.mean, y, "s", color=colour, markersize=5.5, zorder=3)
-
-
-def _change(one: Difference) -> str:
-    return f"{signed(one.estimate.mean, one.unit)} {interval(one.estimate, one.unit)}"

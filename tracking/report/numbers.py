@@ -9,7 +9,7 @@ import dataclasses
 import io
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -102,15 +102,13 @@ def columns(rows: Rows) -> list[str]:
 
 def _cell(value: Any) -> str:
     if isinstance(value, tuple):
-        return "; ".join(_parts(value))
+        return "; ".join(
+            ": ".join(map(_cell, part)) if isinstance(part, tuple) else _cell(part)
+            for part in value
+        )
     if isinstance(value, float):
         return repr(value) if math.isfinite(value) else ""
     return "" if value is None else str(value)
-
-
-def _parts(values: tuple[Any, ...]) -> Iterator[str]:
-    for value in values:
-        yield ": ".join(map(_cell, value)) if isinstance(value, tuple) else _cell(value)
 
 
 def write_parquet(path: Path, rows: Rows) -> None:
@@ -137,12 +135,10 @@ def write_parquet(path: Path, rows: Rows) -> None:
 
 
 def _column(values: list[Any]) -> list[Any]:
-    """Return values of one type: numbers if all of them are, else text. None stays."""
+    """Return numbers if all values are, else values of one type, else text. None stays."""
     plain = [_plain(value) for value in values]
     kinds = {type(value) for value in plain if value is not None}
-    if kinds == {int, float}:
-        return [None if value is None else float(value) for value in plain]
-    if len(kinds) > 1:
+    if len(kinds) > 1 and kinds != {int, float}:
         return [None if value is None else str(value) for value in plain]
     return plain
 

@@ -22,11 +22,12 @@ from tracking.report import (
     across_datasets,
     curves,
     divergence,
+    exclusions,
     forest,
     plots,
     preregistration,
     provenance,
-    robustness,
+    sensitivity,
     tables,
     time_to_target,
     tuning,
@@ -38,7 +39,7 @@ from tracking.report.verdict import findings, findings_beyond
 
 
 def write_report(comparison: Comparison, outcomes: Sequence[Outcome], folder: Path) -> Path:
-    """Write report.html, report.md and all numbers as JSON and CSV; return the path of the page.
+    """Write report.html, report.md and all numbers as JSON and tables; return the page's path.
 
     `outcomes` are those that `comparison` was made of; other phases are left out. Each file is
     replaced as a whole, so that a reader never meets half of one.
@@ -56,8 +57,8 @@ def write_report(comparison: Comparison, outcomes: Sequence[Outcome], folder: Pa
     write_atomically(
         folder / "report.md", environment.get_template("report.md.jinja").render(context)
     )
-    whole = comparison.to_json() | {"appendix": extra.to_json()}
-    record = json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False)
+    content = comparison.to_json() | {"appendix": extra.to_json()}
+    record = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
     write_atomically(folder / "comparison.json", record + "\n")
     trials = provenance.data_rows(compared)
     write_atomically(folder / "data.csv", csv_text(trials, list(trials[0]) if trials else ()))
@@ -95,7 +96,7 @@ def _context(comparison: Comparison, outcomes: Sequence[Outcome]) -> dict[str, A
         "caveats": [*wording.caveats(comparison), *tuning.caveats(comparison.tuning)],
         "no_question": wording.no_question(comparison),
         "summaries": tables.summaries(comparison),
-        "left_out": robustness.list_exclusions(comparison, outcomes),
+        "left_out": exclusions.list_exclusions(comparison, outcomes),
         "states": provenance.states(outcomes),
         "provenance": [
             provenance.data(outcomes),
@@ -106,14 +107,14 @@ def _context(comparison: Comparison, outcomes: Sequence[Outcome]) -> dict[str, A
 
 
 def _answer(comparison: Comparison, question: Question) -> dict[str, Any]:
-    """Return all that the report has on one question."""
+    """Return what the report says of one question: findings, and its tables."""
     return {
         "title": wording.title(question),
         "findings": findings(comparison, question),
         "beyond": findings_beyond(comparison, question),
         "table": tables.answers(comparison, question),
         "effects": tables.effects(comparison, question),
-        "sensitivity": robustness.sensitivity(comparison, question),
+        "sensitivity": sensitivity.sensitivity(comparison, question),
         "speed": time_to_target.answers(comparison, question),
     }
 
@@ -121,7 +122,7 @@ def _answer(comparison: Comparison, question: Question) -> dict[str, Any]:
 def _figures(
     comparison: Comparison, outcomes: Sequence[Outcome], extra: Appendix
 ) -> Mapping[str, Sequence[Markup]]:
-    """Draw everything, by section. The drawings are ours and escaped: they go in as markup."""
+    """Draw the figures of every section, as markup: their text is escaped already."""
     styles = plots.lines(comparison.candidates)
     drawn: dict[str, list[str]] = {
         "tuning": tuning.draw(comparison.tuning, styles),
@@ -154,4 +155,4 @@ def _markdown(text: str) -> str:
 
 def _unbroken(text: str) -> str:
     """Keep intervals on one line."""
-    return re.sub(r"\[[^]]*\]", lambda found: found[0].replace(" ", "\N{NO-BREAK SPACE}"), text)
+    return re.sub(r"\[[^]]*\]", lambda match: match[0].replace(" ", "\N{NO-BREAK SPACE}"), text)

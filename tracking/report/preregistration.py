@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 from tracking.compare.result import Comparison
 from tracking.report.tables import Table
 from tracking.report.wording import (
-    MEASURES,
-    interval,
+    difference,
+    measure,
     number,
     p_value,
+    ranges,
     short_measure,
     signed,
     small_p,
@@ -21,14 +22,14 @@ from tracking.report.wording import (
 
 
 def ledger(comparison: Comparison) -> Table:
-    """Every question and endpoint at every look: what was found, and what it took to stop."""
+    """Return every question and endpoint at every look: what was found, and the limit to stop."""
     units = {(one.question, one.endpoint): one.unit for one in comparison.pooled}
     return Table.of(
         "Look by look",
         [
             {
                 "question": title(one.question),
-                "endpoint": MEASURES.get(one.endpoint, one.endpoint).partition(" (")[0],
+                "endpoint": short_measure(one.endpoint),
                 "look": str(one.look),
                 "seeds": str(one.seeds),
                 "information": f"{one.fraction:.2f}",
@@ -65,33 +66,33 @@ def saved_sentence(comparison: Comparison) -> str:
     saved = comparison.saved
     if saved is None or not saved.trials:
         return ""
-    said = (
+    text = (
         f"Spared: {saved.trials} of {saved.of} trials, about {_hours(saved.hours)} {saved.unit} "
         f"({_hours(saved.spent_hours)} were spent)"
     )
     if saved.unknown:
-        said += f"; of {saved.unknown} of them nothing is known that would tell how long"
-    return f"{said}."
+        text += f"; of {saved.unknown} of them nothing is known that would tell how long"
+    return f"{text}."
 
 
 def registration(comparison: Comparison) -> Table:
-    """The analysis as it was frozen."""
-    found = comparison.registration
-    if found is None:
+    """Return the analysis as it was frozen, a row for each of its parts; no row if none was."""
+    record = comparison.registration
+    if record is None:
         return Table("Analysis", ("what", "as agreed"), ())
-    frozen = found.analysis
+    frozen = record.analysis
     targets = [f"{name} {t:.6g}" for name, t in frozen.targets.items() if t is not None]
     rows = (
-        ("sha256", found.hash),
-        ("frozen", _time(found.time_ms)),
-        ("trials begun by then", str(found.started)),
+        ("sha256", record.hash),
+        ("frozen", _time(record.time_ms)),
+        ("trials begun by then", str(record.started)),
         ("questions", "; ".join(title(one) for one in frozen.questions)),
-        ("endpoints", "; ".join(MEASURES.get(one, one) for one in frozen.endpoints)),
+        ("endpoints", "; ".join(map(measure, frozen.endpoints))),
         ("error budget", f"{frozen.alpha:g} for the family, by Holm, two-sided"),
         ("margin of equivalence", f"±{frozen.rope_pp:g} pp"),
         ("workloads", ", ".join(frozen.workloads)),
         ("candidates", ", ".join(frozen.candidates)),
-        ("seeds", f"{_numbers(frozen.blocks)} of root seed {frozen.root_seed}"),
+        ("seeds", f"{ranges(frozen.blocks)} of root seed {frozen.root_seed}"),
         ("looks", ", ".join(map(str, frozen.looks)) or "one, at all seeds"),
         ("limits", frozen.shape if frozen.looks else number(None)),
         ("targets", ", ".join(targets) or "none"),
@@ -103,24 +104,24 @@ def registration(comparison: Comparison) -> Table:
 
 def registration_sentence(comparison: Comparison) -> str:
     """Say when the analysis was frozen, or that none was."""
-    found = comparison.registration
-    if found is None:
+    record = comparison.registration
+    if record is None:
         return (
             "No analysis is on record from before these trials: questions, endpoints and levels "
             "may have been chosen after looking at them."
         )
-    if found.started:
+    if record.started:
         return (
-            f"Registered late: {found.started} trials of the comparison had begun when this "
+            f"Registered late: {record.started} trials of the comparison had begun when this "
             "analysis was frozen."
         )
     return "This analysis was frozen before the first trial of the comparison began."
 
 
 def targets_sentence(comparison: Comparison) -> str:
-    """Say if the targets were set before the trials ran."""
-    found = comparison.registration
-    if found is None or found.started:
+    """Say whether the targets were set before the trials ran."""
+    record = comparison.registration
+    if record is None or record.started:
         return (
             "A target is that of the sweep; that it was set before these trials ran is not "
             "recorded."
@@ -129,22 +130,20 @@ def targets_sentence(comparison: Comparison) -> str:
 
 
 def deviations(comparison: Comparison) -> tuple[str, ...]:
-    """List in what the study deviates from the analysis that was frozen."""
+    """Return each way in which the study deviates from the analysis that was frozen."""
     return () if comparison.registration is None else comparison.registration.deviations
 
 
 def table_with_additions(comparison: Comparison) -> Table:
-    """The pooled answers of all trials, those that were added later among them."""
+    """Return the pooled answers of all trials, those that were added later among them."""
     return Table.of(
         "With all that was added later, for exploration",
         [
             {
                 "question": title(one.question),
-                "endpoint": short_measure(one),
+                "endpoint": short_measure(one.measure),
                 "pairs": str(one.estimate.n),
-                "Δ [95% CI]": (
-                    f"{signed(one.estimate.mean, one.unit)} {interval(one.estimate, one.unit)}"
-                ),
+                "Δ [95% CI]": difference(one.estimate, one.unit),
                 "p": p_value(one.estimate.p),
                 "p adj.": p_value(one.p_adjusted),
                 "would be": f"({verdict_words(one)})",
@@ -156,13 +155,12 @@ def table_with_additions(comparison: Comparison) -> Table:
 
 def lines(comparison: Comparison) -> list[str]:
     """Return the lines for a terminal: trials saved, the frozen analysis, every deviation."""
-    said = [one for one in (saved_sentence(comparison),) if one]
-    found = comparison.registration
-    if found is not None:
-        late = f", {found.started} trials had begun" if found.started else ""
-        said.append(f"Analysis frozen {_time(found.time_ms)}{late}: sha256 {found.hash[:16]}.")
-    said += [f"Deviation: {one}." for one in deviations(comparison)]
-    return said
+    saved, record = saved_sentence(comparison), comparison.registration
+    texts = [saved] if saved else []
+    if record is not None:
+        late = f", {record.started} trials had begun" if record.started else ""
+        texts.append(f"Analysis frozen {_time(record.time_ms)}{late}: sha256 {record.hash[:16]}.")
+    return texts + [f"Deviation: {one}." for one in deviations(comparison)]
 
 
 def _time(ms: int) -> str:
@@ -171,9 +169,3 @@ def _time(ms: int) -> str:
 
 def _hours(hours: float) -> str:
     return f"{hours:.1f}" if hours >= 10 else f"{hours:.2g}"
-
-
-def _numbers(blocks: tuple[int, ...]) -> str:
-    first, last = min(blocks), max(blocks)
-    whole = len(blocks) > 1 and last - first == len(blocks) - 1
-    return f"{first} to {last}" if whole else ", ".join(map(str, blocks))

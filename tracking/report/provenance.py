@@ -4,7 +4,7 @@ Reads outcomes alone; says nothing about verdicts.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jobs.contract.command_template import select_hyperparameters
@@ -21,7 +21,7 @@ from tracking.compare.endpoints import (
 from tracking.metric import Scale
 from tracking.outcomes import Outcome
 from tracking.report.tables import Table
-from tracking.report.wording import level, number
+from tracking.report.wording import level, number, ranges
 
 _PARTS = ("train", "validation", "test")
 
@@ -32,7 +32,7 @@ def data_rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
     If there are user's trainings, there are columns for any metric as well; those in percent are
     of images alone.
     """
-    found = []
+    rows = []
     any_of_user = not all(one.trial.workload.has_planned_curve for one in outcomes)
     spans = curve_spans(outcomes)
     for one in outcomes:
@@ -57,8 +57,8 @@ def data_rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
         if any_of_user:
             row |= {"final_metric": metrics[0], "final": ends[0]}
             row |= {"curve_metric": metrics[1], "auc": ends[1]}
-        found.append(row)
-    return found
+        rows.append(row)
+    return rows
 
 
 def states(outcomes: Sequence[Outcome]) -> str:
@@ -68,7 +68,7 @@ def states(outcomes: Sequence[Outcome]) -> str:
 
 
 def data(outcomes: Sequence[Outcome]) -> Table:
-    """What each workload is: blocks, images, steps, chance, digest of the data."""
+    """Return what each workload is: blocks, images, steps, chance, digest of the data."""
     rows = []
     groups: dict[str, list[Outcome]] = {}
     for one in outcomes:
@@ -80,16 +80,17 @@ def data(outcomes: Sequence[Outcome]) -> Table:
         digests = {one.started.get("digests", {}).get("data") for one in trials}
         data, model = ("own training", *workload.references.values())[-2:]
         epochs = workload.budget if workload.unit == "epoch" else None
+        steps = began.get("steps") or workload.steps
         rows.append(
             {
                 "workload": name,
                 "data set": data,
                 "model": model,
-                "blocks": _ranges({one.trial.block for one in trials}),
+                "blocks": ranges({one.trial.block for one in trials}),
                 "images: train / val / test": " / ".join(
                     str(images.get(part, number(None))) for part in _PARTS
                 ),
-                "epochs / steps": f"{epochs or number(None)} / {_steps(workload, began)}",
+                "epochs / steps": f"{epochs or number(None)} / {steps or number(None)}",
                 "chance, %": _chance(workload, began),
                 "data digest": ", ".join(sorted(str(one) for one in digests if one))
                 or number(None),
@@ -99,7 +100,7 @@ def data(outcomes: Sequence[Outcome]) -> Table:
 
 
 def candidates(outcomes: Sequence[Outcome]) -> Table:
-    """Every candidate with its optimizer and the hyperparameters that trainings were given."""
+    """Return every candidate with its optimizer and the hyperparameters of its trainings."""
     optimizers: dict[str, str] = {}
     given: dict[str, dict[str, dict[str, Any]]] = {}
     for trial in (one.trial for one in outcomes):
@@ -127,12 +128,10 @@ def _on_all(values: Mapping[str, Any]) -> str:
 
 
 def environments(outcomes: Sequence[Outcome]) -> Table:
-    """Hosts, devices, code and packages, with the number of trials that each ran."""
+    """Return hosts, devices, code and packages, with the number of trials that each ran."""
     counted = Counter(
         (
-            str(one.job.get("host", number(None))),
-            str(one.job.get("device", number(None))),
-            str(one.job.get("code", number(None))),
+            *(str(one.job.get(fact, number(None))) for fact in ("host", "device", "code")),
             ", ".join(f"{name} {v}" for name, v in sorted(one.job.get("packages", {}).items())),
         )
         for one in outcomes
@@ -142,18 +141,13 @@ def environments(outcomes: Sequence[Outcome]) -> Table:
     return Table("Environments", ("host", "device", "code", "packages", "trials"), rows)
 
 
-def _steps(workload: Workload, began: Mapping[str, Any]) -> str:
-    return str(began.get("steps") or workload.steps or number(None))
-
-
 def _chance(workload: Workload, began: Mapping[str, Any]) -> str:
     """Spell the chance level of the final score: in percent, or in the unit of its metric."""
     spec = workload.metric_spec
-    chance = spec.chance
-    if chance is None:
-        chance = began.get("chance", {}).get(final_metric(workload))
+    declared, metric = spec.chance, final_metric(workload)
+    chance = began.get("chance", {}).get(metric) if declared is None else declared
     if spec.unit == "plain" and chance is not None:
-        return f"{level(chance, spec)} {final_metric(workload)}"
+        return f"{level(chance, spec)} {metric}"
     return number(None if chance is None else Scale.of(spec).factor * chance, 1)
 
 
@@ -164,14 +158,3 @@ def _score(outcome: Outcome, spans: Mapping[str, tuple[int, int]]) -> EndpointVa
         return score_trial(outcome, spans)
     except UnmeasuredError:
         return None
-
-
-def _ranges(blocks: Iterable[int]) -> str:
-    """Spell block numbers as ranges: 0-4, 7."""
-    runs: list[list[int]] = []
-    for block in sorted(blocks):
-        if runs and block == runs[-1][-1] + 1:
-            runs[-1].append(block)
-        else:
-            runs.append([block])
-    return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)

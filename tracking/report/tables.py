@@ -62,7 +62,7 @@ class Section:
 
 
 def answers(comparison: Comparison, question: Question) -> Table:
-    """Both endpoints of one question: the pooled answer first, then the workloads."""
+    """Return both endpoints of one question: the pooled answer first, then the workloads."""
     by_endpoint = [comparison.rows(question, endpoint) for endpoint in Endpoint]
     header = ["data"]
     for endpoint in Endpoint:
@@ -75,13 +75,13 @@ def answers(comparison: Comparison, question: Question) -> Table:
 
 
 def effects(comparison: Comparison, question: Question) -> Table:
-    """What stands behind the verdicts of one question: sizes, robustness, what was resolvable."""
+    """Return effect sizes, what remains without divergence, and the detectable difference."""
     rows = [one for endpoint in Endpoint for one in comparison.rows(question, endpoint)]
     return Table.of(title(question), [_effect(one, comparison) for one in rows])
 
 
 def summaries(comparison: Comparison) -> Table:
-    """Every candidate on every workload, described; users' metrics are named in a column."""
+    """Describe every candidate on every workload; users' metrics are named in a column."""
     specs = {workload.name: workload.metric_spec for workload in comparison.workloads}
     by_metric = comparison.any_of_user
     scores = ("metric", "final", "sd", "AUC") if by_metric else _IMAGE_SCORES
@@ -151,7 +151,7 @@ def _effect(one: Difference, comparison: Comparison) -> Mapping[str, str]:
     without = one.without_divergence
     return {
         "data": scope(one, comparison),
-        "endpoint": short_measure(one),
+        "endpoint": short_measure(one.measure),
         "pairs": str(one.estimate.n),
         "p": p_value(one.estimate.p),
         f"median Δ{pp}": in_unit(one.unit, signed(one.median, one.unit), comparison),

@@ -12,9 +12,16 @@ from tracking.compare.analysis import Question
 from tracking.compare.result import Comparison
 from tracking.compare.time_to_target import Arm, Speedup, speedup_factor
 from tracking.metric import Scale
-from tracking.report.plots import LineStyle, add_legend, count_from_zero, panel, styled, to_svg
+from tracking.report.plots import (
+    LineStyle,
+    add_legend,
+    count_from_zero,
+    panel,
+    plot_style,
+    to_svg,
+)
 from tracking.report.tables import Table
-from tracking.report.wording import interval, level, number, p_relation, p_value, signed, title
+from tracking.report.wording import difference, level, number, p_relation, p_value, title
 from tracking.stats.survival import kaplan_meier
 from tracking.stats.t_tests import Estimate
 
@@ -34,12 +41,12 @@ def sentence(one: Speedup) -> str:
     if one.factor is None or one.log_ratio.kind != "estimated":
         return f"{head}: {reached}; nothing estimates the error of the factor."
     factor, low, high = one.factor
-    said = f"{head}: {factor:.2f} times as fast"
+    text = f"{head}: {factor:.2f} times as fast"
     if low is not None and high is not None:
-        said += f", 95% CI [{low:.2f}, {high:.2f}]"
+        text += f", 95% CI [{low:.2f}, {high:.2f}]"
     if one.p_adjusted is not None:
-        said += f", Holm p {p_relation(one.p_adjusted)}"
-    return f"{said}, {reached}."
+        text += f", Holm p {p_relation(one.p_adjusted)}"
+    return f"{text}, {reached}."
 
 
 def answers(comparison: Comparison, question: Question) -> Table:
@@ -62,7 +69,9 @@ def answers(comparison: Comparison, question: Question) -> Table:
                 "p adj.": p_value(one.p_adjusted),
                 "verdict": one.word,
                 "two in a row": _factor(one.confirmed),
-                "steps saved [95% CI]": _steps(one.saved),
+                "steps saved [95% CI]": (
+                    number(None) if one.saved is None else difference(one.saved, "steps")
+                ),
                 "log-rank p, unpaired": p_value(one.log_rank_p),
             }
             for one in rows
@@ -78,7 +87,7 @@ def arms(comparison: Comparison) -> Table:
             {
                 "workload": one.workload,
                 "candidate": one.candidate,
-                "target": target(one, comparison),
+                "target": _target(one, comparison),
                 "reached": f"{one.reached} of {len(one.times)}",
                 "median steps": (
                     "not reached by half" if one.median is None else f"{one.median:.0f}"
@@ -94,33 +103,15 @@ def arms(comparison: Comparison) -> Table:
     )
 
 
-def problems(comparison: Comparison) -> Table:
-    """The trials that have no time to target, with why."""
-    return Table(
-        caption="Without a time to target",
-        header=("workload", "block", "candidate", "why"),
-        rows=tuple(
-            (workload, str(block), candidate, why)
-            for workload, candidate, block, why in comparison.time_to_target.problems
-        ),
-    )
-
-
-def _factor(estimate: Estimate) -> str:
-    found = speedup_factor(estimate)
-    if found is None:
+def _factor(log_ratio: Estimate) -> str:
+    speedup = speedup_factor(log_ratio)
+    if speedup is None:
         return number(None)
-    factor, low, high = found
+    factor, low, high = speedup
     return f"{factor:.2f}" if low is None else f"{factor:.2f} [{low:.2f}, {high:.2f}]"
 
 
-def _steps(saved: Estimate | None) -> str:
-    if saved is None:
-        return number(None)
-    return f"{signed(saved.mean, 'steps')} {interval(saved, 'steps')}".rstrip()
-
-
-def target(arm: Arm, comparison: Comparison) -> str:
+def _target(arm: Arm, comparison: Comparison) -> str:
     """Spell the target of a workload: in percent, or in the unit of its metric."""
     spec = next(one.metric_spec for one in comparison.workloads if one.name == arm.workload)
     unit = spec.metric if spec.unit == "plain" else "%"
@@ -133,37 +124,34 @@ def draw(comparison: Comparison, styles: Mapping[str, LineStyle]) -> list[str]:
     for arm in comparison.time_to_target.arms:
         by_workload.setdefault(arm.workload, []).append(arm)
     return [
-        _share_reached(arms, target(arms[0], comparison), styles) for arms in by_workload.values()
+        _share_reached(arms, _target(arms[0], comparison), styles) for arms in by_workload.values()
     ]
 
 
-@styled
+@plot_style()
 def _share_reached(arms: Sequence[Arm], target: str, styles: Mapping[str, LineStyle]) -> str:
     """Draw the arms of one workload; `target` is its target in words.
 
     A bar at the end of a line marks runs that have not reached the target when their budget ends.
     """
     workload = arms[0].workload
-    labels = [f"{arm.candidate} ({arm.reached} of {len(arm.times)})" for arm in arms]
     figure, axes = panel(workload, "steps", f"reached {target}, % of runs")
-    for arm, label in zip(arms, labels, strict=True):
+    for arm in arms:
         style = styles[arm.candidate]
         times = [arm.horizon if step is None else step for _, step in arm.times]
         curve = kaplan_meier(times, [step is not None for _, step in arm.times])
-        x = np.concatenate([[0], curve.times, [arm.horizon]])
-        share = 100 * (1 - np.concatenate([[1.0], curve.survival, curve.survival[-1:]]))
-        share = share if len(curve.times) else np.zeros(2)
+        survival = np.array([1.0, *curve.survival])
+        share = 100 * (1 - np.append(survival, survival[-1]))
         axes.plot(
-            x,
+            [0, *curve.times, arm.horizon],
             share,
             drawstyle="steps-post",
-            color=style.colour,
-            linestyle=style.dashes,
             linewidth=1.8,
-            label=label,
+            label=f"{arm.candidate} ({arm.reached} of {len(arm.times)})",
+            **style,
         )
         if arm.reached < len(arm.times):
-            axes.plot(arm.horizon, share[-1], "|", color=style.colour, markersize=9)
+            axes.plot(arm.horizon, share[-1], "|", color=style["color"], markersize=9)
     count_from_zero(axes)
     axes.set_ylim(-3, 103)
     add_legend(figure)

@@ -6,13 +6,13 @@ exist. Lays out no page.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from jobs.contract.trial import MetricSpec
 from tracking.compare.analysis import Endpoint, Question
 from tracking.compare.blocks import Incomplete
 from tracking.compare.interim import DECIDED
-from tracking.compare.result import EXPLORATORY, AcrossDatasets, Comparison, Difference
+from tracking.compare.result import EXPLORATORY, Comparison, Difference
 from tracking.metric import PP
 from tracking.stats.signed_rank import PseudoMedian
 from tracking.stats.t_tests import Estimate, Superiority
@@ -76,6 +76,11 @@ def interval(estimate: Estimate, unit: str = PP) -> str:
     return f"[{signed(estimate.low, unit)}, {signed(estimate.high, unit)}]"
 
 
+def difference(estimate: Estimate, unit: str = PP) -> str:
+    """Format a mean difference, followed by its 95% interval if there is one."""
+    return f"{signed(estimate.mean, unit)} {interval(estimate, unit)}".rstrip()
+
+
 def _decimals(value: float, significant: int) -> int:
     """Return how many decimals show this many significant digits, at most eight."""
     if value == 0 or not math.isfinite(value):
@@ -112,27 +117,26 @@ FLAGS: Mapping[str, str] = {
     "AUC; the final score stands.",
     "exploratory": "Some answers are for exploration: they are none of those that were agreed on "
     "before the trials, and stand outside their family of tests.",
-    "few seeds": "Fewer than five seeds a workload (three, where four or more workloads are "
+    "few seeds": "Fewer than five seeds a workload (three, if four or more workloads are "
     "pooled): intervals rest on differences that are normally distributed, and no exact test can "
     "check them.",
 }
 
 
-def measure(one: Difference | AcrossDatasets) -> str:
-    """Say what was measured."""
-    return MEASURES.get(one.measure, one.measure)
+def measure(name: str) -> str:
+    """Say what was measured, by the name of the measure or endpoint on record."""
+    return MEASURES.get(name, name)
 
 
-def short_measure(one: Difference | AcrossDatasets) -> str:
+def short_measure(name: str) -> str:
     """Say what was measured, without the explanation in parentheses."""
-    return measure(one).partition(" (")[0]
+    return measure(name).partition(" (")[0]
 
 
 def endpoint_name(comparison: Comparison, endpoint: str) -> str:
     """Name an endpoint by what it measures in this study."""
-    measures = [one.measure for one in comparison.pooled if one.endpoint == endpoint]
-    name = measures[0] if measures else endpoint
-    return MEASURES.get(name, name).partition(" (")[0]
+    measures = (one.measure for one in comparison.pooled if one.endpoint == endpoint)
+    return short_measure(next(measures, endpoint))
 
 
 def all_in_points(comparison: Comparison) -> bool:
@@ -152,11 +156,11 @@ def middle_interval(middle: PseudoMedian, unit: str) -> str:
     return f" [{signed(middle.low, unit)}, {signed(middle.high, unit)}]"
 
 
-def share_ahead(found: Superiority | None) -> str:
+def share_ahead(share: Superiority | None) -> str:
     """Format the probability that the candidate is ahead, with its interval."""
-    if found is None:
+    if share is None:
         return number(None)
-    return f"{found.probability:.2f} [{found.low:.2f}, {found.high:.2f}]"
+    return f"{share.probability:.2f} [{share.low:.2f}, {share.high:.2f}]"
 
 
 def column(comparison: Comparison, endpoint: Endpoint) -> str:
@@ -174,6 +178,7 @@ def column(comparison: Comparison, endpoint: Endpoint) -> str:
 
 
 def title(question: Question) -> str:
+    """Name a question by its two candidates."""
     return f"{question.candidate} vs {question.baseline}"
 
 
@@ -197,11 +202,11 @@ def verdict_words(one: Difference) -> str:
 def sentence(one: Difference, comparison: Comparison) -> str:
     """Say what was found for one endpoint, how sure it is, and what could have been found."""
     estimate, unit = one.estimate, one.unit
-    head = f"{one.verdict} in {measure(one)}"
+    head = f"{one.verdict} in {measure(one.measure)}"
     if one.lower_is_better:
         head += " (lower is better; + means lower)"
     if "mixed units" in one.flags:
-        return f"{head}: {_lowered(FLAGS['mixed units'])}"
+        return f"{head}: {FLAGS['mixed units'].replace('The', 'the', 1)}"
     if estimate.kind == "undefined" and "no AUC" in one.flags:
         return f"{head}: fewer than two blocks have curves over the same steps."
     if estimate.kind == "undefined":
@@ -218,49 +223,38 @@ def sentence(one: Difference, comparison: Comparison) -> str:
 
 def _estimated(one: Difference, comparison: Comparison) -> str:
     estimate, unit = one.estimate, one.unit
-    found = f"{signed(estimate.mean, unit)}{suffix(unit)}"
+    text = f"{signed(estimate.mean, unit)}{suffix(unit)}"
     if one.reached is not None and one.reached.look == 0:
         return (
-            f"{found} from {estimate.n} pairs so far; the first look, at {one.reached.seeds[0]} "
+            f"{text} from {estimate.n} pairs so far; the first look, at {one.reached.seeds[0]} "
             "seeds, is not complete, and before it nothing is decided."
         )
-    said = (
-        f"{found}, {_interval(one)}"
-        f"{_method(one)} p {p_relation(one.p_adjusted)}, {estimate.n} pairs."
-    )
+    if estimate.low is not None:
+        repeated = "repeated " * (one.reached is not None)  # it holds over looks
+        text += f", {repeated}95% CI {interval(estimate, unit)}"
+    method = "exploratory, Benjamini-Hochberg" if EXPLORATORY in one.flags else "Holm"
+    text += f", {method} p {p_relation(one.p_adjusted)}, {estimate.n} pairs."
     if one.verdict == "equivalent":
         return (
-            f"{said} Within ±{comparison.rope_pp:g} pp by two one-sided tests, which ask "
+            f"{text} Within ±{comparison.rope_pp:g} pp by two one-sided tests, which ask "
             f"{'an' if one.reached else 'the 90%'} interval to lie inside, "
-            f"{_method(one)} p {p_relation(one.equivalence_p)}."
+            f"{method} p {p_relation(one.equivalence_p)}."
         )
     if one.verdict == "undecided" and "rests on collapse" in one.flags:
-        return f"{said} {FLAGS['rests on collapse']}"
+        return f"{text} {FLAGS['rests on collapse']}"
     if one.verdict == "undecided":
         return (
-            f"{said} Not resolvable at this n: with this spread, a true difference of "
+            f"{text} Not resolvable at this n: with this spread, a true difference of "
             f"{size(one.smallest_detectable, unit)}{suffix(unit)} is the smallest that would be "
             "found with 80% power."
         )
-    return said
-
-
-def _interval(one: Difference) -> str:
-    """Spell the interval; one that holds over looks is said to be repeated."""
-    if one.estimate.low is None:
-        return ""
-    repeated = "" if one.reached is None else "repeated "
-    return f"{repeated}95% CI {interval(one.estimate, one.unit)}, "
-
-
-def _method(one: Difference) -> str:
-    return "exploratory, Benjamini-Hochberg" if EXPLORATORY in one.flags else "Holm"
+    return text
 
 
 def claim(comparison: Comparison) -> str:
     """Say what the verdicts are about."""
     names = [workload.name for workload in comparison.workloads]
-    over = f"macro-average over {_count(len(names), 'workload')}: " if len(names) > 1 else ""
+    over = f"macro-average over {quantity(len(names), 'workload')}: " if len(names) > 1 else ""
     return f"About these {kind(comparison)}, with new seeds ({over}{', '.join(names)})."
 
 
@@ -271,49 +265,48 @@ def kind(comparison: Comparison) -> str:
 
 def units(comparison: Comparison) -> str:
     """Say what the differences are of, and which way is up."""
-    if all_in_points(comparison):
-        said = "Candidate minus baseline, in percentage points."
-    else:
-        said = (
-            "Candidate minus baseline, in percentage points (pp) or in the metric's own unit, for "
-            f"which nothing is called equivalent: ±{comparison.rope_pp:g} pp is no margin there."
+    text = "Candidate minus baseline, in percentage points"
+    if not all_in_points(comparison):
+        text += (
+            " (pp) or in the metric's own unit, for which nothing is called equivalent: "
+            f"±{comparison.rope_pp:g} pp is no margin there"
         )
     lower = [one for one in comparison.workloads if one.metric_spec.goal == "min"]
     if not lower:
-        return said
+        return f"{text}."
     named = ", ".join(f"{one.metric_spec.metric} of {one.name}" for one in lower)
     return (
-        f"{said} Lower is better in {named}: these differences are turned around, so that a "
+        f"{text}. Lower is better in {named}: these differences are turned around, so that a "
         "positive one always means that the candidate is ahead."
     )
 
 
 def caveats(comparison: Comparison) -> list[str]:
     """List what a reader must know before believing the answers, most pressing first."""
-    said = looks_caveats(comparison)
+    texts = looks_caveats(comparison)
     if comparison.open_trials and comparison.looks is None:
-        said.append(
-            f"Interim: {comparison.open_trials} of {_count(comparison.trials, 'trial')} still "
+        texts.append(
+            f"Interim: {comparison.open_trials} of {quantity(comparison.trials, 'trial')} still "
             "without an end. The p-values hold once the planned seeds are in; stopping as soon as "
             "one looks good finds differences that are not there."
         )
-    said += comparison.notes
+    texts += comparison.notes
     if comparison.incomplete:
-        said.append(
-            f"{_count(len(comparison.incomplete), 'block')} incomplete and left out of the "
+        texts.append(
+            f"{quantity(len(comparison.incomplete), 'block')} incomplete and left out of the "
             "questions that need the missing trials."
         )
     turned = any(workload.metric_spec.goal == "min" for workload in comparison.workloads)
     if comparison.questions and (turned or not all_in_points(comparison)):
-        said.append(units(comparison))
+        texts.append(units(comparison))
     for workload in comparison.workloads:
         if not workload.held_out:
             steps = "" if workload.steps is None else f"{workload.steps}-step "
-            said.append(
+            texts.append(
                 f"{workload.name}: {steps}training-set speed, no held-out validation data."
             )
     raised = {flag for one in (*comparison.pooled, *comparison.by_workload) for flag in one.flags}
-    return said + [text for flag, text in FLAGS.items() if flag in raised]
+    return texts + [text for flag, text in FLAGS.items() if flag in raised]
 
 
 def looks_caveats(comparison: Comparison) -> list[str]:
@@ -322,7 +315,7 @@ def looks_caveats(comparison: Comparison) -> list[str]:
     if looks is None:
         return []
     if looks.complete == 0:
-        waits = f"{comparison.open_trials} of {_count(comparison.trials, 'trial')}"
+        waits = f"{comparison.open_trials} of {quantity(comparison.trials, 'trial')}"
         return [
             f"Interim: look 1 of {len(looks.seeds)}, at {looks.seeds[0]} seeds, waits for {waits}."
         ]
@@ -345,7 +338,7 @@ def incomplete(block: Incomplete) -> str:
 
 
 def no_question(comparison: Comparison) -> str:
-    """Say how to ask one."""
+    """Say that the study asks no question, and how to ask one."""
     names = comparison.candidates or ("NAME",)
     return (
         "No verdict: the sweep declares no question. Declare one in the sweep file, for example "
@@ -360,7 +353,7 @@ def family(comparison: Comparison) -> str:
     endpoints = len({one.endpoint for one in comparison.confirmatory})
     pooled = (
         f"Adjusted p: Holm over {comparison.family} tests "
-        f"({_count(questions, 'question')}, {_count(endpoints, 'endpoint')})"
+        f"({quantity(questions, 'question')}, {quantity(endpoints, 'endpoint')})"
     )
     if len(comparison.workloads) > 1:
         pooled += (
@@ -377,9 +370,17 @@ def family(comparison: Comparison) -> str:
     return f"{pooled}. Intervals are for one row each, at 95%."
 
 
-def _lowered(text: str) -> str:
-    return text[0].lower() + text[1:]
-
-
-def _count(n: int, noun: str) -> str:
+def quantity(n: int, noun: str) -> str:
+    """Return a number of things, the noun in its plural unless there is one of them."""
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
+def ranges(numbers: Iterable[int]) -> str:
+    """Format whole numbers as ranges: 0-4, 7."""
+    runs: list[list[int]] = []
+    for one in sorted(numbers):
+        if runs and one == runs[-1][-1] + 1:
+            runs[-1].append(one)
+        else:
+            runs.append([one])
+    return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)

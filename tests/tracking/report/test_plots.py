@@ -38,13 +38,13 @@ def test_a_learning_curve_names_candidates_and_seeds(study, styles):
     drawn = learning_curve("digits", trials, "val_accuracy", styles)
     assert "thermolion (n = 4)" in drawn
     assert 'role="img" aria-label="val accuracy on digits' in drawn
-    assert plots.lines(["thermolion"])["thermolion"].colour.lower() in drawn
+    assert plots.lines(["thermolion"])["thermolion"]["color"].lower() in drawn
 
 
 def test_a_candidate_keeps_its_colour(styles):
-    assert len({(line.colour, line.dashes) for line in styles.values()}) == len(styles)
+    assert len({(line["color"], line["linestyle"]) for line in styles.values()}) == len(styles)
     many = plots.lines([str(number) for number in range(28)])
-    assert len({(line.colour, str(line.dashes)) for line in many.values()}) == 28
+    assert len({(line["color"], str(line["linestyle"])) for line in many.values()}) == 28
 
 
 def test_a_diverged_curve_ends_where_it_broke(outcome, styles):
