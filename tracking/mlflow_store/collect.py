@@ -88,7 +88,7 @@ class Collector:
     ) -> None:
         self._layout = layout
         self._uri = uri
-        self._where = resolve_uri(layout.root, uri)
+        self._address = resolve_uri(layout.root, uri)
         self._restore, self._checkpoints = restore, checkpoints
         # By trial: the outcome that its run was last synced with, and the state of that record.
         self._synced: dict[str, tuple[Outcome, SyncedState]] = {}
@@ -120,7 +120,7 @@ class Collector:
         CollectError if MLflow fails.
         """
         self._commits = commits or {}
-        pauses = list(_PAUSES_S) if self._where.startswith("http") else []
+        pauses = list(_PAUSES_S) if self._address.startswith("http") else []
         self._done = 0
         with Lock(self._layout.folder / "collect.lock", break_lock, wait_s):
             while True:
@@ -232,9 +232,9 @@ class Collector:
 
             if not isinstance(error, (OSError, MlflowException)):
                 raise
-            where = self._where
+            address = self._address
             raise CollectError(
-                f"MLflow at {mask_uri(where)} failed: {first_line(error, where)}\n"
+                f"MLflow at {mask_uri(address)} failed: {first_line(error, address)}\n"
                 f"{self._done} of {total} trials are up to date there, the next one perhaps in "
                 "part; the event logs are untouched. See that the address is right and the server "
                 "answers, then collect again: it goes on from there.",

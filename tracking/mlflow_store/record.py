@@ -1,6 +1,6 @@
 """The run of a trial in MLflow, as data, and how names and values are spelled there.
 
-Params are what was asked, tags what came of it. Imports no MLflow and sends nothing.
+Params are what a trial was to do, tags what came of it. Imports no MLflow and sends nothing.
 """
 
 import hashlib
@@ -49,7 +49,7 @@ MAX_NAME = 250
 MAX_DATA_NAME, MAX_DATA_DIGEST = 500, 36
 MAX_KEY = 250
 _MAX_PART = 100
-_ROOM = 20  # that a key leaves to what is said of it: `final_…`, `….sd`
+_ROOM = 20  # letters that a key leaves to what is added to it: `final_…`, `….sd`
 
 _PREFIXES = {"options": "options", "dataset_options": "dataset", "model_options": "model"}
 _READABLE = str.maketrans({"=": ":", "[": " ", ",": " ", "]": None})
@@ -134,7 +134,7 @@ def trial_record(outcome: Outcome, study: str, commit: Commit | None = None) -> 
 
 
 def data_of(outcome: Outcome) -> tuple[DataRecord, ...]:
-    """Return the data set that a trial was given, once its log has said the digest of it."""
+    """Return the data set that a trial was given, once its log has the digest of it."""
     digests = outcome.started.get("digests", {})
     if "data" not in digests:
         return ()
@@ -168,9 +168,9 @@ def params_of(trial: Trial) -> dict[str, str]:
     A hyperparameter has its bare name, unless something else has it.
     """
     workload, candidate = trial.workload, trial.candidate
-    asked: dict[str, Any] = {
+    content: dict[str, Any] = {
         "optimizer": candidate.optimizer,
-        **_asked_of(workload),
+        **_workload_params(workload),
         "world_size": trial.world_size,
         "threads": trial.threads,
         "precision": trial.precision,
@@ -178,14 +178,14 @@ def params_of(trial: Trial) -> dict[str, str]:
         "replica": candidate.replica,
         "noise_seed": candidate.noise_seed,
     }
-    asked |= {f"seed.{stream}": seed for stream, seed in trial.seeds.items()}
+    content |= {f"seed.{stream}": seed for stream, seed in trial.seeds.items()}
     for name, value in select_hyperparameters(workload, candidate).items():
-        asked[f"hyperparameter.{name}" if name in asked else name] = value
-    named = keys(asked)
-    return {named[name]: spell(value, MAX_PARAM) for name, value in asked.items()}
+        content[f"hyperparameter.{name}" if name in content else name] = value
+    named = keys(content)
+    return {named[name]: spell(value, MAX_PARAM) for name, value in content.items()}
 
 
-def _asked_of(workload: Workload) -> dict[str, Any]:
+def _workload_params(workload: Workload) -> dict[str, Any]:
     """Spell a workload: options one by one, and of a recipe what is not at its default."""
     content = workload.content()
     if "train_images" in content:

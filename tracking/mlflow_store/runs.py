@@ -96,9 +96,9 @@ def _from_tables(connection: sqlite3.Connection, experiment_id: str) -> list[Kno
 
 
 def _from_search(
-    client: "MlflowClient", experiment_id: str, where: str = ""
+    client: "MlflowClient", experiment_id: str, condition: str = ""
 ) -> Iterator[KnownRun]:
-    for run in search_runs(client, experiment_id, where, ["attributes.start_time ASC"]):
+    for run in search_runs(client, experiment_id, condition, ["attributes.start_time ASC"]):
         known = _known(run.info.run_id, run.info.status, run.info.end_time, run.data.tags)
         if known is not None:
             yield known
@@ -284,12 +284,12 @@ class Runs:
         from mlflow.entities import Metric, Param, RunTag
 
         batch = [Metric(one.key, one.value, one.time_ms, one.step) for one in points]
-        asked = [Param(key, value) for key, value in params.items()]
+        named = [Param(key, value) for key, value in params.items()]
         last = [RunTag(key, value) for key, value in tags.items()]
-        if len(asked) > _MAX_BATCH_PARAMS or len(batch) + len(asked) + len(last) > _MAX_BATCH:
-            self._client.log_batch(run_id, metrics=batch, params=asked)
-            batch, asked = [], []
-        self._client.log_batch(run_id, metrics=batch, params=asked, tags=last)
+        if len(named) > _MAX_BATCH_PARAMS or len(batch) + len(named) + len(last) > _MAX_BATCH:
+            self._client.log_batch(run_id, metrics=batch, params=named)
+            batch, named = [], []
+        self._client.log_batch(run_id, metrics=batch, params=named, tags=last)
 
     def _set_status(self, run: "Run", record: RunRecord) -> None:
         """Set how the run stands. A run that goes on keeps an earlier end until its next one."""

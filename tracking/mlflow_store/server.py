@@ -71,20 +71,20 @@ def find_study_page(root: Path, study: str, uri: str | None = None) -> str | Non
 
     Raises StoreError.
     """
-    where = resolve_uri(root, uri)
+    address = resolve_uri(root, uri)
     with open_store(root, uri) as store:
         try:
             experiment = store.client.get_experiment_by_name(study)
         except Exception as error:  # a foreign library: its ways to fail cannot be listed
-            reason = first_line(error, where)
-            raise StoreError(f"MLflow at {mask_uri(where)} does not answer: {reason}") from error
+            reason = first_line(error, address)
+            raise StoreError(f"MLflow at {mask_uri(address)} does not answer: {reason}") from error
     return None if experiment is None else f"experiments/{experiment.experiment_id}/runs"
 
 
 def remote_pages(root: Path, uri: str | None = None) -> Pages | None:
     """Return the pages of a store that has a server already; None if it needs one of ours."""
-    where = resolve_uri(root, uri)
-    return Pages(mask_uri(where).rstrip("/"), None) if where.startswith("http") else None
+    address = resolve_uri(root, uri)
+    return Pages(mask_uri(address).rstrip("/"), None) if address.startswith("http") else None
 
 
 @contextlib.contextmanager
@@ -95,7 +95,7 @@ def serve(
 
     `port` None takes a free one. Raises StoreError if the server does not start.
     """
-    where = resolve_uri(root, uri)
+    address = resolve_uri(root, uri)
     if _APP not in entry_points(group="mlflow.app").names:
         raise StoreError(
             "this installation does not know its own page server: install thermolion again "
@@ -106,7 +106,7 @@ def serve(
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
             [sys.executable, *_MLFLOW_SERVER, "--port", str(port)],
-            env=_environment(where, token),
+            env=_environment(address, token),
             stdin=subprocess.PIPE,  # held by us: its end ends the server, however we end
             stdout=log,
             stderr=log,

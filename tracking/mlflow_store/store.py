@@ -82,14 +82,14 @@ class Store:
 
 
 def search_runs(
-    client: "MlflowClient", experiment_id: str, where: str, order_by: list[str] | None = None
+    client: "MlflowClient", experiment_id: str, condition: str, order_by: list[str] | None = None
 ) -> Iterator["Run"]:
-    """Yield the runs of an experiment, page by page; `where` is an MLflow filter."""
+    """Yield the runs of an experiment, page by page; `condition` is an MLflow filter."""
     token = None
     while True:
         page = client.search_runs(
             [experiment_id],
-            filter_string=where,
+            filter_string=condition,
             max_results=_PAGE,
             order_by=order_by,
             page_token=token,
@@ -130,13 +130,13 @@ def open_store(root: Path, uri: str | None = None, to_write: bool = False) -> It
 
     Nothing is sent to a server yet.
     """
-    where = resolve_uri(root, uri)
-    database = database_of(where)
+    address = resolve_uri(root, uri)
+    database = database_of(address)
     if to_write and database is not None:
         _require_writable(database)
     with contextlib.ExitStack() as stack:
         try:
-            client = _client(where, database)
+            client = _client(address, database)
             if database is not None:
                 stack.enter_context(_hold_open(database))
             stack.callback(_close_connections, client)
@@ -146,10 +146,10 @@ def open_store(root: Path, uri: str | None = None, to_write: bool = False) -> It
                 "and the driver of the database if yours is not sqlite)"
             ) from error
         except Exception as error:  # a foreign library: its ways to fail cannot be listed
-            reason = _explain(error, where)
-            raise StoreError(f"cannot open MLflow at {mask_uri(where)}: {reason}") from error
+            reason = _explain(error, address)
+            raise StoreError(f"cannot open MLflow at {mask_uri(address)}: {reason}") from error
         artifacts = None if database is None else database.parent / "mlartifacts"
-        yield Store(client, mask_uri(where), artifacts, database)
+        yield Store(client, mask_uri(address), artifacts, database)
 
 
 def journal_mode(database: Path, mounts: str | None = None) -> str:

@@ -23,7 +23,7 @@ from tracking.report.wording import (
 
 
 def sentence(one: AcrossDatasets) -> str:
-    """Say what was found over data sets, how sure it is; for an answer that could be claimed."""
+    """Say what an answer over data sets is, and how sure it is; only for one that is claimable."""
     unit = one.unit
     text = f"{one.word} in {measure(one.measure)}: ahead on {one.ahead}, behind on {one.behind}"
     if one.tied:

@@ -33,7 +33,7 @@ _LIGHTEST = 0.88  # of the colour map; what comes after is too pale on white
 _LOSS = "train_loss"
 
 _Values = np.ndarray[tuple[int], np.dtype[np.float64]]
-_Curve = tuple[_Values, _Values]  # where and what was measured, (n_points,) each
+_Curve = tuple[_Values, _Values]  # places on the axis and values, (n_points,) each
 _GateCurve = tuple[list[int], _Values]  # steps, and the mean gate at each
 _Axis = Literal["samples", "epoch", "step"]
 

@@ -26,9 +26,9 @@ def _answers(comparison: Comparison) -> list[str]:
     parts = []
     for question in comparison.questions:
         lines = [f"{wording.title(question)}:"]
-        lines += [f"  {said}" for _, said in findings(comparison, question)]
+        lines += [f"  {text}" for _, text in findings(comparison, question)]
         beyond = findings_beyond(comparison, question)
-        lines += [f"  on {wording.kind(comparison)} like these: {said}" for _, said in beyond]
+        lines += [f"  on {wording.kind(comparison)} like these: {text}" for _, text in beyond]
         parts.append("\n".join(lines))
     for question in comparison.questions:
         table = tables.answers(comparison, question)

@@ -50,7 +50,7 @@ def sentence(one: Speedup) -> str:
 
 
 def answers(comparison: Comparison, question: Question) -> Table:
-    """The answers of one question: over all workloads with a target, then one by one."""
+    """Return the answers of one question: over all workloads with a target, then one by one."""
     rows = comparison.time_to_target.answers(question)
     if len(rows) == 2:
         rows = rows[:1]  # of one workload: the pooled answer is its own
@@ -80,7 +80,7 @@ def answers(comparison: Comparison, question: Question) -> Table:
 
 
 def arms(comparison: Comparison) -> Table:
-    """Every candidate on every workload with a target."""
+    """Return how every candidate fared on every workload with a target."""
     return Table.of(
         "Steps to the target",
         [

@@ -200,7 +200,7 @@ def verdict_words(one: Difference) -> str:
 
 
 def sentence(one: Difference, comparison: Comparison) -> str:
-    """Say what was found for one endpoint, how sure it is, and what could have been found."""
+    """Say the verdict on one endpoint, how sure it is, and what difference would have shown."""
     estimate, unit = one.estimate, one.unit
     head = f"{one.verdict} in {measure(one.measure)}"
     if one.lower_is_better:
