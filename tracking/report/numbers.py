@@ -25,8 +25,10 @@ Rows = Sequence[Mapping[str, Any]]
 
 def numbers(comparison: Comparison, appendix: Appendix) -> Mapping[str, Rows]:
     """Return the rows of every table, by its name."""
-    answers = (*comparison.pooled, *comparison.by_workload)
-    tables: Mapping[str, Sequence[Any]] = {
+    records: Mapping[str, Sequence[Any]] = {
+        "answers": (*comparison.pooled, *comparison.by_workload),
+        "answers_with_additions": comparison.later,
+        "saved": [one for one in (comparison.saved,) if one is not None],
         "level_b": comparison.across_datasets,
         "failures": comparison.divergence,
         "looks": comparison.ledger,
@@ -54,20 +56,17 @@ def numbers(comparison: Comparison, appendix: Appendix) -> Mapping[str, Rows]:
         for block, difference in one.paired
     ]
     return {
-        "answers": [_flat(one, leave=("paired",)) for one in answers],
-        "answers_with_additions": [_flat(one, leave=("paired",)) for one in comparison.later],
+        **{name: [_flat(one) for one in of_kind] for name, of_kind in records.items()},
         "pairs": pairs,
-        "saved": [] if comparison.saved is None else [_flat(comparison.saved)],
         "tuning": list(tuning.rows(comparison.tuning)),
-        **{name: [_flat(one) for one in records] for name, records in tables.items()},
     }
 
 
-def _flat(record: Any, leave: Sequence[str] = ()) -> dict[str, Any]:
+def _flat(record: Any) -> dict[str, Any]:
     """Return the fields of a record and of the records inside it, as OUTER_INNER."""
     flat: dict[str, Any] = {}
     for name, value in named_fields(record):
-        if name in leave:
+        if name == "paired":  # a table of its own
             continue
         if dataclasses.is_dataclass(value):
             # A question is read as the names of its two sides.

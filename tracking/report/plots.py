@@ -125,13 +125,9 @@ def chart(
 
     figure, axes = panel(title, x, y, height=2.1)
     for curve in curves:
-        axes.plot(
-            *zip(*curve.points, strict=True),
-            drawstyle="steps-post" if curve.steps else "default",
-            linewidth=1.6,
-            label=curve.name,
-            **curve.line,
-        )
+        xs, ys = zip(*curve.points, strict=True)
+        drawstyle = "steps-post" if curve.steps else "default"
+        axes.plot(xs, ys, drawstyle=drawstyle, linewidth=1.6, label=curve.name, **curve.line)
     axes.margins(x=0)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))

@@ -142,14 +142,9 @@ def _share_reached(arms: Sequence[Arm], target: str, styles: Mapping[str, LineSt
         curve = kaplan_meier(times, [step is not None for _, step in arm.times])
         survival = np.array([1.0, *curve.survival])
         share = 100 * (1 - np.append(survival, survival[-1]))
-        axes.plot(
-            [0, *curve.times, arm.horizon],
-            share,
-            drawstyle="steps-post",
-            linewidth=1.8,
-            label=f"{arm.candidate} ({arm.reached} of {len(arm.times)})",
-            **style,
-        )
+        steps = [0, *curve.times, arm.horizon]
+        label = f"{arm.candidate} ({arm.reached} of {len(arm.times)})"
+        axes.step(steps, share, where="post", linewidth=1.8, label=label, **style)
         if arm.reached < len(arm.times):
             axes.plot(arm.horizon, share[-1], "|", color=style["color"], markersize=9)
     count_from_zero(axes)
