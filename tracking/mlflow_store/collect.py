@@ -127,7 +127,7 @@ class Collector:
                 try:
                     return self._collect(outcomes, report, note, comparison, progress)
                 except CollectError as error:
-                    self._runs = None  # who knows what has arrived
+                    self._runs = None  # what has arrived is not known
                     if not (error.may_pass and pauses):
                         raise
                 time.sleep(pauses.pop(0))
@@ -169,7 +169,7 @@ class Collector:
         return Collected(**counted, uri=store.uri, experiment_id=experiment)
 
     def _find_runs(self, store: Store, experiment_id: str, started: Sequence[Outcome]) -> Runs:
-        """Return the runs of the experiment, with those found that are about to change."""
+        """Return the runs of the experiment; those that will change are known, or all of them."""
         changed = [one for one in started if not self._is_as_synced(one)]
         runs = Runs(store.client, experiment_id, owner_of(self._layout.folder))
         before = self._runs
@@ -220,8 +220,8 @@ class Collector:
 
     @contextlib.contextmanager
     def _explain_failures(self, done: int, total: int) -> Iterator[None]:
-        """Turn a failure of MLflow into a CollectError that says how far we came."""
-        self._done = max(self._done, done)  # what an earlier try has sent stays sent
+        """Turn a failure of MLflow into a CollectError that says how many trials are done."""
+        self._done = max(self._done, done)  # an earlier try may have sent more
         try:
             yield
         except StoreError as error:

@@ -1,8 +1,8 @@
 """The runs above those of trials in MLflow, as data: one for each cell, and one for the study.
 
 A cell is a candidate on a workload; the settings of a candidate that is tuned share one. Means
-and verdicts are logged only once nothing can change them: MLflow takes back nothing. Imports no
-MLflow.
+and verdicts are logged only once nothing can change them: MLflow never removes a logged value.
+Imports no MLflow.
 """
 
 import math

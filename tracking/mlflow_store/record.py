@@ -80,7 +80,7 @@ class DataRecord:
 
 @dataclass(frozen=True)
 class Commit:
-    """The git commit that the user's code was at; `dirty`: it had been edited since."""
+    """The git commit of the user's code; `dirty` if the code had been edited since."""
 
     id: str
     dirty: bool
@@ -101,11 +101,12 @@ class RunRecord:
 
     @property
     def of(self) -> Name:
+        """The tag that names what the run is of, and its value."""
         return next((tag, self.tags[tag]) for tag in NAMING_TAGS if tag in self.tags)
 
     @cached_property
     def fingerprint(self) -> str:
-        """Equal for records of equal content, whoever collects them and wherever."""
+        """The digest of the content: equal for equal records, whoever collects them."""
         points = [[one.key, repr(one.value), one.time_ms, one.step] for one in self.metrics]
         tags, params = dict(self.tags), dict(self.params)
         times = [self.start_ms, self.end_ms]
@@ -163,7 +164,7 @@ def _source(commit: Commit | None) -> dict[str, str]:
 
 
 def params_of(trial: Trial) -> dict[str, str]:
-    """Spell what the id of a trial is made of: it never changes, and MLflow lets no param change.
+    """Return the params of a trial: what its id is made of, since MLflow lets no param change.
 
     A hyperparameter has its bare name, unless something else has it.
     """
@@ -328,6 +329,7 @@ def spell(value: Any, limit: int) -> str:
 
 
 def shorten(long: str, limit: int) -> str:
+    """Cut a text to `limit` letters, the last of them an ellipsis."""
     return long if len(long) <= limit else long[: limit - 2] + " …"
 
 

@@ -1,4 +1,4 @@
-"""MLflow's pages on a store, served to this machine alone for as long as somebody looks.
+"""Serves MLflow's pages on a store, to this machine alone, until the caller ends it.
 
 Starts one process and ends it; collects nothing and opens no browser.
 """
@@ -121,7 +121,7 @@ def serve(
 
 
 def _environment(uri: str, token: str | None) -> Mapping[str, str]:
-    """Return the variables of the server, with its secrets: other users can read arguments."""
+    """Return the variables of the server: its secrets too, since others can read arguments."""
     own = {"MLFLOW_BACKEND_STORE_URI": uri, TOKEN_VARIABLE: token or ""}
     if (database := database_of(uri)) is not None:
         own["MLFLOW_ARTIFACTS_DESTINATION"] = str(database.parent / "mlartifacts")

@@ -1,4 +1,4 @@
-"""The MLflow store: where it is, how it is opened and searched.
+"""The MLflow store: finds, makes, opens and searches it.
 
 Writes no runs and shows none. MLflow itself is imported when a store is opened.
 """
@@ -283,7 +283,7 @@ def _close_connections(client: "MlflowClient") -> None:
 
 @contextlib.contextmanager
 def _hold_open(database: Path) -> Iterator[None]:
-    """Set the journal, and keep one connection: closing the last would fold the log every time."""
+    """Set the journal, and keep a connection: sqlite empties the log when the last one closes."""
     with contextlib.closing(sqlite3.connect(database)) as connection:
         # If somebody is writing, the mode stays what it is until the next time.
         with contextlib.suppress(sqlite3.OperationalError):
