@@ -175,7 +175,7 @@ def _outcome(run: "Run", trial: Trial, history: Sequence["Metric"]) -> Outcome:
         Point(step, None, None, (one.timestamp - start) / 1000, one.timestamp, {metric: one.value})
         for step, one in first.items()
     )
-    state, error = _STATES.get(run.info.status, "failed"), None
+    state, error = _STATES.get(run.info.status, "failed"), ""
     finals = {key: float(value) for key, value in run.data.metrics.items()}
     compared = sorted({metric, spec.final_metric or metric} & finals.keys())
     if state == "failed":
@@ -188,7 +188,7 @@ def _outcome(run: "Run", trial: Trial, history: Sequence["Metric"]) -> Outcome:
         attempts=1,
         curve=points,
         metrics=finals if state in ("completed", "diverged") else {},
-        error=error,
+        error=error or None,
         started_ms=start,
         ended_ms=run.info.end_time,
         started={"run": run.info.run_id},

@@ -283,13 +283,14 @@ class Runs:
         """Send everything; the tags, with a fingerprint that vouches for it, arrive last."""
         from mlflow.entities import Metric, Param, RunTag
 
-        batch = [Metric(one.key, one.value, one.time_ms, one.step) for one in points]
-        named = [Param(key, value) for key, value in params.items()]
-        last = [RunTag(key, value) for key, value in tags.items()]
-        if len(named) > _MAX_BATCH_PARAMS or len(batch) + len(named) + len(last) > _MAX_BATCH:
-            self._client.log_batch(run_id, metrics=batch, params=named)
-            batch, named = [], []
-        self._client.log_batch(run_id, metrics=batch, params=named, tags=last)
+        metrics = [Metric(one.key, one.value, one.time_ms, one.step) for one in points]
+        run_params = [Param(key, value) for key, value in params.items()]
+        run_tags = [RunTag(key, value) for key, value in tags.items()]
+        size = len(metrics) + len(run_params) + len(run_tags)
+        if len(run_params) > _MAX_BATCH_PARAMS or size > _MAX_BATCH:
+            self._client.log_batch(run_id, metrics=metrics, params=run_params)
+            metrics, run_params = [], []
+        self._client.log_batch(run_id, metrics=metrics, params=run_params, tags=run_tags)
 
     def _set_status(self, run: "Run", record: RunRecord) -> None:
         """Set how the run stands. A run that goes on keeps an earlier end until its next one."""
