@@ -117,10 +117,7 @@ class Curve:
 def chart(
     curves: Sequence[Curve], *, name: str, title: str, x: str, y: str, description: str
 ) -> str:
-    """Draw `curves` under a title, with words at both axes; `name` and `description` as `to_svg`.
-
-    Both axes have round ticks, five at most, and neither begins at zero by force.
-    """
+    """Draw `curves`, with words at both axes; `name` and `description` are those of `to_svg`."""
     from matplotlib.ticker import MaxNLocator
 
     figure, axes = panel(title, x, y, height=2.1)
