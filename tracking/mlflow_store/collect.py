@@ -108,7 +108,7 @@ class Collector:
         progress: Callable[[int, int], None] | None = None,
         commits: Mapping[str, Commit] | None = None,
     ) -> Collected:
-        """Make the MLflow runs of the study say what `outcomes` say.
+        """Bring the MLflow runs of the study up to date with `outcomes`.
 
         Trials that have not started get no run. The files in the folder `report` become artifacts
         of the run of the study, `note` (Markdown) its description, the verdicts of `comparison`

@@ -280,7 +280,7 @@ class Runs:
         params: Mapping[str, str],
         tags: Mapping[str, str],
     ) -> None:
-        """Send everything; the tags, with a fingerprint that vouches for it, arrive last."""
+        """Send everything; the tags come last: their fingerprint says that the rest is there."""
         from mlflow.entities import Metric, Param, RunTag
 
         metrics = [Metric(one.key, one.value, one.time_ms, one.step) for one in points]
@@ -293,7 +293,7 @@ class Runs:
         self._client.log_batch(run_id, metrics=metrics, params=run_params, tags=run_tags)
 
     def _set_status(self, run: "Run", record: RunRecord) -> None:
-        """Set how the run stands. A run that goes on keeps an earlier end until its next one."""
+        """Set the status; the end too if there is one, else an earlier end stays for now."""
         if record.end_ms is not None:
             self._client.set_terminated(run.info.run_id, record.status, record.end_ms)
         elif run.info.status != record.status:

@@ -55,7 +55,7 @@ class Pages:
 
 @dataclass(frozen=True)
 class Server:
-    """A running server of ours."""
+    """A running MLflow server that `serve` has started."""
 
     pages: Pages
     port: int

@@ -154,5 +154,5 @@ def _markdown(text: str) -> str:
 
 
 def _unbroken(text: str) -> str:
-    """Keep intervals on one line."""
+    """Replace the spaces inside intervals, so that no line is broken there."""
     return re.sub(r"\[[^]]*\]", lambda match: match[0].replace(" ", "\N{NO-BREAK SPACE}"), text)

@@ -27,10 +27,10 @@ _PARTS = ("train", "validation", "test")
 
 
 def data_rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
-    """Return one row for each trial.
+    """Return one row for each trial: its scores, seeds, host and identity.
 
-    If there are user's trainings, there are columns for any metric as well; those in percent are
-    of images alone.
+    If the user's own trainings are among them, there are columns for any metric as well; those in
+    percent are of images alone.
     """
     rows = []
     any_of_user = not all(one.trial.workload.has_planned_curve for one in outcomes)

@@ -19,7 +19,7 @@ _MOST = 10  # settings that a terminal lists
 
 
 def section(comparison: Comparison) -> Section | None:
-    """Return the section, None if nothing was tuned."""
+    """Return the section on tuning; None if nothing was tuned."""
     tuning = comparison.tuning
     if tuning is None:
         return None
@@ -221,7 +221,11 @@ def _points(search: SearchSummary) -> list[tuple[float, float]]:
 
 
 def search_text(search: SearchSummary, weights: Mapping[str, float], fresh: float | None) -> str:
-    """Return what was found on one workload: the best settings, what matters, the next step."""
+    """Return the result of a search on one workload: the best settings, and the next step.
+
+    `weights` are the shares of the spread that hyperparameters account for, `fresh` is the score
+    of the best setting on a seed that the search has not seen, None if there is no such trial.
+    """
     unit = ", %" * search.in_points
     table = _best(search, unit)
     more = len(search.settings) - len(table.rows)

@@ -22,14 +22,14 @@ _DASH = "–"  # noqa: RUF001 - a dash on purpose
 
 
 def signed(value: float | None, unit: str = PP) -> str:
-    """Format a difference, with its sign."""
+    """Format a difference with its sign: two decimals in points, else three digits."""
     if value is None:
         return _DASH
     return f"{value:+.{2 if unit == PP else _decimals(value, 3)}f}"
 
 
 def number(value: float | None, digits: int = 2) -> str:
-    """Format a number."""
+    """Format a number with so many decimals; None is a dash."""
     return _DASH if value is None else f"{value:.{digits}f}"
 
 
@@ -252,19 +252,19 @@ def _estimated(one: Difference, comparison: Comparison) -> str:
 
 
 def claim(comparison: Comparison) -> str:
-    """Say what the verdicts are about."""
+    """Say what the verdicts are about: these workloads, with new seeds."""
     names = [workload.name for workload in comparison.workloads]
     over = f"macro-average over {quantity(len(names), 'workload')}: " if len(names) > 1 else ""
     return f"About these {kind(comparison)}, with new seeds ({over}{', '.join(names)})."
 
 
 def kind(comparison: Comparison) -> str:
-    """Name what a study has several of."""
+    """Name what the study compares on: workloads, or data sets if all are images."""
     return "workloads" if comparison.any_of_user else "data sets"
 
 
 def units(comparison: Comparison) -> str:
-    """Say what the differences are of, and which way is up."""
+    """Say in what unit differences are, and what a positive one means."""
     text = "Candidate minus baseline, in percentage points"
     if not all_in_points(comparison):
         text += (
@@ -371,7 +371,7 @@ def family(comparison: Comparison) -> str:
 
 
 def quantity(n: int, noun: str) -> str:
-    """Return a number of things, the noun in its plural unless there is one of them."""
+    """Format a count with its noun: 1 trial, 2 trials."""
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
