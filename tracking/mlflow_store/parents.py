@@ -8,6 +8,7 @@ Imports no MLflow.
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from fractions import Fraction
 from statistics import fmean
 from typing import get_args
 
@@ -204,17 +205,17 @@ def means(trials: Sequence[Outcome]) -> Iterator[MetricPoint]:
 def _spreads(trials: Sequence[Outcome]) -> Iterator[MetricPoint]:
     """Yield the standard deviations (ddof 1) beside the means, from two blocks on.
 
-    By the recurrence of Welford (1962): no difference of large sums, and no value is read twice.
+    Sums are exact fractions, so that no digit is lost in their difference.
     """
-    moments: dict[str, tuple[int, float, float]] = defaultdict(lambda: (0, 0.0, 0.0))
+    sums: dict[str, tuple[int, Fraction, Fraction]] = {}
     for name, value, time_ms in _final_values(trials):
-        count, mean, squares = moments[name]
-        deviation = value - mean
-        count, mean = count + 1, mean + deviation / (count + 1)
-        squares += deviation * (value - mean)
-        moments[name] = count, mean, squares
+        count, total, squares = sums.get(name, (0, Fraction(0), Fraction(0)))
+        exact = Fraction(value)
+        count, total, squares = count + 1, total + exact, squares + exact * exact
+        sums[name] = count, total, squares
         if count > 1:
-            yield MetricPoint(f"{name}.sd", math.sqrt(squares / (count - 1)), time_ms, count)
+            spread = squares - total * total / count
+            yield MetricPoint(f"{name}.sd", math.sqrt(spread / (count - 1)), time_ms, count)
 
 
 def _final_values(trials: Sequence[Outcome]) -> Iterator[tuple[str, float, int]]:

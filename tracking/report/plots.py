@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 # Okabe and Ito (2008): told apart by the colour-blind; yellow is left out, too pale on white.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#444444")
-_DASHES = ("-", (0, (5, 1.6)), (0, (5, 1.4, 1.2, 1.4)), (0, (1.2, 1.2)))
+_Dashes = str | tuple[int, tuple[float, ...]]
+_DASHES: Sequence[_Dashes] = ("-", (0, (5, 1.6)), (0, (5, 1.4, 1.2, 1.4)), (0, (1.2, 1.2)))
 _HALF_WIDTH = 22  # letters of a label that fit into half of a panel
 _WIDTH = 3.9  # inches
 _ID = re.compile(r'(\bid="|xlink:href="#|url\(#)')
@@ -34,7 +35,7 @@ class LineStyle(TypedDict):
     """How a candidate is drawn on every figure, as matplotlib's `plot` takes it."""
 
     color: str
-    linestyle: str | tuple[int, tuple[float, ...]]
+    linestyle: _Dashes
 
 
 def lines(candidates: Sequence[str]) -> dict[str, LineStyle]:
