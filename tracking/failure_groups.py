@@ -28,10 +28,10 @@ class FailureGroup:
 
 
 def signature(outcome: Outcome) -> str:
-    """Return what failures of one cause have in common.
+    """Return the text that failures of one cause have in common.
 
-    That is their class and the place that raised, or without a traceback the class and the error
-    without its numbers and paths. A place is a file's name and line: its folder differs between
+    It has their class and the place that raised or, without a traceback, the class and the error
+    without its numbers and paths. The place is a file's name and line: its folder differs between
     snapshots of one code.
     """
     kind = outcome.kind or ""
@@ -43,7 +43,7 @@ def signature(outcome: Outcome) -> str:
 
 
 def group_failures(outcomes: Iterable[Outcome]) -> list[FailureGroup]:
-    """Group the failed ones among `outcomes`, the most frequent cause first."""
+    """Group the failed trials by cause, the most frequent first."""
     alike: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
         if outcome.state == "failed":

@@ -1,4 +1,4 @@
-"""The event logs of a study, line by line and by trial. Knows what a lane is; replays nothing.
+"""The event logs of a study, line by line and by trial. Knows lanes; replays nothing.
 
 Keeps what it has parsed: logs are only appended to, and a watcher reads them every second. Nearly
 all that it keeps are evaluations, millions in a large study, hence their small records.
@@ -33,7 +33,7 @@ class Point:
     """One evaluation: `samples` seen, `train_seconds` of training alone, UTC `time_ms`.
 
     Of a step that two attempts have taken the first counts, whose `train_seconds` may exceed those
-    of the next step. The user's own training knows no `epoch` and no `samples`.
+    of the next step. The user's own training logs no `epoch` and no `samples`.
     """
 
     step: int
@@ -98,7 +98,7 @@ def _parse(path: Path) -> Log:
 
 
 def _point(path: Path, event: events.Event) -> Point:
-    """Raise LogError if the evaluation lacks what every one has."""
+    """Return an evaluation as a point; raises LogError if it lacks a required value."""
     payload = event.payload
     try:
         return Point(

@@ -13,7 +13,7 @@ _LARGEST: Mapping[str, float] = {"fraction": 1, "percent": 100}
 
 @dataclass(frozen=True)
 class Scale:
-    """How the numbers of a workload are compared.
+    """The scale on which the numbers of a workload are compared.
 
     Logged values times `factor` are what is reported: percent if `in_points`, so that their
     differences are percentage points, else the plain unit of the metric.
@@ -26,6 +26,7 @@ class Scale:
 
     @staticmethod
     def of(metric_spec: MetricSpec) -> "Scale":
+        """Return the scale of the metric that a workload declares."""
         return Scale(
             in_points=metric_spec.unit != "plain",
             factor=100.0 if metric_spec.unit == "fraction" else 1.0,

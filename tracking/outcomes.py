@@ -1,7 +1,7 @@
-"""Outcomes: one row a trial, derived from the event logs and from nothing else.
+"""Outcomes: one record for each trial, derived from the event logs and from nothing else.
 
-Knows no backend: `orchestrator.progress.status` asks whether the job of a running trial still
-lives.
+Knows no backend: `orchestrator.progress.status` finds out if the job of a running trial still
+runs.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -20,7 +20,7 @@ _known: dict[tuple[Path, str], tuple[Sequence[Sequence[LoggedEvent]], Mapping[st
 
 @dataclass(frozen=True)
 class Outcome:
-    """All that the logs say of one trial.
+    """One trial according to its logs.
 
     `metrics` are the final ones (`test_accuracy` and the like, in their own scale; a diverged
     trial keeps what was measured), `weights` a digest of the last weights, `started` the payload

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Question:
-    """Is `candidate` better than `baseline`? Both are names of candidates."""
+    """The question if `candidate` is better than `baseline`; both are names of candidates."""
 
     candidate: str
     baseline: str
@@ -92,6 +92,7 @@ class Analysis:
 
     @staticmethod
     def from_json(record: Mapping[str, Any]) -> "Analysis":
+        """Return the analysis of a record that `to_json` made."""
         same = ("workloads", "candidates", "root_seed", "alpha", "rope_pp", "targets", "code")
         return Analysis(
             questions=tuple(Question(*pair) for pair in record["questions"]),
@@ -106,7 +107,7 @@ class Analysis:
 
     @property
     def hash(self) -> str:
-        """The sha256 of the canonical JSON of it, as 64 hex digits."""
+        """The sha256 of its canonical JSON, as 64 hex digits."""
         return content_hash(self.to_json())
 
 

@@ -82,7 +82,7 @@ class LimitComparison:
 
 @dataclass(frozen=True)
 class WinShare:
-    """In what share of all paired blocks, over all workloads, a candidate was ahead."""
+    """The share of all paired blocks, over all workloads, in which a candidate was ahead."""
 
     question: Question
     endpoint: Endpoint
@@ -91,7 +91,7 @@ class WinShare:
 
 @dataclass(frozen=True)
 class Appendix:
-    """Everything; `no_profile` says why there is none."""
+    """All sections of the appendix; `no_profile` is the reason if there is no profile."""
 
     shapes: tuple[LimitComparison, ...]
     profile: tuple[CandidateProfile, ...]
@@ -121,7 +121,7 @@ def profile_candidates(
 ) -> tuple[tuple[CandidateProfile, ...], str]:
     """Profile the candidates of these `names` by their median steps, on seeds that all have.
 
-    If there is none, the second part says why.
+    Return the profiles and, if there are none, the reason.
     """
     cells = {
         (arm.candidate, arm.workload): {
@@ -227,7 +227,7 @@ def _limit_comparisons(comparison: Comparison) -> Iterator[LimitComparison]:
 
 
 def _win_shares(comparison: Comparison) -> Iterator[WinShare]:
-    """Count over all pairs of the workloads that were pooled.
+    """Yield the share of wins over all pairs of the workloads that were pooled.
 
     If workloads differ in how often, Clopper and Pearson's interval of the count is too wide,
     never too narrow (Hoeffding 1956).

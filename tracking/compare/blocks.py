@@ -71,6 +71,7 @@ class Pair:
 
     @property
     def difference(self) -> float:
+        """Candidate minus baseline."""
         return self.candidate - self.baseline
 
 
@@ -135,14 +136,14 @@ class Blocks:
         return next((steps for steps in begun if steps), None)
 
     def results(self, workload: str, candidate: str) -> list[tuple[Outcome, EndpointValues]]:
-        """Return what a candidate achieved on a workload, by rising block."""
+        """Return the trials and scores of a candidate on a workload, by rising block."""
         cells = ((workload, candidate, block) for block in self.numbers(workload))
         return [(self._cells[cell], self._scores[cell]) for cell in cells if cell in self._scores]
 
     def pairs(
         self, workload: str, question: Question, endpoint: Endpoint, below: int | None = None
     ) -> tuple[list[Pair], list[int]]:
-        """Pair two candidates on a workload by one endpoint, on all blocks or those `below`.
+        """Pair two candidates on a workload by one endpoint, on all blocks or on those `below`.
 
         Return the pairs, and the numbers of blocks in which both have a result, but not by this
         endpoint over the same steps.
@@ -261,7 +262,7 @@ class Blocks:
         return f"{outcome.state} ({outcome.error})" if outcome.error else outcome.state
 
     def _leave_out_broken_blocks(self) -> None:
-        """Leave out, by name, the blocks whose trials do not share what makes them one."""
+        """Leave out, with the reason, the blocks whose trials differ in what they must share."""
         for workload, block in self._each():
             measured = self._measured(workload, block)
             why = _find_mismatch(measured)
@@ -275,7 +276,7 @@ class Blocks:
 
 
 def _find_mismatch(measured: Mapping[str, Outcome]) -> str | None:
-    """Say in what the trials of a block, by candidate, differ that they must share."""
+    """Return a message if the trials of a block, by candidate, differ in what they must share."""
     mismatch = None
     for name in _SHARED:
         digests = {candidate: _digest(outcome, name) for candidate, outcome in measured.items()}

@@ -30,7 +30,7 @@ class PValues:
     same: float | None = None
 
     def least(self, other: "PValues") -> "PValues":
-        """Return the smaller ones of two looks."""
+        """Return the smaller p-value of each test at two looks."""
         return PValues(_least(self.p, other.p), _least(self.same, other.same))
 
 
@@ -165,7 +165,7 @@ def _pooled_flags(singles: Sequence[Difference], usable: Sequence[Difference]) -
 
 
 def _common_measure(measures: set[str], endpoint: Endpoint) -> str:
-    """Name what several measures have in common."""
+    """Return a name for several measures: their own if they are one, else a common one."""
     if len(measures) == 1:
         return next(iter(measures))
     if endpoint is Endpoint.FINAL:

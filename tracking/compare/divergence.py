@@ -17,7 +17,7 @@ from tracking.stats.multiplicity import holm
 
 
 def mcnemar_p(only_first: int, only_second: int) -> float | None:
-    """Test that either arm is as likely to be the only one of a block that fails.
+    """Test that either arm is as likely to be the only one of a block that diverges.
 
     Two-sided and exact: the binomial test of the discordant blocks against one half (McNemar
     1947). None without any.

@@ -40,6 +40,7 @@ class EndpointValues:
     no_auc: str | None = None
 
     def of(self, endpoint: Endpoint) -> float | None:
+        """Return the value of an endpoint; None if it has no AUC."""
         return self.final if endpoint is Endpoint.FINAL else self.auc
 
 

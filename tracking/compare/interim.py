@@ -34,7 +34,7 @@ class Look:
 
 @dataclass(frozen=True)
 class Looks:
-    """Which looks of a study have been taken.
+    """The looks of a study, and how many of them have been taken.
 
     `seeds` are rising; blocks below the k-th of them are those of look k. `complete` counts the
     looks whose trials all have an end; `ended` says after which look a candidate was sent no more
@@ -101,6 +101,7 @@ class LedgerRow:
 
     @property
     def decided(self) -> bool:
+        """Return True if no more seeds are needed for an answer."""
         return self.word in DECIDED
 
 

@@ -30,6 +30,7 @@ class Family:
 
     @staticmethod
     def of(analysis: Analysis, hypotheses: Sequence[Hypothesis]) -> "Family":
+        """Return the family that an analysis declares, of which `hypotheses` can be tested."""
         declared = {(q, e) for q in analysis.questions for e in analysis.endpoints}
         possible = frozenset(declared & set(hypotheses))
         unanswered = len(declared) - len(possible)

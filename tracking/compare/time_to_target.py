@@ -36,7 +36,7 @@ class StepsToTarget:
 
     @property
     def restricted(self) -> int:
-        """The step, or the whole budget."""
+        """The step at which the target was reached, else the whole budget."""
         return self.horizon if self.step is None else self.step
 
 

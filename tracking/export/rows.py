@@ -17,7 +17,7 @@ _OF_A_POINT = ("phase", "workload", "candidate", "block", "trial")
 
 
 def trial_rows(outcomes: Sequence[Outcome]) -> list[Row]:
-    """Return one row a trial, whatever its state: the columns of data.csv, and what was given.
+    """Return one row for each trial of any state: the columns of data.csv, and its settings.
 
     Hyperparameters are `params.NAME`, final metrics, in the scale that they were logged in,
     `metrics.NAME`. Times are UTC.
@@ -29,7 +29,7 @@ def trial_rows(outcomes: Sequence[Outcome]) -> list[Row]:
 
 
 def curve_rows(outcomes: Iterable[Outcome]) -> list[Row]:
-    """Return one row an evaluation, with a column for every metric, as it was logged.
+    """Return one row for each evaluation, with a column for every metric, as it was logged.
 
     A metric that is named as another column, such as `step`, is `metrics.step`. Times are UTC.
     """

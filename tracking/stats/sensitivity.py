@@ -20,7 +20,7 @@ _RESOLUTION = 1e-9
 
 @dataclass(frozen=True)
 class Heterogeneity:
-    """Test whether workloads differ by more than their seeds: if not, `q` is chi-square with `df`.
+    """Cochran's test that workloads differ by no more than their seeds, `q` being chi-square then.
 
     Unreliable with few seeds a workload (Cochran 1954): printed, never decided by.
     """

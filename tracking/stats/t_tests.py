@@ -1,7 +1,6 @@
 """Estimates of a mean difference between two arms: paired within a block, or pooled over strata.
 
-Pure functions of numbers; knows no trial, and decides nothing. Everything is in the unit of its
-input, in this project percentage points.
+Pure functions of numbers, in whatever unit; they decide nothing.
 """
 
 from collections.abc import Sequence
@@ -22,7 +21,7 @@ Kind = Literal["estimated", "identical", "degenerate", "undefined"]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean difference and what is known of its uncertainty.
+    """A mean difference and its uncertainty.
 
     Its fields depend on `kind`: "undefined" (fewer than two differences) has at most a mean;
     "identical" (every difference is exactly zero) and "degenerate" (all are equal, so that nothing
@@ -103,7 +102,7 @@ def stratified_t(strata: Sequence[Estimate]) -> Estimate:
 
     Every stratum has its own variance; degrees of freedom by Welch and Satterthwaite, so that two
     strata give Welch's two-sample t test of one against the negated other. The strata are taken
-    as given: the interval speaks of new seeds on them, not of other strata. A stratum without
+    as given: the interval is about new seeds on them, not about other strata. A stratum without
     spread adds its mean and no variance. Undefined if any stratum is; a single one is its own
     answer.
     """
