@@ -20,12 +20,13 @@ from jobs.contract.attempts import Attempts, LoggedEnd, find_common_failure, rea
 from jobs.contract.events import EventLog, LogError
 from jobs.contract.pack import Pack
 from jobs.contract.trial import Trial, UserWorkload, Workload
-from jobs.ranks.ending import Diverged, Ending
+from jobs.ranks.ending import Ending
 from jobs.ranks.group import GroupBroken, RankGroup, RendezvousError
 from jobs.ranks.launch import Launch, Rendezvous
 from jobs.user import function
 from jobs.worker import machine
 from jobs.worker.context import Context
+from jobs.worker.divergence_check import Diverged
 from jobs.worker.fencing import FencedOut
 from jobs.worker.journal import Journal, NullJournal
 
@@ -47,19 +48,16 @@ def run_pack(pack: Pack, launch: Launch) -> int:
         function.add_to_path(pack.code_root)
     try:
         group = _join(launch)
-    except RendezvousError as error:
-        _log.error("%s", error)
-        return EXIT_FAILED
-    try:
-        return _lead(pack, launch, group) if group.rank == 0 else _follow(pack, launch, group)
-    except LogError as error:
+        try:
+            return _lead(pack, launch, group) if group.rank == 0 else _follow(pack, launch, group)
+        finally:
+            group.leave()
+    except (LogError, RendezvousError) as error:
         _log.error("%s", error)
         return EXIT_FAILED
     except GroupBroken as reason:
-        _log.error("rank %d leaves: %s", group.rank, reason)
+        _log.error("rank %d leaves: %s", launch.rank, reason)
         return EXIT_INTERRUPTED
-    finally:
-        group.leave()
 
 
 def _join(launch: Launch) -> RankGroup:

@@ -11,12 +11,9 @@ from jobs.images import data
 from jobs.images.evaluate import evaluation_steps
 from jobs.images.splits import tensor_digest
 from jobs.images.trainer import Training
-from jobs.ranks.ending import Diverged
 from jobs.worker.context import Context
+from jobs.worker.divergence_check import Diverged, check_finite, check_learnt
 from thermolion.optimizer import ThermoLion
-
-# A trial that ends within this of the majority-class rate has learnt nothing: it diverged.
-_LEARNT_NOTHING = 0.01
 
 
 def train(trial: Trial, context: Context) -> dict[str, float] | None:
@@ -41,14 +38,11 @@ def train(trial: Trial, context: Context) -> dict[str, float] | None:
             return None
     score = training.test()
     final = {"test_accuracy": score.accuracy, "test_loss": score.loss}
-    context.record_weights(tensor_digest(training.model.state_dict().values()))
+    context.weights = tensor_digest(training.model.state_dict().values())
     if context.keep == "last":
         context.save(progress.state())
     metric = progress.metric
-    reached, chance = progress.metrics[metric], described["chance"][metric]
-    if reached <= chance + _LEARNT_NOTHING:
-        why = f"{metric} {reached:.3f} at the end, chance is {chance:.3f}"
-        raise Diverged(why, final, on_all_ranks=True)
+    check_learnt(metric, progress.metrics[metric], described["chance"][metric], final)
     return final
 
 
@@ -67,8 +61,8 @@ def _load_dataset(workload: ImageWorkload, context: Context) -> data.Dataset:
 
 def _check_equal(digests: Sequence[Mapping[str, str]]) -> None:
     """Raise DataError if ranks would train on other data or from other weights than rank 0."""
-    for rank, found in enumerate(digests):
-        other = [what for what, digest in found.items() if digest != digests[0][what]]
+    for rank, of_rank in enumerate(digests):
+        other = [what for what, digest in of_rank.items() if digest != digests[0][what]]
         if other:
             raise DataError(
                 f"rank {rank} has another {', '.join(other)} than rank 0: do all nodes see the "
@@ -134,10 +128,11 @@ class _Progress:
         context.log_point(training.step, self.metrics, epoch=epoch, samples=training.samples)
         if context.trial.images.telemetry and context.rank == 0:
             self._log_layers()
-        bad = [f"{k} is {v}" for k, v in sorted(self.metrics.items()) if not math.isfinite(v)]
-        if bad:
-            context.record_weights(tensor_digest(training.model.state_dict().values()))
-            raise Diverged(f"{', '.join(bad)} at step {training.step}", on_all_ranks=True)
+        try:
+            check_finite(self.metrics, f"at step {training.step}", on_all_ranks=True)
+        except Diverged:
+            context.weights = tensor_digest(training.model.state_dict().values())
+            raise
         if context.keep == "best" and self.metrics[self.metric] > self._best:
             self._best = self.metrics[self.metric]
             context.save_best({"model": training.evaluated_model.state_dict()})
@@ -149,5 +144,5 @@ class _Progress:
             names = {param: name for name, param in training.model.named_parameters()}
             layers = training.optimizer.telemetry(names)
             if layers:
-                told = {name: asdict(layer) for name, layer in layers.items()}
-                self._context.log_layers(training.step, told)
+                records = {name: asdict(layer) for name, layer in layers.items()}
+                self._context.log_layers(training.step, records)

@@ -7,26 +7,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from thermolion.errors import OperationError
-
 State = Literal["completed", "diverged", "failed", "interrupted", "superseded", "unlogged"]
 
 _DIFFER = "ReplicasDiffer"
 RANK_DIED = "RankDied"  # the kind of an interruption by the death of a rank
-
-
-class Diverged(OperationError):  # noqa: N818 - a result, not a mistake
-    """The training has diverged; `metrics` are its final ones, if it still has any.
-
-    `on_all_ranks` if every rank raises it at the same place: none is left waiting for another.
-    """
-
-    def __init__(
-        self, why: str, metrics: Mapping[str, float] | None = None, *, on_all_ranks: bool = False
-    ) -> None:
-        super().__init__(why)
-        self.metrics = metrics or {}
-        self.on_all_ranks = on_all_ranks
 
 
 @dataclass(frozen=True)
@@ -61,8 +45,8 @@ def judge_endings(endings: Mapping[int, Ending], dead: Collection[int]) -> Endin
         return Ending("interrupted", error=f"{_list_ranks(dead)} died", kind=RANK_DIED)
     weights = {rank: endings[rank].weights for rank in sorted(endings)}
     if None not in weights.values() and len(set(weights.values())) > 1:
-        told = ", ".join(f"rank {rank} {digest}" for rank, digest in weights.items())
-        return Ending("failed", error=f"the weights of the ranks differ: {told}", kind=_DIFFER)
+        digests = ", ".join(f"rank {rank} {digest}" for rank, digest in weights.items())
+        return Ending("failed", error=f"the weights of the ranks differ: {digests}", kind=_DIFFER)
     for rank, ending in endings.items():
         if ending.abrupt and ending.state == "failed" and len(endings) > 1:
             return replace(ending, error=f"rank {rank}: {ending.error}")

@@ -1,7 +1,6 @@
 """The user's own training: its function is found, seeded, called, and its result is checked."""
 
 import importlib
-import math
 import random
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -14,8 +13,8 @@ import torch
 
 from jobs.contract import catalog
 from jobs.contract.trial import Trial, UserWorkload
-from jobs.ranks.ending import Diverged
 from jobs.worker.context import Context, to_number
+from jobs.worker.divergence_check import check_finite
 
 Train = Callable[[Trial, Context], Mapping[str, Any] | None]
 
@@ -86,6 +85,4 @@ def _check_metrics(names: Sequence[str], final: Mapping[str, Any]) -> None:
             f"{', '.join(sorted(final)) or 'nothing'}: log it by context.log or thermolion.log, "
             "or name another `metric` in the sweep"
         )
-    for name in names:
-        if not math.isfinite(to_number(name, final[name])):
-            raise Diverged(f"{name} is {final[name]} at the end")
+    check_finite({name: to_number(name, final[name]) for name in names}, "at the end")

@@ -6,34 +6,31 @@ writes an event or a checkpoint by other means.
 
 import contextlib
 import logging
-import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from jobs.contract import events
 from jobs.contract.attempts import Attempt
 from jobs.contract.events import LogError
 from jobs.contract.pack import Pack
 from jobs.contract.trial import STREAMS, Trial
-from jobs.ranks.ending import Diverged, Ending
+from jobs.ranks.ending import Ending
 from jobs.ranks.group import RankGroup
 from jobs.ranks.launch import Launch
 from jobs.worker import checkpoint
 from jobs.worker.checkpoint import Checkpoint
+from jobs.worker.divergence_check import check_finite
 from jobs.worker.fencing import Fence, FencedOut
 from jobs.worker.journal import Journal
 from jobs.worker.machine import Usage
 from jobs.worker.stopping import Stopping
 from thermolion import registry
-
-if TYPE_CHECKING:
-    from torch.optim import Optimizer
-
 
 _log = logging.getLogger(__name__)
 
@@ -54,8 +51,9 @@ class Context:
     `hyperparameters` are those of the candidate, `steps` is the declared budget, if any; `rank`
     and `world_size` are those of data parallelism, `device` is the one to train on, `data_root`
     the folder of the data sets or None, `code_root` that of the user's code or None; `logged` has
-    the last value of every metric, those of earlier attempts included. Every rank calls `save`,
-    `should_save` and `should_stop` alike; rank 0 alone writes.
+    the last value of every metric, those of earlier attempts included. `weights`, the digest of
+    the final weights, is set by a training that has one, and logged with its end. Every rank calls
+    `save`, `should_save` and `should_stop` alike; rank 0 alone writes.
     """
 
     def __init__(
@@ -103,7 +101,7 @@ class Context:
 
     @property
     def told_to_stop(self) -> bool:
-        """Whether the training was told to stop: after that, it may return anything."""
+        """True once the training was told to stop: after that, it may return anything."""
         return self.stopping.reason is not None
 
     def seed(self, stream: str) -> int:
@@ -112,7 +110,7 @@ class Context:
             raise ValueError(f"no stream {stream!r}: choose from {', '.join(STREAMS)}")
         return self.trial.seeds[stream]
 
-    def optimizer(self, params: Iterable[Any]) -> "Optimizer":
+    def optimizer(self, params: Iterable[Any]) -> Optimizer:
         """Build the candidate's optimizer for `params` (tensors, or param groups)."""
         name = self.trial.candidate.optimizer
         return registry.build(name, params, self.hyperparameters, self.seed("noise"))
@@ -146,8 +144,8 @@ class Context:
         paused = time.perf_counter()
         self.log_point(step, numbers)
         name = self.trial.workload.metric_spec.metric
-        if self.rank == 0 and not math.isfinite(numbers.get(name, 0.0)):
-            raise Diverged(f"{name} is {numbers[name]} at step {step}")
+        if self.rank == 0 and name in numbers:
+            check_finite({name: numbers[name]}, f"at step {step}")
         self._since += time.perf_counter() - paused
 
     def log_point(self, step: int, metrics: Mapping[str, float], **more: Any) -> None:
@@ -170,7 +168,7 @@ class Context:
             self._append(events.USAGE, step=self._step, metrics=used)
 
     def log_layers(self, step: int, layers: Mapping[str, Any]) -> None:
-        """Log what the optimizer on rank 0 tells of its layers."""
+        """Log the telemetry of the optimizer on rank 0, by layer."""
         self._append(events.TELEMETRY, step=step, layers=layers)
 
     def save(self, state: Any) -> None:
@@ -227,10 +225,6 @@ class Context:
         self._fence.check()
         return self.stopping.ask_alone()
 
-    def record_weights(self, weights: str) -> None:
-        """Set the digest of the final weights, which is logged with the end."""
-        self.weights = weights
-
     def end(self, ending: Ending) -> None:
         """Log how the attempt has ended; raises FencedOut if a newer one has taken over.
 
@@ -242,18 +236,18 @@ class Context:
             raise LogError(ending.error)
         self._fence.check(now=True)
         if ending.state == "interrupted":
-            told = {"kind": ending.kind} if ending.kind else {}
-            self._append(events.INTERRUPTED, step=self._step, error=ending.error, **told)
+            kind = {"kind": ending.kind} if ending.kind else {}
+            self._append(events.INTERRUPTED, step=self._step, error=ending.error, **kind)
         elif ending.state == "failed":
-            told = {"error": ending.error, "kind": ending.kind, "traceback": ending.traceback}
+            why = {"error": ending.error, "kind": ending.kind, "traceback": ending.traceback}
             # With the trial: an attempt may fail before it has logged `started`.
-            self._append(events.FAILED, **told, config=self.trial.to_json())
+            self._append(events.FAILED, **why, config=self.trial.to_json())
         elif ending.state == "diverged":
             self._log_result(events.DIVERGED, ending.metrics, error=ending.error)
         else:
             self._log_result(events.COMPLETED, ending.metrics)
 
-    def _log_result(self, event_type: str, metrics: Mapping[str, Any] | None, **told: str) -> None:
+    def _log_result(self, event_type: str, metrics: Mapping[str, Any] | None, **why: str) -> None:
         """Log the last metrics logged and `metrics`; then remove the checkpoint."""
         logged = self.logged if self.trial.workload.ends_as_logged else {}
         final = {**logged, **(metrics or {})}
@@ -270,7 +264,7 @@ class Context:
             end["weights"] = self.weights
         if self.device.type == "cuda":
             end["peak_memory_mb"] = torch.cuda.max_memory_allocated() / 2**20
-        self._append(event_type, **told, **end)
+        self._append(event_type, **why, **end)
         if self.keep != "last":
             checkpoint.remove(self._path)
 
@@ -278,7 +272,7 @@ class Context:
         self._journal.append(event_type, self.trial.id, **payload)
 
     def _ask_all(self, save: bool) -> tuple[bool, bool]:
-        """Return whether all ranks stop now, and whether they save."""
+        """Return two answers: do all ranks stop now, and do they save?"""
         self._fence.check()
         return self.stopping.ask_all(save)
 
