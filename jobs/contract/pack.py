@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from jobs.contract.layout import Layout
-from jobs.contract.trial import Trial
+from jobs.contract.trial import Trial, known_fields
 
 Keep = Literal["none", "last", "best"]
 # The variables that every lane is started with.
@@ -50,35 +50,18 @@ class Pack:
     usage: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        return {
-            "root": str(self.layout.root),
-            "study": self.layout.study,
-            "submission": self.submission,
-            "number": self.number,
-            "data_root": None if self.data_root is None else str(self.data_root),
-            "download": self.download,
-            "code_root": None if self.code_root is None else str(self.code_root),
-            "checkpoint_every_s": self.checkpoint_every_s,
-            "keep": self.keep,
-            "patience": self.patience,
-            "code": self.code,
-            "usage": self.usage,
-            "trials": [trial.to_json() for trial in self.trials],
-        }
+        """Return the pack as its file has it; `from_json` is the inverse."""
+        record = {"root": self.layout.root, "study": self.layout.study, **vars(self)}
+        del record["layout"], record["trials"]
+        plain = {k: str(v) if isinstance(v, Path) else v for k, v in record.items()}
+        return plain | {"trials": [trial.to_json() for trial in self.trials]}
 
     @staticmethod
     def from_json(record: dict[str, Any]) -> "Pack":
-        return Pack(
-            layout=Layout(Path(record["root"]), record["study"]),
-            submission=record["submission"],
-            number=record["number"],
-            trials=tuple(Trial.from_json(trial) for trial in record["trials"]),
-            data_root=Path(record["data_root"]) if record["data_root"] else None,
-            download=record["download"],
-            code_root=Path(record["code_root"]) if record["code_root"] else None,
-            checkpoint_every_s=record["checkpoint_every_s"],
-            keep=record["keep"],
-            patience=record["patience"],
-            code=record["code"],
-            usage=record.get("usage", False),
-        )
+        """Rebuild a pack from `to_json`; fields that this version does not know are ignored."""
+        known = known_fields(Pack, record)
+        for name in ("data_root", "code_root"):
+            known[name] = Path(known[name]) if known[name] else None
+        known["layout"] = Layout(Path(record["root"]), record["study"])
+        known["trials"] = tuple(Trial.from_json(trial) for trial in record["trials"])
+        return Pack(**known)

@@ -7,6 +7,7 @@ default; otherwise every recorded trial would lose its name.
 
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
@@ -59,7 +60,7 @@ class MetricSpec:
 
 
 @dataclass(frozen=True)
-class Workload:
+class Workload(ABC):
     """What is trained: an `ImageWorkload` or a `UserWorkload`; a property of the other is None.
 
     Labels, which take no part in identity: `name`, and `declared_metric`, how results are read.
@@ -90,9 +91,9 @@ class Workload:
         return True
 
     @property
+    @abstractmethod
     def budget(self) -> int | None:
         """How long a trial trains, in `unit`, if that is known."""
-        raise NotImplementedError
 
     @property
     def steps(self) -> int | None:
@@ -109,18 +110,18 @@ class Workload:
         return None
 
     @property
+    @abstractmethod
     def references(self) -> Mapping[str, str]:
         """What a sweep refers to, by key: each may be a dotted path, except a command."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def data_set(self) -> str:
         """The name of its data set: two models on one data set are not two data sets."""
-        raise NotImplementedError
 
+    @abstractmethod
     def content(self) -> dict[str, Any]:
         """Return what identifies the workload, JSON-ready."""
-        raise NotImplementedError
 
     def labels(self) -> dict[str, Any]:
         """Return what a trial records beside the content, JSON-ready."""
@@ -360,20 +361,20 @@ class Trial:
             )
         labels = record["labels"]
         kind = UserWorkload if "train" in record["workload"] else ImageWorkload
-        workload = _known(kind, record["workload"] | labels)
+        workload = known_fields(kind, record["workload"] | labels)
         for listed in ("augment", "no_decay"):
             if listed in workload:
                 workload[listed] = tuple(workload[listed])
         if "reading" in labels:
-            workload["declared_metric"] = MetricSpec(**_known(MetricSpec, labels["reading"]))
+            workload["declared_metric"] = MetricSpec(**known_fields(MetricSpec, labels["reading"]))
         workload |= {
             "name": labels["workload"],
             "precision": record["precision"],
             "ranks": record["world_size"],
         }
-        candidate = _known(Candidate, record["candidate"])
+        candidate = known_fields(Candidate, record["candidate"])
         candidate["setting_of"] = labels.get("setting_of")
-        rest = _known(Trial, record) | {
+        rest = known_fields(Trial, record) | {
             "workload": kind(**workload),
             "candidate": Candidate(name=labels["candidate"], **candidate),
         }
@@ -395,7 +396,6 @@ def block_seeds(
     return seeds
 
 
-def _known(
-    kind: type[Workload | Candidate | Trial | MetricSpec], record: Mapping[str, Any]
-) -> dict[str, Any]:
+def known_fields(kind: Any, record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a record holds of the fields of `kind`, a dataclass; others are left out."""
     return {f.name: record[f.name] for f in fields(kind) if f.name in record}

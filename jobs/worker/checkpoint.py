@@ -12,7 +12,7 @@ import random
 import shutil
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from jobs.contract.atomic_write import open_atomically
 from jobs.contract.attempts import Attempt
+from jobs.contract.trial import known_fields
 from thermolion.errors import OperationError
 
 VERSION = 1
@@ -116,12 +117,13 @@ def read(path: Path, trial: str) -> Checkpoint | None:
         raise CheckpointError(
             f"{path} belongs to trial {record['trial']}: remove it, or put it in its place"
         )
-    return _from_record(record)
+    return Checkpoint(**known_fields(Checkpoint, record))
 
 
 def parse(whole: bytes) -> Checkpoint:
     """Return the checkpoint in the bytes of a file that another rank has read and checked."""
-    return _from_record(torch.load(io.BytesIO(whole), map_location="cpu", weights_only=True))
+    record = torch.load(io.BytesIO(whole), map_location="cpu", weights_only=True)
+    return Checkpoint(**known_fields(Checkpoint, record))
 
 
 def rng_state() -> dict[str, Any]:
@@ -205,10 +207,6 @@ def _digest(value: Any, take: Callable[[bytes], None]) -> None:
         take(b"]")
     else:
         take(repr(value).encode())
-
-
-def _from_record(record: Mapping[str, Any]) -> Checkpoint:
-    return Checkpoint(**{field.name: record[field.name] for field in fields(Checkpoint)})
 
 
 def _sync_folder(folder: Path) -> None:
