@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from thermolion.errors import InputError
 
@@ -19,16 +19,14 @@ class DataError(InputError, ValueError):
     """Data or a name that cannot be used, with what to do about it."""
 
 
-class HasOptions(Protocol):
-    """Something with options: `options` hold every default, `later` names the options that are
+@dataclass(frozen=True, kw_only=True)
+class OptionSpec:
+    """What takes options: `options` hold every default, `later` names the options that are
     younger than id version 1.
     """
 
-    @property
-    def options(self) -> Mapping[str, Any]: ...
-
-    @property
-    def later(self) -> frozenset[str]: ...
+    options: Mapping[str, Any] = field(default_factory=dict)
+    later: frozenset[str] = frozenset()
 
 
 AUGMENTATIONS = ("hflip", "crop")
@@ -39,59 +37,35 @@ PAPER_SIZE = 32  # pixels; arXiv 2512.01881v2 resizes all of its twelve sets to 
 
 
 @dataclass(frozen=True)
-class DatasetSpec:
-    """A data set: images are square, `size` pixels wide; `options` and `later` as in HasOptions.
+class DatasetSpec(OptionSpec):
+    """A data set, which the function of its name in `jobs.images.readers` reads.
 
+    Images are square, `size` pixels wide.
     An option named `classes`, `channels` or `size` overrides the field of that name.
-    `files` are alternatives: the paths below the data root that make the set present.
+    `files` are alternatives: the paths below the data root that make the set present. There are
+    none for a set that needs no root.
     """
 
-    reader: str
-    classes: int
-    channels: int
-    size: int
     train_images: int
     test_images: int
     files: tuple[tuple[str, ...], ...] = ()
-    options: Mapping[str, Any] = field(default_factory=dict)
-    later: frozenset[str] = frozenset()
-
-    @property
-    def needs_root(self) -> bool:
-        return bool(self.files)
+    classes: int = 10
+    channels: int = 1
+    size: int = PAPER_SIZE
 
 
 @dataclass(frozen=True)
-class ModelSpec:
+class ModelSpec(OptionSpec):
     """A model: `mflop(channels, size, classes, options)` is a rough forward cost of one image,
     in millions of multiply-adds; `min_size` is the smallest image it accepts, in pixels.
     """
 
-    builder: str
     mflop: Callable[[int, int, int, Mapping[str, Any]], float]
     min_size: int = 1
-    options: Mapping[str, Any] = field(default_factory=dict)
-    later: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True)
-class FolderSpec:
-    """A folder of images: its classes and counts are known to nobody before it is read."""
-
-    options: Mapping[str, Any] = field(default_factory=lambda: {"size": 224})
-    later: frozenset[str] = frozenset()
-
-
-def _paper_set(
-    reader: str,
-    train_images: int,
-    test_images: int,
-    *files: tuple[str, ...],
-    classes: int = 10,
-    channels: int = 1,
-) -> DatasetSpec:
-    sizes = (classes, channels, PAPER_SIZE, train_images, test_images)
-    return DatasetSpec(f"jobs.images.readers:{reader}", *sizes, files)
+# A folder of images: nobody knows its classes and counts before it is read.
+_FOLDER = OptionSpec(options={"size": 224})
 
 
 def _idx(
@@ -115,31 +89,24 @@ _GTSRB = ("gtsrb/GTSRB/Training", "gtsrb/GTSRB/Final_Test/Images", "gtsrb/GT-fin
 _SVHN = ("train_32x32.mat", "test_32x32.mat")
 _EMNIST = _idx("EMNIST", "emnist-mnist-train", "emnist-mnist-test")
 _QMNIST = _idx("QMNIST", "qmnist-train", "qmnist-test", "labels-idx2-int")
+_SYNTHETIC = {"difficulty": 0.5, "images": 2_000, "classes": 10, "size": 16, "seed": 0}
 
 # The twelve of the paper in its order, then two that need no files.
 DATASETS: Mapping[str, DatasetSpec] = {
-    "gtsrb": _paper_set("gtsrb", 26_640, 12_630, _GTSRB, classes=43, channels=3),
-    "semeion": _paper_set("semeion", 1_274, 319, ("semeion.data",)),
-    "mnist": _paper_set("mnist", 60_000, 10_000, _idx("MNIST")),
-    "fashion_mnist": _paper_set("fashion_mnist", 60_000, 10_000, _idx("FashionMNIST")),
-    "kmnist": _paper_set("kmnist", 60_000, 10_000, _idx("KMNIST")),
-    "emnist_mnist": _paper_set("emnist_mnist", 60_000, 10_000, _EMNIST),
-    "qmnist": _paper_set("qmnist", 60_000, 60_000, _QMNIST),
-    "usps": _paper_set("usps", 7_291, 2_007, ("usps.bz2", "usps.t.bz2")),
-    "cifar10": _paper_set("cifar10", 50_000, 10_000, _CIFAR10, ("cifar10.npz",), channels=3),
-    "cifar100": _paper_set("cifar100", 50_000, 10_000, _CIFAR100, classes=100, channels=3),
-    "svhn": _paper_set("svhn", 73_257, 26_032, _SVHN, channels=3),
-    "stl10": _paper_set("stl10", 5_000, 8_000, _STL10, channels=3),
-    "digits": DatasetSpec("jobs.images.readers:digits", 10, 1, 8, 1_438, 359),
-    "synthetic": DatasetSpec(
-        "jobs.images.readers:synthetic",
-        10,
-        1,
-        16,
-        2_000,
-        500,
-        options={"difficulty": 0.5, "images": 2_000, "classes": 10, "size": 16, "seed": 0},
-    ),
+    "gtsrb": DatasetSpec(26_640, 12_630, (_GTSRB,), classes=43, channels=3),
+    "semeion": DatasetSpec(1_274, 319, (("semeion.data",),)),
+    "mnist": DatasetSpec(60_000, 10_000, (_idx("MNIST"),)),
+    "fashion_mnist": DatasetSpec(60_000, 10_000, (_idx("FashionMNIST"),)),
+    "kmnist": DatasetSpec(60_000, 10_000, (_idx("KMNIST"),)),
+    "emnist_mnist": DatasetSpec(60_000, 10_000, (_EMNIST,)),
+    "qmnist": DatasetSpec(60_000, 60_000, (_QMNIST,)),
+    "usps": DatasetSpec(7_291, 2_007, (("usps.bz2", "usps.t.bz2"),)),
+    "cifar10": DatasetSpec(50_000, 10_000, (_CIFAR10, ("cifar10.npz",)), channels=3),
+    "cifar100": DatasetSpec(50_000, 10_000, (_CIFAR100,), classes=100, channels=3),
+    "svhn": DatasetSpec(73_257, 26_032, (_SVHN,), channels=3),
+    "stl10": DatasetSpec(5_000, 8_000, (_STL10,), channels=3),
+    "digits": DatasetSpec(1_438, 359, size=8),
+    "synthetic": DatasetSpec(2_000, 500, size=16, options=_SYNTHETIC),
 }
 
 
@@ -151,8 +118,7 @@ def _convnet_mflop(channels: int, size: int, classes: int, _: Mapping[str, Any])
 
 def _mlp_mflop(channels: int, size: int, classes: int, options: Mapping[str, Any]) -> float:
     widths = [channels * size**2, *options["hidden"], classes]
-    multiply_adds: int = sum(a * b for a, b in itertools.pairwise(widths))
-    return multiply_adds / 1e6
+    return float(sum(a * b for a, b in itertools.pairwise(widths))) / 1e6
 
 
 def _resnet18_mflop(_channels: int, size: int, _classes: int, _: Mapping[str, Any]) -> float:
@@ -168,18 +134,10 @@ def _vit_mflop(channels: int, size: int, classes: int, options: Mapping[str, Any
 
 _DROPOUT = frozenset({"dropout"})
 MODELS: Mapping[str, ModelSpec] = {
-    "convnet": ModelSpec(
-        "jobs.images.models:ConvNet", _convnet_mflop, 4, {"dropout": 0.0}, _DROPOUT
-    ),
-    "mlp": ModelSpec(
-        "jobs.images.models:mlp",
-        _mlp_mflop,
-        options={"hidden": [256], "dropout": 0.0},
-        later=_DROPOUT,
-    ),
-    "resnet18": ModelSpec("jobs.images.models:resnet18", _resnet18_mflop, min_size=8),
+    "convnet": ModelSpec(_convnet_mflop, min_size=4, options={"dropout": 0.0}, later=_DROPOUT),
+    "mlp": ModelSpec(_mlp_mflop, options={"hidden": [256], "dropout": 0.0}, later=_DROPOUT),
+    "resnet18": ModelSpec(_resnet18_mflop, min_size=8),
     "vit": ModelSpec(
-        "jobs.images.models:vit",
         _vit_mflop,
         options={"patch": 4, "layers": 6, "heads": 3, "width": 192, "dropout": 0.0},
     ),
@@ -204,9 +162,9 @@ def dataset_options(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     Raises DataError for an unknown name or option.
     """
     if name.startswith(IMAGE_FOLDER):
-        return fill_options(FolderSpec(), name, given)
+        return _fill_options(_FOLDER, name, given)
     check_known(name, DATASETS, "data set")
-    return fill_options(DATASETS[name], name, given)
+    return _fill_options(DATASETS[name], name, given)
 
 
 def model_options(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -218,7 +176,7 @@ def model_options(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     if name.startswith(TORCHVISION):
         return dict(given)
     check_known(name, MODELS, "model")
-    return fill_options(MODELS[name], name, given)
+    return _fill_options(MODELS[name], name, given)
 
 
 def resolve(path: str) -> Any:
@@ -249,19 +207,17 @@ def check_present(dataset: str, root: Path | None) -> None:
         return
     check_known(dataset, DATASETS, "data set")
     spec = DATASETS[dataset]
-    if not spec.needs_root:
+    if not spec.files:
         return
-    if root is None:
-        where, missing = "no data root is given", spec.files
-    else:
-        where = f"it is not below {root}"
-        missing = tuple(
-            tuple(file for file in files if not (root / file).exists()) for files in spec.files
-        )
+    why = "no data root is given" if root is None else f"it is not below {root}"
+    missing = [
+        [file for file in files if root is None or not (root / file).exists()]
+        for files in spec.files
+    ]
     if all(missing):
         wanted = ", or ".join(", ".join(files) for files in missing)
         raise DataError(
-            f"data set {dataset!r} is absent: {where} (missing: {wanted}); point --data DIR or "
+            f"data set {dataset!r} is absent: {why} (missing: {wanted}); point --data DIR or "
             "THERMOLION_DATA at a folder that has it, or fetch it with --download"
         )
 
@@ -282,13 +238,15 @@ def find_image_folders(dataset: str, root: Path | None) -> tuple[Path, Path]:
         path = root / path
     parts = [path / name for name in ("train", "test", "val") if (path / name).is_dir()]
     if len(parts) < 2 or parts[0].name != "train":
-        found = ", ".join(part.name for part in parts) or "none of them"
+        present = ", ".join(part.name for part in parts) or "none of them"
         raise DataError(
             f"data set {dataset!r}: {path} needs train/ and test/ (or val/), each with one folder "
-            f"of images a class, and has {found}; make them, or name another folder"
+            f"of images a class, and has {present}; make them, or name another folder"
         )
     train, test = parts[:2]
-    trained, tested = _classes(train), _classes(test)
+    trained, tested = (
+        {entry.name for entry in part.iterdir() if entry.is_dir()} for part in (train, test)
+    )
     if not trained:
         raise DataError(
             f"data set {dataset!r}: no classes, {train} holds no folders; move the images of each "
@@ -307,10 +265,6 @@ def find_image_folders(dataset: str, root: Path | None) -> tuple[Path, Path]:
     return train, test
 
 
-def _classes(part: Path) -> set[str]:
-    return {entry.name for entry in part.iterdir() if entry.is_dir()}
-
-
 def check_known(name: str, choices: Iterable[str], what: str) -> None:
     """Raise DataError, with the choices and the nearest one, unless `name` is among them."""
     choices = list(choices)
@@ -320,18 +274,17 @@ def check_known(name: str, choices: Iterable[str], what: str) -> None:
         raise DataError(f"unknown {what} {name!r}{hint}: choose from {', '.join(choices)}")
 
 
-def fill_options(spec: HasOptions, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+def _fill_options(spec: OptionSpec, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return `given` over the defaults of `spec`; raises DataError for an option it lacks.
 
     An option younger than id version 1 stays out while it holds its default: otherwise every
     trial that was recorded before it would lose its name.
     """
-    for key in given:
-        if not spec.options:
-            raise DataError(f"{name} takes no options, {key!r} was given")
-        check_known(key, spec.options, f"option of {name}")
+    if given and not spec.options:
+        raise DataError(f"{name} takes no options, {next(iter(given))!r} was given")
     whole = dict(spec.options)
     for key, value in given.items():
+        check_known(key, spec.options, f"option of {name}")
         whole[key] = _convert_option(name, key, value, spec.options[key])
     return {
         key: value

@@ -142,8 +142,8 @@ def _read(name: str, options: str, root: Path | None, download: bool) -> Dataset
     if root is None or not download:
         catalog.check_present(name, root)
     spec = catalog.DATASETS[name]
-    reader = catalog.resolve(spec.reader)
-    if not spec.needs_root:
+    reader = catalog.resolve(f"jobs.images.readers:{name}")
+    if not spec.files:
         return _make_dataset(name, reader(root, **arguments))
     try:
         return _make_dataset(name, reader(root, download=download, **arguments))
@@ -180,6 +180,13 @@ def draw(labels: Tensor, count: int, generator: torch.Generator) -> Tensor:
     return by_class[position < quotas[labels[by_class]]].sort().values
 
 
+def draw_mask(labels: Tensor, one_in: int, generator: torch.Generator) -> Tensor:
+    """Draw one in `one_in` of the items with `labels` (n,), as `draw` does; return a mask (n,)."""
+    mask = torch.zeros(len(labels), dtype=torch.bool)
+    mask[draw(labels, round(len(labels) / one_in), generator)] = True
+    return mask
+
+
 def _make_dataset(name: str, raw: Any) -> Dataset:
     """Make a Dataset of what a reader has returned; raises DataError if it is no RawData."""
     if not all(hasattr(raw, attribute) for attribute in ("train", "test", "classes")):
@@ -197,10 +204,9 @@ def _make_dataset(name: str, raw: Any) -> Dataset:
                 f"data set {name!r}: {len(train)} training images, {len(tracks)} tracks"
             )
     if raw.test is None:
-        held_out = _draw_test_part(train.labels)
-        test = ImageSet(train.images[held_out], train.labels[held_out])
+        held_out = draw_mask(train.labels, _HELD_OUT, torch.Generator().manual_seed(0))
+        test, train = train.subset(held_out), train.subset(~held_out)
         tracks = None if tracks is None else tracks[~held_out]
-        train = ImageSet(train.images[~held_out], train.labels[~held_out])
     else:
         test = _make_part(name, "test", raw.test, classes)
     if train.images.shape[1:] != test.images.shape[1:]:
@@ -223,17 +229,9 @@ def _make_part(name: str, part: str, raw: Any, classes: int) -> ImageSet:
             f"{tuple(labels.shape)}; needed are uint8 (n, C, S, S) and (n,)"
         )
     if len(labels) == 0 or int(labels.min()) < 0 or int(labels.max()) >= classes:
-        found = f"{int(labels.min())} to {int(labels.max())}" if len(labels) else "none"
-        raise DataError(f"data set {name!r}, {part}: labels {found}, of {classes} classes from 0")
+        given = f"{int(labels.min())} to {int(labels.max())}" if len(labels) else "none"
+        raise DataError(f"data set {name!r}, {part}: labels {given}, of {classes} classes from 0")
     return ImageSet(images, labels)
-
-
-def _draw_test_part(labels: Tensor) -> Tensor:
-    """Return the mask (n,) of the fixed test part: stratified, and the same for every block."""
-    generator = torch.Generator().manual_seed(0)
-    mask = torch.zeros(len(labels), dtype=torch.bool)
-    mask[draw(labels, round(len(labels) / _HELD_OUT), generator)] = True
-    return mask
 
 
 def _digest(tensors: tuple[Tensor, ...]) -> str:

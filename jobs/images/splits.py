@@ -68,24 +68,17 @@ def chance(labels: Tensor) -> float:
 
 def _draw_validation(labels: Tensor, tracks: Tensor | None, generator: torch.Generator) -> Tensor:
     """Draw a stratified tenth of the images, or of the tracks; return its mask (n,)."""
-    mask = torch.zeros(len(labels), dtype=torch.bool)
     if tracks is None:
-        mask[data.draw(labels, round(len(labels) / _VALIDATION), generator)] = True
-        return mask
+        return data.draw_mask(labels, _VALIDATION, generator)
     names, track = torch.unique(tracks, return_inverse=True)
     of_track = torch.empty(len(names), dtype=torch.int64)
     of_track[track] = labels  # a track shows one object, so one class
-    chosen = torch.zeros(len(names), dtype=torch.bool)
-    chosen[data.draw(of_track, round(len(names) / _VALIDATION), generator)] = True
-    return chosen[track]
+    return data.draw_mask(of_track, _VALIDATION, generator)[track]
 
 
 def _check_count(count: int, available: int, part: str) -> None:
     if not 1 <= count <= available:
-        raise DataError(
-            f"train_images is {count}, but {part} has {available} images: choose from 1 to "
-            f"{available}"
-        )
+        raise DataError(f"train_images is {count}, choose from 1 to the {available} of {part}")
 
 
 class Block:

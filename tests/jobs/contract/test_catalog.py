@@ -5,10 +5,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from jobs.contract import catalog
 from jobs.contract.catalog import DataError
-from jobs.images import data, models
+from jobs.images import data, models, readers
 
 
 def test_the_catalog_loads_neither_torch_nor_numpy() -> None:
@@ -24,14 +25,14 @@ def test_the_twelve_sets_of_the_paper_come_first_and_in_its_order() -> None:
         *("gtsrb", "semeion", "mnist", "fashion_mnist", "kmnist", "emnist_mnist"),
         *("qmnist", "usps", "cifar10", "cifar100", "svhn", "stl10"),
     ]
-    assert all(catalog.DATASETS[name].needs_root for name in list(catalog.DATASETS)[:12])
+    assert all(catalog.DATASETS[name].files for name in list(catalog.DATASETS)[:12])
 
 
-def test_every_reader_and_builder_exists() -> None:
-    for dataset in catalog.DATASETS.values():
-        assert callable(catalog.resolve(dataset.reader))
-    for model in catalog.MODELS.values():
-        assert callable(catalog.resolve(model.builder))
+def test_every_data_set_has_a_reader_and_every_model_a_builder() -> None:
+    assert all(callable(getattr(readers, name)) for name in catalog.DATASETS)
+    with torch.device("meta"):
+        for name in catalog.MODELS:
+            assert isinstance(models.build(name, {}, 1, 16, 10), torch.nn.Module)
 
 
 @pytest.mark.parametrize("name", list(catalog.DATASETS))
@@ -44,7 +45,7 @@ def test_a_set_is_present_once_the_files_of_one_alternative_are(name: str, tmp_p
             (root / file).parent.mkdir(parents=True, exist_ok=True)
             (root / file).touch()
         catalog.check_present(name, root)
-    if not catalog.DATASETS[name].needs_root:
+    if not catalog.DATASETS[name].files:
         catalog.check_present(name, None)
 
 

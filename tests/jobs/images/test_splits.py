@@ -99,7 +99,7 @@ def test_replication_trains_on_the_first_images_and_validates_on_none() -> None:
 def test_more_images_than_there_are_is_an_error_with_both_numbers(
     kind: str, available: int
 ) -> None:
-    with pytest.raises(DataError, match=f"train_images is 1001, .* has {available} images"):
+    with pytest.raises(DataError, match=f"train_images is 1001, .* to the {available} of"):
         split(_dataset(), kind, 1001, SEED)
     with pytest.raises(DataError, match="train_images is 0"):
         split(_dataset(), kind, 0, SEED)
