@@ -4,6 +4,7 @@ A thread listens, so that a rank learns of a failure while it waits in a collect
 which is then aborted. No tensor is sent here; how ranks connect is `jobs.ranks.rendezvous`.
 """
 
+import contextlib
 import pickle
 import socket
 import threading
@@ -59,8 +60,7 @@ class ControlChannel:
         """
         values = self.gather(what, value)
         if values is None:
-            received: list[Any] = self._next(0, what)
-            return received
+            return list(self._next(0, what))
         for other in self._connections:
             self._send(other, "value", what, values)
         return values
@@ -109,11 +109,11 @@ class ControlChannel:
         """Leave the other ranks, which see that this one has left."""
         self.is_leaving = True
         for connection in self._connections.values():
-            with socket.socket(fileno=dup(connection.fileno())) as same:
-                try:
-                    same.shutdown(socket.SHUT_WR)
-                except OSError:
-                    continue  # the other side has closed it first
+            with (
+                socket.socket(fileno=dup(connection.fileno())) as same,
+                contextlib.suppress(OSError),  # the other side has closed it first
+            ):
+                same.shutdown(socket.SHUT_WR)
         self._listener.join(_CLOSING_S)
         for connection in self._connections.values():
             connection.close()
@@ -126,27 +126,23 @@ class ControlChannel:
                 lambda: values or self.is_broken or other in self.dead or other in self._endings
             )
             if values:
-                said, value = values.popleft()
-                if said == what:
+                call, value = values.popleft()
+                if call == what:
                     return value
-                raise RuntimeError(
-                    f"rank {self.rank} is in {what}, rank {other} in {said}: every rank has to "
-                    "call them alike"
-                )
-            if self.is_broken or other in self.dead:
+                state = f"is in {call}"
+            elif self.is_broken or other in self.dead:
                 raise GroupBroken(f"another rank has left while rank {self.rank} was in {what}")
+            elif in_time:
+                state = "has ended its training"
+            else:
+                state = f"has sent nothing for {self._silence_s} s"
         raise RuntimeError(
-            f"rank {self.rank} is in {what}, rank {other} "
-            + (
-                "has ended its training"
-                if in_time
-                else f"has said nothing for {self._silence_s} s"
-            )
-            + ": every rank has to call it alike"
+            f"rank {self.rank} is in {what}, rank {other} {state}: every rank has to make the "
+            "same calls"
         )
 
     def _have_all_ended(self) -> bool:
-        return len(self._endings | dict.fromkeys(self.dead)) == self.size
+        return len(self._endings.keys() | self.dead) == self.size
 
     def _wait(self, condition: Callable[[], Any], times: int = 1) -> bool:
         return bool(self._changed.wait_for(condition, times * self._silence_s))

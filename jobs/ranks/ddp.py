@@ -4,6 +4,7 @@ The process group is made anew after a trial that broke off. Decisions and ends 
 through `jobs.ranks.control_channel`.
 """
 
+import contextlib
 import os
 import socket
 import stat
@@ -45,8 +46,9 @@ class DistributedGroup(RankGroup):
             self._gpu = torch.device("cuda", launch.device_index or 0)
         self._sockets: dict[int, int] = {}
         self._groups = 0
+        connections = connect(launch, launch.rendezvous)
         self._channel = ControlChannel(
-            self.rank, self.size, connect(launch), self._rendezvous.silence_s, self._abort
+            self.rank, self.size, connections, self._rendezvous.silence_s, self._abort
         )
         self._store = self._make_store()
         self._make_process_group()
@@ -62,14 +64,9 @@ class DistributedGroup(RankGroup):
         self.broadcast(value)
 
     def broadcast_bytes(self, data: bytes | None) -> bytes | None:
-        length = self.broadcast(None if data is None else len(data))
-        if length is None:
-            return None
-        whole = torch.empty(length, dtype=torch.uint8)
-        if data is not None and self.rank == 0:
-            whole.copy_(torch.frombuffer(bytearray(data), dtype=torch.uint8))
-        dist.broadcast(whole, src=0)
-        return whole.numpy().tobytes()
+        values = [data]
+        dist.broadcast_object_list(values, src=0, device=torch.device("cpu"))
+        return values[0]
 
     def sum(self, *tensors: Tensor) -> None:
         for tensor in tensors:
@@ -166,15 +163,13 @@ class DistributedGroup(RankGroup):
         # (test_trials_that_fail_on_several_ranks_do_not_affect_the_next).
         # Why not `abort`, as for NCCL below: torch 2.13's gloo has one that does nothing.
         for descriptor, inode in self._sockets.items():
-            try:
+            with contextlib.suppress(OSError):  # it has been closed, or is no connection
                 if os.fstat(descriptor).st_ino == inode:
                     with socket.socket(fileno=os.dup(descriptor)) as same:
                         # A listening socket has no peer, and its shutdown would end the process.
                         ends = same.getsockname()[1], same.getpeername()[1]
                         if self._store.port not in ends:
                             same.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                continue  # it has been closed, or is no connection
         self._sockets = {}
         group = dist.group.WORLD
         if self._gpu is not None and group is not None:
@@ -183,12 +178,10 @@ class DistributedGroup(RankGroup):
 
 def _find_sockets() -> dict[int, int]:
     """Return the inodes of the sockets of this process, by descriptor."""
-    found = {}
+    inodes = {}
     for entry in Path("/dev/fd").iterdir():
-        try:
+        with contextlib.suppress(OSError):  # of the descriptor of this listing
             status = os.fstat(int(entry.name))
-        except OSError:
-            continue  # the descriptor of this listing
-        if stat.S_ISSOCK(status.st_mode):
-            found[int(entry.name)] = status.st_ino
-    return found
+            if stat.S_ISSOCK(status.st_mode):
+                inodes[int(entry.name)] = status.st_ino
+    return inodes

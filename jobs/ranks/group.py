@@ -67,12 +67,12 @@ class RankGroup:
 
     @property
     def has_lost_rank(self) -> bool:
-        """Whether a rank has died: no other trial can be run together."""
+        """True if a rank has died: no other trial can be run together."""
         return False
 
     @property
     def is_broken(self) -> bool:
-        """Whether another rank has left the trial, which cannot go on; any rank may ask."""
+        """True if another rank has left the trial, which cannot go on; any rank may ask."""
         return False
 
     def environment(self) -> Mapping[str, str]:

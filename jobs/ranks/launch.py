@@ -51,27 +51,18 @@ class StopFlag:
 class Rendezvous:
     """Where the ranks of one lane meet: rank 0 listens, the others connect.
 
-    `host` is the name by which the others reach rank 0; a `port` of 0 stands for any that is free.
-    Rank 0 writes both into `file`, with a key that nobody else can read: its name must be new for
-    every attempt, and every rank must see its folder. Without a file the others connect to `host`
-    and `port` directly, and all are given the same `key`.
+    `host` is the name by which the others reach rank 0. Rank 0 writes it into `file`, with a port
+    and a key that nobody else can read: the name of the file must be new for every attempt, and
+    every rank must see its folder.
 
     A rank that has not connected after `timeout_s` is given up; `silence_s` is how long a rank may
     keep the others waiting after that. The death of a rank is noticed at once.
     """
 
-    file: Path | None
+    file: Path
     host: str = "127.0.0.1"
-    port: int = 0
-    key: str = ""
     timeout_s: float = 120.0
     silence_s: float = 1800.0
-
-    def __post_init__(self) -> None:
-        if self.file is None and not (self.port and self.key):
-            raise ValueError(
-                "a rendezvous without a file needs a port and a key that all ranks are given"
-            )
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ import struct
 import time
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Connection, answer_challenge, deliver_challenge
-from pathlib import Path
 from typing import Any
 
 from jobs.contract.atomic_write import open_atomically
@@ -28,41 +27,34 @@ _HANDSHAKE_S = 10  # whoever does not prove in this time that it has the key is 
 _KEEPALIVE = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
 
 
-def connect(launch: Launch) -> Connections:
+def connect(launch: Launch, where: Rendezvous) -> Connections:
     """Return connections to the other ranks: rank 0 has one to each, the others one to rank 0.
 
     Raises RendezvousError.
     """
-    assert launch.rendezvous is not None
-    if launch.rank:
-        return {0: _connect_to_rank_0(launch, launch.rendezvous)}
-    return _accept_ranks(launch, launch.rendezvous)
+    return {0: _connect_to_rank_0(launch, where)} if launch.rank else _accept_ranks(launch, where)
 
 
-def listen(host: str, port: int = 0) -> socket.socket:
-    """Return a socket that listens: to this host alone if `host` is a loopback, else to all."""
-    return socket.create_server((host if host in _LOOPBACK else "", port), backlog=1024)
+def listen(host: str) -> socket.socket:
+    """Listen at a free port: to this host alone if `host` is a loopback, else to all."""
+    return socket.create_server((host if host in _LOOPBACK else "", 0), backlog=1024)
 
 
 def _accept_ranks(launch: Launch, where: Rendezvous) -> Connections:
     deadline = time.monotonic() + where.timeout_s
     try:
-        server = listen(where.host, where.port)
+        server = listen(where.host)
     except OSError as error:
-        raise RendezvousError(
-            f"rank 0 cannot listen at {where.host}:{where.port}: {error.strerror}; let `port` be "
-            "0 for a free one"
-        ) from error
-    port = server.getsockname()[1]
-    key = where.key or secrets.token_hex(32)
+        raise RendezvousError(f"rank 0 cannot listen at {where.host}: {error}") from error
+    port, key = server.getsockname()[1], secrets.token_hex(32)
     with server:
-        if where.file is not None:
-            _publish(where.file, {"host": where.host, "port": port, "key": key})
+        where.file.parent.mkdir(parents=True, exist_ok=True)
+        with open_atomically(where.file, mode=0o600) as file:  # the key is for this user alone
+            file.write(json.dumps({"host": where.host, "port": port, "key": key}).encode())
         try:
-            connections = _accept_until(deadline, server, launch.world_size, key.encode())
+            connections = _accept_until(deadline, server, launch.world_size - 1, key.encode())
         finally:
-            if where.file is not None:
-                where.file.unlink(missing_ok=True)
+            where.file.unlink(missing_ok=True)
     absent = [str(rank) for rank in range(1, launch.world_size) if rank not in connections]
     if absent:
         raise RendezvousError(
@@ -73,12 +65,10 @@ def _accept_ranks(launch: Launch, where: Rendezvous) -> Connections:
     return connections
 
 
-def _accept_until(
-    deadline: float, server: socket.socket, world_size: int, key: bytes
-) -> Connections:
-    """Return connections to the ranks that have come by the deadline."""
+def _accept_until(deadline: float, server: socket.socket, ranks: int, key: bytes) -> Connections:
+    """Return connections to those of the other `ranks` that have come by the deadline."""
     connections: Connections = {}
-    while len(connections) < world_size - 1:
+    while len(connections) < ranks:
         server.settimeout(max(0.0, deadline - time.monotonic()) or 1e-3)
         try:
             connected, _ = server.accept()
@@ -96,9 +86,7 @@ def _accept_until(
 
 def _connect_to_rank_0(launch: Launch, where: Rendezvous) -> "Connection[Any, Any]":
     deadline = time.monotonic() + where.timeout_s
-    host, port, key = where.host, where.port, where.key
-    if where.file is not None:
-        host, port, key = _wait_for_address(where.file, launch.rank, where.timeout_s, deadline)
+    host, port, key = _wait_for_address(where, launch.rank, deadline)
     while True:
         try:
             left = max(1.0, deadline - time.monotonic())
@@ -137,28 +125,19 @@ def _lift_time_limit(connection: "Connection[Any, Any]") -> None:
         same.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 0, 0))
 
 
-def _publish(file: Path, where: dict[str, object]) -> None:
-    """Write where rank 0 listens, readable for this user alone: the file holds the key."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with open_atomically(file, mode=0o600) as opened:
-        opened.write(json.dumps(where).encode())
-
-
-def _wait_for_address(
-    file: Path, rank: int, timeout_s: float, deadline: float
-) -> tuple[str, int, str]:
+def _wait_for_address(where: Rendezvous, rank: int, deadline: float) -> tuple[str, int, str]:
     """Return host, port and key from the file that rank 0 writes."""
     while True:
         try:
-            where = json.loads(file.read_text())
-            return where["host"], where["port"], where["key"]
+            address = json.loads(where.file.read_text())
+            return address["host"], address["port"], address["key"]
         except (FileNotFoundError, ValueError):
             if time.monotonic() >= deadline:
                 raise RendezvousError(
-                    f"rank {rank} has waited {timeout_s:.0f} s for {file}, in which rank 0 says "
-                    f"where it listens: it has not started, or {socket.gethostname()} does not "
-                    "see the folder"
+                    f"rank {rank} has waited {where.timeout_s:.0f} s for {where.file}, which rank "
+                    f"0 writes: it has not started, or {socket.gethostname()} does not see the "
+                    "folder"
                 ) from None
             time.sleep(_LOOK_EVERY_S)
             with contextlib.suppress(OSError):
-                list(file.parent.iterdir())  # a network mount looks again
+                list(where.file.parent.iterdir())  # a network mount looks again

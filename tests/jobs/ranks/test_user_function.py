@@ -73,6 +73,6 @@ def test_a_function_of_the_user_is_given_its_rank_and_goes_on_with_the_same_bits
     assert result(broken.outcomes()[0]) == result(trained)
     for outcome in (alone, early):
         assert outcome.state == "failed"
-        assert "every rank has to call it alike" in outcome.error
+        assert "every rank has to make the same calls" in outcome.error
     ids = [e.trial for log in whole.layout.events.iterdir() for e in events.read_events(log)]
     assert ids.count(trained.trial.id) == 14  # rank 0 alone has written
