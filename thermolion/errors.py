@@ -4,7 +4,6 @@
       InputError                  the user can change the input: exit code 2
         HyperparameterError       a ValueError too
         DataError                 a ValueError too
-        LineError                 a ValueError too
         SweepError
           Invalid                 raised without its file; Document.error adds file and line
         SiteError

@@ -121,8 +121,8 @@ def resolve_placeholders(
         "trial": trial.id,
         "block": trial.block,
         "steps": workload.steps,
-        "seed": framework_seed(trial),
-        **{f"seed_{stream}": framework_seed(trial, stream) for stream in trial.seeds},
+        "seed": trial.seeds["init"] % _SEEDS,
+        **{f"seed_{stream}": seed % _SEEDS for stream, seed in trial.seeds.items()},
         "device": device,
         "state": state,
         "hyperparameters": dict(candidate.hyperparameters),
@@ -134,15 +134,10 @@ def resolve_placeholders(
     return {name: _format_value(value) for name, value in values.items()}
 
 
-def framework_seed(trial: Trial, stream: str = "init") -> int:
-    """Return the seed of a stream as a number below 2**31, which every framework takes."""
-    return trial.seeds[stream] % _SEEDS
-
-
-def search_path(environment: Mapping[str, str]) -> str:
+def search_path() -> str:
     """Return the PATH on which a command is searched: `python` is the one that runs us."""
     here = str(Path(sys.executable).parent)
-    return os.pathsep.join([here, environment.get("PATH", os.defpath)])
+    return os.pathsep.join([here, os.environ.get("PATH", os.defpath)])
 
 
 def _find_names(words: Iterable[str]) -> Iterator[str]:
@@ -152,7 +147,7 @@ def _find_names(words: Iterable[str]) -> Iterator[str]:
                 yield mark.group(1)
             elif mark.group() in ("{", "}"):
                 raise DataError(
-                    f"{word!r} has a single {mark.group()!r}: double it where it is meant "
+                    f"{word!r} has a single {mark.group()!r}: double it if it is meant "
                     f"as it is ({mark.group() * 2})"
                 )
 

@@ -9,15 +9,15 @@ opened       submission, pack, lane, host, pid, device, packages, code (digest o
 started      token, generation, config (`Trial.to_json`); of images also steps, steps_per_epoch,
              images (by split), chance (by metric), digests (data, split, init, order), parameters
 evaluated    step, train_seconds, metrics; of images also epoch, samples
-measured     rivals (whom it competes with), rung, value, goes_on; only where a trial has rungs
-telemetry    step, layers (by parameter: gate, gas, alignment, temperature, bitrate); only where
+measured     rivals (whom it competes with), rung, value, goes_on; only if a trial has rungs
+telemetry    step, layers (by parameter: gate, gas, alignment, temperature, bitrate); only if
              the workload asks for it and the optimizer is ThermoLion
-usage        step, metrics (of the machine); only where the sweep asks for it
+usage        step, metrics (of the machine); only if the sweep asks for it
 completed    step, train_seconds, metrics, weights (sha256 of the final ones), peak_memory_mb; of
              a tuning trial that ended there, rung
 diverged     the same, and error: why
 failed       error, kind (of the exception), traceback, config
-interrupted  step, error: why; kind, where a rank has died
+interrupted  step, error: why; kind, if a rank has died
 held         trials (ids that the lane left alone), reason, error, traceback (of an example)
 closed       -
 """
@@ -179,8 +179,7 @@ def read_events(path: Path) -> Iterator[Event]:
             record = json.loads(line)
             if record.pop("v") > VERSION:
                 raise LogError(
-                    f"{path} is of a newer version than {VERSION}, the last that this thermolion "
-                    "reads: upgrade thermolion where you read the study"
+                    f"{path} is of a newer version than {VERSION}: upgrade thermolion to read it"
                 )
             fixed = {name: record.pop(name) for name in _FIXED}
             event = Event(**fixed, payload=_decode_floats(record))
@@ -196,12 +195,12 @@ def next_attempt(folder: Path, submission: str, pack: int) -> int:
 
 
 # JSON has no NaN and no infinity; these strings stand for them, in numeric fields alone.
-_SPELLED = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
 def _encode_floats(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
-        return "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"
+        return str(value)
     if isinstance(value, Mapping):
         return {key: _encode_floats(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -210,7 +209,7 @@ def _encode_floats(value: Any) -> Any:
 
 
 def _decode_floats(record: dict[str, Any]) -> dict[str, Any]:
-    """Undo `_encode_floats` where numbers are expected: in metrics and layers."""
+    """Undo `_encode_floats` in the fields that hold numbers: metrics and layers."""
     if "metrics" in record:
         record["metrics"] = _numbers(record["metrics"])
     if "layers" in record:
@@ -219,6 +218,4 @@ def _decode_floats(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _numbers(spelled: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        key: _SPELLED[value] if isinstance(value, str) else value for key, value in spelled.items()
-    }
+    return {k: NOT_FINITE[v] if isinstance(v, str) else v for k, v in spelled.items()}

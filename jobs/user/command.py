@@ -7,7 +7,6 @@ The protocol is that of docs/bring-your-own-training.md; the command itself runs
 import codecs
 import contextlib
 import json
-import math
 import os
 import signal
 import subprocess
@@ -21,18 +20,18 @@ from pathlib import Path
 from typing import Any
 
 from jobs.contract import command_template
+from jobs.contract.events import NOT_FINITE
 from jobs.contract.trial import Trial
 from jobs.ranks.group import GroupBroken
 from jobs.user import supervisor
 from jobs.worker.context import Context
-from thermolion.errors import InputError, OperationError
+from thermolion.errors import OperationError
 
 GRACE_S = 30.0  # from the wish that a command should end to its being killed
 _LOOK_EVERY_S = 0.05
 _SETTLE_S = 0.5  # between a signal to the command and the same one to us
 # Of the output, for the message of a failure. A progress bar is one line without an end.
 _LAST_LINES, _LAST_BYTES, _LINE_LENGTH = 40, 2**14, 400
-_NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 _SHOWN = 200  # characters of a line that cannot be read
 
 
@@ -44,12 +43,19 @@ class ReportedMetrics:
     metrics: Mapping[str, float]
 
 
-class LineError(InputError, ValueError):
-    """A line that does not follow the protocol; the message has examples of lines that do."""
+class CommandError(OperationError):
+    """A command that failed; `kind` is how (`ExitCode`, `BadLine`, `NothingLogged`)."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 def parse(raw: bytes) -> ReportedMetrics:
-    """Read one line of the log; raises LineError, whose message quotes it."""
+    """Read one line of the log.
+
+    Raises CommandError for one that does not follow the protocol, with examples that do.
+    """
     try:
         record = json.loads(raw)
         if not isinstance(record, dict):
@@ -59,10 +65,11 @@ def parse(raw: bytes) -> ReportedMetrics:
         return ReportedMetrics(_step(record.pop("step")), _metrics(record))
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         why = f"no {error}" if isinstance(error, KeyError) else str(error)
-        raise LineError(
+        raise CommandError(
+            "BadLine",
             f"$THERMOLION_LOG has a line that cannot be read ({why}): "
             f"{raw.decode(errors='replace')[:_SHOWN]!r}; write "
-            '{"step": 10, "val_accuracy": 0.91} or {"final": {"test_accuracy": 0.93}}, one a line'
+            '{"step": 10, "val_accuracy": 0.91} or {"final": {"test_accuracy": 0.93}}, one a line',
         ) from error
 
 
@@ -83,27 +90,22 @@ def _metrics(record: Any) -> dict[str, float]:
 
 
 def _number(name: str, value: Any) -> float:
-    number = _NOT_FINITE.get(value.lower()) if isinstance(value, str) else value
+    number = NOT_FINITE.get(value.lower()) if isinstance(value, str) else value
     if isinstance(number, bool) or not isinstance(number, (int, float)):
         raise ValueError(f"{name} is {value!r}, it must be a number")
     return float(number)
 
 
-class CommandError(OperationError):
-    """A command that failed; `kind` is how (`ExitCode`, `BadLine`, `NothingLogged`)."""
-
-    def __init__(self, kind: str, message: str) -> None:
-        super().__init__(message)
-        self.kind = kind
-
-
 class Command:
-    """A command that runs, and the folder of files through which it speaks with us."""
+    """A command that runs, and the folder of files through which it speaks with us.
+
+    `unended` is what it has logged after the last line end.
+    """
 
     def __init__(self, words: list[str], cwd: Path, environment: dict[str, str], folder: Path):
         self._folder = folder
         self._log = (folder / "log.jsonl").open("xb+", buffering=0)
-        self._rest = b""
+        self.unended = b""
         self._last_output = b""
         self._ended = threading.Event()
         starter = [sys.executable, "-I", "-S", supervisor.__file__, f"{GRACE_S}"]
@@ -117,6 +119,9 @@ class Command:
             start_new_session=True,
             bufsize=0,
         )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._stdin, self._stdout = self._process.stdin, self._process.stdout
         self._reader = threading.Thread(target=self._repeat_output, daemon=True)
         self._reader.start()
 
@@ -127,20 +132,14 @@ class Command:
     def new_lines(self) -> Iterator[bytes]:
         """Yield the complete lines that it has logged since the last call."""
         while data := self._log.read(1 << 20):
-            *lines, self._rest = (self._rest + data).split(b"\n")
+            *lines, self.unended = (self.unended + data).split(b"\n")
             yield from lines
-
-    def last_line(self) -> bytes:
-        """Return the last line of the log, if it has no line end; else nothing."""
-        return self._rest
 
     def ask_to_stop(self) -> None:
         """Ask it to end; it is killed if it has not ended after `GRACE_S`."""
         (self._folder / "stop").touch()
-        stdin = self._process.stdin
-        assert stdin is not None
         with contextlib.suppress(BrokenPipeError):  # it has just ended
-            stdin.write(b"stop\n")
+            self._stdin.write(b"stop\n")
 
     def return_code(self) -> int | None:
         """Return its return code after its end; None if its supervisor was killed."""
@@ -159,19 +158,17 @@ class Command:
 
     def close(self) -> None:
         """Kill it with all that it has started, unless it has ended, and close its files."""
-        for stream in (self._process.stdin, self._log):
-            assert stream is not None
-            stream.close()
+        self._stdin.close()
+        self._log.close()
         self._process.wait()
         self._reader.join(_SETTLE_S)
-        if self._process.stdout is not None and not self._reader.is_alive():
-            self._process.stdout.close()
+        if not self._reader.is_alive():
+            self._stdout.close()
 
     def _repeat_output(self) -> None:
         """Print what the command prints, as it comes, and keep the end of it."""
-        assert self._process.stdout is not None
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        while printed := self._process.stdout.read(_LAST_BYTES):
+        while printed := self._stdout.read(_LAST_BYTES):
             self._last_output = (self._last_output + printed)[-_LAST_BYTES:]
             sys.stdout.write(decoder.decode(printed))
             sys.stdout.flush()
@@ -195,32 +192,31 @@ def run_command(trial: Trial, context: Context) -> Mapping[str, float] | None:
             trial, str(context.device), context.data_root, state, folder / "trial.json"
         )
         words = command_template.render(trial.workload.command, values)
-        environment = _environment(trial, str(context.device), state, folder)
-        environment |= context.group.environment()
+        environment = _environment(values, trial.threads, folder) | context.group.environment()
         command = Command(words, context.code_root or Path.cwd(), environment, folder)
         try:
             final, lines = _forward_metrics(command, context)
             if context.group.is_broken and context.stopping.rung is None:
                 raise GroupBroken("another rank has left the trial")
-            result = _judge_end(command, words, context, final, lines)
+            return _judge_end(command, words, context, final, lines)
         finally:
             command.close()
             with contextlib.suppress(OSError):  # it has files: the next attempt may want them
                 state.rmdir()
-    return result
 
 
-def _environment(trial: Trial, device: str, state: Path, folder: Path) -> dict[str, str]:
+def _environment(values: Mapping[str, str], threads: int, folder: Path) -> dict[str, str]:
+    """Return the variables of a command whose placeholders have `values`."""
     environment = {
         **os.environ,
-        "PATH": command_template.search_path(os.environ),
-        "OMP_NUM_THREADS": str(trial.threads),
-        "THERMOLION_DEVICE": device,
+        "PATH": command_template.search_path(),
+        "OMP_NUM_THREADS": str(threads),
+        "THERMOLION_DEVICE": values["device"],
         "THERMOLION_LOG": str(folder / "log.jsonl"),
-        "THERMOLION_SEED": str(command_template.framework_seed(trial)),
-        "THERMOLION_STATE": str(state),
+        "THERMOLION_SEED": values["seed"],
+        "THERMOLION_STATE": values["state"],
         "THERMOLION_STOP": str(folder / "stop"),
-        "THERMOLION_TRIAL": str(folder / "trial.json"),
+        "THERMOLION_TRIAL": values["trial_file"],
     }
     environment.pop("PYTHONSAFEPATH", None)  # a script must find the modules beside it
     return environment
@@ -255,7 +251,7 @@ def _judge_end(
         raise CommandError(
             "ExitCode", f"{line} {_describe_exit(code)}; its last lines:\n{command.last_output()}"
         )
-    lines += _log_line(command.last_line(), final, context)
+    lines += _log_line(command.unended, final, context)
     if not lines and context.rank == 0:  # the others need not log
         metric = context.trial.workload.metric_spec.metric
         raise CommandError(
@@ -290,10 +286,7 @@ def _log_line(raw: bytes, final: dict[str, float], context: Context) -> bool:
     """Log the metrics of one line, or add them to `final`; return False for an empty line."""
     if not raw.strip():
         return False
-    try:
-        line = parse(raw)
-    except LineError as error:
-        raise CommandError("BadLine", str(error)) from error
+    line = parse(raw)
     if line.step is None:
         final |= line.metrics
     else:

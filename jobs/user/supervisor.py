@@ -50,8 +50,8 @@ class Supervisor:
                 self._obey(os.read(0, 4096))
         return self._code
 
-    def _obey(self, said: bytes) -> None:
-        if not said:
+    def _obey(self, request: bytes) -> None:
+        if not request:
             self._is_connected = False
             self._kill_at = 0
         elif self._kill_at is None and self._code is None:
@@ -108,11 +108,11 @@ def _descendants() -> list[int]:
         with contextlib.suppress(OSError):
             parent = int(stat.read_text().rpartition(")")[2].split()[1])
             children.setdefault(parent, []).append(int(stat.parent.name))
-    found, new = [], [os.getpid()]
+    descendants, new = [], [os.getpid()]
     while new:
         new = [child for parent in new for child in children.get(parent, ())]
-        found += new
-    return found
+        descendants += new
+    return descendants
 
 
 def _signal(pid: int, number: signal.Signals) -> None:

@@ -1,7 +1,6 @@
 """Checks before anything starts: data present, the user's code importable, a device."""
 
 import inspect
-import os
 import shlex
 import shutil
 from collections.abc import Callable, Sequence
@@ -100,7 +99,7 @@ def _check_command(name: str, command: str) -> None:
         words = shlex.split(command)
     except ValueError as error:
         raise SweepError(f"workload {name!r}: command {command!r}: {error}") from error
-    if not words or shutil.which(words[0], path=search_path(os.environ)) is None:
+    if not words or shutil.which(words[0], path=search_path()) is None:
         raise SweepError(
             f"workload {name!r}: command {command!r}: there is no program "
             f"{(words or [''])[0]!r} on the PATH: write one that is, such as python, or its path"
