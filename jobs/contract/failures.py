@@ -66,14 +66,13 @@ class JobEnd:
 
 def classify_exception(kind: str | None, error: str | None) -> FailureClass:
     """Return the class of a failure with an exception of `kind`, as the log has it."""
-    said = error or ""
-    if kind in _DEVICE_KINDS or _DEVICE.search(said):
+    text = error or ""
+    if kind in _DEVICE_KINDS or _DEVICE.search(text):
         return "OOM_DEVICE"
-    if kind in _HOST_KINDS or _HOST.search(said):
+    if kind in _HOST_KINDS or _HOST.search(text):
         return "OOM_HOST"
-    if kind == "ExitCode" and _KILLED_COMMAND.search(said.partition("\n")[0]):
-        killer = classify_output(said)
-        return "LOST" if killer is None else killer
+    if kind == "ExitCode" and _KILLED_COMMAND.search(text.partition("\n")[0]):
+        return classify_output(text) or "LOST"
     return "USER_ERROR"
 
 

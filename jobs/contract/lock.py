@@ -12,7 +12,6 @@ import threading
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from jobs.contract.atomic_write import open_atomically
@@ -106,12 +105,7 @@ class Lock:
         self._heartbeats = threading.Thread(target=self._send_heartbeats, daemon=True)
         self._heartbeats.start()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._ended.set()
         self._heartbeats.join()  # or it would touch what the file descriptor stands for next
         self._release()

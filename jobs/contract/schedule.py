@@ -5,6 +5,7 @@ with one key, its kind; positions are fractions of the declared budget, so that 
 budgets of every length.
 """
 
+import contextlib
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -72,38 +73,29 @@ def resolve_schedule(value: Any, epochs: int) -> dict[str, Any]:
 
 
 def _resolve_field(kind: str, name: str, value: Any, epochs: int) -> Any:
-    if name == "warmup":
-        return _resolve_warmup(kind, value, epochs)
+    """Return a field in its type; raises DataError for a value that it cannot have."""
     if name == "at":
         positions = list(value) if isinstance(value, (list, tuple)) else [value]
         rising = all(map(_is_number, positions)) and positions == sorted(set(positions))
-        if not positions or not rising or not 0 < positions[0] <= positions[-1] < 1:
-            raise DataError(
-                f"at of schedule {kind} is {value!r}, it must be rising fractions of the budget "
-                "between 0 and 1, such as [0.5, 0.75]"
-            )
-        return [float(position) for position in positions]
-    if not _is_number(value) or not 0 <= value <= 1:
-        raise DataError(
-            f"{name} of schedule {kind} is {value!r}, it must be a number from 0 to 1, such as "
-            f"{KINDS[kind][name]}"
+        if positions and rising and 0 < positions[0] <= positions[-1] < 1:
+            return [float(position) for position in positions]
+        right = "rising fractions of the budget between 0 and 1, such as [0.5, 0.75]"
+    elif name == "warmup":
+        fraction = value
+        if isinstance(value, str) and value.endswith("ep"):
+            with contextlib.suppress(ValueError):
+                fraction = float(value.removesuffix("ep")) / epochs
+        if _is_number(fraction) and 0 <= fraction < 1:
+            return float(fraction) + 0.0  # -0.0 becomes 0.0
+        right = (
+            "a fraction of the budget, from 0 to below 1 (0.05), or fewer epochs than the "
+            f"{epochs} declared, such as '5ep'"
         )
-    return float(value) + 0.0  # -0.0 becomes 0.0
-
-
-def _resolve_warmup(kind: str, value: Any, epochs: int) -> float:
-    fraction = value
-    if isinstance(value, str) and value.endswith("ep"):
-        try:
-            fraction = float(value.removesuffix("ep")) / epochs
-        except ValueError:
-            fraction = value
-    if not _is_number(fraction) or not 0 <= fraction < 1:
-        raise DataError(
-            f"warmup of schedule {kind} is {value!r}, it must be a fraction of the budget, from 0 "
-            f"to below 1 (0.05), or fewer epochs than the {epochs} declared, such as '5ep'"
-        )
-    return float(fraction) + 0.0
+    else:
+        if _is_number(value) and 0 <= value <= 1:
+            return float(value) + 0.0
+        right = f"a number from 0 to 1, such as {KINDS[kind][name]}"
+    raise DataError(f"{name} of schedule {kind} is {value!r}, it must be {right}")
 
 
 def _is_number(value: Any) -> bool:

@@ -4,7 +4,6 @@ import hashlib
 from functools import lru_cache
 from pathlib import Path
 
-_DIGITS = 16
 _DOCUMENTS = {".md", ".rst", ".ipynb", ".log"}
 
 
@@ -26,7 +25,7 @@ def code_digest(user_root: Path | None = None) -> str:
             name, content = path.relative_to(user_root).as_posix(), path.read_bytes()
             if not ("__pycache__" in name or _is_document(path, content)):
                 whole.update(name.encode() + b"\0" + content + b"\0")
-    return whole.hexdigest()[:_DIGITS]
+    return whole.hexdigest()[:16]
 
 
 def _is_document(path: Path, content: bytes) -> bool:

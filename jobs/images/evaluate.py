@@ -4,9 +4,7 @@ Mixed precision (bf16, fp16) is torch's autocast; weights and optimizer stay flo
 """
 
 import math
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,21 +19,14 @@ _MIXED = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _BATCH = 128
 
 
-def autocast(device: str, precision: str) -> AbstractContextManager[Any]:
+def autocast(device: str, precision: str) -> torch.autocast:
     """Return the context in which a model is called on `device` (`cpu` or `cuda`)."""
-    if precision == "fp32":
-        return nullcontext()
-    return torch.autocast(device, dtype=_MIXED[precision])
+    return torch.autocast(device, _MIXED.get(precision), enabled=precision in _MIXED)
 
 
 def widen(logits: Tensor) -> Tensor:
     """Convert `logits` of 16 bits to float32, for a loss; return others as they are."""
     return logits.float() if logits.dtype in _MIXED.values() else logits
-
-
-def make_scaler(device: str, precision: str) -> torch.amp.GradScaler:
-    """Return the loss scaler without which small gradients of fp16 become 0; else it is off."""
-    return torch.amp.GradScaler(device, enabled=precision == "fp16")
 
 
 @dataclass(frozen=True)

@@ -128,24 +128,20 @@ def read(name: str, root: Path | None, size: int) -> Dataset:
     changes with the files, but not with pixels in a file of the same size.
     Raises DataError if a part or a class is absent or empty.
     """
-    train, test = catalog.find_image_folders(name, root)
-    found = []
-    for part in (train, test):
+    parts = []
+    for part in catalog.find_image_folders(name, root):
         try:
-            found.append(torchvision_import.datasets.ImageFolder(part))
+            images = torchvision_import.datasets.ImageFolder(part)
         except FileNotFoundError as error:  # a class without an image
             raise DataError(
                 f"data set {name!r}: {part}: {error} Add images of the class, or remove its "
                 "folder from both parts"
             ) from error
-    parts = [
-        FolderSet(tuple(file for file, _ in images.samples), torch.tensor(images.targets), size)
-        for images in found
-    ]
+        files = tuple(file for file, _ in images.samples)
+        parts.append(FolderSet(files, torch.tensor(images.targets), size))
     lines = sorted(
-        f"{Path(file).relative_to(train.parent).as_posix()}\t{Path(file).stat().st_size}"
-        for part in parts
-        for file in part.files
+        f"{Path(file).relative_to(part.parent).as_posix()}\t{Path(file).stat().st_size}"
+        for file in parts[0].files + parts[1].files
     )
     whole = hashlib.sha256("\n".join([str(size), *lines]).encode())
-    return Dataset(parts[0], parts[1], len(found[0].classes), None, whole.hexdigest()[:16])
+    return Dataset(*parts, len(images.classes), None, whole.hexdigest()[:16])

@@ -30,9 +30,8 @@ class Objective(nn.Module):
         The zero has gradients of zero, and no layer is called with an empty batch.
         """
         if not len(labels):
-            return sum(
-                (0 * p.sum() for p in self.model.parameters()), labels.new_zeros(()).float()
-            )
+            zero = torch.zeros((), device=labels.device)
+            return sum((0 * p.sum() for p in self.model.parameters()), zero)
         with autocast(labels.device.type, self._precision):
             logits = self.model(network_input(images))
         return functional.cross_entropy(
@@ -64,7 +63,7 @@ class Replica:
             optimizer.zero_grad()
 
     def loss(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Return the mean loss over the samples of this rank; see `loss_factor`."""
+        """Return the mean loss over the samples of this rank; 0 if it has none."""
         mean: Tensor = self._module(images, labels)
         return mean
 
@@ -75,12 +74,8 @@ class Replica:
     def begin_step(self, parts: Sequence[Tensor]) -> None:
         """Tell the gate how many samples each rank has in the next step, which has `parts`."""
         if self._attachment is not None:
-            ranks = self._group.size
-            counts = [0] * ranks
-            for part in parts:
-                each, more = divmod(len(part), ranks)
-                counts = [n + each + (rank < more) for rank, n in enumerate(counts)]
-            self._attachment.shares(counts)
+            shares = zip(*(part.tensor_split(self._group.size) for part in parts), strict=True)
+            self._attachment.shares([sum(map(len, of_rank)) for of_rank in shares])
 
     def optimizer_states(self) -> list[Any] | None:
         """Return on rank 0 the states of every rank's optimizer; None if all are equal."""
@@ -99,14 +94,4 @@ def shard(chosen: Tensor, group: RankGroup) -> Tensor:
 
     All have equally many, or the first ranks one more; there may be none.
     """
-    each, more = divmod(len(chosen), group.size)
-    begin = group.rank * each + min(group.rank, more)
-    return chosen[begin : begin + each + (group.rank < more)]
-
-
-def loss_factor(mine: int, count: int, group: RankGroup) -> float:
-    """Return the factor of a rank's mean loss whose average over ranks is that of all samples.
-
-    `mine` of the `count` samples of the step are the rank's.
-    """
-    return mine * group.size / count
+    return chosen.tensor_split(group.size)[group.rank]

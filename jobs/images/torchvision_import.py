@@ -38,6 +38,6 @@ def __getattr__(name: str) -> Any:
     if name not in ("torchvision", "datasets", "models"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     torchvision = _import_torchvision()
-    found = torchvision if name == "torchvision" else getattr(torchvision, name)
-    globals()[name] = found  # the next use asks nothing
-    return found
+    module = torchvision if name == "torchvision" else getattr(torchvision, name)
+    globals()[name] = module  # the next use does not come here
+    return module

@@ -21,8 +21,8 @@ from jobs.contract.trial import Trial
 from jobs.images.augment import Augmentation
 from jobs.images.averaging import Average
 from jobs.images.data import Dataset
-from jobs.images.evaluate import Score, evaluate, make_scaler, network_input
-from jobs.images.replica import Objective, Replica, loss_factor, shard
+from jobs.images.evaluate import Score, evaluate, network_input
+from jobs.images.replica import Objective, Replica, shard
 from jobs.images.splits import Block, chance
 from jobs.ranks.group import RankGroup
 from jobs.ranks.launch import Launch
@@ -103,7 +103,8 @@ class Training:
         objective = Objective(self.model, trial.precision, workload.label_smoothing)
         self._replica = Replica(self._group, objective, self.optimizer, workload.global_batch)
         self._scheduler = self._build_scheduler()
-        self._scaler = make_scaler(self._device.type, trial.precision)
+        # Small gradients of fp16 would become 0.
+        self._scaler = torch.amp.GradScaler(self._device.type, enabled=trial.precision == "fp16")
         self._augmentation = Augmentation(
             workload.augment, trial.seeds["augment"], len(dataset.train)
         )
@@ -295,7 +296,8 @@ class Training:
         if len(chosen):
             images = self._augmentation.apply(next(self._images), chosen, epoch)
         loss = self._replica.loss(images, self._dataset.train.labels[chosen])
-        factor = loss_factor(len(chosen), count, self._group)
+        # The average over ranks is then that over all samples of the step.
+        factor = len(chosen) * self._group.size / count
         part = loss if factor == 1 else loss * factor
         self._scaler.scale(part).backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         self._loss += loss.detach() * len(chosen)

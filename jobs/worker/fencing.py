@@ -49,8 +49,8 @@ class Fence:
         Its log may not be visible yet if several hosts share the folder.
         """
         if checkpoint.identify(self._path) != self._known_file:
-            found = checkpoint.read(self._path, self._trial)
-            self._check(None if found is None else found.attempt)
+            latest = checkpoint.read(self._path, self._trial)
+            self._check(None if latest is None else latest.attempt)
 
     def check(self, now: bool = False) -> None:
         """Raise FencedOut if a newer attempt has begun or the trial has its result.

@@ -41,22 +41,18 @@ def describe(device: str, code: str | None = None) -> dict[str, Any]:
 
 
 def _package_versions() -> dict[str, str]:
-    found = {}
+    versions = {}
     for package in _PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue  # scikit-learn is not needed on a node that trains no digits
-    return found
+        # scikit-learn is not needed on a node that trains no digits.
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[package] = metadata.version(package)
+    return versions
 
 
 @cache
 def _processor_model() -> str:
     """Return the model of the CPU: equal bits are promised for equal models only."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
+    lines = _read(Path("/proc/cpuinfo")).splitlines()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.machine()
 
@@ -67,7 +63,6 @@ class Usage:
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._since, self._taken = time.monotonic(), _processor_s()
-        self._next = self._since + _SAMPLE_EVERY_S
 
     def sample(self, now: bool = False) -> Mapping[str, float] | None:
         """Return what was used since the last sample; None if that was a moment ago.
@@ -76,24 +71,21 @@ class Usage:
         the most that torch has allocated, in MB, and its load in percent if NVML is there.
         """
         time_s = time.monotonic()
-        if time_s <= self._since or not (now or time_s >= self._next):
+        if time_s <= self._since or not (now or time_s >= self._since + _SAMPLE_EVERY_S):
             return None
         taken = _processor_s()
         # An orphan that has ended is no longer counted, but may have been before.
         share = max(0.0, taken - self._taken) / (time_s - self._since)
-        self._since, self._taken, self._next = time_s, taken, time_s + _SAMPLE_EVERY_S
-        used = {
+        self._since, self._taken = time_s, taken
+        used: dict[str, float] = {
             "process_cpu_utilization_percentage": 100 * share,
-            "process_memory_usage_megabytes": sum(
-                (_memory_mb(pid) for pid in _process_tree()), 0.0
-            ),
+            "process_memory_usage_megabytes": sum(map(_memory_mb, _process_tree())),
         }
-        return used | (self._gpu_usage() if self._device.type == "cuda" else {})
-
-    def _gpu_usage(self) -> dict[str, float]:
-        used = {"gpu_memory_usage_megabytes": torch.cuda.max_memory_allocated(self._device) / _MB}
-        with contextlib.suppress(ModuleNotFoundError, RuntimeError):  # without NVML's package
-            used["gpu_utilization_percentage"] = float(torch.cuda.utilization(self._device))
+        if self._device.type == "cuda":
+            most = torch.cuda.max_memory_allocated(self._device)
+            used["gpu_memory_usage_megabytes"] = most / _MB
+            with contextlib.suppress(ModuleNotFoundError, RuntimeError):  # without NVML's package
+                used["gpu_utilization_percentage"] = float(torch.cuda.utilization(self._device))
         return used
 
 
@@ -125,4 +117,4 @@ def _read(file: Path) -> str:
     try:
         return file.read_text()
     except OSError:
-        return ""  # the process has just ended
+        return ""  # the process has just ended, or there is no /proc

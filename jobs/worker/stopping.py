@@ -44,12 +44,12 @@ class Stopping:
 
     @property
     def is_interrupted(self) -> bool:
-        """Whether another attempt goes on from here."""
+        """True if the training stops here, and another attempt goes on."""
         return self.reason is not None and self.reason.rung is None
 
     @property
     def is_early(self) -> bool:
-        """Whether the training ends because it was told to, not because it is done."""
+        """True if the training ends because it was told to, not because it is done."""
         return self.is_interrupted or self.rung is not None
 
     @property
@@ -63,7 +63,7 @@ class Stopping:
         self.judge.add_point(position, metrics)
 
     def ask_all(self, save: bool) -> tuple[bool, bool]:
-        """Return whether all ranks stop now, and whether they save; all ranks have to ask."""
+        """Return two answers: do all ranks stop now, and do they save? All ranks have to ask."""
         if self.reason is None:
             self.reason, save = self._agreement.ask(self._own_reason(), save)
             if self.reason is not None and self.reason.rung is None:
@@ -71,13 +71,13 @@ class Stopping:
         return self.reason is not None, save
 
     def ask_at_rung(self) -> bool:
-        """Return whether all ranks end at a rung now; all ranks have to ask at the same step."""
+        """Return True if all ranks end at a rung now; all ranks have to ask at the same step."""
         if self._has_rungs:
             self.reason = self.reason or self._group.broadcast(self._reason_at_rung())
         return self.rung is not None
 
     def ask_alone(self) -> bool:
-        """Return whether this rank has to stop, without asking the others."""
+        """Return True if this rank has to stop, without asking the others."""
         self.reason = self.reason or self._own_reason()
         return self.reason is not None
 
@@ -130,7 +130,7 @@ class AshaJudge:
                 self.last_rung = rung
 
     def _is_kept(self, rung: int, value: float) -> bool:
-        """Return whether the trial goes on behind a rung; logs it, if it is decided now."""
+        """Return True if the trial goes on behind a rung; logs it, if it is decided now."""
         measured = self._at_rung(rung)
         if self._trial in measured:
             return measured[self._trial][1]
@@ -157,7 +157,7 @@ class Agreement:
         self._since = time.monotonic()
 
     def ask(self, stop: StopReason | None, save: bool) -> tuple[StopReason | None, bool]:
-        """Return why to stop, if any rank has a reason to, and whether rank 0 wants to save.
+        """Return why to stop, if any rank has a reason to, and True if rank 0 wants to save.
 
         All ranks have to ask equally often. Between two exchanges the answer is no.
         """
