@@ -139,9 +139,10 @@ def read(name: str, root: Path | None, size: int) -> Dataset:
             ) from error
         files = tuple(file for file, _ in images.samples)
         parts.append(FolderSet(files, torch.tensor(images.targets), size))
+    train, test = parts
     lines = sorted(
         f"{Path(file).relative_to(part.parent).as_posix()}\t{Path(file).stat().st_size}"
-        for file in parts[0].files + parts[1].files
+        for file in train.files + test.files
     )
     whole = hashlib.sha256("\n".join([str(size), *lines]).encode())
-    return Dataset(*parts, len(images.classes), None, whole.hexdigest()[:16])
+    return Dataset(train, test, len(images.classes), None, whole.hexdigest()[:16])

@@ -192,7 +192,8 @@ def run_command(trial: Trial, context: Context) -> Mapping[str, float] | None:
             trial, str(context.device), context.data_root, state, folder / "trial.json"
         )
         words = command_template.render(trial.workload.command, values)
-        environment = _environment(values, trial.threads, folder) | context.group.environment()
+        environment = _environment(values, trial.threads, folder)
+        environment |= context.group.environment()
         command = Command(words, context.code_root or Path.cwd(), environment, folder)
         try:
             final, lines = _forward_metrics(command, context)
