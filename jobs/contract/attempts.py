@@ -90,7 +90,7 @@ class Attempts:
         return self._ends.get(submission, {})
 
     def at_rung(self, competitors: str, rung: int) -> Mapping[str, tuple[float, bool]]:
-        """Return by trial its value at a rung, and whether it went on, of all competitors."""
+        """Return, by trial, the value of each competitor at a rung, and True if it went on."""
         return self._measured.get((competitors, rung), {})
 
     def _read_appended(self, log: Path) -> Iterator[dict[str, Any]]:

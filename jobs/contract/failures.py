@@ -33,8 +33,6 @@ _HOST = re.compile(
     r"|bus error.*shared memory|DataLoader worker .* killed by signal: Killed",
     re.I | re.S,
 )
-_DEVICE_KINDS = frozenset({"OutOfMemoryError"})  # torch's, of whichever accelerator
-_HOST_KINDS = frozenset({"MemoryError", "_ArrayMemoryError"})
 _KILLED_COMMAND = re.compile(r"ended by signal SIGKILL|exit code 137\b")
 
 # Searched in what a job has printed, also by what killed it; the first match counts.
@@ -51,7 +49,7 @@ _WORDS: Mapping[FailureClass, "re.Pattern[str]"] = {
 
 @dataclass(frozen=True)
 class JobEnd:
-    """How a job ended whose log does not say so; `node` is where it ran, if it did.
+    """How a job ended whose log does not say so; `node` is the one that it ran on, if it did.
 
     `gained` is False if its time was over without any progress; `time_s` is when that was first
     seen (seconds since the epoch).
@@ -67,9 +65,9 @@ class JobEnd:
 def classify_exception(kind: str | None, error: str | None) -> FailureClass:
     """Return the class of a failure with an exception of `kind`, as the log has it."""
     text = error or ""
-    if kind in _DEVICE_KINDS or _DEVICE.search(text):
+    if kind == "OutOfMemoryError" or _DEVICE.search(text):  # torch's, of any accelerator
         return "OOM_DEVICE"
-    if kind in _HOST_KINDS or _HOST.search(text):
+    if kind in ("MemoryError", "_ArrayMemoryError") or _HOST.search(text):
         return "OOM_HOST"
     if kind == "ExitCode" and _KILLED_COMMAND.search(text.partition("\n")[0]):
         return classify_output(text) or "LOST"

@@ -137,8 +137,8 @@ class Workload(ABC):
 class ImageWorkload(Workload):
     """Image classification: data, model, loss and budget.
 
-    Labels: `loader_workers`, processes that decode images, and `telemetry`, whether the optimizer
-    is asked about its layers at each evaluation, which change no bit.
+    Labels, which change no bit: `loader_workers`, the number of processes that decode images, and
+    `telemetry`, with which the optimizer reports on its layers at each evaluation.
     """
 
     unit = "epoch"

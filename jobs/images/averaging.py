@@ -18,6 +18,8 @@ from jobs.ranks.group import RankGroup
 from thermolion.baselines.swa import SWA
 from thermolion.step.noise import keyed_generator
 
+Batches = Callable[[], Iterator[Tensor]]
+
 
 class Average:
     """The average of the weights of `model`, which `optimizer` trains, if there is one.
@@ -34,7 +36,7 @@ class Average:
         self._swa_model: nn.Module | None = None
         self._averages = 0  # how many weights the model of SWA is the average of
 
-    def model(self, batches: Callable[[], Iterator[Tensor]]) -> nn.Module:
+    def model(self, batches: Batches) -> nn.Module:
         """Return the model to score; `batches` yields the images that statistics come from."""
         if self._swa is not None and self._swa.averages:
             return self._update_swa_model(self._swa, batches)
@@ -55,7 +57,7 @@ class Average:
             self._ema.load_state_dict(state)
         self._averages = 0
 
-    def _update_swa_model(self, swa: SWA, batches: Callable[[], Iterator[Tensor]]) -> nn.Module:
+    def _update_swa_model(self, swa: SWA, batches: Batches) -> nn.Module:
         if self._swa_model is None:
             self._swa_model = copy.deepcopy(self._model)
         if self._averages != swa.averages:
@@ -68,9 +70,7 @@ class Average:
             self._averages = swa.averages
         return self._swa_model
 
-    def _compute_statistics(
-        self, model: nn.Module, batches: Callable[[], Iterator[Tensor]]
-    ) -> None:
+    def _compute_statistics(self, model: nn.Module, batches: Batches) -> None:
         """Compute the statistics of normalisations, which depend on weights and trial alone."""
         device = next(model.parameters()).device
         devices = [device] if device.type == "cuda" else []

@@ -87,9 +87,7 @@ class Block:
     def __init__(self, trial: Trial, dataset: Dataset) -> None:
         workload = trial.images
         self._seeds, self._workload, self._dataset = trial.seeds, workload, dataset
-        self.split: Split = split(
-            dataset, workload.split, workload.train_images, trial.seeds["split"]
-        )
+        self.split = split(dataset, workload.split, workload.train_images, trial.seeds["split"])
 
     def order(self, epoch: int) -> Tensor:
         """Return the order of an epoch: indices into the training part, (n_train,) int64."""

@@ -76,7 +76,7 @@ class ControlChannel:
         """Say how the trial has ended on this rank; return how everywhere, once all have said it.
 
         On rank 0 the endings by rank, in the order of arrival; on the others none. Then, on all
-        ranks alike, the ranks that have died, and whether the trial was broken off: the process
+        ranks alike, the ranks that have died, and True if the trial was broken off: the process
         group of the tensors is unusable then. Raises GroupBroken if rank 0 has died.
         """
         if self.rank:

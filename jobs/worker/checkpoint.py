@@ -171,7 +171,7 @@ def identify(path: Path) -> tuple[int, int] | None:
 
 
 def fingerprint(path: Path) -> str | None:
-    """Return a digest by which to see whether a trial has made progress; None for no checkpoint.
+    """Return a digest that changes as a trial makes progress; None for no checkpoint.
 
     Equal for checkpoints of equal state, whatever their clocks, generators and tokens. The files
     of a command count, by name, size and time.

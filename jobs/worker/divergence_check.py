@@ -27,7 +27,10 @@ class Diverged(OperationError):  # noqa: N818 - a result, not a mistake
 
 
 def check_finite(metrics: Mapping[str, float], when: str, *, on_all_ranks: bool = False) -> None:
-    """Raise Diverged, with all that are meant, unless every one of `metrics` is finite."""
+    """Raise Diverged, whose message names each of `metrics` that is not finite, if one is not.
+
+    `when`, such as `at step 3`, ends the message.
+    """
     bad = [f"{name} is {value}" for name, value in metrics.items() if not math.isfinite(value)]
     if bad:
         raise Diverged(f"{', '.join(sorted(bad))} {when}", on_all_ranks=on_all_ranks)
