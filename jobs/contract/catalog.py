@@ -21,8 +21,9 @@ class DataError(InputError, ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class OptionSpec:
-    """What takes options: `options` hold every default, `later` names the options that are
-    younger than id version 1.
+    """What takes options: `options` hold every default.
+
+    `later` names the options that are younger than id version 1.
     """
 
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -40,10 +41,9 @@ PAPER_SIZE = 32  # pixels; arXiv 2512.01881v2 resizes all of its twelve sets to 
 class DatasetSpec(OptionSpec):
     """A data set, which the function of its name in `jobs.images.readers` reads.
 
-    Images are square, `size` pixels wide.
-    An option named `classes`, `channels` or `size` overrides the field of that name.
-    `files` are alternatives: the paths below the data root that make the set present. There are
-    none for a set that needs no root.
+    Images are square, `size` pixels wide. An option named `classes`, `channels` or `size`
+    overrides the field of that name. `files` are alternatives: the paths below the data root that
+    make the set present; there are none for a set that needs no root.
     """
 
     train_images: int

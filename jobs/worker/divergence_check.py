@@ -27,7 +27,7 @@ class Diverged(OperationError):  # noqa: N818 - a result, not a mistake
 
 
 def check_finite(metrics: Mapping[str, float], when: str, *, on_all_ranks: bool = False) -> None:
-    """Raise Diverged, whose message names each of `metrics` that is not finite, if one is not.
+    """Raise Diverged if one of `metrics` is not finite; the message names all that are not.
 
     `when`, such as `at step 3`, ends the message.
     """
