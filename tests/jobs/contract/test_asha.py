@@ -1,4 +1,4 @@
-"""A tuning trial ends at a rung where others were better, whoever trains it, and only there."""
+"""A tuning trial ends at a rung if others were better there, whoever trains it, and only then."""
 
 import dataclasses
 import json
@@ -38,12 +38,12 @@ def _with_rungs(one, *at):
     return dataclasses.replace(one, phase="tune", rungs=Rungs(at, 3, "all"))
 
 
-def _meets(study, one, rung, *values, **told):
+def _meets(study, one, rung, *values, **own):
     """Have others at a rung, who were there before; or itself, in an earlier attempt."""
     study.layout.events.mkdir(parents=True, exist_ok=True)
     name = f"0000-0-{len(list(study.layout.events.iterdir()))}-9"
     lines = [{"trial": f"{name}-{number}", "value": v} for number, v in enumerate(values)]
-    lines += [{"trial": one.id, **told}] if told else []
+    lines += [{"trial": one.id, **own}] if own else []
     rest = {"v": 1, "type": "measured", "attempt": 0, "seq": 0, "time_ms": 0, "goes_on": True}
     rest |= {"rivals": one.rungs.competitors, "rung": rung}
     # The type stands where the reader of attempts looks for it.
@@ -55,10 +55,10 @@ def _meets(study, one, rung, *values, **told):
 def _told(study, one):
     """Return what was said of a trial at its rungs."""
     logs = sorted(study.layout.events.glob("*.jsonl"))
-    said = [event for log in logs for event in read_events(log)]
+    logged = [event for log in logs for event in read_events(log)]
     return {
         event.payload["rung"]: (event.payload["value"], event.payload["goes_on"])
-        for event in said
+        for event in logged
         if event.type == "measured" and event.trial == one.id
     }
 

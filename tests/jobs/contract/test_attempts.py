@@ -9,7 +9,7 @@ from jobs.contract.events import EventLog, LogError
 from jobs.contract.trial import Candidate, ImageWorkload, Trial, block_seeds
 
 DIGITS = ImageWorkload("digits", "digits", "mlp", epochs=1, global_batch=32)
-TRACE = 'Traceback:\n  File "{file}", line 7, in step\n    boom()\nValueError: {said}\n'
+TRACE = 'Traceback:\n  File "{file}", line 7, in step\n    boom()\nValueError: {message}\n'
 
 
 def _trial(candidate="adamw", workload=DIGITS, block=0):
@@ -26,9 +26,9 @@ def _start(log, trial, generation, token):
     log.append(events.STARTED, trial.id, token=token, generation=generation, config=config)
 
 
-def _fail(log, trial, said="no", file="a.py"):
-    trace = TRACE.format(file=file, said=said)
-    kinds = {"kind": "ValueError", "error": f"ValueError: {said}", "traceback": trace}
+def _fail(log, trial, message="no", file="a.py"):
+    trace = TRACE.format(file=file, message=message)
+    kinds = {"kind": "ValueError", "error": f"ValueError: {message}", "traceback": trace}
     log.append(events.FAILED, trial.id, config=trial.to_json(), **kinds)
 
 
@@ -130,8 +130,8 @@ def test_the_breaker_waits_for_so_many_equal_failures(case):
 def test_failures_are_alike_by_kind_and_innermost_frame(tmp_path):
     log = _log(tmp_path)
     trials = [_trial(block=block) for block in range(3)]
-    _fail(log, trials[0], said="tensor 0x7f is bad")
-    _fail(log, trials[1], said="tensor 0x8f is bad")
+    _fail(log, trials[0], message="tensor 0x7f is bad")
+    _fail(log, trials[1], message="tensor 0x8f is bad")
     _fail(log, trials[2], file="b.py")
     other = _log(tmp_path, submission="0002")
     _fail(other, trials[0])

@@ -75,12 +75,12 @@ def test_an_error_inside_releases_the_lock(path: Path) -> None:
 def test_a_second_process_is_told_who_holds_it_and_what_to_do(path: Path) -> None:
     process = _holder(path)
     try:
-        with pytest.raises(LockHeld) as told, Lock(path):
+        with pytest.raises(LockHeld) as raised, Lock(path):
             pass
     finally:
         _end(process)
     for part in (str(process.pid), socket.gethostname(), "sign of life", "--break-lock"):
-        assert part in str(told.value)
+        assert part in str(raised.value)
 
 
 def test_the_lock_of_a_killed_process_is_taken_over(path: Path) -> None:

@@ -58,16 +58,16 @@ def test_a_schedule_has_the_values_of_torchs_own(value: Any, kind: Any, options:
 
 
 def test_warm_up_grows_in_a_line_and_the_rest_follows_it_whole() -> None:
-    found = _ours({"cosine": {"warmup": 0.25}})
-    assert found[:10] == pytest.approx([step / 10 for step in range(10)])
-    assert found[10:] == pytest.approx(_ours("cosine", steps=30))
+    factors = _ours({"cosine": {"warmup": 0.25}})
+    assert factors[:10] == pytest.approx([step / 10 for step in range(10)])
+    assert factors[10:] == pytest.approx(_ours("cosine", steps=30))
     assert _ours({"constant": {"warmup": 0.25}})[9:12] == pytest.approx([0.9, 1.0, 1.0])
 
 
 def test_a_step_keeps_its_positions_under_a_warm_up() -> None:
-    found = _ours({"step": {"warmup": 0.1}})
-    assert found[:4] == pytest.approx([0, 0.25, 0.5, 0.75])
-    assert [found[step] for step in (19, 20, 29, 30)] == pytest.approx([1, 0.1, 0.1, 0.01])
+    factors = _ours({"step": {"warmup": 0.1}})
+    assert factors[:4] == pytest.approx([0, 0.25, 0.5, 0.75])
+    assert [factors[step] for step in (19, 20, 29, 30)] == pytest.approx([1, 0.1, 0.1, 0.01])
 
 
 def test_a_warm_up_may_be_written_in_epochs() -> None:

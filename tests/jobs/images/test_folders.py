@@ -65,11 +65,11 @@ def _trial(folder: Path, workers: int) -> Trial:
 
 
 def _course(training: Training) -> list[Any]:
-    found: list[Any] = []
+    curve: list[Any] = []
     while training.step < training.steps:
         training.advance(training.step + 2, lambda: False)
-        found.append(training.measure())
-    return [*found[-2:], training.test(), tensor_digest(training.model.state_dict().values())]
+        curve.append(training.measure())
+    return [*curve[-2:], training.test(), tensor_digest(training.model.state_dict().values())]
 
 
 def test_images_are_resized_by_the_shorter_side_and_cut_to_the_centre(pets: Path) -> None:
@@ -160,14 +160,14 @@ def test_signals_that_stop_a_lane_do_not_end_its_reading_processes(pets: Path) -
         chunks = torch.arange(48).split(4)
         expected = list(part.batches(chunks))
         batches = part.batches(chunks, 2)
-        found = [next(batches)]
+        images = [next(batches)]
         readers = multiprocessing.active_children()
         assert len(readers) == 2
         pids = [str(reader.pid) for reader in readers]
         subprocess.run(["kill", "-TERM", *pids], check=True)  # as somebody else
         subprocess.run(["kill", "-INT", *pids], check=True)
-        found += batches
-        assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+        images += batches
+        assert all(torch.equal(a, b) for a, b in zip(images, expected, strict=True))
         assert not launch.stop
         signal.raise_signal(signal.SIGTERM)
         assert launch.stop

@@ -230,10 +230,10 @@ def test_a_damaged_set_is_refused_with_the_next_step(tmp_path: Path) -> None:
 def test_nothing_is_downloaded_unless_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[bool] = []
+    downloads: list[bool] = []
 
     def fake(_root: Path, train: bool, download: bool) -> Any:
-        asked.append(download)
+        downloads.append(download)
         images = numpy.zeros((10, 28, 28), numpy.uint8)
         return type("Fake", (), {"data": images, "targets": [int(train)] * 10})()
 
@@ -242,11 +242,11 @@ def test_nothing_is_downloaded_unless_asked_for(
         data.load("mnist", {}, tmp_path)
     with pytest.raises(DataError, match="no data root is given"):
         data.load("mnist", {}, None, download=True)
-    assert asked == []
+    assert downloads == []
     data.load("mnist", {}, tmp_path, download=True)
-    assert asked == [True, True]
+    assert downloads == [True, True]
     for file in DATASETS["mnist"].files[0]:
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).touch()
     data.load("mnist", {}, tmp_path)
-    assert asked == [True, True, False, False]
+    assert downloads == [True, True, False, False]

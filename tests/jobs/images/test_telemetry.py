@@ -21,12 +21,12 @@ def _types(study: Study) -> list[str]:
 
 
 def test_layers_are_logged_at_each_evaluation_and_no_bit_changes(tmp_path: Path) -> None:
-    plain, told = Study(tmp_path / "plain", made()), Study(tmp_path / "told", made(TOLD))
-    assert (plain.run(), told.run()) == (0, 0)
-    (without,), (outcome,) = plain.outcomes(), told.outcomes()
+    plain, observed = Study(tmp_path / "plain", made()), Study(tmp_path / "observed", made(TOLD))
+    assert (plain.run(), observed.run()) == (0, 0)
+    (without,), (outcome,) = plain.outcomes(), observed.outcomes()
     assert outcome.trial.id == without.trial.id
     assert result(outcome) == result(without)
-    assert [kind for kind in _types(told) if kind != TELEMETRY] == _types(plain)
+    assert [kind for kind in _types(observed) if kind != TELEMETRY] == _types(plain)
     steps = [point.step for point in outcome.curve]
     assert list(outcome.layers) == steps[1:], "before the first step there is nothing to tell"
     assert without.layers == {}

@@ -68,14 +68,14 @@ def _flat(model: Any) -> torch.Tensor:
 
 def test_pause_is_asked_before_every_step_and_the_clock_goes_on() -> None:
     training = _training(_trial())
-    asked = []
+    paused_at = []
 
     def third() -> bool:
-        asked.append(training.step)
+        paused_at.append(training.step)
         return training.step == 3
 
     training.advance(4, third)
-    assert (training.step, asked) == (3, [0, 1, 2, 3])
+    assert (training.step, paused_at) == (3, [0, 1, 2, 3])
     before = training.train_seconds
     assert before > 0
     training.advance(4, _never)
@@ -105,12 +105,12 @@ def test_averaged_weights_and_statistics_are_those_of_a_loop_by_hand() -> None:
                 value = value.double()
                 average[name] = 0.8 * average[name] + 0.2 * value if name in average else value
                 average[name] = average[name].clone()
-    found = training.evaluated_model.state_dict()
+    averaged = training.evaluated_model.state_dict()
     assert any("running_mean" in name for name in average)
     for name, expected in average.items():
-        assert torch.allclose(found[name].double(), expected, rtol=1e-4, atol=1e-6)
+        assert torch.allclose(averaged[name].double(), expected, rtol=1e-4, atol=1e-6)
     current = training.model.state_dict()
-    assert not torch.allclose(current["fc.weight"], found["fc.weight"], rtol=1e-3)
+    assert not torch.allclose(current["fc.weight"], averaged["fc.weight"], rtol=1e-3)
 
 
 def test_the_averaged_model_is_the_one_that_is_scored() -> None:
@@ -166,9 +166,9 @@ def test_accumulation_takes_the_steps_of_the_whole_batch(accumulate: int) -> Non
     parts = _trained(_trial(global_batch=30, accumulate=accumulate), 4)
     assert parts.samples == whole.samples == 100
     begin = _weights(_training(_trial()))
-    expected, found = _weights(whole) - begin, _weights(parts) - begin
-    assert (found - expected).norm() <= 1e-6 * _weights(whole).norm()
-    assert (found - expected).norm() <= 1e-4 * expected.norm()
+    expected, reached = _weights(whole) - begin, _weights(parts) - begin
+    assert (reached - expected).norm() <= 1e-6 * _weights(whole).norm()
+    assert (reached - expected).norm() <= 1e-4 * expected.norm()
     assert parts.measure()["train_loss"] == pytest.approx(whole.measure()["train_loss"])
 
 
@@ -176,9 +176,9 @@ def test_accumulation_takes_the_steps_of_the_whole_batch(accumulate: int) -> Non
 def test_mixed_precision_is_close_to_fp32_and_not_equal(precision: str) -> None:
     full, mixed = (_trained(_trial(precision=p, epochs=5), 10) for p in ("fp32", precision))
     assert mixed.model.classifier[1].weight.dtype == torch.float32
-    expected, found = full.test(), mixed.test()
-    assert found.loss != expected.loss
-    assert found.loss == pytest.approx(expected.loss, rel=0.02)
+    expected, score = full.test(), mixed.test()
+    assert score.loss != expected.loss
+    assert score.loss == pytest.approx(expected.loss, rel=0.02)
 
 
 def test_without_a_recipe_nothing_is_added_to_the_step() -> None:

@@ -36,9 +36,9 @@ def test_their_replicas_stay_equal_and_go_on_with_the_same_bits(tmp_path, monkey
     stops = [{"trials": [one], "stop_after": 5} for one in trials]
     assert broken.run_in_turn(*stops, {}) == [0, 0]
     outcomes = zip(BASELINES, whole.outcomes(), broken.outcomes(), strict=True)
-    for name, expected, found in outcomes:
+    for name, expected, resumed in outcomes:
         # A trial whose replicas differ at its end has failed.
         assert expected.state in ("completed", "diverged"), (name, expected.error)
-        assert result(found) == result(expected), name
-        assert found.weights is not None
-        assert (found.attempts, expected.attempts) == (2, 1)
+        assert result(resumed) == result(expected), name
+        assert resumed.weights is not None
+        assert (resumed.attempts, expected.attempts) == (2, 1)

@@ -37,7 +37,7 @@ def together(tmp_path_factory):
     """Every recipe with 1, 2 and 4 ranks: by name and ranks, the outcome and what was seen."""
     folder = tmp_path_factory.mktemp("together")
     (folder / "my_lab.py").write_text(LAB)
-    found = {}
+    outcomes = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LAB_FOLDER", str(folder))
         for ranks in (1, 2, 4):
@@ -50,8 +50,8 @@ def together(tmp_path_factory):
             study.run()
             for name, outcome in zip(RECIPES, study.outcomes(), strict=True):
                 seen = [torch.load(folder / f"{tags[name]}-{rank}.pt") for rank in range(ranks)]
-                found[name, ranks] = outcome, seen
-    return found
+                outcomes[name, ranks] = outcome, seen
+    return outcomes
 
 
 @pytest.mark.parametrize("ranks", [2, 4])
@@ -100,6 +100,6 @@ def test_ranks_that_are_interrupted_end_with_the_same_bits(tmp_path):
     for one in trials:
         assert broken.run(trials=[one], stop_after=6) == [EXIT_INTERRUPTED] * 3
     assert broken.run() == [0] * 3
-    for found, expected in zip(broken.outcomes(), whole.outcomes(), strict=True):
-        assert result(found) == result(expected)
-        assert (found.attempts, expected.attempts) == (2, 1)
+    for resumed, expected in zip(broken.outcomes(), whole.outcomes(), strict=True):
+        assert result(resumed) == result(expected)
+        assert (resumed.attempts, expected.attempts) == (2, 1)

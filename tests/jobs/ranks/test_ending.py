@@ -95,11 +95,11 @@ def test_a_divergence_keeps_its_test_scores_whichever_rank_reports_it_first(tmp_
 
 def test_ranks_that_do_not_come_are_named_with_host_and_port(tmp_path):
     study = Study(tmp_path, trial(3))
-    ((code, said),) = ended(study.start(ranks=[0], timeout_s=1))
+    ((code, printed),) = ended(study.start(ranks=[0], timeout_s=1))
     assert code == 1
-    assert "rank 0 has waited at 127.0.0.1:" in said
-    assert "ranks 1, 2 of 3 did not come" in said
-    ((code, said),) = ended(study.start(ranks=[2], timeout_s=1))
+    assert "rank 0 has waited at 127.0.0.1:" in printed
+    assert "ranks 1, 2 of 3 did not come" in printed
+    ((code, printed),) = ended(study.start(ranks=[2], timeout_s=1))
     assert code == 1
-    assert "rank 2 has waited 1 s for " in said
+    assert "rank 2 has waited 1 s for " in printed
     assert not read_outcomes(study.layout.events)

@@ -139,13 +139,13 @@ ENDINGS = {
 
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_the_outcome_says_how_a_function_has_ended(tmp_path, ending):
-    code, (state, said) = ENDINGS[ending]
+    code, (state, error) = ENDINGS[ending]
     trial, pack = _user_trial(tmp_path, code, name="my_ending")
     study = Study(tmp_path / "s", trial, **pack)
     assert study.run() == 0
     (outcome,) = study.outcomes()
     assert outcome.state == state
-    assert said in outcome.error
+    assert error in outcome.error
 
 
 def test_user_code_starts_from_equal_generators_and_can_be_told_its_options(tmp_path):
@@ -216,8 +216,8 @@ def test_the_first_failures_hold_the_rest_of_a_submission(tmp_path):
     trials = [made(first.workload, block=block) for block in range(6)]
     study = Study(tmp_path / "s", *trials, **pack)
     assert study.run() == EXIT_HELD
-    found = read_outcomes(study.layout.events)
-    assert [outcome.state for outcome in found.values()] == ["failed"] * 3
+    outcomes = read_outcomes(study.layout.events)
+    assert [outcome.state for outcome in outcomes.values()] == ["failed"] * 3
     (log,) = study.layout.events.iterdir()
     (held,) = [event for event in events.read_events(log) if event.type == events.HELD]
     assert held.payload["trials"] == [trial.id for trial in trials[3:]]
@@ -236,9 +236,9 @@ def test_every_held_trial_has_the_failure_of_its_own_kind(tmp_path):
     trials = [made(first.workload, kind, block=b) for b in range(5) for kind in kinds]
     study = Study(tmp_path / "s", *trials, **pack)
     assert study.run() == EXIT_HELD
-    told = {trial: hold.error for hold in read_holds(study.layout.events) for trial in hold.trials}
+    held = {trial: hold.error for hold in read_holds(study.layout.events) for trial in hold.trials}
     names = {"adamw": "KeyError: 'no'", "thermolion": "ValueError: no"}
-    assert told == {trial.id: names[trial.candidate.name] for trial in trials[6:]}
+    assert held == {trial.id: names[trial.candidate.name] for trial in trials[6:]}
 
 
 def test_a_users_folders_called_like_ours_are_found_behind_ours(tmp_path):

@@ -31,11 +31,11 @@ def test_what_was_written_is_read_back(tmp_path):
     path = tmp_path / "checkpoints" / "a.pt"
     written = _made()
     checkpoint.write(path, written)
-    found = checkpoint.read(path, written.trial)
-    assert torch.equal(found.state["weights"], written.state["weights"])
-    assert found.state["nested"] == written.state["nested"]
-    assert (found.step, found.seconds, found.logged) == (7, 1.5, {"val_accuracy": 0.5})
-    assert found.attempt == written.attempt
+    kept = checkpoint.read(path, written.trial)
+    assert torch.equal(kept.state["weights"], written.state["weights"])
+    assert kept.state["nested"] == written.state["nested"]
+    assert (kept.step, kept.seconds, kept.logged) == (7, 1.5, {"val_accuracy": 0.5})
+    assert kept.attempt == written.attempt
     assert [file.name for file in path.parent.iterdir()] == ["a.pt"]
 
 
@@ -71,11 +71,11 @@ def test_a_checkpoint_of_another_trial_or_of_a_newer_version_is_refused(tmp_path
 
 
 def test_a_checkpoint_of_format_1_is_still_read():
-    found = checkpoint.read(FORMAT_1, "0123456789abcdef")
-    assert found.step == 7
-    assert found.logged == {"val_accuracy": 0.5}
-    assert torch.equal(found.state["weights"], torch.arange(3.0))
-    checkpoint.restore_rng(found.rng[0])
+    kept = checkpoint.read(FORMAT_1, "0123456789abcdef")
+    assert kept.step == 7
+    assert kept.logged == {"val_accuracy": 0.5}
+    assert torch.equal(kept.state["weights"], torch.arange(3.0))
+    checkpoint.restore_rng(kept.rng[0])
     drawn = (random.random(), float(np.random.rand()), float(torch.rand(())))
     assert drawn == (0.8444218515250481, 0.5488135039273248, 0.49625658988952637)
 
@@ -99,7 +99,7 @@ class _Own:
 
 
 @pytest.mark.parametrize(
-    ("state", "where"),
+    ("state", "place"),
     [
         ({"model": _Own()}, r"state\['model'\] is of type .*_Own"),
         ([1, np.float64(2)], r"state\[1\] is of type numpy.float64"),
@@ -107,8 +107,8 @@ class _Own:
         ({_Own(): 1}, "a key of state"),
     ],
 )
-def test_a_value_that_could_not_be_read_back_is_refused_with_its_place(state, where):
-    with pytest.raises(TypeError, match=where):
+def test_a_value_that_could_not_be_read_back_is_refused_with_its_place(state, place):
+    with pytest.raises(TypeError, match=place):
         checkpoint.check_plain(state)
 
 
