@@ -1,7 +1,7 @@
 """A lock between processes of one or several hosts: an exclusively created file, never flock.
 
-A process breaks it on the same host alone, and only once it sees the holder dead: a `Process` is
-told from a later one of the same pid. Starts nothing but the heartbeat.
+A process breaks it on the same host alone, and only once it sees the holder dead: a `Process`
+differs from a later one of the same pid. Starts nothing but the heartbeat.
 """
 
 import json

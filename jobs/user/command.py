@@ -97,7 +97,7 @@ def _number(name: str, value: Any) -> float:
 
 
 class Command:
-    """A command that runs, and the folder of files through which it speaks with us.
+    """A command that runs, and the folder of the files that it and we write for each other.
 
     `unended` is what it has logged after the last line end.
     """

@@ -146,7 +146,7 @@ class AshaJudge:
 
 
 class Agreement:
-    """The step at which all ranks stop or save; they speak with each other a few times a second.
+    """The step at which all ranks stop or save; they exchange wishes a few times a second.
 
     A group of one rank agrees at once.
     """
