@@ -35,198 +35,141 @@ def make_parser(verbs: Iterable[tuple[str, str]]) -> ArgumentParser:
 
 def _list_options() -> Mapping[str, Sequence[ArgumentParser]]:
     """Return what every verb takes, in the order of its --help."""
-    study = _option("study", metavar="STUDY", help="a sweep file, or the name of a study")
-    trial_id = _option("id", metavar="ID", help="the id of a trial, or how it begins")
-    root = _option(
-        "--root", type=Path, help="where studies live (THERMOLION_ROOT, else ./studies)"
-    )
-    override = _option(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="override a key of the sweep, such as seeds=3 or candidates.adamw.lr=1e-4",
-    )
-    data = _option(
-        "--data",
-        type=Path,
-        metavar="DIR",
-        default=_data_root(),
-        help="root of the data sets, as torchvision lays them out (THERMOLION_DATA)",
-    )
-    mlflow = _option(
-        "--mlflow", metavar="URI", help="MLflow store (MLFLOW_TRACKING_URI, else the root's)"
-    )
-    lock = _option(
-        "--break-lock", action="store_true", help="take over a lock that nobody holds any more"
-    )
-    as_json = _option("--json", action="store_true", help="for scripts")
-    trial = _option(
-        "trial", nargs="?", metavar="TRIAL", help="only this one: its id, or how it begins"
-    )
-    follow = _option(
-        "--follow", action="store_true", help="go on printing until the jobs have ended"
-    )
+    study = _option("study", "STUDY", "a sweep file, or the name of a study")
+    trial_id = _option("id", "ID", "the id of a trial, or how it begins")
+    root_folder = "where studies live (THERMOLION_ROOT, else ./studies)"
+    root = _option("--root", "ROOT", root_folder, type=Path)
+    key = "override a key of the sweep, such as seeds=3 or candidates.adamw.lr=1e-4"
+    override = _option("--set", "KEY=VALUE", key, action="append", default=[])
+    data_folder = "root of the data sets, as torchvision lays them out (THERMOLION_DATA)"
+    data = _option("--data", "DIR", data_folder, type=Path, default=_data_root())
+    mlflow = _option("--mlflow", "URI", "MLflow store (MLFLOW_TRACKING_URI, else the root's)")
+    lock = _flag("--break-lock", "take over a lock that nobody holds any more")
+    as_json = _flag("--json", "for scripts")
+    trial = _option("trial", "TRIAL", "only this one: its id, or how it begins", nargs="?")
+    follow = _flag("--follow", "go on printing until the jobs have ended")
+    site = _option("--site", "NAME", "profile of the cluster, by name or path")
     place, sending, selection = _place_options(), _sending_options(), _selection_options()
     of_a_study = [study, root, override]
+    to_send = [*of_a_study, *place, data, lock, as_json, *sending]
     return {
-        "plan": [*of_a_study, place, as_json],
-        "submit": [*of_a_study, place, data, lock, as_json, sending],
-        "run": [*of_a_study, place, data, mlflow, lock, sending],
-        "search": [*of_a_study, place, data, mlflow, lock, as_json, sending, _search_options()],
+        "plan": [*of_a_study, *place, as_json],
+        "submit": to_send,
+        "run": [*of_a_study, *place, data, mlflow, lock, *sending],
+        "search": [*of_a_study, *place, data, mlflow, lock, as_json, *sending, *_search_options()],
         "status": [*of_a_study, as_json, trial],
         "logs": [*of_a_study, trial, follow],
-        "cancel": [*of_a_study, selection],
-        "hold": [*of_a_study, selection],
-        "release": [*of_a_study, selection],
-        "retry": [*of_a_study, place, data, lock, as_json, sending, _retry_options(), selection],
-        "rerun": [*of_a_study, place, data, lock, as_json, sending, _rerun_options()],
-        "trial": [trial_id, root, override, data, as_json, _foreground_options()],
-        "compare": [root, override, as_json, _compare_options()],
+        "cancel": [*of_a_study, *selection],
+        "hold": [*of_a_study, *selection],
+        "release": [*of_a_study, *selection],
+        "retry": [*to_send, *_retry_options(), *selection],
+        "rerun": [*to_send, *_rerun_options()],
+        "trial": [trial_id, root, override, data, as_json, *_foreground_options()],
+        "compare": [root, override, as_json, *_compare_options()],
         "report": of_a_study,
-        "collect": [*of_a_study, mlflow, lock, as_json, _collect_options()],
-        "ui": [root, override, mlflow, _ui_options()],
-        "export": [*of_a_study, as_json, _export_options()],
+        "collect": [*of_a_study, mlflow, lock, as_json, *_collect_options()],
+        "ui": [root, override, mlflow, *_ui_options()],
+        "export": [*of_a_study, as_json, *_export_options()],
         "studies": [root, lock, as_json, _studies_options()],
-        "doctor": [_doctor_options()],
-        "cluster": [_cluster_options()],
+        "doctor": [site, root, *_doctor_options(), as_json, _simulate_options()],
+        "cluster": _cluster_options(),
     }
 
 
-def _option(*names: str, **settings: Any) -> ArgumentParser:
-    """Return a parser for one option, which several verbs take."""
+def _option(
+    name: str, metavar: str | None, purpose: str | None, **settings: Any
+) -> ArgumentParser:
+    """Return a parser for one option, to be a parent of the verbs that take it."""
     parser = ArgumentParser(add_help=False)
-    parser.add_argument(*names, **settings)
+    parser.add_argument(name, metavar=metavar, help=purpose, **settings)
     return parser
 
 
-def _place_options() -> ArgumentParser:
+def _flag(name: str, purpose: str) -> ArgumentParser:
+    """Return a parser for one option without a value."""
+    parser = ArgumentParser(add_help=False)
+    parser.add_argument(name, action="store_true", help=purpose)
+    return parser
+
+
+def _place_options() -> list[ArgumentParser]:
     """Say where trials run, and how many at a time."""
-    options = ArgumentParser(add_help=False)
-    options.add_argument(
-        "--backend",
-        metavar="NAME",
-        help="where the jobs run: local, slurm or ray",
-    )
-    options.add_argument(
-        "--site", metavar="NAME", help="profile of the cluster, by name or path (the sweep's)"
-    )
-    options.add_argument(
-        "--address", metavar="HOST:PORT", help="of a Ray that runs already (the sweep's)"
-    )
-    options.add_argument(
-        "--on", choices=["slurm"], help="with --backend ray: start it within a SLURM job"
-    )
-    options.add_argument(
-        "--lanes",
-        type=_whole_number(1, _MOST_LANES),
-        metavar="N",
-        help="trials at a time (as many as the cores allow)",
-    )
-    return options
+    lanes = "trials at a time (as many as the cores allow)"
+    return [
+        _option("--backend", "NAME", "where the jobs run: local, slurm or ray"),
+        _option("--site", "NAME", "profile of the cluster, by name or path (the sweep's)"),
+        _option("--address", "HOST:PORT", "of a Ray that runs already (the sweep's)"),
+        _option(
+            "--on", None, "with --backend ray: start it within a SLURM job", choices=["slurm"]
+        ),
+        _option("--lanes", "N", lanes, type=_whole_number(1, _MOST_LANES)),
+    ]
 
 
-def _sending_options() -> ArgumentParser:
-    options = ArgumentParser(add_help=False)
-    options.add_argument("--download", action="store_true", help="fetch data sets that are absent")
-    options.add_argument(
-        "--accept-change",
-        action="store_true",
-        help="let an edit of the sweep leave results behind: they stay in the logs",
-    )
-    options.add_argument(
-        "--new-code",
-        action="store_true",
-        help="trials that go on from a checkpoint take your code as it is now",
-    )
-    return options
+def _sending_options() -> list[ArgumentParser]:
+    change = "let an edit of the sweep leave results behind: they stay in the logs"
+    return [
+        _flag("--download", "fetch data sets that are absent"),
+        _flag("--accept-change", change),
+        _flag("--new-code", "trials that go on from a checkpoint take your code as it is now"),
+    ]
 
 
-def _search_options() -> ArgumentParser:
-    options = ArgumentParser(add_help=False)
-    options.add_argument(
-        "--candidate", required=True, metavar="NAME", help="for which one settings are looked for"
-    )
-    options.add_argument(
-        "--trials", type=int, metavar="N", help="settings to try (those of `tune:`, else 20)"
-    )
-    options.add_argument(
-        "--search",
-        metavar="HOW",
-        help="how they are chosen: sobol, optuna or asha (as in `tune:`)",
-    )
-    return options
+def _search_options() -> list[ArgumentParser]:
+    return [
+        _option("--candidate", "NAME", "for which one settings are looked for", required=True),
+        _option("--trials", "N", "settings to try (those of `tune:`, else 20)", type=int),
+        _option("--search", "HOW", "how they are chosen: sobol, optuna or asha (as in `tune:`)"),
+    ]
 
 
-def _selection_options() -> ArgumentParser:
+def _selection_options() -> list[ArgumentParser]:
     """Select the jobs of some candidates, workloads or trials."""
-    options = ArgumentParser(add_help=False)
-    for what in ("candidate", "workload"):
-        help_ = f"only those of this {what}"
-        options.add_argument(f"--{what}", metavar="NAME", action="append", default=[], help=help_)
-    options.add_argument(
-        "--trial", metavar="ID", action="extend", nargs="+", default=[], help="only these trials"
+    named: dict[str, Any] = {"action": "append", "default": []}
+    return [
+        _option("--candidate", "NAME", "only those of this candidate", **named),
+        _option("--workload", "NAME", "only those of this workload", **named),
+        _option("--trial", "ID", "only these trials", action="extend", nargs="+", default=[]),
+    ]
+
+
+def _retry_options() -> list[ArgumentParser]:
+    factor: dict[str, Any] = {"type": _factor, "default": 1.0}
+    classes = (
+        "only what ended so: OOM, TIMEOUT, NODE_FAIL, LOST …, an exception, or failed, held, "
+        "lost, interrupted"
     )
-    return options
+    return [
+        _option("--class", "CLASS", classes, action="append", default=[]),
+        _option("--mem", "2x", "so many times the memory that they had", **factor),
+        _option("--time", "2x", "so many times the time that they had", **factor),
+    ]
 
 
-def _retry_options() -> ArgumentParser:
-    options = ArgumentParser(add_help=False)
-    options.add_argument(
-        "--class",
-        metavar="CLASS",
-        action="append",
-        default=[],
-        help="only what ended so: OOM, TIMEOUT, NODE_FAIL, LOST …, an exception, or failed, held, "
-        "lost, interrupted",
-    )
-    for option, what in (("--mem", "memory"), ("--time", "time")):
-        options.add_argument(
-            option, type=_factor, metavar="2x", help=f"so many times the {what} that they had"
-        )
-    return options
+def _rerun_options() -> list[ArgumentParser]:
+    return [
+        _flag("--code-changed", "all results that other code has made"),
+        _flag("--dry-run", "say which, and do nothing"),
+    ]
 
 
-def _rerun_options() -> ArgumentParser:
-    options = ArgumentParser(add_help=False)
-    options.add_argument(
-        "--code-changed", action="store_true", help="all results that other code has made"
-    )
-    options.add_argument("--dry-run", action="store_true", help="say which, and do nothing")
-    return options
-
-
-def _foreground_options() -> ArgumentParser:
+def _foreground_options() -> list[ArgumentParser]:
     """Run a trial in this terminal."""
-    options = ArgumentParser(add_help=False)
-    options.add_argument("--study", metavar="STUDY", help="look in this study, or sweep file")
-    options.add_argument(
-        "--here", action="store_true", help="run it in this terminal; nothing is recorded"
-    )
-    options.add_argument(
-        "--pdb", action="store_true", help="with --here: enter the debugger where it raises"
-    )
-    options.add_argument(
-        "--steps",
-        type=_whole_number(1, _MOST_STEPS),
-        metavar="N",
-        help="with --here: end it after step N",
-    )
-    return options
+    step = _whole_number(1, _MOST_STEPS)
+    return [
+        _option("--study", "STUDY", "look in this study, or sweep file"),
+        _flag("--here", "run it in this terminal; nothing is recorded"),
+        _flag("--pdb", "with --here: enter the debugger where it raises"),
+        _option("--steps", "N", "with --here: end it after step N", type=step),
+    ]
 
 
-def _compare_options() -> ArgumentParser:
+def _compare_options() -> list[ArgumentParser]:
     """Name what is compared: studies, or runs that this tool did not make."""
-    options = ArgumentParser(add_help=False)
-    options.add_argument(
-        "studies",
-        metavar="STUDY",
-        nargs="*",
-        help="a sweep file, or the name of a study; two of them are compared with each other",
-    )
-    options.add_argument("--report", type=Path, metavar="DIR", help="write the report page there")
-    runs = options.add_argument_group("runs of an MLflow experiment, made by whatever tool")
-    for option, words, help_ in (
+    studies = "a sweep file, or the name of a study; two of them are compared with each other"
+    foreign = ArgumentParser(add_help=False)
+    runs = foreign.add_argument_group("runs of an MLflow experiment, made by whatever tool")
+    for option, metavar, purpose in (
         ("--mlflow", "URI", "MLflow store (MLFLOW_TRACKING_URI, else the root's)"),
         ("--experiment", "NAME", "the experiment that has the runs"),
         ("--candidate", "FIELD", "what is compared, such as params.optimizer"),
@@ -237,64 +180,46 @@ def _compare_options() -> ArgumentParser:
         ("--baseline", "NAME", "the candidate that all others are compared with (every pair)"),
         ("--filter", "TEXT", "only these runs, as MLflow's search puts it: tags.kind = 'final'"),
     ):
-        runs.add_argument(option, metavar=words, help=help_)
+        runs.add_argument(option, metavar=metavar, help=purpose)
     runs.add_argument("--goal", choices=("max", "min"), default="max", help="what is better")
     runs.add_argument(
         "--unit", choices=("fraction", "percent", "plain"), default="plain", help="of the metric"
     )
     runs.add_argument("--chance", type=float, metavar="X", help="what a diverged run counts as")
     runs.add_argument("--target", type=float, metavar="X", help="what runs are timed to reach")
-    return options
+    return [
+        _option("studies", "STUDY", studies, nargs="*"),
+        _option("--report", "DIR", "write the report page there", type=Path),
+        foreign,
+    ]
 
 
-def _collect_options() -> ArgumentParser:
-    options = ArgumentParser(add_help=False)
-    options.add_argument(
-        "--follow", action="store_true", help="go on until the jobs have ended, as curves grow"
-    )
-    options.add_argument(
-        "--restore",
-        action="store_true",
-        help="take the experiment out of the trash, if it was deleted in MLflow",
-    )
-    options.add_argument(
-        "--checkpoints",
-        action="store_true",
-        help="bring kept checkpoints as well (`checkpoint: {keep: last | best}`), as artifacts",
-    )
-    return options
+def _collect_options() -> list[ArgumentParser]:
+    kept = "bring kept checkpoints as well (`checkpoint: {keep: last | best}`), as artifacts"
+    return [
+        _flag("--follow", "go on until the jobs have ended, as curves grow"),
+        _flag("--restore", "take the experiment out of the trash, if it was deleted in MLflow"),
+        _flag("--checkpoints", kept),
+    ]
 
 
-def _ui_options() -> ArgumentParser:
-    options = ArgumentParser(add_help=False)
-    options.add_argument(
-        "study", metavar="STUDY", nargs="?", help="open its page (all studies of the root)"
-    )
-    options.add_argument(
-        "--port",
-        type=_whole_number(1024, _LAST_PORT),
-        metavar="N",
-        help="listen there (a free one)",
-    )
-    options.add_argument(
-        "--no-password", action="store_true", help="let every user of this machine in"
-    )
-    options.add_argument("--no-browser", action="store_true", help="print the link alone")
-    return options
+def _ui_options() -> list[ArgumentParser]:
+    port = _whole_number(1024, _LAST_PORT)
+    return [
+        _option("study", "STUDY", "open its page (all studies of the root)", nargs="?"),
+        _option("--port", "N", "listen there (a free one)", type=port),
+        _flag("--no-password", "let every user of this machine in"),
+        _flag("--no-browser", "print the link alone"),
+    ]
 
 
-def _export_options() -> ArgumentParser:
-    options = ArgumentParser(add_help=False)
-    options.add_argument(
-        "--format",
-        choices=("parquet", "csv", "tensorboard"),
-        default="parquet",
-        help="tables of trials and curves, or TensorBoard's event files (parquet)",
-    )
-    options.add_argument(
-        "--to", type=Path, metavar="DIR", help="where to (the folder `export` of the study)"
-    )
-    return options
+def _export_options() -> list[ArgumentParser]:
+    formats = ("parquet", "csv", "tensorboard")
+    tables = "tables of trials and curves, or TensorBoard's event files (parquet)"
+    return [
+        _option("--format", None, tables, choices=formats, default="parquet"),
+        _option("--to", "DIR", "where to (the folder `export` of the study)", type=Path),
+    ]
 
 
 def _studies_options() -> ArgumentParser:
@@ -307,35 +232,25 @@ def _studies_options() -> ArgumentParser:
     return options
 
 
-def _doctor_options() -> ArgumentParser:
+def _doctor_options() -> list[ArgumentParser]:
+    wait = "how long that job may wait in the queue (10min)"
+    answers = ArgumentParser(add_help=False)
+    one = answers.add_mutually_exclusive_group()
+    for option, purpose in (
+        ("--record", "leave what the site has answered there as well"),
+        ("--recorded", "answer from what was recorded there"),
+    ):
+        one.add_argument(option, type=Path, metavar="DIR", help=purpose)
+    return [
+        _flag("--nodes", "send a job of two nodes for a minute: files, Python, rendezvous, GPU"),
+        _option("--wait", "TIME", wait, type=_seconds, default=_WAIT_S),
+        _option("--write-profile", "NAME", "write a profile of what was found, by that name"),
+        answers,
+    ]
+
+
+def _simulate_options() -> ArgumentParser:
     options = ArgumentParser(add_help=False)
-    options.add_argument("--site", metavar="NAME", help="profile of the cluster, by name or path")
-    options.add_argument(
-        "--root", type=Path, help="where studies live (THERMOLION_ROOT, else ./studies)"
-    )
-    options.add_argument(
-        "--nodes",
-        action="store_true",
-        help="send a job of two nodes for a minute: files, Python, rendezvous, GPU",
-    )
-    options.add_argument(
-        "--wait",
-        type=_seconds,
-        default=_WAIT_S,
-        metavar="TIME",
-        help="how long that job may wait in the queue (10min)",
-    )
-    options.add_argument(
-        "--write-profile", metavar="NAME", help="write a profile of what was found, by that name"
-    )
-    answers = options.add_mutually_exclusive_group()
-    answers.add_argument(
-        "--record", type=Path, metavar="DIR", help="leave what the site has answered there as well"
-    )
-    answers.add_argument(
-        "--recorded", type=Path, metavar="DIR", help="answer from what was recorded there"
-    )
-    options.add_argument("--json", action="store_true", help="for scripts")
     trying = options.add_argument_group("a training that is struck, on `thermolion cluster up`")
     trying.add_argument("study", metavar="SWEEP", nargs="?", help="a copy of it is sent there")
     trying.add_argument(
@@ -350,33 +265,24 @@ def _doctor_options() -> ArgumentParser:
     return options
 
 
-def _cluster_options() -> ArgumentParser:
-    options = ArgumentParser(add_help=False)
-    options.add_argument("action", choices=("up", "status", "down"))
-    options.add_argument("--dir", type=Path, help="its folder (~/.local/state/thermolion/cluster)")
-    for option, default, help_ in (
-        ("--nodes", 4, "how many nodes"),
-        ("--cpus", 2, "CPUs of a node; jobs share the cores that are there"),
-        ("--gpus", 2, "fake GPUs of a node"),
-        ("--max-array-size", 1001, "MaxArraySize"),
-    ):
-        options.add_argument(
-            option,
-            type=_whole_number(0, _MOST_OF_A_CLUSTER),
-            default=default,
-            metavar="N",
-            help=f"{help_} ({default})",
-        )
-    options.add_argument(
-        "--accounting", action="store_true", help="with slurmdbd and MariaDB: sacct, limits"
-    )
-    options.add_argument(
-        "--submit-cap",
-        type=_whole_number(0, _MOST_OF_A_CLUSTER),
-        metavar="N",
-        help="the most jobs that you may have queued, each array task counted (--accounting)",
-    )
-    return options
+def _cluster_options() -> list[ArgumentParser]:
+    number = _whole_number(0, _MOST_OF_A_CLUSTER)
+    cap = "the most jobs that you may have queued, each array task counted (--accounting)"
+    return [
+        _option("action", None, None, choices=("up", "status", "down")),
+        _option("--dir", "DIR", "its folder (~/.local/state/thermolion/cluster)", type=Path),
+        *(
+            _option(option, "N", f"{purpose} ({default})", type=number, default=default)
+            for option, default, purpose in (
+                ("--nodes", 4, "how many nodes"),
+                ("--cpus", 2, "CPUs of a node; jobs share the cores that are there"),
+                ("--gpus", 2, "fake GPUs of a node"),
+                ("--max-array-size", 1001, "MaxArraySize"),
+            )
+        ),
+        _flag("--accounting", "with slurmdbd and MariaDB: sacct, limits"),
+        _option("--submit-cap", "N", cap, type=number),
+    ]
 
 
 def _data_root() -> Path | None:
