@@ -5,7 +5,7 @@ import shlex
 from argparse import Namespace
 from pathlib import Path
 
-from orchestrator.cli.terminal import DONE, FAILED, print_result, say
+from orchestrator.cli.terminal import Exit, print_result, say
 
 
 def cluster(arguments: Namespace) -> int:
@@ -44,7 +44,7 @@ def _up(folder: Path, arguments: Namespace) -> int:
     )
     where = f" --dir {shlex.quote(str(folder))}" if arguments.dir else ""
     say(f"then: thermolion run SWEEP --backend slurm; in the end: thermolion cluster down{where}")
-    return DONE
+    return Exit.DONE
 
 
 def _status(folder: Path, _arguments: Namespace) -> int:
@@ -53,14 +53,14 @@ def _status(folder: Path, _arguments: Namespace) -> int:
     known = read_cluster(folder)
     if known is None:
         print_result(f"no cluster in {folder}: thermolion cluster up makes one")
-        return FAILED
+        return Exit.FAILED
     states = known.states()
     lines = [f"{name:<12} {'up' if alive else 'down'}" for name, alive in states.items()]
     if all(states.values()):
         lines += [f"node {name:<7} {state}" for name, state in known.nodes().items()]
     lines += [f"export {name}={value}" for name, value in known.environment.items()]
     print_result("\n".join(lines))
-    return DONE if all(states.values()) else FAILED
+    return Exit.DONE if all(states.values()) else Exit.FAILED
 
 
 def _down(folder: Path, _arguments: Namespace) -> int:
@@ -69,7 +69,7 @@ def _down(folder: Path, _arguments: Namespace) -> int:
     known = read_cluster(folder)
     stopped = 0 if known is None else known.down()
     print_result(f"{stopped} daemons stopped" if stopped else f"no cluster is up in {folder}")
-    return DONE
+    return Exit.DONE
 
 
 def _default_folder() -> Path:

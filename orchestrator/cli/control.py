@@ -3,8 +3,8 @@
 from argparse import Namespace
 
 from orchestrator.backends.base import backend_of
-from orchestrator.cli.terminal import DONE, load_study, print_result, say
-from orchestrator.progress.selection import SelectedJobs, choose_jobs
+from orchestrator.cli.terminal import Exit, load_study, print_result, say
+from orchestrator.progress.selection import SelectedJobs, Selection, choose_jobs
 from orchestrator.study.study import Study
 from orchestrator.submit.submit import cancel_study, send_remaining
 from thermolion.errors import OperationError
@@ -18,7 +18,7 @@ def cancel(arguments: Namespace) -> int:
         print_result(
             f"{stopped} submissions stopped" if stopped else "no job of this study is alive"
         )
-        return DONE
+        return Exit.DONE
     jobs = _jobs(study, arguments)
     out_of_reach: OperationError | None = None
     for submission, packs in jobs.packs:
@@ -29,7 +29,7 @@ def cancel(arguments: Namespace) -> int:
     if out_of_reach is not None:
         raise out_of_reach
     print_result(f"{jobs.count} jobs stopped")
-    return DONE
+    return Exit.DONE
 
 
 def hold(arguments: Namespace) -> int:
@@ -40,12 +40,12 @@ def hold(arguments: Namespace) -> int:
 def release(arguments: Namespace) -> int:
     """Let held jobs start."""
     code = _hold(arguments, False, "released")
-    # The job that sends the rest has found nothing to send meanwhile.
+    # While they were held, the job that sends the rest had nothing to send, and has ended.
     send_remaining(load_study(arguments))
     return code
 
 
-def _hold(arguments: Namespace, held: bool, said: str) -> int:
+def _hold(arguments: Namespace, held: bool, outcome: str) -> int:
     study = load_study(arguments)
     jobs = _jobs(study, arguments)
     count = sum(
@@ -55,14 +55,15 @@ def _hold(arguments: Namespace, held: bool, said: str) -> int:
     if jobs.count:
         rest = jobs.count - count if held else 0
         others = "run, or are not in the queue yet: those are held with the whole study alone"
-        print_result(f"{count} jobs {said}" + (f"; {rest} others {others}" if rest else ""))
+        print_result(f"{count} jobs {outcome}" + (f"; {rest} others {others}" if rest else ""))
     else:
         print_result("no job of this study is alive")
-    return DONE
+    return Exit.DONE
 
 
 def _jobs(study: Study, arguments: Namespace) -> SelectedJobs:
-    jobs = choose_jobs(study, arguments.candidate, arguments.workload, arguments.trial)
+    selection = Selection((), arguments.candidate, arguments.workload, arguments.trial)
+    jobs = choose_jobs(study, selection)
     if jobs.shared:
         say(f"{len(jobs.shared)} of these trials share a job with others: these are left alone")
     return jobs

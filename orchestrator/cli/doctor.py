@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from jobs.contract.atomic_write import write_once
-from orchestrator.cli.terminal import DONE, FAILED, print_result, say
+from orchestrator.cli.terminal import Exit, print_result, say
 from orchestrator.study.study import default_root
 from orchestrator.sweep.document import SweepError
 from orchestrator.sweep.site_profile import profile_folder, read_site
@@ -41,21 +41,19 @@ def doctor(arguments: Namespace) -> int:
     ask = ask_site if arguments.record is None else record_answers(arguments.record)
     if arguments.recorded is not None:
         ask = replay_answers(arguments.recorded)
-    found = examine(site, ask("user-name", ["id", "-un"]).strip(), ask)
+    examined = examine(site, ask("user-name", ["id", "-un"]).strip(), ask)
     if arguments.recorded is None:
-        found = replace(
-            found, diagnostics=[*found.diagnostics, *_examine_places(found, root, arguments)]
-        )
-    text = propose_profile(found)
+        more = _examine_places(examined, root, arguments)
+        examined = replace(examined, diagnostics=[*examined.diagnostics, *more])
+    text = propose_profile(examined)
     if arguments.json:
-        record = {"site": site.name, "findings": [one.to_json() for one in found.diagnostics]}
+        record = {"site": site.name, "findings": [one.to_json() for one in examined.diagnostics]}
         print_result(record | {"profile": text})
     else:
-        lines = "\n".join(_list_lines(found.diagnostics))
-        print_result(f"{_heading(found, site.name)}\n\n{lines}\n\n{_summarize(found.diagnostics)}")
+        print_result(_format_examined(examined, site.name))
     if arguments.write_profile is not None:
         _write_profile(arguments.write_profile, text)
-    return FAILED if any(one.level == "will not work" for one in found.diagnostics) else DONE
+    return Exit.FAILED if _is_fatal(examined) else Exit.DONE
 
 
 def _simulate(arguments: Namespace) -> int:
@@ -74,13 +72,13 @@ def _simulate(arguments: Namespace) -> int:
         ended = run_drill(arguments.study, cluster, fault, options)
         print_result(str(ended))
         resumed = resumed and ended.resumed
-    return DONE if resumed else FAILED
+    return Exit.DONE if resumed else Exit.FAILED
 
 
-def _examine_places(found: Examined, root: Path, arguments: Namespace) -> Iterator[Diagnostic]:
+def _examine_places(examined: Examined, root: Path, arguments: Namespace) -> Iterator[Diagnostic]:
     """Judge the folder of the studies and, with `--nodes`, the nodes by a job."""
     try:
-        check_visible(root, found.site)
+        check_visible(root, examined.site)
         yield ok("folder", f"{root.absolute()}, as far as can be known from here")
     except SiteError as error:
         yield fatal("folder", str(error), "--root DIR, or THERMOLION_ROOT")
@@ -88,23 +86,28 @@ def _examine_places(found: Examined, root: Path, arguments: Namespace) -> Iterat
         step = "thermolion doctor --nodes sends a job of two nodes for a minute"
         yield ok("nodes", "not looked at: files, Python, rendezvous, GPU", step)
         return
-    if any(one.level == "will not work" for one in found.diagnostics):
+    if _is_fatal(examined):
         step = "mend what will not work first, then --nodes again"
         yield warning("nodes", "not looked at: no job would be taken", step)
         return
     from slurm.doctor.nodes import check_nodes  # loads torch and submitit
 
-    partition = found.partition
-    gpus = 0 if found.dialect is None else 1
+    partition = examined.partition
+    gpus = 0 if examined.dialect is None else 1
     nodes = min(2, partition.nodes if partition is not None else 1)
     say(f"sending a job of {nodes} nodes; waiting {arguments.wait:.0f} s for it at most")
-    asked = JobResources(nodes=nodes, gpus_per_node=gpus)
-    yield from check_nodes(found.site, asked, root.absolute(), arguments.wait)
+    resources = JobResources(nodes=nodes, gpus_per_node=gpus)
+    yield from check_nodes(examined.site, resources, root.absolute(), arguments.wait)
 
 
-def _heading(found: Examined, site: str) -> str:
-    cluster = found.facts.config.get("ClusterName", "a cluster")
-    return f"{cluster}, by the site profile {site!r}"
+def _is_fatal(examined: Examined) -> bool:
+    return any(one.level == "will not work" for one in examined.diagnostics)
+
+
+def _format_examined(examined: Examined, site: str) -> str:
+    cluster = examined.facts.config.get("ClusterName", "a cluster")
+    lines = [f"{cluster}, by the site profile {site!r}", "", *_list_lines(examined.diagnostics)]
+    return "\n".join([*lines, "", _summarize(examined.diagnostics)])
 
 
 def _list_lines(diagnostics: Sequence[Diagnostic]) -> Iterator[str]:

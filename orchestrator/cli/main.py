@@ -7,7 +7,7 @@ import os
 import sys
 
 from orchestrator.cli.arguments import make_parser
-from orchestrator.cli.terminal import FAILED, INTERRUPTED, WRONG_INPUT
+from orchestrator.cli.terminal import Exit
 from thermolion.errors import InputError, OperationError
 
 # By verb: the module below `orchestrator.cli` that has the function of its name, and what for.
@@ -54,17 +54,17 @@ def main(arguments: list[str] | None = None) -> int:
         return code
     except InputError as error:
         sys.stderr.write(f"thermolion: {error}\n")
-        return WRONG_INPUT
+        return Exit.WRONG_INPUT
     except BrokenPipeError:
         # The reader of our output has left (`| head`): leave quietly, and keep Python from
         # complaining when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
+        return Exit.FAILED
     except (OperationError, OSError) as error:
         sys.stderr.write(f"thermolion: {error}\n")
-        return FAILED
+        return Exit.FAILED
     except KeyboardInterrupt:
-        return INTERRUPTED
+        return Exit.INTERRUPTED
 
 
 if __name__ == "__main__":

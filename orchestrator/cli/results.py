@@ -5,21 +5,13 @@ from argparse import Namespace
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from orchestrator.cli.terminal import (
-    DONE,
-    INTERRUPTED,
-    format_command,
-    load_study,
-    print_result,
-    require_store,
-    say,
-)
+from orchestrator.cli.terminal import Exit, check_store, format_verb, load_study, print_result, say
+from orchestrator.results.conclude import CollectFailure, StudyResults, keep_collecting
+from orchestrator.results.cross_study import ComparisonInput, pair_studies, read_experiment
 from orchestrator.study.study import Study, default_root, open_study
 from orchestrator.sweep.document import SweepError
 
 if TYPE_CHECKING:
-    from orchestrator.results.conclude import StudyResults
-    from orchestrator.results.cross_study import ComparisonInput
     from tracking.compare.result import Comparison
     from tracking.mlflow_store.collect import Collected, Collector
 
@@ -30,21 +22,15 @@ def compare(arguments: Namespace) -> int:
 
     compared = _read_compared(arguments)
     comparison = compared.compare()
-    page = None
+    print_result(comparison.to_json() if arguments.json else verdict_text(comparison).rstrip())
     if arguments.report is not None:
         from tracking.report.page import write_report
 
-        page = write_report(comparison, compared.outcomes, arguments.report)
-    print_result(comparison.to_json() if arguments.json else verdict_text(comparison).rstrip())
-    if page is not None:
-        say(f"report  {page}")
-    return DONE
+        say(f"report  {write_report(comparison, compared.outcomes, arguments.report)}")
+    return Exit.DONE
 
 
-def _read_compared(arguments: Namespace) -> "StudyResults | ComparisonInput":
-    from orchestrator.results.conclude import StudyResults
-    from orchestrator.results.cross_study import pair_studies, read_experiment
-
+def _read_compared(arguments: Namespace) -> StudyResults | ComparisonInput:
     studies = arguments.studies
     if arguments.experiment is not None or (arguments.mlflow is not None and not studies):
         if studies:
@@ -60,19 +46,16 @@ def _read_compared(arguments: Namespace) -> "StudyResults | ComparisonInput":
 
 def report(arguments: Namespace) -> int:
     """Write the report page."""
-    from orchestrator.results.conclude import StudyResults
-
     results = StudyResults.read(load_study(arguments))
     print_result(str(results.write_report(results.compare())))
-    return DONE
+    return Exit.DONE
 
 
 def collect(arguments: Namespace) -> int:
     """Bring the logs into MLflow, once or for as long as jobs live."""
-    from orchestrator.results.conclude import StudyResults
+    check_store(arguments)
     from tracking.mlflow_store.collect import Collector
 
-    require_store(arguments)
     study = load_study(arguments)
     collector = Collector(study.layout, arguments.mlflow, arguments.restore, arguments.checkpoints)
     if arguments.follow:
@@ -80,26 +63,24 @@ def collect(arguments: Namespace) -> int:
     results = StudyResults.read(study)
     comparison = results.compare_if_possible()
     _print_collected(results.collect(collector, comparison, arguments.break_lock), arguments)
-    return DONE
+    return Exit.DONE
 
 
 def _follow(study: Study, collector: "Collector", arguments: Namespace) -> int:
-    from orchestrator.results.conclude import CollectFailure, keep_collecting
-
     is_first = True
     try:
-        for found in keep_collecting(study, collector, arguments.break_lock):
-            if isinstance(found, CollectFailure):
-                say(f"{found.message}\ntrying again in {found.pause_s:.0f} s; Ctrl-C ends it")
+        for one in keep_collecting(study, collector, arguments.break_lock):
+            if isinstance(one, CollectFailure):
+                say(f"{one.message}\ntrying again in {one.pause_s:.0f} s; Ctrl-C ends it")
                 continue
-            if is_first or found.new or found.updated:
-                _print_collected(found, arguments)
+            if is_first or one.new or one.updated:
+                _print_collected(one, arguments)
             is_first = False
     except KeyboardInterrupt:
-        say(f"ended; go on with: {format_command('collect', arguments)} --follow")
-        return INTERRUPTED
+        say(f"ended; go on with: {format_verb('collect', arguments)} --follow")
+        return Exit.INTERRUPTED
     say("no job of it lives any more: everything is there")
-    return DONE
+    return Exit.DONE
 
 
 def _print_collected(collected: "Collected", arguments: Namespace) -> None:
@@ -110,8 +91,6 @@ def _print_collected(collected: "Collected", arguments: Namespace) -> None:
 
 def export(arguments: Namespace) -> int:
     """Write trials and curves for other tools, and say where."""
-    from orchestrator.results.conclude import StudyResults
-
     study = load_study(arguments)
     folder = (arguments.to or study.layout.export / arguments.format).absolute()
     written = StudyResults.read(study).export(folder, arguments.format)
@@ -123,12 +102,11 @@ def export(arguments: Namespace) -> int:
         )
     else:
         print_result("\n".join(map(str, written)))
-    return DONE
+    return Exit.DONE
 
 
 def conclude(study: Study, arguments: Namespace) -> None:
     """Print the verdict, write the report, fill MLflow, and say where both are."""
-    from orchestrator.results.conclude import StudyResults
     from tracking.report.terminal import verdict_text
 
     results = StudyResults.read(study)
@@ -138,7 +116,7 @@ def conclude(study: Study, arguments: Namespace) -> None:
 
 
 def publish(
-    results: "StudyResults",
+    results: StudyResults,
     comparison: "Comparison",
     arguments: Namespace,
     tell: Callable[[str], None] = print_result,
@@ -149,4 +127,4 @@ def publish(
     tell(f"report  {results.write_report(comparison)}")
     collector = Collector(results.study.layout, arguments.mlflow)
     collected = results.collect(collector, comparison, arguments.break_lock)
-    tell(f"MLflow  {collected.uri}; look with: {format_command('ui', arguments)}")
+    tell(f"MLflow  {collected.uri}; look with: {format_verb('ui', arguments)}")

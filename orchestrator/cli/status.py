@@ -4,16 +4,15 @@ from argparse import Namespace
 from pathlib import Path
 
 from orchestrator.backends.base import backend_of, count_ranks_at_a_time
-from orchestrator.cli.terminal import DONE, load_study, print_result, say
+from orchestrator.cli.terminal import Exit, load_study, print_result, say
 from orchestrator.progress.job_logs import find_outputs, follow_outputs
 from orchestrator.progress.status import read_status
 from orchestrator.study.estimate import estimate
 from orchestrator.study.trial_lookup import find_id, find_in_study
 from orchestrator.submit.writer import Sender, SendOptions
 from orchestrator.views.plan import (
+    PlanPreview,
     describe_exit,
-    plan_json,
-    plan_text,
     status_json,
     status_text,
     trial_line,
@@ -26,12 +25,9 @@ def plan(arguments: Namespace) -> int:
 
     study = load_study(arguments)
     status = read_status(study)
-    missing = status.missing
-    request = Sender(study, status, SendOptions(lanes=arguments.lanes)).placement_request(
-        missing, Path.cwd()
-    )
     keys = study.sweep.keys
-    plans = backend_of(keys).place(request)
+    sender = Sender(study, status, SendOptions(lanes=arguments.lanes))
+    plans = backend_of(keys).place(sender.placement_request(status.missing, Path.cwd()))
     packs = [pack for plan in plans for pack in plan.packs]
     lanes = count_ranks_at_a_time(plans, keys.limits.concurrent) or 1
     left = estimate(status.wanted, lanes, keys.resources.device, keys.limits.concurrent)
@@ -41,14 +37,14 @@ def plan(arguments: Namespace) -> int:
         from orchestrator.backends.slurm import render_batch_scripts
 
         scripts = render_batch_scripts(study, plans)
+    preview = PlanPreview(study, status, packs, lanes, left, change)
     if arguments.json:
-        record = plan_json(study, status, packs, lanes, left, change)
-        print_result(record | {"sbatch": scripts})
-        return DONE
-    print_result(plan_text(study, status, packs, lanes, left, change))
+        print_result(preview.to_json() | {"sbatch": scripts})
+        return Exit.DONE
+    print_result(preview.to_text())
     for script in scripts:
         print_result(f"\n{script.rstrip()}")
-    return DONE
+    return Exit.DONE
 
 
 def status(arguments: Namespace) -> int:
@@ -59,15 +55,14 @@ def status(arguments: Namespace) -> int:
 
         record = trial_record(find_in_study(arguments.trial, study))
         print_result(record if arguments.json else trial_text(record))
-        return DONE
+        return Exit.DONE
     from orchestrator.submit.notify import send_notices
 
-    said = status_json if arguments.json else status_text
     now = read_status(study)
-    for wrong in send_notices(study, now):
-        say(f"note: {wrong}")
-    print_result(said(study, now))
-    return DONE
+    for failure in send_notices(study, now):
+        say(f"note: {failure}")
+    print_result(status_json(study, now) if arguments.json else status_text(study, now))
+    return Exit.DONE
 
 
 def logs(arguments: Namespace) -> int:
@@ -84,7 +79,7 @@ def logs(arguments: Namespace) -> int:
     if arguments.follow:
         for text in follow_outputs(study, trial_id):
             print_result(text)
-        return DONE
+        return Exit.DONE
     for output in find_outputs(study, trial_id):
         text = output.read_text(errors="replace") if output.exists() else ""
         ended = output.with_suffix(".exit")
@@ -92,4 +87,4 @@ def logs(arguments: Namespace) -> int:
             print_result(f"==> {output}\n{text.rstrip()}")
         if ended.exists():
             print_result(f"its process ended with {describe_exit(ended.read_text().strip())}\n")
-    return DONE
+    return Exit.DONE

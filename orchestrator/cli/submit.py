@@ -6,16 +6,8 @@ from dataclasses import replace
 from jobs.contract.lock import LockHeld
 from orchestrator.backends.base import backend_of
 from orchestrator.cli.results import conclude
-from orchestrator.cli.terminal import (
-    DONE,
-    FAILED,
-    INTERRUPTED,
-    format_command,
-    load_study,
-    print_result,
-    require_store,
-    say,
-)
+from orchestrator.cli.terminal import Exit, check_store, format_verb, load_study, print_result, say
+from orchestrator.progress.selection import Selection
 from orchestrator.progress.status import Status, read_status
 from orchestrator.study.study import Study
 from orchestrator.submit.notify import send_notices
@@ -46,21 +38,11 @@ def submit(arguments: Namespace) -> int:
 
 def retry(arguments: Namespace) -> int:
     """Send what has failed again, and whatever else is selected."""
-    from orchestrator.progress.selection import Selection
-
     study = load_study(arguments)
-    selection = Selection(
-        classes=getattr(arguments, "class"),
-        candidates=arguments.candidate,
-        workloads=arguments.workload,
-        trials=arguments.trial,
-    )
-    by_hand = replace(
-        _send_options(arguments),
-        by_hand=True,
-        mem=arguments.mem or 1.0,
-        time=arguments.time or 1.0,
-    )
+    classes, candidates = getattr(arguments, "class"), arguments.candidate
+    selection = Selection(classes, candidates, arguments.workload, arguments.trial)
+    options = _send_options(arguments)
+    by_hand = replace(options, by_hand=True, mem=arguments.mem, time=arguments.time)
     sent = _send(study, by_hand, selection.choose)
     return _print_sent(study, sent, arguments, nothing="nothing to retry")
 
@@ -77,32 +59,27 @@ def rerun(arguments: Namespace) -> int:
         )
     if arguments.dry_run:
         outdated = find_outdated(study)
-        if arguments.json:
-            print_result(outdated.to_json())
-            return DONE
         lines = [plan.trial_line(trial_status) for trial_status in outdated.trials]
-        print_result("\n".join([*lines, plan.outdated_line(outdated, "would be taken back")]))
-        return DONE
+        text = "\n".join([*lines, plan.outdated_line(outdated, "would be taken back")])
+        print_result(outdated.to_json() if arguments.json else text)
+        return Exit.DONE
     outdated, decision = take_back(study, _send_options(arguments))
     if decision is None:
         print_result(plan.outdated_line(outdated, "to take back"))
-        return DONE
+        return Exit.DONE
     say(plan.outdated_line(outdated, f"taken back by {decision}"))
     return _print_sent(study, _send(study, _send_options(arguments)), arguments)
 
 
 def run(arguments: Namespace) -> int:
     """Submit, watch, compare, report and collect."""
-    from orchestrator.results.conclude import require_tracking
-
-    require_tracking()
-    require_store(arguments)
+    check_store(arguments)
     study = load_study(arguments)
     status = run_phases(study, arguments)
     if status is None:
-        return INTERRUPTED
+        return Exit.INTERRUPTED
     conclude(study, arguments)
-    return FAILED if status.unfinished else DONE
+    return Exit.FAILED if status.unfinished else Exit.DONE
 
 
 def run_phases(study: Study, arguments: Namespace) -> Status | None:
@@ -120,18 +97,18 @@ def run_phases(study: Study, arguments: Namespace) -> Status | None:
             say(f"{sent.trials} of {total} trials to run, {sent.at_a_time} at a time")
         if sent.left:
             say(_describe_left(sent.left, arguments))
-        told: _Decisions | None = _count_decisions(read_status(study))
-        while told is not None:
+        reported: _Decisions | None = _count_decisions(read_status(study))
+        while reported is not None:
             watch(study, Console(stderr=True))
-            told = _send_next(study, told)
+            reported = _send_next(study, reported)
         status = read_status(study)
-        for wrong in send_notices(study, status):
-            say(f"note: {wrong}")
+        for failure in send_notices(study, status):
+            say(f"note: {failure}")
     except KeyboardInterrupt:
         if backend_of(study.sweep.keys).survives_us(study):
             say(
-                f"the jobs go on; take it up again with: {format_command('run', arguments)}; "
-                f"stop them with: {format_command('cancel', arguments)}"
+                f"the jobs go on; take it up again with: {format_verb('run', arguments)}; "
+                f"stop them with: {format_verb('cancel', arguments)}"
             )
             return None
         say("stopping: the running trials end at their next step")
@@ -139,35 +116,35 @@ def run_phases(study: Study, arguments: Namespace) -> Status | None:
             cancel_study(study)
         except OperationError as error:
             say(str(error))
-        say(f"stopped; take it up again with: {format_command('run', arguments)}")
+        say(f"stopped; take it up again with: {format_verb('run', arguments)}")
         return None
     if status.unfinished:
         _explain_unfinished(status, arguments)
     return status
 
 
-def _send_next(study: Study, told: _Decisions) -> _Decisions | None:
+def _send_next(study: Study, reported: _Decisions) -> _Decisions | None:
     """Send what follows from the jobs that ended, and tell of new decisions, whoever took them.
 
-    `told` are the decisions that the user has been told of; return those of now, or None if there
-    is nothing more to watch.
+    `reported` are the decisions that the user knows of; return those of now, or None if there is
+    nothing more to watch.
     """
     before = read_status(study)
     try:
         sent = advance_unattended(study)
     except LockHeld as held:
         say(f"note: {held}")
-        return told  # its holder sends
+        return reported  # its holder sends
     status = read_status(study)
     if sent is not None:
         say(f"{sent.trials} more trials to run")
     decisions = _count_decisions(status)
-    if sent is not None or decisions != told:
+    if sent is not None or decisions != reported:
         for line in stage_lines(status):
             say(line)
     # The study's own job may have sent it first, or a result since may have released more.
     moved = status.jobs_alive > 0 or status.done > before.done
-    return decisions if sent is not None or decisions != told or moved else None
+    return decisions if sent is not None or decisions != reported or moved else None
 
 
 def _count_decisions(status: Status) -> _Decisions:
@@ -208,7 +185,7 @@ def _print_sent(
                 "notes": list(sent.notes),
             }
         )
-        return DONE
+        return Exit.DONE
     if not records:
         flying = f", {sent.in_flight} under way" if sent.in_flight else ""
         print_result(f"{nothing}: {sent.done} of {len(study.trials)} trials are done{flying}")
@@ -219,15 +196,15 @@ def _print_sent(
         packs = sum(submission.packs for submission in sent.submissions)
         print_result(
             f"submission {names}: {sent.trials} trials in {packs} packs, {sent.at_a_time} at a "
-            f"time; look with: {format_command('status', arguments)}"
+            f"time; look with: {format_verb('status', arguments)}"
         )
     if sent.left:
         print_result(_describe_left(sent.left, arguments))
-    return DONE
+    return Exit.DONE
 
 
 def _describe_left(count: int, arguments: Namespace) -> str:
-    command = format_command("retry", arguments)
+    command = format_verb("retry", arguments)
     return f"{count} failed or held, left alone: {command} sends them again"
 
 
@@ -240,7 +217,7 @@ def _explain_unfinished(status: Status, arguments: Namespace) -> None:
         say(plan.trial_line(trial_status))
     say(
         f"trials without a result: {len(status.unfinished)}; why: "
-        f"{format_command('status', arguments)} and {format_command('logs', arguments)}"
+        f"{format_verb('status', arguments)} and {format_verb('logs', arguments)}"
     )
     if status.left_alone:
-        say(f"mend it, then: {format_command('retry', arguments)}")
+        say(f"mend it, then: {format_verb('retry', arguments)}")

@@ -4,14 +4,34 @@ import json
 import shlex
 import sys
 from argparse import Namespace
+from enum import IntEnum
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from orchestrator.study.study import Study, default_root, open_study
 from orchestrator.sweep.document import SweepError
-from tracking.mlflow_store.store import mask_uri
+from thermolion.errors import OperationError
+from tracking.mlflow_store.store import StoreError, mask_uri, require_address, resolve_uri
 
-DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
+_TRACKING_PACKAGES = ("jinja2", "matplotlib", "mlflow", "rich")
+_PLACE = ("backend", "site", "address", "on")
+# By verb: the options that are repeated when its command line is advised.
+_REPEATED = {
+    "run": (*_PLACE, "data", "lanes", "mlflow"),
+    "retry": _PLACE,
+    "collect": ("mlflow",),
+    "ui": ("mlflow",),
+}
+
+
+class Exit(IntEnum):
+    """The exit codes of all verbs."""
+
+    DONE = 0
+    FAILED = 1
+    WRONG_INPUT = 2
+    INTERRUPTED = 130
 
 
 def load_study(arguments: Namespace) -> Study:
@@ -32,10 +52,18 @@ def load_study(arguments: Namespace) -> Study:
     return study
 
 
-def require_store(arguments: Namespace) -> None:
-    """Raise SweepError if runs would go to an address that no store can have."""
-    from tracking.mlflow_store.store import StoreError, require_address, resolve_uri
+def check_store(arguments: Namespace) -> None:
+    """Raise an error unless MLflow and the report's packages are installed and runs can be stored.
 
+    OperationError if a package of the `tracking` extra is missing, SweepError if runs would go to
+    an address that no store can have. Opens nothing.
+    """
+    missing = [name for name in _TRACKING_PACKAGES if find_spec(name) is None]
+    if missing:
+        raise OperationError(
+            f"{', '.join(missing)} is not installed: pip install 'thermolion[tracking]', or use "
+            "`submit` here and conclude on another machine"
+        )
     try:
         require_address(resolve_uri(arguments.root or default_root(), arguments.mlflow))
     except StoreError as error:
@@ -47,9 +75,9 @@ def _name_site(site: str) -> str:
     return str(Path(site).absolute()) if Path(site).is_file() else site
 
 
-def print_result(said: str | dict[str, Any] | list[Any]) -> None:
+def print_result(result: str | dict[str, Any] | list[Any]) -> None:
     """Print a result on stdout; progress and advice go to stderr through `say`."""
-    text = said if isinstance(said, str) else json.dumps(said, indent=2)
+    text = result if isinstance(result, str) else json.dumps(result, indent=2)
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 
@@ -60,23 +88,17 @@ def say(text: str) -> None:
     sys.stderr.flush()
 
 
-def format_command(verb: str, arguments: Namespace) -> str:
+def format_verb(verb: str, arguments: Namespace) -> str:
     """Return the command line of a verb for the same study, with the same options."""
     words = ["thermolion", verb, arguments.study]
     if arguments.root:
         words += ["--root", str(arguments.root)]
     for override in arguments.set:
         words += ["--set", override]
-    for option in ("backend", "site", "address", "on"):
+    for option in _REPEATED.get(verb, ()):
         value = getattr(arguments, option, None)
-        if value is not None and verb in ("run", "submit", "retry", "plan"):
-            words += [f"--{option}", value]
-    if verb in ("collect", "ui") and getattr(arguments, "mlflow", None) is not None:
-        words += ["--mlflow", mask_uri(arguments.mlflow)]
-    if verb == "run":
-        for option in ("data", "lanes", "mlflow"):
-            value = getattr(arguments, option)
-            shown = mask_uri(value) if option == "mlflow" and value is not None else value
-            words += [f"--{option}", str(shown)] if value is not None else []
-        words += ["--download"] if arguments.download else []
+        if value is not None:
+            words += [f"--{option}", mask_uri(value) if option == "mlflow" else str(value)]
+    if verb == "run" and arguments.download:
+        words.append("--download")
     return shlex.join(words)

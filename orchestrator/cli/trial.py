@@ -16,7 +16,7 @@ from pathlib import Path
 from jobs.contract.layout import Layout
 from jobs.contract.pack import LANE_ENVIRONMENT, Pack
 from jobs.contract.trial import Trial
-from orchestrator.cli.terminal import DONE, FAILED, INTERRUPTED, print_result, say
+from orchestrator.cli.terminal import Exit, print_result, say
 from orchestrator.study.study import Study, default_root, open_study
 from orchestrator.study.trial_lookup import FoundTrial, find_in_root, find_in_study
 from orchestrator.submit.code_snapshot import make_importable
@@ -37,7 +37,7 @@ def trial(arguments: Namespace) -> int:
 
     record = trial_record(found)
     print_result(record if arguments.json else trial_text(record))
-    return DONE
+    return Exit.DONE
 
 
 def _find_trial(arguments: Namespace) -> FoundTrial:
@@ -71,8 +71,8 @@ def _run_here(found: FoundTrial, arguments: Namespace) -> int:
     because = f" ({outcome.error})" if outcome.error else ""
     print_result(f"{outcome.state}{because}: {shown}; nothing was recorded")
     if stopped_by_hand:
-        return INTERRUPTED
-    return FAILED if outcome.state in ("failed", "running", "waiting") else DONE
+        return Exit.INTERRUPTED
+    return Exit.FAILED if outcome.state in ("failed", "running", "waiting") else Exit.DONE
 
 
 def _print_progress(step: int, metrics: Mapping[str, float]) -> None:

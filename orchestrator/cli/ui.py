@@ -11,15 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from orchestrator.cli.terminal import (
-    DONE,
-    FAILED,
-    format_command,
-    load_study,
-    print_result,
-    require_store,
-    say,
-)
+from orchestrator.cli.terminal import Exit, check_store, format_verb, load_study, print_result, say
 from orchestrator.study.study import default_root
 
 if TYPE_CHECKING:
@@ -28,17 +20,14 @@ if TYPE_CHECKING:
 
 def ui(arguments: Namespace) -> int:
     """Open MLflow on the page of a study, until Ctrl-C."""
-    from orchestrator.results.conclude import require_tracking
-
-    require_tracking()
-    require_store(arguments)
+    check_store(arguments)
     from tracking.mlflow_store.server import remote_pages, serve
 
     page = _page(arguments)
     there = remote_pages(_root(arguments), arguments.mlflow)
     if there is not None:
         _show(there, page, arguments)
-        return DONE
+        return Exit.DONE
     signal.signal(signal.SIGTERM, _stop)
     say("starting MLflow; this takes some seconds")
     with serve(
@@ -63,7 +52,7 @@ def _page(arguments: Namespace) -> str:
     study = load_study(arguments)
     page = find_study_page(_root(arguments), study.layout.study, arguments.mlflow)
     if page is None:
-        say(f"nothing of it is in MLflow yet: {format_command('collect', arguments)}")
+        say(f"nothing of it is in MLflow yet: {format_verb('collect', arguments)}")
     return page or ""
 
 
@@ -101,9 +90,9 @@ def _wait(server: "Server") -> int:
         status = server.wait()
     except KeyboardInterrupt:
         say("ended")
-        return DONE
+        return Exit.DONE
     say(f"MLflow ended by itself, with exit status {status}")
-    return FAILED
+    return Exit.FAILED
 
 
 def _stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - as signal wants it

@@ -94,12 +94,12 @@ def find_failure(
 
 def find_unstarted(layout: Layout, ends: Ends) -> Mapping[str, list[tuple[str, int]]]:
     """Return, by trial id, the submissions and packs that carried it in jobs that never began."""
-    found: dict[str, list[tuple[str, int]]] = {}
+    carriers: dict[str, list[tuple[str, int]]] = {}
     for (submission, pack), end in sorted(ends.items()):
         if end.failure == "NEVER_STARTED":
             for trial in _read_carried(layout, submission, pack):
-                found.setdefault(trial, []).append((submission, pack))
-    return found
+                carriers.setdefault(trial, []).append((submission, pack))
+    return carriers
 
 
 @cache

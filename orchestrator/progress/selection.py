@@ -3,13 +3,13 @@
 Selects; sending and stopping are not done here.
 """
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from jobs.contract.failures import CLASSES
 from jobs.contract.trial import Trial
 from orchestrator.backends.records import Submission, read_pack, read_submissions
-from orchestrator.progress.status import Status, TrialStatus, find_living_packs, read_status
+from orchestrator.progress.status import Status, TrialStatus, find_living_packs
 from orchestrator.study.study import Study
 from orchestrator.study.trial_lookup import find_id
 from orchestrator.sweep.document import SweepError, choices
@@ -34,24 +34,32 @@ class Selection:
         or is carried by a living job.
         """
         unfinished = status.unfinished
-        planned = [one.outcome.trial for one in status.planned.values()]
-        named = {_find_idle(status, trial) for trial in self.trials}
-        _check_names("--candidate", self.candidates, (n for t in planned for n in _names(t)))
-        _check_names("--workload", self.workloads, (trial.workload.name for trial in planned))
         kinds = [kind for kind in map(_exception_kind, unfinished) if kind]
         _check_names("--class", self.classes, [*_STATES, *CLASSES, "OOM", *kinds])
-        tests: list[Callable[[TrialStatus], bool]] = []
-        if self.candidates:
-            tests.append(lambda one: bool({*_names(one.outcome.trial)} & {*self.candidates}))
-        if self.workloads:
-            tests.append(lambda one: one.outcome.trial.workload.name in self.workloads)
-        if self.trials:
-            tests.append(lambda one: one.outcome.trial.id in named)
+        ids = [_find_idle(status, trial) for trial in self.trials]
+        matching = self.match([outcome.trial for outcome in status.outcomes], ids)
+        chosen = [one for one in unfinished if one.outcome.trial.id in matching]
         if self.classes:
-            tests.append(lambda one: _is_of_class(one, self.classes))
-        elif tests and not self.trials:
-            tests.append(lambda one: not one.goes_again)
-        return [one.outcome.trial for one in unfinished if all(test(one) for test in tests)]
+            chosen = [one for one in chosen if _is_of_class(one, self.classes)]
+        elif (self.candidates or self.workloads) and not self.trials:
+            chosen = [one for one in chosen if not one.goes_again]
+        return [one.outcome.trial for one in chosen]
+
+    def match(self, trials: Sequence[Trial], ids: Collection[str]) -> set[str]:
+        """Return the ids of the trials of the named candidates and workloads.
+
+        If trials are named, they are the only ones: `ids` are those of them. Raises SweepError for
+        a name that no trial has.
+        """
+        _check_names("--candidate", self.candidates, (n for t in trials for n in _names(t)))
+        _check_names("--workload", self.workloads, (trial.workload.name for trial in trials))
+        return {
+            trial.id
+            for trial in trials
+            if (not self.candidates or {*_names(trial)} & {*self.candidates})
+            and (not self.workloads or trial.workload.name in self.workloads)
+            and (not self.trials or trial.id in ids)
+        }
 
 
 def _find_idle(status: Status, prefix: str) -> str:
@@ -74,17 +82,17 @@ def _find_idle(status: Status, prefix: str) -> str:
 def _is_of_class(trial_status: TrialStatus, wanted: Collection[str]) -> bool:
     failure = None if trial_status.failure is None else trial_status.failure.kind
     oom = "OOM" if failure in ("OOM_HOST", "OOM_DEVICE") else None
-    found = {trial_status.state, failure, _exception_kind(trial_status), oom}
-    return bool(found & set(wanted))
+    classes = {trial_status.state, failure, _exception_kind(trial_status), oom}
+    return bool(classes & set(wanted))
 
 
 def _exception_kind(trial_status: TrialStatus) -> str | None:
     return trial_status.outcome.kind if trial_status.state == "failed" else None
 
 
-def _names(trial: Trial) -> tuple[str, ...]:
+def _names(trial: Trial) -> tuple[str, str]:
     """Return the names of the candidate, and of the setting of it that is being tried."""
-    return tuple(sorted({trial.candidate.declared, trial.candidate.name}))
+    return trial.candidate.declared, trial.candidate.name
 
 
 def _check_names(option: str, given: Sequence[str], known: Iterable[str]) -> None:
@@ -109,15 +117,15 @@ class SelectedJobs:
         return sum(len(packs) for _, packs in self.packs)
 
 
-def choose_jobs(
-    study: Study, candidates: Sequence[str], workloads: Sequence[str], trials: Sequence[str]
-) -> SelectedJobs:
-    """Return the living jobs all of whose trials are selected; an empty part selects by nothing.
+def choose_jobs(study: Study, selection: Selection) -> SelectedJobs:
+    """Return the living jobs all of whose trials are selected, whatever their class.
 
     Raises SweepError for a name that no trial has.
     """
-    everything = not (candidates or workloads or trials)
-    chosen = _choose_ids(study, candidates, workloads, trials)
+    everything = not (selection.candidates or selection.workloads or selection.trials)
+    planned = study.trials
+    ids = [find_id(one, (trial.id for trial in planned), "this study") for one in selection.trials]
+    chosen = selection.match(planned, ids)
     submissions = {one.id: one for one in read_submissions(study.layout)}
     packs, shared = [], []
     for submission, living in find_living_packs(study.layout, [*submissions.values()]).items():
@@ -131,21 +139,3 @@ def choose_jobs(
         if whole:
             packs.append((submissions[submission], whole))
     return SelectedJobs(packs, shared)
-
-
-def _choose_ids(
-    study: Study, candidates: Sequence[str], workloads: Sequence[str], trials: Sequence[str]
-) -> set[str]:
-    declared = [candidate.name for candidate in study.sweep.candidates]
-    settings = [trial.candidate.name for trial in study.trials]
-    _check_names("--candidate", candidates, [*declared, *settings])
-    _check_names("--workload", workloads, [workload.name for workload in study.sweep.workloads])
-    planned = read_status(study).planned if trials else {}
-    named = {find_id(trial, planned, "this study") for trial in trials}
-    return {
-        trial.id
-        for trial in study.trials
-        if (not candidates or {*_names(trial)} & set(candidates))
-        and (not workloads or trial.workload.name in workloads)
-        and (not named or trial.id in named)
-    }

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -18,6 +18,9 @@ from orchestrator.study.stage import NO_STAGE, Stage, Wanted, read_stage
 from orchestrator.study.study import Study
 from tracking.history import State
 from tracking.outcomes import Hold, Outcome, read_holds, read_outcomes
+
+_POLL_EVERY_S = 1.0
+_SHARE_OF_A_CORE = 0.1  # what polling may cost a large study: the cores are for training
 
 TrialState = State | Literal["queued", "lost", "held", "later", "spared"]
 
@@ -196,6 +199,21 @@ def read_status(study: Study) -> Status:
         stage=stage,
         bad_nodes=_find_bad_nodes(ends, study.sweep.keys.failures.node_fail.exclude),
     )
+
+
+def poll_status(study: Study) -> Iterator[Status]:
+    """Yield the status of a study about once a second, for the last time when no job of it lives.
+
+    In a large study less often, so that polling and what is done with a status leave nine tenths
+    of a core for training.
+    """
+    while True:
+        begin = time.process_time()  # waiting for a queue that is slow to answer costs no core
+        status = read_status(study)
+        yield status
+        if not status.jobs_alive:
+            return
+        time.sleep(max(_POLL_EVERY_S, (time.process_time() - begin) / _SHARE_OF_A_CORE))
 
 
 def _find_bad_nodes(ends: Ends, exclude_s: float) -> tuple[str, ...]:

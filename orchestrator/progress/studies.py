@@ -84,8 +84,8 @@ def _cells(one: StudySummary) -> tuple[str, str, str, str]:
     else:
         states = ", ".join(f"{count} {state}" for state, count in one.states.items())
     jobs = f", {one.jobs_alive} jobs alive" if one.jobs_alive else ""
-    heard = "" if one.last_event_s is None else f"{in_words(one.last_event_s)} ago"
-    return one.name, _format_size(one.size_bytes), heard, states + jobs
+    last = "" if one.last_event_s is None else f"{in_words(one.last_event_s)} ago"
+    return one.name, _format_size(one.size_bytes), last, states + jobs
 
 
 def list_studies(root: Path) -> list[StudySummary]:
@@ -120,8 +120,8 @@ def jobs_alive(layout: Layout) -> int:
 
 def _summarize(layout: Layout) -> StudySummary:
     size = sum(_list_sizes(layout.folder))
-    heard = [log.stat().st_mtime for log in layout.events.glob("*.jsonl")]
-    age = max(0.0, time.time() - max(heard)) if heard else None
+    written_s = [log.stat().st_mtime for log in layout.events.glob("*.jsonl")]
+    age = max(0.0, time.time() - max(written_s)) if written_s else None
     alive = 0
     try:
         alive = jobs_alive(layout)

@@ -13,8 +13,6 @@ from orchestrator.study.study import Study
 from tracking.outcomes import Outcome
 
 _ABSENT = object()
-# What a sweep file calls the fields of a trial that belong to no workload and no candidate.
-_TRIAL_KEYS = {"threads": "resources.cpus_per_task"}
 
 
 @dataclass(frozen=True)
@@ -78,7 +76,6 @@ def compare_plans(
     old = {trial.id: trial for trial in recorded}
     new = {trial.id: trial for trial in planned}
     places = {_place(trial): trial for trial in planned}
-    added = [trial_id for trial_id in new if trial_id not in old]
     gone = [trial for trial_id, trial in old.items() if trial_id not in new]
     measured = [trial for trial in gone if _is_measured(outcomes.get(trial.id))]
     orphaned = [trial for trial in measured if _place(trial) in places]
@@ -90,7 +87,7 @@ def compare_plans(
     removed = [trial for trial in gone if _place(trial) not in places]
     return PlanChange(
         # A trial that an edit merely moved is no addition.
-        added=tuple(trial_id for trial_id in added if _place(new[trial_id]) not in moved),
+        added=tuple(i for i, trial in new.items() if i not in old and _place(trial) not in moved),
         removed=tuple(trial.id for trial in removed),
         orphaned=tuple(trial.id for trial in orphaned),
         edits=tuple(Edit(*edit, len(trials)) for edit, trials in edited.items()),
@@ -130,8 +127,11 @@ def _find_differences(
     for parts in (before, after):
         for compared in ("workload", "candidate", "seeds"):
             del parts[compared]
-    of_workload = {"precision": f"{workload}.precision", "world_size": f"{workload}.ranks"}
-    for key, name in (_TRIAL_KEYS | of_workload).items():
+    for key, name in {  # as a sweep file calls them
+        "threads": "resources.cpus_per_task",
+        "precision": f"{workload}.precision",
+        "world_size": f"{workload}.ranks",
+    }.items():
         yield from _compare_mappings("", {name: before.pop(key)}, {name: after.pop(key)})
     yield from _compare_mappings("", before, after)
     if root_seeds[0] != root_seeds[1]:

@@ -8,7 +8,6 @@ import contextlib
 import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +17,6 @@ from orchestrator.backends.records import BackendError, read_submissions
 from orchestrator.progress.status import read_status
 from orchestrator.study.stage import Stage, read_stage
 from orchestrator.study.study import Study
-from thermolion.errors import OperationError
 from tracking.outcomes import Outcome, read_outcomes
 
 if TYPE_CHECKING:
@@ -30,17 +28,6 @@ _PATIENCE_S = 60  # another `run` of the study may have come to its end as well
 _COLLECT_EVERY_S = 4.0  # a point of a curve is in MLflow within 15 s, the pass itself included
 _SHARE_OF_A_CORE = 0.5  # what following may cost a large study
 _MOST_PAUSE_S = 60.0
-_TRACKING_PACKAGES = ("jinja2", "matplotlib", "mlflow", "rich")
-
-
-def require_tracking() -> None:
-    """Raise OperationError unless the packages of the `tracking` extra are installed."""
-    missing = [name for name in _TRACKING_PACKAGES if find_spec(name) is None]
-    if missing:
-        raise OperationError(
-            f"{', '.join(missing)} is not installed: pip install 'thermolion[tracking]', or use "
-            "`submit` here and conclude on another machine"
-        )
 
 
 @dataclass(frozen=True)
@@ -145,9 +132,9 @@ class StudyResults:
 
 def _interrupt(outcome: Outcome) -> Outcome:
     """Return a lost trial as interrupted: nothing else would ever end its run in MLflow."""
-    heard = [outcome.started_ms or 0, *(point.time_ms for point in outcome.curve)]
+    times_ms = [outcome.started_ms or 0, *(point.time_ms for point in outcome.curve)]
     why = "lost: its job has ended without a word"
-    return replace(outcome, state="interrupted", ended_ms=max(heard), error=why)
+    return replace(outcome, state="interrupted", ended_ms=max(times_ms), error=why)
 
 
 @dataclass(frozen=True)

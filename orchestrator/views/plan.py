@@ -1,9 +1,10 @@
 """The text and the JSON-ready record of `plan` and of `status`. Prints nothing."""
 
 import itertools
+import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from jobs.contract.command_template import select_hyperparameters
@@ -33,93 +34,109 @@ _LAST_LINES = 4  # of an example's traceback: the place that raised, and what
 _EXIT_HELD = "78"  # of a lane (`jobs.lane`)
 
 
-def plan_json(
-    study: Study,
-    status: Status,
-    packs: Sequence[Sequence[Trial]],
-    lanes: int,
-    left: TimeEstimate,
-    change: PlanChange | None,
-) -> dict[str, Any]:
-    """Return the plan: every trial with its id and state, the packs to send, the time.
+@dataclass(frozen=True)
+class PlanPreview:
+    """What the next `submit` would do: send `packs`, of which `lanes` ranks train at a time.
 
-    `new` are the trials that the recorded sweep has not; it is empty before one is recorded.
+    `left` is how long that takes; `change` is what separates the sweep from the recorded one, None
+    before one is recorded.
     """
-    return {
-        "study": study.name,
-        "trials": [
-            trial.to_json() | {"id": trial.id, "state": status.planned[trial.id].state}
-            for trial in (outcome.trial for outcome in status.outcomes)
-        ],
-        "packs": [[trial.id for trial in pack] for pack in packs],
-        "lanes": lanes,
-        "done": status.done,
-        "new": [] if change is None else list(change.added),
-        "orphaned": [] if change is None else list(change.orphaned),
-        "notes": [*_ignored(study), *_edit_notes(study, change), *describe_notes(study, status)],
-        "estimated_seconds": left.seconds,
-        "estimate_is_measured": left.measured,
-        "claims": asdict(compute_claims(study.sweep)),
-        "stage": stage_json(status),
-    }
 
+    study: Study
+    status: Status
+    packs: Sequence[Sequence[Trial]]
+    lanes: int
+    left: TimeEstimate
+    change: PlanChange | None
 
-def plan_text(
-    study: Study,
-    status: Status,
-    packs: Sequence[Sequence[Trial]],
-    lanes: int,
-    left: TimeEstimate,
-    change: PlanChange | None,
-) -> str:
-    """Return the plan as lines of label and content."""
-    sweep, blocks = study.sweep, study.sweep.keys.seeds.blocks
-    shape = f"{len(sweep.workloads)} x {len(sweep.candidates)} x {len(blocks)}"
-    new = f", {len(change.added)} new" if change and change.added else ""
-    compared = len(sweep.workloads) * len(sweep.candidates) * len(blocks)
-    phases = [outcome.trial.phase for outcome in status.outcomes]
-    tuning = phases.count("tune") + status.stage.to_suggest
-    before = {"of tuning": tuning, "pilots": phases.count("pilot")}
-    pilots = "".join(f", and {count} {what}" for what, count in before.items() if count)
-    lines = [
-        ("study", f"{study.name}  ({study.layout.folder})"),
-        ("trials", f"{compared} = {shape} (workloads x candidates x seeds){pilots}{new}"),
-    ]
-    lines += [("workload", f"{w.name}: {_workload(w)}") for w in sweep.workloads]
-    lines += [("tuning", line) for line in _tuning(status)]
-    for candidate in sweep.candidates:
-        given = [
-            select_hyperparameters(workload, candidate).items() for workload in sweep.workloads
+    def to_json(self) -> dict[str, Any]:
+        """Return the plan: every trial with its id and state, the packs to send, the time.
+
+        `new` are the trials that the recorded sweep has not; it is empty before one is recorded.
+        """
+        return {
+            "study": self.study.name,
+            "trials": [
+                one.outcome.trial.to_json() | {"id": trial_id, "state": one.state}
+                for trial_id, one in self.status.planned.items()
+            ],
+            "packs": [[trial.id for trial in pack] for pack in self.packs],
+            "lanes": self.lanes,
+            "done": self.status.done,
+            "new": [] if self.change is None else list(self.change.added),
+            "orphaned": [] if self.change is None else list(self.change.orphaned),
+            "notes": self._notes(),
+            "estimated_seconds": self.left.seconds,
+            "estimate_is_measured": self.left.measured,
+            "claims": asdict(compute_claims(self.study.sweep)),
+            "stage": stage_json(self.status),
+        }
+
+    def to_text(self) -> str:
+        """Return the plan as lines of label and content."""
+        study, status, sweep = self.study, self.status, self.study.sweep
+        lines = [
+            ("study", f"{study.name}  ({study.layout.folder})"),
+            ("trials", self._count_trials()),
         ]
-        values = dict(itertools.chain(*given)) | tuned_values(candidate)
-        settings = ", ".join(f"{k}={v}" for k, v in values.items())
-        lines.append(("candidate", f"{candidate.name}: {candidate.optimizer}({settings})"))
-    lines += [("question", f"{candidate} against {base}") for candidate, base in sweep.questions]
-    what = " ranks" * any(workload.ranks > 1 for workload in sweep.workloads)
-    threads = sweep.keys.resources.cpus_per_task
-    busy = f"{lanes}{what} at a time, {threads} thread{'s' * (threads > 1)} each"
-    lines += [
-        ("states", format_counts(status)),
-        ("packs", f"{len(packs)} to send, {busy}" if packs else "nothing to send"),
-        ("time", _time(left, bool(packs))),
-        *describe_claims(compute_claims(sweep)),
-        *(("stage", line) for line in stage_lines(status)),
-    ]
-    said = (*_ignored(study), *_edit_notes(study, change), *describe_notes(study, status))
-    lines += [("note", note) for note in said]
-    return columns(lines)
+        lines += [("workload", f"{w.name}: {_workload(w)}") for w in sweep.workloads]
+        lines += [("tuning", line) for line in _tuning(status)]
+        for candidate in sweep.candidates:
+            given = [select_hyperparameters(on, candidate).items() for on in sweep.workloads]
+            values = dict(itertools.chain(*given)) | tuned_values(candidate)
+            settings = ", ".join(f"{k}={v}" for k, v in values.items())
+            lines.append(("candidate", f"{candidate.name}: {candidate.optimizer}({settings})"))
+        lines += [("question", f"{one} against {base}") for one, base in sweep.questions]
+        ranks = " ranks" * any(workload.ranks > 1 for workload in sweep.workloads)
+        threads = sweep.keys.resources.cpus_per_task
+        busy = f"{self.lanes}{ranks} at a time, {threads} thread{'s' * (threads > 1)} each"
+        lines += [
+            ("states", format_counts(status)),
+            ("packs", f"{len(self.packs)} to send, {busy}" if self.packs else "nothing to send"),
+            ("time", _time(self.left) if self.packs else "nothing left to do"),
+            *describe_claims(compute_claims(sweep)),
+            *(("stage", line) for line in stage_lines(status)),
+            *(("note", note) for note in self._notes()),
+        ]
+        return columns(lines)
+
+    def _count_trials(self) -> str:
+        sweep, blocks = self.study.sweep, self.study.sweep.keys.seeds.blocks
+        sizes = len(sweep.workloads), len(sweep.candidates), len(blocks)
+        shape = f"{' x '.join(map(str, sizes))} (workloads x candidates x seeds)"
+        phases = [outcome.trial.phase for outcome in self.status.outcomes]
+        tuning = phases.count("tune") + self.status.stage.to_suggest
+        before = {"of tuning": tuning, "pilots": phases.count("pilot")}
+        counts = [f"{math.prod(sizes)} = {shape}"]
+        counts += [f"and {count} {what}" for what, count in before.items() if count]
+        if self.change and self.change.added:
+            counts.append(f"{len(self.change.added)} new")
+        return ", ".join(counts)
+
+    def _notes(self) -> list[str]:
+        """Say what the backend has no use for, what an edit does, and what to do next."""
+        notes = []
+        keys = self.study.sweep.keys
+        unused = backend_of(keys).ignored(self.study)
+        if unused:  # the sweep may be meant for several backends
+            notes.append(f"backend {keys.backend} has no use for {', '.join(unused)}: left alone")
+        if self.change is not None and self.change.orphaned:
+            notes.append(self.change.refusal(self.study.name))
+        if self.change is not None and self.change.removed:
+            notes.append(self.change.removal())
+        return notes + describe_notes(self.study, self.status)
 
 
 def _tuning(status: Status) -> list[str]:
     """Return the rungs at which trials of tuning may end early, workload by workload."""
-    said = {}
+    lines = {}
     for outcome in status.outcomes:
         trial, rungs = outcome.trial, outcome.trial.rungs
         if rungs is not None:
             at = " and ".join(map(str, rungs.at))
             name, unit = trial.workload.name, trial.workload.unit
-            said[name] = f"{name}: after {at} {unit}s one setting in {rungs.reduction} goes on"
-    return list(said.values())
+            lines[name] = f"{name}: after {at} {unit}s one setting in {rungs.reduction} goes on"
+    return list(lines.values())
 
 
 def status_json(study: Study, status: Status) -> dict[str, Any]:
@@ -163,13 +180,11 @@ def status_text(study: Study, status: Status) -> str:
 
 def trial_line(trial_status: TrialStatus) -> str:
     """Return one trial: id, state, whose it is, and what came of it."""
-    outcome = trial_status.outcome
-    trial = outcome.trial
-    reached = final(outcome)
-    said = _join_ends(outcome.error) if outcome.error else reached or ""
+    outcome, trial = trial_status.outcome, trial_status.outcome.trial
+    result = _join_ends(outcome.error) if outcome.error else final(outcome) or ""
     whose = f"{trial.workload.name} / {trial.candidate.name} / block {trial.block}"
-    said = f"{said}  {reason(trial_status)}".strip()
-    return f"{trial.id}  {trial_status.state:<11} {whose}  {said}".rstrip()
+    ending = f"{result}  {reason(trial_status)}".strip()
+    return f"{trial.id}  {trial_status.state:<11} {whose}  {ending}".rstrip()
 
 
 def _join_ends(error: str) -> str:
@@ -185,40 +200,40 @@ def format_counts(status: Status) -> str:
 
 def describe_failures(status: Status) -> list[str]:
     """Return a paragraph for every cause of failure and every hold: how many, and an example."""
-    said = []
+    paragraphs = []
     for cause in group_failures(status.outcomes):
         trial = cause.example.trial
         who = f"{', '.join(cause.candidates)} on {', '.join(cause.workloads)}"
         last = (cause.example.traceback or cause.error).rstrip().splitlines()[-_LAST_LINES:]
         head = f"{cause.count} failed with {cause.kind} ({who}), for example {trial.id}:"
-        said.append("\n".join([head, *(f"    {line}" for line in last)]))
-    said += group_lines(status)
+        paragraphs.append("\n".join([head, *(f"    {line}" for line in last)]))
+    paragraphs += group_lines(status)
     holds = [one.hold for one in status.left_alone if one.hold is not None]
     held = Counter((hold.reason, hold.error) for hold in holds)
     for (because, error), count in held.items():
-        said.append(f"{count} held, because {because}" + (f": {error}" if error else ""))
-    return said
+        paragraphs.append(f"{count} held, because {because}" + (f": {error}" if error else ""))
+    return paragraphs
 
 
 def describe_notes(study: Study, status: Status) -> list[str]:
     """Say what to do next, and what logs and jobs hold beyond what the sweep asks for."""
-    said = list(status.notes)
+    notes = list(status.notes)
     if status.left_alone:
-        said.append(
+        notes.append(
             f"{len(status.left_alone)} trials failed or held are left alone: mend it, then "
             f"thermolion retry {study.name}"
         )
     if status.unplanned:
-        said.append(
+        notes.append(
             f"{len(status.unplanned)} recorded trials are not in this sweep: it was edited since; "
             "their results stay in the logs and out of the comparison"
         )
     if status.strays:
-        said.append(
+        notes.append(
             f"{status.strays} trials that this sweep does not ask for are still with living jobs: "
             "cancel, then submit, to be rid of them"
         )
-    return said
+    return notes
 
 
 def outdated_line(outdated: "OutdatedResults", what: str) -> str:
@@ -235,34 +250,18 @@ def describe_exit(code: str) -> str:
     return f"exit code {code}{held}"
 
 
-def _ignored(study: Study) -> list[str]:
-    """Say which keys the backend has no use for: the sweep may be meant for several."""
-    name = study.sweep.keys.backend
-    keys = backend_of(study.sweep.keys).ignored(study)
-    return [f"backend {name} has no use for {', '.join(keys)}: left alone"] if keys else []
-
-
-def _edit_notes(study: Study, change: PlanChange | None) -> list[str]:
-    if change is None:
-        return []
-    said = [change.refusal(study.name)] if change.orphaned else []
-    return [*said, change.removal()] if change.removed else said
-
-
 def _workload(workload: Workload) -> str:
-    said = list(workload.references.values())
+    parts = list(workload.references.values())
     if workload.budget is not None:
-        said.append(f"{workload.budget} {workload.unit}s")
+        parts.append(f"{workload.budget} {workload.unit}s")
     if workload.global_batch is not None:
-        said.append(f"batch {workload.global_batch}")
+        parts.append(f"batch {workload.global_batch}")
     if workload.ranks > 1:
-        said.append(f"{workload.ranks} ranks")
-    return ", ".join(said)
+        parts.append(f"{workload.ranks} ranks")
+    return ", ".join(parts)
 
 
-def _time(left: TimeEstimate, anything: bool) -> str:
-    if not anything:
-        return "nothing left to do"
+def _time(left: TimeEstimate) -> str:
     if left.seconds is None:
         return "not known before a trial of this workload has ended"
     basis = "by the trials that have ended" if left.measured else "a rough guess until one ended"

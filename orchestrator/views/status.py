@@ -32,11 +32,8 @@ def next_step(trial_status: TrialStatus) -> str | None:
     if trial_status.outcome.has_result or trial_status.in_flight:
         return None
     if trial_status.wanted != "now":
-        return (
-            "waits for a decision"
-            if trial_status.wanted == "later"
-            else "never runs: it is spared"
-        )
+        is_later = trial_status.wanted == "later"
+        return "waits for a decision" if is_later else "never runs: it is spared"
     if not trial_status.goes_again:
         return "left alone until `thermolion retry`"
     failure = trial_status.failure
@@ -105,8 +102,8 @@ def final(outcome: Outcome) -> str | None:
     """Return the final metric with its name, or the rung that ended it early; None without one."""
     if outcome.rung is not None:
         return f"ended early, at {outcome.trial.workload.unit} {outcome.rung}"
-    reading = outcome.trial.workload.metric_spec
-    name = reading.final_metric or reading.metric
+    spec = outcome.trial.workload.metric_spec
+    name = spec.final_metric or spec.metric
     if name not in outcome.metrics:
         return None
     label = name.replace("_", " ")
@@ -123,11 +120,11 @@ def in_unit(outcome: Outcome, value: float, digits: int = 1) -> str:
 
 def stage_lines(status: Status) -> list[str]:
     """Return lines on tuning, pilots and looks; none for a study without any of them."""
-    stage, said = status.stage, _tuning_lines(status)
+    stage, lines = status.stage, _tuning_lines(status)
     pilots = [one for one in status.outcomes if one.trial.phase == "pilot"]
     if stage.awaits_targets:
         ended = sum(one.has_result for one in pilots)
-        said.append(
+        lines.append(
             f"pilots first: {ended} of {len(pilots)} trials of the baseline have ended; targets "
             "are made from them, then the comparison begins"
         )
@@ -136,22 +133,22 @@ def stage_lines(status: Status) -> list[str]:
             f"{name} {'none' if target is None else f'{target:.4g}'}"
             for name, target in stage.targets.items()
         )
-        said.append(f"targets from pilots: {listed}")
+        lines.append(f"targets from pilots: {listed}")
     if not stage.looks:
-        return said
+        return lines
     if stage.next_look is not None:
         seeds = stage.looks[stage.next_look - 1]
         at = f"look {stage.next_look} of {len(stage.looks)}, at {seeds} seeds"
         waits = _count_ended(status, stage.next_look)
-        said.append(f"{at}: {waits}")
+        lines.append(f"{at}: {waits}")
     for number, decision in enumerate(stage.decisions, 1):
-        said.append(f"look {number}, at {decision['seeds']} seeds: {_format_decision(decision)}")
+        lines.append(f"look {number}, at {decision['seeds']} seeds: {_format_decision(decision)}")
     if status.skipped:
-        said.append(
+        lines.append(
             f"decided at {stage.looks[len(stage.decisions) - 1]} of {stage.looks[-1]} seeds: "
             f"{len(status.skipped)} trials spared"
         )
-    return said
+    return lines
 
 
 def tuned_values(candidate: Candidate) -> dict[str, str]:
@@ -167,13 +164,14 @@ def _tuning_lines(status: Status) -> list[str]:
     ended = sum(one.has_result for one in tuned)
     if status.stage.awaits_winners:
         follow = status.stage.to_suggest
-        said = f"tuning first: {ended} of {len(tuned) + follow} trials have ended"
         if follow:
-            return [f"{said}; the settings of {follow} are suggested by how the others fare"]
-        if ended == len(tuned):
-            said += "; the next `submit` or `run` chooses, where each candidate has a trial that "
-            return [f"{said}logged the metric it is tuned by"]
-        return [f"{said}; the settings with the best validation are compared, on other seeds"]
+            then = f"the settings of {follow} are suggested by how the others fare"
+        elif ended < len(tuned):
+            then = "the settings with the best validation are compared, on other seeds"
+        else:
+            then = "the next `submit` or `run` chooses, if each candidate has a trial that logged "
+            then += "the metric it is tuned by"
+        return [f"tuning first: {ended} of {len(tuned) + follow} trials have ended; {then}"]
     return [f"settings chosen by {len(tuned)} trials of tuning"]
 
 
@@ -197,18 +195,14 @@ def stage_json(status: Status) -> dict[str, Any]:
 
 def _count_ended(status: Status, look: int) -> str:
     here = [s for s in status.planned.values() if status.stage.is_of_look(s.outcome.trial, look)]
-    open_ones = [trial_status for trial_status in here if not trial_status.outcome.has_result]
+    open_ones = [one for one in here if not one.outcome.has_result]
     if not open_ones:
         return "all trials have ended, the next `submit` or `run` decides"
-    stuck = sum(
-        not trial_status.in_flight and not trial_status.goes_again for trial_status in open_ones
-    )
-    said = f"{len(here) - len(open_ones)} of {len(here)} trials have ended"
-    return f"{said}, and it waits for {stuck} that failed or are held" if stuck else said
+    stuck = sum(not one.in_flight and not one.goes_again for one in open_ones)
+    ended = f"{len(here) - len(open_ones)} of {len(here)} trials have ended"
+    return f"{ended}, and it waits for {stuck} that failed or are held" if stuck else ended
 
 
 def _format_decision(decision: Any) -> str:
-    open_pairs = [f"{candidate} vs {baseline}" for candidate, baseline in decision["open"]]
-    if not open_pairs:
-        return "every question is decided"
-    return f"undecided {', '.join(open_pairs)}"
+    pairs = ", ".join(f"{candidate} vs {baseline}" for candidate, baseline in decision["open"])
+    return f"undecided {pairs}" if pairs else "every question is decided"

@@ -23,6 +23,7 @@ def trial_record(found: FoundTrial) -> dict[str, Any]:
     outcome = trial_status.outcome
     logs = [study.layout.events / log for log in dict.fromkeys(a.log for a in outcome.attempt_log)]
     job = outcome.job
+    output = study.layout.job_output(job["submission"], job["pack"]) if job else None
     return {
         "id": found.trial,
         "study": study.name,
@@ -45,9 +46,7 @@ def trial_record(found: FoundTrial) -> dict[str, Any]:
         "held": None if trial_status.hold is None else trial_status.hold.error,
         "events": [str(log) for log in logs],
         "checkpoint": _checkpoint(study.layout.checkpoint(found.trial)),
-        "job_output": str(study.layout.job_output(job["submission"], job["pack"]))
-        if job
-        else None,
+        "job_output": None if output is None else str(output),
     }
 
 
@@ -71,21 +70,21 @@ def trial_text(record: Mapping[str, Any]) -> str:
     if curve:
         steps = f"{curve['points']} points, steps {curve['first_step']} to {curve['last_step']}"
         lines.append(("curve", f"{steps}: {_numbers(curve['last'])}"))
-    if record["metrics"]:
-        lines.append(("final", _numbers(record["metrics"])))
+    lines.append(("final", _numbers(record["metrics"])))
     if record["train_seconds"] is not None:
         lines.append(("trained", f"{record['train_seconds']:.2f} s"))
     if record["nondeterministic"]:
         lines.append(("note", "two attempts disagree on one step: nondeterministic"))
-    digests = {key: value for key, value in record["digests"].items() if value}
-    lines += [("digests", _settings(digests))] if digests else []
-    lines += [("code", record["code"])] if record["code"] else []
-    lines += [("events", log) for log in record["events"]]
-    lines.append(("checkpoint", _checkpoint_text(record["checkpoint"])))
-    lines += [("output", record["job_output"])] if record["job_output"] else []
-    lines += [("held", record["held"])] if record["held"] else []
-    lines += [("error", record["error"])] if record["error"] else []
-    text = columns(lines, gap=1)
+    lines += [
+        ("digests", _settings(record["digests"])),
+        ("code", record["code"]),
+        *(("events", log) for log in record["events"]),
+        ("checkpoint", _checkpoint_text(record["checkpoint"])),
+        ("output", record["job_output"]),
+        ("held", record["held"]),
+        ("error", record["error"]),
+    ]
+    text = columns([(label, content) for label, content in lines if content], gap=1)
     return f"{text}\n\n{record['traceback'].rstrip()}" if record["traceback"] else text
 
 
@@ -146,8 +145,8 @@ def _checkpoint_text(checkpoint: Mapping[str, Any]) -> str:
 
 
 def _settings(content: Mapping[str, Any]) -> str:
-    told = {key: value for key, value in content.items() if value not in (None, [], {}, "")}
-    return ", ".join(f"{key}={value}" for key, value in told.items())
+    given = {key: value for key, value in content.items() if value not in (None, [], {}, "")}
+    return ", ".join(f"{key}={value}" for key, value in given.items())
 
 
 def _numbers(metrics: Mapping[str, float]) -> str:

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jobs.contract.trial import Candidate, Workload
-from orchestrator.progress.status import Status, TrialStatus, read_status
+from orchestrator.progress.status import Status, TrialStatus, poll_status
 from orchestrator.study.estimate import estimate, in_words
 from orchestrator.study.study import Study
 from orchestrator.submit.notify import send_notices
@@ -18,8 +18,6 @@ from orchestrator.submit.submit import send_remaining
 from orchestrator.views.status import current, in_unit
 from tracking.outcomes import Outcome, curve_position
 
-_POLL_EVERY_S = 1.0
-_SHARE_OF_A_CORE = 0.1  # what polling may cost a large study: the cores are for training
 _LINE_EVERY_S = 10.0  # between two lines while nothing is completed
 
 
@@ -37,27 +35,23 @@ def _show_table(study: Study, console: Console) -> Status:
 
 
 def _print_lines(study: Study, console: Console) -> Status:
-    said, when = "", 0.0
+    printed, printed_s = "", 0.0
     for status in _poll(study):
         line = _summary(study, status)
         done = line.partition(",")[0]
-        if done != said or time.monotonic() - when > _LINE_EVERY_S:
+        if done != printed or time.monotonic() - printed_s > _LINE_EVERY_S:
             console.print(line, markup=False, highlight=False, soft_wrap=True)
-            said, when = done, time.monotonic()
+            printed, printed_s = done, time.monotonic()
     return status
 
 
 def _poll(study: Study) -> Iterator[Status]:
-    while True:
-        begin = time.process_time()  # waiting for a queue that is slow to answer costs no core
-        status = read_status(study)
-        took = time.process_time() - begin
+    """Yield the status again and again; after each, send the remaining trials and the notices."""
+    for status in poll_status(study):
         yield status
-        if not status.jobs_alive:
-            return
-        send_remaining(study)
-        send_notices(study, status)
-        time.sleep(max(_POLL_EVERY_S, took / _SHARE_OF_A_CORE))
+        if status.jobs_alive:
+            send_remaining(study)
+            send_notices(study, status)
 
 
 def _summary(study: Study, status: Status) -> str:
@@ -67,9 +61,8 @@ def _summary(study: Study, status: Status) -> str:
         for state, count in status.counts.items()
         if state in ("running", "diverged", "failed", "held", "lost")
     ]
-    running = [s.outcome for s in status.planned.values() if s.state == "running"]
     reached: dict[str, list[str]] = {}
-    for outcome in running:
+    for outcome in _list_running(status):
         value = current(outcome)
         if value is not None:
             name = outcome.trial.workload.metric_spec.metric.replace("_", " ")
@@ -78,10 +71,13 @@ def _summary(study: Study, status: Status) -> str:
     return ", ".join([*parts, *_format_time_left(study, status)])
 
 
+def _list_running(status: Status) -> list[Outcome]:
+    return [one.outcome for one in status.planned.values() if one.state == "running"]
+
+
 def _format_time_left(study: Study, status: Status) -> list[str]:
-    states = status.planned.values()
-    running = sum(s.outcome.trial.world_size for s in states if s.state == "running")
-    left = estimate(status.wanted, running or status.at_a_time, study.sweep.keys.resources.device)
+    ranks = sum(one.trial.world_size for one in _list_running(status))
+    left = estimate(status.wanted, ranks or status.at_a_time, study.sweep.keys.resources.device)
     if left.seconds is None or status.done == len(status.wanted):
         return []
     return [f"about {in_words(left.seconds)} left"]
@@ -127,6 +123,6 @@ def _format_progress(trial_status: TrialStatus) -> str:
 
 
 def _format_final(outcome: Outcome) -> str:
-    reading = outcome.trial.workload.metric_spec
-    value = outcome.metrics.get(reading.final_metric or reading.metric)
+    spec = outcome.trial.workload.metric_spec
+    value = outcome.metrics.get(spec.final_metric or spec.metric)
     return "" if value is None else in_unit(outcome, value)

@@ -5,11 +5,18 @@ import signal
 
 from processes import wait_for
 from slurm_lab import Lab
-from slurm_trainings import odd
 
 from slurm.devcluster.daemons import processes_with
 from tracking.outcomes import read_outcomes
 
+SWEEP = """\
+study: stuck
+workloads: [{name: mine, train: "stays:train", metric: loss, steps: 1}]
+candidates: {a: {optimizer: sgd, lr: 0.1}}
+seeds: 1
+backend: slurm
+pack: {at_least: 0s}
+"""
 # The first attempt stays until it is killed.
 STAYS = """\
 import time
@@ -25,10 +32,11 @@ def train(trial, context):
 
 
 def test_the_next_submit_frees_it(lab: Lab) -> None:
-    sweep, _ = odd(lab, STAYS.replace("CAME", str(lab.folder / "came")))
+    (lab.folder / "stays.py").write_text(STAYS.replace("CAME", str(lab.folder / "came")))
     update = ("scontrol", "update")
     lab.cluster.ask(*update, "nodename=n2", "state=drain", "reason=test")
     try:
+        sweep = lab.write(SWEEP, "stuck.yaml")
         assert lab.call("submit", sweep).code == 0
         wait_for((lab.folder / "came").exists)
         every = processes_with("SLURM_CONF", str(lab.cluster.paths.slurm_conf))
@@ -48,6 +56,6 @@ def test_the_next_submit_frees_it(lab: Lab) -> None:
             lab.cluster.ask(*update, f"nodename={node}", "state=resume")
     wait_for(lambda: "BeginTime" in lab.cluster.ask("squeue", "-h", "-o", "%r"))
     assert lab.call("submit", sweep).code == 0  # or it waits, as after every requeue, two minutes
-    lab.await_results("odd", 1)
-    (outcome,) = read_outcomes(lab.layout("odd").events).values()
+    lab.await_results("stuck", 1)
+    (outcome,) = read_outcomes(lab.layout("stuck").events).values()
     assert outcome.state == "completed"

@@ -6,7 +6,7 @@ import pytest
 from processes import start, wait_for
 
 from jobs.contract.layout import Layout
-from orchestrator.cli.terminal import INTERRUPTED
+from orchestrator.cli.terminal import Exit
 from tracking.mlflow_store.store import open_store
 
 # Logs a point, and the next one once it is let.
@@ -109,7 +109,7 @@ def test_a_server_that_is_away_is_waited_for_and_said_once(collecting):
     assert lines[2].startswith("trying again in ")
     follower.send_signal(signal.SIGINT)
     _, err = follower.communicate(timeout=60)
-    assert follower.returncode == INTERRUPTED
+    assert follower.returncode == Exit.INTERRUPTED
     assert (
         err == "ended; go on with: thermolion collect mine --mlflow http://127.0.0.1:9 --follow\n"
     )
