@@ -33,15 +33,12 @@ class NotebookStudy:
         """Open the folder of a study; raise SweepError if it is none."""
         path = Path(folder).absolute()
         if not (path / "sweep.yaml").is_file():
-            below = sorted(file.parent.name for file in path.glob("*/sweep.yaml"))
             hint = (
-                f"it is a root, with the studies {', '.join(below)}: name one"
-                if below
-                else (
-                    "it has no sweep.yaml; the folder of a study is ROOT/NAME, such as "
-                    "studies/quickstart, made when its trials are sent"
-                )
+                "it has no sweep.yaml; a study's folder is ROOT/NAME, such as studies/quickstart"
             )
+            below = sorted(file.parent.name for file in path.glob("*/sweep.yaml"))
+            if below:
+                hint = f"it is a root, with the studies {', '.join(below)}: name one"
             raise SweepError(f"{path} is not the folder of a study: {hint}")
         return NotebookStudy(path)
 
@@ -80,9 +77,8 @@ class NotebookStudy:
         return _frame(tables[table])
 
     def _read_results(self) -> StudyResults:
-        sweep = read_sweep(self.folder / "sweep.yaml")
         layout = Layout(self.folder.parent, self.folder.name)
-        return StudyResults.read(Study(sweep, layout))
+        return StudyResults.read(Study(read_sweep(layout.sweep), layout))
 
 
 def _frame(rows: Sequence[Mapping[str, Any]]) -> "pd.DataFrame":
@@ -100,8 +96,6 @@ def _make_column(values: list[Any]) -> Any:
 
     types = {type(value) for value in values if value is not None}
     if None in values and types == {int}:
-        is_wide = any(value is not None and value >= 2**63 for value in values)
+        is_wide = max(value for value in values if value is not None) >= 2**63
         return pd.array(values, dtype="UInt64" if is_wide else "Int64")
-    if None in values and types == {float}:
-        return pd.array([float("nan") if v is None else v for v in values], dtype="float64")
     return values

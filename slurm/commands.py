@@ -38,7 +38,7 @@ def ask_if_allowed(command: Sequence[str]) -> bool:
     return True
 
 
-def run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+def run(command: Sequence[str]) -> "subprocess.CompletedProcess[str]":
     """Run a command to its end; raises SlurmError if it is absent, fails or hangs."""
     try:
         with without_job():

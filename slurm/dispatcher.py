@@ -109,7 +109,6 @@ class Dispatcher:
             array_job = submission.array_jobs.intend(unsent.start, count)
             try:
                 self._send(submission, array_job)
-                return bool(submission.unsent())
             except QueueFull as full:
                 submission.array_jobs.retract(array_job)
                 self.full = True
@@ -118,11 +117,13 @@ class Dispatcher:
                     raise SlurmError(f"sbatch refuses even one job: {full}") from full
                 if count < 1:
                     raise
+                continue
             except NoAnswer:
                 raise  # the intent stays: should there be a job, it is found by its name
             except Exception:
                 submission.array_jobs.retract(array_job)
                 raise
+            return bool(submission.unsent())
 
     def _send(self, submission: SlurmSubmission, array_job: ArrayJob) -> None:
         throttle, after = "", None

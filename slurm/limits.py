@@ -33,10 +33,10 @@ def find_submit_cap(site: Site, facts: Facts | None) -> int | None:
 
 
 def count_room(submission: SlurmSubmission, queue: Queue, array_jobs: Sequence[ArrayJob]) -> int:
-    """Return how many more jobs the user may have in the queue: the cap less the jobs in it.
+    """Return how many more jobs the user may have in the queue, which is as it was read.
 
-    `array_jobs` are all that were sent of the study: the tasks of those that were sent after the
-    queue was read are counted as well. Without a cap there is room for the whole submission.
+    Of the study's `array_jobs`, those that were sent after that are counted by their tasks. If
+    there is no cap, there is room for the whole submission.
     """
     if submission.submit_cap is None:
         return submission.packs

@@ -43,14 +43,14 @@ def _compare(
     complete: int | None,
 ) -> Comparison:
     questions = [Question(*pair) for pair in study.sweep.questions]
-    name, found = study.name, read_registration(study, stage, outcomes)
-    if found is None:
+    name, registration = study.name, read_registration(study, stage, outcomes)
+    if registration is None:
         keys = study.sweep.keys.analysis
         looks = _read_looks(study, stage, 0)
         return compare(
             name, compared, questions, rope_pp=keys.rope_pp, alpha=keys.alpha, looks=looks
         )
-    registered, analysis = found
+    registered, analysis = registration
     confirmatory = _leave_out_additions(compared, analysis)
     looks = _read_looks(study, stage, len(stage.decisions) if complete is None else complete)
     comparison = compare(name, confirmatory, questions, analysis=analysis, looks=looks)
@@ -74,8 +74,8 @@ def _with_target(outcome: Outcome, targets: dict[str, float | None]) -> Outcome:
     workload = outcome.trial.workload
     if workload.key not in targets or workload.metric_spec.target == targets[workload.key]:
         return outcome
-    reading = replace(workload.metric_spec, target=targets[workload.key])
-    trial = replace(outcome.trial, workload=replace(workload, declared_metric=reading))
+    spec = replace(workload.metric_spec, target=targets[workload.key])
+    trial = replace(outcome.trial, workload=replace(workload, declared_metric=spec))
     return replace(outcome, trial=trial)
 
 
@@ -96,8 +96,8 @@ def _explore(
     """Answer with all trials that there are, confirmatory or not."""
     ended = [one for one in outcomes if one.has_result]
     known = {one.trial.candidate.name for one in ended}
-    asked = [one for one in questions if {one.candidate, one.baseline} <= known]
-    return compare(name, ended, asked).pooled if asked else ()
+    answerable = [one for one in questions if {one.candidate, one.baseline} <= known]
+    return compare(name, ended, answerable).pooled if answerable else ()
 
 
 def _read_looks(study: Study, stage: Stage, complete: int) -> Looks | None:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from tracking.compare.result import Comparison
 
 
+_BlockKey = tuple[str, int, tuple[tuple[str, int], ...]]
+
+
 @dataclass(frozen=True)
 class ComparisonInput:
     """Outcomes to compare, the pairs of candidates asked about, and notes for the reader."""
@@ -100,7 +103,7 @@ def read_experiment(arguments: Namespace, root: Path) -> ComparisonInput:
             "--candidate params.optimizer --seed params.seed --workload params.dataset "
             "--metric val_acc"
         )
-    reading = MetricSpec(
+    spec = MetricSpec(
         arguments.metric,
         arguments.final_metric,
         arguments.goal,
@@ -108,12 +111,12 @@ def read_experiment(arguments: Namespace, root: Path) -> ComparisonInput:
         arguments.chance,
         arguments.target,
     )
-    where = RunFields(arguments.candidate, arguments.seed, arguments.workload, reading)
+    fields = RunFields(arguments.candidate, arguments.seed, arguments.workload, spec)
     with open_store(root, arguments.mlflow) as store:
-        found = read_runs(store, arguments.experiment, where, arguments.filter or "")
-    names = sorted({one.trial.candidate.name for one in found.outcomes})
+        runs = read_runs(store, arguments.experiment, fields, arguments.filter or "")
+    names = sorted({one.trial.candidate.name for one in runs.outcomes})
     questions, notes = _make_questions(names, arguments.baseline)
-    return ComparisonInput(arguments.experiment, found.outcomes, questions, (*notes, *found.notes))
+    return ComparisonInput(arguments.experiment, runs.outcomes, questions, (*notes, *runs.notes))
 
 
 def _make_questions(
@@ -129,7 +132,7 @@ def _make_questions(
     return tuple((name, baseline) for name in names if name != baseline), ()
 
 
-def _block_key(trial: Trial) -> tuple[str, int, tuple[tuple[str, int], ...]]:
+def _block_key(trial: Trial) -> _BlockKey:
     """Return what the trials of a block share: workload, number and seeds but that of noise."""
     seeds = tuple(sorted((k, v) for k, v in trial.seeds.items() if k != "noise"))
     return trial.workload.key, trial.block, seeds
@@ -178,9 +181,7 @@ def _label_candidates(first: Study, second: Study) -> dict[tuple[str, str], str]
     return labels
 
 
-def _note_left_out(
-    first: Study, second: Study, shared: set[tuple[str, int, tuple[tuple[str, int], ...]]]
-) -> list[str]:
+def _note_left_out(first: Study, second: Study, shared: set[_BlockKey]) -> list[str]:
     notes = []
     for study in (first, second):
         alone = {

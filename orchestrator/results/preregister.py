@@ -108,12 +108,8 @@ def _rename(registered: Analysis, now: Analysis) -> Analysis:
     names = {key: name for name, key in now.candidates.items()}
     named = {old: names.get(key, old) for old, key in registered.candidates.items()}
     # A name that has another content by now is not the candidate that was agreed on.
-    gone = {
-        old
-        for old, key in registered.candidates.items()
-        if key not in names and named[old] in now.candidates
-    }
-    named |= {old: f"{old} (as frozen)" for old in gone}
+    gone = [old for old, key in registered.candidates.items() if key not in names]
+    named |= {old: f"{old} (as frozen)" for old in gone if old in now.candidates}
     questions = tuple(
         Question(named[one.candidate], named[one.baseline]) for one in registered.questions
     )
@@ -151,8 +147,8 @@ def _describe_blocks(registered: Sequence[int], now: Sequence[int]) -> Iterator[
 
 
 def _describe_questions(today: Analysis, now: Analysis) -> Iterator[str]:
+    known = {name for one in today.questions for name in (one.candidate, one.baseline)}
     for one in now.questions:
-        known = {today_name for q in today.questions for today_name in (q.candidate, q.baseline)}
         if one not in today.questions and {one.candidate, one.baseline} <= known:
             yield f"{one.candidate} vs {one.baseline} was asked after the freezing: exploration"
     for one in today.questions:
@@ -173,14 +169,19 @@ def _describe_other_results(
     stage: Stage, tuning: Tuning, outcomes: Sequence[Outcome]
 ) -> Iterator[str]:
     for number, decision in enumerate(tuning.winners, 1):
-        seen = [one for one in outcomes if one.trial.id in set(decision["trials"])]
-        if inputs_hash(seen) != decision["inputs"]:
+        if not _has_same_inputs(decision, outcomes):
             what = "winners" if number == 1 else f"winners {number}"
             yield f"{what} were chosen by other results of tuning than there are now"
     for number, decision in enumerate(stage.decisions, 1):
-        seen = [one for one in outcomes if one.trial.id in set(decision["trials"])]
-        if inputs_hash(seen) != decision["inputs"]:
+        if not _has_same_inputs(decision, outcomes):
             yield f"look {number} was decided by other results than there are now"
+
+
+def _has_same_inputs(decision: Mapping[str, Any], outcomes: Sequence[Outcome]) -> bool:
+    """Return True if the trials that a decision was taken by still have the same results."""
+    trials = set(decision["trials"])
+    results = inputs_hash(one for one in outcomes if one.trial.id in trials)
+    return bool(results == decision["inputs"])
 
 
 def _format(value: Any) -> str:

@@ -53,17 +53,17 @@ def suggest(
     draw = int.from_bytes(hashlib.sha256(f"tpe/{seed}".encode()).digest()[:4], "big")
     sampler = optuna.samplers.TPESampler(seed=draw, n_startup_trials=0, constant_liar=True)
     study = _make_optuna_study(space, settings, lower_is_better, sampler)
-    found: list[dict[str, Any]] = []
+    suggestions: list[dict[str, Any]] = []
     for _ in range(_PATIENCE * count):
-        asked = study.ask(distributions)
-        values = {name: _decode(space[name], asked.params[name]) for name in names}
+        trial = study.ask(distributions)
+        values = {name: _decode(space[name], trial.params[name]) for name in names}
         if is_legal(values):
-            found.append(values)
+            suggestions.append(values)
         else:
-            study.tell(asked, state=optuna.trial.TrialState.PRUNED)  # counts as bad
-        if len(found) == count:
+            study.tell(trial, state=optuna.trial.TrialState.PRUNED)  # counts as bad
+        if len(suggestions) == count:
             break
-    return found
+    return suggestions
 
 
 def compute_importances(
@@ -122,8 +122,8 @@ def _encode(axis: Axis, value: Any) -> Any:
     return [_plain(choice) for choice in axis.choices].index(_plain(value))
 
 
-def _decode(axis: Axis, said: Any) -> Any:
-    return axis.choices[said] if axis.kind == "choice" else axis.snap(said)
+def _decode(axis: Axis, value: Any) -> Any:
+    return axis.choices[value] if axis.kind == "choice" else axis.snap(value)
 
 
 def _plain(value: Any) -> Any:

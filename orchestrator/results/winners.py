@@ -44,15 +44,15 @@ def decide_tuning(study: Study, outcomes: Sequence[Outcome]) -> bool:
     measured = [one for of in awaited.values() for one in of]
     if not awaited or not all(one.has_result for one in measured):
         return False
-    found = {at: _Tuned(find_candidate(study, at), of) for at, of in awaited.items()}
-    if any(one.winner is None for one in found.values()):
+    results = {at: _Tuned(find_candidate(study, at), of) for at, of in awaited.items()}
+    if any(one.winner is None for one in results.values()):
         return False
     tune = study.sweep.keys.tune
     assert tune is not None
     name, kind, record = (
-        _suggest(tuning, found)
-        or _widen(tuning, found, tune.widen)
-        or _choose_winners(tuning, found, tune)
+        _suggest(tuning, results)
+        or _widen(tuning, results, tune.widen)
+        or _choose_winners(tuning, results, tune)
     )
     return write_decision(study.layout, name, kind, inputs=inputs_hash(measured), **record)
 
@@ -86,56 +86,56 @@ class _Tuned:
         } | ({} if self.winner.rung is None else {"rung": self.winner.rung})
 
 
-def _suggest(tuning: Tuning, found: Mapping[Place, _Tuned]) -> _Decision | None:
+def _suggest(tuning: Tuning, results: Mapping[Place, _Tuned]) -> _Decision | None:
     """Return the settings that are tried next; None if those of this round are all known."""
-    settings = [one for at in found for one in _suggest_at(tuning, at, found[at])]
+    settings = [one for at in results for one in _suggest_at(tuning, at, results[at])]
     if not settings:
         return None
     return suggested_name(len(tuning.suggestions) + 1), "suggestions", {"settings": settings}
 
 
-def _widen(tuning: Tuning, found: Mapping[Place, _Tuned], most: int) -> _Decision | None:
+def _widen(tuning: Tuning, results: Mapping[Place, _Tuned], most: int) -> _Decision | None:
     """Return wider ends of learning rates; None if no edge has won, or after `most` times."""
-    widened = _find_wider_ends(tuning, found)
+    widened = _find_wider_ends(tuning, results)
     if not widened or tuning.winners or tuning.rounds > most:
         return None
     record = {
         "round": tuning.rounds,
         "widened": widened,
-        "because": [one.to_json() for one in found.values() if one.edge],
+        "because": [one.to_json() for one in results.values() if one.edge],
     }
     return widening_name(tuning.rounds), "tuning", record
 
 
-def _choose_winners(tuning: Tuning, found: Mapping[Place, _Tuned], tune: TuneKeys) -> _Decision:
+def _choose_winners(tuning: Tuning, results: Mapping[Place, _Tuned], tune: TuneKeys) -> _Decision:
     """Return the settings that are compared, by the places where they were found."""
     record = {
         "tune": tune.model_dump(mode="json", exclude_none=True),
         "rounds": tuning.rounds,
-        "chosen": [{"of": on, "key": key} | one.to_json() for (on, key), one in found.items()],
-        "trials": sorted(id_ for one in found.values() for id_ in one.trials),
+        "chosen": [{"of": on, "key": key} | one.to_json() for (on, key), one in results.items()],
+        "trials": sorted(id_ for one in results.values() for id_ in one.trials),
     }
     return winners_name(len(tuning.winners) + 1), "winners", record
 
 
-def _suggest_at(tuning: Tuning, at: Place, found: _Tuned) -> list[dict[str, Any]]:
+def _suggest_at(tuning: Tuning, at: Place, result: _Tuned) -> list[dict[str, Any]]:
     """Return what is to be tried next at one place; nothing if all its settings are known."""
-    candidate, search = found.candidate, found.candidate.search
+    candidate, search = result.candidate, result.candidate.search
     assert search is not None
-    numbers = tuning.unsuggested(candidate, found.workload)[: search.batch]
+    numbers = tuning.unsuggested(candidate, result.workload)[: search.batch]
     if not numbers:
         return []
     seed = f"{search.root}/{at[0]}/{at[1]}/{numbers[0]}"
-    told = [
+    settings = [
         replace(one, hyperparameters=candidate.values_in(one.hyperparameters))
-        for one in found.settings
+        for one in result.settings
     ]
-    space, lower = find_space(tuning, candidate), found.lower_is_better
-    values = suggest(space, told, lower, len(numbers), seed, candidate.allows)
+    space, lower = find_space(tuning, candidate), result.lower_is_better
+    values = suggest(space, settings, lower, len(numbers), seed, candidate.allows)
     if not values:  # a point is legal
         point = candidate.setting(numbers[0], tuning.axis(candidate, tuning.rounds))
         values = [candidate.values_in(point.hyperparameters)]
-    names = {"workload": found.workload.name, "candidate": candidate.name}
+    names = {"workload": result.workload.name, "candidate": candidate.name}
     return [{"of": at[0], "key": at[1]} | names | {"first": numbers[0], "values": values}]
 
 
@@ -158,21 +158,21 @@ def find_candidate(study: Study, at: Place) -> TunedCandidate:
 def _group_by_place(study: Study, outcomes: Sequence[Outcome]) -> Mapping[Place, list[Outcome]]:
     """Return the tuning trials of every candidate on every workload, setting by setting."""
     tuned = {one.name: one for one in study.sweep.candidates if isinstance(one, TunedCandidate)}
-    found: dict[Place, list[Outcome]] = {}
+    places: dict[Place, list[Outcome]] = {}
     for one in sorted(
         (one for one in outcomes if one.trial.phase == "tune"),
         key=lambda one: (TunedCandidate.number_of(one.trial.candidate), one.trial.block),
     ):
         candidate = tuned[one.trial.candidate.declared]
         at = tuning_key(one.trial.workload, candidate.search), candidate.key
-        found.setdefault(at, []).append(one)
-    return found
+        places.setdefault(at, []).append(one)
+    return places
 
 
-def _find_wider_ends(tuning: Tuning, found: Mapping[Place, _Tuned]) -> dict[str, list[float]]:
+def _find_wider_ends(tuning: Tuning, results: Mapping[Place, _Tuned]) -> dict[str, list[float]]:
     """Return, by candidate, where learning rates are looked for next: a decade beyond the edge."""
     widened: dict[str, list[float]] = {}
-    for (_, key), one in found.items():
+    for (_, key), one in results.items():
         axis = tuning.axis(one.candidate, tuning.rounds)
         assert one.candidate.search is not None
         axis = axis or one.candidate.search.space.get(_RATE)
