@@ -1,8 +1,11 @@
-"""What trying more settings buys: the expected best of k of them. No verdict is made from it."""
+"""What trying more buys: the expected best of k settings, and the middle half of many runs.
+
+Pure functions; they describe, and no verdict is made from them.
+"""
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import special
+from scipy import special, stats
 
 
 def expected_best(scores: ArrayLike) -> tuple[float, ...]:
@@ -17,3 +20,8 @@ def expected_best(scores: ArrayLike) -> tuple[float, ...]:
         float((v * special.comb(np.arange(m), k - 1)).sum() / special.comb(m, k))
         for k in range(1, m + 1)
     )
+
+
+def interquartile_mean(scores: ArrayLike) -> float:
+    """Return the mean of the middle half of all scores, of any shape (Agarwal et al. 2021)."""
+    return float(stats.trim_mean(np.asarray(scores, dtype=np.float64).ravel(), 0.25))

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 from statsmodels.stats.libqsturng import qsturng
 
-from tracking.stats.budgets import expected_best
+from tracking.stats.budgets import expected_best, interquartile_mean
 from tracking.stats.profiles import jackknife_ranges, profile
 from tracking.stats.ranks import cliques, critical_difference, friedman, rank_scores
 
@@ -79,3 +79,9 @@ def test_the_expected_best_of_k_is_the_known_one():
     v = [0.6, 0.7, 0.72, 0.8, 0.9]
     assert expected_best(v)[:3] == pytest.approx((0.744, 0.814, 0.852))
     assert (len(expected_best(v)), expected_best(v)[-1]) == (5, 0.9)
+
+
+def test_the_interquartile_mean_is_the_known_one():
+    x = [[0.9, 0.5], [0.8, 0.6], [0.85, 0.55], [0.95, 0.4]]
+    y = [[0.7, 0.5], [0.85, 0.65], [0.75, 0.6], [0.8, 0.45]]
+    assert (interquartile_mean(x), interquartile_mean(y)) == pytest.approx((0.7, 0.675))
