@@ -12,7 +12,6 @@ from jobs.contract.layout import Layout
 from jobs.contract.trial import Trial
 from orchestrator.backends.records import Submission
 from orchestrator.study.study import Study
-from orchestrator.sweep.keys import BACKENDS, IN_A_JOB
 from orchestrator.sweep.sweep import SweepFile
 from tracking.outcomes import Outcome
 
@@ -21,6 +20,14 @@ JobStates = Mapping[str, Mapping[int, JobState]]  # by submission and pack
 JobEnds = Mapping[tuple[str, int], JobEnd]  # by submission and pack
 
 _Answer = TypeVar("_Answer")
+
+# Imported when first used: a study needs one of them alone.
+_BACKENDS: Mapping[str, str] = {
+    "local": "orchestrator.backends.local:LocalBackend",
+    "ray": "orchestrator.backends.ray.backend:RayBackend",
+    "slurm": "orchestrator.backends.slurm:SlurmBackend",
+}
+_IN_A_JOB = "orchestrator.backends.ray.on_slurm:RayOnSlurm"  # with `ray.on: slurm`
 
 
 @dataclass(frozen=True)
@@ -74,13 +81,19 @@ def count_ranks_at_a_time(plans: Sequence[SubmissionPlan], concurrent: int | Non
 
 
 class Backend(Protocol):
-    """Where jobs run. It knows whether a job lives, never the results of its trials."""
+    """Where jobs run. It knows whether a job lives, never the results of its trials.
+
+    `survives_us`: jobs go on if the command that watches them is interrupted.
+    """
+
+    survives_us: bool = False
 
     def check(self, study: Study) -> None:
         """Raise an error if this backend could run no trial of a study."""
 
     def ignored(self, study: Study) -> Sequence[str]:
-        """Return the keys of a sweep that are set and have no effect here."""
+        """Return the keys of a sweep that are set and have no effect here, by default none."""
+        return []
 
     def place(self, request: PlacementRequest) -> Sequence[SubmissionPlan]:
         """Share trials out to packs, and packs to submissions; starts nothing."""
@@ -105,13 +118,12 @@ class Backend(Protocol):
         """Hold or release jobs that have not started; return their number."""
 
     def notes(self, layout: Layout, submissions: Sequence[Submission]) -> Sequence[str]:
-        """Return remarks on living jobs for the user; asks no scheduler."""
+        """Return remarks on living jobs for the user, by default none; asks no scheduler."""
+        return []
 
     def waits(self, layout: Layout) -> bool:
-        """Whether some of the recorded submissions is still to be sent."""
-
-    def survives_us(self, study: Study) -> bool:
-        """Whether jobs go on if the command that watches them is interrupted."""
+        """Return True if some recorded submission is still to be sent, as by default none is."""
+        return False
 
 
 def backend_of(place: SweepFile | Submission) -> Backend:
@@ -119,7 +131,7 @@ def backend_of(place: SweepFile | Submission) -> Backend:
 
     There is one instance of each, for it may keep what the scheduler has answered.
     """
-    return _load((IN_A_JOB if place.in_a_job else BACKENDS)[place.backend])
+    return _load(_IN_A_JOB if place.in_a_job else _BACKENDS[place.backend])
 
 
 @cache

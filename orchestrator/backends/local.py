@@ -13,6 +13,7 @@ from jobs.contract.failures import JobEnd
 from jobs.contract.layout import Layout
 from jobs.contract.lock import Process
 from orchestrator.backends.base import (
+    Backend,
     JobEnds,
     JobState,
     JobStates,
@@ -26,17 +27,13 @@ from orchestrator.study.study import Study
 from orchestrator.sweep.document import SweepError
 from orchestrator.sweep.keys import PackKeys, RayKeys
 
-_SIGNALLED = 128  # and more: what a shell makes of a signal
+_SIGNALLED = 128  # plus its number: the exit code that shells make of a signal
 
 
-class DetachedBackend:
+class DetachedBackend(Backend):
     """Starts `module` as a detached process for every submission, with its folder as argument."""
 
     module = "orchestrator.backends.pool"
-
-    def survives_us(self, study: Study) -> bool:
-        """Return False: nothing else would show that they go on."""
-        return False
 
     def submit(self, layout: Layout, submissions: Sequence[Submission]) -> None:
         """Start a pool for every submission."""
@@ -75,14 +72,14 @@ class DetachedBackend:
 
     def ends(self, layout: Layout, submissions: Sequence[Submission]) -> JobEnds:
         """Return how the packs ended whose processes, or whose pool, were killed."""
-        found = {}
+        ends = {}
         for submission in submissions:
-            pool = _pool(layout, submission)
+            pool_lives = _pool(layout, submission) is not None
             for pack in range(submission.packs):
-                end = _end(layout, submission, pack, pool is not None)
+                end = _end(layout, submission, pack, pool_lives)
                 if end is not None:
-                    found[submission.id, pack] = end
-        return found
+                    ends[submission.id, pack] = end
+        return ends
 
     def cancel(
         self, layout: Layout, submission: Submission, packs: Collection[int] | None = None
@@ -116,14 +113,6 @@ class DetachedBackend:
             f"submission {submission.id} runs on this machine, which has no queue: cancel stops "
             "it, submit goes on"
         )
-
-    def notes(self, layout: Layout, submissions: Sequence[Submission]) -> Sequence[str]:
-        """Return nothing."""
-        return []
-
-    def waits(self, layout: Layout) -> bool:
-        """Return False: a pool has all its packs from the start."""
-        return False
 
 
 def _pool(layout: Layout, submission: Submission) -> Process | None:

@@ -53,7 +53,7 @@ class Submission:
 
     @property
     def in_a_job(self) -> bool:
-        """Whether its packs run on a Ray inside one SLURM job."""
+        """True if its packs run on a Ray inside one SLURM job."""
         return bool((self.request or {}).get("allocation"))
 
     def to_json(self) -> dict[str, Any]:
@@ -74,6 +74,13 @@ def submission_file(folder: Path) -> Path:
 def read_submission(folder: Path) -> Submission:
     """Return the submission whose files lie in a folder."""
     return read_record(submission_file(folder), lambda fields: Submission(**fields))
+
+
+def next_number(layout: Layout) -> int:
+    """Return the number of the next submission; one is never used twice."""
+    return 1 + max(
+        (int(p.name) for p in layout.submissions.glob("*") if p.name.isdigit()), default=0
+    )
 
 
 def cancelled_file(layout: Layout, submission: str) -> Path:

@@ -6,7 +6,7 @@ word of squeue.
 
 import math
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ from jobs.contract.layout import Layout
 from jobs.contract.lock import user_name
 from jobs.contract.trial import Trial
 from orchestrator.backends.base import (
+    Backend,
     JobEnds,
     JobState,
     JobStates,
@@ -24,7 +25,7 @@ from orchestrator.backends.base import (
     PlacementRequest,
     SubmissionPlan,
 )
-from orchestrator.backends.records import Submission
+from orchestrator.backends.records import Submission, next_number
 from orchestrator.study.estimate import estimate_by_trial
 from orchestrator.study.packs import PackSizing, make_sized_packs
 from orchestrator.study.study import Study
@@ -43,6 +44,10 @@ from slurm.site import Site
 from slurm.slurm_errors import SlurmError
 from slurm.squeue import Queue, QueueWatch
 from slurm.submission import ALLOCATION, SlurmSubmission, read_slurm_submissions
+
+_MARGIN = 0.1  # of the time limit, beside the grace, because times are estimated
+_AFTER = "orchestrator.unattended"  # the module that advances a study without its user
+_ARRAY = 1001  # MaxArraySize unless the site or SLURM says another one
 
 
 def derive_resources(study: Study, ranks: int = 1) -> JobResources:
@@ -81,35 +86,10 @@ def derive_resources(study: Study, ranks: int = 1) -> JobResources:
     )
 
 
-def scale_resources(
-    asked: JobResources, need: Need, bad_nodes: Sequence[str], site: Site, facts: Facts | None
-) -> JobResources:
-    """Return resources as a need and the site's dead nodes change them.
-
-    `facts` are None if there is no SLURM to ask. Raises SweepError or SiteError if there is no
-    such time.
-    """
-    if need.mem != 1:
-        asked = replace(asked, mem=limits.scale_memory(facts, site, asked, need.mem))
-    if need.time != 1:
-        time_min = asked.time_min or site.time_min
-        if time_min is None:
-            raise SweepError("--time has nothing to multiply: set resources.time in the sweep")
-        asked = replace(asked, time_min=math.ceil(time_min * need.time))
-    left_out = limits.choose_excluded(facts, site, asked, bad_nodes)
-    asked = replace(asked, exclude=left_out, begin_s=math.ceil(need.backoff_s))
-    if facts is not None and need.time != 1:
-        limits.check_request(facts, site, asked)
-    return asked
-
-
-_MARGIN = 0.1  # of the time limit, beside the grace: an estimate is one
-_AFTER = "orchestrator.unattended"  # the module that looks after a study without anybody
-_ARRAY = 1001  # MaxArraySize if nobody says another one
-
-
-class SlurmBackend:
+class SlurmBackend(Backend):
     """Sends packs as tasks of job arrays; leaves no process behind."""
+
+    survives_us = True
 
     def __init__(self) -> None:
         self._watch = QueueWatch()
@@ -117,26 +97,22 @@ class SlurmBackend:
         self._seen = Queue(())
         self._refused: Queue | None = None
 
-    def survives_us(self, study: Study) -> bool:
-        """Return True: they are SLURM's."""
-        return True
-
     def check(self, study: Study) -> None:
         """Raise SiteError or SweepError for what the site would refuse or never start."""
+        self.check_jobs(study, (derive_resources(study, ranks) for ranks in study.ranks))
+
+    def check_jobs(self, study: Study, resources: Iterable[JobResources]) -> None:
+        """Raise the errors of `check` for jobs that are given these resources."""
         site = read_site(study.sweep.keys.site)
         if not is_here():
             raise SweepError(
-                "backend: slurm, and this machine has no SLURM (no sbatch): run thermolion on a "
-                "login node of the cluster, bring one up with `thermolion cluster up`, or use "
-                "the local backend"
+                f"{'ray.on' if study.sweep.keys.in_a_job else 'backend'}: slurm, and this machine "
+                "has no SLURM (no sbatch): run thermolion on a login node of the cluster, bring "
+                "one up with `thermolion cluster up`, or use the local backend"
             )
-        for ranks in study.ranks:
-            limits.check_request(self._facts, site, derive_resources(study, ranks))
+        for job in resources:
+            limits.check_request(self._facts, site, job)
         limits.check_visible(study.layout.root, site)
-
-    def ignored(self, study: Study) -> Sequence[str]:
-        """Return nothing: all keys are for clusters."""
-        return []
 
     def place(self, request: PlacementRequest) -> Sequence[SubmissionPlan]:
         """Return plans of at most MaxArraySize packs, sized by the time that trials take."""
@@ -146,17 +122,18 @@ class SlurmBackend:
                 "run at a time, and `pack.trials_per_gpu` how many share a job"
             )
         site = read_site(request.study.sweep.keys.site)
-        measure, size = _measure(request, site), self._array_size(site)
+        measure, facts = _measure(request, site), self._facts_here
+        size = site.max_array_size or (_ARRAY if facts is None else facts.max_array_size)
         plans = []
         for need, trials in _by_need(request).items():
             groups: dict[int, list[tuple[Trial, ...]]] = {}
             for pack in make_sized_packs(trials, measure, request.suspects, request.code):
                 groups.setdefault(pack[0].world_size, []).append(pack)
             for ranks, group in groups.items():
-                asked = derive_resources(request.study, ranks)
-                asked = scale_resources(asked, need, request.bad_nodes, site, self._facts_here)
+                job = derive_resources(request.study, ranks)
+                job = self.scale_resources(job, need, request.bad_nodes, site)
                 plans += [
-                    self._plan(asked, need, request, site, group[start : start + size])
+                    self._plan(job, need, request, site, group[start : start + size])
                     for start in range(0, len(group), size)
                 ]
         return plans
@@ -185,40 +162,41 @@ class SlurmBackend:
     def waits(self, layout: Layout) -> bool:
         """Return True if something is not with SLURM yet, may not be, or waits there in vain."""
         ours = read_slurm_submissions(layout)
-        waits = any(submission.waits for submission in ours)
-        return waits or bool(
-            job_control.find_delayed(ours, self._seen) or job_control.find_held(ours, self._seen)
+        return bool(
+            any(submission.waits for submission in ours)
+            or job_control.find_delayed(ours, self._seen)
+            or job_control.find_held(ours, self._seen)
         )
 
     def states(self, layout: Layout, submissions: Sequence[Submission]) -> JobStates:
         """Return the state of every pack; asks squeue once, and only if a job may be alive."""
         ours = _slurm_submissions(layout, submissions)
-        found = {each.id: pack_states.read_states(each) for each in ours}
+        known = {each.id: pack_states.read_states(each) for each in ours}
         self._silence = None
         queue = self._seen = Queue(())
-        asks = any(state is None for states in found.values() for state in states.values())
+        asks = any(state is None for states in known.values() for state in states.values())
         if asks or any(map(needs_feeder, ours)):
             try:
                 queue = self._seen = self._queue(ours)
             except SlurmError as error:
                 self._silence = str(error)
-                return {name: _believed(states) for name, states in found.items()}
-        return {each.id: pack_states.complete_states(each, found[each.id], queue) for each in ours}
+                return {name: _believed(states) for name, states in known.items()}
+        return {each.id: pack_states.complete_states(each, known[each.id], queue) for each in ours}
 
     def ends(self, layout: Layout, submissions: Sequence[Submission]) -> JobEnds:
         """Return how jobs ended that left no exit code, by the queue that `states` has seen."""
-        found: dict[tuple[str, int], JobEnd] = {}
+        ends: dict[tuple[str, int], JobEnd] = {}
         if self._silence is not None:
-            return found
+            return ends
         for each in _slurm_submissions(layout, submissions):
             states = pack_states.read_states(each)
             open_ = {pack for pack, state in states.items() if state is None}
             if open_:
                 now = pack_states.complete_states(each, states, self._seen)
                 dead = {pack for pack in open_ if now[pack] == "ended"}
-                ends = find_ends(each, dead, self._seen)
-                found |= {(each.id, pack): end for pack, end in ends.items()}
-        return found
+                for pack, end in find_ends(each, dead, self._seen).items():
+                    ends[each.id, pack] = end
+        return ends
 
     def cancel(
         self, layout: Layout, submission: Submission, packs: Collection[int] | None = None
@@ -231,27 +209,79 @@ class SlurmBackend:
     def hold(
         self, layout: Layout, submission: Submission, packs: Collection[int], hold: bool
     ) -> int:
-        """Keep jobs that have not started from starting, or let them; return how many."""
+        """Hold back jobs that have not started, or release them; return how many."""
         (each,) = _slurm_submissions(layout, [submission])
         count = job_control.hold(each, packs, hold, lambda: self._queue_now(each))
         self._watch.forget()
         return count
 
     def notes(self, layout: Layout, submissions: Sequence[Submission]) -> Sequence[str]:
-        """Say of what SLURM gives no word, what is not with it yet, and how it gets there."""
+        """Return remarks on jobs that SLURM does not answer for or that it was not sent yet."""
         if self._silence is not None:
             return [f"SLURM does not answer, its jobs are taken for alive: {self._silence}"]
-        said = []
+        notes = []
         if self._seen.trouble is not None:
-            said = [f"some jobs are taken for alive, of which nobody knows: {self._seen.trouble}"]
+            notes = [f"some jobs are taken for alive, of which nobody knows: {self._seen.trouble}"]
         waiting = [each for each in _slurm_submissions(layout, submissions) if each.waits]
         unsent = sum(len(each.unsent()) for each in waiting)
         if not waiting:
-            return said
+            return notes
         if all(each.array_jobs.is_held for each in waiting):
-            return [*said, f"{unsent} jobs are held back: thermolion release {layout.study}"]
+            return [*notes, f"{unsent} jobs are held back: thermolion release {layout.study}"]
         how = describe_rest(waiting, self._seen)
-        return [*said, f"{unsent} jobs are not in the queue yet: {how}"]
+        return [*notes, f"{unsent} jobs are not in the queue yet: {how}"]
+
+    def scale_resources(
+        self, job: JobResources, need: Need, bad_nodes: Sequence[str], site: Site
+    ) -> JobResources:
+        """Return resources as a need and the site's dead nodes change them.
+
+        Raises SweepError or SiteError if there is no such time.
+        """
+        facts = self._facts_here
+        if need.mem != 1:
+            job = replace(job, mem=limits.scale_memory(facts, site, job, need.mem))
+        if need.time != 1:
+            time_min = job.time_min or site.time_min
+            if time_min is None:
+                raise SweepError("--time has nothing to multiply: set resources.time in the sweep")
+            job = replace(job, time_min=math.ceil(time_min * need.time))
+        left_out = limits.choose_excluded(facts, site, job, bad_nodes)
+        job = replace(job, exclude=left_out, begin_s=math.ceil(need.backoff_s))
+        if facts is not None and need.time != 1:
+            limits.check_request(facts, site, job)
+        return job
+
+    def describe_jobs(
+        self,
+        folder: Path,
+        job: JobResources,
+        request: PlacementRequest,
+        site: Site,
+        module: str = "slurm.node",
+        concurrent: int | None = None,
+    ) -> Mapping[str, Any]:
+        """Return the part of a submission's record that is for `slurm/`.
+
+        The submission lies in `folder`; every process of its jobs runs `module`, and `concurrent`
+        jobs run at a time (None: any number).
+        """
+        layout = request.study.layout
+
+        def feeder(*module: str) -> Mapping[str, Any]:
+            return feeder_request(folder, layout.root, layout.study, site, *module).to_json()
+
+        return {
+            "site": site.name,
+            "job": job_request(folder, job, site, module).to_json(),
+            "feeder": feeder() if site.sbatch_on_nodes else None,
+            "after": feeder(_AFTER) if site.sbatch_on_nodes and request.unattended else None,
+            "concurrent": concurrent,
+            "submit_cap": limits.find_submit_cap(site, self._facts_here),
+            "lanes": job.lanes,
+            "cpu_fallback": site.cpu_fallback,
+            "status_every_s": site.status_every_s,
+        }
 
     @cached_property
     def _facts(self) -> Facts:
@@ -270,43 +300,25 @@ class SlurmBackend:
         self._watch.forget()
         return self._queue([submission])
 
-    def _array_size(self, site: Site) -> int:
-        facts = self._facts_here
-        return site.max_array_size or (_ARRAY if facts is None else facts.max_array_size)
-
     def _plan(
         self,
-        asked: JobResources,
+        job: JobResources,
         need: Need,
         request: PlacementRequest,
         site: Site,
         packs: Sequence[Sequence[Trial]],
     ) -> SubmissionPlan:
-        study, concurrent = request.study, request.study.sweep.keys.limits.concurrent
-        ranks = asked.tasks // asked.lanes  # of a trial
-        processes = asked.tasks * len(packs)
-        jobs = None if concurrent is None else concurrent // asked.lanes
-        cap = limits.find_submit_cap(site, self._facts_here)
-
-        def backend_request(folder: Path) -> Mapping[str, Any]:
-            feeder = feeder_request(folder, study.layout.root, study.layout.study, site)
-            after = feeder_request(folder, study.layout.root, study.layout.study, site, _AFTER)
-            return {
-                "site": site.name,
-                "job": job_request(folder, asked, site).to_json(),
-                "feeder": feeder.to_json() if site.sbatch_on_nodes else None,
-                "after": after.to_json() if site.sbatch_on_nodes and request.unattended else None,
-                "concurrent": jobs,
-                "submit_cap": cap,
-                "lanes": asked.lanes,
-                "cpu_fallback": site.cpu_fallback,
-                "status_every_s": site.status_every_s,
-            }
-
-        most = processes if concurrent is None else min(processes, concurrent * ranks)
+        concurrent = request.study.sweep.keys.limits.concurrent
+        processes, jobs = job.tasks * len(packs), None
+        if concurrent is not None:
+            processes = min(processes, concurrent * (job.tasks // job.lanes))
+            jobs = concurrent // job.lanes
         scale = {"mem": need.mem, "time": need.time}
         return SubmissionPlan(
-            packs, most, backend_request, None if (need.mem, need.time) == (1, 1) else scale
+            packs,
+            processes,
+            lambda folder: self.describe_jobs(folder, job, request, site, concurrent=jobs),
+            None if (need.mem, need.time) == (1, 1) else scale,
         )
 
 
@@ -343,10 +355,9 @@ def render_batch_scripts(study: Study, plans: Sequence[SubmissionPlan]) -> list[
     Array jobs that a limit on submitted jobs makes smaller differ in name and array alone. The
     job that an array waits for has no id yet: it stands there by its name.
     """
-    taken = [int(p.name) for p in study.layout.submissions.glob("*") if p.name.isdigit()]
     scripts = []
     before: str | None = None
-    for number, plan in enumerate(plans, start=max(taken, default=0) + 1):
+    for number, plan in enumerate(plans, start=next_number(study.layout)):
         folder = study.layout.submission(f"{number:04d}")
         request = plan.backend_request(folder)
         assert request is not None

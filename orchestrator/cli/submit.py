@@ -105,7 +105,7 @@ def run_phases(study: Study, arguments: Namespace) -> Status | None:
         for failure in send_notices(study, status):
             say(f"note: {failure}")
     except KeyboardInterrupt:
-        if backend_of(study.sweep.keys).survives_us(study):
+        if backend_of(study.sweep.keys).survives_us:
             say(
                 f"the jobs go on; take it up again with: {format_verb('run', arguments)}; "
                 f"stop them with: {format_verb('cancel', arguments)}"

@@ -1,4 +1,4 @@
-"""What a study as planned can show: its power, by looks if it has any, and for whom it speaks.
+"""What a study as planned can show: its power, by looks if it has any, and on what data sets.
 
 Standard library alone, for scipy is too slow for `plan`; `tracking.stats.power` and
 `tracking.stats.group_sequential` are the same by scipy, for studies that have run. Against
@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import pairwise
 from statistics import NormalDist
 from typing import Literal
 
@@ -82,12 +83,8 @@ def _exceeds(t: float, noncentrality: float, df: int) -> float:
     for i in range(nodes + 1):
         root = math.exp(low + i * step)
         density = math.exp(log_constant + df * (low + i * step) - df / 2 * root * root)
-        total += density * _upper(t * root - noncentrality)
+        total += density * _NORMAL.cdf(noncentrality - t * root)
     return total * step
-
-
-def _upper(z: float) -> float:
-    return 0.5 * math.erfc(z / math.sqrt(2))
 
 
 def find_root(
@@ -136,13 +133,11 @@ class Design:
     def course(self, effect: float) -> Course:
         """Return what happens if the true mean is `effect` sd of the paired differences."""
         bounds = _bounds(self.looks, self.shape, self.alpha)
-        drifts = [
-            self._drift(n, bound, effect) for n, bound in zip(self.looks, bounds, strict=True)
-        ]
+        drifts = [self._drift(n, z, effect) for n, z in zip(self.looks, bounds, strict=True)]
         crossed = _crossed(self.looks, bounds, drifts)
-        left = [1 - chance for chance in crossed]
-        more = [self.looks[0], *(b - a for a, b in zip(self.looks, self.looks[1:], strict=False))]
-        seeds = sum(new * there for new, there in zip(more, [1.0, *left], strict=False))
+        undecided = [1.0, *(1 - chance for chance in crossed[:-1])]  # before each look
+        more = [b - a for a, b in pairwise((0, *self.looks))]
+        seeds = sum(n * chance for n, chance in zip(more, undecided, strict=True))
         return Course(crossed[-1], seeds)
 
     def detectable(self) -> float:
@@ -155,22 +150,21 @@ class Design:
             return 0.0
         strata = self.strata
         chance = power(effect, n * strata, strata * (n - 1), 2 * _NORMAL.cdf(-bound))
-        return find_root(
-            lambda mean: _exceeds_bound(bound, mean) - min(chance, 1 - 1e-9), 0.0, bound
-        )
+        chance = min(chance, 1 - 1e-9)
 
+        def excess(mean: float) -> float:
+            return _NORMAL.cdf(mean - bound) + _NORMAL.cdf(-mean - bound) - chance
 
-def _exceeds_bound(bound: float, mean: float) -> float:
-    return _NORMAL.cdf(mean - bound) + _NORMAL.cdf(-mean - bound)
+        return find_root(excess, 0.0, bound)
 
 
 @lru_cache
 def _bounds(looks: tuple[int, ...], shape: Shape, alpha: float) -> tuple[float, ...]:
     """Return the |z| that stops the study at each look, for a total level `alpha`."""
-    rise = [(looks[-1] / n) ** (0.5 if shape == "obrien-fleming" else 0.0) for n in looks]
+    rise = 0.5 if shape == "obrien-fleming" else 0.0
 
     def bounds(constant: float) -> list[float]:
-        return [constant * each for each in rise]
+        return [constant * (looks[-1] / n) ** rise for n in looks]
 
     least = -_NORMAL.inv_cdf(alpha / 2)  # what the last look would need alone
     none = [0.0] * len(looks)
@@ -197,17 +191,11 @@ def _crossed(
     for n, bound, ahead in zip(looks, bounds, sums, strict=True):
         sd, shift = math.sqrt(n - before), ahead - mean
         factor, scale = 1 / (sd * math.sqrt(2 * math.pi)), -0.5 / (sd * sd)
-        density = [
-            (
-                x,
-                weight
-                * factor
-                * sum(w * math.exp(scale * (x - y - shift) ** 2) for y, w in inside),
-            )
-            for x, weight in _simpson(
-                min(bound, _FARTHEST + abs(ahead) / math.sqrt(n)) * n**0.5, sd
-            )
-        ]
+        half = min(bound, _FARTHEST + abs(ahead) / math.sqrt(n)) * math.sqrt(n)
+        density = []
+        for x, weight in _simpson(half, sd):
+            total = sum(w * math.exp(scale * (x - y - shift) ** 2) for y, w in inside)
+            density.append((x, weight * factor * total))
         inside, before, mean = density, n, ahead
         crossed.append(min(1.0, max(0.0, 1 - sum(weight for _, weight in inside))))
     return crossed
@@ -260,7 +248,7 @@ def compute_claims(sweep: Sweep) -> Claims:
     # Each look may be the last, so the tests over data sets count them all.
     least = data_sets_needed(max(1, tests) * max(1, len(declared.looks)), keys.alpha)
     pairs, df = seeds * workloads, workloads * (seeds - 1)
-    asked = tests > 0 and df > 0
+    tested = tests > 0 and df > 0
     claims = Claims(
         seeds=seeds,
         workloads=workloads,
@@ -268,9 +256,9 @@ def compute_claims(sweep: Sweep) -> Claims:
         data_sets=sets,
         data_sets_needed=least,
         detectable_on_one=detectable(seeds, seeds - 1, keys.alpha),
-        detectable_level_a=detectable(pairs, df, keys.alpha / tests) if asked else None,
-        power_level_a_half=power(_HALF, pairs, df, keys.alpha / tests) if asked else None,
-        level_a=asked,
+        detectable_level_a=detectable(pairs, df, keys.alpha / tests) if tested else None,
+        power_level_a_half=power(_HALF, pairs, df, keys.alpha / tests) if tested else None,
+        level_a=tested,
         level_b=tests > 0 and sets >= least,
     )
     return _add_looks(claims, sweep) if declared.looks else claims

@@ -28,7 +28,7 @@ def read_decision(layout: Layout, name: str) -> Mapping[str, Any] | None:
     """Return a decision, None if there is none; raises LogError if it cannot be read."""
     path = layout.decisions / f"{name}.json"
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         newer = record["version"] > VERSION
     except FileNotFoundError:
         return None
@@ -39,16 +39,15 @@ def read_decision(layout: Layout, name: str) -> Mapping[str, Any] | None:
         ) from error
     if newer:
         raise LogError(f"{path} is of a newer version: upgrade thermolion to read it")
-    found: Mapping[str, Any] = record
-    return found
+    return record
 
 
 def read_numbered(layout: Layout, name: Callable[[int], str]) -> tuple[Mapping[str, Any], ...]:
     """Return the decisions `name(1)`, `name(2)` and so on, up to the first that is missing."""
-    found: list[Mapping[str, Any]] = []
-    while (record := read_decision(layout, name(len(found) + 1))) is not None:
-        found.append(record)
-    return tuple(found)
+    records: list[Mapping[str, Any]] = []
+    while (record := read_decision(layout, name(len(records) + 1))) is not None:
+        records.append(record)
+    return tuple(records)
 
 
 def inputs_hash(outcomes: Iterable[Outcome]) -> str:

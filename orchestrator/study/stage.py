@@ -3,7 +3,7 @@
 It follows from the plan and the decisions on disk; makes no decision.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -84,13 +84,13 @@ class Stage:
 
     @property
     def is_over(self) -> bool:
-        """Whether no look is left to be taken."""
+        """True if no look is left to be taken."""
         stopped = bool(self.decisions) and not self.decisions[-1]["go_on"]
         return stopped or len(self.decisions) == len(self.looks)
 
     @property
     def is_settled(self) -> bool:
-        """Whether nothing is left to be decided."""
+        """True if nothing is left to be decided."""
         return self.is_over and not self.awaits_targets and not self.awaits_winners
 
     @property
@@ -99,7 +99,7 @@ class Stage:
         return None if self.is_over else len(self.decisions) + 1
 
     def wanted(self, trial: Trial) -> Wanted:
-        """Return whether a trial is to run now, later or never. What was added later always is."""
+        """Return when a trial is to run; one of a block that no look sees runs now."""
         if trial.phase == "tune":
             return "now"
         if self.awaits_winners and self.frozen is None:
@@ -115,7 +115,7 @@ class Stage:
         return "spared" if stopped else "later"
 
     def is_of_look(self, trial: Trial, look: int) -> bool:
-        """Whether a look uses a trial: the block is seen, and the candidate not stopped before."""
+        """Return True if a look sees a trial's block and its candidate was not stopped before."""
         if trial.phase != "compare" or not self._is_confirmatory(trial):
             return False
         of = self._look_of(trial)
@@ -159,7 +159,8 @@ NO_STAGE = Stage(None, (), (), False, {})
 def read_stage(study: Study) -> tuple[Stage, tuple[Trial, ...]]:
     """Return the stage of a study, and the trials that are planned at it."""
     tuning, trials = study.tuning, study.trials
-    stage = Stage.read(study.layout, study.sweep.keys.seeds.looks, has_pilots(trials))
+    has_pilots = any(trial.phase == "pilot" for trial in trials)
+    stage = Stage.read(study.layout, study.sweep.keys.seeds.looks, has_pilots)
     tuned = [one for one in study.sweep.candidates if isinstance(one, TunedCandidate)]
     places = {
         place_of(workload, one): (one, workload)
@@ -175,8 +176,3 @@ def read_stage(study: Study) -> tuple[Stage, tuple[Trial, ...]]:
         to_suggest=to_suggest * (study.sweep.keys.tune.seeds if study.sweep.keys.tune else 0),
     )
     return stage, trials
-
-
-def has_pilots(trials: Iterable[Trial]) -> bool:
-    """Whether any trial is a pilot."""
-    return any(trial.phase == "pilot" for trial in trials)

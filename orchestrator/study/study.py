@@ -1,6 +1,5 @@
 """A study: a sweep, the trials that it means, and the folder where they are recorded."""
 
-import difflib
 import json
 import os
 from collections.abc import Iterable
@@ -12,7 +11,7 @@ from jobs.contract.layout import Layout
 from jobs.contract.trial import Trial
 from orchestrator.study.trials import plan_trials
 from orchestrator.study.tuning_rounds import NO_TUNING, Tuning
-from orchestrator.sweep.document import SweepError
+from orchestrator.sweep.document import SweepError, choices
 from orchestrator.sweep.sweep import Sweep, read_sweep
 
 
@@ -88,17 +87,15 @@ def open_study(target: str, root: Path | None = None, overrides: Iterable[str] =
     if not path.is_file():
         recorded = root / target / "sweep.yaml"
         if not recorded.is_file():
-            names = [file.parent.name for file in root.glob("*/sweep.yaml")]
-            near = difflib.get_close_matches(target, names, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
             if (root / "archive" / f"{target}.tar.gz").is_file():
                 raise SweepError(
                     f"study {target!r} is archived: thermolion studies --restore {target} takes "
                     "it out again"
                 )
+            names = sorted(file.parent.name for file in root.glob("*/sweep.yaml"))
             raise SweepError(
-                f"{target!r} is neither a sweep file nor a study below {root}.{hint} "
-                f"Studies there: {', '.join(sorted(names)) or 'none'}"
+                f"{target!r} is neither a sweep file nor a study below {root}: "
+                f"{choices(target, names)}"
             )
         path = recorded
     sweep = read_sweep(path, overrides)

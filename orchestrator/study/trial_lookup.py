@@ -50,25 +50,25 @@ def find_in_study(prefix: str, study: Study) -> FoundTrial:
 
 def find_in_root(prefix: str, root: Path) -> FoundTrial:
     """Find a trial of any study of a root; raises SweepError if there is none, or several."""
-    found = []
+    matching = []
     for sweep in sorted(root.glob("*/sweep.yaml")):
         try:
             study = open_study(sweep.parent.name, root)
         except SweepError:
             continue  # a damaged study hides no trial of another
         ids = dict.fromkeys([*(t.id for t in study.trials), *read_ids(study.layout)])
-        found += [FoundTrial(study, i) for i in ids if prefix and i.startswith(prefix)]
-    if len(found) == 1:
-        return found[0]
-    if not found:
+        matching += [FoundTrial(study, i) for i in ids if prefix and i.startswith(prefix)]
+    if len(matching) == 1:
+        return matching[0]
+    if not matching:
         raise SweepError(
             f"{prefix!r} is no trial of a study below {root}: `thermolion status STUDY` lists "
             "those of a study, --study FILE takes a sweep that is not recorded yet"
         )
-    places = ", ".join(f"{one.trial} of {one.study.name}" for one in found[:_MOST_NAMED])
-    more = ", …" * (len(found) > _MOST_NAMED)
+    places = ", ".join(f"{one.trial} of {one.study.name}" for one in matching[:_MOST_NAMED])
+    more = ", …" * (len(matching) > _MOST_NAMED)
     raise SweepError(
-        f"{prefix!r} is short for {len(found)} trials: {places}{more}; give more digits, or "
+        f"{prefix!r} is short for {len(matching)} trials: {places}{more}; give more digits, or "
         "--study STUDY"
     )
 

@@ -14,34 +14,27 @@ from orchestrator.study.tuning_rounds import NO_TUNING, Tuning, tuning_key
 from orchestrator.sweep.search_space import TunedCandidate
 from orchestrator.sweep.sweep import Sweep
 
-_Choose = Callable[[Workload], Sequence[Candidate]]
-
 
 def plan_trials(sweep: Sweep, tuning: Tuning = NO_TUNING) -> tuple[Trial, ...]:
     """Return every trial of a sweep, block by block: tuning, then pilots, then the comparison."""
-    pilots: tuple[Trial, ...] = ()
+    trials = _plan_tuning(sweep, tuning)
     if sweep.keys.pilot is not None:
         without_target = [one for one in sweep.workloads if one.metric_spec.target is None]
-        baselines = {baseline for _, baseline in sweep.questions}
-        pilots = _plan_phase(
+        names = {baseline for _, baseline in sweep.questions}
+        baselines = [one for one in sweep.candidates if one.name in names]
+        trials += _plan_phase(
             sweep,
             "pilot",
             range(sweep.keys.pilot.seeds),
             without_target,
-            lambda on: _choose_settings(
-                tuning, on, [c for c in sweep.candidates if c.name in baselines]
-            ),
+            lambda on: _choose_settings(tuning, on, baselines),
         )
-    return (
-        _plan_tuning(sweep, tuning)
-        + pilots
-        + _plan_phase(
-            sweep,
-            "compare",
-            sweep.keys.seeds.blocks,
-            sweep.workloads,
-            lambda on: _choose_settings(tuning, on, sweep.candidates),
-        )
+    return trials + _plan_phase(
+        sweep,
+        "compare",
+        sweep.keys.seeds.blocks,
+        sweep.workloads,
+        lambda on: _choose_settings(tuning, on, sweep.candidates),
     )
 
 
@@ -55,12 +48,11 @@ def _plan_tuning(sweep: Sweep, tuning: Tuning) -> tuple[Trial, ...]:
         tuning_key(one, search): replace(one, ranks=sweep.keys.tune.ranks or one.ranks)
         for one in reversed(sweep.workloads)
     }
-    workloads = list(reversed(on.values()))
     return _plan_phase(
         sweep,
         "tune",
         range(sweep.keys.tune.seeds),
-        workloads,
+        list(reversed(on.values())),
         lambda on: [setting for one in tuned for setting in tuning.settings(one, on)],
         lambda on, setting: named[setting.declared].rungs_on(on),
     )
@@ -82,7 +74,7 @@ def _plan_phase(
     phase: Phase,
     blocks: Sequence[int],
     workloads: Sequence[Workload],
-    candidates: _Choose,
+    candidates: Callable[[Workload], Sequence[Candidate]],
     rungs: Callable[[Workload, Candidate], Rungs | None] = lambda _, __: None,
 ) -> tuple[Trial, ...]:
     """Return the trials of a phase.
@@ -117,11 +109,9 @@ def _plan_phase(
 
 def _make_distinct(candidates: Sequence[Candidate]) -> list[Candidate]:
     """Make replicas of candidates that tuning has made equal: each has trials of its own."""
-    taken: set[str] = set()
-    found = []
+    distinct: dict[str, Candidate] = {}
     for one in candidates:
-        while one.key in taken:
+        while one.key in distinct:
             one = replace(one, replica=one.replica + 1)
-        taken.add(one.key)
-        found.append(one)
-    return found
+        distinct[one.key] = one
+    return list(distinct.values())

@@ -51,40 +51,36 @@ class Tuning:
 
     def axis(self, candidate: TunedCandidate, number: int) -> Axis | None:
         """Return the widened learning rates of a round, from 1; None if they are as declared."""
-        assert candidate.search is not None
-        found = None
-        for record in self.widenings[: number - 1]:
-            ends = record["widened"].get(candidate.key)
-            if ends is not None:
-                found = replace(candidate.search.space["lr"], low=ends[0], high=ends[1])
-        return found
+        widened = [record["widened"].get(candidate.key) for record in self.widenings[: number - 1]]
+        ends = next((ends for ends in reversed(widened) if ends is not None), None)
+        if ends is None:
+            return None
+        return replace(candidate.search.space["lr"], low=ends[0], high=ends[1])
 
     @cached_property
     def suggested(self) -> Mapping[Place, Mapping[int, Mapping[str, Any]]]:
         """The values of the suggested settings, by place and number."""
-        found: dict[Place, dict[int, Mapping[str, Any]]] = {}
+        suggested: dict[Place, dict[int, Mapping[str, Any]]] = {}
         for record in self.suggestions:
             for one in record["settings"]:
-                at = found.setdefault((one["of"], one["key"]), {})
-                at |= dict(enumerate(one["values"], one["first"]))
-        return found
+                numbered = dict(enumerate(one["values"], one["first"]))
+                suggested.setdefault((one["of"], one["key"]), {}).update(numbered)
+        return suggested
 
     def settings(self, candidate: TunedCandidate, workload: Workload) -> list[Candidate]:
         """Return the settings of all rounds on a workload, in order, as far as they are known."""
-        assert candidate.search is not None
         suggested = self.suggested.get(place_of(workload, candidate), {})
-        found = []
+        settings = []
         for number in range(1, self.rounds * candidate.search.trials + 1):
             if candidate.search.is_drawn(number):
                 round_ = 1 + (number - 1) // candidate.search.trials
-                found.append(candidate.setting(number, self.axis(candidate, round_)))
+                settings.append(candidate.setting(number, self.axis(candidate, round_)))
             elif number in suggested:
-                found.append(candidate.make_setting(number, suggested[number]))
-        return found
+                settings.append(candidate.make_setting(number, suggested[number]))
+        return settings
 
     def unsuggested(self, candidate: TunedCandidate, workload: Workload) -> list[int]:
         """Return the numbers of the settings of all rounds that are still to be suggested."""
-        assert candidate.search is not None
         suggested = self.suggested.get(place_of(workload, candidate), {})
         numbers = range(1, self.rounds * candidate.search.trials + 1)
         return [n for n in numbers if not candidate.search.is_drawn(n) and n not in suggested]

@@ -5,6 +5,7 @@ that it began with.
 """
 
 import contextlib
+import functools
 import importlib
 import os
 import re
@@ -18,7 +19,6 @@ from typing import TYPE_CHECKING
 
 from jobs.contract import catalog
 from jobs.contract.layout import Layout
-from jobs.contract.pack import Pack
 from jobs.contract.trial import Trial
 from orchestrator.backends.records import read_pack
 from orchestrator.progress.status import Status, TrialStatus
@@ -70,16 +70,19 @@ def list_code_files(source: Path, layout: Layout) -> Sequence[str]:
 
 def read_commit(source: Path) -> tuple[str | None, bool]:
     """Return the commit of a folder, None outside of git, and True if it has edits since."""
-    try:
-        at, edits = (
-            subprocess.run(
-                ["git", *words], cwd=source, capture_output=True, text=True, check=False
-            )
-            for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "--", "."])
-        )
-    except FileNotFoundError:
+    commit = _run_git(source, "rev-parse", "HEAD")
+    if commit is None:
         return None, False
-    return (at.stdout.strip(), bool(edits.stdout)) if at.returncode == 0 else (None, False)
+    return commit.strip(), bool(_run_git(source, "status", "--porcelain", "--", "."))
+
+
+def _run_git(source: Path, *words: str) -> str | None:
+    """Return what git prints in a folder; None if it fails, or is not installed."""
+    try:
+        run = subprocess.run(["git", *words], cwd=source, capture_output=True, check=False)
+    except FileNotFoundError:
+        return None
+    return None if run.returncode else run.stdout.decode(errors="surrogateescape")
 
 
 def _find_recorded(inside: Path, layout: Layout) -> list[Path]:
@@ -92,20 +95,12 @@ def _find_recorded(inside: Path, layout: Layout) -> list[Path]:
 
 
 def _list_files(source: Path) -> Iterable[str]:
-    try:
-        listed = subprocess.run(
-            ["git", "ls-files", "-z", "-co", "--exclude-standard"],
-            cwd=source,
-            capture_output=True,
-            check=False,
-        )
-    except FileNotFoundError:
-        return _walk(source)
+    listed = _run_git(source, "ls-files", "-z", "-co", "--exclude-standard")
     # A folder of a work tree that git ignores altogether has no files, and may yet be the code.
-    if listed.returncode != 0 or not listed.stdout:
+    if not listed:
         return _walk(source)
-    names = listed.stdout.decode(errors="surrogateescape").split("\0")
-    known = [name for name in names if name and not set(PurePosixPath(name).parts) & set(_NEVER)]
+    names = listed.rstrip("\0").split("\0")
+    known = [name for name in names if not set(PurePosixPath(name).parts) & set(_NEVER)]
     return [file for name in known for file in _expand(source, name)]
 
 
@@ -202,7 +197,7 @@ def find_clashes(folder: Path) -> list[Path]:
     return [
         module
         for package in OUR_PACKAGES
-        for home in _find_homes(package)
+        for home in [_find_home(package)]
         if (folder / package).is_dir() and not (folder / package).samefile(home)
         for module in sorted((folder / package).iterdir())
         if module.stem not in ("__init__", "__main__", "__pycache__")
@@ -239,24 +234,20 @@ def _is_from(folder: Path, name: str) -> bool:
     """Return True if a module was loaded from `folder` and is none of ours."""
     # A checkout of thermolion itself is a folder with our own packages.
     package = name.partition(".")[0]
-    if any(
-        (folder / package).is_dir() and (folder / package).samefile(h)
-        for h in _find_homes(package)
-    ):
+    ours = package in (*OUR_PACKAGES, "thermolion") and (folder / package).is_dir()
+    if ours and (folder / package).samefile(_find_home(package)):
         return False
     module, place = sys.modules[name], folder.joinpath(*name.split("."))
     # Not by getattr: some modules of torch answer to any name.
     facts = getattr(module, "__dict__", {})
     known = [facts.get("__file__"), *(facts.get("__path__") or ())]
     possible = (place, place / "__init__.py", place.with_name(f"{place.name}.py"))
-    return any(isinstance(found, str) and Path(found) in possible for found in known)
+    return any(isinstance(path, str) and Path(path) in possible for path in known)
 
 
-def _find_homes(package: str) -> list[Path]:
-    """Return where a package of ours lies; nothing for any other."""
-    if package not in (*OUR_PACKAGES, "thermolion"):
-        return []
-    return [Path(next(iter(importlib.import_module(package).__path__)))]
+def _find_home(package: str) -> Path:
+    """Return the folder in which a package of ours lies."""
+    return Path(next(iter(importlib.import_module(package).__path__)))
 
 
 def _unload(name: str) -> None:
@@ -281,7 +272,7 @@ def choose_code_roots(
     a checkpoint keeps the code of its last attempt, unless `renew`; one that has failed takes the
     present code, which has been mended since.
     """
-    packs: dict[tuple[str, int], Pack] = {}
+    read = functools.cache(functools.partial(read_pack, study.layout))
 
     def root(trial: Trial) -> Path | None:
         if not names_user_code(trial, folder or Path.cwd()):
@@ -290,9 +281,7 @@ def choose_code_roots(
         if renew or not is_resumed(study, trial_status):
             return present
         job = trial_status.outcome.job
-        key = (str(job["submission"]), int(job["pack"]))
-        packs[key] = packs.get(key) or read_pack(study.layout, *key)
-        begun_with = packs[key].code_root
+        begun_with = read(str(job["submission"]), int(job["pack"])).code_root
         return begun_with if begun_with is not None and begun_with.is_dir() else present
 
     return {trial.id: root(trial) for trial in trials}

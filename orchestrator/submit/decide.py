@@ -47,15 +47,15 @@ def _decide_targets(study: Study, outcomes: Sequence[Outcome]) -> bool:
     assert study.sweep.keys.pilot is not None
     if not all(one.has_result for one in pilots):
         return False
-    found = derive_targets(pilots, study.sweep.keys.pilot.quantile)
+    derived = derive_targets(pilots, study.sweep.keys.pilot.quantile)
     return write_decision(
         study.layout,
         TARGETS,
         TARGETS,
         inputs=inputs_hash(pilots),
         quantile=study.sweep.keys.pilot.quantile,
-        targets={one.workload: one.value for one in found},
-        of=[asdict(one) for one in found],
+        targets={one.workload: one.value for one in derived},
+        of=[asdict(one) for one in derived],
     )
 
 

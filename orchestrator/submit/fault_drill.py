@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from jobs.contract import events
 from orchestrator.progress.status import read_status
 from orchestrator.study.study import Study, open_study
 from orchestrator.submit.submit import cancel_study, send_remaining, submit_study
@@ -115,8 +116,6 @@ def _find_resumed(study: Study, trial: str, known: int) -> Outcome | None:
 
 def _read_first_step(study: Study, outcome: Outcome) -> int | None:
     """Return the first step that the last attempt has logged."""
-    from jobs.contract import events
-
     log = study.layout.events / outcome.attempt_log[-1].log
     steps = [
         event.payload["step"]
@@ -143,9 +142,9 @@ def _find_victim(study: Study, cluster: Cluster, outcome: Outcome) -> Victim:
 def _await(study: Study, look: Callable[[], Outcome | None], what: str) -> Outcome:
     end = time.monotonic() + _PATIENCE_S
     while True:
-        found = look()
-        if found is not None:
-            return found
+        outcome = look()
+        if outcome is not None:
+            return outcome
         if time.monotonic() > end:
             raise SweepError(f"{what} within {_PATIENCE_S:.0f} s (see thermolion cluster status)")
         read_status(study)  # reading the queue also requeues what waits in vain

@@ -65,21 +65,19 @@ def take_back(study: Study, options: SendOptions) -> tuple[OutdatedResults, Path
         if not outdated.trials:
             return outdated, None
         check_sendable(study, status, [s.outcome.trial for s in outdated.trials], options)
-        for trial_status in outdated.trials:
-            # Before the decision: the trial must not go on from a checkpoint of the old code.
-            _remove_checkpoints(study.layout, trial_status.outcome.trial.id)
         discarded = {
-            trial_status.outcome.trial.id: sorted(
-                {a.log for a in trial_status.outcome.attempt_log}
-            )
-            for trial_status in outdated.trials
+            s.outcome.trial.id: sorted({attempt.log for attempt in s.outcome.attempt_log})
+            for s in outdated.trials
         }
+        for trial in discarded:
+            # Before the decision: the trial must not go on from a checkpoint of the old code.
+            _remove_checkpoints(study.layout, trial)
         return outdated, _write_discards(study.layout, discarded)
 
 
 def _find_outdated(study: Study, status: Status) -> OutdatedResults:
     results = [s for s in status.planned.values() if s.outcome.has_result]
-    trials = [trial_status.outcome.trial for trial_status in results]
+    trials = [s.outcome.trial for s in results]
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "code"
         roots = choose_code_roots(study, status, trials, copy)

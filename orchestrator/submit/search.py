@@ -30,16 +30,15 @@ def make_overrides(base: Study, name: str, trials: int | None, method: str | Non
     entries: Mapping[str, Mapping[str, Any] | None] = data["candidates"]
     if name not in entries:
         raise SweepError(f"--candidate {name}: {choices(name, entries)}")
-    said: dict[str, Any] = dict(data.get("tune") or {})
-    spaces: Mapping[str, Any] = said.get("space") or {}
+    written: Mapping[str, Any] = data.get("tune") or {}
+    spaces: Mapping[str, Any] = written.get("space") or {}
     space = spaces.get(name, spaces.get("*"))
     entry = {k: v for k, v in (entries[name] or {}).items() if k not in (space or {"lr": None})}
-    budget = said.get("trials", _USUAL_TRIALS)
+    budget = written.get("trials", _USUAL_TRIALS)
     given = budget if isinstance(budget, int) else budget.get(name, _USUAL_TRIALS)
-    how = method or said.get("search", "sobol")
+    how = method or written.get("search", "sobol")
     kept = ("ranks", *(("reduction_factor", "rungs") if how == "asha" else ("seeds",)))
-    tune: dict[str, Any] = {key: said[key] for key in kept if key in said}
-    tune |= {
+    tune = {key: written[key] for key in kept if key in written} | {
         "trials": given if trials is None else trials,
         "search": how,
         "widen": 0,
@@ -83,7 +82,6 @@ def read_search_results(study: Study, outcomes: Sequence[Outcome]) -> tuple[Sear
 def _compute_weights(study: Study, searched: SearchSummary) -> Mapping[str, float]:
     candidate = next(one for one in study.sweep.candidates if one.name == searched.candidate)
     assert isinstance(candidate, TunedCandidate)
-    assert candidate.search is not None
     settings = [
         replace(one, hyperparameters=candidate.values_in(one.hyperparameters))
         for one in searched.settings

@@ -71,7 +71,7 @@ def _submit(study: Study, options: SendOptions, choose: Choose) -> SubmitResult:
     check_sendable(study, status, [*chosen, *later], options)
     in_flight = sum(s.in_flight and not s.outcome.has_result for s in status.planned.values())
     sending = {trial.id for trial in chosen}
-    left = sum(trial_status.outcome.trial.id not in sending for trial_status in status.left_alone)
+    left = sum(s.outcome.trial.id not in sending for s in status.left_alone)
     sender = Sender(study, status, options)
     files = sender.files([*chosen, *later])
     study.record()
@@ -123,9 +123,8 @@ def advance_unattended(study: Study) -> SubmitResult | None:
     sends again. What was cancelled waits for the user's `submit`. Raises LockHeld if another
     submit takes longer than a while.
     """
-    with lock_study(
-        study
-    ):  # whoever is sending has done so: what is written down is started as well
+    # Once the lock is free, whatever another submit has recorded is started as well.
+    with lock_study(study):
         before, submissions = read_status(study), read_submissions(study.layout)
     again = study.sweep.keys.failures.unattended
     due = not before.stage.is_settled or (again and before.missing) or before.jobs_alive
@@ -155,13 +154,11 @@ def _unsent(study: Study, status: Status) -> list[Trial]:
 def _repeat_options(layout: Layout, last: Submission) -> SendOptions:
     """Return options with the data, lanes and code of the last submission."""
     pack = read_pack(layout, last.id, 0)
-    snapshots = sorted(layout.submissions.glob("*/code"))
-    code = snapshots[-1] if snapshots else None
     return SendOptions(
         pack.data_root,
         pack.download,
         last.lanes_asked,
-        code_root=code,
+        code_root=max(layout.submissions.glob("*/code"), default=None),
         commit=(last.commit, last.dirty),
     )
 

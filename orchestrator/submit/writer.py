@@ -14,7 +14,12 @@ from jobs.contract.pack import Pack
 from jobs.contract.source_digest import code_digest
 from jobs.contract.trial import Trial
 from orchestrator.backends.base import Need, PlacementRequest, SubmissionPlan, backend_of
-from orchestrator.backends.records import Submission, write_packs, write_submission
+from orchestrator.backends.records import (
+    Submission,
+    next_number,
+    write_packs,
+    write_submission,
+)
 from orchestrator.progress.status import Status
 from orchestrator.study.study import Study
 from orchestrator.submit.code_snapshot import (
@@ -121,18 +126,15 @@ class Sender:
         if not how.by_hand:
             return need
         # Without a delay, since the user has mended it, and by the factor that the user gives.
-        told = how.mem != 1 and failure is not None and failure.kind == "OOM_HOST"
-        mem = need.mem / self.study.sweep.keys.failures.oom_host.mem if told else need.mem
+        mem = need.mem
+        if how.mem != 1 and failure is not None and failure.kind == "OOM_HOST":
+            mem /= self.study.sweep.keys.failures.oom_host.mem
         return Need(mem * how.mem, need.time * how.time)
 
     def _write(self, name: str, plan: SubmissionPlan, request: PlacementRequest) -> Submission:
         sweep, folder = self.study.sweep, self.study.layout.submission(name)
-        write_packs(
-            [
-                self._pack(name, number, pack, request.code)
-                for number, pack in enumerate(plan.packs)
-            ]
-        )
+        packs = enumerate(plan.packs)
+        write_packs([self._pack(name, number, pack, request.code) for number, pack in packs])
         commit, dirty = self.options.commit or read_commit(Path.cwd())
         submission = Submission(
             id=name,
@@ -174,9 +176,7 @@ class Sender:
         )
 
     def _next_folder(self) -> str:
-        """Create the folder of the next submission; a number is never used twice."""
-        submissions = self.study.layout.submissions
-        taken = [int(path.name) for path in submissions.glob("*") if path.name.isdigit()]
-        name = f"{max(taken, default=0) + 1:04d}"
+        """Create the folder of the next submission and return its name."""
+        name = f"{next_number(self.study.layout):04d}"
         self.study.layout.submission(name).mkdir(parents=True)
         return name

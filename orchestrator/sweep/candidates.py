@@ -2,19 +2,18 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from jobs.contract.catalog import DataError
 from jobs.contract.trial import Candidate, UserWorkload, Workload
 from orchestrator.sweep.document import Invalid, choices
-from orchestrator.sweep.messages import check_printable, explain_later_key
+from orchestrator.sweep.messages import check_printable
 from orchestrator.sweep.search_space import Search, TunedCandidate, default_hyperparameters
-from orchestrator.sweep.tune_spaces import add_centre
+from orchestrator.sweep.tune_spaces import NOT_HYPERPARAMETERS, add_centre
 from orchestrator.sweep.workload_keys import check_command, read_by_command
 from thermolion import registry
 from thermolion.registry import HyperparameterError
-
-_NOT_HYPERPARAMETERS = {"optimizer", "replica", "noise_seed"}
 
 Groups = Mapping[str, Sequence[Candidate]]
 
@@ -22,11 +21,11 @@ Groups = Mapping[str, Sequence[Candidate]]
 def expand_candidates(
     entries: Mapping[str, Mapping[str, Any] | None],
     workloads: Sequence[Workload],
-    searches: Mapping[str, Search] | None = None,
+    searches: Mapping[str, Search],
 ) -> Groups:
     """Return candidates by the name written: several if a list makes a grid, `adamw[lr=0.001]`.
 
-    `searches` has those that are tuned, by the name written. If the user's code trains every
+    `searches` has those of tuned candidates, by the name written. If the user's code trains every
     workload, an optimizer may have any name: that code interprets it. Raises Invalid for unknown
     optimizers and hyperparameters, illegal values, and two candidates of equal content.
     """
@@ -35,7 +34,6 @@ def expand_candidates(
             ("candidates",), "no candidates: write at least one, such as adamw: {lr: 1e-3}"
         )
     any_optimizer = all(workload.takes_any_optimizer for workload in workloads)
-    searches = searches or {}
     entries = dict(entries) | {n: add_centre(entries[n], search) for n, search in searches.items()}
     groups = {
         name: _expand_entry(name, entry or {}, any_optimizer, searches.get(name))
@@ -54,17 +52,17 @@ def pair_candidates(
 
     `against` None means all the others. Raises Invalid for a name that is no candidate, or a grid.
     """
+    names = [one.name for group in groups.values() for one in group]
     if key == "baseline":
         baseline = _find_one(groups, candidate, (key,))
-        others = [c.name for group in groups.values() for c in group if c.name != baseline]
-        return tuple((other, baseline) for other in others)
-    asked = _find_one(groups, candidate, (key, "candidate"))
+        return tuple((name, baseline) for name in names if name != baseline)
+    compared = _find_one(groups, candidate, (key, "candidate"))
     if against is None:
-        against = [c.name for group in groups.values() for c in group if c.name != asked]
+        against = [name for name in names if name != compared]
     baselines = [_find_one(groups, name, (key, "against")) for name in against]
-    if asked in baselines:
-        raise Invalid((key, "against"), f"{asked!r} cannot be compared with itself")
-    return tuple((asked, baseline) for baseline in dict.fromkeys(baselines))
+    if compared in baselines:
+        raise Invalid((key, "against"), f"{compared!r} cannot be compared with itself")
+    return tuple((compared, baseline) for baseline in dict.fromkeys(baselines))
 
 
 def _check_distinct(groups: Groups) -> None:
@@ -107,10 +105,9 @@ def _check_commands(
         seen: dict[tuple[str, int], str] = {}
         for name, group in groups.items():
             for candidate in group:
+                written = (entries[name] or {}).keys() - set(NOT_HYPERPARAMETERS)
                 try:
-                    check_command(
-                        workload, candidate, (entries[name] or {}).keys() - _NOT_HYPERPARAMETERS
-                    )
+                    check_command(workload, candidate, written)
                 except DataError as error:
                     mistake = f"workload {workload.name!r}, candidate {candidate.name!r}: {error}"
                     raise Invalid(("candidates", name), mistake) from error
@@ -137,42 +134,38 @@ def _expand_entry(
     optimizer = _find_optimizer(name, entry, any_optimizer)
     defaults = default_hyperparameters(optimizer)
     for key in entry:
-        if optimizer in registry.OPTIMIZERS and key not in (*_NOT_HYPERPARAMETERS, *defaults):
-            message = explain_later_key(
-                key
-            ) or f"{optimizer} has no hyperparameter {key!r}: " + choices(
-                key, (*defaults, *_NOT_HYPERPARAMETERS)
+        if optimizer in registry.OPTIMIZERS and key not in (*NOT_HYPERPARAMETERS, *defaults):
+            known = choices(key, (*defaults, *NOT_HYPERPARAMETERS))
+            raise Invalid(
+                ("candidates", name, key), f"{optimizer} has no hyperparameter {key!r}: {known}"
             )
-            raise Invalid(("candidates", name, key), message)
     axes = {key: _axis(value, defaults.get(key)) for key, value in entry.items()}
     axes.pop("optimizer", None)
     grid = [key for key, values in axes.items() if len(values) != 1]
-    group = []
+    make = Candidate if search is None else partial(TunedCandidate, search=search)
+    group: list[Candidate] = []
     for point in itertools.product(*axes.values()):
         chosen = dict(zip(axes, point, strict=True))
         label = ",".join(f"{key}={_short(chosen[key])}" for key in grid)
-        fields: dict[str, Any] = {
-            "name": f"{name}[{label}]" if grid else name,
-            "optimizer": optimizer,
-            "replica": _read_count(name, chosen, "replica"),
-            "noise_seed": _read_count(name, chosen, "noise_seed"),
-            "hyperparameters": _read_hyperparameters(name, optimizer, chosen),
-        }
-        group.append(
-            Candidate(**fields) if search is None else TunedCandidate(**fields, search=search)
+        candidate = make(
+            name=f"{name}[{label}]" if grid else name,
+            optimizer=optimizer,
+            replica=_read_count(name, chosen, "replica"),
+            noise_seed=_read_count(name, chosen, "noise_seed"),
+            hyperparameters=_read_hyperparameters(name, optimizer, chosen),
         )
-        if search is not None:
-            _check_settings(name, group[-1], search)
+        if isinstance(candidate, TunedCandidate):
+            _check_settings(name, candidate)
+        group.append(candidate)
     if not group:
         empty = next(key for key, values in axes.items() if not values)
         raise Invalid(("candidates", name, empty), "the list is empty: a grid of nothing")
     return group
 
 
-def _check_settings(name: str, tuned: Candidate, search: Search) -> None:
+def _check_settings(name: str, tuned: TunedCandidate) -> None:
     """Raise Invalid for settings of which each value is legal, but not all together."""
-    assert isinstance(tuned, TunedCandidate)
-    for number in range(1, (1 + search.widen) * search.trials + 1):
+    for number in range(1, (1 + tuned.search.widen) * tuned.search.trials + 1):
         try:
             tuned.setting(number, None)
         except HyperparameterError as error:
@@ -225,7 +218,7 @@ def _check_references(workloads: Sequence[Workload], groups: Groups) -> None:
 
 def _read_hyperparameters(name: str, optimizer: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
     spec, defaults = registry.OPTIMIZERS.get(optimizer), default_hyperparameters(optimizer)
-    filled = {**defaults, **{k: v for k, v in chosen.items() if k not in _NOT_HYPERPARAMETERS}}
+    filled = {**defaults, **{k: v for k, v in chosen.items() if k not in NOT_HYPERPARAMETERS}}
     resolved = {}
     for key, value in filled.items():
         try:
@@ -241,7 +234,7 @@ def _read_hyperparameters(name: str, optimizer: str, chosen: Mapping[str, Any]) 
 
 def _read_count(name: str, chosen: Mapping[str, Any], key: str) -> int:
     value = chosen.get(key, 0)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+    if type(value) is not int or value < 0:  # true and false are no numbers
         raise Invalid(("candidates", name, key), f"{value!r} is not a whole number, 0 or more")
     return value
 

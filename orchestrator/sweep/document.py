@@ -1,4 +1,4 @@
-"""A sweep file as text: YAML with line numbers, `--set` overrides, errors that point.
+"""A sweep file as text: YAML, `--set` overrides, and errors that name file and line.
 
 Knows YAML, not what the keys mean.
 """
@@ -122,14 +122,13 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key, _ in node.value:
+            problem = None
             if key.tag not in ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"):
-                raise yaml.MarkedYAMLError(
-                    problem="a key is not text: put it in quotes", problem_mark=key.start_mark
-                )
-            if key.value in seen:
-                raise yaml.MarkedYAMLError(
-                    problem=f"the key {key.value!r} is here twice", problem_mark=key.start_mark
-                )
+                problem = "a key is not text: put it in quotes"
+            elif key.value in seen:
+                problem = f"the key {key.value!r} is here twice"
+            if problem is not None:
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
             seen.add(key.value)
         return super().construct_mapping(node, deep=deep)
 
@@ -171,29 +170,24 @@ def _apply(override: str, document: Document) -> None:
     except (*_NOT_YAML, RecursionError) as error:
         raise SweepError(f"--set {override}: the value is not valid YAML: {error}") from error
     parts = key.strip().split(".")
-    *parents, last = (int(p) if p.isascii() and p.isdecimal() else p for p in parts)
+    location = tuple(int(p) if p.isascii() and p.isdecimal() else p for p in parts)
     here: Any = document.data
-    for depth, part in enumerate([*parents, last]):
-        if isinstance(here, list):
-            if not isinstance(part, int) or part >= len(here):
-                raise SweepError(
-                    f"--set {override}: {join_location([*parents, last][:depth])} is a list of "
-                    f"{len(here)}, {part!r} is no position in it (they count from 0)"
-                )
-        elif not isinstance(here, dict):
-            raise SweepError(
-                f"--set {override}: {join_location([*parents, last][:depth])} is {_kind(here)}, "
-                "nothing can be set below it"
-            )
-        if depth == len(parents):
-            here[part] = value
-        elif isinstance(here, dict):
-            if here.get(part) is None:
+    for depth, part in enumerate(location):
+        wrong = None
+        if isinstance(here, dict):
+            if depth < len(location) - 1 and here.get(part) is None:
                 here[part] = {}
-            here = here[part]
+        elif not isinstance(here, list):
+            wrong = f"is {_kind(here)}, nothing can be set below it"
+        elif not isinstance(part, int) or part >= len(here):
+            wrong = f"is a list of {len(here)}, {part!r} is no position in it (they count from 0)"
+        if wrong is not None:
+            raise SweepError(f"--set {override}: {join_location(location[:depth])} {wrong}")
+        if depth == len(location) - 1:
+            here[part] = value
         else:
             here = here[part]
-    document.overrides[(*parents, last)] = override
+    document.overrides[location] = override
 
 
 def _kind(value: object) -> str:

@@ -7,36 +7,17 @@ mean for a candidate is `orchestrator.sweep.search_space`'s.
 import itertools
 import re
 import shlex
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self, get_args
 from urllib.parse import urlsplit
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Field,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from jobs.contract.failures import FailureClass
-from orchestrator.sweep.document import choices
 from orchestrator.sweep.messages import MOST_RANKS, Duration, Strict
-
-# Here, because sweeps are checked against the names; what they name is loaded by its users.
-BACKENDS: Mapping[str, str] = {
-    "local": "orchestrator.backends.local:LocalBackend",
-    "ray": "orchestrator.backends.ray.backend:RayBackend",
-    "slurm": "orchestrator.backends.slurm:SlurmBackend",
-}
-# The same if the sweep says `ray.on: slurm`.
-IN_A_JOB: Mapping[str, str] = {"ray": "orchestrator.backends.ray.on_slurm:RayOnSlurm"}
 
 _MOST_SEEDS = 100_000
 _LONGEST_NOTICE_S = 600.0
-_SEARCHES = ("sobol", "optuna", "asha")
 _RAY_ADDRESS = re.compile(r"[A-Za-z0-9._-]+:[0-9]{1,5}")
 
 Occasion = Literal["done", "held", "failing"]
@@ -151,8 +132,8 @@ class FailureKeys(Strict):
 
     def rule(self, failure: FailureClass) -> FailureRule | None:
         """Return what follows from a class of failure; None for one that costs no retry."""
-        found: FailureRule | None = getattr(self, failure.lower(), None)
-        return found
+        rule: FailureRule | None = getattr(self, failure.lower(), None)
+        return rule
 
 
 def _check_url(value: str) -> str:
@@ -209,8 +190,8 @@ def read_notify(value: Any) -> Any:
 def _check_address(text: str) -> str:
     if not _RAY_ADDRESS.fullmatch(text):
         raise ValueError(
-            f"{text!r} is no address: write HOST:PORT, as `ray start --head` has said it (not the "
-            "ray:// of a client: the driver has to be where the studies are)"
+            f"{text!r} is no address: write HOST:PORT, as `ray start --head` prints it (not the "
+            "ray:// of a client: the driver has to run where the studies are)"
         )
     return text
 
@@ -237,12 +218,6 @@ class RayKeys(Strict):
                 "that is started in a job, not both"
             )
         return self
-
-
-def _check_search(value: Any) -> Any:
-    if value not in _SEARCHES:
-        raise ValueError(f"unknown search {value!r}: {choices(value, _SEARCHES)}")
-    return value
 
 
 class RangeKeys(Strict):
@@ -273,7 +248,7 @@ class TuneKeys(Strict):
     """
 
     trials: _Trials | dict[str, _Trials]
-    search: Annotated[Literal["sobol", "optuna", "asha"], BeforeValidator(_check_search)] = "sobol"
+    search: Literal["sobol", "optuna", "asha"] = "sobol"
     space: dict[str, dict[str, RangeKeys]] | None = None
     seeds: Annotated[int, Field(ge=1, le=1000)] = 1
     ranks: Annotated[int, Field(ge=1, le=MOST_RANKS)] | None = None
@@ -309,7 +284,7 @@ def read_seeds(seeds: Any) -> Seeds:
     if isinstance(seeds, dict):
         return _read_looks(seeds)
     listed = seeds if isinstance(seeds, list) else [seeds]
-    if not all(_is_number(seed) for seed in listed):
+    if not all(type(seed) is int for seed in listed):  # true and false are no numbers
         raise ValueError(
             f"{seeds!r} is neither a number of seeds nor a list of block indices nor looks, such "
             "as {looks: [3, 5, 7, 10]}"
@@ -334,16 +309,11 @@ def _read_looks(seeds: dict[Any, Any]) -> Seeds:
     looks = seeds.get("looks")
     if list(seeds) != ["looks"] or not isinstance(looks, list) or not looks:
         raise ValueError(f"{seeds!r} has no looks: write {{looks: [3, 5, 7, 10]}}")
-    if not all(_is_number(look) for look in looks):
-        raise ValueError(f"looks are numbers of seeds, such as [3, 5, 7, 10], not {looks!r}")
-    if any(one >= other for one, other in itertools.pairwise(looks)):
+    whole = all(type(look) is int for look in looks)
+    if not whole or any(one >= other for one, other in itertools.pairwise(looks)):
         raise ValueError(f"looks are rising numbers of seeds, such as [3, 5, 7, 10], not {looks}")
     if looks[0] < 2:
         raise ValueError(f"a look at {looks[0]} seeds can decide nothing: two are the fewest")
     if looks[-1] > _MOST_SEEDS:
         raise ValueError(f"{looks[-1]} seeds: {_MOST_SEEDS} is the most")
     return Seeds(tuple(range(looks[-1])), tuple(looks))
-
-
-def _is_number(seed: Any) -> bool:
-    return isinstance(seed, int) and not isinstance(seed, bool)

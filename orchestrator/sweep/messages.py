@@ -1,6 +1,6 @@
-"""The strict base of all keys, and the one sentence that a person gets for a mistake in them.
+"""The strict base of all keys, and the sentence that a user gets for a mistake in them.
 
-Durations are read here, too: 90s, 15min, 2h, 1d. Knows the keys of later versions by name.
+Durations are read here, too: 90s, 15min, 2h, 1d.
 """
 
 import re
@@ -52,22 +52,20 @@ def check(
     raise Invalid(origin(location), _sentence(first, _model_at(model, location)))
 
 
-def explain_later_key(key: str) -> str | None:
-    """Return the message for a key of a later version, None for any other key."""
-    if key not in _NOT_YET:
-        return None
-    return "this key is not available yet: take it out to run this sweep"
-
-
 def _sentence(mistake: Any, model: type[BaseModel]) -> str:
     value, kind = mistake["input"], mistake["type"]
     key = str(mistake["loc"][-1]) if mistake["loc"] else ""
     if kind == "extra_forbidden":
-        return explain_later_key(key) or f"unknown key {key!r}: {choices(key, model.model_fields)}"
+        if key in _NOT_YET:
+            return "this key is not available yet: take it out to run this sweep"
+        return f"unknown key {key!r}: {choices(key, model.model_fields)}"
     if kind == "missing":
         return "the key is missing"
     if kind == "value_error":
         return str(mistake["ctx"]["error"])
+    if kind == "literal_error":
+        names = re.findall(r"'([^']*)'", mistake["ctx"]["expected"])
+        return f"{value!r} is unknown: {choices(value, names)}"
     words = str(mistake["msg"]).replace("valid tuple", "valid list")  # files have lists alone
     expected = words.removeprefix("Input should be ")
     return f"{value!r}: {words}" if words == expected else f"{value!r} is not {expected}"
@@ -87,10 +85,10 @@ def _model_at(model: type[BaseModel], location: Location) -> type[BaseModel]:
 
 def parse_duration(value: Any) -> float:
     """Return the seconds of a duration; raises ValueError for anything else."""
-    found = re.fullmatch(r"([0-9]+(?:[.][0-9]+)?) ?(s|min|h|d)", str(value))
-    if found is None:
+    parts = re.fullmatch(r"([0-9]+(?:[.][0-9]+)?) ?(s|min|h|d)", str(value))
+    if parts is None:
         raise ValueError(f"{value!r} is no duration: write a number and s, min, h or d: 15min")
-    return float(found[1]) * _UNITS_S[found[2]]
+    return float(parts[1]) * _UNITS_S[parts[2]]
 
 
 Duration = Annotated[float, PlainValidator(parse_duration, json_schema_input_type=str)]

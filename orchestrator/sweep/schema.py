@@ -6,6 +6,7 @@ reference pages are Markdown, which `make docs` puts into the site.
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -55,7 +56,7 @@ def cli_reference(parser: argparse.ArgumentParser) -> str:
     lines = ["# Command line", "", parser.description or "", ""]
     lines += ["Exit codes: 0 done, 1 failed, 2 wrong input, 130 stopped by Ctrl-C.", ""]
     for name, verb in commands.choices.items():
-        lines += [f"## {name}", "", f"{_sentence(verb.description or '')}", ""]
+        lines += [f"## {name}", "", _sentence(verb.description or ""), ""]
         lines += ["```", _usage(verb), "```", "", *_option_table(verb)]
     return "\n".join(lines)
 
@@ -66,9 +67,7 @@ def sweep_reference() -> str:
     definitions: Mapping[str, Mapping[str, Any]] = schema["$defs"]
     # Those left out repeat the keys of the two kinds of workload, all of them optional.
     parts = {name: one for name, one in definitions.items() if name not in _CROSSING}
-    lines = ["# Sweep files", "", *_description(schema)]
-    lines += [_ABOUT_SWEEPS, ""]
-    lines += _key_table(schema)
+    lines = ["# Sweep files", "", *_description(schema), _ABOUT_SWEEPS, "", *_key_table(schema)]
     for name, part in parts.items():
         if "properties" in part:
             lines += [f"## {_title(name)}", "", *_description(part), *_key_table(part)]
@@ -90,13 +89,13 @@ def _option_table(verb: argparse.ArgumentParser) -> Iterator[str]:
 
 
 def _argument(action: argparse.Action) -> str:
-    value = action.metavar or (action.dest.upper() if action.choices is None else None)
-    if action.choices is not None and action.metavar is None:
-        value = " | ".join(map(str, action.choices))
+    value = _code(
+        str(action.metavar or " | ".join(map(str, action.choices or [action.dest.upper()])))
+    )
     if not action.option_strings:
-        return _code(str(value))
-    names = ", ".join(_code(name) for name in action.option_strings)
-    return names if isinstance(action, _NO_VALUE) else f"{names} {_code(str(value))}"
+        return value
+    names = ", ".join(map(_code, action.option_strings))
+    return names if isinstance(action, _NO_VALUE) else f"{names} {value}"
 
 
 def _description(part: Mapping[str, Any]) -> list[str]:
@@ -108,12 +107,9 @@ def _key_table(part: Mapping[str, Any]) -> list[str]:
     required: Sequence[str] = part.get("required", ())
     lines = ["| key | value | unless it is given |", "| --- | --- | --- |"]
     for name, value in part["properties"].items():
-        if name in required:
-            default = "has to be"
-        elif "default" in value:
+        default = "has to be" if name in required else ""
+        if "default" in value:
             default = _code(_spell(value["default"]))
-        else:
-            default = ""
         lines.append(f"| {_code(name)} | {_cell(_spell_kind(value))} | {default} |")
     return [*lines, ""]
 
@@ -131,9 +127,8 @@ def _spell_kind(value: Mapping[str, Any]) -> str:
         return " or ".join(dict.fromkeys(_spell_kind(one) for one in value["anyOf"]))
     kind = value.get("type", "anything")
     if kind == "array":
-        if "prefixItems" in value:
-            return "a list"
-        return f"a list of: {_spell_kind(value.get('items', {}))}"
+        items = value.get("items", {})
+        return "a list" if "prefixItems" in value else f"a list of: {_spell_kind(items)}"
     if kind == "object":
         inner = value.get("additionalProperties")
         if not isinstance(inner, Mapping):
@@ -164,8 +159,7 @@ def _spell(value: Any) -> str:
 
 def _title(name: str) -> str:
     """Turn the name of a class into words: `PackKeys` into `pack keys`."""
-    parts = [f" {letter.lower()}" if letter.isupper() else letter for letter in name]
-    return "".join(parts).strip()
+    return re.sub("([A-Z])", r" \1", name).lower().strip()
 
 
 def _anchor(name: str) -> str:

@@ -9,7 +9,7 @@ say of a space is `orchestrator.sweep.tune_spaces`'.
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from jobs.contract.asha import Rungs
@@ -95,13 +95,12 @@ class Axis:
     whole: bool = False
 
     def value_at(self, place: float) -> Any:
-        """Return the value at a place in [0, 1)."""
+        """Return the value at `place` in [0, 1), from the low end to the high one."""
         if self.kind == "choice":
             return self.choices[int(place * len(self.choices))]
         if self.kind == "log":
-            value = math.exp(
-                math.log(self.low) + place * (math.log(self.high) - math.log(self.low))
-            )
+            low, high = math.log(self.low), math.log(self.high)
+            value = math.exp(low + place * (high - low))
         else:
             value = self.low + place * (self.high - self.low)
         return self.snap(value)
@@ -111,7 +110,7 @@ class Axis:
         return round(value) if self.whole else round_digits(value)
 
     def in_words(self) -> str:
-        """Say where values come from: `1e-05 to 0.01, log`."""
+        """Say from what values are chosen: `1e-05 to 0.01, log`."""
         if self.kind == "choice":
             return f"one of {', '.join(map(str, self.choices))}"
         return f"{self.low:g} to {self.high:g}, {self.kind}"
@@ -152,7 +151,7 @@ class Search:
         return -(-self.trials // 2) if self.method == "optuna" else self.trials
 
     def is_drawn(self, number: int) -> bool:
-        """Whether setting `number`, from 1, is a point."""
+        """Return True if setting `number`, from 1, is a point."""
         return (number - 1) % self.trials < self.drawn
 
     @property
@@ -191,10 +190,9 @@ class TunedCandidate(Candidate):
     It is what a sweep declares; no trial is of it. With another search it is another candidate.
     """
 
-    search: Search | None = None
+    search: Search = field(kw_only=True)
 
     def content(self) -> dict[str, Any]:
-        assert self.search is not None
         plain = super().content()
         fixed = {k: v for k, v in self.hyperparameters.items() if k not in self.search.space}
         return plain | {"hyperparameters": fixed, "search": self.search.to_json()}
@@ -204,7 +202,6 @@ class TunedCandidate(Candidate):
 
         Settings of another space do not compete; more trials or another name change nothing.
         """
-        assert self.search is not None
         search = self.search.to_json()
         del search["trials"]
         on = [workload.key, workload.precision, workload.ranks]
@@ -212,7 +209,6 @@ class TunedCandidate(Candidate):
 
     def setting(self, number: int, axis: Axis | None) -> Candidate:
         """Return setting `number`, from 1; `axis` takes the place of that of `WIDENED`."""
-        assert self.search is not None
         space = dict(self.search.space) | ({} if axis is None else {WIDENED: axis})
         names = sorted(space, key=lambda name: (name != WIDENED, name))
         place = point(number - 1, len(names), self.search.root)
@@ -224,7 +220,7 @@ class TunedCandidate(Candidate):
         return self.with_values(values, name=f"{self.name}#{number}", setting_of=self.name)
 
     def allows(self, values: Mapping[str, Any]) -> bool:
-        """Whether the optimizer takes these hyperparameters together with those that are fixed."""
+        """Return True if the optimizer takes these hyperparameters with those that are fixed."""
         try:
             self.with_values(values)
         except registry.HyperparameterError:
@@ -238,20 +234,15 @@ class TunedCandidate(Candidate):
 
     def values_in(self, hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
         """Return the tuned ones among the hyperparameters of a setting."""
-        assert self.search is not None
         spec = registry.OPTIMIZERS.get(self.optimizer)
-        unrecorded = spec.later if spec else {}
-        return {
-            name: hyperparameters[name] if name in hyperparameters else unrecorded[name]
-            for name in sorted(self.search.space)
-        }
+        # What is at its default, a newer option, may be unrecorded.
+        known = {**(spec.later if spec else {}), **hyperparameters}
+        return {name: known[name] for name in sorted(self.search.space)}
 
     def with_values(self, values: Mapping[str, Any], **labels: Any) -> Candidate:
         """Return the candidate with these hyperparameters; raises HyperparameterError."""
-        spec, defaults = (
-            registry.OPTIMIZERS.get(self.optimizer),
-            default_hyperparameters(self.optimizer),
-        )
+        spec = registry.OPTIMIZERS.get(self.optimizer)
+        defaults = default_hyperparameters(self.optimizer)
         legal = {n: registry.validate(n, value, defaults.get(n)) for n, value in values.items()}
         whole = {**defaults, **self.hyperparameters, **legal}
         # What a registry has as tuples, a trial has as lists.

@@ -98,10 +98,9 @@ def _find(named: str | None) -> Site:
     if is_path:
         raise SweepError(f"there is no site profile {path}")
     known = sorted(profile.stem for profile in folder.glob(f"*{_SUFFIX}"))
-    listed = choices(named, known) if known else "there are none yet"
     raise SweepError(
-        f"unknown site {named!r} (profiles lie in {folder}): {listed}; name the path of a "
-        "profile, or let `thermolion doctor --write-profile NAME` write one"
+        f"unknown site {named!r} (profiles lie in {folder}): {choices(named, known)}; name the "
+        "path of a profile, or let `thermolion doctor --write-profile NAME` write one"
     )
 
 
@@ -150,14 +149,14 @@ def _parse(path: Path) -> Document:
 
 def _find_lines(text: str) -> dict[Location, int]:
     """Return the line of every key and table, for messages alone."""
-    found: dict[Location, int] = {}
+    lines: dict[Location, int] = {}
     table: Location = ()
     for number, line in enumerate(text.splitlines(), start=1):
         heading = re.match(r"\s*\[([A-Za-z0-9_.-]+)\]", line)
         key = re.match(r"\s*[\"']?([A-Za-z0-9_-]+)[\"']?(?:\.[^=]*)?\s*=", line)
         if heading is not None:
             table = tuple(heading[1].split("."))
-            found.setdefault(table, number)
+            lines.setdefault(table, number)
         elif key is not None:
-            found.setdefault((*table, key[1]), number)
-    return found
+            lines.setdefault((*table, key[1]), number)
+    return lines

@@ -4,7 +4,7 @@ Opens no data and loads neither torch nor scipy; ids and seeds are `orchestrator
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -14,9 +14,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, mod
 from jobs.contract.pack import Keep
 from jobs.contract.trial import Candidate, Workload
 from orchestrator.sweep.candidates import Groups, expand_candidates, pair_candidates
-from orchestrator.sweep.document import Document, Invalid, choices, read_document
+from orchestrator.sweep.document import Document, Invalid, read_document
 from orchestrator.sweep.keys import (
-    BACKENDS,
     AnalysisKeys,
     FailureKeys,
     LimitKeys,
@@ -30,10 +29,11 @@ from orchestrator.sweep.keys import (
     read_seeds,
 )
 from orchestrator.sweep.messages import MOST_RANKS, Duration, Strict, check
+from orchestrator.sweep.search_space import Search
 from orchestrator.sweep.tune_spaces import read_searches
-from orchestrator.sweep.workloads import check_workloads, cross_workloads, name_workloads
+from orchestrator.sweep.workloads import cross_workloads, name_workloads
 
-# They lie beside the folders of studies.
+# These lie beside the folders of studies.
 _RESERVED = ("archive", "mlflow.db", "mlartifacts")
 
 
@@ -54,8 +54,7 @@ class Sweep:
 def _check_study(name: str) -> str:
     if name in _RESERVED:
         raise ValueError(
-            f"{name!r} is where the studies of a root have their MLflow store or archive: choose "
-            "another"
+            f"{name!r} is the MLflow store or archive of all studies: choose another name"
         )
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
         raise ValueError(
@@ -63,14 +62,6 @@ def _check_study(name: str) -> str:
             "a letter or digit first"
         )
     return name
-
-
-def _check_backend(value: Any) -> Any:
-    if not isinstance(value, str):
-        raise ValueError(f"{value!r} is not the name of a backend: {choices(value, BACKENDS)}")
-    if value not in BACKENDS:
-        raise ValueError(f"unknown backend {value!r}: {choices(value, BACKENDS)}")
-    return value
 
 
 def _check_time(time_s: float) -> float:
@@ -160,7 +151,7 @@ class SweepFile(Strict):
     tune: TuneKeys | None = None
     root_seed: Annotated[int, Field(ge=0)] = 0
     resources: Resources = Resources()
-    backend: Annotated[Literal["local", "slurm", "ray"], BeforeValidator(_check_backend)] = "local"
+    backend: Literal["local", "slurm", "ray"] = "local"
     site: str | None = None
     ray: RayKeys = RayKeys()
     pack: PackKeys = PackKeys()
@@ -172,7 +163,7 @@ class SweepFile(Strict):
 
     @property
     def in_a_job(self) -> bool:
-        """Whether the trials run on a Ray inside one SLURM job."""
+        """True if the trials run on a Ray inside one SLURM job."""
         return self.backend == "ray" and self.ray.on is not None
 
 
@@ -191,13 +182,12 @@ def resolve_sweep(document: Document) -> Sweep:
 
 def _resolve(document: Document) -> Sweep:
     entries = cross_workloads(document.data.get("workloads"), document.data.get("defaults"))
-    data = document.data | {"workloads": [dict(entry.data) for entry in entries]}
-    keys = check(SweepFile, data)
-    workloads = name_workloads(entries, check_workloads(entries), keys.resources.ranks)
-    tuned = None
+    keys = check(SweepFile, document.data | {"workloads": [dict(one.data) for one in entries]})
+    workloads = name_workloads(entries, keys.resources.ranks)
+    searches: Mapping[str, Search] = {}
     if keys.tune is not None:
-        tuned = read_searches(keys.tune, keys.candidates, workloads, keys.root_seed)
-    groups = expand_candidates(keys.candidates, workloads, tuned)
+        searches = read_searches(keys.tune, keys.candidates, workloads, keys.root_seed)
+    groups = expand_candidates(keys.candidates, workloads, searches)
     return Sweep(
         document=document,
         keys=keys,

@@ -4,7 +4,7 @@ Raises Invalid for what no search can be made of; plans no trial.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from jobs.contract.trial import Workload
 from orchestrator.sweep.document import Invalid, Location, choices
@@ -16,7 +16,8 @@ from thermolion.registry import HyperparameterError, OptimizerSpec
 _ADVICE = "write {NAME: {lr: {log: [1e-4, 1e-2]}}}, or leave it out for the usual ones"
 _EVERY = "*"
 _DECADES = 3  # of the usual space of a learning rate, around its published value
-_NOT_TUNED = ("optimizer", "replica", "noise_seed")
+# What stands beside the hyperparameters of a candidate and is none.
+NOT_HYPERPARAMETERS = ("optimizer", "replica", "noise_seed")
 
 Entries = Mapping[str, Mapping[str, Any] | None]
 
@@ -72,18 +73,13 @@ def _check_known(name: str, entries: Entries, place: Location) -> None:
 
 
 def _read_trials(keys: TuneKeys, tuned: Sequence[str]) -> Mapping[str, int]:
-    if isinstance(keys.trials, int):
-        trials = dict.fromkeys(tuned, keys.trials)
-    else:
-        for name in keys.trials:
-            if name not in tuned:
-                raise Invalid(("tune", "trials"), f"{name!r} is not tuned: {choices(name, tuned)}")
-        missing = [name for name in tuned if name not in keys.trials]
-        if missing:
-            raise Invalid(
-                ("tune", "trials"), f"{', '.join(missing)} has none: name every candidate"
-            )
-        trials = keys.trials
+    trials = keys.trials if isinstance(keys.trials, dict) else dict.fromkeys(tuned, keys.trials)
+    for name in trials:
+        if name not in tuned:
+            raise Invalid(("tune", "trials"), f"{name!r} is not tuned: {choices(name, tuned)}")
+    missing = [name for name in tuned if name not in trials]
+    if missing:
+        raise Invalid(("tune", "trials"), f"{', '.join(missing)} has none: name every candidate")
     budgets = trials | dict.fromkeys(keys.untuned, 0)
     if len(set(budgets.values())) > 1 and not keys.allow_unequal:
         listed = ", ".join(f"{name} {count}" for name, count in budgets.items())
@@ -189,11 +185,9 @@ def _usual_space(name: str, known: OptimizerSpec | None) -> Mapping[str, Axis]:
 def _read_axis(
     known: OptimizerSpec | None, parameter: str, ranges: RangeKeys, place: Location
 ) -> Axis:
-    if parameter in _NOT_TUNED or (known and parameter not in known.settable):
-        names = [] if known is None else [*known.settable]
-        raise Invalid(
-            place, f"{parameter!r} is no hyperparameter here: {choices(parameter, names)}"
-        )
+    if parameter in NOT_HYPERPARAMETERS or (known and parameter not in known.settable):
+        names = choices(parameter, known.settable if known else ())
+        raise Invalid(place, f"{parameter!r} is no hyperparameter here: {names}")
     default = known.settable.get(parameter) if known else None
     ends: Sequence[Any]
     if ranges.choice is not None:
@@ -201,16 +195,14 @@ def _read_axis(
             raise Invalid(place, "the choice is empty: write two values or more")
         axis, ends = Axis("choice", choices=tuple(ranges.choice)), ranges.choice
     else:
+        kind: Literal["log", "uniform"] = "uniform" if ranges.log is None else "log"
         low, high = ranges.log or ranges.uniform or (0.0, 0.0)
-        if ranges.log is not None and low <= 0:
+        if kind == "log" and low <= 0:
             raise Invalid(place, f"log: {low:g} is not above 0: a scale of factors has none")
         if low >= high:
             raise Invalid(place, f"[{low:g}, {high:g}] is empty: write [low, high]")
-        whole = isinstance(default, int) and not isinstance(default, bool)
-        log = ranges.log is not None
-        axis = Axis(
-            "log" if log else "uniform", round_digits(low), round_digits(high), whole=whole
-        )
+        whole = type(default) is int  # not a bool
+        axis = Axis(kind, round_digits(low), round_digits(high), whole=whole)
         ends = [axis.value_at(0), axis.value_at(1)]
     try:
         for value in ends:

@@ -17,7 +17,6 @@ from orchestrator.sweep.messages import MOST_RANKS, Strict, check_printable
 from thermolion.registry import validate
 from tracking.metric import Scale
 
-_NameOrOptions = str | dict[str, dict[str, Any]]
 _Fraction = Annotated[float, Field(ge=0, lt=1, strict=False)]
 _Number = Annotated[float, Field(allow_inf_nan=False, strict=False)]
 
@@ -29,27 +28,27 @@ class Named(NamedTuple):
     options: dict[str, Any]
 
 
-def _read_named(value: Any, what: str, fill: Callable[[str, Any], dict[str, Any]]) -> Named:
-    if isinstance(value, Mapping) and len(value) == 1:
-        ((value, options),) = value.items()
-    else:
-        options = {}
-    if not isinstance(value, str) or not isinstance(options, Mapping):
-        raise ValueError(f"{value!r} is not a {what}: write NAME or {{NAME: {{option: value}}}}")
-    if catalog.is_dotted(value):
-        return Named(value, {key: validate(key, item) for key, item in options.items()})
-    return Named(value, fill(value, options))
+def _named(what: str, fill: Callable[[str, Any], dict[str, Any]]) -> PlainValidator:
+    """Return the validator of a catalogue name; `fill` returns its options with all defaults."""
+
+    def read(value: Any) -> Named:
+        options: Any = {}
+        if isinstance(value, Mapping) and len(value) == 1:
+            ((value, options),) = value.items()
+        if not isinstance(value, str) or not isinstance(options, Mapping):
+            raise ValueError(
+                f"{value!r} is not a {what}: write NAME or {{NAME: {{option: value}}}}"
+            )
+        if catalog.is_dotted(value):
+            return Named(value, {key: validate(key, item) for key, item in options.items()})
+        return Named(value, fill(value, options))
+
+    return PlainValidator(read, json_schema_input_type=str | dict[str, dict[str, Any]])
 
 
-def _read_dataset(value: Any) -> Named:
-    return _read_named(value, "data set", catalog.dataset_options)
+def _some_of(choices: tuple[str, ...], what: str) -> PlainValidator:
+    """Return the validator of one or more of `choices`, each at most once."""
 
-
-def _read_model(value: Any) -> Named:
-    return _read_named(value, "model", catalog.model_options)
-
-
-def _choose_from(choices: tuple[str, ...], what: str) -> Callable[[Any], tuple[str, ...]]:
     def read(value: Any) -> tuple[str, ...]:
         names = value if isinstance(value, list) else [value]
         for name in names:
@@ -59,7 +58,7 @@ def _choose_from(choices: tuple[str, ...], what: str) -> Callable[[Any], tuple[s
         # They are applied in this order, whichever is written: one trial, one id.
         return tuple(name for name in choices if name in names)
 
-    return read
+    return PlainValidator(read, json_schema_input_type=list[str])
 
 
 class Loader(Strict):
@@ -72,16 +71,11 @@ class ImageWorkloadKeys(Strict):
     """Image classification: data, model and step budget; defaults are part of a trial's id."""
 
     name: Annotated[str, Field(max_length=64), AfterValidator(check_printable)] | None = None
-    dataset: Annotated[Named, PlainValidator(_read_dataset, json_schema_input_type=_NameOrOptions)]
-    model: Annotated[Named, PlainValidator(_read_model, json_schema_input_type=_NameOrOptions)]
+    dataset: Annotated[Named, _named("data set", catalog.dataset_options)]
+    model: Annotated[Named, _named("model", catalog.model_options)]
     epochs: Annotated[int, Field(ge=1, le=1_000_000)]
     global_batch: Annotated[int, Field(ge=1, le=2**31)] = 128
-    augment: Annotated[
-        tuple[str, ...],
-        PlainValidator(
-            _choose_from(catalog.AUGMENTATIONS, "augmentation"), json_schema_input_type=list[str]
-        ),
-    ] = ()
+    augment: Annotated[tuple[str, ...], _some_of(catalog.AUGMENTATIONS, "augmentation")] = ()
     split: Literal["fair", "replication"] = "fair"
     train_images: Annotated[int, Field(ge=1)] | None = None
     schedule: str | dict[str, Any] = Field(default_factory=dict)
@@ -90,12 +84,7 @@ class ImageWorkloadKeys(Strict):
     accumulate: Annotated[int, Field(ge=1)] = 1
     label_smoothing: _Fraction = 0.0
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
-    no_decay: Annotated[
-        tuple[str, ...],
-        PlainValidator(
-            _choose_from(catalog.NO_DECAY, "kind of parameter"), json_schema_input_type=list[str]
-        ),
-    ] = ()
+    no_decay: Annotated[tuple[str, ...], _some_of(catalog.NO_DECAY, "kind of parameter")] = ()
     loader: Loader = Loader()
     # These two take no part in a trial's id. `telemetry`: ThermoLion records its layers at each
     # evaluation. `target`: an accuracy of the learning curve.
@@ -104,7 +93,7 @@ class ImageWorkloadKeys(Strict):
     ranks: Annotated[int, Field(ge=1, le=MOST_RANKS)] | None = None
 
     @model_validator(mode="after")
-    def _check_images(self) -> Self:
+    def _check_sizes(self) -> Self:
         spec = catalog.DATASETS.get(self.dataset.name)
         if spec is not None and self.train_images is not None:
             most = self.dataset.options.get("images", spec.train_images)
@@ -115,20 +104,16 @@ class ImageWorkloadKeys(Strict):
                     f"train_images is {self.train_images}: {self.dataset.name} has {most} at most "
                     f"to train on with split {self.split}"
                 )
-        return self
-
-    @model_validator(mode="after")
-    def _check_accumulate(self) -> Self:
         if self.accumulate > self.global_batch:
             raise ValueError(
-                f"accumulate is {self.accumulate}: a global batch of {self.global_batch} has so "
-                "many samples that it can be split into"
+                f"accumulate is {self.accumulate}: a global batch of {self.global_batch} samples "
+                "cannot be split into so many"
             )
         return self
 
     @model_validator(mode="after")
     def _fill_schedule(self) -> Self:
-        # Written into the field, so that a mistake is told at its place in the file.
+        # Written into the field, so that an error names its place in the file.
         object.__setattr__(self, "schedule", resolve_schedule(self.schedule, self.epochs))
         return self
 
@@ -184,18 +169,13 @@ class UserWorkloadKeys(Strict):
     ranks: Annotated[int, Field(ge=1, le=MOST_RANKS)] | None = None
 
     @model_validator(mode="after")
-    def _check_one_way(self) -> Self:
+    def _check_together(self) -> Self:
         if self.train is not None and self.command is not None:
             raise ValueError("`train` and `command` are both here: keep one of the two")
-        return self
-
-    @model_validator(mode="after")
-    def _check_target(self) -> Self:
-        wrong = (
-            None if self.target is None else Scale.of(self._metric_spec()).complaint(self.target)
-        )
-        if wrong:
-            raise ValueError(f"target is {self.target}: {wrong}")
+        if self.target is not None:
+            wrong = Scale.of(self._metric_spec()).complaint(self.target)
+            if wrong:
+                raise ValueError(f"target is {self.target}: {wrong}")
         return self
 
     def _metric_spec(self) -> MetricSpec:

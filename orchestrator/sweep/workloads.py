@@ -19,7 +19,7 @@ class WorkloadEntry:
 
     data: Mapping[str, Any]
     location: Location
-    origins: Mapping[str, Location] = field(default_factory=dict)
+    origins: dict[str, Location] = field(default_factory=dict)
 
     def origin(self, inside: Location) -> Location:
         """Return the place in the file of a location inside the entry."""
@@ -53,8 +53,7 @@ def cross_workloads(workloads: Any, defaults: Any) -> list[WorkloadEntry]:
         WorkloadEntry(
             {**common, **entry.data},
             entry.location,
-            {key: ("defaults", key) for key in common if key not in entry.data}
-            | {**entry.origins},
+            {key: ("defaults", key) for key in common if key not in entry.data} | entry.origins,
         )
         for entry in entries
     ]
@@ -79,11 +78,6 @@ def _cross_axes(workloads: Mapping[str, Any]) -> list[WorkloadEntry]:
     ]
 
 
-def check_workloads(entries: list[WorkloadEntry]) -> list[AnyWorkload]:
-    """Check every workload by the keys of its kind; raises Invalid for the first mistake."""
-    return [_check_workload(entry) for entry in entries]
-
-
 def _check_workload(entry: WorkloadEntry) -> AnyWorkload:
     model: type[AnyWorkload] = ImageWorkloadKeys
     other: type[AnyWorkload] = UserWorkloadKeys
@@ -99,13 +93,13 @@ def _check_workload(entry: WorkloadEntry) -> AnyWorkload:
     return check(model, data, entry.origin)
 
 
-def name_workloads(
-    entries: list[WorkloadEntry], models: list[AnyWorkload], ranks: int
-) -> tuple[Workload, ...]:
-    """Return the workloads with their names; raises Invalid for two of equal name or content.
+def name_workloads(entries: list[WorkloadEntry], ranks: int) -> tuple[Workload, ...]:
+    """Check every workload by the keys of its kind and name it.
 
     `ranks` is the number of processes that train a trial unless its workload says otherwise.
+    Raises Invalid for the first mistake, and for two workloads of equal name or content.
     """
+    models = [_check_workload(entry) for entry in entries]
     names = _names(models, ranks)
     workloads: dict[str, Workload] = {}
     for entry, model, name in zip(entries, models, names, strict=True):

@@ -44,7 +44,7 @@ WRONG = {
     ),
     "folder": ({"shared": ["/nowhere"]}, [], "give --root a folder below /nowhere"),
     "key": ({"partitoin": "main"}, [], "unknown key 'partitoin': did you mean 'partition'?"),
-    "dialect": ({"gpus": "gpu"}, [], "gpus: 'gpu' is not 'gres', 'gpus', 'gpus-per-node' or"),
+    "dialect": ({"gpus": "gpu"}, [], "gpus: 'gpu' is unknown: did you mean 'gpus'?"),
     "ours": ({"options": {"array": "0-3"}}, [], "array is ours to set"),
     "ours by dashes": ({"options": {"--job-name": "x"}}, [], "job-name is ours to set"),
     "cluster": ({"options": {"clusters": "x"}}, [], "send from a machine of that cluster"),

@@ -148,13 +148,13 @@ def make_request(
 
 def find_unstarted(layout: Layout, submissions: Sequence[Submission]) -> JobEnds:
     """Return, by submission and pack, the ends of packs for which no lane could be started."""
-    found = {}
+    ends = {}
     for submission in submissions:
         trouble = LaneSignals(layout.submission(submission.id)).read_trouble()
         for pack in range(submission.packs if trouble else 0):
             if not layout.job_output(submission.id, pack).exists():
-                found[submission.id, pack] = JobEnd("NEVER_STARTED", trouble or "", None)
-    return found
+                ends[submission.id, pack] = JobEnd("NEVER_STARTED", trouble or "", None)
+    return ends
 
 
 def _is_installed() -> bool:

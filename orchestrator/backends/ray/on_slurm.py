@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
 from jobs.contract.failures import JobEnd
 from jobs.contract.layout import Layout
-from jobs.contract.lock import user_name
 from orchestrator.backends.base import (
+    Backend,
     JobEnds,
     JobState,
     JobStates,
@@ -25,22 +26,20 @@ from orchestrator.backends.ray.backend import (
     plan_packs,
 )
 from orchestrator.backends.records import BackendError, Submission, read_submissions
-from orchestrator.backends.slurm import SlurmBackend, scale_resources
+from orchestrator.backends.slurm import SlurmBackend
 from orchestrator.study.study import Study
 from orchestrator.sweep.document import SweepError
 from orchestrator.sweep.site_profile import read_site
-from slurm import limits
-from slurm.commands import is_here
-from slurm.facts import read_facts
-from slurm.request import JobResources, feeder_request, job_request
+from slurm.request import JobResources
 from slurm.submission import ALLOCATION, allocation_record
 
 _MODULE = "orchestrator.backends.ray.allocation_node"
-_AFTER = "orchestrator.unattended"
 
 
-class RayOnSlurm:
+class RayOnSlurm(Backend):
     """Runs the packs of a submission in one job of SLURM's, which has a Ray of its own."""
+
+    survives_us = True
 
     def __init__(self) -> None:
         self._slurm = SlurmBackend()  # it remembers the queue that it has seen, for our jobs alone
@@ -48,31 +47,35 @@ class RayOnSlurm:
     def check(self, study: Study) -> None:
         """Raise SweepError for an absent Ray, SiteError or SweepError for what a site refuses."""
         check_installed()
-        _check_allocation(study)
+        self._slurm.check_jobs(study, [_resources(study, ranks) for ranks in study.ranks])
 
     def ignored(self, study: Study) -> Sequence[str]:
         """Return the keys that Ray has no use for."""
         return list_ignored(study)
 
-    def survives_us(self, study: Study) -> bool:
-        """Return True: a job of SLURM's needs nobody of us."""
-        return True
-
     def place(self, request: PlacementRequest) -> Sequence[SubmissionPlan]:
         """Return one plan, whose packs run in one job."""
-        keys, asked = request.study.sweep.keys, _resources(request.study)
+        keys, job = request.study.sweep.keys, _resources(request.study)
 
         def backend_request(_lanes: int, at_a_time: int | None, folder: Path) -> Mapping[str, Any]:
-            said = make_request(request, asked.cpus_per_task, asked.gpus_per_node, at_a_time)
             return {
-                **said,
+                **make_request(request, job.cpus_per_task, job.gpus_per_node, at_a_time),
                 "nodes_within_s": keys.ray.nodes_within,
-                "allocation": _request(request, folder),
+                "allocation": self._describe_allocation(request, folder),
             }
 
-        share = asked.gpus_per_node * keys.pack.trials_per_gpu
-        lanes = asked.nodes * (share or asked.cpus_per_task // keys.resources.cpus_per_task)
+        share = job.gpus_per_node * keys.pack.trials_per_gpu
+        lanes = job.nodes * (share or job.cpus_per_task // keys.resources.cpus_per_task)
         return [plan_packs(request, lanes, backend_request)]
+
+    def _describe_allocation(self, request: PlacementRequest, folder: Path) -> Mapping[str, Any]:
+        """Return what SLURM is asked for, as of a submission to it; `folder` is Ray's."""
+        site = read_site(request.study.sweep.keys.site)
+        needs = [request.needs.get(trial.id, Need()) for trial in request.trials] or [Need()]
+        need = Need(*(max(values) for values in zip(*map(astuple, needs), strict=True)))
+        job = self._slurm.scale_resources(_resources(request.study), need, request.bad_nodes, site)
+        beside = folder.with_name(f"{folder.name}{ALLOCATION}")
+        return self._slurm.describe_jobs(beside, job, request, site, _MODULE)
 
     def submit(self, layout: Layout, submissions: Sequence[Submission]) -> None:
         """Send the job of every submission, and what earlier ones have left to send."""
@@ -88,24 +91,23 @@ class RayOnSlurm:
     def states(self, layout: Layout, submissions: Sequence[Submission]) -> JobStates:
         """Return the state of every pack."""
         jobs = self._slurm.states(layout, list(map(_job, submissions)))
-        found = {}
-        for submission in submissions:
-            (job,) = jobs[_job(submission).id].values()
-            packs = range(submission.packs)
-            found[submission.id] = {pack: _state(layout, submission, pack, job) for pack in packs}
-        return found
+        states = {}
+        for one in submissions:
+            (job,) = jobs[_job(one).id].values()
+            states[one.id] = {n: _state(layout, one, n, job) for n in range(one.packs)}
+        return states
 
     def ends(self, layout: Layout, submissions: Sequence[Submission]) -> JobEnds:
         """Return how packs ended that left no word, and why others never began."""
         jobs = self._slurm.ends(layout, list(map(_job, submissions)))
-        found = dict(find_unstarted(layout, submissions))
+        ends = dict(find_unstarted(layout, submissions))
         for submission in submissions:
             end = jobs.get((_job(submission).id, 0))
             for pack in range(submission.packs if end is not None else 0):
                 unended = read_exit_code(layout, submission.id, pack) is None
                 if end is not None and unended and _concerns(layout, submission, pack, end):
-                    found[submission.id, pack] = end
-        return found
+                    ends[submission.id, pack] = end
+        return ends
 
     def cancel(
         self, layout: Layout, submission: Submission, packs: Collection[int] | None = None
@@ -117,12 +119,12 @@ class RayOnSlurm:
     def hold(
         self, layout: Layout, submission: Submission, packs: Collection[int], hold: bool
     ) -> int:
-        """Keep the job from starting, or let it; return how many that are."""
+        """Hold the job back from starting, or release it; return how many jobs that was."""
         _as_a_whole(submission, packs, "hold")
         return self._slurm.hold(layout, _job(submission), [0], hold)
 
     def notes(self, layout: Layout, submissions: Sequence[Submission]) -> Sequence[str]:
-        """Say what is not with SLURM yet, and how it gets there."""
+        """Return remarks on jobs that SLURM does not answer for or that it was not sent yet."""
         return self._slurm.notes(layout, list(map(_job, submissions)))
 
 
@@ -156,49 +158,6 @@ def _resources(study: Study, ranks: int | None = None) -> JobResources:
         time_min=given.time_min,
         mem=given.mem,
     )
-
-
-def _check_allocation(study: Study) -> None:
-    """Raise SiteError or SweepError for what the site would refuse or never start."""
-    site = read_site(study.sweep.keys.site)
-    asked = [_resources(study, ranks) for ranks in study.ranks]  # of all phases
-    if not is_here():
-        raise SweepError(
-            "ray.on: slurm, and this machine has no SLURM (no sbatch): run thermolion on a login "
-            "node of the cluster, or bring one up with `thermolion cluster up`"
-        )
-    facts = read_facts(user_name())
-    for each in asked:
-        limits.check_request(facts, site, each)
-    limits.check_visible(study.layout.root, site)
-
-
-def _request(request: PlacementRequest, folder: Path) -> Mapping[str, Any]:
-    """Return what SLURM is asked for, in the words of a submission to it; `folder` is Ray's."""
-    study = request.study
-    layout, site = study.layout, read_site(study.sweep.keys.site)
-    facts = read_facts(user_name()) if is_here() else None
-    needs = [request.needs.get(trial.id, Need()) for trial in request.trials] or [Need()]
-    need = Need(*(max(values) for values in zip(*map(_figures, needs), strict=True)))
-    asked = scale_resources(_resources(study), need, request.bad_nodes, site, facts)
-    job = folder.with_name(f"{folder.name}{ALLOCATION}")
-    after = feeder_request(job, layout.root, layout.study, site, _AFTER)
-    feeder = feeder_request(job, layout.root, layout.study, site)
-    return {
-        "site": site.name,
-        "job": job_request(job, asked, site, _MODULE).to_json(),
-        "feeder": feeder.to_json() if site.sbatch_on_nodes else None,
-        "after": after.to_json() if site.sbatch_on_nodes and request.unattended else None,
-        "concurrent": None,
-        "submit_cap": limits.find_submit_cap(site, facts),
-        "lanes": 1,
-        "cpu_fallback": site.cpu_fallback,
-        "status_every_s": site.status_every_s,
-    }
-
-
-def _figures(need: Need) -> tuple[float, float, float]:
-    return need.mem, need.time, need.backoff_s
 
 
 def _job(submission: Submission) -> Submission:

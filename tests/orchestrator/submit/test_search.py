@@ -95,7 +95,7 @@ def test_every_point_of_a_grid_is_searched(thermolion, small):
 WRONG = {
     "--candidate mine": ["--candidate mine", "choose from ours, theirs"],
     "--candidate ours --trials 0": ["trials", "0"],
-    "--candidate ours --search grid": ["unknown search 'grid'", "sobol"],
+    "--candidate ours --search grid": ["'grid' is unknown", "sobol"],
     "--candidate ours": ["no published learning rate of 'ours'", "write its `space`"],
 }
 

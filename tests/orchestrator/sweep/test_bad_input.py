@@ -36,6 +36,10 @@ CASES = {
         sweep(extra="analysis: {endpoints: [loss]}\n"),
         ["line 7", "analysis.endpoints", "'loss'", "final_test_accuracy"],
     ),
+    "a misspelt name of limits": (
+        sweep(extra="analysis: {limits: pocok}\n"),
+        ["line 7", "analysis.limits", "'pocok' is unknown", "did you mean 'pocock'?"],
+    ),
     "an unknown key of the analysis": (
         sweep(extra="analysis: {ropepp: 1}\n"),
         ["line 7", "'ropepp'", "did you mean 'rope_pp'?"],

@@ -99,7 +99,7 @@ CASES = {
         _tune("trials: 4, rungs: 3"),
         ["rungs is asha's", "search: asha"],
     ),
-    "an unknown search": (_tune("trials: 4, search: grid"), ["unknown search 'grid'", "sobol"]),
+    "an unknown search": (_tune("trials: 4, search: grid"), ["'grid' is unknown", "sobol"]),
     "nothing held out": (
         _tune("trials: 4", split=("epochs: 1", "epochs: 1, split: replication")),
         ["split: replication", "validation data alone"],
