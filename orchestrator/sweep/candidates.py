@@ -1,7 +1,7 @@
 """The candidates of a sweep file: names, grids, hyperparameters, and who is compared."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -142,8 +142,10 @@ def _expand_entry(
     axes = {key: _axis(value, defaults.get(key)) for key, value in entry.items()}
     axes.pop("optimizer", None)
     grid = [key for key, values in axes.items() if len(values) != 1]
-    make = Candidate if search is None else partial(TunedCandidate, search=search)
-    group: list[Candidate] = []
+    make: Callable[..., Candidate] = Candidate
+    if search is not None:
+        make = partial(TunedCandidate, search=search)
+    group = []
     for point in itertools.product(*axes.values()):
         chosen = dict(zip(axes, point, strict=True))
         label = ",".join(f"{key}={_short(chosen[key])}" for key in grid)

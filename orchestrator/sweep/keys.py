@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from jobs.contract.failures import FailureClass
-from orchestrator.sweep.messages import MOST_RANKS, Duration, Strict
+from orchestrator.sweep.messages import Duration, Number, Ranks, Strict
 
 _MOST_SEEDS = 100_000
 _LONGEST_NOTICE_S = 600.0
@@ -23,7 +23,6 @@ _RAY_ADDRESS = re.compile(r"[A-Za-z0-9._-]+:[0-9]{1,5}")
 Occasion = Literal["done", "held", "failing"]
 
 _Endpoint = Literal["final_test_accuracy", "val_auc"]
-_Number = Annotated[float, Field(allow_inf_nan=False, strict=False)]
 _Trials = Annotated[int, Field(ge=1, le=10_000)]
 
 
@@ -114,7 +113,7 @@ class FailureKeys(Strict):
     node_fail: NodeFailRule = NodeFailRule(retries=5)
     oom_host: HostMemoryRule = HostMemoryRule(retries=2)
     oom_device: FailureRule = FailureRule(retries=0)
-    # Constructed unchecked, for people write durations with a unit.
+    # Constructed unchecked, since a duration that is checked has a unit.
     never_started: FailureRule = FailureRule.model_construct(retries=3, backoff=60.0)
     user_error: FailureRule = FailureRule(retries=0)
     lost: FailureRule = FailureRule(retries=5)
@@ -205,7 +204,7 @@ class RayKeys(Strict):
 
     address: Annotated[str, AfterValidator(_check_address)] | None = None
     on: Literal["slurm"] | None = None
-    nodes: Annotated[int, Field(ge=1, le=MOST_RANKS)] | None = None
+    nodes: Ranks | None = None
     cpus_per_node: Annotated[int, Field(ge=1, le=1024)] | None = None
     nodes_within: Duration = 300.0
     dashboard: bool = False
@@ -223,8 +222,8 @@ class RayKeys(Strict):
 class RangeKeys(Strict):
     """What one hyperparameter is chosen from: `log` or `uniform` [low, high], or a `choice`."""
 
-    log: Annotated[tuple[_Number, _Number], Field(strict=False)] | None = None
-    uniform: Annotated[tuple[_Number, _Number], Field(strict=False)] | None = None
+    log: Annotated[tuple[Number, Number], Field(strict=False)] | None = None
+    uniform: Annotated[tuple[Number, Number], Field(strict=False)] | None = None
     choice: list[Any] | None = None
 
     @model_validator(mode="after")
@@ -251,7 +250,7 @@ class TuneKeys(Strict):
     search: Literal["sobol", "optuna", "asha"] = "sobol"
     space: dict[str, dict[str, RangeKeys]] | None = None
     seeds: Annotated[int, Field(ge=1, le=1000)] = 1
-    ranks: Annotated[int, Field(ge=1, le=MOST_RANKS)] | None = None
+    ranks: Ranks | None = None
     widen: Annotated[int, Field(ge=0, le=5)] = 1
     untuned: tuple[str, ...] = Field((), strict=False)
     allow_unequal: bool = False

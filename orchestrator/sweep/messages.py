@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, PlainValidator, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError
 
 from orchestrator.sweep.document import Invalid, Location, choices
 
@@ -15,6 +15,8 @@ from orchestrator.sweep.document import Invalid, Location, choices
 _NOT_YET = frozenset(["gpu_hours"])
 
 MOST_RANKS = 65_536  # of one trial; none has as many
+Ranks = Annotated[int, Field(ge=1, le=MOST_RANKS)]
+Number = Annotated[float, Field(allow_inf_nan=False, strict=False)]
 
 _UNITS_S = {"s": 1, "min": 60, "h": 3600, "d": 86400}
 

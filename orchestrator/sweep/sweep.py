@@ -28,7 +28,7 @@ from orchestrator.sweep.keys import (
     read_notify,
     read_seeds,
 )
-from orchestrator.sweep.messages import MOST_RANKS, Duration, Strict, check
+from orchestrator.sweep.messages import MOST_RANKS, Duration, Ranks, Strict, check
 from orchestrator.sweep.search_space import Search
 from orchestrator.sweep.tune_spaces import read_searches
 from orchestrator.sweep.workloads import cross_workloads, name_workloads
@@ -73,9 +73,9 @@ def _check_time(time_s: float) -> float:
 class Resources(Strict):
     """What one trial is given: one rank for every GPU, or for every task if there are no GPUs."""
 
-    nodes: Annotated[int, Field(ge=1, le=MOST_RANKS)] = 1
+    nodes: Ranks = 1
     gpus_per_node: Annotated[int, Field(ge=0, le=MOST_RANKS)] = 0
-    tasks_per_node: Annotated[int, Field(ge=1, le=MOST_RANKS)] | None = None
+    tasks_per_node: Ranks | None = None
     cpus_per_task: Annotated[int, Field(ge=1, le=1024)] = 1
     time: Annotated[Duration, AfterValidator(_check_time)] | None = None
     mem: Annotated[str, Field(pattern=r"^[0-9]+[KMGT]?B?$")] | None = None

@@ -13,12 +13,9 @@ from pydantic import AfterValidator, Field, PlainValidator, model_validator
 from jobs.contract import catalog, command_template
 from jobs.contract.schedule import resolve_schedule
 from jobs.contract.trial import Candidate, ImageWorkload, MetricSpec, UserWorkload, canonical_json
-from orchestrator.sweep.messages import MOST_RANKS, Strict, check_printable
+from orchestrator.sweep.messages import Number, Ranks, Strict, check_printable
 from thermolion.registry import validate
 from tracking.metric import Scale
-
-_Fraction = Annotated[float, Field(ge=0, lt=1, strict=False)]
-_Number = Annotated[float, Field(allow_inf_nan=False, strict=False)]
 
 
 class Named(NamedTuple):
@@ -82,7 +79,7 @@ class ImageWorkloadKeys(Strict):
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     clip_norm: Annotated[float, Field(gt=0, allow_inf_nan=False, strict=False)] | None = None
     accumulate: Annotated[int, Field(ge=1)] = 1
-    label_smoothing: _Fraction = 0.0
+    label_smoothing: Annotated[float, Field(ge=0, lt=1, strict=False)] = 0.0
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     no_decay: Annotated[tuple[str, ...], _some_of(catalog.NO_DECAY, "kind of parameter")] = ()
     loader: Loader = Loader()
@@ -90,7 +87,7 @@ class ImageWorkloadKeys(Strict):
     # evaluation. `target`: an accuracy of the learning curve.
     telemetry: bool = False
     target: Annotated[float, Field(gt=0, lt=1)] | None = None
-    ranks: Annotated[int, Field(ge=1, le=MOST_RANKS)] | None = None
+    ranks: Ranks | None = None
 
     @model_validator(mode="after")
     def _check_sizes(self) -> Self:
@@ -164,9 +161,9 @@ class UserWorkloadKeys(Strict):
     final_metric: Annotated[str, AfterValidator(check_printable)] | None = None
     goal: Literal["max", "min"] = "max"
     unit: Literal["fraction", "percent", "plain"] = "plain"
-    chance: _Number | None = None
-    target: _Number | None = None
-    ranks: Annotated[int, Field(ge=1, le=MOST_RANKS)] | None = None
+    chance: Number | None = None
+    target: Number | None = None
+    ranks: Ranks | None = None
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
