@@ -22,12 +22,12 @@ JobEnds = Mapping[tuple[str, int], JobEnd]  # by submission and pack
 _Answer = TypeVar("_Answer")
 
 # Imported when first used: a study needs one of them alone.
-_BACKENDS: Mapping[str, str] = {
+BACKENDS: Mapping[str, str] = {
     "local": "orchestrator.backends.local:LocalBackend",
     "ray": "orchestrator.backends.ray.backend:RayBackend",
     "slurm": "orchestrator.backends.slurm:SlurmBackend",
 }
-_IN_A_JOB = "orchestrator.backends.ray.on_slurm:RayOnSlurm"  # with `ray.on: slurm`
+IN_A_JOB = "orchestrator.backends.ray.on_slurm:RayOnSlurm"  # with `ray.on: slurm`
 
 
 @dataclass(frozen=True)
@@ -129,9 +129,9 @@ class Backend(Protocol):
 def backend_of(place: SweepFile | Submission) -> Backend:
     """Return the backend that runs the trials of a sweep, or that has started a submission.
 
-    There is one instance of each, for it may keep what the scheduler has answered.
+    There is one instance of each, since it may keep what the scheduler has answered.
     """
-    return _load(_IN_A_JOB if place.in_a_job else _BACKENDS[place.backend])
+    return _load(IN_A_JOB if place.in_a_job else BACKENDS[place.backend])
 
 
 @cache

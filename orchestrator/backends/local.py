@@ -84,7 +84,7 @@ class DetachedBackend(Backend):
     def cancel(
         self, layout: Layout, submission: Submission, packs: Collection[int] | None = None
     ) -> None:
-        """Let the running trials stop at their next step and wait for the pool's end.
+        """Let the running trials stop at their next step; return once the pool has ended.
 
         Raises BackendError if the pool runs on another host, and for a part of the packs.
         """

@@ -23,7 +23,7 @@ from slurm.submission import read_slurm_submissions
 from tracking.outcomes import Outcome, read_outcomes
 
 _LOOK_S = 0.5
-_PATIENCE_S = 600.0  # for a trial to begin, and for it to go on
+_PATIENCE_S = 600.0  # until a trial begins, and until it goes on
 _SAVES_BY_S = 60.0
 
 

@@ -147,7 +147,7 @@ class Search:
 
     @property
     def drawn(self) -> int:
-        """How many settings of a round are points, chosen before anything has run."""
+        """The number of settings of a round that are points, chosen before anything has run."""
         return -(-self.trials // 2) if self.method == "optuna" else self.trials
 
     def is_drawn(self, number: int) -> bool:
@@ -156,7 +156,7 @@ class Search:
 
     @property
     def batch(self) -> int:
-        """How many settings are suggested at once, at most."""
+        """The largest number of settings that are suggested at once."""
         return -(-(self.trials - self.drawn) // 2)
 
     def rungs_on(self, workload: Workload, competitors: str = "") -> Rungs | None:

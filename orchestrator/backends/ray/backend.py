@@ -79,7 +79,7 @@ class RayBackend(DetachedBackend):
     def cancel(
         self, layout: Layout, submission: Submission, packs: Collection[int] | None = None
     ) -> None:
-        """Let the running trials stop at their next step and wait for the driver's end."""
+        """Let the running trials stop at their next step; return once the driver has ended."""
         super().cancel(layout, submission, packs)
         clean_up(LaneSignals(layout.submission(submission.id)))
 
