@@ -31,7 +31,10 @@ CASES = {
         _images("schedule: {cosine: {warmup: 5ep}}"),
         ["warmup of schedule cosine is '5ep'", "4 declared"],
     ),
-    "unknown precision": (_images("precision: fp8"), ["'fp8'", "'fp32', 'bf16' or 'fp16'"]),
+    "unknown precision": (
+        _images("precision: fp8"),
+        ["'fp8'", "did you mean 'fp32'?", "fp32, bf16, fp16"],
+    ),
     "a norm of nothing": (_images("clip_norm: 0"), ["clip_norm", "greater than 0"]),
     "an average of nothing": (_images("ema: 1.0"), ["ema", "less than 1"]),
     "more parts than samples": (
@@ -47,7 +50,7 @@ CASES = {
     "no duration": ("checkpoint: {every: soon}\n" + _images("ema: 0.9"), ["'soon'", "15min"]),
     "unknown checkpoint to keep": (
         "checkpoint: {keep: all}\n" + _images("ema: 0.9"),
-        ["'all'", "'last' or 'best'"],
+        ["'all'", "last, best"],
     ),
     "two ways to train": (
         _own("train: 'a:b', command: python t.py"),
