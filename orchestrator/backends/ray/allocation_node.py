@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -116,18 +116,19 @@ def lead(member: Member) -> int:
 
     def leave() -> None:
         """Go back to the queue if there is more to do, while there is time for it."""
-        kind = driver.signals.stop_kind()
-        if kind and not _done(member):
-            requeue.leave(kind, before)
+        stopped = driver.signals.stop_request()
+        if stopped is not None and stopped.kind and not _done(member):
+            requeue.leave(stopped.kind, before)
 
     try:
-        has_ray = driver.run(_head(member, driver, leave))
+        found = driver.run(_head(member, driver, leave))
     finally:
         member.over.touch()
         member.meeting.unlink(missing_ok=True)
-    if has_ray and driver.signals.stop_kind() and not _done(member):
+    stopped = driver.signals.stop_request()
+    if found and stopped is not None and stopped.kind and not _done(member):
         return 0
-    code = 0 if has_ray else EXIT_NO_RAY
+    code = 0 if found else EXIT_NO_RAY
     write_atomically(member.exit_file, f"{code}\n")
     return code
 
@@ -139,8 +140,8 @@ def follow(member: Member) -> int:
     head = _meet(member)
     if head is None:
         return EXIT_NO_RAY
-    access = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": head["token"]}
-    environment = {**os.environ, **QUIET, **LANE_ENVIRONMENT, **access}
+    lets_in = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": head["token"]}
+    environment = {**os.environ, **QUIET, **LANE_ENVIRONMENT, **lets_in}
     words = ["start", "--block", f"--address={head['address']}"]
     words += [f"--node-ip-address={member.address}", f"--num-cpus={member.request['cpus']}"]
     words += [f"--num-gpus={member.request['gpus']}", "--dashboard-agent-listen-port=0"]
@@ -166,29 +167,31 @@ def follow(member: Member) -> int:
 
 
 def _meet(member: Member) -> Mapping[str, Any] | None:
-    """Return how the head's Ray is reached; None if it has ended, or has not said so in time."""
+    """Return how the head's Ray is reached, None if that is over, or not told in time."""
     patience_s = _HEAD_S + member.request["nodes_within_s"]
     end = time.monotonic() + patience_s
-    while not member.over.exists() and time.monotonic() < end:
-        with suppress(FileNotFoundError):
+    while not member.over.exists():
+        try:
             head: Mapping[str, Any] = json.loads(member.meeting.read_text())
+        except FileNotFoundError:
+            if time.monotonic() > end:
+                _log.error("the head has not said within %.0f s where it is", patience_s)
+                return None
+            time.sleep(_LOOK_S)
+        else:
             return head
-        time.sleep(_LOOK_S)
-    if not member.over.exists():
-        _log.error("the head has not written its address within %.0f s", patience_s)
     return None
 
 
 @contextmanager
 def _head(member: Member, driver: Driver, leave: Callable[[], None]) -> Iterator[None]:
-    """Start the head and yield once all nodes have joined; call `leave` before the head ends."""
+    """Be the head, once all nodes have joined; in the end `leave` comes before all else."""
     with _blocking_signals():
         opened = session(member.request, driver.signals, member.address)
         head = opened.__enter__()
         driver.listen()  # before what has come meanwhile is heard
     try:
-        with open_atomically(member.meeting, mode=0o600) as file:
-            file.write(json.dumps(dict(head)).encode())
+        _publish(member, head)
         if member.here.nodes > 1:
             _await_nodes(member, driver)
         yield
@@ -196,6 +199,11 @@ def _head(member: Member, driver: Driver, leave: Callable[[], None]) -> Iterator
     finally:
         member.over.touch()
         opened.__exit__(None, None, None)
+
+
+def _publish(member: Member, head: Mapping[str, Any]) -> None:
+    with open_atomically(member.meeting, mode=0o600) as file:
+        file.write(json.dumps(dict(head)).encode())
 
 
 def _await_nodes(member: Member, driver: Driver) -> None:

@@ -21,6 +21,7 @@ from typing import Any
 from jobs.contract.atomic_write import write_atomically
 from jobs.contract.layout import Layout
 from jobs.contract.lock import Process
+from jobs.contract.pack import Pack
 from orchestrator.backends.pool import exec_unattended, read_exit_code
 from orchestrator.backends.ray.session import session
 from orchestrator.backends.ray.signals import TUNE, LaneSignals
@@ -102,7 +103,7 @@ class Driver:
         groups: dict[tuple[int, Path | None], list[int]] = {}
         for number in range(self.submission.packs):
             if read_exit_code(self.layout, self.submission.id, number) is None:
-                pack = read_pack(self.layout, self.submission.id, number)
+                pack: Pack = read_pack(self.layout, self.submission.id, number)
                 ranks = pack.trials[0].world_size
                 groups.setdefault((ranks, pack.code_root), []).append(number)
         for (ranks, _), packs in groups.items():

@@ -1,5 +1,6 @@
 """One pack of a submission on Ray: the lane runs it as rank 0, with the other ranks beside it."""
 
+import json
 import logging
 import os
 import signal
@@ -8,7 +9,6 @@ import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import ray
@@ -17,9 +17,10 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from jobs import lane
 from jobs.contract.atomic_write import write_atomically
 from jobs.contract.layout import Layout
+from jobs.contract.pack import Pack
 from jobs.ranks.launch import Launch, Rendezvous, StopFlag
 from orchestrator.backends.ray.signals import LaneSignals
-from orchestrator.backends.records import read_pack, read_submission
+from orchestrator.backends.records import read_submission
 
 _POLL_S = 0.25
 _RANKS_END_S = 60.0
@@ -38,27 +39,39 @@ class PackRunner:
         self.output = self._layout.job_output(self._submission.id, pack)
 
     def is_stopped(self) -> bool:
-        """Return True if the pack is not to begin; for rank 0."""
+        """Whether the pack is not to begin; only the first rank asks."""
         return self._signals.stop_request() is not None
 
     def run_all(self, ranks: int) -> int:
         """Run the pack as the first rank, and the others beside it; return its exit code."""
         code = self.run(Launch()) if ranks == 1 else _lead(self, ranks)
-        # Otherwise another attempt of the job is to continue the pack.
-        if code != lane.EXIT_INTERRUPTED or not self._signals.stop_kind():
-            write_atomically(self.output.with_suffix(".exit"), f"{code}\n")
+        self._write_exit_code(code)
         return code
 
-    def run(self, launch: Launch) -> int:
-        """Run the pack as the rank that `launch` says; return its exit code."""
-        pack = read_pack(self._layout, self._submission.id, self._pack)
+    def run(self, ranked: Launch) -> int:
+        """Run the pack as one rank; return its exit code."""
+        text = self._layout.pack(self._submission.id, self._pack).read_text()
+        pack = Pack.from_json(json.loads(text))
         if self._here.is_dir():
             os.chdir(self._here)
         self.output.parent.mkdir(exist_ok=True)
         with _print_to(self.output), self._watch_for_stop() as stop:
-            job = self._submission
-            launch = replace(launch, device=job.device, threads=job.threads, stop=stop)
+            launch = Launch(
+                device=self._submission.device,
+                threads=self._submission.threads,
+                stop=stop,
+                rank=ranked.rank,
+                world_size=ranked.world_size,
+                rendezvous=ranked.rendezvous,
+            )
             return lane.run_pack(pack, launch)
+
+    def _write_exit_code(self, code: int) -> None:
+        """Record how the pack has ended, unless another attempt of the job is to continue it."""
+        stop = self._signals.stop_request()
+        goes_on = code == lane.EXIT_INTERRUPTED and stop is not None and stop.kind
+        if not goes_on:
+            write_atomically(self.output.with_suffix(".exit"), f"{code}\n")
 
     @contextmanager
     def _watch_for_stop(self) -> Iterator[StopFlag]:
@@ -69,7 +82,7 @@ class PackRunner:
         unblocked, so that the processes of a trial get them.
         """
         flag, over = StopFlag(), threading.Event()
-        flag.classify = lambda _reason, _at: self._signals.stop_kind()
+        flag.classify = lambda _reason, _at: self._kind()
 
         def watch() -> None:
             while not over.wait(_POLL_S):
@@ -89,11 +102,15 @@ class PackRunner:
             over.set()
             watcher.join()
 
+    def _kind(self) -> str:
+        stop = self._signals.stop_request()
+        return "" if stop is None else stop.kind
+
 
 def _lead(runner: PackRunner, ranks: int) -> int:
     """Run a pack as rank 0, and the other ranks in the placement group of this trial."""
-    meeting = runner.output.with_suffix(f".{uuid.uuid4().hex}.meet")
-    rendezvous = Rendezvous(meeting, ray.util.get_node_ip_address())
+    meeting = str(runner.output.with_suffix(f".{uuid.uuid4().hex}.meet"))
+    meeting_at = meeting, ray.util.get_node_ip_address()
     group = ray.util.get_current_placement_group()
     actor = ray.remote(Rank)
     others = []
@@ -106,8 +123,8 @@ def _lead(runner: PackRunner, ranks: int) -> int:
                 group, placement_group_bundle_index=rank
             ),
         ).remote()
-        others.append((beside, beside.run.remote(runner, rank, ranks, rendezvous)))
-    codes = [runner.run(Launch(rank=0, world_size=ranks, rendezvous=rendezvous))]
+        others.append((beside, beside.run.remote(runner, rank, ranks, meeting_at)))
+    codes = [runner.run(_launch(0, ranks, meeting_at))]
     for beside, answer in others:
         try:
             codes.append(ray.get(answer, timeout=_RANKS_END_S))
@@ -118,10 +135,16 @@ def _lead(runner: PackRunner, ranks: int) -> int:
 
 
 class Rank:
-    """An actor that trains one rank, on a GPU of its own, beside the lane, which is rank 0."""
+    """An actor that trains one rank beside the lane, which is rank 0."""
 
-    def run(self, runner: PackRunner, rank: int, ranks: int, rendezvous: Rendezvous) -> int:
-        return runner.run(Launch(rank=rank, world_size=ranks, rendezvous=rendezvous))
+    def run(self, runner: PackRunner, rank: int, ranks: int, meeting_at: tuple[str, str]) -> int:
+        return runner.run(_launch(rank, ranks, meeting_at))
+
+
+def _launch(rank: int, ranks: int, meeting_at: tuple[str, str]) -> Launch:
+    """Return the launch of one rank, which sees one GPU alone."""
+    meeting, host = meeting_at
+    return Launch(rank=rank, world_size=ranks, rendezvous=Rendezvous(Path(meeting), host))
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import chdir, contextmanager
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from threading import Thread
@@ -78,34 +78,41 @@ def session(
 
 
 def _start(request: Mapping[str, Any], temp: Path, listen_at: str) -> None:
-    # Tune is loaded while the processes of Ray start, which takes longer.
-    Thread(target=import_module, args=("orchestrator.backends.ray.tune",), daemon=True).start()
-    _init_ray(
-        temp / "empty",  # it stays: the processes of this Ray are there
-        f"no Ray could be started on {socket.gethostname()}",
-        num_cpus=request["cpus"],
-        num_gpus=request["gpus"],
-        include_dashboard=request["dashboard"],
-        object_store_memory=_STORE_BYTES,
-        _temp_dir=str(temp),
-        _node_ip_address=listen_at,
-    )
-
-
-def _init_ray(folder: Path, trouble: str, **options: Any) -> None:
-    """Start Ray or connect to one, from a new folder; raises BackendError, which says `trouble`.
-
-    Ray puts the folder that it is started in first on its path. In an empty one, lanes import the
-    user's code as it was sent, not as it is by now, and no module of the user's in place of ours.
-    """
     import ray
 
-    folder.mkdir()
+    # Tune is loaded while the processes of Ray start, which takes longer.
+    Thread(target=import_module, args=("orchestrator.backends.ray.tune",), daemon=True).start()
     try:
-        with chdir(folder):
-            ray.init(log_to_driver=False, **options)
+        with _inside(temp / "empty"):  # it stays: the processes of this Ray are there
+            ray.init(
+                num_cpus=request["cpus"],
+                num_gpus=request["gpus"],
+                include_dashboard=request["dashboard"],
+                object_store_memory=_STORE_BYTES,
+                log_to_driver=False,
+                _temp_dir=str(temp),
+                _node_ip_address=listen_at,
+            )
     except Exception as error:  # Ray has no class for all that may be in its way
-        raise BackendError(f"{trouble}: {error}".partition("\n")[0]) from error
+        raise BackendError(
+            f"no Ray could be started on {socket.gethostname()}: {error}".partition("\n")[0]
+        ) from error
+
+
+@contextmanager
+def _inside(folder: Path) -> Iterator[None]:
+    """Work in an empty folder, for Ray puts the folder that it is started in first on its path.
+
+    Lanes have to import the user's code as it was sent, not as it is by now, and no module of the
+    user's in place of ours.
+    """
+    here = Path.cwd()
+    folder.mkdir()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(here)
 
 
 def remove_folder(temp: Path) -> None:
@@ -133,7 +140,7 @@ def check_listens(address: str) -> None:
     except (OSError, OverflowError) as error:
         raise BackendError(
             f"no Ray answers at {address} ({error}): is it the HOST:PORT that `ray start --head` "
-            "printed, and may it be reached from here? Without an address a Ray is started here"
+            "has said, and may it be reached from here? Without an address a Ray is started here"
         ) from error
 
 
@@ -151,14 +158,17 @@ def _attach(address: str) -> Iterator[None]:
     check_listens(address)
     import ray
 
-    variables = dict(LANE_ENVIRONMENT) | {"RAY_CHDIR_TO_TRIAL_DIR": "0"}
-    with tempfile.TemporaryDirectory() as temp:
-        _init_ray(
-            Path(temp) / "empty",
-            f"the Ray at {address} does not let us connect",
-            address=address,
-            runtime_env={"env_vars": variables},
-        )
+    try:
+        with tempfile.TemporaryDirectory() as temp, _inside(Path(temp) / "empty"):
+            ray.init(
+                address=address,
+                log_to_driver=False,
+                runtime_env={"env_vars": dict(LANE_ENVIRONMENT) | {"RAY_CHDIR_TO_TRIAL_DIR": "0"}},
+            )
+    except Exception as error:  # Ray has no class for all that may be wrong with an address
+        raise BackendError(
+            f"the Ray at {address} does not take us: {error}".partition("\n")[0]
+        ) from error
     try:
         yield
     finally:

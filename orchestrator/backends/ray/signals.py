@@ -38,11 +38,6 @@ class LaneSignals:
         text = _read(self.folder / _STOP)
         return None if text is None else StopRequest(**json.loads(text))
 
-    def stop_kind(self) -> str:
-        """Return the class of failure of the stop; empty if none is asked for, or it is wanted."""
-        stop = self.stop_request()
-        return "" if stop is None else stop.kind
-
     def clear(self) -> None:
         """Remove the signals of an earlier attempt."""
         for name in (_STOP, _TROUBLE):
