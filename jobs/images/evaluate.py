@@ -4,7 +4,9 @@ Mixed precision (bf16, fp16) is torch's autocast; weights and optimizer stay flo
 """
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,9 +21,11 @@ _MIXED = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _BATCH = 128
 
 
-def autocast(device: str, precision: str) -> torch.autocast:
+def autocast(device: str, precision: str) -> AbstractContextManager[Any]:
     """Return the context in which a model is called on `device` (`cpu` or `cuda`)."""
-    return torch.autocast(device, _MIXED.get(precision), enabled=precision in _MIXED)
+    if precision == "fp32":
+        return nullcontext()
+    return torch.autocast(device, _MIXED[precision])
 
 
 def widen(logits: Tensor) -> Tensor:

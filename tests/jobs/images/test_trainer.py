@@ -172,6 +172,11 @@ def test_accumulation_takes_the_steps_of_the_whole_batch(accumulate: int) -> Non
     assert parts.measure()["train_loss"] == pytest.approx(whole.measure()["train_loss"])
 
 
+def test_a_precision_that_this_version_does_not_know_is_not_trained_in_another() -> None:
+    with pytest.raises(KeyError, match="fp8"):
+        _trained(_trial(precision="fp8"), 1)
+
+
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_mixed_precision_is_close_to_fp32_and_not_equal(precision: str) -> None:
     full, mixed = (_trained(_trial(precision=p, epochs=5), 10) for p in ("fp32", precision))
