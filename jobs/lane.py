@@ -48,16 +48,19 @@ def run_pack(pack: Pack, launch: Launch) -> int:
         function.add_to_path(pack.code_root)
     try:
         group = _join(launch)
-        try:
-            return _lead(pack, launch, group) if group.rank == 0 else _follow(pack, launch, group)
-        finally:
-            group.leave()
-    except (LogError, RendezvousError) as error:
+    except RendezvousError as error:
+        _log.error("%s", error)
+        return EXIT_FAILED
+    try:
+        return _lead(pack, launch, group) if group.rank == 0 else _follow(pack, launch, group)
+    except LogError as error:
         _log.error("%s", error)
         return EXIT_FAILED
     except GroupBroken as reason:
-        _log.error("rank %d leaves: %s", launch.rank, reason)
+        _log.error("rank %d leaves: %s", group.rank, reason)
         return EXIT_INTERRUPTED
+    finally:
+        group.leave()
 
 
 def _join(launch: Launch) -> RankGroup:

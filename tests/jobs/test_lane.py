@@ -17,6 +17,7 @@ from jobs.contract.layout import Layout
 from jobs.contract.pack import LANE_ENVIRONMENT, Pack
 from jobs.contract.trial import Candidate, ImageWorkload, Trial, Workload, block_seeds
 from jobs.lane import EXIT_INTERRUPTED, run_pack
+from jobs.ranks.group import GroupBroken, RankGroup
 from jobs.ranks.launch import Launch
 from tracking.outcomes import Outcome, read_outcomes
 
@@ -249,6 +250,19 @@ def test_a_signal_interrupts_at_the_next_step_and_a_rerun_gives_the_same_bits(tm
     assert not resumed.nondeterministic
     steps = [point.step for point in resumed.curve]
     assert steps == sorted(set(steps))
+
+
+def test_a_rank_says_why_it_leaves_before_it_does(tmp_path, monkeypatch, caplog):
+    logged = []
+
+    def broken(*_):
+        raise GroupBroken("rank 1 has left")
+
+    monkeypatch.setattr(RankGroup, "broadcast", broken)
+    monkeypatch.setattr(RankGroup, "leave", lambda _: logged.append(caplog.text))
+    pack = Pack(Layout(tmp_path, "study"), "0001", 0, (_trial(CANDIDATES[0]),))
+    assert run_pack(pack, Launch()) == EXIT_INTERRUPTED
+    assert "rank 0 leaves: rank 1 has left" in logged[0]
 
 
 def test_a_pack_is_equal_after_a_round_trip_through_json(tmp_path):
