@@ -216,7 +216,7 @@ class ThermoLion(ClosureOptimizer):
     def telemetry(self, names: Mapping[Tensor, str] | None = None) -> dict[str, Layer]:
         """Return what the last step did in each parameter that has moved; see `telemetry.Layer`.
 
-        A call costs a pass over the state and one wait for each device; steps cost the same.
+        A call costs a pass over the state and one wait for each device; steps pay nothing for it.
         """
         return measure_layers(self.param_groups, self.state, names)
 
