@@ -137,7 +137,9 @@ def _column(values: list[Any]) -> list[Any]:
     """Return numbers if all values are, else values of one type, else text. None stays."""
     plain = [_plain(value) for value in values]
     kinds = {type(value) for value in plain if value is not None}
-    if len(kinds) > 1 and kinds != {int, float}:
+    if kinds == {int, float}:  # pyarrow makes no floats of large integers
+        return [None if value is None else float(value) for value in plain]
+    if len(kinds) > 1:
         return [None if value is None else str(value) for value in plain]
     return plain
 

@@ -89,6 +89,17 @@ def test_a_metric_that_is_named_as_a_column_keeps_both(outcome: Make, tmp_path: 
     assert (row["step"], row["metrics.step"]) == (40, 0.5)
 
 
+def test_a_metric_of_large_integers_and_fractions_is_a_column_of_floats(
+    outcome: Make, tmp_path: Path
+) -> None:
+    values = [2**53 + 2, 2**63, 0.5]
+    points = zip(outcome().curve, values, strict=False)
+    curve = tuple(replace(point, metrics={"tokens": value}) for point, value in points)
+    export([replace(outcome(), curve=curve)], tmp_path, "parquet")
+    table = parquet.read_table(tmp_path / "curves.parquet")
+    assert table.column("tokens").to_pylist() == [float(value) for value in values]
+
+
 def test_exporting_again_writes_the_same_bytes_and_leaves_no_old_table(
     begun: list[Outcome], tmp_path: Path
 ) -> None:
