@@ -48,7 +48,8 @@ def retry_until(act: Callable[[], bool]) -> None:
 
 def read_late(path: Path) -> str:
     """Return the text of a file; raises FileNotFoundError if it does not turn up in a minute."""
-    return poll(lambda: _read(path)) or path.read_text()
+    poll(path.exists)
+    return path.read_text()
 
 
 def poll(
@@ -59,10 +60,3 @@ def poll(
     while not (answer := look()) and time.monotonic() < end:
         time.sleep(every_s)
     return answer
-
-
-def _read(path: Path) -> str | None:
-    try:
-        return path.read_text()
-    except FileNotFoundError:
-        return None
