@@ -53,13 +53,12 @@ class _Job:
 
     def await_(self, name: str, seconds: float) -> bool:
         """Wait for a file, shortly after the job's end as well; return True if it came."""
-        end = time.monotonic() + seconds
+        end = until = time.monotonic() + seconds
         while not (self.folder / name).exists():
             list(self.folder.iterdir())  # has a network file system look anew
-            self.ask_queue()
-            if not self.lives:
-                end = min(end, time.monotonic() + _ASK_S)
-            if time.monotonic() > end:
+            self.ask_queue()  # which may know a job that it did not know before
+            until = end if self.lives else min(until, time.monotonic() + _ASK_S)
+            if time.monotonic() > until:
                 return False
             time.sleep(_LOOK_S)
         return True

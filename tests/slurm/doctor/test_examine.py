@@ -1,12 +1,19 @@
 """What the doctor says of sites: of recorded ones, word for word, and of a real one."""
 
+import itertools
 import json
 import shutil
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from slurm_lab import call
+
+from slurm.doctor import nodes
+from slurm.request import JobResources
+from slurm.site import Site
+from slurm.squeue import Queue, Queued
 
 SITES = Path(__file__).parent / "sites"
 
@@ -85,6 +92,21 @@ def test_nodes_that_are_busy_are_waited_for_no_longer_than_asked(lab):
     assert said.code == 0, said.err
     assert "the job did not start within 1 s" in said.out
     assert "--wait 1h" in said.out
+
+
+def test_a_job_that_the_queue_shows_late_is_waited_for_all_the_same(tmp_path, monkeypatch):
+    shown = Queue((Queued(7, 0, "PENDING", "Priority", 0, "doctor"),))
+    answers = itertools.chain([Queue(())], itertools.repeat(shown))
+    monkeypatch.setattr(nodes, "submit", lambda *_: "7")
+    monkeypatch.setattr(nodes, "ask_if_allowed", lambda _: True)
+    monkeypatch.setattr(
+        nodes, "read_jobs", lambda _: answers.pop(0) if answers[1:] else answers[0]
+    )
+    monkeypatch.setattr(nodes, "_ASK_S", 0.2)  # after the end of a job
+    begin = time.monotonic()
+    (found,) = nodes.check_nodes(Site(status_every_s=0.1), JobResources(), tmp_path, wait_s=1)
+    assert "the job did not start within 1 s (Priority)" in found.said
+    assert time.monotonic() - begin >= 1
 
 
 def test_a_machine_without_a_cluster_is_told_the_next_step(tmp_path):
