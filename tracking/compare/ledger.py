@@ -51,7 +51,6 @@ class Family:
             if not group:
                 continue
             reached = next((one.reached for one in group if one.reached), None)
-
             if not inside:
                 group = [replace(one, flags=(*one.flags, EXPLORATORY)) for one in group]
             rows = judge(
