@@ -99,9 +99,7 @@ def test_a_job_that_the_queue_shows_late_is_waited_for_all_the_same(tmp_path, mo
     answers = itertools.chain([Queue(())], itertools.repeat(shown))
     monkeypatch.setattr(nodes, "submit", lambda *_: "7")
     monkeypatch.setattr(nodes, "ask_if_allowed", lambda _: True)
-    monkeypatch.setattr(
-        nodes, "read_jobs", lambda _: answers.pop(0) if answers[1:] else answers[0]
-    )
+    monkeypatch.setattr(nodes, "read_jobs", lambda _: next(answers))
     monkeypatch.setattr(nodes, "_ASK_S", 0.2)  # after the end of a job
     begin = time.monotonic()
     (found,) = nodes.check_nodes(Site(status_every_s=0.1), JobResources(), tmp_path, wait_s=1)
