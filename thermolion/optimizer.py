@@ -309,9 +309,10 @@ class ThermoLion(ClosureOptimizer):
     def _step_supports_amp_scaling(self) -> bool:
         """Return True if a GradScaler is to leave it to a step to unscale, and to skip itself.
 
-        A gate over ranks needs gradients that are unscaled before the step.
+        A gate over ranks needs gradients that are unscaled before the step, and so does a group
+        that is not fused.
         """
-        fused = any(group["fused"] for group in self.param_groups)
+        fused = all(group["fused"] for group in self.param_groups)
         return fused and self.distributed_gate.kind == "averaged"
 
     def _still_explores(self, number: int, places: list[int], steps: Tensor) -> bool:

@@ -135,6 +135,22 @@ def test_a_group_added_later_takes_the_next_places() -> None:
     assert torch.equal(at_once[1], later[1])
 
 
+def test_a_scaler_unscales_for_all_groups_unless_every_one_is_fused() -> None:
+    plain, scaled = (nn.Parameter(torch.ones(3)) for _ in range(2))
+    still = nn.Parameter(torch.ones(3))  # without a gradient: a fused step takes a GPU
+    optimizers = [ThermoLion([plain]), ThermoLion([{"params": [scaled]}, {"params": [still]}])]
+    optimizers[1].param_groups[1]["fused"] = True
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    plain.square().sum().backward()
+    scaler.scale(scaled.square().sum()).backward()
+    optimizers[0].step()
+    scaler.step(optimizers[1])
+    assert torch.equal(plain, scaled)
+    assert torch.equal(
+        optimizers[0].state[plain]["exp_avg"], optimizers[1].state[scaled]["exp_avg"]
+    )
+
+
 def test_a_schedule_of_torch_sets_the_rate_of_every_step() -> None:
     param = parameter(start_values())
     optimizer = ThermoLion([param], lr=0.1, noise=False)
