@@ -156,7 +156,7 @@ def _sbatch_on_nodes(site: Site, record: Mapping[str, str]) -> Iterator[Diagnost
 def check_interruptions(
     site: Site, facts: Facts, record: Mapping[str, str]
 ) -> Iterator[Diagnostic]:
-    """Check preemption, requeueing and the warning before the time is over; yield as above."""
+    """Check preemption, requeueing and the warning before the time is over; yield diagnostics."""
     yield _preemption(facts, record)
     requeue = "jobs start again by themselves, from their checkpoints"
     if facts.config.get("JobRequeue", "1") == "0":

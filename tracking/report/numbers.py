@@ -134,7 +134,7 @@ def write_parquet(path: Path, rows: Rows) -> None:
 
 
 def _column(values: list[Any]) -> list[Any]:
-    """Return numbers if all values are, else values of one type, else text. None stays."""
+    """Return values of one type: floats if they are integers and floats, else text. None stays."""
     plain = [_plain(value) for value in values]
     kinds = {type(value) for value in plain if value is not None}
     if kinds == {int, float}:  # pyarrow makes no floats of large integers
