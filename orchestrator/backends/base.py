@@ -1,11 +1,12 @@
 """What every backend can do, and what it is given: trials to place, submissions to start."""
 
 import importlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, TypeVar
 
 from jobs.contract.failures import JobEnd
 from jobs.contract.layout import Layout
@@ -80,7 +81,7 @@ def count_ranks_at_a_time(plans: Sequence[SubmissionPlan], concurrent: int | Non
     return lanes if concurrent is None else min(lanes, concurrent * most)
 
 
-class Backend(Protocol):
+class Backend(ABC):
     """Where jobs run. It knows whether a job lives, never the results of its trials.
 
     `survives_us`: jobs go on if the command that watches them is interrupted.
@@ -88,6 +89,7 @@ class Backend(Protocol):
 
     survives_us: bool = False
 
+    @abstractmethod
     def check(self, study: Study) -> None:
         """Raise an error if this backend could run no trial of a study."""
 
@@ -95,23 +97,29 @@ class Backend(Protocol):
         """Return the keys of a sweep that are set and have no effect here, by default none."""
         return []
 
+    @abstractmethod
     def place(self, request: PlacementRequest) -> Sequence[SubmissionPlan]:
         """Share trials out to packs, and packs to submissions; starts nothing."""
 
+    @abstractmethod
     def submit(self, layout: Layout, submissions: Sequence[Submission]) -> None:
         """Start the packs of recorded submissions, and send what earlier ones have left."""
 
+    @abstractmethod
     def states(self, layout: Layout, submissions: Sequence[Submission]) -> JobStates:
         """Return the state of the job of every pack."""
 
+    @abstractmethod
     def ends(self, layout: Layout, submissions: Sequence[Submission]) -> JobEnds:
         """Return how jobs died; to be asked after `states`."""
 
+    @abstractmethod
     def cancel(
         self, layout: Layout, submission: Submission, packs: Collection[int] | None = None
     ) -> None:
         """Stop the jobs of a submission cleanly, all or some; return once none is left."""
 
+    @abstractmethod
     def hold(
         self, layout: Layout, submission: Submission, packs: Collection[int], hold: bool
     ) -> int:
@@ -122,7 +130,7 @@ class Backend(Protocol):
         return []
 
     def waits(self, layout: Layout) -> bool:
-        """Return True if some recorded submission is still to be sent, as by default none is."""
+        """Return True if a recorded submission is still to be sent; by default, none is."""
         return False
 
 
