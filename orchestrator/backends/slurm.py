@@ -216,7 +216,7 @@ class SlurmBackend(Backend):
         return count
 
     def notes(self, layout: Layout, submissions: Sequence[Submission]) -> Sequence[str]:
-        """Return remarks on jobs that SLURM does not answer for or that it was not sent yet."""
+        """Return remarks on jobs whose state is unknown and on how those not sent yet will be."""
         if self._silence is not None:
             return [f"SLURM does not answer, its jobs are taken for alive: {self._silence}"]
         notes = []
@@ -267,15 +267,13 @@ class SlurmBackend(Backend):
         jobs run at a time (None: any number).
         """
         layout = request.study.layout
-
-        def feeder(*module: str) -> Mapping[str, Any]:
-            return feeder_request(folder, layout.root, layout.study, site, *module).to_json()
-
+        feeder = feeder_request(folder, layout.root, layout.study, site)
+        after = feeder_request(folder, layout.root, layout.study, site, _AFTER)
         return {
             "site": site.name,
             "job": job_request(folder, job, site, module).to_json(),
-            "feeder": feeder() if site.sbatch_on_nodes else None,
-            "after": feeder(_AFTER) if site.sbatch_on_nodes and request.unattended else None,
+            "feeder": feeder.to_json() if site.sbatch_on_nodes else None,
+            "after": after.to_json() if site.sbatch_on_nodes and request.unattended else None,
             "concurrent": concurrent,
             "submit_cap": limits.find_submit_cap(site, self._facts_here),
             "lanes": job.lanes,

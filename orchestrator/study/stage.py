@@ -99,7 +99,7 @@ class Stage:
         return None if self.is_over else len(self.decisions) + 1
 
     def wanted(self, trial: Trial) -> Wanted:
-        """Return when a trial is to run; one of a block that no look sees runs now."""
+        """Return when a trial is to run, `spared` for never; one that no look sees runs now."""
         if trial.phase == "tune":
             return "now"
         if self.awaits_winners and self.frozen is None:

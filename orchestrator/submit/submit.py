@@ -123,7 +123,7 @@ def advance_unattended(study: Study) -> SubmitResult | None:
     sends again. What was cancelled waits for the user's `submit`. Raises LockHeld if another
     submit takes longer than a while.
     """
-    # Once the lock is free, whatever another submit has recorded is started as well.
+    # Once the lock is ours, what another submit has recorded has been started as well.
     with lock_study(study):
         before, submissions = read_status(study), read_submissions(study.layout)
     again = study.sweep.keys.failures.unattended

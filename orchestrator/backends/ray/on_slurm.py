@@ -69,7 +69,7 @@ class RayOnSlurm(Backend):
         return [plan_packs(request, lanes, backend_request)]
 
     def _describe_allocation(self, request: PlacementRequest, folder: Path) -> Mapping[str, Any]:
-        """Return what SLURM is asked for, as of a submission to it; `folder` is Ray's."""
+        """Return what SLURM is asked for, as a submission to it has it; `folder` is Ray's."""
         site = read_site(request.study.sweep.keys.site)
         needs = [request.needs.get(trial.id, Need()) for trial in request.trials] or [Need()]
         need = Need(*(max(values) for values in zip(*map(astuple, needs), strict=True)))
@@ -124,7 +124,7 @@ class RayOnSlurm(Backend):
         return self._slurm.hold(layout, _job(submission), [0], hold)
 
     def notes(self, layout: Layout, submissions: Sequence[Submission]) -> Sequence[str]:
-        """Return remarks on jobs that SLURM does not answer for or that it was not sent yet."""
+        """Return remarks on jobs whose state is unknown and on how those not sent yet will be."""
         return self._slurm.notes(layout, list(map(_job, submissions)))
 
 
