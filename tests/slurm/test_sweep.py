@@ -94,7 +94,7 @@ def test_a_selection_is_held_released_and_cancelled(lab):
     (lab.folder / "go").touch()
     lab.cluster.ask("scancel", blocker)
     assert _states(lab) == {"a": "queued", "b": "waiting"}
-    reasons = lab.cluster.ask("squeue", "-h", "-r", "-o", "%r").split()
+    reasons = lab.cluster.ask("squeue", "-h", "-r", "-t", "PD", "-o", "%r").split()
     assert [reason[:7] for reason in reasons] == ["JobHeld"]  # root holds as an administrator
     assert "1 jobs released" in lab.call("release", "waiting").out
     lab.await_results("waiting", 1)
