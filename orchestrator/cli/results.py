@@ -22,11 +22,15 @@ def compare(arguments: Namespace) -> int:
 
     compared = _read_compared(arguments)
     comparison = compared.compare()
-    print_result(comparison.to_json() if arguments.json else verdict_text(comparison).rstrip())
+    page = None
     if arguments.report is not None:
         from tracking.report.page import write_report
 
-        say(f"report  {write_report(comparison, compared.outcomes, arguments.report)}")
+        # First: printing fails if the reader of our output has left (`| head`).
+        page = write_report(comparison, compared.outcomes, arguments.report)
+    print_result(comparison.to_json() if arguments.json else verdict_text(comparison).rstrip())
+    if page is not None:
+        say(f"report  {page}")
     return Exit.DONE
 
 

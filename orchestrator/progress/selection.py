@@ -46,10 +46,10 @@ class Selection:
         return [one.outcome.trial for one in chosen]
 
     def match(self, trials: Sequence[Trial], ids: Collection[str]) -> set[str]:
-        """Return the ids of the trials of the named candidates and workloads.
+        """Return the ids of the trials of the named candidates and workloads; no name means all.
 
-        If trials are named, they are the only ones: `ids` are those of them. Raises SweepError for
-        a name that no trial has.
+        If trials are named, only those among `ids`, which are their whole ids. Raises SweepError
+        for a name that no trial has.
         """
         _check_names("--candidate", self.candidates, (n for t in trials for n in _names(t)))
         _check_names("--workload", self.workloads, (trial.workload.name for trial in trials))

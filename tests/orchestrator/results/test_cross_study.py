@@ -86,6 +86,13 @@ def test_two_studies_are_compared_block_by_block(recorded, thermolion, tmp_path)
     assert "ours and theirs" in (tmp_path / "page" / "report.html").read_text()
 
 
+def test_nothing_is_printed_before_the_page_is_there(recorded, thermolion, tmp_path):
+    study = recorded("ours", "thermolion: {}, adamw: {}", FINALS)
+    (tmp_path / "taken").touch()
+    said = thermolion("compare", study, "--json", "--report", tmp_path / "taken")
+    assert (said.code, said.out) == (1, "")
+
+
 def test_what_only_one_study_has_is_left_out_by_name(recorded, thermolion):
     ours = recorded("ours", "thermolion: {}, adamw: {}", FINALS, ("digits", "mnist"))
     theirs = recorded("theirs", "lion: {}, adamw: {}", FINALS, seeds="3")
