@@ -22,7 +22,7 @@ from thermolion.errors import OperationError
 # and of two that break one lock the second may remove what a third has just taken. A study would
 # then be sent twice. Nor does it know since when, and by which user, a lock is held.
 HEARTBEAT_S = 15
-_BREAKING_S = 10  # to remove the lock of a dead process takes milliseconds
+_BREAKING_S = 10  # a process that removes the lock of a dead one takes milliseconds
 
 
 class LockHeld(OperationError):  # noqa: N818 - it names a state, not a mistake
@@ -157,30 +157,12 @@ class Lock:
                 "is gone"
             )
         # Only one process may remove this very record. Without this, a second one that has read
-        # it as well would remove the lock that the first has taken in the meantime.
+        # it as well would remove the lock that the first has taken in the meantime. If the one
+        # that removes it dies, the next one removes what it has left in the same way.
         guard = self._path.with_name(f"{self._path.name}.{holder.token}.breaking")
-        try:
-            os.close(os.open(guard, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-        except FileExistsError:
-            self._wait_for_breaker(guard)
-            return
-        try:
+        with Lock(guard, wait_s=_BREAKING_S):
             if self._read_holder() == holder:
                 self._path.unlink(missing_ok=True)
-        finally:
-            guard.unlink(missing_ok=True)
-
-    def _wait_for_breaker(self, guard: Path) -> None:
-        try:
-            age = time.time() - guard.stat().st_mtime
-        except FileNotFoundError:
-            return
-        if age > _BREAKING_S:
-            raise LockHeld(
-                f"{self._path} is left by a dead process, and {guard.name} by another that died "
-                "while it removed it: pass --break-lock"
-            )
-        time.sleep(0.01)
 
     def _read_holder(self) -> "_Holder | None":
         """Return who has the lock, None if it has just been released."""

@@ -138,14 +138,40 @@ def test_the_heart_beats_while_the_lock_is_held(
             time.sleep(0.01)
 
 
-def test_a_breaker_that_died_is_named_instead_of_waited_for(path: Path) -> None:
-    _end(_holder(path))
-    record = json.loads(path.read_text())
+def _guard(lock: Path) -> Path:
+    """Return the file that the process holds which removes a lock of a dead one."""
+    record = json.loads(lock.read_text())
     token = f"{record['pid']}-{record['start']}-{int(1000 * record['since'])}"
-    guard = path.with_name(f"lock.{token}.breaking")
+    return lock.with_name(f"{lock.name}.{token}.breaking")
+
+
+def test_what_processes_leave_that_died_while_they_removed_a_lock_is_removed_by_the_next_one(
+    path: Path,
+) -> None:
+    left = [path]
+    for _ in range(3):
+        _end(_holder(left[-1]))
+        left.append(_guard(left[-1]))
+    with Lock(path):
+        assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_while_a_living_process_removes_a_lock_the_next_one_waits_for_it(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock_module, "_BREAKING_S", 0.3)
+    _end(_holder(path))
+    with Lock(_guard(path)), pytest.raises(LockHeld, match="breaking is held by"), Lock(path):
+        pass
+    with Lock(path):
+        pass
+
+
+def test_a_guard_that_says_nothing_is_named_and_broken_if_that_is_asked_for(path: Path) -> None:
+    _end(_holder(path))
+    guard = _guard(path)
     guard.touch()
-    os.utime(guard, (0, 0))
-    with pytest.raises(LockHeld, match="breaking"), Lock(path):
+    with pytest.raises(LockHeld, match=r"breaking does not say who holds it"), Lock(path):
         pass
     with Lock(path, break_lock=True):
         assert not guard.exists()
