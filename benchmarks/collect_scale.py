@@ -26,7 +26,7 @@ from typing import Any
 from jobs.contract.layout import Layout
 from jobs.contract.trial import Candidate, ImageWorkload, Trial, block_seeds
 
-EPOCHS, METRICS, STEPS = 12, 6, 40
+EPOCHS, STEPS = 12, 40
 CANDIDATES = 10
 PER_LOG = 100  # trials of one lane
 A_ROUND = {"collect": 40, "bare": 40, "server": 2}  # runs of each way
