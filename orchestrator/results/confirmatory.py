@@ -48,7 +48,13 @@ def _compare(
         keys = study.sweep.keys.analysis
         looks = _read_looks(study, stage, 0)
         return compare(
-            name, compared, questions, rope_pp=keys.rope_pp, alpha=keys.alpha, looks=looks
+            name,
+            compared,
+            questions,
+            rope_pp=keys.rope_pp,
+            margins=keys.margins,
+            alpha=keys.alpha,
+            looks=looks,
         )
     registered, analysis = registration
     confirmatory = _leave_out_additions(compared, analysis)

@@ -17,6 +17,8 @@ from tracking.outcomes import Outcome
 _KEYS = {
     "alpha": "analysis.alpha",
     "rope_pp": "analysis.rope_pp",
+    "margins": "analysis.margins",
+    "primary": "analysis.primary",
     "endpoints": "analysis.endpoints",
     "shape": "analysis.limits",
     "looks": "seeds.looks",
@@ -38,6 +40,8 @@ def declare_analysis(study: Study, targets: Mapping[str, float | None]) -> Analy
         endpoints=tuple(map(Endpoint, dict.fromkeys(keys.analysis.endpoints))),
         alpha=keys.analysis.alpha,
         rope_pp=keys.analysis.rope_pp,
+        margins=keys.analysis.margins,
+        primary=keys.analysis.primary,
         targets={
             one.name: targets.get(one.name, one.metric_spec.target) for one in sweep.workloads
         },
@@ -187,6 +191,8 @@ def _has_same_inputs(decision: Mapping[str, Any], outcomes: Sequence[Outcome]) -
 def _format(value: Any) -> str:
     if isinstance(value, tuple):
         return f"[{', '.join(map(str, value))}]"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {margin:g}" for name, margin in value.items()) or "none"
     return "none" if value is None else str(value)
 
 

@@ -23,11 +23,17 @@ _RAY_ADDRESS = re.compile(r"[A-Za-z0-9._-]+:[0-9]{1,5}")
 Occasion = Literal["done", "held", "failing"]
 
 _Endpoint = Literal["final_test_accuracy", "val_auc"]
+_Margin = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=False)]
 _Trials = Annotated[int, Field(ge=1, le=10_000)]
 
 
 class AnalysisKeys(Strict):
-    """What is frozen before the first trial of the comparison; see docs/comparing.md."""
+    """What is frozen before the first trial of the comparison; see docs/comparing.md.
+
+    `primary` is what verdicts are about: the mean difference, or how often a candidate wins.
+    Differences within a margin are of no interest: `rope_pp` is that of endpoints in percentage
+    points, `margins` gives an endpoint one of its own, in its own unit.
+    """
 
     endpoints: Annotated[tuple[_Endpoint, ...], Field(min_length=1, strict=False)] = (
         "final_test_accuracy",
@@ -35,6 +41,8 @@ class AnalysisKeys(Strict):
     )
     alpha: Annotated[float, Field(gt=0, le=0.5, strict=False)] = 0.05
     rope_pp: Annotated[float, Field(gt=0, le=100, strict=False)] = 0.2
+    margins: dict[_Endpoint, _Margin] = Field(default_factory=dict)
+    primary: Literal["mean", "win_probability"] = "mean"
     limits: Literal["obrien-fleming", "pocock"] = "obrien-fleming"
 
 

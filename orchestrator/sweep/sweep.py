@@ -4,7 +4,7 @@ Opens no data and loads neither torch nor scipy; ids and seeds are `orchestrator
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -32,6 +32,7 @@ from orchestrator.sweep.messages import MOST_RANKS, Duration, Ranks, Strict, che
 from orchestrator.sweep.search_space import Search
 from orchestrator.sweep.tune_spaces import read_searches
 from orchestrator.sweep.workloads import cross_workloads, name_workloads
+from tracking.metric import Scale
 
 # These lie beside the folders of studies.
 _RESERVED = ("archive", "mlflow.db", "mlartifacts")
@@ -187,6 +188,7 @@ def _resolve(document: Document) -> Sweep:
     searches: Mapping[str, Search] = {}
     if keys.tune is not None:
         searches = read_searches(keys.tune, keys.candidates, workloads, keys.root_seed)
+    _check_margins(keys.analysis, workloads)
     groups = expand_candidates(keys.candidates, workloads, searches)
     return Sweep(
         document=document,
@@ -195,6 +197,23 @@ def _resolve(document: Document) -> Sweep:
         candidates=tuple(candidate for group in groups.values() for candidate in group),
         questions=_pair(keys, groups),
     )
+
+
+def _check_margins(keys: AnalysisKeys, workloads: Sequence[Workload]) -> None:
+    """Raise Invalid for a margin that would stand for two units."""
+    for endpoint in keys.margins:
+        units: dict[str, str] = {}  # the first workload of each unit
+        for one in workloads:
+            spec = one.metric_spec
+            metric = spec.metric if endpoint == "val_auc" else spec.final_metric or spec.metric
+            units.setdefault(Scale.of(spec).unit(metric), one.name)
+        if len(units) > 1:
+            listed = ", ".join(f"{unit} on {name}" for unit, name in units.items())
+            raise Invalid(
+                ("analysis", "margins", endpoint),
+                f"{keys.margins[endpoint]:g} is one number in one unit, and workloads have "
+                f"several ({listed}): leave it out, or give the workloads a study for each unit",
+            )
 
 
 def _pair(keys: SweepFile, groups: Groups) -> tuple[tuple[str, str], ...]:

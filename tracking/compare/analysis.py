@@ -8,9 +8,10 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from jobs.contract.trial import canonical_json
+from tracking.metric import PP
 
 if TYPE_CHECKING:
     from tracking.stats.group_sequential import Shape
@@ -35,8 +36,32 @@ class Endpoint(StrEnum):
     AUC = "val_auc"
 
 
+MIXED_UNITS = "mixed"  # the unit of what could not be pooled
+
 ALPHA = 0.05
 ROPE_PP = 0.2  # differences of accuracy below this are of no practical interest
+
+# What the verdicts are about: the mean difference, or the share of blocks that are won.
+Primary = Literal["mean", "win_probability"]
+
+
+@dataclass(frozen=True)
+class Margins:
+    """Below which differences are of no practical interest: of equivalence.
+
+    `rope_pp` is that of endpoints in percentage points; `own` has, by endpoint, what is declared
+    for one alone, in its own unit.
+    """
+
+    rope_pp: float = ROPE_PP
+    own: Mapping[str, float] = field(default_factory=dict)
+
+    def of(self, endpoint: Endpoint, unit: str) -> float | None:
+        """Return the margin of an endpoint in a `unit`; None without one, and of mixed units."""
+        if unit == MIXED_UNITS:
+            return None
+        return self.own.get(endpoint, self.rope_pp if unit == PP else None)
+
 
 EXCLUSIONS = (
     "a trial that diverged counts as chance, its curve with chance from there on",
@@ -52,7 +77,8 @@ class Analysis:
     `blocks` are seed indices; `looks` rising numbers of seeds, empty if there is one look at all
     of them. `workloads` and `candidates` are keys of content by name; `targets` are by
     workload, in the scale of its metric, None if there is none. `tuned` has the settings that
-    tuning has chosen, by workload and candidate; None if nothing is tuned.
+    tuning has chosen, by workload and candidate; None if nothing is tuned. `margins` are by
+    endpoint, in its unit; without one it has `rope_pp` if that is percentage points.
     """
 
     questions: tuple[Question, ...]
@@ -69,11 +95,18 @@ class Analysis:
     exclusions: tuple[str, ...] = EXCLUSIONS
     code: str | None = None
     tuned: Mapping[str, Mapping[str, Mapping[str, Any]]] | None = None
+    margins: Mapping[str, float] = field(default_factory=dict)
+    primary: Primary = "mean"
 
     def to_json(self) -> dict[str, Any]:
         """Return everything, JSON-ready; `from_json` is the inverse."""
-        # Later than the others: an analysis without it keeps its hash.
-        return ({} if self.tuned is None else {"tuned": self.tuned}) | {
+        # Later than the others: an analysis without them keeps its hash.
+        later: dict[str, Any] = {} if self.tuned is None else {"tuned": self.tuned}
+        if self.margins:
+            later["margins"] = dict(self.margins)
+        if self.primary != "mean":
+            later["primary"] = self.primary
+        return later | {
             "questions": [[one.candidate, one.baseline] for one in self.questions],
             "endpoints": list(self.endpoints),
             "alpha": self.alpha,
@@ -102,6 +135,8 @@ class Analysis:
             endpoints=tuple(map(Endpoint, record["endpoints"])),
             exclusions=tuple(record["exclusions"]),
             tuned=record.get("tuned"),
+            margins=record.get("margins", {}),
+            primary=record.get("primary", "mean"),
             **{name: record[name] for name in same},
         )
 

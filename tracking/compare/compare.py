@@ -5,13 +5,13 @@ The verdicts are about these data sets with new seeds; those about other data se
 """
 
 import statistics
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, product
 
 from jobs.contract.trial import UserWorkload
 from tracking.compare.across_datasets import compare_across_datasets
-from tracking.compare.analysis import ALPHA, ROPE_PP, Analysis, Endpoint, Question
+from tracking.compare.analysis import ALPHA, ROPE_PP, Analysis, Endpoint, Margins, Question
 from tracking.compare.blocks import Blocks
 from tracking.compare.differences import estimate_on_workload, judge, pool
 from tracking.compare.divergence import compare_divergence
@@ -34,6 +34,7 @@ def compare(
     questions: Sequence[Question],
     *,
     rope_pp: float = ROPE_PP,
+    margins: Mapping[str, float] = {},
     alpha: float = ALPHA,
     analysis: Analysis | None = None,
     looks: Looks | None = None,
@@ -58,7 +59,7 @@ def compare(
     blocks = Blocks(used, skipped)
     _check_questions(questions, blocks)
     hypotheses = [(question, endpoint) for question in questions for endpoint in Endpoint]
-    family = Family(frozenset(hypotheses), alpha, rope_pp)
+    family = Family(frozenset(hypotheses), alpha, Margins(rope_pp, margins))
     if analysis is not None:
         family = Family.of(analysis, hypotheses)
     ledger, least = ((), {}) if looks is None else judge_looks(blocks, hypotheses, looks, family)
@@ -66,7 +67,7 @@ def compare(
         one: [estimate_on_workload(blocks, *one, name) for name in blocks.workloads]
         for one in hypotheses
     }
-    alpha, rope_pp = family.alpha, family.rope_pp
+    alpha = family.alpha
     answers = [
         pool(rows, None if looks is None else looks.last_look(question, looks.complete), alpha)
         for (question, _), rows in singles.items()
@@ -75,7 +76,8 @@ def compare(
     return Comparison(
         study=study,
         alpha=alpha,
-        rope_pp=rope_pp,
+        rope_pp=family.margins.rope_pp,
+        margins=family.margins.own,
         questions=tuple(questions),
         candidates=blocks.candidates,
         workloads=tuple(
@@ -90,7 +92,7 @@ def compare(
         ),
         pooled=tuple(family.judge(_add_max_t(answers, list(singles.values())), least)),
         by_workload=judge(
-            list(chain(*singles.values())), benjamini_hochberg, rope_pp, alpha, alpha
+            list(chain(*singles.values())), benjamini_hochberg, family.margins, alpha, alpha
         ),
         across_datasets=compare_across_datasets(
             [rows for one, rows in singles.items() if one in family.confirmatory],

@@ -7,12 +7,12 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from tracking.compare.analysis import Endpoint, Question
+from tracking.compare.analysis import MIXED_UNITS, Endpoint, Margins, Question
 from tracking.compare.blocks import NO_AUC, Blocks, Pair
 from tracking.compare.endpoints import curve_metric, final_metric
 from tracking.compare.interim import Look
 from tracking.compare.result import Difference, verdict
-from tracking.metric import PP, Scale
+from tracking.metric import Scale
 from tracking.stats.multiplicity import Adjustment
 from tracking.stats.power import smallest_detectable
 from tracking.stats.sensitivity import sensitivity
@@ -121,7 +121,7 @@ def pool(singles: Sequence[Difference], reached: Look | None, alpha: float) -> D
     if len({(one.unit, one.lower_is_better) for one in singles}) > 1:
         return replace(
             together,
-            unit="mixed",
+            unit=MIXED_UNITS,
             lower_is_better=False,
             estimate=Estimate("undefined", sum(one.estimate.n for one in singles)),
             without_divergence=None,
@@ -176,7 +176,7 @@ def _common_measure(measures: set[str], endpoint: Endpoint) -> str:
 def judge(
     differences: Sequence[Difference],
     adjust: Adjustment,
-    rope_pp: float,
+    margins: Margins,
     alpha: float,
     detectable_alpha: float,
     before: Sequence[PValues] = (),
@@ -190,10 +190,10 @@ def judge(
     of earlier looks, for each difference; `unanswered` tests of the family have no difference
     here, and count all the same.
     """
-    valid = [p_values(one, one.estimate, rope_pp) for one in differences]
+    valid = [p_values(one, one.estimate, margins) for one in differences]
     if before:
         valid = [now.least(then) for now, then in zip(valid, before, strict=True)]
-    clean = [p_values(one, one.without_divergence or one.estimate, rope_pp) for one in differences]
+    clean = [p_values(one, one.without_divergence or one.estimate, margins) for one in differences]
     of_all, of_clean = (_adjust(each, adjust, unanswered) for each in (valid, clean))
     return tuple(
         _judge_one(one, raw, adjusted, left, alpha, detectable_alpha)
@@ -201,13 +201,14 @@ def judge(
     )
 
 
-def p_values(one: Difference, estimate: Estimate, rope_pp: float) -> PValues:
+def p_values(one: Difference, estimate: Estimate, margins: Margins) -> PValues:
     """Return the p-values of a difference before any adjustment for other ones.
 
-    The margin is one of percentage points; no other unit has one.
+    An endpoint without a margin has no test of equivalence.
     """
     p, reached = estimate.p, one.reached
-    same = estimate.equivalence_p(rope_pp) if one.unit == PP else None
+    margin = margins.of(one.endpoint, one.unit)
+    same = None if margin is None else estimate.equivalence_p(margin)
     if reached is not None:
         p = None if p is None else reached.p(p)
         same = None if same is None else reached.one_sided_p(same)

@@ -6,7 +6,7 @@ Decides nothing about what is sent next: that follows from the verdicts.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from tracking.compare.analysis import Analysis, Endpoint, Question
+from tracking.compare.analysis import Analysis, Endpoint, Margins, Question
 from tracking.compare.blocks import Blocks
 from tracking.compare.differences import PValues, estimate_on_workload, judge, p_values, pool
 from tracking.compare.interim import LedgerRow, Look, Looks
@@ -25,7 +25,7 @@ class Family:
 
     confirmatory: frozenset[Hypothesis]
     alpha: float
-    rope_pp: float
+    margins: Margins
     unanswered: int = 0
 
     @staticmethod
@@ -34,7 +34,8 @@ class Family:
         declared = {(q, e) for q in analysis.questions for e in analysis.endpoints}
         possible = frozenset(declared & set(hypotheses))
         unanswered = len(declared) - len(possible)
-        return Family(possible, analysis.alpha, analysis.rope_pp, unanswered)
+        margins = Margins(analysis.rope_pp, analysis.margins)
+        return Family(possible, analysis.alpha, margins, unanswered)
 
     @property
     def strictest(self) -> float:
@@ -56,7 +57,7 @@ class Family:
             rows = judge(
                 group,
                 holm if inside else benjamini_hochberg,
-                self.rope_pp,
+                self.margins,
                 self.alpha,
                 self.strictest if reached is None else reached.limit(self.strictest),
                 [before.get(_hypothesis(one), PValues()) for one in group],
@@ -88,7 +89,7 @@ def judge_looks(
         for one in family.judge(answers, least):
             assert one.reached is not None
             before = least.get(_hypothesis(one), PValues())
-            least[_hypothesis(one)] = p_values(one, one.estimate, family.rope_pp).least(before)
+            least[_hypothesis(one)] = p_values(one, one.estimate, family.margins).least(before)
             if one.reached.look == look and EXPLORATORY not in one.flags:
                 rows.append(_row(one, one.reached, family))
     return tuple(rows), least

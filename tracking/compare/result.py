@@ -7,11 +7,11 @@ never "equal". Nothing is estimated here.
 import dataclasses
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from jobs.contract.trial import MetricSpec
-from tracking.compare.analysis import Endpoint, Question, Registration
+from tracking.compare.analysis import Endpoint, Margins, Question, Registration
 from tracking.compare.blocks import BlockFlag, Incomplete
 from tracking.compare.interim import LedgerRow, Look, Looks, Savings
 from tracking.compare.rankings import Ranking
@@ -175,7 +175,7 @@ class Comparison:
     last complete one, and the `ledger` has the answers of each. `unanswered` tests were declared
     and cannot be done any more; `later` are the pooled answers of all trials, with those that were
     added after the analysis was declared: for exploration. `tuning` says how the settings of tuned
-    candidates were chosen.
+    candidates were chosen. `margins` are those declared for one endpoint, in its unit.
     """
 
     study: str
@@ -203,6 +203,11 @@ class Comparison:
     later: tuple[Difference, ...] = ()
     rankings: tuple[Ranking, ...] = ()
     tuning: TuningSummary | None = None
+    margins: Mapping[str, float] = field(default_factory=dict)
+
+    def margin(self, one: Difference) -> float | None:
+        """Return below what a difference does not matter, in its unit; None if no word says it."""
+        return Margins(self.rope_pp, self.margins).of(one.endpoint, one.unit)
 
     @property
     def any_of_user(self) -> bool:
@@ -255,8 +260,8 @@ _RECORDED_AS: Mapping[str, str] = {
 
 def named_fields(record: Any) -> Iterator[tuple[str, Any]]:
     """Yield name and value of the fields of a dataclass, by their names in JSON and CSV."""
-    for field in dataclasses.fields(record):
-        yield _RECORDED_AS.get(field.name, field.name), getattr(record, field.name)
+    for one in dataclasses.fields(record):
+        yield _RECORDED_AS.get(one.name, one.name), getattr(record, one.name)
 
 
 def json_ready(value: Any) -> Any:

@@ -6,7 +6,6 @@ Never mixed with the answers about these data sets alone.
 from collections.abc import Mapping, Sequence
 
 from tracking.compare.result import AcrossDatasets, Comparison, Difference
-from tracking.metric import PP
 from tracking.report.tables import Table
 from tracking.report.wording import (
     kind,
@@ -89,7 +88,7 @@ def _count_data_sets(one: AcrossDatasets, comparison: Comparison) -> Mapping[str
         "endpoint": short_measure(one.measure),
         "data sets": str(len(one.means)),
         "ahead / behind / level": f"{one.ahead} / {one.behind} / {one.tied}",
-        "win / tie / loss / open": " / ".join(map(str, _wins(rows, comparison.rope_pp))),
+        "win / tie / loss / open": " / ".join(map(str, _wins(rows, comparison))),
         "typical Δ [95% CI]": number(None)
         if middle is None
         else signed(middle.estimate, one.unit) + middle_interval(middle, one.unit),
@@ -99,12 +98,12 @@ def _count_data_sets(one: AcrossDatasets, comparison: Comparison) -> Mapping[str
     }
 
 
-def _wins(rows: Sequence[Difference], rope_pp: float) -> tuple[int, int, int, int]:
+def _wins(rows: Sequence[Difference], comparison: Comparison) -> tuple[int, int, int, int]:
     """Count 95% intervals above the margin, inside it, below it, and across a limit of it."""
     win = tie = loss = 0
     for one in rows:
         low, high = one.estimate.low, one.estimate.high
-        margin = rope_pp if one.unit == PP else 0.0
+        margin = comparison.margin(one) or 0.0
         if low is None or high is None:
             continue
         win += low > margin

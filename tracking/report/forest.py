@@ -12,7 +12,6 @@ from matplotlib.ticker import MaxNLocator
 
 from tracking.compare.analysis import Endpoint
 from tracking.compare.result import Comparison, Difference
-from tracking.metric import PP
 from tracking.report.plots import GRID, QUIET, LineStyle, plot_style, to_svg
 from tracking.report.wording import difference, measure, scope, title
 
@@ -45,8 +44,8 @@ def forest_plot(
 ) -> str:
     """Draw the rows of one question and endpoint: workloads as squares, pooled as a diamond.
 
-    All rows have one unit. The shaded band is the ROPE, which only percentage points have. A row
-    without an interval has its mean alone, or nothing.
+    All rows have one unit. The shaded band is the margin, if the endpoint has one. A row without
+    an interval has its mean alone, or nothing.
     """
     first = rows[0]
     colour = styles[first.question.candidate]["color"]
@@ -56,8 +55,9 @@ def forest_plot(
     figure = Figure(figsize=(4.9, 1.2 + 0.32 * height + 0.18 * heading.count("\n")))
     axes = figure.add_subplot()
     axes.grid(visible=False)
-    if first.unit == PP:
-        axes.axvspan(-comparison.rope_pp, comparison.rope_pp, color=GRID, linewidth=0, zorder=0)
+    margin = comparison.margin(first)
+    if margin is not None:
+        axes.axvspan(-margin, margin, color=GRID, linewidth=0, zorder=0)
     axes.axvline(0, color=QUIET, linewidth=0.8, zorder=1)
     for y, one in enumerate(upwards):
         _draw_row(axes, y, one, colour)

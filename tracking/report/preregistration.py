@@ -5,6 +5,7 @@ Sentences and tables for the sections on looks and on pre-registration; decides 
 
 from datetime import UTC, datetime
 
+from tracking.compare.analysis import Endpoint
 from tracking.compare.result import Comparison
 from tracking.report.tables import Table
 from tracking.report.wording import (
@@ -82,6 +83,7 @@ def registration(comparison: Comparison) -> Table:
         return Table("Analysis", ("what", "as agreed"), ())
     frozen = record.analysis
     targets = [f"{name} {t:.6g}" for name, t in frozen.targets.items() if t is not None]
+    own = [f"{measure(Endpoint(name))} ±{size:g}" for name, size in frozen.margins.items()]
     rows = (
         ("sha256", record.hash),
         ("frozen", _time(record.time_ms)),
@@ -89,7 +91,7 @@ def registration(comparison: Comparison) -> Table:
         ("questions", "; ".join(title(one) for one in frozen.questions)),
         ("endpoints", "; ".join(map(measure, frozen.endpoints))),
         ("error budget", f"{frozen.alpha:g} for the family, by Holm, two-sided"),
-        ("margin of equivalence", f"±{frozen.rope_pp:g} pp"),
+        ("margin of equivalence", "; ".join([f"±{frozen.rope_pp:g} pp", *own])),
         ("workloads", ", ".join(frozen.workloads)),
         ("candidates", ", ".join(frozen.candidates)),
         ("seeds", f"{ranges(frozen.blocks)} of root seed {frozen.root_seed}"),

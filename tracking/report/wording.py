@@ -235,8 +235,9 @@ def _estimated(one: Difference, comparison: Comparison) -> str:
     method = "exploratory, Benjamini-Hochberg" if EXPLORATORY in one.flags else "Holm"
     text += f", {method} p {p_relation(one.p_adjusted)}, {estimate.n} pairs."
     if one.verdict == "equivalent":
+        margin = f"{comparison.margin(one):g}{suffix(unit)}"
         return (
-            f"{text} Within ±{comparison.rope_pp:g} pp by two one-sided tests, which ask "
+            f"{text} Within ±{margin} by two one-sided tests, which ask "
             f"{'an' if one.reached else 'the 90%'} interval to lie inside, "
             f"{method} p {p_relation(one.equivalence_p)}."
         )
@@ -267,9 +268,11 @@ def units(comparison: Comparison) -> str:
     """Say in what unit differences are, and what a positive one means."""
     text = "Candidate minus baseline, in percentage points"
     if not all_in_points(comparison):
+        text += " (pp) or in the metric's own unit"
+    if any(comparison.margin(one) is None for one in comparison.by_workload):
         text += (
-            " (pp) or in the metric's own unit, for which nothing is called equivalent: "
-            f"±{comparison.rope_pp:g} pp is no margin there"
+            ", for which nothing is called equivalent: "
+            f"±{comparison.rope_pp:g} pp is no margin there, and `analysis.margins` declares none"
         )
     lower = [one for one in comparison.workloads if one.metric_spec.goal == "min"]
     if not lower:

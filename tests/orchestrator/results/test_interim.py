@@ -125,7 +125,10 @@ def test_what_was_frozen_counts_and_every_deviation_is_listed(thermolion, sweep,
     first = json.loads(thermolion("compare", "looks", "--json").out)
     assert first["registration"]["deviations"] == []
     edited = {
-        "looks": ("seeds: {looks: [5, 8]}", "seeds: 4\nanalysis: {rope_pp: 5, alpha: 0.2}"),
+        "looks": (
+            "seeds: {looks: [5, 8]}",
+            "seeds: 4\nanalysis: {rope_pp: 5, alpha: 0.2, margins: {val_auc: 3}}",
+        ),
         "name": ("  good:", "  other: {optimizer: adamw, lr: 1e-2}\n  good:"),
     }
     said = thermolion("run", sweep(**edited))
@@ -133,6 +136,7 @@ def test_what_was_frozen_counts_and_every_deviation_is_listed(thermolion, sweep,
     found = json.loads(thermolion("compare", "looks", "--json").out)
     listed = "\n".join(found["registration"]["deviations"])
     assert "analysis.rope_pp is 5.0 by now; the frozen 0.2 counts" in listed
+    assert "analysis.margins is val_auc 3 by now; the frozen none counts" in listed
     assert "analysis.alpha is 0.2 by now" in listed
     assert "candidate other was added after the freezing" in listed
     assert "seeds 3 were added after the freezing" in listed

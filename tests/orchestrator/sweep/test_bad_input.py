@@ -40,6 +40,26 @@ CASES = {
         sweep(extra="analysis: {limits: pocok}\n"),
         ["line 7", "analysis.limits", "'pocok' is unknown", "did you mean 'pocock'?"],
     ),
+    "a margin of an unknown endpoint": (
+        sweep(extra="analysis: {margins: {test_acc: 0.2}}\n"),
+        ["line 7", "analysis.margins", "'test_acc'", "final_test_accuracy"],
+    ),
+    "a margin of nothing": (
+        sweep(extra="analysis: {margins: {val_auc: 0}}\n"),
+        ["line 7", "analysis.margins.val_auc", "greater than 0"],
+    ),
+    "a margin for two units": (
+        sweep(
+            workloads="workloads:\n  - {dataset: digits, model: mlp, epochs: 1}\n"
+            "  - {name: lm, train: 'a:b', metric: loss, goal: min}\n",
+            extra="analysis:\n  margins:\n    val_auc: 0.5\n",
+        ),
+        ["line 11", "analysis.margins.val_auc", "one unit", "pp on digits, loss on lm"],
+    ),
+    "an unknown primary answer": (
+        sweep(extra="analysis: {primary: median}\n"),
+        ["line 7", "analysis.primary", "'median'", "win_probability"],
+    ),
     "an unknown key of the analysis": (
         sweep(extra="analysis: {ropepp: 1}\n"),
         ["line 7", "'ropepp'", "did you mean 'rope_pp'?"],

@@ -60,6 +60,29 @@ def test_losses_that_hardly_differ_are_undecided_and_never_equivalent(user_arms)
     assert (answer.verdict, answer.equivalence_p) == ("undecided", None)
 
 
+def test_losses_within_a_margin_of_their_own_are_equivalent(user_arms):
+    other = [one + 1e-3 * sign for one, sign in zip(LOW, (1, -1, 1, -1, 2), strict=True)]
+    found = compare("s", user_arms(LOW, other), [QUESTION], margins={Endpoint.FINAL: 0.01})
+    answer, differences = on(found, Endpoint.FINAL), [1e-3 * s for s in (1, -1, 1, -1, 2)]
+    sides = [stats.ttest_1samp(differences, limit) for limit in (-0.01, 0.01)]
+    larger = max(sides[0].pvalue / 2, sides[1].pvalue / 2)
+    assert answer.verdict == "equivalent"
+    assert answer.equivalence_p == pytest.approx(2 * larger)  # Holm over two endpoints
+    assert on(found, Endpoint.AUC).equivalence_p is None  # its margin is not declared
+    text = verdict_text(found)
+    assert "Within ±0.01 by two one-sided tests" in text
+
+
+def test_an_endpoint_in_points_has_its_own_margin_if_one_is_declared(user_arms):
+    first, second = [91.20, 90.85, 91.40, 91.1, 91.0], [90.95, 90.60, 91.15, 90.86, 90.74]
+    outcomes = user_arms(first, second, reading=PERCENT)
+    usual = on(compare("s", outcomes, [QUESTION]), Endpoint.FINAL)
+    wide = compare("s", outcomes, [QUESTION], margins={Endpoint.FINAL: 1.0})
+    assert usual.verdict == "better"
+    assert on(wide, Endpoint.FINAL).verdict == "equivalent"
+    assert wide.margin(on(wide, Endpoint.AUC)) == 0.2
+
+
 def test_a_percentage_is_compared_in_points_as_it_is(user_arms):
     first, second = [91.20, 90.85, 91.40], [90.70, 90.60, 90.95]
     found = compare("s", user_arms(first, second, reading=PERCENT), [QUESTION])
