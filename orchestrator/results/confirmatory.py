@@ -52,7 +52,7 @@ def _compare(
             compared,
             questions,
             rope_pp=keys.rope_pp,
-            margins=keys.margins,
+            margins=dict(keys.margins.items()),
             alpha=keys.alpha,
             looks=looks,
         )

@@ -40,7 +40,7 @@ def declare_analysis(study: Study, targets: Mapping[str, float | None]) -> Analy
         endpoints=tuple(map(Endpoint, dict.fromkeys(keys.analysis.endpoints))),
         alpha=keys.analysis.alpha,
         rope_pp=keys.analysis.rope_pp,
-        margins=keys.analysis.margins,
+        margins=dict(keys.analysis.margins.items()),
         primary=keys.analysis.primary,
         targets={
             one.name: targets.get(one.name, one.metric_spec.target) for one in sweep.workloads
