@@ -8,6 +8,7 @@ import statistics
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, product
+from types import MappingProxyType
 
 from jobs.contract.trial import UserWorkload
 from tracking.compare.across_datasets import compare_across_datasets
@@ -19,11 +20,15 @@ from tracking.compare.endpoints import ComparisonError
 from tracking.compare.interim import Looks
 from tracking.compare.ledger import Family, judge_looks
 from tracking.compare.rankings import rank_candidates
+from tracking.compare.readiness import measure_readiness
 from tracking.compare.result import Comparison, Difference, MeasuredWorkload, Summary
 from tracking.compare.time_to_target import measure_time_to_target
+from tracking.compare.units import BLOCKS, Units
 from tracking.outcomes import Outcome
 from tracking.stats.multiplicity import benjamini_hochberg
 from tracking.stats.sensitivity import max_t_p
+
+NOTHING_GIVEN_UP: Mapping[str, str] = MappingProxyType({})
 
 _OPEN = ("waiting", "running", "interrupted")
 
@@ -39,6 +44,9 @@ def compare(
     analysis: Analysis | None = None,
     looks: Looks | None = None,
     notes: Sequence[str] = (),
+    units: Units = BLOCKS,
+    given_up: Mapping[str, str] = NOTHING_GIVEN_UP,
+    closed: bool = False,
 ) -> Comparison:
     """Answer every question for both endpoints, on each workload and pooled over workloads.
 
@@ -48,8 +56,11 @@ def compare(
     (paired t, Benjamini-Hochberg over all of them); those about data sets like these are a family
     of their own. The `analysis` that was declared beforehand says which answers are primary, and
     at what levels; without it all are. With `looks`, only the trials of complete looks are used,
-    and p-values and intervals hold over all looks. Raises ComparisonError for broken pairing, NaN,
-    and questions about unknown candidates.
+    and p-values and intervals hold over all looks. `units` says which blocks share a search.
+
+    `given_up` has, by id, the failure class of the trials that will not run again; `closed` says
+    that the user has ended the look with trials missing. Raises ComparisonError for broken
+    pairing, NaN, and questions about unknown candidates.
     """
     used = list(outcomes)
     skipped: Collection[tuple[str, int]] = ()
@@ -112,6 +123,11 @@ def compare(
         looks=looks,
         ledger=ledger,
         unanswered=family.unanswered,
+        units=units,
+        readiness=()
+        if analysis is None
+        else measure_readiness(questions, outcomes, analysis, looks, given_up, closed),
+        exploratory=analysis is None,
     )
 
 

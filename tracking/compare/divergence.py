@@ -5,7 +5,7 @@ trials that diverged count: a failure of the machine is no result of the candida
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from scipy import special
@@ -29,16 +29,22 @@ def mcnemar_p(only_first: int, only_second: int) -> float | None:
 
 
 def compare_divergence(
-    blocks: Blocks, questions: Sequence[Question], alpha: float
+    blocks: Blocks,
+    questions: Sequence[Question],
+    alpha: float,
+    waiting: Collection[Question] = (),
 ) -> tuple[Divergence, ...]:
     """Compare how often the two candidates of every question diverge, over all workloads.
 
-    The p-values are adjusted over the questions, a family of their own, by Holm.
+    The p-values are adjusted over the questions, a family of their own, by Holm. Those that are
+    `waiting` for trials count in it and have no answer.
     """
     counted = [_count(blocks, question) for question in questions]
-    adjusted = holm([one.p for one in counted])
+    adjusted = holm([None if one.question in waiting else one.p for one in counted])
     return tuple(
-        _judge(replace(one, p_adjusted=p), alpha) for one, p in zip(counted, adjusted, strict=True)
+        _judge(replace(one, p_adjusted=p), alpha)
+        for one, p in zip(counted, adjusted, strict=True)
+        if one.question not in waiting
     )
 
 

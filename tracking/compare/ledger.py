@@ -96,6 +96,7 @@ def judge_looks(
 
 
 def _row(one: Difference, reached: Look, family: Family) -> LedgerRow:
+    assert one.verdict is not None
     estimate, seeds = one.estimate, reached.seeds[reached.look - 1]
     return LedgerRow(
         question=one.question,

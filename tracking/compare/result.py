@@ -15,8 +15,10 @@ from tracking.compare.analysis import Endpoint, Margins, Question, Registration
 from tracking.compare.blocks import BlockFlag, Incomplete
 from tracking.compare.interim import LedgerRow, Look, Looks, Savings
 from tracking.compare.rankings import Ranking
+from tracking.compare.readiness import Readiness
 from tracking.compare.time_to_target import TimeToTarget
 from tracking.compare.tuning import TuningSummary
+from tracking.compare.units import BLOCKS, Components, Units
 from tracking.outcomes import Outcome
 from tracking.stats.sensitivity import Sensitivity
 from tracking.stats.signed_rank import PseudoMedian
@@ -44,7 +46,11 @@ def verdict(
     return "better" if estimate.mean > 0 else "worse"
 
 
-EXPLORATORY = "exploratory"  # the flag of answers that no family of tests was declared for
+# Flags of answers: those that no family of tests was declared for, those with fewer units than a
+# word needs, and those of which an arm lost trials for a reason that training can cause.
+EXPLORATORY = "exploratory"
+TOO_FEW_UNITS = "too few units"
+LOST_CANDIDATE, LOST_BASELINE = "lost candidate", "lost baseline"
 
 DivergenceWord = Literal["better", "worse", "undecided", "none"]
 AcrossDatasetsWord = Literal["better", "worse", "undecided", "not claimable"]
@@ -63,7 +69,12 @@ class Difference:
     every block of a single workload. `measure` is what `endpoint` is on these workloads: images
     without held-out data have the AUC of training accuracy, and the user's own training has
     metrics of its own. `unit` is "pp", the name of a metric with a unit of its own, or "mixed" if
-    nothing could be pooled. `reached` is the look that the answer is of.
+    nothing could be pooled. `reached` is the look that the answer is of: the one that decided it,
+    if any has; `latest` is then the estimate of the last look, for information. `components` has
+    the spread of searches and of blocks if searches have several blocks.
+
+    `verdict` is None while the question is open. There is then no p-value, interval or test, and
+    the estimate has only `n` and `mean`.
     """
 
     question: Question
@@ -75,7 +86,7 @@ class Difference:
     estimate: Estimate
     p_adjusted: float | None = None
     equivalence_p: float | None = None
-    verdict: Verdict = "not estimable"
+    verdict: Verdict | None = "not estimable"
     smallest_detectable: float | None = None
     median: float | None
     superiority: Superiority | None
@@ -88,6 +99,8 @@ class Difference:
     sensitivity: Sensitivity | None
     reached: Look | None = None
     p_valid: float | None = None
+    components: Components | None = None
+    latest: Estimate | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,7 +188,9 @@ class Comparison:
     last complete one, and the `ledger` has the answers of each. `unanswered` tests were declared
     and cannot be done any more; `later` are the pooled answers of all trials, with those that were
     added after the analysis was declared: for exploration. `tuning` says how the settings of tuned
-    candidates were chosen. `margins` are those declared for one endpoint, in its unit.
+    candidates were chosen. `margins` are those declared for one endpoint, in its unit. `units` are
+    what answers count, `readiness` says of every question if all of its trials are in.
+    `exploratory`: no analysis was frozen for any of the answers.
     """
 
     study: str
@@ -204,10 +219,22 @@ class Comparison:
     rankings: tuple[Ranking, ...] = ()
     tuning: TuningSummary | None = None
     margins: Mapping[str, float] = field(default_factory=dict)
+    units: Units = BLOCKS
+    readiness: tuple[Readiness, ...] = ()
+    exploratory: bool = False
 
     def margin(self, one: Difference) -> float | None:
         """Return below what a difference does not matter, in its unit; None if no word says it."""
         return Margins(self.rope_pp, self.margins).of(one.endpoint, one.unit)
+
+    def is_open(self, question: Question) -> bool:
+        """Return True if trials of a question are still to come, so that it has no answer yet."""
+        return any(one.is_open for one in self.readiness if one.question == question)
+
+    @property
+    def any_open(self) -> bool:
+        """Return True if some question has no answer yet."""
+        return any(one.is_open for one in self.readiness)
 
     @property
     def any_of_user(self) -> bool:
@@ -272,6 +299,8 @@ def json_ready(value: Any) -> Any:
         return {key: json_ready(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [json_ready(item) for item in value]
+    if isinstance(value, frozenset):
+        return sorted(value)
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

@@ -6,7 +6,7 @@ so the pairs of a block can be compared, with more power than two survival curve
 about the primary endpoints.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -116,23 +116,28 @@ _Times = Mapping[tuple[str, str], Mapping[int, StepsToTarget]]
 
 
 def measure_time_to_target(
-    blocks: Blocks, questions: Sequence[Question], alpha: float
+    blocks: Blocks,
+    questions: Sequence[Question],
+    alpha: float,
+    waiting: Collection[Question] = (),
 ) -> TimeToTarget:
     """Measure every candidate on the workloads that declare a target, and answer the questions.
 
     On one workload paired t of log ratios, over several the stratified t of these estimates. The
     pooled answers are adjusted by Holm, those of single workloads, exploratory, by
-    Benjamini-Hochberg.
+    Benjamini-Hochberg. Questions that are `waiting` for trials count in both and have no answer;
+    nor are there times of their candidates.
     """
     names = [name for name, one in blocks.workloads.items() if one.metric_spec.target is not None]
     if not names:
         return TimeToTarget()
     times, problems = _measure_all(blocks, names, 1)
     confirmed, _ = _measure_all(blocks, names, 2)
-    arms = [_arm(blocks, *at, trials) for at, trials in times.items()]
+    held = {name for one in waiting for name in (one.candidate, one.baseline)}
+    arms = [_arm(blocks, *at, trials) for at, trials in times.items() if at[1] not in held]
     rows = [[_speedup(one, name, times, confirmed) for name in names] for one in questions]
-    pooled = _judge([_pool(each) for each in rows], holm, alpha)
-    singles = _judge([one for each in rows for one in each], benjamini_hochberg, alpha)
+    pooled = _judge([_pool(each) for each in rows], holm, alpha, waiting)
+    singles = _judge([one for each in rows for one in each], benjamini_hochberg, alpha, waiting)
     return TimeToTarget(tuple(arms), (*pooled, *singles), tuple(problems))
 
 
@@ -264,11 +269,14 @@ def _pool(rows: Sequence[Speedup]) -> Speedup:
     )
 
 
-def _judge(rows: Sequence[Speedup], adjust: Adjustment, alpha: float) -> list[Speedup]:
-    adjusted = adjust([one.log_ratio.p for one in rows])
+def _judge(
+    rows: Sequence[Speedup], adjust: Adjustment, alpha: float, waiting: Collection[Question]
+) -> list[Speedup]:
+    adjusted = adjust([None if one.question in waiting else one.log_ratio.p for one in rows])
     return [
         replace(one, p_adjusted=p, word=_word(one.log_ratio, p, alpha))
         for one, p in zip(rows, adjusted, strict=True)
+        if one.question not in waiting
     ]
 
 

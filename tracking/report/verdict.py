@@ -14,7 +14,7 @@ def findings(comparison: Comparison, question: Question) -> list[Finding]:
     """Return what is found on the workloads of the study: by endpoint, in time, in failures."""
     return [
         *(
-            (one.verdict, wording.sentence(one, comparison))
+            (one.verdict or "waiting", wording.sentence(one, comparison))
             for one in comparison.pooled
             if one.question == question
         ),

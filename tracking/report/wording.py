@@ -196,7 +196,7 @@ def scope(one: Difference, comparison: Comparison) -> str:
 def verdict_words(one: Difference) -> str:
     """Return the verdict with its most pressing flag."""
     urgent = [f for f in ("collapse", "no spread", EXPLORATORY) if f in one.flags]
-    return one.verdict + (f" ({urgent[0]})" if urgent else "")
+    return (one.verdict or "waiting") + (f" ({urgent[0]})" if urgent else "")
 
 
 def sentence(one: Difference, comparison: Comparison) -> str:

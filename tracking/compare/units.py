@@ -1,0 +1,55 @@
+"""The unit of a comparison: the block, or the search if the settings of a candidate were tuned.
+
+The blocks that are trained with the settings of one search share the luck of that search, so they
+are one repetition together and not several. Estimates nothing.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from tracking.compare.analysis import Question
+
+Noun = Literal["search", "block"]
+
+
+@dataclass(frozen=True)
+class Units:
+    """How many independent searches a workload has, and the names of the `tuned` candidates.
+
+    Block b is trained with the settings of search b mod `searches`.
+    """
+
+    searches: int = 1
+    tuned: frozenset[str] = frozenset()
+
+    def number(self, question: Question, block: int) -> int:
+        """Return the unit that a block belongs to: its search, or itself if nothing is tuned."""
+        return block % self.searches if self.noun(question) == "search" else block
+
+    def noun(self, question: Question) -> Noun:
+        """Return what the units of a question are: searches if either candidate is tuned.
+
+        With a single search they are blocks: the answer is about the settings that it has chosen.
+        """
+        is_tuned = question.candidate in self.tuned or question.baseline in self.tuned
+        return "search" if self.searches > 1 and is_tuned else "block"
+
+    @property
+    def names_settings(self) -> bool:
+        """True if tuned candidates have one search: answers are about its settings alone."""
+        return self.searches == 1 and bool(self.tuned)
+
+
+BLOCKS = Units()  # nothing is tuned
+
+
+@dataclass(frozen=True)
+class Components:
+    """Where the spread of a paired difference comes from: sd of the search, and of the block.
+
+    By a one-way random effects model, in the unit of the difference; pooled, the root of the
+    variances' mean over workloads.
+    """
+
+    search_sd: float
+    block_sd: float
