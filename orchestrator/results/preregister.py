@@ -6,11 +6,12 @@ from typing import Any
 
 from jobs.contract.attempts import read_discards
 from jobs.contract.source_digest import code_digest
-from orchestrator.results.winners import read_chosen_values
 from orchestrator.study.decisions import inputs_hash, write_decision
 from orchestrator.study.stage import ANALYSIS, Stage
 from orchestrator.study.study import Study
 from orchestrator.study.tuning_rounds import Tuning
+from orchestrator.sweep.search_space import TunedCandidate
+from orchestrator.sweep.sweep import Sweep
 from tracking.compare.analysis import Analysis, Endpoint, Question, Registration
 from tracking.outcomes import Outcome
 
@@ -24,6 +25,9 @@ _KEYS = {
     "looks": "seeds.looks",
     "root_seed": "root_seed",
 }
+
+# Of `tune`, what is not part of the candidates that are tuned; an edit of theirs makes new ones.
+_RULE = ("repeats", "first_search", "widen", "proxy")
 
 
 def declare_analysis(study: Study, targets: Mapping[str, float | None]) -> Analysis:
@@ -46,10 +50,22 @@ def declare_analysis(study: Study, targets: Mapping[str, float | None]) -> Analy
             one.name: targets.get(one.name, one.metric_spec.target) for one in sweep.workloads
         },
         code=code_digest(),
-        tuned=None
-        if keys.tune is None
-        else {one.name: read_chosen_values(study, one) for one in sweep.workloads},
+        tuning=_declare_tuning(sweep),
     )
+
+
+def _declare_tuning(sweep: Sweep) -> dict[str, Any] | None:
+    """Return the rule by which settings are found, JSON-ready; None if nothing is tuned."""
+    tune = sweep.keys.tune
+    if tune is None:
+        return None
+    written = tune.model_dump(mode="json", include=set(_RULE), exclude_defaults=True)
+    tuned = [one for one in sweep.candidates if isinstance(one, TunedCandidate)]
+    return written | {
+        "repeats": sweep.searches,
+        "widen": tune.widen,
+        "candidates": {one.name: {"key": one.key} | one.search.to_json() for one in tuned},
+    }
 
 
 def freeze(study: Study, stage: Stage, outcomes: Sequence[Outcome]) -> bool:
@@ -125,6 +141,12 @@ def _describe_edits(registered: Analysis, now: Analysis) -> Iterator[str]:
         before, after = getattr(registered, name), getattr(now, name)
         if before != after:
             yield f"{key} is {_format(after)} by now; the frozen {_format(before)} counts"
+    rule, edited = registered.tuning or {}, now.tuning or {}
+    for name in _RULE if rule and edited else ():
+        if name == "repeats" or "chosen" not in rule:  # an early version has these alone
+            before, after = rule.get(name), edited.get(name)
+            if before != after:
+                yield f"tune.{name} is {_format(after)} by now, and was {_format(before)}"
     for name, target in registered.targets.items():
         new = now.targets.get(name, target)
         if new != target:

@@ -7,14 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from jobs.contract.trial import Workload
 from orchestrator.results.suggest import suggest
 from orchestrator.study.decisions import inputs_hash, write_decision
 from orchestrator.study.study import Study
 from orchestrator.study.tuning_rounds import (
     Place,
     Tuning,
-    place_of,
     suggested_name,
     tuning_key,
     widening_name,
@@ -210,13 +208,3 @@ def summarize_tuning(study: Study, outcomes: Sequence[Outcome]) -> "TuningSummar
         untuned=tuple(untuned),
         searched=tuple(sorted(rows, key=lambda row: (row.workload, names.index(row.candidate)))),
     )
-
-
-def read_chosen_values(study: Study, workload: Workload) -> dict[str, Any]:
-    """Return the settings that are compared on a workload, by candidate."""
-    tuning = study.tuning
-    return {
-        one.name: tuning.chosen[place_of(workload, one)]["values"]
-        for one in study.sweep.candidates
-        if isinstance(one, TunedCandidate) and place_of(workload, one) in tuning.chosen
-    }

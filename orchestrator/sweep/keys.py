@@ -244,17 +244,39 @@ class RangeKeys(Strict):
         return self
 
 
+class ProxyKeys(Strict):
+    """A cheaper workload that is tuned on: fewer `epochs` or `train_images`, or fewer `steps`.
+
+    `steps` are those of your own training that declares them; the others are of images.
+    """
+
+    epochs: Annotated[int, Field(ge=1)] | None = None
+    train_images: Annotated[int, Field(ge=1)] | None = None
+    steps: Annotated[int, Field(ge=1)] | None = None
+
+    @model_validator(mode="after")
+    def _check_any(self) -> Self:
+        if not self.model_fields_set:
+            raise ValueError("nothing is cheaper: write {epochs: 2}, {train_images: 5000} or both")
+        return self
+
+
 class TuneKeys(Strict):
     """Trials by which every candidate gets its settings, before the comparison; docs/tuning.md.
 
-    `trials` is a number for each candidate, workload and round: the same for all, or by candidate.
-    Each setting runs on `seeds` seeds of the tuning's own and on `ranks` ranks. `widen` says how
-    often the search is widened if a learning rate at its edge has won. `untuned` candidates are
-    compared as declared. With `asha`, one setting in `reduction_factor` (3) goes on at each of the
-    `rungs` (2).
+    `trials` is a number for each candidate, workload, search and round: the same for all, or by
+    candidate. There are `repeats` independent searches a workload: one for each seed with `looks`,
+    else one for each of up to five seeds; they are numbered from `first_search`. Each setting runs
+    on `seeds` seeds of the search's own and on `ranks` ranks, on a cheaper workload if there is a
+    `proxy`. `widen` says how often a search is widened if a learning rate at its edge has won.
+    `untuned` candidates are compared as declared. With `asha`, one setting in `reduction_factor`
+    (3) goes on at each of the `rungs` (2).
     """
 
     trials: _Trials | dict[str, _Trials]
+    repeats: Annotated[int, Field(ge=1, le=_MOST_SEEDS)] | None = None
+    first_search: Annotated[int, Field(ge=0, le=_MOST_SEEDS)] = 0
+    proxy: ProxyKeys | None = None
     search: Literal["sobol", "optuna", "asha"] = "sobol"
     space: dict[str, dict[str, RangeKeys]] | None = None
     seeds: Annotated[int, Field(ge=1, le=1000)] = 1

@@ -50,6 +50,18 @@ def point(number: int, dimensions: int, seed: int | None) -> tuple[float, ...]:
     )
 
 
+def search_root(root: int, search: int, workload: str | None) -> int:
+    """Return the seed of the points of one search on one workload; candidates share it.
+
+    Search 0 of the workload that a sweep names first (None) has the seed of the study; all others
+    (the workload by its key) have one of their own, so that no luck of theirs is shared.
+    """
+    if search == 0 and workload is None:
+        return root
+    text = f"search/{root}/{search}/{workload}".encode()
+    return int.from_bytes(hashlib.sha256(text).digest()[:8], "big")
+
+
 def _coordinate(gray: int, dimension: int) -> int:
     coordinate = 0
     for bit, direction in enumerate(_directions(dimension, gray.bit_length())):

@@ -30,7 +30,7 @@ from orchestrator.sweep.keys import (
 )
 from orchestrator.sweep.messages import MOST_RANKS, Duration, Ranks, Strict, check
 from orchestrator.sweep.search_space import Search
-from orchestrator.sweep.tune_spaces import read_searches
+from orchestrator.sweep.tune_spaces import check_repeats, count_searches, read_searches
 from orchestrator.sweep.workloads import cross_workloads, name_workloads
 from tracking.metric import Scale
 
@@ -50,6 +50,11 @@ class Sweep:
     workloads: tuple[Workload, ...]
     candidates: tuple[Candidate, ...]
     questions: tuple[tuple[str, str], ...]
+
+    @property
+    def searches(self) -> int:
+        """How many independent searches tune each workload; 1 if nothing is tuned."""
+        return 1 if self.keys.tune is None else count_searches(self.keys.tune, self.keys.seeds)
 
 
 def _check_study(name: str) -> str:
@@ -187,6 +192,7 @@ def _resolve(document: Document) -> Sweep:
     workloads = name_workloads(entries, keys.resources.ranks)
     searches: Mapping[str, Search] = {}
     if keys.tune is not None:
+        check_repeats(keys.tune, keys.seeds)
         searches = read_searches(keys.tune, keys.candidates, workloads, keys.root_seed)
     _check_margins(keys.analysis, workloads)
     groups = expand_candidates(keys.candidates, workloads, searches)

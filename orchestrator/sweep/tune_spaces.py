@@ -8,18 +8,57 @@ from typing import Any, Literal
 
 from jobs.contract.trial import Workload
 from orchestrator.sweep.document import Invalid, Location, choices
-from orchestrator.sweep.keys import RangeKeys, TuneKeys
+from orchestrator.sweep.keys import RangeKeys, Seeds, TuneKeys
 from orchestrator.sweep.search_space import MOST_DIMENSIONS, Axis, Search, round_digits
 from thermolion import registry
 from thermolion.registry import HyperparameterError, OptimizerSpec
 
 _ADVICE = "write {NAME: {lr: {log: [1e-4, 1e-2]}}}, or leave it out for the usual ones"
 _EVERY = "*"
+_USUAL_SEARCHES = 5  # a workload, at most, unless there are looks
 _DECADES = 3  # of the usual space of a learning rate, around its published value
 # What stands beside the hyperparameters of a candidate and is none.
 NOT_HYPERPARAMETERS = ("optimizer", "replica", "noise_seed")
 
 Entries = Mapping[str, Mapping[str, Any] | None]
+
+
+def count_searches(keys: TuneKeys, seeds: Seeds) -> int:
+    """Return the number of searches a workload: block b is compared by search b mod that.
+
+    By default one a block, five at most, so that more seeds move no block to another search; with
+    looks one a block of the last look, so that a later look brings fresh searches as well.
+    """
+    if keys.repeats is not None:
+        return keys.repeats
+    return seeds.looks[-1] if seeds.looks else min(len(seeds.blocks), _USUAL_SEARCHES)
+
+
+def check_repeats(keys: TuneKeys, seeds: Seeds) -> None:
+    """Raise Invalid unless every search has blocks of the comparison."""
+    count, blocks = count_searches(keys, seeds), seeds.blocks
+    place = ("tune", "repeats")
+    if seeds.looks and count not in (1, seeds.looks[-1]):
+        raise Invalid(
+            place,
+            f"{count} searches, and the last look has {seeds.looks[-1]} seeds: with looks each "
+            f"block has a search of its own (write {seeds.looks[-1]}, or leave it out) or all "
+            "have one (write 1)",
+        )
+    if count > len(blocks):
+        raise Invalid(
+            place,
+            f"{count} searches, and {len(blocks)} block{'s' * (len(blocks) > 1)} to compare their "
+            f"settings on: write up to {len(blocks)}, or more `seeds`",
+        )
+    idle = sorted(set(range(count)) - {block % count for block in blocks})
+    if idle:
+        raise Invalid(
+            place,
+            f"{count} searches, and block b of the list {list(blocks)} has the settings of search "
+            f"b mod {count}: none has those of {', '.join(map(str, idle))}; write fewer "
+            "`repeats`, or other `seeds`",
+        )
 
 
 def read_searches(

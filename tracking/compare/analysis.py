@@ -76,8 +76,9 @@ class Analysis:
 
     `blocks` are seed indices; `looks` rising numbers of seeds, empty if there is one look at all
     of them. `workloads` and `candidates` are keys of content by name; `targets` are by
-    workload, in the scale of its metric, None if there is none. `tuned` has the settings that
-    tuning has chosen, by workload and candidate; None if nothing is tuned. `margins` are by
+    workload, in the scale of its metric, None if there is none. `tuning` is the rule by which
+    settings are found: how many searches (`repeats`), of whom, in what spaces; None if nothing is
+    tuned. What they find is not part of it: each winner is a decision of its own. `margins` are by
     endpoint, in its unit; without one it has `rope_pp` if that is percentage points.
     """
 
@@ -94,14 +95,14 @@ class Analysis:
     targets: Mapping[str, float | None] = field(default_factory=dict)
     exclusions: tuple[str, ...] = EXCLUSIONS
     code: str | None = None
-    tuned: Mapping[str, Mapping[str, Mapping[str, Any]]] | None = None
+    tuning: Mapping[str, Any] | None = None
     margins: Mapping[str, float] = field(default_factory=dict)
     primary: Primary = "mean"
 
     def to_json(self) -> dict[str, Any]:
         """Return everything, JSON-ready; `from_json` is the inverse."""
         # Later than the others: an analysis without them keeps its hash.
-        later: dict[str, Any] = {} if self.tuned is None else {"tuned": self.tuned}
+        later: dict[str, Any] = {} if self.tuning is None else {"tuning": self.tuning}
         if self.margins:
             later["margins"] = dict(self.margins)
         if self.primary != "mean":
@@ -134,7 +135,7 @@ class Analysis:
             shape=record["limits"],
             endpoints=tuple(map(Endpoint, record["endpoints"])),
             exclusions=tuple(record["exclusions"]),
-            tuned=record.get("tuned"),
+            tuning=_read_tuning(record),
             margins=record.get("margins", {}),
             primary=record.get("primary", "mean"),
             **{name: record[name] for name in same},
@@ -144,6 +145,14 @@ class Analysis:
     def hash(self) -> str:
         """The sha256 of its canonical JSON, as 64 hex digits."""
         return content_hash(self.to_json())
+
+
+def _read_tuning(record: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the rule of tuning; an early version has the settings chosen by its one search."""
+    if "tuned" in record:
+        return {"repeats": 1, "chosen": record["tuned"]}
+    rule: Mapping[str, Any] | None = record.get("tuning")
+    return rule
 
 
 def content_hash(content: Any) -> str:

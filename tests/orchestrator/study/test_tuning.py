@@ -41,7 +41,7 @@ workloads:
 candidates: {near: {}, far: {}}
 baseline: near
 seeds: 2
-tune: {trials: 4, seeds: 2, space: {"*": {lr: {log: [1e-4, 1]}}}}
+tune: {trials: 4, repeats: 1, seeds: 2, space: {"*": {lr: {log: [1e-4, 1]}}}}
 """
 
 
@@ -106,7 +106,9 @@ def test_equal_trials_choose_by_validation_on_other_seeds_and_are_widened_for_al
     assert {one["candidate"] for one in made["tuning-1"]["because"]} == {"far"}
     frozen = made["analysis"]
     assert frozen["started"] == 0
-    assert frozen["analysis"]["tuned"] == {"mine": {n: {"lr": lr} for n, lr in chosen.items()}}
+    rule = frozen["analysis"]["tuning"]
+    assert (rule["repeats"], rule["widen"], set(rule["candidates"])) == (1, 1, {"near", "far"})
+    assert rule["candidates"]["near"]["space"] == {"lr": {"log": [1e-4, 1]}}
     assert json.loads(thermolion("status", "tuned", "--json").out)["counts"] == {"completed": 36}
     assert "everything is done: 36 of 36 trials" in thermolion("run", lab).err
     assert decided(layout) == made

@@ -95,6 +95,19 @@ CASES = {
         _tune("trials: 4, search: asha, seeds: 3", split=("epochs: 1", "epochs: 9")),
         ["seeds: 3, and asha judges trials one by one", "search: sobol"],
     ),
+    "more searches than blocks": (
+        _tune("trials: 4, repeats: 3"),
+        ["tune.repeats: 3 searches, and 2 blocks", "write up to 2, or more `seeds`"],
+    ),
+    "some searches under looks": (
+        _tune("trials: 4, repeats: 3", looks=("seeds: 2", "seeds: {looks: [3, 5]}")),
+        ["tune.repeats: 3 searches, and the last look has 5 seeds", "write 5", "write 1"],
+    ),
+    "a search that no block would use": (
+        _tune("trials: 4, repeats: 2", seeds=("seeds: 2", "seeds: [0, 2, 4]")),
+        ["2 searches", "the list [0, 2, 4]", "none has those of 1", "fewer `repeats`"],
+    ),
+    "no search": (_tune("trials: 4, repeats: 0"), ["0 is not greater than or equal to 1"]),
     "rungs without asha": (
         _tune("trials: 4, rungs: 3"),
         ["rungs is asha's", "search: asha"],
