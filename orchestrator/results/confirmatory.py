@@ -8,6 +8,7 @@ from dataclasses import replace
 from statistics import fmean
 
 from orchestrator.results.preregister import read_registration
+from orchestrator.results.untuned import find_untuned
 from orchestrator.results.winners import summarize_tuning
 from orchestrator.study.stage import Stage
 from orchestrator.study.study import Study
@@ -32,7 +33,8 @@ def answer_questions(
             f"`thermolion status {study.name}`"
         )
     comparison = _compare(study, stage, outcomes, compared, complete)
-    return replace(comparison, tuning=summarize_tuning(study, outcomes))
+    tuning, untuned = summarize_tuning(study, outcomes), find_untuned(study)
+    return replace(comparison, tuning=tuning, untuned=untuned)
 
 
 def _compare(

@@ -180,12 +180,17 @@ def _check_rungs(search: Search, workloads: Sequence[Workload]) -> None:
 
 def _read_space(name: str, keys: TuneKeys, entry: Mapping[str, Any]) -> Mapping[str, Axis]:
     written = keys.space or {}
-    optimizer = entry.get("optimizer", name)
-    known = next((s for n, s in registry.OPTIMIZERS.items() if optimizer in (n, s.path)), None)
+    known = _find_spec(name, entry)
     key = name if name in written else _EVERY
     if key not in written:
-        space = _usual_space(name, known)
         place: Location = ("candidates", name)
+        usual = usual_space(name, entry)
+        if usual is None:
+            raise Invalid(
+                ("tune",),
+                f"no published learning rate of {name!r} is known here: write its `space`",
+            )
+        space = usual
     else:
         place = ("tune", "space", key)
         if not written[key]:
@@ -210,15 +215,23 @@ def _read_space(name: str, keys: TuneKeys, entry: Mapping[str, Any]) -> Mapping[
     return space
 
 
-def _usual_space(name: str, known: OptimizerSpec | None) -> Mapping[str, Axis]:
+def usual_space(name: str, entry: Mapping[str, Any]) -> Mapping[str, Axis] | None:
+    """Return the space of a candidate that none is written for; None if its optimizer has none."""
+    known = _find_spec(name, entry)
     published = known.settable.get("lr") if known else None
-    if published is None:
-        raise Invalid(
-            ("tune",), f"no published learning rate of {name!r} is known here: write its `space`"
-        )
+    return None if published is None else {"lr": rates_around(published)}
+
+
+def rates_around(centre: float) -> Axis:
+    """Return the usual range of a learning rate around `centre`."""
     half = 10 ** (_DECADES / 2)
-    low, high = (float(f"{published * factor:.3g}") for factor in (1 / half, half))
-    return {"lr": Axis("log", low, high)}
+    low, high = (float(f"{centre * factor:.3g}") for factor in (1 / half, half))
+    return Axis("log", low, high)
+
+
+def _find_spec(name: str, entry: Mapping[str, Any]) -> OptimizerSpec | None:
+    optimizer = entry.get("optimizer", name)
+    return next((s for n, s in registry.OPTIMIZERS.items() if optimizer in (n, s.path)), None)
 
 
 def _read_axis(

@@ -17,7 +17,7 @@ from tracking.compare.interim import LedgerRow, Look, Looks, Savings
 from tracking.compare.rankings import Ranking
 from tracking.compare.readiness import Readiness
 from tracking.compare.time_to_target import TimeToTarget
-from tracking.compare.tuning import TuningSummary
+from tracking.compare.tuning import TuningSummary, Untuned
 from tracking.compare.units import BLOCKS, Components, Units
 from tracking.outcomes import Outcome
 from tracking.stats.sensitivity import Sensitivity
@@ -188,9 +188,10 @@ class Comparison:
     last complete one, and the `ledger` has the answers of each. `unanswered` tests were declared
     and cannot be done any more; `later` are the pooled answers of all trials, with those that were
     added after the analysis was declared: for exploration. `tuning` says how the settings of tuned
-    candidates were chosen. `margins` are those declared for one endpoint, in its unit. `units` are
-    what answers count, `readiness` says of every question if all of its trials are in.
-    `exploratory`: no analysis was frozen for any of the answers.
+    candidates were chosen, `untuned` who has none that were searched for. `margins` are those
+    declared for one endpoint, in its unit. `units` are what answers count, `readiness` says of
+    every question if all of its trials are in. `exploratory`: no analysis was frozen for any of
+    the answers.
     """
 
     study: str
@@ -218,6 +219,7 @@ class Comparison:
     later: tuple[Difference, ...] = ()
     rankings: tuple[Ranking, ...] = ()
     tuning: TuningSummary | None = None
+    untuned: Untuned | None = None
     margins: Mapping[str, float] = field(default_factory=dict)
     units: Units = BLOCKS
     readiness: tuple[Readiness, ...] = ()
@@ -250,6 +252,11 @@ class Comparison:
     def family(self) -> int:
         """The number of tests that the pooled p-values are adjusted for."""
         return len(self.confirmatory) + self.unanswered
+
+    def untuned_in(self, question: Question) -> tuple[str, ...]:
+        """Return who of a question was compared as declared: its verdict is about settings."""
+        names = () if self.untuned is None else self.untuned.candidates
+        return tuple(name for name in (question.candidate, question.baseline) if name in names)
 
     def rows(self, question: Question, endpoint: Endpoint) -> tuple[Difference, ...]:
         """Return the pooled answer, then those of the workloads.

@@ -90,6 +90,20 @@ class TuningSummary:
     searched: tuple[SearchSummary, ...]
 
 
+@dataclass(frozen=True)
+class Untuned:
+    """The candidates of a study that were compared as declared: nobody searched their settings.
+
+    `rates` are their learning rates, by name, if they have one. `command` makes a study of its own
+    in which every candidate is tuned, and is None if it cannot; `obstacle` then says why.
+    """
+
+    candidates: tuple[str, ...]
+    rates: tuple[tuple[str, Any], ...]
+    command: str | None
+    obstacle: str | None = None
+
+
 def score_settings(outcomes: Sequence[Outcome]) -> tuple[TriedSetting, ...]:
     """Return the settings of one candidate on one workload, in the order of `outcomes`."""
     settings: dict[str, list[Outcome]] = {}

@@ -1,0 +1,102 @@
+"""Says which candidates of a study nobody searched settings for, and what to run to do so.
+
+A verdict on settings as declared is one about those settings. The command that is named was tried:
+its sweep resolves. Sends nothing.
+"""
+
+import json
+import re
+import shlex
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.study.study import Study, default_root
+from orchestrator.sweep.document import SweepError, read_document
+from orchestrator.sweep.search_space import Axis, TunedCandidate
+from orchestrator.sweep.sweep import resolve_sweep
+from orchestrator.sweep.tune_spaces import rates_around, usual_space
+
+if TYPE_CHECKING:
+    from tracking.compare.tuning import Untuned
+
+_TRIALS = 8  # as in docs/tuning.md
+_RATE = "lr"
+_UNKNOWN = Axis("log", 1e-4, 1e-2)  # the rates of an optimizer of which none is known
+_ENDING = "-tuned"
+_LONGEST_NAME = 64  # of a study
+
+
+def find_untuned(study: Study) -> "Untuned | None":
+    """Return the candidates that are compared as declared; None if every one is tuned."""
+    from tracking.compare.tuning import Untuned
+
+    as_declared = [one for one in study.sweep.candidates if not isinstance(one, TunedCandidate)]
+    if not as_declared:
+        return None
+    command, obstacle = None, None
+    recorded = study.layout.sweep.is_file()
+    path = study.layout.sweep if recorded else study.sweep.document.path
+    overrides = [f"{key}={_flow(value)}" for key, value in _changes(study)]
+    try:
+        resolve_sweep(read_document(path, overrides))
+        command = _write_command(study.name if recorded else str(path), study, overrides)
+    except SweepError as error:
+        obstacle = str(error)
+    return Untuned(
+        candidates=tuple(one.name for one in as_declared),
+        rates=tuple(
+            (one.name, one.hyperparameters[_RATE])
+            for one in as_declared
+            if _RATE in one.hyperparameters
+        ),
+        command=command,
+        obstacle=obstacle,
+    )
+
+
+def _write_command(target: str, study: Study, overrides: Iterable[str]) -> str:
+    root, usual = study.layout.root.absolute(), default_root().absolute()
+    options = [text for one in overrides for text in ("--set", one)]
+    options += [] if root == usual else ["--root", str(root)]
+    return shlex.join(["thermolion", "run", target, *options])
+
+
+def _changes(study: Study) -> Iterator[tuple[str, Any]]:
+    """Yield what has to change, by key: another study, its `tune`, and rates that it replaces."""
+    keys = study.sweep.keys
+    yield "study", study.name[: _LONGEST_NAME - len(_ENDING)] + _ENDING
+    searched = keys.candidates if keys.tune is None else keys.tune.untuned
+    entries = {name: keys.candidates[name] or {} for name in searched}
+    yield "tune", _extend_tune(study.sweep.document.data.get("tune"), entries)
+    without = {
+        name: {key: value for key, value in entry.items() if key != _RATE}
+        for name, entry in entries.items()
+        if _RATE in entry
+    }
+    if all(re.fullmatch(r"[A-Za-z_][\w-]*", name) for name in without):
+        yield from ((f"candidates.{name}", entry) for name, entry in without.items())
+    else:  # `--set` would take a dot for a key below
+        yield "candidates", dict(keys.candidates) | without
+
+
+def _extend_tune(
+    written: Mapping[str, Any] | None, entries: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Return a `tune:` section in which the candidates of `entries` are tuned as well."""
+    tune = {key: value for key, value in (written or {}).items() if key != "untuned"}
+    trials = tune.setdefault("trials", _TRIALS)
+    if isinstance(trials, dict):
+        tune["trials"] = trials | dict.fromkeys(entries, max(trials.values()))
+    space = dict(tune.get("space") or {})
+    for name, entry in entries.items():
+        if name not in space and "*" not in space and not usual_space(name, entry):
+            rate = entry.get(_RATE)
+            known = rate if isinstance(rate, (int, float)) and rate > 0 else None
+            space[name] = {_RATE: (rates_around(known) if known else _UNKNOWN).to_json()}
+    return tune | ({"space": space} if space else {})
+
+
+def _flow(value: Any) -> str:
+    """Write a value in one line of YAML: JSON without the quotes of plain keys."""
+    text = value if isinstance(value, str) else json.dumps(value)
+    return re.sub(r'"(?!true"|false"|null")([A-Za-z_][\w-]*)":', r"\1:", text)

@@ -1,0 +1,90 @@
+"""Candidates that nobody tuned: who they are, and a command that tunes them."""
+
+import json
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from orchestrator.results.untuned import find_untuned
+from orchestrator.study.study import open_study
+from tracking.compare.tuning import Untuned
+
+SWEEP = """\
+study: plain
+defaults: {model: mlp, epochs: 1, split: SPLIT}
+workloads: [{dataset: digits}]
+candidates: CANDIDATES
+baseline: adamw
+seeds: 2
+"""
+
+
+@pytest.fixture
+def untuned(tmp_path: Path) -> Callable[..., Untuned | None]:
+    """Record a study and return what is to be said of its untuned candidates."""
+
+    def record(candidates: str, tune: str = "", split: str = "fair") -> Untuned | None:
+        path = tmp_path / "plain.yaml"
+        text = SWEEP.replace("CANDIDATES", candidates).replace("SPLIT", split)
+        path.write_text(text + tune)
+        study = open_study(str(path), tmp_path / "studies")
+        study.record()
+        return find_untuned(study)
+
+    return record
+
+
+@pytest.fixture
+def spaces(thermolion) -> Callable[[str], dict[str, list[float]]]:
+    """Plan what a command would run; return the lowest and highest rate by tuned candidate."""
+
+    def plan(command: str) -> dict[str, list[float]]:
+        program, verb, *rest = shlex.split(command)
+        assert (program, verb) == ("thermolion", "run")
+        said = thermolion("plan", *rest, "--json")
+        assert said.code == 0, said.err
+        rates: dict[str, list[float]] = {}
+        for trial in json.loads(said.out)["trials"]:
+            if trial["phase"] == "tune":
+                name = trial["labels"]["setting_of"]
+                rates.setdefault(name, []).append(trial["candidate"]["hyperparameters"]["lr"])
+        return {name: [min(some), max(some)] for name, some in rates.items()}
+
+    return plan
+
+
+def test_the_command_tunes_every_candidate_in_a_study_of_its_own(untuned, spaces, thermolion):
+    untuned("{thermolion: {}, adamw: {lr: 2e-2, weight_decay: 0.1}}")
+    found = json.loads(thermolion("compare", "plain", "--json").out)["untuned"]
+    assert found["candidates"] == ["thermolion", "adamw"]
+    assert found["rates"] == [["thermolion", 1e-3], ["adamw", 2e-2]]
+    assert found["command"] == (
+        "thermolion run plain --set study=plain-tuned --set 'tune={trials: 8}' "
+        "--set 'candidates.adamw={weight_decay: 0.1}'"
+    )
+    assert set(spaces(found["command"])) == {"thermolion", "adamw"}
+
+
+def test_rates_of_an_unknown_optimizer_are_searched_around_the_one_declared(untuned, spaces):
+    found = untuned('{adamw: {}, mine.v2: {optimizer: "lab:Lookahead", lr: 0.2, k: 5}}')
+    low, high = spaces(found.command)["mine.v2"]
+    assert 0.2 / 32 < low < 0.2 < high < 0.2 * 32
+
+
+def test_a_candidate_that_was_left_out_of_the_search_joins_it(untuned, spaces):
+    tune = "tune: {trials: {adamw: 4}, widen: 0, untuned: [lion], allow_unequal: true}"
+    found = untuned("{adamw: {}, lion: {lr: 1e-4}}", tune)
+    assert (found.candidates, found.rates) == (("lion",), (("lion", 1e-4),))
+    assert set(spaces(found.command)) == {"adamw", "lion"}
+
+
+def test_of_tuned_candidates_nothing_is_said(untuned):
+    assert untuned("{adamw: {}, lion: {}}", "tune: {trials: 4}") is None
+
+
+def test_what_cannot_be_tuned_has_a_reason_and_no_command(untuned):
+    found = untuned("{adamw: {}, lion: {}}", split="replication")
+    assert found.command is None
+    assert "holds nothing out" in found.obstacle
