@@ -11,6 +11,7 @@ from tracking.report.tables import Table, in_unit
 from tracking.report.wording import (
     middle_interval,
     number,
+    p_relation,
     p_value,
     pp_suffix,
     scope,
@@ -42,7 +43,7 @@ def _tests(one: Difference, comparison: Comparison, with_max_t: bool) -> Mapping
             middle += middle_interval(tests.middle, one.unit)
         if tests.heterogeneity is not None:
             q, df, p = tests.heterogeneity.q, tests.heterogeneity.df, tests.heterogeneity.p
-            spread = f"Q {q:.1f} on {df}, p {p:.2f}"
+            spread = f"Q {q:.1f} on {df}, p {p_relation(p)}"
     return {
         "data": scope(one, comparison),
         "endpoint": short_measure(one.measure),

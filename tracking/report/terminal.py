@@ -26,9 +26,10 @@ def _answers(comparison: Comparison) -> list[str]:
     parts = []
     for question in comparison.questions:
         lines = [f"{wording.title(question)}:"]
-        lines += [f"  {text}" for _, text in findings(comparison, question)]
+        lines += [f"  {word} {text}" for word, text in findings(comparison, question)]
+        like_these = f"  on {wording.kind(comparison)} like these:"
         beyond = findings_beyond(comparison, question)
-        lines += [f"  on {wording.kind(comparison)} like these: {text}" for _, text in beyond]
+        lines += [f"{like_these} {word} {text}" for word, text in beyond]
         parts.append("\n".join(lines))
     for question in comparison.questions:
         table = tables.answers(comparison, question)

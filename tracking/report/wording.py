@@ -6,7 +6,7 @@ exist. Lays out no page.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from jobs.contract.trial import MetricSpec
 from tracking.compare.analysis import Endpoint, Question
@@ -18,6 +18,7 @@ from tracking.stats.signed_rank import PseudoMedian
 from tracking.stats.t_tests import Estimate, Superiority
 
 _SMALLEST_P = 1e-9  # below, the tail of a distribution is no longer that of any data
+_NAMED = 5  # names in one sentence
 _DASH = "–"  # noqa: RUF001 - a dash on purpose
 
 
@@ -49,18 +50,21 @@ def suffix(unit: str) -> str:
     return " pp" if unit == PP else ""
 
 
-def p_value(p: float | None) -> str:
-    """Format a p-value with as many digits as are of use."""
+def p_value(p: float | None, least: float = 0.001) -> str:
+    """Format a p-value with as many digits as are of use, those below `least` as below it.
+
+    Every p-value that is printed is formatted here, and so is none as 0.00.
+    """
     if p is None:
         return number(None)
-    return "<0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+    if p < least:
+        return f"<{least:g}"
+    return f"{p:.2g}" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
 
 
 def small_p(p: float | None) -> str:
     """Format a p-value that stands beside small limits."""
-    if p is None:
-        return number(None)
-    return f"{p:.2g}" if p >= _SMALLEST_P else f"<{_SMALLEST_P:.0e}"
+    return p_value(p, _SMALLEST_P)
 
 
 def p_relation(p: float | None) -> str:
@@ -96,31 +100,32 @@ MEASURES: Mapping[str, str] = {
 }
 
 FLAGS: Mapping[str, str] = {
-    "collapse": "At least one trial diverged. It counts as chance; means are fragile "
-    "then, so see also the medians and the answer without the blocks concerned.",
-    "rests on collapse": "The difference rests on diverged trials: without their blocks it is not "
-    "upheld, so it is called undecided.",
+    "collapse": "Trials diverged. Each counts as chance in the means, so that a few of them can "
+    "decide an answer: see also the medians and the answers without their blocks.",
+    "rests on collapse": "Without the blocks of diverged trials the data do not say so, and "
+    "therefore it is called undecided.",
     "sign-flip disagrees": "The exact sign-flip test, which assumes no normal distribution, does "
-    "not confirm a verdict below at its level: see Sensitivity.",
+    "not say so at this level: see Sensitivity.",
     "data": "Some blocks were trained on other data than the first one of their workload.",
     "code": "Some blocks mix versions of the training code.",
     "device": "Some blocks mix device types, so their arithmetic is not alike.",
     "nondeterministic": "Some trial gave two values for one step when it was resumed.",
-    "no spread": "On some workload all differences have one value other than zero: nothing there "
-    "estimates the error.",
-    "partial": "Workloads with fewer than two complete blocks are not in the pooled answer.",
-    "mixed tracks": "Workloads with and without held-out validation data are pooled.",
-    "mixed metrics": "Workloads with different metrics of one unit are pooled.",
+    "no spread": "All differences have one value other than zero: nothing estimates the error.",
+    "partial": "Workloads with fewer than two complete blocks are not in the average.",
+    "mixed tracks": "The average is over workloads with and without held-out validation data.",
+    "mixed metrics": "The average is over workloads with different metrics of one unit.",
     "mixed units": "The workloads are measured in different units or directions, so nothing is "
     "pooled over them: see the single workloads.",
     "no AUC": "Blocks whose learning curves are missing or cover unlike steps are left out of the "
     "AUC; the final score stands.",
-    "exploratory": "Some answers are for exploration: they are none of those that were agreed on "
-    "before the trials, and stand outside their family of tests.",
-    "few seeds": "Fewer than five seeds a workload (three, if four or more workloads are "
-    "pooled): intervals rest on differences that are normally distributed, and no exact test can "
-    "check them.",
+    "exploratory": "Answers marked exploratory are none of those that were agreed on before the "
+    "trials, and stand outside their family of tests.",
+    "few seeds": "Fewer than five seeds a workload (three, if four or more workloads are pooled): "
+    "intervals rest on differences that are normally distributed, and so few cannot show if they "
+    "are.",
 }
+# Said in the sentence of the answer that they are about, and nowhere else.
+_IN_THE_SENTENCE = frozenset({"rests on collapse", "sign-flip disagrees", "mixed units"})
 
 
 def measure(name: str) -> str:
@@ -199,64 +204,20 @@ def verdict_words(one: Difference) -> str:
     return (one.verdict or "waiting") + (f" ({urgent[0]})" if urgent else "")
 
 
-def sentence(one: Difference, comparison: Comparison) -> str:
-    """Say the verdict on one endpoint, how sure it is, and what difference would have shown."""
-    estimate, unit = one.estimate, one.unit
-    head = f"{one.verdict} in {measure(one.measure)}"
-    if one.lower_is_better:
-        head += " (lower is better; + means lower)"
-    if "mixed units" in one.flags:
-        return f"{head}: {FLAGS['mixed units'].replace('The', 'the', 1)}"
-    if estimate.kind == "undefined" and "no AUC" in one.flags:
-        return f"{head}: fewer than two blocks have curves over the same steps."
-    if estimate.kind == "undefined":
-        return f"{head}: every workload has fewer than two complete blocks."
-    if estimate.kind == "identical":
-        return f"{head}: all {estimate.n} differences are exactly zero, so there is no p-value."
-    if estimate.kind == "degenerate":
-        return (
-            f"{head}: {signed(estimate.mean, unit)}{suffix(unit)}, but the {estimate.n} "
-            "differences have no spread that would estimate the error; more seeds are needed."
-        )
-    return f"{head}: {_estimated(one, comparison)}"
-
-
-def _estimated(one: Difference, comparison: Comparison) -> str:
-    estimate, unit = one.estimate, one.unit
-    text = f"{signed(estimate.mean, unit)}{suffix(unit)}"
-    if one.reached is not None and one.reached.look == 0:
-        return (
-            f"{text} from {estimate.n} pairs so far; the first look, at {one.reached.seeds[0]} "
-            "seeds, is not complete, and before it nothing is decided."
-        )
-    if estimate.low is not None:
-        repeated = "repeated " * (one.reached is not None)  # it holds over looks
-        text += f", {repeated}95% CI {interval(estimate, unit)}"
-    method = "exploratory, Benjamini-Hochberg" if EXPLORATORY in one.flags else "Holm"
-    text += f", {method} p {p_relation(one.p_adjusted)}, {estimate.n} pairs."
-    if one.verdict == "equivalent":
-        margin = f"{comparison.margin(one):g}{suffix(unit)}"
-        return (
-            f"{text} Within ±{margin} by two one-sided tests, which ask "
-            f"{'an' if one.reached else 'the 90%'} interval to lie inside, "
-            f"{method} p {p_relation(one.equivalence_p)}."
-        )
-    if one.verdict == "undecided" and "rests on collapse" in one.flags:
-        return f"{text} {FLAGS['rests on collapse']}"
-    if one.verdict == "undecided":
-        return (
-            f"{text} Not resolvable at this n: with this spread, a true difference of "
-            f"{size(one.smallest_detectable, unit)}{suffix(unit)} is the smallest that would be "
-            "found with 80% power."
-        )
-    return text
-
-
 def claim(comparison: Comparison) -> str:
     """Say what the verdicts are about: these workloads, with new seeds."""
     names = [workload.name for workload in comparison.workloads]
-    over = f"macro-average over {quantity(len(names), 'workload')}: " if len(names) > 1 else ""
-    return f"About these {kind(comparison)}, with new seeds ({over}{', '.join(names)})."
+    over = ""
+    if len(names) > 1:
+        over = f"the plain average over {quantity(len(names), 'workload')}: "
+    return f"About these {kind(comparison)}, with new seeds ({over}{some(names)})."
+
+
+def some(names: Sequence[str]) -> str:
+    """List names, five at the most, and count the others: a table has them all."""
+    if len(names) <= _NAMED:
+        return ", ".join(names)
+    return f"{', '.join(names[:_NAMED])} and {len(names) - _NAMED} more"
 
 
 def kind(comparison: Comparison) -> str:
@@ -308,8 +269,21 @@ def caveats(comparison: Comparison) -> list[str]:
             texts.append(
                 f"{workload.name}: {steps}training-set speed, no held-out validation data."
             )
-    raised = {flag for one in (*comparison.pooled, *comparison.by_workload) for flag in one.flags}
-    return texts + [text for flag, text in FLAGS.items() if flag in raised]
+    return texts + _flag_caveats(comparison)
+
+
+def _flag_caveats(comparison: Comparison) -> list[str]:
+    """Say what the flags mean that are raised, and on which workloads if not on all."""
+    rows = (*comparison.pooled, *comparison.by_workload)
+    texts = []
+    for flag, text in FLAGS.items():
+        if flag in _IN_THE_SENTENCE or all(flag not in one.flags for one in rows):
+            continue
+        names = [one.workload or "" for one in comparison.by_workload if flag in one.flags]
+        named = list(dict.fromkeys(names))
+        is_partial = 0 < len(named) < len(comparison.workloads)
+        texts.append(text + f" ({some(named)})" * is_partial)
+    return texts
 
 
 def looks_caveats(comparison: Comparison) -> list[str]:
@@ -351,26 +325,36 @@ def no_question(comparison: Comparison) -> str:
 
 
 def family(comparison: Comparison) -> str:
-    """Say how the p-values are adjusted."""
+    """Say what is controlled together, at what level, and what is apart from it."""
     questions = len({one.question for one in comparison.confirmatory})
     endpoints = len({one.endpoint for one in comparison.confirmatory})
-    pooled = (
-        f"Adjusted p: Holm over {comparison.family} tests "
-        f"({quantity(questions, 'question')}, {quantity(endpoints, 'endpoint')})"
+    over_looks = "" if comparison.looks is None else ", whenever the looks stop it"
+    text = (
+        f"Of studies like this one, at most {100 * comparison.alpha:g}% say better or worse "
+        f"wrongly anywhere in the pooled answers{over_looks}: p-values are adjusted by Holm over "
+        f"{quantity(comparison.family, 'test')} ({quantity(questions, 'question')}, "
+        f"{quantity(endpoints, 'endpoint')})"
     )
-    if len(comparison.workloads) > 1:
-        pooled += (
-            "; single workloads are exploratory: Benjamini-Hochberg over "
-            f"{len(comparison.by_workload)} tests"
-        )
     if comparison.unanswered:
-        pooled += f", {comparison.unanswered} of them without an answer"
-    if comparison.looks is not None:
-        return (
-            f"{pooled}. The p-values before that are repeated ones, and pooled intervals at 95% "
-            "hold for one row at whatever look the study stops; single workloads are as they are."
-        )
-    return f"{pooled}. Intervals are for one row each, at 95%."
+        text += f", {comparison.unanswered} of them without an answer"
+    apart = _families_apart(comparison)
+    if apart:
+        text += f". Apart, each a family of its own at that level: {', '.join(apart)}"
+    return f"{text}. Every interval is at 95% for its own row."
+
+
+def _families_apart(comparison: Comparison) -> list[str]:
+    """Name the families of tests beside the one of the pooled answers."""
+    tests = f"single workloads ({len(comparison.by_workload)} tests)"
+    families = {
+        tests: len(comparison.workloads) > 1,
+        "time to target": bool(comparison.time_to_target.speedups),
+        "failures": any(one.word != "none" for one in comparison.divergence),
+        f"{kind(comparison)} like these": any(
+            one.word != "not claimable" for one in comparison.across_datasets
+        ),
+    }
+    return [name for name, is_there in families.items() if is_there]
 
 
 def quantity(n: int, noun: str) -> str:
