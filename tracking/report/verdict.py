@@ -135,6 +135,8 @@ def _basis(one: Difference, singles: list[Difference]) -> str:
     if min(counts) < max(counts):
         each = f"{min(counts)} to {max(counts)} seeds"
     text = each if len(counts) == 1 else f"{each} on each of {len(counts)} workloads"
+    if one.reached is not None and one.reached.look == 0:
+        return f"{text} so far: before the first look is complete, nothing is decided"
     if one.reached is not None:
         text += f" at look {one.reached.look} of {len(one.reached.seeds)}"
     return text
@@ -144,11 +146,9 @@ def _reasons(one: Difference, comparison: Comparison) -> list[str]:
     """Say what a verdict means that is not plain, and why it is not more."""
     if one.verdict == "equivalent":
         margin = f"±{comparison.margin(one):g}{suffix(one.unit)}"
-        return [
-            f"Surely within {margin} by two one-sided tests, adjusted p "
-            f"{p_relation(one.equivalence_p)}."
-        ]
-    if one.verdict != "undecided":
+        p = p_relation(one.equivalence_p)
+        return [f"Surely within {margin} by two one-sided tests, adjusted p {p}."]
+    if one.verdict != "undecided" or (one.reached is not None and one.reached.look == 0):
         return [FLAGS["sign-flip disagrees"]] * ("sign-flip disagrees" in one.flags)
     reasons = [FLAGS["rests on collapse"]] * ("rests on collapse" in one.flags)
     if not reasons:

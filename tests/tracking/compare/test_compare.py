@@ -10,7 +10,9 @@ from tracking.compare.analysis import Endpoint, Question
 from tracking.compare.compare import compare
 from tracking.compare.endpoints import ComparisonError
 from tracking.compare.result import verdict
+from tracking.report.sensitivity import sensitivity
 from tracking.report.terminal import verdict_text
+from tracking.report.wording import p_value
 from tracking.stats.multiplicity import holm
 from tracking.stats.t_tests import paired_t
 
@@ -105,15 +107,16 @@ def test_a_small_sure_difference_is_equivalent(arms):
         "s", arms("digits", [b + n for b, n in zip(B, noise, strict=True)], B), [QUESTION]
     )
     assert final(found).verdict == "equivalent"
-    assert "Within ±0.2 pp by two one-sided tests" in verdict_text(found)
+    assert "Surely within ±0.2 pp by two one-sided tests" in verdict_text(found)
 
 
 def test_an_undecided_answer_says_what_could_have_been_found(arms):
     found = compare("s", arms("digits", [0.91, 0.90, 0.93], [0.90, 0.92, 0.91]), [QUESTION])
     assert final(found).verdict == "undecided"
     detectable = f"{final(found).smallest_detectable:.2f} pp"
-    assert "Not resolvable at this n" in verdict_text(found)
-    assert detectable in verdict_text(found)
+    text = verdict_text(found)
+    assert "The interval holds 0" in text
+    assert f"a true difference of {detectable} is found with 80% power" in text
 
 
 def test_one_block_is_not_estimable(arms):
@@ -265,3 +268,38 @@ def test_the_table_holds_the_known_figures_in_line(arms):
     ]
     header = next(line for line in text.splitlines() if line.startswith("thermolion vs adamw  "))
     assert row.index("better") == header.index("verdict")
+
+
+def test_a_pooled_sentence_names_the_range_of_the_workloads_and_who_says_the_opposite(arms):
+    steady = [0.001 * (-1) ** block for block in range(6)]
+    gains = {"dig-mlp": -0.0096, "digits": 0.0115, "usps": 0.032}
+    outcomes = [
+        one
+        for name, gain in gains.items()
+        for one in arms(name, [0.9 + gain + s for s in steady], [0.9 - s / 2 for s in steady])
+    ]
+    found = compare("s", outcomes, [QUESTION])
+    first = verdict_text(found).splitlines()[1]
+    assert "better in final test accuracy: +1.13 pp on average, from -0.96 on dig-mlp" in first
+    assert "to +3.20 on usps" in first
+    assert "6 seeds on each of 3 workloads. But worse on dig-mlp" in first
+
+
+def test_a_sentence_names_five_workloads_at_the_most_and_a_table_all_of_them(arms):
+    names = [f"set{number:02}" for number in range(48)]
+    outcomes = [one for name in names for one in arms(name, A[:3], B[:3])]
+    text = verdict_text(compare("s", outcomes, [QUESTION]))
+    (claim,) = [line for line in text.splitlines() if line.startswith("About these")]
+    assert "set00, set01, set02, set03, set04 and 43 more" in claim
+    assert {line.split()[0] for line in text.splitlines() if line} >= set(names)
+
+
+def test_no_p_value_is_printed_as_zero(arms):
+    """Workloads that disagree far beyond their noise have a heterogeneity with p below 1e-9."""
+    far = [[0.5 + gain + s for s in (0.0, 0.001, 0.002)] for gain in (0.3, -0.3)]
+    outcomes = [*arms("a", far[0], [0.5, 0.502, 0.501]), *arms("b", far[1], [0.5, 0.5, 0.501])]
+    found = compare("s", outcomes, [QUESTION])
+    cells = sensitivity(found, QUESTION).rows[0]
+    assert cells[-1].endswith(", p < 0.001")
+    assert p_value(0.0) == "<0.001"
+    assert (p_value(0.0004, 1e-9), p_value(0.0994), p_value(0.5)) == ("0.0004", "0.099", "0.50")

@@ -73,7 +73,7 @@ def test_before_the_first_look_nothing_is_decided(arms):
     assert {one.verdict for one in found.pooled} == {"undecided"}
     assert found.ledger == ()
     said = verdict_text(found)
-    assert "before it nothing is decided" in said
+    assert "before the first look is complete, nothing is decided" in said
     assert "look 1 of 2, at 3 seeds, waits for" in said
 
 

@@ -70,7 +70,7 @@ def test_losses_within_a_margin_of_their_own_are_equivalent(user_arms):
     assert answer.equivalence_p == pytest.approx(2 * larger)  # Holm over two endpoints
     assert on(found, Endpoint.AUC).equivalence_p is None  # its margin is not declared
     text = verdict_text(found)
-    assert "Within ±0.01 by two one-sided tests" in text
+    assert "Surely within ±0.01 by two one-sided tests" in text
 
 
 def test_an_endpoint_in_points_has_its_own_margin_if_one_is_declared(user_arms):
