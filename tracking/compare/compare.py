@@ -5,7 +5,7 @@ The verdicts are about these data sets with new seeds; those about other data se
 """
 
 import statistics
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, product
 from types import MappingProxyType
@@ -21,7 +21,13 @@ from tracking.compare.interim import Looks
 from tracking.compare.ledger import Family, judge_looks
 from tracking.compare.rankings import rank_candidates
 from tracking.compare.readiness import measure_readiness
-from tracking.compare.result import Comparison, Difference, MeasuredWorkload, Summary
+from tracking.compare.result import (
+    Comparison,
+    Difference,
+    MeasuredWorkload,
+    Settings,
+    Summary,
+)
 from tracking.compare.time_to_target import measure_time_to_target
 from tracking.compare.units import BLOCKS, Units
 from tracking.outcomes import Outcome
@@ -128,7 +134,17 @@ def compare(
         if analysis is None
         else measure_readiness(questions, outcomes, analysis, looks, given_up, closed),
         exploratory=analysis is None,
+        settings=tuple(_list_settings(blocks.outcomes)),
     )
+
+
+def _list_settings(outcomes: Iterable[Outcome]) -> Iterator[Settings]:
+    seen = set()
+    for one in outcomes:
+        workload, candidate = one.trial.workload.name, one.trial.candidate
+        if (at := (workload, candidate.name, candidate.key)) not in seen:
+            seen.add(at)
+            yield Settings(workload, candidate.name, candidate.hyperparameters)
 
 
 def _check_questions(questions: Sequence[Question], blocks: Blocks) -> None:

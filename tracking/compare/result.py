@@ -165,6 +165,15 @@ class MeasuredWorkload:
 
 
 @dataclass(frozen=True)
+class Settings:
+    """Hyperparameters that a candidate was compared with on a workload, as declared or tuned."""
+
+    workload: str
+    candidate: str
+    hyperparameters: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Summary:
     """One candidate on one workload: in %, or in the unit of its metric; sd with ddof 1."""
 
@@ -191,7 +200,7 @@ class Comparison:
     candidates were chosen, `untuned` who has none that were searched for. `margins` are those
     declared for one endpoint, in its unit. `units` are what answers count, `readiness` says of
     every question if all of its trials are in. `exploratory`: no analysis was frozen for any of
-    the answers.
+    the answers. `settings` are those of every candidate on every workload, each once.
     """
 
     study: str
@@ -224,6 +233,7 @@ class Comparison:
     units: Units = BLOCKS
     readiness: tuple[Readiness, ...] = ()
     exploratory: bool = False
+    settings: tuple[Settings, ...] = ()
 
     def margin(self, one: Difference) -> float | None:
         """Return below what a difference does not matter, in its unit; None if no word says it."""
