@@ -64,6 +64,11 @@ class Outcome:
         """Return True if there is a result: it is final, and no later attempt undoes it."""
         return self.state in RESULTS
 
+    @property
+    def is_measured(self) -> bool:
+        """Return True if there is something to see: a result, or a metric after step 0."""
+        return self.has_result or any(point.step > 0 for point in self.curve)
+
 
 def curve_position(workload: Workload, point: Point) -> float:
     """Return the place of a point on the curve, in the unit of the workload's budget."""

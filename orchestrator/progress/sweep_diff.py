@@ -113,7 +113,7 @@ def _place(trial: Trial) -> tuple[str, str, str, int]:
 
 def _is_measured(outcome: Outcome | None) -> bool:
     """Return True if there is something to lose; a trial that failed at once has nothing."""
-    return outcome is not None and (outcome.has_result or bool(outcome.curve))
+    return outcome is not None and outcome.is_measured
 
 
 def _find_differences(

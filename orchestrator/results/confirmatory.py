@@ -61,6 +61,8 @@ def _compare(
     registered, analysis = registration
     confirmatory = _leave_out_additions(compared, analysis)
     looks = _read_looks(study, stage, len(stage.decisions) if complete is None else complete)
+    if not confirmatory:  # none of the workloads that were frozen is left
+        confirmatory, analysis = compared, _without_questions(analysis)
     comparison = compare(name, confirmatory, questions, analysis=analysis, looks=looks)
     later: tuple[Difference, ...] = ()
     if complete is None and len(confirmatory) < len(compared):
@@ -96,6 +98,12 @@ def _leave_out_additions(outcomes: Sequence[Outcome], analysis: Analysis) -> lis
     return [
         one for one in outcomes if one.trial.workload.key in keys and one.trial.block in blocks
     ]
+
+
+def _without_questions(analysis: Analysis) -> Analysis:
+    """Return an analysis whose questions are none that can be asked now: all are unanswered."""
+    asked = (Question(f"{q.candidate} (as frozen)", q.baseline) for q in analysis.questions)
+    return replace(analysis, questions=tuple(asked))
 
 
 def _explore(

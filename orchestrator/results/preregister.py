@@ -1,19 +1,23 @@
-"""Preregistration: the analysis frozen before a comparison begins, and deviations from it."""
+"""Preregistration: the analysis frozen before a comparison is measured, and deviations from it.
+
+The logs decide what may still change: everything until a trial of the comparison has logged a
+metric after step 0, then only questions of which neither arm has.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from jobs.contract.attempts import read_discards
 from jobs.contract.source_digest import code_digest
 from orchestrator.study.decisions import inputs_hash, write_decision
-from orchestrator.study.stage import ANALYSIS, Stage
+from orchestrator.study.stage import ANALYSIS, Stage, name_analysis
 from orchestrator.study.study import Study
 from orchestrator.study.tuning_rounds import Tuning
 from orchestrator.sweep.search_space import TunedCandidate
 from orchestrator.sweep.sweep import Sweep
 from tracking.compare.analysis import Analysis, Endpoint, Question, Registration
-from tracking.outcomes import Outcome
+from tracking.outcomes import Outcome, read_outcomes
 
 _KEYS = {
     "alpha": "analysis.alpha",
@@ -68,26 +72,155 @@ def _declare_tuning(sweep: Sweep) -> dict[str, Any] | None:
     }
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What the comparison has shown so far: who has logged a metric after step 0, or has ended.
+
+    Trials of earlier edits count, and results that were taken back: somebody may have seen them.
+    `arms` are names and keys of candidates, `trials` the number of trials.
+    """
+
+    arms: frozenset[str]
+    trials: int
+
+    @staticmethod
+    def read(study: Study, stage: Stage) -> "Measured":
+        logged = [
+            one
+            for one in read_outcomes(study.layout.events, study.trials).values()
+            if one.trial.phase == "compare" and one.is_measured
+        ]
+        arms: set[str] = set()
+        for one in logged:
+            candidate = one.trial.candidate
+            arms |= {candidate.name, candidate.declared, candidate.key, stage.key_of(candidate)}
+        return Measured(frozenset(arms), len(logged))
+
+
 def freeze(study: Study, stage: Stage, outcomes: Sequence[Outcome]) -> bool:
     """Freeze the analysis; return True if that was written now, False if it is frozen or waits.
 
     It waits for targets and winners, and for a sweep that asks questions.
     """
-    if stage.frozen is not None or not study.sweep.questions:
+    if stage.frozen is not None or not study.sweep.questions or _awaits(stage):
         return False
-    if stage.awaits_targets or stage.awaits_winners:
+    return _write(
+        study,
+        1,
+        declare_analysis(study, stage.targets),
+        Measured.read(study, stage).trials,
+        outcomes,
+    )
+
+
+def amend(study: Study, stage: Stage) -> Analysis | None:
+    """Return the analysis that the sweep declares, as far as what was frozen may still change.
+
+    None if nothing is frozen, or nothing changes. While no trial of the comparison has logged a
+    metric, all may change; later a question may have another candidate if none of the two old and
+    two new arms has logged any.
+    """
+    if stage.frozen is None or not study.sweep.questions or _awaits(stage):
+        return None
+    frozen, declared = stage.frozen.analysis, declare_analysis(study, stage.targets)
+    if replace(frozen, code=None).hash == replace(declared, code=None).hash:
+        return None
+    measured = Measured.read(study, stage)
+    if not measured.trials:
+        return declared
+    amended = _replace_unmeasured(frozen, declared, measured.arms)
+    return None if amended is frozen else amended
+
+
+def freeze_again(study: Study, stage: Stage, outcomes: Sequence[Outcome]) -> bool:
+    """Freeze what `amend` returns by the logs of this moment; return True if it was written."""
+    frozen, analysis = stage.frozen, amend(study, stage)
+    if frozen is None or analysis is None:
         return False
-    analysis = declare_analysis(study, stage.targets)
-    begun = [one for one in outcomes if one.trial.phase == "compare" and one.attempts]
+    if Measured.read(study, stage).trials:
+        started, why = frozen.started, "neither arm of what was replaced had logged a metric"
+    else:
+        started, why = 0, "no trial of the comparison had logged a metric"
+    return _write(study, len(frozen.versions) + 1, analysis, started, outcomes, why=why)
+
+
+def _awaits(stage: Stage) -> bool:
+    return stage.awaits_targets or stage.awaits_winners
+
+
+def _write(
+    study: Study,
+    number: int,
+    analysis: Analysis,
+    started: int,
+    outcomes: Sequence[Outcome],
+    **more: Any,
+) -> bool:
     return write_decision(
         study.layout,
-        ANALYSIS,
+        name_analysis(number),
         ANALYSIS,
         hash=analysis.hash,
         inputs=inputs_hash(one for one in outcomes if one.trial.phase != "compare"),
-        started=len(begun),
+        started=started,
         analysis=analysis.to_json(),
+        **more,
     )
+
+
+def _replace_unmeasured(
+    frozen: Analysis, declared: Analysis, measured: frozenset[str]
+) -> Analysis:
+    """Return a frozen analysis in which questions nobody has seen anything of are replaced."""
+    known = {_keys_of(one, frozen) for one in frozen.questions}
+    asked = {_keys_of(one, declared) for one in declared.questions}
+    come = [one for one in declared.questions if _keys_of(one, declared) not in known]
+    amended = frozen
+    for old in frozen.questions:
+        keys = _keys_of(old, frozen)
+        if keys in asked or measured & {*keys, old.candidate, old.baseline}:
+            continue
+        for new in come:
+            new_keys = _keys_of(new, declared)
+            shares = old == new or keys[0] == new_keys[0] or keys[1] == new_keys[1]
+            if shares and not measured & {*new_keys, new.candidate, new.baseline}:
+                amended = _replace_question(amended, keys, new, new_keys)
+                come.remove(new)
+                break
+    if amended is frozen or declared.tuning is None:
+        return amended
+    spaces = (frozen.tuning or {}).get("candidates", {}) | declared.tuning["candidates"]
+    left = {name: of for name, of in spaces.items() if name in amended.candidates}
+    return replace(amended, tuning=(frozen.tuning or declared.tuning) | {"candidates": left})
+
+
+def _replace_question(
+    analysis: Analysis, old: tuple[str, str], new: Question, keys: tuple[str, str]
+) -> Analysis:
+    """Replace the question about the keys `old`; who has a name of the new one gives it up."""
+    names = dict(zip((new.candidate, new.baseline), keys, strict=True))
+    named = {
+        name: f"{name} (as frozen)" if names.get(name, key) != key else name
+        for name, key in analysis.candidates.items()
+    }
+    questions = [
+        new
+        if _keys_of(one, analysis) == old
+        else Question(named[one.candidate], named[one.baseline])
+        for one in analysis.questions
+    ]
+    left = {name for one in questions for name in (one.candidate, one.baseline)}
+    others = {
+        named[name]: key
+        for name, key in analysis.candidates.items()
+        if key not in old or named[name] in left
+    }
+    return replace(analysis, questions=tuple(questions), candidates=others | names)
+
+
+def _keys_of(question: Question, analysis: Analysis) -> tuple[str, str]:
+    keys = analysis.candidates
+    return keys[question.candidate], keys[question.baseline]
 
 
 def read_registration(
@@ -102,13 +235,11 @@ def read_registration(
         return None
     registered, now = frozen.analysis, declare_analysis(study, stage.targets)
     deviations: list[str] = []
-    if not frozen.is_intact:
-        deviations.append(
-            "decisions/analysis.json was edited: its content has another hash by now"
-        )
+    for file in frozen.edited:
+        deviations.append(f"decisions/{file} was edited: its content has another hash by now")
     if frozen.started:
         deviations.append(
-            f"it was frozen when {frozen.started} trials of the comparison had already begun"
+            f"it was frozen when {frozen.started} trials of the comparison had logged a metric"
         )
     deviations += _describe_edits(registered, now)
     deviations += _describe_changes("candidate", registered.candidates, now.candidates)
@@ -119,7 +250,12 @@ def read_registration(
     deviations += _describe_discards(study)
     deviations += _describe_other_results(stage, study.tuning, outcomes)
     return Registration(
-        registered, frozen.hash, frozen.time_ms, frozen.started, tuple(deviations)
+        registered,
+        frozen.hash,
+        frozen.time_ms,
+        frozen.started,
+        tuple(deviations),
+        frozen.versions,
     ), today
 
 

@@ -14,7 +14,7 @@ from orchestrator.study.decisions import read_decision, read_numbered
 from orchestrator.study.study import Study
 from orchestrator.study.tuning_rounds import place_of
 from orchestrator.sweep.search_space import TunedCandidate
-from tracking.compare.analysis import Analysis, content_hash
+from tracking.compare.analysis import Analysis, FrozenVersion, content_hash
 
 Wanted = Literal["now", "later", "spared"]
 
@@ -23,30 +23,46 @@ ANALYSIS, TARGETS = "analysis", "targets"
 
 @dataclass(frozen=True)
 class FrozenAnalysis:
-    """The analysis as it was frozen, when `started` trials of the comparison had begun.
+    """The analysis as it was frozen last, when `started` comparison trials had logged a metric.
 
-    `is_intact`: the file has the hash that was written with it.
+    `versions` are all that were frozen, this one last. `edited` are the files that do not have the
+    hash any more that was written with them.
     """
 
     analysis: Analysis
     hash: str
     time_ms: int
     started: int
-    is_intact: bool
+    versions: tuple[FrozenVersion, ...]
+    edited: tuple[str, ...] = ()
 
     @staticmethod
     def read(layout: Layout) -> "FrozenAnalysis | None":
-        record = read_decision(layout, ANALYSIS)
-        if record is None:
+        records = read_numbered(layout, name_analysis)
+        if not records:
             return None
-        written = record["analysis"]
+        names = [f"{name_analysis(number)}.json" for number in range(1, len(records) + 1)]
+        hashes = [content_hash(record["analysis"]) for record in records]
         return FrozenAnalysis(
-            analysis=Analysis.from_json(written),
-            hash=record["hash"],
-            time_ms=record["time_ms"],
-            started=record["started"],
-            is_intact=content_hash(written) == record["hash"],
+            analysis=Analysis.from_json(records[-1]["analysis"]),
+            hash=records[-1]["hash"],
+            time_ms=records[-1]["time_ms"],
+            started=records[-1]["started"],
+            versions=tuple(
+                FrozenVersion(name, record["hash"], record["time_ms"], record.get("why", ""))
+                for name, record in zip(names, records, strict=True)
+            ),
+            edited=tuple(
+                name
+                for name, record, now in zip(names, records, hashes, strict=True)
+                if record["hash"] != now
+            ),
         )
+
+
+def name_analysis(number: int) -> str:
+    """Return the name of the decision that froze an analysis for the `number`-th time."""
+    return ANALYSIS if number == 1 else f"{ANALYSIS}-{number}"
 
 
 @dataclass(frozen=True)

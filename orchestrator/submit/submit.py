@@ -11,7 +11,7 @@ from orchestrator.backends.base import backend_of
 from orchestrator.backends.records import Submission, cancelled_file, read_pack, read_submissions
 from orchestrator.progress.status import Status, find_living_packs, read_status
 from orchestrator.progress.sweep_diff import compare_with_recorded
-from orchestrator.results.preregister import freeze
+from orchestrator.results.preregister import amend, freeze, freeze_again
 from orchestrator.study.study import Study
 from orchestrator.submit.decide import decide
 from orchestrator.submit.preflight import check_before_start
@@ -63,6 +63,10 @@ def _submit(study: Study, options: SendOptions, choose: Choose) -> SubmitResult:
     status = read_status(study)
     notes = _check_edit(study, status, options.accept_change)
     while decide(study, status):
+        status = read_status(study)
+    if amend(study, status.stage) is not None:
+        check_sendable(study, status, [*status.missing, *status.later], options)
+        freeze_again(study, status.stage, status.outcomes)
         status = read_status(study)
     _remove_leftovers(study, status)
     chosen = choose(status)

@@ -161,11 +161,24 @@ def content_hash(content: Any) -> str:
 
 
 @dataclass(frozen=True)
-class Registration:
-    """An analysis as it was frozen, and all `deviations` of the study from it since.
+class FrozenVersion:
+    """One of the times at which an analysis was frozen: in which file, when (UTC ms), and why.
 
-    `started` counts the trials of the comparison that had begun by then: 0 if it was frozen before
-    the first one.
+    `why` says what allowed it to change; empty for the first one.
+    """
+
+    file: str
+    hash: str
+    time_ms: int
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Registration:
+    """The analysis that was frozen last, and all `deviations` of the study from it since.
+
+    `started` counts the trials of the comparison that had logged a metric by then: 0 if it was
+    frozen before there were any results. `versions` are all that were frozen, this one last.
     """
 
     analysis: Analysis
@@ -173,6 +186,7 @@ class Registration:
     time_ms: int
     started: int
     deviations: tuple[str, ...] = ()
+    versions: tuple[FrozenVersion, ...] = ()
 
 
 def data_sets_needed(tests: int, alpha: float) -> int:

@@ -5,7 +5,7 @@ Sentences and tables for the sections on looks and on pre-registration; decides 
 
 from datetime import UTC, datetime
 
-from tracking.compare.analysis import Endpoint
+from tracking.compare.analysis import Endpoint, FrozenVersion
 from tracking.compare.result import Comparison
 from tracking.report.tables import Table
 from tracking.report.wording import (
@@ -87,7 +87,8 @@ def registration(comparison: Comparison) -> Table:
     rows = (
         ("sha256", record.hash),
         ("frozen", _time(record.time_ms)),
-        ("trials begun by then", str(record.started)),
+        *(("frozen before", _version(one)) for one in record.versions[:-1]),
+        ("trials with results by then", str(record.started)),
         ("questions", "; ".join(title(one) for one in frozen.questions)),
         ("endpoints", "; ".join(map(measure, frozen.endpoints))),
         ("error budget", f"{frozen.alpha:g} for the family, by Holm, two-sided"),
@@ -114,10 +115,12 @@ def registration_sentence(comparison: Comparison) -> str:
         )
     if record.started:
         return (
-            f"Registered late: {record.started} trials of the comparison had begun when this "
-            "analysis was frozen."
+            f"Registered late: {record.started} trials of the comparison had logged results when "
+            "this analysis was frozen."
         )
-    return "This analysis was frozen before the first trial of the comparison began."
+    text = "This analysis was frozen before any trial of the comparison had logged a result"
+    why = record.versions[-1].why if record.versions else ""
+    return f"{text}; it replaces an earlier one, since {why} by then." if why else f"{text}."
 
 
 def targets_sentence(comparison: Comparison) -> str:
@@ -160,9 +163,14 @@ def lines(comparison: Comparison) -> list[str]:
     saved, record = saved_sentence(comparison), comparison.registration
     texts = [saved] if saved else []
     if record is not None:
-        late = f", {record.started} trials had begun" if record.started else ""
+        late = f", {record.started} trials had results" if record.started else ""
         texts.append(f"Analysis frozen {_time(record.time_ms)}{late}: sha256 {record.hash[:16]}.")
+        texts += [f"It replaces {_version(one)}." for one in record.versions[:-1]]
     return texts + [f"Deviation: {one}." for one in deviations(comparison)]
+
+
+def _version(one: FrozenVersion) -> str:
+    return f"{one.file} of {_time(one.time_ms)}, sha256 {one.hash}"
 
 
 def _time(ms: int) -> str:

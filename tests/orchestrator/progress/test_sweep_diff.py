@@ -118,7 +118,9 @@ def test_nothing_is_left_behind_where_nothing_was_measured():
     waiting, failed = _done(old, "waiting"), _done(old, "failed")
     for outcomes in ({}, waiting, failed):
         assert compare_plans(old, new, outcomes).orphaned == ()
-    point = Point(0, 0.0, 0, 0.0, 0, {"val_accuracy": 0.1})
+    first, point = (Point(step, 0.0, 0, 0.0, 0, {"val_accuracy": 0.1}) for step in (0, 1))
+    begun = {i: replace(o, state="failed", curve=(first,)) for i, o in waiting.items()}
+    assert compare_plans(old, new, begun).orphaned == ()
     halfway = {i: replace(o, state="interrupted", curve=(point,)) for i, o in waiting.items()}
     assert len(compare_plans(old, new, halfway).orphaned) == 2
 

@@ -1,0 +1,174 @@
+"""What is frozen before a comparison, what may still change, and what is left for exploration."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from processes import wait_for
+
+from jobs.contract.layout import Layout
+from orchestrator.progress.status import read_status
+from orchestrator.study.study import open_study
+
+# A made-up training: the lr is the score, plus what the seed says. `gone` logs nothing and fails.
+TRAIN = """\
+import zlib
+from pathlib import Path
+
+def score(trial, context):
+    context.log(0, score=0.0)
+    if any(Path("BROKEN").glob(f"{trial.candidate.name}.broken")):
+        raise RuntimeError("it can't be trained yet")
+    noise = zlib.crc32(f"{context.seed('init')} {trial.candidate.name}".encode()) % 997 / 1e5
+    for step in range(1, 8):
+        context.log(step, score=trial.candidate.hyperparameters["lr"] * step / 7 + noise * step)
+"""
+SWEEP = """\
+study: frozen
+workloads: [{name: mine, TRAINING, metric: score, unit: fraction}]
+candidates:
+  base: {optimizer: sgd, lr: 0.1}
+  fast: {optimizer: sgd, lr: 0.4}
+  slow: {optimizer: sgd, lr: 0.3}
+baseline: base
+seeds: 5
+"""
+MENDED = 'train: "scores:score"'
+
+
+@pytest.fixture
+def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Write the sweep with parts of it replaced, and go to its folder."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "scores.py").write_text(TRAIN.replace("BROKEN", str(tmp_path)))
+
+    def write(*changes: tuple[str, str], training: str = MENDED) -> Path:
+        text = SWEEP.replace("TRAINING", training)
+        for old, new in changes:
+            assert old in text
+            text = text.replace(old, new)
+        path = tmp_path / "frozen.yaml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def layout(layout: Layout) -> Layout:
+    return Layout(layout.root, "frozen")
+
+
+@pytest.fixture
+def trained(thermolion: Any, layout: Layout) -> Callable[..., str]:
+    """Send what is missing and wait for it: `run` without page and store, which take seconds."""
+
+    def train(*arguments: object, of: str = "frozen") -> str:
+        said = thermolion("submit", *arguments)
+        assert said.code == 0, said.err
+        study = open_study(of, layout.root)
+        wait_for(lambda: read_status(study).jobs_alive == 0)
+        return said.out + said.err
+
+    return train
+
+
+def decided(layout: Layout) -> dict[str, Any]:
+    return {path.stem: json.loads(path.read_text()) for path in layout.decisions.glob("*.json")}
+
+
+def status_of(found: dict[str, Any]) -> dict[str, bool]:
+    """Return, by candidate, if all of its answers are confirmatory."""
+    return {
+        name: all(
+            "exploratory" not in one["flags"]
+            for one in found["pooled"]
+            if one["question"]["candidate"] == name
+        )
+        for name in {one["question"]["candidate"] for one in found["pooled"]}
+    }
+
+
+def test_a_typo_that_made_every_trial_fail_is_mended_and_the_comparison_is_confirmatory(
+    thermolion, write, layout, trained
+):
+    trained(write(training='command: "python trian.py {lr} {seed}"'))
+    assert "failed" in thermolion("status", "frozen").out
+    assert set(decided(layout)) == {"analysis"}
+    trained(write())
+    made = decided(layout)
+    assert set(made) == {"analysis", "analysis-2"}
+    assert made["analysis-2"]["analysis"]["workloads"] != made["analysis"]["analysis"]["workloads"]
+    found = json.loads(thermolion("compare", "frozen", "--json").out)
+    assert status_of(found) == {"fast": True, "slow": True}
+    assert [one["verdict"] for one in found["pooled"]] == ["better"] * 4
+    registration = found["registration"]
+    assert (registration["deviations"], registration["started"]) == ([], 0)
+    assert registration["hash"] == made["analysis-2"]["hash"]
+    files = [one["file"] for one in registration["versions"]]
+    assert files == ["analysis.json", "analysis-2.json"]
+    shown = thermolion("compare", "frozen").out
+    assert f"sha256 {made['analysis-2']['hash'][:16]}" in shown
+    assert f"sha256 {made['analysis']['hash']}" in shown
+    assert thermolion("submit", "frozen").code == 0
+    assert decided(layout) == made
+
+
+def test_a_candidate_that_is_replaced_before_anything_was_measured_demotes_nothing(
+    thermolion, write, trained, tmp_path
+):
+    broken = [tmp_path / f"{name}.broken" for name in ("base", "fast", "slow")]
+    for path in broken:
+        path.touch()
+    trained(write())
+    for path in broken:
+        path.unlink()
+    other = write(("slow: {optimizer: sgd, lr: 0.3}", "other: {optimizer: sgd, lr: 0.35}"))
+    assert thermolion("retry", other).code == 0
+    trained(other)
+    found = json.loads(thermolion("compare", "frozen", "--json").out)
+    assert status_of(found) == {"fast": True, "other": True}
+    assert (found["unanswered"], found["registration"]["deviations"]) == (0, [])
+
+
+def test_a_candidate_that_is_replaced_later_is_explored_and_the_other_questions_stay(
+    thermolion, write, layout, trained
+):
+    trained(write())
+    first = json.loads(thermolion("compare", "frozen", "--json").out)
+    other = write(("slow: {optimizer: sgd, lr: 0.3}", "other: {optimizer: sgd, lr: 0.35}"))
+    trained(other)
+    assert set(decided(layout)) == {"analysis"}
+    found = json.loads(thermolion("compare", "frozen", "--json").out)
+    assert status_of(found) == {"fast": True, "other": False}
+    assert found["unanswered"] == 2
+    fast = [one for one in found["pooled"] if one["question"]["candidate"] == "fast"]
+    assert fast == [one for one in first["pooled"] if one["question"]["candidate"] == "fast"]
+
+
+def test_a_question_of_which_neither_arm_was_measured_may_be_replaced_by_another(
+    thermolion, write, layout, trained, tmp_path
+):
+    for name in ("base", "slow"):
+        (tmp_path / f"{name}.broken").touch()
+    trained(write())
+    for name in ("base", "slow"):
+        (tmp_path / f"{name}.broken").unlink()
+    trained(write(("lr: 0.1", "lr: 0.2"), ("lr: 0.3", "lr: 0.35")))
+    found = json.loads(thermolion("compare", "frozen", "--json").out)
+    assert status_of(found) == {"fast": False, "slow": True}
+    assert found["unanswered"] == 2
+    assert decided(layout)["analysis-2"]["why"].startswith("neither arm")
+
+
+def test_a_workload_that_is_edited_later_leaves_everything_for_exploration(
+    thermolion, write, trained
+):
+    trained(write())
+    trained(write(("unit: fraction", "unit: fraction, options: {more: 1}")), "--accept-change")
+    found = json.loads(thermolion("compare", "frozen", "--json").out)
+    assert status_of(found) == {"fast": False, "slow": False}
+    assert found["unanswered"] == 4
+    assert any("workload mine" in one for one in found["registration"]["deviations"])
