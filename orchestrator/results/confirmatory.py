@@ -62,7 +62,7 @@ def _compare(
     confirmatory = _leave_out_additions(compared, analysis)
     looks = _read_looks(study, stage, len(stage.decisions) if complete is None else complete)
     if not confirmatory:  # none of the workloads that were frozen is left
-        confirmatory, analysis = compared, _without_questions(analysis)
+        confirmatory, analysis = list(compared), _without_questions(analysis)
     comparison = compare(name, confirmatory, questions, analysis=analysis, looks=looks)
     later: tuple[Difference, ...] = ()
     if complete is None and len(confirmatory) < len(compared):

@@ -189,9 +189,10 @@ def _replace_unmeasured(
                 break
     if amended is frozen or declared.tuning is None:
         return amended
-    spaces = (frozen.tuning or {}).get("candidates", {}) | declared.tuning["candidates"]
-    left = {name: of for name, of in spaces.items() if name in amended.candidates}
-    return replace(amended, tuning=(frozen.tuning or declared.tuning) | {"candidates": left})
+    rule = dict(frozen.tuning or declared.tuning)
+    spaces = {**rule["candidates"], **declared.tuning["candidates"]}
+    rule["candidates"] = {name: spaces[name] for name in amended.candidates if name in spaces}
+    return replace(amended, tuning=rule)
 
 
 def _replace_question(
