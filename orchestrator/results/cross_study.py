@@ -10,27 +10,35 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jobs.contract.trial import MetricSpec, Trial
+from jobs.contract.trial import Candidate, MetricSpec, Trial
 from orchestrator.results.conclude import StudyResults
+from orchestrator.results.untuned import describe_untuned
 from orchestrator.study.study import Study
 from orchestrator.sweep.document import SweepError
+from orchestrator.sweep.search_space import TunedCandidate
 from tracking.outcomes import Outcome
 
 if TYPE_CHECKING:
     from tracking.compare.result import Comparison
 
 
+_TWO_STUDIES = "they are of two studies: write both into one sweep, with `tune: {trials: 8}`"
+
 _BlockKey = tuple[str, int, tuple[tuple[str, int], ...]]
 
 
 @dataclass(frozen=True)
 class ComparisonInput:
-    """Outcomes to compare, the pairs of candidates asked about, and notes for the reader."""
+    """Outcomes to compare, the pairs of candidates asked about, and notes for the reader.
+
+    `as_declared` are the candidates of which is known that nobody tuned them.
+    """
 
     name: str
     outcomes: tuple[Outcome, ...]
     questions: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
+    as_declared: tuple[Candidate, ...] = ()
 
     def compare(self) -> "Comparison":
         """Answer the questions; raises ComparisonError."""
@@ -38,7 +46,10 @@ class ComparisonInput:
         from tracking.compare.compare import compare
 
         questions = [Question(*pair) for pair in self.questions]
-        return compare(self.name, self.outcomes, questions, notes=self.notes)
+        comparison = compare(self.name, self.outcomes, questions, notes=self.notes)
+        return replace(
+            comparison, untuned=describe_untuned(self.as_declared, obstacle=_TWO_STUDIES)
+        )
 
 
 def pair_studies(first: Study, second: Study) -> ComparisonInput:
@@ -82,8 +93,18 @@ def pair_studies(first: Study, second: Study) -> ComparisonInput:
             outcomes[trial.id] = replace(outcome, trial=moved)
     questions = [(labels[names[0], a], labels[names[1], b]) for a, b in itertools.product(*alone)]
     notes = _note_left_out(first, second, set(shared))
+    as_declared = {
+        labels[study.name, one.key]: one
+        for study in (first, second)
+        for one in study.sweep.candidates
+        if not isinstance(one, TunedCandidate)
+    }
     return ComparisonInput(
-        f"{names[0]} and {names[1]}", tuple(outcomes.values()), tuple(questions), tuple(notes)
+        f"{names[0]} and {names[1]}",
+        tuple(outcomes.values()),
+        tuple(questions),
+        tuple(notes),
+        tuple(replace(one, name=label) for label, one in as_declared.items()),
     )
 
 

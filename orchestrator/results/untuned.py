@@ -7,9 +7,10 @@ its sweep resolves. Sends nothing.
 import json
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from jobs.contract.trial import Candidate
 from orchestrator.study.study import Study, default_root
 from orchestrator.sweep.document import SweepError, read_document
 from orchestrator.sweep.search_space import Axis, TunedCandidate
@@ -28,30 +29,30 @@ _LONGEST_NAME = 64  # of a study
 
 def find_untuned(study: Study) -> "Untuned | None":
     """Return the candidates that are compared as declared; None if every one is tuned."""
-    from tracking.compare.tuning import Untuned
-
     as_declared = [one for one in study.sweep.candidates if not isinstance(one, TunedCandidate)]
     if not as_declared:
         return None
-    command, obstacle = None, None
     recorded = study.layout.sweep.is_file()
     path = study.layout.sweep if recorded else study.sweep.document.path
     overrides = [f"{key}={_flow(value)}" for key, value in _changes(study)]
     try:
         resolve_sweep(read_document(path, overrides))
-        command = _write_command(study.name if recorded else str(path), study, overrides)
     except SweepError as error:
-        obstacle = str(error)
-    return Untuned(
-        candidates=tuple(one.name for one in as_declared),
-        rates=tuple(
-            (one.name, one.hyperparameters[_RATE])
-            for one in as_declared
-            if _RATE in one.hyperparameters
-        ),
-        command=command,
-        obstacle=obstacle,
-    )
+        return describe_untuned(as_declared, obstacle=str(error))
+    command = _write_command(study.name if recorded else str(path), study, overrides)
+    return describe_untuned(as_declared, command)
+
+
+def describe_untuned(
+    as_declared: Sequence[Candidate], command: str | None = None, obstacle: str | None = None
+) -> "Untuned | None":
+    """Return candidates that are compared as declared; None if there are none."""
+    from tracking.compare.tuning import Untuned
+
+    rates = ((one.name, one.hyperparameters.get(_RATE)) for one in as_declared)
+    known = tuple((name, rate) for name, rate in rates if rate is not None)
+    names = tuple(one.name for one in as_declared)
+    return Untuned(names, known, command, obstacle) if names else None
 
 
 def _write_command(target: str, study: Study, overrides: Iterable[str]) -> str:

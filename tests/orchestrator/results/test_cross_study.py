@@ -83,6 +83,8 @@ def test_two_studies_are_compared_block_by_block(recorded, thermolion, tmp_path)
     found = json.loads(said.out)
     assert found["questions"] == [{"candidate": "thermolion", "baseline": "adamw"}]
     assert found["pooled"][0]["estimate"]["p"] == pytest.approx(0.01105649, abs=1e-6)
+    assert found["untuned"]["candidates"] == ["thermolion", "adamw"]
+    assert "write both into one sweep" in found["untuned"]["obstacle"]
     assert "ours and theirs" in (tmp_path / "page" / "report.html").read_text()
 
 
