@@ -55,7 +55,7 @@ def _compare(
             questions,
             rope_pp=keys.rope_pp,
             margins=dict(keys.margins.items()),
-            alpha=keys.alpha,
+            alpha=study.sweep.keys.alpha,
             looks=looks,
         )
     registered, analysis = registration
@@ -124,7 +124,7 @@ def _read_looks(study: Study, stage: Stage, complete: int) -> Looks | None:
         names[key]: look for key, look in stage.ended.items() if key in names and look < complete
     }
     shape = stage.frozen.analysis.shape if stage.frozen else study.sweep.keys.analysis.limits
-    return Looks(stage.looks, shape, complete, ended)
+    return Looks(stage.looks, shape, complete, ended, stage.first)
 
 
 def _estimate_saved(study: Study, stage: Stage, outcomes: Sequence[Outcome]) -> Savings:

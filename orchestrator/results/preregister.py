@@ -46,7 +46,7 @@ def declare_analysis(study: Study, targets: Mapping[str, float | None]) -> Analy
         looks=keys.seeds.looks,
         shape=keys.analysis.limits,
         endpoints=tuple(map(Endpoint, dict.fromkeys(keys.analysis.endpoints))),
-        alpha=keys.analysis.alpha,
+        alpha=keys.alpha,
         rope_pp=keys.analysis.rope_pp,
         margins=dict(keys.analysis.margins.items()),
         primary=keys.analysis.primary,
@@ -55,6 +55,7 @@ def declare_analysis(study: Study, targets: Mapping[str, float | None]) -> Analy
         },
         code=code_digest(),
         tuning=_declare_tuning(sweep),
+        confirms=() if keys.confirms is None else keys.confirms.attempts,
     )
 
 

@@ -49,15 +49,15 @@ class Claims:
 
 def compute_claims(sweep: Sweep, effect: float = EFFECT) -> Claims:
     """Work out what the seeds, data sets and questions of a sweep can carry."""
-    declared, keys = sweep.keys.seeds, sweep.keys.analysis
+    declared, keys, alpha = sweep.keys.seeds, sweep.keys.analysis, sweep.keys.alpha
     seeds, workloads = len(declared.blocks), len(sweep.workloads)
     looks = declared.looks or (seeds,)
     tests = len(keys.endpoints) * len(sweep.questions)
     sets = len({one.data_set for one in sweep.workloads})
     # Each look may be the last, so the tests over data sets count them all.
-    least = data_sets_needed(max(1, tests) * len(looks), keys.alpha)
-    alone = Design(looks, 1, keys.alpha, keys.limits)
-    pooled = Design(looks, workloads, keys.alpha / max(1, tests), keys.limits)
+    least = data_sets_needed(max(1, tests) * len(looks), alpha)
+    alone = Design(looks, 1, alpha, keys.limits)
+    pooled = Design(looks, workloads, alpha / max(1, tests), keys.limits)
     detectable = pooled.detectable() if tests else None
     courses = [] if detectable is None else [pooled.course(e) for e in (detectable, effect, 0.0)]
     has_looks = bool(declared.looks)

@@ -69,11 +69,11 @@ def name_analysis(number: int) -> str:
 class Stage:
     """The decisions of a study so far.
 
-    `looks` are rising numbers of blocks, those of the frozen analysis if there is one; `decisions`
-    are those of the looks, in order. `awaits_targets`: pilots have to end before anything is
-    compared; `awaits_winners`: some candidate's settings are not chosen yet. `tuned` has the keys
-    of tuned candidates as declared, by name; their trials have other keys. `to_suggest` counts the
-    tuning trials whose settings depend on the results of others.
+    `looks` are rising numbers of blocks from `first` on, those of the frozen analysis if there is
+    one; `decisions` are those of the looks, in order. `awaits_targets`: pilots have to end before
+    anything is compared; `awaits_winners`: some candidate's settings are not chosen yet. `tuned`
+    has the keys of tuned candidates as declared, by name; their trials have other keys.
+    `to_suggest` counts the tuning trials whose settings depend on the results of others.
     """
 
     frozen: FrozenAnalysis | None
@@ -84,9 +84,10 @@ class Stage:
     awaits_winners: bool = False
     tuned: Mapping[str, str] = field(default_factory=dict)
     to_suggest: int = 0
+    first: int = 0
 
     @staticmethod
-    def read(layout: Layout, looks: tuple[int, ...], has_pilots: bool) -> "Stage":
+    def read(layout: Layout, looks: tuple[int, ...], has_pilots: bool, first: int = 0) -> "Stage":
         frozen = FrozenAnalysis.read(layout)
         in_force = looks if frozen is None else frozen.analysis.looks
         targets = read_decision(layout, TARGETS)
@@ -96,6 +97,7 @@ class Stage:
             decisions=read_numbered(layout, "look-{}".format)[: len(in_force)],
             awaits_targets=has_pilots and targets is None,
             targets={} if targets is None else targets["targets"],
+            first=first if frozen is None else min(frozen.analysis.blocks),
         )
 
     @property
@@ -157,7 +159,8 @@ class Stage:
 
     def _look_of(self, trial: Trial) -> int | None:
         """Return the first look that sees the block of a trial; None if there is none."""
-        return next((k for k, seeds in enumerate(self.looks, 1) if trial.block < seeds), None)
+        place = trial.block - self.first
+        return next((k for k, seeds in enumerate(self.looks, 1) if 0 <= place < seeds), None)
 
     def _is_confirmatory(self, trial: Trial) -> bool:
         if self.frozen is None:
@@ -176,7 +179,8 @@ def read_stage(study: Study) -> tuple[Stage, tuple[Trial, ...]]:
     """Return the stage of a study, and the trials that are planned at it."""
     tuning, trials = study.tuning, study.trials
     has_pilots = any(trial.phase == "pilot" for trial in trials)
-    stage = Stage.read(study.layout, study.sweep.keys.seeds.looks, has_pilots)
+    seeds = study.sweep.keys.seeds
+    stage = Stage.read(study.layout, seeds.looks, has_pilots, seeds.first)
     tuned = [one for one in study.sweep.candidates if isinstance(one, TunedCandidate)]
     places = {
         place_of(workload, one): (one, workload)

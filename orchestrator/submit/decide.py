@@ -33,7 +33,7 @@ def decide(study: Study, status: Status) -> bool:
     planned = {one.trial.block for one in here}
     if not here or not all(one.has_result for one in here):
         return False
-    if max(planned) < stage.looks[look - 1] - 1:
+    if max(planned) < stage.first + stage.looks[look - 1] - 1:
         return False  # the sweep no longer asks for the seeds of this look
     if stage.frozen is None:
         return freeze(study, stage, status.outcomes)

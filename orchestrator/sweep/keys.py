@@ -300,12 +300,40 @@ class TuneKeys(Strict):
         return self
 
 
+class ConfirmKeys(Strict):
+    """What `--confirm` writes: which study is confirmed, and all earlier attempts at its answer.
+
+    `attempts` are names of studies, the oldest first, which is the study itself. The j-th attempt
+    to confirm is tested at alpha / 2^j, so that all of them together keep within alpha.
+    """
+
+    study: str
+    attempts: Annotated[tuple[str, ...], Field(min_length=1, max_length=30, strict=False)]
+
+    @model_validator(mode="after")
+    def _check_attempts(self) -> Self:
+        if self.attempts[0] != self.study or len(set(self.attempts)) < len(self.attempts):
+            raise ValueError(
+                f"attempts {list(self.attempts)}: name the study {self.study!r} first, then each "
+                "earlier confirmation once; `submit STUDY --confirm NEW_STUDY` writes this key"
+            )
+        return self
+
+
 @dataclass(frozen=True)
 class Seeds:
-    """`blocks` are seed indices; `looks` are rising numbers of them, empty without any."""
+    """`blocks` are seed indices; `looks` are rising numbers of them, empty without any.
+
+    With looks the blocks go from `first` on.
+    """
 
     blocks: tuple[int, ...]
     looks: tuple[int, ...] = ()
+
+    @property
+    def first(self) -> int:
+        """The least block."""
+        return min(self.blocks)
 
 
 def read_seeds(seeds: Any) -> Seeds:
@@ -335,9 +363,11 @@ def read_seeds(seeds: Any) -> Seeds:
 
 
 def _read_looks(seeds: dict[Any, Any]) -> Seeds:
-    looks = seeds.get("looks")
-    if list(seeds) != ["looks"] or not isinstance(looks, list) or not looks:
+    looks, first = seeds.get("looks"), seeds.get("first", 0)
+    if not seeds.keys() <= {"looks", "first"} or not isinstance(looks, list) or not looks:
         raise ValueError(f"{seeds!r} has no looks: write {{looks: [3, 5, 7, 10]}}")
+    if type(first) is not int or not 0 <= first <= _MOST_SEEDS:
+        raise ValueError(f"first: {first!r} is no block index from 0 to {_MOST_SEEDS}")
     whole = all(type(look) is int for look in looks)
     if not whole or any(one >= other for one, other in itertools.pairwise(looks)):
         raise ValueError(f"looks are rising numbers of seeds, such as [3, 5, 7, 10], not {looks}")
@@ -345,4 +375,4 @@ def _read_looks(seeds: dict[Any, Any]) -> Seeds:
         raise ValueError(f"a look at {looks[0]} seeds can decide nothing: two are the fewest")
     if looks[-1] > _MOST_SEEDS:
         raise ValueError(f"{looks[-1]} seeds: {_MOST_SEEDS} is the most")
-    return Seeds(tuple(range(looks[-1])), tuple(looks))
+    return Seeds(tuple(range(first, first + looks[-1])), tuple(looks))

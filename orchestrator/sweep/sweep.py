@@ -17,6 +17,7 @@ from orchestrator.sweep.candidates import Groups, expand_candidates, pair_candid
 from orchestrator.sweep.document import Document, Invalid, read_document
 from orchestrator.sweep.keys import (
     AnalysisKeys,
+    ConfirmKeys,
     FailureKeys,
     LimitKeys,
     NotifyKeys,
@@ -149,10 +150,14 @@ class SweepFile(Strict):
     seeds: Annotated[
         Seeds,
         PlainValidator(
-            read_seeds, json_schema_input_type=int | list[int] | dict[Literal["looks"], list[int]]
+            read_seeds,
+            json_schema_input_type=int
+            | list[int]
+            | dict[Literal["looks", "first"], list[int] | int],
         ),
     ]
     analysis: AnalysisKeys = AnalysisKeys()
+    confirms: ConfirmKeys | None = None
     pilot: PilotKeys | None = None
     tune: TuneKeys | None = None
     root_seed: Annotated[int, Field(ge=0)] = 0
@@ -166,6 +171,13 @@ class SweepFile(Strict):
     system_metrics: bool = False
     failures: FailureKeys = FailureKeys()
     notify: Annotated[NotifyKeys, BeforeValidator(read_notify)] | None = None
+
+    @property
+    def alpha(self) -> float:
+        """The level of its family of tests: that of `analysis`, or alpha / 2^j if it confirms."""
+        attempts = () if self.confirms is None else self.confirms.attempts
+        level: float = self.analysis.alpha / 2 ** len(attempts)
+        return level
 
     @property
     def in_a_job(self) -> bool:

@@ -79,7 +79,9 @@ class Analysis:
     workload, in the scale of its metric, None if there is none. `tuning` is the rule by which
     settings are found: how many searches (`repeats`), of whom, in what spaces; None if nothing is
     tuned. What they find is not part of it: each winner is a decision of its own. `margins` are by
-    endpoint, in its unit; without one it has `rope_pp` if that is percentage points.
+    endpoint, in its unit; without one it has `rope_pp` if that is percentage points. `confirms`
+    are the studies that have asked these questions before, the oldest first; `alpha` is then that
+    of this attempt.
     """
 
     questions: tuple[Question, ...]
@@ -98,6 +100,7 @@ class Analysis:
     tuning: Mapping[str, Any] | None = None
     margins: Mapping[str, float] = field(default_factory=dict)
     primary: Primary = "mean"
+    confirms: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return everything, JSON-ready; `from_json` is the inverse."""
@@ -107,6 +110,8 @@ class Analysis:
             later["margins"] = dict(self.margins)
         if self.primary != "mean":
             later["primary"] = self.primary
+        if self.confirms:
+            later["confirms"] = list(self.confirms)
         return later | {
             "questions": [[one.candidate, one.baseline] for one in self.questions],
             "endpoints": list(self.endpoints),
@@ -138,6 +143,7 @@ class Analysis:
             tuning=_read_tuning(record),
             margins=record.get("margins", {}),
             primary=record.get("primary", "mean"),
+            confirms=tuple(record.get("confirms", ())),
             **{name: record[name] for name in same},
         )
 

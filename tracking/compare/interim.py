@@ -36,7 +36,7 @@ class Look:
 class Looks:
     """The looks of a study, and how many of them have been taken.
 
-    `seeds` are rising; blocks below the k-th of them are those of look k. `complete` counts the
+    `seeds` are rising; so many blocks from `first` on are those of a look. `complete` counts the
     looks whose trials all have an end; `ended` says after which look a candidate was sent no more
     seeds, every question about it being decided.
     """
@@ -45,6 +45,7 @@ class Looks:
     shape: Shape = "obrien-fleming"
     complete: int = 0
     ended: Mapping[str, int] = field(default_factory=dict)
+    first: int = 0
 
     def last_look(self, question: Question, look: int) -> Look:
         """Return the last look at both candidates of a question, of the first `look` ones."""
@@ -52,8 +53,8 @@ class Looks:
         return Look(min(look, *ends), self.seeds, self.shape)
 
     def blocks(self, look: int) -> int:
-        """Return the number of blocks that a look is at; of look 0, those of the first."""
-        return self.seeds[max(look, 1) - 1]
+        """Return the number that all blocks of a look are below; of look 0, those of the first."""
+        return self.first + self.seeds[max(look, 1) - 1]
 
     def select(self, outcomes: Iterable[Outcome]) -> list[Outcome]:
         """Return the trials of the looks that are complete; no result of a later one is used."""
