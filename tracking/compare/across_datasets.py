@@ -4,13 +4,19 @@ Answers about the same data sets with new seeds are in `differences`; the two ar
 more seeds are no substitute for more data sets.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean
 
 from jobs.contract.trial import Workload
-from tracking.compare.analysis import data_sets_needed
-from tracking.compare.result import AcrossDatasets, AcrossDatasetsWord, Difference
+from tracking.compare.analysis import Question, data_sets_needed
+from tracking.compare.result import (
+    LOST_BASELINE,
+    LOST_CANDIDATE,
+    AcrossDatasets,
+    AcrossDatasetsWord,
+    Difference,
+)
 from tracking.metric import PP
 from tracking.stats.multiplicity import holm
 from tracking.stats.signed_rank import hodges_lehmann, signed_rank_test
@@ -24,24 +30,46 @@ def compare_across_datasets(
     workloads: Mapping[str, Workload],
     alpha: float,
     looks: int = 1,
+    unanswered: int = 0,
+    waiting: Collection[Question] = (),
 ) -> tuple[AcrossDatasets, ...]:
     """Answer every question and endpoint, given its differences on single workloads.
 
     The p-values are adjusted by Holm over a family of their own, and by Bonferroni for as many
-    `looks`: when a study stops depends on what it has seen. A verdict that is not upheld without
-    the blocks of diverged trials is undecided.
+    `looks`: when a study stops depends on what it has seen. `unanswered` tests of the family have
+    no differences, and those of questions that are `waiting` for trials no answer; they count. A
+    verdict that is not upheld without the blocks of diverged trials is undecided, and so is one in
+    favour of a candidate that lost trials by its own doing.
     """
-    least = data_sets_needed(max(1, len(by_question)) * looks, alpha)
-    of_all, of_clean = (
-        _judge([_test(rows, workloads, least, clean) for rows in by_question], alpha, looks)
-        for clean in (False, True)
-    )
+    tests = len(by_question) + unanswered
+    least = data_sets_needed(max(1, tests) * looks, alpha)
+    ready = [rows for rows in by_question if rows[0].question not in waiting]
+    # A test without an answer counts with p = 1, whatever it would be.
+    others = tests - len(ready)
+    is_diverged = any(any(row.divergences) for rows in ready for row in rows)
+    of_all = _judge([_test(rows, workloads, least, False) for rows in ready], alpha, looks, others)
+    of_clean = of_all
+    if is_diverged:
+        clean = [_test(rows, workloads, least, True) for rows in ready]
+        of_clean = _judge(clean, alpha, looks, others)
     return tuple(
-        one
-        if one.word in ("undecided", "not claimable", other.word)
-        else replace(one, word="undecided", flags=(*one.flags, "rests on collapse"))
-        for one, other in zip(of_all, of_clean, strict=True)
+        _restrict(one, other, rows)
+        for one, other, rows in zip(of_all, of_clean, ready, strict=True)
     )
+
+
+def _restrict(
+    one: AcrossDatasets, without_divergence: AcrossDatasets, rows: Sequence[Difference]
+) -> AcrossDatasets:
+    """Withdraw a word that rests on diverged trials, or favours an arm that lost trials."""
+    if one.word in ("undecided", "not claimable"):
+        return one
+    favoured = LOST_CANDIDATE if one.word == "better" else LOST_BASELINE
+    if any(favoured in row.flags for row in rows):
+        return replace(one, word="undecided", flags=(*one.flags, favoured))
+    if one.word != without_divergence.word:
+        return replace(one, word="undecided", flags=(*one.flags, "rests on collapse"))
+    return one
 
 
 def _test(
@@ -83,8 +111,11 @@ def _means(
     return tuple((name, fmean(values)) for name, values in by_data_set.items())
 
 
-def _judge(answers: Sequence[AcrossDatasets], alpha: float, looks: int) -> list[AcrossDatasets]:
-    adjusted = holm([None if one.p is None else min(1.0, looks * one.p) for one in answers])
+def _judge(
+    answers: Sequence[AcrossDatasets], alpha: float, looks: int, others: int
+) -> list[AcrossDatasets]:
+    valid = [None if one.p is None else min(1.0, looks * one.p) for one in answers]
+    adjusted = holm([*valid, *[None] * others])[: len(valid)]
     return [
         replace(one, p_adjusted=p, word=_word(one, p, alpha))
         for one, p in zip(answers, adjusted, strict=True)

@@ -23,6 +23,7 @@ from tracking.compare.endpoints import (
     curve_spans,
     score_trial,
 )
+from tracking.compare.units import BLOCKS, Units
 from tracking.metric import Scale
 from tracking.outcomes import Outcome
 
@@ -75,17 +76,51 @@ class Pair:
         return self.candidate - self.baseline
 
 
+@dataclass(frozen=True)
+class PairedResults:
+    """All pairs of two candidates on one workload by one endpoint, by rising block.
+
+    `unmatched` are the blocks in which both have a result, but not by this endpoint over the same
+    steps; `lost` are, for each of (candidate, baseline), those in which its trial has no result
+    for a reason that training can cause.
+    """
+
+    pairs: tuple[Pair, ...]
+    unmatched: tuple[int, ...]
+    lost: tuple[tuple[int, ...], tuple[int, ...]]
+
+    def below(self, most: int) -> "PairedResults":
+        """Return what there is of blocks with lower numbers."""
+        return PairedResults(
+            tuple(one for one in self.pairs if one.block < most),
+            tuple(block for block in self.unmatched if block < most),
+            (_below(self.lost[0], most), _below(self.lost[1], most)),
+        )
+
+
+def _below(blocks: tuple[int, ...], most: int) -> tuple[int, ...]:
+    return tuple(block for block in blocks if block < most)
+
+
 class Blocks:
     """The comparison trials of one study by (workload, candidate, block)."""
 
     def __init__(
-        self, outcomes: Iterable[Outcome], skipped: Collection[tuple[str, int]] = ()
+        self,
+        outcomes: Iterable[Outcome],
+        skipped: Collection[tuple[str, int]] = (),
+        units: Units = BLOCKS,
+        lost: Collection[str] = (),
     ) -> None:
         """Take the outcomes of phase "compare"; raises ComparisonError if they cannot pair.
 
-        `skipped` are the (candidate, block) that are not missing: they were never to run.
+        `skipped` are the (candidate, block) that are not missing: they were never to run. In
+        `units` of a search a tuned candidate has settings of its own. `lost` are the ids of trials
+        that will never have a result for a reason that training can cause.
         """
         self._skipped = skipped
+        self.units = units
+        self._lost = lost
         self.outcomes = tuple(one for one in outcomes if one.trial.phase == "compare")
         self.workloads: dict[str, Workload] = {}
         self._cells: dict[_Cell, Outcome] = {}
@@ -93,8 +128,10 @@ class Blocks:
         for outcome in self.outcomes:
             trial = outcome.trial
             self.workloads.setdefault(trial.workload.name, trial.workload)
-            # Tuned, a candidate has settings of its own on each workload.
+            # Tuned, a candidate has settings of its own on each workload, and in each search.
             on = f"candidate on {trial.workload.name}"
+            if units.searches > 1 and trial.candidate.name in units.tuned:
+                on += f" by search {trial.block % units.searches}"
             for kind, label in (("workload", trial.workload), (on, trial.candidate)):
                 if contents.setdefault((kind, label.name), label.key) != label.key:
                     raise ComparisonError(
@@ -108,6 +145,10 @@ class Blocks:
                     f"{cell[1]} on {cell[0]}, block {cell[2]} has two trials, {other.trial.id} "
                     f"and {trial.id}: compare only the trials of one plan"
                 )
+        self._numbers = {
+            name: sorted({block for on, _, block in self._cells if on == name})
+            for name in self.workloads
+        }
         self.candidates = tuple(dict.fromkeys(one.trial.candidate.name for one in self.outcomes))
         self._scores: dict[_Cell, EndpointValues] = {}
         self._unmeasured: dict[_Cell, str] = {}
@@ -124,7 +165,7 @@ class Blocks:
 
     def numbers(self, workload: str) -> list[int]:
         """Return the block numbers of a workload, rising."""
-        return sorted({block for name, _, block in self._cells if name == workload})
+        return self._numbers[workload]
 
     def count_planned(self, workload: str, candidate: str) -> int:
         """Count the trials of a candidate on a workload, whatever became of them."""
@@ -140,29 +181,40 @@ class Blocks:
         cells = ((workload, candidate, block) for block in self.numbers(workload))
         return [(self._cells[cell], self._scores[cell]) for cell in cells if cell in self._scores]
 
-    def pairs(
-        self, workload: str, question: Question, endpoint: Endpoint, below: int | None = None
-    ) -> tuple[list[Pair], list[int]]:
-        """Pair two candidates on a workload by one endpoint, on all blocks or on those `below`.
+    def pairs(self, workload: str, question: Question, endpoint: Endpoint) -> PairedResults:
+        """Pair two candidates on a workload by one endpoint, on all blocks.
 
-        Return the pairs, and the numbers of blocks in which both have a result, but not by this
-        endpoint over the same steps.
+        A trial that ended without what the endpoint needs is lost like one that failed, unless
+        its block is broken.
         """
         sign = Scale.of(self.workloads[workload].metric_spec).sign
-        kept, unmatched = [], []
+        kept: list[Pair] = []
+        unmatched: list[int] = []
+        lost: tuple[list[int], list[int]] = ([], [])
         for block in self.numbers(workload):
-            cells = [(workload, arm, block) for arm in (question.candidate, question.baseline)]
-            if below is not None and block >= below:
-                break
-            if not all(cell in self._scores for cell in cells):
+            first = workload, question.candidate, block
+            second = workload, question.baseline, block
+            for cell, arm in zip((first, second), lost, strict=True):
+                if self._is_lost(cell, endpoint):
+                    arm.append(block)
+            if first not in self._scores or second not in self._scores:
                 continue
-            values = self._comparable(cells, endpoint)
+            values = self._comparable((first, second), endpoint)
             if values is None:
                 unmatched.append(block)
                 continue
-            one, other = (self._cells[cell].state == "diverged" for cell in cells)
+            one, other = (self._cells[cell].state == "diverged" for cell in (first, second))
             kept.append(Pair(block, sign * values[0], sign * values[1], (one, other)))
-        return kept, unmatched
+        return PairedResults(tuple(kept), tuple(unmatched), (tuple(lost[0]), tuple(lost[1])))
+
+    def _is_lost(self, cell: _Cell, endpoint: Endpoint) -> bool:
+        """Return True if a trial has no value for a reason that training can cause."""
+        outcome, score = self._cells.get(cell), self._scores.get(cell)
+        if outcome is None or (cell[0], cell[2]) in self._broken:
+            return False
+        if score is None:
+            return outcome.has_result or outcome.trial.id in self._lost
+        return outcome.state == "diverged" and score.of(endpoint) is None
 
     def shared_results(self, workload: str, endpoint: Endpoint) -> NDArray[np.float64]:
         """Return the results of the blocks in which every candidate has one.
@@ -210,6 +262,17 @@ class Blocks:
     def flags(self) -> tuple[BlockFlag, ...]:
         """Blocks that mix code, devices or data, whose trials disagree, or without an AUC."""
         return tuple(self._flags())
+
+    def flag_kinds(self, workload: str) -> Sequence[tuple[int, str]]:
+        """Return number and kind of the flags of a workload's blocks."""
+        return self._kinds.get(workload, ())
+
+    @cached_property
+    def _kinds(self) -> Mapping[str, Sequence[tuple[int, str]]]:
+        kinds: dict[str, list[tuple[int, str]]] = {}
+        for flag in self.flags:
+            kinds.setdefault(flag.workload, []).append((flag.block, flag.kind))
+        return kinds
 
     def _flags(self) -> Iterator[BlockFlag]:
         usual: dict[str, str | None] = {}  # the data of the first block, by workload

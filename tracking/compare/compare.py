@@ -7,20 +7,20 @@ The verdicts are about these data sets with new seeds; those about other data se
 import statistics
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import chain, product
+from itertools import product
 from types import MappingProxyType
 
 from jobs.contract.trial import UserWorkload
 from tracking.compare.across_datasets import compare_across_datasets
 from tracking.compare.analysis import ALPHA, ROPE_PP, Analysis, Endpoint, Margins, Question
 from tracking.compare.blocks import Blocks
-from tracking.compare.differences import estimate_on_workload, judge, pool
+from tracking.compare.differences import complete, estimate_on_workload, pool
 from tracking.compare.divergence import compare_divergence
 from tracking.compare.endpoints import ComparisonError
-from tracking.compare.interim import Looks
-from tracking.compare.ledger import Family, judge_looks
+from tracking.compare.interim import Look, Looks
+from tracking.compare.ledger import AtLook, Family, judge_looks
 from tracking.compare.rankings import rank_candidates
-from tracking.compare.readiness import measure_readiness
+from tracking.compare.readiness import Readiness, find_lost, measure_readiness
 from tracking.compare.result import (
     Comparison,
     Difference,
@@ -31,7 +31,6 @@ from tracking.compare.result import (
 from tracking.compare.time_to_target import measure_time_to_target
 from tracking.compare.units import BLOCKS, Units
 from tracking.outcomes import Outcome
-from tracking.stats.multiplicity import benjamini_hochberg
 from tracking.stats.sensitivity import max_t_p
 
 NOTHING_GIVEN_UP: Mapping[str, str] = MappingProxyType({})
@@ -57,37 +56,49 @@ def compare(
     """Answer every question for both endpoints, on each workload and pooled over workloads.
 
     Only trials of phase "compare" take part, and only blocks in which both candidates of a
-    question have a result; the others are named in `incomplete`. The primary answers are pooled
-    (stratified t, Holm over questions by endpoints); those of single workloads are exploratory
-    (paired t, Benjamini-Hochberg over all of them); those about data sets like these are a family
-    of their own. The `analysis` that was declared beforehand says which answers are primary, and
-    at what levels; without it all are. With `looks`, only the trials of complete looks are used,
-    and p-values and intervals hold over all looks. `units` says which blocks share a search.
+    question have a result; the others are named in `incomplete`. `units` says which blocks share a
+    search, and so count as one. The primary answers are pooled (stratified t, Holm over questions
+    by endpoints); those of single workloads (paired t) are a family of their own, Holm over
+    workloads by questions by endpoints; so are those about data sets like these. The `analysis`
+    that was declared beforehand says which answers are primary, and at what levels; without it all
+    are, and the comparison is exploratory.
 
-    `given_up` has, by id, the failure class of the trials that will not run again; `closed` says
-    that the user has ended the look with trials missing. Raises ComparisonError for broken
-    pairing, NaN, and questions about unknown candidates.
+    A question has an answer once its own trials of the declared analysis are in: they have a
+    result, or `given_up` has, by id, the failure class of a trial that will not run again.
+    `closed` says that the user has ended the look with trials missing. Before that there are
+    counts and means; the others' p-values are adjusted as if it were 1. With `looks`, only the
+    trials of complete looks are used, and p-values and intervals hold over all looks.
+
+    Raises ComparisonError for broken pairing, NaN, and questions about unknown candidates.
     """
-    used = list(outcomes)
+    used = [one for one in outcomes if one.trial.phase == "compare"]
     skipped: Collection[tuple[str, int]] = ()
     if looks is not None:
-        used = looks.select(one for one in outcomes if one.trial.phase == "compare")
+        used = looks.select(used)
         skipped = looks.skipped_blocks({one.trial.candidate.name for one in used})
-    blocks = Blocks(used, skipped)
+    lost = find_lost(used, given_up, closed or analysis is None)
+    blocks = Blocks(used, skipped, units, lost)
     _check_questions(questions, blocks)
+    readiness = _measure_readiness(questions, blocks, analysis, looks, given_up, closed)
+    waiting = frozenset(one.question for one in readiness if one.is_open)
     hypotheses = [(question, endpoint) for question in questions for endpoint in Endpoint]
-    family = Family(frozenset(hypotheses), alpha, Margins(rope_pp, margins))
+    family = Family(frozenset(hypotheses), alpha, Margins(rope_pp, margins), len(blocks.workloads))
     if analysis is not None:
         family = Family.of(analysis, hypotheses)
-    ledger, least = ((), {}) if looks is None else judge_looks(blocks, hypotheses, looks, family)
-    singles = {
-        one: [estimate_on_workload(blocks, *one, name) for name in blocks.workloads]
-        for one in hypotheses
-    }
     alpha = family.alpha
+    singles = {one: _estimate(blocks, *one, looks, alpha) for one in hypotheses}
+    pooled = [
+        [AtLook(pool(rows, family.workloads, alpha), family.margins) for rows in at_looks]
+        for at_looks in singles.values()
+    ]
+    on_each = [
+        [AtLook(row, family.margins) for row in rows]
+        for at_looks in singles.values()
+        for rows in zip(*at_looks, strict=True)
+    ]
     answers = [
-        pool(rows, None if looks is None else looks.last_look(question, looks.complete), alpha)
-        for (question, _), rows in singles.items()
+        _complete(one, _at_look_of(one, at_looks), family)
+        for one, at_looks in zip(family.judge(pooled, waiting), singles.values(), strict=True)
     ]
     cells = product(blocks.workloads, blocks.candidates)
     return Comparison(
@@ -107,32 +118,34 @@ def compare(
             )
             for name, workload in blocks.workloads.items()
         ),
-        pooled=tuple(family.judge(_add_max_t(answers, list(singles.values())), least)),
-        by_workload=judge(
-            list(chain(*singles.values())), benjamini_hochberg, family.margins, alpha, alpha
+        pooled=tuple(_add_max_t(answers, list(singles.values()), units)),
+        by_workload=tuple(
+            _complete(one, [one], family) for one in family.judge(on_each, waiting, on_each=True)
         ),
         across_datasets=compare_across_datasets(
-            [rows for one, rows in singles.items() if one in family.confirmatory],
+            [rows[-1] for one, rows in singles.items() if one in family.confirmatory],
             blocks.workloads,
             alpha,
             1 if looks is None else len(looks.seeds),
+            family.unanswered,
+            waiting,
         ),
-        time_to_target=measure_time_to_target(blocks, questions, alpha),
-        rankings=rank_candidates(blocks, alpha),
-        divergence=compare_divergence(blocks, questions, alpha),
+        time_to_target=measure_time_to_target(blocks, questions, alpha, waiting),
+        rankings=rank_candidates(blocks, alpha, bool(waiting)),
+        divergence=compare_divergence(blocks, questions, alpha, waiting),
         summaries=tuple(_summarise(blocks, *cell) for cell in cells),
         incomplete=blocks.incomplete,
         flags=blocks.flags,
         trials=len(blocks.outcomes),
-        open_trials=sum(outcome.state in _OPEN for outcome in blocks.outcomes),
+        open_trials=sum(
+            one.state in _OPEN and one.trial.id not in given_up for one in blocks.outcomes
+        ),
         notes=tuple(notes),
         looks=looks,
-        ledger=ledger,
+        ledger=() if looks is None else judge_looks(pooled, looks, family, waiting),
         unanswered=family.unanswered,
         units=units,
-        readiness=()
-        if analysis is None
-        else measure_readiness(questions, outcomes, analysis, looks, given_up, closed),
+        readiness=readiness,
         exploratory=analysis is None,
         settings=tuple(_list_settings(blocks.outcomes)),
     )
@@ -145,6 +158,68 @@ def _list_settings(outcomes: Iterable[Outcome]) -> Iterator[Settings]:
         if (at := (workload, candidate.name, candidate.key)) not in seen:
             seen.add(at)
             yield Settings(workload, candidate.name, candidate.hyperparameters)
+
+
+def _measure_readiness(
+    questions: Sequence[Question],
+    blocks: Blocks,
+    analysis: Analysis | None,
+    looks: Looks | None,
+    given_up: Mapping[str, str],
+    closed: bool,
+) -> tuple[Readiness, ...]:
+    """Measure readiness by the declared analysis or, without one, by the looks alone."""
+    if analysis is not None:
+        keys, numbers = tuple(analysis.workloads.values()), analysis.blocks
+    elif looks is not None:
+        keys = tuple(one.key for one in blocks.workloads.values())
+        numbers = tuple(range(looks.seeds[-1]))
+    else:
+        return ()
+    return measure_readiness(questions, blocks.outcomes, keys, numbers, looks, given_up, closed)
+
+
+def _estimate(
+    blocks: Blocks, question: Question, endpoint: Endpoint, looks: Looks | None, alpha: float
+) -> list[list[Difference]]:
+    """Estimate a difference at every look that both candidates have been through.
+
+    Return the rows of all workloads for each, or once without looks and before the first.
+    """
+    results = {name: blocks.pairs(name, question, endpoint) for name in blocks.workloads}
+    reached: list[Look | None] = [None]
+    if looks is not None:
+        last = looks.last_look(question, looks.complete)
+        reached = [replace(last, look=look) for look in range(min(1, last.look), last.look + 1)]
+    return [
+        [
+            estimate_on_workload(
+                blocks,
+                question,
+                endpoint,
+                name,
+                of if look is None or looks is None else of.below(looks.blocks(look.look)),
+                look,
+                alpha,
+            )
+            for name, of in results.items()
+        ]
+        for look in reached
+    ]
+
+
+def _at_look_of(one: Difference, at_looks: Sequence[Sequence[Difference]]) -> Sequence[Difference]:
+    """Return the rows of the workloads that a pooled answer is made of."""
+    return at_looks[0 if one.reached is None else max(0, one.reached.look - 1)]
+
+
+def _complete(one: Difference, singles: Sequence[Difference], family: Family) -> Difference:
+    completed = complete(one, singles, family.detectable_level(one))
+    tests = completed.sensitivity
+    is_word = one.workload is None and one.verdict in ("better", "worse")
+    if is_word and tests is not None and tests.contradicts(one.estimate.p, family.alpha):
+        return replace(completed, flags=(*completed.flags, "sign-flip disagrees"))
+    return completed
 
 
 def _check_questions(questions: Sequence[Question], blocks: Blocks) -> None:
@@ -165,16 +240,29 @@ def _check_questions(questions: Sequence[Question], blocks: Blocks) -> None:
 
 
 def _add_max_t(
-    answers: Sequence[Difference], singles: Sequence[Sequence[Difference]]
+    answers: Sequence[Difference],
+    singles: Sequence[Sequence[Sequence[Difference]]],
+    units: Units,
 ) -> list[Difference]:
-    """Give pooled answers their max-T p-value, over the questions about one candidate."""
-    together: dict[tuple[str, str], list[int]] = {}
+    """Give pooled answers their max-T p-value, over the questions about one candidate.
+
+    Questions of unlike units share no flips.
+    """
+    together: dict[tuple[str, str, str], list[int]] = {}
     for position, one in enumerate(answers):
-        together.setdefault((one.question.candidate, one.endpoint), []).append(position)
+        if one.verdict is not None:
+            key = one.question.candidate, one.endpoint, units.noun(one.question)
+            together.setdefault(key, []).append(position)
     completed = list(answers)
     for positions in together.values():
+        if len(positions) < 2:
+            continue
         differences = [
-            {(one.workload or "", block): d for one in singles[at] for block, d in one.paired}
+            {
+                (one.workload or "", unit): difference
+                for one in _at_look_of(answers[at], singles[at])
+                for unit, difference in one.paired
+            }
             for at in positions
         ]
         for at, p in zip(positions, max_t_p(differences), strict=True):

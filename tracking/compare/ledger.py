@@ -1,31 +1,198 @@
-"""The pooled answers look by look, and the least p-values of all looks so far.
+"""The answers judged as families of tests, look by look if the study has looks.
 
-Decides nothing about what is sent next: that follows from the verdicts.
+An answer that a look has decided stays that of its look. Decides nothing about what is sent next:
+that follows from the verdicts.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from tracking.compare.analysis import Analysis, Endpoint, Margins, Question
-from tracking.compare.blocks import Blocks
-from tracking.compare.differences import PValues, estimate_on_workload, judge, p_values, pool
-from tracking.compare.interim import LedgerRow, Look, Looks
-from tracking.compare.result import EXPLORATORY, Difference
-from tracking.stats.multiplicity import benjamini_hochberg, holm
+from tracking.compare.differences import keep_counts
+from tracking.compare.interim import DECIDED, LedgerRow, Looks
+from tracking.compare.result import (
+    EXPLORATORY,
+    LOST_BASELINE,
+    LOST_CANDIDATE,
+    TOO_FEW_UNITS,
+    Difference,
+    Verdict,
+    verdict,
+)
+from tracking.stats.multiplicity import Adjustment, benjamini_hochberg, holm
+from tracking.stats.t_tests import Estimate
 
 Hypothesis = tuple[Question, Endpoint]
+
+# The words that an answer with a flag cannot have: an arm that lost trials by its own doing would
+# have done worse with them.
+_BARRED: Mapping[str, Collection[str]] = {
+    TOO_FEW_UNITS: DECIDED,
+    LOST_CANDIDATE: ("better", "equivalent"),
+    LOST_BASELINE: ("worse", "equivalent"),
+}
+
+
+@dataclass(frozen=True)
+class PValues:
+    """The p-values of one difference: two-sided, and of equivalence; None if there is none."""
+
+    p: float | None = None
+    same: float | None = None
+
+
+@dataclass(frozen=True)
+class AtLook:
+    """An answer at one look, or at the end of a study without looks, and its p-values.
+
+    They hold over all looks, whichever the study stops at, and are not adjusted for other answers.
+    """
+
+    row: Difference
+    margins: Margins
+
+    @cached_property
+    def valid(self) -> PValues:
+        return self._p_values(self.row.estimate)
+
+    @cached_property
+    def clean(self) -> PValues:
+        """The p-values without the blocks of diverged trials."""
+        if self.row.without_divergence is None:
+            return self.valid
+        return self._p_values(self.row.without_divergence)
+
+    def may_be(self, word: str) -> bool:
+        """Return True if no flag bars a word."""
+        return all(word not in _BARRED.get(flag, ()) for flag in self.row.flags)
+
+    @cached_property
+    def direction(self) -> Verdict:
+        """The word that the two-sided test gives if it rejects."""
+        return "better" if (self.row.estimate.mean or 0.0) > 0 else "worse"
+
+    def _p_values(self, estimate: Estimate) -> PValues:
+        p, reached = estimate.p, self.row.reached
+        margin = self.margins.of(self.row.endpoint, self.row.unit)
+        same = None if margin is None else estimate.equivalence_p(margin)
+        if reached is not None:
+            p = None if p is None else reached.p(p)
+            same = None if same is None else reached.one_sided_p(same)
+        return PValues(p, same)
+
+
+# An answer at every look that it has been through, in order.
+History = Sequence[AtLook]
+
+
+def judge(
+    histories: Sequence[History],
+    adjust: Adjustment,
+    alpha: float,
+    unanswered: int = 0,
+    waiting: Collection[Question] = (),
+) -> list[Difference]:
+    """Give every answer its adjusted p-values and its verdict; return the row of its look.
+
+    The two-sided tests and the tests of equivalence are adjusted as a family each, in which
+    `unanswered` tests without a row and those of questions that are `waiting` for trials count
+    with p = 1. The least p-value of all looks decides, of looks at which no flag bars the word. A
+    verdict that does not stand without the blocks of diverged trials is undecided.
+
+    A decided answer has the estimate, interval and p-value of the look that decided it, since the
+    interval of a later one may hold zero. All others are those of their last look.
+    """
+
+    def adjusted(tests: Sequence[PValues]) -> list[PValues]:
+        known = [
+            PValues() if one[-1].row.question in waiting else test
+            for one, test in zip(histories, tests, strict=True)
+        ]
+        return _adjust([*known, *[PValues()] * unanswered], adjust)[: len(known)]
+
+    two_sided, same = [_least_two_sided(h) for h in histories], [_least_same(h) for h in histories]
+    least = adjusted(
+        [PValues(a.valid.p, b.valid.same) for a, b in zip(two_sided, same, strict=True)]
+    )
+    chosen = [
+        b if _rejects(by.same, alpha) else a if _rejects(by.p, alpha) else history[-1]
+        for history, a, b, by in zip(histories, two_sided, same, least, strict=True)
+    ]
+    clean = adjusted([one.clean for one in chosen])
+    words = [_find_word(*each, alpha) for each in zip(chosen, least, clean, strict=True)]
+    shown = [
+        one if word in DECIDED else history[-1]
+        for one, (word, _), history in zip(chosen, words, histories, strict=True)
+    ]
+    # An answer that nothing has decided has the p-value of the look that is shown.
+    own = adjusted([one.valid for one in shown])
+    return [
+        keep_counts(one.row)
+        if one.row.question in waiting
+        else replace(
+            one.row,
+            p_valid=one.valid.p,
+            p_adjusted=(by if word in ("better", "worse") else now).p,
+            equivalence_p=(by if word == "equivalent" else now).same,
+            verdict=word,
+            flags=(*one.row.flags, *more),
+            latest=None if one is history[-1] else history[-1].row.estimate,
+        )
+        for one, by, now, (word, more), history in zip(
+            shown, least, own, words, histories, strict=True
+        )
+    ]
+
+
+def _least_two_sided(history: History) -> AtLook:
+    """Return the look of the least p-value, of those that may have its word; else the last one."""
+    able = [one for one in history if one.valid.p is not None and one.may_be(one.direction)]
+    return min(able, key=lambda one: one.valid.p or 0.0, default=history[-1])
+
+
+def _least_same(history: History) -> AtLook:
+    able = [one for one in history if one.valid.same is not None and one.may_be("equivalent")]
+    return min(able, key=lambda one: one.valid.same or 0.0, default=history[-1])
+
+
+def _rejects(p: float | None, alpha: float) -> bool:
+    return p is not None and p <= alpha
+
+
+def _adjust(tests: Sequence[PValues], adjust: Adjustment) -> list[PValues]:
+    two_sided = adjust([one.p for one in tests])
+    equivalence = adjust([one.same for one in tests])
+    return [PValues(*pair) for pair in zip(two_sided, equivalence, strict=True)]
+
+
+def _find_word(
+    one: AtLook, adjusted: PValues, clean: PValues, alpha: float
+) -> tuple[Verdict, tuple[str, ...]]:
+    """Return the verdict on an answer, and the flag that has made it undecided, if one has."""
+    row, left = one.row, one.row.without_divergence
+    word = verdict(row.estimate, adjusted.p, adjusted.same, alpha)
+    if word not in DECIDED:
+        return word, ()
+    # If one arm diverges in every unit and the other in none, no clean unit is needed.
+    needs_clean = left is not None and sorted(row.divergences) != [0, row.estimate.n]
+    if left is not None and needs_clean and word != verdict(left, clean.p, clean.same, alpha):
+        return "undecided", ("rests on collapse",)
+    return (word, ()) if one.may_be(word) else ("undecided", ())
 
 
 @dataclass(frozen=True)
 class Family:
     """The answers that were declared beforehand, and the level at which they are judged together.
 
-    `unanswered` of its tests cannot be done. All other hypotheses are for exploration.
+    `unanswered` of its tests cannot be done. All other hypotheses are for exploration. `workloads`
+    were declared.
     """
 
     confirmatory: frozenset[Hypothesis]
     alpha: float
     margins: Margins
+    workloads: int
     unanswered: int = 0
 
     @staticmethod
@@ -33,71 +200,74 @@ class Family:
         """Return the family that an analysis declares, of which `hypotheses` can be tested."""
         declared = {(q, e) for q in analysis.questions for e in analysis.endpoints}
         possible = frozenset(declared & set(hypotheses))
-        unanswered = len(declared) - len(possible)
-        margins = Margins(analysis.rope_pp, analysis.margins)
-        return Family(possible, analysis.alpha, margins, unanswered)
+        return Family(
+            possible,
+            analysis.alpha,
+            Margins(analysis.rope_pp, analysis.margins),
+            len(analysis.workloads),
+            len(declared) - len(possible),
+        )
 
-    @property
-    def strictest(self) -> float:
-        """The level of Holm's first step."""
-        return self.alpha / max(1, len(self.confirmatory) + self.unanswered)
+    def size(self, on_each: bool = False) -> int:
+        """Return the number of tests: pooled, or `on_each` workload."""
+        of_one = len(self.confirmatory) + self.unanswered
+        return of_one * self.workloads if on_each else of_one
+
+    def detectable_level(self, one: Difference) -> float:
+        """Return the level of Holm's first step for an answer, at its look."""
+        strictest = self.alpha / max(1, self.size(one.workload is not None))
+        return strictest if one.reached is None else one.reached.limit(strictest)
 
     def judge(
-        self, answers: Sequence[Difference], before: Mapping[Hypothesis, PValues]
+        self, histories: Sequence[History], waiting: Collection[Question], on_each: bool = False
     ) -> list[Difference]:
-        """Judge pooled answers, those for exploration among themselves."""
-        judged: dict[Hypothesis, Difference] = {}
+        """Judge the pooled answers or, `on_each`, those of workloads, each a family of its own.
+
+        Answers for exploration are judged among themselves.
+        """
+        judged: dict[int, Difference] = {}
         for inside in (True, False):
-            group = [one for one in answers if (_hypothesis(one) in self.confirmatory) == inside]
-            if not group:
-                continue
-            reached = next((one.reached for one in group if one.reached), None)
-            if not inside:
-                group = [replace(one, flags=(*one.flags, EXPLORATORY)) for one in group]
+            places = [
+                place
+                for place, one in enumerate(histories)
+                if ((one[-1].row.question, one[-1].row.endpoint) in self.confirmatory) == inside
+            ]
             rows = judge(
-                group,
+                [histories[place] for place in places],
                 holm if inside else benjamini_hochberg,
-                self.margins,
                 self.alpha,
-                self.strictest if reached is None else reached.limit(self.strictest),
-                [before.get(_hypothesis(one), PValues()) for one in group],
-                self.unanswered if inside else 0,
+                self.size(on_each) - len(places) if inside else 0,
+                waiting,
             )
-            judged |= {_hypothesis(one): one for one in rows}
-        return [judged[_hypothesis(one)] for one in answers]
+            judged |= zip(places, rows, strict=True)
+        return [
+            one
+            if (one.question, one.endpoint) in self.confirmatory
+            else replace(one, flags=(*one.flags, EXPLORATORY))
+            for _, one in sorted(judged.items(), key=lambda item: item[0])
+        ]
 
 
 def judge_looks(
-    blocks: Blocks, hypotheses: Sequence[Hypothesis], looks: Looks, family: Family
-) -> tuple[tuple[LedgerRow, ...], Mapping[Hypothesis, PValues]]:
-    """Judge the pooled answers at every complete look.
-
-    Return a row for each confirmatory answer and look, and the least p-values of all looks.
-    """
+    histories: Sequence[History], looks: Looks, family: Family, waiting: Collection[Question]
+) -> tuple[LedgerRow, ...]:
+    """Judge the pooled answers at every complete look: a row for each confirmatory one."""
     rows: list[LedgerRow] = []
-    least: dict[Hypothesis, PValues] = {}
     for look in range(1, looks.complete + 1):
-        answers = []
-        for question, endpoint in hypotheses:
-            last = looks.last_look(question, look)
-            below = looks.blocks(last.look)
-            singles = [
-                estimate_on_workload(blocks, question, endpoint, name, below, other_tests=False)
-                for name in blocks.workloads
-            ]
-            answers.append(pool(singles, last, family.alpha))
-        for one in family.judge(answers, least):
-            assert one.reached is not None
-            before = least.get(_hypothesis(one), PValues())
-            least[_hypothesis(one)] = p_values(one, one.estimate, family.margins).least(before)
-            if one.reached.look == look and EXPLORATORY not in one.flags:
-                rows.append(_row(one, one.reached, family))
-    return tuple(rows), least
+        so_far = [history[:look] for history in histories]
+        for one, history in zip(family.judge(so_far, waiting), so_far, strict=True):
+            is_declared = (one.question, one.endpoint) in family.confirmatory
+            if len(history) == look and is_declared and one.verdict is not None:
+                rows.append(_row(one, history, family))
+    return tuple(rows)
 
 
-def _row(one: Difference, reached: Look, family: Family) -> LedgerRow:
-    assert one.verdict is not None
-    estimate, seeds = one.estimate, reached.seeds[reached.look - 1]
+def _row(judged: Difference, history: History, family: Family) -> LedgerRow:
+    one = history[-1].row
+    reached, estimate = one.reached, one.estimate
+    assert reached is not None
+    assert judged.verdict is not None
+    seeds = reached.seeds[reached.look - 1]
     return LedgerRow(
         question=one.question,
         endpoint=one.endpoint,
@@ -109,12 +279,8 @@ def _row(one: Difference, reached: Look, family: Family) -> LedgerRow:
         t=estimate.t,
         df=estimate.df,
         p=estimate.p,
-        limit=reached.limit(family.strictest),
-        p_repeated=one.p_valid,
-        p_adjusted=one.p_adjusted,
-        word=one.verdict,
+        limit=family.detectable_level(one),
+        p_repeated=min((p for each in history if (p := each.valid.p) is not None), default=None),
+        p_adjusted=judged.p_adjusted,
+        word=judged.verdict,
     )
-
-
-def _hypothesis(one: Difference) -> Hypothesis:
-    return one.question, one.endpoint

@@ -44,8 +44,14 @@ class Ranking:
     why: str | None = None
 
 
-def rank_candidates(blocks: Blocks, alpha: float) -> tuple[Ranking, ...]:
-    """Rank all candidates by both endpoints, on blocks in which every candidate has a result."""
+def rank_candidates(blocks: Blocks, alpha: float, is_waiting: bool = False) -> tuple[Ranking, ...]:
+    """Rank all candidates by both endpoints, on blocks in which every candidate has a result.
+
+    If the comparison `is_waiting` for trials, nobody is ranked yet.
+    """
+    if is_waiting:
+        why = "trials of the comparison are still to come"
+        return tuple(Ranking(endpoint, why=why) for endpoint in Endpoint)
     return tuple(_ranking(blocks, endpoint, alpha) for endpoint in Endpoint)
 
 

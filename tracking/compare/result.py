@@ -18,11 +18,12 @@ from tracking.compare.rankings import Ranking
 from tracking.compare.readiness import Readiness
 from tracking.compare.time_to_target import TimeToTarget
 from tracking.compare.tuning import TuningSummary, Untuned
-from tracking.compare.units import BLOCKS, Components, Units
+from tracking.compare.units import BLOCKS, Units
 from tracking.outcomes import Outcome
 from tracking.stats.sensitivity import Sensitivity
 from tracking.stats.signed_rank import PseudoMedian
 from tracking.stats.t_tests import Estimate, Superiority
+from tracking.stats.variance_components import Components
 
 Verdict = Literal["better", "worse", "equivalent", "undecided", "identical", "not estimable"]
 

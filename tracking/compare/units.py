@@ -41,15 +41,3 @@ class Units:
 
 
 BLOCKS = Units()  # nothing is tuned
-
-
-@dataclass(frozen=True)
-class Components:
-    """Where the spread of a paired difference comes from: sd of the search, and of the block.
-
-    By a one-way random effects model, in the unit of the difference; pooled, the root of the
-    variances' mean over workloads.
-    """
-
-    search_sd: float
-    block_sd: float

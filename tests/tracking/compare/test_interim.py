@@ -70,11 +70,14 @@ def test_nothing_is_read_between_two_looks(arms):
 def test_before_the_first_look_nothing_is_decided(arms):
     outcomes = arms("digits", [0.99, 0.98, 0.985], [0.5, 0.51, 0.505])
     found = compare("s", outcomes, [QUESTION], looks=Looks(LOOKS, complete=0))
-    assert {one.verdict for one in found.pooled} == {"undecided"}
+    assert {one.verdict for one in (*found.pooled, *found.by_workload)} == {None}
+    assert {(one.p_adjusted, one.estimate.p, one.estimate.low) for one in found.pooled} == {
+        (None, None, None)
+    }
+    assert (final(found).estimate.n, final(found).estimate.mean) == (3, pytest.approx(48.0))
+    assert found.any_open
     assert found.ledger == ()
-    said = verdict_text(found)
-    assert "before the first look is complete, nothing is decided" in said
-    assert "look 1 of 2, at 3 seeds, waits for" in said
+    assert "look 1 of 2, at 3 seeds, waits for" in verdict_text(found)
 
 
 def test_a_candidate_that_was_sent_no_more_seeds_has_the_answer_of_its_look(arms, outcome):
