@@ -23,6 +23,7 @@ from tracking.outcomes import Outcome
 from tracking.stats.budgets import expected_best
 from tracking.stats.group_sequential import Shape, limits, repeated_p
 from tracking.stats.profiles import jackknife_ranges, profile
+from tracking.stats.survival import median_time
 from tracking.stats.t_tests import Superiority, superiority
 
 LEAST_SETTINGS = 3
@@ -139,7 +140,10 @@ def profile_candidates(
     if not by_workload:
         return (), "no seed has a time to target of every candidate"
     times = np.array(
-        [[np.median([cells[n, w][i] for i in by_workload[w]]) for w in by_workload] for n in names]
+        [
+            [float(median_time([cells[n, w][i] for i in by_workload[w]])) for w in by_workload]
+            for n in names
+        ]
     )
     if not np.isfinite(times).any():
         return (), "no candidate reached any target in half of its trials"

@@ -18,7 +18,7 @@ from tracking.compare.endpoints import UnmeasuredError, curve_metric, curve_poin
 from tracking.metric import Scale
 from tracking.outcomes import Outcome
 from tracking.stats.multiplicity import Adjustment, benjamini_hochberg, holm
-from tracking.stats.survival import kaplan_meier, log_rank_p, restricted_mean
+from tracking.stats.survival import log_rank_p, median_time, restricted_mean
 from tracking.stats.t_tests import Estimate, paired_t, stratified_t
 
 SpeedWord = Literal["faster", "slower", "undecided", "not estimable"]
@@ -208,6 +208,7 @@ def _arm(
     reached = [one.step is not None for one in trials.values()]
     horizon = max(one.horizon for one in trials.values())
     mean, variance = restricted_mean(times, reached, horizon)
+    median = median_time([np.inf if one.step is None else one.step for one in trials.values()])
     target = blocks.workloads[workload].metric_spec.target
     assert target is not None
     return Arm(
@@ -216,7 +217,7 @@ def _arm(
         target=target,
         horizon=horizon,
         times=tuple((block, one.step) for block, one in trials.items()),
-        median=kaplan_meier(times, reached).median,
+        median=float(median) if np.isfinite(median) else None,
         restricted_mean=mean,
         restricted_mean_se=variance**0.5,
         steps_per_success=sum(times) / sum(reached) if any(reached) else None,

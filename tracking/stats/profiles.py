@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tracking.stats.survival import median_time
+
 MAX_RATIO = 4.0
 
 
@@ -45,13 +47,12 @@ def profile(times: ArrayLike) -> Profile:
 def jackknife_ranges(times: ArrayLike) -> tuple[tuple[float, float], ...]:
     """Return the least and the greatest score of each candidate when one seed is left out.
 
-    `times` have shape (n_seeds, n_candidates, n_workloads); a cell is the median over seeds.
+    `times` have shape (n_seeds, n_candidates, n_workloads); a cell is the `median_time` over
+    seeds.
     Raises ValueError for fewer than two seeds, and if nothing is solved without one of them.
     """
     t = np.asarray(times, dtype=np.float64)
     if t.ndim != 3 or len(t) < 2:
         raise ValueError("two seeds at least, shape (n_seeds, n_candidates, n_workloads)")
-    scores = [
-        profile(np.median(np.delete(t, seed, axis=0), axis=0)).scores for seed in range(len(t))
-    ]
+    scores = [profile(median_time(np.delete(t, seed, axis=0))).scores for seed in range(len(t))]
     return tuple((min(each), max(each)) for each in zip(*scores, strict=True))

@@ -22,11 +22,16 @@ class Survival:
     times: NDArray[np.float64]
     survival: NDArray[np.float64]
 
-    @property
-    def median(self) -> float | None:
-        """The first time by which half of the runs had the event; None if fewer ever had."""
-        at = np.flatnonzero(self.survival <= 0.5 + 1e-12)
-        return float(self.times[at[0]]) if len(at) else None
+
+def median_time(times: ArrayLike) -> NDArray[np.float64]:
+    """Return the first time by which half of the runs had the event, along the first axis.
+
+    `times` (n_runs, ...) are infinite for the runs that never had it, and the median is if fewer
+    than half ever had. Of an even number it is the earlier of the two in the middle, so that it
+    is that of the Kaplan-Meier estimate if every run was seen to one horizon. Shape (...).
+    """
+    t = np.sort(np.asarray(times, dtype=np.float64), axis=0)
+    return np.asarray(t[(len(t) - 1) // 2])
 
 
 def kaplan_meier(times: ArrayLike, reached: ArrayLike) -> Survival:
