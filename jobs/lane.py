@@ -138,11 +138,8 @@ def _train(trial: Trial, context: Context) -> Ending:
         early = context.stopping.rung is not None
         return Ending("completed", metrics, weights=context.weights, abrupt=abrupt, early=early)
     except Diverged as divergence:
-        # Weights that are not finite may differ in their bits between nodes.
-        weights = context.weights if divergence.metrics else None
-        why = str(divergence)
-        abrupt = not divergence.on_all_ranks
-        return Ending("diverged", divergence.metrics, why, weights=weights, abrupt=abrupt)
+        # Without its weights: those that are not finite may differ in their bits between nodes.
+        return Ending("diverged", error=str(divergence), abrupt=not divergence.on_all_ranks)
     except FencedOut as reason:
         return Ending("superseded", error=str(reason), abrupt=True)
     except LogError as error:

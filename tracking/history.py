@@ -69,12 +69,12 @@ class _Attempt:
             log=self.lane.log,
             started_ms=self.started_ms,
             ended_ms=None if end is None else end.time_ms,
-            end=("running" if is_newest else None) if end is None else _ENDS[end.type],
+            end=("running" if is_newest else None) if end is None else _state(end),
             generation=self.order[0],
             token=self.order[1],
             step=self.step,
             kind=None if end is None else _kind(end),
-            error=None if end is None else end.payload.get("error"),
+            error=None if end is None or _at_chance(end) else end.payload.get("error"),
         )
 
 
@@ -132,9 +132,11 @@ class History:
             ),
         }
         if (end := attempt.end) is not None:
-            fields |= {"state": _ENDS[end.type], "ended_ms": end.time_ms, "kind": _kind(end)}
+            fields |= {"state": _state(end), "ended_ms": end.time_ms, "kind": _kind(end)}
             fields |= {"metrics": end.payload.get("metrics", {})}
             fields |= {name: end.payload.get(name) for name in _AS_LOGGED}
+            if at_chance := _at_chance(end):
+                fields |= {"at_chance": at_chance, "error": None}
         return fields
 
     def _start(self, event: events.Event, lane: LaneLog) -> None:
@@ -179,6 +181,15 @@ class History:
             self._unequal |= first != second and not (math.isnan(first) and math.isnan(second))
         if not new.metrics.keys() <= old.metrics.keys():
             self._points[new.step] = replace(old, metrics={**new.metrics, **old.metrics})
+
+
+def _at_chance(end: events.Event) -> str | None:
+    return events.find_at_chance(end.type, end.payload)
+
+
+def _state(end: events.Event) -> State:
+    """Return the state that an event ends a trial in: at chance, it is completed."""
+    return "completed" if _at_chance(end) else _ENDS[end.type]
 
 
 def _kind(end: events.Event) -> str | None:

@@ -30,6 +30,7 @@ class Outcome:
     `layers` is the telemetry, by step, then by parameter, then by measure; empty if it is off.
     `usage` is what was taken of the machine, by step: UTC in ms, and what by name. `rung` is the
     one at which a tuning trial has ended before its budget was spent: it has no final metrics.
+    `at_chance` says why a completed trial has learnt nothing; None if it has.
     """
 
     trial: Trial
@@ -52,6 +53,7 @@ class Outcome:
     layers: Mapping[int, Mapping[str, Mapping[str, float | None]]] = field(default_factory=dict)
     rung: int | None = None
     usage: Mapping[int, tuple[int, Mapping[str, float]]] = field(default_factory=dict)
+    at_chance: str | None = None
 
     @property
     def part(self) -> float:

@@ -14,8 +14,8 @@ telemetry    step, layers (by parameter: gate, gas, alignment, temperature, bitr
              the workload asks for it and the optimizer is ThermoLion
 usage        step, metrics (of the machine); only if the sweep asks for it
 completed    step, train_seconds, metrics, weights (sha256 of the final ones), peak_memory_mb; of
-             a tuning trial that ended there, rung
-diverged     the same, and error: why
+             a tuning trial that ended there, rung; of images that were not learnt, at_chance: why
+diverged     step, train_seconds, metrics, weights, peak_memory_mb, and error: why
 failed       error, kind (of the exception), traceback, config
 interrupted  step, error: why; kind, if a rank has died
 held         trials (ids that the lane left alone), reason, error, traceback (of an example)
@@ -45,6 +45,17 @@ MEASURED, USAGE = "measured", "usage"
 COMPLETED, DIVERGED, FAILED, INTERRUPTED = "completed", "diverged", "failed", "interrupted"
 _FREQUENT = (EVALUATED, TELEMETRY, USAGE)
 _FIXED = ("type", "trial", "attempt", "seq", "time_ms")  # what every line has, beside `v`
+
+
+def find_at_chance(event_type: str, payload: Mapping[str, Any]) -> str | None:
+    """Return why a trial is at chance at its end, by the event of that; None if it is not.
+
+    Early versions called such a trial diverged, with a message of this form.
+    """
+    if event_type == DIVERGED and " at the end, chance is " in payload.get("error", ""):
+        return str(payload["error"])
+    why: str | None = payload.get("at_chance")
+    return why if event_type == COMPLETED else None
 
 
 class LogError(OperationError):

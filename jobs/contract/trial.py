@@ -60,18 +60,39 @@ class MetricSpec:
 
 
 @dataclass(frozen=True)
+class DivergenceLimit:
+    """Past what a trial has diverged although all is finite: `metric` above or below a value.
+
+    In the metric's own scale; one of the two values at least is there.
+    """
+
+    metric: str
+    above: float | None = None
+    below: float | None = None
+
+    def complaint(self, value: float) -> str | None:
+        """Say by how much a value is past the limit; None if it is not."""
+        if self.above is not None and value > self.above:
+            return f"{self.metric} is {value:g}, above the limit of {self.above:g}"
+        if self.below is not None and value < self.below:
+            return f"{self.metric} is {value:g}, below the limit of {self.below:g}"
+        return None
+
+
+@dataclass(frozen=True)
 class Workload(ABC):
     """What is trained: an `ImageWorkload` or a `UserWorkload`; a property of the other is None.
 
     Labels, which take no part in identity: `name`, and `declared_metric`, how results are read.
     `precision` and `ranks` are those of its trials, which have them in their own identity: equal
-    seeds make precisions and world sizes comparable.
+    seeds make precisions and world sizes comparable. `diverged` is a limit that ends a trial.
     """
 
     name: str
     declared_metric: MetricSpec | None = field(default=None, kw_only=True)
     precision: str = field(default="fp32", kw_only=True)
     ranks: int = field(default=1, kw_only=True)
+    diverged: DivergenceLimit | None = field(default=None, kw_only=True)
 
     unit: ClassVar[Literal["epoch", "step"]]  # of the budget, of rungs, of a point on the curve
     is_deterministic: ClassVar[bool]  # the user's own training answers for its own bits
@@ -126,6 +147,10 @@ class Workload(ABC):
     def labels(self) -> dict[str, Any]:
         """Return what a trial records beside the content, JSON-ready."""
         return {} if self.declared_metric is None else {"reading": asdict(self.declared_metric)}
+
+    def _limit(self) -> dict[str, Any]:
+        """Return what content there is of a limit: none without one, as before there were any."""
+        return {} if self.diverged is None else {"diverged": asdict(self.diverged)}
 
     @cached_property
     def key(self) -> str:
@@ -195,7 +220,7 @@ class ImageWorkload(Workload):
             "split": self.split,
             "train_images": self.train_images,
         }
-        return content | self._recipe()
+        return content | self._recipe() | self._limit()
 
     def labels(self) -> dict[str, Any]:
         labels = {"loader_workers": self.loader_workers, "telemetry": self.telemetry}
@@ -244,12 +269,13 @@ class UserWorkload(Workload):
         return self.name  # it has whatever data its name stands for
 
     def content(self) -> dict[str, Any]:
-        return {
+        content = {
             "command": self.command,
             "options": dict(self.options),
             "steps": self.steps,
             "train": self.train,
         }
+        return content | self._limit()
 
 
 @dataclass(frozen=True)
@@ -365,6 +391,9 @@ class Trial:
         for listed in ("augment", "no_decay"):
             if listed in workload:
                 workload[listed] = tuple(workload[listed])
+        if "diverged" in workload:
+            limit = known_fields(DivergenceLimit, workload["diverged"])
+            workload["diverged"] = DivergenceLimit(**limit)
         if "reading" in labels:
             workload["declared_metric"] = MetricSpec(**known_fields(MetricSpec, labels["reading"]))
         workload |= {

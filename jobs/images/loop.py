@@ -12,7 +12,7 @@ from jobs.images.evaluate import evaluation_steps
 from jobs.images.splits import tensor_digest
 from jobs.images.trainer import Training
 from jobs.worker.context import Context
-from jobs.worker.divergence_check import Diverged, check_finite, check_learnt
+from jobs.worker.divergence_check import Diverged, check_finite, check_limit, describe_chance
 from thermolion.optimizer import ThermoLion
 
 
@@ -20,7 +20,7 @@ def train(trial: Trial, context: Context) -> dict[str, float] | None:
     """Train a classifier from where the last attempt stopped; return the scores on the test part.
 
     Returns None if it is told to stop, or ends at a rung. Raises Diverged if a metric is not
-    finite, or if the model has learnt nothing.
+    finite or past the limit of the workload. A model that has learnt nothing is noted.
     """
     workload = trial.images
     dataset = _load_dataset(workload, context)
@@ -42,7 +42,8 @@ def train(trial: Trial, context: Context) -> dict[str, float] | None:
     if context.keep == "last":
         context.save(progress.state())
     metric = progress.metric
-    check_learnt(metric, progress.metrics[metric], described["chance"][metric], final)
+    chance = described["chance"][metric]
+    context.at_chance = describe_chance(metric, progress.metrics[metric], chance)
     return final
 
 
@@ -128,8 +129,10 @@ class _Progress:
         context.log_point(training.step, self.metrics, epoch=epoch, samples=training.samples)
         if context.trial.images.telemetry and context.rank == 0:
             self._log_layers()
+        when = f"at step {training.step}"
         try:
-            check_finite(self.metrics, f"at step {training.step}", on_all_ranks=True)
+            check_finite(self.metrics, when, on_all_ranks=True)
+            check_limit(context.trial.workload.diverged, self.metrics, when, on_all_ranks=True)
         except Diverged:
             context.weights = tensor_digest(training.model.state_dict().values())
             raise

@@ -14,7 +14,7 @@ import torch
 from jobs.contract import catalog
 from jobs.contract.trial import Trial, UserWorkload
 from jobs.worker.context import Context, to_number
-from jobs.worker.divergence_check import check_finite
+from jobs.worker.divergence_check import check_finite, check_limit
 
 Train = Callable[[Trial, Context], Mapping[str, Any] | None]
 
@@ -73,6 +73,10 @@ def _run(train: Train, trial: Trial, context: Context) -> Mapping[str, Any] | No
     metrics = metrics or {}
     if context.rank == 0:
         _check_metrics(names, {**context.logged, **metrics})
+        limit = trial.workload.diverged
+        if limit is not None and limit.metric in metrics:
+            value = to_number(limit.metric, metrics[limit.metric])
+            check_limit(limit, {limit.metric: value}, "at the end")
     return metrics
 
 

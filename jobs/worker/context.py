@@ -25,7 +25,7 @@ from jobs.ranks.group import RankGroup
 from jobs.ranks.launch import Launch
 from jobs.worker import checkpoint
 from jobs.worker.checkpoint import Checkpoint
-from jobs.worker.divergence_check import check_finite
+from jobs.worker.divergence_check import check_finite, check_limit
 from jobs.worker.fencing import Fence, FencedOut
 from jobs.worker.journal import Journal
 from jobs.worker.machine import Usage
@@ -52,8 +52,9 @@ class Context:
     and `world_size` are those of data parallelism, `device` is the one to train on, `data_root`
     the folder of the data sets or None, `code_root` that of the user's code or None; `logged` has
     the last value of every metric, those of earlier attempts included. `weights`, the digest of
-    the final weights, is set by a training that has one, and logged with its end. Every rank calls
-    `save`, `should_save` and `should_stop` alike; rank 0 alone writes.
+    the final weights, and `at_chance`, why its model has learnt nothing, are set by a training
+    that knows them, and logged with its end. Every rank calls `save`, `should_save` and
+    `should_stop` alike; rank 0 alone writes.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class Context:
         self._step = 0
         self.logged: dict[str, float] = {}
         self.weights: str | None = None
+        self.at_chance: str | None = None
         self._seconds, self._since = 0.0, time.perf_counter()
         self.clock: Callable[[], float] = lambda: self._seconds + time.perf_counter() - self._since
         self._saved_at = time.monotonic()
@@ -134,7 +136,8 @@ class Context:
         """Log metrics at a step, durably; the same step may come again with other metrics.
 
         Raises TypeError for what is no number, ValueError for a bad step or no metric at all, and
-        `Diverged`, once it is logged, if the metric of the curve is not finite.
+        `Diverged`, once it is logged, if the metric of the curve is not finite, or that of the
+        workload's limit is past it.
         """
         if isinstance(step, bool) or not isinstance(step, int) or step < 0:
             raise ValueError(f"step is {step!r}: it must be a whole number, 0 or more")
@@ -146,6 +149,8 @@ class Context:
         name = self.trial.workload.metric_spec.metric
         if self.rank == 0 and name in numbers:
             check_finite({name: numbers[name]}, f"at step {step}")
+        if self.rank == 0:
+            check_limit(self.trial.workload.diverged, numbers, f"at step {step}")
         self._since += time.perf_counter() - paused
 
     def log_point(self, step: int, metrics: Mapping[str, float], **more: Any) -> None:
@@ -243,9 +248,10 @@ class Context:
             # With the trial: an attempt may fail before it has logged `started`.
             self._append(events.FAILED, **why, config=self.trial.to_json())
         elif ending.state == "diverged":
-            self._log_result(events.DIVERGED, ending.metrics, error=ending.error)
+            self._log_result(events.DIVERGED, None, error=ending.error)
         else:
-            self._log_result(events.COMPLETED, ending.metrics)
+            flag = {} if self.at_chance is None else {"at_chance": self.at_chance}
+            self._log_result(events.COMPLETED, ending.metrics, **flag)
 
     def _log_result(self, event_type: str, metrics: Mapping[str, Any] | None, **why: str) -> None:
         """Log the last metrics logged and `metrics`; then remove the checkpoint."""

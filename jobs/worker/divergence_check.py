@@ -1,11 +1,13 @@
-"""When a trial is judged diverged: a metric is not finite, or the model has learnt nothing.
+"""When a trial has diverged: a metric is not finite, or past the limit that its workload declares.
 
-A divergence is the result of a trial, not a failure: the trial is not sent again.
+A divergence is the result of a trial, not a failure: the trial is not sent again. A model that has
+learnt nothing has not diverged: it is at chance, which is a result like any other, and flagged.
 """
 
 import math
 from collections.abc import Mapping
 
+from jobs.contract.trial import DivergenceLimit
 from thermolion.errors import OperationError
 
 # A trial that ends within this of the majority-class rate has learnt nothing.
@@ -13,16 +15,13 @@ _LEARNT_NOTHING = 0.01
 
 
 class Diverged(OperationError):  # noqa: N818 - a result, not a mistake
-    """The training has diverged; `metrics` are its final ones, if it still has any.
+    """The training has diverged.
 
     `on_all_ranks` if every rank raises it at the same place: none is left waiting for another.
     """
 
-    def __init__(
-        self, why: str, metrics: Mapping[str, float] | None = None, *, on_all_ranks: bool = False
-    ) -> None:
+    def __init__(self, why: str, *, on_all_ranks: bool = False) -> None:
         super().__init__(why)
-        self.metrics = metrics or {}
         self.on_all_ranks = on_all_ranks
 
 
@@ -36,12 +35,27 @@ def check_finite(metrics: Mapping[str, float], when: str, *, on_all_ranks: bool 
         raise Diverged(f"{', '.join(sorted(bad))} {when}", on_all_ranks=on_all_ranks)
 
 
-def check_learnt(name: str, accuracy: float, chance: float, final: Mapping[str, float]) -> None:
-    """Raise Diverged, with the metrics `final`, if an accuracy is no better than chance.
+def check_limit(
+    limit: DivergenceLimit | None,
+    metrics: Mapping[str, float],
+    when: str,
+    *,
+    on_all_ranks: bool = False,
+) -> None:
+    """Raise Diverged if the metric of a limit is among `metrics`, and past it or not finite."""
+    if limit is None or limit.metric not in metrics:
+        return
+    value = metrics[limit.metric]
+    check_finite({limit.metric: value}, when, on_all_ranks=on_all_ranks)
+    if why := limit.complaint(value):
+        raise Diverged(f"{why}, {when}", on_all_ranks=on_all_ranks)
 
-    `accuracy` and `chance`, the rate of the most frequent class, are fractions; every rank has
-    the same ones.
+
+def describe_chance(name: str, accuracy: float, chance: float) -> str | None:
+    """Say that an accuracy is no better than chance at the end; None if it is better.
+
+    `accuracy` and `chance`, the rate of the most frequent class, are fractions.
     """
-    if accuracy <= chance + _LEARNT_NOTHING:
-        why = f"{name} {accuracy:.3f} at the end, chance is {chance:.3f}"
-        raise Diverged(why, final, on_all_ranks=True)
+    if accuracy > chance + _LEARNT_NOTHING:
+        return None
+    return f"{name} {accuracy:.3f} at the end, chance is {chance:.3f}"

@@ -146,6 +146,8 @@ def _count_states(study: Study) -> dict[str, int]:
         for record in _read_records(log):
             now = max(now, record["time_ms"])
             state = _STATES.get(record["type"])
+            if events.find_at_chance(record["type"], record):
+                state = "completed"
             for trial in record.get("trials", [record["trial"]]) if state else ():
                 if trial not in planned or log.name in discarded.get(trial, ()):
                     continue

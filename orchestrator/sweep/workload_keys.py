@@ -12,7 +12,14 @@ from pydantic import AfterValidator, Field, PlainValidator, model_validator
 
 from jobs.contract import catalog, command_template
 from jobs.contract.schedule import resolve_schedule
-from jobs.contract.trial import Candidate, ImageWorkload, MetricSpec, UserWorkload, canonical_json
+from jobs.contract.trial import (
+    Candidate,
+    DivergenceLimit,
+    ImageWorkload,
+    MetricSpec,
+    UserWorkload,
+    canonical_json,
+)
 from orchestrator.sweep.messages import Number, Ranks, Strict, check_printable
 from thermolion.registry import validate
 from tracking.metric import Scale
@@ -58,6 +65,32 @@ def _some_of(choices: tuple[str, ...], what: str) -> PlainValidator:
     return PlainValidator(read, json_schema_input_type=list[str])
 
 
+class DivergedKeys(Strict):
+    """Past what a trial has diverged, beside what is not finite: `metric` above or below a value.
+
+    The metric is the training loss of images, and the metric of the user's own training, unless it
+    is named. A trial ends there, so that a limit is part of its id.
+    """
+
+    above: Number | None = None
+    below: Number | None = None
+    metric: Annotated[str, AfterValidator(check_printable)] | None = None
+
+    @model_validator(mode="after")
+    def _check_sides(self) -> Self:
+        if self.above is None and self.below is None:
+            raise ValueError("there is no limit: write {above: 20}, or {below: 0.05}")
+        if self.above is not None and self.below is not None and self.below >= self.above:
+            raise ValueError(
+                f"below is {self.below:g} and above is {self.above:g}: no value is within"
+            )
+        return self
+
+    def record(self, usual: str) -> DivergenceLimit:
+        """Return the limit as trials carry it, on the `usual` metric unless another is named."""
+        return DivergenceLimit(self.metric or usual, self.above, self.below)
+
+
 class Loader(Strict):
     """How images that stay on disk are read; it changes no result."""
 
@@ -83,6 +116,7 @@ class ImageWorkloadKeys(Strict):
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     no_decay: Annotated[tuple[str, ...], _some_of(catalog.NO_DECAY, "kind of parameter")] = ()
     loader: Loader = Loader()
+    diverged: DivergedKeys | None = None
     # These two take no part in a trial's id. `telemetry`: ThermoLion records its layers at each
     # evaluation. `target`: an accuracy of the learning curve.
     telemetry: bool = False
@@ -109,6 +143,18 @@ class ImageWorkloadKeys(Strict):
         return self
 
     @model_validator(mode="after")
+    def _check_limit(self) -> Self:
+        if self.diverged is not None and self.diverged.metric is not None:
+            held_out = self.split == "fair"
+            curve = (
+                ("val_accuracy", "val_loss") if held_out else ("train_accuracy", "train_set_loss")
+            )
+            catalog.check_known(
+                self.diverged.metric, ("train_loss", *curve), "metric of the curve"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _fill_schedule(self) -> Self:
         # Written into the field, so that an error names its place in the file.
         object.__setattr__(self, "schedule", resolve_schedule(self.schedule, self.epochs))
@@ -118,6 +164,7 @@ class ImageWorkloadKeys(Strict):
         """Return the workload as trials carry it, with `ranks` ranks unless it says otherwise."""
         copied = dict(self)
         target, loader = copied.pop("target"), copied.pop("loader")
+        limit = copied.pop("diverged")
         different = {
             "name": name,
             "dataset": self.dataset.name,
@@ -125,6 +172,7 @@ class ImageWorkloadKeys(Strict):
             "model": self.model.name,
             "model_options": self.model.options,
             "loader_workers": loader.workers,
+            "diverged": None if limit is None else limit.record("train_loss"),
             "ranks": self.ranks or ranks,
         }
         workload = ImageWorkload(**copied | different)
@@ -148,7 +196,10 @@ def _check_options(value: Any) -> dict[str, Any]:
 
 
 class UserWorkloadKeys(Strict):
-    """The user's own training; how its results are read takes no part in a trial's id."""
+    """The user's own training; how its results are read takes no part in a trial's id.
+
+    A limit at which it has `diverged` does: it ends trials.
+    """
 
     name: Annotated[str, Field(max_length=64), AfterValidator(check_printable)]
     train: Annotated[str, PlainValidator(_check_train, json_schema_input_type=str)] | None = None
@@ -163,6 +214,7 @@ class UserWorkloadKeys(Strict):
     unit: Literal["fraction", "percent", "plain"] = "plain"
     chance: Number | None = None
     target: Number | None = None
+    diverged: DivergedKeys | None = None
     ranks: Ranks | None = None
 
     @model_validator(mode="after")
@@ -189,6 +241,7 @@ class UserWorkloadKeys(Strict):
             options=self.options,
             steps=self.steps,
             declared_metric=self._metric_spec(),
+            diverged=None if self.diverged is None else self.diverged.record(self.metric),
             ranks=self.ranks or ranks,
         )
 

@@ -41,6 +41,7 @@ def trial_record(found: FoundTrial) -> dict[str, Any]:
         "digests": dict(outcome.started.get("digests", {})) | {"weights": outcome.weights},
         "code": job.get("code"),
         "packages": job.get("packages", {}),
+        "at_chance": outcome.at_chance,
         "error": outcome.error,
         "traceback": outcome.traceback,
         "held": None if trial_status.hold is None else trial_status.hold.error,
@@ -81,6 +82,7 @@ def trial_text(record: Mapping[str, Any]) -> str:
         *(("events", log) for log in record["events"]),
         ("checkpoint", _checkpoint_text(record["checkpoint"])),
         ("output", record["job_output"]),
+        ("at chance", record["at_chance"]),
         ("held", record["held"]),
         ("error", record["error"]),
     ]

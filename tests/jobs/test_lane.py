@@ -15,7 +15,14 @@ import torch
 
 from jobs.contract.layout import Layout
 from jobs.contract.pack import LANE_ENVIRONMENT, Pack
-from jobs.contract.trial import Candidate, ImageWorkload, Trial, Workload, block_seeds
+from jobs.contract.trial import (
+    Candidate,
+    DivergenceLimit,
+    ImageWorkload,
+    Trial,
+    Workload,
+    block_seeds,
+)
 from jobs.lane import EXIT_INTERRUPTED, run_pack
 from jobs.ranks.group import GroupBroken, RankGroup
 from jobs.ranks.launch import Launch
@@ -128,17 +135,35 @@ def test_the_replication_split_scores_its_training_images(tmp_path):
     assert set(outcome.started["chance"]) == {"train_accuracy", "test_accuracy"}
 
 
+LIMIT = DivergenceLimit("train_loss", above=0.5)
+
+
 @pytest.mark.parametrize(
-    ("lr", "why"), [(1e30, r"_loss is (nan|inf).* at step \d"), (0.0, "chance is")]
+    ("lr", "limit", "why"),
+    [
+        (1e30, None, r"_loss is (nan|inf).* at step \d"),
+        (1e-4, LIMIT, r"train_loss is \d\.\d+, above the limit of 0\.5, at step 1$"),
+    ],
 )
-def test_divergence_is_a_result_and_the_next_trial_runs(tmp_path, lr, why):
-    bad = _trial(Candidate("bad", "sgd", {"lr": lr}))
+def test_divergence_is_a_result_and_the_next_trial_runs(tmp_path, lr, limit, why):
+    bad = _trial(Candidate("bad", "sgd", {"lr": lr}), dataclasses.replace(DIGITS, diverged=limit))
     good = _trial(CANDIDATES[1])
     outcomes = _run(tmp_path, bad, good)
     assert outcomes[bad.id].state == "diverged"
     assert outcomes[bad.id].has_result
     assert re.search(why, outcomes[bad.id].error)
     assert outcomes[good.id].state == "completed"
+
+
+def test_a_model_that_has_learnt_nothing_is_at_chance_which_is_a_result(tmp_path):
+    idle, good = _trial(Candidate("idle", "sgd", {"lr": 0.0})), _trial(CANDIDATES[1])
+    outcomes = _run(tmp_path, idle, good)
+    found = outcomes[idle.id]
+    assert (found.state, found.error) == ("completed", None)
+    assert re.fullmatch(r"val_accuracy 0\.\d{3} at the end, chance is 0\.1\d\d", found.at_chance)
+    assert found.metrics["test_accuracy"] < 0.2
+    assert found.weights is not None
+    assert outcomes[good.id].at_chance is None
 
 
 def test_a_failure_is_recorded_with_its_traceback_and_the_next_trial_runs(tmp_path):

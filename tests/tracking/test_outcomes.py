@@ -84,6 +84,23 @@ def test_states_follow_the_last_event(writer, tmp_path):
     assert "config" not in outcomes[running.id].started
 
 
+def test_a_recorded_divergence_of_a_finite_loss_reads_as_completed_at_chance(writer, tmp_path):
+    """Early versions called a model that had learnt nothing diverged."""
+    idle, lost = _trial(0), _trial(1)
+    why = "val_accuracy 0.050 at the end, chance is 0.056"
+    end = {"step": 4, "metrics": {"test_accuracy": 0.06}, "error": why}
+    writer.attempt(
+        *(_started(idle), _evaluated(idle, 4, 0.05), (events.DIVERGED, idle, end)),
+        *(_started(lost), (events.DIVERGED, lost, {"step": 1, "error": "train_loss is nan"})),
+    )
+    outcomes = read_outcomes(tmp_path)
+    found = outcomes[idle.id]
+    assert (found.state, found.at_chance, found.error) == ("completed", why, None)
+    assert found.metrics == {"test_accuracy": 0.06}
+    assert (found.attempt_log[0].end, found.attempt_log[0].error) == ("completed", None)
+    assert (outcomes[lost.id].state, outcomes[lost.id].at_chance) == ("diverged", None)
+
+
 def test_a_resumed_trial_doubles_no_step_and_keeps_the_first_time(writer, tmp_path):
     trial = _trial()
     writer.attempt(_started(trial), _evaluated(trial, 0, 0.1), _evaluated(trial, 2, 0.5))

@@ -260,7 +260,7 @@ class Blocks:
 
     @cached_property
     def flags(self) -> tuple[BlockFlag, ...]:
-        """Blocks that mix code, devices or data, whose trials disagree, or without an AUC."""
+        """Blocks that mix code, devices or data, whose trials disagree or have learnt nothing."""
         return tuple(self._flags())
 
     def flag_kinds(self, workload: str) -> Sequence[tuple[int, str]]:
@@ -291,6 +291,8 @@ class Blocks:
             if unstable := [name for name, one in measured.items() if one.nondeterministic]:
                 why = "a step that was run twice gave two values"
                 yield flag("nondeterministic", f"{', '.join(unstable)}: {why}")
+            if idle := {name: one.at_chance for name, one in measured.items() if one.at_chance}:
+                yield flag("at chance", _listed(idle))
             scores = {name: self._scores[workload, name, block] for name in measured}
             missing = {name: one.no_auc for name, one in scores.items() if one.no_auc is not None}
             spans = {name: one.span for name, one in scores.items() if one.span is not None}

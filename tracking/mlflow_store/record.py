@@ -213,6 +213,7 @@ def _tags(outcome: Outcome, infinite: list[str], study: str, name: str) -> dict[
         "attempts": outcome.attempts,
         "weights": outcome.weights,
         "error": outcome.error,
+        "at_chance": outcome.at_chance,
         "nondeterministic": "true" if outcome.nondeterministic else None,
         "infinite": ", ".join(infinite),
         "packages": _listed(job.get("packages", {})),

@@ -106,6 +106,8 @@ FLAGS: Mapping[str, str] = {
     "therefore it is called undecided.",
     "sign-flip disagrees": "The exact sign-flip test, which assumes no normal distribution, does "
     "not say so at this level: see Sensitivity.",
+    "at chance": "Some trials are no better than chance at their end: they have learnt nothing, "
+    "or not yet. They count with what they reached.",
     "data": "Some blocks were trained on other data than the first one of their workload.",
     "code": "Some blocks mix versions of the training code.",
     "device": "Some blocks mix device types, so their arithmetic is not alike.",

@@ -10,6 +10,7 @@ from jobs.contract.asha import Rungs
 from jobs.contract.trial import (
     STREAMS,
     Candidate,
+    DivergenceLimit,
     ImageWorkload,
     MetricSpec,
     Trial,
@@ -106,6 +107,13 @@ def test_labels_cost_nothing():
     assert renamed.seeds == _trial().seeds
 
 
+def test_a_limit_is_part_of_the_id_since_it_ends_trials():
+    for workload in (WORKLOAD, COMMAND, FUNCTION):
+        limited = replace(workload, diverged=DivergenceLimit("loss", above=20.0))
+        assert "diverged" not in workload.content()
+        assert _trial(workload=limited).id != _trial(workload=workload).id
+
+
 def test_a_setting_and_whom_it_competes_with_are_labels():
     rungs = Rungs((6,), 3, "whom")
     setting = replace(CANDIDATE, name="c-1", setting_of="c")
@@ -129,9 +137,10 @@ FULL = replace(
     [
         _trial(replace(FULL, **RECIPE | {"no_decay": ("bias",)})),
         _trial(replace(COMMAND, declared_metric=MetricSpec("fit", unit="percent", target=90.0))),
+        _trial(replace(COMMAND, diverged=DivergenceLimit("fit", below=0.5))),
         _trial(FUNCTION, replace(CANDIDATE, setting_of="c"), "tune", rungs=Rungs((5, 9), 3, "x")),
     ],
-    ids=["images", "command", "function"],
+    ids=["images", "command", "limit", "function"],
 )
 def test_a_trial_survives_its_json_with_fields_of_later_versions(trial):
     record = json.loads(json.dumps(trial.to_json()))

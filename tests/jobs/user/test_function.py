@@ -10,7 +10,7 @@ import torch
 from lanes import Study, made, result
 
 from jobs.contract import events
-from jobs.contract.trial import MetricSpec, UserWorkload
+from jobs.contract.trial import DivergenceLimit, MetricSpec, UserWorkload
 from jobs.lane import EXIT_HELD, EXIT_INTERRUPTED
 from jobs.worker import checkpoint
 from tracking.outcomes import read_holds, read_outcomes
@@ -93,6 +93,14 @@ ENDINGS = {
         "def train(trial, context):\n    return {'fit': float('inf')}",
         ("diverged", "fit is inf at the end"),
     ),
+    "a value past the limit": (
+        "def train(trial, context):\n    context.log(1, fit=2.0)\n    context.log(2, fit=31.5)",
+        ("diverged", "fit is 31.5, above the limit of 30, at step 2"),
+    ),
+    "a final value past the limit": (
+        "def train(trial, context):\n    context.log(1, fit=2.0)\n    return {'fit': 99.0}",
+        ("diverged", "fit is 99, above the limit of 30, at the end"),
+    ),
     "nothing logged": (
         "def train(trial, context):\n    pass",
         ("failed", "ended without logging fit; it logged nothing"),
@@ -140,7 +148,8 @@ ENDINGS = {
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_the_outcome_says_how_a_function_has_ended(tmp_path, ending):
     code, (state, error) = ENDINGS[ending]
-    trial, pack = _user_trial(tmp_path, code, name="my_ending")
+    limit = DivergenceLimit("fit", above=30.0) if "limit" in ending else None
+    trial, pack = _user_trial(tmp_path, code, name="my_ending", diverged=limit)
     study = Study(tmp_path / "s", trial, **pack)
     assert study.run() == 0
     (outcome,) = study.outcomes()
@@ -171,6 +180,7 @@ def test_user_code_starts_from_equal_generators_and_can_be_told_its_options(tmp_
 
 SLOW = """
 import time
+from dataclasses import replace
 def train(trial, context):
     state = context.load() or {"step": 0}
     for step in range(state["step"], 40):

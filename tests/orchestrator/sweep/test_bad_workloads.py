@@ -78,6 +78,18 @@ CASES = {
         sweep(workloads=workload(model="{mlp: {hidden: [-3]}}")),
         ["line 4", "hidden", "[-3]"],
     ),
+    "no limit of divergence": (
+        sweep(workloads=workload(diverged="{metric: val_loss}")),
+        ["line 6", "workloads.0.diverged", "write {above: 20}"],
+    ),
+    "limits that leave nothing": (
+        sweep(workloads=workload(diverged="{above: 1, below: 2}")),
+        ["line 6", "workloads.0.diverged", "no value is within"],
+    ),
+    "a limit of a metric that images do not have": (
+        sweep(workloads=workload(diverged="{above: 1, metric: val_los}")),
+        ["line 3", "'val_los'", "did you mean 'val_loss'?", "train_loss"],
+    ),
     "an alias to itself": (
         sweep(workloads="workloads: &w [*w]\n"),
         ["holds itself"],

@@ -1,5 +1,7 @@
 """Failures as an endpoint: paired counts, the exact test, and the words for them."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -96,6 +98,23 @@ def test_a_diverged_trial_without_a_value_is_still_a_failure(user_outcome):
     comparison = compare("s", outcomes, [QUESTION])
     assert len(comparison.incomplete) == 1
     assert (comparison.divergence[0].n, comparison.divergence[0].candidate) == (3, 1)
+
+
+def test_a_trial_at_chance_is_a_result_like_any_other_and_flagged(arms, outcome, tmp_path):
+    outcomes = with_losses(arms, outcome, ())
+    why = "val_accuracy 0.102 at the end, chance is 0.100"
+    outcomes[3] = outcome("thermolion", "digits", 3, 0.104, curve=[(0, 0.1), (40, 0.102)])
+    outcomes[3] = replace(outcomes[3], at_chance=why)
+    comparison = compare("s", outcomes, [QUESTION])
+    assert comparison.divergence[0].word == "none"
+    pooled = comparison.pooled[0]
+    assert (pooled.divergences, "at chance" in pooled.flags) == ((0, 0), True)
+    values = [0.91 + i / 1000 for i in range(12)]
+    values[3] = 0.104
+    assert comparison.summaries[0].mean_final == pytest.approx(100 * sum(values) / 12)
+    page = write_report(comparison, outcomes, tmp_path).read_text()
+    assert f"thermolion: {why}" in page
+    assert "no better than chance at their end" in page
 
 
 def test_a_trial_that_failed_on_the_machine_is_no_failure_of_the_candidate(arms, outcome):
