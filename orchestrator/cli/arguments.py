@@ -51,11 +51,13 @@ def _list_options() -> Mapping[str, Sequence[ArgumentParser]]:
     site = _option("--site", "NAME", "profile of the cluster, by name or path")
     place, sending, selection = _place_options(), _sending_options(), _selection_options()
     of_a_study = [study, root, override]
+    again = "ask its questions again on fresh seeds, in a study of this name that pools nothing"
+    confirm = _option("--confirm", "NEW_STUDY", again)
     to_send = [*of_a_study, *place, data, lock, as_json, *sending]
     return {
-        "plan": [*of_a_study, *place, as_json],
-        "submit": to_send,
-        "run": [*of_a_study, *place, data, mlflow, lock, *sending],
+        "plan": [*of_a_study, *place, confirm, as_json],
+        "submit": [*to_send, confirm],
+        "run": [*of_a_study, *place, data, mlflow, lock, *sending, confirm],
         "search": [*of_a_study, *place, data, mlflow, lock, as_json, *sending, *_search_options()],
         "status": [*of_a_study, as_json, trial],
         "logs": [*of_a_study, trial, follow],

@@ -7,6 +7,8 @@ from orchestrator.backends.base import backend_of, count_ranks_at_a_time
 from orchestrator.cli.terminal import Exit, load_study, print_result, say
 from orchestrator.progress.job_logs import find_outputs, follow_outputs
 from orchestrator.progress.status import read_status
+from orchestrator.results.additions import list_additions
+from orchestrator.results.preregister import amend
 from orchestrator.study.estimate import estimate
 from orchestrator.study.trial_lookup import find_id, find_in_study
 from orchestrator.submit.writer import Sender, SendOptions
@@ -25,6 +27,9 @@ def plan(arguments: Namespace) -> int:
 
     study = load_study(arguments)
     status = read_status(study)
+    if (amended := amend(study, status.stage)) is not None:
+        status = read_status(study, amended)
+    additions = list_additions(study, status.stage)
     keys = study.sweep.keys
     sender = Sender(study, status, SendOptions(lanes=arguments.lanes))
     plans = backend_of(keys).place(sender.placement_request(status.missing, Path.cwd()))
@@ -37,7 +42,7 @@ def plan(arguments: Namespace) -> int:
         from orchestrator.backends.slurm import render_batch_scripts
 
         scripts = render_batch_scripts(study, plans)
-    preview = PlanPreview(study, status, packs, lanes, left, change)
+    preview = PlanPreview(study, status, packs, lanes, left, change, additions)
     if arguments.json:
         print_result(preview.to_json() | {"sbatch": scripts})
         return Exit.DONE

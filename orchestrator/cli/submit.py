@@ -164,10 +164,8 @@ def _send_options(arguments: Namespace) -> SendOptions:
 
 
 def _send(study: Study, options: SendOptions, choose: Choose | None = None) -> SubmitResult:
-    sent = submit_study(study, options, *([] if choose is None else [choose]))
-    for note in sent.notes:
-        say(f"note: {note}")
-    return sent
+    chosen = {} if choose is None else {"choose": choose}
+    return submit_study(study, options, **chosen, tell=lambda note: say(f"note: {note}"))
 
 
 def _print_sent(

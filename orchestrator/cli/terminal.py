@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from orchestrator.results.confirm import confirm_study
 from orchestrator.study.study import Study, default_root, open_study
 from orchestrator.sweep.document import SweepError
 from thermolion.errors import OperationError
@@ -49,6 +50,11 @@ def load_study(arguments: Namespace) -> Study:
             f"--{where[0]} is for Ray, and the backend is {study.sweep.keys.backend}: "
             "add --backend ray"
         )
+    name = getattr(arguments, "confirm", None)
+    if name is not None:
+        study = confirm_study(study, name)
+        # From here on the command is about that study, which needs no more than its name.
+        arguments.study, arguments.set, arguments.confirm = name, [], None
     return study
 
 

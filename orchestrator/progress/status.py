@@ -16,6 +16,7 @@ from orchestrator.backends.records import Submission, read_pack, read_submission
 from orchestrator.progress.retry_policy import Ends, Failure, find_failure, find_unstarted
 from orchestrator.study.stage import NO_STAGE, Stage, Wanted, read_stage
 from orchestrator.study.study import Study
+from tracking.compare.analysis import Analysis
 from tracking.history import State
 from tracking.outcomes import Hold, Outcome, read_holds, read_outcomes
 
@@ -155,10 +156,13 @@ def find_living_packs(
     return {submission: packs for submission, packs in living.items() if packs}
 
 
-def read_status(study: Study) -> Status:
-    """Derive the status of a study; changes nothing and needs no lock."""
+def read_status(study: Study, amended: Analysis | None = None) -> Status:
+    """Derive the status of a study; changes nothing and needs no lock.
+
+    `amended` is the analysis that is to be frozen in the place of what is.
+    """
     carriers: dict[str, str] = {}
-    stage, trials = read_stage(study)
+    stage, trials = read_stage(study, amended)
     submissions = read_submissions(study.layout)
     living = find_living_packs(study.layout, submissions)
     for submission, packs in living.items():

@@ -103,7 +103,7 @@ def freeze(study: Study, stage: Stage, outcomes: Sequence[Outcome]) -> bool:
 
     It waits for targets and winners, and for a sweep that asks questions.
     """
-    if stage.frozen is not None or not study.sweep.questions or _awaits(stage):
+    if stage.frozen is not None or not study.sweep.questions or awaits_decisions(stage):
         return False
     return _write(
         study,
@@ -121,7 +121,7 @@ def amend(study: Study, stage: Stage) -> Analysis | None:
     metric, all may change; later a question may have another candidate if none of the two old and
     two new arms has logged any.
     """
-    if stage.frozen is None or not study.sweep.questions or _awaits(stage):
+    if stage.frozen is None or not study.sweep.questions or awaits_decisions(stage):
         return None
     frozen, declared = stage.frozen.analysis, declare_analysis(study, stage.targets)
     if replace(frozen, code=None).hash == replace(declared, code=None).hash:
@@ -145,7 +145,8 @@ def freeze_again(study: Study, stage: Stage, outcomes: Sequence[Outcome]) -> boo
     return _write(study, len(frozen.versions) + 1, analysis, started, outcomes, why=why)
 
 
-def _awaits(stage: Stage) -> bool:
+def awaits_decisions(stage: Stage) -> bool:
+    """Return True if targets or winners that belong to the analysis are still to be found."""
     return stage.awaits_targets or stage.awaits_winners
 
 
@@ -243,11 +244,11 @@ def read_registration(
         deviations.append(
             f"it was frozen when {frozen.started} trials of the comparison had logged a metric"
         )
-    deviations += _describe_edits(registered, now)
+    deviations += describe_edits(registered, now)
     deviations += _describe_changes("candidate", registered.candidates, now.candidates)
     deviations += _describe_changes("workload", registered.workloads, now.workloads)
     deviations += _describe_blocks(registered.blocks, now.blocks)
-    today = _rename(registered, now)
+    today = rename_analysis(registered, now)
     deviations += _describe_questions(today, now)
     deviations += _describe_discards(study)
     deviations += _describe_other_results(stage, study.tuning, outcomes)
@@ -261,7 +262,7 @@ def read_registration(
     ), today
 
 
-def _rename(registered: Analysis, now: Analysis) -> Analysis:
+def rename_analysis(registered: Analysis, now: Analysis) -> Analysis:
     """Name the candidates and workloads of an analysis as the sweep does now."""
     names = {key: name for name, key in now.candidates.items()}
     named = {old: names.get(key, old) for old, key in registered.candidates.items()}
@@ -274,7 +275,8 @@ def _rename(registered: Analysis, now: Analysis) -> Analysis:
     return replace(registered, questions=questions)
 
 
-def _describe_edits(registered: Analysis, now: Analysis) -> Iterator[str]:
+def describe_edits(registered: Analysis, now: Analysis) -> Iterator[str]:
+    """Yield a phrase for every choice that is another one now than was frozen."""
     for name, key in _KEYS.items():
         before, after = getattr(registered, name), getattr(now, name)
         if before != after:
@@ -305,9 +307,9 @@ def _describe_changes(
 def _describe_blocks(registered: Sequence[int], now: Sequence[int]) -> Iterator[str]:
     added, removed = sorted(set(now) - set(registered)), sorted(set(registered) - set(now))
     if added:
-        yield f"seeds {_format_numbers(added)} were added after the freezing: for exploration only"
+        yield f"seeds {format_numbers(added)} were added after the freezing: for exploration only"
     if removed:
-        yield f"seeds {_format_numbers(removed)} were removed"
+        yield f"seeds {format_numbers(removed)} were removed"
 
 
 def _describe_questions(today: Analysis, now: Analysis) -> Iterator[str]:
@@ -356,7 +358,8 @@ def _format(value: Any) -> str:
     return "none" if value is None else str(value)
 
 
-def _format_numbers(numbers: Sequence[int]) -> str:
+def format_numbers(numbers: Sequence[int]) -> str:
+    """Write rising numbers: 3-5 if they follow each other, else 3, 5."""
     first, last = numbers[0], numbers[-1]
     whole = len(numbers) > 2 and last - first == len(numbers) - 1
     return f"{first}-{last}" if whole else ", ".join(map(str, numbers))

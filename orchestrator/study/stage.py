@@ -87,8 +87,16 @@ class Stage:
     first: int = 0
 
     @staticmethod
-    def read(layout: Layout, looks: tuple[int, ...], has_pilots: bool, first: int = 0) -> "Stage":
+    def read(
+        layout: Layout,
+        looks: tuple[int, ...],
+        has_pilots: bool,
+        first: int = 0,
+        amended: Analysis | None = None,
+    ) -> "Stage":
         frozen = FrozenAnalysis.read(layout)
+        if frozen is not None and amended is not None:
+            frozen = replace(frozen, analysis=amended)
         in_force = looks if frozen is None else frozen.analysis.looks
         targets = read_decision(layout, TARGETS)
         return Stage(
@@ -175,12 +183,15 @@ class Stage:
 NO_STAGE = Stage(None, (), (), False, {})
 
 
-def read_stage(study: Study) -> tuple[Stage, tuple[Trial, ...]]:
-    """Return the stage of a study, and the trials that are planned at it."""
+def read_stage(study: Study, amended: Analysis | None = None) -> tuple[Stage, tuple[Trial, ...]]:
+    """Return the stage of a study, and the trials that are planned at it.
+
+    `amended` is the analysis that is to be frozen in the place of what is.
+    """
     tuning, trials = study.tuning, study.trials
     has_pilots = any(trial.phase == "pilot" for trial in trials)
     seeds = study.sweep.keys.seeds
-    stage = Stage.read(study.layout, seeds.looks, has_pilots, seeds.first)
+    stage = Stage.read(study.layout, seeds.looks, has_pilots, seeds.first, amended)
     tuned = [one for one in study.sweep.candidates if isinstance(one, TunedCandidate)]
     places = {
         place_of(workload, one): (one, workload)

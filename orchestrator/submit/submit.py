@@ -11,6 +11,8 @@ from orchestrator.backends.base import backend_of
 from orchestrator.backends.records import Submission, cancelled_file, read_pack, read_submissions
 from orchestrator.progress.status import Status, find_living_packs, read_status
 from orchestrator.progress.sweep_diff import compare_with_recorded
+from orchestrator.results.additions import list_additions
+from orchestrator.results.confirm import record_attempt
 from orchestrator.results.preregister import amend, freeze, freeze_again
 from orchestrator.study.study import Study
 from orchestrator.submit.decide import decide
@@ -30,7 +32,7 @@ class SubmitResult:
     """What `submit` did: `submissions` is empty if nothing was to be sent.
 
     `at_a_time` of its trials run at once. `left` counts the trials that wait for `retry`; `notes`
-    say what an edit of the sweep hides.
+    say what an edit of the sweep hides, and what of it is for exploration only.
     """
 
     submissions: tuple[Submission, ...]
@@ -43,23 +45,28 @@ class SubmitResult:
 
 
 def submit_study(
-    study: Study, options: SendOptions, choose: Choose = lambda status: status.missing
+    study: Study,
+    options: SendOptions,
+    choose: Choose = lambda status: status.missing,
+    tell: Callable[[str], None] | None = None,
 ) -> SubmitResult:
     """Send the trials that `choose` picks, by default all that are missing.
 
-    Returns once they are sent. Raises SweepError or DataError before anything is started, LockHeld
-    if another submit of the study is under way.
+    Returns once they are sent; `tell` is given what the user should know before. Raises SweepError
+    or DataError before anything is started, LockHeld if another submit of the study is under way.
     """
     study.layout.folder.mkdir(parents=True, exist_ok=True)
     try:
         with lock_study(study, options.break_lock):
-            return _submit(study, options, choose)
+            return _submit(study, options, choose, tell)
     finally:
         with contextlib.suppress(OSError):  # not empty, if anything was sent
             study.layout.folder.rmdir()
 
 
-def _submit(study: Study, options: SendOptions, choose: Choose) -> SubmitResult:
+def _submit(
+    study: Study, options: SendOptions, choose: Choose, tell: Callable[[str], None] | None
+) -> SubmitResult:
     status = read_status(study)
     notes = _check_edit(study, status, options.accept_change)
     while decide(study, status):
@@ -68,6 +75,11 @@ def _submit(study: Study, options: SendOptions, choose: Choose) -> SubmitResult:
         check_sendable(study, status, [*status.missing, *status.later], options)
         freeze_again(study, status.stage, status.outcomes)
         status = read_status(study)
+    if (additions := list_additions(study, status.stage)) is not None:
+        notes += (str(additions),)
+    if tell is not None:
+        for note in notes:
+            tell(note)
     _remove_leftovers(study, status)
     chosen = choose(status)
     # What follows later is checked as well: the present code is copied with the first submission.
@@ -78,6 +90,7 @@ def _submit(study: Study, options: SendOptions, choose: Choose) -> SubmitResult:
     left = sum(s.outcome.trial.id not in sending for s in status.left_alone)
     sender = Sender(study, status, options)
     files = sender.files([*chosen, *later])
+    record_attempt(study)
     study.record()
     if any(trial.phase == "compare" for trial in chosen):
         freeze(study, status.stage, status.outcomes)

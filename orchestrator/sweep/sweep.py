@@ -58,7 +58,8 @@ class Sweep:
         return 1 if self.keys.tune is None else count_searches(self.keys.tune, self.keys.seeds)
 
 
-def _check_study(name: str) -> str:
+def check_study_name(name: str) -> str:
+    """Return a name that a study may have; raises ValueError for any other."""
     if name in _RESERVED:
         raise ValueError(
             f"{name!r} is the MLflow store or archive of all studies: choose another name"
@@ -141,7 +142,7 @@ class Compare(Strict):
 class SweepFile(Strict):
     """The keys of a sweep file; its JSON schema is what editors complete from."""
 
-    study: Annotated[str, AfterValidator(_check_study)]
+    study: Annotated[str, AfterValidator(check_study_name)]
     workloads: list[Any]
     candidates: dict[str, dict[str, Any] | None]
     defaults: dict[str, Any] | None = None

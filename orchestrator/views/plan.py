@@ -12,9 +12,11 @@ from jobs.contract.trial import Trial, Workload
 from orchestrator.backends.base import backend_of
 from orchestrator.progress.status import Status, TrialStatus
 from orchestrator.progress.sweep_diff import PlanChange
+from orchestrator.results.additions import Additions
 from orchestrator.study.claims import compute_claims, describe_claims
 from orchestrator.study.estimate import TimeEstimate, in_words
 from orchestrator.study.study import Study
+from orchestrator.sweep.keys import ConfirmKeys
 from orchestrator.views.status import (
     final,
     group_lines,
@@ -39,7 +41,7 @@ class PlanPreview:
     """What the next `submit` would do: send `packs`, of which `lanes` ranks train at a time.
 
     `left` is how long that takes; `change` is what separates the sweep from the recorded one, None
-    before one is recorded.
+    before one is recorded. `additions` are for exploration only, if sent now.
     """
 
     study: Study
@@ -48,12 +50,14 @@ class PlanPreview:
     lanes: int
     left: TimeEstimate
     change: PlanChange | None
+    additions: Additions | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan: every trial with its id and state, the packs to send, the time.
 
         `new` are the trials that the recorded sweep has not; it is empty before one is recorded.
         """
+        keys = self.study.sweep.keys
         return {
             "study": self.study.name,
             "trials": [
@@ -65,9 +69,11 @@ class PlanPreview:
             "done": self.status.done,
             "new": [] if self.change is None else list(self.change.added),
             "orphaned": [] if self.change is None else list(self.change.orphaned),
+            "exploratory": [] if self.additions is None else list(self.additions.what),
             "notes": self._notes(),
             "estimated_seconds": self.left.seconds,
             "estimate_is_measured": self.left.measured,
+            "confirms": keys.confirms and keys.confirms.model_dump() | {"alpha": keys.alpha},
             "claims": asdict(compute_claims(self.study.sweep)),
             "stage": stage_json(self.status),
         }
@@ -79,6 +85,8 @@ class PlanPreview:
             ("study", f"{study.name}  ({study.layout.folder})"),
             ("trials", self._count_trials()),
         ]
+        if (confirms := sweep.keys.confirms) is not None:
+            lines.append(("confirms", _confirmation(confirms, sweep.keys.alpha)))
         lines += [("workload", f"{w.name}: {_workload(w)}") for w in sweep.workloads]
         lines += [("tuning", line) for line in _tuning(status)]
         for candidate in sweep.candidates:
@@ -124,7 +132,18 @@ class PlanPreview:
             notes.append(self.change.refusal(self.study.name))
         if self.change is not None and self.change.removed:
             notes.append(self.change.removal())
+        if self.additions is not None:
+            notes.append(str(self.additions))
         return notes + describe_notes(self.study, self.status)
+
+
+def _confirmation(confirms: ConfirmKeys, alpha: float) -> str:
+    """Return what a study confirms, and at what level."""
+    earlier = ", ".join(confirms.attempts)
+    return (
+        f"{confirms.study}, on fresh seeds and pooling nothing: attempt {len(confirms.attempts)}, "
+        f"tested at {alpha:g} (earlier: {earlier}); the test data are the same"
+    )
 
 
 def _tuning(status: Status) -> list[str]:

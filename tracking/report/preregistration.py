@@ -5,7 +5,7 @@ Sentences and tables for the sections on looks and on pre-registration; decides 
 
 from datetime import UTC, datetime
 
-from tracking.compare.analysis import Endpoint, FrozenVersion
+from tracking.compare.analysis import Analysis, Endpoint, FrozenVersion
 from tracking.compare.result import Comparison
 from tracking.report.tables import Table
 from tracking.report.wording import (
@@ -91,7 +91,8 @@ def registration(comparison: Comparison) -> Table:
         ("trials with results by then", str(record.started)),
         ("questions", "; ".join(title(one) for one in frozen.questions)),
         ("endpoints", "; ".join(map(measure, frozen.endpoints))),
-        ("error budget", f"{frozen.alpha:g} for the family, by Holm, two-sided"),
+        ("error budget", f"{frozen.alpha:g} for the family, by Holm, two-sided{_attempt(frozen)}"),
+        *((("earlier attempts", ", ".join(frozen.confirms)),) if frozen.confirms else ()),
         ("margin of equivalence", "; ".join([f"±{frozen.rope_pp:g} pp", *own])),
         ("workloads", ", ".join(frozen.workloads)),
         ("candidates", ", ".join(frozen.candidates)),
@@ -118,9 +119,34 @@ def registration_sentence(comparison: Comparison) -> str:
             f"Registered late: {record.started} trials of the comparison had logged results when "
             "this analysis was frozen."
         )
-    text = "This analysis was frozen before any trial of the comparison had logged a result"
+    text = f"{confirmation_sentence(comparison)} ".lstrip()
+    text += "This analysis was frozen before any trial of the comparison had logged a result"
     why = record.versions[-1].why if record.versions else ""
     return f"{text}; it replaces an earlier one, since {why} by then." if why else f"{text}."
+
+
+def confirmation_sentence(comparison: Comparison) -> str:
+    """Say what a study confirms, and at what level; empty if it confirms none."""
+    record = comparison.registration
+    if record is None or not record.analysis.confirms:
+        return ""
+    analysis = record.analysis
+    first, *others = analysis.confirms
+    earlier = f"; earlier attempts were {', '.join(others)}" if others else ""
+    fresh = "seeds" if analysis.tuning is None else "seeds and searches"
+    data = "test data" if comparison.any_of_user else "test images"
+    return (
+        f"This study asks the questions of {first} again, on {fresh} that no attempt has used "
+        f"before, and pools nothing with it{earlier}. All attempts together keep within "
+        f"{analysis.alpha * 2 ** len(analysis.confirms):g}: this is number "
+        f"{len(analysis.confirms)}, at {analysis.alpha:g}. The {data} are the same as those of "
+        "the earlier attempts."
+    )
+
+
+def _attempt(frozen: Analysis) -> str:
+    j = len(frozen.confirms)
+    return f": attempt {j} to confirm, at {frozen.alpha * 2**j:g} / 2^{j}" if j else ""
 
 
 def targets_sentence(comparison: Comparison) -> str:
@@ -161,7 +187,7 @@ def table_with_additions(comparison: Comparison) -> Table:
 def lines(comparison: Comparison) -> list[str]:
     """Return the lines for a terminal: trials saved, the frozen analysis, every deviation."""
     saved, record = saved_sentence(comparison), comparison.registration
-    texts = [saved] if saved else []
+    texts = [text for text in (saved, confirmation_sentence(comparison)) if text]
     if record is not None:
         late = f", {record.started} trials had results" if record.started else ""
         texts.append(f"Analysis frozen {_time(record.time_ms)}{late}: sha256 {record.hash[:16]}.")

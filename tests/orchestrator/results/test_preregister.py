@@ -21,7 +21,7 @@ def score(trial, context):
     context.log(0, score=0.0)
     if any(Path("BROKEN").glob(f"{trial.candidate.name}.broken")):
         raise RuntimeError("it can't be trained yet")
-    noise = zlib.crc32(f"{context.seed('init')} {trial.candidate.name}".encode()) % 997 / 1e5
+    noise = zlib.crc32(f"{context.seed('init')} {trial.candidate.name}".encode()) / 1e12
     for step in range(1, 8):
         context.log(step, score=trial.candidate.hyperparameters["lr"] * step / 7 + noise * step)
 """
@@ -172,3 +172,78 @@ def test_a_workload_that_is_edited_later_leaves_everything_for_exploration(
     assert status_of(found) == {"fast": False, "slow": False}
     assert found["unanswered"] == 4
     assert any("workload mine" in one for one in found["registration"]["deviations"])
+
+
+def test_what_would_not_count_is_said_before_it_starts(thermolion, write, trained):
+    trained(write())
+    more = write(
+        ("seeds: 5", "seeds: 8\nanalysis: {alpha: 0.1}"),
+        ("  fast", "  other: {optimizer: sgd, lr: 0.2}\n  fast"),
+    )
+    planned = json.loads(thermolion("plan", more, "--json").out)
+    foreseen = [
+        "seeds 5-7",
+        "other vs base",
+        "analysis.alpha is 0.1 by now; the frozen 0.05 counts",
+    ]
+    assert planned["exploratory"] == foreseen
+    for out in (thermolion("plan", more).out, trained(more)):
+        assert f"for exploration only: {'; '.join(foreseen)}." in out
+        assert "declare `seeds: {looks: [5, 8]}` from the start" in out
+        assert "--confirm NEW_STUDY" in out
+    found = json.loads(thermolion("compare", "frozen", "--json").out)
+    assert status_of(found) == {"fast": True, "slow": True, "other": False}
+    assert {one["estimate"]["n"] for one in found["pooled"]} == {5}
+    assert json.loads(thermolion("plan", write(), "--json").out)["exploratory"] == []
+
+
+def test_a_confirmation_has_fresh_seeds_and_half_the_level_of_the_one_before(
+    thermolion, write, layout, trained
+):
+    trained(write(("seeds: 5", "seeds: [0, 1, 2, 3, 6]")))
+    planned = json.loads(thermolion("plan", "frozen", "--confirm", "again", "--json").out)
+    assert {one["block"] for one in planned["trials"]} == {7, 8, 9, 10, 11}
+    assert planned["confirms"] == {"study": "frozen", "attempts": ["frozen"], "alpha": 0.025}
+    assert not (layout.root / "again").exists()
+    trained("frozen", "--confirm", "again", of="again")
+    assert decided(layout)["confirmation-1"]["study"] == "again"
+    found = json.loads(thermolion("compare", "again", "--json").out)
+    assert found["alpha"] == 0.025
+    assert found["trials"] == 15
+    assert found["registration"]["analysis"]["confirms"] == ["frozen"]
+    said = thermolion("compare", "again").out
+    assert "asks the questions of frozen again" in said
+    assert "this is number 1, at 0.025" in said
+    # The same command goes on with it; a confirmation is itself confirmed as the next attempt.
+    assert "nothing to send" in trained("frozen", "--confirm", "again", of="again")
+    shifted = trained("again", "--confirm", "third", "--set", "seeds={looks: [5, 6]}", of="third")
+    assert "15 trials" in shifted
+    third = json.loads((layout.root / "third" / "decisions" / "analysis.json").read_text())
+    assert third["analysis"]["alpha"] == 0.0125
+    assert third["analysis"]["confirms"] == ["frozen", "again"]
+    assert third["analysis"]["blocks"] == [12, 13, 14, 15, 16, 17]
+    trained("third", of="third")
+    look = json.loads((layout.root / "third" / "decisions" / "look-1.json").read_text())
+    assert (look["seeds"], len(look["trials"])) == (5, 15)
+
+
+def test_what_cannot_be_confirmed_is_refused_with_its_cause(thermolion, write, layout, trained):
+    def refusal(*arguments):
+        said = thermolion("submit", *arguments)
+        assert said.code == 2, said.out
+        return said.err
+
+    assert "was never sent" in refusal(write(), "--confirm", "again")
+    typo = write(training='command: "python trian.py {lr} {seed}"')
+    trained(typo)
+    assert "has a result yet" in refusal(typo, "--confirm", "again")
+    path = write()
+    trained(path)
+    assert "this is the name of the one" in refusal(path, "--confirm", "frozen")
+    assert "names a folder" in refusal(path, "--confirm", "a b")
+    assert "neither a sweep file nor a study" in refusal("elsewhere", "--confirm", "again")
+    assert "no question" in refusal(write(("baseline: base\n", "")), "--confirm", "again")
+    trained(write(("study: frozen", "study: taken")), of="taken")
+    assert "with another sweep" in refusal("frozen", "--confirm", "taken")
+    assert {one.name for one in layout.root.iterdir() if one.is_dir()} == {"frozen", "taken"}
+    assert not any(name.startswith("confirmation") for name in decided(layout))
