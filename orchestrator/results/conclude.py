@@ -32,11 +32,16 @@ _MOST_PAUSE_S = 60.0
 
 @dataclass(frozen=True)
 class StudyResults:
-    """The planned trials of a study as the logs have them now, and what was decided of them."""
+    """The planned trials of a study as the logs have them now, and what was decided of them.
+
+    `given_up` are the trials that will not run again, with their class of failure; None if that is
+    to be found out.
+    """
 
     study: Study
     outcomes: tuple[Outcome, ...]
     stage: Stage
+    given_up: Mapping[str, str] | None = None
 
     @staticmethod
     def read(study: Study) -> "StudyResults":
@@ -51,7 +56,7 @@ class StudyResults:
         """Answer the questions of the sweep, by the looks that are decided, or `complete`."""
         from orchestrator.results.confirmatory import answer_questions
 
-        return answer_questions(self.study, self.stage, self.outcomes, complete)
+        return answer_questions(self.study, self.stage, self.outcomes, complete, self.given_up)
 
     def compare_if_possible(self) -> "Comparison | None":
         """Answer the questions; None if there is nothing to compare yet."""

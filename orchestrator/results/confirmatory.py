@@ -3,27 +3,39 @@
 Chooses the trials that are compared; the arithmetic is `tracking`'s.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from statistics import fmean
 
-from orchestrator.results.preregister import read_registration
+from orchestrator.results.given_up import find_given_up
+from orchestrator.results.preregister import declare_analysis, read_registration
 from orchestrator.results.untuned import find_untuned
 from orchestrator.results.winners import summarize_tuning
 from orchestrator.study.stage import Stage
 from orchestrator.study.study import Study
+from orchestrator.sweep.search_space import TunedCandidate
 from tracking.compare.analysis import Analysis, Question
 from tracking.compare.compare import compare
 from tracking.compare.endpoints import ComparisonError
 from tracking.compare.interim import Looks, Savings
 from tracking.compare.result import Comparison, Difference
+from tracking.compare.units import Units
 from tracking.outcomes import Outcome
 
 
 def answer_questions(
-    study: Study, stage: Stage, outcomes: Sequence[Outcome], complete: int | None = None
+    study: Study,
+    stage: Stage,
+    outcomes: Sequence[Outcome],
+    complete: int | None = None,
+    given_up: Mapping[str, str] | None = None,
 ) -> Comparison:
-    """Answer the questions of a study from `complete` looks, by default all that are decided."""
+    """Answer the questions of a study from `complete` looks, by default all that are decided.
+
+    `given_up` are the trials that will not run again, with their class of failure; they are found
+    if it is None.
+    """
     compared = [
         one for one in with_frozen_targets(outcomes, stage) if one.trial.phase == "compare"
     ]
@@ -32,7 +44,9 @@ def answer_questions(
             "there is nothing to compare yet: tuning has to choose the settings first; see "
             f"`thermolion status {study.name}`"
         )
-    comparison = _compare(study, stage, outcomes, compared, complete)
+    if given_up is None:
+        given_up = find_given_up(study, compared)
+    comparison = _compare(study, stage, outcomes, compared, complete, given_up)
     tuning, untuned = summarize_tuning(study, outcomes), find_untuned(study)
     return replace(comparison, tuning=tuning, untuned=untuned)
 
@@ -43,30 +57,28 @@ def _compare(
     outcomes: Sequence[Outcome],
     compared: Sequence[Outcome],
     complete: int | None,
+    given_up: Mapping[str, str],
 ) -> Comparison:
     questions = [Question(*pair) for pair in study.sweep.questions]
     name, registration = study.name, read_registration(study, stage, outcomes)
+    ask = partial(compare, name, units=read_units(study), given_up=given_up)
     if registration is None:
-        keys = study.sweep.keys.analysis
+        declared = declare_analysis(study, stage.targets)
         looks = _read_looks(study, stage, 0)
-        return compare(
-            name,
-            compared,
-            questions,
-            rope_pp=keys.rope_pp,
-            margins=dict(keys.margins.items()),
-            alpha=study.sweep.keys.alpha,
-            looks=looks,
-        )
+        comparison = ask(compared, questions, analysis=declared, looks=looks)
+        # Nothing was declared in time for trials that have begun.
+        return replace(comparison, exploratory=any(one.attempts for one in compared))
     registered, analysis = registration
     confirmatory = _leave_out_additions(compared, analysis)
     looks = _read_looks(study, stage, len(stage.decisions) if complete is None else complete)
     if not confirmatory:  # none of the workloads that were frozen is left
         confirmatory, analysis = list(compared), _without_questions(analysis)
-    comparison = compare(name, confirmatory, questions, analysis=analysis, looks=looks)
+    comparison = ask(confirmatory, questions, analysis=analysis, looks=looks)
     later: tuple[Difference, ...] = ()
     if complete is None and len(confirmatory) < len(compared):
-        later = _explore(name, compared, questions)
+        # Of all trials that are asked for by now, confirmatory or not, once all of them are in.
+        declared = declare_analysis(study, stage.targets)
+        later = ask(compared, questions, analysis=declared).pooled
     saved = None if looks is None else _estimate_saved(study, stage, compared)
     return replace(comparison, registration=registered, later=later, saved=saved)
 
@@ -106,14 +118,10 @@ def _without_questions(analysis: Analysis) -> Analysis:
     return replace(analysis, questions=tuple(asked))
 
 
-def _explore(
-    name: str, outcomes: Sequence[Outcome], questions: Sequence[Question]
-) -> tuple[Difference, ...]:
-    """Answer with all trials that there are, confirmatory or not."""
-    ended = [one for one in outcomes if one.has_result]
-    known = {one.trial.candidate.name for one in ended}
-    answerable = [one for one in questions if {one.candidate, one.baseline} <= known]
-    return compare(name, ended, answerable).pooled if answerable else ()
+def read_units(study: Study) -> Units:
+    """Return what the answers of a study count: its blocks, or searches if it tunes several."""
+    tuned = (one.name for one in study.sweep.candidates if isinstance(one, TunedCandidate))
+    return Units(study.sweep.searches, frozenset(tuned))
 
 
 def _read_looks(study: Study, stage: Stage, complete: int) -> Looks | None:

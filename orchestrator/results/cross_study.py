@@ -5,17 +5,19 @@ Decides which trials may be paired, and refuses the others; the comparison is `t
 
 import itertools
 from argparse import Namespace
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs.contract.trial import Candidate, MetricSpec, Trial
 from orchestrator.results.conclude import StudyResults
+from orchestrator.results.given_up import find_given_up
 from orchestrator.results.untuned import describe_untuned
 from orchestrator.study.study import Study
 from orchestrator.sweep.document import SweepError
 from orchestrator.sweep.search_space import TunedCandidate
+from tracking.compare.units import BLOCKS, Units
 from tracking.outcomes import Outcome
 
 if TYPE_CHECKING:
@@ -31,7 +33,8 @@ _BlockKey = tuple[str, int, tuple[tuple[str, int], ...]]
 class ComparisonInput:
     """Outcomes to compare, the pairs of candidates asked about, and notes for the reader.
 
-    `as_declared` are the candidates of which is known that nobody tuned them.
+    `as_declared` are the candidates of which is known that nobody tuned them. `units` are what is
+    counted, and `given_up` the trials that will not run again, with their class of failure.
     """
 
     name: str
@@ -39,6 +42,8 @@ class ComparisonInput:
     questions: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
     as_declared: tuple[Candidate, ...] = ()
+    units: Units = BLOCKS
+    given_up: Mapping[str, str] = field(default_factory=dict)
 
     def compare(self) -> "Comparison":
         """Answer the questions; raises ComparisonError."""
@@ -46,7 +51,14 @@ class ComparisonInput:
         from tracking.compare.compare import compare
 
         questions = [Question(*pair) for pair in self.questions]
-        comparison = compare(self.name, self.outcomes, questions, notes=self.notes)
+        comparison = compare(
+            self.name,
+            self.outcomes,
+            questions,
+            notes=self.notes,
+            units=self.units,
+            given_up=self.given_up,
+        )
         return replace(
             comparison, untuned=describe_untuned(self.as_declared, obstacle=_TWO_STUDIES)
         )
@@ -93,6 +105,9 @@ def pair_studies(first: Study, second: Study) -> ComparisonInput:
             outcomes[trial.id] = replace(outcome, trial=moved)
     questions = [(labels[names[0], a], labels[names[1], b]) for a, b in itertools.product(*alone)]
     notes = _note_left_out(first, second, set(shared))
+    given_up: dict[str, str] = {}
+    for record in records:
+        given_up |= find_given_up(record.study, record.outcomes)
     as_declared = {
         labels[study.name, one.key]: one
         for study in (first, second)
@@ -105,7 +120,30 @@ def pair_studies(first: Study, second: Study) -> ComparisonInput:
         tuple(questions),
         tuple(notes),
         tuple(replace(one, name=label) for label, one in as_declared.items()),
+        _read_common_units(first, second, labels),
+        given_up,
     )
+
+
+def _read_common_units(
+    first: Study, second: Study, labels: Mapping[tuple[str, str], str]
+) -> Units:
+    """Return the units of two studies together; raises SweepError if their searches cross."""
+    tuned = {
+        labels[study.name, one.key]: study
+        for study in (first, second)
+        for one in study.sweep.candidates
+        if isinstance(one, TunedCandidate)
+    }
+    counts = {study.name: study.sweep.searches for study in tuned.values()}
+    several = {name: count for name, count in counts.items() if count > 1}
+    if len(set(several.values())) > 1:
+        listed = " and ".join(f"{count} searches in {name}" for name, count in several.items())
+        raise SweepError(
+            f"the blocks have the settings of {listed}, so they form no groups that are "
+            "independent of each other: tune one of the studies again with the other's `repeats`"
+        )
+    return Units(max(several.values(), default=1), frozenset(tuned))
 
 
 def read_experiment(arguments: Namespace, root: Path) -> ComparisonInput:

@@ -8,6 +8,7 @@ from dataclasses import asdict
 
 from orchestrator.progress.status import Status
 from orchestrator.results.conclude import StudyResults
+from orchestrator.results.given_up import list_given_up
 from orchestrator.results.preregister import freeze
 from orchestrator.results.winners import decide_tuning
 from orchestrator.study.decisions import inputs_hash, write_decision
@@ -31,8 +32,12 @@ def decide(study: Study, status: Status) -> bool:
         return False
     here = [one for one in status.outcomes if stage.is_of_look(one.trial, look)]
     planned = {one.trial.block for one in here}
-    if not here or not all(one.has_result for one in here):
+    given_up = list_given_up(status)
+    if not here or not all(one.has_result or one.trial.id in given_up for one in here):
         return False
+    names = {one.trial.candidate.name for one in here}
+    if {one.trial.candidate.name for one in here if one.has_result} != names:
+        return False  # none of a candidate's trials has a result: there is something to repair
     if max(planned) < stage.first + stage.looks[look - 1] - 1:
         return False  # the sweep no longer asks for the seeds of this look
     if stage.frozen is None:
@@ -61,13 +66,16 @@ def _decide_targets(study: Study, outcomes: Sequence[Outcome]) -> bool:
 
 def _decide_look(study: Study, status: Status, look: int, here: Sequence[Outcome]) -> bool:
     """Stop the candidates of which every question is decided; the others go on."""
-    results = StudyResults(study, tuple(status.outcomes), status.stage)
+    from tracking.compare.interim import DECIDED
+
+    given_up = list_given_up(status)
+    results = StudyResults(study, tuple(status.outcomes), status.stage, given_up)
     comparison = results.compare(complete=look)
     rows = [one for one in comparison.ledger if one.look == look]
     open_pairs = {
         (one.question.candidate, one.question.baseline)
         for one in comparison.confirmatory
-        if one.verdict not in ("better", "worse", "equivalent")
+        if one.verdict not in DECIDED
     }
     stage = status.stage
     assert stage.frozen is not None

@@ -173,7 +173,7 @@ def _measure_readiness(
         keys, numbers = tuple(analysis.workloads.values()), analysis.blocks
     elif looks is not None:
         keys = tuple(one.key for one in blocks.workloads.values())
-        numbers = tuple(range(looks.seeds[-1]))
+        numbers = tuple(range(looks.first, looks.first + looks.seeds[-1]))
     else:
         return ()
     return measure_readiness(questions, blocks.outcomes, keys, numbers, looks, given_up, closed)
