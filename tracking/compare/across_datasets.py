@@ -10,8 +10,9 @@ from statistics import fmean
 
 from jobs.contract.trial import Workload
 from tracking.compare.analysis import Question, data_sets_needed
-from tracking.compare.readiness import LOST_BASELINE, LOST_CANDIDATE
 from tracking.compare.result import (
+    LOST_BASELINE,
+    LOST_CANDIDATE,
     AcrossDatasets,
     AcrossDatasetsWord,
     Difference,

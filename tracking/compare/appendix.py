@@ -108,6 +108,8 @@ class Appendix:
 def compute_appendix(comparison: Comparison, outcomes: Sequence[Outcome]) -> Appendix:
     """Compute the appendix of a comparison from it and the outcomes that it was made of."""
     profiles, why = profile_candidates(comparison.time_to_target.arms, comparison.candidates)
+    if comparison.any_open:
+        profiles, why = (), "trials of the comparison are still to come"
     return Appendix(
         shapes=tuple(_limit_comparisons(comparison)),
         profile=profiles,
@@ -231,7 +233,7 @@ def _limit_comparisons(comparison: Comparison) -> Iterator[LimitComparison]:
 
 
 def _win_shares(comparison: Comparison) -> Iterator[WinShare]:
-    """Yield the share of wins over all pairs of the workloads that were pooled.
+    """Yield the share of wins over all pairs of the workloads that were pooled, if answered.
 
     If workloads differ in how often, Clopper and Pearson's interval of the count is too wide,
     never too narrow (Hoeffding 1956).
@@ -244,5 +246,5 @@ def _win_shares(comparison: Comparison) -> Iterator[WinShare]:
             and one.workload in pooled.workloads
             for _, value in one.paired
         ]
-        if differences:
+        if differences and pooled.verdict is not None:
             yield WinShare(pooled.question, pooled.endpoint, superiority(differences))

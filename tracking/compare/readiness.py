@@ -20,10 +20,6 @@ TRAINING_CAN_CAUSE: frozenset[FailureClass] = frozenset(
     ("USER_ERROR", "OOM_HOST", "OOM_DEVICE", "TIMEOUT")
 )
 
-# The flags of answers of which an arm lost trials for such a reason: it would have done worse with
-# them, so that no word may favour it.
-LOST_CANDIDATE, LOST_BASELINE = "lost candidate", "lost baseline"
-
 
 @dataclass(frozen=True)
 class Readiness:

@@ -47,7 +47,11 @@ def verdict(
     return "better" if estimate.mean > 0 else "worse"
 
 
-EXPLORATORY = "exploratory"  # the flag of answers that no family of tests was declared for
+# Flags of answers: those that no family of tests was declared for, those with fewer units than a
+# word needs, and those of which an arm lost trials for a reason that training can cause.
+EXPLORATORY = "exploratory"
+TOO_FEW_UNITS = "too few units"
+LOST_CANDIDATE, LOST_BASELINE = "lost candidate", "lost baseline"
 
 DivergenceWord = Literal["better", "worse", "undecided", "none"]
 AcrossDatasetsWord = Literal["better", "worse", "undecided", "not claimable"]

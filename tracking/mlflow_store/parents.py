@@ -16,7 +16,7 @@ from jobs.contract.command_template import select_hyperparameters
 from jobs.contract.trial import Trial, digest
 from tracking.compare.endpoints import ComparisonError, UnmeasuredError, final_metric, score_trial
 from tracking.compare.interim import DECIDED
-from tracking.compare.result import Comparison, Difference
+from tracking.compare.result import EXPLORATORY, Comparison, Difference
 from tracking.history import State
 from tracking.metric import Scale
 from tracking.mlflow_store.record import (
@@ -256,10 +256,20 @@ def _endpoint_values(outcome: Outcome) -> dict[str, float]:
 
 
 def _verdict_tags(comparison: Comparison) -> dict[str, str]:
-    """Return the word of every pooled answer by its tag, `thermolion.verdict/MEASURE/QUESTION`."""
-    interim = "" if _is_final(comparison) else " (interim)"
+    """Return the word of every pooled answer by its tag, `thermolion.verdict/MEASURE/QUESTION`.
+
+    While the question is open, the tag says how much is in: a word of before is replaced, as
+    MLflow would keep it.
+    """
+    in_yet = {
+        one.question: f"no verdict yet: {one.arrived} of {one.planned} trials are in"
+        for one in comparison.readiness
+        if one.is_open
+    }
+    origin = ["interim"] * (not _is_final(comparison)) + [EXPLORATORY] * comparison.exploratory
+    added = f" ({', '.join(origin)})" if origin else ""
     return {
-        f"{_VERDICT_TAG}/{key}": verdict_words(one) + interim
+        f"{_VERDICT_TAG}/{key}": in_yet.get(one.question, verdict_words(one, comparison) + added)
         for one, key in _answer_keys(comparison)
     }
 
@@ -292,6 +302,8 @@ def _verdict_points(comparison: Comparison, outcomes: Sequence[Outcome]) -> Iter
         return
     logged = {(row.question, row.endpoint) for row in comparison.ledger}
     for one, key in answers:
+        if comparison.is_open(one.question):
+            continue
         numbers = {"difference_low": one.estimate.low, "difference_high": one.estimate.high}
         if (one.question, one.endpoint) not in logged:
             numbers |= {"difference": one.estimate.mean, "p_adjusted": one.p_adjusted}
@@ -301,8 +313,10 @@ def _verdict_points(comparison: Comparison, outcomes: Sequence[Outcome]) -> Iter
 def _is_final(comparison: Comparison) -> bool:
     """Return True if no trial that is still to come can change the answers."""
     looks = comparison.looks
+    if comparison.any_open:
+        return False
     if looks is None:
-        return comparison.open_trials == 0
+        return comparison.open_trials == 0 or bool(comparison.readiness)
     decided = all(one.verdict in DECIDED for one in comparison.confirmatory)
     return looks.complete == len(looks.seeds) or (looks.complete > 0 and decided)
 

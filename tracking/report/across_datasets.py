@@ -3,9 +3,9 @@
 Never mixed with the answers about these data sets alone.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-from tracking.compare.result import AcrossDatasets, Comparison, Difference
+from tracking.compare.result import AcrossDatasets, Comparison
 from tracking.report.tables import Table
 from tracking.report.wording import (
     kind,
@@ -19,6 +19,8 @@ from tracking.report.wording import (
     suffix,
     title,
 )
+
+_WORDS = ("better", "equivalent", "worse")
 
 
 def sentence(one: AcrossDatasets) -> str:
@@ -71,8 +73,12 @@ def scope(comparison: Comparison) -> str:
 
 
 def table(comparison: Comparison) -> Table:
-    """Count the data sets behind each question and endpoint: ahead, behind, beyond the margin."""
-    rows = [_count_data_sets(one, comparison) for one in comparison.across_datasets]
+    """Count the data sets behind each question and endpoint, and the words of workloads alone."""
+    rows = [
+        _count_data_sets(one, comparison)
+        for one in comparison.across_datasets
+        if not comparison.is_open(one.question)
+    ]
     return Table.of("Over data sets", rows)
 
 
@@ -88,7 +94,9 @@ def _count_data_sets(one: AcrossDatasets, comparison: Comparison) -> Mapping[str
         "endpoint": short_measure(one.measure),
         "data sets": str(len(one.means)),
         "ahead / behind / level": f"{one.ahead} / {one.behind} / {one.tied}",
-        "win / tie / loss / open": " / ".join(map(str, _wins(rows, comparison))),
+        "better / equivalent / worse alone": " / ".join(
+            str(sum(row.verdict == word for row in rows)) for word in _WORDS
+        ),
         "typical Δ [95% CI]": number(None)
         if middle is None
         else signed(middle.estimate, one.unit) + middle_interval(middle, one.unit),
@@ -96,17 +104,3 @@ def _count_data_sets(one: AcrossDatasets, comparison: Comparison) -> Mapping[str
         "p adj.": p_value(one.p_adjusted),
         "on data sets like these": one.word,
     }
-
-
-def _wins(rows: Sequence[Difference], comparison: Comparison) -> tuple[int, int, int, int]:
-    """Count 95% intervals above the margin, inside it, below it, and across a limit of it."""
-    win = tie = loss = 0
-    for one in rows:
-        low, high = one.estimate.low, one.estimate.high
-        margin = comparison.margin(one) or 0.0
-        if low is None or high is None:
-            continue
-        win += low > margin
-        loss += high < -margin
-        tie += -margin <= low and high <= margin
-    return win, tie, loss, len(rows) - win - tie - loss

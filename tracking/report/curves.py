@@ -59,16 +59,21 @@ def draw(
         if not any(one.has_result for one in trials):
             continue
         metric = curve_metric(trials[0].trial.workload)
-        drawn["curves"].append(learning_curve(workload, trials, metric, styles))
+        bands = not comparison.any_open  # before that, nothing says how sure a mean is
+        drawn["curves"].append(learning_curve(workload, trials, metric, styles, bands))
         logs_loss = any(_LOSS in point.metrics for one in trials for point in one.curve)
         if metric != _LOSS and logs_loss:
-            drawn["losses"].append(learning_curve(workload, trials, _LOSS, styles))
+            drawn["losses"].append(learning_curve(workload, trials, _LOSS, styles, bands))
     return drawn
 
 
 @plot_style()
 def learning_curve(
-    workload: str, outcomes: Sequence[Outcome], metric: str, styles: Mapping[str, LineStyle]
+    workload: str,
+    outcomes: Sequence[Outcome],
+    metric: str,
+    styles: Mapping[str, LineStyle],
+    bands: bool = True,
 ) -> str:
     """Draw `metric` against training samples seen, of all trials that have a result.
 
@@ -76,9 +81,9 @@ def learning_curve(
     `outcomes` has one trial of the workload or more.
 
     Thin: single seeds, the first `MOST_THIN` of each candidate, a cross where one diverged. Thick:
-    the mean with a pointwise 95% t band, as far as every seed has a value. Dashed, across: the
-    target, if one is declared. Shares are drawn in percent; other metrics that span more than a
-    factor of ten on a logarithmic axis, with the mean and the band of their logarithms.
+    the mean, with a pointwise 95% t band if `bands`, as far as every seed has a value. Dashed,
+    across: the target, if one is declared. Shares are drawn in percent; other metrics that span
+    more than a factor of ten on a logarithmic axis, with the mean and band of their logarithms.
     """
     arms = {
         name: trials
@@ -97,7 +102,7 @@ def learning_curve(
     metric_name = metric.replace("_", " ")
     figure, axes = panel(workload, _AXES[axis], metric_name + ", %" * is_share)
     for name, trials in arms.items():
-        _draw_arm(axes, name, trials, curves[name], styles[name], logarithmic)
+        _draw_arm(axes, name, trials, curves[name], styles[name], logarithmic, bands)
     if metric == spec.metric and spec.target is not None:
         axes.axhline(factor * spec.target, color=QUIET, linewidth=0.9, linestyle=(0, (4, 3)))
     _set_axes(axes, logarithmic, is_share and bool(arms))
@@ -126,6 +131,7 @@ def _draw_arm(
     curves: Sequence[_Curve],
     style: LineStyle,
     logarithmic: bool,
+    bands: bool,
 ) -> None:
     """Draw the seeds of a candidate, a cross for each that diverged, and their mean."""
     # One line with gaps: a line for each seed would take most of the time of a page.
@@ -136,13 +142,18 @@ def _draw_arm(
     for trial, (x, y) in zip(trials, curves, strict=True):
         if trial.state == "diverged" and len(x):
             axes.plot(x[-1], y[-1], "x", color=style["color"], markersize=6, markeredgewidth=1.5)
-    _draw_mean(axes, f"{name} (n = {len(trials)})", curves, style, logarithmic)
+    _draw_mean(axes, f"{name} (n = {len(trials)})", curves, style, logarithmic, bands)
 
 
 def _draw_mean(
-    axes: Axes, label: str, curves: Sequence[_Curve], style: LineStyle, logarithmic: bool
+    axes: Axes,
+    label: str,
+    curves: Sequence[_Curve],
+    style: LineStyle,
+    logarithmic: bool,
+    bands: bool,
 ) -> None:
-    """Draw the mean at the places that all seeds have, with its band if there are two or more."""
+    """Draw the mean at the places that all seeds have, if asked with its band (two or more)."""
     shared = sorted(set.intersection(*(set(x.tolist()) for x, _ in curves)))
     values = np.array([y[np.isin(x, shared)] for x, y in curves])  # (n_seeds, n_points)
     forth, back = (np.log, np.exp) if logarithmic else (np.asarray, np.asarray)
@@ -150,7 +161,7 @@ def _draw_mean(
     mean = values.mean(axis=0)
     axes.plot(shared, back(mean), linewidth=1.8, label=label, **style)
     n = len(curves)
-    if n > 1:
+    if n > 1 and bands:
         half = special.stdtrit(n - 1, 0.975) * values.std(axis=0, ddof=1) / n**0.5
         band = back(mean - half), back(mean + half)
         axes.fill_between(shared, *band, color=style["color"], alpha=0.14, linewidth=0)

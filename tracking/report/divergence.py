@@ -23,8 +23,12 @@ def sentence(one: Divergence) -> str:
 
 
 def with_divergence(comparison: Comparison) -> tuple[Divergence, ...]:
-    """Return the questions in which some trial diverged."""
-    return tuple(one for one in comparison.divergence if one.word != "none")
+    """Return the answered questions in which some trial diverged."""
+    return tuple(
+        one
+        for one in comparison.divergence
+        if one.word != "none" and not comparison.is_open(one.question)
+    )
 
 
 def table(comparison: Comparison) -> Table:

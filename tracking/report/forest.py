@@ -19,10 +19,11 @@ _WIDEST, _WIDEST_HEADING = 60, 32  # letters below the axis, and above it
 
 
 def draw(comparison: Comparison, styles: Mapping[str, LineStyle]) -> list[str]:
-    """Return a plot for each question and endpoint, or for each unit if they have several."""
+    """Return a plot for each answered question and endpoint, or for each unit of several."""
     return [
         forest_plot(rows, comparison, styles)
         for question in comparison.questions
+        if not comparison.is_open(question)
         for endpoint in Endpoint
         for rows in _by_unit(comparison.rows(question, endpoint))
     ]

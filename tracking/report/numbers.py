@@ -17,7 +17,7 @@ from typing import Any
 from jobs.contract.atomic_write import open_atomically
 from tracking.compare.analysis import Endpoint
 from tracking.compare.appendix import Appendix
-from tracking.compare.result import Comparison, named_fields
+from tracking.compare.result import EXPLORATORY, Comparison, named_fields
 from tracking.report import tuning
 
 Rows = Sequence[Mapping[str, Any]]
@@ -53,10 +53,14 @@ def numbers(comparison: Comparison, appendix: Appendix) -> Mapping[str, Rows]:
             "difference": difference,
         }
         for one in comparison.by_workload
+        if not comparison.is_open(one.question)
         for block, difference in one.paired
     ]
+    named = {name: [_flat(one) for one in of_kind] for name, of_kind in records.items()}
+    for row, one in zip(named["answers"], records["answers"], strict=True):
+        row["exploratory"] = comparison.exploratory or EXPLORATORY in one.flags
     return {
-        **{name: [_flat(one) for one in of_kind] for name, of_kind in records.items()},
+        **named,
         "pairs": pairs,
         "tuning": list(tuning.rows(comparison.tuning)),
     }

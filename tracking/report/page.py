@@ -35,7 +35,16 @@ from tracking.report import (
 )
 from tracking.report import appendix as appendix_section
 from tracking.report.numbers import csv_text, numbers, write_parquet
-from tracking.report.verdict import findings, findings_beyond
+from tracking.report.verdict import (
+    answered,
+    banner,
+    boxes,
+    findings,
+    findings_beyond,
+    heading,
+    not_in_yet,
+    subject,
+)
 
 
 def write_report(comparison: Comparison, outcomes: Sequence[Outcome], folder: Path) -> Path:
@@ -73,7 +82,15 @@ def write_report(comparison: Comparison, outcomes: Sequence[Outcome], folder: Pa
 def _context(comparison: Comparison, outcomes: Sequence[Outcome]) -> dict[str, Any]:
     return {
         "comparison": comparison,
-        "answers": [_answer(comparison, question) for question in comparison.questions],
+        "heading": heading(comparison),
+        "banner": banner(comparison),
+        "answers": [_answer(comparison, question) for question in answered(comparison)],
+        "waiting": not_in_yet(comparison),
+        "counts": [
+            tables.counts(comparison, question)
+            for question in comparison.questions
+            if comparison.is_open(question)
+        ],
         "claim": wording.claim(comparison),
         "scope": across_datasets.scope(comparison),
         "kind": wording.kind(comparison),
@@ -109,7 +126,8 @@ def _context(comparison: Comparison, outcomes: Sequence[Outcome]) -> dict[str, A
 def _answer(comparison: Comparison, question: Question) -> dict[str, Any]:
     """Return what the report says of one question: findings, and its tables."""
     return {
-        "title": wording.title(question),
+        "title": subject(comparison, question),
+        "boxes": boxes(comparison, question),
         "findings": findings(comparison, question),
         "beyond": findings_beyond(comparison, question),
         "table": tables.answers(comparison, question),

@@ -13,11 +13,13 @@ from tracking.report.wording import (
     measure,
     number,
     p_value,
+    quantity,
     ranges,
     short_measure,
     signed,
     small_p,
     title,
+    unit_noun,
     verdict_words,
 )
 
@@ -34,7 +36,7 @@ def ledger(comparison: Comparison) -> Table:
                 "look": str(one.look),
                 "seeds": str(one.seeds),
                 "information": f"{one.fraction:.2f}",
-                "pairs": str(one.n),
+                "n": quantity(one.n, unit_noun(comparison, one.question)),
                 "Δ": signed(one.mean, units[one.question, one.endpoint]),
                 "t (df)": number(None) if one.t is None else f"{one.t:.2f} ({one.df:.1f})",
                 "p": small_p(one.p),
@@ -173,13 +175,14 @@ def table_with_additions(comparison: Comparison) -> Table:
             {
                 "question": title(one.question),
                 "endpoint": short_measure(one.measure),
-                "pairs": str(one.estimate.n),
+                "n": quantity(one.estimate.n, unit_noun(comparison, one.question)),
                 "Δ [95% CI]": difference(one.estimate, one.unit),
                 "p": p_value(one.estimate.p),
                 "p adj.": p_value(one.p_adjusted),
-                "would be": f"({verdict_words(one)})",
+                "would be": f"({verdict_words(one, comparison)})",
             }
             for one in comparison.later
+            if not comparison.is_open(one.question)
         ],
     )
 

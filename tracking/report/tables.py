@@ -17,6 +17,7 @@ from tracking.report.wording import (
     level,
     number,
     p_value,
+    plural,
     pp_suffix,
     scope,
     share_ahead,
@@ -25,6 +26,7 @@ from tracking.report.wording import (
     size,
     suffix,
     title,
+    unit_noun,
     verdict_words,
 )
 from tracking.stats.t_tests import Estimate
@@ -123,16 +125,38 @@ def best_of_some(expected: Sequence[float]) -> Mapping[str, str]:
     return {name: number(expected[place] if expected else None) for name, place in at.items()}
 
 
-def align(table: Table, heading: str | None = None) -> str:
-    """Lay a table out in columns for a terminal; `heading` goes over the first one."""
-    header = (heading or table.header[0], *table.header[1:])
-    widths = [max(map(len, column)) for column in zip(header, *table.rows, strict=True)]
-    return columns([header, ["-" * width for width in widths], *table.rows])
+def align(table: Table) -> str:
+    """Lay a table out in columns for a terminal."""
+    widths = [max(map(len, column)) for column in zip(table.header, *table.rows, strict=True)]
+    return columns([table.header, ["-" * width for width in widths], *table.rows])
+
+
+def named(table: Table) -> Table:
+    """Return a table whose caption stands over its first column, as there is no other place."""
+    return Table(table.caption, (table.caption, *table.header[1:]), table.rows)
+
+
+def counts(comparison: Comparison, question: Question) -> Table:
+    """Return what is in of an open question: pairs and means, and nothing that says how sure."""
+    by_endpoint = [comparison.rows(question, endpoint) for endpoint in Endpoint]
+    header = ["data so far"]
+    for endpoint in Endpoint:
+        header += ["pairs", f"mean Δ {column(comparison, endpoint)}"]
+    rows = tuple(
+        (scope(same[0], comparison), *(cell for one in same for cell in _count(one, comparison)))
+        for same in zip(*by_endpoint, strict=True)
+    )
+    return Table(title(question), tuple(header), rows)
+
+
+def _count(one: Difference, comparison: Comparison) -> tuple[str, str]:
+    mean = in_unit(one.unit, signed(one.estimate.mean, one.unit), comparison)
+    return str(one.estimate.n), mean
 
 
 def _answer(one: Difference, comparison: Comparison) -> tuple[str, str, str]:
     change = _change(one.estimate, one.unit, comparison)
-    return change, p_value(one.p_adjusted), verdict_words(one)
+    return change, p_value(one.p_adjusted), verdict_words(one, comparison)
 
 
 def _change(estimate: Estimate, unit: str, comparison: Comparison) -> str:
@@ -152,7 +176,7 @@ def _effect(one: Difference, comparison: Comparison) -> Mapping[str, str]:
     return {
         "data": scope(one, comparison),
         "endpoint": short_measure(one.measure),
-        "pairs": str(one.estimate.n),
+        plural(unit_noun(comparison, one.question)): str(one.estimate.n),
         "p": p_value(one.estimate.p),
         f"median Δ{pp}": in_unit(one.unit, signed(one.median, one.unit), comparison),
         "g_z": number(one.estimate.g_z),
@@ -162,4 +186,13 @@ def _effect(one: Difference, comparison: Comparison) -> Mapping[str, str]:
         f"Δ without them{pp}": number(None)
         if without is None
         else _change(without, one.unit, comparison),
+        **(_spread(one) if any(row.components for row in comparison.by_workload) else {}),
     }
+
+
+def _spread(one: Difference) -> Mapping[str, str]:
+    """Return where the spread of an answer comes from, if its searches have several blocks."""
+    parts = one.components
+    sizes = (None, None) if parts is None else (parts.search_sd, parts.block_sd)
+    names = ("sd of searches", "sd of blocks")
+    return {name: size(sd, one.unit) for name, sd in zip(names, sizes, strict=True)}

@@ -1,45 +1,88 @@
-"""The answer as plain text for a terminal: sentences, tables, caveats. Writes nothing."""
+"""The answer as plain text for a terminal: sentences, caveats, tables. Writes nothing."""
+
+import textwrap
+from collections.abc import Iterator
 
 from tracking.compare.result import Comparison
 from tracking.report import across_datasets, preregistration, tables, tuning, wording
-from tracking.report.verdict import findings, findings_beyond
+from tracking.report.verdict import (
+    Box,
+    answered,
+    banner,
+    boxes,
+    findings,
+    findings_beyond,
+    not_in_yet,
+    subject,
+)
 
 _NAMED = 8  # incomplete blocks that a terminal lists before it counts
+_ROWS = 30  # of a table
+_WIDTH = 96  # of a box
 
 
 def verdict_text(comparison: Comparison) -> str:
     """Return the answers in words and as tables, ready to print; ends with a newline."""
-    parts = _answers(comparison)
-    looks = preregistration.ledger(comparison)
-    if looks.rows:
-        parts.append(tables.align(looks))
-    tuned = tuning.section(comparison)
-    if tuned is not None:
-        parts.append(tables.align(tuned.tables[0]))
-    parts += [tables.align(tables.summaries(comparison)), *_notes(comparison)]
+    parts = [*_answers(comparison), *_notes(comparison)]
+    parts += [_align(table) for table in _tables(comparison)]
     return "\n\n".join(parts) + "\n"
 
 
 def _answers(comparison: Comparison) -> list[str]:
     if not comparison.questions:
         return [wording.no_question(comparison)]
-    parts = []
-    for question in comparison.questions:
-        lines = [f"{wording.title(question)}:"]
+    parts = [said] if (said := banner(comparison)) else []
+    command = None  # named once: that of several boxes is the same
+    for question in answered(comparison):
+        lines = [f"{subject(comparison, question)}:"]
         lines += [f"  {word} {text}" for word, text in findings(comparison, question)]
         like_these = f"  on {wording.kind(comparison)} like these:"
         beyond = findings_beyond(comparison, question)
         lines += [f"{like_these} {word} {text}" for word, text in beyond]
+        for box in boxes(comparison, question):
+            lines += _frame(box, is_named=box.command == command)
+            command = box.command
         parts.append("\n".join(lines))
-    for question in comparison.questions:
-        table = tables.answers(comparison, question)
-        parts.append(tables.align(table, heading=table.caption))
+    if waiting := not_in_yet(comparison):
+        parts.append("\n".join(["Not in yet:", *(f"  {line}" for line in waiting)]))
     return parts
+
+
+def _frame(box: Box, is_named: bool) -> Iterator[str]:
+    """Yield the lines of a box, in letters that every terminal has."""
+    text = f"{box.text} the command above." if is_named and box.command else box.text
+    yield f"  +-- {box.heading} ".ljust(_WIDTH, "-")
+    yield from (f"  | {line}" for line in textwrap.wrap(text, _WIDTH - 4))
+    if box.command and not is_named:
+        yield f"  |   {box.command}"
+    yield "  +".ljust(_WIDTH, "-")
+
+
+def _tables(comparison: Comparison) -> Iterator[tables.Table]:
+    for question in comparison.questions:
+        kind = tables.counts if comparison.is_open(question) else tables.answers
+        yield tables.named(kind(comparison, question))
+    looks = preregistration.ledger(comparison)
+    if looks.rows:
+        yield looks
+    tuned = tuning.section(comparison)
+    if tuned is not None:
+        yield tuned.tables[0]
+    yield tables.summaries(comparison)
+
+
+def _align(table: tables.Table) -> str:
+    """Lay a table out, the first rows of it if there are many."""
+    more = len(table.rows) - _ROWS
+    if more <= 1:
+        return tables.align(table)
+    short = tables.Table(table.caption, table.header, table.rows[:_ROWS])
+    return f"{tables.align(short)}\nand {more} more rows, listed in the report"
 
 
 def _notes(comparison: Comparison) -> list[str]:
     lines = wording.caveats(comparison)
-    if comparison.questions:
+    if answered(comparison):
         claims = [wording.claim(comparison), across_datasets.scope(comparison)]
         lines = [" ".join(claims), wording.family(comparison), *lines]
     lines += [*tuning.caveats(comparison.tuning), *preregistration.lines(comparison)]

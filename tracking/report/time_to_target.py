@@ -92,15 +92,21 @@ def arms(comparison: Comparison) -> Table:
                 "median steps": (
                     "not reached by half" if one.median is None else f"{one.median:.0f}"
                 ),
-                "restricted mean (s.e.)": (
-                    f"{one.restricted_mean:.1f} ({one.restricted_mean_se:.1f})"
-                ),
+                **_restricted_mean(one, comparison.any_open),
                 "of": str(one.horizon),
                 "steps per success": number(one.steps_per_success, 0),
             }
             for one in comparison.time_to_target.arms
         ],
     )
+
+
+def _restricted_mean(one: Arm, is_open: bool) -> Mapping[str, str]:
+    """Return the restricted mean, and its error unless answers are still to come."""
+    if is_open:
+        return {"restricted mean": f"{one.restricted_mean:.1f}"}
+    text = f"{one.restricted_mean:.1f} ({one.restricted_mean_se:.1f})"
+    return {"restricted mean (s.e.)": text}
 
 
 def _factor(log_ratio: Estimate) -> str:

@@ -7,20 +7,33 @@ sections say; decides nothing.
 from typing import NamedTuple
 
 from tracking.compare.analysis import Question
-from tracking.compare.result import EXPLORATORY, Comparison, Difference
+from tracking.compare.result import (
+    EXPLORATORY,
+    LOST_BASELINE,
+    LOST_CANDIDATE,
+    TOO_FEW_UNITS,
+    Comparison,
+    Difference,
+)
 from tracking.report import across_datasets, divergence, time_to_target
 from tracking.report.wording import (
     FLAGS,
     interval,
+    marks,
     measure,
     p_relation,
+    plural,
     quantity,
     signed,
     size,
     some,
+    spell,
     suffix,
+    title,
+    unit_noun,
 )
 
+_MOST_SETTINGS = 3  # workloads whose settings a heading names
 _OPPOSITE = {"better": "worse", "worse": "better"}
 
 
@@ -29,6 +42,110 @@ class Finding(NamedTuple):
 
     word: str
     text: str
+
+
+class Box(NamedTuple):
+    """What has to stand beside a word: a heading, what it means, and the next command, if any."""
+
+    heading: str
+    text: str
+    command: str | None
+
+
+def answered(comparison: Comparison) -> list[Question]:
+    """Return the questions that have an answer; the others are in `not_in_yet`."""
+    return [one for one in comparison.questions if not comparison.is_open(one)]
+
+
+def heading(comparison: Comparison) -> str:
+    """Return what the words of a comparison stand under."""
+    return "Exploratory" if comparison.exploratory else "Verdict"
+
+
+def banner(comparison: Comparison) -> str:
+    """Say that nothing was agreed on beforehand; empty if an analysis was frozen."""
+    if not comparison.exploratory or not comparison.questions:
+        return ""
+    return (
+        "Exploratory: no analysis was frozen before these trials, so questions, endpoints, "
+        "settings and the number of seeds may have been chosen after looking at results. Take "
+        "a word here as a hint, to be confirmed by a study that is declared beforehand."
+    )
+
+
+def not_in_yet(comparison: Comparison) -> list[str]:
+    """Say of every open question how much is in, and what its answer waits for."""
+    study, look = comparison.study, _awaited_look(comparison)
+    lines = []
+    for one in comparison.readiness:
+        if not one.is_open:
+            continue
+        text = f"{title(one.question)}: {one.arrived} of {quantity(one.planned, 'trial')} are in; "
+        if one.arrived < one.planned:
+            text += (
+                f"no verdict before {look} is complete, or `thermolion compare {study} "
+                "--close-look` ends it as it is."
+            )
+        else:
+            text += f"{look} is decided by the next `thermolion submit {study}`."
+        lines.append(text)
+    return lines
+
+
+def _awaited_look(comparison: Comparison) -> str:
+    """Name the look that open questions wait for: the first one, or the only one."""
+    looks, record = comparison.looks, comparison.registration
+    if looks is not None:
+        seeds = quantity(looks.seeds[max(looks.complete, 1) - 1], "seed")
+        return f"look {max(looks.complete, 1)} of {len(looks.seeds)}, at {seeds},"
+    blocks = max((one.planned for one in comparison.summaries), default=0)
+    if record is not None:
+        blocks = len(record.analysis.blocks)
+    return f"the look at {quantity(blocks, 'seed')}"
+
+
+def boxes(comparison: Comparison, question: Question) -> list[Box]:
+    """Return what has to stand beside the words on a question: who of it nobody has tuned."""
+    untuned, names = comparison.untuned, comparison.untuned_in(question)
+    if untuned is None or not names or comparison.is_open(question):
+        return []
+    rates = dict(untuned.rates)
+    who = [
+        f"{name} (lr {spell(rates[name])})" if name in rates else f"{name} (lr by default)"
+        for name in names
+    ]
+    text = (
+        f"{' and '.join(who)} ran as declared: nobody has searched for better settings. Another "
+        "learning rate can turn this verdict around."
+    )
+    if untuned.command is not None:
+        return [Box("Untuned", f"{text} The same with every candidate tuned:", untuned.command)]
+    return [Box("Untuned", f"{text} Not tuned here: {untuned.obstacle}.", None)]
+
+
+def subject(comparison: Comparison, question: Question) -> str:
+    """Name both sides of a question, by their settings if a single search has chosen them."""
+    sides = (question.candidate, question.baseline)
+    return " vs ".join(_with_settings(comparison, name) for name in sides)
+
+
+def _with_settings(comparison: Comparison, name: str) -> str:
+    if not comparison.units.names_settings or name not in comparison.units.tuned:
+        return name
+    by_workload = {
+        one.workload: ", ".join(
+            f"{key.replace('_', ' ')} {spell(value)}" for key, value in one.hyperparameters.items()
+        )
+        for one in comparison.settings
+        if one.candidate == name
+    }
+    distinct = set(by_workload.values())
+    if len(distinct) == 1:
+        return f"{name} at {distinct.pop()}"
+    listed = [f"{values} on {workload}" for workload, values in by_workload.items()]
+    more = len(listed) - _MOST_SETTINGS
+    text = f"{name} at {'; '.join(listed[:_MOST_SETTINGS])}"
+    return text + (f" and others on {more} more (see Tuning)" if more > 0 else "")
 
 
 def findings(comparison: Comparison, question: Question) -> list[Finding]:
@@ -61,9 +178,8 @@ def findings_beyond(comparison: Comparison, question: Question) -> list[Finding]
 
 def sentence(one: Difference, comparison: Comparison) -> str:
     """Say the verdict on one endpoint, how sure it is, and why it is not more."""
-    head = f"{one.verdict} in {measure(one.measure)}"
-    if EXPLORATORY in one.flags:
-        head = f"{one.verdict} (exploratory) in {measure(one.measure)}"
+    marked = f" ({marked})" if (marked := ", ".join(marks(one, comparison))) else ""
+    head = f"{one.verdict}{marked} in {measure(one.measure)}"
     if one.lower_is_better:
         head += " (lower is better; + means lower)"
     if "mixed units" in one.flags:
@@ -101,7 +217,8 @@ def _numbers(one: Difference, comparison: Comparison) -> str:
     if one.estimate.low is not None:
         text += f"{between}95% CI {interval(one.estimate, one.unit)}"
         between = ", "
-    return f"{text}{between}adjusted p {p_relation(one.p_adjusted)}, {_basis(one, singles)}"
+    text += f"{between}adjusted p {p_relation(one.p_adjusted)}"
+    return f"{text}, {_basis(one, singles, comparison)}"
 
 
 def _exceptions(one: Difference, comparison: Comparison) -> list[str]:
@@ -128,12 +245,13 @@ def _singles(one: Difference, comparison: Comparison) -> list[Difference]:
     ]
 
 
-def _basis(one: Difference, singles: list[Difference]) -> str:
-    """Say how many seeds an answer rests on, and at which look if there are several."""
+def _basis(one: Difference, singles: list[Difference], comparison: Comparison) -> str:
+    """Say how many seeds or searches an answer rests on, and at which look of several."""
     counts = [row.estimate.n for row in singles] or [one.estimate.n]
-    each = quantity(counts[0], "seed")
+    noun = unit_noun(comparison, one.question)
+    each = quantity(counts[0], noun)
     if min(counts) < max(counts):
-        each = f"{min(counts)} to {max(counts)} seeds"
+        each = f"{min(counts)} to {quantity(max(counts), noun)}"
     text = each if len(counts) == 1 else f"{each} on each of {len(counts)} workloads"
     if one.reached is not None and one.reached.look == 0:
         return f"{text} so far: before the first look is complete, nothing is decided"
@@ -150,15 +268,34 @@ def _reasons(one: Difference, comparison: Comparison) -> list[str]:
         return [f"Surely within {margin} by two one-sided tests, adjusted p {p}."]
     if one.verdict != "undecided" or (one.reached is not None and one.reached.look == 0):
         return [FLAGS["sign-flip disagrees"]] * ("sign-flip disagrees" in one.flags)
-    reasons = [FLAGS["rests on collapse"]] * ("rests on collapse" in one.flags)
-    if not reasons:
-        reasons = [_why_undecided(one, comparison)]
-    if one.smallest_detectable is not None and len(reasons) == 1:
+    by_flag = _reasons_by_flag(one, comparison)
+    reasons = [text for flag, text in by_flag.items() if flag in one.flags]
+    if reasons:
+        return reasons
+    reasons = [_why_undecided(one, comparison)]
+    if one.smallest_detectable is not None:
+        nouns = plural(unit_noun(comparison, one.question))
         reasons.append(
-            "With this spread and so many seeds, a true difference of "
+            f"With this spread and so many {nouns}, a true difference of "
             f"{size(one.smallest_detectable, one.unit)}{suffix(one.unit)} is found with 80% power."
         )
     return reasons
+
+
+def _reasons_by_flag(one: Difference, comparison: Comparison) -> dict[str, str]:
+    """Return why a word is not said, by the flag that says so."""
+    nouns = plural(unit_noun(comparison, one.question))
+    lost = (
+        "Trials of {} have no result for a reason that training can cause (an error, memory, a "
+        "time limit), and who fails may be who does badly: it is called neither better nor "
+        "equivalent."
+    )
+    return {
+        TOO_FEW_UNITS: f"Too few {nouns} for a word: it takes five, and three on each workload.",
+        LOST_CANDIDATE: lost.format(one.question.candidate),
+        LOST_BASELINE: lost.format(one.question.baseline),
+        "rests on collapse": FLAGS["rests on collapse"],
+    }
 
 
 def _why_undecided(one: Difference, comparison: Comparison) -> str:

@@ -5,8 +5,10 @@ two digits, plain units as many as are significant; a dash stands for a number t
 exist. Lays out no page.
 """
 
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from jobs.contract.trial import MetricSpec
 from tracking.compare.analysis import Endpoint, Question
@@ -71,6 +73,18 @@ def p_relation(p: float | None) -> str:
     """Format a p-value as it follows its name in a sentence."""
     text = p_value(p)
     return text.replace("<", "< ") if text.startswith("<") else f"= {text}"
+
+
+def spell(value: Any) -> str:
+    """Spell a setting as one writes it in a sweep: 3e-3, 0.1, true."""
+    if not isinstance(value, float):
+        return value if isinstance(value, str) else json.dumps(value)
+    if value and not 0.01 <= abs(value) < 10_000:
+        digits, _, exponent = f"{value:.3g}".partition("e")
+        if not exponent:
+            digits, _, exponent = f"{value:.2e}".partition("e")
+        return f"{float(digits):g}e{int(exponent)}"
+    return f"{value:.4g}"
 
 
 def interval(estimate: Estimate, unit: str = PP) -> str:
@@ -200,10 +214,24 @@ def scope(one: Difference, comparison: Comparison) -> str:
     return f"pooled ({len(one.workloads)})"
 
 
-def verdict_words(one: Difference) -> str:
-    """Return the verdict with its most pressing flag."""
-    urgent = [f for f in ("collapse", "no spread", EXPLORATORY) if f in one.flags]
-    return (one.verdict or "waiting") + (f" ({urgent[0]})" if urgent else "")
+def marks(one: Difference, comparison: Comparison) -> list[str]:
+    """Return what is said in the same breath as a word: that it explores, or nobody tuned."""
+    named = [EXPLORATORY] if EXPLORATORY in one.flags and not comparison.exploratory else []
+    return named + ["untuned"] * bool(comparison.untuned_in(one.question))
+
+
+def verdict_words(one: Difference, comparison: Comparison) -> str:
+    """Return the verdict with its most pressing flags; a dash while the question is open."""
+    if one.verdict is None:
+        return _DASH
+    urgent = [flag for flag in ("collapse", "no spread") if flag in one.flags][:1]
+    marked = ", ".join([*urgent, *marks(one, comparison)])
+    return one.verdict + (f" ({marked})" if marked else "")
+
+
+def unit_noun(comparison: Comparison, question: Question) -> str:
+    """Name what the answers of a question count: searches, or seeds if nothing is tuned."""
+    return "search" if comparison.units.noun(question) == "search" else "seed"
 
 
 def claim(comparison: Comparison) -> str:
@@ -250,7 +278,7 @@ def units(comparison: Comparison) -> str:
 def caveats(comparison: Comparison) -> list[str]:
     """List what a reader must know before believing the answers, most pressing first."""
     texts = looks_caveats(comparison)
-    if comparison.open_trials and comparison.looks is None:
+    if comparison.open_trials and comparison.exploratory and comparison.looks is None:
         texts.append(
             f"Interim: {comparison.open_trials} of {quantity(comparison.trials, 'trial')} still "
             "without an end. The p-values hold once the planned seeds are in; stopping as soon as "
@@ -279,9 +307,12 @@ def _flag_caveats(comparison: Comparison) -> list[str]:
     rows = (*comparison.pooled, *comparison.by_workload)
     texts = []
     for flag, text in FLAGS.items():
-        if flag in _IN_THE_SENTENCE or all(flag not in one.flags for one in rows):
+        raised = [one for one in rows if flag in one.flags]
+        if flag == "few seeds":  # it is about intervals
+            raised = [one for one in raised if one.verdict is not None]
+        if flag in _IN_THE_SENTENCE or not raised:
             continue
-        names = [one.workload or "" for one in comparison.by_workload if flag in one.flags]
+        names = [one.workload for one in raised if one.workload is not None]
         named = list(dict.fromkeys(names))
         is_partial = 0 < len(named) < len(comparison.workloads)
         texts.append(text + f" ({some(named)})" * is_partial)
@@ -293,12 +324,14 @@ def looks_caveats(comparison: Comparison) -> list[str]:
     looks = comparison.looks
     if looks is None:
         return []
+    if comparison.any_open:
+        return []  # what is said of these questions says it
     if looks.complete == 0:
         waits = f"{comparison.open_trials} of {quantity(comparison.trials, 'trial')}"
         return [
             f"Interim: look 1 of {len(looks.seeds)}, at {looks.seeds[0]} seeds, waits for {waits}."
         ]
-    at = f"Look {looks.complete} of {len(looks.seeds)}, at {looks.blocks(looks.complete)} seeds"
+    at = f"Look {looks.complete} of {len(looks.seeds)}, at {looks.seeds[looks.complete - 1]} seeds"
     if looks.complete == len(looks.seeds):
         return [f"{at}: the last one. Intervals and p-values hold over all looks."]
     is_open = any(one.verdict not in DECIDED for one in comparison.confirmatory)
@@ -331,8 +364,11 @@ def family(comparison: Comparison) -> str:
     questions = len({one.question for one in comparison.confirmatory})
     endpoints = len({one.endpoint for one in comparison.confirmatory})
     over_looks = "" if comparison.looks is None else ", whenever the looks stop it"
+    of = "Of studies like this one, at most"
+    if comparison.exploratory:
+        of = "Of studies that have declared just this beforehand, at most"
     text = (
-        f"Of studies like this one, at most {100 * comparison.alpha:g}% say better or worse "
+        f"{of} {100 * comparison.alpha:g}% say better or worse "
         f"wrongly anywhere in the pooled answers{over_looks}: p-values are adjusted by Holm over "
         f"{quantity(comparison.family, 'test')} ({quantity(questions, 'question')}, "
         f"{quantity(endpoints, 'endpoint')})"
@@ -361,7 +397,12 @@ def _families_apart(comparison: Comparison) -> list[str]:
 
 def quantity(n: int, noun: str) -> str:
     """Format a count with its noun: 1 trial, 2 trials."""
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+    return f"{n} {noun}" if n == 1 else f"{n} {plural(noun)}"
+
+
+def plural(noun: str) -> str:
+    """Return the plural of a noun that has a regular one."""
+    return noun + ("es" if noun.endswith("ch") else "s")
 
 
 def ranges(numbers: Iterable[int]) -> str:

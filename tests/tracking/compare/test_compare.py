@@ -10,6 +10,7 @@ from tracking.compare.analysis import Endpoint, Question
 from tracking.compare.compare import compare
 from tracking.compare.endpoints import ComparisonError
 from tracking.compare.result import verdict
+from tracking.report.page import write_report
 from tracking.report.sensitivity import sensitivity
 from tracking.report.terminal import verdict_text
 from tracking.report.wording import p_value
@@ -111,7 +112,11 @@ def test_a_small_sure_difference_is_equivalent(arms):
 
 
 def test_an_undecided_answer_says_what_could_have_been_found(arms):
-    found = compare("s", arms("digits", [0.91, 0.90, 0.93], [0.90, 0.92, 0.91]), [QUESTION])
+    found = compare(
+        "s",
+        arms("digits", [0.91, 0.90, 0.93, 0.92, 0.90], [0.90, 0.92, 0.91, 0.92, 0.91]),
+        [QUESTION],
+    )
     assert final(found).verdict == "undecided"
     detectable = f"{final(found).smallest_detectable:.2f} pp"
     text = verdict_text(found)
@@ -279,19 +284,23 @@ def test_a_pooled_sentence_names_the_range_of_the_workloads_and_who_says_the_opp
         for one in arms(name, [0.9 + gain + s for s in steady], [0.9 - s / 2 for s in steady])
     ]
     found = compare("s", outcomes, [QUESTION])
-    first = verdict_text(found).splitlines()[1]
+    first = next(line for line in verdict_text(found).splitlines() if "in final test" in line)
     assert "better in final test accuracy: +1.13 pp on average, from -0.96 on dig-mlp" in first
     assert "to +3.20 on usps" in first
     assert "6 seeds on each of 3 workloads. But worse on dig-mlp" in first
 
 
-def test_a_sentence_names_five_workloads_at_the_most_and_a_table_all_of_them(arms):
+def test_a_sentence_names_five_workloads_at_the_most_and_a_table_all_of_them(arms, tmp_path):
     names = [f"set{number:02}" for number in range(48)]
     outcomes = [one for name in names for one in arms(name, A[:3], B[:3])]
-    text = verdict_text(compare("s", outcomes, [QUESTION]))
+    found = compare("s", outcomes, [QUESTION])
+    text = verdict_text(found)
     (claim,) = [line for line in text.splitlines() if line.startswith("About these")]
     assert "set00, set01, set02, set03, set04 and 43 more" in claim
-    assert {line.split()[0] for line in text.splitlines() if line} >= set(names)
+    assert "and 19 more rows, listed in the report" in text
+    write_report(found, outcomes, tmp_path)
+    rows = (tmp_path / "report.md").read_text().splitlines()
+    assert {row.split(" | ")[0].removeprefix("| ") for row in rows} >= set(names)
 
 
 def test_no_p_value_is_printed_as_zero(arms):

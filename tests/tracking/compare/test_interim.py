@@ -77,7 +77,8 @@ def test_before_the_first_look_nothing_is_decided(arms):
     assert (final(found).estimate.n, final(found).estimate.mean) == (3, pytest.approx(48.0))
     assert found.any_open
     assert found.ledger == ()
-    assert "look 1 of 2, at 3 seeds, waits for" in verdict_text(found)
+    said = verdict_text(found)
+    assert "6 of 6 trials are in; look 1 of 2, at 3 seeds, is decided by the next" in said
 
 
 def test_a_candidate_that_was_sent_no_more_seeds_has_the_answer_of_its_look(arms, outcome):

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from tracking.compare.analysis import Question
+from tracking.compare.analysis import Analysis, Question
 from tracking.compare.compare import compare
 from tracking.compare.interim import Looks
 from tracking.mlflow_store.parents import study_record
@@ -22,6 +22,16 @@ def ended(arms):
     ]
 
 
+def declare(outcomes):
+    """Return the analysis that was frozen before these trials."""
+    content = {
+        kind: {one.name: one.key for one in (getattr(o.trial, kind) for o in outcomes)}
+        for kind in ("workload", "candidate")
+    }
+    blocks = tuple(sorted({one.trial.block for one in outcomes}))
+    return Analysis((QUESTION,), content["workload"], content["candidate"], blocks)
+
+
 def points(record):
     return {
         (one.key.partition("/")[0], one.step): (one.value, one.time_ms)
@@ -31,7 +41,7 @@ def points(record):
 
 
 def test_the_parent_has_difference_interval_and_adjusted_p_of_a_finished_study(ended):
-    found = compare("s", ended, [QUESTION])
+    found = compare("s", ended, [QUESTION], analysis=declare(ended))
     record = study_record(ended, "s", None, found)
     one = found.pooled[0]
     assert points(record) == {
@@ -47,15 +57,26 @@ def test_the_parent_has_difference_interval_and_adjusted_p_of_a_finished_study(e
 def test_an_interim_answer_is_a_tag_and_no_number(ended):
     begun = [replace(ended[5], state="running", ended_ms=None, metrics={})]
     outcomes = [*ended[:5], *begun, *ended[6:]]
-    record = study_record(outcomes, "s", None, compare("s", outcomes, [QUESTION]))
-    assert record.tags[f"thermolion.verdict/{KEY}"].endswith(" (interim)")
+    found = compare("s", outcomes, [QUESTION], analysis=declare(ended))
+    record = study_record(outcomes, "s", None, found)
+    assert record.tags[f"thermolion.verdict/{KEY}"] == "no verdict yet: 11 of 12 trials are in"
     assert not points(record)
+
+
+def test_words_without_a_frozen_analysis_are_called_exploratory(ended):
+    record = study_record(ended, "s", None, compare("s", ended, [QUESTION]))
+    assert record.tags[f"thermolion.verdict/{KEY}"] == "better (exploratory)"
 
 
 def test_the_numbers_of_a_look_stay_when_the_next_one_is_complete(ended):
     at = [
         study_record(
-            ended, "s", None, compare("s", ended, [QUESTION], looks=Looks((3, 6), complete=k))
+            ended,
+            "s",
+            None,
+            compare(
+                "s", ended, [QUESTION], analysis=declare(ended), looks=Looks((3, 6), complete=k)
+            ),
         )
         for k in (0, 1, 2)
     ]
@@ -69,5 +90,6 @@ def test_the_numbers_of_a_look_stay_when_the_next_one_is_complete(ended):
         "difference_high",
         "p_adjusted",
     }
+    assert at[0].tags[f"thermolion.verdict/{KEY}"] == "no verdict yet: 6 of 6 trials are in"
     assert at[1].tags[f"thermolion.verdict/{KEY}"] == "undecided (interim)"
     assert at[2].tags[f"thermolion.verdict/{KEY}"] == "better"

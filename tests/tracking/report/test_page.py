@@ -85,7 +85,7 @@ def test_the_page_asks_nothing_of_the_network(page):
 def test_the_page_holds_the_known_figures_in_order(page):
     assert "+0.37 [+0.14, +0.59]" in page.text.replace("\N{NO-BREAK SPACE}", " ")
     headings = [
-        "Verdict",
+        "Exploratory",
         "Differences",
         "Forest plots",
         "Learning curves",
