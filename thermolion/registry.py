@@ -61,6 +61,8 @@ class OptimizerSpec:
     number of steps of the training, and of an epoch. `defaults` are recorded with every trial and
     are part of its id. A hyperparameter that is added to an optimizer later belongs in `later`:
     it is recorded only if it differs from its default, so that earlier trials keep their ids.
+    `search_lr` is the centre of the learning rates that tuning tries if no space is written; None
+    stands for the default. It identifies nothing.
     """
 
     path: str
@@ -68,6 +70,7 @@ class OptimizerSpec:
     later: Mapping[str, Any] = field(default_factory=dict)
     seeded: bool = False
     paced: bool = False
+    search_lr: float | None = None
 
     @property
     def settable(self) -> Mapping[str, Any]:

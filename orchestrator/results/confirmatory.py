@@ -47,7 +47,8 @@ def answer_questions(
     if given_up is None:
         given_up = find_given_up(study, compared)
     comparison = _compare(study, stage, outcomes, compared, complete, given_up)
-    tuning, untuned = summarize_tuning(study, outcomes), find_untuned(study)
+    tuning = summarize_tuning(study, outcomes)
+    untuned = find_untuned(study, stage.frozen is not None)
     return replace(comparison, tuning=tuning, untuned=untuned)
 
 

@@ -27,20 +27,25 @@ _ENDING = "-tuned"
 _LONGEST_NAME = 64  # of a study
 
 
-def find_untuned(study: Study) -> "Untuned | None":
-    """Return the candidates that are compared as declared; None if every one is tuned."""
+def find_untuned(study: Study, frozen: bool = False) -> "Untuned | None":
+    """Return the candidates that are compared as declared; None if every one is tuned.
+
+    If the analysis of the study is `frozen`, tuning them is an attempt to confirm it.
+    """
     as_declared = [one for one in study.sweep.candidates if not isinstance(one, TunedCandidate)]
     if not as_declared:
         return None
     recorded = study.layout.sweep.is_file()
     path = study.layout.sweep if recorded else study.sweep.document.path
+    name = study.name[: _LONGEST_NAME - len(_ENDING)] + _ENDING
     overrides = [f"{key}={_flow(value)}" for key, value in _changes(study)]
     try:
         resolve_sweep(read_document(path, overrides))
     except SweepError as error:
         return describe_untuned(as_declared, obstacle=str(error))
-    command = _write_command(study.name if recorded else str(path), study, overrides)
-    return describe_untuned(as_declared, command)
+    place = ["--confirm", name] if frozen else ["--set", f"study={name}"]
+    target = study.name if recorded else str(path)
+    return describe_untuned(as_declared, _write_command(study, [target, *place], overrides))
 
 
 def describe_untuned(
@@ -55,17 +60,16 @@ def describe_untuned(
     return Untuned(names, known, command, obstacle) if names else None
 
 
-def _write_command(target: str, study: Study, overrides: Iterable[str]) -> str:
+def _write_command(study: Study, arguments: Sequence[str], overrides: Iterable[str]) -> str:
     root, usual = study.layout.root.absolute(), default_root().absolute()
     options = [text for one in overrides for text in ("--set", one)]
     options += [] if root == usual else ["--root", str(root)]
-    return shlex.join(["thermolion", "run", target, *options])
+    return shlex.join(["thermolion", "run", *arguments, *options])
 
 
 def _changes(study: Study) -> Iterator[tuple[str, Any]]:
-    """Yield what has to change, by key: another study, its `tune`, and rates that it replaces."""
+    """Yield what has to change, by key: `tune`, and the rates that it replaces."""
     keys = study.sweep.keys
-    yield "study", study.name[: _LONGEST_NAME - len(_ENDING)] + _ENDING
     searched = keys.candidates if keys.tune is None else keys.tune.untuned
     entries = {name: keys.candidates[name] or {} for name in searched}
     yield "tune", _extend_tune(study.sweep.document.data.get("tune"), entries)

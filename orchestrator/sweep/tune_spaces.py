@@ -218,8 +218,8 @@ def _read_space(name: str, keys: TuneKeys, entry: Mapping[str, Any]) -> Mapping[
 def usual_space(name: str, entry: Mapping[str, Any]) -> Mapping[str, Axis] | None:
     """Return the space of a candidate that none is written for; None if its optimizer has none."""
     known = _find_spec(name, entry)
-    published = known.settable.get("lr") if known else None
-    return None if published is None else {"lr": rates_around(published)}
+    centre = (known.search_lr or known.settable.get("lr")) if known else None
+    return None if centre is None else {"lr": rates_around(centre)}
 
 
 def rates_around(centre: float) -> Axis:

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from processes import wait_for
 
+from orchestrator.progress.status import read_status
 from orchestrator.results.untuned import find_untuned
 from orchestrator.study.study import open_study
 from tracking.compare.tuning import Untuned
@@ -17,6 +19,19 @@ defaults: {model: mlp, epochs: 1, split: SPLIT}
 workloads: [{dataset: digits}]
 candidates: CANDIDATES
 baseline: adamw
+seeds: 2
+"""
+
+TRAIN = """\
+def train(trial, context):
+    for step in range(3):
+        context.log(step, score=step * trial.candidate.hyperparameters["lr"])
+"""
+MINE = """\
+study: mine
+workloads: [{name: mine, train: "rates:train", metric: score, steps: 2}]
+candidates: {fast: {optimizer: anything, lr: 0.4}, slow: {optimizer: anything, lr: 0.3}}
+baseline: slow
 seeds: 2
 """
 
@@ -65,6 +80,20 @@ def test_the_command_tunes_every_candidate_in_a_study_of_its_own(untuned, spaces
         "--set 'candidates.adamw={weight_decay: 0.1}'"
     )
     assert set(spaces(found["command"])) == {"thermolion", "adamw"}
+
+
+def test_of_a_study_with_an_answer_it_is_an_attempt_to_confirm_it(
+    thermolion, spaces, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    Path("rates.py").write_text(TRAIN)
+    Path("mine.yaml").write_text(MINE)
+    assert thermolion("submit", "mine.yaml").code == 0
+    wait_for(lambda: read_status(open_study("mine")).jobs_alive == 0)
+    found = json.loads(thermolion("compare", "mine", "--json").out)["untuned"]
+    assert found["command"].startswith("thermolion run mine --confirm mine-tuned --set 'tune={")
+    low, high = spaces(found["command"])["slow"]
+    assert 0.3 / 32 < low < 0.3 < high < 0.3 * 32
 
 
 def test_rates_of_an_unknown_optimizer_are_searched_around_the_one_declared(untuned, spaces):
