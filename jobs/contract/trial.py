@@ -100,7 +100,7 @@ class Workload(ABC):
     ends_as_logged: ClassVar[bool]  # what it logged last is a final metric as well
     has_planned_curve: ClassVar[bool]  # from the untrained model to a last step that we know
 
-    @property
+    @cached_property
     def metric_spec(self) -> MetricSpec:
         """How results are read: as declared, or as for images."""
         curve = "val_accuracy" if self.holds_out else "train_accuracy"

@@ -239,6 +239,8 @@ def _win_shares(comparison: Comparison) -> Iterator[WinShare]:
     never too narrow (Hoeffding 1956).
     """
     for pooled in comparison.pooled:
+        if pooled.verdict is None:
+            continue
         differences = [
             value
             for one in comparison.by_workload

@@ -6,6 +6,7 @@ only if their seeds were applied: blocks whose pairing is broken are left out. E
 
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.contract.trial import Workload, canonical_json
+from jobs.contract.trial import Workload
 from tracking.compare.analysis import Endpoint, Question
 from tracking.compare.endpoints import (
     ComparisonError,
@@ -145,6 +146,7 @@ class Blocks:
                     f"{cell[1]} on {cell[0]}, block {cell[2]} has two trials, {other.trial.id} "
                     f"and {trial.id}: compare only the trials of one plan"
                 )
+        self._planned = Counter(cell[:2] for cell in self._cells)
         self._numbers = {
             name: sorted({block for on, _, block in self._cells if on == name})
             for name in self.workloads
@@ -169,7 +171,7 @@ class Blocks:
 
     def count_planned(self, workload: str, candidate: str) -> int:
         """Count the trials of a candidate on a workload, whatever became of them."""
-        return sum(cell[:2] == (workload, candidate) for cell in self._cells)
+        return self._planned[workload, candidate]
 
     def planned_steps(self, workload: str) -> int | None:
         """Return the planned steps of a workload's trials, None if none of them began."""
@@ -286,7 +288,8 @@ class Blocks:
                 codes = {name: one.job.get("code") for name, one in measured.items()}
                 yield flag("code", _listed(codes))
             devices = {name: one.job.get("device") for name, one in measured.items()}
-            if len({canonical_json(device) for device in devices.values()}) > 1:
+            one = next(iter(devices.values()), None)
+            if any(device != one for device in devices.values()):
                 yield flag("device", _listed(devices))
             if unstable := [name for name, one in measured.items() if one.nondeterministic]:
                 why = "a step that was run twice gave two values"

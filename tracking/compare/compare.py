@@ -10,6 +10,8 @@ from dataclasses import replace
 from itertools import product
 from types import MappingProxyType
 
+import numpy as np
+
 from jobs.contract.trial import UserWorkload
 from tracking.compare.across_datasets import compare_across_datasets
 from tracking.compare.analysis import ALPHA, ROPE_PP, Analysis, Endpoint, Margins, Question
@@ -120,7 +122,10 @@ def compare(
         ),
         pooled=tuple(_add_max_t(answers, list(singles.values()), units)),
         by_workload=tuple(
-            _complete(one, [one], family) for one in family.judge(on_each, waiting, on_each=True)
+            replace(_complete(one, [one], family), paired=history[-1].row.paired)
+            for one, history in zip(
+                family.judge(on_each, waiting, on_each=True), on_each, strict=True
+            )
         ),
         across_datasets=compare_across_datasets(
             [rows[-1] for one, rows in singles.items() if one in family.confirmatory],
@@ -282,7 +287,7 @@ def _summarise(blocks: Blocks, workload: str, candidate: str) -> Summary:
         n=len(results),
         planned=blocks.count_planned(workload, candidate),
         mean_final=statistics.fmean(finals) if finals else None,
-        sd_final=statistics.stdev(finals) if len(finals) > 1 else None,
+        sd_final=float(np.std(finals, ddof=1)) if len(finals) > 1 else None,
         mean_auc=statistics.fmean(aucs) if aucs else None,
         diverged=sum(outcome.state == "diverged" for outcome, _ in results),
         median_seconds=statistics.median(seconds) if seconds else None,

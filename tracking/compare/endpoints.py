@@ -8,8 +8,6 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from jobs.contract.trial import Workload
 from thermolion.errors import OperationError
 from tracking.compare.analysis import Endpoint
@@ -117,8 +115,9 @@ def normalised_auc(steps: Sequence[int], values: Sequence[float]) -> float:
 
     `steps` (n,) never fall, and end after the first one: a step that comes twice is a jump.
     """
-    x = np.asarray(steps, dtype=np.float64)
-    return float(np.trapezoid(values, x) / (x[-1] - x[0]))
+    corners = zip(steps, steps[1:], values, values[1:], strict=False)
+    area = sum((end - begin) * (low + high) / 2 for begin, end, low, high in corners)
+    return area / (steps[-1] - steps[0])
 
 
 def _final(outcome: Outcome) -> float:

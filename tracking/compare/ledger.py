@@ -232,6 +232,8 @@ class Family:
                 for place, one in enumerate(histories)
                 if ((one[-1].row.question, one[-1].row.endpoint) in self.confirmatory) == inside
             ]
+            if not places:
+                continue
             rows = judge(
                 [histories[place] for place in places],
                 holm if inside else benjamini_hochberg,

@@ -61,18 +61,18 @@ AcrossDatasetsWord = Literal["better", "worse", "undecided", "not claimable"]
 class Difference:
     """The answer to a question for one endpoint, on one workload or (`workload` None) pooled.
 
-    `p_adjusted` and `equivalence_p` are adjusted: Holm over the primary family if pooled,
-    Benjamini-Hochberg over all single workloads otherwise. `smallest_detectable` is the true
-    difference that would be detected with 80% power, given the observed spread, and `p_valid` the
-    p-value that holds over all looks, before any adjustment. `divergences` counts the
-    diverged trials of (candidate, baseline); `trials` is the number of blocks, the same for both.
+    `p_adjusted` and `equivalence_p` are adjusted: by Holm over the pooled answers, or over those
+    of all workloads; by Benjamini-Hochberg those for exploration. `smallest_detectable` is the
+    true difference that would be detected with 80% power, given the observed spread, and `p_valid`
+    the p-value that holds over all looks, before any adjustment. `divergences` counts the diverged
+    units of (candidate, baseline). Everything counts units, that is searches or blocks.
     `workloads` were pooled, of the `workloads_asked` of the study. `paired` has the difference of
-    every block of a single workload. `measure` is what `endpoint` is on these workloads: images
-    without held-out data have the AUC of training accuracy, and the user's own training has
-    metrics of its own. `unit` is "pp", the name of a metric with a unit of its own, or "mixed" if
-    nothing could be pooled. `reached` is the look that the answer is of: the one that decided it,
-    if any has; `latest` is then the estimate of the last look, for information. `components` has
-    the spread of searches and of blocks if searches have several blocks.
+    every unit of a single workload, of all looks. `measure` is what `endpoint` is on these
+    workloads: images without held-out data have the AUC of training accuracy, and the user's own
+    training has metrics of its own. `unit` is "pp", the name of a metric with a unit of its own,
+    or "mixed" if nothing could be pooled. `reached` is the look that the answer is of: the one
+    that decided it, if any has; `latest` is then the estimate of the last look, for information.
+    `components` has the spread of searches and of blocks if searches have several blocks.
 
     `verdict` is None while the question is open. There is then no p-value, interval or test, and
     the estimate has only `n` and `mean`.

@@ -49,12 +49,12 @@ def numbers(comparison: Comparison, appendix: Appendix) -> Mapping[str, Rows]:
             "measure": one.measure,
             "unit": one.unit,
             "workload": one.workload,
-            "block": block,
+            comparison.units.noun(one.question): number,
             "difference": difference,
         }
         for one in comparison.by_workload
         if not comparison.is_open(one.question)
-        for block, difference in one.paired
+        for number, difference in one.paired
     ]
     named = {name: [_flat(one) for one in of_kind] for name, of_kind in records.items()}
     for row, one in zip(named["answers"], records["answers"], strict=True):

@@ -35,6 +35,11 @@ def limits(
 
     `looks` are the numbers of seeds at which one looks, rising; (n_looks,) limits.
     """
+    return _limits(tuple(looks), alpha, shape)
+
+
+@lru_cache(maxsize=256)  # every row of a comparison asks for the same few
+def _limits(looks: tuple[int, ...], alpha: float, shape: Shape) -> tuple[float, ...]:
     seeds = _check(looks)
     if not 0 < alpha < 1:
         raise ValueError(f"a level lies between 0 and 1, not {alpha}")

@@ -4,10 +4,8 @@ None stands for such a test, in and out (no spread, too few seeds); dropping it 
 family after looking at the data.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
-import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
 Adjustment = Callable[[Sequence[float | None]], list[float | None]]
@@ -19,10 +17,10 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     scipy has no such function.
     """
     p = _fill(p_values)
-    order = np.argsort(p, kind="stable")
-    steps = np.minimum(1.0, (len(p) - np.arange(len(p))) * p[order])
-    adjusted = np.empty_like(p)
-    adjusted[order] = np.maximum.accumulate(steps)
+    adjusted = [0.0] * len(p)
+    least = 0.0  # an adjusted p-value is no less than those of the steps before
+    for step, place in enumerate(sorted(range(len(p)), key=p.__getitem__)):
+        adjusted[place] = least = max(least, min(1.0, (len(p) - step) * p[place]))
     return _restore(p_values, adjusted)
 
 
@@ -34,15 +32,13 @@ def benjamini_hochberg(p_values: Sequence[float | None]) -> list[float | None]:
     return _restore(p_values, stats.false_discovery_control(_fill(p_values)))
 
 
-def _fill(p_values: Sequence[float | None]) -> NDArray[np.float64]:
-    p = np.array([1.0 if value is None else value for value in p_values], dtype=np.float64)
-    if not ((p >= 0) & (p <= 1)).all():
+def _fill(p_values: Sequence[float | None]) -> list[float]:
+    p = [1.0 if value is None else float(value) for value in p_values]
+    if not all(0 <= value <= 1 for value in p):
         raise ValueError(f"p-values lie between 0 and 1: {list(p_values)}")
     return p
 
 
-def _restore(
-    p_values: Sequence[float | None], adjusted: NDArray[np.float64]
-) -> list[float | None]:
+def _restore(p_values: Sequence[float | None], adjusted: Iterable[float]) -> list[float | None]:
     pairs = zip(p_values, adjusted, strict=True)
     return [None if p is None else float(value) for p, value in pairs]

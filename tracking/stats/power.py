@@ -1,6 +1,7 @@
 """Power of the two-sided t test: the differences that a study of some size can detect."""
 
 import math
+from functools import lru_cache
 
 from scipy import optimize, special
 
@@ -22,7 +23,12 @@ def smallest_detectable(se: float, df: float, alpha: float) -> float:
     In the unit of `se`, the standard error with `df` degrees of freedom; both as observed, so the
     answer is an estimate itself. Noncentral t distribution.
     """
+    return se * _detectable(df, alpha)
+
+
+@lru_cache(maxsize=1024)  # many rows have the same degrees of freedom
+def _detectable(df: float, alpha: float) -> float:
     high = 1.0
     while power(high, df, alpha) < POWER:
         high *= 2
-    return se * float(optimize.brentq(lambda x: power(x, df, alpha) - POWER, 0.0, high))
+    return float(optimize.brentq(lambda x: power(x, df, alpha) - POWER, 0.0, high))
