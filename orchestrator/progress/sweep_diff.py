@@ -5,11 +5,14 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 from jobs.contract.trial import Trial
 from orchestrator.progress.status import Status
 from orchestrator.study.study import Study
+from orchestrator.sweep.search_space import TunedCandidate
+from orchestrator.sweep.sweep import Sweep
 from tracking.outcomes import Outcome
 
 _ABSENT = object()
@@ -62,11 +65,26 @@ class PlanChange:
         )
 
 
+@dataclass(frozen=True)
+class SearchEdit:
+    """An edit of how many searches tune a workload, or from which on: `key` was `old`, is `new`.
+
+    `moves` has the places (phase, workload, candidate, block) whose settings are of another search
+    by now, so that what was measured there is left behind before the new one has chosen.
+    """
+
+    key: str
+    old: str
+    new: str
+    moves: frozenset[tuple[str, str, str, int]]
+
+
 def compare_plans(
     recorded: Sequence[Trial],
     planned: Sequence[Trial],
     outcomes: Mapping[str, Outcome],
     root_seeds: tuple[int, int] = (0, 0),
+    searches: SearchEdit | None = None,
 ) -> PlanChange:
     """Compare a recorded plan with a new one; `outcomes` are by trial id, `root_seeds` old, new.
 
@@ -76,15 +94,21 @@ def compare_plans(
     old = {trial.id: trial for trial in recorded}
     new = {trial.id: trial for trial in planned}
     places = {_place(trial): trial for trial in planned}
+    moves = frozenset() if searches is None else searches.moves
     gone = [trial for trial_id, trial in old.items() if trial_id not in new]
     measured = [trial for trial in gone if _is_measured(outcomes.get(trial.id))]
-    orphaned = [trial for trial in measured if _place(trial) in places]
+    orphaned = [trial for trial in measured if _place(trial) in places.keys() | moves]
     moved = {_place(trial) for trial in gone}
     edited: dict[tuple[str, str, str], set[str]] = {}
     for trial in orphaned:
-        for edit in _find_differences(trial, places[_place(trial)], root_seeds):
+        if searches is not None and _place(trial) in moves:
+            edits = [(searches.key, searches.old, searches.new)]
+        else:
+            edits = [*_find_differences(trial, places[_place(trial)], root_seeds)]
+        for edit in edits:
             edited.setdefault(edit, set()).add(trial.id)
-    removed = [trial for trial in gone if _place(trial) not in places]
+    left = {trial.id for trial in orphaned}
+    removed = [t for t in gone if _place(t) not in places and t.id not in left]
     return PlanChange(
         # A trial that an edit merely moved is no addition.
         added=tuple(i for i, trial in new.items() if i not in old and _place(trial) not in moved),
@@ -104,7 +128,28 @@ def compare_with_recorded(study: Study, status: Status) -> PlanChange | None:
     if recorded is None:
         return compare_plans([o.trial for o in status.unplanned], study.trials, outcomes)
     seeds = recorded.sweep.keys.root_seed, study.sweep.keys.root_seed
-    return compare_plans(recorded.trials, study.trials, outcomes, seeds)
+    searches = _find_search_edit(recorded.sweep, study.sweep)
+    return compare_plans(recorded.trials, study.trials, outcomes, seeds, searches)
+
+
+def _find_search_edit(old: Sweep, new: Sweep) -> SearchEdit | None:
+    """Return what an edit does to the searches that blocks take their settings from."""
+    if old.keys.tune is None or new.keys.tune is None:
+        return None
+    firsts = old.keys.tune.first_search, new.keys.tune.first_search
+    counts = old.searches, new.searches
+    if firsts[0] == firsts[1] and counts[0] == counts[1]:
+        return None
+    tuned = [one.name for one in new.candidates if isinstance(one, TunedCandidate)]
+    workloads = [one.name for one in new.workloads]
+    moved = [
+        block
+        for block in new.keys.seeds.blocks
+        if firsts[0] + block % counts[0] != firsts[1] + block % counts[1]
+    ]
+    places = frozenset(product(("compare",), workloads, tuned, moved))
+    key, values = ("first_search", firsts) if counts[0] == counts[1] else ("repeats", counts)
+    return SearchEdit(f"tune.{key}", str(values[0]), str(values[1]), places)
 
 
 def _place(trial: Trial) -> tuple[str, str, str, int]:

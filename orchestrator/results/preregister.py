@@ -101,7 +101,8 @@ class Measured:
 def freeze(study: Study, stage: Stage, outcomes: Sequence[Outcome]) -> bool:
     """Freeze the analysis; return True if that was written now, False if it is frozen or waits.
 
-    It waits for targets and winners, and for a sweep that asks questions.
+    It waits for targets, and for a sweep that asks questions; not for what tuning finds, since the
+    rule of that is frozen.
     """
     if stage.frozen is not None or not study.sweep.questions or awaits_decisions(stage):
         return False
@@ -146,8 +147,8 @@ def freeze_again(study: Study, stage: Stage, outcomes: Sequence[Outcome]) -> boo
 
 
 def awaits_decisions(stage: Stage) -> bool:
-    """Return True if targets or winners that belong to the analysis are still to be found."""
-    return stage.awaits_targets or stage.awaits_winners
+    """Return True if targets that belong to the analysis are still to be found."""
+    return stage.awaits_targets
 
 
 def _write(

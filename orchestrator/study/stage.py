@@ -3,15 +3,16 @@
 It follows from the plan and the decisions on disk; makes no decision.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
 from jobs.contract.layout import Layout
-from jobs.contract.trial import Candidate, Trial
+from jobs.contract.trial import Candidate, Trial, Workload
 from orchestrator.study.decisions import read_decision, read_numbered
 from orchestrator.study.study import Study
+from orchestrator.study.trials import count_pilots, list_runs
 from orchestrator.study.tuning_rounds import place_of
 from orchestrator.sweep.search_space import TunedCandidate
 from tracking.compare.analysis import Analysis, FrozenVersion, content_hash
@@ -66,14 +67,30 @@ def name_analysis(number: int) -> str:
 
 
 @dataclass(frozen=True)
+class OpenSettings:
+    """Settings of one candidate, by its key, that a search has still to choose.
+
+    `block` is the first one that is to have them. Several `workloads` are tuned as one if they
+    differ in ranks alone. `to_suggest` counts trials whose settings depend on the results of
+    others. `alone`: the search has chosen for other candidates before.
+    """
+
+    candidate: str
+    block: int
+    workloads: tuple[Workload, ...]
+    to_suggest: int
+    alone: bool
+
+
+@dataclass(frozen=True)
 class Stage:
     """The decisions of a study so far.
 
     `looks` are rising numbers of blocks from `first` on, those of the frozen analysis if there is
     one; `decisions` are those of the looks, in order. `awaits_targets`: pilots have to end before
-    anything is compared; `awaits_winners`: some candidate's settings are not chosen yet. `tuned`
-    has the keys of tuned candidates as declared, by name; their trials have other keys.
-    `to_suggest` counts the tuning trials whose settings depend on the results of others.
+    anything is compared. `tuned` has the keys of tuned candidates as declared, by name; their
+    trials have other keys. A workload has `searches`, numbered from `first_search`; what they have
+    still to choose is `open`, whether it is looked for now or not.
     """
 
     frozen: FrozenAnalysis | None
@@ -81,10 +98,11 @@ class Stage:
     decisions: Sequence[Mapping[str, Any]]
     awaits_targets: bool
     targets: Mapping[str, float | None]
-    awaits_winners: bool = False
     tuned: Mapping[str, str] = field(default_factory=dict)
-    to_suggest: int = 0
     first: int = 0
+    searches: int = 1
+    first_search: int = 0
+    open: tuple[OpenSettings, ...] = ()
 
     @staticmethod
     def read(
@@ -115,6 +133,22 @@ class Stage:
         return stopped or len(self.decisions) == len(self.looks)
 
     @property
+    def awaits_winners(self) -> bool:
+        """True if settings are looked for now: tuning is not over, as far as it has begun."""
+        return bool(self._awaited)
+
+    @property
+    def to_suggest(self) -> int:
+        """The number of tuning trials of the present searches that are still to be suggested."""
+        return sum(one.to_suggest for one in self._awaited)
+
+    @property
+    def to_suggest_later(self) -> int:
+        """The number of such trials of searches that only a later look needs."""
+        later = [one for one in self.open if self._wanted_at(one.candidate, one.block) == "later"]
+        return sum(one.to_suggest for one in later)
+
+    @property
     def is_settled(self) -> bool:
         """True if nothing is left to be decided."""
         return self.is_over and not self.awaits_targets and not self.awaits_winners
@@ -126,30 +160,37 @@ class Stage:
 
     def wanted(self, trial: Trial) -> Wanted:
         """Return when a trial is to run, `spared` for never; one that no look sees runs now."""
-        if trial.phase == "tune":
-            return "now"
-        if self.awaits_winners and self.frozen is None:
-            return "later"
+        key = self.key_of(trial.candidate)
+        if trial.phase == "tune":  # a search is wanted as the first block that it is for
+            number = TunedCandidate.search_of(trial.candidate)
+            return self._wanted_at(key, self.first_block(number - self.first_search))
         if trial.phase == "pilot":
             return "now"
-        if self.awaits_targets:
+        searched = (trial.workload.name, trial.block % self.searches) in self._searched
+        if self.awaits_targets or searched:
             return "later"
-        look, key = self._look_of(trial), self.key_of(trial.candidate)
-        if look is None or look <= self._released(key):
-            return "now"
-        stopped = self.is_over or key in self.ended
-        return "spared" if stopped else "later"
+        return self._wanted_at(key, trial.block)
+
+    def lacks_settings(self, look: int) -> bool:
+        """Return True if some settings that a look compares are still to be chosen."""
+        return any(
+            self._is_declared(workload, one.candidate)
+            and (of := self._look_of(one.block)) is not None
+            and of <= min(look, self._released(one.candidate))
+            for one in self.open
+            for workload in one.workloads
+        )
 
     def is_of_look(self, trial: Trial, look: int) -> bool:
         """Return True if a look sees a trial's block and its candidate was not stopped before."""
         if trial.phase != "compare" or not self._is_confirmatory(trial):
             return False
-        of = self._look_of(trial)
+        of = self._look_of(trial.block)
         return of is not None and of <= min(look, self._released(self.key_of(trial.candidate)))
 
     def key_of(self, candidate: Candidate) -> str:
         """Return the key that a candidate has in the frozen analysis."""
-        return self.tuned.get(candidate.name, candidate.key)
+        return self.tuned.get(candidate.declared, candidate.key)
 
     @cached_property
     def ended(self) -> Mapping[str, int]:
@@ -160,24 +201,51 @@ class Stage:
                 ended.setdefault(key, number)
         return ended
 
+    @cached_property
+    def _awaited(self) -> Sequence[OpenSettings]:
+        return [one for one in self.open if self._wanted_at(one.candidate, one.block) == "now"]
+
+    @cached_property
+    def _searched(self) -> frozenset[tuple[str, int]]:
+        """The workloads, by name, and searches, by their place, that have not chosen yet."""
+        return frozenset(
+            (workload.name, one.block % self.searches)
+            for one in self._awaited
+            if not one.alone
+            for workload in one.workloads
+        )
+
+    def _wanted_at(self, candidate: str, block: int) -> Wanted:
+        """Return when a candidate, by its key, is wanted on a block."""
+        look = self._look_of(block)
+        if look is None or look <= self._released(candidate):
+            return "now"
+        return "spared" if self.is_over or candidate in self.ended else "later"
+
     def _released(self, candidate: str) -> int:
         """Return the last look whose seeds a candidate is given."""
         latest = len(self.decisions) + (0 if self.is_over else 1)
         return min(self.ended.get(candidate, latest), latest)
 
-    def _look_of(self, trial: Trial) -> int | None:
-        """Return the first look that sees the block of a trial; None if there is none."""
-        place = trial.block - self.first
+    def _look_of(self, block: int) -> int | None:
+        """Return the first look that sees a block; None if there is none."""
+        place = block - self.first
         return next((k for k, seeds in enumerate(self.looks, 1) if 0 <= place < seeds), None)
 
+    def first_block(self, place: int) -> int:
+        """Return the first block that has the settings of the search at a place."""
+        return self.first + (place - self.first) % self.searches
+
     def _is_confirmatory(self, trial: Trial) -> bool:
+        return self._is_declared(trial.workload, self.key_of(trial.candidate))
+
+    def _is_declared(self, workload: Workload, candidate: str) -> bool:
+        """Return True if both are of the frozen analysis, or nothing is frozen."""
         if self.frozen is None:
             return True
         analysis = self.frozen.analysis
-        return (
-            trial.workload.key in analysis.workloads.values()
-            and self.key_of(trial.candidate) in analysis.candidates.values()
-        )
+        of_analysis = workload.key in analysis.workloads.values()
+        return of_analysis and candidate in analysis.candidates.values()
 
 
 NO_STAGE = Stage(None, (), (), False, {})
@@ -188,22 +256,39 @@ def read_stage(study: Study, amended: Analysis | None = None) -> tuple[Stage, tu
 
     `amended` is the analysis that is to be frozen in the place of what is.
     """
-    tuning, trials = study.tuning, study.trials
-    has_pilots = any(trial.phase == "pilot" for trial in trials)
-    seeds = study.sweep.keys.seeds
-    stage = Stage.read(study.layout, seeds.looks, has_pilots, seeds.first, amended)
-    tuned = [one for one in study.sweep.candidates if isinstance(one, TunedCandidate)]
-    places = {
-        place_of(workload, one): (one, workload)
-        for workload in study.sweep.workloads
-        for one in tuned
-    }
-    undecided = places.keys() - tuning.chosen.keys()
-    to_suggest = sum(len(tuning.unsuggested(*places[at])) for at in undecided)
+    sweep, trials = study.sweep, study.trials
+    seeds = sweep.keys.seeds
+    stage = Stage.read(study.layout, seeds.looks, count_pilots(sweep) > 0, seeds.first, amended)
+    tune = sweep.keys.tune
+    if tune is None:
+        return stage, trials
+    tuned = [one for one in sweep.candidates if isinstance(one, TunedCandidate)]
     stage = replace(
         stage,
-        awaits_winners=bool(undecided),
         tuned={one.name: one.key for one in tuned},
-        to_suggest=to_suggest * (study.sweep.keys.tune.seeds if study.sweep.keys.tune else 0),
+        searches=sweep.searches,
+        first_search=tune.first_search,
     )
-    return stage, trials
+    return replace(stage, open=tuple(_find_open(study, stage, tuned, tune.seeds))), trials
+
+
+def _find_open(
+    study: Study, stage: Stage, tuned: Sequence[TunedCandidate], seeds: int
+) -> Iterator[OpenSettings]:
+    tuning = study.tuning
+    by_name = {one.name: one for one in study.sweep.workloads}
+    workloads: dict[tuple[str, int], list[Workload]] = {}
+    runs = list_runs(study.sweep)
+    for (name, place), run in runs.items():
+        workloads.setdefault((run.of, place), []).append(by_name[name])
+    searches = {(run.of, place): run for (_, place), run in runs.items()}
+    for (of, place), run in searches.items():
+        for one in tuned:
+            if place_of(run, one) not in tuning.chosen:
+                yield OpenSettings(
+                    one.key,
+                    stage.first_block(place),
+                    tuple(workloads[of, place]),
+                    len(tuning.unsuggested(one, run)) * seeds,
+                    (of, run.number) in tuning.decided,
+                )

@@ -4,14 +4,13 @@ The plan has the trials of all looks and phases from the start, except for setti
 has still to find; which of them are sent now is `orchestrator.study.stage`'s.
 """
 
-import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from jobs.contract.asha import Rungs
 from jobs.contract.trial import Candidate, Phase, Trial, Workload, block_seeds
-from orchestrator.study.tuning_rounds import NO_TUNING, Tuning, tuning_key
-from orchestrator.sweep.search_space import TunedCandidate
+from orchestrator.study.tuning_rounds import NO_TUNING, Tuning, place_of
+from orchestrator.sweep.search_space import SearchRun, TunedCandidate, tuned_for
 from orchestrator.sweep.sweep import Sweep
 
 
@@ -19,92 +18,136 @@ def plan_trials(sweep: Sweep, tuning: Tuning = NO_TUNING) -> tuple[Trial, ...]:
     """Return every trial of a sweep, block by block: tuning, then pilots, then the comparison."""
     trials = _plan_tuning(sweep, tuning)
     if sweep.keys.pilot is not None:
-        without_target = [one for one in sweep.workloads if one.metric_spec.target is None]
-        names = {baseline for _, baseline in sweep.questions}
-        baselines = [one for one in sweep.candidates if one.name in names]
-        trials += _plan_phase(
-            sweep,
-            "pilot",
-            range(sweep.keys.pilot.seeds),
-            without_target,
-            lambda on: _choose_settings(tuning, on, baselines),
-        )
-    return trials + _plan_phase(
-        sweep,
-        "compare",
-        sweep.keys.seeds.blocks,
-        sweep.workloads,
-        lambda on: _choose_settings(tuning, on, sweep.candidates),
-    )
+        trials += _plan_phase(sweep, tuning, "pilot")
+    return tuple(trials + _plan_phase(sweep, tuning, "compare"))
 
 
-def _plan_tuning(sweep: Sweep, tuning: Tuning) -> tuple[Trial, ...]:
+def list_runs(sweep: Sweep) -> Mapping[tuple[str, int], SearchRun]:
+    """Return the searches of a sweep by the name of a workload and their place, from 0.
+
+    The settings of the one at place i are compared on the blocks b with b mod `searches` = i.
+    """
     if sweep.keys.tune is None:
-        return ()
-    tuned = [one for one in sweep.candidates if isinstance(one, TunedCandidate)]
-    search, named = tuned[0].search, {one.name: one for one in tuned}
-    # Workloads that differ in ranks alone are tuned once if tuning has ranks of its own.
-    on = {
-        tuning_key(one, search): replace(one, ranks=sweep.keys.tune.ranks or one.ranks)
-        for one in reversed(sweep.workloads)
+        return {}
+    ranks, first = sweep.keys.tune.ranks, sweep.keys.tune.first_search
+    runs = {(run.of, run.number - first): run for run in sweep.search_runs}
+    return {
+        (workload.name, place): runs[tuned_for(workload, ranks), place]
+        for workload in sweep.workloads
+        for place in range(sweep.searches)
     }
-    return _plan_phase(
-        sweep,
-        "tune",
-        range(sweep.keys.tune.seeds),
-        list(reversed(on.values())),
-        lambda on: [setting for one in tuned for setting in tuning.settings(one, on)],
-        lambda on, setting: named[setting.declared].rungs_on(on),
-    )
+
+
+def count_pilots(sweep: Sweep) -> int:
+    """Return how many pilots a sweep asks for, with those whose settings are not chosen yet."""
+    if sweep.keys.pilot is None:
+        return 0
+    return sweep.keys.pilot.seeds * len(_piloted(sweep)) * len(_baselines(sweep))
+
+
+def _piloted(sweep: Sweep) -> list[Workload]:
+    return [one for one in sweep.workloads if one.metric_spec.target is None]
+
+
+def _baselines(sweep: Sweep) -> list[Candidate]:
+    names = {baseline for _, baseline in sweep.questions}
+    return [one for one in sweep.candidates if one.name in names]
+
+
+def _plan_tuning(sweep: Sweep, tuning: Tuning) -> list[Trial]:
+    if sweep.keys.tune is None:
+        return []
+    tuned = [one for one in sweep.candidates if isinstance(one, TunedCandidate)]
+    named, seeds = {one.name: one for one in tuned}, sweep.keys.tune.seeds
+    trials: list[Trial] = []
+    settings = {
+        (run.of, run.number): _make_distinct(
+            [setting for one in tuned for setting in tuning.settings(one, run)]
+        )
+        for run in sweep.search_runs
+    }
+    for number in dict.fromkeys(run.number for run in sweep.search_runs):
+        runs = [run for run in sweep.search_runs if run.number == number]
+        for block in range(number * seeds, (number + 1) * seeds):
+            for run in runs:
+                tried = settings[run.of, number]
+                rungs = {name: one.rungs_in(run) for name, one in named.items()}
+                trials += _plan_block(sweep, "tune", run.workload, block, tried, rungs)
+    return trials
+
+
+def _plan_phase(sweep: Sweep, tuning: Tuning, phase: Phase) -> list[Trial]:
+    """Return the trials of pilots or of the comparison, as far as their settings are chosen."""
+    candidates, workloads = sweep.candidates, sweep.workloads
+    seeds, places = sweep.keys.seeds, range(sweep.searches)
+    blocks: Sequence[tuple[int, int]] = [(block, block % len(places)) for block in seeds.blocks]
+    if phase == "pilot" and sweep.keys.pilot is not None:
+        candidates, workloads = tuple(_baselines(sweep)), tuple(_piloted(sweep))
+        # None waits for a search that a look may spare.
+        first = [place for _, place in blocks][: seeds.looks[0]] if seeds.looks else places
+        blocks = [(block, first[block % len(first)]) for block in range(sweep.keys.pilot.seeds)]
+    runs = list_runs(sweep)
+    chosen = {
+        (workload.name, place): _make_distinct(
+            _choose_settings(sweep, tuning, runs.get((workload.name, place)), candidates)
+        )
+        for workload in workloads
+        for place in places
+    }
+    return [
+        trial
+        for block, place in blocks
+        for workload in workloads
+        for trial in _plan_block(sweep, phase, workload, block, chosen[workload.name, place])
+    ]
 
 
 def _choose_settings(
-    tuning: Tuning, workload: Workload, declared: Iterable[Candidate]
+    sweep: Sweep, tuning: Tuning, run: SearchRun | None, declared: Iterable[Candidate]
 ) -> list[Candidate]:
-    """Return the candidates with the settings they have on a workload, if these are chosen yet."""
-    candidates = (
-        tuning.winner(workload, one) if isinstance(one, TunedCandidate) else one
-        for one in declared
-    )
-    return [one for one in candidates if one is not None]
+    """Return the candidates with the settings that a search has chosen, if it has by now."""
+    candidates = []
+    for one in declared:
+        if not isinstance(one, TunedCandidate):
+            candidates.append(one)
+        elif run is not None and (record := tuning.chosen.get(place_of(run, one))) is not None:
+            label = run.number if sweep.searches > 1 else None
+            candidates.append(one.with_values(record["values"], found_by=label))
+    return candidates
 
 
-def _plan_phase(
+def _plan_block(
     sweep: Sweep,
     phase: Phase,
-    blocks: Sequence[int],
-    workloads: Sequence[Workload],
-    candidates: Callable[[Workload], Sequence[Candidate]],
-    rungs: Callable[[Workload, Candidate], Rungs | None] = lambda _, __: None,
-) -> tuple[Trial, ...]:
-    """Return the trials of a phase.
+    workload: Workload,
+    block: int,
+    candidates: Sequence[Candidate],
+    rungs: Mapping[str, Rungs | None] | None = None,
+) -> list[Trial]:
+    """Return the trials of a block on a workload; `rungs` are by the name that is declared.
 
-    Within a block they are in the order of their ids, which is as good as random: no candidate
-    always meets the machine in the same state.
+    They are in the order of their ids, which is as good as random: no candidate always meets the
+    machine in the same state.
     """
-    trials: list[Trial] = []
-    chosen = {workload.name: _make_distinct(candidates(workload)) for workload in workloads}
-    for block, workload in itertools.product(blocks, workloads):
-        trials += sorted(
-            (
-                Trial(
-                    workload=workload,
-                    candidate=candidate,
-                    phase=phase,
-                    block=block,
-                    seeds=block_seeds(
-                        sweep.keys.root_seed, phase, workload, block, candidate.noise_seed
-                    ),
-                    world_size=workload.ranks,
-                    threads=sweep.keys.resources.cpus_per_task,
-                    precision=workload.precision,
-                    rungs=rungs(workload, candidate),
-                )
-                for candidate in chosen[workload.name]
-            ),
-            key=lambda trial: trial.id,
+    seeds = {
+        noise_seed: block_seeds(sweep.keys.root_seed, phase, workload, block, noise_seed)
+        for noise_seed in {one.noise_seed for one in candidates}
+    }
+    trials = [
+        Trial(
+            workload=workload,
+            candidate=candidate,
+            phase=phase,
+            block=block,
+            seeds=seeds[candidate.noise_seed],
+            world_size=workload.ranks,
+            threads=sweep.keys.resources.cpus_per_task,
+            precision=workload.precision,
+            rungs=(rungs or {}).get(candidate.declared),
         )
-    return tuple(trials)
+        for candidate in candidates
+    ]
+    return sorted(trials, key=lambda trial: trial.id)
 
 
 def _make_distinct(candidates: Sequence[Candidate]) -> list[Candidate]:

@@ -1,9 +1,8 @@
 """The decisions on the tuning of a study: widened searches, suggested settings, winners.
 
-Read from `decisions/`; decides nothing. There is a file for every time that the search was widened
-(`tuning-1.json`) or that settings were suggested (`suggested-1.json`), one for the winners
-(`winners.json`), and one for the winners of candidates or workloads that were added later
-(`winners-2.json`).
+Read from `decisions/`; decides nothing. Every search on a workload widens, suggests and chooses by
+itself; a file has what was decided of all of them at one time: `tuning-1.json` what was widened,
+`suggested-1.json` what is tried next, `winners.json` and `winners-2.json` what was chosen.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,11 +11,14 @@ from functools import cached_property
 from typing import Any
 
 from jobs.contract.layout import Layout
-from jobs.contract.trial import Candidate, Workload
+from jobs.contract.trial import Candidate
 from orchestrator.study.decisions import read_numbered
-from orchestrator.sweep.search_space import Axis, Search, TunedCandidate
+from orchestrator.sweep.search_space import Axis, SearchRun, TunedCandidate
 
-Place = tuple[str, str]  # workload and candidate, by content: other names change nothing
+# Workload and candidate, by content, so that other names change nothing, and search.
+Place = tuple[str, str, int]
+
+_EVERY = "*"  # an early version widened the one search of every workload at once
 
 
 @dataclass(frozen=True)
@@ -32,26 +34,27 @@ class Tuning:
         names = (widening_name, winners_name, suggested_name)
         return Tuning(*(read_numbered(layout, name) for name in names))
 
-    @property
-    def rounds(self) -> int:
-        """The number of rounds by now; every candidate gets its trials in each."""
-        return 1 + len(self.widenings)
+    def rounds(self, run: SearchRun) -> int:
+        """Return the rounds of a search by now; every candidate gets its trials in each."""
+        return 1 + len(self._widenings_of(run))
 
     @cached_property
     def chosen(self) -> Mapping[Place, Mapping[str, Any]]:
         """The records of the winners, by place."""
         return {
-            (one["of"], one["key"]): one for record in self.winners for one in record["chosen"]
+            (one["of"], one["key"], one.get("search", 0)): one
+            for record in self.winners
+            for one in record["chosen"]
         }
 
-    def winner(self, workload: Workload, candidate: TunedCandidate) -> Candidate | None:
-        """Return a candidate with the settings that won on a workload; None while that is open."""
-        record = self.chosen.get(place_of(workload, candidate))
-        return None if record is None else candidate.with_values(record["values"])
+    @cached_property
+    def decided(self) -> frozenset[tuple[str, int]]:
+        """The searches that have chosen, by workload and number: none of them is widened again."""
+        return frozenset((of, number) for of, _, number in self.chosen)
 
-    def axis(self, candidate: TunedCandidate, number: int) -> Axis | None:
+    def axis(self, candidate: TunedCandidate, run: SearchRun, number: int) -> Axis | None:
         """Return the widened learning rates of a round, from 1; None if they are as declared."""
-        widened = [record["widened"].get(candidate.key) for record in self.widenings[: number - 1]]
+        widened = [ends.get(candidate.key) for ends in self._widenings_of(run)[: number - 1]]
         ends = next((ends for ends in reversed(widened) if ends is not None), None)
         if ends is None:
             return None
@@ -64,41 +67,49 @@ class Tuning:
         for record in self.suggestions:
             for one in record["settings"]:
                 numbered = dict(enumerate(one["values"], one["first"]))
-                suggested.setdefault((one["of"], one["key"]), {}).update(numbered)
+                place = (one["of"], one["key"], one.get("search", 0))
+                suggested.setdefault(place, {}).update(numbered)
         return suggested
 
-    def settings(self, candidate: TunedCandidate, workload: Workload) -> list[Candidate]:
-        """Return the settings of all rounds on a workload, in order, as far as they are known."""
-        suggested = self.suggested.get(place_of(workload, candidate), {})
+    def settings(self, candidate: TunedCandidate, run: SearchRun) -> list[Candidate]:
+        """Return the settings of all rounds of a search, in order, as far as they are known."""
+        suggested = self.suggested.get(place_of(run, candidate), {})
         settings = []
-        for number in range(1, self.rounds * candidate.search.trials + 1):
+        for number in range(1, self.rounds(run) * candidate.search.trials + 1):
             if candidate.search.is_drawn(number):
-                round_ = 1 + (number - 1) // candidate.search.trials
-                settings.append(candidate.setting(number, self.axis(candidate, round_)))
+                axis = self.axis(candidate, run, 1 + (number - 1) // candidate.search.trials)
+                settings.append(candidate.setting(number, axis, run))
             elif number in suggested:
-                settings.append(candidate.make_setting(number, suggested[number]))
+                settings.append(candidate.make_setting(number, suggested[number], run.number))
         return settings
 
-    def unsuggested(self, candidate: TunedCandidate, workload: Workload) -> list[int]:
+    def unsuggested(self, candidate: TunedCandidate, run: SearchRun) -> list[int]:
         """Return the numbers of the settings of all rounds that are still to be suggested."""
-        suggested = self.suggested.get(place_of(workload, candidate), {})
-        numbers = range(1, self.rounds * candidate.search.trials + 1)
+        suggested = self.suggested.get(place_of(run, candidate), {})
+        numbers = range(1, self.rounds(run) * candidate.search.trials + 1)
         return [n for n in numbers if not candidate.search.is_drawn(n) and n not in suggested]
+
+    def _widenings_of(self, run: SearchRun) -> list[Mapping[str, Any]]:
+        """Return the widened ends of a search, round by round, each by the key of a candidate."""
+        early = self._widened.get((_EVERY, run.number), [])
+        return early + self._widened.get((run.of, run.number), [])
+
+    @cached_property
+    def _widened(self) -> Mapping[tuple[str, int], list[Mapping[str, Any]]]:
+        widened: dict[tuple[str, int], list[Mapping[str, Any]]] = {}
+        for record in self.widenings:
+            for one in record.get("searches") or [{"of": _EVERY, "widened": record["widened"]}]:
+                place = one["of"], one.get("search", 0)
+                widened.setdefault(place, []).append(one["widened"])
+        return widened
 
 
 NO_TUNING = Tuning()
 
 
-def place_of(workload: Workload, candidate: Candidate) -> Place:
-    """Return for what a winner is chosen: a workload as tuning sees it, and a candidate."""
-    search = candidate.search if isinstance(candidate, TunedCandidate) else None
-    return tuning_key(workload, search), candidate.key
-
-
-def tuning_key(workload: Workload, search: Search | None) -> str:
-    """Return the workload as tuning sees it: content, precision and the ranks of tuning trials."""
-    ranks = (search.ranks if search else None) or workload.ranks
-    return f"{workload.key}/{workload.precision}/{ranks}"
+def place_of(run: SearchRun, candidate: Candidate) -> Place:
+    """Return for what a winner is chosen: a workload as tuning sees it, a candidate, a search."""
+    return run.of, candidate.key, run.number
 
 
 def widening_name(number: int) -> str:

@@ -14,17 +14,15 @@ from orchestrator.results.winners import decide_tuning
 from orchestrator.study.decisions import inputs_hash, write_decision
 from orchestrator.study.stage import TARGETS
 from orchestrator.study.study import Study
+from orchestrator.study.trials import count_pilots
 from tracking.outcomes import Outcome
 
 
 def decide(study: Study, status: Status) -> bool:
     """Take one decision that is due; return True if one was written, since another may follow."""
     stage = status.stage
-    if stage.awaits_winners:
-        if decide_tuning(study, status.outcomes):
-            return True
-        if stage.frozen is None:
-            return False
+    if stage.awaits_winners and decide_tuning(study, stage, status.outcomes):
+        return True
     if stage.awaits_targets:
         return _decide_targets(study, status.outcomes)
     look = stage.next_look
@@ -33,7 +31,9 @@ def decide(study: Study, status: Status) -> bool:
     here = [one for one in status.outcomes if stage.is_of_look(one.trial, look)]
     planned = {one.trial.block for one in here}
     given_up = list_given_up(status)
-    if not here or not all(one.has_result or one.trial.id in given_up for one in here):
+    if stage.lacks_settings(look) or not here:
+        return False
+    if not all(one.has_result or one.trial.id in given_up for one in here):
         return False
     names = {one.trial.candidate.name for one in here}
     if {one.trial.candidate.name for one in here if one.has_result} != names:
@@ -50,7 +50,7 @@ def _decide_targets(study: Study, outcomes: Sequence[Outcome]) -> bool:
 
     pilots = [one for one in outcomes if one.trial.phase == "pilot"]
     assert study.sweep.keys.pilot is not None
-    if not all(one.has_result for one in pilots):
+    if len(pilots) < count_pilots(study.sweep) or not all(one.has_result for one in pilots):
         return False
     derived = derive_targets(pilots, study.sweep.keys.pilot.quantile)
     return write_decision(

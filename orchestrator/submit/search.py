@@ -37,10 +37,11 @@ def make_overrides(base: Study, name: str, trials: int | None, method: str | Non
     budget = written.get("trials", _USUAL_TRIALS)
     given = budget if isinstance(budget, int) else budget.get(name, _USUAL_TRIALS)
     how = method or written.get("search", "sobol")
-    kept = ("ranks", *(("reduction_factor", "rungs") if how == "asha" else ("seeds",)))
+    kept = ("ranks", "proxy", *(("reduction_factor", "rungs") if how == "asha" else ("seeds",)))
     tune = {key: written[key] for key in kept if key in written} | {
         "trials": given if trials is None else trials,
         "search": how,
+        "repeats": 1,
         "widen": 0,
         "space": None if space is None else {name: space},
     }

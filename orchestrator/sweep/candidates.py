@@ -9,7 +9,12 @@ from jobs.contract.catalog import DataError
 from jobs.contract.trial import Candidate, UserWorkload, Workload
 from orchestrator.sweep.document import Invalid, choices
 from orchestrator.sweep.messages import check_printable
-from orchestrator.sweep.search_space import Search, TunedCandidate, default_hyperparameters
+from orchestrator.sweep.search_space import (
+    Search,
+    SearchRun,
+    TunedCandidate,
+    default_hyperparameters,
+)
 from orchestrator.sweep.tune_spaces import NOT_HYPERPARAMETERS, add_centre
 from orchestrator.sweep.workload_keys import check_command, read_by_command
 from thermolion import registry
@@ -22,12 +27,14 @@ def expand_candidates(
     entries: Mapping[str, Mapping[str, Any] | None],
     workloads: Sequence[Workload],
     searches: Mapping[str, Search],
+    runs: Sequence[SearchRun] = (),
 ) -> Groups:
     """Return candidates by the name written: several if a list makes a grid, `adamw[lr=0.001]`.
 
-    `searches` has those of tuned candidates, by the name written. If the user's code trains every
-    workload, an optimizer may have any name: that code interprets it. Raises Invalid for unknown
-    optimizers and hyperparameters, illegal values, and two candidates of equal content.
+    `searches` has those of tuned candidates, by the name written, and `runs` are what they do. If
+    the user's code trains every workload, an optimizer may have any name: that code interprets
+    it. Raises Invalid for unknown optimizers and hyperparameters, illegal values, and two
+    candidates of equal content.
     """
     if not entries:
         raise Invalid(
@@ -36,7 +43,7 @@ def expand_candidates(
     any_optimizer = all(workload.takes_any_optimizer for workload in workloads)
     entries = dict(entries) | {n: add_centre(entries[n], search) for n, search in searches.items()}
     groups = {
-        name: _expand_entry(name, entry or {}, any_optimizer, searches.get(name))
+        name: _expand_entry(name, entry or {}, any_optimizer, searches.get(name), runs)
         for name, entry in entries.items()
     }
     _check_commands(workloads, entries, groups)
@@ -125,7 +132,11 @@ def _check_commands(
 
 
 def _expand_entry(
-    name: str, entry: Mapping[str, Any], any_optimizer: bool, search: Search | None
+    name: str,
+    entry: Mapping[str, Any],
+    any_optimizer: bool,
+    search: Search | None,
+    runs: Sequence[SearchRun],
 ) -> list[Candidate]:
     try:
         check_printable(name)
@@ -157,7 +168,7 @@ def _expand_entry(
             hyperparameters=_read_hyperparameters(name, optimizer, chosen),
         )
         if isinstance(candidate, TunedCandidate):
-            _check_settings(name, candidate)
+            _check_settings(name, candidate, runs)
         group.append(candidate)
     if not group:
         empty = next(key for key, values in axes.items() if not values)
@@ -165,11 +176,15 @@ def _expand_entry(
     return group
 
 
-def _check_settings(name: str, tuned: TunedCandidate) -> None:
+def _check_settings(name: str, tuned: TunedCandidate, runs: Sequence[SearchRun]) -> None:
     """Raise Invalid for settings of which each value is legal, but not all together."""
-    for number in range(1, (1 + tuned.search.widen) * tuned.search.trials + 1):
+    numbers = range(1, (1 + tuned.search.widen) * tuned.search.trials + 1)
+    # Of one hyperparameter any value is as legal as another.
+    for run, number in itertools.product(
+        runs[: None if len(tuned.search.space) > 1 else 1], numbers
+    ):
         try:
-            tuned.setting(number, None)
+            tuned.setting(number, None, run)
         except HyperparameterError as error:
             raise Invalid(("candidates", name), f"tuned, {number}: {error}") from error
 

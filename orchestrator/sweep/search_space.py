@@ -138,10 +138,11 @@ Space = Mapping[str, Axis]
 
 @dataclass(frozen=True)
 class Search:
-    """How a candidate is tuned: `trials` a round and workload, each on `seeds` seeds.
+    """How a candidate is tuned: `trials` a round, search and workload, each on `seeds` seeds.
 
     `ranks` is the number of ranks of a tuning trial, None if it is as in the comparison. `root` is
-    the seed of the points: all candidates of a study get the same ones in their own spaces. With
+    the study's: each of its searches derives the seed of its points, which all candidates get in
+    their own spaces (`SearchRun`). With
     `optuna`, points are the first half of a round; the rest is suggested in two batches. With
     `asha`, one setting in `reduction` goes on at each of so many `rungs`. `widen` is how often the
     search may be widened; it takes no part in the search's identity.
@@ -196,6 +197,25 @@ class Search:
 
 
 @dataclass(frozen=True)
+class SearchRun:
+    """One of the independent searches for settings on a workload; all candidates take part.
+
+    `number` counts from 0, `root` is the seed of its points. Its trials are of `workload`, and
+    `of` names, by content, that for which settings are found, if cheaper ones are of another.
+    """
+
+    number: int
+    of: str
+    workload: Workload
+    root: int
+
+
+def tuned_for(workload: Workload, ranks: int | None) -> str:
+    """Return the workload as tuning sees it: content, precision and the ranks of its trials."""
+    return f"{workload.key}/{workload.precision}/{ranks or workload.ranks}"
+
+
+@dataclass(frozen=True)
 class TunedCandidate(Candidate):
     """A candidate whose settings are still to be found; those that it has are the space's centre.
 
@@ -209,27 +229,35 @@ class TunedCandidate(Candidate):
         fixed = {k: v for k, v in self.hyperparameters.items() if k not in self.search.space}
         return plain | {"hyperparameters": fixed, "search": self.search.to_json()}
 
-    def rungs_on(self, workload: Workload) -> Rungs | None:
-        """Return at which budgets its settings on a workload may end early, if others are better.
+    def rungs_in(self, run: SearchRun) -> Rungs | None:
+        """Return at which budgets its settings in a search may end early, if others are better.
 
-        Settings of another space do not compete; more trials or another name change nothing.
+        Settings of another space or search do not compete; more trials or another name change
+        nothing.
         """
         search = self.search.to_json()
         del search["trials"]
-        on = [workload.key, workload.precision, workload.ranks]
+        workload = run.workload
+        on: list[Any] = [workload.key, workload.precision, workload.ranks]
+        if run.number or run.of != tuned_for(workload, None):
+            on += [run.of, run.number]
         return self.search.rungs_on(workload, digest([self.content() | {"search": search}, on]))
 
-    def setting(self, number: int, axis: Axis | None) -> Candidate:
-        """Return setting `number`, from 1; `axis` takes the place of that of `WIDENED`."""
+    def setting(self, number: int, axis: Axis | None, run: SearchRun) -> Candidate:
+        """Return setting `number`, from 1, of a search; `axis` replaces that of `WIDENED`."""
         space = dict(self.search.space) | ({} if axis is None else {WIDENED: axis})
         names = sorted(space, key=lambda name: (name != WIDENED, name))
-        place = point(number - 1, len(names), self.search.root)
+        place = point(number - 1, len(names), run.root)
         values = {name: space[name].value_at(at) for name, at in zip(names, place, strict=True)}
-        return self.make_setting(number, values)
+        return self.make_setting(number, values, run.number)
 
-    def make_setting(self, number: int, values: Mapping[str, Any]) -> Candidate:
-        """Return setting `number`, from 1, with these values."""
-        return self.with_values(values, name=f"{self.name}#{number}", setting_of=self.name)
+    def make_setting(self, number: int, values: Mapping[str, Any], search: int) -> Candidate:
+        """Return setting `number`, from 1, of a search, with these values.
+
+        Those of the first search are called `adamw#3`, those of the second `adamw#2.3`.
+        """
+        label = f"{search + 1}.{number}" if search else str(number)
+        return self.with_values(values, name=f"{self.name}#{label}", setting_of=self.name)
 
     def allows(self, values: Mapping[str, Any]) -> bool:
         """Return True if the optimizer takes these hyperparameters with those that are fixed."""
@@ -241,8 +269,13 @@ class TunedCandidate(Candidate):
 
     @staticmethod
     def number_of(setting: Candidate) -> int:
-        """Return the number of a setting, from 1."""
-        return int(setting.name.rpartition("#")[2])
+        """Return the number of a setting in its search, from 1."""
+        return int(setting.name.rpartition("#")[2].rpartition(".")[2])
+
+    @staticmethod
+    def search_of(setting: Candidate) -> int:
+        """Return the number of the search that a setting is of, from 0."""
+        return int(setting.name.rpartition("#")[2].rpartition(".")[0] or 1) - 1
 
     def values_in(self, hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
         """Return the tuned ones among the hyperparameters of a setting."""

@@ -30,8 +30,13 @@ from orchestrator.sweep.keys import (
     read_seeds,
 )
 from orchestrator.sweep.messages import MOST_RANKS, Duration, Ranks, Strict, check
-from orchestrator.sweep.search_space import Search
-from orchestrator.sweep.tune_spaces import check_repeats, count_searches, read_searches
+from orchestrator.sweep.search_space import Search, SearchRun
+from orchestrator.sweep.tune_spaces import (
+    check_repeats,
+    count_searches,
+    plan_searches,
+    read_searches,
+)
 from orchestrator.sweep.workloads import cross_workloads, name_workloads
 from tracking.metric import Scale
 
@@ -43,7 +48,8 @@ _RESERVED = ("archive", "mlflow.db", "mlartifacts")
 class Sweep:
     """A sweep file as checked (`keys`), its workloads and candidates, and who is compared.
 
-    `questions` are pairs of names: (candidate, baseline).
+    `questions` are pairs of names: (candidate, baseline). `search_runs` are the searches by which
+    candidates are tuned, empty if none is.
     """
 
     document: Document
@@ -51,6 +57,7 @@ class Sweep:
     workloads: tuple[Workload, ...]
     candidates: tuple[Candidate, ...]
     questions: tuple[tuple[str, str], ...]
+    search_runs: tuple[SearchRun, ...] = ()
 
     @property
     def searches(self) -> int:
@@ -204,17 +211,20 @@ def _resolve(document: Document) -> Sweep:
     keys = check(SweepFile, document.data | {"workloads": [dict(one.data) for one in entries]})
     workloads = name_workloads(entries, keys.resources.ranks)
     searches: Mapping[str, Search] = {}
+    runs: tuple[SearchRun, ...] = ()
     if keys.tune is not None:
         check_repeats(keys.tune, keys.seeds)
         searches = read_searches(keys.tune, keys.candidates, workloads, keys.root_seed)
+        runs = plan_searches(keys.tune, keys.seeds, workloads, keys.root_seed)
     _check_margins(keys.analysis, workloads)
-    groups = expand_candidates(keys.candidates, workloads, searches)
+    groups = expand_candidates(keys.candidates, workloads, searches, runs)
     return Sweep(
         document=document,
         keys=keys,
         workloads=workloads,
         candidates=tuple(candidate for group in groups.values() for candidate in group),
         questions=_pair(keys, groups),
+        search_runs=runs,
     )
 
 

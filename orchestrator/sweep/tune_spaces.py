@@ -4,12 +4,21 @@ Raises Invalid for what no search can be made of; plans no trial.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 from jobs.contract.trial import Workload
 from orchestrator.sweep.document import Invalid, Location, choices
 from orchestrator.sweep.keys import RangeKeys, Seeds, TuneKeys
-from orchestrator.sweep.search_space import MOST_DIMENSIONS, Axis, Search, round_digits
+from orchestrator.sweep.search_space import (
+    MOST_DIMENSIONS,
+    Axis,
+    Search,
+    SearchRun,
+    round_digits,
+    search_root,
+    tuned_for,
+)
 from thermolion import registry
 from thermolion.registry import HyperparameterError, OptimizerSpec
 
@@ -96,6 +105,24 @@ def read_searches(
     if keys.search == "asha":
         _check_rungs(searches[tuned[0]], workloads)
     return searches
+
+
+def plan_searches(
+    keys: TuneKeys, seeds: Seeds, workloads: Sequence[Workload], root_seed: int
+) -> tuple[SearchRun, ...]:
+    """Return the searches of all workloads, search by search, with the points of each.
+
+    Workloads that differ in ranks alone are tuned once if tuning has ranks of its own.
+    """
+    runs = []
+    of = [tuned_for(one, keys.ranks) for one in workloads]
+    tuned = dict(zip(reversed(of), reversed(workloads), strict=True))
+    for number in range(keys.first_search, keys.first_search + count_searches(keys, seeds)):
+        for key in dict.fromkeys(of):
+            trained = replace(tuned[key], ranks=keys.ranks or tuned[key].ranks)
+            first = None if number == 0 and key == of[0] else key
+            runs.append(SearchRun(number, key, trained, search_root(root_seed, number, first)))
+    return tuple(runs)
 
 
 def add_centre(entry: Mapping[str, Any] | None, search: Search) -> dict[str, Any]:

@@ -113,7 +113,8 @@ class PlanPreview:
         sizes = len(sweep.workloads), len(sweep.candidates), len(blocks)
         shape = f"{' x '.join(map(str, sizes))} (workloads x candidates x seeds)"
         phases = [outcome.trial.phase for outcome in self.status.outcomes]
-        tuning = phases.count("tune") + self.status.stage.to_suggest
+        stage = self.status.stage
+        tuning = phases.count("tune") + stage.to_suggest + stage.to_suggest_later
         before = {"of tuning": tuning, "pilots": phases.count("pilot")}
         counts = [f"{math.prod(sizes)} = {shape}"]
         counts += [f"and {count} {what}" for what, count in before.items() if count]

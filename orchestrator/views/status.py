@@ -158,21 +158,25 @@ def tuned_values(candidate: Candidate) -> dict[str, str]:
 
 
 def _tuning_lines(status: Status) -> list[str]:
-    if not status.stage.tuned:
+    stage = status.stage
+    if not stage.tuned:
         return []
-    tuned = [one for one in status.outcomes if one.trial.phase == "tune"]
+    every = [one for one in status.planned.values() if one.outcome.trial.phase == "tune"]
+    tuned = [one.outcome for one in every if one.wanted == "now" or one.outcome.has_result]
     ended = sum(one.has_result for one in tuned)
-    if status.stage.awaits_winners:
-        follow = status.stage.to_suggest
-        if follow:
-            then = f"the settings of {follow} are suggested by how the others fare"
-        elif ended < len(tuned):
-            then = "the settings with the best validation are compared, on other seeds"
-        else:
-            then = "the next `submit` or `run` chooses, if each candidate has a trial that logged "
-            then += "the metric it is tuned by"
-        return [f"tuning first: {ended} of {len(tuned) + follow} trials have ended; {then}"]
-    return [f"settings chosen by {len(tuned)} trials of tuning"]
+    searches = f" in {stage.searches} searches a workload" if stage.searches > 1 else ""
+    if not stage.awaits_winners:
+        return [f"settings chosen by {ended} trials of tuning{searches}"]
+    follow = stage.to_suggest
+    if follow:
+        then = f"the settings of {follow} are suggested by how the others fare"
+    elif ended < len(tuned):
+        then = "the settings with the best validation are compared, on other seeds"
+    else:
+        then = "the next `submit` or `run` chooses, if each candidate has a trial that logged "
+        then += "the metric it is tuned by"
+    where = f" ({stage.searches} searches a workload)" if stage.searches > 1 else ""
+    return [f"tuning first: {ended} of {len(tuned) + follow} trials{where} have ended; {then}"]
 
 
 def stage_json(status: Status) -> dict[str, Any]:

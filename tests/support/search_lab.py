@@ -37,6 +37,7 @@ baseline: left
 seeds: 2
 tune:
   trials: 20
+  repeats: 1
   search: SEARCH
   widen: 0
   space: {"*": {lr: {log: [1e-5, 1]}, mode: {choice: [[1, 0], [0, 1]]}}}

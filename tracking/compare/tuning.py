@@ -51,8 +51,9 @@ class TriedSetting:
 
 @dataclass(frozen=True)
 class SearchSummary:
-    """One candidate on one workload as it was tuned; `settings` in order, each on `seeds` seeds.
+    """One candidate in one search on one workload; `settings` in order, each on `seeds` seeds.
 
+    `search` is its number, from 0: a workload may be searched several times.
     Scores are those of `metric`, in percent if `in_points`. `space` has (hyperparameter, source of
     its values) in words, as it was at the end; `widened` is True if that is wider than declared.
     `chosen` is the name of the winner, None before the decision, and `values` are its
@@ -74,13 +75,16 @@ class SearchSummary:
     values: tuple[tuple[str, Any], ...]
     edge: Edge | None
     expected: tuple[float, ...]
+    search: int = 0
 
 
 @dataclass(frozen=True)
 class TuningSummary:
     """The tuning of a study; `untuned` candidates are as declared, `unequal` if budgets differ.
 
-    Every candidate was given its trials `rounds` times.
+    There are `repeats` independent searches a workload. Every candidate was given its trials up
+    to `rounds` times in a search, all candidates of one search as often. `proxy` says what cheaper
+    workload they were of, None if that was the one compared.
     """
 
     search: str
@@ -88,6 +92,8 @@ class TuningSummary:
     unequal: bool
     untuned: tuple[str, ...]
     searched: tuple[SearchSummary, ...]
+    repeats: int = 1
+    proxy: str | None = None
 
 
 @dataclass(frozen=True)
@@ -150,12 +156,13 @@ def find_edge(settings: Sequence[TriedSetting], winner: TriedSetting) -> Edge | 
 
 
 def summarise_search(
+    search: int,
     outcomes: Sequence[Outcome],
     winner: Mapping[str, Any] | None,
     space: tuple[tuple[str, str], ...],
     widened: bool,
 ) -> SearchSummary:
-    """Return one candidate on one workload; `winner` is the record of the decision."""
+    """Return one candidate in one search; `winner` is the record of the decision."""
     trial, settings = outcomes[0].trial, score_settings(outcomes)
     scale = Scale.of(trial.workload.metric_spec)
     scaled = tuple(
@@ -176,6 +183,7 @@ def summarise_search(
         values=() if winner is None else tuple(winner["values"].items()),
         edge=None if winner is None else winner["edge"],
         expected=_expected(scaled, scale.sign),
+        search=search,
     )
 
 

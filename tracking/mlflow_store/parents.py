@@ -1,6 +1,7 @@
 """The runs above those of trials in MLflow, as data: one for each cell, and one for the study.
 
-A cell is a candidate on a workload; the settings of a candidate that is tuned share one. Means
+A cell is a candidate on a workload; the settings of a candidate that is tuned share one, and so
+do those that several searches have found for it. Means
 and verdicts are logged only once nothing can change them: MLflow never removes a logged value.
 Imports no MLflow.
 """
@@ -79,9 +80,11 @@ def cell_record(key: str, trials: Sequence[Outcome], study: str) -> RunRecord:
     }
     tags = {f"thermolion.{fact}": spell(value, MAX_TAG) for fact, value in facts.items()}
     # Settings differ in their hyperparameters, so that no value and no mean is of all of them.
+    # Those of several searches do as well, but their means are of one candidate.
     tuned = trial.candidate.setting_of is not None
-    differing = _OF_A_BLOCK + ("hyperparameter.",) * tuned
-    given = select_hyperparameters(trial.workload, trial.candidate) if tuned else {}
+    varied = tuned or trial.candidate.found_by is not None
+    differing = _OF_A_BLOCK + ("hyperparameter.",) * varied
+    given = select_hyperparameters(trial.workload, trial.candidate) if varied else {}
     params = {
         name: value
         for name, value in params_of(trial).items()
@@ -144,6 +147,8 @@ def _cell_key(trial: Trial) -> str:
     workload, candidate = trial.workload.content(), trial.candidate.content()
     if trial.candidate.setting_of is not None:
         candidate = {"setting_of": trial.candidate.setting_of}
+    elif trial.candidate.found_by is not None:
+        candidate = {"tuned": trial.candidate.name}
     ran = [trial.world_size, trial.threads, trial.precision, trial.execution]
     return digest([trial.phase, workload, candidate, ran])
 

@@ -142,7 +142,7 @@ def test_workloads_that_differ_in_ranks_alone_are_tuned_once_if_tuning_has_its_o
     text = _sweep(
         "candidates: {sgd: {}, adamw: {}}",
         workloads="workloads: {each: {ranks: [2, 4]}, dataset: digits, model: mlp, epochs: 1}",
-        rest="baseline: sgd\ntune: {trials: 4, seeds: 1, ranks: 1}",
+        rest="baseline: sgd\ntune: {trials: 4, repeats: 1, seeds: 1, ranks: 1}",
     )
     trials = [Trial.from_json(trial) for trial in planned(text)["trials"]]
     assert len({trial.id for trial in trials}) == len(trials) == 8
