@@ -115,7 +115,7 @@ def test_a_winner_that_ended_early_is_said_to_have(thermolion, lab, layout):
     code = lab.parent / "my_search.py"
     breaks = "        context.log(step, val=math.nan if step == 9 else score"
     code.write_text(code.read_text().replace("        context.log(step, val=score", breaks))
-    said = thermolion("run", lab, "--set", "tune.trials=3")
+    said = thermolion("run", lab, "--set", "tune.trials=6")
     assert said.code == 0, said.err
     assert "The chosen setting itself ended early" in said.out
     made = json.loads((layout.decisions / "winners.json").read_text())

@@ -1,0 +1,391 @@
+"""Tuning is repeated in independent searches: each block is compared by the settings of one."""
+
+import hashlib
+import json
+import math
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+from imagined_study import ImaginedStudy
+
+from jobs.contract.trial import Trial
+from orchestrator.progress.status import read_status
+from orchestrator.results.preregister import declare_analysis
+from orchestrator.study.study import open_study
+from orchestrator.study.tuning_rounds import Tuning
+from orchestrator.sweep.search_space import TunedCandidate, search_root
+from tracking.compare.analysis import Analysis
+
+IMAGES = """\
+study: s
+workloads: [{dataset: digits, model: mlp, epochs: 9, global_batch: 64}]
+candidates: {adamw: {}, thermolion: {}}
+compare: {candidate: thermolion, against: adamw}
+seeds: 3
+"""
+OWN = """\
+study: imagined
+defaults: {train: "nobody:trains", metric: val, final_metric: test, unit: fraction, steps: 9}
+workloads:
+  - {name: one, options: {at: 1}}
+  - {name: two, options: {at: 2}}
+candidates: {left: {}, right: {}}
+baseline: left
+seeds: SEEDS
+tune: {trials: 4, REST, space: {"*": {lr: {log: [1e-4, 1]}}}}
+"""
+
+
+def _own(seeds: object = 3, rest: str = "widen: 0") -> str:
+    return OWN.replace("SEEDS", str(seeds)).replace("REST", rest)
+
+
+def _score(trial: Trial) -> float:
+    """The best rate is 1e-2; which of several good ones wins turns on the seeds of a search."""
+    luck = trial.seeds["noise"] % 1000 / 1e5
+    return 1 / (1 + abs(math.log10(trial.candidate.hyperparameters["lr"]) + 2)) + luck
+
+
+def _plan(folder: Path, text: str) -> tuple[Trial, ...]:
+    path = folder / "planned.yaml"
+    path.write_text(text)
+    return open_study(str(path), folder / "studies").trials
+
+
+def _by_search(trials: tuple[Trial, ...]) -> dict[tuple[str, int], dict[str, list[float]]]:
+    """Return the rates that are tried, by workload and search, then by candidate."""
+    rates: dict[tuple[str, int], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for one in trials:
+        if one.phase == "tune":
+            place = one.workload.name, TunedCandidate.search_of(one.candidate)
+            rates[place][one.candidate.declared].append(one.candidate.hyperparameters["lr"])
+    return {at: {name: sorted(of) for name, of in found.items()} for at, found in rates.items()}
+
+
+# Of a sweep with one workload before tuning could be repeated: a digest of the sorted ids.
+EARLIER = {
+    "search: sobol": "813666421e970d91",
+    "search: optuna": "594b83ed5128bdae",
+    "search: asha": "84ede076ac31e3cc",
+    "seeds: 2": "6b3f69259b6bef40",
+}
+
+
+@pytest.mark.parametrize("how", EARLIER)
+def test_the_first_search_of_a_workload_has_the_trials_of_the_only_one_of_early_versions(
+    how: str, tmp_path: Path
+) -> None:
+    trials = _plan(tmp_path, f"{IMAGES}tune: {{trials: 4, {how}}}\n")
+    first = [one for one in trials if TunedCandidate.search_of(one.candidate) == 0]
+    assert len(trials) == 3 * len(first)
+    ids = " ".join(sorted(one.id for one in first))
+    assert hashlib.sha256(ids.encode()).hexdigest()[:16] == EARLIER[how]
+    alone = _plan(tmp_path, f"{IMAGES}tune: {{trials: 4, repeats: 1, {how}}}\n")
+    assert [one.to_json() for one in alone] == [one.to_json() for one in first]
+
+
+def test_points_are_shared_by_candidates_and_by_nothing_else(tmp_path: Path) -> None:
+    trials = _plan(tmp_path, _own(3))
+    rates = _by_search(trials)
+    assert set(rates) == {(w, s) for w in ("one", "two") for s in range(3)}
+    assert all(of["left"] == of["right"] for of in rates.values())
+    assert len({tuple(of["left"]) for of in rates.values()}) == 6
+    seeds = defaultdict(set)
+    for one in trials:
+        place = one.workload.name, TunedCandidate.search_of(one.candidate)
+        seeds[place].add(one.seeds["init"])
+    assert [len(of) for of in seeds.values()] == [1] * 6  # a seed a setting, and one of its own
+    assert len(set.union(*seeds.values())) == 6
+
+
+def test_settings_are_named_by_search_and_number_and_both_are_read_back(tmp_path: Path) -> None:
+    trials = _plan(tmp_path, _own(2, "seeds: 2, widen: 0"))
+    left = [
+        one for one in trials if (one.workload.name, one.candidate.declared) == ("one", "left")
+    ]
+    blocks = defaultdict(set)
+    for one in left:
+        blocks[one.candidate.name].add(one.block)
+    assert blocks == {f"left#{n}": {0, 1} for n in range(1, 5)} | {
+        f"left#2.{n}": {2, 3} for n in range(1, 5)
+    }
+    third = next(one.candidate for one in left if one.candidate.name == "left#2.3")
+    assert (TunedCandidate.number_of(third), TunedCandidate.search_of(third)) == (3, 1)
+
+
+def test_searches_may_be_numbered_from_a_later_one(tmp_path: Path) -> None:
+    fresh = _by_search(_plan(tmp_path, _own("[5, 6]", "first_search: 5, widen: 0")))
+    assert {search for _, search in fresh} == {5, 6}
+    earlier = _by_search(_plan(tmp_path, _own(5)))
+    assert not {tuple(of["left"]) for of in earlier.values()} & {
+        tuple(of["left"]) for of in fresh.values()
+    }
+
+
+def test_more_seeds_move_no_block_to_another_search(tmp_path: Path) -> None:
+    study = ImaginedStudy(tmp_path, _own(3), _score)
+    study.run()
+    before = {one.id for one in study.study.trials}
+    study.edit(_own(7))
+    assert before < {one.id for one in study.study.trials}  # and two more searches
+    study.run()
+    lr = {
+        (one.workload.name, one.candidate.name, one.block): one.candidate.hyperparameters["lr"]
+        for one in study.study.trials
+        if one.phase == "compare"
+    }
+    assert len(lr) == 2 * 2 * 7
+    for (workload, candidate, block), rate in lr.items():
+        assert rate == lr[workload, candidate, block % 5]
+    assert len({rate for (workload, *_), rate in lr.items() if workload == "one"}) > 2
+
+
+def test_a_search_is_widened_alone_and_its_candidates_all_try_again(tmp_path: Path) -> None:
+    def score(trial: Trial) -> float:
+        """In the second search on `one` the candidate `right` is best at the highest rate."""
+        candidate = trial.candidate
+        rate = math.log10(candidate.hyperparameters["lr"])
+        name = candidate.declared, trial.workload.name
+        if name == ("right", "one") and trial.phase == "tune" and "#2." in candidate.name:
+            return 0.5 + 0.1 * rate
+        return _score(trial)
+
+    study = ImaginedStudy(tmp_path, _own(2, "widen: 1"), score)
+    first = study.end(lambda trial: trial.workload.name == "one")
+    assert len(first) == 2 * 2 * 4
+    study.decide()
+    # One call has decided of both searches, and `two` is waited for by nobody.
+    assert study.decisions == {"tuning-1", "winners"}
+    tuning = Tuning.read(study.study.layout)
+    (widened,) = tuning.widenings[0]["searches"]
+    assert (widened["workload"], widened["search"], widened["round"]) == ("one", 1, 1)
+    assert {one["candidate"] for one in tuning.widenings[0]["because"]} == {"right"}
+    assert {(one["workload"], one["search"]) for one in tuning.winners[0]["chosen"]} == {
+        ("one", 0)
+    }
+    states = read_status(study.study).planned.values()
+    waiting = [one.outcome.trial for one in states if one.state == "waiting"]
+    again = [one.candidate.name for one in waiting if one.phase == "tune"]
+    expected = {f"{name}#2.{n}" for name in ("left", "right") for n in range(5, 9)}
+    assert set(again) - expected == {
+        f"{name}#{s}{n}" for name in ("left", "right") for s in ("", "2.") for n in range(1, 5)
+    }
+    assert expected <= set(again)
+    # What was chosen is compared, however long the others take.
+    compared = {(one.workload.name, one.block) for one in waiting if one.phase == "compare"}
+    assert compared == {("one", 0)}
+    study.run()
+    assert study.decisions == {"tuning-1", "winners", "winners-2"}
+    chosen = Tuning.read(study.study.layout).chosen.values()
+    rounds = {(one["workload"], one["search"]): one["rounds"] for one in chosen}
+    assert rounds == {("one", 0): 1, ("one", 1): 2, ("two", 0): 1, ("two", 1): 1}
+    wide = {one["values"]["lr"] for one in chosen if one["candidate"] == "right"}
+    assert 1 < max(wide) < 10
+
+
+def test_later_searches_wait_for_their_look_and_are_spared_where_it_stops_before(
+    tmp_path: Path,
+) -> None:
+    text = _own("{looks: [3, 5]}").replace("right: {}", "right: {}, alike: {}")
+
+    def score(trial: Trial) -> float:
+        better = 0.2 if trial.candidate.declared == "right" else 0.0
+        return _score(trial) / 2 + better + int(trial.id, 16) % 97 * 1e-4
+
+    study = ImaginedStudy(tmp_path, text, score)
+    tried = list(read_status(study.study).planned.values())
+    by_search = defaultdict(set)
+    for one in tried:
+        by_search[TunedCandidate.search_of(one.outcome.trial.candidate)].add(one.state)
+    assert by_search == {
+        0: {"waiting"},
+        1: {"waiting"},
+        2: {"waiting"},
+        3: {"later"},
+        4: {"later"},
+    }
+    study.end(lambda trial: TunedCandidate.search_of(trial.candidate) < 2)
+    study.decide()
+    assert study.decisions == {"winners"}
+    # All that is planned of the comparison ends, and the look still waits for the third search.
+    assert {one.block for one in study.end(lambda trial: trial.phase == "compare")} == {0, 1}
+    study.decide()
+    assert study.decisions == {"winners"}
+    study.end()
+    study.decide()
+    study.end()
+    study.decide()
+    assert study.decisions == {"winners", "winners-2", "analysis", "look-1"}
+    look = json.loads((study.study.layout.decisions / "look-1.json").read_text())
+    assert look["open"] == [["alike", "left"]]
+    later = [one for one in read_status(study.study).planned.values() if one.state == "spared"]
+    assert {one.outcome.trial.candidate.declared for one in later} == {"right"}
+    assert {TunedCandidate.search_of(one.outcome.trial.candidate) for one in later} == {3, 4}
+    study.run()
+    assert "look-2" in study.decisions
+    blocks = defaultdict(set)
+    for one in study.study.trials:
+        if one.phase == "compare":
+            blocks[one.candidate.name].add(one.block)
+    assert blocks == {
+        "left": {0, 1, 2, 3, 4},
+        "alike": {0, 1, 2, 3, 4},
+        "right": {0, 1, 2},
+    }
+
+
+def test_candidates_as_declared_wait_for_nobody_whom_a_look_has_stopped(tmp_path: Path) -> None:
+    text = _own("{looks: [3, 5]}", "widen: 0, untuned: [plain, other], allow_unequal: true")
+    text = text.replace(
+        "{left: {}, right: {}}", "{left: {}, plain: {lr: 0.01}, other: {lr: 0.02}}"
+    )
+    text = text.replace("baseline: left", "baseline: plain")
+
+    def score(trial: Trial) -> float:
+        if trial.candidate.declared == "left":
+            return 0.2 + trial.block * 1e-3
+        return 0.7 + trial.seeds["noise"] % 97 * 1e-3 + trial.candidate.hyperparameters["lr"]
+
+    study = ImaginedStudy(tmp_path, text, score)
+    waiting = list(study.end(lambda _: True))
+    assert {one.phase for one in waiting} == {
+        "tune"
+    }  # no block begins before its search has ended
+    study.run()
+    look = json.loads((study.study.layout.decisions / "look-1.json").read_text())
+    assert look["open"] == [["other", "plain"]]
+    states = defaultdict(set)
+    for one in read_status(study.study).planned.values():
+        states[one.outcome.trial.candidate.declared].add(one.state)
+    assert states == {
+        "left": {"completed", "spared"},
+        "plain": {"completed"},
+        "other": {"completed"},
+    }
+
+
+def test_pilots_take_the_settings_of_the_searches_that_are_needed_anyway(tmp_path: Path) -> None:
+    text = _own("{looks: [2, 4]}") + "pilot: {seeds: 5}\n"
+    study = ImaginedStudy(tmp_path, text, _score)
+    study.end(lambda trial: TunedCandidate.search_of(trial.candidate) == 0)
+    study.decide()
+    assert {one.phase for one in study.end(lambda trial: trial.phase == "pilot")} == {"pilot"}
+    study.decide()
+    assert study.decisions == {"winners"}  # pilots of the second search are still to come
+    study.end()
+    study.decide()
+    study.end()
+    study.decide()
+    assert study.decisions == {"winners", "winners-2", "targets"}
+    lr = {
+        (one.workload.name, one.block): one.candidate.hyperparameters["lr"]
+        for one in study.study.trials
+        if one.phase == "pilot"
+    }
+    chosen = {
+        (one["workload"], one["search"]): one["values"]["lr"]
+        for one in Tuning.read(study.study.layout).chosen.values()
+        if one["candidate"] == "left"
+    }
+    assert lr == {(w, block): chosen[w, block % 2] for w in ("one", "two") for block in range(5)}
+
+
+def test_what_is_frozen_is_the_rule_and_winners_follow_it(tmp_path: Path) -> None:
+    study = ImaginedStudy(tmp_path, _own("{looks: [2, 4]}"), _score)
+    study.run()
+    frozen = json.loads((study.study.layout.decisions / "analysis.json").read_text())["analysis"]
+    assert frozen["tuning"]["repeats"] == 4
+    assert set(frozen["tuning"]["candidates"]) == {"left", "right"}
+    assert Analysis.from_json(frozen).to_json() == frozen
+
+
+def test_trials_of_asha_compete_within_one_search_of_one_workload(tmp_path: Path) -> None:
+    trials = _plan(tmp_path, _own(3, "widen: 0, search: asha"))
+    rivals = defaultdict(set)
+    for one in trials:
+        assert one.rungs is not None
+        place = (
+            one.workload.name,
+            TunedCandidate.search_of(one.candidate),
+            one.candidate.declared,
+        )
+        rivals[one.rungs.competitors].add(place)
+    assert len(rivals) == 2 * 3 * 2
+    assert {len(of) for of in rivals.values()} == {1}
+
+
+def test_optuna_suggests_for_each_search_by_its_own_results(tmp_path: Path) -> None:
+    study = ImaginedStudy(tmp_path, _own(2, "widen: 0, search: optuna"), _score)
+    study.end()
+    study.decide()
+    (record,) = Tuning.read(study.study.layout).suggestions
+    places = [(one["workload"], one["search"], one["candidate"]) for one in record["settings"]]
+    assert len(set(places)) == len(places) == 8
+    values = {json.dumps(one["values"]) for one in record["settings"]}
+    assert len(values) == 8
+    study.run()
+    assert study.decisions == {"suggested-1", "suggested-2", "winners"}
+    names = {one.candidate.name for one in study.study.trials if one.phase == "tune"}
+    assert {"left#4", "left#2.4"} <= names
+
+
+def test_another_number_of_searches_is_refused_by_name_once_blocks_have_results(
+    tmp_path: Path, thermolion
+) -> None:
+    text = _own(6, "widen: 0, repeats: 3")
+    study = ImaginedStudy(tmp_path, text, _score)
+    study.run()
+    path = tmp_path / "edited.yaml"
+    path.write_text(text.replace("repeats: 3", "repeats: 6"))
+    said = thermolion("submit", path)
+    assert said.code == 2
+    assert "tune.repeats: 3 -> 6 (12 trials with results)" in said.err  # blocks 3, 4 and 5
+    assert "candidates." not in said.err
+    path.write_text(text.replace("repeats: 3", "repeats: 2"))
+    said = thermolion("submit", path)
+    assert said.code == 2
+    assert "tune.repeats: 3 -> 2 (16 trials with results)" in said.err  # 2, 3, 4 and 5
+
+
+EARLY = {
+    "tuning-1": {"round": 1, "widened": {"KEY": [1e-4, 10.0]}, "because": []},
+    "winners": {
+        "rounds": 2,
+        "trials": [],
+        "chosen": [{"of": "OF", "key": "KEY", "setting": "left#5", "values": {"lr": 2.0}}],
+    },
+}
+
+
+def test_decisions_of_early_versions_are_those_of_the_first_search(tmp_path: Path) -> None:
+    path = tmp_path / "early.yaml"
+    path.write_text(_own(2, "widen: 1, repeats: 1"))
+    study = open_study(str(path), tmp_path / "studies")
+    left = study.sweep.candidates[0]
+    run = study.sweep.search_runs[0]
+    study.layout.decisions.mkdir(parents=True)
+    for name, record in EARLY.items():
+        text = json.dumps({"version": 1, "kind": name, "inputs": ""} | record)
+        text = text.replace("OF", run.of).replace("KEY", left.key)
+        (study.layout.decisions / f"{name}.json").write_text(text)
+    trials = study.trials
+    left_on_one = [t for t in trials if (t.candidate.declared, t.workload.name) == ("left", "one")]
+    assert {
+        t.block: t.candidate.hyperparameters["lr"] for t in left_on_one if t.phase == "compare"
+    } == {
+        0: 2.0,
+        1: 2.0,
+    }
+    rates = [t.candidate.hyperparameters["lr"] for t in left_on_one if t.phase == "tune"]
+    assert len(rates) == 8
+    frozen = declare_analysis(study, {}).to_json() | {"tuned": {"one": {"left": {"lr": 2.0}}}}
+    chosen = {"repeats": 1, "chosen": {"one": {"left": {"lr": 2.0}}}}
+    assert Analysis.from_json(frozen).tuning == chosen
+
+
+def test_roots_of_points_differ_for_every_search_and_workload() -> None:
+    roots = [search_root(7, search, of) for search in range(5) for of in (None, "a", "b")]
+    assert roots[0] == 7
+    assert len(set(roots)) == 15
+    assert search_root(8, 1, "a") != search_root(7, 1, "a")
