@@ -11,6 +11,7 @@ import thermolion
 from orchestrator.sweep.messages import parse_duration
 
 _MOST_LANES = 1024
+_LEAST_EFFECT, _MOST_EFFECT = 0.01, 100
 _MOST_TIMES = 64
 _MOST_OF_A_CLUSTER = 100_000  # nodes, CPUs, jobs
 _LAST_PORT = 65535
@@ -49,13 +50,15 @@ def _list_options() -> Mapping[str, Sequence[ArgumentParser]]:
     trial = _option("trial", "TRIAL", "only this one: its id, or how it begins", nargs="?")
     follow = _flag("--follow", "go on printing until the jobs have ended")
     site = _option("--site", "NAME", "profile of the cluster, by name or path")
+    sd = "say the power for a true difference of so many sd of the paired differences (1)"
+    effect = _option("--effect", "SD", sd, type=_sd, default=1.0)
     place, sending, selection = _place_options(), _sending_options(), _selection_options()
     of_a_study = [study, root, override]
     again = "ask its questions again on fresh seeds, in a study of this name that pools nothing"
     confirm = _option("--confirm", "NEW_STUDY", again)
     to_send = [*of_a_study, *place, data, lock, as_json, *sending]
     return {
-        "plan": [*of_a_study, *place, confirm, as_json],
+        "plan": [*of_a_study, *place, confirm, effect, as_json],
         "submit": [*to_send, confirm],
         "run": [*of_a_study, *place, data, mlflow, lock, *sending, confirm],
         "search": [*of_a_study, *place, data, mlflow, lock, as_json, *sending, *_search_options()],
@@ -303,6 +306,18 @@ def _whole_number(least: int, most: int) -> Callable[[str], int]:
 
     parse.__name__ = "whole number"  # as argparse names it if the text is none
     return parse
+
+
+def _sd(text: str) -> float:
+    try:
+        effect = float(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number: write 1, or 0.5") from error
+    if not _LEAST_EFFECT <= effect <= _MOST_EFFECT:
+        raise argparse.ArgumentTypeError(
+            f"{text} is not between {_LEAST_EFFECT} and {_MOST_EFFECT}"
+        )
+    return effect
 
 
 def _factor(text: str) -> float:

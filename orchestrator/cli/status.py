@@ -1,15 +1,18 @@
 """The verbs that show a study and change nothing: plan, status, logs."""
 
 from argparse import Namespace
+from dataclasses import replace
 from pathlib import Path
 
 from orchestrator.backends.base import backend_of, count_ranks_at_a_time
+from orchestrator.backends.records import read_submissions
 from orchestrator.cli.terminal import Exit, load_study, print_result, say
 from orchestrator.progress.job_logs import find_outputs, follow_outputs
-from orchestrator.progress.status import read_status
+from orchestrator.progress.status import Status, read_status
 from orchestrator.results.additions import list_additions
 from orchestrator.results.preregister import amend
-from orchestrator.study.estimate import estimate
+from orchestrator.study.price import Lanes, measure_lanes
+from orchestrator.study.study import Study
 from orchestrator.study.trial_lookup import find_id, find_in_study
 from orchestrator.submit.writer import Sender, SendOptions
 from orchestrator.views.plan import (
@@ -35,14 +38,16 @@ def plan(arguments: Namespace) -> int:
     plans = backend_of(keys).place(sender.placement_request(status.missing, Path.cwd()))
     packs = [pack for plan in plans for pack in plan.packs]
     lanes = count_ranks_at_a_time(plans, keys.limits.concurrent) or 1
-    left = estimate(status.wanted, lanes, keys.resources.device, keys.limits.concurrent)
     change = compare_with_recorded(study, status)
     scripts = []
     if keys.backend == "slurm" or keys.in_a_job:
         from orchestrator.backends.slurm import render_batch_scripts
 
         scripts = render_batch_scripts(study, plans)
-    preview = PlanPreview(study, status, packs, lanes, left, change, additions)
+    at_hand = _find_lanes(study, status, max(lanes, status.at_a_time), arguments.lanes)
+    preview = PlanPreview(
+        study, status, packs, lanes, at_hand, change, arguments.effect, additions
+    )
     if arguments.json:
         print_result(preview.to_json() | {"sbatch": scripts})
         return Exit.DONE
@@ -50,6 +55,22 @@ def plan(arguments: Namespace) -> int:
     for script in scripts:
         print_result(f"\n{script.rstrip()}")
     return Exit.DONE
+
+
+def _find_lanes(study: Study, status: Status, planned: int, asked: int | None) -> Lanes:
+    """Return the lanes that all stages of a study have; those `planned` are of the next one."""
+    keys = study.sweep.keys
+    is_gpu = keys.resources.device == "cuda"
+    lanes = Lanes(planned, keys.limits.concurrent, unit="GPU" if is_gpu else "core")
+    if is_gpu and keys.backend != "local":
+        lanes = replace(lanes, shared=keys.pack.trials_per_gpu)
+    if keys.backend != "local":  # nobody knows how long a queue is
+        return replace(lanes, starts_s=0.0, between_s=0.0)
+    from orchestrator.backends.local import count_lanes
+
+    sent = {one.id: (one.time_ms, one.lanes) for one in read_submissions(study.layout)}
+    lanes = replace(lanes, count=asked or count_lanes(study))
+    return measure_lanes(lanes, status.outcomes, sent)
 
 
 def status(arguments: Namespace) -> int:

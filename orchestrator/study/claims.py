@@ -5,37 +5,38 @@ The arithmetic of power is `orchestrator.study.design_power`'s.
 
 from dataclasses import dataclass
 
-from orchestrator.study.design_power import (
-    FEWEST_ON_EACH,
-    FEWEST_UNITS,
-    Design,
-    Shape,
-)
+from orchestrator.study.design_power import Design, Shape
+from orchestrator.study.designs import SearchShare, is_tuned, replicate
 from orchestrator.sweep.sweep import Sweep
 from tracking.compare.analysis import data_sets_needed
-
-EFFECT = 1.0  # one worth naming, in sd of the paired differences
+from tracking.compare.units import LEAST_UNITS, LEAST_UNITS_EACH
 
 
 @dataclass(frozen=True)
 class Claims:
-    """What the seeds, data sets and questions of a sweep can carry.
+    """What the seeds, searches, data sets and questions of a sweep can carry.
 
-    Effects are in sd of the paired differences and found with a power of 0.8; None if there is
-    none. `words`: there are the five units in all and three on each workload that a word takes.
-    With `looks`, powers are those of the last one, by the limits of all of them, and `mean_seeds`
-    are what one test takes if the effect is `detectable_level_a`, `effect`, none. `tests` are
-    those that Holm adjusts for. Level A is about these data sets with new seeds, here with one
-    spread on all of them and at Holm's strictest step; level B is about data sets like these, and
-    takes `data_sets_needed` of them.
+    Effects are in sd of the paired difference on one block, and found with a power of 0.8; None if
+    there is none. `units` are what is repeated on a workload, at the last look: seeds, or searches
+    if `of_searches`. `words`: they are as many as a word takes; by wins that is `fewest_wins` in
+    all, None by means. With `looks`, powers are those of the last one, by the limits of all of
+    them, and `mean_units` are what one test takes if the effect is `detectable_level_a`, `effect`,
+    none. `tests` are those that Holm adjusts for. Level A is about these data sets with new seeds,
+    here with one spread on all of them and at Holm's strictest step; level B is about data sets
+    like these, and takes `data_sets_needed` of them. `names_settings`: what is tuned is tuned
+    once, so that verdicts are about the settings found.
     """
 
     seeds: int
+    units: int
+    of_searches: bool
     workloads: int
     tests: int
     data_sets: int
     data_sets_needed: int
     words: bool
+    fewest_wins: int | None
+    names_settings: bool
     detectable_on_one: float | None
     effect: float
     detectable_level_a: float | None
@@ -44,41 +45,49 @@ class Claims:
     level_b: bool
     looks: tuple[int, ...] = ()
     limits: Shape | None = None
-    mean_seeds: tuple[float, float, float] | None = None
+    mean_units: tuple[float, float, float] | None = None
 
 
-def compute_claims(sweep: Sweep, effect: float = EFFECT) -> Claims:
-    """Work out what the seeds, data sets and questions of a sweep can carry."""
-    declared, keys, alpha = sweep.keys.seeds, sweep.keys.analysis, sweep.keys.alpha
-    seeds, workloads = len(declared.blocks), len(sweep.workloads)
-    looks = declared.looks or (seeds,)
+def compute_claims(sweep: Sweep, effect: float, share: SearchShare) -> Claims:
+    """Work out what the seeds, searches, data sets and questions of a sweep can carry."""
+    declared, keys = sweep.keys.seeds, sweep.keys.analysis
+    repeated = replicate(sweep, share.value)
+    workloads, wins = len(sweep.workloads), keys.primary == "win_probability"
     tests = len(keys.endpoints) * len(sweep.questions)
     sets = len({one.data_set for one in sweep.workloads})
+    level = sweep.keys.alpha / max(1, tests)
     # Each look may be the last, so the tests over data sets count them all.
-    least = data_sets_needed(max(1, tests) * len(looks), alpha)
-    alone = Design(looks, 1, alpha, keys.limits)
-    pooled = Design(looks, workloads, alpha / max(1, tests), keys.limits)
+    least = data_sets_needed(max(1, tests) * len(repeated.units), sweep.keys.alpha)
+    alone = Design(repeated.units, 1, sweep.keys.alpha, keys.limits, wins)
+    pooled = Design(repeated.units, workloads, level, keys.limits, wins)
     detectable = pooled.detectable() if tests else None
-    courses = [] if detectable is None else [pooled.course(e) for e in (detectable, effect, 0.0)]
-    has_looks = bool(declared.looks)
+    mean_units = None
+    if detectable is not None and declared.looks:
+        first, second, third = (
+            pooled.course(one).units for one in (detectable, effect / repeated.sd, 0.0)
+        )
+        mean_units = first, second, third
+    on_one = alone.detectable()
     return Claims(
-        seeds=seeds,
+        seeds=len(declared.blocks),
+        units=repeated.units[-1],
+        of_searches=repeated.of_searches,
         workloads=workloads,
         tests=tests,
         data_sets=sets,
         data_sets_needed=least,
         words=pooled.gives_words,
-        detectable_on_one=alone.detectable(),
+        fewest_wins=pooled.fewest_wins,
+        names_settings=is_tuned(sweep) and sweep.searches == 1,
+        detectable_on_one=None if on_one is None else on_one * repeated.sd,
         effect=effect,
-        detectable_level_a=detectable,
-        power_level_a=courses[1].power if courses else None,
+        detectable_level_a=None if detectable is None else detectable * repeated.sd,
+        power_level_a=None if detectable is None else pooled.power(effect / repeated.sd),
         level_a=detectable is not None,
         level_b=tests > 0 and sets >= least,
         looks=declared.looks,
-        limits=keys.limits if has_looks else None,
-        mean_seeds=(courses[0].units, courses[1].units, courses[2].units)
-        if courses and has_looks
-        else None,
+        limits=keys.limits if declared.looks else None,
+        mean_units=mean_units,
     )
 
 
@@ -87,29 +96,61 @@ def describe_claims(claims: Claims) -> list[tuple[str, str]]:
     lines = []
     if claims.detectable_on_one is not None:
         text = (
-            f"{_describe_seeds(claims)} find, 4 times in 5, a difference of "
+            f"{_describe_units(claims)} find, 4 times in 5, a difference of "
             f"{claims.detectable_on_one:.2f} sd of the paired differences on one workload"
         )
         lines.append(("power", text))
     if not claims.words:
         lines.append(("power", _describe_no_words(claims)))
+    elif claims.fewest_wins is not None:
+        lines.append(("power", _describe_wins(claims)))
     if not claims.tests:
         lines.append(("claim", "none: the sweep asks no question (`baseline:` or `compare:`)"))
     elif claims.words:
         lines.append(("claim", _describe_level_a(claims)))
     if claims.tests and (claims.words or claims.level_b):
         lines.append(("claim", _describe_level_b(claims)))
+    if claims.names_settings:
+        text = (
+            "with one search a workload, sentences name the settings that it has found and not "
+            "the optimizers: another search may find others"
+        )
+        lines.append(("claim", text))
     return lines
 
 
 def _describe_no_words(claims: Claims) -> str:
-    seeds = max(FEWEST_ON_EACH, -(-FEWEST_UNITS // claims.workloads))
-    which = f"seeds: {seeds}" if not claims.looks else f"a last look at {seeds} seeds"
+    units = max(LEAST_UNITS_EACH, -(-LEAST_UNITS // claims.workloads))
+    if claims.fewest_wins is not None:
+        units = max(units, -(-claims.fewest_wins // claims.workloads))
+    what, noun = ("repeats", "searches") if claims.of_searches else ("seeds", "seeds")
+    which = f"{what}: {units}" if not claims.looks else f"a last look at {units} {noun}"
+    least = f"{LEAST_UNITS} {_noun(claims)} in all and {LEAST_UNITS_EACH} on each workload"
+    if claims.fewest_wins is not None:
+        fewest = max(LEAST_UNITS, claims.fewest_wins)
+        least = f"{fewest} {_noun(claims)} in all, for even if all are won the exact "
+        least += f"test cannot reach the level of one of {claims.tests} tests"
     return (
-        f"none with {claims.seeds} seed{'s' * (claims.seeds > 1)} on {_count(claims)}: no word "
-        f"is said from fewer than {FEWEST_UNITS} pairs in all and {FEWEST_ON_EACH} on each "
-        f"workload; write {which} or more"
+        f"none, with {_plural(claims.units, claims.of_searches)} on {_count(claims)}: no word is "
+        f"said of fewer than {least}; write {which} or more"
     )
+
+
+def _describe_wins(claims: Claims) -> str:
+    tests = "one test" if claims.tests == 1 else f"the strictest of {claims.tests} tests"
+    return (
+        f"wins: {tests} takes {claims.fewest_wins} {_noun(claims)} in all, and here are "
+        f"{claims.units * claims.workloads}"
+    )
+
+
+def _noun(claims: Claims) -> str:
+    return "searches" if claims.of_searches else "blocks"
+
+
+def _plural(units: int, of_searches: bool) -> str:
+    one, several = ("search", "searches") if of_searches else ("seed", "seeds")
+    return f"{units} {one if units == 1 else several}"
 
 
 def _count(claims: Claims) -> str:
@@ -118,24 +159,29 @@ def _count(claims: Claims) -> str:
 
 def _describe_level_a(claims: Claims) -> str:
     these = "this workload" if claims.workloads == 1 else f"these {claims.workloads} workloads"
+    new = "new searches and seeds" if claims.of_searches else "new seeds"
     least = f"an average of {claims.detectable_level_a:.2f} sd 4 times in 5"
     named = f"of {claims.effect:g} sd with probability {claims.power_level_a:.2f}"
-    if claims.mean_seeds is None:
-        step = f"{claims.tests} tests, Holm's strictest step"
-        return f"on {these}, with new seeds: {least}, {named} ({step})"
-    at_least, at_named, at_none = claims.mean_seeds
+    if claims.mean_units is None:
+        tests = f"{claims.tests} tests, Holm's strictest step" if claims.tests > 1 else "one test"
+        return f"on {these}, with {new}: {least}, {named} ({tests})"
+    at_least, at_named, at_none = claims.mean_units
     return (
-        f"on {these}, with new seeds: {least}, after {at_least:.1f} of {claims.seeds} seeds on "
+        f"on {these}, with {new}: {least}, after {at_least:.1f} of {claims.seeds} seeds on "
         f"average; {named}, after {at_named:.1f}; if there is none, {at_none:.1f} seeds (one of "
         f"{claims.tests} tests, at Holm's strictest step)"
     )
 
 
-def _describe_seeds(claims: Claims) -> str:
-    if not claims.looks:
-        return f"{claims.seeds} seeds"
-    manner = {"obrien-fleming": "O'Brien-Fleming", "pocock": "Pocock"}[claims.limits or ""]
-    return f"looks at {', '.join(map(str, claims.looks))} seeds ({manner})"
+def _describe_units(claims: Claims) -> str:
+    if claims.looks:
+        manner = {"obrien-fleming": "O'Brien-Fleming", "pocock": "Pocock"}[claims.limits or ""]
+        what = " with a search each" * claims.of_searches
+        return f"looks at {', '.join(map(str, claims.looks))} seeds{what} ({manner})"
+    if claims.of_searches:
+        seeds = f"{claims.seeds} seed{'s' * (claims.seeds > 1)}"
+        return f"{_plural(claims.units, True)} on {seeds}"
+    return _plural(claims.units, False)
 
 
 def _describe_level_b(claims: Claims) -> str:

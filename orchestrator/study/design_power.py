@@ -13,12 +13,13 @@ from itertools import pairwise
 from statistics import NormalDist
 from typing import Literal
 
+from tracking.compare.analysis import data_sets_needed
+from tracking.compare.units import LEAST_UNITS, LEAST_UNITS_EACH
+
 Shape = Literal["obrien-fleming", "pocock"]
 
 ALPHA = 0.05  # two-sided, as the comparison tests
 WANTED = 0.8  # the power that a detectable effect has
-FEWEST_UNITS = 5  # in all, for a word
-FEWEST_ON_EACH = 3  # of the workloads
 
 _NORMAL = NormalDist()
 _LARGE_DF = 2000  # above, Student's t is taken for normal
@@ -30,7 +31,7 @@ _SHARE_SDS = 5.0  # how far it goes
 # By looks:
 _NODES = 6  # for each standard deviation of an increment, on either side of the middle
 _FEWEST, _MOST = 24, 96
-_LOOKS_CLOSE = 1e-4  # of powers, and of effects relatively
+_LOOKS_CLOSE = 3e-4  # of powers, and of effects relatively
 _FARTHEST = 8.0  # standard deviations: farther out, the chance to cross is nothing
 
 
@@ -168,21 +169,39 @@ class Design:
 
     One look is a test at the end. A look at fewer than five units in all, or than three on a
     workload, gives no word and is passed. Between looks the mean moves like a sum of normal
-    increments; at each look its chance to cross is that of the stratified t test.
+    increments; at each look its chance to cross is that of the test: the stratified t test, or
+    with `wins` the exact test of how many units are won (without ties).
     """
 
     looks: tuple[int, ...]
     strata: int = 1
     alpha: float = ALPHA
     shape: Shape = "obrien-fleming"
+    wins: bool = False
 
     @property
     def gives_words(self) -> bool:
-        """True if the last look has the units that a word takes."""
-        return self._gives_words(self.looks[-1])
+        """True if the last look can give a word at all."""
+        return self._gives_words(self.looks[-1], self.last_level)
 
-    def _gives_words(self, n: int) -> bool:
-        return n >= FEWEST_ON_EACH and n * self.strata >= FEWEST_UNITS
+    @property
+    def last_level(self) -> float:
+        """The p-value at or below which the last look decides."""
+        return self.alpha if len(self.looks) == 1 else 2 * _NORMAL.cdf(-self._nominal[-1])
+
+    @property
+    def _nominal(self) -> tuple[float, ...]:
+        return find_bounds(self.looks, self.shape, self.alpha)
+
+    @property
+    def fewest_wins(self) -> int | None:
+        """The fewest units in all by which a test of wins can decide; None for a test of means."""
+        return fewest_wins(self.last_level) if self.wins else None
+
+    def _gives_words(self, n: int, level: float) -> bool:
+        if self.wins and n * self.strata < fewest_wins(level):
+            return False
+        return n >= LEAST_UNITS_EACH and n * self.strata >= LEAST_UNITS
 
     def power(self, effect: float) -> float:
         """Return the chance of a word if the true mean is `effect` sd of a unit."""
@@ -193,13 +212,15 @@ class Design:
         if not self.gives_words:
             return Course(0.0, self.looks[-1])
         if len(self.looks) == 1:
-            return Course(power(effect, self.looks[0], self.strata, self.alpha), self.looks[0])
-        drifts = [effect * math.sqrt(n * self.strata) for n in self.looks]
-        nominal = find_bounds(self.looks, self.shape, self.alpha)
-        bounds = [
-            self._bound(n, z, effect) if self._gives_words(n) else math.inf
-            for n, z in zip(self.looks, nominal, strict=True)
-        ]
+            return Course(self._chance(self.looks[0], effect, self.alpha), self.looks[0])
+        drifts = [self._drift(effect) * math.sqrt(n * self.strata) for n in self.looks]
+        bounds = []
+        for n, nominal, drift in zip(self.looks, self._nominal, drifts, strict=True):
+            level = 2 * _NORMAL.cdf(-nominal)
+            if self._gives_words(n, level):
+                bounds.append(_bound(self._chance(n, effect, level), drift, nominal))
+            else:
+                bounds.append(math.inf)
         crossed = _crossed(self.looks, bounds, drifts)
         undecided = [1.0, *(1 - chance for chance in crossed[:-1])]  # before each look
         more = [b - a for a, b in pairwise((0, *self.looks))]
@@ -210,20 +231,60 @@ class Design:
         """Return the effect found with a power of `WANTED`; None if no word is possible."""
         if not self.gives_words:
             return None
-        if len(self.looks) == 1:
-            return detectable(self.looks[0], self.strata, self.alpha)
-        return find_root(lambda effect: self.power(effect) - WANTED, 0.0, 1.0, _LOOKS_CLOSE)
+        n, level = self.looks[-1], self.last_level
+        rough = detectable(n, self.strata, level) or 0.0
+        if len(self.looks) == 1 and not self.wins:
+            return rough
+        if self.power(0.9 * rough) >= WANTED:
+            return find_root(lambda x: self.power(x) - WANTED, 0.0, rough, _LOOKS_CLOSE)
+        return find_root(lambda x: self.power(x) - WANTED, 0.9 * rough, 1.1 * rough, _LOOKS_CLOSE)
 
-    def _bound(self, n: int, nominal: float, effect: float) -> float:
-        """Return the bound that a normal statistic crosses as often as Student's t the nominal."""
-        mean = effect * math.sqrt(n * self.strata)
-        chance = power(effect, n, self.strata, 2 * _NORMAL.cdf(-nominal))
-        chance = min(1 - 1e-9, max(1e-15, chance))
+    def _chance(self, n: int, effect: float, level: float) -> float:
+        """Return the chance of one look alone to decide."""
+        if self.wins:
+            return power_of_wins(effect, n * self.strata, level)
+        return power(effect, n, self.strata, level)
 
-        def lacks(bound: float) -> float:
-            return chance - _NORMAL.cdf(mean - bound) - _NORMAL.cdf(-mean - bound)
+    def _drift(self, effect: float) -> float:
+        """Return the mean of one unit in sd of what the test adds up."""
+        if not self.wins:
+            return effect
+        won = min(1 - 1e-6, _NORMAL.cdf(effect))
+        return (won - 0.5) / math.sqrt(won * (1 - won))
 
-        return find_root(lacks, 0.0, nominal)
+
+def fewest_wins(alpha: float) -> int:
+    """Return the fewest units by which a test of wins reaches a level, if all are won."""
+    return data_sets_needed(1, alpha)
+
+
+@lru_cache(maxsize=512)
+def _critical_wins(n: int, alpha: float) -> int:
+    """Return the most losses in `n` units without ties at which the exact test decides, or -1."""
+    total, losses = 0.0, -1
+    while 2 * (total + math.comb(n, losses + 1) / 2**n) <= alpha:
+        losses += 1
+        total += math.comb(n, losses) / 2**n
+    return losses
+
+
+def power_of_wins(effect: float, n: int, alpha: float) -> float:
+    """Return P(reject) of the exact two-sided test of wins for a mean of `effect` sd of a unit."""
+    losses, won = _critical_wins(n, alpha), _NORMAL.cdf(effect)
+    ways = [math.comb(n, k) for k in range(losses + 1)]
+    better = sum(w * won ** (n - k) * (1 - won) ** k for k, w in enumerate(ways))
+    worse = sum(w * won**k * (1 - won) ** (n - k) for k, w in enumerate(ways))
+    return better + worse
+
+
+def _bound(chance: float, mean: float, nominal: float) -> float:
+    """Return the bound that a normal statistic of some mean crosses with some chance."""
+    chance = min(1 - 1e-9, max(1e-15, chance))
+
+    def lacks(bound: float) -> float:
+        return chance - _NORMAL.cdf(mean - bound) - _NORMAL.cdf(-mean - bound)
+
+    return find_root(lacks, 0.0, nominal)
 
 
 @lru_cache

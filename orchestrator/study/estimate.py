@@ -1,22 +1,60 @@
 """How long trials will take: measured if any has ended, else a rough guess that says so."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from statistics import fmean, median
 
 from jobs.contract import catalog
-from jobs.contract.trial import ImageWorkload, Trial
+from jobs.contract.trial import ImageWorkload, Phase, Trial, Workload
+from orchestrator.study.image_counts import LoggedImages
 from tracking.outcomes import Outcome
 
 # Multiply-adds per second of one CPU thread and of one GPU: measured with the ConvNet, good to a
 # factor of three; trials that have ended replace them.
 _PER_SECOND = {"cpu": 3e10, "cuda": 2e12}
 _BACKWARD = 2  # a backward pass costs about two forward ones
-_HELD_OUT = 0.1  # the validation part, as a share of the training part
 _FEWEST_SECONDS = 0.3
+_LONGEST_LEAD_MS = 60_000  # from one trial of a process to the start of the next
 
-# Trials that take equally long: workload, ranks, whether they may end early.
-_Kind = tuple[str, int, bool]
+
+@dataclass(frozen=True)
+class Kind:
+    """Trials that take equally long.
+
+    `candidate` is the name that a sweep declares; `ends_early`: it may end at a rung.
+    """
+
+    workload: Workload = field(compare=False)
+    workload_key: str
+    candidate: str
+    phase: Phase
+    ranks: int
+    ends_early: bool = False
+
+    @staticmethod
+    def of(trial: Trial) -> "Kind":
+        return Kind(
+            trial.workload,
+            trial.workload.key,
+            trial.candidate.declared,
+            trial.phase,
+            trial.world_size,
+            trial.rungs is not None,
+        )
+
+    @property
+    def keys(self) -> list[tuple[object, ...]]:
+        """What it may be measured by, the nearest first.
+
+        What other candidates take, or the same in another phase, is nearer than any guess.
+        """
+        base = (self.workload_key, self.ranks, self.ends_early)
+        return [
+            (*base, self.candidate, self.phase),
+            (*base, self.candidate, None),
+            (*base, None, self.phase),
+            (*base, None, None),
+        ]
 
 
 @dataclass(frozen=True)
@@ -27,6 +65,94 @@ class TimeEstimate:
     measured: bool
 
 
+@dataclass(frozen=True)
+class Taken:
+    """The seconds of one kind of trial.
+
+    `measured`: by trials of the workload that have ended. `at_most`: guessed from a data set of
+    which nobody has said how much of it there is, so from the whole official one.
+    """
+
+    seconds: float
+    measured: bool
+    at_most: bool = False
+
+
+class TrialTimes:
+    """What the trials of a study take, by those that have ended, else guessed."""
+
+    def __init__(self, outcomes: Sequence[Outcome], device: str, threads: int = 1) -> None:
+        self._device, self._threads = device, threads
+        self._images = LoggedImages(outcomes)
+        self._measured: dict[tuple[object, ...], float] = {}
+        took: dict[tuple[object, ...], list[float]] = {}
+        scaled: dict[tuple[object, ...], list[float]] = {}
+        ratios = []
+        for outcome, seconds in _measure_trials(outcomes):
+            kind = Kind.of(outcome.trial)
+            for key in kind.keys:
+                took.setdefault(key, []).append(seconds)
+            guess = self._guess(kind)
+            if guess is not None:
+                ratios.append(seconds / outcome.part / guess.seconds)
+            if kind.ends_early:  # what it would take to its end, until another kind has ended
+                for key in replace(kind, ends_early=False).keys:
+                    scaled.setdefault(key, []).append(seconds / outcome.part)
+        self._measured = {key: median(values) for key, values in (scaled | took).items()}
+        self._factor = median(ratios) if ratios else 1.0
+
+    def find(self, kind: Kind) -> Taken | None:
+        """Return what a kind of trial takes; None if nothing is known."""
+        for key in kind.keys:
+            if key in self._measured:
+                return Taken(self._measured[key], True)
+        guess = self._guess(kind)
+        return guess and Taken(guess.seconds * self._factor, False, guess.at_most)
+
+    def _guess(self, kind: Kind) -> Taken | None:
+        workload = kind.workload
+        if not isinstance(workload, ImageWorkload):
+            return None
+        dataset = catalog.DATASETS.get(workload.dataset)
+        model = catalog.MODELS.get(workload.model)
+        images = self._images.count(workload)
+        if dataset is None or model is None or images is None:
+            return None
+        options = workload.dataset_options
+        size, classes = options.get("size", dataset.size), options.get("classes", dataset.classes)
+        per_image = 1e6 * model.mflop(dataset.channels, size, classes, workload.model_options)
+        trained = workload.epochs * images.train * (1 + _BACKWARD)
+        curve = images.validation or images.train
+        scored = (4 * workload.epochs + 1) * curve + images.test
+        threads = self._threads if self._device == "cpu" else 1
+        rate = _PER_SECOND[self._device] * threads * kind.ranks
+        seconds = max(_FEWEST_SECONDS, float(per_image * (trained + scored) / rate))
+        return Taken(seconds, False, not images.logged)
+
+
+def _measure_trials(outcomes: Iterable[Outcome]) -> Iterable[tuple[Outcome, float]]:
+    """Yield the trials that tell what a trial takes, with their wall seconds.
+
+    These are from the end of the trial before it in its process, or from its own start. One of
+    several attempts may have lain idle for days between two of them.
+    """
+    ended = [
+        one
+        for one in outcomes
+        if one.has_result and one.attempts == 1 and one.started_ms and one.ended_ms
+    ]
+    ended.sort(key=lambda one: (_process(one), one.started_ms or 0))
+    for before, outcome in zip([None, *ended], ended, strict=False):
+        begin, end = outcome.started_ms or 0, outcome.ended_ms or 0
+        if before is not None and _process(before) == _process(outcome):
+            begin = min(begin, max(before.ended_ms or 0, begin - _LONGEST_LEAD_MS))
+        yield outcome, max(1, end - begin) / 1000
+
+
+def _process(outcome: Outcome) -> str:
+    return outcome.attempt_log[-1].log if outcome.attempt_log else ""
+
+
 def estimate(
     outcomes: Sequence[Outcome], lanes: int, device: str, concurrent: int | None = None
 ) -> TimeEstimate:
@@ -35,32 +161,39 @@ def estimate(
     At most `concurrent` trials run at a time. Trials that have ended are the measure; a running
     one counts with the part that it has left.
     """
-    measured = _measure(outcomes)
     remaining = [outcome for outcome in outcomes if not outcome.has_result]
-    seconds = [_seconds(outcome, measured, device) for outcome in remaining]
-    known = [value for value in seconds if value is not None]
-    if remaining and not known:
+    if not remaining:
+        return TimeEstimate(0.0, True)
+    times = TrialTimes(outcomes, device, remaining[0].trial.threads)
+    taken = [times.find(Kind.of(outcome.trial)) for outcome in remaining]
+    known = [
+        one.seconds * _part_left(outcome)
+        for outcome, one in zip(remaining, taken, strict=True)
+        if one is not None
+    ]
+    if not known:
         return TimeEstimate(None, False)
-    total = len(seconds) * fmean(known) if known else 0.0
-    every = all(_kind(outcome.trial) in measured for outcome in remaining)
-    ranks = fmean(outcome.trial.world_size for outcome in remaining) if remaining else 1
+    total = len(remaining) * fmean(known)
+    ranks = fmean(outcome.trial.world_size for outcome in remaining)
     at_a_time = max(1, min(lanes / ranks, len(remaining), concurrent or len(remaining)))
-    return TimeEstimate(total / at_a_time, every)
+    measured = all(one is not None and one.measured for one in taken)
+    return TimeEstimate(total / at_a_time, measured)
 
 
 def estimate_by_trial(outcomes: Sequence[Outcome], device: str) -> Mapping[str, float | None]:
     """Return the seconds that every trial takes as a whole, by id; None if nothing is known."""
-    measured = _measure(outcomes)
-    trials = [outcome.trial for outcome in outcomes]
-    return {trial.id: measured.get(_kind(trial)) or _guess(trial, device) for trial in trials}
+    threads = outcomes[0].trial.threads if outcomes else 1
+    times = TrialTimes(outcomes, device, threads)
+    found = {kind: times.find(kind) for kind in {Kind.of(one.trial) for one in outcomes}}
+    taken = {one.trial.id: found[Kind.of(one.trial)] for one in outcomes}
+    return {trial: None if one is None else one.seconds for trial, one in taken.items()}
 
 
-def _seconds(outcome: Outcome, measured: Mapping[_Kind, float], device: str) -> float | None:
-    whole = measured.get(_kind(outcome.trial)) or _guess(outcome.trial, device)
-    if whole is None or outcome.state != "running" or not outcome.curve:
-        return whole
+def _part_left(outcome: Outcome) -> float:
     steps: int | None = outcome.started.get("steps")
-    return whole if not steps else max(0.0, whole * (1 - outcome.curve[-1].step / steps))
+    if outcome.state != "running" or not outcome.curve or not steps:
+        return 1.0
+    return max(0.0, 1 - outcome.curve[-1].step / steps)
 
 
 def in_words(seconds: float) -> str:
@@ -70,45 +203,3 @@ def in_words(seconds: float) -> str:
     if seconds < 90 * 60:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} days"
-
-
-def _kind(trial: Trial) -> _Kind:
-    return trial.workload.key, trial.world_size, trial.rungs is not None
-
-
-def _measure(outcomes: Sequence[Outcome]) -> Mapping[_Kind, float]:
-    """Return the median wall seconds of a trial, evaluations included, by its kind.
-
-    Trials that may end early are a kind of their own. Until one of the other kind has ended, they
-    are scaled up to a trial that goes to its end.
-    """
-    seconds: dict[_Kind, list[float]] = {}
-    scaled: dict[_Kind, list[float]] = {}
-    for outcome in outcomes:
-        # Between two attempts a trial may have lain idle for days.
-        whole = outcome.has_result and outcome.attempts == 1
-        if whole and outcome.started_ms and outcome.ended_ms:
-            took = (outcome.ended_ms - outcome.started_ms) / 1000
-            kind = _kind(outcome.trial)
-            seconds.setdefault(kind, []).append(took)
-            if outcome.trial.rungs is not None:
-                scaled.setdefault((kind[0], kind[1], False), []).append(took / outcome.part)
-    return {kind: median(values) for kind, values in (scaled | seconds).items()}
-
-
-def _guess(trial: Trial, device: str) -> float | None:
-    workload = trial.workload
-    if not isinstance(workload, ImageWorkload):
-        return None
-    dataset = catalog.DATASETS.get(workload.dataset)
-    model = catalog.MODELS.get(workload.model)
-    if dataset is None or model is None:
-        return None
-    options = workload.dataset_options
-    size, classes = options.get("size", dataset.size), options.get("classes", dataset.classes)
-    per_image = 1e6 * model.mflop(dataset.channels, size, classes, workload.model_options)
-    available = options.get("images", dataset.train_images)
-    trained = workload.epochs * (workload.train_images or available) * (1 + _BACKWARD)
-    scored = (4 * workload.epochs + 1) * available * _HELD_OUT + dataset.test_images
-    rate = _PER_SECOND[device] * (trial.threads if device == "cpu" else 1) * trial.world_size
-    return max(_FEWEST_SECONDS, float(per_image * (trained + scored) / rate))

@@ -128,6 +128,16 @@ def _pack_by_block(trials: Sequence[Trial], lanes: int) -> list[tuple[Trial, ...
     return sorted(packs, key=lambda pack: order[pack[0].id])
 
 
+def count_packs(blocks: Sequence[int], trials: int, lanes: int) -> int:
+    """Return how many packs `make_packs` makes of so many blocks of each workload."""
+    count = sum(blocks)
+    if count < lanes:
+        parts = -(-lanes // max(count, 1))
+        return count * min(parts, max(1, trials // max(count, 1)))
+    per_pack = max(1, count // (_PACKS_PER_LANE * lanes))
+    return sum(-(-one // per_pack) for one in blocks)
+
+
 def _group_blocks(trials: Sequence[Trial]) -> dict[tuple[str, int], list[Trial]]:
     blocks: dict[tuple[str, int], list[Trial]] = {}
     for trial in trials:

@@ -13,6 +13,7 @@ from jobs.contract.events import check_free_space
 from jobs.contract.trial import Candidate, ImageWorkload, Trial
 from orchestrator.backends.base import backend_of
 from orchestrator.results.suggest import require_optuna
+from orchestrator.study.image_counts import LoggedImages, find_shortages
 from orchestrator.study.study import Study
 from orchestrator.submit.code_snapshot import (
     find_clashes,
@@ -22,6 +23,7 @@ from orchestrator.submit.code_snapshot import (
 )
 from orchestrator.sweep.document import SweepError, choices
 from thermolion import registry
+from tracking.outcomes import Outcome
 
 
 def check_before_start(
@@ -30,10 +32,12 @@ def check_before_start(
     data_root: Path | None,
     download: bool,
     code: Path | None = None,
+    outcomes: Sequence[Outcome] = (),
 ) -> None:
     """Raise SweepError or DataError for the first thing that would fail every trial.
 
-    The user's code lies in the folder `code`, by default that in which thermolion runs.
+    The user's code lies in the folder `code`, by default that in which thermolion runs. Some
+    `outcomes` of the study may say how many images its data have.
     """
     if data_root is not None and not data_root.is_dir():
         raise SweepError(f"the data root {data_root} does not exist: point --data at a folder")
@@ -46,7 +50,9 @@ def check_before_start(
             _check_images(workload, data_root, download)
         elif workload.command is not None:
             _check_command(workload.name, workload.command)
-    _check_user_code(trials, code or Path.cwd())
+    folder = code or Path.cwd()
+    _check_user_code(trials, folder)
+    _check_image_counts(study, trials, data_root, folder, LoggedImages(outcomes))
 
 
 def _check_user_code(trials: Sequence[Trial], folder: Path) -> None:
@@ -92,6 +98,42 @@ def _check_images(workload: ImageWorkload, data_root: Path | None, download: boo
         from jobs.images.models import check_torchvision
 
         check_torchvision(workload.model, workload.model_options)
+
+
+def _check_image_counts(
+    study: Study,
+    trials: Sequence[Trial],
+    data_root: Path | None,
+    folder: Path,
+    logged: LoggedImages,
+) -> None:
+    """Refuse `train_images` that the data do not have, before a trial fails for it on its node."""
+
+    def count(workload: ImageWorkload) -> int | None:
+        known = logged.available(workload, data_root)
+        if known is not None or not catalog.is_dotted(workload.dataset):
+            return known
+        with make_importable(folder):
+            return _count_user_images(workload, data_root)
+
+    shortages = find_shortages(study.sweep.workloads, trials, count)
+    if shortages:
+        raise SweepError(shortages[0])
+
+
+def _count_user_images(workload: ImageWorkload, data_root: Path | None) -> int | None:
+    """Read the user's own data set, for nothing else knows how many images it has.
+
+    None if it cannot be read: a node may have what this machine lacks.
+    """
+    from jobs.images.data import load
+    from jobs.images.splits import split
+
+    try:
+        dataset = load(workload.dataset, workload.dataset_options, data_root)
+    except (Exception, SystemExit):  # a user's reader may do anything
+        return None
+    return len(split(dataset, workload.split, None, seed=0).train)
 
 
 def _check_command(name: str, command: str) -> None:

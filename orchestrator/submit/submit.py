@@ -191,7 +191,14 @@ def check_sendable(
     """Raise SweepError or DataError if some trials cannot be sent; return notes for the user."""
     notes = _check_edit(study, status, options.accept_change)
     if trials:
-        check_before_start(study, trials, options.data_root, options.download, options.code_folder)
+        check_before_start(
+            study,
+            trials,
+            options.data_root,
+            options.download,
+            options.code_folder,
+            status.outcomes,
+        )
     return notes
 
 

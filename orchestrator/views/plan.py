@@ -5,6 +5,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from jobs.contract.command_template import select_hyperparameters
@@ -13,8 +14,16 @@ from orchestrator.backends.base import backend_of
 from orchestrator.progress.status import Status, TrialStatus
 from orchestrator.progress.sweep_diff import PlanChange
 from orchestrator.results.additions import Additions
-from orchestrator.study.claims import compute_claims, describe_claims
-from orchestrator.study.estimate import TimeEstimate, in_words
+from orchestrator.study.claims import Claims, compute_claims, describe_claims
+from orchestrator.study.designs import (
+    DesignPrice,
+    SearchShare,
+    describe_designs,
+    list_designs,
+    measure_share,
+)
+from orchestrator.study.image_counts import LoggedImages, find_shortages
+from orchestrator.study.price import Lanes, Price, Pricing, describe_price
 from orchestrator.study.study import Study
 from orchestrator.sweep.keys import ConfirmKeys
 from orchestrator.views.status import (
@@ -40,17 +49,40 @@ _EXIT_HELD = "78"  # of a lane (`jobs.lane`)
 class PlanPreview:
     """What the next `submit` would do: send `packs`, of which `lanes` ranks train at a time.
 
-    `left` is how long that takes; `change` is what separates the sweep from the recorded one, None
-    before one is recorded. `additions` are for exploration only, if sent now.
+    `at_hand` are the lanes of all stages; `change` is what separates the sweep from the recorded
+    one, None before one is recorded. Power is for an `effect` in sd of paired differences;
+    `additions` are for exploration only, if sent now.
     """
 
     study: Study
     status: Status
     packs: Sequence[Sequence[Trial]]
     lanes: int
-    left: TimeEstimate
+    at_hand: Lanes
     change: PlanChange | None
+    effect: float
     additions: Additions | None = None
+
+    @cached_property
+    def _pricing(self) -> Pricing:
+        status = self.status
+        return Pricing(self.study.sweep, status.stage, status.outcomes, self.at_hand)
+
+    @cached_property
+    def _price(self) -> Price:
+        return self._pricing.price()
+
+    @cached_property
+    def _share(self) -> SearchShare:
+        return measure_share(self.study.sweep, self.status.outcomes)
+
+    @cached_property
+    def _claims(self) -> Claims:
+        return compute_claims(self.study.sweep, self.effect, self._share)
+
+    @cached_property
+    def _designs(self) -> tuple[DesignPrice, ...]:
+        return list_designs(self.study.sweep, self._pricing, self._share.value, self.effect)
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan: every trial with its id and state, the packs to send, the time.
@@ -71,10 +103,17 @@ class PlanPreview:
             "orphaned": [] if self.change is None else list(self.change.orphaned),
             "exploratory": [] if self.additions is None else list(self.additions.what),
             "notes": self._notes(),
-            "estimated_seconds": self.left.seconds,
-            "estimate_is_measured": self.left.measured,
             "confirms": keys.confirms and keys.confirms.model_dump() | {"alpha": keys.alpha},
-            "claims": asdict(compute_claims(self.study.sweep)),
+            "estimated_seconds": self._price.whole.seconds,
+            "estimate_is_measured": self._price.whole.measured,
+            "price": {
+                "unit": f"{self._price.unit} hours",
+                "stages": [asdict(one) for one in self._price.stages],
+                "in_all": asdict(self._price.whole),
+            },
+            "claims": asdict(self._claims),
+            "search_share": asdict(self._share),
+            "designs": [asdict(one) for one in self._designs],
             "stage": stage_json(self.status),
         }
 
@@ -101,8 +140,9 @@ class PlanPreview:
         lines += [
             ("states", format_counts(status)),
             ("packs", f"{len(self.packs)} to send, {busy}" if self.packs else "nothing to send"),
-            ("time", _time(self.left) if self.packs else "nothing left to do"),
-            *describe_claims(compute_claims(sweep)),
+            *(("time", line) for line in describe_price(self._price)),
+            *describe_claims(self._claims),
+            *describe_designs(self._designs, self._share, self._price.unit),
             *(("stage", line) for line in stage_lines(status)),
             *(("note", note) for note in self._notes()),
         ]
@@ -135,6 +175,9 @@ class PlanPreview:
             notes.append(self.change.removal())
         if self.additions is not None:
             notes.append(str(self.additions))
+        trials = [one.trial for one in self.status.outcomes]
+        logged = LoggedImages(self.status.outcomes)
+        notes += find_shortages(self.study.sweep.workloads, trials, logged.available)
         return notes + describe_notes(self.study, self.status)
 
 
@@ -279,10 +322,3 @@ def _workload(workload: Workload) -> str:
     if workload.ranks > 1:
         parts.append(f"{workload.ranks} ranks")
     return ", ".join(parts)
-
-
-def _time(left: TimeEstimate) -> str:
-    if left.seconds is None:
-        return "not known before a trial of this workload has ended"
-    basis = "by the trials that have ended" if left.measured else "a rough guess until one ended"
-    return f"about {in_words(left.seconds)} ({basis})"

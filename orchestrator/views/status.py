@@ -200,6 +200,8 @@ def stage_json(status: Status) -> dict[str, Any]:
 def _count_ended(status: Status, look: int) -> str:
     here = [s for s in status.planned.values() if status.stage.is_of_look(s.outcome.trial, look)]
     open_ones = [one for one in here if not one.outcome.has_result]
+    if not here:
+        return "none of its trials is planned yet, for their settings are still to be found"
     if not open_ones:
         return "all trials have ended, the next `submit` or `run` decides"
     stuck = sum(not one.in_flight and not one.goes_again for one in open_ones)

@@ -71,7 +71,7 @@ def test_a_plan_without_a_question_or_with_one_seed_promises_nothing(thermolion,
     assert "none: the sweep asks no question" in thermolion("plan", path).out
     path.write_text(_sweep(_PAIR, seeds="seeds: 1"))
     said = thermolion("plan", path).out
-    assert "none with 1 seed on one workload" in said
+    assert "none, with 1 seed on one workload" in said
     assert "claim" not in said
 
 
@@ -145,7 +145,7 @@ def test_a_plan_whose_seeds_are_too_few_for_a_word_says_so(thermolion, tmp_path)
     path = tmp_path / "sweep.yaml"
     path.write_text(_sweep(_PAIR, seeds="seeds: 4"))
     said = thermolion("plan", path).out
-    assert "none with 4 seeds on one workload" in said
+    assert "none, with 4 seeds on one workload" in said
     assert "write seeds: 5 or more" in said
     assert "on this workload, with new seeds" not in said
     path.write_text(_sweep(_PAIR, seeds="seeds: {looks: [2, 4]}"))
@@ -161,7 +161,7 @@ def test_a_plan_by_looks_says_what_its_last_look_can_find_and_how_many_seeds_tha
     assert found["looks"] == [3, 5, 7, 10]
     assert 1 < found["detectable_level_a"] / fixed["detectable_level_a"] < 1.05
     assert found["power_level_a"] < fixed["power_level_a"]
-    least, half, none = found["mean_seeds"]
+    least, half, none = found["mean_units"]
     assert 3 < least < half < none <= 10
     assert found["data_sets_needed"] == 9  # two tests at each of four looks
     (tmp_path / "sweep.yaml").write_text(_sweep(_PAIR, seeds=looks))

@@ -1,5 +1,6 @@
 """What is refused although the sweep is well-formed: absent data, code that cannot be imported."""
 
+import struct
 from pathlib import Path
 
 import pytest
@@ -67,3 +68,63 @@ def test_the_file_that_is_not_there_is_named(thermolion):
     said = thermolion("plan", Path("sweeps/none.yaml"))
     assert said.code == 2
     assert "sweeps/none.yaml" in said.err
+
+
+_FEW = """\
+import torch
+
+class Few:
+    classes, test, tracks = 2, None, None
+
+    def __init__(self, root):
+        labels = torch.arange(100) % 2
+        self.train = type("Part", (), {})()
+        self.train.images = torch.zeros(100, 1, 8, 8, dtype=torch.uint8)
+        self.train.labels = labels
+"""
+
+
+def test_fewer_images_of_ones_own_than_asked_for_are_refused(
+    thermolion, small, tmp_path, monkeypatch
+):
+    """Of 100 images a fifth is for tests, and a tenth of the rest for validation: 72 are left."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    (folder / "few_images.py").write_text(_FEW)
+    monkeypatch.chdir(folder)
+    mine = ["--set", "workloads.0.dataset=few_images:Few", "--set", "workloads.0.name=mine"]
+    said = thermolion("submit", small, *mine, "--set", "defaults.train_images=73")
+    assert said.code == 2
+    for words in ("'mine'", "train_images is 73", "has 72", "train_images: 72 or less"):
+        assert words in said.err
+    assert not (tmp_path / "studies/small/submissions").exists()
+    assert thermolion("submit", small, *mine, "--set", "defaults.train_images=72").code == 0
+    thermolion("cancel", "small")
+
+
+def test_files_with_fewer_images_than_asked_for_are_refused(thermolion, small, tmp_path):
+    raw = tmp_path / "data/MNIST/raw"
+    raw.mkdir(parents=True)
+    for part in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
+        (raw / f"{part}-ubyte").write_bytes(struct.pack(">ii", 2049, 200))
+    mnist = ["--set", "workloads.0.dataset=mnist", "--data", tmp_path / "data"]
+    said = thermolion("submit", small, *mnist)
+    assert said.code == 2
+    for words in ("'mnist'", "train_images is 256", "has 180", "leave it out"):
+        assert words in said.err
+    assert not (tmp_path / "studies/small/submissions").exists()
+
+
+def test_a_folder_with_fewer_images_than_asked_for_is_refused(thermolion, small, tmp_path):
+    for part, count in (("train", 20), ("test", 2)):
+        for name in ("cat", "dog"):
+            folder = tmp_path / "pets" / part / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                (folder / f"{number}.png").touch()
+            (folder / "notes.txt").touch()
+    pets = f"workloads.0={{name: pets, dataset: 'imagefolder:{tmp_path}/pets', model: mlp}}"
+    said = thermolion("submit", small, "--set", pets, "--set", "defaults.train_images=37")
+    assert said.code == 2
+    assert "'pets'" in said.err
+    assert "has 36" in said.err

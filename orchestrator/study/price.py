@@ -1,0 +1,333 @@
+"""What a study still costs, stage by stage: trials, wall clock with the lanes at hand, hours.
+
+Also of stages whose trials are not planned yet, because tuning or a look has still to decide.
+"""
+
+import heapq
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import median
+
+from jobs.contract.trial import Phase, Workload
+from orchestrator.study.estimate import Kind, TrialTimes, in_words
+from orchestrator.study.packs import count_packs
+from orchestrator.study.stage import Stage
+from orchestrator.study.tuning_rounds import tuning_key
+from orchestrator.sweep.search_space import TunedCandidate
+from orchestrator.sweep.sweep import Sweep
+from tracking.outcomes import Outcome
+
+_START_S = 3.0  # of a process that trains, until its first trial begins: mostly imports
+_NEXT_STAGE_S = 2.0  # from the end of the last trial of a stage until the next one is sent
+_LONGEST_PAUSE_S = 120.0  # longer, and it was the user who paused
+
+
+@dataclass(frozen=True)
+class Lanes:
+    """What trials run on: `count` ranks at a time, and `concurrent` trials at most.
+
+    `starts_s` is what a process takes until its first trial begins, and `between_s` what lies
+    between two stages; 0 on a cluster, whose queue nobody can foresee. `unit` is what is paid for.
+    `shared`: trials that share one GPU.
+    """
+
+    count: int
+    concurrent: int | None = None
+    starts_s: float = _START_S
+    between_s: float = _NEXT_STAGE_S
+    unit: str = "core"
+    shared: int = 1
+
+
+@dataclass(frozen=True)
+class StagePrice:
+    """What one stage still costs; `seconds` and `hours` are None if nothing is known of a trial.
+
+    `at_most`: it may be less, for nobody knows yet if all of it will be needed, or if the data
+    are as many as the guess takes them to be. `measured`: every kind of its trials has ended once.
+    """
+
+    name: str
+    trials: int
+    seconds: float | None
+    hours: float | None
+    at_most: bool
+    measured: bool
+
+
+@dataclass(frozen=True)
+class Price:
+    """What a study still costs, by its `stages` that are not over; `unit` is that of the hours."""
+
+    stages: tuple[StagePrice, ...]
+    unit: str
+
+    @property
+    def whole(self) -> StagePrice:
+        """The sum of all stages."""
+        seconds = [one.seconds for one in self.stages]
+        hours = [one.hours for one in self.stages]
+        return StagePrice(
+            "in all",
+            sum(one.trials for one in self.stages),
+            None if None in seconds else sum(value or 0.0 for value in seconds),
+            None if None in hours else sum(value or 0.0 for value in hours),
+            any(one.at_most for one in self.stages),
+            all(one.measured for one in self.stages),
+        )
+
+
+def measure_lanes(
+    lanes: Lanes, outcomes: Sequence[Outcome], sent: Mapping[str, tuple[int, int]]
+) -> Lanes:
+    """Return lanes with the pauses of the study so far, as far as they are known.
+
+    `sent` has the time (UTC in ms) and the number of lanes of every submission, by its id.
+    """
+    packs: dict[str, dict[str, tuple[int, int]]] = {}
+    for one in outcomes:
+        submission, pack = str(one.job.get("submission")), str(one.job.get("pack"))
+        if submission in sent and one.has_result and one.started_ms and one.ended_ms:
+            begin, end = packs.setdefault(submission, {}).get(pack, (one.started_ms, 0))
+            here = min(begin, one.started_ms), max(end, one.ended_ms)
+            packs[submission][pack] = here
+    starts, pauses, before = [], [], None
+    for submission, (sent_ms, count) in sorted(sent.items()):
+        free = [sent_ms] * count
+        for begin, end in sorted(packs.get(submission, {}).values()):
+            starts.append(max(0, begin - heapq.heappop(free)) / 1000)
+            heapq.heappush(free, end)
+        if before is not None and 0 <= sent_ms - before <= 1000 * _LONGEST_PAUSE_S:
+            pauses.append((sent_ms - before) / 1000)
+        before = max((end for _, end in packs.get(submission, {}).values()), default=None)
+    return replace(
+        lanes,
+        starts_s=median(starts) if starts and lanes.starts_s else lanes.starts_s,
+        between_s=median(pauses) if pauses and lanes.between_s else lanes.between_s,
+    )
+
+
+@dataclass(frozen=True)
+class _Work:
+    """Trials still to be run: how many of each kind, and in how many blocks of each workload."""
+
+    kinds: Counter[Kind]
+    blocks: Mapping[str, int]
+
+    def times(self, factor: float) -> "_Work":
+        kinds = Counter({kind: math.ceil(n * factor) for kind, n in self.kinds.items()})
+        return _Work(kinds, {key: math.ceil(n * factor) for key, n in self.blocks.items()})
+
+
+class Pricing:
+    """Prices the stages of a study: its sweep, its stage, and the outcomes of its plan."""
+
+    def __init__(
+        self, sweep: Sweep, stage: Stage, outcomes: Sequence[Outcome], lanes: Lanes
+    ) -> None:
+        resources = sweep.keys.resources
+        self._sweep, self._stage, self._outcomes, self._lanes = sweep, stage, outcomes, lanes
+        self._threads = resources.cpus_per_task if resources.device == "cpu" else 1
+        self._times = TrialTimes(outcomes, resources.device, resources.cpus_per_task)
+
+    def price(self) -> Price:
+        """Return what is still to be paid."""
+        stages = [*self._tuning(), *self._pilots(), *self._comparison()]
+        return Price(tuple(one for one in stages if one.trials), self._lanes.unit)
+
+    def price_design(self, searches: int, seeds: int) -> tuple[StagePrice, StagePrice]:
+        """Return what tuning by some searches and a comparison on some seeds cost as a whole.
+
+        No search is widened, and what has run already is paid again.
+        """
+        kinds = Counter(self._compared(workload, name) for workload, name in self._pairs())
+        block = _Work(kinds, {one.key: 1 for one in self._sweep.workloads})
+        tuning = self._cost("tuning", self._one_search().times(searches))
+        return tuning, self._cost("comparison", block.times(seeds))
+
+    def _tuning(self) -> Iterator[StagePrice]:
+        keys = self._sweep.keys.tune
+        if keys is None or not self._stage.awaits_winners:
+            return
+        tuned = [one for one in self._outcomes if one.trial.phase == "tune"]
+        now = [one for one in tuned if self._stage.wanted(one.trial) == "now"]
+        left = _count([one for one in now if not one.has_result])
+        once = self._one_search()
+        if self._stage.to_suggest:
+            left = _add(left, once.times(self._stage.to_suggest / sum(once.kinds.values())))
+        yield self._cost("tuning", left)
+        searches = self._searches_now()
+        widened = len(now) + self._stage.to_suggest - searches * sum(once.kinds.values())
+        most = keys.widen * searches - widened / max(1, sum(once.kinds.values()))
+        if most > 0:
+            yield replace(self._cost("widening", once.times(most)), at_most=True)
+
+    def _searches_now(self) -> int:
+        """Return the searches that the blocks up to the next look need."""
+        looks, searches = self._stage.looks, self._sweep.searches
+        reached = looks[(self._stage.next_look or len(looks)) - 1] if looks else searches
+        return min(searches, reached)
+
+    def _one_search(self) -> _Work:
+        """Return the trials of one search for all candidates on all workloads, in one round."""
+        keys = self._sweep.keys.tune
+        if keys is None:
+            return _Work(Counter(), {})
+        kinds: Counter[Kind] = Counter()
+        tuned = [one for one in self._sweep.candidates if isinstance(one, TunedCandidate)]
+        on = {tuning_key(one, tuned[0].search): one for one in self._sweep.workloads}
+        known = {
+            (one.trial.workload.name, one.trial.candidate.declared): Kind.of(one.trial)
+            for one in self._outcomes
+            if one.trial.phase == "tune"
+        }
+        for workload in on.values():
+            for one in tuned:
+                kind = known.get((workload.name, one.name)) or Kind(
+                    workload,
+                    workload.key,
+                    one.name,
+                    "tune",
+                    one.search.ranks or workload.ranks,
+                    one.rungs_on(workload) is not None,
+                )
+                kinds[kind] += one.search.trials * keys.seeds
+        return _Work(kinds, {kind.workload_key: keys.seeds for kind in kinds})
+
+    def _pilots(self) -> Iterator[StagePrice]:
+        keys = self._sweep.keys.pilot
+        if keys is None:
+            return
+        names = {baseline for _, baseline in self._sweep.questions}
+        workloads = [one for one in self._sweep.workloads if one.metric_spec.target is None]
+        wanted = [
+            (w, name, block) for w in workloads for name in names for block in range(keys.seeds)
+        ]
+        yield self._cost("pilots", self._missing("pilot", wanted))
+
+    def _comparison(self) -> Iterator[StagePrice]:
+        stage, blocks = self._stage, self._sweep.keys.seeds.blocks
+        looks = stage.looks
+        number = stage.next_look or len(stage.decisions)  # the look that is under way, or the last
+        reached, seen = (looks[number - 1], looks[-1]) if looks else (math.inf, math.inf)
+        cells = [(w, name, block) for block in blocks for w, name in self._pairs()]
+        # What no look sees runs at once.
+        now = [cell for cell in cells if cell[2] < reached or cell[2] >= seen]
+        yield self._cost("comparison", self._missing("compare", now))
+        if stage.is_over:
+            return
+        later = [cell for cell in cells if reached <= cell[2] < seen]
+        work = self._missing("compare", later)
+        more = min(self._sweep.searches, len(blocks)) - self._searches_now()
+        if self._sweep.keys.tune is not None and more > 0 and work.kinds:
+            work = _add(work, self._one_search().times(more * (1 + self._sweep.keys.tune.widen)))
+        last = len(looks)
+        name = f"look {last} adds" if number + 1 == last else f"looks {number + 1} to {last} add"
+        yield replace(self._cost(name, work), at_most=True)
+
+    def _pairs(self) -> list[tuple[Workload, str]]:
+        return [(w, one.name) for w in self._sweep.workloads for one in self._sweep.candidates]
+
+    def _compared(self, workload: Workload, candidate: str, phase: Phase = "compare") -> Kind:
+        return Kind(workload, workload.key, candidate, phase, workload.ranks)
+
+    def _missing(self, phase: Phase, wanted: Sequence[tuple[Workload, str, int]]) -> _Work:
+        """Return those of some trials, by workload, candidate and block, that have no result.
+
+        Without those that a look has spared.
+        """
+        over = {
+            (one.trial.workload.name, one.trial.candidate.name, one.trial.block)
+            for one in self._outcomes
+            if one.trial.phase == phase
+            and (one.has_result or self._stage.wanted(one.trial) == "spared")
+        }
+        left = [(w, name, block) for w, name, block in wanted if (w.name, name, block) not in over]
+        blocks: dict[str, set[int]] = {}
+        for workload, _, block in left:
+            blocks.setdefault(workload.key, set()).add(block)
+        kinds = Counter(self._compared(workload, name, phase) for workload, name, _ in left)
+        return _Work(kinds, {key: len(found) for key, found in blocks.items()})
+
+    def _cost(self, name: str, work: _Work) -> StagePrice:
+        trials = sum(work.kinds.values())
+        if not trials:
+            return StagePrice(name, 0, 0.0, 0.0, False, True)
+        found = {kind: self._times.find(kind) for kind in work.kinds}
+        taken = {kind: one for kind, one in found.items() if one is not None}
+        if len(taken) < len(found):
+            return StagePrice(name, trials, None, None, False, False)
+        busy = sum(n * taken[kind].seconds for kind, n in work.kinds.items())
+        paid = sum(n * taken[kind].seconds * kind.ranks for kind, n in work.kinds.items())
+        lanes, ranks = self._lanes, max(kind.ranks for kind in work.kinds)
+        at_a_time = max(1, min(lanes.count // ranks, trials, lanes.concurrent or trials))
+        packs = count_packs(list(work.blocks.values()), trials, at_a_time)
+        start = lanes.starts_s
+        rounds = math.ceil(packs / at_a_time)
+        seconds = rounds * (start + busy / packs) if start else busy / at_a_time
+        hours = (paid + packs * start * ranks) * self._threads / lanes.shared / 3600
+        return StagePrice(
+            name,
+            trials,
+            seconds + lanes.between_s,
+            hours,
+            any(
+                one.at_most or (kind.ends_early and not one.measured)
+                for kind, one in taken.items()
+            ),
+            all(one.measured for one in taken.values()),
+        )
+
+
+def _count(outcomes: Sequence[Outcome]) -> _Work:
+    blocks: dict[str, set[int]] = {}
+    for one in outcomes:
+        blocks.setdefault(one.trial.workload.key, set()).add(one.trial.block)
+    kinds = Counter(Kind.of(one.trial) for one in outcomes)
+    return _Work(kinds, {key: len(found) for key, found in blocks.items()})
+
+
+def _add(one: _Work, other: _Work) -> _Work:
+    blocks = Counter(one.blocks)
+    blocks.update(other.blocks)
+    return _Work(one.kinds + other.kinds, blocks)
+
+
+def describe_price(price: Price) -> list[str]:
+    """Return a line for each stage that is not over, and their sum."""
+    if not price.stages:
+        return ["nothing left to do"]
+    whole = price.whole
+    basis = "by the trials that have ended" if whole.measured else "a rough guess until one ended"
+    if whole.seconds is None:
+        basis = "the rest is not known before a trial of this workload has ended"
+    elif not whole.measured and any(one.measured for one in price.stages):
+        basis = "partly by the trials that have ended, partly a rough guess"
+    *lines, last = [_describe_stage(one, price.unit) for one in (*price.stages, whole)]
+    if len(price.stages) == 1:
+        only = _describe_amount(whole.seconds, whole.hours, whole.at_most, price.unit)
+        return [f"{only} ({basis})" if only else _UNKNOWN]
+    return [*lines, f"{last} ({basis})"]
+
+
+_UNKNOWN = "not known before a trial of this workload has ended"
+
+
+def _describe_stage(stage: StagePrice, unit: str) -> str:
+    trials = f"{stage.trials} trial{'s' * (stage.trials != 1)}"
+    amount = _describe_amount(stage.seconds, stage.hours, stage.at_most, unit)
+    return f"{stage.name}: {trials}, {amount or _UNKNOWN}"
+
+
+def _describe_amount(seconds: float | None, hours: float | None, at_most: bool, unit: str) -> str:
+    if seconds is None or hours is None:
+        return ""
+    most = "at most" if at_most else "about"
+    return f"{most} {in_words(seconds)}, {format_hours(hours)} {unit} hours"
+
+
+def format_hours(hours: float) -> str:
+    """Write hours of a device: 0.03, 1.4, 120."""
+    return f"{hours:.2g}" if hours < 10 else f"{hours:.0f}"
