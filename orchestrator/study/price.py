@@ -13,9 +13,9 @@ from statistics import median
 from jobs.contract.trial import Phase, Workload
 from orchestrator.study.estimate import Kind, TrialTimes, in_words
 from orchestrator.study.packs import count_packs
-from orchestrator.study.stage import Stage
-from orchestrator.study.tuning_rounds import tuning_key
-from orchestrator.sweep.search_space import TunedCandidate
+from orchestrator.study.stage import Stage, Wanted
+from orchestrator.study.tuning_rounds import Tuning
+from orchestrator.sweep.search_space import SearchRun, TunedCandidate
 from orchestrator.sweep.sweep import Sweep
 from tracking.outcomes import Outcome
 
@@ -121,14 +121,23 @@ class _Work:
         return _Work(kinds, {key: math.ceil(n * factor) for key, n in self.blocks.items()})
 
 
+_NOTHING = _Work(Counter(), {})
+
+
 class Pricing:
-    """Prices the stages of a study: its sweep, its stage, and the outcomes of its plan."""
+    """Prices the stages of a study: its sweep, its decisions, and the outcomes of its plan."""
 
     def __init__(
-        self, sweep: Sweep, stage: Stage, outcomes: Sequence[Outcome], lanes: Lanes
+        self,
+        sweep: Sweep,
+        stage: Stage,
+        tuning: Tuning,
+        outcomes: Sequence[Outcome],
+        lanes: Lanes,
     ) -> None:
         resources = sweep.keys.resources
-        self._sweep, self._stage, self._outcomes, self._lanes = sweep, stage, outcomes, lanes
+        self._sweep, self._stage, self._decided, self._lanes = sweep, stage, tuning, lanes
+        self._outcomes = outcomes
         self._threads = resources.cpus_per_task if resources.device == "cpu" else 1
         self._times = TrialTimes(outcomes, resources.device, resources.cpus_per_task)
 
@@ -144,57 +153,51 @@ class Pricing:
         """
         kinds = Counter(self._compared(workload, name) for workload, name in self._pairs())
         block = _Work(kinds, {one.key: 1 for one in self._sweep.workloads})
-        tuning = self._cost("tuning", self._one_search().times(searches))
+        runs = self._sweep.search_runs
+        once = self._rounds([one for one in runs if one.number == runs[0].number])
+        tuning = self._cost("tuning", once.times(searches))
         return tuning, self._cost("comparison", block.times(seeds))
 
     def _tuning(self) -> Iterator[StagePrice]:
-        keys = self._sweep.keys.tune
-        if keys is None or not self._stage.awaits_winners:
-            return
-        tuned = [one for one in self._outcomes if one.trial.phase == "tune"]
-        now = [one for one in tuned if self._stage.wanted(one.trial) == "now"]
-        left = _count([one for one in now if not one.has_result])
-        once = self._one_search()
-        if self._stage.to_suggest:
-            left = _add(left, once.times(self._stage.to_suggest / sum(once.kinds.values())))
-        yield self._cost("tuning", left)
-        searches = self._searches_now()
-        widened = len(now) + self._stage.to_suggest - searches * sum(once.kinds.values())
-        most = keys.widen * searches - widened / max(1, sum(once.kinds.values()))
-        if most > 0:
-            yield replace(self._cost("widening", once.times(most)), at_most=True)
+        now, widened = self._searching("now")
+        yield self._cost("tuning", now)
+        yield replace(self._cost("widening", widened), at_most=True)
 
-    def _searches_now(self) -> int:
-        """Return the searches that the blocks up to the next look need."""
-        looks, searches = self._stage.looks, self._sweep.searches
-        reached = looks[(self._stage.next_look or len(looks)) - 1] if looks else searches
-        return min(searches, reached)
+    def _searching(self, when: Wanted) -> tuple[_Work, _Work]:
+        """Return the trials of searches that are wanted at some time: as planned, and to widen."""
+        keys, stage = self._sweep.keys.tune, self._stage
+        if keys is None:
+            return _NOTHING, _NOTHING
+        trials = [one for one in self._outcomes if one.trial.phase == "tune"]
+        wanted = [one for one in trials if stage.wanted(one.trial) == when]
+        work = _count([one for one in wanted if not one.has_result])
+        numbers = {TunedCandidate.search_of(one.trial.candidate) for one in wanted}
+        runs = [one for one in self._sweep.search_runs if one.number in numbers]
+        runs = [one for one in runs if (one.of, one.number) not in self._decided.decided]
+        to_suggest = stage.to_suggest if when == "now" else stage.to_suggest_later
+        once = self._rounds(runs)
+        if to_suggest and runs:
+            work = _add(work, once.times(to_suggest / sum(once.kinds.values())))
+        left = [one for one in runs for _ in range(1 + keys.widen - self._decided.rounds(one))]
+        return work, self._rounds(left)
 
-    def _one_search(self) -> _Work:
-        """Return the trials of one search for all candidates on all workloads, in one round."""
+    def _rounds(self, runs: Sequence[SearchRun]) -> _Work:
+        """Return the trials of a round of each of some searches, for all candidates."""
         keys = self._sweep.keys.tune
         if keys is None:
-            return _Work(Counter(), {})
-        kinds: Counter[Kind] = Counter()
+            return _NOTHING
         tuned = [one for one in self._sweep.candidates if isinstance(one, TunedCandidate)]
-        on = {tuning_key(one, tuned[0].search): one for one in self._sweep.workloads}
-        known = {
-            (one.trial.workload.name, one.trial.candidate.declared): Kind.of(one.trial)
-            for one in self._outcomes
-            if one.trial.phase == "tune"
-        }
-        for workload in on.values():
+        kinds: Counter[Kind] = Counter()
+        blocks: Counter[str] = Counter()
+        for run in runs:
+            workload = run.workload
+            blocks[workload.key] += keys.seeds
             for one in tuned:
-                kind = known.get((workload.name, one.name)) or Kind(
-                    workload,
-                    workload.key,
-                    one.name,
-                    "tune",
-                    one.search.ranks or workload.ranks,
-                    one.rungs_on(workload) is not None,
-                )
+                early = one.rungs_in(run) is not None
+                named = workload, workload.key, one.name
+                kind = Kind(*named, "tune", workload.ranks, early)
                 kinds[kind] += one.search.trials * keys.seeds
-        return _Work(kinds, {kind.workload_key: keys.seeds for kind in kinds})
+        return _Work(kinds, blocks)
 
     def _pilots(self) -> Iterator[StagePrice]:
         keys = self._sweep.keys.pilot
@@ -208,21 +211,25 @@ class Pricing:
         yield self._cost("pilots", self._missing("pilot", wanted))
 
     def _comparison(self) -> Iterator[StagePrice]:
-        stage, blocks = self._stage, self._sweep.keys.seeds.blocks
-        looks = stage.looks
+        stage, looks = self._stage, self._stage.looks
         number = stage.next_look or len(stage.decisions)  # the look that is under way, or the last
         reached, seen = (looks[number - 1], looks[-1]) if looks else (math.inf, math.inf)
-        cells = [(w, name, block) for block in blocks for w, name in self._pairs()]
+        cells = [
+            (w, name, block)
+            for block in self._sweep.keys.seeds.blocks
+            for w, name in self._pairs()
+        ]
+        places = [cell[2] - stage.first for cell in cells]
         # What no look sees runs at once.
-        now = [cell for cell in cells if cell[2] < reached or cell[2] >= seen]
+        is_now = [not 0 <= place < seen or place < reached for place in places]
+        now = [cell for cell, is_in in zip(cells, is_now, strict=True) if is_in]
         yield self._cost("comparison", self._missing("compare", now))
         if stage.is_over:
             return
-        later = [cell for cell in cells if reached <= cell[2] < seen]
+        later = [cell for cell, is_in in zip(cells, is_now, strict=True) if not is_in]
         work = self._missing("compare", later)
-        more = min(self._sweep.searches, len(blocks)) - self._searches_now()
-        if self._sweep.keys.tune is not None and more > 0 and work.kinds:
-            work = _add(work, self._one_search().times(more * (1 + self._sweep.keys.tune.widen)))
+        for searched in self._searching("later"):
+            work = _add(work, searched)
         last = len(looks)
         name = f"look {last} adds" if number + 1 == last else f"looks {number + 1} to {last} add"
         yield replace(self._cost(name, work), at_most=True)
@@ -239,7 +246,7 @@ class Pricing:
         Without those that a look has spared.
         """
         over = {
-            (one.trial.workload.name, one.trial.candidate.name, one.trial.block)
+            (one.trial.workload.name, one.trial.candidate.declared, one.trial.block)
             for one in self._outcomes
             if one.trial.phase == phase
             and (one.has_result or self._stage.wanted(one.trial) == "spared")

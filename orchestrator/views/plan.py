@@ -66,7 +66,9 @@ class PlanPreview:
     @cached_property
     def _pricing(self) -> Pricing:
         status = self.status
-        return Pricing(self.study.sweep, status.stage, status.outcomes, self.at_hand)
+        return Pricing(
+            self.study.sweep, status.stage, self.study.tuning, status.outcomes, self.at_hand
+        )
 
     @cached_property
     def _price(self) -> Price:

@@ -13,7 +13,7 @@ from tracking.compare.blocks import NO_AUC, Blocks, Pair, PairedResults
 from tracking.compare.endpoints import curve_metric, final_metric
 from tracking.compare.interim import Look
 from tracking.compare.result import LOST_BASELINE, LOST_CANDIDATE, TOO_FEW_UNITS, Difference
-from tracking.compare.units import Units
+from tracking.compare.units import LEAST_UNITS, LEAST_UNITS_EACH, Units
 from tracking.metric import Scale
 from tracking.stats.power import smallest_detectable
 from tracking.stats.sensitivity import sensitivity
@@ -22,9 +22,6 @@ from tracking.stats.variance_components import Components, estimate_components
 
 # The speed of image classification, with and without held-out data.
 TRACKS = frozenset({"val_auc", "train_auc"})
-
-LEAST_UNITS = 5  # that a word needs in all
-LEAST_UNITS_EACH = 3  # that it needs on every workload, if there are several
 
 # The flags that are facts of single workloads, and of no answer that is pooled over several.
 _OF_SINGLES = frozenset({TOO_FEW_UNITS})

@@ -11,6 +11,9 @@ from tracking.compare.analysis import Question
 
 Noun = Literal["search", "block"]
 
+LEAST_UNITS = 5  # that a word needs in all
+LEAST_UNITS_EACH = 3  # that it needs on every workload, if there are several
+
 
 @dataclass(frozen=True)
 class Units:

@@ -8,6 +8,7 @@ from sweep_text import sweep_text as _sweep
 from orchestrator.study.price import Lanes, Pricing, measure_lanes
 from orchestrator.study.stage import NO_STAGE
 from orchestrator.study.trials import plan_trials
+from orchestrator.study.tuning_rounds import NO_TUNING
 from orchestrator.sweep.sweep import read_sweep
 from tracking.history import AttemptSummary
 from tracking.outcomes import Outcome
@@ -84,7 +85,7 @@ def _ended(trial, lane, begin_s, end_s, images=None):
 
 
 def _price(sweep, outcomes, lanes):
-    return Pricing(sweep, NO_STAGE, outcomes, lanes).price()
+    return Pricing(sweep, NO_STAGE, NO_TUNING, outcomes, lanes).price()
 
 
 def test_measured_trials_starts_of_processes_and_packs_make_the_time(tmp_path):
