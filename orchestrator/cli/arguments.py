@@ -195,6 +195,7 @@ def _compare_options() -> list[ArgumentParser]:
     return [
         _option("studies", "STUDY", studies, nargs="*"),
         _option("--report", "DIR", "write the report page there", type=Path),
+        _flag("--close-look", "end the present look of a study with trials missing, for good"),
         foreign,
     ]
 

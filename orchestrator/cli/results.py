@@ -20,6 +20,8 @@ def compare(arguments: Namespace) -> int:
     """Answer the questions of a sweep, of two studies, or of the runs of an MLflow experiment."""
     from tracking.report.terminal import verdict_text
 
+    if arguments.close_look:
+        _close_look(arguments)
     compared = _read_compared(arguments)
     comparison = compared.compare()
     page = None
@@ -46,6 +48,15 @@ def _read_compared(arguments: Namespace) -> StudyResults | ComparisonInput:
         )
     opened = [open_study(name, arguments.root, arguments.set) for name in studies]
     return StudyResults.read(opened[0]) if len(studies) == 1 else pair_studies(*opened)
+
+
+def _close_look(arguments: Namespace) -> None:
+    """End the present look of a study with trials missing."""
+    from orchestrator.submit.close_look import close_look
+
+    if len(arguments.studies) != 1 or arguments.experiment is not None:
+        raise SweepError("--close-look ends a look of one study: name that study alone")
+    say(close_look(open_study(arguments.studies[0], arguments.root, arguments.set)))
 
 
 def report(arguments: Namespace) -> int:

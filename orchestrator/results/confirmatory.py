@@ -5,9 +5,11 @@ Chooses the trials that are compared; the arithmetic is `tracking`'s.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
 from statistics import fmean
 
+from jobs.contract.failures import FailureClass
 from orchestrator.results.given_up import find_given_up
 from orchestrator.results.preregister import declare_analysis, read_registration
 from orchestrator.results.untuned import find_untuned
@@ -22,6 +24,9 @@ from tracking.compare.interim import Looks, Savings
 from tracking.compare.result import Comparison, Difference
 from tracking.compare.units import Units
 from tracking.outcomes import Outcome
+
+_LATE = "its result came after the look was closed"
+_NOBODY: FailureClass = "LOST"  # not by its training, as far as anybody knows
 
 
 def answer_questions(
@@ -60,6 +65,7 @@ def _compare(
     complete: int | None,
     given_up: Mapping[str, str],
 ) -> Comparison:
+    compared, given_up = _leave_out_late(compared, stage), {**given_up, **_give_up(stage)}
     questions = [Question(*pair) for pair in study.sweep.questions]
     name, registration = study.name, read_registration(study, stage, outcomes)
     ask = partial(compare, name, units=read_units(study), given_up=given_up)
@@ -74,14 +80,50 @@ def _compare(
     looks = _read_looks(study, stage, len(stage.decisions) if complete is None else complete)
     if not confirmatory:  # none of the workloads that were frozen is left
         confirmatory, analysis = list(compared), _without_questions(analysis)
-    comparison = ask(confirmatory, questions, analysis=analysis, looks=looks)
+    closed = (1 if looks is None else looks.complete) in stage.closed
+    notes = _describe_closed(stage, looks)
+    comparison = ask(
+        confirmatory, questions, analysis=analysis, looks=looks, closed=closed, notes=notes
+    )
     later: tuple[Difference, ...] = ()
     if complete is None and len(confirmatory) < len(compared):
         # Of all trials that are asked for by now, confirmatory or not, once all of them are in.
         declared = declare_analysis(study, stage.targets)
         later = ask(compared, questions, analysis=declared).pooled
     saved = None if looks is None else _estimate_saved(study, stage, compared)
-    return replace(comparison, registration=registered, later=later, saved=saved)
+    ledger = tuple(replace(one, closed=one.look in stage.closed) for one in comparison.ledger)
+    return replace(comparison, registration=registered, later=later, saved=saved, ledger=ledger)
+
+
+def _leave_out_late(outcomes: Sequence[Outcome], stage: Stage) -> list[Outcome]:
+    """Take the results away of trials that came after their look was closed without them."""
+    return [
+        Outcome(one.trial, state="failed", error=_LATE)
+        if one.has_result and one.trial.id in stage.left_out
+        else one
+        for one in outcomes
+    ]
+
+
+def _give_up(stage: Stage) -> Mapping[str, str]:
+    """Return the class of failure of trials that a closed look waits for no more."""
+    return {trial: kind or _NOBODY for trial, kind in stage.left_out.items()}
+
+
+def _describe_closed(stage: Stage, looks: Looks | None) -> list[str]:
+    """Say which looks were ended with trials missing."""
+    last = 1 if looks is None else looks.complete
+    notes = []
+    for number, one in sorted(stage.closed.items()):
+        if number <= last:
+            date = datetime.fromtimestamp(one.time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
+            which = "The comparison" if looks is None else f"Look {number}"
+            notes.append(
+                f"{which} was closed by hand (--close-look) {date} with "
+                f"{len(one.missing)} trials missing: their blocks are left out, and so is what "
+                "came of them later."
+            )
+    return notes
 
 
 def with_frozen_targets(outcomes: Sequence[Outcome], stage: Stage) -> list[Outcome]:
@@ -143,7 +185,11 @@ def _estimate_saved(study: Study, stage: Stage, outcomes: Sequence[Outcome]) -> 
         if one.has_result and one.train_seconds is not None:
             took.setdefault(_kind(one), []).append(one.train_seconds)
     skipped = [
-        one for one in outcomes if stage.wanted(one.trial) == "spared" and not one.has_result
+        one
+        for one in outcomes
+        if stage.wanted(one.trial) == "spared"
+        and not one.has_result
+        and one.trial.id not in stage.left_out
     ]
     known = [one for one in skipped if _kind(one) in took]
     cuda = study.sweep.keys.resources.device == "cuda"

@@ -83,6 +83,31 @@ class OpenSettings:
 
 
 @dataclass(frozen=True)
+class ClosedLook:
+    """A look that the user has ended with trials missing, at a time (UTC ms).
+
+    `missing` are those trials by id, with the class of their last failure, None if they had not
+    failed. What comes of them later takes no part.
+    """
+
+    time_ms: int
+    missing: Mapping[str, str | None]
+
+    @staticmethod
+    def read(layout: Layout, number: int) -> "ClosedLook | None":
+        record = read_decision(layout, name_closed_look(number))
+        if record is None:
+            return None
+        missing = {one["trial"]: one["failure"] for one in record["missing"]}
+        return ClosedLook(record["time_ms"], missing)
+
+
+def name_closed_look(number: int) -> str:
+    """Return the name of the decision that ended the `number`-th look with trials missing."""
+    return f"closed-look-{number}"
+
+
+@dataclass(frozen=True)
 class Stage:
     """The decisions of a study so far.
 
@@ -90,7 +115,8 @@ class Stage:
     one; `decisions` are those of the looks, in order. `awaits_targets`: pilots have to end before
     anything is compared. `tuned` has the keys of tuned candidates as declared, by name; their
     trials have other keys. A workload has `searches`, numbered from `first_search`; what they have
-    still to choose is `open`, whether it is looked for now or not.
+    still to choose is `open`, whether it is looked for now or not. `closed` has the looks that were
+    ended with trials missing, by number; without looks there is one.
     """
 
     frozen: FrozenAnalysis | None
@@ -103,6 +129,7 @@ class Stage:
     searches: int = 1
     first_search: int = 0
     open: tuple[OpenSettings, ...] = ()
+    closed: Mapping[int, ClosedLook] = field(default_factory=dict)
 
     @staticmethod
     def read(
@@ -117,6 +144,8 @@ class Stage:
             frozen = replace(frozen, analysis=amended)
         in_force = looks if frozen is None else frozen.analysis.looks
         targets = read_decision(layout, TARGETS)
+        numbers = range(1, max(1, len(in_force)) + 1)
+        closed = {number: ClosedLook.read(layout, number) for number in numbers}
         return Stage(
             frozen=frozen,
             looks=in_force,
@@ -124,6 +153,7 @@ class Stage:
             awaits_targets=has_pilots and targets is None,
             targets={} if targets is None else targets["targets"],
             first=first if frozen is None else min(frozen.analysis.blocks),
+            closed={number: one for number, one in closed.items() if one is not None},
         )
 
     @property
@@ -169,6 +199,8 @@ class Stage:
         searched = (trial.workload.name, trial.block % self.searches) in self._searched
         if self.awaits_targets or searched:
             return "later"
+        if trial.id in self.left_out:
+            return "spared"
         return self._wanted_at(key, trial.block)
 
     def lacks_settings(self, look: int) -> bool:
@@ -200,6 +232,11 @@ class Stage:
             for key in decision["stopped"]:
                 ended.setdefault(key, number)
         return ended
+
+    @cached_property
+    def left_out(self) -> Mapping[str, str | None]:
+        """The trials that were missing when their look was closed, with the class of failure."""
+        return {trial: kind for one in self.closed.values() for trial, kind in one.missing.items()}
 
     @cached_property
     def _awaited(self) -> Sequence[OpenSettings]:

@@ -29,20 +29,28 @@ def decide(study: Study, status: Status) -> bool:
     if look is None or not study.sweep.questions:
         return False
     here = [one for one in status.outcomes if stage.is_of_look(one.trial, look)]
-    planned = {one.trial.block for one in here}
-    given_up = list_given_up(status)
-    if stage.lacks_settings(look) or not here:
+    if not _is_due(status, look, here):
         return False
-    if not all(one.has_result or one.trial.id in given_up for one in here):
+    if stage.frozen is None:
+        return freeze(study, stage, status.outcomes)
+    return _decide_look(study, status, look, here)
+
+
+def _is_due(status: Status, look: int, here: Sequence[Outcome]) -> bool:
+    """Return True if a look of the trials `here` waits for nothing, or the user has closed it."""
+    stage = status.stage
+    if here and look in stage.closed:
+        return True
+    given_up = {*list_given_up(status), *stage.left_out}
+    if stage.lacks_settings(look):
+        return False
+    if not here or not all(one.has_result or one.trial.id in given_up for one in here):
         return False
     names = {one.trial.candidate.name for one in here}
     if {one.trial.candidate.name for one in here if one.has_result} != names:
         return False  # none of a candidate's trials has a result: there is something to repair
-    if max(planned) < stage.first + stage.looks[look - 1] - 1:
-        return False  # the sweep no longer asks for the seeds of this look
-    if stage.frozen is None:
-        return freeze(study, stage, status.outcomes)
-    return _decide_look(study, status, look, here)
+    # Else the sweep no longer asks for the seeds of this look.
+    return max(one.trial.block for one in here) >= stage.first + stage.looks[look - 1] - 1
 
 
 def _decide_targets(study: Study, outcomes: Sequence[Outcome]) -> bool:

@@ -82,7 +82,8 @@ class LedgerRow:
 
     `seeds` a workload of the looks' last number are the `fraction` of the information; `n` counts
     pairs. `limit` is for p at Holm's strictest step. `p_repeated` is the least so far that holds
-    over looks, `p_adjusted` by Holm over the family at this look. `word` is the verdict.
+    over looks, `p_adjusted` by Holm over the family at this look. `word` is the verdict. `closed`:
+    the user has ended the look with trials missing.
     """
 
     question: Question
@@ -99,6 +100,7 @@ class LedgerRow:
     p_repeated: float | None
     p_adjusted: float | None
     word: str
+    closed: bool = False
 
     @property
     def decided(self) -> bool:

@@ -33,7 +33,7 @@ def ledger(comparison: Comparison) -> Table:
             {
                 "question": title(one.question),
                 "endpoint": short_measure(one.endpoint),
-                "look": str(one.look),
+                "look": f"{one.look}{', closed with trials missing' * one.closed}",
                 "seeds": str(one.seeds),
                 "information": f"{one.fraction:.2f}",
                 "n": quantity(one.n, unit_noun(comparison, one.question)),
