@@ -115,8 +115,8 @@ class Stage:
     one; `decisions` are those of the looks, in order. `awaits_targets`: pilots have to end before
     anything is compared. `tuned` has the keys of tuned candidates as declared, by name; their
     trials have other keys. A workload has `searches`, numbered from `first_search`; what they have
-    still to choose is `open`, whether it is looked for now or not. `closed` has the looks that were
-    ended with trials missing, by number; without looks there is one.
+    still to choose is `open`, whether it is looked for now or not. `closed` has, by number, the
+    looks that were ended with trials missing; without looks there is one.
     """
 
     frozen: FrozenAnalysis | None
