@@ -20,9 +20,9 @@ from tracking.compare.result import Comparison
 from tracking.outcomes import Outcome
 from tracking.report import (
     across_datasets,
+    caveats,
     curves,
     divergence,
-    exclusions,
     forest,
     plots,
     preregistration,
@@ -45,6 +45,8 @@ from tracking.report.verdict import (
     not_in_yet,
     subject,
 )
+
+_QUOTED = re.compile("`([^`\n]+)`")
 
 
 def write_report(comparison: Comparison, outcomes: Sequence[Outcome], folder: Path) -> Path:
@@ -92,6 +94,7 @@ def _context(comparison: Comparison, outcomes: Sequence[Outcome]) -> dict[str, A
             if comparison.is_open(question)
         ],
         "claim": wording.claim(comparison),
+        "confirmation": preregistration.confirmation_sentence(comparison),
         "scope": across_datasets.scope(comparison),
         "kind": wording.kind(comparison),
         "over_data_sets": across_datasets.table(comparison),
@@ -110,10 +113,10 @@ def _context(comparison: Comparison, outcomes: Sequence[Outcome]) -> dict[str, A
         "any_of_user": comparison.any_of_user,
         "units": wording.units(comparison),
         "in_points": wording.all_in_points(comparison),
-        "caveats": [*wording.caveats(comparison), *tuning.caveats(comparison.tuning)],
+        "caveats": [*caveats.caveats(comparison), *tuning.caveats(comparison.tuning)],
         "no_question": wording.no_question(comparison),
         "summaries": tables.summaries(comparison),
-        "left_out": exclusions.list_exclusions(comparison, outcomes),
+        "left_out": caveats.list_exclusions(comparison, outcomes),
         "states": provenance.states(outcomes),
         "provenance": [
             provenance.data(outcomes),
@@ -163,12 +166,31 @@ def _environment() -> Environment:
     )
     environment.filters["md"] = _markdown
     environment.filters["unbroken"] = _unbroken
+    environment.filters["code"] = _code
+    environment.filters["md_code"] = _markdown_code
     return environment
 
 
 def _markdown(text: str) -> str:
     """Escape what Markdown would take for markup, in a table or elsewhere."""
     return re.sub(r"([\\`*<|&])", r"\\\1", text).replace("\n", " ")
+
+
+def _code(text: str) -> Markup:
+    """Escape for HTML, and set what stands between backticks as code."""
+    plain = re.split(_QUOTED, text)
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if place % 2 else part
+        for place, part in enumerate(plain)
+    )
+
+
+def _markdown_code(text: str) -> str:
+    """Escape for Markdown what does not stand between backticks."""
+    return "".join(
+        f"`{part}`" if place % 2 else _markdown(part)
+        for place, part in enumerate(re.split(_QUOTED, text))
+    )
 
 
 def _unbroken(text: str) -> str:

@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Iterator
 
 from tracking.compare.result import Comparison
-from tracking.report import across_datasets, preregistration, tables, tuning, wording
+from tracking.report import across_datasets, caveats, preregistration, tables, tuning, wording
 from tracking.report.verdict import (
     Box,
     answered,
@@ -81,7 +81,7 @@ def _align(table: tables.Table) -> str:
 
 
 def _notes(comparison: Comparison) -> list[str]:
-    lines = wording.caveats(comparison)
+    lines = caveats.caveats(comparison)
     if answered(comparison):
         claims = [wording.claim(comparison), across_datasets.scope(comparison)]
         lines = [" ".join(claims), wording.family(comparison), *lines]

@@ -16,8 +16,8 @@ from tracking.compare.result import (
     Difference,
 )
 from tracking.report import across_datasets, divergence, time_to_target
+from tracking.report.caveats import FLAGS
 from tracking.report.wording import (
-    FLAGS,
     interval,
     marks,
     measure,
@@ -286,8 +286,8 @@ def _reasons_by_flag(one: Difference, comparison: Comparison) -> dict[str, str]:
     """Return why a word is not said, by the flag that says so."""
     nouns = plural(unit_noun(comparison, one.question))
     lost = (
-        "Trials of {} have no result for a reason that training can cause (an error, memory, a "
-        "time limit), and who fails may be who does badly: it is called neither better nor "
+        "Trials of {0} have no result for a reason that training can cause (an error, memory, a "
+        "time limit), and who fails may be who does badly: {0} is called neither better nor "
         "equivalent."
     )
     return {

@@ -13,8 +13,7 @@ from typing import Any
 from jobs.contract.trial import MetricSpec
 from tracking.compare.analysis import Endpoint, Question
 from tracking.compare.blocks import Incomplete
-from tracking.compare.interim import DECIDED
-from tracking.compare.result import EXPLORATORY, Comparison, Difference
+from tracking.compare.result import EXPLORATORY, TOO_FEW_UNITS, Comparison, Difference
 from tracking.metric import PP
 from tracking.stats.signed_rank import PseudoMedian
 from tracking.stats.t_tests import Estimate, Superiority
@@ -113,36 +112,6 @@ MEASURES: Mapping[str, str] = {
     "auc": "speed (AUC of accuracy)",
 }
 
-FLAGS: Mapping[str, str] = {
-    "collapse": "Trials diverged. Each counts as chance in the means, so that a few of them can "
-    "decide an answer: see also the medians and the answers without their blocks.",
-    "rests on collapse": "Without the blocks of diverged trials the data do not say so, and "
-    "therefore it is called undecided.",
-    "sign-flip disagrees": "The exact sign-flip test, which assumes no normal distribution, does "
-    "not say so at this level: see Sensitivity.",
-    "at chance": "Some trials are no better than chance at their end: they have learnt nothing, "
-    "or not yet. They count with what they reached.",
-    "data": "Some blocks were trained on other data than the first one of their workload.",
-    "code": "Some blocks mix versions of the training code.",
-    "device": "Some blocks mix device types, so their arithmetic is not alike.",
-    "nondeterministic": "Some trial gave two values for one step when it was resumed.",
-    "no spread": "All differences have one value other than zero: nothing estimates the error.",
-    "partial": "Workloads with fewer than two complete blocks are not in the average.",
-    "mixed tracks": "The average is over workloads with and without held-out validation data.",
-    "mixed metrics": "The average is over workloads with different metrics of one unit.",
-    "mixed units": "The workloads are measured in different units or directions, so nothing is "
-    "pooled over them: see the single workloads.",
-    "no AUC": "Blocks whose learning curves are missing or cover unlike steps are left out of the "
-    "AUC; the final score stands.",
-    "exploratory": "Answers marked exploratory are none of those that were agreed on before the "
-    "trials, and stand outside their family of tests.",
-    "few seeds": "Fewer than five seeds a workload (three, if four or more workloads are pooled): "
-    "intervals rest on differences that are normally distributed, and so few cannot show if they "
-    "are.",
-}
-# Said in the sentence of the answer that they are about, and nowhere else.
-_IN_THE_SENTENCE = frozenset({"rests on collapse", "sign-flip disagrees", "mixed units"})
-
 
 def measure(name: str) -> str:
     """Say what was measured, by the name of the measure or endpoint on record."""
@@ -224,7 +193,9 @@ def verdict_words(one: Difference, comparison: Comparison) -> str:
     """Return the verdict with its most pressing flags; a dash while the question is open."""
     if one.verdict is None:
         return _DASH
-    urgent = [flag for flag in ("collapse", "no spread") if flag in one.flags][:1]
+    urgent = [str(flag) for flag in ("collapse", "no spread") if flag in one.flags][:1]
+    if TOO_FEW_UNITS in one.flags and one.verdict == "undecided":
+        urgent = [f"too few {plural(unit_noun(comparison, one.question))}"]
     marked = ", ".join([*urgent, *marks(one, comparison)])
     return one.verdict + (f" ({marked})" if marked else "")
 
@@ -275,74 +246,6 @@ def units(comparison: Comparison) -> str:
     )
 
 
-def caveats(comparison: Comparison) -> list[str]:
-    """List what a reader must know before believing the answers, most pressing first."""
-    texts = looks_caveats(comparison)
-    if comparison.open_trials and comparison.exploratory and comparison.looks is None:
-        texts.append(
-            f"Interim: {comparison.open_trials} of {quantity(comparison.trials, 'trial')} still "
-            "without an end. The p-values hold once the planned seeds are in; stopping as soon as "
-            "one looks good finds differences that are not there."
-        )
-    texts += comparison.notes
-    if comparison.incomplete:
-        texts.append(
-            f"{quantity(len(comparison.incomplete), 'block')} incomplete and left out of the "
-            "questions that need the missing trials."
-        )
-    turned = any(workload.metric_spec.goal == "min" for workload in comparison.workloads)
-    if comparison.questions and (turned or not all_in_points(comparison)):
-        texts.append(units(comparison))
-    for workload in comparison.workloads:
-        if not workload.held_out:
-            steps = "" if workload.steps is None else f"{workload.steps}-step "
-            texts.append(
-                f"{workload.name}: {steps}training-set speed, no held-out validation data."
-            )
-    return texts + _flag_caveats(comparison)
-
-
-def _flag_caveats(comparison: Comparison) -> list[str]:
-    """Say what the flags mean that are raised, and on which workloads if not on all."""
-    rows = (*comparison.pooled, *comparison.by_workload)
-    texts = []
-    for flag, text in FLAGS.items():
-        raised = [one for one in rows if flag in one.flags]
-        if flag == "few seeds":  # it is about intervals
-            raised = [one for one in raised if one.verdict is not None]
-        if flag in _IN_THE_SENTENCE or not raised:
-            continue
-        names = [one.workload for one in raised if one.workload is not None]
-        named = list(dict.fromkeys(names))
-        is_partial = 0 < len(named) < len(comparison.workloads)
-        texts.append(text + f" ({some(named)})" * is_partial)
-    return texts
-
-
-def looks_caveats(comparison: Comparison) -> list[str]:
-    """Say at which look a comparison is, and that nothing is read between two looks."""
-    looks = comparison.looks
-    if looks is None:
-        return []
-    if comparison.any_open:
-        return []  # what is said of these questions says it
-    if looks.complete == 0:
-        waits = f"{comparison.open_trials} of {quantity(comparison.trials, 'trial')}"
-        return [
-            f"Interim: look 1 of {len(looks.seeds)}, at {looks.seeds[0]} seeds, waits for {waits}."
-        ]
-    at = f"Look {looks.complete} of {len(looks.seeds)}, at {looks.seeds[looks.complete - 1]} seeds"
-    if looks.complete == len(looks.seeds):
-        return [f"{at}: the last one. Intervals and p-values hold over all looks."]
-    is_open = any(one.verdict not in DECIDED for one in comparison.confirmatory)
-    goes_on = (
-        "trials of the next look are not read before all of them have an end"
-        if is_open
-        else "every question is decided, so the study has stopped"
-    )
-    return [f"{at}: {goes_on}. Intervals and p-values hold over all looks."]
-
-
 def incomplete(block: Incomplete) -> str:
     """Name a block and what is missing there."""
     reasons = ", ".join(f"{candidate} {why}" for candidate, why in block.reasons)
@@ -378,7 +281,10 @@ def family(comparison: Comparison) -> str:
     apart = _families_apart(comparison)
     if apart:
         text += f". Apart, each a family of its own at that level: {', '.join(apart)}"
-    return f"{text}. Every interval is at 95% for its own row."
+    return (
+        f"{text}. Every interval is at 95% for its own row. Rare but far worse results of one "
+        "candidate, a strong skew, break this: `docs/error-rates.md` says by how much."
+    )
 
 
 def _families_apart(comparison: Comparison) -> list[str]:

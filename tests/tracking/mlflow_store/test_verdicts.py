@@ -91,5 +91,5 @@ def test_the_numbers_of_a_look_stay_when_the_next_one_is_complete(ended):
         "p_adjusted",
     }
     assert at[0].tags[f"thermolion.verdict/{KEY}"] == "no verdict yet: 6 of 6 trials are in"
-    assert at[1].tags[f"thermolion.verdict/{KEY}"] == "undecided (interim)"
+    assert at[1].tags[f"thermolion.verdict/{KEY}"] == "undecided (too few seeds) (interim)"
     assert at[2].tags[f"thermolion.verdict/{KEY}"] == "better"

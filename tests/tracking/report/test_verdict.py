@@ -240,3 +240,35 @@ def test_too_few_seeds_and_lost_trials_are_said_where_the_word_would_stand(arms,
     text = verdict_text(compare("s", outcomes, QUESTIONS[:1]))
     assert "undecided in final test accuracy" in text
     assert "Trials of thermolion have no result for a reason that training can cause" in text
+
+
+def test_diverged_trials_bring_the_advice_to_ask_who_wins_more_often(begun):
+    done = [one for one in begun if one.has_result and one.trial.candidate.name != "thermolion"]
+    both = {
+        name: {o.trial.block for o in done if o.trial.candidate.name == name}
+        for name in ("lion", "adamw")
+    }
+    done = [one for one in done if one.trial.block in both["lion"] & both["adamw"]]
+    analysis, registered = declare(done)
+    analysis = replace(analysis, questions=(QUESTIONS[1],))
+    found = compare("s", done, [QUESTIONS[1]], analysis=analysis)
+    advice = "`thermolion run s --confirm s-wins --set analysis.primary=win_probability`"
+    assert advice in verdict_text(replace(found, registration=registered))
+    wins = replace(registered, analysis=replace(analysis, primary="win_probability"))
+    assert advice not in verdict_text(replace(found, registration=wins))
+
+
+def test_a_look_that_was_closed_with_trials_missing_says_so(begun):
+    analysis, _ = declare(begun)
+    text = verdict_text(compare("s", begun, QUESTIONS, analysis=analysis, closed=True))
+    assert "Not in yet" not in text
+    assert (
+        "The look was closed with trials missing: thermolion vs adamw (24 of 30), lion vs adamw "
+        "(24 of 30) were in."
+    ) in text
+
+
+def test_commands_in_sentences_are_set_as_code(interim, begun, tmp_path):
+    page = write_report(interim, begun, tmp_path).read_text()
+    assert "<code>thermolion compare s --close-look</code> ends it" in page
+    assert "`thermolion compare s --close-look` ends it" in (tmp_path / "report.md").read_text()
