@@ -110,6 +110,50 @@ class Untuned:
     obstacle: str | None = None
 
 
+@dataclass(frozen=True)
+class RepeatedSearch:
+    """All searches of one candidate on one workload, in order."""
+
+    searches: tuple[SearchSummary, ...]
+
+    @property
+    def workload(self) -> str:
+        return self.searches[0].workload
+
+    @property
+    def candidate(self) -> str:
+        return self.searches[0].candidate
+
+    @property
+    def values(self) -> Mapping[str, tuple[Any, ...]]:
+        """What the searches have chosen so far, by hyperparameter."""
+        chosen: dict[str, list[Any]] = {}
+        for one in self.searches:
+            for name, value in one.values:
+                chosen.setdefault(name, []).append(value)
+        return {name: tuple(values) for name, values in chosen.items()}
+
+    @property
+    def spread(self) -> float | None:
+        """The largest chosen learning rate over the smallest; None with fewer than two."""
+        rates = [float(rate) for rate in self.values.get(RATE, ())]
+        return max(rates) / min(rates) if len(rates) > 1 and min(rates) > 0 else None
+
+    @property
+    def expected(self) -> tuple[float, ...]:
+        """The expected best of k settings, the mean over searches, as far as each of them goes."""
+        curves = [one.expected for one in self.searches]
+        return tuple(fmean(at) for at in zip(*curves, strict=False))
+
+
+def group_searches(tuning: TuningSummary) -> tuple[RepeatedSearch, ...]:
+    """Return the searches of every candidate on every workload together, in their order."""
+    groups: dict[tuple[str, str], list[SearchSummary]] = {}
+    for one in tuning.searched:
+        groups.setdefault((one.workload, one.candidate), []).append(one)
+    return tuple(RepeatedSearch(tuple(of)) for of in groups.values())
+
+
 def score_settings(outcomes: Sequence[Outcome]) -> tuple[TriedSetting, ...]:
     """Return the settings of one candidate on one workload, in the order of `outcomes`."""
     settings: dict[str, list[Outcome]] = {}

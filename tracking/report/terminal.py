@@ -67,7 +67,7 @@ def _tables(comparison: Comparison) -> Iterator[tables.Table]:
         yield looks
     tuned = tuning.section(comparison)
     if tuned is not None:
-        yield tuned.tables[0]
+        yield from tuned.tables[:1]
     yield tables.summaries(comparison)
 
 
