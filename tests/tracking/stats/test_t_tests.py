@@ -179,6 +179,12 @@ def test_the_smallest_detectable_difference_is_known(n, effect):
     assert oracle == pytest.approx(0.8, abs=1e-6)
 
 
+def test_the_smallest_detectable_difference_goes_on_where_the_noncentral_t_ends():
+    levels = np.geomspace(1e-15, 1e-7, 40)  # the first look of three seeds, among many tests
+    found = [smallest_detectable(1.0, 2, level) * level**0.5 for level in levels]
+    assert found == pytest.approx([found[0]] * 40, rel=1e-4)
+
+
 def test_power_at_no_difference_is_the_level():
     assert power(0, 4, 0.05) == pytest.approx(0.05)
 
