@@ -12,7 +12,7 @@ GROUND := tests/jobs/contract/test_trial.py tests/jobs/contract/test_events.py t
 # Tests start hundreds of interpreters: what is imported is to be compiled once.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test lint bench chaos docs schema clean
+.PHONY: demo test lint bench error-rates chaos docs schema clean
 
 demo: $(VENV)/.tracking
 	$(BIN)/thermolion run sweeps/quickstart.yaml --root $(ROOT)
@@ -40,6 +40,10 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.ray_overhead
 	$(BIN)/python -m benchmarks.collect_scale
 	$(BIN)/python -m benchmarks.outage_cost
+
+# Writes the tables of docs/error-rates.md: an hour and a half on two cores.
+error-rates: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.error_rates
 
 # Needs root and SLURM. CHAOS_TOTAL faults, CHAOS_FAULTS a seed, from CHAOS_SEED on. A study of
 # nine trials for each of CHAOS_BLOCKS; that of the tests has three.
