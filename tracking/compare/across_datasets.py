@@ -10,13 +10,8 @@ from statistics import fmean
 
 from jobs.contract.trial import Workload
 from tracking.compare.analysis import Question, data_sets_needed
-from tracking.compare.result import (
-    LOST_BASELINE,
-    LOST_CANDIDATE,
-    AcrossDatasets,
-    AcrossDatasetsWord,
-    Difference,
-)
+from tracking.compare.result import AcrossDatasets, AcrossDatasetsWord, Difference
+from tracking.compare.units import LOST_BASELINE, LOST_CANDIDATE
 from tracking.metric import PP
 from tracking.stats.multiplicity import holm
 from tracking.stats.signed_rank import hodges_lehmann, signed_rank_test

@@ -245,6 +245,16 @@ class Blocks:
             and (workload, block) not in self._broken
         }
 
+    def lost_trials(self, workload: str, candidate: str) -> list[int]:
+        """Return the blocks in which a trial failed for good by what training can cause."""
+        return [
+            block
+            for block in self.numbers(workload)
+            if (one := self._cells.get((workload, candidate, block))) is not None
+            and one.trial.id in self._lost
+            and (workload, block) not in self._broken
+        ]
+
     @cached_property
     def incomplete(self) -> tuple[Incomplete, ...]:
         """Blocks in which a trial that was not skipped has no result."""

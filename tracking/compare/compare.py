@@ -19,7 +19,7 @@ from tracking.compare.blocks import Blocks
 from tracking.compare.differences import complete, estimate_on_workload, pool
 from tracking.compare.divergence import compare_divergence
 from tracking.compare.endpoints import ComparisonError
-from tracking.compare.interim import Look, Looks
+from tracking.compare.interim import Looks, take_looks
 from tracking.compare.ledger import AtLook, Family, judge_looks
 from tracking.compare.rankings import rank_candidates
 from tracking.compare.readiness import Readiness, find_lost, measure_readiness
@@ -135,9 +135,9 @@ def compare(
             family.unanswered,
             waiting,
         ),
-        time_to_target=measure_time_to_target(blocks, questions, alpha, waiting),
+        time_to_target=measure_time_to_target(blocks, questions, alpha, waiting, looks),
         rankings=rank_candidates(blocks, alpha, bool(waiting)),
-        divergence=compare_divergence(blocks, questions, alpha, waiting),
+        divergence=compare_divergence(blocks, questions, alpha, waiting, looks),
         summaries=tuple(_summarise(blocks, *cell) for cell in cells),
         incomplete=blocks.incomplete,
         flags=blocks.flags,
@@ -192,10 +192,6 @@ def _estimate(
     Return the rows of all workloads for each, or once without looks and before the first.
     """
     results = {name: blocks.pairs(name, question, endpoint) for name in blocks.workloads}
-    reached: list[Look | None] = [None]
-    if looks is not None:
-        last = looks.last_look(question, looks.complete)
-        reached = [replace(last, look=look) for look in range(min(1, last.look), last.look + 1)]
     return [
         [
             estimate_on_workload(
@@ -209,7 +205,7 @@ def _estimate(
             )
             for name, of in results.items()
         ]
-        for look in reached
+        for look in take_looks(looks, question)
     ]
 
 

@@ -12,8 +12,15 @@ from tracking.compare.analysis import MIXED_UNITS, Endpoint, Question
 from tracking.compare.blocks import NO_AUC, Blocks, Pair, PairedResults
 from tracking.compare.endpoints import curve_metric, final_metric
 from tracking.compare.interim import Look
-from tracking.compare.result import LOST_BASELINE, LOST_CANDIDATE, TOO_FEW_UNITS, Difference
-from tracking.compare.units import LEAST_UNITS, LEAST_UNITS_EACH, Units
+from tracking.compare.result import Difference
+from tracking.compare.units import (
+    LEAST_UNITS,
+    LEAST_UNITS_EACH,
+    LOST_BASELINE,
+    LOST_CANDIDATE,
+    TOO_FEW_UNITS,
+    Units,
+)
 from tracking.metric import Scale
 from tracking.stats.power import smallest_detectable
 from tracking.stats.sensitivity import sensitivity

@@ -1,4 +1,6 @@
-"""Endpoints: the two numbers of a trial that comparisons are made of, in the scale of its metric.
+"""Endpoints: the numbers of a trial that comparisons are made of, in the scale of its metric.
+
+The final score and the speed, and beside them the steps to a target.
 
 A trial that diverged is a result, and not missing: its final score is chance, and its curve stays
 at chance from the divergence to the planned end (intention to treat). Compares nothing.
@@ -40,6 +42,22 @@ class EndpointValues:
     def of(self, endpoint: Endpoint) -> float | None:
         """Return the value of an endpoint; None if it has no AUC."""
         return self.final if endpoint is Endpoint.FINAL else self.auc
+
+
+@dataclass(frozen=True)
+class StepsToTarget:
+    """`step` of the first evaluation at or beyond the target; None if there was none.
+
+    `horizon` is the last step of the budget.
+    """
+
+    step: int | None
+    horizon: int
+
+    @property
+    def restricted(self) -> int:
+        """The step at which the target was reached, else the whole budget."""
+        return self.horizon if self.step is None else self.step
 
 
 def curve_metric(workload: Workload) -> str:
@@ -108,6 +126,38 @@ def last_curve_value(outcome: Outcome) -> float:
         reached = (point for point in curve if curve_position(workload, point) >= outcome.rung)
         last = next(reached, last)
     return _check(outcome, metric, last.metrics[metric])
+
+
+def steps_to_target(
+    outcome: Outcome, spans: Mapping[str, tuple[int, int]], in_a_row: int = 1
+) -> StepsToTarget:
+    """Return when a completed or diverged trial reached its target, by its own evaluations.
+
+    A trial that diverged never reached it, even if its curve did: its weights are lost.
+    With `in_a_row` above 1, that many evaluations one after another have to be at the target, the
+    first of which counts. `spans` are of `curve_spans`. Raises UnmeasuredError if the budget is
+    not known, a curve ends before it, or the untrained model is at the target already.
+    """
+    workload = outcome.trial.workload
+    metric, target = curve_metric(workload), workload.metric_spec.target
+    assert target is not None
+    planned = workload.steps or int(outcome.started.get("steps", 0))
+    end = planned or spans.get(workload.name, (0, 0))[1]
+    if not end:
+        raise UnmeasuredError("no trial says how many steps there are to reach the target in")
+    if outcome.state == "diverged":
+        return StepsToTarget(None, end)
+    curve, sign = curve_points(outcome), Scale.of(workload.metric_spec).sign
+    there = [sign * point.metrics[metric] >= sign * target for point in curve]
+    for first in range(len(curve) - in_a_row + 1):
+        if all(there[first : first + in_a_row]):
+            step = curve[first].step
+            if step == 0:
+                raise UnmeasuredError("the untrained model is at the target already")
+            return StepsToTarget(step, max(end, step))
+    if not curve or curve[-1].step < end:
+        raise UnmeasuredError(f"has {metric} up to step {curve[-1].step if curve else 0} of {end}")
+    return StepsToTarget(None, end)
 
 
 def normalised_auc(steps: Sequence[int], values: Sequence[float]) -> float:

@@ -4,7 +4,7 @@ The arithmetic of limits is in `tracking.stats.group_sequential`. Estimates noth
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tracking.compare.analysis import Endpoint, Question
 from tracking.outcomes import Outcome
@@ -74,6 +74,17 @@ class Looks:
 
     def _last(self, candidate: str) -> int:
         return self.blocks(self.ended.get(candidate, len(self.seeds)))
+
+
+def take_looks(looks: Looks | None, question: Question) -> list[Look | None]:
+    """Return every look that both candidates of a question have been through; [None] without any.
+
+    Before the first one is complete that is look 0.
+    """
+    if looks is None:
+        return [None]
+    last = looks.last_look(question, looks.complete)
+    return [replace(last, look=k) for k in range(min(1, last.look), last.look + 1)]
 
 
 @dataclass(frozen=True)

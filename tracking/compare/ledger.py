@@ -11,15 +11,8 @@ from functools import cached_property
 from tracking.compare.analysis import Analysis, Endpoint, Margins, Question
 from tracking.compare.differences import keep_counts
 from tracking.compare.interim import DECIDED, LedgerRow, Looks
-from tracking.compare.result import (
-    EXPLORATORY,
-    LOST_BASELINE,
-    LOST_CANDIDATE,
-    TOO_FEW_UNITS,
-    Difference,
-    Verdict,
-    verdict,
-)
+from tracking.compare.result import EXPLORATORY, Difference, Verdict, verdict
+from tracking.compare.units import LOST_BASELINE, LOST_CANDIDATE, TOO_FEW_UNITS
 from tracking.stats.multiplicity import Adjustment, benjamini_hochberg, holm
 from tracking.stats.t_tests import Estimate
 

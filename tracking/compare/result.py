@@ -47,11 +47,7 @@ def verdict(
     return "better" if estimate.mean > 0 else "worse"
 
 
-# Flags of answers: those that no family of tests was declared for, those with fewer units than a
-# word needs, and those of which an arm lost trials for a reason that training can cause.
-EXPLORATORY = "exploratory"
-TOO_FEW_UNITS = "too few units"
-LOST_CANDIDATE, LOST_BASELINE = "lost candidate", "lost baseline"
+EXPLORATORY = "exploratory"  # the flag of answers that no family of tests was declared for
 
 DivergenceWord = Literal["better", "worse", "undecided", "none"]
 AcrossDatasetsWord = Literal["better", "worse", "undecided", "not claimable"]
@@ -134,20 +130,23 @@ class AcrossDatasets:
 class Divergence:
     """How often the two candidates of a question diverged, of `n` blocks in which both have ended.
 
-    `only_candidate` and `only_baseline` count the blocks in which the other one did not. `p` is of
-    the exact McNemar test, None if no block sets them apart; `p_adjusted` is by Holm over the
-    questions.
+    `only_candidate` and `only_baseline` count the units in which one diverged and the other did
+    not, or less often. `p` is of the exact McNemar test over them, and holds over looks; it is
+    None if no unit sets them apart. `p_adjusted` is by Holm over the questions. `reached` is the
+    look that the answer is of.
     """
 
     question: Question
     n: int
-    candidate: int
-    baseline: int
+    candidate_diverged: int
+    baseline_diverged: int
     only_candidate: int
     only_baseline: int
     p: float | None
     p_adjusted: float | None = None
     word: DivergenceWord = "undecided"
+    reached: Look | None = None
+    flags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

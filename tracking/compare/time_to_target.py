@@ -2,42 +2,47 @@
 
 A secondary endpoint beside the area under the curve, for workloads that declare a target. All
 trials of a workload have one budget, and those that never reach the target count with all of it;
-so the pairs of a block can be compared, with more power than two survival curves. Decides nothing
-about the primary endpoints.
+so the pairs of a block can be compared, with more power than two survival curves. If one arm
+reaches it more often, the factor is a bound: the other would have taken longer than the budget.
+Decides nothing about the primary endpoints.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+import contextlib
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
+from statistics import fmean
 from typing import Literal
 
 import numpy as np
 
 from tracking.compare.analysis import Question
 from tracking.compare.blocks import Blocks
-from tracking.compare.endpoints import UnmeasuredError, curve_metric, curve_points, curve_spans
-from tracking.metric import Scale
-from tracking.outcomes import Outcome
-from tracking.stats.multiplicity import Adjustment, benjamini_hochberg, holm
+from tracking.compare.endpoints import (
+    StepsToTarget,
+    UnmeasuredError,
+    curve_spans,
+    steps_to_target,
+)
+from tracking.compare.interim import Look, Looks, take_looks
+from tracking.compare.units import (
+    LEAST_UNITS,
+    LEAST_UNITS_EACH,
+    LOST_BASELINE,
+    LOST_CANDIDATE,
+    TOO_FEW_UNITS,
+    Units,
+)
+from tracking.stats.multiplicity import holm
 from tracking.stats.survival import log_rank_p, median_time, restricted_mean
-from tracking.stats.t_tests import Estimate, paired_t, stratified_t
+from tracking.stats.t_tests import Estimate, at_level, paired_t, stratified_t
 
-SpeedWord = Literal["faster", "slower", "undecided", "not estimable"]
+SpeedWord = Literal["faster", "slower", "undecided", "not reached", "not estimable"]
+Bound = Literal["at least", "at most"]
 
-
-@dataclass(frozen=True)
-class StepsToTarget:
-    """`step` of the first evaluation at or beyond the target; None if there was none.
-
-    `horizon` is the last step of the budget.
-    """
-
-    step: int | None
-    horizon: int
-
-    @property
-    def restricted(self) -> int:
-        """The step at which the target was reached, else the whole budget."""
-        return self.horizon if self.step is None else self.step
+# The word that an arm with lost trials may not be favoured by, by the flag of its answer.
+_BARRED: Mapping[str, SpeedWord] = {LOST_CANDIDATE: "faster", LOST_BASELINE: "slower"}
 
 
 @dataclass(frozen=True)
@@ -67,15 +72,21 @@ class Arm:
 class Speedup:
     """The answer of one question, on one workload or (`workload` None) over all with a target.
 
-    `log_ratio` estimates log(restricted steps of the baseline / of the candidate), so that its
-    exponential is the factor by which the candidate is faster; `confirmed` is the same if two
-    evaluations in a row have to be at the target. `saved` are steps, baseline minus candidate.
-    `log_rank_p` ignores the pairs. `p_adjusted` is by Holm over the pooled answers, otherwise by
-    Benjamini-Hochberg over all single workloads.
+    `log_ratio` estimates log(restricted steps of the baseline / of the candidate) over units, so
+    that its exponential is the factor by which the candidate is faster; `confirmed` is the same if
+    two evaluations in a row have to be at the target. `saved` are steps, baseline minus candidate.
+    `bound`: one of the two reaches it in more of the `trials` than the other, on every workload on
+    which they differ, and would be ahead by more than the factor without a budget. `workloads` are
+    those with an estimate; the others, on which neither ever reaches the target, take no part.
+
+    `log_rank_p` ignores the pairs; there is none with looks or searches, for which it does not
+    hold. `p_valid` holds over looks, `p_adjusted` is by Holm: over the pooled answers, or over
+    those of single workloads. `reached` is the look that the answer is of.
     """
 
     question: Question
     workload: str | None
+    trials: int
     candidate_reached: int
     baseline_reached: int
     log_ratio: Estimate
@@ -84,14 +95,20 @@ class Speedup:
     log_rank_p: float | None
     p_adjusted: float | None = None
     word: SpeedWord = "undecided"
+    p_valid: float | None = None
+    bound: Bound | None = None
+    reached: Look | None = None
+    workloads: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
 
     @property
     def n(self) -> int:
+        """The number of units."""
         return self.log_ratio.n
 
     @property
     def factor(self) -> tuple[float, float | None, float | None] | None:
-        """The factor and its 95% interval."""
+        """The factor and its interval, at the level of its look."""
         return speedup_factor(self.log_ratio)
 
 
@@ -115,62 +132,46 @@ class TimeToTarget:
 _Times = Mapping[tuple[str, str], Mapping[int, StepsToTarget]]
 
 
+@dataclass(frozen=True)
+class _Measured:
+    """All times to target, those that two evaluations in a row confirm, and the lost trials."""
+
+    times: _Times
+    confirmed: _Times
+    lost: Mapping[tuple[str, str], Collection[int]]
+
+
 def measure_time_to_target(
     blocks: Blocks,
     questions: Sequence[Question],
     alpha: float,
     waiting: Collection[Question] = (),
+    looks: Looks | None = None,
 ) -> TimeToTarget:
     """Measure every candidate on the workloads that declare a target, and answer the questions.
 
-    On one workload paired t of log ratios, over several the stratified t of these estimates. The
-    pooled answers are adjusted by Holm, those of single workloads, exploratory, by
-    Benjamini-Hochberg. Questions that are `waiting` for trials count in both and have no answer;
-    nor are there times of their candidates.
+    On one workload paired t of log ratios, averaged over the blocks of a unit; over several the
+    stratified t of these estimates. Pooled answers and those of single workloads are a family
+    each, by Holm; with looks of p-values that hold over all of them. Questions that are `waiting`
+    for trials count in both and have no answer; nor are there times of their candidates.
     """
     names = [name for name, one in blocks.workloads.items() if one.metric_spec.target is not None]
     if not names:
         return TimeToTarget()
-    times, problems = _measure_all(blocks, names, 1)
-    confirmed, _ = _measure_all(blocks, names, 2)
+    measured, problems = _measure_all(blocks, names)
     held = {name for one in waiting for name in (one.candidate, one.baseline)}
-    arms = [_arm(blocks, *at, trials) for at, trials in times.items() if at[1] not in held]
-    rows = [[_speedup(one, name, times, confirmed) for name in names] for one in questions]
-    pooled = _judge([_pool(each) for each in rows], holm, alpha, waiting)
-    singles = _judge([one for each in rows for one in each], benjamini_hochberg, alpha, waiting)
-    return TimeToTarget(tuple(arms), (*pooled, *singles), tuple(problems))
-
-
-def steps_to_target(
-    outcome: Outcome, spans: Mapping[str, tuple[int, int]], in_a_row: int = 1
-) -> StepsToTarget:
-    """Return when a completed or diverged trial reached its target, by its own evaluations.
-
-    A trial that diverged never reached it, even if its curve did: its weights are lost.
-    With `in_a_row` above 1, that many evaluations one after another have to be at the target, the
-    first of which counts. `spans` are of `curve_spans`. Raises UnmeasuredError if the budget is
-    not known, a curve ends before it, or the untrained model is at the target already.
-    """
-    workload = outcome.trial.workload
-    metric, target = curve_metric(workload), workload.metric_spec.target
-    assert target is not None
-    planned = workload.steps or int(outcome.started.get("steps", 0))
-    end = planned or spans.get(workload.name, (0, 0))[1]
-    if not end:
-        raise UnmeasuredError("no trial says how many steps there are to reach the target in")
-    if outcome.state == "diverged":
-        return StepsToTarget(None, end)
-    curve, sign = curve_points(outcome), Scale.of(workload.metric_spec).sign
-    there = [sign * point.metrics[metric] >= sign * target for point in curve]
-    for first in range(len(curve) - in_a_row + 1):
-        if all(there[first : first + in_a_row]):
-            step = curve[first].step
-            if step == 0:
-                raise UnmeasuredError("the untrained model is at the target already")
-            return StepsToTarget(step, max(end, step))
-    if not curve or curve[-1].step < end:
-        raise UnmeasuredError(f"has {metric} up to step {curve[-1].step if curve else 0} of {end}")
-    return StepsToTarget(None, end)
+    arms = [_arm(blocks, *at, all_) for at, all_ in measured.times.items() if at[1] not in held]
+    rows = [
+        [
+            [_speedup(one, name, measured, blocks.units, look, looks, alpha) for name in names]
+            for look in take_looks(looks, one)
+        ]
+        for one in questions
+    ]
+    pooled = _judge([[_pool(row, alpha) for row in each] for each in rows], alpha, waiting)
+    singles = [list(one) for each in rows for one in zip(*each, strict=True)]
+    on_each = _judge(singles, alpha, waiting)
+    return TimeToTarget(tuple(arms), (*pooled, *on_each), tuple(problems))
 
 
 def speedup_factor(log_ratio: Estimate) -> tuple[float, float | None, float | None] | None:
@@ -184,21 +185,26 @@ def speedup_factor(log_ratio: Estimate) -> tuple[float, float | None, float | No
 
 
 def _measure_all(
-    blocks: Blocks, names: Sequence[str], in_a_row: int
-) -> tuple[_Times, list[tuple[str, str, int, str]]]:
+    blocks: Blocks, names: Sequence[str]
+) -> tuple[_Measured, list[tuple[str, str, int, str]]]:
     spans = curve_spans(blocks.outcomes)
     times: dict[tuple[str, str], dict[int, StepsToTarget]] = {}
+    confirmed: dict[tuple[str, str], dict[int, StepsToTarget]] = {}
+    lost: dict[tuple[str, str], set[int]] = {}
     problems = []
-    for name in names:
-        for candidate in blocks.candidates:
-            for block, outcome in blocks.ended_trials(name, candidate).items():
-                try:
-                    steps = steps_to_target(outcome, spans, in_a_row)
-                except UnmeasuredError as error:
-                    problems.append((name, candidate, block, str(error)))
-                else:
-                    times.setdefault((name, candidate), {})[block] = steps
-    return times, problems
+    for name, candidate in product(names, blocks.candidates):
+        lost[name, candidate] = set(blocks.lost_trials(name, candidate))
+        for block, outcome in blocks.ended_trials(name, candidate).items():
+            try:
+                steps = steps_to_target(outcome, spans)
+            except UnmeasuredError as error:
+                problems.append((name, candidate, block, str(error)))
+                continue
+            times.setdefault((name, candidate), {})[block] = steps
+            with contextlib.suppress(UnmeasuredError):
+                again = steps_to_target(outcome, spans, 2)
+                confirmed.setdefault((name, candidate), {})[block] = again
+    return _Measured(times, confirmed, lost), problems
 
 
 def _arm(
@@ -224,66 +230,204 @@ def _arm(
     )
 
 
-def _speedup(question: Question, name: str, times: _Times, confirmed: _Times) -> Speedup:
-    first, second = _pair(question, name, times)
-    restricted = [[float(one.restricted) for one in arm] for arm in (first, second)]
-    reached = [[one.step is not None for one in arm] for arm in (first, second)]
-    return Speedup(
+def _speedup(
+    question: Question,
+    name: str,
+    measured: _Measured,
+    units: Units,
+    reached: Look | None,
+    looks: Looks | None,
+    alpha: float,
+) -> Speedup:
+    """Estimate the factor on one workload, from the trials of a look; not judged yet."""
+    below = math.inf if reached is None or looks is None else looks.blocks(reached.look)
+    shared = _shared_blocks(question, name, measured.times, below)
+    arms = [measured.times.get((name, one), {}) for one in _arms(question)]
+    counts = [sum(arm[block].step is not None for block in shared) for arm in arms]
+    by_unit = [_by_unit(arm, shared, question, units) for arm in arms]
+    answer = Speedup(
         question=question,
         workload=name,
-        candidate_reached=sum(reached[0]),
-        baseline_reached=sum(reached[1]),
-        log_ratio=_log_ratio(first, second),
-        confirmed=_log_ratio(*_pair(question, name, confirmed)),
-        saved=paired_t(restricted[1], restricted[0]),
-        log_rank_p=log_rank_p((restricted[0], reached[0]), (restricted[1], reached[1])),
+        trials=len(shared),
+        candidate_reached=counts[0],
+        baseline_reached=counts[1],
+        log_ratio=Estimate("undefined", len(by_unit[0])),
+        confirmed=Estimate("undefined", len(by_unit[0])),
+        saved=None,
+        log_rank_p=None,
+        bound=_bound(*counts),
+        reached=reached,
+        flags=tuple(_flags(question, name, measured, below, len(by_unit[0]))),
+    )
+    if not any(counts):
+        return replace(answer, word="not reached" if shared else "undecided")
+    again = _shared_blocks(question, name, measured.confirmed, below)
+    twice = [
+        _by_unit(measured.confirmed.get((name, one), {}), again, question, units)
+        for one in _arms(question)
+    ]
+    is_plain = reached is None and units.noun(question) == "block"
+    runs = [_restricted_runs(arm, shared) for arm in arms]
+    return replace(
+        answer,
+        log_ratio=_at_look(_log_ratio(*by_unit), reached, alpha),
+        confirmed=_at_look(_log_ratio(*twice), reached, alpha),
+        saved=_at_look(
+            paired_t(*(list(map(fmean, arm.values())) for arm in reversed(by_unit))),
+            reached,
+            alpha,
+        ),
+        log_rank_p=log_rank_p(*runs) if is_plain else None,
+        workloads=(name,),
     )
 
 
-def _pair(
-    question: Question, name: str, times: _Times
-) -> tuple[list[StepsToTarget], list[StepsToTarget]]:
-    first = times.get((name, question.candidate), {})
-    second = times.get((name, question.baseline), {})
-    shared = [block for block in first if block in second]
-    return [first[block] for block in shared], [second[block] for block in shared]
+def _arms(question: Question) -> tuple[str, str]:
+    return question.candidate, question.baseline
 
 
-def _log_ratio(candidate: Sequence[StepsToTarget], baseline: Sequence[StepsToTarget]) -> Estimate:
-    first, second = (np.log([one.restricted for one in arm]) for arm in (candidate, baseline))
+def _shared_blocks(question: Question, name: str, times: _Times, below: float) -> list[int]:
+    first, second = (times.get((name, one), {}) for one in _arms(question))
+    return [block for block in first if block in second and block < below]
+
+
+def _by_unit(
+    arm: Mapping[int, StepsToTarget], blocks: Sequence[int], question: Question, units: Units
+) -> dict[int, list[int]]:
+    """Return the restricted steps of the blocks of each unit."""
+    steps: dict[int, list[int]] = {}
+    for block in blocks:
+        steps.setdefault(units.number(question, block), []).append(arm[block].restricted)
+    return steps
+
+
+def _restricted_runs(
+    arm: Mapping[int, StepsToTarget], blocks: Sequence[int]
+) -> tuple[list[int], list[bool]]:
+    runs = [arm[block] for block in blocks]
+    return [one.restricted for one in runs], [one.step is not None for one in runs]
+
+
+def _bound(candidate: int, baseline: int) -> Bound | None:
+    """Return which bound a factor is, by how often each of the two has reached the target."""
+    if candidate == baseline:
+        return None
+    return "at least" if candidate > baseline else "at most"
+
+
+def _flags(
+    question: Question, name: str, measured: _Measured, below: float, n: int
+) -> Iterator[str]:
+    for arm, flag in zip(_arms(question), (LOST_CANDIDATE, LOST_BASELINE), strict=True):
+        if any(block < below for block in measured.lost.get((name, arm), ())):
+            yield flag
+    if n < LEAST_UNITS:
+        yield TOO_FEW_UNITS
+
+
+def _log_ratio(
+    candidate: Mapping[int, Sequence[int]], baseline: Mapping[int, Sequence[int]]
+) -> Estimate:
+    first, second = (
+        [float(np.log(steps).mean()) for steps in arm.values()] for arm in (candidate, baseline)
+    )
     return paired_t(second, first)
 
 
-def _pool(rows: Sequence[Speedup]) -> Speedup:
-    log_ratios = [one.log_ratio for one in rows if one.log_ratio.kind != "undefined"]
-    confirmed = [one.confirmed for one in rows if one.confirmed.kind != "undefined"]
-    only = rows[0] if len(rows) == 1 else None
-    return replace(
+def _at_look(estimate: Estimate, reached: Look | None, alpha: float) -> Estimate:
+    return at_level(estimate, 1 - (alpha if reached is None else reached.limit(alpha)))
+
+
+def _pool(rows: Sequence[Speedup], alpha: float) -> Speedup:
+    """Pool the workloads on which either of the two has reached the target; not judged yet."""
+    counted = [one for one in rows if one.word != "not reached"]
+    usable = [one for one in counted if one.log_ratio.kind != "undefined"]
+    reached, only = rows[0].reached, rows[0] if len(rows) == 1 else None
+    counts = sum(one.candidate_reached for one in rows), sum(one.baseline_reached for one in rows)
+    bounds = {one.bound for one in counted if one.bound is not None}
+    together = replace(
         rows[0],
         workload=None,
-        candidate_reached=sum(one.candidate_reached for one in rows),
-        baseline_reached=sum(one.baseline_reached for one in rows),
-        log_ratio=stratified_t(log_ratios),
-        confirmed=stratified_t(confirmed),
+        trials=sum(one.trials for one in rows),
+        candidate_reached=counts[0],
+        baseline_reached=counts[1],
         saved=only.saved if only else None,
         log_rank_p=only.log_rank_p if only else None,
+        bound=bounds.pop() if len(bounds) == 1 else None,
+        workloads=tuple(one.workload for one in usable if one.workload is not None),
+        flags=_pooled_flags(rows, counted),
+    )
+    if not counted:
+        n = sum(one.n for one in rows)
+        return replace(together, log_ratio=Estimate("undefined", n), word="not reached")
+    log_ratio = stratified_t([one.log_ratio for one in usable])
+    twice = [one.confirmed for one in usable if one.confirmed.kind != "undefined"]
+    return replace(
+        together,
+        log_ratio=_at_look(log_ratio, reached, alpha),
+        confirmed=_at_look(stratified_t(twice), reached, alpha),
+        word="undecided",
     )
 
 
+def _pooled_flags(rows: Sequence[Speedup], counted: Sequence[Speedup]) -> tuple[str, ...]:
+    flags = [flag for one in rows for flag in one.flags if flag != TOO_FEW_UNITS]
+    numbers = [one.n for one in counted]
+    if sum(numbers) < LEAST_UNITS or min(numbers, default=0) < LEAST_UNITS_EACH:
+        flags.append(TOO_FEW_UNITS)
+    return tuple(dict.fromkeys(flags))
+
+
 def _judge(
-    rows: Sequence[Speedup], adjust: Adjustment, alpha: float, waiting: Collection[Question]
+    histories: Sequence[Sequence[Speedup]], alpha: float, waiting: Collection[Question]
 ) -> list[Speedup]:
-    adjusted = adjust([None if one.question in waiting else one.log_ratio.p for one in rows])
+    """Give answers, each at all of its looks, their word; they are a family by Holm.
+
+    An answer that a look has decided stays that of its look, with its factor and interval.
+    """
+    with_p = [[replace(row, p_valid=_valid_p(row)) for row in rows] for rows in histories]
+
+    def adjusted(rows: Sequence[Speedup]) -> list[float | None]:
+        return holm([None if one.question in waiting else one.p_valid for one in rows])
+
+    least = [_least(rows) for rows in with_p]
+    shown = [
+        replace(one, p_adjusted=p, word=_direction(one))
+        if p is not None and p <= alpha and one.p_valid is not None
+        else rows[-1]
+        for rows, one, p in zip(with_p, least, adjusted(least), strict=True)
+    ]
     return [
-        replace(one, p_adjusted=p, word=_word(one.log_ratio, p, alpha))
-        for one, p in zip(rows, adjusted, strict=True)
+        one
+        if one.word in ("faster", "slower")
+        else replace(one, p_adjusted=p, word=_open_word(one))
+        for one, p in zip(shown, adjusted(shown), strict=True)
         if one.question not in waiting
     ]
 
 
-def _word(log_ratio: Estimate, p: float | None, alpha: float) -> SpeedWord:
-    if p is None or log_ratio.mean is None:
-        return "not estimable"
-    if p > alpha:
-        return "undecided"
-    return "faster" if log_ratio.mean > 0 else "slower"
+def _valid_p(one: Speedup) -> float | None:
+    p = one.log_ratio.p
+    return p if p is None or one.reached is None else one.reached.p(p)
+
+
+def _least(rows: Sequence[Speedup]) -> Speedup:
+    """Return the answer of the look with the least p-value, of those that may have a word."""
+    able = [one for one in rows if one.p_valid is not None and _may_decide(one)]
+    last = replace(rows[-1], p_valid=None)  # it counts, and decides nothing
+    return min(able, key=lambda one: one.p_valid or 0.0, default=last)
+
+
+def _may_decide(one: Speedup) -> bool:
+    barred = {_BARRED[flag] for flag in one.flags if flag in _BARRED}
+    return TOO_FEW_UNITS not in one.flags and _direction(one) not in barred
+
+
+def _direction(one: Speedup) -> SpeedWord:
+    return "faster" if (one.log_ratio.mean or 0.0) > 0 else "slower"
+
+
+def _open_word(one: Speedup) -> SpeedWord:
+    if one.word == "not reached":
+        return one.word
+    return "undecided" if one.p_valid is not None else "not estimable"

@@ -14,6 +14,11 @@ Noun = Literal["search", "block"]
 LEAST_UNITS = 5  # that a word needs in all
 LEAST_UNITS_EACH = 3  # that it needs on every workload, if there are several
 
+# The flags of answers from fewer units, and of those of which an arm lost trials for a reason that
+# training can cause.
+TOO_FEW_UNITS = "too few units"
+LOST_CANDIDATE, LOST_BASELINE = "lost candidate", "lost baseline"
+
 
 @dataclass(frozen=True)
 class Units:

@@ -10,8 +10,8 @@ def sentence(one: Divergence) -> str:
     """Say how often each side diverged, and whether one does so more often."""
     text = (
         f"{one.word} in failures: "
-        f"{one.question.candidate} diverged in {_share(one.candidate, one.n)}, "
-        f"{one.question.baseline} diverged in {_share(one.baseline, one.n)}; "
+        f"{one.question.candidate} diverged in {_share(one.candidate_diverged, one.n)}, "
+        f"{one.question.baseline} diverged in {_share(one.baseline_diverged, one.n)}; "
     )
     if one.p_adjusted is None:
         return f"{text}always in the same blocks, so nothing sets them apart."
@@ -38,8 +38,8 @@ def table(comparison: Comparison) -> Table:
         [
             {
                 "question": title(one.question),
-                "candidate diverged [95% CI]": _share(one.candidate, one.n),
-                "baseline diverged [95% CI]": _share(one.baseline, one.n),
+                "candidate diverged [95% CI]": _share(one.candidate_diverged, one.n),
+                "baseline diverged [95% CI]": _share(one.baseline_diverged, one.n),
                 "only the candidate / baseline": f"{one.only_candidate} / {one.only_baseline}",
                 "p": p_value(one.p),
                 "p adj.": p_value(one.p_adjusted),

@@ -11,6 +11,7 @@ import numpy as np
 from tracking.compare.analysis import Question
 from tracking.compare.result import Comparison
 from tracking.compare.time_to_target import Arm, Speedup, speedup_factor
+from tracking.compare.units import LOST_BASELINE, LOST_CANDIDATE, TOO_FEW_UNITS
 from tracking.metric import Scale
 from tracking.report.plots import (
     LineStyle,
@@ -28,25 +29,44 @@ from tracking.stats.t_tests import Estimate
 
 def sentence(one: Speedup) -> str:
     """Say by what factor fewer steps were needed over all workloads with a target."""
-    head = f"{one.word} to the target (secondary, in steps)"
-    reached = (
-        f"reached by {one.candidate_reached} of {one.n} trials against {one.baseline_reached}"
-    )
-    if one.n == 0:
+    if one.word == "not reached":
+        return (
+            "not reached by any trial of either: the target (secondary, in steps), so nothing is "
+            "tested."
+        )
+    of = "to" if one.word in ("faster", "slower") else "in steps to"
+    head = f"{one.word} {of} the target (secondary)"
+    if one.trials == 0:
         return f"{head}: no block has both trials."
-    if one.candidate_reached == one.baseline_reached == 0:
-        return f"{head}: no trial of either reached it."
+    reached = f"{one.candidate_reached} of {one.trials} trials reached it against "
+    reached += str(one.baseline_reached)
     if one.log_ratio.kind == "identical":
         return f"{head}: {reached}, at the same steps in every block."
     if one.factor is None or one.log_ratio.kind != "estimated":
         return f"{head}: {reached}; nothing estimates the error of the factor."
     factor, low, high = one.factor
-    text = f"{head}: {factor:.2f} times as fast"
+    text = f"{head}: {_bound(one)}{factor:.2f} times as fast"
     if low is not None and high is not None:
         text += f", 95% CI [{low:.2f}, {high:.2f}]"
     if one.p_adjusted is not None:
-        text += f", Holm p {p_relation(one.p_adjusted)}"
-    return f"{text}, {reached}."
+        text += f", adjusted p {p_relation(one.p_adjusted)}"
+    text += f"; {reached}."
+    if one.bound is not None:
+        text += " Trials that did not reach it count with their whole budget."
+    if one.word == "undecided":
+        text += "".join(f" {_BARS[flag]}" for flag in one.flags if flag in _BARS)
+    return text
+
+
+_BARS: Mapping[str, str] = {
+    TOO_FEW_UNITS: "A word needs five seeds (or searches) in all, and three on each workload.",
+    LOST_CANDIDATE: "The candidate has lost trials by its own doing, so it is not called faster.",
+    LOST_BASELINE: "The baseline has lost trials by its own doing, so it is not called faster.",
+}
+
+
+def _bound(one: Speedup) -> str:
+    return "" if one.bound is None else f"{one.bound} "
 
 
 def answers(comparison: Comparison, question: Question) -> Table:
@@ -62,10 +82,10 @@ def answers(comparison: Comparison, question: Question) -> Table:
             {
                 "data": one.workload or pooled_name,
                 "reached: candidate, baseline": (
-                    f"{one.candidate_reached}, {one.baseline_reached} of {one.n}"
+                    f"{one.candidate_reached}, {one.baseline_reached} of {one.trials}"
                 ),
-                "times as fast [95% CI]": _factor(one.log_ratio),
-                "p": p_value(one.log_ratio.p),
+                "times as fast [95% CI]": _bound(one) + _factor(one.log_ratio),
+                "p": p_value(one.p_valid),
                 "p adj.": p_value(one.p_adjusted),
                 "verdict": one.word,
                 "two in a row": _factor(one.confirmed),

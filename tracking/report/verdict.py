@@ -7,14 +7,8 @@ sections say; decides nothing.
 from typing import NamedTuple
 
 from tracking.compare.analysis import Question
-from tracking.compare.result import (
-    EXPLORATORY,
-    LOST_BASELINE,
-    LOST_CANDIDATE,
-    TOO_FEW_UNITS,
-    Comparison,
-    Difference,
-)
+from tracking.compare.result import EXPLORATORY, Comparison, Difference
+from tracking.compare.units import LOST_BASELINE, LOST_CANDIDATE, TOO_FEW_UNITS
 from tracking.report import across_datasets, divergence, time_to_target
 from tracking.report.caveats import FLAGS
 from tracking.report.wording import (

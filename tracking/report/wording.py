@@ -13,7 +13,8 @@ from typing import Any
 from jobs.contract.trial import MetricSpec
 from tracking.compare.analysis import Endpoint, Question
 from tracking.compare.blocks import Incomplete
-from tracking.compare.result import EXPLORATORY, TOO_FEW_UNITS, Comparison, Difference
+from tracking.compare.result import EXPLORATORY, Comparison, Difference
+from tracking.compare.units import TOO_FEW_UNITS
 from tracking.metric import PP
 from tracking.stats.signed_rank import PseudoMedian
 from tracking.stats.t_tests import Estimate, Superiority

@@ -37,7 +37,7 @@ def test_a_candidate_that_diverges_in_three_of_ten_seeds_is_never_called_better(
     assert said.code == 0, said.err
     found = json.loads(thermolion("compare", "brittle", "--json").out)
     (failed,) = found["failures"]
-    assert (failed["candidate"], failed["baseline"], failed["n"]) == (3, 0, 10)
+    assert (failed["candidate_diverged"], failed["baseline_diverged"], failed["n"]) == (3, 0, 10)
     for one in found["pooled"]:
         assert one["collapsed"] == [3, 0]
         assert "collapse" in one["flags"]

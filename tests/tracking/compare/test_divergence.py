@@ -1,5 +1,6 @@
 """Failures as an endpoint: paired counts, the exact test, and the words for them."""
 
+import csv
 from dataclasses import replace
 
 import pytest
@@ -10,6 +11,8 @@ from statsmodels.stats.contingency_tables import mcnemar
 from tracking.compare.analysis import Question
 from tracking.compare.compare import compare
 from tracking.compare.divergence import mcnemar_p
+from tracking.compare.interim import Look, Looks
+from tracking.compare.units import Units
 from tracking.report.page import write_report
 from tracking.report.terminal import verdict_text
 
@@ -49,7 +52,7 @@ def test_a_candidate_that_diverges_in_a_third_of_its_seeds_is_flagged_and_not_av
     outcomes = with_losses(arms, outcome, (0, 3, 5, 8))
     comparison = compare("s", outcomes, [QUESTION])
     (found,) = comparison.divergence
-    assert (found.n, found.candidate, found.baseline) == (12, 4, 0)
+    assert (found.n, found.candidate_diverged, found.baseline_diverged) == (12, 4, 0)
     assert (found.p, found.word) == (pytest.approx(0.125), "undecided")
     text = verdict_text(comparison)
     assert "undecided in failures: thermolion diverged in 4 of 12 [10%, 65%]" in text
@@ -58,6 +61,10 @@ def test_a_candidate_that_diverges_in_a_third_of_its_seeds_is_flagged_and_not_av
     page = write_report(comparison, outcomes, tmp_path).read_text()
     assert "4 of 12" in page
     assert "McNemar" in page
+    with (tmp_path / "numbers/failures.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["candidate"], row["baseline"]) == ("thermolion", "adamw")
+    assert (row["candidate_diverged"], row["baseline_diverged"], row["n"]) == ("4", "0", "12")
 
 
 def test_failing_far_more_often_is_worse_over_all_workloads(arms, outcome):
@@ -97,7 +104,7 @@ def test_a_diverged_trial_without_a_value_is_still_a_failure(user_outcome):
     outcomes[1] = user_outcome("thermolion", block=1, state="diverged")
     comparison = compare("s", outcomes, [QUESTION])
     assert len(comparison.incomplete) == 1
-    assert (comparison.divergence[0].n, comparison.divergence[0].candidate) == (3, 1)
+    assert (comparison.divergence[0].n, comparison.divergence[0].candidate_diverged) == (3, 1)
 
 
 def test_a_trial_at_chance_is_a_result_like_any_other_and_flagged(arms, outcome, tmp_path):
@@ -123,3 +130,48 @@ def test_a_trial_that_failed_on_the_machine_is_no_failure_of_the_candidate(arms,
     (found,) = compare("s", outcomes, [QUESTION]).divergence
     assert (found.n, found.word) == (11, "none")
     assert "in failures" not in verdict_text(compare("s", outcomes, [QUESTION]))
+
+
+def test_at_a_look_the_exact_test_pays_for_all_looks_and_what_it_has_decided_stays(arms, outcome):
+    """Nine of the first ten units; then as many of the others, which takes nothing back."""
+    low, high = [0.9 + i / 1500 for i in range(20)], [0.91 + i / 1000 for i in range(20)]
+    outcomes = arms("digits", high, low)
+    for block in range(9):
+        outcomes[block] = lost(outcome, "thermolion", block)
+        outcomes[31 + block] = lost(outcome, "adamw", 11 + block)
+    looks = Looks((10, 20), complete=1)
+    (first,) = compare("s", outcomes, [QUESTION], looks=looks).divergence
+    plain = mcnemar_p(9, 0)
+    assert first.p == pytest.approx(Look(1, (10, 20), "obrien-fleming").p(plain))
+    assert first.p > plain
+    assert (first.word, first.n, first.reached.look) == ("worse", 10, 1)
+    (second,) = compare("s", outcomes, [QUESTION], looks=replace(looks, complete=2)).divergence
+    assert (second.word, second.n, second.reached.look, second.p) == ("worse", 10, 1, first.p)
+
+
+def test_searches_are_compared_by_how_often_each_side_diverged_in_them(arms, outcome):
+    outcomes = with_losses(arms, outcome, (0, 1, 2, 3, 4, 5, 6, 7))
+    for block in (0, 1, 2, 8):
+        outcomes[12 + block] = lost(outcome, "adamw", block)
+    units = Units(6, frozenset({"thermolion"}))
+    (found,) = compare("s", outcomes, [QUESTION], units=units).divergence
+    # Of searches 0 to 5: 2-1, 2-1, 1-2, 1-0, 1-0, 1-0.
+    assert (found.candidate_diverged, found.baseline_diverged, found.n) == (8, 4, 12)
+    assert (found.only_candidate, found.only_baseline) == (5, 1)
+    assert found.p == pytest.approx(mcnemar_p(5, 1))
+
+
+def test_an_arm_that_lost_trials_by_its_own_doing_is_not_called_better_in_failures(arms, outcome):
+    outcomes = [
+        one
+        for workload in ("digits", "kmnist")
+        for one in with_losses(arms, outcome, (0, 3, 5, 8), workload)
+    ]
+    gone = outcome("adamw", "digits", 11, state="failed", error="too much", kind="MemoryError")
+    outcomes[23] = gone
+    (found,) = compare("s", outcomes, [QUESTION]).divergence
+    assert (found.only_candidate, found.word) == (8, "undecided")
+    assert found.p_adjusted < 0.05
+    outcomes[23] = replace(gone, error="the node died", kind="OSError")
+    (found,) = compare("s", outcomes, [QUESTION], given_up={gone.trial.id: "NODE_FAIL"}).divergence
+    assert found.word == "worse"

@@ -4,10 +4,13 @@ import math
 from dataclasses import replace
 
 import pytest
+from scipy import stats
 
 from jobs.contract.trial import MetricSpec
 from tracking.compare.analysis import Question
 from tracking.compare.compare import compare
+from tracking.compare.interim import Look, Looks
+from tracking.compare.units import Units
 from tracking.report.page import write_report
 from tracking.report.terminal import verdict_text
 
@@ -73,7 +76,7 @@ def test_lower_is_better_if_the_metric_is_declared_so(user_outcome):
             name, block=block, reading=reading, curve=[(0, 4.0), (first + block, 2.9), (100, 2.5)]
         )
         for name, first in (("thermolion", 20), ("adamw", 40))
-        for block in range(3)
+        for block in range(5)
     ]
     found = compare("s", outcomes, [QUESTION]).time_to_target
     assert [arm.times[0][1] for arm in found.arms] == [20, 40]
@@ -101,8 +104,10 @@ def test_a_diverged_trial_never_reached_it_and_is_not_missing(outcome):
 def test_a_target_that_nobody_reaches_is_said_and_crashes_nothing(outcome, tmp_path):
     outcomes = study_of(outcome, [None] * 3, [None] * 3)
     comparison = compare("s", outcomes, [QUESTION])
-    assert comparison.time_to_target.speedups[0].word == "not estimable"
-    assert "no trial of either reached it" in verdict_text(comparison)
+    for one in comparison.time_to_target.speedups:
+        assert (one.word, one.p_valid, one.p_adjusted) == ("not reached", None, None)
+        assert (one.factor, one.saved, one.log_rank_p) == (None, None, None)
+    assert "not reached by any trial of either: the target" in verdict_text(comparison)
     page = write_report(comparison, outcomes, tmp_path).read_text()
     assert "not reached by half" in page
 
@@ -112,7 +117,9 @@ def test_a_baseline_that_never_reaches_it_gives_a_factor_of_the_whole_budget(out
     (pooled, _) = comparison.time_to_target.speedups
     expected = math.exp(sum(math.log(12 / t) for t in (3, 4, 6)) / 3)
     assert pooled.factor[0] == pytest.approx(expected)
-    assert "reached by 3 of 3 trials against 0" in verdict_text(comparison)
+    text = verdict_text(comparison)
+    assert f"at least {expected:.2f} times as fast" in text
+    assert "3 of 3 trials reached it against 0" in text
 
 
 def test_a_model_that_starts_at_the_target_is_left_out_by_name(outcome, tmp_path):
@@ -148,3 +155,102 @@ def test_the_page_draws_who_got_there(outcome, tmp_path):
     assert "Share of runs on digits that reached 80.00 % by a step: thermolion 4 of 5" in page
     assert "1.63 [" in page
     assert "a target is that of the sweep" in page.lower()
+
+
+EARLY = [(3, 6), (4, 9), (3, 6), (4, 8), (5, 10)]
+
+
+def pairs_of(outcome, pairs, workload="digits"):
+    return study_of(outcome, *map(list, zip(*pairs, strict=True)), workload)
+
+
+def test_at_a_look_the_p_value_pays_for_all_looks(outcome):
+    seeds = (5, 10)
+    pairs = [(5, 7), (6, 8), (5, 9), (8, 9), (7, 8)]
+    plain = compare("s", pairs_of(outcome, pairs), [QUESTION]).time_to_target.speedups[0]
+    assert (plain.word, plain.p_valid) == ("faster", plain.log_ratio.p)
+    found = compare("s", pairs_of(outcome, pairs), [QUESTION], looks=Looks(seeds, complete=1))
+    pooled, single = found.time_to_target.speedups
+    for one in (pooled, single):
+        assert one.log_ratio.p == plain.log_ratio.p < 0.05
+        assert one.p_valid == pytest.approx(Look(1, seeds, "obrien-fleming").p(plain.log_ratio.p))
+        assert (one.word, one.reached.look, one.log_rank_p) == ("undecided", 1, None)
+        assert one.factor[1] < 1 < one.factor[0]  # the interval of the look is wider
+
+
+def test_what_a_look_has_decided_stays_with_the_factor_and_interval_of_that_look(outcome):
+    pairs = [*EARLY, *((late, early) for early, late in EARLY)]
+    looks = Looks((5, 10), complete=1)
+    first = compare("s", pairs_of(outcome, pairs), [QUESTION], looks=looks)
+    later = compare("s", pairs_of(outcome, pairs), [QUESTION], looks=replace(looks, complete=2))
+    for before, one in zip(
+        first.time_to_target.speedups, later.time_to_target.speedups, strict=True
+    ):
+        assert (before.word, before.n, before.trials) == ("faster", 5, 5)
+        assert before.factor[1] > 1
+        assert one == before
+    assert later.time_to_target.arms[0].times[-1][0] == 9
+
+
+def test_the_blocks_of_a_search_count_as_one(outcome):
+    pairs = [(3, 5), (4, 6), (4, 9), (6, 11), (5, 6), (2, 4), (4, 4), (5, 9), (7, 8), (3, 8)]
+    units = Units(5, frozenset({"thermolion"}))
+    comparison = compare("s", pairs_of(outcome, pairs), [QUESTION], units=units)
+    pooled, single = comparison.time_to_target.speedups
+    ratios = [math.log(late / early) for early, late in pairs]
+    means = [(ratios[unit] + ratios[unit + 5]) / 2 for unit in range(5)]
+    oracle = stats.ttest_1samp(means, 0)
+    for one in (pooled, single):
+        assert (one.n, one.trials, one.log_rank_p) == (5, 10, None)
+        assert (one.log_ratio.mean, one.p_valid) == pytest.approx((sum(means) / 5, oracle.pvalue))
+
+
+def test_if_one_arm_reaches_it_more_often_the_factor_is_a_bound(outcome, tmp_path):
+    pairs = [(5 + i % 3, 9 + i % 2 if i < 8 else None) for i in range(14)]
+    outcomes = pairs_of(outcome, pairs)
+    questions = [QUESTION, Question("adamw", "thermolion")]
+    comparison = compare("s", outcomes, questions)
+    there, back = comparison.time_to_target.speedups[:2]
+    assert (there.word, there.bound) == ("faster", "at least")
+    assert (back.word, back.bound) == ("slower", "at most")
+    text = verdict_text(comparison)
+    assert f"at least {there.factor[0]:.2f} times as fast" in text
+    assert "14 of 14 trials reached it against 8. Trials that did not reach it count" in text
+    page = write_report(comparison, outcomes, tmp_path).read_text()
+    assert f"at least {there.factor[0]:.2f} [" in page
+    alike = pairs_of(outcome, [(3, 5), (None, 6), (4, None), (5, 7), (2, 6)])
+    assert compare("s", alike, [QUESTION]).time_to_target.speedups[0].bound is None
+
+
+def test_a_workload_on_which_neither_reaches_it_takes_no_part_and_says_so(outcome):
+    never = pairs_of(outcome, [(None, None)] * 5, "kmnist")
+    comparison = compare("s", pairs_of(outcome, EARLY) + never, [QUESTION])
+    pooled, reached, missed = comparison.time_to_target.answers(QUESTION)
+    assert (pooled.workloads, pooled.word, missed.word) == (("digits",), "faster", "not reached")
+    assert pooled.log_ratio == reached.log_ratio
+    assert missed.p_adjusted is None
+
+
+def test_two_pairs_a_workload_give_no_word_however_clear_they_are(outcome):
+    for pairs, workloads in (([(3, 9), (3, 10)], 3), (EARLY[:4], 1)):
+        outcomes = [
+            one
+            for number in range(workloads)
+            for one in pairs_of(outcome, pairs, f"digits{number}")
+        ]
+        comparison = compare("s", outcomes, [QUESTION])
+        for one in comparison.time_to_target.speedups:
+            assert (one.word, "too few units" in one.flags) == ("undecided", True)
+        assert comparison.time_to_target.speedups[0].p_adjusted < 0.05
+        assert "A word needs five seeds" in verdict_text(comparison)
+
+
+@pytest.mark.parametrize(("arm", "word"), [("thermolion", "undecided"), ("adamw", "faster")])
+def test_an_arm_that_lost_trials_by_its_own_doing_is_not_called_faster(outcome, arm, word):
+    outcomes = pairs_of(outcome, EARLY)
+    gone = timed(outcome, arm, 5, None, state="failed", error="too much", kind="MemoryError")
+    found = compare("s", [*outcomes, gone], [QUESTION]).time_to_target.speedups
+    assert [one.word for one in found] == [word] * 2
+    of_the_machine = replace(gone, error="no data", kind="OSError")
+    kept = compare("s", [*outcomes, of_the_machine], [QUESTION], given_up={gone.trial.id: "LOST"})
+    assert [one.word for one in kept.time_to_target.speedups] == ["faster"] * 2
