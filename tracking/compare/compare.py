@@ -29,6 +29,7 @@ from tracking.compare.result import (
     MeasuredWorkload,
     Settings,
     Summary,
+    interval_level,
 )
 from tracking.compare.time_to_target import measure_time_to_target
 from tracking.compare.units import BLOCKS, Units
@@ -88,9 +89,10 @@ def compare(
     if analysis is not None:
         family = Family.of(analysis, hypotheses)
     alpha = family.alpha
-    singles = {one: _estimate(blocks, *one, looks, alpha) for one in hypotheses}
+    level = interval_level(alpha)
+    singles = {one: _estimate(blocks, *one, looks, level) for one in hypotheses}
     pooled = [
-        [AtLook(pool(rows, family.workloads, alpha), family.margins) for rows in at_looks]
+        [AtLook(pool(rows, family.workloads, level), family.margins) for rows in at_looks]
         for at_looks in singles.values()
     ]
     on_each = [
@@ -185,7 +187,7 @@ def _measure_readiness(
 
 
 def _estimate(
-    blocks: Blocks, question: Question, endpoint: Endpoint, looks: Looks | None, alpha: float
+    blocks: Blocks, question: Question, endpoint: Endpoint, looks: Looks | None, level: float
 ) -> list[list[Difference]]:
     """Estimate a difference at every look that both candidates have been through.
 
@@ -201,7 +203,7 @@ def _estimate(
                 name,
                 of if look is None or looks is None else of.below(looks.blocks(look.look)),
                 look,
-                alpha,
+                level,
             )
             for name, of in results.items()
         ]

@@ -41,12 +41,12 @@ def estimate_on_workload(
     workload: str,
     results: PairedResults,
     reached: Look | None,
-    alpha: float,
+    level: float,
 ) -> Difference:
     """Estimate a difference on one workload by paired t over its units; not judged yet.
 
-    `results` are the pairs that take part. The interval is one at the level 1 - `alpha`; with
-    looks that of the look that was `reached`, so that it holds over all of them.
+    `results` are the pairs that take part. The interval is one at a `level`; with looks that
+    of the look that was `reached`, so that it holds over all of them.
     """
     content = blocks.workloads[workload]
     scale, is_final = Scale.of(content.metric_spec), endpoint is Endpoint.FINAL
@@ -58,7 +58,7 @@ def estimate_on_workload(
     pairs = _average_units(results.pairs, blocks.units, question)
     differences = [one.difference for one in pairs]
     clean = [one for one in pairs if not any(one.diverged)]
-    estimate = _at_look(_paired_t(pairs), reached, alpha)
+    estimate = _at_look(_paired_t(pairs), reached, level)
     return Difference(
         question=question,
         endpoint=endpoint,
@@ -70,7 +70,7 @@ def estimate_on_workload(
         median=statistics.median(differences) if differences else None,
         superiority=superiority(differences) if differences else None,
         divergences=(sum(one.diverged[0] for one in pairs), sum(one.diverged[1] for one in pairs)),
-        without_divergence=_at_look(_paired_t(clean), reached, alpha)
+        without_divergence=_at_look(_paired_t(clean), reached, level)
         if len(clean) < len(pairs)
         else None,
         workloads=(workload,),
@@ -141,11 +141,11 @@ def _paired_t(pairs: Sequence[Pair]) -> Estimate:
     return paired_t([one.candidate for one in pairs], [one.baseline for one in pairs])
 
 
-def _at_look(estimate: Estimate, reached: Look | None, alpha: float) -> Estimate:
-    return at_level(estimate, 1 - (alpha if reached is None else reached.limit(alpha)))
+def _at_look(estimate: Estimate, reached: Look | None, level: float) -> Estimate:
+    return at_level(estimate, level if reached is None else 1 - reached.limit(1 - level))
 
 
-def pool(singles: Sequence[Difference], asked: int, alpha: float) -> Difference:
+def pool(singles: Sequence[Difference], asked: int, level: float) -> Difference:
     """Pool the differences of one question and endpoint over workloads; not judged yet.
 
     `singles` are all of one look, on workloads out of those that were `asked`. Workloads with
@@ -181,11 +181,11 @@ def pool(singles: Sequence[Difference], asked: int, alpha: float) -> Difference:
     if any(together.divergences):
         clean = [one.without_divergence or one.estimate for one in usable]
         without = stratified_t([one for one in clean if one.kind != "undefined"])
-        without = _at_look(without, first.reached, alpha)
+        without = _at_look(without, first.reached, level)
     known = [one.components for one in usable if one.components is not None]
     return replace(
         together,
-        estimate=_at_look(estimate, first.reached, alpha),
+        estimate=_at_look(estimate, first.reached, level),
         without_divergence=without,
         workloads=tuple(one.workload for one in usable if one.workload is not None),
         flags=_pooled_flags(singles, usable, asked),

@@ -22,7 +22,7 @@ from tracking.compare.units import BLOCKS, Units
 from tracking.outcomes import Outcome
 from tracking.stats.sensitivity import Sensitivity
 from tracking.stats.signed_rank import PseudoMedian
-from tracking.stats.t_tests import Estimate, Superiority
+from tracking.stats.t_tests import LEVEL, Estimate, Superiority
 from tracking.stats.variance_components import Components
 
 Verdict = Literal["better", "worse", "equivalent", "undecided", "identical", "not estimable"]
@@ -45,6 +45,11 @@ def verdict(
     if p > alpha:
         return "undecided"
     return "better" if estimate.mean > 0 else "worse"
+
+
+def interval_level(alpha: float) -> float:
+    """Return the level of intervals: 95%, or less if words need less, so that none holds zero."""
+    return min(LEVEL, 1 - alpha)
 
 
 EXPLORATORY = "exploratory"  # the flag of answers that no family of tests was declared for
@@ -238,6 +243,11 @@ class Comparison:
     def margin(self, one: Difference) -> float | None:
         """Return below what a difference does not matter, in its unit; None if no word says it."""
         return Margins(self.rope_pp, self.margins).of(one.endpoint, one.unit)
+
+    @property
+    def level(self) -> float:
+        """The level of the intervals of differences, each for its own row."""
+        return interval_level(self.alpha)
 
     def is_open(self, question: Question) -> bool:
         """Return True if trials of a question are still to come, so that it has no answer yet."""

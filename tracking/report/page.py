@@ -112,6 +112,7 @@ def _context(comparison: Comparison, outcomes: Sequence[Outcome]) -> dict[str, A
         "later": preregistration.table_with_additions(comparison),
         "any_of_user": comparison.any_of_user,
         "units": wording.units(comparison),
+        "confidence": wording.confidence(comparison),
         "in_points": wording.all_in_points(comparison),
         "caveats": [*caveats.caveats(comparison), *tuning.caveats(comparison.tuning)],
         "no_question": wording.no_question(comparison),

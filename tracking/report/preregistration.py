@@ -9,6 +9,7 @@ from tracking.compare.analysis import Analysis, Endpoint, FrozenVersion
 from tracking.compare.result import Comparison
 from tracking.report.tables import Table
 from tracking.report.wording import (
+    confidence,
     difference,
     measure,
     number,
@@ -176,7 +177,7 @@ def table_with_additions(comparison: Comparison) -> Table:
                 "question": title(one.question),
                 "endpoint": short_measure(one.measure),
                 "n": quantity(one.estimate.n, unit_noun(comparison, one.question)),
-                "Δ [95% CI]": difference(one.estimate, one.unit),
+                f"Δ [{confidence(comparison)}]": difference(one.estimate, one.unit),
                 "p": p_value(one.estimate.p),
                 "p adj.": p_value(one.p_adjusted),
                 "would be": f"({verdict_words(one, comparison)})",

@@ -13,6 +13,7 @@ from tracking.compare.result import Comparison, Difference
 from tracking.report.wording import (
     all_in_points,
     column,
+    confidence,
     interval,
     level,
     number,
@@ -68,7 +69,8 @@ def answers(comparison: Comparison, question: Question) -> Table:
     by_endpoint = [comparison.rows(question, endpoint) for endpoint in Endpoint]
     header = ["data"]
     for endpoint in Endpoint:
-        header += [f"Δ {column(comparison, endpoint)} [95% CI]", "p adj.", "verdict"]
+        change = f"Δ {column(comparison, endpoint)} [{confidence(comparison)}]"
+        header += [change, "p adj.", "verdict"]
     rows = tuple(
         (scope(same[0], comparison), *(cell for one in same for cell in _answer(one, comparison)))
         for same in zip(*by_endpoint, strict=True)

@@ -12,6 +12,7 @@ from tracking.compare.units import LOST_BASELINE, LOST_CANDIDATE, TOO_FEW_UNITS
 from tracking.report import across_datasets, divergence, time_to_target
 from tracking.report.caveats import FLAGS
 from tracking.report.wording import (
+    confidence,
     interval,
     marks,
     measure,
@@ -209,7 +210,7 @@ def _numbers(one: Difference, comparison: Comparison) -> str:
         )
         between = "; "
     if one.estimate.low is not None:
-        text += f"{between}95% CI {interval(one.estimate, one.unit)}"
+        text += f"{between}{confidence(comparison)} {interval(one.estimate, one.unit)}"
         between = ", "
     text += f"{between}adjusted p {p_relation(one.p_adjusted)}"
     return f"{text}, {_basis(one, singles, comparison)}"

@@ -87,15 +87,20 @@ def spell(value: Any) -> str:
     return f"{value:.4g}"
 
 
+def confidence(comparison: Comparison) -> str:
+    """Name the intervals of differences by their level: 95% CI."""
+    return f"{100 * comparison.level:g}% CI"
+
+
 def interval(estimate: Estimate, unit: str = PP) -> str:
-    """Format a 95% interval; empty if there is none."""
+    """Format an interval; empty if there is none."""
     if estimate.low is None:
         return ""
     return f"[{signed(estimate.low, unit)}, {signed(estimate.high, unit)}]"
 
 
 def difference(estimate: Estimate, unit: str = PP) -> str:
-    """Format a mean difference, followed by its 95% interval if there is one."""
+    """Format a mean difference, followed by its interval if there is one."""
     return f"{signed(estimate.mean, unit)} {interval(estimate, unit)}".rstrip()
 
 
@@ -283,8 +288,9 @@ def family(comparison: Comparison) -> str:
     if apart:
         text += f". Apart, each a family of its own at that level: {', '.join(apart)}"
     return (
-        f"{text}. Every interval is at 95% for its own row. Rare but far worse results of one "
-        "candidate, a strong skew, break this: `docs/error-rates.md` says by how much."
+        f"{text}. Every interval is at {100 * comparison.level:g}% for its own row. Rare but far "
+        "worse results of one candidate, a strong skew, break this: `docs/error-rates.md` says by "
+        "how much."
     )
 
 
