@@ -21,6 +21,7 @@ from orchestrator.study.tuning_rounds import (
     winners_name,
 )
 from orchestrator.sweep.search_space import SearchRun, Space, TunedCandidate, round_digits
+from orchestrator.sweep.tune_spaces import describe_proxy
 from tracking.outcomes import Outcome
 
 if TYPE_CHECKING:
@@ -262,4 +263,5 @@ def summarize_tuning(study: Study, outcomes: Sequence[Outcome]) -> "TuningSummar
             sorted(rows, key=lambda row: (row.workload, names.index(row.candidate), row.search))
         ),
         repeats=study.sweep.searches,
+        proxy=describe_proxy(tune.proxy),
     )

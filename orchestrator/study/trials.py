@@ -72,7 +72,9 @@ def _plan_tuning(sweep: Sweep, tuning: Tuning) -> list[Trial]:
             for run in runs:
                 tried = settings[run.of, number]
                 rungs = {name: one.rungs_in(run) for name, one in named.items()}
-                trials += _plan_block(sweep, "tune", run.workload, block, tried, rungs)
+                trials += _plan_block(
+                    sweep, "tune", run.workload, block, tried, rungs, run.compared
+                )
     return trials
 
 
@@ -123,14 +125,16 @@ def _plan_block(
     block: int,
     candidates: Sequence[Candidate],
     rungs: Mapping[str, Rungs | None] | None = None,
+    seeded: Workload | None = None,
 ) -> list[Trial]:
     """Return the trials of a block on a workload; `rungs` are by the name that is declared.
 
+    Their seeds are those of the workload `seeded`, if that is another one.
     They are in the order of their ids, which is as good as random: no candidate always meets the
     machine in the same state.
     """
     seeds = {
-        noise_seed: block_seeds(sweep.keys.root_seed, phase, workload, block, noise_seed)
+        noise_seed: block_seeds(sweep.keys.root_seed, phase, seeded or workload, block, noise_seed)
         for noise_seed in {one.noise_seed for one in candidates}
     }
     trials = [

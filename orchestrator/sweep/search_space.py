@@ -200,12 +200,14 @@ class Search:
 class SearchRun:
     """One of the independent searches for settings on a workload; all candidates take part.
 
-    `number` counts from 0, `root` is the seed of its points. Its trials are of `workload`, and
-    `of` names, by content, that for which settings are found, if cheaper ones are of another.
+    `number` counts from 0, `root` is the seed of its points. Settings are found for `compared`,
+    by content `of`, which the seeds of trials are of as well; its trials are of `workload`, the
+    same or a cheaper one.
     """
 
     number: int
     of: str
+    compared: Workload
     workload: Workload
     root: int
 

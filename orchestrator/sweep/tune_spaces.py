@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from jobs.contract.trial import Workload
+from jobs.contract import catalog
+from jobs.contract.trial import ImageWorkload, UserWorkload, Workload
 from orchestrator.sweep.document import Invalid, Location, choices
-from orchestrator.sweep.keys import RangeKeys, Seeds, TuneKeys
+from orchestrator.sweep.keys import ProxyKeys, RangeKeys, Seeds, TuneKeys
 from orchestrator.sweep.search_space import (
     MOST_DIMENSIONS,
     Axis,
@@ -102,8 +103,11 @@ def read_searches(
         )
         for name in tuned
     }
+    if keys.proxy is not None:
+        _check_proxy(keys.proxy, workloads)
     if keys.search == "asha":
-        _check_rungs(searches[tuned[0]], workloads)
+        trained = [_make_proxy(one, keys.proxy) for one in workloads]
+        _check_rungs(searches[tuned[0]], trained)
     return searches
 
 
@@ -119,10 +123,92 @@ def plan_searches(
     tuned = dict(zip(reversed(of), reversed(workloads), strict=True))
     for number in range(keys.first_search, keys.first_search + count_searches(keys, seeds)):
         for key in dict.fromkeys(of):
-            trained = replace(tuned[key], ranks=keys.ranks or tuned[key].ranks)
-            first = None if number == 0 and key == of[0] else key
-            runs.append(SearchRun(number, key, trained, search_root(root_seed, number, first)))
+            compared = replace(tuned[key], ranks=keys.ranks or tuned[key].ranks)
+            root = search_root(root_seed, number, None if number == 0 and key == of[0] else key)
+            cheaper = _make_proxy(compared, keys.proxy)
+            runs.append(SearchRun(number, key, compared, cheaper, root))
     return tuple(runs)
+
+
+def describe_proxy(proxy: ProxyKeys | None) -> str | None:
+    """Return a proxy in words, such as `2 epochs, 5,000 images`; None without one."""
+    if proxy is None:
+        return None
+    sizes = {"epochs": proxy.epochs, "images": proxy.train_images, "steps": proxy.steps}
+    return ", ".join(f"{size:,} {what}" for what, size in sizes.items() if size is not None)
+
+
+def _make_proxy(workload: Workload, proxy: ProxyKeys | None) -> Workload:
+    """Return the workload with the sizes of a proxy, as far as it is of their kind."""
+    if proxy is None:
+        return workload
+    if isinstance(workload, ImageWorkload):
+        images = proxy.train_images or workload.train_images
+        return replace(workload, epochs=proxy.epochs or workload.epochs, train_images=images)
+    assert isinstance(workload, UserWorkload)
+    return replace(workload, steps=proxy.steps or workload.steps)
+
+
+def _check_proxy(proxy: ProxyKeys, workloads: Sequence[Workload]) -> None:
+    """Raise Invalid unless a proxy is cheaper than every workload, by keys of its kind."""
+    used: set[str] = set()
+    for workload in workloads:
+        kind = ("epochs", "train_images") if isinstance(workload, ImageWorkload) else ("steps",)
+        keys = [key for key in kind if getattr(proxy, key) is not None]
+        if not keys:
+            raise Invalid(
+                ("tune", "proxy"),
+                f"nothing is cheaper than workload {workload.name!r}, which has "
+                f"{' and '.join(kind)}: name {' or '.join(kind)} as well",
+            )
+        used.update(keys)
+        if keys == ["steps"]:
+            _check_steps(workload)
+        pairs = {key: (getattr(proxy, key), _size(workload, key)) for key in keys}
+        for key, (size, whole) in pairs.items():
+            if whole is not None and size > whole:
+                raise Invalid(
+                    ("tune", "proxy", key), f"{size}, and workload {workload.name!r} has {whole}"
+                )
+        if all(size == whole for size, whole in pairs.values()):
+            sizes = " and ".join(f"{size} {key}" for key, (size, _) in pairs.items())
+            raise Invalid(
+                ("tune", "proxy"),
+                f"workload {workload.name!r} has {sizes} itself, so nothing is cheaper: write "
+                "less, or leave `proxy` out",
+            )
+    for key in proxy.model_fields_set - used:
+        if getattr(proxy, key) is not None:
+            what = "your own training" if key == "steps" else "image classification"
+            raise Invalid(("tune", "proxy", key), f"no workload is {what}: leave it out")
+
+
+def _size(workload: Workload, key: str) -> int | None:
+    """Return what a workload has of a proxy's key; None for all images of unknown data."""
+    if isinstance(workload, ImageWorkload) and key == "train_images":
+        known = catalog.DATASETS.get(workload.dataset)
+        if workload.train_images is None and known is not None:
+            count: int = workload.dataset_options.get("images", known.train_images)
+            return count - round(count / 10)  # they validate
+    size: int | None = getattr(workload, key)
+    return size
+
+
+def _check_steps(workload: Workload) -> None:
+    """Raise Invalid if fewer steps would not reach the user's training."""
+    place = ("tune", "proxy", "steps")
+    if workload.steps is None:
+        raise Invalid(
+            place,
+            f"workload {workload.name!r} declares no `steps`, so that fewer of them mean nothing: "
+            "declare them",
+        )
+    if workload.command is not None and "{steps}" not in workload.command:
+        raise Invalid(
+            place,
+            f"the command of workload {workload.name!r} does not use {{steps}}, so that fewer of "
+            "them would change nothing: write it in",
+        )
 
 
 def add_centre(entry: Mapping[str, Any] | None, search: Search) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from imagined_study import ImaginedStudy
 
 from jobs.contract.trial import Trial
 from orchestrator.progress.status import read_status
+from orchestrator.results.conclude import StudyResults
 from orchestrator.results.preregister import declare_analysis
 from orchestrator.study.study import open_study
 from orchestrator.study.tuning_rounds import Tuning
@@ -346,6 +347,50 @@ def test_another_number_of_searches_is_refused_by_name_once_blocks_have_results(
     said = thermolion("submit", path)
     assert said.code == 2
     assert "tune.repeats: 3 -> 2 (16 trials with results)" in said.err  # 2, 3, 4 and 5
+
+
+def test_a_proxy_is_what_tuning_trains_and_nothing_else(tmp_path: Path) -> None:
+    proxy = "proxy: {epochs: 3, train_images: 500}"
+    trials = _plan(tmp_path, f"{IMAGES}tune: {{trials: 4, search: asha, {proxy}}}\n")
+    assert {(one.images.epochs, one.images.train_images) for one in trials} == {(3, 500)}
+    assert {one.rungs and one.rungs.at for one in trials} == {(1,)}  # of three epochs, not of nine
+    whole = _plan(tmp_path, f"{IMAGES}tune: {{trials: 4, search: asha}}\n")
+    # Same points and seeds: what the proxy is of stays the same.
+    assert [(one.candidate.key, dict(one.seeds)) for one in sorted(trials, key=_place)] == [
+        (one.candidate.key, dict(one.seeds)) for one in sorted(whole, key=_place)
+    ]
+    rivals = [{one.rungs and one.rungs.competitors for one in of} for of in (trials, whole)]
+    assert not rivals[0] & rivals[1]
+
+
+def test_workloads_that_are_one_by_proxy_are_tuned_apart(tmp_path: Path) -> None:
+    two = "[{name: short, DATA, epochs: 5}, {name: long, DATA, epochs: 9}]"
+    two = two.replace("DATA", "dataset: digits, model: mlp, global_batch: 64")
+    text = IMAGES.replace("[{dataset: digits, model: mlp, epochs: 9, global_batch: 64}]", two)
+    trials = _plan(tmp_path, f"{text}tune: {{trials: 4, repeats: 1, proxy: {{epochs: 2}}}}\n")
+    assert len({one.id for one in trials}) == 2 * 2 * 4
+    seeds = {one.workload.name: one.seeds["init"] for one in trials}
+    assert seeds["short"] != seeds["long"]
+    rates = _by_search(trials)
+    assert rates["short", 0] != rates["long", 0]
+
+
+def test_what_a_proxy_has_found_is_compared_on_the_whole_and_told(tmp_path: Path) -> None:
+    study = ImaginedStudy(tmp_path, _own(5, "widen: 0, proxy: {steps: 3}"), _score)
+    study.run()
+    steps = {(one.phase, one.workload.steps) for one in study.study.trials}
+    assert steps == {("tune", 3), ("compare", 9)}
+    tuning = StudyResults.read(study.study).compare().tuning
+    assert tuning is not None
+    assert (tuning.proxy, tuning.repeats) == ("3 steps", 5)
+    assert len(tuning.searched) == 2 * 2 * 5
+    frozen = declare_analysis(study.study, {}).tuning
+    assert frozen is not None
+    assert frozen["proxy"] == {"steps": 3}
+
+
+def _place(trial: Trial) -> tuple[str, int]:
+    return trial.candidate.name, trial.block
 
 
 EARLY = {

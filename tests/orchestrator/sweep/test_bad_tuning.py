@@ -107,6 +107,53 @@ CASES = {
         _tune("trials: 4, repeats: 2", seeds=("seeds: 2", "seeds: [0, 2, 4]")),
         ["2 searches", "the list [0, 2, 4]", "none has those of 1", "fewer `repeats`"],
     ),
+    "a proxy of nothing": (
+        _tune("trials: 4, proxy: {}"),
+        ["tune.proxy: nothing is cheaper", "{epochs: 2}"],
+    ),
+    "a proxy that is as dear": (
+        _tune("trials: 4, proxy: {epochs: 1}"),
+        ["'digits' has 1 epochs itself", "or leave `proxy` out"],
+    ),
+    "a proxy that is dearer": (
+        _tune("trials: 4, proxy: {epochs: 1, train_images: 5000}"),
+        ["tune.proxy.train_images: 5000, and workload 'digits' has 1294"],
+    ),
+    "a proxy of another kind of workload": (
+        _tune("trials: 4, proxy: {steps: 5}"),
+        ["nothing is cheaper than workload 'digits'", "epochs or train_images"],
+    ),
+    "a key of a proxy that no workload has": (
+        _tune("trials: 4, proxy: {train_images: 500, steps: 5}"),
+        ["tune.proxy.steps: no workload is your own training"],
+    ),
+    "fewer steps than nobody knows": (
+        _tune(
+            "trials: 4, proxy: {steps: 5}",
+            own=(
+                "{dataset: digits, model: mlp, epochs: 1}",
+                '{name: mine, train: "a:b", metric: val}',
+            ),
+        ),
+        ["'mine' declares no `steps`", "declare them"],
+    ),
+    "fewer steps of a command that takes none": (
+        _tune(
+            "trials: 4, proxy: {steps: 5}",
+            own=(
+                "{dataset: digits, model: mlp, epochs: 1}",
+                "{name: mine, command: 'train --lr {lr} --seed {seed}', steps: 9, metric: val}",
+            ),
+        ),
+        ["the command of workload 'mine' does not use {steps}", "write it in"],
+    ),
+    "rungs of a proxy that is too short": (
+        _tune(
+            "trials: 4, search: asha, proxy: {epochs: 1}",
+            split=("mlp, epochs: 1", "mlp, epochs: 9"),
+        ),
+        ["asha", "'digits' has 1 epochs: too few"],
+    ),
     "no search": (_tune("trials: 4, repeats: 0"), ["0 is not greater than or equal to 1"]),
     "rungs without asha": (
         _tune("trials: 4, rungs: 3"),
