@@ -72,6 +72,22 @@ def test_renaming_keeps_a_cell_and_another_workload_or_phase_is_another(begun: M
     assert "tune · digits · adamw" in _records([one, tuning, elsewhere])
 
 
+def test_settings_of_several_searches_share_a_cell_that_has_none_of_them(begun: Make) -> None:
+    def found(block: int, lr: float, accuracy: float) -> Outcome:
+        one = begun("adamw", block=block, accuracy=accuracy)
+        settings = {**one.trial.candidate.hyperparameters, "lr": lr}
+        candidate = replace(one.trial.candidate, hyperparameters=settings, found_by=block)
+        return replace(one, trial=replace(one.trial, candidate=candidate))
+
+    trials = [found(0, 1e-3, 0.5), found(1, 3e-3, 0.75)]
+    (record,) = _records(trials).values()
+    assert not {"lr", "weight_decay"} & record.params.keys()
+    assert record.params["dataset"] == "digits"
+    points = {(one.key, one.step): one.value for one in record.metrics}
+    assert points["final_test_accuracy", 2] == pytest.approx(0.625)
+    assert by_cell(trials[:1]).keys() == by_cell(trials).keys()  # whichever search ends first
+
+
 def test_a_cell_that_has_not_begun_is_none(outcome: Make) -> None:
     assert by_cell([outcome(state="waiting")]) == {}
 
