@@ -33,6 +33,7 @@ RATES = Axis("log", 3.2e-4, 0.32)
 _LARGEST_SHIFT = 0.6  # of the best rate from 0.01, in decades
 _BLOCK_SD, _OWN_SD = 0.005, 0.003
 _TEST_IMAGES = 10_000
+_MARGIN = 0.01  # points: so little that no wrong word is hidden by an equivalent
 # The mean height of the curve, as a share of its end.
 _HEIGHT = float(np.trapezoid(1 - np.exp(-0.5 * np.arange(STEPS + 1)))) / STEPS
 
@@ -64,7 +65,7 @@ class TunedScenario:
         losses = self._winners(rng, design)
         draws = self._train(rng, design, losses)
         units = Units(self.searches, frozenset({QUESTION.candidate, QUESTION.baseline}))
-        plan = Plan(design, units=units)
+        plan = Plan(design, margin=_MARGIN, units=units)
         truth = EQUAL
         if self.of_settings:
             better = float((losses[..., 1] - losses[..., 0]).mean())
