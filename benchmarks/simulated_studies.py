@@ -288,7 +288,11 @@ def judge(
         judged["divergence"] = any(one.word in wrong for one in found.divergence)
     if plan.design.workloads > 1:
         judged["datasets"] = any(is_wrong(one.endpoint, one.word) for one in found.across_datasets)
-        judged["workload"] = any(is_wrong(one.endpoint, one.verdict) for one in found.by_workload)
+        judged["workload"] = any(
+            is_wrong(one.endpoint, one.verdict)
+            for one in found.by_workload
+            if one.endpoint in plan.endpoints
+        )
     return judged
 
 
