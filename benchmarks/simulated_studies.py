@@ -31,7 +31,8 @@ QUESTION = Question("a", "b")
 CHANCE, TARGET = 0.1, 0.8
 STEPS = 10
 AUC_A_STEP = 8.0  # points of area that a curve loses if its rise is one step later
-_TOP, _RISE = 0.9, 4  # a curve rises from chance in so many steps
+_TOP, _RISE = 0.9, 5  # a curve rises from chance in so many steps
+_FEW = (0, 6, STEPS)  # at which its area is as sure as from all, and read in a third of the time
 
 COMPLETED, DIVERGED, RAISED, LOST = range(4)  # how a trial ends
 _STATES: Sequence[State] = ("completed", "diverged", "failed", "failed")
@@ -157,18 +158,24 @@ def _candidates() -> list[Candidate]:
 
 def make_outcomes(plan: Plan, draws: Draws) -> list[Outcome]:
     """Return the outcomes of a plan whose trials gave what was drawn."""
-    rise = (np.arange(STEPS + 1) - draws.delay.reshape(-1, 1)) / _RISE
+    steps = range(STEPS + 1) if plan.has_target else _FEW
+    rise = (np.array(steps) - draws.delay.reshape(-1, 1)) / _RISE
     curves = CHANCE + (_TOP - CHANCE) * np.clip(rise, 0, 1)
     finals, ends = draws.final.ravel() / 100, draws.ends.ravel()
     rows = zip(plan_trials(plan), curves.tolist(), finals.tolist(), ends.tolist(), strict=True)
-    return [_make_outcome(*trial, *results) for trial, *results in rows]
+    return [_make_outcome(*trial, steps, *results) for trial, *results in rows]
 
 
 def _make_outcome(
-    trial: Trial, started: Mapping[str, Any], curve: list[float], final: float, end: int
+    trial: Trial,
+    started: Mapping[str, Any],
+    steps: Sequence[int],
+    curve: list[float],
+    final: float,
+    end: int,
 ) -> Outcome:
     if end == DIVERGED:
-        curve = [*curve[: STEPS // 2], math.nan]
+        curve = [*curve[: len(curve) // 2], math.nan]
     elif end != COMPLETED:
         curve = []
     return Outcome(
@@ -177,7 +184,7 @@ def _make_outcome(
         attempts=1,
         curve=tuple(
             Point(step, None, None, float(step), step, {"val_accuracy": value})
-            for step, value in enumerate(curve)
+            for step, value in zip(steps, curve, strict=False)
         ),
         metrics={"test_accuracy": final} if end == COMPLETED else {},
         started=started,
