@@ -16,8 +16,6 @@ FLAGS: Mapping[str, str] = {
     "decide an answer: see also the medians and the answers without their blocks.",
     "rests on collapse": "Without the blocks of diverged trials the data do not say so, and "
     "therefore it is called undecided.",
-    "sign-flip disagrees": "The exact sign-flip test, which assumes no normal distribution, does "
-    "not say so at this level: see Sensitivity.",
     "at chance": "Some trials are no better than chance at their end: they have learnt nothing, "
     "or not yet. They count with what they reached.",
     "data": "Some blocks were trained on other data than the first one of their workload.",
@@ -39,7 +37,7 @@ FLAGS: Mapping[str, str] = {
     "are.",
 }
 # Said in the sentence of the answer that they are about, and nowhere else.
-_IN_THE_SENTENCE = frozenset({"rests on collapse", "sign-flip disagrees", "mixed units"})
+_IN_THE_SENTENCE = frozenset({"rests on collapse", "mixed units"})
 
 
 def caveats(comparison: Comparison) -> list[str]:

@@ -129,8 +129,10 @@ def _context(comparison: Comparison, outcomes: Sequence[Outcome]) -> dict[str, A
 
 def _answer(comparison: Comparison, question: Question) -> dict[str, Any]:
     """Return what the report says of one question: findings, and its tables."""
+    named, settings = subject(comparison, question)
     return {
-        "title": subject(comparison, question),
+        "title": named,
+        "settings": settings,
         "boxes": boxes(comparison, question),
         "findings": findings(comparison, question),
         "beyond": findings_beyond(comparison, question),
@@ -195,5 +197,7 @@ def _markdown_code(text: str) -> str:
 
 
 def _unbroken(text: str) -> str:
-    """Replace the spaces inside intervals, so that no line is broken there."""
-    return re.sub(r"\[[^]]*\]", lambda match: match[0].replace(" ", "\N{NO-BREAK SPACE}"), text)
+    """Replace the spaces inside intervals and p-values, so that no line is broken there."""
+    return re.sub(
+        r"\[[^]]*\]|\bp [=<] \S", lambda match: match[0].replace(" ", "\N{NO-BREAK SPACE}"), text
+    )

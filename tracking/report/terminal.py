@@ -34,7 +34,8 @@ def _answers(comparison: Comparison) -> list[str]:
     parts = [said] if (said := banner(comparison)) else []
     command = None  # named once: that of several boxes is the same
     for question in answered(comparison):
-        lines = [f"{subject(comparison, question)}:"]
+        named, settings = subject(comparison, question)
+        lines = [f"{named}:", *([f"  {settings}"] if settings else [])]
         lines += [f"  {word} {text}" for word, text in findings(comparison, question)]
         like_these = f"  on {wording.kind(comparison)} like these:"
         beyond = findings_beyond(comparison, question)

@@ -7,7 +7,7 @@ sections say; decides nothing.
 from typing import NamedTuple
 
 from tracking.compare.analysis import Question
-from tracking.compare.result import EXPLORATORY, Comparison, Difference
+from tracking.compare.result import EXPLORATORY, Comparison, Difference, Settings
 from tracking.compare.units import LOST_BASELINE, LOST_CANDIDATE, TOO_FEW_UNITS
 from tracking.report import across_datasets, divergence, time_to_target
 from tracking.report.caveats import FLAGS
@@ -29,6 +29,7 @@ from tracking.report.wording import (
 )
 
 _MOST_SETTINGS = 3  # workloads whose settings a heading names
+_LONGEST_HEADING = 90  # letters
 _OPPOSITE = {"better": "worse", "worse": "better"}
 
 
@@ -118,29 +119,53 @@ def boxes(comparison: Comparison, question: Question) -> list[Box]:
     return [Box("Untuned", f"{text} Not tuned here: {untuned.obstacle}.", None)]
 
 
-def subject(comparison: Comparison, question: Question) -> str:
-    """Name both sides of a question, by their settings if a single search has chosen them."""
-    sides = (question.candidate, question.baseline)
-    return " vs ".join(_with_settings(comparison, name) for name in sides)
+def subject(comparison: Comparison, question: Question) -> tuple[str, str]:
+    """Name both sides of a question, by their settings if a single search has chosen them.
+
+    Return a heading and, if that many settings have no room there, what goes on from it.
+    """
+    sides = [_with_settings(comparison, one) for one in (question.candidate, question.baseline)]
+    heading = " vs ".join(sides)
+    if len(heading) <= _LONGEST_HEADING:
+        return heading, ""
+    named = "; ".join(side for side in sides if side not in (question.candidate, question.baseline))
+    return f"{title(question)}, at the settings of one search", f"{named}: see Tuning."
 
 
 def _with_settings(comparison: Comparison, name: str) -> str:
     if not comparison.units.names_settings or name not in comparison.units.tuned:
         return name
-    by_workload = {
-        one.workload: ", ".join(
-            f"{key.replace('_', ' ')} {spell(value)}" for key, value in one.hyperparameters.items()
-        )
+    found = {
+        one.workload: _named_settings(comparison, one)
         for one in comparison.settings
         if one.candidate == name
     }
-    distinct = set(by_workload.values())
-    if len(distinct) == 1:
-        return f"{name} at {distinct.pop()}"
-    listed = [f"{values} on {workload}" for workload, values in by_workload.items()]
-    more = len(listed) - _MOST_SETTINGS
-    text = f"{name} at {'; '.join(listed[:_MOST_SETTINGS])}"
-    return text + (f" and others on {more} more (see Tuning)" if more > 0 else "")
+    if len({tuple(of.items()) for of in found.values()}) == 1:
+        values = next(iter(found.values()))
+        return f"{name} at {', '.join(f'{key} {value}' for key, value in values.items())}"
+    listed = []
+    for key in dict.fromkeys(key for of in found.values() for key in of):
+        values = {workload: of.get(key, "none") for workload, of in found.items()}
+        if len(set(values.values())) == 1:
+            listed.append(f"{key} {next(iter(values.values()))}")
+            continue
+        each = [f"{value} on {workload}" for workload, value in values.items()]
+        more = len(each) - _MOST_SETTINGS
+        others = f" and others on {more} more" if more > 0 else ""
+        listed.append(f"{key} {', '.join(each[:_MOST_SETTINGS])}{others}")
+    return f"{name} at {' and '.join(listed)}"
+
+
+def _named_settings(comparison: Comparison, one: Settings) -> dict[str, str]:
+    """Return what names a setting: what was searched, learning rate and weight decay."""
+    searched = () if comparison.tuning is None else comparison.tuning.searched
+    spaces = [search.space for search in searched if search.candidate == one.candidate]
+    known = {"lr", "weight_decay", *(key for space in spaces for key, _ in space)}
+    return {
+        key.replace("_", " "): spell(value)
+        for key, value in one.hyperparameters.items()
+        if key in known
+    }
 
 
 def findings(comparison: Comparison, question: Question) -> list[Finding]:
@@ -227,7 +252,7 @@ def _exceptions(one: Difference, comparison: Comparison) -> list[str]:
         if word != one.verdict
     }
     but = [f"{word} on {some(names)}" for word, names in named.items() if names]
-    return [f"But {', and '.join(but)}, each taken alone."] if but else []
+    return [f"But {'; '.join(but)} (each taken alone)."] if but else []
 
 
 def _singles(one: Difference, comparison: Comparison) -> list[Difference]:
@@ -248,6 +273,9 @@ def _basis(one: Difference, singles: list[Difference], comparison: Comparison) -
     if min(counts) < max(counts):
         each = f"{min(counts)} to {quantity(max(counts), noun)}"
     text = each if len(counts) == 1 else f"{each} on each of {len(counts)} workloads"
+    is_tuned = {one.question.candidate, one.question.baseline} & comparison.units.tuned
+    if is_tuned and comparison.tuning is not None and comparison.tuning.proxy is not None:
+        text += ", tuned by proxy"
     if one.reached is not None and one.reached.look == 0:
         return f"{text} so far: before the first look is complete, nothing is decided"
     if one.reached is not None:
@@ -262,7 +290,11 @@ def _reasons(one: Difference, comparison: Comparison) -> list[str]:
         p = p_relation(one.equivalence_p)
         return [f"Surely within {margin} by two one-sided tests, adjusted p {p}."]
     if one.verdict != "undecided" or (one.reached is not None and one.reached.look == 0):
-        return [FLAGS["sign-flip disagrees"]] * ("sign-flip disagrees" in one.flags)
+        if one.sensitivity is None or "sign-flip disagrees" not in one.flags:
+            return []
+        p = p_relation(one.sensitivity.sign_flip_p)
+        text = f"The exact sign-flip test, which assumes no normal distribution, has p {p} before "
+        return [text + "any adjustment and does not say so: see Sensitivity."]
     by_flag = _reasons_by_flag(one, comparison)
     reasons = [text for flag, text in by_flag.items() if flag in one.flags]
     if reasons:
@@ -281,9 +313,8 @@ def _reasons_by_flag(one: Difference, comparison: Comparison) -> dict[str, str]:
     """Return why a word is not said, by the flag that says so."""
     nouns = plural(unit_noun(comparison, one.question))
     lost = (
-        "Trials of {0} have no result for a reason that training can cause (an error, memory, a "
-        "time limit), and who fails may be who does badly: {0} is called neither better nor "
-        "equivalent."
+        "Trials of {0} ended without a result by what training can cause (an error, memory, a "
+        "time limit), so {0} is called neither better nor equivalent."
     )
     return {
         TOO_FEW_UNITS: f"Too few {nouns} for a word: it takes five, and three on each workload.",

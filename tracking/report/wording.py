@@ -84,7 +84,7 @@ def spell(value: Any) -> str:
         if not exponent:
             digits, _, exponent = f"{value:.2e}".partition("e")
         return f"{float(digits):g}e{int(exponent)}"
-    return f"{value:.4g}"
+    return f"{value:.3g}"
 
 
 def confidence(comparison: Comparison) -> str:

@@ -216,8 +216,11 @@ def test_with_one_search_a_sentence_names_settings_and_never_the_optimizer_alone
         for one in arms(name, [0.95, 0.96, 0.97], [0.91, 0.93, 0.92])
     ]
     text = verdict_text(compare("s", [*alike, *more], QUESTIONS[:1], units=tuned))
-    assert "lr 1e-3, weight decay 0.1 on kmnist; " in text
-    assert "on usps and others on 2 more (see Tuning):" in text
+    assert (
+        "thermolion vs adamw, at the settings of one search:\n  thermolion at lr 1e-3; adamw at "
+        "lr 3e-3 on digits, 1e-3 on kmnist, 1e-4 on usps and others on 2 more and weight decay "
+        "0.1: see Tuning.\n"
+    ) in text
 
 
 def test_with_several_searches_an_answer_counts_searches_and_names_optimizers(arms):
@@ -239,7 +242,7 @@ def test_too_few_seeds_and_lost_trials_are_said_where_the_word_would_stand(arms,
     )
     text = verdict_text(compare("s", outcomes, QUESTIONS[:1]))
     assert "undecided in final test accuracy" in text
-    assert "Trials of thermolion have no result for a reason that training can cause" in text
+    assert "Trials of thermolion ended without a result by what training can cause" in text
 
 
 def test_diverged_trials_bring_the_advice_to_ask_who_wins_more_often(begun):
