@@ -36,7 +36,7 @@ def sentence(one: AcrossDatasets) -> str:
             f"95% CI{middle_interval(one.middle, unit) or ' unbounded'}; "
         )
     known = one.p_adjusted is not None
-    text += f"Holm p {p_relation(one.p_adjusted)}." if known else "there is no p-value."
+    text += f"adjusted p {p_relation(one.p_adjusted)}." if known else "there is no p-value."
     if "rests on collapse" in one.flags:
         text += " It rests on diverged trials, so it is called undecided."
     return text

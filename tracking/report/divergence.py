@@ -18,7 +18,7 @@ def sentence(one: Divergence) -> str:
     blocks = quantity(one.only_candidate + one.only_baseline, "block")
     return (
         f"{text}exact McNemar test on the {blocks} that set them apart, "
-        f"Holm p {p_relation(one.p_adjusted)}."
+        f"adjusted p {p_relation(one.p_adjusted)}."
     )
 
 

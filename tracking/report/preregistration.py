@@ -43,7 +43,7 @@ def ledger(comparison: Comparison) -> Table:
                 "p": small_p(one.p),
                 "limit": small_p(one.limit),
                 "p over looks": p_value(one.p_repeated),
-                "Holm p": p_value(one.p_adjusted),
+                "adjusted p": p_value(one.p_adjusted),
                 "decision": one.word,
             }
             for one in comparison.ledger

@@ -128,7 +128,9 @@ def subject(comparison: Comparison, question: Question) -> tuple[str, str]:
     heading = " vs ".join(sides)
     if len(heading) <= _LONGEST_HEADING:
         return heading, ""
-    named = "; ".join(side for side in sides if side not in (question.candidate, question.baseline))
+    named = "; ".join(
+        side for side in sides if side not in (question.candidate, question.baseline)
+    )
     return f"{title(question)}, at the settings of one search", f"{named}: see Tuning."
 
 
