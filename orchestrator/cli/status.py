@@ -30,7 +30,8 @@ def plan(arguments: Namespace) -> int:
 
     study = load_study(arguments)
     status = read_status(study)
-    if (amended := amend(study, status.stage)) is not None:
+    amended = amend(study, status.stage)
+    if amended is not None:
         status = read_status(study, amended)
     additions = list_additions(study, status.stage)
     keys = study.sweep.keys
@@ -46,7 +47,15 @@ def plan(arguments: Namespace) -> int:
         scripts = render_batch_scripts(study, plans)
     at_hand = _find_lanes(study, status, max(lanes, status.at_a_time), arguments.lanes)
     preview = PlanPreview(
-        study, status, packs, lanes, at_hand, change, arguments.effect, additions
+        study,
+        status,
+        packs,
+        lanes,
+        at_hand,
+        change,
+        arguments.effect,
+        additions,
+        amended is not None,
     )
     if arguments.json:
         print_result(preview.to_json() | {"sbatch": scripts})

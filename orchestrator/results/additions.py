@@ -18,6 +18,11 @@ from orchestrator.results.preregister import (
 from orchestrator.study.stage import Stage
 from orchestrator.study.study import Study
 
+FREEZES_AGAIN = (
+    "this edit is frozen anew by the next `submit` or `run`, and counts: nothing that it changes "
+    "has been measured yet"
+)
+
 
 @dataclass(frozen=True)
 class Additions:

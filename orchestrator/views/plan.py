@@ -13,7 +13,7 @@ from jobs.contract.trial import Trial, Workload
 from orchestrator.backends.base import backend_of
 from orchestrator.progress.status import Status, TrialStatus
 from orchestrator.progress.sweep_diff import PlanChange
-from orchestrator.results.additions import Additions
+from orchestrator.results.additions import FREEZES_AGAIN, Additions
 from orchestrator.study.claims import Claims, compute_claims, describe_claims
 from orchestrator.study.designs import (
     DesignPrice,
@@ -52,6 +52,7 @@ class PlanPreview:
     `at_hand` are the lanes of all stages; `change` is what separates the sweep from the recorded
     one, None before one is recorded. Power is for an `effect` in sd of paired differences;
     `additions` are for exploration only, if sent now.
+    `freezes_again`: the analysis follows the sweep once more.
     """
 
     study: Study
@@ -62,6 +63,7 @@ class PlanPreview:
     change: PlanChange | None
     effect: float
     additions: Additions | None = None
+    freezes_again: bool = False
 
     @cached_property
     def _pricing(self) -> Pricing:
@@ -175,6 +177,8 @@ class PlanPreview:
             notes.append(self.change.refusal(self.study.name))
         if self.change is not None and self.change.removed:
             notes.append(self.change.removal())
+        if self.freezes_again:
+            notes.append(FREEZES_AGAIN)
         if self.additions is not None:
             notes.append(str(self.additions))
         trials = [one.trial for one in self.status.outcomes]
@@ -286,7 +290,7 @@ def describe_notes(study: Study, status: Status) -> list[str]:
     if status.left_alone:
         notes.append(
             f"{len(status.left_alone)} trials failed or held are left alone: mend it, then "
-            f"thermolion retry {study.name}"
+            f"thermolion retry {study.name} (if it was the sweep file: thermolion submit FILE)"
         )
     if status.unplanned:
         notes.append(

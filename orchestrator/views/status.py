@@ -198,15 +198,27 @@ def stage_json(status: Status) -> dict[str, Any]:
 
 
 def _count_ended(status: Status, look: int) -> str:
-    here = [s for s in status.planned.values() if status.stage.is_of_look(s.outcome.trial, look)]
-    open_ones = [one for one in here if not one.outcome.has_result]
-    if not here:
+    """Say how many trials of a look have ended, and what it waits for."""
+    stage = status.stage
+    here = [s for s in status.planned.values() if stage.is_of_look(s.outcome.trial, look)]
+    if not here and stage.lacks_settings(look):
         return "none of its trials is planned yet, for their settings are still to be found"
-    if not open_ones:
-        return "all trials have ended, the next `submit` or `run` decides"
-    stuck = sum(not one.in_flight and not one.goes_again for one in open_ones)
-    ended = f"{len(here) - len(open_ones)} of {len(here)} trials have ended"
-    return f"{ended}, and it waits for {stuck} that failed or are held" if stuck else ended
+    if not here:
+        return "this sweep asks for none of its trials any more"
+    missing = [one for one in here if not one.outcome.has_result]
+    open_ones = [one for one in missing if one.in_flight or one.goes_again]
+    failed = len(missing) - len(open_ones)
+    ended = f"{len(here) - len(missing)} of {len(here)} trials have a result"
+    if failed:
+        ended += f", {failed} failed or are held"
+    names = dict.fromkeys(one.outcome.trial.candidate.name for one in here)
+    measured = {one.outcome.trial.candidate.name for one in here if one.outcome.has_result}
+    lost = [name for name in names if name not in measured]
+    if open_ones or stage.lacks_settings(look):
+        return ended
+    if lost:
+        return f"{ended}; it waits for {', '.join(lost)}, of which no trial has a result"
+    return f"{ended}; the next `submit` or `run` decides"
 
 
 def _format_decision(decision: Any) -> str:

@@ -97,7 +97,8 @@ def test_a_typo_that_made_every_trial_fail_is_mended_and_the_comparison_is_confi
     trained(write(training='command: "python trian.py {lr} {seed}"'))
     assert "failed" in thermolion("status", "frozen").out
     assert set(decided(layout)) == {"analysis"}
-    trained(write())
+    assert "this edit is frozen anew by the next `submit`" in thermolion("plan", write()).out
+    trained("frozen.yaml")
     made = decided(layout)
     assert set(made) == {"analysis", "analysis-2"}
     assert made["analysis-2"]["analysis"]["workloads"] != made["analysis"]["analysis"]["workloads"]
@@ -247,3 +248,20 @@ def test_what_cannot_be_confirmed_is_refused_with_its_cause(thermolion, write, l
     assert "with another sweep" in refusal("frozen", "--confirm", "taken")
     assert {one.name for one in layout.root.iterdir() if one.is_dir()} == {"frozen", "taken"}
     assert not any(name.startswith("confirmation") for name in decided(layout))
+
+
+def test_a_confirmation_of_a_tuned_study_searches_afresh(thermolion, write, layout, trained):
+    tune = 'seeds: 5\ntune: {trials: 2, repeats: 2, widen: 0, space: {"*": {lr: {log: [0.1, 1]}}}}'
+    fast, slow = ("lr: 0.4", "momentum: 0.1"), ("  slow: {optimizer: sgd, lr: 0.3}\n", "")
+    path = write(("seeds: 5", tune), ("lr: 0.1", "momentum: 0.0"), fast, slow)
+    trained(path)
+    wait_for(lambda: read_status(open_study("frozen", layout.root)).done == 18)
+    old, new = (
+        json.loads(thermolion("plan", "frozen", *confirm, "--json").out)["trials"]
+        for confirm in ((), ("--confirm", "again"))
+    )
+    searched = [[one for one in of if one["phase"] == "tune"] for of in (old, new)]
+    assert [len(of) for of in searched] == [8, 8]
+    settings = [{one["candidate"]["hyperparameters"]["lr"] for one in of} for of in searched]
+    assert not settings[0] & settings[1]
+    assert not {one["id"] for one in searched[0]} & {one["id"] for one in searched[1]}
