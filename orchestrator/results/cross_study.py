@@ -92,19 +92,27 @@ def pair_studies(first: Study, second: Study) -> ComparisonInput:
         )
     labels = _label_candidates(first, second)
     workloads = {trial.workload.key: trial.workload for trial in one.values()}
-    outcomes: dict[str, Outcome] = {}
+    outcomes: dict[tuple[str, int, str], Outcome] = {}
+    chosen_twice: dict[str, None] = {}
     for record in records:
         for outcome in record.outcomes:
             trial = outcome.trial
-            if _block_key(trial) not in shared or trial.id in outcomes:
+            if _block_key(trial) not in shared:
                 continue
             label = labels[record.study.name, record.stage.key_of(trial.candidate)]
             candidate = replace(trial.candidate, name=label)
             workload = workloads[trial.workload.key]
             moved = replace(trial, candidate=candidate, workload=workload)
-            outcomes[trial.id] = replace(outcome, trial=moved)
+            cell = workload.name, trial.block, label
+            known = outcomes.setdefault(cell, replace(outcome, trial=moved))
+            if known.trial.candidate.key != candidate.key:
+                chosen_twice[label] = None
     questions = [(labels[names[0], a], labels[names[1], b]) for a, b in itertools.product(*alone)]
     notes = _note_left_out(first, second, set(shared))
+    notes += [
+        f"Each study has chosen settings of its own for {label}: shown are those of {names[0]}."
+        for label in chosen_twice
+    ]
     given_up: dict[str, str] = {}
     for record in records:
         given_up |= find_given_up(record.study, record.outcomes)
