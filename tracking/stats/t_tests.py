@@ -148,9 +148,9 @@ def superiority(differences: ArrayLike) -> Superiority:
     return Superiority(wins, n, wins / n, *proportion_interval(wins, n))
 
 
-def proportion_interval(count: float, n: int) -> tuple[float, float]:
+def proportion_interval(count: float, n: int, level: float = LEVEL) -> tuple[float, float]:
     """Return the exact interval of a share of `count` in `n` (Clopper and Pearson 1934)."""
-    tail = (1 - LEVEL) / 2
+    tail = (1 - level) / 2
     low = float(special.betaincinv(count, n - count + 1, tail)) if count > 0 else 0.0
     high = float(special.betaincinv(count + 1, n - count, 1 - tail)) if count < n else 1.0
     return low, high
