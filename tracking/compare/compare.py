@@ -33,6 +33,7 @@ from tracking.compare.result import (
 )
 from tracking.compare.time_to_target import measure_time_to_target
 from tracking.compare.units import BLOCKS, Units
+from tracking.compare.wins import count_wins, pool_wins
 from tracking.outcomes import Outcome
 from tracking.stats.sensitivity import max_t_p
 
@@ -63,8 +64,8 @@ def compare(
     search, and so count as one. The primary answers are pooled (stratified t, Holm over questions
     by endpoints); those of single workloads (paired t) are a family of their own, Holm over
     workloads by questions by endpoints; so are those about data sets like these. The `analysis`
-    that was declared beforehand says which answers are primary, and at what levels; without it all
-    are, and the comparison is exploratory.
+    that was declared beforehand says which answers are primary, at what levels, and if they are
+    about how often a candidate wins; without it all are primary, about means, and exploratory.
 
     A question has an answer once its own trials of the declared analysis are in: they have a
     result, or `given_up` has, by id, the failure class of a trial that will not run again.
@@ -89,12 +90,8 @@ def compare(
     if analysis is not None:
         family = Family.of(analysis, hypotheses)
     alpha = family.alpha
-    level = interval_level(alpha)
-    singles = {one: _estimate(blocks, *one, looks, level) for one in hypotheses}
-    pooled = [
-        [AtLook(pool(rows, family.workloads, level), family.margins) for rows in at_looks]
-        for at_looks in singles.values()
-    ]
+    singles = {one: _estimate(blocks, *one, looks, family) for one in hypotheses}
+    pooled = [[_pool(rows, family) for rows in at_looks] for at_looks in singles.values()]
     on_each = [
         [AtLook(row, family.margins) for row in rows]
         for at_looks in singles.values()
@@ -110,6 +107,7 @@ def compare(
         alpha=alpha,
         rope_pp=family.margins.rope_pp,
         margins=family.margins.own,
+        primary=family.primary,
         questions=tuple(questions),
         candidates=blocks.candidates,
         workloads=tuple(
@@ -137,7 +135,9 @@ def compare(
             family.unanswered,
             waiting,
         ),
-        time_to_target=measure_time_to_target(blocks, questions, alpha, waiting, looks),
+        time_to_target=measure_time_to_target(
+            blocks, questions, alpha, interval_level(alpha), waiting, looks
+        ),
         rankings=rank_candidates(blocks, alpha, bool(waiting)),
         divergence=compare_divergence(blocks, questions, alpha, waiting, looks),
         summaries=tuple(_summarise(blocks, *cell) for cell in cells),
@@ -187,28 +187,33 @@ def _measure_readiness(
 
 
 def _estimate(
-    blocks: Blocks, question: Question, endpoint: Endpoint, looks: Looks | None, level: float
+    blocks: Blocks, question: Question, endpoint: Endpoint, looks: Looks | None, family: Family
 ) -> list[list[Difference]]:
     """Estimate a difference at every look that both candidates have been through.
 
     Return the rows of all workloads for each, or once without looks and before the first.
     """
     results = {name: blocks.pairs(name, question, endpoint) for name in blocks.workloads}
-    return [
-        [
-            estimate_on_workload(
-                blocks,
-                question,
-                endpoint,
-                name,
-                of if look is None or looks is None else of.below(looks.blocks(look.look)),
-                look,
-                level,
-            )
-            for name, of in results.items()
-        ]
-        for look in take_looks(looks, question)
-    ]
+    at_looks, level = [], interval_level(family.alpha)
+    for look in take_looks(looks, question):
+        below = None if look is None or looks is None else looks.blocks(look.look)
+        rows = []
+        for name, of_all in results.items():
+            of = of_all if below is None else of_all.below(below)
+            row = estimate_on_workload(blocks, question, endpoint, name, of, look, level)
+            if family.primary == "win_probability":
+                row = count_wins(row, blocks, of, below, level)
+            rows.append(row)
+        at_looks.append(rows)
+    return at_looks
+
+
+def _pool(rows: Sequence[Difference], family: Family) -> AtLook:
+    level = interval_level(family.alpha)
+    pooled = pool(rows, family.workloads, level)
+    if family.primary == "win_probability":
+        pooled = pool_wins(pooled, rows, family.workloads, level)
+    return AtLook(pooled, family.margins)
 
 
 def _at_look_of(one: Difference, at_looks: Sequence[Sequence[Difference]]) -> Sequence[Difference]:

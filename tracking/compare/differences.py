@@ -248,6 +248,7 @@ def keep_counts(one: Difference) -> Difference:
         one,
         estimate=Estimate("undefined", one.estimate.n, one.estimate.mean),
         verdict=None,
+        wins=None,
         median=None,
         superiority=None,
         without_divergence=None,

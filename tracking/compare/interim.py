@@ -119,7 +119,8 @@ class LedgerRow:
         return self.word in DECIDED
 
 
-DECIDED = ("better", "worse", "equivalent")
+WINS = ("wins more often", "wins less often")
+DECIDED = ("better", "worse", "equivalent", *WINS)
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,16 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from tracking.compare.analysis import Analysis, Endpoint, Margins, Question
+from tracking.compare.analysis import Analysis, Endpoint, Margins, Primary, Question
 from tracking.compare.differences import keep_counts
 from tracking.compare.interim import DECIDED, LedgerRow, Looks
-from tracking.compare.result import EXPLORATORY, Difference, Verdict, verdict
+from tracking.compare.result import (
+    EXPLORATORY,
+    Difference,
+    Verdict,
+    verdict,
+    verdict_on_wins,
+)
 from tracking.compare.units import LOST_BASELINE, LOST_CANDIDATE, TOO_FEW_UNITS
 from tracking.stats.multiplicity import Adjustment, benjamini_hochberg, holm
 from tracking.stats.t_tests import Estimate
@@ -22,8 +28,8 @@ Hypothesis = tuple[Question, Endpoint]
 # have done worse with them.
 _BARRED: Mapping[str, Collection[str]] = {
     TOO_FEW_UNITS: DECIDED,
-    LOST_CANDIDATE: ("better", "equivalent"),
-    LOST_BASELINE: ("worse", "equivalent"),
+    LOST_CANDIDATE: ("better", "equivalent", "wins more often"),
+    LOST_BASELINE: ("worse", "equivalent", "wins less often"),
 }
 
 
@@ -63,11 +69,15 @@ class AtLook:
     @cached_property
     def direction(self) -> Verdict:
         """The word that the two-sided test gives if it rejects."""
+        if self.row.wins is not None:
+            return "wins more often" if self.row.wins.probability > 0.5 else "wins less often"
         return "better" if (self.row.estimate.mean or 0.0) > 0 else "worse"
 
     def _p_values(self, estimate: Estimate) -> PValues:
-        p, reached = estimate.p, self.row.reached
+        p, reached, wins = estimate.p, self.row.reached, self.row.wins
         margin = self.margins.of(self.row.endpoint, self.row.unit)
+        if wins is not None:
+            p, margin = wins.p, None  # nobody wins equally often: that is what nothing can show
         same = None if margin is None else estimate.equivalence_p(margin)
         if reached is not None:
             p = None if p is None else reached.p(p)
@@ -126,7 +136,7 @@ def judge(
         else replace(
             one.row,
             p_valid=one.valid.p,
-            p_adjusted=(by if word in ("better", "worse") else now).p,
+            p_adjusted=(by if word in DECIDED and word != "equivalent" else now).p,
             equivalence_p=(by if word == "equivalent" else now).same,
             verdict=word,
             flags=(*one.row.flags, *more),
@@ -164,7 +174,11 @@ def _find_word(
 ) -> tuple[Verdict, tuple[str, ...]]:
     """Return the verdict on an answer, and the flag that has made it undecided, if one has."""
     row, left = one.row, one.row.without_divergence
-    word = verdict(row.estimate, adjusted.p, adjusted.same, alpha)
+    word = (
+        verdict(row.estimate, adjusted.p, adjusted.same, alpha)
+        if row.wins is None
+        else verdict_on_wins(row.wins, adjusted.p, alpha)
+    )
     if word not in DECIDED:
         return word, ()
     # If one arm diverges in every unit and the other in none, no clean unit is needed.
@@ -179,7 +193,7 @@ class Family:
     """The answers that were declared beforehand, and the level at which they are judged together.
 
     `unanswered` of its tests cannot be done. All other hypotheses are for exploration. `workloads`
-    were declared.
+    were declared. `primary` is what all verdicts are about.
     """
 
     confirmatory: frozenset[Hypothesis]
@@ -187,6 +201,7 @@ class Family:
     margins: Margins
     workloads: int
     unanswered: int = 0
+    primary: Primary = "mean"
 
     @staticmethod
     def of(analysis: Analysis, hypotheses: Sequence[Hypothesis]) -> "Family":
@@ -199,6 +214,7 @@ class Family:
             Margins(analysis.rope_pp, analysis.margins),
             len(analysis.workloads),
             len(declared) - len(possible),
+            analysis.primary,
         )
 
     def size(self, on_each: bool = False) -> int:
@@ -271,9 +287,9 @@ def _row(judged: Difference, history: History, family: Family) -> LedgerRow:
         fraction=seeds / reached.seeds[-1],
         n=estimate.n,
         mean=estimate.mean,
-        t=estimate.t,
-        df=estimate.df,
-        p=estimate.p,
+        t=estimate.t if one.wins is None else None,
+        df=estimate.df if one.wins is None else None,
+        p=estimate.p if one.wins is None else one.wins.p,
         limit=family.detectable_level(one),
         p_repeated=min((p for each in history if (p := each.valid.p) is not None), default=None),
         p_adjusted=judged.p_adjusted,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from jobs.contract.trial import MetricSpec
-from tracking.compare.analysis import Endpoint, Margins, Question, Registration
+from tracking.compare.analysis import Endpoint, Margins, Primary, Question, Registration
 from tracking.compare.blocks import BlockFlag, Incomplete
 from tracking.compare.interim import LedgerRow, Look, Looks, Savings
 from tracking.compare.rankings import Ranking
@@ -24,8 +24,18 @@ from tracking.stats.sensitivity import Sensitivity
 from tracking.stats.signed_rank import PseudoMedian
 from tracking.stats.t_tests import LEVEL, Estimate, Superiority
 from tracking.stats.variance_components import Components
+from tracking.stats.win_probability import WinProbability
 
-Verdict = Literal["better", "worse", "equivalent", "undecided", "identical", "not estimable"]
+Verdict = Literal[
+    "better",
+    "worse",
+    "equivalent",
+    "wins more often",
+    "wins less often",
+    "undecided",
+    "identical",
+    "not estimable",
+]
 
 
 def verdict(
@@ -52,6 +62,15 @@ def interval_level(alpha: float) -> float:
     return min(LEVEL, 1 - alpha)
 
 
+def verdict_on_wins(wins: WinProbability, p: float | None, alpha: float) -> Verdict:
+    """Return the verdict on how often a candidate wins, given its adjusted p-value."""
+    if p is None:
+        return "not estimable"
+    if p > alpha:
+        return "undecided"
+    return "wins more often" if wins.probability > 0.5 else "wins less often"
+
+
 EXPLORATORY = "exploratory"  # the flag of answers that no family of tests was declared for
 
 DivergenceWord = Literal["better", "worse", "undecided", "none"]
@@ -73,7 +92,9 @@ class Difference:
     training has metrics of its own. `unit` is "pp", the name of a metric with a unit of its own,
     or "mixed" if nothing could be pooled. `reached` is the look that the answer is of: the one
     that decided it, if any has; `latest` is then the estimate of the last look, for information.
-    `components` has the spread of searches and of blocks if searches have several blocks.
+    `components` has the spread of searches and of blocks if searches have several blocks. `wins`
+    are counted if the study has declared that its verdicts are about them: then p-values and
+    verdict are, too, and the difference of means decides nothing.
 
     `verdict` is None while the question is open. There is then no p-value, interval or test, and
     the estimate has only `n` and `mean`.
@@ -103,6 +124,7 @@ class Difference:
     p_valid: float | None = None
     components: Components | None = None
     latest: Estimate | None = None
+    wins: WinProbability | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,7 +227,8 @@ class Comparison:
     candidates were chosen, `untuned` who has none that were searched for. `margins` are those
     declared for one endpoint, in its unit. `units` are what answers count, `readiness` says of
     every question if all of its trials are in. `exploratory`: no analysis was frozen for any of
-    the answers. `settings` are those of every candidate on every workload, each once.
+    the answers. `settings` are those of every candidate on every workload, each once. `primary` is
+    what verdicts are about.
     """
 
     study: str
@@ -239,6 +262,7 @@ class Comparison:
     readiness: tuple[Readiness, ...] = ()
     exploratory: bool = False
     settings: tuple[Settings, ...] = ()
+    primary: Primary = "mean"
 
     def margin(self, one: Difference) -> float | None:
         """Return below what a difference does not matter, in its unit; None if no word says it."""

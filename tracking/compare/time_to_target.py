@@ -145,6 +145,7 @@ def measure_time_to_target(
     blocks: Blocks,
     questions: Sequence[Question],
     alpha: float,
+    level: float,
     waiting: Collection[Question] = (),
     looks: Looks | None = None,
 ) -> TimeToTarget:
@@ -153,7 +154,8 @@ def measure_time_to_target(
     On one workload paired t of log ratios, averaged over the blocks of a unit; over several the
     stratified t of these estimates. Pooled answers and those of single workloads are a family
     each, by Holm; with looks of p-values that hold over all of them. Questions that are `waiting`
-    for trials count in both and have no answer; nor are there times of their candidates.
+    for trials count in both and have no answer; nor are there times of their candidates. Intervals
+    have the `level`, with looks over all of them.
     """
     names = [name for name, one in blocks.workloads.items() if one.metric_spec.target is not None]
     if not names:
@@ -163,12 +165,12 @@ def measure_time_to_target(
     arms = [_arm(blocks, *at, all_) for at, all_ in measured.times.items() if at[1] not in held]
     rows = [
         [
-            [_speedup(one, name, measured, blocks.units, look, looks, alpha) for name in names]
+            [_speedup(one, name, measured, blocks.units, look, looks, level) for name in names]
             for look in take_looks(looks, one)
         ]
         for one in questions
     ]
-    pooled = _judge([[_pool(row, alpha) for row in each] for each in rows], alpha, waiting)
+    pooled = _judge([[_pool(row, level) for row in each] for each in rows], alpha, waiting)
     singles = [list(one) for each in rows for one in zip(*each, strict=True)]
     on_each = _judge(singles, alpha, waiting)
     return TimeToTarget(tuple(arms), (*pooled, *on_each), tuple(problems))
@@ -237,7 +239,7 @@ def _speedup(
     units: Units,
     reached: Look | None,
     looks: Looks | None,
-    alpha: float,
+    level: float,
 ) -> Speedup:
     """Estimate the factor on one workload, from the trials of a look; not judged yet."""
     below = math.inf if reached is None or looks is None else looks.blocks(reached.look)
@@ -270,12 +272,12 @@ def _speedup(
     runs = [_restricted_runs(arm, shared) for arm in arms]
     return replace(
         answer,
-        log_ratio=_at_look(_log_ratio(*by_unit), reached, alpha),
-        confirmed=_at_look(_log_ratio(*twice), reached, alpha),
+        log_ratio=_at_look(_log_ratio(*by_unit), reached, level),
+        confirmed=_at_look(_log_ratio(*twice), reached, level),
         saved=_at_look(
             paired_t(*(list(map(fmean, arm.values())) for arm in reversed(by_unit))),
             reached,
-            alpha,
+            level,
         ),
         log_rank_p=log_rank_p(*runs) if is_plain else None,
         workloads=(name,),
@@ -334,11 +336,11 @@ def _log_ratio(
     return paired_t(second, first)
 
 
-def _at_look(estimate: Estimate, reached: Look | None, alpha: float) -> Estimate:
-    return at_level(estimate, 1 - (alpha if reached is None else reached.limit(alpha)))
+def _at_look(estimate: Estimate, reached: Look | None, level: float) -> Estimate:
+    return at_level(estimate, level if reached is None else 1 - reached.limit(1 - level))
 
 
-def _pool(rows: Sequence[Speedup], alpha: float) -> Speedup:
+def _pool(rows: Sequence[Speedup], level: float) -> Speedup:
     """Pool the workloads on which either of the two has reached the target; not judged yet."""
     counted = [one for one in rows if one.word != "not reached"]
     usable = [one for one in counted if one.log_ratio.kind != "undefined"]
@@ -364,8 +366,8 @@ def _pool(rows: Sequence[Speedup], alpha: float) -> Speedup:
     twice = [one.confirmed for one in usable if one.confirmed.kind != "undefined"]
     return replace(
         together,
-        log_ratio=_at_look(log_ratio, reached, alpha),
-        confirmed=_at_look(stratified_t(twice), reached, alpha),
+        log_ratio=_at_look(log_ratio, reached, level),
+        confirmed=_at_look(stratified_t(twice), reached, level),
         word="undecided",
     )
 

@@ -22,6 +22,7 @@ from tracking.report.wording import (
     pp_suffix,
     scope,
     share_ahead,
+    share_of_wins,
     short_measure,
     signed,
     size,
@@ -69,8 +70,10 @@ def answers(comparison: Comparison, question: Question) -> Table:
     by_endpoint = [comparison.rows(question, endpoint) for endpoint in Endpoint]
     header = ["data"]
     for endpoint in Endpoint:
-        change = f"Δ {column(comparison, endpoint)} [{confidence(comparison)}]"
-        header += [change, "p adj.", "verdict"]
+        interval_name = confidence(comparison)
+        header.append(f"Δ {column(comparison, endpoint)} [{interval_name}]")
+        header += [f"wins [{interval_name}]"] * (comparison.primary == "win_probability")
+        header += ["p adj.", "verdict"]
     rows = tuple(
         (scope(same[0], comparison), *(cell for one in same for cell in _answer(one, comparison)))
         for same in zip(*by_endpoint, strict=True)
@@ -156,9 +159,11 @@ def _count(one: Difference, comparison: Comparison) -> tuple[str, str]:
     return str(one.estimate.n), mean
 
 
-def _answer(one: Difference, comparison: Comparison) -> tuple[str, str, str]:
-    change = _change(one.estimate, one.unit, comparison)
-    return change, p_value(one.p_adjusted), verdict_words(one, comparison)
+def _answer(one: Difference, comparison: Comparison) -> tuple[str, ...]:
+    found = [_change(one.estimate, one.unit, comparison)]
+    if comparison.primary == "win_probability":
+        found.append(number(None) if one.wins is None else share_of_wins(one.wins))
+    return *found, p_value(one.p_adjusted), verdict_words(one, comparison)
 
 
 def _change(estimate: Estimate, unit: str, comparison: Comparison) -> str:

@@ -22,12 +22,20 @@ from tracking.report.plots import (
     to_svg,
 )
 from tracking.report.tables import Table
-from tracking.report.wording import difference, level, number, p_relation, p_value, title
+from tracking.report.wording import (
+    confidence,
+    difference,
+    level,
+    number,
+    p_relation,
+    p_value,
+    title,
+)
 from tracking.stats.survival import kaplan_meier
 from tracking.stats.t_tests import Estimate
 
 
-def sentence(one: Speedup) -> str:
+def sentence(one: Speedup, comparison: Comparison) -> str:
     """Say by what factor fewer steps were needed over all workloads with a target."""
     if one.word == "not reached":
         return (
@@ -47,7 +55,7 @@ def sentence(one: Speedup) -> str:
     factor, low, high = one.factor
     text = f"{head}: {_bound(one)}{factor:.2f} times as fast"
     if low is not None and high is not None:
-        text += f", 95% CI [{low:.2f}, {high:.2f}]"
+        text += f", {confidence(comparison)} [{low:.2f}, {high:.2f}]"
     if one.p_adjusted is not None:
         text += f", adjusted p {p_relation(one.p_adjusted)}"
     text += f"; {reached}."
@@ -84,12 +92,12 @@ def answers(comparison: Comparison, question: Question) -> Table:
                 "reached: candidate, baseline": (
                     f"{one.candidate_reached}, {one.baseline_reached} of {one.trials}"
                 ),
-                "times as fast [95% CI]": _bound(one) + _factor(one.log_ratio),
+                f"times as fast [{confidence(comparison)}]": _bound(one) + _factor(one.log_ratio),
                 "p": p_value(one.p_valid),
                 "p adj.": p_value(one.p_adjusted),
                 "verdict": one.word,
                 "two in a row": _factor(one.confirmed),
-                "steps saved [95% CI]": (
+                f"steps saved [{confidence(comparison)}]": (
                     number(None) if one.saved is None else difference(one.saved, "steps")
                 ),
                 "log-rank p, unpaired": p_value(one.log_rank_p),

@@ -19,6 +19,7 @@ from tracking.report.wording import (
     p_relation,
     plural,
     quantity,
+    share_of_wins,
     signed,
     size,
     some,
@@ -178,7 +179,7 @@ def findings(comparison: Comparison, question: Question) -> list[Finding]:
         if one.question == question and one.verdict is not None
     ]
     found += [
-        (one.word, time_to_target.sentence(one))
+        (one.word, time_to_target.sentence(one, comparison))
         for one in comparison.time_to_target.answers(question)[:1]
     ]
     found += [
@@ -204,6 +205,8 @@ def sentence(one: Difference, comparison: Comparison) -> str:
     head = f"{one.verdict}{marked} in {measure(one.measure)}"
     if one.lower_is_better:
         head += " (lower is better; + means lower)"
+    if comparison.primary == "win_probability":
+        return f"{head}: {_wins(one, comparison)}"
     if "mixed units" in one.flags:
         return f"{head}: {FLAGS['mixed units'].replace('The', 'the', 1)}"
     estimate, unit = one.estimate, one.unit
@@ -241,6 +244,30 @@ def _numbers(one: Difference, comparison: Comparison) -> str:
         between = ", "
     text += f"{between}adjusted p {p_relation(one.p_adjusted)}"
     return f"{text}, {_basis(one, singles, comparison)}"
+
+
+def _wins(one: Difference, comparison: Comparison) -> str:
+    """Say how often the candidate wins, how sure that is, and why it is not more."""
+    wins, noun = one.wins, unit_noun(comparison, one.question)
+    if wins is None:
+        return "no block has a result of both."
+    if wins.p is None:
+        return f"all {quantity(wins.n, noun)} are tied."
+    text = (
+        f"{wins.won} won, {wins.lost} lost, {wins.n - wins.won - wins.lost} tied of "
+        f"{quantity(wins.n, noun)}: {share_of_wins(wins)}, a tie one half, adjusted p "
+        f"{p_relation(one.p_adjusted)}"
+    )
+    if one.reached is not None:
+        text += f", at look {one.reached.look} of {len(one.reached.seeds)}"
+    text += ". By how much is no part of this verdict."
+    if one.verdict != "undecided":
+        return text
+    by_flag = _reasons_by_flag(one, comparison)
+    reasons = [why for flag, why in by_flag.items() if flag in one.flags]
+    if not reasons and wins.p <= comparison.alpha:
+        reasons = [f"Taken alone this would count; adjusted for {_others(one, comparison)} not."]
+    return " ".join([text, *(reasons or ["The data fit more wins than losses, and fewer."])])
 
 
 def _exceptions(one: Difference, comparison: Comparison) -> list[str]:
@@ -330,7 +357,10 @@ def _why_undecided(one: Difference, comparison: Comparison) -> str:
     low, high, p = one.estimate.low, one.estimate.high, one.estimate.p
     if low is None or high is None or low <= 0 <= high or p is None or p > comparison.alpha:
         return "The interval holds 0: the data fit a gain, a loss and no difference."
-    others = "the other exploratory answers"
-    if EXPLORATORY not in one.flags:
-        others = f"the {quantity(comparison.family, 'test')} of the study"
-    return f"Taken alone this would count; adjusted for {others} it does not."
+    return f"Taken alone this would count; adjusted for {_others(one, comparison)} it does not."
+
+
+def _others(one: Difference, comparison: Comparison) -> str:
+    if EXPLORATORY in one.flags:
+        return "the other exploratory answers"
+    return f"the {quantity(comparison.family, 'test')} of the study"

@@ -18,6 +18,7 @@ from tracking.compare.units import TOO_FEW_UNITS
 from tracking.metric import PP
 from tracking.stats.signed_rank import PseudoMedian
 from tracking.stats.t_tests import Estimate, Superiority
+from tracking.stats.win_probability import WinProbability
 
 _SMALLEST_P = 1e-9  # below, the tail of a distribution is no longer that of any data
 _NAMED = 5  # names in one sentence
@@ -90,6 +91,14 @@ def spell(value: Any) -> str:
 def confidence(comparison: Comparison) -> str:
     """Name the intervals of differences by their level: 95% CI."""
     return f"{100 * comparison.level:g}% CI"
+
+
+def share_of_wins(wins: WinProbability) -> str:
+    """Format how often a candidate wins, with the interval of that if there is one."""
+    text = f"{100 * wins.probability:.0f}%"
+    if wins.low is None or wins.high is None:
+        return text
+    return f"{text} [{100 * wins.low:.0f}%, {100 * wins.high:.0f}%]"
 
 
 def interval(estimate: Estimate, unit: str = PP) -> str:
