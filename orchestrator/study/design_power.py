@@ -121,7 +121,7 @@ def _exceeds(t: float, noncentrality: float, df: float) -> float:
         return _NORMAL.cdf(noncentrality - t)
     # Where the mass lies: the sd of x is 1 / sqrt(2 df), with a long lower tail if df is small.
     low, high = -18.0 / df - 6.0 / math.sqrt(df), 4.0 / math.sqrt(df)
-    finest = 0.3 / max(math.sqrt(2 * df), abs(noncentrality))
+    finest = 0.45 / max(math.sqrt(2 * df), abs(noncentrality))
     nodes = min(_MOST_NODES, math.ceil((high - low) / finest))
     step = (high - low) / nodes
     log_constant = (df / 2) * math.log(df / 2) - math.lgamma(df / 2) + math.log(2)
@@ -209,48 +209,63 @@ class Design:
 
     def course(self, effect: float) -> Course:
         """Return what happens if the true mean is `effect` sd of a unit."""
-        if not self.gives_words:
-            return Course(0.0, self.looks[-1])
-        if len(self.looks) == 1:
-            return Course(self._chance(self.looks[0], effect, self.alpha), self.looks[0])
-        drifts = [self._drift(effect) * math.sqrt(n * self.strata) for n in self.looks]
-        bounds = []
-        for n, nominal, drift in zip(self.looks, self._nominal, drifts, strict=True):
-            level = 2 * _NORMAL.cdf(-nominal)
-            if self._gives_words(n, level):
-                bounds.append(_bound(self._chance(n, effect, level), drift, nominal))
-            else:
-                bounds.append(math.inf)
-        crossed = _crossed(self.looks, bounds, drifts)
-        undecided = [1.0, *(1 - chance for chance in crossed[:-1])]  # before each look
-        more = [b - a for a, b in pairwise((0, *self.looks))]
-        units = sum(n * chance for n, chance in zip(more, undecided, strict=True))
-        return Course(crossed[-1], units)
+        return _follow(self, effect)
 
     def detectable(self) -> float | None:
         """Return the effect found with a power of `WANTED`; None if no word is possible."""
-        if not self.gives_words:
-            return None
-        n, level = self.looks[-1], self.last_level
-        rough = detectable(n, self.strata, level) or 0.0
-        if len(self.looks) == 1 and not self.wins:
-            return rough
-        if self.power(0.9 * rough) >= WANTED:
-            return find_root(lambda x: self.power(x) - WANTED, 0.0, rough, _LOOKS_CLOSE)
-        return find_root(lambda x: self.power(x) - WANTED, 0.9 * rough, 1.1 * rough, _LOOKS_CLOSE)
+        return _detect(self)
 
-    def _chance(self, n: int, effect: float, level: float) -> float:
+    def bounds(self, effect: float) -> list[float]:
+        """Return the |z| at which each look stops, as its test and the rule for words have it."""
+        bounds = []
+        for n, nominal in zip(self.looks, self._nominal, strict=True):
+            level = 2 * _NORMAL.cdf(-nominal)
+            if self._gives_words(n, level):
+                mean = self.drift(effect) * math.sqrt(n * self.strata)
+                bounds.append(_bound(self.chance(n, effect, level), mean, nominal))
+            else:
+                bounds.append(math.inf)
+        return bounds
+
+    def chance(self, n: int, effect: float, level: float) -> float:
         """Return the chance of one look alone to decide."""
         if self.wins:
             return power_of_wins(effect, n * self.strata, level)
         return power(effect, n, self.strata, level)
 
-    def _drift(self, effect: float) -> float:
+    def drift(self, effect: float) -> float:
         """Return the mean of one unit in sd of what the test adds up."""
         if not self.wins:
             return effect
         won = min(1 - 1e-6, _NORMAL.cdf(effect))
         return (won - 0.5) / math.sqrt(won * (1 - won))
+
+
+@lru_cache(maxsize=512)
+def _follow(design: Design, effect: float) -> Course:
+    looks = design.looks
+    if not design.gives_words:
+        return Course(0.0, looks[-1])
+    if len(looks) == 1:
+        return Course(design.chance(looks[0], effect, design.alpha), looks[0])
+    drifts = [design.drift(effect) * math.sqrt(n * design.strata) for n in looks]
+    crossed = _crossed(looks, design.bounds(effect), drifts)
+    undecided = [1.0, *(1 - chance for chance in crossed[:-1])]  # before each look
+    more = [b - a for a, b in pairwise((0, *looks))]
+    return Course(crossed[-1], sum(n * p for n, p in zip(more, undecided, strict=True)))
+
+
+@lru_cache(maxsize=512)
+def _detect(design: Design) -> float | None:
+    if not design.gives_words:
+        return None
+    rough = detectable(design.looks[-1], design.strata, design.last_level) or 0.0
+    if len(design.looks) == 1 and not design.wins:
+        return rough
+    low, high = 0.9 * rough, 1.1 * rough
+    if design.power(low) >= WANTED:
+        low, high = 0.0, low
+    return find_root(lambda x: design.power(x) - WANTED, low, high, _LOOKS_CLOSE)
 
 
 def fewest_wins(alpha: float) -> int:
