@@ -98,6 +98,12 @@ def test_fewer_images_of_ones_own_than_asked_for_are_refused(
     for words in ("'mine'", "train_images is 73", "has 72", "train_images: 72 or less"):
         assert words in said.err
     assert not (tmp_path / "studies/small/submissions").exists()
+    proxy = "tune={trials: 2, proxy: {train_images: 73}, space: {'*': {lr: {log: [1e-4, 1e-1]}}}}"
+    usual = "defaults={model: mlp, epochs: 1}"
+    tuned = ["--set", proxy, "--set", usual, "--set", "candidates.adamw={}"]
+    said = thermolion("submit", small, *mine, *tuned)
+    assert "tune.proxy.train_images is 73" in said.err
+    assert not (tmp_path / "studies/small/submissions").exists()
     assert thermolion("submit", small, *mine, "--set", "defaults.train_images=72").code == 0
     thermolion("cancel", "small")
 
