@@ -251,6 +251,7 @@ class Blocks:
             block
             for block in self.numbers(workload)
             if (one := self._cells.get((workload, candidate, block))) is not None
+            and not one.has_result
             and one.trial.id in self._lost
             and (workload, block) not in self._broken
         ]
