@@ -67,10 +67,10 @@ class PlanChange:
 
 @dataclass(frozen=True)
 class SearchEdit:
-    """An edit of how many searches tune a workload, or from which on: `key` was `old`, is `new`.
+    """An edit of the searches that tune workloads: `key` was `old` and is `new`.
 
-    `moves` has the places (phase, workload, candidate, block) whose settings are of another search
-    by now, so that what was measured there is left behind before the new one has chosen.
+    `moves` has the places (phase, workload, candidate, block) of trials that it makes others,
+    whether their settings are known yet or not.
     """
 
     key: str
@@ -84,7 +84,7 @@ def compare_plans(
     planned: Sequence[Trial],
     outcomes: Mapping[str, Outcome],
     root_seeds: tuple[int, int] = (0, 0),
-    searches: SearchEdit | None = None,
+    searches: Sequence[SearchEdit] = (),
 ) -> PlanChange:
     """Compare a recorded plan with a new one; `outcomes` are by trial id, `root_seeds` old, new.
 
@@ -94,18 +94,19 @@ def compare_plans(
     old = {trial.id: trial for trial in recorded}
     new = {trial.id: trial for trial in planned}
     places = {_place(trial): trial for trial in planned}
-    moves = frozenset() if searches is None else searches.moves
+    moves = {place: (of.key, of.old, of.new) for of in searches for place in of.moves}
     gone = [trial for trial_id, trial in old.items() if trial_id not in new]
     measured = [trial for trial in gone if _is_measured(outcomes.get(trial.id))]
-    orphaned = [trial for trial in measured if _place(trial) in places.keys() | moves]
+    orphaned = [trial for trial in measured if _place(trial) in places.keys() | moves.keys()]
     moved = {_place(trial) for trial in gone}
     edited: dict[tuple[str, str, str], set[str]] = {}
     for trial in orphaned:
-        if searches is not None and _place(trial) in moves:
-            edits = [(searches.key, searches.old, searches.new)]
-        else:
-            edits = [*_find_differences(trial, places[_place(trial)], root_seeds)]
-        for edit in edits:
+        place = _place(trial)
+        for edit in (
+            [moves[place]]
+            if place in moves
+            else _find_differences(trial, places[place], root_seeds)
+        ):
             edited.setdefault(edit, set()).add(trial.id)
     left = {trial.id for trial in orphaned}
     removed = [t for t in gone if _place(t) not in places and t.id not in left]
@@ -128,28 +129,39 @@ def compare_with_recorded(study: Study, status: Status) -> PlanChange | None:
     if recorded is None:
         return compare_plans([o.trial for o in status.unplanned], study.trials, outcomes)
     seeds = recorded.sweep.keys.root_seed, study.sweep.keys.root_seed
-    searches = _find_search_edit(recorded.sweep, study.sweep)
-    return compare_plans(recorded.trials, study.trials, outcomes, seeds, searches)
+    planned = study.trials
+    searches = [*_find_search_edits(recorded.sweep, study.sweep, planned)]
+    return compare_plans(recorded.trials, planned, outcomes, seeds, searches)
 
 
-def _find_search_edit(old: Sweep, new: Sweep) -> SearchEdit | None:
-    """Return what an edit does to the searches that blocks take their settings from."""
+def _find_search_edits(old: Sweep, new: Sweep, planned: Sequence[Trial]) -> Iterator[SearchEdit]:
+    """Yield what an edit does to the searches of workloads that are tuned before and after it."""
     if old.keys.tune is None or new.keys.tune is None:
-        return None
-    firsts = old.keys.tune.first_search, new.keys.tune.first_search
+        return
     counts = old.searches, new.searches
-    if firsts[0] == firsts[1] and counts[0] == counts[1]:
-        return None
-    tuned = [one.name for one in new.candidates if isinstance(one, TunedCandidate)]
-    workloads = [one.name for one in new.workloads]
+    firsts = old.keys.tune.first_search, new.keys.tune.first_search
     moved = [
         block
         for block in new.keys.seeds.blocks
         if firsts[0] + block % counts[0] != firsts[1] + block % counts[1]
     ]
-    places = frozenset(product(("compare",), workloads, tuned, moved))
-    key, values = ("first_search", firsts) if counts[0] == counts[1] else ("repeats", counts)
-    return SearchEdit(f"tune.{key}", str(values[0]), str(values[1]), places)
+    if moved:
+        tuned = [one.name for one in new.candidates if isinstance(one, TunedCandidate)]
+        places = product(("compare",), [one.name for one in new.workloads], tuned, moved)
+        key, values = ("first_search", firsts) if counts[0] == counts[1] else ("repeats", counts)
+        yield SearchEdit(f"tune.{key}", str(values[0]), str(values[1]), frozenset(places))
+    # The points of its first search are those of the study, and of others are not.
+    leading = old.search_runs[0], new.search_runs[0]
+    if leading[0].of != leading[1].of:
+        before, after = (one.compared.name for one in leading)
+        moves = [
+            _place(trial)
+            for trial in planned
+            if trial.phase == "tune"
+            and trial.workload.name in (before, after)
+            and TunedCandidate.search_of(trial.candidate) == 0
+        ]
+        yield SearchEdit("the first of `workloads`", before, after, frozenset(moves))
 
 
 def _place(trial: Trial) -> tuple[str, str, str, int]:

@@ -90,7 +90,8 @@ def _compare(
         # Of all trials that are asked for by now, confirmatory or not, once all of them are in.
         declared = declare_analysis(study, stage.targets)
         later = ask(compared, questions, analysis=declared).pooled
-    saved = None if looks is None else _estimate_saved(study, stage, compared)
+    tuned = [one for one in outcomes if one.trial.phase == "tune"]
+    saved = None if looks is None else _estimate_saved(study, stage, [*compared, *tuned])
     ledger = tuple(replace(one, closed=one.look in stage.closed) for one in comparison.ledger)
     return replace(comparison, registration=registered, later=later, saved=saved, ledger=ledger)
 
@@ -180,7 +181,7 @@ def _read_looks(study: Study, stage: Stage, complete: int) -> Looks | None:
 
 def _estimate_saved(study: Study, stage: Stage, outcomes: Sequence[Outcome]) -> Savings:
     """Estimate what the skipped trials would have taken, by those of their kind that have run."""
-    took: dict[tuple[str, str], list[float]] = {}
+    took: dict[tuple[str, str, str], list[float]] = {}
     for one in outcomes:
         if one.has_result and one.train_seconds is not None:
             took.setdefault(_kind(one), []).append(one.train_seconds)
@@ -207,5 +208,6 @@ def _estimate_saved(study: Study, stage: Stage, outcomes: Sequence[Outcome]) -> 
     )
 
 
-def _kind(one: Outcome) -> tuple[str, str]:
-    return one.trial.workload.name, one.trial.candidate.name
+def _kind(one: Outcome) -> tuple[str, str, str]:
+    """Return what trials that take about as long share: all settings of a candidate do."""
+    return one.trial.phase, one.trial.workload.name, one.trial.candidate.declared

@@ -225,6 +225,12 @@ def test_later_searches_wait_for_their_look_and_are_spared_where_it_stops_before
     assert {TunedCandidate.search_of(one.outcome.trial.candidate) for one in later} == {3, 4}
     study.run()
     assert "look-2" in study.decisions
+    saved = StudyResults.read(study.study).compare().saved
+    assert saved is not None
+    # Of `right`: two searches on two workloads, each trial of a second; nobody knows what settings
+    # would have been compared.
+    assert (saved.trials, saved.unknown) == (2 * 2 * 4, 0)
+    assert saved.hours * 3600 == pytest.approx(16)
     blocks = defaultdict(set)
     for one in study.study.trials:
         if one.phase == "compare":
@@ -347,6 +353,23 @@ def test_another_number_of_searches_is_refused_by_name_once_blocks_have_results(
     said = thermolion("submit", path)
     assert said.code == 2
     assert "tune.repeats: 3 -> 2 (16 trials with results)" in said.err  # 2, 3, 4 and 5
+
+
+def test_another_first_workload_is_refused_by_name_once_its_search_has_results(
+    tmp_path: Path, thermolion
+) -> None:
+    study = ImaginedStudy(tmp_path, _own(2), _score)
+    study.end()
+    path = tmp_path / "edited.yaml"
+    one, two = "  - {name: one, options: {at: 1}}\n", "  - {name: two, options: {at: 2}}\n"
+    path.write_text(_own(2).replace(one + two, two + one))
+    said = thermolion("submit", path)
+    assert said.code == 2
+    assert "the first of `workloads`: one -> two (16 trials with results)" in said.err
+    path.write_text(
+        _own(2).replace(two, two + two.replace("two", "three").replace("at: 2", "at: 3"))
+    )
+    assert json.loads(thermolion("plan", path, "--json").out)["orphaned"] == []
 
 
 def test_a_proxy_is_what_tuning_trains_and_nothing_else(tmp_path: Path) -> None:
