@@ -58,7 +58,8 @@ def compute_claims(sweep: Sweep, effect: float, share: SearchShare) -> Claims:
     level = sweep.keys.alpha / max(1, tests)
     # Each look may be the last, so the tests over data sets count them all.
     least = data_sets_needed(max(1, tests) * len(repeated.units), sweep.keys.alpha)
-    alone = Design(repeated.units, 1, sweep.keys.alpha, keys.limits, wins)
+    # Single workloads are a family of their own.
+    alone = Design(repeated.units, 1, level / workloads, keys.limits, wins)
     pooled = Design(repeated.units, workloads, level, keys.limits, wins)
     detectable = pooled.detectable() if tests else None
     mean_units = None
@@ -94,21 +95,17 @@ def compute_claims(sweep: Sweep, effect: float, share: SearchShare) -> Claims:
 def describe_claims(claims: Claims) -> list[tuple[str, str]]:
     """Return the lines that `plan` prints, as label and text."""
     lines = []
-    if claims.detectable_on_one is not None:
-        text = (
-            f"{_describe_units(claims)} find, 4 times in 5, a difference of "
-            f"{claims.detectable_on_one:.2f} sd of the paired differences on one workload"
-        )
-        lines.append(("power", text))
     if not claims.words:
         lines.append(("power", _describe_no_words(claims)))
-    elif claims.fewest_wins is not None:
-        lines.append(("power", _describe_wins(claims)))
+    elif claims.tests:
+        lines.append(("power", _describe_level_a(claims)))
+        if claims.workloads > 1:
+            lines.append(("power", _describe_one(claims)))
+        if claims.fewest_wins is not None:
+            lines.append(("power", _describe_wins(claims)))
     if not claims.tests:
         lines.append(("claim", "none: the sweep asks no question (`baseline:` or `compare:`)"))
-    elif claims.words:
-        lines.append(("claim", _describe_level_a(claims)))
-    if claims.tests and (claims.words or claims.level_b):
+    elif claims.words or claims.level_b:
         lines.append(("claim", _describe_level_b(claims)))
     if claims.names_settings:
         text = (
@@ -159,18 +156,30 @@ def _count(claims: Claims) -> str:
 
 def _describe_level_a(claims: Claims) -> str:
     these = "this workload" if claims.workloads == 1 else f"these {claims.workloads} workloads"
-    new = "new searches and seeds" if claims.of_searches else "new seeds"
-    least = f"an average of {claims.detectable_level_a:.2f} sd 4 times in 5"
-    named = f"of {claims.effect:g} sd with probability {claims.power_level_a:.2f}"
+    least = f"a difference of {claims.detectable_level_a:.2f} sd"
+    if claims.workloads > 1:
+        least = f"an average of {claims.detectable_level_a:.2f} sd"
+    named = f"{claims.effect:g} sd with probability {claims.power_level_a:.2f}"
+    what = f"{_describe_units(claims)} find on {these} {least}, 4 times in 5"
+    of = f"sd of the paired differences; {_describe_tests(claims.tests)}"
     if claims.mean_units is None:
-        tests = f"{claims.tests} tests, Holm's strictest step" if claims.tests > 1 else "one test"
-        return f"on {these}, with {new}: {least}, {named} ({tests})"
+        return f"{what}, and {named} ({of})"
     at_least, at_named, at_none = claims.mean_units
     return (
-        f"on {these}, with {new}: {least}, after {at_least:.1f} of {claims.seeds} seeds on "
-        f"average; {named}, after {at_named:.1f}; if there is none, {at_none:.1f} seeds (one of "
-        f"{claims.tests} tests, at Holm's strictest step)"
+        f"{what}, after {at_least:.1f} of {claims.units} on average, and {named}, after "
+        f"{at_named:.1f}; if there is none, it takes {at_none:.1f} ({of})"
     )
+
+
+def _describe_one(claims: Claims) -> str:
+    of = _describe_tests(claims.tests * claims.workloads)
+    if claims.detectable_on_one is None:
+        return f"on one of them alone: none, for a word takes {LEAST_UNITS} {_noun(claims)} there"
+    return f"on one of them alone: {claims.detectable_on_one:.2f} sd, 4 times in 5 ({of})"
+
+
+def _describe_tests(tests: int) -> str:
+    return "one test" if tests == 1 else f"one of {tests} tests, at Holm's strictest step"
 
 
 def _describe_units(claims: Claims) -> str:

@@ -90,7 +90,7 @@ def test_a_plan_with_one_search_says_that_sentences_will_name_settings(thermolio
     path.write_text(_sweep(_PAIR, seeds="seeds: 5", **_TUNED))
     said = thermolion("plan", path).out
     assert "sentences name the settings" not in said
-    assert "5 searches on 5 seeds find, 4 times in 5" in said
+    assert "5 searches on 5 seeds find on this workload" in said
 
 
 def test_a_tuned_plan_by_looks_has_a_search_for_each_block_or_one(planned):

@@ -215,7 +215,7 @@ def test_the_plan_is_readable(thermolion):
         "20 waiting",
         "5 to send, 2 at a time, 1 thread each",
         "rough guess",
-        "1.68 sd",
+        "2.76 sd",
     ):
         assert words in said.out
 
