@@ -86,6 +86,7 @@ def _context(comparison: Comparison, outcomes: Sequence[Outcome]) -> dict[str, A
         "comparison": comparison,
         "heading": heading(comparison),
         "banner": banner(comparison),
+        "components": any(one.components for one in comparison.by_workload),
         "answers": [_answer(comparison, question) for question in answered(comparison)],
         "waiting": not_in_yet(comparison),
         "counts": [
