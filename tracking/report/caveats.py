@@ -72,8 +72,7 @@ def _flag_caveats(comparison: Comparison) -> list[str]:
     """Say what the flags mean that are raised, and on which workloads if not on all."""
     rows = (*comparison.pooled, *comparison.by_workload)
     texts = []
-    record = comparison.registration
-    asks_means = record is not None and record.analysis.primary == "mean"
+    asks_means = comparison.registration is not None and comparison.primary == "mean"
     for flag, text in FLAGS.items():
         raised = [one for one in rows if flag in one.flags]
         if flag == "few seeds":  # it is about intervals

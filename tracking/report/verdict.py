@@ -31,7 +31,6 @@ from tracking.report.wording import (
 
 _MOST_SETTINGS = 3  # workloads whose settings a heading names
 _LONGEST_HEADING = 90  # letters
-_OPPOSITE = {"better": "worse", "worse": "better"}
 
 
 class Finding(NamedTuple):
@@ -260,7 +259,8 @@ def _wins(one: Difference, comparison: Comparison) -> str:
     )
     if one.reached is not None:
         text += f", at look {one.reached.look} of {len(one.reached.seeds)}"
-    text += ". By how much is no part of this verdict."
+    text = " ".join([f"{text}.", *_exceptions(one, comparison)])
+    text += " By how much is no part of this verdict."
     if one.verdict != "undecided":
         return text
     by_flag = _reasons_by_flag(one, comparison)
@@ -275,9 +275,10 @@ def _exceptions(one: Difference, comparison: Comparison) -> list[str]:
     singles = _singles(one, comparison)
     if len(singles) < 2:
         return []
+    words = ("better", "worse", "wins more often", "wins less often")
     named = {
         word: [row.workload or "" for row in singles if row.verdict == word]
-        for word in _OPPOSITE
+        for word in words
         if word != one.verdict
     }
     but = [f"{word} on {some(names)}" for word, names in named.items() if names]
