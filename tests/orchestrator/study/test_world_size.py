@@ -29,7 +29,7 @@ def test_the_plan_crosses_gate_modes_world_sizes_and_batch_regimes(thermolion):
         (trial["world_size"], trial["workload"]["global_batch"], _gate(trial["candidate"]))
         for trial in trials
     )
-    assert cells == {(*batch, gate): 2 for batch in local | whole for gate in GATES}
+    assert cells == {(*batch, gate): 3 for batch in local | whole for gate in GATES}
     references = {
         trial["candidate"]["hyperparameters"].get("reference_batch")
         for trial in trials
