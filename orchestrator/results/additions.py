@@ -78,5 +78,6 @@ def list_additions(study: Study, stage: Stage) -> Additions | None:
     what += describe_edits(today, declared)
     if not what:
         return None
-    more = (len(today.blocks), len(declared.blocks)) if seeds else ()
+    before = today.looks or (len(today.blocks),)
+    more = (*before, len(declared.blocks)) if seeds else ()
     return Additions(tuple(what), stage.frozen.time_ms, Measured.read(study, stage).trials, more)

@@ -79,7 +79,8 @@ def _compare(
     confirmatory = _leave_out_additions(compared, analysis)
     looks = _read_looks(study, stage, len(stage.decisions) if complete is None else complete)
     if not confirmatory:  # none of the workloads that were frozen is left
-        confirmatory, analysis = list(compared), _without_questions(analysis)
+        declared = declare_analysis(study, stage.targets)
+        confirmatory, analysis = list(compared), _explore_all(analysis, declared)
     closed = (1 if looks is None else looks.complete) in stage.closed
     notes = _describe_closed(stage, looks)
     comparison = ask(
@@ -156,10 +157,18 @@ def _leave_out_additions(outcomes: Sequence[Outcome], analysis: Analysis) -> lis
     ]
 
 
-def _without_questions(analysis: Analysis) -> Analysis:
-    """Return an analysis whose questions are none that can be asked now: all are unanswered."""
-    asked = (Question(f"{q.candidate} (as frozen)", q.baseline) for q in analysis.questions)
-    return replace(analysis, questions=tuple(asked))
+def _explore_all(frozen: Analysis, declared: Analysis) -> Analysis:
+    """Return an analysis of what is declared now by the rules of the frozen one.
+
+    Its questions are none that can be asked now, so all of them are unanswered.
+    """
+    asked = (Question(f"{q.candidate} (as frozen)", q.baseline) for q in frozen.questions)
+    return replace(
+        frozen,
+        questions=tuple(asked),
+        workloads=declared.workloads,
+        blocks=declared.blocks,
+    )
 
 
 def read_units(study: Study) -> Units:

@@ -26,12 +26,17 @@ def _blocks(page: str, language: str) -> dict[str, str]:
 
 def test_the_first_tutorial_ends_as_it_says(followed):
     said = followed.said
-    assert "6 = 1 x 2 x 3" in said["thermolion plan first.yaml"]
+    assert "16 = 1 x 2 x 8" in said["thermolion plan first.yaml"]
     first = said["thermolion run first.yaml"]
-    assert "6 of 6 trials done" in first
+    assert "10 of 10 trials done" in first
+    assert "6 trials spared" in first
     assert "report.html" in first
-    assert "6 completed" in said["thermolion status first"]
-    assert "4 of 10 trials to run" in said["thermolion run first.yaml --set seeds=5"]
+    assert "10 completed, 6 spared" in said["thermolion status first"]
+    later = said['thermolion plan first.yaml --set "seeds={looks: [5, 8, 12]}"']
+    assert "for exploration only: seeds 8-11" in later
+    again = said["thermolion run first --confirm first-again"]
+    assert "10 of 16 trials to run" in again
+    assert "this is number 1, at 0.025" in again
     assert (followed.study / "report" / "report.html").is_file()
     tables = said["thermolion export first --format csv"].split()
     assert [Path(table).name for table in tables] == ["trials.csv", "curves.csv"]

@@ -172,6 +172,7 @@ def test_a_workload_that_is_edited_later_leaves_everything_for_exploration(
     found = json.loads(thermolion("compare", "frozen", "--json").out)
     assert status_of(found) == {"fast": False, "slow": False}
     assert found["unanswered"] == 4
+    assert {one["verdict"] for one in found["pooled"]} == {"better"}
     assert any("workload mine" in one for one in found["registration"]["deviations"])
 
 

@@ -23,8 +23,8 @@ def test_the_second_tutorial_ends_as_it_says(lab):
             assert done.code == 0, f"{line}\n{done.out}{done.err}"
             said[line] = done.out + done.err
     assert "#SBATCH" in said["thermolion plan second.yaml"]
-    assert "6 trials in" in said["thermolion submit second.yaml"]
-    assert "6 of 6 trials done" in said["thermolion run second"]
+    assert "10 trials in" in said["thermolion submit second.yaml"]
+    assert "10 of 10 trials done" in said["thermolion run second"]
     assert "report.html" in said["thermolion run second"]
     assert "trial 1 of" in said["thermolion logs second"]
     for outcome in read_outcomes(lab.layout("second").events).values():
