@@ -16,7 +16,14 @@ from orchestrator.study.study import Study
 from orchestrator.study.tuning_rounds import Tuning
 from orchestrator.sweep.search_space import TunedCandidate
 from orchestrator.sweep.sweep import Sweep
-from tracking.compare.analysis import Analysis, Endpoint, Question, Registration
+from tracking.compare.analysis import (
+    EXCLUSIONS,
+    EXCLUSIONS_FROM_WINS,
+    Analysis,
+    Endpoint,
+    Question,
+    Registration,
+)
 from tracking.outcomes import Outcome, read_outcomes
 
 _KEYS = {
@@ -50,6 +57,7 @@ def declare_analysis(study: Study, targets: Mapping[str, float | None]) -> Analy
         rope_pp=keys.analysis.rope_pp,
         margins=dict(keys.analysis.margins.items()),
         primary=keys.analysis.primary,
+        exclusions=EXCLUSIONS if keys.analysis.primary == "mean" else EXCLUSIONS_FROM_WINS,
         targets={
             one.name: targets.get(one.name, one.metric_spec.target) for one in sweep.workloads
         },

@@ -1,5 +1,6 @@
 """A study whose trials end as soon as they are wanted: logs without any training."""
 
+import math
 from collections.abc import Callable, Collection
 from pathlib import Path
 
@@ -13,7 +14,10 @@ Score = Callable[[Trial], float]
 
 
 class ImaginedStudy:
-    """`score` is the last validation value of a trial, and its test value as well."""
+    """`score` is the last validation value of a trial, and its test value as well.
+
+    A trial has diverged if that is not finite.
+    """
 
     def __init__(self, folder: Path, text: str, score: Score) -> None:
         self._folder, self._score, self._logs = folder, score, 0
@@ -64,6 +68,9 @@ class ImaginedStudy:
         for trial in trials:
             value = self._score(trial)
             log.append("started", trial.id, config=trial.to_json(), token="t")
+            if not math.isfinite(value):
+                log.append("diverged", trial.id, step=0, metrics={}, error=f"val is {value}")
+                continue
             for step in (0, 1):
                 metrics = {"val": value * (0.9 + 0.1 * step), "test": value}
                 log.append("evaluated", trial.id, step=step, train_seconds=1.0, metrics=metrics)

@@ -70,6 +70,12 @@ EXCLUSIONS = (
     "a word needs five units in all, and three on each workload",
     "a verdict that does not stand without the blocks of diverged trials is undecided",
 )
+EXCLUSIONS_FROM_WINS = (
+    "a trial that diverged loses to one that did not; two that diverged are tied",
+    EXCLUSIONS[1],
+    "an arm that lost trials to an exception, memory or time is not said to win more often",
+    EXCLUSIONS[-2],
+)
 
 
 @dataclass(frozen=True)

@@ -79,6 +79,12 @@ def saved_sentence(comparison: Comparison) -> str:
     return f"{text}."
 
 
+_PRIMARY = {
+    "mean": "the mean difference",
+    "win_probability": "how often a candidate wins: wins and half ties in units, by workload",
+}
+
+
 def registration(comparison: Comparison) -> Table:
     """Return the analysis as it was frozen, a row for each of its parts; no row if none was."""
     record = comparison.registration
@@ -96,6 +102,7 @@ def registration(comparison: Comparison) -> Table:
         ("endpoints", "; ".join(map(measure, frozen.endpoints))),
         ("error budget", f"{frozen.alpha:g} for the family, by Holm, two-sided{_attempt(frozen)}"),
         *((("earlier attempts", ", ".join(frozen.confirms)),) if frozen.confirms else ()),
+        ("verdicts are about", _PRIMARY[frozen.primary]),
         ("margin of equivalence", "; ".join([f"±{frozen.rope_pp:g} pp", *own])),
         ("workloads", ", ".join(frozen.workloads)),
         ("candidates", ", ".join(frozen.candidates)),

@@ -1,7 +1,14 @@
 """A candidate that diverges in some of its seeds: flagged, counted, never averaged away."""
 
 import json
+import math
 from pathlib import Path
+
+from imagined_study import ImaginedStudy
+
+from orchestrator.results.conclude import StudyResults
+from orchestrator.results.preregister import freeze
+from tracking.report.terminal import verdict_text
 
 SWEEP = """\
 study: brittle
@@ -50,3 +57,42 @@ def test_a_candidate_that_diverges_in_three_of_ten_seeds_is_never_called_better(
     assert (summary["n"], summary["diverged"]) == (10, 3)
     assert found["incomplete"] == []
     assert "diverged" in said.out
+
+
+WINS = """\
+study: s
+workloads:
+  - {name: one, train: "nobody:trains", metric: val, final_metric: test, unit: fraction, steps: 9}
+candidates: {left: {}, right: {}}
+baseline: right
+seeds: 9
+analysis: {primary: win_probability, endpoints: [final_test_accuracy]}
+"""
+
+
+def _score(trial):
+    """Return a value with `left` ahead by one point, and diverged on block 3."""
+    is_left = trial.candidate.name == "left"
+    return math.nan if is_left and trial.block == 3 else 0.7 + 0.01 * is_left + trial.block / 1e4
+
+
+def test_a_study_that_asks_who_wins_counts_a_divergence_as_a_loss(tmp_path, thermolion):
+    made = ImaginedStudy(tmp_path, WINS, _score)
+    results = StudyResults.read(made.study)
+    assert freeze(made.study, results.stage, results.outcomes)
+    made.run()
+    made.edit(WINS.replace("primary: win_probability, ", ""))
+    found = json.loads(thermolion("compare", "s", "--json").out)
+    (pooled,) = [one for one in found["pooled"] if one["endpoint"] == "final_test_accuracy"]
+    counts = {name: pooled["wins"][name] for name in ("won", "lost", "n")}
+    assert counts == {"won": 8, "lost": 1, "n": 9}
+    assert (pooled["verdict"], pooled["p_valid"]) == ("wins more often", 20 / 2**9)
+    assert found["primary"] == "win_probability"
+    (changed,) = [one for one in found["registration"]["deviations"] if "primary" in one]
+    assert changed == "analysis.primary is mean by now; the frozen win_probability counts"
+    results = StudyResults.read(made.study)
+    comparison = results.compare()
+    text = " ".join(verdict_text(comparison).split())
+    assert "in final test: 8 won, 1 lost, 0 tied of 9 seeds" in text
+    page = results.write_report(comparison).read_text()
+    assert "a trial that diverged loses to one that did not" in page
