@@ -10,7 +10,9 @@ from processes import wait_for
 
 from jobs.contract.layout import Layout
 from orchestrator.progress.status import read_status
+from orchestrator.results.confirm import confirm_study, record_attempt
 from orchestrator.study.study import open_study
+from orchestrator.sweep.document import SweepError
 
 # A made-up training: the lr is the score, plus what the seed says. `gone` logs nothing and fails.
 TRAIN = """\
@@ -249,6 +251,16 @@ def test_what_cannot_be_confirmed_is_refused_with_its_cause(thermolion, write, l
     assert "with another sweep" in refusal("frozen", "--confirm", "taken")
     assert {one.name for one in layout.root.iterdir() if one.is_dir()} == {"frozen", "taken"}
     assert not any(name.startswith("confirmation") for name in decided(layout))
+    # Of two at the same time, which want the same seeds, the second one is refused.
+    study = open_study("frozen", layout.root)
+    soon, late = confirm_study(study, "soon"), confirm_study(study, "late")
+    assert soon.sweep.keys.seeds == late.sweep.keys.seeds
+    record_attempt(soon)
+    with pytest.raises(SweepError, match="another one was sent meanwhile"):
+        record_attempt(late)
+    late = confirm_study(study, "late")
+    assert late.sweep.keys.confirms.attempts == ("frozen", "soon")
+    assert late.sweep.keys.seeds.blocks == (10, 11, 12, 13, 14)
 
 
 def test_a_confirmation_of_a_tuned_study_searches_afresh(thermolion, write, layout, trained):
