@@ -32,6 +32,8 @@ TRACKS = frozenset({"val_auc", "train_auc"})
 
 # The flags that are facts of single workloads, and of no answer that is pooled over several.
 _OF_SINGLES = frozenset({TOO_FEW_UNITS})
+# The flags that say that there are few units.
+_OF_NUMBERS = frozenset({TOO_FEW_UNITS, "few seeds", "partial"})
 
 
 def estimate_on_workload(
@@ -243,9 +245,13 @@ def complete(one: Difference, singles: Sequence[Difference], level: float) -> Di
 
 
 def keep_counts(one: Difference) -> Difference:
-    """Return an answer of which trials are still to come: with its number of units and mean."""
+    """Return an answer of which trials are still to come: with its number of units and mean.
+
+    That there are few of them says nothing yet.
+    """
     return replace(
         one,
+        flags=tuple(flag for flag in one.flags if flag not in _OF_NUMBERS),
         estimate=Estimate("undefined", one.estimate.n, one.estimate.mean),
         verdict=None,
         wins=None,

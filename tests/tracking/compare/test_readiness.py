@@ -169,6 +169,7 @@ def test_trials_that_are_declared_and_not_planned_yet_are_waited_for(study):
     found = compare("s", planned, ASKED, analysis=declare(outcomes))
     assert [(one.arrived, one.planned) for one in found.readiness] == [(70, 80)] * 2
     assert {one.verdict for one in found.pooled} == {None}
+    assert {one.flags for one in found.pooled} == {()}  # few units say nothing yet
 
 
 def test_between_two_looks_the_last_complete_one_is_reported(study):
