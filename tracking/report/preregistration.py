@@ -187,7 +187,9 @@ def table_with_additions(comparison: Comparison) -> Table:
                 f"Δ [{confidence(comparison)}]": difference(one.estimate, one.unit),
                 "p": p_value(one.estimate.p),
                 "p adj.": p_value(one.p_adjusted),
-                "would be": f"({verdict_words(one, comparison)})",
+                "would be": "not in yet"
+                if one.verdict is None
+                else f"({verdict_words(one, comparison)})",
             }
             for one in comparison.later
             if not comparison.is_open(one.question)

@@ -32,7 +32,6 @@ def _answers(comparison: Comparison) -> list[str]:
     if not comparison.questions:
         return [wording.no_question(comparison)]
     parts = [said] if (said := banner(comparison)) else []
-    command = None  # named once: that of several boxes is the same
     for question in answered(comparison):
         named, settings = subject(comparison, question)
         lines = [f"{named}:", *([f"  {settings}"] if settings else [])]
@@ -40,21 +39,18 @@ def _answers(comparison: Comparison) -> list[str]:
         like_these = f"  on {wording.kind(comparison)} like these:"
         beyond = findings_beyond(comparison, question)
         lines += [f"{like_these} {word} {text}" for word, text in beyond]
-        for box in boxes(comparison, question):
-            lines += _frame(box, is_named=box.command == command)
-            command = box.command
+        lines += [line for box in boxes(comparison, question) for line in _frame(box)]
         parts.append("\n".join(lines))
     if waiting := not_in_yet(comparison):
         parts.append("\n".join(["Not in yet:", *(f"  {line}" for line in waiting)]))
     return parts
 
 
-def _frame(box: Box, is_named: bool) -> Iterator[str]:
+def _frame(box: Box) -> Iterator[str]:
     """Yield the lines of a box, in letters that every terminal has."""
-    text = f"{box.text} the command above." if is_named and box.command else box.text
     yield f"  +-- {box.heading} ".ljust(_WIDTH, "-")
-    yield from (f"  | {line}" for line in textwrap.wrap(text, _WIDTH - 4))
-    if box.command and not is_named:
+    yield from (f"  | {line}" for line in textwrap.wrap(box.text, _WIDTH - 4))
+    if box.command:
         yield f"  |   {box.command}"
     yield "  +".ljust(_WIDTH, "-")
 

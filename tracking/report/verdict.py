@@ -101,7 +101,10 @@ def _awaited_look(comparison: Comparison) -> str:
 
 
 def boxes(comparison: Comparison, question: Question) -> list[Box]:
-    """Return what has to stand beside the words on a question: who of it nobody has tuned."""
+    """Return what has to stand beside the words on a question: who of it nobody has tuned.
+
+    The command tunes everybody, so that the first box alone names it.
+    """
     untuned, names = comparison.untuned, comparison.untuned_in(question)
     if untuned is None or not names or comparison.is_open(question):
         return []
@@ -114,9 +117,12 @@ def boxes(comparison: Comparison, question: Question) -> list[Box]:
         f"{' and '.join(who)} ran as declared: nobody has searched for better settings. Another "
         "learning rate can turn this verdict around."
     )
-    if untuned.command is not None:
-        return [Box("Untuned", f"{text} The same with every candidate tuned:", untuned.command)]
-    return [Box("Untuned", f"{text} Not tuned here: {untuned.obstacle}.", None)]
+    if untuned.command is None:
+        return [Box("Untuned", f"{text} Not tuned here: {untuned.obstacle}.", None)]
+    boxed = [one for one in answered(comparison) if comparison.untuned_in(one)]
+    if question != boxed[0]:
+        return [Box("Untuned", f"{text} The command above tunes them as well.", None)]
+    return [Box("Untuned", f"{text} The same with every candidate tuned:", untuned.command)]
 
 
 def subject(comparison: Comparison, question: Question) -> tuple[str, str]:

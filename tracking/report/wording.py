@@ -283,13 +283,14 @@ def family(comparison: Comparison) -> str:
     endpoints = len({one.endpoint for one in comparison.confirmatory})
     over_looks = "" if comparison.looks is None else ", whenever the looks stop it"
     of = "Of studies like this one, at most"
+    answers = "the pooled answers" if len(comparison.workloads) > 1 else "these answers"
     means = comparison.primary == "mean"
     words = "better or worse" if means else "wins more or less often"
     if comparison.exploratory:
         of = "Of studies that have declared just this beforehand, at most"
     text = (
         f"{of} {100 * comparison.alpha:g}% say {words} "
-        f"wrongly anywhere in the pooled answers{over_looks}: p-values are adjusted by Holm over "
+        f"wrongly anywhere in {answers}{over_looks}: p-values are adjusted by Holm over "
         f"{quantity(comparison.family, 'test')} ({quantity(questions, 'question')}, "
         f"{quantity(endpoints, 'endpoint')})"
     )

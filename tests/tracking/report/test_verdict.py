@@ -194,6 +194,7 @@ def test_a_verdict_on_untuned_settings_has_a_box_with_the_next_command(digits, t
     assert "adamw (lr 0.02) ran as declared" in second
     page = write_report(found, digits, tmp_path).read_text()
     assert page.count('<aside class="beside"><strong>Untuned.</strong>') == 2
+    assert page.count("thermolion run s --set") == text.count(command) == 1
     assert "> **Untuned.** thermolion (lr by default)" in (tmp_path / "report.md").read_text()
     assert "better (untuned)" in page
 
