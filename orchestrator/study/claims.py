@@ -5,7 +5,7 @@ The arithmetic of power is `orchestrator.study.design_power`'s.
 
 from dataclasses import dataclass
 
-from orchestrator.study.design_power import Design, Shape
+from orchestrator.study.design_power import Design, Shape, format_power
 from orchestrator.study.designs import SearchShare, is_tuned, replicate
 from orchestrator.sweep.sweep import Sweep
 from tracking.compare.analysis import data_sets_needed
@@ -159,7 +159,8 @@ def _describe_level_a(claims: Claims) -> str:
     least = f"a difference of {claims.detectable_level_a:.2f} sd"
     if claims.workloads > 1:
         least = f"an average of {claims.detectable_level_a:.2f} sd"
-    named = f"{claims.effect:g} sd with probability {claims.power_level_a:.2f}"
+    probability = format_power(claims.power_level_a or 0.0)
+    named = f"{claims.effect:g} sd with probability {probability}"
     what = f"{_describe_units(claims)} find on {these} {least}, 4 times in 5"
     of = f"sd of the paired differences; {_describe_tests(claims.tests)}"
     if claims.mean_units is None:

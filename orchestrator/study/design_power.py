@@ -21,6 +21,7 @@ Shape = Literal["obrien-fleming", "pocock"]
 ALPHA = 0.05  # two-sided, as the comparison tests
 WANTED = 0.8  # the power that a detectable effect has
 
+_LEAST_SHOWN, _MOST_SHOWN = 0.01, 0.99
 _NORMAL = NormalDist()
 _LARGE_DF = 2000  # above, Student's t is taken for normal
 _MOST_NODES = 5000  # of the quadrature over S
@@ -266,6 +267,13 @@ def _detect(design: Design) -> float | None:
     if design.power(low) >= WANTED:
         low, high = 0.0, low
     return find_root(lambda x: design.power(x) - WANTED, low, high, _LOOKS_CLOSE)
+
+
+def format_power(power: float) -> str:
+    """Write a power with two digits; 0 is that of a design without words, and none is 1."""
+    if 0 < power < _LEAST_SHOWN:
+        return f"under {_LEAST_SHOWN}"
+    return f"over {_MOST_SHOWN}" if power > _MOST_SHOWN else f"{power:.2f}"
 
 
 def fewest_wins(alpha: float) -> int:

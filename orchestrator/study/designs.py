@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import fmean, variance
 
-from orchestrator.study.design_power import WANTED, Design
+from orchestrator.study.design_power import WANTED, Design, format_power
 from orchestrator.study.estimate import in_words
 from orchestrator.study.price import Pricing, format_hours
 from orchestrator.sweep.search_space import TunedCandidate
@@ -324,7 +324,7 @@ def _describe_row(one: DesignPrice) -> tuple[str, ...]:
         f"{one.tuning} + {one.comparison}",
         "?" if one.seconds is None else in_words(one.seconds),
         "?" if one.hours is None else format_hours(one.hours),
-        f"{one.power:.2f}",
+        format_power(one.power),
         "no word" if one.detectable is None else f"{one.detectable:.2f} sd",
         "; ".join(notes),
     )
