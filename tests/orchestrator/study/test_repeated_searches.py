@@ -343,6 +343,10 @@ def test_another_number_of_searches_is_refused_by_name_once_blocks_have_results(
     text = _own(6, "widen: 0, repeats: 3")
     study = ImaginedStudy(tmp_path, text, _score)
     study.run()
+    (last,) = {one.id for one in study.study.trials[-4:] if one.candidate.name == "left"} - {
+        one.id for one in study.study.trials[-4:] if one.workload.name == "one"
+    }
+    assert "(chosen by search 2)" in thermolion("trial", last).out  # block 5 of three searches
     path = tmp_path / "edited.yaml"
     path.write_text(text.replace("repeats: 3", "repeats: 6"))
     said = thermolion("submit", path)

@@ -83,6 +83,8 @@ def test_settings_of_several_searches_share_a_cell_that_has_none_of_them(begun: 
     (record,) = _records(trials).values()
     assert not {"lr", "weight_decay"} & record.params.keys()
     assert record.params["dataset"] == "digits"
+    tags = [trial_record(one, "s").tags["thermolion.search"] for one in trials]
+    assert tags == ["0", "1"]  # which block has the settings of which search
     points = {(one.key, one.step): one.value for one in record.metrics}
     assert points["final_test_accuracy", 2] == pytest.approx(0.625)
     assert by_cell(trials[:1]).keys() == by_cell(trials).keys()  # whichever search ends first
