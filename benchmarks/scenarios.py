@@ -205,6 +205,7 @@ _FINAL = (Endpoint.FINAL,)
 SCENARIOS: Sequence[Scenario] = (
     Scenario("one_test", "Gaussian, one endpoint", alike(), endpoints=_FINAL, bars=(1,)),
     Scenario("gaussian", "Gaussian, two endpoints", alike(), has_target=True, bars=(1,)),
+    Scenario("wins", "Gaussian, by the probability to win", alike(), primary="win_probability"),
     Scenario("correlated", "endpoints that correlate by 0.9", alike(correlation=0.9)),
     Scenario("heavy_tails", "heavy tails (Student's t, 3 degrees)", alike(heavy_tailed)),
     Scenario("stepped", "ten steps of 0.01 points and no more", _stepped, margin=0.002),

@@ -283,7 +283,7 @@ def judge(
         judged["equivalent"] = any((one, "equivalent") in said for one in beyond)
     if truth.final:
         judged["right"] = any(e is Endpoint.FINAL and _agrees(w, truth.final) for e, w in said)
-    for row in found.confirmatory:
+    for row in found.confirmatory if plan.primary == "mean" else ():
         low, high = row.estimate.low, row.estimate.high
         if row.endpoint is Endpoint.FINAL and low is not None and high is not None:
             judged["covered"] = low <= truth.final <= high
