@@ -219,9 +219,13 @@ def counted(tallies: Mapping[str, Tally]) -> str:
         sizes.setdefault(tally.studies, []).append(name)
     minutes = sum(one.seconds for one in tallies.values()) / 60
     lines = [f"- {size:,} studies: {_listed(sizes[size])}" for size in sorted(sizes, reverse=True)]
-    missing = len(CELLS) - len(tallies)
-    if missing:
-        lines.append(f"- not simulated yet: {missing} cells")
+    short = sum(one.studies < CELLS[name].studies for name, one in tallies.items())
+    if short or len(tallies) < len(CELLS):
+        missing = f"{len(CELLS) - len(tallies)} of {len(CELLS)} cells are not simulated yet"
+        lines += [
+            "",
+            f"{missing}, {short} with fewer studies than is usual: `--missing` does them.",
+        ]
     total = sum(one.studies for one in tallies.values())
     return "\n".join([*lines, "", f"In all {total:,} studies, {minutes:.0f} minutes of one core."])
 

@@ -208,7 +208,7 @@ SCENARIOS: Sequence[Scenario] = (
     Scenario("wins", "Gaussian, by the probability to win", alike(), primary="win_probability"),
     Scenario("correlated", "endpoints that correlate by 0.9", alike(correlation=0.9)),
     Scenario("heavy_tails", "heavy tails (Student's t, 3 degrees)", alike(heavy_tailed)),
-    Scenario("stepped", "ten steps of 0.01 points and no more", _stepped, margin=0.002),
+    Scenario("stepped", "accuracies on few steps of 0.01 points", _stepped, margin=0.002),
     Scenario("unequal", "workloads whose noise differs tenfold", _unequal_workloads, fewest=4),
     Scenario("target_rare", "a target that a third of the runs reach", _rarely, has_target=True),
     Scenario("machine_losses", "the machine loses 10% of trials", _lost(0.1)),

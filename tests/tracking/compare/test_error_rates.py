@@ -1,6 +1,7 @@
 """Simulated studies of known truth: by the functions of the product, and on the page."""
 
 import importlib
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -111,10 +112,21 @@ def test_a_plan_has_the_points_of_a_simulated_search(simulated: SimpleNamespace)
         assert found == tuned.draw_rates(7, search, keys[workload], workload == "w00")
 
 
-def test_the_page_has_the_numbers_that_were_kept(
+def test_the_page_has_the_numbers_that_were_kept_and_they_meet_their_bars(
     simulated: SimpleNamespace, tmp_path: Path
 ) -> None:
     rates, copy = simulated.error_rates, tmp_path / "page.md"
+    kept = rates.read_results()
     copy.write_text(rates.PAGE.read_text())
-    rates.write_page(rates.read_results(), copy)
+    rates.write_page(kept, copy)
     assert copy.read_text() == rates.PAGE.read_text()
+    wrong = {name: one.share("false")[0] for name, one in kept.items()}
+    for name in ("one_test/1x5", "one_test/1x10", "one_test/1xlooks"):
+        assert kept[name].studies >= 4000, name
+        assert 0.035 <= wrong[name] <= 0.065, name
+    for noise, workloads in itertools.product(("low", "high"), (1, 8, 48)):
+        name = f"tuned_{noise}/{workloads}x8"
+        assert kept[name].studies >= 2000, name
+        assert wrong[name] <= 0.065, name
+    for control in ("peeking/1x10", "one_low/8x8", "one_high/8x8"):
+        assert wrong[control] > 0.1, control
