@@ -10,7 +10,12 @@ from statistics import fmean
 
 from jobs.contract.trial import Workload
 from tracking.compare.analysis import Question, data_sets_needed
-from tracking.compare.result import AcrossDatasets, AcrossDatasetsWord, Difference
+from tracking.compare.result import (
+    AcrossDatasets,
+    AcrossDatasetsWord,
+    Difference,
+    interval_level,
+)
 from tracking.compare.units import LOST_BASELINE, LOST_CANDIDATE
 from tracking.metric import PP
 from tracking.stats.multiplicity import holm
@@ -34,18 +39,22 @@ def compare_across_datasets(
     `looks`: when a study stops depends on what it has seen. `unanswered` tests of the family have
     no differences, and those of questions that are `waiting` for trials no answer; they count. A
     verdict that is not upheld without the blocks of diverged trials is undecided, and so is one in
-    favour of a candidate that lost trials by its own doing.
+    favour of a candidate that lost trials by its own doing. The test drops data sets without a
+    difference, and the interval counts them: no word stands beside an interval that holds zero.
     """
     tests = len(by_question) + unanswered
     least = data_sets_needed(max(1, tests) * looks, alpha)
+    level = 1 - (1 - interval_level(alpha)) / looks
     ready = [rows for rows in by_question if rows[0].question not in waiting]
     # A test without an answer counts with p = 1, whatever it would be.
     others = tests - len(ready)
     is_diverged = any(any(row.divergences) for rows in ready for row in rows)
-    of_all = _judge([_test(rows, workloads, least, False) for rows in ready], alpha, looks, others)
+    of_all = _judge(
+        [_test(rows, workloads, least, level, False) for rows in ready], alpha, looks, others
+    )
     of_clean = of_all
     if is_diverged:
-        clean = [_test(rows, workloads, least, True) for rows in ready]
+        clean = [_test(rows, workloads, least, level, True) for rows in ready]
         of_clean = _judge(clean, alpha, looks, others)
     return tuple(
         _restrict(one, other, rows)
@@ -68,7 +77,11 @@ def _restrict(
 
 
 def _test(
-    rows: Sequence[Difference], workloads: Mapping[str, Workload], least: int, clean: bool
+    rows: Sequence[Difference],
+    workloads: Mapping[str, Workload],
+    least: int,
+    level: float,
+    clean: bool,
 ) -> AcrossDatasets:
     first = rows[0]
     mixed = len({(one.unit, one.lower_is_better) for one in rows}) > 1
@@ -90,7 +103,7 @@ def _test(
         behind=sum(value < 0 for value in rounded),
         tied=sum(value == 0 for value in rounded),
         p=None if ranked is None else ranked.p,
-        middle=hodges_lehmann(values) if is_enough else None,
+        middle=hodges_lehmann(values, level) if is_enough else None,
         flags=("mixed units",) if mixed else (),
     )
 
@@ -121,5 +134,7 @@ def _word(one: AcrossDatasets, p: float | None, alpha: float) -> AcrossDatasetsW
     if len(one.means) < one.needed:
         return "not claimable"
     if p is None or p > alpha or one.middle is None:
+        return "undecided"
+    if one.middle.low <= 0 <= one.middle.high:
         return "undecided"
     return "better" if one.middle.estimate > 0 else "worse"

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from tracking.compare.result import AcrossDatasets, Comparison
 from tracking.report.tables import Table
 from tracking.report.wording import (
+    confidence,
     kind,
     measure,
     middle_interval,
@@ -23,7 +24,7 @@ from tracking.report.wording import (
 _WORDS = ("better", "equivalent", "worse")
 
 
-def sentence(one: AcrossDatasets) -> str:
+def sentence(one: AcrossDatasets, comparison: Comparison) -> str:
     """Say what an answer over data sets is, and how sure it is; only for one that is claimable."""
     unit = one.unit
     text = f"{one.word} in {measure(one.measure)}: ahead on {one.ahead}, behind on {one.behind}"
@@ -33,7 +34,7 @@ def sentence(one: AcrossDatasets) -> str:
     if one.middle is not None:
         text += (
             f"typical difference {signed(one.middle.estimate, unit)}{suffix(unit)}, "
-            f"95% CI{middle_interval(one.middle, unit) or ' unbounded'}; "
+            f"{confidence(comparison)}{middle_interval(one.middle, unit) or ' unbounded'}; "
         )
     known = one.p_adjusted is not None
     text += f"adjusted p {p_relation(one.p_adjusted)}." if known else "there is no p-value."
@@ -97,7 +98,7 @@ def _count_data_sets(one: AcrossDatasets, comparison: Comparison) -> Mapping[str
         "better / equivalent / worse alone": " / ".join(
             str(sum(row.verdict == word for row in rows)) for word in _WORDS
         ),
-        "typical Δ [95% CI]": number(None)
+        f"typical Δ [{confidence(comparison)}]": number(None)
         if middle is None
         else signed(middle.estimate, one.unit) + middle_interval(middle, one.unit),
         "p": p_value(one.p),

@@ -198,7 +198,7 @@ def findings(comparison: Comparison, question: Question) -> list[Finding]:
 def findings_beyond(comparison: Comparison, question: Question) -> list[Finding]:
     """Return what is found about other data sets or workloads like those of the study."""
     return [
-        Finding(one.word, across_datasets.sentence(one).removeprefix(one.word).strip())
+        Finding(one.word, across_datasets.sentence(one, comparison).removeprefix(one.word).strip())
         for one in across_datasets.claimable_answers(comparison)
         if one.question == question
     ]

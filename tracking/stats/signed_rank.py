@@ -67,11 +67,11 @@ def signed_rank_test(values: ArrayLike, resolution: float = 0.0) -> SignedRankTe
     return SignedRankTest(min(1.0, 2 * float(_cumulative(n)[math.ceil(fewer)])), rank_floor(n))
 
 
-def hodges_lehmann(values: ArrayLike) -> PseudoMedian | None:
+def hodges_lehmann(values: ArrayLike, level: float = LEVEL) -> PseudoMedian | None:
     """Return the median of the averages of all pairs of values, (n,), each with itself too.
 
-    The 95% interval has the shifts that the exact signed-rank test does not reject, zeros and
-    ties left aside (Hodges and Lehmann 1963). None without a value and for more than
+    The interval has the shifts that the exact signed-rank test does not reject at 1 - `level`,
+    zeros and ties left aside (Hodges and Lehmann 1963). None without a value and for more than
     `MOST_WALSH`.
     """
     x = np.asarray(values, dtype=np.float64)
@@ -80,7 +80,7 @@ def hodges_lehmann(values: ArrayLike) -> PseudoMedian | None:
         return None
     rows, columns = np.triu_indices(n)
     walsh = np.sort((x[rows] + x[columns]) / 2)
-    below = _tail(n, (1 - LEVEL) / 2)
+    below = _tail(n, (1 - level) / 2)
     if below < 0:
         return PseudoMedian(float(np.median(walsh)), -np.inf, np.inf)
     return PseudoMedian(float(np.median(walsh)), float(walsh[below]), float(walsh[-1 - below]))

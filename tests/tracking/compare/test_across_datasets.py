@@ -54,6 +54,26 @@ def test_swapping_the_arms_turns_the_answer_and_keeps_the_p_value(arms):
     assert there.middle.low == pytest.approx(-back.middle.high)
 
 
+@pytest.mark.parametrize("level_on", [4, 20])
+def test_no_word_stands_beside_an_interval_that_holds_zero(arms, level_on):
+    # The test drops the data sets on which both are level, and the interval counts them: ahead on
+    # nine and behind on none would even be "worse", the typical difference being 0.
+    means = [1.0, 1.2, 2.0, 1.5, 0.8, 0.7, 0.9, 1.1, 1.3] + [0.0] * level_on
+    found = final(compare("s", study_of(arms, means), [QUESTION]))
+    assert found.p_adjusted == pytest.approx(2 * 2**-8)
+    held = found.middle.low <= 0 <= found.middle.high
+    assert held == (level_on == 20)
+    assert found.word == ("undecided" if held else "better")
+
+
+def test_at_a_level_above_five_percent_the_interval_has_that_of_the_word(arms):
+    comparison = compare("s", study_of(arms, MEANS[:2] + MEANS[3:7]), [QUESTION], alpha=0.1)
+    found = final(comparison)
+    assert found.word == "better"
+    assert found.middle.low > 0
+    assert "90% CI [" in verdict_text(comparison)
+
+
 def test_too_few_data_sets_claim_nothing_and_say_how_many_it_takes(arms):
     comparison = compare("s", study_of(arms, MEANS[:5]), [QUESTION])
     assert [one.word for one in comparison.across_datasets] == ["not claimable"] * 2
