@@ -41,8 +41,15 @@ from tracking.stats.t_tests import Estimate, at_level, paired_t, stratified_t
 SpeedWord = Literal["faster", "slower", "undecided", "not reached", "not estimable"]
 Bound = Literal["at least", "at most"]
 
-# The word that an arm with lost trials may not be favoured by, by the flag of its answer.
-_BARRED: Mapping[str, SpeedWord] = {LOST_CANDIDATE: "faster", LOST_BASELINE: "slower"}
+# The word that an arm with lost trials may not be favoured by, by the flag of its answer; and an
+# arm that reaches the target less often, by the bound of its factor: without a budget it may be
+# behind.
+_BARRED: Mapping[str, SpeedWord] = {
+    LOST_CANDIDATE: "faster",
+    LOST_BASELINE: "slower",
+    "at most": "faster",
+    "at least": "slower",
+}
 
 
 @dataclass(frozen=True)
@@ -421,7 +428,7 @@ def _least(rows: Sequence[Speedup]) -> Speedup:
 
 
 def _may_decide(one: Speedup) -> bool:
-    barred = {_BARRED[flag] for flag in one.flags if flag in _BARRED}
+    barred = {_BARRED[flag] for flag in (*one.flags, one.bound or "") if flag in _BARRED}
     return TOO_FEW_UNITS not in one.flags and _direction(one) not in barred
 
 

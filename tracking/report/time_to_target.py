@@ -63,6 +63,8 @@ def sentence(one: Speedup, comparison: Comparison) -> str:
         text += " Trials that did not reach it count with their whole budget."
     if one.word == "undecided":
         text += "".join(f" {_BARS[flag]}" for flag in one.flags if flag in _BARS)
+        if (one.bound == "at most" and factor > 1) or (one.bound == "at least" and factor < 1):
+            text += " Who reached it less often is not called faster."
     return text
 
 

@@ -222,6 +222,20 @@ def test_if_one_arm_reaches_it_more_often_the_factor_is_a_bound(outcome, tmp_pat
     assert compare("s", alike, [QUESTION]).time_to_target.speedups[0].bound is None
 
 
+def test_who_reaches_it_less_often_is_not_called_faster(outcome):
+    # Without a budget the one run that missed it may take any number of steps.
+    pairs = [*[(3, 7 + i % 3) for i in range(13)], (None, 11)]
+    questions = [QUESTION, Question("adamw", "thermolion")]
+    comparison = compare("s", pairs_of(outcome, pairs), questions)
+    there, back = comparison.time_to_target.speedups[:2]
+    assert there.p_adjusted < 0.001
+    assert (there.word, there.bound) == ("undecided", "at most")
+    assert (back.word, back.bound) == ("undecided", "at least")
+    text = verdict_text(comparison)
+    assert "13 of 14 trials reached it against 14" in text
+    assert text.count("Who reached it less often is not called faster.") == 2
+
+
 def test_a_workload_on_which_neither_reaches_it_takes_no_part_and_says_so(outcome):
     never = pairs_of(outcome, [(None, None)] * 5, "kmnist")
     comparison = compare("s", pairs_of(outcome, EARLY) + never, [QUESTION])
