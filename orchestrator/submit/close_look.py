@@ -23,7 +23,8 @@ def close_look(study: Study) -> str:
     """End the present look, or the only one, without the trials that are missing; say which.
 
     With looks its decision is taken from what is there. Raises SweepError if nothing is missing,
-    a trial of it is with a living job, or there is no look that could be ended.
+    a trial of it is with a living job, no trial that it adds has a result, or there is no look
+    that could be ended.
     """
     with lock_study(study):
         status = read_status(study)
@@ -32,6 +33,7 @@ def close_look(study: Study) -> str:
         here = [one for one in status.planned.values() if _is_of(one, stage, number)]
         missing = [one for one in here if not one.outcome.has_result]
         _check_missing(study, status, here, missing, _count_removed(stage, number, here))
+        _check_begun(study, stage, number, here)
         write_decision(
             study.layout,
             name_closed_look(number),
@@ -54,7 +56,8 @@ def close_look(study: Study) -> str:
         while decide(study, read_status(study)):
             pass
     which = f"look {number}" if stage.looks else "the comparison"
-    return f"{which} of {study.name} is closed: {len(missing)} of {len(here)} trials are missing"
+    are = "is" if len(missing) == 1 else "are"
+    return f"{which} of {study.name} is closed: {len(missing)} of {len(here)} trials {are} missing"
 
 
 def _find_look(study: Study, status: Status) -> int:
@@ -112,6 +115,17 @@ def _check_missing(
         raise SweepError(
             f"none of the {len(here)} trials of the look has a result: there is nothing to answer "
             f"from; why: thermolion status {name}"
+        )
+
+
+def _check_begun(study: Study, stage: Stage, look: int, here: Sequence[TrialStatus]) -> None:
+    """Raise SweepError if a look has nothing that the one before it has not been answered from."""
+    added = [one for one in here if look > 1 and not stage.is_of_look(one.outcome.trial, look - 1)]
+    if added and not any(one.outcome.has_result for one in added):
+        raise SweepError(
+            f"none of the {len(added)} trials that look {look} adds has a result, so it would say "
+            f"nothing that look {look - 1} has not said: `thermolion compare {study.name}` "
+            f"reports that one, and `thermolion submit {study.name}` sends them"
         )
 
 

@@ -46,8 +46,9 @@ def halted(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "waits.py").write_text(TRAIN.replace("FOLDER", str(tmp_path)))
 
-    def halt(seeds: str, results: int, *waiting: str) -> Layout:
-        (tmp_path / "closed.yaml").write_text(SWEEP.replace("SEEDS", seeds))
+    def halt(seeds: str, results: int, *waiting: str, fast: str = "0.4") -> Layout:
+        text = SWEEP.replace("SEEDS", seeds).replace("0.4", fast)
+        (tmp_path / "closed.yaml").write_text(text)
         for name in waiting:
             (tmp_path / name).touch()
         said = thermolion("submit", tmp_path / "closed.yaml", "--lanes", results + len(waiting))
@@ -105,6 +106,19 @@ def test_a_look_that_is_closed_is_decided_and_what_it_missed_is_never_sent(therm
     assert "closed by hand (--close-look)" in thermolion("compare", "closed").out
     refused = thermolion("compare", "closed", "--close-look")
     assert (refused.code, "all are decided" in refused.err) == (2, True)
+
+
+def test_the_same_request_again_does_not_close_the_next_look_of_which_nothing_has_come(
+    thermolion, halted
+):
+    layout = halted("{looks: [6, 9]}", 11, "fast-5", fast="0.101")
+    assert thermolion("compare", "closed", "--close-look", "--json").code == 0
+    assert json.loads((layout.decisions / "look-1.json").read_text())["go_on"]
+    again = thermolion("compare", "closed", "--close-look")
+    assert again.code == 2
+    assert "none of the 6 trials that look 2 adds has a result" in again.err
+    assert "thermolion submit closed" in again.err
+    assert not (layout.decisions / "closed-look-2.json").exists()
 
 
 def test_a_look_that_misses_nothing_or_has_nothing_is_not_closed(thermolion, halted, tmp_path):
