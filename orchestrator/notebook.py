@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.contract.layout import Layout
 from orchestrator.results.conclude import StudyResults
-from orchestrator.study.study import Study
+from orchestrator.study.study import read_recorded
 from orchestrator.sweep.document import SweepError
-from orchestrator.sweep.sweep import read_sweep
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,7 +77,7 @@ class NotebookStudy:
 
     def _read_results(self) -> StudyResults:
         layout = Layout(self.folder.parent, self.folder.name)
-        return StudyResults.read(Study(read_sweep(layout.sweep), layout))
+        return StudyResults.read(read_recorded(layout))
 
 
 def _frame(rows: Sequence[Mapping[str, Any]]) -> "pd.DataFrame":

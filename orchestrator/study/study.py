@@ -1,18 +1,20 @@
 """A study: a sweep, the trials that it means, and the folder where they are recorded."""
 
+import copy
 import json
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from jobs.contract.atomic_write import write_atomically
 from jobs.contract.layout import Layout
 from jobs.contract.trial import Trial
+from orchestrator.study.decisions import read_decision
 from orchestrator.study.trials import plan_trials
 from orchestrator.study.tuning_rounds import NO_TUNING, Tuning
 from orchestrator.sweep.document import SweepError, choices
-from orchestrator.sweep.sweep import Sweep, read_sweep
+from orchestrator.sweep.sweep import Sweep, read_sweep, resolve_sweep
 
 
 @dataclass(frozen=True)
@@ -55,10 +57,9 @@ class Study:
         if not self.layout.sweep.is_file():
             return None
         try:
-            sweep = read_sweep(self.layout.sweep)
+            return read_recorded(self.layout)
         except SweepError:
             return None  # of another version, or damaged: `record` replaces it
-        return Study(sweep, self.layout)
 
     def record(self) -> None:
         """Keep the sweep in the study's folder, so that the study's name is enough from now on."""
@@ -99,4 +100,27 @@ def open_study(target: str, root: Path | None = None, overrides: Iterable[str] =
             )
         path = recorded
     sweep = read_sweep(path, overrides)
-    return Study(sweep, Layout(root, sweep.keys.study))
+    layout = Layout(root, sweep.keys.study)
+    return Study(_keep_one_search(sweep, layout), layout)
+
+
+def read_recorded(layout: Layout) -> Study:
+    """Return the study that a folder has; raises SweepError if its sweep cannot be read."""
+    return Study(_keep_one_search(read_sweep(layout.sweep), layout), layout)
+
+
+def _keep_one_search(sweep: Sweep, layout: Layout) -> Sweep:
+    """Return a sweep with one search if the study was frozen before searches were repeated.
+
+    What `tune.repeats` is unless said would leave its comparison behind. The document stays as it
+    is written, so that a study that confirms this one has searches as all new ones.
+    """
+    tune, document = sweep.keys.tune, sweep.document
+    if tune is None or tune.repeats is not None:
+        return sweep
+    frozen = read_decision(layout, "analysis")  # the first: those of later edits have the rule
+    if frozen is None or "tuned" not in frozen["analysis"]:
+        return sweep
+    data = copy.deepcopy(document.data)
+    data["tune"]["repeats"] = 1
+    return replace(resolve_sweep(replace(document, data=data)), document=document)

@@ -1,8 +1,10 @@
 """What the answers of a tuned study count: searches, in the study and across two of them."""
 
+import json
 import math
 import zlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from imagined_study import ImaginedStudy
@@ -10,6 +12,8 @@ from imagined_study import ImaginedStudy
 from jobs.contract.trial import Trial
 from orchestrator.results.conclude import StudyResults
 from orchestrator.results.cross_study import pair_studies
+from orchestrator.results.preregister import declare_analysis
+from orchestrator.study.decisions import write_decision
 from orchestrator.sweep.document import SweepError
 
 SWEEP = """\
@@ -56,6 +60,27 @@ def test_a_tuned_study_counts_its_searches(tmp_path: Path, rest: str, n: int) ->
     assert {one.components is None for one in found.pooled} == {n == 10}
     assert not found.any_open
     assert found.exploratory  # nobody has frozen its analysis before these trials
+
+
+def test_a_study_that_was_frozen_before_searches_were_repeated_keeps_its_one_search(
+    tmp_path: Path, thermolion: Any
+) -> None:
+    layout = (made := _study(tmp_path, rest="repeats: 1")).study.layout
+    analysis = dict(declare_analysis(made.study, {}).to_json())
+    rule = analysis.pop("tuning")
+    assert rule["repeats"] == 1
+    analysis["tuned"] = {"one": {name: {"lr": 0.01} for name in rule["candidates"]}}
+    frozen = {"hash": "0" * 64, "inputs": "0" * 64, "started": 0, "analysis": analysis}
+    write_decision(layout, "analysis", "analysis", **frozen)
+    layout.sweep.write_text(layout.sweep.read_text().replace("repeats: 1, ", ""))
+    found = json.loads(thermolion("compare", "s", "--root", layout.root, "--json").out)
+    assert {(one["verdict"], one["estimate"]["n"]) for one in found["pooled"]} == {("better", 10)}
+    planned = thermolion("plan", "s", "--root", layout.root).out
+    assert "24 completed" in planned
+    assert "waiting" not in planned
+    assert "exploration" not in planned
+    more = thermolion("plan", "s", "--root", layout.root, "--set", "tune.repeats=5").out
+    assert "tune.repeats: 1 -> 5 (16 trials with results)" in more
 
 
 def test_two_studies_share_searches_or_are_refused(tmp_path: Path) -> None:
