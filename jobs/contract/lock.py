@@ -216,7 +216,7 @@ def _start(pid: int) -> int | None:
     """Return when a running process was started; 0 if the system does not tell."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # the latter if it ends between open and read
         return None if Path("/proc/self/stat").exists() else _start_unknown(pid)
     state, *fields = stat.rpartition(")")[2].split()
     return None if state == "Z" else int(fields[18])

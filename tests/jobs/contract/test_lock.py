@@ -91,6 +91,23 @@ def test_the_lock_of_a_killed_process_is_taken_over(path: Path) -> None:
     assert list(path.parent.iterdir()) == []
 
 
+def test_a_holder_that_ends_while_it_is_looked_at_has_ended(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = _holder(path)
+    _end(ended)
+    read = Path.read_text
+
+    def read_text(file: Path, **options: str) -> str:
+        if file == Path(f"/proc/{ended.pid}/stat"):
+            raise ProcessLookupError(3, "No such process")  # by Linux, between open and read
+        return read(file, **options)
+
+    monkeypatch.setattr(Path, "read_text", read_text)
+    with Lock(path):
+        assert json.loads(path.read_text())["pid"] == os.getpid()
+
+
 def test_a_later_process_of_the_same_pid_is_not_mistaken_for_the_holder(path: Path) -> None:
     with Lock(path):
         record = json.loads(path.read_text())

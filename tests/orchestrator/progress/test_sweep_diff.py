@@ -137,7 +137,8 @@ def test_a_study_grows_by_seeds_candidates_and_workloads_and_runs_only_what_is_n
     said = thermolion("run", small, *grown)
     assert said.code == 0, said.err
     assert "14 of 18 trials to run" in said.err
-    assert "note" not in said.err
+    assert said.err.count("note: ") == 1  # nothing is lost: only what comes late explores
+    assert "note: for exploration only: seeds 2; workload short; sgd vs adamw" in said.err
     outcomes = read_outcomes(layout.events)
     assert len(outcomes) == 18
     assert {outcome.attempts for outcome in outcomes.values()} == {1}

@@ -238,7 +238,8 @@ def test_the_verdicts_are_metrics_and_tags_of_the_parent_and_give_way_to_later_o
         key = "final_test_accuracy/thermolion vs adamw"
         assert parent.data.metrics[f"difference/{key}"] == one.estimate.mean
         assert parent.data.metrics[f"p_adjusted/{key}"] == one.p_adjusted
-        assert parent.data.tags[f"thermolion.verdict/{key}"] == one.verdict
+        word = parent.data.tags[f"thermolion.verdict/{key}"]
+        assert word == f"{one.verdict} (too few seeds) (exploratory)"
         assert len(study.history(parent)[f"difference/{key}"]) == 1
         ids.append(parent.info.run_id)
     assert ids[1] == ids[2]
