@@ -33,6 +33,8 @@ _PACKAGES: Mapping[str, str] = {
 }
 _LONGEST_SOCKET = 100  # bytes; the kernel takes 107
 _PATIENCE_S = 120.0  # for another `up` or `down` of the same folder
+_PORTS = (10_000, 32_768)  # the system gives others to connections, unless it is told otherwise
+_PORTS_OF_CONNECTIONS = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _DRAIN_S = 20.0  # for the jobs to end when the cluster is taken down
 
 
@@ -247,12 +249,29 @@ def _devices() -> list[Path]:
 
 
 def _free_ports(nodes: int) -> Ports:
-    """Return ports that nobody listens on at the moment."""
+    """Return ports that nobody listens on at the moment.
+
+    They are below those that the system gives to connections: one of these could be taken in the
+    seconds until a daemon listens.
+    """
+    first, end = _PORTS
+    with contextlib.suppress(OSError):  # of a system without it, the default is as good
+        given = int(_PORTS_OF_CONNECTIONS.read_text().split()[0])
+        end = given if given > first else end
+    possible = secrets.SystemRandom().sample(range(first, end), end - first)
+    numbers: list[int] = []
     with contextlib.ExitStack() as held:
-        numbers = []
-        for _ in range(nodes + 2):
+        for port in possible:
             listener = held.enter_context(socket.socket())
-            listener.bind(("127.0.0.1", 0))
-            numbers.append(listener.getsockname()[1])
+            with contextlib.suppress(OSError):
+                listener.bind(("127.0.0.1", port))
+                numbers.append(port)
+            if len(numbers) == nodes + 2:
+                break
+    if len(numbers) < nodes + 2:
+        raise ClusterError(
+            f"{nodes + 2} ports are needed, and of {first} to {end - 1} only {len(numbers)} are "
+            "free: end what listens there, or lower --nodes"
+        )
     controller, accounting, *others = numbers
     return Ports(controller, tuple(others), accounting)

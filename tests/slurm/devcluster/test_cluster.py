@@ -122,6 +122,10 @@ def test_it_listens_on_loopback_alone(limited):
     theirs = {link[8:-1] for link in links if link.startswith("socket:")}
     addresses = {address for address, inode in listening if inode in theirs}
     assert addresses == {"0100007F"}  # 127.0.0.1
+    given = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    ports = json.loads((limited.paths.folder / "cluster.json").read_text())["ports"]
+    # Those that connections are given could be taken before a daemon listens.
+    assert max(ports["controller"], ports["accounting"], *ports["nodes"]) < given
     assert limited.ask("sacctmgr", "-n", "-P", "show", "cluster").startswith("thermolion|")
 
 
