@@ -1,4 +1,4 @@
-"""Which trials of a comparison will not run again by themselves, and by what failure.
+"""Which trials will not run again by themselves, and by what failure.
 
 A question need not wait for them. Changes nothing; asks the backend only if it could matter.
 """
@@ -6,6 +6,7 @@ A question need not wait for them. Changes nothing; asks the backend only if it 
 from collections.abc import Mapping, Sequence
 
 from jobs.contract.failures import FailureClass, classify_exception
+from jobs.contract.trial import Phase
 from orchestrator.backends.records import BackendError
 from orchestrator.progress.status import Status, TrialStatus, read_status
 from orchestrator.study.study import Study
@@ -33,12 +34,12 @@ def find_given_up(study: Study, outcomes: Sequence[Outcome]) -> Mapping[str, Fai
         }
 
 
-def list_given_up(status: Status) -> Mapping[str, FailureClass]:
-    """Return the same by a status that is known."""
+def list_given_up(status: Status, phase: Phase = "compare") -> Mapping[str, FailureClass]:
+    """Return the same of the trials of a phase, by a status that is known."""
     return {
         one.outcome.trial.id: _find_class(one)
         for one in status.left_alone
-        if one.outcome.trial.phase == "compare"
+        if one.outcome.trial.phase == phase
     }
 
 

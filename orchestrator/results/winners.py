@@ -5,7 +5,7 @@ each kind of decision. Whoever calls holds the study's lock. Sends nothing: what
 releases is sent by `submit`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -34,11 +34,15 @@ _RATE = "lr"
 _Grouped = Sequence[tuple[SearchRun, Mapping[str, Sequence[Outcome]]]]
 
 
-def decide_tuning(study: Study, stage: Stage, outcomes: Sequence[Outcome]) -> bool:
+def decide_tuning(
+    study: Study, stage: Stage, outcomes: Sequence[Outcome], failed: Collection[str] = ()
+) -> bool:
     """Suggest settings, widen searches or write down winners; return True if any was due.
 
     A search is due once all its trials have results, unless no setting of some candidate has a
-    score. Searches that no look has released yet wait, and others do not wait for them.
+    score. It waits for none of the `failed`, by id, which training itself has failed for good:
+    their settings have no score. Searches that no look has released yet wait, and others do not
+    wait for them.
     """
     tuning = study.tuning
     candidates = {one.key: one for one in _tuned_candidates(study)}
@@ -50,7 +54,8 @@ def decide_tuning(study: Study, stage: Stage, outcomes: Sequence[Outcome]) -> bo
             if (run.of, key, run.number) not in tuning.chosen
             and stage.wanted(of[0].trial) == "now"
         }
-        if not awaited or not all(one.has_result for of in awaited.values() for one in of):
+        trials = [one for of in awaited.values() for one in of]
+        if not trials or not all(one.has_result or one.trial.id in failed for one in trials):
             continue
         results = [_Tuned(run, candidates[key], of) for key, of in awaited.items()]
         if all(one.winner is not None for one in results):

@@ -21,7 +21,7 @@ from tracking.outcomes import Outcome
 def decide(study: Study, status: Status) -> bool:
     """Take one decision that is due; return True if one was written, since another may follow."""
     stage = status.stage
-    if stage.awaits_winners and decide_tuning(study, stage, status.outcomes):
+    if stage.awaits_winners and decide_tuning(study, stage, status.outcomes, _failed(status)):
         return True
     if stage.awaits_targets:
         return _decide_targets(study, status.outcomes)
@@ -34,6 +34,16 @@ def decide(study: Study, status: Status) -> bool:
     if stage.frozen is None:
         return freeze(study, stage, status.outcomes)
     return _decide_look(study, status, look, here)
+
+
+def _failed(status: Status) -> list[str]:
+    """Return the ids of the tuning trials that training itself has failed for good."""
+    given_up = list_given_up(status, "tune")
+    if not given_up:
+        return []
+    from tracking.compare.readiness import TRAINING_CAN_CAUSE
+
+    return [trial for trial, kind in given_up.items() if kind in TRAINING_CAN_CAUSE]
 
 
 def _is_due(status: Status, look: int, here: Sequence[Outcome]) -> bool:

@@ -10,13 +10,13 @@ from orchestrator.progress.status import read_status
 from orchestrator.study.study import Study, open_study
 from orchestrator.submit.decide import decide
 
-Score = Callable[[Trial], float]
+Score = Callable[[Trial], float | None]
 
 
 class ImaginedStudy:
     """`score` is the last validation value of a trial, and its test value as well.
 
-    A trial has diverged if that is not finite.
+    A trial has diverged if that is not finite, and failed for good if it is None.
     """
 
     def __init__(self, folder: Path, text: str, score: Score) -> None:
@@ -68,6 +68,10 @@ class ImaginedStudy:
         for trial in trials:
             value = self._score(trial)
             log.append("started", trial.id, config=trial.to_json(), token="t")
+            if value is None:
+                why = {"kind": "ValueError", "error": "too much for it", "traceback": "…"}
+                log.append("failed", trial.id, **why, config=trial.to_json())
+                continue
             if not math.isfinite(value):
                 log.append("diverged", trial.id, step=0, metrics={}, error=f"val is {value}")
                 continue

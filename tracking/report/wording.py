@@ -94,11 +94,8 @@ def confidence(comparison: Comparison) -> str:
 
 
 def share_of_wins(wins: WinProbability) -> str:
-    """Format how often a candidate wins, with the interval of that if there is one."""
-    text = f"{100 * wins.probability:.0f}%"
-    if wins.low is None or wins.high is None:
-        return text
-    return f"{text} [{100 * wins.low:.0f}%, {100 * wins.high:.0f}%]"
+    """Format how often a candidate wins, with the interval of that."""
+    return f"{100 * wins.probability:.0f}% [{100 * wins.low:.0f}%, {100 * wins.high:.0f}%]"
 
 
 def interval(estimate: Estimate, unit: str = PP) -> str:

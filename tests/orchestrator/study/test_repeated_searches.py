@@ -461,3 +461,26 @@ def test_roots_of_points_differ_for_every_search_and_workload() -> None:
     assert roots[0] == 7
     assert len(set(roots)) == 15
     assert search_root(8, 1, "a") != search_root(7, 1, "a")
+
+
+def test_a_setting_that_training_fails_for_good_is_not_waited_for_unless_all_of_them_fail(
+    tmp_path: Path,
+) -> None:
+    def score(trial: Trial) -> float | None:
+        rate = trial.candidate.hyperparameters["lr"]
+        return None if trial.phase == "tune" and rate > largest else _score(trial)
+
+    largest = 0.1
+    study = ImaginedStudy(tmp_path, _own(3), score)
+    study.run()
+    assert "failed" in study.states.values()
+    chosen = study.study.tuning.chosen
+    assert len(chosen) == 2 * 2 * 3
+    assert all(one["values"]["lr"] <= largest for one in chosen.values())
+
+    largest = 0.0
+    (tmp_path / "all").mkdir()
+    study = ImaginedStudy(tmp_path / "all", _own(3), score)
+    study.run()
+    assert set(study.states.values()) == {"failed"}
+    assert study.decisions == set()
