@@ -24,9 +24,9 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.scenarios import COLUMNS, SCENARIOS, Scenario
-from benchmarks.simulated_studies import Design
-from benchmarks.tuned_studies import BY_LOOKS, EIGHT_SEEDS, TUNED, TunedScenario
+from benchmarks.simulation.scenarios import COLUMNS, SCENARIOS, Scenario
+from benchmarks.simulation.simulated_studies import Design
+from benchmarks.simulation.tuned_studies import BY_LOOKS, EIGHT_SEEDS, TUNED, TunedScenario
 
 RESULTS = Path(__file__).with_suffix(".json")
 PAGE = Path(__file__).parents[1] / "docs" / "error-rates.md"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from imagined_study import ImaginedStudy
+from tuned_sweeps import IMAGES, own, plan, rates_by_search, score
 
 from jobs.contract.trial import Trial
 from orchestrator.progress.status import read_status
@@ -17,52 +18,6 @@ from orchestrator.study.study import open_study
 from orchestrator.study.tuning_rounds import Tuning
 from orchestrator.sweep.search_space import TunedCandidate, search_root
 from tracking.compare.analysis import Analysis
-
-IMAGES = """\
-study: s
-workloads: [{dataset: digits, model: mlp, epochs: 9, global_batch: 64}]
-candidates: {adamw: {}, thermolion: {}}
-compare: {candidate: thermolion, against: adamw}
-seeds: 3
-"""
-OWN = """\
-study: imagined
-defaults: {train: "nobody:trains", metric: val, final_metric: test, unit: fraction, steps: 9}
-workloads:
-  - {name: one, options: {at: 1}}
-  - {name: two, options: {at: 2}}
-candidates: {left: {}, right: {}}
-baseline: left
-seeds: SEEDS
-tune: {trials: 4, REST, space: {"*": {lr: {log: [1e-4, 1]}}}}
-"""
-
-
-def _own(seeds: object = 3, rest: str = "widen: 0") -> str:
-    return OWN.replace("SEEDS", str(seeds)).replace("REST", rest)
-
-
-def _score(trial: Trial) -> float:
-    """The best rate is 1e-2; which of several good ones wins turns on the seeds of a search."""
-    luck = trial.seeds["noise"] % 1000 / 1e5
-    return 1 / (1 + abs(math.log10(trial.candidate.hyperparameters["lr"]) + 2)) + luck
-
-
-def _plan(folder: Path, text: str) -> tuple[Trial, ...]:
-    path = folder / "planned.yaml"
-    path.write_text(text)
-    return open_study(str(path), folder / "studies").trials
-
-
-def _by_search(trials: tuple[Trial, ...]) -> dict[tuple[str, int], dict[str, list[float]]]:
-    """Return the rates that are tried, by workload and search, then by candidate."""
-    rates: dict[tuple[str, int], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for one in trials:
-        if one.phase == "tune":
-            place = one.workload.name, TunedCandidate.search_of(one.candidate)
-            rates[place][one.candidate.declared].append(one.candidate.hyperparameters["lr"])
-    return {at: {name: sorted(of) for name, of in found.items()} for at, found in rates.items()}
-
 
 # Of a sweep with one workload before tuning could be repeated: a digest of the sorted ids.
 EARLIER = {
@@ -77,18 +32,18 @@ EARLIER = {
 def test_the_first_search_of_a_workload_has_the_trials_of_the_only_one_of_early_versions(
     how: str, tmp_path: Path
 ) -> None:
-    trials = _plan(tmp_path, f"{IMAGES}tune: {{trials: 4, {how}}}\n")
+    trials = plan(tmp_path, f"{IMAGES}tune: {{trials: 4, {how}}}\n")
     first = [one for one in trials if TunedCandidate.search_of(one.candidate) == 0]
     assert len(trials) == 3 * len(first)
     ids = " ".join(sorted(one.id for one in first))
     assert hashlib.sha256(ids.encode()).hexdigest()[:16] == EARLIER[how]
-    alone = _plan(tmp_path, f"{IMAGES}tune: {{trials: 4, repeats: 1, {how}}}\n")
+    alone = plan(tmp_path, f"{IMAGES}tune: {{trials: 4, repeats: 1, {how}}}\n")
     assert [one.to_json() for one in alone] == [one.to_json() for one in first]
 
 
 def test_points_are_shared_by_candidates_and_by_nothing_else(tmp_path: Path) -> None:
-    trials = _plan(tmp_path, _own(3))
-    rates = _by_search(trials)
+    trials = plan(tmp_path, own(3))
+    rates = rates_by_search(trials)
     assert set(rates) == {(w, s) for w in ("one", "two") for s in range(3)}
     assert all(of["left"] == of["right"] for of in rates.values())
     assert len({tuple(of["left"]) for of in rates.values()}) == 6
@@ -101,7 +56,7 @@ def test_points_are_shared_by_candidates_and_by_nothing_else(tmp_path: Path) -> 
 
 
 def test_settings_are_named_by_search_and_number_and_both_are_read_back(tmp_path: Path) -> None:
-    trials = _plan(tmp_path, _own(2, "seeds: 2, widen: 0"))
+    trials = plan(tmp_path, own(2, "seeds: 2, widen: 0"))
     left = [
         one for one in trials if (one.workload.name, one.candidate.declared) == ("one", "left")
     ]
@@ -116,19 +71,19 @@ def test_settings_are_named_by_search_and_number_and_both_are_read_back(tmp_path
 
 
 def test_searches_may_be_numbered_from_a_later_one(tmp_path: Path) -> None:
-    fresh = _by_search(_plan(tmp_path, _own("[5, 6]", "first_search: 5, widen: 0")))
+    fresh = rates_by_search(plan(tmp_path, own("[5, 6]", "first_search: 5, widen: 0")))
     assert {search for _, search in fresh} == {5, 6}
-    earlier = _by_search(_plan(tmp_path, _own(5)))
+    earlier = rates_by_search(plan(tmp_path, own(5)))
     assert not {tuple(of["left"]) for of in earlier.values()} & {
         tuple(of["left"]) for of in fresh.values()
     }
 
 
 def test_more_seeds_move_no_block_to_another_search(tmp_path: Path) -> None:
-    study = ImaginedStudy(tmp_path, _own(3), _score)
+    study = ImaginedStudy(tmp_path, own(3), score)
     study.run()
     before = {one.id for one in study.study.trials}
-    study.edit(_own(7))
+    study.edit(own(7))
     assert before < {one.id for one in study.study.trials}  # and two more searches
     study.run()
     lr = {
@@ -143,16 +98,16 @@ def test_more_seeds_move_no_block_to_another_search(tmp_path: Path) -> None:
 
 
 def test_a_search_is_widened_alone_and_its_candidates_all_try_again(tmp_path: Path) -> None:
-    def score(trial: Trial) -> float:
+    def scored(trial: Trial) -> float:
         """In the second search on `one` the candidate `right` is best at the highest rate."""
         candidate = trial.candidate
         rate = math.log10(candidate.hyperparameters["lr"])
         name = candidate.declared, trial.workload.name
         if name == ("right", "one") and trial.phase == "tune" and "#2." in candidate.name:
             return 0.5 + 0.1 * rate
-        return _score(trial)
+        return score(trial)
 
-    study = ImaginedStudy(tmp_path, _own(2, "widen: 1"), score)
+    study = ImaginedStudy(tmp_path, own(2, "widen: 1"), scored)
     first = study.end(lambda trial: trial.workload.name == "one")
     assert len(first) == 2 * 2 * 4
     study.decide()
@@ -188,13 +143,13 @@ def test_a_search_is_widened_alone_and_its_candidates_all_try_again(tmp_path: Pa
 def test_later_searches_wait_for_their_look_and_are_spared_where_it_stops_before(
     tmp_path: Path,
 ) -> None:
-    text = _own("{looks: [3, 5]}").replace("right: {}", "right: {}, alike: {}")
+    text = own("{looks: [3, 5]}").replace("right: {}", "right: {}, alike: {}")
 
-    def score(trial: Trial) -> float:
+    def scored(trial: Trial) -> float:
         better = 0.2 if trial.candidate.declared == "right" else 0.0
-        return _score(trial) / 2 + better + int(trial.id, 16) % 97 * 1e-4
+        return score(trial) / 2 + better + int(trial.id, 16) % 97 * 1e-4
 
-    study = ImaginedStudy(tmp_path, text, score)
+    study = ImaginedStudy(tmp_path, text, scored)
     tried = list(read_status(study.study).planned.values())
     by_search = defaultdict(set)
     for one in tried:
@@ -243,18 +198,18 @@ def test_later_searches_wait_for_their_look_and_are_spared_where_it_stops_before
 
 
 def test_candidates_as_declared_wait_for_nobody_whom_a_look_has_stopped(tmp_path: Path) -> None:
-    text = _own("{looks: [3, 5]}", "widen: 0, untuned: [plain, other], allow_unequal: true")
+    text = own("{looks: [3, 5]}", "widen: 0, untuned: [plain, other], allow_unequal: true")
     text = text.replace(
         "{left: {}, right: {}}", "{left: {}, plain: {lr: 0.01}, other: {lr: 0.02}}"
     )
     text = text.replace("baseline: left", "baseline: plain")
 
-    def score(trial: Trial) -> float:
+    def scored(trial: Trial) -> float:
         if trial.candidate.declared == "left":
             return 0.2 + trial.block * 1e-3
         return 0.7 + trial.seeds["noise"] % 97 * 1e-3 + trial.candidate.hyperparameters["lr"]
 
-    study = ImaginedStudy(tmp_path, text, score)
+    study = ImaginedStudy(tmp_path, text, scored)
     waiting = list(study.end(lambda _: True))
     assert {one.phase for one in waiting} == {
         "tune"
@@ -273,8 +228,8 @@ def test_candidates_as_declared_wait_for_nobody_whom_a_look_has_stopped(tmp_path
 
 
 def test_pilots_take_the_settings_of_the_searches_that_are_needed_anyway(tmp_path: Path) -> None:
-    text = _own("{looks: [2, 4]}") + "pilot: {seeds: 5}\n"
-    study = ImaginedStudy(tmp_path, text, _score)
+    text = own("{looks: [2, 4]}") + "pilot: {seeds: 5}\n"
+    study = ImaginedStudy(tmp_path, text, score)
     study.end(lambda trial: TunedCandidate.search_of(trial.candidate) == 0)
     study.decide()
     assert {one.phase for one in study.end(lambda trial: trial.phase == "pilot")} == {"pilot"}
@@ -299,7 +254,7 @@ def test_pilots_take_the_settings_of_the_searches_that_are_needed_anyway(tmp_pat
 
 
 def test_what_is_frozen_is_the_rule_and_winners_follow_it(tmp_path: Path) -> None:
-    study = ImaginedStudy(tmp_path, _own("{looks: [2, 4]}"), _score)
+    study = ImaginedStudy(tmp_path, own("{looks: [2, 4]}"), score)
     study.run()
     frozen = json.loads((study.study.layout.decisions / "analysis.json").read_text())["analysis"]
     assert frozen["tuning"]["repeats"] == 4
@@ -308,7 +263,7 @@ def test_what_is_frozen_is_the_rule_and_winners_follow_it(tmp_path: Path) -> Non
 
 
 def test_trials_of_asha_compete_within_one_search_of_one_workload(tmp_path: Path) -> None:
-    trials = _plan(tmp_path, _own(3, "widen: 0, search: asha"))
+    trials = plan(tmp_path, own(3, "widen: 0, search: asha"))
     rivals = defaultdict(set)
     for one in trials:
         assert one.rungs is not None
@@ -323,7 +278,7 @@ def test_trials_of_asha_compete_within_one_search_of_one_workload(tmp_path: Path
 
 
 def test_optuna_suggests_for_each_search_by_its_own_results(tmp_path: Path) -> None:
-    study = ImaginedStudy(tmp_path, _own(2, "widen: 0, search: optuna"), _score)
+    study = ImaginedStudy(tmp_path, own(2, "widen: 0, search: optuna"), score)
     study.end()
     study.decide()
     (record,) = Tuning.read(study.study.layout).suggestions
@@ -340,8 +295,8 @@ def test_optuna_suggests_for_each_search_by_its_own_results(tmp_path: Path) -> N
 def test_another_number_of_searches_is_refused_by_name_once_blocks_have_results(
     tmp_path: Path, thermolion
 ) -> None:
-    text = _own(6, "widen: 0, repeats: 3")
-    study = ImaginedStudy(tmp_path, text, _score)
+    text = own(6, "widen: 0, repeats: 3")
+    study = ImaginedStudy(tmp_path, text, score)
     study.run()
     (last,) = {one.id for one in study.study.trials[-4:] if one.candidate.name == "left"} - {
         one.id for one in study.study.trials[-4:] if one.workload.name == "one"
@@ -362,62 +317,18 @@ def test_another_number_of_searches_is_refused_by_name_once_blocks_have_results(
 def test_another_first_workload_is_refused_by_name_once_its_search_has_results(
     tmp_path: Path, thermolion
 ) -> None:
-    study = ImaginedStudy(tmp_path, _own(2), _score)
+    study = ImaginedStudy(tmp_path, own(2), score)
     study.end()
     path = tmp_path / "edited.yaml"
     one, two = "  - {name: one, options: {at: 1}}\n", "  - {name: two, options: {at: 2}}\n"
-    path.write_text(_own(2).replace(one + two, two + one))
+    path.write_text(own(2).replace(one + two, two + one))
     said = thermolion("submit", path)
     assert said.code == 2
     assert "the first of `workloads`: one -> two (16 trials with results)" in said.err
     path.write_text(
-        _own(2).replace(two, two + two.replace("two", "three").replace("at: 2", "at: 3"))
+        own(2).replace(two, two + two.replace("two", "three").replace("at: 2", "at: 3"))
     )
     assert json.loads(thermolion("plan", path, "--json").out)["orphaned"] == []
-
-
-def test_a_proxy_is_what_tuning_trains_and_nothing_else(tmp_path: Path) -> None:
-    proxy = "proxy: {epochs: 3, train_images: 500}"
-    trials = _plan(tmp_path, f"{IMAGES}tune: {{trials: 4, search: asha, {proxy}}}\n")
-    assert {(one.images.epochs, one.images.train_images) for one in trials} == {(3, 500)}
-    assert {one.rungs and one.rungs.at for one in trials} == {(1,)}  # of three epochs, not of nine
-    whole = _plan(tmp_path, f"{IMAGES}tune: {{trials: 4, search: asha}}\n")
-    # Same points and seeds: what the proxy is of stays the same.
-    assert [(one.candidate.key, dict(one.seeds)) for one in sorted(trials, key=_place)] == [
-        (one.candidate.key, dict(one.seeds)) for one in sorted(whole, key=_place)
-    ]
-    rivals = [{one.rungs and one.rungs.competitors for one in of} for of in (trials, whole)]
-    assert not rivals[0] & rivals[1]
-
-
-def test_workloads_that_are_one_by_proxy_are_tuned_apart(tmp_path: Path) -> None:
-    two = "[{name: short, DATA, epochs: 5}, {name: long, DATA, epochs: 9}]"
-    two = two.replace("DATA", "dataset: digits, model: mlp, global_batch: 64")
-    text = IMAGES.replace("[{dataset: digits, model: mlp, epochs: 9, global_batch: 64}]", two)
-    trials = _plan(tmp_path, f"{text}tune: {{trials: 4, repeats: 1, proxy: {{epochs: 2}}}}\n")
-    assert len({one.id for one in trials}) == 2 * 2 * 4
-    seeds = {one.workload.name: one.seeds["init"] for one in trials}
-    assert seeds["short"] != seeds["long"]
-    rates = _by_search(trials)
-    assert rates["short", 0] != rates["long", 0]
-
-
-def test_what_a_proxy_has_found_is_compared_on_the_whole_and_told(tmp_path: Path) -> None:
-    study = ImaginedStudy(tmp_path, _own(5, "widen: 0, proxy: {steps: 3}"), _score)
-    study.run()
-    steps = {(one.phase, one.workload.steps) for one in study.study.trials}
-    assert steps == {("tune", 3), ("compare", 9)}
-    tuning = StudyResults.read(study.study).compare().tuning
-    assert tuning is not None
-    assert (tuning.proxy, tuning.repeats) == ("3 steps", 5)
-    assert len(tuning.searched) == 2 * 2 * 5
-    frozen = declare_analysis(study.study, {}).tuning
-    assert frozen is not None
-    assert frozen["proxy"] == {"steps": 3}
-
-
-def _place(trial: Trial) -> tuple[str, int]:
-    return trial.candidate.name, trial.block
 
 
 EARLY = {
@@ -432,7 +343,7 @@ EARLY = {
 
 def test_decisions_of_early_versions_are_those_of_the_first_search(tmp_path: Path) -> None:
     path = tmp_path / "early.yaml"
-    path.write_text(_own(2, "widen: 1, repeats: 1"))
+    path.write_text(own(2, "widen: 1, repeats: 1"))
     study = open_study(str(path), tmp_path / "studies")
     left = study.sweep.candidates[0]
     run = study.sweep.search_runs[0]
@@ -466,12 +377,12 @@ def test_roots_of_points_differ_for_every_search_and_workload() -> None:
 def test_a_setting_that_training_fails_for_good_is_not_waited_for_unless_all_of_them_fail(
     tmp_path: Path,
 ) -> None:
-    def score(trial: Trial) -> float | None:
+    def some(trial: Trial) -> float | None:
         rate = trial.candidate.hyperparameters["lr"]
-        return None if trial.phase == "tune" and rate > largest else _score(trial)
+        return None if trial.phase == "tune" and rate > largest else score(trial)
 
     largest = 0.1
-    study = ImaginedStudy(tmp_path, _own(3), score)
+    study = ImaginedStudy(tmp_path, own(3), some)
     study.run()
     assert "failed" in study.states.values()
     chosen = study.study.tuning.chosen
@@ -480,7 +391,7 @@ def test_a_setting_that_training_fails_for_good_is_not_waited_for_unless_all_of_
 
     largest = 0.0
     (tmp_path / "all").mkdir()
-    study = ImaginedStudy(tmp_path / "all", _own(3), score)
+    study = ImaginedStudy(tmp_path / "all", own(3), some)
     study.run()
     assert set(study.states.values()) == {"failed"}
     assert study.decisions == set()

@@ -22,11 +22,11 @@ REPO = Path(__file__).parents[3]
 @pytest.fixture(scope="module")
 def simulated() -> Iterator[SimpleNamespace]:
     """The modules of the benchmark, which no package has."""
-    names = ("error_rates", "simulated_studies", "tuned_studies")
+    names = ("error_rates", "simulation.simulated_studies", "simulation.tuned_studies")
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(REPO)
-        modules = {name: importlib.import_module(f"benchmarks.{name}") for name in names}
-        yield SimpleNamespace(**modules)
+        modules = [importlib.import_module(f"benchmarks.{name}") for name in names]
+        yield SimpleNamespace(**{one.__name__.rpartition(".")[2]: one for one in modules})
 
 
 def wrong(simulated: SimpleNamespace, cell: str, count: int, measure: str = "false") -> float:

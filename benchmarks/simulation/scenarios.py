@@ -12,7 +12,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from benchmarks.simulated_studies import (
+from benchmarks.simulation.simulated_studies import (
     AUC_A_STEP,
     CHANCE,
     COMPLETED,

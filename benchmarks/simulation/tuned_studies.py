@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.random import Generator
 
-from benchmarks.simulated_studies import (
+from benchmarks.simulation.simulated_studies import (
     AUC_A_STEP,
     COMPLETED,
     EQUAL,
