@@ -120,10 +120,10 @@ def _describe_closed(stage: Stage, looks: Looks | None) -> list[str]:
         if number <= last:
             date = datetime.fromtimestamp(one.time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
             which = "The comparison" if looks is None else f"Look {number}"
+            missing = f"{len(one.missing)} trial{'s' * (len(one.missing) != 1)}"
             notes.append(
-                f"{which} was closed by hand (--close-look) {date} with "
-                f"{len(one.missing)} trials missing: their blocks are left out, and so is what "
-                "came of them later."
+                f"{which} was closed by hand (--close-look) {date} with {missing} missing: their "
+                "blocks are left out, and so is what came of them later."
             )
     return notes
 

@@ -288,8 +288,10 @@ def describe_notes(study: Study, status: Status) -> list[str]:
     """Say what to do next, and what logs and jobs hold beyond what the sweep asks for."""
     notes = list(status.notes)
     if status.left_alone:
+        count = len(status.left_alone)
+        which = "1 trial failed or held is" if count == 1 else f"{count} trials failed or held are"
         notes.append(
-            f"{len(status.left_alone)} trials failed or held are left alone: mend it, then "
+            f"{which} left alone: mend it, then "
             f"thermolion retry {study.name} (if it was the sweep file: thermolion submit FILE)"
         )
     if status.unplanned:
