@@ -12,7 +12,7 @@ from jobs.contract.layout import Layout
 from jobs.contract.trial import Trial
 from orchestrator.study.decisions import read_decision
 from orchestrator.study.trials import plan_trials
-from orchestrator.study.tuning_rounds import NO_TUNING, Tuning
+from orchestrator.study.tuning_rounds import NO_TUNING, Tuning, winners_name
 from orchestrator.sweep.document import SweepError, choices
 from orchestrator.sweep.sweep import Sweep, read_sweep, resolve_sweep
 
@@ -101,26 +101,39 @@ def open_study(target: str, root: Path | None = None, overrides: Iterable[str] =
         path = recorded
     sweep = read_sweep(path, overrides)
     layout = Layout(root, sweep.keys.study)
-    return Study(_keep_one_search(sweep, layout), layout)
+    return Study(_keep_first_search(sweep, layout), layout)
 
 
 def read_recorded(layout: Layout) -> Study:
     """Return the study that a folder has; raises SweepError if its sweep cannot be read."""
-    return Study(_keep_one_search(read_sweep(layout.sweep), layout), layout)
+    return Study(_keep_first_search(read_sweep(layout.sweep), layout), layout)
 
 
-def _keep_one_search(sweep: Sweep, layout: Layout) -> Sweep:
-    """Return a sweep with one search if the study was frozen before searches were repeated.
+def _keep_first_search(sweep: Sweep, layout: Layout) -> Sweep:
+    """Return a sweep as it was meant before searches were repeated, if its study was tuned then.
 
-    What `tune.repeats` is unless said would leave its comparison behind. The document stays as it
-    is written, so that a study that confirms this one has searches as all new ones.
+    It has one search unless more are written, or its comparison would be left behind; and the
+    first search has the same points on every workload, or its trials would. The document stays as
+    it is written, so that a study that confirms this one has searches as all new ones.
     """
     tune, document = sweep.keys.tune, sweep.document
-    if tune is None or tune.repeats is not None:
+    if tune is None or not _was_searched_once(layout):
         return sweep
-    frozen = read_decision(layout, "analysis")  # the first: those of later edits have the rule
-    if frozen is None or "tuned" not in frozen["analysis"]:
-        return sweep
-    data = copy.deepcopy(document.data)
-    data["tune"]["repeats"] = 1
-    return replace(resolve_sweep(replace(document, data=data)), document=document)
+    if tune.repeats is None:
+        data = copy.deepcopy(document.data)
+        data["tune"]["repeats"] = 1
+        sweep = replace(resolve_sweep(replace(document, data=data)), document=document)
+    root = sweep.keys.root_seed
+    runs = (replace(one, root=root) if one.number == 0 else one for one in sweep.search_runs)
+    return replace(sweep, search_runs=tuple(runs))
+
+
+def _was_searched_once(layout: Layout) -> bool:
+    """Return True if an early version has frozen the analysis of a study, or chosen its winners.
+
+    The first record tells: later ones may be of this version.
+    """
+    frozen, winners = (read_decision(layout, name) for name in ("analysis", winners_name(1)))
+    if frozen is not None and "tuned" in frozen["analysis"]:
+        return True
+    return winners is not None and any("search" not in one for one in winners["chosen"])

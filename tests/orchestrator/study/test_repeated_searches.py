@@ -5,6 +5,7 @@ import json
 import math
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 from imagined_study import ImaginedStudy
@@ -14,6 +15,7 @@ from jobs.contract.trial import Trial
 from orchestrator.progress.status import read_status
 from orchestrator.results.conclude import StudyResults
 from orchestrator.results.preregister import declare_analysis
+from orchestrator.study.decisions import write_decision
 from orchestrator.study.study import open_study
 from orchestrator.study.tuning_rounds import Tuning
 from orchestrator.sweep.search_space import TunedCandidate, search_root
@@ -395,3 +397,34 @@ def test_a_setting_that_training_fails_for_good_is_not_waited_for_unless_all_of_
     study.run()
     assert set(study.states.values()) == {"failed"}
     assert study.decisions == set()
+
+
+def test_a_study_tuned_before_searches_were_repeated_keeps_points_and_winners(
+    tmp_path: Path, thermolion: Any
+) -> None:
+    lab = ImaginedStudy(tmp_path, own(seeds=5), score)
+    layout = lab.study.layout
+    # What the early version wrote has no number of a search. Nothing is frozen yet.
+    early = {"of": "another", "key": "another", "values": {"lr": 0.1}}
+    write_decision(layout, "winners", "winners", inputs="", trials=[], chosen=[early])
+    lab.edit(own(seeds=5))
+    tuned = [one for one in lab.study.trials if one.phase == "tune"]
+    assert len(tuned) == 16
+    # As that version has named them: all workloads have the same points.
+    assert {
+        one.id: one.candidate.hyperparameters["lr"]
+        for one in tuned
+        if (one.workload.name, one.candidate.declared) == ("two", "left")
+    } == {
+        "cee12e7915396f7a": 0.0851742,
+        "44cd10e6c509de28": 0.000851742,
+        "08960312c6cd783e": 0.00851742,
+        "7f9ef88abae0ac47": 0.851742,
+    }
+    lab.run()
+    said = thermolion("plan", "imagined", "--root", layout.root).out
+    assert "36 completed" in said
+    assert "settings chosen by 16 trials" in said
+    assert "not in this sweep" not in said
+    more = thermolion("plan", "imagined", "--root", layout.root, "--set", "tune.repeats=1").out
+    assert "36 completed" in more
