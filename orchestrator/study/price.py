@@ -22,6 +22,7 @@ from tracking.outcomes import Outcome
 _START_S = 3.0  # of a process that trains, until its first trial begins: mostly imports
 _NEXT_STAGE_S = 2.0  # from the end of the last trial of a stage until the next one is sent
 _LONGEST_PAUSE_S = 120.0  # longer, and it was the user who paused
+_MOST_NAMED = 3  # workloads in a line
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class StagePrice:
 
     `at_most`: it may be less, for nobody knows yet if all of it will be needed, or if the data
     are as many as the guess takes them to be. `measured`: every kind of its trials has ended once.
+    `unknown` are the workloads of which a trial has to end before the time is known.
     """
 
     name: str
@@ -55,6 +57,7 @@ class StagePrice:
     hours: float | None
     at_most: bool
     measured: bool
+    unknown: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,7 @@ class Price:
             None if None in hours else sum(value or 0.0 for value in hours),
             any(one.at_most for one in self.stages),
             all(one.measured for one in self.stages),
+            tuple(dict.fromkeys(on for one in self.stages for on in one.unknown)),
         )
 
 
@@ -265,7 +269,8 @@ class Pricing:
         found = {kind: self._times.find(kind) for kind in work.kinds}
         taken = {kind: one for kind, one in found.items() if one is not None}
         if len(taken) < len(found):
-            return StagePrice(name, trials, None, None, False, False)
+            unknown = dict.fromkeys(self._name(kind) for kind in found if kind not in taken)
+            return StagePrice(name, trials, None, None, False, False, tuple(unknown))
         busy = sum(n * taken[kind].seconds for kind, n in work.kinds.items())
         paid = sum(n * taken[kind].seconds * kind.ranks for kind, n in work.kinds.items())
         lanes, ranks = self._lanes, max(kind.ranks for kind in work.kinds)
@@ -286,6 +291,13 @@ class Pricing:
             ),
             all(one.measured for one in taken.values()),
         )
+
+    def _name(self, kind: Kind) -> str:
+        """Return the workload of a kind of trials, and its size if there is a cheaper one."""
+        tune, name = self._sweep.keys.tune, kind.workload.name
+        if tune is None or tune.proxy is None:
+            return name
+        return f"{name} by proxy" if kind.phase == "tune" else f"{name} at full size"
 
 
 def _count(outcomes: Sequence[Outcome]) -> _Work:
@@ -308,31 +320,38 @@ def describe_price(price: Price) -> list[str]:
         return ["nothing left to do"]
     whole = price.whole
     basis = "by the trials that have ended" if whole.measured else "a rough guess until one ended"
-    if whole.seconds is None:
-        basis = "the rest is not known before a trial of this workload has ended"
-    elif not whole.measured and any(one.measured for one in price.stages):
+    if not whole.measured and any(one.measured for one in price.stages):
         basis = "partly by the trials that have ended, partly a rough guess"
-    *lines, last = [_describe_stage(one, price.unit) for one in (*price.stages, whole)]
+    if whole.unknown:
+        known = [one for one in price.stages if not one.unknown]
+        how = "by the trials that have ended" if all(one.measured for one in known) else "a guess"
+        basis = f"what is known is {how}" if known else ""
+    because = f" ({basis})" if basis else ""
     if len(price.stages) == 1:
-        only = _describe_amount(whole.seconds, whole.hours, whole.at_most, price.unit)
-        return [f"{only} ({basis})" if only else _UNKNOWN]
-    return [*lines, f"{last} ({basis})"]
-
-
-_UNKNOWN = "not known before a trial of this workload has ended"
+        return [_describe_amount(whole, price.unit) + because]
+    *lines, last = [_describe_stage(one, price.unit) for one in (*price.stages, whole)]
+    return [*lines, last + because]
 
 
 def _describe_stage(stage: StagePrice, unit: str) -> str:
     trials = f"{stage.trials} trial{'s' * (stage.trials != 1)}"
-    amount = _describe_amount(stage.seconds, stage.hours, stage.at_most, unit)
-    return f"{stage.name}: {trials}, {amount or _UNKNOWN}"
+    return f"{stage.name}: {trials}, {_describe_amount(stage, unit)}"
 
 
-def _describe_amount(seconds: float | None, hours: float | None, at_most: bool, unit: str) -> str:
-    if seconds is None or hours is None:
-        return ""
-    most = "at most" if at_most else "about"
-    return f"{most} {in_words(seconds)}, {format_hours(hours)} {unit} hours"
+def _describe_amount(stage: StagePrice, unit: str) -> str:
+    if stage.seconds is None or stage.hours is None:
+        return f"not known before {_describe_unknown(stage.unknown)} ended"
+    most = "at most" if stage.at_most else "about"
+    return f"{most} {in_words(stage.seconds)}, {format_hours(stage.hours)} {unit} hours"
+
+
+def _describe_unknown(names: Sequence[str]) -> str:
+    if len(names) == 1:
+        return f"a trial of workload {names[0]} has"
+    *first, last = names
+    if len(names) > _MOST_NAMED:
+        first, last = names[:_MOST_NAMED], f"{len(names) - _MOST_NAMED} more"
+    return f"trials of workloads {', '.join(first)} and {last} have"
 
 
 def format_hours(hours: float) -> str:

@@ -1,8 +1,11 @@
 """What a plan says that all stages cost, and how that is measured."""
 
+import re
 from dataclasses import replace
 
 import pytest
+import tuned_sweeps
+from imagined_study import ImaginedStudy
 from sweep_text import sweep_text as _sweep
 
 from orchestrator.study.price import Lanes, Pricing, measure_lanes
@@ -60,7 +63,63 @@ def test_a_training_of_ones_own_costs_nobody_knows_what_until_a_trial_has_ended(
     path = tmp_path / "sweep.yaml"
     own = "workloads: [{train: 'lab:train', metric: loss, goal: min, name: mine}]"
     path.write_text(_sweep(_PAIR, workloads=own, seeds="seeds: 5"))
-    assert "not known before a trial of this workload has ended" in thermolion("plan", path).out
+    said = thermolion("plan", path).out
+    assert "time       not known before a trial of workload mine has ended\n" in said
+
+
+@pytest.mark.parametrize(
+    ("rest", "ended", "said"),
+    [
+        (
+            "widen: 0",
+            "",
+            [
+                "tuning: 48 trials, not known before trials of workloads one and two have ended",
+                "comparison: 12 trials, not known before trials of workloads one and two have ended",
+                "in all: 60 trials, not known before trials of workloads one and two have ended",
+            ],
+        ),
+        (
+            "widen: 0",
+            "one",
+            [
+                "tuning: 24 trials, not known before a trial of workload two has ended",
+                "comparison: 12 trials, not known before a trial of workload two has ended",
+                "in all: 36 trials, not known before a trial of workload two has ended",
+            ],
+        ),
+        (
+            "widen: 0, proxy: {steps: 3}",
+            "one two",
+            [
+                "not known before trials of workloads one at full size and two at full size have "
+                "ended"
+            ],
+        ),
+        (
+            "widen: 0, proxy: {steps: 3}",
+            "left",
+            [
+                "tuning: 24 trials, about …",
+                "comparison: 12 trials, not known before trials of workloads one at full size and "
+                "two at full size have ended",
+                "in all: 36 trials, not known before trials of workloads one at full size and two "
+                "at full size have ended (what is known is by the trials that have ended)",
+            ],
+        ),
+    ],
+)
+def test_what_is_not_known_is_said_once_and_by_the_workloads_that_it_waits_for(
+    thermolion, tmp_path, rest, ended, said
+):
+    lab = ImaginedStudy(tmp_path, tuned_sweeps.own(rest=rest), lambda _: 0.5)
+    lab.end(lambda one: {one.workload.name, one.candidate.declared} & set(ended.split()))
+    lab.decide()
+    found = thermolion("plan", "imagined", "--root", lab.study.layout.root).out
+    lines = [line for line in found.splitlines() if line.startswith("time")]
+    assert [re.sub(r"about .* hours", "about …", line) for line in lines] == [
+        f"time       {line}" for line in said
+    ]
 
 
 def _sweep_file(tmp_path, workloads="workloads: [{dataset: digits, model: mlp, epochs: 1}]"):
