@@ -10,8 +10,8 @@ from typing import Any
 
 from jobs.contract.attempts import read_discards
 from jobs.contract.source_digest import code_digest
-from orchestrator.study.decisions import inputs_hash, write_decision
-from orchestrator.study.stage import ANALYSIS, Stage, name_analysis
+from orchestrator.study.decisions import ANALYSIS, inputs_hash, name_analysis, write_decision
+from orchestrator.study.stage import Stage
 from orchestrator.study.study import Study
 from orchestrator.study.tuning_rounds import Tuning
 from orchestrator.sweep.search_space import TunedCandidate

@@ -15,6 +15,7 @@ from jobs.contract.layout import Layout
 from tracking.outcomes import Outcome
 
 VERSION = 1
+ANALYSIS = "analysis"
 
 
 def write_decision(layout: Layout, name: str, kind: str, **record: Any) -> bool:
@@ -58,3 +59,8 @@ def inputs_hash(outcomes: Iterable[Outcome]) -> str:
         result = (one.trial.id, one.state, sorted(one.metrics.items()), curve)
         whole.update(repr(result).encode() + b"\n")
     return whole.hexdigest()
+
+
+def name_analysis(number: int) -> str:
+    """Return the name of the decision that froze an analysis for the `number`-th time."""
+    return ANALYSIS if number == 1 else f"{ANALYSIS}-{number}"

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from jobs.contract.layout import Layout
 from jobs.contract.trial import Candidate, Trial, Workload
-from orchestrator.study.decisions import read_decision, read_numbered
+from orchestrator.study.decisions import name_analysis, read_decision, read_numbered
 from orchestrator.study.study import Study
 from orchestrator.study.trials import count_pilots, list_runs
 from orchestrator.study.tuning_rounds import place_of
@@ -19,7 +19,7 @@ from tracking.compare.analysis import Analysis, FrozenVersion, content_hash
 
 Wanted = Literal["now", "later", "spared"]
 
-ANALYSIS, TARGETS = "analysis", "targets"
+TARGETS = "targets"
 
 
 @dataclass(frozen=True)
@@ -59,11 +59,6 @@ class FrozenAnalysis:
                 if record["hash"] != now
             ),
         )
-
-
-def name_analysis(number: int) -> str:
-    """Return the name of the decision that froze an analysis for the `number`-th time."""
-    return ANALYSIS if number == 1 else f"{ANALYSIS}-{number}"
 
 
 @dataclass(frozen=True)

@@ -1,20 +1,20 @@
 """A study: a sweep, the trials that it means, and the folder where they are recorded."""
 
-import copy
 import json
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from jobs.contract.atomic_write import write_atomically
 from jobs.contract.layout import Layout
 from jobs.contract.trial import Trial
 from orchestrator.study.decisions import read_decision
+from orchestrator.study.kept_searches import keep_searches
 from orchestrator.study.trials import plan_trials
-from orchestrator.study.tuning_rounds import NO_TUNING, Tuning, winners_name
+from orchestrator.study.tuning_rounds import NO_TUNING, Tuning
 from orchestrator.sweep.document import SweepError, choices
-from orchestrator.sweep.sweep import Sweep, read_sweep, resolve_sweep
+from orchestrator.sweep.sweep import Sweep, read_sweep
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,7 @@ def open_study(target: str, root: Path | None = None, overrides: Iterable[str] =
                     f"study {target!r} is archived: thermolion studies --restore {target} takes "
                     "it out again"
                 )
+            _check_unsent(target, root)
             names = sorted(file.parent.name for file in root.glob("*/sweep.yaml"))
             raise SweepError(
                 f"{target!r} is neither a sweep file nor a study below {root}: "
@@ -101,39 +102,22 @@ def open_study(target: str, root: Path | None = None, overrides: Iterable[str] =
         path = recorded
     sweep = read_sweep(path, overrides)
     layout = Layout(root, sweep.keys.study)
-    return Study(_keep_first_search(sweep, layout), layout)
+    return Study(keep_searches(sweep, layout), layout)
+
+
+def _check_unsent(name: str, root: Path) -> None:
+    """Raise SweepError if a study was counted as a confirmation, and then never written down."""
+    for path in sorted(root.glob("*/decisions/confirmation-*.json")):
+        first = path.parent.parent.name
+        record = read_decision(Layout(root, first), path.stem)
+        if record is not None and record["study"] == name:
+            raise SweepError(
+                f"there is no {root / name / 'sweep.yaml'}, and {name!r} is counted among the "
+                f"attempts to confirm {first!r}: if it was interrupted when it was sent, "
+                f"`thermolion run {first} --confirm {name}` goes on with it, on the same seeds"
+            )
 
 
 def read_recorded(layout: Layout) -> Study:
     """Return the study that a folder has; raises SweepError if its sweep cannot be read."""
-    return Study(_keep_first_search(read_sweep(layout.sweep), layout), layout)
-
-
-def _keep_first_search(sweep: Sweep, layout: Layout) -> Sweep:
-    """Return a sweep as it was meant before searches were repeated, if its study was tuned then.
-
-    It has one search unless more are written, or its comparison would be left behind; and the
-    first search has the same points on every workload, or its trials would. The document stays as
-    it is written, so that a study that confirms this one has searches as all new ones.
-    """
-    tune, document = sweep.keys.tune, sweep.document
-    if tune is None or not _was_searched_once(layout):
-        return sweep
-    if tune.repeats is None:
-        data = copy.deepcopy(document.data)
-        data["tune"]["repeats"] = 1
-        sweep = replace(resolve_sweep(replace(document, data=data)), document=document)
-    root = sweep.keys.root_seed
-    runs = (replace(one, root=root) if one.number == 0 else one for one in sweep.search_runs)
-    return replace(sweep, search_runs=tuple(runs))
-
-
-def _was_searched_once(layout: Layout) -> bool:
-    """Return True if an early version has frozen the analysis of a study, or chosen its winners.
-
-    The first record tells: later ones may be of this version.
-    """
-    frozen, winners = (read_decision(layout, name) for name in ("analysis", winners_name(1)))
-    if frozen is not None and "tuned" in frozen["analysis"]:
-        return True
-    return winners is not None and any("search" not in one for one in winners["chosen"])
+    return Study(keep_searches(read_sweep(layout.sweep), layout), layout)

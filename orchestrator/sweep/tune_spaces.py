@@ -36,12 +36,21 @@ Entries = Mapping[str, Mapping[str, Any] | None]
 def count_searches(keys: TuneKeys, seeds: Seeds) -> int:
     """Return the number of searches a workload: block b is compared by search b mod that.
 
-    By default one a block, five at most, so that more seeds move no block to another search; with
-    looks one a block of the last look, so that a later look brings fresh searches as well.
+    By default one a block, five at most, so that more seeds move no block to another search, and
+    of a list no more than all have blocks; with looks one a block of the last look, so that a
+    later look brings fresh searches as well.
     """
     if keys.repeats is not None:
         return keys.repeats
-    return seeds.looks[-1] if seeds.looks else min(len(seeds.blocks), _USUAL_SEARCHES)
+    if seeds.looks:
+        return seeds.looks[-1]
+    most = min(len(seeds.blocks), _USUAL_SEARCHES)
+    return next(count for count in range(most, 0, -1) if not find_idle(count, seeds.blocks))
+
+
+def find_idle(count: int, blocks: Sequence[int]) -> list[int]:
+    """Return which of `count` searches have no block of the comparison."""
+    return sorted({*range(count)} - {block % count for block in blocks})
 
 
 def check_repeats(keys: TuneKeys, seeds: Seeds) -> None:
@@ -61,13 +70,12 @@ def check_repeats(keys: TuneKeys, seeds: Seeds) -> None:
             f"{count} searches, and {len(blocks)} block{'s' * (len(blocks) > 1)} to compare their "
             f"settings on: write up to {len(blocks)}, or more `seeds`",
         )
-    idle = sorted(set(range(count)) - {block % count for block in blocks})
-    if idle:
+    if idle := find_idle(count, blocks):
         raise Invalid(
             place,
             f"{count} searches, and block b of the list {list(blocks)} has the settings of search "
             f"b mod {count}: none has those of {', '.join(map(str, idle))}; write fewer "
-            "`repeats`, or other `seeds`",
+            "`repeats` or none, or other `seeds`",
         )
 
 

@@ -11,7 +11,7 @@ from processes import wait_for
 from jobs.contract.layout import Layout
 from orchestrator.progress.status import read_status
 from orchestrator.results.confirm import confirm_study, record_attempt
-from orchestrator.study.study import open_study
+from orchestrator.study.study import Study, open_study
 from orchestrator.sweep.document import SweepError
 
 # A made-up training: the lr is the score, plus what the seed says. `gone` logs nothing and fails.
@@ -229,6 +229,28 @@ def test_a_confirmation_has_fresh_seeds_and_half_the_level_of_the_one_before(
     trained("third", of="third")
     look = json.loads((layout.root / "third" / "decisions" / "look-1.json").read_text())
     assert (look["seeds"], len(look["trials"])) == (5, 15)
+
+
+def test_a_confirmation_that_is_killed_as_it_begins_is_taken_up_by_the_same_command(
+    thermolion, write, layout, trained, monkeypatch
+):
+    trained(write())
+    with monkeypatch.context() as killed:  # between the attempt that is counted and its sweep
+        killed.setattr(Study, "record", lambda _: pytest.exit("killed"))
+        with pytest.raises(pytest.exit.Exception):
+            thermolion("submit", "frozen", "--confirm", "again")
+    counted = decided(layout)["confirmation-1"]
+    for verb in ("run", "plan", "status", "compare"):
+        said = thermolion(verb, "again")
+        assert said.code == 2
+        assert "`thermolion run frozen --confirm again` goes on with it" in said.err
+    trained("frozen", "--confirm", "again", of="again")
+    assert decided(layout)["confirmation-1"] == counted
+    assert "confirmation-2" not in decided(layout)
+    frozen = decided(Layout(layout.root, "again"))["analysis"]["analysis"]
+    assert (frozen["alpha"], frozen["blocks"]) == (0.025, [5, 6, 7, 8, 9])
+    planned = json.loads(thermolion("plan", "frozen", "--confirm", "third", "--json").out)
+    assert planned["confirms"]["alpha"] == 0.0125
 
 
 def test_what_cannot_be_confirmed_is_refused_with_its_cause(thermolion, write, layout, trained):

@@ -14,7 +14,7 @@ from tuned_sweeps import IMAGES, own, plan, rates_by_search, score
 from jobs.contract.trial import Trial
 from orchestrator.progress.status import read_status
 from orchestrator.results.conclude import StudyResults
-from orchestrator.results.preregister import declare_analysis
+from orchestrator.results.preregister import declare_analysis, freeze
 from orchestrator.study.decisions import write_decision
 from orchestrator.study.study import open_study
 from orchestrator.study.tuning_rounds import Tuning
@@ -97,6 +97,39 @@ def test_more_seeds_move_no_block_to_another_search(tmp_path: Path) -> None:
     for (workload, candidate, block), rate in lr.items():
         assert rate == lr[workload, candidate, block % 5]
     assert len({rate for (workload, *_), rate in lr.items() if workload == "one"}) > 2
+
+
+@pytest.mark.parametrize("more", [[0, 1, 5, 2, 3], [0, 1, 5, 7], 8])
+def test_a_list_of_seeds_that_grows_moves_no_block_to_another_search(
+    more: object, tmp_path: Path, thermolion: Any
+) -> None:
+    lab = ImaginedStudy(tmp_path, own([0, 1, 5]), score)
+    lab.run()
+    assert lab.study.sweep.searches == 3
+    status = read_status(lab.study)
+    assert freeze(lab.study, status.stage, status.outcomes)
+    before = {one.id for one in lab.study.trials}
+    path = tmp_path / "more.yaml"
+    path.write_text(own(more))
+    said = json.loads(thermolion("plan", path, "--root", lab.study.layout.root, "--json").out)
+    assert said["orphaned"] == []
+    assert before < {one["id"] for one in said["trials"]}
+    assert {one["state"] for one in said["trials"] if one["phase"] == "tune"} == {"completed"}
+    for one in (lab.study.name, path):
+        kept = open_study(str(one), lab.study.layout.root).sweep
+        assert kept.searches == 3
+        assert "repeats" not in kept.document.data["tune"]
+
+
+@pytest.mark.parametrize(
+    ("seeds", "count"), [([0, 1, 5], 3), ([0, 1, 5, 7], 3), ([0, 3, 6], 2), ([7, 8, 9, 10, 11], 5)]
+)
+def test_a_list_of_seeds_has_as_many_searches_as_all_have_blocks(
+    seeds: list[int], count: int, tmp_path: Path
+) -> None:
+    path = tmp_path / "listed.yaml"
+    path.write_text(own(seeds))
+    assert open_study(str(path), tmp_path).sweep.searches == count
 
 
 def test_a_search_is_widened_alone_and_its_candidates_all_try_again(tmp_path: Path) -> None:
