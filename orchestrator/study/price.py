@@ -350,7 +350,7 @@ def _describe_unknown(names: Sequence[str]) -> str:
         return f"a trial of workload {names[0]} has"
     *first, last = names
     if len(names) > _MOST_NAMED:
-        first, last = names[:_MOST_NAMED], f"{len(names) - _MOST_NAMED} more"
+        first, last = list(names[:_MOST_NAMED]), f"{len(names) - _MOST_NAMED} more"
     return f"trials of workloads {', '.join(first)} and {last} have"
 
 
