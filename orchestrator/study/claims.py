@@ -24,13 +24,15 @@ class Claims:
     none. `tests` are those that Holm adjusts for. Level A is about these data sets with new seeds,
     here with one spread on all of them and at Holm's strictest step; level B is about data sets
     like these, and takes `data_sets_needed` of them. `names_settings`: what is tuned is tuned
-    once, so that verdicts are about the settings found.
+    once, so that verdicts are about the settings found. Of the `workloads` so many are
+    `independent`: those that differ in ranks or precision alone have the same seeds.
     """
 
     seeds: int
     units: int
     of_searches: bool
     workloads: int
+    independent: int
     tests: int
     data_sets: int
     data_sets_needed: int
@@ -52,7 +54,8 @@ def compute_claims(sweep: Sweep, effect: float, share: SearchShare) -> Claims:
     """Work out what the seeds, searches, data sets and questions of a sweep can carry."""
     declared, keys = sweep.keys.seeds, sweep.keys.analysis
     repeated = replicate(sweep, share.value)
-    workloads, wins = len(sweep.workloads), keys.primary == "win_probability"
+    workloads, independent = len(sweep.workloads), sweep.independent_workloads
+    wins = keys.primary == "win_probability"
     tests = len(keys.endpoints) * len(sweep.questions)
     sets = len({one.data_set for one in sweep.workloads})
     level = sweep.keys.alpha / max(1, tests)
@@ -60,7 +63,7 @@ def compute_claims(sweep: Sweep, effect: float, share: SearchShare) -> Claims:
     least = data_sets_needed(max(1, tests) * len(repeated.units), sweep.keys.alpha)
     # Single workloads are a family of their own.
     alone = Design(repeated.units, 1, level / workloads, keys.limits, wins)
-    pooled = Design(repeated.units, workloads, level, keys.limits, wins)
+    pooled = Design(repeated.units, independent, level, keys.limits, wins)
     detectable = pooled.detectable() if tests else None
     mean_units = None
     if detectable is not None and declared.looks:
@@ -74,6 +77,7 @@ def compute_claims(sweep: Sweep, effect: float, share: SearchShare) -> Claims:
         units=repeated.units[-1],
         of_searches=repeated.of_searches,
         workloads=workloads,
+        independent=independent,
         tests=tests,
         data_sets=sets,
         data_sets_needed=least,
@@ -101,6 +105,8 @@ def describe_claims(claims: Claims) -> list[tuple[str, str]]:
         lines.append(("power", _describe_level_a(claims)))
         if claims.workloads > 1:
             lines.append(("power", _describe_one(claims)))
+        if claims.independent < claims.workloads:
+            lines.append(("power", _describe_shared(claims)))
         if claims.fewest_wins is not None:
             lines.append(("power", _describe_wins(claims)))
     if not claims.tests:
@@ -117,9 +123,9 @@ def describe_claims(claims: Claims) -> list[tuple[str, str]]:
 
 
 def _describe_no_words(claims: Claims) -> str:
-    units = max(LEAST_UNITS_EACH, -(-LEAST_UNITS // claims.workloads))
+    units = max(LEAST_UNITS_EACH, -(-LEAST_UNITS // claims.independent))
     if claims.fewest_wins is not None:
-        units = max(units, -(-claims.fewest_wins // claims.workloads))
+        units = max(units, -(-claims.fewest_wins // claims.independent))
     what, noun = ("repeats", "searches") if claims.of_searches else ("seeds", "seeds")
     which = f"{what}: {units}" if not claims.looks else f"a last look at {units} {noun}"
     least = f"{LEAST_UNITS} {_noun(claims)} in all and {LEAST_UNITS_EACH} on each workload"
@@ -130,6 +136,13 @@ def _describe_no_words(claims: Claims) -> str:
     return (
         f"none, with {_plural(claims.units, claims.of_searches)} on {_count(claims)}: no word is "
         f"said of fewer than {least}; write {which} or more"
+    )
+
+
+def _describe_shared(claims: Claims) -> str:
+    return (
+        f"the {claims.workloads} workloads count as {claims.independent}: those that differ in "
+        "ranks or precision alone have the same seeds, and the same searches with `tune.ranks`"
     )
 
 

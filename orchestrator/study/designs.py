@@ -227,7 +227,7 @@ class _Finder:
         keys = self._sweep.keys
         wins = keys.analysis.primary == "win_probability"
         level = keys.alpha / self._tests
-        return Design(units, len(self._sweep.workloads), level, keys.analysis.limits, wins)
+        return Design(units, self._sweep.independent_workloads, level, keys.analysis.limits, wins)
 
     def find_cheapest(self) -> tuple[int, int] | None:
         """Return the searches and seeds of the cheapest design without looks."""

@@ -60,6 +60,11 @@ class Sweep:
     search_runs: tuple[SearchRun, ...] = ()
 
     @property
+    def independent_workloads(self) -> int:
+        """How many workloads have seeds of their own: ranks and precision take no part in them."""
+        return len({one.key for one in self.workloads})
+
+    @property
     def searches(self) -> int:
         """How many independent searches tune each workload; 1 if nothing is tuned."""
         return 1 if self.keys.tune is None else count_searches(self.keys.tune, self.keys.seeds)
@@ -217,6 +222,7 @@ def _resolve(document: Document) -> Sweep:
         searches = read_searches(keys.tune, keys.candidates, workloads, keys.root_seed)
         runs = plan_searches(keys.tune, keys.seeds, workloads, keys.root_seed)
     _check_margins(keys.analysis, workloads)
+    _check_shared_seeds(keys.analysis, workloads)
     groups = expand_candidates(keys.candidates, workloads, searches, runs)
     return Sweep(
         document=document,
@@ -242,6 +248,22 @@ def _check_margins(keys: AnalysisKeys, workloads: Sequence[Workload]) -> None:
                 ("analysis", "margins", endpoint),
                 f"{keys.margins[endpoint]:g} is one number in one unit, and workloads have "
                 f"several ({listed}): leave it out, or give the workloads a study for each unit",
+            )
+
+
+def _check_shared_seeds(keys: AnalysisKeys, workloads: Sequence[Workload]) -> None:
+    """Raise Invalid if wins would be counted twice: on workloads that have the same seeds."""
+    if keys.primary == "mean":
+        return
+    first: dict[str, str] = {}
+    for one in workloads:
+        twin = first.setdefault(one.key, one.name)
+        if twin != one.name:
+            raise Invalid(
+                ("analysis", "primary"),
+                f"workloads {twin!r} and {one.name!r} differ in ranks or precision alone, so they "
+                "have the same seeds, and a win on one says what a win on the other does: write "
+                "`primary: mean`, or give them a study each",
             )
 
 

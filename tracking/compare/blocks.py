@@ -24,7 +24,7 @@ from tracking.compare.endpoints import (
     curve_spans,
     score_trial,
 )
-from tracking.compare.units import BLOCKS, Units
+from tracking.compare.units import BLOCKS, SeedGroups, Units
 from tracking.metric import Scale
 from tracking.outcomes import Outcome
 
@@ -164,6 +164,11 @@ class Blocks:
                     self._unmeasured[cell] = str(error)
         self._leave_out_broken_blocks()
         _refuse_twins(one for at in self._each() for one in self._measured(*at).values())
+
+    @property
+    def seeds(self) -> SeedGroups:
+        """What the seeds of the workloads are of: their content, without ranks and precision."""
+        return SeedGroups({name: one.key for name, one in self.workloads.items()})
 
     def numbers(self, workload: str) -> list[int]:
         """Return the block numbers of a workload, rising."""

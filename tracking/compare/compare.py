@@ -32,7 +32,7 @@ from tracking.compare.result import (
     interval_level,
 )
 from tracking.compare.time_to_target import measure_time_to_target
-from tracking.compare.units import BLOCKS, Units
+from tracking.compare.units import BLOCKS, SeedGroups, Units
 from tracking.compare.wins import count_wins, pool_wins
 from tracking.outcomes import Outcome
 from tracking.stats.sensitivity import max_t_p
@@ -91,7 +91,9 @@ def compare(
         family = Family.of(analysis, hypotheses)
     alpha = family.alpha
     singles = {one: _estimate(blocks, *one, looks, family) for one in hypotheses}
-    pooled = [[_pool(rows, family) for rows in at_looks] for at_looks in singles.values()]
+    pooled = [
+        [_pool(rows, family, blocks.seeds) for rows in at_looks] for at_looks in singles.values()
+    ]
     on_each = [
         [AtLook(row, family.margins) for row in rows]
         for at_looks in singles.values()
@@ -208,9 +210,9 @@ def _estimate(
     return at_looks
 
 
-def _pool(rows: Sequence[Difference], family: Family) -> AtLook:
+def _pool(rows: Sequence[Difference], family: Family, seeds: SeedGroups) -> AtLook:
     level = interval_level(family.alpha)
-    pooled = pool(rows, family.workloads, level)
+    pooled = pool(rows, family.workloads, level, seeds)
     if family.primary == "win_probability":
         pooled = pool_wins(pooled, rows, family.workloads, level)
     return AtLook(pooled, family.margins)

@@ -18,8 +18,12 @@ from tracking.compare.units import (
     LEAST_UNITS_EACH,
     LOST_BASELINE,
     LOST_CANDIDATE,
+    OWN_SEEDS,
+    SHARED_SEEDS,
     TOO_FEW_UNITS,
+    SeedGroups,
     Units,
+    count_units,
 )
 from tracking.metric import Scale
 from tracking.stats.power import smallest_detectable
@@ -147,13 +151,16 @@ def _at_look(estimate: Estimate, reached: Look | None, level: float) -> Estimate
     return at_level(estimate, level if reached is None else 1 - reached.limit(1 - level))
 
 
-def pool(singles: Sequence[Difference], asked: int, level: float) -> Difference:
+def pool(
+    singles: Sequence[Difference], asked: int, level: float, seeds: SeedGroups = OWN_SEEDS
+) -> Difference:
     """Pool the differences of one question and endpoint over workloads; not judged yet.
 
     `singles` are all of one look, on workloads out of those that were `asked`. Workloads with
     fewer than two units cannot take part: they are left out, and the flag "partial" says so.
     Nothing is pooled over workloads of unlike units or directions: numbers of unlike meaning have
-    no average. The interval is as on a single workload.
+    no average. The interval is as on a single workload. Workloads that share their
+    `seeds` are no repetitions of each other.
     """
     first, is_alone = singles[0], len(singles) == 1
     candidate, baseline = zip(*(one.divergences for one in singles), strict=True)
@@ -179,10 +186,14 @@ def pool(singles: Sequence[Difference], asked: int, level: float) -> Difference:
             components=None,
         )
     usable = [one for one in singles if one.estimate.kind != "undefined"]
-    estimate, without = stratified_t([one.estimate for one in usable]), None
+    groups = seeds.label(usable)
+    estimate, without = stratified_t([one.estimate for one in usable], groups), None
     if any(together.divergences):
         clean = [one.without_divergence or one.estimate for one in usable]
-        without = stratified_t([one for one in clean if one.kind != "undefined"])
+        able = [
+            (one, of) for one, of in zip(clean, groups, strict=True) if one.kind != "undefined"
+        ]
+        without = stratified_t([one for one, _ in able], [of for _, of in able])
         without = _at_look(without, first.reached, level)
     known = [one.components for one in usable if one.components is not None]
     return replace(
@@ -190,13 +201,16 @@ def pool(singles: Sequence[Difference], asked: int, level: float) -> Difference:
         estimate=_at_look(estimate, first.reached, level),
         without_divergence=without,
         workloads=tuple(one.workload for one in usable if one.workload is not None),
-        flags=_pooled_flags(singles, usable, asked),
+        flags=_pooled_flags(singles, usable, asked, seeds),
         components=Components.average(known) if known and len(known) == len(usable) else None,
     )
 
 
 def _pooled_flags(
-    singles: Sequence[Difference], usable: Sequence[Difference], asked: int
+    singles: Sequence[Difference],
+    usable: Sequence[Difference],
+    asked: int,
+    seeds: SeedGroups,
 ) -> tuple[str, ...]:
     """Return the flags of all workloads, and those of pooling the `usable` ones of them."""
     flags = [flag for one in singles for flag in one.flags if flag not in _OF_SINGLES]
@@ -208,7 +222,10 @@ def _pooled_flags(
     if len(measures) > 1:
         flags.append("mixed tracks" if measures <= TRACKS else "mixed metrics")
     numbers = [one.estimate.n for one in singles]
-    is_few = sum(numbers) < LEAST_UNITS or min(numbers) < LEAST_UNITS_EACH
+    groups = seeds.label(singles)
+    if len({*groups}) < len(groups):
+        flags.append(SHARED_SEEDS)
+    is_few = count_units(numbers, groups) < LEAST_UNITS or min(numbers) < LEAST_UNITS_EACH
     if len(singles) < asked or is_few:
         flags.append(TOO_FEW_UNITS)
     return tuple(dict.fromkeys(flags))
@@ -239,7 +256,10 @@ def complete(one: Difference, singles: Sequence[Difference], level: float) -> Di
         detectable = smallest_detectable(estimate.se, estimate.df, level)
     return replace(
         one,
-        sensitivity=sensitivity(strata, [each.estimate for each in usable]),
+        # These tests take all units as independent.
+        sensitivity=None
+        if SHARED_SEEDS in one.flags
+        else sensitivity(strata, [each.estimate for each in usable]),
         smallest_detectable=detectable,
     )
 

@@ -82,12 +82,13 @@ def _count(
     below = inf if reached is None or looks is None else looks.blocks(reached.look)
     trials, lost, sizes = [0, 0], [False, False], []
     more: Counter[int] = Counter()  # of units: 1 if the candidate diverged more often, -1 if less
+    aheads: dict[str, dict[int, int]] = {}  # by what the seeds are of, and unit
     n = 0
     for workload in blocks.workloads:
         arms = [
             blocks.ended_trials(workload, name) for name in (question.candidate, question.baseline)
         ]
-        ahead: dict[int, int] = {}
+        ahead = aheads.setdefault(blocks.seeds.of[workload], {})
         for block in sorted(block for block in arms[0].keys() & arms[1].keys() if block < below):
             first, second = (arm[block].state == "diverged" for arm in arms)
             trials[0] += first
@@ -95,10 +96,11 @@ def _count(
             unit = blocks.units.number(question, block)
             ahead[unit] = ahead.get(unit, 0) + first - second
             n += 1
-        more.update((surplus > 0) - (surplus < 0) for surplus in ahead.values())
-        sizes.append(len(ahead))
         for arm, name in enumerate((question.candidate, question.baseline)):
             lost[arm] |= any(block < below for block in blocks.lost_trials(workload, name))
+    for ahead in aheads.values():
+        more.update((surplus > 0) - (surplus < 0) for surplus in ahead.values())
+        sizes.append(len(ahead))
     flags = list(compress((LOST_CANDIDATE, LOST_BASELINE), lost))
     least = LEAST_UNITS if len(sizes) == 1 else LEAST_UNITS_EACH
     if sum(sizes) < LEAST_UNITS or min(sizes) < least:

@@ -32,7 +32,9 @@ from tracking.compare.units import (
     LOST_BASELINE,
     LOST_CANDIDATE,
     TOO_FEW_UNITS,
+    SeedGroups,
     Units,
+    count_units,
 )
 from tracking.stats.multiplicity import holm
 from tracking.stats.survival import log_rank_p, median_time, restricted_mean
@@ -177,7 +179,8 @@ def measure_time_to_target(
         ]
         for one in questions
     ]
-    pooled = _judge([[_pool(row, level) for row in each] for each in rows], alpha, waiting)
+    at_looks = [[_pool(row, level, blocks.seeds) for row in each] for each in rows]
+    pooled = _judge(at_looks, alpha, waiting)
     singles = [list(one) for each in rows for one in zip(*each, strict=True)]
     on_each = _judge(singles, alpha, waiting)
     return TimeToTarget(tuple(arms), (*pooled, *on_each), tuple(problems))
@@ -347,7 +350,7 @@ def _at_look(estimate: Estimate, reached: Look | None, level: float) -> Estimate
     return at_level(estimate, level if reached is None else 1 - reached.limit(1 - level))
 
 
-def _pool(rows: Sequence[Speedup], level: float) -> Speedup:
+def _pool(rows: Sequence[Speedup], level: float, seeds: SeedGroups) -> Speedup:
     """Pool the workloads on which either of the two has reached the target; not judged yet."""
     counted = [one for one in rows if one.word != "not reached"]
     usable = [one for one in counted if one.log_ratio.kind != "undefined"]
@@ -364,25 +367,29 @@ def _pool(rows: Sequence[Speedup], level: float) -> Speedup:
         log_rank_p=only.log_rank_p if only else None,
         bound=bounds.pop() if len(bounds) == 1 else None,
         workloads=tuple(one.workload for one in usable if one.workload is not None),
-        flags=_pooled_flags(rows, counted),
+        flags=_pooled_flags(rows, counted, seeds),
     )
     if not counted:
         n = sum(one.n for one in rows)
         return replace(together, log_ratio=Estimate("undefined", n), word="not reached")
-    log_ratio = stratified_t([one.log_ratio for one in usable])
-    twice = [one.confirmed for one in usable if one.confirmed.kind != "undefined"]
+    log_ratio = stratified_t([one.log_ratio for one in usable], seeds.label(usable))
+    twice = [one for one in usable if one.confirmed.kind != "undefined"]
+    confirmed = stratified_t([one.confirmed for one in twice], seeds.label(twice))
     return replace(
         together,
         log_ratio=_at_look(log_ratio, reached, level),
-        confirmed=_at_look(stratified_t(twice), reached, level),
+        confirmed=_at_look(confirmed, reached, level),
         word="undecided",
     )
 
 
-def _pooled_flags(rows: Sequence[Speedup], counted: Sequence[Speedup]) -> tuple[str, ...]:
+def _pooled_flags(
+    rows: Sequence[Speedup], counted: Sequence[Speedup], seeds: SeedGroups
+) -> tuple[str, ...]:
     flags = [flag for one in rows for flag in one.flags if flag != TOO_FEW_UNITS]
     numbers = [one.n for one in counted]
-    if sum(numbers) < LEAST_UNITS or min(numbers, default=0) < LEAST_UNITS_EACH:
+    total = count_units(numbers, seeds.label(counted))
+    if total < LEAST_UNITS or min(numbers, default=0) < LEAST_UNITS_EACH:
         flags.append(TOO_FEW_UNITS)
     return tuple(dict.fromkeys(flags))
 

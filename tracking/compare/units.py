@@ -4,8 +4,9 @@ The blocks that are trained with the settings of one search share the luck of th
 are one repetition together and not several. Estimates nothing.
 """
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
 
 from tracking.compare.analysis import Question
 
@@ -17,6 +18,9 @@ LEAST_UNITS_EACH = 3  # that it needs on every workload, if there are several
 # The flags of answers from fewer units, and of those of which an arm lost trials for a reason that
 # training can cause.
 TOO_FEW_UNITS = "too few units"
+# Of answers over workloads that differ in ranks or precision alone: their blocks have the same
+# seeds, and their settings may be of the same searches.
+SHARED_SEEDS = "shared seeds"
 LOST_CANDIDATE, LOST_BASELINE = "lost candidate", "lost baseline"
 
 
@@ -49,3 +53,38 @@ class Units:
 
 
 BLOCKS = Units()  # nothing is tuned
+
+
+class _OnWorkload(Protocol):
+    @property
+    def workload(self) -> str | None: ...
+
+
+@dataclass(frozen=True)
+class SeedGroups:
+    """What the seeds of workloads are of, by their names; their own unless said.
+
+    Workloads that differ in ranks or precision alone share them: units of equal number are trained
+    from the same splits and initial weights, maybe with the settings of one search.
+    """
+
+    of: Mapping[str, str] = field(default_factory=dict)
+
+    def label(self, rows: Sequence[_OnWorkload]) -> list[str]:
+        """Return a label for each row, the same one for those of workloads that share seeds."""
+        names = [row.workload or "" for row in rows]
+        return [self.of.get(name, name) for name in names]
+
+
+OWN_SEEDS = SeedGroups()
+
+
+def count_units(numbers: Sequence[int], groups: Sequence[str]) -> int:
+    """Return how many independent units there are, given `numbers` of them; one label, one group.
+
+    Those of a group are the same ones, as far as it has them.
+    """
+    least: dict[str, int] = {}
+    for number, group in zip(numbers, groups, strict=True):
+        least[group] = min(number, least.get(group, number))
+    return sum(least.values())

@@ -97,8 +97,12 @@ def paired_t(candidate: ArrayLike, baseline: ArrayLike) -> Estimate:
     return _student(n, mean, sd, sd / n**0.5, n - 1)
 
 
-def stratified_t(strata: Sequence[Estimate]) -> Estimate:
+def stratified_t(strata: Sequence[Estimate], groups: Sequence[str] = ()) -> Estimate:
     """Pool paired estimates: the plain average of their means, whatever their sizes.
+
+    `groups` has a label for each of the `strata`, which are independent unless it is the same one.
+    The variance of a group's sum is at most the square of the sum of its standard errors, which
+    stands for it: without loss if its strata say the same, else with room to spare.
 
     Every stratum has its own variance; degrees of freedom by Welch and Satterthwaite, so that two
     strata give Welch's two-sample t test of one against the negated other. The strata are taken
@@ -108,16 +112,20 @@ def stratified_t(strata: Sequence[Estimate]) -> Estimate:
     """
     if len(strata) == 1:
         return strata[0]
-    n = sum(stratum.n for stratum in strata)
+    together: dict[object, list[Estimate]] = {}
+    for label, stratum in zip(groups or range(len(strata)), strata, strict=True):
+        together.setdefault(label, []).append(stratum)
+    sizes = [min(one.n for one in group) for group in together.values()]
+    n = sum(sizes)
     means = [stratum.mean for stratum in strata if stratum.mean is not None]
     if not strata or any(stratum.kind == "undefined" for stratum in strata):
         return Estimate("undefined", n)
     mean = float(np.mean(means))
-    variances = np.array([stratum.se**2 if stratum.se else 0.0 for stratum in strata])
+    variances = np.array([sum(one.se or 0.0 for one in group) ** 2 for group in together.values()])
     if not variances.any():
         identical = all(stratum.kind == "identical" for stratum in strata)
         return Estimate("identical" if identical else "degenerate", n, mean)
-    freedom = np.array([stratum.n - 1 for stratum in strata])
+    freedom = np.array(sizes) - 1
     df = float(variances.sum() ** 2 / (variances**2 / freedom).sum())
     se = float(np.sqrt(variances.sum())) / len(strata)
     return _student(n, mean, None, se, df)

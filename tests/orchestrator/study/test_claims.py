@@ -55,6 +55,24 @@ def test_two_models_on_one_data_set_are_planned_as_one_data_set(planned):
     assert (found["workloads"], found["data_sets"]) == (2, 1)
 
 
+def test_workloads_that_differ_in_ranks_alone_share_seeds_and_tuning_and_count_once(
+    thermolion, tmp_path, planned
+):
+    ranks = "workloads: {each: {ranks: [1, 2]}, dataset: digits, model: mlp, epochs: 1}"
+    tune = "tune: {trials: 4, repeats: 5, widen: 0, ranks: 1}"
+    one, both = (
+        planned(_sweep(_PAIR, workloads=workloads, seeds="seeds: 5", tune=tune))
+        for workloads in (_DIGITS, ranks)
+    )
+    assert (both["claims"]["workloads"], both["claims"]["independent"]) == (2, 1)
+    for key in ("power_level_a", "detectable_level_a"):
+        assert both["claims"][key] == one["claims"][key]
+    tuning, comparison = both["price"]["stages"]
+    assert (tuning["name"], tuning["trials"], comparison["trials"]) == ("tuning", 5 * 2 * 4, 20)
+    said = thermolion("plan", tmp_path / "sweep.yaml").out
+    assert "the 2 workloads count as 1: those that differ in ranks" in said
+
+
 def test_seven_data_sets_can_speak_of_data_sets_like_them(thermolion, tmp_path, planned):
     names = "mnist, fashion_mnist, kmnist, usps, cifar10, svhn, digits"
     each = f"workloads: {{each: {{dataset: [{names}]}}, model: mlp, epochs: 1}}"

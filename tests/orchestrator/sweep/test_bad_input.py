@@ -56,6 +56,14 @@ CASES = {
         ),
         ["line 11", "analysis.margins.val_auc", "one unit", "pp on digits, loss on lm"],
     ),
+    "wins on workloads of the same seeds": (
+        sweep(
+            workloads="workloads: {each: {ranks: [1, 2]}, dataset: digits, model: mlp, "
+            "epochs: 1}\n",
+            extra="analysis: {primary: win_probability}\n",
+        ),
+        ["'digits-mlp-1rank' and 'digits-mlp-2ranks' differ in ranks", "`primary: mean`"],
+    ),
     "an unknown primary answer": (
         sweep(extra="analysis: {primary: median}\n"),
         ["line 7", "analysis.primary", "'median'", "win_probability"],

@@ -67,6 +67,20 @@ def test_a_candidate_that_diverges_in_a_third_of_its_seeds_is_flagged_and_not_av
     assert (row["candidate_diverged"], row["baseline_diverged"], row["n"]) == ("4", "0", "12")
 
 
+def test_blocks_of_workloads_that_share_their_seeds_are_counted_once(arms, outcome):
+    one = with_losses(arms, outcome, range(7))
+    other = [
+        replace(
+            of, trial=replace(of.trial, workload=replace(of.trial.workload, name="b", ranks=2))
+        )
+        for of in one
+    ]
+    (alone,) = compare("s", one, [QUESTION]).divergence
+    (both,) = compare("s", one + other, [QUESTION]).divergence
+    assert (alone.p, alone.candidate_diverged) == (pytest.approx(2 / 2**7), 7)
+    assert (both.p, both.candidate_diverged) == (alone.p, 14)
+
+
 def test_failing_far_more_often_is_worse_over_all_workloads(arms, outcome):
     outcomes = [
         one

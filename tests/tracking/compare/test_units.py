@@ -64,6 +64,42 @@ def test_the_blocks_of_one_search_count_as_one(arms):
     assert [value for _, value in on_digits.paired] == pytest.approx(list(100 * d))
 
 
+def _on_ranks(outcomes, ranks):
+    """Return the same trials on a workload that differs in ranks alone."""
+    return [
+        replace(one, trial=replace(one.trial, workload=replace(of, ranks=ranks, name="on two")))
+        for one in outcomes
+        for of in [one.trial.workload]
+    ]
+
+
+def test_workloads_that_differ_in_ranks_alone_are_no_repetitions_of_each_other(arms):
+    one, other = arms("digits", A, B), arms("letters", A[:8], B[:8])
+    alone = final(compare("s", one, [QUESTION]))
+    twice = final(compare("s", one + _on_ranks(one, 2), [QUESTION]))
+    assert (twice.estimate.n, twice.estimate.df) == (10, 9)
+    assert (twice.estimate.p, twice.estimate.low, twice.estimate.high) == pytest.approx(
+        (alone.estimate.p, alone.estimate.low, alone.estimate.high)
+    )
+    assert "shared seeds" in twice.flags
+    assert twice.sensitivity is None
+    # Beside a workload of its own: Welch's test, with twice the weight and one variance.
+    found = final(compare("s", one + _on_ranks(one, 2) + other, [QUESTION])).estimate
+    d, e = (100 * np.subtract(A[:n], B[:n]) for n in (10, 8))
+    welch = stats.ttest_ind(2 * d, -e, equal_var=False)
+    assert found.n == 18
+    assert (found.p, found.df) == pytest.approx((welch.pvalue, welch.df))
+    assert found.mean == pytest.approx((2 * d.mean() + e.mean()) / 3)
+    searched = final(compare("s", one + _on_ranks(one, 2), [QUESTION], units=FIVE))
+    by_itself = final(compare("s", one, [QUESTION], units=FIVE))
+    assert searched.estimate.p == pytest.approx(by_itself.estimate.p)
+    # Four blocks of each are four: too few for a word.
+    few = arms("digits", A[:4], B[:4])
+    found = final(compare("s", few + _on_ranks(few, 2), [QUESTION]))
+    assert "too few units" in found.flags
+    assert found.verdict == "undecided"
+
+
 def test_a_question_about_untuned_candidates_counts_blocks_in_a_tuned_study(arms, outcome):
     other = [outcome("lion", "digits", block, value) for block, value in enumerate(B)]
     asked = [QUESTION, Question("lion", "adamw")]
