@@ -284,7 +284,7 @@ class Candidate:
 
     `replica` tells apart candidates of equal content (an A/A study); `noise_seed` gives a replica
     a noise stream of its own. `setting_of`, a label as well, names the candidate that this one is
-    a setting of while that is tuned. `found_by`, another label, is the number of the search that
+    a setting of while that is tuned. `search_number`, another label, is that of the search that
     its settings are of, if several have looked for them.
     """
 
@@ -294,7 +294,7 @@ class Candidate:
     replica: int = 0
     noise_seed: int = 0
     setting_of: str | None = None
-    found_by: int | None = None
+    search_number: int | None = None
 
     @property
     def declared(self) -> str:
@@ -371,8 +371,8 @@ class Trial:
         labels: dict[str, Any] = {"candidate": self.candidate.name, "workload": workload.name}
         if self.candidate.setting_of is not None:
             labels["setting_of"] = self.candidate.setting_of
-        if self.candidate.found_by is not None:
-            labels["found_by"] = self.candidate.found_by
+        if self.candidate.search_number is not None:
+            labels["search"] = self.candidate.search_number
         labels |= workload.labels()
         if self.rungs is not None:
             labels["rivals"] = self.rungs.competitors
@@ -406,7 +406,10 @@ class Trial:
             "ranks": record["world_size"],
         }
         candidate = known_fields(Candidate, record["candidate"])
-        candidate |= {label: labels.get(label) for label in ("setting_of", "found_by")}
+        candidate |= {
+            "setting_of": labels.get("setting_of"),
+            "search_number": labels.get("search", labels.get("found_by")),  # its early name
+        }
         rest = known_fields(Trial, record) | {
             "workload": kind(**workload),
             "candidate": Candidate(name=labels["candidate"], **candidate),

@@ -114,7 +114,7 @@ def _choose_settings(
             candidates.append(one)
         elif run is not None and (record := tuning.chosen.get(place_of(run, one))) is not None:
             label = run.number if sweep.searches > 1 else None
-            candidates.append(one.with_values(record["values"], found_by=label))
+            candidates.append(one.with_values(record["values"], search_number=label))
     return candidates
 
 

@@ -61,7 +61,7 @@ def trial_text(record: Mapping[str, Any]) -> str:
         ("trial", f"{record['id']} of study {record['study']}{planned}"),
         ("state", record["state"]),
         ("workload", f"{labels['workload']}: {_settings(config['workload'])}"),
-        ("candidate", f"{labels['candidate']}: {_settings(candidate)}{_found_by(labels)}"),
+        ("candidate", f"{labels['candidate']}: {_settings(candidate)}{_searched_by(labels)}"),
         ("block", f"{config['block']}, phase {config['phase']}, {config['precision']}"),
         ("ranks", f"{config['world_size']}, {config['threads']} thread(s) each"),
         ("seeds", ", ".join(f"{k} {v}" for k, v in config["seeds"].items())),
@@ -90,9 +90,9 @@ def trial_text(record: Mapping[str, Any]) -> str:
     return f"{text}\n\n{record['traceback'].rstrip()}" if record["traceback"] else text
 
 
-def _found_by(labels: Mapping[str, Any]) -> str:
+def _searched_by(labels: Mapping[str, Any]) -> str:
     """Say which search has chosen the settings, if several have searched."""
-    return f" (chosen by search {labels['found_by']})" if "found_by" in labels else ""
+    return f" (chosen by search {labels['search']})" if "search" in labels else ""
 
 
 def _read_trial_status(found: FoundTrial) -> TrialStatus:

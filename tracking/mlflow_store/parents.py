@@ -82,7 +82,7 @@ def cell_record(key: str, trials: Sequence[Outcome], study: str) -> RunRecord:
     # Settings differ in their hyperparameters, so that no value and no mean is of all of them.
     # Those of several searches do as well, but their means are of one candidate.
     tuned = trial.candidate.setting_of is not None
-    varied = tuned or trial.candidate.found_by is not None
+    varied = tuned or trial.candidate.search_number is not None
     differing = _OF_A_BLOCK + ("hyperparameter.",) * varied
     given = select_hyperparameters(trial.workload, trial.candidate) if varied else {}
     params = {
@@ -147,7 +147,7 @@ def _cell_key(trial: Trial) -> str:
     workload, candidate = trial.workload.content(), trial.candidate.content()
     if trial.candidate.setting_of is not None:
         candidate = {"setting_of": trial.candidate.setting_of}
-    elif trial.candidate.found_by is not None:
+    elif trial.candidate.search_number is not None:
         candidate = {"tuned": trial.candidate.name}
     ran = [trial.world_size, trial.threads, trial.precision, trial.execution]
     return digest([trial.phase, workload, candidate, ran])

@@ -206,7 +206,7 @@ def _tags(outcome: Outcome, infinite: list[str], study: str, name: str) -> dict[
         "phase": trial.phase,
         "candidate": trial.candidate.name,
         "setting_of": trial.candidate.setting_of,
-        "search": trial.candidate.found_by,
+        "search": trial.candidate.search_number,
         "workload": trial.workload.name,
         "block": trial.block,
         "state": outcome.state,

@@ -114,6 +114,17 @@ def test_a_limit_is_part_of_the_id_since_it_ends_trials():
         assert _trial(workload=limited).id != _trial(workload=workload).id
 
 
+def test_the_search_that_chose_the_settings_is_a_label_and_its_early_name_is_read():
+    trial = _trial(FUNCTION, replace(CANDIDATE, search_number=2))
+    record = trial.to_json()
+    assert record["labels"]["search"] == 2
+    assert record["labels"].keys() - _trial(FUNCTION, CANDIDATE).to_json()["labels"] == {"search"}
+    assert trial.id == _trial(FUNCTION, CANDIDATE).id
+    assert Trial.from_json(record) == trial
+    record["labels"]["found_by"] = record["labels"].pop("search")
+    assert Trial.from_json(record) == trial
+
+
 def test_a_setting_and_whom_it_competes_with_are_labels():
     rungs = Rungs((6,), 3, "whom")
     setting = replace(CANDIDATE, name="c-1", setting_of="c")

@@ -76,7 +76,7 @@ def test_settings_of_several_searches_share_a_cell_that_has_none_of_them(begun: 
     def found(block: int, lr: float, accuracy: float) -> Outcome:
         one = begun("adamw", block=block, accuracy=accuracy)
         settings = {**one.trial.candidate.hyperparameters, "lr": lr}
-        candidate = replace(one.trial.candidate, hyperparameters=settings, found_by=block)
+        candidate = replace(one.trial.candidate, hyperparameters=settings, search_number=block)
         return replace(one, trial=replace(one.trial, candidate=candidate))
 
     trials = [found(0, 1e-3, 0.5), found(1, 3e-3, 0.75)]
