@@ -70,7 +70,7 @@ def _restrict(
         return one
     favoured = LOST_CANDIDATE if one.word == "better" else LOST_BASELINE
     if any(favoured in row.flags for row in rows):
-        return replace(one, word="undecided", flags=(*one.flags, favoured))
+        return replace(one, word="undecided", p_adjusted=None, flags=(*one.flags, favoured))
     if one.word != without_divergence.word:
         return replace(one, word="undecided", flags=(*one.flags, "rests on collapse"))
     return one

@@ -16,7 +16,7 @@ from scipy import special
 
 from tracking.compare.analysis import Question
 from tracking.compare.blocks import Blocks
-from tracking.compare.interim import Look, Looks, take_looks
+from tracking.compare.interim import Look, Looks, judge_look_by_look, take_looks
 from tracking.compare.result import Divergence
 from tracking.compare.units import (
     LEAST_UNITS,
@@ -51,28 +51,40 @@ def compare_divergence(
 
     The p-values are adjusted over the questions, a family of their own, by Holm; with looks they
     hold over all of them, and what a look has decided stays. Questions that are `waiting` for
-    trials count in the family and have no answer.
+    trials count in the family and have no answer; nor has one that can have no word an adjusted
+    p-value.
     """
     histories = [
         [_count(blocks, question, look, looks) for look in take_looks(looks, question)]
         for question in questions
     ]
 
+    judged = judge_look_by_look(
+        histories,
+        lambda so_far: _judge_now(so_far, alpha, waiting),
+        lambda one: one.word in ("better", "worse"),
+    )
+    return tuple(one for one in judged if one.question not in waiting)
+
+
+def _judge_now(
+    histories: Sequence[Sequence[Divergence]], alpha: float, waiting: Collection[Question]
+) -> list[Divergence]:
+    """Judge answers as if nothing had been decided before the last look."""
+
     def adjusted(rows: Sequence[Divergence]) -> list[float | None]:
-        return holm([None if one.question in waiting else one.p for one in rows])
+        is_out = [one.question in waiting or not _may_decide(one) for one in rows]
+        return holm([None if out else one.p for one, out in zip(rows, is_out, strict=True)])
 
     least = [_least(rows) for rows in histories]
     shown = [
-        replace(one, p_adjusted=p, word=_direction(one))
-        if p is not None and p <= alpha
-        else rows[-1]
-        for rows, one, p in zip(histories, least, adjusted(least), strict=True)
+        replace(one, p_adjusted=p, word=_direction(one)) if p is not None and p <= alpha else last
+        for one, p, (*_, last) in zip(least, adjusted(least), histories, strict=True)
     ]
-    return tuple(
+    return [
         one if one.p_adjusted is not None else replace(one, p_adjusted=p, word=_open_word(one))
         for one, p in zip(shown, adjusted(shown), strict=True)
-        if one.question not in waiting
-    )
+    ]
 
 
 def _count(
@@ -122,8 +134,7 @@ def _count(
 def _least(rows: Sequence[Divergence]) -> Divergence:
     """Return the counts of the look with the least p-value, of those that may have a word."""
     able = [one for one in rows if one.p is not None and _may_decide(one)]
-    last = replace(rows[-1], p=None)  # it counts, and decides nothing
-    return min(able, key=lambda one: one.p or 0.0, default=last)
+    return min(able, key=lambda one: one.p or 0.0, default=rows[-1])
 
 
 def _may_decide(one: Divergence) -> bool:

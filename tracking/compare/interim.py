@@ -3,12 +3,15 @@
 The arithmetic of limits is in `tracking.stats.group_sequential`. Estimates nothing.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from tracking.compare.analysis import Endpoint, Question
 from tracking.outcomes import Outcome
 from tracking.stats.group_sequential import Shape, limits, repeated_p
+
+_Answer, _Judged = TypeVar("_Answer"), TypeVar("_Judged")
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,25 @@ def take_looks(looks: Looks | None, question: Question) -> list[Look | None]:
         return [None]
     last = looks.last_look(question, looks.complete)
     return [replace(last, look=k) for k in range(min(1, last.look), last.look + 1)]
+
+
+def judge_look_by_look(
+    histories: Sequence[Sequence[_Answer]],
+    judge: Callable[[list[Sequence[_Answer]]], list[_Judged]],
+    is_decided: Callable[[_Judged], bool],
+) -> list[_Judged]:
+    """Judge answers, each at all of its looks, as they were judged look by look.
+
+    What is decided at a look stays as it was said then, whatever later data say: nothing that is
+    computed from them has a part in a decision that was made before. `judge` takes the answers of
+    all looks so far.
+    """
+    judged: list[_Judged] = []
+    for look in range(1, max(map(len, histories), default=0) + 1):
+        now = judge([history[:look] for history in histories])
+        before = judged or now
+        judged = [one if is_decided(one) else new for one, new in zip(before, now, strict=True)]
+    return judged
 
 
 @dataclass(frozen=True)

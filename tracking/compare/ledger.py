@@ -4,13 +4,13 @@ An answer that a look has decided stays that of its look. Decides nothing about 
 that follows from the verdicts.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 from tracking.compare.analysis import Analysis, Endpoint, Margins, Primary, Question
 from tracking.compare.differences import keep_counts
-from tracking.compare.interim import DECIDED, LedgerRow, Looks
+from tracking.compare.interim import DECIDED, LedgerRow, Looks, judge_look_by_look
 from tracking.compare.result import (
     EXPLORATORY,
     Difference,
@@ -18,7 +18,7 @@ from tracking.compare.result import (
     verdict,
     verdict_on_wins,
 )
-from tracking.compare.units import LOST_BASELINE, LOST_CANDIDATE, TOO_FEW_UNITS
+from tracking.compare.units import FAILED_SINCE, LOST_BASELINE, LOST_CANDIDATE, TOO_FEW_UNITS
 from tracking.stats.multiplicity import Adjustment, benjamini_hochberg, holm
 from tracking.stats.t_tests import Estimate
 
@@ -31,6 +31,9 @@ _BARRED: Mapping[str, Collection[str]] = {
     LOST_CANDIDATE: ("better", "equivalent", "wins more often"),
     LOST_BASELINE: ("worse", "equivalent", "wins less often"),
 }
+
+# The flags whose first occurrence after a decision is news to its reader.
+_FAILURES = ("collapse", LOST_CANDIDATE, LOST_BASELINE)
 
 
 @dataclass(frozen=True)
@@ -46,23 +49,35 @@ class AtLook:
     """An answer at one look, or at the end of a study without looks, and its p-values.
 
     They hold over all looks, whichever the study stops at, and are not adjusted for other answers.
+    A test whose word a flag bars has no valid p-value: it counts in its family with p = 1.
     """
 
     row: Difference
     margins: Margins
 
     @cached_property
-    def valid(self) -> PValues:
+    def all_tests(self) -> PValues:
+        """The p-values, those of tests whose word is barred among them."""
         return self._p_values(self.row.estimate)
 
     @cached_property
+    def valid(self) -> PValues:
+        return self._without_barred(self.all_tests)
+
+    @cached_property
     def clean(self) -> PValues:
-        """The p-values without the blocks of diverged trials."""
+        """The valid p-values without the blocks of diverged trials."""
         if self.row.without_divergence is None:
             return self.valid
-        return self._p_values(self.row.without_divergence)
+        return self._without_barred(self._p_values(self.row.without_divergence))
 
-    def may_be(self, word: str) -> bool:
+    def _without_barred(self, tests: PValues) -> PValues:
+        return PValues(
+            tests.p if self._may_be(self.direction) else None,
+            tests.same if self._may_be("equivalent") else None,
+        )
+
+    def _may_be(self, word: Verdict) -> bool:
         """Return True if no flag bars a word."""
         return all(word not in _BARRED.get(flag, ()) for flag in self.row.flags)
 
@@ -99,12 +114,14 @@ def judge(
     """Give every answer its adjusted p-values and its verdict; return the row of its look.
 
     The two-sided tests and the tests of equivalence are adjusted as a family each, in which
-    `unanswered` tests without a row and those of questions that are `waiting` for trials count
-    with p = 1. The least p-value of all looks decides, of looks at which no flag bars the word. A
-    verdict that does not stand without the blocks of diverged trials is undecided.
+    `unanswered` tests without a row, those of questions that are `waiting` for trials and those
+    whose word a flag bars count with p = 1. The least p-value of all looks so far decides, of
+    looks at which no flag bars the word. A verdict that does not stand without the blocks of
+    diverged trials is undecided.
 
-    A decided answer has the estimate, interval and p-value of the look that decided it, since the
-    interval of a later one may hold zero. All others are those of their last look.
+    An answer that a look has decided stays as it was said then, with estimate, interval and
+    p-values, since the interval of a later one may hold zero; that trials have failed since is
+    flagged. All others are those of their last look.
     """
 
     def adjusted(tests: Sequence[PValues]) -> list[PValues]:
@@ -114,6 +131,25 @@ def judge(
         ]
         return _adjust([*known, *[PValues()] * unanswered], adjust)[: len(known)]
 
+    rows = judge_look_by_look(
+        histories,
+        lambda so_far: _judge_now(so_far, adjusted, alpha),
+        lambda one: one.verdict in DECIDED,
+    )
+    return [
+        keep_counts(history[-1].row)
+        if row.question in waiting
+        else _compare_with_last(row, history[-1].row)
+        for row, history in zip(rows, histories, strict=True)
+    ]
+
+
+def _judge_now(
+    histories: Sequence[History],
+    adjusted: Callable[[Sequence[PValues]], list[PValues]],
+    alpha: float,
+) -> list[Difference]:
+    """Judge answers as if nothing had been decided before the last look."""
     two_sided, same = [_least_two_sided(h) for h in histories], [_least_same(h) for h in histories]
     least = adjusted(
         [PValues(a.valid.p, b.valid.same) for a, b in zip(two_sided, same, strict=True)]
@@ -131,31 +167,35 @@ def judge(
     # An answer that nothing has decided has the p-value of the look that is shown.
     own = adjusted([one.valid for one in shown])
     return [
-        keep_counts(one.row)
-        if one.row.question in waiting
-        else replace(
+        replace(
             one.row,
             p_valid=one.valid.p,
             p_adjusted=(by if word in DECIDED and word != "equivalent" else now).p,
             equivalence_p=(by if word == "equivalent" else now).same,
             verdict=word,
             flags=(*one.row.flags, *more),
-            latest=None if one is history[-1] else history[-1].row.estimate,
         )
-        for one, by, now, (word, more), history in zip(
-            shown, least, own, words, histories, strict=True
-        )
+        for one, by, now, (word, more) in zip(shown, least, own, words, strict=True)
     ]
+
+
+def _compare_with_last(decided: Difference, last: Difference) -> Difference:
+    """Add to an answer of an earlier look what the last one has found since."""
+    if decided.reached == last.reached:
+        return decided
+    since = any(flag in last.flags and flag not in decided.flags for flag in _FAILURES)
+    flags = (*decided.flags, FAILED_SINCE) if since else decided.flags
+    return replace(decided, latest=last.estimate, flags=flags)
 
 
 def _least_two_sided(history: History) -> AtLook:
     """Return the look of the least p-value, of those that may have its word; else the last one."""
-    able = [one for one in history if one.valid.p is not None and one.may_be(one.direction)]
+    able = [one for one in history if one.valid.p is not None]
     return min(able, key=lambda one: one.valid.p or 0.0, default=history[-1])
 
 
 def _least_same(history: History) -> AtLook:
-    able = [one for one in history if one.valid.same is not None and one.may_be("equivalent")]
+    able = [one for one in history if one.valid.same is not None]
     return min(able, key=lambda one: one.valid.same or 0.0, default=history[-1])
 
 
@@ -174,10 +214,12 @@ def _find_word(
 ) -> tuple[Verdict, tuple[str, ...]]:
     """Return the verdict on an answer, and the flag that has made it undecided, if one has."""
     row, left = one.row, one.row.without_divergence
+    is_barred = one.all_tests.p is not None and one.valid.p is None
+    p = 1.0 if is_barred and adjusted.p is None else adjusted.p
     word = (
-        verdict(row.estimate, adjusted.p, adjusted.same, alpha)
+        verdict(row.estimate, p, adjusted.same, alpha)
         if row.wins is None
-        else verdict_on_wins(row.wins, adjusted.p, alpha)
+        else verdict_on_wins(row.wins, p, alpha)
     )
     if word not in DECIDED:
         return word, ()
@@ -185,7 +227,7 @@ def _find_word(
     needs_clean = left is not None and sorted(row.divergences) != [0, row.estimate.n]
     if left is not None and needs_clean and word != verdict(left, clean.p, clean.same, alpha):
         return "undecided", ("rests on collapse",)
-    return (word, ()) if one.may_be(word) else ("undecided", ())
+    return word, ()
 
 
 @dataclass(frozen=True)

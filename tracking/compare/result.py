@@ -82,7 +82,8 @@ class Difference:
     """The answer to a question for one endpoint, on one workload or (`workload` None) pooled.
 
     `p_adjusted` and `equivalence_p` are adjusted: by Holm over the pooled answers, or over those
-    of all workloads; by Benjamini-Hochberg those for exploration. `smallest_detectable` is the
+    of all workloads; by Benjamini-Hochberg those for exploration. They and `p_valid` are None if
+    a flag bars the word that the test could give. `smallest_detectable` is the
     true difference that would be detected with 80% power, given the observed spread, and `p_valid`
     the p-value that holds over all looks, before any adjustment. `divergences` counts the diverged
     units of (candidate, baseline). Everything counts units, that is searches or blocks.
@@ -159,8 +160,8 @@ class Divergence:
 
     `only_candidate` and `only_baseline` count the units in which one diverged and the other did
     not, or less often. `p` is of the exact McNemar test over them, and holds over looks; it is
-    None if no unit sets them apart. `p_adjusted` is by Holm over the questions. `reached` is the
-    look that the answer is of.
+    None if no unit sets them apart. `p_adjusted` is by Holm over the questions, and None if a flag
+    bars the word. `reached` is the look that the answer is of.
     """
 
     question: Question

@@ -25,7 +25,7 @@ from tracking.compare.endpoints import (
     curve_spans,
     steps_to_target,
 )
-from tracking.compare.interim import Look, Looks, take_looks
+from tracking.compare.interim import Look, Looks, judge_look_by_look, take_looks
 from tracking.compare.units import (
     LEAST_UNITS,
     LEAST_UNITS_EACH,
@@ -90,7 +90,8 @@ class Speedup:
 
     `log_rank_p` ignores the pairs; there is none with looks or searches, for which it does not
     hold. `p_valid` holds over looks, `p_adjusted` is by Holm: over the pooled answers, or over
-    those of single workloads. `reached` is the look that the answer is of.
+    those of single workloads; both are None if a flag or the bound bars the word. `reached` is
+    the look that the answer is of.
     """
 
     question: Question
@@ -399,39 +400,50 @@ def _judge(
 ) -> list[Speedup]:
     """Give answers, each at all of its looks, their word; they are a family by Holm.
 
-    An answer that a look has decided stays that of its look, with its factor and interval.
+    An answer that a look has decided stays as it was said then, with its factor and interval. One
+    that can have no word counts in the family with p = 1, and has no p-value over looks.
     """
     with_p = [[replace(row, p_valid=_valid_p(row)) for row in rows] for rows in histories]
+    judged = judge_look_by_look(
+        with_p,
+        lambda so_far: _judge_now(so_far, alpha, waiting),
+        lambda one: one.word in ("faster", "slower"),
+    )
+    return [one for one in judged if one.question not in waiting]
+
+
+def _judge_now(
+    histories: Sequence[Sequence[Speedup]], alpha: float, waiting: Collection[Question]
+) -> list[Speedup]:
+    """Judge answers as if nothing had been decided before the last look."""
 
     def adjusted(rows: Sequence[Speedup]) -> list[float | None]:
         return holm([None if one.question in waiting else one.p_valid for one in rows])
 
-    least = [_least(rows) for rows in with_p]
+    least = [_least(rows) for rows in histories]
     shown = [
-        replace(one, p_adjusted=p, word=_direction(one))
-        if p is not None and p <= alpha and one.p_valid is not None
-        else rows[-1]
-        for rows, one, p in zip(with_p, least, adjusted(least), strict=True)
+        replace(one, p_adjusted=p, word=_direction(one)) if p is not None and p <= alpha else last
+        for one, p, (*_, last) in zip(least, adjusted(least), histories, strict=True)
     ]
     return [
         one
         if one.word in ("faster", "slower")
         else replace(one, p_adjusted=p, word=_open_word(one))
         for one, p in zip(shown, adjusted(shown), strict=True)
-        if one.question not in waiting
     ]
 
 
 def _valid_p(one: Speedup) -> float | None:
     p = one.log_ratio.p
-    return p if p is None or one.reached is None else one.reached.p(p)
+    if p is None or not _may_decide(one):
+        return None
+    return p if one.reached is None else one.reached.p(p)
 
 
 def _least(rows: Sequence[Speedup]) -> Speedup:
-    """Return the answer of the look with the least p-value, of those that may have a word."""
-    able = [one for one in rows if one.p_valid is not None and _may_decide(one)]
-    last = replace(rows[-1], p_valid=None)  # it counts, and decides nothing
-    return min(able, key=lambda one: one.p_valid or 0.0, default=last)
+    """Return the answer of the look with the least p-value; without any, the last one."""
+    able = [one for one in rows if one.p_valid is not None]
+    return min(able, key=lambda one: one.p_valid or 0.0, default=rows[-1])
 
 
 def _may_decide(one: Speedup) -> bool:
@@ -446,4 +458,4 @@ def _direction(one: Speedup) -> SpeedWord:
 def _open_word(one: Speedup) -> SpeedWord:
     if one.word == "not reached":
         return one.word
-    return "undecided" if one.p_valid is not None else "not estimable"
+    return "undecided" if one.log_ratio.p is not None else "not estimable"

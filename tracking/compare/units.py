@@ -22,6 +22,8 @@ TOO_FEW_UNITS = "too few units"
 # seeds, and their settings may be of the same searches.
 SHARED_SEEDS = "shared seeds"
 LOST_CANDIDATE, LOST_BASELINE = "lost candidate", "lost baseline"
+# The flag of an answer that was decided before any trial of it had failed.
+FAILED_SINCE = "failed since"
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ Never mixed with the answers about these data sets alone.
 from collections.abc import Mapping
 
 from tracking.compare.result import AcrossDatasets, Comparison
+from tracking.compare.units import LOST_BASELINE, LOST_CANDIDATE
 from tracking.report.tables import Table
 from tracking.report.wording import (
     confidence,
@@ -40,6 +41,11 @@ def sentence(one: AcrossDatasets, comparison: Comparison) -> str:
     text += f"adjusted p {p_relation(one.p_adjusted)}." if known else "there is no p-value."
     if "rests on collapse" in one.flags:
         text += " It rests on diverged trials, so it is called undecided."
+    question = one.question
+    for flag, name in ((LOST_CANDIDATE, question.candidate), (LOST_BASELINE, question.baseline)):
+        if flag in one.flags:
+            text += f" {name} has lost trials by what training can cause, so it is not called "
+            text += "better."
     return text
 
 

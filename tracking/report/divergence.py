@@ -1,9 +1,19 @@
 """How often each side of a question diverged, in words and as a table."""
 
+from collections.abc import Mapping
+
 from tracking.compare.result import Comparison, Divergence
+from tracking.compare.units import LOST_BASELINE, LOST_CANDIDATE, TOO_FEW_UNITS
 from tracking.report.tables import Table
 from tracking.report.wording import p_relation, p_value, quantity, title
 from tracking.stats.t_tests import proportion_interval
+
+# Why nothing is tested, by the flag that says so.
+_UNTESTED: Mapping[str, str] = {
+    TOO_FEW_UNITS: "a word needs five seeds (or searches) in all, and three on each workload",
+    LOST_CANDIDATE: "the candidate has lost trials by its own doing, so it is not called better",
+    LOST_BASELINE: "the baseline has lost trials by its own doing, so it is not called better",
+}
 
 
 def sentence(one: Divergence) -> str:
@@ -13,8 +23,10 @@ def sentence(one: Divergence) -> str:
         f"{one.question.candidate} diverged in {_share(one.candidate_diverged, one.n)}, "
         f"{one.question.baseline} diverged in {_share(one.baseline_diverged, one.n)}; "
     )
-    if one.p_adjusted is None:
+    if one.p is None:
         return f"{text}always in the same blocks, so nothing sets them apart."
+    if one.p_adjusted is None:
+        return text + "; ".join(why for flag, why in _UNTESTED.items() if flag in one.flags) + "."
     blocks = quantity(one.only_candidate + one.only_baseline, "block")
     return (
         f"{text}exact McNemar test on the {blocks} that set them apart, "

@@ -7,8 +7,9 @@ sections say; decides nothing.
 from typing import NamedTuple
 
 from tracking.compare.analysis import Question
+from tracking.compare.interim import DECIDED
 from tracking.compare.result import EXPLORATORY, Comparison, Difference, Settings
-from tracking.compare.units import LOST_BASELINE, LOST_CANDIDATE, TOO_FEW_UNITS
+from tracking.compare.units import FAILED_SINCE, LOST_BASELINE, LOST_CANDIDATE, TOO_FEW_UNITS
 from tracking.report import across_datasets, divergence, time_to_target
 from tracking.report.caveats import FLAGS
 from tracking.report.wording import (
@@ -31,6 +32,9 @@ from tracking.report.wording import (
 
 _MOST_SETTINGS = 3  # workloads whose settings a heading names
 _LONGEST_HEADING = 90  # letters
+# The words that other settings can turn around; "not estimable", "identical" and "not reached" say
+# that there is no answer.
+_TURNED = frozenset({*DECIDED, "faster", "slower", "undecided"})
 
 
 class Finding(NamedTuple):
@@ -103,10 +107,11 @@ def _awaited_look(comparison: Comparison) -> str:
 def boxes(comparison: Comparison, question: Question) -> list[Box]:
     """Return what has to stand beside the words on a question: who of it nobody has tuned.
 
-    The command tunes everybody, so that the first box alone names it.
+    If there is no answer that other settings could turn, nothing does. The command tunes
+    everybody, so that the first box alone names it.
     """
     untuned, names = comparison.untuned, comparison.untuned_in(question)
-    if untuned is None or not names or comparison.is_open(question):
+    if untuned is None or not names or not _can_be_turned(comparison, question):
         return []
     rates = dict(untuned.rates)
     who = [
@@ -115,14 +120,31 @@ def boxes(comparison: Comparison, question: Question) -> list[Box]:
     ]
     text = (
         f"{' and '.join(who)} ran as declared: nobody has searched for better settings. Another "
-        "learning rate can turn this verdict around."
+        "learning rate can turn this answer around."
     )
     if untuned.command is None:
         return [Box("Untuned", f"{text} Not tuned here: {untuned.obstacle}.", None)]
-    boxed = [one for one in answered(comparison) if comparison.untuned_in(one)]
+    boxed = [
+        one
+        for one in comparison.questions
+        if comparison.untuned_in(one) and _can_be_turned(comparison, one)
+    ]
     if question != boxed[0]:
         return [Box("Untuned", f"{text} The command above tunes them as well.", None)]
     return [Box("Untuned", f"{text} The same with every candidate tuned:", untuned.command)]
+
+
+def _can_be_turned(comparison: Comparison, question: Question) -> bool:
+    """Return True if an answer to a question has a word, or is undecided."""
+    if comparison.is_open(question):
+        return False
+    words = [
+        one.verdict
+        for one in (*comparison.pooled, *comparison.by_workload)
+        if one.question == question
+    ]
+    words += [one.word for one in comparison.time_to_target.answers(question)]
+    return any(word in _TURNED for word in words)
 
 
 def subject(comparison: Comparison, question: Question) -> tuple[str, str]:
@@ -227,7 +249,7 @@ def sentence(one: Difference, comparison: Comparison) -> str:
             "differences have no spread that would estimate the error; more seeds are needed."
         )
     parts = [f"{head}: {_numbers(one, comparison)}.", *_exceptions(one, comparison)]
-    return " ".join([*parts, *_reasons(one, comparison)])
+    return " ".join([*parts, *_reasons(one, comparison), *_since(one)])
 
 
 def _numbers(one: Difference, comparison: Comparison) -> str:
@@ -247,8 +269,17 @@ def _numbers(one: Difference, comparison: Comparison) -> str:
     if one.estimate.low is not None:
         text += f"{between}{confidence(comparison)} {interval(one.estimate, one.unit)}"
         between = ", "
-    text += f"{between}adjusted p {p_relation(one.p_adjusted)}"
+    if one.p_adjusted is not None:
+        text += f"{between}adjusted p {p_relation(one.p_adjusted)}"
     return f"{text}, {_basis(one, singles, comparison)}"
+
+
+def _since(one: Difference) -> list[str]:
+    """Say that trials have failed since an answer was decided, if any have."""
+    if FAILED_SINCE not in one.flags:
+        return []
+    text = "At later looks trials diverged or were lost by what training can cause: this was "
+    return [text + "decided without them, so weigh it with the failures."]
 
 
 def _wins(one: Difference, comparison: Comparison) -> str:
@@ -260,12 +291,13 @@ def _wins(one: Difference, comparison: Comparison) -> str:
         return f"all {quantity(wins.n, noun)} are tied."
     text = (
         f"{wins.won} won, {wins.lost} lost, {wins.n - wins.won - wins.lost} tied of "
-        f"{quantity(wins.n, noun)}: {share_of_wins(wins)}, a tie one half, adjusted p "
-        f"{p_relation(one.p_adjusted)}"
+        f"{quantity(wins.n, noun)}: {share_of_wins(wins)}, a tie one half"
     )
+    if one.p_adjusted is not None:
+        text += f", adjusted p {p_relation(one.p_adjusted)}"
     if one.reached is not None:
         text += f", at look {one.reached.look} of {len(one.reached.seeds)}"
-    text = " ".join([f"{text}.", *_exceptions(one, comparison)])
+    text = " ".join([f"{text}.", *_exceptions(one, comparison), *_since(one)])
     text += " By how much is no part of this verdict."
     if one.verdict != "undecided":
         return text

@@ -113,7 +113,42 @@ def test_of_tuned_candidates_nothing_is_said(untuned):
     assert untuned("{adamw: {}, lion: {}}", "tune: {trials: 4}") is None
 
 
+def test_candidates_that_differ_in_their_rate_alone_are_named_and_no_command_is(
+    untuned, thermolion
+):
+    untuned("{a: {optimizer: adamw, lr: 1e-3}, adamw: {lr: 1e-2}}")
+    found = json.loads(thermolion("compare", "plain", "--json").out)["untuned"]
+    assert found["command"] is None
+    assert found["obstacle"] == (
+        "a and adamw differ in lr alone, so that with lr searched they are one candidate. Keep "
+        "one of them to have it tuned"
+    )
+    found = untuned("{lion: {}, adamw: {}, a: {optimizer: adamw, lr: [2e-3, 1e-2]}}")
+    assert found.obstacle.startswith("adamw and a[lr=0.002] and a[lr=0.01] differ in lr alone")
+
+
+def test_a_grid_of_rates_is_searched_as_one_candidate(untuned, spaces):
+    found = untuned("{adamw: {}, lion: {lr: [1e-4, 1e-3]}}")
+    assert set(spaces(found.command)) == {"adamw", "lion"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        ("lr: {warmup: 3, peak: 0.4}", "lr of fast is {warmup: 3, peak: 0.4}, and a search tries"),
+        ("speed: 0.4", "no lr of fast is declared, and what else its training takes is not"),
+    ],
+)
+def test_what_no_range_is_known_of_has_a_reason_and_no_command(tmp_path, settings, why):
+    path = tmp_path / "mine.yaml"
+    path.write_text(MINE.replace("lr: 0.4", settings))
+    found = find_untuned(open_study(str(path), tmp_path / "studies"))
+    assert found.command is None
+    assert found.obstacle.startswith(why)
+    assert "`tune: {space: …}`" in found.obstacle
+
+
 def test_what_cannot_be_tuned_has_a_reason_and_no_command(untuned):
     found = untuned("{adamw: {}, lion: {}}", split="replication")
     assert found.command is None
-    assert "holds nothing out" in found.obstacle
+    assert found.obstacle.startswith("workload 'digits' has `split: replication`, which holds")

@@ -185,7 +185,9 @@ def test_an_arm_that_lost_trials_by_its_own_doing_is_not_called_better_in_failur
     outcomes[23] = gone
     (found,) = compare("s", outcomes, [QUESTION]).divergence
     assert (found.only_candidate, found.word) == (8, "undecided")
-    assert found.p_adjusted < 0.05
+    assert (found.p < 0.05, found.p_adjusted) == (True, None)
+    said = "the baseline has lost trials by its own doing, so it is not called better."
+    assert said in verdict_text(compare("s", outcomes, [QUESTION]))
     outcomes[23] = replace(gone, error="the node died", kind="OSError")
     (found,) = compare("s", outcomes, [QUESTION], given_up={gone.trial.id: "NODE_FAIL"}).divergence
     assert found.word == "worse"

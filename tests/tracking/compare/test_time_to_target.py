@@ -228,7 +228,7 @@ def test_who_reaches_it_less_often_is_not_called_faster(outcome):
     questions = [QUESTION, Question("adamw", "thermolion")]
     comparison = compare("s", pairs_of(outcome, pairs), questions)
     there, back = comparison.time_to_target.speedups[:2]
-    assert there.p_adjusted < 0.001
+    assert (there.log_ratio.p < 0.001, there.p_valid, there.p_adjusted) == (True, None, None)
     assert (there.word, there.bound) == ("undecided", "at most")
     assert (back.word, back.bound) == ("undecided", "at least")
     text = verdict_text(comparison)
@@ -255,7 +255,8 @@ def test_two_pairs_a_workload_give_no_word_however_clear_they_are(outcome):
         comparison = compare("s", outcomes, [QUESTION])
         for one in comparison.time_to_target.speedups:
             assert (one.word, "too few units" in one.flags) == ("undecided", True)
-        assert comparison.time_to_target.speedups[0].p_adjusted < 0.05
+        assert comparison.time_to_target.speedups[0].log_ratio.p < 0.05
+        assert comparison.time_to_target.speedups[0].p_adjusted is None
         assert "A word needs five seeds" in verdict_text(comparison)
 
 

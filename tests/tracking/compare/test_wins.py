@@ -135,14 +135,15 @@ def test_an_arm_that_lost_trials_by_its_own_doing_does_not_win_more_often(arms, 
         other = {"thermolion": "adamw", "adamw": "thermolion"}[arm]
         rest = [gone, outcome(other, "digits", 9, 0.9)]
         found = answer([*outcomes, *rest], given_up={gone.trial.id: "OOM_HOST"}).pooled[0]
-        assert (found.verdict, found.p_valid) == (word, 2 / 2**9)
+        assert found.verdict == word
+        assert found.p_valid == (None if word == "undecided" else 2 / 2**9)
 
 
 def test_two_units_on_each_workload_are_too_few(arms):
     outcomes = [one for k in range(5) for one in arms(f"digits{k}", *ahead(2))]
     pooled = answer(outcomes).pooled[0]
     assert (pooled.verdict, "too few units" in pooled.flags) == ("undecided", True)
-    assert pooled.p_adjusted < 0.05
+    assert (pooled.wins.p < 0.05, pooled.p_adjusted) == (True, None)
 
 
 def test_at_a_look_the_test_pays_for_all_looks_and_what_it_has_decided_stays(arms):

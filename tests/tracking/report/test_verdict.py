@@ -199,6 +199,17 @@ def test_a_verdict_on_untuned_settings_has_a_box_with_the_next_command(digits, t
     assert "better (untuned)" in page
 
 
+def test_where_there_is_no_answer_no_box_says_that_other_settings_would_turn_it(arms, tmp_path):
+    outcomes = arms("digits", [0.95], [0.91])
+    found = compare("s", outcomes, QUESTIONS[:1])
+    found = replace(found, untuned=Untuned(("thermolion",), (), "thermolion run s --set tune=1"))
+    page = write_report(found, outcomes, tmp_path).read_text()
+    for text in (verdict_text(found), page, (tmp_path / "report.md").read_text()):
+        assert "not estimable" in text
+        assert "nobody has searched" not in text
+        assert "thermolion run s --set" not in text
+
+
 def test_with_one_search_a_sentence_names_settings_and_never_the_optimizer_alone(arms):
     outcomes = arms("digits", [0.95, 0.96, 0.95, 0.97, 0.96], [0.91, 0.92, 0.91, 0.93, 0.9])
 
@@ -236,7 +247,10 @@ def test_with_several_searches_an_answer_counts_searches_and_names_optimizers(ar
 
 def test_too_few_seeds_and_lost_trials_are_said_where_the_word_would_stand(arms, outcome):
     few = compare("s", arms("digits", [0.95, 0.96, 0.97], [0.9, 0.9, 0.91]), QUESTIONS[:1])
-    assert "Too few seeds for a word" in verdict_text(few)
+    said = verdict_text(few)
+    assert "Too few seeds for a word" in said
+    assert "+5.67 pp, 95% CI [+" in said
+    assert "adjusted p" not in said.partition("Of studies")[0]
     outcomes = arms("digits", [0.95, 0.96, 0.97, 0.95, 0.96, 0.97], [0.9] * 5 + [0.91])
     outcomes[2] = outcome(
         "thermolion", "digits", 2, state="failed", error="out of memory", kind="OutOfMemoryError"
@@ -244,6 +258,30 @@ def test_too_few_seeds_and_lost_trials_are_said_where_the_word_would_stand(arms,
     text = verdict_text(compare("s", outcomes, QUESTIONS[:1]))
     assert "undecided in final test accuracy" in text
     assert "Trials of thermolion ended without a result by what training can cause" in text
+
+
+def test_no_output_has_an_adjusted_p_beside_what_can_have_no_word(arms, tmp_path):
+    outcomes = [aimed(one) for one in arms("digits", [0.95, 0.96, 0.97], [0.85, 0.85, 0.86])]
+    found = compare("s", outcomes, QUESTIONS[:1])
+    page = write_report(found, outcomes, tmp_path).read_text()
+    for text in (verdict_text(found), (tmp_path / "report.md").read_text(), page):
+        rows = [line for line in text.splitlines() if "undecided (too few seeds)" in line]
+        assert rows or text is page
+        assert not [row for row in rows if re.search(r"0\.\d{3}|<0|&lt;0", row)]
+        assert "adjusted p =" not in text
+        assert "adjusted p <" not in text
+    record = json.loads((tmp_path / "comparison.json").read_text())
+    for row in (*record["pooled"], *record["by_workload"], *record["time_to_target"]["speedups"]):
+        assert (row["p_adjusted"], row["p_valid"], row.get("equivalence_p")) == (None, None, None)
+        assert (row.get("estimate") or row["log_ratio"])["mean"] is not None
+    for name in ("answers", "speedups"):
+        with (tmp_path / "numbers" / f"{name}.csv").open(newline="") as file:
+            assert {row["p_adjusted"] for row in csv.DictReader(file)} == {""}
+    metrics = {
+        one.key.partition("/")[0] for one in study_record(outcomes, "s", None, found).metrics
+    }
+    assert "difference" in metrics
+    assert "p_adjusted" not in metrics
 
 
 def test_diverged_trials_bring_the_advice_to_ask_who_wins_more_often(begun):
