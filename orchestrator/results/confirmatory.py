@@ -3,8 +3,8 @@
 Chooses the trials that are compared; the arithmetic is `tracking`'s.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from statistics import fmean
@@ -188,33 +188,69 @@ def _read_looks(study: Study, stage: Stage, complete: int) -> Looks | None:
     return Looks(stage.looks, shape, complete, ended, stage.first)
 
 
+@dataclass(frozen=True)
+class _Skipped:
+    """A trial that was never to run: its kind, and the processes and threads it would take."""
+
+    kind: tuple[str, str, str]
+    world_size: int
+    threads: int
+
+
 def _estimate_saved(study: Study, stage: Stage, outcomes: Sequence[Outcome]) -> Savings:
     """Estimate what the skipped trials would have taken, by those of their kind that have run."""
     took: dict[tuple[str, str, str], list[float]] = {}
     for one in outcomes:
         if one.has_result and one.train_seconds is not None:
             took.setdefault(_kind(one), []).append(one.train_seconds)
-    skipped = [
-        one
+    planned = [
+        _Skipped(_kind(one), one.trial.world_size, one.trial.threads)
         for one in outcomes
         if stage.wanted(one.trial) == "spared"
         and not one.has_result
         and one.trial.id not in stage.left_out
     ]
-    known = [one for one in skipped if _kind(one) in took]
+    unplanned = list(_list_unplanned(study, stage))
+    skipped = [*planned, *unplanned]
+    known = [one for one in skipped if one.kind in took]
     cuda = study.sweep.keys.resources.device == "cuda"
 
-    def hours(one: Outcome, seconds: float) -> float:
-        return seconds / 3600 * one.trial.world_size * (1 if cuda else one.trial.threads)
+    def hours(seconds: float, world_size: int, threads: int) -> float:
+        return seconds / 3600 * world_size * (1 if cuda else threads)
 
     return Savings(
         trials=len(skipped),
-        of=len(outcomes),
-        hours=sum(hours(one, fmean(took[_kind(one)])) for one in known),
-        spent_hours=sum(hours(one, one.train_seconds or 0.0) for one in outcomes),
+        of=len(outcomes) + len(unplanned),
+        hours=sum(hours(fmean(took[one.kind]), one.world_size, one.threads) for one in known),
+        spent_hours=sum(
+            hours(one.train_seconds or 0.0, one.trial.world_size, one.trial.threads)
+            for one in outcomes
+        ),
         unit="GPU hours" if cuda else "core hours",
         unknown=len(skipped) - len(known),
     )
+
+
+def _list_unplanned(study: Study, stage: Stage) -> Iterator[_Skipped]:
+    """Yield the skipped trials that no plan has, since nobody will choose their settings.
+
+    They are those of the comparison, and those of a search that results would have suggested.
+    """
+    keys = study.sweep.keys
+    names = {key: name for name, key in stage.tuned.items()}
+    for one in stage.spared_settings:
+        name, threads = names[one.candidate], keys.resources.cpus_per_task
+        blocks = [
+            block
+            for block in keys.seeds.blocks
+            if stage.first_block(block % stage.searches) == one.block
+        ]
+        for workload in one.workloads:
+            kind = ("compare", workload.name, name)
+            yield from [_Skipped(kind, workload.ranks, threads)] * len(blocks)
+        first, tune = one.workloads[0], keys.tune
+        ranks = first.ranks if tune is None or tune.ranks is None else tune.ranks
+        yield from [_Skipped(("tune", first.name, name), ranks, threads)] * one.to_suggest
 
 
 def _kind(one: Outcome) -> tuple[str, str, str]:

@@ -174,6 +174,11 @@ class Stage:
         return sum(one.to_suggest for one in later)
 
     @property
+    def spared_settings(self) -> Sequence[OpenSettings]:
+        """The settings that no search will choose, since no look is left that compares them."""
+        return [one for one in self.open if self._wanted_at(one.candidate, one.block) == "spared"]
+
+    @property
     def is_settled(self) -> bool:
         """True if nothing is left to be decided."""
         return self.is_over and not self.awaits_targets and not self.awaits_winners

@@ -16,7 +16,7 @@ from scipy import special
 
 from tracking.compare.analysis import Question
 from tracking.compare.blocks import Blocks
-from tracking.compare.interim import Look, Looks, judge_look_by_look, take_looks
+from tracking.compare.interim import Look, Looks, judge_family, take_looks
 from tracking.compare.result import Divergence
 from tracking.compare.units import (
     LEAST_UNITS,
@@ -25,7 +25,6 @@ from tracking.compare.units import (
     LOST_CANDIDATE,
     TOO_FEW_UNITS,
 )
-from tracking.stats.multiplicity import holm
 
 
 def mcnemar_p(only_first: int, only_second: int) -> float | None:
@@ -59,32 +58,14 @@ def compare_divergence(
         for question in questions
     ]
 
-    judged = judge_look_by_look(
+    judged = judge_family(
         histories,
-        lambda so_far: _judge_now(so_far, alpha, waiting),
-        lambda one: one.word in ("better", "worse"),
+        lambda one: one.p if one.question not in waiting and _may_decide(one) else None,
+        lambda one, p: replace(one, p_adjusted=p, word=_direction(one)),
+        lambda one, p: replace(one, p_adjusted=p, word=_open_word(one)),
+        alpha,
     )
     return tuple(one for one in judged if one.question not in waiting)
-
-
-def _judge_now(
-    histories: Sequence[Sequence[Divergence]], alpha: float, waiting: Collection[Question]
-) -> list[Divergence]:
-    """Judge answers as if nothing had been decided before the last look."""
-
-    def adjusted(rows: Sequence[Divergence]) -> list[float | None]:
-        is_out = [one.question in waiting or not _may_decide(one) for one in rows]
-        return holm([None if out else one.p for one, out in zip(rows, is_out, strict=True)])
-
-    least = [_least(rows) for rows in histories]
-    shown = [
-        replace(one, p_adjusted=p, word=_direction(one)) if p is not None and p <= alpha else last
-        for one, p, (*_, last) in zip(least, adjusted(least), histories, strict=True)
-    ]
-    return [
-        one if one.p_adjusted is not None else replace(one, p_adjusted=p, word=_open_word(one))
-        for one, p in zip(shown, adjusted(shown), strict=True)
-    ]
 
 
 def _count(
@@ -129,12 +110,6 @@ def _count(
         reached=reached,
         flags=tuple(flags),
     )
-
-
-def _least(rows: Sequence[Divergence]) -> Divergence:
-    """Return the counts of the look with the least p-value, of those that may have a word."""
-    able = [one for one in rows if one.p is not None and _may_decide(one)]
-    return min(able, key=lambda one: one.p or 0.0, default=rows[-1])
 
 
 def _may_decide(one: Divergence) -> bool:

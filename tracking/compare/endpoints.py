@@ -26,6 +26,10 @@ class UnmeasuredError(OperationError):
     """A trial that ended without what an endpoint needs; the message names it."""
 
 
+class EarlyEndError(UnmeasuredError):
+    """A completed trial whose curve ends before those of others, and before its target."""
+
+
 @dataclass(frozen=True)
 class EndpointValues:
     """Both endpoints of one trial that has a result: in percent, or plain as logged.
@@ -135,16 +139,19 @@ def steps_to_target(
 
     A trial that diverged never reached it, even if its curve did: its weights are lost.
     With `in_a_row` above 1, that many evaluations one after another have to be at the target, the
-    first of which counts. `spans` are of `curve_spans`. Raises UnmeasuredError if the budget is
-    not known, a curve ends before it, or the untrained model is at the target already.
+    first of which counts. `spans` are of `curve_spans`: the budget ends with the last evaluation
+    of any completed trial, since no trial is seen after that. Raises UnmeasuredError if the budget
+    is not known or the untrained model is at the target already, EarlyEndError if a curve ends
+    before the budget.
     """
     workload = outcome.trial.workload
     metric, target = curve_metric(workload), workload.metric_spec.target
     assert target is not None
     planned = workload.steps or int(outcome.started.get("steps", 0))
-    end = planned or spans.get(workload.name, (0, 0))[1]
-    if not end:
+    ends = [end for end in (planned, spans.get(workload.name, (0, 0))[1]) if end]
+    if not ends:
         raise UnmeasuredError("no trial says how many steps there are to reach the target in")
+    end = min(ends)
     if outcome.state == "diverged":
         return StepsToTarget(None, end)
     curve, sign = curve_points(outcome), Scale.of(workload.metric_spec).sign
@@ -156,7 +163,7 @@ def steps_to_target(
                 raise UnmeasuredError("the untrained model is at the target already")
             return StepsToTarget(step, max(end, step))
     if not curve or curve[-1].step < end:
-        raise UnmeasuredError(f"has {metric} up to step {curve[-1].step if curve else 0} of {end}")
+        raise EarlyEndError(f"has {metric} up to step {curve[-1].step if curve else 0} of {end}")
     return StepsToTarget(None, end)
 
 

@@ -10,8 +10,10 @@ from typing import TypeVar
 from tracking.compare.analysis import Endpoint, Question
 from tracking.outcomes import Outcome
 from tracking.stats.group_sequential import Shape, limits, repeated_p
+from tracking.stats.multiplicity import holm
 
-_Answer, _Judged = TypeVar("_Answer"), TypeVar("_Judged")
+_Answer = TypeVar("_Answer")
+_Judged = TypeVar("_Judged")
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,41 @@ def judge_look_by_look(
         before = judged or now
         judged = [one if is_decided(one) else new for one, new in zip(before, now, strict=True)]
     return judged
+
+
+def judge_family(
+    histories: Sequence[Sequence[_Answer]],
+    find_p: Callable[[_Answer], float | None],
+    decide: Callable[[_Answer, float | None], _Answer],
+    leave_open: Callable[[_Answer, float | None], _Answer],
+    alpha: float,
+) -> list[_Answer]:
+    """Judge answers, each at all of its looks, as a family by Holm.
+
+    `find_p` gives the p-value of an answer that holds over looks, None if it can have no word: it
+    counts with p = 1. The least p-value so far decides. `decide` and `leave_open` give an answer
+    its word and its adjusted p-value.
+    """
+
+    def judge(so_far: list[Sequence[_Answer]]) -> list[tuple[_Answer, bool]]:
+        able = [[one for one in rows if find_p(one) is not None] for rows in so_far]
+        least = [
+            min(some, key=lambda one: find_p(one) or 0.0, default=rows[-1])
+            for some, rows in zip(able, so_far, strict=True)
+        ]
+        adjusted = holm([find_p(one) for one in least])
+        is_sure = [p is not None and p <= alpha for p in adjusted]
+        shown = [
+            one if sure else rows[-1]
+            for one, sure, rows in zip(least, is_sure, so_far, strict=True)
+        ]
+        now = holm([find_p(one) for one in shown])
+        return [
+            (decide(one, p) if sure else leave_open(one, own), sure)
+            for one, p, own, sure in zip(shown, adjusted, now, is_sure, strict=True)
+        ]
+
+    return [one for one, _ in judge_look_by_look(histories, judge, lambda each: each[1])]
 
 
 @dataclass(frozen=True)

@@ -20,12 +20,13 @@ import numpy as np
 from tracking.compare.analysis import Question
 from tracking.compare.blocks import Blocks
 from tracking.compare.endpoints import (
+    EarlyEndError,
     StepsToTarget,
     UnmeasuredError,
     curve_spans,
     steps_to_target,
 )
-from tracking.compare.interim import Look, Looks, judge_look_by_look, take_looks
+from tracking.compare.interim import Look, Looks, judge_family, take_looks
 from tracking.compare.units import (
     LEAST_UNITS,
     LEAST_UNITS_EACH,
@@ -36,7 +37,6 @@ from tracking.compare.units import (
     Units,
     count_units,
 )
-from tracking.stats.multiplicity import holm
 from tracking.stats.survival import log_rank_p, median_time, restricted_mean
 from tracking.stats.t_tests import Estimate, at_level, paired_t, stratified_t
 
@@ -144,11 +144,16 @@ _Times = Mapping[tuple[str, str], Mapping[int, StepsToTarget]]
 
 @dataclass(frozen=True)
 class _Measured:
-    """All times to target, those that two evaluations in a row confirm, and the lost trials."""
+    """All times to target, those that two evaluations in a row confirm, and the lost trials.
+
+    A trial whose curve ends early is lost like one that failed: had it gone on, nobody knows when
+    it would have reached the target. `problems` are as in TimeToTarget.
+    """
 
     times: _Times
     confirmed: _Times
     lost: Mapping[tuple[str, str], Collection[int]]
+    problems: tuple[tuple[str, str, int, str], ...]
 
 
 def measure_time_to_target(
@@ -170,12 +175,20 @@ def measure_time_to_target(
     names = [name for name, one in blocks.workloads.items() if one.metric_spec.target is not None]
     if not names:
         return TimeToTarget()
-    measured, problems = _measure_all(blocks, names)
+    # What a look has measured is of its own trials alone: later ones may be longer.
+    below = (
+        {0: math.inf} if looks is None else {k: looks.blocks(k) for k in range(looks.complete + 1)}
+    )
+    by_look = {k: _measure_all(blocks, names, most) for k, most in below.items()}
+    measured = by_look[max(by_look)]
     held = {name for one in waiting for name in (one.candidate, one.baseline)}
     arms = [_arm(blocks, *at, all_) for at, all_ in measured.times.items() if at[1] not in held]
     rows = [
         [
-            [_speedup(one, name, measured, blocks.units, look, looks, level) for name in names]
+            [
+                _speedup(one, name, by_look[look.look if look else 0], blocks.units, look, level)
+                for name in names
+            ]
             for look in take_looks(looks, one)
         ]
         for one in questions
@@ -184,7 +197,7 @@ def measure_time_to_target(
     pooled = _judge(at_looks, alpha, waiting)
     singles = [list(one) for each in rows for one in zip(*each, strict=True)]
     on_each = _judge(singles, alpha, waiting)
-    return TimeToTarget(tuple(arms), (*pooled, *on_each), tuple(problems))
+    return TimeToTarget(tuple(arms), (*pooled, *on_each), measured.problems)
 
 
 def speedup_factor(log_ratio: Estimate) -> tuple[float, float | None, float | None] | None:
@@ -197,27 +210,31 @@ def speedup_factor(log_ratio: Estimate) -> tuple[float, float | None, float | No
     return float(np.exp(log_ratio.mean)), low, high
 
 
-def _measure_all(
-    blocks: Blocks, names: Sequence[str]
-) -> tuple[_Measured, list[tuple[str, str, int, str]]]:
-    spans = curve_spans(blocks.outcomes)
+def _measure_all(blocks: Blocks, names: Sequence[str], below: float) -> _Measured:
+    """Measure the trials of blocks with lower numbers."""
+    spans = curve_spans(one for one in blocks.outcomes if one.trial.block < below)
     times: dict[tuple[str, str], dict[int, StepsToTarget]] = {}
     confirmed: dict[tuple[str, str], dict[int, StepsToTarget]] = {}
     lost: dict[tuple[str, str], set[int]] = {}
     problems = []
     for name, candidate in product(names, blocks.candidates):
-        lost[name, candidate] = set(blocks.lost_trials(name, candidate))
+        trials = blocks.lost_trials(name, candidate)
+        lost[name, candidate] = {block for block in trials if block < below}
         for block, outcome in blocks.ended_trials(name, candidate).items():
+            if block >= below:
+                continue
             try:
                 steps = steps_to_target(outcome, spans)
             except UnmeasuredError as error:
+                if isinstance(error, EarlyEndError):
+                    lost[name, candidate].add(block)
                 problems.append((name, candidate, block, str(error)))
                 continue
             times.setdefault((name, candidate), {})[block] = steps
             with contextlib.suppress(UnmeasuredError):
                 again = steps_to_target(outcome, spans, 2)
                 confirmed.setdefault((name, candidate), {})[block] = again
-    return _Measured(times, confirmed, lost), problems
+    return _Measured(times, confirmed, lost, tuple(problems))
 
 
 def _arm(
@@ -249,12 +266,10 @@ def _speedup(
     measured: _Measured,
     units: Units,
     reached: Look | None,
-    looks: Looks | None,
     level: float,
 ) -> Speedup:
-    """Estimate the factor on one workload, from the trials of a look; not judged yet."""
-    below = math.inf if reached is None or looks is None else looks.blocks(reached.look)
-    shared = _shared_blocks(question, name, measured.times, below)
+    """Estimate the factor on one workload, from what a look has measured; not judged yet."""
+    shared = _shared_blocks(question, name, measured.times)
     arms = [measured.times.get((name, one), {}) for one in _arms(question)]
     counts = [sum(arm[block].step is not None for block in shared) for arm in arms]
     by_unit = [_by_unit(arm, shared, question, units) for arm in arms]
@@ -270,11 +285,11 @@ def _speedup(
         log_rank_p=None,
         bound=_bound(*counts),
         reached=reached,
-        flags=tuple(_flags(question, name, measured, below, len(by_unit[0]))),
+        flags=tuple(_flags(question, name, measured, len(by_unit[0]))),
     )
     if not any(counts):
         return replace(answer, word="not reached" if shared else "undecided")
-    again = _shared_blocks(question, name, measured.confirmed, below)
+    again = _shared_blocks(question, name, measured.confirmed)
     twice = [
         _by_unit(measured.confirmed.get((name, one), {}), again, question, units)
         for one in _arms(question)
@@ -299,9 +314,9 @@ def _arms(question: Question) -> tuple[str, str]:
     return question.candidate, question.baseline
 
 
-def _shared_blocks(question: Question, name: str, times: _Times, below: float) -> list[int]:
+def _shared_blocks(question: Question, name: str, times: _Times) -> list[int]:
     first, second = (times.get((name, one), {}) for one in _arms(question))
-    return [block for block in first if block in second and block < below]
+    return [block for block in first if block in second]
 
 
 def _by_unit(
@@ -328,11 +343,9 @@ def _bound(candidate: int, baseline: int) -> Bound | None:
     return "at least" if candidate > baseline else "at most"
 
 
-def _flags(
-    question: Question, name: str, measured: _Measured, below: float, n: int
-) -> Iterator[str]:
+def _flags(question: Question, name: str, measured: _Measured, n: int) -> Iterator[str]:
     for arm, flag in zip(_arms(question), (LOST_CANDIDATE, LOST_BASELINE), strict=True):
-        if any(block < below for block in measured.lost.get((name, arm), ())):
+        if measured.lost.get((name, arm)):
             yield flag
     if n < LEAST_UNITS:
         yield TOO_FEW_UNITS
@@ -404,33 +417,14 @@ def _judge(
     that can have no word counts in the family with p = 1, and has no p-value over looks.
     """
     with_p = [[replace(row, p_valid=_valid_p(row)) for row in rows] for rows in histories]
-    judged = judge_look_by_look(
+    judged = judge_family(
         with_p,
-        lambda so_far: _judge_now(so_far, alpha, waiting),
-        lambda one: one.word in ("faster", "slower"),
+        lambda one: None if one.question in waiting else one.p_valid,
+        lambda one, p: replace(one, p_adjusted=p, word=_direction(one)),
+        lambda one, p: replace(one, p_adjusted=p, word=_open_word(one)),
+        alpha,
     )
     return [one for one in judged if one.question not in waiting]
-
-
-def _judge_now(
-    histories: Sequence[Sequence[Speedup]], alpha: float, waiting: Collection[Question]
-) -> list[Speedup]:
-    """Judge answers as if nothing had been decided before the last look."""
-
-    def adjusted(rows: Sequence[Speedup]) -> list[float | None]:
-        return holm([None if one.question in waiting else one.p_valid for one in rows])
-
-    least = [_least(rows) for rows in histories]
-    shown = [
-        replace(one, p_adjusted=p, word=_direction(one)) if p is not None and p <= alpha else last
-        for one, p, (*_, last) in zip(least, adjusted(least), histories, strict=True)
-    ]
-    return [
-        one
-        if one.word in ("faster", "slower")
-        else replace(one, p_adjusted=p, word=_open_word(one))
-        for one, p in zip(shown, adjusted(shown), strict=True)
-    ]
 
 
 def _valid_p(one: Speedup) -> float | None:
@@ -438,12 +432,6 @@ def _valid_p(one: Speedup) -> float | None:
     if p is None or not _may_decide(one):
         return None
     return p if one.reached is None else one.reached.p(p)
-
-
-def _least(rows: Sequence[Speedup]) -> Speedup:
-    """Return the answer of the look with the least p-value; without any, the last one."""
-    able = [one for one in rows if one.p_valid is not None]
-    return min(able, key=lambda one: one.p_valid or 0.0, default=rows[-1])
 
 
 def _may_decide(one: Speedup) -> bool:

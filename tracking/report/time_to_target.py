@@ -70,8 +70,10 @@ def sentence(one: Speedup, comparison: Comparison) -> str:
 
 _BARS: Mapping[str, str] = {
     TOO_FEW_UNITS: "A word needs five seeds (or searches) in all, and three on each workload.",
-    LOST_CANDIDATE: "The candidate has lost trials by its own doing, so it is not called faster.",
-    LOST_BASELINE: "The baseline has lost trials by its own doing, so it is not called faster.",
+    LOST_CANDIDATE: "Trials of the candidate were lost by its own doing, or their curves end "
+    "early, so it is not called faster.",
+    LOST_BASELINE: "Trials of the baseline were lost by its own doing, or their curves end "
+    "early, so it is not called faster.",
 }
 
 

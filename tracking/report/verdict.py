@@ -138,12 +138,11 @@ def _can_be_turned(comparison: Comparison, question: Question) -> bool:
     """Return True if an answer to a question has a word, or is undecided."""
     if comparison.is_open(question):
         return False
-    words = [
-        one.verdict
-        for one in (*comparison.pooled, *comparison.by_workload)
-        if one.question == question
+    answers = [
+        one for one in (*comparison.pooled, *comparison.by_workload) if one.question == question
     ]
-    words += [one.word for one in comparison.time_to_target.answers(question)]
+    times = comparison.time_to_target.answers(question)
+    words = [*(one.verdict for one in answers), *(one.word for one in times)]
     return any(word in _TURNED for word in words)
 
 

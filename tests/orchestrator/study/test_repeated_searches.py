@@ -217,10 +217,11 @@ def test_later_searches_wait_for_their_look_and_are_spared_where_it_stops_before
     assert "look-2" in study.decisions
     saved = StudyResults.read(study.study).compare().saved
     assert saved is not None
-    # Of `right`: two searches on two workloads, each trial of a second; nobody knows what settings
-    # would have been compared.
-    assert (saved.trials, saved.unknown) == (2 * 2 * 4, 0)
-    assert saved.hours * 3600 == pytest.approx(16)
+    # Of `right`: two searches on two workloads, and on each the trial that would have compared the
+    # settings which nobody has chosen; each of a second.
+    assert (saved.trials, saved.unknown) == (2 * 2 * 4 + 2 * 2, 0)
+    assert saved.hours * 3600 == pytest.approx(20)
+    assert saved.of == len([one for one in study.study.trials if one.phase != "pilot"]) + 4
     blocks = defaultdict(set)
     for one in study.study.trials:
         if one.phase == "compare":

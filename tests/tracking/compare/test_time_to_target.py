@@ -260,6 +260,49 @@ def test_two_pairs_a_workload_give_no_word_however_clear_they_are(outcome):
         assert "A word needs five seeds" in verdict_text(comparison)
 
 
+def cut(one, last):
+    """Return the trial without what it logged after a step."""
+    return replace(one, curve=tuple(point for point in one.curve if point.step <= last))
+
+
+@pytest.mark.parametrize(("arm", "word"), [("thermolion", "undecided"), ("adamw", "faster")])
+def test_an_arm_whose_curve_ends_before_the_budget_is_not_called_faster(outcome, arm, word):
+    more = [timed(outcome, name, 5, None) for name in ("thermolion", "adamw")]
+    more = [cut(one, 8) if one.trial.candidate.name == arm else one for one in more]
+    comparison = compare("s", [*pairs_of(outcome, EARLY), *more], [QUESTION])
+    for one in comparison.time_to_target.speedups:
+        assert (one.word, one.trials) == (word, 5)
+        assert one.flags == ("lost candidate" if arm == "thermolion" else "lost baseline",)
+        assert (one.p_adjusted is None) == (word == "undecided")
+    (problem,) = comparison.time_to_target.problems
+    assert problem == ("digits", arm, 5, "has val_accuracy up to step 8 of 12")
+    assert ("their curves end early" in verdict_text(comparison)) == (word == "undecided")
+
+
+def test_if_no_trial_logs_its_last_steps_the_budget_ends_with_the_last_ones_logged(outcome):
+    pairs = [*EARLY, (4, None), (None, None)]
+    comparison = compare("s", [cut(one, 10) for one in pairs_of(outcome, pairs)], [QUESTION])
+    pooled = comparison.time_to_target.speedups[0]
+    assert (pooled.trials, pooled.flags, comparison.time_to_target.problems) == (7, (), ())
+    assert (pooled.candidate_reached, pooled.baseline_reached) == (6, 5)
+    assert {arm.horizon for arm in comparison.time_to_target.arms} == {10}
+
+
+def test_longer_curves_of_a_later_look_change_nothing_of_an_earlier_one(outcome):
+    pairs = [*EARLY, *((late, early) for early, late in EARLY)]
+    outcomes = [
+        cut(one, 10) if one.trial.block < 5 else one
+        for one in pairs_of(outcome, [*EARLY[:4], (5, None), *pairs[5:]])
+    ]
+    looks = Looks((5, 10), complete=1)
+    first, later = (
+        compare("s", outcomes, [QUESTION], looks=replace(looks, complete=k)).time_to_target
+        for k in (1, 2)
+    )
+    assert [one.word for one in first.speedups] == ["faster"] * 2
+    assert later.speedups == first.speedups
+
+
 @pytest.mark.parametrize(("arm", "word"), [("thermolion", "undecided"), ("adamw", "faster")])
 def test_an_arm_that_lost_trials_by_its_own_doing_is_not_called_faster(outcome, arm, word):
     outcomes = pairs_of(outcome, EARLY)
