@@ -124,6 +124,8 @@ OPTIMIZERS: Mapping[str, OptimizerSpec] = {
             "momentum": 0.0,
             "centered": False,
         },
+        # torch's default is ten times the rate of its publication (Tieleman and Hinton 2012).
+        search_lr=1e-3,
     ),
     "sgd": OptimizerSpec(
         "torch.optim:SGD",
@@ -156,6 +158,7 @@ OPTIMIZERS: Mapping[str, OptimizerSpec] = {
         "thermolion.baselines.swa:SWA",
         {"lr": 1e-2, "momentum": 0.0, "weight_decay": 0.0, "average_from": 0.6},
         paced=True,
+        search_lr=0.1,  # it averages plain SGD (Izmailov et al. 2018 begin at 0.05 to 0.1)
     ),
 }
 
