@@ -63,7 +63,7 @@ class Bench:
         self.scores[half, seed] = accuracy, -loss if math.isfinite(loss) else -math.inf
 
     def mean(self, half: int, seeds: int) -> tuple[float, float]:
-        """Return the means over the first seeds of (accuracy, -loss): the greater pair is better."""
+        """Return the means over so many seeds of (accuracy, -loss): the greater is better."""
         return tuple(  # type: ignore[return-value]  # of two, as every score
             fmean(both) for both in zip(*(self.scores[half, s] for s in range(seeds)), strict=True)
         )
