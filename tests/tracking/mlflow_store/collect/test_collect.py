@@ -237,7 +237,7 @@ def test_the_verdicts_are_metrics_and_tags_of_the_parent_and_give_way_to_later_o
         one = found.pooled[0]
         key = "final_test_accuracy/thermolion vs adamw"
         assert parent.data.metrics[f"difference/{key}"] == one.estimate.mean
-        assert parent.data.metrics[f"p_adjusted/{key}"] == one.p_adjusted
+        assert f"p_adjusted/{key}" not in parent.data.metrics  # so few seeds are not tested
         word = parent.data.tags[f"thermolion.verdict/{key}"]
         assert word == f"{one.verdict} (too few seeds) (exploratory)"
         assert len(study.history(parent)[f"difference/{key}"]) == 1
