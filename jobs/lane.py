@@ -150,7 +150,7 @@ def _train(trial: Trial, context: Context) -> Ending:
         if context.stopping.rung is not None and isinstance(error, SystemExit) and not error.code:
             return Ending("completed", abrupt=True, early=True)
         text = traceback.format_exc()
-        message = f"{type(error).__name__}: {error}"
+        message = f"{type(error).__name__}: {error}".removesuffix(": ")
         if launch.stop:  # children get the signal, too, and their end may raise here
             _log.warning("trial %s stopped by %s:\n%s", trial.id, launch.stop.reason, text)
             why = f"stopped by {launch.stop.reason}: {message}"

@@ -44,8 +44,14 @@ def list_given_up(status: Status, phase: Phase = "compare") -> Mapping[str, Fail
 
 
 def _find_class(one: TrialStatus) -> FailureClass:
+    """Return the class of the last failure of a trial.
+
+    A process that dies without a word again and again, and never gets further, is ended by its
+    training: a machine would have to fail each time that it comes to this trial.
+    """
     if one.failure is not None:
-        return one.failure.kind
+        is_repeated = one.failure.kind == "LOST" and one.failure.used > 1
+        return "USER_ERROR" if is_repeated else one.failure.kind
     if one.hold is not None:  # it was left alone because trials like it had failed so
         return classify_exception(None, one.hold.error)
     return _classify(one.outcome)

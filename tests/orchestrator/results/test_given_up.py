@@ -14,12 +14,16 @@ from orchestrator.study.study import open_study
 
 # A made-up training: the lr is the score, plus what the seed says. Some trials fail, every time.
 TRAIN = """\
+import os
+import signal
 import zlib
 from pathlib import Path
 
 def score(trial, context):
     if Path("HERE", f"{trial.candidate.name}-{trial.block}").exists():
         raise RuntimeError("it does not fit")
+    if Path("HERE", f"kill-{trial.candidate.name}-{trial.block}").exists():
+        os.kill(os.getpid(), signal.SIGKILL)
     noise = zlib.crc32(f"{context.seed('init')} {trial.candidate.name}".encode()) / 1e12
     for step in range(8):
         context.log(step, score=trial.candidate.hyperparameters["lr"] * step / 7 + noise * step)
@@ -104,6 +108,22 @@ def test_a_trial_with_a_retry_left_is_waited_for(thermolion, failing):
     _, words, ready = compared(thermolion)
     assert words["fast"][:2] == ("undecided", 6)
     assert ready["fast"]["arrived"] == 14
+
+
+@pytest.mark.parametrize(("retries", "word"), [(0, "better"), (1, "undecided")])
+def test_an_arm_whose_process_dies_at_every_retry_is_not_called_better(
+    thermolion, failing, retries, word
+):
+    sweep = failing("kill-fast-2")
+    with sweep.open("a") as file:
+        file.write(f"failures: {{lost: {{retries: {retries}}}}}\n")
+    for _ in range(2):  # what its process had still to run is sent again in any case
+        thermolion("run", sweep)
+    _, words, _ = compared(thermolion)
+    assert words["fast"][:2] == (word, 6)
+    # A single loss is the machine's.
+    assert ("lost candidate" in words["fast"][2]) == (retries > 0)
+    assert words["same"][:2] == ("better", 7)
 
 
 def test_without_an_answer_of_the_backend_classes_that_are_never_tried_again_count(
