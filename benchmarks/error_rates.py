@@ -32,7 +32,6 @@ RESULTS = Path(__file__).with_suffix(".json")
 PAGE = Path(__file__).parents[1] / "docs" / "error-rates.md"
 
 STUDIES, STUDIES_WITH_BAR, TUNED_WITH_BAR = 500, 4000, 2000
-STUDIES_OF_48_BY_LOOKS = 200  # without a bar, and they take half a second each
 _BATCH_S = 10.0  # of simulation, about, before a worker reports
 
 
@@ -50,8 +49,6 @@ class Cell:
     @property
     def studies(self) -> int:
         """How many studies are simulated."""
-        if self.design.looks and self.design.workloads == 48:
-            return STUDIES_OF_48_BY_LOOKS
         if not self.has_bar:
             return STUDIES
         return TUNED_WITH_BAR if isinstance(self.scenario, TunedScenario) else STUDIES_WITH_BAR
