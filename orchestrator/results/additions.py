@@ -17,6 +17,7 @@ from orchestrator.results.preregister import (
 )
 from orchestrator.study.stage import Stage
 from orchestrator.study.study import Study
+from tracking.compare.analysis import find_added
 
 FREEZES_AGAIN = (
     "this edit is frozen anew by the next `submit` or `run`, and counts: nothing that it changes "
@@ -65,11 +66,8 @@ def list_additions(study: Study, stage: Stage) -> Additions | None:
     seeds = sorted(set(declared.blocks) - set(today.blocks))
     if seeds:
         what.append(f"seeds {format_numbers(seeds)}")
-    what += [
-        f"workload {name}"
-        for name, key in declared.workloads.items()
-        if key not in today.workloads.values()
-    ]
+    added = find_added(today.workloads, declared.workloads)
+    what += [f"workload {name}" for name in declared.workloads if name in added]
     what += [
         f"{one.candidate} vs {one.baseline}"
         for one in declared.questions

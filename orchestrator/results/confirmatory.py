@@ -17,7 +17,7 @@ from orchestrator.results.winners import summarize_tuning
 from orchestrator.study.stage import Stage
 from orchestrator.study.study import Study
 from orchestrator.sweep.search_space import TunedCandidate
-from tracking.compare.analysis import Analysis, Question
+from tracking.compare.analysis import Analysis, Question, find_added
 from tracking.compare.compare import compare
 from tracking.compare.endpoints import ComparisonError
 from tracking.compare.interim import Looks, Savings
@@ -151,9 +151,12 @@ def _leave_out_additions(outcomes: Sequence[Outcome], analysis: Analysis) -> lis
 
     Candidates that were added stay: their questions are no part of the family.
     """
-    keys, blocks = set(analysis.workloads.values()), set(analysis.blocks)
+    workloads = {one.trial.workload.name: one.trial.workload.key for one in outcomes}
+    added, blocks = find_added(analysis.workloads, workloads), set(analysis.blocks)
     return [
-        one for one in outcomes if one.trial.workload.key in keys and one.trial.block in blocks
+        one
+        for one in outcomes
+        if one.trial.workload.name not in added and one.trial.block in blocks
     ]
 
 

@@ -23,6 +23,7 @@ from tracking.compare.analysis import (
     Endpoint,
     Question,
     Registration,
+    find_added,
 )
 from tracking.outcomes import Outcome, read_outcomes
 
@@ -305,11 +306,12 @@ def describe_edits(registered: Analysis, now: Analysis) -> Iterator[str]:
 def _describe_changes(
     what: str, registered: Mapping[str, str], now: Mapping[str, str]
 ) -> Iterator[str]:
-    for name, key in now.items():
-        if key not in registered.values():
+    added, removed = find_added(registered, now), find_added(now, registered)
+    for name in now:
+        if name in added:
             yield f"{what} {name} was added after the freezing: for exploration only"
-    for name, key in registered.items():
-        if key not in now.values():
+    for name in registered:
+        if name in removed:
             yield f"{what} {name} was removed, or is another one by now"
 
 

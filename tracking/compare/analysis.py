@@ -5,6 +5,7 @@ nothing, and needs no scipy.
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -212,3 +213,19 @@ def data_sets_needed(tests: int, alpha: float) -> int:
     while tests * 2.0 ** (1 - n) > alpha:
         n += 1
     return n
+
+
+def find_added(declared: Mapping[str, str], now: Mapping[str, str]) -> frozenset[str]:
+    """Return the names of workloads that were not declared; both are keys of content by name.
+
+    One may be called otherwise by now. Those that differ in ranks or precision alone have one key:
+    there are as many of it as were declared, those of a declared name before others.
+    """
+    left = Counter(declared.values())
+    added = set()
+    for name, key in sorted(now.items(), key=lambda one: declared.get(one[0]) != one[1]):
+        if left[key] == 0:
+            added.add(name)
+        else:
+            left[key] -= 1
+    return frozenset(added)

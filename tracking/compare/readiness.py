@@ -5,6 +5,7 @@ growing data with ordinary tests finds what is not there. Trials that never come
 that training itself has lost are named, because they say something about their candidate.
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -60,11 +61,11 @@ def measure_readiness(
     one question are in before: looks are common to all questions, because which candidates are
     sent no more seeds follows from all of its answers.
     """
-    arrived = {
+    arrived = Counter(
         (one.trial.workload.key, one.trial.candidate.name, one.trial.block)
         for one in outcomes
         if one.trial.phase == "compare" and (one.has_result or one.trial.id in given_up)
-    }
+    )
     before_first = looks is not None and looks.complete == 0
     counts = []
     for question in questions:
@@ -73,8 +74,11 @@ def measure_readiness(
         if looks is not None:
             most = looks.blocks(looks.last_look(question, looks.complete).look)
             numbers = [block for block in numbers if block < most]
-        cells = set(product(workloads, arms, numbers))
-        counts.append(Readiness(question, len(cells & arrived), len(cells), closed, before_first))
+        # Workloads that differ in ranks or precision alone have one key, and a trial each.
+        cells = Counter(product(workloads, arms, numbers))
+        counts.append(
+            Readiness(question, (cells & arrived).total(), cells.total(), closed, before_first)
+        )
     return tuple(counts)
 
 

@@ -178,6 +178,17 @@ def test_a_workload_that_is_edited_later_leaves_everything_for_exploration(
     assert any("workload mine" in one for one in found["registration"]["deviations"])
 
 
+def test_a_workload_that_is_added_later_with_the_seeds_of_another_would_not_count(
+    thermolion, write, trained
+):
+    trained(write())
+    ranks = (
+        "unit: fraction}]",
+        f"unit: fraction}}, {{name: two, {MENDED}, metric: score, ranks: 2}}]",
+    )
+    assert "for exploration only: workload two" in thermolion("plan", write(ranks)).out
+
+
 def test_what_would_not_count_is_said_before_it_starts(thermolion, write, trained):
     trained(write())
     more = write(

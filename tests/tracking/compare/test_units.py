@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from jobs.contract.trial import Candidate
-from tracking.compare.analysis import Endpoint, Question
+from tracking.compare.analysis import Analysis, Endpoint, Question, find_added
 from tracking.compare.compare import compare
 from tracking.compare.endpoints import ComparisonError
 from tracking.compare.interim import Looks
@@ -98,6 +98,30 @@ def test_workloads_that_differ_in_ranks_alone_are_no_repetitions_of_each_other(a
     found = final(compare("s", few + _on_ranks(few, 2), [QUESTION]))
     assert "too few units" in found.flags
     assert found.verdict == "undecided"
+
+
+def test_workloads_that_differ_in_ranks_alone_are_waited_for_each(arms):
+    one = arms("digits", A, B)
+    waiting = [
+        replace(of, state="waiting", metrics={}) if of.trial.block > 4 else of
+        for of in _on_ranks(one, 2)
+    ]
+    declared = Analysis(
+        questions=(QUESTION,),
+        workloads={of.trial.workload.name: of.trial.workload.key for of in one + waiting},
+        candidates={of.trial.candidate.name: of.trial.candidate.key for of in one},
+        blocks=tuple(range(10)),
+    )
+    (ready,) = compare("s", one + waiting, [QUESTION], analysis=declared).readiness
+    assert (ready.arrived, ready.planned, ready.is_open) == (30, 40, True)
+    (ready,) = compare("s", one + _on_ranks(one, 2), [QUESTION], analysis=declared).readiness
+    assert (ready.arrived, ready.planned, ready.is_open) == (40, 40, False)
+
+
+def test_of_workloads_with_the_same_seeds_those_that_were_declared_are_known_by_name():
+    declared = {"one": "a", "two": "a", "other": "b"}
+    assert find_added(declared, {"four": "a", "two": "a", "one": "a", "other": "b"}) == {"four"}
+    assert find_added(declared, {"renamed": "a", "two": "a", "new": "c"}) == {"new"}
 
 
 def test_a_question_about_untuned_candidates_counts_blocks_in_a_tuned_study(arms, outcome):
