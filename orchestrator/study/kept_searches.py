@@ -1,6 +1,7 @@
 """The searches that a study keeps, once its comparison is frozen, if no number of them is written.
 
-By the sweep file alone more seeds could move blocks to other searches, and leave results behind.
+By the sweep file alone more seeds could move blocks to other searches, and leave results behind; a
+space that is not written could be another one than when the study began.
 """
 
 import copy
@@ -10,7 +11,7 @@ from jobs.contract.layout import Layout
 from orchestrator.study.decisions import name_analysis, read_decision, read_numbered
 from orchestrator.study.tuning_rounds import winners_name
 from orchestrator.sweep.sweep import Sweep, resolve_sweep
-from orchestrator.sweep.tune_spaces import find_idle
+from orchestrator.sweep.tune_spaces import early_space, find_idle
 
 
 def keep_searches(sweep: Sweep, layout: Layout) -> Sweep:
@@ -20,11 +21,42 @@ def keep_searches(sweep: Sweep, layout: Layout) -> Sweep:
     """
     if sweep.keys.tune is None:
         return sweep
+    kept = _keep_number(_keep_spaces(sweep, layout), layout)
+    return replace(kept, document=sweep.document)
+
+
+def _keep_spaces(sweep: Sweep, layout: Layout) -> Sweep:
+    """Return a sweep with the usual spaces that its study began with, if those were early ones."""
+    tune = sweep.keys.tune
+    written = {} if tune is None else dict.fromkeys((*(tune.space or {}), *tune.untuned))
+    known = {
+        key
+        for one in read_numbered(layout, name_analysis)
+        for key in one["analysis"]["candidates"].values()
+    } | {
+        one.get("key")
+        for record in read_numbered(layout, winners_name)
+        for one in record["chosen"]
+    }
+    for name, entry in sweep.keys.candidates.items():
+        early = None if {name, "*"} & written.keys() else early_space(name, entry or {})
+        if not early or known <= {one.key for one in sweep.candidates}:
+            continue
+        data = copy.deepcopy(sweep.document.data)
+        space = {key: axis.to_json() for key, axis in early.items()}
+        data["tune"]["space"] = {**(data["tune"].get("space") or {}), name: space}
+        kept = resolve_sweep(replace(sweep.document, data=data))
+        if known & {one.key for one in kept.candidates} - {one.key for one in sweep.candidates}:
+            sweep = kept
+    return sweep
+
+
+def _keep_number(sweep: Sweep, layout: Layout) -> Sweep:
     if _was_searched_once(layout):
         return _search_once(sweep)
-    frozen = read_numbered(layout, name_analysis)
+    frozen, tune = read_numbered(layout, name_analysis), sweep.keys.tune
     rule = frozen[-1]["analysis"].get("tuning") if frozen else None
-    if rule is None or sweep.keys.tune.repeats is not None:
+    if rule is None or tune is None or tune.repeats is not None:
         return sweep
     kept, seeds = rule["repeats"], sweep.keys.seeds
     compared = {*frozen[-1]["analysis"]["blocks"]} & {*seeds.blocks}

@@ -343,6 +343,14 @@ def usual_space(name: str, entry: Mapping[str, Any]) -> Mapping[str, Axis] | Non
     return None if centre is None else {"lr": rates_around(centre)}
 
 
+def early_space(name: str, entry: Mapping[str, Any]) -> Mapping[str, Axis] | None:
+    """Return the usual space of early versions, around the default; None if it is today's."""
+    known = _find_spec(name, entry)
+    if known is None or known.search_lr is None:
+        return None
+    return {"lr": rates_around(known.settable["lr"])}
+
+
 def rates_around(centre: float) -> Axis:
     """Return the usual range of a learning rate around `centre`."""
     half = 10 ** (_DECADES / 2)

@@ -462,3 +462,22 @@ def test_a_study_tuned_before_searches_were_repeated_keeps_points_and_winners(
     assert "not in this sweep" not in said
     more = thermolion("plan", "imagined", "--root", layout.root, "--set", "tune.repeats=1").out
     assert "36 completed" in more
+
+
+def test_a_study_keeps_the_usual_space_that_it_began_with(tmp_path: Path) -> None:
+    swapped = own(2).replace("left", "rmsprop").replace("right", "adamw")
+    usual, early = (
+        swapped.replace(', space: {"*": {lr: {log: [1e-4, 1]}}}', ""),
+        "[3.16e-4, 0.316]",
+    )
+    assert usual != swapped
+    space = f"space: {{rmsprop: {{lr: {{log: {early}}}}}}}"
+    lab = ImaginedStudy(tmp_path, usual.replace("widen: 0", f"widen: 0, {space}"), score)
+    lab.run()
+    began = lab.states
+    lab.edit(usual)
+    assert lab.states == began
+    assert set(began.values()) == {"completed"}
+    (tmp_path / "new").mkdir()
+    afresh = {one.id for one in plan(tmp_path / "new", usual)}
+    assert len(afresh - began.keys()) == len(afresh) / 2  # those of rmsprop
