@@ -27,6 +27,7 @@
         ExportError
         ComparisonError
         UnmeasuredError
+          EarlyEndError
         BackendError
         ArchiveError
 
