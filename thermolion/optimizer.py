@@ -241,16 +241,18 @@ class ThermoLion(ClosureOptimizer):
         group = self.param_groups[number]
         params = [group["params"][place] for place in places]
         steps = [ensure_state(self.state[param], param, group)["step"] for param in params]
+        amp = Amp.left_to(self) if group["fused"] else None
+        if amp is not None and route is not Route.FUSED and bool(amp.found_inf):
+            return
         torch._foreach_add_(steps, 1)
-        amp = Amp.left_to(self) if route is Route.FUSED else None
-        if amp is not None:
+        if amp is not None and route is Route.FUSED:
             skip = amp.found_inf.to(steps[0]).reshape(())
             torch._foreach_sub_(steps, [skip] * len(steps))
         if not group["noise"]:
             for param in params:  # it would fall behind v, should noise be wanted again
                 self.state[param].pop(MEAN_SQUARE, None)
             self._advance(route, number, places, None)
-        elif group["capturable"] or group["fused"]:
+        elif route is Route.FUSED or (group["capturable"] and route is not Route.ONE_PASS):
             counts = torch.stack(steps)
             clock = None
             if group["capturable"] or self._still_explores(number, places, counts):
@@ -282,6 +284,11 @@ class ThermoLion(ClosureOptimizer):
         grads = [local_gradient(param) for param in params]
         if group["maximize"]:
             grads = list(torch._foreach_neg(grads))
+        amp = Amp.left_to(self) if group["fused"] else None
+        if amp is not None and route is not Route.FUSED:  # their steps know of no scale
+            if amp.scale is not None:
+                grads = list(torch._foreach_div(grads, amp.scale.reshape(())))
+            amp = None
         moments = [[state[name] for state in states] for name in ("exp_avg", "exp_avg_sq")]
         tensors = StepTensors(
             *([to_array(tensor) for tensor in each] for each in (params, grads, *moments))
@@ -289,7 +296,6 @@ class ThermoLion(ClosureOptimizer):
         self.distributed_gate.prepare(tensors, params, states, group["betas"][1])
         key = (number, route, params[0].device, params[0].dtype, clock is None)
         rows = self._rows_of(key, group, places)
-        amp = Amp.left_to(self) if route is Route.FUSED else None
         exploration = None
         if clock is not None:
             steps, temperatures = clock

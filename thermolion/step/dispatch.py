@@ -8,10 +8,12 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from thermolion.step import foreach, fused, reference
+from thermolion.step import foreach, fused, one_pass, reference
 from thermolion.step.cpu import Chunks
 from thermolion.step.exploration import Amp, Exploration, Rows, is_dense
 from thermolion.step.fused import Launcher
+from thermolion.step.one_pass import OnePass
+from thermolion.step.sharding import is_sharded
 from thermolion.step.state import Hyper, StepTensors
 
 
@@ -22,13 +24,14 @@ class Route(Enum):
     CHUNKS = "foreach, in chunks"
     LISTS = "foreach, on lists"
     FUSED = "fused"
+    ONE_PASS = "fused, on a CPU"
 
 
 def check_forms(group: Mapping[str, Any]) -> None:
     """Raise ValueError if the form that a group asks for cannot take one of its parameters."""
     for param in group["params"]:
         if group["fused"]:
-            reason = fused.find_refusal(param)
+            reason = _find_refusal(param)
             if reason is not None:
                 raise ValueError(f"fused is true, but {reason}: leave it out, or set foreach")
         if group["foreach"] and not _is_plain(param):
@@ -40,8 +43,10 @@ def check_forms(group: Mapping[str, Any]) -> None:
 
 def choose_route(group: Mapping[str, Any], param: Tensor) -> Route:
     """Return the form that the step of a parameter takes."""
-    if group["fused"]:
+    if group["fused"] and not one_pass.is_meant(param):
         return Route.FUSED if is_dense(param) else Route.LOOP
+    if group["fused"] and _fits_one_pass(param):
+        return Route.ONE_PASS
     if group["foreach"] is False or not _is_plain(param):
         return Route.LOOP
     if param.device.type == "cpu" and not group["capturable"]:
@@ -49,6 +54,22 @@ def choose_route(group: Mapping[str, Any], param: Tensor) -> Route:
     if param.device.type in ("cpu", "cuda", "xpu") or group["foreach"]:
         return Route.LISTS
     return Route.LOOP
+
+
+def _find_refusal(param: Tensor) -> str | None:
+    """Return why a parameter cannot take a fused step, None if it can, or takes another on a CPU.
+
+    A float32 parameter on a CPU asks for a C compiler, all others there for nothing.
+    """
+    if not one_pass.is_meant(param) or is_sharded(param):
+        return fused.find_refusal(param)
+    return one_pass.find_refusal() if _fits_one_pass(param) else None
+
+
+def _fits_one_pass(param: Tensor) -> bool:
+    return param.dtype == torch.float32 and _is_plain(param) and (
+        param.is_contiguous() or is_dense(param)
+    )
 
 
 def _is_plain(param: Tensor) -> bool:
@@ -62,6 +83,7 @@ class Forms:
     def __init__(self) -> None:
         self._chunks: dict[torch.dtype, Chunks] = {}
         self._launchers: dict[object, Launcher] = {}
+        self._passes: dict[object, OnePass] = {}
 
     def step(
         self,
@@ -78,7 +100,7 @@ class Forms:
         A gate over ranks fills `tensors.gate_sqs` to gate on another second moment than
         `exp_avg_sqs`, or `tensors.directions` to find the updates there, not yet applied; it
         calls `foreach.apply_` with their mean. What is kept for the next step is kept by `key`;
-        `rows` and `amp` are for the fused form.
+        `rows` are for the fused forms, `amp` for that of a GPU.
         """
         if route is Route.LOOP:
             reference.step(tensors, hyper, exploration)
@@ -88,6 +110,10 @@ class Forms:
             if key not in self._launchers or self._launchers[key].rows is not rows:
                 self._launchers[key] = Launcher(rows, tensors.params[0].device)
             self._launchers[key].step(tensors, hyper, exploration, amp)
+        elif route is Route.ONE_PASS:
+            if key not in self._passes or self._passes[key].rows is not rows:
+                self._passes[key] = OnePass(rows)
+            self._passes[key].step(tensors, hyper, exploration)
         else:
             dtype = tensors.params[0].dtype
             if dtype not in self._chunks:
