@@ -8,6 +8,7 @@
           Invalid                 raised without its file; Document.error adds file and line
         SiteError
       OperationError              the input is right, the work was not done: exit code 1
+        CompilerError
         ReplicaError              a RuntimeError too
         LogError
         LockHeld

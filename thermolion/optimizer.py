@@ -244,7 +244,8 @@ class ThermoLion(ClosureOptimizer):
         amp = Amp.left_to(self) if group["fused"] else None
         if amp is not None and route is not Route.FUSED and bool(amp.found_inf):
             return
-        torch._foreach_add_(steps, 1)
+        if route is not Route.ONE_PASS:
+            torch._foreach_add_(steps, 1)
         if amp is not None and route is Route.FUSED:
             skip = amp.found_inf.to(steps[0]).reshape(())
             torch._foreach_sub_(steps, [skip] * len(steps))
@@ -252,7 +253,9 @@ class ThermoLion(ClosureOptimizer):
             for param in params:  # it would fall behind v, should noise be wanted again
                 self.state[param].pop(MEAN_SQUARE, None)
             self._advance(route, number, places, None)
-        elif route is Route.FUSED or (group["capturable"] and route is not Route.ONE_PASS):
+        elif route is Route.ONE_PASS:
+            self._advance(route, number, places, None)
+        elif group["capturable"] or route is Route.FUSED:
             counts = torch.stack(steps)
             clock = None
             if group["capturable"] or self._still_explores(number, places, counts):
@@ -308,7 +311,11 @@ class ThermoLion(ClosureOptimizer):
                 amp,
             )
         hyper = read_hyper(group)
-        self._forms.step(route, tensors, hyper, exploration, rows, key, amp)
+        if route is Route.ONE_PASS:
+            decay = group["temp_decay"] if group["noise"] else None
+            self._forms.step_in_one_pass(tensors, states, hyper, decay, rows, key)
+        else:
+            self._forms.step(route, tensors, hyper, exploration, rows, key, amp)
         self.distributed_gate.collect(tensors, hyper)
 
     @property

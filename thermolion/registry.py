@@ -106,7 +106,12 @@ OPTIMIZERS: Mapping[str, OptimizerSpec] = {
             "solid_gain": 2.0,
             "noise": True,
         },
-        later={"gate": "averaged", "reference_batch": None, "replicas_feed": "gate"},
+        later={
+            "gate": "averaged",
+            "reference_batch": None,
+            "replicas_feed": "gate",
+            "fused": False,
+        },
         seeded=True,
     ),
     "lion": OptimizerSpec(
@@ -231,9 +236,8 @@ def check_together(optimizer: str, hyperparameters: Mapping[str, Any]) -> None:
                 "momentum: 0.9"
             )
     if "gate" in spec.later:
-        later = {name: hyperparameters.get(name, default) for name, default in spec.later.items()}
         try:
-            check_gate(**later)
+            check_gate(*(hyperparameters.get(name, spec.later[name]) for name in GATE_OPTIONS))
         except ValueError as error:
             raise HyperparameterError(str(error)) from error
 

@@ -12,8 +12,8 @@ import platform
 import shlex
 import subprocess
 import tempfile
-from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -29,6 +29,7 @@ FLAGS = ("-std=c99", "-O3", "-fPIC", "-ffp-contract=off", "-fno-math-errno", "-f
 _AVX2 = ("-mavx2", "-mfma")
 WIDTHS = {"AVX2": _AVX2, "AVX512": (*_AVX2, *"-mavx512f -mavx512dq -mavx512bw -mavx512vl".split())}
 _TIMEOUT_S = 300.0
+_SEAL = 32  # bytes of a digest of what is before it
 
 
 class CompilerError(OperationError):
@@ -42,11 +43,21 @@ def load_library() -> ctypes.CDLL:
     Its threads are those of torch; if the compiler has no OpenMP that goes with torch's, there is
     one thread. Raises CompilerError.
     """
-    flags = choose_flags()
+    compiler = _find_compiler()
+    kinds = [(*choose_flags(), "-fopenmp"), choose_flags()]
+    for flags in kinds:
+        for path in _find_kept(flags, compiler):
+            with suppress(OSError):
+                return _open(path)
+    if compiler.version is None:
+        raise CompilerError(
+            f"no C compiler answers as {shlex.join(compiler.command)}: install one (gcc, clang), "
+            "or name one in the variable CC"
+        )
     try:
-        return _load((*flags, "-fopenmp"))
+        return _make(kinds[0], compiler)
     except CompilerError:
-        return _load(flags)
+        return _make(kinds[1], compiler)
 
 
 def choose_flags() -> tuple[str, ...]:
@@ -54,30 +65,56 @@ def choose_flags() -> tuple[str, ...]:
     return (*FLAGS, *WIDTHS.get(torch.backends.cpu.get_cpu_capability(), ()))
 
 
-def _load(flags: tuple[str, ...]) -> ctypes.CDLL:
-    """Return a library compiled with these flags, from the cache folder if it can be had there."""
-    kind = _digest(SOURCE.read_bytes(), *flags, platform.machine(), platform.system())
+@dataclass(frozen=True)
+class _Compiler:
+    """A command, and what it says of its version; None if it cannot be run."""
+
+    command: list[str]
+    version: bytes | None
+
+
+def _find_compiler() -> _Compiler:
+    try:
+        command = shlex.split(os.environ.get("CC", "")) or ["cc"]
+    except ValueError as error:
+        raise CompilerError(f"the variable CC is {os.environ['CC']!r}: {error}") from error
+    try:
+        return _Compiler(command, _run([*command, "--version"]))
+    except CompilerError:
+        return _Compiler(command, None)
+
+
+def find_cache_folder() -> Path | None:
+    """Return where libraries are kept, None if the user has no home."""
+    named = os.environ.get("XDG_CACHE_HOME", "")
+    if Path(named).is_absolute():  # others are to be passed over, as its specification says
+        return Path(named) / "thermolion"
+    with suppress(RuntimeError):
+        return Path.home() / ".cache" / "thermolion"
+    return None
+
+
+def _find_kept(flags: tuple[str, ...], compiler: _Compiler) -> list[Path]:
+    """Return sound libraries in the cache folder that were compiled from this source like this.
+
+    If there is no compiler, any will do that made one here: no bit depends on which.
+    """
+    path = _place(flags, compiler)
+    if path is None:
+        return []
+    maker = "*" if compiler.version is None else path.stem.rpartition("-")[2]
+    with suppress(OSError):
+        found = sorted(path.parent.glob(f"{path.stem.rpartition('-')[0]}-{maker}.so"))
+        return [each for each in found if _is_whole(each.read_bytes())]
+    return []
+
+
+def _place(flags: tuple[str, ...], compiler: _Compiler) -> Path | None:
+    """Return where a library is kept: named after all that it depends on."""
     folder = find_cache_folder()
-    command, version = _find_compiler()
-    if version is None:  # bits depend on no compiler
-        kept = sorted(folder.glob(f"one_pass-{kind}-*.so")) if folder else []
-    else:
-        kept = [folder / f"one_pass-{kind}-{_digest(version)}.so"] if folder else []
-    for path in kept:
-        with suppress(OSError):  # not there, torn, of another system, or no programs may be there
-            return ctypes.CDLL(str(path))
-    if version is None:
-        raise CompilerError(
-            f"no C compiler answers as {shlex.join(command)}: install one (gcc, clang), or name "
-            "one in the variable CC"
-        )
-    with tempfile.TemporaryDirectory(prefix="thermolion-") as temporary:
-        made = Path(temporary) / SOURCE.with_suffix(".so").name
-        _compile(command, flags, made)
-        library = _open_private(made)
-        for path in kept:
-            _keep(made, path)
-    return library
+    kind = _digest(SOURCE.read_bytes(), *flags, platform.machine(), platform.system())
+    maker = _digest(shlex.join(compiler.command), compiler.version or b"")
+    return None if folder is None else folder / f"one_pass-{kind}-{maker}.so"
 
 
 def _digest(*parts: bytes | str) -> str:
@@ -88,88 +125,70 @@ def _digest(*parts: bytes | str) -> str:
     return whole.hexdigest()[:16]
 
 
-def find_cache_folder() -> Path | None:
-    """Return where libraries are kept, None if the user has no home."""
-    named = os.environ.get("XDG_CACHE_HOME", "")
-    if Path(named).is_absolute():  # as its specification says, others are passed over
-        return Path(named) / "thermolion"
-    with suppress(RuntimeError):
-        return Path.home() / ".cache" / "thermolion"
-    return None
+def _is_whole(sealed: bytes) -> bool:
+    """Return True for what `_keep` has written: using a torn library would end the process."""
+    return len(sealed) > _SEAL and hashlib.sha256(sealed[:-_SEAL]).digest() == sealed[-_SEAL:]
 
 
-def _find_compiler() -> tuple[list[str], bytes | None]:
-    """Return the command of the C compiler and what it says of its version; None if it fails."""
-    try:
-        command = shlex.split(os.environ.get("CC", "")) or ["cc"]
-    except ValueError as error:
-        raise CompilerError(f"the variable CC is {os.environ['CC']!r}: {error}") from error
-    try:
-        done = subprocess.run(
-            [*command, "--version"],
-            capture_output=True,
-            stdin=subprocess.DEVNULL,
-            timeout=_TIMEOUT_S,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return command, None
-    return command, shlex.join(command).encode() + done.stdout
+def _make(flags: tuple[str, ...], compiler: _Compiler) -> ctypes.CDLL:
+    """Compile the library, load it, and keep it if that is possible."""
+    with tempfile.TemporaryDirectory(prefix="thermolion-") as temporary:
+        made = Path(temporary) / "one_pass.so"
+        _compile(compiler.command, flags, made)
+        try:
+            library = _open(made)
+        except OSError as error:
+            raise CompilerError(f"what was compiled cannot be loaded: {error}") from error
+        path = _place(flags, compiler)
+        if path is not None:
+            _keep(made.read_bytes(), path)
+    return library
 
 
 def _compile(command: list[str], flags: tuple[str, ...], out: Path) -> None:
-    """Compile the source to a library at `out`; raises CompilerError with the compiler's words."""
-    unlinked = out.with_suffix(".o")
-    # Linked without -fopenmp: threads are to be those of the library that torch has loaded.
-    link = ("-shared", *(flag for flag in flags if flag != "-fopenmp"))
-    for arguments in ((*flags, "-c", SOURCE, "-o", unlinked), (*link, unlinked, "-o", out)):
-        try:
-            done = subprocess.run(
-                [*command, *arguments],
-                capture_output=True,
-                stdin=subprocess.DEVNULL,
-                timeout=_TIMEOUT_S,
-            )
-        except (OSError, subprocess.SubprocessError) as error:
-            raise CompilerError(f"{shlex.join(command)} failed: {error}") from error
-        if done.returncode:
-            said = (done.stderr or done.stdout).decode(errors="replace").strip()
-            raise CompilerError(
-                f"{shlex.join([*command, *map(str, arguments)])} ended with "
-                f"{done.returncode}: {said[-1000:]}"
-            )
+    """Compile the source to a library at `out`."""
+    unlinked = str(out.with_suffix(".o"))
+    _run([*command, *flags, "-c", str(SOURCE), "-o", unlinked])
+    # Without -fopenmp: threads are to be those of the library that torch has loaded.
+    plain = [flag for flag in flags if flag != "-fopenmp"]
+    _run([*command, *plain, "-shared", unlinked, "-lm", "-o", str(out)])
 
 
-def _open_private(path: Path) -> ctypes.CDLL:
-    """Load a library that is about to be deleted, wherever it lies."""
+def _run(command: list[str]) -> bytes:
+    """Return what a command prints; raises CompilerError with its last words if it fails."""
+    try:
+        done = subprocess.run(
+            command, capture_output=True, stdin=subprocess.DEVNULL, timeout=_TIMEOUT_S
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise CompilerError(f"{command[0]} failed: {error}") from error
+    if done.returncode:
+        said = (done.stderr or done.stdout).decode(errors="replace").strip()
+        raise CompilerError(f"{shlex.join(command)} ended with {done.returncode}: {said[-1000:]}")
+    return done.stdout
+
+
+def _open(path: Path) -> ctypes.CDLL:
+    """Load a library, by way of memory if no program may lie in its folder; raises OSError."""
     try:
         return ctypes.CDLL(str(path))
-    except OSError as error:
-        reason = error
-    # No programs may lie in that folder. Memory is no folder.
-    for descriptor in _memory_files(path.name):
-        os.write(descriptor, path.read_bytes())
-        with suppress(OSError):
+    except OSError:
+        if not hasattr(os, "memfd_create"):
+            raise
+        descriptor = os.memfd_create(path.name)
+        try:
+            with os.fdopen(os.dup(descriptor), "wb") as file:
+                file.write(path.read_bytes())
             return ctypes.CDLL(f"/proc/self/fd/{descriptor}")
-    raise CompilerError(f"what was compiled cannot be loaded: {reason}")
+        finally:
+            os.close(descriptor)
 
 
-def _memory_files(name: str) -> Iterator[int]:
-    """Yield the descriptor of a file in memory, if the system has such."""
-    if hasattr(os, "memfd_create"):
-        with suppress(OSError):
-            descriptor = os.memfd_create(name)
-            try:
-                yield descriptor
-            finally:
-                os.close(descriptor)
+def _keep(content: bytes, path: Path) -> None:
+    """Put a library into the cache folder, whole or not at all; if that fails, go without.
 
-
-def _keep(made: Path, path: Path) -> None:
-    """Put a library into the cache folder, whole or not at all; without a folder, go without.
-
-    One that lies there and could not be loaded is replaced: were it sound, and only no programs
-    may lie there, nothing would be lost.
+    Of two processes at once, the second leaves the first one's: a machine that has loaded it over
+    a network would lose its file.
     """
     with suppress(OSError):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -177,9 +196,10 @@ def _keep(made: Path, path: Path) -> None:
         beside = Path(name)
         try:
             with os.fdopen(descriptor, "wb") as file:
-                file.write(made.read_bytes())
+                file.write(content + hashlib.sha256(content).digest())
                 file.flush()
                 os.fsync(file.fileno())
-            beside.replace(path)
+            if not (path.exists() and _is_whole(path.read_bytes())):
+                beside.replace(path)
         finally:
             beside.unlink(missing_ok=True)

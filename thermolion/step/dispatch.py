@@ -1,6 +1,6 @@
 """Which form of the step a tensor takes (loop, chunks, lists, fused), and what each keeps."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any
 
@@ -100,7 +100,7 @@ class Forms:
         A gate over ranks fills `tensors.gate_sqs` to gate on another second moment than
         `exp_avg_sqs`, or `tensors.directions` to find the updates there, not yet applied; it
         calls `foreach.apply_` with their mean. What is kept for the next step is kept by `key`;
-        `rows` are for the fused forms, `amp` for that of a GPU.
+        `rows` and `amp` are for the fused form. In one pass is `step_in_one_pass`.
         """
         if route is Route.LOOP:
             reference.step(tensors, hyper, exploration)
@@ -110,12 +110,22 @@ class Forms:
             if key not in self._launchers or self._launchers[key].rows is not rows:
                 self._launchers[key] = Launcher(rows, tensors.params[0].device)
             self._launchers[key].step(tensors, hyper, exploration, amp)
-        elif route is Route.ONE_PASS:
-            if key not in self._passes or self._passes[key].rows is not rows:
-                self._passes[key] = OnePass(rows)
-            self._passes[key].step(tensors, hyper, exploration)
         else:
             dtype = tensors.params[0].dtype
             if dtype not in self._chunks:
                 self._chunks[dtype] = Chunks(dtype)
             self._chunks[dtype].step(tensors, hyper, exploration, key)
+
+    def step_in_one_pass(
+        self,
+        tensors: StepTensors,
+        states: Sequence[dict[str, Any]],
+        hyper: Hyper,
+        temp_decay: float | None,
+        rows: Rows,
+        key: object,
+    ) -> None:
+        """Take a step as `step` does, in C on a CPU, and count it in `states`; see `OnePass`."""
+        if key not in self._passes or self._passes[key].rows is not rows:
+            self._passes[key] = OnePass(rows)
+        self._passes[key].step(tensors, states, hyper, temp_decay)

@@ -6,18 +6,20 @@ weights are within the rounding of a hyperbolic tangent, a logarithm, a sine and
 
 import ctypes
 import os
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from thermolion.step.c_library import CompilerError, load_library
-from thermolion.step.exploration import Exploration, Rows
-from thermolion.step.noise import ROW, row_words
-from thermolion.step.state import Hyper, StepTensors
+from thermolion.step.exploration import Rows, explores, same_layout
+from thermolion.step.noise import row_words
+from thermolion.step.state import MEAN_SQUARE, Hyper, StepTensors, mean_square
 
 # With fewer rows for each thread than this, waking a thread costs more than it does.
 ROWS_A_THREAD = 32
-_COLUMNS = 8  # of the struct Tensor in C
+_COLUMNS = 9  # of the struct Tensor in C
 # Triton's interpreter runs the GPU's kernel on the CPU: so it is tested without a GPU.
 _INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 
@@ -30,7 +32,7 @@ class _Hyper(ctypes.Structure):
 
 
 class _Noise(ctypes.Structure):
-    _fields_ = tuple((name, ctypes.c_void_p) for name in ("words", "keys", "scales"))
+    _fields_ = tuple((name, ctypes.c_void_p) for name in "words streams temperatures norms scales".split())
 
 
 def is_meant(param: Tensor) -> bool:
@@ -43,39 +45,52 @@ def find_refusal() -> str | None:
     try:
         load_library()
     except CompilerError as error:
-        return f"its step on a CPU is written in C: {error}"
+        return f"a fused step on a CPU is compiled from C, and {error}"
     return None
 
 
 class OnePass:
-    """Take the steps of one group of tensors; keeps the table of their addresses."""
+    """Take the steps of one group of tensors, and count them; keeps the table of addresses."""
 
     def __init__(self, rows: Rows) -> None:
+        library = load_library()
+        self._count, self._step = library.thermolion_count, library.thermolion_step
+        self._count.restype, self._step.restype = ctypes.c_int64, None
         self.rows = rows
-        self._step = load_library().thermolion_step
-        self._step.restype = None
         self._words = row_words()
-        self._places: list[int] = []
-        self._table = ctypes.c_void_p()
+        self._temperatures = (ctypes.c_double * len(rows.parts))()
+        self._scales = (ctypes.c_float * len(rows.parts))()
+        self._places: list[object] = []
+        self._table: ctypes.Array[ctypes.c_int64] = (ctypes.c_int64 * 0)()
 
     def step(
-        self, tensors: StepTensors, hyper: Hyper, exploration: Exploration | None
+        self,
+        tensors: StepTensors,
+        states: Sequence[dict[str, Any]],
+        hyper: Hyper,
+        temp_decay: float | None,
     ) -> None:
-        """Take a step of `tensors`, in place; see `StepTensors` for its optional lists."""
-        rows = self.rows.starts[-1]
-        if rows == 0:
-            return
-        self._point(tensors)
+        """Take a step of `tensors`, in place; see `StepTensors` for its optional lists.
+
+        Counts it in `states`, and brings mean(v) there up to date. Without `temp_decay` there is
+        no noise.
+        """
+        count, rows = ctypes.c_int64(len(states)), self.rows.starts[-1]
+        _take_plain(tensors)
+        self._point(tensors, states)
         noise = None
-        if exploration is not None:
-            keys = exploration.keys.contiguous()
-            scales = exploration.scales.to(torch.float32)
-            noise = ctypes.byref(
-                _Noise(self._words.data_ptr(), keys.data_ptr(), scales.data_ptr())
-            )
+        if temp_decay is None:
+            self._count(self._table, count, ctypes.c_double(0), None)
+        elif self._count(self._table, count, ctypes.c_double(temp_decay), self._temperatures):
+            if self._add_means(states):
+                self._point(tensors, states)
+            norms = torch.stack(torch._foreach_norm(tensors.grads, 2))
+            places = (self._words.data_ptr(), self.rows.streams.data_ptr())
+            arrays = (ctypes.addressof(self._temperatures), norms.data_ptr())
+            noise = ctypes.byref(_Noise(*places, *arrays, ctypes.addressof(self._scales)))
         self._step(
             self._table,
-            ctypes.c_int64(len(tensors.params)),
+            count,
             ctypes.c_int64(rows),
             ctypes.byref(_read(hyper)),
             noise,
@@ -84,24 +99,79 @@ class OnePass:
             max(1, min(torch.get_num_threads(), rows // ROWS_A_THREAD)),
         )
 
-    def _point(self, tensors: StepTensors) -> None:
+    def _add_means(self, states: Sequence[dict[str, Any]]) -> bool:
+        """Give the states that explore mean(v), if they lack it; return True if any did."""
+        added = False
+        for state, temperature in zip(states, self._temperatures, strict=True):
+            if MEAN_SQUARE not in state and explores(temperature):
+                mean_square(state)
+                added = True
+        return added
+
+    def _point(self, tensors: StepTensors, states: Sequence[dict[str, Any]]) -> None:
         """Bring the table of addresses up to date: gradients often lie where they lay before."""
         moved = tensors.params if tensors.directions is None else tensors.directions
         gates = tensors.exp_avg_sqs if tensors.gate_sqs is None else tensors.gate_sqs
-        lists = (moved, tensors.grads, tensors.exp_avgs, tensors.exp_avg_sqs, gates)
-        places = [tensor.data_ptr() for each in lists for tensor in each]
+        steps = [state["step"] for state in states]
+        means = [state.get(MEAN_SQUARE, state["step"]) for state in states]
+        lists = (moved, tensors.grads, tensors.exp_avgs, tensors.exp_avg_sqs, gates, steps, means)
+        addresses = [tensor.data_ptr() for each in lists for tensor in each]
+        places = [*addresses, *(param.stride() for param in tensors.params)]
         if places == self._places:
             return
-        count = len(tensors.params)
-        counts = [part.count for part in self.rows.parts]
+        if _convert(tensors, states):
+            self._point(tensors, states)
+            return
+        count = len(states)
         table = [0] * (_COLUMNS * count)
         for column in range(len(lists)):
-            table[column::_COLUMNS] = places[column * count : (column + 1) * count]
-        table[5::_COLUMNS] = counts
-        table[6::_COLUMNS] = self.rows.starts[:-1]
-        table[7::_COLUMNS] = self.rows.skips
+            table[column::_COLUMNS] = addresses[column * count : (column + 1) * count]
+        table[7::_COLUMNS] = [part.count for part in self.rows.parts]
+        table[8::_COLUMNS] = self.rows.starts[:-1]
         self._table = (ctypes.c_int64 * len(table))(*table)
         self._places = places
+
+
+def _take_plain(tensors: StepTensors) -> None:
+    """Replace gradients that are no float32, and gate moments in another order, by copies."""
+    for index, grad in enumerate(tensors.grads):
+        if grad.dtype != torch.float32 or grad.is_neg():
+            tensors.grads[index] = grad.resolve_neg().to(torch.float32)
+    for index, gate_sq in enumerate(tensors.gate_sqs or ()):
+        assert tensors.gate_sqs is not None
+        tensors.gate_sqs[index] = _like(gate_sq, tensors.exp_avgs[index])
+
+
+def _convert(tensors: StepTensors, states: Sequence[dict[str, Any]]) -> bool:
+    """Bring states to the type and the order in memory of their parameters; return True if any.
+
+    They are so unless a parameter has been given other memory, or a state another type.
+    """
+    changed = False
+    for index, (param, state) in enumerate(zip(tensors.params, states, strict=True)):
+        moments = {"exp_avg": tensors.exp_avgs, "exp_avg_sq": tensors.exp_avg_sqs}
+        for name, held in moments.items():
+            fit = _like(held[index], param)
+            if fit is not held[index]:
+                state[name] = fit.view_as(state[name]) if fit.dim() else fit
+                held[index], changed = fit, True
+        for name in {"step", MEAN_SQUARE} & state.keys():
+            number = state[name]
+            if number.dtype != torch.float32 or not number.is_cpu:
+                state[name], changed = number.to("cpu", torch.float32), True
+    return changed
+
+
+def _like(tensor: Tensor, param: Tensor) -> Tensor:
+    """Return a tensor in the type and the order in memory of a parameter, itself if it is so."""
+    if tensor.shape != param.shape:
+        raise RuntimeError(
+            f"a parameter of shape {tuple(param.shape)} has a state of shape "
+            f"{tuple(tensor.shape)}: it was given other data after the first step"
+        )
+    if tensor.dtype == torch.float32 and same_layout(param, tensor):
+        return tensor
+    return torch.empty_like(param).copy_(tensor)
 
 
 def _read(hyper: Hyper) -> _Hyper:
