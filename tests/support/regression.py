@@ -10,6 +10,7 @@ FORMS: list[dict[str, Any]] = [
     {"foreach": False},
     {"foreach": True},
     {"foreach": True, "capturable": True},
+    {"fused": True},
 ]
 
 

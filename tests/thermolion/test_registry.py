@@ -44,6 +44,7 @@ LEGAL_OTHERS = {
     "gate": "local",
     "reference_batch": 3,
     "replicas_feed": "all",
+    "fused": True,
     "momentum_decay": 0.01,
     "decoupled_weight_decay": True,
     "slow_every": 3,
@@ -53,7 +54,7 @@ LEGAL_OTHERS = {
     "average_from": 0.25,
 }
 # Which data, which draws, and how a step is carried out.
-NOT_SWEPT = {"params", "seed", "foreach", "fused", "capturable", "maximize"}
+NOT_SWEPT = {"params", "seed", "foreach", "capturable", "maximize"}
 NOT_SWEPT |= {"steps", "steps_per_epoch"}
 # What else makes sense of a value.
 NEEDS: dict[str, dict[str, Any]] = {
@@ -79,6 +80,8 @@ def test_the_registered_names_are_those_of_the_documentation() -> None:
 @pytest.mark.parametrize(("name", "key"), HYPERPARAMETERS)
 def test_a_registered_default_is_the_constructors_own(name: str, key: str) -> None:
     own = inspect.signature(load(name)).parameters[key].default
+    if key == "fused":
+        own = bool(own)  # None, to leave it to us, is the same
     assert OPTIMIZERS[name].settable[key] == own
     assert isinstance(OPTIMIZERS[name].settable[key], bool) is isinstance(own, bool)
 

@@ -14,6 +14,7 @@ FORMS: list[dict[str, Any]] = [
     {"foreach": False},
     {"foreach": True},
     {"foreach": True, "capturable": True},
+    {"fused": True},
 ]
 TYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 SHAPES = [(), (0,), (1,), (5,), (3, 4), (2, 3, 4, 5), (1025,)]
