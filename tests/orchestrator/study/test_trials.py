@@ -88,6 +88,19 @@ def test_a_gate_changes_the_id_unless_it_is_the_default(planned):
     assert Trial.from_json(plans[4][0]).id == ids[4]
 
 
+def test_a_fused_step_is_recorded_and_another_trial_and_false_is_as_if_left_out(planned):
+    plans = [
+        planned(_sweep(f"candidates: {{thermolion: {{{settings}}}}}"))["trials"]
+        for settings in ("", "fused: false", "fused: true", "fused: true, gate: local")
+    ]
+    ids = [trials[0]["id"] for trials in plans]
+    assert ids[0] == ids[1] == "9f8bcb255bc72b87"  # its id before there was a form to choose
+    assert len(set(ids)) == 3
+    assert "fused" not in plans[1][0]["candidate"]["hyperparameters"]
+    assert plans[2][0]["candidate"]["hyperparameters"]["fused"] is True
+    assert Trial.from_json(plans[2][0]).id == ids[2]
+
+
 def test_whole_numbers_and_floats_of_equal_value_are_one_trial(planned):
     plans = [planned(_sweep(f"candidates: {{adamw: {{lr: {lr}}}}}")) for lr in ("1", "1.0", "1e0")]
     assert len({plan["trials"][0]["id"] for plan in plans}) == 1

@@ -82,6 +82,14 @@ CASES = {
         sweep(candidates="candidates:\n  thermolion: {gate: mine}\n"),
         ["line 4", "gate is 'mine'", "averaged, replicas, local"],
     ),
+    "a form of the step that is neither on nor off": (
+        sweep(candidates="candidates:\n  thermolion: {fused: maybe}\n"),
+        ["line 4", "fused is 'maybe'", "true or false"],
+    ),
+    "a form of the step of an optimizer that has none to choose": (
+        sweep(candidates="candidates:\n  lion: {fused: true}\n"),
+        ["line 4", "fused"],
+    ),
     "a reference batch of no samples": (
         sweep(candidates="candidates:\n  thermolion: {gate: replicas, reference_batch: 0}\n"),
         ["line 4", "reference_batch is 0", "whole number of samples, 1 or more"],
