@@ -22,7 +22,7 @@ from thermolion import Lion, ThermoLion
 QUIET_BAR, NOISY_BAR = 2.3, 4.5  # CPU, default form: times AdamW foreach, at most
 PUBLISHED_BAR = 3.5  # CPU, default form: times faster than the published formula, at least
 FUSED_QUIET_BAR, FUSED_NOISY_BAR = 1.10, 1.35  # CUDA: times AdamW fused, at most
-# CPU, fused: times AdamW fused, at most, and for tensors so small that calls cost more than they do.
+# CPU, fused: times AdamW fused, at most; then for tensors that cost less than their calls.
 ONE_PASS_BARS, ONE_PASS_SMALL_BARS = (1.25, 2.2), (1.6, 2.8)
 BYTES = 28  # read p, g, m, v and write p, m, v, in float32
 

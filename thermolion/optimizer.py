@@ -94,7 +94,8 @@ class ThermoLion(ClosureOptimizer):
     `noise=False` leaves it out; `alignment` boosts the sign step of elements whose momentum and
     gradient agree; `solid_gain` scales the magnitude step. `foreach`, `fused`, `capturable` and
     `maximize` are as in torch's own optimizers, except that `foreach` is the default on a CPU as
-    well; there it works in pieces that fit the cache.
+    well; there it works in pieces that fit the cache, and `fused` is C that is compiled on first
+    use.
 
     `gate` says whose moments are gated on under data parallelism (docs/gates.md): those of the
     gradients as they come, averaged over the replicas; those of the `"replicas"`, at a batch of
@@ -241,19 +242,27 @@ class ThermoLion(ClosureOptimizer):
         group = self.param_groups[number]
         params = [group["params"][place] for place in places]
         steps = [ensure_state(self.state[param], param, group)["step"] for param in params]
+        if not group["noise"]:
+            for param in params:  # it would fall behind v, should noise be wanted again
+                self.state[param].pop(MEAN_SQUARE, None)
         amp = Amp.left_to(self) if group["fused"] else None
-        if amp is not None and route is not Route.FUSED and bool(amp.found_inf):
+        if route is not Route.FUSED and amp is not None and bool(amp.found_inf):
             return
-        if route is not Route.ONE_PASS:
-            torch._foreach_add_(steps, 1)
+        if route is Route.ONE_PASS:
+            self._advance(route, number, places, None)
+        else:
+            self._step_counted(route, number, places, steps, amp)
+
+    def _step_counted(
+        self, route: Route, number: int, places: list[int], steps: list[Tensor], amp: Amp | None
+    ) -> None:
+        """Count the `steps` of parameters; step those that explore, and then the others."""
+        group = self.param_groups[number]
+        torch._foreach_add_(steps, 1)
         if amp is not None and route is Route.FUSED:
             skip = amp.found_inf.to(steps[0]).reshape(())
             torch._foreach_sub_(steps, [skip] * len(steps))
         if not group["noise"]:
-            for param in params:  # it would fall behind v, should noise be wanted again
-                self.state[param].pop(MEAN_SQUARE, None)
-            self._advance(route, number, places, None)
-        elif route is Route.ONE_PASS:
             self._advance(route, number, places, None)
         elif group["capturable"] or route is Route.FUSED:
             counts = torch.stack(steps)

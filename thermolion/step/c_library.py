@@ -27,7 +27,8 @@ FLAGS = ("-std=c99", "-O3", "-fPIC", "-ffp-contract=off", "-fno-math-errno", "-f
 # By what torch says of the processor: the vectors of x86-64-v3 and -v4, by names that compilers
 # from before 2020 know as well.
 _AVX2 = ("-mavx2", "-mfma")
-WIDTHS = {"AVX2": _AVX2, "AVX512": (*_AVX2, *"-mavx512f -mavx512dq -mavx512bw -mavx512vl".split())}
+_AVX512 = ("-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl")
+WIDTHS = {"AVX2": _AVX2, "AVX512": (*_AVX2, *_AVX512)}
 _TIMEOUT_S = 300.0
 _SEAL = 32  # bytes of a digest of what is before it
 

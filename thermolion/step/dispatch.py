@@ -1,4 +1,4 @@
-"""Which form of the step a tensor takes (loop, chunks, lists, fused), and what each keeps."""
+"""Which form of the step a tensor takes (loop, chunks, lists, fused, C), and what each keeps."""
 
 from collections.abc import Mapping, Sequence
 from enum import Enum
@@ -67,8 +67,10 @@ def _find_refusal(param: Tensor) -> str | None:
 
 
 def _fits_one_pass(param: Tensor) -> bool:
-    return param.dtype == torch.float32 and _is_plain(param) and (
-        param.is_contiguous() or is_dense(param)
+    return (
+        param.dtype == torch.float32
+        and _is_plain(param)
+        and (param.is_contiguous() or is_dense(param))
     )
 
 

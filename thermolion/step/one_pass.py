@@ -22,17 +22,16 @@ ROWS_A_THREAD = 32
 _COLUMNS = 9  # of the struct Tensor in C
 # Triton's interpreter runs the GPU's kernel on the CPU: so it is tested without a GPU.
 _INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+_NUMBERS = ("lr", "decay", "beta1", "gain1", "beta2", "gain2", "eps", "alignment", "solid_gain")
+_ARRAYS = ("words", "streams", "temperatures", "norms", "scales")
 
 
 class _Hyper(ctypes.Structure):
-    _fields_ = tuple(
-        (name, ctypes.c_float)
-        for name in "lr decay beta1 gain1 beta2 gain2 eps alignment solid_gain".split()
-    )
+    _fields_ = tuple((name, ctypes.c_float) for name in _NUMBERS)
 
 
 class _Noise(ctypes.Structure):
-    _fields_ = tuple((name, ctypes.c_void_p) for name in "words streams temperatures norms scales".split())
+    _fields_ = tuple((name, ctypes.c_void_p) for name in _ARRAYS)
 
 
 def is_meant(param: Tensor) -> bool:

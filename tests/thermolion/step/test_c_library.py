@@ -1,4 +1,4 @@
-"""Compiling the step in C on first use, and keeping it: without a compiler, torn, at once, noexec."""
+"""Compiling the step in C on first use and keeping it, whatever is missing, torn or forbidden."""
 
 import ctypes
 import multiprocessing
@@ -62,7 +62,9 @@ def test_without_a_compiler_fused_is_refused_and_nothing_else_is(
     ):
         ThermoLion([param], fused=True)
     ThermoLion([param])
-    ThermoLion([nn.Parameter(torch.ones(3).double())], fused=True)  # is stepped by another form anyway
+    ThermoLion(
+        [nn.Parameter(torch.ones(3).double())], fused=True
+    )  # is stepped by another form anyway
     assert not cache.exists()
 
 

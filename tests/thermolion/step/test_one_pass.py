@@ -47,7 +47,6 @@ def test_the_noise_ends_with_the_same_step_and_tensors_may_be_at_several() -> No
     assert not torch.equal(cold[6], hot[6])
 
 
-
 @pytest.mark.parametrize("noise", [False, True])
 def test_the_bits_are_those_of_one_thread_however_many_there_are(noise: bool) -> None:
     before = torch.get_num_threads()
