@@ -239,24 +239,24 @@ static void step_noisy(const Tensor *t, int64_t begin, int64_t end, const Noise 
     }
 }
 
-/* Rows from `begin` to `end` of those of all tensors. */
-static void step_rows(const Tensor *tensors, int64_t count, int64_t begin, int64_t end,
-                      int64_t rows, const Hyper *hyper, const Noise *noise, int has_own_gate,
-                      int gives_directions)
+/* Rows from `begin` to `end` of those of all tensors, of those tensors from `from` to `to`. */
+static void step_rows(const Tensor *tensors, int64_t count, int64_t from, int64_t to,
+                      int64_t begin, int64_t end, const Hyper *hyper, const Noise *noise,
+                      int has_own_gate, int gives_directions)
 {
-    for (int64_t i = 0; i < count; i++) {
+    for (int64_t i = from; i < to; i++) {
         const Tensor *t = tensors + i;
-        const int64_t next = i + 1 < count ? t[1].first_row : rows;
-        const int64_t first = (begin > t->first_row ? begin : t->first_row) - t->first_row;
-        const int64_t last = (end < next ? end : next) - t->first_row;
+        const int64_t rows = (t->count + ROW - 1) / ROW;
+        const int64_t first = begin > t->first_row ? begin - t->first_row : 0;
+        const int64_t last = end - t->first_row < rows ? end - t->first_row : rows;
         if (first >= last)
             continue;
         if (noise && noise->scales[i] != 0.0f) {
             step_noisy(t, first, last, noise, i, count, hyper,
                        SPANS[1][has_own_gate][gives_directions]);
         } else {
-            const int64_t from = first * ROW, to = last * ROW < t->count ? last * ROW : t->count;
-            SPANS[0][has_own_gate][gives_directions](t, from, to - from, 0, hyper);
+            const int64_t at = first * ROW, stop = last * ROW < t->count ? last * ROW : t->count;
+            SPANS[0][has_own_gate][gives_directions](t, at, stop - at, 0, hyper);
         }
     }
 }
@@ -277,17 +277,23 @@ int64_t thermolion_count(const Tensor *tensors, int64_t count, double decay, dou
     return exploring;
 }
 
-/* Take the step of `count` tensors, which have `rows` rows together, in `threads` threads.
+/* Take the step of the tensors from `from` to `to` of `count`, in `threads` threads.
  *
  * `noise` is a null pointer for a step in which none of them explores. Threads are those of torch,
  * if this is compiled with -fopenmp; else there is one. No bit depends on how many there are. */
-void thermolion_step(const Tensor *tensors, int64_t count, int64_t rows, const Hyper *hyper,
-                     const Noise *noise, int has_own_gate, int gives_directions, int threads)
+void thermolion_step(const Tensor *tensors, int64_t count, int64_t from, int64_t to,
+                     const Hyper *hyper, const Noise *noise, int has_own_gate,
+                     int gives_directions, int threads)
 {
-    for (int64_t i = 0; noise && i < count; i++)
+    if (from >= to)
+        return;
+    for (int64_t i = from; noise && i < to; i++)
         explore(tensors + i, noise->temperatures[i], noise->norms[i], hyper, noise->scales + i);
+    const int64_t begin = tensors[from].first_row;
+    const int64_t rows = tensors[to - 1].first_row + (tensors[to - 1].count + ROW - 1) / ROW - begin;
 #pragma omp parallel for num_threads(threads) if (threads > 1) schedule(static, 1)
     for (int part = 0; part < threads; part++)
-        step_rows(tensors, count, rows * part / threads, rows * (part + 1) / threads, rows, hyper,
-                  noise, has_own_gate, gives_directions);
+        step_rows(tensors, count, from, to, begin + rows * part / threads,
+                  begin + rows * (part + 1) / threads, hyper, noise, has_own_gate,
+                  gives_directions);
 }

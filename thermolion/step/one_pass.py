@@ -19,6 +19,8 @@ from thermolion.step.state import MEAN_SQUARE, Hyper, StepTensors, mean_square
 
 # With fewer rows for each thread than this, waking a thread costs more than it does.
 ROWS_A_THREAD = 32
+# 8 MiB of gradients: as much as may still be in the cache between two passes over it.
+ROWS_A_RUN = 2048
 _COLUMNS = 9  # of the struct Tensor in C
 # Triton's interpreter runs the GPU's kernel on the CPU: so it is tested without a GPU.
 _INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
@@ -59,6 +61,15 @@ class OnePass:
         self._words = row_words()
         self._temperatures = (ctypes.c_double * len(rows.parts))()
         self._scales = (ctypes.c_float * len(rows.parts))()
+        self._norms = torch.zeros(len(rows.parts))
+        self._noise = _Noise(
+            self._words.data_ptr(),
+            rows.streams.data_ptr(),
+            ctypes.addressof(self._temperatures),
+            self._norms.data_ptr(),
+            ctypes.addressof(self._scales),
+        )
+        self._runs = [(i, j, self._norms[i:j]) for i, j in _cut_runs(rows.starts)]
         self._places: list[object] = []
         self._table: ctypes.Array[ctypes.c_int64] = (ctypes.c_int64 * 0)()
 
@@ -74,29 +85,35 @@ class OnePass:
         Counts it in `states`, and brings mean(v) there up to date. Without `temp_decay` there is
         no noise.
         """
-        count, rows = ctypes.c_int64(len(states)), self.rows.starts[-1]
+        count = ctypes.c_int64(len(states))
         _take_plain(tensors)
         self._point(tensors, states)
-        noise = None
+        explores_now = 0
         if temp_decay is None:
             self._count(self._table, count, ctypes.c_double(0), None)
-        elif self._count(self._table, count, ctypes.c_double(temp_decay), self._temperatures):
-            if self._add_means(states):
-                self._point(tensors, states)
-            norms = torch.stack(torch._foreach_norm(tensors.grads, 2))
-            places = (self._words.data_ptr(), self.rows.streams.data_ptr())
-            arrays = (ctypes.addressof(self._temperatures), norms.data_ptr())
-            noise = ctypes.byref(_Noise(*places, *arrays, ctypes.addressof(self._scales)))
-        self._step(
-            self._table,
-            count,
-            ctypes.c_int64(rows),
-            ctypes.byref(_read(hyper)),
-            noise,
-            tensors.gate_sqs is not None,
-            tensors.directions is not None,
-            max(1, min(torch.get_num_threads(), rows // ROWS_A_THREAD)),
-        )
+        else:
+            decay = ctypes.c_double(temp_decay)
+            explores_now = self._count(self._table, count, decay, self._temperatures)
+        if explores_now and self._add_means(states):
+            self._point(tensors, states)
+        noise = ctypes.byref(self._noise) if explores_now else None
+        numbers = ctypes.byref(_read(hyper))
+        threads = torch.get_num_threads()
+        for begin, end, norms in self._runs if explores_now else [(0, len(states), None)]:
+            if norms is not None:
+                torch.stack(torch._foreach_norm(tensors.grads[begin:end], 2), out=norms)
+            rows = self.rows.starts[end] - self.rows.starts[begin]
+            self._step(
+                self._table,
+                count,
+                ctypes.c_int64(begin),
+                ctypes.c_int64(end),
+                numbers,
+                noise,
+                tensors.gate_sqs is not None,
+                tensors.directions is not None,
+                max(1, min(threads, rows // ROWS_A_THREAD)),
+            )
 
     def _add_means(self, states: Sequence[dict[str, Any]]) -> bool:
         """Give the states that explore mean(v), if they lack it; return True if any did."""
@@ -129,6 +146,20 @@ class OnePass:
         table[8::_COLUMNS] = self.rows.starts[:-1]
         self._table = (ctypes.c_int64 * len(table))(*table)
         self._places = places
+
+
+def _cut_runs(starts: list[int]) -> list[tuple[int, int]]:
+    """Return runs of tensors, of as many rows as a cache holds, or of one tensor.
+
+    Their norms are taken just before their step: so gradients are read from memory once.
+    """
+    runs: list[tuple[int, int]] = []
+    begin = 0
+    for end in range(1, len(starts)):
+        if end == len(starts) - 1 or starts[end + 1] - starts[begin] > ROWS_A_RUN:
+            runs.append((begin, end))
+            begin = end
+    return runs
 
 
 def _take_plain(tensors: StepTensors) -> None:

@@ -73,6 +73,15 @@ def _two_large(noise: bool) -> tuple[list[nn.Parameter], Any]:
     return params, optimizer
 
 
+@pytest.mark.parametrize("rows", [1, 17, 60])
+def test_the_bits_do_not_depend_on_how_many_tensors_are_stepped_between_two_norms(
+    rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = everything(*train(3, fused=True))
+    monkeypatch.setattr("thermolion.step.one_pass.ROWS_A_RUN", rows)
+    assert all(map(torch.equal, everything(*train(3, fused=True)), expected))
+
+
 @pytest.mark.parametrize("width", ["AVX512", "AVX2"])
 def test_the_builds_for_two_widths_of_vectors_give_the_same_bits(
     width: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
