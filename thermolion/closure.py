@@ -1,14 +1,25 @@
-"""An optimizer's `step`: the closure and the gradient mode around an update. Has no update."""
+"""An optimizer's `step`: the closure, the gradient mode and the checks around an update.
+
+Has no update.
+"""
 
 from collections.abc import Callable
-from typing import overload
+from typing import Any, overload
 
 import torch
+from torch import Tensor
+from torch._compile import _disable_dynamo  # as torch's own optimizers: it imports when called
 from torch.optim.optimizer import Optimizer
+
+TYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
 
 class ClosureOptimizer(Optimizer):
-    """An optimizer whose subclass defines `_update` alone."""
+    """An optimizer whose subclass defines `_update` alone.
+
+    `step` raises RuntimeError for a gradient that is sparse, complex or of whole numbers, before
+    anything has changed. Under `torch.compile`, an update runs as it does without.
+    """
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -22,9 +33,35 @@ class ClosureOptimizer(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        self._update()
+        self._take_update()
         return loss
+
+    @_disable_dynamo  # views that are kept, and arithmetic on the host: no graph
+    def _take_update(self) -> None:
+        for group in self.param_groups:
+            for param in group["params"]:
+                if param.grad is not None:
+                    check_gradient(type(self).__name__, param)
+        self._update()
 
     def _update(self) -> None:
         """Change the parameters by their gradients."""
         raise NotImplementedError
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        # torch gives this option to whatever has been copied or loaded. It is none of ours, and
+        # the state dict of a loaded optimizer must have the keys of the one that was saved.
+        for options in (self.defaults, *self.param_groups):
+            options.pop("differentiable", None)
+
+
+def check_gradient(optimizer: str, param: Tensor) -> None:
+    """Raise RuntimeError for a gradient that the optimizer of this name cannot step with."""
+    grad = param.grad
+    assert grad is not None
+    if grad.layout != torch.strided or param.dtype not in TYPES:
+        raise RuntimeError(
+            f"{optimizer} takes dense floating-point gradients, got {grad.layout}, {grad.dtype}: "
+            "use another optimizer for this parameter"
+        )

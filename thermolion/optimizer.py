@@ -3,23 +3,26 @@
 The arithmetic is in `step.reference` and its faster forms, the noise in `step.exploration`.
 """
 
-from collections import defaultdict
-from collections.abc import Mapping
+from collections import OrderedDict, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch._compile import _disable_dynamo  # as torch's own optimizers: it imports when called
 from torch.optim.optimizer import ParamsT
 
-from thermolion import option_checks, state_dicts
+from thermolion import option_checks, parameter_ids, state_dicts
 from thermolion.closure import ClosureOptimizer
 from thermolion.registry import GATE_OPTIONS, Feed, Gate, check_gate
-from thermolion.step import dispatch, noise, reference, sharding
+from thermolion.step import dispatch, loss_scale, reference, sharding
 from thermolion.step.dispatch import Forms, Route
 from thermolion.step.exploration import Amp, Rows, explores, last_noisy_step, temperature_at
 from thermolion.step.gates import DistributedGate
 from thermolion.step.state import (
     MEAN_SQUARE,
+    PARAM_ID,
     StepTensors,
     ensure_state,
     local_gradient,
@@ -46,46 +49,6 @@ def check_options(options: Mapping[str, Any]) -> None:
         raise ValueError("foreach and fused are both true: choose one, or leave both to us")
 
 
-def choose_param_ids(group: Mapping[str, Any], taken: set[int]) -> list[int]:
-    """Return the ids by which the parameters of a new group are told apart in the noise.
-
-    These are the `param_ids` of the group, if it has any; else a digest of each name; else the
-    next numbers. `taken` are the ids of the other groups.
-
-    Raises ValueError for ids that are not whole numbers, too many or too few, or not unique.
-    """
-    count = len(group["params"])
-    if group.get("param_ids") is not None:
-        ids = list(group["param_ids"])
-    elif "param_names" in group:
-        ids = [noise.digest(name) for name in group["param_names"]]
-    else:
-        free = (number for number in range(len(taken), 2**63) if number not in taken)
-        ids = [next(free) for _ in range(count)]
-    whole = all(isinstance(number, int) and 0 <= number < 2**63 for number in ids)
-    if not whole or len(ids) != count:
-        raise ValueError(
-            f"param_ids is {ids!r}, it must be {count} whole numbers from 0 to 2**63-1"
-        )
-    twice = {number for number in ids if number in taken or ids.count(number) > 1}
-    if twice:
-        raise ValueError(
-            f"param_ids has {min(twice)} twice: two parameters would share their noise"
-        )
-    return ids
-
-
-def check_gradient(param: Tensor) -> None:
-    """Raise RuntimeError for a gradient that ThermoLion cannot step with."""
-    grad = param.grad
-    assert grad is not None
-    if grad.layout != torch.strided or param.is_complex():
-        raise RuntimeError(
-            f"ThermoLion takes dense real gradients, got {grad.layout}, {grad.dtype}: "
-            "use another optimizer for this parameter"
-        )
-
-
 class ThermoLion(ClosureOptimizer):
     """Gate every parameter between a sign and a magnitude update by its signal-to-noise ratio.
 
@@ -105,11 +68,12 @@ class ThermoLion(ClosureOptimizer):
     Draws of the noise depend on `seed`, the step, the id of the parameter and the place of the
     element alone, so replicas and resumed runs see the same ones. The id is fixed when a
     parameter is added: a digest of its name if it comes with one, else how many came before it,
-    unless the group has `param_ids`.
+    unless `param_ids` says what it is: one whole number for each of `params`, or in a group for
+    each of the group's. An optimizer that holds a part of the parameters needs names or ids.
 
     Raises TypeError for an option of a wrong type, ValueError for one out of range, and for
     options that exclude each other, in a parameter group as well; `step` raises RuntimeError for
-    a complex or sparse gradient, before anything has changed.
+    a complex, sparse or whole-number gradient, before anything has changed.
     """
 
     def __init__(
@@ -132,6 +96,7 @@ class ThermoLion(ClosureOptimizer):
         fused: bool | None = None,
         capturable: bool = False,
         maximize: bool = False,
+        param_ids: Sequence[int] | None = None,
     ) -> None:
         defaults = {
             "lr": lr,
@@ -154,7 +119,8 @@ class ThermoLion(ClosureOptimizer):
         check_options(defaults)
         self._forget()
         self.distributed_gate = DistributedGate(gate, reference_batch, replicas_feed)
-        super().__init__(params, defaults)
+        self._are_counted = False  # whether some ids say only how many parameters came before
+        super().__init__(_with_ids(params, param_ids), defaults)
 
     @property
     def gate(self) -> str:
@@ -166,6 +132,7 @@ class ThermoLion(ClosureOptimizer):
         self._forms = Forms()
         self._rows: dict[object, Rows] = {}
         self._noisy_steps_left: dict[object, float] = {}
+        self._has_looked_for_scale = False
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -173,6 +140,7 @@ class ThermoLion(ClosureOptimizer):
             for name, value in self.defaults.items():
                 group.setdefault(name, value)
         self._forget()
+        self._are_counted = self.__dict__.get("_are_counted", False)
         if "distributed_gate" not in self.__dict__:  # a copy, which has to be attached for itself
             self.distributed_gate = DistributedGate(
                 *(self.defaults[name] for name in GATE_OPTIONS)
@@ -191,7 +159,8 @@ class ThermoLion(ClosureOptimizer):
         *others, group = self.param_groups
         try:
             taken = {number for other in others for number in other["param_ids"]}
-            group["param_ids"] = choose_param_ids(group, taken)
+            self._are_counted |= not parameter_ids.is_chosen(group)
+            group["param_ids"] = parameter_ids.choose_param_ids(group, taken)
             dispatch.check_forms(group)
             if group["noise"]:
                 sharding.check_layouts(group["params"])
@@ -199,19 +168,45 @@ class ThermoLion(ClosureOptimizer):
             del self.param_groups[-1]
             raise
 
+    @_disable_dynamo
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Load a state dict of this class, or of the author's published class.
 
         The published class keeps `m`, `v`, `step` and `temp`; options that it lacks stay as they
-        are. Raises ValueError as torch's optimizers do, and for a `temp` that is not a power of
-        `temp_decay`.
+        are. Hooks before it get the state dict as it is given, those after it the loaded state.
+        Raises ValueError as torch's optimizers do, and for a state that cannot be one: see
+        `state_dicts.translate`.
         """
-        known = state_dicts.translate(state_dict, self.param_groups)
-        super().load_state_dict(known)
+        given = dict(state_dict)
+        for before in self._optimizer_load_state_dict_pre_hooks.values():
+            changed = before(self, given)
+            given = given if changed is None else changed
+        known = state_dicts.translate(given, self.param_groups)
+        for saved, group in zip(known["param_groups"], self.param_groups, strict=False):
+            if saved.get("noise"):
+                sharding.check_layouts(group["params"])
+        with self._without_load_hooks():
+            super().load_state_dict(known)
         for group in self.param_groups:  # what is attached stays as it is
             group.update({name: self.defaults[name] for name in GATE_OPTIONS})
         for param, mean in state_dicts.find_unrounded(known, self.param_groups).items():
-            self.state[param][MEAN_SQUARE] = mean.clone()
+            self.state[param][MEAN_SQUARE] = mean
+        for param, number in state_dicts.find_ids(self.param_groups).items():
+            if PARAM_ID in self.state.get(param, {}):
+                self.state[param][PARAM_ID] = torch.tensor(number)
+        for after in self._optimizer_load_state_dict_post_hooks.values():
+            after(self)
+
+    @contextmanager
+    def _without_load_hooks(self) -> Iterator[None]:
+        """Keep torch from calling the hooks on loading, which have their time before and after."""
+        names = ("_optimizer_load_state_dict_pre_hooks", "_optimizer_load_state_dict_post_hooks")
+        kept = {name: self.__dict__[name] for name in names}
+        self.__dict__.update({name: OrderedDict() for name in names})
+        try:
+            yield
+        finally:
+            self.__dict__.update(kept)
 
     @torch.no_grad()
     def telemetry(self, names: Mapping[Tensor, str] | None = None) -> dict[str, Layer]:
@@ -224,8 +219,10 @@ class ThermoLion(ClosureOptimizer):
     def _update(self) -> None:
         params = [param for group in self.param_groups for param in group["params"]]
         moving = [param for param in params if param.grad is not None]
-        for param in moving:
-            check_gradient(param)
+        parameter_ids.check_places(self.param_groups)
+        if self._are_counted:
+            parameter_ids.check_alone(self.param_groups)
+            parameter_ids.turns.take(self)
         self.distributed_gate.begin(moving)
         for number, group in enumerate(self.param_groups):
             batches = defaultdict(list)
@@ -236,12 +233,18 @@ class ThermoLion(ClosureOptimizer):
             for (route, *_), places in batches.items():
                 self._step_batch(route, number, places)
         self.distributed_gate.finish()
+        if not self._has_looked_for_scale:
+            self._has_looked_for_scale = True
+            if Amp.left_to(self) is None and not any(g["capturable"] for g in self.param_groups):
+                loss_scale.warn_if_left([state.get(MEAN_SQUARE) for state in self.state.values()])
 
     def _step_batch(self, route: Route, number: int, places: list[int]) -> None:
         """Take the step of those parameters of a group that are of one device, type and route."""
         group = self.param_groups[number]
         params = [group["params"][place] for place in places]
-        steps = [ensure_state(self.state[param], param, group)["step"] for param in params]
+        states = [ensure_state(self.state[param], param, group) for param in params]
+        parameter_ids.note_ids(states, group, places)
+        steps = [state["step"] for state in states]
         if not group["noise"]:
             for param in params:  # it would fall behind v, should noise be wanted again
                 self.state[param].pop(MEAN_SQUARE, None)
@@ -361,3 +364,16 @@ class ThermoLion(ClosureOptimizer):
         if key not in self._rows or self._rows[key].identity != identity:
             self._rows[key] = Rows(*identity, group["params"][places[0]].device)
         return self._rows[key]
+
+
+def _with_ids(params: ParamsT, param_ids: Sequence[int] | None) -> ParamsT:
+    """Return `params` as a group with these ids, if there are any."""
+    if param_ids is None or isinstance(params, Tensor):  # which torch refuses
+        return params
+    listed: list[Any] = list(params)
+    if any(isinstance(one, dict) for one in listed):
+        raise ValueError(
+            "param_ids are given for parameter groups: give each group those of its parameters, "
+            "{'params': …, 'param_ids': …}"
+        )
+    return [{"params": listed, "param_ids": list(param_ids)}]

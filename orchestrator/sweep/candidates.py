@@ -220,6 +220,8 @@ def _axis(value: Any, default: Any) -> list[Any]:
 def _check_references(workloads: Sequence[Workload], groups: Groups) -> None:
     """Raise Invalid for a gate's reference that a workload of one rank cannot give it."""
     for name, group in groups.items():
+        for workload in workloads:
+            _check_fed_reference(name, group, workload)
         gated = [c for c in group if c.optimizer in registry.OPTIMIZERS]  # not the user's
         for batch in {candidate.hyperparameters.get("reference_batch") for candidate in gated}:
             for workload in workloads:
@@ -231,6 +233,21 @@ def _check_references(workloads: Sequence[Workload], groups: Groups) -> None:
                         f"batch of {workload.global_batch} on one rank: how far gradients spread "
                         "takes two or more. Give it `ranks: 2`, or leave reference_batch out",
                     )
+
+
+def _check_fed_reference(name: str, group: Sequence[Candidate], workload: Workload) -> None:
+    """Raise Invalid for a reference above the global batch that is to feed all of v."""
+    for candidate in group:
+        batch = candidate.hyperparameters.get("reference_batch") or 0
+        fed = candidate.hyperparameters.get("replicas_feed") == "all"
+        above = workload.global_batch is not None and batch > workload.global_batch
+        if candidate.optimizer in registry.OPTIMIZERS and fed and above:
+            raise Invalid(
+                ("candidates", name),
+                f"reference_batch is {batch} with replicas_feed: all, and workload "
+                f"{workload.name!r} has a global batch of {workload.global_batch}: set a "
+                "reference up to that, or leave replicas_feed out",
+            )
 
 
 def _read_hyperparameters(name: str, optimizer: str, chosen: Mapping[str, Any]) -> dict[str, Any]:

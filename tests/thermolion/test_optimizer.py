@@ -197,7 +197,9 @@ def test_gradients_that_are_complex_or_sparse_are_refused_by_name(
     param = make()
     before = param.detach().clone()
     optimizer = ThermoLion([param])
-    with pytest.raises(RuntimeError, match=f"dense real gradients, got .*{word}.*use another"):
+    with pytest.raises(
+        RuntimeError, match=f"dense floating-point gradients, got .*{word}.*another"
+    ):
         optimizer.step()
     assert torch.equal(param.detach(), before)
     assert not optimizer.state

@@ -54,7 +54,7 @@ LEGAL_OTHERS = {
     "average_from": 0.25,
 }
 # Which data, which draws, and how a step is carried out.
-NOT_SWEPT = {"params", "seed", "foreach", "capturable", "maximize"}
+NOT_SWEPT = {"param_ids", "params", "seed", "foreach", "capturable", "maximize"}
 NOT_SWEPT |= {"steps", "steps_per_epoch"}
 # What else makes sense of a value.
 NEEDS: dict[str, dict[str, Any]] = {

@@ -3,7 +3,7 @@
 import torch
 from torch.optim.optimizer import ParamsT
 
-from thermolion.baselines.stepping import BaselineOptimizer
+from thermolion.baselines.stepping import BaselineOptimizer, read_rate
 
 
 class Lion(BaselineOptimizer):
@@ -31,7 +31,10 @@ class Lion(BaselineOptimizer):
                 state["exp_avg"] = torch.zeros_like(param)
             exp_avg, grad = state["exp_avg"], param.grad
             beta1, beta2 = group["betas"]
-            direction = (exp_avg * beta1).add_(grad, alpha=1 - beta1).sign_()
-            param.mul_(1 - group["lr"] * group["weight_decay"])
-            param.add_(direction, alpha=-group["lr"])
+            mixed = (exp_avg * beta1).add_(grad, alpha=1 - beta1)
+            # torch has 0 for the sign of NaN, which would hide it.
+            direction = torch.where(mixed.isnan(), mixed, mixed.sign())
+            rate = read_rate(group)
+            param.mul_(1 - rate * group["weight_decay"])
+            param.add_(direction, alpha=-rate)
             exp_avg.mul_(beta2).add_(grad, alpha=1 - beta2)

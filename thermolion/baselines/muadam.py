@@ -2,7 +2,12 @@
 
 from torch.optim.optimizer import ParamsT
 
-from thermolion.baselines.stepping import ADAM_OPTIONS, BaselineOptimizer, update_moments
+from thermolion.baselines.stepping import (
+    ADAM_OPTIONS,
+    BaselineOptimizer,
+    read_rate,
+    update_moments,
+)
 
 
 class MuAdam(BaselineOptimizer):
@@ -31,4 +36,4 @@ class MuAdam(BaselineOptimizer):
             beta1 = group["betas"][0]
             numerator = (exp_avg * beta1).add_(grad, alpha=1 - beta1)
             denominator = exp_avg_sq.sqrt().add_(group["eps"])
-            param.addcdiv_(numerator, denominator, value=-group["lr"])
+            param.addcdiv_(numerator, denominator, value=-read_rate(group))

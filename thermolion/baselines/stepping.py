@@ -41,6 +41,15 @@ class BaselineOptimizer(ClosureOptimizer):
                 yield param, group
 
 
+def read_rate(group: dict[str, Any]) -> Any:
+    """Return the learning rate of a group: a number, or a 0-dim tensor.
+
+    torch takes a 0-dim tensor wherever it takes a number, and one of another shape does not fit.
+    """
+    rate = group["lr"]
+    return rate.reshape(()) if isinstance(rate, Tensor) else rate
+
+
 def params_with_gradient(group: dict[str, Any]) -> list[Tensor]:
     """Return the parameters of a group that have a gradient."""
     return [param for param in group["params"] if param.grad is not None]
@@ -86,9 +95,9 @@ def take_adam_step(group: dict[str, Any], states: MutableMapping[Tensor, dict[st
     params = params_with_gradient(group)
     moving = [init_moments(states[param], param) for param in params]
     for state in moving:
-        if "step" not in state:
+        if not isinstance(state.get("step"), Tensor):  # a number in what others have saved
             # As torch has it: on the host, where it costs a GPU no transfer.
-            state["step"] = torch.tensor(0.0, dtype=torch.float32)
+            state["step"] = torch.tensor(float(state.get("step", 0)), dtype=torch.float32)
     beta1, beta2 = group["betas"]
     adam(
         params,
@@ -100,7 +109,7 @@ def take_adam_step(group: dict[str, Any], states: MutableMapping[Tensor, dict[st
         amsgrad=False,
         beta1=beta1,
         beta2=beta2,
-        lr=group["lr"],
+        lr=read_rate(group),
         weight_decay=group["weight_decay"],
         eps=group["eps"],
         maximize=False,

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 from torch.optim.sgd import sgd
 
-from thermolion.baselines.stepping import BaselineOptimizer, params_with_gradient
+from thermolion.baselines.stepping import BaselineOptimizer, params_with_gradient, read_rate
 
 
 class SWA(BaselineOptimizer):
@@ -98,7 +98,7 @@ class SWA(BaselineOptimizer):
             buffers,
             weight_decay=group["weight_decay"],
             momentum=group["momentum"],
-            lr=group["lr"],
+            lr=read_rate(group),
             dampening=0.0,
             nesterov=False,
             maximize=False,
@@ -111,8 +111,10 @@ class SWA(BaselineOptimizer):
         """Add the weights to their averages; those of a group added later are over fewer."""
         for param in params:
             state = self.state[param]
-            state["averaged"] = state.get("averaged", 0) + 1
+            count = int(state.get("averaged", 0)) + 1
+            # A tensor, because a distributed checkpoint leaves plain numbers behind.
+            state["averaged"] = torch.tensor(float(count))
             if "average" in state:
-                state["average"].add_((param.detach() - state["average"]) / state["averaged"])
+                state["average"].add_((param.detach() - state["average"]) / count)
             else:
                 state["average"] = param.detach().clone(memory_format=torch.preserve_format)

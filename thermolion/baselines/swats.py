@@ -11,6 +11,7 @@ from thermolion.baselines.stepping import (
     ADAM_OPTIONS,
     BaselineOptimizer,
     compute_l2_gradient,
+    read_rate,
     take_adam_step,
     update_moments,
 )
@@ -72,11 +73,14 @@ class SWATS(BaselineOptimizer):
         """Move a parameter; return p·p and p·g of it (2,), float64, on its device."""
         state = self.state[param]
         grad, exp_avg, exp_avg_sq = update_moments(state, param, group)
-        state["step"] = state.get("step", 0) + 1
+        if not isinstance(state.get("step"), Tensor):  # a number in what older versions saved
+            state["step"] = torch.tensor(float(state.get("step", 0)))
+        state["step"] += 1
+        count = int(state["step"])  # on the host
         beta1, beta2 = group["betas"]
-        corrected = math.sqrt(1 - beta2 ** state["step"]) / (1 - beta1 ** state["step"])
+        corrected = math.sqrt(1 - beta2**count) / (1 - beta1**count)
         update = exp_avg / exp_avg_sq.sqrt().add_(group["eps"])
-        update.mul_(-group["lr"] * corrected)
+        update.mul_(-read_rate(group) * corrected)
         param.add_(update)
         squared = (update * update).sum(dtype=torch.float64)
         return torch.stack([squared, (update * grad).sum(dtype=torch.float64)])
@@ -104,7 +108,7 @@ class SWATS(BaselineOptimizer):
         beta1 = group["betas"][0]
         grad = compute_l2_gradient(param, group["weight_decay"])
         state["momentum_buffer"].mul_(beta1).add_(grad)
-        param.add_(state["momentum_buffer"], alpha=-(1 - beta1) * scale * group["lr"])
+        param.add_(state["momentum_buffer"], alpha=-(1 - beta1) * scale * read_rate(group))
 
 
 class SWATSNotebook(BaselineOptimizer):
@@ -139,5 +143,5 @@ class SWATSNotebook(BaselineOptimizer):
             for param, group in self._moving():
                 self.state.pop(param, None)  # Adam's moments, which are not needed any more
                 grad = compute_l2_gradient(param, group["weight_decay"])
-                param.add_(grad, alpha=-group["lr"])
+                param.add_(grad, alpha=-read_rate(group))
         lead["steps"] += 1

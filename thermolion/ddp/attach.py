@@ -5,6 +5,9 @@ Starts no process group and wraps no model.
 
 import itertools
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import Any
 
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -114,7 +117,7 @@ def attach(
         _check_wrapped("reduce is a communication hook", model)
         hook = _with_group(reduce, group)
     if hook is not None and group is not None:
-        _register(model, hook)
+        _register(model, hook, kind)
     if gate is not None:
         gate.squares, gate.local_gradients, gate.attached = squares, local_gradients, True
         if is_zero(optimizer):
@@ -188,6 +191,13 @@ def _make_squares(
             f"reference_batch is {reference}, which is compared with the samples of a step: say "
             "how many these are over all ranks, attach(..., global_batch=...)"
         )
+    if reference is not None and gate.feed == "all" and reference > (global_batch or reference):
+        raise ValueError(
+            f"reference_batch is {reference}, above the global batch of {global_batch}, and "
+            'replicas_feed is "all": v would be what is left of a difference, and may be nearly 0 '
+            "for a momentum that is not. Set a reference up to the global batch, or "
+            'replicas_feed="gate"'
+        )
     world_size = 1 if group is None else group.size()
     if reference not in (None, global_batch) and world_size == 1:
         raise ValueError(
@@ -201,7 +211,7 @@ def _make_squares(
     return SquareExchange(group, reduce, model.parameters(), samples)
 
 
-def _register(model: nn.Module, hook: Hook) -> None:
+def _register(model: nn.Module, hook: Hook, gate: str) -> None:
     assert isinstance(model, DistributedDataParallel)
     try:
         model.register_comm_hook(None, hook)
@@ -210,6 +220,40 @@ def _register(model: nn.Module, hook: Hook) -> None:
             "the model has a communication hook already, and DDP takes one: attach before it is "
             "registered, and hand it over, attach(..., reduce=hook)"
         ) from error
+    if gate != "averaged":
+        _refuse_join(model, gate)
+
+
+def _refuse_join(model: DistributedDataParallel, gate: str) -> None:
+    """Have the model raise RuntimeError within `join()`, on every rank.
+
+    A rank that has joined repeats what DDP sends for others, and not what a gate does: they would
+    wait for it for ever.
+    """
+    model.join = partial(_join, gate)  # type: ignore[method-assign]  # before any rank waits
+    # Join([model]) calls no method of the model on entry.
+    model.register_forward_pre_hook(partial(_check_joined, gate))
+
+
+def _join(
+    gate: str, _divide: bool = True, enable: bool = True, *_rest: bool, **_options: bool
+) -> AbstractContextManager[None]:
+    """Stand for a model's `join`, of the same arguments, of which the others do not matter."""
+    _refuse_if(enable, gate)
+    return nullcontext()
+
+
+def _check_joined(gate: str, model: Any, _inputs: object) -> None:
+    _refuse_if(model._join_config.enable, gate)
+
+
+def _refuse_if(is_joined: bool, gate: str) -> None:
+    if is_joined:
+        raise RuntimeError(
+            f'gate is "{gate}", which sends more than gradients, and ranks that have joined in '
+            "`join()` do not answer: give every rank equally many steps, or use "
+            'gate="averaged"'
+        )
 
 
 def _with_group(reduce: Reduce, group: dist.ProcessGroup | None) -> Hook:

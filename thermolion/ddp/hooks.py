@@ -152,24 +152,29 @@ class SquareExchange:
         after and before tells by how much, and the square of that scales its squares. Valid until
         the next backward pass; a second call without one in between raises RuntimeError.
         """
-        missing = [parameter for parameter in parameters if parameter not in self._sent]
+        unsent = [parameter for parameter in parameters if parameter not in self._sent]
+        # Gradients of zero are no pass: torch's get_optimizer_state_dict sets them for a state.
+        missing = [one for one in unsent if one.grad is not None and one.grad.any()]
         if missing:
             raise RuntimeError(
                 f"no squared gradients for {len(missing)} of {len(parameters)} parameters (the "
                 f"first has shape {tuple(missing[0].shape)}): before each step, run one backward "
                 "pass through the DistributedDataParallel module and outside of `no_sync()`"
             )
-        squares, before = [], []
-        for parameter in parameters:
-            sent, index = self._sent[parameter]
-            sent.work.wait()
-            squares.append(sent.bucket.views[index])
-            before.append(sent.norms[index])
-        if squares:
-            now = _norms([p.grad for p in parameters if p.grad is not None])
-            torch._foreach_mul_(squares, [ratio.square() for ratio in _ratios(now, before)])
+        squares = {parameter: torch.zeros_like(_wide(parameter)) for parameter in unsent}
+        sent = [parameter for parameter in parameters if parameter in self._sent]
+        before = []
+        for parameter in sent:
+            one, index = self._sent[parameter]
+            one.work.wait()
+            squares[parameter] = one.bucket.views[index]
+            before.append(one.norms[index])
+        if sent:
+            now = _norms([p.grad for p in sent if p.grad is not None])
+            factors = [ratio.square() for ratio in _ratios(now, before)]
+            torch._foreach_mul_([squares[parameter] for parameter in sent], factors)
         self._discard()
-        return squares, self._samples
+        return [squares[parameter] for parameter in parameters], self._samples
 
     def _discard(self) -> None:
         """Forget what was sent, after waiting: a buffer in an all-reduce must not change."""

@@ -149,7 +149,8 @@ class DistributedGate:
         if self.squares is not None:
             squares, samples = self.squares.mean_squares(params)
             self._mean_squares = dict(zip(params, squares, strict=True))
-            self._factor = spread_factor(samples, self.reference_batch)
+            factor = spread_factor(samples, self.reference_batch)
+            self._factor = max(factor, 0.0) if self.feed == "all" else factor
 
     def prepare(
         self, tensors: StepTensors, params: Sequence[Tensor], states: States, beta2: float
@@ -199,7 +200,9 @@ class DistributedGate:
         """Change v so that the step, which adds (1-β2)·G², leaves it at the reference batch's.
 
         β2·(v + w·(S - G²)) + (1-β2)·G² = β2·v + (1-β2)·(G² + k·(S - G²)) for w = k·(1-β2)/β2. So
-        every form of the step can do it, and v is clamped where it is used.
+        every form of the step can do it. k is 0 or more, so that v is at least that of G² alone
+        (S ≥ G²), and |m|/√v at most `Hyper.bound`, as with the averaged gate. With less than 0 (a
+        step of fewer samples than the reference) v could be 0 where m is not.
         """
         weight = self._factor * (1 - beta2) / beta2
         moments = tensors.exp_avg_sqs

@@ -1,6 +1,7 @@
 """Noise that is a function of (seed, step, parameter, element): nothing is drawn in sequence.
 
-Every process, sharding and resumed run sees the same numbers. Touches no global generator.
+Every process and resumed run sees the same numbers, and so does a shard that knows its place in
+the whole. Touches no global generator.
 """
 
 import hashlib

@@ -59,6 +59,17 @@ def check_layouts(params: Sequence[Tensor]) -> None:
     for param in params:
         if is_sharded(param):
             find_part(param)
+        elif is_flattened(param):
+            raise ValueError(
+                "a parameter is a part of FullyShardedDataParallel's flat one, which does not say "
+                "where in the whole it lies, and by that the noise is looked up: shard by "
+                "torch.distributed.fsdp.fully_shard, or set noise=False"
+            )
+
+
+def is_flattened(param: Tensor) -> bool:
+    """Return True for what FullyShardedDataParallel (FSDP1) has made of parameters."""
+    return "_fsdp_flattened" in param.__dict__
 
 
 def find_part(param: Any) -> Part:

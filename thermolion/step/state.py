@@ -1,7 +1,8 @@
 """What a step of ThermoLion is computed from: the state of a parameter, numbers, lists of tensors.
 
-In a state, `step` counts steps, `exp_avg` is m, `exp_avg_sq` is v, and `exp_avg_sq_mean` is
-mean(v), which exists only with noise. The temperature is not in it: it follows from the step.
+In a state, `step` counts steps, `exp_avg` is m and `exp_avg_sq` is v; only with noise, there are
+`exp_avg_sq_mean`, mean(v), and `param_id`, the number by which the noise knows the parameter. The
+temperature is not in it: it follows from the step.
 """
 
 import math
@@ -16,6 +17,9 @@ from thermolion.step.exploration import is_dense, same_layout, wide
 from thermolion.step.sharding import is_sharded, to_local
 
 MEAN_SQUARE = "exp_avg_sq_mean"
+# An int64 tensor, which follows its parameter if torch loads a state by name; a plain number would
+# stay behind in a distributed checkpoint.
+PARAM_ID = "param_id"
 # Of `gate="replicas"`: the second moment at the reference batch, for the gate alone.
 GATE_SQUARE = "gate_avg_sq"
 
@@ -91,10 +95,10 @@ class StepTensors:
 
 
 def local_gradient(param: Tensor) -> Tensor:
-    """Return what this rank holds of the gradient, in the layout of a dense parameter."""
+    """Return what this rank holds of the gradient, in the type and layout of its parameter."""
     assert param.grad is not None
     grad, param = to_local(param.grad), to_local(param)
-    if same_layout(param, grad) or not is_dense(param):
+    if grad.dtype == param.dtype and (same_layout(param, grad) or not is_dense(param)):
         return grad
     return torch.empty_like(param).copy_(grad)
 

@@ -1,7 +1,7 @@
 """Wrong candidates: exit code 2, one message with place, value, choices and nearest match."""
 
 import pytest
-from refusals import VERBS, assert_refused, sweep
+from refusals import VERBS, assert_refused, sweep, workload
 
 CASES = {
     "misspelt optimizer": (
@@ -101,6 +101,14 @@ CASES = {
     "a reference batch that one rank cannot give": (
         sweep(candidates="candidates:\n  thermolion: {gate: replicas, reference_batch: 32}\n"),
         ["line 4", "reference_batch is 32", "global batch of 128 on one rank", "ranks: 2"],
+    ),
+    "a reference above the batch for all of v": (
+        sweep(
+            workloads=workload(ranks=2),
+            candidates="candidates:\n"
+            "  thermolion: {gate: replicas, reference_batch: 256, replicas_feed: all}\n",
+        ),
+        ["reference_batch is 256", "global batch of 128", "leave replicas_feed out"],
     ),
     "a feed without effect": (
         sweep(candidates="candidates:\n  thermolion: {gate: local, replicas_feed: all}\n"),

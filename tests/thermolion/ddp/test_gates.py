@@ -24,7 +24,7 @@ MORE = {
     "replicas, bf16 communication": Run("replicas", 15, reduce=HALF_PRECISION),
     "replicas, a reference below": Run("replicas", 15, {"reference_batch": 1}),
     "replicas, a reference above": Run("replicas", 15, {"reference_batch": 64}),
-    "replicas, all fed": Run("replicas", 15, {"reference_batch": 64, "replicas_feed": "all"}),
+    "replicas, all fed": Run("replicas", 15, {"reference_batch": 2, "replicas_feed": "all"}),
 }
 SHORT = {
     f"{gate}, {what}": Run(gate, 15, **around) for gate in GATES for what, around in AROUND.items()
