@@ -12,7 +12,7 @@ GROUND := tests/jobs/contract/test_trial.py tests/jobs/contract/test_events.py t
 # Tests start hundreds of interpreters: what is imported is to be compiled once.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test lint bench error-rates chaos docs schema clean
+.PHONY: demo test lint bench gpu error-rates chaos docs schema clean
 
 demo: $(VENV)/.tracking
 	$(BIN)/thermolion run sweeps/quickstart.yaml --root $(ROOT)
@@ -40,6 +40,11 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.ray_overhead
 	$(BIN)/python -m benchmarks.collect_scale
 	$(BIN)/python -m benchmarks.outage_cost
+
+# On a machine with a GPU, at most eight minutes: with the Python at hand (PYTHON=...), in which torch
+# and Triton are installed; installs nothing.
+gpu:
+	@$(PYTHON) -m benchmarks.gpu
 
 # Writes the tables of docs/error-rates.md: an hour and a half on two cores.
 error-rates: $(VENV)/.dev

@@ -18,7 +18,8 @@ from thermolion.closure import ClosureOptimizer
 from thermolion.registry import GATE_OPTIONS, Feed, Gate, check_gate
 from thermolion.step import dispatch, loss_scale, reference, sharding
 from thermolion.step.dispatch import Forms, Route
-from thermolion.step.exploration import Amp, Rows, explores, last_noisy_step, temperature_at
+from thermolion.step.exploration import Amp, Rows, explores, temperature_at
+from thermolion.step.fused import Clock
 from thermolion.step.gates import DistributedGate
 from thermolion.step.state import (
     MEAN_SQUARE,
@@ -30,6 +31,7 @@ from thermolion.step.state import (
     read_hyper,
     to_array,
 )
+from thermolion.step.transfer import is_capturing, to_device
 from thermolion.telemetry import Layer, measure_layers
 
 
@@ -131,8 +133,9 @@ class ThermoLion(ClosureOptimizer):
         """Drop what is cached for speed; it is rebuilt when it is needed."""
         self._forms = Forms()
         self._rows: dict[object, Rows] = {}
-        self._noisy_steps_left: dict[object, float] = {}
         self._has_looked_for_scale = False
+        # What CUDA graphs read and write at every replay.
+        self._captured: list[object] = self.__dict__.get("_captured", [])
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -223,6 +226,7 @@ class ThermoLion(ClosureOptimizer):
         if self._are_counted:
             parameter_ids.check_alone(self.param_groups)
             parameter_ids.turns.take(self)
+        self._check_capture(moving)
         self.distributed_gate.begin(moving)
         for number, group in enumerate(self.param_groups):
             batches = defaultdict(list)
@@ -238,6 +242,18 @@ class ThermoLion(ClosureOptimizer):
             if Amp.left_to(self) is None and not any(g["capturable"] for g in self.param_groups):
                 loss_scale.warn_if_left([state.get(MEAN_SQUARE) for state in self.state.values()])
 
+    def _check_capture(self, params: list[Tensor]) -> None:
+        """Raise RuntimeError for a step in a CUDA graph that is not capturable."""
+        if all(group["capturable"] for group in self.param_groups):
+            return
+        for device in {param.device for param in params}:
+            if is_capturing(device):
+                raise RuntimeError(
+                    "a step is being captured in a CUDA graph, and capturable is false in a "
+                    "parameter group: its step count and its noise would stand still in every "
+                    "replay; set capturable=True"
+                )
+
     def _step_batch(self, route: Route, number: int, places: list[int]) -> None:
         """Take the step of those parameters of a group that are of one device, type and route."""
         group = self.param_groups[number]
@@ -251,28 +267,23 @@ class ThermoLion(ClosureOptimizer):
         amp = Amp.left_to(self) if group["fused"] else None
         if route is not Route.FUSED and amp is not None and bool(amp.found_inf):
             return
-        if route is Route.ONE_PASS:
+        if route in (Route.FUSED, Route.ONE_PASS):
             self._advance(route, number, places, None)
         else:
-            self._step_counted(route, number, places, steps, amp)
+            self._step_counted(route, number, places, steps)
 
     def _step_counted(
-        self, route: Route, number: int, places: list[int], steps: list[Tensor], amp: Amp | None
+        self, route: Route, number: int, places: list[int], steps: list[Tensor]
     ) -> None:
         """Count the `steps` of parameters; step those that explore, and then the others."""
         group = self.param_groups[number]
         torch._foreach_add_(steps, 1)
-        if amp is not None and route is Route.FUSED:
-            skip = amp.found_inf.to(steps[0]).reshape(())
-            torch._foreach_sub_(steps, [skip] * len(steps))
         if not group["noise"]:
             self._advance(route, number, places, None)
-        elif group["capturable"] or route is Route.FUSED:
+        elif group["capturable"] or steps[0].device.type != "cpu":
             counts = torch.stack(steps)
-            clock = None
-            if group["capturable"] or self._still_explores(number, places, counts):
-                clock = counts, torch.pow(group["temp_decay"], counts.double())
-            self._advance(route, number, places, clock)
+            temperatures = torch.pow(group["temp_decay"], counts.double())
+            self._advance(route, number, places, (counts.to(torch.int64), temperatures))
         else:
             noisy: list[tuple[int, int, float]] = []
             quiet: list[int] = []
@@ -283,16 +294,21 @@ class ThermoLion(ClosureOptimizer):
                 else:
                     quiet.append(place)
             if noisy:
-                chosen, numbers, temperatures = map(list, zip(*noisy, strict=True))
-                clock = torch.tensor(numbers), torch.tensor(temperatures, dtype=torch.float64)
-                self._advance(route, number, chosen, clock)
+                chosen, *clock = map(list, zip(*noisy, strict=True))
+                device = group["params"][places[0]].device
+                sent = to_device(torch.tensor(clock, dtype=torch.float64), device)
+                self._advance(route, number, chosen, (sent[0].to(torch.int64), sent[1]))
             if quiet:
                 self._advance(route, number, quiet, None)
 
     def _advance(
         self, route: Route, number: int, places: list[int], clock: tuple[Tensor, Tensor] | None
     ) -> None:
-        """Move parameters of one kind; `clock` is their steps and temperatures if they explore."""
+        """Move parameters of one kind.
+
+        `clock` are their steps and temperatures, on their device, if they explore; a fused step
+        has its own.
+        """
         group = self.param_groups[number]
         params = [group["params"][place] for place in places]
         states = [self.state[param] for param in params]
@@ -301,33 +317,36 @@ class ThermoLion(ClosureOptimizer):
             grads = list(torch._foreach_neg(grads))
         amp = Amp.left_to(self) if group["fused"] else None
         if amp is not None and route is not Route.FUSED:  # their steps know of no scale
-            if amp.scale is not None:
-                grads = list(torch._foreach_div(grads, amp.scale.reshape(())))
+            scale = amp.on(grads[0].device).scale
+            if scale is not None:
+                grads = list(torch._foreach_div(grads, scale.reshape(())))
             amp = None
         moments = [[state[name] for state in states] for name in ("exp_avg", "exp_avg_sq")]
         tensors = StepTensors(
             *([to_array(tensor) for tensor in each] for each in (params, grads, *moments))
         )
         self.distributed_gate.prepare(tensors, params, states, group["betas"][1])
-        key = (number, route, params[0].device, params[0].dtype, clock is None)
+        device = params[0].device
+        key = (number, route, device, params[0].dtype, clock is None)
         rows = self._rows_of(key, group, places)
-        exploration = None
-        if clock is not None:
-            steps, temperatures = clock
-            exploration = rows.explore(
-                grads,
-                [mean_square(state) for state in states],
-                steps.to(params[0].device, torch.int64),
-                temperatures.to(params[0].device),
-                group["betas"][1],
-                amp,
-            )
-        hyper = read_hyper(group)
-        if route is Route.ONE_PASS:
+        hyper = read_hyper(group, device)
+        used: object = rows
+        if route is Route.FUSED:
+            means = [mean_square(state) for state in states] if group["noise"] else None
+            steps = [state["step"] for state in states]
+            counted = Clock(steps, means, group["temp_decay"])
+            used = self._forms.launch(tensors, hyper, counted, rows, key, amp)
+        elif route is Route.ONE_PASS:
             decay = group["temp_decay"] if group["noise"] else None
             self._forms.step_in_one_pass(tensors, states, hyper, decay, rows, key)
         else:
-            self._forms.step(route, tensors, hyper, exploration, rows, key, amp)
+            exploration = None
+            if clock is not None:
+                before = [mean_square(state) for state in states]
+                exploration = rows.explore(grads, before, *clock, hyper.beta2)
+            self._forms.step(route, tensors, hyper, exploration, key)
+        if is_capturing(device):
+            self._captured.append(used)
         self.distributed_gate.collect(tensors, hyper)
 
     @property
@@ -339,19 +358,6 @@ class ThermoLion(ClosureOptimizer):
         """
         fused = all(group["fused"] for group in self.param_groups)
         return fused and self.distributed_gate.kind == "averaged"
-
-    def _still_explores(self, number: int, places: list[int], steps: Tensor) -> bool:
-        """Return True if a tensor may still explore, for steps that are counted on the device.
-
-        Waits for the device at the first step, and when the last noisy step may be behind all
-        tensors: not before, because a skipped step only makes that later.
-        """
-        key = (number, tuple(places))
-        left = self._noisy_steps_left.get(key, 0)
-        if left == 0:
-            left = last_noisy_step(self.param_groups[number]["temp_decay"]) - int(steps.min()) + 1
-        self._noisy_steps_left[key] = left - 1 if left > 0 else -1
-        return left > 0
 
     def _rows_of(self, key: object, group: dict[str, Any], places: list[int]) -> Rows:
         identity = (

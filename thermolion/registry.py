@@ -93,6 +93,10 @@ _ADAM: Mapping[str, Any] = {
     "weight_decay": 0.0,
 }
 
+# The form of a step is a choice of the candidate, since it may change bits; None leaves it to the
+# optimizer.
+_FORMS: Mapping[str, Any] = {"foreach": None, "fused": False}
+
 OPTIMIZERS: Mapping[str, OptimizerSpec] = {
     "thermolion": OptimizerSpec(
         "thermolion.optimizer:ThermoLion",
@@ -110,15 +114,18 @@ OPTIMIZERS: Mapping[str, OptimizerSpec] = {
             "gate": "averaged",
             "reference_batch": None,
             "replicas_feed": "gate",
-            "fused": False,
+            **_FORMS,
+            "capturable": False,
         },
         seeded=True,
     ),
     "lion": OptimizerSpec(
         "thermolion.baselines.lion:Lion", {"lr": 1e-4, "betas": (0.9, 0.99), "weight_decay": 0.0}
     ),
-    "adam": OptimizerSpec("torch.optim:Adam", {**_ADAM, "amsgrad": False}),
-    "adamw": OptimizerSpec("torch.optim:AdamW", {**_ADAM, "weight_decay": 1e-2, "amsgrad": False}),
+    "adam": OptimizerSpec("torch.optim:Adam", {**_ADAM, "amsgrad": False}, later=_FORMS),
+    "adamw": OptimizerSpec(
+        "torch.optim:AdamW", {**_ADAM, "weight_decay": 1e-2, "amsgrad": False}, later=_FORMS
+    ),
     "rmsprop": OptimizerSpec(
         "torch.optim:RMSprop",
         {
@@ -185,8 +192,9 @@ _NAMES: Mapping[_Range, str] = {
 RANGES = {name: legal for legal, names in _NAMES.items() for name in names.split()}
 
 _FLAG: _Range = (lambda value: isinstance(value, bool), "true or false")
-# Of the hyperparameters whose default is a word.
+# Of the hyperparameters whose default is a word, or null in place of true or false.
 _CHOICES: Mapping[str, _Range] = {
+    "foreach": (lambda value: value is None or isinstance(value, bool), "true, false or null"),
     "gate": (GATES.__contains__, f"one of {', '.join(GATES)}"),
     "replicas_feed": (FEEDS.__contains__, f"one of {', '.join(FEEDS)}"),
 }
@@ -204,7 +212,7 @@ def validate(name: str, value: Any, default: Any = None) -> Any:
         if not isinstance(value, (list, tuple)) or len(value) != len(default):
             raise HyperparameterError(f"{name} is {value!r}, it must be {words}")
         return [validate(name, item, like) for item, like in zip(value, default, strict=True)]
-    if isinstance(default, (bool, str)):
+    if isinstance(default, (bool, str)) or name in _CHOICES:
         legal, words = _CHOICES.get(name, _FLAG)
         if not legal(value):
             raise HyperparameterError(f"{name} is {value!r}, it must be {words}")
@@ -235,9 +243,12 @@ def check_together(optimizer: str, hyperparameters: Mapping[str, Any]) -> None:
                 f"{dampening!r}: it takes a momentum above 0 and a dampening of 0, such as "
                 "momentum: 0.9"
             )
+    if hyperparameters.get("foreach") and hyperparameters.get("fused"):
+        raise HyperparameterError("foreach and fused are both true: leave one of them out")
     if "gate" in spec.later:
+        gate = [hyperparameters.get(name, spec.later[name]) for name in GATE_OPTIONS]
         try:
-            check_gate(*(hyperparameters.get(name, spec.later[name]) for name in GATE_OPTIONS))
+            check_gate(*gate)
         except ValueError as error:
             raise HyperparameterError(str(error)) from error
 

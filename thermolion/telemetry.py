@@ -75,11 +75,11 @@ def measure_layers(
     measured: dict[str, _Measurement] = {}
     places = itertools.count()
     for group in groups:
-        hyper = read_hyper(group)
         defaults = group.get("param_names") or [str(next(places)) for _ in group["params"]]
         for param, name in zip(group["params"], defaults, strict=True):
             state = states.get(param, {})
             if "exp_avg" in state and to_local(param).numel():
+                hyper = read_hyper(group, param.device)
                 measured[(names or {}).get(param, name)] = _measure(param, state, group, hyper)
     numbers: dict[str, list[float]] = {}
     for device in {one.numbers.device for one in measured.values()}:

@@ -5,10 +5,20 @@ from typing import Any
 import torch
 from imagined import attach_to_nobody
 from torch import Tensor, nn
+from triton.runtime import interpreter
 
 from thermolion import ThermoLion
 
 SHAPES = [(), (3,), (0,), (7, 11), (8, 16, 3, 3), (513,), (1025,), (2048,)]
+
+
+def rounded_once(_: Any, x: Any, y: Any, z: Any) -> Any:
+    """Return x·y + z of float32, exact in float64 but for the sum, as a GPU does in one go.
+
+    The interpreter of some versions rounds the product as well.
+    """
+    found = x.data.astype("float64") * y.data + z.data
+    return interpreter.TensorHandle(found.astype(x.data.dtype), z.dtype.scalar)
 
 
 def params() -> list[nn.Parameter]:
@@ -73,7 +83,61 @@ def check_end_of_noise() -> None:
         torch.testing.assert_close(one, other, rtol=0, atol=1e-6)
 
 
+def check_not_a_number(dtype: torch.dtype, **options: Any) -> None:
+    """What is not a number stays none, in its own element alone, whichever form meets it."""
+    found = []
+    for form in ({"foreach": False}, {"foreach": True, "capturable": True}, {"fused": True}):
+        tensors = [nn.Parameter(torch.ones(1030, dtype=dtype)) for _ in range(2)]
+        optimizer = ThermoLion(tensors, **form, **options)
+        attach_to_nobody(optimizer)
+        for place, param in enumerate(tensors):
+            param.grad = torch.full_like(param, 0.25)
+            param.grad[3 + place] = torch.nan
+            param.grad[1028] = torch.inf
+        optimizer.step()
+        states = [optimizer.state[param] for param in tensors]
+        found.append([*tensors, *(state["exp_avg"] for state in states)])
+    for place in range(2):
+        bad = [torch.nonzero(one[place].isnan()).flatten().tolist() for one in found]
+        assert bad == [[3 + place, 1028]] * 3, bad
+    for one in found[1:]:
+        torch.testing.assert_close(one, found[0], rtol=1e-2, atol=1e-5, equal_nan=True)
+
+
+def check_any_address() -> None:
+    """Gradients in the buckets of DDP, and parameters in a flat buffer, begin anywhere."""
+    for shift in (1, 4):
+        steps = []
+        for form in ({"foreach": False}, {"fused": True}):
+            whole, grads = torch.ones(2, 4096).unbind()
+            param = nn.Parameter(whole[shift : shift + 3000])
+            param.grad = grads[8 - shift :][:3000].copy_(torch.linspace(-1, 1, 3000))
+            ThermoLion([param], lr=1e-2, **form).step()
+            steps.append(param.detach())
+            assert whole.ne(1).sum() == 3000
+        torch.testing.assert_close(*steps, rtol=0, atol=1e-6)
+
+
+def check_restored_count() -> None:
+    """A step count of a million is counted on, and its temperature is nothing."""
+    param = nn.Parameter(torch.ones(5))
+    optimizer = ThermoLion([param], fused=True)
+    for steps in (1e6, 457, 458):
+        param.grad = torch.ones(5)
+        optimizer.step()
+        mean = float(optimizer.state[param]["exp_avg_sq_mean"])
+        optimizer.state[param]["step"].fill_(steps)
+        before = param.detach().clone()
+        param.grad = torch.zeros(5)
+        optimizer.step()
+        assert optimizer.state[param]["step"] == steps + 1
+        moved = float(optimizer.state[param]["exp_avg_sq_mean"]) != mean
+        assert moved == (steps == 457)
+        assert len(set((param.detach() - before).tolist())) == (5 if steps == 457 else 1)
+
+
 if __name__ == "__main__":
+    interpreter.InterpreterBuilder.create_fma = rounded_once
     for noise in (False, True):
         check(None, noise=noise)
         check(None, noise=noise, maximize=True)
@@ -83,3 +147,8 @@ if __name__ == "__main__":
         check(None, noise=noise, gate="replicas")
         check(None, noise=noise, gate="replicas", reference_batch=4)
     check_end_of_noise()
+    check_any_address()
+    check_restored_count()
+    for dtype in (torch.float32, torch.float16, torch.bfloat16):
+        for gate in ("averaged", "replicas"):
+            check_not_a_number(dtype, gate=gate)

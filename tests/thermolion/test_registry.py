@@ -52,9 +52,11 @@ LEGAL_OTHERS = {
     "threshold": 1e-5,
     "switch_after": 7,
     "average_from": 0.25,
+    "foreach": False,
+    "capturable": True,
 }
-# Which data, which draws, and how a step is carried out.
-NOT_SWEPT = {"param_ids", "params", "seed", "foreach", "capturable", "maximize"}
+# Which data, which draws, and which way is down.
+NOT_SWEPT = {"param_ids", "params", "seed", "maximize"}
 NOT_SWEPT |= {"steps", "steps_per_epoch"}
 # What else makes sense of a value.
 NEEDS: dict[str, dict[str, Any]] = {
@@ -155,6 +157,9 @@ def test_without_a_default_a_value_stays_as_it_is() -> None:
         ("threshold", -1, 1e-9, "threshold is -1, it must be a finite number, 0 or more"),
         ("noise", 1, True, "noise is 1, it must be true or false"),
         ("noise", "no", True, "noise is 'no', it must be true or false"),
+        ("fused", 1, False, "fused is 1, it must be true or false"),
+        ("foreach", "yes", None, "foreach is 'yes', it must be true, false or null"),
+        ("capturable", None, False, "capturable is None, it must be true or false"),
         ("depth", math.nan, None, "depth is nan, it must be a finite number"),
         ("sizes", [1, math.inf], None, "sizes is inf, it must be a finite number"),
     ],

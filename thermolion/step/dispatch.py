@@ -11,7 +11,7 @@ from torch.nn import Parameter
 from thermolion.step import foreach, fused, one_pass, reference
 from thermolion.step.cpu import Chunks
 from thermolion.step.exploration import Amp, Exploration, Rows, is_dense
-from thermolion.step.fused import Launcher
+from thermolion.step.fused import Clock, Launcher
 from thermolion.step.one_pass import OnePass
 from thermolion.step.sharding import is_sharded
 from thermolion.step.state import Hyper, StepTensors
@@ -93,25 +93,19 @@ class Forms:
         tensors: StepTensors,
         hyper: Hyper,
         exploration: Exploration | None,
-        rows: Rows,
         key: object,
-        amp: Amp | None,
     ) -> None:
         """Take a step of `tensors`, all of one device and type, in the form of `route`.
 
         A gate over ranks fills `tensors.gate_sqs` to gate on another second moment than
         `exp_avg_sqs`, or `tensors.directions` to find the updates there, not yet applied; it
-        calls `foreach.apply_` with their mean. What is kept for the next step is kept by `key`;
-        `rows` and `amp` are for the fused form. In one pass is `step_in_one_pass`.
+        calls `foreach.apply_` with their mean. What is kept for the next step is kept by `key`.
+        The fused forms are `launch` and `step_in_one_pass`.
         """
         if route is Route.LOOP:
             reference.step(tensors, hyper, exploration)
         elif route is Route.LISTS:
             foreach.step(tensors, hyper, exploration)
-        elif route is Route.FUSED:
-            if key not in self._launchers or self._launchers[key].rows is not rows:
-                self._launchers[key] = Launcher(rows, tensors.params[0].device)
-            self._launchers[key].step(tensors, hyper, exploration, amp)
         else:
             dtype = tensors.params[0].dtype
             if dtype not in self._chunks:
@@ -131,3 +125,18 @@ class Forms:
         if key not in self._passes or self._passes[key].rows is not rows:
             self._passes[key] = OnePass(rows)
         self._passes[key].step(tensors, states, hyper, temp_decay)
+
+    def launch(
+        self,
+        tensors: StepTensors,
+        hyper: Hyper,
+        clock: Clock,
+        rows: Rows,
+        key: object,
+        amp: Amp | None,
+    ) -> Launcher:
+        """Take a fused step as `step` does, count it, and return what has launched it."""
+        if key not in self._launchers or self._launchers[key].rows is not rows:
+            self._launchers[key] = Launcher(rows, tensors.params[0].device)
+        self._launchers[key].step(tensors, hyper, clock, amp)
+        return self._launchers[key]

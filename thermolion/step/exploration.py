@@ -5,6 +5,7 @@ The gate weights the noise elsewhere, in each form of the step.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from thermolion.step.noise import ROW, row_keys, standard_normal_rows, stream_key
 from thermolion.step.sharding import Part, sum_over_parts_
+from thermolion.step.transfer import to_device
 
 # Exploration stops once the temperature is this low: after step 458 at a decay of 0.99.
 FROZEN = 0.01
@@ -50,7 +52,7 @@ class Exploration:
     """The noise of one step for k tensors: `scales` (k,), and `keys` (2, all rows) of the draws.
 
     `row_scales` (all rows,), float32, is the scale of each row's tensor; None for float64, whose
-    scales may be beyond that and multiply afterwards.
+    scales may be beyond that and multiply afterwards. `owners` (all rows,) says whose a row is.
     The rows of tensor i are those from `starts[i]` to `starts[i + 1]`; the first of them begins
     `skips[i]` draws before the tensor, if that is a part of a whole.
     """
@@ -60,6 +62,7 @@ class Exploration:
     starts: list[int]
     skips: list[int]
     row_scales: Tensor | None
+    owners: Tensor
 
     def draw(self, index: int, like: Tensor) -> Tensor:
         """Return the scaled draws of a tensor, of the shape, type and memory layout of `like`."""
@@ -72,6 +75,27 @@ class Exploration:
         noise = torch.empty_like(like, memory_format=torch.preserve_format)
         in_memory_order(noise).copy_(scaled)
         return noise
+
+    def draw_run(self, indices: Sequence[int], likes: Sequence[Tensor]) -> list[Tensor]:
+        """Do `draw` for tensors that follow one another, at once: few operations, the same bits.
+
+        `likes` are of one type.
+        """
+        begin, end = self.starts[indices[0]], self.starts[indices[-1] + 1]
+        row_scales = None if self.row_scales is None else self.row_scales[begin:end]
+        draws = standard_normal_rows(self.keys[:, begin:end], row_scales)
+        if row_scales is None:
+            draws = draws.to(self.scales.dtype)
+            draws.mul_(self.scales[self.owners[begin:end]].unsqueeze(1))
+        flat = draws.view(-1).to(likes[0].dtype)
+        noises = []
+        for index, like in zip(indices, likes, strict=True):
+            at = (self.starts[index] - begin) * ROW + self.skips[index]
+            if is_dense(like):
+                noises.append(flat.as_strided(like.shape, like.stride(), at))
+            else:
+                noises.append(self.draw(index, like))
+        return noises
 
 
 def in_memory_order(tensor: Tensor) -> Tensor:
@@ -123,11 +147,11 @@ class Rows:
         owners = torch.repeat_interleave(torch.arange(len(rows)), torch.tensor(rows))
         shifts = torch.tensor(firsts) - torch.tensor(self.starts[:-1])
         numbers = torch.arange(self.starts[-1]) + shifts[owners]
-        self.owners, self.numbers = owners.to(device), numbers.to(device)
-        counts = [part.whole for part in self.parts]
-        self.counts = torch.tensor(counts, dtype=torch.float64, device=device).clamp_(min=1)
+        self.owners, self.numbers = to_device(owners, device), to_device(numbers, device)
+        counts = [max(1, part.whole) for part in self.parts]
+        self.counts = to_device(torch.tensor(counts, dtype=torch.float64), device)
         streams = [stream_key(seed, param_id) for param_id, _ in tensors]
-        self.streams = torch.tensor(streams, dtype=torch.int64, device=device).T.contiguous()
+        self.streams = to_device(torch.tensor(streams).T.contiguous(), device)
 
     def explore(
         self,
@@ -136,7 +160,6 @@ class Rows:
         steps: Tensor,
         temperatures: Tensor,
         beta2: float,
-        amp: "Amp | None" = None,
     ) -> Exploration:
         """Bring mean(v) of k tensors up to this step's gradients, and return the step's noise.
 
@@ -147,21 +170,17 @@ class Rows:
         precise = mean_squares[0].dtype
         norms = torch.stack(torch._foreach_norm(grads, 2, precise))
         before = torch.stack(mean_squares)
-        if amp is not None and amp.scale is not None:
-            norms = norms / amp.scale.reshape(())
         squares = norms.square()
         sum_over_parts_(squares, self.parts)
         squares.div_(self.counts.to(precise))
         means = before.mul(beta2).add_(squares, alpha=1 - beta2)
-        if amp is not None:
-            means = torch.where(amp.found_inf.reshape(()) != 0, before, means)
         torch._foreach_copy_(mean_squares, list(means.unbind()))
         scales = (temperatures.to(precise) * means + NOISE_VARIANCE_FLOOR).sqrt_()
-        is_noisy = (means > 0) & scales.isfinite() & (temperatures > FROZEN)
-        scales = torch.where(is_noisy, scales, torch.zeros_like(scales))
+        is_noisy = (means > 0) & (scales < math.inf) & (temperatures > FROZEN)
+        scales = torch.where(is_noisy, scales, 0.0)
         keys = row_keys(self.streams, steps, self.owners, self.numbers)
         row_scales = None if precise == torch.float64 else scales[self.owners]
-        return Exploration(scales, keys, self.starts, self.skips, row_scales)
+        return Exploration(scales, keys, self.starts, self.skips, row_scales, self.owners)
 
 
 @dataclass(frozen=True)
@@ -181,3 +200,11 @@ class Amp:
         if found_inf is None:
             return None
         return cls(getattr(optimizer, "grad_scale", None), found_inf)
+
+    def on(self, device: torch.device) -> "Amp":
+        """Return the same on the device of the parameters, which may be another than the scaler's.
+
+        No host waits; nothing is sent if they are there already.
+        """
+        scale = None if self.scale is None else self.scale.to(device, non_blocking=True)
+        return Amp(scale, self.found_inf.to(device, non_blocking=True))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from thermolion.step.exploration import Exploration
+from thermolion.step.noise import ROW
 from thermolion.step.state import Hyper, StepTensors
 
 # Temporaries are five times what is worked on at once; this bounds them.
@@ -17,7 +18,7 @@ BUCKET_BYTES = 64 * 2**20
 
 def step(tensors: StepTensors, hyper: Hyper, exploration: Exploration | None) -> None:
     """Take a step of `tensors`, in place; see `StepTensors` for its optional lists."""
-    for indices in _buckets(tensors.params):
+    for indices in _buckets(tensors.params, exploration is not None):
         _step_bucket(indices, tensors, hyper, exploration)
 
 
@@ -53,8 +54,7 @@ def _step_bucket(
     torch._foreach_add_(aligned, 1)
     torch._foreach_mul_(directions, aligned)
     if exploration is not None:
-        noises = [exploration.draw(index, tensors.exp_avgs[index]) for index in indices]
-        torch._foreach_add_(directions, noises)
+        torch._foreach_add_(directions, exploration.draw_run(indices, ms))
     torch._foreach_mul_(magnitudes, hyper.solid_gain)
     torch._foreach_mul_(magnitudes, gates)
     torch._foreach_neg_(gates)
@@ -86,12 +86,17 @@ def _ratios(ms: list[Tensor], vs: list[Tensor], eps: float) -> list[Tensor]:
     return list(torch._foreach_div(ms, ratios))
 
 
-def _buckets(params: list[Tensor]) -> Iterator[list[int]]:
-    """Yield runs of indices whose tensors are small enough together; one tensor may be more."""
+def _buckets(params: list[Tensor], has_noise: bool) -> Iterator[list[int]]:
+    """Yield runs of indices whose tensors are small enough together; one tensor may be more.
+
+    Noise is made in whole rows of float32, which of small tensors are more than themselves.
+    """
     run: list[int] = []
     taken = 0
     for index, param in enumerate(params):
         size = param.numel() * param.element_size()
+        if has_noise:
+            size = max(size, -(-param.numel() // ROW) * ROW * 4)
         if run and taken + size > BUCKET_BYTES:
             yield run
             run, taken = [], 0

@@ -1,4 +1,4 @@
-"""ThermoLion's step in one pass over p, g, m and v, for CUDA: what launches the Triton kernel.
+"""ThermoLion's step in one pass over p, g, m and v, for CUDA: what launches the Triton kernels.
 
 Importable without Triton; `find_refusal` tells why a parameter cannot be stepped here. In float32
 the moments are those of `reference` to the bit; half types are computed in float32 and rounded
@@ -10,16 +10,21 @@ import importlib.util
 import math
 import os
 from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from thermolion.step.exploration import Amp, Exploration, Rows, is_dense
-from thermolion.step.noise import row_words
+from thermolion.step.exploration import Amp, Rows, is_dense, last_noisy_step
+from thermolion.step.noise import kept_words
 from thermolion.step.sharding import is_sharded
 from thermolion.step.state import Hyper, StepTensors
+from thermolion.step.transfer import AddressTable, to_device
 
+# A product and a sum must not be rounded once: torch rounds each. With at most 64 registers a
+# thread, a multiprocessor holds enough threads to keep the memory busy.
+LAUNCH = {"num_warps": 4, "maxnreg": 64, "enable_fp_fusion": False}
 TYPES = {torch.float32: "float32", torch.float16: "float16", torch.bfloat16: "bfloat16"}
 
 
@@ -40,79 +45,149 @@ def find_refusal(param: Tensor) -> str | None:
     return None
 
 
+@dataclass
+class Clock:
+    """What a fused step counts and cools: `steps` (0-dim float32 each) and T = decay^step.
+
+    `mean_squares` are mean(v), 0-dim float32 each; None if there is no noise.
+    """
+
+    steps: list[Tensor]
+    mean_squares: list[Tensor] | None
+    decay: float
+
+
 class Launcher:
-    """Launch the steps of one group of tensors; keeps the table of their addresses."""
+    """Launch the steps of one group of tensors: three kernels with noise, two without.
+
+    Keeps the table of their addresses, and what one kernel writes for the next.
+    """
 
     def __init__(self, rows: Rows, device: torch.device) -> None:
-        self._kernel: Any = importlib.import_module("thermolion.step.triton_kernel").step_rows
+        self._kernels: Any = importlib.import_module("thermolion.step.triton_kernel")
         self._language: Any = importlib.import_module("triton.language")
         self.rows = rows
-        self._counts = torch.tensor([count for _, count in rows.identity[1]], device=device)
-        self._words = row_words(device)
-        self._places: list[int] = []
-        self._pointers = torch.empty(0)
+        self._device = device
+        counts = torch.tensor([part.count for part in rows.parts])
+        self._counts = to_device(counts, device)
+        self._starts = to_device(torch.tensor(rows.starts), device)
+        self._streams = rows.streams.to(torch.int32)
+        self._words = kept_words(device)
+        self._squares = torch.empty(rows.starts[-1], dtype=torch.float32, device=device)
+        self._scales = torch.empty(len(counts), dtype=torch.float32, device=device)
+        self._keys = torch.empty((2, len(counts)), dtype=torch.int32, device=device)
+        self._addresses = AddressTable(device)
 
-    def step(
-        self, tensors: StepTensors, hyper: Hyper, exploration: Exploration | None, amp: Amp | None
-    ) -> None:
-        """Take a step of `tensors`, in place; see `StepTensors` for its optional lists.
+    def step(self, tensors: StepTensors, hyper: Hyper, clock: Clock, amp: Amp | None) -> None:
+        """Take a step of `tensors`, in place, and count it; see `StepTensors` for optional lists.
 
-        Nothing is read by the host. If `amp` says that gradients are scaled, they stay so.
+        Nothing is read by the host. If `amp` says that gradients are scaled, they stay so; if it
+        says that the step is skipped, nothing is changed.
         """
-        device, dtype = tensors.params[0].device, tensors.params[0].dtype
-        count = len(self.rows.owners)
-        if count == 0:
-            return
-        self._point(tensors, device)
-        lr = hyper.lr
-        bound = hyper.bound(dtype)
-        number = 0.0 if isinstance(lr, Tensor) else lr
-        keys, scales = self._words, self._words  # stand-ins: what is not asked for is not read
-        if exploration is not None:
-            keys, scales = exploration.keys.contiguous(), exploration.scales
-        scale = None if amp is None else amp.scale
+        device, dtype = self._device, tensors.params[0].dtype
+        amp = None if amp is None else amp.on(device)
+        scale = self._words if amp is None or amp.scale is None else amp.scale  # or a stand-in
+        found_inf = self._words if amp is None else amp.found_inf
+        pointers = self._find_addresses(tensors, clock)
+        count, rows = len(tensors.params), self.rows.starts[-1]
+        has_noise = clock.mean_squares is not None
+        last_noisy = last_noisy_step(clock.decay)
+        log_decay = math.log(clock.decay)
+        coarse = float(torch.tensor(log_decay, dtype=torch.float32))
+        options = {
+            "element": getattr(self._language, TYPES[dtype]),
+            "has_grad_scale": amp is not None and amp.scale is not None,
+            **LAUNCH,
+        }
         with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
-            self._kernel[(count,)](
-                self._pointers,
-                len(tensors.params),
-                self.rows.owners,
-                self.rows.numbers,
-                self._counts,
-                self._words,
-                keys,
+            if has_noise and rows:
+                self._kernels.square_rows[(rows,)](
+                    pointers,
+                    count,
+                    self.rows.owners,
+                    self.rows.numbers,
+                    self._counts,
+                    scale,
+                    last_noisy,
+                    self._squares,
+                    **options,
+                )
+            self._kernels.count_steps[(count,)](
+                pointers,
                 count,
-                scales,
-                lr.to(device) if isinstance(lr, Tensor) else self._words,
-                self._words if scale is None else scale,
-                self._words if amp is None else amp.found_inf,
-                number,
-                hyper.weight_decay,
-                1 - number * hyper.weight_decay,
-                hyper.beta1,
-                1 - hyper.beta1,
+                self._counts,
+                self._starts,
+                self._streams,
+                self._squares,
+                found_inf,
+                coarse,
+                log_decay - coarse,
+                last_noisy,
                 hyper.beta2,
                 1 - hyper.beta2,
-                hyper.floor(dtype),
-                hyper.alignment,
-                hyper.solid_gain,
-                math.inf if bound is None else bound,
-                element=getattr(self._language, TYPES[dtype]),
-                has_noise=exploration is not None,
-                has_own_gate=tensors.gate_sqs is not None,
-                gives_directions=tensors.directions is not None,
-                has_lr_tensor=isinstance(lr, Tensor),
-                has_grad_scale=scale is not None,
+                self._scales,
+                self._keys,
+                has_noise=has_noise,
                 has_found_inf=amp is not None,
-                # A product and a sum must not be rounded once: torch rounds each.
-                enable_fp_fusion=False,
+                **LAUNCH,
             )
+            if rows:
+                self._launch_step(pointers, tensors, hyper, scale, found_inf, options, has_noise)
 
-    def _point(self, tensors: StepTensors, device: torch.device) -> None:
-        """Bring the table of addresses up to date: gradients often lie where they lay before."""
-        moved = tensors.params if tensors.directions is None else tensors.directions
-        gates = tensors.exp_avg_sqs if tensors.gate_sqs is None else tensors.gate_sqs
-        lists = (moved, tensors.grads, tensors.exp_avgs, tensors.exp_avg_sqs, gates)
-        places = [tensor.data_ptr() for each in lists for tensor in each]
-        if places != self._places:
-            self._pointers = torch.tensor(places, dtype=torch.int64).to(device, non_blocking=True)
-            self._places = places
+    def _launch_step(
+        self,
+        pointers: Tensor,
+        tensors: StepTensors,
+        hyper: Hyper,
+        scale: Tensor,
+        found_inf: Tensor,
+        options: dict[str, Any],
+        has_noise: bool,
+    ) -> None:
+        lr, bound = hyper.lr, hyper.bound(tensors.params[0].dtype)
+        number = 0.0 if isinstance(lr, Tensor) else lr
+        self._kernels.step_rows[(self.rows.starts[-1],)](
+            pointers,
+            len(tensors.params),
+            self.rows.owners,
+            self.rows.numbers,
+            self._counts,
+            self._words,
+            self._keys,
+            self._scales,
+            lr if isinstance(lr, Tensor) else self._words,
+            scale,
+            found_inf,
+            number,
+            hyper.weight_decay,
+            1 - number * hyper.weight_decay,
+            hyper.beta1,
+            1 - hyper.beta1,
+            hyper.beta2,
+            1 - hyper.beta2,
+            hyper.floor(tensors.params[0].dtype),
+            hyper.alignment,
+            hyper.solid_gain,
+            0.0 if bound is None else bound,
+            has_noise=has_noise,
+            has_own_gate=tensors.gate_sqs is not None,
+            has_bound=bound is not None,
+            gives_directions=tensors.directions is not None,
+            has_lr_tensor=isinstance(lr, Tensor),
+            has_found_inf=found_inf is not self._words,
+            **options,
+        )
+
+    def _find_addresses(self, tensors: StepTensors, clock: Clock) -> Tensor:
+        """Return the table of addresses; its rows are those that the kernels name."""
+        return self._addresses.find(
+            [
+                tensors.params if tensors.directions is None else tensors.directions,
+                tensors.grads,
+                tensors.exp_avgs,
+                tensors.exp_avg_sqs,
+                tensors.exp_avg_sqs if tensors.gate_sqs is None else tensors.gate_sqs,
+                clock.steps,
+                clock.steps if clock.mean_squares is None else clock.mean_squares,
+            ]
+        )

@@ -5,10 +5,14 @@ the whole. Touches no global generator.
 """
 
 import hashlib
+import math
+import struct
 from typing import TypeVar
 
 import torch
 from torch import Tensor
+
+from thermolion.step.transfer import to_device
 
 # Elements come in rows. A row of 1024 has 512 pairs (j, j + 512), and each pair is one
 # Box-Muller transform: word j gives its radius, word j + 512 its angle.
@@ -22,6 +26,11 @@ _GOLDEN = 0x9E3779B9
 # These make the two halves of a key differ, and the two words of a place.
 _SALTS = (0x243F6A88, 0x13198A2E)
 _WORD_SALTS = (0x03707344, 0xA4093822)
+
+# π·2⁻³¹, in float32: what turns a word into an angle.
+TURN = struct.unpack("f", struct.pack("f", math.pi * 2.0**-31))[0]
+# How many rows are made at once on an accelerator: more would take more memory than it saves time.
+PIECE = 2**14
 
 _Whole = TypeVar("_Whole", int, Tensor)
 
@@ -102,7 +111,7 @@ class NormalRows:
         # As tensors, because torch takes longer to convert a number than to use it.
         self._half, self._unit, self._twice, self._turn = (
             torch.tensor(number, dtype=torch.float32, device=device)
-            for number in (0.5, 2.0**-31, -2.0, torch.pi * 2.0**-31)
+            for number in (0.5, 2.0**-31, -2.0, TURN)
         )
 
     def _cut(self, count: int) -> tuple[Tensor, ...]:
@@ -144,14 +153,39 @@ class NormalRows:
 def standard_normal_rows(keys: Tensor, scales: Tensor | None = None) -> Tensor:
     """Return the draws (n, 1024), float32, of the rows with `keys` (2, n) from `row_keys`.
 
-    `scales` (n,), float32, multiply the rows.
+    `scales` (n,), float32, multiply the rows. The bits are those of `NormalRows`, which is for
+    many calls on a CPU; a dozen operations, whatever n is up to `PIECE`.
     """
     count = keys.shape[1]
     draws = torch.empty((count, ROW), dtype=torch.float32, device=keys.device)
-    # Pieces are for the caches of a CPU; elsewhere they bound the memory.
-    most = 64 if keys.device.type == "cpu" else 2**14
-    made = NormalRows(min(most, count), keys.device)
-    for number, part in enumerate(torch.split(keys, most, dim=1) if count else ()):
-        rows = slice(number * most, number * most + part.shape[1])
-        draws[rows] = made.fill(part, None if scales is None else scales[rows])
+    most = PIECE if keys.device.type != "cpu" else 64
+    for begin in range(0, count, most):
+        rows = slice(begin, begin + most)
+        _draw(keys[:, rows], None if scales is None else scales[rows], draws[rows])
     return draws
+
+
+def _draw(keys: Tensor, scales: Tensor | None, out: Tensor) -> None:
+    first, second = kept_words(keys.device).unbind()
+    one, other = keys.unsqueeze(2).unbind()
+    words = torch.bitwise_xor(first, one).mul_(torch.bitwise_xor(second, other))
+    radius = words[:, :PAIRS].to(torch.float32).abs_().add_(0.5).mul_(2.0**-31)
+    radius.log_().mul_(-2.0).sqrt_()
+    if scales is not None:
+        radius.mul_(scales.unsqueeze(1))
+    angle = words[:, PAIRS:].to(torch.float32).mul_(TURN)
+    torch.cos(angle, out=out[:, :PAIRS]).mul_(radius)
+    torch.sin(angle, out=out[:, PAIRS:]).mul_(radius)
+
+
+def kept_words(device: torch.device) -> Tensor:
+    """Return `row_words`, sent to a device once; nobody may write to them."""
+    if device in _KEPT_WORDS:
+        return _KEPT_WORDS[device]
+    words = to_device(row_words(), device)
+    if type(words) is Tensor:  # else it is imagined, or traced, and belongs to whoever does that
+        _KEPT_WORDS[device] = words
+    return words
+
+
+_KEPT_WORDS: dict[torch.device, Tensor] = {}

@@ -17,6 +17,8 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.nn import Parameter
 
+from thermolion.step.transfer import to_device
+
 
 @dataclass(frozen=True)
 class Part:
@@ -111,7 +113,7 @@ def sum_over_parts_(numbers: Tensor, parts: Sequence[Part]) -> None:
     groups = {part.group for part in parts if part.group is not None}
     for group in sorted(groups, key=lambda group: group.group_name):
         mine = [index for index, part in enumerate(parts) if part.group == group]
-        chosen = torch.tensor(mine, device=numbers.device)
+        chosen = to_device(torch.tensor(mine), numbers.device)
         sums = numbers[chosen]
         dist.all_reduce(sums, group=group)
         numbers[chosen] = sums

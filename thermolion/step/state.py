@@ -15,6 +15,7 @@ from torch import Tensor
 
 from thermolion.step.exploration import is_dense, same_layout, wide
 from thermolion.step.sharding import is_sharded, to_local
+from thermolion.step.transfer import is_capturing
 
 MEAN_SQUARE = "exp_avg_sq_mean"
 # An int64 tensor, which follows its parameter if torch loads a state by name; a plain number would
@@ -112,12 +113,23 @@ def to_array(tensor: Tensor) -> Tensor:
     return tensor if tensor.dim() else tensor.unsqueeze(0)
 
 
-def read_hyper(group: Mapping[str, Any]) -> Hyper:
-    """Return the numbers of a parameter group; reads a tensor only if that waits for no device."""
+def read_hyper(group: Mapping[str, Any], device: torch.device) -> Hyper:
+    """Return the numbers of a parameter group for tensors on a device.
+
+    A rate that is a tensor is read only if no device is waited for. Raises RuntimeError for one
+    on the CPU in a capture, whose replays would not see it change.
+    """
     lr = group["lr"]
     if isinstance(lr, Tensor):
-        free = lr.device.type == "cpu" and not group["capturable"]
-        lr = float(lr) if free else lr.reshape(())
+        if lr.device.type == "cpu" and is_capturing(device):
+            raise RuntimeError(
+                "lr is a tensor on the CPU, which a CUDA graph does not read again: make it one "
+                f"on {device}"
+            )
+        if lr.device.type == "cpu" and (device.type != "cpu" or not group["capturable"]):
+            lr = float(lr)
+        else:
+            lr = lr.to(device, non_blocking=True).reshape(())
     beta1, beta2 = group["betas"]
     rest = (group[name] for name in ("eps", "weight_decay", "alignment", "solid_gain"))
     return Hyper(lr, beta1, beta2, *rest)

@@ -101,6 +101,21 @@ def test_a_fused_step_is_recorded_and_another_trial_and_false_is_as_if_left_out(
     assert Trial.from_json(plans[2][0]).id == ids[2]
 
 
+def test_a_form_of_the_step_is_recorded_with_the_candidate_if_a_sweep_asks_for_it(planned):
+    forms = ("", "fused: false, foreach: null, capturable: false", "fused: true", "foreach: false")
+    trials = [
+        planned(_sweep(f"candidates: {{thermolion: {{{form}}}}}"))["trials"][0]
+        for form in (*forms, "foreach: true, capturable: true")
+    ]
+    ids = [trial["id"] for trial in trials]
+    assert ids[0] == ids[1] == "9f8bcb255bc72b87"  # its id before there was a form to choose
+    assert len(set(ids)) == 4
+    assert "fused" not in trials[1]["candidate"]["hyperparameters"]
+    assert trials[2]["candidate"]["hyperparameters"]["fused"] is True
+    adamw = planned(_sweep("candidates: {adamw: {fused: true}}"))["trials"][0]
+    assert adamw["candidate"]["hyperparameters"]["fused"] is True
+
+
 def test_whole_numbers_and_floats_of_equal_value_are_one_trial(planned):
     plans = [planned(_sweep(f"candidates: {{adamw: {{lr: {lr}}}}}")) for lr in ("1", "1.0", "1e0")]
     assert len({plan["trials"][0]["id"] for plan in plans}) == 1

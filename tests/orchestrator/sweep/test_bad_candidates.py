@@ -78,6 +78,14 @@ CASES = {
         sweep(candidates="candidates:\n  m: {optimizer: 'a:B', x: {y: .nan}}\n"),
         ["line 4", "finite number"],
     ),
+    "two forms of the step": (
+        sweep(candidates="candidates:\n  thermolion: {foreach: true, fused: true}\n"),
+        ["line 4", "foreach and fused are both true", "leave one of them out"],
+    ),
+    "a form of the step that is no choice": (
+        sweep(candidates="candidates:\n  adamw: {fused: maybe}\n"),
+        ["line 4", "fused is 'maybe'", "true or false"],
+    ),
     "an unknown gate": (
         sweep(candidates="candidates:\n  thermolion: {gate: mine}\n"),
         ["line 4", "gate is 'mine'", "averaged, replicas, local"],
