@@ -35,7 +35,7 @@ def _find_gpu() -> str | None:
 
 def run_checks(device: str) -> int:
     """Run all checks, print a line for each, and return how many have failed."""
-    from benchmarks import gpu_checks
+    from benchmarks.gpu import gpu_checks
 
     failed = 0
     for check in gpu_checks.CHECKS:

@@ -1,7 +1,7 @@
 """What has to be true of ThermoLion on a GPU: plain assertions, each a function of the device.
 
-`gpu` runs them. They use torch alone, no test runner; on a CPU, in Triton's interpreter, those run
-that need no GPU, so that they are known to run at all.
+`python -m benchmarks.gpu` runs them. They use torch alone, no test runner; on a CPU, in Triton's
+interpreter, those run that need no GPU, so that they are known to run at all.
 """
 
 import tempfile
