@@ -19,7 +19,7 @@ from jobs.contract.layout import Layout
 from jobs.contract.pack import Pack
 from jobs.contract.trial import Candidate, ImageWorkload, Trial, block_seeds
 from jobs.images import data
-from jobs.images.evaluate import evaluate, evaluation_steps, network_input
+from jobs.images.evaluate import evaluate, network_input
 from jobs.images.splits import Block
 from jobs.lane import run_pack
 from jobs.ranks.launch import Launch
@@ -64,7 +64,7 @@ def bare(chosen: list[Trial]) -> float:
         assert validation is not None
         held_out = train.subset(validation)
         steps = -(-len(block.split.train) // WORKLOAD.global_batch)
-        grid = evaluation_steps(steps, WORKLOAD.epochs)
+        grid = set(WORKLOAD.evaluate.steps(steps, WORKLOAD.epochs))
         evaluate(model, held_out)
         for epoch in range(WORKLOAD.epochs):
             batches = block.order(epoch).split(WORKLOAD.global_batch)
@@ -95,7 +95,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=200)
     parser.add_argument("--pairs", type=int, default=3)
     options = parser.parse_args()
-    Launch().make_deterministic()
+    Launch().make_deterministic(fill=False)
     chosen = trials(options.trials)
     lane(chosen[:2]), bare(chosen[:2])  # data and kernels are at hand from now on
     pairs = [(bare(chosen), lane(chosen)) for _ in range(options.pairs)]

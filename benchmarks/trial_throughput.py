@@ -3,14 +3,21 @@
 Both start from the same weights and see the same samples in the same order; they take turns in
 one process, with equal threads. It compares speed and losses, not optimizers.
 
+Then whole trials, as a lane runs them, with the evaluations that a workload can ask for, against a
+trial by defaults whose memory is filled before its first use, as it was before there was a choice.
+
     THERMOLION_DATA=DIR python -m benchmarks.trial_throughput
 """
 
 import argparse
 import os
+import subprocess
+import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -20,16 +27,26 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, Subset
 
+from jobs.contract.evaluation_plan import EvaluationPlan
+from jobs.contract.layout import Layout
+from jobs.contract.pack import LANE_ENVIRONMENT, Pack
 from jobs.contract.trial import Candidate, ImageWorkload, Trial, block_seeds
 from jobs.images import data, torchvision_import
 from jobs.images.evaluate import network_input
 from jobs.images.splits import Block
 from jobs.images.trainer import Training
+from jobs.lane import run_pack
 from jobs.ranks.launch import Launch
 
 TOTAL_BAR = 1.8  # times faster, the whole of training
 DATA_BAR = 10.0  # times faster, images to network input alone
 LOSS_BAR = 1e-4  # largest difference of a step's loss in the first epoch
+# Of the wall time of a trial by defaults, as it was, at most.
+PLANS: dict[str, tuple[EvaluationPlan, float | None]] = {
+    "by defaults": (EvaluationPlan(), None),
+    "evaluate: {every: 1ep}": (EvaluationPlan("1ep"), 0.72),
+    "evaluate: {every: 1ep, samples: 2000}": (EvaluationPlan("1ep", samples=2000), 0.65),
+}
 
 
 class StraightConvNet(nn.Module):
@@ -153,8 +170,49 @@ def _row(name: str, straight: float, ours: float, bar: float | None) -> None:
     print(f"{name:<48}{straight:>10.3f}{ours:>10.3f}{ratio:>9.2f}x  {met}")
 
 
+@contextmanager
+def _filled_memory() -> Iterator[None]:
+    """Have torch write NaN into memory before its first use, as all trials did."""
+    fixed = Launch.make_deterministic
+    Launch.make_deterministic = lambda launch, *_, **__: fixed(launch)  # type: ignore[method-assign]  # there is no option to do that
+    try:
+        yield
+    finally:
+        Launch.make_deterministic = fixed  # type: ignore[method-assign]  # as it was
+
+
+def whole_trial(trial: Trial, root: Path, threads: int) -> float:
+    """Run a trial in a lane of its own, its data at hand; return seconds."""
+    with tempfile.TemporaryDirectory() as folder:
+        pack = Pack(Layout(Path(folder), "throughput"), "0001", 0, (trial,), data_root=root)
+        begin = time.perf_counter()
+        assert run_pack(pack, Launch(threads=threads)) == 0
+        return time.perf_counter() - begin
+
+
+def compare_evaluations(root: Path, epochs: int, repeats: int, threads: int) -> None:
+    """Time trials by plan, in turns, and print the median ratios of the rounds."""
+    usual = _trial(epochs)
+    seconds: dict[str, list[float]] = {name: [] for name in ("as it was", *PLANS)}
+    whole_trial(_trial(1), root, threads)  # warms up, and reads the data
+    for _ in range(repeats):
+        with _filled_memory():
+            seconds["as it was"].append(whole_trial(usual, root, threads))
+        for name, (plan, _) in PLANS.items():
+            trial = replace(usual, workload=replace(usual.images, evaluate=plan))
+            seconds[name].append(whole_trial(trial, root, threads))
+    before = seconds["as it was"]
+    print(f"\nwhole trials of {epochs} epochs, {repeats} rounds; medians, ratios by round")
+    print(f"{'by defaults, memory filled':<48}{median(before):>10.3f} s")
+    for name, (_, bar) in PLANS.items():
+        ratio = median(one / base for one, base in zip(seconds[name], before, strict=True))
+        met = "" if bar is None else f"<= {bar:g}x: {'met' if ratio <= bar else 'MISSED'}"
+        print(f"{name:<48}{median(seconds[name]):>10.3f} s{ratio:>9.3f}x  {met}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--evaluations", action="store_true", help="only whole trials, in here")
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
@@ -163,6 +221,9 @@ def main() -> None:
     if chosen.data is None:
         parser.error("no images: --data DIR or THERMOLION_DATA names the folder of FashionMNIST")
     torch.set_num_threads(chosen.threads)
+    if chosen.evaluations:
+        compare_evaluations(chosen.data, chosen.epochs, chosen.repeats, chosen.threads)
+        return
 
     begin = time.perf_counter()
     samples = _samples(chosen.data)
@@ -201,7 +262,10 @@ def main() -> None:
     print(f"decoding {len(dataset.train) + len(dataset.test)} images once: {decode:.3f} s")
     print(f"largest loss difference, epoch 1: {difference:.2e}  <= {LOSS_BAR:g}: {verdict}")
     pairs = zip(straight, ours, strict=False)
-    print("training ratios by pair: " + ", ".join(f"{a / b:.2f}" for a, b in pairs))
+    print("training ratios by pair: " + ", ".join(f"{a / b:.2f}" for a, b in pairs), flush=True)
+    # A process of its own, because the environment of a lane decides how fast memory is had.
+    again = [sys.executable, "-m", "benchmarks.trial_throughput", *sys.argv[1:], "--evaluations"]
+    subprocess.run(again, env=os.environ | LANE_ENVIRONMENT | {"PYTHONSAFEPATH": ""}, check=True)
 
 
 if __name__ == "__main__":

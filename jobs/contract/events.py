@@ -8,7 +8,8 @@ opened       submission, pack, lane, host, pid, device, packages, code (digest o
              the user's), thermolion_code (of ours alone)
 started      token, generation, config (`Trial.to_json`); of images also steps, steps_per_epoch,
              images (by split), chance (by metric), digests (data, split, init, order), parameters
-evaluated    step, train_seconds, metrics; of images also epoch, samples
+evaluated    step, train_seconds, metrics; of images also epoch, samples, and how many are scored
+             at a time (scoring_batch) unless these are 128
 measured     rivals (whom it competes with), rung, value, goes_on; only if a trial has rungs
 telemetry    step, layers (by parameter: gate, gas, alignment, temperature, bitrate); only if
              the workload asks for it and the optimizer is ThermoLion

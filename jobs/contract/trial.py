@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Any, ClassVar, Literal
 
 from jobs.contract.asha import Rungs
+from jobs.contract.evaluation_plan import EvaluationPlan
 
 ID_VERSION = 1
 STREAMS = ("split", "init", "order", "augment", "dropout", "noise")
@@ -186,6 +187,7 @@ class ImageWorkload(Workload):
     label_smoothing: float = 0.0
     ema: float | None = None
     no_decay: tuple[str, ...] = ()
+    evaluate: EvaluationPlan = field(default_factory=EvaluationPlan)
     loader_workers: int = 0
     telemetry: bool = False
 
@@ -232,6 +234,7 @@ class ImageWorkload(Workload):
             "accumulate": (self.accumulate, 1),
             "clip_norm": (self.clip_norm, None),
             "ema": (self.ema, None),
+            "evaluate": (self.evaluate.content(), {}),
             "label_smoothing": (self.label_smoothing, 0.0),
             "no_decay": (list(self.no_decay), []),
             "schedule": (dict(self.schedule), {}),
@@ -395,6 +398,9 @@ class Trial:
         for listed in ("augment", "no_decay"):
             if listed in workload:
                 workload[listed] = tuple(workload[listed])
+        if "evaluate" in workload:
+            plan = known_fields(EvaluationPlan, workload["evaluate"])
+            workload["evaluate"] = EvaluationPlan(**plan)
         if "diverged" in workload:
             limit = known_fields(DivergenceLimit, workload["diverged"])
             workload["diverged"] = DivergenceLimit(**limit)

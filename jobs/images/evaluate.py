@@ -3,7 +3,6 @@
 Mixed precision (bf16, fp16) is torch's autocast; weights and optimizer stay float32.
 """
 
-import math
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -16,9 +15,10 @@ from jobs.images.data import Images, normalise
 from jobs.ranks.group import RankGroup
 
 _MIXED = {"bf16": torch.bfloat16, "fp16": torch.float16}
-# Fixed, because its size decides the last bits of the loss; small enough that the activations stay
-# in cache and below what malloc hands back to the system each time (2x on a CPU against 512).
-_BATCH = 128
+# How many images are scored at a time unless the workload says it. Fixed, because it decides the
+# last bits of the loss. On a CPU small enough that the activations stay in cache and below what
+# malloc hands back to the system each time (2x against 512); on a GPU large enough to fill it.
+BATCHES = {"cpu": 128, "cuda": 1024}
 
 
 def autocast(device: str, precision: str) -> AbstractContextManager[Any]:
@@ -48,8 +48,9 @@ def evaluate(
     precision: str = "fp32",
     workers: int = 0,
     group: RankGroup | None = None,
+    batch: int = BATCHES["cpu"],
 ) -> Score:
-    """Score `model` on the images of `part`, which are on its device.
+    """Score `model` on the images of `part`, which are on its device, `batch` at a time.
 
     The ranks of a `group` divide the images among them, and all get the score.
     """
@@ -61,11 +62,11 @@ def evaluate(
     loss = torch.zeros((), dtype=torch.float64, device=device)
     correct = torch.zeros((), dtype=torch.int64, device=device)
     mine = torch.arange(len(part), device=device).tensor_split(group.size)[group.rank]
-    chunks = [chunk for chunk in torch.split(mine, _BATCH) if len(chunk)]
-    for chosen, batch in zip(chunks, part.batches(chunks, workers), strict=True):
+    chunks = [chunk for chunk in torch.split(mine, batch) if len(chunk)]
+    for chosen, images in zip(chunks, part.batches(chunks, workers), strict=True):
         truth = part.labels[chosen]
         with autocast(device.type, precision):
-            logits = model(network_input(batch))
+            logits = model(network_input(images))
         loss += functional.cross_entropy(widen(logits), truth, reduction="sum")
         correct += (logits.argmax(1) == truth).sum()
     model.train(training)
@@ -76,12 +77,3 @@ def evaluate(
 def network_input(images: Tensor) -> Tensor:
     """Convert uint8 images (b, C, S, S) to the input of a network: normalised, channels last."""
     return normalise(images).contiguous(memory_format=torch.channels_last)
-
-
-def evaluation_steps(steps_per_epoch: int, epochs: int) -> frozenset[int]:
-    """Return the steps at which every candidate is evaluated: each quarter epoch, and step 0.
-
-    If an epoch has fewer than four steps, these are all steps.
-    """
-    quarters = range(4 * epochs + 1)
-    return frozenset(math.ceil(quarter * steps_per_epoch / 4) for quarter in quarters)

@@ -1,14 +1,14 @@
 """Image classification as a training: evaluates, saves and stops through the `Context`."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from jobs.contract.catalog import DataError
 from jobs.contract.trial import ImageWorkload, Trial
 from jobs.images import data
-from jobs.images.evaluate import evaluation_steps
+from jobs.images.evaluate import BATCHES
 from jobs.images.splits import tensor_digest
 from jobs.images.trainer import Training
 from jobs.worker.context import Context
@@ -33,7 +33,10 @@ def train(trial: Trial, context: Context) -> dict[str, float] | None:
     progress.resume()
     if context.stopping.ask_at_rung():  # as the attempt before this one was told
         return None
-    for target in sorted(evaluation_steps(training.steps_per_epoch, workload.epochs)):
+    rungs = () if trial.rungs is None else trial.rungs.at
+    budget = training.steps_per_epoch, workload.epochs, rungs
+    progress.whole_at = workload.evaluate.whole_steps(*budget)
+    for target in workload.evaluate.steps(*budget):
         if not progress.train_to(target):
             return None
     score = training.test()
@@ -77,6 +80,7 @@ class _Progress:
     def __init__(self, training: Training, context: Context, metric: str) -> None:
         self._training, self._context, self.metric = training, context, metric
         self.metrics: dict[str, float] = {}
+        self.whole_at: Collection[int] = ()
         self._evaluated = -1
         self._best = -math.inf
 
@@ -123,10 +127,13 @@ class _Progress:
 
     def _evaluate(self) -> None:
         training, context = self._training, self._context
-        self.metrics = training.measure()
+        self.metrics = training.measure(whole=training.step in self.whole_at)
         self._evaluated = training.step
         epoch = training.step / training.steps_per_epoch
-        context.log_point(training.step, self.metrics, epoch=epoch, samples=training.samples)
+        facts: dict[str, Any] = {"epoch": epoch, "samples": training.samples}
+        if training.scoring_batch != BATCHES["cpu"]:
+            facts["scoring_batch"] = training.scoring_batch
+        context.log_point(training.step, self.metrics, **facts)
         if context.trial.images.telemetry and context.rank == 0:
             self._log_layers()
         when = f"at step {training.step}"

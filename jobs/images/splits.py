@@ -89,6 +89,18 @@ class Block:
         self._seeds, self._workload, self._dataset = trial.seeds, workload, dataset
         self.split = split(dataset, workload.split, workload.train_images, trial.seeds["split"])
 
+    def thin(self, scored: Tensor, count: int) -> Tensor:
+        """Draw `count` of the images `scored`, indices into the training part, as a curve is.
+
+        They are stratified by class, the same for every candidate of the block, and all if there
+        are no more.
+        """
+        if count >= len(scored):
+            return scored
+        labels = self._dataset.train.labels.cpu()[scored]
+        generator = keyed_generator("cpu", self._seeds["split"], "curve")
+        return scored[data.draw(labels, count, generator)]
+
     def order(self, epoch: int) -> Tensor:
         """Return the order of an epoch: indices into the training part, (n_train,) int64."""
         chosen = self.split.train

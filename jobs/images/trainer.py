@@ -21,7 +21,7 @@ from jobs.contract.trial import Trial
 from jobs.images.augment import Augmentation
 from jobs.images.averaging import Average
 from jobs.images.data import Dataset
-from jobs.images.evaluate import Score, evaluate, network_input
+from jobs.images.evaluate import BATCHES, Score, evaluate, network_input
 from jobs.images.replica import Objective, Replica, shard
 from jobs.images.splits import Block, chance
 from jobs.ranks.group import RankGroup
@@ -116,9 +116,15 @@ class Training:
         self._loss_samples = 0
         held_out = self._block.split.validation
         self._prefix = "train" if held_out is None else "val"
-        self._scored = dataset.train.subset(
-            self._block.split.train if held_out is None else held_out
+        scored = self._block.split.train if held_out is None else held_out
+        self._scored = dataset.train.subset(scored)
+        samples = workload.evaluate.samples
+        self._thinned = (
+            self._scored
+            if samples is None
+            else dataset.train.subset(self._block.thin(scored, samples))
         )
+        self.scoring_batch = workload.evaluate.batch or BATCHES[self._device.type]
 
     def _build_optimizer(self) -> Any:
         candidate = self._trial.candidate
@@ -176,9 +182,12 @@ class Training:
             torch.cuda.synchronize()
         self.train_seconds += time.perf_counter() - begin
 
-    def measure(self) -> dict[str, float]:
-        """Score the curve's metrics; the training loss is the mean since the last call."""
-        score = self._score(self._scored)
+    def measure(self, whole: bool = True) -> dict[str, float]:
+        """Score the curve's metrics; the training loss is the mean since the last call.
+
+        If not on the `whole`, on the `samples` that the workload thins its curve to, if any.
+        """
+        score = self._score(self._scored if whole else self._thinned)
         loss_name = "val_loss" if self._prefix == "val" else "train_set_loss"
         metrics = {f"{self._prefix}_accuracy": score.accuracy, loss_name: score.loss}
         samples = torch.tensor(self._loss_samples, device=self._device)
@@ -209,6 +218,7 @@ class Training:
             "ema": self._average.state(),
             "step": self.step,
             "samples": self.samples,
+            "scoring_batch": self.scoring_batch,
             "train_seconds": self.train_seconds,
             "loss": torch.tensor([loss for loss, _ in losses], dtype=torch.float64),
             "loss_samples": torch.tensor([samples for _, samples in losses]),
@@ -226,6 +236,8 @@ class Training:
         self._average.restore(state["ema"])
         self.step, self.samples = state["step"], state["samples"]
         self.train_seconds = state["train_seconds"]
+        # A trial is scored in one way, though another version or device may go on with it.
+        self.scoring_batch = state.get("scoring_batch", BATCHES["cpu"])
         # Before there were ranks, these were single numbers.
         loss, samples = (torch.as_tensor(state[key]) for key in ("loss", "loss_samples"))
         self._loss.copy_(loss.flatten()[self._group.rank])
@@ -242,6 +254,7 @@ class Training:
             self._trial.precision,
             self._trial.images.loader_workers,
             self._group,
+            self.scoring_batch,
         )
 
     def _begin_epoch(self) -> None:

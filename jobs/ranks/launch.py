@@ -107,17 +107,19 @@ class Launch:
             return torch.device(self.device)
         return torch.device(self.device, self.device_index)
 
-    def make_deterministic(self, algorithms: bool = True) -> None:
+    def make_deterministic(self, algorithms: bool = True, fill: bool = True) -> None:
         """Fix whatever changes bits in this process: threads, algorithms, reduced precision.
 
         If `algorithms` is False, torch does not refuse nondeterministic operations: a user's own
-        training decides that for itself.
+        training decides that for itself. If `fill` is False, torch does not write NaN into memory
+        before its first use, which costs time and has no effect on code that reads no such memory.
         """
         torch.set_num_threads(self.threads)
         if self.device_index is not None:
             torch.cuda.set_device(self.device_index)
         # As use_deterministic_algorithms, which would load torch's compiler in every process.
         torch.set_deterministic_debug_mode("error" if algorithms else "default")
+        torch.utils.deterministic.fill_uninitialized_memory = fill  # type: ignore[attr-defined]  # the module makes it
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cuda.matmul.allow_tf32 = False

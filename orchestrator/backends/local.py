@@ -148,18 +148,26 @@ def _end(layout: Layout, submission: Submission, pack: int, pool_lives: bool) ->
 
 
 def count_lanes(study: Study) -> int:
-    """Return how many trials of a study this machine runs at once, at least one."""
+    """Return how many trials of a study this machine runs at once, at least one.
+
+    As many as it has cores for; on GPUs, `pack.trials_per_gpu` on each at most.
+    """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     given = study.sweep.keys.resources
     lanes = max(1, (cores or 1) // given.cpus_per_task)
-    return min(lanes, max(1, count_gpus())) if given.device == "cuda" else lanes
+    if given.device == "cpu":
+        return lanes
+    return min(lanes, max(1, count_gpus()) * study.sweep.keys.pack.trials_per_gpu)
 
 
 class LocalBackend(DetachedBackend):
     """Runs packs as on a cluster: one process a pack, at most `lanes` at a time."""
 
     def check(self, study: Study) -> None:
-        """Raise SweepError if a trial needs more cores or GPUs than this machine has."""
+        """Raise SweepError if a trial needs more cores or GPUs than this machine has.
+
+        Also if a trial of several ranks would share its GPUs with others.
+        """
         given, cores = study.sweep.keys.resources, os.cpu_count() or 1
         if given.cpus_per_task > cores:
             raise SweepError(
@@ -172,6 +180,13 @@ class LocalBackend(DetachedBackend):
                 f"a trial has {most} ranks, and this machine {gpus} GPU{'s' * (gpus > 1)}, one a "
                 "rank: lower resources (nodes x gpus_per_node) or `ranks` of the workload"
             )
+        shared = study.sweep.keys.pack.trials_per_gpu
+        if gpus and most > 1 and shared > 1:
+            raise SweepError(
+                f"pack.trials_per_gpu is {shared}, and a trial spans {most} processes: several "
+                "trials share a GPU only if each is one process; leave it out, or lower `ranks` "
+                "of the workload"
+            )
         if given.device == "cuda" and not gpus:
             raise SweepError(
                 "resources.gpus_per_node is set and this machine shows no GPU (nvidia-smi -L "
@@ -179,12 +194,18 @@ class LocalBackend(DetachedBackend):
             )
 
     def ignored(self, study: Study) -> Sequence[str]:
-        """Return the keys for clusters: one machine has no queue, no limits and no partitions."""
+        """Return the keys for clusters: one machine has no queue, no limits and no partitions.
+
+        On GPUs `pack` says how many trials share one.
+        """
         keys = study.sweep.keys
+        is_gpu, shared = keys.resources.device == "cuda", keys.pack.trials_per_gpu
         named = {
             "site": keys.site is not None,
             "ray": keys.ray != RayKeys(),
-            "pack": keys.pack != PackKeys(),
+            "pack": not is_gpu and keys.pack != PackKeys(),
+            "pack.at_least or pack.trial_takes": is_gpu
+            and keys.pack != PackKeys(trials_per_gpu=shared),
             "resources.time": keys.resources.time_min is not None,
             "resources.mem": keys.resources.mem is not None,
         }

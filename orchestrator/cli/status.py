@@ -71,14 +71,16 @@ def _find_lanes(study: Study, status: Status, planned: int, asked: int | None) -
     keys = study.sweep.keys
     is_gpu = keys.resources.device == "cuda"
     lanes = Lanes(planned, keys.limits.concurrent, unit="GPU" if is_gpu else "core")
-    if is_gpu and keys.backend != "local":
-        lanes = replace(lanes, shared=keys.pack.trials_per_gpu)
     if keys.backend != "local":  # nobody knows how long a queue is
-        return replace(lanes, starts_s=0.0, between_s=0.0)
+        shared = keys.pack.trials_per_gpu if is_gpu else 1
+        return replace(lanes, starts_s=0.0, between_s=0.0, shared=shared)
     from orchestrator.backends.local import count_lanes
+    from orchestrator.backends.pool import count_gpus
 
     sent = {one.id: (one.time_ms, one.lanes) for one in read_submissions(study.layout)}
     lanes = replace(lanes, count=asked or count_lanes(study))
+    if is_gpu:
+        lanes = replace(lanes, shared=max(1, lanes.count // max(1, count_gpus())))
     return measure_lanes(lanes, status.outcomes, sent)
 
 

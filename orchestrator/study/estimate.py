@@ -1,5 +1,6 @@
 """How long trials will take: measured if any has ended, else a rough guess that says so."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean, median
@@ -123,7 +124,8 @@ class TrialTimes:
         per_image = 1e6 * model.mflop(dataset.channels, size, classes, workload.model_options)
         trained = workload.epochs * images.train * (1 + _BACKWARD)
         curve = images.validation or images.train
-        scored = (4 * workload.epochs + 1) * curve + images.test
+        steps = math.ceil(images.train / workload.global_batch)
+        scored = workload.evaluate.count_images(steps, workload.epochs, curve) + images.test
         threads = self._threads if self._device == "cpu" else 1
         rate = _PER_SECOND[self._device] * threads * kind.ranks
         seconds = max(_FEWEST_SECONDS, float(per_image * (trained + scored) / rate))

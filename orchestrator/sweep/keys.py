@@ -58,10 +58,11 @@ class PilotKeys(Strict):
 
 
 class PackKeys(Strict):
-    """How trials share a job of a cluster.
+    """How trials share a job of a cluster, or a GPU.
 
-    `trials_per_gpu` run at once in a job, on its GPU if it has one. A job is given work for
-    `at_least`; what a trial takes is measured or guessed unless `trial_takes` says it.
+    `trials_per_gpu` run at once in a job, on its GPU if it has one; on this machine, on each GPU,
+    as far as there are cores. A job is given work for `at_least`; what a trial takes is measured
+    or guessed unless `trial_takes` says it.
     """
 
     trials_per_gpu: Annotated[int, Field(ge=1, le=64)] = 1

@@ -8,9 +8,10 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import AfterValidator, Field, PlainValidator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, model_validator
 
 from jobs.contract import catalog, command_template
+from jobs.contract.evaluation_plan import EvaluationPlan, read_interval
 from jobs.contract.schedule import resolve_schedule
 from jobs.contract.trial import (
     Candidate,
@@ -97,6 +98,35 @@ class Loader(Strict):
     workers: Annotated[int, Field(ge=0, le=256)] = 0
 
 
+class EvaluateKeys(Strict):
+    """When the learning curve is measured, and on how much of the data it is measured on.
+
+    `every`: epochs (`1ep`) or steps (`50 steps`). `samples` thins the points between: the first
+    model is measured on so many images, stratified by class, and the last one, every rung of a
+    search and the final score on all. `batch` images are scored at a time; unless it is given, 128
+    on a CPU and 1,024 on a GPU. All of it is part of a trial's id.
+    """
+
+    every: Annotated[str, PlainValidator(read_interval, json_schema_input_type=str)] = (
+        EvaluationPlan.every
+    )
+    batch: Annotated[int, Field(ge=1, le=2**20)] | None = None
+    samples: Annotated[int, Field(ge=1, le=2**31)] | None = None
+
+    def plan(self) -> EvaluationPlan:
+        """Return the keys as trials carry them."""
+        return EvaluationPlan(**dict(self))
+
+
+def _check_evaluate(value: Any) -> Any:
+    if not isinstance(value, Mapping | EvaluateKeys):
+        raise ValueError(
+            f"{value!r} is no mapping: write evaluate: {{every: 1ep}}, "
+            "{every: 50 steps, samples: 2000} or {batch: 512}"
+        )
+    return value
+
+
 class ImageWorkloadKeys(Strict):
     """Image classification: data, model and step budget; defaults are part of a trial's id."""
 
@@ -115,6 +145,7 @@ class ImageWorkloadKeys(Strict):
     label_smoothing: Annotated[float, Field(ge=0, lt=1, strict=False)] = 0.0
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     no_decay: Annotated[tuple[str, ...], _some_of(catalog.NO_DECAY, "kind of parameter")] = ()
+    evaluate: Annotated[EvaluateKeys, BeforeValidator(_check_evaluate)] = EvaluateKeys()
     loader: Loader = Loader()
     diverged: DivergedKeys | None = None
     # These two take no part in a trial's id. `telemetry`: ThermoLion records its layers at each
@@ -155,6 +186,17 @@ class ImageWorkloadKeys(Strict):
         return self
 
     @model_validator(mode="after")
+    def _check_interval(self) -> Self:
+        every = self.evaluate.plan().every_epochs
+        if every is not None and every > self.epochs:
+            raise ValueError(
+                f"evaluate.every is {self.evaluate.every}, and a trial trains {self.epochs} "
+                f"epoch{'s' * (self.epochs > 1)}: write at most {self.epochs}ep, which evaluates "
+                "the first model and the last one alone"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _fill_schedule(self) -> Self:
         # Written into the field, so that an error names its place in the file.
         object.__setattr__(self, "schedule", resolve_schedule(self.schedule, self.epochs))
@@ -172,6 +214,7 @@ class ImageWorkloadKeys(Strict):
             "model": self.model.name,
             "model_options": self.model.options,
             "loader_workers": loader.workers,
+            "evaluate": self.evaluate.plan(),
             "diverged": None if limit is None else limit.record("train_loss"),
             "ranks": self.ranks or ranks,
         }

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from jobs.contract.command_template import select_hyperparameters
-from jobs.contract.trial import Trial, Workload
+from jobs.contract.trial import ImageWorkload, Trial, Workload
 from orchestrator.backends.base import backend_of
 from orchestrator.progress.status import Status, TrialStatus
 from orchestrator.progress.sweep_diff import PlanChange
@@ -329,4 +329,6 @@ def _workload(workload: Workload) -> str:
         parts.append(f"batch {workload.global_batch}")
     if workload.ranks > 1:
         parts.append(f"{workload.ranks} ranks")
+    if isinstance(workload, ImageWorkload):
+        parts += workload.evaluate.describe()
     return ", ".join(parts)

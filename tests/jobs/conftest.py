@@ -21,10 +21,12 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
 def as_it_was() -> Iterator[None]:
     """A lane fixes global settings of torch, and the user's code joins the path: undo both."""
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    filled = torch.utils.deterministic.fill_uninitialized_memory
     path, modules = list(sys.path), set(sys.modules)
     yield
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(deterministic)
+    torch.utils.deterministic.fill_uninitialized_memory = filled
     sys.path[:] = path
     for name in set(sys.modules) - modules:
         if name.startswith("my_"):

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jobs.contract.command_template import select_hyperparameters
-from jobs.contract.trial import STREAMS, Workload
+from jobs.contract.trial import STREAMS, ImageWorkload, Workload
 from tracking.compare.analysis import Endpoint
 from tracking.compare.endpoints import (
     EndpointValues,
@@ -68,11 +68,15 @@ def states(outcomes: Sequence[Outcome]) -> str:
 
 
 def data(outcomes: Sequence[Outcome]) -> Table:
-    """Return what each workload is: blocks, images, steps, chance, digest of the data."""
+    """Return what each workload is: blocks, images, steps, chance, digest of the data.
+
+    Also how its curve was measured, if that is not as usual on any of them.
+    """
     rows = []
     groups: dict[str, list[Outcome]] = {}
     for one in outcomes:
         groups.setdefault(one.trial.workload.name, []).append(one)
+    plans = {name: _evaluations(trials[0].trial.workload) for name, trials in groups.items()}
     for name, trials in groups.items():
         workload = trials[0].trial.workload
         began = next((one.started for one in trials if one.started), {})
@@ -95,8 +99,13 @@ def data(outcomes: Sequence[Outcome]) -> Table:
                 "data digest": ", ".join(sorted(str(one) for one in digests if one))
                 or number(None),
             }
+            | ({"evaluation": plans[name] or "as usual"} if any(plans.values()) else {})
         )
     return Table.of("Workloads", rows)
+
+
+def _evaluations(workload: Workload) -> str:
+    return ", ".join(workload.evaluate.describe()) if isinstance(workload, ImageWorkload) else ""
 
 
 def candidates(outcomes: Sequence[Outcome]) -> Table:

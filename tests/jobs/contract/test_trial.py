@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from jobs.contract.asha import Rungs
+from jobs.contract.evaluation_plan import EvaluationPlan
 from jobs.contract.trial import (
     STREAMS,
     Candidate,
@@ -62,6 +63,7 @@ def test_the_id_of_a_written_down_trial_never_changes(trial, known):
         (COMMAND, "82a1dab36ca2bde5"),
         (FUNCTION, "29e37dd9b04c3f61"),
         (replace(WORKLOAD, **RECIPE), "54a5e09d073a02c1"),
+        (replace(WORKLOAD, evaluate=EvaluationPlan("1ep", 512, 2000)), "98447a60d868cf99"),
     ],
 )
 def test_the_key_of_a_written_down_workload_never_changes(workload, known):
@@ -137,6 +139,7 @@ def test_a_setting_and_whom_it_competes_with_are_labels():
 FULL = replace(
     WORKLOAD,
     augment=("hflip", "crop"),
+    evaluate=EvaluationPlan("50 steps", samples=2000),
     loader_workers=2,
     telemetry=True,
     declared_metric=MetricSpec("val_loss", goal="min", chance=2.3),

@@ -41,6 +41,33 @@ CASES = {
         _images("global_batch: 4, accumulate: 8"),
         ["accumulate is 8", "global batch of 4"],
     ),
+    "evaluations without a unit": (
+        _images("evaluate: {every: 2}"),
+        [
+            "workloads.0.evaluate.every",
+            "2 is no time between two evaluations",
+            "1ep",
+            "'50 steps'",
+        ],
+    ),
+    "evaluations that are no mapping": (
+        _images("evaluate: 1ep"),
+        ["'1ep' is no mapping", "evaluate: {every: 1ep}"],
+    ),
+    "an unknown key of evaluations": (
+        _images("evaluate: {sample: 200}"),
+        ["unknown key 'sample'", "did you mean 'samples'?", "every"],
+    ),
+    "no images to evaluate": (_images("evaluate: {samples: 0}"), ["samples", "0 is not"]),
+    "batches of nothing": (_images("evaluate: {batch: 0}"), ["batch", "0 is not"]),
+    "evaluations after the end": (
+        _images("evaluate: {every: 10ep}"),
+        ["evaluate.every is 10ep", "trains 4 epochs", "at most 4ep"],
+    ),
+    "evaluations of a training of one's own": (
+        _own("train: 'a:b', evaluate: {every: 1ep}"),
+        ["unknown key 'evaluate'"],
+    ),
     "unknown kind of parameter": (_images("no_decay: [biass]"), ["did you mean 'bias'?", "norm"]),
     "a target in percent": (_images("target: 90"), ["target", "less than 1"]),
     "a target beyond its unit": (

@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 import pytest
 from pyarrow import parquet
 
+from jobs.contract.evaluation_plan import EvaluationPlan
 from tracking.compare.analysis import Question
 from tracking.compare.compare import compare
 from tracking.report.curves import gate_curves, mean_gates
@@ -266,3 +267,14 @@ def test_a_study_without_any_result_still_has_a_report(outcome, tmp_path):
     page = Page(write_report(found, waiting, tmp_path).read_text())
     assert "No trial has a result yet." in page.text
     assert "not estimable" in page.text
+
+
+def test_the_page_says_how_a_curve_was_measured_if_not_as_usual(page, study, tmp_path):
+    assert "evaluated every" not in page.text
+    plan = EvaluationPlan("1ep", samples=2000)
+    thinned = [
+        replace(one, trial=replace(one.trial, workload=replace(one.trial.images, evaluate=plan)))
+        for one in study()
+    ]
+    path = write_report(compare("thinned", thinned, QUESTIONS), thinned, tmp_path / "thinned")
+    assert "evaluated every 1ep, curve on 2,000 images" in Page(path.read_text()).text
