@@ -133,9 +133,9 @@ def _batch(device: str, seed: int = 1) -> tuple[Tensor, Tensor]:
 
 def check_graphs_replay_what_steps_do(device: str) -> None:
     """Captured steps, with gradients that are made in the capture, train as steps by hand do."""
+    images, labels = _batch(device)
     for form in (FORMS["lists, capturable"], FORMS["fused, capturable"]):
         plain, captured = _network(device), _network(device)
-        images, labels = _batch(device)
         rates = [torch.tensor(1e-3, device=device) for _ in range(2)]
         one, other = (
             ThermoLion(model.parameters(), rate, temp_decay=0.6, **form)
@@ -144,7 +144,7 @@ def check_graphs_replay_what_steps_do(device: str) -> None:
 
         def train(model: nn.Module, optimizer: ThermoLion) -> None:
             optimizer.zero_grad(set_to_none=True)
-            nn.functional.cross_entropy(model(images), labels).backward()  # noqa: B023
+            nn.functional.cross_entropy(model(images), labels).backward()
             optimizer.step()
 
         side = torch.cuda.Stream()
