@@ -205,9 +205,10 @@ def compare_evaluations(root: Path, epochs: int, repeats: int, threads: int) -> 
     print(f"\nwhole trials of {epochs} epochs, {repeats} rounds; medians, ratios by round")
     print(f"{'by defaults, memory filled':<48}{median(before):>10.3f} s")
     for name, (_, bar) in PLANS.items():
-        ratio = median(one / base for one, base in zip(seconds[name], before, strict=True))
+        ratios = [one / base for one, base in zip(seconds[name], before, strict=True)]
+        ratio, rounds = median(ratios), ", ".join(f"{one:.2f}" for one in ratios)
         met = "" if bar is None else f"<= {bar:g}x: {'met' if ratio <= bar else 'MISSED'}"
-        print(f"{name:<48}{median(seconds[name]):>10.3f} s{ratio:>9.3f}x  {met}")
+        print(f"{name:<48}{median(seconds[name]):>10.3f} s{ratio:>9.3f}x  ({rounds})  {met}")
 
 
 def main() -> None:
