@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import increment_version
 
 from thermolion.step.exploration import Amp, Rows, is_dense, last_noisy_step
 from thermolion.step.noise import kept_words
@@ -133,6 +134,8 @@ class Launcher:
             )
             if rows:
                 self._launch_step(pointers, tensors, hyper, scale, found_inf, options, has_noise)
+        if tensors.directions is None:
+            increment_version(tensors.params)  # a backward pass is not to use what it had saved
 
     def _launch_step(
         self,

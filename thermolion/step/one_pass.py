@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import increment_version
 
 from thermolion.step.c_library import CompilerError, load_library
 from thermolion.step.exploration import Rows, explores, same_layout
@@ -114,6 +115,8 @@ class OnePass:
                 tensors.directions is not None,
                 max(1, min(threads, rows // ROWS_A_THREAD)),
             )
+        if tensors.directions is None:
+            increment_version(tensors.params)  # a backward pass is not to use what it had saved
 
     def _add_means(self, states: Sequence[dict[str, Any]]) -> bool:
         """Give the states that explore mean(v), if they lack it; return True if any did."""

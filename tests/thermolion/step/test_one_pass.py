@@ -257,6 +257,16 @@ def test_a_step_that_finds_infinity_first_leaves_everything_as_it_was() -> None:
     assert not optimizer.state[param]["exp_avg"].any()
 
 
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_backward_pass_over_weights_from_before_a_step_is_refused(fused: bool) -> None:
+    param = nn.Parameter(torch.ones(5))
+    loss = param.square().sum()
+    loss.backward(retain_graph=True)
+    ThermoLion([param], fused=fused).step()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
 def test_gradients_that_are_views_of_something_negated_count_as_they_read() -> None:
     weights: list[Tensor] = []
     for form in ({"foreach": False}, {"fused": True}):
