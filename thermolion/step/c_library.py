@@ -106,7 +106,7 @@ def _find_kept(flags: tuple[str, ...], compiler: _Compiler) -> list[Path]:
     maker = "*" if compiler.version is None else path.stem.rpartition("-")[2]
     with suppress(OSError):
         found = sorted(path.parent.glob(f"{path.stem.rpartition('-')[0]}-{maker}.so"))
-        return [each for each in found if _is_whole(each.read_bytes())]
+        return [each for each in found if _is_own(each) and _is_whole(each.read_bytes())]
     return []
 
 
@@ -129,6 +129,16 @@ def _digest(*parts: bytes | str) -> str:
 def _is_whole(sealed: bytes) -> bool:
     """Return True for what `_keep` has written: using a torn library would end the process."""
     return len(sealed) > _SEAL and hashlib.sha256(sealed[:-_SEAL]).digest() == sealed[-_SEAL:]
+
+
+def _is_own(path: Path) -> bool:
+    """Return True if nobody but this user, and root, can have written a library.
+
+    Loading it runs it, and a cache folder may be one that several users share.
+    """
+    users = {os.geteuid(), 0}
+    found = [path.stat(), path.parent.stat()]
+    return all(one.st_uid in users and not one.st_mode & 0o022 for one in found)
 
 
 def _make(flags: tuple[str, ...], compiler: _Compiler) -> ctypes.CDLL:
@@ -200,7 +210,7 @@ def _keep(content: bytes, path: Path) -> None:
                 file.write(content + hashlib.sha256(content).digest())
                 file.flush()
                 os.fsync(file.fileno())
-            if not (path.exists() and _is_whole(path.read_bytes())):
+            if not (path.exists() and _is_own(path) and _is_whole(path.read_bytes())):
                 beside.replace(path)
         finally:
             beside.unlink(missing_ok=True)

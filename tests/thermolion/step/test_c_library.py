@@ -134,6 +134,19 @@ def test_a_torn_library_is_compiled_anew(cache: Path, length: int) -> None:
     assert len(kept.read_bytes()) == len(sound)
 
 
+@pytest.mark.parametrize("what", ["library", "folder"])
+def test_a_library_that_others_may_have_written_is_not_loaded(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    _step()
+    (kept,) = cache.iterdir()
+    (kept if what == "library" else cache).chmod(0o777)
+    _restart()
+    monkeypatch.setenv("CC", "no-such-compiler")
+    with pytest.raises(ValueError, match="no C compiler answers"):
+        _step()
+
+
 def test_a_cache_folder_that_cannot_be_written_to_costs_only_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: Path
 ) -> None:
