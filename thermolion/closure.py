@@ -17,8 +17,9 @@ TYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 class ClosureOptimizer(Optimizer):
     """An optimizer whose subclass defines `_update` alone.
 
-    `step` raises RuntimeError for a gradient that is sparse, complex or of whole numbers, before
-    anything has changed. Under `torch.compile`, an update runs as it does without.
+    `step` raises RuntimeError for a gradient that is sparse, complex, of whole numbers or of
+    another shape than its parameter, before anything has changed. Under `torch.compile`, an
+    update runs as it does without.
     """
 
     @overload
@@ -64,4 +65,9 @@ def check_gradient(optimizer: str, param: Tensor) -> None:
         raise RuntimeError(
             f"{optimizer} takes dense floating-point gradients, got {grad.layout}, {grad.dtype}: "
             "use another optimizer for this parameter"
+        )
+    if grad.shape != param.shape:
+        raise RuntimeError(
+            f"a parameter has the shape {tuple(param.shape)} and its gradient "
+            f"{tuple(grad.shape)}: it was given other data after the backward pass"
         )

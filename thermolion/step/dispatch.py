@@ -44,7 +44,7 @@ def check_forms(group: Mapping[str, Any]) -> None:
 def choose_route(group: Mapping[str, Any], param: Tensor) -> Route:
     """Return the form that the step of a parameter takes."""
     if group["fused"] and not one_pass.is_meant(param):
-        return Route.FUSED if is_dense(param) else Route.LOOP
+        return Route.FUSED if is_dense(param) and not param.is_neg() else Route.LOOP
     if group["fused"] and _fits_one_pass(param):
         return Route.ONE_PASS
     if group["foreach"] is False or not _is_plain(param):
@@ -75,8 +75,11 @@ def _fits_one_pass(param: Tensor) -> bool:
 
 
 def _is_plain(param: Tensor) -> bool:
-    """Return True unless a parameter is of a subclass of Tensor, whose memory may be elsewhere."""
-    return type(param) in (Tensor, Parameter)
+    """Return True if a parameter's memory is what it reads as.
+
+    That of a subclass of Tensor may be elsewhere, and a view may negate what lies there.
+    """
+    return type(param) in (Tensor, Parameter) and not param.is_neg()
 
 
 class Forms:

@@ -258,6 +258,26 @@ def test_a_step_that_finds_infinity_first_leaves_everything_as_it_was() -> None:
 
 
 @pytest.mark.parametrize("fused", [False, True])
+def test_a_gradient_of_another_shape_than_its_parameter_is_refused(fused: bool) -> None:
+    param = nn.Parameter(torch.ones(5))
+    param.grad = torch.ones(5)
+    param.data = torch.ones(5000)
+    optimizer = ThermoLion([param], fused=fused)
+    with pytest.raises(RuntimeError, match=r"shape \(5000,\) and its gradient \(5,\)"):
+        optimizer.step()
+    assert not optimizer.state
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_weights_that_are_views_of_something_negated_move_as_they_read(fused: bool) -> None:
+    plain, negated = nn.Parameter(-torch.ones(5)), nn.Parameter(torch._neg_view(torch.ones(5)))
+    for param in (plain, negated):
+        param.grad = torch.ones(5)
+        ThermoLion([param], noise=False, lr=0.1, fused=fused).step()
+    torch.testing.assert_close(negated.detach().resolve_neg(), plain.detach())
+
+
+@pytest.mark.parametrize("fused", [False, True])
 def test_a_backward_pass_over_weights_from_before_a_step_is_refused(fused: bool) -> None:
     param = nn.Parameter(torch.ones(5))
     loss = param.square().sum()
