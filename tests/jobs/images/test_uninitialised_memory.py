@@ -30,9 +30,13 @@ _WORKLOAD = ImageWorkload(
     global_batch=16,
     augment=("hflip", "crop"),
     clip_norm=1.0,
+    accumulate=2,
+    label_smoothing=0.1,
+    no_decay=("bias", "norm"),
     ema=0.9,
 )
 _OPTIONS: dict[str, dict[str, Any]] = {
+    "convnet": {"dropout": 0.2},
     "resnet18": {},
     "vit": {"patch": 4, "layers": 2, "heads": 2, "width": 32, "dropout": 0.1},
 }
@@ -76,6 +80,7 @@ def test_known_models_and_optimizers_have_the_same_bits_with_and_without_filled_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, filled: list[bool]
 ) -> None:
     trials = [_trial(*pair) for pair in dict.fromkeys(_PAIRS)]
+    trials += [replace(_trial("vit", "adam"), precision=mixed) for mixed in ("bf16", "fp16")]
     results = []
     fixed = Launch.make_deterministic
     for name in ("unfilled", "filled"):
@@ -83,7 +88,7 @@ def test_known_models_and_optimizers_have_the_same_bits_with_and_without_filled_
         assert study.run() == 0
         results.append(
             {
-                (one.trial.images.model, one.trial.candidate.optimizer): (
+                (one.trial.images.model, one.trial.candidate.optimizer, one.trial.precision): (
                     one.state,
                     one.weights,
                     one.metrics,
