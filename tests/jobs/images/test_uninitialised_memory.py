@@ -14,6 +14,7 @@ import torch
 from lanes import Study
 
 from jobs.contract.catalog import MODELS
+from jobs.contract.evaluation_plan import EvaluationPlan
 from jobs.contract.trial import Candidate, ImageWorkload, Trial, block_seeds
 from jobs.images import loop
 from jobs.ranks.launch import Launch
@@ -24,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("as_it_was")
 _WORKLOAD = ImageWorkload(
     name="w",
     dataset="synthetic",
-    dataset_options={"difficulty": 0.3, "images": 80, "classes": 4, "size": 16, "seed": 1},
+    dataset_options={"difficulty": 0.3, "images": 54, "classes": 4, "size": 16, "seed": 1},
     model="convnet",
     epochs=1,
     global_batch=16,
@@ -34,6 +35,7 @@ _WORKLOAD = ImageWorkload(
     label_smoothing=0.1,
     no_decay=("bias", "norm"),
     ema=0.9,
+    evaluate=EvaluationPlan("1ep"),
 )
 _OPTIONS: dict[str, dict[str, Any]] = {
     "convnet": {"dropout": 0.2},
