@@ -21,6 +21,6 @@ def test_fused_steps_in_the_interpreter_are_those_of_the_for_loop() -> None:
             pytest.fail(reason)
         pytest.skip(reason)
     # Triton reads the variable when it is imported: a process of its own.
-    environment = os.environ | {"TRITON_INTERPRET": "1"}
+    environment = os.environ | {"TRITON_INTERPRET": "1", "PYTHONPATH": str(SCRIPT.parent)}
     done = subprocess.run([sys.executable, str(SCRIPT)], env=environment, capture_output=True)
     assert done.returncode == 0, done.stderr.decode()
