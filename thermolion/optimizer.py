@@ -19,7 +19,6 @@ from thermolion.registry import GATE_OPTIONS, Feed, Gate, check_gate
 from thermolion.step import dispatch, loss_scale, reference, sharding
 from thermolion.step.dispatch import Forms, Route
 from thermolion.step.exploration import Amp, Rows, explores, temperature_at
-from thermolion.step.fused import Clock
 from thermolion.step.gates import DistributedGate
 from thermolion.step.state import (
     MEAN_SQUARE,
@@ -331,13 +330,10 @@ class ThermoLion(ClosureOptimizer):
         rows = self._rows_of(key, group, places)
         hyper = read_hyper(group, device)
         used: object = rows
+        decay = group["temp_decay"] if group["noise"] else None
         if route is Route.FUSED:
-            means = [mean_square(state) for state in states] if group["noise"] else None
-            steps = [state["step"] for state in states]
-            counted = Clock(steps, means, group["temp_decay"])
-            used = self._forms.launch(tensors, hyper, counted, rows, key, amp)
+            used = self._forms.launch(tensors, states, hyper, decay, rows, key, amp)
         elif route is Route.ONE_PASS:
-            decay = group["temp_decay"] if group["noise"] else None
             self._forms.step_in_one_pass(tensors, states, hyper, decay, rows, key)
         else:
             exploration = None

@@ -70,6 +70,27 @@ def check(scale: float | None, **options: Any) -> None:
         torch.testing.assert_close(one, other, rtol=0, atol=1e-6)
 
 
+def check_another_order_in_memory() -> None:
+    """Moments that a model in another memory format has saved are brought to that of this one."""
+    results = []
+    for form in ({"foreach": False}, {"fused": True}):
+        states: dict[str, Any] = {}
+        for memory_format in (torch.contiguous_format, torch.channels_last):
+            generator = torch.Generator().manual_seed(6)
+            values = torch.randn(8, 4, 3, 3, generator=generator)
+            param = nn.Parameter(values.to(memory_format=memory_format))
+            optimizer = ThermoLion([param], lr=1e-2, **form)
+            if states:
+                optimizer.load_state_dict(states)
+            for _ in range(2):
+                param.grad = torch.randn(param.shape, generator=generator)
+                optimizer.step()
+            states = optimizer.state_dict()
+        results.append((param.detach(), optimizer.state[param]["exp_avg"]))
+    torch.testing.assert_close(results[1][0], results[0][0], rtol=0, atol=1e-6)
+    assert torch.equal(results[1][1], results[0][1])
+
+
 def check_end_of_noise() -> None:
     """Where the device counts the steps, the noise ends after the step after which it should."""
     for decay in (0.5, 0.99):
@@ -147,6 +168,7 @@ if __name__ == "__main__":
         check(None, noise=noise, gate="replicas")
         check(None, noise=noise, gate="replicas", reference_batch=4)
     check_end_of_noise()
+    check_another_order_in_memory()
     check_any_address()
     check_restored_count()
     for dtype in (torch.float32, torch.float16, torch.bfloat16):

@@ -143,7 +143,11 @@ def _is_own(path: Path) -> bool:
 
 def _make(flags: tuple[str, ...], compiler: _Compiler) -> ctypes.CDLL:
     """Compile the library, load it, and keep it if that is possible."""
-    with tempfile.TemporaryDirectory(prefix="thermolion-") as temporary:
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="thermolion-", ignore_cleanup_errors=True)
+    except OSError as error:
+        raise CompilerError(f"there is no folder to compile it in: {error}") from error
+    with folder as temporary:
         made = Path(temporary) / "one_pass.so"
         _compile(compiler.command, flags, made)
         try:

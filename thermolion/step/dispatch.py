@@ -11,7 +11,7 @@ from torch.nn import Parameter
 from thermolion.step import foreach, fused, one_pass, reference
 from thermolion.step.cpu import Chunks
 from thermolion.step.exploration import Amp, Exploration, Rows, is_dense
-from thermolion.step.fused import Clock, Launcher
+from thermolion.step.fused import Launcher
 from thermolion.step.one_pass import OnePass
 from thermolion.step.sharding import is_sharded
 from thermolion.step.state import Hyper, StepTensors
@@ -132,14 +132,15 @@ class Forms:
     def launch(
         self,
         tensors: StepTensors,
+        states: Sequence[dict[str, Any]],
         hyper: Hyper,
-        clock: Clock,
+        temp_decay: float | None,
         rows: Rows,
         key: object,
         amp: Amp | None,
     ) -> Launcher:
-        """Take a fused step as `step` does, count it, and return what has launched it."""
+        """Take a fused step as `step` does, count it in `states`, and return what launched it."""
         if key not in self._launchers or self._launchers[key].rows is not rows:
             self._launchers[key] = Launcher(rows, tensors.params[0].device)
-        self._launchers[key].step(tensors, hyper, clock, amp)
+        self._launchers[key].step(tensors, states, hyper, temp_decay, amp)
         return self._launchers[key]

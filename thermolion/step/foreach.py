@@ -54,7 +54,8 @@ def _step_bucket(
     torch._foreach_add_(aligned, 1)
     torch._foreach_mul_(directions, aligned)
     if exploration is not None:
-        torch._foreach_add_(directions, exploration.draw_run(indices, ms))
+        likes = [tensors.params[index] for index in indices]
+        torch._foreach_add_(directions, exploration.draw_run(indices, likes))
     torch._foreach_mul_(magnitudes, hyper.solid_gain)
     torch._foreach_mul_(magnitudes, gates)
     torch._foreach_neg_(gates)

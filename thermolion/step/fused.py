@@ -9,8 +9,8 @@ import importlib
 import importlib.util
 import math
 import os
+from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,7 +20,7 @@ from torch.autograd.graph import increment_version
 from thermolion.step.exploration import Amp, Rows, is_dense, last_noisy_step
 from thermolion.step.noise import kept_words
 from thermolion.step.sharding import is_sharded
-from thermolion.step.state import Hyper, StepTensors
+from thermolion.step.state import Hyper, StepTensors, fit_states, fit_tensor, mean_square
 from thermolion.step.transfer import AddressTable, to_device
 
 # A product and a sum must not be rounded once: torch rounds each. With at most 64 registers a
@@ -46,18 +46,6 @@ def find_refusal(param: Tensor) -> str | None:
     return None
 
 
-@dataclass
-class Clock:
-    """What a fused step counts and cools: `steps` (0-dim float32 each) and T = decay^step.
-
-    `mean_squares` are mean(v), 0-dim float32 each; None if there is no noise.
-    """
-
-    steps: list[Tensor]
-    mean_squares: list[Tensor] | None
-    decay: float
-
-
 class Launcher:
     """Launch the steps of one group of tensors: three kernels with noise, two without.
 
@@ -78,22 +66,31 @@ class Launcher:
         self._scales = torch.empty(len(counts), dtype=torch.float32, device=device)
         self._keys = torch.empty((2, len(counts)), dtype=torch.int32, device=device)
         self._addresses = AddressTable(device)
+        self._fitted: list[object] = []
 
-    def step(self, tensors: StepTensors, hyper: Hyper, clock: Clock, amp: Amp | None) -> None:
-        """Take a step of `tensors`, in place, and count it; see `StepTensors` for optional lists.
+    def step(
+        self,
+        tensors: StepTensors,
+        states: Sequence[dict[str, Any]],
+        hyper: Hyper,
+        temp_decay: float | None,
+        amp: Amp | None,
+    ) -> None:
+        """Take a step of `tensors`, in place; see `StepTensors` for its optional lists.
 
-        Nothing is read by the host. If `amp` says that gradients are scaled, they stay so; if it
-        says that the step is skipped, nothing is changed.
+        Counts it in `states`, and brings mean(v) there up to date. Without `temp_decay` there is
+        no noise. Nothing is read by the host. If `amp` says that gradients are scaled, they stay
+        so; if it says that the step is skipped, nothing is changed.
         """
         device, dtype = self._device, tensors.params[0].dtype
         amp = None if amp is None else amp.on(device)
         scale = self._words if amp is None or amp.scale is None else amp.scale  # or a stand-in
         found_inf = self._words if amp is None else amp.found_inf
-        pointers = self._find_addresses(tensors, clock)
+        has_noise = temp_decay is not None
+        pointers = self._find_addresses(tensors, states, has_noise)
         count, rows = len(tensors.params), self.rows.starts[-1]
-        has_noise = clock.mean_squares is not None
-        last_noisy = last_noisy_step(clock.decay)
-        log_decay = math.log(clock.decay)
+        last_noisy = last_noisy_step(temp_decay or 1.0)
+        log_decay = math.log(temp_decay or 1.0)
         coarse = float(torch.tensor(log_decay, dtype=torch.float32))
         options = {
             "element": getattr(self._language, TYPES[dtype]),
@@ -181,8 +178,13 @@ class Launcher:
             **options,
         )
 
-    def _find_addresses(self, tensors: StepTensors, clock: Clock) -> Tensor:
+    def _find_addresses(
+        self, tensors: StepTensors, states: Sequence[dict[str, Any]], has_noise: bool
+    ) -> Tensor:
         """Return the table of addresses; its rows are those that the kernels name."""
+        self._fit(tensors, states)
+        steps = [state["step"] for state in states]
+        means = [mean_square(state) for state in states] if has_noise else steps
         return self._addresses.find(
             [
                 tensors.params if tensors.directions is None else tensors.directions,
@@ -190,7 +192,17 @@ class Launcher:
                 tensors.exp_avgs,
                 tensors.exp_avg_sqs,
                 tensors.exp_avg_sqs if tensors.gate_sqs is None else tensors.gate_sqs,
-                clock.steps,
-                clock.steps if clock.mean_squares is None else clock.mean_squares,
+                steps,
+                means,
             ]
         )
+
+    def _fit(self, tensors: StepTensors, states: Sequence[dict[str, Any]]) -> None:
+        """Have all lie in memory as their parameters do; looks only at what has moved."""
+        for index, gate_sq in enumerate(tensors.gate_sqs or ()):
+            assert tensors.gate_sqs is not None
+            tensors.gate_sqs[index] = fit_tensor(gate_sq, tensors.params[index])
+        held = [*tensors.exp_avgs, *tensors.exp_avg_sqs, *(state["step"] for state in states)]
+        places = [*map(Tensor.data_ptr, held), *map(Tensor.stride, tensors.params)]
+        if places != self._fitted:
+            self._fitted = [] if fit_states(tensors, states) else places

@@ -161,7 +161,7 @@ class DistributedGate:
         gradients of the step.
         """
         if self.kind == "local":
-            tensors.directions = [torch.empty_like(exp_avg) for exp_avg in tensors.exp_avgs]
+            tensors.directions = [torch.empty_like(param) for param in tensors.params]
         elif self.kind == "replicas":
             squares = [to_array(self._mean_squares[param]) for param in params]
             feed = self._feed_all if self.feed == "all" else self._feed_gate

@@ -14,9 +14,16 @@ from torch import Tensor
 from torch.autograd.graph import increment_version
 
 from thermolion.step.c_library import CompilerError, load_library
-from thermolion.step.exploration import Rows, explores, same_layout
+from thermolion.step.exploration import Rows, explores
 from thermolion.step.noise import row_words
-from thermolion.step.state import MEAN_SQUARE, Hyper, StepTensors, mean_square
+from thermolion.step.state import (
+    MEAN_SQUARE,
+    Hyper,
+    StepTensors,
+    fit_states,
+    fit_tensor,
+    mean_square,
+)
 
 # With fewer rows for each thread than this, waking a thread costs more than it does.
 ROWS_A_THREAD = 32
@@ -138,7 +145,7 @@ class OnePass:
         places = [*addresses, *(param.stride() for param in tensors.params)]
         if places == self._places:
             return
-        if _convert(tensors, states):
+        if fit_states(tensors, states):
             self._point(tensors, states)
             return
         count = len(states)
@@ -172,39 +179,7 @@ def _take_plain(tensors: StepTensors) -> None:
             tensors.grads[index] = grad.resolve_neg().to(torch.float32)
     for index, gate_sq in enumerate(tensors.gate_sqs or ()):
         assert tensors.gate_sqs is not None
-        tensors.gate_sqs[index] = _like(gate_sq, tensors.exp_avgs[index])
-
-
-def _convert(tensors: StepTensors, states: Sequence[dict[str, Any]]) -> bool:
-    """Bring states to the type and the order in memory of their parameters; return True if any.
-
-    They are so unless a parameter has been given other memory, or a state another type.
-    """
-    changed = False
-    for index, (param, state) in enumerate(zip(tensors.params, states, strict=True)):
-        moments = {"exp_avg": tensors.exp_avgs, "exp_avg_sq": tensors.exp_avg_sqs}
-        for name, held in moments.items():
-            fit = _like(held[index], param)
-            if fit is not held[index]:
-                state[name] = fit.view_as(state[name]) if fit.dim() else fit
-                held[index], changed = fit, True
-        for name in {"step", MEAN_SQUARE} & state.keys():
-            number = state[name]
-            if number.dtype != torch.float32 or not number.is_cpu:
-                state[name], changed = number.to("cpu", torch.float32), True
-    return changed
-
-
-def _like(tensor: Tensor, param: Tensor) -> Tensor:
-    """Return a tensor in the type and the order in memory of a parameter, itself if it is so."""
-    if tensor.shape != param.shape:
-        raise RuntimeError(
-            f"a parameter of shape {tuple(param.shape)} has a state of shape "
-            f"{tuple(tensor.shape)}: it was given other data after the first step"
-        )
-    if tensor.dtype == torch.float32 and same_layout(param, tensor):
-        return tensor
-    return torch.empty_like(param).copy_(tensor)
+        tensors.gate_sqs[index] = fit_tensor(gate_sq, tensors.params[index])
 
 
 def _read(hyper: Hyper) -> _Hyper:

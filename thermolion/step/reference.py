@@ -75,7 +75,7 @@ def step_one(
     exp_avg_sq = tensors.exp_avg_sqs[index]
     moments_(grad, exp_avg, exp_avg_sq, hyper)
     gate_sq = None if tensors.gate_sqs is None else tensors.gate_sqs[index]
-    noise = None if exploration is None else exploration.draw(index, exp_avg)
+    noise = None if exploration is None else exploration.draw(index, tensors.params[index])
     direction = step_direction(grad, exp_avg, exp_avg_sq, hyper, gate_sq, noise)
     if tensors.directions is None:
         apply_(tensors.params[index], direction, hyper)

@@ -6,7 +6,7 @@ temperature is not in it: it follows from the step.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from thermolion.step.exploration import is_dense, same_layout, wide
 from thermolion.step.sharding import is_sharded, to_local
-from thermolion.step.transfer import is_capturing
+from thermolion.step.transfer import COLD, is_capturing
 
 MEAN_SQUARE = "exp_avg_sq_mean"
 # An int64 tensor, which follows its parameter if torch loads a state by name; a plain number would
@@ -93,6 +93,41 @@ class StepTensors:
     exp_avg_sqs: list[Tensor]
     gate_sqs: list[Tensor] | None = None
     directions: list[Tensor] | None = None
+
+
+def fit_states(tensors: StepTensors, states: Sequence[dict[str, Any]]) -> bool:
+    """Bring states to the type, device and order in memory of their parameters; True if any moved.
+
+    They are so unless a parameter has been given other memory, or a state has been loaded that
+    another model has saved: what reads memory as it lies needs it, torch's operations do not.
+    Raises RuntimeError for a state of another shape, and in a capture.
+    """
+    changed = False
+    for index, (param, state) in enumerate(zip(tensors.params, states, strict=True)):
+        for name, held in (("exp_avg", tensors.exp_avgs), ("exp_avg_sq", tensors.exp_avg_sqs)):
+            fit = fit_tensor(held[index], param)
+            if fit is not held[index]:
+                state[name] = fit.view_as(state[name])
+                held[index], changed = fit, True
+        for name in {"step", MEAN_SQUARE} & state.keys():
+            number = state[name]
+            if number.dtype != torch.float32 or number.device != param.device:
+                state[name], changed = number.to(param.device, torch.float32), True
+    if changed and is_capturing(tensors.params[0].device):
+        raise RuntimeError(COLD)
+    return changed
+
+
+def fit_tensor(tensor: Tensor, param: Tensor) -> Tensor:
+    """Return a tensor in the type and the order in memory of a parameter, itself if it is so."""
+    if tensor.shape != param.shape:
+        raise RuntimeError(
+            f"a parameter of shape {tuple(param.shape)} has a state of shape "
+            f"{tuple(tensor.shape)}: it was given other data after the first step"
+        )
+    if tensor.dtype == param.dtype and same_layout(param, tensor):
+        return tensor
+    return torch.empty_like(param).copy_(tensor)
 
 
 def local_gradient(param: Tensor) -> Tensor:

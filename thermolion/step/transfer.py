@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-_COLD = (
+COLD = (
     "a step that is being captured would have to send something to its device that a replay does "
     "not renew: take a step of all parameters, with the same options, before the capture"
 )
@@ -32,7 +32,7 @@ def to_device(values: Tensor, device: torch.device) -> Tensor:
     if device.type == "cpu":
         return values
     if is_capturing(device):
-        raise RuntimeError(_COLD)
+        raise RuntimeError(COLD)
     return _pinned(values, device).to(device, non_blocking=True)
 
 
@@ -78,7 +78,7 @@ class AddressTable:
             self._captured.append(self._table)
             return self._table
         if not self._spares or tuple(self._spares[-1].shape) != shape:
-            raise RuntimeError(_COLD)
+            raise RuntimeError(COLD)
         source = self._spares.pop().copy_(_as_table(places, shape))
         table = torch.empty(shape, dtype=torch.int64, device=self._device)
         self._captured += [source, table.copy_(source, non_blocking=True)]

@@ -68,6 +68,16 @@ def test_without_a_compiler_fused_is_refused_and_nothing_else_is(
     assert not cache.exists()
 
 
+def test_without_a_folder_to_compile_in_fused_is_refused_and_nothing_else_is(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(cache / "missing"))
+    param = nn.Parameter(torch.ones(3))
+    with pytest.raises(ValueError, match=r"fused is true, but .* no folder .*missing"):
+        ThermoLion([param], fused=True)
+    ThermoLion([param])
+
+
 def test_what_a_machine_with_a_compiler_has_kept_serves_one_without(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -85,3 +85,25 @@ def test_a_moment_of_the_gates_own_gives_the_same_bits_by_every_form(
     for form in ("foreach", "foreach on lists"):
         actual = trained(dtype, "replicas", **options, **FORMS[form])
         assert all(map(torch.equal, actual, expected)), form
+
+
+@pytest.mark.parametrize("gate", ["averaged", "replicas", "local"])
+def test_weights_whose_order_in_memory_changes_keep_their_steps_and_draws_in_every_form(
+    gate: str,
+) -> None:
+    def train(**form: Any) -> list[Tensor]:
+        generator = torch.Generator().manual_seed(6)
+        param = nn.Parameter(torch.randn(8, 4, 3, 3, generator=generator))
+        optimizer = ThermoLion([param], gate=gate, lr=1e-2, **form)
+        attach_to_nobody(optimizer)
+        for step in range(4):
+            if step == 2:
+                param.data = param.data.to(memory_format=torch.channels_last)
+            param.grad = torch.randn(param.shape, generator=generator)
+            optimizer.step()
+        return [param.detach(), *(optimizer.state[param][n] for n in ("exp_avg", "exp_avg_sq"))]
+
+    expected = train(foreach=False)
+    for form in (*FORMS.values(), {"fused": True}):
+        for found, known in zip(train(**form), expected, strict=True):
+            torch.testing.assert_close(found, known, rtol=0, atol=1e-6)
