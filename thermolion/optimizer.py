@@ -378,4 +378,4 @@ def _with_ids(params: ParamsT, param_ids: Sequence[int] | None) -> ParamsT:
             "param_ids are given for parameter groups: give each group those of its parameters, "
             "{'params': …, 'param_ids': …}"
         )
-    return [{"params": listed, "param_ids": list(param_ids)}]
+    return [{"params": listed, "param_ids": param_ids}]

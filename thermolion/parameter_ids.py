@@ -6,14 +6,15 @@ name and lists in a group by place.
 
 import warnings
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim.optimizer import Optimizer
 
-from thermolion.step import noise
+from thermolion.step import noise, sharding
 from thermolion.step.state import PARAM_ID
 
 _END = 2**63
@@ -28,17 +29,21 @@ def choose_param_ids(group: Mapping[str, Any], taken: set[int]) -> list[int]:
     Raises ValueError for ids that are not whole numbers, too many or too few, or not unique.
     """
     count = len(group["params"])
-    if is_chosen(group):
-        given = group.get("param_ids")
-        ids = list(map(noise.digest, group["param_names"]) if given is None else given)
+    given, names = group.get("param_ids"), group.get("param_names", ())
+    if given is not None:
+        numbers = given if isinstance(given, Iterable) else [given]
+        ids, names = [int(one) if _is_id(one) else one for one in numbers], ()
+    elif names:
+        ids = list(map(noise.digest, names))
     else:
         free = _free_numbers(taken, len(taken))
         ids = [next(free) for _ in range(count)]
     if not all(map(_is_id, ids)) or len(ids) != count:
         raise ValueError(
-            f"param_ids is {ids!r}, it must be {count} whole numbers from 0 to 2**63-1"
+            f"param_ids is {ids!r}, it must be whole numbers from 0 to 2**63-1, as many as "
+            f"parameters: {count}"
         )
-    _check_unique(ids, taken)
+    _check_unique(ids, taken, names)
     return ids
 
 
@@ -105,8 +110,13 @@ def note_ids(states: list[dict[str, Any]], group: Mapping[str, Any], places: lis
 
 
 def check_places(groups: list[dict[str, Any]]) -> None:
-    """Raise RuntimeError for a noisy group whose parameters are not as many as their ids."""
+    """Raise RuntimeError for a noisy group whose parameters are no longer those of its ids.
+
+    Others may be in their place, or FullyShardedDataParallel has flattened them since.
+    """
     for group in groups:
+        if group["noise"] and sharding.has_flattened(group["params"]):
+            raise RuntimeError(sharding.FLATTENED)
         count, ids = len(group["params"]), len(group["param_ids"])
         if count != ids and group["noise"]:
             raise RuntimeError(
@@ -201,14 +211,22 @@ def _read(value: Any) -> Any:
 
 
 def _is_id(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _END
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        return False
+    return 0 <= int(value) < _END
 
 
-def _check_unique(ids: list[int], taken: set[int]) -> None:
+def _check_unique(ids: list[int], taken: set[int], names: Sequence[str] = ()) -> None:
     seen = set(taken)
-    for number in ids:
+    for place, number in enumerate(ids):
+        if number in seen and names:
+            raise ValueError(
+                f"two parameters are called {names[place]!r}, and would share their noise: give "
+                f"them names that differ, such as 'encoder.{names[place]}', or param_ids"
+            )
         if number in seen:
             raise ValueError(
-                f"param_ids has {number} twice: two parameters would share their noise"
+                f"param_ids has {number} twice, and two parameters would share their noise: give "
+                "each parameter a number of its own"
             )
         seen.add(number)

@@ -65,6 +65,13 @@ def flat(rank: int, originals: bool) -> dict[str, Any]:
             network(), device_id=torch.device("cpu"), use_orig_params=originals
         )
         refused = said_by(lambda: ThermoLion(model.parameters()))
+        late = network()
+        early = ThermoLion(late.parameters())
+        wrapped = FullyShardedDataParallel(
+            late, device_id=torch.device("cpu"), use_orig_params=True
+        )
+        wrapped(_images(0)).sum().backward()
+        afterwards = said_by(early.step)
         other = ThermoLion(model.parameters(), lr=1e-2, noise=False)
         noisy = ThermoLion(network().parameters()).state_dict()
         noisy["param_groups"][0]["params"] = list(range(len(other.param_groups[0]["params"])))
@@ -89,7 +96,13 @@ def flat(rank: int, originals: bool) -> dict[str, Any]:
                 flat_other = torch.cat([param.flatten() for param in model.parameters()])
                 pairs = zip([flat_one], [flat_other[: len(flat_one)]], strict=True)
             off = max(float((mine - its).detach().abs().max()) for mine, its in pairs)
-    return {"refused": refused, "loaded": loaded, "off": off, "saved": saved}
+    return {
+        "refused": refused,
+        "wrapped": afterwards,
+        "loaded": loaded,
+        "off": off,
+        "saved": saved,
+    }
 
 
 def fed(_rank: int) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The ids under which the noise knows parameters, and groups that are refused for theirs."""
 
+import numpy as np
 import pytest
 import torch
 from regression import new_model, train
@@ -24,10 +25,15 @@ def test_names_of_parameters_are_kept_and_key_their_noise() -> None:
 
 @pytest.mark.parametrize(
     ("ids", "message"),
-    [([1, 1, 2, 3], "has 1 twice"), ([1], "must be 4 whole"), ([0, 1, 2, -3], "must be 4 whole")],
+    [
+        ([1, 1, 2, 3], "has 1 twice.*a number of its own"),
+        ([1], "as many as parameters: 4"),
+        ([0, 1, 2, -3], "whole numbers from 0"),
+        (7, "as many as parameters: 4"),
+    ],
 )
 def test_ids_of_parameters_that_cannot_key_their_noise_are_refused(
-    ids: list[int], message: str
+    ids: list[int] | int, message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
         ThermoLion([{"params": list(new_model().parameters()), "param_ids": ids}])
@@ -82,8 +88,17 @@ def test_ids_are_given_for_a_list_of_parameters_and_in_each_of_its_groups() -> N
     assert ThermoLion(iter(params), param_ids=[8, 3]).param_groups[0]["param_ids"] == [8, 3]
     with pytest.raises(ValueError, match="give each group those of its parameters"):
         ThermoLion([{"params": params}], param_ids=[8, 3])
-    with pytest.raises(ValueError, match="must be 2 whole numbers"):
+    with pytest.raises(ValueError, match="as many as parameters: 2"):
         ThermoLion(params, param_ids=[8])
+    ids = ThermoLion(params, param_ids=np.array([8, 3])).param_groups[0]["param_ids"]  # type: ignore[arg-type]  # an array will do
+    assert [*map(type, ids)] == [int, int]
+
+
+def test_names_that_are_there_twice_are_refused_by_name() -> None:
+    params = [nn.Parameter(torch.ones(2)) for _ in range(2)]
+    optimizer = ThermoLion([("weight", params[0])])
+    with pytest.raises(ValueError, match=r"two parameters are called 'weight'.*names that differ"):
+        optimizer.add_param_group({"params": [("weight", params[1])]})
 
 
 def test_parameters_that_were_put_in_the_place_of_others_are_refused() -> None:

@@ -33,7 +33,7 @@ def check_forms(group: Mapping[str, Any]) -> None:
         if group["fused"]:
             reason = _find_refusal(param)
             if reason is not None:
-                raise ValueError(f"fused is true, but {reason}: leave it out, or set foreach")
+                raise ValueError(f"fused is true, but {reason}: leave fused out, or set foreach")
         if group["foreach"] and not _is_plain(param):
             raise ValueError(
                 f"foreach is true, but a parameter is a {type(param).__name__}, whose memory may "

@@ -56,22 +56,28 @@ def extent(param: Tensor, noise: bool) -> "int | Part":
     return param.numel()
 
 
+# Why FullyShardedDataParallel's parameters are refused.
+FLATTENED = (
+    "a parameter is a part of FullyShardedDataParallel's flat one, which does not say where in "
+    "the whole it lies, and by that the noise is looked up: shard by "
+    "torch.distributed.fsdp.fully_shard, or set noise=False"
+)
+
+
 def check_layouts(params: Sequence[Tensor]) -> None:
     """Raise ValueError for a sharded parameter whose layout has no noise."""
     for param in params:
         if is_sharded(param):
             find_part(param)
-        elif is_flattened(param):
-            raise ValueError(
-                "a parameter is a part of FullyShardedDataParallel's flat one, which does not say "
-                "where in the whole it lies, and by that the noise is looked up: shard by "
-                "torch.distributed.fsdp.fully_shard, or set noise=False"
-            )
+        elif has_flattened([param]):
+            raise ValueError(FLATTENED)
 
 
-def is_flattened(param: Tensor) -> bool:
-    """Return True for what FullyShardedDataParallel (FSDP1) has made of parameters."""
-    return "_fsdp_flattened" in param.__dict__
+def has_flattened(params: Sequence[Tensor]) -> bool:
+    """Return True if FullyShardedDataParallel (FSDP1) has made one of these; imports nothing."""
+    if "torch.distributed.fsdp" not in sys.modules:  # fast: called in every step
+        return False
+    return any("_fsdp_flattened" in param.__dict__ for param in params)
 
 
 def find_part(param: Any) -> Part:

@@ -23,6 +23,7 @@ def test_flat_shards_take_no_noise_and_without_it_are_the_whole_model_and_saved(
         assert "fully_shard" in of_rank["refused"]
         assert "noise=False" in of_rank["refused"]
         assert "fully_shard" in of_rank["loaded"]
+        assert "fully_shard" in of_rank["wrapped"]
         assert of_rank["off"] < 1e-6
         assert of_rank["saved"]
 
