@@ -24,12 +24,15 @@ _POINTERS = {
 class Compiled:
     """A compiled kernel: registers a thread, bytes of them that were spilled to memory.
 
-    `accesses` are its instructions that read or write global memory, `LDG.E.128` and the like.
+    `accesses` are its instructions that read or write global memory, `LDG.E.128` and the like;
+    `clamps` says how many there are that find the smaller or the larger of two numbers, which is
+    the other one if one is NaN.
     """
 
     registers: int
     spilled: int
     accesses: dict[str, int]
+    clamps: int
 
 
 def compile_kernel(kernel: Any, **constants: Any) -> Compiled:
@@ -52,7 +55,8 @@ def compile_kernel(kernel: Any, **constants: Any) -> Compiled:
     for word in re.findall(r"\b(?:LDG|STG)[A-Z0-9_.]*", listing):
         accesses[word] = accesses.get(word, 0) + 1
     registers, stack = (int(re.findall(rf"{word}:(\d+)", usage)[0]) for word in ("REG", "STACK"))
-    return Compiled(registers, stack, accesses)
+    clamps = re.findall(r"\bFMNMX[A-Z0-9_.]*", listing)
+    return Compiled(registers, stack, accesses, sum(".NAN" not in word for word in clamps))
 
 
 def _run(*command: str) -> str:

@@ -25,6 +25,7 @@ GRADIENTS = ("plain", "zero", "nan", "inf", "-inf", "huge", "tiny", "missing")
 FORMS: list[dict[str, Any]] = [
     {},
     {"foreach": False},
+    {"fused": True},
     {"foreach": True, "capturable": True},
     {"noise": False},
 ]

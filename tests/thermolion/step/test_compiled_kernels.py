@@ -47,6 +47,16 @@ def test_a_scaled_step_of_a_half_type_keeps_to_64_registers() -> None:
     assert kernel.accesses["STG.E.64"] == 3
 
 
+@pytest.mark.parametrize("element", [language.float32, language.float16])
+def test_no_clamp_takes_a_nan_for_a_number(element: Any) -> None:
+    # numpy, by which Triton's interpreter clamps, keeps NaN: only the compiled kernel tells.
+    options: dict[str, Any] = {**PLAIN, "has_bound": element == language.float16}
+    kernel = compile_kernel(
+        triton_kernel.step_rows, **{**options, "element": element, "has_noise": False}
+    )
+    assert kernel.clamps == 0
+
+
 def test_the_sum_of_squares_reads_16_bytes_at_once_and_the_count_is_small() -> None:
     for element in (language.float32, language.bfloat16):
         kernel = compile_kernel(triton_kernel.square_rows, element=element, has_grad_scale=False)
