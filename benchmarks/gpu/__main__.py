@@ -3,12 +3,13 @@
     python -m benchmarks.gpu [--minutes 8] [--rehearse]
 
 Installs nothing and uses no network. Ends with tables for RESULTS.md, and with exit code 1 if a
-check fails, if there is no GPU, or if the time is up. `--rehearse` runs on a CPU, in Triton's
-interpreter, what needs no GPU: it shows that the script runs, its figures mean nothing.
+check fails, if there is no GPU or no Triton, or if the time is up. `--rehearse` runs on a CPU, in
+Triton's interpreter, what needs no GPU: it shows that the script runs, its figures mean nothing.
 """
 
 import argparse
 import faulthandler
+import importlib.util
 import os
 import signal
 import sys
@@ -22,15 +23,19 @@ class OutOfTimeError(BaseException):
     """The time that was given is up; no Exception, so that nothing on the way takes it for one."""
 
 
-def _find_gpu() -> str | None:
-    """Return why there is nothing to measure, None if there is a GPU."""
-    try:
-        import torch
-    except ImportError:
-        return f"no GPU was looked for: {sys.executable} has no torch"
-    if not torch.cuda.is_available():
+def _find_want(device: str) -> str | None:
+    """Return what there is not, and nothing is measured without; None if all of it is there."""
+    if importlib.util.find_spec("torch") is None:
+        return _say_missing("torch")
+    import torch
+
+    if device == "cuda" and not torch.cuda.is_available():
         return f"no GPU: torch {torch.__version__} finds no CUDA device on this machine"
-    return None
+    return _say_missing("triton") if importlib.util.find_spec("triton") is None else None
+
+
+def _say_missing(package: str) -> str:
+    return f"{sys.executable} has no {package}: name a Python that has it, make gpu PYTHON=…"
 
 
 def run_checks(device: str) -> int:
@@ -144,15 +149,11 @@ def measure_trainings(device: str, shapes: list[str], turns: int, steps: int) ->
 
 def _headline(device: str) -> str:
     import torch
+    import triton
 
     kind = torch.cuda.get_device_name() if device == "cuda" else "a rehearsal on a CPU"
-    try:
-        import triton
-
-        version = triton.__version__
-    except ImportError:
-        version = "none"
-    return f"## {time.strftime('%Y-%m-%d')} · {kind} · torch {torch.__version__}, Triton {version}"
+    versions = f"torch {torch.__version__}, Triton {triton.__version__}"
+    return f"## {time.strftime('%Y-%m-%d')} · {kind} · {versions}"
 
 
 def _stop(*_: object) -> None:
@@ -167,7 +168,7 @@ def main() -> None:
     device = "cpu" if arguments.rehearse else "cuda"
     if arguments.rehearse:
         os.environ["TRITON_INTERPRET"] = "1"  # before Triton is imported
-    elif (reason := _find_gpu()) is not None:
+    if (reason := _find_want(device)) is not None:
         sys.exit(reason)
     seconds = arguments.minutes * 60
     signal.signal(signal.SIGALRM, _stop)
