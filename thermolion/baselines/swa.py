@@ -4,7 +4,7 @@ Recomputes no statistics of normalisation layers for the average, which takes da
 `SWA.averaged`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -77,6 +77,24 @@ class SWA(BaselineOptimizer):
             with torch.no_grad():
                 for param, before in zip(params, kept, strict=True):
                     param.copy_(before)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Load a state dict as torch's optimizers do.
+
+        torch gives what is in a state the type of its parameter, in which a count of averages may
+        not be exact: counts are taken as they were saved.
+        """
+        given: list[Mapping[str, Any]] = []
+        last = self.register_load_state_dict_pre_hook(lambda _, state: given.append(state))
+        try:
+            super().load_state_dict(dict(state_dict))
+        finally:
+            last.remove()
+        for saved, group in zip(given[-1]["param_groups"], self.param_groups, strict=True):
+            for key, param in zip(saved["params"], group["params"], strict=True):
+                count = given[-1]["state"].get(key, {}).get("averaged")
+                if count is not None:
+                    self.state[param]["averaged"] = torch.tensor(float(count))
 
     def _update(self) -> None:
         for group in self.param_groups:

@@ -33,7 +33,8 @@ def check_forms(group: Mapping[str, Any]) -> None:
         if group["fused"]:
             reason = _find_refusal(param)
             if reason is not None:
-                raise ValueError(f"fused is true, but {reason}: leave fused out, or set foreach")
+                others = ", or set foreach" if _is_plain(param) else ""
+                raise ValueError(f"fused is true, but {reason}: leave fused out{others}")
         if group["foreach"] and not _is_plain(param):
             raise ValueError(
                 f"foreach is true, but a parameter is a {type(param).__name__}, whose memory may "

@@ -62,6 +62,21 @@ def test_within_its_context_the_model_is_at_the_average_and_then_as_it_was() -> 
     assert all(map(torch.equal, model.parameters(), weights))
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_a_loaded_average_in_a_half_type_is_over_as_many_weights(dtype: torch.dtype) -> None:
+    count = {torch.bfloat16: 259, torch.float16: 2051}[dtype]  # the type has no such number
+    param, twin = (nn.Parameter(torch.ones(1, dtype=dtype)) for _ in range(2))
+    swa, loaded = (SWA([one], lr=0.1, average_from=0.0, steps=9999) for one in (param, twin))
+    param.grad = twin.grad = torch.ones(1, dtype=dtype)
+    swa.step()
+    saved = swa.state_dict()
+    saved["state"][0]["averaged"] = torch.tensor(float(count))
+    loaded.load_state_dict(saved)
+    assert float(loaded.state[twin]["averaged"]) == count
+    loaded.step()
+    assert float(loaded.state[twin]["averaged"]) == count + 1
+
+
 def test_parameters_of_a_later_group_are_averaged_over_what_they_have_been() -> None:
     early, late = nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(1))
     swa = SWA([early], lr=1.0, average_from=0.0, steps=3)

@@ -43,6 +43,7 @@ def test_what_cannot_be_right_is_refused_with_the_way_out(
     for of_rank in messages:
         for word in words:
             assert word in of_rank[what], of_rank[what]
+        assert "set foreach" not in of_rank["fused"]  # which is refused as well
 
 
 def test_without_noise_any_layout_is_stepped(messages: list[dict[str, str]]) -> None:
