@@ -14,7 +14,7 @@ from torch import Tensor
 
 from thermolion.step.noise import ROW, row_keys, standard_normal_rows, stream_key
 from thermolion.step.sharding import Part, sum_over_parts_
-from thermolion.step.transfer import to_device
+from thermolion.step.transfer import to_device, to_other_device
 
 # Exploration stops once the temperature is this low: after step 458 at a decay of 0.99.
 FROZEN = 0.01
@@ -204,7 +204,7 @@ class Amp:
     def on(self, device: torch.device) -> "Amp":
         """Return the same on the device of the parameters, which may be another than the scaler's.
 
-        No host waits; nothing is sent if they are there already.
+        No host waits unless they are to be read there; nothing is sent if they are there already.
         """
-        scale = None if self.scale is None else self.scale.to(device, non_blocking=True)
-        return Amp(scale, self.found_inf.to(device, non_blocking=True))
+        scale = None if self.scale is None else to_other_device(self.scale, device)
+        return Amp(scale, to_other_device(self.found_inf, device))

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from thermolion.step.exploration import is_dense, same_layout, wide
 from thermolion.step.sharding import is_sharded, to_local
-from thermolion.step.transfer import COLD, is_capturing
+from thermolion.step.transfer import COLD, is_capturing, to_other_device
 
 MEAN_SQUARE = "exp_avg_sq_mean"
 # An int64 tensor, which follows its parameter if torch loads a state by name; a plain number would
@@ -164,7 +164,7 @@ def read_hyper(group: Mapping[str, Any], device: torch.device) -> Hyper:
         if lr.device.type == "cpu" and (device.type != "cpu" or not group["capturable"]):
             lr = float(lr)
         else:
-            lr = lr.to(device, non_blocking=True).reshape(())
+            lr = to_other_device(lr, device).reshape(())
     beta1, beta2 = group["betas"]
     rest = (group[name] for name in ("eps", "weight_decay", "alignment", "solid_gain"))
     return Hyper(lr, beta1, beta2, *rest)

@@ -36,6 +36,14 @@ def to_device(values: Tensor, device: torch.device) -> Tensor:
     return _pinned(values, device).to(device, non_blocking=True)
 
 
+def to_other_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """Return a tensor of a device on another, itself if it is there.
+
+    Without a wait, unless a CPU is to read it, which would read before it has come.
+    """
+    return tensor.to(device, non_blocking=device.type != "cpu")
+
+
 def _pinned(values: Tensor, device: torch.device) -> Tensor:
     """Return a copy in pinned memory if the device is one of CUDA, else the tensor itself.
 

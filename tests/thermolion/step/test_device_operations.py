@@ -12,6 +12,8 @@ from torch.overrides import TorchFunctionMode
 from jobs.images import models
 from thermolion import ThermoLion
 from thermolion.step import transfer
+from thermolion.step.exploration import Amp
+from thermolion.step.state import read_hyper
 
 VIT_S = {"patch": 4, "layers": 12, "heads": 6, "width": 384, "dropout": 0.0}
 NETWORKS: dict[str, tuple[str, dict[str, Any], int]] = {
@@ -132,6 +134,27 @@ def test_what_is_sent_to_a_gpu_is_pinned_and_not_waited_for(
     with _Cuda() as cuda:
         transfer.to_device(torch.arange(3), torch.device("cuda"))
     assert cuda.calls == ["pinned", {"non_blocking": True}]
+
+
+class _Back(_Cuda):
+    """Notes how tensors of another device come to the CPU, and has them be there."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if func is Tensor.to and args[0].device.type == "meta":
+            self.calls.append(kwargs)
+            return torch.ones(())
+        return func(*args, **(kwargs or {}))
+
+
+def test_what_a_cpu_is_to_read_is_waited_for() -> None:
+    here, there = torch.device("cpu"), torch.empty((), device="meta")
+    group = ThermoLion([nn.Parameter(torch.ones(2))]).param_groups[0]
+    with _Back() as back:
+        Amp(there, there).on(here)
+        read_hyper({**group, "lr": there}, here)
+    assert back.calls == [{"non_blocking": False}] * 3
 
 
 def _captured(monkeypatch: pytest.MonkeyPatch) -> None:
