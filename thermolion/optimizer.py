@@ -166,7 +166,7 @@ class ThermoLion(ClosureOptimizer):
             dispatch.check_forms(group)
             if group["noise"]:
                 sharding.check_layouts(group["params"])
-        except ValueError:
+        except (TypeError, ValueError):
             del self.param_groups[-1]
             raise
 

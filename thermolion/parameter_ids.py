@@ -26,7 +26,8 @@ def choose_param_ids(group: Mapping[str, Any], taken: set[int]) -> list[int]:
     These are the `param_ids` of the group, if it has any; else a digest of each name; else the
     next numbers. `taken` are the ids of the other groups.
 
-    Raises ValueError for ids that are not whole numbers, too many or too few, or not unique.
+    Raises ValueError for ids that are not whole numbers, too many or too few, or not unique;
+    TypeError for names that are no text.
     """
     count = len(group["params"])
     given, names = group.get("param_ids"), group.get("param_names", ())
@@ -34,6 +35,8 @@ def choose_param_ids(group: Mapping[str, Any], taken: set[int]) -> list[int]:
         numbers = given if isinstance(given, Iterable) else [given]
         ids, names = [int(one) if _is_id(one) else one for one in numbers], ()
     elif names:
+        if not all(isinstance(name, str) for name in names):
+            raise TypeError(f"the names of parameters are {names!r}, they must be text")
         ids = list(map(noise.digest, names))
     else:
         free = _free_numbers(taken, len(taken))

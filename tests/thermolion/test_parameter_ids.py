@@ -94,11 +94,14 @@ def test_ids_are_given_for_a_list_of_parameters_and_in_each_of_its_groups() -> N
     assert [*map(type, ids)] == [int, int]
 
 
-def test_names_that_are_there_twice_are_refused_by_name() -> None:
+def test_names_that_are_there_twice_or_no_text_are_refused_and_leave_no_group() -> None:
     params = [nn.Parameter(torch.ones(2)) for _ in range(2)]
     optimizer = ThermoLion([("weight", params[0])])
     with pytest.raises(ValueError, match=r"two parameters are called 'weight'.*names that differ"):
         optimizer.add_param_group({"params": [("weight", params[1])]})
+    with pytest.raises(TypeError, match=r"names of parameters are \[1\], they must be text"):
+        optimizer.add_param_group({"params": [(1, params[1])]})
+    assert len(optimizer.param_groups) == 1
 
 
 def test_parameters_that_were_put_in_the_place_of_others_are_refused() -> None:
