@@ -256,6 +256,10 @@ def _numbers(one: Difference, comparison: Comparison) -> str:
     singles = _singles(one, comparison)
     text = f"{signed(one.estimate.mean, one.unit)}{suffix(one.unit)}"
     between = ", "
+    if len(singles) > 1 and any(row.reached != one.reached for row in singles):
+        singles = []  # of more or fewer seeds than this answer
+        text += f" on average over {len(one.workloads)} workloads"
+        between = "; "
     if len(singles) > 1:
         low, high = (
             pick(singles, key=lambda row: row.estimate.mean or 0.0) for pick in (min, max)
@@ -340,6 +344,8 @@ def _basis(one: Difference, singles: list[Difference], comparison: Comparison) -
     if min(counts) < max(counts):
         each = f"{min(counts)} to {quantity(max(counts), noun)}"
     text = each if len(counts) == 1 else f"{each} on each of {len(counts)} workloads"
+    if not singles and len(one.workloads) > 1:
+        text = f"{each} in all"
     is_tuned = {one.question.candidate, one.question.baseline} & comparison.units.tuned
     if is_tuned and comparison.tuning is not None and comparison.tuning.proxy is not None:
         text += ", tuned by proxy"

@@ -93,6 +93,19 @@ def test_a_candidate_that_was_sent_no_more_seeds_has_the_answer_of_its_look(arms
     assert {row.look for row in found.ledger if row.question.candidate == "lion"} == {1}
 
 
+def test_an_answer_of_an_earlier_look_is_said_with_the_numbers_of_that_look(arms):
+    low = [a - 0.02 + 0.0001 * place * place for place, a in enumerate(A)]
+    outcomes = [*arms("digits", A, low), *arms("faces", A, [one - 0.01 for one in low])]
+    found = compare("s", outcomes, [QUESTION], looks=Looks(LOOKS, complete=2))
+    answer = final(found)
+    assert answer.reached.look == 1
+    assert answer.latest is not None
+    (said,) = [line for line in verdict_text(found).splitlines() if "in final" in line]
+    mean = f"{answer.estimate.mean:+.2f} pp"
+    assert f"{mean} on average over 2 workloads; 95% CI" in said
+    assert "6 seeds in all at look 1 of 2." in said
+
+
 def test_what_was_added_later_is_outside_the_family(arms, outcome):
     late = [outcome("lion", "digits", block, 0.7 + 0.001 * block) for block in range(6)]
     outcomes = [*arms("digits", A, B), *late]
