@@ -107,15 +107,21 @@ def fit_states(tensors: StepTensors, states: Sequence[dict[str, Any]]) -> bool:
         for name, held in (("exp_avg", tensors.exp_avgs), ("exp_avg_sq", tensors.exp_avg_sqs)):
             fit = fit_tensor(held[index], param)
             if fit is not held[index]:
+                _refuse_capture(param)
                 state[name] = fit.view_as(state[name])
                 held[index], changed = fit, True
         for name in {"step", MEAN_SQUARE} & state.keys():
             number = state[name]
             if number.dtype != torch.float32 or number.device != param.device:
+                _refuse_capture(param)
                 state[name], changed = number.to(param.device, torch.float32), True
-    if changed and is_capturing(tensors.params[0].device):
-        raise RuntimeError(COLD)
     return changed
+
+
+def _refuse_capture(param: Tensor) -> None:
+    """Raise RuntimeError in a capture: every replay would change the state once more."""
+    if is_capturing(param.device):
+        raise RuntimeError(COLD)
 
 
 def fit_tensor(tensor: Tensor, param: Tensor) -> Tensor:

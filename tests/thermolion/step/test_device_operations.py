@@ -189,6 +189,22 @@ def test_a_step_that_is_captured_must_be_capturable_and_not_the_first(
         host_rate.step()
 
 
+@pytest.mark.usefixtures("kernels")
+def test_weights_that_are_laid_out_anew_before_a_capture_are_refused_and_their_state_is_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    param = nn.Parameter(torch.empty((4, 3, 2, 2), device="meta"))
+    optimizer = ThermoLion([param], capturable=True, fused=True)
+    param.grad = torch.empty_like(param)
+    optimizer.step()
+    before = dict(optimizer.state[param])
+    param.data = param.data.to(memory_format=torch.channels_last)
+    _captured(monkeypatch)
+    with pytest.raises(RuntimeError, match=r"take a step of all parameters.*before the capture"):
+        optimizer.step()
+    assert all(optimizer.state[param][name] is kept for name, kept in before.items())
+
+
 def test_a_capture_sends_addresses_of_its_own_from_memory_that_is_kept() -> None:
     table = transfer.AddressTable(torch.device("cpu"))
     one, other = torch.zeros(4), torch.ones(4)
