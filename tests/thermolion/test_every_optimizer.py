@@ -14,9 +14,13 @@ from regression import closure_of, new_model, same, train
 from torch import nn
 from torch.optim import lr_scheduler
 
-pytestmark = pytest.mark.parametrize("name", NAMES)
+every = pytest.mark.parametrize("name", NAMES)
+of_ours = pytest.mark.parametrize("name", OURS)
+# Its criterion looks at all elements of all parameters together.
+but_swats = pytest.mark.parametrize("name", [name for name in NAMES if name != "swats"])
 
 
+@every
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
 def test_the_loss_falls_in_every_type(name: str, dtype: torch.dtype) -> None:
     model = new_model(dtype)
@@ -30,6 +34,7 @@ def test_the_loss_falls_in_every_type(name: str, dtype: torch.dtype) -> None:
     assert closure().item() < first / 2
 
 
+@every
 @pytest.mark.parametrize("schedule", ["steps", "plateau", "one cycle"])
 def test_the_loss_falls_with_a_schedule_in_every_group(name: str, schedule: str) -> None:
     model = new_model()
@@ -52,6 +57,7 @@ def test_the_loss_falls_with_a_schedule_in_every_group(name: str, schedule: str)
     assert closure().item() < first / 2
 
 
+@every
 def test_a_valley_with_a_bend_is_walked_down(name: str) -> None:
     point = nn.Parameter(torch.tensor([1.5, 1.5], dtype=torch.float64))
     optimizer = build(name, [point], lr=5e-4 if name in ("sgd", "swa") else 5e-3)
@@ -66,6 +72,7 @@ def test_a_valley_with_a_bend_is_walked_down(name: str) -> None:
     assert losses[-1] < losses[0] / 10
 
 
+@every
 @pytest.mark.parametrize("shape", [(), (1,)])
 @pytest.mark.parametrize("param_shape", [(), (1,), (3, 2)])
 def test_a_rate_in_a_tensor_of_one_element_is_the_number(
@@ -78,6 +85,7 @@ def test_a_rate_in_a_tensor_of_one_element_is_the_number(
     torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
 
 
+@every
 def test_groups_have_rates_and_decays_of_their_own(name: str) -> None:
     still, decaying, alone = (parameter_of() for _ in range(3))
     groups = [{"params": [still], "lr": 0.0}, {"params": [decaying], "weight_decay": 0.5}]
@@ -87,6 +95,7 @@ def test_groups_have_rates_and_decays_of_their_own(name: str) -> None:
     assert not torch.equal(decaying, alone)
 
 
+@every
 def test_gradients_of_zero_move_nothing(name: str) -> None:
     param = parameter_of()
     optimizer = build(name, [param], weight_decay=0)
@@ -96,6 +105,7 @@ def test_gradients_of_zero_move_nothing(name: str) -> None:
     assert torch.equal(param, parameter_of())
 
 
+@every
 def test_missing_gradients_and_empty_and_0_dim_parameters_are_no_trouble(name: str) -> None:
     missing, empty = parameter_of(), nn.Parameter(torch.empty(0, 3))
     single, alone = parameter_of(shape=()), parameter_of(shape=())
@@ -112,6 +122,7 @@ def test_missing_gradients_and_empty_and_0_dim_parameters_are_no_trouble(name: s
     assert single.shape == ()
 
 
+@every
 def test_memory_in_any_order_and_gradients_in_another_give_the_same_step(name: str) -> None:
     # The places of the noise are those in memory.
     options = {"noise": False} if name == "thermolion" else {}
@@ -128,9 +139,8 @@ def test_memory_in_any_order_and_gradients_in_another_give_the_same_step(name: s
     torch.testing.assert_close(sliced.detach(), plain.detach(), rtol=1e-6, atol=1e-7)
 
 
+@but_swats
 def test_parameters_of_several_types_are_trained_side_by_side(name: str) -> None:
-    if name == "swats":  # its criterion looks at all parameters together
-        return
     types = [torch.float32, torch.float64, torch.bfloat16]
     together = [parameter_of(dtype) for dtype in types]
     apart = [parameter_of(dtype) for dtype in types]
@@ -145,6 +155,7 @@ def test_parameters_of_several_types_are_trained_side_by_side(name: str) -> None
     assert all(map(torch.equal, together, apart))
 
 
+@every
 def test_a_closure_is_called_with_gradients_on_and_its_loss_returned(name: str) -> None:
     model = new_model()
     optimizer = build(name, model.parameters())
@@ -155,6 +166,7 @@ def test_a_closure_is_called_with_gradients_on_and_its_loss_returned(name: str) 
     assert torch.is_grad_enabled()
 
 
+@every
 def test_infinity_that_a_gradient_scaler_finds_moves_nothing(name: str) -> None:
     model = new_model()
     optimizer = build(name, model.parameters())
@@ -166,30 +178,33 @@ def test_infinity_that_a_gradient_scaler_finds_moves_nothing(name: str) -> None:
     scaler.scale(torch.ones(()))
     scaler.step(optimizer)
     scaler.update()
+    assert scaler.get_scale() == 512
     assert str(before) == str((model.state_dict(), optimizer.state_dict()))
 
 
+@every
 def test_scaled_gradients_train_like_plain_ones(name: str) -> None:
     model = new_model()
     scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
     plain = copy.deepcopy(model)
     scaled, unscaled = build(name, model.parameters()), build(name, plain.parameters())
     closure = closure_of(model, scaled)
-    closure()
-    for param in model.parameters():
-        assert param.grad is not None
-        param.grad *= scaler.scale(torch.ones(()))
-    scaler.step(scaled)
-    train(plain, unscaled, 1)
+    for _ in range(5):
+        closure()
+        for param in model.parameters():
+            assert param.grad is not None
+            param.grad *= scaler.scale(torch.ones(()))
+        scaler.step(scaled)
+        scaler.update()
+    train(plain, unscaled, 5)
     assert same(model, plain)
 
 
+@but_swats
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
 def test_a_gradient_that_is_no_number_spoils_its_own_element_for_good(
     name: str, bad: float
 ) -> None:
-    if name == "swats":  # its criterion looks at all elements together
-        return
     param = parameter_of()
     optimizer = build(name, [param])
     for step in range(3):
@@ -221,25 +236,21 @@ def _whole() -> nn.Parameter:
     return param
 
 
+@of_ours
 @pytest.mark.parametrize("make", [_complex, _sparse, _whole])
-def test_other_gradients_are_stepped_rightly_or_refused_before_anything_has_changed(
-    name: str, make: Any
-) -> None:
+def test_other_gradients_are_refused_before_anything_has_changed(name: str, make: Any) -> None:
     param = make()
     before = param.detach().clone()
     optimizer = build(name, [param])
-    if name not in OURS:
-        return
     with pytest.raises(RuntimeError, match=r"takes dense floating-point gradients.*use another"):
         optimizer.step()
     assert torch.equal(param.detach(), before)
     assert not optimizer.state
 
 
+@of_ours
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what torch's compiler imports
 def test_a_compiled_step_is_the_step(name: str) -> None:
-    if name not in OURS:
-        return
     one, other = new_model(), new_model()
     torch._dynamo.reset()
     optimizer, reference = build(name, one.parameters()), build(name, other.parameters())
@@ -252,6 +263,7 @@ def test_a_compiled_step_is_the_step(name: str) -> None:
     assert same(one, other)
 
 
+@every
 @pytest.mark.parametrize(
     ("make", "error", "words"),
     [
@@ -271,12 +283,14 @@ def test_what_are_no_parameters_is_refused_as_torch_does(
         build(name, make(parameter_of()))
 
 
+@every
 def test_a_rate_below_zero_or_of_several_elements_is_refused(name: str) -> None:
     for rate in (-1.0, torch.tensor([0.1, 0.2])):
         with pytest.raises(ValueError, match=r"lr|learning rate"):
             build(name, [parameter_of()], lr=rate)
 
 
+@every
 def test_it_is_printed_with_its_options(name: str) -> None:
     words = repr(build(name, [parameter_of()], lr=0.0625))
     assert words.startswith(type(build(name, [parameter_of()])).__name__)
