@@ -6,14 +6,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import Parameter
 
 from thermolion.step import foreach, fused, one_pass, reference
 from thermolion.step.cpu import Chunks
 from thermolion.step.exploration import Amp, Exploration, Rows, is_dense
 from thermolion.step.fused import Launcher
 from thermolion.step.one_pass import OnePass
-from thermolion.step.sharding import is_sharded
+from thermolion.step.sharding import PLAIN, is_sharded
 from thermolion.step.state import Hyper, StepTensors
 
 
@@ -80,7 +79,7 @@ def _is_plain(param: Tensor) -> bool:
 
     That of a subclass of Tensor may be elsewhere, and a view may negate what lies there.
     """
-    return type(param) in (Tensor, Parameter) and not param.is_neg()
+    return type(param) in PLAIN and not param.is_neg()
 
 
 class Forms:

@@ -19,6 +19,8 @@ from torch.nn import Parameter
 
 from thermolion.step.transfer import to_device
 
+PLAIN = (Tensor, Parameter)  # and no subclass, whose memory may be elsewhere
+
 
 @dataclass(frozen=True)
 class Part:
@@ -35,7 +37,7 @@ class Part:
 
 def is_sharded(tensor: Tensor) -> bool:
     """Return True for a DTensor; imports nothing to find out."""
-    if type(tensor) in (Tensor, Parameter):  # fast: called for every tensor
+    if type(tensor) in PLAIN:  # fast: called for every tensor
         return False
     module = sys.modules.get("torch.distributed.tensor")
     return module is not None and isinstance(tensor, module.DTensor)
@@ -43,7 +45,7 @@ def is_sharded(tensor: Tensor) -> bool:
 
 def to_local(tensor: Tensor) -> Tensor:
     """Return what this rank holds of a tensor, as a plain tensor of the same memory."""
-    if not is_sharded(tensor):
+    if type(tensor) in PLAIN or not is_sharded(tensor):
         return tensor
     held: Tensor = tensor.to_local()  # type: ignore[attr-defined]  # a DTensor has it
     return held
