@@ -219,33 +219,33 @@ class ThermoLion(ClosureOptimizer):
         return measure_layers(self.param_groups, self.state, names)
 
     def _update(self) -> None:
-        params = [param for group in self.param_groups for param in group["params"]]
-        moving = [param for param in params if param.grad is not None]
         parameter_ids.check_places(self.param_groups)
         if self._are_counted:
             parameter_ids.check_alone(self.param_groups)
             parameter_ids.turns.take(self)
-        self._check_capture(moving)
-        self.distributed_gate.begin(moving)
+        moving = []
+        batches = defaultdict(list)
         for number, group in enumerate(self.param_groups):
-            batches = defaultdict(list)
             for place, param in enumerate(group["params"]):
                 if param.grad is not None:
-                    kind = (dispatch.choose_route(group, param), param.device, param.dtype)
-                    batches[kind].append(place)
-            for (route, *_), places in batches.items():
-                self._step_batch(route, number, places)
+                    moving.append(param)
+                    route = dispatch.choose_route(group, param)
+                    batches[number, route, param.device, param.dtype].append(place)
+        self._check_capture({device for _, _, device, _ in batches})
+        self.distributed_gate.begin(moving)
+        for (number, route, *_), places in batches.items():
+            self._step_batch(route, number, places)
         self.distributed_gate.finish()
         if not self._has_looked_for_scale:
             self._has_looked_for_scale = True
             if Amp.left_to(self) is None and not any(g["capturable"] for g in self.param_groups):
                 loss_scale.warn_if_left([state.get(MEAN_SQUARE) for state in self.state.values()])
 
-    def _check_capture(self, params: list[Tensor]) -> None:
+    def _check_capture(self, devices: set[torch.device]) -> None:
         """Raise RuntimeError for a step in a CUDA graph that is not capturable."""
         if all(group["capturable"] for group in self.param_groups):
             return
-        for device in {param.device for param in params}:
+        for device in devices:
             if is_capturing(device):
                 raise RuntimeError(
                     "a step is being captured in a CUDA graph, and capturable is false in a "

@@ -155,7 +155,10 @@ class Turns:
 
     def __init__(self) -> None:
         self._last: weakref.ref[Optimizer] | None = None
-        self._known: weakref.WeakSet[Optimizer] = weakref.WeakSet()
+        # Of each that has stepped, those before it with which it has been compared.
+        self._compared: weakref.WeakKeyDictionary[Optimizer, weakref.WeakSet[Optimizer]] = (
+            weakref.WeakKeyDictionary()
+        )
         self._has_warned = False
 
     def take(self, optimizer: Optimizer) -> None:
@@ -164,9 +167,14 @@ class Turns:
         if before is optimizer:
             return
         self._last = weakref.ref(optimizer)
-        is_back = optimizer in self._known
-        self._known.add(optimizer)
-        if before is None or not is_back or self._has_warned or not _overlap(before, optimizer):
+        compared = self._compared.get(optimizer)
+        if compared is None:
+            self._compared[optimizer] = weakref.WeakSet()
+            return
+        if before is None or self._has_warned or before in compared:
+            return
+        compared.add(before)
+        if not _overlap(before, optimizer):
             return
         self._has_warned = True
         warnings.warn(
