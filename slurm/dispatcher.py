@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from jobs.contract.atomic_write import write_atomically
-from slurm.job_control import start_waiting
 from slurm.limits import count_room
+from slurm.queue.job_control import start_waiting
+from slurm.queue.squeue import Queue, Queued, read_named
 from slurm.sbatch import QueueFull, SubmitOptions, submit
 from slurm.slurm_errors import NoAnswer, SlurmError
-from slurm.squeue import Queue, Queued, read_named
 from slurm.submission import ArrayJob, SlurmSubmission
 
 _PARTS = 5  # a full queue is refilled in so many parts: the controller is everybody's

@@ -13,8 +13,8 @@ from jobs.contract.layout import Layout
 from jobs.contract.lock import Lock
 from slurm.dispatcher import Dispatcher
 from slurm.environment import read_job_id
-from slurm.pack_states import expect_jobs
-from slurm.squeue import Queue, QueueWatch
+from slurm.queue.pack_states import expect_jobs
+from slurm.queue.squeue import Queue, QueueWatch
 from slurm.submission import SlurmSubmission, read_slurm_submissions
 from slurm.waiting import retry_until
 

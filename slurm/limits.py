@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from slurm.commands import ask
-from slurm.facts import Facts, Partition
+from slurm.queue.squeue import Queue
 from slurm.request import JobResources
-from slurm.site import Site
+from slurm.site.facts import Facts, Partition
+from slurm.site.site import Site
 from slurm.slurm_errors import SiteError
-from slurm.squeue import Queue
 from slurm.submission import ArrayJob, SlurmSubmission
 
 _MEGABYTES = {"K": 1 / 1024, "M": 1, "": 1, "G": 1024, "T": 1024**2}

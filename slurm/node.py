@@ -21,7 +21,7 @@ from jobs.contract.layout import Layout
 from jobs.contract.pack import Pack
 from jobs.ranks.launch import Launch, Rendezvous
 from slurm.environment import JobProcess, forget_job, read_job_process
-from slurm.pack_states import end_name, exit_name
+from slurm.queue.pack_states import end_name, exit_name
 from slurm.requeue import SIGNALS, Requeue
 from slurm.slurm_errors import SlurmError
 from slurm.submission import ArrayJobs

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.contract.pack import LANE_ENVIRONMENT
-from slurm.site import GpuDialect, Site
+from slurm.site.site import GpuDialect, Site
 
 _FEEDER_TIME_MIN = 10
 _FEED = "slurm.feed"

@@ -17,9 +17,9 @@ from jobs.contract.pack import Pack
 from jobs.worker import checkpoint
 from slurm.commands import ask_if_allowed
 from slurm.environment import JobProcess
-from slurm.job_ends import write_end
+from slurm.queue.job_ends import write_end
+from slurm.queue.squeue import read_jobs
 from slurm.slurm_errors import SlurmError
-from slurm.squeue import read_jobs
 from slurm.submission import ArrayJobs, cancel_mark
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)

@@ -1,6 +1,6 @@
 """Why a trial ended without a result: the classes, and how an error or an output is classified.
 
-The states of SLURM are in `slurm.squeue`; the sweep says what follows from a class
+The states of SLURM are in `slurm.queue.squeue`; the sweep says what follows from a class
 (`orchestrator.sweep.keys`).
 """
 

@@ -31,18 +31,19 @@ from orchestrator.study.packs import PackSizing, make_sized_packs
 from orchestrator.study.study import Study
 from orchestrator.sweep.document import SweepError
 from orchestrator.sweep.site_profile import read_site
-from slurm import job_control, limits, pack_states
+from slurm import limits
 from slurm.commands import is_here
 from slurm.dispatcher import Dispatcher
 from slurm.environment import read_job_id
-from slurm.facts import Facts, read_facts
 from slurm.feed import describe_rest, needs_feeder
-from slurm.job_ends import find_ends
+from slurm.queue import job_control, pack_states
+from slurm.queue.job_ends import find_ends
+from slurm.queue.squeue import Queue, QueueWatch
 from slurm.request import JobResources, Request, feeder_request, job_request
 from slurm.sbatch import SubmitOptions, render
-from slurm.site import Site
+from slurm.site.facts import Facts, read_facts
+from slurm.site.site import Site
 from slurm.slurm_errors import SlurmError
-from slurm.squeue import Queue, QueueWatch
 from slurm.submission import ALLOCATION, SlurmSubmission, read_slurm_submissions
 
 _MARGIN = 0.1  # of the time limit, beside the grace, because times are estimated

@@ -17,9 +17,9 @@ from orchestrator.sweep.site_profile import profile_folder, read_site
 from slurm.doctor.diagnostic import Diagnostic, Level, fatal, ok, warning
 from slurm.doctor.examine import Examined, examine
 from slurm.doctor.profile import propose_profile
-from slurm.facts import ask_site, record_answers, replay_answers
 from slurm.limits import check_visible
 from slurm.request import JobResources
+from slurm.site.facts import ask_site, record_answers, replay_answers
 from slurm.slurm_errors import SiteError
 
 _WIDTH = 96

@@ -1,4 +1,4 @@
-"""A site profile as people write it, checked at the border and turned into a `slurm.site.Site`."""
+"""A site profile as people write it, checked at the border and made into a `Site`."""
 
 import os
 import re
@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field
 
 from orchestrator.sweep.document import Document, Invalid, Location, SweepError, choices
 from orchestrator.sweep.messages import Duration, Strict, check
-from slurm.site import Site
+from slurm.site.site import Site
 
 _DEFAULT = "default"
 _SUFFIX = ".toml"

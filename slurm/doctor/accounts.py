@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from slurm.doctor.diagnostic import Diagnostic, fatal, ok, warning
-from slurm.facts import Ask, Facts, Partition
 from slurm.limits import check_account
 from slurm.request import JobResources, gpu_options
-from slurm.site import GpuDialect, Site
+from slurm.site.facts import Ask, Facts, Partition
+from slurm.site.site import GpuDialect, Site
 from slurm.slurm_errors import SiteError, SlurmError
 
 _DIALECTS: tuple[GpuDialect, ...] = ("gres", "gpus-per-node", "gpus")

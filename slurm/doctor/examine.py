@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from slurm.doctor import accounts, quotas
 from slurm.doctor.diagnostic import Diagnostic, fatal, ok, warning
-from slurm.facts import Ask, Facts, Partition, read_facts
 from slurm.limits import find_partition
-from slurm.site import Site
+from slurm.site.facts import Ask, Facts, Partition, read_facts
+from slurm.site.site import Site
 from slurm.slurm_errors import SiteError, SlurmError
 
 

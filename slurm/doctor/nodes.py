@@ -18,11 +18,11 @@ from slurm.commands import ask_if_allowed
 from slurm.doctor.accounts import smallest_job_options
 from slurm.doctor.diagnostic import Diagnostic, fatal, ok, warning
 from slurm.doctor.probe import AGAIN, ANSWER_S, BACK, MEETING_S, READY, TEST, describe_python
+from slurm.queue.squeue import read_jobs
 from slurm.request import JobResources, probe_request
 from slurm.sbatch import SubmitOptions, submit
-from slurm.site import Site
+from slurm.site.site import Site
 from slurm.slurm_errors import SlurmError
-from slurm.squeue import read_jobs
 
 _LOOK_S = 0.05
 _SLOW_S = 60.0  # longer than we wait for files of a job that has ended

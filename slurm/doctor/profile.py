@@ -4,8 +4,8 @@ import json
 
 from slurm.doctor.examine import Examined
 from slurm.doctor.quotas import find_tightest_cap, usual_minutes
-from slurm.facts import Facts
-from slurm.site import Site
+from slurm.site.facts import Facts
+from slurm.site.site import Site
 
 
 def propose_profile(examined: Examined) -> str:

@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator, Mapping
 
 from slurm.doctor.diagnostic import Diagnostic, fatal, ok, warning
-from slurm.facts import Facts, Partition, parse_count, parse_minutes
-from slurm.site import Site
+from slurm.site.facts import Facts, Partition, parse_count, parse_minutes
+from slurm.site.site import Site
 
 _SHORT_MIN = 60  # a default time below that is one that nobody trains with
 _USUAL_MIN = 240

@@ -52,7 +52,9 @@ def _a_second_class(tree: Path) -> None:
 
 
 def _a_module_that_forwards(tree: Path) -> None:
-    (tree / "slurm" / "planted.py").write_text('"""Old path."""\n\nfrom slurm.site import Site\n')
+    (tree / "slurm" / "planted.py").write_text(
+        '"""Old path."""\n\nfrom slurm.site.site import Site\n'
+    )
 
 
 def test_a_tree_without_violations_passes(tree: Path) -> None:

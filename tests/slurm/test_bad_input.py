@@ -6,10 +6,10 @@ import pytest
 from slurm_lab import SMALL, Lab
 from toml_text import toml
 
-from slurm.facts import Facts, Partition
 from slurm.limits import check_request
 from slurm.request import JobResources
-from slurm.site import Site
+from slurm.site.facts import Facts, Partition
+from slurm.site.site import Site
 from slurm.slurm_errors import SiteError
 
 WRONG = {

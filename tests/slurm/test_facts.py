@@ -5,9 +5,9 @@ import os
 import pytest
 
 from slurm.environment import forget_job, read_job_process, without_job
-from slurm.facts import parse_config, parse_minutes, parse_partitions
+from slurm.queue.squeue import parse_state
+from slurm.site.facts import parse_config, parse_minutes, parse_partitions
 from slurm.slurm_errors import SlurmError
-from slurm.squeue import parse_state
 
 
 def test_partitions_of_mixed_nodes_have_the_most_that_one_node_has():

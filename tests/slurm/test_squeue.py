@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from slurm import squeue
+from slurm.queue import squeue
+from slurm.queue.squeue import ExpectedJobs, Outstanding, QueueWatch
 from slurm.slurm_errors import SlurmError
-from slurm.squeue import ExpectedJobs, Outstanding, QueueWatch
 
 EVERY_S = 40.0  # the least time between two questions, as sites have it
 ME = os.geteuid()

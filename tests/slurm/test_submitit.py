@@ -8,7 +8,7 @@ from submitit.slurm import slurm as submitit_slurm
 
 from slurm.request import JobResources, job_request
 from slurm.sbatch import SubmitOptions, submit
-from slurm.site import Site
+from slurm.site.site import Site
 from slurm.slurm_errors import NoAnswer
 
 

@@ -33,9 +33,9 @@ from orchestrator.backends.records import (
     submission_file,
 )
 from slurm.environment import JobProcess, forget_job, read_job_process
-from slurm.facts import expand_nodes, find_address
-from slurm.pack_states import exit_name
+from slurm.queue.pack_states import exit_name
 from slurm.requeue import SIGNALS, Requeue
+from slurm.site.facts import expand_nodes, find_address
 from slurm.submission import ALLOCATION, ArrayJobs, allocation_record
 from slurm.waiting import read_late
 

@@ -11,9 +11,9 @@ import pytest
 from slurm_lab import call
 
 from slurm.doctor import nodes
+from slurm.queue.squeue import Queue, Queued
 from slurm.request import JobResources
-from slurm.site import Site
-from slurm.squeue import Queue, Queued
+from slurm.site.site import Site
 
 SITES = Path(__file__).parent / "sites"
 

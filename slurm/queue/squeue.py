@@ -17,7 +17,7 @@ from typing import Literal
 
 from jobs.contract.failures import FailureClass
 from slurm.commands import ask, in_batches, run
-from slurm.facts import parse_config
+from slurm.site.facts import parse_config
 from slurm.slurm_errors import NoAnswer, SlurmError
 
 State = Literal["queued", "running", "ended"]

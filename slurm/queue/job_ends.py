@@ -12,8 +12,8 @@ from pathlib import Path
 
 from jobs.contract.atomic_write import write_once
 from jobs.contract.failures import FailureClass, JobEnd, classify_output
-from slurm.pack_states import end_name
-from slurm.squeue import Ended, Queue, parse_failure_class
+from slurm.queue.pack_states import end_name
+from slurm.queue.squeue import Ended, Queue, parse_failure_class
 from slurm.submission import ArrayJob, SlurmSubmission
 
 _TAIL = 16_384  # bytes of what a job has printed: its killer speaks last

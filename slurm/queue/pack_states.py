@@ -7,7 +7,7 @@ the queue proves it; if nobody knows, it is better waited for than trained twice
 import os
 from collections.abc import Mapping, Sequence
 
-from slurm.squeue import ExpectedJobs, Key, Outstanding, Queue, State
+from slurm.queue.squeue import ExpectedJobs, Key, Outstanding, Queue, State
 from slurm.submission import ArrayJob, SlurmSubmission
 
 

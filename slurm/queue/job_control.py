@@ -9,9 +9,9 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 
 from jobs.contract.atomic_write import write_once
 from slurm.commands import ask, ask_if_allowed, in_batches
-from slurm.pack_states import exit_name, find_living
+from slurm.queue.pack_states import exit_name, find_living
+from slurm.queue.squeue import Key, Queue
 from slurm.slurm_errors import SlurmError
-from slurm.squeue import Key, Queue
 from slurm.submission import SlurmSubmission, cancel_mark
 
 _CANCELLED = "130"  # what a lane would answer that was stopped by its user
