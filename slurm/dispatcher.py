@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from jobs.contract.atomic_write import write_atomically
 from slurm.limits import count_room
 from slurm.queue.job_control import start_waiting
+from slurm.queue.job_ends import fails_to_start
 from slurm.queue.squeue import Queue, Queued, read_named
 from slurm.sbatch import QueueFull, SubmitOptions, submit
 from slurm.slurm_errors import NoAnswer, SlurmError
@@ -45,7 +46,10 @@ class Dispatcher:
             for submission in self.submissions:
                 self._recover(submission)
             for submission in list(self._open()):
-                self._send_all(submission)
+                if fails_to_start(submission, self.queue):
+                    submission.array_jobs.give_up()
+                else:
+                    self._send_all(submission)
         except QueueFull as full:
             self.refused = True
             _log.info("the queue is full: %s", full)

@@ -75,6 +75,10 @@ class Assignment:
             return False
         return array_jobs.carries(here.pack, here.name, here.array_job)
 
+    def has_begun(self) -> bool:
+        """Return True if this job, or an attempt of it before, has logged anything."""
+        return any(self.layout.events.glob(f"{self.record['id']}-{self.here.pack}-*.jsonl"))
+
     def launch(self) -> Launch:
         """Return the launch of this process; raises SlurmError if a GPU is missing."""
         here, threads = self.here, self.record["threads"]
@@ -123,8 +127,7 @@ def run(assignment: Assignment) -> int:
         launch = assignment.launch()
     except SlurmError as error:
         _log.error("%s", error)
-        _leave_exit_code(assignment, EXIT_NO_GPU)
-        return EXIT_NO_GPU
+        return EXIT_NO_GPU  # and no file of it: this job has never begun
     launch.stop.listen(*SIGNALS)
     pack = assignment.pack
     requeue = Requeue.of(pack, assignment.here, assignment.record["request"])
@@ -133,6 +136,8 @@ def run(assignment: Assignment) -> int:
     ended.unlink(missing_ok=True)  # the job lives again
     before = requeue.state()
     code = lane.run_pack(pack, launch)
+    if code == lane.EXIT_FAILED and not assignment.has_begun():
+        return code  # as above
     if code != lane.EXIT_INTERRUPTED:
         _leave_exit_code(assignment, code)
     elif launch.rank == 0:

@@ -5,7 +5,7 @@ Submits nothing. The words are those of submitit, which renders them; see `slurm
 
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,13 @@ from slurm.site.site import GpuDialect, Site
 _FEEDER_TIME_MIN = 10
 _FEED = "slurm.feed"
 _RANKS_LEAVE_S = 60
+# What bash does if a line of `setup` has failed; not for lines within a file that is sourced, nor
+# for a command of which the script itself asks how it ended (`||`, `if`).
+_ON_FAILURE = (
+    "code=$?; [ ${#BASH_SOURCE[@]} -gt 1 ] || { "
+    'echo "error: setup of the site profile failed with exit code $code at: '
+    '$(sed -n "${LINENO}p" "$0")" >&2; exit "$code"; }'
+)
 
 
 @dataclass(frozen=True)
@@ -127,12 +134,19 @@ def probe_request(folder: Path, resources: JobResources, site: Site) -> Request:
 def _common(site: Site) -> dict[str, Any]:
     exports = [f"export {name}={shlex.quote(value)}" for name, value in LANE_ENVIRONMENT.items()]
     return {
-        "setup": [*site.setup, *exports],
+        "setup": [*_checked(site.setup), *exports],
         "stderr_to_stdout": True,
         "use_srun": False,  # if srun is needed, the command has it, with its own options
         "wckey": None,
         **site.destination,
     }
+
+
+def _checked(setup: Sequence[str]) -> list[str]:
+    """Return the lines of a site so that the job ends, and names the line, if one fails."""
+    if not setup:
+        return []
+    return [f"trap {shlex.quote(_ON_FAILURE)} ERR", *setup, "trap - ERR"]
 
 
 def gpu_options(resources: JobResources, site: Site) -> Mapping[str, Any]:

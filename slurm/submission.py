@@ -251,6 +251,10 @@ class SlurmSubmission:
         """Return True if the job of a pack has logged anything."""
         return any(self.layout.events.glob(f"{self.id}-{pack}-*.jsonl"))
 
+    def has_any_begun(self) -> bool:
+        """Return True if any job has logged anything."""
+        return any(self.layout.events.glob(f"{self.id}-*.jsonl"))
+
     def unsent(self) -> range:
         """Return the packs that no array job carries yet and that are still to be sent."""
         if self.array_jobs.is_over:

@@ -5,7 +5,7 @@ The states of SLURM are in `slurm.queue.squeue`; the sweep says what follows fro
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -52,7 +52,8 @@ class JobEnd:
     """How a job ended whose log does not say so; `node` is the one that it ran on, if it did.
 
     `gained` is False if its time was over without any progress; `time_s` is when that was first
-    seen (seconds since the epoch).
+    seen (seconds since the epoch). `cause` is equal for jobs that ended alike before they began,
+    and None if that says nothing of the others.
     """
 
     failure: FailureClass
@@ -60,6 +61,7 @@ class JobEnd:
     node: str | None = None
     gained: bool | None = None
     time_s: float = 0.0
+    cause: str | None = None
 
 
 def classify_exception(kind: str | None, error: str | None) -> FailureClass:
@@ -77,3 +79,12 @@ def classify_exception(kind: str | None, error: str | None) -> FailureClass:
 def classify_output(text: str) -> FailureClass | None:
     """Return the class that the last lines of a job's output show, None if they show none."""
     return next((failure for failure, words in _WORDS.items() if words.search(text)), None)
+
+
+def find_common_start_failure(ends: Iterable[JobEnd], patience: int) -> JobEnd | None:
+    """Return how `patience` jobs ended alike before they began, None if there are not so many."""
+    by_cause: dict[str, list[JobEnd]] = {}
+    for end in ends:
+        if end.cause is not None:
+            by_cause.setdefault(end.cause, []).append(end)
+    return next((alike[0] for alike in by_cause.values() if 0 < patience <= len(alike)), None)

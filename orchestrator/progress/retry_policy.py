@@ -3,18 +3,25 @@
 Derived from the logs and from how jobs ended; asks no scheduler and sends nothing.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from jobs.contract.failures import CLASSES, FailureClass, JobEnd, classify_exception
+from jobs.contract.failures import (
+    CLASSES,
+    FailureClass,
+    JobEnd,
+    classify_exception,
+    find_common_start_failure,
+)
 from jobs.contract.layout import Layout
+from jobs.contract.pack import Pack
 from jobs.ranks.ending import RANK_DIED
 from orchestrator.backends.base import Need
 from orchestrator.backends.records import Submission, read_pack
 from orchestrator.sweep.keys import FailureKeys
 from tracking.history import AttemptSummary
-from tracking.outcomes import Outcome
+from tracking.outcomes import Hold, Outcome
 
 Ends = Mapping[tuple[str, int], JobEnd]
 
@@ -97,13 +104,31 @@ def find_unstarted(layout: Layout, ends: Ends) -> Mapping[str, list[tuple[str, i
     carriers: dict[str, list[tuple[str, int]]] = {}
     for (submission, pack), end in sorted(ends.items()):
         if end.failure == "NEVER_STARTED":
-            for trial in _read_carried(layout, submission, pack):
+            for trial in read_carried(layout, submission, pack):
                 carriers.setdefault(trial, []).append((submission, pack))
     return carriers
 
 
+def find_start_hold(
+    layout: Layout, submission: Submission, ends: Ends, carriers: Container[str]
+) -> Hold | None:
+    """Return the hold of a submission whose jobs all end alike before they begin, else None.
+
+    Trials in `carriers` have a living job, and are not held.
+    """
+    here = [end for (name, _), end in ends.items() if name == submission.id]
+    common = find_common_start_failure(here, Pack.patience)
+    if common is None or any(layout.events.glob(f"{submission.id}-*.jsonl")):
+        return None
+    packs = (read_carried(layout, submission.id, pack) for pack in range(submission.packs))
+    trials = tuple(trial for pack in packs for trial in pack if trial not in carriers)
+    reason = "the first jobs of the submission ended alike before they began"
+    return Hold(submission.id, reason, common.why, trials)
+
+
 @cache
-def _read_carried(layout: Layout, submission: str, pack: int) -> tuple[str, ...]:
+def read_carried(layout: Layout, submission: str, pack: int) -> tuple[str, ...]:
+    """Return the ids of the trials of a pack."""
     return tuple(trial.id for trial in read_pack(layout, submission, pack).trials)
 
 

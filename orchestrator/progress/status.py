@@ -13,7 +13,14 @@ from jobs.contract.trial import Trial
 from jobs.ranks.ending import RANK_DIED
 from orchestrator.backends.base import job_ends, job_notes, job_states
 from orchestrator.backends.records import Submission, read_pack, read_submissions
-from orchestrator.progress.retry_policy import Ends, Failure, find_failure, find_unstarted
+from orchestrator.progress.retry_policy import (
+    Ends,
+    Failure,
+    find_failure,
+    find_start_hold,
+    find_unstarted,
+    read_carried,
+)
 from orchestrator.study.stage import NO_STAGE, Stage, Wanted, read_stage
 from orchestrator.study.study import Study
 from tracking.compare.analysis import Analysis
@@ -170,8 +177,8 @@ def read_status(study: Study, amended: Analysis | None = None) -> Status:
             carried = read_pack(study.layout, submission, pack).trials
             carriers |= {trial.id: submission for trial in carried}
     outcomes = read_outcomes(study.layout.events, trials, read_discards(study.layout))
-    holds = _read_open_holds(study, submissions)
     ends = job_ends(study.layout, submissions)
+    holds = _read_open_holds(study, submissions, ends, carriers)
     unstarted = find_unstarted(study.layout, ends)
     known = {submission.id: submission for submission in submissions}
 
@@ -231,10 +238,24 @@ def _find_bad_nodes(ends: Ends, exclude_s: float) -> tuple[str, ...]:
     return tuple(dict.fromkeys(node for node in named if not set(node) & set(",[")))
 
 
-def _read_open_holds(study: Study, submissions: Sequence[Submission]) -> Mapping[str, Hold]:
-    """Return, by trial id, the holds that stand: no later submission has carried the trial."""
+def _read_open_holds(
+    study: Study,
+    submissions: Sequence[Submission],
+    ends: Ends,
+    carriers: Mapping[str, str],
+) -> Mapping[str, Hold]:
+    """Return, by trial id, the holds that stand: no later submission has carried the trial.
+
+    What waits for its job in the queue is not held because others could not start.
+    """
     holds: dict[str, Hold] = {}
-    all_holds = read_holds(study.layout.events)
+    unstarted = {name for (name, _), end in ends.items() if end.cause is not None}
+    of_starts = (
+        find_start_hold(study.layout, submission, ends, carriers)
+        for submission in submissions
+        if submission.id in unstarted
+    )
+    all_holds = [*read_holds(study.layout.events), *(hold for hold in of_starts if hold)]
     oldest = min((hold.submission for hold in all_holds), default=None)
     if oldest is None:
         return {}
@@ -242,8 +263,8 @@ def _read_open_holds(study: Study, submissions: Sequence[Submission]) -> Mapping
         if submission.id < oldest:
             continue
         for pack in range(submission.packs):
-            for trial in read_pack(study.layout, submission.id, pack).trials:
-                holds.pop(trial.id, None)
+            for trial in read_carried(study.layout, submission.id, pack):
+                holds.pop(trial, None)
         for hold in all_holds:
             if hold.submission == submission.id:
                 holds |= dict.fromkeys(hold.trials, hold)

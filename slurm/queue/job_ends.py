@@ -6,17 +6,26 @@ is none, what the job has printed and logged tells. Asks SLURM nothing: a queue 
 
 import contextlib
 import json
+import re
 import time
 from collections.abc import Collection
 from pathlib import Path
 
 from jobs.contract.atomic_write import write_once
-from jobs.contract.failures import FailureClass, JobEnd, classify_output
-from slurm.queue.pack_states import end_name
+from jobs.contract.failures import (
+    FailureClass,
+    JobEnd,
+    classify_output,
+    find_common_start_failure,
+)
+from jobs.contract.pack import Pack
+from slurm.queue.pack_states import complete_states, end_name, exit_name, read_states
 from slurm.queue.squeue import Ended, Queue, parse_failure_class
 from slurm.submission import ArrayJob, SlurmSubmission
 
 _TAIL = 16_384  # bytes of what a job has printed: its killer speaks last
+_MOST_SAID = 200  # characters of its last line
+_OF_SLURM = ("srun: ", "slurmstepd: ")
 
 
 def find_ends(
@@ -30,6 +39,21 @@ def find_ends(
         return {}
     array_jobs = submission.array_jobs.by_pack()
     return {pack: _judge(submission, pack, array_jobs.get(pack), queue) for pack in packs}
+
+
+def fails_to_start(submission: SlurmSubmission, queue: Queue) -> bool:
+    """Return True if what all jobs of a submission do first fails: what is unsent fails alike."""
+    if submission.has_any_begun():
+        return False
+    states = complete_states(submission, read_states(submission), queue)
+    exits = {path.name for path in (submission.folder / "output").glob("*.exit")}
+    dead = [
+        pack
+        for pack, state in states.items()
+        if state == "ended" and exit_name(pack, 0) not in exits
+    ]
+    ends = find_ends(submission, dead, queue).values()
+    return find_common_start_failure(ends, Pack.patience) is not None
 
 
 def write_end(folder: Path, pack: int, word: str, nodes: str, gained: bool) -> None:
@@ -48,13 +72,20 @@ def _judge(
     if failure is not None:
         seen_s = kept.stat().st_mtime if kept.exists() else time.time()
         return JobEnd(failure, _explain(failure, end.gained), node, end.gained, seen_s)
-    failure = classify_output(_tail(submission.layout.job_output(submission.id, pack)))
+    output = _tail(submission.layout.job_output(submission.id, pack))
+    failure = classify_output(output)
     if failure is not None:
         return JobEnd(failure, _explain(failure, None), node)
     verdict = f"SLURM says {end.word}" if end.word else "SLURM has no word on it any more"
-    if not submission.has_begun(pack):
-        return JobEnd("NEVER_STARTED", f"its job ended before it began: {verdict}", node)
-    return JobEnd("LOST", f"its process died: {verdict}", node)
+    said = _find_last_words(output)
+    why = verdict if said is None else f"{verdict}, and its log ends with: {said}"
+    if submission.has_begun(pack):
+        return JobEnd("LOST", f"its process died: {why}", node)
+    # What SLURM, or somebody, has cancelled says nothing of other jobs.
+    is_own = end.word.startswith("FAILED") or (said and not end.word)
+    cause = re.sub(r"\d+", "#", said or end.word) if is_own else None
+    why = f"its job ended before it began: {why}"
+    return JobEnd("NEVER_STARTED", why, node, cause=cause)
 
 
 def _read_last_state(kept: Path, pack: int, array_job: ArrayJob | None, queue: Queue) -> Ended:
@@ -83,6 +114,14 @@ def _explain(failure: FailureClass, gained: bool | None) -> str:
         "TIMEOUT": "its time was over",
         "PREEMPTED": "it had to make room for another job",
     }.get(failure, "it took more memory than its job had")
+
+
+def _find_last_words(output: str) -> str | None:
+    """Return the last line that a job has printed, one of SLURM's own if there is no other."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    own = [line for line in lines if not line.startswith(_OF_SLURM)]
+    said = own or lines
+    return said[-1][:_MOST_SAID] if said else None
 
 
 def _tail(path: Path) -> str:

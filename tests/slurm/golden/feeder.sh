@@ -14,7 +14,9 @@
 #SBATCH --time=10
 
 # setup
+trap 'code=$?; [ ${#BASH_SOURCE[@]} -gt 1 ] || { echo "error: setup of the site profile failed with exit code $code at: $(sed -n "${LINENO}p" "$0")" >&2; exit "$code"; }' ERR
 module load python
+trap - ERR
 export PYTHONSAFEPATH=1
 export PYTHONUNBUFFERED=1
 export CUBLAS_WORKSPACE_CONFIG=:4096:8

@@ -18,8 +18,10 @@
 #SBATCH --time=720
 
 # setup
+trap 'code=$?; [ ${#BASH_SOURCE[@]} -gt 1 ] || { echo "error: setup of the site profile failed with exit code $code at: $(sed -n "${LINENO}p" "$0")" >&2; exit "$code"; }' ERR
 module purge
 module load python/3.11
+trap - ERR
 export PYTHONSAFEPATH=1
 export PYTHONUNBUFFERED=1
 export CUBLAS_WORKSPACE_CONFIG=:4096:8
