@@ -2,10 +2,11 @@
 
 Run by the pool on this machine, and on SLURM by a small job that waits for the others, so that no
 terminal has to stay open: sends again what the sweep says, takes the decisions that are due, sends
-what they release, and sends notices. Waits for nothing.
+what they release, and sends notices. Waits for nothing. How it ended is told by `status`.
 """
 
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -15,18 +16,34 @@ from orchestrator.progress.status import read_status
 from orchestrator.study.study import Study, open_study
 from orchestrator.submit.notify import send_notices
 from orchestrator.submit.submit import advance_unattended, send_remaining
+from slurm.environment import read_job_id
+from slurm.helper_record import begin_helper, end_helper
 from slurm.waiting import retry_until
+from thermolion.errors import InputError, ThermolionError
 
 _log = logging.getLogger(__name__)
 
 
-def main() -> None:
-    """Look after the study that the command line names."""
+def main() -> int:
+    """Look after the study that the command line names; return the exit code."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     root, name = Path(sys.argv[1]), sys.argv[2]
-    # By path: the current folder may have a file with the name of the study.
-    study = open_study(str(Layout(root, name).sweep), root)
-    retry_until(lambda: _look_after(study))
+    layout = Layout(root, name)
+    record = begin_helper(layout, read_job_id(os.environ))
+    try:
+        # By path: the current folder may have a file with the name of the study.
+        study = open_study(str(layout.sweep), root)
+        failure = retry_until(lambda: _look_after(study))
+    except ThermolionError as error:
+        failure = error
+    except Exception as error:
+        end_helper(layout, record, f"{type(error).__name__}: {error}")
+        raise
+    end_helper(layout, record, None if failure is None else str(failure))
+    if failure is None:
+        return 0
+    _log.error("%s", failure)
+    return 2 if isinstance(failure, InputError) else 1
 
 
 def _look_after(study: Study) -> bool:
@@ -43,4 +60,4 @@ def _look_after(study: Study) -> bool:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

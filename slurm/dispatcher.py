@@ -5,10 +5,12 @@ lock. The cap itself is kept in `slurm.limits`.
 """
 
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from jobs.contract.atomic_write import write_atomically
+from slurm.helper_record import HelperRecord, clear_helper, write_helper
 from slurm.limits import count_room
 from slurm.queue.job_control import start_waiting
 from slurm.queue.job_ends import fails_to_start
@@ -185,11 +187,16 @@ class Dispatcher:
         if submission is None or submission.after is None or submission.array_jobs.is_cancelled:
             return
         dependency = _after(self._find_living_ids(self.submissions))
+        if dependency is None and self.job_id is None:
+            clear_helper(submission.layout)  # what it had to do, its user has done
         if dependency is None or self._is_queued(submission.after_name):
             return
         options = SubmitOptions(submission.after_name, dependency=dependency)
         try:
-            submit(submission.after, options, submission.scripts)
+            job = int(submit(submission.after, options, submission.scripts))
+            log = str(submission.after_log)
+            name = submission.after_name
+            write_helper(submission.layout, HelperRecord(job, name, os.geteuid(), log))
             self.changed = True
         except SlurmError as error:
             _log.warning("nobody looks after the study but the next `submit`: %s", error)

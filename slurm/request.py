@@ -112,12 +112,6 @@ def feeder_request(
         "time": _FEEDER_TIME_MIN,
         "additional_parameters": dict(site.options) | {"output": str(folder / log)},
     }
-    if module != _FEED:  # new requests go where those of this user's shell went
-        parameters["setup"] += [
-            f"export SBATCH_{option.upper()}={shlex.quote(value)}"
-            for option, value in site.destination.items()
-            if option != "constraint"
-        ]
     return Request(parameters, f"exec {_start(site, module, root, study)}")
 
 

@@ -236,6 +236,11 @@ class SlurmSubmission:
         return self.folder / "feed.log"
 
     @property
+    def after_log(self) -> Path:
+        """The output of the job that looks after the study."""
+        return self.folder / "after.log"
+
+    @property
     def feeder_refusal(self) -> Path:
         """The file that says why that job could not be sent."""
         return self.folder / "feed.refused"

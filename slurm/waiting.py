@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from jobs.contract.lock import LockHeld
 from slurm.slurm_errors import SiteError, SlurmError
+from thermolion.errors import ThermolionError
 
 _STAY_S = 480.0  # within the time limit of such a job
 _AGAIN_S = 5.0
@@ -25,8 +26,8 @@ Found = TypeVar("Found")
 _log = logging.getLogger(__name__)
 
 
-def retry_until(act: Callable[[], bool]) -> None:
-    """Call `act` until it returns True, or until eight minutes are over.
+def retry_until(act: Callable[[], bool]) -> ThermolionError | None:
+    """Call `act` until it returns True, or until eight minutes are over; return its last error.
 
     A refusal may pass: a controller restarts, somebody holds the lock, the queue is full (jobs
     that have ended are counted for some seconds more). On SIGTERM the process exits, so that it
@@ -35,14 +36,16 @@ def retry_until(act: Callable[[], bool]) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     end, pause_s = time.monotonic() + _STAY_S, _AGAIN_S
     while True:
+        last: ThermolionError | None = None
         try:
             if act():
-                return
+                return None
         except (LockHeld, SiteError, SlurmError) as error:
             _log.warning("%s", error)
+            last = error
             pause_s *= 2
         if time.monotonic() + pause_s > end:
-            return
+            return last
         time.sleep(pause_s)
 
 

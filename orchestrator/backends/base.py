@@ -14,6 +14,7 @@ from jobs.contract.trial import Trial
 from orchestrator.backends.records import Submission
 from orchestrator.study.study import Study
 from orchestrator.sweep.sweep import SweepFile
+from slurm.helper_record import read_helper
 from tracking.outcomes import Outcome
 
 JobState = Literal["queued", "running", "ended"]
@@ -126,8 +127,13 @@ class Backend(ABC):
         """Hold or release jobs that have not started; return their number."""
 
     def notes(self, layout: Layout, submissions: Sequence[Submission]) -> Sequence[str]:
-        """Return remarks on living jobs for the user, by default none; asks no scheduler."""
-        return []
+        """Return remarks for the user on living jobs, and on what looks after the study.
+
+        Asks no scheduler; to be asked after `states`. By default, jobs are not spoken of.
+        """
+        helper = read_helper(layout)
+        trouble = None if helper is None else helper.describe_trouble(is_gone=False)
+        return [] if trouble is None else [trouble]
 
     def waits(self, layout: Layout) -> bool:
         """Return True if a recorded submission is still to be sent; by default, none is."""
@@ -160,8 +166,9 @@ def job_ends(layout: Layout, submissions: Sequence[Submission]) -> JobEnds:
 
 
 def job_notes(layout: Layout, submissions: Sequence[Submission]) -> list[str]:
-    """Return the remarks of all backends on living jobs."""
-    return list(_ask(submissions, lambda one, theirs: one.notes(layout, theirs)))
+    """Return the remarks of all backends on living jobs, each once."""
+    notes = _ask(submissions, lambda one, theirs: one.notes(layout, theirs))
+    return list(dict.fromkeys(notes))
 
 
 def _ask(

@@ -25,17 +25,18 @@ from orchestrator.backends.base import (
     PlacementRequest,
     SubmissionPlan,
 )
+from orchestrator.backends.recorded_site import site_of
 from orchestrator.backends.records import Submission, next_number
 from orchestrator.study.estimate import estimate_by_trial
 from orchestrator.study.packs import PackSizing, make_sized_packs
 from orchestrator.study.study import Study
 from orchestrator.sweep.document import SweepError
-from orchestrator.sweep.site_profile import read_site
 from slurm import limits
 from slurm.commands import is_here
 from slurm.dispatcher import Dispatcher
 from slurm.environment import read_job_id
 from slurm.feed import describe_rest, needs_feeder
+from slurm.helper_record import read_helper
 from slurm.queue import job_control, pack_states
 from slurm.queue.job_ends import find_ends
 from slurm.queue.squeue import Queue, QueueWatch
@@ -104,7 +105,7 @@ class SlurmBackend(Backend):
 
     def check_jobs(self, study: Study, resources: Iterable[JobResources]) -> None:
         """Raise the errors of `check` for jobs that are given these resources."""
-        site = read_site(study.sweep.keys.site)
+        site = site_of(study)
         if not is_here():
             raise SweepError(
                 f"{'ray.on' if study.sweep.keys.in_a_job else 'backend'}: slurm, and this machine "
@@ -122,7 +123,7 @@ class SlurmBackend(Backend):
                 "--lanes is for this machine: on SLURM, `limits.concurrent` says how many trials "
                 "run at a time, and `pack.trials_per_gpu` how many share a job"
             )
-        site = read_site(request.study.sweep.keys.site)
+        site = site_of(request.study)
         measure, facts = _measure(request, site), self._facts_here
         size = site.max_array_size or (_ARRAY if facts is None else facts.max_array_size)
         plans = []
@@ -176,7 +177,9 @@ class SlurmBackend(Backend):
         self._silence = None
         queue = self._seen = Queue(())
         asks = any(state is None for states in known.values() for state in states.values())
-        if asks or any(map(needs_feeder, ours)):
+        helper = read_helper(layout)
+        asks = asks or (helper is not None and helper.is_expected)
+        if ours and (asks or any(map(needs_feeder, ours))):
             try:
                 queue = self._seen = self._queue(ours)
             except SlurmError as error:
@@ -221,8 +224,13 @@ class SlurmBackend(Backend):
         if self._silence is not None:
             return [f"SLURM does not answer, its jobs are taken for alive: {self._silence}"]
         notes = []
-        if self._seen.trouble is not None:
-            notes = [f"some jobs are taken for alive, of which nobody knows: {self._seen.trouble}"]
+        helper = read_helper(layout)
+        is_gone = pack_states.is_helper_gone(layout, self._seen)
+        trouble = None if helper is None else helper.describe_trouble(is_gone)
+        if trouble is not None:
+            notes.append(trouble)
+        if (unseen := self._seen.trouble) is not None:
+            notes.append(f"some jobs are taken for alive, of which nobody knows: {unseen}")
         waiting = [each for each in _slurm_submissions(layout, submissions) if each.waits]
         unsent = sum(len(each.unsent()) for each in waiting)
         if not waiting:
@@ -272,6 +280,7 @@ class SlurmBackend(Backend):
         after = feeder_request(folder, layout.root, layout.study, site, _AFTER)
         return {
             "site": site.name,
+            "profile": site.to_json(),
             "job": job_request(folder, job, site, module).to_json(),
             "feeder": feeder.to_json() if site.sbatch_on_nodes else None,
             "after": after.to_json() if site.sbatch_on_nodes and request.unattended else None,

@@ -85,7 +85,8 @@ class Status:
     """All trials of a study: the planned ones by id in plan order, and outcomes of no plan.
 
     `strays` counts the trials in living jobs that the sweep no longer asks for; `at_a_time` is how
-    many ranks the living jobs may run at once, and `notes` what their backends say of them.
+    many ranks the living jobs may run at once, and `notes` what their backends say of them
+    and of what looks after the study.
     `bad_nodes` have died of late under a job of the study, the oldest first.
     """
 
@@ -206,7 +207,7 @@ def read_status(study: Study, amended: Analysis | None = None) -> Status:
         jobs_alive=sum(map(len, living.values())),
         strays=len(carriers.keys() - planned),
         at_a_time=max((known[submission].lanes for submission in living), default=1),
-        notes=tuple(job_notes(study.layout, [known[submission] for submission in living])),
+        notes=tuple(job_notes(study.layout, submissions)),
         stage=stage,
         bad_nodes=_find_bad_nodes(ends, study.sweep.keys.failures.node_fail.exclude),
     )

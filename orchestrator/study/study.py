@@ -15,14 +15,19 @@ from orchestrator.study.trials import plan_trials
 from orchestrator.study.tuning_rounds import NO_TUNING, Tuning
 from orchestrator.sweep.document import SweepError, choices
 from orchestrator.sweep.sweep import Sweep, read_sweep
+from slurm.site.site import Site
 
 
 @dataclass(frozen=True)
 class Study:
-    """Everything a verb starts from; opening one writes nothing."""
+    """Everything a verb starts from; opening one writes nothing.
+
+    `site` is the one that its jobs are sent to; None: the one that its sweep or its user names.
+    """
 
     sweep: Sweep
     layout: Layout
+    site: Site | None = None
     _plans: dict[tuple[int, ...], tuple[Trial, ...]] = field(
         default_factory=dict, compare=False, repr=False
     )

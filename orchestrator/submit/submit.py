@@ -8,6 +8,7 @@ from jobs.contract.layout import Layout
 from jobs.contract.lock import Lock, LockHeld
 from jobs.contract.trial import Trial
 from orchestrator.backends.base import backend_of
+from orchestrator.backends.recorded_site import with_recorded_site
 from orchestrator.backends.records import Submission, cancelled_file, read_pack, read_submissions
 from orchestrator.progress.status import Status, find_living_packs, read_status
 from orchestrator.progress.sweep_diff import compare_with_recorded
@@ -19,6 +20,7 @@ from orchestrator.submit.decide import decide
 from orchestrator.submit.preflight import check_before_start
 from orchestrator.submit.writer import Sender, SendOptions
 from orchestrator.sweep.document import SweepError
+from slurm.helper_record import clear_helper, read_helper
 from slurm.slurm_errors import NoAnswer
 from thermolion.errors import OperationError
 
@@ -96,6 +98,9 @@ def _submit(
         freeze(study, status.stage, status.outcomes)
     submissions = sender.write(chosen, files) if chosen else ()
     _start(study.layout, submissions)
+    helper = read_helper(study.layout)
+    if helper is not None and helper.job is None:
+        clear_helper(study.layout)  # what it had to do is done; that of a job is known to SLURM
     lanes = sum(submission.lanes for submission in submissions)
     trials = lanes // max((trial.world_size for trial in chosen), default=1)
     most = min(max(1, trials), study.sweep.keys.limits.concurrent or lanes)
@@ -153,6 +158,7 @@ def advance_unattended(study: Study) -> SubmitResult | None:
             return []
         return now.missing if again and not now.jobs_alive else _unsent(study, now)
 
+    study = with_recorded_site(study, submissions)
     # If jobs still live, one of them was requeued: the next submission waits for their end.
     sent = submit_study(study, _repeat_options(study.layout, submissions[-1]), follows)
     return sent if sent.submissions else None

@@ -13,6 +13,7 @@ from orchestrator.sweep.document import Document, Invalid, Location, SweepError,
 from orchestrator.sweep.messages import Duration, Strict, check
 from slurm.site.site import Site
 
+SITE_VARIABLE = "THERMOLION_SITE"
 _DEFAULT = "default"
 _SUFFIX = ".toml"
 _SET_BY_US = {"array", "dependency", "error", "job-name", "output", "parsable", "wrap"}
@@ -85,17 +86,26 @@ def profile_folder() -> Path:
     return (Path(config) if config else Path.home() / ".config") / "thermolion" / "sites"
 
 
+def find_profile(named: str | None) -> Path:
+    """Return the file of the profile of a name or path, which may be absent; None: the default."""
+    if named is not None and _is_path(named):
+        return Path(named).expanduser()
+    return profile_folder() / f"{named or _DEFAULT}{_SUFFIX}"
+
+
+def _is_path(named: str) -> bool:
+    return "/" in named or named.endswith((_SUFFIX, *_OLD))
+
+
 def _find(named: str | None) -> Site:
-    named = named or os.environ.get("THERMOLION_SITE")
-    folder = profile_folder()
-    is_path = named is not None and ("/" in named or named.endswith((_SUFFIX, *_OLD)))
-    path = Path(named or "").expanduser() if is_path else folder / f"{named or _DEFAULT}{_SUFFIX}"
+    named = named or os.environ.get(SITE_VARIABLE)
+    path, folder = find_profile(named), profile_folder()
     _refuse_old(path)
     if path.is_file():
         return _read(path)
     if named is None:
         return Site()
-    if is_path:
+    if _is_path(named):
         raise SweepError(f"there is no site profile {path}")
     known = sorted(profile.stem for profile in folder.glob(f"*{_SUFFIX}"))
     raise SweepError(
@@ -124,6 +134,7 @@ def _read(path: Path) -> Site:
     return Site(
         **file.model_dump(exclude=converted),
         name=path.stem,
+        profile=path.absolute(),
         time_min=None if file.time is None else max(1, int(file.time // 60)),
         grace_s=int(file.grace),
         submit_cap=file.limits.submit,

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 
 from jobs.contract.atomic_write import write_once
 from slurm.commands import ask, ask_if_allowed, in_batches
+from slurm.helper_record import clear_helper
 from slurm.queue.pack_states import exit_name, find_living
 from slurm.queue.squeue import Key, Queue
 from slurm.slurm_errors import SlurmError
@@ -33,6 +34,7 @@ def cancel(
     """
     if packs is None:
         submission.array_jobs.cancel()
+        clear_helper(submission.layout)
     cancelled: set[str] = set()
     end = time.monotonic() + _STOPPING_S
     while True:  # somebody may just have sent another one

@@ -7,6 +7,8 @@ the queue proves it; if nobody knows, it is better waited for than trained twice
 import os
 from collections.abc import Mapping, Sequence
 
+from jobs.contract.layout import Layout
+from slurm.helper_record import read_helper
 from slurm.queue.squeue import ExpectedJobs, Key, Outstanding, Queue, State
 from slurm.submission import ArrayJob, SlurmSubmission
 
@@ -46,8 +48,14 @@ def expect_jobs(submissions: Sequence[SlurmSubmission]) -> ExpectedJobs:
                     jobs[array_job.name, array_job.id, pack] = Outstanding(
                         array_job.uid, accounted
                     )
-    study = submissions[0].layout.folder
-    return ExpectedJobs(study, frozenset(uids), jobs, frozenset(known))
+    layout = submissions[0].layout
+    helper = read_helper(layout)
+    if helper is not None and helper.is_expected:
+        name, job, uid = helper.name or "", helper.job or 0, helper.uid or 0
+        uids.add(uid)
+        known.add(job)
+        jobs[name, job, None] = Outstanding(uid, accounted=False)
+    return ExpectedJobs(layout.folder, frozenset(uids), jobs, frozenset(known))
 
 
 def complete_states(
@@ -60,6 +68,15 @@ def complete_states(
         pack: state or _in_queue(array_jobs.get(pack), pack, queue, is_over)
         for pack, state in states.items()
     }
+
+
+def is_helper_gone(layout: Layout, queue: Queue) -> bool:
+    """Return True if the queue proves that the job has ended that looks after a study."""
+    helper = read_helper(layout)
+    if helper is None or helper.job is None or helper.name is None:
+        return False
+    key = (helper.name, helper.job, None)
+    return key in queue.ended or key in queue.gone
 
 
 def find_living(submission: SlurmSubmission, queue: Queue) -> dict[int, tuple[int, State]]:

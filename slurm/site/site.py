@@ -1,9 +1,9 @@
 """A site: how its cluster wants jobs to be asked for, and what it allows. Reads no profile."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 # How GPUs are asked for. Sites contradict each other: what one demands another one refuses.
 GpuDialect = Literal["gres", "gpus", "gpus-per-node", "none"]
@@ -20,7 +20,7 @@ class Site:
     seconds before the time limit trials are asked to save and end. `sbatch_on_nodes`: a job may
     submit others, `requeue`: it may be put back into the queue. `submit_cap` and `max_array_size`
     override what SLURM says. `shared` are the folders that nodes see as well; empty if that is
-    not known.
+    not known. `profile` is the file that says all this, None if there is none.
     """
 
     name: str = "default"
@@ -43,6 +43,7 @@ class Site:
     max_array_size: int | None = None
     status_every_s: float = 40.0
     shared: tuple[Path, ...] = ()
+    profile: Path | None = None
 
     @property
     def destination(self) -> Mapping[str, str]:
@@ -54,3 +55,18 @@ class Site:
             "constraint": self.constraint,
         }
         return {option: value for option, value in options.items() if value is not None}
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the site as a study records it."""
+        profile = None if self.profile is None else str(self.profile)
+        return asdict(self) | {"shared": list(map(str, self.shared)), "profile": profile}
+
+    @staticmethod
+    def from_json(record: Mapping[str, Any]) -> "Site":
+        """Return the site of a record; what it does not know of is as if nothing were said."""
+        known = {one.name: record[one.name] for one in fields(Site) if one.name in record}
+        for name in ("setup", "shared"):
+            known[name] = tuple(known.get(name, ()))
+        known["shared"] = tuple(map(Path, known["shared"]))
+        profile = known.get("profile")
+        return Site(**known | {"profile": None if profile is None else Path(profile)})

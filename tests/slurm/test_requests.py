@@ -86,16 +86,6 @@ def test_the_job_that_sends_the_rest_asks_for_one_core_and_no_gpu(tmp_path):
     assert script == (GOLDEN / "feeder.sh").read_text()
 
 
-def test_the_job_that_looks_after_a_study_knows_what_its_user_has_said_by_variables(monkeypatch):
-    monkeypatch.delenv("THERMOLION_SITE", raising=False)
-    monkeypatch.setenv("SBATCH_ACCOUNT", "my lab")
-    module = "orchestrator.unattended"
-    request = feeder_request(FOLDER, Path("/shared/studies"), "s", read_site(None), module)
-    script = render(request, SubmitOptions("s-after", dependency="afterany:17"), FOLDER)
-    assert "export SBATCH_ACCOUNT='my lab'\n" in script
-    assert "SBATCH_PARTITION" not in script
-
-
 def test_a_shell_fills_in_what_a_profile_leaves_open(tmp_path, monkeypatch):
     for name in ("PARTITION", "ACCOUNT", "QOS"):
         monkeypatch.setenv(f"SBATCH_{name}", f"my-{name.lower()}")

@@ -25,11 +25,11 @@ from orchestrator.backends.ray.backend import (
     make_request,
     plan_packs,
 )
+from orchestrator.backends.recorded_site import site_of
 from orchestrator.backends.records import BackendError, Submission, read_submissions
 from orchestrator.backends.slurm import SlurmBackend
 from orchestrator.study.study import Study
 from orchestrator.sweep.document import SweepError
-from orchestrator.sweep.site_profile import read_site
 from slurm.request import JobResources
 from slurm.submission import ALLOCATION, allocation_record
 
@@ -70,7 +70,7 @@ class RayOnSlurm(Backend):
 
     def _describe_allocation(self, request: PlacementRequest, folder: Path) -> Mapping[str, Any]:
         """Return what SLURM is asked for, as a submission to it has it; `folder` is Ray's."""
-        site = read_site(request.study.sweep.keys.site)
+        site = site_of(request.study)
         needs = [request.needs.get(trial.id, Need()) for trial in request.trials] or [Need()]
         need = Need(*(max(values) for values in zip(*map(astuple, needs), strict=True)))
         job = self._slurm.scale_resources(_resources(request.study), need, request.bad_nodes, site)

@@ -71,6 +71,24 @@ def test_a_look_waits_for_its_retries_and_nobody_has_to_be_there(thermolion, alo
     assert json.loads((tmp_path / "told").read_text())["text"] == "alone is done: 6 completed"
 
 
+def test_a_process_that_could_not_go_on_says_why_until_its_user_submits(
+    thermolion, alone, tmp_path
+):
+    data = tmp_path / "data"
+    data.mkdir()
+    sweep = alone("dies_once")
+    training = tmp_path / "left_alone.py"
+    taken = f"Path({str(data)!r}).is_dir() and os.rmdir({str(data)!r})"
+    training.write_text(training.read_text().replace("been.touch()", f"been.touch(); {taken}"))
+    assert thermolion("submit", sweep, "--data", data).code == 0
+    said = "the process that looks after this study has failed: the data root"
+    wait_for(lambda: said in thermolion("status", "alone").out, 60)
+    data.mkdir()
+    assert thermolion("submit", sweep, "--data", data).code == 0
+    assert said not in thermolion("status", "alone").out
+    thermolion("cancel", "alone")
+
+
 def test_run_stays_until_nothing_follows_any_more(thermolion, alone):
     said = thermolion("run", alone("dies_once"))
     assert said.code == 0, said.err
