@@ -76,7 +76,7 @@ class Dispatcher:
             if array_job.id is None:
                 name = array_job.name
                 # The queue may be an old one, or not all of it.
-                ids = self.queue.ids(name) or read_named(name).ids(name)
+                ids = self.queue.ids(name) or read_named(name, array_job.uid).ids(name)
                 if ids:
                     submission.array_jobs.claim(array_job, ids[0])
                 else:
@@ -172,7 +172,7 @@ class Dispatcher:
             return
         options = SubmitOptions(submission.feeder_name, dependency=_after([waited_for]))
         try:
-            submit(submission.feeder, options, submission.scripts)
+            submit(submission.feeder, options, submission.feeder_scripts)
         except SlurmError as error:
             self.shut_out = isinstance(error, QueueFull | NoAnswer)
             _note_refusal(submission, str(error))
@@ -193,7 +193,7 @@ class Dispatcher:
             return
         options = SubmitOptions(submission.after_name, dependency=dependency)
         try:
-            job = int(submit(submission.after, options, submission.scripts))
+            job = int(submit(submission.after, options, submission.after_scripts))
             log = str(submission.after_log)
             name = submission.after_name
             write_helper(submission.layout, HelperRecord(job, name, os.geteuid(), log))

@@ -66,7 +66,7 @@ def submit(request: Request, options: SubmitOptions, folder: Path) -> str:
     from submitit.core.utils import FailedJobError, FailedSubmissionError
     from submitit.slurm.slurm import SlurmExecutor
 
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     try:
         executor = SlurmExecutor(folder)
         executor.parameters.update(_parameters(request, options))  # in the words of sbatch already

@@ -136,10 +136,15 @@ class ArrayJobs:
         """Return True if the job of a name and an id is the one that was meant to carry a pack.
 
         An intent may have been sent twice. It was written before the job was sent: if there is
-        none, it may only be seen late.
+        none, it may only be seen late. A job that was renamed is known by the id that its sender
+        was told, which is written down soon after.
         """
         array_job = poll(lambda: self.by_pack().get(pack))
-        return array_job is not None and array_job.name == name and self.claim(array_job, job)
+        if array_job is not None and name is not None and array_job.name in name:
+            return self.claim(array_job, job)
+        told = poll(lambda: (one := self.by_pack().get(pack)) is None or one.id is not None)
+        array_job = self.by_pack().get(pack)
+        return told and array_job is not None and array_job.id == job
 
     def by_pack(self) -> dict[int, ArrayJob]:
         """Return the array job of every pack that has one."""
@@ -213,6 +218,16 @@ class SlurmSubmission:
     def scripts(self) -> Path:
         """The folder of the batch scripts that were sent."""
         return self.folder / "scripts"
+
+    @property
+    def feeder_scripts(self) -> Path:
+        """The folder of the batch scripts of the jobs that send the rest."""
+        return self.scripts / "feed"
+
+    @property
+    def after_scripts(self) -> Path:
+        """The folder of the batch scripts of the jobs that look after the study."""
+        return self.scripts / "after"
 
     @property
     def feeder_name(self) -> str:

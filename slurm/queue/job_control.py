@@ -11,7 +11,8 @@ from jobs.contract.atomic_write import write_once
 from slurm.commands import ask, ask_if_allowed, in_batches
 from slurm.helper_record import clear_helper
 from slurm.queue.pack_states import exit_name, find_living
-from slurm.queue.squeue import Key, Queue
+from slurm.queue.squeue import Queue
+from slurm.queue.state_words import Key
 from slurm.slurm_errors import SlurmError
 from slurm.submission import SlurmSubmission, cancel_mark
 

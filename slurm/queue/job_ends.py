@@ -20,7 +20,8 @@ from jobs.contract.failures import (
 )
 from jobs.contract.pack import Pack
 from slurm.queue.pack_states import complete_states, end_name, exit_name, read_states
-from slurm.queue.squeue import Ended, Queue, parse_failure_class
+from slurm.queue.squeue import Queue
+from slurm.queue.state_words import Ended, parse_failure_class
 from slurm.submission import ArrayJob, SlurmSubmission
 
 _TAIL = 16_384  # bytes of what a job has printed: its killer speaks last

@@ -6,11 +6,16 @@ the queue proves it; if nobody knows, it is better waited for than trained twice
 
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 
 from jobs.contract.layout import Layout
 from slurm.helper_record import read_helper
-from slurm.queue.squeue import ExpectedJobs, Key, Outstanding, Queue, State
+from slurm.queue.job_names import JobNames
+from slurm.queue.squeue import ExpectedJobs, Outstanding, Queue
+from slurm.queue.state_words import Key, State
 from slurm.submission import ArrayJob, SlurmSubmission
+
+_FROM_STUDY = 4  # so many last parts has the path of a batch script's folder from the study on
 
 
 def read_states(submission: SlurmSubmission) -> dict[int, State | None]:
@@ -33,15 +38,22 @@ def expect_jobs(submissions: Sequence[SlurmSubmission]) -> ExpectedJobs:
     """
     jobs: dict[Key, Outstanding] = {}
     uids, known = {os.geteuid()}, set()
+    arrays: dict[tuple[tuple[str, ...], int], str] = {}
+    others: dict[PurePath, str] = {}
+    names: set[str] = set()
     for submission in submissions:
+        others[submission.feeder_scripts] = submission.feeder_name
+        others[submission.after_scripts] = submission.after_name
         is_cancelled = submission.array_jobs.is_cancelled
         ends = {file.name for file in (submission.folder / "output").glob("*.end")}
         states = read_states(submission)
         for array_job in submission.array_jobs.read():
             uids.add(array_job.uid)
+            names.add(array_job.name)
             if array_job.id is None:
                 continue
             known.add(array_job.id)
+            arrays[submission.scripts.parts[-_FROM_STUDY:], array_job.id] = array_job.name
             for pack in array_job.packs:
                 if states.get(pack) is None:
                     accounted = not is_cancelled and end_name(pack) not in ends
@@ -55,7 +67,8 @@ def expect_jobs(submissions: Sequence[SlurmSubmission]) -> ExpectedJobs:
         uids.add(uid)
         known.add(job)
         jobs[name, job, None] = Outstanding(uid, accounted=False)
-    return ExpectedJobs(layout.folder, frozenset(uids), jobs, frozenset(known))
+    every = JobNames(arrays, others, frozenset({*names, *others.values()}))
+    return ExpectedJobs(layout.folder, frozenset(uids), jobs, frozenset(known), every)
 
 
 def complete_states(

@@ -13,48 +13,35 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
 
-from jobs.contract.failures import FailureClass
 from slurm.commands import ask, in_batches, run
+from slurm.queue.job_names import JobNames
+from slurm.queue.sacct import read_last_states
+from slurm.queue.state_words import Ended, Key, State, parse_state
 from slurm.site.facts import parse_config
 from slurm.slurm_errors import NoAnswer, SlurmError
-
-State = Literal["queued", "running", "ended"]
 
 _SLOWER = 1.5  # a queue in which nothing has changed is read less and less often
 _SLOWEST = 4.5  # times the interval of the site
 _SHOWN = 80  # characters of a line that cannot be read
-# The name of a job, and the ids of its array and its task. Ids alone do not tell: a controller
-# that was killed has forgotten the last seconds, and gives the ids of then once more, to anybody.
-Key = tuple[str, int, int | None]
-_FORMAT = "%F|%K|%T|%N|%r|%U|%j|."  # the dot tells a line that was cut off
+_FORMAT = "%F|%K|%T|%N|%r|%U|%j|%o|."  # the dot tells a line that was cut off
 # An answer without its header is none. What a site puts before every line, it puts there too.
-_HEADER = re.compile(r"(.*?)(?:[A-Z_]+\|){7}\.")
-_LINE = re.compile(r"(\d+)\|([^|]*)\|([^|]*)\|([^|]*)\|([^|]*)\|(\d+)\|(.*)\|\.")
+_HEADER = re.compile(r"(.*?)(?:[A-Z_]+\|){8}\.\w*")
+_LINE = re.compile(r"(\d+)\|([^|]*)\|([^|]*)\|([^|]*)\|([^|]*)\|(\d+)\|(.*)\|([^|]*)\|\.\w*")
+_NO_MARK = re.compile(r"\W")  # what the mark of a question may not have in it
 _STUCK = re.compile("launch.failed.requeued.held")  # the reason that SLURM gives for its own hold
 _COMPLAINT = re.compile(r"\b(error|invalid)\b", re.I)
 _UNKNOWN = "Invalid job id"  # said of a single id; among several, an unknown one is left out
+_NO_NAMES = JobNames()
 _BY_HAND = "run `{}` by hand, and have the squeue of SLURM itself first on PATH"
-
-# All other states are of jobs that run. One that is suspended is among them: it still has its
-# memory and its place, and goes on by itself.
-_QUEUED = {"PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT"}
-_ENDED = {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL"}
-_ENDED |= {"OUT_OF_MEMORY", "PREEMPTED", "REVOKED", "TIMEOUT"}
-
-# What ended a job, if its state says it: what is behind FAILED or CANCELLED is found elsewhere.
-_CLASSES: Mapping[str, FailureClass] = {
-    **dict.fromkeys(("BOOT_FAIL", "NODE_FAIL"), "NODE_FAIL"),
-    **dict.fromkeys(("DEADLINE", "TIMEOUT"), "TIMEOUT"),
-    **dict.fromkeys(("PREEMPTED", "REVOKED"), "PREEMPTED"),
-    "OUT_OF_MEMORY": "OOM_HOST",
-}
 
 
 @dataclass(frozen=True)
 class Queued:
-    """One job, or one task of an array: the id that it has with its array, and its name."""
+    """One job, or one task of an array: the id that it has with its array, and its name.
+
+    `name` is the one that it was sent with, if it is ours; `command` is the file that it runs.
+    """
 
     array_job: int
     task: int | None
@@ -62,6 +49,7 @@ class Queued:
     reason: str
     uid: int
     name: str
+    command: str = ""
 
     @property
     def key(self) -> Key:
@@ -75,18 +63,6 @@ class Queued:
     def is_stuck(self) -> bool:
         """Return True if SLURM has held it by itself, after a node could not launch it."""
         return _STUCK.search(self.reason) is not None
-
-
-@dataclass(frozen=True)
-class Ended:
-    """The state in which a job ended, in the words of squeue, and the nodes that it had.
-
-    `gained` says if it had got any further, if the job itself has written that down.
-    """
-
-    word: str
-    nodes: str
-    gained: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -132,43 +108,38 @@ class Outstanding:
 class ExpectedJobs:
     """What the records of a study say of the queue; they were read before the queue is.
 
-    `jobs` should be in it, unless they have ended; `known` are all array jobs with an id.
+    `jobs` should be in it, unless they have ended; `known` are all array jobs with an id, and
+    `names` those that jobs were sent with.
     """
 
     study: Path
     uids: frozenset[int]
     jobs: Mapping[Key, Outstanding]
     known: frozenset[int]
+    names: JobNames = field(default_factory=JobNames)
 
 
-def parse_failure_class(word: str) -> FailureClass | None:
-    """Return the class of failure that a state of squeue or sacct implies, None if it has none."""
-    return _CLASSES.get(word.partition(" ")[0])
-
-
-def parse_state(word: str) -> State:
-    """Return what a state of squeue or sacct means; a job in an unknown one counts as running."""
-    name = word.partition(" ")[0]
-    return "queued" if name in _QUEUED else "ended" if name in _ENDED else "running"
-
-
-def read_jobs(ids: Sequence[str]) -> Queue:
+def read_jobs(ids: Sequence[str], names: JobNames = _NO_NAMES) -> Queue:
     """Ask for some jobs or tasks by their ids; raises SlurmError if there is no answer.
 
     One that has been forgotten is left out, and one that may not be seen as well.
     """
     try:
-        return _read(f"--jobs={','.join(ids)}")
+        return _read(names, f"--jobs={','.join(ids)}")
     except SlurmError as error:
         if len(ids) == 1 and _UNKNOWN in str(error):
             return Queue(())
         raise
 
 
-def read_named(name: str) -> Queue:
-    """Ask for the jobs of a name; raises NoAnswer if it is not certain that these are all."""
+def read_named(name: str, uid: int) -> Queue:
+    """Ask for the jobs of a user that have a name, maybe with more before or after it.
+
+    Raises NoAnswer if it is not certain that these are all.
+    """
     try:
-        queue = _read(f"--name={name}")
+        # The mark makes it a question that nobody has asked before: a cache has no answer to it.
+        queue = _read_users({uid}, JobNames(names=frozenset({name})), name)
     except SlurmError as error:
         raise NoAnswer(str(error)) from error
     if queue.trouble is not None:
@@ -208,7 +179,9 @@ class QueueWatch:
         if expected.study not in snapshot.studies:
             snapshot.studies.add(expected.study)
             snapshot.queue = replace(
-                snapshot.queue, known={*snapshot.queue.known, *expected.known}
+                snapshot.queue,
+                jobs=tuple(_named(job, expected.names) for job in snapshot.queue.jobs),
+                known={*snapshot.queue.known, *expected.known},
             )
         missed = {
             key: sent
@@ -217,7 +190,7 @@ class QueueWatch:
         }
         if missed:
             snapshot.doubted |= missed.keys()
-            snapshot.queue = self._with_missed(snapshot.queue, missed)
+            snapshot.queue = self._with_missed(snapshot.queue, missed, expected.names)
         return snapshot.queue
 
     def forget(self) -> None:
@@ -229,7 +202,7 @@ class QueueWatch:
         if last is not None and time.monotonic() - last.answered < last.interval_s:
             return last
         try:
-            first = _read_users(expected.uids)
+            first = _read_users(expected.uids, expected.names)
         except SlurmError:
             if last is None:
                 raise
@@ -245,10 +218,12 @@ class QueueWatch:
         )
         return snapshot
 
-    def _with_missed(self, queue: Queue, missed: Mapping[Key, Outstanding]) -> Queue:
+    def _with_missed(
+        self, queue: Queue, missed: Mapping[Key, Outstanding], names: JobNames
+    ) -> Queue:
         """Return a queue with what is to be found out about jobs that it misses."""
         unknown = {key: sent for key, sent in missed.items() if key not in self._gone}
-        answer = _read_missed(unknown) if unknown else Queue(())
+        answer = _read_missed(unknown, names) if unknown else Queue(())
         self._gone |= {key: answer.ended.get(key) for key in answer.gone}
         gone = missed.keys() & self._gone.keys()
         ends = {key: end for key in gone if (end := self._gone[key]) is not None}
@@ -261,14 +236,18 @@ class QueueWatch:
         )
 
 
-def _read_users(uids: Collection[int]) -> Queue:
+def _named(job: Queued, names: JobNames) -> Queued:
+    return replace(job, name=names.find(job.name, job.array_job, job.command))
+
+
+def _read_users(uids: Collection[int], names: JobNames, wanted: str = "") -> Queue:
     """Ask for the jobs of some users: for those of all users if squeue does not know one."""
-    named = f"--user={','.join(map(str, sorted(uids)))}"
-    queue = _read(*([named] if all(map(_has_name, uids)) else []))
+    users = f"--user={','.join(map(str, sorted(uids)))}"
+    queue = _read(names, *([users] if all(map(_has_name, uids)) else []), wanted=wanted)
     return replace(queue, jobs=tuple(job for job in queue.jobs if job.uid in uids))
 
 
-def _read_missed(missed: Mapping[Key, Outstanding]) -> Queue:
+def _read_missed(missed: Mapping[Key, Outstanding], names: JobNames) -> Queue:
     """Find out what has become of jobs that are not in the queue of their user.
 
     A job that is in none of `jobs`, `ended` and `gone` of the answer may live; `trouble` says why
@@ -276,10 +255,12 @@ def _read_missed(missed: Mapping[Key, Outstanding]) -> Queue:
     """
     living: dict[Key, Queued] = {}
     ended: dict[Key, Ended] = {}
+    others: set[tuple[int, int | None]] = set()
     trouble: str | None = None
     try:
         for batch in in_batches(sorted({str(job) for _, job, _ in missed})):
-            queue = read_jobs(batch)
+            queue = read_jobs(batch, names)
+            others |= {key[1:] for key in (*queue.by_key, *queue.ended)}
             living |= {key: queue.by_key[key] for key in missed if key in queue.by_key}
             ended |= {key: queue.ended[key] for key in missed if key in queue.ended}
             trouble = trouble or queue.trouble
@@ -289,7 +270,7 @@ def _read_missed(missed: Mapping[Key, Outstanding]) -> Queue:
         return Queue(tuple(living.values()), ended, trouble=trouble)
     absent = missed.keys() - living.keys() - ended.keys()
     hidden = _hidden({key: missed[key].uid for key in absent})
-    ends = _accounted({key for key in absent - hidden if missed[key].accounted})
+    ends = read_last_states({key for key in absent - hidden if missed[key].accounted}, others)
     believed = {key for key, end in ends.items() if parse_state(end.word) != "ended"}
     gone = absent - hidden - believed
     ended |= {key: ends[key] for key in gone & ends.keys()}
@@ -317,31 +298,13 @@ def _hidden(uids: Mapping[Key, int]) -> set[Key]:
     return others if {"jobs", "all"} & set(private.lower().split(",")) else set()
 
 
-def _accounted(keys: Collection[Key]) -> dict[Key, Ended]:
-    """Ask sacct for the last word on jobs that squeue has forgotten, all together."""
-    ids = sorted({str(job) for _, job, _ in keys})
-    # Of a job that was requeued sacct may show the first end for ever: the last line counts.
-    options = ["--noheader", "--parsable2", "--allocations", "--duplicates"]
-    options.append("--format=JobID,State,NodeList,JobName")
-    try:
-        text = "".join(ask(["sacct", *options, f"--jobs={','.join(b)}"]) for b in in_batches(ids))
-    except SlurmError:
-        return {}  # no sacct, no accounting, or none at the moment
-    ends: dict[tuple[str, str], Ended] = {}
-    for line in text.splitlines():
-        job, word, nodes, name = (*line.split("|", 3), *3 * [""])[:4]  # a name may have many lines
-        job = job.partition("[")[0]  # tasks that wait share a line, such as 17_[2-5]
-        ends[name, job] = Ended(word, "" if nodes == "None assigned" else nodes)
-    by_key = {
-        (name, job, task): ends.get((name, f"{job}_{task}")) or ends.get((name, f"{job}_"))
-        for name, job, task in keys
-    }
-    return {key: end for key, end in by_key.items() if end is not None}
+def _read(names: JobNames, *options: str, wanted: str = "") -> Queue:
+    """Ask squeue once; raises SlurmError if what it prints is no answer of squeue's.
 
-
-def _read(*options: str) -> Queue:
-    """Ask squeue once; raises SlurmError if what it prints is no answer of squeue's."""
-    done = run(["squeue", "--all", "--array", "--states=all", f"--format={_FORMAT}", *options])
+    If the job of one name is `wanted`, lines without it need not be understood.
+    """
+    format_ = f"--format={_FORMAT}{re.sub(_NO_MARK, '', wanted)}"
+    done = run(["squeue", "--all", "--array", "--states=all", format_, *options])
     next_step = _BY_HAND.format(" ".join(["squeue", *options]))
     complaint = " ".join(done.stderr.split())
     complains = _COMPLAINT.search(complaint) is not None
@@ -356,11 +319,14 @@ def _read(*options: str) -> Queue:
     for line in lines[first + 1 :]:
         match = _LINE.fullmatch(line.removeprefix(header[1]))
         if match is None:
-            trouble = trouble or f"squeue prints {line[:_SHOWN]!r}, which is no job: {next_step}"
+            if wanted in line:
+                unread = f"squeue prints {line[:_SHOWN]!r}, which is no job"
+                trouble = trouble or f"{unread}: {next_step}"
             continue
-        array_job, task, word, nodes, reason, uid, name = match.groups()
+        array_job, task, word, nodes, reason, uid, name, command = match.groups()
         number = int(task) if task.isdecimal() else None
-        job = Queued(int(array_job), number, word, reason, int(uid), name)
+        job = Queued(int(array_job), number, word, reason, int(uid), name, command)
+        job = _named(job, names)
         if job.state == "ended":
             ended[job.key] = Ended(word, nodes)
         else:

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from slurm.environment import forget_job, read_job_process, without_job
-from slurm.queue.squeue import parse_state
+from slurm.queue.state_words import parse_state
 from slurm.site.facts import parse_config, parse_minutes, parse_partitions
 from slurm.slurm_errors import SlurmError
 

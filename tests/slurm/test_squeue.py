@@ -13,9 +13,9 @@ from slurm.slurm_errors import SlurmError
 EVERY_S = 40.0  # the least time between two questions, as sites have it
 ME = os.geteuid()
 NAME = "study-0001.0-abc"
-EMPTY = "ARRAY_JOB_ID|ARRAY_TASK_ID|STATE|NODELIST|REASON|UID|NAME|."
-QUIET = f"{EMPTY}\n17|0|RUNNING|n1|None|{ME}|{NAME}|."
-BUSY = f"{QUIET}\n17|1|PENDING||Priority|{ME}|{NAME}|."
+EMPTY = "ARRAY_JOB_ID|ARRAY_TASK_ID|STATE|NODELIST|REASON|UID|NAME|COMMAND|."
+QUIET = f"{EMPTY}\n17|0|RUNNING|n1|None|{ME}|{NAME}|a.sh|."
+BUSY = f"{QUIET}\n17|1|PENDING||Priority|{ME}|{NAME}|a.sh|."
 RUNNING = (NAME, 17, 0)
 UNKNOWN = "echo slurm_load_jobs error: Invalid job id specified >&2; exit 1\n"
 

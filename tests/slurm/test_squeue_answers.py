@@ -23,6 +23,7 @@ answer=CACHE/$(echo "$*" | md5sum | cut -c1-12)
 cat $answer
 """
 HEADER_ALONE = 'REAL "$@" | head -n 1'
+HIDES_OURS = f'case "$*" in *--user*) {HEADER_ALONE};; *) REAL "$@";; esac'
 # What stands in for squeue, and what is said of it, if it is no answer.
 STAND_INS = {
     "an error alone": (
@@ -38,10 +39,7 @@ STAND_INS = {
     "a greeting": ('echo "You have 12 jobs"; REAL "$@"', None),
     "lines that are cut off": ('REAL "$@" | cut -c1-30', "the line 'ARRAY_JOB_ID|"),
     "lines that are changed": ('REAL "$@" | sed "2,$ s/|/ /g"', ", which is no job: run `squeue"),
-    "a user whose jobs it hides": (
-        f'case "$*" in *--user*) {HEADER_ALONE};; *) REAL "$@";; esac',
-        None,
-    ),
+    "a user whose jobs it hides": (HIDES_OURS, None),
     "an old answer": (CACHE, None),
 }
 
@@ -116,11 +114,25 @@ def test_a_study_that_runs_is_neither_lost_nor_sent_again(runs_on, stand_in):
     assert complaint is None or complaint in notes[0]
 
 
-def test_what_sacct_calls_running_is_not_sent_again_though_squeue_has_forgotten_it(site, runs_on):
-    job, name = site.array_job.id, site.array_job.name
+@pytest.mark.parametrize("renamed", ["", "another"])
+def test_what_sacct_calls_running_is_not_sent_again_though_squeue_has_forgotten_it(
+    site, runs_on, renamed
+):
+    job, name = site.array_job.id, renamed or site.array_job.name
     living = "; ".join(f"echo '{job}_{pack}|RUNNING|n1|{name}'" for pack in site.array_job.packs)
     (note,) = runs_on(squeue=HEADER_ALONE, sacct=living)
     assert f"sacct says RUNNING of job {job}_0, which squeue does not know" in note
+
+
+@pytest.mark.parametrize("script", ['REAL "$@"', HIDES_OURS])
+def test_a_job_that_somebody_has_renamed_is_still_ours(site, runs_on, script):
+    rename = ("scontrol", "update", f"jobid={site.array_job.id}")
+    site.lab.cluster.ask(*rename, "jobname=another")
+    assert "another" in site.lab.squeue()
+    try:
+        assert runs_on(squeue=script) == []
+    finally:
+        site.lab.cluster.ask(*rename, f"jobname={site.array_job.name}")
 
 
 def test_who_a_shell_says_its_user_is_does_not_matter(site, tmp_path):

@@ -130,6 +130,22 @@ class Lab:
         place.chmod(0o755)
         return f"{place.parent}:{self.environment['PATH']}"
 
+    @contextlib.contextmanager
+    def submit_plugin(self, lines: str) -> Iterator[None]:
+        """Have the controller run lines of Lua on the `job` of every sbatch, as sites do."""
+        conf, script = self.cluster.paths.slurm_conf, self.cluster.paths.folder / "etc"
+        before = conf.read_text()
+        modify = "function slurm_job_modify(...) return slurm.SUCCESS end"
+        submit = f"function slurm_job_submit(job, ...)\n{lines}\nreturn slurm.SUCCESS\nend"
+        (script / "job_submit.lua").write_text(f"{submit}\n{modify}\n")
+        try:
+            conf.write_text(f"{before}JobSubmitPlugins=lua\n")
+            self.cluster.ask("scontrol", "reconfigure")
+            yield
+        finally:
+            conf.write_text(before)
+            self.cluster.ask("scontrol", "reconfigure")
+
     def occupy(self) -> str:
         """Send a job that takes all nodes for ten minutes; return its id."""
         nodes = f"--nodes={self.cluster.shape.nodes}"

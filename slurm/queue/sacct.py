@@ -1,0 +1,44 @@
+"""The last word of SLURM's accounting on jobs that squeue has forgotten, if there is any."""
+
+from collections.abc import Collection
+
+from slurm.commands import ask, in_batches
+from slurm.queue.state_words import Ended, Key
+from slurm.slurm_errors import SlurmError
+
+
+def read_last_states(
+    keys: Collection[Key], others: Collection[tuple[int, int | None]]
+) -> dict[Key, Ended]:
+    """Ask sacct for the last word on jobs that squeue has forgotten, all together.
+
+    A job that it knows by another name was renamed, unless its id is by now that of one of the
+    `others`, which squeue knows.
+    """
+    ids = sorted({str(job) for _, job, _ in keys})
+    # Of a job that was requeued sacct may show the first end for ever: the last line counts.
+    options = ["--noheader", "--parsable2", "--allocations", "--duplicates"]
+    options.append("--format=JobID,State,NodeList,JobName")
+    try:
+        text = "".join(ask(["sacct", *options, f"--jobs={','.join(b)}"]) for b in in_batches(ids))
+    except SlurmError:
+        return {}  # no sacct, no accounting, or none at the moment
+    ends: dict[tuple[str, str], Ended] = {}
+    renamed: dict[str, Ended] = {}
+    sent = {key[0] for key in keys}
+    for line in text.splitlines():
+        job, word, nodes, name = (*line.split("|", 3), *3 * [""])[:4]  # a name may have many lines
+        job = job.partition("[")[0]  # tasks that wait share a line, such as 17_[2-5]
+        name = next((ours for ours in sent if ours in name), name)
+        ends[name, job] = Ended(word, "" if nodes == "None assigned" else nodes)
+        renamed[job] = ends[name, job]
+    by_key: dict[Key, Ended] = {}
+    for key in keys:
+        _, array_job, task = key
+        tasks = f"{array_job}_{task}", f"{array_job}_"
+        found = [ends[key[0], one] for one in tasks if (key[0], one) in ends]
+        if not found and key[1:] not in others:
+            found = [renamed[one] for one in tasks if one in renamed]
+        if found:
+            by_key[key] = found[0]
+    return by_key

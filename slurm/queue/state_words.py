@@ -1,0 +1,49 @@
+"""The words of squeue and sacct for the state of a job, and what they mean. Asks nothing."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from jobs.contract.failures import FailureClass
+
+State = Literal["queued", "running", "ended"]
+# The name that a job was sent with, and the ids of its array and its task. Ids alone do not tell:
+# a controller that was killed has forgotten its last seconds, and gives the ids of then again.
+Key = tuple[str, int, int | None]
+
+# All other states are of jobs that run. One that is suspended is among them: it still has its
+# memory and its place, and goes on by itself.
+_QUEUED = {"PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT"}
+_ENDED = {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL"}
+_ENDED |= {"OUT_OF_MEMORY", "PREEMPTED", "REVOKED", "TIMEOUT"}
+
+# What ended a job, if its state says it: what is behind FAILED or CANCELLED is found elsewhere.
+_CLASSES: Mapping[str, FailureClass] = {
+    **dict.fromkeys(("BOOT_FAIL", "NODE_FAIL"), "NODE_FAIL"),
+    **dict.fromkeys(("DEADLINE", "TIMEOUT"), "TIMEOUT"),
+    **dict.fromkeys(("PREEMPTED", "REVOKED"), "PREEMPTED"),
+    "OUT_OF_MEMORY": "OOM_HOST",
+}
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The state in which a job ended, in the words of squeue, and the nodes that it had.
+
+    `gained` says if it had got any further, if the job itself has written that down.
+    """
+
+    word: str
+    nodes: str
+    gained: bool | None = None
+
+
+def parse_failure_class(word: str) -> FailureClass | None:
+    """Return the class of failure that a state of squeue or sacct implies, None if it has none."""
+    return _CLASSES.get(word.partition(" ")[0])
+
+
+def parse_state(word: str) -> State:
+    """Return what a state of squeue or sacct means; a job in an unknown one counts as running."""
+    name = word.partition(" ")[0]
+    return "queued" if name in _QUEUED else "ended" if name in _ENDED else "running"
