@@ -12,6 +12,7 @@ import sys
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -19,6 +20,7 @@ from jobs.contract import events
 from jobs.contract.attempts import Attempts, LoggedEnd, find_common_failure, read_discards
 from jobs.contract.catalog import is_dotted
 from jobs.contract.events import EventLog, LogError
+from jobs.contract.failures import classify_exception
 from jobs.contract.pack import Pack
 from jobs.contract.trial import Trial, UserWorkload, Workload
 from jobs.ranks.ending import Ending
@@ -27,13 +29,17 @@ from jobs.ranks.launch import Launch, Rendezvous
 from jobs.user import function
 from jobs.worker import machine
 from jobs.worker.context import Context
+from jobs.worker.device_check import find_fault
 from jobs.worker.divergence_check import Diverged
 from jobs.worker.fencing import FencedOut
 from jobs.worker.journal import Journal, NullJournal
 
 EXIT_FAILED = 1
+EXIT_GPU_FAULT = 74  # "an error occurred while doing I/O" (sysexits.h)
 EXIT_INTERRUPTED = 75  # "temporary failure; the user is invited to retry" (sysexits.h)
 EXIT_HELD = 78  # "something was found in an unconfigured or misconfigured state" (sysexits.h)
+
+_Fault = Literal["here", "elsewhere"]  # the GPU of this rank is broken, or that of another one
 
 _log = logging.getLogger(__name__)
 
@@ -42,7 +48,8 @@ def run_pack(pack: Pack, launch: Launch) -> int:
     """Run the trials of a pack until they are done or a stop is asked for; return the exit code.
 
     0: every trial has ended, whatever its outcome. 75: interrupted. 78: held, because the first
-    trials of the submission have all failed alike. 1: the log failed, or ranks did not meet.
+    trials of the submission have all failed alike. 74: the GPU of this rank is broken, and what is
+    left of the pack should run elsewhere. 1: the log failed, or ranks did not meet.
     """
     launch.make_deterministic()
     if pack.code_root is not None:
@@ -53,6 +60,11 @@ def run_pack(pack: Pack, launch: Launch) -> int:
         _log.error("%s", error)
         return EXIT_FAILED
     try:
+        fault = find_fault(launch.torch_device) if launch.device == "cuda" else None
+        if fault is not None:
+            _log.error("%s", fault)
+            launch.on_gpu_fault(fault)
+            return EXIT_GPU_FAULT
         return _lead(pack, launch, group) if group.rank == 0 else _follow(pack, launch, group)
     except LogError as error:
         _log.error("%s", error)
@@ -78,6 +90,7 @@ def _lead(pack: Pack, launch: Launch, group: RankGroup) -> int:
     attempts = Attempts(pack.layout.events, read_discards(pack.layout))
     journal = Journal(_open_log(pack, launch), attempts)
     held: dict[str, LoggedEnd] = {}
+    fault: _Fault | None = None
     for number, trial in enumerate(pack.trials, start=1):
         if launch.stop or group.has_lost_rank:
             break
@@ -90,15 +103,20 @@ def _lead(pack: Pack, launch: Launch, group: RankGroup) -> int:
             continue
         _log.info("trial %d of %d: %s", number, len(pack.trials), trial.id)
         group.broadcast(number)
-        _run(trial, Context(trial, pack, launch, group, journal))
+        fault = _run(trial, Context(trial, pack, launch, group, journal))
+        if fault is not None:  # what follows would fail here as well
+            break
     if held:
         _hold(held, journal)
     journal.append(events.CLOSED)
     journal.close()
-    code = EXIT_HELD if held else EXIT_INTERRUPTED if launch.stop or group.has_lost_rank else 0
+    is_stopped = launch.stop or group.has_lost_rank
+    code = EXIT_HELD if held else EXIT_INTERRUPTED if is_stopped else 0
+    if fault is not None:
+        code = EXIT_INTERRUPTED
     if not group.has_lost_rank:
         group.broadcast_last(-code)
-    return code
+    return EXIT_GPU_FAULT if fault == "here" else code
 
 
 def _follow(pack: Pack, launch: Launch, group: RankGroup) -> int:
@@ -108,22 +126,34 @@ def _follow(pack: Pack, launch: Launch, group: RankGroup) -> int:
         if number <= 0:
             return int(-number)
         trial = pack.trials[number - 1]
-        _run(trial, Context(trial, pack, launch, group, NullJournal()))
+        if _run(trial, Context(trial, pack, launch, group, NullJournal())) == "here":
+            return EXIT_GPU_FAULT
     return EXIT_INTERRUPTED
 
 
-def _run(trial: Trial, context: Context) -> None:
+def _run(trial: Trial, context: Context) -> _Fault | None:
+    """Run a trial, and log its end on rank 0; return where a GPU is broken, if that ended it."""
     launch = context.launch
     launch.make_deterministic(trial.workload.is_deterministic, fill=_runs_unknown_code(trial))
     if launch.device == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    ending = context.group.end(_train(trial, context))
+    own = _train(trial, context)
+    fault: _Fault | None = "here" if _is_gpu_fault(own) else None
+    if fault is not None:
+        launch.on_gpu_fault(own.error)
+    ending = context.group.end(own)
     if ending is None:
-        return  # rank 0 logs it
+        return fault  # rank 0 logs it
     try:
         context.end(ending)
     except FencedOut as reason:
         _log.warning("%s: leaving it", reason)
+    return fault or ("elsewhere" if _is_gpu_fault(ending) else None)
+
+
+def _is_gpu_fault(ending: Ending) -> bool:
+    is_failed = ending.state == "failed"
+    return is_failed and classify_exception(ending.kind, ending.error) == "GPU_FAULT"
 
 
 def _runs_unknown_code(trial: Trial) -> bool:

@@ -17,10 +17,12 @@ import torch
 
 from jobs import lane
 from jobs.contract.atomic_write import write_atomically
+from jobs.contract.failures import is_of_one_device
 from jobs.contract.layout import Layout
 from jobs.contract.pack import Pack
 from jobs.ranks.launch import Launch, Rendezvous
 from slurm.environment import JobProcess, forget_job, read_job_process
+from slurm.queue.job_ends import write_end
 from slurm.queue.pack_states import end_name, exit_name
 from slurm.requeue import SIGNALS, Requeue
 from slurm.slurm_errors import SlurmError
@@ -28,6 +30,8 @@ from slurm.submission import ArrayJobs
 from slurm.waiting import read_late
 
 EXIT_NO_GPU = 69  # "a service is unavailable" (sysexits.h)
+
+_BUILT_FOR_GPUS = torch.version.cuda is not None or torch.version.hip is not None
 
 _log = logging.getLogger(__name__)
 
@@ -97,12 +101,23 @@ class Assignment:
         if self.record["request"]["cpu_fallback"]:
             _log.warning("no GPU can be used here: training on the CPU, as the site profile says")
             return "cpu"
-        raise SlurmError(
+        error = (
             f"{self.here.node_name} shows no GPU to this job (CUDA_VISIBLE_DEVICES is "
             f"{os.environ.get('CUDA_VISIBLE_DEVICES')!r}, torch {torch.__version__}): look into "
             "`gpus` of the site profile and into the torch that is installed; `cpu_fallback: "
             "true` trains on the CPU instead"
         )
+        if _BUILT_FOR_GPUS and os.environ.get("CUDA_VISIBLE_DEVICES"):
+            self.note_gpu_fault(error)  # SLURM has given it one
+        raise SlurmError(error)
+
+    def note_gpu_fault(self, error: str) -> None:
+        """Write down that the GPU of this process, or a link of several, is broken."""
+        here = self.here
+        is_known = here.nodes == 1 or is_of_one_device(error)
+        node = (here.node_name if is_known else here.node_list) or ""
+        folder = self.layout.submission(self.record["id"])
+        write_end(folder, here.pack, "GPU_FAULT", node, why=error.partition("\n")[0])
 
 
 def join_ranks(
@@ -123,8 +138,10 @@ def join_ranks(
 
 def run(assignment: Assignment) -> int:
     """Run the pack of this process; return the exit code of its lane."""
+    ended = assignment.output.with_name(end_name(assignment.here.pack))
+    ended.unlink(missing_ok=True)  # the job lives again
     try:
-        launch = assignment.launch()
+        launch = replace(assignment.launch(), on_gpu_fault=assignment.note_gpu_fault)
     except SlurmError as error:
         _log.error("%s", error)
         return EXIT_NO_GPU  # and no file of it: this job has never begun
@@ -132,11 +149,9 @@ def run(assignment: Assignment) -> int:
     pack = assignment.pack
     requeue = Requeue.of(pack, assignment.here, assignment.record["request"])
     launch.stop.classify = requeue.judge
-    ended = assignment.output.with_name(end_name(assignment.here.pack))
-    ended.unlink(missing_ok=True)  # the job lives again
     before = requeue.state()
     code = lane.run_pack(pack, launch)
-    if code == lane.EXIT_FAILED and not assignment.has_begun():
+    if code == lane.EXIT_GPU_FAULT or (code == lane.EXIT_FAILED and not assignment.has_begun()):
         return code  # as above
     if code != lane.EXIT_INTERRUPTED:
         _leave_exit_code(assignment, code)

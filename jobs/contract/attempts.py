@@ -12,6 +12,7 @@ from typing import Any
 
 from jobs.contract import events
 from jobs.contract.events import LogError
+from jobs.contract.failures import classify_exception
 from jobs.contract.layout import Layout
 from jobs.contract.trial import Trial
 
@@ -134,6 +135,8 @@ class Attempts:
         candidate = labels.get("setting_of") or labels.get("candidate", "")
         end = LoggedEnd(labels.get("workload", ""), candidate)
         if record["type"] == events.FAILED:
+            if classify_exception(record.get("kind"), record.get("error")) == "GPU_FAULT":
+                return  # it says nothing of the trial, nor of others
             error, traceback = record.get("error") or "", record.get("traceback") or ""
             signature = _signature(record.get("kind"), error, traceback)
             end = replace(end, signature=signature, error=error, traceback=traceback)

@@ -13,6 +13,7 @@ FailureClass = Literal[
     "PREEMPTED",  # it had to make room for another job
     "TIMEOUT",  # its time was over
     "NODE_FAIL",  # the node died
+    "GPU_FAULT",  # a GPU of the node, or its link to others, is broken
     "OOM_HOST",  # it wanted more memory than the job, or the machine, had
     "OOM_DEVICE",  # it wanted more memory than the GPU had
     "NEVER_STARTED",  # its job ended before the first line of its log
@@ -28,6 +29,19 @@ _DEVICE = re.compile(
     r"|CUBLAS_STATUS_ALLOC_FAILED|NCCL.*out of memory|Failed to CUDA (calloc|malloc)",
     re.I | re.S,
 )
+# Of the hardware and its driver. An illegal access, a launch failure: these are of the program.
+_FAULT = re.compile(
+    r"uncorrectable (ECC|NVLink) error"
+    r"|\b(CUDA_ERROR_|cudaError)((ECC|NVLINK)_?UNCORRECTABLE|DEVICES?_?UNAVAILABLE)"
+    r"|NVRM: Xid|\bXid \(PCI|GPU (has )?fallen off the bus|GPU is lost|GPU requires reset|GPU Hang"
+    r"|CUDA-capable device\(s\) is/are busy or unavailable|CUDA error: device unavailable"
+    r"|HSA_STATUS_ERROR_HARDWARE",
+    re.I,
+)
+# Of a device or a link that others wait for: which one, only a job on one node can tell.
+_LINK = re.compile(
+    r"collective operation timeout: WorkNCCL|\bNCCL\b[^\n]{0,200}(timed out|time-?out)", re.I
+)
 _HOST = re.compile(
     r"DefaultCPUAllocator|Cannot allocate memory|Unable to allocate .* for an array"
     r"|bus error.*shared memory|DataLoader worker .* killed by signal: Killed",
@@ -42,6 +56,7 @@ _WORDS: Mapping[FailureClass, "re.Pattern[str]"] = {
         re.I,
     ),
     "NODE_FAIL": re.compile(r"DUE TO NODE FAILURE"),
+    "GPU_FAULT": re.compile(f"{_FAULT.pattern}|{_LINK.pattern}", re.I),
     "TIMEOUT": re.compile(r"DUE TO TIME LIMIT"),
     "PREEMPTED": re.compile(r"DUE TO PREEMPTION"),
 }
@@ -69,11 +84,18 @@ def classify_exception(kind: str | None, error: str | None) -> FailureClass:
     text = error or ""
     if kind == "OutOfMemoryError" or _DEVICE.search(text):  # torch's, of any accelerator
         return "OOM_DEVICE"
+    if _FAULT.search(text) or _LINK.search(text):
+        return "GPU_FAULT"
     if kind in ("MemoryError", "_ArrayMemoryError") or _HOST.search(text):
         return "OOM_HOST"
     if kind == "ExitCode" and _KILLED_COMMAND.search(text.partition("\n")[0]):
         return classify_output(text) or "LOST"
     return "USER_ERROR"
+
+
+def is_of_one_device(error: str) -> bool:
+    """Return True if a GPU_FAULT is that of the device on which it was seen."""
+    return _FAULT.search(error) is not None or _LINK.search(error) is None
 
 
 def classify_output(text: str) -> FailureClass | None:
@@ -82,9 +104,16 @@ def classify_output(text: str) -> FailureClass | None:
 
 
 def find_common_start_failure(ends: Iterable[JobEnd], patience: int) -> JobEnd | None:
-    """Return how `patience` jobs ended alike before they began, None if there are not so many."""
-    by_cause: dict[str, list[JobEnd]] = {}
-    for end in ends:
+    """Return how `patience` jobs ended alike before they began, None if there are not so many.
+
+    Of broken GPUs those of one node count once: that of every node is no fault of the hardware.
+    """
+    by_cause: dict[str, dict[object, JobEnd]] = {}
+    for number, end in enumerate(ends):
         if end.cause is not None:
-            by_cause.setdefault(end.cause, []).append(end)
-    return next((alike[0] for alike in by_cause.values() if 0 < patience <= len(alike)), None)
+            who = end.node if end.failure == "GPU_FAULT" else number
+            by_cause.setdefault(end.cause, {}).setdefault(who, end)
+    for alike in by_cause.values():
+        if 0 < patience <= len(alike):
+            return next(iter(alike.values()))
+    return None

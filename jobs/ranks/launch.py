@@ -72,7 +72,7 @@ class Launch:
     `rank` counts the processes that train one trial together, `local_rank` those of this node;
     several of them need a `rendezvous`. `device_index` is the GPU of this rank among those that it
     sees, None for the only one. `job` is the scheduler's id of the job, as its own tools take it,
-    or None.
+    or None. `on_gpu_fault` is called with the error if the GPU of this rank is broken.
 
     For a person at the terminal: the training stops after step `stop_after`, `on_log` is called
     with every step that is logged and its metrics, and with `post_mortem` an exception of the
@@ -93,6 +93,7 @@ class Launch:
     rendezvous: Rendezvous | None = None
     device_index: int | None = None
     job: str | None = None
+    on_gpu_fault: Callable[[str], None] = lambda _error: None
 
     def __post_init__(self) -> None:
         if not 0 <= self.rank < self.world_size:

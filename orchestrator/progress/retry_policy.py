@@ -23,6 +23,8 @@ from orchestrator.sweep.keys import FailureKeys
 from tracking.history import AttemptSummary
 from tracking.outcomes import Hold, Outcome
 
+_NODES = 4  # with a broken GPU that cost a trial no retry: if all are, it may be the trial
+
 Ends = Mapping[tuple[str, int], JobEnd]
 
 # Of these, an attempt that has got further than all before it costs no retry.
@@ -50,7 +52,7 @@ class Failure:
 class _FailedSubmission:
     """One submission that carried a trial and brought no result.
 
-    `gained`: it got further than all before it, so it costs no retry.
+    `gained`: it got further than all before it, so it costs no retry; nor does it if it is `free`.
     """
 
     submission: str
@@ -58,6 +60,7 @@ class _FailedSubmission:
     why: str
     node: str | None
     gained: bool
+    free: bool
 
 
 def find_failure(
@@ -81,7 +84,7 @@ def find_failure(
     by_hand = [n for n, one in enumerate(past) if one.submission in sent_by_hand]
     gained = [n for n, one in enumerate(past) if one.gained]
     since = max([0, *by_hand, *(n + 1 for n in gained)])
-    used = sum(one.kind == last.kind for one in past[since:])
+    used = sum(one.kind == last.kind and not one.free for one in past[since:])
     rule = policy.rule(last.kind)
     given = submissions.get(last.submission)
     scale = (given.scale if given else None) or {}
@@ -103,10 +106,15 @@ def find_unstarted(layout: Layout, ends: Ends) -> Mapping[str, list[tuple[str, i
     """Return, by trial id, the submissions and packs that carried it in jobs that never began."""
     carriers: dict[str, list[tuple[str, int]]] = {}
     for (submission, pack), end in sorted(ends.items()):
-        if end.failure == "NEVER_STARTED":
+        if end.failure == "NEVER_STARTED" or end.cause is not None:
             for trial in read_carried(layout, submission, pack):
                 carriers.setdefault(trial, []).append((submission, pack))
     return carriers
+
+
+def is_one_node(node: str | None) -> bool:
+    """Return True for the name of one node: nobody says which of several has failed."""
+    return bool(node) and not set(node or "") & set(",[")
 
 
 def find_start_hold(
@@ -141,6 +149,7 @@ def _list_failed_submissions(
         submission, pack, *_ = attempt.log.removesuffix(".jsonl").rsplit("-", 3)
         attempts.setdefault((submission, int(pack)), []).append(attempt)
     past: list[_FailedSubmission] = []
+    faulty: set[str | None] = set()
     reached = -1
     for place in sorted({*attempts, *unstarted}):
         here = attempts.get(place, [])
@@ -155,8 +164,11 @@ def _list_failed_submissions(
             elif kind == "TIMEOUT" and here and here[-1].end == "interrupted":
                 gained = True  # else it would have logged a failure
             node = (end and end.node) or (here[-1].host if here else None)
-            is_free = gained and kind in _BY_PROGRESS
-            past.append(_FailedSubmission(place[0], kind, why, node, is_free))
+            is_free = kind == "GPU_FAULT" and is_one_node(node) and node not in faulty
+            is_free = is_free and len(faulty) < _NODES
+            faulty |= {node} if is_free else set()
+            has_gained = gained and kind in _BY_PROGRESS
+            past.append(_FailedSubmission(place[0], kind, why, node, has_gained, is_free))
     return past
 
 

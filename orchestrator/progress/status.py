@@ -1,5 +1,6 @@
 """Where every trial of a study stands, by its logs and by the backend's list of living jobs."""
 
+import math
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,10 +20,12 @@ from orchestrator.progress.retry_policy import (
     find_failure,
     find_start_hold,
     find_unstarted,
+    is_one_node,
     read_carried,
 )
 from orchestrator.study.stage import NO_STAGE, Stage, Wanted, read_stage
 from orchestrator.study.study import Study
+from orchestrator.sweep.keys import FailureKeys
 from tracking.compare.analysis import Analysis
 from tracking.history import State
 from tracking.outcomes import Hold, Outcome, read_holds, read_outcomes
@@ -86,8 +89,8 @@ class Status:
 
     `strays` counts the trials in living jobs that the sweep no longer asks for; `at_a_time` is how
     many ranks the living jobs may run at once, and `notes` what their backends say of them
-    and of what looks after the study.
-    `bad_nodes` have died of late under a job of the study, the oldest first.
+    and of what looks after the study. `bad_nodes` have died, or had a broken GPU, under a job of
+    the study of late, the oldest first.
     """
 
     planned: Mapping[str, TrialStatus]
@@ -209,7 +212,7 @@ def read_status(study: Study, amended: Analysis | None = None) -> Status:
         at_a_time=max((known[submission].lanes for submission in living), default=1),
         notes=tuple(job_notes(study.layout, submissions)),
         stage=stage,
-        bad_nodes=_find_bad_nodes(ends, study.sweep.keys.failures.node_fail.exclude),
+        bad_nodes=_find_bad_nodes(ends, study.sweep.keys.failures),
     )
 
 
@@ -228,15 +231,19 @@ def poll_status(study: Study) -> Iterator[Status]:
         time.sleep(max(_POLL_EVERY_S, (time.process_time() - begin) / _SHARE_OF_A_CORE))
 
 
-def _find_bad_nodes(ends: Ends, exclude_s: float) -> tuple[str, ...]:
-    """Return the nodes that died under a job within `exclude_s`, the oldest first.
+def _find_bad_nodes(ends: Ends, policy: FailureKeys) -> tuple[str, ...]:
+    """Return the nodes that died, or had a broken GPU, of late under a job, the oldest first.
 
-    A job on several nodes counts for none: nobody says which of them died.
+    A job on several nodes counts for none, unless one of them is known to be the one.
     """
-    since = time.time() - exclude_s
-    dead = [end for end in ends.values() if end.failure == "NODE_FAIL" and end.time_s > since]
-    named = [end.node for end in sorted(dead, key=lambda end: end.time_s) if end.node]
-    return tuple(dict.fromkeys(node for node in named if not set(node) & set(",[")))
+    now = time.time()
+    since = {
+        "NODE_FAIL": now - policy.node_fail.exclude,
+        "GPU_FAULT": now - policy.gpu_fault.exclude,
+    }
+    bad = [end for end in ends.values() if end.time_s > since.get(end.failure, math.inf)]
+    named = [end.node for end in sorted(bad, key=lambda end: end.time_s) if end.node]
+    return tuple(dict.fromkeys(node for node in named if is_one_node(node)))
 
 
 def _read_open_holds(

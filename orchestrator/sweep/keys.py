@@ -90,7 +90,7 @@ class FailureRule(Strict):
     backoff: Annotated[Duration, Field(json_schema_extra=_leave_out_default)] = 0.0
 
 
-class NodeFailRule(FailureRule):
+class NodeRule(FailureRule):
     """No job of the study goes to the node for a while (`exclude: 0s`: it may).
 
     What is left out is as in the defaults of the class.
@@ -112,14 +112,16 @@ class FailureKeys(Strict):
     """How often what has failed is sent again; a preemption costs no retry.
 
     `timeout`: its time was over, and it had got no further than the attempt before. `node_fail`:
-    its node died. `oom_host`: it took more memory than its job had. `oom_device`: it took more
-    memory than the GPU has. `never_started`: its job ended before it began. `user_error`: the
-    training raised an exception. `lost`: its process died, and nothing says why. `unattended`:
-    what is to be sent again is, without anybody's `submit`.
+    its node died. `gpu_fault`: a GPU of its node is broken, and another node costs no retry.
+    `oom_host`: it took more memory than its job had. `oom_device`: it took more memory than the
+    GPU has. `never_started`: its job ended before it began. `user_error`: the training raised an
+    exception. `lost`: its process died, and nothing says why. `unattended`: what is to be sent
+    again is, without anybody's `submit`.
     """
 
     timeout: FailureRule = FailureRule(retries=1)
-    node_fail: NodeFailRule = NodeFailRule(retries=5)
+    node_fail: NodeRule = NodeRule(retries=5)
+    gpu_fault: NodeRule = NodeRule(retries=5)
     oom_host: HostMemoryRule = HostMemoryRule(retries=2)
     oom_device: FailureRule = FailureRule(retries=0)
     # Constructed unchecked, since a duration that is checked has a unit.

@@ -287,6 +287,9 @@ def describe_failures(status: Status) -> list[str]:
 def describe_notes(study: Study, status: Status) -> list[str]:
     """Say what to do next, and what logs and jobs hold beyond what the sweep asks for."""
     notes = list(status.notes)
+    if status.bad_nodes and status.unfinished:
+        named = ", ".join(status.bad_nodes)
+        notes.append(f"no job goes to {named} for a while: NODE_FAIL or GPU_FAULT there")
     if status.left_alone:
         count = len(status.left_alone)
         which = "1 trial failed or held is" if count == 1 else f"{count} trials failed or held are"

@@ -57,9 +57,11 @@ def fails_to_start(submission: SlurmSubmission, queue: Queue) -> bool:
     return find_common_start_failure(ends, Pack.patience) is not None
 
 
-def write_end(folder: Path, pack: int, word: str, nodes: str, gained: bool) -> None:
+def write_end(
+    folder: Path, pack: int, word: str, nodes: str, gained: bool | None = None, why: str = ""
+) -> None:
     """Write down, from within a job, why it leaves before it has finished."""
-    record = {"word": word, "nodes": nodes, "gained": gained}
+    record = {"word": word, "nodes": nodes, "gained": gained, "why": why}
     write_once(folder / "output" / end_name(pack), json.dumps(record))
 
 
@@ -70,21 +72,26 @@ def _judge(
     end = _read_last_state(kept, pack, array_job, queue)
     node = end.nodes or None
     failure = parse_failure_class(end.word)
+    has_begun = submission.has_begun(pack)
+    seen_s = kept.stat().st_mtime if kept.exists() else time.time()
     if failure is not None:
-        seen_s = kept.stat().st_mtime if kept.exists() else time.time()
-        return JobEnd(failure, _explain(failure, end.gained), node, end.gained, seen_s)
+        why = end.why or _explain(failure, end.gained)
+        cause = _generalise(why) if failure == "GPU_FAULT" and not has_begun else None
+        return JobEnd(failure, why, node, end.gained, seen_s, cause)
     output = _tail(submission.layout.job_output(submission.id, pack))
     failure = classify_output(output)
     if failure is not None:
-        return JobEnd(failure, _explain(failure, None), node)
+        named = next((line.strip() for line in output.splitlines() if classify_output(line)), "")
+        why = named[:_MOST_SAID] if failure == "GPU_FAULT" else _explain(failure, None)
+        return JobEnd(failure, why, node, time_s=seen_s)
     verdict = f"SLURM says {end.word}" if end.word else "SLURM has no word on it any more"
     said = _find_last_words(output)
     why = verdict if said is None else f"{verdict}, and its log ends with: {said}"
-    if submission.has_begun(pack):
+    if has_begun:
         return JobEnd("LOST", f"its process died: {why}", node)
     # What SLURM, or somebody, has cancelled says nothing of other jobs.
     is_own = end.word.startswith("FAILED") or (said and not end.word)
-    cause = re.sub(r"\d+", "#", said or end.word) if is_own else None
+    cause = _generalise(said or end.word) if is_own else None
     why = f"its job ended before it began: {why}"
     return JobEnd("NEVER_STARTED", why, node, cause=cause)
 
@@ -114,7 +121,13 @@ def _explain(failure: FailureClass, gained: bool | None) -> str:
         "NODE_FAIL": "its node died",
         "TIMEOUT": "its time was over",
         "PREEMPTED": "it had to make room for another job",
+        "GPU_FAULT": "a GPU of its node, or the link to another one, is broken",
     }.get(failure, "it took more memory than its job had")
+
+
+def _generalise(text: str) -> str:
+    """Leave out what differs between jobs of one cause: numbers of nodes and jobs, addresses."""
+    return re.sub(r"0x[0-9a-f]+|\d+", "#", text)
 
 
 def _find_last_words(output: str) -> str | None:

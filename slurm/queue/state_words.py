@@ -23,6 +23,7 @@ _CLASSES: Mapping[str, FailureClass] = {
     **dict.fromkeys(("DEADLINE", "TIMEOUT"), "TIMEOUT"),
     **dict.fromkeys(("PREEMPTED", "REVOKED"), "PREEMPTED"),
     "OUT_OF_MEMORY": "OOM_HOST",
+    "GPU_FAULT": "GPU_FAULT",  # the word of a job itself
 }
 
 
@@ -30,12 +31,14 @@ _CLASSES: Mapping[str, FailureClass] = {
 class Ended:
     """The state in which a job ended, in the words of squeue, and the nodes that it had.
 
-    `gained` says if it had got any further, if the job itself has written that down.
+    `gained` says if it had got any further, and `why` what had ended it, if the job itself has
+    written that down.
     """
 
     word: str
     nodes: str
     gained: bool | None = None
+    why: str = ""
 
 
 def parse_failure_class(word: str) -> FailureClass | None:

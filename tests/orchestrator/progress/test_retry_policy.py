@@ -5,7 +5,12 @@ import json
 import pytest
 from processes import wait_for
 
-from jobs.contract.failures import classify_exception, classify_output
+from jobs.contract.failures import (
+    JobEnd,
+    classify_exception,
+    classify_output,
+    find_common_start_failure,
+)
 from orchestrator.backends.pool import find_pool
 
 TRAIN = """\
@@ -130,6 +135,17 @@ def test_a_policy_that_means_nothing_is_refused(thermolion, odd, keys, complaint
         ("ExitCode", "'x' was ended by signal SIGKILL; its last lines:\n", "LOST"),
         ("ValueError", "out of range", "USER_ERROR"),
         ("RuntimeError", "CUDA error: device-side assert triggered", "USER_ERROR"),
+        ("AcceleratorError", "CUDA error: an illegal memory access was encountered", "USER_ERROR"),
+        ("AcceleratorError", "CUDA error: uncorrectable ECC error encountered", "GPU_FAULT"),
+        ("RuntimeError", "rank 1: CUDA error: uncorrectable NVLink error detected", "GPU_FAULT"),
+        (
+            "RuntimeError",
+            "CUDA error: CUDA-capable device(s) is/are busy or unavailable",
+            "GPU_FAULT",
+        ),
+        ("ExitCode", "'x' ended with exit code 1:\ncudaErrorDevicesUnavailable", "GPU_FAULT"),
+        ("DistBackendError", "NCCL communicator was aborted: timed out after 60 s", "GPU_FAULT"),
+        ("RuntimeError", "NCCL Error 1: unhandled cuda error", "USER_ERROR"),
     ],
 )
 def test_an_exception_tells_its_class(kind, error, failure):
@@ -150,6 +166,12 @@ def test_an_exception_tells_its_class(kind, error, failure):
 )
 def test_what_a_job_has_printed_tells_its_class(line, failure):
     assert classify_output(f"step 1\n{line}\n") == failure
+
+
+def test_a_fault_of_the_gpus_of_every_node_is_no_fault_of_the_hardware():
+    faults = [JobEnd("GPU_FAULT", "no GPU", node, cause="no GPU") for node in ("n1", "n2", "n3")]
+    assert find_common_start_failure([faults[0]] * 40, 3) is None  # one node, for 40 jobs
+    assert find_common_start_failure(faults, 3) == faults[0]
 
 
 def test_a_killed_command_is_not_taken_for_an_error_of_its_user(thermolion, odd, tmp_path):
