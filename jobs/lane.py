@@ -26,6 +26,7 @@ from jobs.contract.trial import Trial, UserWorkload, Workload
 from jobs.ranks.ending import Ending
 from jobs.ranks.group import GroupBroken, RankGroup, RendezvousError
 from jobs.ranks.launch import Launch, Rendezvous
+from jobs.ranks.launcher_variables import forget_launcher
 from jobs.user import function
 from jobs.worker import machine
 from jobs.worker.context import Context
@@ -51,6 +52,7 @@ def run_pack(pack: Pack, launch: Launch) -> int:
     trials of the submission have all failed alike. 74: the GPU of this rank is broken, and what is
     left of the pack should run elsewhere. 1: the log failed, or ranks did not meet.
     """
+    forget_launcher()
     launch.make_deterministic()
     if pack.code_root is not None:
         function.add_to_path(pack.code_root)

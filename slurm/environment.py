@@ -1,6 +1,7 @@
 """SLURM's variables, in one table: what they say of a process, and who must not inherit them.
 
-Nothing else in the project reads them.
+Nothing else in the project reads them but the site profile, which takes up what a user's shell
+says to sbatch.
 """
 
 import contextlib
@@ -9,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from jobs.ranks.launcher_variables import KEPT_SLURM
 from slurm.slurm_errors import SlurmError
 
 # By field of `JobProcess`: the variables that say it, of which the first that is set counts.
@@ -35,7 +37,6 @@ _OURS = (
     *("SLURM_", "SBATCH_", "SRUN_", "SLURMD_", "SALLOC_"),
     *("SQUEUE_", "SINFO_", "SCANCEL_", "SCONTROL_", "SACCT_", "SACCTMGR_"),
 )
-_KEPT = frozenset({"SLURM_CONF", "SLURM_TMPDIR"})  # where to find the cluster; a folder
 
 
 @dataclass(frozen=True)
@@ -106,5 +107,5 @@ def forget_job() -> dict[str, str]:
 
     Otherwise a training would take its lane for a rank.
     """
-    names = [name for name in os.environ if name.startswith(_OURS) and name not in _KEPT]
+    names = [name for name in os.environ if name.startswith(_OURS) and name not in KEPT_SLURM]
     return {name: os.environ.pop(name) for name in names}

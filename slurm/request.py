@@ -170,7 +170,7 @@ def _node_command(folder: Path, resources: JobResources, site: Site, module: str
 def _srun_options(resources: JobResources) -> str:
     return (
         f"--ntasks={resources.tasks} --nodes={resources.nodes} "
-        f"--cpus-per-task={resources.cpus_per_task} --kill-on-bad-exit=0"
+        f"--cpus-per-task={resources.cpus_per_task} --kill-on-bad-exit=0 --export=ALL"
     )
 
 
