@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 
 from slurm.environment import without_job
-from slurm.slurm_errors import SlurmError
+from slurm.slurm_errors import NoAnswer, SlurmError
 
 _PATIENCE_S = 60.0
 _NO_CLUSTER = "Could not establish a configuration source"
@@ -40,9 +40,23 @@ def ask_if_allowed(command: Sequence[str]) -> bool:
 
 def run(command: Sequence[str]) -> "subprocess.CompletedProcess[str]":
     """Run a command to its end; raises SlurmError if it is absent, fails or hangs."""
+    done = call(command)
+    if done.returncode != 0:
+        why = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
+        if _NO_CLUSTER in why:
+            why = "no cluster is configured here; set SLURM_CONF, as `thermolion cluster up` says"
+        raise SlurmError(f"{command[0]}: {why}")
+    return done
+
+
+def call(command: Sequence[str]) -> "subprocess.CompletedProcess[str]":
+    """Run a command to its end, however that is.
+
+    Raises SlurmError if it is absent, NoAnswer if it hangs.
+    """
     try:
         with without_job():
-            done = subprocess.run(
+            return subprocess.run(
                 command,
                 capture_output=True,
                 text=True,
@@ -56,16 +70,10 @@ def run(command: Sequence[str]) -> "subprocess.CompletedProcess[str]":
             "one out with `thermolion cluster up`"
         ) from error
     except subprocess.TimeoutExpired as error:
-        raise SlurmError(
+        raise NoAnswer(
             f"{command[0]} does not answer within {_PATIENCE_S:.0f} s: the controller is down or "
             "overloaded, try again later"
         ) from error
-    if done.returncode != 0:
-        why = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
-        if _NO_CLUSTER in why:
-            why = "no cluster is configured here; set SLURM_CONF, as `thermolion cluster up` says"
-        raise SlurmError(f"{command[0]}: {why}")
-    return done
 
 
 def in_batches(ids: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -6,7 +6,6 @@ Requests are checked before anything is sent; errors list the choices. Sends not
 import difflib
 import math
 import os
-import re
 import socket
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,11 +14,11 @@ from slurm.commands import ask
 from slurm.queue.squeue import Queue
 from slurm.request import JobResources
 from slurm.site.facts import Facts, Partition
+from slurm.site.own_options import memory_of_node, parse_megabytes
 from slurm.site.site import Site
 from slurm.slurm_errors import SiteError
 from slurm.submission import ArrayJob, SlurmSubmission
 
-_MEGABYTES = {"K": 1 / 1024, "M": 1, "": 1, "G": 1024, "T": 1024**2}
 # Folders that a machine has for itself.
 _LOCAL = tuple(Path(name) for name in ("/tmp", "/var/tmp", "/dev/shm", "/run"))
 
@@ -47,9 +46,33 @@ def count_room(submission: SlurmSubmission, queue: Queue, array_jobs: Sequence[A
 
 
 def check_request(facts: Facts, site: Site, resources: JobResources) -> None:
-    """Raise SiteError for the first thing that a site would refuse, or never start."""
-    partition = find_partition(facts, site)
+    """Raise SiteError for the first thing that a site would refuse, or never start.
+
+    Of several partitions one has to take it, or all of them if the site says so.
+    """
+    partitions = find_partitions(facts, site)
     check_account(facts, site)
+    time_min = resources.time_min or site.time_min
+    if time_min and 60 * time_min <= site.grace_s:
+        raise SiteError(
+            f"resources.time is {time_min} min, and the site profile {site.name} has every trial "
+            f"save and leave {site.grace_s} s before the end: it would leave at once, so raise "
+            "the one or lower `grace`"
+        )
+    refusals = []
+    for partition in partitions:
+        try:
+            _check_partition(facts, partition, site, resources, time_min)
+        except SiteError as refusal:
+            refusals.append(refusal)
+    has_to_fit_all = facts.config.get("EnforcePartLimits", "").upper() in ("ALL", "YES")
+    if refusals and (len(refusals) == len(partitions) or (site.partitions and has_to_fit_all)):
+        raise refusals[0]
+
+
+def _check_partition(
+    facts: Facts, partition: Partition, site: Site, resources: JobResources, time_min: int | None
+) -> None:
     where = f"partition {partition.name!r}"
     if not partition.is_up:
         raise SiteError(f"{where} is down: choose from {_up(facts)}")
@@ -73,18 +96,14 @@ def check_request(facts: Facts, site: Site, resources: JobResources) -> None:
             f"{resources.cpus_per_task}), a node of {where} has {partition.cpus}: lower "
             "resources.cpus_per_task or pack.trials_per_gpu"
         )
-    mem_mb = None if resources.mem is None else parse_megabytes(resources.mem)
+    mem_mb = _given_memory(site, resources)
     if mem_mb is not None and mem_mb > partition.memory_mb:
+        said = f"resources.mem is {resources.mem}"
+        if resources.mem is None:
+            said = f"the memory of a job on a node is {mem_mb:.0f}M by the profile {site.name}"
         raise SiteError(
-            f"resources.mem is {resources.mem}, the largest node of {where} has "
+            f"{said}, the largest node of {where} has "
             f"{partition.memory_mb}M: lower it (it is a node's, for all processes there)"
-        )
-    time_min = resources.time_min or site.time_min
-    if time_min and 60 * time_min <= site.grace_s:
-        raise SiteError(
-            f"resources.time is {time_min} min, and the site profile {site.name} has every trial "
-            f"save and leave {site.grace_s} s before the end: it would leave at once, so raise "
-            "the one or lower `grace`"
         )
     if time_min and partition.time_min and time_min > partition.time_min:
         raise SiteError(
@@ -94,12 +113,12 @@ def check_request(facts: Facts, site: Site, resources: JobResources) -> None:
         )
 
 
-def parse_megabytes(mem: str) -> float:
-    """Return the MB of memory as sbatch takes it: a number of MB, or with K, M, G or T."""
-    match = re.fullmatch(r"([0-9]+)([KMGT]?)B?", mem)
-    if match is None:
-        raise SiteError(f"resources.mem: {mem!r} is no memory: write 4000M or 32G")
-    return int(match[1]) * _MEGABYTES[match[2]]
+def _given_memory(site: Site, resources: JobResources) -> float | None:
+    """Return the MB that a job is given on a node, None if neither sweep nor profile says it."""
+    if resources.mem is not None:
+        return parse_megabytes(resources.mem)
+    cpus = resources.cpus_per_task * resources.tasks_per_node
+    return memory_of_node(site.options, cpus, resources.gpus_per_node)
 
 
 def scale_memory(
@@ -109,14 +128,14 @@ def scale_memory(
 
     None if the job has all of a node's, or nobody says how much it has.
     """
-    given = parse_megabytes(resources.mem) if resources.mem else None
+    given = _given_memory(site, resources)
     if given is None and facts is not None:
         given = facts.default_memory_mb(resources.cpus_per_task * resources.tasks_per_node)
-    if given is None:
+    if not given:
         return None
     wanted = math.ceil(given * factor)
     if facts is not None:
-        most = find_partition(facts, site).memory_mb
+        most = max(partition.memory_mb for partition in find_partitions(facts, site))
         wanted = min(wanted, most) if most else wanted
     return f"{wanted}M"
 
@@ -127,7 +146,7 @@ def choose_excluded(
     """Return the nodes to leave out: the newest of the bad ones, as long as enough are left."""
     if facts is None:
         return tuple(bad_nodes)
-    spare = max(0, find_partition(facts, site).nodes - resources.nodes)
+    spare = max(0, min(p.nodes for p in find_partitions(facts, site)) - resources.nodes)
     return tuple(bad_nodes[max(0, len(bad_nodes) - spare) :]) if spare else ()
 
 
@@ -156,24 +175,36 @@ def _nodes_are_here() -> bool:
 
 
 def find_partition(facts: Facts, site: Site) -> Partition:
-    """Return the partition that jobs go to; raises SiteError if there is none of that name."""
-    named = site.partition
-    if named is None:
-        default = next((p for p in facts.partitions.values() if p.is_default), None)
-        if default is None:
+    """Return the partition that jobs go to, the first of several; raises as `find_partitions`."""
+    return find_partitions(facts, site)[0]
+
+
+def find_partitions(facts: Facts, site: Site) -> tuple[Partition, ...]:
+    """Return the partitions that jobs may go to; raises SiteError if there is none of a name."""
+    default = tuple(p for p in facts.partitions.values() if p.is_default)
+    if not site.names_partition:  # the site chooses: the default partition, if any, comes first
+        others = (p for p in facts.partitions.values() if not p.is_default)
+        partitions = (*default, *others)
+        if not partitions:
+            raise SiteError("the cluster shows no partition: is sinfo that of SLURM?")
+        return partitions
+    if not site.partitions:
+        if not default:
             raise SiteError(
                 "the site profile names no partition, and the cluster has no default: choose "
-                f"from {', '.join(facts.partitions)}"
+                f"from {', '.join(facts.partitions)}, or write partition = false if the site "
+                "chooses by itself"
             )
         return default
-    if named not in facts.partitions:
-        near = difflib.get_close_matches(named, facts.partitions, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise SiteError(
-            f"unknown partition {named!r} (site {site.name}): {hint}choose from "
-            f"{', '.join(facts.partitions)}"
-        )
-    return facts.partitions[named]
+    for named in site.partitions:
+        if named not in facts.partitions:
+            near = difflib.get_close_matches(named, facts.partitions, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise SiteError(
+                f"unknown partition {named!r} (site {site.name}): {hint}choose from "
+                f"{', '.join(facts.partitions)}"
+            )
+    return tuple(facts.partitions[named] for named in site.partitions)
 
 
 def check_account(facts: Facts, site: Site) -> None:

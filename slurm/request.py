@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from jobs.contract.pack import LANE_ENVIRONMENT
-from slurm.site.site import GpuDialect, Site
+from slurm.site.own_options import MEMORY, ask_memory, helper_options, join_options
+from slurm.site.site import GpuDialect, OptionValue, Site
 
 _FEEDER_TIME_MIN = 10
 _FEED = "slurm.feed"
@@ -78,11 +79,9 @@ def job_request(
         "signal_delay_s": site.grace_s,
     }
     parameters["time"] = resources.time_min or site.time_min  # None: the partition's default
-    if resources.mem is not None:
-        parameters["mem"] = resources.mem
     if not resources.gpus_per_node or site.cpus_with_gpus:
         parameters["cpus_per_task"] = resources.cpus_per_task
-    extra: dict[str, Any] = {"output": str(folder / "output" / "%a.log")}
+    extra: dict[str, OptionValue] = {"output": str(folder / "output" / "%a.log")}
     extra |= {"requeue": True} if site.requeue else {"no-requeue": True}
     if resources.exclude:
         extra["exclude"] = ",".join(resources.exclude)
@@ -93,7 +92,10 @@ def job_request(
     if resources.tasks == 1:
         # The one process is the batch script itself: without B: it would hear no signal.
         extra["signal"] = f"B:USR2@{site.grace_s}"
-    parameters["additional_parameters"] = extra | dict(site.options)  # the site has the last word
+    cpus = resources.cpus_per_task * resources.tasks_per_node
+    theirs = {name: value for name, value in site.options.items() if name not in MEMORY}
+    extra |= ask_memory(site.options, resources.mem, cpus, resources.gpus_per_node)
+    parameters["additional_parameters"] = join_options(extra, theirs)
     return Request(parameters, _node_command(folder, resources, site, module))
 
 
@@ -110,7 +112,7 @@ def feeder_request(
         "ntasks_per_node": 1,
         "cpus_per_task": 1,
         "time": _FEEDER_TIME_MIN,
-        "additional_parameters": dict(site.options) | {"output": str(folder / log)},
+        "additional_parameters": helper_options(site.options) | {"output": str(folder / log)},
     }
     return Request(parameters, f"exec {_start(site, module, root, study)}")
 
@@ -128,7 +130,7 @@ def probe_request(folder: Path, resources: JobResources, site: Site) -> Request:
 def _common(site: Site) -> dict[str, Any]:
     exports = [f"export {name}={shlex.quote(value)}" for name, value in LANE_ENVIRONMENT.items()]
     return {
-        "setup": [*_checked(site.setup), *exports],
+        "setup": [*site.directives, *_checked(site.setup), *exports],
         "stderr_to_stdout": True,
         "use_srun": False,  # if srun is needed, the command has it, with its own options
         "wckey": None,

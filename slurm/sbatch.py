@@ -1,20 +1,20 @@
-"""Renders a request as the text that sbatch gets, and submits it, both by submitit.
+"""Renders a request as the text that sbatch gets, by submitit, and submits it.
 
 Nothing of ours is pickled: a job reads its pack from the study's folder, and answers there. For
-that two members of submitit are used that it does not publish; `test_submitit.py` says what they
-have to be, and fails if another version has changed them. Most commands send nothing: submitit is
-loaded by the two functions that need it.
+that one function of submitit is used that it does not publish; `test_submitit.py` says what it has
+to be, and fails if another version has changed it. Most commands send nothing: submitit is loaded
+by the function that needs it.
 """
 
-import contextlib
-import io
+import logging
 import re
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from slurm.environment import without_job
+from slurm import commands
 from slurm.request import Request
 from slurm.slurm_errors import NoAnswer, SlurmError
 
@@ -28,6 +28,11 @@ _POLICY, _NAMED = re.compile(r"job submit limit", re.I), re.compile(r"\b(Assoc|Q
 _NO_ANSWER = re.compile(
     r"Unable to contact|timed out|Zero Bytes were transmitted|Connection (refused|reset)", re.I
 )
+# The answer to --parsable, and that of a site's sbatch which does not know it.
+_SHOWN = 80  # characters of an answer that cannot be read
+_ID = re.compile(r"(?:Submitted batch job )?(\d+)(?:;[\w.-]+)?(?: on cluster \S+)?")
+
+_log = logging.getLogger(__name__)
 
 
 class QueueFull(SlurmError):  # noqa: N818 - it names a state, not a mistake
@@ -63,33 +68,46 @@ def submit(request: Request, options: SubmitOptions, folder: Path) -> str:
     Raises QueueFull if a limit on submitted jobs is reached, NoAnswer if the controller does not
     say if it has the job, SlurmError for any other refusal.
     """
-    from submitit.core.utils import FailedJobError, FailedSubmissionError
-    from submitit.slurm.slurm import SlurmExecutor
-
     folder.mkdir(parents=True, exist_ok=True)
+    draft = folder / f".submission_file_{uuid.uuid4().hex}.sh"
     try:
-        executor = SlurmExecutor(folder)
-        executor.parameters.update(_parameters(request, options))  # in the words of sbatch already
-        # submitit prints what sbatch complains of, and raises it as well: once is enough.
-        with without_job(), contextlib.redirect_stderr(io.StringIO()):
-            job = executor._submit_command(request.command)
-    except FailedSubmissionError as error:  # sbatch has not failed, but printed no id
-        first = str(error).splitlines()[0]
-        raise NoAnswer(f"sbatch does not say which job it has sent: {first}") from error
-    except FailedJobError as error:
-        refusal = _refusal(str(error))
-        names_limit = _FULL.search(refusal) is not None
-        if names_limit or (_POLICY.search(refusal) and not _NAMED.search(refusal)):
-            raise QueueFull(refusal, names_limit) from error
-        if _NO_ANSWER.search(refusal):
-            raise NoAnswer(f"sbatch: {refusal}") from error
-        raise SlurmError(f"sbatch refuses: {refusal}") from error
-    except RuntimeError as error:  # of which the two above are kinds
-        raise SlurmError(f"SLURM is not on this machine: {error}") from error
+        draft.write_text(render(request, options, folder))
+        done = commands.call(["sbatch", "--parsable", str(draft)])
+        if done.returncode != 0:
+            raise _classify(_refusal(done.stderr or done.stdout))
+        job = _read_id(done.stdout)
+        draft.replace(folder / f"{job}_submission.sh")
     finally:
-        for draft in folder.glob(".submission_file_*"):
-            draft.unlink(missing_ok=True)
-    return str(job.job_id)
+        for left in folder.glob(".submission_file_*"):  # also of a sender that was killed
+            left.unlink(missing_ok=True)
+    if warnings := " ".join(done.stderr.split()):
+        _log.info("sbatch, of job %s: %s", job, warnings)
+    return job
+
+
+def _classify(refusal: str) -> SlurmError:
+    names_limit = _FULL.search(refusal) is not None
+    if names_limit or (_POLICY.search(refusal) and not _NAMED.search(refusal)):
+        return QueueFull(refusal, names_limit)
+    if _NO_ANSWER.search(refusal):
+        return NoAnswer(f"sbatch: {refusal}")
+    return SlurmError(f"sbatch refuses: {refusal}")
+
+
+def _read_id(answer: str) -> str:
+    """Return the id in the answer of sbatch: its last line, for a site may greet before it.
+
+    Raises NoAnswer if it has none: the job may have been taken all the same.
+    """
+    lines = [line.strip() for line in answer.splitlines() if line.strip()]
+    said = [match[1] for line in lines if (match := _ID.fullmatch(line)) is not None]
+    if not said:
+        last = repr(lines[-1][:_SHOWN]) if lines else "it has printed nothing"
+        raise NoAnswer(
+            f"sbatch does not say which job it has sent ({last}): if it is in squeue, the next "
+            "`thermolion submit` finds it by its name"
+        )
+    return said[-1]
 
 
 def _parameters(request: Request, options: SubmitOptions) -> Mapping[str, Any]:

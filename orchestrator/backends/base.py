@@ -98,6 +98,10 @@ class Backend(ABC):
         """Return the keys of a sweep that are set and have no effect here, by default none."""
         return []
 
+    def remarks(self, study: Study) -> Sequence[str]:
+        """Return what of the user's settings beside the sweep has no effect; by default, none."""
+        return []
+
     @abstractmethod
     def place(self, request: PlacementRequest) -> Sequence[SubmissionPlan]:
         """Share trials out to packs, and packs to submissions; starts nothing."""

@@ -43,6 +43,7 @@ from slurm.queue.squeue import Queue, QueueWatch
 from slurm.request import JobResources, Request, feeder_request, job_request
 from slurm.sbatch import SubmitOptions, render
 from slurm.site.facts import Facts, read_facts
+from slurm.site.shell_options import check_clusters, list_unheeded
 from slurm.site.site import Site
 from slurm.slurm_errors import SlurmError
 from slurm.submission import ALLOCATION, SlurmSubmission, read_slurm_submissions
@@ -112,9 +113,18 @@ class SlurmBackend(Backend):
                 "has no SLURM (no sbatch): run thermolion on a login node of the cluster, bring "
                 "one up with `thermolion cluster up`, or use the local backend"
             )
+        check_clusters(os.environ, self._facts.config.get("ClusterName"))
         for job in resources:
             limits.check_request(self._facts, site, job)
         limits.check_visible(study.layout.root, site)
+
+    def remarks(self, study: Study) -> Sequence[str]:
+        """Say which variables of the user's shell, meant for sbatch, nobody heeds."""
+        unheeded = list_unheeded(os.environ)
+        if not unheeded:
+            return []
+        why = "a job asks for what the sweep says (`resources`) and the site profile (`options`)"
+        return [f"{', '.join(unheeded)}: set in this shell, and not heeded; {why}"]
 
     def place(self, request: PlacementRequest) -> Sequence[SubmissionPlan]:
         """Return plans of at most MaxArraySize packs, sized by the time that trials take."""

@@ -79,6 +79,7 @@ def _submit(
         status = read_status(study)
     if (additions := list_additions(study, status.stage)) is not None:
         notes += (str(additions),)
+    notes += tuple(backend_of(study.sweep.keys).remarks(study))
     if tell is not None:
         for note in notes:
             tell(note)

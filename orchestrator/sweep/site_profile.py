@@ -3,33 +3,35 @@
 import os
 import re
 import tomllib
-from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from orchestrator.sweep.document import Document, Invalid, Location, SweepError, choices
 from orchestrator.sweep.messages import Duration, Strict, check
-from slurm.site.site import Site
+from slurm.site.own_options import check_directive, check_option
+from slurm.site.shell_options import fill_in
+from slurm.site.site import OptionValue, Site
+from slurm.slurm_errors import SiteError
 
 SITE_VARIABLE = "THERMOLION_SITE"
 _DEFAULT = "default"
 _SUFFIX = ".toml"
-_SET_BY_US = {"array", "dependency", "error", "job-name", "output", "parsable", "wrap"}
 _OLD = (".yaml", ".yml")  # the former format; one that is left must not be ignored
 
 
-def _clean_options(options: dict[str, str]) -> dict[str, str]:
-    named = {name.lstrip("-"): value for name, value in options.items()}
-    if ours := _SET_BY_US & named.keys():
-        raise ValueError(f"{', '.join(sorted(ours))} is ours to set: take it out")
-    if "clusters" in named:
-        raise ValueError(
-            "clusters sends jobs where squeue does not see them: take it out, and send from a "
-            "machine of that cluster, or set SLURM_CONF"
-        )
-    return named
+def _clean_options(options: dict[str, Any]) -> dict[str, OptionValue]:
+    """Return options by their names; one that is true or empty takes no value."""
+    cleaned: dict[str, OptionValue] = {}
+    for name, value in options.items():
+        if not isinstance(value, str | int):
+            raise ValueError(
+                f"{name} is {value!r}: write text, a number, or true for an option without value"
+            )
+        if value is not False:
+            cleaned[name.lstrip("-")] = True if value is True or value == "" else str(value)
+    return cleaned
 
 
 class SiteLimits(Strict):
@@ -42,7 +44,7 @@ class SiteLimits(Strict):
 class SiteFile(Strict):
     """The keys of a site profile."""
 
-    partition: str | None = None
+    partition: str | Literal[False] | None = None
     account: str | None = None
     qos: str | None = None
     constraint: str | None = None
@@ -50,9 +52,10 @@ class SiteFile(Strict):
     gpu_type: str | None = None
     cpus_with_gpus: bool = True
     setup: tuple[str, ...] = Field((), strict=False)
-    options: Annotated[dict[str, str], AfterValidator(_clean_options)] = Field(
+    options: Annotated[dict[str, Any], AfterValidator(_clean_options)] = Field(
         default_factory=dict
     )
+    directives: tuple[str, ...] = Field((), strict=False)
     python: str | None = None
     cpu_fallback: bool = False
     time: Duration | None = None
@@ -63,21 +66,30 @@ class SiteFile(Strict):
     status_every: Duration = 40.0
     shared: tuple[str, ...] = Field((), strict=False)
 
+    @model_validator(mode="after")
+    def _check_options(self) -> Self:
+        has_gpu_words = self.gpus != "none"
+        try:
+            for name, value in self.options.items():
+                check_option(name, value, has_gpu_words)
+        except (ValueError, SiteError) as error:
+            raise Invalid(("options",), str(error)) from error
+        try:
+            for line in self.directives:
+                check_directive(line, has_gpu_words)
+        except (ValueError, SiteError) as error:
+            raise Invalid(("directives",), str(error)) from error
+        return self
+
 
 def read_site(named: str | None) -> Site:
     """Return the site of this name, or of a path to its profile; raises SweepError.
 
     Without a name, THERMOLION_SITE names it, else it is the profile `default`, else SLURM without
-    any. A partition, account or QOS that the profile leaves out is taken from SBATCH_PARTITION,
-    SBATCH_ACCOUNT or SBATCH_QOS. sbatch does not see these: they would overrule the profile.
+    any. What the profile leaves out is taken from variables of sbatch, such as SBATCH_ACCOUNT.
+    sbatch does not see these: they would overrule the profile.
     """
-    site = _find(named)
-    return replace(
-        site,
-        partition=site.partition or os.environ.get("SBATCH_PARTITION") or None,
-        account=site.account or os.environ.get("SBATCH_ACCOUNT") or None,
-        qos=site.qos or os.environ.get("SBATCH_QOS") or None,
-    )
+    return fill_in(_find(named), os.environ)
 
 
 def profile_folder() -> Path:
@@ -130,11 +142,13 @@ def _read(path: Path) -> Site:
         file = check(SiteFile, document.data)
     except Invalid as mistake:
         raise document.error(mistake) from mistake
-    converted = {"time", "grace", "limits", "status_every", "shared"}
+    converted = {"time", "grace", "limits", "status_every", "shared", "partition"}
     return Site(
         **file.model_dump(exclude=converted),
         name=path.stem,
         profile=path.absolute(),
+        partition=file.partition or None,
+        names_partition=file.partition is not False,
         time_min=None if file.time is None else max(1, int(file.time // 60)),
         grace_s=int(file.grace),
         submit_cap=file.limits.submit,

@@ -173,6 +173,7 @@ class PlanPreview:
         unused = backend_of(keys).ignored(self.study)
         if unused:  # the sweep may be meant for several backends
             notes.append(f"backend {keys.backend} has no use for {', '.join(unused)}: left alone")
+        notes += backend_of(keys).remarks(self.study)
         if self.change is not None and self.change.orphaned:
             notes.append(self.change.refusal(self.study.name))
         if self.change is not None and self.change.removed:

@@ -10,12 +10,13 @@ from slurm.doctor.diagnostic import Diagnostic, fatal, ok, warning
 from slurm.limits import check_account
 from slurm.request import JobResources, gpu_options
 from slurm.site.facts import Ask, Facts, Partition
-from slurm.site.site import GpuDialect, Site
+from slurm.site.own_options import MEMORY, ask_memory, join_options
+from slurm.site.site import GpuDialect, OptionValue, Site
 from slurm.slurm_errors import SiteError, SlurmError
 
 _DIALECTS: tuple[GpuDialect, ...] = ("gres", "gpus-per-node", "gpus")
 _TIME_MIN = 10
-_TRIES = 6  # a call of sbatch each, which some sites count
+_TRIES = 7  # a call of sbatch each, which some sites count
 
 
 def check_access(
@@ -92,13 +93,18 @@ def try_gpus(
         refusal = _refusal("test-cpu", site, 0, ask)
         if refusal is None:
             return None, [gpus, ok("job", "sbatch would take one")]
+        if site.partitions and _refusal("test-cpu-any", _unnamed(site), 0, ask) is None:
+            return None, [gpus, _chooses_itself(refusal)]
         return None, [gpus, _refused(refusal, facts)]
     first_refusal = ""
     for variant in _variants(site, partition):
         keys = _gpu_keys(variant)
         typed = f"-{variant.gpu_type}" if variant.gpu_type else ""
         name = f"test-{variant.gpus}{typed}{'' if variant.cpus_with_gpus else '-no-cpus'}"
+        name += "" if variant.names_partition or not site.names_partition else "-any"
         refusal = _refusal(name, variant, 1, ask)
+        if refusal is None and variant.names_partition != site.names_partition:
+            return variant, [_chooses_itself(first_refusal)]
         if refusal is None and variant == site:
             return variant, [ok("GPUs", f"sbatch would take a job with one ({keys})")]
         if refusal is None:
@@ -118,11 +124,23 @@ def _gpu_keys(site: Site) -> str:
 def _variants(site: Site, partition: Partition) -> Sequence[Site]:
     """Return the site as it is, then with other ways to ask for GPUs, the nearest ones first."""
     variants = [site, *(replace(site, gpus=gpus) for gpus in _DIALECTS if gpus != site.gpus)]
+    if site.partitions:
+        variants.append(_unnamed(site))
     if not site.gpu_type and partition.gpu_types:
         variants.append(replace(site, gpu_type=partition.gpu_types[0]))
     if site.cpus_with_gpus:
         variants += [replace(site, gpus=gpus, cpus_with_gpus=False) for gpus in _DIALECTS]
     return variants[:_TRIES]
+
+
+def _unnamed(site: Site) -> Site:
+    """Return a site that chooses the partition by itself."""
+    return replace(site, partition=None, names_partition=False)
+
+
+def _chooses_itself(refusal: str) -> Diagnostic:
+    text = f"the site chooses it by itself, and refuses a job that names one: {refusal}"
+    return fatal("partition", text, "partition = false in the site profile")
 
 
 def _refusal(name: str, site: Site, gpus: int, ask: Ask) -> str | None:
@@ -140,15 +158,17 @@ def _refusal(name: str, site: Site, gpus: int, ask: Ask) -> str | None:
 
 def smallest_job_options(site: Site, gpus: int) -> Sequence[str]:
     """Return the options of sbatch for the smallest job that has `gpus` GPUs."""
-    options: dict[str, object] = {"array": "0-1", "nodes": 1, "ntasks-per-node": 1}
+    options: dict[str, OptionValue] = {"array": "0-1", "nodes": "1", "ntasks-per-node": "1"}
     options |= site.destination
-    options["time"] = min(site.time_min or _TIME_MIN, _TIME_MIN)
+    options["time"] = str(min(site.time_min or _TIME_MIN, _TIME_MIN))
     if not gpus or site.cpus_with_gpus:
-        options["cpus-per-task"] = 1
+        options["cpus-per-task"] = "1"
     if gpus:
         options |= gpu_options(JobResources(gpus_per_node=gpus), site)
-    options |= site.options
-    return ["--requeue", *(f"--{option}={value}" for option, value in options.items())]
+    theirs = {name: value for name, value in site.options.items() if name not in MEMORY}
+    options |= join_options(options, theirs) | ask_memory(site.options, None, 1, gpus)
+    words = (f"--{name}" + ("" if v is True else f"={v}") for name, v in options.items())
+    return ["--requeue", *words]
 
 
 def _refused(refusal: str, facts: Facts) -> Diagnostic:

@@ -28,8 +28,12 @@ def _where(examined: Examined) -> list[str]:
     """Return the lines that say where jobs go: partition, account, QOS, constraint."""
     site, partition = examined.site, examined.partition
     names = ", ".join(examined.facts.partitions)
+    place = _line("partition", site.partition or (partition.name if partition else None))
+    refused = any((one.step or "").startswith("partition = false") for one in examined.diagnostics)
+    if refused or not site.names_partition:
+        place = ["partition = false   # the site chooses it"]
     return [
-        *(_line("partition", partition.name) if partition else [_open("partition", "…", names)]),
+        *(place or [_open("partition", "…", names)]),
         *_account(site, examined.facts),
         *_line("qos", site.qos),
         *_line("constraint", site.constraint),

@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
+# True for an option that takes no value.
+OptionValue = str | bool
 # How GPUs are asked for. Sites contradict each other: what one demands another one refuses.
 GpuDialect = Literal["gres", "gpus", "gpus-per-node", "none"]
 
@@ -14,17 +16,21 @@ class Site:
     """Where jobs go, and in which words they are asked for.
 
     `gpus` is the dialect in which GPUs are asked for (`none`: not at all, the partition has them)
-    and `gpu_type` their type, if one must be named. `setup` are shell lines before anything
-    starts on a node; `options` further options of sbatch by name. `cpu_fallback`: if a node shows
-    no GPU to a job that was given one, train on the CPU instead of failing. `grace_s`
-    seconds before the time limit trials are asked to save and end. `sbatch_on_nodes`: a job may
-    submit others, `requeue`: it may be put back into the queue. `submit_cap` and `max_array_size`
-    override what SLURM says. `shared` are the folders that nodes see as well; empty if that is
-    not known. `profile` is the file that says all this, None if there is none.
+    and `gpu_type` their type, if one must be named. `names_partition` is False if the site itself
+    chooses the partition, and none may be named; `partition` may be a list, with commas. `setup`
+    are shell lines before anything starts on a node; `options` further options of sbatch by name,
+    `directives` lines that stand below those of our own, such as `#SBATCH --licenses=a`.
+    `cpu_fallback`: if a node shows no GPU to a job that was given one, train on the CPU instead of
+    failing. `grace_s` seconds before the time limit trials are asked to save and end.
+    `sbatch_on_nodes`: a job may submit others, `requeue`: it may be put back into the queue.
+    `submit_cap` and `max_array_size` override what SLURM says. `shared` are the folders that nodes
+    see as well; empty if that is not known. `profile` is the file that says all this, None if
+    there is none.
     """
 
     name: str = "default"
     partition: str | None = None
+    names_partition: bool = True
     account: str | None = None
     qos: str | None = None
     constraint: str | None = None
@@ -32,7 +38,8 @@ class Site:
     gpu_type: str | None = None
     cpus_with_gpus: bool = True
     setup: tuple[str, ...] = ()
-    options: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, OptionValue] = field(default_factory=dict)
+    directives: tuple[str, ...] = ()
     python: str | None = None
     cpu_fallback: bool = False
     time_min: int | None = None
@@ -44,6 +51,11 @@ class Site:
     status_every_s: float = 40.0
     shared: tuple[Path, ...] = ()
     profile: Path | None = None
+
+    @property
+    def partitions(self) -> tuple[str, ...]:
+        """The partitions that are named; whichever can start a job first runs it."""
+        return tuple(name.strip() for name in (self.partition or "").split(",") if name.strip())
 
     @property
     def destination(self) -> Mapping[str, str]:
@@ -65,7 +77,7 @@ class Site:
     def from_json(record: Mapping[str, Any]) -> "Site":
         """Return the site of a record; what it does not know of is as if nothing were said."""
         known = {one.name: record[one.name] for one in fields(Site) if one.name in record}
-        for name in ("setup", "shared"):
+        for name in ("setup", "shared", "directives"):
             known[name] = tuple(known.get(name, ()))
         known["shared"] = tuple(map(Path, known["shared"]))
         profile = known.get("profile")

@@ -34,20 +34,12 @@ def test_the_script_is_made_of_keywords_with_the_command_as_it_is(tmp_path: Path
     assert lines[-1].endswith("srun my command")
 
 
-def test_an_executor_submits_a_command_with_the_parameters_that_it_holds() -> None:
-    assert _names(submitit_slurm.SlurmExecutor._submit_command) == ["self", "command"]
-    source = inspect.getsource(submitit_slurm.SlurmExecutor._make_submission_file_text)
-    assert "_make_sbatch_string(" in source
-    assert "**self.parameters" in source
-
-
 def test_an_sbatch_that_ends_well_but_names_no_job_may_have_sent_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    for command in ("sbatch", "srun"):
-        (tmp_path / command).write_text("#!/bin/sh\n")
-        (tmp_path / command).chmod(0o755)
+    (tmp_path / "sbatch").write_text("#!/bin/sh\n")
+    (tmp_path / "sbatch").chmod(0o755)
     request = job_request(tmp_path, JobResources(), Site())
     with pytest.raises(NoAnswer, match="does not say which job"):
         submit(request, SubmitOptions("s-0001.0", "0-0"), tmp_path / "scripts")

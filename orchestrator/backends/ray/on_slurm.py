@@ -53,6 +53,10 @@ class RayOnSlurm(Backend):
         """Return the keys that Ray has no use for."""
         return list_ignored(study)
 
+    def remarks(self, study: Study) -> Sequence[str]:
+        """Return the remarks of SLURM's backend."""
+        return self._slurm.remarks(study)
+
     def place(self, request: PlacementRequest) -> Sequence[SubmissionPlan]:
         """Return one plan, whose packs run in one job."""
         keys, job = request.study.sweep.keys, _resources(request.study)
