@@ -89,6 +89,51 @@ def test_a_job_that_is_started_again_after_its_end_has_nothing_to_do_on_any_rank
     assert len(list(lab.layout("ranks").events.iterdir())) == 1
 
 
+# A command that says of each rank what it was told of its place, and what its user's shell has.
+PLACES = """\
+import os, sys
+from pathlib import Path
+
+names = "RANK", "WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "MINE"
+told = [os.environ.get(name, "-") for name in names]
+Path("PLACES", f"{sys.argv[1]}-{told[0]}").write_text(" ".join(told))
+if told[0] in ("0", "-"):
+    with open(os.environ["THERMOLION_LOG"], "a") as log:
+        log.write('{"final": {"loss": 0.5}}\\n')
+"""
+PLACED = """\
+study: placed
+workloads: [{name: mine, command: "python places.py {optimizer} {seed}", metric: loss}]
+candidates: {a: {optimizer: x}}
+seeds: 1
+backend: slurm
+"""
+LEFT = {"RANK": "3", "WORLD_SIZE": "7", "OMPI_COMM_WORLD_RANK": "3", "SLURM_PROCID": "3"}
+
+
+def _places(lab: Lab, resources: str, **options: str) -> list[str]:
+    """Send a command from a shell with the variables of a launcher; return its places."""
+    places = lab.folder / "places"
+    places.mkdir()
+    (lab.folder / "places.py").write_text(PLACES.replace("PLACES", str(places)))
+    sweep = lab.write(PLACED + resources)
+    site = lab.site(setup=["export MINE=yes"], options=options)
+    said = lab.call("submit", sweep, "--site", site, **LEFT)
+    assert said.code == 0, said.err
+    lab.await_results("placed", 1)
+    return sorted(path.read_text() for path in places.iterdir())
+
+
+def test_ranks_keep_their_environment_if_a_site_exports_none(lab):
+    resources = "resources: {nodes: 2, tasks_per_node: 2}\n"
+    told = _places(lab, resources, export="NONE")
+    assert told == [f"{rank} 4 - yes" for rank in range(4)]
+
+
+def test_what_a_launcher_has_left_in_the_shell_reaches_no_command_of_one_rank(lab):
+    assert _places(lab, "") == ["- - - yes"]
+
+
 def test_a_script_for_ranks_asks_for_every_cpu_of_every_rank(lab):
     _checked(lab)
     said = lab.call("plan", "ranks.yaml", "--backend", "slurm")

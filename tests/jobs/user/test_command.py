@@ -43,6 +43,33 @@ def test_a_script_finds_its_trial_its_siblings_our_python_and_its_threads(
     assert "PYTHONSAFEPATH" not in facts
 
 
+# What torchrun, Open MPI, PMI, SLURM and LSF leave behind, and what their users set themselves.
+LEFT = {
+    "RANK": "1",
+    "WORLD_SIZE": "2",
+    "MASTER_ADDR": "nowhere",
+    "TORCHELASTIC_RUN_ID": "1",
+    "OMPI_COMM_WORLD_RANK": "1",
+    "PMI_RANK": "1",
+    "SLURM_PROCID": "1",
+    "JSM_NAMESPACE_RANK": "1",
+}
+SET = {"OMPI_MCA_btl": "tcp", "SLURM_CONF": "/etc/slurm.conf", "SLURM_JWT": "secret"}
+
+
+def test_a_script_takes_itself_for_no_rank_of_what_was_started_in_that_shell(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (LEFT | SET).items():
+        monkeypatch.setenv(name, value)
+    events = study.run_script(
+        f"import os, thermolion\nassert not {set(LEFT)} & set(os.environ)\n"
+        f"assert {set(SET)} <= set(os.environ)\n"
+        "thermolion.log(1, val_accuracy=0.5)\nthermolion.log_final(test_accuracy=0.5)\n"
+    )
+    assert events[-1].type == "completed"
+
+
 def test_a_script_imports_its_own_packages_that_are_called_like_ours(study: Study) -> None:
     for name in ("jobs", "tracking", "slurm", "orchestrator"):
         study.write(f"{name}/__init__.py", f"WHOSE = 'theirs: {name}'\n")
