@@ -151,7 +151,16 @@ def choose_excluded(
 
 
 def check_visible(folder: Path, site: Site) -> None:
-    """Raise SiteError for a folder that the nodes cannot see, as far as that can be known."""
+    """Raise SiteError for a folder that the nodes cannot see, as far as that can be known.
+
+    And for one in which SLURM could not write what jobs print.
+    """
+    for name in ("\\", "\n"):
+        if name in str(folder):
+            raise SiteError(
+                f"{str(folder)!r} has {name!r} in its name, and SLURM writes no output of jobs "
+                "into such a folder: give --root another one"
+            )
     path = folder.resolve()
     if site.shared:
         if not any(path.is_relative_to(shared.resolve()) for shared in site.shared):

@@ -81,7 +81,7 @@ def job_request(
     parameters["time"] = resources.time_min or site.time_min  # None: the partition's default
     if not resources.gpus_per_node or site.cpus_with_gpus:
         parameters["cpus_per_task"] = resources.cpus_per_task
-    extra: dict[str, OptionValue] = {"output": str(folder / "output" / "%a.log")}
+    extra: dict[str, OptionValue] = {"output": f"{_escape(folder / 'output')}/%a.log"}
     extra |= {"requeue": True} if site.requeue else {"no-requeue": True}
     if resources.exclude:
         extra["exclude"] = ",".join(resources.exclude)
@@ -112,7 +112,7 @@ def feeder_request(
         "ntasks_per_node": 1,
         "cpus_per_task": 1,
         "time": _FEEDER_TIME_MIN,
-        "additional_parameters": helper_options(site.options) | {"output": str(folder / log)},
+        "additional_parameters": helper_options(site.options) | {"output": _escape(folder / log)},
     }
     return Request(parameters, f"exec {_start(site, module, root, study)}")
 
@@ -120,7 +120,9 @@ def feeder_request(
 def probe_request(folder: Path, resources: JobResources, site: Site) -> Request:
     """Return the request for the job by which the doctor looks at nodes, a process each."""
     job = job_request(folder, resources, site)
-    extra = dict(job.parameters["additional_parameters"]) | {"output": str(folder / "output.log")}
+    extra = dict(job.parameters["additional_parameters"]) | {
+        "output": _escape(folder / "output.log")
+    }
     parameters = dict(job.parameters) | {"time": _FEEDER_TIME_MIN, "additional_parameters": extra}
     touch = f"touch {shlex.quote(str(folder / 'started'))}"
     start = _start(site, "slurm.doctor.probe", folder)
@@ -174,6 +176,11 @@ def _srun_options(resources: JobResources) -> str:
         f"--ntasks={resources.tasks} --nodes={resources.nodes} "
         f"--cpus-per-task={resources.cpus_per_task} --kill-on-bad-exit=0 --export=ALL"
     )
+
+
+def _escape(path: Path) -> str:
+    """Return a path in which SLURM replaces nothing; `limits` refuses one with a backslash."""
+    return str(path).replace("%", "%%")
 
 
 def _start(site: Site, module: str, *arguments: object) -> str:

@@ -17,6 +17,8 @@ LANE_ENVIRONMENT: Mapping[str, str] = {
     # A user's own folder named jobs/ or tracking/ must not shadow ours.
     "PYTHONSAFEPATH": "1",
     "PYTHONUNBUFFERED": "1",
+    # What jobs print is read as UTF-8, whatever the terminal was that they were sent from.
+    "PYTHONIOENCODING": "utf-8:backslashreplace",
     # cuBLAS is deterministic only with a fixed workspace.
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
     # glibc hands large tensors back to the system at every step and faults them in again, which

@@ -1,6 +1,7 @@
 """A digest of the sources that decide what a trial computes."""
 
 import hashlib
+import os
 from functools import lru_cache
 from pathlib import Path
 
@@ -24,7 +25,7 @@ def code_digest(user_root: Path | None = None) -> str:
         for path in sorted(path for path in user_root.rglob("*") if path.is_file()):
             name, content = path.relative_to(user_root).as_posix(), path.read_bytes()
             if not ("__pycache__" in name or _is_document(path, content)):
-                whole.update(name.encode() + b"\0" + content + b"\0")
+                whole.update(os.fsencode(name) + b"\0" + content + b"\0")
     return whole.hexdigest()[:16]
 
 

@@ -1,6 +1,7 @@
 """The verbs that conclude from what is recorded: compare, report, collect, export."""
 
 import json
+import shlex
 from argparse import Namespace
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -113,7 +114,8 @@ def export(arguments: Namespace) -> int:
         print_result({"folder": str(folder), "written": [str(path) for path in written]})
     elif arguments.format == "tensorboard":
         print_result(
-            f"{len(written)} trials below {folder}; look with: tensorboard --logdir {folder}"
+            f"{len(written)} trials below {folder}; look with: "
+            f"tensorboard --logdir {shlex.quote(str(folder))}"
         )
     else:
         print_result("\n".join(map(str, written)))

@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -51,19 +51,21 @@ def list_code_files(source: Path, layout: Layout) -> Sequence[str]:
 
     In a git work tree that is what git tracks or would track, elsewhere everything but hidden
     folders and installed packages; `.thermolionignore` leaves out more, in the patterns of a
-    `.gitignore`. A link counts as the file that it leads to, if this lies inside. Raises
-    SweepError if they are too large, or if a line is no pattern.
+    `.gitignore`. A link counts as the file or the folder that it leads to, wherever this lies.
+    Raises SweepError if they are too large, if a link leads to a folder that it lies in, or if a
+    line is no pattern.
     """
-    inside = source.resolve()
-    recorded = [path.resolve() for path in _find_recorded(inside, layout)]
+    recorded = [path.resolve() for path in _find_recorded(source.resolve(), layout)]
     ignored = _read_ignored(source)
-    chosen = []
-    for name in _list_files(source):
+
+    def is_left_out(name: str) -> bool:
         path = (source / name).resolve()
-        if not path.is_file() or not path.is_relative_to(inside) or ignored.match_file(name):
-            continue
-        if not any(path.is_relative_to(place) for place in recorded):
-            chosen.append(name)
+        if any(path.is_relative_to(place) for place in recorded):
+            return True
+        return ignored.match_file(f"{name}/" if path.is_dir() else name)
+
+    listed = _list_files(source, PurePosixPath(), (source.resolve(),), is_left_out)
+    chosen = [name for name in listed if (source / name).is_file() and not is_left_out(name)]
     _check_size(source, chosen)
     return sorted(chosen)
 
@@ -94,28 +96,65 @@ def _find_recorded(inside: Path, layout: Layout) -> list[Path]:
     return [path for path in (layout.folder, *studies, *store) if path.resolve() != inside]
 
 
-def _list_files(source: Path) -> Iterable[str]:
-    listed = _run_git(source, "ls-files", "-z", "-co", "--exclude-standard")
-    # A folder of a work tree that git ignores altogether has no files, and may yet be the code.
-    if not listed:
-        return _walk(source)
-    names = listed.rstrip("\0").split("\0")
-    known = [name for name in names if not set(PurePosixPath(name).parts) & set(_NEVER)]
-    return [file for name in known for file in _expand(source, name)]
+def _list_files(
+    source: Path,
+    below: PurePosixPath,
+    opened: tuple[Path, ...],
+    is_left_out: Callable[[str], bool],
+) -> Iterator[str]:
+    """Yield the files of the folder `below` the source, relative to the source.
+
+    `opened` are the folders in which it lies that a link has led to, the source first.
+    """
+    listed = _run_git(source / below, "ls-files", "-z", "-co", "--exclude-standard")
+    if listed:
+        names: Iterable[str] = listed.rstrip("\0").split("\0")
+        names = (name for name in names if not set(PurePosixPath(name).parts) & set(_NEVER))
+    else:
+        # A folder that git ignores altogether has no files for it, and may yet be the code.
+        names = _walk(source / below)
+    for name in map(str, (below / name for name in names)):
+        path = source / name
+        if not path.is_dir():
+            yield name
+        elif not is_left_out(name) and not (path.is_symlink() and path.name.startswith(".")):
+            # A work tree inside this one (a submodule), or a link to a folder.
+            inside = _follow(source, name, opened) if path.is_symlink() else opened
+            found = _list_files(source, PurePosixPath(name), inside, is_left_out)
+            yield from _limit(source, name, found) if path.is_symlink() else found
 
 
-def _expand(source: Path, name: str) -> list[str]:
-    """Return the files of a work tree inside this one (a submodule); any other name as it is."""
-    if not (source / name).is_dir() or (source / name).is_symlink():
-        return [name]
-    return [(PurePosixPath(name) / file).as_posix() for file in _list_files(source / name)]
+def _follow(source: Path, link: str, opened: tuple[Path, ...]) -> tuple[Path, ...]:
+    """Return the folders that are open in the one that a link leads to."""
+    path = source / link
+    target = path.resolve()
+    if any(one.is_relative_to(target) for one in (*opened, path.parent.resolve())):
+        raise SweepError(
+            f"{path} is a link to {target}, a folder that it lies in, of which there is no copy: "
+            f"name it in {source / IGNORE_FILE} if the training does not need it, or remove it"
+        )
+    return (*opened, target)
 
 
-def _walk(source: Path) -> Iterator[str]:
-    for folder, folders, files in os.walk(source):
+def _limit(source: Path, link: str, files: Iterator[str]) -> Iterator[str]:
+    """Yield the files behind a link; raises SweepError if they alone are too many."""
+    for number, name in enumerate(files):
+        if number == MOST_FILES:
+            raise SweepError(
+                f"{source / link} is a link to {(source / link).resolve()}, a folder of more than "
+                f"{MOST_FILES:,} files, and all code that a trial needs is copied: name the link "
+                f"in {source / IGNORE_FILE}, and let the training read data by a path of their own"
+            )
+        yield name
+
+
+def _walk(folder: Path) -> Iterator[str]:
+    """Yield the files of a folder, and the links to folders, which are not entered."""
+    for place, folders, files in os.walk(folder):
         folders[:] = [f for f in folders if not f.startswith(".") and f not in _NEVER]
-        for name in files:
-            yield (Path(folder) / name).relative_to(source).as_posix()
+        links = [name for name in folders if (Path(place) / name).is_symlink()]
+        for name in (*files, *links):
+            yield (Path(place) / name).relative_to(folder).as_posix()
 
 
 def _read_ignored(source: Path) -> "GitIgnoreSpec":
@@ -146,6 +185,8 @@ def _check_size(source: Path, files: Sequence[str]) -> None:
     files_by: Counter[str] = Counter()
     for name, size in sizes.items():
         first, slash, _ = name.partition("/")
+        if slash and (source / first).is_symlink():
+            slash = f"/ -> {(source / first).resolve()}"
         bytes_by[first + slash] += size
         files_by[first + slash] += 1
     by = bytes_by if total > MOST_BYTES else files_by

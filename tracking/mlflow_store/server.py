@@ -30,6 +30,7 @@ from tracking.mlflow_store.store import (
     mask_uri,
     open_store,
     resolve_uri,
+    without_stray_folder,
 )
 
 _HOST = "127.0.0.1"
@@ -103,7 +104,7 @@ def serve(
         )
     port = _free_port(port)
     token = os.environ.get(TOKEN_VARIABLE) or secrets.token_urlsafe(24) if password else None
-    with tempfile.TemporaryFile() as log:
+    with without_stray_folder(address), tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
             [sys.executable, *_MLFLOW_SERVER, "--port", str(port)],
             env=_environment(address, token),

@@ -9,10 +9,11 @@ import os
 import re
 import sqlite3
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from jobs.contract.atomic_write import open_atomically
 from thermolion.errors import OperationError
@@ -102,8 +103,26 @@ def search_runs(
 
 def resolve_uri(root: Path, uri: str | None = None) -> str:
     """Return where runs go: `uri`, else MLFLOW_TRACKING_URI, else the root's own store."""
-    embedded = f"{_SQLITE}{root.resolve() / 'mlflow.db'}"
-    return uri or os.environ.get("MLFLOW_TRACKING_URI") or embedded
+    return uri or os.environ.get("MLFLOW_TRACKING_URI") or _sqlite_uri(root / "mlflow.db")
+
+
+def _sqlite_uri(database: Path) -> str:
+    """Return the address by which SQLAlchemy opens a file, whatever its name has in it."""
+    path = str(database.resolve())
+    if _decodes_paths(path):
+        path = path.replace("%", "%25").replace("?", "%3F")
+    return f"{_SQLITE}{path}"
+
+
+def _decodes_paths(path: str) -> bool:
+    """Return True if %25 in an address is a per cent sign: SQLAlchemy does so from 2.1 on."""
+    if not set("%?") & set(path):
+        return False  # it makes no difference, and the import takes a while
+    try:
+        from sqlalchemy.engine import make_url
+    except ImportError:
+        return True  # no store can be opened here
+    return make_url(f"{_SQLITE}/%25").database == "/%"
 
 
 def mask_uri(uri: str) -> str:
@@ -135,6 +154,7 @@ def open_store(root: Path, uri: str | None = None, to_write: bool = False) -> It
     if to_write and database is not None:
         _require_writable(database)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(without_stray_folder(address))
         try:
             client = _client(address, database)
             if database is not None:
@@ -202,6 +222,7 @@ def require_address(uri: str) -> None:
             f"{mask_uri(uri)!r} is no address of an MLflow store: use one of {_ADDRESSES} "
             "(--mlflow, or MLFLOW_TRACKING_URI)"
         )
+    database_of(uri)
 
 
 def _is_address(uri: str) -> bool:
@@ -230,16 +251,19 @@ def owner_of(path: Path) -> str:
 
 
 def database_of(uri: str) -> Path | None:
-    """Return the file of a sqlite URI."""
+    """Return the file of a sqlite URI; None for any other.
+
+    Raises StoreError for one that has options after its path.
+    """
     if not uri.startswith(_SQLITE):
         return None
     path, question, _ = uri.removeprefix(_SQLITE).partition("?")
     if question:
         raise StoreError(
-            f"{uri} has a question mark, which ends a path in such an address: move the studies "
-            "to a folder without one, or name a store with --mlflow"
+            f"{uri} has a question mark, which ends a path in such an address: write %3F for it, "
+            "or move the studies to a folder without one, or name another store with --mlflow"
         )
-    return Path(path).absolute()
+    return Path(unquote(path) if _decodes_paths(path) else path).absolute()
 
 
 def _client(uri: str, database: Path | None) -> "MlflowClient":
@@ -261,14 +285,18 @@ def _initialise(database: Path) -> None:
 
     Processes that open a store which does not exist yet would break it for good.
     """
-    from mlflow import MlflowClient
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     database.parent.mkdir(parents=True, exist_ok=True)
     with (
         contextlib.suppress(FileExistsError),  # another was quicker: its store is as good
         open_atomically(database, replace=False) as draft,
     ):
-        MlflowClient(tracking_uri=f"{_SQLITE}{draft.name}").search_experiments()
+        # As MlflowClient does, but for the folder of artifacts: it writes that of the current
+        # folder into its SQL, where a quotation mark ends a text.
+        artifacts = (database.parent / "mlartifacts").as_uri()
+        make: Callable[[str, str], Any] = SqlAlchemyStore  # MLflow gives it no types
+        make(_sqlite_uri(Path(draft.name)), artifacts).search_experiments()
 
 
 def _close_connections(client: "MlflowClient") -> None:
@@ -279,6 +307,23 @@ def _close_connections(client: "MlflowClient") -> None:
     engine = getattr(client._tracking_client.store, "engine", None)
     if engine is not None:
         engine.dispose()
+
+
+@contextlib.contextmanager
+def without_stray_folder(uri: str) -> Iterator[None]:
+    """Remove the folder that MLflow makes for a file whose address is not its path as it is."""
+    database = database_of(uri)
+    written = Path(uri.removeprefix(_SQLITE)).parent
+    if database is None or written == database.parent:
+        yield
+        return
+    missing = [folder for folder in (written, *written.parents) if not folder.exists()]
+    try:
+        yield
+    finally:
+        for folder in missing:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from odd_folders import COMMAND_RESULTS, ODD_ANYWHERE, finals, odd_project
 from processes import event_logs, pids, start, wait_for
 from ray_head import processes_of, ray_head, require_ray
 
@@ -286,3 +287,14 @@ def test_an_absent_ray_is_named_with_its_extra(sweep, tmp_path):
     assert said.returncode == 2
     assert "pip install 'thermolion[ray]'" in said.stderr
     assert not (tmp_path / "none").exists() or not list((tmp_path / "none").iterdir())
+
+
+def test_a_study_in_an_odd_folder_runs(thermolion, attached, tmp_path, monkeypatch):
+    sweep, root = odd_project(tmp_path / ODD_ANYWHERE / "code"), tmp_path / ODD_ANYWHERE / "?#%20"
+    monkeypatch.chdir(sweep.parent)
+    said = thermolion("submit", sweep.name, "--root", root, *attached)
+    assert said.code == 0, said.err
+    wait_for(lambda: "2 completed" in thermolion("status", "odd", "--root", root).out, seconds=120)
+    printed = thermolion("status", "odd", "--root", root, "--json").out
+    assert finals(printed) == COMMAND_RESULTS
+    wait_for(lambda: not pids(Layout(root, "odd"), DRIVER), 60)

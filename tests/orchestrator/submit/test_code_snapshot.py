@@ -45,28 +45,97 @@ def _files(project):
     return list_code_files(project, Layout(project / "studies", "s"))
 
 
-def test_everything_travels_but_what_is_hidden_installed_recorded_or_outside(project):
+def test_everything_travels_but_what_is_hidden_installed_or_recorded(project):
     assert _files(project) == [
         "inside_link.py",
         "lab/model.py",
         "lab/weights.bin",
         "out/a.txt",
         "outside.txt",
+        "outside_link.py",
         "train.py",
     ]
 
 
-def test_links_travel_as_the_files_that_they_lead_to(project, tmp_path):
+def _copied(project, tmp_path):
     copy_code(project, _files(project), tmp_path / "copy")
-    copied = tmp_path / "copy" / "inside_link.py"
-    assert not copied.is_symlink()
-    assert copied.read_text() == "1"
-    assert not (tmp_path / "copy" / "outside_link.py").exists()
+    return tmp_path / "copy"
+
+
+def test_links_travel_as_the_files_that_they_lead_to(project, tmp_path):
+    copy = _copied(project, tmp_path)
+    assert not (copy / "inside_link.py").is_symlink()
+    assert (copy / "inside_link.py").read_text() == "1"
+    assert (copy / "outside_link.py").read_text() == "secret"
+
+
+@pytest.fixture
+def linked(project, tmp_path):
+    """The project with links to folders: within it, to one beside it, and one behind another."""
+    shared = tmp_path / "shared"
+    (shared / "deep").mkdir(parents=True)
+    (shared / "deep" / "b.py").write_text("b")
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "c.py").write_text("c")
+    (shared / "more").symlink_to("../more")
+    (project / "models").symlink_to("lab")
+    (project / "shared").symlink_to("../shared")
+    (project / ".cached").symlink_to("../more")
+    (project / "results").symlink_to("studies")
+    return project
+
+
+@pytest.mark.parametrize("by_git", [False, True])
+def test_linked_folders_travel_as_the_files_in_them(linked, tmp_path, by_git):
+    if by_git:
+        subprocess.run(["git", "init", "-q"], cwd=linked, check=True)
+    copy = _copied(linked, tmp_path)
+    found = {name: (copy / name).read_text() for name in ("models/model.py", "shared/deep/b.py")}
+    assert found == {"models/model.py": "2", "shared/deep/b.py": "b"}
+    assert (copy / "shared" / "more" / "c.py").read_text() == "c"
+    assert not [path for path in copy.rglob("*") if path.is_symlink()]
+    assert not (copy / ".cached").exists()
+    assert not (copy / "results").exists()
+
+
+def test_a_link_that_patterns_leave_out_is_not_followed(linked):
+    (linked / "shared" / "round").symlink_to(".")
+    (linked / ".thermolionignore").write_text("shared/\nmodels\n")
+    assert not [name for name in _files(linked) if name.startswith(("shared", "models"))]
+
+
+@pytest.mark.parametrize(("link", "target"), [("round", "."), ("lab/up", ".."), ("a", "../b")])
+def test_a_link_to_a_folder_that_it_lies_in_is_refused(project, tmp_path, link, target):
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "back").symlink_to("../b")
+    (project / link).symlink_to(target)
+    with pytest.raises(SweepError, match=r"is a link to .* that it lies in.*\.thermolionignore"):
+        _files(project)
+
+
+def test_a_link_to_a_folder_of_data_is_refused_with_what_to_do(project, tmp_path, monkeypatch):
+    (tmp_path / "images").mkdir()
+    for number in range(20):
+        (tmp_path / "images" / f"{number}.png").write_text("x")
+    (project / "data").symlink_to("../images")
+    monkeypatch.setattr(code_snapshot, "MOST_FILES", 10)
+    with pytest.raises(SweepError, match=r"data is a link to .*images, a folder of more than 10 "):
+        _files(project)
+    monkeypatch.setattr(code_snapshot, "MOST_FILES", 100)
+    monkeypatch.setattr(code_snapshot, "MOST_BYTES", 25)
+    with pytest.raises(SweepError, match=r"data/ -> .*/images \(0\.0 MB, 20 files\)"):
+        _files(project)
 
 
 def test_a_file_of_patterns_leaves_out_more(project):
     (project / ".thermolionignore").write_text("# too large\n*.bin\nout/\n\nlab/mod*\n")
-    assert _files(project) == [".thermolionignore", "inside_link.py", "outside.txt", "train.py"]
+    assert _files(project) == [
+        ".thermolionignore",
+        "inside_link.py",
+        "outside.txt",
+        "outside_link.py",
+        "train.py",
+    ]
 
 
 def test_patterns_are_those_of_a_gitignore(project):
@@ -92,7 +161,7 @@ def test_in_a_work_tree_git_says_what_belongs(project):
     subprocess.run(["git", "init", "-q"], cwd=inner, check=True)
     files = _files(project)
     assert {"train.py", "lab/model.py", "inside_link.py", "vendored/part.py"} <= set(files)
-    left_out = {"out/a.txt", "lab/weights.bin", "vendored/ignored.log", "outside_link.py"}
+    left_out = {"out/a.txt", "lab/weights.bin", "vendored/ignored.log"}
     assert not left_out & set(files)
     assert not [name for name in files if name.startswith(("studies/", ".venv/", ".git/"))]
 

@@ -1,12 +1,15 @@
 """A study from sweep file to verdict on this machine: real processes, real training."""
 
+import io
 import json
+import sys
 
 import pytest
 from processes import event_logs, start
 
 from jobs.contract.lock import Lock
 from orchestrator.backends.records import read_submissions
+from orchestrator.cli.main import main
 from tracking.outcomes import read_outcomes
 
 
@@ -166,3 +169,14 @@ def test_a_study_is_locked_while_another_submits(thermolion, small, layout):
     assert said.code == 1
     assert "--break-lock" in said.err
     assert not layout.submissions.exists()
+
+
+def test_a_terminal_that_is_not_utf_8_loses_nothing(thermolion, small, layout, monkeypatch):
+    terminal = io.TextIOWrapper(io.BytesIO(), "latin-1")
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "stdout", terminal)
+        assert main(["run", str(small)]) == 0
+    assert rb"\u0394" in terminal.buffer.getvalue()  # the Δ of the table
+    assert (layout.report / "report.html").is_file()
+    assert layout.mlflow_store.is_file()
+    assert "4 completed" in thermolion("status", "small").out

@@ -1,0 +1,27 @@
+"""Folders with odd characters in their names on SLURM: trials run, or are refused before."""
+
+from dataclasses import replace
+
+import pytest
+from odd_folders import COMMAND_RESULTS, ODD, finals, odd_project
+
+
+def test_a_study_in_an_odd_folder_runs_and_its_jobs_print(lab, tmp_path):
+    sweep, root = odd_project(tmp_path / ODD / "code"), tmp_path / ODD / "?#%20%A"
+    sent = replace(lab, folder=sweep.parent)
+    words = ("--root", root, "--backend", "slurm", "--site", lab.site())
+    said = sent.call("run", sweep.name, *words)
+    assert said.code == 0, said.err
+    printed = sent.call("status", "odd", "--root", root, "--json").out
+    assert finals(printed) == COMMAND_RESULTS
+    assert "é☃ is printed" in sent.call("logs", "odd", "--root", root).out
+
+
+@pytest.mark.parametrize("name", [r"AD\jdoe", "two\nlines"])
+def test_a_root_into_which_slurm_writes_no_output_is_refused(lab, small, tmp_path, name):
+    root = tmp_path / name
+    said = lab.call("submit", small, "--backend", "slurm", "--root", root)
+    assert said.code == 2, said.err
+    assert "give --root another one" in said.err
+    assert len(said.err.strip().splitlines()) == 1
+    assert not (root / "small").exists()
