@@ -13,7 +13,7 @@ from jobs.contract.atomic_write import write_atomically
 from slurm.helper_record import HelperRecord, clear_helper, write_helper
 from slurm.limits import count_room
 from slurm.queue.job_control import start_waiting
-from slurm.queue.job_ends import fails_to_start
+from slurm.queue.job_ends import fails_to_start, is_stopped_by_other
 from slurm.queue.squeue import Queue, Queued, read_named
 from slurm.sbatch import QueueFull, SubmitOptions, submit
 from slurm.slurm_errors import NoAnswer, SlurmError
@@ -50,6 +50,8 @@ class Dispatcher:
             for submission in list(self._open()):
                 if fails_to_start(submission, self.queue):
                     submission.array_jobs.give_up()
+                elif self.job_id is not None and is_stopped_by_other(submission, self.queue):
+                    submission.array_jobs.hold(True)  # until a person says `release`
                 else:
                     self._send_all(submission)
         except QueueFull as full:

@@ -16,6 +16,7 @@ FailureClass = Literal[
     "GPU_FAULT",  # a GPU of the node, or its link to others, is broken
     "OOM_HOST",  # it wanted more memory than the job, or the machine, had
     "OOM_DEVICE",  # it wanted more memory than the GPU had
+    "CANCELLED",  # its job was cancelled, and not by `thermolion cancel`
     "NEVER_STARTED",  # its job ended before the first line of its log
     "DIVERGED",  # a result, not a failure: it is never sent again
     "USER_ERROR",  # the training raised an exception
@@ -59,6 +60,8 @@ _WORDS: Mapping[FailureClass, "re.Pattern[str]"] = {
     "GPU_FAULT": re.compile(f"{_FAULT.pattern}|{_LINK.pattern}", re.I),
     "TIMEOUT": re.compile(r"DUE TO TIME LIMIT"),
     "PREEMPTED": re.compile(r"DUE TO PREEMPTION"),
+    # Of the job as a whole: srun says so of a step one of whose ranks has failed.
+    "CANCELLED": re.compile(r"\*\*\* JOB \d+ ON \S+ CANCELLED AT [-:T\d]+ \*\*\*"),
 }
 
 
@@ -68,7 +71,8 @@ class JobEnd:
 
     `gained` is False if its time was over without any progress; `time_s` is when that was first
     seen (seconds since the epoch). `cause` is equal for jobs that ended alike before they began,
-    and None if that says nothing of the others.
+    and None if that says nothing of the others. `by_other`: its job was cancelled by somebody else
+    than the user who has sent it, or may have been.
     """
 
     failure: FailureClass
@@ -77,6 +81,7 @@ class JobEnd:
     gained: bool | None = None
     time_s: float = 0.0
     cause: str | None = None
+    by_other: bool = False
 
 
 def classify_exception(kind: str | None, error: str | None) -> FailureClass:

@@ -6,7 +6,7 @@ from orchestrator.backends.base import backend_of
 from orchestrator.cli.terminal import Exit, load_study, print_result, say
 from orchestrator.progress.selection import SelectedJobs, Selection, choose_jobs
 from orchestrator.study.study import Study
-from orchestrator.submit.submit import cancel_study, send_remaining
+from orchestrator.submit.submit import cancel_study, release_stopped, send_remaining
 from thermolion.errors import OperationError
 
 
@@ -39,9 +39,13 @@ def hold(arguments: Namespace) -> int:
 
 def release(arguments: Namespace) -> int:
     """Let held jobs start."""
+    study = load_study(arguments)
     code = _hold(arguments, False, "released")
+    sent = release_stopped(study, _selection(arguments).match_planned(study))
+    if sent:
+        print_result(f"{sent} trials are sent again, whose jobs somebody had cancelled")
     # While they were held, the job that sends the rest had nothing to send, and has ended.
-    send_remaining(load_study(arguments))
+    send_remaining(study)
     return code
 
 
@@ -61,9 +65,12 @@ def _hold(arguments: Namespace, held: bool, outcome: str) -> int:
     return Exit.DONE
 
 
+def _selection(arguments: Namespace) -> Selection:
+    return Selection((), arguments.candidate, arguments.workload, arguments.trial)
+
+
 def _jobs(study: Study, arguments: Namespace) -> SelectedJobs:
-    selection = Selection((), arguments.candidate, arguments.workload, arguments.trial)
-    jobs = choose_jobs(study, selection)
+    jobs = choose_jobs(study, _selection(arguments))
     if jobs.shared:
         say(f"{len(jobs.shared)} of these trials share a job with others: these are left alone")
     return jobs

@@ -36,7 +36,8 @@ class Failure:
     """How the last attempt at a trial ended without a result.
 
     `used` of `retries` are used up (none if its class has no limit). The next `submit` sends the
-    trial, with `need`, if `again` is True.
+    trial, with `need`, if `again` is True; it does not go by itself if `by_other` is: somebody
+    else has cancelled its job, or may have.
     """
 
     kind: FailureClass
@@ -46,6 +47,7 @@ class Failure:
     retries: int | None
     again: bool
     need: Need
+    by_other: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class _FailedSubmission:
     node: str | None
     gained: bool
     free: bool
+    by_other: bool
 
 
 def find_failure(
@@ -99,14 +102,18 @@ def find_failure(
         need=Need(
             scale.get("mem", 1.0) * grown, scale.get("time", 1.0), rule.backoff if rule else 0.0
         ),
+        by_other=last.by_other,
     )
 
 
 def find_unstarted(layout: Layout, ends: Ends) -> Mapping[str, list[tuple[str, int]]]:
-    """Return, by trial id, the submissions and packs that carried it in jobs that never began."""
+    """Return, by trial id, the submissions and packs that carried it and maybe never came to it.
+
+    These are jobs that never began, and such as were cancelled before they had done all.
+    """
     carriers: dict[str, list[tuple[str, int]]] = {}
     for (submission, pack), end in sorted(ends.items()):
-        if end.failure == "NEVER_STARTED" or end.cause is not None:
+        if end.failure in ("NEVER_STARTED", "CANCELLED") or end.cause is not None:
             for trial in read_carried(layout, submission, pack):
                 carriers.setdefault(trial, []).append((submission, pack))
     return carriers
@@ -168,7 +175,9 @@ def _list_failed_submissions(
             is_free = is_free and len(faulty) < _NODES
             faulty |= {node} if is_free else set()
             has_gained = gained and kind in _BY_PROGRESS
-            past.append(_FailedSubmission(place[0], kind, why, node, has_gained, is_free))
+            by_other = kind == "CANCELLED" and end is not None and end.by_other
+            one = _FailedSubmission(place[0], kind, why, node, has_gained, is_free, by_other)
+            past.append(one)
     return past
 
 
@@ -178,6 +187,8 @@ def _classify_end(
     """Return class and cause of the end of an attempt, None if somebody asked for it."""
     if last is None:
         return None if end is None else (end.failure, end.why)
+    if end is not None and end.failure == "CANCELLED" and last.end in ("interrupted", "running"):
+        return end.failure, end.why  # the job itself has taken the signal for a preemption
     if last.end == "failed":
         return classify_exception(last.kind, last.error), last.error or ""
     if last.end == "interrupted" and last.kind != RANK_DIED:

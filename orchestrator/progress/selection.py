@@ -45,6 +45,12 @@ class Selection:
             chosen = [one for one in chosen if not one.goes_again]
         return [one.outcome.trial for one in chosen]
 
+    def match_planned(self, study: Study) -> set[str]:
+        """Return the ids of the planned trials that are selected, whatever became of them."""
+        planned = study.trials
+        ids = [find_id(one, (trial.id for trial in planned), "this study") for one in self.trials]
+        return self.match(planned, ids)
+
     def match(self, trials: Sequence[Trial], ids: Collection[str]) -> set[str]:
         """Return the ids of the trials of the named candidates and workloads; no name means all.
 
@@ -123,9 +129,7 @@ def choose_jobs(study: Study, selection: Selection) -> SelectedJobs:
     Raises SweepError for a name that no trial has.
     """
     everything = not (selection.candidates or selection.workloads or selection.trials)
-    planned = study.trials
-    ids = [find_id(one, (trial.id for trial in planned), "this study") for one in selection.trials]
-    chosen = selection.match(planned, ids)
+    chosen = selection.match_planned(study)
     submissions = {one.id: one for one in read_submissions(study.layout)}
     packs, shared = [], []
     for submission, living in find_living_packs(study.layout, [*submissions.values()]).items():

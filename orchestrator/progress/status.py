@@ -66,6 +66,12 @@ class TrialStatus:
         return self.failure.again if self.failure is not None else self.state != "failed"
 
     @property
+    def awaits_person(self) -> bool:
+        """Return True if somebody else has cancelled its job, maybe: it goes by no policy."""
+        stopped = self.failure is not None and self.failure.by_other
+        return stopped and self.wanted == "now" and not self.in_flight
+
+    @property
     def in_flight(self) -> bool:
         return self.carrier is not None
 
@@ -142,6 +148,11 @@ class Status:
     def missing(self) -> list[Trial]:
         """The trials to send: they wait, or have a retry left."""
         return [s.outcome.trial for s in self.unfinished if s.goes_again]
+
+    @property
+    def stopped_by_others(self) -> list[Trial]:
+        """The unfinished trials whose job somebody else has cancelled, or may have."""
+        return [s.outcome.trial for s in self.unfinished if s.awaits_person]
 
     @property
     def lost(self) -> frozenset[str]:

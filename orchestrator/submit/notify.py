@@ -56,6 +56,7 @@ def _find_occasions(status: Status) -> Iterator[tuple[Occasion, list[str]]]:
     if status.planned and status.done == len(status.wanted) and status.stage.is_settled:
         yield "done", list(status.planned)
     held = [s.hold.submission for s in status.left_alone if s.hold is not None]
+    held += [trial.id for trial in status.stopped_by_others]
     if held:
         yield "held", held
     failed = [s for s in status.left_alone if s.hold is None]

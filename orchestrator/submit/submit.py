@@ -1,7 +1,7 @@
 """Sends the trials of a study that are missing: the one way by which trials reach a backend."""
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 
 from jobs.contract.layout import Layout
@@ -143,19 +143,20 @@ def advance_unattended(study: Study) -> SubmitResult | None:
     """Take the decisions that are due and send what follows; return None if nothing was sent.
 
     That is what the decisions release and, with `failures: {unattended: true}`, what the policy
-    sends again. What was cancelled waits for the user's `submit`. Raises LockHeld if another
-    submit takes longer than a while.
+    sends again. What was cancelled waits for the user's `submit`, and so does all of a study of
+    which somebody else has cancelled a job. Raises LockHeld if another submit takes longer than a
+    while.
     """
     # Once the lock is ours, what another submit has recorded has been started as well.
     with lock_study(study):
         before, submissions = read_status(study), read_submissions(study.layout)
     again = study.sweep.keys.failures.unattended
     due = not before.stage.is_settled or (again and before.missing) or before.jobs_alive
-    if not submissions or not (due or _unsent(study, before)):
+    if not submissions or not (due or _unsent(study, before)) or before.stopped_by_others:
         return None
 
     def follows(now: Status) -> Sequence[Trial]:
-        if cancelled_file(study.layout, submissions[-1].id).exists():
+        if cancelled_file(study.layout, submissions[-1].id).exists() or now.stopped_by_others:
             return []
         return now.missing if again and not now.jobs_alive else _unsent(study, now)
 
@@ -163,6 +164,22 @@ def advance_unattended(study: Study) -> SubmitResult | None:
     # If jobs still live, one of them was requeued: the next submission waits for their end.
     sent = submit_study(study, _repeat_options(study.layout, submissions[-1]), follows)
     return sent if sent.submissions else None
+
+
+def release_stopped(study: Study, trials: Container[str]) -> int:
+    """Send again those of some trials whose job somebody else has cancelled; return their number.
+
+    It is a person who says so; as they were sent before.
+    """
+
+    def stopped(status: Status) -> list[Trial]:
+        return [trial for trial in status.stopped_by_others if trial.id in trials]
+
+    submissions = read_submissions(study.layout)
+    if not submissions or not stopped(read_status(study)):
+        return 0
+    options = _repeat_options(study.layout, submissions[-1])
+    return submit_study(with_recorded_site(study, submissions), options, stopped).trials
 
 
 def _unsent(study: Study, status: Status) -> list[Trial]:

@@ -37,6 +37,8 @@ def next_step(trial_status: TrialStatus) -> str | None:
     if not trial_status.goes_again:
         return "left alone until `thermolion retry`"
     failure = trial_status.failure
+    if trial_status.awaits_person:
+        return "held until `thermolion submit` or `thermolion release`"
     return "the next submit sends it" + ("" if failure is None else _format_retry(failure))
 
 

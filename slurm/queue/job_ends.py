@@ -6,6 +6,7 @@ is none, what the job has printed and logged tells. Asks SLURM nothing: a queue 
 
 import contextlib
 import json
+import pwd
 import re
 import time
 from collections.abc import Collection
@@ -21,8 +22,13 @@ from jobs.contract.failures import (
 from jobs.contract.pack import Pack
 from slurm.queue.pack_states import complete_states, end_name, exit_name, read_states
 from slurm.queue.squeue import Queue
-from slurm.queue.state_words import Ended, parse_failure_class
-from slurm.submission import ArrayJob, SlurmSubmission
+from slurm.queue.state_words import (
+    Ended,
+    is_cancelled,
+    parse_canceller,
+    parse_failure_class,
+)
+from slurm.submission import ArrayJob, SlurmSubmission, cancel_mark
 
 _TAIL = 16_384  # bytes of what a job has printed: its killer speaks last
 _MOST_SAID = 200  # characters of its last line
@@ -42,19 +48,24 @@ def find_ends(
     return {pack: _judge(submission, pack, array_jobs.get(pack), queue) for pack in packs}
 
 
+def is_stopped_by_other(submission: SlurmSubmission, queue: Queue) -> bool:
+    """Return True if somebody else has cancelled a job of a submission, or may have."""
+    return any(end.by_other for end in _find_dead_ends(submission, queue))
+
+
 def fails_to_start(submission: SlurmSubmission, queue: Queue) -> bool:
     """Return True if what all jobs of a submission do first fails: what is unsent fails alike."""
     if submission.has_any_begun():
         return False
+    return find_common_start_failure(_find_dead_ends(submission, queue), Pack.patience) is not None
+
+
+def _find_dead_ends(submission: SlurmSubmission, queue: Queue) -> Collection[JobEnd]:
+    """Return how those jobs of a submission ended that left no exit code."""
     states = complete_states(submission, read_states(submission), queue)
     exits = {path.name for path in (submission.folder / "output").glob("*.exit")}
-    dead = [
-        pack
-        for pack, state in states.items()
-        if state == "ended" and exit_name(pack, 0) not in exits
-    ]
-    ends = find_ends(submission, dead, queue).values()
-    return find_common_start_failure(ends, Pack.patience) is not None
+    dead = [p for p, state in states.items() if state == "ended" and exit_name(p, 0) not in exits]
+    return find_ends(submission, dead, queue).values()
 
 
 def write_end(
@@ -80,10 +91,12 @@ def _judge(
         return JobEnd(failure, why, node, end.gained, seen_s, cause)
     output = _tail(submission.layout.job_output(submission.id, pack))
     failure = classify_output(output)
-    if failure is not None:
+    if failure not in (None, "CANCELLED"):
         named = next((line.strip() for line in output.splitlines() if classify_output(line)), "")
         why = named[:_MOST_SAID] if failure == "GPU_FAULT" else _explain(failure, None)
         return JobEnd(failure, why, node, time_s=seen_s)
+    if is_cancelled(end.word) or (failure is not None and not end.word):
+        return _judge_cancelled(submission, pack, array_job, end)
     verdict = f"SLURM says {end.word}" if end.word else "SLURM has no word on it any more"
     said = _find_last_words(output)
     why = verdict if said is None else f"{verdict}, and its log ends with: {said}"
@@ -94,6 +107,29 @@ def _judge(
     cause = _generalise(said or end.word) if is_own else None
     why = f"its job ended before it began: {why}"
     return JobEnd("NEVER_STARTED", why, node, cause=cause)
+
+
+def _judge_cancelled(
+    submission: SlurmSubmission, pack: int, array_job: ArrayJob | None, end: Ended
+) -> JobEnd:
+    """Return the end of a job that was cancelled: by its sender, or by somebody else."""
+    node, uid = end.nodes or None, parse_canceller(end.word)
+    if cancel_mark(submission.folder, pack).exists():
+        return JobEnd("CANCELLED", "it was cancelled by `thermolion cancel`", node)
+    if uid is None:
+        why = "its job was cancelled, and SLURM does not say by whom"
+        return JobEnd("CANCELLED", why, node, by_other=True)
+    if array_job is not None and uid == array_job.uid:
+        return JobEnd("CANCELLED", "its job was cancelled by its own user", node)
+    why = f"its job was cancelled by {_describe_user(uid)}"
+    return JobEnd("CANCELLED", why, node, by_other=True)
+
+
+def _describe_user(uid: int) -> str:
+    try:
+        return f"{pwd.getpwuid(uid).pw_name} (user {uid})"
+    except KeyError:
+        return f"user {uid}"
 
 
 def _read_last_state(kept: Path, pack: int, array_job: ArrayJob | None, queue: Queue) -> Ended:

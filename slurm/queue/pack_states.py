@@ -13,7 +13,7 @@ from slurm.helper_record import read_helper
 from slurm.queue.job_names import JobNames
 from slurm.queue.squeue import ExpectedJobs, Outstanding, Queue
 from slurm.queue.state_words import Key, State
-from slurm.submission import ArrayJob, SlurmSubmission
+from slurm.submission import ArrayJob, SlurmSubmission, cancel_mark
 
 _FROM_STUDY = 4  # so many last parts has the path of a batch script's folder from the study on
 
@@ -45,7 +45,8 @@ def expect_jobs(submissions: Sequence[SlurmSubmission]) -> ExpectedJobs:
         others[submission.feeder_scripts] = submission.feeder_name
         others[submission.after_scripts] = submission.after_name
         is_cancelled = submission.array_jobs.is_cancelled
-        ends = {file.name for file in (submission.folder / "output").glob("*.end")}
+        told = {file.name for file in (submission.folder / "output").glob("*.end")}
+        told |= {file.name for file in (submission.folder / "output").glob("*.cancelled")}
         states = read_states(submission)
         for array_job in submission.array_jobs.read():
             uids.add(array_job.uid)
@@ -56,7 +57,8 @@ def expect_jobs(submissions: Sequence[SlurmSubmission]) -> ExpectedJobs:
             arrays[submission.scripts.parts[-_FROM_STUDY:], array_job.id] = array_job.name
             for pack in array_job.packs:
                 if states.get(pack) is None:
-                    accounted = not is_cancelled and end_name(pack) not in ends
+                    marks = {end_name(pack), cancel_mark(submission.folder, pack).name}
+                    accounted = not is_cancelled and not marks & told
                     jobs[array_job.name, array_job.id, pack] = Outstanding(
                         array_job.uid, accounted
                     )

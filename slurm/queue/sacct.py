@@ -1,10 +1,30 @@
 """The last word of SLURM's accounting on jobs that squeue has forgotten, if there is any."""
 
+import time
 from collections.abc import Collection
 
 from slurm.commands import ask, in_batches
-from slurm.queue.state_words import Ended, Key
+from slurm.queue.state_words import Ended, Key, parse_canceller
 from slurm.slurm_errors import SlurmError
+
+_LATE_S = 1.0  # between two questions: the accounting hears of an end a moment later
+_TIMES = 3
+
+
+def read_cancellers(keys: Collection[Key]) -> dict[Key, Ended]:
+    """Return, of jobs that squeue says were cancelled, those of which sacct says by whom."""
+    found: dict[Key, Ended] = {}
+    for again in range(_TIMES):
+        if again:
+            time.sleep(_LATE_S)
+        try:
+            words = _read(set(keys) - found.keys(), ())
+        except SlurmError:
+            break  # no sacct, no accounting, or none at the moment
+        found |= {key: end for key, end in words.items() if parse_canceller(end.word) is not None}
+        if len(found) == len(keys):
+            break
+    return found
 
 
 def read_last_states(
@@ -15,14 +35,18 @@ def read_last_states(
     A job that it knows by another name was renamed, unless its id is by now that of one of the
     `others`, which squeue knows.
     """
+    try:
+        return _read(keys, others)
+    except SlurmError:
+        return {}  # no sacct, no accounting, or none at the moment
+
+
+def _read(keys: Collection[Key], others: Collection[tuple[int, int | None]]) -> dict[Key, Ended]:
     ids = sorted({str(job) for _, job, _ in keys})
     # Of a job that was requeued sacct may show the first end for ever: the last line counts.
     options = ["--noheader", "--parsable2", "--allocations", "--duplicates"]
     options.append("--format=JobID,State,NodeList,JobName")
-    try:
-        text = "".join(ask(["sacct", *options, f"--jobs={','.join(b)}"]) for b in in_batches(ids))
-    except SlurmError:
-        return {}  # no sacct, no accounting, or none at the moment
+    text = "".join(ask(["sacct", *options, f"--jobs={','.join(b)}"]) for b in in_batches(ids))
     ends: dict[tuple[str, str], Ended] = {}
     renamed: dict[str, Ended] = {}
     sent = {key[0] for key in keys}

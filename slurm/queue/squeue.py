@@ -16,8 +16,15 @@ from pathlib import Path
 
 from slurm.commands import ask, in_batches, run
 from slurm.queue.job_names import JobNames
-from slurm.queue.sacct import read_last_states
-from slurm.queue.state_words import Ended, Key, State, parse_state
+from slurm.queue.sacct import read_cancellers, read_last_states
+from slurm.queue.state_words import (
+    Ended,
+    Key,
+    State,
+    is_cancelled,
+    parse_canceller,
+    parse_state,
+)
 from slurm.site.facts import parse_config
 from slurm.slurm_errors import NoAnswer, SlurmError
 
@@ -151,7 +158,8 @@ def read_named(name: str, uid: int) -> Queue:
 class _Snapshot:
     """The last answer to one question, what was found out since, and when to ask again.
 
-    `doubted` are the jobs that were missed and asked for; `studies` those whose jobs are expected.
+    `doubted` are the jobs that were missed and asked for, `asked` those of which sacct was asked
+    who has cancelled them; `studies` are those whose jobs are expected.
     """
 
     first: Queue
@@ -160,6 +168,7 @@ class _Snapshot:
     answered: float
     studies: set[Path] = field(default_factory=set)
     doubted: set[Key] = field(default_factory=set)
+    asked: set[Key] = field(default_factory=set)
 
 
 class QueueWatch:
@@ -191,6 +200,17 @@ class QueueWatch:
         if missed:
             snapshot.doubted |= missed.keys()
             snapshot.queue = self._with_missed(snapshot.queue, missed, expected.names)
+        unnamed = {
+            key
+            for key, sent in expected.jobs.items()
+            if sent.accounted
+            and key not in snapshot.asked
+            and _lacks_canceller(snapshot.queue, key)
+        }
+        if unnamed:
+            snapshot.asked |= unnamed
+            found = read_cancellers(unnamed)
+            snapshot.queue = replace(snapshot.queue, ended={**snapshot.queue.ended, **found})
         return snapshot.queue
 
     def forget(self) -> None:
@@ -234,6 +254,12 @@ class QueueWatch:
             gone={*queue.gone, *gone},
             trouble=answer.trouble or queue.trouble,
         )
+
+
+def _lacks_canceller(queue: Queue, key: Key) -> bool:
+    """Return True if a job was cancelled, and it is not known by whom: squeue never says it."""
+    end = queue.ended.get(key)
+    return end is not None and is_cancelled(end.word) and parse_canceller(end.word) is None
 
 
 def _named(job: Queued, names: JobNames) -> Queued:

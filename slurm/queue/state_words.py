@@ -1,5 +1,6 @@
 """The words of squeue and sacct for the state of a job, and what they mean. Asks nothing."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -16,6 +17,8 @@ Key = tuple[str, int, int | None]
 _QUEUED = {"PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT"}
 _ENDED = {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL"}
 _ENDED |= {"OUT_OF_MEMORY", "PREEMPTED", "REVOKED", "TIMEOUT"}
+
+_CANCELLER = re.compile(r"CANCELLED by (\d+)")
 
 # What ended a job, if its state says it: what is behind FAILED or CANCELLED is found elsewhere.
 _CLASSES: Mapping[str, FailureClass] = {
@@ -44,6 +47,17 @@ class Ended:
 def parse_failure_class(word: str) -> FailureClass | None:
     """Return the class of failure that a state of squeue or sacct implies, None if it has none."""
     return _CLASSES.get(word.partition(" ")[0])
+
+
+def is_cancelled(word: str) -> bool:
+    """Return True if a state of squeue or sacct is that of a job that somebody has cancelled."""
+    return word.partition(" ")[0].rstrip("+") == "CANCELLED"
+
+
+def parse_canceller(word: str) -> int | None:
+    """Return the user id of who has cancelled a job, None if the word does not say it."""
+    match = _CANCELLER.fullmatch(word)
+    return None if match is None else int(match[1])
 
 
 def parse_state(word: str) -> State:

@@ -178,7 +178,8 @@ def _state(layout: Layout, submission: Submission, pack: int, job: JobState) -> 
 
 def _concerns(layout: Layout, submission: Submission, pack: int, end: JobEnd) -> bool:
     """Return True if the end of the job is that of a pack: one that had begun, if any could."""
-    return end.failure == "NEVER_STARTED" or layout.job_output(submission.id, pack).exists()
+    concerns_all = end.failure in ("NEVER_STARTED", "CANCELLED")
+    return concerns_all or layout.job_output(submission.id, pack).exists()
 
 
 def _as_a_whole(submission: Submission, packs: Collection[int] | None, verb: str) -> None:
