@@ -69,7 +69,7 @@ def _simulate(arguments: Namespace) -> int:
     resumed = True
     for fault in dict.fromkeys(arguments.simulate):
         say(f"{fault}: a copy of {arguments.study} goes to the cluster of {cluster.paths.folder}")
-        ended = run_drill(arguments.study, cluster, fault, options)
+        ended = run_drill(arguments.study, cluster, fault, options, say)
         print_result(str(ended))
         resumed = resumed and ended.resumed
     return Exit.DONE if resumed else Exit.FAILED

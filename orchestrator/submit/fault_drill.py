@@ -3,16 +3,17 @@
 The study of the drill has a folder of its own, removed at the end; the user's is not touched.
 """
 
+import math
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.contract import events
-from orchestrator.progress.status import read_status
+from orchestrator.progress.status import Status, read_status
 from orchestrator.study.study import Study, open_study
 from orchestrator.submit.submit import cancel_study, send_remaining, submit_study
 from orchestrator.submit.writer import SendOptions
@@ -20,11 +21,13 @@ from orchestrator.sweep.document import SweepError
 from slurm.devcluster.cluster import Cluster
 from slurm.devcluster.faults import Fault, Victim, find_victim, inject_fault
 from slurm.submission import read_slurm_submissions
-from tracking.outcomes import Outcome, read_outcomes
+from tracking.outcomes import Outcome
 
 _LOOK_S = 0.5
 _PATIENCE_S = 600.0  # until a trial begins, and until it goes on
+_GONE_S = 15.0  # that no job of it is in the queue: SLURM requeues sooner
 _SAVES_BY_S = 60.0
+_LEAST_S, _LONG_S = 0.05, 600.0  # that a trial was measured to take; that it is to take
 
 
 @dataclass(frozen=True)
@@ -62,54 +65,124 @@ class DrillResult:
         )
 
 
-def run_drill(target: str, cluster: Cluster, fault: Fault, options: SendOptions) -> DrillResult:
-    """Send a sweep to a cluster, inject a fault into its first running trial, await its next step.
+class _TooShort(Exception):  # noqa: N818 - a state, after which a longer copy is tried
+    """The first trial has a result before anything could be done to it."""
 
-    Raises SweepError if that does not come within ten minutes.
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome.trial.id)
+        self.outcome = outcome
+
+
+def run_drill(
+    target: str,
+    cluster: Cluster,
+    fault: Fault,
+    options: SendOptions,
+    tell: Callable[[str], None] = lambda _: None,
+) -> DrillResult:
+    """Send a sweep to a cluster, inject a fault into its first trial, await its next step.
+
+    If that trial ends too soon to be hit, `tell` hears so, and a copy of it goes that trains for
+    minutes. Raises SweepError if its job ends by itself, if it cannot be made longer, or if it has
+    not gone on within ten minutes.
     """
-    with _open_copy(target, cluster) as study:
-        submit_study(study, options)
-        outcome = _await(study, lambda: _find_running(study), "no trial has begun")
+    try:
+        return _run_copy(target, cluster, fault, options, [])
+    except _TooShort as short:
+        longer = _make_longer(target, short.outcome)
+        trial, seconds = short.outcome.trial.id, short.outcome.train_seconds or 0.0
+        tell(f"trial {trial} trains for {seconds:.1f} s, too short to hit: again with {longer}")
+    try:
+        return _run_copy(target, cluster, fault, options, [longer])
+    except _TooShort as short:
+        raise SweepError(
+            f"trial {short.outcome.trial.id} ends before anything can be done to it, with "
+            f"{longer} as well: make it longer"
+        ) from short
+
+
+def _run_copy(
+    target: str, cluster: Cluster, fault: Fault, options: SendOptions, overrides: Sequence[str]
+) -> DrillResult:
+    with _open_copy(target, cluster, overrides) as study:
+        submit_study(study, options, lambda status: status.missing[:1])
+        begun = "no trial has come to its first checkpoint"
+        outcome = _await(study, lambda status: _find_running(study, status), begun)
         victim = _find_victim(study, cluster, outcome)
         first, before = outcome.curve[0].step, outcome.curve[-1].step
         known = len(outcome.attempt_log)
         begin = time.monotonic()
         with inject_fault(cluster, fault, victim) as free_s:
             trial = outcome.trial.id
-            failure = f"trial {trial} has not gone on"
-            resumed = _await(study, lambda: _find_resumed(study, trial, known), failure)
+            resumed = _await(
+                study,
+                lambda status: _find_resumed(status, trial, known),
+                f"trial {trial} has not gone on",
+            )
         resumed_s = time.monotonic() - begin
         after = _read_first_step(study, resumed)
         return DrillResult(fault, trial, victim.node, free_s, resumed_s, before, after, first)
 
 
+def _make_longer(target: str, outcome: Outcome) -> str:
+    """Return the override by which the workload of a short trial trains for minutes.
+
+    Raises SweepError if its length is not the sweep's to say.
+    """
+    workload = outcome.trial.workload
+    if workload.budget is None:
+        raise SweepError(
+            f"trial {outcome.trial.id} ends before anything can be done to it, and the sweep does "
+            "not say how long it trains (`steps`): make it longer"
+        )
+    sweep = open_study(target).sweep
+    key = f"{workload.unit}s"
+    seconds = max(outcome.train_seconds or 0.0, _LEAST_S)
+    budget = math.ceil(workload.budget * max(2.0, _LONG_S / seconds))
+    written = sweep.document.data["workloads"]
+    if isinstance(written, list):
+        number = [one.name for one in sweep.workloads].index(workload.name)
+        return f"workloads.{number}.{key}={budget}"
+    if key in written.get("each", {}):
+        return f"workloads.each.{key}=[{budget}]"
+    return f"workloads.{key}={budget}"
+
+
 @contextmanager
-def _open_copy(target: str, cluster: Cluster) -> Iterator[Study]:
+def _open_copy(target: str, cluster: Cluster, overrides: Sequence[str]) -> Iterator[Study]:
     """Open a sweep in a folder of the drill's own; remove it at the end."""
     root = Path(tempfile.mkdtemp(prefix="simulated-", dir=cluster.paths.folder))
     keys = ["backend=slurm", f"site={cluster.paths.profile}", "pack.at_least=0s"]
-    keys += ["failures.unattended=false", "checkpoint.every=1s"]
-    study = open_study(target, root, keys)
+    keys += ["failures.unattended=false", "checkpoint.every=1s", *overrides]
     try:
-        yield study
+        study = open_study(target, root, keys)
+        try:
+            yield study
+        finally:
+            cancel_study(study)
     finally:
-        cancel_study(study)
         shutil.rmtree(root, ignore_errors=True)
 
 
-def _find_running(study: Study) -> Outcome | None:
-    """Return a running trial that has a checkpoint, or has run long enough without one."""
-    for outcome in read_outcomes(study.layout.events).values():
+def _find_running(study: Study, status: Status) -> Outcome | None:
+    """Return a running trial that has a checkpoint, or has run long enough without one.
+
+    Raises _TooShort if one has a result already.
+    """
+    for one in status.planned.values():
+        outcome = one.outcome
+        if outcome.has_result:
+            raise _TooShort(outcome)
         saved = study.layout.checkpoint(outcome.trial.id).exists()
         waited_s = time.time() - (outcome.started_ms or 0) / 1000
-        if outcome.state == "running" and outcome.curve and (saved or waited_s > _SAVES_BY_S):
+        if one.state == "running" and outcome.curve and (saved or waited_s > _SAVES_BY_S):
             return outcome
     return None
 
 
-def _find_resumed(study: Study, trial: str, known: int) -> Outcome | None:
+def _find_resumed(status: Status, trial: str, known: int) -> Outcome | None:
     """Return a trial once another attempt has logged a step or a result, None before."""
-    outcome = read_outcomes(study.layout.events)[trial]
+    outcome = status.planned[trial].outcome
     more = outcome.attempt_log[known:]
     return outcome if more and (more[-1].step is not None or outcome.has_result) else None
 
@@ -139,14 +212,22 @@ def _find_victim(study: Study, cluster: Cluster, outcome: Outcome) -> Victim:
     )
 
 
-def _await(study: Study, look: Callable[[], Outcome | None], what: str) -> Outcome:
+def _await(study: Study, look: Callable[[Status], Outcome | None], what: str) -> Outcome:
+    """Look again and again; raises SweepError after a while, a short one if no job is left."""
     end = time.monotonic() + _PATIENCE_S
+    lived_s = time.monotonic()
     while True:
-        outcome = look()
+        status = read_status(study)  # reading the queue also requeues what waits in vain
+        outcome = look(status)
         if outcome is not None:
             return outcome
-        if time.monotonic() > end:
+        now = time.monotonic()
+        lived_s = now if status.jobs_alive else lived_s
+        if now - lived_s > _GONE_S:
+            failures = [one.failure for one in status.planned.values() if one.failure is not None]
+            whys = [f": {one.kind}, {one.why.partition(chr(10))[0]}" for one in failures]
+            raise SweepError(f"{what}, and its job has ended{''.join(whys[:1])}")
+        if now > end:
             raise SweepError(f"{what} within {_PATIENCE_S:.0f} s (see thermolion cluster status)")
-        read_status(study)  # reading the queue also requeues what waits in vain
         send_remaining(study)
         time.sleep(_LOOK_S)
