@@ -167,12 +167,17 @@ def _open_copy(target: str, cluster: Cluster, overrides: Sequence[str]) -> Itera
 def _find_running(study: Study, status: Status) -> Outcome | None:
     """Return a running trial that has a checkpoint, or has run long enough without one.
 
-    Raises _TooShort if one has a result already.
+    Raises _TooShort if one has a result already, SweepError if one has failed.
     """
     for one in status.planned.values():
         outcome = one.outcome
         if outcome.has_result:
             raise _TooShort(outcome)
+        if outcome.state == "failed":
+            why = (outcome.error or "").partition("\n")[0]
+            raise SweepError(
+                f"trial {outcome.trial.id} fails before anything is done to it: {why}"
+            )
         saved = study.layout.checkpoint(outcome.trial.id).exists()
         waited_s = time.time() - (outcome.started_ms or 0) / 1000
         if one.state == "running" and outcome.curve and (saved or waited_s > _SAVES_BY_S):

@@ -3,6 +3,7 @@
 import pytest
 from processes import wait_for
 from slurm_lab import Lab
+from slurm_trainings import SWEEP as ODD
 
 SWEEP = """\
 study: tried
@@ -10,8 +11,8 @@ workloads: [{dataset: digits, model: {mlp: {hidden: [64]}}, epochs: 20000, globa
 candidates: {adamw: {lr: 1e-3}}
 seeds: 1
 """
+# A preemption is in tests/docs: the tutorial shows it, of trials that are too short to hit.
 FREE = {
-    "preempt": "was free after",
     "timeout": "was free after",
     "node-fail": "the job waited again after",
 }
@@ -38,4 +39,13 @@ def test_no_cluster_that_others_work_on_is_struck(lab: Lab) -> None:
     said = lab.call("doctor", sweep, "--simulate", "preempt", SLURM_CONF=str(conf))
     assert said.code == 2
     assert "only on a cluster that `thermolion cluster up` has made" in said.err
+    assert lab.squeue() == []
+
+
+def test_a_training_that_fails_by_itself_ends_the_drill_at_once(lab: Lab) -> None:
+    (lab.folder / "odd.py").write_text('def train(trial, context):\n    raise ValueError("odd")\n')
+    sweep = lab.write(ODD, "odd.yaml")
+    said = lab.call("doctor", sweep, "--simulate", "preempt")
+    assert said.code == 2
+    assert "fails before anything is done to it: ValueError: odd" in said.err
     assert lab.squeue() == []
