@@ -272,18 +272,18 @@ def _simulate_options() -> ArgumentParser:
 
 
 def _cluster_options() -> list[ArgumentParser]:
-    number = _whole_number(0, _MOST_OF_A_CLUSTER)
+    number, some = (_whole_number(least, _MOST_OF_A_CLUSTER) for least in (0, 1))
     cap = "the most jobs that you may have queued, each array task counted (--accounting)"
     return [
         _option("action", None, None, choices=("up", "status", "down")),
         _option("--dir", "DIR", "its folder (~/.local/state/thermolion/cluster)", type=Path),
         *(
-            _option(option, "N", f"{purpose} ({default})", type=number, default=default)
-            for option, default, purpose in (
-                ("--nodes", 4, "how many nodes"),
-                ("--cpus", 2, "CPUs of a node; jobs share the cores that are there"),
-                ("--gpus", 2, "fake GPUs of a node"),
-                ("--max-array-size", 1001, "MaxArraySize"),
+            _option(option, "N", f"{purpose} ({default})", type=type_, default=default)
+            for option, type_, default, purpose in (
+                ("--nodes", some, 4, "how many nodes"),
+                ("--cpus", some, 2, "CPUs of a node; jobs share the cores that are there"),
+                ("--gpus", number, 2, "fake GPUs of a node"),
+                ("--max-array-size", number, 1001, "MaxArraySize"),
             )
         ),
         _flag("--accounting", "with slurmdbd and MariaDB: sacct, limits"),

@@ -4,8 +4,12 @@ import os
 import shlex
 from argparse import Namespace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from orchestrator.cli.terminal import Exit, print_result, say
+
+if TYPE_CHECKING:
+    from slurm.devcluster.cluster import Cluster
 
 
 def cluster(arguments: Namespace) -> int:
@@ -37,11 +41,7 @@ def _up(folder: Path, arguments: Namespace) -> int:
         f"SLURM is up in {folder}: {len(nodes)} nodes of {shape.cpus} CPUs and {shape.gpus} fake "
         f"GPUs, partitions main and urgent. Now, in this shell:"
     )
-    print_result(
-        "\n".join(
-            f"export {name}={shlex.quote(value)}" for name, value in made.environment.items()
-        )
-    )
+    print_result("\n".join(_exports(made)))
     where = f" --dir {shlex.quote(str(folder))}" if arguments.dir else ""
     say(f"then: thermolion run SWEEP --backend slurm; in the end: thermolion cluster down{where}")
     return Exit.DONE
@@ -58,8 +58,7 @@ def _status(folder: Path, _arguments: Namespace) -> int:
     lines = [f"{name:<12} {'up' if alive else 'down'}" for name, alive in states.items()]
     if all(states.values()):
         lines += [f"node {name:<7} {state}" for name, state in known.nodes().items()]
-    lines += [f"export {name}={value}" for name, value in known.environment.items()]
-    print_result("\n".join(lines))
+    print_result("\n".join([*lines, *_exports(known)]))
     return Exit.DONE if all(states.values()) else Exit.FAILED
 
 
@@ -70,6 +69,11 @@ def _down(folder: Path, _arguments: Namespace) -> int:
     stopped = 0 if known is None else known.down()
     print_result(f"{stopped} daemons stopped" if stopped else f"no cluster is up in {folder}")
     return Exit.DONE
+
+
+def _exports(cluster: "Cluster") -> list[str]:
+    """Return the lines by which a shell sends to a cluster."""
+    return [f"export {name}={shlex.quote(value)}" for name, value in cluster.environment.items()]
 
 
 def _default_folder() -> Path:

@@ -22,7 +22,7 @@ from jobs.contract.lock import Lock, user_name
 from slurm.devcluster import accounting, config
 from slurm.devcluster.config import Paths, Ports, Shape
 from slurm.devcluster.daemons import Daemons, find_program, locate, processes_with
-from slurm.slurm_errors import SlurmError
+from slurm.slurm_errors import SiteError, SlurmError
 from slurm.waiting import poll
 
 _PACKAGES: Mapping[str, str] = {
@@ -199,8 +199,17 @@ def read_cluster(folder: Path) -> Cluster | None:
 def make_cluster(folder: Path, shape: Shape) -> Cluster:
     """Return the cluster that a folder is to have, on ports of its own.
 
-    Raises ClusterError if packages are missing, or if it is up in another shape.
+    Raises SiteError for a folder that SLURM cannot work in, ClusterError if packages are missing,
+    or if it is up in another shape.
     """
+    # What its configuration reads as something else; MariaDB is installed by a shell script.
+    odd = set(str(folder)) & set('"#%\\,\n' + (" \t" if shape.accounting else ""))
+    if odd:
+        raise SiteError(
+            f"{str(folder)!r} has {min(odd)!r} in its name, which "
+            f"{'MariaDB' if min(odd).isspace() and min(odd) != chr(10) else 'SLURM'} takes in no "
+            "folder of its own: name another --dir"
+        )
     check_packages(shape)
     longest = max(len(str(p)) for p in (Paths(folder).munge_socket, Paths(folder).database_socket))
     if longest > _LONGEST_SOCKET:

@@ -116,7 +116,7 @@ def slurm_conf(paths: Paths, shape: Shape, ports: Ports, user: str, host: str) -
             "AccountingStorageType=accounting_storage/slurmdbd",
             "AccountingStorageHost=127.0.0.1",
             f"AccountingStoragePort={ports.accounting}",
-            f"AccountingStoragePass={paths.munge_socket}",  # so SLURM calls the socket to ask at
+            f'AccountingStoragePass="{paths.munge_socket}"',  # so SLURM calls the socket to ask at
             "AccountingStorageTRES=gres/gpu",
             "AccountingStorageEnforce=associations,limits,qos",
         ]

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -69,6 +70,38 @@ def test_up_and_down_twice_and_up_after_a_crash(folder):
     assert "4 daemons stopped" in _cluster("down", "--dir", folder).out
     assert "no cluster is up" in _cluster("down", "--dir", folder).out
     assert _cluster("status", "--dir", folder).code == 1
+
+
+def test_a_folder_with_a_space_in_its_name_will_do(folder):
+    place = folder / "my é cluster"
+    said = _cluster("up", "--dir", place, "--nodes", 1)
+    assert said.code == 0, said.err
+    assert f"export SLURM_CONF='{place}/etc/slurm.conf'\n" in said.out
+    status = _cluster("status", "--dir", place)
+    assert "node n1      idle" in status.out
+    assert said.out in status.out
+    made = read_cluster(place)
+    assert made is not None
+    assert made.ask("srun", "echo", "runs") == "runs\n"
+    assert "3 daemons stopped" in _cluster("down", "--dir", place).out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--dir", r"back\slash"),
+        ("--dir", "50%"),
+        ("--dir", "a b", "--accounting"),
+        ("--nodes", 0),
+        ("--cpus", 0),
+    ],
+)
+def test_what_no_cluster_can_have_is_refused_before_anything_starts(tmp_path, monkeypatch, words):
+    monkeypatch.chdir(tmp_path)
+    said = _cluster("up", *(("--dir", "x") if words[0] != "--dir" else ()), *words)
+    assert said.code == 2, said.err
+    assert re.search(r"name another --dir|not between 1 and", said.err)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_job_does_not_outlive_a_cluster_that_has_crashed(folder):
