@@ -18,6 +18,7 @@ from orchestrator.submit.notify import send_notices
 from orchestrator.submit.submit import advance_unattended, send_remaining
 from slurm.environment import read_job_id
 from slurm.helper_record import begin_helper, end_helper
+from slurm.hours_cap import record_helper
 from slurm.waiting import retry_until
 from thermolion.errors import InputError, ThermolionError
 
@@ -33,7 +34,8 @@ def main() -> int:
     try:
         # By path: the current folder may have a file with the name of the study.
         study = open_study(str(layout.sweep), root)
-        failure = retry_until(lambda: _look_after(study))
+        with record_helper(layout):
+            failure = retry_until(lambda: _look_after(study))
     except ThermolionError as error:
         failure = error
     except Exception as error:

@@ -11,10 +11,20 @@ from dataclasses import dataclass, field, replace
 
 from jobs.contract.atomic_write import write_atomically
 from slurm.helper_record import HelperRecord, clear_helper, write_helper
+from slurm.hours_cap import (
+    describe_cap,
+    note_cap,
+    note_helper,
+    read_allotment,
+    read_cap,
+    read_ledger,
+    settle,
+)
 from slurm.limits import count_room
 from slurm.queue.job_control import start_waiting
 from slurm.queue.job_ends import fails_to_start, is_stopped_by_other
 from slurm.queue.squeue import Queue, Queued, read_named
+from slurm.request import Request
 from slurm.sbatch import QueueFull, SubmitOptions, submit
 from slurm.slurm_errors import NoAnswer, SlurmError
 from slurm.submission import ArrayJob, SlurmSubmission
@@ -28,18 +38,26 @@ _log = logging.getLogger(__name__)
 class Dispatcher:
     """Sends packs of one study. `job_id` is the job that it runs in, None outside one.
 
-    `changed` is True if the queue is not the one that was handed in any more.
+    `leaves`: that job ends as soon as they are sent. `changed` is True if the queue is not the one
+    that was handed in any more.
     """
 
     submissions: Sequence[SlurmSubmission]
     queue: Queue
     job_id: int | None = None
+    leaves: bool = False
     sent: list[ArrayJob] = field(default_factory=list)
     changed: bool = False
     full: bool = False  # the site has refused an array though its cap leaves room for it
     refused: bool = False  # and takes not even one job more
     fed: bool = False
     shut_out: bool = False  # there is no place for a job that sends the rest
+    capped: bool = False  # the study's cap of hours leaves no room for a job
+
+    @property
+    def leaving(self) -> int | None:
+        """The job that this process is in and that ends soon, None if it is in no such job."""
+        return self.job_id if self.leaves else None
 
     def feed(self) -> int:
         """Send what there is room for; return how many packs remain for later."""
@@ -47,6 +65,7 @@ class Dispatcher:
         try:
             for submission in self.submissions:
                 self._recover(submission)
+            self._settle()
             for submission in list(self._open()):
                 if fails_to_start(submission, self.queue):
                     submission.array_jobs.give_up()
@@ -54,6 +73,7 @@ class Dispatcher:
                     submission.array_jobs.hold(True)  # until a person says `release`
                 else:
                     self._send_all(submission)
+            self._note_cap()
         except QueueFull as full:
             self.refused = True
             _log.info("the queue is full: %s", full)
@@ -68,6 +88,61 @@ class Dispatcher:
         for submission in self.submissions:
             if submission.unsent() and not submission.array_jobs.is_held:
                 yield submission
+
+    def _settle(self) -> None:
+        """Find out what jobs took that left no word, if the study has a cap to keep."""
+        if self.submissions and read_cap(self.submissions[0].layout):
+            settle(self.submissions, self.queue)
+
+    def _count_fitting(self, submission: SlurmSubmission, wanted: int) -> int:
+        """Return how many of the `wanted` jobs of a submission fit the study's cap.
+
+        Beside the job that looks after the study and, if they are not all, the one that sends the
+        rest: these are paid for as well.
+        """
+        cap, each = read_cap(submission.layout), read_allotment(submission).most
+        if not cap:
+            return wanted
+        taken = read_ledger(self.submissions, self.leaving).taken
+        for request, name in (
+            (submission.after, submission.after_name),
+            (submission.feeder, submission.feeder_name),
+        ):
+            if request is not None and not self._is_queued(name):
+                if request is submission.feeder and wanted <= cap.count_fitting(
+                    taken, each, wanted
+                ):
+                    break
+                taken += read_allotment(submission, request).most
+        return cap.count_fitting(taken, each, wanted)
+
+    def _fits(self, submission: SlurmSubmission, request: Request) -> bool:
+        """Return True if a small job fits the study's cap."""
+        cap = read_cap(submission.layout)
+        more = read_allotment(submission, request).most
+        return not cap or cap.fits(read_ledger(self.submissions, self.leaving).taken + more)
+
+    def _note_cap(self) -> None:
+        """Write down that the cap keeps jobs from being sent, or that it does not any more.
+
+        If no job is left whose end could make room, what is not sent is given up: the next
+        `submit` sends it, once the cap is higher.
+        """
+        if not self.submissions:
+            return
+        layout = self.submissions[0].layout
+        if not self.capped:
+            note_cap(layout, None)
+            return
+        ledger, waiting = read_ledger(self.submissions), list(self._open())
+        if not waiting:
+            return
+        text = describe_cap(read_cap(layout), ledger, read_allotment(waiting[0]))
+        note_cap(layout, text)
+        _log.info("%s", text)
+        if not ledger.open_jobs:
+            for submission in waiting:
+                submission.array_jobs.give_up()
 
     def _recover(self, submission: SlurmSubmission) -> None:
         """Find the ids of array jobs whose sender had no answer; without one, disown them.
@@ -104,14 +179,8 @@ class Dispatcher:
     def _send_next(self, submission: SlurmSubmission) -> bool:
         """Send one array job; return True if there may be room for another one."""
         unsent = submission.unsent()
-        room = count_room(submission, self.queue, _read_sent(self.submissions))
-        count = min(len(unsent), room)
-        if count < len(unsent) and submission.feeder is not None:
-            count = min(count, room - 1)  # it takes a place as well
-        if submission.after is not None and submission.submit_cap is not None:
-            count = min(count, room - 1 - (count < len(unsent)))
-        least = 1 if submission.submit_cap is None else submission.submit_cap // _PARTS
-        if count < max(1, min(len(unsent), least)):
+        count = self._count_next(submission, len(unsent))
+        if count < 1:
             return False
         while True:
             array_job = submission.array_jobs.intend(unsent.start, count)
@@ -132,6 +201,21 @@ class Dispatcher:
                 submission.array_jobs.retract(array_job)
                 raise
             return bool(submission.unsent())
+
+    def _count_next(self, submission: SlurmSubmission, unsent: int) -> int:
+        """Return how many packs to send in one array: by the queue's room, and by the cap's."""
+        room = count_room(submission, self.queue, _read_sent(self.submissions))
+        count = min(unsent, room)
+        if count < unsent and submission.feeder is not None:
+            count = min(count, room - 1)  # it takes a place as well
+        if submission.after is not None and submission.submit_cap is not None:
+            count = min(count, room - 1 - (count < unsent))
+        least = 1 if submission.submit_cap is None else submission.submit_cap // _PARTS
+        if count < max(1, min(unsent, least)):
+            return 0
+        fitting = self._count_fitting(submission, count)
+        self.capped |= fitting < count
+        return fitting
 
     def _send(self, submission: SlurmSubmission, array_job: ArrayJob) -> None:
         throttle, after = "", None
@@ -172,9 +256,13 @@ class Dispatcher:
             self.shut_out = True
             _note_refusal(submission, "the queue is full for you with jobs of other studies")
             return
+        if not self._fits(submission, submission.feeder):
+            _note_refusal(submission, "the study's cap of hours leaves no room for it")
+            return
         options = SubmitOptions(submission.feeder_name, dependency=_after([waited_for]))
         try:
-            submit(submission.feeder, options, submission.feeder_scripts)
+            job = submit(submission.feeder, options, submission.feeder_scripts)
+            note_helper(submission, int(job), submission.feeder_name, submission.feeder)
         except SlurmError as error:
             self.shut_out = isinstance(error, QueueFull | NoAnswer)
             _note_refusal(submission, str(error))
@@ -193,12 +281,16 @@ class Dispatcher:
             clear_helper(submission.layout)  # what it had to do, its user has done
         if dependency is None or self._is_queued(submission.after_name):
             return
+        if not self._fits(submission, submission.after):
+            _log.warning("the cap of hours leaves no room for the job that looks after the study")
+            return
         options = SubmitOptions(submission.after_name, dependency=dependency)
         try:
             job = int(submit(submission.after, options, submission.after_scripts))
             log = str(submission.after_log)
             name = submission.after_name
             write_helper(submission.layout, HelperRecord(job, name, os.geteuid(), log))
+            note_helper(submission, job, submission.after_name, submission.after)
             self.changed = True
         except SlurmError as error:
             _log.warning("nobody looks after the study but the next `submit`: %s", error)

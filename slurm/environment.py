@@ -6,6 +6,7 @@ says to sbatch.
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -87,6 +88,15 @@ def read_job_id(variables: Mapping[str, str]) -> int | None:
     """Return the id of the job that this process is in, None outside one."""
     text = variables.get("SLURM_JOB_ID")
     return int(text) if text else None
+
+
+def read_allocation(variables: Mapping[str, str]) -> tuple[int, int]:
+    """Return how many CPUs and GPUs the job that this process is in has on all of its nodes."""
+    parts = re.findall(r"(\d+)(?:\(x(\d+)\))?", variables.get("SLURM_JOB_CPUS_PER_NODE", ""))
+    cpus = sum(int(count) * int(nodes or 1) for count, nodes in parts)
+    here = variables.get("SLURM_GPUS_ON_NODE", "")
+    nodes = int(variables.get("SLURM_JOB_NUM_NODES") or 1)
+    return cpus, int(here) * nodes if here.isdecimal() else 0
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ Says as well if one is needed and what became of it. `slurm.dispatcher` decides 
 
 import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from jobs.contract.layout import Layout
 from jobs.contract.lock import Lock
 from slurm.dispatcher import Dispatcher
 from slurm.environment import read_job_id
+from slurm.hours_cap import LEAVES_S, read_cap, record_helper
 from slurm.queue.pack_states import expect_jobs
 from slurm.queue.squeue import Queue, QueueWatch
 from slurm.submission import SlurmSubmission, read_slurm_submissions
@@ -60,14 +62,17 @@ def main() -> None:
     """Send what there is room for of the study that the command line names, from within a job."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     layout = Layout(Path(sys.argv[1]), sys.argv[2])
-    retry_until(lambda: not _feed(layout).shut_out)
+    if read_cap(layout):
+        signal.alarm(LEAVES_S)  # it is paid for, too
+    with record_helper(layout):
+        retry_until(lambda: not _feed(layout).shut_out)
 
 
 def _feed(layout: Layout) -> Dispatcher:
     with Lock(layout.lock, wait_s=_LOCK_WAIT_S):
         submissions = read_slurm_submissions(layout)
         queue = QueueWatch().read(expect_jobs(submissions), 0)
-        dispatcher = Dispatcher(submissions, queue, read_job_id(os.environ))
+        dispatcher = Dispatcher(submissions, queue, read_job_id(os.environ), leaves=True)
         left = dispatcher.feed()
     sent = sum(array_job.count for array_job in dispatcher.sent)
     _log.info("%d packs sent, %d left", sent, left)

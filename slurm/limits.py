@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from slurm.commands import ask
+from slurm.hours_cap import Cap
+from slurm.job_hours import Allotment
 from slurm.queue.squeue import Queue
 from slurm.request import JobResources
 from slurm.site.facts import Facts, Partition
@@ -119,6 +121,39 @@ def _given_memory(site: Site, resources: JobResources) -> float | None:
         return parse_megabytes(resources.mem)
     cpus = resources.cpus_per_task * resources.tasks_per_node
     return memory_of_node(site.options, cpus, resources.gpus_per_node)
+
+
+def count_allotted(facts: Facts | None, site: Site, resources: JobResources) -> dict[str, int]:
+    """Return the CPUs and the GPUs that a job is given on all of its nodes, as far as is known.
+
+    A cluster that hands out whole nodes gives all that they have.
+    """
+    cpus = resources.cpus_per_task * resources.tasks
+    gpus = resources.gpus_per_node * resources.nodes
+    if facts is not None and "linear" in facts.config.get("SelectType", ""):
+        partition = find_partition(facts, site)
+        cpus = max(cpus, partition.cpus * resources.nodes)
+        gpus = max(gpus, partition.gpus * resources.nodes)
+    return {"cpus": cpus, "gpus": gpus}
+
+
+def check_cap(facts: Facts, site: Site, resources: JobResources, cap: Cap) -> None:
+    """Raise SiteError if a job could not keep a cap of hours, or if one is more than all of it."""
+    if not cap:
+        return
+    time_min = resources.time_min or site.time_min
+    if time_min is None:
+        raise SiteError(
+            "limits.gpu_hours and limits.cpu_hours count a job with its time limit, and nobody "
+            "names one: set resources.time in the sweep, or `time` in the site profile"
+        )
+    allotted = count_allotted(facts, site, resources)
+    most = Allotment(allotted["cpus"], allotted["gpus"], time_min)
+    if not cap.fits(most.most):
+        raise SiteError(
+            f"a job may take {cap.describe(most.most)} ({most.cpus} CPUs and {most.gpus} GPUs for "
+            f"{time_min} min): not even one fits the cap, so raise it or lower resources.time"
+        )
 
 
 def scale_memory(

@@ -21,7 +21,9 @@ from jobs.contract.failures import is_of_one_device
 from jobs.contract.layout import Layout
 from jobs.contract.pack import Pack
 from jobs.ranks.launch import Launch, Rendezvous
-from slurm.environment import JobProcess, forget_job, read_job_process
+from slurm.environment import JobProcess, forget_job, read_allocation, read_job_process
+from slurm.hours_cap import may_start_again
+from slurm.job_hours import hours_file, record_run
 from slurm.queue.job_ends import write_end
 from slurm.queue.pack_states import end_name, exit_name
 from slurm.requeue import SIGNALS, Requeue
@@ -180,8 +182,20 @@ def main() -> int:
             "pack %d was cancelled, or another job carries it: nothing to do", assignment.here.pack
         )
         return 0
-    forget_job()
-    return run(assignment)
+    here = assignment.here
+    file = hours_file(assignment.output.parent, here.pack, here.process)
+    if here.process and assignment.lanes == 1:
+        forget_job()
+        return run(assignment)  # rank 0 writes down what all of them take
+    with record_run(file, here.job, here.restarts, read_allocation(os.environ), here.node_name):
+        if here.restarts and not may_start_again(assignment.layout):
+            _log.warning("not started again: the study is held at its cap of hours")
+            write_end(
+                assignment.output.parents[1], here.pack, "PREEMPTED", here.node_name or "", True
+            )
+            return 0
+        forget_job()
+        return run(assignment)
 
 
 def _leave(code: int) -> NoReturn:

@@ -17,6 +17,7 @@ from jobs.contract.pack import Pack
 from jobs.worker import checkpoint
 from slurm.commands import ask_if_allowed
 from slurm.environment import JobProcess
+from slurm.hours_cap import may_start_again
 from slurm.queue.job_ends import write_end
 from slurm.queue.squeue import read_jobs
 from slurm.slurm_errors import SlurmError
@@ -104,6 +105,9 @@ class Requeue:
         if not self.may_requeue:
             _log.warning("not requeued, as the site profile says: the next submit sends the rest")
             return False
+        if kind != "PREEMPTED" and not self._fits_cap():
+            _log.warning("not requeued: the study is held at its cap of hours")
+            return False
         with _ignoring_signals():
             queued = False
             if kind != "PREEMPTED" or not self._is_ended():
@@ -126,6 +130,12 @@ class Requeue:
         except SlurmError:
             return False
         return [job.word for job in jobs] == ["COMPLETING"]
+
+    def _fits_cap(self) -> bool:
+        """Return True if what this run has taken leaves its cap room for another one."""
+        taken_s = time.monotonic() - self.begin_s
+        folder = self.pack.layout.submission(self.pack.submission)
+        return may_start_again(self.pack.layout, (folder / "output", self.here.pack, taken_s))
 
     def _is_cancelled(self) -> bool:
         layout, submission = self.pack.layout, self.pack.submission

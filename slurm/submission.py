@@ -191,7 +191,8 @@ class SlurmSubmission:
     `concurrent` is the most jobs that may run at a time, `submit_cap` the most that a user may
     have in the queue, both None if there is no limit; `feeder` is None if jobs may not submit
     others, `after` the job that waits for the end of all others, None if nobody has to look after
-    the study. A job has `lanes`; the queue is asked for every `status_every_s` at most.
+    the study. A job has `lanes`; the queue is asked for every `status_every_s` at most. `allotted`
+    are the CPUs and GPUs of a job, None if its request alone tells them.
     """
 
     layout: Layout
@@ -205,6 +206,7 @@ class SlurmSubmission:
     submit_cap: int | None
     lanes: int
     status_every_s: float
+    allotted: tuple[int, int] | None = None
 
     @property
     def array_jobs(self) -> ArrayJobs:
@@ -288,6 +290,7 @@ class SlurmSubmission:
         request = record["request"]
         feeder, after = request["feeder"], request.get("after")
         limits = ("concurrent", "submit_cap", "lanes", "status_every_s")
+        allotted = request.get("allotted")
         return SlurmSubmission(
             layout=layout,
             id=record["id"],
@@ -297,6 +300,7 @@ class SlurmSubmission:
             feeder=None if feeder is None else Request.from_json(feeder),
             after=None if after is None else Request.from_json(after),
             **{name: request[name] for name in limits},
+            allotted=None if allotted is None else (allotted["cpus"], allotted["gpus"]),
         )
 
 

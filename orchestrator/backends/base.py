@@ -139,6 +139,13 @@ class Backend(ABC):
         trouble = None if helper is None else helper.describe_trouble(is_gone=False)
         return [] if trouble is None else [trouble]
 
+    def keep_cap(self, study: Study, plans: Sequence[SubmissionPlan]) -> str | None:
+        """Take down the cap of a study in hours; return why it has no room for any job of `plans`.
+
+        By default there is no cap here. Whoever calls holds the study's lock.
+        """
+        return None
+
     def waits(self, layout: Layout) -> bool:
         """Return True if a recorded submission is still to be sent; by default, none is."""
         return False

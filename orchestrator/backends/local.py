@@ -202,6 +202,7 @@ class LocalBackend(DetachedBackend):
         is_gpu, shared = keys.resources.device == "cuda", keys.pack.trials_per_gpu
         named = {
             "site": keys.site is not None,
+            "limits.gpu_hours or limits.cpu_hours": keys.limits.is_capped,
             "ray": keys.ray != RayKeys(),
             "pack": not is_gpu and keys.pack != PackKeys(),
             "pack.at_least or pack.trial_takes": is_gpu

@@ -37,6 +37,16 @@ from slurm.dispatcher import Dispatcher
 from slurm.environment import read_job_id
 from slurm.feed import describe_rest, needs_feeder
 from slurm.helper_record import read_helper
+from slurm.hours_cap import (
+    Cap,
+    describe_cap,
+    note_cap,
+    read_allotment,
+    read_cap_note,
+    read_ledger,
+    settle,
+    write_cap,
+)
 from slurm.queue import job_control, pack_states
 from slurm.queue.job_ends import find_ends
 from slurm.queue.squeue import Queue, QueueWatch
@@ -46,7 +56,12 @@ from slurm.site.facts import Facts, read_facts
 from slurm.site.shell_options import check_clusters, list_unheeded
 from slurm.site.site import Site
 from slurm.slurm_errors import SlurmError
-from slurm.submission import ALLOCATION, SlurmSubmission, read_slurm_submissions
+from slurm.submission import (
+    ALLOCATION,
+    SlurmSubmission,
+    allocation_record,
+    read_slurm_submissions,
+)
 
 _MARGIN = 0.1  # of the time limit, beside the grace, because times are estimated
 _AFTER = "orchestrator.unattended"  # the module that advances a study without its user
@@ -114,8 +129,10 @@ class SlurmBackend(Backend):
                 "one up with `thermolion cluster up`, or use the local backend"
             )
         check_clusters(os.environ, self._facts.config.get("ClusterName"))
+        cap = Cap(study.sweep.keys.limits.gpu_hours, study.sweep.keys.limits.cpu_hours)
         for job in resources:
             limits.check_request(self._facts, site, job)
+            limits.check_cap(self._facts, site, job, cap)
         limits.check_visible(study.layout.root, site)
 
     def remarks(self, study: Study) -> Sequence[str]:
@@ -167,9 +184,37 @@ class SlurmBackend(Backend):
         except SlurmError:
             self._watch.forget()  # what has come of it, the queue alone knows
             raise
-        self._refused = queue if dispatcher.refused else None
+        self._refused = queue if dispatcher.refused or dispatcher.capped else None
         if dispatcher.changed:
             self._watch.forget()
+
+    def keep_cap(self, study: Study, plans: Sequence[SubmissionPlan]) -> str | None:
+        """Take down the cap of a study; return why it has no room for any job of some plans.
+
+        While jobs of the study are open there may be room later.
+        """
+        layout, limits = study.layout, study.sweep.keys.limits
+        cap = Cap(limits.gpu_hours, limits.cpu_hours)
+        write_cap(layout, cap)
+        if not cap or not plans:
+            return None
+        ours = read_slurm_submissions(layout)
+        if ours:
+            settle(ours, self._queue(ours))
+        ledger = read_ledger(ours)
+        planned = [_read_plan(study, plan) for plan in plans]
+        whys = []
+        for one in planned:
+            allotted = read_allotment(one)
+            helpers = [read_allotment(one, job) for job in (one.after,) if job is not None]
+            taken = sum((helper.most for helper in helpers), ledger.taken)
+            if cap.fits(taken + allotted.most):
+                return None
+            whys.append(describe_cap(cap, ledger, allotted))
+        if ledger.open_jobs:
+            return None
+        note_cap(layout, whys[0])
+        return whys[0]
 
     def waits(self, layout: Layout) -> bool:
         """Return True if something is not with SLURM yet, may not be, or waits there in vain."""
@@ -248,6 +293,8 @@ class SlurmBackend(Backend):
         if all(each.array_jobs.is_held for each in waiting):
             return [*notes, f"{unsent} jobs are held back: thermolion release {layout.study}"]
         how = describe_rest(waiting, self._seen)
+        if (held := read_cap_note(layout)) is not None:
+            how = f"{held} ({how})"
         return [*notes, f"{unsent} jobs are not in the queue yet: {how}"]
 
     def scale_resources(
@@ -297,6 +344,7 @@ class SlurmBackend(Backend):
             "concurrent": concurrent,
             "submit_cap": limits.find_submit_cap(site, self._facts_here),
             "lanes": job.lanes,
+            "allotted": limits.count_allotted(self._facts_here, site, job),
             "cpu_fallback": site.cpu_fallback,
             "status_every_s": site.status_every_s,
         }
@@ -361,6 +409,15 @@ def _by_need(request: PlacementRequest) -> Mapping[Need, list[Trial]]:
     for trial in request.trials:
         groups.setdefault(request.needs.get(trial.id, Need()), []).append(trial)
     return {need: trials for need, trials in groups.items() if trials}
+
+
+def _read_plan(study: Study, plan: SubmissionPlan) -> SlurmSubmission:
+    """Return a plan as the submission that it would be."""
+    folder = study.layout.submission(f"{next_number(study.layout):04d}")
+    request = plan.backend_request(folder) or {}
+    record = {"id": folder.name, "packs": len(plan.packs), "user": user_name(), "request": request}
+    within = request.get("allocation")
+    return SlurmSubmission.of(study.layout, allocation_record(record) if within else record)
 
 
 def _slurm_submissions(layout: Layout, submissions: Sequence[Submission]) -> list[SlurmSubmission]:

@@ -89,14 +89,7 @@ def run_phases(study: Study, arguments: Namespace) -> Status | None:
     from orchestrator.views.watch import watch
 
     try:
-        sent = _send(study, _send_options(arguments))
-        total = len(study.trials)
-        if sent.done == total:
-            say(f"everything is done: {total} of {total} trials")
-        elif sent.submissions:
-            say(f"{sent.trials} of {total} trials to run, {sent.at_a_time} at a time")
-        if sent.left:
-            say(_describe_left(sent.left, arguments))
+        _say_sent(study, _send(study, _send_options(arguments)), arguments)
         reported: _Decisions | None = _count_decisions(read_status(study))
         while reported is not None:
             watch(study, Console(stderr=True))
@@ -121,6 +114,18 @@ def run_phases(study: Study, arguments: Namespace) -> Status | None:
     if status.unfinished:
         _explain_unfinished(status, arguments)
     return status
+
+
+def _say_sent(study: Study, sent: SubmitResult, arguments: Namespace) -> None:
+    total = len(study.trials)
+    if sent.done == total:
+        say(f"everything is done: {total} of {total} trials")
+    elif sent.held:
+        say(sent.held)
+    elif sent.submissions:
+        say(f"{sent.trials} of {total} trials to run, {sent.at_a_time} at a time")
+    if sent.left:
+        say(_describe_left(sent.left, arguments))
 
 
 def _send_next(study: Study, reported: _Decisions) -> _Decisions | None:
@@ -181,9 +186,13 @@ def _print_sent(
                 "done": sent.done,
                 "left": sent.left,
                 "notes": list(sent.notes),
+                "held": sent.held,
             }
         )
-        return Exit.DONE
+        return Exit.FAILED if sent.held else Exit.DONE
+    if sent.held:
+        print_result(sent.held)
+        return Exit.FAILED
     if not records:
         flying = f", {sent.in_flight} under way" if sent.in_flight else ""
         print_result(f"{nothing}: {sent.done} of {len(study.trials)} trials are done{flying}")

@@ -26,6 +26,7 @@ from orchestrator.progress.retry_policy import (
 from orchestrator.study.stage import NO_STAGE, Stage, Wanted, read_stage
 from orchestrator.study.study import Study
 from orchestrator.sweep.keys import FailureKeys
+from slurm.hours_cap import read_cap_note
 from tracking.compare.analysis import Analysis
 from tracking.history import State
 from tracking.outcomes import Hold, Outcome, read_holds, read_outcomes
@@ -96,7 +97,8 @@ class Status:
     `strays` counts the trials in living jobs that the sweep no longer asks for; `at_a_time` is how
     many ranks the living jobs may run at once, and `notes` what their backends say of them
     and of what looks after the study. `bad_nodes` have died, or had a broken GPU, under a job of
-    the study of late, the oldest first.
+    the study of late, the oldest first. `cap_note` says what
+    did not fit the study's cap of hours the last time, None if all did.
     """
 
     planned: Mapping[str, TrialStatus]
@@ -107,6 +109,12 @@ class Status:
     notes: tuple[str, ...] = ()
     stage: Stage = NO_STAGE
     bad_nodes: tuple[str, ...] = ()
+    cap_note: str | None = None
+
+    @property
+    def held_at_cap(self) -> str | None:
+        """Why nothing more is sent, if that is the cap of hours, and no job can make room."""
+        return self.cap_note if self.missing and not self.jobs_alive else None
 
     @cached_property
     def counts(self) -> dict[str, int]:
@@ -224,6 +232,7 @@ def read_status(study: Study, amended: Analysis | None = None) -> Status:
         notes=tuple(job_notes(study.layout, submissions)),
         stage=stage,
         bad_nodes=_find_bad_nodes(ends, study.sweep.keys.failures),
+        cap_note=read_cap_note(study.layout),
     )
 
 

@@ -59,6 +59,8 @@ def _find_occasions(status: Status) -> Iterator[tuple[Occasion, list[str]]]:
     held += [trial.id for trial in status.stopped_by_others]
     if held:
         yield "held", held
+    if status.held_at_cap is not None:
+        yield "held", [trial.id for trial in status.missing]
     failed = [s for s in status.left_alone if s.hold is None]
     if failed:
         # A trial that fails again after a retry is news; one more of the same submission is not.

@@ -34,7 +34,8 @@ class SubmitResult:
     """What `submit` did: `submissions` is empty if nothing was to be sent.
 
     `at_a_time` of its trials run at once. `left` counts the trials that wait for `retry`; `notes`
-    say what an edit of the sweep hides, and what of it is for exploration only.
+    say what an edit of the sweep hides, and what of it is for exploration only. `held` says why
+    nothing was sent although trials are missing: the study's cap of hours has no room for them.
     """
 
     submissions: tuple[Submission, ...]
@@ -44,6 +45,7 @@ class SubmitResult:
     left: int
     notes: tuple[str, ...] = ()
     at_a_time: int = 0
+    held: str | None = None
 
 
 def submit_study(
@@ -92,6 +94,9 @@ def _submit(
     sending = {trial.id for trial in chosen}
     left = sum(s.outcome.trial.id not in sending for s in status.left_alone)
     sender = Sender(study, status, options)
+    held = sender.keep_cap(chosen)
+    if held is not None:
+        return SubmitResult((), 0, in_flight, status.done, left, notes, held=held)
     files = sender.files([*chosen, *later])
     record_attempt(study)
     study.record()

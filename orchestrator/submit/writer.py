@@ -93,6 +93,13 @@ class Sender:
             for number, plan in enumerate(plans)
         )
 
+    def keep_cap(self, trials: Sequence[Trial]) -> str | None:
+        """Take down the study's cap of hours; return why none of some trials can be sent."""
+        backend = backend_of(self.study.sweep.keys)
+        capped = trials and self.study.sweep.keys.limits.is_capped
+        plans = backend.place(self.placement_request(trials, Path.cwd())) if capped else ()
+        return backend.keep_cap(self.study, plans)
+
     def placement_request(self, trials: Sequence[Trial], code: Path) -> PlacementRequest:
         """Return what a backend has to know of some trials; their present code will lie in `code`.
 

@@ -24,6 +24,7 @@ Occasion = Literal["done", "held", "failing"]
 
 _Endpoint = Literal["final_test_accuracy", "val_auc"]
 _Margin = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=False)]
+_Hours = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=False)]
 _Trials = Annotated[int, Field(ge=1, le=10_000)]
 
 
@@ -71,9 +72,20 @@ class PackKeys(Strict):
 
 
 class LimitKeys(Strict):
-    """How much of a cluster a study may have at a time: `concurrent` trials."""
+    """How much of a cluster a study may have.
+
+    At a time that is `concurrent` trials; in all, `gpu_hours` and `cpu_hours`, which nothing is
+    sent beyond. A job counts with its time limit until it has ended.
+    """
 
     concurrent: Annotated[int, Field(ge=1)] | None = None
+    gpu_hours: _Hours | None = None
+    cpu_hours: _Hours | None = None
+
+    @property
+    def is_capped(self) -> bool:
+        """True if there is a cap of hours."""
+        return self.gpu_hours is not None or self.cpu_hours is not None
 
 
 def _leave_out_default(schema: dict[str, Any]) -> None:

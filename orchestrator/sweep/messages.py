@@ -11,9 +11,6 @@ from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationErr
 
 from orchestrator.sweep.document import Invalid, Location, choices
 
-# Keys of later versions: refused by name, because an ignored key is a wrong experiment.
-_NOT_YET = frozenset(["gpu_hours"])
-
 MOST_RANKS = 65_536  # of one trial; none has as many
 Ranks = Annotated[int, Field(ge=1, le=MOST_RANKS)]
 Number = Annotated[float, Field(allow_inf_nan=False, strict=False)]
@@ -58,8 +55,6 @@ def _sentence(mistake: Any, model: type[BaseModel]) -> str:
     value, kind = mistake["input"], mistake["type"]
     key = str(mistake["loc"][-1]) if mistake["loc"] else ""
     if kind == "extra_forbidden":
-        if key in _NOT_YET:
-            return "this key is not available yet: take it out to run this sweep"
         return f"unknown key {key!r}: {choices(key, model.model_fields)}"
     if kind == "missing":
         return "the key is missing"

@@ -291,6 +291,8 @@ def describe_notes(study: Study, status: Status) -> list[str]:
     if status.bad_nodes and status.unfinished:
         named = ", ".join(status.bad_nodes)
         notes.append(f"no job goes to {named} for a while: NODE_FAIL or GPU_FAULT there")
+    if status.held_at_cap is not None:
+        notes.append(status.held_at_cap)
     if status.left_alone:
         count = len(status.left_alone)
         which = "1 trial failed or held is" if count == 1 else f"{count} trials failed or held are"

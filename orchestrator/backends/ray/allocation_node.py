@@ -32,7 +32,9 @@ from orchestrator.backends.records import (
     read_submission,
     submission_file,
 )
-from slurm.environment import JobProcess, forget_job, read_job_process
+from slurm.environment import JobProcess, forget_job, read_allocation, read_job_process
+from slurm.hours_cap import may_start_again
+from slurm.job_hours import hours_file, record_run
 from slurm.queue.pack_states import exit_name
 from slurm.requeue import SIGNALS, Requeue
 from slurm.site.facts import expand_nodes, find_address
@@ -270,8 +272,18 @@ def main() -> int:
     if not member.is_ours():
         _log.warning("this job was cancelled, or another one does its work: nothing to do")
         return 0
-    forget_job()
-    return follow(member) if member.here.process else lead(member)
+    here, had = member.here, read_allocation(os.environ)
+    if here.process:
+        forget_job()
+        return follow(member)
+    file = hours_file(member.exit_file.parent, here.pack)
+    with record_run(file, here.job, here.restarts, had, here.node_name):
+        if here.restarts and not may_start_again(member.layout):
+            _log.warning("not started again: the study is held at its cap of hours")
+            member.over.touch()
+            return 0
+        forget_job()
+        return lead(member)
 
 
 if __name__ == "__main__":

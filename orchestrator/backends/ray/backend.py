@@ -47,6 +47,7 @@ class RayBackend(DetachedBackend):
         keys = study.sweep.keys
         named = {
             "site": keys.site is not None,
+            "limits.gpu_hours or limits.cpu_hours": keys.limits.is_capped,
             "resources.time": keys.resources.time_min is not None,
             "resources.mem": keys.resources.mem is not None,
         }

@@ -88,6 +88,10 @@ class RayOnSlurm(Backend):
                 layout.submission(_job(submission).id).mkdir(exist_ok=True)
         self._slurm.submit(layout, [])
 
+    def keep_cap(self, study: Study, plans: Sequence[SubmissionPlan]) -> str | None:
+        """Take down the cap of a study; return why it has no room for the job of a plan."""
+        return self._slurm.keep_cap(study, plans)
+
     def waits(self, layout: Layout) -> bool:
         """Return True if a job is not with SLURM yet, may not be, or waits there in vain."""
         return self._slurm.waits(layout)

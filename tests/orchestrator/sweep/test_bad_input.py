@@ -96,14 +96,11 @@ CASES = {
     ),
     "memory of no size": (sweep(extra="resources: {mem: much}\n"), ["line 7", "'much'"]),
     "no trial on a GPU": (sweep(extra="pack: {trials_per_gpu: 0}\n"), ["line 7", "0 is not"]),
+    "a cap of no hours": (sweep(extra="limits: {gpu_hours: 0}\n"), ["line 7", "0", "greater"]),
     "unreadable YAML": ("study: [s\nseeds: 1\n", ["line 2", "not valid YAML"]),
     "a key twice": (sweep(more="seeds: 3\n"), ["line 7", "'seeds' is here twice"]),
     "no mapping": ("- study\n", ["mapping", "list"]),
     "an empty file": ("", ["mapping", "empty"]),
-}
-
-LATER = {
-    "gpu_hours": sweep(extra="limits: {gpu_hours: 5}\n"),
 }
 
 
@@ -111,16 +108,6 @@ LATER = {
 @pytest.mark.parametrize("case", CASES)
 def test_a_wrong_sweep_is_one_clear_error_and_nothing_is_started(case, verb, thermolion, tmp_path):
     assert_refused(thermolion, verb, tmp_path / "bad.yaml", *CASES[case])
-
-
-@pytest.mark.parametrize("key", LATER)
-def test_keys_of_later_versions_are_refused_as_not_available_yet(key, thermolion, tmp_path):
-    sweep = tmp_path / "later.yaml"
-    sweep.write_text(LATER[key])
-    said = thermolion("plan", sweep)
-    assert said.code == 2
-    assert "not available yet" in said.err
-    assert key in said.err
 
 
 @pytest.mark.parametrize(
