@@ -44,12 +44,12 @@ def test_no_more_is_sent_than_fits_and_the_rest_follows_as_jobs_end_early(lab):
 def test_the_jobs_that_send_the_rest_by_themselves_are_paid_for_too(lab):
     sweep = lab.write(FOUR, "four.yaml")
     # Ten minutes for the small job, as many for the next one that it sends, and two for a trial.
-    how = (*_site(lab), *TWO_MINUTES, *_cap(0.39), "--set", "seeds=8")
+    how = (*_site(lab), *TWO_MINUTES, *_cap(0.39), "--set", "seeds=12")
     assert lab.call("submit", sweep, *how).code == 0
     ours = read_slurm_submissions(lab.layout("four"))
-    assert len(ours[0].unsent()) == 2
-    wait_for(lambda: _attempts(lab, "four") == [1] * 8, seconds=60)
-    lab.await_results("four", 8)
+    assert len(ours[0].unsent()) == 6
+    wait_for(lambda: _attempts(lab, "four") == [1] * 12, seconds=60)
+    lab.await_results("four", 12)
     assert list((lab.layout("four").folder / "helpers").glob("*.hours"))
     assert read_ledger(ours).taken.cpu < 0.39
 
