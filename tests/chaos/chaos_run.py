@@ -62,6 +62,7 @@ class ChaosRun:
     _submitting: subprocess.Popen[str] | None = None
     _collecting: subprocess.Popen[str] | None = None
     _submitted: float = 0.0
+    _is_left_alone: bool = False
     _looked: float = 0.0
 
     def __post_init__(self) -> None:
@@ -199,10 +200,14 @@ class ChaosRun:
         """Repair everything and submit until all has ended; return True if nothing goes on."""
         self.repair()
         self.injected, self.needs_ranks = math.inf, False  # nothing waits for a fault any more
-        ended = self.wait(lambda: self.has_ended() and not self.targets.all_ranks(), _END_S)
+        ended = self.wait(self._is_quiet, _END_S)
         self.end_submit()
         self._end_collect()
         return ended
+
+    def _is_quiet(self) -> bool:
+        is_over = self.has_ended() and not self.targets.all_ranks()
+        return is_over and self.targets.queue_is_empty and not self.targets.helpers
 
     def describe_leftovers(self) -> str:
         """Describe what is left if the study has not ended: jobs, nodes, processes."""
@@ -261,7 +266,7 @@ class ChaosRun:
             cwd=self.lab.folder,
             env=self.lab.environment | self.variables,
             text=True,
-            stdout=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
 
@@ -282,7 +287,7 @@ class ChaosRun:
                 return
             self._end_submit(0)
         if now - self._submitted > (2.0 if self.targets.queue_is_empty else _SUBMIT_S):
-            self._submitting = self._start("submit")
+            self._submitting = self._start("retry" if self._is_left_alone else "submit")
             self._submitted = now
 
     def _end_submit(self, seconds: float) -> None:
@@ -292,7 +297,9 @@ class ChaosRun:
 
     def _await_command(self, process: subprocess.Popen[str], verb: str, seconds: float) -> bool:
         """Wait for a command; return True if it answers 0, else keep what it says."""
-        _, err = process.communicate(timeout=seconds or None)
+        out, err = process.communicate(timeout=seconds or None)
+        if verb == "submit":  # what was held, or has no retry left, goes if its user says so
+            self._is_left_alone = "left alone" in out + err
         if process.returncode:
             self.said.append(f"{verb}: {err.strip()}")
             self.log(f"    {verb} answers {process.returncode}: {err.strip()[-300:]}")

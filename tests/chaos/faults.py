@@ -10,6 +10,13 @@ from chaos_run import ChaosRun, Fault
 from file_faults import events_read_only, late_files, step_a_clock
 from processes import wait_for
 from schedule import Planned
+from site_faults import (
+    break_a_gpu,
+    cached_squeue,
+    cancel_by_somebody_else,
+    kill_a_helper,
+    silent_squeue,
+)
 from targets import Missed, await_gone
 
 SUBMIT_KILLED = "submit killed half-way"
@@ -166,4 +173,9 @@ KINDS: Mapping[str, Fault] = {
     "events folder read-only": events_read_only,
     "a clock steps": step_a_clock,
     "files are seen late": late_files,
+    "squeue is silent": silent_squeue,
+    "squeue answers of old": cached_squeue,
+    "scancel by somebody else": cancel_by_somebody_else,
+    "a GPU breaks": break_a_gpu,
+    "the helper job is killed": kill_a_helper,
 }

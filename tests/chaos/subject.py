@@ -44,6 +44,8 @@ failures:  # minutes with as many of them as years
   node_fail: {retries: 100, exclude: 0s}
   never_started: {retries: 100, backoff: 0s}
   lost: {retries: 100}
+  gpu_fault: {retries: 100, exclude: 20s}
+  unattended: true
 """.replace("BLOCKS", str(BLOCKS))
 
 

@@ -15,6 +15,7 @@ from subject import STUDY
 from slurm.devcluster.cluster import Cluster
 from slurm.devcluster.daemons import processes_with
 
+HELPER = "-after"  # what the name of the job ends with that looks after the study
 _AGAIN_S = 5.0
 _ENDS_S = 8.0  # longer than a job has from the first signal to the last
 _BEGINS_S = 25.0  # a job younger than twenty seconds SLURM does not miss
@@ -50,10 +51,14 @@ class Rank:
 
 @dataclass
 class Targets:
-    """The queue of a study as it was last seen, and its processes as they are now."""
+    """The queue of a study as it was last seen, and its processes as they are now.
+
+    `helpers` are the jobs that look after the study: the other lists have the jobs that train.
+    """
 
     cluster: Cluster
     running: list[Task] = field(default_factory=list)
+    helpers: list[int] = field(default_factory=list)
     waiting: int = 0
     _begun: set[str] = field(default_factory=set)
     _silent: dict[str, float] = field(default_factory=dict)
@@ -71,6 +76,8 @@ class Targets:
         """
         said = self.cluster.ask("squeue", "-h", "-r", "-o", "%j|%T|%r|%F_%K|%A|%N")
         ours = [line.split("|") for line in said.splitlines() if line.startswith(f"{STUDY}-")]
+        self.helpers = [int(words[4]) for words in ours if words[0].endswith(HELPER)]
+        ours = [words for words in ours if not words[0].endswith(HELPER)]
         self.running = [Task(w[3], int(w[4]), w[5]) for w in ours if w[1] == "RUNNING"]
         self.waiting = len(ours) - len(self.running)
         self._begun |= {task.id for task in self.running}
@@ -111,6 +118,10 @@ class Targets:
                 ranks = int(said.get("SLURM_STEP_NUM_TASKS", 1))
                 found.append(Rank(pid, int(said["SLURM_JOB_ID"]), ranks))
         return sorted(found, key=lambda rank: rank.pid)
+
+    def processes_of(self, module: str) -> list[int]:
+        """Return the pids of the cluster's processes that run a module of ours."""
+        return [pid for pid, command, _ in self._inside() if f" -m {module} " in command]
 
     def ranks(self, several: bool | None = None) -> list[Rank]:
         """Return those of trials of one rank, of several, or all; raises Missed for none."""

@@ -17,7 +17,7 @@ from slurm.devcluster.cluster import Cluster
 from slurm.devcluster.config import Shape
 
 SEED = int(os.environ.get("CHAOS_SEED", "1"))
-FAULTS = int(os.environ.get("CHAOS_FAULTS", "16"))
+FAULTS = int(os.environ.get("CHAOS_FAULTS", "18"))
 # Room for all trials of two ranks, and for others beside them: whoever is to be hit is there.
 # A site that has no time to lose.
 SHAPE = Shape(nodes=2, cpus=4, gpus=0, accounting=True, grace_s=4, kill_wait_s=3)

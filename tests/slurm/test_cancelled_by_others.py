@@ -5,12 +5,11 @@ To be somebody else needs root: the tests that do so are skipped without.
 
 import json
 import os
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+from foreign_user import scancel_as_operator
 from processes import wait_for
 from slurm_lab import Lab
 from slurm_trainings import WAITS, odd
@@ -19,7 +18,6 @@ from orchestrator.backends.records import read_submissions
 from slurm.devcluster.cluster import Cluster
 from tracking.outcomes import read_outcomes
 
-OPERATOR = 1  # a user of every Linux
 UNATTENDED = "failures: {unattended: true}\n"
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
 
@@ -30,15 +28,7 @@ def accounted(limited: Cluster, warm: str, tmp_path: Path) -> Lab:
 
 
 def _scancel_as_operator(lab: Lab, *jobs: str) -> None:
-    folder = lab.cluster.paths.folder
-    for opened in (folder, folder / "etc", folder / "run"):
-        opened.chmod(0o755)
-    name = subprocess.run(["id", "-un", str(OPERATOR)], capture_output=True, text=True).stdout
-    add = ("sacctmgr", "-i", "add", "user", name.strip(), "account=lab", "adminlevel=operator")
-    lab.cluster.ask(*add)
-    scancel = [shutil.which("setpriv") or "", f"--reuid={OPERATOR}", "--clear-groups", "scancel"]
-    done = subprocess.run([*scancel, *jobs], env=lab.environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    assert scancel_as_operator(lab, *jobs)
 
 
 def _jobs(lab: Lab) -> list[str]:

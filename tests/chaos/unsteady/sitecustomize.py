@@ -3,7 +3,8 @@
 Python imports it before anything else if this folder is on PYTHONPATH, so that no code of the
 product knows of it. What is off at the moment the files in the folder CHAOS say: `clock.MACHINE`
 (nanoseconds), `late`, `slow` and, for trials of several ranks, `slow.ranks` (seconds). A machine
-is a node, or `login`.
+is a node, or `login`. If there is a file `gpu.MACHINE`, one backward pass there removes it, and
+fails as on a GPU that is broken: on nodes, whose Python has loaded torch already.
 
 Files are late for other machines than the one that has made them. Those that are put in the place
 of others (checkpoints) are left out: there, one would see the old one, not none.
@@ -14,6 +15,7 @@ import ctypes
 import errno
 import io
 import os
+import sys
 import time
 
 _FOLDER, _STUDY = os.environ["CHAOS"], os.environ["CHAOS_STUDY"]
@@ -157,3 +159,20 @@ io.open = builtins.open = _open_here
 os.open, os.stat, os.write = _os_open_here, _stat_here, _write_here
 os.scandir, os.listdir = _Scan, _listdir_here
 time.time, time.time_ns = _time_here, _time_ns_here
+
+
+def _plant_gpu_faults(tensor):
+    backward = tensor.backward
+
+    def backward_here(*given, **options):
+        try:
+            os.unlink(f"{_FOLDER}/gpu.{_MACHINE}")
+        except FileNotFoundError:
+            return backward(*given, **options)
+        raise RuntimeError("CUDA error: uncorrectable ECC error encountered")
+
+    tensor.backward = backward_here
+
+
+if "torch" in sys.modules:
+    _plant_gpu_faults(sys.modules["torch"].Tensor)
