@@ -79,9 +79,15 @@ class ArrayJobs:
         """True if the packs that are not sent yet have to wait for `release`."""
         return (self.folder / _HELD).exists()
 
-    def cancel(self) -> None:
-        """Have nothing more sent; jobs take the signal that stops them for their user's wish."""
-        self._mark(_CANCELLED)
+    def cancel(self, cancel: bool = True) -> None:
+        """Have nothing more sent; jobs take the signal that stops them for their user's wish.
+
+        Without `cancel`, take that back.
+        """
+        if cancel:
+            self._mark(_CANCELLED)
+        else:
+            (self.folder / _CANCELLED).unlink(missing_ok=True)
 
     def give_up(self) -> None:
         """Have nothing more sent; what was sent goes on."""

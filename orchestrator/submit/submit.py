@@ -240,13 +240,16 @@ def cancel_study(study: Study) -> int:
     """Stop every living job of a study cleanly; return how many submissions were stopped.
 
     Nothing is sent after their end, even if all have ended by now. Raises BackendError or
-    SlurmError for a submission that cannot be stopped, after the others are.
+    SlurmError for a submission that cannot be stopped, after the others are; if none could, the
+    study goes on as if nobody had said so.
     """
     stopped = 0
     out_of_reach: OperationError | None = None
     submissions = read_submissions(study.layout)
-    if submissions:
-        cancelled_file(study.layout, submissions[-1].id).touch()
+    mark = cancelled_file(study.layout, submissions[-1].id) if submissions else None
+    is_new = mark is not None and not mark.exists()
+    if mark is not None:
+        mark.touch()
     living = find_living_packs(study.layout, submissions)
     for submission in (one for one in submissions if one.id in living):
         try:
@@ -255,6 +258,8 @@ def cancel_study(study: Study) -> int:
         except OperationError as error:
             out_of_reach = error
     if out_of_reach is not None:
+        if mark is not None and is_new and not stopped:
+            mark.unlink(missing_ok=True)
         raise out_of_reach
     return stopped
 

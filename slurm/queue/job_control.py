@@ -6,6 +6,7 @@ such jobs are found in a queue that is handed in, and start if the user may have
 
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
+from pathlib import Path
 
 from jobs.contract.atomic_write import write_once
 from slurm.commands import ask, ask_if_allowed, in_batches
@@ -31,11 +32,56 @@ def cancel(
 ) -> None:
     """Stop jobs, and never send those that are not sent; return once none is in the queue.
 
-    Running trials save and end at their next step. Raises SlurmError if they stay.
+    Running trials save and end at their next step. Raises SlurmError if they stay, and if SLURM
+    takes no such order: then nothing is marked as cancelled.
     """
+    marks = _Marks(submission, packs is None)
+    try:
+        _cancel(submission, packs, look, marks)
+    except BaseException:
+        marks.take_back()
+        raise
     if packs is None:
-        submission.array_jobs.cancel()
         clear_helper(submission.layout)
+
+
+class _Marks:
+    """The marks of one `cancel`: by them jobs take a signal for the wish of their user.
+
+    They come before SLURM is told, and have to go if it is not.
+    """
+
+    def __init__(self, submission: SlurmSubmission, whole: bool) -> None:
+        self._submission, self._made = submission, list[Path]()
+        self._whole = whole and not submission.array_jobs.is_cancelled
+        self.told = False
+        if whole:
+            submission.array_jobs.cancel()
+
+    def add(self, packs: Collection[int]) -> None:
+        """Mark the jobs of some packs."""
+        for pack in packs:
+            mark = cancel_mark(self._submission.folder, pack)
+            if not mark.exists():
+                mark.touch()
+                self._made.append(mark)
+
+    def take_back(self) -> None:
+        """Remove the marks, unless SLURM was told: then the jobs end."""
+        if self.told:
+            return
+        if self._whole:
+            self._submission.array_jobs.cancel(False)
+        for mark in self._made:
+            mark.unlink(missing_ok=True)
+
+
+def _cancel(
+    submission: SlurmSubmission,
+    packs: Collection[int] | None,
+    look: Callable[[], Queue],
+    marks: _Marks,
+) -> None:
     cancelled: set[str] = set()
     end = time.monotonic() + _STOPPING_S
     while True:  # somebody may just have sent another one
@@ -48,12 +94,12 @@ def cancel(
         else:
             living = {pack: living[pack] for pack in living.keys() & set(packs)}
             ids = {f"{job}_{pack}" for pack, (job, _) in living.items()}
-            for pack in living:  # or it would take the signal for a preemption
-                cancel_mark(submission.folder, pack).touch()
+            marks.add(living)
             for pack in set(packs) - living.keys():
                 _write_exit_codes(submission, pack)
         for batch in in_batches(sorted(ids - cancelled)):
             ask(["scancel", "--quiet", *batch])
+            marks.told = True
         cancelled |= ids
         if not living:
             return

@@ -12,6 +12,7 @@ from slurm_lab import COMMAND, Lab
 from slurm_trainings import waiting
 
 from orchestrator.backends.records import read_submissions
+from slurm.submission import ArrayJobs
 from tracking.outcomes import Outcome, read_outcomes
 
 QUICKSTART = Path(__file__).parents[2] / "sweeps" / "quickstart.yaml"
@@ -223,3 +224,19 @@ def test_a_study_is_left_alone_by_ctrl_c_in_run(lab):
     (lab.folder / "go").touch()
     lab.await_results("waiting", 2)
     assert {outcome.attempts for outcome in _outcomes(lab, "waiting").values()} == {1}
+
+
+def test_a_study_that_could_not_be_cancelled_goes_on(lab):
+    sweep, go = waiting(lab)
+    assert lab.call("submit", sweep, "--site", lab.site()).code == 0
+    lab.await_running("waiting", 2)
+    denied = "echo 'scancel: error: Kill job error: Access/permission denied' >&2; exit 210"
+    path = lab.stand_in("scancel", denied)
+    for which in ((), ("--candidate", "a")):
+        said = lab.call("cancel", "waiting", *which, PATH=path)
+        assert (said.code, "permission denied" in said.err) == (1, True)
+    output = lab.layout("waiting").submission("0001") / "output"
+    assert list(output.glob("*.cancelled")) == []
+    assert not ArrayJobs(lab.layout("waiting"), "0001").is_cancelled
+    go.touch()
+    lab.await_results("waiting", 2)

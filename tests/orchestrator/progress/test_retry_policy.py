@@ -161,7 +161,8 @@ def test_an_exception_tells_its_class(kind, error, failure):
         ("slurmstepd: error: Detected 1 oom-kill event(s) in StepId=4.batch", "OOM_HOST"),
         ("slurmstepd: error: Detected 1 oom_kill event in StepId=4.0. Some of", "OOM_HOST"),
         ("slurmstepd: error: Job 4 exceeded memory limit (900 > 500), being killed", "OOM_HOST"),
-        ("slurmstepd: error: *** JOB 4 ON n1 CANCELLED AT 2026-01-01 ***", None),
+        ("slurmstepd: error: *** JOB 4 ON n1 CANCELLED AT 2026-01-01T12:00:00 ***", "CANCELLED"),
+        ("slurmstepd: error: *** STEP 4.0 ON n1 CANCELLED AT 2026-01-01T12:00:00 ***", None),
     ],
 )
 def test_what_a_job_has_printed_tells_its_class(line, failure):
