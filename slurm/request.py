@@ -186,4 +186,4 @@ def _escape(path: Path) -> str:
 def _start(site: Site, module: str, *arguments: object) -> str:
     """Return the shell words that start a module on a node."""
     python = site.python or shlex.quote(sys.executable)
-    return f"{python} {shlex.join(['-P', '-m', module, *map(str, arguments)])}"
+    return f"{python} {shlex.join(['-P', '-m', 'thermolion.start', module, *map(str, arguments)])}"

@@ -47,7 +47,7 @@ class DetachedBackend(Backend):
         # Not subprocess.Popen, which warns of a child that outlives it.
         pid = os.posix_spawn(
             sys.executable,
-            [sys.executable, "-P", "-m", self.module, str(folder)],
+            [sys.executable, "-P", "-m", "thermolion.start", self.module, str(folder)],
             os.environ,
             file_actions=[
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),

@@ -146,7 +146,7 @@ class Pool:
     def _start(self, pack: int, ranks: int, places: list[int]) -> PackProcesses:
         output = self._layout.job_output(self._submission.id, pack)
         output.parent.mkdir(exist_ok=True)
-        command = [sys.executable, "-P", "-m", "jobs.lane"]
+        command = [sys.executable, "-P", "-m", "thermolion.start", "jobs.lane"]
         command += [str(self._layout.pack(self._submission.id, pack))]
         command += ["--threads", str(self._submission.threads)]
         command += ["--device", self._submission.device]
@@ -232,8 +232,8 @@ def main() -> None:
 
 def exec_unattended(layout: Layout) -> NoReturn:
     """Replace this process, which has nothing left to do, by the one that advances the study."""
-    words = ["-P", "-m", "orchestrator.unattended", str(layout.root), layout.study]
-    os.execv(sys.executable, [sys.executable, *words])
+    words = ["-P", "-m", "thermolion.start", "orchestrator.unattended"]
+    os.execv(sys.executable, [sys.executable, *words, str(layout.root), layout.study])
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ def test_what_follows_goes_as_the_first_was_sent_though_no_profile_is_on_the_nod
     assert "#SBATCH --comment=mine\n" in sent
     assert "#SBATCH --export=NONE\n" in sent
     assert "\nexport MINE=here\n" in sent
-    assert f"exec {lab.python} -P -m slurm.node" in sent
+    assert f"exec {lab.python} -P -m thermolion.start slurm.node" in sent
     assert _notes(lab, "odd") == []
 
 

@@ -170,6 +170,8 @@ def _become(said: dict[str, Any], files: list[int], stand_in: str) -> int:
     _customise()
     words = [word for word in said["argv"] if word != "-P"]
     assert words[0] == "-m", words
+    if words[1] == "thermolion.start":  # what is loaded here is ours
+        del words[1]
     sys.argv = words[1:]
     if words[1] == _POOL:
         sys.executable = stand_in

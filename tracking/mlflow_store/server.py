@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import urlencode
 
+from thermolion.start import find_shadows
 from tracking.mlflow_store.auth import TOKEN_VARIABLE
 from tracking.mlflow_store.store import (
     SERVER_ENVIRONMENT,
@@ -126,6 +127,9 @@ def _environment(uri: str, token: str | None) -> Mapping[str, str]:
     own = {"MLFLOW_BACKEND_STORE_URI": uri, TOKEN_VARIABLE: token or ""}
     if (database := database_of(uri)) is not None:
         own["MLFLOW_ARTIFACTS_DESTINATION"] = str(database.parent / "mlartifacts")
+    # Another `tracking` there would be run in the place of ours.
+    path, shadows = os.environ.get("PYTHONPATH", "").split(os.pathsep), find_shadows()
+    own["PYTHONPATH"] = os.pathsep.join(folder for folder in path if folder not in shadows)
     return {**os.environ, **SERVER_ENVIRONMENT, **own}
 
 

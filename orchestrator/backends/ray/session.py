@@ -19,10 +19,13 @@ from typing import Any
 from jobs.contract.pack import LANE_ENVIRONMENT
 from orchestrator.backends.ray.signals import TUNE, LaneSignals
 from orchestrator.backends.records import BackendError
+from thermolion.start import find_shadows
 
 PREFIX = "tl-ray-"
 _STORE_BYTES = 100 * 2**20  # the least that Ray accepts; we store nothing in it
 _CONNECT_S = 5.0
+# What Ray calls as a process of it starts: its PYTHONPATH may have other packages of our names.
+_OURS_FIRST = {"worker_process_setup_hook": "thermolion.start.put_ours_first"}
 # Ray and Tune report nothing to their makers, log nothing twice, and write no results.
 QUIET: Mapping[str, str] = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -92,6 +95,7 @@ def _start(request: Mapping[str, Any], temp: Path, listen_at: str) -> None:
                 log_to_driver=False,
                 _temp_dir=str(temp),
                 _node_ip_address=listen_at,
+                runtime_env=_OURS_FIRST if find_shadows() else None,
             )
     except Exception as error:  # Ray has no class for all that may be in its way
         raise BackendError(
@@ -163,7 +167,10 @@ def _attach(address: str) -> Iterator[None]:
             ray.init(
                 address=address,
                 log_to_driver=False,
-                runtime_env={"env_vars": dict(LANE_ENVIRONMENT) | {"RAY_CHDIR_TO_TRIAL_DIR": "0"}},
+                runtime_env={
+                    "env_vars": dict(LANE_ENVIRONMENT) | {"RAY_CHDIR_TO_TRIAL_DIR": "0"},
+                    **_OURS_FIRST,
+                },
             )
     except Exception as error:  # Ray has no class for all that may be wrong with an address
         raise BackendError(

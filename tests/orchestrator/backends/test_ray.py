@@ -129,7 +129,7 @@ def train(trial, context):
 def waiting(tmp_path, monkeypatch):
     """A sweep of four trials that wait half-way for the file that is returned with it.
 
-    In the folder of a project that has a package of the name of one of ours.
+    In the folder of a project that has a package of the name of one of ours, as has PYTHONPATH.
     """
     go = tmp_path / "go"
     (tmp_path / "jobs").mkdir()
@@ -137,6 +137,7 @@ def waiting(tmp_path, monkeypatch):
     (tmp_path / "waits.py").write_text(WAITS.replace("GO", str(go)))
     (tmp_path / "waiting.yaml").write_text(WAITING)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     return tmp_path / "waiting.yaml", go
 
 

@@ -1,5 +1,7 @@
 """The user's own code: found where the user is, never hidden or hiding without a word."""
 
+import os
+import subprocess
 import sys
 
 import pytest
@@ -39,6 +41,28 @@ def project(small, tmp_path, monkeypatch):
 def test_folders_that_are_called_like_ours_hide_nothing(thermolion, small, layout):
     said = thermolion("run", small)
     assert said.code == 0, said.err
+    (outcome,) = read_outcomes(layout.events).values()
+    assert [point.metrics["score"] for point in outcome.curve] == [0.0, 0.1, 0.2]
+
+
+def test_packages_on_pythonpath_that_are_called_like_ours_hide_nothing(project, small, layout):
+    (project / "their_train.py").write_text(TRAIN)
+    small.write_text(OWN.replace("tracking.their_train", "their_train"))
+    elsewhere = project.with_name("elsewhere")
+    project.rename(elsewhere)  # to be found by PYTHONPATH alone, but for the function
+    project.mkdir()
+    (elsewhere / "their_train.py").rename(project / "their_train.py")
+    start = (
+        "import sys; from thermolion.start import main; sys.exit(main())"  # as `thermolion` does
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", start, "run", str(small), "--root", str(layout.root)],
+        cwd=project,
+        env=os.environ | {"PYTHONPATH": str(elsewhere)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
     (outcome,) = read_outcomes(layout.events).values()
     assert [point.metrics["score"] for point in outcome.curve] == [0.0, 0.1, 0.2]
 

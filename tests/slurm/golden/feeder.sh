@@ -26,4 +26,4 @@ export MALLOC_TRIM_THRESHOLD_=4294967296
 
 # command
 export SUBMITIT_EXECUTOR=slurm
-exec python3 -P -m slurm.feed /shared/studies s
+exec python3 -P -m thermolion.start slurm.feed /shared/studies s

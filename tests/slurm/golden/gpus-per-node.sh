@@ -28,4 +28,4 @@ export MALLOC_TRIM_THRESHOLD_=4294967296
 
 # command
 export SUBMITIT_EXECUTOR=slurm
-exec srun --ntasks=3 --nodes=1 --cpus-per-task=1 --kill-on-bad-exit=0 --export=ALL --wait=0 --unbuffered --label apptainer exec --nv image.sif python3 -P -m slurm.node /shared/studies/s/submissions/0001
+exec srun --ntasks=3 --nodes=1 --cpus-per-task=1 --kill-on-bad-exit=0 --export=ALL --wait=0 --unbuffered --label apptainer exec --nv image.sif python3 -P -m thermolion.start slurm.node /shared/studies/s/submissions/0001

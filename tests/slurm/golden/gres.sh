@@ -31,4 +31,4 @@ export MALLOC_TRIM_THRESHOLD_=4294967296
 
 # command
 export SUBMITIT_EXECUTOR=slurm
-exec srun --ntasks=8 --nodes=2 --cpus-per-task=8 --kill-on-bad-exit=0 --export=ALL --wait=60 --unbuffered python3 -P -m slurm.node /shared/studies/s/submissions/0001
+exec srun --ntasks=8 --nodes=2 --cpus-per-task=8 --kill-on-bad-exit=0 --export=ALL --wait=60 --unbuffered python3 -P -m thermolion.start slurm.node /shared/studies/s/submissions/0001

@@ -23,4 +23,4 @@ export MALLOC_TRIM_THRESHOLD_=4294967296
 
 # command
 export SUBMITIT_EXECUTOR=slurm
-exec python3 -P -m slurm.node /shared/studies/s/submissions/0001
+exec python3 -P -m thermolion.start slurm.node /shared/studies/s/submissions/0001
