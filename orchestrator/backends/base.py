@@ -146,6 +146,17 @@ class Backend(ABC):
         """
         return None
 
+    def unseen(self, layout: Layout, submissions: Sequence[Submission]) -> str | None:
+        """Say why some jobs are taken for alive although nobody can see them; None if none are.
+
+        To be asked after `states`.
+        """
+        return None
+
+    def give_up(self, layout: Layout, submission: Submission) -> None:
+        """Take jobs for ended that cannot be seen, because a person says so; by default none."""
+        return
+
     def waits(self, layout: Layout) -> bool:
         """Return True if a recorded submission is still to be sent; by default, none is."""
         return False
@@ -174,6 +185,12 @@ def job_states(layout: Layout, submissions: Sequence[Submission]) -> JobStates:
 def job_ends(layout: Layout, submissions: Sequence[Submission]) -> JobEnds:
     """Return how jobs died; to be asked after `job_states`."""
     return dict(_ask(submissions, lambda one, theirs: one.ends(layout, theirs).items()))
+
+
+def find_unseen(layout: Layout, submissions: Sequence[Submission]) -> str | None:
+    """Say why jobs are taken for alive that nobody can see, None if there are none."""
+    reasons = _ask(submissions, lambda one, theirs: [one.unseen(layout, theirs)])
+    return next((reason for reason in reasons if reason is not None), None)
 
 
 def job_notes(layout: Layout, submissions: Sequence[Submission]) -> list[str]:

@@ -20,8 +20,16 @@ from orchestrator.backends.base import (
     PlacementRequest,
     SubmissionPlan,
 )
-from orchestrator.backends.pool import OOM_SUFFIX, count_gpus, find_pool, read_exit_code
+from orchestrator.backends.pool import (
+    OOM_SUFFIX,
+    count_gpus,
+    end_pool,
+    find_pool,
+    find_silence_s,
+    read_exit_code,
+)
 from orchestrator.backends.records import BackendError, Submission
+from orchestrator.study.estimate import in_words
 from orchestrator.study.packs import make_packs
 from orchestrator.study.study import Study
 from orchestrator.sweep.document import SweepError
@@ -81,6 +89,30 @@ class DetachedBackend(Backend):
                     ends[submission.id, pack] = end
         return ends
 
+    def unseen(self, layout: Layout, submissions: Sequence[Submission]) -> str | None:
+        """Say which pools of other hosts have given no sign of life for long; None if none."""
+        silent = {one: find_silence_s(layout.submission(one.id)) for one in submissions}
+        for one, silence_s in silent.items():
+            if silence_s is not None:
+                return (
+                    f"submission {one.id} runs on {one.host} as {one.user}, and has given no sign "
+                    f"of life for {in_words(silence_s)}: look there; if that machine is gone, "
+                    "thermolion submit --break-lock"
+                )
+        return None
+
+    def notes(self, layout: Layout, submissions: Sequence[Submission]) -> Sequence[str]:
+        """Return remarks on what looks after the study, and on pools that nobody sees here."""
+        unseen = self.unseen(layout, submissions)
+        silent = [] if unseen is None else [f"taken for alive: {unseen}"]
+        return [*super().notes(layout, submissions), *silent]
+
+    def give_up(self, layout: Layout, submission: Submission) -> None:
+        """Take a pool of another host for gone, if it has given no sign of life for long."""
+        folder = layout.submission(submission.id)
+        if find_silence_s(folder) is not None:
+            end_pool(folder)
+
     def cancel(
         self, layout: Layout, submission: Submission, packs: Collection[int] | None = None
     ) -> None:
@@ -99,7 +131,7 @@ class DetachedBackend(Backend):
         if not pool.is_here:
             raise BackendError(
                 f"submission {submission.id} runs on {pool.host} as {submission.user}: cancel it "
-                "there"
+                "there; if that machine is gone, thermolion submit --break-lock"
             )
         os.kill(pool.pid, signal.SIGTERM)
         while _pool(layout, submission) is not None:

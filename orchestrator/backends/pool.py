@@ -3,6 +3,7 @@
 Started detached as `python -m orchestrator.backends.pool SUBMISSION`. Knows jobs, not trials.
 """
 
+import contextlib
 import ctypes
 import json
 import os
@@ -26,6 +27,7 @@ from orchestrator.backends.records import Submission, read_record, read_submissi
 
 OOM_SUFFIX = ".oom"  # of the file that says that the kernel has killed a pack for its memory
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of prctl(2)
+_ENDED = "pool.ended"  # the file that tells other hosts that a pool has ended
 _HEARTBEAT_S = 15
 _SILENT_S = 300  # long enough for the clocks and caches of a network mount
 # From the end of one rank by a signal or an error to that of the others. They end by themselves,
@@ -71,16 +73,33 @@ def _signal(ranks: Sequence["subprocess.Popen[bytes]"], number: signal.Signals) 
 def find_pool(folder: Path) -> Process | None:
     """Return the pool that works on a submission, None if it has ended.
 
-    A pool on another host is taken to work as long as its heartbeat is recent.
+    A pool on another host cannot be seen from here: it works until it has said that it has ended,
+    or a person that it is gone.
     """
     record = folder / "pool.json"
     try:
         process = read_record(record, lambda fields: Process(**fields))
-        silence = time.time() - record.stat().st_mtime
     except FileNotFoundError:
         return None
-    alive = process.lives() if process.is_here else silence < _SILENT_S
+    alive = process.lives() if process.is_here else not (folder / _ENDED).exists()
     return process if alive else None
+
+
+def find_silence_s(folder: Path) -> float | None:
+    """Return for how long the pool of another host has given no sign of life, None if it has."""
+    pool = find_pool(folder)
+    if pool is None or pool.is_here:
+        return None
+    with contextlib.suppress(FileNotFoundError):
+        silence_s = time.time() - (folder / "pool.json").stat().st_mtime
+        return silence_s if silence_s > _SILENT_S else None
+    return None
+
+
+def end_pool(folder: Path) -> None:
+    """Write down that the pool of a submission has ended, or that it is gone with its host."""
+    with contextlib.suppress(OSError):  # the disk is full, or this user only reads
+        (folder / _ENDED).touch()
 
 
 def read_exit_code(layout: Layout, submission: str, pack: int) -> int | None:
@@ -225,7 +244,10 @@ def main() -> None:
     submission = read_submission(folder)
     write_atomically(folder / "pool.json", json.dumps(Process.current().to_json()))
     pool = Pool(layout, submission)
-    pool.run()
+    try:
+        pool.run()
+    finally:
+        end_pool(folder)
     if submission.unattended and not pool.stopped:
         exec_unattended(layout)
 

@@ -274,6 +274,12 @@ class SlurmBackend(Backend):
         self._watch.forget()
         return count
 
+    def unseen(self, layout: Layout, submissions: Sequence[Submission]) -> str | None:
+        """Say why the queue does not tell of all jobs; None if it does."""
+        if self._silence is not None:
+            return f"SLURM does not answer: {self._silence}"
+        return self._seen.trouble
+
     def notes(self, layout: Layout, submissions: Sequence[Submission]) -> Sequence[str]:
         """Return remarks on jobs whose state is unknown and on how those not sent yet will be."""
         if self._silence is not None:

@@ -45,7 +45,10 @@ def _list_options() -> Mapping[str, Sequence[ArgumentParser]]:
     data_folder = "root of the data sets, as torchvision lays them out (THERMOLION_DATA)"
     data = _option("--data", "DIR", data_folder, type=Path, default=_data_root())
     mlflow = _option("--mlflow", "URI", "MLflow store (MLFLOW_TRACKING_URI, else the root's)")
-    lock = _flag("--break-lock", "take over a lock that nobody holds any more")
+    lock = _flag(
+        "--break-lock",
+        "take over a lock, and trials of another machine, that are known to be gone",
+    )
     as_json = _flag("--json", "for scripts")
     trial = _option("trial", "TRIAL", "only this one: its id, or how it begins", nargs="?")
     follow = _flag("--follow", "go on printing until the jobs have ended")

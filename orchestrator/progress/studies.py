@@ -22,6 +22,7 @@ from jobs.contract.atomic_write import open_atomically
 from jobs.contract.attempts import read_discards
 from jobs.contract.layout import Layout
 from jobs.contract.lock import Lock
+from orchestrator.backends.base import find_unseen
 from orchestrator.backends.records import read_submissions
 from orchestrator.progress.status import STATES, find_living_packs, read_status
 from orchestrator.study.estimate import in_words
@@ -56,7 +57,8 @@ class StudySummary:
     """One study of a root: trials by state, its size in bytes, and when it was last heard of.
 
     `last_event_s` is the age of its last event, None if it has none. `error` says why the states
-    of its trials are not known; an `archived` study is a file, which is not opened.
+    of its trials are not known; an `archived` study is a file, which is not opened. `unseen` says
+    why nobody knows if its jobs live: they are counted as `jobs_alive` all the same.
     """
 
     name: str
@@ -66,6 +68,7 @@ class StudySummary:
     jobs_alive: int
     error: str | None = None
     archived: bool = False
+    unseen: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -84,6 +87,8 @@ def _cells(one: StudySummary) -> tuple[str, str, str, str]:
     else:
         states = ", ".join(f"{count} {state}" for state, count in one.states.items())
     jobs = f", {one.jobs_alive} jobs alive" if one.jobs_alive else ""
+    if one.jobs_alive and one.unseen is not None:
+        jobs = f", {one.jobs_alive} jobs of which nobody knows here ({one.unseen})"
     last = "" if one.last_event_s is None else f"{in_words(one.last_event_s)} ago"
     return one.name, _format_size(one.size_bytes), last, states + jobs
 
@@ -122,9 +127,10 @@ def _summarize(layout: Layout) -> StudySummary:
     size = sum(_list_sizes(layout.folder))
     written_s = [log.stat().st_mtime for log in layout.events.glob("*.jsonl")]
     age = max(0.0, time.time() - max(written_s)) if written_s else None
-    alive = 0
+    alive, unseen = 0, None
     try:
         alive = jobs_alive(layout)
+        unseen = find_unseen(layout, read_submissions(layout)) if alive else None
         study = open_study(layout.study, layout.root)
         if study.name != layout.study:
             raise SweepError(f"its sweep is that of a study {study.name!r}")
@@ -132,7 +138,7 @@ def _summarize(layout: Layout) -> StudySummary:
         states = read_status(study).counts if alive else _count_states(study)
     except (ThermolionError, OSError, ValueError, KeyError) as error:
         return StudySummary(layout.study, {}, size, age, alive, error=str(error))
-    return StudySummary(layout.study, states, size, age, alive)
+    return StudySummary(layout.study, states, size, age, alive, unseen=unseen)
 
 
 def _count_states(study: Study) -> dict[str, int]:

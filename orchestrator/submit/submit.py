@@ -62,6 +62,8 @@ def submit_study(
     study.layout.folder.mkdir(parents=True, exist_ok=True)
     try:
         with lock_study(study, options.break_lock):
+            for submission in read_submissions(study.layout) if options.break_lock else ():
+                backend_of(submission).give_up(study.layout, submission)
             return _submit(study, options, choose, tell)
     finally:
         with contextlib.suppress(OSError):  # not empty, if anything was sent

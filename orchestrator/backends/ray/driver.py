@@ -22,7 +22,7 @@ from jobs.contract.atomic_write import write_atomically
 from jobs.contract.layout import Layout
 from jobs.contract.lock import Process
 from jobs.contract.pack import Pack
-from orchestrator.backends.pool import exec_unattended, read_exit_code
+from orchestrator.backends.pool import end_pool, exec_unattended, read_exit_code
 from orchestrator.backends.ray.session import session
 from orchestrator.backends.ray.signals import TUNE, LaneSignals
 from orchestrator.backends.records import BackendError, read_pack, read_submission
@@ -117,7 +117,10 @@ def main() -> None:
     driver.signals.clear()
     driver.listen()
     write_atomically(Path(sys.argv[1]) / "pool.json", json.dumps(Process.current().to_json()))
-    driver.run(session(driver.submission.request or {}, driver.signals))
+    try:
+        driver.run(session(driver.submission.request or {}, driver.signals))
+    finally:
+        end_pool(Path(sys.argv[1]))
     if driver.submission.unattended and driver.signals.stop_request() is None:
         exec_unattended(driver.layout)
     logging.shutdown()

@@ -131,6 +131,10 @@ class RayOnSlurm(Backend):
         _as_a_whole(submission, packs, "hold")
         return self._slurm.hold(layout, _job(submission), [0], hold)
 
+    def unseen(self, layout: Layout, submissions: Sequence[Submission]) -> str | None:
+        """Say why the queue does not tell of all jobs; None if it does."""
+        return self._slurm.unseen(layout, list(map(_job, submissions)))
+
     def notes(self, layout: Layout, submissions: Sequence[Submission]) -> Sequence[str]:
         """Return remarks on jobs whose state is unknown and on how those not sent yet will be."""
         return self._slurm.notes(layout, list(map(_job, submissions)))

@@ -6,7 +6,7 @@ import signal
 
 from processes import event_logs, pids, start, wait_for
 
-from orchestrator.backends.records import read_submissions
+from orchestrator.backends.records import read_pack, read_submissions
 from tracking.mlflow_store.store import open_store
 from tracking.outcomes import read_outcomes
 
@@ -97,6 +97,13 @@ def test_a_trial_that_kills_its_process_starves_no_neighbour(
     assert "4 completed, 2 lost" in status
 
 
+def _read_carried(layout, name):
+    """Return the ids of the trials of a submission."""
+    (one,) = (one for one in read_submissions(layout) if one.id == name)
+    packs = (read_pack(layout, name, number) for number in range(one.packs))
+    return {trial.id for pack in packs for trial in pack.trials}
+
+
 def test_a_pool_of_another_host_is_left_alone(thermolion, small, layout):
     thermolion("submit", small, "--set", "workloads.0.epochs=2000")
     record = layout.submission("0001") / "pool.json"
@@ -110,9 +117,31 @@ def test_a_pool_of_another_host_is_left_alone(thermolion, small, layout):
     assert "2 trials in" in thermolion("submit", small, *more).out
     assert thermolion("cancel", "small").code == 1  # and stops what is within reach
     assert not pids(layout, submission="0002")
-    os.utime(record, (0, 0))  # not heard of for long: believed dead
-    assert "no job of this study is alive" in thermolion("cancel", "small").out
+    os.utime(record, (0, 0))  # not heard of for long: nobody knows
+    assert "has given no sign of life for" in thermolion("status", "small").out
+    assert "jobs of which nobody knows here" in thermolion("studies").out
+    thermolion("submit", small, *more)  # those of the second submission again, no others
+    carried = [_read_carried(layout, one) for one in ("0001", "0002", "0003")]
+    assert carried[2] == carried[1]
+    assert not carried[2] & carried[0]
+    thermolion("cancel", "small")
+    assert "if that machine is gone" in thermolion("cancel", "small").err
     record.write_text(json.dumps(pool))
+    assert thermolion("cancel", "small").code == 0
+
+
+def test_a_person_says_that_the_host_of_a_pool_is_gone(thermolion, small, layout):
+    longer = ["--set", "workloads.0.epochs=2000"]
+    thermolion("submit", small, *longer)
+    assert thermolion("cancel", "small").code == 0
+    record = layout.submission("0001") / "pool.json"
+    (layout.submission("0001") / "pool.ended").unlink()
+    for code in (layout.submission("0001") / "output").glob("*.exit"):
+        code.unlink()
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"host": "elsewhere"}))
+    os.utime(record, (0, 0))
+    assert "nothing to send" in thermolion("submit", small, *longer).out
+    assert "4 trials in" in thermolion("submit", small, *longer, "--break-lock").out
     assert thermolion("cancel", "small").code == 0
 
 
