@@ -14,7 +14,7 @@ from jobs.contract.layout import Layout
 from jobs.contract.lock import Lock
 from slurm.dispatcher import Dispatcher
 from slurm.environment import read_job_id
-from slurm.hours_cap import LEAVES_S, read_cap, record_helper
+from slurm.hours_cap import LEAVES_S, read_cap, read_cap_note, record_helper
 from slurm.queue.pack_states import expect_jobs
 from slurm.queue.squeue import Queue, QueueWatch
 from slurm.submission import SlurmSubmission, read_slurm_submissions
@@ -31,7 +31,23 @@ def needs_feeder(submission: SlurmSubmission) -> bool:
     return submission.feeder is not None and not is_held and bool(submission.unsent())
 
 
-def describe_rest(submissions: Sequence[SlurmSubmission], queue: Queue) -> str:
+def describe_unsent(
+    layout: Layout, submissions: Sequence[SlurmSubmission], queue: Queue
+) -> str | None:
+    """Say how many jobs are not sent yet, and how they will be; None if all are."""
+    waiting = [submission for submission in submissions if submission.waits]
+    if not waiting:
+        return None
+    unsent = sum(len(submission.unsent()) for submission in waiting)
+    if all(submission.array_jobs.is_held for submission in waiting):
+        return f"{unsent} jobs are held back: thermolion release {layout.study}"
+    how = _describe_rest(waiting, queue)
+    if (held := read_cap_note(layout)) is not None:
+        how = f"{held} ({how})"
+    return f"{unsent} jobs are not in the queue yet: {how}"
+
+
+def _describe_rest(submissions: Sequence[SlurmSubmission], queue: Queue) -> str:
     """Say how what is not sent yet of some submissions gets into the queue."""
     fed = [submission for submission in submissions if needs_feeder(submission)]
     if not fed:

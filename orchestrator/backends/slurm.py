@@ -35,14 +35,13 @@ from slurm import limits
 from slurm.commands import is_here
 from slurm.dispatcher import Dispatcher
 from slurm.environment import read_job_id
-from slurm.feed import describe_rest, needs_feeder
+from slurm.feed import describe_unsent, needs_feeder
 from slurm.helper_record import read_helper
 from slurm.hours_cap import (
     Cap,
     describe_cap,
     note_cap,
     read_allotment,
-    read_cap_note,
     read_ledger,
     settle,
     write_cap,
@@ -276,9 +275,7 @@ class SlurmBackend(Backend):
 
     def unseen(self, layout: Layout, submissions: Sequence[Submission]) -> str | None:
         """Say why the queue does not tell of all jobs; None if it does."""
-        if self._silence is not None:
-            return f"SLURM does not answer: {self._silence}"
-        return self._seen.trouble
+        return self._silence or self._seen.trouble
 
     def notes(self, layout: Layout, submissions: Sequence[Submission]) -> Sequence[str]:
         """Return remarks on jobs whose state is unknown and on how those not sent yet will be."""
@@ -292,16 +289,8 @@ class SlurmBackend(Backend):
             notes.append(trouble)
         if (unseen := self._seen.trouble) is not None:
             notes.append(f"some jobs are taken for alive, of which nobody knows: {unseen}")
-        waiting = [each for each in _slurm_submissions(layout, submissions) if each.waits]
-        unsent = sum(len(each.unsent()) for each in waiting)
-        if not waiting:
-            return notes
-        if all(each.array_jobs.is_held for each in waiting):
-            return [*notes, f"{unsent} jobs are held back: thermolion release {layout.study}"]
-        how = describe_rest(waiting, self._seen)
-        if (held := read_cap_note(layout)) is not None:
-            how = f"{held} ({how})"
-        return [*notes, f"{unsent} jobs are not in the queue yet: {how}"]
+        unsent = describe_unsent(layout, _slurm_submissions(layout, submissions), self._seen)
+        return notes if unsent is None else [*notes, unsent]
 
     def scale_resources(
         self, job: JobResources, need: Need, bad_nodes: Sequence[str], site: Site
