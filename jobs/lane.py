@@ -268,7 +268,7 @@ def main(arguments: list[str] | None = None) -> int:
         rendezvous=None if chosen.meet is None else Rendezvous(chosen.meet),
         device_index=chosen.rank if chosen.device == "cuda" and chosen.ranks > 1 else None,
     )
-    launch.stop.listen(signal.SIGTERM, signal.SIGINT)
+    launch.stop.listen(signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
     pack = Pack.from_json(json.loads(chosen.pack.read_text()))
     return run_pack(pack, launch)
 

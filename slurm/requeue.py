@@ -23,7 +23,8 @@ from slurm.queue.squeue import read_jobs
 from slurm.slurm_errors import SlurmError
 from slurm.submission import ArrayJobs, cancel_mark
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+_WARNINGS = (signal.SIGUSR1.name, signal.SIGUSR2.name)  # that the time is nearly over
 _EARLY_S = 75.0  # SLURM sends a signal up to a minute before the time that was asked for
 # From now to the next start; SLURM has to have cleared up by then, or makes it two minutes.
 _BACK_IN_S = 20
@@ -68,7 +69,7 @@ class Requeue:
         if reason not in {number.name for number in SIGNALS} or self._is_cancelled():
             return ""
         if self.time_min is None:
-            return "TIMEOUT" if reason == signal.SIGUSR2.name else "PREEMPTED"
+            return "TIMEOUT" if reason in _WARNINGS else "PREEMPTED"
         left_s = self.begin_s + 60 * self.time_min - at_s
         return "TIMEOUT" if left_s <= self.grace_s + _EARLY_S else "PREEMPTED"
 

@@ -21,7 +21,7 @@ from jobs.contract.catalog import DataError
 from jobs.images import torchvision_import
 from jobs.images.data import Dataset
 
-_STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT})
+_STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2})
 
 
 @dataclass(frozen=True)

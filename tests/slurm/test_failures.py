@@ -131,6 +131,17 @@ def test_a_job_that_gets_no_further_between_two_attempts_is_stopped_and_named(la
     assert len(read_submissions(lab.layout("odd"))) == 1
 
 
+def test_a_site_that_warns_by_another_signal_is_heard(lab):
+    sweep, go = odd(lab, WAITS)
+    lab.call("submit", sweep, "--site", _impatient(lab, "requeue = false"))
+    lab.await_running("odd", 1)
+    lab.cluster.ask("scancel", "--batch", "--signal=USR1", _task(lab))
+    _await_ended(lab)
+    assert (_trial(lab)["state"], _trial(lab)["class"]) == ("interrupted", "TIMEOUT")
+    assert len(list(lab.layout("odd").checkpoints.glob("*.pt"))) == 1
+    go.touch()
+
+
 @pytest.mark.parametrize("way", ["requeue = false", "setup = ['export PATH=BIN:$PATH']"])
 def test_if_jobs_cannot_be_requeued_a_chained_job_sends_the_rest(lab, way):
     refuses = "echo 'scontrol: error: disabled' >&2; exit 1"  # and may be asked what there is

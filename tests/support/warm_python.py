@@ -34,7 +34,7 @@ PRELOADED = (
     *("mlflow.store.tracking.sqlalchemy_store", "tracking.mlflow_store.collect"),
     *("tracking.report.page", "tracking.report.plots", "matplotlib.backends.backend_svg"),
 )
-FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
+FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 _LOOK_S = 0.02
 _STORE = "tracking.mlflow_store.store"
 # It goes on as another one, and starts lanes, by its own interpreter: here by the stand-in.
@@ -53,7 +53,7 @@ server.sendmsg([data[:1]], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, files)])
 server.sendall(data[1:])
 answers = server.makefile()
 pid = int(answers.readline())
-numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
+numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 for number in numbers:
     signal.signal(number, lambda number, _: os.kill(pid, number))
 code = int(answers.readline() or 1)

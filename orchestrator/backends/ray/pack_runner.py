@@ -24,7 +24,7 @@ from orchestrator.backends.records import read_submission
 
 _POLL_S = 0.25
 _RANKS_END_S = 60.0
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 
 _log = logging.getLogger(__name__)
 
