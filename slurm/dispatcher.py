@@ -29,6 +29,7 @@ from slurm.sbatch import QueueFull, SubmitOptions, submit
 from slurm.slurm_errors import NoAnswer, SlurmError
 from slurm.submission import ArrayJob, SlurmSubmission
 
+_WAITED_FOR = 200  # jobs in one dependency
 _PARTS = 5  # a full queue is refilled in so many parts: the controller is everybody's
 
 _log = logging.getLogger(__name__)
@@ -182,8 +183,9 @@ class Dispatcher:
         count = self._count_next(submission, len(unsent))
         if count < 1:
             return False
+        count = count if submission.arrays else 1
         while True:
-            array_job = submission.array_jobs.intend(unsent.start, count)
+            array_job = submission.array_jobs.intend(unsent.start, count, not submission.arrays)
             try:
                 self._send(submission, array_job)
             except QueueFull as full:
@@ -223,9 +225,15 @@ class Dispatcher:
             if submission.concurrent < array_job.count:
                 throttle = f"%{submission.concurrent}"
             of_user = [other for other in self.submissions if other.user == submission.user]
-            # Arrays know nothing of each other's throttle: one after the other, they share it.
-            after = _after(self._find_living_ids(of_user)[-1:])
-        options = SubmitOptions(array_job.name, f"{array_job.array}{throttle}", after)
+            # Arrays know nothing of each other's throttle: one after the other, they share it. Of
+            # single jobs each waits for the one that was sent so many before.
+            back = submission.concurrent if array_job.is_single else 1
+            living = self._find_living_ids(of_user)
+            after = _after(living[-back:][:1] if len(living) >= back else [])
+        if array_job.is_single:
+            options = SubmitOptions(array_job.name, None, after, array_job.first)
+        else:
+            options = SubmitOptions(array_job.name, f"{array_job.array}{throttle}", after)
         (submission.folder / "output").mkdir(exist_ok=True)  # or SLURM cannot open what jobs print
         job = int(submit(submission.job, options, submission.scripts))
         submission.array_jobs.claim(array_job, job)
@@ -276,7 +284,8 @@ class Dispatcher:
         submission = self.submissions[-1] if self.submissions else None
         if submission is None or submission.after is None or submission.array_jobs.is_cancelled:
             return
-        dependency = _after(self._find_living_ids(self.submissions))
+        # Of very many it waits for the last ones, and for the others when it comes to its turn.
+        dependency = _after(self._find_living_ids(self.submissions)[-_WAITED_FOR:])
         if dependency is None and self.job_id is None:
             clear_helper(submission.layout)  # what it had to do, its user has done
         if dependency is None or self._is_queued(submission.after_name):
@@ -297,8 +306,9 @@ class Dispatcher:
 
     def _choose_waited_for(self) -> str | None:
         """Return the task whose end should make room: the middle one of those in the queue."""
-        tasks = [f"{job.array_job}_{job.task}" for job in self._find_living(self.submissions)]
-        tasks += [f"{job.id}_{pack}" for job in self.sent for pack in job.packs]
+        living = self._find_living(self.submissions)
+        tasks = [f"{job.array_job}" + f"_{job.task}" * (job.task is not None) for job in living]
+        tasks += [job.task_id(pack, job.id or 0) for job in self.sent for pack in job.packs]
         return tasks[len(tasks) // 2] if tasks else None
 
 

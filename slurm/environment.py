@@ -14,11 +14,13 @@ from typing import Any
 from jobs.ranks.launcher_variables import KEPT_SLURM
 from slurm.slurm_errors import SlurmError
 
+PACK_VARIABLE = "THERMOLION_PACK"
 # By field of `JobProcess`: the variables that say it, of which the first that is set counts.
 _WORDS: Mapping[str, tuple[str, ...]] = {
     "job": ("SLURM_JOB_ID",),
     "array_job": ("SLURM_ARRAY_JOB_ID", "SLURM_JOB_ID"),
-    "pack": ("SLURM_ARRAY_TASK_ID",),
+    "pack": ("SLURM_ARRAY_TASK_ID", PACK_VARIABLE),  # which an array names, or else our script
+    "array_task": ("SLURM_ARRAY_TASK_ID",),
     "process": ("SLURM_PROCID",),
     "processes": ("SLURM_STEP_NUM_TASKS",),
     "local_process": ("SLURM_LOCALID",),
@@ -30,13 +32,20 @@ _WORDS: Mapping[str, tuple[str, ...]] = {
     "node_list": ("SLURM_JOB_NODELIST", "SLURM_NODELIST"),
     "name": ("SLURM_JOB_NAME",),
 }
-_TEXTS = ("first_address", "node_name", "node_list", "name")  # None if nothing says them
+_TEXTS = (
+    "first_address",
+    "node_name",
+    "node_list",
+    "name",
+    "array_task",
+)  # None if nothing says them
 _REQUIRED = ("job", "array_job", "pack")
 _ALONE = {"processes": 1, "nodes": 1}  # the numbers that are not 0 if nothing says them
 # Options of SLURM's commands as well: SQUEUE_ACCOUNT would hide our own jobs from us.
 _OURS = (
     *("SLURM_", "SBATCH_", "SRUN_", "SLURMD_", "SALLOC_"),
     *("SQUEUE_", "SINFO_", "SCANCEL_", "SCONTROL_", "SACCT_", "SACCTMGR_"),
+    PACK_VARIABLE,
 )
 
 
@@ -45,7 +54,7 @@ class JobProcess:
     """One process of a job: which pack it works on, and its place among the others of the job.
 
     `restarts` counts how often SLURM has requeued the job; `name` is the job's, and `node_list`
-    has the nodes of the job as SLURM writes them.
+    has the nodes of the job as SLURM writes them. `array_task` is None if the job is no array's.
     """
 
     job: int
@@ -60,11 +69,13 @@ class JobProcess:
     node_name: str | None
     name: str | None
     node_list: str | None
+    array_task: str | None
 
     @property
     def task_id(self) -> str:
         """The id that squeue shows and scontrol takes."""
-        return f"{self.array_job}_{self.pack}"
+        is_single = self.array_task is None
+        return f"{self.array_job}" if is_single else f"{self.array_job}_{self.pack}"
 
 
 def read_job_process(variables: Mapping[str, str]) -> JobProcess:

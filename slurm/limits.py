@@ -15,7 +15,7 @@ from slurm.hours_cap import Cap
 from slurm.job_hours import Allotment
 from slurm.queue.squeue import Queue
 from slurm.request import JobResources
-from slurm.site.facts import Facts, Partition
+from slurm.site.facts import USUAL_ARRAY, Facts, Partition
 from slurm.site.own_options import memory_of_node, parse_megabytes
 from slurm.site.site import Site
 from slurm.slurm_errors import SiteError
@@ -31,6 +31,12 @@ def find_submit_cap(site: Site, facts: Facts | None) -> int | None:
     The cap of the site profile goes before that of SLURM's accounting. An array task is a job.
     """
     return site.submit_cap or (None if facts is None else facts.submit_cap)
+
+
+def find_array_size(site: Site, facts: Facts | None) -> int | None:
+    """Return the most jobs of an array, None if the site takes none (of more than one job)."""
+    size = site.max_array_size or (USUAL_ARRAY if facts is None else facts.max_array_size)
+    return size if site.arrays and size > 1 else None
 
 
 def count_room(submission: SlurmSubmission, queue: Queue, array_jobs: Sequence[ArrayJob]) -> int:

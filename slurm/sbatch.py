@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from slurm import commands
+from slurm.environment import PACK_VARIABLE
 from slurm.request import Request
 from slurm.slurm_errors import NoAnswer, SlurmError
 
@@ -45,11 +46,15 @@ class QueueFull(SlurmError):  # noqa: N818 - it names a state, not a mistake
 
 @dataclass(frozen=True)
 class SubmitOptions:
-    """What a request does not say: the job's name, array indices with throttle, dependency."""
+    """What a request does not say: the job's name, array indices with throttle, dependency.
+
+    `pack` is the one that it carries, if it is no array.
+    """
 
     name: str
     array: str | None = None
     dependency: str | None = None
+    pack: int | None = None
 
 
 def render(request: Request, options: SubmitOptions, folder: Path) -> str:
@@ -115,6 +120,10 @@ def _parameters(request: Request, options: SubmitOptions) -> Mapping[str, Any]:
     if options.array is not None:
         extra["array"] = options.array
     parameters = dict(request.parameters) | {"job_name": options.name}
+    if options.pack is not None:
+        extra["output"] = re.sub(r"%a\.log$", f"{options.pack}.log", extra["output"])
+        told = f"export {PACK_VARIABLE}={options.pack}"
+        parameters["setup"] = [*parameters["setup"], told]
     if options.dependency is not None:
         parameters["dependency"] = options.dependency
     return parameters | {"additional_parameters": extra}

@@ -33,7 +33,8 @@ _CANCELLED, _GIVEN_UP, _HELD = "cancelled", "given-up", "held"
 class ArrayJob:
     """Packs `first` to `first + count - 1`, sent as the array tasks of these numbers.
 
-    `name` is unique to it, `uid` the user who has sent it; `id` is None while none is known.
+    `name` is unique to it, `uid` the user who has sent it; `id` is None while none is known. On a
+    site without job arrays it is one pack, sent as a job of its own (`is_single`).
     """
 
     number: int
@@ -42,6 +43,7 @@ class ArrayJob:
     name: str
     uid: int
     id: int | None = None
+    is_single: bool = False
 
     @property
     def packs(self) -> range:
@@ -51,6 +53,14 @@ class ArrayJob:
     def array(self) -> str:
         """The array indices as sbatch takes them."""
         return f"{self.first}-{self.first + self.count - 1}"
+
+    def key(self, pack: int, job: int) -> tuple[str, int, int | None]:
+        """Return by what the queue knows the job of a pack, if that of the array is `job`."""
+        return self.name, job, None if self.is_single else pack
+
+    def task_id(self, pack: int, job: int) -> str:
+        """Return the job of a pack as SLURM's commands name it, if that of the array is `job`."""
+        return f"{job}" if self.is_single else f"{job}_{pack}"
 
 
 @dataclass(frozen=True)
@@ -108,7 +118,7 @@ class ArrayJobs:
                 array_jobs.append(self._read(path))
         return array_jobs
 
-    def intend(self, first: int, count: int) -> ArrayJob:
+    def intend(self, first: int, count: int, is_single: bool = False) -> ArrayJob:
         """Write down the packs that are about to be sent, before they are."""
         self.folder.mkdir(exist_ok=True)
         # The number of a disowned one is never given again: its job may read it still.
@@ -116,9 +126,9 @@ class ArrayJobs:
         number = 1 + max((int(path.stem) for path in taken), default=-1)
         token = uuid.uuid4().hex[:8]
         name = f"{self.layout.study}-{self.submission}.{number}-{token}"
-        record = {"first": first, "count": count, "name": name}
+        record = {"first": first, "count": count, "name": name, "single": is_single}
         write_atomically(self._path(number), json.dumps(record))
-        return ArrayJob(number, first, count, name, os.geteuid())
+        return ArrayJob(number, first, count, name, os.geteuid(), is_single=is_single)
 
     def retract(self, array_job: ArrayJob) -> None:
         """Take an intent back: the scheduler has refused it."""
@@ -168,7 +178,8 @@ class ArrayJobs:
         answer = path.with_suffix(".job")
         job = self._read_id(answer) if answer.exists() else None
         first, count, name = record["first"], record["count"], record["name"]
-        return ArrayJob(int(path.stem), first, count, name, path.stat().st_uid, job)
+        is_single, uid = record.get("single", False), path.stat().st_uid
+        return ArrayJob(int(path.stem), first, count, name, uid, job, is_single)
 
     def _read_id(self, path: Path) -> int:
         # The file is there, though it may be seen late: it was listed, or `write_once` refused.
@@ -198,7 +209,8 @@ class SlurmSubmission:
     have in the queue, both None if there is no limit; `feeder` is None if jobs may not submit
     others, `after` the job that waits for the end of all others, None if nobody has to look after
     the study. A job has `lanes`; the queue is asked for every `status_every_s` at most. `allotted`
-    are the CPUs and GPUs of a job, None if its request alone tells them.
+    are the CPUs and GPUs of a job, None if its request alone tells them. Without `arrays`, every
+    pack is sent as a job of its own.
     """
 
     layout: Layout
@@ -213,6 +225,7 @@ class SlurmSubmission:
     lanes: int
     status_every_s: float
     allotted: tuple[int, int] | None = None
+    arrays: bool = True
 
     @property
     def array_jobs(self) -> ArrayJobs:
@@ -305,6 +318,7 @@ class SlurmSubmission:
             job=Request.from_json(request["job"]),
             feeder=None if feeder is None else Request.from_json(feeder),
             after=None if after is None else Request.from_json(after),
+            arrays=request.get("arrays", True),
             **{name: request[name] for name in limits},
             allotted=None if allotted is None else (allotted["cpus"], allotted["gpus"]),
         )

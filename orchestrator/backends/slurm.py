@@ -51,7 +51,7 @@ from slurm.queue.job_ends import find_ends
 from slurm.queue.squeue import Queue, QueueWatch
 from slurm.request import JobResources, Request, feeder_request, job_request
 from slurm.sbatch import SubmitOptions, render
-from slurm.site.facts import Facts, read_facts
+from slurm.site.facts import USUAL_ARRAY, Facts, read_facts
 from slurm.site.shell_options import check_clusters, list_unheeded
 from slurm.site.site import Site
 from slurm.slurm_errors import SlurmError
@@ -64,7 +64,6 @@ from slurm.submission import (
 
 _MARGIN = 0.1  # of the time limit, beside the grace, because times are estimated
 _AFTER = "orchestrator.unattended"  # the module that advances a study without its user
-_ARRAY = 1001  # MaxArraySize unless the site or SLURM says another one
 
 
 def derive_resources(study: Study, ranks: int = 1) -> JobResources:
@@ -151,7 +150,7 @@ class SlurmBackend(Backend):
             )
         site = site_of(request.study)
         measure, facts = _measure(request, site), self._facts_here
-        size = site.max_array_size or (_ARRAY if facts is None else facts.max_array_size)
+        size = limits.find_array_size(site, facts) or USUAL_ARRAY
         plans = []
         for need, trials in _by_need(request).items():
             groups: dict[int, list[tuple[Trial, ...]]] = {}
@@ -338,6 +337,7 @@ class SlurmBackend(Backend):
             "after": after.to_json() if site.sbatch_on_nodes and request.unattended else None,
             "concurrent": concurrent,
             "submit_cap": limits.find_submit_cap(site, self._facts_here),
+            "arrays": limits.find_array_size(site, self._facts_here) is not None,
             "lanes": job.lanes,
             "allotted": limits.count_allotted(self._facts_here, site, job),
             "cpu_fallback": site.cpu_fallback,
@@ -422,7 +422,8 @@ def _slurm_submissions(layout: Layout, submissions: Sequence[Submission]) -> lis
 def render_batch_scripts(study: Study, plans: Sequence[SubmissionPlan]) -> list[str]:
     """Return the exact text that sbatch would get; the folder of the submission is the next one.
 
-    Array jobs that a limit on submitted jobs makes smaller differ in name and array alone. The
+    Array jobs that a limit on submitted jobs makes smaller differ in name and array alone, and so
+    do the jobs of a site without arrays, of which the first one is returned. The
     job that an array waits for has no id yet: it stands there by its name.
     """
     scripts = []
@@ -438,6 +439,10 @@ def render_batch_scripts(study: Study, plans: Sequence[SubmissionPlan]) -> list[
         throttle = f"%{most}" if most is not None and most < count else ""
         name = f"{study.layout.study}-{folder.name}{ALLOCATION if within else ''}.0"
         after = None if before is None or most is None else f"afterany:<id of {before}>"
-        sending, before = SubmitOptions(name, f"0-{count - 1}{throttle}", after), name
+        if request.get("arrays", True):
+            sending = SubmitOptions(name, f"0-{count - 1}{throttle}", after)
+        else:  # the first one of as many jobs, which differ in their number alone
+            sending = SubmitOptions(name, pack=0)
+        before = name
         scripts.append(render(Request.from_json(request["job"]), sending, folder / "scripts"))
     return scripts

@@ -208,7 +208,7 @@ def _find_victim(study: Study, cluster: Cluster, outcome: Outcome) -> Victim:
     for submission in read_slurm_submissions(study.layout):
         array_job = submission.array_jobs.by_pack().get(pack) if submission.id == sent_in else None
         if array_job is not None and array_job.id is not None:
-            victim = find_victim(cluster, f"{array_job.id}_{pack}")
+            victim = find_victim(cluster, array_job.task_id(pack, array_job.id))
             if victim is not None:
                 return victim
     raise SweepError(

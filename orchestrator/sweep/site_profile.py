@@ -60,6 +60,7 @@ class SiteFile(Strict):
     cpu_fallback: bool = False
     time: Duration | None = None
     grace: Duration = 120.0
+    arrays: bool = True
     sbatch_on_nodes: bool = True
     requeue: bool = True
     limits: SiteLimits = SiteLimits()

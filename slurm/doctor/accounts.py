@@ -16,7 +16,7 @@ from slurm.slurm_errors import SiteError, SlurmError
 
 _DIALECTS: tuple[GpuDialect, ...] = ("gres", "gpus-per-node", "gpus")
 _TIME_MIN = 10
-_TRIES = 7  # a call of sbatch each, which some sites count
+_TRIES = 8  # a call of sbatch each, which some sites count
 
 
 def check_access(
@@ -93,18 +93,19 @@ def try_gpus(
         refusal = _refusal("test-cpu", site, 0, ask)
         if refusal is None:
             return None, [gpus, ok("job", "sbatch would take one")]
-        if site.partitions and _refusal("test-cpu-any", _unnamed(site), 0, ask) is None:
-            return None, [gpus, _chooses_itself(refusal)]
+        for suffix, variant in _other_places(site).items():
+            if _refusal(f"test-cpu{suffix}", variant, 0, ask) is None:
+                return None, [gpus, _explain_place(site, variant, refusal)]
         return None, [gpus, _refused(refusal, facts)]
     first_refusal = ""
     for variant in _variants(site, partition):
         keys = _gpu_keys(variant)
         typed = f"-{variant.gpu_type}" if variant.gpu_type else ""
         name = f"test-{variant.gpus}{typed}{'' if variant.cpus_with_gpus else '-no-cpus'}"
-        name += "" if variant.names_partition or not site.names_partition else "-any"
+        name += next((s for s, other in _other_places(site).items() if other == variant), "")
         refusal = _refusal(name, variant, 1, ask)
-        if refusal is None and variant.names_partition != site.names_partition:
-            return variant, [_chooses_itself(first_refusal)]
+        if refusal is None and variant in _other_places(site).values():
+            return variant, [_explain_place(site, variant, first_refusal)]
         if refusal is None and variant == site:
             return variant, [ok("GPUs", f"sbatch would take a job with one ({keys})")]
         if refusal is None:
@@ -124,8 +125,7 @@ def _gpu_keys(site: Site) -> str:
 def _variants(site: Site, partition: Partition) -> Sequence[Site]:
     """Return the site as it is, then with other ways to ask for GPUs, the nearest ones first."""
     variants = [site, *(replace(site, gpus=gpus) for gpus in _DIALECTS if gpus != site.gpus)]
-    if site.partitions:
-        variants.append(_unnamed(site))
+    variants += _other_places(site).values()
     if not site.gpu_type and partition.gpu_types:
         variants.append(replace(site, gpu_type=partition.gpu_types[0]))
     if site.cpus_with_gpus:
@@ -133,14 +133,22 @@ def _variants(site: Site, partition: Partition) -> Sequence[Site]:
     return variants[:_TRIES]
 
 
-def _unnamed(site: Site) -> Site:
-    """Return a site that chooses the partition by itself."""
-    return replace(site, partition=None, names_partition=False)
+def _other_places(site: Site) -> Mapping[str, Site]:
+    """Return what a site's own rules may want instead, whatever the job: by a suffix of names."""
+    others = {}
+    if site.partitions:
+        others["-any"] = replace(site, partition=None, names_partition=False)
+    if site.arrays:
+        others["-single"] = replace(site, arrays=False)
+    return others
 
 
-def _chooses_itself(refusal: str) -> Diagnostic:
-    text = f"the site chooses it by itself, and refuses a job that names one: {refusal}"
-    return fatal("partition", text, "partition = false in the site profile")
+def _explain_place(site: Site, variant: Site, refusal: str) -> Diagnostic:
+    if variant.names_partition != site.names_partition:
+        text = f"the site chooses it by itself, and refuses a job that names one: {refusal}"
+        return fatal("partition", text, "partition = false in the site profile")
+    text = f"the site refuses job arrays: {refusal}"
+    return fatal("arrays", text, "arrays = false in the site profile")
 
 
 def _refusal(name: str, site: Site, gpus: int, ask: Ask) -> str | None:
@@ -158,7 +166,8 @@ def _refusal(name: str, site: Site, gpus: int, ask: Ask) -> str | None:
 
 def smallest_job_options(site: Site, gpus: int) -> Sequence[str]:
     """Return the options of sbatch for the smallest job that has `gpus` GPUs."""
-    options: dict[str, OptionValue] = {"array": "0-1", "nodes": "1", "ntasks-per-node": "1"}
+    options: dict[str, OptionValue] = {"array": "0-1"} if site.arrays else {}
+    options |= {"nodes": "1", "ntasks-per-node": "1"}
     options |= site.destination
     options["time"] = str(min(site.time_min or _TIME_MIN, _TIME_MIN))
     if not gpus or site.cpus_with_gpus:

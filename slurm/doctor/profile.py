@@ -18,6 +18,7 @@ def propose_profile(examined: Examined) -> str:
         f'setup = {_text(list(site.setup))}   # "module load …", "source …/activate"',
         *_line("python", site.python),
         *_limits(examined),
+        *_arrays(examined),
         *([f"shared = {_text(list(map(str, site.shared)))}"] if site.shared else []),
         *(["cpu_fallback = true"] if site.cpu_fallback else []),
     ]
@@ -54,6 +55,12 @@ def _gpus(examined: Examined) -> list[str]:
         return []
     cpus = [] if dialect.cpus_with_gpus else ["cpus_with_gpus = false"]
     return [*_line("gpus", dialect.gpus), *_line("gpu_type", dialect.gpu_type), *cpus]
+
+
+def _arrays(examined: Examined) -> list[str]:
+    steps = [one.step or "" for one in examined.diagnostics]
+    refused = any(step.startswith("arrays = false") for step in steps)
+    return ["arrays = false"] if refused or not examined.site.arrays else []
 
 
 def _limits(examined: Examined) -> list[str]:

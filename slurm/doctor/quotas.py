@@ -44,8 +44,9 @@ def find_tightest_cap(facts: Facts, record: Mapping[str, str]) -> int | None:
 def _arrays(site: Site, facts: Facts) -> Diagnostic:
     size = facts.max_array_size
     if size < 2:
-        text = f"MaxArraySize is {size}: none are allowed"
-        return fatal("arrays", text, "ask the site for them")
+        return ok("arrays", f"MaxArraySize is {size}: none; every pack is a job of its own")
+    if not site.arrays:
+        return ok("arrays", "none, as the site profile says: every pack is a job of its own")
     if site.max_array_size is not None and site.max_array_size > size:
         text = f"limits.array is {site.max_array_size}, the site's MaxArraySize {size}"
         return fatal("arrays", text, f"limits = {{array = {size}}} in the site profile")

@@ -93,7 +93,8 @@ def _cancel(
             ids = set(map(str, ours))
         else:
             living = {pack: living[pack] for pack in living.keys() & set(packs)}
-            ids = {f"{job}_{pack}" for pack, (job, _) in living.items()}
+            sent = submission.array_jobs.by_pack()
+            ids = {sent[pack].task_id(pack, job) for pack, (job, _) in living.items()}
             marks.add(living)
             for pack in set(packs) - living.keys():
                 _write_exit_codes(submission, pack)
@@ -129,7 +130,8 @@ def hold(
     living = find_living(submission, look())
     waiting = [p for p in sorted(packs) if p in living and living[p][1] == "queued"]
     verb = "hold" if held else "release"
-    for batch in in_batches([f"{living[pack][0]}_{pack}" for pack in waiting]):
+    sent = submission.array_jobs.by_pack()
+    for batch in in_batches([sent[pack].task_id(pack, living[pack][0]) for pack in waiting]):
         ask(["scontrol", verb, ",".join(batch)])
     return len(waiting) + (len(unsent) if all_unsent else 0)
 
@@ -172,8 +174,9 @@ def _ours(
     """Yield submission, pack and task, as scontrol names it, of the jobs with the given keys."""
     for submission in submissions if keys else ():
         for pack, array_job in submission.array_jobs.by_pack().items():
-            if (array_job.name, array_job.id, pack) in keys:
-                yield submission, pack, f"{array_job.id}_{pack}"
+            job = array_job.id
+            if job is not None and array_job.key(pack, job) in keys:
+                yield submission, pack, array_job.task_id(pack, job)
 
 
 def _write_exit_codes(submission: SlurmSubmission, pack: int) -> None:

@@ -142,7 +142,7 @@ def _read_last_state(kept: Path, pack: int, array_job: ArrayJob | None, queue: Q
         return Ended("", "")  # what is damaged tells nothing
     if array_job is None or array_job.id is None:
         return Ended("", "")
-    end = queue.ended.get((array_job.name, array_job.id, pack))
+    end = queue.ended.get(array_job.key(pack, array_job.id))
     if end is None:
         return Ended("", "")
     with contextlib.suppress(OSError):  # the study may be one that this user only reads

@@ -59,9 +59,8 @@ def expect_jobs(submissions: Sequence[SlurmSubmission]) -> ExpectedJobs:
                 if states.get(pack) is None:
                     marks = {end_name(pack), cancel_mark(submission.folder, pack).name}
                     accounted = not is_cancelled and not marks & told
-                    jobs[array_job.name, array_job.id, pack] = Outstanding(
-                        array_job.uid, accounted
-                    )
+                    key = array_job.key(pack, array_job.id)
+                    jobs[key] = Outstanding(array_job.uid, accounted)
     layout = submissions[0].layout
     helper = read_helper(layout)
     if helper is not None and helper.is_expected:
@@ -101,7 +100,7 @@ def find_living(submission: SlurmSubmission, queue: Queue) -> dict[int, tuple[in
     for array_job in submission.array_jobs.read():
         for job in _ids(array_job, queue):
             for pack in array_job.packs:
-                key = (array_job.name, job, pack)
+                key = array_job.key(pack, job)
                 queued = queue.by_key.get(key)
                 if queued is not None:
                     living[pack] = (job, queued.state)
@@ -128,12 +127,12 @@ def _in_queue(array_job: ArrayJob | None, pack: int, queue: Queue, is_over: bool
     if array_job is None:  # retracted since
         return "queued"
     for job in _ids(array_job, queue):
-        queued = queue.by_key.get((array_job.name, job, pack))
+        queued = queue.by_key.get(array_job.key(pack, job))
         if queued is not None:
             return queued.state
     if array_job.id is None:  # sbatch has not answered yet, or never did: the dispatcher finds out
         return "ended" if is_over else "queued"
-    key = (array_job.name, array_job.id, pack)
+    key = array_job.key(pack, array_job.id)
     if key in queue.ended or key in queue.gone:
         return "ended"
     # Nobody knows of it; or it was sent since the queue was seen.

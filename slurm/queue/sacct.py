@@ -59,7 +59,8 @@ def _read(keys: Collection[Key], others: Collection[tuple[int, int | None]]) -> 
     by_key: dict[Key, Ended] = {}
     for key in keys:
         _, array_job, task = key
-        tasks = f"{array_job}_{task}", f"{array_job}_"
+        single = (f"{array_job}",)
+        tasks = single if task is None else (f"{array_job}_{task}", f"{array_job}_")
         found = [ends[key[0], one] for one in tasks if (key[0], one) in ends]
         if not found and key[1:] not in others:
             found = [renamed[one] for one in tasks if one in renamed]

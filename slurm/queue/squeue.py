@@ -302,8 +302,9 @@ def _read_missed(missed: Mapping[Key, Outstanding], names: JobNames) -> Queue:
     ended |= {key: ends[key] for key in gone & ends.keys()}
     if believed:
         _, job, task = min(believed)
+        which = f"{job}" if task is None else f"{job}_{task}"
         trouble = (
-            f"sacct says {ends[min(believed)].word} of job {job}_{task}, which squeue does not "
+            f"sacct says {ends[min(believed)].word} of job {which}, which squeue does not "
             "know: if `sacctmgr show runawayjobs` names it, `thermolion cancel`, then submit again"
         )
     if hidden:

@@ -16,7 +16,7 @@ from jobs.contract.atomic_write import write_atomically
 from slurm import commands
 from slurm.slurm_errors import SlurmError
 
-_DEFAULT_ARRAY = 1001  # SLURM's own
+USUAL_ARRAY = 1001  # jobs at most: SLURM's own default
 _ADDRESS = "THERMOLION_NODE_ADDRESS"
 # Types and counts of the GPUs in a list such as gpu:a100:4(S:0-1),shard:8.
 _GPUS = re.compile(r"(?:^|,)gpu(?::([^:,(]+))?:(\d+)")
@@ -120,7 +120,7 @@ def read_facts(user: str, ask: Ask = ask_site) -> Facts:
     partitions = parse_partitions(
         ask("sinfo", ["sinfo", "--noheader", "--exact", "--all", "--format=%P|%a|%l|%D|%c|%m|%G"])
     )
-    size = int(config.get("MaxArraySize", _DEFAULT_ARRAY))
+    size = int(config.get("MaxArraySize", USUAL_ARRAY))
     known = Facts(
         size,
         partitions,

@@ -23,9 +23,9 @@ class Site:
     `cpu_fallback`: if a node shows no GPU to a job that was given one, train on the CPU instead of
     failing. `grace_s` seconds before the time limit trials are asked to save and end.
     `sbatch_on_nodes`: a job may submit others, `requeue`: it may be put back into the queue.
-    `submit_cap` and `max_array_size` override what SLURM says. `shared` are the folders that nodes
-    see as well; empty if that is not known. `profile` is the file that says all this, None if
-    there is none.
+    `submit_cap` and `max_array_size` override what SLURM says; without `arrays`, every pack is a
+    job of its own. `shared` are the folders that nodes see as well; empty if that is not known.
+    `profile` is the file that says all this, None if there is none.
     """
 
     name: str = "default"
@@ -48,6 +48,7 @@ class Site:
     requeue: bool = True
     submit_cap: int | None = None
     max_array_size: int | None = None
+    arrays: bool = True
     status_every_s: float = 40.0
     shared: tuple[Path, ...] = ()
     profile: Path | None = None
