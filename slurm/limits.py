@@ -60,6 +60,7 @@ def check_request(facts: Facts, site: Site, resources: JobResources) -> None:
     """
     partitions = find_partitions(facts, site)
     check_account(facts, site)
+    check_federation(facts, site)
     time_min = resources.time_min or site.time_min
     if time_min and 60 * time_min <= site.grace_s:
         raise SiteError(
@@ -76,6 +77,21 @@ def check_request(facts: Facts, site: Site, resources: JobResources) -> None:
     has_to_fit_all = facts.config.get("EnforcePartLimits", "").upper() in ("ALL", "YES")
     if refusals and (len(refusals) == len(partitions) or (site.partitions and has_to_fit_all)):
         raise refusals[0]
+
+
+def check_federation(facts: Facts, site: Site) -> None:
+    """Raise SiteError if jobs could run on another cluster of a federation than this one."""
+    if facts.federation is None:
+        return
+    where = f"this cluster is in the federation {facts.federation!r}, in which every job but an "
+    where += "array may run on another cluster, where nobody sees this folder"
+    if find_array_size(site, facts) is None:
+        raise SiteError(f"{where}: send from a cluster outside of it, or with job arrays")
+    if site.sbatch_on_nodes:
+        raise SiteError(
+            f"{where}: set sbatch_on_nodes = false in the site profile (arrays stay here; what "
+            "follows goes with `thermolion run`, or the next `submit`)"
+        )
 
 
 def _check_partition(

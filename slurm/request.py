@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.contract.pack import LANE_ENVIRONMENT
+from slurm.site.container import container_srun_options, container_words, quote, runs_by_srun
 from slurm.site.own_options import MEMORY, ask_memory, helper_options, join_options
 from slurm.site.site import GpuDialect, OptionValue, Site
 
@@ -89,7 +90,7 @@ def job_request(
         extra["begin"] = f"now+{resources.begin_s}"
     if resources.gpus_per_node:
         extra |= gpu_options(resources, site)
-    if resources.tasks == 1:
+    if resources.tasks == 1 and not runs_by_srun(site):
         # The one process is the batch script itself: without B: it would hear no signal.
         extra["signal"] = f"B:USR2@{site.grace_s}"
     cpus = resources.cpus_per_task * resources.tasks_per_node
@@ -125,8 +126,9 @@ def probe_request(folder: Path, resources: JobResources, site: Site) -> Request:
     }
     parameters = dict(job.parameters) | {"time": _FEEDER_TIME_MIN, "additional_parameters": extra}
     touch = f"touch {shlex.quote(str(folder / 'started'))}"
-    start = _start(site, "slurm.doctor.probe", folder)
-    return Request(parameters, f"{touch}; exec srun {_srun_options(resources)} {start}")
+    start = _start_on_node(site, folder.parent, resources, "slurm.doctor.probe", folder)
+    srun = f"exec srun {_srun_options(resources, site, folder.parent)}"
+    return Request(parameters, f"{touch}; {srun} {start}")
 
 
 def _common(site: Site) -> dict[str, Any]:
@@ -161,21 +163,34 @@ def gpu_options(resources: JobResources, site: Site) -> Mapping[str, Any]:
 
 
 def _node_command(folder: Path, resources: JobResources, site: Site, module: str) -> str:
-    start = _start(site, module, folder)
-    if resources.tasks == 1:
+    root = folder.parents[2]  # of a submission's folder: that of all studies
+    start = _start_on_node(site, root, resources, module, folder)
+    if resources.tasks == 1 and not runs_by_srun(site):
         return f"exec {start}"  # no srun: one call less for the controller to answer
     # From version 22.05 on srun does not inherit the CPUs of sbatch. Lanes end one by one; of
     # ranks, those that are left when one has gone end by themselves, unless they hang.
     wait_s = 0 if resources.lanes > 1 else _RANKS_LEAVE_S
     more = f"--wait={wait_s} --unbuffered" + " --label" * (resources.lanes > 1)
-    return f"exec srun {_srun_options(resources)} {more} {start}"
+    return f"exec srun {_srun_options(resources, site, root)} {more} {start}"
 
 
-def _srun_options(resources: JobResources) -> str:
-    return (
+def _srun_options(resources: JobResources, site: Site, root: Path) -> str:
+    options = (
         f"--ntasks={resources.tasks} --nodes={resources.nodes} "
         f"--cpus-per-task={resources.cpus_per_task} --kill-on-bad-exit=0 --export=ALL"
     )
+    return " ".join([options, *map(shlex.quote, container_srun_options(site, root))])
+
+
+def _start_on_node(
+    site: Site, root: Path, resources: JobResources, module: str, *arguments: object
+) -> str:
+    """Return the shell words that start a module of a job, in the image of the site if any."""
+    if site.image is None:
+        return _start(site, module, *arguments)
+    words = container_words(site, root, resources.gpus_per_node > 0)
+    python = site.python or "python3"
+    return f"{quote(words)}{python} {_module_words(module, arguments)}"
 
 
 def _escape(path: Path) -> str:
@@ -184,6 +199,14 @@ def _escape(path: Path) -> str:
 
 
 def _start(site: Site, module: str, *arguments: object) -> str:
-    """Return the shell words that start a module on a node."""
-    python = site.python or shlex.quote(sys.executable)
-    return f"{python} {shlex.join(['-P', '-m', 'thermolion.start', module, *map(str, arguments)])}"
+    """Return the shell words that start a module on a node.
+
+    Outside an image, which has no SLURM in it: `python` is that of the image then.
+    """
+    ours = shlex.quote(sys.executable)
+    python = ours if site.image is not None else site.python or ours
+    return f"{python} {_module_words(module, arguments)}"
+
+
+def _module_words(module: str, arguments: Sequence[object]) -> str:
+    return shlex.join(["-P", "-m", "thermolion.start", module, *map(str, arguments)])

@@ -32,7 +32,10 @@ def site_of(study: Study) -> Site:
         return read_site(named)
     if recorded.profile is None:
         return read_site(None)
-    return _read_again(recorded) if recorded.profile.is_file() else recorded
+    if not recorded.profile.is_file():
+        return recorded
+    # What that leaves open stays as the shell said that has sent the last one.
+    return read_site(str(recorded.profile), {**recorded.shell, **os.environ})
 
 
 def recorded_site(layout: Layout) -> Site | None:
@@ -51,14 +54,3 @@ def recorded_site(layout: Layout) -> Site | None:
 def with_recorded_site(study: Study, submissions: Sequence[Submission]) -> Study:
     """Return a study that is sent as its last submission was, by whoever sends."""
     return replace(study, site=recorded_site(study.layout)) if submissions else study
-
-
-def _read_again(recorded: Site) -> Site:
-    """Return a site as its profile has it now; what that leaves open stays as the shell said."""
-    site = read_site(str(recorded.profile))
-    return replace(
-        site,
-        partition=site.partition or recorded.partition,
-        account=site.account or recorded.account,
-        qos=site.qos or recorded.qos,
-    )

@@ -3,6 +3,7 @@
 import os
 import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -12,7 +13,7 @@ from orchestrator.sweep.document import Document, Invalid, Location, SweepError,
 from orchestrator.sweep.messages import Duration, Strict, check
 from slurm.site.own_options import check_directive, check_option
 from slurm.site.shell_options import fill_in
-from slurm.site.site import OptionValue, Site
+from slurm.site.site import Container, OptionValue, Site
 from slurm.slurm_errors import SiteError
 
 SITE_VARIABLE = "THERMOLION_SITE"
@@ -57,6 +58,9 @@ class SiteFile(Strict):
     )
     directives: tuple[str, ...] = Field((), strict=False)
     python: str | None = None
+    image: str | None = None
+    container: Container | None = None
+    mounts: tuple[str, ...] = Field((), strict=False)
     cpu_fallback: bool = False
     time: Duration | None = None
     grace: Duration = 120.0
@@ -69,6 +73,9 @@ class SiteFile(Strict):
 
     @model_validator(mode="after")
     def _check_options(self) -> Self:
+        if self.image is None and (self.container is not None or self.mounts):
+            key = "container" if self.container is not None else "mounts"
+            raise Invalid((key,), 'it is of an image: write image = "FILE.sif", or take it out')
         has_gpu_words = self.gpus != "none"
         try:
             for name, value in self.options.items():
@@ -83,14 +90,15 @@ class SiteFile(Strict):
         return self
 
 
-def read_site(named: str | None) -> Site:
+def read_site(named: str | None, variables: Mapping[str, str] | None = None) -> Site:
     """Return the site of this name, or of a path to its profile; raises SweepError.
 
     Without a name, THERMOLION_SITE names it, else it is the profile `default`, else SLURM without
     any. What the profile leaves out is taken from variables of sbatch, such as SBATCH_ACCOUNT.
-    sbatch does not see these: they would overrule the profile.
+    sbatch does not see these: they would overrule the profile. `variables` are those of this
+    process, unless others are given.
     """
-    return fill_in(_find(named), os.environ)
+    return fill_in(_find(named), os.environ if variables is None else variables)
 
 
 def profile_folder() -> Path:
@@ -143,12 +151,23 @@ def _read(path: Path) -> Site:
         file = check(SiteFile, document.data)
     except Invalid as mistake:
         raise document.error(mistake) from mistake
-    converted = {"time", "grace", "limits", "status_every", "shared", "partition"}
+    converted = {
+        "time",
+        "grace",
+        "limits",
+        "status_every",
+        "shared",
+        "partition",
+        "container",
+        "image",
+    }
     return Site(
         **file.model_dump(exclude=converted),
         name=path.stem,
         profile=path.absolute(),
         partition=file.partition or None,
+        container=file.container or "apptainer",
+        image=_find_image(file, path.absolute().parent),
         names_partition=file.partition is not False,
         time_min=None if file.time is None else max(1, int(file.time // 60)),
         grace_s=int(file.grace),
@@ -157,6 +176,13 @@ def _read(path: Path) -> Site:
         status_every_s=file.status_every,
         shared=tuple(Path(folder).expanduser() for folder in file.shared),
     )
+
+
+def _find_image(file: SiteFile, folder: Path) -> str | None:
+    """Return an image by a name that holds in any folder; a path is one from the profile on."""
+    if file.image is None or "://" in file.image or file.container == "pyxis":
+        return file.image
+    return str(folder / Path(file.image).expanduser())
 
 
 def _parse(path: Path) -> Document:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from slurm.doctor.diagnostic import Diagnostic, fatal, ok, warning
-from slurm.limits import check_account
+from slurm.limits import check_account, check_federation
 from slurm.request import JobResources, gpu_options
 from slurm.site.facts import Ask, Facts, Partition
 from slurm.site.own_options import MEMORY, ask_memory, join_options
@@ -26,6 +26,10 @@ def check_access(
     barred = (facts.config.get("DisableRootJobs"), record.get("DisableRootJobs"))
     if user == "root" and "YES" in [(word or "").upper() for word in barred]:
         yield fatal("user", "root may not run jobs here", "log in as yourself")
+    try:
+        check_federation(facts, site)
+    except SiteError as error:
+        yield fatal("federation", str(error), "sbatch_on_nodes = false in the site profile")
     if partition is not None:
         yield _partition(facts, partition, record)
     yield from _account(site, facts, record)

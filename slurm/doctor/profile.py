@@ -17,6 +17,7 @@ def propose_profile(examined: Examined) -> str:
         *_gpus(examined),
         f'setup = {_text(list(site.setup))}   # "module load …", "source …/activate"',
         *_line("python", site.python),
+        *_kept(site),
         *_limits(examined),
         *_arrays(examined),
         *([f"shared = {_text(list(map(str, site.shared)))}"] if site.shared else []),
@@ -74,6 +75,19 @@ def _limits(examined: Examined) -> list[str]:
     if examined.record.get("AllocNodes", "ALL") != "ALL" or not site.sbatch_on_nodes:
         lines += ["sbatch_on_nodes = false"]
     return lines
+
+
+def _kept(site: Site) -> list[str]:
+    """Return the lines of what the present profile says and nobody can find out."""
+    pairs = (f"{json.dumps(name)} = {_text(value)}" for name, value in site.options.items())
+    options = ", ".join(pairs)
+    lines = [f"options = {{{options}}}"] if options else []
+    if site.directives:
+        lines.append(f"directives = {_text(list(site.directives))}")
+    if site.image is None:
+        return lines
+    lines += [*_line("image", site.image), *_line("container", site.container)]
+    return lines + ([f"mounts = {_text(list(site.mounts))}"] if site.mounts else [])
 
 
 def _line(key: str, value: str | None) -> list[str]:

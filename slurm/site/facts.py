@@ -89,6 +89,7 @@ class Facts:
     `submit_cap` is the most jobs that the user may have in the queue, None if none is known;
     `qos_caps` are the most that a QOS takes of a user, by its name, those of partitions among
     them. The memory is what a job has that asks for none, for a CPU or on a node (None: unknown).
+    `federation` is that of the cluster, if it is in one.
     """
 
     max_array_size: int
@@ -101,6 +102,7 @@ class Facts:
     config: Mapping[str, str] = field(default_factory=dict)
     memory_of_cpu_mb: int | None = None
     memory_of_node_mb: int | None = None
+    federation: str | None = None
 
     @property
     def has_slurmdbd(self) -> bool:
@@ -128,6 +130,8 @@ def read_facts(user: str, ask: Ask = ask_site) -> Facts:
         memory_of_cpu_mb=parse_count(config.get("DefMemPerCPU", "")) or None,
         memory_of_node_mb=parse_count(config.get("DefMemPerNode", "")) or None,
     )
+    if known.has_slurmdbd:  # without it there is no federation
+        known = replace(known, federation=_read_federation(ask))
     enforced = config.get("AccountingStorageEnforce", "").lower().split(",")
     if not known.has_slurmdbd or enforced in ([""], ["none"]):
         return known
@@ -148,6 +152,15 @@ def read_facts(user: str, ask: Ask = ask_site) -> Facts:
         qos=frozenset(name for row in associations for name in row[3].split(",") if name),
         qos_caps={name: int(cap) for name, cap in qos.items() if limited and cap.isdecimal()},
     )
+
+
+def _read_federation(ask: Ask) -> str | None:
+    try:
+        text = ask("federation", ["scontrol", "show", "federation"])
+    except SlurmError:
+        return None
+    match = re.search(r"^Federation:\s*(\S+)", text, re.M)
+    return match[1] if match else None
 
 
 def parse_config(text: str) -> dict[str, str]:

@@ -34,6 +34,7 @@ def fill_in(site: Site, variables: Mapping[str, str]) -> Site:
     time_min = site.time_min
     if time_min is None and _TIME in said:
         time_min = parse_time_limit(said[_TIME])
+    heeded = {*_FIELDS, *_OPTIONS, _TIME}
     partition = site.partition or said.get("SBATCH_PARTITION")
     return replace(
         site,
@@ -43,6 +44,7 @@ def fill_in(site: Site, variables: Mapping[str, str]) -> Site:
         constraint=site.constraint or said.get("SBATCH_CONSTRAINT"),
         options=options | dict(site.options),
         time_min=time_min,
+        shell={name: value for name, value in said.items() if name in heeded},
     )
 
 

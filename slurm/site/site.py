@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
+# What runs an image on a node; pyxis is a plugin of srun, for enroot.
+Container = Literal["apptainer", "singularity", "pyxis"]
 # True for an option that takes no value.
 OptionValue = str | bool
 # How GPUs are asked for. Sites contradict each other: what one demands another one refuses.
@@ -20,12 +22,15 @@ class Site:
     chooses the partition, and none may be named; `partition` may be a list, with commas. `setup`
     are shell lines before anything starts on a node; `options` further options of sbatch by name,
     `directives` lines that stand below those of our own, such as `#SBATCH --licenses=a`.
+    `python` starts Python on the nodes, or in the `image`, if there is one, which `container` runs
+    and which sees `shared` and `mounts` of the node, written SOURCE or SOURCE:TARGET.
     `cpu_fallback`: if a node shows no GPU to a job that was given one, train on the CPU instead of
     failing. `grace_s` seconds before the time limit trials are asked to save and end.
     `sbatch_on_nodes`: a job may submit others, `requeue`: it may be put back into the queue.
     `submit_cap` and `max_array_size` override what SLURM says; without `arrays`, every pack is a
     job of its own. `shared` are the folders that nodes see as well; empty if that is not known.
-    `profile` is the file that says all this, None if there is none.
+    `profile` is the file that says all this, None if there is none, and `shell` the variables of
+    its user's shell that fill in what it leaves open.
     """
 
     name: str = "default"
@@ -41,6 +46,9 @@ class Site:
     options: Mapping[str, OptionValue] = field(default_factory=dict)
     directives: tuple[str, ...] = ()
     python: str | None = None
+    image: str | None = None
+    container: Container = "apptainer"
+    mounts: tuple[str, ...] = ()
     cpu_fallback: bool = False
     time_min: int | None = None
     grace_s: int = 120
@@ -52,6 +60,7 @@ class Site:
     status_every_s: float = 40.0
     shared: tuple[Path, ...] = ()
     profile: Path | None = None
+    shell: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def partitions(self) -> tuple[str, ...]:
@@ -78,7 +87,7 @@ class Site:
     def from_json(record: Mapping[str, Any]) -> "Site":
         """Return the site of a record; what it does not know of is as if nothing were said."""
         known = {one.name: record[one.name] for one in fields(Site) if one.name in record}
-        for name in ("setup", "shared", "directives"):
+        for name in ("setup", "shared", "directives", "mounts"):
             known[name] = tuple(known.get(name, ()))
         known["shared"] = tuple(map(Path, known["shared"]))
         profile = known.get("profile")

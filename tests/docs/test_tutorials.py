@@ -70,7 +70,7 @@ def test_the_sweep_of_the_second_tutorial_is_that_of_the_first(tmp_path):
     assert second.keys.backend == "slurm"
 
 
-@pytest.mark.parametrize("name", ["modules", "conda", "apptainer"])
+@pytest.mark.parametrize("name", ["modules", "conda", "apptainer", "image"])
 def test_every_profile_of_a_site_is_taken(name, tmp_path):
     profile = tmp_path / f"{name}.toml"
     profile.write_text(_blocks("at-your-site.md", "toml")[f"{name}.toml"])

@@ -1,10 +1,12 @@
 """The batch scripts of sites with different dialects, word for word."""
 
+import sys
 from pathlib import Path
 
 import pytest
 from toml_text import toml
 
+from orchestrator.sweep.document import SweepError
 from orchestrator.sweep.site_profile import read_site
 from slurm.request import JobResources, feeder_request, job_request
 from slurm.sbatch import SubmitOptions, render
@@ -54,6 +56,32 @@ python = "apptainer exec --nv image.sif python3"
         'partition = "dgx"\ngpus = "none"\npython = "python3"',
         JobResources(gpus_per_node=1, cpus_per_task=2),
     ),
+    # An image for Apptainer, its studies and data by the same paths as outside.
+    "apptainer": (
+        """
+partition = "gpu"
+image = "/scratch/me/lab image.sif"
+shared = ["/scratch"]
+mounts = ["/data:/data:ro"]
+""",
+        JobResources(gpus_per_node=1, cpus_per_task=8),
+    ),
+    # An image of a registry or of enroot, which the pyxis plugin of srun runs; one process, too.
+    "pyxis": (
+        """
+partition = "gpu"
+gpus = "gpus-per-node"
+image = "nvcr.io#nvidia/pytorch:25.09-py3"
+container = "pyxis"
+python = "python"
+mounts = ["/data"]
+""",
+        JobResources(nodes=2, tasks_per_node=2, gpus_per_node=2, cpus_per_task=4),
+    ),
+    "pyxis-one": (
+        'image = "/scratch/lab.sqsh"\ncontainer = "pyxis"',
+        JobResources(cpus_per_task=2),
+    ),
     # CPUs alone, as SLURM comes.
     "cpu": ('python = "python3"', JobResources(cpus_per_task=4, mem="8G")),
 }
@@ -67,6 +95,27 @@ def test_a_site_gets_its_own_words(name, tmp_path):
     sending = SubmitOptions("s-0001.0", "0-99%8", "afterany:17")
     script = render(job_request(FOLDER, resources, read_site(str(path))), sending, FOLDER)
     assert script == (GOLDEN / f"{name}.sh").read_text()
+
+
+def test_what_has_to_reach_sbatch_runs_outside_the_image(tmp_path):
+    path = tmp_path / "site.toml"
+    path.write_text(toml({"image": "lab.sif", "python": "python3.12"}))
+    site = read_site(str(path))
+    script = render(
+        feeder_request(FOLDER, Path("/shared/studies"), "s", site), SubmitOptions("s"), FOLDER
+    )
+    assert f"exec {sys.executable} -P -m slurm.feed" in script
+    assert "lab.sif" not in script
+    job = render(job_request(FOLDER, JobResources(), site), SubmitOptions("s"), FOLDER)
+    assert f"/shared/studies {tmp_path}/lab.sif python3.12 -P -m slurm.node" in job
+
+
+@pytest.mark.parametrize("key", ["container", "mounts"])
+def test_what_is_said_of_an_image_that_is_not_named_is_refused(tmp_path, key):
+    path = tmp_path / "site.toml"
+    path.write_text(toml({"container": "pyxis"} if key == "container" else {"mounts": ["/data"]}))
+    with pytest.raises(SweepError, match=f"line 1: {key}: it is of an image"):
+        read_site(str(path))
 
 
 def test_the_job_that_sends_the_rest_asks_for_one_core_and_no_gpu(tmp_path):

@@ -184,6 +184,18 @@ def test_what_a_shell_says_to_sbatch_is_heeded_or_said_to_be_not(lab):
     assert (odd.code, "SBATCH_TIMELIMIT is 'long', which is no time" in odd.err) == (2, True)
 
 
+def test_the_token_of_a_shell_reaches_the_commands_of_slurm_and_its_job_does_not(lab):
+    seen = lab.folder / "seen"
+    tells = f'echo "$SLURM_JWT $SLURM_JOB_ID $SBATCH_GRES" > {seen}; REAL "$@"'
+    path = lab.stand_in("sbatch", tells)
+    sweep, site = lab.write(ONE_A_TASK), lab.site(options=LATER)
+    shell = {"SLURM_JWT": "token", "SLURM_JOB_ID": "7", "SBATCH_GRES": "gpu:2"}
+    said = lab.call("submit", sweep, "--site", site, PATH=path, **shell)
+    assert (said.code, "SBATCH_GRES: set in this shell" in said.err) == (0, True)
+    assert seen.read_text().split() == ["token"]
+    assert lab.call("cancel", "small").code == 0
+
+
 @pytest.mark.parametrize("name", ["SBATCH_CLUSTERS", "SLURM_CLUSTERS"])
 def test_another_cluster_is_refused_and_this_one_is_not(lab, name):
     sweep, site = lab.write(FOUR), lab.site()
@@ -192,3 +204,21 @@ def test_another_cluster_is_refused_and_this_one_is_not(lab, name):
     assert f"{name} is 'other', and this machine sends to the cluster 'thermolion'" in other.err
     assert lab.squeue() == []
     assert lab.call("plan", sweep, "--site", site, **{name: "thermolion"}).code == 0
+
+
+def test_of_a_federation_arrays_stay_here_and_no_other_job_is_sent(limited, tmp_path, warm):
+    lab = Lab(limited, tmp_path, warm)
+    answer = "printf 'Federation: north\\nSelf: thermolion\\n'"
+    stands = f'case "$*" in *federation*) {answer};; *) REAL "$@";; esac'
+    path = lab.stand_in("scontrol", stands)
+    sweep, site = lab.write(FOUR), lab.site(account="lab")
+    said = lab.call("submit", sweep, "--site", site, PATH=path)
+    assert (said.code, said.out) == (2, "")
+    assert "in the federation 'north'" in said.err
+    assert "set sbatch_on_nodes = false" in said.err
+    stays = lab.site(account="lab", sbatch_on_nodes=False, options=LATER)
+    assert lab.call("submit", sweep, "--site", stays, PATH=path).code == 0
+    assert lab.call("cancel", "four", PATH=path).code == 0
+    single = lab.site(account="lab", sbatch_on_nodes=False, arrays=False)
+    said = lab.call("submit", sweep, "--site", single, PATH=path)
+    assert "send from a cluster outside of it, or with job arrays" in said.err

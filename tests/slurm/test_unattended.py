@@ -66,15 +66,18 @@ def test_a_study_is_sent_again_by_its_name_alone_as_it_was_before(lab, tmp_path)
     sweep, go = odd(lab, WAITS)
     later = {"begin": "now+1hour", "comment": "mine"}
     config = _profile(lab, tmp_path / "config", options=later)
-    shell = {"THERMOLION_SITE": "mine", "SBATCH_PARTITION": "urgent"}
+    shell = {"THERMOLION_SITE": "mine", "SBATCH_PARTITION": "urgent", "SBATCH_TIMELIMIT": "77"}
     assert lab.call("submit", sweep, XDG_CONFIG_HOME=config, **shell).code == 0
     go.touch()
     assert lab.call("cancel", "odd").code == 0
     planned = lab.call("plan", "odd", THERMOLION_SITE="")
     assert "#SBATCH --comment=mine" in planned.out, planned.err
     assert "#SBATCH --partition=urgent" in planned.out
+    assert "#SBATCH --time=77" in planned.out
     _rewrite(tmp_path / "config", comment="yours")  # it is read again, as long as it is there
-    assert "#SBATCH --comment=yours" in lab.call("plan", "odd", THERMOLION_SITE="").out
+    again = lab.call("plan", "odd", THERMOLION_SITE="").out
+    assert "#SBATCH --comment=yours" in again
+    assert "#SBATCH --partition=urgent" in again
     said = lab.call("plan", "odd", "--site", "theirs")
     assert (said.code, "unknown site 'theirs'" in said.err) == (2, True)
 

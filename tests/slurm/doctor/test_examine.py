@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from slurm_lab import call
 
+from orchestrator.sweep.site_profile import read_site
 from slurm.doctor import nodes
 from slurm.queue.squeue import Queue, Queued
 from slurm.request import JobResources
@@ -38,6 +39,19 @@ def test_the_profile_that_it_proposes_works_where_the_present_one_does_not(site,
     second = {one["about"]: one for one in json.loads(said.out)["findings"]}
     assert second["GPUs"]["level"] == "ok"
     assert second["queue"]["level"] == "ok"
+
+
+def test_the_profile_that_it_proposes_keeps_what_only_its_user_knows(tmp_path):
+    mine = tmp_path / "mine.toml"
+    keys = 'options = {contiguous = true, comment = "a b"}\ndirectives = ["#SBATCH --nice=3"]\n'
+    keys += 'image = "/scratch/lab.sif"\nmounts = ["/data"]\n'
+    mine.write_text(keys)
+    said = call("doctor", "--recorded", SITES / "bare", "--site", mine, "--json")
+    better = tmp_path / "better.toml"
+    better.write_text(json.loads(said.out)["profile"])
+    before, after = read_site(str(mine)), read_site(str(better))
+    for name in ("options", "directives", "image", "container", "mounts"):
+        assert getattr(before, name) == getattr(after, name)
 
 
 def test_a_profile_is_written_once(tmp_path, monkeypatch):

@@ -1,0 +1,26 @@
+#!/bin/bash
+
+# Parameters
+#SBATCH --array=0-99%8
+#SBATCH --cpus-per-task=4
+#SBATCH --dependency=afterany:17
+#SBATCH --gpus-per-node=2
+#SBATCH --job-name=s-0001.0
+#SBATCH --nodes=2
+#SBATCH --ntasks-per-node=2
+#SBATCH --open-mode=append
+#SBATCH --output=/shared/studies/s/submissions/0001/output/%a.log
+#SBATCH --partition=gpu
+#SBATCH --requeue
+#SBATCH --signal=USR2@120
+
+# setup
+export PYTHONSAFEPATH=1
+export PYTHONUNBUFFERED=1
+export CUBLAS_WORKSPACE_CONFIG=:4096:8
+export MALLOC_MMAP_THRESHOLD_=4294967296
+export MALLOC_TRIM_THRESHOLD_=4294967296
+
+# command
+export SUBMITIT_EXECUTOR=slurm
+exec srun --ntasks=4 --nodes=2 --cpus-per-task=4 --kill-on-bad-exit=0 --export=ALL '--container-image=nvcr.io#nvidia/pytorch:25.09-py3' --container-mounts=/shared/studies:/shared/studies,/data:/data --wait=60 --unbuffered python -P -m slurm.node /shared/studies/s/submissions/0001
