@@ -228,11 +228,12 @@ def settle(submissions: Sequence[SlurmSubmission], queue: Queue) -> None:
     SLURM is asked once for all of them. The caller holds the study's lock.
     """
     left = list(_list_silent(submissions, queue))
-    tasks = {f"{array_job.id}_{pack}" for _, array_job, pack, _ in left}
+    tasks = {array_job.task_id(pack, array_job.id or 0) for _, array_job, pack, _ in left}
     helpers = [one for one in _read_helpers(submissions) if one.has_left_no_word(queue)]
     told = read_run_times(tasks | {str(one.job) for one in helpers})
     for submission, array_job, pack, of_pack in left:
-        _settle_pack(submission, array_job, pack, of_pack, told.get(f"{array_job.id}_{pack}", ()))
+        task = array_job.task_id(pack, array_job.id or 0)
+        _settle_pack(submission, array_job, pack, of_pack, told.get(task, ()))
     for one in helpers:
         for run in told.get(str(one.job), ())[-1:]:
             cpus = run.cpus or one.allotted.cpus
@@ -253,7 +254,7 @@ def _list_silent(
                 continue
             is_open = any(run.seconds is None for run in of_pack.runs)
             # Of a job with an exit code the files say all, if it has closed them.
-            living = (array_job.name, array_job.id, pack) in queue.by_key
+            living = array_job.key(pack, array_job.id) in queue.by_key
             if (known[pack] is None or is_open or not of_pack.runs) and not living:
                 yield submission, array_job, pack, of_pack
 

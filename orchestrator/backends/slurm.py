@@ -52,7 +52,7 @@ from slurm.queue.squeue import Queue, QueueWatch
 from slurm.request import JobResources, Request, feeder_request, job_request
 from slurm.sbatch import SubmitOptions, render
 from slurm.site.facts import USUAL_ARRAY, Facts, read_facts
-from slurm.site.shell_options import check_clusters, list_unheeded
+from slurm.site.shell_options import check_clusters, describe_unheeded
 from slurm.site.site import Site
 from slurm.slurm_errors import SlurmError
 from slurm.submission import (
@@ -135,11 +135,7 @@ class SlurmBackend(Backend):
 
     def remarks(self, study: Study) -> Sequence[str]:
         """Say which variables of the user's shell, meant for sbatch, nobody heeds."""
-        unheeded = list_unheeded(os.environ)
-        if not unheeded:
-            return []
-        why = "a job asks for what the sweep says (`resources`) and the site profile (`options`)"
-        return [f"{', '.join(unheeded)}: set in this shell, and not heeded; {why}"]
+        return describe_unheeded(os.environ)
 
     def place(self, request: PlacementRequest) -> Sequence[SubmissionPlan]:
         """Return plans of at most MaxArraySize packs, sized by the time that trials take."""

@@ -48,11 +48,14 @@ def fill_in(site: Site, variables: Mapping[str, str]) -> Site:
     )
 
 
-def list_unheeded(variables: Mapping[str, str]) -> list[str]:
-    """Return the SBATCH_* variables that are set and that nobody heeds."""
+def describe_unheeded(variables: Mapping[str, str]) -> list[str]:
+    """Say which SBATCH_* variables are set that nobody heeds; empty if there are none."""
     known = {*_OPTIONS, *_FIELDS, _TIME, *_CLUSTERS, *_HARMLESS}
-    set_ = (name for name, value in variables.items() if name.startswith("SBATCH_") and value)
-    return sorted(name for name in set_ if name not in known)
+    said = (name for name, value in variables.items() if name.startswith("SBATCH_") and value)
+    unheeded = sorted(name for name in said if name not in known)
+    why = "a job asks for what the sweep says (`resources`) and the site profile (`options`)"
+    names = ", ".join(unheeded)
+    return [f"{names}: set in this shell, and not heeded; {why}"] if unheeded else []
 
 
 def check_clusters(variables: Mapping[str, str], cluster: str | None) -> None:

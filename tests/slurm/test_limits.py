@@ -36,7 +36,7 @@ def test_a_throttle_is_shared_by_all_arrays_of_a_study(lab):
 
 
 def test_a_plan_counts_the_trials_of_all_arrays_under_the_throttle(lab):
-    sweep, site = lab.write(FOUR, "four.yaml"), lab.site(limits={"array": 1})
+    sweep, site = lab.write(FOUR, "four.yaml"), lab.site(limits={"array": 2})
     said = [
         lab.call("plan", sweep, "--site", site, *more).out
         for more in ((), ("--set", "limits.concurrent=3"))

@@ -8,6 +8,7 @@ from slurm_lab import ONE_A_TASK, Lab
 from slurm.submission import ArrayJobs
 from tracking.outcomes import read_outcomes
 
+FOUR_A_TASK = ONE_A_TASK.replace("seeds: 1", "seeds: 2")
 # What stands in for a command of SLURM: it kills the submission that has called it, and does or
 # does not do its work. The second call of sbatch is that of the second submission.
 STAGES = {
@@ -41,14 +42,14 @@ SILENCES = {
 
 @pytest.mark.parametrize("silence", SILENCES)
 def test_what_a_silent_controller_was_sent_stays_meant(lab, silence):
-    site = lab.site(limits={"array": 1})
-    sweep = lab.write(ONE_A_TASK)
+    site = lab.site(limits={"array": 2})
+    sweep = lab.write(FOUR_A_TASK)
     path = _stand_in(lab, "sbatch", 2, SILENCES[silence])
     said = lab.call("submit", sweep, "--site", site, PATH=path)
     assert said.code == 1
     assert len(said.err.strip().splitlines()) == 1
     assert lab.call("submit", sweep, "--site", site).code == 0
-    lab.await_results("small", 2)
+    lab.await_results("small", 4)
     assert sorted(folder.name for folder in lab.layout().submissions.iterdir()) == ["0001", "0002"]
     assert {outcome.attempts for outcome in read_outcomes(lab.layout().events).values()} == {1}
 
@@ -84,14 +85,14 @@ def test_a_job_that_turns_up_after_it_was_cancelled_trains_nothing(lab):
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_submission_that_was_killed_is_made_up_for(lab, stage):
-    site = lab.site(limits={"array": 1})
-    sweep = lab.write(ONE_A_TASK)
+    site = lab.site(limits={"array": 2})
+    sweep = lab.write(FOUR_A_TASK)
     killed = lab.call("submit", sweep, "--site", site, PATH=_stand_in(lab, *STAGES[stage]))
     assert killed.code == -signal.SIGKILL, killed.err
 
     again = lab.call("submit", sweep, "--site", site)
     assert again.code == 0, again.err
-    lab.await_results("small", 2)
+    lab.await_results("small", 4)
     assert {outcome.attempts for outcome in read_outcomes(lab.layout().events).values()} == {1}
     array_jobs = [
         array_job
@@ -100,4 +101,4 @@ def test_a_submission_that_was_killed_is_made_up_for(lab, stage):
     ]
     assert len(array_jobs) == 2
     assert all(array_job.id is not None for array_job in array_jobs)
-    assert "2 of 2 trials are done" in lab.call("submit", sweep, "--site", site).out
+    assert "4 of 4 trials are done" in lab.call("submit", sweep, "--site", site).out
