@@ -104,10 +104,12 @@ def test_what_has_to_reach_sbatch_runs_outside_the_image(tmp_path):
     script = render(
         feeder_request(FOLDER, Path("/shared/studies"), "s", site), SubmitOptions("s"), FOLDER
     )
-    assert f"exec {sys.executable} -P -m slurm.feed" in script
+    assert f"exec {sys.executable} -P -m thermolion.start slurm.feed" in script
     assert "lab.sif" not in script
     job = render(job_request(FOLDER, JobResources(), site), SubmitOptions("s"), FOLDER)
-    assert f"/shared/studies {tmp_path}/lab.sif python3.12 -P -m slurm.node" in job
+    assert (
+        f"/shared/studies {tmp_path}/lab.sif python3.12 -P -m thermolion.start slurm.node" in job
+    )
 
 
 @pytest.mark.parametrize("key", ["container", "mounts"])

@@ -24,4 +24,4 @@ export MALLOC_TRIM_THRESHOLD_=4294967296
 
 # command
 export SUBMITIT_EXECUTOR=slurm
-exec apptainer exec --nv --bind /shared/studies,/scratch,/data:/data:ro '/scratch/me/lab image.sif' python3 -P -m slurm.node /shared/studies/s/submissions/0001
+exec apptainer exec --nv --bind /shared/studies,/scratch,/data:/data:ro '/scratch/me/lab image.sif' python3 -P -m thermolion.start slurm.node /shared/studies/s/submissions/0001

@@ -22,4 +22,4 @@ export MALLOC_TRIM_THRESHOLD_=4294967296
 
 # command
 export SUBMITIT_EXECUTOR=slurm
-exec srun --ntasks=1 --nodes=1 --cpus-per-task=2 --kill-on-bad-exit=0 --export=ALL --container-image=/scratch/lab.sqsh --container-mounts=/shared/studies:/shared/studies --wait=60 --unbuffered python3 -P -m slurm.node /shared/studies/s/submissions/0001
+exec srun --ntasks=1 --nodes=1 --cpus-per-task=2 --kill-on-bad-exit=0 --export=ALL --container-image=/scratch/lab.sqsh --container-mounts=/shared/studies:/shared/studies --wait=60 --unbuffered python3 -P -m thermolion.start slurm.node /shared/studies/s/submissions/0001

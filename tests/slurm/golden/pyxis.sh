@@ -24,4 +24,4 @@ export MALLOC_TRIM_THRESHOLD_=4294967296
 
 # command
 export SUBMITIT_EXECUTOR=slurm
-exec srun --ntasks=4 --nodes=2 --cpus-per-task=4 --kill-on-bad-exit=0 --export=ALL '--container-image=nvcr.io#nvidia/pytorch:25.09-py3' --container-mounts=/shared/studies:/shared/studies,/data:/data --wait=60 --unbuffered python -P -m slurm.node /shared/studies/s/submissions/0001
+exec srun --ntasks=4 --nodes=2 --cpus-per-task=4 --kill-on-bad-exit=0 --export=ALL '--container-image=nvcr.io#nvidia/pytorch:25.09-py3' --container-mounts=/shared/studies:/shared/studies,/data:/data --wait=60 --unbuffered python -P -m thermolion.start slurm.node /shared/studies/s/submissions/0001
