@@ -1,7 +1,8 @@
 """`make chaos`: chaos runs, seed after seed, until enough faults have hit or a result is lost.
 
-CHAOS_TOTAL faults in all, CHAOS_FAULTS of them a seed, from CHAOS_SEED on. The first loss ends
-it, prints its seed, and leaves the folder of the study behind. Needs root, as the test does.
+CHAOS_TOTAL faults in all, CHAOS_FAULTS of them a seed, from CHAOS_SEED on; with CHAOS_CAP under a
+cap of so many CPU hours, which is raised a little whenever the study is held at it. The first loss
+ends it, prints its seed, and leaves the folder of the study behind. Needs root, as the test does.
 """
 
 import os
@@ -23,6 +24,7 @@ def main() -> int:
     """Run the campaign; return 0 if nothing was lost."""
     said = os.environ
     total, a_seed = int(said.get("CHAOS_TOTAL", "1000")), int(said.get("CHAOS_FAULTS", "50"))
+    cap = said.get("CHAOS_CAP")
     folder = Path(tempfile.mkdtemp(prefix="tl-", dir="/tmp"))
     verdicts, begin, seed = [], time.monotonic(), int(said.get("CHAOS_SEED", "1"))
     with warm_python(folder) as python, cluster_of(SHAPE, python) as cluster:
@@ -31,7 +33,8 @@ def main() -> int:
             lab = Lab(cluster, folder / f"seed-{seed}", python)
             lab.folder.mkdir()
             print(f"CHAOS_SEED={seed}: see {lab.folder}/log.txt", flush=True)
-            run, verdict = run_chaos(lab, seed, a_seed, reference)
+            run, verdict = run_chaos(lab, seed, a_seed, reference, float(cap) if cap else None)
+            print(run.cap or "no cap", flush=True)
             verdicts.append(verdict)
             hours = (time.monotonic() - begin) / 3600
             print(table(verdicts, TRIALS), f"{hours:.2f} h, seeds: {len(verdicts)}", sep="\n")

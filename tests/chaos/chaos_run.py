@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cap import Cap
 from schedule import Planned
 from slurm_lab import COMMAND, Lab
 from subject import STUDY, SWEEP, TRIALS, read_progress, split_by_ranks
@@ -36,6 +37,8 @@ _PATIENCE_S = 180.0  # for a command: it waits for locks, and for a controller
 _PRINTED = 4  # outputs of jobs that are shown if it does not end
 _END_S = 600.0  # for what is left once all is quiet
 
+_AT_CAP = "held at the cap"  # what `submit` says then
+
 Fault = Callable[["ChaosRun", Planned], None]
 
 
@@ -46,11 +49,13 @@ class ChaosRun:
     `faults` counts those that have hit, `missed` those that found nobody; `said` is what `submit`
     and `collect` printed if they did not answer 0, `lines` what was done, in order. `submit_s` is
     what the last whole `submit` took, and at first a guess. `injected` is the part of the faults
-    that has hit; `needs_ranks`: some of the others are for trials of several ranks.
+    that has hit; `needs_ranks`: some of the others are for trials of several ranks. `cap` is that
+    of the study, None without one.
     """
 
     lab: Lab
     submit_s: float
+    cap: Cap | None = None
     faults: Counter[str] = field(default_factory=Counter)
     missed: Counter[str] = field(default_factory=Counter)
     said: list[str] = field(default_factory=list)
@@ -67,6 +72,8 @@ class ChaosRun:
 
     def __post_init__(self) -> None:
         self.sweep = self.lab.write(SWEEP, f"{STUDY}.yaml")
+        if self.cap is not None:
+            self.cap.write_sweep()
         self.targets = Targets(self.lab.cluster)
         self.seam.mkdir()
         self._trials = split_by_ranks(self.sweep, self.layout.root)
@@ -239,6 +246,8 @@ class ChaosRun:
             self.targets.look()
             self._resume_nodes()
             self._slow_down(read_progress(self.layout)[1])
+            if self.cap is not None and not self.is_broken("accounting"):
+                self.cap.look()
         if submits:
             self._submit_again(now)
 
@@ -300,7 +309,15 @@ class ChaosRun:
         out, err = process.communicate(timeout=seconds or None)
         if verb == "submit":  # what was held, or has no retry left, goes if its user says so
             self._is_left_alone = "left alone" in out + err
-        if process.returncode:
+            self._look_at_cap(out)
+        if process.returncode and not out.startswith(_AT_CAP):
             self.said.append(f"{verb}: {err.strip()}")
             self.log(f"    {verb} answers {process.returncode}: {err.strip()[-300:]}")
         return process.returncode == 0
+
+    def _look_at_cap(self, said: str) -> None:
+        """Raise the cap if the study is held at it, and nothing that may end makes room."""
+        idle = self.targets.queue_is_empty and not self.targets.helpers
+        if self.cap is not None and said.startswith(_AT_CAP) and idle:
+            self.cap.give_more()
+            self.log(f"    {self.cap}")

@@ -21,6 +21,7 @@ from targets import Missed, await_gone
 
 SUBMIT_KILLED = "submit killed half-way"
 RANK_KILLED = "kill -9 of a rank"
+HELPER_KILLED = "the helper job is killed"
 
 
 def _preempt(run: ChaosRun, planned: Planned) -> None:
@@ -177,5 +178,5 @@ KINDS: Mapping[str, Fault] = {
     "squeue answers of old": cached_squeue,
     "scancel by somebody else": cancel_by_somebody_else,
     "a GPU breaks": break_a_gpu,
-    "the helper job is killed": kill_a_helper,
+    HELPER_KILLED: kill_a_helper,
 }

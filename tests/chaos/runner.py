@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from cap import Cap
 from chaos_run import ChaosRun
-from faults import KINDS, RANK_KILLED, SUBMIT_KILLED
+from faults import HELPER_KILLED, KINDS, RANK_KILLED, SUBMIT_KILLED
 from schedule import draw
 from slurm_lab import Lab
 from subject import STUDY, SWEEP, TRIALS, read_progress, read_results
@@ -38,10 +39,16 @@ def run_undisturbed(lab: Lab) -> Reference:
     return Reference(read_results(lab.layout(STUDY)), submit_s)
 
 
-def run_chaos(lab: Lab, seed: int, count: int, reference: Reference) -> tuple[ChaosRun, Verdict]:
-    """Inject `count` faults while the user submits again and again; judge what is left."""
-    run = ChaosRun(lab, reference.submit_s)
-    waiting = deque(draw(seed, count, list(KINDS), SUBMIT_KILLED))
+def run_chaos(
+    lab: Lab, seed: int, count: int, reference: Reference, cap: float | None = None
+) -> tuple[ChaosRun, Verdict]:
+    """Inject `count` faults while the user submits again and again; judge what is left.
+
+    `cap` is in CPU hours, and too low for the study; then nothing looks after the study.
+    """
+    run = ChaosRun(lab, reference.submit_s, None if cap is None else Cap(lab, cap))
+    kinds = [kind for kind in KINDS if cap is None or kind != HELPER_KILLED]
+    waiting = deque(draw(seed, count, kinds, SUBMIT_KILLED))
     try:
         for advance in range(_TURNS * count):
             if not waiting or run.has_ended():
@@ -56,6 +63,9 @@ def run_chaos(lab: Lab, seed: int, count: int, reference: Reference) -> tuple[Ch
         quiet = run.settle()
     finally:
         run.repair(what="events folder")  # or nobody could remove it
+    if run.cap is not None:
+        run.cap.look()
+        run.log(str(run.cap))
     run.log("quiet" if quiet else f"NOT QUIET\n{run.describe_leftovers()}")
     verdict = judge(run, reference.results, quiet)
     run.log("judged")

@@ -41,6 +41,7 @@ def judge(run: ChaosRun, reference: Mapping[str, Any], quiet: bool) -> Verdict:
     wrong += _timing(run)
     wrong += [f"the user is shown a traceback: {s}" for s in run.said if "Traceback" in s]
     wrong += _in_mlflow(run)
+    wrong += run.cap.passed if run.cap is not None else []
     return Verdict(
         faults=run.faults,
         missed=run.missed,
