@@ -73,6 +73,15 @@ class Raises(torch.optim.SGD):
         super().step()
 
 
+class Breaks(torch.optim.SGD):
+    '''Has the GPU of rank 1 break.'''
+
+    def step(self, closure=None):
+        if torch.distributed.get_rank() == 1:
+            raise RuntimeError("CUDA error: uncorrectable ECC error encountered")
+        super().step()
+
+
 def late(channels, size, classes):
     return LateOnRank0(nn.Flatten(), nn.Linear(channels * size**2, classes))
 

@@ -8,7 +8,7 @@ import pytest
 from rank_lanes import Study, ended
 from rank_trials import LAB, LONG, PLAIN, started, trial
 
-from jobs.lane import EXIT_INTERRUPTED
+from jobs.lane import EXIT_GPU_FAULT, EXIT_INTERRUPTED
 from jobs.ranks.ending import RANK_DIED
 from tracking.outcomes import read_outcomes
 
@@ -80,6 +80,16 @@ def test_trials_that_fail_on_several_ranks_do_not_affect_the_next(tmp_path, lab)
     assert absent.state == "failed"
     assert "'mnist'" in absent.error
     assert good.state == "completed", good.traceback
+
+
+def test_the_rank_whose_gpu_breaks_says_so_and_no_other_trial_begins_there(tmp_path, lab):
+    broken = trial(2, PLAIN, "my_lab:Breaks", lr=0.1)
+    study = Study(tmp_path / "s", broken, trial(2), code_root=lab)
+    assert study.run() == [EXIT_INTERRUPTED, EXIT_GPU_FAULT]
+    (outcome,) = read_outcomes(study.layout.events).values()
+    assert outcome.trial.id == broken.id
+    assert outcome.state == "failed"
+    assert outcome.error == "rank 1: RuntimeError: CUDA error: uncorrectable ECC error encountered"
 
 
 def test_a_trial_at_chance_keeps_its_test_scores_whichever_rank_ends_first(tmp_path, lab):
