@@ -6,6 +6,7 @@ or a filter of the site may have left it out. So jobs that are missing are asked
 and whatever is not proven to have ended counts as alive.
 """
 
+import contextlib
 import os
 import pwd
 import re
@@ -14,7 +15,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from slurm.commands import ask, in_batches, run
+from slurm.commands import ask, call, in_batches, run
 from slurm.queue.job_names import JobNames
 from slurm.queue.sacct import read_cancellers, read_last_states
 from slurm.queue.state_words import (
@@ -298,6 +299,8 @@ def _read_missed(missed: Mapping[Key, Outstanding], names: JobNames) -> Queue:
     hidden = _hidden({key: missed[key].uid for key in absent})
     ends = read_last_states({key for key in absent - hidden if missed[key].accounted}, others)
     believed = {key for key, end in ends.items() if parse_state(end.word) != "ended"}
+    forgotten = _forgotten(believed, others)
+    believed, ends = believed - forgotten, {k: ends[k] for k in ends.keys() - forgotten}
     gone = absent - hidden - believed
     ended |= {key: ends[key] for key in gone & ends.keys()}
     if believed:
@@ -311,6 +314,21 @@ def _read_missed(missed: Mapping[Key, Outstanding], names: JobNames) -> Queue:
         uid = missed[min(hidden)].uid
         trouble = f"this site hides the jobs of user {uid} (PrivateData): look as that user"
     return Queue(tuple(living.values()), ended, gone, trouble=trouble)
+
+
+def _forgotten(believed: Collection[Key], others: Collection[tuple[int, int | None]]) -> set[Key]:
+    """Return the jobs that the controller itself does not know, whatever sacct believes of them.
+
+    It was killed before it had saved them; sacct never hears of their end. The id of one may be by
+    now that of another job, which squeue has shown.
+    """
+    forgotten = {key for key in believed if key[1:] in others}
+    for job in {job for _, job, _ in set(believed) - forgotten}:
+        with contextlib.suppress(SlurmError):  # no scontrol here, or no answer
+            done = call(["scontrol", "show", "job", str(job)])
+            if done.returncode and _UNKNOWN in done.stdout + done.stderr:
+                forgotten |= {key for key in believed if key[1] == job}
+    return forgotten
 
 
 def _hidden(uids: Mapping[Key, int]) -> set[Key]:
