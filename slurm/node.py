@@ -19,6 +19,7 @@ from jobs import lane
 from jobs.contract.atomic_write import write_atomically
 from jobs.contract.failures import is_of_one_device
 from jobs.contract.layout import Layout
+from jobs.contract.oom_kills import OOM_SUFFIX, start_witness
 from jobs.contract.pack import Pack
 from jobs.ranks.launch import Launch, Rendezvous
 from slurm.environment import JobProcess, forget_job, read_allocation, read_job_process
@@ -148,6 +149,7 @@ def run(assignment: Assignment) -> int:
         _log.error("%s", error)
         return EXIT_NO_GPU  # and no file of it: this job has never begun
     launch.stop.listen(*SIGNALS)
+    start_witness(assignment.output.with_suffix(OOM_SUFFIX))
     pack = assignment.pack
     requeue = Requeue.of(pack, assignment.here, assignment.record["request"])
     launch.stop.classify = requeue.judge

@@ -21,6 +21,7 @@ from typing import Any
 
 from jobs.contract import command_template
 from jobs.contract.events import NOT_FINITE
+from jobs.contract.oom_kills import count_oom_kills
 from jobs.contract.trial import Trial
 from jobs.ranks.group import GroupBroken
 from jobs.user import supervisor
@@ -108,6 +109,7 @@ class Command:
         self.unended = b""
         self._last_output = b""
         self._ended = threading.Event()
+        self._oom_kills = count_oom_kills()
         starter = [sys.executable, "-I", "-S", supervisor.__file__, f"{GRACE_S}"]
         self._process = subprocess.Popen(
             [*starter, str(folder / "code"), *words],
@@ -124,6 +126,10 @@ class Command:
         self._stdin, self._stdout = self._process.stdin, self._process.stdout
         self._reader = threading.Thread(target=self._repeat_output, daemon=True)
         self._reader.start()
+
+    def has_run_out_of_memory(self, code: int) -> bool:
+        """Return True if the kernel has killed something for its memory, and this was killed."""
+        return code in (-signal.SIGKILL, 137) and count_oom_kills() > self._oom_kills
 
     def wait(self, wait_s: float) -> bool:
         """Wait for its end, at most `wait_s`; return True if all of its processes have ended."""
@@ -249,9 +255,10 @@ def _judge_end(
     if code is None:
         raise CommandError("ExitCode", f"the process that ran {line} was killed from outside")
     if code != 0:
-        raise CommandError(
-            "ExitCode", f"{line} {_describe_exit(code)}; its last lines:\n{command.last_output()}"
-        )
+        how = _describe_exit(code)
+        if command.has_run_out_of_memory(code):
+            how += " (oom-kill: the kernel had no memory left)"
+        raise CommandError("ExitCode", f"{line} {how}; its last lines:\n{command.last_output()}")
     lines += _log_line(command.unended, final, context)
     if not lines and context.rank == 0:  # the others need not log
         metric = context.trial.workload.metric_spec.metric

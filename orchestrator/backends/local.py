@@ -12,6 +12,7 @@ from collections.abc import Collection, Sequence
 from jobs.contract.failures import JobEnd
 from jobs.contract.layout import Layout
 from jobs.contract.lock import Process
+from jobs.contract.oom_kills import OOM_SUFFIX
 from orchestrator.backends.base import (
     Backend,
     JobEnds,
@@ -21,7 +22,6 @@ from orchestrator.backends.base import (
     SubmissionPlan,
 )
 from orchestrator.backends.pool import (
-    OOM_SUFFIX,
     count_gpus,
     end_pool,
     find_pool,

@@ -22,10 +22,10 @@ from typing import NoReturn
 from jobs.contract.atomic_write import write_atomically
 from jobs.contract.layout import Layout
 from jobs.contract.lock import Process
+from jobs.contract.oom_kills import OOM_SUFFIX, count_oom_kills
 from jobs.contract.pack import LANE_ENVIRONMENT
 from orchestrator.backends.records import Submission, read_record, read_submission
 
-OOM_SUFFIX = ".oom"  # of the file that says that the kernel has killed a pack for its memory
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of prctl(2)
 _ENDED = "pool.ended"  # the file that tells other hosts that a pool has ended
 _HEARTBEAT_S = 15
@@ -123,7 +123,7 @@ class Pool:
         self._free = set(range(submission.lanes))
         self._ranks_by_pack: dict[int, int] = {}
         self._running: list[PackProcesses] = []
-        self._oom_kills = _oom_kills()
+        self._oom_kills = count_oom_kills()
 
     def run(self) -> None:
         """Run all packs; return when the last process has ended."""
@@ -198,9 +198,9 @@ class Pool:
                 self._running.remove(job)
                 self._free |= set(job.places)
                 output = self._layout.job_output(self._submission.id, job.pack)
-                if code == -signal.SIGKILL and _oom_kills() > self._oom_kills:
+                if code == -signal.SIGKILL and count_oom_kills() > self._oom_kills:
                     write_atomically(output.with_suffix(OOM_SUFFIX), "")
-                self._oom_kills = _oom_kills()
+                self._oom_kills = count_oom_kills()
                 write_atomically(output.with_suffix(".exit"), f"{code}\n")
 
 
@@ -220,15 +220,6 @@ def _gpus() -> list[str]:
         return []
     lines = listed.stdout.splitlines() if listed.returncode == 0 else []
     return [str(number) for number in range(sum(line.startswith("GPU ") for line in lines))]
-
-
-def _oom_kills() -> int:
-    """Return how many processes the kernel has killed for want of memory (Linux; else 0)."""
-    try:
-        lines = Path("/proc/vmstat").read_text().splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
 
 
 def _die_with_parent() -> None:

@@ -19,6 +19,7 @@ from jobs.contract.failures import (
     classify_output,
     find_common_start_failure,
 )
+from jobs.contract.oom_kills import OOM_SUFFIX
 from jobs.contract.pack import Pack
 from slurm.queue.pack_states import complete_states, end_name, exit_name, read_states
 from slurm.queue.squeue import Queue
@@ -97,6 +98,9 @@ def _judge(
         return JobEnd(failure, why, node, time_s=seen_s)
     if is_cancelled(end.word) or (failure is not None and not end.word):
         return _judge_cancelled(submission, pack, array_job, end)
+    log = submission.layout.job_output(submission.id, pack)
+    if has_begun and log.with_suffix(OOM_SUFFIX).exists():
+        return JobEnd("OOM_HOST", "its node had no memory left for it", node, time_s=seen_s)
     verdict = f"SLURM says {end.word}" if end.word else "SLURM has no word on it any more"
     said = _find_last_words(output)
     why = verdict if said is None else f"{verdict}, and its log ends with: {said}"

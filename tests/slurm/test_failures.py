@@ -13,6 +13,7 @@ from processes import wait_for
 from slurm_lab import Lab, cluster_of
 from slurm_trainings import HUNGRY, WAITS, odd, script
 
+from jobs.contract.oom_kills import OOM_SUFFIX
 from orchestrator.backends.records import read_submissions
 from slurm.devcluster.cluster import Cluster
 from slurm.devcluster.config import Shape
@@ -129,6 +130,26 @@ def test_a_job_that_gets_no_further_between_two_attempts_is_stopped_and_named(la
     assert trial["next"] == "left alone until `thermolion retry`"
     assert "nothing to send" in lab.call("submit", sweep).out
     assert len(read_submissions(lab.layout("odd"))) == 1
+
+
+# As if the kernel had done it: the witness on its node has left its mark.
+KILLED = """\
+import os, signal
+from pathlib import Path
+
+def train(trial, context):
+    context.log(1, loss=1.0)
+    Path("MARK").touch()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_the_kernel_has_killed_for_its_memory_is_told_though_slurm_has_not_noticed(lab):
+    mark = lab.layout("odd").job_output("0001", 0).with_suffix(OOM_SUFFIX)
+    sweep, _ = odd(lab, KILLED.replace("MARK", str(mark)))
+    assert lab.call("submit", sweep).code == 0
+    wait_for(lambda: _trial(lab)["class"] == "OOM_HOST", 60)
+    assert _trial(lab)["why"] == "its node had no memory left for it"
 
 
 def test_a_site_that_warns_by_another_signal_is_heard(lab):

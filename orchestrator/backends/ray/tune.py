@@ -18,7 +18,7 @@ from ray.tune.search import Searcher
 
 from jobs.contract.atomic_write import write_atomically
 from jobs.contract.layout import Layout
-from orchestrator.backends.pool import OOM_SUFFIX
+from jobs.contract.oom_kills import OOM_SUFFIX
 from orchestrator.backends.ray.signals import TUNE
 from orchestrator.backends.records import BackendError
 

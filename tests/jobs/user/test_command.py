@@ -10,6 +10,8 @@ import pytest
 from commands import Study, curve, failure, made
 from processes import wait_for
 
+from jobs.contract import oom_kills
+from jobs.contract.failures import classify_exception
 from jobs.contract.trial import Trial
 from jobs.ranks.launch import Launch
 
@@ -222,6 +224,18 @@ def test_a_failure_names_the_exit_code_or_the_signal(study: Study, line: str, wo
     kind, error = failure(study.run(line))
     assert kind == "ExitCode"
     assert words in error
+
+
+@pytest.mark.parametrize("end", ["kill -KILL $$", "exit 137"])
+def test_a_command_that_the_kernel_has_killed_for_its_memory_ran_out_of_it(
+    study: Study, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    vmstat = study.code / "vmstat"
+    vmstat.write_text("oom_kill 3\n")
+    monkeypatch.setattr(oom_kills, "VMSTAT", vmstat)
+    assert classify_exception(*failure(study.run(f"sh -c '{end}'"))) == "LOST"
+    counts = f"echo oom_kill 4 > {vmstat}"
+    assert classify_exception(*failure(study.run(f"sh -c '{counts}; {end}'"))) == "OOM_HOST"
 
 
 def test_a_command_that_logs_nothing_fails_with_how_to_log(study: Study) -> None:
