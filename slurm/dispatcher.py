@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from jobs.contract.atomic_write import write_atomically
-from slurm.helper_record import HelperRecord, clear_helper, write_helper
+from slurm.helper_record import HelperRecord, clear_helper, note_sent
 from slurm.hours_cap import (
     describe_cap,
     note_cap,
@@ -298,7 +298,7 @@ class Dispatcher:
             job = int(submit(submission.after, options, submission.after_scripts))
             log = str(submission.after_log)
             name = submission.after_name
-            write_helper(submission.layout, HelperRecord(job, name, os.geteuid(), log))
+            note_sent(submission.layout, HelperRecord(job, name, os.geteuid(), log))
             note_helper(submission, job, submission.after_name, submission.after)
             self.changed = True
         except SlurmError as error:

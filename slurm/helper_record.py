@@ -80,6 +80,13 @@ def write_helper(layout: Layout, record: HelperRecord) -> None:
         write_atomically(layout.folder / _NAME, json.dumps(asdict(record), indent=1))
 
 
+def note_sent(layout: Layout, record: HelperRecord) -> None:
+    """Write down which job was sent, unless it has begun already and says so itself."""
+    known = read_helper(layout)
+    if known is None or known.job != record.job:
+        write_helper(layout, record)
+
+
 def begin_helper(layout: Layout, job: int | None) -> HelperRecord:
     """Write down that this process looks after a study, in the job of an id; return the record."""
     before = read_helper(layout)

@@ -76,7 +76,8 @@ def submit(request: Request, options: SubmitOptions, folder: Path) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     draft = folder / f".submission_file_{uuid.uuid4().hex}.sh"
     try:
-        draft.write_text(render(request, options, folder))
+        text = render(request, options, folder)
+        draft.write_text(text, encoding="utf-8", errors="surrogateescape")  # paths of any bytes
         done = commands.call(["sbatch", "--parsable", str(draft)])
         if done.returncode != 0:
             raise _classify(_refusal(done.stderr or done.stdout))

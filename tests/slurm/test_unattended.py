@@ -111,3 +111,29 @@ def test_a_small_job_that_fails_is_told_of_until_its_user_submits(lab, how):
     (lab.folder / "data").mkdir(exist_ok=True)
     assert lab.call("submit", sweep, "--site", lab.site(), *more).code == 0
     assert not any("looks after" in note for note in _notes(lab, "odd"))
+
+
+def test_a_study_that_was_recorded_without_its_profile_is_read_and_sent_by_the_present_one(lab):
+    sweep, go = odd(lab, WAITS)
+    go.touch()
+    later = lab.site(options={"begin": "now+1hour"})
+    assert lab.call("submit", sweep, "--site", later).code == 0
+    _age(lab.layout("odd"))
+    assert "1 queued" in lab.call("status", "odd").out
+    assert lab.call("cancel", "odd").code == 0
+    said = lab.call("submit", "odd", "--site", lab.site(options={"comment": "now"}))
+    assert said.code == 0, said.err
+    lab.await_results("odd", 1)
+
+
+def _age(layout: Layout) -> None:
+    """Take out of the records of a study what was not kept in them at first."""
+    for path in layout.submissions.glob("0001/submission.json"):
+        record = json.loads(path.read_text())
+        for name in ("profile", "arrays"):
+            del record["request"][name]
+        path.write_text(json.dumps(record))
+    for path in layout.submissions.glob("0001/chunks/*.json"):
+        record = json.loads(path.read_text())
+        del record["single"]
+        path.write_text(json.dumps(record))
