@@ -22,6 +22,7 @@ from jobs.contract.layout import Layout
 from jobs.contract.oom_kills import OOM_SUFFIX, start_witness
 from jobs.contract.pack import Pack
 from jobs.ranks.launch import Launch, Rendezvous
+from jobs.ranks.rendezvous import call_off
 from slurm.environment import JobProcess, forget_job, read_allocation, read_job_process
 from slurm.hours_cap import may_start_again
 from slurm.job_hours import hours_file, record_run
@@ -71,6 +72,17 @@ class Assignment:
         lane = self.here.process if self.lanes > 1 else 0
         return self.output.with_name(exit_name(self.here.pack, lane))
 
+    @property
+    def meeting(self) -> Path:
+        """The file by which the ranks of this job meet."""
+        here = self.here
+        return self.output.with_name(f"{here.pack}-{here.job}-{here.restarts}.meet")
+
+    def call_off(self, why: str) -> None:
+        """Have the other ranks of a trial leave at once, for the first one does not come."""
+        if self.lanes == 1 and self.here.processes > 1 and not self.here.process:
+            call_off(self.meeting, why)
+
     def is_ours(self) -> bool:
         """Return True if this job is the one that was meant, and still is to run.
 
@@ -94,8 +106,7 @@ class Assignment:
             return replace(launch, lane=here.process)
         if here.processes == 1:
             return launch
-        meeting = f"{here.pack}-{here.job}-{here.restarts}.meet"
-        return join_ranks(launch, here, self.output.with_name(meeting))
+        return join_ranks(launch, here, self.meeting)
 
     def _device(self) -> str:
         device: str = self.record["device"]
@@ -147,6 +158,7 @@ def run(assignment: Assignment) -> int:
         launch = replace(assignment.launch(), on_gpu_fault=assignment.note_gpu_fault)
     except SlurmError as error:
         _log.error("%s", error)
+        assignment.call_off(str(error))
         return EXIT_NO_GPU  # and no file of it: this job has never begun
     launch.stop.listen(*SIGNALS)
     start_witness(assignment.output.with_suffix(OOM_SUFFIX))
@@ -192,6 +204,7 @@ def main() -> int:
     with record_run(file, here.job, here.restarts, read_allocation(os.environ), here.node_name):
         if here.restarts and not may_start_again(assignment.layout):
             _log.warning("not started again: the study is held at its cap of hours")
+            assignment.call_off("the study is held at its cap of hours")
             write_end(
                 assignment.output.parents[1], here.pack, "PREEMPTED", here.node_name or "", True
             )

@@ -12,6 +12,7 @@ import struct
 import time
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Connection, answer_challenge, deliver_challenge
+from pathlib import Path
 from typing import Any
 
 from jobs.contract.atomic_write import open_atomically
@@ -20,6 +21,7 @@ from jobs.ranks.launch import Launch, Rendezvous
 
 Connections = dict[int, "Connection[Any, Any]"]
 
+_CALLED_OFF = "called_off"
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _LOOK_EVERY_S = 0.05
 _HANDSHAKE_S = 10  # whoever does not prove in this time that it has the key is dropped
@@ -33,6 +35,13 @@ def connect(launch: Launch, where: Rendezvous) -> Connections:
     Raises RendezvousError.
     """
     return {0: _connect_to_rank_0(launch, where)} if launch.rank else _accept_ranks(launch, where)
+
+
+def call_off(file: Path, why: str) -> None:
+    """Tell the ranks that wait for rank 0, by the file to meet by, that it does not come."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with open_atomically(file, mode=0o600) as written:
+        written.write(json.dumps({_CALLED_OFF: why}).encode())
 
 
 def listen(host: str) -> socket.socket:
@@ -130,6 +139,8 @@ def _wait_for_address(where: Rendezvous, rank: int, deadline: float) -> tuple[st
     while True:
         try:
             address = json.loads(where.file.read_text())
+            if _CALLED_OFF in address:
+                raise RendezvousError(f"rank 0 does not come: {address[_CALLED_OFF]}")
             return address["host"], address["port"], address["key"]
         except (FileNotFoundError, ValueError):
             if time.monotonic() >= deadline:

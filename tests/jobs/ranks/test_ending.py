@@ -10,6 +10,7 @@ from rank_trials import LAB, LONG, PLAIN, started, trial
 
 from jobs.lane import EXIT_GPU_FAULT, EXIT_INTERRUPTED
 from jobs.ranks.ending import RANK_DIED
+from jobs.ranks.rendezvous import call_off
 from tracking.outcomes import read_outcomes
 
 
@@ -114,3 +115,11 @@ def test_ranks_that_do_not_come_are_named_with_host_and_port(tmp_path):
     assert code == 1
     assert "rank 2 has waited 1 s for " in printed
     assert not read_outcomes(study.layout.events)
+
+
+def test_ranks_leave_at_once_if_the_first_one_does_not_come(tmp_path):
+    study = Study(tmp_path, trial(2))
+    call_off(tmp_path / "study" / "1.meet", "no GPU there")
+    ((code, printed),) = ended(study.start(ranks=[1]))
+    assert code == 1
+    assert "rank 0 does not come: no GPU there" in printed
