@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from jobs.contract import image_files
 from thermolion.errors import InputError
 
 
@@ -244,9 +245,7 @@ def find_image_folders(dataset: str, root: Path | None) -> tuple[Path, Path]:
             f"of images a class, and has {present}; make them, or name another folder"
         )
     train, test = parts[:2]
-    trained, tested = (
-        {entry.name for entry in part.iterdir() if entry.is_dir()} for part in (train, test)
-    )
+    trained, tested = (set(image_files.find_classes(part)) for part in (train, test))
     if not trained:
         raise DataError(
             f"data set {dataset!r}: no classes, {train} holds no folders; move the images of each "

@@ -9,6 +9,7 @@ import signal
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils import data as loading
 
-from jobs.contract import catalog
+from jobs.contract import catalog, image_files
 from jobs.contract.catalog import DataError
 from jobs.images import torchvision_import
 from jobs.images.data import Dataset
@@ -128,21 +129,26 @@ def read(name: str, root: Path | None, size: int) -> Dataset:
     changes with the files, but not with pixels in a file of the same size.
     Raises DataError if a part or a class is absent or empty.
     """
-    parts = []
+    parts, classes = [], []
     for part in catalog.find_image_folders(name, root):
+        classes = image_files.find_classes(part)
         try:
-            images = torchvision_import.datasets.ImageFolder(part)
+            samples = torchvision_import.datasets.folder.make_dataset(
+                str(part),
+                {name: label for label, name in enumerate(classes)},
+                is_valid_file=partial(image_files.is_image, part=str(part)),
+            )
         except FileNotFoundError as error:  # a class without an image
             raise DataError(
                 f"data set {name!r}: {part}: {error} Add images of the class, or remove its "
                 "folder from both parts"
             ) from error
-        files = tuple(file for file, _ in images.samples)
-        parts.append(FolderSet(files, torch.tensor(images.targets), size))
+        files = tuple(file for file, _ in samples)
+        parts.append(FolderSet(files, torch.tensor([label for _, label in samples]), size))
     train, test = parts
     lines = sorted(
         f"{Path(file).relative_to(part.parent).as_posix()}\t{Path(file).stat().st_size}"
         for file in train.files + test.files
     )
     whole = hashlib.sha256("\n".join([str(size), *lines]).encode())
-    return Dataset(train, test, len(images.classes), None, whole.hexdigest()[:16])
+    return Dataset(train, test, len(classes), None, whole.hexdigest()[:16])

@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.contract import catalog
+from jobs.contract.image_files import find_images
 from jobs.contract.trial import ImageWorkload, Trial, Workload
 from tracking.outcomes import Outcome
 
 _VALIDATION = 10  # one training image in ten is held out
 _HEADER = struct.Struct(">ii")  # of a file of labels in the IDX format: what it is, and how many
 _LABELS = "-labels-idx"
-# Of the files that torchvision takes for images.
-_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"))
 
 _Data = tuple[str, str]  # the data set with its options, and how it is split
 
@@ -135,7 +134,7 @@ def _count_files(dataset: str, data_root: Path | None) -> int | None:
             train, _ = catalog.find_image_folders(dataset, data_root)
         except catalog.DataError:
             return None
-        return sum(path.suffix.lower() in _SUFFIXES for path in train.rglob("*"))
+        return len(find_images(train))
     spec = catalog.DATASETS.get(dataset)
     if spec is None or data_root is None:
         return None

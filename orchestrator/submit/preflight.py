@@ -1,6 +1,7 @@
 """Checks before anything starts: data present, the user's code importable, a device."""
 
 import inspect
+import math
 import shlex
 import shutil
 from collections.abc import Callable, Sequence
@@ -10,6 +11,7 @@ from typing import Any
 from jobs.contract import catalog
 from jobs.contract.command_template import search_path
 from jobs.contract.events import check_free_space
+from jobs.contract.image_files import find_images
 from jobs.contract.trial import Candidate, ImageWorkload, Trial
 from orchestrator.backends.base import backend_of
 from orchestrator.results.suggest import require_optuna
@@ -24,6 +26,9 @@ from orchestrator.submit.code_snapshot import (
 from orchestrator.sweep.document import SweepError, choices
 from thermolion import registry
 from tracking.outcomes import Outcome
+
+_MOST_LOOKED_AT = 5_000  # files of an image folder: seconds, on a network file system
+_MOST_NAMED = 3
 
 
 def check_before_start(
@@ -53,6 +58,14 @@ def check_before_start(
     folder = code or Path.cwd()
     _check_user_code(trials, folder)
     _check_image_counts(study, trials, data_root, folder, LoggedImages(outcomes))
+    image_folders = {
+        trial.workload.dataset
+        for trial in trials
+        if isinstance(trial.workload, ImageWorkload)
+        and trial.workload.dataset.startswith(catalog.IMAGE_FOLDER)
+    }
+    for name in sorted(image_folders):
+        _check_image_files(name, data_root)
 
 
 def _check_user_code(trials: Sequence[Trial], folder: Path) -> None:
@@ -98,6 +111,36 @@ def _check_images(workload: ImageWorkload, data_root: Path | None, download: boo
         from jobs.images.models import check_torchvision
 
         check_torchvision(workload.model, workload.model_options)
+
+
+def _check_image_files(name: str, data_root: Path | None) -> None:
+    """Raise DataError if files of `imagefolder:PATH` are no images: by the first bytes of each.
+
+    Of a large folder some are looked at, evenly spread: a trial names any other that it meets.
+    """
+    files = [
+        file for part in catalog.find_image_folders(name, data_root) for file in find_images(part)
+    ]
+    looked_at = files[:: math.ceil(len(files) / _MOST_LOOKED_AT) or 1]
+    wrong = [file for file in looked_at if not _is_image(file)]
+    if wrong:
+        shown = ", ".join(map(str, wrong[:_MOST_NAMED]))
+        more = ", …" if len(wrong) > _MOST_NAMED else ""
+        raise catalog.DataError(
+            f"data set {name!r}: {len(wrong)} of {len(looked_at)} files that were looked at have "
+            f"the name of an image and are none ({shown}{more})"
+            ": replace them, or move them out of the folder"
+        )
+
+
+def _is_image(file: Path) -> bool:
+    from PIL import Image  # not for studies that read no folder
+
+    try:
+        Image.open(file).close()
+    except Exception:  # a damaged file raises whatever its parser happens to
+        return False
+    return True
 
 
 def _check_image_counts(

@@ -90,6 +90,24 @@ def test_images_are_resized_by_the_shorter_side_and_cut_to_the_centre(pets: Path
         assert torch.equal(image, torch.from_numpy(expected).permute(2, 0, 1))
 
 
+def test_what_is_hidden_or_of_the_system_is_no_class_and_no_image(pets: Path) -> None:
+    before = _load(pets)
+    for name in (
+        ".ipynb_checkpoints",
+        "@eaDir",
+        "__MACOSX",
+        "cat/.ipynb_checkpoints",
+        "dog/@eaDir",
+    ):
+        _draw(pets / "train" / name / "0.png", 7)
+    _draw(pets / "val" / "dog" / "._0.png", 7)
+    data._load.cache_clear()  # the folder is another now, under the same name
+    catalog.check_present(f"imagefolder:{pets}", None)
+    after = _load(pets)
+    assert (after.classes, after.digest) == (before.classes, before.digest)
+    assert after.train.labels.tolist() == before.train.labels.tolist()
+
+
 def test_images_without_colours_get_three_channels(pets: Path) -> None:
     file = pets / "train" / "cat" / "0.png"
     Image.open(file).convert("L").save(file)

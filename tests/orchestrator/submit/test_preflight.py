@@ -4,6 +4,7 @@ import struct
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 
 def test_a_study_that_does_not_exist_is_answered_with_those_that_do(thermolion, small):
@@ -134,3 +135,29 @@ def test_a_folder_with_fewer_images_than_asked_for_is_refused(thermolion, small,
     assert said.code == 2
     assert "'pets'" in said.err
     assert "has 36" in said.err
+
+
+def test_files_that_are_no_images_are_named_before_anything_starts(
+    thermolion, small, layout, tmp_path
+):
+    for part in ("train", "test"):
+        for name in ("cat", "dog"):
+            folder = tmp_path / "pets" / part / name
+            folder.mkdir(parents=True)
+            Image.new("RGB", (8, 8)).save(folder / "0.png")
+            (folder / "._0.png").write_text("of a Mac")
+            (folder / "notes.txt").touch()
+    pets = f"workloads.0={{name: pets, dataset: 'imagefolder:{tmp_path}/pets', model: mlp}}"
+    words = ("submit", small, "--set", pets, "--set", "defaults.train_images=1")
+    wrong = tmp_path / "pets" / "train" / "dog" / "1.jpg"
+    wrong.write_text("<html>404</html>")
+    said = thermolion(*words)
+    assert said.code == 2
+    assert (
+        f"1 of 5 files that were looked at have the name of an image and are none ({wrong})"
+        in (said.err)
+    )
+    assert not layout.submissions.exists()
+    wrong.unlink()
+    assert thermolion(*words).code == 0
+    thermolion("cancel", "small")
