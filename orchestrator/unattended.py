@@ -12,6 +12,7 @@ from pathlib import Path
 
 from jobs.contract.layout import Layout
 from jobs.contract.lock import LockHeld
+from orchestrator.backends.recorded_site import with_recorded_site
 from orchestrator.progress.status import read_status
 from orchestrator.study.study import Study, open_study
 from orchestrator.submit.notify import send_notices
@@ -33,7 +34,7 @@ def main() -> int:
     record = begin_helper(layout, read_job_id(os.environ))
     try:
         # By path: the current folder may have a file with the name of the study.
-        study = open_study(str(layout.sweep), root)
+        study = with_recorded_site(open_study(str(layout.sweep), root))
         with record_helper(layout):
             failure = retry_until(lambda: _look_after(study))
     except ThermolionError as error:

@@ -5,11 +5,10 @@ set, so every submission records the profile that it was sent by.
 """
 
 import os
-from collections.abc import Sequence
 from dataclasses import replace
 
 from jobs.contract.layout import Layout
-from orchestrator.backends.records import Submission, read_submissions
+from orchestrator.backends.records import read_submissions
 from orchestrator.study.study import Study
 from orchestrator.sweep.site_profile import SITE_VARIABLE, find_profile, read_site
 from slurm.site.site import Site
@@ -51,6 +50,6 @@ def recorded_site(layout: Layout) -> Site | None:
     return None
 
 
-def with_recorded_site(study: Study, submissions: Sequence[Submission]) -> Study:
-    """Return a study that is sent as its last submission was, by whoever sends."""
-    return replace(study, site=recorded_site(study.layout)) if submissions else study
+def with_recorded_site(study: Study) -> Study:
+    """Return a study that is sent as its last submission was, wherever its sender runs."""
+    return replace(study, site=recorded_site(study.layout))

@@ -167,7 +167,6 @@ def advance_unattended(study: Study) -> SubmitResult | None:
             return []
         return now.missing if again and not now.jobs_alive else _unsent(study, now)
 
-    study = with_recorded_site(study, submissions)
     # If jobs still live, one of them was requeued: the next submission waits for their end.
     sent = submit_study(study, _repeat_options(study.layout, submissions[-1]), follows)
     return sent if sent.submissions else None
@@ -186,7 +185,7 @@ def release_stopped(study: Study, trials: Container[str]) -> int:
     if not submissions or not stopped(read_status(study)):
         return 0
     options = _repeat_options(study.layout, submissions[-1])
-    return submit_study(with_recorded_site(study, submissions), options, stopped).trials
+    return submit_study(with_recorded_site(study), options, stopped).trials
 
 
 def _unsent(study: Study, status: Status) -> list[Trial]:
