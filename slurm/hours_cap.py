@@ -286,6 +286,21 @@ def _settle_pack(
     close_job(file, job)
 
 
+def read_job_hours(submissions: Sequence[SlurmSubmission]) -> Mapping[str, Hours]:
+    """Return what each job has taken, small ones included, by the id that squeue shows."""
+    taken: dict[str, Hours] = {}
+    for submission in submissions:
+        array_jobs, given = submission.array_jobs.by_pack(), read_allotment(submission)
+        for pack, of_pack in read_pack_runs(submission).items():
+            job = array_jobs[pack].id if pack in array_jobs else None
+            if of_pack.runs:
+                hours = (bound_run(run, of_pack, given) for run in of_pack.runs)
+                taken[f"{job or of_pack.runs[0].job}_{pack}"] = sum(hours, NO_HOURS)
+    for helper in _read_helpers(submissions):
+        taken[str(helper.job)] = sum((run.hours for run in helper.runs.runs), NO_HOURS)
+    return taken
+
+
 def _may_run(of_pack: PackRuns, has_ended: bool) -> bool:
     """Return True unless the job of a pack is known to run never again."""
     if of_pack.is_over:

@@ -31,7 +31,8 @@ class AttemptSummary:
     """One attempt at a trial, by the name of its log; times are UTC in ms.
 
     `end` is a state; it is None if nothing more was logged before a newer attempt began. Of two
-    attempts the newer one is greater in (`generation`, `token`). `step` is the last one known;
+    attempts the newer one is greater in (`generation`, `token`). `first` is the first step that it
+    logged a metric of, `step` the last one known, `seen_ms` the time of its last event;
     `kind` and `error` are those of an attempt that ended without a result.
     """
 
@@ -47,6 +48,8 @@ class AttemptSummary:
     step: int | None
     kind: str | None = None
     error: str | None = None
+    first: int | None = None
+    seen_ms: int = 0
 
 
 class _Attempt:
@@ -61,6 +64,8 @@ class _Attempt:
         self.started = {key: value for key, value in start.items() if key != "config"}
         self.end: events.Event | None = None
         self.step: int | None = None
+        self.first: int | None = None
+        self.seen_ms = event.time_ms
 
     def summarise(self, is_newest: bool) -> AttemptSummary:
         end = self.end
@@ -75,6 +80,8 @@ class _Attempt:
             step=self.step,
             kind=None if end is None else _kind(end),
             error=None if end is None or _at_chance(end) else end.payload.get("error"),
+            first=self.first,
+            seen_ms=self.seen_ms,
         )
 
 
@@ -95,10 +102,14 @@ class History:
 
     def add(self, event: events.Event | Point, lane: LaneLog) -> None:
         """Take the next event."""
+        if lane.log in self._by_log:
+            self._by_log[lane.log].seen_ms = event.time_ms
         if isinstance(event, Point):
             self._add_point(event)
             if lane.log in self._by_log:
-                self._by_log[lane.log].step = event.step
+                attempt = self._by_log[lane.log]
+                attempt.step = event.step
+                attempt.first = event.step if attempt.first is None else attempt.first
         elif event.type == events.TELEMETRY:
             self._layers.setdefault(event.payload["step"], event.payload["layers"])
         elif event.type == events.USAGE:

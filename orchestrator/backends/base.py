@@ -157,6 +157,13 @@ class Backend(ABC):
         """Take jobs for ended that cannot be seen, because a person says so; by default none."""
         return
 
+    def settle_hours(self, layout: Layout) -> None:
+        """Find out how long jobs ran that left no word of it, and write it down; by default none.
+
+        Whoever calls holds the study's lock, and has asked for the states before.
+        """
+        return
+
     def waits(self, layout: Layout) -> bool:
         """Return True if a recorded submission is still to be sent; by default, none is."""
         return False

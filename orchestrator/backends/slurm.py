@@ -25,6 +25,7 @@ from orchestrator.backends.base import (
     PlacementRequest,
     SubmissionPlan,
 )
+from orchestrator.backends.capped import find_no_room, read_limits
 from orchestrator.backends.recorded_site import site_of
 from orchestrator.backends.records import Submission, next_number
 from orchestrator.study.estimate import estimate_by_trial
@@ -37,15 +38,7 @@ from slurm.dispatcher import Dispatcher
 from slurm.environment import read_job_id
 from slurm.feed import describe_unsent, needs_feeder
 from slurm.helper_record import read_helper
-from slurm.hours_cap import (
-    Cap,
-    describe_cap,
-    note_cap,
-    read_allotment,
-    read_ledger,
-    settle,
-    write_cap,
-)
+from slurm.hours_cap import settle, write_cap
 from slurm.queue import job_control, pack_states
 from slurm.queue.job_ends import find_ends
 from slurm.queue.squeue import Queue, QueueWatch
@@ -55,12 +48,7 @@ from slurm.site.facts import USUAL_ARRAY, Facts, read_facts
 from slurm.site.shell_options import check_clusters, describe_unheeded
 from slurm.site.site import Site
 from slurm.slurm_errors import SlurmError
-from slurm.submission import (
-    ALLOCATION,
-    SlurmSubmission,
-    allocation_record,
-    read_slurm_submissions,
-)
+from slurm.submission import ALLOCATION, SlurmSubmission, read_slurm_submissions
 
 _MARGIN = 0.1  # of the time limit, beside the grace, because times are estimated
 _AFTER = "orchestrator.unattended"  # the module that advances a study without its user
@@ -127,7 +115,7 @@ class SlurmBackend(Backend):
                 "one up with `thermolion cluster up`, or use the local backend"
             )
         check_clusters(os.environ, self._facts.config.get("ClusterName"))
-        cap = Cap(study.sweep.keys.limits.gpu_hours, study.sweep.keys.limits.cpu_hours)
+        cap = read_limits(study)
         for job in resources:
             limits.check_request(self._facts, site, job)
             limits.check_cap(self._facts, site, job, cap)
@@ -187,28 +175,18 @@ class SlurmBackend(Backend):
 
         While jobs of the study are open there may be room later.
         """
-        layout, limits = study.layout, study.sweep.keys.limits
-        cap = Cap(limits.gpu_hours, limits.cpu_hours)
-        write_cap(layout, cap)
-        if not cap or not plans:
+        write_cap(study.layout, read_limits(study))
+        if not read_limits(study) or not plans:
             return None
-        ours = read_slurm_submissions(layout)
+        ours = read_slurm_submissions(study.layout)
         if ours:
             settle(ours, self._queue(ours))
-        ledger = read_ledger(ours)
-        planned = [_read_plan(study, plan) for plan in plans]
-        whys = []
-        for one in planned:
-            allotted = read_allotment(one)
-            helpers = [read_allotment(one, job) for job in (one.after,) if job is not None]
-            taken = sum((helper.most for helper in helpers), ledger.taken)
-            if cap.fits(taken + allotted.most):
-                return None
-            whys.append(describe_cap(cap, ledger, allotted))
-        if ledger.open_jobs:
-            return None
-        note_cap(layout, whys[0])
-        return whys[0]
+        return find_no_room(study, plans, ours)
+
+    def settle_hours(self, layout: Layout) -> None:
+        """Ask SLURM, once, how long jobs ran that left no word of it, and write it down."""
+        if ours := read_slurm_submissions(layout):
+            settle(ours, self._queue(ours))
 
     def waits(self, layout: Layout) -> bool:
         """Return True if something is not with SLURM yet, may not be, or waits there in vain."""
@@ -400,15 +378,6 @@ def _by_need(request: PlacementRequest) -> Mapping[Need, list[Trial]]:
     for trial in request.trials:
         groups.setdefault(request.needs.get(trial.id, Need()), []).append(trial)
     return {need: trials for need, trials in groups.items() if trials}
-
-
-def _read_plan(study: Study, plan: SubmissionPlan) -> SlurmSubmission:
-    """Return a plan as the submission that it would be."""
-    folder = study.layout.submission(f"{next_number(study.layout):04d}")
-    request = plan.backend_request(folder) or {}
-    record = {"id": folder.name, "packs": len(plan.packs), "user": user_name(), "request": request}
-    within = request.get("allocation")
-    return SlurmSubmission.of(study.layout, allocation_record(record) if within else record)
 
 
 def _slurm_submissions(layout: Layout, submissions: Sequence[Submission]) -> list[SlurmSubmission]:

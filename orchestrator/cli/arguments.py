@@ -50,6 +50,7 @@ def _list_options() -> Mapping[str, Sequence[ArgumentParser]]:
         "take over a lock, and trials of another machine, that are known to be gone",
     )
     as_json = _flag("--json", "for scripts")
+    hours = _flag("--hours", "what it has taken of CPUs and GPUs, wasted, and may still take")
     trial = _option("trial", "TRIAL", "only this one: its id, or how it begins", nargs="?")
     follow = _flag("--follow", "go on printing until the jobs have ended")
     site = _option("--site", "NAME", "profile of the cluster, by name or path")
@@ -65,7 +66,7 @@ def _list_options() -> Mapping[str, Sequence[ArgumentParser]]:
         "submit": [*to_send, confirm],
         "run": [*of_a_study, *place, data, mlflow, lock, *sending, confirm],
         "search": [*of_a_study, *place, data, mlflow, lock, as_json, *sending, *_search_options()],
-        "status": [*of_a_study, as_json, trial],
+        "status": [*of_a_study, as_json, trial, hours],
         "logs": [*of_a_study, trial, follow],
         "cancel": [*of_a_study, *selection],
         "hold": [*of_a_study, *selection],

@@ -63,8 +63,17 @@ def _close_look(arguments: Namespace) -> None:
 def report(arguments: Namespace) -> int:
     """Write the report page."""
     results = StudyResults.read(load_study(arguments))
-    print_result(str(results.write_report(results.compare())))
+    print_result(str(results.write_report(results.compare(), _list_hours(results))))
     return Exit.DONE
+
+
+def _list_hours(results: StudyResults) -> list[tuple[str, str, str]]:
+    """Return what a study has taken of CPUs and GPUs, as rows of its report."""
+    from orchestrator.progress.hours import read_hours
+    from orchestrator.progress.status import read_status
+    from orchestrator.views.hours import report_rows
+
+    return report_rows(read_hours(results.study, read_status(results.study)))
 
 
 def collect(arguments: Namespace) -> int:
@@ -141,7 +150,7 @@ def publish(
     """Write the report, fill MLflow, and `tell` where both are."""
     from tracking.mlflow_store.collect import Collector
 
-    tell(f"report  {results.write_report(comparison)}")
+    tell(f"report  {results.write_report(comparison, _list_hours(results))}")
     collector = Collector(results.study.layout, arguments.mlflow)
     collected = results.collect(collector, comparison, arguments.break_lock)
     tell(f"MLflow  {collected.uri}; look with: {format_verb('ui', arguments)}")

@@ -1,9 +1,12 @@
 """The verbs that show a study and change nothing: plan, status, logs."""
 
+import contextlib
 from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from jobs.contract.lock import Lock, LockHeld
 from orchestrator.backends.base import backend_of, count_ranks_at_a_time
 from orchestrator.backends.records import read_submissions
 from orchestrator.cli.terminal import Exit, load_study, print_result, say
@@ -22,6 +25,10 @@ from orchestrator.views.plan import (
     status_text,
     trial_line,
 )
+from thermolion.errors import OperationError
+
+if TYPE_CHECKING:
+    from orchestrator.progress.hours import StudyHours
 
 
 def plan(arguments: Namespace) -> int:
@@ -98,8 +105,26 @@ def status(arguments: Namespace) -> int:
     now = read_status(study)
     for failure in send_notices(study, now):
         say(f"note: {failure}")
+    if arguments.hours:
+        from orchestrator.views.hours import hours_json, hours_text
+
+        hours = _read_hours(study, now)
+        print_result(hours_json(hours) if arguments.json else hours_text(hours))
+        return Exit.DONE
     print_result(status_json(study, now) if arguments.json else status_text(study, now))
     return Exit.DONE
+
+
+def _read_hours(study: Study, now: Status) -> "StudyHours":
+    """Return the hours of a study; SLURM is asked about jobs that left no word, if it answers."""
+    from orchestrator.progress.hours import read_hours
+
+    backends = set(map(backend_of, read_submissions(study.layout)))
+    # The study may be another user's, or a submit under way: then by what is written down.
+    with contextlib.suppress(LockHeld, OSError, OperationError), Lock(study.layout.lock):
+        for backend in backends:
+            backend.settle_hours(study.layout)
+    return read_hours(study, now)
 
 
 def logs(arguments: Namespace) -> int:

@@ -147,6 +147,13 @@ def read_carried(layout: Layout, submission: str, pack: int) -> tuple[str, ...]:
     return tuple(trial.id for trial in read_pack(layout, submission, pack).trials)
 
 
+def name_failures(
+    outcome: Outcome, ends: Ends, unstarted: Sequence[tuple[str, int]]
+) -> Mapping[str, FailureClass]:
+    """Return, by submission, the class of what failed a trial in it."""
+    return {one.submission: one.kind for one in _list_failed_submissions(outcome, ends, unstarted)}
+
+
 def _list_failed_submissions(
     outcome: Outcome, ends: Ends, unstarted: Sequence[tuple[str, int]]
 ) -> list[_FailedSubmission]:

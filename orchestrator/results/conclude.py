@@ -6,7 +6,7 @@ the next, so that several may collect a study.
 
 import contextlib
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -66,13 +66,18 @@ class StudyResults:
             return self.compare()
         return None
 
-    def write_report(self, comparison: "Comparison") -> Path:
-        """Write the report page and its files; return the path of the page."""
+    def write_report(
+        self, comparison: "Comparison", hours: Sequence[tuple[str, str, str]] = ()
+    ) -> Path:
+        """Write the report page and its files; return the path of the page.
+
+        `hours` are rows of what the study has taken, for the page.
+        """
         from orchestrator.results.confirmatory import with_frozen_targets
         from tracking.report.page import write_report
 
         outcomes = with_frozen_targets(self.outcomes, self.stage)
-        return write_report(comparison, outcomes, self.study.layout.report)
+        return write_report(comparison, outcomes, self.study.layout.report, hours)
 
     def numbers(self) -> "Mapping[str, Rows]":
         """Return the tables that the report is written with, by their names."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from jobs.contract.command_template import select_hyperparameters
 from jobs.contract.trial import ImageWorkload, Trial, Workload
 from orchestrator.backends.base import backend_of
+from orchestrator.progress.hours import StudyHours, read_hours
 from orchestrator.progress.status import Status, TrialStatus
 from orchestrator.progress.sweep_diff import PlanChange
 from orchestrator.results.additions import FREEZES_AGAIN, Additions
@@ -26,6 +27,7 @@ from orchestrator.study.image_counts import LoggedImages, find_shortages
 from orchestrator.study.price import Lanes, Price, Pricing, describe_price
 from orchestrator.study.study import Study
 from orchestrator.sweep.keys import ConfirmKeys
+from orchestrator.views.hours import cap_line, hours_json
 from orchestrator.views.status import (
     final,
     group_lines,
@@ -77,6 +79,13 @@ class PlanPreview:
         return self._pricing.price()
 
     @cached_property
+    def _hours(self) -> StudyHours | None:
+        """The hours of the study, if it has a cap of them."""
+        if not self.study.sweep.keys.limits.is_capped:
+            return None
+        return read_hours(self.study, self.status)
+
+    @cached_property
     def _share(self) -> SearchShare:
         return measure_share(self.study.sweep, self.status.outcomes)
 
@@ -119,6 +128,7 @@ class PlanPreview:
             "search_share": asdict(self._share),
             "designs": [asdict(one) for one in self._designs],
             "stage": stage_json(self.status),
+            "hours": None if self._hours is None else hours_json(self._hours),
         }
 
     def to_text(self) -> str:
@@ -145,6 +155,7 @@ class PlanPreview:
             ("states", format_counts(status)),
             ("packs", f"{len(self.packs)} to send, {busy}" if self.packs else "nothing to send"),
             *(("time", line) for line in describe_price(self._price)),
+            *([] if self._hours is None else [("cap", cap_line(self._hours))]),
             *describe_claims(self._claims),
             *describe_designs(self._designs, self._share, self._price.unit),
             *(("stage", line) for line in stage_lines(status)),

@@ -49,9 +49,15 @@ from tracking.report.verdict import (
 _QUOTED = re.compile("`([^`\n]+)`")
 
 
-def write_report(comparison: Comparison, outcomes: Sequence[Outcome], folder: Path) -> Path:
+def write_report(
+    comparison: Comparison,
+    outcomes: Sequence[Outcome],
+    folder: Path,
+    hours: Sequence[tuple[str, str, str]] = (),
+) -> Path:
     """Write report.html, report.md and all numbers as JSON and tables; return the page's path.
 
+    `hours` are rows of what was spent: a label, hours of CPUs, hours of GPUs.
     `outcomes` are those that `comparison` was made of; other phases are left out. Each file is
     replaced as a whole, so that a reader never meets half of one.
     """
@@ -59,7 +65,8 @@ def write_report(comparison: Comparison, outcomes: Sequence[Outcome], folder: Pa
     shown = comparison.select_outcomes(outcomes)
     extra = compute_appendix(comparison, shown)
     context = _context(comparison, shown) | {
-        "appendix": appendix_section.sections(comparison, extra)
+        "appendix": appendix_section.sections(comparison, extra),
+        "hours": tables.Table("Hours", ("", "CPU", "GPU"), tuple(hours)),
     }
     environment = _environment()
     (folder / "numbers").mkdir(parents=True, exist_ok=True)

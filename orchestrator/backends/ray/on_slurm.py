@@ -92,6 +92,10 @@ class RayOnSlurm(Backend):
         """Take down the cap of a study; return why it has no room for the job of a plan."""
         return self._slurm.keep_cap(study, plans)
 
+    def settle_hours(self, layout: Layout) -> None:
+        """Ask SLURM how long jobs ran that left no word of it."""
+        self._slurm.settle_hours(layout)
+
     def waits(self, layout: Layout) -> bool:
         """Return True if a job is not with SLURM yet, may not be, or waits there in vain."""
         return self._slurm.waits(layout)
