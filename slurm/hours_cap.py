@@ -292,10 +292,10 @@ def read_job_hours(submissions: Sequence[SlurmSubmission]) -> Mapping[str, Hours
     for submission in submissions:
         array_jobs, given = submission.array_jobs.by_pack(), read_allotment(submission)
         for pack, of_pack in read_pack_runs(submission).items():
-            job = array_jobs[pack].id if pack in array_jobs else None
-            if of_pack.runs:
+            if of_pack.runs and (array_job := array_jobs.get(pack)) is not None:
                 hours = (bound_run(run, of_pack, given) for run in of_pack.runs)
-                taken[f"{job or of_pack.runs[0].job}_{pack}"] = sum(hours, NO_HOURS)
+                job = array_job.task_id(pack, array_job.id or of_pack.runs[0].job)
+                taken[job] = sum(hours, NO_HOURS)
     for helper in _read_helpers(submissions):
         taken[str(helper.job)] = sum((run.hours for run in helper.runs.runs), NO_HOURS)
     return taken

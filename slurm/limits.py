@@ -13,6 +13,7 @@ from pathlib import Path
 from slurm.commands import ask
 from slurm.hours_cap import Cap
 from slurm.job_hours import Allotment
+from slurm.policy import check_policy
 from slurm.queue.squeue import Queue
 from slurm.request import JobResources
 from slurm.site.facts import USUAL_ARRAY, Facts, Partition
@@ -77,6 +78,7 @@ def check_request(facts: Facts, site: Site, resources: JobResources) -> None:
     has_to_fit_all = facts.config.get("EnforcePartLimits", "").upper() in ("ALL", "YES")
     if refusals and (len(refusals) == len(partitions) or (site.partitions and has_to_fit_all)):
         raise refusals[0]
+    check_policy(facts, site, resources)
 
 
 def check_federation(facts: Facts, site: Site) -> None:

@@ -23,6 +23,17 @@ JobEnds = Mapping[tuple[str, int], JobEnd]  # by submission and pack
 
 _Answer = TypeVar("_Answer")
 
+
+@dataclass(frozen=True)
+class SchedulerJob:
+    """A living job: the id that its scheduler shows, and the scheduler's word why it waits."""
+
+    id: str
+    waits: str | None = None
+
+
+LivingJobs = Mapping[tuple[str, int], SchedulerJob]  # by submission and pack
+
 # Imported when first used: a study needs one of them alone.
 BACKENDS: Mapping[str, str] = {
     "local": "orchestrator.backends.local:LocalBackend",
@@ -102,6 +113,10 @@ class Backend(ABC):
         """Return what of the user's settings beside the sweep has no effect; by default, none."""
         return []
 
+    def refusals(self, study: Study) -> Sequence[str]:
+        """Return why `check` would end with an error, as far as `plan` is to say it."""
+        return []
+
     @abstractmethod
     def place(self, request: PlacementRequest) -> Sequence[SubmissionPlan]:
         """Share trials out to packs, and packs to submissions; starts nothing."""
@@ -117,6 +132,10 @@ class Backend(ABC):
     @abstractmethod
     def ends(self, layout: Layout, submissions: Sequence[Submission]) -> JobEnds:
         """Return how jobs died; to be asked after `states`."""
+
+    def jobs(self, layout: Layout, submissions: Sequence[Submission]) -> LivingJobs:
+        """Return the jobs that live, if they have ids; to be asked after `states`."""
+        return {}
 
     @abstractmethod
     def cancel(
@@ -198,6 +217,11 @@ def find_unseen(layout: Layout, submissions: Sequence[Submission]) -> str | None
     """Say why jobs are taken for alive that nobody can see, None if there are none."""
     reasons = _ask(submissions, lambda one, theirs: [one.unseen(layout, theirs)])
     return next((reason for reason in reasons if reason is not None), None)
+
+
+def living_jobs(layout: Layout, submissions: Sequence[Submission]) -> LivingJobs:
+    """Return the jobs that live, of schedulers that name them; to be asked after `job_states`."""
+    return dict(_ask(submissions, lambda one, theirs: one.jobs(layout, theirs).items()))
 
 
 def job_notes(layout: Layout, submissions: Sequence[Submission]) -> list[str]:

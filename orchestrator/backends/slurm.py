@@ -4,6 +4,7 @@ Says what a job is given and renders the batch scripts of a plan. Knows no optio
 word of squeue.
 """
 
+import contextlib
 import math
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -21,8 +22,10 @@ from orchestrator.backends.base import (
     JobEnds,
     JobState,
     JobStates,
+    LivingJobs,
     Need,
     PlacementRequest,
+    SchedulerJob,
     SubmissionPlan,
 )
 from orchestrator.backends.capped import find_no_room, read_limits
@@ -39,15 +42,17 @@ from slurm.environment import read_job_id
 from slurm.feed import describe_unsent, needs_feeder
 from slurm.helper_record import read_helper
 from slurm.hours_cap import settle, write_cap
+from slurm.policy import foresee_waiting
 from slurm.queue import job_control, pack_states
 from slurm.queue.job_ends import find_ends
+from slurm.queue.pending import explain_waiting
 from slurm.queue.squeue import Queue, QueueWatch
 from slurm.request import JobResources, Request, feeder_request, job_request
 from slurm.sbatch import SubmitOptions, render
 from slurm.site.facts import USUAL_ARRAY, Facts, read_facts
 from slurm.site.shell_options import check_clusters, describe_unheeded
 from slurm.site.site import Site
-from slurm.slurm_errors import SlurmError
+from slurm.slurm_errors import SiteError, SlurmError
 from slurm.submission import ALLOCATION, SlurmSubmission, read_slurm_submissions
 
 _MARGIN = 0.1  # of the time limit, beside the grace, because times are estimated
@@ -122,8 +127,25 @@ class SlurmBackend(Backend):
         limits.check_visible(study.layout.root, site)
 
     def remarks(self, study: Study) -> Sequence[str]:
-        """Say which variables of the user's shell, meant for sbatch, nobody heeds."""
-        return describe_unheeded(os.environ)
+        """Say what jobs will wait for, and which variables of the shell nobody heeds."""
+        remarks: list[str] = []
+        if (facts := self._facts_here) is not None:
+            site, job = site_of(study), derive_resources(study, max(study.ranks))
+            with contextlib.suppress(SiteError):  # `refusals` has it
+                for partition in limits.find_partitions(facts, site):
+                    remarks += foresee_waiting(facts, site, partition, job)
+        remarks += describe_unheeded(os.environ)
+        return list(dict.fromkeys(remarks))
+
+    def refusals(self, study: Study) -> Sequence[str]:
+        """Return the first thing for which the site would refuse jobs, or never start them."""
+        if (facts := self._facts_here) is not None:
+            try:
+                for ranks in study.ranks:
+                    limits.check_request(facts, site_of(study), derive_resources(study, ranks))
+            except SiteError as refusal:
+                return [str(refusal)]
+        return []
 
     def place(self, request: PlacementRequest) -> Sequence[SubmissionPlan]:
         """Return plans of at most MaxArraySize packs, sized by the time that trials take."""
@@ -229,6 +251,14 @@ class SlurmBackend(Backend):
                     ends[each.id, pack] = end
         return ends
 
+    def jobs(self, layout: Layout, submissions: Sequence[Submission]) -> LivingJobs:
+        """Return the jobs that live and why they wait, by the queue that `states` has seen."""
+        jobs = {}
+        for each in _slurm_submissions(layout, submissions):
+            for pack, task, reason in pack_states.list_tasks(each, self._seen):
+                jobs[each.id, pack] = SchedulerJob(task, reason)
+        return jobs
+
     def cancel(
         self, layout: Layout, submission: Submission, packs: Collection[int] | None = None
     ) -> None:
@@ -262,6 +292,8 @@ class SlurmBackend(Backend):
             notes.append(trouble)
         if (unseen := self._seen.trouble) is not None:
             notes.append(f"some jobs are taken for alive, of which nobody knows: {unseen}")
+        jobs = self.jobs(layout, submissions).values()
+        notes += explain_waiting([job.waits for job in jobs if job.waits is not None])
         unsent = describe_unsent(layout, _slurm_submissions(layout, submissions), self._seen)
         return notes if unsent is None else [*notes, unsent]
 

@@ -22,6 +22,7 @@ from orchestrator.submit.writer import SendOptions
 from orchestrator.sweep.document import SweepError
 from orchestrator.views import plan
 from orchestrator.views.status import stage_lines
+from slurm.queue.pending import list_tasks
 from thermolion.errors import OperationError
 
 # How many there are, of looks and of trials that they released, and if winners are awaited.
@@ -177,6 +178,7 @@ def _print_sent(
     study: Study, sent: SubmitResult, arguments: Namespace, nothing: str = "nothing to send"
 ) -> int:
     records = [submission.to_json() for submission in sent.submissions]
+    jobs, waits = _list_jobs(study, sent)
     if arguments.json:
         print_result(
             {
@@ -187,6 +189,8 @@ def _print_sent(
                 "left": sent.left,
                 "notes": list(sent.notes),
                 "held": sent.held,
+                "jobs": jobs,
+                "waits": waits,
             }
         )
         return Exit.FAILED if sent.held else Exit.DONE
@@ -205,9 +209,25 @@ def _print_sent(
             f"submission {names}: {sent.trials} trials in {packs} packs, {sent.at_a_time} at a "
             f"time; look with: {format_verb('status', arguments)}"
         )
+        if jobs:
+            print_result(f"jobs {list_tasks(jobs)}")
+        for why in waits:
+            print_result(why)
     if sent.left:
         print_result(_describe_left(sent.left, arguments))
     return Exit.DONE
+
+
+def _list_jobs(study: Study, sent: SubmitResult) -> tuple[list[str], list[str]]:
+    """Return the ids of the jobs that were sent, of schedulers that have any, and what they say.
+
+    Asks the scheduler once.
+    """
+    if not sent.submissions or not backend_of(study.sweep.keys).survives_us:
+        return [], []
+    status, names = read_status(study), {one.id for one in sent.submissions}
+    jobs = [one.job.id for one in status.planned.values() if one.job and one.carrier in names]
+    return list(dict.fromkeys(jobs)), list(status.notes)
 
 
 def _describe_left(count: int, arguments: Namespace) -> str:

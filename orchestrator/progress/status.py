@@ -12,7 +12,13 @@ from jobs.contract.attempts import read_discards
 from jobs.contract.layout import Layout
 from jobs.contract.trial import Trial
 from jobs.ranks.ending import RANK_DIED
-from orchestrator.backends.base import job_ends, job_notes, job_states
+from orchestrator.backends.base import (
+    SchedulerJob,
+    job_ends,
+    job_notes,
+    job_states,
+    living_jobs,
+)
 from orchestrator.backends.records import Submission, read_pack, read_submissions
 from orchestrator.progress.retry_policy import (
     Ends,
@@ -51,6 +57,7 @@ class TrialStatus:
     job that has not come to it yet, whatever became of it in an earlier one; `held` was left
     alone by the last job that carried it, because trials like it had failed: `hold` says how.
     `failure` says what ended the last attempt, if that brought no result and nobody stopped it.
+    `job` is the living job, if its scheduler names it.
     """
 
     outcome: Outcome
@@ -58,6 +65,12 @@ class TrialStatus:
     hold: Hold | None = None
     wanted: Wanted = "now"
     failure: Failure | None = None
+    job: SchedulerJob | None = None
+
+    @property
+    def job_id(self) -> str | None:
+        """The id of the living job, else of the last one that has begun it; None if none has."""
+        return self.outcome.job.get("job") if self.job is None else self.job.id
 
     @property
     def goes_again(self) -> bool:
@@ -192,13 +205,17 @@ def read_status(study: Study, amended: Analysis | None = None) -> Status:
     `amended` is the analysis that is to be frozen in the place of what is.
     """
     carriers: dict[str, str] = {}
+    in_jobs: dict[str, SchedulerJob] = {}
     stage, trials = read_stage(study, amended)
     submissions = read_submissions(study.layout)
     living = find_living_packs(study.layout, submissions)
+    jobs = living_jobs(study.layout, [one for one in submissions if one.id in living])
     for submission, packs in living.items():
         for pack in packs:
             carried = read_pack(study.layout, submission, pack).trials
             carriers |= {trial.id: submission for trial in carried}
+            if (submission, pack) in jobs:
+                in_jobs |= {trial.id: jobs[submission, pack] for trial in carried}
     outcomes = read_outcomes(study.layout.events, trials, read_discards(study.layout))
     ends = job_ends(study.layout, submissions)
     holds = _read_open_holds(study, submissions, ends, carriers)
@@ -221,6 +238,7 @@ def read_status(study: Study, amended: Analysis | None = None) -> Status:
                 holds.get(trial_id),
                 stage.wanted(outcome.trial),
                 None if outcome.has_result else failure(trial_id, outcome),
+                in_jobs.get(trial_id),
             )
             for trial_id, outcome in outcomes.items()
             if trial_id in planned

@@ -31,6 +31,7 @@ from orchestrator.views.hours import cap_line, hours_json
 from orchestrator.views.status import (
     final,
     group_lines,
+    job_words,
     prospect_json,
     reason,
     stage_json,
@@ -185,6 +186,7 @@ class PlanPreview:
         if unused:  # the sweep may be meant for several backends
             notes.append(f"backend {keys.backend} has no use for {', '.join(unused)}: left alone")
         notes += backend_of(keys).remarks(self.study)
+        notes += backend_of(keys).refusals(self.study)
         if self.change is not None and self.change.orphaned:
             notes.append(self.change.refusal(self.study.name))
         if self.change is not None and self.change.removed:
@@ -264,7 +266,8 @@ def trial_line(trial_status: TrialStatus) -> str:
     outcome, trial = trial_status.outcome, trial_status.outcome.trial
     result = _join_ends(outcome.error) if outcome.error else final(outcome) or ""
     whose = f"{trial.workload.name} / {trial.candidate.name} / block {trial.block}"
-    ending = f"{result}  {reason(trial_status)}".strip()
+    words = reason(trial_status) or job_words(trial_status)
+    ending = f"{result}  {words}".strip()
     return f"{trial.id}  {trial_status.state:<11} {whose}  {ending}".rstrip()
 
 

@@ -12,11 +12,12 @@ from orchestrator.progress.status import Status, TrialStatus
 from orchestrator.sweep.search_space import TunedCandidate
 from tracking.outcomes import Outcome
 
+_LONGEST_REASON = 40  # characters in the line of a trial
 _LONGEST = 3  # nodes and candidates named in a line
 
 
 def prospect_json(trial_status: TrialStatus) -> dict[str, Any]:
-    """Return class, cause, node and what is next, as fields of a trial."""
+    """Return class, cause, node, what is next and its job, as fields of a trial."""
     failure = trial_status.failure
     kind = "DIVERGED" if trial_status.state == "diverged" else failure and failure.kind
     return {
@@ -24,6 +25,8 @@ def prospect_json(trial_status: TrialStatus) -> dict[str, Any]:
         "why": failure and failure.why,
         "node": failure.node if failure else trial_status.outcome.job.get("host"),
         "next": next_step(trial_status),
+        "job": trial_status.job_id,
+        "waits": trial_status.job and trial_status.job.waits,
     }
 
 
@@ -52,6 +55,17 @@ def reason(trial_status: TrialStatus) -> str:
     tries = f" in attempt {count}" if count > 1 else ""
     why = "" if trial_status.outcome.error else f": {failure.why.splitlines()[0]}"
     return f"[{failure.kind}{where}{tries}{why}; {next_step(trial_status)}]"
+
+
+def job_words(trial_status: TrialStatus) -> str:
+    """Return the job that carries a trial now, and why it waits; empty without one."""
+    job = trial_status.job
+    if job is None or trial_status.outcome.has_result:
+        return ""
+    if job.waits is None:
+        return f"[job {job.id}]"
+    why = job.waits if len(job.waits) <= _LONGEST_REASON else f"{job.waits[:_LONGEST_REASON]}…"
+    return f"[job {job.id} waits: {why}]"
 
 
 def group_lines(status: Status) -> list[str]:

@@ -30,6 +30,8 @@ def trial_record(found: FoundTrial) -> dict[str, Any]:
         "planned": any(trial.id == found.trial for trial in study.trials),
         "state": trial_status.state,
         "carried_by": trial_status.carrier,
+        "job": trial_status.job_id,
+        "waits": trial_status.job and trial_status.job.waits,
         "config": outcome.trial.to_json(),
         "told": dict(select_hyperparameters(outcome.trial.workload, outcome.trial.candidate)),
         "attempts": [_attempt(attempt) for attempt in outcome.attempt_log],
@@ -60,6 +62,7 @@ def trial_text(record: Mapping[str, Any]) -> str:
     lines = [
         ("trial", f"{record['id']} of study {record['study']}{planned}"),
         ("state", record["state"]),
+        ("job", _job_text(record)),
         ("workload", f"{labels['workload']}: {_settings(config['workload'])}"),
         ("candidate", f"{labels['candidate']}: {_settings(candidate)}{_searched_by(labels)}"),
         ("block", f"{config['block']}, phase {config['phase']}, {config['precision']}"),
@@ -88,6 +91,11 @@ def trial_text(record: Mapping[str, Any]) -> str:
     ]
     text = columns([(label, content) for label, content in lines if content], gap=1)
     return f"{text}\n\n{record['traceback'].rstrip()}" if record["traceback"] else text
+
+
+def _job_text(record: Mapping[str, Any]) -> str | None:
+    waits = record["waits"]
+    return record["job"] if waits is None else f"{record['job']}, which waits: {waits}"
 
 
 def _searched_by(labels: Mapping[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """Progress of a running study: a live table on a terminal, plain lines elsewhere."""
 
+import re
 import time
 from collections.abc import Iterator
 
@@ -18,6 +19,7 @@ from orchestrator.submit.submit import send_remaining
 from orchestrator.views.status import current, in_unit
 from tracking.outcomes import Outcome, curve_position
 
+_NUMBERS = re.compile(r"[0-9]+")
 _LINE_EVERY_S = 10.0  # between two lines while nothing is completed
 
 
@@ -36,7 +38,13 @@ def _show_table(study: Study, console: Console) -> Status:
 
 def _print_lines(study: Study, console: Console) -> Status:
     printed, printed_s = "", 0.0
+    noted: set[str] = set()
     for status in _poll(study):
+        for note in status.notes:
+            alike = _NUMBERS.sub("", note)  # how many wait changes all the time
+            if alike not in noted:
+                noted.add(alike)
+                console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
         line = _summary(study, status)
         done = line.partition(",")[0]
         if done != printed or time.monotonic() - printed_s > _LINE_EVERY_S:
@@ -96,7 +104,7 @@ def _table(study: Study, status: Status, width: int) -> Group:
     bar = ProgressBar(total=len(status.wanted), completed=status.done, width=min(24, width))
     foot = Table.grid(padding=(0, 2))
     foot.add_row(bar, Text(_summary(study, status)))
-    return Group(table, foot)
+    return Group(table, foot, *map(Text, status.notes))
 
 
 def _cells(status: Status, workload: Workload, candidate: Candidate) -> tuple[str, str, str]:

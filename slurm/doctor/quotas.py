@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator, Mapping
 
 from slurm.doctor.diagnostic import Diagnostic, fatal, ok, warning
+from slurm.policy import find_policies, foresee_waiting
+from slurm.request import JobResources
 from slurm.site.facts import Facts, Partition, parse_count, parse_minutes
 from slurm.site.site import Site
 
@@ -27,6 +29,7 @@ def check_quotas(
     yield from _time(site, partition, record)
     yield from _memory(facts, partition, record)
     yield from _whole_nodes(facts, partition, record)
+    yield from _policy(site, facts, partition)
     yield from _sbatch_on_nodes(site, record)
     if facts.config.get("EnforcePartLimits", "NO").upper() == "NO":
         yield ok("too large", "the site takes jobs that can never start; we look beforehand")
@@ -141,6 +144,19 @@ def _whole_nodes(
         text += f" and {partition.gpus} GPUs" if partition.gpus else ""
         step = "pack.trials_per_gpu: k runs k trials beside each other in a job"
         yield warning("whole nodes", text, step)
+
+
+def _policy(site: Site, facts: Facts, partition: Partition) -> Iterator[Diagnostic]:
+    for policy in find_policies(facts, site):
+        if policy.time_min is None:
+            continue
+        if site.time_min is not None and site.time_min > policy.time_min:
+            text = f"time is {site.time_min} min, {policy.name} allows {policy.time_min}"
+            yield fatal("policy", text, f'time = "{policy.time_min}min" in the site profile')
+        else:
+            yield ok("policy", f"{policy.name} allows {policy.time_min} min")
+    for text in foresee_waiting(facts, site, partition, JobResources()):
+        yield warning("policy", text, "jobs wait, and start by themselves as others end")
 
 
 def _sbatch_on_nodes(site: Site, record: Mapping[str, str]) -> Iterator[Diagnostic]:

@@ -5,12 +5,13 @@ the queue proves it; if nobody knows, it is better waited for than trained twice
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
 
 from jobs.contract.layout import Layout
 from slurm.helper_record import read_helper
 from slurm.queue.job_names import JobNames
+from slurm.queue.pending import read_reason
 from slurm.queue.squeue import ExpectedJobs, Outstanding, Queue
 from slurm.queue.state_words import Key, State
 from slurm.submission import ArrayJob, SlurmSubmission, cancel_mark
@@ -107,6 +108,16 @@ def find_living(submission: SlurmSubmission, queue: Queue) -> dict[int, tuple[in
                 elif queue.misses(key) and states[pack] is None:
                     living[pack] = (job, "running")
     return living
+
+
+def list_tasks(submission: SlurmSubmission, queue: Queue) -> Iterator[tuple[int, str, str | None]]:
+    """Yield pack, id and, if it waits, SLURM's reason of every job that has left no exit code."""
+    states = read_states(submission)
+    for pack, array_job in submission.array_jobs.by_pack().items():
+        if states.get(pack) is None and array_job.id is not None:
+            job = queue.by_key.get(array_job.key(pack, array_job.id))
+            reason = None if job is None else read_reason(job)
+            yield pack, array_job.task_id(pack, array_job.id), reason
 
 
 def end_name(pack: int) -> str:

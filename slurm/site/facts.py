@@ -67,7 +67,7 @@ class Partition:
     """One partition; `cpus`, `memory_mb` and `gpus` are the most that one of its nodes has.
 
     `time_min` is None if it has no limit; `gpu_types` are the names of its types of GPUs, empty if
-    they have none.
+    they have none. Of its nodes so many are `unavailable`: down or drained.
     """
 
     name: str
@@ -79,6 +79,22 @@ class Partition:
     memory_mb: int
     gpus: int
     gpu_types: tuple[str, ...] = ()
+    unavailable: int = 0
+
+
+@dataclass(frozen=True)
+class JobPolicy:
+    """What a QOS, or an account of the user, allows; None and empty if it sets no limit.
+
+    `job` are the most CPUs, nodes and the like of one job by SLURM's names of them, `group` those
+    of all jobs under it at a time; `max_jobs` of a user may run at a time.
+    """
+
+    name: str
+    time_min: int | None = None
+    max_jobs: int | None = None
+    job: Mapping[str, int] = field(default_factory=dict)
+    group: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -88,7 +104,9 @@ class Facts:
     `accounts` and `qos` are those that the user may name, None if the site does not say.
     `submit_cap` is the most jobs that the user may have in the queue, None if none is known;
     `qos_caps` are the most that a QOS takes of a user, by its name, those of partitions among
-    them. The memory is what a job has that asks for none, for a CPU or on a node (None: unknown).
+    them. `qos_policies` and `account_policies` say what QOS and the user's accounts allow, by
+    name; `default_qos` is that of a job that names none, None if it is not told. The memory is
+    what a job has that asks for none, for a CPU or on a node (None: unknown).
     `federation` is that of the cluster, if it is in one.
     """
 
@@ -103,6 +121,9 @@ class Facts:
     memory_of_cpu_mb: int | None = None
     memory_of_node_mb: int | None = None
     federation: str | None = None
+    qos_policies: Mapping[str, JobPolicy] = field(default_factory=dict)
+    account_policies: Mapping[str, JobPolicy] = field(default_factory=dict)
+    default_qos: str | None = None
 
     @property
     def has_slurmdbd(self) -> bool:
@@ -120,7 +141,10 @@ def read_facts(user: str, ask: Ask = ask_site) -> Facts:
     """Ask the cluster; raises SlurmError if there is none or it does not answer."""
     config = parse_config(ask("config", ["scontrol", "show", "config"]))
     partitions = parse_partitions(
-        ask("sinfo", ["sinfo", "--noheader", "--exact", "--all", "--format=%P|%a|%l|%D|%c|%m|%G"])
+        ask(
+            "sinfo",
+            ["sinfo", "--noheader", "--exact", "--all", "--format=%P|%a|%l|%D|%c|%m|%G|%F"],
+        )
     )
     size = int(config.get("MaxArraySize", USUAL_ARRAY))
     known = Facts(
@@ -136,10 +160,12 @@ def read_facts(user: str, ask: Ask = ask_site) -> Facts:
     if not known.has_slurmdbd or enforced in ([""], ["none"]):
         return known
     try:
-        fields = "format=account,user,maxsubmit,qos,defaultaccount"
-        mine = ["show", "associations", f"user={user}", "withsubaccounts", fields]
+        fields = "format=account,user,maxsubmit,qos,defaultaccount,maxwall,maxjobs,maxtres,grptres"
+        mine = ["show", "associations", f"user={user}", "withsubaccounts", fields + ",defaultqos"]
         associations = _table("associations", mine, ask)
-        qos = dict(_table("qos", ["show", "qos", "format=name,maxsubmitpu"], ask))
+        fields = "format=name,maxsubmitpu,maxwall,maxjobspu,maxtres,grptres"
+        of_qos = _table("qos", ["show", "qos", fields], ask)
+        qos = {row[0]: row[1] for row in of_qos}
         default = _table("user", ["show", "user", user, "format=defaultaccount"], ask)
     except SlurmError:
         return known  # no right to look, or the accounting is down
@@ -151,6 +177,11 @@ def read_facts(user: str, ask: Ask = ask_site) -> Facts:
         submit_cap=_cap(associations, qos) if limited else None,
         qos=frozenset(name for row in associations for name in row[3].split(",") if name),
         qos_caps={name: int(cap) for name, cap in qos.items() if limited and cap.isdecimal()},
+        qos_policies={r[0]: _policy(f"QOS {r[0]!r}", r[2:]) for r in of_qos if limited},
+        account_policies={
+            row[0]: _policy(f"account {row[0]!r}", row[5:]) for row in associations if limited
+        },
+        default_qos=_find_default_qos(associations),
     )
 
 
@@ -173,7 +204,7 @@ def parse_partitions(text: str) -> dict[str, Partition]:
     """Return partitions by name from lines of sinfo, one for every kind of node in each."""
     partitions: dict[str, Partition] = {}
     for line in text.splitlines():
-        name, state, time, nodes, cpus, memory, gres = line.strip().split("|", 6)
+        name, state, time, nodes, cpus, memory, gres, *counts = line.strip().split("|")
         is_default, name = name.endswith("*"), name.rstrip("*")
         blank = Partition(name, is_default, state == "up", parse_minutes(time), 0, 0, 0, 0)
         before = partitions.get(name, blank)
@@ -181,6 +212,7 @@ def parse_partitions(text: str) -> dict[str, Partition]:
         partitions[name] = replace(
             before,
             nodes=before.nodes + int(nodes),
+            unavailable=before.unavailable + _count_unavailable(counts),
             cpus=max(before.cpus, _number(cpus)),
             memory_mb=max(before.memory_mb, _number(memory)),
             gpus=max(before.gpus, sum(int(count) for _, count in gpus)),
@@ -235,6 +267,31 @@ def _cap(associations: Sequence[Sequence[str]], qos: Mapping[str, str]) -> int |
     caps = [row[2] for row in associations]
     caps += [qos.get(name, "") for row in associations for name in row[3].split(",")]
     return min((int(cap) for cap in caps if cap.isdecimal()), default=None)
+
+
+def _policy(name: str, fields: Sequence[str]) -> JobPolicy:
+    """Return a policy by fields of sacctmgr: time, jobs at a time, what a job and all may have."""
+    time, jobs, job, group = (*fields, *4 * [""])[:4]
+    return JobPolicy(name, parse_minutes(time), parse_count(jobs), _tres(job), _tres(group))
+
+
+def _tres(text: str) -> dict[str, int]:
+    pairs = (part.partition("=") for part in text.split(",") if "=" in part)
+    return {name: int(value) for name, _, value in pairs if value.isdecimal()}
+
+
+def _find_default_qos(associations: Sequence[Sequence[str]]) -> str | None:
+    """Return the QOS of jobs that name none: the default, or the only one that there is."""
+    named = {row[9] for row in associations if len(row) > 9 and row[9]}
+    every = {name for row in associations for name in row[3].split(",") if name}
+    found = named or every
+    return found.pop() if len(found) == 1 else None
+
+
+def _count_unavailable(counts: Sequence[str]) -> int:
+    """Return the nodes that are neither allocated nor idle, from sinfo's four counts."""
+    parts = counts[0].split("/") if counts else []
+    return int(parts[2]) if len(parts) == 4 and parts[2].isdecimal() else 0
 
 
 def _number(text: str) -> int:

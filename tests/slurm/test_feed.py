@@ -51,14 +51,15 @@ def test_a_limit_that_the_site_does_not_tell_leaves_a_place_for_the_feeder(
 def test_a_request_that_is_never_granted_is_no_full_queue(limited, warm, tmp_path):
     lab = Lab(limited, tmp_path, warm)
     limit = ("sacctmgr", "-i", "modify", "qos", "normal", "set")
-    lab.cluster.ask(*limit, "MaxWall=00:10:00", "flags=DenyOnLimit")
+    lab.cluster.ask(*limit, "MaxTRESPerNode=cpu=1", "flags=DenyOnLimit")
     try:
         sweep = lab.write(FOUR, "four.yaml")
-        said = lab.call("submit", sweep, "--site", lab.site(), "--set", "resources.time=1h")
+        two = ("--set", "resources.cpus_per_task=2")
+        said = lab.call("submit", sweep, "--site", lab.site(), *two)
     finally:
-        lab.cluster.ask(*limit, "MaxWall=-1", "flags-=DenyOnLimit")
+        lab.cluster.ask(*limit, "MaxTRESPerNode=cpu=-1", "flags-=DenyOnLimit")
     assert said.code == 1
-    assert "sbatch refuses: QOSMaxWallDurationPerJobLimit" in said.err
+    assert "sbatch refuses: QOSMaxCpuPerNode" in said.err
     assert lab.squeue() == []
     again = lab.call("submit", sweep, "--site", lab.site())
     assert again.code == 0, again.err

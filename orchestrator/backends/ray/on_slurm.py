@@ -13,6 +13,7 @@ from orchestrator.backends.base import (
     JobEnds,
     JobState,
     JobStates,
+    LivingJobs,
     Need,
     PlacementRequest,
     SubmissionPlan,
@@ -120,6 +121,16 @@ class RayOnSlurm(Backend):
                 if end is not None and unended and _concerns(layout, submission, pack, end):
                     ends[submission.id, pack] = end
         return ends
+
+    def jobs(self, layout: Layout, submissions: Sequence[Submission]) -> LivingJobs:
+        """Return the job of each submission for all of its packs."""
+        of_jobs = self._slurm.jobs(layout, list(map(_job, submissions)))
+        return {
+            (one.id, pack): of_jobs[_job(one).id, 0]
+            for one in submissions
+            if (_job(one).id, 0) in of_jobs
+            for pack in range(one.packs)
+        }
 
     def cancel(
         self, layout: Layout, submission: Submission, packs: Collection[int] | None = None
