@@ -106,6 +106,23 @@ def read_pack(layout: Layout, submission: str, number: int) -> Pack:
     return read_record(layout.pack(submission, number), Pack.from_json)
 
 
+def find_former_root(layout: Layout, submissions: Sequence[Submission]) -> Path | None:
+    """Return the root that the last submission was sent from, if the study was moved since.
+
+    A root that is reached by another path is no other one.
+    """
+    if not submissions:
+        return None
+    try:
+        before = read_pack(layout, submissions[-1].id, 0).layout.root
+    except FileNotFoundError:
+        return None  # somebody has removed it: nobody knows
+    try:
+        return None if before.samefile(layout.root) else before
+    except FileNotFoundError:
+        return before
+
+
 def read_record(path: Path, build: Callable[[dict[str, Any]], _Record]) -> _Record:
     """Return what `build` makes of the JSON in a file; raises BackendError if it cannot."""
     try:

@@ -19,7 +19,12 @@ from orchestrator.backends.base import (
     job_states,
     living_jobs,
 )
-from orchestrator.backends.records import Submission, read_pack, read_submissions
+from orchestrator.backends.records import (
+    Submission,
+    find_former_root,
+    read_pack,
+    read_submissions,
+)
 from orchestrator.progress.retry_policy import (
     Ends,
     Failure,
@@ -247,11 +252,23 @@ def read_status(study: Study, amended: Analysis | None = None) -> Status:
         jobs_alive=sum(map(len, living.values())),
         strays=len(carriers.keys() - planned),
         at_a_time=max((known[submission].lanes for submission in living), default=1),
-        notes=tuple(job_notes(study.layout, submissions)),
+        notes=(
+            *job_notes(study.layout, submissions),
+            *_note_move(study.layout, submissions, bool(living)),
+        ),
         stage=stage,
         bad_nodes=_find_bad_nodes(ends, study.sweep.keys.failures),
         cap_note=read_cap_note(study.layout),
     )
+
+
+def _note_move(layout: Layout, submissions: Sequence[Submission], lives: bool) -> list[str]:
+    """Say that jobs are alive which write to where the study was before it was moved."""
+    before = find_former_root(layout, submissions) if lives else None
+    if before is None:
+        return []
+    note = f"the study was moved, and its jobs write below {before}, from where they were sent"
+    return [f"{note}: move it back, or thermolion cancel {layout.study} before anything is sent"]
 
 
 def poll_status(study: Study) -> Iterator[Status]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,8 @@ from orchestrator.study.tuning_rounds import NO_TUNING, Tuning
 from orchestrator.sweep.document import SweepError, choices
 from orchestrator.sweep.sweep import Sweep, read_sweep
 from slurm.site.site import Site
+
+_STUDY = re.compile(r"""^(?:study|  "study")\s*:\s*["']?([\w.-]+)""", re.M)  # as `record` writes
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,34 @@ def open_study(target: str, root: Path | None = None, overrides: Iterable[str] =
         path = recorded
     sweep = read_sweep(path, overrides)
     layout = Layout(root, sweep.keys.study)
+    _check_not_renamed(path, layout)
     return Study(keep_searches(sweep, layout), layout)
+
+
+def _check_not_renamed(path: Path, layout: Layout) -> None:
+    """Raise SweepError if a folder of the root that has another name holds this study's records.
+
+    `path` is the sweep file: that of a user, or the one in the folder of a study.
+    """
+    if (path.parent / "submissions").is_dir():
+        recorded = [path] if path.parent.resolve().parent == layout.root.resolve() else []
+    else:
+        recorded = [] if layout.folder.exists() else sorted(layout.root.glob("*/sweep.yaml"))
+        recorded = [one for one in recorded if _recorded_name(one) == layout.study]
+    for one in recorded:
+        name = _recorded_name(one)
+        if name not in (None, one.parent.name) and (one.parent / "submissions").is_dir():
+            raise SweepError(
+                f"the folder {one.parent} holds the records of a study {name!r}, and a study is "
+                f"found by the name of its folder: rename it back to {name}, or name both alike "
+                f"by the key `study` of {one}, or move the folder out of {layout.root}"
+            )
+
+
+def _recorded_name(sweep: Path) -> str | None:
+    """Return the name of the study that was recorded by a sweep file; None if it has none."""
+    found = _STUDY.search(sweep.read_text(encoding="utf-8", errors="replace"))
+    return found and found[1]
 
 
 def _check_unsent(name: str, root: Path) -> None:

@@ -322,8 +322,13 @@ def choose_code_roots(
         if renew or not is_resumed(study, trial_status):
             return present
         job = trial_status.outcome.job
-        begun_with = read(str(job["submission"]), int(job["pack"])).code_root
-        return begun_with if begun_with is not None and begun_with.is_dir() else present
+        pack = read(str(job["submission"]), int(job["pack"]))
+        begun_with = pack.code_root
+        if begun_with is None:
+            return present
+        if begun_with.is_relative_to(pack.layout.root):  # which may have been moved since
+            begun_with = study.layout.root / begun_with.relative_to(pack.layout.root)
+        return begun_with if begun_with.is_dir() else present
 
     return {trial.id: root(trial) for trial in trials}
 

@@ -9,7 +9,13 @@ from jobs.contract.lock import Lock, LockHeld
 from jobs.contract.trial import Trial
 from orchestrator.backends.base import backend_of
 from orchestrator.backends.recorded_site import with_recorded_site
-from orchestrator.backends.records import Submission, cancelled_file, read_pack, read_submissions
+from orchestrator.backends.records import (
+    Submission,
+    cancelled_file,
+    find_former_root,
+    read_pack,
+    read_submissions,
+)
 from orchestrator.progress.status import Status, find_living_packs, read_status
 from orchestrator.progress.sweep_diff import compare_with_recorded
 from orchestrator.results.additions import list_additions
@@ -74,6 +80,7 @@ def _submit(
     study: Study, options: SendOptions, choose: Choose, tell: Callable[[str], None] | None
 ) -> SubmitResult:
     status = read_status(study)
+    _check_place(study, status)
     notes = _check_edit(study, status, options.accept_change)
     while decide(study, status):
         status = read_status(study)
@@ -263,6 +270,17 @@ def cancel_study(study: Study) -> int:
             mark.unlink(missing_ok=True)
         raise out_of_reach
     return stopped
+
+
+def _check_place(study: Study, status: Status) -> None:
+    """Raise SweepError if jobs are alive that write to where the study was before it was moved."""
+    before = find_former_root(study.layout, read_submissions(study.layout))
+    if before is not None and status.jobs_alive:
+        raise SweepError(
+            f"{study.name!r} was moved, and {status.jobs_alive} jobs of it are alive that were "
+            f"sent from {before} and write there: move it back, or thermolion cancel {study.name} "
+            "first"
+        )
 
 
 def _check_edit(study: Study, status: Status, accept: bool) -> tuple[str, ...]:

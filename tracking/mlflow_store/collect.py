@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
 
 from jobs.contract.layout import Layout
 from jobs.contract.lock import Lock
@@ -263,6 +264,7 @@ def _ensure_experiment(store: Store, study: str, tags: Mapping[str, str], restor
         return str(
             store.client.create_experiment(study, artifact_location=folder, tags=dict(tags))
         )
+    _check_artifacts(store, experiment)
     experiment_id = str(experiment.experiment_id)
     if experiment.lifecycle_stage == "deleted":
         if not restore:
@@ -277,3 +279,18 @@ def _ensure_experiment(store: Store, study: str, tags: Mapping[str, str], restor
         if experiment.tags.get(tag) != value:
             store.client.set_experiment_tag(experiment_id, tag, value)
     return experiment_id
+
+
+def _check_artifacts(store: Store, experiment: "Experiment") -> None:
+    """Raise StoreError if an embedded store was moved: MLflow would go on writing where it was."""
+    folder = Path(unquote(urlsplit(experiment.artifact_location).path)).parent
+    if store.artifacts is None or folder.name != store.artifacts.name:
+        return  # of a server, or the user's own
+    if folder.exists() and store.artifacts.exists() and folder.samefile(store.artifacts):
+        return
+    if folder != store.artifacts:
+        raise StoreError(
+            f"the store was moved: files of {experiment.name!r} go to {folder}, which MLflow has "
+            f"written down. Move it back, or move {store.database} and {store.artifacts} away, "
+            "and collect again: both are made anew from the logs"
+        )
