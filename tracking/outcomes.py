@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.contract import events
+from jobs.contract.failures import FailureClass
 from jobs.contract.trial import Trial, Workload
 from tracking.history import RESULTS, AttemptSummary, History, State
 from tracking.logs import LoggedEvent, Point, read_logs, sort_lines
@@ -79,15 +80,17 @@ def curve_position(workload: Workload, point: Point) -> float:
 
 @dataclass(frozen=True)
 class Hold:
-    """A lane that left trials alone, because the first ones of its submission had failed alike.
+    """Trials that were left alone, because the first ones of their submission had failed alike.
 
-    `trials` are the ids of those left alone; `error` is that of one that had failed.
+    `trials` are their ids; `error` is that of one that had failed. A lane has left them alone, or
+    none has begun: then `failure` is how the first jobs have ended.
     """
 
     submission: str
     reason: str
     error: str | None
     trials: tuple[str, ...]
+    failure: FailureClass | None = None
 
 
 def read_outcomes(

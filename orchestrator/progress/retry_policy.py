@@ -138,7 +138,7 @@ def find_start_hold(
     packs = (read_carried(layout, submission.id, pack) for pack in range(submission.packs))
     trials = tuple(trial for pack in packs for trial in pack if trial not in carriers)
     reason = "the first jobs of the submission ended alike before they began"
-    return Hold(submission.id, reason, common.why, trials)
+    return Hold(submission.id, reason, common.why, trials, common.failure)
 
 
 @cache

@@ -53,7 +53,7 @@ def _find_class(one: TrialStatus) -> FailureClass:
         is_repeated = one.failure.kind == "LOST" and one.failure.used > 1
         return "USER_ERROR" if is_repeated else one.failure.kind
     if one.hold is not None:  # it was left alone because trials like it had failed so
-        return classify_exception(None, one.hold.error)
+        return one.hold.failure or classify_exception(None, one.hold.error)
     return _classify(one.outcome)
 
 

@@ -2,10 +2,14 @@
 
 import json
 
+import pytest
 from processes import wait_for
 from slurm_lab import FOUR, Lab
 
 from orchestrator.backends.records import read_submissions
+from orchestrator.progress.status import read_status
+from orchestrator.results.given_up import list_given_up
+from orchestrator.study.study import open_study
 
 HELD = "held, because the first jobs of the submission ended alike before they began"
 
@@ -49,3 +53,10 @@ def test_a_python_that_is_not_there_is_named_and_what_is_not_sent_yet_never_is(l
     assert "/nonesuch/python3: No such file or directory" in said
     assert lab.squeue() == []
     assert len(read_submissions(lab.layout("four"))) == 1
+    study = open_study("four", lab.root)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in lab.cluster.environment.items():
+            patch.setenv(name, value)
+        given_up = list_given_up(read_status(study))
+    assert set(given_up.values()) == {"NEVER_STARTED"}  # which says nothing of a candidate
+    assert len(given_up) == 4
