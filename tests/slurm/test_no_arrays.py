@@ -4,7 +4,6 @@ import json
 import os
 import signal
 
-import pytest
 from processes import wait_for
 from slurm_lab import FOUR, ONE_A_TASK, Lab
 from slurm_trainings import WAITS, odd, waiting
@@ -50,12 +49,20 @@ def test_a_sweep_runs_as_single_jobs_that_heed_how_many_may_run_at_once(lab):
     assert sorted(path.name for path in logs) == ["0.log", "1.log", "2.log", "3.log"]
 
 
-@pytest.mark.parametrize("size", [0, 1])
-def test_a_cluster_that_allows_no_arrays_says_so_itself(lab, size):
+def _says(lab: Lab, size: int) -> str:
+    """Return the PATH of a cluster with another MaxArraySize."""
     says = f'REAL "$@" | sed "s/^MaxArraySize .*/MaxArraySize = {size}/"'
-    path = lab.stand_in("scontrol", says)
-    sweep, site = lab.write(ONE_A_TASK), lab.site(options=LATER)
-    assert f"MaxArraySize is {size}: none; every pack is a job of its own" in (
+    return lab.stand_in("scontrol", says)
+
+
+def test_arrays_of_one_job_are_none(lab):
+    assert "export THERMOLION_PACK=0" in lab.call("plan", lab.write(FOUR), PATH=_says(lab, 1)).out
+
+
+def test_a_cluster_that_allows_no_arrays_says_so_itself(lab):
+    path, site = _says(lab, 0), lab.site(options=LATER)
+    sweep = lab.write(ONE_A_TASK)
+    assert "MaxArraySize is 0: none; every pack is a job of its own" in (
         lab.call("doctor", "--site", site, PATH=path).out
     )
     assert lab.call("submit", sweep, "--site", site, PATH=path).code == 0

@@ -106,7 +106,6 @@ def test_other_resources_of_a_site_stand_beside_the_gpus(lab):
     [
         ("mem-per-cpu", 0, "#SBATCH --mem-per-cpu=100M\n", "#SBATCH --mem-per-cpu=200M\n"),
         ("mem-per-gpu", 1, "#SBATCH --mem-per-gpu=100M\n", "#SBATCH --mem-per-gpu=200M\n"),
-        ("mem", 0, "#SBATCH --mem=100M\n", "#SBATCH --mem=200M\n"),
     ],
 )
 def test_more_memory_is_asked_for_in_the_words_of_the_site(lab, word, gpus, first, again):
