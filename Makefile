@@ -55,7 +55,8 @@ error-rates: $(VENV)/.dev
 # so many CPU hours, which is raised a little whenever the study is held at it.
 chaos: export CHAOS_BLOCKS ?= 5
 chaos: $(VENV)/.dev
-	SURVIVAL_LONG=2 $(BIN)/python -m pytest tests/orchestrator/backends/test_survival.py
+	SURVIVAL_LONG=2 $(BIN)/python -m pytest tests/orchestrator/backends/test_survival.py \
+	  tests/slurm/test_own_ranks.py
 	PYTHONPATH=tests/chaos:tests/support $(BIN)/python -u -m campaign
 
 # The site lies in site/; `python -m mkdocs serve` shows it while you write.
