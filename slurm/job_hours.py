@@ -8,12 +8,14 @@ SLURM nothing.
 import contextlib
 import json
 import os
+import resource
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+_KB_IN_MB = 1024
 SUFFIX = ".hours"  # N.hours of the first process of job N, N.P.hours of another lane
 
 
@@ -58,7 +60,8 @@ class JobRun:
     """One run of a job, from one start to the next: a job that was requeued has several.
 
     `seconds` is None until somebody knows them: the job runs, or left no word. `begin_s` is the
-    time of its start by the clock of its node.
+    time of its start by the clock of its node. `cpu_s` are the seconds that its CPUs were busy for
+    the process that wrote this down, and `memory_mb` the most that it had; None if unknown.
     """
 
     job: int
@@ -68,6 +71,8 @@ class JobRun:
     node: str | None
     begin_s: float
     seconds: float | None = None
+    cpu_s: float | None = None
+    memory_mb: float | None = None
 
     @property
     def hours(self) -> Hours:
@@ -100,7 +105,8 @@ def record_run(
     try:
         yield
     finally:
-        _append(file, key | {"took_s": round(begun + time.monotonic() - since, 3)})
+        took = {"took_s": round(begun + time.monotonic() - since, 3)}
+        _append(file, key | took | _measure_use())
 
 
 def settle_run(file: Path, run: JobRun) -> None:
@@ -131,7 +137,12 @@ def read_runs(files: Sequence[Path]) -> PackRuns:
                 of_lane[key] = JobRun(**{n: line[n] for n in names}, seconds=line.get("took_s"))
                 is_over = False  # whoever has requeued it
             elif key in of_lane:
-                of_lane[key] = replace(of_lane[key], seconds=line["took_s"])
+                of_lane[key] = replace(
+                    of_lane[key],
+                    seconds=line["took_s"],
+                    cpu_s=line.get("cpu_s"),
+                    memory_mb=line.get("memory_mb"),
+                )
         for key, run in of_lane.items():
             runs[key] = run if number == 0 or key not in runs else _join(runs[key], run)
     ordered = sorted(runs.values(), key=lambda run: (run.job, run.restart))
@@ -159,7 +170,17 @@ def _join(one: JobRun, other: JobRun) -> JobRun:
     begin_s = min(one.begin_s, other.begin_s)
     if one.seconds is None or other.seconds is None:
         return replace(one, begin_s=begin_s, seconds=None)
-    return replace(one, begin_s=begin_s, seconds=max(one.seconds, other.seconds))
+    return replace(
+        one,
+        begin_s=begin_s,
+        seconds=max(one.seconds, other.seconds),
+        cpu_s=_add(one.cpu_s, other.cpu_s),
+        memory_mb=_add(one.memory_mb, other.memory_mb),
+    )
+
+
+def _add(one: float | None, other: float | None) -> float | None:
+    return None if one is None or other is None else one + other
 
 
 def _append(file: Path, line: Mapping[str, Any]) -> None:
@@ -182,6 +203,20 @@ def _read_lines(file: Path) -> Iterator[dict[str, Any]]:
             record = json.loads(line)
             if isinstance(record, dict) and "job" in record:
                 yield record
+
+
+def _measure_use() -> dict[str, float]:
+    """Return how long CPUs were busy for this process and its children, and its most memory.
+
+    Of several children at a time, the largest counts for all.
+    """
+    own = resource.getrusage(resource.RUSAGE_SELF)
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    busy = own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+    return {
+        "cpu_s": round(busy, 2),
+        "memory_mb": round((own.ru_maxrss + children.ru_maxrss) / _KB_IN_MB, 1),
+    }
 
 
 def _age_s() -> float:

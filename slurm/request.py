@@ -33,7 +33,7 @@ class JobResources:
 
     A process is a rank of a trial that spans several, or a lane of its own (`lanes` > 1). Times in
     minutes; `mem` as sbatch takes it, a node's. Not on the nodes `exclude`, and not before
-    `begin_s` seconds after it is sent.
+    `begin_s` seconds after it is sent. GPUs are of `gpu_type`, None for that of the site.
     """
 
     nodes: int = 1
@@ -45,6 +45,7 @@ class JobResources:
     mem: str | None = None
     exclude: tuple[str, ...] = ()
     begin_s: int = 0
+    gpu_type: str | None = None
 
     @property
     def tasks(self) -> int:
@@ -151,7 +152,8 @@ def _checked(setup: Sequence[str]) -> list[str]:
 
 def gpu_options(resources: JobResources, site: Site) -> Mapping[str, Any]:
     """Return the options that ask for GPUs, in the dialect of the site."""
-    typed = f"{site.gpu_type}:" if site.gpu_type else ""
+    model = resources.gpu_type or site.gpu_type
+    typed = f"{model}:" if model else ""
     here, all_ = resources.gpus_per_node, resources.gpus_per_node * resources.nodes
     words: dict[GpuDialect, dict[str, Any]] = {
         "gres": {"gres": f"gpu:{typed}{here}"},

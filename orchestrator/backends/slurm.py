@@ -29,6 +29,8 @@ from orchestrator.backends.base import (
     SubmissionPlan,
 )
 from orchestrator.backends.capped import find_no_room, read_limits
+from orchestrator.backends.gpu_models import split_trials
+from orchestrator.backends.job_times import with_time
 from orchestrator.backends.recorded_site import site_of
 from orchestrator.backends.records import Submission, next_number
 from orchestrator.study.estimate import estimate_by_trial
@@ -158,12 +160,13 @@ class SlurmBackend(Backend):
         measure, facts = _measure(request, site), self._facts_here
         size = limits.find_array_size(site, facts) or USUAL_ARRAY
         plans = []
-        for need, trials in _by_need(request).items():
+        for need, model, trials in split_trials(request, site, facts):
             groups: dict[int, list[tuple[Trial, ...]]] = {}
             for pack in make_sized_packs(trials, measure, request.suspects, request.code):
                 groups.setdefault(pack[0].world_size, []).append(pack)
             for ranks, group in groups.items():
-                job = derive_resources(request.study, ranks)
+                job = replace(derive_resources(request.study, ranks), gpu_type=model)
+                job = with_time(job, group, request, site, facts)
                 job = self.scale_resources(job, need, request.bad_nodes, site)
                 plans += [
                     self._plan(job, need, request, site, group[start : start + size])
@@ -402,14 +405,6 @@ def _measure(request: PlacementRequest, site: Site) -> PackSizing:
     time_min = given.time_min or site.time_min
     most = None if time_min is None else max(0.0, 60 * time_min * (1 - _MARGIN) - site.grace_s)
     return PackSizing(seconds, pack.trials_per_gpu, pack.at_least, most)
-
-
-def _by_need(request: PlacementRequest) -> Mapping[Need, list[Trial]]:
-    """Group trials by what they are given; those that the sweep serves first."""
-    groups: dict[Need, list[Trial]] = {Need(): []}
-    for trial in request.trials:
-        groups.setdefault(request.needs.get(trial.id, Need()), []).append(trial)
-    return {need: trials for need, trials in groups.items() if trials}
 
 
 def _slurm_submissions(layout: Layout, submissions: Sequence[Submission]) -> list[SlurmSubmission]:

@@ -2,6 +2,7 @@
 
 import contextlib
 from argparse import Namespace
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +30,7 @@ from thermolion.errors import OperationError
 
 if TYPE_CHECKING:
     from orchestrator.progress.hours import StudyHours
+    from slurm.start_times import StartTime
 
 
 def plan(arguments: Namespace) -> int:
@@ -47,11 +49,12 @@ def plan(arguments: Namespace) -> int:
     packs = [pack for plan in plans for pack in plan.packs]
     lanes = count_ranks_at_a_time(plans, keys.limits.concurrent) or 1
     change = compare_with_recorded(study, status)
-    scripts = []
+    scripts, starts = [], []
     if keys.backend == "slurm" or keys.in_a_job:
         from orchestrator.backends.slurm import render_batch_scripts
 
         scripts = render_batch_scripts(study, plans)
+        starts = _ask_starts(study, scripts)
     at_hand = _find_lanes(study, status, max(lanes, status.at_a_time), arguments.lanes)
     preview = PlanPreview(
         study,
@@ -63,6 +66,7 @@ def plan(arguments: Namespace) -> int:
         arguments.effect,
         additions,
         amended is not None,
+        starts,
     )
     if arguments.json:
         print_result(preview.to_json() | {"sbatch": scripts})
@@ -71,6 +75,15 @@ def plan(arguments: Namespace) -> int:
     for script in scripts:
         print_result(f"\n{script.rstrip()}")
     return Exit.DONE
+
+
+def _ask_starts(study: Study, scripts: Sequence[str]) -> "list[StartTime]":
+    """Return when jobs would start, a question for each shape; none without SLURM."""
+    from orchestrator.backends.recorded_site import site_of
+    from slurm.commands import is_here
+    from slurm.start_times import ask_starts
+
+    return ask_starts(scripts, site_of(study).partitions) if scripts and is_here() else []
 
 
 def _find_lanes(study: Study, status: Status, planned: int, asked: int | None) -> Lanes:

@@ -191,6 +191,16 @@ def estimate_by_trial(outcomes: Sequence[Outcome], device: str) -> Mapping[str, 
     return {trial: None if one is None else one.seconds for trial, one in taken.items()}
 
 
+def measure_by_trial(outcomes: Sequence[Outcome], device: str) -> Mapping[str, float | None]:
+    """Return the seconds of every trial, by id, as trials that have ended tell; else None."""
+    times = TrialTimes(outcomes, device, outcomes[0].trial.threads if outcomes else 1)
+    found = {kind: times.find(kind) for kind in {Kind.of(one.trial) for one in outcomes}}
+    taken = {one.trial.id: found[Kind.of(one.trial)] for one in outcomes}
+    return {
+        t: one.seconds if one is not None and one.measured else None for t, one in taken.items()
+    }
+
+
 def _part_left(outcome: Outcome) -> float:
     steps: int | None = outcome.started.get("steps")
     if outcome.state != "running" or not outcome.curve or not steps:

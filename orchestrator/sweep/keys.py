@@ -71,6 +71,15 @@ class PackKeys(Strict):
     trial_takes: Duration | None = None
 
 
+class BlockKeys(Strict):
+    """What all trials of a block have to have in common: `same: gpu`, the model of their GPUs.
+
+    It is for partitions of a cluster that mix models; what a model counts as, SLURM says.
+    """
+
+    same: Literal["gpu"] | None = None
+
+
 class LimitKeys(Strict):
     """How much of a cluster a study may have.
 

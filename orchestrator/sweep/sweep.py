@@ -17,6 +17,7 @@ from orchestrator.sweep.candidates import Groups, expand_candidates, pair_candid
 from orchestrator.sweep.document import Document, Invalid, read_document
 from orchestrator.sweep.keys import (
     AnalysisKeys,
+    BlockKeys,
     ConfirmKeys,
     FailureKeys,
     LimitKeys,
@@ -179,6 +180,7 @@ class SweepFile(Strict):
     site: str | None = None
     ray: RayKeys = RayKeys()
     pack: PackKeys = PackKeys()
+    blocks: BlockKeys = BlockKeys()
     limits: LimitKeys = LimitKeys()
     checkpoint: CheckpointPolicy = CheckpointPolicy()
     system_metrics: bool = False

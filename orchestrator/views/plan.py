@@ -12,6 +12,7 @@ from jobs.contract.command_template import select_hyperparameters
 from jobs.contract.trial import ImageWorkload, Trial, Workload
 from orchestrator.backends.base import backend_of
 from orchestrator.progress.hours import StudyHours, read_hours
+from orchestrator.progress.right_size import find_right_size
 from orchestrator.progress.status import Status, TrialStatus
 from orchestrator.progress.sweep_diff import PlanChange
 from orchestrator.results.additions import FREEZES_AGAIN, Additions
@@ -28,6 +29,8 @@ from orchestrator.study.price import Lanes, Price, Pricing, describe_price
 from orchestrator.study.study import Study
 from orchestrator.sweep.keys import ConfirmKeys
 from orchestrator.views.hours import cap_line, hours_json
+from orchestrator.views.right_size import right_size_lines
+from orchestrator.views.starts import describe_starts, start_json
 from orchestrator.views.status import (
     final,
     group_lines,
@@ -38,6 +41,7 @@ from orchestrator.views.status import (
     stage_lines,
     tuned_values,
 )
+from slurm.start_times import StartTime
 from tracking.columns import columns
 from tracking.failure_groups import group_failures
 
@@ -55,7 +59,7 @@ class PlanPreview:
     `at_hand` are the lanes of all stages; `change` is what separates the sweep from the recorded
     one, None before one is recorded. Power is for an `effect` in sd of paired differences;
     `additions` are for exploration only, if sent now.
-    `freezes_again`: the analysis follows the sweep once more.
+    `freezes_again`: the analysis follows the sweep once more. `starts` say when jobs would start.
     """
 
     study: Study
@@ -67,6 +71,7 @@ class PlanPreview:
     effect: float
     additions: Additions | None = None
     freezes_again: bool = False
+    starts: Sequence[StartTime] = ()
 
     @cached_property
     def _pricing(self) -> Pricing:
@@ -129,6 +134,7 @@ class PlanPreview:
             "search_share": asdict(self._share),
             "designs": [asdict(one) for one in self._designs],
             "stage": stage_json(self.status),
+            "starts": [start_json(one) for one in self.starts],
             "hours": None if self._hours is None else hours_json(self._hours),
         }
 
@@ -156,6 +162,7 @@ class PlanPreview:
             ("states", format_counts(status)),
             ("packs", f"{len(self.packs)} to send, {busy}" if self.packs else "nothing to send"),
             *(("time", line) for line in describe_price(self._price)),
+            *(("start", line) for line in describe_starts(self.starts)),
             *([] if self._hours is None else [("cap", cap_line(self._hours))]),
             *describe_claims(self._claims),
             *describe_designs(self._designs, self._share, self._price.unit),
@@ -224,6 +231,7 @@ def _tuning(status: Status) -> list[str]:
 
 def status_json(study: Study, status: Status) -> dict[str, Any]:
     """Return the status: counts, causes of failure, and every trial with what came of it."""
+    size = find_right_size(study, status)
     return {
         "study": study.name,
         "counts": status.counts,
@@ -248,6 +256,7 @@ def status_json(study: Study, status: Status) -> dict[str, Any]:
             for trial_id, trial_status in status.planned.items()
         ],
         "stage": stage_json(status),
+        "right_size": None if size is None else asdict(size) | {"lines": size.lines},
         "notes": describe_notes(study, status),
     }
 
@@ -256,9 +265,10 @@ def status_text(study: Study, status: Status) -> str:
     """Return the counts, a line a trial, then why some have no result and what to do."""
     lines = [f"{study.name}: {format_counts(status)}"]
     lines += [trial_line(trial_status) for trial_status in status.planned.values()]
-    return "\n".join(
-        [*lines, *describe_failures(status), *stage_lines(status), *describe_notes(study, status)]
-    )
+    size = find_right_size(study, status)
+    fits = [] if size is None else right_size_lines(size)
+    after = [*describe_failures(status), *stage_lines(status), *fits]
+    return "\n".join([*lines, *after, *describe_notes(study, status)])
 
 
 def trial_line(trial_status: TrialStatus) -> str:

@@ -1,0 +1,68 @@
+"""When jobs would start, what they are given, and on which GPUs the trials of a block run."""
+
+import json
+import re
+
+from slurm_lab import FOUR
+
+MIXED = """\
+study: mixed
+workloads: [{dataset: digits, model: {mlp: {hidden: [8]}}, epochs: 1, train_images: 64}]
+candidates: {sgd: {lr: 0.01}, adam: {lr: 0.01}}
+seeds: 6
+backend: slurm
+pack: {at_least: 0s}
+resources: {gpus_per_node: 1}
+"""
+
+
+def test_plan_says_when_jobs_would_start_in_each_partition_by_a_question_a_shape(lab):
+    sweep = lab.write(FOUR, "four.yaml")
+    calls = lab.folder / "calls"
+    path = lab.stand_in("sbatch", f'echo "$@" >> {calls}\nexec REAL "$@"')
+    site = lab.site(partition="main,urgent")
+    said = lab.call("plan", sweep, "--site", site, PATH=path)
+    assert said.code == 0, said.err
+    assert re.search(
+        r"start +(main|urgent): now; (main|urgent): now, whichever is first", said.out
+    )
+    asked = [line for line in calls.read_text().splitlines() if "--test-only" in line]
+    assert len(asked) == 2  # of four trials, one shape
+    starts = json.loads(lab.call("plan", sweep, "--site", site, "--json").out)["starts"]
+    assert {one["partition"] for one in starts} == {"main", "urgent"}
+    assert all(one["time"] and one["cpus"] == 1 for one in starts)
+    assert lab.squeue() == []
+
+
+def test_the_trials_of_a_block_go_to_one_model_of_gpu_where_a_partition_mixes_them(lab):
+    sweep = lab.write(MIXED, "mixed.yaml")
+    path = lab.stand_in("sinfo", 'REAL "$@" | sed "s/gpu:2/gpu:a100:1,gpu:v100:1/"')
+    any_ = lab.call("plan", sweep, "--json", PATH=path)
+    assert len(json.loads(any_.out)["sbatch"]) == 1
+    said = json.loads(lab.call("plan", sweep, "--json", "--set", "blocks.same=gpu", PATH=path).out)
+    models = [re.search(r"--gres=gpu:(\w+):1", script) for script in said["sbatch"]]
+    assert [model and model[1] for model in models] == ["a100", "v100"]
+    blocks = {one["id"]: one["block"] for one in said["trials"]}
+    first = int(re.search(r"--array=0-(\d+)", said["sbatch"][0])[1]) + 1
+    packs = said["packs"]
+    on_first = {blocks[trial] for pack in packs[:first] for trial in pack}
+    on_second = {blocks[trial] for pack in packs[first:] for trial in pack}
+    assert on_first | on_second == set(range(6))
+    assert not on_first & on_second
+
+
+def test_a_time_is_always_asked_for_and_what_is_too_much_is_said_after_the_first_block(lab):
+    sweep = lab.write(FOUR, "four.yaml")
+    assert "#SBATCH --time=1440" in lab.call("plan", sweep).out  # all that the partition gives
+    assert lab.call("submit", sweep, "--set", "resources.mem=4000M").code == 0
+    lab.await_results("four", 4)
+    said = lab.call("status", "four").out
+    assert re.search(
+        r"right size: the largest of 4 jobs used .* of 1440 min; \d+ of 4000 MB", said
+    )
+    assert "would do: resources: {time: 5min, mem:" in said
+    size = json.loads(lab.call("status", "four", "--json").out)["right_size"]
+    assert size["lines"]["time"] == "5min"
+    more = lab.call("plan", sweep, "--set", "seeds=6").out
+    minutes = int(re.search(r"#SBATCH --time=(\d+)", more)[1])
+    assert minutes < 15  # by trials that took a second, and what a job may need to begin
