@@ -1,11 +1,12 @@
-"""Which model of GPU the trials of a block are sent to, so that all of a block have the same one.
+"""Trials by what their jobs ask for, and the model of GPU that a block is sent to.
 
-A block whose trials have begun stays with their model; others are shared out to all models that
-the partition has, the same block always to the same.
+With `blocks: {same: gpu}` all of a block have one model: that of its trials that have begun, else
+one of those that the partition has, the same block always the same one.
 """
 
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from jobs.contract.trial import Trial
 from orchestrator.backends.base import Need, PlacementRequest
@@ -17,33 +18,49 @@ from tracking.outcomes import Outcome
 _Block = tuple[str, str, int]
 
 
+@dataclass(frozen=True)
+class AlikeTrials:
+    """Trials whose jobs ask for the same: time (minutes), memory, and what past failures need.
+
+    `model` is that of their GPUs, None if any will do, or there is only one.
+    """
+
+    need: Need
+    model: str | None
+    time_min: int | None
+    mem: str | None
+    trials: Sequence[Trial]
+
+
 def split_trials(
     request: PlacementRequest, site: Site, facts: Facts | None
-) -> Iterator[tuple[Need, str | None, list[Trial]]]:
-    """Yield trials whose jobs ask for the same: with what they need, and the model of their GPUs.
-
-    The model is None if any will do, or there is only one.
-    """
+) -> Iterator[AlikeTrials]:
+    """Yield the trials of a request by what their jobs ask for."""
     keys = request.study.sweep.keys
     models: dict[str, None] = {}
     if keys.blocks.same == "gpu" and facts is not None and site.gpu_type is None:
         for partition in limits.find_partitions(facts, site):
             models |= dict.fromkeys(partition.gpu_types)
-    for need, trials in _by_need(request).items():
-        if len(models) < 2 or not keys.resources.gpus_per_node:
-            yield need, None, trials
-            continue
-        groups = group_by_model(trials, request.outcomes, list(models))
-        for model in sorted(groups):
-            yield need, model, groups[model]
+    for (need, time_min, mem), trials in _by_need(request).items():
+        groups: Mapping[str | None, Sequence[Trial]] = {None: trials}
+        if len(models) > 1 and keys.resources.gpus_per_node:
+            groups = dict(sorted(group_by_model(trials, request.outcomes, list(models)).items()))
+        for model, alike in groups.items():
+            yield AlikeTrials(need, model, time_min, mem, alike)
 
 
-def _by_need(request: PlacementRequest) -> Mapping[Need, list[Trial]]:
+def _by_need(
+    request: PlacementRequest,
+) -> Mapping[tuple[Need, int | None, str | None], list[Trial]]:
     """Group trials by what they are given; those that the sweep serves first."""
-    groups: dict[Need, list[Trial]] = {Need(): []}
+    given = request.study.sweep.keys.resources
+    groups: dict[tuple[Need, int | None, str | None], list[Trial]] = {}
+    groups[Need(), given.time_min, given.mem] = []
     for trial in request.trials:
-        groups.setdefault(request.needs.get(trial.id, Need()), []).append(trial)
-    return {need: trials for need, trials in groups.items() if trials}
+        need = request.needs.get(trial.id, Need())
+        own = given.of(trial.workload.name, trial.candidate.declared)
+        groups.setdefault((need, *own), []).append(trial)
+    return {key: trials for key, trials in groups.items() if trials}
 
 
 def group_by_model(

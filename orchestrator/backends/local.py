@@ -241,6 +241,8 @@ class LocalBackend(DetachedBackend):
             and keys.pack != PackKeys(trials_per_gpu=shared),
             "resources.time": keys.resources.time_min is not None,
             "resources.mem": keys.resources.mem is not None,
+            "blocks.same": keys.blocks.same is not None,
+            "resources.each": bool(keys.resources.each),
         }
         return [key for key, is_set in named.items() if is_set]
 

@@ -110,7 +110,11 @@ class SlurmBackend(Backend):
 
     def check(self, study: Study) -> None:
         """Raise SiteError or SweepError for what the site would refuse or never start."""
-        self.check_jobs(study, (derive_resources(study, ranks) for ranks in study.ranks))
+        given = study.sweep.keys.resources
+        jobs = [derive_resources(study, ranks) for ranks in study.ranks]
+        for time_min, mem in (given.of(name) for name in given.each):
+            jobs += [replace(job, time_min=time_min, mem=mem) for job in jobs[: len(study.ranks)]]
+        self.check_jobs(study, jobs)
 
     def check_jobs(self, study: Study, resources: Iterable[JobResources]) -> None:
         """Raise the errors of `check` for jobs that are given these resources."""
@@ -157,15 +161,17 @@ class SlurmBackend(Backend):
                 "run at a time, and `pack.trials_per_gpu` how many share a job"
             )
         site = site_of(request.study)
-        measure, facts = _measure(request, site), self._facts_here
+        facts = self._facts_here
         size = limits.find_array_size(site, facts) or USUAL_ARRAY
         plans = []
-        for need, model, trials in split_trials(request, site, facts):
+        for alike in split_trials(request, site, facts):
             groups: dict[int, list[tuple[Trial, ...]]] = {}
-            for pack in make_sized_packs(trials, measure, request.suspects, request.code):
+            measure, need = _measure(request, site, alike.time_min), alike.need
+            for pack in make_sized_packs(alike.trials, measure, request.suspects, request.code):
                 groups.setdefault(pack[0].world_size, []).append(pack)
             for ranks, group in groups.items():
-                job = replace(derive_resources(request.study, ranks), gpu_type=model)
+                job = derive_resources(request.study, ranks)
+                job = replace(job, gpu_type=alike.model, time_min=alike.time_min, mem=alike.mem)
                 job = with_time(job, group, request, site, facts)
                 job = self.scale_resources(job, need, request.bad_nodes, site)
                 plans += [
@@ -397,12 +403,12 @@ def _believed(states: Mapping[int, JobState | None]) -> Mapping[int, JobState]:
     return {pack: state or "running" for pack, state in states.items()}
 
 
-def _measure(request: PlacementRequest, site: Site) -> PackSizing:
+def _measure(request: PlacementRequest, site: Site, given_min: int | None) -> PackSizing:
     pack, given = request.study.sweep.keys.pack, request.study.sweep.keys.resources
     seconds: Mapping[str, float | None] = estimate_by_trial(request.outcomes, given.device)
     if pack.trial_takes is not None:
         seconds = dict.fromkeys(seconds, pack.trial_takes)
-    time_min = given.time_min or site.time_min
+    time_min = given_min or site.time_min
     most = None if time_min is None else max(0.0, 60 * time_min * (1 - _MARGIN) - site.grace_s)
     return PackSizing(seconds, pack.trials_per_gpu, pack.at_least, most)
 

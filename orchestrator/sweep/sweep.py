@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, mod
 from jobs.contract.pack import Keep
 from jobs.contract.trial import Candidate, Workload
 from orchestrator.sweep.candidates import Groups, expand_candidates, pair_candidates
-from orchestrator.sweep.document import Document, Invalid, read_document
+from orchestrator.sweep.document import Document, Invalid, choices, read_document
 from orchestrator.sweep.keys import (
     AnalysisKeys,
     BlockKeys,
@@ -39,6 +39,7 @@ from orchestrator.sweep.tune_spaces import (
     read_searches,
 )
 from orchestrator.sweep.workloads import cross_workloads, name_workloads
+from slurm.site.own_options import parse_megabytes
 from tracking.metric import Scale
 
 # These lie beside the folders of studies.
@@ -91,15 +92,31 @@ def _check_time(time_s: float) -> float:
     return time_s
 
 
+_Time = Annotated[Duration, AfterValidator(_check_time)]
+_Memory = Annotated[str, Field(pattern=r"^[0-9]+[KMGT]?B?$")]
+
+
+class OwnResources(Strict):
+    """The time and the memory of the jobs of one workload, or of one candidate."""
+
+    time: _Time | None = None
+    mem: _Memory | None = None
+
+
 class Resources(Strict):
-    """What one trial is given: one rank for every GPU, or for every task if there are no GPUs."""
+    """What one trial is given: one rank for every GPU, or for every task if there are no GPUs.
+
+    `each` has other times and memory by name of a workload or a candidate; of a trial for which
+    both are named, the larger counts. Neither is in the id of a trial.
+    """
 
     nodes: Ranks = 1
     gpus_per_node: Annotated[int, Field(ge=0, le=MOST_RANKS)] = 0
     tasks_per_node: Ranks | None = None
     cpus_per_task: Annotated[int, Field(ge=1, le=1024)] = 1
-    time: Annotated[Duration, AfterValidator(_check_time)] | None = None
-    mem: Annotated[str, Field(pattern=r"^[0-9]+[KMGT]?B?$")] | None = None
+    time: _Time | None = None
+    mem: _Memory | None = None
+    each: dict[str, OwnResources] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _check_ranks(self) -> Self:
@@ -129,6 +146,14 @@ class Resources(Strict):
     def time_min(self) -> int | None:
         """The time of a job in whole minutes; None leaves it to the site."""
         return None if self.time is None else int(self.time // 60)
+
+    def of(self, *names: str) -> tuple[int | None, str | None]:
+        """Return minutes and memory of jobs of a workload, a candidate or both, by their names."""
+        own = [self.each[name] for name in names if name in self.each]
+        times = [one.time for one in own if one.time is not None]
+        memory = [one.mem for one in own if one.mem is not None]
+        time_min = int(max(times) // 60) if times else self.time_min
+        return time_min, max(memory, key=parse_megabytes) if memory else self.mem
 
 
 class CheckpointPolicy(Strict):
@@ -226,6 +251,7 @@ def _resolve(document: Document) -> Sweep:
     _check_margins(keys.analysis, workloads)
     _check_shared_seeds(keys.analysis, workloads)
     groups = expand_candidates(keys.candidates, workloads, searches, runs)
+    _check_each(keys.resources, [*(one.name for one in workloads), *groups])
     return Sweep(
         document=document,
         keys=keys,
@@ -250,6 +276,16 @@ def _check_margins(keys: AnalysisKeys, workloads: Sequence[Workload]) -> None:
                 ("analysis", "margins", endpoint),
                 f"{keys.margins[endpoint]:g} is one number in one unit, and workloads have "
                 f"several ({listed}): leave it out, or give the workloads a study for each unit",
+            )
+
+
+def _check_each(resources: Resources, names: Sequence[str]) -> None:
+    """Raise Invalid for resources of something that the sweep does not have."""
+    for name in resources.each:
+        if name not in names:
+            raise Invalid(
+                ("resources", "each", name),
+                f"{name!r} is neither a workload nor a candidate: {choices(name, names)}",
             )
 
 

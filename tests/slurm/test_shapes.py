@@ -66,3 +66,17 @@ def test_a_time_is_always_asked_for_and_what_is_too_much_is_said_after_the_first
     more = lab.call("plan", sweep, "--set", "seeds=6").out
     minutes = int(re.search(r"#SBATCH --time=(\d+)", more)[1])
     assert minutes < 15  # by trials that took a second, and what a job may need to begin
+
+
+def test_a_workload_and_a_candidate_have_time_and_memory_of_their_own(lab):
+    sweep = lab.write(MIXED.replace("resources: {gpus_per_node: 1}\n", ""), "mixed.yaml")
+    each = "resources={time: 1h, mem: 1G, each: {digits: {mem: 2G}, adam: {time: 2h, mem: 500M}}}"
+    said = json.loads(lab.call("plan", sweep, "--json", "--set", each).out)
+    asked = [re.findall(r"--(?:mem|time)=(\w+)", script) for script in said["sbatch"]]
+    assert sorted(asked) == [["2G", "120"], ["2G", "60"]]
+    plain = json.loads(lab.call("plan", sweep, "--json").out)
+    assert {one["id"] for one in said["trials"]} == {one["id"] for one in plain["trials"]}
+    wrong = lab.call("plan", sweep, "--set", "resources={each: {adm: {time: 1h}}}")
+    assert wrong.code == 2
+    assert "'adm' is neither a workload nor a candidate" in wrong.err
+    assert "adam" in wrong.err

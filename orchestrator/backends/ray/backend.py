@@ -102,8 +102,12 @@ def check_installed() -> None:
 def list_ignored(study: Study) -> Sequence[str]:
     """Return the keys that have no effect on any Ray, wherever it runs."""
     pack = study.sweep.keys.pack
-    is_set = pack != PackKeys(trials_per_gpu=pack.trials_per_gpu)
-    return ["pack.at_least or pack.trial_takes"] if is_set else []
+    named = {
+        "pack.at_least or pack.trial_takes": pack != PackKeys(trials_per_gpu=pack.trials_per_gpu),
+        "resources.each": bool(study.sweep.keys.resources.each),
+        "blocks.same": study.sweep.keys.blocks.same is not None,
+    }
+    return [key for key, is_set in named.items() if is_set]
 
 
 def plan_packs(
