@@ -34,24 +34,26 @@ def cancel(arguments: Namespace) -> int:
 
 def hold(arguments: Namespace) -> int:
     """Keep jobs that have not started from starting."""
-    return _hold(arguments, True, "held; thermolion release lets them go")
+    study = load_study(arguments)
+    _hold(study, _jobs(study, arguments), True, "held; thermolion release lets them go")
+    return Exit.DONE
 
 
 def release(arguments: Namespace) -> int:
     """Let held jobs start."""
     study = load_study(arguments)
-    code = _hold(arguments, False, "released")
+    jobs = _jobs(study, arguments)
     sent = release_stopped(study, _selection(arguments).match_planned(study))
     if sent:
         print_result(f"{sent} trials are sent again, whose jobs somebody had cancelled")
+    if jobs.count or not sent:
+        _hold(study, jobs, False, "released")
     # While they were held, the job that sends the rest had nothing to send, and has ended.
     send_remaining(study)
-    return code
+    return Exit.DONE
 
 
-def _hold(arguments: Namespace, held: bool, outcome: str) -> int:
-    study = load_study(arguments)
-    jobs = _jobs(study, arguments)
+def _hold(study: Study, jobs: SelectedJobs, held: bool, outcome: str) -> None:
     count = sum(
         backend_of(submission).hold(study.layout, submission, packs, held)
         for submission, packs in jobs.packs
@@ -62,7 +64,6 @@ def _hold(arguments: Namespace, held: bool, outcome: str) -> int:
         print_result(f"{count} jobs {outcome}" + (f"; {rest} others {others}" if rest else ""))
     else:
         print_result("no job of this study is alive")
-    return Exit.DONE
 
 
 def _selection(arguments: Namespace) -> Selection:
