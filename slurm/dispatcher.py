@@ -22,7 +22,7 @@ from slurm.hours_cap import (
 )
 from slurm.limits import count_room
 from slurm.queue.job_control import start_waiting
-from slurm.queue.job_ends import fails_to_start, is_stopped_by_other
+from slurm.queue.job_ends import fails_to_start, find_stopped_by_other
 from slurm.queue.squeue import Queue, Queued, read_named
 from slurm.request import Request
 from slurm.sbatch import QueueFull, SubmitOptions, submit
@@ -39,13 +39,14 @@ _log = logging.getLogger(__name__)
 class Dispatcher:
     """Sends packs of one study. `job_id` is the job that it runs in, None outside one.
 
-    `leaves`: that job ends as soon as they are sent. `changed` is True if the queue is not the one
-    that was handed in any more.
+    `by_person`: somebody has just said `submit`. `leaves`: that job ends as soon as they are sent.
+    `changed` is True if the queue is not the one that was handed in any more.
     """
 
     submissions: Sequence[SlurmSubmission]
     queue: Queue
     job_id: int | None = None
+    by_person: bool = False
     leaves: bool = False
     sent: list[ArrayJob] = field(default_factory=list)
     changed: bool = False
@@ -70,9 +71,7 @@ class Dispatcher:
             for submission in list(self._open()):
                 if fails_to_start(submission, self.queue):
                     submission.array_jobs.give_up()
-                elif self.job_id is not None and is_stopped_by_other(submission, self.queue):
-                    submission.array_jobs.hold(True)  # until a person says `release`
-                else:
+                elif self._may_go_on(submission):
                     self._send_all(submission)
             self._note_cap()
         except QueueFull as full:
@@ -83,6 +82,15 @@ class Dispatcher:
             self._send_feeder()
         self._send_after()
         return left
+
+    def _may_go_on(self, submission: SlurmSubmission) -> bool:
+        """Return True unless somebody else has cancelled jobs: the rest waits for a person."""
+        stopped = find_stopped_by_other(submission, self.queue)
+        if stopped and self.by_person:
+            submission.array_jobs.release(stopped)
+        elif stopped:
+            submission.array_jobs.hold(True)
+        return self.by_person or not stopped
 
     def _open(self) -> Iterator[SlurmSubmission]:
         """Yield the submissions of which something is to be sent now."""

@@ -12,7 +12,7 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ ALLOCATION = "-job"  # after the id of a submission whose packs run within one j
 _NOBODY = 0  # is the id of no job
 # Files in the folder of the array jobs: what is not sent yet never is to be, or has to wait.
 _CANCELLED, _GIVEN_UP, _HELD = "cancelled", "given-up", "held"
+_RELEASED = "released"  # and what somebody else has stopped goes on
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,17 @@ class ArrayJobs:
             self._mark(_HELD)
         else:
             (self.folder / _HELD).unlink(missing_ok=True)
+
+    @property
+    def released(self) -> set[int]:
+        """The packs of which a person knows that somebody else has cancelled their jobs."""
+        path = self.folder / _RELEASED
+        return set(_parse(path, path.read_text())["packs"]) if path.exists() else set()
+
+    def release(self, packs: Collection[int]) -> None:
+        """Write down that a person knows that somebody else has cancelled jobs."""
+        record = {"packs": sorted(self.released | set(packs))}
+        write_atomically(self.folder / _RELEASED, json.dumps(record))
 
     def read(self) -> Sequence[ArrayJob]:
         """Return all array jobs, in order."""

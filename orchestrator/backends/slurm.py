@@ -191,7 +191,8 @@ class SlurmBackend(Backend):
         queue = self._queue(ours)
         if queue is self._refused:
             return  # the site takes no more, and nothing is known to have ended since
-        dispatcher = Dispatcher(ours, queue, read_job_id(os.environ))
+        job = read_job_id(os.environ)
+        dispatcher = Dispatcher(ours, queue, job, bool(submissions) and job is None)
         try:
             dispatcher.feed()
         except SlurmError:
@@ -286,7 +287,6 @@ class SlurmBackend(Backend):
         return count
 
     def unseen(self, layout: Layout, submissions: Sequence[Submission]) -> str | None:
-        """Say why the queue does not tell of all jobs; None if it does."""
         return self._silence or self._seen.trouble
 
     def notes(self, layout: Layout, submissions: Sequence[Submission]) -> Sequence[str]:

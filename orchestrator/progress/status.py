@@ -21,6 +21,7 @@ from orchestrator.backends.base import (
 )
 from orchestrator.backends.records import (
     Submission,
+    cancelled_file,
     find_former_root,
     read_pack,
     read_submissions,
@@ -95,6 +96,13 @@ class TrialStatus:
         return self.carrier is not None
 
     @property
+    def is_requeued(self) -> bool:
+        """Return True if its job is in the queue again after an interruption, or soon will be."""
+        outcome = self.outcome
+        is_same = outcome.job.get("submission") == self.carrier
+        return self.in_flight and is_same and outcome.state == "interrupted"
+
+    @property
     def state(self) -> TrialState:
         outcome = self.outcome
         if outcome.has_result:
@@ -114,7 +122,8 @@ class Status:
 
     `strays` counts the trials in living jobs that the sweep no longer asks for; `at_a_time` is how
     many ranks the living jobs may run at once, and `notes` what their backends say of them
-    and of what looks after the study. `bad_nodes` have died, or had a broken GPU, under a job of
+    and of what looks after the study. `is_cancelled`: its user has said `cancel`, and nothing is
+    sent by itself since. `bad_nodes` have died, or had a broken GPU, under a job of
     the study of late, the oldest first. `cap_note` says what
     did not fit the study's cap of hours the last time, None if all did.
     """
@@ -128,6 +137,7 @@ class Status:
     stage: Stage = NO_STAGE
     bad_nodes: tuple[str, ...] = ()
     cap_note: str | None = None
+    is_cancelled: bool = False
 
     @property
     def held_at_cap(self) -> str | None:
@@ -259,6 +269,8 @@ def read_status(study: Study, amended: Analysis | None = None) -> Status:
         stage=stage,
         bad_nodes=_find_bad_nodes(ends, study.sweep.keys.failures),
         cap_note=read_cap_note(study.layout),
+        is_cancelled=bool(submissions)
+        and cancelled_file(study.layout, submissions[-1].id).exists(),
     )
 
 

@@ -317,6 +317,8 @@ def describe_notes(study: Study, status: Status) -> list[str]:
         notes.append(f"no job goes to {named} for a while: NODE_FAIL or GPU_FAULT there")
     if status.held_at_cap is not None:
         notes.append(status.held_at_cap)
+    if status.is_cancelled and status.unfinished:
+        notes.append("cancelled: nothing is sent by itself until the next `thermolion submit`")
     if status.left_alone:
         count = len(status.left_alone)
         which = "1 trial failed or held is" if count == 1 else f"{count} trials failed or held are"

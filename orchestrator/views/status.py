@@ -31,9 +31,16 @@ def prospect_json(trial_status: TrialStatus) -> dict[str, Any]:
 
 
 def next_step(trial_status: TrialStatus) -> str | None:
-    """Say what is next for a trial that has no result and no living job; None for any other."""
-    if trial_status.outcome.has_result or trial_status.in_flight:
+    """Say what is next for a trial without a result, unless its job is simply under way."""
+    if trial_status.outcome.has_result:
         return None
+    if trial_status.in_flight:
+        waits = None if trial_status.job is None else trial_status.job.waits
+        is_held = waits is not None and "held" in waits.lower()
+        if trial_status.is_requeued and not is_held:
+            return "requeued: it goes on by itself"
+        held = f"held in the queue ({waits})" if is_held else None
+        return f"requeued, and {held}" if held and trial_status.is_requeued else held
     if trial_status.wanted != "now":
         is_later = trial_status.wanted == "later"
         return "waits for a decision" if is_later else "never runs: it is spared"
@@ -42,6 +49,8 @@ def next_step(trial_status: TrialStatus) -> str | None:
     failure = trial_status.failure
     if trial_status.awaits_person:
         return "held until `thermolion submit` or `thermolion release`"
+    if failure is None and trial_status.state == "interrupted":
+        return "cancelled: the next submit goes on with it"
     return "the next submit sends it" + ("" if failure is None else _format_retry(failure))
 
 
@@ -49,7 +58,9 @@ def reason(trial_status: TrialStatus) -> str:
     """Return class, node, attempts and what is next in a line; empty if it has not failed."""
     failure = trial_status.failure
     if failure is None or trial_status.in_flight:
-        return ""
+        says_more = trial_status.in_flight or trial_status.state == "interrupted"
+        next_one = next_step(trial_status) if says_more else None
+        return "" if next_one is None else f"[{next_one}]"
     where = "" if failure.node is None else f" on {failure.node}"
     count = trial_status.outcome.attempts
     tries = f" in attempt {count}" if count > 1 else ""

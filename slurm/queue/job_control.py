@@ -11,6 +11,7 @@ from pathlib import Path
 from jobs.contract.atomic_write import write_once
 from slurm.commands import ask, ask_if_allowed, in_batches
 from slurm.helper_record import clear_helper
+from slurm.queue.job_ends import find_stopped_by_other
 from slurm.queue.pack_states import exit_name, find_living
 from slurm.queue.squeue import Queue
 from slurm.queue.state_words import Key
@@ -127,7 +128,11 @@ def hold(
     all_unsent = set(unsent) <= set(packs)
     if all_unsent:
         submission.array_jobs.hold(held)
-    living = find_living(submission, look())
+    queue = look()
+    stopped = set() if held else find_stopped_by_other(submission, queue)
+    if stopped:
+        submission.array_jobs.release(stopped)
+    living = find_living(submission, queue)
     waiting = [p for p in sorted(packs) if p in living and living[p][1] == "queued"]
     verb = "hold" if held else "release"
     sent = submission.array_jobs.by_pack()

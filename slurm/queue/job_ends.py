@@ -24,6 +24,7 @@ from jobs.contract.pack import Pack
 from slurm.queue.pack_states import complete_states, end_name, exit_name, read_states
 from slurm.queue.squeue import Queue
 from slurm.queue.state_words import (
+    CANCELLED,
     Ended,
     is_cancelled,
     parse_canceller,
@@ -49,24 +50,26 @@ def find_ends(
     return {pack: _judge(submission, pack, array_jobs.get(pack), queue) for pack in packs}
 
 
-def is_stopped_by_other(submission: SlurmSubmission, queue: Queue) -> bool:
-    """Return True if somebody else has cancelled a job of a submission, or may have."""
-    return any(end.by_other for end in _find_dead_ends(submission, queue))
+def find_stopped_by_other(submission: SlurmSubmission, queue: Queue) -> set[int]:
+    """Return the packs whose job somebody else has cancelled, or may have; no person knows it."""
+    ends = _find_dead_ends(submission, queue)
+    return {pack for pack, end in ends.items() if end.by_other} - submission.array_jobs.released
 
 
 def fails_to_start(submission: SlurmSubmission, queue: Queue) -> bool:
     """Return True if what all jobs of a submission do first fails: what is unsent fails alike."""
     if submission.has_any_begun():
         return False
-    return find_common_start_failure(_find_dead_ends(submission, queue), Pack.patience) is not None
+    ends = _find_dead_ends(submission, queue).values()
+    return find_common_start_failure(ends, Pack.patience) is not None
 
 
-def _find_dead_ends(submission: SlurmSubmission, queue: Queue) -> Collection[JobEnd]:
-    """Return how those jobs of a submission ended that left no exit code."""
+def _find_dead_ends(submission: SlurmSubmission, queue: Queue) -> dict[int, JobEnd]:
+    """Return, by pack, how those jobs of a submission ended that left no exit code."""
     states = complete_states(submission, read_states(submission), queue)
     exits = {path.name for path in (submission.folder / "output").glob("*.exit")}
     dead = [p for p, state in states.items() if state == "ended" and exit_name(p, 0) not in exits]
-    return find_ends(submission, dead, queue).values()
+    return find_ends(submission, dead, queue)
 
 
 def write_end(
@@ -149,6 +152,8 @@ def _read_last_state(kept: Path, pack: int, array_job: ArrayJob | None, queue: Q
     end = queue.ended.get(array_job.key(pack, array_job.id))
     if end is None:
         return Ended("", "")
+    if end.word == CANCELLED:
+        return end  # the accounting may say a moment later by whom
     with contextlib.suppress(OSError):  # the study may be one that this user only reads
         write_once(kept, json.dumps({"word": end.word, "nodes": end.nodes}))
     return end

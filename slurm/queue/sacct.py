@@ -2,17 +2,21 @@
 
 import time
 from collections.abc import Collection
+from dataclasses import replace
 
 from slurm.commands import ask, in_batches
-from slurm.queue.state_words import Ended, Key, parse_canceller
+from slurm.queue.state_words import BY_NOBODY, Ended, Key, parse_canceller, parse_state
 from slurm.slurm_errors import SlurmError
 
-_LATE_S = 1.0  # between two questions: the accounting hears of an end a moment later
-_TIMES = 3
+_LATE_S = 1.0
+_TIMES = 6
 
 
 def read_cancellers(keys: Collection[Key]) -> dict[Key, Ended]:
-    """Return, of jobs that squeue says were cancelled, those of which sacct says by whom."""
+    """Return, of jobs that squeue says were cancelled, those of which sacct says by whom.
+
+    The accounting hears of an end a moment later, so that it is asked for some seconds.
+    """
     found: dict[Key, Ended] = {}
     for again in range(_TIMES):
         if again:
@@ -21,7 +25,11 @@ def read_cancellers(keys: Collection[Key]) -> dict[Key, Ended]:
             words = _read(set(keys) - found.keys(), ())
         except SlurmError:
             break  # no sacct, no accounting, or none at the moment
-        found |= {key: end for key, end in words.items() if parse_canceller(end.word) is not None}
+        for key, end in words.items():
+            if parse_canceller(end.word) is not None:
+                found[key] = end
+            elif parse_state(end.word) == "ended":
+                found[key] = replace(end, word=BY_NOBODY)
         if len(found) == len(keys):
             break
     return found

@@ -18,14 +18,7 @@ from pathlib import Path
 from slurm.commands import ask, call, in_batches, run
 from slurm.queue.job_names import JobNames
 from slurm.queue.sacct import read_cancellers, read_last_states
-from slurm.queue.state_words import (
-    Ended,
-    Key,
-    State,
-    is_cancelled,
-    parse_canceller,
-    parse_state,
-)
+from slurm.queue.state_words import CANCELLED, Ended, Key, State, parse_state
 from slurm.site.facts import parse_config
 from slurm.slurm_errors import NoAnswer, SlurmError
 
@@ -260,7 +253,7 @@ class QueueWatch:
 def _lacks_canceller(queue: Queue, key: Key) -> bool:
     """Return True if a job was cancelled, and it is not known by whom: squeue never says it."""
     end = queue.ended.get(key)
-    return end is not None and is_cancelled(end.word) and parse_canceller(end.word) is None
+    return end is not None and end.word == CANCELLED
 
 
 def _named(job: Queued, names: JobNames) -> Queued:

@@ -18,6 +18,8 @@ _QUEUED = {"PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD"
 _ENDED = {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL"}
 _ENDED |= {"OUT_OF_MEMORY", "PREEMPTED", "REVOKED", "TIMEOUT"}
 
+CANCELLED = "CANCELLED"  # the word of squeue, which never says by whom
+BY_NOBODY = "CANCELLED by nobody"  # ours, if the accounting has no user for it either
 _CANCELLER = re.compile(r"CANCELLED by (\d+)")
 
 # What ended a job, if its state says it: what is behind FAILED or CANCELLED is found elsewhere.

@@ -122,6 +122,12 @@ def test_a_job_that_gets_no_further_between_two_attempts_is_stopped_and_named(la
     lab.call("submit", sweep, "--site", _impatient(lab))
     lab.await_running("odd", 1)
     _warn(lab)  # it saves for the first time: it has gained something, and comes back
+    wait_for(lambda: _trial(lab)["next"] == "requeued: it goes on by itself", 60)
+    wait_for(lambda: "PENDING" in lab.cluster.ask("squeue", "-h", "-o", "%T"))
+    (waiting,) = lab.cluster.ask("squeue", "-h", "-r", "-o", "%F_%K").split()
+    lab.cluster.ask("scontrol", "hold", waiting)
+    wait_for(lambda: str(_trial(lab)["next"]).startswith("requeued, and held in the queue ("))
+    lab.cluster.ask("scontrol", "release", waiting)
     wait_for(lambda: _trial(lab)["attempts"] == 2 and _trial(lab)["state"] == "running", 60)
     _warn(lab)
     wait_for(lambda: _trial(lab)["class"] == "TIMEOUT", 60)

@@ -78,6 +78,9 @@ def test_cancel_stops_cleanly_and_submit_goes_on(lab):
     lab.await_running("waiting", 2)
     assert "2 submissions stopped" not in lab.call("cancel", "waiting").out
     assert _states(lab) == {"a": "interrupted", "b": "interrupted"}
+    said = lab.call("status", "waiting").out
+    assert said.count("[cancelled: the next submit goes on with it]") == 2
+    assert "cancelled: nothing is sent by itself until the next `thermolion submit`" in said
     assert lab.squeue() == []
     (lab.folder / "go").touch()
     assert lab.call("submit", "waiting.yaml").code == 0
@@ -91,6 +94,7 @@ def test_a_selection_is_held_released_and_cancelled(lab):
     wait_for(lambda: bool(lab.cluster.ask("squeue", "-h", "-t", "R")))
     lab.call("submit", "waiting.yaml")
     assert "1 jobs held" in lab.call("hold", "waiting", "--candidate", "a").out
+    assert "[held in the queue (JobHeld" in lab.call("status", "waiting").out
     assert "1 jobs stopped" in lab.call("cancel", "waiting", "--candidate", "b").out
     (lab.folder / "go").touch()
     lab.cluster.ask("scancel", blocker)
