@@ -112,18 +112,19 @@ class Dispatcher:
         cap, each = read_cap(submission.layout), read_allotment(submission).most
         if not cap:
             return wanted
-        taken = read_ledger(self.submissions, self.leaving).taken
-        for request, name in (
-            (submission.after, submission.after_name),
-            (submission.feeder, submission.feeder_name),
-        ):
-            if request is not None and not self._is_queued(name):
-                if request is submission.feeder and wanted <= cap.count_fitting(
-                    taken, each, wanted
-                ):
-                    break
-                taken += read_allotment(submission, request).most
-        return cap.count_fitting(taken, each, wanted)
+        ledger = read_ledger(self.submissions, self.leaving)
+        taken = ledger.taken
+        if submission.after is not None and not self._is_queued(submission.after_name):
+            taken += read_allotment(submission, submission.after).most
+        alone = cap.count_fitting(taken, each, wanted)
+        if submission.feeder is None or alone == wanted:
+            return alone
+        if not self._is_queued(submission.feeder_name):
+            taken += read_allotment(submission, submission.feeder).most
+        fitting = cap.count_fitting(taken, each, wanted)
+        if not fitting and not (ledger.open_jobs and cap.fits(taken)):
+            return alone  # there is no room for the small job, or nothing that it could wait for
+        return fitting
 
     def _fits(self, submission: SlurmSubmission, request: Request) -> bool:
         """Return True if a small job fits the study's cap."""

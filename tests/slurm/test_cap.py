@@ -54,6 +54,20 @@ def test_the_jobs_that_send_the_rest_by_themselves_are_paid_for_too(lab):
     assert read_ledger(ours).taken.cpu < 0.39
 
 
+def test_what_fits_is_sent_though_the_job_that_would_send_the_rest_does_not_fit(lab):
+    sweep = lab.write(FOUR, "four.yaml")
+    how = (sweep, *_site(lab), *TWO_MINUTES, *_cap(0.1))
+    assert lab.call("submit", *how).code == 0
+    assert len(read_slurm_submissions(lab.layout("four"))[0].unsent()) == 1
+    lab.await_results("four", 3)
+    said = lab.call("status", "four").out
+    assert "the study's cap of hours leaves no room for it" in said
+    assert "`thermolion submit` sends them" in said
+    assert lab.call("submit", *how).code == 0
+    lab.await_results("four", 4)
+    assert not (lab.layout("four").folder / "helpers").exists()
+
+
 def test_at_the_cap_the_study_is_held_until_it_is_raised(lab):
     sweep = lab.write(FOUR, "four.yaml")
     how = (sweep, *_site(lab, sbatch_on_nodes=False), *TWO_MINUTES)
