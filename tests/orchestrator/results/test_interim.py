@@ -77,6 +77,12 @@ def test_a_planted_difference_is_decided_at_the_first_look_and_the_rest_is_spare
     page = (layout.report / "report.html").read_text()
     assert made["analysis"]["hash"] in page
     assert "Spared: 6 of 16 trials" in page
+    assert '<h2 id="hours">Hours</h2>' in page
+    assert "spared by looks, about" in page
+    hours = json.loads(thermolion("status", "looks", "--hours", "--json").out)
+    assert hours["spared"]["cpu"] > 0
+    assert hours["spent"]["cpu"] > 0
+    assert hours["planned"]["cpu"] == 0
     text = (layout.report / "numbers" / "looks.csv").read_text()
     rows = list(csv.DictReader(text.splitlines()))
     table = pyarrow.parquet.read_table(layout.report / "numbers" / "looks.parquet")
