@@ -29,6 +29,7 @@ from orchestrator.study.estimate import in_words
 from orchestrator.study.stage import read_stage
 from orchestrator.study.study import Study, open_study
 from orchestrator.sweep.document import SweepError, choices
+from slurm.submission import read_slurm_submissions
 from thermolion.errors import OperationError, ThermolionError
 from tracking.columns import columns
 
@@ -58,7 +59,8 @@ class StudySummary:
 
     `last_event_s` is the age of its last event, None if it has none. `error` says why the states
     of its trials are not known; an `archived` study is a file, which is not opened. `unseen` says
-    why nobody knows if its jobs live: they are counted as `jobs_alive` all the same.
+    why nobody knows if its jobs live: they are counted as `jobs_alive` all the same. Those that
+    are recorded and not with the scheduler yet are `jobs_unsent`.
     """
 
     name: str
@@ -69,6 +71,7 @@ class StudySummary:
     error: str | None = None
     archived: bool = False
     unseen: str | None = None
+    jobs_unsent: int = 0
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -89,6 +92,7 @@ def _cells(one: StudySummary) -> tuple[str, str, str, str]:
     jobs = f", {one.jobs_alive} jobs alive" if one.jobs_alive else ""
     if one.jobs_alive and one.unseen is not None:
         jobs = f", {one.jobs_alive} jobs of which nobody knows here ({one.unseen})"
+    jobs += f", {one.jobs_unsent} jobs not sent yet" if one.jobs_unsent else ""
     last = "" if one.last_event_s is None else f"{in_words(one.last_event_s)} ago"
     return one.name, _format_size(one.size_bytes), last, states + jobs
 
@@ -127,9 +131,10 @@ def _summarize(layout: Layout) -> StudySummary:
     size = sum(_list_sizes(layout.folder))
     written_s = [log.stat().st_mtime for log in layout.events.glob("*.jsonl")]
     age = max(0.0, time.time() - max(written_s)) if written_s else None
-    alive, unseen = 0, None
+    alive, unsent, unseen = 0, 0, None
     try:
         alive = jobs_alive(layout)
+        unsent = min(alive, sum(len(one.unsent()) for one in read_slurm_submissions(layout)))
         unseen = find_unseen(layout, read_submissions(layout)) if alive else None
         study = open_study(layout.study, layout.root)
         if study.name != layout.study:
@@ -138,7 +143,8 @@ def _summarize(layout: Layout) -> StudySummary:
         states = read_status(study).counts if alive else _count_states(study)
     except (ThermolionError, OSError, ValueError, KeyError) as error:
         return StudySummary(layout.study, {}, size, age, alive, error=str(error))
-    return StudySummary(layout.study, states, size, age, alive, unseen=unseen)
+    alive -= unsent
+    return StudySummary(layout.study, states, size, age, alive, unseen=unseen, jobs_unsent=unsent)
 
 
 def _count_states(study: Study) -> dict[str, int]:

@@ -97,3 +97,10 @@ def test_release_and_run_reach_what_another_backend_has_left_to_send(lab):
     assert said.code == 0, said.err
     assert [path.name for path in lab.layout("four").submissions.iterdir()] == ["0001"]
     assert _attempts(lab.layout("four")) == [1] * 4
+
+
+def test_what_is_not_sent_yet_is_no_living_job_of_a_study(lab):
+    later = lab.site(limits={"submit": 2}, sbatch_on_nodes=False, options={"begin": "now+1hour"})
+    assert lab.call("submit", lab.write(FOUR, "four.yaml"), "--site", later).code == 0
+    assert "2 jobs alive, 2 jobs not sent yet" in lab.call("studies").out
+    assert lab.call("cancel", "four").code == 0
