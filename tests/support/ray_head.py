@@ -36,6 +36,7 @@ def ray_head(cpus: int) -> Iterator[tuple[str, dict[str, str]]]:
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token),
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_worker_niceness": "0",  # tests that run beside it have the cores otherwise
     }
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
