@@ -91,8 +91,8 @@ class DetachedBackend(Backend):
 
     def unseen(self, layout: Layout, submissions: Sequence[Submission]) -> str | None:
         """Say which pools of other hosts have given no sign of life for long; None if none."""
-        silent = {one: find_silence_s(layout.submission(one.id)) for one in submissions}
-        for one, silence_s in silent.items():
+        for one in submissions:
+            silence_s = find_silence_s(layout.submission(one.id))
             if silence_s is not None:
                 return (
                     f"submission {one.id} runs on {one.host} as {one.user}, and has given no sign "
