@@ -18,8 +18,13 @@ _HOME = Path(__file__).parents[1]
 
 
 def find_shadows() -> list[str]:
-    """Return the folders of PYTHONPATH that have something called like one of our packages."""
-    folders = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+    """Return the folders of PYTHONPATH that have something called like one of our packages.
+
+    An empty entry is the current folder: `PYTHONPATH=$PYTHONPATH:/lib` makes one of nothing.
+    """
+    if not (entries := os.environ.get("PYTHONPATH")):
+        return []
+    folders = [entry or str(Path.cwd()) for entry in entries.split(os.pathsep)]
     return [folder for folder in folders if any(_has_other(folder, name) for name in PACKAGES)]
 
 
@@ -52,7 +57,11 @@ def _has_other(folder: str, name: str) -> bool:
     if spec is None:
         return False
     places = spec.submodule_search_locations
-    return places is None or not any(Path(place).samefile(_HOME / name) for place in places)
+    return places is None or not any(_is_ours(Path(place), name) for place in places)
+
+
+def _is_ours(place: Path, name: str) -> bool:
+    return place.exists() and place.samefile(_HOME / name)  # none of a zip file's exists
 
 
 def _load(name: str) -> None:

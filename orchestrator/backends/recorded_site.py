@@ -24,17 +24,24 @@ def site_of(study: Study) -> Site:
     if study.site is not None:
         return study.site
     named = study.sweep.keys.site or os.environ.get(SITE_VARIABLE)
-    if named and find_profile(named).is_file():
-        return read_site(named)
     recorded = recorded_site(study.layout)
-    if recorded is None or (named and named not in (recorded.name, str(recorded.profile))):
+    if recorded is None or (named and not _names(named, recorded)):
         return read_site(named)
-    if recorded.profile is None:
-        return read_site(None)
-    if not recorded.profile.is_file():
+    if recorded.profile is not None and not recorded.profile.is_file():
         return recorded
     # What that leaves open stays as the shell said that has sent the last one.
-    return read_site(str(recorded.profile), {**recorded.shell, **os.environ})
+    named = None if recorded.profile is None else str(recorded.profile)
+    return read_site(named, {**recorded.shell, **os.environ})
+
+
+def _names(named: str, site: Site) -> bool:
+    """Return True if a name or path is that of a site, whose profile may lie here no more."""
+    path, known = find_profile(named), site.profile
+    if path.is_file() or known is None:
+        return path.absolute() == known
+    if path.is_absolute():
+        return named in (site.name, str(known))
+    return path.name == known.name  # counted from another folder
 
 
 def recorded_site(layout: Layout) -> Site | None:

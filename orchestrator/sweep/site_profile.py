@@ -127,7 +127,10 @@ def _find(named: str | None) -> Site:
     if named is None:
         return Site()
     if _is_path(named):
-        raise SweepError(f"there is no site profile {path}")
+        raise SweepError(
+            f"there is no site profile {path.absolute()}: name the path of one that is there, or "
+            f"let `thermolion doctor --write-profile NAME` write one into {folder}"
+        )
     known = sorted(profile.stem for profile in folder.glob(f"*{_SUFFIX}"))
     raise SweepError(
         f"unknown site {named!r} (profiles lie in {folder}): {choices(named, known)}; name the "

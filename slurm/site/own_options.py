@@ -15,7 +15,12 @@ from slurm.slurm_errors import SiteError
 MEMORY = ("mem", "mem-per-cpu", "mem-per-gpu")
 _GPUS = ("gpus", "gpus-per-node", "gpus-per-task", "gpus-per-socket")
 _GPU = re.compile(r"(?:^|,)(?:gres[:/])?gpu\b")
-_OURS = frozenset({"array", "dependency", "error", "job-name", "output", "parsable", "wrap"})
+_OURS = frozenset(
+    {
+        *("array", "dependency", "error", "job-name", "output", "parsable", "wrap"),
+        *("wait", "test-only"),  # sbatch would answer when the job has ended, or send none
+    }
+)
 _IN_SWEEP = "`resources` of the sweep says so"
 # By option: the place that says it.
 _ELSEWHERE: Mapping[str, str] = {
@@ -48,6 +53,7 @@ _LONG = dict(
         "p:partition",
         "q:qos",
         "t:time",
+        "W:wait",
         "w:nodelist",
         "x:exclude",
     ]
@@ -96,6 +102,8 @@ def check_directive(line: str, has_gpu_words: bool) -> None:
             raise ValueError(f"{line!r}: write {name} into `options`, so that it can be raised")
         if word.startswith("-"):
             check_option(name[:1] if not word.startswith("--") else name, value, has_gpu_words)
+        if name == "exclude" or (name == "gres" and has_gpu_words):
+            raise ValueError(f"{line!r} takes the place of our own: write {name} into `options`")
 
 
 def parse_megabytes(mem: str, name: str = "resources.mem") -> float:

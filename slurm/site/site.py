@@ -71,7 +71,7 @@ class Site:
     def destination(self) -> Mapping[str, str]:
         """Where jobs go, by the option of sbatch that says it; without what is left open."""
         options = {
-            "partition": self.partition,
+            "partition": ",".join(self.partitions) or None,
             "account": self.account,
             "qos": self.qos,
             "constraint": self.constraint,

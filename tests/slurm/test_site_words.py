@@ -35,7 +35,7 @@ def _send(lab: Lab, sweep: Path, study: str, **keys: object) -> str:
 
 
 def test_of_a_list_of_partitions_jobs_go_to_whichever_starts_first(lab):
-    sent = _send(lab, lab.write(FOUR), "four", partition="main,urgent", options=LATER)
+    sent = _send(lab, lab.write(FOUR), "four", partition="main, urgent", options=LATER)
     assert "#SBATCH --partition=main,urgent\n" in sent
     assert "unknown partition 'nix'" in _said(lab, partition="main, nix")
     big = lab.write(FOUR + "resources: {cpus_per_task: 99}\n", "big.yaml")
@@ -85,6 +85,10 @@ def test_options_without_a_value_and_lines_of_any_kind_are_taken(lab):
         ({"options": {"clusters": "other"}}, "sends jobs where squeue does not see them"),
         ({"directives": ["#SBATCH -M other"]}, "'M' is the short name of an option"),
         ({"directives": ["#SBATCH --array=0-3"]}, "array is ours to set"),
+        ({"options": {"wait": True}}, "wait is ours to set"),
+        ({"directives": ["#SBATCH -x n1"]}, "'x' is the short name of an option"),
+        ({"directives": ["#SBATCH --exclude=n1"]}, "our own: write exclude into `options`"),
+        ({"directives": ["#SBATCH --gres=ssd:1"]}, "our own: write gres into `options`"),
         ({"directives": ["#SBATCH hetjob"]}, "makes several jobs of one"),
         ({"directives": ["module load x"]}, "is no line such as '#SBATCH --name=value'"),
     ],

@@ -78,6 +78,11 @@ def test_a_study_is_sent_again_by_its_name_alone_as_it_was_before(lab, tmp_path)
     again = lab.call("plan", "odd", THERMOLION_SITE="").out
     assert "#SBATCH --comment=yours" in again
     assert "#SBATCH --partition=urgent" in again
+    at = Path(config, "thermolion", "sites")
+    for named in ("mine.toml", at / "mine.toml"):  # counted from where it lies; and here as well
+        again = lab.call("plan", "odd", THERMOLION_SITE=str(named)).out
+        assert "#SBATCH --comment=yours" in again
+        assert "#SBATCH --partition=urgent" in again
     said = lab.call("plan", "odd", "--site", "theirs")
     assert (said.code, "unknown site 'theirs'" in said.err) == (2, True)
 

@@ -129,7 +129,9 @@ def _environment(uri: str, token: str | None) -> Mapping[str, str]:
         own["MLFLOW_ARTIFACTS_DESTINATION"] = str(database.parent / "mlartifacts")
     # Another `tracking` there would be run in the place of ours.
     path, shadows = os.environ.get("PYTHONPATH", "").split(os.pathsep), find_shadows()
-    own["PYTHONPATH"] = os.pathsep.join(folder for folder in path if folder not in shadows)
+    own["PYTHONPATH"] = os.pathsep.join(
+        folder for folder in path if (folder or str(Path.cwd())) not in shadows
+    )
     return {**os.environ, **SERVER_ENVIRONMENT, **own}
 
 

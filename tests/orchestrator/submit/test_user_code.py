@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import zipfile
 
 import pytest
 
@@ -65,6 +66,23 @@ def test_packages_on_pythonpath_that_are_called_like_ours_hide_nothing(project, 
     assert done.returncode == 0, done.stderr
     (outcome,) = read_outcomes(layout.events).values()
     assert [point.metrics["score"] for point in outcome.curve] == [0.0, 0.1, 0.2]
+
+
+def test_what_is_called_like_ours_hides_nothing_in_an_empty_entry_nor_in_a_zip_file(
+    project, small, layout
+):
+    with zipfile.ZipFile(project / "theirs.zip", "w") as theirs:
+        theirs.write(project / "slurm" / "__init__.py", "slurm/__init__.py")
+    start = "import sys; from thermolion.start import main; sys.exit(main())"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", start, "status", str(small), "--root", str(layout.root)],
+        cwd=project,  # which `PYTHONPATH=$PYTHONPATH:…` names if there was none
+        env=os.environ | {"PYTHONPATH": f":{project / 'theirs.zip'}"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "1 waiting" in done.stdout
 
 
 @pytest.mark.parametrize(("file", "named"), [("lane.py", "lane.py"), ("images/data.py", "images")])
