@@ -3,6 +3,7 @@
 Hidden files and folders are none, nor are those that systems leave everywhere.
 """
 
+import os
 from pathlib import Path
 
 # Those that torchvision takes for images.
@@ -30,8 +31,14 @@ def is_image(file: str, part: str) -> bool:
 
 
 def find_images(part: Path) -> list[Path]:
-    """Return the images of a part, sorted."""
-    return sorted(path for path in part.rglob("*") if is_image(str(path), str(part)))
+    """Return the images of the classes of a part, sorted; links are followed, as training does."""
+    return sorted(
+        path
+        for name in find_classes(part)
+        for place, _, files in os.walk(part / name, followlinks=True)
+        for path in (Path(place, file) for file in files)
+        if is_image(str(path), str(part))
+    )
 
 
 def _is_left_out(name: str) -> bool:

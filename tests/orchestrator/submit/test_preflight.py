@@ -147,6 +147,9 @@ def test_files_that_are_no_images_are_named_before_anything_starts(
             Image.new("RGB", (8, 8)).save(folder / "0.png")
             (folder / "._0.png").write_text("of a Mac")
             (folder / "notes.txt").touch()
+    linked = tmp_path / "pets" / "train" / "dog"
+    linked.rename(tmp_path / "dogs")
+    linked.symlink_to(tmp_path / "dogs")
     pets = f"workloads.0={{name: pets, dataset: 'imagefolder:{tmp_path}/pets', model: mlp}}"
     words = ("submit", small, "--set", pets, "--set", "defaults.train_images=1")
     wrong = tmp_path / "pets" / "train" / "dog" / "1.jpg"
