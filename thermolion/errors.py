@@ -31,6 +31,7 @@
           EarlyEndError
         BackendError
         ArchiveError
+        TrialTooShort             tried again as a longer copy; submit.fault_drill catches it
 
 A message names the value, the choices and the next step. A ValueError, a RuntimeError or an
 AssertionError that is none of these is a wrong call of ours by a program, or a mistake of ours.

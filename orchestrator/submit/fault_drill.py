@@ -21,6 +21,7 @@ from orchestrator.sweep.document import SweepError
 from slurm.devcluster.cluster import Cluster
 from slurm.devcluster.faults import Fault, Victim, find_victim, inject_fault
 from slurm.submission import read_slurm_submissions
+from thermolion.errors import OperationError
 from tracking.outcomes import Outcome
 
 _LOOK_S = 0.5
@@ -65,8 +66,8 @@ class DrillResult:
         )
 
 
-class _TooShort(Exception):  # noqa: N818 - a state, after which a longer copy is tried
-    """The first trial has a result before anything could be done to it."""
+class TrialTooShort(OperationError):  # noqa: N818 - a state, after which a longer copy is tried
+    """A trial has its result before anything could be done to it."""
 
     def __init__(self, outcome: Outcome) -> None:
         super().__init__(outcome.trial.id)
@@ -88,13 +89,13 @@ def run_drill(
     """
     try:
         return _run_copy(target, cluster, fault, options, [])
-    except _TooShort as short:
+    except TrialTooShort as short:
         longer = _make_longer(target, short.outcome)
         trial, seconds = short.outcome.trial.id, short.outcome.train_seconds or 0.0
         tell(f"trial {trial} trains for {seconds:.1f} s, too short to hit: again with {longer}")
     try:
         return _run_copy(target, cluster, fault, options, [longer])
-    except _TooShort as short:
+    except TrialTooShort as short:
         raise SweepError(
             f"trial {short.outcome.trial.id} ends before anything can be done to it, with "
             f"{longer} as well: make it longer"
@@ -167,12 +168,12 @@ def _open_copy(target: str, cluster: Cluster, overrides: Sequence[str]) -> Itera
 def _find_running(study: Study, status: Status) -> Outcome | None:
     """Return a running trial that has a checkpoint, or has run long enough without one.
 
-    Raises _TooShort if one has a result already, SweepError if one has failed.
+    Raises TrialTooShort if one has a result already, SweepError if one has failed.
     """
     for one in status.planned.values():
         outcome = one.outcome
         if outcome.has_result:
-            raise _TooShort(outcome)
+            raise TrialTooShort(outcome)
         if outcome.state == "failed":
             why = (outcome.error or "").partition("\n")[0]
             raise SweepError(

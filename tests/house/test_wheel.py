@@ -129,7 +129,7 @@ def test_the_wheel_has_version_licence_and_one_command(wheel: Path) -> None:
         .read(f"thermolion-{thermolion.__version__}.dist-info/entry_points.txt")
         .decode()
     )
-    assert dict(points["console_scripts"]) == {"thermolion": "orchestrator.cli.main:main"}
+    assert dict(points["console_scripts"]) == {"thermolion": "thermolion.start:main"}
 
 
 def test_a_training_node_needs_neither_mlflow_nor_ray(wheel: Path) -> None:
