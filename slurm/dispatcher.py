@@ -27,7 +27,7 @@ from slurm.queue.squeue import Queue, Queued, read_named
 from slurm.request import Request
 from slurm.sbatch import QueueFull, SubmitOptions, submit
 from slurm.slurm_errors import NoAnswer, SlurmError
-from slurm.submission import ArrayJob, SlurmSubmission
+from slurm.submission import ArrayJob, SlurmSubmission, array_throttle
 
 _WAITED_FOR = 200  # jobs in one dependency
 _PARTS = 5  # a full queue is refilled in so many parts: the controller is everybody's
@@ -229,10 +229,9 @@ class Dispatcher:
         return fitting
 
     def _send(self, submission: SlurmSubmission, array_job: ArrayJob) -> None:
-        throttle, after = "", None
+        after = None
+        throttle = array_throttle(array_job.count, submission.concurrent)
         if submission.concurrent is not None:
-            if submission.concurrent < array_job.count:
-                throttle = f"%{submission.concurrent}"
             of_user = [other for other in self.submissions if other.user == submission.user]
             # Arrays know nothing of each other's throttle: one after the other, they share it. Of
             # single jobs each waits for the one that was sent so many before.

@@ -24,6 +24,7 @@ from slurm.slurm_errors import SlurmError
 from slurm.waiting import poll, read_late
 
 ALLOCATION = "-job"  # after the id of a submission whose packs run within one job
+USUAL_CONCURRENT = 100  # jobs of one array that run at a time, if the sweep says no number
 _NOBODY = 0  # is the id of no job
 # Files in the folder of the array jobs: what is not sent yet never is to be, or has to wait.
 _CANCELLED, _GIVEN_UP, _HELD = "cancelled", "given-up", "held"
@@ -213,16 +214,25 @@ def _parse(path: Path, text: str) -> dict[str, Any]:
     return record
 
 
+def array_throttle(count: int, concurrent: int | None) -> str:
+    """Return the end of `--array` that lets so many of `count` jobs run at a time.
+
+    If the sweep does not say how many (None), a large array leaves room for other people's jobs.
+    """
+    most = USUAL_CONCURRENT if concurrent is None else concurrent
+    return f"%{most}" if most < count else ""
+
+
 @dataclass(frozen=True)
 class SlurmSubmission:
     """One submission to SLURM.
 
-    `concurrent` is the most jobs that may run at a time, `submit_cap` the most that a user may
-    have in the queue, both None if there is no limit; `feeder` is None if jobs may not submit
-    others, `after` the job that waits for the end of all others, None if nobody has to look after
-    the study. A job has `lanes`; the queue is asked for every `status_every_s` at most. `allotted`
-    are the CPUs and GPUs of a job, None if its request alone tells them. Without `arrays`, every
-    pack is sent as a job of its own.
+    `concurrent` is the most jobs that may run at a time, None if nobody has said it; `submit_cap`
+    the most that a user may have in the queue, None if there is no limit; `feeder` is None if jobs
+    may not submit others, `after` the job that waits for the end of all others, None if nobody has
+    to look after the study. A job has `lanes`; the queue is asked for every `status_every_s` at
+    most. `allotted` are the CPUs and GPUs of a job, None if its request alone tells them. Without
+    `arrays`, every pack is sent as a job of its own.
     """
 
     layout: Layout

@@ -5,7 +5,7 @@ One writer a file, opened exclusively; readers derive the state, it is never sto
 Payloads (readers ignore fields that they do not know):
 
 opened       submission, pack, lane, host, pid, device, packages, code (digest of our sources and
-             the user's), thermolion_code (of ours alone)
+             the user's), thermolion_code (of ours alone); of a GPU, device_memory_mb (all it has)
 started      token, generation, config (`Trial.to_json`); of images also steps, steps_per_epoch,
              images (by split), chance (by metric), digests (data, split, init, order), parameters
 evaluated    step, train_seconds, metrics; of images also epoch, samples, and how many are scored

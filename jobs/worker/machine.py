@@ -30,7 +30,7 @@ def describe(device: str, code: str | None = None) -> dict[str, Any]:
 
     `code` is the digest of our sources and the user's; None if the job has none of the user's.
     """
-    return {
+    facts: dict[str, Any] = {
         "host": socket.gethostname(),
         "pid": os.getpid(),
         "device": torch.cuda.get_device_name() if device == "cuda" else _processor_model(),
@@ -38,6 +38,10 @@ def describe(device: str, code: str | None = None) -> dict[str, Any]:
         "code": code or code_digest(),
         "thermolion_code": code_digest(),  # trials with and without user code have this in common
     }
+    if device == "cuda":
+        total = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
+        facts["device_memory_mb"] = round(total / _MB)
+    return facts
 
 
 def _package_versions() -> dict[str, str]:

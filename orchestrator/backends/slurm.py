@@ -55,7 +55,13 @@ from slurm.site.facts import USUAL_ARRAY, Facts, read_facts
 from slurm.site.shell_options import check_clusters, describe_unheeded
 from slurm.site.site import Site
 from slurm.slurm_errors import SiteError, SlurmError
-from slurm.submission import ALLOCATION, SlurmSubmission, read_slurm_submissions
+from slurm.submission import (
+    ALLOCATION,
+    USUAL_CONCURRENT,
+    SlurmSubmission,
+    array_throttle,
+    read_slurm_submissions,
+)
 
 _MARGIN = 0.1  # of the time limit, beside the grace, because times are estimated
 _AFTER = "orchestrator.unattended"  # the module that advances a study without its user
@@ -389,6 +395,8 @@ class SlurmBackend(Backend):
         if concurrent is not None:
             processes = min(processes, concurrent * (job.tasks // job.lanes))
             jobs = concurrent // job.lanes
+        elif limits.find_array_size(site, self._facts_here) is not None:
+            processes = job.tasks * min(len(packs), USUAL_CONCURRENT)
         scale = {"mem": need.mem, "time": need.time}
         return SubmissionPlan(
             packs,
@@ -417,6 +425,18 @@ def _slurm_submissions(layout: Layout, submissions: Sequence[Submission]) -> lis
     return [SlurmSubmission.of(layout, submission.to_json()) for submission in submissions]
 
 
+def describe_throttle(study: Study, scripts: Sequence[str]) -> list[str]:
+    """Say how many jobs of a large array run at a time if the sweep does not, and what to change.
+
+    `scripts` are what sbatch would get.
+    """
+    by_itself = any(f"%{USUAL_CONCURRENT}\n" in script for script in scripts)
+    if study.sweep.keys.limits.concurrent is not None or not by_itself:
+        return []
+    why = f"of an array {USUAL_CONCURRENT} jobs run at a time, to leave room for others"
+    return [f"{why}: `limits: {{concurrent: N}}` in the sweep has N trials run at a time instead"]
+
+
 def render_batch_scripts(study: Study, plans: Sequence[SubmissionPlan]) -> list[str]:
     """Return the exact text that sbatch would get; the folder of the submission is the next one.
 
@@ -434,7 +454,7 @@ def render_batch_scripts(study: Study, plans: Sequence[SubmissionPlan]) -> list[
         count = 1 if within else len(plan.packs)
         request = within or request
         most = request["concurrent"]
-        throttle = f"%{most}" if most is not None and most < count else ""
+        throttle = array_throttle(count, most)
         name = f"{study.layout.study}-{folder.name}{ALLOCATION if within else ''}.0"
         after = None if before is None or most is None else f"afterany:<id of {before}>"
         if request.get("arrays", True):

@@ -49,11 +49,12 @@ def plan(arguments: Namespace) -> int:
     packs = [pack for plan in plans for pack in plan.packs]
     lanes = count_ranks_at_a_time(plans, keys.limits.concurrent) or 1
     change = compare_with_recorded(study, status)
-    scripts, starts = [], []
+    scripts, starts, remarks = [], [], []
     if keys.backend == "slurm" or keys.in_a_job:
-        from orchestrator.backends.slurm import render_batch_scripts
+        from orchestrator.backends.slurm import describe_throttle, render_batch_scripts
 
         scripts = render_batch_scripts(study, plans)
+        remarks = describe_throttle(study, scripts)
         starts = _ask_starts(study, scripts)
     at_hand = _find_lanes(study, status, max(lanes, status.at_a_time), arguments.lanes)
     preview = PlanPreview(
@@ -67,6 +68,7 @@ def plan(arguments: Namespace) -> int:
         additions,
         amended is not None,
         starts,
+        remarks,
     )
     if arguments.json:
         print_result(preview.to_json() | {"sbatch": scripts})

@@ -17,13 +17,16 @@ _TWICE = 2.0  # what is asked for has to be that much above what is used to be w
 _SPARE = 1.5  # of the most that was used, to propose
 _LEAST_MB = 512
 _LEAST_MIN = 5
+_MOST_SHARED = 8  # trials on one GPU; with more, each only waits for the others
+_CONTEXT_MB = 600  # of a process on a GPU, beside what torch has allocated
 
 
 @dataclass(frozen=True)
 class RightSize:
     """The most that jobs have used beside what each is given; None if it is unknown.
 
-    Times in minutes, memory of a node in MB; `busy` is how many of its CPUs a job kept busy.
+    Times in minutes, memory of a node in MB; `busy` is how many of its CPUs a job kept busy. Of a
+    GPU with `given_gpu_mb`, each of the `trials_per_gpu` trials has used `gpu_mb` at most.
     """
 
     jobs: int
@@ -34,6 +37,17 @@ class RightSize:
     busy: float | None
     cpus: int
     cpus_per_task: int
+    gpu_mb: float | None
+    given_gpu_mb: float | None
+    trials_per_gpu: int
+
+    @property
+    def shared(self) -> int | None:
+        """How many trials fit on a GPU; None if not twice as many as run on it now."""
+        if self.gpu_mb is None or self.given_gpu_mb is None:
+            return None
+        fit = int(self.given_gpu_mb / (_SPARE * self.gpu_mb + _CONTEXT_MB))
+        return min(fit, _MOST_SHARED) if fit >= _TWICE * self.trials_per_gpu else None
 
     @property
     def lines(self) -> dict[str, str]:
@@ -67,6 +81,10 @@ def find_right_size(study: Study, status: Status) -> RightSize | None:
     cpus = parameters["ntasks_per_node"] * parameters.get("cpus_per_task", 1)
     gpus = given.gpus // parameters["nodes"]
     ranks = parameters["ntasks_per_node"] if last.lanes == 1 else 1  # rank 0 speaks for all
+    single = [one for one in status.outcomes if one.trial.world_size == 1]  # others share none
+    gpu_mb = [one.peak_memory_mb for one in single if one.peak_memory_mb]
+    known = [(one.job or {}).get("device_memory_mb") for one in single if one.peak_memory_mb]
+    given_gpu_mb = [mb for mb in known if mb]
     return RightSize(
         jobs=len(ended),
         time_min=max(run.seconds or 0.0 for run in ended) / 60,
@@ -76,6 +94,9 @@ def find_right_size(study: Study, status: Status) -> RightSize | None:
         busy=max(busy) * ranks * parameters["nodes"] if busy else None,
         cpus=given.cpus,
         cpus_per_task=study.sweep.keys.resources.cpus_per_task,
+        gpu_mb=max(gpu_mb) if gpu_mb else None,
+        given_gpu_mb=min(given_gpu_mb) if given_gpu_mb else None,
+        trials_per_gpu=study.sweep.keys.pack.trials_per_gpu,
     )
 
 

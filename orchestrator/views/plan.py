@@ -59,7 +59,8 @@ class PlanPreview:
     `at_hand` are the lanes of all stages; `change` is what separates the sweep from the recorded
     one, None before one is recorded. Power is for an `effect` in sd of paired differences;
     `additions` are for exploration only, if sent now.
-    `freezes_again`: the analysis follows the sweep once more. `starts` say when jobs would start.
+    `freezes_again`: the analysis follows the sweep once more. `starts` say when jobs would start,
+    `remarks` what else there is to know of the jobs.
     """
 
     study: Study
@@ -72,6 +73,7 @@ class PlanPreview:
     additions: Additions | None = None
     freezes_again: bool = False
     starts: Sequence[StartTime] = ()
+    remarks: Sequence[str] = ()
 
     @cached_property
     def _pricing(self) -> Pricing:
@@ -193,6 +195,7 @@ class PlanPreview:
         if unused:  # the sweep may be meant for several backends
             notes.append(f"backend {keys.backend} has no use for {', '.join(unused)}: left alone")
         notes += backend_of(keys).remarks(self.study)
+        notes += self.remarks
         notes += backend_of(keys).refusals(self.study)
         if self.change is not None and self.change.orphaned:
             notes.append(self.change.refusal(self.study.name))
@@ -256,7 +259,9 @@ def status_json(study: Study, status: Status) -> dict[str, Any]:
             for trial_id, trial_status in status.planned.items()
         ],
         "stage": stage_json(status),
-        "right_size": None if size is None else asdict(size) | {"lines": size.lines},
+        "right_size": None
+        if size is None
+        else asdict(size) | {"lines": size.lines, "shared": size.shared},
         "notes": describe_notes(study, status),
     }
 

@@ -7,6 +7,18 @@ _IN_ID = "cpus_per_task is in the id of a trial: change it for the next study"
 
 def right_size_lines(size: RightSize) -> list[str]:
     """Return what jobs used beside what they were given; nothing if that fits."""
+    return [*_resource_lines(size), *_gpu_lines(size)]
+
+
+def _gpu_lines(size: RightSize) -> list[str]:
+    if size.shared is None:
+        return []
+    used = f"a trial used {size.gpu_mb:.0f} of {size.given_gpu_mb:.0f} MB of its GPU"
+    note = "each is slower beside others: not for a study that compares times"
+    return [f"right size: {used}; would do: pack: {{trials_per_gpu: {size.shared}}} ({note})"]
+
+
+def _resource_lines(size: RightSize) -> list[str]:
     better = size.lines
     if not better:
         return []

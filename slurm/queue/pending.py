@@ -17,7 +17,8 @@ _LESS = "lower it in the sweep (`resources`), or choose another QOS in the site 
 _WORDS: Mapping[str, str] = {
     r"Priority": f"others come first; {_ITSELF}",
     r"Resources": f"they are next, as soon as nodes are free; {_ITSELF}",
-    r"JobArrayTaskLimit": "`limits.concurrent` lets so many run at a time; raise it for more",
+    r"JobArrayTaskLimit": "`limits.concurrent` lets so many run at a time (100 of an "
+    "array if the sweep does not say it); raise it for more",
     r"Dependency": f"they wait for the end of other jobs; {_ITSELF}",
     r"DependencyNeverSatisfied": "what they wait for is gone: `thermolion cancel`, then `submit`",
     r"BeginTime": f"they were put back, or have failed, and start after a while; {_ITSELF}",

@@ -80,3 +80,44 @@ def test_a_workload_and_a_candidate_have_time_and_memory_of_their_own(lab):
     assert wrong.code == 2
     assert "'adm' is neither a workload nor a candidate" in wrong.err
     assert "adam" in wrong.err
+
+
+def test_a_large_array_runs_100_jobs_at_a_time_unless_the_sweep_says_otherwise(lab):
+    sweep = lab.write(FOUR, "four.yaml")
+    small = lab.call("plan", sweep, "--set", "seeds=100").out
+    assert "#SBATCH --array=0-99\n" in small
+    assert "`limits: {concurrent: N}`" not in small
+    lab.cluster.ask("scontrol", "update", "nodename=ALL", "state=drain", "reason=x")
+    try:
+        large = lab.call("plan", sweep, "--set", "seeds=101").out
+        assert "#SBATCH --array=0-100%100\n" in large
+        assert "--dependency" not in large
+        assert "100 jobs run at a time" in large
+        assert "`limits: {concurrent: N}`" in large
+        assert lab.call("submit", sweep, "--set", "seeds=101").code == 0
+        (script,) = (lab.layout("four").submission("0001") / "scripts").glob("*.sh")
+        assert "#SBATCH --array=0-100%100\n" in script.read_text()
+        assert lab.call("cancel", "four").code == 0
+    finally:
+        lab.cluster.ask("scontrol", "update", "nodename=ALL", "state=resume")
+    more = lab.call("plan", sweep, "--set", "seeds=101", "--set", "limits.concurrent=500").out
+    assert "#SBATCH --array=0-100\n" in more
+    assert "`limits: {concurrent: N}`" not in more
+
+
+def test_trials_that_use_a_small_part_of_a_gpu_could_share_it(lab):
+    sweep = lab.write(FOUR, "four.yaml")
+    assert lab.call("submit", sweep).code == 0
+    lab.await_results("four", 4)
+    assert "trials_per_gpu" not in lab.call("status", "four").out
+    for log in lab.layout("four").events.glob("*.jsonl"):
+        lines = [json.loads(line) for line in log.read_text().splitlines()]
+        for line in lines:
+            line |= {"opened": {"device_memory_mb": 81920}}.get(line["type"], {})
+            line |= {"completed": {"peak_memory_mb": 8000.0}}.get(line["type"], {})
+        log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    said = lab.call("status", "four").out
+    assert "a trial used 8000 of 81920 MB of its GPU" in said
+    assert "would do: pack: {trials_per_gpu: 6}" in said
+    packed = lab.call("plan", sweep, "--set", "pack={at_least: 0s, trials_per_gpu: 6}")
+    assert packed.code == 0, packed.err
