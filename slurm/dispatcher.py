@@ -23,7 +23,8 @@ from slurm.hours_cap import (
 from slurm.limits import count_room
 from slurm.queue.job_control import start_waiting
 from slurm.queue.job_ends import fails_to_start, find_stopped_by_other
-from slurm.queue.squeue import Queue, Queued, read_named
+from slurm.queue.pack_states import expect_jobs
+from slurm.queue.squeue import Queue, Queued, QueueWatch, read_named
 from slurm.request import Request
 from slurm.sbatch import QueueFull, SubmitOptions, submit
 from slurm.slurm_errors import NoAnswer, SlurmError
@@ -201,7 +202,7 @@ class Dispatcher:
                 submission.array_jobs.retract(array_job)
                 self.full = True
                 count //= 2  # the site has a limit that it does not show
-                if count < 1 and not (full.names_limit or self.queue.jobs or self.sent):
+                if count < 1 and not (full.names_limit or self.sent or self._has_jobs()):
                     raise SlurmError(f"sbatch refuses even one job: {full}") from full
                 if count < 1:
                     raise
@@ -212,6 +213,10 @@ class Dispatcher:
                 submission.array_jobs.retract(array_job)
                 raise
             return bool(submission.unsent())
+
+    def _has_jobs(self) -> bool:
+        """Return True if the user has jobs in the queue, which a first submission has not read."""
+        return bool(self.queue.jobs or QueueWatch().read(expect_jobs(self.submissions), 0.0).jobs)
 
     def _count_next(self, submission: SlurmSubmission, unsent: int) -> int:
         """Return how many packs to send in one array: by the queue's room, and by the cap's."""

@@ -1,7 +1,6 @@
 """SLURM as a backend: from a study's words to those of `slurm/`, and back to states of packs.
 
-Says what a job is given and renders the batch scripts of a plan. Knows no option of sbatch and no
-word of squeue.
+Says what a job is given. Knows no option of sbatch and no word of squeue.
 """
 
 import contextlib
@@ -32,7 +31,7 @@ from orchestrator.backends.capped import find_no_room, read_limits
 from orchestrator.backends.gpu_models import split_trials
 from orchestrator.backends.job_times import with_time
 from orchestrator.backends.recorded_site import site_of
-from orchestrator.backends.records import Submission, next_number
+from orchestrator.backends.records import Submission
 from orchestrator.study.estimate import estimate_by_trial
 from orchestrator.study.packs import PackSizing, make_sized_packs
 from orchestrator.study.study import Study
@@ -49,19 +48,12 @@ from slurm.queue import job_control, pack_states
 from slurm.queue.job_ends import find_ends
 from slurm.queue.pending import explain_waiting
 from slurm.queue.squeue import Queue, QueueWatch
-from slurm.request import JobResources, Request, feeder_request, job_request
-from slurm.sbatch import SubmitOptions, render
+from slurm.request import JobResources, feeder_request, job_request
 from slurm.site.facts import USUAL_ARRAY, Facts, read_facts
 from slurm.site.shell_options import check_clusters, describe_unheeded
 from slurm.site.site import Site
 from slurm.slurm_errors import SiteError, SlurmError
-from slurm.submission import (
-    ALLOCATION,
-    USUAL_CONCURRENT,
-    SlurmSubmission,
-    array_throttle,
-    read_slurm_submissions,
-)
+from slurm.submission import ALLOCATION, USUAL_CONCURRENT, SlurmSubmission, read_slurm_submissions
 
 _MARGIN = 0.1  # of the time limit, beside the grace, because times are estimated
 _AFTER = "orchestrator.unattended"  # the module that advances a study without its user
@@ -194,7 +186,7 @@ class SlurmBackend(Backend):
         ours = read_slurm_submissions(layout)
         if not ours:
             return
-        queue = self._queue(ours)
+        queue = Queue(()) if _is_first(ours, submissions) else self._queue(ours)
         if queue is self._refused:
             return  # the site takes no more, and nothing is known to have ended since
         job = read_job_id(os.environ)
@@ -406,6 +398,16 @@ class SlurmBackend(Backend):
         )
 
 
+def _is_first(ours: Sequence[SlurmSubmission], new: Sequence[Submission]) -> bool:
+    """Return True if nothing was sent for a study before, so that no job of it is in the queue.
+
+    If the site counts the jobs of a user, the queue has to be read all the same.
+    """
+    names = {submission.id for submission in new}
+    first = all(one.id.removesuffix(ALLOCATION) in names for one in ours)
+    return first and all(one.submit_cap is None for one in ours)
+
+
 def _believed(states: Mapping[int, JobState | None]) -> Mapping[int, JobState]:
     """Return states if nobody answers: a trial is better waited for than trained twice."""
     return {pack: state or "running" for pack, state in states.items()}
@@ -423,44 +425,3 @@ def _measure(request: PlacementRequest, site: Site, given_min: int | None) -> Pa
 
 def _slurm_submissions(layout: Layout, submissions: Sequence[Submission]) -> list[SlurmSubmission]:
     return [SlurmSubmission.of(layout, submission.to_json()) for submission in submissions]
-
-
-def describe_throttle(study: Study, scripts: Sequence[str]) -> list[str]:
-    """Say how many jobs of a large array run at a time if the sweep does not, and what to change.
-
-    `scripts` are what sbatch would get.
-    """
-    by_itself = any(f"%{USUAL_CONCURRENT}\n" in script for script in scripts)
-    if study.sweep.keys.limits.concurrent is not None or not by_itself:
-        return []
-    why = f"of an array {USUAL_CONCURRENT} jobs run at a time, to leave room for others"
-    return [f"{why}: `limits: {{concurrent: N}}` in the sweep has N trials run at a time instead"]
-
-
-def render_batch_scripts(study: Study, plans: Sequence[SubmissionPlan]) -> list[str]:
-    """Return the exact text that sbatch would get; the folder of the submission is the next one.
-
-    Array jobs that a limit on submitted jobs makes smaller differ in name and array alone, and so
-    do the jobs of a site without arrays, of which the first one is returned. The
-    job that an array waits for has no id yet: it stands there by its name.
-    """
-    scripts = []
-    before: str | None = None
-    for number, plan in enumerate(plans, start=next_number(study.layout)):
-        folder = study.layout.submission(f"{number:04d}")
-        request = plan.backend_request(folder)
-        assert request is not None
-        within = request.get("allocation")  # one job for all packs
-        count = 1 if within else len(plan.packs)
-        request = within or request
-        most = request["concurrent"]
-        throttle = array_throttle(count, most)
-        name = f"{study.layout.study}-{folder.name}{ALLOCATION if within else ''}.0"
-        after = None if before is None or most is None else f"afterany:<id of {before}>"
-        if request.get("arrays", True):
-            sending = SubmitOptions(name, f"0-{count - 1}{throttle}", after)
-        else:  # the first one of as many jobs, which differ in their number alone
-            sending = SubmitOptions(name, pack=0)
-        before = name
-        scripts.append(render(Request.from_json(request["job"]), sending, folder / "scripts"))
-    return scripts

@@ -51,7 +51,7 @@ def plan(arguments: Namespace) -> int:
     change = compare_with_recorded(study, status)
     scripts, starts, remarks = [], [], []
     if keys.backend == "slurm" or keys.in_a_job:
-        from orchestrator.backends.slurm import describe_throttle, render_batch_scripts
+        from orchestrator.backends.batch_scripts import describe_throttle, render_batch_scripts
 
         scripts = render_batch_scripts(study, plans)
         remarks = describe_throttle(study, scripts)

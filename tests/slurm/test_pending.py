@@ -38,6 +38,15 @@ def test_drained_nodes_are_said_by_plan_doctor_submit_and_status(lab):
     lab.await_results("four", 4)
 
 
+def test_a_first_submit_asks_the_queue_once_and_has_the_ids(lab):
+    calls = lab.folder / "calls"
+    path = lab.stand_in("squeue", f'echo >> {calls}\nexec REAL "$@"')
+    sent = lab.call("submit", lab.write(FOUR, "four.yaml"), "--site", lab.site(), PATH=path)
+    assert re.search(r"^jobs \d+_\[0-3\]$", sent.out, re.MULTILINE), sent.out + sent.err
+    assert len(calls.read_text().splitlines()) == 1
+    lab.await_results("four", 4)
+
+
 def test_the_id_of_a_job_is_in_submit_status_trial_and_json(lab):
     waiting(lab)
     sent = lab.call("submit", "waiting.yaml")
