@@ -220,6 +220,11 @@ def check_visible(folder: Path, site: Site) -> None:
                 f"{str(folder)!r} has {name!r} in its name, and SLURM writes no output of jobs "
                 "into such a folder: give --root another one"
             )
+    if site.image is not None and any(mark in str(folder) for mark in ",:"):
+        raise SiteError(
+            f"{str(folder)!r} has a comma or a colon in its name, by which {site.container} parts "
+            "the folders that an image sees: give --root another one"
+        )
     path = folder.resolve()
     if site.shared:
         if not any(path.is_relative_to(shared.resolve()) for shared in site.shared):

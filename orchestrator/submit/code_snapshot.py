@@ -47,7 +47,7 @@ def copy_code(source: Path, files: Iterable[str], target: Path) -> None:
 
 
 def list_code_files(source: Path, layout: Layout) -> Sequence[str]:
-    """Return the files to copy, relative to `source`; what is recorded below the root is not.
+    """Return the files to copy, relative to `source`; what is recorded below a root is not.
 
     In a git work tree that is what git tracks or would track, elsewhere everything but hidden
     folders and installed packages; `.thermolionignore` leaves out more, in the patterns of a
@@ -64,8 +64,15 @@ def list_code_files(source: Path, layout: Layout) -> Sequence[str]:
             return True
         return ignored.match_file(f"{name}/" if path.is_dir() else name)
 
-    listed = _list_files(source, PurePosixPath(), (source.resolve(),), is_left_out)
-    chosen = [name for name in listed if (source / name).is_file() and not is_left_out(name)]
+    listed = list(_list_files(source, PurePosixPath(), (source.resolve(),), is_left_out))
+    others = _find_other_studies(source, listed)
+    chosen = [
+        name
+        for name in listed
+        if others.isdisjoint(_find_ancestors(name))
+        and (source / name).is_file()
+        and not is_left_out(name)
+    ]
     _check_size(source, chosen)
     return sorted(chosen)
 
@@ -94,6 +101,25 @@ def _find_recorded(inside: Path, layout: Layout) -> list[Path]:
     studies = [sweep.parent for sweep in layout.root.glob("*/sweep.yaml")]
     store = [layout.mlflow_store, layout.mlflow_artifacts, layout.root / "archive"]
     return [path for path in (layout.folder, *studies, *store) if path.resolve() != inside]
+
+
+def _find_other_studies(source: Path, names: Iterable[str]) -> set[str]:
+    """Return what is recorded below other roots: copies of the code, and so of all roots."""
+    found = set()
+    for name in names:
+        folder, _, file = name.rpartition("/")
+        study = source / folder
+        if file == "sweep.yaml" and folder and (study / "submissions").is_dir():
+            layout = Layout(study.parent, study.name)
+            recorded = (layout.folder, layout.mlflow_store, layout.mlflow_artifacts)
+            found.update(path.relative_to(source).as_posix() for path in recorded)
+    return found
+
+
+def _find_ancestors(name: str) -> Iterator[str]:
+    """Yield the path of a file and those of the folders that it lies in."""
+    parts = name.split("/")
+    return ("/".join(parts[:count]) for count in range(1, len(parts) + 1))
 
 
 def _list_files(

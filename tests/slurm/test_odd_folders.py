@@ -19,10 +19,15 @@ def test_a_study_in_an_odd_folder_runs_and_its_jobs_print(lab, tmp_path):
     assert "é☃ is printed" in sent.call("logs", "odd", "--root", root).out
 
 
-@pytest.mark.parametrize("name", [r"AD\jdoe", "two\nlines"])
-def test_a_root_into_which_slurm_writes_no_output_is_refused(lab, small, tmp_path, name):
+@pytest.mark.parametrize(
+    ("name", "keys"), [(r"AD\jdoe", {}), ("two\nlines", {}), ("a:b", {"image": "lab.sif"})]
+)
+def test_a_root_of_which_slurm_or_an_image_makes_another_is_refused(
+    lab, small, tmp_path, name, keys
+):
     root = tmp_path / name
-    said = lab.call("submit", small, "--backend", "slurm", "--root", root)
+    words = ("--backend", "slurm", "--site", lab.site(**keys), "--root", root)
+    said = lab.call("submit", small, *words)
     assert said.code == 2, said.err
     assert "give --root another one" in said.err
     assert len(said.err.strip().splitlines()) == 1

@@ -176,6 +176,16 @@ def test_studies_that_lie_beside_the_code_are_left_out(project):
     assert not [n for n in names if n.startswith(("mine/", "other/", "ml"))]
 
 
+def test_studies_below_other_roots_are_left_out(project):
+    other = Layout(project / "out" / "r2", "s")  # with a copy of the code, and so of all roots
+    copy = other.submissions / "0001" / "code" / "x.py"
+    copy.parent.mkdir(parents=True)
+    for path in (copy, other.folder / "sweep.yaml", other.mlflow_store):
+        path.write_text("x")
+    names = _files(project)
+    assert [name for name in names if name.startswith("out/")] == ["out/a.txt"]
+
+
 @pytest.mark.parametrize(("limit", "value"), [("MOST_BYTES", 1000), ("MOST_FILES", 5)])
 def test_too_much_code_is_refused_with_the_largest_of_it(project, monkeypatch, limit, value):
     (project / "out" / "a.txt").write_text("x" * 2000)
