@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from orchestrator.sweep.document import Document, Invalid, Location, SweepError, choices
 from orchestrator.sweep.messages import Duration, Strict, check
@@ -35,6 +35,18 @@ def _clean_options(options: dict[str, Any]) -> dict[str, OptionValue]:
     return cleaned
 
 
+def _read_partition(value: object) -> object:
+    """Return a partition, or several as sbatch takes them."""
+    if isinstance(value, list) and all(isinstance(name, str) for name in value):
+        return ",".join(value)
+    if value is None or value is False or isinstance(value, str):
+        return value
+    raise ValueError(
+        f'{value!r} is no partition: write "main", or "main,long" for whichever starts first, or '
+        "false if the site chooses it"
+    )
+
+
 class SiteLimits(Strict):
     """What a site allows: jobs of a user in the queue, size of an array (SLURM says the rest)."""
 
@@ -45,7 +57,7 @@ class SiteLimits(Strict):
 class SiteFile(Strict):
     """The keys of a site profile."""
 
-    partition: str | Literal[False] | None = None
+    partition: Annotated[str | Literal[False] | None, BeforeValidator(_read_partition)] = None
     account: str | None = None
     qos: str | None = None
     constraint: str | None = None

@@ -37,7 +37,8 @@ def _send(lab: Lab, sweep: Path, study: str, **keys: object) -> str:
 def test_of_a_list_of_partitions_jobs_go_to_whichever_starts_first(lab):
     sent = _send(lab, lab.write(FOUR), "four", partition="main, urgent", options=LATER)
     assert "#SBATCH --partition=main,urgent\n" in sent
-    assert "unknown partition 'nix'" in _said(lab, partition="main, nix")
+    assert "unknown partition 'nix'" in _said(lab, partition=["main", "nix"])
+    assert 'true is no partition: write "main"' in _said(lab, partition=True).lower()
     big = lab.write(FOUR + "resources: {cpus_per_task: 99}\n", "big.yaml")
     said = lab.call("submit", big, "--site", lab.site(partition="urgent,main"))
     assert "a node of partition 'urgent' has 2" in said.err
