@@ -105,7 +105,7 @@ def _find_recorded(inside: Path, layout: Layout) -> list[Path]:
 
 def _find_other_studies(source: Path, names: Iterable[str]) -> set[str]:
     """Return what is recorded below other roots: copies of the code, and so of all roots."""
-    found = set()
+    found: set[str] = set()
     for name in names:
         folder, _, file = name.rpartition("/")
         study = source / folder
