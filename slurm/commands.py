@@ -23,9 +23,9 @@ def is_here() -> bool:
     return shutil.which("sbatch") is not None and shutil.which("squeue") is not None
 
 
-def ask(command: Sequence[str]) -> str:
+def ask(command: Sequence[str], patience_s: float = _PATIENCE_S) -> str:
     """Return what a command prints; raises SlurmError if it is absent, fails or hangs."""
-    return run(command).stdout
+    return run(command, patience_s).stdout
 
 
 def ask_if_allowed(command: Sequence[str]) -> bool:
@@ -38,9 +38,11 @@ def ask_if_allowed(command: Sequence[str]) -> bool:
     return True
 
 
-def run(command: Sequence[str]) -> "subprocess.CompletedProcess[str]":
+def run(
+    command: Sequence[str], patience_s: float = _PATIENCE_S
+) -> "subprocess.CompletedProcess[str]":
     """Run a command to its end; raises SlurmError if it is absent, fails or hangs."""
-    done = call(command)
+    done = call(command, patience_s)
     if done.returncode != 0:
         why = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
         if _NO_CLUSTER in why:
@@ -49,7 +51,9 @@ def run(command: Sequence[str]) -> "subprocess.CompletedProcess[str]":
     return done
 
 
-def call(command: Sequence[str]) -> "subprocess.CompletedProcess[str]":
+def call(
+    command: Sequence[str], patience_s: float = _PATIENCE_S
+) -> "subprocess.CompletedProcess[str]":
     """Run a command to its end, however that is.
 
     Raises SlurmError if it is absent, NoAnswer if it hangs.
@@ -62,7 +66,7 @@ def call(command: Sequence[str]) -> "subprocess.CompletedProcess[str]":
                 text=True,
                 errors="replace",  # others may call their jobs what they like
                 check=False,
-                timeout=_PATIENCE_S,
+                timeout=patience_s,
             )
     except FileNotFoundError as error:
         raise SlurmError(
@@ -71,7 +75,7 @@ def call(command: Sequence[str]) -> "subprocess.CompletedProcess[str]":
         ) from error
     except subprocess.TimeoutExpired as error:
         raise NoAnswer(
-            f"{command[0]} does not answer within {_PATIENCE_S:.0f} s: the controller is down or "
+            f"{command[0]} does not answer within {patience_s:.0f} s: the controller is down or "
             "overloaded, try again later"
         ) from error
 

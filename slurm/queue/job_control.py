@@ -26,6 +26,8 @@ _TASKS = 50  # that are let go at a time: the controller is everybody's
 # A node revokes the credential of what has ended, to the second, and refuses what starts in the
 # same one: SLURM then ends the job for good.
 _APART_S = 2.0
+_PATIENCE_S = 60.0
+_PART_S = 1.0  # for a task that is made a record of its own, with a slow accounting
 
 
 def cancel(
@@ -136,9 +138,28 @@ def hold(
     waiting = [p for p in sorted(packs) if p in living and living[p][1] == "queued"]
     verb = "hold" if held else "release"
     sent = submission.array_jobs.by_pack()
-    for batch in in_batches([sent[pack].task_id(pack, living[pack][0]) for pack in waiting]):
-        ask(["scontrol", verb, ",".join(batch)])
+    # To name all tasks of an array that wait costs the controller nothing; each of a part of them
+    # has to become a record of its own first, also in the accounting.
+    parts: list[str] = []
+    for job in sorted({living[pack][0] for pack in waiting}):
+        queued = {pack for pack, of_pack in living.items() if of_pack == (job, "queued")}
+        tasks = [pack for pack in waiting if pack in queued]
+        if len(tasks) == len(queued) > 1:
+            ask(["scontrol", verb, f"{job}_[{_name_ranges(tasks)}]"])
+        else:
+            parts += [sent[pack].task_id(pack, job) for pack in tasks]
+    for batch in in_batches(parts):
+        ask(["scontrol", verb, ",".join(batch)], _PATIENCE_S + len(batch) * _PART_S)
     return len(waiting) + (len(unsent) if all_unsent else 0)
+
+
+def _name_ranges(tasks: Sequence[int]) -> str:
+    """Return rising numbers as SLURM writes them: 0-3,5."""
+    all_ = set(tasks)
+    starts = [task for task in tasks if task - 1 not in all_]
+    ends = [task for task in tasks if task + 1 not in all_]
+    pairs = zip(starts, ends, strict=True)
+    return ",".join(f"{start}-{end}" if start < end else f"{start}" for start, end in pairs)
 
 
 def find_delayed(submissions: Sequence[SlurmSubmission], queue: Queue) -> list[str]:
