@@ -230,7 +230,12 @@ def settle(submissions: Sequence[SlurmSubmission], queue: Queue) -> None:
     left = list(_list_silent(submissions, queue))
     tasks = {array_job.task_id(pack, array_job.id or 0) for _, array_job, pack, _ in left}
     helpers = [one for one in _read_helpers(submissions) if one.has_left_no_word(queue)]
-    told = read_run_times(tasks | {str(one.job) for one in helpers})
+    raw = {
+        str(run.job): array_job.task_id(pack, array_job.id or 0)
+        for _, array_job, pack, of_pack in left
+        for run in of_pack.runs
+    }
+    told = read_run_times(tasks | {str(one.job) for one in helpers}, raw)
     for submission, array_job, pack, of_pack in left:
         task = array_job.task_id(pack, array_job.id or 0)
         _settle_pack(submission, array_job, pack, of_pack, told.get(task, ()))
@@ -269,7 +274,7 @@ def _settle_pack(
     given, job = read_allotment(submission), array_job.id or 0
     file = hours_file(submission.folder / "output", pack)
     runs = list(of_pack.runs)
-    if len(told) >= len(runs):
+    if told and len(told) >= len(runs):
         for number, run in enumerate(told):
             if number < len(runs) and runs[number].seconds is not None:
                 continue
@@ -279,11 +284,16 @@ def _settle_pack(
             settle_run(file, replace(base, cpus=cpus, gpus=gpus, seconds=run.seconds))
     elif told and runs and runs[-1].seconds is None:
         settle_run(file, replace(runs[-1], seconds=told[-1].seconds))
-    elif not runs and submission.layout.job_output(submission.id, pack).exists():
-        # It began, for it could print, and nobody says how long it ran.
+    elif not (told or runs) and read_cap(submission.layout) and _has_begun(submission, pack):
+        # Nobody says how long it ran, and a cap is not passed.
         most_s = 60.0 * (given.time_min or 0)
         settle_run(file, JobRun(job, 0, given.cpus, given.gpus, None, 0.0, most_s))
     close_job(file, job)
+
+
+def _has_begun(submission: SlurmSubmission, pack: int) -> bool:
+    """Return True if the job of a pack could print."""
+    return submission.layout.job_output(submission.id, pack).exists()
 
 
 def read_job_hours(submissions: Sequence[SlurmSubmission]) -> Mapping[str, Hours]:

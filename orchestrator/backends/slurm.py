@@ -144,9 +144,11 @@ class SlurmBackend(Backend):
     def refusals(self, study: Study) -> Sequence[str]:
         """Return the first thing for which the site would refuse jobs, or never start them."""
         if (facts := self._facts_here) is not None:
+            site, cap = site_of(study), read_limits(study)
             try:
-                for ranks in study.ranks:
-                    limits.check_request(facts, site_of(study), derive_resources(study, ranks))
+                for job in (derive_resources(study, ranks) for ranks in study.ranks):
+                    limits.check_request(facts, site, job)
+                    limits.check_cap(facts, site, job, cap)
             except SiteError as refusal:
                 return [str(refusal)]
         return []

@@ -27,16 +27,21 @@ class RunTime:
     gpus: int | None = None
 
 
-def read_run_times(tasks: Collection[str]) -> Mapping[str, Sequence[RunTime]]:
+def read_run_times(
+    tasks: Collection[str], raw: Mapping[str, str] | None = None
+) -> Mapping[str, Sequence[RunTime]]:
     """Return the runs of jobs by the id that squeue shows, such as 17_3, oldest first.
 
-    A job that nobody remembers has no entry. squeue knows the last run of a job alone.
+    `raw` has such ids by the number that the job had of its own (SLURM_JOB_ID), as far as it is
+    known: sacct may name a requeued task of an array by that alone. A job that nobody remembers
+    has no entry. squeue knows the last run of a job alone.
     """
     if not tasks:
         return {}
     ids = sorted({task.partition("_")[0] for task in tasks})
     try:
-        return {task: runs for task, runs in read_accounted(ids).items() if task in tasks}
+        accounted = read_accounted(sorted({*ids, *(raw or {})}), raw)
+        return {task: runs for task, runs in accounted.items() if task in tasks}
     except SlurmError:
         pass  # no sacct, no accounting, or none at the moment
     try:
@@ -45,9 +50,14 @@ def read_run_times(tasks: Collection[str]) -> Mapping[str, Sequence[RunTime]]:
         return {}
 
 
-def read_accounted(ids: Sequence[str]) -> Mapping[str, Sequence[RunTime]]:
-    """Return the runs of all tasks of some jobs by sacct; raises SlurmError without one."""
-    runs: dict[str, list[RunTime]] = {}
+def read_accounted(
+    ids: Sequence[str], raw: Mapping[str, str] | None = None
+) -> Mapping[str, Sequence[RunTime]]:
+    """Return the runs of all tasks of some jobs by sacct; raises SlurmError without one.
+
+    `raw` is that of `read_run_times`.
+    """
+    runs: dict[str, dict[str, RunTime]] = {}
     options = ["--noheader", "--parsable2", "--allocations", "--duplicates"]
     options.append("--format=JobID,ElapsedRaw,Start,AllocTRES")
     for batch in in_batches(ids):
@@ -57,8 +67,9 @@ def read_accounted(ids: Sequence[str]) -> Mapping[str, Sequence[RunTime]]:
                 continue  # it waits: of an array, all that wait share a line
             cpus, gpus = _CPUS.search(tres), _GPUS.search(tres)
             told = (int(cpus[1]), int(gpus[1]) if gpus else 0) if cpus else (None, None)
-            runs.setdefault(task, []).append(RunTime(float(elapsed), *told))
-    return runs
+            task = (raw or {}).get(task, task)
+            runs.setdefault(task, {})[start] = RunTime(float(elapsed), *told)
+    return {task: [of_task[start] for start in sorted(of_task)] for task, of_task in runs.items()}
 
 
 def _read_remembered(ids: Sequence[str]) -> Mapping[str, Sequence[RunTime]]:

@@ -22,13 +22,17 @@ def _hours(lab: Lab, *more: str, **variables: str) -> dict[str, dict[str, dict[s
 
 def _accounted(lab: Lab, jobs: Mapping[str, object]) -> dict[str, tuple[float, float]]:
     """Return the CPU seconds of jobs by sacct, all of their runs, and how far off one may be."""
-    ids = ",".join(sorted({job.partition("_")[0] for job in jobs}))
-    fields = ("-X", "-n", "-P", "-D", "-o", "JobID,ElapsedRaw,AllocCPUS,End")
+    array = int(min(job.partition("_")[0] for job in jobs))
+    ids = ",".join(str(array + number) for number in range(len(jobs) + 4))
+    fields = ("-X", "-n", "-P", "-D", "-o", "JobIDRaw,JobID,ElapsedRaw,AllocCPUS,End")
     known: dict[str, tuple[float, float]] = {}
-    for line in lab.cluster.ask("sacct", *fields, "-j", ids).splitlines():
-        job, elapsed, cpus, end = line.split("|")
-        if job not in jobs:
-            continue  # the array itself, as it waits
+    lines = lab.cluster.ask("sacct", *fields, "-j", ids).splitlines()
+    # sacct may name a task that was requeued by its own number alone.
+    names = dict(line.split("|")[:2] for line in lines if "_" in line and "[" not in line)
+    for line in lines:
+        raw, job, elapsed, cpus, end = line.split("|")
+        if (job := names.get(raw, job)) not in jobs or "[" in line:
+            continue  # a small job, or the array itself, as it waits
         assert end != "Unknown"
         seconds, off = known.get(job, (0.0, 0.0))
         here = float(elapsed)
