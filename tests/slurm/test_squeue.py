@@ -43,6 +43,9 @@ class Controller:
     def is_private(self, jobs: str) -> None:
         self._write("scontrol", f"echo 'PrivateData = {jobs}'")
 
+    def accounts(self, script: str) -> None:
+        self._write("sacct", script)
+
     def is_silent(self) -> None:
         (self._folder / "answer").write_text("echo no controller >&2; exit 1\n")
 
@@ -151,3 +154,23 @@ def test_jobs_that_a_site_hides_from_others_have_not_ended(
     seen = QueueWatch().read(_expected(0, RUNNING), EVERY_S)
     assert seen.gone == (set() if hidden else {RUNNING})
     assert ("PrivateData" in (seen.trouble or "")) == hidden
+
+
+def test_who_has_cancelled_a_task_is_known_though_sacct_names_its_second_run_by_its_number(
+    controller,
+):
+    task, own = f"17_0|18|REQUEUED|n1|{NAME}", f"18|18|CANCELLED by 4711|n2|{NAME}"
+    controller.says(QUIET.replace("RUNNING", "CANCELLED"))
+    controller.accounts(f'case "$*" in *--jobs=17*) echo "{task}";; *) echo "{own}";; esac')
+    seen = QueueWatch().read(_expected(ME, RUNNING), EVERY_S)
+    assert (seen.ended[RUNNING].word, seen.ended[RUNNING].nodes) == ("CANCELLED by 4711", "n2")
+
+
+def test_a_second_run_that_sacct_names_by_its_number_is_the_last_word_on_a_forgotten_task(
+    controller,
+):
+    controller.says(EMPTY)
+    task, own = f"17_0|18|PREEMPTED|n1|{NAME}", f"18|18|TIMEOUT|n2|{NAME}"
+    controller.accounts(f'case "$*" in *--jobs=17*) echo "{task}";; *) echo "{own}";; esac')
+    seen = QueueWatch().read(_expected(ME, RUNNING), EVERY_S)
+    assert seen.ended[RUNNING].word == "TIMEOUT"

@@ -119,7 +119,9 @@ def test_what_sacct_calls_running_is_not_sent_again_though_squeue_has_forgotten_
     site, runs_on, renamed
 ):
     job, name = site.array_job.id, renamed or site.array_job.name
-    living = "; ".join(f"echo '{job}_{pack}|RUNNING|n1|{name}'" for pack in site.array_job.packs)
+    living = "; ".join(
+        f"echo '{job}_{pack}|{job}|RUNNING|n1|{name}'" for pack in site.array_job.packs
+    )
     (note,) = runs_on(squeue=HEADER_ALONE, sacct=living)
     assert f"sacct says RUNNING of job {job}_0, which squeue does not know" in note
 
