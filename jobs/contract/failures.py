@@ -39,9 +39,12 @@ _FAULT = re.compile(
     r"|HSA_STATUS_ERROR_HARDWARE",
     re.I,
 )
-# Of a device or a link that others wait for: which one, only a job on one node can tell.
+# Of a device or a link that others wait for: which one, only a job on one node can tell. What NCCL
+# says of its settings (NCCL_DEBUG=INFO), such as NCCL_IB_TIMEOUT, is no time-out.
 _LINK = re.compile(
-    r"collective operation timeout: WorkNCCL|\bNCCL\b[^\n]{0,200}(timed out|time-?out)", re.I
+    r"collective operation timeout: WorkNCCL"
+    r"|\bNCCL\b(?! INFO)[^\n]{0,200}\b(timed out|time-?out)(?!\w)",
+    re.I,
 )
 _HOST = re.compile(
     r"DefaultCPUAllocator|Cannot allocate memory|Unable to allocate .* for an array"

@@ -146,6 +146,12 @@ def test_a_policy_that_means_nothing_is_refused(thermolion, odd, keys, complaint
         ("ExitCode", "'x' ended with exit code 1:\ncudaErrorDevicesUnavailable", "GPU_FAULT"),
         ("DistBackendError", "NCCL communicator was aborted: timed out after 60 s", "GPU_FAULT"),
         ("RuntimeError", "NCCL Error 1: unhandled cuda error", "USER_ERROR"),
+        # As NCCL_DEBUG=INFO prints it before anything has gone wrong.
+        (
+            "CommandError",
+            "exit code 1\nn1:8:8 [0] NCCL INFO NCCL_IB_TIMEOUT set by environment to 22.\nNo",
+            "USER_ERROR",
+        ),
     ],
 )
 def test_an_exception_tells_its_class(kind, error, failure):
