@@ -16,8 +16,8 @@ _WITNESS = """\
 look() { now=0; while read -r key count; do
   [ "$key" = oom_kill ] && now=$count; done < "$1"; }
 exec 3<&0 < /dev/null > /dev/null 2>&1
-{ look "$1"; before=$now
-  while read -t 5 -u 3; [ $? -gt 128 ]; do look "$1"; before=$now; done
+look "$1"; before=$now
+{ while read -t 5 -u 3; [ $? -gt 128 ]; do look "$1"; before=$now; done
   look "$1"; [ "$now" -gt "$before" ] && : > "$2"
 } &
 """

@@ -13,7 +13,7 @@ from jobs.contract.layout import Layout
 def start(*arguments: object, root: Path, python: str = sys.executable) -> subprocess.Popen[str]:
     """Start the command line in a process of its own, with studies below `root`."""
     return subprocess.Popen(
-        [python, "-P", "-m", "orchestrator.cli.main", *map(str, arguments)],
+        [python, "-P", "-m", "thermolion.start", "orchestrator.cli.main", *map(str, arguments)],
         env=os.environ | {"THERMOLION_ROOT": str(root)},
         text=True,
         stdout=subprocess.PIPE,
