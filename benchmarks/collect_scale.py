@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from jobs.contract.layout import Layout
-from jobs.contract.trial import Candidate, ImageWorkload, Trial, block_seeds
+from jobs.contract.trial import Candidate, Trial, block_seeds
+from jobs.contract.workloads.workload import ImageWorkload
 
 EPOCHS, STEPS = 12, 40
 CANDIDATES = 10

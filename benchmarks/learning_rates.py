@@ -22,7 +22,8 @@ from statistics import fmean
 
 import torch
 
-from jobs.contract.trial import Candidate, ImageWorkload, Trial, block_seeds
+from jobs.contract.trial import Candidate, Trial, block_seeds
+from jobs.contract.workloads.workload import ImageWorkload
 from jobs.images import data
 from jobs.images.trainer import Training
 from jobs.ranks.launch import Launch

@@ -17,7 +17,8 @@ from torch.nn import functional
 
 from jobs.contract.layout import Layout
 from jobs.contract.pack import Pack
-from jobs.contract.trial import Candidate, ImageWorkload, Trial, block_seeds
+from jobs.contract.trial import Candidate, Trial, block_seeds
+from jobs.contract.workloads.workload import ImageWorkload
 from jobs.images import data
 from jobs.images.evaluate import evaluate, network_input
 from jobs.images.splits import Block

@@ -27,10 +27,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, Subset
 
-from jobs.contract.evaluation_plan import EvaluationPlan
 from jobs.contract.layout import Layout
 from jobs.contract.pack import LANE_ENVIRONMENT, Pack
-from jobs.contract.trial import Candidate, ImageWorkload, Trial, block_seeds
+from jobs.contract.trial import Candidate, Trial, block_seeds
+from jobs.contract.workloads.evaluation_plan import EvaluationPlan
+from jobs.contract.workloads.workload import ImageWorkload
 from jobs.images import data, torchvision_import
 from jobs.images.evaluate import network_input
 from jobs.images.splits import Block

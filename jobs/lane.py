@@ -18,11 +18,12 @@ import torch
 
 from jobs.contract import events
 from jobs.contract.attempts import Attempts, LoggedEnd, find_common_failure, read_discards
-from jobs.contract.catalog import is_dotted
 from jobs.contract.events import EventLog, LogError
 from jobs.contract.failures import classify_exception
 from jobs.contract.pack import Pack
-from jobs.contract.trial import Trial, UserWorkload, Workload
+from jobs.contract.trial import Trial
+from jobs.contract.workloads.catalog import is_dotted
+from jobs.contract.workloads.workload import UserWorkload, Workload
 from jobs.ranks.ending import Ending
 from jobs.ranks.group import GroupBroken, RankGroup, RendezvousError
 from jobs.ranks.launch import Launch, Rendezvous

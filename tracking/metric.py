@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from jobs.contract.trial import MetricSpec
+from jobs.contract.workloads.workload import MetricSpec
 
 PP = "pp"
 

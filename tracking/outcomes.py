@@ -11,7 +11,8 @@ from typing import Any
 
 from jobs.contract import events
 from jobs.contract.failures import FailureClass
-from jobs.contract.trial import Trial, Workload
+from jobs.contract.trial import Trial
+from jobs.contract.workloads.workload import Workload
 from tracking.history import RESULTS, AttemptSummary, History, State
 from tracking.logs import LoggedEvent, Point, read_logs, sort_lines
 

@@ -29,7 +29,7 @@ from benchmarks.simulation.simulated_studies import (
     judge,
     peek,
 )
-from tracking.compare.analysis import Endpoint, Primary
+from tracking.questions.analysis import Endpoint, Primary
 
 LEVEL = 85.0  # of final accuracy, in percent
 LATE = 3.0  # steps by which a curve rises late

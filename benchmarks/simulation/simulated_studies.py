@@ -15,15 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.contract.failures import FailureClass
-from jobs.contract.trial import Candidate, MetricSpec, Trial, UserWorkload, block_seeds
-from tracking.compare.analysis import ALPHA, ROPE_PP, Analysis, Endpoint, Primary, Question
+from jobs.contract.trial import Candidate, Trial, block_seeds
+from jobs.contract.workloads.workload import MetricSpec, UserWorkload
 from tracking.compare.compare import compare
-from tracking.compare.interim import DECIDED, Looks
 from tracking.compare.result import Comparison
-from tracking.compare.units import BLOCKS, Units
 from tracking.history import State
 from tracking.logs import Point
 from tracking.outcomes import Outcome
+from tracking.questions.analysis import ALPHA, ROPE_PP, Analysis, Endpoint, Primary, Question
+from tracking.questions.interim import DECIDED, Looks
+from tracking.questions.units import BLOCKS, Units
 
 Values = NDArray[np.float64]
 

@@ -26,7 +26,7 @@ from benchmarks.simulation.simulated_studies import (
 )
 from orchestrator.sweep.search_space import Axis, point, search_root
 from tracking.compare.tuning import TriedSetting, best_setting
-from tracking.compare.units import Units
+from tracking.questions.units import Units
 
 SETTINGS = 8  # a search
 RATES = Axis("log", 3.2e-4, 0.32)

@@ -13,8 +13,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from jobs.contract.catalog import DataError, check_known
-from jobs.contract.trial import STREAMS, Candidate, Trial, Workload
+from jobs.contract.trial import STREAMS, Candidate, Trial
+from jobs.contract.workloads.catalog import DataError, check_known
+from jobs.contract.workloads.workload import Workload
 
 # Placeholders besides the names of hyperparameters and options.
 BUILT_IN = (

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from jobs.contract.content import known_fields
 from jobs.contract.layout import Layout
-from jobs.contract.trial import Trial, known_fields
+from jobs.contract.trial import Trial
 
 Keep = Literal["none", "last", "best"]
 # The variables that every lane is started with.

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from jobs.contract.catalog import AUGMENTATIONS, check_known
+from jobs.contract.workloads.catalog import AUGMENTATIONS, check_known
 from thermolion.step.noise import keyed_generator
 
 _PADDING = 8  # crop moves by up to an eighth of the width: 4 of 32 pixels, 1 of 8

@@ -16,8 +16,8 @@ from typing import Any, Protocol, Self
 import torch
 from torch import Tensor
 
-from jobs.contract import catalog
-from jobs.contract.catalog import DataError
+from jobs.contract.workloads import catalog
+from jobs.contract.workloads.catalog import DataError
 
 _HELD_OUT = 5  # a set without an official test part gives up a fifth, the same for every block
 

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 from torch.utils import data as loading
 
-from jobs.contract import catalog, image_files
-from jobs.contract.catalog import DataError
+from jobs.contract.workloads import catalog, image_files
+from jobs.contract.workloads.catalog import DataError
 from jobs.images import torchvision_import
 from jobs.images.data import Dataset
 

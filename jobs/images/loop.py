@@ -5,8 +5,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from jobs.contract.catalog import DataError
-from jobs.contract.trial import ImageWorkload, Trial
+from jobs.contract.trial import Trial
+from jobs.contract.workloads.catalog import DataError
+from jobs.contract.workloads.workload import ImageWorkload
 from jobs.images import data
 from jobs.images.evaluate import BATCHES
 from jobs.images.splits import tensor_digest

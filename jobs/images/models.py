@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from jobs.contract import catalog
-from jobs.contract.catalog import DataError
+from jobs.contract.workloads import catalog
+from jobs.contract.workloads.catalog import DataError
 from jobs.images import torchvision_import
 
 

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from jobs.contract.catalog import PAPER_SIZE, DataError
+from jobs.contract.workloads.catalog import PAPER_SIZE, DataError
 from jobs.images import torchvision_import
 from jobs.images.data import ImageSet, RawData
 

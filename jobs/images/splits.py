@@ -12,8 +12,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from jobs.contract.catalog import DataError
 from jobs.contract.trial import Trial
+from jobs.contract.workloads.catalog import DataError
 from jobs.images import data, models
 from jobs.images.data import Dataset
 from thermolion.step.noise import keyed_generator

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from jobs.contract import schedule
 from jobs.contract.trial import Trial
+from jobs.contract.workloads import schedule
 from jobs.images.augment import Augmentation
 from jobs.images.averaging import Average
 from jobs.images.data import Dataset

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from jobs.contract import catalog
-from jobs.contract.trial import Trial, UserWorkload
+from jobs.contract.trial import Trial
+from jobs.contract.workloads import catalog
+from jobs.contract.workloads.workload import UserWorkload
 from jobs.worker.context import Context, to_number
 from jobs.worker.divergence_check import check_finite, check_limit
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from jobs.contract.atomic_write import open_atomically
 from jobs.contract.attempts import Attempt
-from jobs.contract.trial import known_fields
+from jobs.contract.content import known_fields
 from thermolion.errors import OperationError
 
 VERSION = 1

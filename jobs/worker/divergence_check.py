@@ -7,7 +7,7 @@ learnt nothing has not diverged: it is at chance, which is a result like any oth
 import math
 from collections.abc import Mapping
 
-from jobs.contract.trial import DivergenceLimit
+from jobs.contract.workloads.workload import DivergenceLimit
 from thermolion.errors import OperationError
 
 # A trial that ends within this of the majority-class rate has learnt nothing.

@@ -39,9 +39,9 @@ from orchestrator.study.stage import NO_STAGE, Stage, Wanted, read_stage
 from orchestrator.study.study import Study
 from orchestrator.sweep.keys import FailureKeys
 from slurm.hours_cap import read_cap_note
-from tracking.compare.analysis import Analysis
 from tracking.history import State
 from tracking.outcomes import Hold, Outcome, read_holds, read_outcomes
+from tracking.questions.analysis import Analysis
 
 _POLL_EVERY_S = 1.0
 _SHARE_OF_A_CORE = 0.1  # what polling may cost a large study: the cores are for training

@@ -17,7 +17,7 @@ from orchestrator.results.preregister import (
 )
 from orchestrator.study.stage import Stage
 from orchestrator.study.study import Study
-from tracking.compare.analysis import find_added
+from tracking.questions.analysis import find_added
 
 FREEZES_AGAIN = (
     "this edit is frozen anew by the next `submit` or `run`, and counts: nothing that it changes "

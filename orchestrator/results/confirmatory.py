@@ -17,13 +17,13 @@ from orchestrator.results.winners import summarize_tuning
 from orchestrator.study.stage import Stage
 from orchestrator.study.study import Study
 from orchestrator.sweep.search_space import TunedCandidate
-from tracking.compare.analysis import Analysis, Question, find_added
 from tracking.compare.compare import compare
 from tracking.compare.endpoints import ComparisonError
-from tracking.compare.interim import Looks, Savings
 from tracking.compare.result import Comparison, Difference
-from tracking.compare.units import Units
 from tracking.outcomes import Outcome
+from tracking.questions.analysis import Analysis, Question, find_added
+from tracking.questions.interim import Looks, Savings
+from tracking.questions.units import Units
 
 _LATE = "its result came after the look was closed"
 _NOBODY: FailureClass = "LOST"  # not by its training, as far as anybody knows

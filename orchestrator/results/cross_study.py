@@ -10,15 +10,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jobs.contract.trial import Candidate, MetricSpec, Trial
+from jobs.contract.trial import Candidate, Trial
+from jobs.contract.workloads.workload import MetricSpec
 from orchestrator.results.conclude import StudyResults
 from orchestrator.results.given_up import find_given_up
 from orchestrator.results.untuned import describe_untuned
 from orchestrator.study.study import Study
 from orchestrator.sweep.document import SweepError
 from orchestrator.sweep.search_space import TunedCandidate
-from tracking.compare.units import BLOCKS, Units
 from tracking.outcomes import Outcome
+from tracking.questions.units import BLOCKS, Units
 
 if TYPE_CHECKING:
     from tracking.compare.result import Comparison
@@ -47,8 +48,8 @@ class ComparisonInput:
 
     def compare(self) -> "Comparison":
         """Answer the questions; raises ComparisonError."""
-        from tracking.compare.analysis import Question
         from tracking.compare.compare import compare
+        from tracking.questions.analysis import Question
 
         questions = [Question(*pair) for pair in self.questions]
         comparison = compare(
@@ -159,7 +160,8 @@ def read_experiment(arguments: Namespace, root: Path) -> ComparisonInput:
 
     Raises SweepError for the command line, StoreError for the store.
     """
-    from tracking.mlflow_store.foreign import RunFields, read_runs
+    from tracking.foreign.mlflow_runs import read_mlflow
+    from tracking.foreign.pairing import RunFields, check_fields, pair_runs
     from tracking.mlflow_store.store import open_store
 
     needed = ("experiment", "candidate", "seed", "metric")
@@ -179,11 +181,15 @@ def read_experiment(arguments: Namespace, root: Path) -> ComparisonInput:
         arguments.target,
     )
     fields = RunFields(arguments.candidate, arguments.seed, arguments.workload, spec)
+    check_fields(fields)
     with open_store(root, arguments.mlflow) as store:
-        runs = read_runs(store, arguments.experiment, fields, arguments.filter or "")
-    names = sorted({one.trial.candidate.name for one in runs.outcomes})
+        runs = read_mlflow(store, arguments.experiment, arguments.metric, arguments.filter or "")
+    paired = pair_runs(runs, arguments.experiment, fields)
+    names = sorted({one.trial.candidate.name for one in paired.outcomes})
     questions, notes = _make_questions(names, arguments.baseline)
-    return ComparisonInput(arguments.experiment, runs.outcomes, questions, (*notes, *runs.notes))
+    return ComparisonInput(
+        arguments.experiment, paired.outcomes, questions, (*notes, *paired.notes)
+    )
 
 
 def _make_questions(

@@ -16,7 +16,8 @@ from orchestrator.study.study import Study
 from orchestrator.study.tuning_rounds import Tuning
 from orchestrator.sweep.search_space import TunedCandidate
 from orchestrator.sweep.sweep import Sweep
-from tracking.compare.analysis import (
+from tracking.outcomes import Outcome, read_outcomes
+from tracking.questions.analysis import (
     EXCLUSIONS,
     EXCLUSIONS_FROM_WINS,
     Analysis,
@@ -25,7 +26,6 @@ from tracking.compare.analysis import (
     Registration,
     find_added,
 )
-from tracking.outcomes import Outcome, read_outcomes
 
 _KEYS = {
     "alpha": "analysis.alpha",

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from orchestrator.study.design_power import Design, Shape, format_power
 from orchestrator.study.designs import SearchShare, is_tuned, replicate
 from orchestrator.sweep.sweep import Sweep
-from tracking.compare.analysis import data_sets_needed
-from tracking.compare.units import LEAST_UNITS, LEAST_UNITS_EACH
+from tracking.questions.analysis import data_sets_needed
+from tracking.questions.units import LEAST_UNITS, LEAST_UNITS_EACH
 
 
 @dataclass(frozen=True)

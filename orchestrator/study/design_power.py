@@ -13,8 +13,8 @@ from itertools import pairwise
 from statistics import NormalDist
 from typing import Literal
 
-from tracking.compare.analysis import data_sets_needed
-from tracking.compare.units import LEAST_UNITS, LEAST_UNITS_EACH
+from tracking.questions.analysis import data_sets_needed
+from tracking.questions.units import LEAST_UNITS, LEAST_UNITS_EACH
 
 Shape = Literal["obrien-fleming", "pocock"]
 

@@ -17,8 +17,8 @@ from orchestrator.study.price import Pricing, format_hours
 from orchestrator.sweep.search_space import TunedCandidate
 from orchestrator.sweep.sweep import Sweep
 from tracking.columns import columns
-from tracking.compare.units import LEAST_UNITS_EACH
 from tracking.outcomes import Outcome
+from tracking.questions.units import LEAST_UNITS_EACH
 
 _REPEATS = (1, 3, 5)  # searches a workload
 _MOST_SEARCHES = 40  # of a design that is looked for

@@ -5,8 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean, median
 
-from jobs.contract import catalog
-from jobs.contract.trial import ImageWorkload, Phase, Trial, Workload
+from jobs.contract.trial import Phase, Trial
+from jobs.contract.workloads import catalog
+from jobs.contract.workloads.workload import ImageWorkload, Workload
 from orchestrator.study.image_counts import LoggedImages
 from tracking.outcomes import Outcome
 

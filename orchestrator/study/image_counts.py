@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.contract import catalog
-from jobs.contract.image_files import find_images
-from jobs.contract.trial import ImageWorkload, Trial, Workload
+from jobs.contract.trial import Trial
+from jobs.contract.workloads import catalog
+from jobs.contract.workloads.image_files import find_images
+from jobs.contract.workloads.workload import ImageWorkload, Workload
 from tracking.outcomes import Outcome
 
 _VALIDATION = 10  # one training image in ten is held out

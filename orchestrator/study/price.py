@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 
-from jobs.contract.trial import Phase, Workload
+from jobs.contract.trial import Phase
+from jobs.contract.workloads.workload import Workload
 from orchestrator.study.estimate import Kind, TrialTimes, in_words
 from orchestrator.study.packs import count_packs
 from orchestrator.study.stage import Stage, Wanted

@@ -9,13 +9,14 @@ from functools import cached_property
 from typing import Any, Literal
 
 from jobs.contract.layout import Layout
-from jobs.contract.trial import Candidate, Trial, Workload
+from jobs.contract.trial import Candidate, Trial
+from jobs.contract.workloads.workload import Workload
 from orchestrator.study.decisions import name_analysis, read_decision, read_numbered
 from orchestrator.study.study import Study
 from orchestrator.study.trials import count_pilots, list_runs
 from orchestrator.study.tuning_rounds import place_of
 from orchestrator.sweep.search_space import TunedCandidate
-from tracking.compare.analysis import Analysis, FrozenVersion, content_hash
+from tracking.questions.analysis import Analysis, FrozenVersion, content_hash
 
 Wanted = Literal["now", "later", "spared"]
 

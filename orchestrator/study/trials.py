@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from jobs.contract.asha import Rungs
-from jobs.contract.trial import Candidate, Phase, Trial, Workload, block_seeds
+from jobs.contract.trial import Candidate, Phase, Trial, block_seeds
+from jobs.contract.workloads.workload import Workload
 from orchestrator.study.tuning_rounds import NO_TUNING, Tuning, place_of
 from orchestrator.sweep.search_space import SearchRun, TunedCandidate, tuned_for
 from orchestrator.sweep.sweep import Sweep

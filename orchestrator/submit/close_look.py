@@ -14,7 +14,7 @@ from orchestrator.study.study import Study
 from orchestrator.submit.decide import decide
 from orchestrator.submit.submit import lock_study
 from orchestrator.sweep.document import SweepError
-from tracking.compare.analysis import Analysis
+from tracking.questions.analysis import Analysis
 
 _MOST_NAMED = 3
 

@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from jobs.contract import catalog
 from jobs.contract.layout import Layout
 from jobs.contract.trial import Trial
+from jobs.contract.workloads import catalog
 from orchestrator.backends.records import read_pack
 from orchestrator.progress.status import Status, TrialStatus
 from orchestrator.study.study import Study

@@ -41,7 +41,7 @@ def _failed(status: Status) -> list[str]:
     given_up = list_given_up(status, "tune")
     if not given_up:
         return []
-    from tracking.compare.readiness import TRAINING_CAN_CAUSE
+    from tracking.questions.readiness import TRAINING_CAN_CAUSE
 
     return [trial for trial, kind in given_up.items() if kind in TRAINING_CAN_CAUSE]
 
@@ -84,7 +84,7 @@ def _decide_targets(study: Study, outcomes: Sequence[Outcome]) -> bool:
 
 def _decide_look(study: Study, status: Status, look: int, here: Sequence[Outcome]) -> bool:
     """Stop the candidates of which every question is decided; the others go on."""
-    from tracking.compare.interim import DECIDED
+    from tracking.questions.interim import DECIDED
 
     given_up = list_given_up(status)
     results = StudyResults(study, tuple(status.outcomes), status.stage, given_up)

@@ -8,11 +8,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from jobs.contract import catalog
 from jobs.contract.command_template import search_path
 from jobs.contract.events import check_free_space
-from jobs.contract.image_files import find_images
-from jobs.contract.trial import Candidate, ImageWorkload, Trial
+from jobs.contract.trial import Candidate, Trial
+from jobs.contract.workloads import catalog
+from jobs.contract.workloads.image_files import find_images
+from jobs.contract.workloads.workload import ImageWorkload
 from orchestrator.backends.base import backend_of
 from orchestrator.results.suggest import require_optuna
 from orchestrator.study.image_counts import LoggedImages, find_shortages

@@ -5,8 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from jobs.contract.catalog import DataError
-from jobs.contract.trial import Candidate, UserWorkload, Workload
+from jobs.contract.trial import Candidate
+from jobs.contract.workloads.catalog import DataError
+from jobs.contract.workloads.workload import UserWorkload, Workload
 from orchestrator.sweep.document import Invalid, choices
 from orchestrator.sweep.messages import check_printable
 from orchestrator.sweep.search_space import (

@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from jobs.contract.asha import Rungs
-from jobs.contract.trial import Candidate, Workload, digest
+from jobs.contract.content import digest
+from jobs.contract.trial import Candidate
+from jobs.contract.workloads.workload import Workload
 from thermolion import registry
 
 WIDENED = "lr"  # the axis that is widened if its edge wins

@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, model_validator
 
 from jobs.contract.pack import Keep
-from jobs.contract.trial import Candidate, Workload
+from jobs.contract.trial import Candidate
+from jobs.contract.workloads.workload import Workload
 from orchestrator.sweep.candidates import Groups, expand_candidates, pair_candidates
 from orchestrator.sweep.document import Document, Invalid, choices, read_document
 from orchestrator.sweep.keys import (

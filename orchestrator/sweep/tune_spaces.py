@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from jobs.contract import catalog
-from jobs.contract.trial import ImageWorkload, UserWorkload, Workload
+from jobs.contract.workloads import catalog
+from jobs.contract.workloads.workload import ImageWorkload, UserWorkload, Workload
 from orchestrator.sweep.document import Invalid, Location, choices
 from orchestrator.sweep.keys import ProxyKeys, RangeKeys, Seeds, TuneKeys
 from orchestrator.sweep.search_space import (

@@ -10,16 +10,17 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, model_validator
 
-from jobs.contract import catalog, command_template
-from jobs.contract.evaluation_plan import EvaluationPlan, read_interval
-from jobs.contract.schedule import resolve_schedule
-from jobs.contract.trial import (
-    Candidate,
+from jobs.contract import command_template
+from jobs.contract.content import canonical_json
+from jobs.contract.trial import Candidate
+from jobs.contract.workloads import catalog
+from jobs.contract.workloads.evaluation_plan import EvaluationPlan, read_interval
+from jobs.contract.workloads.schedule import resolve_schedule
+from jobs.contract.workloads.workload import (
     DivergenceLimit,
     ImageWorkload,
     MetricSpec,
     UserWorkload,
-    canonical_json,
 )
 from orchestrator.sweep.messages import Number, Ranks, Strict, check_printable
 from thermolion.registry import validate

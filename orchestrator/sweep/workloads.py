@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from jobs.contract.trial import Workload
+from jobs.contract.workloads.workload import Workload
 from orchestrator.sweep.document import Invalid, Location
 from orchestrator.sweep.messages import check
 from orchestrator.sweep.workload_keys import ImageWorkloadKeys, UserWorkloadKeys

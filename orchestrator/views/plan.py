@@ -9,7 +9,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from jobs.contract.command_template import select_hyperparameters
-from jobs.contract.trial import ImageWorkload, Trial, Workload
+from jobs.contract.trial import Trial
+from jobs.contract.workloads.workload import ImageWorkload, Workload
 from orchestrator.backends.base import backend_of
 from orchestrator.progress.hours import StudyHours, read_hours
 from orchestrator.progress.right_size import find_right_size

@@ -10,7 +10,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from jobs.contract.trial import Candidate, Workload
+from jobs.contract.trial import Candidate
+from jobs.contract.workloads.workload import Workload
 from orchestrator.progress.status import Status, TrialStatus, poll_status
 from orchestrator.study.estimate import estimate, in_words
 from orchestrator.study.study import Study

@@ -66,7 +66,7 @@ def _classes(trees: Mapping[Path, ast.Module]) -> Iterator[str]:
 
 def _contract(trees: Mapping[Path, ast.Module]) -> Iterator[str]:
     for path, tree in trees.items():
-        if path.parent == CONTRACT:
+        if CONTRACT in path.parents:
             for name in _imports(tree):
                 top = name.partition(".")[0]
                 ours = name == "thermolion.errors" or name.startswith("jobs.contract")

@@ -33,7 +33,10 @@ ABSENT_ON_A_NODE = {
     "submitit",
     "yaml",
 }
-CONTRACT = sorted(file.stem for file in (REPO / "jobs" / "contract").glob("[a-z]*.py"))
+CONTRACT = sorted(
+    file.relative_to(REPO).with_suffix("").as_posix().replace("/", ".")
+    for file in (REPO / "jobs" / "contract").rglob("[a-z]*.py")
+)
 
 # Makes the packages named in argv[1] look absent, then imports the rest of argv and says what
 # is loaded. None in `sys.modules` is Python's own word for "not to be found", so that whoever
@@ -101,7 +104,7 @@ def test_the_status_of_a_study_loads_nothing_heavy(tmp_path: Path) -> None:
 def test_the_contract_modules_together_load_the_standard_library_and_nothing_heavier() -> None:
     code = (
         "import sys; before = set(sys.modules)\n"
-        f"import {', '.join(f'jobs.contract.{module}' for module in CONTRACT)}\n"
+        f"import {', '.join(CONTRACT)}\n"
         "print(*{name.partition('.')[0] for name in set(sys.modules) - before})\n"
     )
     done = _python("-c", code)

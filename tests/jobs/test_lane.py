@@ -15,14 +15,8 @@ import torch
 
 from jobs.contract.layout import Layout
 from jobs.contract.pack import LANE_ENVIRONMENT, Pack
-from jobs.contract.trial import (
-    Candidate,
-    DivergenceLimit,
-    ImageWorkload,
-    Trial,
-    Workload,
-    block_seeds,
-)
+from jobs.contract.trial import Candidate, Trial, block_seeds
+from jobs.contract.workloads.workload import DivergenceLimit, ImageWorkload, Workload
 from jobs.lane import EXIT_INTERRUPTED, run_pack
 from jobs.ranks.group import GroupBroken, RankGroup
 from jobs.ranks.launch import Launch

@@ -6,7 +6,8 @@ from typing import Any
 from jobs.contract.events import Event, read_events
 from jobs.contract.layout import Layout
 from jobs.contract.pack import Pack
-from jobs.contract.trial import Candidate, MetricSpec, Trial, UserWorkload, block_seeds
+from jobs.contract.trial import Candidate, Trial, block_seeds
+from jobs.contract.workloads.workload import MetricSpec, UserWorkload
 from jobs.lane import run_pack
 from jobs.ranks.launch import Launch
 

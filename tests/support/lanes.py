@@ -2,7 +2,8 @@
 
 from jobs.contract.layout import Layout
 from jobs.contract.pack import Pack
-from jobs.contract.trial import Candidate, ImageWorkload, Trial, block_seeds
+from jobs.contract.trial import Candidate, Trial, block_seeds
+from jobs.contract.workloads.workload import ImageWorkload
 from jobs.lane import run_pack
 from jobs.ranks.launch import Launch
 from tracking.outcomes import read_outcomes

@@ -3,7 +3,8 @@
 import dataclasses
 import time
 
-from jobs.contract.trial import Candidate, ImageWorkload, Trial, block_seeds
+from jobs.contract.trial import Candidate, Trial, block_seeds
+from jobs.contract.workloads.workload import ImageWorkload
 
 SET = {"difficulty": 0.3, "images": 130, "classes": 4, "size": 8, "seed": 1}
 PLAIN = ImageWorkload(

@@ -32,7 +32,7 @@ PRELOADED = (
     *("orchestrator.cli.status", "orchestrator.cli.control", "orchestrator.backends.slurm"),
     *("orchestrator.unattended", "orchestrator.results.conclude", "orchestrator.views.plan"),
     *("mlflow.store.tracking.sqlalchemy_store", "tracking.mlflow_store.collect"),
-    *("tracking.report.page", "tracking.report.plots", "matplotlib.backends.backend_svg"),
+    *("tracking.report.page", "tracking.report.figures.plots", "matplotlib.backends.backend_svg"),
 )
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 _LOOK_S = 0.02

@@ -8,14 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jobs.contract.trial import (
-    Candidate,
-    ImageWorkload,
-    MetricSpec,
-    Trial,
-    UserWorkload,
-    block_seeds,
-)
+from jobs.contract.trial import Candidate, Trial, block_seeds
+from jobs.contract.workloads.workload import ImageWorkload, MetricSpec, UserWorkload
 from tracking.history import State
 from tracking.logs import Point
 from tracking.outcomes import Outcome

@@ -9,7 +9,8 @@ import pytest
 
 from jobs.contract import events
 from jobs.contract.events import EventLog
-from jobs.contract.trial import Candidate, Trial, UserWorkload, block_seeds
+from jobs.contract.trial import Candidate, Trial, block_seeds
+from jobs.contract.workloads.workload import UserWorkload
 from tracking.outcomes import read_holds, read_outcomes
 
 WORKLOAD = UserWorkload(name="mine", train="lab:train", steps=4)

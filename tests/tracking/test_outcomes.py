@@ -9,7 +9,8 @@ import pytest
 
 from jobs.contract import events
 from jobs.contract.events import EventLog, LogError
-from jobs.contract.trial import Candidate, ImageWorkload, Trial, block_seeds
+from jobs.contract.trial import Candidate, Trial, block_seeds
+from jobs.contract.workloads.workload import ImageWorkload
 from tracking.outcomes import read_outcomes
 
 FIXTURE = Path(__file__).parents[1] / "jobs" / "contract" / "events-v1.jsonl"

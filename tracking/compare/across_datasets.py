@@ -8,16 +8,16 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean
 
-from jobs.contract.trial import Workload
-from tracking.compare.analysis import Question, data_sets_needed
+from jobs.contract.workloads.workload import Workload
 from tracking.compare.result import (
     AcrossDatasets,
     AcrossDatasetsWord,
     Difference,
     interval_level,
 )
-from tracking.compare.units import LOST_BASELINE, LOST_CANDIDATE
 from tracking.metric import PP
+from tracking.questions.analysis import Question, data_sets_needed
+from tracking.questions.units import LOST_BASELINE, LOST_CANDIDATE
 from tracking.stats.multiplicity import holm
 from tracking.stats.signed_rank import hodges_lehmann, signed_rank_test
 

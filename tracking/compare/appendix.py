@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from jobs.contract.trial import canonical_json
-from tracking.compare.analysis import Endpoint, Question
+from jobs.contract.content import canonical_json
 from tracking.compare.endpoints import UnmeasuredError, curve_metric, last_curve_value
 from tracking.compare.result import Comparison, json_ready, named_fields
 from tracking.compare.time_to_target import Arm
 from tracking.metric import Scale
 from tracking.outcomes import Outcome
+from tracking.questions.analysis import Endpoint, Question
 from tracking.stats.budgets import expected_best
 from tracking.stats.group_sequential import Shape, limits, repeated_p
 from tracking.stats.profiles import jackknife_ranges, profile

@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.contract.trial import Workload
-from tracking.compare.analysis import Endpoint, Question
+from jobs.contract.workloads.workload import Workload
 from tracking.compare.endpoints import (
     ComparisonError,
     EndpointValues,
@@ -24,9 +23,10 @@ from tracking.compare.endpoints import (
     curve_spans,
     score_trial,
 )
-from tracking.compare.units import BLOCKS, SeedGroups, Units
 from tracking.metric import Scale
 from tracking.outcomes import Outcome
+from tracking.questions.analysis import Endpoint, Question
+from tracking.questions.units import BLOCKS, SeedGroups, Units
 
 NO_AUC = "no AUC"  # the flag of blocks whose curves are missing or cover unlike steps
 

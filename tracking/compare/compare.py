@@ -12,17 +12,14 @@ from types import MappingProxyType
 
 import numpy as np
 
-from jobs.contract.trial import UserWorkload
+from jobs.contract.workloads.workload import UserWorkload
 from tracking.compare.across_datasets import compare_across_datasets
-from tracking.compare.analysis import ALPHA, ROPE_PP, Analysis, Endpoint, Margins, Question
 from tracking.compare.blocks import Blocks
 from tracking.compare.differences import complete, estimate_on_workload, pool
 from tracking.compare.divergence import compare_divergence
 from tracking.compare.endpoints import ComparisonError
-from tracking.compare.interim import Looks, take_looks
 from tracking.compare.ledger import AtLook, Family, judge_looks
 from tracking.compare.rankings import rank_candidates
-from tracking.compare.readiness import Readiness, find_lost, measure_readiness
 from tracking.compare.result import (
     Comparison,
     Difference,
@@ -32,9 +29,12 @@ from tracking.compare.result import (
     interval_level,
 )
 from tracking.compare.time_to_target import measure_time_to_target
-from tracking.compare.units import BLOCKS, SeedGroups, Units
 from tracking.compare.wins import count_wins, pool_wins
 from tracking.outcomes import Outcome
+from tracking.questions.analysis import ALPHA, ROPE_PP, Analysis, Endpoint, Margins, Question
+from tracking.questions.interim import Looks, take_looks
+from tracking.questions.readiness import Readiness, find_lost, measure_readiness
+from tracking.questions.units import BLOCKS, SeedGroups, Units
 from tracking.stats.sensitivity import max_t_p
 
 NOTHING_GIVEN_UP: Mapping[str, str] = MappingProxyType({})

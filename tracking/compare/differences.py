@@ -8,12 +8,13 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from tracking.compare.analysis import MIXED_UNITS, Endpoint, Question
 from tracking.compare.blocks import NO_AUC, Blocks, Pair, PairedResults
 from tracking.compare.endpoints import curve_metric, final_metric
-from tracking.compare.interim import Look
 from tracking.compare.result import Difference
-from tracking.compare.units import (
+from tracking.metric import Scale
+from tracking.questions.analysis import MIXED_UNITS, Endpoint, Question
+from tracking.questions.interim import Look
+from tracking.questions.units import (
     LEAST_UNITS,
     LEAST_UNITS_EACH,
     LOST_BASELINE,
@@ -25,7 +26,6 @@ from tracking.compare.units import (
     Units,
     count_units,
 )
-from tracking.metric import Scale
 from tracking.stats.power import smallest_detectable
 from tracking.stats.sensitivity import sensitivity
 from tracking.stats.t_tests import Estimate, at_level, paired_t, stratified_t, superiority

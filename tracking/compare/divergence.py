@@ -14,11 +14,11 @@ from typing import Literal
 
 from scipy import special
 
-from tracking.compare.analysis import Question
 from tracking.compare.blocks import Blocks
-from tracking.compare.interim import Look, Looks, judge_family, take_looks
 from tracking.compare.result import Divergence
-from tracking.compare.units import (
+from tracking.questions.analysis import Question
+from tracking.questions.interim import Look, Looks, judge_family, take_looks
+from tracking.questions.units import (
     LEAST_UNITS,
     LEAST_UNITS_EACH,
     LOST_BASELINE,

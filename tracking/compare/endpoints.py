@@ -10,12 +10,12 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from jobs.contract.trial import Workload
+from jobs.contract.workloads.workload import Workload
 from thermolion.errors import OperationError
-from tracking.compare.analysis import Endpoint
 from tracking.logs import Point
 from tracking.metric import Scale
 from tracking.outcomes import Outcome, curve_position
+from tracking.questions.analysis import Endpoint
 
 
 class ComparisonError(OperationError):

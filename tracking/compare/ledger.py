@@ -8,9 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from tracking.compare.analysis import Analysis, Endpoint, Margins, Primary, Question
 from tracking.compare.differences import keep_counts
-from tracking.compare.interim import DECIDED, LedgerRow, Looks, judge_look_by_look
 from tracking.compare.result import (
     EXPLORATORY,
     Difference,
@@ -18,7 +16,9 @@ from tracking.compare.result import (
     verdict,
     verdict_on_wins,
 )
-from tracking.compare.units import FAILED_SINCE, LOST_BASELINE, LOST_CANDIDATE, TOO_FEW_UNITS
+from tracking.questions.analysis import Analysis, Endpoint, Margins, Primary, Question
+from tracking.questions.interim import DECIDED, LedgerRow, Looks, judge_look_by_look
+from tracking.questions.units import FAILED_SINCE, LOST_BASELINE, LOST_CANDIDATE, TOO_FEW_UNITS
 from tracking.stats.multiplicity import Adjustment, benjamini_hochberg, holm
 from tracking.stats.t_tests import Estimate
 

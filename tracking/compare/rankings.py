@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tracking.compare.analysis import Endpoint
 from tracking.compare.blocks import Blocks
 from tracking.metric import Scale
+from tracking.questions.analysis import Endpoint
 from tracking.stats.multiplicity import holm
 from tracking.stats.ranks import Friedman, cliques, critical_difference, friedman, rank_scores
 from tracking.stats.signed_rank import signed_rank_test

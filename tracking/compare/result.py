@@ -10,16 +10,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from jobs.contract.trial import MetricSpec
-from tracking.compare.analysis import Endpoint, Margins, Primary, Question, Registration
+from jobs.contract.workloads.workload import MetricSpec
 from tracking.compare.blocks import BlockFlag, Incomplete
-from tracking.compare.interim import LedgerRow, Look, Looks, Savings
 from tracking.compare.rankings import Ranking
-from tracking.compare.readiness import Readiness
 from tracking.compare.time_to_target import TimeToTarget
 from tracking.compare.tuning import TuningSummary, Untuned
-from tracking.compare.units import BLOCKS, Units
 from tracking.outcomes import Outcome
+from tracking.questions.analysis import Endpoint, Margins, Primary, Question, Registration
+from tracking.questions.interim import LedgerRow, Look, Looks, Savings
+from tracking.questions.readiness import Readiness
+from tracking.questions.units import BLOCKS, Units
 from tracking.stats.sensitivity import Sensitivity
 from tracking.stats.signed_rank import PseudoMedian
 from tracking.stats.t_tests import LEVEL, Estimate, Superiority

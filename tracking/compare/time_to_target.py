@@ -17,7 +17,6 @@ from typing import Literal
 
 import numpy as np
 
-from tracking.compare.analysis import Question
 from tracking.compare.blocks import Blocks
 from tracking.compare.endpoints import (
     EarlyEndError,
@@ -26,8 +25,9 @@ from tracking.compare.endpoints import (
     curve_spans,
     steps_to_target,
 )
-from tracking.compare.interim import Look, Looks, judge_family, take_looks
-from tracking.compare.units import (
+from tracking.questions.analysis import Question
+from tracking.questions.interim import Look, Looks, judge_family, take_looks
+from tracking.questions.units import (
     LEAST_UNITS,
     LEAST_UNITS_EACH,
     LOST_BASELINE,

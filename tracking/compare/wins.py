@@ -9,10 +9,10 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from tracking.compare.analysis import Question
 from tracking.compare.blocks import Blocks, PairedResults
 from tracking.compare.result import Difference
-from tracking.compare.units import (
+from tracking.questions.analysis import Question
+from tracking.questions.units import (
     LEAST_UNITS,
     LEAST_UNITS_EACH,
     LOST_BASELINE,

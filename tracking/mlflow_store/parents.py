@@ -14,9 +14,9 @@ from statistics import fmean
 from typing import get_args
 
 from jobs.contract.command_template import select_hyperparameters
-from jobs.contract.trial import Trial, digest
+from jobs.contract.content import digest
+from jobs.contract.trial import Trial
 from tracking.compare.endpoints import ComparisonError, UnmeasuredError, final_metric, score_trial
-from tracking.compare.interim import DECIDED
 from tracking.compare.result import EXPLORATORY, Comparison, Difference
 from tracking.history import State
 from tracking.metric import Scale
@@ -42,6 +42,7 @@ from tracking.mlflow_store.record import (
     spell,
 )
 from tracking.outcomes import Outcome
+from tracking.questions.interim import DECIDED
 from tracking.report.wording import title, verdict_words
 
 _VERDICT_TAG = "thermolion.verdict"

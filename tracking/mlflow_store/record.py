@@ -15,7 +15,9 @@ from functools import cached_property, lru_cache
 from typing import Any, Literal, NamedTuple
 
 from jobs.contract.command_template import select_hyperparameters
-from jobs.contract.trial import Trial, Workload, canonical_json, digest
+from jobs.contract.content import canonical_json, digest
+from jobs.contract.trial import Trial
+from jobs.contract.workloads.workload import Workload
 from tracking.history import State
 from tracking.outcomes import Outcome
 

@@ -6,7 +6,7 @@ Never mixed with the answers about these data sets alone.
 from collections.abc import Mapping
 
 from tracking.compare.result import AcrossDatasets, Comparison
-from tracking.compare.units import LOST_BASELINE, LOST_CANDIDATE
+from tracking.questions.units import LOST_BASELINE, LOST_CANDIDATE
 from tracking.report.tables import Table
 from tracking.report.wording import (
     confidence,

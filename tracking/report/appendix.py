@@ -9,7 +9,16 @@ from collections.abc import Mapping, Sequence
 from tracking.compare.appendix import Appendix
 from tracking.compare.rankings import Ranking
 from tracking.compare.result import Comparison
-from tracking.report.plots import INK, Curve, LineStyle, chart, lines, panel, plot_style, to_svg
+from tracking.report.figures.plots import (
+    INK,
+    Curve,
+    LineStyle,
+    chart,
+    lines,
+    panel,
+    plot_style,
+    to_svg,
+)
 from tracking.report.tables import Section, Table, best_of_some
 from tracking.report.tuning import draw_expected_best
 from tracking.report.wording import (

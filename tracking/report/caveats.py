@@ -5,9 +5,9 @@ Reads a comparison and the outcomes it was made of; excludes nothing itself.
 
 from collections.abc import Mapping, Sequence
 
-from tracking.compare.interim import DECIDED
 from tracking.compare.result import Comparison
 from tracking.outcomes import Outcome
+from tracking.questions.interim import DECIDED
 from tracking.report.tables import Table
 from tracking.report.wording import all_in_points, quantity, some, title, units
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from tracking.compare.result import Comparison, Divergence
-from tracking.compare.units import LOST_BASELINE, LOST_CANDIDATE, TOO_FEW_UNITS
+from tracking.questions.units import LOST_BASELINE, LOST_CANDIDATE, TOO_FEW_UNITS
 from tracking.report.tables import Table
 from tracking.report.wording import p_relation, p_value, quantity, title
 from tracking.stats.t_tests import proportion_interval

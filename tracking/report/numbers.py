@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from jobs.contract.atomic_write import open_atomically
-from tracking.compare.analysis import Endpoint
 from tracking.compare.appendix import Appendix
 from tracking.compare.result import EXPLORATORY, Comparison, named_fields
+from tracking.questions.analysis import Endpoint
 from tracking.report import tuning
 
 Rows = Sequence[Mapping[str, Any]]

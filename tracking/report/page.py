@@ -14,17 +14,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from jobs.contract.atomic_write import write_atomically
-from tracking.compare.analysis import Question
 from tracking.compare.appendix import Appendix, compute_appendix
 from tracking.compare.result import Comparison
 from tracking.outcomes import Outcome
+from tracking.questions.analysis import Question
 from tracking.report import (
     across_datasets,
     caveats,
-    curves,
     divergence,
-    forest,
-    plots,
     preregistration,
     provenance,
     sensitivity,
@@ -34,6 +31,7 @@ from tracking.report import (
     wording,
 )
 from tracking.report import appendix as appendix_section
+from tracking.report.figures import curves, forest, plots
 from tracking.report.numbers import csv_text, numbers, write_parquet
 from tracking.report.verdict import (
     answered,

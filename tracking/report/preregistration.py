@@ -5,8 +5,8 @@ Sentences and tables for the sections on looks and on pre-registration; decides 
 
 from datetime import UTC, datetime
 
-from tracking.compare.analysis import Analysis, Endpoint, FrozenVersion
 from tracking.compare.result import Comparison
+from tracking.questions.analysis import Analysis, Endpoint, FrozenVersion
 from tracking.report.tables import Table
 from tracking.report.wording import (
     confidence,

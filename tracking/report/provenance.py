@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jobs.contract.command_template import select_hyperparameters
-from jobs.contract.trial import STREAMS, ImageWorkload, Workload
-from tracking.compare.analysis import Endpoint
+from jobs.contract.trial import STREAMS
+from jobs.contract.workloads.workload import ImageWorkload, Workload
 from tracking.compare.endpoints import (
     EndpointValues,
     UnmeasuredError,
@@ -20,6 +20,7 @@ from tracking.compare.endpoints import (
 )
 from tracking.metric import Scale
 from tracking.outcomes import Outcome
+from tracking.questions.analysis import Endpoint
 from tracking.report.tables import Table
 from tracking.report.wording import level, number, ranges
 

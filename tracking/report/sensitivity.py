@@ -5,8 +5,8 @@ No p-value here is adjusted, except that of the max-T test. Decides nothing.
 
 from collections.abc import Mapping
 
-from tracking.compare.analysis import Endpoint, Question
 from tracking.compare.result import Comparison, Difference
+from tracking.questions.analysis import Endpoint, Question
 from tracking.report.tables import Table, in_unit
 from tracking.report.wording import (
     middle_interval,

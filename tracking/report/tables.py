@@ -6,10 +6,10 @@ Chooses rows, columns and formats; draws no border.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from jobs.contract.trial import MetricSpec
+from jobs.contract.workloads.workload import MetricSpec
 from tracking.columns import columns
-from tracking.compare.analysis import Endpoint, Question
 from tracking.compare.result import Comparison, Difference
+from tracking.questions.analysis import Endpoint, Question
 from tracking.report.wording import (
     all_in_points,
     column,

@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from tracking.compare.analysis import Question
 from tracking.compare.result import Comparison
 from tracking.compare.time_to_target import Arm, Speedup, speedup_factor
-from tracking.compare.units import LOST_BASELINE, LOST_CANDIDATE, TOO_FEW_UNITS
 from tracking.metric import Scale
-from tracking.report.plots import (
+from tracking.questions.analysis import Question
+from tracking.questions.units import LOST_BASELINE, LOST_CANDIDATE, TOO_FEW_UNITS
+from tracking.report.figures.plots import (
     LineStyle,
     add_legend,
     count_from_zero,

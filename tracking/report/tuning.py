@@ -18,7 +18,7 @@ from tracking.compare.tuning import (
     TuningSummary,
     group_searches,
 )
-from tracking.report.plots import Curve, LineStyle, chart
+from tracking.report.figures.plots import Curve, LineStyle, chart
 from tracking.report.tables import Section, Table, align, best_of_some
 from tracking.report.wording import number, some
 

@@ -6,10 +6,10 @@ sections say; decides nothing.
 
 from typing import NamedTuple
 
-from tracking.compare.analysis import Question
-from tracking.compare.interim import DECIDED
 from tracking.compare.result import EXPLORATORY, Comparison, Difference, Settings
-from tracking.compare.units import FAILED_SINCE, LOST_BASELINE, LOST_CANDIDATE, TOO_FEW_UNITS
+from tracking.questions.analysis import Question
+from tracking.questions.interim import DECIDED
+from tracking.questions.units import FAILED_SINCE, LOST_BASELINE, LOST_CANDIDATE, TOO_FEW_UNITS
 from tracking.report import across_datasets, divergence, time_to_target
 from tracking.report.caveats import FLAGS
 from tracking.report.wording import (

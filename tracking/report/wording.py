@@ -10,12 +10,12 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from jobs.contract.trial import MetricSpec
-from tracking.compare.analysis import Endpoint, Question
+from jobs.contract.workloads.workload import MetricSpec
 from tracking.compare.blocks import Incomplete
 from tracking.compare.result import EXPLORATORY, Comparison, Difference
-from tracking.compare.units import TOO_FEW_UNITS
 from tracking.metric import PP
+from tracking.questions.analysis import Endpoint, Question
+from tracking.questions.units import TOO_FEW_UNITS
 from tracking.stats.signed_rank import PseudoMedian
 from tracking.stats.t_tests import Estimate, Superiority
 from tracking.stats.win_probability import WinProbability

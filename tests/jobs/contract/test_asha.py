@@ -11,7 +11,8 @@ from rank_trials import PLAIN, trial
 
 from jobs.contract.asha import Rungs
 from jobs.contract.events import read_events
-from jobs.contract.trial import MetricSpec, Trial, UserWorkload
+from jobs.contract.trial import Trial
+from jobs.contract.workloads.workload import MetricSpec, UserWorkload
 from jobs.lane import EXIT_INTERRUPTED
 from tracking.compare.endpoints import last_curve_value
 

@@ -6,7 +6,8 @@ from jobs.contract import attempts as breaker
 from jobs.contract import events
 from jobs.contract.attempts import Attempt, Attempts, LoggedEnd
 from jobs.contract.events import EventLog, LogError
-from jobs.contract.trial import Candidate, ImageWorkload, Trial, block_seeds
+from jobs.contract.trial import Candidate, Trial, block_seeds
+from jobs.contract.workloads.workload import ImageWorkload
 
 DIGITS = ImageWorkload("digits", "digits", "mlp", epochs=1, global_batch=32)
 TRACE = 'Traceback:\n  File "{file}", line 7, in step\n    boom()\nValueError: {message}\n'

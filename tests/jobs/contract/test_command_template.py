@@ -8,9 +8,9 @@ import pytest
 from commands import HYPERPARAMETERS, made
 
 from jobs.contract import command_template
-from jobs.contract.catalog import DataError
 from jobs.contract.command_template import parse_command, render, resolve_placeholders
 from jobs.contract.trial import Trial
+from jobs.contract.workloads.catalog import DataError
 
 NAMES = command_template.list_placeholders({"depth": 2}, HYPERPARAMETERS)
 

@@ -7,19 +7,15 @@ from dataclasses import replace
 import pytest
 
 from jobs.contract.asha import Rungs
-from jobs.contract.evaluation_plan import EvaluationPlan
-from jobs.contract.trial import (
-    STREAMS,
-    Candidate,
+from jobs.contract.content import canonical_json
+from jobs.contract.trial import STREAMS, Candidate, Trial, block_seeds, stream_seed
+from jobs.contract.workloads.evaluation_plan import EvaluationPlan
+from jobs.contract.workloads.workload import (
     DivergenceLimit,
     ImageWorkload,
     MetricSpec,
-    Trial,
     UserWorkload,
     Workload,
-    block_seeds,
-    canonical_json,
-    stream_seed,
 )
 
 WORKLOAD = ImageWorkload(name="w", dataset="digits", model="convnet", epochs=12, global_batch=128)

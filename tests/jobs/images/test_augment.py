@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from jobs.contract.catalog import DataError
+from jobs.contract.workloads.catalog import DataError
 from jobs.images.augment import Augmentation, crop, hflip
 
 N = 200

@@ -11,7 +11,8 @@ from torch.nn import functional
 from torch.optim import SGD
 from torch.optim.swa_utils import AveragedModel, update_bn
 
-from jobs.contract.trial import Candidate, ImageWorkload, Trial, Workload, block_seeds
+from jobs.contract.trial import Candidate, Trial, block_seeds
+from jobs.contract.workloads.workload import ImageWorkload, Workload
 from jobs.images import data
 from jobs.images.data import normalise
 from jobs.images.splits import Block

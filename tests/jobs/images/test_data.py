@@ -11,7 +11,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from torch import Tensor
 
-from jobs.contract.catalog import DataError
+from jobs.contract.workloads.catalog import DataError
 from jobs.images import data, readers, torchvision_import
 from jobs.images.data import Dataset
 from jobs.images.readers import resize

@@ -10,8 +10,8 @@ from lanes import RICH, STEPS, Study, made, result
 from torch.nn import functional
 
 from jobs.contract.asha import Rungs
-from jobs.contract.evaluation_plan import EvaluationPlan
 from jobs.contract.trial import Trial
+from jobs.contract.workloads.evaluation_plan import EvaluationPlan
 from jobs.images import data, trainer
 from jobs.images.data import normalise
 from jobs.images.splits import Block

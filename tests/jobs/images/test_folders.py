@@ -13,9 +13,10 @@ import torch
 from PIL import Image
 from processes import wait_for
 
-from jobs.contract import catalog
-from jobs.contract.catalog import DataError
-from jobs.contract.trial import Candidate, ImageWorkload, Trial, block_seeds
+from jobs.contract.trial import Candidate, Trial, block_seeds
+from jobs.contract.workloads import catalog
+from jobs.contract.workloads.catalog import DataError
+from jobs.contract.workloads.workload import ImageWorkload
 from jobs.images import data
 from jobs.images.data import Dataset
 from jobs.images.splits import tensor_digest

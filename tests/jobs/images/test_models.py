@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from jobs.contract.catalog import DataError
+from jobs.contract.workloads.catalog import DataError
 from jobs.images import models
 
 

@@ -15,7 +15,7 @@ import pytest
 import scipy.io
 import torch
 
-from jobs.contract.catalog import DATASETS, DataError
+from jobs.contract.workloads.catalog import DATASETS, DataError
 from jobs.images import data, torchvision_import
 from jobs.images.data import ImageSet
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from jobs.contract.catalog import DataError
+from jobs.contract.workloads.catalog import DataError
 from jobs.images import data
 from jobs.images import data as strata
 from jobs.images.data import Dataset, ImageSet

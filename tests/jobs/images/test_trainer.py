@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch.nn import functional
 
-from jobs.contract.schedule import resolve_schedule
-from jobs.contract.trial import Candidate, ImageWorkload, Trial, block_seeds
+from jobs.contract.trial import Candidate, Trial, block_seeds
+from jobs.contract.workloads.schedule import resolve_schedule
+from jobs.contract.workloads.workload import ImageWorkload
 from jobs.images import data
 from jobs.images.data import Dataset, normalise
 from jobs.images.splits import Block, tensor_digest

@@ -13,9 +13,10 @@ import pytest
 import torch
 from lanes import Study
 
-from jobs.contract.catalog import MODELS
-from jobs.contract.evaluation_plan import EvaluationPlan
-from jobs.contract.trial import Candidate, ImageWorkload, Trial, block_seeds
+from jobs.contract.trial import Candidate, Trial, block_seeds
+from jobs.contract.workloads.catalog import MODELS
+from jobs.contract.workloads.evaluation_plan import EvaluationPlan
+from jobs.contract.workloads.workload import ImageWorkload
 from jobs.images import loop
 from jobs.ranks.launch import Launch
 from thermolion.registry import OPTIMIZERS

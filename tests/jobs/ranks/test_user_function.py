@@ -7,7 +7,7 @@ from rank_lanes import Study
 from rank_trials import trial
 
 from jobs.contract import events
-from jobs.contract.trial import MetricSpec, UserWorkload
+from jobs.contract.workloads.workload import MetricSpec, UserWorkload
 from jobs.lane import EXIT_INTERRUPTED
 
 TRAINING = """

@@ -10,7 +10,7 @@ import torch
 from lanes import Study, made, result
 
 from jobs.contract import events
-from jobs.contract.trial import DivergenceLimit, MetricSpec, UserWorkload
+from jobs.contract.workloads.workload import DivergenceLimit, MetricSpec, UserWorkload
 from jobs.lane import EXIT_HELD, EXIT_INTERRUPTED
 from jobs.worker import checkpoint
 from tracking.outcomes import read_holds, read_outcomes

@@ -7,7 +7,8 @@ import torch
 
 from jobs.contract.layout import Layout
 from jobs.contract.pack import Pack
-from jobs.contract.trial import Candidate, ImageWorkload, Trial, block_seeds
+from jobs.contract.trial import Candidate, Trial, block_seeds
+from jobs.contract.workloads.workload import ImageWorkload
 from jobs.lane import EXIT_GPU_FAULT, run_pack
 from jobs.ranks.launch import Launch
 from jobs.worker.device_check import find_fault

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from jobs.contract.trial import Candidate, ImageWorkload, Trial, block_seeds
+from jobs.contract.trial import Candidate, Trial, block_seeds
+from jobs.contract.workloads.workload import ImageWorkload
 from orchestrator.progress.sweep_diff import compare_plans
 from tracking.logs import Point
 from tracking.outcomes import Outcome, read_outcomes

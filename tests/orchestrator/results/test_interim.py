@@ -9,7 +9,7 @@ import pytest
 
 from jobs.contract.layout import Layout
 from orchestrator.study.stage import Stage
-from tracking.compare.analysis import Analysis, content_hash
+from tracking.questions.analysis import Analysis, content_hash
 
 SWEEP = """\
 study: looks

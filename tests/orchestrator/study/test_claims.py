@@ -6,7 +6,7 @@ from scipy.stats import nct, t
 from sweep_text import sweep_text as _sweep
 
 from orchestrator.study.design_power import Design, detectable, power
-from tracking.compare.analysis import Endpoint
+from tracking.questions.analysis import Endpoint
 from tracking.stats.group_sequential import limits
 
 

@@ -12,7 +12,7 @@ from orchestrator.progress.status import read_status
 from orchestrator.results.preregister import declare_analysis, freeze
 from orchestrator.study.decisions import write_decision
 from orchestrator.study.study import open_study
-from tracking.compare.analysis import Analysis
+from tracking.questions.analysis import Analysis
 
 EARLY = {
     "tuning-1": {"round": 1, "widened": {"KEY": [1e-4, 10.0]}, "because": []},

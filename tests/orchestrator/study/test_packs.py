@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.contract.trial import Candidate, ImageWorkload, Trial, block_seeds
+from jobs.contract.trial import Candidate, Trial, block_seeds
+from jobs.contract.workloads.workload import ImageWorkload
 from orchestrator.study.packs import PackSizing, make_sized_packs
 
 WORKLOAD = ImageWorkload("digits", dataset="digits", model="mlp", epochs=1, global_batch=32)

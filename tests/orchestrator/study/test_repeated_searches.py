@@ -16,7 +16,7 @@ from orchestrator.results.conclude import StudyResults
 from orchestrator.study.study import open_study
 from orchestrator.study.tuning_rounds import Tuning
 from orchestrator.sweep.search_space import TunedCandidate, search_root
-from tracking.compare.analysis import Analysis
+from tracking.questions.analysis import Analysis
 
 # Of a sweep with one workload before tuning could be repeated: a digest of the sorted ids.
 EARLIER = {

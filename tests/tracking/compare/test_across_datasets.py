@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from jobs.contract.trial import ImageWorkload, UserWorkload
-from tracking.compare.analysis import Endpoint, Question, data_sets_needed
+from jobs.contract.workloads.workload import ImageWorkload, UserWorkload
 from tracking.compare.compare import compare
+from tracking.questions.analysis import Endpoint, Question, data_sets_needed
 from tracking.report.page import write_report
 from tracking.report.terminal import verdict_text
 

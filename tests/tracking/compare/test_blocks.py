@@ -5,12 +5,13 @@ from dataclasses import replace
 
 import pytest
 
-from jobs.contract.trial import Candidate, ImageWorkload
-from tracking.compare.analysis import Question
+from jobs.contract.trial import Candidate
+from jobs.contract.workloads.workload import ImageWorkload
 from tracking.compare.compare import compare
 from tracking.compare.endpoints import ComparisonError
 from tracking.compare.result import Comparison, Difference
 from tracking.outcomes import Outcome
+from tracking.questions.analysis import Question
 from tracking.report.terminal import verdict_text
 
 QUESTION = Question("thermolion", "adamw")

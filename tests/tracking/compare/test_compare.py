@@ -6,10 +6,10 @@ import math
 import numpy as np
 import pytest
 
-from tracking.compare.analysis import Endpoint, Question
 from tracking.compare.compare import compare
 from tracking.compare.endpoints import ComparisonError
 from tracking.compare.result import verdict
+from tracking.questions.analysis import Endpoint, Question
 from tracking.report.page import write_report
 from tracking.report.sensitivity import sensitivity
 from tracking.report.terminal import verdict_text

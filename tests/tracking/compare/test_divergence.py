@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from statsmodels.stats.contingency_tables import mcnemar
 
-from tracking.compare.analysis import Question
 from tracking.compare.compare import compare
 from tracking.compare.divergence import mcnemar_p
-from tracking.compare.interim import Look, Looks
-from tracking.compare.units import Units
+from tracking.questions.analysis import Question
+from tracking.questions.interim import Look, Looks
+from tracking.questions.units import Units
 from tracking.report.page import write_report
 from tracking.report.terminal import verdict_text
 

@@ -14,7 +14,7 @@ from orchestrator.study.trials import plan_trials
 from orchestrator.sweep.document import Document
 from orchestrator.sweep.search_space import TunedCandidate, tuned_for
 from orchestrator.sweep.sweep import resolve_sweep
-from tracking.compare.interim import DECIDED
+from tracking.questions.interim import DECIDED
 
 REPO = Path(__file__).parents[3]
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from jobs.contract.trial import MetricSpec
+from jobs.contract.workloads.workload import MetricSpec
 from tracking.compare.targets import derive_targets
 
 

@@ -6,11 +6,11 @@ from dataclasses import replace
 import pytest
 from scipy import stats
 
-from jobs.contract.trial import MetricSpec
-from tracking.compare.analysis import Question
+from jobs.contract.workloads.workload import MetricSpec
 from tracking.compare.compare import compare
-from tracking.compare.interim import Look, Looks
-from tracking.compare.units import Units
+from tracking.questions.analysis import Question
+from tracking.questions.interim import Look, Looks
+from tracking.questions.units import Units
 from tracking.report.page import write_report
 from tracking.report.terminal import verdict_text
 

@@ -9,14 +9,14 @@ from itertools import pairwise
 import pytest
 from scipy import stats
 
-from jobs.contract.trial import MetricSpec
-from tracking.compare.analysis import Endpoint, Question
+from jobs.contract.workloads.workload import MetricSpec
 from tracking.compare.compare import compare
 from tracking.compare.endpoints import ComparisonError
 from tracking.mlflow_store.parents import study_record
 from tracking.mlflow_store.record import trial_record
-from tracking.report import plots
-from tracking.report.curves import learning_curve
+from tracking.questions.analysis import Endpoint, Question
+from tracking.report.figures import plots
+from tracking.report.figures.curves import learning_curve
 from tracking.report.page import write_report
 from tracking.report.terminal import verdict_text
 

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tracking.compare.analysis import Analysis, Endpoint, Question
 from tracking.compare.compare import compare
-from tracking.compare.interim import Looks
+from tracking.questions.analysis import Analysis, Endpoint, Question
+from tracking.questions.interim import Looks
 from tracking.report.terminal import verdict_text
 from tracking.stats.group_sequential import limits, repeated_p
 from tracking.stats.multiplicity import holm

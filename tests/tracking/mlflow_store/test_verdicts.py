@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from tracking.compare.analysis import Analysis, Question
 from tracking.compare.compare import compare
-from tracking.compare.interim import Looks
 from tracking.mlflow_store.parents import study_record
+from tracking.questions.analysis import Analysis, Question
+from tracking.questions.interim import Looks
 
 QUESTION = Question("thermolion", "adamw")
 A = [0.9120, 0.9085, 0.9140, 0.9105, 0.9130, 0.9125]

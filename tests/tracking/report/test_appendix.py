@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tracking.compare.analysis import Endpoint, Question
 from tracking.compare.appendix import compute_appendix, profile_candidates
 from tracking.compare.compare import compare
-from tracking.compare.interim import Looks
 from tracking.compare.result import Verdict
 from tracking.compare.time_to_target import Arm
+from tracking.questions.analysis import Endpoint, Question
+from tracking.questions.interim import Looks
 from tracking.report.appendix import draw, sections
-from tracking.report.plots import lines
+from tracking.report.figures.plots import lines
 from tracking.stats.group_sequential import limits, repeated_p
 from tracking.stats.t_tests import proportion_interval
 

@@ -9,10 +9,10 @@ from html.parser import HTMLParser
 import pytest
 from pyarrow import parquet
 
-from jobs.contract.evaluation_plan import EvaluationPlan
-from tracking.compare.analysis import Question
+from jobs.contract.workloads.evaluation_plan import EvaluationPlan
 from tracking.compare.compare import compare
-from tracking.report.curves import gate_curves, mean_gates
+from tracking.questions.analysis import Question
+from tracking.report.figures.curves import gate_curves, mean_gates
 from tracking.report.page import write_report
 
 QUESTIONS = [Question("thermolion", "adamw"), Question("lion", "adamw")]

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from tracking.compare.analysis import Analysis, Question, Registration
 from tracking.compare.compare import compare
-from tracking.compare.interim import Looks, Savings
+from tracking.questions.analysis import Analysis, Question, Registration
+from tracking.questions.interim import Looks, Savings
 from tracking.report.page import write_report
 
 LONG = "adamw[lr=0.0003,weight_decay=0.01]"

@@ -5,11 +5,11 @@ import re
 
 import pytest
 
-from tracking.compare.analysis import Endpoint, Question
 from tracking.compare.compare import compare
-from tracking.report import plots
-from tracking.report.curves import learning_curve
-from tracking.report.forest import forest_plot
+from tracking.questions.analysis import Endpoint, Question
+from tracking.report.figures import plots
+from tracking.report.figures.curves import learning_curve
+from tracking.report.figures.forest import forest_plot
 
 QUESTION = Question("thermolion", "adamw")
 

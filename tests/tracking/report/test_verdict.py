@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from tracking.compare.analysis import Analysis, Question, Registration
 from tracking.compare.compare import compare
-from tracking.compare.interim import Looks
 from tracking.compare.tuning import Untuned
-from tracking.compare.units import Units
 from tracking.mlflow_store.parents import study_record
+from tracking.questions.analysis import Analysis, Question, Registration
+from tracking.questions.interim import Looks
+from tracking.questions.units import Units
 from tracking.report.page import write_report
 from tracking.report.terminal import verdict_text
 

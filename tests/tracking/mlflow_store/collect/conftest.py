@@ -8,7 +8,8 @@ import pytest
 
 from jobs.contract.events import EventLog
 from jobs.contract.layout import Layout
-from jobs.contract.trial import Candidate, ImageWorkload, Trial, block_seeds
+from jobs.contract.trial import Candidate, Trial, block_seeds
+from jobs.contract.workloads.workload import ImageWorkload
 from tracking.mlflow_store.collect import Collected, Collector
 from tracking.mlflow_store.record import trial_record
 from tracking.mlflow_store.store import open_store

@@ -7,9 +7,9 @@ import sys
 from dataclasses import asdict
 from typing import Any
 
-from tracking.compare.analysis import Question
 from tracking.compare.compare import compare
 from tracking.mlflow_store.store import open_store
+from tracking.questions.analysis import Question
 
 Study = Any  # of conftest.py, which nobody can import
 

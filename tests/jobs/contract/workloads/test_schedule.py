@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch.optim import lr_scheduler
 
-from jobs.contract.catalog import DataError
-from jobs.contract.schedule import factor, resolve_schedule
+from jobs.contract.workloads.catalog import DataError
+from jobs.contract.workloads.schedule import factor, resolve_schedule
 
 _STEPS = 40
 
@@ -111,7 +111,7 @@ def test_what_is_no_schedule_is_told_with_the_next_step(value: Any, message: str
 
 def test_planning_can_check_schedules_without_torch() -> None:
     code = (
-        "import sys; from jobs.contract import schedule\n"
+        "import sys; from jobs.contract.workloads import schedule\n"
         "assert not {'torch', 'numpy'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3])

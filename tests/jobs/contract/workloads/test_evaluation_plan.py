@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from jobs.contract.catalog import DataError
-from jobs.contract.evaluation_plan import EvaluationPlan, read_interval
+from jobs.contract.workloads.catalog import DataError
+from jobs.contract.workloads.evaluation_plan import EvaluationPlan, read_interval
 
 
 @pytest.mark.parametrize("epochs", [1, 3])

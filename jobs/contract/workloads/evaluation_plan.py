@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from fractions import Fraction
 from typing import Any
 
-from jobs.contract.catalog import DataError
+from jobs.contract.workloads.catalog import DataError
 
 _USUAL = "0.25ep"
 _INTERVAL = re.compile(r"([0-9]{1,9})([.][0-9]{1,9})? ?(ep|steps?)")

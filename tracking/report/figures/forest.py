@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from tracking.compare.analysis import Endpoint
 from tracking.compare.result import Comparison, Difference
-from tracking.report.plots import GRID, QUIET, LineStyle, plot_style, to_svg
+from tracking.questions.analysis import Endpoint
+from tracking.report.figures.plots import GRID, QUIET, LineStyle, plot_style, to_svg
 from tracking.report.wording import difference, measure, scope, title
 
 _WIDEST, _WIDEST_HEADING = 60, 32  # letters below the axis, and above it

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from tracking.compare.analysis import Endpoint, Question
 from tracking.outcomes import Outcome
+from tracking.questions.analysis import Endpoint, Question
 from tracking.stats.group_sequential import Shape, limits, repeated_p
 from tracking.stats.multiplicity import holm
 

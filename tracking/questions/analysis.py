@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal
 
-from jobs.contract.trial import canonical_json
+from jobs.contract.content import canonical_json
 from tracking.metric import PP
 
 if TYPE_CHECKING:

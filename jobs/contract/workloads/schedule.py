@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from jobs.contract.catalog import DataError, check_known
+from jobs.contract.workloads.catalog import DataError, check_known
 
 # By kind: every field with its default. Warm-up is off unless asked for.
 KINDS: Mapping[str, Mapping[str, Any]] = {

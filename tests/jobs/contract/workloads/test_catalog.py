@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from jobs.contract import catalog
-from jobs.contract.catalog import DataError
+from jobs.contract.workloads import catalog
+from jobs.contract.workloads.catalog import DataError
 from jobs.images import data, models, readers
 
 
 def test_the_catalog_loads_neither_torch_nor_numpy() -> None:
     code = (
-        "import sys; from jobs.contract import catalog\n"
+        "import sys; from jobs.contract.workloads import catalog\n"
         "assert not {'torch', 'torchvision', 'numpy', 'sklearn'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3])

@@ -16,7 +16,7 @@ from tracking.compare.endpoints import curve_metric
 from tracking.compare.result import Comparison
 from tracking.metric import Scale
 from tracking.outcomes import Outcome
-from tracking.report.plots import (
+from tracking.report.figures.plots import (
     QUIET,
     LineStyle,
     add_legend,

@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tracking.compare.analysis import Analysis, Endpoint, Question
 from tracking.compare.appendix import compute_appendix
 from tracking.compare.compare import compare
-from tracking.compare.interim import Looks
+from tracking.questions.analysis import Analysis, Endpoint, Question
+from tracking.questions.interim import Looks
 from tracking.stats.multiplicity import holm
 
 ASKED = [Question("thermolion", "adamw"), Question("lion", "adamw")]

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from tracking.compare.analysis import Question
+from tracking.questions.analysis import Question
 
 Noun = Literal["search", "block"]
 

@@ -8,11 +8,11 @@ import pytest
 from scipy import stats
 
 from jobs.contract.trial import Candidate
-from tracking.compare.analysis import Analysis, Endpoint, Question, find_added
 from tracking.compare.compare import compare
 from tracking.compare.endpoints import ComparisonError
-from tracking.compare.interim import Looks
-from tracking.compare.units import Units
+from tracking.questions.analysis import Analysis, Endpoint, Question, find_added
+from tracking.questions.interim import Looks
+from tracking.questions.units import Units
 from tracking.stats.variance_components import estimate_components
 
 QUESTION = Question("thermolion", "adamw")

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from itertools import product
 
 from jobs.contract.failures import FailureClass, classify_exception
-from tracking.compare.analysis import Question
-from tracking.compare.interim import Looks
 from tracking.outcomes import Outcome
+from tracking.questions.analysis import Question
+from tracking.questions.interim import Looks
 
 # What an optimizer, by its memory, its pace or its numbers, may bring about. The other classes are
 # of the machine and its queue, and say nothing about a candidate.

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jobs.contract import image_files
+from jobs.contract.workloads import image_files
 from thermolion.errors import InputError
 
 
