@@ -17,7 +17,7 @@ def test_the_catalog_loads_neither_torch_nor_numpy() -> None:
         "import sys; from jobs.contract.workloads import catalog\n"
         "assert not {'torch', 'torchvision', 'numpy', 'sklearn'} & set(sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3])
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[4])
 
 
 def test_the_twelve_sets_of_the_paper_come_first_and_in_its_order() -> None:

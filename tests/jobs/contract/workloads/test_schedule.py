@@ -114,4 +114,4 @@ def test_planning_can_check_schedules_without_torch() -> None:
         "import sys; from jobs.contract.workloads import schedule\n"
         "assert not {'torch', 'numpy'} & set(sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3])
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[4])
