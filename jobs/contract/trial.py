@@ -14,6 +14,7 @@ from typing import Any, Literal
 from jobs.contract.asha import Rungs
 from jobs.contract.content import canonical_json, digest, known_fields
 from jobs.contract.workloads.evaluation_plan import EvaluationPlan
+from jobs.contract.workloads.result_sources import sources_from_json
 from jobs.contract.workloads.workload import (
     DivergenceLimit,
     ImageWorkload,
@@ -161,6 +162,8 @@ class Trial:
         if "diverged" in workload:
             limit = known_fields(DivergenceLimit, workload["diverged"])
             workload["diverged"] = DivergenceLimit(**limit)
+        if "results" in workload:
+            workload["results"] = sources_from_json(workload["results"])
         if "reading" in labels:
             workload["declared_metric"] = MetricSpec(**known_fields(MetricSpec, labels["reading"]))
         workload |= {

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ from jobs.contract.oom_kills import count_oom_kills
 from jobs.contract.trial import Trial
 from jobs.ranks.group import GroupBroken
 from jobs.user import supervisor
+from jobs.user.results.merger import ResultsError
+from jobs.user.results.reader import ResultReader
 from jobs.worker.context import Context
 from thermolion.errors import OperationError
 
@@ -100,11 +102,19 @@ def _number(name: str, value: Any) -> float:
 class Command:
     """A command that runs, and the folder of the files that it and we write for each other.
 
-    `unended` is what it has logged after the last line end.
+    `unended` is what it has logged after the last line end. `on_output` is given what it prints,
+    by a thread.
     """
 
-    def __init__(self, words: list[str], cwd: Path, environment: dict[str, str], folder: Path):
-        self._folder = folder
+    def __init__(
+        self,
+        words: list[str],
+        cwd: Path,
+        environment: dict[str, str],
+        folder: Path,
+        on_output: Callable[[bytes], None],
+    ) -> None:
+        self._folder, self._on_output = folder, on_output
         self._log = (folder / "log.jsonl").open("xb+", buffering=0)
         self.unended = b""
         self._last_output = b""
@@ -176,6 +186,7 @@ class Command:
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         while printed := self._stdout.read(_LAST_BYTES):
             self._last_output = (self._last_output + printed)[-_LAST_BYTES:]
+            self._on_output(printed)
             sys.stdout.write(decoder.decode(printed))
             sys.stdout.flush()
         self._process.wait()
@@ -200,12 +211,14 @@ def run_command(trial: Trial, context: Context) -> Mapping[str, float] | None:
         words = command_template.render(trial.workload.command, values)
         environment = _environment(values, trial.threads, folder)
         environment |= context.group.environment()
-        command = Command(words, context.code_root or Path.cwd(), environment, folder)
+        reader = ResultReader(context)
+        code_root = context.code_root or Path.cwd()
+        command = Command(words, code_root, environment, folder, reader.take_output)
         try:
-            final, lines = _forward_metrics(command, context)
+            _forward_metrics(command, context, reader)
             if context.group.is_broken and context.stopping.rung is None:
                 raise GroupBroken("another rank has left the trial")
-            return _judge_end(command, words, context, final, lines)
+            return _judge_end(command, words, context, reader)
         finally:
             command.close()
             with contextlib.suppress(OSError):  # it has files: the next attempt may want them
@@ -229,23 +242,21 @@ def _environment(values: Mapping[str, str], threads: int, folder: Path) -> dict[
     return environment
 
 
-def _forward_metrics(command: Command, context: Context) -> tuple[dict[str, float], int]:
-    """Log what a command logs until it ends; return its final metrics and the number of lines."""
-    final: dict[str, float] = {}
-    lines = 0
+def _forward_metrics(command: Command, context: Context, reader: ResultReader) -> None:
+    """Log what a command logs, and what is read of it, until it ends."""
     ended = asked = False
     while not ended:
         ended = command.wait(_LOOK_EVERY_S)
         for raw in command.new_lines():
-            lines += _log_line(raw, final, context)
+            _log_line(raw, reader)
+        reader.poll()
         if not ended and not asked and (context.group.is_broken or context.has_to_stop()):
             command.ask_to_stop()
             asked = True
-    return final, lines
 
 
 def _judge_end(
-    command: Command, words: list[str], context: Context, final: dict[str, float], lines: int
+    command: Command, words: list[str], context: Context, reader: ResultReader
 ) -> Mapping[str, float] | None:
     """Return the final metrics of a command that has ended; raises CommandError if it failed."""
     code = command.return_code()
@@ -259,14 +270,22 @@ def _judge_end(
         if command.has_run_out_of_memory(code):
             how += " (oom-kill: the kernel had no memory left)"
         raise CommandError("ExitCode", f"{line} {how}; its last lines:\n{command.last_output()}")
-    lines += _log_line(command.unended, final, context)
-    if not lines and context.rank == 0:  # the others need not log
+    _log_line(command.unended, reader)
+    if context.rank != 0:  # the others need not log
+        return None
+    try:
+        final = reader.finish()
+    except ResultsError as error:
+        raise CommandError(
+            error.kind, f"{line} ended well, and its results cannot be read: {error}"
+        ) from error
+    if not reader.has_read:
         metric = context.trial.workload.metric_spec.metric
         raise CommandError(
             "NothingLogged",
             f"{line} ended well and logged nothing: call thermolion.log(step, {metric}=...), or "
-            f'append {{"step": 1, "{metric}": 0.5}} to $THERMOLION_LOG; '
-            f"its last lines:\n{command.last_output()}",
+            f'append {{"step": 1, "{metric}": 0.5}} to $THERMOLION_LOG, or say by `results` in '
+            f"the sweep where it writes them; its last lines:\n{command.last_output()}",
         )
     return final or None
 
@@ -290,13 +309,8 @@ def _describe_exit(code: int) -> str:
         return f"was ended by signal {-code}"
 
 
-def _log_line(raw: bytes, final: dict[str, float], context: Context) -> bool:
-    """Log the metrics of one line, or add them to `final`; return False for an empty line."""
-    if not raw.strip():
-        return False
-    line = parse(raw)
-    if line.step is None:
-        final |= line.metrics
-    else:
-        context.log(line.step, **line.metrics)
-    return True
+def _log_line(raw: bytes, reader: ResultReader) -> None:
+    """Hand the metrics of one line of the log over, unless it is empty."""
+    if raw.strip():
+        line = parse(raw)
+        reader.take_log(line.step, line.metrics)

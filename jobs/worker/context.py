@@ -143,9 +143,14 @@ class Context:
             raise ValueError(f"step is {step!r}: it must be a whole number, 0 or more")
         if not metrics:
             raise ValueError(f"nothing to log at step {step}: give metrics by name")
-        numbers = {name: to_number(name, value) for name, value in metrics.items()}
+        self.log_values(step, {name: to_number(name, value) for name, value in metrics.items()})
+
+    def log_values(
+        self, step: int, numbers: Mapping[str, float], seconds: float | None = None
+    ) -> None:
+        """Log numbers at a step, as `log` does; `seconds` is the training time they are of."""
         paused = time.perf_counter()
-        self.log_point(step, numbers)
+        self.log_point(step, numbers, seconds)
         name = self.trial.workload.metric_spec.metric
         if self.rank == 0 and name in numbers:
             check_finite({name: numbers[name]}, f"at step {step}")
@@ -153,12 +158,18 @@ class Context:
             check_limit(self.trial.workload.diverged, numbers, f"at step {step}")
         self._since += time.perf_counter() - paused
 
-    def log_point(self, step: int, metrics: Mapping[str, float], **more: Any) -> None:
-        """Log one point of the curve, with `epoch` and `samples` if they are known."""
+    def log_point(
+        self, step: int, metrics: Mapping[str, float], seconds: float | None = None, **more: Any
+    ) -> None:
+        """Log one point of the curve, with `epoch` and `samples` if they are known.
+
+        `seconds` is the training time that it was measured at; None for now.
+        """
         self._fence.check()
         self._step = step
         self.logged |= metrics
-        point = {"step": step, **more, "train_seconds": self.clock(), "metrics": metrics}
+        clock = self.clock() if seconds is None else seconds
+        point = {"step": step, **more, "train_seconds": clock, "metrics": metrics}
         self._append(events.EVALUATED, **point)
         self.stopping.add_point(step, more.get("epoch", step), metrics)
         self._log_usage()

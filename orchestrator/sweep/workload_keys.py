@@ -15,6 +15,7 @@ from jobs.contract.content import canonical_json
 from jobs.contract.trial import Candidate
 from jobs.contract.workloads import catalog
 from jobs.contract.workloads.evaluation_plan import EvaluationPlan, read_interval
+from jobs.contract.workloads.result_sources import PrintedLines, ResultSource
 from jobs.contract.workloads.schedule import resolve_schedule
 from jobs.contract.workloads.workload import (
     DivergenceLimit,
@@ -23,6 +24,7 @@ from jobs.contract.workloads.workload import (
     UserWorkload,
 )
 from orchestrator.sweep.messages import Number, Ranks, Strict, check_printable
+from orchestrator.sweep.result_keys import read_results
 from thermolion.registry import validate
 from tracking.metric import Scale
 
@@ -260,15 +262,29 @@ class UserWorkloadKeys(Strict):
     target: Number | None = None
     diverged: DivergedKeys | None = None
     ranks: Ranks | None = None
+    results: Annotated[
+        tuple[ResultSource, ...],
+        PlainValidator(read_results, json_schema_input_type=str | dict[str, Any] | list[Any]),
+    ] = ()
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
         if self.train is not None and self.command is not None:
             raise ValueError("`train` and `command` are both here: keep one of the two")
+        if self.train is not None and self.results:
+            raise ValueError("a function returns or logs its results: `results` is of a `command`")
         if self.target is not None:
             wrong = Scale.of(self._metric_spec()).complaint(self.target)
             if wrong:
                 raise ValueError(f"target is {self.target}: {wrong}")
+        return self
+
+    @model_validator(mode="after")
+    def _check_patterns(self) -> Self:
+        if self.results and all(isinstance(source, PrintedLines) for source in self.results):
+            named = frozenset().union(*(source.metrics for source in self.results))  # type: ignore[union-attr]  # they are of lines
+            for name in (self.metric, self.final_metric or self.metric):
+                catalog.check_known(name, sorted(named), "metric of the patterns in `results`")
         return self
 
     def _metric_spec(self) -> MetricSpec:
@@ -285,6 +301,7 @@ class UserWorkloadKeys(Strict):
             options=self.options,
             steps=self.steps,
             declared_metric=self._metric_spec(),
+            results=self.results,
             diverged=None if self.diverged is None else self.diverged.record(self.metric),
             ranks=self.ranks or ranks,
         )

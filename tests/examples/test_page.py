@@ -59,7 +59,12 @@ def _write(heading: str, folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("heading", "study", "trials"),
-    [("A function", "first", 15), ("A command", "second", 10), ("Any program", "third", 10)],
+    [
+        ("A function", "first", 15),
+        ("A command", "second", 10),
+        ("Any program", "third", 10),
+        ("A script as it is", "as-it-is", 10),
+    ],
 )
 def test_what_the_page_shows_can_be_copied_and_run(
     heading: str, study: str, trials: int, thermolion: Thermolion, tmp_path: Path

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal
 
 from jobs.contract.content import canonical_json, digest
 from jobs.contract.workloads.evaluation_plan import EvaluationPlan
+from jobs.contract.workloads.result_sources import ResultSource
 
 
 @dataclass(frozen=True)
@@ -219,7 +220,8 @@ class UserWorkload(Workload):
     """The user's own training: a function (`train`, `module:name`) or a command line (`command`).
 
     It has `options` of its own and, if declared, a budget in `steps`; we know nothing of its data,
-    model, epochs and batch.
+    model, epochs and batch. `results`, a label as `declared_metric` is, are what the results of a
+    command are read from beside what it logs to us.
     """
 
     unit = "step"
@@ -230,6 +232,7 @@ class UserWorkload(Workload):
     command: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     steps: int | None = None
+    results: tuple[ResultSource, ...] = ()
 
     @property
     def budget(self) -> int | None:
@@ -251,3 +254,7 @@ class UserWorkload(Workload):
             "train": self.train,
         }
         return content | self._limit()
+
+    def labels(self) -> dict[str, Any]:
+        sources = [source.to_json() for source in self.results]
+        return super().labels() | ({"results": sources} if sources else {})
