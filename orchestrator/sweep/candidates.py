@@ -1,14 +1,16 @@
 """The candidates of a sweep file: names, grids, hyperparameters, and who is compared."""
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from jobs.contract.close_names import find_other_name
 from jobs.contract.trial import Candidate
 from jobs.contract.workloads.catalog import DataError
 from jobs.contract.workloads.workload import UserWorkload, Workload
 from orchestrator.sweep.document import Invalid, choices
+from orchestrator.sweep.key_places import find_workload_key
 from orchestrator.sweep.messages import check_printable
 from orchestrator.sweep.search_space import (
     Search,
@@ -17,7 +19,7 @@ from orchestrator.sweep.search_space import (
     default_hyperparameters,
 )
 from orchestrator.sweep.tune_spaces import NOT_HYPERPARAMETERS, add_centre
-from orchestrator.sweep.workload_keys import check_command, read_by_command
+from orchestrator.sweep.workload_keys import ImageWorkloadKeys, check_command, read_by_command
 from thermolion import registry
 from thermolion.registry import HyperparameterError
 
@@ -147,7 +149,8 @@ def _expand_entry(
     defaults = default_hyperparameters(optimizer)
     for key in entry:
         if optimizer in registry.OPTIMIZERS and key not in (*NOT_HYPERPARAMETERS, *defaults):
-            known = choices(key, (*defaults, *NOT_HYPERPARAMETERS))
+            place = _find_place(key, defaults, any_optimizer)
+            known = place or choices(key, (*defaults, *NOT_HYPERPARAMETERS))
             raise Invalid(
                 ("candidates", name, key), f"{optimizer} has no hyperparameter {key!r}: {known}"
             )
@@ -175,6 +178,16 @@ def _expand_entry(
         empty = next(key for key, values in axes.items() if not values)
         raise Invalid(("candidates", name, empty), "the list is empty: a grid of nothing")
     return group
+
+
+def _find_place(key: str, known: Collection[str], any_optimizer: bool) -> str | None:
+    """Say which part of the file has a key that is no hyperparameter; None if none has."""
+    if find_other_name(key, known):
+        return None
+    if find_other_name(key, ("seeds",)):
+        return "seeds are those of the whole sweep, equal for all candidates: seeds: 5"
+    # Training of the user's own has none of our keys.
+    return None if any_optimizer else find_workload_key(key, ImageWorkloadKeys.model_fields)
 
 
 def _check_settings(name: str, tuned: TunedCandidate, runs: Sequence[SearchRun]) -> None:

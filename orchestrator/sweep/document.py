@@ -3,7 +3,6 @@
 Knows YAML, not what the keys mean.
 """
 
-import difflib
 import json
 import re
 from collections.abc import Iterable, Sequence
@@ -13,6 +12,7 @@ from typing import Any, ClassVar
 
 import yaml
 
+from jobs.contract.close_names import find_close_name
 from thermolion.errors import InputError
 
 Location = tuple[str | int, ...]
@@ -99,8 +99,8 @@ def choices(value: object, known: Iterable[str]) -> str:
     names = list(known)
     if not names:
         return "there is none to choose from"
-    near = difflib.get_close_matches(str(value), names, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}? " if near else ""
+    near = find_close_name(str(value), names, cutoff=0.5)
+    hint = f"did you mean {near!r}? " if near else ""
     return f"{hint}choose from {', '.join(names)}"
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError
 
+from jobs.contract.close_names import find_other_name
 from orchestrator.sweep.document import Invalid, Location, choices
 
 MOST_RANKS = 65_536  # of one trial; none has as many
@@ -24,6 +25,11 @@ class Strict(BaseModel):
     """A part of a sweep file: unknown keys are errors and nothing is converted silently."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    @classmethod
+    def find_place(cls, key: str) -> str | None:  # noqa: ARG003 - the parts that know one use it
+        """Say to which part of a sweep file a key belongs that this one lacks; None if to none."""
+        return None
 
 
 def check_printable(name: str) -> str:
@@ -55,7 +61,10 @@ def _sentence(mistake: Any, model: type[BaseModel]) -> str:
     value, kind = mistake["input"], mistake["type"]
     key = str(mistake["loc"][-1]) if mistake["loc"] else ""
     if kind == "extra_forbidden":
-        return f"unknown key {key!r}: {choices(key, model.model_fields)}"
+        place = None
+        if issubclass(model, Strict) and not find_other_name(key, model.model_fields):
+            place = model.find_place(key)
+        return f"unknown key {key!r}: {place or choices(key, model.model_fields)}"
     if kind == "missing":
         return "the key is missing"
     if kind == "value_error":

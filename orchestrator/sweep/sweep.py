@@ -11,11 +11,13 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, model_validator
 
+from jobs.contract.close_names import find_other_name
 from jobs.contract.pack import Keep
 from jobs.contract.trial import Candidate
 from jobs.contract.workloads.workload import Workload
 from orchestrator.sweep.candidates import Groups, expand_candidates, pair_candidates
 from orchestrator.sweep.document import Document, Invalid, choices, read_document
+from orchestrator.sweep.key_places import find_hyperparameter, find_workload_key
 from orchestrator.sweep.keys import (
     AnalysisKeys,
     BlockKeys,
@@ -39,6 +41,7 @@ from orchestrator.sweep.tune_spaces import (
     plan_searches,
     read_searches,
 )
+from orchestrator.sweep.workload_keys import ImageWorkloadKeys, UserWorkloadKeys
 from orchestrator.sweep.workloads import cross_workloads, name_workloads
 from slurm.site.own_options import parse_megabytes
 from tracking.metric import Scale
@@ -212,6 +215,16 @@ class SweepFile(Strict):
     system_metrics: bool = False
     failures: FailureKeys = FailureKeys()
     notify: Annotated[NotifyKeys, BeforeValidator(read_notify)] | None = None
+
+    @classmethod
+    def find_place(cls, key: str) -> str | None:
+        name = (
+            key if key in Resources.model_fields else find_other_name(key, Resources.model_fields)
+        )
+        if name is not None:
+            return f"{name!r} is one of the resources: write resources: {{{name}: …}}"
+        fields = {**ImageWorkloadKeys.model_fields, **UserWorkloadKeys.model_fields}
+        return find_workload_key(key, fields) or find_hyperparameter(key)
 
     @property
     def alpha(self) -> float:

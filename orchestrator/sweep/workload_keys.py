@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, model_validator
 
 from jobs.contract import command_template
+from jobs.contract.close_names import find_other_name
 from jobs.contract.content import canonical_json
 from jobs.contract.trial import Candidate
 from jobs.contract.workloads import catalog
@@ -23,6 +24,7 @@ from jobs.contract.workloads.workload import (
     MetricSpec,
     UserWorkload,
 )
+from orchestrator.sweep.key_places import find_hyperparameter, offer_options
 from orchestrator.sweep.messages import Number, Ranks, Strict, check_printable
 from orchestrator.sweep.result_keys import read_results
 from thermolion.registry import validate
@@ -157,6 +159,10 @@ class ImageWorkloadKeys(Strict):
     target: Annotated[float, Field(gt=0, lt=1)] | None = None
     ranks: Ranks | None = None
 
+    @classmethod
+    def find_place(cls, key: str) -> str | None:
+        return find_hyperparameter(key)
+
     @model_validator(mode="after")
     def _check_sizes(self) -> Self:
         spec = catalog.DATASETS.get(self.dataset.name)
@@ -266,6 +272,13 @@ class UserWorkloadKeys(Strict):
         tuple[ResultSource, ...],
         PlainValidator(read_results, json_schema_input_type=str | dict[str, Any] | list[Any]),
     ] = ()
+
+    @classmethod
+    def find_place(cls, key: str) -> str | None:
+        hyperparameter = find_hyperparameter(key)
+        if hyperparameter is None and find_other_name(key, ImageWorkloadKeys.model_fields):
+            return f"{offer_options(key)}; choose from {', '.join(cls.model_fields)}"
+        return hyperparameter
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:

@@ -4,7 +4,6 @@ Checks names and options, and finds the parts of a folder of images. It opens no
 no network; the counts are those of the full official sets and serve time estimates alone.
 """
 
-import difflib
 import importlib
 import itertools
 from collections.abc import Callable, Iterable, Mapping
@@ -12,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from jobs.contract.close_names import find_close_name
 from jobs.contract.workloads import image_files
 from thermolion.errors import InputError
 
@@ -268,8 +268,8 @@ def check_known(name: str, choices: Iterable[str], what: str) -> None:
     """Raise DataError, with the choices and the nearest one, unless `name` is among them."""
     choices = list(choices)
     if name not in choices:
-        near = difflib.get_close_matches(name, choices, n=1)
-        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        near = find_close_name(name, choices, cutoff=0.6)
+        hint = f" (did you mean {near!r}?)" if near else ""
         raise DataError(f"unknown {what} {name!r}{hint}: choose from {', '.join(choices)}")
 
 
