@@ -7,7 +7,7 @@ default; otherwise every recorded trial would lose its name.
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
@@ -43,8 +43,9 @@ def stream_seed(root: int, phase: Phase, workload_key: str, block: int, stream: 
 class Candidate:
     """An optimizer with all its hyperparameters; `name` is a label and renaming costs nothing.
 
-    `replica` tells apart candidates of equal content (an A/A study); `noise_seed` gives a replica
-    a noise stream of its own. `setting_of`, a label as well, names the candidate that this one is
+    `args` are what the user's own training takes and the optimizer does not. `replica` tells apart
+    candidates of equal content (an A/A study); `noise_seed` gives a replica a noise stream of its
+    own. `setting_of`, a label as well, names the candidate that this one is
     a setting of while that is tuned. `search_number`, another label, is that of the search that
     its settings are of, if several have looked for them.
     """
@@ -56,6 +57,12 @@ class Candidate:
     noise_seed: int = 0
     setting_of: str | None = None
     search_number: int | None = None
+    args: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Hyperparameters and `args`, of which no two have one name."""
+        return {**self.hyperparameters, **self.args}
 
     @property
     def declared(self) -> str:
@@ -64,7 +71,8 @@ class Candidate:
 
     def content(self) -> dict[str, Any]:
         """Return what identifies the candidate, JSON-ready."""
-        return {
+        args = {"args": dict(self.args)} if self.args else {}
+        return args | {
             "hyperparameters": dict(self.hyperparameters),
             "noise_seed": self.noise_seed,
             "optimizer": self.optimizer,
@@ -105,6 +113,11 @@ class Trial:
         """The workload of a trial that is known to be the user's training."""
         assert isinstance(self.workload, UserWorkload)
         return self.workload
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """What the user's own training is told: the workload's options, the candidate's `args`."""
+        return {**self.user_workload.options, **self.candidate.args}
 
     def content(self) -> dict[str, Any]:
         """Return what the id is a hash of, JSON-ready."""

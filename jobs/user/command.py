@@ -225,18 +225,18 @@ def run_command(trial: Trial, context: Context) -> Mapping[str, float] | None:
                 state.rmdir()
 
 
-def _environment(values: Mapping[str, str], threads: int, folder: Path) -> dict[str, str]:
+def _environment(values: Mapping[str, Any], threads: int, folder: Path) -> dict[str, str]:
     """Return the variables of a command whose placeholders have `values`."""
     environment = {
         **os.environ,
         "PATH": command_template.search_path(),
         "OMP_NUM_THREADS": str(threads),
-        "THERMOLION_DEVICE": values["device"],
+        "THERMOLION_DEVICE": str(values["device"]),
         "THERMOLION_LOG": str(folder / "log.jsonl"),
-        "THERMOLION_SEED": values["seed"],
-        "THERMOLION_STATE": values["state"],
+        "THERMOLION_SEED": str(values["seed"]),
+        "THERMOLION_STATE": str(values["state"]),
         "THERMOLION_STOP": str(folder / "stop"),
-        "THERMOLION_TRIAL": values["trial_file"],
+        "THERMOLION_TRIAL": str(values["trial_file"]),
     }
     environment.pop("PYTHONSAFEPATH", None)  # a script must find the modules beside it
     return environment

@@ -93,8 +93,8 @@ class Context:
 
     @property
     def options(self) -> Mapping[str, Any]:
-        """The `options` of the workload."""
-        return self.trial.user_workload.options
+        """The `options` of the workload, with the `args` of the candidate, which come first."""
+        return self.trial.options
 
     @property
     def state_folder(self) -> Path:

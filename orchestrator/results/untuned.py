@@ -98,7 +98,7 @@ def _find_alike(as_declared: Sequence[Candidate]) -> str | None:
     """Say which candidates would be one if their learning rates were searched, if any would."""
     alike: dict[str, list[str]] = {}
     for one in as_declared:
-        others = {key: v for key, v in one.hyperparameters.items() if key != _RATE}
+        others = {key: v for key, v in one.settings.items() if key != _RATE}
         content = json.dumps([one.optimizer, others, one.replica, one.noise_seed], sort_keys=True)
         alike.setdefault(content, []).append(one.name)
     named = [" and ".join(names) for names in alike.values() if len(names) > 1]

@@ -1,11 +1,14 @@
 """The candidates of a sweep file: names, grids, hyperparameters, and who is compared."""
 
 import itertools
+import json
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from jobs.contract.close_names import find_other_name
+from jobs.contract.command_template import plain_name
 from jobs.contract.trial import Candidate
 from jobs.contract.workloads.catalog import DataError
 from jobs.contract.workloads.workload import UserWorkload, Workload
@@ -22,6 +25,9 @@ from orchestrator.sweep.tune_spaces import NOT_HYPERPARAMETERS, add_centre
 from orchestrator.sweep.workload_keys import ImageWorkloadKeys, check_command, read_by_command
 from thermolion import registry
 from thermolion.registry import HyperparameterError
+
+# The name of an argument; Hydra's have dots, slashes and @.
+_ARG = r"\w[\w./@:-]*"
 
 Groups = Mapping[str, Sequence[Candidate]]
 
@@ -49,6 +55,7 @@ def expand_candidates(
         name: _expand_entry(name, entry or {}, any_optimizer, searches.get(name), runs)
         for name, entry in entries.items()
     }
+    _check_args(workloads, groups)
     _check_commands(workloads, entries, groups)
     _check_references(workloads, groups)
     _check_distinct(groups)
@@ -105,6 +112,19 @@ def _find_one(groups: Groups, name: str, location: tuple[str, ...]) -> str:
     raise Invalid(location, f"{name!r} is no candidate: {choices(name, names)}")
 
 
+def _check_args(workloads: Sequence[Workload], groups: Groups) -> None:
+    """Raise Invalid for `args` that a workload of ours would be given: nothing reads them."""
+    images = [workload.name for workload in workloads if not isinstance(workload, UserWorkload)]
+    for name, group in groups.items():
+        if images and any(candidate.args for candidate in group):
+            raise Invalid(
+                ("candidates", name, "args"),
+                f"`args` are told to your own training (`train:` or `command:`), and workload "
+                f"{images[0]!r} is image classification: write what varies of it as a workload "
+                "each, or take them out",
+            )
+
+
 def _check_commands(
     workloads: Sequence[Workload],
     entries: Mapping[str, Mapping[str, Any] | None],
@@ -113,11 +133,12 @@ def _check_commands(
     """Raise Invalid for a command that cannot be filled, or that ignores what is varied."""
     for workload in (one for one in workloads if isinstance(one, UserWorkload) and one.command):
         seen: dict[tuple[str, int], str] = {}
+        everywhere = {key for group in groups.values() for one in group for key in one.settings}
         for name, group in groups.items():
             for candidate in group:
                 written = (entries[name] or {}).keys() - set(NOT_HYPERPARAMETERS)
                 try:
-                    check_command(workload, candidate, written)
+                    check_command(workload, candidate, written, everywhere)
                 except DataError as error:
                     mistake = f"workload {workload.name!r}, candidate {candidate.name!r}: {error}"
                     raise Invalid(("candidates", name), mistake) from error
@@ -130,7 +151,7 @@ def _check_commands(
                         ("candidates", name),
                         f"workload {workload.name!r} runs the same command for {twin!r} and "
                         f"{candidate.name!r}: it uses nothing in which they differ; write in "
-                        "{optimizer}, or a hyperparameter",
+                        "{optimizer}, a hyperparameter, or {args}",
                     )
 
 
@@ -147,15 +168,19 @@ def _expand_entry(
         raise Invalid(("candidates",), str(error)) from error
     optimizer = _find_optimizer(name, entry, any_optimizer)
     defaults = default_hyperparameters(optimizer)
-    for key in entry:
+    for key, value in entry.items():
         if optimizer in registry.OPTIMIZERS and key not in (*NOT_HYPERPARAMETERS, *defaults):
             place = _find_place(key, defaults, any_optimizer)
             known = place or choices(key, (*defaults, *NOT_HYPERPARAMETERS))
+            if any_optimizer and place is None:
+                known += f"; if your own training takes it: args: {{{key}: {json.dumps(value)}}}"
             raise Invalid(
                 ("candidates", name, key), f"{optimizer} has no hyperparameter {key!r}: {known}"
             )
-    axes = {key: _axis(value, defaults.get(key)) for key, value in entry.items()}
-    axes.pop("optimizer", None)
+    args = _read_args(name, entry, (*NOT_HYPERPARAMETERS, *defaults, *entry))
+    axes = {key: _axis(value, defaults.get(key)) for key, value in {**entry, **args}.items()}
+    for key in ("args", "optimizer"):
+        axes.pop(key, None)
     grid = [key for key, values in axes.items() if len(values) != 1]
     make: Callable[..., Candidate] = Candidate
     if search is not None:
@@ -169,7 +194,10 @@ def _expand_entry(
             optimizer=optimizer,
             replica=_read_count(name, chosen, "replica"),
             noise_seed=_read_count(name, chosen, "noise_seed"),
-            hyperparameters=_read_hyperparameters(name, optimizer, chosen),
+            hyperparameters=_read_hyperparameters(
+                name, optimizer, {key: chosen[key] for key in axes if key not in args}
+            ),
+            args={key: chosen[key] for key in args},
         )
         if isinstance(candidate, TunedCandidate):
             _check_settings(name, candidate, runs)
@@ -188,6 +216,36 @@ def _find_place(key: str, known: Collection[str], any_optimizer: bool) -> str | 
         return "seeds are those of the whole sweep, equal for all candidates: seeds: 5"
     # Training of the user's own has none of our keys.
     return None if any_optimizer else find_workload_key(key, ImageWorkloadKeys.model_fields)
+
+
+def _read_args(name: str, entry: Mapping[str, Any], taken: Collection[str]) -> Mapping[str, Any]:
+    """Return the `args` of a candidate as written; raises Invalid for what cannot be one."""
+    args = entry.get("args", {})
+    if not isinstance(args, Mapping):
+        raise Invalid(
+            ("candidates", name, "args"), f"{args!r} is no mapping: write args: {{bs: [32, 64]}}"
+        )
+    seen: dict[str, str] = {plain_name(key): key for key in taken}
+    for key, value in args.items():
+        place = ("candidates", name, "args", key)
+        if not re.fullmatch(_ARG, key):
+            raise Invalid(
+                place,
+                f"{key!r} is no name of an argument: write it without dashes before it and "
+                "without =, spaces and braces, such as batch-size or model.width",
+            )
+        if (twin := seen.get(plain_name(key))) is not None:
+            raise Invalid(
+                place,
+                f"the candidate has {twin!r} already, as a setting of its optimizer or an "
+                "argument: write its value there, or give the argument another name",
+            )
+        seen[plain_name(key)] = key
+        try:
+            registry.validate("args", value)
+        except HyperparameterError as error:
+            raise Invalid(place, str(error).replace("args is", f"{key} is", 1)) from error
+    return args
 
 
 def _check_settings(name: str, tuned: TunedCandidate, runs: Sequence[SearchRun]) -> None:

@@ -301,6 +301,7 @@ class TunedCandidate(Candidate):
         return Candidate(
             optimizer=self.optimizer,
             hyperparameters=spec.recorded(whole) if spec else whole,
+            args=self.args,
             replica=self.replica,
             noise_seed=self.noise_seed,
             **given,

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
+from jobs.contract.command_template import find_placeholders
 from jobs.contract.workloads import catalog
 from jobs.contract.workloads.workload import ImageWorkload, UserWorkload, Workload
 from orchestrator.sweep.document import Invalid, Location, choices
@@ -28,7 +29,7 @@ _EVERY = "*"
 _USUAL_SEARCHES = 5  # a workload, at most, unless there are looks
 _DECADES = 3  # of the usual space of a learning rate, around its published value
 # What stands beside the hyperparameters of a candidate and is none.
-NOT_HYPERPARAMETERS = ("optimizer", "replica", "noise_seed")
+NOT_HYPERPARAMETERS = ("optimizer", "args", "replica", "noise_seed")
 
 Entries = Mapping[str, Mapping[str, Any] | None]
 
@@ -211,12 +212,16 @@ def _check_steps(workload: Workload) -> None:
             f"workload {workload.name!r} declares no `steps`, so that fewer of them mean nothing: "
             "declare them",
         )
-    if workload.command is not None and "{steps}" not in workload.command:
+    if workload.command is not None and not _uses_steps(workload.command):
         raise Invalid(
             place,
             f"the command of workload {workload.name!r} does not use {{steps}}, so that fewer of "
             "them would change nothing: write it in",
         )
+
+
+def _uses_steps(command: str) -> bool:
+    return bool(find_placeholders(command) & {"steps", "trial_file"})
 
 
 def add_centre(entry: Mapping[str, Any] | None, search: Search) -> dict[str, Any]:

@@ -320,27 +320,37 @@ class UserWorkloadKeys(Strict):
         )
 
 
-def check_command(workload: UserWorkload, candidate: Candidate, written: Collection[str]) -> None:
+def check_command(
+    workload: UserWorkload,
+    candidate: Candidate,
+    written: Collection[str],
+    elsewhere: Collection[str] = (),
+) -> None:
     """Raise DataError for a command that cannot be filled for a candidate.
 
-    The command has to use the seed and the hyperparameters `written` for the candidate: they would
-    have no effect otherwise.
+    The command has to use the seed, the hyperparameters `written` for the candidate and its
+    `args`: they would have no effect otherwise. Other candidates have the names `elsewhere`.
     """
     assert workload.command is not None
-    names = command_template.list_placeholders(workload.options, candidate.hyperparameters)
-    command_template.parse_command(workload.command, names, [*sorted(written), "seed"])
+    names = command_template.list_placeholders(
+        workload.options, candidate.hyperparameters, candidate.args
+    )
+    command_template.parse_command(
+        workload.command, names, [*sorted(written), "seed"], candidate.args, elsewhere
+    )
 
 
 def read_by_command(workload: UserWorkload, candidate: Candidate) -> str:
     """Return what a command reads of a candidate: equal texts are equal commands."""
     assert workload.command is not None
     values = {
-        **candidate.hyperparameters,
+        **workload.options,
+        **candidate.settings,
         "optimizer": candidate.optimizer,
         "candidate": candidate.name,
         "hyperparameters": dict(candidate.hyperparameters),
+        "args": dict(candidate.args),
         "trial": candidate.content(),
         "trial_file": candidate.content(),
     }
-    used = sorted(command_template.find_placeholders(workload.command))
-    return canonical_json([values.get(name) for name in used])
+    return canonical_json(command_template.read_values(workload.command, values))

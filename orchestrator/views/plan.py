@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from jobs.contract.command_template import select_hyperparameters
+from jobs.contract.command_template import select_settings
 from jobs.contract.trial import Trial
 from jobs.contract.workloads.workload import ImageWorkload, Workload
 from orchestrator.backends.base import backend_of
@@ -153,7 +153,7 @@ class PlanPreview:
         lines += [("workload", f"{w.name}: {_workload(w)}") for w in sweep.workloads]
         lines += [("tuning", line) for line in _tuning(status)]
         for candidate in sweep.candidates:
-            given = [select_hyperparameters(on, candidate).items() for on in sweep.workloads]
+            given = [select_settings(on, candidate).items() for on in sweep.workloads]
             values = dict(itertools.chain(*given)) | tuned_values(candidate)
             settings = ", ".join(f"{k}={v}" for k, v in values.items())
             lines.append(("candidate", f"{candidate.name}: {candidate.optimizer}({settings})"))

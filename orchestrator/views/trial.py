@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from jobs.contract.command_template import select_hyperparameters
+from jobs.contract.command_template import select_settings
 from orchestrator.progress.status import TrialStatus, read_status
 from orchestrator.study.estimate import in_words
 from orchestrator.study.trial_lookup import FoundTrial
@@ -33,7 +33,7 @@ def trial_record(found: FoundTrial) -> dict[str, Any]:
         "job": trial_status.job_id,
         "waits": trial_status.job and trial_status.job.waits,
         "config": outcome.trial.to_json(),
-        "told": dict(select_hyperparameters(outcome.trial.workload, outcome.trial.candidate)),
+        "told": dict(select_settings(outcome.trial.workload, outcome.trial.candidate)),
         "attempts": [_attempt(attempt) for attempt in outcome.attempt_log],
         "curve": _curve(outcome),
         "metrics": dict(outcome.metrics),

@@ -179,7 +179,7 @@ def _best_of_k(outcomes: Sequence[Outcome]) -> Iterator[BestOfK]:
     for one in outcomes:
         trial = one.trial
         if trial.phase == "compare" and one.has_result:
-            setting = canonical_json(dict(trial.candidate.hyperparameters))
+            setting = canonical_json(dict(trial.candidate.settings))
             tried = groups.setdefault((trial.workload.name, trial.candidate.optimizer), {})
             tried.setdefault(setting, {}).setdefault(trial.block, one)
     for (workload, optimizer), settings in groups.items():

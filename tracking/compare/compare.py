@@ -166,7 +166,7 @@ def _list_settings(outcomes: Iterable[Outcome]) -> Iterator[Settings]:
         workload, candidate = one.trial.workload.name, one.trial.candidate
         if (at := (workload, candidate.name, candidate.key)) not in seen:
             seen.add(at)
-            yield Settings(workload, candidate.name, candidate.hyperparameters)
+            yield Settings(workload, candidate.name, candidate.settings)
 
 
 def _measure_readiness(

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from jobs.contract.command_template import select_hyperparameters
+from jobs.contract.command_template import select_settings
 from tracking.outcomes import Outcome
 from tracking.report.provenance import data_rows
 
@@ -67,7 +67,7 @@ def _given(one: Outcome) -> dict[str, Any]:
         "weights": one.weights,
         "rung": one.rung,
     }
-    hyperparameters = select_hyperparameters(trial.workload, trial.candidate)
+    hyperparameters = select_settings(trial.workload, trial.candidate)
     given |= {f"params.{name}": value for name, value in hyperparameters.items()}
     return given | {f"metrics.{name}": value for name, value in one.metrics.items()}
 

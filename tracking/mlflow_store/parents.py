@@ -13,7 +13,7 @@ from fractions import Fraction
 from statistics import fmean
 from typing import get_args
 
-from jobs.contract.command_template import select_hyperparameters
+from jobs.contract.command_template import select_settings
 from jobs.contract.content import digest
 from jobs.contract.trial import Trial
 from tracking.compare.endpoints import ComparisonError, UnmeasuredError, final_metric, score_trial
@@ -85,7 +85,7 @@ def cell_record(key: str, trials: Sequence[Outcome], study: str) -> RunRecord:
     tuned = trial.candidate.setting_of is not None
     varied = tuned or trial.candidate.search_number is not None
     differing = _OF_A_BLOCK + ("hyperparameter.",) * varied
-    given = select_hyperparameters(trial.workload, trial.candidate) if varied else {}
+    given = select_settings(trial.workload, trial.candidate) if varied else {}
     params = {
         name: value
         for name, value in params_of(trial).items()

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any, Literal, NamedTuple
 
-from jobs.contract.command_template import select_hyperparameters
+from jobs.contract.command_template import select_settings
 from jobs.contract.content import canonical_json, digest
 from jobs.contract.trial import Trial
 from jobs.contract.workloads.workload import Workload
@@ -182,7 +182,7 @@ def params_of(trial: Trial) -> dict[str, str]:
         "noise_seed": candidate.noise_seed,
     }
     content |= {f"seed.{stream}": seed for stream, seed in trial.seeds.items()}
-    for name, value in select_hyperparameters(workload, candidate).items():
+    for name, value in select_settings(workload, candidate).items():
         content[f"hyperparameter.{name}" if name in content else name] = value
     named = keys(content)
     return {named[name]: spell(value, MAX_PARAM) for name, value in content.items()}

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jobs.contract.command_template import select_hyperparameters
+from jobs.contract.command_template import select_settings
 from jobs.contract.trial import STREAMS
 from jobs.contract.workloads.workload import ImageWorkload, Workload
 from tracking.compare.endpoints import (
@@ -116,7 +116,7 @@ def candidates(outcomes: Sequence[Outcome]) -> Table:
     for trial in (one.trial for one in outcomes):
         optimizers[trial.candidate.name] = trial.candidate.optimizer
         values = given.setdefault(trial.candidate.name, {})
-        for key, value in select_hyperparameters(trial.workload, trial.candidate).items():
+        for key, value in select_settings(trial.workload, trial.candidate).items():
             values.setdefault(key, {})[trial.workload.name] = value
     rows = tuple(
         (

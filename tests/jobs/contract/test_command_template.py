@@ -15,7 +15,7 @@ from jobs.contract.workloads.catalog import DataError
 NAMES = command_template.list_placeholders({"depth": 2}, HYPERPARAMETERS)
 
 
-def _values(trial: Trial) -> dict[str, str]:
+def _values(trial: Trial) -> dict[str, Any]:
     return resolve_placeholders(trial, "cpu", Path("/data dir"), Path("/s"), Path("/t.json"))
 
 
@@ -46,7 +46,7 @@ def test_every_placeholder_that_planning_allows_can_be_filled() -> None:
 def test_seeds_fit_every_framework_and_differ_by_stream() -> None:
     trial = made("x")
     values = _values(trial)
-    assert values["seed"] == values["seed_init"] == str(trial.seeds["init"] % 2**31)
+    assert values["seed"] == values["seed_init"] == trial.seeds["init"] % 2**31
     assert len({values[f"seed_{stream}"] for stream in trial.seeds}) == len(trial.seeds)
 
 
@@ -101,3 +101,67 @@ def test_a_command_that_needs_the_data_root_says_so_where_there_is_none() -> Non
     values = resolve_placeholders(trial, "cpu", None, Path("/s"), Path("/t"))
     with pytest.raises(DataError, match="--data"):
         render("x {data}", values)
+
+
+# Hydra 1.3.2 (`OverridesParser.parse_override`) reads each of these back to the value.
+HYDRA = [
+    (1e-05, "x=1e-05"),
+    (True, "x=true"),
+    ("two words", "x=two words"),
+    ("http://x/y:1", "x=http://x/y:1"),
+    ("a,b", "x='a,b'"),
+    (" lead", "x=' lead'"),
+    ("it's", r"x='it\'s'"),
+    (r"a\b", r"x='a\b'"),
+    (r"q\'x", r"x='q\\\'x'"),
+    ("end\\", r"x='end\\'"),
+    ("", "x=''"),
+    ([1, 2.5, None], "x=[1,2.5,null]"),
+    (["a b", "c,d"], "x=[a b,'c,d']"),
+    ({"a": 1, "b": [True]}, "x={a:1,b:[true]}"),
+]
+
+
+@pytest.mark.parametrize(("value", "word"), HYDRA)
+def test_values_are_written_in_the_grammar_of_hydra(value: Any, word: str) -> None:
+    assert render("{x=}", {"x": value}) == [word]
+    assert render("{++x=}", {"x": value}) == [f"++{word}"]
+
+
+@pytest.mark.parametrize(
+    ("line", "value", "words"),
+    [
+        ("{--x}", 0.1, ["--x", "0.1"]),
+        ("{--x}", "two words", ["--x", "two words"]),
+        ("{--x}", [1, 2], ["--x", "1", "2"]),
+        ("{--x}", True, ["--x"]),
+        ("{--x}", False, []),
+        ("{--x}", None, []),
+        ("{-x}", 3, ["-x", "3"]),
+        ("{--x=}", -1, ["--x=-1"]),
+        ("{--x=}", False, ["--x=false"]),
+        ("{--x=}", [0.9, 0.99], ["--x=[0.9, 0.99]"]),
+        ("{--x=}", None, []),
+        ("{x=}", False, ["x=false"]),
+        ("{x=}", None, []),
+    ],
+)
+def test_an_argument_is_whole_words_or_none(line: str, value: Any, words: list[str]) -> None:
+    assert render(f"run {line} {{{{x}}}}", {"x": value}) == ["run", *words, "{x}"]
+    assert render(f"run {line}", {}) == ["run"]
+
+
+def test_all_arguments_are_written_in_the_same_forms() -> None:
+    values = {"args": {"batch-size": 32, "amp": True, "gone": None}}
+    assert (
+        render("{args}", values) == render("{--args}", values) == ["--batch-size", "32", "--amp"]
+    )
+    assert render("{args=}", values) == ["batch-size=32", "amp=true"]
+    assert render("{--args=}", values) == ["--batch-size=32", "--amp=true"]
+
+
+def test_dashes_and_underscores_of_a_name_are_one_as_argparse_has_it() -> None:
+    assert render("{--batch-size} {--weight_decay}", {"batch_size": 3, "weight-decay": 0.1}) == [
+        *("--batch-size", "3"),
+        *("--weight_decay", "0.1"),
+    ]
