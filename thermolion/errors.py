@@ -7,6 +7,7 @@
         SweepError
           Invalid                 raised without its file; Document.error adds file and line
         SiteError
+        RunSourceError
       OperationError              the input is right, the work was not done: exit code 1
         CompilerError
         ReplicaError              a RuntimeError too

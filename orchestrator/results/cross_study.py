@@ -162,7 +162,7 @@ def read_experiment(arguments: Namespace, root: Path) -> ComparisonInput:
     """
     from tracking.foreign.mlflow_runs import read_mlflow
     from tracking.foreign.pairing import RunFields, check_fields, pair_runs
-    from tracking.mlflow_store.store import open_store
+    from tracking.foreign.run import RunQuery
 
     needed = ("experiment", "candidate", "seed", "metric")
     missing = [f"--{name}" for name in needed if getattr(arguments, name) is None]
@@ -182,13 +182,21 @@ def read_experiment(arguments: Namespace, root: Path) -> ComparisonInput:
     )
     fields = RunFields(arguments.candidate, arguments.seed, arguments.workload, spec)
     check_fields(fields)
-    with open_store(root, arguments.mlflow) as store:
-        runs = read_mlflow(store, arguments.experiment, arguments.metric, arguments.filter or "")
-    paired = pair_runs(runs, arguments.experiment, fields)
+    named = (arguments.candidate, arguments.seed, arguments.workload)
+    query = RunQuery(
+        tuple(dict.fromkeys((spec.metric, spec.final_metric or spec.metric))),
+        tuple(name for name in named if name is not None),
+        arguments.filter or "",
+    )
+    found = read_mlflow(root, arguments.mlflow, arguments.experiment, query)
+    paired = pair_runs(found.runs, arguments.experiment, fields)
     names = sorted({one.trial.candidate.name for one in paired.outcomes})
     questions, notes = _make_questions(names, arguments.baseline)
     return ComparisonInput(
-        arguments.experiment, paired.outcomes, questions, (*notes, *paired.notes)
+        arguments.experiment,
+        paired.outcomes,
+        questions,
+        (*notes, *found.notes, *paired.notes),
     )
 
 

@@ -1,62 +1,210 @@
-"""The runs of an MLflow experiment, read from its store; writes nothing."""
+"""The runs of an MLflow experiment, by the tables of an embedded store or by its client.
 
-from collections.abc import Mapping, Sequence
+Writes nothing.
+"""
+
+import os
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tracking.foreign.run import CurveValue, ForeignRun
-from tracking.history import State
-from tracking.mlflow_store.store import Store, StoreError, first_line, search_runs
+from tracking.foreign.mlflow_sql import (
+    StoredExperiment,
+    measured,
+    read_tables,
+    require_experiment,
+    state_of,
+)
+from tracking.foreign.parent_runs import PARENT_FIELD, inherit_settings
+from tracking.foreign.run import (
+    CurveValue,
+    ForeignRun,
+    ForeignRuns,
+    RunQuery,
+    first_values,
+    require_metrics,
+)
+from tracking.mlflow_store.store import (
+    Store,
+    StoreError,
+    database_of,
+    first_line,
+    mask_uri,
+    open_store,
+    resolve_uri,
+    search_runs,
+)
 
 if TYPE_CHECKING:
-    from mlflow.entities import Metric, Run
+    from mlflow.entities import Experiment, Run
 
-_STATES: Mapping[str, State] = {
-    "FINISHED": "completed",
-    "FAILED": "failed",
-    "KILLED": "failed",
-    "RUNNING": "running",
-    "SCHEDULED": "running",
-}
+_TOLERATED = 3  # runs, one after another, whose curve cannot be read: then it is the store
 
 
-def read_mlflow(store: Store, experiment: str, metric: str, only: str = "") -> list[ForeignRun]:
-    """Return the runs of an experiment with their curves of `metric`; `only` is MLflow's filter.
+def read_mlflow(root: Path, uri: str | None, experiment: str, query: RunQuery) -> ForeignRuns:
+    """Return the runs of an experiment; `query.only` is a filter of MLflow, `uri` that of a store.
 
-    Raises StoreError for an experiment that is not there and a store that cannot be read.
+    A run that lacks a setting has that of its parent run. Raises StoreError for a store that
+    cannot be read and an experiment that is not there, RunSourceError for a metric of no run.
     """
+    address = resolve_uri(root, uri)
+    database = database_of(address)
+    stored = None if database is None else read_tables(database, experiment, query)
+    if stored is None:
+        # MLflow reads a folder of files (`mlruns`) only if it is asked to.
+        os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
+        with open_store(root, uri) as store:
+            stored, chosen = _read_by_client(store, experiment, query)
+    elif query.only:
+        with open_store(root, uri) as store:
+            chosen = {run.info.run_id for run in _search(store, stored.id, query.only)}
+    else:
+        chosen = {run.id for run in stored.runs}
+    _require_runs(stored, chosen, mask_uri(address), query)
+    runs, notes = inherit_settings(stored.runs, chosen, query)
+    label = f"the MLflow experiment {experiment!r}"
+    require_metrics(label, query.metrics, runs, stored.metrics)
+    if stored.in_trash:
+        notes.append(
+            f"{stored.in_trash} run{'s' if stored.in_trash > 1 else ''} of the experiment "
+            "lie in MLflow's trash and take no part (mlflow runs restore --run-id ID)."
+        )
+    return ForeignRuns(label, tuple(runs), (*stored.notes, *notes))
+
+
+def _require_runs(
+    stored: StoredExperiment, chosen: Collection[str], uri: str, query: RunQuery
+) -> None:
+    """Raise StoreError if there is no run to read, and say why."""
+    store = f"MLFLOW_TRACKING_URI={uri}"
+    if stored.deleted:
+        raise StoreError(
+            f"experiment {stored.name!r} at {uri} was deleted and lies in MLflow's trash with its "
+            f"runs. Restore it: {store} mlflow experiments restore --experiment-id {stored.id}"
+        )
+    if chosen:
+        return
+    if stored.runs:
+        raise StoreError(
+            f"--filter {query.only!r} leaves none of the {len(stored.runs)} runs of "
+            f"{stored.name!r} at {uri}"
+        )
+    if stored.in_trash:
+        raise StoreError(
+            f"all {stored.in_trash} runs of {stored.name!r} at {uri} were deleted and lie in "
+            f"MLflow's trash. Restore them: {store} mlflow runs restore --run-id ID"
+        )
+    raise StoreError(f"experiment {stored.name!r} at {uri} has no runs")
+
+
+def _read_by_client(
+    store: Store, experiment: str, query: RunQuery
+) -> tuple[StoredExperiment, set[str]]:
+    """Return an experiment of a server, and the runs that the query chooses, by id."""
     try:
         known = store.client.get_experiment_by_name(experiment)
-        if known is None:
-            names = sorted(one.name for one in store.client.search_experiments())
-            raise StoreError(f"no experiment {experiment!r} at {store.uri}: {', '.join(names)}")
-        runs = search_runs(store.client, known.experiment_id, only)
-        return [_read(run, _history(store, run, metric)) for run in runs]
-    except StoreError:
-        raise
     except Exception as error:  # a foreign library: its ways to fail cannot be listed
-        reason = first_line(error, store.uri)
-        raise StoreError(f"cannot read MLflow at {store.uri}: {reason}") from error
+        raise _unreadable(store, error) from error
+    if known is None:
+        names = [one.name for one in store.client.search_experiments()]
+        require_experiment(experiment, names, store.uri)
+    assert known is not None
+    if known.lifecycle_stage == "deleted":
+        return _stored(known, (), [], 0, []), set()
+    found = list(_search(store, known.experiment_id, query.only))
+    runs, notes = [], []
+    failures = 0
+    for run in found:
+        try:
+            runs.append(_read(run, _curve(store, run, query)))
+            failures = 0
+        except Exception as error:  # as above
+            failures += 1
+            if failures > _TOLERATED:
+                raise _unreadable(store, error) from error
+            reason = first_line(error, store.uri)
+            notes.append(f"Run {run.info.run_id} cannot be read, and is left out: {reason}")
+    chosen = {run.id for run in runs}
+    runs += _missing_parents(store, runs)
+    in_trash = 0 if found and query.only else _count_in_trash(store, known.experiment_id)
+    return _stored(known, runs, found, in_trash, notes), chosen
 
 
-def _history(store: Store, run: "Run", metric: str) -> Sequence["Metric"]:
-    if metric not in run.data.metrics:
-        return []
-    return store.client.get_metric_history(run.info.run_id, metric)
+def _stored(
+    known: "Experiment",
+    runs: Collection[ForeignRun],
+    found: Collection["Run"],
+    in_trash: int,
+    notes: Collection[str],
+) -> StoredExperiment:
+    return StoredExperiment(
+        known.experiment_id,
+        known.name,
+        known.lifecycle_stage == "deleted",
+        tuple(runs),
+        tuple(sorted({name for run in found for name in run.data.metrics})),
+        in_trash,
+        tuple(notes),
+    )
 
 
-def _read(run: "Run", history: Sequence["Metric"]) -> ForeignRun:
-    first: dict[int, Metric] = {}
-    for one in sorted(history, key=lambda one: (one.step, one.timestamp)):
-        first.setdefault(one.step, one)
-    fields = {f"params.{name}": value for name, value in run.data.params.items()}
-    fields |= {f"tags.{name}": value for name, value in run.data.tags.items()}
+def _search(store: Store, experiment_id: str, only: str) -> Iterator["Run"]:
+    try:
+        yield from search_runs(store.client, experiment_id, only, ["attributes.start_time ASC"])
+    except Exception as error:  # a foreign library: its ways to fail cannot be listed
+        raise _unreadable(store, error) from error
+
+
+def _count_in_trash(store: Store, experiment_id: str) -> int:
+    from mlflow.entities import ViewType
+
+    deleted = store.client.search_runs([experiment_id], run_view_type=ViewType.DELETED_ONLY)
+    return len(deleted)
+
+
+def _missing_parents(store: Store, runs: Collection[ForeignRun]) -> list[ForeignRun]:
+    """Return the parents of runs, and theirs, which a filter has left out."""
+    known = {run.id for run in runs}
+    parents: list[ForeignRun] = []
+    asked = {run.fields[PARENT_FIELD] for run in runs if PARENT_FIELD in run.fields} - known
+    while asked:
+        for run_id in sorted(asked):
+            try:
+                parents.append(_read(store.client.get_run(run_id), ()))
+            except Exception:  # deleted for good: its children have what they have
+                continue
+        known |= asked
+        asked = {one.fields[PARENT_FIELD] for one in parents if PARENT_FIELD in one.fields} - known
+    return parents
+
+
+def _curve(store: Store, run: "Run", query: RunQuery) -> tuple[CurveValue, ...]:
+    if query.curve_metric not in run.data.metrics:
+        return ()
+    history = store.client.get_metric_history(run.info.run_id, query.curve_metric)
+    return first_values(
+        CurveValue(one.step, measured(one.value), one.timestamp) for one in history
+    )
+
+
+def _read(run: "Run", curve: tuple[CurveValue, ...]) -> ForeignRun:
+    fields: Mapping[str, str] = {
+        **{f"params.{name}": value for name, value in run.data.params.items()},
+        **{f"tags.{name}": value for name, value in run.data.tags.items()},
+        "attributes.run_name": run.info.run_name or "",
+        "attributes.run_id": run.info.run_id,
+    }
     return ForeignRun(
         run.info.run_id,
         run.info.run_name or run.info.run_id,
-        _STATES.get(run.info.status, "failed"),
-        fields | {"attributes.run_name": run.info.run_name or ""},
-        tuple(CurveValue(step, one.value, one.timestamp) for step, one in first.items()),
-        {key: float(value) for key, value in run.data.metrics.items()},
+        state_of(run.info.status),
+        fields,
+        curve,
+        {name: measured(float(value)) for name, value in run.data.metrics.items()},
         run.info.start_time,
         run.info.end_time,
     )
+
+
+def _unreadable(store: Store, error: Exception) -> StoreError:
+    return StoreError(f"cannot read MLflow at {store.uri}: {first_line(error, store.uri)}")

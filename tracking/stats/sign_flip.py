@@ -9,6 +9,7 @@ differences, forty times this, and has no flips of whole blocks, which max-T nee
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,6 +19,9 @@ RESAMPLES = 9999
 
 # Sums that differ by less than this, with the largest difference as one, are equal: rounding.
 _TIE = 1e-9
+
+# Signs that are multiplied at a time: 16 MB of them as numbers of 64 bits.
+_AT_A_TIME = 2_000_000
 
 
 def flip_floor(n: int) -> float:
@@ -35,7 +39,7 @@ def sign_flip_p(differences: ArrayLike) -> float | None:
     if not largest:
         return None
     scaled = np.round(d / largest, 10)
-    reached = np.abs(_signs(len(d)) @ scaled) >= abs(scaled.sum()) - _TIE
+    reached = np.abs(_sums(scaled)) >= abs(scaled.sum()) - _TIE
     return _share(reached, len(d))
 
 
@@ -72,7 +76,7 @@ def max_t(differences: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float
             return np.where(spread > 0, np.abs(means) / np.sqrt(spread), np.inf)
 
     observed = t_of(d.mean(axis=0)[None])[0]
-    greatest = t_of(_signs(n) @ d / n).max(axis=1)
+    greatest = t_of(_sums(d) / n).max(axis=1)
     reached = greatest[:, None] >= observed * (1 - _TIE)
     return observed, np.array([_share(column, n) for column in reached.T])
 
@@ -83,9 +87,19 @@ def _share(reached: NDArray[np.bool_], n: int) -> float:
     return float((1 + reached.sum()) / (1 + len(reached)))
 
 
+def _sums(d: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the sum of differences, (n,) or (n, n_tests), for every flip: (n_flips, ...)."""
+    signs = _signs(len(d))
+    rows = max(1, _AT_A_TIME // max(1, len(d)))
+    parts = range(0, len(signs), rows)
+    return np.concatenate(
+        [signs[at : at + rows].astype(np.float64, copy=False) @ d for at in parts]
+    )
+
+
 @lru_cache(maxsize=32)
-def _signs(n: int) -> NDArray[np.float64]:
-    """Return flips, (n_flips, n): all, or a sample of them.
+def _signs(n: int) -> NDArray[Any]:
+    """Return flips, (n_flips, n): all, or a sample of them; of many differences in 8 bits.
 
     Of a flip and its opposite one is enough: every statistic is the same for both. By columns in
     memory, a product with differences takes an eighth of the time.
@@ -93,5 +107,11 @@ def _signs(n: int) -> NDArray[np.float64]:
     if n <= EXACT_UP_TO:
         numbers = np.arange(2 ** (n - 1))[:, None]
         return np.asfortranarray(np.where(numbers >> np.arange(n) & 1, -1.0, 1.0))
-    sample = np.random.default_rng(n).choice(np.array([-1.0, 1.0]), size=(RESAMPLES, n))
-    return np.asfortranarray(sample)
+    rows = _AT_A_TIME // n
+    kind = np.float64 if rows >= RESAMPLES else np.int8
+    signs = np.empty((RESAMPLES, n), dtype=kind, order="F")
+    random = np.random.default_rng(n)
+    for at in range(0, RESAMPLES, max(1, rows)):  # drawn in parts, they are the same
+        part = signs[at : at + max(1, rows)]
+        part[:] = random.choice(np.array([-1.0, 1.0]), size=part.shape)
+    return signs

@@ -1,6 +1,7 @@
 """Sign-flip, max-T and signed-rank tests against known answers, scipy and enumeration."""
 
 import itertools
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -51,6 +52,16 @@ def test_beyond_sixteen_differences_a_sample_of_flips_comes_close():
     assert sign_flip_p(sample) == pytest.approx(oracle, abs=0.02)
     assert sign_flip_p(sample) == sign_flip_p(sample)
     assert flip_floor(24) == 1e-4
+
+
+def test_of_thousands_of_differences_the_flips_take_little_memory():
+    sample = np.random.default_rng(5).normal(0.015, 0.3, 3000)
+    tracemalloc.start()
+    p = sign_flip_p(sample)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert p == pytest.approx(stats.ttest_1samp(sample, 0).pvalue, abs=0.005)
+    assert peak < 100e6
 
 
 def test_the_stratified_sign_flip_test_gives_the_known_answer():
