@@ -7,8 +7,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from orchestrator.cli.terminal import Exit, check_store, format_verb, load_study, print_result, say
+from orchestrator.results.comparison_input import ComparisonInput
 from orchestrator.results.conclude import CollectFailure, StudyResults, keep_collecting
-from orchestrator.results.cross_study import ComparisonInput, pair_studies, read_experiment
+from orchestrator.results.cross_study import pair_studies
+from orchestrator.results.foreign_runs import read_foreign
 from orchestrator.study.study import Study, default_root, open_study
 from orchestrator.sweep.document import SweepError
 
@@ -42,7 +44,7 @@ def _read_compared(arguments: Namespace) -> StudyResults | ComparisonInput:
     if arguments.experiment is not None or (arguments.mlflow is not None and not studies):
         if studies:
             raise SweepError(f"--experiment stands alone: leave out {' '.join(studies)}")
-        return read_experiment(arguments, (arguments.root or default_root()).absolute())
+        return read_foreign(arguments, (arguments.root or default_root()).absolute())
     if not 1 <= len(studies) <= 2:
         raise SweepError(
             f"{len(studies)} studies: name one or two, or an MLflow experiment (--experiment)"

@@ -1,68 +1,23 @@
-"""Comparisons across studies: of two studies, or of runs that this tool did not make.
+"""Two studies against each other, by the blocks that both have.
 
 Decides which trials may be paired, and refuses the others; the comparison is `tracking`'s.
 """
 
 import itertools
-from argparse import Namespace
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import replace
 
-from jobs.contract.trial import Candidate, Trial
-from jobs.contract.workloads.workload import MetricSpec
+from jobs.contract.trial import Trial
+from orchestrator.results.comparison_input import ComparisonInput
 from orchestrator.results.conclude import StudyResults
 from orchestrator.results.given_up import find_given_up
-from orchestrator.results.untuned import describe_untuned
 from orchestrator.study.study import Study
 from orchestrator.sweep.document import SweepError
 from orchestrator.sweep.search_space import TunedCandidate
 from tracking.outcomes import Outcome
-from tracking.questions.units import BLOCKS, Units
-
-if TYPE_CHECKING:
-    from tracking.compare.result import Comparison
-
-
-_TWO_STUDIES = "they are of two studies: write both into one sweep, with `tune: {trials: 8}`"
+from tracking.questions.units import Units
 
 _BlockKey = tuple[str, int, tuple[tuple[str, int], ...]]
-
-
-@dataclass(frozen=True)
-class ComparisonInput:
-    """Outcomes to compare, the pairs of candidates asked about, and notes for the reader.
-
-    `as_declared` are the candidates of which is known that nobody tuned them. `units` are what is
-    counted, and `given_up` the trials that will not run again, with their class of failure.
-    """
-
-    name: str
-    outcomes: tuple[Outcome, ...]
-    questions: tuple[tuple[str, str], ...]
-    notes: tuple[str, ...]
-    as_declared: tuple[Candidate, ...] = ()
-    units: Units = BLOCKS
-    given_up: Mapping[str, str] = field(default_factory=dict)
-
-    def compare(self) -> "Comparison":
-        """Answer the questions; raises ComparisonError."""
-        from tracking.compare.compare import compare
-        from tracking.questions.analysis import Question
-
-        questions = [Question(*pair) for pair in self.questions]
-        comparison = compare(
-            self.name,
-            self.outcomes,
-            questions,
-            notes=self.notes,
-            units=self.units,
-            given_up=self.given_up,
-        )
-        return replace(
-            comparison, untuned=describe_untuned(self.as_declared, obstacle=_TWO_STUDIES)
-        )
 
 
 def pair_studies(first: Study, second: Study) -> ComparisonInput:
@@ -153,64 +108,6 @@ def _read_common_units(
             "independent of each other: tune one of the studies again with the other's `repeats`"
         )
     return Units(max(several.values(), default=1), frozenset(tuned))
-
-
-def read_experiment(arguments: Namespace, root: Path) -> ComparisonInput:
-    """Read the runs of an MLflow experiment as the command line says.
-
-    Raises SweepError for the command line, StoreError for the store.
-    """
-    from tracking.foreign.mlflow_runs import read_mlflow
-    from tracking.foreign.pairing import RunFields, check_fields, pair_runs
-    from tracking.foreign.run import RunQuery
-
-    needed = ("experiment", "candidate", "seed", "metric")
-    missing = [f"--{name}" for name in needed if getattr(arguments, name) is None]
-    if missing:
-        raise SweepError(
-            f"{', '.join(missing)} to be named as well: compare --mlflow URI --experiment NAME "
-            "--candidate params.optimizer --seed params.seed --workload params.dataset "
-            "--metric val_acc"
-        )
-    spec = MetricSpec(
-        arguments.metric,
-        arguments.final_metric,
-        arguments.goal,
-        arguments.unit,
-        arguments.chance,
-        arguments.target,
-    )
-    fields = RunFields(arguments.candidate, arguments.seed, arguments.workload, spec)
-    check_fields(fields)
-    named = (arguments.candidate, arguments.seed, arguments.workload)
-    query = RunQuery(
-        tuple(dict.fromkeys((spec.metric, spec.final_metric or spec.metric))),
-        tuple(name for name in named if name is not None),
-        arguments.filter or "",
-    )
-    found = read_mlflow(root, arguments.mlflow, arguments.experiment, query)
-    paired = pair_runs(found.runs, arguments.experiment, fields)
-    names = sorted({one.trial.candidate.name for one in paired.outcomes})
-    questions, notes = _make_questions(names, arguments.baseline)
-    return ComparisonInput(
-        arguments.experiment,
-        paired.outcomes,
-        questions,
-        (*notes, *found.notes, *paired.notes),
-    )
-
-
-def _make_questions(
-    names: Sequence[str], baseline: str | None
-) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...]]:
-    if len(names) < 2:
-        raise SweepError(f"only one candidate, {names[0]}: there is nothing to compare it with")
-    if baseline is None:
-        pairs = tuple(itertools.combinations(names, 2))
-        return pairs, ("No --baseline is named, so every pair of candidates is asked about.",)
-    if baseline not in names:
-        raise SweepError(f"no run of candidate {baseline!r}: there are {', '.join(names)}")
-    return tuple((name, baseline) for name in names if name != baseline), ()
 
 
 def _block_key(trial: Trial) -> _BlockKey:
