@@ -15,6 +15,7 @@
         LockHeld
         CheckpointError
         CommandError
+        ResultsError              becomes a CommandError
         RendezvousError
         GroupBroken               ends a rank; jobs.lane catches it
         FencedOut                 ends an attempt; jobs.lane catches it

@@ -10,7 +10,7 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -227,6 +227,29 @@ def _fill_mark(mark: re.Match[str], values: Mapping[str, Any]) -> str:
         raise DataError("the command uses {data} and no data root is given: point --data at one")
     check_known(plain_name(name), values, "placeholder")
     return _format_value(values[plain_name(name)])
+
+
+def fill_path(path: str, values: Mapping[str, Any], escape: Callable[[str], str] = str) -> str:
+    """Return a path with its placeholders filled, by values that `escape` has made literal."""
+    known = {plain_name(name): value for name, value in values.items()}
+    return _MARK.sub(lambda mark: escape(_fill_mark(mark, known)), path)
+
+
+def check_path(path: str, names: Collection[str]) -> None:
+    """Raise DataError for a path with placeholders that is not of one trial alone.
+
+    It is relative to the folder that the trial runs in, or has what tells trials apart in it.
+    """
+    used = set()
+    for placeholder in _find_placeholders([path]):
+        check_known(placeholder.name, names, "placeholder")
+        used.add(placeholder.name)
+    apart = used & {"state", "trial"}
+    if not apart and (path.startswith(("/", "~")) or ".." in path.split("/")):
+        raise DataError(
+            f"every trial would read the same {path!r}: write a path below the folder that the "
+            "command runs in, or one with {trial} or {state} in it, which the command has as well"
+        )
 
 
 def resolve_placeholders(

@@ -209,11 +209,15 @@ def run_command(trial: Trial, context: Context) -> Mapping[str, float] | None:
             trial, str(context.device), context.data_root, state, folder / "trial.json"
         )
         words = command_template.render(trial.workload.command, values)
+        reader = ResultReader(context, context.code_root or Path.cwd())
+        if reader.prepare(values):
+            return _finish(reader, " ".join(words), again=True)
         environment = _environment(values, trial.threads, folder)
         environment |= context.group.environment()
-        reader = ResultReader(context)
-        code_root = context.code_root or Path.cwd()
-        command = Command(words, code_root, environment, folder, reader.take_output)
+        for variable, value in reader.environment().items():
+            environment.pop(variable, None)
+            environment |= {} if value is None else {variable: value}
+        command = Command(words, reader.folder, environment, folder, reader.take_output)
         try:
             _forward_metrics(command, context, reader)
             if context.group.is_broken and context.stopping.rung is None:
@@ -221,6 +225,7 @@ def run_command(trial: Trial, context: Context) -> Mapping[str, float] | None:
             return _judge_end(command, words, context, reader)
         finally:
             command.close()
+            reader.close()
             with contextlib.suppress(OSError):  # it has files: the next attempt may want them
                 state.rmdir()
 
@@ -273,12 +278,7 @@ def _judge_end(
     _log_line(command.unended, reader)
     if context.rank != 0:  # the others need not log
         return None
-    try:
-        final = reader.finish()
-    except ResultsError as error:
-        raise CommandError(
-            error.kind, f"{line} ended well, and its results cannot be read: {error}"
-        ) from error
+    final = _finish(reader, line)
     if not reader.has_read:
         metric = context.trial.workload.metric_spec.metric
         raise CommandError(
@@ -287,7 +287,21 @@ def _judge_end(
             f'append {{"step": 1, "{metric}": 0.5}} to $THERMOLION_LOG, or say by `results` in '
             f"the sweep where it writes them; its last lines:\n{command.last_output()}",
         )
-    return final or None
+    return final
+
+
+def _finish(reader: ResultReader, line: str, again: bool = False) -> Mapping[str, float] | None:
+    """Return the final metrics of a command that has ended well; raises CommandError for none."""
+    try:
+        return (reader.read_again() if again else reader.finish()) or None
+    except ResultsError as error:
+        kept = reader.keep()
+        raise CommandError(
+            error.kind,
+            f"{line} ended well, and its results cannot be read: {error} (nothing is lost: "
+            "correct `results`, and `thermolion retry` reads what is kept, without training, in "
+            f"{kept})",
+        ) from error
 
 
 def _stops_soon(context: Context, code: int | None) -> bool:

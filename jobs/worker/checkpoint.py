@@ -154,11 +154,12 @@ def restore_rng(state: Mapping[str, Any]) -> None:
 def remove(path: Path) -> None:
     """Remove a checkpoint that is no longer needed, with what a killed writer left of it.
 
-    The folder in which a command keeps its own state goes as well.
+    The folders of a command go as well: that of its own state, and the one that it has run in.
     """
     for left in (path, *path.parent.glob(f"{path.name}.*")):
         left.unlink(missing_ok=True)
-    shutil.rmtree(state_folder(path), ignore_errors=True)
+    for folder in (state_folder(path), run_folder(path)):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def identify(path: Path) -> tuple[int, int] | None:
@@ -192,6 +193,11 @@ def fingerprint(path: Path) -> str | None:
 def state_folder(path: Path) -> Path:
     """Return the folder beside a checkpoint in which a command may keep a state of its own."""
     return path.with_suffix(".state")
+
+
+def run_folder(path: Path) -> Path:
+    """Return the folder beside a checkpoint with what a command has written, and has printed."""
+    return path.with_suffix(".run")
 
 
 def _digest(value: Any, take: Callable[[bytes], None]) -> None:

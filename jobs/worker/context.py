@@ -50,11 +50,11 @@ class Context:
 
     `hyperparameters` are those of the candidate, `steps` is the declared budget, if any; `rank`
     and `world_size` are those of data parallelism, `device` is the one to train on, `data_root`
-    the folder of the data sets or None, `code_root` that of the user's code or None; `logged` has
-    the last value of every metric, those of earlier attempts included. `weights`, the digest of
-    the final weights, and `at_chance`, why its model has learnt nothing, are set by a training
-    that knows them, and logged with its end. Every rank calls `save`, `should_save` and
-    `should_stop` alike; rank 0 alone writes.
+    the folder of the data sets or None, `code_root` that of the user's code or None and `code` its
+    digest; `logged` has the last value of every metric, those of earlier attempts included.
+    `weights`, the digest of the final weights, and `at_chance`, why its model has learnt nothing,
+    are set by a training that knows them, and logged with its end. Every rank calls `save`,
+    `should_save` and `should_stop` alike; rank 0 alone writes.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Context:
         self.launch, self.group = launch, group
         self.rank, self.world_size = group.rank, group.size
         self.device = launch.torch_device
-        self.data_root, self.code_root = pack.data_root, pack.code_root
+        self.data_root, self.code_root, self.code = pack.data_root, pack.code_root, pack.code
         self.download, self.keep = pack.download, pack.keep
         self._path = pack.layout.checkpoint(trial.id)
         self._best_path = pack.layout.best_checkpoint(trial.id)
@@ -100,6 +100,11 @@ class Context:
     def state_folder(self) -> Path:
         """A folder that the attempts of this trial share, until its result is on disk."""
         return checkpoint.state_folder(self._path)
+
+    @property
+    def run_folder(self) -> Path:
+        """A folder for what a command writes and prints, until its result is on disk."""
+        return checkpoint.run_folder(self._path)
 
     @property
     def told_to_stop(self) -> bool:
@@ -219,6 +224,10 @@ class Context:
         self._step, self.logged, self._seconds = kept.step, dict(kept.logged), kept.seconds
         self._since = time.perf_counter()
         return kept.state
+
+    def resume_clock(self, seconds: float) -> None:
+        """Go on from the training time of an earlier attempt, as `load` does."""
+        self._seconds, self._since = seconds, time.perf_counter()
 
     def should_stop(self) -> bool:
         """Return True if the training has to save and return now; ask at every step, it is cheap.

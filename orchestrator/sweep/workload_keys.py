@@ -338,6 +338,9 @@ def check_command(
     command_template.parse_command(
         workload.command, names, [*sorted(written), "seed"], candidate.args, elsewhere
     )
+    for source in workload.results:
+        if not isinstance(source, PrintedLines) and source.path is not None:
+            command_template.check_path(source.path, names)
 
 
 def read_by_command(workload: UserWorkload, candidate: Candidate) -> str:

@@ -4,14 +4,14 @@ Reads nothing: `jobs.user.results.reader` does.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from jobs.worker.context import Context
 from thermolion.errors import OperationError
 
-_SAME = 1e-9  # relative: one number, written in two ways
+_SAME = 1e-6  # relative: one number in single and in double precision
 
 
 class ResultsError(OperationError):
@@ -24,20 +24,22 @@ class ResultsError(OperationError):
 class ReadPoint:
     """Metrics at a `step`, or final ones if that is None, and their `origin`: file and line.
 
-    `seconds` is the training time at which they were there; None for now.
+    `seconds` is the training time at which they were there; None for now. The points of a source
+    may be several `series`, each in the order of its steps.
     """
 
     step: int | None
     metrics: Mapping[str, float]
     origin: str
     seconds: float | None = None
+    series: Hashable = None
 
 
 @dataclass(frozen=True)
 class _Value:
     number: float
     origin: str
-    source: object
+    source: Hashable
 
 
 @dataclass
@@ -52,7 +54,7 @@ class _Open:
 class PointMerger:
     """Logs the points of all sources of one trial; `final` are its final metrics.
 
-    The last value that a source has for a step counts, so that a step is logged once its source
+    The last value that a series has for a step counts, so that a step is logged once its series
     goes on to the next; a value that ends the trial as diverged is logged at once. `error` is the
     first contradiction in the metrics that the trial is read by; of other metrics the first value
     counts.
@@ -64,7 +66,7 @@ class PointMerger:
         limited = () if self._limit is None else (self._limit.metric,)
         self._curve = {spec.metric, *limited}
         self._read = {*self._curve, spec.final_metric or spec.metric}
-        self._open: dict[object, _Open] = {}
+        self._open: dict[Hashable, _Open] = {}
         self._settled: dict[tuple[str, int | None], _Value] = {}
         self.error: ResultsError | None = None
 
@@ -79,7 +81,7 @@ class PointMerger:
         waiting = (name for group in self._open.values() for name in group.values)
         return frozenset([*(name for name, _ in self._settled), *waiting])
 
-    def add(self, source: object, point: ReadPoint) -> None:
+    def add(self, source: Hashable, point: ReadPoint) -> None:
         """Take a point of a source; raises Diverged for one that ends the trial."""
         if not point.metrics:
             return
@@ -89,27 +91,27 @@ class PointMerger:
         if point.step is None:
             self._settle_final(values)
             return
-        group = self._open.get(source)
+        series = (source, point.series)
+        group = self._open.get(series)
         if group is None or group.step != point.step:
-            self.close(source)
-            group = self._open.setdefault(source, _Open(point.step))
+            self._close(series)
+            group = self._open.setdefault(series, _Open(point.step))
         group.values |= values
         group.seconds = self._context.clock() if point.seconds is None else point.seconds
         if any(self._ends_trial(name, value) for name, value in point.metrics.items()):
-            self.close(source)
+            self._close(series)
 
-    def close(self, source: object) -> None:
-        """Log the newest step of a source: no other value of it will come."""
-        group = self._open.pop(source, None)
+    def close_all(self) -> None:
+        """Log the newest step of every series: no other value of it will come."""
+        for series in list(self._open):
+            self._close(series)
+
+    def _close(self, series: Hashable) -> None:
+        group = self._open.pop(series, None)
         if group is not None:
             new = self._settle(group.step, group.values)
             if new:
                 self._context.log_values(group.step, new, group.seconds)
-
-    def close_all(self) -> None:
-        """Log the newest step of every source."""
-        for source in list(self._open):
-            self.close(source)
 
     def _settle(self, step: int, values: Mapping[str, _Value]) -> dict[str, float]:
         """Return the values that are new at a step; those that contradict others are an error."""

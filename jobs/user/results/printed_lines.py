@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from jobs.contract.workloads.result_sources import LineMatch, LinePattern, PrintedLines
 from jobs.user.results.merger import ReadPoint, ResultsError
+from jobs.user.results.source import Source
 
 _PART = re.compile(rb"[^\r\n]*[\r\n]")
 _COLOURS = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
@@ -38,12 +39,14 @@ class Lines:
         self._rest = b""
 
 
-class LineReader:
+class LineSource(Source):
     """Finds the points of one source in the lines of one trial.
 
     A metric without a step in its line is at the step that was found last; if no pattern has a
     step, the n-th value that a pattern finds is at step n.
     """
+
+    reads_output, reads_files = True, False
 
     def __init__(self, source: PrintedLines) -> None:
         self._source = source
@@ -53,8 +56,7 @@ class LineReader:
         self._lines = 0
         self._remembered: list[tuple[int, str]] = []
 
-    def read(self, number: int, line: str, seconds: float | None) -> Iterator[ReadPoint]:
-        """Yield the points in a line; raises ResultsError for a value that is no number."""
+    def take_line(self, number: int, line: str, seconds: float | None) -> Iterator[ReadPoint]:
         if line.strip():
             self._lines += 1
             self._remembered = [*self._remembered, (number, line)][-_REMEMBERED:]
@@ -77,7 +79,6 @@ class LineReader:
                 yield ReadPoint(None, match_at_end.metrics, where, seconds)
 
     def explain(self, metric: str) -> str:
-        """Say why `metric` was not found; raises nothing."""
         patterns = [
             pattern
             for pattern in (*self._source.patterns, *self._source.final)

@@ -74,6 +74,29 @@ def test_results_that_cannot_be_read_are_refused_with_their_line(
         assert needle in line, run.err
 
 
+PATHS = {
+    "/scratch/out.csv": ["every trial would read the same '/scratch/out.csv'", "{trial}"],
+    "../out.csv": ["every trial would read the same '../out.csv'"],
+    "{sate}/out.csv": ["unknown placeholder 'sate'", "did you mean 'state'?"],
+    "{state/out.csv": ["single '{'"],
+}
+
+
+@pytest.mark.parametrize(("path", "needles"), PATHS.items(), ids=PATHS)
+def test_a_path_that_is_not_of_one_trial_is_refused(path, needles, thermolion, tmp_path):
+    _write(tmp_path, f"{{file: {path!r}}}")
+    run = thermolion("plan", tmp_path / "sweep.yaml")
+    assert run.code == 2, run.out
+    for needle in needles:
+        assert needle in run.err
+
+
+@pytest.mark.parametrize("path", ["/scratch/{trial}/out.csv", "{state}/**/*.json", "o/out.csv"])
+def test_a_path_of_one_trial_is_accepted(path, thermolion, tmp_path):
+    _write(tmp_path, f"{{file: {path!r}}}")
+    assert thermolion("plan", tmp_path / "sweep.yaml").code == 0
+
+
 def test_a_function_has_no_results_to_be_read(thermolion, tmp_path):
     _write(tmp_path, "mlflow", "train: 'mine:train'")
     run = thermolion("plan", tmp_path / "sweep.yaml")

@@ -1,33 +1,24 @@
 """Results read from what a script prints, by a lane: steps, values, contradictions, silence."""
 
 import math
-from dataclasses import replace
 from typing import Any
 
 import pytest
-from commands import Study, curve, failure, made
+import script_results
+from commands import Study, curve, failure
 
 from jobs.contract.events import Event
-from jobs.contract.trial import Trial
-from jobs.contract.workloads.result_sources import sources_from_json
 from jobs.contract.workloads.workload import DivergenceLimit, MetricSpec
 
-ACCURACY = MetricSpec("acc", goal="max")
+ACCURACY = MetricSpec("acc")
 
 
-def reading(lines: Any, spec: MetricSpec = ACCURACY, **fields: Any) -> Trial:
-    trial = made("python train.py")
+def run(
+    study: Study, script: str, lines: Any, spec: MetricSpec = ACCURACY, **fields: Any
+) -> list[Event]:
     record = {"lines": [lines] if isinstance(lines, str) else lines}
     record |= {"final": fields.pop("final")} if "final" in fields else {}
-    workload = replace(
-        trial.user_workload, declared_metric=spec, results=sources_from_json([record]), **fields
-    )
-    return replace(trial, workload=workload)
-
-
-def run(study: Study, script: str, *args: Any, **fields: Any) -> list[Event]:
-    study.write("train.py", script)
-    return study.run_trial(reading(*args, **fields))
+    return script_results.run(study, script, record, spec=spec, **fields)
 
 
 def test_the_steps_and_values_of_a_text_pattern_are_the_curve(study: Study) -> None:
