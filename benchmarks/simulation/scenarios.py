@@ -29,7 +29,8 @@ from benchmarks.simulation.simulated_studies import (
     judge,
     peek,
 )
-from tracking.questions.analysis import Endpoint, Primary
+from tracking.questions.analysis import Primary
+from tracking.questions.endpoint import FINAL, STANDARD, Endpoint
 
 LEVEL = 85.0  # of final accuracy, in percent
 LATE = 3.0  # steps by which a curve rises late
@@ -60,7 +61,7 @@ class Scenario:
     title: str
     draw: Draw
     truth: Truth = EQUAL
-    endpoints: tuple[Endpoint, ...] = tuple(Endpoint)
+    endpoints: tuple[Endpoint, ...] = STANDARD
     margin: float = 0.2
     has_target: bool = False
     primary: Primary = "mean"
@@ -200,7 +201,7 @@ _LOSS = LEVEL - 100 * CHANCE
 # Of how many trials in a study one diverges, and by how much the others make up for it.
 _OFTEN, _SELDOM = 0.1, 0.05
 _MAKES_UP = _OFTEN * _LOSS / (1 - _OFTEN)
-_FINAL = (Endpoint.FINAL,)
+_FINAL = (FINAL,)
 
 SCENARIOS: Sequence[Scenario] = (
     Scenario("one_test", "Gaussian, one endpoint", alike(), endpoints=_FINAL, bars=(1,)),

@@ -22,7 +22,8 @@ from tracking.compare.result import Comparison
 from tracking.history import State
 from tracking.logs import Point
 from tracking.outcomes import Outcome
-from tracking.questions.analysis import ALPHA, ROPE_PP, Analysis, Endpoint, Primary, Question
+from tracking.questions.analysis import ALPHA, ROPE_PP, Analysis, Primary, Question
+from tracking.questions.endpoint import FINAL, STANDARD, Endpoint
 from tracking.questions.interim import DECIDED, Looks
 from tracking.questions.units import BLOCKS, Units
 
@@ -82,7 +83,7 @@ class Truth:
     diverges_more: bool = False
 
     def of(self, endpoint: Endpoint) -> float:
-        return self.final if endpoint is Endpoint.FINAL else self.auc
+        return self.final if endpoint == FINAL else self.auc
 
 
 EQUAL = Truth()
@@ -96,7 +97,7 @@ class Plan:
     """
 
     design: Design
-    endpoints: tuple[Endpoint, ...] = tuple(Endpoint)
+    endpoints: tuple[Endpoint, ...] = STANDARD
     margin: float = ROPE_PP
     has_target: bool = False
     primary: Primary = "mean"
@@ -283,10 +284,10 @@ def judge(
     if beyond := [one for one in plan.endpoints if abs(truth.of(one)) >= plan.margin]:
         judged["equivalent"] = any((one, "equivalent") in said for one in beyond)
     if truth.final:
-        judged["right"] = any(e is Endpoint.FINAL and _agrees(w, truth.final) for e, w in said)
+        judged["right"] = any(e == FINAL and _agrees(w, truth.final) for e, w in said)
     for row in found.confirmatory if plan.primary == "mean" else ():
         low, high = row.estimate.low, row.estimate.high
-        if row.endpoint is Endpoint.FINAL and low is not None and high is not None:
+        if row.endpoint == FINAL and low is not None and high is not None:
             judged["covered"] = low <= truth.final <= high
     if plan.has_target:
         pooled = [one for one in found.time_to_target.speedups if one.workload is None]

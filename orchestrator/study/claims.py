@@ -56,7 +56,7 @@ def compute_claims(sweep: Sweep, effect: float, share: SearchShare) -> Claims:
     repeated = replicate(sweep, share.value)
     workloads, independent = len(sweep.workloads), sweep.independent_workloads
     wins = keys.primary == "win_probability"
-    tests = len(keys.endpoints) * len(sweep.questions)
+    tests = len(sweep.endpoints) * len(sweep.questions)
     sets = len({one.data_set for one in sweep.workloads})
     level = sweep.keys.alpha / max(1, tests)
     # Each look may be the last, so the tests over data sets count them all.

@@ -184,10 +184,9 @@ def list_designs(
 
 class _Finder:
     def __init__(self, sweep: Sweep, pricing: Pricing, share: float, effect: float) -> None:
-        keys = sweep.keys
         self._sweep, self._pricing = sweep, pricing
         self._share, self._effect = share, effect
-        self._tests = max(1, len(keys.analysis.endpoints) * len(sweep.questions))
+        self._tests = max(1, len(sweep.endpoints) * len(sweep.questions))
         self._tuned = is_tuned(sweep)
 
     def describe(self, searches: int, seeds: int, is_own: bool, is_cheapest: bool) -> DesignPrice:

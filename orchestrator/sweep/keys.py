@@ -14,6 +14,13 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from jobs.contract.failures import FailureClass
+from orchestrator.sweep.endpoint_keys import (
+    USUAL,
+    USUAL_NAMES,
+    AnyEndpoint,
+    Margin,
+    NamedEndpoint,
+)
 from orchestrator.sweep.messages import Duration, Number, Ranks, Strict
 
 _MOST_SEEDS = 100_000
@@ -22,8 +29,6 @@ _RAY_ADDRESS = re.compile(r"[A-Za-z0-9._-]+:[0-9]{1,5}")
 
 Occasion = Literal["done", "held", "failing"]
 
-_Endpoint = Literal["final_test_accuracy", "val_auc"]
-_Margin = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=False)]
 _Hours = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=False)]
 _Trials = Annotated[int, Field(ge=1, le=10_000)]
 
@@ -36,13 +41,13 @@ class AnalysisKeys(Strict):
     points, `margins` gives an endpoint one of its own, in its own unit.
     """
 
-    endpoints: Annotated[tuple[_Endpoint, ...], Field(min_length=1, strict=False)] = (
-        "final_test_accuracy",
-        "val_auc",
-    )
+    endpoints: Annotated[
+        tuple[AnyEndpoint, ...],
+        Field(min_length=1, strict=False, json_schema_extra={"default": list(USUAL_NAMES)}),
+    ] = USUAL
     alpha: Annotated[float, Field(gt=0, le=0.5, strict=False)] = 0.05
     rope_pp: Annotated[float, Field(gt=0, le=100, strict=False)] = 0.2
-    margins: dict[_Endpoint, _Margin] = Field(default_factory=dict)
+    margins: dict[NamedEndpoint, Margin] = Field(default_factory=dict)
     primary: Literal["mean", "win_probability"] = "mean"
     limits: Literal["obrien-fleming", "pocock"] = "obrien-fleming"
 

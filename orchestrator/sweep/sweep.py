@@ -5,7 +5,7 @@ Opens no data and loads neither torch nor scipy; ids and seeds are `orchestrator
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -17,6 +17,7 @@ from jobs.contract.trial import Candidate
 from jobs.contract.workloads.workload import Workload
 from orchestrator.sweep.candidates import Groups, expand_candidates, pair_candidates
 from orchestrator.sweep.document import Document, Invalid, choices, read_document
+from orchestrator.sweep.endpoint_keys import resolve_endpoints
 from orchestrator.sweep.key_places import find_hyperparameter, find_workload_key
 from orchestrator.sweep.keys import (
     AnalysisKeys,
@@ -44,7 +45,7 @@ from orchestrator.sweep.tune_spaces import (
 from orchestrator.sweep.workload_keys import ImageWorkloadKeys, UserWorkloadKeys
 from orchestrator.sweep.workloads import cross_workloads, name_workloads
 from slurm.site.own_options import parse_megabytes
-from tracking.metric import Scale
+from tracking.questions.endpoint import STANDARD, Endpoint
 
 # These lie beside the folders of studies.
 _RESERVED = ("archive", "mlflow.db", "mlartifacts")
@@ -55,7 +56,8 @@ class Sweep:
     """A sweep file as checked (`keys`), its workloads and candidates, and who is compared.
 
     `questions` are pairs of names: (candidate, baseline). `search_runs` are the searches by which
-    candidates are tuned, empty if none is.
+    candidates are tuned, empty if none is. `endpoints` are what questions are asked about, and
+    `margins`, by their names, below what a difference is of no interest, in their own unit.
     """
 
     document: Document
@@ -64,6 +66,8 @@ class Sweep:
     candidates: tuple[Candidate, ...]
     questions: tuple[tuple[str, str], ...]
     search_runs: tuple[SearchRun, ...] = ()
+    endpoints: tuple[Endpoint, ...] = STANDARD
+    margins: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def independent_workloads(self) -> int:
@@ -262,7 +266,11 @@ def _resolve(document: Document) -> Sweep:
         check_repeats(keys.tune, keys.seeds)
         searches = read_searches(keys.tune, keys.candidates, workloads, keys.root_seed)
         runs = plan_searches(keys.tune, keys.seeds, workloads, keys.root_seed)
-    _check_margins(keys.analysis, workloads)
+    has_pilots = keys.pilot is not None
+    analysis = keys.analysis
+    endpoints, margins = resolve_endpoints(
+        analysis.endpoints, analysis.margins, workloads, has_pilots
+    )
     _check_shared_seeds(keys.analysis, workloads)
     groups = expand_candidates(keys.candidates, workloads, searches, runs)
     _check_each(keys.resources, [*(one.name for one in workloads), *groups])
@@ -273,24 +281,9 @@ def _resolve(document: Document) -> Sweep:
         candidates=tuple(candidate for group in groups.values() for candidate in group),
         questions=_pair(keys, groups),
         search_runs=runs,
+        endpoints=endpoints,
+        margins=margins,
     )
-
-
-def _check_margins(keys: AnalysisKeys, workloads: Sequence[Workload]) -> None:
-    """Raise Invalid for a margin that would stand for two units."""
-    for endpoint in keys.margins:
-        units: dict[str, str] = {}  # the first workload of each unit
-        for one in workloads:
-            spec = one.metric_spec
-            metric = spec.metric if endpoint == "val_auc" else spec.final_metric or spec.metric
-            units.setdefault(Scale.of(spec).unit(metric), one.name)
-        if len(units) > 1:
-            listed = ", ".join(f"{unit} on {name}" for unit, name in units.items())
-            raise Invalid(
-                ("analysis", "margins", endpoint),
-                f"{keys.margins[endpoint]:g} is one number in one unit, and workloads have "
-                f"several ({listed}): leave it out, or give the workloads a study for each unit",
-            )
 
 
 def _check_each(resources: Resources, names: Sequence[str]) -> None:

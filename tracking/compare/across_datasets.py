@@ -68,6 +68,8 @@ def _restrict(
     """Withdraw a word that rests on diverged trials, or favours an arm that lost trials."""
     if one.word in ("undecided", "not claimable"):
         return one
+    if one.word == "worse" and one.endpoint.one_sided:  # which was not asked
+        return replace(one, word="undecided")
     favoured = LOST_CANDIDATE if one.word == "better" else LOST_BASELINE
     if any(favoured in row.flags for row in rows):
         return replace(one, word="undecided", p_adjusted=None, flags=(*one.flags, favoured))
@@ -95,7 +97,7 @@ def _test(
     return AcrossDatasets(
         question=first.question,
         endpoint=first.endpoint,
-        measure=first.measure if len({one.measure for one in rows}) == 1 else first.endpoint,
+        measure=first.measure if len({one.measure for one in rows}) == 1 else first.endpoint.name,
         unit="mixed" if mixed else first.unit,
         means=means,
         needed=least,

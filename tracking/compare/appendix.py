@@ -19,7 +19,8 @@ from tracking.compare.result import Comparison, json_ready, named_fields
 from tracking.compare.time_to_target import Arm
 from tracking.metric import Scale
 from tracking.outcomes import Outcome
-from tracking.questions.analysis import Endpoint, Question
+from tracking.questions.analysis import Question
+from tracking.questions.endpoint import Endpoint
 from tracking.stats.budgets import expected_best
 from tracking.stats.group_sequential import Shape, limits, repeated_p
 from tracking.stats.profiles import jackknife_ranges, profile

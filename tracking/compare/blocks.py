@@ -8,7 +8,7 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -16,6 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.contract.workloads.workload import Workload
+from tracking.compare.endpoint_values import (
+    EndpointValue,
+    NoValue,
+    endpoint_spans,
+    measure_endpoint,
+)
 from tracking.compare.endpoints import (
     ComparisonError,
     EndpointValues,
@@ -25,10 +31,15 @@ from tracking.compare.endpoints import (
 )
 from tracking.metric import Scale
 from tracking.outcomes import Outcome
-from tracking.questions.analysis import Endpoint, Question
+from tracking.questions.analysis import Question
+from tracking.questions.endpoint import Endpoint
 from tracking.questions.units import BLOCKS, SeedGroups, Units
 
 NO_AUC = "no AUC"  # the flag of blocks whose curves are missing or cover unlike steps
+UNLIKE_MACHINES = "unlike machines"  # of answers in seconds, from which such blocks are left out
+
+# What machines must have in common for seconds to be compared between them.
+_OF_A_MACHINE = ("device", "device_memory_mb", "packages")
 
 # What the trials of a block must share, or their difference is not one of candidates.
 _SHARED = ("data", "split", "init", "order")
@@ -63,13 +74,15 @@ class BlockFlag:
 class Pair:
     """The results of two candidates on one block by one endpoint; greater is better.
 
-    `diverged` says for each of (candidate, baseline) if its trial diverged.
+    `diverged` says for each of (candidate, baseline) if its trial diverged, `reached` if it has
+    reached a target that it is timed to.
     """
 
     block: int
     candidate: float
     baseline: float
     diverged: tuple[bool, bool]
+    reached: tuple[bool, bool] = (True, True)
 
     @property
     def difference(self) -> float:
@@ -83,24 +96,14 @@ class PairedResults:
 
     `unmatched` are the blocks in which both have a result, but not by this endpoint over the same
     steps; `lost` are, for each of (candidate, baseline), those in which its trial has no result
-    for a reason that training can cause.
+    for a reason that training can cause. `unlike` are those that were trained on unlike machines,
+    if the endpoint is in seconds.
     """
 
     pairs: tuple[Pair, ...]
     unmatched: tuple[int, ...]
     lost: tuple[tuple[int, ...], tuple[int, ...]]
-
-    def below(self, most: int) -> "PairedResults":
-        """Return what there is of blocks with lower numbers."""
-        return PairedResults(
-            tuple(one for one in self.pairs if one.block < most),
-            tuple(block for block in self.unmatched if block < most),
-            (_below(self.lost[0], most), _below(self.lost[1], most)),
-        )
-
-
-def _below(blocks: tuple[int, ...], most: int) -> tuple[int, ...]:
-    return tuple(block for block in blocks if block < most)
+    unlike: tuple[int, ...] = ()
 
 
 class Blocks:
@@ -155,6 +158,7 @@ class Blocks:
         self._scores: dict[_Cell, EndpointValues] = {}
         self._unmeasured: dict[_Cell, str] = {}
         self._broken: set[tuple[str, int]] = set()
+        self._values: dict[tuple[Endpoint, float], Mapping[_Cell, EndpointValue | NoValue]] = {}
         spans = curve_spans(self.outcomes)
         for cell, outcome in self._cells.items():
             if outcome.has_result:
@@ -188,53 +192,118 @@ class Blocks:
         cells = ((workload, candidate, block) for block in self.numbers(workload))
         return [(self._cells[cell], self._scores[cell]) for cell in cells if cell in self._scores]
 
-    def pairs(self, workload: str, question: Question, endpoint: Endpoint) -> PairedResults:
-        """Pair two candidates on a workload by one endpoint, on all blocks.
+    def pairs(
+        self, workload: str, question: Question, endpoint: Endpoint, below: float = math.inf
+    ) -> PairedResults:
+        """Pair two candidates on a workload by one endpoint, on the blocks `below` a number.
 
         A trial that ended without what the endpoint needs is lost like one that failed, unless
         its block is broken.
         """
-        sign = Scale.of(self.workloads[workload].metric_spec).sign
+        sign = self._sign(workload, endpoint)
+        values = self._measure(endpoint, below)
         kept: list[Pair] = []
-        unmatched: list[int] = []
+        unmatched, unlike = [], []
         lost: tuple[list[int], list[int]] = ([], [])
-        for block in self.numbers(workload):
-            first = workload, question.candidate, block
-            second = workload, question.baseline, block
-            for cell, arm in zip((first, second), lost, strict=True):
-                if self._is_lost(cell, endpoint):
+        for block in (number for number in self.numbers(workload) if number < below):
+            cells = [(workload, name, block) for name in (question.candidate, question.baseline)]
+            for cell, arm in zip(cells, lost, strict=True):
+                if self._is_lost(cell, values.get(cell)):
                     arm.append(block)
-            if first not in self._scores or second not in self._scores:
+            if not all(cell in self._scores for cell in cells):
                 continue
-            values = self._comparable((first, second), endpoint)
-            if values is None:
+            if endpoint.clock == "seconds" and not self._are_alike(cells):
+                unlike.append(block)
+                continue
+            both = _comparable([values[cell] for cell in cells])
+            if both is None:
                 unmatched.append(block)
                 continue
-            one, other = (self._cells[cell].state == "diverged" for cell in (first, second))
-            kept.append(Pair(block, sign * values[0], sign * values[1], (one, other)))
-        return PairedResults(tuple(kept), tuple(unmatched), (tuple(lost[0]), tuple(lost[1])))
+            diverged = [self._cells[cell].state == "diverged" for cell in cells]
+            kept.append(
+                Pair(
+                    block,
+                    sign * both[0].value,
+                    sign * both[1].value,
+                    (diverged[0], diverged[1]),
+                    (both[0].reached, both[1].reached),
+                )
+            )
+        losses = tuple(lost[0]), tuple(lost[1])
+        return PairedResults(tuple(kept), tuple(unmatched), losses, tuple(unlike))
 
-    def _is_lost(self, cell: _Cell, endpoint: Endpoint) -> bool:
+    def explain_no_value(self, endpoint: Endpoint) -> str | None:
+        """Say why no trial at all has a value of an endpoint; None if one has."""
+        values = self._measure(endpoint, math.inf).values()
+        reasons = [one.why for one in values if isinstance(one, NoValue)]
+        return reasons[0] if reasons and len(reasons) == len(values) else None
+
+    def _measure(
+        self, endpoint: Endpoint, below: float
+    ) -> Mapping[_Cell, EndpointValue | NoValue]:
+        """Return the values of an endpoint, of trials with a result in blocks `below` a number.
+
+        What all trials were seen for is found on those blocks alone: later ones may be longer.
+        """
+        endpoint = replace(endpoint, one_sided=False)
+        known = self._values.get((endpoint, below))
+        if known is not None:
+            return known
+        cells = {
+            cell: self._cells[cell]
+            for cell in self._scores
+            if cell[2] < below and (cell[0], cell[2]) not in self._broken
+        }
+        if endpoint.is_standard:
+            found = {cell: self._standard_value(cell, endpoint) for cell in cells}
+        else:
+            spans = endpoint_spans(cells.values(), endpoint)
+            found = {cell: measure_endpoint(one, endpoint, spans) for cell, one in cells.items()}
+        self._values[endpoint, below] = found
+        return found
+
+    def _standard_value(self, cell: _Cell, endpoint: Endpoint) -> EndpointValue | NoValue:
+        score = self._scores[cell]
+        value = score.of(endpoint)
+        if value is None:
+            return NoValue(score.no_auc or "", self._cells[cell].state == "diverged")
+        return EndpointValue(value, score.span if endpoint.measure == "auc" else None)
+
+    def _sign(self, workload: str, endpoint: Endpoint) -> float:
+        if endpoint.measure == "time_to_target":
+            return 1.0  # its values are negated times
+        return Scale.of(endpoint.read(self.workloads[workload])).sign
+
+    def _is_lost(self, cell: _Cell, value: EndpointValue | NoValue | None) -> bool:
         """Return True if a trial has no value for a reason that training can cause."""
-        outcome, score = self._cells.get(cell), self._scores.get(cell)
+        outcome = self._cells.get(cell)
         if outcome is None or (cell[0], cell[2]) in self._broken:
             return False
-        if score is None:
+        if cell not in self._scores:
             return outcome.has_result or outcome.trial.id in self._lost
-        return outcome.state == "diverged" and score.of(endpoint) is None
+        return isinstance(value, NoValue) and value.is_lost
+
+    def _are_alike(self, cells: Sequence[_Cell]) -> bool:
+        """Return True if trials are known to have run on machines that are alike."""
+        jobs = [self._cells[cell].job for cell in cells]
+        facts = {repr([job.get(fact) for fact in _OF_A_MACHINE]) for job in jobs}
+        return len(facts) == 1 and bool(jobs[0].get("device"))
 
     def shared_results(self, workload: str, endpoint: Endpoint) -> NDArray[np.float64]:
         """Return the results of the blocks in which every candidate has one.
 
         The shape is (n_blocks, n_candidates); values are negated if lower is better.
         """
-        rows = []
+        table, found = [], self._measure(endpoint, math.inf)
         for block in self.numbers(workload):
             cells = [(workload, name, block) for name in self.candidates]
-            if all(cell in self._scores for cell in cells):
-                rows.append(self._comparable(cells, endpoint))
-        table = [row for row in rows if row is not None]
-        sign = Scale.of(self.workloads[workload].metric_spec).sign
+            if not all(cell in found for cell in cells):
+                continue
+            if endpoint.clock == "seconds" and not self._are_alike(cells):
+                continue
+            if (values := _comparable([found[cell] for cell in cells])) is not None:
+                table.append([one.value for one in values])
+        sign = self._sign(workload, endpoint)
         return sign * np.array(table, dtype=np.float64).reshape(len(table), len(self.candidates))
 
     def ended_trials(self, workload: str, candidate: str) -> dict[int, Outcome]:
@@ -320,14 +389,6 @@ class Blocks:
             if missing:
                 yield flag(NO_AUC, _listed(missing))
 
-    def _comparable(self, cells: Sequence[_Cell], endpoint: Endpoint) -> list[float] | None:
-        """Return the values of one endpoint; None if any lacks it or covers other steps."""
-        scores = [self._scores[cell] for cell in cells]
-        if endpoint is not Endpoint.FINAL and len({one.span for one in scores}) > 1:
-            return None
-        values = [value for one in scores if (value := one.of(endpoint)) is not None]
-        return values if len(values) == len(scores) else None
-
     def _each(self) -> Iterator[tuple[str, int]]:
         for workload in self.workloads:
             for block in self.numbers(workload):
@@ -357,6 +418,14 @@ class Blocks:
                 cell = (workload, candidate, block)
                 self._unmeasured[cell] = why
                 self._scores.pop(cell, None)
+
+
+def _comparable(found: Sequence[EndpointValue | NoValue]) -> list[EndpointValue] | None:
+    """Return the values of one endpoint; None if any lacks it or covers other steps."""
+    values = [one for one in found if isinstance(one, EndpointValue)]
+    if len(values) < len(found) or len({one.span for one in values}) > 1:
+        return None
+    return values
 
 
 def _find_mismatch(measured: Mapping[str, Outcome]) -> str | None:

@@ -4,6 +4,7 @@ The verdicts are about these data sets with new seeds; those about other data se
 `across_datasets` and are kept apart. Reads no log and writes no file.
 """
 
+import math
 import statistics
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -31,7 +32,8 @@ from tracking.compare.result import (
 from tracking.compare.time_to_target import measure_time_to_target
 from tracking.compare.wins import count_wins, pool_wins
 from tracking.outcomes import Outcome
-from tracking.questions.analysis import ALPHA, ROPE_PP, Analysis, Endpoint, Margins, Question
+from tracking.questions.analysis import ALPHA, ROPE_PP, Analysis, Margins, Question
+from tracking.questions.endpoint import Endpoint, list_endpoints
 from tracking.questions.interim import Looks, take_looks
 from tracking.questions.readiness import Readiness, find_lost, measure_readiness
 from tracking.questions.units import BLOCKS, SeedGroups, Units
@@ -57,7 +59,9 @@ def compare(
     given_up: Mapping[str, str] = NOTHING_GIVEN_UP,
     closed: bool = False,
 ) -> Comparison:
-    """Answer every question for both endpoints, on each workload and pooled over workloads.
+    """Answer every question for each endpoint, on each workload and pooled over workloads.
+
+    The endpoints are the final score, the speed, and what else the `analysis` declares.
 
     Only trials of phase "compare" take part, and only blocks in which both candidates of a
     question have a result; the others are named in `incomplete`. `units` says which blocks share a
@@ -85,7 +89,8 @@ def compare(
     _check_questions(questions, blocks)
     readiness = _measure_readiness(questions, blocks, analysis, looks, given_up, closed)
     waiting = frozenset(one.question for one in readiness if one.is_open)
-    hypotheses = [(question, endpoint) for question in questions for endpoint in Endpoint]
+    endpoints = list_endpoints(() if analysis is None else analysis.endpoints)
+    hypotheses = [(question, endpoint) for question in questions for endpoint in endpoints]
     family = Family(frozenset(hypotheses), alpha, Margins(rope_pp, margins), len(blocks.workloads))
     if analysis is not None:
         family = Family.of(analysis, hypotheses)
@@ -140,7 +145,7 @@ def compare(
         time_to_target=measure_time_to_target(
             blocks, questions, alpha, interval_level(alpha), waiting, looks
         ),
-        rankings=rank_candidates(blocks, alpha, bool(waiting)),
+        rankings=rank_candidates(blocks, alpha, bool(waiting), endpoints),
         divergence=compare_divergence(blocks, questions, alpha, waiting, looks),
         summaries=tuple(_summarise(blocks, *cell) for cell in cells),
         incomplete=blocks.incomplete,
@@ -157,6 +162,7 @@ def compare(
         readiness=readiness,
         exploratory=analysis is None,
         settings=tuple(_list_settings(blocks.outcomes)),
+        endpoints=endpoints,
     )
 
 
@@ -195,13 +201,12 @@ def _estimate(
 
     Return the rows of all workloads for each, or once without looks and before the first.
     """
-    results = {name: blocks.pairs(name, question, endpoint) for name in blocks.workloads}
     at_looks, level = [], interval_level(family.alpha)
     for look in take_looks(looks, question):
-        below = None if look is None or looks is None else looks.blocks(look.look)
+        below = math.inf if look is None or looks is None else looks.blocks(look.look)
         rows = []
-        for name, of_all in results.items():
-            of = of_all if below is None else of_all.below(below)
+        for name in blocks.workloads:
+            of = blocks.pairs(name, question, endpoint, below)
             row = estimate_on_workload(blocks, question, endpoint, name, of, look, level)
             if family.primary == "win_probability":
                 row = count_wins(row, blocks, of, below, level)
@@ -261,7 +266,7 @@ def _add_max_t(
     together: dict[tuple[str, str, str], list[int]] = {}
     for position, one in enumerate(answers):
         if one.verdict is not None:
-            key = one.question.candidate, one.endpoint, units.noun(one.question)
+            key = one.question.candidate, one.endpoint.name, units.noun(one.question)
             together.setdefault(key, []).append(position)
     completed = list(answers)
     for positions in together.values():

@@ -4,17 +4,22 @@ Chooses the numbers that `tracking.stats` estimates from, and flags what a reade
 nothing.
 """
 
+import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from tracking.compare.blocks import NO_AUC, Blocks, Pair, PairedResults
-from tracking.compare.endpoints import curve_metric, final_metric
+from jobs.contract.workloads.workload import Workload
+from tracking.compare.blocks import NO_AUC, UNLIKE_MACHINES, Blocks, Pair, PairedResults
+from tracking.compare.endpoints import is_planned
 from tracking.compare.result import Difference
 from tracking.metric import Scale
-from tracking.questions.analysis import MIXED_UNITS, Endpoint, Question
+from tracking.questions.analysis import MIXED_UNITS, Question
+from tracking.questions.endpoint import LOG_FACTOR, Endpoint
 from tracking.questions.interim import Look
 from tracking.questions.units import (
+    FEWER_OF_BASELINE,
+    FEWER_OF_CANDIDATE,
     LEAST_UNITS,
     LEAST_UNITS_EACH,
     LOST_BASELINE,
@@ -55,28 +60,25 @@ def estimate_on_workload(
     of the look that was `reached`, so that it holds over all of them.
     """
     content = blocks.workloads[workload]
-    scale, is_final = Scale.of(content.metric_spec), endpoint is Endpoint.FINAL
-    metric = final_metric(content) if is_final else curve_metric(content)
-    if content.has_planned_curve:
-        measure = f"final_{metric}" if is_final else metric.removesuffix("_accuracy") + "_auc"
-    else:
-        measure = f"final {metric}" if is_final else f"speed (AUC of {metric})"
+    spec = endpoint.read(content)
+    scale, is_time = Scale.of(spec), endpoint.measure == "time_to_target"
+    metric = spec.metric if endpoint.measure != "final" else spec.final_metric or spec.metric
     pairs = _average_units(results.pairs, blocks.units, question)
     differences = [one.difference for one in pairs]
     clean = [one for one in pairs if not any(one.diverged)]
-    estimate = _at_look(_paired_t(pairs), reached, level)
+    estimate = _at_look(_paired_t(pairs), reached, level, endpoint)
     return Difference(
         question=question,
         endpoint=endpoint,
-        measure=measure,
-        unit=scale.unit(metric),
-        lower_is_better=scale.lower_is_better,
+        measure=_name_measure(endpoint, content, metric),
+        unit=LOG_FACTOR if is_time else scale.unit(metric),
+        lower_is_better=scale.lower_is_better and not is_time,
         workload=workload,
         estimate=estimate,
         median=statistics.median(differences) if differences else None,
         superiority=superiority(differences) if differences else None,
         divergences=(sum(one.diverged[0] for one in pairs), sum(one.diverged[1] for one in pairs)),
-        without_divergence=_at_look(_paired_t(clean), reached, level)
+        without_divergence=_at_look(_paired_t(clean), reached, level, endpoint)
         if len(clean) < len(pairs)
         else None,
         workloads=(workload,),
@@ -87,6 +89,16 @@ def estimate_on_workload(
         reached=reached,
         components=_components(results.pairs, blocks.units, question),
     )
+
+
+def _name_measure(endpoint: Endpoint, workload: Workload, metric: str) -> str:
+    """Say what an endpoint is on a workload."""
+    if not endpoint.is_standard:
+        return endpoint.name
+    is_final = endpoint.measure == "final"
+    if is_planned(workload, workload.metric_spec.metric) and metric.endswith("_accuracy"):
+        return f"final_{metric}" if is_final else metric.removesuffix("_accuracy") + "_auc"
+    return f"final {metric}" if is_final else f"speed (AUC of {metric})"
 
 
 def _single_flags(
@@ -101,6 +113,13 @@ def _single_flags(
     yield from dict.fromkeys(kind for block, kind in kinds if block in used and kind != NO_AUC)
     if results.unmatched:
         yield NO_AUC
+    if results.unlike:
+        yield UNLIKE_MACHINES
+    reached = [sum(one.reached[arm] for one in results.pairs) for arm in (0, 1)]
+    if reached[0] < reached[1]:
+        yield FEWER_OF_CANDIDATE
+    if reached[1] < reached[0]:
+        yield FEWER_OF_BASELINE
     if any(any(one.diverged) for one in pairs):
         yield "collapse"
     if estimate.kind == "degenerate":
@@ -147,8 +166,15 @@ def _paired_t(pairs: Sequence[Pair]) -> Estimate:
     return paired_t([one.candidate for one in pairs], [one.baseline for one in pairs])
 
 
-def _at_look(estimate: Estimate, reached: Look | None, level: float) -> Estimate:
-    return at_level(estimate, level if reached is None else 1 - reached.limit(1 - level))
+def _at_look(
+    estimate: Estimate, reached: Look | None, level: float, endpoint: Endpoint
+) -> Estimate:
+    """Give an estimate its interval at a look; a one-sided one has all of its error below."""
+    error = (1 - level) * (2 if endpoint.one_sided else 1)
+    found = at_level(estimate, 1 - (error if reached is None else reached.limit(error)))
+    if endpoint.one_sided and found.low is not None:
+        return replace(found, high=math.inf)
+    return found
 
 
 def pool(
@@ -194,11 +220,11 @@ def pool(
             (one, of) for one, of in zip(clean, groups, strict=True) if one.kind != "undefined"
         ]
         without = stratified_t([one for one, _ in able], [of for _, of in able])
-        without = _at_look(without, first.reached, level)
+        without = _at_look(without, first.reached, level, first.endpoint)
     known = [one.components for one in usable if one.components is not None]
     return replace(
         together,
-        estimate=_at_look(estimate, first.reached, level),
+        estimate=_at_look(estimate, first.reached, level, first.endpoint),
         without_divergence=without,
         workloads=tuple(one.workload for one in usable if one.workload is not None),
         flags=_pooled_flags(singles, usable, asked, seeds),
@@ -235,7 +261,7 @@ def _common_measure(measures: set[str], endpoint: Endpoint) -> str:
     """Return a name for several measures: their own if they are one, else a common one."""
     if len(measures) == 1:
         return next(iter(measures))
-    if endpoint is Endpoint.FINAL:
+    if endpoint.measure == "final":
         return "final score"
     return "auc" if measures <= TRACKS else "speed (AUC)"
 

@@ -16,9 +16,17 @@ from tracking.compare.result import (
     verdict,
     verdict_on_wins,
 )
-from tracking.questions.analysis import Analysis, Endpoint, Margins, Primary, Question
+from tracking.questions.analysis import Analysis, Margins, Primary, Question
+from tracking.questions.endpoint import Endpoint
 from tracking.questions.interim import DECIDED, LedgerRow, Looks, judge_look_by_look
-from tracking.questions.units import FAILED_SINCE, LOST_BASELINE, LOST_CANDIDATE, TOO_FEW_UNITS
+from tracking.questions.units import (
+    FAILED_SINCE,
+    FEWER_OF_BASELINE,
+    FEWER_OF_CANDIDATE,
+    LOST_BASELINE,
+    LOST_CANDIDATE,
+    TOO_FEW_UNITS,
+)
 from tracking.stats.multiplicity import Adjustment, benjamini_hochberg, holm
 from tracking.stats.t_tests import Estimate
 
@@ -30,6 +38,8 @@ _BARRED: Mapping[str, Collection[str]] = {
     TOO_FEW_UNITS: DECIDED,
     LOST_CANDIDATE: ("better", "equivalent", "wins more often"),
     LOST_BASELINE: ("worse", "equivalent", "wins less often"),
+    FEWER_OF_CANDIDATE: ("better", "equivalent"),
+    FEWER_OF_BASELINE: ("worse", "equivalent"),
 }
 
 # The flags whose first occurrence after a decision is news to its reader.
@@ -94,8 +104,13 @@ class AtLook:
         if wins is not None:
             p, margin = wins.p, None  # nobody wins equally often: that is what nothing can show
         same = None if margin is None else estimate.equivalence_p(margin)
-        if reached is not None:
+        if p is not None and wins is None and self.row.endpoint.one_sided:
+            p = estimate.one_sided_p
+            if reached is not None and p is not None:
+                p = reached.one_sided_p(p)
+        elif reached is not None:
             p = None if p is None else reached.p(p)
+        if reached is not None:
             same = None if same is None else reached.one_sided_p(same)
         return PValues(p, same)
 
@@ -265,8 +280,12 @@ class Family:
         return of_one * self.workloads if on_each else of_one
 
     def detectable_level(self, one: Difference) -> float:
-        """Return the level of Holm's first step for an answer, at its look."""
+        """Return the level of Holm's first step for an answer, at its look.
+
+        It is that of a two-sided test; a one-sided one has twice as much on its side.
+        """
         strictest = self.alpha / max(1, self.size(one.workload is not None))
+        strictest *= 2 if one.endpoint.one_sided else 1
         return strictest if one.reached is None else one.reached.limit(strictest)
 
     def judge(
@@ -315,6 +334,12 @@ def judge_looks(
     return tuple(rows)
 
 
+def _shown_p(one: Difference) -> float | None:
+    if one.wins is not None:
+        return one.wins.p
+    return one.estimate.one_sided_p if one.endpoint.one_sided else one.estimate.p
+
+
 def _row(judged: Difference, history: History, family: Family) -> LedgerRow:
     one = history[-1].row
     reached, estimate = one.reached, one.estimate
@@ -331,8 +356,8 @@ def _row(judged: Difference, history: History, family: Family) -> LedgerRow:
         mean=estimate.mean,
         t=estimate.t if one.wins is None else None,
         df=estimate.df if one.wins is None else None,
-        p=estimate.p if one.wins is None else one.wins.p,
-        limit=family.detectable_level(one),
+        p=_shown_p(one),
+        limit=family.detectable_level(one) / (2 if one.endpoint.one_sided else 1),
         p_repeated=min((p for each in history if (p := each.valid.p) is not None), default=None),
         p_adjusted=judged.p_adjusted,
         word=judged.verdict,

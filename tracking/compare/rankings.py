@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tracking.compare.blocks import Blocks
 from tracking.metric import Scale
-from tracking.questions.analysis import Endpoint
+from tracking.questions.endpoint import LOG_FACTOR, STANDARD, Endpoint
 from tracking.stats.multiplicity import holm
 from tracking.stats.ranks import Friedman, cliques, critical_difference, friedman, rank_scores
 from tracking.stats.signed_rank import signed_rank_test
@@ -44,15 +44,20 @@ class Ranking:
     why: str | None = None
 
 
-def rank_candidates(blocks: Blocks, alpha: float, is_waiting: bool = False) -> tuple[Ranking, ...]:
-    """Rank all candidates by both endpoints, on blocks in which every candidate has a result.
+def rank_candidates(
+    blocks: Blocks,
+    alpha: float,
+    is_waiting: bool = False,
+    endpoints: Sequence[Endpoint] = STANDARD,
+) -> tuple[Ranking, ...]:
+    """Rank all candidates by each endpoint, on blocks in which every candidate has a result.
 
     If the comparison `is_waiting` for trials, nobody is ranked yet.
     """
     if is_waiting:
         why = "trials of the comparison are still to come"
-        return tuple(Ranking(endpoint, why=why) for endpoint in Endpoint)
-    return tuple(_ranking(blocks, endpoint, alpha) for endpoint in Endpoint)
+        return tuple(Ranking(endpoint, why=why) for endpoint in endpoints)
+    return tuple(_ranking(blocks, endpoint, alpha) for endpoint in endpoints)
 
 
 def _ranking(blocks: Blocks, endpoint: Endpoint, alpha: float) -> Ranking:
@@ -66,8 +71,11 @@ def _ranking(blocks: Blocks, endpoint: Endpoint, alpha: float) -> Ranking:
         table = blocks.shared_results(name, endpoint)
         if len(table):
             levels.setdefault(workload.data_set, []).append(table.mean(axis=0))
-            scale = Scale.of(workload.metric_spec)
-            units.add((scale.unit(workload.metric_spec.metric), scale.lower_is_better))
+            spec = endpoint.read(workload)
+            scale = Scale.of(spec)
+            is_time = endpoint.measure == "time_to_target"
+            unit = LOG_FACTOR if is_time else scale.unit(spec.metric)
+            units.add((unit, scale.lower_is_better and not is_time))
     n, k = len(levels), len(names)
     if n < LEAST_DATA_SETS:
         why = (

@@ -16,7 +16,8 @@ from tracking.compare.rankings import Ranking
 from tracking.compare.time_to_target import TimeToTarget
 from tracking.compare.tuning import TuningSummary, Untuned
 from tracking.outcomes import Outcome
-from tracking.questions.analysis import Endpoint, Margins, Primary, Question, Registration
+from tracking.questions.analysis import Margins, Primary, Question, Registration
+from tracking.questions.endpoint import STANDARD, Endpoint
 from tracking.questions.interim import LedgerRow, Look, Looks, Savings
 from tracking.questions.readiness import Readiness
 from tracking.questions.units import BLOCKS, Units
@@ -229,7 +230,7 @@ class Comparison:
     declared for one endpoint, in its unit. `units` are what answers count, `readiness` says of
     every question if all of its trials are in. `exploratory`: no analysis was frozen for any of
     the answers. `settings` are those of every candidate on every workload, each once. `primary` is
-    what verdicts are about.
+    what verdicts are about. `endpoints` are all that was measured, the two standard ones first.
     """
 
     study: str
@@ -264,6 +265,7 @@ class Comparison:
     exploratory: bool = False
     settings: tuple[Settings, ...] = ()
     primary: Primary = "mean"
+    endpoints: tuple[Endpoint, ...] = STANDARD
 
     def margin(self, one: Difference) -> float | None:
         """Return below what a difference does not matter, in its unit; None if no word says it."""
@@ -345,6 +347,8 @@ def named_fields(record: Any) -> Iterator[tuple[str, Any]]:
 
 def json_ready(value: Any) -> Any:
     """Return a value as plain types without NaN or infinity, which JSON lacks."""
+    if isinstance(value, Endpoint):
+        return value.name
     if dataclasses.is_dataclass(value):
         return {name: json_ready(item) for name, item in named_fields(value)}
     if isinstance(value, Mapping):

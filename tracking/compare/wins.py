@@ -55,15 +55,14 @@ class _Unit:
 
 
 def count_wins(
-    one: Difference, blocks: Blocks, results: PairedResults, below: int | None, level: float
+    one: Difference, blocks: Blocks, results: PairedResults, below: float, level: float
 ) -> Difference:
-    """Give the difference on one workload its wins, from all blocks or those `below` a number.
+    """Give the difference on one workload its wins, from the blocks `below` a number.
 
     `results` are its pairs. The interval has the `level`, with looks over all of them.
     """
     assert one.workload is not None
-    most = math.inf if below is None else below
-    units = _units(one.question, one.workload, blocks, results, most).values()
+    units = _units(one.question, one.workload, blocks, results, below).values()
     signs = [unit.sign for unit in units]
     stratum = Stratum(signs.count(1), signs.count(-1), len(signs))
     flags = list(_lost_flags(one, blocks, results))

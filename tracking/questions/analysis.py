@@ -5,14 +5,15 @@ nothing, and needs no scipy.
 """
 
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal
 
 from jobs.contract.content import canonical_json
 from tracking.metric import PP
+from tracking.questions.endpoint import LOG_FACTOR, STANDARD, Endpoint
 
 if TYPE_CHECKING:
     from tracking.stats.group_sequential import Shape
@@ -24,17 +25,6 @@ class Question:
 
     candidate: str
     baseline: str
-
-
-class Endpoint(StrEnum):
-    """A number of a trial that comparisons are made of: the final score, or the speed.
-
-    The values are the words of sweep files and records, named after the metrics of images; for the
-    user's own training they stand for the final score and the area under the curve of its metric.
-    """
-
-    FINAL = "final_test_accuracy"
-    AUC = "val_auc"
 
 
 MIXED_UNITS = "mixed"  # the unit of what could not be pooled
@@ -50,8 +40,8 @@ Primary = Literal["mean", "win_probability"]
 class Margins:
     """Below which differences are of no practical interest: of equivalence.
 
-    `rope_pp` is that of endpoints in percentage points; `own` has, by endpoint, what is declared
-    for one alone, in its own unit.
+    `rope_pp` is that of endpoints in percentage points; `own` has, by the name of an endpoint,
+    what is declared for it alone, in its own unit; of a time it is a factor above 1.
     """
 
     rope_pp: float = ROPE_PP
@@ -61,7 +51,8 @@ class Margins:
         """Return the margin of an endpoint in a `unit`; None without one, and of mixed units."""
         if unit == MIXED_UNITS:
             return None
-        return self.own.get(endpoint, self.rope_pp if unit == PP else None)
+        own = self.own.get(endpoint.name, self.rope_pp if unit == PP else None)
+        return math.log(own) if own is not None and unit == LOG_FACTOR else own
 
 
 EXCLUSIONS = (
@@ -100,7 +91,7 @@ class Analysis:
     root_seed: int = 0
     looks: tuple[int, ...] = ()
     shape: "Shape" = "obrien-fleming"
-    endpoints: tuple[Endpoint, ...] = tuple(Endpoint)
+    endpoints: tuple[Endpoint, ...] = STANDARD
     alpha: float = ALPHA
     rope_pp: float = ROPE_PP
     targets: Mapping[str, float | None] = field(default_factory=dict)
@@ -123,7 +114,7 @@ class Analysis:
             later["confirms"] = list(self.confirms)
         return later | {
             "questions": [[one.candidate, one.baseline] for one in self.questions],
-            "endpoints": list(self.endpoints),
+            "endpoints": [one.to_json() for one in self.endpoints],
             "alpha": self.alpha,
             "multiplicity": "holm",
             "rope_pp": self.rope_pp,
@@ -147,7 +138,7 @@ class Analysis:
             blocks=tuple(record["blocks"]),
             looks=tuple(record["looks"]),
             shape=record["limits"],
-            endpoints=tuple(map(Endpoint, record["endpoints"])),
+            endpoints=tuple(map(Endpoint.from_json, record["endpoints"])),
             exclusions=tuple(record["exclusions"]),
             tuning=_read_tuning(record),
             margins=record.get("margins", {}),

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from tracking.outcomes import Outcome
-from tracking.questions.analysis import Endpoint, Question
+from tracking.questions.analysis import Question
+from tracking.questions.endpoint import Endpoint
 from tracking.stats.group_sequential import Shape, limits, repeated_p
 from tracking.stats.multiplicity import holm
 

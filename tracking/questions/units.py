@@ -18,6 +18,9 @@ LEAST_UNITS_EACH = 3  # that it needs on every workload, if there are several
 # The flags of answers from fewer units, and of those of which an arm lost trials for a reason that
 # training can cause.
 TOO_FEW_UNITS = "too few units"
+# Of answers about the time to a target, of the arm that has reached it in fewer trials: without a
+# budget it may be behind.
+FEWER_OF_CANDIDATE, FEWER_OF_BASELINE = "candidate reached less", "baseline reached less"
 # Of answers over workloads that differ in ranks or precision alone: their blocks have the same
 # seeds, and their settings may be of the same searches.
 SHARED_SEEDS = "shared seeds"

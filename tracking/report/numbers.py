@@ -17,7 +17,7 @@ from typing import Any
 from jobs.contract.atomic_write import open_atomically
 from tracking.compare.appendix import Appendix
 from tracking.compare.result import EXPLORATORY, Comparison, named_fields
-from tracking.questions.analysis import Endpoint
+from tracking.questions.endpoint import Endpoint
 from tracking.report import tuning
 
 Rows = Sequence[Mapping[str, Any]]
@@ -45,7 +45,7 @@ def numbers(comparison: Comparison, appendix: Appendix) -> Mapping[str, Rows]:
         {
             "candidate": one.question.candidate,
             "baseline": one.question.baseline,
-            "endpoint": one.endpoint.value,
+            "endpoint": one.endpoint.name,
             "measure": one.measure,
             "unit": one.unit,
             "workload": one.workload,
@@ -72,12 +72,14 @@ def _flat(record: Any) -> dict[str, Any]:
     for name, value in named_fields(record):
         if name == "paired":  # a table of its own
             continue
-        if dataclasses.is_dataclass(value):
+        if isinstance(value, Endpoint):
+            flat[name] = value.name
+        elif dataclasses.is_dataclass(value):
             # A question is read as the names of its two sides.
             prefix = "" if name == "question" else f"{name}_"
             flat |= {f"{prefix}{key}": inner for key, inner in _flat(value).items()}
         else:
-            flat[name] = value.value if isinstance(value, Endpoint) else value
+            flat[name] = value
     return flat
 
 

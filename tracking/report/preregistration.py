@@ -6,7 +6,8 @@ Sentences and tables for the sections on looks and on pre-registration; decides 
 from datetime import UTC, datetime
 
 from tracking.compare.result import Comparison
-from tracking.questions.analysis import Analysis, Endpoint, FrozenVersion
+from tracking.questions.analysis import Analysis, FrozenVersion
+from tracking.questions.endpoint import Endpoint
 from tracking.report.tables import Table
 from tracking.report.wording import (
     confidence,
@@ -33,7 +34,7 @@ def ledger(comparison: Comparison) -> Table:
         [
             {
                 "question": title(one.question),
-                "endpoint": short_measure(one.endpoint),
+                "endpoint": short_measure(one.endpoint.name),
                 "look": f"{one.look}{', closed with trials missing' * one.closed}",
                 "seeds": str(one.seeds),
                 "information": f"{one.fraction:.2f}",
@@ -92,14 +93,14 @@ def registration(comparison: Comparison) -> Table:
         return Table("Analysis", ("what", "as agreed"), ())
     frozen = record.analysis
     targets = [f"{name} {t:.6g}" for name, t in frozen.targets.items() if t is not None]
-    own = [f"{measure(Endpoint(name))} ±{size:g}" for name, size in frozen.margins.items()]
+    own = [_margin(name, frozen) for name in frozen.margins]
     rows = (
         ("sha256", record.hash),
         ("frozen", _time(record.time_ms)),
         *(("frozen before", _version(one)) for one in record.versions[:-1]),
         ("trials with results by then", str(record.started)),
         ("questions", "; ".join(title(one) for one in frozen.questions)),
-        ("endpoints", "; ".join(map(measure, frozen.endpoints))),
+        ("endpoints", "; ".join(map(_endpoint, frozen.endpoints))),
         ("error budget", f"{frozen.alpha:g} for the family, by Holm, two-sided{_attempt(frozen)}"),
         *((("earlier attempts", ", ".join(frozen.confirms)),) if frozen.confirms else ()),
         ("verdicts are about", _PRIMARY[frozen.primary]),
@@ -152,6 +153,17 @@ def confirmation_sentence(comparison: Comparison) -> str:
         f"{len(analysis.confirms)}, at {analysis.alpha:g}. The {data} are the same as those of "
         "the earlier attempts."
     )
+
+
+def _endpoint(one: Endpoint) -> str:
+    """Name an endpoint with how it was declared to be read and asked about."""
+    return str(one).replace(one.name, measure(one.name), 1)
+
+
+def _margin(name: str, frozen: Analysis) -> str:
+    """Name a margin in the unit of its endpoint; that of a time is a factor."""
+    own, is_time = frozen.margins[name], short_measure(name) != measure(name) and " to " in name
+    return f"{short_measure(name)} {f'{own:g}x' if is_time else f'±{own:g}'}"
 
 
 def _attempt(frozen: Analysis) -> str:

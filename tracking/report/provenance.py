@@ -20,7 +20,7 @@ from tracking.compare.endpoints import (
 )
 from tracking.metric import Scale
 from tracking.outcomes import Outcome
-from tracking.questions.analysis import Endpoint
+from tracking.questions.endpoint import STANDARD
 from tracking.report.tables import Table
 from tracking.report.wording import level, number, ranges
 
@@ -38,7 +38,7 @@ def data_rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
     spans = curve_spans(outcomes)
     for one in outcomes:
         trial, reached = one.trial, _score(one, spans)
-        ends = [reached.of(endpoint) if reached else None for endpoint in Endpoint]
+        ends = [reached.of(endpoint) if reached else None for endpoint in STANDARD]
         metrics = [final_metric(trial.workload), curve_metric(trial.workload)]
         row: dict[str, Any] = {
             "workload": trial.workload.name,

@@ -6,7 +6,7 @@ No p-value here is adjusted, except that of the max-T test. Decides nothing.
 from collections.abc import Mapping
 
 from tracking.compare.result import Comparison, Difference
-from tracking.questions.analysis import Endpoint, Question
+from tracking.questions.analysis import Question
 from tracking.report.tables import Table, in_unit
 from tracking.report.wording import (
     middle_interval,
@@ -23,7 +23,9 @@ from tracking.report.wording import (
 
 def sensitivity(comparison: Comparison, question: Question) -> Table:
     """Return the other tests of one question: both endpoints, pooled and by workload."""
-    rows = [one for endpoint in Endpoint for one in comparison.rows(question, endpoint)]
+    rows = [
+        one for endpoint in comparison.endpoints for one in comparison.rows(question, endpoint)
+    ]
     with_max_t = any(one.sensitivity and one.sensitivity.max_t_p is not None for one in rows)
     return Table.of(title(question), [_tests(one, comparison, with_max_t) for one in rows])
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from jobs.contract.workloads.workload import MetricSpec
 from tracking.columns import columns
 from tracking.compare.result import Comparison, Difference
-from tracking.questions.analysis import Endpoint, Question
+from tracking.questions.analysis import Question
 from tracking.report.wording import (
     all_in_points,
     column,
@@ -67,9 +67,9 @@ class Section:
 
 def answers(comparison: Comparison, question: Question) -> Table:
     """Return both endpoints of one question: the pooled answer first, then the workloads."""
-    by_endpoint = [comparison.rows(question, endpoint) for endpoint in Endpoint]
+    by_endpoint = [comparison.rows(question, endpoint) for endpoint in comparison.endpoints]
     header = ["data"]
-    for endpoint in Endpoint:
+    for endpoint in comparison.endpoints:
         interval_name = confidence(comparison)
         header.append(f"Δ {column(comparison, endpoint)} [{interval_name}]")
         header += [f"wins [{interval_name}]"] * (comparison.primary == "win_probability")
@@ -83,7 +83,9 @@ def answers(comparison: Comparison, question: Question) -> Table:
 
 def effects(comparison: Comparison, question: Question) -> Table:
     """Return effect sizes, what remains without divergence, and the detectable difference."""
-    rows = [one for endpoint in Endpoint for one in comparison.rows(question, endpoint)]
+    rows = [
+        one for endpoint in comparison.endpoints for one in comparison.rows(question, endpoint)
+    ]
     return Table.of(title(question), [_effect(one, comparison) for one in rows])
 
 
@@ -143,9 +145,9 @@ def named(table: Table) -> Table:
 
 def counts(comparison: Comparison, question: Question) -> Table:
     """Return what is in of an open question: pairs and means, and nothing that says how sure."""
-    by_endpoint = [comparison.rows(question, endpoint) for endpoint in Endpoint]
+    by_endpoint = [comparison.rows(question, endpoint) for endpoint in comparison.endpoints]
     header = ["data so far"]
-    for endpoint in Endpoint:
+    for endpoint in comparison.endpoints:
         header += ["pairs", f"mean Δ {column(comparison, endpoint)}"]
     rows = tuple(
         (scope(same[0], comparison), *(cell for one in same for cell in _count(one, comparison)))

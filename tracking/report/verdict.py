@@ -28,6 +28,7 @@ from tracking.report.wording import (
     suffix,
     title,
     unit_noun,
+    within,
 )
 
 _MOST_SETTINGS = 3  # workloads whose settings a heading names
@@ -359,7 +360,7 @@ def _basis(one: Difference, singles: list[Difference], comparison: Comparison) -
 def _reasons(one: Difference, comparison: Comparison) -> list[str]:
     """Say what a verdict means that is not plain, and why it is not more."""
     if one.verdict == "equivalent":
-        margin = f"±{comparison.margin(one):g}{suffix(one.unit)}"
+        margin = within(comparison.margin(one), one.unit)
         p = p_relation(one.equivalence_p)
         return [f"Surely within {margin} by two one-sided tests, adjusted p {p}."]
     if one.verdict != "undecided" or (one.reached is not None and one.reached.look == 0):

@@ -14,7 +14,8 @@ from jobs.contract.workloads.workload import MetricSpec
 from tracking.compare.blocks import Incomplete
 from tracking.compare.result import EXPLORATORY, Comparison, Difference
 from tracking.metric import PP
-from tracking.questions.analysis import Endpoint, Question
+from tracking.questions.analysis import Question
+from tracking.questions.endpoint import LOG_FACTOR, Endpoint
 from tracking.questions.units import TOO_FEW_UNITS
 from tracking.stats.signed_rank import PseudoMedian
 from tracking.stats.t_tests import Estimate, Superiority
@@ -26,9 +27,16 @@ _DASH = "–"  # noqa: RUF001 - a dash on purpose
 
 
 def signed(value: float | None, unit: str = PP) -> str:
-    """Format a difference with its sign: two decimals in points, else three digits."""
+    """Format a difference with its sign: two decimals in points, else three digits.
+
+    A logarithm is printed as the factor that it is of.
+    """
     if value is None:
         return _DASH
+    if math.isinf(value):
+        return "∞" if value > 0 else "-∞"
+    if unit == LOG_FACTOR:
+        return f"{math.exp(value):.3g}x"
     return f"{value:+.{2 if unit == PP else _decimals(value, 3)}f}"
 
 
@@ -45,7 +53,16 @@ def level(value: float | None, spec: MetricSpec) -> str:
 
 def size(value: float | None, unit: str = PP) -> str:
     """Format the size of a difference, which has no sign."""
+    if unit == LOG_FACTOR and value is not None:
+        return signed(value, unit)
     return number(value, 2 if unit == PP or value is None else _decimals(value, 3))
+
+
+def within(margin: float | None, unit: str) -> str:
+    """Format a margin of equivalence; that of a factor goes both ways."""
+    if unit == LOG_FACTOR and margin is not None:
+        return f"a factor of {math.exp(margin):.3g}"
+    return f"±{margin:g}{suffix(unit)}"
 
 
 def suffix(unit: str) -> str:
@@ -102,7 +119,8 @@ def interval(estimate: Estimate, unit: str = PP) -> str:
     """Format an interval; empty if there is none."""
     if estimate.low is None:
         return ""
-    return f"[{signed(estimate.low, unit)}, {signed(estimate.high, unit)}]"
+    end = ")" if estimate.high == math.inf else "]"
+    return f"[{signed(estimate.low, unit)}, {signed(estimate.high, unit)}{end}"
 
 
 def difference(estimate: Estimate, unit: str = PP) -> str:
@@ -127,6 +145,8 @@ MEASURES: Mapping[str, str] = {
 
 def measure(name: str) -> str:
     """Say what was measured, by the name of the measure or endpoint on record."""
+    if " to " in name and name.startswith(("steps", "seconds")):
+        return f"{name} (2x: in half of them)"
     return MEASURES.get(name, name)
 
 
@@ -135,14 +155,16 @@ def short_measure(name: str) -> str:
     return measure(name).partition(" (")[0]
 
 
-def endpoint_name(comparison: Comparison, endpoint: str) -> str:
+def endpoint_name(comparison: Comparison, endpoint: Endpoint) -> str:
     """Name an endpoint by what it measures in this study."""
     measures = (one.measure for one in comparison.pooled if one.endpoint == endpoint)
-    return short_measure(next(measures, endpoint))
+    return short_measure(next(measures, endpoint.name))
 
 
 def all_in_points(comparison: Comparison) -> bool:
     """Return True if every difference is in percentage points."""
+    if not all(one.is_standard for one in comparison.endpoints):
+        return all(one.unit == PP for one in comparison.by_workload)
     return all(workload.metric_spec.unit != "plain" for workload in comparison.workloads)
 
 
@@ -170,7 +192,9 @@ def column(comparison: Comparison, endpoint: Endpoint) -> str:
     names = {
         one.metric_spec.final_metric or one.metric_spec.metric for one in comparison.workloads
     }
-    if endpoint is Endpoint.AUC:
+    if not endpoint.is_standard:
+        name = endpoint.name
+    elif endpoint.measure == "auc":
         name = "AUC"
     elif not comparison.any_of_user:
         name = "test accuracy"

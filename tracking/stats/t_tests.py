@@ -54,6 +54,13 @@ class Estimate:
         log_factor = special.gammaln(half) - special.gammaln(half - 0.5) - np.log(half) / 2
         return self.d_z * float(np.exp(log_factor))
 
+    @property
+    def one_sided_p(self) -> float | None:
+        """The p-value against a mean of zero or less; None if nothing estimates the error."""
+        if self.t is None or self.df is None:
+            return None
+        return float(special.stdtr(self.df, -self.t))
+
     def equivalence_p(self, margin: float) -> float | None:
         """Test that the mean lies within ±`margin`: the p-value of two one-sided t tests.
 

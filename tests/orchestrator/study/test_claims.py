@@ -6,7 +6,7 @@ from scipy.stats import nct, t
 from sweep_text import sweep_text as _sweep
 
 from orchestrator.study.design_power import Design, detectable, power
-from tracking.questions.analysis import Endpoint
+from tracking.questions.endpoint import STANDARD
 from tracking.stats.group_sequential import limits
 
 
@@ -41,7 +41,7 @@ _PAIR = "candidates: {adamw: {}, lion: {}}\nbaseline: adamw"
 
 def test_a_plan_says_what_its_verdict_will_be_able_to_claim(thermolion, tmp_path, planned):
     found = planned(_sweep(_PAIR, seeds="seeds: 5"))["claims"]
-    assert (found["tests"], found["level_a"], found["level_b"]) == (len(Endpoint), True, False)
+    assert (found["tests"], found["level_a"], found["level_b"]) == (len(STANDARD), True, False)
     assert (found["data_sets"], found["data_sets_needed"]) == (1, 7)
     said = thermolion("plan", tmp_path / "sweep.yaml").out
     found_least = "5 seeds find on this workload a difference of 2.05 sd, 4 times in 5"

@@ -7,7 +7,8 @@ import pytest
 
 from jobs.contract.workloads.workload import ImageWorkload, UserWorkload
 from tracking.compare.compare import compare
-from tracking.questions.analysis import Endpoint, Question, data_sets_needed
+from tracking.questions.analysis import Question, data_sets_needed
+from tracking.questions.endpoint import FINAL
 from tracking.report.page import write_report
 from tracking.report.terminal import verdict_text
 
@@ -27,7 +28,7 @@ def study_of(arms, means, noise=(0.0004, -0.0004, 0.0)):
 
 
 def final(comparison):
-    return next(one for one in comparison.across_datasets if one.endpoint == Endpoint.FINAL)
+    return next(one for one in comparison.across_datasets if one.endpoint == FINAL)
 
 
 @pytest.mark.parametrize(("tests", "least"), [(1, 6), (2, 7), (4, 8), (8, 9), (16, 10), (32, 11)])

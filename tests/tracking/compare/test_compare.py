@@ -9,7 +9,8 @@ import pytest
 from tracking.compare.compare import compare
 from tracking.compare.endpoints import ComparisonError
 from tracking.compare.result import verdict
-from tracking.questions.analysis import Endpoint, Question
+from tracking.questions.analysis import Question
+from tracking.questions.endpoint import AUC, FINAL
 from tracking.report.page import write_report
 from tracking.report.sensitivity import sensitivity
 from tracking.report.terminal import verdict_text
@@ -24,7 +25,7 @@ B = [0.9070, 0.9060, 0.9095, 0.9090, 0.9065]
 
 def final(comparison, workload=None):
     rows = comparison.pooled if workload is None else comparison.by_workload
-    (found,) = [one for one in rows if one.endpoint == Endpoint.FINAL and one.workload == workload]
+    (found,) = [one for one in rows if one.endpoint == FINAL and one.workload == workload]
     return found
 
 
@@ -42,7 +43,7 @@ def test_the_known_answer_comes_through_in_percentage_points(arms):
 
 def test_the_speed_endpoint_is_the_area_under_the_curve(arms):
     found = compare("s", arms("digits", A, B), [QUESTION])
-    (speed,) = [one for one in found.pooled if one.endpoint == Endpoint.AUC]
+    (speed,) = [one for one in found.pooled if one.endpoint == AUC]
     # The curves of the fixture are the final accuracy, lower by constants, from the same 0.1.
     assert speed.estimate.mean == pytest.approx(0.4 * (40 - 5) / 40)
     assert speed.measure == "val_auc"
@@ -67,7 +68,7 @@ def test_differences_that_are_equal_but_for_rounding_leave_the_other_answers(out
     ]
     questions = [QUESTION, Question("thermolion", "lion")]
     found = compare("s", trials, questions)
-    kinds = [one.estimate.kind for one in found.pooled if one.endpoint == Endpoint.FINAL]
+    kinds = [one.estimate.kind for one in found.pooled if one.endpoint == FINAL]
     assert kinds == ["degenerate", "estimated"]
     assert [one.sensitivity.max_t_p for one in found.pooled] == [None] * 4
 

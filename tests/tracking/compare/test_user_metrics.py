@@ -14,7 +14,8 @@ from tracking.compare.compare import compare
 from tracking.compare.endpoints import ComparisonError
 from tracking.mlflow_store.parents import study_record
 from tracking.mlflow_store.record import trial_record
-from tracking.questions.analysis import Endpoint, Question
+from tracking.questions.analysis import Question
+from tracking.questions.endpoint import AUC, FINAL, STANDARD
 from tracking.report.figures import plots
 from tracking.report.figures.curves import learning_curve
 from tracking.report.page import write_report
@@ -34,7 +35,7 @@ def on(comparison, endpoint, workload=None):
 
 def test_a_lower_loss_is_better_and_its_difference_positive_in_its_own_unit(user_arms):
     found = compare("s", user_arms(LOW, HIGH), [QUESTION])
-    answer, expected = on(found, Endpoint.FINAL), stats.ttest_rel(HIGH, LOW)
+    answer, expected = on(found, FINAL), stats.ttest_rel(HIGH, LOW)
     assert answer.estimate.mean == pytest.approx(sum(HIGH) / 5 - sum(LOW) / 5)
     assert answer.estimate.t == pytest.approx(expected.statistic)
     assert answer.estimate.p == pytest.approx(expected.pvalue)
@@ -44,7 +45,7 @@ def test_a_lower_loss_is_better_and_its_difference_positive_in_its_own_unit(user
     assert answer.equivalence_p is None
     assert answer.superiority.wins == 5
     assert found.summaries[0].mean_final == pytest.approx(sum(LOW) / 5)
-    speed = on(found, Endpoint.AUC)
+    speed = on(found, AUC)
     assert speed.estimate.mean == pytest.approx(answer.estimate.mean / 2)
     text = verdict_text(found)
     assert "better in final val_loss (lower is better; + means lower): +0.0880, 95% CI" in text
@@ -56,19 +57,19 @@ def test_a_lower_loss_is_better_and_its_difference_positive_in_its_own_unit(user
 
 def test_losses_that_hardly_differ_are_undecided_and_never_equivalent(user_arms):
     other = [one + 1e-6 * sign for one, sign in zip(LOW, (1, -1, 1, -1, 2), strict=True)]
-    answer = on(compare("s", user_arms(LOW, other), [QUESTION]), Endpoint.FINAL)
+    answer = on(compare("s", user_arms(LOW, other), [QUESTION]), FINAL)
     assert (answer.verdict, answer.equivalence_p) == ("undecided", None)
 
 
 def test_losses_within_a_margin_of_their_own_are_equivalent(user_arms):
     other = [one + 1e-3 * sign for one, sign in zip(LOW, (1, -1, 1, -1, 2), strict=True)]
-    found = compare("s", user_arms(LOW, other), [QUESTION], margins={Endpoint.FINAL: 0.01})
-    answer, differences = on(found, Endpoint.FINAL), [1e-3 * s for s in (1, -1, 1, -1, 2)]
+    found = compare("s", user_arms(LOW, other), [QUESTION], margins={FINAL.name: 0.01})
+    answer, differences = on(found, FINAL), [1e-3 * s for s in (1, -1, 1, -1, 2)]
     sides = [stats.ttest_1samp(differences, limit) for limit in (-0.01, 0.01)]
     larger = max(sides[0].pvalue / 2, sides[1].pvalue / 2)
     assert answer.verdict == "equivalent"
     assert answer.equivalence_p == pytest.approx(2 * larger)  # Holm over two endpoints
-    assert on(found, Endpoint.AUC).equivalence_p is None  # its margin is not declared
+    assert on(found, AUC).equivalence_p is None  # its margin is not declared
     text = verdict_text(found)
     assert "Surely within ±0.01 by two one-sided tests" in text
 
@@ -76,18 +77,18 @@ def test_losses_within_a_margin_of_their_own_are_equivalent(user_arms):
 def test_an_endpoint_in_points_has_its_own_margin_if_one_is_declared(user_arms):
     first, second = [91.20, 90.85, 91.40, 91.1, 91.0], [90.95, 90.60, 91.15, 90.86, 90.74]
     outcomes = user_arms(first, second, reading=PERCENT)
-    usual = on(compare("s", outcomes, [QUESTION]), Endpoint.FINAL)
-    wide = compare("s", outcomes, [QUESTION], margins={Endpoint.FINAL: 1.0})
+    usual = on(compare("s", outcomes, [QUESTION]), FINAL)
+    wide = compare("s", outcomes, [QUESTION], margins={FINAL.name: 1.0})
     assert usual.verdict == "better"
-    assert on(wide, Endpoint.FINAL).verdict == "equivalent"
-    assert wide.margin(on(wide, Endpoint.AUC)) == 0.2
+    assert on(wide, FINAL).verdict == "equivalent"
+    assert wide.margin(on(wide, AUC)) == 0.2
 
 
 def test_a_percentage_is_compared_in_points_as_it_is(user_arms):
     first = [91.20, 90.85, 91.40, 91.05, 91.30]
     second = [90.70, 90.60, 90.95, 90.90, 90.65]
     found = compare("s", user_arms(first, second, reading=PERCENT), [QUESTION])
-    answer = on(found, Endpoint.FINAL)
+    answer = on(found, FINAL)
     assert answer.estimate.mean == pytest.approx(0.4)
     assert (answer.unit, answer.measure) == ("pp", "final top1")
     assert answer.equivalence_p is not None
@@ -104,7 +105,7 @@ def test_a_fraction_counts_a_hundredfold(user_arms):
     ]
     outcomes = [replace(one, curve=_scaled(one.curve)) for one in outcomes]
     found = compare("s", outcomes, [QUESTION])
-    assert on(found, Endpoint.FINAL).estimate.mean == pytest.approx(1.5)
+    assert on(found, FINAL).estimate.mean == pytest.approx(1.5)
     assert found.summaries[0].mean_final == pytest.approx(82)
 
 
@@ -133,7 +134,7 @@ def test_a_diverged_trial_without_a_declared_chance_is_no_result(user_outcome, u
     outcomes = user_arms(LOW, HIGH)
     outcomes[1] = user_outcome("thermolion", "lm", 1, [(0, 4.0), (50, math.nan)], state="diverged")
     found = compare("s", outcomes, [QUESTION])
-    assert on(found, Endpoint.FINAL).estimate.n == 4
+    assert on(found, FINAL).estimate.n == 4
     ((candidate, why),) = found.incomplete[0].reasons
     assert (candidate, found.incomplete[0].block) == ("thermolion", 1)
     assert "declares no `chance`" in why
@@ -150,7 +151,7 @@ def test_a_diverged_trial_counts_as_the_declared_chance_to_where_the_others_end(
     summary = found.summaries[0]
     assert (summary.n, summary.diverged) == (5, 1)
     assert summary.mean_final == pytest.approx((sum(LOW) - LOW[1] + 6.0) / 5)
-    assert on(found, Endpoint.FINAL).divergences == (1, 0)
+    assert on(found, FINAL).divergences == (1, 0)
     lost = (50 * 5.0 + 50 * 6.0) / 100
     kept = sum((4.0 + last) / 2 for block, last in enumerate(LOW) if block != 1)
     assert summary.mean_auc == pytest.approx((kept + lost) / 5)
@@ -172,10 +173,10 @@ def test_blocks_whose_curves_cover_unlike_steps_are_left_out_of_the_speed_alone(
     outcomes[2] = user_outcome("thermolion", "lm", 2, [(0, 4.0), (80, 2.39)])
     outcomes[3] = user_outcome("thermolion", "lm", 3, [(100, 2.42)])
     found = compare("s", outcomes, [QUESTION])
-    assert on(found, Endpoint.FINAL).estimate.n == 5
-    speed = on(found, Endpoint.AUC)
+    assert on(found, FINAL).estimate.n == 5
+    speed = on(found, AUC)
     assert (speed.estimate.n, "no AUC" in speed.flags) == (3, True)
-    assert "no AUC" not in on(found, Endpoint.FINAL).flags
+    assert "no AUC" not in on(found, FINAL).flags
     details = {flag.block: flag.detail for flag in found.flags if flag.kind == "no AUC"}
     assert details == {
         2: "thermolion: steps 0 to 80, adamw: steps 0 to 100",
@@ -198,8 +199,8 @@ def test_final_scores_alone_leave_the_speed_open(user_outcome):
         for block, last in enumerate(arm)
     ]
     found = compare("s", outcomes, [QUESTION])
-    assert on(found, Endpoint.FINAL).verdict == "better"
-    assert on(found, Endpoint.AUC).verdict == "not estimable"
+    assert on(found, FINAL).verdict == "better"
+    assert on(found, AUC).verdict == "not estimable"
     assert "fewer than two blocks have curves over the same steps" in verdict_text(found)
     assert found.summaries[0].mean_auc is None
 
@@ -213,12 +214,12 @@ def test_workloads_of_unlike_units_or_directions_are_not_pooled(user_arms, readi
         [50.0, 51.5], [49.0, 50.2], "other", reading=reading
     )
     found = compare("s", outcomes, [QUESTION])
-    for endpoint in Endpoint:
+    for endpoint in STANDARD:
         pooled = on(found, endpoint)
         assert (pooled.verdict, pooled.flags) == ("not estimable", ("mixed units",))
         assert (pooled.estimate.mean, pooled.p_adjusted) == (None, None)
         assert on(found, endpoint, "lm").estimate.n == 5
-    assert on(found, Endpoint.FINAL, "lm").verdict == "better"
+    assert on(found, FINAL, "lm").verdict == "better"
     assert "nothing is pooled over them" in verdict_text(found)
 
 
@@ -226,8 +227,8 @@ def test_a_percentage_of_the_user_is_pooled_with_the_accuracy_of_images(arms, us
     first, second = [91.0, 91.6, 91.2], [90.7, 90.9, 91.0]
     images = arms("digits", [0.91, 0.92, 0.93], [0.90, 0.915, 0.91])
     found = compare("s", images + user_arms(first, second, reading=PERCENT), [QUESTION])
-    means = [on(found, Endpoint.FINAL, name).estimate.mean for name in ("digits", "lm")]
-    pooled = on(found, Endpoint.FINAL)
+    means = [on(found, FINAL, name).estimate.mean for name in ("digits", "lm")]
+    pooled = on(found, FINAL)
     assert pooled.estimate.mean == pytest.approx(sum(means) / 2)
     assert (pooled.measure, pooled.flags) == ("final score", ("few seeds", "mixed metrics"))
 

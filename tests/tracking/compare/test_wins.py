@@ -9,17 +9,18 @@ from scipy import stats
 
 from jobs.contract.workloads.workload import MetricSpec
 from tracking.compare.compare import compare
-from tracking.questions.analysis import Analysis, Endpoint, Question
+from tracking.questions.analysis import Analysis, Question
+from tracking.questions.endpoint import FINAL, STANDARD
 from tracking.questions.interim import Look, Looks
 from tracking.questions.units import Units
 from tracking.report.page import write_report
 from tracking.report.terminal import verdict_text
 
 QUESTION = Question("thermolion", "adamw")
-FINAL = (Endpoint.FINAL,)
+ON_FINAL = (FINAL,)
 
 
-def declared(outcomes, endpoints=tuple(Endpoint), **changes):
+def declared(outcomes, endpoints=STANDARD, **changes):
     """Return an analysis of these outcomes that asks who wins more often."""
     workloads = {one.trial.workload.name: one.trial.workload.key for one in outcomes}
     candidates = {one.trial.candidate.name: one.trial.candidate.key for one in outcomes}
@@ -31,7 +32,7 @@ def declared(outcomes, endpoints=tuple(Endpoint), **changes):
     )
 
 
-def answer(outcomes, endpoints=FINAL, **more):
+def answer(outcomes, endpoints=ON_FINAL, **more):
     analysis = declared(outcomes, endpoints)
     return compare("s", outcomes, [QUESTION], analysis=analysis, **more)
 
@@ -47,10 +48,10 @@ def lost(outcome, candidate, block, workload="digits"):
 
 def test_six_of_six_win_at_one_test_and_seven_at_two(arms):
     for n, endpoints, word in (
-        (6, FINAL, "wins more often"),
-        (6, tuple(Endpoint), "undecided"),
-        (7, tuple(Endpoint), "wins more often"),
-        (5, FINAL, "undecided"),
+        (6, ON_FINAL, "wins more often"),
+        (6, STANDARD, "undecided"),
+        (7, STANDARD, "wins more often"),
+        (5, ON_FINAL, "undecided"),
     ):
         found = answer(arms("digits", *ahead(n)), endpoints).pooled[0]
         assert (found.verdict, found.wins.won, found.wins.probability) == (word, n, 1)
@@ -86,7 +87,9 @@ def test_a_few_divergences_blur_the_mean_and_not_who_wins(arms, outcome, tmp_pat
         "s",
         outcomes,
         [Question("adamw", "thermolion")],
-        analysis=replace(declared(outcomes, FINAL), questions=(Question("adamw", "thermolion"),)),
+        analysis=replace(
+            declared(outcomes, ON_FINAL), questions=(Question("adamw", "thermolion"),)
+        ),
     ).pooled[0]
     assert (back.verdict, back.p_valid) == ("wins less often", pooled.p_valid)
 
@@ -112,7 +115,7 @@ def test_a_diverged_trial_without_a_value_has_lost(user_arms, user_outcome):
     nan = [(0, 4.0), (50, math.nan)]
     outcomes[0] = user_outcome("thermolion", "lm", 0, nan, state="diverged")
     outcomes[9] = user_outcome("adamw", "lm", 1, nan, state="diverged")
-    for one in answer(outcomes, tuple(Endpoint)).pooled:
+    for one in answer(outcomes, STANDARD).pooled:
         assert (one.wins.won, one.wins.lost, one.wins.n) == (7, 1, 8)
         assert one.estimate.n == 6
         assert not {"lost candidate", "lost baseline"} & set(one.flags)

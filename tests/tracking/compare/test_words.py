@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from tracking.compare.compare import compare
-from tracking.questions.analysis import Analysis, Endpoint, Question
+from tracking.questions.analysis import Analysis, Question
+from tracking.questions.endpoint import FINAL
 from tracking.questions.interim import Looks
 from tracking.report.terminal import verdict_text
 from tracking.stats.group_sequential import limits, repeated_p
@@ -20,7 +21,7 @@ NOISE = [0.0004, -0.0003, 0.0001, -0.0002, 0.0003, -0.0001, 0.0002, -0.0004, 0.0
 
 def final(found, workload=None):
     rows = found.pooled if workload is None else found.by_workload
-    (one,) = [one for one in rows if (one.endpoint, one.workload) == (Endpoint.FINAL, workload)]
+    (one,) = [one for one in rows if (one.endpoint, one.workload) == (FINAL, workload)]
     return one
 
 
@@ -185,10 +186,10 @@ def test_single_workloads_have_a_holm_of_their_own(arms, outcome):
     assert len(found.by_workload) == 8
     ps = [one.estimate.p for one in found.by_workload]
     assert [one.p_adjusted for one in found.by_workload] == pytest.approx(holm(ps), nan_ok=True)
-    declared = declare(outcomes, 6, endpoints=(Endpoint.FINAL,))
+    declared = declare(outcomes, 6, endpoints=(FINAL,))
     apart = compare("s", outcomes, asked, analysis=declared)
     inside = [one for one in apart.by_workload if "exploratory" not in one.flags]
-    assert [(one.question, one.endpoint) for one in inside] == [(QUESTION, Endpoint.FINAL)] * 2
+    assert [(one.question, one.endpoint) for one in inside] == [(QUESTION, FINAL)] * 2
     assert [one.p_adjusted for one in inside] == pytest.approx(
         holm([one.estimate.p for one in inside])
     )
@@ -269,7 +270,7 @@ def test_an_answer_that_can_have_no_word_counts_with_p_one(arms):
     clear = [b + gain for b, gain in zip(second, gains, strict=True)]
     few = arms("few", [0.95, 0.951, 0.953], [0.90, 0.902, 0.903])
     outcomes = [*arms("digits", clear, second), *few]
-    declared = declare(outcomes, 7, endpoints=(Endpoint.FINAL,))
+    declared = declare(outcomes, 7, endpoints=(FINAL,))
     found = compare("s", outcomes, [QUESTION], analysis=declared, closed=True)
     digits, other = final(found, "digits"), final(found, "few")
     assert 0.025 < digits.estimate.p < 0.05

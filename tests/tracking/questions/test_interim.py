@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from tracking.compare.compare import compare
-from tracking.questions.analysis import Analysis, Endpoint, Question
+from tracking.questions.analysis import Analysis, Question
+from tracking.questions.endpoint import AUC, FINAL
 from tracking.questions.interim import Looks
 from tracking.report.preregistration import ledger
 from tracking.report.terminal import verdict_text
@@ -35,7 +36,7 @@ def final(found, candidate="thermolion"):
     (one,) = [
         one
         for one in found.pooled
-        if one.endpoint == Endpoint.FINAL and one.question.candidate == candidate
+        if one.endpoint == FINAL and one.question.candidate == candidate
     ]
     return one
 
@@ -49,7 +50,7 @@ def test_the_least_repeated_p_value_goes_into_holm(arms):
     assert answer.p_valid == pytest.approx(min(valid))
     both = [one.p_valid for one in found.pooled]
     assert [one.p_adjusted for one in found.pooled] == pytest.approx(holm(both))
-    rows = [row for row in found.ledger if row.endpoint == Endpoint.FINAL]
+    rows = [row for row in found.ledger if row.endpoint == FINAL]
     assert [(row.look, row.n, row.fraction) for row in rows] == [(1, 3, 0.5), (2, 6, 1.0)]
     assert [row.p for row in rows] == pytest.approx([one.p for one in alone])
     assert [row.limit for row in rows] == pytest.approx(limits(LOOKS, 0.025))
@@ -131,7 +132,7 @@ def test_a_question_that_cannot_be_answered_stays_in_the_family(arms):
 
 def test_an_endpoint_that_was_not_declared_is_for_exploration(arms):
     outcomes = arms("digits", A, B)
-    plan = agreed(outcomes, looks=(), endpoints=(Endpoint.AUC,))
+    plan = agreed(outcomes, looks=(), endpoints=(AUC,))
     found = compare("s", outcomes, [QUESTION], analysis=plan)
     assert found.family == 1
     assert "exploratory" in final(found).flags

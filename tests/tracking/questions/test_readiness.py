@@ -8,7 +8,8 @@ import pytest
 
 from tracking.compare.appendix import compute_appendix
 from tracking.compare.compare import compare
-from tracking.questions.analysis import Analysis, Endpoint, Question
+from tracking.questions.analysis import Analysis, Question
+from tracking.questions.endpoint import FINAL
 from tracking.questions.interim import Looks
 from tracking.stats.multiplicity import holm
 
@@ -107,9 +108,7 @@ def test_an_open_question_has_counts_and_means_and_nothing_else_anywhere(study):
     found = compare("s", unfinished(outcomes, "lion"), ASKED, analysis=declare(outcomes))
     assert list(said(rows_of(found, ASKED[1]))) == []
     assert list(said(rows_of(found, ASKED[0]))) != []
-    (pooled,) = [
-        one for one in found.pooled if one.question == ASKED[1] and one.endpoint == Endpoint.FINAL
-    ]
+    (pooled,) = [one for one in found.pooled if one.question == ASKED[1] and one.endpoint == FINAL]
     assert pooled.estimate.n == 39
     assert pooled.estimate.mean is not None
     both = compare("s", unfinished(outcomes, "adamw"), ASKED, analysis=declare(outcomes))

@@ -10,7 +10,8 @@ from scipy import stats
 from jobs.contract.trial import Candidate
 from tracking.compare.compare import compare
 from tracking.compare.endpoints import ComparisonError
-from tracking.questions.analysis import Analysis, Endpoint, Question, find_added
+from tracking.questions.analysis import Analysis, Question, find_added
+from tracking.questions.endpoint import FINAL
 from tracking.questions.interim import Looks
 from tracking.questions.units import Units
 from tracking.stats.variance_components import estimate_components
@@ -26,7 +27,7 @@ def final(found, workload=None, question=QUESTION):
     (one,) = [
         one
         for one in rows
-        if (one.endpoint, one.workload, one.question) == (Endpoint.FINAL, workload, question)
+        if (one.endpoint, one.workload, one.question) == (FINAL, workload, question)
     ]
     return one
 

@@ -12,7 +12,8 @@ from tracking.compare.appendix import compute_appendix, profile_candidates
 from tracking.compare.compare import compare
 from tracking.compare.result import Verdict
 from tracking.compare.time_to_target import Arm
-from tracking.questions.analysis import Endpoint, Question
+from tracking.questions.analysis import Question
+from tracking.questions.endpoint import FINAL
 from tracking.questions.interim import Looks
 from tracking.report.appendix import draw, sections
 from tracking.report.figures.plots import lines
@@ -26,7 +27,7 @@ INF = math.inf
 
 
 def final(rows):
-    return [one for one in rows if one.endpoint == Endpoint.FINAL]
+    return [one for one in rows if one.endpoint == FINAL]
 
 
 def notes(found, outcomes):

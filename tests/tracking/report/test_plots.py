@@ -6,7 +6,8 @@ import re
 import pytest
 
 from tracking.compare.compare import compare
-from tracking.questions.analysis import Endpoint, Question
+from tracking.questions.analysis import Question
+from tracking.questions.endpoint import AUC, FINAL
 from tracking.report.figures import plots
 from tracking.report.figures.curves import learning_curve
 from tracking.report.figures.forest import forest_plot
@@ -58,7 +59,7 @@ def test_a_metric_that_nobody_logged_draws_an_empty_panel(outcome, styles):
 
 
 def test_a_forest_plot_prints_its_numbers(comparison, styles):
-    rows = comparison.rows(QUESTION, Endpoint.FINAL)
+    rows = comparison.rows(QUESTION, FINAL)
     drawn = forest_plot(rows, comparison, styles)
     assert "+0.37 [+0.14, +0.59]" in drawn
     assert "pooled (3)" in drawn
@@ -66,7 +67,7 @@ def test_a_forest_plot_prints_its_numbers(comparison, styles):
 
 def test_a_forest_plot_of_nothing_is_drawn_all_the_same(arms, styles):
     empty = compare("s", arms("digits", [0.9], [0.8]), [QUESTION])
-    drawn = forest_plot(empty.rows(QUESTION, Endpoint.AUC), empty, styles)
+    drawn = forest_plot(empty.rows(QUESTION, AUC), empty, styles)
     assert "<svg" in drawn
 
 

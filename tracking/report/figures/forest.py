@@ -3,6 +3,7 @@
 Shows what `compare` found; computes nothing.
 """
 
+import math
 import textwrap
 from collections.abc import Mapping, Sequence
 
@@ -11,7 +12,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from tracking.compare.result import Comparison, Difference
-from tracking.questions.analysis import Endpoint
 from tracking.report.figures.plots import GRID, QUIET, LineStyle, plot_style, to_svg
 from tracking.report.wording import difference, measure, scope, title
 
@@ -24,7 +24,7 @@ def draw(comparison: Comparison, styles: Mapping[str, LineStyle]) -> list[str]:
         forest_plot(rows, comparison, styles)
         for question in comparison.questions
         if not comparison.is_open(question)
-        for endpoint in Endpoint
+        for endpoint in comparison.endpoints
         for rows in _by_unit(comparison.rows(question, endpoint))
     ]
 
@@ -78,7 +78,7 @@ def forest_plot(
         f"{scope(one, comparison)} {difference(one.estimate, one.unit)}" for one in rows
     )
     described = f"Forest plot of {title(first.question)}, {measure(first.measure)}: {read_out}"
-    name = f"{title(first.question)}/{first.endpoint}"
+    name = f"{title(first.question)}/{first.endpoint.name}"
     if first.workload is not None:  # one of several, by unit
         name += f"/{first.workload}"
     return to_svg(figure, name, described)
@@ -97,7 +97,10 @@ def _draw_row(axes: Axes, y: int, one: Difference, colour: str) -> None:
         fontweight="bold" if one.workload is None else "normal",
     )
     low, high = estimate.low, estimate.high
-    if low is None or high is None:
+    if low is not None and high == math.inf:  # a one-sided interval has no upper end
+        axes.plot([low, estimate.mean], [y, y], color=colour, linewidth=1.6, zorder=2)
+        axes.plot(estimate.mean, y, ">", color=colour, markersize=6, zorder=3)
+    elif low is None or high is None:
         axes.plot(estimate.mean, y, "o", markerfacecolor="white", color=colour, markersize=5)
     elif one.workload is None:
         corners = [(low, y), (estimate.mean, y + 0.26), (high, y), (estimate.mean, y - 0.26)]
