@@ -4,13 +4,11 @@ A difference is one of candidates only if everything else is shared, and blocks 
 only if their seeds were applied: blocks whose pairing is broken are left out. Estimates nothing.
 """
 
-import hashlib
 import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +27,13 @@ from tracking.compare.endpoints import (
     curve_spans,
     score_trial,
 )
+from tracking.compare.pairing_faults import (
+    digest_of,
+    find_mismatch,
+    list_by_name,
+    mixes_code,
+    refuse_twins,
+)
 from tracking.metric import Scale
 from tracking.outcomes import Outcome
 from tracking.questions.analysis import Question
@@ -40,13 +45,6 @@ UNLIKE_MACHINES = "unlike machines"  # of answers in seconds, from which such bl
 
 # What machines must have in common for seconds to be compared between them.
 _OF_A_MACHINE = ("device", "device_memory_mb", "packages")
-
-# What the trials of a block must share, or their difference is not one of candidates.
-_SHARED = ("data", "split", "init", "order")
-
-# Two curves of so many different values are not equal by chance, not even if the values are shares
-# of a hundred images; shorter ones may be.
-_TELLING_VALUES = 6
 
 _Cell = tuple[str, str, int]  # workload, candidate, block
 
@@ -167,7 +165,7 @@ class Blocks:
                 except UnmeasuredError as error:
                     self._unmeasured[cell] = str(error)
         self._leave_out_broken_blocks()
-        _refuse_twins(one for at in self._each() for one in self._measured(*at).values())
+        refuse_twins(one for at in self._each() for one in self._measured(*at).values())
 
     @property
     def seeds(self) -> SeedGroups:
@@ -366,28 +364,28 @@ class Blocks:
         for workload, block in self._each():
             flag = partial(BlockFlag, workload, block)
             measured = self._measured(workload, block)
-            for data in {_digest(outcome, "data") for outcome in measured.values()}:
+            for data in {digest_of(outcome, "data") for outcome in measured.values()}:
                 if usual.setdefault(workload, data) != data:
                     yield flag("data", f"its digest is {data}")
-            if _mixes_code([one.job for one in measured.values()]):
+            if mixes_code([one.job for one in measured.values()]):
                 codes = {name: one.job.get("code") for name, one in measured.items()}
-                yield flag("code", _listed(codes))
+                yield flag("code", list_by_name(codes))
             devices = {name: one.job.get("device") for name, one in measured.items()}
             one = next(iter(devices.values()), None)
             if any(device != one for device in devices.values()):
-                yield flag("device", _listed(devices))
+                yield flag("device", list_by_name(devices))
             if unstable := [name for name, one in measured.items() if one.nondeterministic]:
                 why = "a step that was run twice gave two values"
                 yield flag("nondeterministic", f"{', '.join(unstable)}: {why}")
             if idle := {name: one.at_chance for name, one in measured.items() if one.at_chance}:
-                yield flag("at chance", _listed(idle))
+                yield flag("at chance", list_by_name(idle))
             scores = {name: self._scores[workload, name, block] for name in measured}
             missing = {name: one.no_auc for name, one in scores.items() if one.no_auc is not None}
             spans = {name: one.span for name, one in scores.items() if one.span is not None}
             if len(set(spans.values())) > 1:
                 missing |= {name: "steps {} to {}".format(*span) for name, span in spans.items()}
             if missing:
-                yield flag(NO_AUC, _listed(missing))
+                yield flag(NO_AUC, list_by_name(missing))
 
     def _each(self) -> Iterator[tuple[str, int]]:
         for workload in self.workloads:
@@ -410,7 +408,7 @@ class Blocks:
         """Leave out, with the reason, the blocks whose trials differ in what they must share."""
         for workload, block in self._each():
             measured = self._measured(workload, block)
-            why = _find_mismatch(measured)
+            why = find_mismatch(measured)
             if why is None:
                 continue
             self._broken.add((workload, block))
@@ -426,68 +424,3 @@ def _comparable(found: Sequence[EndpointValue | NoValue]) -> list[EndpointValue]
     if len(values) < len(found) or len({one.span for one in values}) > 1:
         return None
     return values
-
-
-def _find_mismatch(measured: Mapping[str, Outcome]) -> str | None:
-    """Return a message if the trials of a block, by candidate, differ in what they must share."""
-    mismatch = None
-    for name in _SHARED:
-        digests = {candidate: _digest(outcome, name) for candidate, outcome in measured.items()}
-        values = {candidate: value for candidate, value in digests.items() if value is not None}
-        if len(set(values.values())) > 1:
-            mismatch = f"refused: the trials of this block differ in {name} ({_listed(values)})"
-    return mismatch
-
-
-def _refuse_twins(outcomes: Iterable[Outcome]) -> None:
-    """Raise ComparisonError if two blocks of a workload are one, their seeds not applied.
-
-    Such blocks have the same initial weights and order of data by their digests; if a training
-    logs none, as the user's own, a candidate has the same curve on both, value by value.
-    """
-    blocks: dict[tuple[str, str, str], int] = {}
-    for one in outcomes:
-        workload, block = one.trial.workload.name, one.trial.block
-        init, order = _digest(one, "init"), _digest(one, "order")
-        if init is not None and order is not None:
-            subject, identity = workload, f"{init} {order}"
-            shared, advice = "initial weights and the same order of data", ""
-        elif (trace := _trace(one)) is not None:
-            subject, identity = f"{one.trial.candidate.name} on {workload}", trace
-            shared = "curve, value by value"
-            advice = "; let the training take its seed (`context.seed`, or {seed} in a command)"
-        else:
-            continue
-        twin = blocks.setdefault((workload, subject, identity), block)
-        if twin != block:
-            raise ComparisonError(
-                f"{subject}, blocks {twin} and {block} have the same {shared}: "
-                f"their seeds were not applied, so they are one block{advice}"
-            )
-
-
-def _digest(outcome: Outcome, name: str) -> str | None:
-    value: str | None = (outcome.started.get("digests") or {}).get(name)
-    return value
-
-
-def _listed(values: Mapping[str, object]) -> str:
-    return ", ".join(f"{name}: {value}" for name, value in values.items())
-
-
-def _trace(outcome: Outcome) -> str | None:
-    """Return a digest of all that a trial measured, None if that is too little to be unique."""
-    if outcome.state != "completed":
-        return None
-    values = {value for p in outcome.curve for value in p.metrics.values() if math.isfinite(value)}
-    if len(values) < _TELLING_VALUES:
-        return None
-    curve = repr([(p.step, sorted(p.metrics.items())) for p in outcome.curve])
-    return hashlib.sha256(curve.encode()).hexdigest()
-
-
-def _mixes_code(jobs: Sequence[Mapping[str, Any]]) -> bool:
-    """Return True if jobs ran different code; a job without user code has no other version."""
-    ours = {job.get("thermolion_code", job.get("code")) for job in jobs}
-    with_users = {job["code"] for job in jobs if job.get("code") not in ours and "code" in job}
-    return len(ours) > 1 or len(with_users) > 1
