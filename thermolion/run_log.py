@@ -1,8 +1,11 @@
 """What a script that a sweep runs as a command calls to log, to stop and to find its folder.
 
 Standard library only, and nothing of our other packages: a user's project may have folders of
-those names. It cannot save and resume: `train(trial, context)` can.
+those names. It is read by the Python of the script, which may be as old as 3.8. It cannot save and
+resume: `train(trial, context)` can.
 """
+
+from __future__ import annotations
 
 import json
 import math

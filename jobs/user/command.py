@@ -8,6 +8,7 @@ import codecs
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from jobs.user import supervisor
 from jobs.user.results.merger import ResultsError
 from jobs.user.results.reader import ResultReader
 from jobs.worker.context import Context
+from thermolion import run_log
 from thermolion.errors import OperationError
 
 GRACE_S = 30.0  # from the wish that a command should end to its being killed
@@ -236,6 +238,7 @@ def _environment(values: Mapping[str, Any], threads: int, folder: Path) -> dict[
         **os.environ,
         "PATH": command_template.search_path(),
         "OMP_NUM_THREADS": str(threads),
+        "PYTHONPATH": _copy_package(folder / "packages"),
         "THERMOLION_DEVICE": str(values["device"]),
         "THERMOLION_LOG": str(folder / "log.jsonl"),
         "THERMOLION_SEED": str(values["seed"]),
@@ -245,6 +248,18 @@ def _environment(values: Mapping[str, Any], threads: int, folder: Path) -> dict[
     }
     environment.pop("PYTHONSAFEPATH", None)  # a script must find the modules beside it
     return environment
+
+
+def _copy_package(folder: Path) -> str:
+    """Copy the package `thermolion` into a folder; return a PYTHONPATH that ends in this folder.
+
+    The command's Python may be any: without the package, or with another version of it, or in a
+    container that sees this folder and not ours.
+    """
+    home = Path(run_log.__file__).parent
+    shutil.copytree(home, folder / home.name)
+    theirs = os.environ.get("PYTHONPATH")
+    return os.pathsep.join([*([theirs] if theirs else []), str(folder)])
 
 
 def _forward_metrics(command: Command, context: Context, reader: ResultReader) -> None:

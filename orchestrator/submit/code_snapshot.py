@@ -23,6 +23,7 @@ from jobs.contract.workloads import catalog
 from orchestrator.backends.records import read_pack
 from orchestrator.progress.status import Status, TrialStatus
 from orchestrator.study.study import Study
+from orchestrator.submit.environments import find_environments, is_environment
 from orchestrator.sweep.document import SweepError
 
 if TYPE_CHECKING:
@@ -50,8 +51,9 @@ def list_code_files(source: Path, layout: Layout) -> Sequence[str]:
     """Return the files to copy, relative to `source`; what is recorded below a root is not.
 
     In a git work tree that is what git tracks or would track, elsewhere everything but hidden
-    folders and installed packages; `.thermolionignore` leaves out more, in the patterns of a
-    `.gitignore`. A link counts as the file or the folder that it leads to, wherever this lies.
+    folders; never an environment (venv, conda). `.thermolionignore` leaves out more, in the
+    patterns of a `.gitignore`. A link counts as the file or the folder that it leads to, wherever
+    this lies.
     Raises SweepError if they are too large, if a link leads to a folder that it lies in, or if a
     line is no pattern.
     """
@@ -62,10 +64,12 @@ def list_code_files(source: Path, layout: Layout) -> Sequence[str]:
         path = (source / name).resolve()
         if any(path.is_relative_to(place) for place in recorded):
             return True
-        return ignored.match_file(f"{name}/" if path.is_dir() else name)
+        if not path.is_dir():
+            return ignored.match_file(name)
+        return is_environment(path) or ignored.match_file(f"{name}/")
 
     listed = list(_list_files(source, PurePosixPath(), (source.resolve(),), is_left_out))
-    others = _find_other_studies(source, listed)
+    others = _find_other_studies(source, listed) | find_environments(listed)
     chosen = [
         name
         for name in listed

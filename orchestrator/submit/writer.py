@@ -28,6 +28,7 @@ from orchestrator.submit.code_snapshot import (
     list_code_files,
     read_commit,
 )
+from orchestrator.submit.environments import find_links, link_environments
 
 
 @dataclass(frozen=True)
@@ -69,14 +70,16 @@ class Sender:
     def files(self, trials: Sequence[Trial]) -> Sequence[str] | None:
         """Return the user's files to copy; None if no trial needs them as they are now.
 
-        Raises SweepError if they are too large.
+        Raises SweepError if they are too large, and if a command would not find its program there.
         """
         if self.options.code_root is not None:
             return None
         present = Path("present")
         if present not in self._roots(trials, present).values():
             return None
-        return list_code_files(Path.cwd(), self.study.layout)
+        files = list_code_files(Path.cwd(), self.study.layout)
+        self._find_links(files)
+        return files
 
     def write(
         self, trials: Sequence[Trial], files: Sequence[str] | None
@@ -86,12 +89,17 @@ class Sender:
         code = self.options.code_root or self.study.layout.submission(name) / "code"
         if files is not None:
             copy_code(Path.cwd(), files, code)
+            link_environments(Path.cwd(), self._find_links(files), code)
         request = self.placement_request(trials, code)
         plans = backend_of(self.study.sweep.keys).place(request)
         return tuple(
             self._write(name if number == 0 else self._next_folder(), plan, request)
             for number, plan in enumerate(plans)
         )
+
+    def _find_links(self, files: Sequence[str]) -> set[str]:
+        commands = [one.command for one in self.study.sweep.workloads if one.command is not None]
+        return find_links(Path.cwd(), files, commands)
 
     def keep_cap(self, trials: Sequence[Trial]) -> str | None:
         """Take down the study's cap of hours; return why none of some trials can be sent."""

@@ -1,5 +1,6 @@
 """The logging door of a script: what it writes inside of a sweep, and what it does outside."""
 
+import ast
 import json
 import math
 import multiprocessing
@@ -192,3 +193,15 @@ def test_no_module_of_the_package_takes_the_place_of_what_it_exports() -> None:
     modules = {path.stem for path in Path(thermolion.__file__).parent.glob("*.py")}
     assert not modules & set(thermolion.__all__)
     assert all(getattr(thermolion, name) is not None for name in thermolion.__all__)
+
+
+@pytest.mark.parametrize("module", ["__init__", "run_log"])
+def test_what_a_script_imports_can_be_read_by_the_python_of_2019(module: str) -> None:
+    source = Path(thermolion.__file__).with_name(f"{module}.py").read_text()
+    tree = ast.parse(source, feature_version=(3, 8))
+    nodes = list(ast.walk(tree))
+    written = [node.annotation for node in nodes if isinstance(node, (ast.arg, ast.AnnAssign))]
+    written += [node.returns for node in nodes if isinstance(node, ast.FunctionDef)]
+    texts = [ast.unparse(node) for node in written if node is not None]
+    newer = [text for text in texts if "|" in text or text.startswith(("dict[", "tuple["))]
+    assert not newer or "from __future__ import annotations" in source
