@@ -177,17 +177,30 @@ def _compare_options() -> list[ArgumentParser]:
     """Name what is compared: studies, or runs that this tool did not make."""
     studies = "a sweep file, or the name of a study; two of them are compared with each other"
     foreign = ArgumentParser(add_help=False)
-    runs = foreign.add_argument_group("runs of an MLflow experiment, made by whatever tool")
+    runs = foreign.add_argument_group("runs that other tools have logged: in one of three places")
+    runs.add_argument(
+        "--csv",
+        metavar="FILE",
+        nargs="+",
+        type=Path,
+        help="CSV or Parquet: a row a run or a point",
+    )
+    runs.add_argument(
+        "--tensorboard", metavar="DIR", type=Path, help="folders of TensorBoard's event files"
+    )
     for option, metavar, purpose in (
         ("--mlflow", "URI", "MLflow store (MLFLOW_TRACKING_URI, else the root's)"),
-        ("--experiment", "NAME", "the experiment that has the runs"),
+        ("--experiment", "NAME", "of MLflow: the experiment that has the runs"),
+        ("--step", "COLUMN", "of --csv: a row is a point of a curve, at this step"),
+        ("--run", "COLUMN", "of --csv: what tells runs apart (the fields below)"),
+        ("--path", "PATTERN", "fields in the paths of runs: '{optimizer}/seed{seed}'"),
         ("--candidate", "FIELD", "what is compared, such as params.optimizer"),
         ("--seed", "FIELD", "what pairs runs, such as params.seed"),
         ("--workload", "FIELD", "what they were trained on, such as params.dataset"),
         ("--metric", "METRIC", "the metric whose curve and last value count"),
         ("--final-metric", "METRIC", "the metric that counts at the end, if it is another one"),
         ("--baseline", "NAME", "the candidate that all others are compared with (every pair)"),
-        ("--filter", "TEXT", "only these runs, as MLflow's search puts it: tags.kind = 'final'"),
+        ("--filter", "TEXT", "only these runs: tags.kind = 'final' and params.lr != '1'"),
     ):
         runs.add_argument(option, metavar=metavar, help=purpose)
     runs.add_argument("--goal", choices=("max", "min"), default="max", help="what is better")

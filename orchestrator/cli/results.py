@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def compare(arguments: Namespace) -> int:
-    """Answer the questions of a sweep, of two studies, or of the runs of an MLflow experiment."""
+    """Answer the questions of a sweep, of two studies, or of runs of other tools."""
     from tracking.report.terminal import verdict_text
 
     if arguments.close_look:
@@ -41,13 +41,16 @@ def compare(arguments: Namespace) -> int:
 
 def _read_compared(arguments: Namespace) -> StudyResults | ComparisonInput:
     studies = arguments.studies
-    if arguments.experiment is not None or (arguments.mlflow is not None and not studies):
+    sources = ("experiment", "csv", "tensorboard", *(() if studies else ("mlflow",)))
+    named = [f"--{name}" for name in sources if getattr(arguments, name) is not None]
+    if named:
         if studies:
-            raise SweepError(f"--experiment stands alone: leave out {' '.join(studies)}")
+            raise SweepError(f"{named[0]} stands alone: leave out {' '.join(studies)}")
         return read_foreign(arguments, (arguments.root or default_root()).absolute())
     if not 1 <= len(studies) <= 2:
         raise SweepError(
-            f"{len(studies)} studies: name one or two, or an MLflow experiment (--experiment)"
+            f"{len(studies)} studies: name one or two, or runs of other tools (--experiment, "
+            "--csv, --tensorboard)"
         )
     opened = [open_study(name, arguments.root, arguments.set) for name in studies]
     return StudyResults.read(opened[0]) if len(studies) == 1 else pair_studies(*opened)

@@ -2,7 +2,7 @@
 
 import itertools
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,10 +14,21 @@ if TYPE_CHECKING:
     from tracking.foreign.run import ForeignRuns, RunQuery
 
 
-_EXAMPLE = (
-    "compare --mlflow URI --experiment NAME --candidate params.optimizer --seed params.seed "
-    "--workload params.dataset --metric val_acc"
-)
+_SOURCES = ("mlflow", "csv", "tensorboard")  # options; one of them says where the runs are
+_EXAMPLES = {
+    "mlflow": "compare --mlflow URI --experiment NAME --candidate params.optimizer "
+    "--seed params.seed --workload params.dataset --metric val_acc",
+    "csv": "compare --csv runs.csv --candidate optimizer --seed seed --metric val_acc",
+    "tensorboard": "compare --tensorboard runs/ --path '{optimizer}/seed{seed}' "
+    "--candidate optimizer --seed seed --metric val/acc",
+}
+# Options that one kind of source alone takes.
+_ONLY_FOR: Mapping[str, tuple[str, ...]] = {
+    "experiment": ("mlflow",),
+    "step": ("csv",),
+    "run": ("csv",),
+    "path": ("csv", "tensorboard"),
+}
 
 
 def read_foreign(arguments: Namespace, root: Path) -> ComparisonInput:
@@ -28,10 +39,11 @@ def read_foreign(arguments: Namespace, root: Path) -> ComparisonInput:
     from tracking.foreign.pairing import RunFields, check_fields, pair_runs
     from tracking.foreign.run import RunQuery
 
-    needed = ("experiment", "candidate", "seed", "metric")
+    kind = _source_kind(arguments)
+    needed = (*(("experiment",) if kind == "mlflow" else ()), "candidate", "seed", "metric")
     missing = [f"--{name}" for name in needed if getattr(arguments, name) is None]
     if missing:
-        raise SweepError(f"{', '.join(missing)} to be named as well: {_EXAMPLE}")
+        raise SweepError(f"{', '.join(missing)} to be named as well: {_EXAMPLES[kind]}")
     spec = MetricSpec(
         arguments.metric,
         arguments.final_metric,
@@ -41,26 +53,56 @@ def read_foreign(arguments: Namespace, root: Path) -> ComparisonInput:
         arguments.target,
     )
     fields = RunFields(arguments.candidate, arguments.seed, arguments.workload, spec)
-    check_fields(fields)
+    if kind == "mlflow":
+        check_fields(fields)
     named = (arguments.candidate, arguments.seed, arguments.workload)
     query = RunQuery(
         tuple(dict.fromkeys((spec.metric, spec.final_metric or spec.metric))),
         tuple(name for name in named if name is not None),
         arguments.filter or "",
     )
-    name, found = _read_source(arguments, root, query)
+    name, found = _read_source(kind, arguments, root, query)
     paired = pair_runs(found.runs, name, fields)
     names = sorted({one.trial.candidate.name for one in paired.outcomes})
     questions, notes = _make_questions(names, arguments.baseline)
     return ComparisonInput(name, paired.outcomes, questions, (*notes, *found.notes, *paired.notes))
 
 
-def _read_source(arguments: Namespace, root: Path, query: "RunQuery") -> tuple[str, "ForeignRuns"]:
-    """Return the name of the source that the command line names, and its runs."""
-    from tracking.foreign.mlflow_runs import read_mlflow
+def _source_kind(arguments: Namespace) -> str:
+    """Return the option that says where the runs are; raises SweepError for two of them."""
+    named = [name for name in _SOURCES if getattr(arguments, name) is not None]
+    if len(named) > 1:
+        listed = " and ".join(f"--{name}" for name in named)
+        raise SweepError(f"{listed}: runs of one source are compared, so name one of them")
+    kind = named[0] if named else "mlflow"
+    for option, kinds in _ONLY_FOR.items():
+        if getattr(arguments, option) is not None and kind not in kinds:
+            takes = " and ".join(f"--{one}" for one in kinds)
+            raise SweepError(f"--{option} is an option of {takes}: leave it out for --{kind}")
+    return kind
 
-    experiment: str = arguments.experiment
-    return experiment, read_mlflow(root, arguments.mlflow, experiment, query)
+
+def _read_source(
+    kind: str, arguments: Namespace, root: Path, query: "RunQuery"
+) -> tuple[str, "ForeignRuns"]:
+    """Return the name of the source that the command line names, and its runs."""
+    from tracking.foreign.run_paths import PathPattern
+
+    if kind == "mlflow":
+        from tracking.foreign.mlflow_runs import read_mlflow
+
+        experiment: str = arguments.experiment
+        return experiment, read_mlflow(root, arguments.mlflow, experiment, query)
+    path = None if arguments.path is None else PathPattern(arguments.path)
+    if kind == "csv":
+        from tracking.foreign.table_runs import TableLayout, read_tables
+
+        layout = TableLayout(arguments.step, arguments.run, path)
+        return arguments.csv[0].stem, read_tables(arguments.csv, layout, query)
+    from tracking.foreign.tensorboard_runs import read_tensorboard
+
+    folder: Path = arguments.tensorboard
+    return folder.resolve().name, read_tensorboard(folder, path, query)
 
 
 def _make_questions(

@@ -63,7 +63,7 @@ def pair_runs(runs: Sequence[ForeignRun], experiment: str, fields: RunFields) ->
         for cell, run in cells.items()
     ]
     notes.append(
-        f"These are runs of an MLflow experiment, paired by {fields.seed} alone: whether the runs "
+        f"These are runs of another tool, paired by {fields.seed} alone: whether the runs "
         "of a block share their split, initial weights and order of data is not known here."
     )
     ordered = sorted(outcomes, key=lambda one: (one.trial.workload.name, one.trial.block))
@@ -157,7 +157,7 @@ def _outcome(run: ForeignRun, trial: Trial) -> Outcome:
         started_ms=start,
         ended_ms=run.ended_ms,
         started={"run": run.id},
-        job={"host": "MLflow"},
+        job={"host": "elsewhere"},
     )
 
 
