@@ -29,6 +29,7 @@ from jobs.ranks.group import GroupBroken, RankGroup, RendezvousError
 from jobs.ranks.launch import Launch, Rendezvous
 from jobs.ranks.launcher_variables import forget_launcher
 from jobs.user import function
+from jobs.user.command import CommandError
 from jobs.worker import machine
 from jobs.worker.context import Context
 from jobs.worker.device_check import find_fault
@@ -192,13 +193,16 @@ def _train(trial: Trial, context: Context) -> Ending:
             raise
         if context.stopping.rung is not None and isinstance(error, SystemExit) and not error.code:
             return Ending("completed", abrupt=True, early=True)
-        text = traceback.format_exc()
+        # Of a command only what it has printed says why; the frames would all be ours.
+        text = "" if isinstance(error, CommandError) else traceback.format_exc()
         message = f"{type(error).__name__}: {error}".removesuffix(": ")
         if launch.stop:  # children get the signal, too, and their end may raise here
-            _log.warning("trial %s stopped by %s:\n%s", trial.id, launch.stop.reason, text)
+            _log.warning(
+                "trial %s stopped by %s:\n%s", trial.id, launch.stop.reason, text or message
+            )
             why = f"stopped by {launch.stop.reason}: {message}"
             return Ending("interrupted", error=why, kind=launch.stop.kind, abrupt=True)
-        _log.error("trial %s failed:\n%s", trial.id, text)
+        _log.error("trial %s failed:\n%s", trial.id, text or message)
         kind = getattr(error, "kind", type(error).__name__)
         return Ending("failed", None, message, kind, text, abrupt=True)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from jobs.contract import events
 from jobs.contract.events import LogError
-from jobs.contract.failures import classify_exception
+from jobs.contract.failures import classify_exception, find_cause
 from jobs.contract.layout import Layout
 from jobs.contract.trial import Trial
 
@@ -138,7 +138,7 @@ class Attempts:
             if classify_exception(record.get("kind"), record.get("error")) == "GPU_FAULT":
                 return  # it says nothing of the trial, nor of others
             error, traceback = record.get("error") or "", record.get("traceback") or ""
-            signature = _signature(record.get("kind"), error, traceback)
+            signature = find_cause(record.get("kind"), error, traceback)
             end = replace(end, signature=signature, error=error, traceback=traceback)
         else:
             self._done.add(trial)
@@ -185,8 +185,3 @@ def find_common_failure(
         if common and 0 < patience <= len(group):
             return group[0]
     return None
-
-
-def _signature(kind: str | None, error: str, traceback: str) -> str:
-    frames = [line.strip() for line in traceback.splitlines() if line.startswith("  File ")]
-    return f"{kind or error.partition(':')[0]} {frames[-1] if frames else error}"

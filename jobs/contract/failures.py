@@ -68,6 +68,15 @@ _WORDS: Mapping[FailureClass, "re.Pattern[str]"] = {
 }
 
 
+# As Python prints a frame; within a group of exceptions it is indented by bars.
+_FRAME = re.compile(r'^[ |]*File "(?P<file>[^"]+)", line (?P<line>\d+)', re.MULTILINE)
+# What differs between failures of one cause: addresses, paths, digests, numbers.
+_VARYING = re.compile(r"0x[0-9a-fA-F]+|(?:\.{0,2}/[^\s:'\",)]+)+|\b[0-9a-f]{8,}\b|\d+(?:\.\d+)?")
+# A command has failed, and the last line that it has printed says why.
+_EXIT = re.compile(r"CommandError: .* (ended with exit code|was ended by signal) ")
+_COMMAND = "CommandError: "
+
+
 @dataclass(frozen=True)
 class JobEnd:
     """How a job ended whose log does not say so; `node` is the one that it ran on, if it did.
@@ -99,6 +108,36 @@ def classify_exception(kind: str | None, error: str | None) -> FailureClass:
     if kind == "ExitCode" and _KILLED_COMMAND.search(text.partition("\n")[0]):
         return classify_output(text) or "LOST"
     return "USER_ERROR"
+
+
+def find_cause(kind: str | None, error: str | None, traceback: str | None) -> str:
+    """Return the text that failures of one cause have in common.
+
+    It has their class and the place that raised: a file's name and line, as its folder differs
+    between snapshots of one code. Without a traceback, and of a command, the class and what
+    `shorten_error` gives, without its numbers and paths.
+    """
+    frames = [] if (error or "").startswith(_COMMAND) else list(_FRAME.finditer(traceback or ""))
+    if frames:
+        path = frames[-1]["file"].replace("\\", "/")
+        return f"{kind or ''} at {path.rpartition('/')[2]}:{frames[-1]['line']}"
+    return f"{kind or ''}: {hide_varying(shorten_error(error or ''))}"
+
+
+def shorten_error(error: str) -> str:
+    """Return the line of an error that says most: the first one.
+
+    Of a command that has failed it is the last one, which is the last that it has printed.
+    """
+    lines = [line.strip() for line in error.splitlines() if line.strip()]
+    if not lines:
+        return ""
+    return lines[-1] if _EXIT.match(lines[0]) else lines[0]
+
+
+def hide_varying(text: str) -> str:
+    """Return a text without what differs between failures of one cause, such as numbers."""
+    return _VARYING.sub("#", text)
 
 
 def is_of_one_device(error: str) -> bool:

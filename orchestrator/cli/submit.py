@@ -237,7 +237,7 @@ def _describe_left(count: int, arguments: Namespace) -> str:
 
 def _explain_unfinished(status: Status, arguments: Namespace) -> None:
     """Say why some trials have no result, by cause, and what to do about it."""
-    for paragraph in plan.describe_failures(status)[:_MOST_GROUPS]:
+    for paragraph in plan.describe_failures(format_verb("logs", arguments), status)[:_MOST_GROUPS]:
         say(paragraph)
     stopped = [s for s in status.unfinished if s.state not in ("failed", "held")]
     for trial_status in stopped[:_MOST_GROUPS]:

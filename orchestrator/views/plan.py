@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from jobs.contract.command_template import select_settings
+from jobs.contract.failures import hide_varying
 from jobs.contract.trial import Trial
 from jobs.contract.workloads.workload import ImageWorkload, Workload
 from orchestrator.backends.base import backend_of
@@ -270,17 +271,26 @@ def status_json(study: Study, status: Status) -> dict[str, Any]:
 def status_text(study: Study, status: Status) -> str:
     """Return the counts, a line a trial, then why some have no result and what to do."""
     lines = [f"{study.name}: {format_counts(status)}"]
-    lines += [trial_line(trial_status) for trial_status in status.planned.values()]
+    lines += [trial_line(one, by_cause=True) for one in status.planned.values()]
     size = find_right_size(study, status)
     fits = [] if size is None else right_size_lines(size)
-    after = [*describe_failures(status), *stage_lines(status), *fits]
+    after = [
+        *describe_failures(f"thermolion logs {study.name}", status),
+        *stage_lines(status),
+        *fits,
+    ]
     return "\n".join([*lines, *after, *describe_notes(study, status)])
 
 
-def trial_line(trial_status: TrialStatus) -> str:
-    """Return one trial: id, state, whose it is, and what came of it."""
+def trial_line(trial_status: TrialStatus, by_cause: bool = False) -> str:
+    """Return one trial: id, state, whose it is, and what came of it.
+
+    With `by_cause` a failed one has the class of its error: `describe_failures` has the rest.
+    """
     outcome, trial = trial_status.outcome, trial_status.outcome.trial
     result = _join_ends(outcome.error) if outcome.error else final(outcome) or ""
+    if by_cause and outcome.state == "failed":
+        result = outcome.kind or ""
     whose = f"{trial.workload.name} / {trial.candidate.name} / block {trial.block}"
     words = reason(trial_status) or job_words(trial_status)
     ending = f"{result}  {words}".strip()
@@ -298,21 +308,35 @@ def format_counts(status: Status) -> str:
     return ", ".join(f"{count} {state}" for state, count in status.counts.items())
 
 
-def describe_failures(status: Status) -> list[str]:
-    """Return a paragraph for every cause of failure and every hold: how many, and an example."""
-    paragraphs = []
+def describe_failures(logs: str, status: Status) -> list[str]:
+    """Return a paragraph for every cause of failure and every hold: how many, and an example.
+
+    `logs` is the command that prints what a trial has printed, without its id.
+    """
+    paragraphs, causes = [], set()
     for cause in group_failures(status.outcomes):
         trial = cause.example.trial
+        causes.add(hide_varying(cause.error))
         who = f"{', '.join(cause.candidates)} on {', '.join(cause.workloads)}"
-        last = (cause.example.traceback or cause.error).rstrip().splitlines()[-_LAST_LINES:]
+        last = (cause.example.traceback or cause.error).rstrip().splitlines()
+        shown = last[-_LAST_LINES:] if cause.example.traceback else _join_around(last)
         head = f"{cause.count} failed with {cause.kind} ({who}), for example {trial.id}:"
-        paragraphs.append("\n".join([head, *(f"    {line}" for line in last)]))
+        more = f"all that it printed: {logs} {trial.id}"
+        paragraphs.append("\n".join([head, *(f"    {line}" for line in (*shown, more))]))
     paragraphs += group_lines(status)
     holds = [one.hold for one in status.left_alone if one.hold is not None]
     held = Counter((hold.reason, hold.error) for hold in holds)
     for (because, error), count in held.items():
-        paragraphs.append(f"{count} held, because {because}" + (f": {error}" if error else ""))
+        is_new = error and hide_varying(error) not in causes
+        paragraphs.append(f"{count} held, because {because}" + (f": {error}" if is_new else ""))
     return paragraphs
+
+
+def _join_around(lines: Sequence[str]) -> list[str]:
+    """Return the first line of an error and its last ones, with a mark for what is left out."""
+    first, *rest = lines
+    left_out = ["…"] if len(rest) > _LAST_LINES else []
+    return [first, *left_out, *rest[-_LAST_LINES:]]
 
 
 def describe_notes(study: Study, status: Status) -> list[str]:

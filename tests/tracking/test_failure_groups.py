@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from tracking.failure_groups import group_failures, signature
+from jobs.contract.failures import find_cause
+from tracking.failure_groups import group_failures
 
 TRACEBACK = """Traceback (most recent call last):
   File "{root}/jobs/lane.py", line 98, in _attempt
@@ -11,6 +12,10 @@ TRACEBACK = """Traceback (most recent call last):
     raise ValueError({number})
 ValueError: {number}
 """
+
+
+def signature(outcome):
+    return find_cause(outcome.kind, outcome.error, outcome.traceback)
 
 
 def failed(outcome, candidate="adamw", workload="digits", block=0, root="/a", line=12, number=1):

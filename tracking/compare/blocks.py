@@ -13,6 +13,7 @@ from functools import cached_property, partial
 import numpy as np
 from numpy.typing import NDArray
 
+from jobs.contract.failures import shorten_error
 from jobs.contract.workloads.workload import Workload
 from tracking.compare.endpoint_values import (
     EndpointValue,
@@ -402,7 +403,8 @@ class Blocks:
             return "no such trial"
         if cell in self._unmeasured:
             return self._unmeasured[cell]
-        return f"{outcome.state} ({outcome.error})" if outcome.error else outcome.state
+        why = shorten_error(outcome.error or "")
+        return f"{outcome.state} ({why})" if why else outcome.state
 
     def _leave_out_broken_blocks(self) -> None:
         """Leave out, with the reason, the blocks whose trials differ in what they must share."""

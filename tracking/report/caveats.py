@@ -9,7 +9,7 @@ from tracking.compare.result import Comparison
 from tracking.outcomes import Outcome
 from tracking.questions.interim import DECIDED
 from tracking.report.tables import Table
-from tracking.report.wording import all_in_points, quantity, some, title, units
+from tracking.report.wording import all_in_points, list_incomplete, quantity, some, title, units
 
 FLAGS: Mapping[str, str] = {
     "collapse": "Trials diverged. Each counts as chance in the means, so that a few of them can "
@@ -141,12 +141,8 @@ def list_exclusions(comparison: Comparison, outcomes: Sequence[Outcome]) -> list
     """Return a table for each kind of exclusion or flag that occurs in the comparison."""
     rows: Mapping[str, Sequence[Mapping[str, str]]] = {
         "Incomplete blocks: left out of every question that needs the missing trial": [
-            {
-                "workload": block.workload,
-                "block": str(block.block),
-                "missing": "; ".join(f"{name}: {why}" for name, why in block.reasons),
-            }
-            for block in comparison.incomplete
+            {"workload": workload, "block": blocks, "missing": missing}
+            for workload, blocks, missing in list_incomplete(comparison.incomplete)
         ],
         "Diverged trials: counted as chance": [
             {

@@ -16,7 +16,7 @@ from tracking.report.verdict import (
     subject,
 )
 
-_NAMED = 8  # incomplete blocks that a terminal lists before it counts
+_NAMED = 8  # causes of incomplete blocks that a terminal lists before it counts
 _ROWS = 30  # of a table
 _WIDTH = 96  # of a box
 
@@ -83,8 +83,10 @@ def _notes(comparison: Comparison) -> list[str]:
         claims = [wording.claim(comparison), across_datasets.scope(comparison)]
         lines = [" ".join(claims), wording.family(comparison), *lines]
     lines += [*tuning.caveats(comparison.tuning), *preregistration.lines(comparison)]
-    named = comparison.incomplete[:_NAMED]
-    lines += [f"  {wording.incomplete(block)}" for block in named]
-    if len(comparison.incomplete) > _NAMED:
-        lines.append(f"  and {len(comparison.incomplete) - _NAMED} more, listed in the report")
+    causes = wording.list_incomplete(comparison.incomplete)
+    for workload, blocks, missing in causes[:_NAMED]:
+        several = "s" * (not blocks.isdecimal())
+        lines.append(f"  {workload}, block{several} {blocks}: {missing}")
+    if len(causes) > _NAMED:
+        lines.append(f"  and {len(causes) - _NAMED} more causes, listed in the report")
     return ["\n".join(lines)] if lines else []

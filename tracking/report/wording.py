@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from jobs.contract.failures import hide_varying
 from jobs.contract.workloads.workload import MetricSpec
 from tracking.compare.blocks import Incomplete
 from tracking.compare.result import EXPLORATORY, Comparison, Difference
@@ -282,10 +283,40 @@ def units(comparison: Comparison) -> str:
     )
 
 
-def incomplete(block: Incomplete) -> str:
-    """Name a block and what is missing there."""
-    reasons = ", ".join(f"{candidate} {why}" for candidate, why in block.reasons)
-    return f"{block.workload}, block {block.block}: {reasons}"
+def list_incomplete(blocks: Sequence[Incomplete]) -> list[tuple[str, str, str]]:
+    """Return workloads, blocks and what is missing there, a row for each reason.
+
+    Reasons that differ in numbers and paths alone are one, shown by the first of them. A row of
+    fewer trials than its workloads, blocks and candidates make says how many.
+    """
+    reasons: dict[str, str] = {}
+    by_reason: dict[str, list[tuple[str, int, str]]] = {}
+    for block in blocks:
+        for candidate, why in block.reasons:
+            reason = hide_varying(why)
+            reasons.setdefault(reason, why)
+            by_reason.setdefault(reason, []).append((block.workload, block.block, candidate))
+    rows = []
+    for reason, cells in by_reason.items():
+        workloads, numbers, candidates = (
+            list(dict.fromkeys(part)) for part in zip(*cells, strict=True)
+        )
+        missing = f"{some(candidates)} {reasons[reason]}"
+        if len(cells) < len(workloads) * len(numbers) * len(candidates):
+            missing += f", {quantity(len(cells), 'trial')} in all"
+        rows.append((some(workloads), _ranges(sorted(numbers)), missing))
+    return rows
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """Write whole numbers in rising order: 0-4, 7."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs)
 
 
 def no_question(comparison: Comparison) -> str:

@@ -253,7 +253,7 @@ def test_what_went_wrong_is_listed(study, outcome, tmp_path):
     outcomes[8] = replace(outcomes[8], nondeterministic=True)
     found = compare("s", outcomes, QUESTIONS)
     page = Page(write_report(found, outcomes, tmp_path).read_text())
-    for text in ("thermolion: failed (OSError: no data)", "a loss of nan", "nondeterministic"):
+    for text in ("thermolion failed (OSError: no data)", "a loss of nan", "nondeterministic"):
         assert text in page.text
 
 
