@@ -15,16 +15,19 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from jobs.contract.code_files import NamedFiles
 from jobs.contract.layout import Layout
 from jobs.contract.trial import Trial
 from jobs.contract.workloads import catalog
+from jobs.contract.workloads.workload import UserWorkload
 from orchestrator.backends.records import read_pack
 from orchestrator.progress.status import Status, TrialStatus
 from orchestrator.study.study import Study
 from orchestrator.submit.environments import find_environments, is_environment
 from orchestrator.sweep.document import SweepError
+from orchestrator.sweep.sweep import Sweep
 
 if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec
@@ -79,6 +82,23 @@ def list_code_files(source: Path, layout: Layout) -> Sequence[str]:
     ]
     _check_size(source, chosen)
     return sorted(chosen)
+
+
+def list_named_files(sweep: Sweep) -> NamedFiles:
+    """Return what a sweep says of files: to its trainings, and of the results that they write."""
+    told: dict[str, None] = {}
+    written: dict[str, None] = {}
+    for workload in (one for one in sweep.workloads if isinstance(one, UserWorkload)):
+        told |= dict.fromkeys([workload.command or "", *_find_texts(workload.options)])
+        paths = [getattr(source, "path", None) for source in workload.results]
+        written |= {path: None for path in paths if path is not None}
+    for candidate in sweep.candidates:
+        told |= dict.fromkeys(_find_texts(candidate.args))
+    return NamedFiles(tuple(told), tuple(written))
+
+
+def _find_texts(settings: Mapping[str, Any]) -> list[str]:
+    return [value for value in settings.values() if isinstance(value, str)]
 
 
 def read_commit(source: Path) -> tuple[str | None, bool]:

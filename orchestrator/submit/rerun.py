@@ -16,7 +16,12 @@ from jobs.contract.layout import Layout
 from jobs.contract.source_digest import code_digest
 from orchestrator.progress.status import Status, TrialStatus, read_status
 from orchestrator.study.study import Study
-from orchestrator.submit.code_snapshot import choose_code_roots, copy_code, list_code_files
+from orchestrator.submit.code_snapshot import (
+    choose_code_roots,
+    copy_code,
+    list_code_files,
+    list_named_files,
+)
 from orchestrator.submit.submit import check_sendable, lock_study
 from orchestrator.submit.writer import SendOptions
 from orchestrator.sweep.document import SweepError
@@ -83,7 +88,8 @@ def _find_outdated(study: Study, status: Status) -> OutdatedResults:
         roots = choose_code_roots(study, status, trials, copy)
         if copy in roots.values():
             copy_code(Path.cwd(), list_code_files(Path.cwd(), study.layout), copy)
-        digests = {root: code_digest(root) for root in set(roots.values())}
+        named = list_named_files(study.sweep)
+        digests = {root: code_digest(root, named) for root in set(roots.values())}
     other = [s for s in results if s.outcome.job.get("code") != digests[roots[s.outcome.trial.id]]]
     return OutdatedResults(other, len(results))
 

@@ -26,6 +26,7 @@ from orchestrator.submit.code_snapshot import (
     choose_code_roots,
     copy_code,
     list_code_files,
+    list_named_files,
     read_commit,
 )
 from orchestrator.submit.environments import find_links, link_environments
@@ -184,7 +185,7 @@ class Sender:
             data_root=None if data_root is None else data_root.absolute(),
             download=self.options.download,
             code_root=code_root,
-            code=code_digest(code_root),
+            code=code_digest(code_root, list_named_files(self.study.sweep)),
             checkpoint_every_s=self.study.sweep.keys.checkpoint.every,
             keep=self.study.sweep.keys.checkpoint.keep,
             usage=self.study.sweep.keys.system_metrics,

@@ -14,7 +14,8 @@ _MOST_LINKS = 20_000  # what is beyond is linked folder by folder
 def make_working_folder(folder: Path, code_root: Path) -> None:
     """Make `folder` anew: real folders as in `code_root`, in which each file is a link.
 
-    Hidden folders and environments of Python are left out, and the folder itself if it is inside.
+    An environment of Python is one link. Hidden folders are left out, and the folder itself if it
+    is inside.
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -35,11 +36,12 @@ def _walk(root: Path, left_out: Path) -> Iterator[tuple[Path, bool]]:
     for entry in sorted(os.scandir(root), key=lambda entry: entry.name):
         path = Path(entry.path)
         is_folder = entry.is_dir(follow_symlinks=False)
-        if is_folder and (
+        if is_folder and ((path / "pyvenv.cfg").exists() or (path / "conda-meta").exists()):
+            is_folder = False
+        elif is_folder and (
             entry.name.startswith(".")
             or entry.name == "__pycache__"
             or left_out.is_relative_to(path)
-            or (path / "pyvenv.cfg").exists()
         ):
             continue
         yield path, is_folder

@@ -1,5 +1,6 @@
 """A command in a Python of its own: it logs without an installed thermolion, wherever it lies."""
 
+import json
 import subprocess
 
 import pytest
@@ -7,6 +8,8 @@ from odd_folders import finals
 from other_python import FINALS, make_project
 
 from jobs.contract.layout import Layout
+
+WRITING = "open('r.json', 'w').write('[{\"step\": 1, \"val\": 0.75}]')"
 
 
 @pytest.mark.parametrize("has_another_version", [False, True])
@@ -34,12 +37,22 @@ def test_an_environment_among_the_code_is_found_by_a_command_and_is_not_copied(
     monkeypatch.chdir(folder)
     if in_git:
         subprocess.run(["git", "init", "-q"], check=True)
+    else:  # each trial in a working folder of its own
+        sweep.write_text(
+            sweep.read_text().replace("command:", "results: {file: r.json}, command:")
+        )
+        script = folder / "train.py"
+        logging = script.read_text().replace("thermolion.log_final(val=0.75)", WRITING)
+        script.write_text(logging.replace("thermolion.log(step, val=step / 4)", "pass"))
     said = thermolion("run", sweep)
     assert said.code == 0, said.err
     assert finals(thermolion("status", "other", "--json").out) == FINALS
     code = Layout(layout.root, "other").submission("0001") / "code"
     assert (code / "tools" / "env").is_symlink()
     assert not [path for path in code.rglob("*") if path.name == "pyvenv.cfg"]
+    (trial, _) = json.loads(thermolion("status", "other", "--json").out)["trials"]
+    here = thermolion("trial", trial["id"], "--study", "other", "--here")
+    assert here.code == 0, here.err
 
 
 @pytest.mark.parametrize("program", [".hidden/train.sh", "./build/train.sh", "../train.sh"])

@@ -1,0 +1,171 @@
+"""Which files of the user's tree are code: those that a trial may import, run or open.
+
+Sources and configuration are, by their suffix. Anything else is if the code names it, or the
+command of the sweep does: notes, pictures and old results beside a script decide nothing. What is
+named is found in the text; nothing is run.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+
+_PYTHON = ("py", "pyi", "pyx", "pxd")
+_SOURCES = (
+    *("sh", "bash", "zsh", "r", "jl", "lua", "pl", "rb", "js", "mjs", "ts", "java", "scala", "go"),
+    *(
+        "rs",
+        "swift",
+        "c",
+        "cc",
+        "cpp",
+        "cxx",
+        "h",
+        "hh",
+        "hpp",
+        "cu",
+        "cuh",
+        "f",
+        "f90",
+        "m",
+        "sql",
+    ),
+)
+_BINARIES = ("so", "pyd", "dll", "jar", "whl", "exe")
+_SETTINGS = (
+    *("yaml", "yml", "toml", "json", "jsonc", "json5", "jsonnet", "libsonnet", "ini", "cfg"),
+    *("conf", "env", "gin", "properties", "j2", "jinja"),
+)
+_READ = frozenset((*_PYTHON, *_SOURCES, *_SETTINGS))
+_CODE = frozenset((*_READ, *_BINARIES))
+# Named in comments and messages rather than opened: code only if the sweep names them.
+_DOCUMENTS = frozenset(("md", "rst", "log", "ipynb"))
+# Where loggers and Hydra write, of runs by hand as well.
+_LOGS = frozenset(
+    ("mlruns", "mlartifacts", "wandb", "lightning_logs", "tb_logs", ".hydra", "multirun")
+)
+_LARGEST_TEXT = 2**20
+_PROGRAMS = (b"#!", b"\x7fELF")
+
+_QUOTED = re.compile(r"""["']([^"'\n]{1,300})["']""")
+_FIELD = re.compile(r"\{[^{}]*\}|%[sd]")
+
+
+@dataclass(frozen=True)
+class NamedFiles:
+    """Texts of a sweep that name files: what its trainings are told, and `written` by them."""
+
+    told: tuple[str, ...] = ()
+    written: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Names:
+    """The paths and patterns that texts name, in `fnmatch`'s wildcards."""
+
+    names: frozenset[str]
+
+    @cached_property
+    def _pattern(self) -> "re.Pattern[str]":
+        wild = sorted(name for name in self.names if "*" in name or "?" in name)
+        return re.compile("|".join(map(_translate, wild)) or r"(?!)")
+
+    def has(self, path: PurePosixPath, by_path_alone: bool = False) -> bool:
+        """Return True if a file is named: by path, by name, or by a folder that it lies in."""
+        if str(path) in self.names or self._pattern.fullmatch(str(path)):
+            return True
+        if by_path_alone:
+            return False
+        named = path.name in self.names or self._pattern.fullmatch(path.name)
+        folders = (one for one in path.parents if one.name)
+        return bool(named) or any(str(f) in self.names or f.name in self.names for f in folders)
+
+
+def find_code(root: Path, named: NamedFiles) -> Iterator[tuple[str, bytes]]:
+    """Yield the relative path and the bytes of every file below a folder that is code, sorted."""
+    written = _Names(frozenset(_FIELD.sub("*", text) for text in named.written))
+    told = _Names(frozenset(_find_words(named.told)))
+    code: dict[PurePosixPath, bytes] = {}
+    others = []
+    for file in (one for one in root.rglob("*") if one.is_file()):
+        path = PurePosixPath(file.relative_to(root).as_posix())
+        if _is_never_read(path):
+            continue
+        if told.has(path, _is_logged(path)):
+            code[path] = file.read_bytes()
+        elif written.has(path, by_path_alone=True) or _suffix(path) in _DOCUMENTS:
+            continue
+        elif _is_logged(path) or not _is_source(file):
+            others.append((path, file))
+        elif not _is_sweep(path, content := file.read_bytes()):
+            code[path] = content
+    texts = (
+        _find_names(path, content) for path, content in code.items() if _suffix(path) in _READ
+    )
+    by_code = _Names(frozenset(name for names in texts for name in names))
+    for path, file in others:
+        if by_code.has(path, _is_logged(path)):
+            code[path] = file.read_bytes()
+    yield from sorted((str(path), content) for path, content in code.items())
+
+
+def _is_never_read(path: PurePosixPath) -> bool:
+    return "__pycache__" in path.parts or path.name.startswith("events.out.tfevents")
+
+
+def _is_logged(path: PurePosixPath) -> bool:
+    """Return True below a folder of a logger: code only if a path into it is named."""
+    return not _LOGS.isdisjoint(path.parts)
+
+
+def _suffix(path: PurePosixPath | Path) -> str:
+    return path.suffix[1:].lower()
+
+
+def _is_source(file: Path) -> bool:
+    """Return True for sources, settings and programs, whatever names them."""
+    if _suffix(file) in _CODE:
+        return True
+    with file.open("rb") as opened:
+        return opened.read(4).startswith(_PROGRAMS)
+
+
+def _is_sweep(path: PurePosixPath, content: bytes) -> bool:
+    """Return True for a sweep file: another seed is not other code."""
+    is_yaml = _suffix(path) in ("yaml", "yml")
+    return is_yaml and (content.startswith(b"study:") or b"\nstudy:" in content)
+
+
+def _find_names(path: PurePosixPath, content: bytes) -> Iterator[str]:
+    """Yield what a source names: of Python what is in quotes, of anything else its words."""
+    text = content[:_LARGEST_TEXT].decode(errors="replace")
+    yield from _find_paths(match[1] for match in _QUOTED.finditer(text))
+    if _suffix(path) not in _PYTHON:
+        yield from _find_words([text])
+
+
+def _find_words(texts: Iterable[str]) -> Iterator[str]:
+    words = (word.strip("\"'") for text in texts for word in re.split(r"[\s=:,;()\[\]]+", text))
+    return _find_paths(words)
+
+
+def _find_paths(texts: Iterable[str]) -> Iterator[str]:
+    """Yield the path that each text may be, and its last part; the unknown becomes `*`.
+
+    A suffix alone stands for all files that have it.
+    """
+    for text in texts:
+        path = _FIELD.sub("*", text).strip().removeprefix("./").rstrip("/")
+        if re.fullmatch(r"\.\w+", path):
+            path = f"*{path}"
+        last = path.rpartition("/")[2]
+        yield from (one for one in (path, last) if re.search(r"\w", one))
+
+
+def _translate(pattern: str) -> str:
+    """Return the regex of a pattern: `*` and `?` stand for what is in one folder, `**` for all."""
+    text = re.escape(pattern)
+    for wild, meaning in ((r"\*\*/", "(?:.*/)?"), (r"\*\*", ".*"), (r"\*", "[^/]*"), (r"\?", ".")):
+        text = text.replace(wild, meaning)
+    return f"(?:{text})"
