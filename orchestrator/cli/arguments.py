@@ -197,18 +197,24 @@ def _compare_options() -> list[ArgumentParser]:
         ("--candidate", "FIELD", "what is compared, such as params.optimizer"),
         ("--seed", "FIELD", "what pairs runs, such as params.seed"),
         ("--workload", "FIELD", "what they were trained on, such as params.dataset"),
-        ("--metric", "METRIC", "the metric whose curve and last value count"),
-        ("--final-metric", "METRIC", "the metric that counts at the end, if it is another one"),
-        ("--baseline", "NAME", "the candidate that all others are compared with (every pair)"),
         ("--filter", "TEXT", "only these runs: tags.kind = 'final' and params.lr != '1'"),
     ):
         runs.add_argument(option, metavar=metavar, help=purpose)
-    runs.add_argument("--goal", choices=("max", "min"), default="max", help="what is better")
-    runs.add_argument(
-        "--unit", choices=("fraction", "percent", "plain"), default="plain", help="of the metric"
+    asked = foreign.add_argument_group(
+        "what is asked, of such runs or, for exploration, of studies in place of what they declare"
     )
-    runs.add_argument("--chance", type=float, metavar="X", help="what a diverged run counts as")
-    runs.add_argument("--target", type=float, metavar="X", help="what runs are timed to reach")
+    for option, purpose in (
+        ("--metric", "the metric whose curve and last value count"),
+        ("--final-metric", "the metric that counts at the end, if it is another one"),
+    ):
+        asked.add_argument(option, metavar="METRIC", help=purpose)
+    baseline = "the candidate that all others are compared with (every pair)"
+    asked.add_argument("--baseline", metavar="NAME", help=baseline)
+    asked.add_argument("--goal", choices=("max", "min"), help="what is better (max)")
+    units = ("fraction", "percent", "plain")
+    asked.add_argument("--unit", choices=units, help="of the metric (plain)")
+    asked.add_argument("--chance", type=float, metavar="X", help="what a diverged run counts as")
+    asked.add_argument("--target", type=float, metavar="X", help="what runs are timed to reach")
     return [
         _option("studies", "STUDY", studies, nargs="*"),
         _option("--report", "DIR", "write the report page there", type=Path),

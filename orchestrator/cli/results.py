@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from orchestrator.cli.terminal import Exit, check_store, format_verb, load_study, print_result, say
+from orchestrator.results.asked import Asked
 from orchestrator.results.comparison_input import ComparisonInput
 from orchestrator.results.conclude import CollectFailure, StudyResults, keep_collecting
 from orchestrator.results.cross_study import pair_studies
@@ -32,7 +33,7 @@ def compare(arguments: Namespace) -> int:
         from tracking.report.page import write_report
 
         # First: printing fails if the reader of our output has left (`| head`).
-        page = write_report(comparison, compared.outcomes, arguments.report)
+        page = write_report(comparison, compared.shown, arguments.report)
     print_result(comparison.to_json() if arguments.json else verdict_text(comparison).rstrip())
     if page is not None:
         say(f"report  {page}")
@@ -52,8 +53,13 @@ def _read_compared(arguments: Namespace) -> StudyResults | ComparisonInput:
             f"{len(studies)} studies: name one or two, or runs of other tools (--experiment, "
             "--csv, --tensorboard)"
         )
+    asked = Asked.parse(arguments)
     opened = [open_study(name, arguments.root, arguments.set) for name in studies]
-    return StudyResults.read(opened[0]) if len(studies) == 1 else pair_studies(*opened)
+    if len(studies) == 2:
+        paired = pair_studies(*opened)
+        return paired if asked is None else paired.ask(asked)
+    results = StudyResults.read(opened[0])
+    return results if asked is None else results.ask(asked)
 
 
 def _close_look(arguments: Namespace) -> None:

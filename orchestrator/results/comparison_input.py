@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from jobs.contract.trial import Candidate
+from orchestrator.results.asked import Asked
 from orchestrator.results.untuned import describe_untuned
 from tracking.outcomes import Outcome
 from tracking.questions.units import BLOCKS, Units
@@ -30,6 +31,21 @@ class ComparisonInput:
     as_declared: tuple[Candidate, ...] = ()
     units: Units = BLOCKS
     given_up: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def shown(self) -> tuple[Outcome, ...]:
+        """The outcomes as a report shows them."""
+        return self.outcomes
+
+    def ask(self, asked: Asked) -> "ComparisonInput":
+        """Return what is asked on the command line instead; raises SweepError."""
+        names = list(dict.fromkeys(one.trial.candidate.name for one in self.outcomes))
+        return replace(
+            self,
+            outcomes=asked.read(self.outcomes),
+            questions=asked.ask(self.questions, names),
+            notes=(asked.describe(), *self.notes),
+        )
 
     def compare(self) -> "Comparison":
         """Answer the questions; raises ComparisonError."""

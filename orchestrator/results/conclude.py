@@ -15,6 +15,7 @@ from jobs.contract.attempts import read_discards
 from jobs.contract.lock import LockHeld
 from orchestrator.backends.records import BackendError, read_submissions
 from orchestrator.progress.status import read_status
+from orchestrator.results.asked import Asked
 from orchestrator.study.stage import Stage, read_stage
 from orchestrator.study.study import Study
 from tracking.outcomes import Outcome, read_outcomes
@@ -35,13 +36,14 @@ class StudyResults:
     """The planned trials of a study as the logs have them now, and what was decided of them.
 
     `given_up` are the trials that will not run again, with their class of failure; None if that is
-    to be found out.
+    to be found out. `asked` is what the command line asks in place of what was declared.
     """
 
     study: Study
     outcomes: tuple[Outcome, ...]
     stage: Stage
     given_up: Mapping[str, str] | None = None
+    asked: Asked | None = None
 
     @staticmethod
     def read(study: Study) -> "StudyResults":
@@ -52,11 +54,24 @@ class StudyResults:
         ordered = sorted(trials, key=lambda trial: names.index(trial.candidate.declared))
         return StudyResults(study, tuple(outcomes[trial.id] for trial in ordered), stage)
 
+    @property
+    def shown(self) -> Sequence[Outcome]:
+        """The outcomes as a report shows them: with the targets that were frozen."""
+        from orchestrator.results.confirmatory import with_frozen_targets
+
+        return self.outcomes if self.asked else with_frozen_targets(self.outcomes, self.stage)
+
+    def ask(self, asked: Asked) -> "StudyResults":
+        """Return the results as they are read for what is asked; raises SweepError."""
+        return replace(self, outcomes=asked.read(self.outcomes), asked=asked)
+
     def compare(self, complete: int | None = None) -> "Comparison":
         """Answer the questions of the sweep, by the looks that are decided, or `complete`."""
         from orchestrator.results.confirmatory import answer_questions
 
-        return answer_questions(self.study, self.stage, self.outcomes, complete, self.given_up)
+        return answer_questions(
+            self.study, self.stage, self.outcomes, complete, self.given_up, self.asked
+        )
 
     def compare_if_possible(self) -> "Comparison | None":
         """Answer the questions; None if there is nothing to compare yet."""
@@ -73,20 +88,17 @@ class StudyResults:
 
         `hours` are rows of what the study has taken, for the page.
         """
-        from orchestrator.results.confirmatory import with_frozen_targets
         from tracking.report.page import write_report
 
-        outcomes = with_frozen_targets(self.outcomes, self.stage)
-        return write_report(comparison, outcomes, self.study.layout.report, hours)
+        return write_report(comparison, self.shown, self.study.layout.report, hours)
 
     def numbers(self) -> "Mapping[str, Rows]":
         """Return the tables that the report is written with, by their names."""
-        from orchestrator.results.confirmatory import with_frozen_targets
         from tracking.compare.appendix import compute_appendix
         from tracking.report.numbers import numbers
 
         comparison = self.compare()
-        outcomes = comparison.select_outcomes(with_frozen_targets(self.outcomes, self.stage))
+        outcomes = comparison.select_outcomes(self.shown)
         return numbers(comparison, compute_appendix(comparison, outcomes))
 
     def export(self, folder: Path, form: str) -> list[Path]:

@@ -10,6 +10,7 @@ from functools import partial
 from statistics import fmean
 
 from jobs.contract.failures import FailureClass
+from orchestrator.results.asked import Asked
 from orchestrator.results.given_up import find_given_up
 from orchestrator.results.preregister import declare_analysis, read_registration
 from orchestrator.results.untuned import find_untuned
@@ -22,6 +23,7 @@ from tracking.compare.endpoints import ComparisonError
 from tracking.compare.result import Comparison, Difference
 from tracking.outcomes import Outcome
 from tracking.questions.analysis import Analysis, Question, find_added
+from tracking.questions.endpoint import STANDARD
 from tracking.questions.interim import Looks, Savings
 from tracking.questions.units import Units
 
@@ -35,11 +37,12 @@ def answer_questions(
     outcomes: Sequence[Outcome],
     complete: int | None = None,
     given_up: Mapping[str, str] | None = None,
+    asked: Asked | None = None,
 ) -> Comparison:
     """Answer the questions of a study from `complete` looks, by default all that are decided.
 
     `given_up` are the trials that will not run again, with their class of failure; they are found
-    if it is None.
+    if it is None. What is `asked` on the command line takes the place of what was declared.
     """
     compared = [
         one for one in with_frozen_targets(outcomes, stage) if one.trial.phase == "compare"
@@ -51,7 +54,10 @@ def answer_questions(
         )
     if given_up is None:
         given_up = find_given_up(study, compared)
-    comparison = _compare(study, stage, outcomes, compared, complete, given_up)
+    if asked is None:
+        comparison = _compare(study, stage, outcomes, compared, complete, given_up)
+    else:
+        comparison = _explore(study, stage, asked.read(compared), given_up, asked)
     tuning = summarize_tuning(study, outcomes)
     untuned = find_untuned(study, stage.frozen is not None)
     return replace(comparison, tuning=tuning, untuned=untuned)
@@ -95,6 +101,36 @@ def _compare(
     saved = None if looks is None else _estimate_saved(study, stage, [*compared, *tuned])
     ledger = tuple(replace(one, closed=one.look in stage.closed) for one in comparison.ledger)
     return replace(comparison, registration=registered, later=later, saved=saved, ledger=ledger)
+
+
+def _explore(
+    study: Study,
+    stage: Stage,
+    compared: Sequence[Outcome],
+    given_up: Mapping[str, str],
+    asked: Asked,
+) -> Comparison:
+    """Answer what the command line asks, of all trials of the looks that are complete."""
+    compared = _leave_out_late(compared, stage)
+    declared = declare_analysis(study, stage.targets)
+    names = [one.name for one in study.sweep.candidates]
+    questions = [Question(*pair) for pair in asked.ask(study.sweep.questions, names)]
+    analysis = replace(declared, questions=tuple(questions))
+    if asked.reads:  # the declared margins are of another metric
+        analysis = replace(analysis, endpoints=STANDARD, margins={})
+    looks = _read_looks(study, stage, len(stage.decisions))
+    comparison = compare(
+        study.name,
+        compared,
+        questions,
+        analysis=analysis,
+        looks=looks,
+        notes=[asked.describe()],
+        units=read_units(study),
+        given_up={**given_up, **_give_up(stage)},
+        closed=(1 if looks is None else looks.complete) in stage.closed,
+    )
+    return replace(comparison, exploratory=True, asked=True)
 
 
 def _leave_out_late(outcomes: Sequence[Outcome], stage: Stage) -> list[Outcome]:

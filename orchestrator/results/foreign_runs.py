@@ -47,8 +47,8 @@ def read_foreign(arguments: Namespace, root: Path) -> ComparisonInput:
     spec = MetricSpec(
         arguments.metric,
         arguments.final_metric,
-        arguments.goal,
-        arguments.unit,
+        arguments.goal or "max",
+        arguments.unit or "plain",
         arguments.chance,
         arguments.target,
     )

@@ -82,6 +82,17 @@ def pair_candidates(
     return tuple((compared, baseline) for baseline in dict.fromkeys(baselines))
 
 
+def pair_all(groups: Groups) -> tuple[tuple[str, str], ...]:
+    """Return every pair of candidates, by name, the one that is declared first as candidate.
+
+    Raises Invalid if there is only one.
+    """
+    names = [one.name for group in groups.values() for one in group]
+    if len(names) < 2:
+        raise Invalid(("compare",), f"there is only {names[0]!r}: a pair takes two candidates")
+    return tuple(itertools.combinations(names, 2))
+
+
 def _check_distinct(groups: Groups) -> None:
     """Raise Invalid for two candidates of one name or of equal content."""
     by_content: dict[str, Candidate] = {}

@@ -4,7 +4,7 @@ Durations are read here, too: 90s, 15min, 2h, 1d.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError
@@ -82,11 +82,16 @@ def _model_at(model: type[BaseModel], location: Location) -> type[BaseModel]:
     for part in location[:-1]:
         field = model.model_fields.get(str(part))
         if field is not None:
-            inner = (field.annotation, *get_args(field.annotation))
-            model = next(
-                (m for m in inner if isinstance(m, type) and issubclass(m, BaseModel)), model
-            )
+            model = next(_models_in(field.annotation), model)
     return model
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    """Yield the models that an annotation holds, such as those of a list."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _models_in(inner)
 
 
 def parse_duration(value: Any) -> float:

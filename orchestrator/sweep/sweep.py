@@ -15,7 +15,12 @@ from jobs.contract.close_names import find_other_name
 from jobs.contract.pack import Keep
 from jobs.contract.trial import Candidate
 from jobs.contract.workloads.workload import Workload
-from orchestrator.sweep.candidates import Groups, expand_candidates, pair_candidates
+from orchestrator.sweep.candidates import (
+    Groups,
+    expand_candidates,
+    pair_all,
+    pair_candidates,
+)
 from orchestrator.sweep.document import Document, Invalid, choices, read_document
 from orchestrator.sweep.endpoint_keys import resolve_endpoints
 from orchestrator.sweep.key_places import find_hyperparameter, find_workload_key
@@ -172,9 +177,13 @@ class CheckpointPolicy(Strict):
 
 
 class Compare(Strict):
-    """One candidate that is compared with some others, or with all."""
+    """One candidate that is compared with some others, or with all; or `all` pairs of them.
 
-    candidate: str
+    `compare: all` is short for `pairs: all`.
+    """
+
+    candidate: str | None = None
+    pairs: Literal["all"] | None = None
     against: (
         Annotated[
             list[str],
@@ -183,6 +192,27 @@ class Compare(Strict):
         ]
         | None
     ) = None
+
+    @model_validator(mode="after")
+    def _check_one_form(self) -> Self:
+        if (self.candidate is None) == (self.pairs is None):
+            raise ValueError(
+                "write compare: {candidate: NAME}, which is compared with all others, or "
+                "compare: all, for every pair"
+            )
+        if self.pairs is not None and self.against is not None:
+            raise ValueError("`pairs: all` leaves nobody out: drop `against`, or name a candidate")
+        return self
+
+
+def _read_compare(value: Any) -> Any:
+    if value == "all":
+        return {"pairs": "all"}
+    if isinstance(value, str):
+        raise ValueError(
+            f"{value!r}: write compare: {{candidate: {value}}}, or compare: all for every pair"
+        )
+    return value
 
 
 class SweepFile(Strict):
@@ -193,7 +223,10 @@ class SweepFile(Strict):
     candidates: dict[str, dict[str, Any] | None]
     defaults: dict[str, Any] | None = None
     baseline: str | None = None
-    compare: Compare | None = None
+    compare: Annotated[
+        Compare | None,
+        BeforeValidator(_read_compare, json_schema_input_type=Compare | Literal["all"] | None),
+    ] = None
     seeds: Annotated[
         Seeds,
         PlainValidator(
@@ -274,6 +307,7 @@ def _resolve(document: Document) -> Sweep:
     _check_shared_seeds(keys.analysis, workloads)
     groups = expand_candidates(keys.candidates, workloads, searches, runs)
     _check_each(keys.resources, [*(one.name for one in workloads), *groups])
+    _check_sides(keys, endpoints)
     return Sweep(
         document=document,
         keys=keys,
@@ -284,6 +318,25 @@ def _resolve(document: Document) -> Sweep:
         endpoints=endpoints,
         margins=margins,
     )
+
+
+def _check_sides(keys: SweepFile, endpoints: Sequence[Endpoint]) -> None:
+    """Raise Invalid for a one-sided question that has no side, or that wins would answer."""
+    for place, one in enumerate(endpoints):
+        if not one.one_sided:
+            continue
+        at = ("analysis", "endpoints", place, "one_sided")
+        if keys.compare is not None and keys.compare.pairs is not None:
+            raise Invalid(
+                at,
+                "`compare: all` asks about pairs, of which neither is the candidate: leave it "
+                "out, or name one (`compare: {candidate: NAME}`)",
+            )
+        if keys.analysis.primary != "mean":
+            raise Invalid(
+                at,
+                "who wins more often is asked of both sides: leave it out, or write primary: mean",
+            )
 
 
 def _check_each(resources: Resources, names: Sequence[str]) -> None:
@@ -317,7 +370,14 @@ def _pair(keys: SweepFile, groups: Groups) -> tuple[tuple[str, str], ...]:
         raise Invalid(("baseline",), "`compare` is here as well: keep one of the two")
     if keys.baseline is not None:
         return pair_candidates(groups, keys.baseline, None, "baseline")
-    if keys.compare is not None:
+    if keys.compare is not None and keys.compare.candidate is None:
+        if keys.pilot is not None:
+            raise Invalid(
+                ("pilot",),
+                "pilots are runs of the baseline, and `compare: all` has none: name one",
+            )
+        return pair_all(groups)
+    if keys.compare is not None and keys.compare.candidate is not None:
         return pair_candidates(groups, keys.compare.candidate, keys.compare.against, "compare")
     if keys.pilot is not None:
         raise Invalid(

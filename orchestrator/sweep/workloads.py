@@ -1,7 +1,7 @@
 """The workloads of a sweep file: crossing of `each`, defaults, names; each checked by its keys."""
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -78,11 +78,19 @@ def _cross_axes(workloads: Mapping[str, Any]) -> list[WorkloadEntry]:
     ]
 
 
-def _check_workload(entry: WorkloadEntry) -> AnyWorkload:
-    model: type[AnyWorkload] = ImageWorkloadKeys
-    other: type[AnyWorkload] = UserWorkloadKeys
+# How the metric of the user's own training is read; images are read as images always are.
+_READINGS = ("metric", "final_metric", "goal", "unit", "chance")
+
+
+def _kind(entry: WorkloadEntry) -> tuple[type[AnyWorkload], type[AnyWorkload]]:
+    """Return the keys that a workload has, and those of the other kind."""
     if "train" in entry.data or "command" in entry.data:
-        model, other = other, model
+        return UserWorkloadKeys, ImageWorkloadKeys
+    return ImageWorkloadKeys, UserWorkloadKeys
+
+
+def _check_workload(entry: WorkloadEntry) -> AnyWorkload:
+    model, other = _kind(entry)
     # Defaults for one kind of workload mean nothing to the other.
     foreign = {
         key
@@ -90,7 +98,39 @@ def _check_workload(entry: WorkloadEntry) -> AnyWorkload:
         if origin[0] == "defaults" and key in other.model_fields and key not in model.model_fields
     }
     data = {key: value for key, value in entry.data.items() if key not in foreign}
+    for key in _READINGS:
+        if key in data and key not in model.model_fields:
+            raise _refuse_reading(key, data[key], entry.origin((key,)))
     return check(model, data, entry.origin)
+
+
+def _refuse_reading(key: str, value: Any, at: Location) -> Invalid:
+    """Return the refusal of a key by which images are not read, with what does the same."""
+    metric = value if key in ("metric", "final_metric") else "test_loss"
+    return Invalid(
+        at,
+        f"{key!r} is a key of your own training; images are read by their accuracy. What else "
+        "they log is compared as an endpoint of the analysis: "
+        f"analysis: {{endpoints: [{{metric: {metric}}}]}}",
+    )
+
+
+def _check_defaults(entries: Sequence[WorkloadEntry]) -> None:
+    """Raise Invalid for a default that no workload has a key for: it would change nothing."""
+    for key, at in entries[0].origins.items():
+        if at[0] != "defaults":
+            continue
+        model, other = _kind(entries[0])
+        if key in model.model_fields or key not in other.model_fields:
+            continue
+        if any(key in _kind(one)[0].model_fields for one in entries):
+            continue
+        if key in _READINGS:
+            raise _refuse_reading(key, entries[0].data[key], at)
+        theirs = "images" if other is ImageWorkloadKeys else "your own training"
+        raise Invalid(
+            at, f"{key!r} is a key of {theirs}, and no workload here is that: leave it out"
+        )
 
 
 def name_workloads(entries: list[WorkloadEntry], ranks: int) -> tuple[Workload, ...]:
@@ -99,6 +139,7 @@ def name_workloads(entries: list[WorkloadEntry], ranks: int) -> tuple[Workload, 
     `ranks` is the number of processes that train a trial unless its workload says otherwise.
     Raises Invalid for the first mistake, and for two workloads of equal name or content.
     """
+    _check_defaults(entries)
     models = [_check_workload(entry) for entry in entries]
     names = _names(models, ranks)
     workloads: dict[str, Workload] = {}

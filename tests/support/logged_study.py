@@ -8,6 +8,7 @@ from typing import Any
 from jobs.contract.events import EventLog
 from jobs.contract.trial import Trial
 from orchestrator.progress.status import read_status
+from orchestrator.results.preregister import freeze
 from orchestrator.study.study import Study, open_study
 from orchestrator.submit.decide import decide
 
@@ -32,13 +33,13 @@ def record_study(folder: Path, text: str, logged: Callable[[Trial], Logged]) -> 
     path.write_text(text)
     study = open_study(str(path), folder / "studies")
     study.record()
-    while decide(study, read_status(study)):
-        pass
+    status = read_status(study)
+    freeze(study, status.stage, status.outcomes)
     for number, trial in enumerate(study.trials):
         said = logged(trial)
         log = EventLog(study.layout.event_log(f"s{number:03d}", 0, 0, 0), 0, free_bytes=0)
         log.append("opened", **OPENED, device=said.device)
-        steps = trial.workload.steps or 0
+        steps = trial.workload.steps or said.curve[-1][0]
         log.append("started", trial.id, config=trial.to_json(), token="t", steps=steps)
         seconds, step = 0.0, 0
         for step, seconds, metrics in said.curve:
@@ -48,4 +49,6 @@ def record_study(folder: Path, text: str, logged: Callable[[Trial], Logged]) -> 
         else:
             log.append("completed", trial.id, step=step, train_seconds=seconds, metrics=said.final)
         log.close()
+    while decide(study, read_status(study)):
+        pass
     return study

@@ -1,8 +1,9 @@
 """The appendix of a report: other methods on the numbers that the verdicts were made from.
 
-Performance profiles, the expected best of k settings (by validation data: no study may choose by
-test accuracy), other limits of looks, shares of wins. Scores depend on which other candidates are
-compared. Nothing here decides anything: the method that decides was chosen before the trials.
+Performance profiles, scores over all runs, the expected best of k settings (by validation data: no
+study may choose by test accuracy), other limits of looks, shares of wins. Scores depend on which
+other candidates are compared. Nothing here decides anything: the method that decides was
+chosen before the trials.
 """
 
 import itertools
@@ -14,6 +15,8 @@ from typing import Any
 import numpy as np
 
 from jobs.contract.content import canonical_json
+from tracking.compare.aggregates import Aggregates, aggregate
+from tracking.compare.blocks import Blocks
 from tracking.compare.endpoints import UnmeasuredError, curve_metric, last_curve_value
 from tracking.compare.result import Comparison, json_ready, named_fields
 from tracking.compare.time_to_target import Arm
@@ -100,6 +103,7 @@ class Appendix:
     no_profile: str
     ahead: tuple[WinShare, ...]
     tried: tuple[BestOfK, ...]
+    aggregates: Aggregates
 
     def to_json(self) -> dict[str, Any]:
         """Return everything, JSON-ready; numbers that do not exist are null."""
@@ -117,7 +121,15 @@ def compute_appendix(comparison: Comparison, outcomes: Sequence[Outcome]) -> App
         no_profile=why,
         ahead=tuple(_win_shares(comparison)),
         tried=tuple(_best_of_k(outcomes)),
+        aggregates=_aggregate(comparison, outcomes),
     )
+
+
+def _aggregate(comparison: Comparison, outcomes: Sequence[Outcome]) -> Aggregates:
+    if comparison.any_open or not comparison.questions:
+        return Aggregates()
+    blocks = Blocks(outcomes, units=comparison.units)
+    return aggregate(blocks, comparison.questions, comparison.endpoints)
 
 
 def profile_candidates(

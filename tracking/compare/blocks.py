@@ -231,6 +231,12 @@ class Blocks:
         losses = tuple(lost[0]), tuple(lost[1])
         return PairedResults(tuple(kept), tuple(unmatched), losses, tuple(unlike))
 
+    def values(self, workload: str, candidate: str, endpoint: Endpoint) -> list[float]:
+        """Return an endpoint of a candidate's trials that have it: as scored, a time as -log."""
+        found = self._measure(endpoint, math.inf)
+        cells = ((workload, candidate, block) for block in self.numbers(workload))
+        return [one.value for at in cells if isinstance(one := found.get(at), EndpointValue)]
+
     def explain_no_value(self, endpoint: Endpoint) -> str | None:
         """Say why no trial at all has a value of an endpoint; None if one has."""
         values = self._measure(endpoint, math.inf).values()

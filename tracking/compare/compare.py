@@ -18,7 +18,7 @@ from tracking.compare.across_datasets import compare_across_datasets
 from tracking.compare.blocks import Blocks
 from tracking.compare.differences import complete, estimate_on_workload, pool
 from tracking.compare.divergence import compare_divergence
-from tracking.compare.endpoints import ComparisonError
+from tracking.compare.endpoints import ComparisonError, reads_accuracy
 from tracking.compare.ledger import AtLook, Family, judge_looks
 from tracking.compare.rankings import rank_candidates
 from tracking.compare.result import (
@@ -124,6 +124,7 @@ def compare(
                 blocks.planned_steps(name),
                 workload.metric_spec,
                 isinstance(workload, UserWorkload),
+                not reads_accuracy(workload),
             )
             for name, workload in blocks.workloads.items()
         ),
@@ -147,7 +148,7 @@ def compare(
         ),
         rankings=rank_candidates(blocks, alpha, bool(waiting), endpoints),
         divergence=compare_divergence(blocks, questions, alpha, waiting, looks),
-        summaries=tuple(_summarise(blocks, *cell) for cell in cells),
+        summaries=tuple(_summarise(blocks, *cell, endpoints) for cell in cells),
         incomplete=blocks.incomplete,
         flags=blocks.flags,
         trials=len(blocks.outcomes),
@@ -286,7 +287,9 @@ def _add_max_t(
     return completed
 
 
-def _summarise(blocks: Blocks, workload: str, candidate: str) -> Summary:
+def _summarise(
+    blocks: Blocks, workload: str, candidate: str, endpoints: Sequence[Endpoint]
+) -> Summary:
     results = blocks.results(workload, candidate)
     finals = [score.final for _, score in results]
     aucs = [score.auc for _, score in results if score.auc is not None]
@@ -301,4 +304,16 @@ def _summarise(blocks: Blocks, workload: str, candidate: str) -> Summary:
         mean_auc=statistics.fmean(aucs) if aucs else None,
         diverged=sum(outcome.state == "diverged" for outcome, _ in results),
         median_seconds=statistics.median(seconds) if seconds else None,
+        others=tuple(
+            (one.name, _mean(blocks.values(workload, candidate, one), one))
+            for one in endpoints
+            if not one.is_standard
+        ),
     )
+
+
+def _mean(values: Sequence[float], endpoint: Endpoint) -> float | None:
+    if not values:
+        return None
+    mean = statistics.fmean(values)
+    return math.exp(-mean) if endpoint.measure == "time_to_target" else mean

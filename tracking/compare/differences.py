@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from jobs.contract.workloads.workload import Workload
 from tracking.compare.blocks import NO_AUC, UNLIKE_MACHINES, Blocks, Pair, PairedResults
-from tracking.compare.endpoints import is_planned
+from tracking.compare.endpoints import reads_accuracy
 from tracking.compare.result import Difference
 from tracking.metric import Scale
 from tracking.questions.analysis import MIXED_UNITS, Question
@@ -83,11 +83,12 @@ def estimate_on_workload(
         else None,
         workloads=(workload,),
         workloads_asked=1,
-        flags=tuple(_single_flags(blocks, workload, results, pairs, estimate)),
+        flags=tuple(_single_flags(blocks, workload, endpoint, results, pairs, estimate)),
         paired=tuple((one.block, one.difference) for one in pairs),
         sensitivity=None,
         reached=reached,
         components=_components(results.pairs, blocks.units, question),
+        no_value=None if pairs else blocks.explain_no_value(endpoint),
     )
 
 
@@ -96,7 +97,7 @@ def _name_measure(endpoint: Endpoint, workload: Workload, metric: str) -> str:
     if not endpoint.is_standard:
         return endpoint.name
     is_final = endpoint.measure == "final"
-    if is_planned(workload, workload.metric_spec.metric) and metric.endswith("_accuracy"):
+    if reads_accuracy(workload):
         return f"final_{metric}" if is_final else metric.removesuffix("_accuracy") + "_auc"
     return f"final {metric}" if is_final else f"speed (AUC of {metric})"
 
@@ -104,6 +105,7 @@ def _name_measure(endpoint: Endpoint, workload: Workload, metric: str) -> str:
 def _single_flags(
     blocks: Blocks,
     workload: str,
+    endpoint: Endpoint,
     results: PairedResults,
     pairs: Sequence[Pair],
     estimate: Estimate,
@@ -111,7 +113,7 @@ def _single_flags(
     used = {one.block for one in results.pairs}
     kinds = blocks.flag_kinds(workload)
     yield from dict.fromkeys(kind for block, kind in kinds if block in used and kind != NO_AUC)
-    if results.unmatched:
+    if results.unmatched and endpoint.measure == "auc":
         yield NO_AUC
     if results.unlike:
         yield UNLIKE_MACHINES
@@ -194,6 +196,7 @@ def pool(
         first,
         measure=_common_measure({one.measure for one in singles}, first.endpoint),
         workload=None,
+        no_value=first.no_value if all(one.no_value for one in singles) else None,
         divergences=(sum(candidate), sum(baseline)),
         median=first.median if is_alone else None,
         superiority=first.superiority if is_alone else None,

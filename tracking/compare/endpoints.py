@@ -120,6 +120,13 @@ def score_trial(
     return EndpointValues(final, factor * normalised_auc(steps, values), (steps[0], steps[-1]))
 
 
+def reads_accuracy(workload: Workload) -> bool:
+    """Return True for images that are read by their accuracies, as always unless asked else."""
+    spec = workload.metric_spec
+    usual = (_HELD_OUT[0], "test_accuracy"), (_ON_TRAINING_DATA[0], "test_accuracy")
+    return workload.has_planned_curve and (spec.metric, spec.final_metric) in usual
+
+
 def is_planned(workload: Workload, metric: str) -> bool:
     """Return True if a metric is measured from the untrained model to the last step."""
     return workload.has_planned_curve and metric in _HELD_OUT + _ON_TRAINING_DATA

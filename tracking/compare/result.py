@@ -96,7 +96,8 @@ class Difference:
     that decided it, if any has; `latest` is then the estimate of the last look, for information.
     `components` has the spread of searches and of blocks if searches have several blocks. `wins`
     are counted if the study has declared that its verdicts are about them: then p-values and
-    verdict are, too, and the difference of means decides nothing.
+    verdict are, too, and the difference of means decides nothing. `no_value` says why no trial at
+    all has a value of the endpoint, if none has.
 
     `verdict` is None while the question is open. There is then no p-value, interval or test, and
     the estimate has only `n` and `mean`.
@@ -127,6 +128,7 @@ class Difference:
     components: Components | None = None
     latest: Estimate | None = None
     wins: WinProbability | None = None
+    no_value: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,7 +185,8 @@ class MeasuredWorkload:
     """A workload as it was measured; `steps` are the planned ones, None if no trial began.
 
     `held_out`: its curve is of validation data; otherwise of the training data themselves.
-    `of_user`: the user's own training, of which only what it logs is known.
+    `of_user`: the user's own training, of which only what it logs is known. `names_metric`: it is
+    not read by accuracies, as images are, so that its metric has to be named.
     """
 
     name: str
@@ -191,6 +194,7 @@ class MeasuredWorkload:
     steps: int | None
     metric_spec: MetricSpec
     of_user: bool
+    names_metric: bool = False
 
 
 @dataclass(frozen=True)
@@ -204,7 +208,10 @@ class Settings:
 
 @dataclass(frozen=True)
 class Summary:
-    """One candidate on one workload: in %, or in the unit of its metric; sd with ddof 1."""
+    """One candidate on one workload: in %, or in the unit of its metric; sd with ddof 1.
+
+    `others` are the means of further endpoints by name; of a time it is the geometric one.
+    """
 
     workload: str
     candidate: str
@@ -215,6 +222,7 @@ class Summary:
     mean_auc: float | None
     diverged: int
     median_seconds: float | None
+    others: tuple[tuple[str, float | None], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -231,6 +239,7 @@ class Comparison:
     every question if all of its trials are in. `exploratory`: no analysis was frozen for any of
     the answers. `settings` are those of every candidate on every workload, each once. `primary` is
     what verdicts are about. `endpoints` are all that was measured, the two standard ones first.
+    `asked`: the questions were put on the command line, whatever was frozen.
     """
 
     study: str
@@ -266,6 +275,7 @@ class Comparison:
     settings: tuple[Settings, ...] = ()
     primary: Primary = "mean"
     endpoints: tuple[Endpoint, ...] = STANDARD
+    asked: bool = False
 
     def margin(self, one: Difference) -> float | None:
         """Return below what a difference does not matter, in its unit; None if no word says it."""
@@ -289,6 +299,11 @@ class Comparison:
     def any_of_user(self) -> bool:
         """Return True if there is a workload that is not image classification."""
         return any(workload.of_user for workload in self.workloads)
+
+    @property
+    def names_metrics(self) -> bool:
+        """Return True if there is a workload whose metric has to be named."""
+        return any(workload.names_metric for workload in self.workloads)
 
     @property
     def confirmatory(self) -> tuple[Difference, ...]:

@@ -6,6 +6,7 @@ A part that is empty says why. Decides nothing: no verdict is made from anything
 import math
 from collections.abc import Mapping, Sequence
 
+from tracking.compare.aggregates import LEAST_RUNS, MiddleScore
 from tracking.compare.appendix import Appendix
 from tracking.compare.rankings import Ranking
 from tracking.compare.result import Comparison
@@ -23,18 +24,25 @@ from tracking.report.tables import Section, Table, best_of_some
 from tracking.report.tuning import draw_expected_best
 from tracking.report.wording import (
     endpoint_name,
+    measure,
     number,
     p_value,
     quantity,
     share_ahead,
     short_measure,
     small_p,
+    spell_score,
     title,
 )
 from tracking.stats.profiles import MAX_RATIO
 
 _NO_QUESTION = "None: the sweep asks no question."
 _SHAPES = {"obrien-fleming": "O'Brien-Fleming", "pocock": "Pocock"}
+_BY_BOOTSTRAP = (
+    "Intervals by a bootstrap of runs within these workloads; of fewer than "
+    f"{LEAST_RUNS} runs there is none, since it would be far too narrow. They are unadjusted, for "
+    "no look but this one, and decide nothing."
+)
 _LONGEST = 19  # letters of a candidate's name: the whole one is in the table
 
 
@@ -46,6 +54,8 @@ def sections(comparison: Comparison, appendix: Appendix) -> tuple[Section, ...]:
         _profile(appendix),
         _mean_ranks(comparison),
         _ahead(comparison, appendix),
+        _middle(comparison, appendix),
+        _improvement(comparison, appendix),
         _settings(appendix),
     )
 
@@ -274,6 +284,70 @@ def _ahead(comparison: Comparison, appendix: Appendix) -> Section:
         rows,
         "None: there is no pair." if comparison.questions else _NO_QUESTION,
     )
+
+
+def _middle(comparison: Comparison, appendix: Appendix) -> Section:
+    found = appendix.aggregates
+    rows = [
+        {
+            "endpoint": endpoint_name(comparison, one.endpoint),
+            "candidate": one.candidate,
+            "runs": f"{one.runs} on {quantity(one.workloads, 'workload')}",
+            "interquartile mean": _score(one.value, one.in_points),
+            "95% interval": _between(one, one.in_points),
+        }
+        for one in found.middle
+    ]
+    left_out = "; ".join(f"{measure(name)}: {why}" for name, why in found.why)
+    return _part(
+        "middle",
+        "Interquartile means",
+        "The mean of the middle half of all runs of all workloads, in percent or the unit of the "
+        f"metric (Agarwal et al. 2021). {_BY_BOOTSTRAP}"
+        + f" None of {left_out}."
+        * bool(left_out),
+        "Scores",
+        rows,
+        f"None of {left_out}." if left_out else "None: there is no answer yet.",
+    )
+
+
+def _improvement(comparison: Comparison, appendix: Appendix) -> Section:
+    rows = [
+        {
+            "question": title(one.question),
+            "endpoint": endpoint_name(comparison, one.endpoint),
+            "runs of each": f"{one.runs} on {quantity(one.workloads, 'workload')}",
+            "probability": number(one.probability),
+            "95% interval": number(None)
+            if one.low is None or one.high is None
+            else f"[{one.low:.2f}, {one.high:.2f}]",
+        }
+        for one in appendix.aggregates.improvement
+    ]
+    return _part(
+        "improvement",
+        "Probability of improvement",
+        "How likely some run of the candidate is ahead of some run of the baseline, seeds not "
+        "paired: Mann and Whitney's U as a share of all pairs, averaged over workloads (Agarwal "
+        "et al. 2021). P(candidate > baseline) above is of pairs, and another number. "
+        f"{_BY_BOOTSTRAP}",
+        "Probabilities",
+        rows,
+        "None: no block has a result of every candidate."
+        if comparison.questions
+        else _NO_QUESTION,
+    )
+
+
+def _score(value: float | None, in_points: bool) -> str:
+    return number(value) if in_points else spell_score(value)
+
+
+def _between(one: MiddleScore, in_points: bool) -> str:
+    if one.low is None:
+        return number(None)
+    return f"[{_score(one.low, in_points)}, {_score(one.high, in_points)}]"
 
 
 def _settings(appendix: Appendix) -> Section:

@@ -32,6 +32,8 @@ FLAGS: Mapping[str, str] = {
     "pooled over them: see the single workloads.",
     "no AUC": "Blocks whose learning curves are missing or cover unlike steps are left out of the "
     "AUC; the final score stands.",
+    "unlike machines": "Blocks whose trials ran on unlike machines (another device, other memory "
+    "of it, other packages) are left out of what is measured in seconds.",
     "exploratory": "Answers marked exploratory are none of those that were agreed on before the "
     "trials, and stand outside their family of tests.",
     "few seeds": "Fewer than five seeds a workload (three, if four or more workloads are pooled): "
@@ -40,6 +42,8 @@ FLAGS: Mapping[str, str] = {
 }
 # Said in the sentence of the answer that they are about, and nowhere else.
 _IN_THE_SENTENCE = frozenset({"rests on collapse", "mixed units"})
+# Of answers with fewer than two units, said in their sentence and of others below.
+_BELOW_IF_ESTIMATED = frozenset({"unlike machines"})
 
 
 def caveats(comparison: Comparison) -> list[str]:
@@ -77,6 +81,8 @@ def _flag_caveats(comparison: Comparison) -> list[str]:
     asks_means = comparison.registration is not None and comparison.primary == "mean"
     for flag, text in FLAGS.items():
         raised = [one for one in rows if flag in one.flags]
+        if flag in _BELOW_IF_ESTIMATED:
+            raised = [one for one in raised if one.estimate.kind != "undefined"]
         if flag == "few seeds":  # it is about intervals
             raised = [one for one in raised if one.verdict is not None]
         if flag in _IN_THE_SENTENCE or not raised:

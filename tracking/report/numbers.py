@@ -39,6 +39,8 @@ def numbers(comparison: Comparison, appendix: Appendix) -> Mapping[str, Rows]:
         "limits": appendix.shapes,
         "profile": appendix.profile,
         "ahead": appendix.ahead,
+        "interquartile_means": appendix.aggregates.middle,
+        "improvement": appendix.aggregates.improvement,
         "expected_best": appendix.tried,
     }
     pairs = [

@@ -16,6 +16,7 @@ from tracking.compare.endpoints import (
     curve_metric,
     curve_spans,
     final_metric,
+    reads_accuracy,
     score_trial,
 )
 from tracking.metric import Scale
@@ -34,7 +35,7 @@ def data_rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
     percent are of images alone.
     """
     rows = []
-    any_of_user = not all(one.trial.workload.has_planned_curve for one in outcomes)
+    names_metrics = not all(reads_accuracy(one.trial.workload) for one in outcomes)
     spans = curve_spans(outcomes)
     for one in outcomes:
         trial, reached = one.trial, _score(one, spans)
@@ -45,8 +46,8 @@ def data_rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
             "candidate": trial.candidate.name,
             "block": trial.block,
             "state": one.state,
-            "final_test_accuracy_pct": ends[0] if trial.workload.has_planned_curve else None,
-            "auc_pct": ends[1] if trial.workload.has_planned_curve else None,
+            "final_test_accuracy_pct": ends[0] if reads_accuracy(trial.workload) else None,
+            "auc_pct": ends[1] if reads_accuracy(trial.workload) else None,
             "train_seconds": one.train_seconds,
             "attempts": one.attempts,
             "nondeterministic": int(one.nondeterministic),
@@ -55,7 +56,7 @@ def data_rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
         row |= {key: one.job.get(key) for key in ("host", "device", "code")}
         row |= {f"seed_{stream}": trial.seeds.get(stream) for stream in STREAMS}
         row["error"] = one.error
-        if any_of_user:
+        if names_metrics:
             row |= {"final_metric": metrics[0], "final": ends[0]}
             row |= {"curve_metric": metrics[1], "auc": ends[1]}
         rows.append(row)

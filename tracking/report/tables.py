@@ -14,6 +14,7 @@ from tracking.report.wording import (
     all_in_points,
     column,
     confidence,
+    endpoint_name,
     interval,
     level,
     number,
@@ -26,6 +27,7 @@ from tracking.report.wording import (
     short_measure,
     signed,
     size,
+    spell_score,
     suffix,
     title,
     unit_noun,
@@ -33,6 +35,7 @@ from tracking.report.wording import (
 )
 from tracking.stats.t_tests import Estimate
 
+_SIDE_BY_SIDE = 2  # endpoints that a table has columns for
 _IMAGE_SCORES = ("test accuracy, %", "sd, pp", "AUC, %")
 
 
@@ -66,7 +69,12 @@ class Section:
 
 
 def answers(comparison: Comparison, question: Question) -> Table:
-    """Return both endpoints of one question: the pooled answer first, then the workloads."""
+    """Return the endpoints of one question: the pooled answer first, then the workloads.
+
+    Two endpoints stand side by side, more of them below each other.
+    """
+    if len(comparison.endpoints) > _SIDE_BY_SIDE:
+        return _long_answers(comparison, question)
     by_endpoint = [comparison.rows(question, endpoint) for endpoint in comparison.endpoints]
     header = ["data"]
     for endpoint in comparison.endpoints:
@@ -81,6 +89,22 @@ def answers(comparison: Comparison, question: Question) -> Table:
     return Table(title(question), tuple(header), rows)
 
 
+def _long_answers(comparison: Comparison, question: Question) -> Table:
+    name = confidence(comparison)
+    wins = [f"wins [{name}]"] * (comparison.primary == "win_probability")
+    header = ("data", "endpoint", f"Δ [{name}]", *wins, "p adj.", "verdict")
+    rows = tuple(
+        (
+            scope(one, comparison),
+            endpoint_name(comparison, endpoint),
+            *_answer(one, comparison),
+        )
+        for endpoint in comparison.endpoints
+        for one in comparison.rows(question, endpoint)
+    )
+    return Table(title(question), header, rows)
+
+
 def effects(comparison: Comparison, question: Question) -> Table:
     """Return effect sizes, what remains without divergence, and the detectable difference."""
     rows = [
@@ -92,11 +116,16 @@ def effects(comparison: Comparison, question: Question) -> Table:
 def summaries(comparison: Comparison) -> Table:
     """Describe every candidate on every workload; users' metrics are named in a column."""
     specs = {workload.name: workload.metric_spec for workload in comparison.workloads}
-    by_metric = comparison.any_of_user
+    by_metric = comparison.names_metrics
+    others = [one for one in comparison.endpoints if not one.is_standard]
     scores = ("metric", "final", "sd", "AUC") if by_metric else _IMAGE_SCORES
     return Table(
         caption="Candidates by workload",
-        header=("workload", "candidate", "trials", *scores, "diverged", "s per trial"),
+        header=(
+            *("workload", "candidate", "trials", *scores),
+            *(one.name for one in others),
+            *("diverged", "s per trial"),
+        ),
         rows=tuple(
             (
                 one.workload,
@@ -106,6 +135,7 @@ def summaries(comparison: Comparison) -> Table:
                 level(one.mean_final, specs[one.workload]),
                 level(one.sd_final, specs[one.workload]),
                 level(one.mean_auc, specs[one.workload]),
+                *(spell_score(mean) for _, mean in one.others),
                 str(one.diverged),
                 number(one.median_seconds, 1),
             )

@@ -6,10 +6,19 @@ sections say; decides nothing.
 
 from typing import NamedTuple
 
+from tracking.compare.blocks import UNLIKE_MACHINES
 from tracking.compare.result import EXPLORATORY, Comparison, Difference, Settings
 from tracking.questions.analysis import Question
+from tracking.questions.endpoint import LOG_FACTOR
 from tracking.questions.interim import DECIDED
-from tracking.questions.units import FAILED_SINCE, LOST_BASELINE, LOST_CANDIDATE, TOO_FEW_UNITS
+from tracking.questions.units import (
+    FAILED_SINCE,
+    FEWER_OF_BASELINE,
+    FEWER_OF_CANDIDATE,
+    LOST_BASELINE,
+    LOST_CANDIDATE,
+    TOO_FEW_UNITS,
+)
 from tracking.report import across_datasets, divergence, time_to_target
 from tracking.report.caveats import FLAGS
 from tracking.report.wording import (
@@ -67,6 +76,12 @@ def banner(comparison: Comparison) -> str:
     """Say that nothing was agreed on beforehand; empty if an analysis was frozen."""
     if not comparison.exploratory or not comparison.questions:
         return ""
+    if comparison.asked:
+        return (
+            "Exploratory: what is asked here was put on the command line, and not frozen before "
+            "the trials. Take a word here as a hint, to be confirmed by a study that is declared "
+            "beforehand."
+        )
     return (
         "Exploratory: no analysis was frozen before these trials, so questions, endpoints, "
         "settings and the number of seeds may have been chosen after looking at results. Take "
@@ -237,6 +252,13 @@ def sentence(one: Difference, comparison: Comparison) -> str:
     if "mixed units" in one.flags:
         return f"{head}: {FLAGS['mixed units'].replace('The', 'the', 1)}"
     estimate, unit = one.estimate, one.unit
+    if estimate.kind == "undefined" and UNLIKE_MACHINES in one.flags:
+        return (
+            f"{head}: the trials of a block ran on unlike machines, and seconds are compared only "
+            "between alike ones (device, its memory, packages)."
+        )
+    if one.no_value is not None and not one.endpoint.is_standard:
+        return f"{head}: no trial has it: {one.no_value}."
     if estimate.kind == "undefined" and "no AUC" in one.flags:
         return f"{head}: fewer than two blocks have curves over the same steps."
     if estimate.kind == "undefined":
@@ -371,6 +393,10 @@ def _reasons(one: Difference, comparison: Comparison) -> list[str]:
         return [text + "any adjustment and does not say so: see Sensitivity."]
     by_flag = _reasons_by_flag(one, comparison)
     reasons = [text for flag, text in by_flag.items() if flag in one.flags]
+    if (behind := _reaches_less(one)) is not None:
+        reasons.append(
+            f"{behind} has reached the target in fewer trials: without a budget it may be behind."
+        )
     if reasons:
         return reasons
     reasons = [_why_undecided(one, comparison)]
@@ -398,10 +424,19 @@ def _reasons_by_flag(one: Difference, comparison: Comparison) -> dict[str, str]:
     }
 
 
+def _reaches_less(one: Difference) -> str | None:
+    """Return who of a question is ahead, and may not be for reaching its target less often."""
+    is_ahead = (one.estimate.mean or 0.0) > 0
+    flag = FEWER_OF_CANDIDATE if is_ahead else FEWER_OF_BASELINE
+    name = one.question.candidate if is_ahead else one.question.baseline
+    return name if flag in one.flags else None
+
+
 def _why_undecided(one: Difference, comparison: Comparison) -> str:
     low, high, p = one.estimate.low, one.estimate.high, one.estimate.p
     if low is None or high is None or low <= 0 <= high or p is None or p > comparison.alpha:
-        return "The interval holds 0: the data fit a gain, a loss and no difference."
+        nothing = "1x" if one.unit == LOG_FACTOR else "0"
+        return f"The interval holds {nothing}: the data fit a gain, a loss and no difference."
     return f"Taken alone this would count; adjusted for {_others(one, comparison)} it does not."
 
 

@@ -52,6 +52,11 @@ def level(value: float | None, spec: MetricSpec) -> str:
     return number(value, _decimals(value, 4) if is_plain and value is not None else 2)
 
 
+def spell_score(value: float | None) -> str:
+    """Format a score of any metric with four digits."""
+    return number(value, 2 if value is None else _decimals(value, 4))
+
+
 def size(value: float | None, unit: str = PP) -> str:
     """Format the size of a difference, which has no sign."""
     if unit == LOG_FACTOR and value is not None:
@@ -197,7 +202,7 @@ def column(comparison: Comparison, endpoint: Endpoint) -> str:
         name = endpoint.name
     elif endpoint.measure == "auc":
         name = "AUC"
-    elif not comparison.any_of_user:
+    elif not comparison.names_metrics:
         name = "test accuracy"
     else:
         name = names.pop() if len(names) == 1 else "final score"
@@ -268,10 +273,15 @@ def units(comparison: Comparison) -> str:
     text = "Candidate minus baseline, in percentage points"
     if not all_in_points(comparison):
         text += " (pp) or in the metric's own unit"
-    if any(comparison.margin(one) is None for one in comparison.by_workload):
+    without = [
+        short_measure(one.measure)
+        for one in comparison.by_workload
+        if comparison.margin(one) is None
+    ]
+    if without:
         text += (
-            ", for which nothing is called equivalent: "
-            f"±{comparison.rope_pp:g} pp is no margin there, and `analysis.margins` declares none"
+            f", and nothing is called equivalent in {some(list(dict.fromkeys(without)))}: "
+            f"±{comparison.rope_pp:g} pp is no margin there, and `analysis` declares none"
         )
     lower = [one for one in comparison.workloads if one.metric_spec.goal == "min"]
     if not lower:

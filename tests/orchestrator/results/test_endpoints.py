@@ -80,3 +80,118 @@ def test_steps_to_a_target_are_an_endpoint_whose_factor_is_that_of_the_restricte
     assert times["estimate"]["p"] == pytest.approx(expected.pvalue)
     assert times["verdict"] == "better"
     assert times["unit"] == "log factor"
+
+
+def test_a_time_to_a_target_that_is_never_reached_counts_with_the_whole_budget(answers):
+    def log(trial):
+        said = log_trial(trial)
+        if trial.candidate.name == "theirs" and trial.block < 2:
+            return Logged([(step, float(step), {"val": 0.1}) for step in range(5)], said.final)
+        return said
+
+    found = answers(sweep("{target: 0.5}"), log)["steps to target 0.5"]
+    slow = [4, 4, *SLOW[2:]]
+    logs = [math.log(b / a) for a, b in zip(FAST, slow, strict=True)]
+    assert found["estimate"]["mean"] == pytest.approx(sum(logs) / 6)
+    assert "baseline reached less" in found["flags"]
+    assert found["verdict"] == "better"  # the other would have taken longer still
+
+
+def test_who_reaches_the_target_less_often_is_not_called_better(answers):
+    def log(trial):
+        said = log_trial(trial)
+        if trial.candidate.name == "ours" and trial.block == 0:
+            return Logged([(step, float(step), {"val": 0.1}) for step in range(5)], said.final)
+        return said
+
+    found = answers(sweep("{target: 0.5}"), log)["steps to target 0.5"]
+    assert found["estimate"]["mean"] > 0
+    assert found["verdict"] == "undecided"
+    assert "candidate reached less" in found["flags"]
+
+
+def test_a_one_sided_question_has_half_the_p_value_and_no_word_for_worse(answers):
+    found = answers(sweep("{target: 0.5, one_sided: true}"))["steps to target 0.5"]
+    logs = [math.log(slow / fast) for slow, fast in zip(SLOW, FAST, strict=True)]
+    expected = stats.ttest_1samp(logs, 0, alternative="greater")
+    assert found["p_adjusted"] == pytest.approx(expected.pvalue)
+    interval = expected.confidence_interval()
+    assert found["estimate"]["low"] == pytest.approx(interval.low)
+    assert found["estimate"]["high"] is None
+    assert found["verdict"] == "better"
+
+
+def test_what_is_worse_is_undecided_if_only_better_was_asked(answers):
+    text = sweep("{target: 0.5, one_sided: true}").replace("baseline: theirs", "baseline: ours")
+    found = answers(text)["steps to target 0.5"]
+    assert found["estimate"]["mean"] < 0
+    assert found["verdict"] == "undecided"
+    assert found["p_adjusted"] > 0.99
+
+
+def test_seconds_are_a_clock_of_their_own_on_which_the_faster_in_steps_may_be_slower(answers):
+    found = answers(sweep("{target: 0.5}, {target: 0.5, clock: seconds}"))
+    # Ours takes two seconds a step: what all trials were seen for is the four of the other.
+    logs = [math.log(slow / (2 * fast)) for slow, fast in zip(SLOW, FAST, strict=True)]
+    seconds = found["seconds to target 0.5"]
+    assert seconds["estimate"]["mean"] == pytest.approx(sum(logs) / 6)
+    assert found["steps to target 0.5"]["estimate"]["mean"] > seconds["estimate"]["mean"]
+
+
+def test_the_area_over_seconds_is_that_of_what_all_trials_were_seen_for(answers):
+    found = answers(sweep("{metric: val, measure: auc, clock: seconds}"))["val_auc over seconds"]
+
+    def area(name, block):  # by hand: a jump between two points is a ramp, cut at four seconds
+        reached, each = (FAST, 2.0) if name == "ours" else (SLOW, 1.0)
+        high, end = 0.6 + 0.01 * block, reached[block] * each
+        if end > 4:
+            return 0.1
+        ramp = each * (0.1 + high) / 2
+        return ((end - each) * 0.1 + ramp + (4 - end) * high) / 4
+
+    differences = [area("ours", b) - area("theirs", b) for b in range(6)]
+    assert found["estimate"]["mean"] == pytest.approx(sum(differences) / 6)
+
+
+def test_seconds_of_unlike_machines_are_not_compared_and_one_sentence_says_so(
+    thermolion, tmp_path
+):
+    def log(trial):
+        said = log_trial(trial)
+        return Logged(said.curve, said.final, "fast" if trial.candidate.name == "ours" else "old")
+
+    study = record_study(tmp_path, sweep("{target: 0.5, clock: seconds}"), log)
+    said = thermolion("compare", study.name)
+    assert said.code == 0
+    assert said.out.count("unlike machines") == 1
+    assert "seconds to target 0.5" in said.out
+
+
+def test_a_frozen_endpoint_that_no_trial_logs_is_named_with_what_it_lacks(thermolion, tmp_path):
+    study = record_study(tmp_path, sweep("{metric: tset_loss, goal: min}"), log_trial)
+    said = thermolion("compare", study.name)
+    assert said.code == 0
+    assert "no trial has it: ended without tset_loss" in said.out
+
+
+def test_looks_decide_by_a_frozen_endpoint_and_spare_what_it_has_decided(thermolion, tmp_path):
+    text = sweep("{metric: test_loss, goal: min}", seeds="{looks: [5, 6]}")
+    study = record_study(tmp_path, text, log_trial)
+    found = json.loads(thermolion("compare", study.name, "--json").out)
+    (first,) = [row for row in found["ledger"] if row["look"] == 1]
+    expected = stats.ttest_rel(LOSSES["theirs"][:5], LOSSES["ours"][:5])
+    assert first["endpoint"] == "final test_loss"
+    assert first["t"] == pytest.approx(expected.statistic)
+
+
+def test_the_frozen_analysis_names_an_endpoint_in_full_and_an_edit_of_it_is_a_deviation(
+    thermolion, tmp_path
+):
+    study = record_study(tmp_path, sweep("{metric: test_loss, goal: min}"), log_trial)
+    frozen = json.loads((study.layout.decisions / "analysis.json").read_text())["analysis"]
+    assert frozen["endpoints"] == [{"measure": "final", "metric": "test_loss", "goal": "min"}]
+    path = tmp_path / "logged.yaml"
+    path.write_text(sweep("{metric: test_loss, goal: max}"))
+    said = thermolion("compare", path)
+    assert "analysis.endpoints is [final test_loss, goal max] by now" in said.out
+    assert "the frozen [final test_loss, goal min] counts" in said.out

@@ -36,6 +36,81 @@ CASES = {
         sweep(extra="analysis: {endpoints: [loss]}\n"),
         ["line 7", "analysis.endpoints", "'loss'", "final_test_accuracy"],
     ),
+    "an endpoint without a goal": (
+        sweep(
+            workloads="workloads: [{name: lm, train: 'a:b', metric: loss, goal: min}]\n",
+            extra="analysis: {endpoints: [{metric: top5}]}\n",
+        ),
+        ["line 7", "more or less of top5", "goal: max or goal: min"],
+    ),
+    "an endpoint of what images do not log": (
+        sweep(extra="analysis: {endpoints: [{metric: test_los}]}\n"),
+        ["line 7", "'test_los'", "did you mean 'test_loss'?", "val_loss"],
+    ),
+    "an area of what has no curve": (
+        sweep(extra="analysis: {endpoints: [{metric: test_loss, measure: auc}]}\n"),
+        ["line 7", "'test_loss' on its curve", "val_loss"],
+    ),
+    "an endpoint of nothing": (
+        sweep(extra="analysis: {endpoints: [{goal: min}]}\n"),
+        ["line 7", "nothing is measured", "{metric: test_loss, goal: min}"],
+    ),
+    "an unknown key of an endpoint": (
+        sweep(extra="analysis: {endpoints: [{metric: test_loss, gaol: min}]}\n"),
+        ["line 7", "unknown key 'gaol'", "did you mean 'goal'?"],
+    ),
+    "a last value over seconds": (
+        sweep(extra="analysis: {endpoints: [{metric: test_loss, clock: seconds}]}\n"),
+        ["line 7", "a last value has no clock", "measure: auc"],
+    ),
+    "a time to a target that nobody has": (
+        sweep(extra="analysis: {endpoints: [steps_to_target]}\n"),
+        ["line 7", "digits has no target", "`target:`", "pilot"],
+    ),
+    "a target past all accuracies": (
+        sweep(extra="analysis: {endpoints: [{target: 90}]}\n"),
+        ["line 7", "target", "90 of val_accuracy", "between 0 and 1"],
+    ),
+    "a margin of a time below one": (
+        sweep(extra="analysis: {endpoints: [{target: 0.9, margin: 0.05}]}\n"),
+        ["line 7", "0.05", "a factor above 1, such as 1.05"],
+    ),
+    "one endpoint in two ways": (
+        sweep(extra="analysis: {endpoints: [val_auc, {measure: auc, one_sided: true}]}\n"),
+        ["line 7", "val_auc is declared twice"],
+    ),
+    "one side of every pair": (
+        sweep(
+            compare="compare: all\n",
+            extra="analysis: {endpoints: [{measure: auc, one_sided: true}]}\n",
+        ),
+        ["one_sided", "asks about pairs", "candidate: NAME"],
+    ),
+    "one side of wins": (
+        sweep(
+            extra="analysis: {primary: win_probability, "
+            "endpoints: [{measure: auc, one_sided: true}]}\n",
+        ),
+        ["line 7", "one_sided", "of both sides"],
+    ),
+    "a comparison that is neither of one nor of all": (
+        sweep(compare="compare: {against: [lion]}\n"),
+        ["compare", "{candidate: NAME}", "compare: all"],
+    ),
+    "a comparison by a name alone": (
+        sweep(compare="compare: lion\n"),
+        ["compare", "compare: {candidate: lion}", "compare: all"],
+    ),
+    "a metric by which images are not read": (
+        sweep(extra="defaults: {metric: val_loss, goal: min}\n"),
+        ["line 7", "'metric' is a key of your own training", "endpoints: [{metric: val_loss}]"],
+    ),
+    "a metric of one image workload": (
+        sweep(
+            workloads="workloads: [{dataset: digits, model: mlp, epochs: 1, metric: val_loss}]\n"
+        ),
+        ["line 2", "'metric' is a key of your own training", "endpoints: [{metric: val_loss}]"],
+    ),
     "a misspelt name of limits": (
         sweep(extra="analysis: {limits: pocok}\n"),
         ["line 7", "analysis.limits", "'pocok' is unknown", "did you mean 'pocock'?"],

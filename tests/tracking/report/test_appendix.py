@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from rliable import metrics
 from scipy import stats
 
 from tracking.compare.appendix import compute_appendix, profile_candidates
@@ -197,7 +198,7 @@ def test_odd_studies_have_an_appendix_without_a_crash_or_a_certainty(
     outcomes = [replace(one, trial=_with_target(one.trial)) for one in outcomes]
     found = compare("s", outcomes, [QUESTION])
     extra = compute_appendix(found, outcomes)
-    assert len(sections(found, extra)) == 6
+    assert len(sections(found, extra)) == 8
     drawn = draw(found, extra, lines(found.candidates))
     assert not any("nan" in one or "inf" in one for of in drawn.values() for one in of)
     assert "NaN" not in json.dumps(extra.to_json(), allow_nan=False)
@@ -229,3 +230,26 @@ def test_no_p_value_is_printed_beyond_what_any_data_say(arms):
     assert min(one.p for one in extra.shapes) < 1e-12
     (looks,) = [one for one in sections(found, extra) if one.key == "shapes"]
     assert "<1e-09" in {cell for row in looks.tables[0].rows for cell in row}
+
+
+def test_scores_over_all_runs_are_those_of_rliable_and_have_an_interval_from_twenty_runs(outcome):
+    random = np.random.default_rng(5)
+    table = 0.9 + random.normal(0, 0.02, (2, 5, 4)).round(4)  # candidates, blocks, workloads
+    outcomes = [
+        outcome(name, workload, block, accuracy=float(table[arm, block, place]))
+        for arm, name in enumerate(("thermolion", "adamw"))
+        for block in range(5)
+        for place, workload in enumerate(("digits", "mnist", "usps", "svhn"))
+    ]
+    found = compare("s", outcomes, [QUESTION])
+    extra = compute_appendix(found, outcomes).aggregates
+    middle = {one.candidate: one for one in extra.middle if one.endpoint == FINAL}
+    for arm, name in enumerate(("thermolion", "adamw")):
+        assert middle[name].value == pytest.approx(100 * metrics.aggregate_iqm(table[arm]))
+        assert middle[name].low < middle[name].value < middle[name].high
+        assert (middle[name].runs, middle[name].workloads) == (20, 4)
+    (better,) = [one for one in extra.improvement if one.endpoint == FINAL]
+    expected = metrics.probability_of_improvement(table[0], table[1])
+    assert better.probability == pytest.approx(expected)
+    few = compute_appendix(found, outcomes[:5] + outcomes[20:25]).aggregates
+    assert all(one.low is None for one in few.middle)
