@@ -213,6 +213,8 @@ def run_command(trial: Trial, context: Context) -> Mapping[str, float] | None:
         words = command_template.render(trial.workload.command, values)
         reader = ResultReader(context, context.code_root or Path.cwd())
         if reader.prepare(values):
+            with contextlib.suppress(OSError):
+                state.rmdir()
             return _finish(reader, " ".join(words), again=True)
         environment = _environment(values, trial.threads, folder)
         environment |= context.group.environment()
@@ -269,7 +271,7 @@ def _forward_metrics(command: Command, context: Context, reader: ResultReader) -
         ended = command.wait(_LOOK_EVERY_S)
         for raw in command.new_lines():
             _log_line(raw, reader)
-        reader.poll()
+        reader.poll(now=ended)
         if not ended and not asked and (context.group.is_broken or context.has_to_stop()):
             command.ask_to_stop()
             asked = True
@@ -310,12 +312,12 @@ def _finish(reader: ResultReader, line: str, again: bool = False) -> Mapping[str
     try:
         return (reader.read_again() if again else reader.finish()) or None
     except ResultsError as error:
-        kept = reader.keep()
+        way_out = "correct `results` in the sweep"
+        if reader.keep():
+            way_out += ", and `thermolion retry` reads what is kept, without training"
         raise CommandError(
             error.kind,
-            f"{line} ended well, and its results cannot be read: {error} (nothing is lost: "
-            "correct `results`, and `thermolion retry` reads what is kept, without training, in "
-            f"{kept})",
+            f"{line} ended well, and its results cannot be read: {error} ({way_out})",
         ) from error
 
 

@@ -144,14 +144,22 @@ class TrainerSource(Source):
                 )
 
     def _printed_points(self, logged: set[str]) -> Iterator[ReadPoint]:
+        fractions = {
+            name
+            for values, _, _ in self._printed
+            for name in values
+            if not values["epoch"].is_integer()
+        }
         counts: dict[str, int] = {}
-        for name in {name for values, _, _ in self._printed for name in values} - logged:
-            rows = [row for row in self._printed if name in row[0]]
-            has_epochs = all(values["epoch"].is_integer() for values, _, _ in rows)
-            for values, origin, seconds in rows:
+        for values, origin, seconds in self._printed:
+            by_step: dict[int, dict[str, float]] = {}
+            for name in (name for name in values if name not in logged):
                 counts[name] = counts.get(name, 0) + 1
-                step = int(values["epoch"]) if has_epochs else counts[name]
-                yield ReadPoint(step, {name: values[name]}, origin, seconds, ("printed", name))
+                step = counts[name] if name in fractions else int(values["epoch"])
+                by_step.setdefault(step, {})[name] = values[name]
+            for step, metrics in by_step.items():
+                ordered = {name: metrics[name] for name in values if name in metrics}
+                yield ReadPoint(step, ordered, origin, seconds, "printed")
 
 
 def _unsplit(name: str) -> str:

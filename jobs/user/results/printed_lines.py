@@ -2,6 +2,7 @@
 
 import difflib
 import re
+from collections import deque
 from collections.abc import Iterator
 
 from jobs.contract.workloads.result_sources import LineMatch, LinePattern, PrintedLines
@@ -54,12 +55,12 @@ class LineSource(Source):
         self._step = 0
         self._found: dict[LinePattern, int] = {}
         self._lines = 0
-        self._remembered: list[tuple[int, str]] = []
+        self._remembered: deque[tuple[int, str]] = deque(maxlen=_REMEMBERED)
 
     def take_line(self, number: int, line: str, seconds: float | None) -> Iterator[ReadPoint]:
         if line.strip():
             self._lines += 1
-            self._remembered = [*self._remembered, (number, line)][-_REMEMBERED:]
+            self._remembered.append((number, line))
         where = f"line {number} of the output"
         matches = [
             (pattern, match)

@@ -17,7 +17,7 @@ from typing import Any
 from jobs.contract.command_template import fill_path
 from jobs.contract.workloads.result_sources import PrintedLines, ResultSource, RowFiles
 from jobs.user.results import private_store
-from jobs.user.results.kept_run import Kept
+from jobs.user.results.kept_run import KeptRun
 from jobs.user.results.loggers import LOGGER_SOURCES
 from jobs.user.results.merger import PointMerger, ReadPoint, ResultsError
 from jobs.user.results.printed_lines import Lines, LineSource
@@ -43,8 +43,7 @@ class ResultReader:
         self._context, self._code_root = context, code_root
         self._declared = context.trial.user_workload.results
         self._has_folder = any(not isinstance(source, PrintedLines) for source in self._declared)
-        self._kept = Kept(context.run_folder, context.code)
-        self.folder = self._kept.work if self._has_folder else code_root
+        self._kept = KeptRun(context.run_folder, context.code)
         self._sources: list[Source] = []
         self._merger = PointMerger(context)
         self._output: queue.SimpleQueue[tuple[bytes, float]] = queue.SimpleQueue()
@@ -53,6 +52,11 @@ class ResultReader:
         self._logged_final: dict[str, float] = {}
         self._error: ResultsError | None = None
         self._next_look_s = 0.0
+
+    @property
+    def folder(self) -> Path:
+        """The folder that the script runs in."""
+        return self._kept.work if self._has_folder else self._code_root
 
     @property
     def has_read(self) -> bool:
@@ -67,14 +71,12 @@ class ResultReader:
         """
         if not self._declared:
             return False
-        context = self._context
-        again = context.rank == 0 and self._kept.seconds is not None
+        context, again = self._context, self._kept.has_ended
         if context.rank == 0 and not again:
-            self._kept.clear()
+            self._kept.begin()
             if self._has_folder:
                 make_working_folder(self.folder, self._code_root)
-                self._kept.store.mkdir()
-        again = bool(context.group.broadcast(again))
+        again, self._kept.name = context.group.broadcast((again, self._kept.name))
         place = Place(self.folder, self._kept.store, needed_metrics(context.trial))
         self._sources = [_make_source(source, values, place) for source in self._declared]
         if context.rank == 0 and not again:
@@ -83,7 +85,7 @@ class ResultReader:
                     path.unlink()  # results that are part of the code are none of this trial
             if any(source.reads_output for source in self._sources):
                 self._kept.open_output()
-        return again
+        return bool(again)
 
     def environment(self) -> Mapping[str, str | None]:
         """Return the variables that make loggers write below `folder`; None takes one away."""
@@ -95,16 +97,15 @@ class ResultReader:
         """Read what an earlier attempt has left; return and raise as `finish` does."""
         if self._context.rank != 0:
             return {}
-        assert self._kept.seconds is not None
         self._context.resume_clock(self._kept.seconds)
         for data, seconds in self._kept.read_output():
             self._output.put((data, seconds))
         return self.finish()
 
-    def keep(self) -> Path:
-        """Keep what the script has left for `read_again`; return where."""
-        self._kept.mark_ended(self._context.clock())
-        return self._kept.folder
+    def keep(self) -> bool:
+        """Keep what the script has left for `read_again`; return False if that is not possible."""
+        self._kept.close_output()
+        return self._kept.mark_ended(self._context.clock())
 
     def take_output(self, data: bytes) -> None:
         """Take what the script has printed."""
@@ -124,20 +125,25 @@ class ResultReader:
         else:
             self._context.log_values(step, metrics)
 
-    def poll(self) -> None:
-        """Log what is new; raises Diverged for a value that ends the trial."""
+    def poll(self, *, now: bool = False) -> None:
+        """Log what is new; raises Diverged for a value that ends the trial.
+
+        Files are looked into from time to time, or `now`.
+        """
         if self._context.rank != 0:
             return
         while not self._output.empty():
             data, seconds = self._output.get()
             for number, line in self._lines.split(data):
                 self._read_line(number, line, seconds)
-        now = time.monotonic()
-        if self._has_folder and now >= self._next_look_s:
+        begin = time.monotonic()
+        if self._has_folder and (now or begin >= self._next_look_s):
             for number, source in enumerate(self._sources):
                 with suppress(ResultsError, OSError):  # it may be half written: see `finish`
                     self._merge(number, source.poll(is_over=False))
-            self._next_look_s = time.monotonic() + max(_EVERY_S, _SHARE * (time.monotonic() - now))
+            self._next_look_s = time.monotonic() + max(
+                _EVERY_S, _SHARE * (time.monotonic() - begin)
+            )
 
     def finish(self) -> dict[str, float]:
         """Log the rest, and return the final metrics, once the script has ended well.

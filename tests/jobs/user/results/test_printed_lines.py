@@ -1,12 +1,15 @@
 """Results read from what a script prints, by a lane: steps, values, contradictions, silence."""
 
+import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import script_results
 from commands import Study, curve, failure
 
+from jobs.contract.asha import Rungs
 from jobs.contract.events import Event
 from jobs.contract.workloads.workload import DivergenceLimit, MetricSpec
 
@@ -109,6 +112,23 @@ def test_a_value_past_the_limit_ends_the_trial_at_once(study: Study) -> None:
     events = run(study, script, "{step} loss {loss} acc {acc}", diverged=limit)
     assert events[-1].type == "diverged"
     assert "loss is 50, above the limit of 20" in events[-1].payload["error"]
+
+
+def test_a_script_is_ended_at_a_rung_by_what_it_prints(study: Study) -> None:
+    one = script_results.reading({"lines": ["{step} acc {acc}"]}, spec=ACCURACY, steps=9)
+    one = replace(one, phase="tune", rungs=Rungs((2,), 3, "all"))
+    study.layout.events.mkdir(parents=True)
+    others = [
+        {"v": 1, "type": "measured", "trial": f"other-{value}", "attempt": 0, "seq": 0}
+        | {"time_ms": 0, "rivals": "all", "rung": 2, "value": value, "goes_on": True}
+        for value in (0.8, 0.9)
+    ]
+    lines = [json.dumps(other, separators=(",", ":")) + "\n" for other in others]
+    (study.layout.events / "0000-0-0-9.jsonl").write_text("".join(lines))
+    script = "import time\nfor e in (1, 2, 3): print(e, 'acc', e / 10, flush=True)\ntime.sleep(60)"
+    study.write("train.py", script)
+    events = study.run_trial(one)
+    assert (events[-1].type, events[-1].payload["rung"]) == ("completed", 2)
 
 
 def test_a_pattern_without_a_match_fails_with_the_line_that_is_most_like_it(study: Study) -> None:
