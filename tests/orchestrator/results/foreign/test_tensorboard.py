@@ -6,20 +6,23 @@ import pytest
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
+from tensorboard.util.tensor_util import make_tensor_proto
 
 LION = [0.912, 0.9085, 0.914, 0.9105, 0.913]
 ADAMW = [0.907, 0.906, 0.9095, 0.909, 0.9065]
 P = 0.01105649  # of scipy.stats.ttest_rel(LION, ADAMW)
 
 
-def write(folder, points, name="events.out.tfevents.1.host", tag="val/acc"):
-    """Write an event file as torch's SummaryWriter does: step and value of each point."""
+def write(folder, points, name="events.out.tfevents.1.host", tag="val/acc", spell="simple_value"):
+    """Write step and value of each point as torch does, or as TensorFlow 2 if it is a tensor."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / name).open("wb") as file:
         writer = RecordWriter(file)
         writer.write(Event(wall_time=1, file_version="brain.Event:2").SerializeToString())
         for step, value in points:
-            summary = Summary(value=[Summary.Value(tag=tag, simple_value=value)])
+            content = value if spell == "simple_value" else make_tensor_proto(value, "float32")
+            text = Summary.Value(tag="text", tensor=make_tensor_proto(b"a note"))
+            summary = Summary(value=[text, Summary.Value(tag=tag, **{spell: content})])
             writer.write(Event(wall_time=2 + step, step=step, summary=summary).SerializeToString())
 
 
@@ -92,7 +95,9 @@ def test_a_tag_of_a_folder_within_a_run_is_a_metric(tmp_path, thermolion):
         for optimizer, value in (("lion", lion), ("adamw", adamw)):
             folder = tmp_path / "fits" / f"{optimizer}-{seed}"
             write(folder / "train", [(0, 0.3), (1, 0.99)], tag="epoch_accuracy")
-            write(folder / "validation", [(0, 0.3), (1, value)], tag="epoch_accuracy")
+            write(
+                folder / "validation", [(0, 0.3), (1, value)], tag="epoch_accuracy", spell="tensor"
+            )
     metric = ("--metric", "validation/epoch_accuracy")
     found = answer(thermolion, tmp_path / "fits", *metric, path="{optimizer}-{seed}")
     assert found["pooled"][0]["estimate"]["p"] == pytest.approx(P, abs=1e-5)
