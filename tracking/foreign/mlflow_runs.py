@@ -7,6 +7,7 @@ import os
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from tracking.foreign.mlflow_sql import (
     StoredExperiment,
@@ -25,6 +26,7 @@ from tracking.foreign.run import (
     require_metrics,
 )
 from tracking.mlflow_store.store import (
+    ADDRESSES,
     Store,
     StoreError,
     database_of,
@@ -33,6 +35,7 @@ from tracking.mlflow_store.store import (
     open_store,
     resolve_uri,
     search_runs,
+    sqlite_uri,
 )
 
 if TYPE_CHECKING:
@@ -47,16 +50,16 @@ def read_mlflow(root: Path, uri: str | None, experiment: str, query: RunQuery) -
     A run that lacks a setting has that of its parent run. Raises StoreError for a store that
     cannot be read and an experiment that is not there, RunSourceError for a metric of no run.
     """
-    address = resolve_uri(root, uri)
+    address = _find_store(resolve_uri(root, uri))
     database = database_of(address)
     stored = None if database is None else read_tables(database, experiment, query)
     if stored is None:
         # MLflow reads a folder of files (`mlruns`) only if it is asked to.
         os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
-        with open_store(root, uri) as store:
+        with open_store(root, address) as store:
             stored, chosen = _read_by_client(store, experiment, query)
     elif query.only:
-        with open_store(root, uri) as store:
+        with open_store(root, address) as store:
             chosen = {run.info.run_id for run in _search(store, stored.id, query.only)}
     else:
         chosen = {run.id for run in stored.runs}
@@ -70,6 +73,23 @@ def read_mlflow(root: Path, uri: str | None, experiment: str, query: RunQuery) -
             "lie in MLflow's trash and take no part (mlflow runs restore --run-id ID)."
         )
     return ForeignRuns(label, tuple(runs), (*stored.notes, *notes))
+
+
+def _find_store(address: str) -> str:
+    """Return the address of a store, which may be given as a path; raises StoreError.
+
+    MLflow would make a folder that is not there, and files in one that is no store.
+    """
+    scheme, colon, rest = address.partition(":")
+    if (colon and scheme != "file") or address == "databricks":
+        return address
+    path = Path(unquote(rest.removeprefix("//")) if colon else address)
+    if path.is_file():
+        return sqlite_uri(path)
+    if any(path.glob("*/meta.yaml")):
+        return address
+    what = "the folder has no experiment in it" if path.is_dir() else "there is no such file"
+    raise StoreError(f"no MLflow store at {address}: {what}. An address is one of {ADDRESSES}")
 
 
 def _require_runs(

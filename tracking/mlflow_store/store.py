@@ -26,7 +26,7 @@ _PAGE = 1000  # runs, the most that one request gives
 _SQLITE = "sqlite:///"
 _LOCAL_FILESYSTEMS = {"btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "tmpfs", "xfs", "zfs"}
 _MAX_REASON = 400
-_ADDRESSES = (
+ADDRESSES = (
     "sqlite:////FOLDER/mlflow.db, http://HOST:PORT, https://HOST, "
     "postgresql://USER:PASSWORD@HOST/DATABASE, mysql://…, mssql://…"
 )
@@ -103,10 +103,10 @@ def search_runs(
 
 def resolve_uri(root: Path, uri: str | None = None) -> str:
     """Return where runs go: `uri`, else MLFLOW_TRACKING_URI, else the root's own store."""
-    return uri or os.environ.get("MLFLOW_TRACKING_URI") or _sqlite_uri(root / "mlflow.db")
+    return uri or os.environ.get("MLFLOW_TRACKING_URI") or sqlite_uri(root / "mlflow.db")
 
 
-def _sqlite_uri(database: Path) -> str:
+def sqlite_uri(database: Path) -> str:
     """Return the address by which SQLAlchemy opens a file, whatever its name has in it."""
     path = str(database.resolve())
     if _decodes_paths(path):
@@ -196,7 +196,7 @@ def journal_mode(database: Path, mounts: str | None = None) -> str:
 def _explain(error: Exception, uri: str) -> str:
     """Say why a store did not open, and what to do, which MLflow's message may not say."""
     if not _is_address(uri):
-        return f"{first_line(error, uri)}\nAn address is one of {_ADDRESSES}"
+        return f"{first_line(error, uri)}\nAn address is one of {ADDRESSES}"
     match = _SCHEMA.search(str(error))
     if match is None:
         return first_line(error, uri)
@@ -219,7 +219,7 @@ def require_address(uri: str) -> None:
     """Raise StoreError for an address that no store can have; opens nothing."""
     if not _is_address(uri):
         raise StoreError(
-            f"{mask_uri(uri)!r} is no address of an MLflow store: use one of {_ADDRESSES} "
+            f"{mask_uri(uri)!r} is no address of an MLflow store: use one of {ADDRESSES} "
             "(--mlflow, or MLFLOW_TRACKING_URI)"
         )
     database_of(uri)
@@ -296,7 +296,7 @@ def _initialise(database: Path) -> None:
         # folder into its SQL, where a quotation mark ends a text.
         artifacts = (database.parent / "mlartifacts").as_uri()
         make: Callable[[str, str], Any] = SqlAlchemyStore  # MLflow gives it no types
-        make(_sqlite_uri(Path(draft.name)), artifacts).search_experiments()
+        make(sqlite_uri(Path(draft.name)), artifacts).search_experiments()
 
 
 def _close_connections(client: "MlflowClient") -> None:

@@ -166,6 +166,24 @@ def test_nothing_is_made_when_a_store_is_not_there(thermolion, store, tmp_path):
     assert not (tmp_path / "typo.db").exists()
 
 
+@pytest.mark.parametrize("address", ["typo.db", "runs", "empty", "file:runs", "file:empty"])
+def test_no_store_is_made_of_a_path_that_is_none(thermolion, tmp_path, monkeypatch, address):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    fields = ("--candidate", "params.optimizer", "--seed", "params.seed", "--metric", "acc")
+    said = thermolion("compare", "--mlflow", address, "--experiment", "nlp", *fields)
+    assert (said.code, said.out) == (1, "")
+    assert f"no MLflow store at {address}: the" in said.err
+    assert [path.name for path in tmp_path.rglob("*")] == ["empty"]
+
+
+def test_a_store_may_be_named_by_its_path(store, thermolion, tmp_path, monkeypatch):
+    log_pairs(store)
+    monkeypatch.chdir(tmp_path)
+    store.uri = "theirs.db"
+    assert "lion vs adamw" in thermolion(*store.ask("--baseline", "adamw")).out
+
+
 def test_a_file_that_is_no_store_is_left_as_it_was(thermolion, store, tmp_path):
     other = tmp_path / "theirs.db"
     other.unlink()
