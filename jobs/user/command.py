@@ -26,6 +26,7 @@ from jobs.contract.oom_kills import count_oom_kills
 from jobs.contract.trial import Trial
 from jobs.ranks.group import GroupBroken
 from jobs.user import supervisor
+from jobs.user.results import private_store
 from jobs.user.results.merger import ResultsError
 from jobs.user.results.reader import ResultReader
 from jobs.worker.context import Context
@@ -167,6 +168,12 @@ class Command:
         except (FileNotFoundError, ValueError):
             return None
 
+    def suggest_results(self) -> str:
+        """Return what `results` of the sweep might be, for a command that has logged nothing."""
+        if private_store.is_used(self._folder):
+            return "`results: mlflow`, to which it has logged"
+        return "`results: {lines: 'PATTERN'}` or `results: {file: results.csv}`"
+
     def last_output(self) -> str:
         """Return the last lines that it has printed, as a terminal would show them."""
         lines = self._last_output.decode(errors="replace").replace("\r\n", "\n").split("\n")
@@ -249,6 +256,8 @@ def _environment(values: Mapping[str, Any], threads: int, folder: Path) -> dict[
         "THERMOLION_TRIAL": str(values["trial_file"]),
     }
     environment.pop("PYTHONSAFEPATH", None)  # a script must find the modules beside it
+    # Two trials that make one store in the folder of the code would end each other.
+    environment.setdefault("MLFLOW_TRACKING_URI", private_store.address(folder))
     return environment
 
 
@@ -301,8 +310,9 @@ def _judge_end(
         raise CommandError(
             "NothingLogged",
             f"{line} ended well and logged nothing: call thermolion.log(step, {metric}=...), or "
-            f'append {{"step": 1, "{metric}": 0.5}} to $THERMOLION_LOG, or say by `results` in '
-            f"the sweep where it writes them; its last lines:\n{command.last_output()}",
+            f'append {{"step": 1, "{metric}": 0.5}} to $THERMOLION_LOG, or say in the sweep where '
+            f"it writes them, such as {command.suggest_results()}; "
+            f"its last lines:\n{command.last_output()}",
         )
     return final
 

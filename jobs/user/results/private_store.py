@@ -38,9 +38,19 @@ def environment(store: Path) -> dict[str, str | None]:
     """Return the variables that make a script log into `store`; None takes one away."""
     return {
         **dict.fromkeys(_FOREIGN),
-        "MLFLOW_TRACKING_URI": f"sqlite:///{store / _DATABASE}",
+        "MLFLOW_TRACKING_URI": address(store),
         "MLFLOW_ALLOW_FILE_STORE": "true",  # of a script that has `file:./mlruns` in it
     }
+
+
+def address(store: Path) -> str:
+    """Return the tracking URI of the store in a folder."""
+    return f"sqlite:///{store / _DATABASE}"
+
+
+def is_used(store: Path) -> bool:
+    """Return True if anything has made a store in the folder."""
+    return (store / _DATABASE).exists()
 
 
 class StoreSource(Source):

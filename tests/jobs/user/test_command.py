@@ -181,9 +181,7 @@ def test_a_failure_has_the_exit_code_the_last_lines_and_the_scripts_own_tracebac
     assert "ZeroDivisionError" in error
     assert "line 89\n" in error
     assert "line 20\n" not in error
-    frames = [
-        line for line in events[-1].payload["traceback"].splitlines() if line[:7] == "  File "
-    ]
+    frames = [line for line in error.splitlines() if line[:7] == "  File "]
     assert f"{study.code}/train.py" in frames[-1] or '"train.py"' in frames[-1]
 
 

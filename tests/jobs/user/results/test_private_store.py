@@ -110,6 +110,30 @@ def test_a_metric_that_was_not_logged_is_one_error(study: Study, script: str, ne
     assert needle in error
 
 
+UNREAD = """\
+import os, pathlib, sqlite3, sys
+uri = os.environ["MLFLOW_TRACKING_URI"]
+open(sys.argv[1], "a").write(uri + "\\n")
+if uri.startswith("sqlite"): sqlite3.connect(uri[10:]).execute("CREATE TABLE runs (run_uuid)")
+"""
+
+
+def test_a_script_whose_runs_are_not_read_ends_no_other_by_them(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study.write("train.py", UNREAD)
+    for _ in range(2):
+        kind, error = failure(study.run(f"python train.py {tmp_path}/stores"))
+        assert kind == "NothingLogged"
+        assert "such as `results: mlflow`, to which it has logged" in error
+    stores = (tmp_path / "stores").read_text().split()
+    assert len(set(stores)) == 2
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://my-server")  # it may log where it likes
+    _, error = failure(study.run(f"python train.py {tmp_path}/stores"))
+    assert (tmp_path / "stores").read_text().split()[-1] == "http://my-server"
+    assert "results: {lines: 'PATTERN'}" in error
+
+
 @pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
 def test_what_mlflow_itself_has_stored_is_read(study: Study, tmp_path: Path) -> None:
     database = tmp_path / "made.db"
