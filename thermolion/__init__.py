@@ -1,7 +1,7 @@
 """ThermoLion, its baselines, and what a script calls under DDP and in a sweep.
 
 Importing the package loads nothing: planning on a login node must not pay for torch. A script that
-logs does so in a Python of its own, which may be as old as 3.8.
+logs does so in a Python of its own, which may be as old as 3.7.
 """
 
 import importlib

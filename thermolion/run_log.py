@@ -1,7 +1,7 @@
 """What a script that a sweep runs as a command calls to log, to stop and to find its folder.
 
 Standard library only, and nothing of our other packages: a user's project may have folders of
-those names. It is read by the Python of the script, which may be as old as 3.8. It cannot save and
+those names. It is read by the Python of the script, which may be as old as 3.7. It cannot save and
 resume: `train(trial, context)` can.
 """
 
@@ -15,7 +15,10 @@ import signal
 import sys
 import threading
 from pathlib import Path
-from typing import Any, SupportsIndex
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from typing import SupportsIndex
 
 
 def log(step: SupportsIndex, **metrics: Any) -> None:
@@ -30,7 +33,7 @@ def log(step: SupportsIndex, **metrics: Any) -> None:
     number = operator.index(step)
     if number < 0:
         raise ValueError(f"step is {number}, it must be 0 or more")
-    _append({"step": number} | _numbers(metrics), f"step {number}: ")
+    _append({"step": number, **_numbers(metrics)}, f"step {number}: ")
 
 
 def log_final(**metrics: Any) -> None:

@@ -5,6 +5,7 @@ import json
 import math
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -196,12 +197,37 @@ def test_no_module_of_the_package_takes_the_place_of_what_it_exports() -> None:
 
 
 @pytest.mark.parametrize("module", ["__init__", "run_log"])
-def test_what_a_script_imports_can_be_read_by_the_python_of_2019(module: str) -> None:
+def test_what_a_script_imports_has_no_newer_syntax_than_python_3_7(module: str) -> None:
     source = Path(thermolion.__file__).with_name(f"{module}.py").read_text()
-    tree = ast.parse(source, feature_version=(3, 8))
-    nodes = list(ast.walk(tree))
+    nodes = list(ast.walk(ast.parse(source, feature_version=(3, 7))))
     written = [node.annotation for node in nodes if isinstance(node, (ast.arg, ast.AnnAssign))]
     written += [node.returns for node in nodes if isinstance(node, ast.FunctionDef)]
     texts = [ast.unparse(node) for node in written if node is not None]
     newer = [text for text in texts if "|" in text or text.startswith(("dict[", "tuple["))]
     assert not newer or "from __future__ import annotations" in source
+
+
+def _find_pythons() -> list[Path]:
+    """Return a Python of each other version that this machine has, from 3.7 on."""
+    installed = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")).glob("versions/3.*")
+    named = (shutil.which(f"python3.{minor}") for minor in range(7, 15) if minor != 11)
+    found = [*(path / "bin" / "python" for path in installed), *(Path(n) for n in named if n)]
+    real = {path.resolve() for path in found if "shims" not in path.parts}  # pyenv's own scripts
+    return [path for path in sorted(real) if int(path.name.partition(".")[2] or 0) >= 7]
+
+
+@pytest.mark.skipif(not _find_pythons(), reason="this machine has no other version of Python")
+def test_a_script_of_any_other_version_of_python_logs(log: Path) -> None:
+    script = (
+        "import thermolion\n"
+        "thermolion.log(3, loss=0.5)\n"
+        "thermolion.log_final(score=float('nan'))\n"
+        "assert not thermolion.should_stop() and thermolion.state_dir() is None\n"
+    )
+    place = {"PYTHONPATH": str(Path(thermolion.__file__).parents[1])}
+    for python in _find_pythons():
+        log.unlink(missing_ok=True)
+        start = [str(python), "-B", "-c", script]
+        ended = subprocess.run(start, env=os.environ | place, capture_output=True, text=True)
+        assert ended.returncode == 0, (python, ended.stderr)
+        assert log.read_text() == '{"step": 3, "loss": 0.5}\n{"final": {"score": "nan"}}\n'
