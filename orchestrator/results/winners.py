@@ -190,7 +190,7 @@ def _suggest_at(tuning: Tuning, result: _Tuned) -> list[dict[str, Any]]:
     if not values:  # a point is legal
         axis = tuning.axis(candidate, run, tuning.rounds(run))
         point = candidate.setting(numbers[0], axis, run)
-        values = [candidate.values_in(point.hyperparameters)]
+        values = [candidate.values_in(point.settings)]
     return [result.names | {"first": numbers[0], "values": values}]
 
 

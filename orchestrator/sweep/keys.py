@@ -11,7 +11,13 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self, get_args
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from jobs.contract.failures import FailureClass
 from orchestrator.sweep.endpoint_keys import (
@@ -21,7 +27,8 @@ from orchestrator.sweep.endpoint_keys import (
     Margin,
     NamedEndpoint,
 )
-from orchestrator.sweep.messages import Duration, Number, Ranks, Strict
+from orchestrator.sweep.messages import Duration, Ranks, Strict
+from orchestrator.sweep.space_keys import SpaceOfOne
 
 _MOST_SEEDS = 100_000
 _LONGEST_NOTICE_S = 600.0
@@ -256,23 +263,6 @@ class RayKeys(Strict):
         return self
 
 
-class RangeKeys(Strict):
-    """What one hyperparameter is chosen from: `log` or `uniform` [low, high], or a `choice`."""
-
-    log: Annotated[tuple[Number, Number], Field(strict=False)] | None = None
-    uniform: Annotated[tuple[Number, Number], Field(strict=False)] | None = None
-    choice: list[Any] | None = None
-
-    @model_validator(mode="after")
-    def _check_one_range(self) -> Self:
-        given = [name for name in ("log", "uniform", "choice") if getattr(self, name) is not None]
-        if len(given) != 1:
-            raise ValueError(
-                f"{len(given)} of log, uniform, choice: write one, such as {{log: [1e-4, 1e-2]}}"
-            )
-        return self
-
-
 class ProxyKeys(Strict):
     """A cheaper workload that is tuned on: fewer `epochs` or `train_images`, or fewer `steps`.
 
@@ -307,7 +297,7 @@ class TuneKeys(Strict):
     first_search: Annotated[int, Field(ge=0, le=_MOST_SEEDS)] = 0
     proxy: ProxyKeys | None = None
     search: Literal["sobol", "optuna", "asha"] = "sobol"
-    space: dict[str, dict[str, RangeKeys]] | None = None
+    space: dict[str, SpaceOfOne] | None = None
     seeds: Annotated[int, Field(ge=1, le=1000)] = 1
     ranks: Ranks | None = None
     widen: Annotated[int, Field(ge=0, le=5)] = 1

@@ -147,7 +147,8 @@ class Search:
     their own spaces (`SearchRun`). With
     `optuna`, points are the first half of a round; the rest is suggested in two batches. With
     `asha`, one setting in `reduction` goes on at each of so many `rungs`. `widen` is how often the
-    search may be widened; it takes no part in the search's identity.
+    search may be widened; it takes no part in the search's identity. Of the names of the space,
+    `args` are arguments of the candidate's training, all others hyperparameters.
     """
 
     space: Space
@@ -159,6 +160,7 @@ class Search:
     reduction: int = 3
     rungs: int = 2
     widen: int = 0
+    args: frozenset[str] = frozenset()
 
     @property
     def drawn(self) -> int:
@@ -189,13 +191,18 @@ class Search:
         method: dict[str, Any] = {} if self.method == "sobol" else {"method": self.method}
         if self.method == "asha":
             method |= {"reduction": self.reduction, "rungs": self.rungs}
-        return method | {
-            "space": {name: axis.to_json() for name, axis in sorted(self.space.items())},
-            "trials": self.trials,
-            "seeds": self.seeds,
-            "ranks": self.ranks,
-            "root": self.root,
-        }
+        args = {"args": sorted(self.args)} if self.args else {}
+        return (
+            method
+            | args
+            | {
+                "space": {name: axis.to_json() for name, axis in sorted(self.space.items())},
+                "trials": self.trials,
+                "seeds": self.seeds,
+                "ranks": self.ranks,
+                "root": self.root,
+            }
+        )
 
 
 @dataclass(frozen=True)
@@ -231,7 +238,10 @@ class TunedCandidate(Candidate):
     def content(self) -> dict[str, Any]:
         plain = super().content()
         fixed = {k: v for k, v in self.hyperparameters.items() if k not in self.search.space}
-        return plain | {"hyperparameters": fixed, "search": self.search.to_json()}
+        fixed_args = {k: v for k, v in self.args.items() if k not in self.search.args}
+        plain.pop("args", None)
+        args = {"args": fixed_args} if fixed_args else {}
+        return plain | args | {"hyperparameters": fixed, "search": self.search.to_json()}
 
     def rungs_in(self, run: SearchRun) -> Rungs | None:
         """Return at which budgets its settings in a search may end early, if others are better.
@@ -281,15 +291,20 @@ class TunedCandidate(Candidate):
         """Return the number of the search that a setting is of, from 0."""
         return int(setting.name.rpartition("#")[2].rpartition(".")[0] or 1) - 1
 
-    def values_in(self, hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the tuned ones among the hyperparameters of a setting."""
+    def values_in(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the tuned ones among the hyperparameters and arguments of a setting."""
         spec = registry.OPTIMIZERS.get(self.optimizer)
         # What is at its default, a newer option, may be unrecorded.
-        known = {**(spec.later if spec else {}), **hyperparameters}
+        known = {**(spec.later if spec else {}), **settings}
         return {name: known[name] for name in sorted(self.search.space)}
 
     def with_values(self, values: Mapping[str, Any], **labels: Any) -> Candidate:
-        """Return the candidate with these hyperparameters; raises HyperparameterError."""
+        """Return the candidate with these hyperparameters and arguments.
+
+        Raises HyperparameterError.
+        """
+        args = {name: value for name, value in values.items() if name in self.search.args}
+        values = {name: value for name, value in values.items() if name not in args}
         spec = registry.OPTIMIZERS.get(self.optimizer)
         defaults = default_hyperparameters(self.optimizer)
         legal = {n: registry.validate(n, value, defaults.get(n)) for n, value in values.items()}
@@ -301,7 +316,7 @@ class TunedCandidate(Candidate):
         return Candidate(
             optimizer=self.optimizer,
             hyperparameters=spec.recorded(whole) if spec else whole,
-            args=self.args,
+            args={**self.args, **args},
             replica=self.replica,
             noise_seed=self.noise_seed,
             **given,

@@ -41,6 +41,7 @@ from orchestrator.sweep.keys import (
 )
 from orchestrator.sweep.messages import MOST_RANKS, Duration, Ranks, Strict, check
 from orchestrator.sweep.search_space import Search, SearchRun
+from orchestrator.sweep.space_keys import find_written_args
 from orchestrator.sweep.tune_spaces import (
     check_repeats,
     count_searches,
@@ -291,7 +292,8 @@ def resolve_sweep(document: Document) -> Sweep:
 
 def _resolve(document: Document) -> Sweep:
     entries = cross_workloads(document.data.get("workloads"), document.data.get("defaults"))
-    keys = check(SweepFile, document.data | {"workloads": [dict(one.data) for one in entries]})
+    data = document.data | {"workloads": [dict(one.data) for one in entries]}
+    keys = check(SweepFile, data, find_written_args)
     workloads = name_workloads(entries, keys.resources.ranks)
     searches: Mapping[str, Search] = {}
     runs: tuple[SearchRun, ...] = ()

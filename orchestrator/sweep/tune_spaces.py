@@ -11,7 +11,7 @@ from jobs.contract.command_template import find_placeholders
 from jobs.contract.workloads import catalog
 from jobs.contract.workloads.workload import ImageWorkload, UserWorkload, Workload
 from orchestrator.sweep.document import Invalid, Location, choices
-from orchestrator.sweep.keys import ProxyKeys, RangeKeys, Seeds, TuneKeys
+from orchestrator.sweep.keys import ProxyKeys, Seeds, TuneKeys
 from orchestrator.sweep.search_space import (
     MOST_DIMENSIONS,
     Axis,
@@ -21,6 +21,7 @@ from orchestrator.sweep.search_space import (
     search_root,
     tuned_for,
 )
+from orchestrator.sweep.space_keys import ARGS, RangeKeys
 from thermolion import registry
 from thermolion.registry import HyperparameterError, OptimizerSpec
 
@@ -109,6 +110,7 @@ def read_searches(
             keys.reduction_factor or Search.reduction,
             keys.rungs or Search.rungs,
             keys.widen,
+            _find_args(name, keys),
         )
         for name in tuned
     }
@@ -226,10 +228,21 @@ def _uses_steps(command: str) -> bool:
 
 def add_centre(entry: Mapping[str, Any] | None, search: Search) -> dict[str, Any]:
     """Return a candidate as written, with the values at the centre of its space."""
-    return {**(entry or {})} | {
+    centre = {
         name: [axis.choices[0]] if axis.kind == "choice" else axis.value_at(0.5)
         for name, axis in search.space.items()
     }
+    written = {**(entry or {})}
+    if search.args:
+        tuned = {name: centre.pop(name) for name in sorted(search.args)}
+        written["args"] = {**_read_args(entry), **tuned}
+    return written | centre
+
+
+def _read_args(entry: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """Return the arguments of a candidate as far as they are some; others are refused later."""
+    args = (entry or {}).get("args")
+    return args if isinstance(args, dict) else {}
 
 
 def _check_known(name: str, entries: Entries, place: Location) -> None:
@@ -321,10 +334,13 @@ def _read_space(name: str, keys: TuneKeys, entry: Mapping[str, Any]) -> Mapping[
         place = ("tune", "space", key)
         if not written[key]:
             raise Invalid(place, f"the space is empty: {_ADVICE}")
-        space = {
-            parameter: _read_axis(known, parameter, ranges, (*place, parameter))
-            for parameter, ranges in written[key].items()
-        }
+        space = {}
+        for written_as, ranges in written[key].items():
+            is_arg, parameter = written_as.startswith(ARGS), written_as.removeprefix(ARGS)
+            if parameter in space:
+                raise Invalid(place, f"{parameter!r} is here as an argument as well: keep one")
+            at = (*place, *(("args",) if is_arg else ()), parameter)
+            space[parameter] = _read_axis(None if is_arg else known, parameter, ranges, at)
     if all(axis.kind == "choice" for axis in space.values()):
         raise Invalid(
             place, "only choices: write one range at least, or a grid of `candidates` instead"
@@ -332,13 +348,20 @@ def _read_space(name: str, keys: TuneKeys, entry: Mapping[str, Any]) -> Mapping[
     if len(space) > MOST_DIMENSIONS:
         raise Invalid(place, f"{len(space)} hyperparameters: {MOST_DIMENSIONS} is the most")
     for parameter in space:
-        if parameter in entry:
+        if parameter in entry or parameter in _read_args(entry):
             raise Invalid(
                 ("candidates", name, parameter),
                 f"{parameter} of {name!r} is tuned, so a value of its own means nothing: take it "
                 "out here, or put the candidate in `tune.untuned`",
             )
     return space
+
+
+def _find_args(name: str, keys: TuneKeys) -> frozenset[str]:
+    """Return the names of a candidate's space that are arguments of its training."""
+    written = keys.space or {}
+    space = written.get(name, written.get(_EVERY, {}))
+    return frozenset(one.removeprefix(ARGS) for one in space if one.startswith(ARGS))
 
 
 def usual_space(name: str, entry: Mapping[str, Any]) -> Mapping[str, Axis] | None:

@@ -58,6 +58,7 @@ def trial_text(record: Mapping[str, Any]) -> str:
     config = record["config"]
     labels = config["labels"]
     candidate = {**config["candidate"], "hyperparameters": record["told"]}
+    candidate.pop("args", None)  # among what it was told
     planned = "" if record["planned"] else " (not in the sweep any more)"
     lines = [
         ("trial", f"{record['id']} of study {record['study']}{planned}"),

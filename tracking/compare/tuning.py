@@ -162,7 +162,7 @@ def score_settings(outcomes: Sequence[Outcome]) -> tuple[TriedSetting, ...]:
     return tuple(
         TriedSetting(
             name,
-            dict(trials[0].trial.candidate.hyperparameters),
+            dict(trials[0].trial.candidate.settings),
             _score(trials),
             sum(one.state == "diverged" for one in trials),
             min((one.rung for one in trials if one.rung is not None), default=None),

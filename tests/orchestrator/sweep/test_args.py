@@ -113,6 +113,56 @@ def test_a_function_finds_arguments_among_its_options_and_pairs_them_by_block(
     assert all(Trial.from_json(trial.to_json()) == trial for trial in trials)
 
 
+TUNED = """\
+study: small
+workloads:
+  - name: w
+    train: mine:train
+    metric: val
+    final_metric: score
+candidates:
+  mine: {optimizer: adamw, args: {depth: 7}}
+  usual: {optimizer: adamw, lr: 0.1}
+baseline: usual
+tune:
+  trials: 4
+  repeats: 1
+  widen: 0
+  untuned: [usual]
+  allow_unequal: true
+  space:
+    mine:
+      lr: {log: [1e-3, 1e-1]}
+      args: {width: {choice: [8, 16, 64]}, gain: {uniform: [0, 1]}}
+seeds: 1
+"""
+
+
+def test_arguments_are_tuned_beside_hyperparameters(thermolion, small, layout, monkeypatch):
+    monkeypatch.chdir(small.parent)
+    (small.parent / "mine.py").write_text(
+        "def train(trial, context):\n"
+        "    val = context.options.get('width', 0) - context.hyperparameters['lr']\n"
+        "    context.log(1, val=val, score=val)\n"
+    )
+    small.write_text(TUNED)
+    said = thermolion("run", small)
+    assert said.code == 0, said.err
+    trials = [outcome.trial for outcome in read_outcomes(layout.events).values()]
+    tuned = [one.candidate for one in trials if one.phase == "tune"]
+    assert len(tuned) == 4
+    assert all(set(one.args) == {"depth", "width", "gain"} for one in tuned)
+    assert {one.args["width"] for one in tuned} <= {8, 16, 64}
+    assert all(0 <= one.args["gain"] <= 1 and one.args["depth"] == 7 for one in tuned)
+    best = max(tuned, key=lambda one: (one.args["width"], -one.hyperparameters["lr"]))
+    (compared,) = [
+        one.candidate for one in trials if one.phase == "compare" and one.candidate.args
+    ]
+    assert (compared.args, compared.hyperparameters) == (best.args, best.hyperparameters)
+    report = (layout.folder / "report" / "report.html").read_text()
+    assert "width one of 8, 16, 64" in report
+
+
 MINE = 'workloads: [{name: w, command: "python t.py %s", metric: m}]\n'
 
 
@@ -178,6 +228,18 @@ CASES = {
             "  adamw: {lr: 1e-3, args: {amp: false}}\n  other: {optimizer: adamw, lr: 1e-3}\n",
         ),
         ["line 5", "runs the same command for 'adamw' and 'other'"],
+    ),
+    "a tuned argument with a value of its own": (
+        TUNED.replace("depth: 7", "width: 7"),
+        ["line 8", "width of 'mine' is tuned"],
+    ),
+    "a tuned argument without a range": (
+        TUNED.replace("{uniform: [0, 1]}", "3"),
+        ["line 20", "tune.space.mine.args.gain", "3 is not a valid dict"],
+    ),
+    "a tuned argument that is a tuned hyperparameter": (
+        TUNED.replace("gain:", "lr:"),
+        ["line 18", "'lr' is here as an argument as well"],
     ),
     "arguments for images": (
         sweep(candidates="candidates:\n  adamw: {args: {bs: 32}}\n"),
