@@ -89,7 +89,13 @@ def estimate_on_workload(
         reached=reached,
         components=_components(results.pairs, blocks.units, question),
         no_value=None if pairs else blocks.explain_no_value(endpoint),
+        at_target=_count_at_target(results.pairs) if is_time else None,
     )
+
+
+def _count_at_target(pairs: Sequence[Pair]) -> tuple[int, int, int]:
+    candidate, baseline = (sum(one.reached[arm] for one in pairs) for arm in (0, 1))
+    return candidate, baseline, len(pairs)
 
 
 def _name_measure(endpoint: Endpoint, workload: Workload, metric: str) -> str:
@@ -117,10 +123,10 @@ def _single_flags(
         yield NO_AUC
     if results.unlike:
         yield UNLIKE_MACHINES
-    reached = [sum(one.reached[arm] for one in results.pairs) for arm in (0, 1)]
-    if reached[0] < reached[1]:
+    candidate, baseline, _ = _count_at_target(results.pairs)
+    if candidate < baseline:
         yield FEWER_OF_CANDIDATE
-    if reached[1] < reached[0]:
+    if baseline < candidate:
         yield FEWER_OF_BASELINE
     if any(any(one.diverged) for one in pairs):
         yield "collapse"
@@ -196,6 +202,7 @@ def pool(
         first,
         measure=_common_measure({one.measure for one in singles}, first.endpoint),
         workload=None,
+        at_target=_add_counts([one.at_target for one in singles if one.at_target is not None]),
         no_value=first.no_value if all(one.no_value for one in singles) else None,
         divergences=(sum(candidate), sum(baseline)),
         median=first.median if is_alone else None,
@@ -233,6 +240,13 @@ def pool(
         flags=_pooled_flags(singles, usable, asked, seeds),
         components=Components.average(known) if known and len(known) == len(usable) else None,
     )
+
+
+def _add_counts(counts: Sequence[tuple[int, int, int]]) -> tuple[int, int, int] | None:
+    if not counts:
+        return None
+    candidate, baseline, trials = (sum(each) for each in zip(*counts, strict=True))
+    return candidate, baseline, trials
 
 
 def _pooled_flags(

@@ -12,6 +12,7 @@ import numpy as np
 
 from jobs.contract.workloads.workload import MetricSpec
 from tracking.compare.endpoints import (
+    ComparisonError,
     EarlyEndError,
     UnmeasuredError,
     chance_value,
@@ -57,7 +58,7 @@ def measure_endpoint(
 ) -> EndpointValue | NoValue:
     """Return an endpoint of a trial that has a result; `spans` are of `endpoint_spans`.
 
-    Raises ComparisonError as `score_trial` does.
+    A value that its unit does not allow, such as NaN, is none, by the trial's own doing.
     """
     workload = outcome.trial.workload
     spec, span = endpoint.read(workload), spans.get(workload.name)
@@ -73,7 +74,7 @@ def measure_endpoint(
             return _seconds_to_target(outcome, spec, span)
         time = steps_to_target(outcome, steps, spec=spec)
         return EndpointValue(-math.log(time.restricted), reached=time.step is not None)
-    except EarlyEndError as error:
+    except (EarlyEndError, ComparisonError) as error:
         return NoValue(str(error), True)
     except UnmeasuredError as error:
         is_lost = endpoint.measure == "final" or outcome.state == "diverged"

@@ -97,7 +97,8 @@ class Difference:
     `components` has the spread of searches and of blocks if searches have several blocks. `wins`
     are counted if the study has declared that its verdicts are about them: then p-values and
     verdict are, too, and the difference of means decides nothing. `no_value` says why no trial at
-    all has a value of the endpoint, if none has.
+    all has a value of the endpoint, if none has. `at_target` counts the trials of (candidate,
+    baseline) that have reached the target, of so many each, if the endpoint is a time to one.
 
     `verdict` is None while the question is open. There is then no p-value, interval or test, and
     the estimate has only `n` and `mean`.
@@ -129,6 +130,7 @@ class Difference:
     latest: Estimate | None = None
     wins: WinProbability | None = None
     no_value: str | None = None
+    at_target: tuple[int, int, int] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

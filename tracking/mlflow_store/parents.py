@@ -298,7 +298,7 @@ def _verdict_points(comparison: Comparison, outcomes: Sequence[Outcome]) -> Iter
 
     def points(seeds: int, key: str, numbers: Mapping[str, float | None]) -> Iterator[MetricPoint]:
         for name, value in numbers.items():
-            if value is not None:
+            if value is not None and math.isfinite(value):  # one-sided, an interval has one end
                 yield MetricPoint(f"{name}/{key}", value, _end_ms(outcomes, seeds), seeds)
 
     for row in comparison.ledger:

@@ -90,6 +90,7 @@ _STANDARD_NAMES: Mapping[str, str] = {"final": "final_test_accuracy", "auc": "va
 
 FINAL, AUC = Endpoint("final"), Endpoint("auc")
 STANDARD = (FINAL, AUC)
+TO_OWN_TARGET = Endpoint("time_to_target")  # that of each workload, in steps
 
 
 def list_endpoints(declared: tuple[Endpoint, ...]) -> tuple[Endpoint, ...]:

@@ -76,7 +76,7 @@ def write_report(
     content = comparison.to_json() | {"appendix": extra.to_json()}
     record = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
     write_atomically(folder / "comparison.json", record + "\n")
-    trials = provenance.data_rows(compared)
+    trials = provenance.data_rows(compared, comparison.endpoints)
     write_atomically(folder / "data.csv", csv_text(trials, list(trials[0]) if trials else ()))
     write_parquet(folder / "data.parquet", trials)
     for name, rows in numbers(comparison, extra).items():
@@ -106,6 +106,7 @@ def _context(comparison: Comparison, outcomes: Sequence[Outcome]) -> dict[str, A
         "over_data_sets": across_datasets.table(comparison),
         "failures": divergence.table(comparison),
         "arms": time_to_target.arms(comparison),
+        "times_are_secondary": time_to_target.is_secondary(comparison),
         "tuning": tuning.section(comparison),
         "family": wording.family(comparison),
         "ledger": preregistration.ledger(comparison),

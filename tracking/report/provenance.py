@@ -3,6 +3,7 @@
 Reads outcomes alone; says nothing about verdicts.
 """
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from jobs.contract.command_template import select_settings
 from jobs.contract.trial import STREAMS
 from jobs.contract.workloads.workload import ImageWorkload, Workload
+from tracking.compare.endpoint_values import EndpointValue, endpoint_spans, measure_endpoint
 from tracking.compare.endpoints import (
     EndpointValues,
     UnmeasuredError,
@@ -21,15 +23,19 @@ from tracking.compare.endpoints import (
 )
 from tracking.metric import Scale
 from tracking.outcomes import Outcome
-from tracking.questions.endpoint import STANDARD
+from tracking.questions.endpoint import STANDARD, Endpoint
 from tracking.report.tables import Table
 from tracking.report.wording import level, number, ranges
 
 _PARTS = ("train", "validation", "test")
 
 
-def data_rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
+def data_rows(
+    outcomes: Sequence[Outcome], endpoints: Sequence[Endpoint] = STANDARD
+) -> list[dict[str, Any]]:
     """Return one row for each trial: its scores, seeds, host and identity.
+
+    Of further `endpoints` there are columns by their names: as scored, a time in its clock.
 
     If the user's own trainings are among them, there are columns for any metric as well; those in
     percent are of images alone.
@@ -37,6 +43,9 @@ def data_rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
     rows = []
     names_metrics = not all(reads_accuracy(one.trial.workload) for one in outcomes)
     spans = curve_spans(outcomes)
+    others = [one for one in endpoints if not one.is_standard]
+    ended = [one for one in outcomes if one.has_result]
+    of_others = {one: endpoint_spans(ended, one) for one in others}
     for one in outcomes:
         trial, reached = one.trial, _score(one, spans)
         ends = [reached.of(endpoint) if reached else None for endpoint in STANDARD]
@@ -59,8 +68,21 @@ def data_rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
         if names_metrics:
             row |= {"final_metric": metrics[0], "final": ends[0]}
             row |= {"curve_metric": metrics[1], "auc": ends[1]}
+        row |= {other.name: _other(one, other, of_others[other]) for other in others}
         rows.append(row)
     return rows
+
+
+def _other(
+    outcome: Outcome, endpoint: Endpoint, spans: Mapping[str, tuple[float, float]]
+) -> float | None:
+    """Return the value of a trial by an endpoint, None if it has none."""
+    if not outcome.has_result:
+        return None
+    found = measure_endpoint(outcome, endpoint, spans)
+    if not isinstance(found, EndpointValue):
+        return None
+    return math.exp(-found.value) if endpoint.measure == "time_to_target" else found.value
 
 
 def states(outcomes: Sequence[Outcome]) -> str:

@@ -1,6 +1,6 @@
 """The section on time to target: sentences, tables, and the share of runs that have reached it.
 
-It is a secondary endpoint, and called so. The share is one minus the Kaplan-Meier estimate.
+It is a secondary endpoint, and called so unless the verdicts are about it. The share is one minus the Kaplan-Meier estimate.
 Decides nothing.
 """
 
@@ -12,6 +12,7 @@ from tracking.compare.result import Comparison
 from tracking.compare.time_to_target import Arm, Speedup, speedup_factor
 from tracking.metric import Scale
 from tracking.questions.analysis import Question
+from tracking.questions.endpoint import TO_OWN_TARGET
 from tracking.questions.units import LOST_BASELINE, LOST_CANDIDATE, TOO_FEW_UNITS
 from tracking.report.figures.plots import (
     LineStyle,
@@ -33,6 +34,11 @@ from tracking.report.wording import (
 )
 from tracking.stats.survival import kaplan_meier
 from tracking.stats.t_tests import Estimate
+
+
+def is_secondary(comparison: Comparison) -> bool:
+    """Return False if the verdicts themselves are about the steps to the declared target."""
+    return TO_OWN_TARGET.name not in (one.name for one in comparison.endpoints)
 
 
 def sentence(one: Speedup, comparison: Comparison) -> str:

@@ -220,10 +220,11 @@ def findings(comparison: Comparison, question: Question) -> list[Finding]:
         for one in comparison.pooled
         if one.question == question and one.verdict is not None
     ]
-    found += [
-        (one.word, time_to_target.sentence(one, comparison))
-        for one in comparison.time_to_target.answers(question)[:1]
-    ]
+    if time_to_target.is_secondary(comparison):
+        found += [
+            (one.word, time_to_target.sentence(one, comparison))
+            for one in comparison.time_to_target.answers(question)[:1]
+        ]
     found += [
         (one.word, divergence.sentence(one))
         for one in divergence.with_divergence(comparison)
@@ -264,13 +265,15 @@ def sentence(one: Difference, comparison: Comparison) -> str:
     if estimate.kind == "undefined":
         return f"{head}: every workload has fewer than two complete blocks."
     if estimate.kind == "identical":
-        return f"{head}: all {estimate.n} differences are exactly zero, so there is no p-value."
+        text = f"{head}: all {estimate.n} differences are exactly zero, so there is no p-value."
+        return " ".join([text, *_at_target(one)])
     if estimate.kind == "degenerate":
         return (
             f"{head}: {signed(estimate.mean, unit)}{suffix(unit)}, but the {estimate.n} "
             "differences have no spread that would estimate the error; more seeds are needed."
         )
-    parts = [f"{head}: {_numbers(one, comparison)}.", *_exceptions(one, comparison)]
+    parts = [f"{head}: {_numbers(one, comparison)}.", *_at_target(one)]
+    parts += _exceptions(one, comparison)
     return " ".join([*parts, *_reasons(one, comparison), *_since(one)])
 
 
@@ -298,6 +301,17 @@ def _numbers(one: Difference, comparison: Comparison) -> str:
     if one.p_adjusted is not None:
         text += f"{between}adjusted p {p_relation(one.p_adjusted)}"
     return f"{text}, {_basis(one, singles, comparison)}"
+
+
+def _at_target(one: Difference) -> list[str]:
+    """Say how many trials have reached the target that they were timed to."""
+    if one.at_target is None:
+        return []
+    candidate, baseline, trials = one.at_target
+    text = f"{candidate} of {trials} trials reached it against {baseline}"
+    if min(candidate, baseline) < trials:
+        text += "; those that did not count with their whole budget"
+    return [f"{text}."]
 
 
 def _since(one: Difference) -> list[str]:

@@ -1,5 +1,6 @@
 """Any logged metric as an endpoint, frozen with the rest: values, clocks, margins and sides."""
 
+import csv
 import json
 import math
 
@@ -195,3 +196,50 @@ def test_the_frozen_analysis_names_an_endpoint_in_full_and_an_edit_of_it_is_a_de
     said = thermolion("compare", path)
     assert "analysis.endpoints is [final test_loss, goal max] by now" in said.out
     assert "the frozen [final test_loss, goal min] counts" in said.out
+
+
+def test_a_loss_that_is_not_finite_is_lost_by_its_own_doing_and_the_others_stand(answers):
+    def log(trial):
+        said = log_trial(trial)
+        if trial.candidate.name == "ours" and trial.block == 0:
+            return Logged(said.curve, {"test_loss": math.nan})
+        return said
+
+    found = answers(sweep("{metric: test_loss, goal: min}, val_auc"), log)
+    assert found["final test_loss"]["estimate"]["n"] == 5
+    assert found["final test_loss"]["verdict"] == "undecided"
+    assert "lost candidate" in found["final test_loss"]["flags"]
+    assert found["val_auc"]["estimate"]["n"] == 6
+
+
+def test_a_diverged_trial_counts_with_the_chance_that_its_endpoint_declares(answers):
+    def log(trial):
+        said = log_trial(trial)
+        is_lost = trial.candidate.name == "theirs" and trial.block == 0
+        return Logged(said.curve[:2], None) if is_lost else said
+
+    found = answers(
+        sweep("{metric: test_loss, goal: min, chance: 2.3}", workload=", chance: 0.1"), log
+    )
+    expected = [2.3, *LOSSES["theirs"][1:]]
+    differences = [a - b for a, b in zip(expected, LOSSES["ours"], strict=True)]
+    loss = found["final test_loss"]
+    assert loss["estimate"]["mean"] == pytest.approx(sum(differences) / 6)
+    assert loss["collapsed"] == [0, 1]
+
+
+def test_the_page_has_every_endpoint_of_every_trial(thermolion, tmp_path):
+    text = sweep("{metric: test_loss, goal: min}, steps_to_target", workload=", target: 0.5")
+    record_study(tmp_path, text, log_trial)
+    said = thermolion("report", "mine")
+    assert said.code == 0, said.err
+    folder = tmp_path / "studies" / "mine" / "report"
+    rows = list(csv.DictReader((folder / "data.csv").read_text().splitlines()))
+    ours = [row for row in rows if row["candidate"] == "ours"]
+    assert [float(row["final test_loss"]) for row in ours] == LOSSES["ours"]
+    assert [float(row["steps to target"]) for row in ours] == pytest.approx(FAST)
+    page = (folder / "report.md").read_text()
+    assert "better" in page
+    assert "2.29x [" in page
+    assert "6 of 6 trials reached it against 6." in page
+    assert "(secondary)" not in page
