@@ -1,7 +1,7 @@
 """The section on time to target: sentences, tables, and the share of runs that have reached it.
 
-It is a secondary endpoint, and called so unless the verdicts are about it. The share is one minus the Kaplan-Meier estimate.
-Decides nothing.
+It is a secondary endpoint, and called so unless the verdicts are about it. The share is one minus
+the Kaplan-Meier estimate. Decides nothing.
 """
 
 from collections.abc import Mapping, Sequence

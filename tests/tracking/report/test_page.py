@@ -147,6 +147,7 @@ def test_a_report_written_twice_has_the_same_bytes(study, tmp_path):
     files = [path for path in (tmp_path / "one").rglob("*") if path.is_file()]
     names = sorted(path.relative_to(tmp_path / "one").as_posix() for path in files)
     kinds = ("answers", "candidates", "failures", "level_b", "pairs", "ahead", "rankings")
+    kinds += ("improvement", "interquartile_means")
     empty = ("answers_with_additions", "looks", "saved", "speedups", "steps_to_target")
     empty += ("expected_best", "limits", "profile", "tuning")
     numbers = [f"numbers/{kind}.csv" for kind in (*kinds, *empty)]
