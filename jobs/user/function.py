@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from jobs.contract.content import digest
 from jobs.contract.trial import Trial
 from jobs.contract.workloads import catalog
 from jobs.contract.workloads.workload import UserWorkload
@@ -62,6 +63,9 @@ def _run(train: Train, trial: Trial, context: Context) -> Mapping[str, Any] | No
     facts: dict[str, Any] = {} if context.steps is None else {"steps": context.steps}
     if metric_spec.chance is not None:
         facts["chance"] = dict.fromkeys(names, metric_spec.chance)
+    if trial.user_workload.results:
+        ways = [source.to_json() for source in trial.user_workload.results]
+        facts["digests"] = {"results": digest(ways)}
     context.describe(**facts)
     metrics = train(trial, context)
     if context.stopping.is_early:

@@ -31,8 +31,8 @@ from tracking.compare.endpoints import (
 from tracking.compare.pairing_faults import (
     digest_of,
     find_mismatch,
+    find_mixtures,
     list_by_name,
-    mixes_code,
     refuse_twins,
 )
 from tracking.metric import Scale
@@ -374,13 +374,8 @@ class Blocks:
             for data in {digest_of(outcome, "data") for outcome in measured.values()}:
                 if usual.setdefault(workload, data) != data:
                     yield flag("data", f"its digest is {data}")
-            if mixes_code([one.job for one in measured.values()]):
-                codes = {name: one.job.get("code") for name, one in measured.items()}
-                yield flag("code", list_by_name(codes))
-            devices = {name: one.job.get("device") for name, one in measured.items()}
-            one = next(iter(devices.values()), None)
-            if any(device != one for device in devices.values()):
-                yield flag("device", list_by_name(devices))
+            for kind, values in find_mixtures(measured):
+                yield flag(kind, list_by_name(values))
             if unstable := [name for name, one in measured.items() if one.nondeterministic]:
                 why = "a step that was run twice gave two values"
                 yield flag("nondeterministic", f"{', '.join(unstable)}: {why}")

@@ -5,7 +5,7 @@ Reads outcomes; what follows from a fault is `blocks`'.
 
 import hashlib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from tracking.compare.endpoints import ComparisonError
@@ -81,7 +81,20 @@ def _trace(outcome: Outcome) -> str | None:
     return hashlib.sha256(curve.encode()).hexdigest()
 
 
-def mixes_code(jobs: Sequence[Mapping[str, Any]]) -> bool:
+def find_mixtures(
+    measured: Mapping[str, Outcome],
+) -> Iterator[tuple[str, Mapping[str, object]]]:
+    """Yield in what the trials of a block differ, by name: code, ways of reading, devices."""
+    if _mixes_code([one.job for one in measured.values()]):
+        yield "code", {name: one.job.get("code") for name, one in measured.items()}
+    readings = {name: digest_of(one, "results") for name, one in measured.items()}
+    devices = {name: one.job.get("device") for name, one in measured.items()}
+    for kind, values in (("results", readings), ("device", devices)):
+        if len(set(values.values())) > 1:
+            yield kind, values
+
+
+def _mixes_code(jobs: Sequence[Mapping[str, Any]]) -> bool:
     """Return True if jobs ran different code; a job without user code has no other version."""
     ours = {job.get("thermolion_code", job.get("code")) for job in jobs}
     with_users = {job["code"] for job in jobs if job.get("code") not in ours and "code" in job}

@@ -20,6 +20,8 @@ FLAGS: Mapping[str, str] = {
     "or not yet. They count with what they reached.",
     "data": "Some blocks were trained on other data than the first one of their workload.",
     "code": "Some blocks mix versions of the training code.",
+    "results": "Some blocks mix results that were read in different ways: `results` of the sweep "
+    "was changed between their trials.",
     "device": "Some blocks mix device types, so their arithmetic is not alike.",
     "nondeterministic": "Some trial gave two values for one step when it was resumed.",
     "no spread": "All differences have one value other than zero: nothing estimates the error.",

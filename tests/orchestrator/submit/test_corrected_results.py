@@ -32,20 +32,37 @@ def test_results_that_could_not_be_read_are_read_without_training_again(
     sweep = code / "sweep.yaml"
     sweep.write_text(SWEEP.replace("RESULTS", "result.csv"))
     assert thermolion("submit", sweep).code == 0
-    states = _await_end(thermolion, sweep)
-    assert {one["state"] for one in states} == {"failed"}
-    error = states[0]["error"]
+    error = _await_all(thermolion, sweep, "failed")[0]["error"]
     assert "no file matches 'result.csv'; the script has written results.csv" in error, error
     sweep.write_text(SWEEP.replace("RESULTS", "results.csv"))
     assert thermolion("retry", sweep).code == 0
-    states = _await_end(thermolion, sweep)
-    assert sorted(one["metrics"]["acc"] for one in states) == [0.1, 0.2]
+    trials = _await_all(thermolion, sweep, "completed")
+    assert sorted(one["metrics"]["acc"] for one in trials) == [0.1, 0.2]
     assert (tmp_path / "runs.log").read_text() == "xx"
 
 
-def _await_end(thermolion, sweep):
-    def states():
+def test_a_block_of_results_that_were_read_in_two_ways_is_flagged(
+    thermolion, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train.py").write_text(SCRIPT.replace("RUNS", "'/dev/null'"))
+    sweep = tmp_path / "sweep.yaml"
+    one_way = SWEEP.replace("RESULTS", "results.csv") + "baseline: sgd[lr=0.1]\n"
+    sweep.write_text(one_way.replace("[0.1, 0.2]", "[0.1]").replace("[lr=0.1]", ""))
+    assert thermolion("submit", sweep).code == 0
+    _await_all(thermolion, sweep, "completed")
+    sweep.write_text(one_way.replace("results.csv", "'*.csv'"))
+    assert thermolion("submit", sweep).code == 0
+    _await_all(thermolion, sweep, "completed")
+    said = thermolion("compare", sweep)
+    assert "Some blocks mix results that were read in different ways" in said.out, said
+
+
+def _await_all(thermolion, sweep, state):
+    """Wait until all trials are in a state; return what `status` says of them."""
+
+    def trials():
         return json.loads(thermolion("status", sweep, "--json").out)["trials"]
 
-    wait_for(lambda: all(one["state"] in ("failed", "completed") for one in states()))
-    return states()
+    wait_for(lambda: {one["state"] for one in trials()} == {state})
+    return trials()
