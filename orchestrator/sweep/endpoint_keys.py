@@ -4,9 +4,15 @@ Resolved against the workloads, so that what is frozen says in full how each is 
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    model_serializer,
+    model_validator,
+)
 
 from jobs.contract.workloads.workload import ImageWorkload, MetricSpec, Workload
 from orchestrator.sweep.document import Invalid, Location, choices
@@ -52,6 +58,12 @@ class EndpointKeys(Strict):
         if self.measure is None:
             return "final" if self.target is None else "time_to_target"
         return self.measure
+
+    @model_serializer
+    def _write(self) -> str | dict[str, Any]:
+        """Write it as short as a sweep file may: the JSON schema has it as a default."""
+        given = {key: getattr(self, key) for key in self.model_fields_set}
+        return next((word for word, keys in _WORDS.items() if keys == given), given)
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
@@ -100,7 +112,6 @@ AnyEndpoint = Annotated[
     EndpointKeys, BeforeValidator(_read_word, json_schema_input_type=NamedEndpoint | EndpointKeys)
 ]
 USUAL = (EndpointKeys(measure="final"), EndpointKeys(measure="auc"))
-USUAL_NAMES = get_args(NamedEndpoint)[: len(USUAL)]
 
 
 class DeclaredEndpoints(NamedTuple):

@@ -22,7 +22,6 @@ from pydantic import (
 from jobs.contract.failures import FailureClass
 from orchestrator.sweep.endpoint_keys import (
     USUAL,
-    USUAL_NAMES,
     AnyEndpoint,
     Margin,
     NamedEndpoint,
@@ -48,10 +47,7 @@ class AnalysisKeys(Strict):
     points, `margins` gives an endpoint one of its own, in its own unit.
     """
 
-    endpoints: Annotated[
-        tuple[AnyEndpoint, ...],
-        Field(min_length=1, strict=False, json_schema_extra={"default": list(USUAL_NAMES)}),
-    ] = USUAL
+    endpoints: Annotated[tuple[AnyEndpoint, ...], Field(min_length=1, strict=False)] = USUAL
     alpha: Annotated[float, Field(gt=0, le=0.5, strict=False)] = 0.05
     rope_pp: Annotated[float, Field(gt=0, le=100, strict=False)] = 0.2
     margins: dict[NamedEndpoint, Margin] = Field(default_factory=dict)

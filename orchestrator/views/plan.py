@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -46,6 +46,7 @@ from orchestrator.views.status import (
 from slurm.start_times import StartTime
 from tracking.columns import columns
 from tracking.failure_groups import group_failures
+from tracking.questions.endpoint import STANDARD, Endpoint
 
 if TYPE_CHECKING:
     from orchestrator.submit.rerun import OutdatedResults
@@ -159,6 +160,8 @@ class PlanPreview:
             settings = ", ".join(f"{k}={v}" for k, v in values.items())
             lines.append(("candidate", f"{candidate.name}: {candidate.optimizer}({settings})"))
         lines += [("question", f"{one} against {base}") for one, base in sweep.questions]
+        if sweep.endpoints != STANDARD:
+            lines += [("endpoint", _endpoint(one, sweep.margins)) for one in sweep.endpoints]
         ranks = " ranks" * any(workload.ranks > 1 for workload in sweep.workloads)
         threads = sweep.keys.resources.cpus_per_task
         busy = f"{self.lanes}{ranks} at a time, {threads} thread{'s' * (threads > 1)} each"
@@ -211,6 +214,11 @@ class PlanPreview:
         logged = LoggedImages(self.status.outcomes)
         notes += find_shortages(self.study.sweep.workloads, trials, logged.available)
         return notes + describe_notes(self.study, self.status)
+
+
+def _endpoint(one: Endpoint, margins: Mapping[str, float]) -> str:
+    margin = margins.get(one.name)
+    return str(one) + ("" if margin is None else f", margin {margin:g}")
 
 
 def _confirmation(confirms: ConfirmKeys, alpha: float) -> str:

@@ -136,3 +136,22 @@ seeds: 5
     assert (one["measure"], one["unit"]) == ("final test_loss", "test_loss")
     assert one["lower_is_better"]
     assert one["estimate"]["t"] == pytest.approx(expected.statistic)
+
+
+def test_two_studies_are_compared_by_the_metric_and_the_baseline_that_are_asked(
+    thermolion, tmp_path
+):
+    for name, candidates in (
+        ("one", "a: {optimizer: adamw, lr: 0.1}"),
+        ("two", THREE[THREE.index("b:") :]),
+    ):
+        text = SWEEP.format(candidates=candidates, questions="").replace("mine", name)
+        record_study(tmp_path, text, log_trial)
+    options = ("--metric", "test_loss", "--goal", "min", "--json")
+    found = pooled(thermolion("compare", "one", "two", *options))
+    assert {key[:2] for key in found} == {("a", "b"), ("a", "c")}
+    final = found["a", "c", "final_test_accuracy"]
+    expected = stats.ttest_rel(LOSSES["c"], LOSSES["a"])
+    assert final["estimate"]["t"] == pytest.approx(expected.statistic)
+    found = pooled(thermolion("compare", "one", "two", "--baseline", "c", *options))
+    assert {key[:2] for key in found} == {("a", "c"), ("b", "c")}

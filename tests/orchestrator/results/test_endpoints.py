@@ -243,3 +243,14 @@ def test_the_page_has_every_endpoint_of_every_trial(thermolion, tmp_path):
     assert "2.29x [" in page
     assert "6 of 6 trials reached it against 6." in page
     assert "(secondary)" not in page
+
+
+def test_the_plan_says_which_endpoints_are_asked_about_and_counts_their_tests(
+    thermolion, tmp_path
+):
+    path = tmp_path / "mine.yaml"
+    path.write_text(sweep("{metric: test_loss, goal: min, margin: 0.01}, {target: 0.5}, val_auc"))
+    said = thermolion("plan", path)
+    assert "final test_loss, goal min, margin 0.01" in said.out
+    assert "steps to target 0.5" in said.out
+    assert json.loads(thermolion("plan", path, "--json").out)["claims"]["tests"] == 3
