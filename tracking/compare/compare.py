@@ -33,7 +33,7 @@ from tracking.compare.time_to_target import measure_time_to_target
 from tracking.compare.wins import count_wins, pool_wins
 from tracking.outcomes import Outcome
 from tracking.questions.analysis import ALPHA, ROPE_PP, Analysis, Margins, Question
-from tracking.questions.endpoint import Endpoint, list_endpoints
+from tracking.questions.endpoint import AUC, Endpoint, list_endpoints
 from tracking.questions.interim import Looks, take_looks
 from tracking.questions.readiness import Readiness, find_lost, measure_readiness
 from tracking.questions.units import BLOCKS, SeedGroups, Units
@@ -91,7 +91,8 @@ def compare(
     waiting = frozenset(one.question for one in readiness if one.is_open)
     endpoints = list_endpoints(() if analysis is None else analysis.endpoints)
     hypotheses = [(question, endpoint) for question in questions for endpoint in endpoints]
-    family = Family(frozenset(hypotheses), alpha, Margins(rope_pp, margins), len(blocks.workloads))
+    asked = [one for one in hypotheses if one[1] != AUC or any(len(one.curve) > 1 for one in used)]
+    family = Family(frozenset(asked), alpha, Margins(rope_pp, margins), len(blocks.workloads))
     if analysis is not None:
         family = Family.of(analysis, hypotheses)
     alpha = family.alpha

@@ -57,6 +57,8 @@ def test_a_row_a_run_gives_the_known_answer(thermolion, separator):
     pd.DataFrame(rows_of_runs()).to_csv("runs.csv", sep=separator, index=False)
     found = answer(thermolion)
     assert finals(found)["p"] == pytest.approx(P, abs=1e-6)
+    # Without curves there is one endpoint, so nothing to adjust for.
+    assert found["pooled"][0]["p_adjusted"] == pytest.approx(P, abs=1e-6)
     assert found["questions"] == [{"candidate": "lion", "baseline": "adamw"}]
 
 
