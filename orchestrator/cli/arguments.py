@@ -194,7 +194,7 @@ def _compare_options() -> list[ArgumentParser]:
         ("--step", "COLUMN", "of --csv: a row is a point of a curve, at this step"),
         ("--run", "COLUMN", "of --csv: what tells runs apart (the fields below)"),
         ("--path", "PATTERN", "fields in the paths of runs: '{optimizer}/seed{seed}'"),
-        ("--candidate", "FIELD", "what is compared, such as params.optimizer"),
+        ("--candidate", "FIELDS", "what is compared, such as params.optimizer,params.lr"),
         ("--seed", "FIELD", "what pairs runs, such as params.seed"),
         ("--workload", "FIELD", "what they were trained on, such as params.dataset"),
         ("--filter", "TEXT", "only these runs: tags.kind = 'final' and params.lr != '1'"),
@@ -220,7 +220,41 @@ def _compare_options() -> list[ArgumentParser]:
         _option("--report", "DIR", "write the report page there", type=Path),
         _flag("--close-look", "end the present look of a study with trials missing, for good"),
         foreign,
+        _pairing_options(),
     ]
+
+
+def _pairing_options() -> ArgumentParser:
+    """Say how runs of other tools are paired that don't pair by themselves."""
+    options = ArgumentParser(add_help=False)
+    pairing = options.add_argument_group("how such runs are paired")
+    pairing.add_argument(
+        "--unpaired",
+        action="store_true",
+        help="they have no seeds in common: compare all of them, by Welch's t test",
+    )
+    pairing.add_argument(
+        "--duplicates",
+        choices=("first", "last"),
+        help="which run counts if a seed of a candidate has several that finished",
+    )
+    pairing.add_argument(
+        "--at-step",
+        type=_whole_number(0, _MOST_STEPS),
+        metavar="N",
+        help="compare all runs at step N, however long they went on",
+    )
+    pairing.add_argument(
+        "--any-length",
+        action="store_true",
+        help="compare last values, whatever number of steps they took",
+    )
+    pairing.add_argument(
+        "--separate-workloads",
+        action="store_true",
+        help="workloads are data sets of their own: equal seeds on two of them share nothing",
+    )
+    return options
 
 
 def _collect_options() -> list[ArgumentParser]:

@@ -22,6 +22,7 @@ class ComparisonInput:
 
     `as_declared` are the candidates of which is known that nobody tuned them. `units` are what is
     counted, and `given_up` the trials that will not run again, with their class of failure.
+    Unless it `is_paired`, candidates are compared by all of their trials, whatever their blocks.
     """
 
     name: str
@@ -31,6 +32,7 @@ class ComparisonInput:
     as_declared: tuple[Candidate, ...] = ()
     units: Units = BLOCKS
     given_up: Mapping[str, str] = field(default_factory=dict)
+    is_paired: bool = True
 
     @property
     def shown(self) -> tuple[Outcome, ...]:
@@ -60,6 +62,7 @@ class ComparisonInput:
             notes=self.notes,
             units=self.units,
             given_up=self.given_up,
+            is_paired=self.is_paired,
         )
         return replace(
             comparison, untuned=describe_untuned(self.as_declared, obstacle=_TWO_STUDIES)

@@ -36,11 +36,13 @@ def read_foreign(arguments: Namespace, root: Path) -> ComparisonInput:
 
     Raises SweepError for the command line, StoreError and RunSourceError for the runs.
     """
-    from tracking.foreign.pairing import RunFields, check_fields, pair_runs
+    from tracking.foreign.pairing import PairingRules, pair_runs, require_pairs
     from tracking.foreign.run import RunQuery
+    from tracking.foreign.run_fields import RunFields, check_fields, split_fields
 
     kind = _source_kind(arguments)
-    needed = (*(("experiment",) if kind == "mlflow" else ()), "candidate", "seed", "metric")
+    first = ("experiment",) if kind == "mlflow" else ()
+    needed = (*first, "candidate", *(() if arguments.unpaired else ("seed",)), "metric")
     missing = [f"--{name}" for name in needed if getattr(arguments, name) is None]
     if missing:
         raise SweepError(f"{', '.join(missing)} to be named as well: {_EXAMPLES[kind]}")
@@ -52,20 +54,55 @@ def read_foreign(arguments: Namespace, root: Path) -> ComparisonInput:
         arguments.chance,
         arguments.target,
     )
-    fields = RunFields(arguments.candidate, arguments.seed, arguments.workload, spec)
+    fields = RunFields(
+        split_fields(arguments.candidate),
+        split_fields(arguments.seed),
+        split_fields(arguments.workload),
+        spec,
+    )
+    rules = PairingRules(
+        arguments.duplicates,
+        arguments.at_step,
+        arguments.any_length,
+        arguments.unpaired,
+        arguments.separate_workloads,
+    )
+    _check_rules(arguments)
     if kind == "mlflow":
         check_fields(fields)
-    named = (arguments.candidate, arguments.seed, arguments.workload)
     query = RunQuery(
         tuple(dict.fromkeys((spec.metric, spec.final_metric or spec.metric))),
-        tuple(name for name in named if name is not None),
+        fields.all,
         arguments.filter or "",
     )
     name, found = _read_source(kind, arguments, root, query)
-    paired = pair_runs(found.runs, name, fields)
+    paired = pair_runs(found, name, fields, rules)
     names = sorted({one.trial.candidate.name for one in paired.outcomes})
     questions, notes = _make_questions(names, arguments.baseline)
-    return ComparisonInput(name, paired.outcomes, questions, (*notes, *found.notes, *paired.notes))
+    if not rules.unpaired:
+        notes += require_pairs(paired.outcomes, questions, fields)
+    return ComparisonInput(
+        name,
+        paired.outcomes,
+        questions,
+        (*notes, *found.notes, *paired.notes),
+        is_paired=not rules.unpaired,
+    )
+
+
+def _check_rules(arguments: Namespace) -> None:
+    """Raise SweepError for options that do not go together."""
+    if arguments.at_step is not None:
+        for option in ("final_metric", "any_length"):
+            if getattr(arguments, option):
+                raise SweepError(
+                    f"--at-step compares the curves of --metric at step {arguments.at_step}: "
+                    f"leave out --{option.replace('_', '-')}"
+                )
+    if arguments.unpaired and arguments.target is not None:
+        raise SweepError(
+            "--target times the runs of a pair against each other: leave it out with --unpaired"
+        )
 
 
 def _source_kind(arguments: Namespace) -> str:
@@ -107,12 +144,15 @@ def _read_source(
 
 def _make_questions(
     names: Sequence[str], baseline: str | None
-) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...]]:
+) -> tuple[tuple[tuple[str, str], ...], list[str]]:
+    from tracking.foreign.run_fields import find_candidate
+
     if len(names) < 2:
         raise SweepError(f"only one candidate, {names[0]}: there is nothing to compare it with")
     if baseline is None:
         pairs = tuple(itertools.combinations(names, 2))
-        return pairs, ("No --baseline is named, so every pair of candidates is asked about.",)
-    if baseline not in names:
+        return pairs, ["No --baseline is named, so every pair of candidates is asked about."]
+    known = find_candidate(baseline, names)
+    if known is None:
         raise SweepError(f"no run of candidate {baseline!r}: there are {', '.join(names)}")
-    return tuple((name, baseline) for name in names if name != baseline), ()
+    return tuple((name, known) for name in names if name != known), []

@@ -18,6 +18,7 @@ from jobs.contract.workloads.workload import Workload
 from tracking.compare.endpoint_values import (
     EndpointValue,
     NoValue,
+    TrialValues,
     endpoint_spans,
     measure_endpoint,
 )
@@ -114,13 +115,16 @@ class Blocks:
         skipped: Collection[tuple[str, int]] = (),
         units: Units = BLOCKS,
         lost: Collection[str] = (),
+        is_paired: bool = True,
     ) -> None:
         """Take the outcomes of phase "compare"; raises ComparisonError if they cannot pair.
 
         `skipped` are the (candidate, block) that are not missing: they were never to run. In
         `units` of a search a tuned candidate has settings of its own. `lost` are the ids of trials
-        that will never have a result for a reason that training can cause.
+        that will never have a result for a reason that training can cause. Unless it `is_paired`,
+        no candidate lacks a trial that another has.
         """
+        self.is_paired = is_paired
         self._skipped = skipped
         self.units = units
         self._lost = lost
@@ -237,6 +241,21 @@ class Blocks:
         cells = ((workload, candidate, block) for block in self.numbers(workload))
         return [one.value for at in cells if isinstance(one := found.get(at), EndpointValue)]
 
+    def trial_values(self, workload: str, candidate: str, endpoint: Endpoint) -> TrialValues:
+        """Return the values of a candidate on a workload by one endpoint, whatever the pairs."""
+        sign, found = self._sign(workload, endpoint), self._measure(endpoint, math.inf)
+        cells = [(workload, candidate, block) for block in self.numbers(workload)]
+        values = [
+            (replace(value, value=sign * value.value), self._cells[cell].state == "diverged")
+            for cell in cells
+            if isinstance(value := found.get(cell), EndpointValue)
+        ]
+        return TrialValues(
+            tuple(values),
+            sum(isinstance(found.get(cell), NoValue) for cell in cells),
+            any(self._is_lost(cell, found.get(cell)) for cell in cells),
+        )
+
     def explain_no_value(self, endpoint: Endpoint) -> str | None:
         """Say why no trial at all has a value of an endpoint; None if one has."""
         values = self._measure(endpoint, math.inf).values()
@@ -345,6 +364,7 @@ class Blocks:
                 for candidate in self.candidates
                 if (workload, candidate, block) not in self._scores
                 and (candidate, block) not in self._skipped
+                and (self.is_paired or (workload, candidate, block) in self._cells)
             ]
             if reasons:
                 blocks.append(Incomplete(workload, block, tuple(reasons)))

@@ -30,6 +30,7 @@ from tracking.compare.result import (
     interval_level,
 )
 from tracking.compare.time_to_target import measure_time_to_target
+from tracking.compare.unpaired import estimate_unpaired
 from tracking.compare.wins import count_wins, pool_wins
 from tracking.outcomes import Outcome
 from tracking.questions.analysis import ALPHA, ROPE_PP, Analysis, Margins, Question
@@ -58,6 +59,7 @@ def compare(
     units: Units = BLOCKS,
     given_up: Mapping[str, str] = NOTHING_GIVEN_UP,
     closed: bool = False,
+    is_paired: bool = True,
 ) -> Comparison:
     """Answer every question for each endpoint, on each workload and pooled over workloads.
 
@@ -77,6 +79,9 @@ def compare(
     counts and means; the others' p-values are adjusted as if it were 1. With `looks`, only the
     trials of complete looks are used, and p-values and intervals hold over all looks.
 
+    Unless it `is_paired`, means are compared over all trials of either candidate, by Welch's t
+    test, and nothing else that takes pairs is asked; there are then no looks.
+
     Raises ComparisonError for broken pairing, NaN, and questions about unknown candidates.
     """
     used = [one for one in outcomes if one.trial.phase == "compare"]
@@ -85,7 +90,7 @@ def compare(
         used = looks.select(used)
         skipped = looks.skipped_blocks({one.trial.candidate.name for one in used})
     lost = find_lost(used, given_up, closed or analysis is None)
-    blocks = Blocks(used, skipped, units, lost)
+    blocks = Blocks(used, skipped, units, lost, is_paired)
     _check_questions(questions, blocks)
     readiness = _measure_readiness(questions, blocks, analysis, looks, given_up, closed)
     waiting = frozenset(one.question for one in readiness if one.is_open)
@@ -148,7 +153,9 @@ def compare(
             blocks, questions, alpha, interval_level(alpha), waiting, looks
         ),
         rankings=rank_candidates(blocks, alpha, bool(waiting), endpoints),
-        divergence=compare_divergence(blocks, questions, alpha, waiting, looks),
+        divergence=compare_divergence(blocks, questions, alpha, waiting, looks)
+        if is_paired
+        else (),
         summaries=tuple(_summarise(blocks, *cell, endpoints) for cell in cells),
         incomplete=blocks.incomplete,
         flags=blocks.flags,
@@ -164,6 +171,7 @@ def compare(
         readiness=readiness,
         exploratory=analysis is None,
         settings=tuple(_list_settings(blocks.outcomes)),
+        is_paired=is_paired,
         endpoints=endpoints,
     )
 
@@ -208,6 +216,9 @@ def _estimate(
         below = math.inf if look is None or looks is None else looks.blocks(look.look)
         rows = []
         for name in blocks.workloads:
+            if not blocks.is_paired:
+                rows.append(estimate_unpaired(blocks, question, endpoint, name, level))
+                continue
             of = blocks.pairs(name, question, endpoint, below)
             row = estimate_on_workload(blocks, question, endpoint, name, of, look, level)
             if family.primary == "win_probability":
@@ -267,7 +278,7 @@ def _add_max_t(
     """
     together: dict[tuple[str, str, str], list[int]] = {}
     for position, one in enumerate(answers):
-        if one.verdict is not None:
+        if one.verdict is not None and one.arms is None:
             key = one.question.candidate, one.endpoint.name, units.noun(one.question)
             together.setdefault(key, []).append(position)
     completed = list(answers)

@@ -59,10 +59,7 @@ def estimate_on_workload(
     `results` are the pairs that take part. The interval is one at a `level`; with looks that
     of the look that was `reached`, so that it holds over all of them.
     """
-    content = blocks.workloads[workload]
-    spec = endpoint.read(content)
-    scale, is_time = Scale.of(spec), endpoint.measure == "time_to_target"
-    metric = spec.metric if endpoint.measure != "final" else spec.final_metric or spec.metric
+    measure, unit, lower_is_better = describe_measure(endpoint, blocks.workloads[workload])
     pairs = _average_units(results.pairs, blocks.units, question)
     differences = [one.difference for one in pairs]
     clean = [one for one in pairs if not any(one.diverged)]
@@ -70,9 +67,9 @@ def estimate_on_workload(
     return Difference(
         question=question,
         endpoint=endpoint,
-        measure=_name_measure(endpoint, content, metric),
-        unit=LOG_FACTOR if is_time else scale.unit(metric),
-        lower_is_better=scale.lower_is_better and not is_time,
+        measure=measure,
+        unit=unit,
+        lower_is_better=lower_is_better,
         workload=workload,
         estimate=estimate,
         median=statistics.median(differences) if differences else None,
@@ -89,13 +86,27 @@ def estimate_on_workload(
         reached=reached,
         components=_components(results.pairs, blocks.units, question),
         no_value=None if pairs else blocks.explain_no_value(endpoint),
-        at_target=_count_at_target(results.pairs) if is_time else None,
+        at_target=_count_at_target(results.pairs)
+        if endpoint.measure == "time_to_target"
+        else None,
     )
 
 
 def _count_at_target(pairs: Sequence[Pair]) -> tuple[int, int, int]:
     candidate, baseline = (sum(one.reached[arm] for one in pairs) for arm in (0, 1))
     return candidate, baseline, len(pairs)
+
+
+def describe_measure(endpoint: Endpoint, workload: Workload) -> tuple[str, str, bool]:
+    """Return what an endpoint is on a workload, its unit, and if lower is better."""
+    spec = endpoint.read(workload)
+    scale, is_time = Scale.of(spec), endpoint.measure == "time_to_target"
+    metric = spec.metric if endpoint.measure != "final" else spec.final_metric or spec.metric
+    return (
+        _name_measure(endpoint, workload, metric),
+        LOG_FACTOR if is_time else scale.unit(metric),
+        scale.lower_is_better and not is_time,
+    )
 
 
 def _name_measure(endpoint: Endpoint, workload: Workload, metric: str) -> str:
@@ -209,6 +220,7 @@ def pool(
         superiority=first.superiority if is_alone else None,
         workloads_asked=asked,
         paired=(),
+        arms=_sum_arms(singles),
     )
     if len({(one.unit, one.lower_is_better) for one in singles}) > 1:
         return replace(
@@ -247,6 +259,11 @@ def _add_counts(counts: Sequence[tuple[int, int, int]]) -> tuple[int, int, int] 
         return None
     candidate, baseline, trials = (sum(each) for each in zip(*counts, strict=True))
     return candidate, baseline, trials
+
+
+def _sum_arms(singles: Sequence[Difference]) -> tuple[int, int] | None:
+    arms = [one.arms for one in singles if one.arms is not None]
+    return (sum(a for a, _ in arms), sum(b for _, b in arms)) if arms else None
 
 
 def _pooled_flags(
@@ -299,9 +316,9 @@ def complete(one: Difference, singles: Sequence[Difference], level: float) -> Di
         detectable = smallest_detectable(estimate.se, estimate.df, level)
     return replace(
         one,
-        # These tests take all units as independent.
+        # These tests take all units as independent, and each as a pair.
         sensitivity=None
-        if SHARED_SEEDS in one.flags
+        if SHARED_SEEDS in one.flags or one.arms is not None
         else sensitivity(strata, [each.estimate for each in usable]),
         smallest_detectable=detectable,
     )

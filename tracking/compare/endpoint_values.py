@@ -53,6 +53,19 @@ class NoValue:
     is_lost: bool
 
 
+@dataclass(frozen=True)
+class TrialValues:
+    """The values of a candidate on a workload by one endpoint, greater is better, by trial.
+
+    Each comes with whether its trial diverged; `without` counts those that have a result, but not
+    by this endpoint. `is_lost`: one has none for a reason that training can cause.
+    """
+
+    values: tuple[tuple[EndpointValue, bool], ...]
+    without: int
+    is_lost: bool
+
+
 def measure_endpoint(
     outcome: Outcome, endpoint: Endpoint, spans: Mapping[str, tuple[float, float]]
 ) -> EndpointValue | NoValue:

@@ -192,7 +192,8 @@ def first_at_target(curve: Sequence[Point], spec: MetricSpec, in_a_row: int = 1)
     if spec.target is None:  # pilots have found none
         raise UnmeasuredError("there is no target to be timed to")
     sign = Scale.of(spec).sign
-    there = [sign * point.metrics[spec.metric] >= sign * spec.target for point in curve]
+    values = [point.metrics[spec.metric] for point in curve]
+    there = [math.isfinite(value) and sign * value >= sign * spec.target for value in values]
     for first in range(len(curve) - in_a_row + 1):
         if all(there[first : first + in_a_row]):
             if curve[first].step == 0:
@@ -282,6 +283,8 @@ def measured_curve(
         if outcome.state == "diverged" and not all(map(math.isfinite, decisive)):
             values.append(chance_value(outcome, spec, metric))
             break
+        if not is_ours and not math.isfinite(value):  # and it went on to a finite end
+            raise UnmeasuredError(f"{metric} is {value} at step {point.step}")
         values.append(_check(outcome, spec, metric, value) if complaint(value) else value)
     return steps, values
 

@@ -100,6 +100,9 @@ class Difference:
     all has a value of the endpoint, if none has. `at_target` counts the trials of (candidate,
     baseline) that have reached the target, of so many each, if the endpoint is a time to one.
 
+    `arms` is None, but for a comparison without pairs: it has then the trials of (candidate,
+    baseline), of which `estimate` counts the fewer, and nothing that takes pairs is there.
+
     `verdict` is None while the question is open. There is then no p-value, interval or test, and
     the estimate has only `n` and `mean`.
     """
@@ -131,6 +134,7 @@ class Difference:
     wins: WinProbability | None = None
     no_value: str | None = None
     at_target: tuple[int, int, int] | None = None
+    arms: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -276,6 +280,7 @@ class Comparison:
     exploratory: bool = False
     settings: tuple[Settings, ...] = ()
     primary: Primary = "mean"
+    is_paired: bool = True
     endpoints: tuple[Endpoint, ...] = STANDARD
     asked: bool = False
 

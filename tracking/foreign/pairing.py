@@ -71,15 +71,15 @@ class ForeignWorkload(UserWorkload):
         return digest({"train": self.train}) if self.is_shared else digest(self.content())
 
 
-def pair_runs(
-    found: ForeignRuns, name: str, fields: RunFields, rules: PairingRules
-) -> PairedRuns:
+def pair_runs(found: ForeignRuns, name: str, fields: RunFields, rules: PairingRules) -> PairedRuns:
     """Return the runs of a source as outcomes; `name` stands for the workload if no field does.
 
     A failed run is dropped if the same cell has a finished one. Raises RunSourceError for fields
     that no run has, several finished runs of a cell, and runs that no step is common to.
     """
     groups, notes = _group(found, name, fields)
+    if rules.at_step is not None and not any(run.curve for run in found.runs):
+        raise RunSourceError(f"{found.label} has no curves of which step {rules.at_step} is one")
     spec = fields.metric_spec
     measured = {
         cell: [measure_run(run, spec, rules.at_step) for run in runs]
@@ -167,14 +167,12 @@ def _group(
             fields.name_seed(run.fields) if fields.seed else run.id,
         )
         groups.setdefault(cell, []).append(run)
+    without = [f"{_count_runs(named)} without {what}" for what, named in lacking.items()]
     if not groups:
         raise RunSourceError(
-            f"no run of {found.label} has all of {', '.join(fields.all)}: "
-            f"{'; '.join(f'{_count_runs(named)} without {what}' for what, named in lacking.items())}"
+            f"no run of {found.label} has all of {', '.join(fields.all)}: {'; '.join(without)}"
         )
-    return groups, [
-        f"{_count_runs(named)} without {what}: left out." for what, named in lacking.items()
-    ]
+    return groups, [f"{what}: left out." for what in without]
 
 
 def _choose(
@@ -214,9 +212,7 @@ def _is_finished(one: MeasuredRun) -> bool:
     return one.state == "completed" or (one.state == "diverged" and one.run.state == "completed")
 
 
-def _explain_duplicates(
-    several: Mapping[Cell, Sequence[MeasuredRun]], fields: RunFields
-) -> str:
+def _explain_duplicates(several: Mapping[Cell, Sequence[MeasuredRun]], fields: RunFields) -> str:
     cell, runs = next(iter(several.items()))
     workload, candidate, seed = cell
     ids = [one.run.id for one in runs]
@@ -298,11 +294,12 @@ def _note_divergences(cells: Mapping[Cell, MeasuredRun], spec: MetricSpec) -> li
     names = [one.run.name for one in cells.values() if one.state == "diverged"]
     if not names or spec.chance is not None:
         return []
-    return [
+    text = (
         f"{_count_runs(names)} diverged. What a diverged run counts as is not known, so the means "
         "are without its block, and its candidate is called neither better nor equivalent: "
         "--chance X counts it as X."
-    ]
+    )
+    return [text]
 
 
 def _find_shared(cells: Collection[Cell], rules: PairingRules) -> frozenset[str]:
@@ -322,9 +319,9 @@ def _find_shared(cells: Collection[Cell], rules: PairingRules) -> frozenset[str]
 
 def _explain_shared(shared: Collection[str], fields: RunFields) -> str:
     return (
-        f"{quantity(len(shared), 'workload')} by {', '.join(fields.workload)} have the same seeds, "
-        "and may be the same data with other settings, so that a seed counts once and not on each "
-        "of them: --separate-workloads counts it on each, as is right for data sets of their own."
+        f"{quantity(len(shared), 'workload')} by {', '.join(fields.workload)} have the same "
+        "seeds, and may be the same data with other settings, so that a seed counts once and not "
+        "on each: --separate-workloads counts it on each, as is right for data sets of their own."
     )
 
 
@@ -388,7 +385,7 @@ def _outcome(one: MeasuredRun, trial: Trial) -> Outcome:
         started_ms=start,
         ended_ms=run.ended_ms,
         started={"run": run.id},
-        job={"host": "another tool"},
+        job={"host": "elsewhere"},
     )
 
 

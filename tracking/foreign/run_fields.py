@@ -1,4 +1,4 @@
-"""Which fields of a run name its candidate, seed and workload, and how their values are spelled."""
+"""Which fields of a run name its candidate, seed and workload, and how values are spelled."""
 
 import math
 import re

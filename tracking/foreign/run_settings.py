@@ -38,10 +38,11 @@ def note_mixtures(cells: Mapping[Cell, ForeignRun], fields: RunFields) -> list[s
     named = ", ".join(list(varying)[:_LISTED_SETTINGS]) + others
     verb = "varies" if len(varying) == 1 else "vary"
     where = "a candidate" if len({*varying[first]}) > 1 or len(varying) > 1 else candidate
-    return [
+    text = (
         f"{named} {verb} inside {where} ({candidate}: {first} {_list_values(found)}), so that its "
         f"answers are about a mixture: {_way_out(fields, first)} tells them apart."
-    ]
+    )
+    return [text]
 
 
 def explain_duplicate(

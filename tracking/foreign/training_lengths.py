@@ -58,15 +58,13 @@ def _ends(cells: Mapping[Cell, MeasuredRun]) -> dict[str, dict[str, Counter[int]
 
 
 def _find_usual(workload: str, ends: Mapping[str, Counter[int]]) -> int:
-    """Return the last step of most runs of every candidate; raises RunSourceError if none is."""
-    usual = {_most_common(counts) for counts in ends.values()}
+    """Return the last step of most runs; raises RunSourceError if one candidate alone has it."""
     of_all = sum(ends.values(), Counter[int]())
     step = _most_common(of_all)
-    if len(usual) == 1 and 2 * of_all[step] > of_all.total():
+    with_it = sum(counts[step] > 0 for counts in ends.values())
+    if 2 * of_all[step] > of_all.total() and (with_it > 1 or len(ends) == 1):
         return step
-    # With few runs a single one that ended early makes its candidate's usual end.
-    if all(counts[step] for counts in ends.values()) and 2 * of_all[step] > of_all.total():
-        return step
+    usual = {_most_common(counts) for counts in ends.values()}
     shortest = min(usual) if len(usual) > 1 else min(of_all)
     raise RunSourceError(
         f"runs on {workload} end at unlike steps ({_list_ends(ends)}), so their last values are "

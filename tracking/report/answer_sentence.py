@@ -53,6 +53,9 @@ def sentence(one: Difference, comparison: Comparison) -> str:
         return f"{head}: no trial has it: {one.no_value}."
     if estimate.kind == "undefined" and "no AUC" in one.flags:
         return f"{head}: fewer than two blocks have curves over the same steps."
+    if one.arms is not None and estimate.kind in ("undefined", "identical"):
+        why = "a side has fewer than two runs" if estimate.kind == "undefined" else "all are equal"
+        return f"{head}: {_runs(one.arms)}, and {why}, so there is no p-value."
     if estimate.kind == "undefined":
         return f"{head}: every workload has fewer than two complete blocks."
     if estimate.kind == "identical":
@@ -103,6 +106,10 @@ def _at_target(one: Difference) -> list[str]:
     if min(candidate, baseline) < trials:
         text += "; those that did not count with their whole budget"
     return [f"{text}."]
+
+
+def _runs(arms: tuple[int, int]) -> str:
+    return f"{quantity(arms[0], 'run')} against {arms[1]}"
 
 
 def _since(one: Difference) -> list[str]:
@@ -166,6 +173,8 @@ def _singles(one: Difference, comparison: Comparison) -> list[Difference]:
 
 def _basis(one: Difference, singles: list[Difference], comparison: Comparison) -> str:
     """Say how many seeds or searches an answer rests on, and at which look of several."""
+    if one.arms is not None:
+        return f"{_runs(one.arms)}, without pairs (Welch's t test)"
     counts = [row.estimate.n for row in singles] or [one.estimate.n]
     noun = unit_noun(comparison, one.question)
     each = quantity(counts[0], noun)

@@ -226,8 +226,9 @@ def scope(one: Difference, comparison: Comparison) -> str:
 
 
 def marks(one: Difference, comparison: Comparison) -> list[str]:
-    """Return what is said in the same breath as a word: that it explores, or nobody tuned."""
+    """Return what is said in the same breath as a word: exploratory, unpaired, untuned."""
     named = [EXPLORATORY] if EXPLORATORY in one.flags and not comparison.exploratory else []
+    named += ["unpaired"] * (one.arms is not None)
     return named + ["untuned"] * bool(comparison.untuned_in(one.question))
 
 

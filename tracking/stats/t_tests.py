@@ -104,6 +104,30 @@ def paired_t(candidate: ArrayLike, baseline: ArrayLike) -> Estimate:
     return _student(n, mean, sd, sd / n**0.5, n - 1)
 
 
+def welch_t(candidate: ArrayLike, baseline: ArrayLike) -> Estimate:
+    """Estimate the mean of candidate minus baseline by Welch's t over values without pairs.
+
+    Arguments have shapes (n,) and (m,), drawn independently, with unlike variances (Welch 1947;
+    degrees of freedom by Satterthwaite). `n` of the estimate is the smaller of the two numbers.
+    Undefined if either is below two. Raises ValueError for NaN and infinite values.
+    """
+    arms = _finite(candidate), _finite(baseline)
+    n = min(map(len, arms))
+    if n == 0:
+        return Estimate("undefined", n)
+    mean = float(arms[0].mean() - arms[1].mean())
+    if n < 2:
+        return Estimate("undefined", n, mean)
+    spreads = [float(arm.std(ddof=1)) for arm in arms]
+    if not any(arm.size and (arm != arms[0][0]).any() for arm in arms):
+        return Estimate("identical", n, 0.0)
+    if max(spreads) < _NO_SPREAD * max(float(np.abs(arm).max()) for arm in arms):
+        return Estimate("degenerate", n, mean)
+    parts = [spread**2 / len(arm) for spread, arm in zip(spreads, arms, strict=True)]
+    freedom = sum(part**2 / (len(arm) - 1) for part, arm in zip(parts, arms, strict=True))
+    return _student(n, mean, None, sum(parts) ** 0.5, sum(parts) ** 2 / freedom)
+
+
 def stratified_t(strata: Sequence[Estimate], groups: Sequence[str] = ()) -> Estimate:
     """Pool paired estimates: the plain average of their means, whatever their sizes.
 
@@ -132,10 +156,15 @@ def stratified_t(strata: Sequence[Estimate], groups: Sequence[str] = ()) -> Esti
     if not variances.any():
         identical = all(stratum.kind == "identical" for stratum in strata)
         return Estimate("identical" if identical else "degenerate", n, mean)
-    freedom = np.array(sizes) - 1
+    freedom = np.array([_freedom(group) for group in together.values()])
     df = float(variances.sum() ** 2 / (variances**2 / freedom).sum())
     se = float(np.sqrt(variances.sum())) / len(strata)
     return _student(n, mean, None, se, df)
+
+
+def _freedom(group: Sequence[Estimate]) -> float:
+    """Return the degrees of freedom of a group: the fewest that one of its strata has."""
+    return min(one.n - 1 if one.df is None else one.df for one in group)
 
 
 def at_level(estimate: Estimate, level: float) -> Estimate:
