@@ -1,7 +1,9 @@
 """Runs of other tools that don't pair by themselves: divergences, lengths, repeats, seeds."""
 
+import csv
 import json
 import math
+from pathlib import Path
 
 import pytest
 from scipy import stats
@@ -9,6 +11,37 @@ from scipy import stats
 LION = [0.912, 0.9085, 0.914, 0.9105, 0.913, 0.9125]
 ADAMW = [0.907, 0.906, 0.9095, 0.909, 0.9065, 0.908]
 NOT_FINITE = [math.nan, math.inf, -math.inf]
+
+
+class Sheet:
+    """A table of runs, a row a point, and what is asked about it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows: list[dict[str, object]] = []
+
+    def log(self, params, curve, status="FINISHED"):
+        name = "-".join(map(str, params.values()))
+        again = sum(row["run"].startswith(name) and row["step"] == 0 for row in self.rows)
+        run = {"run": f"{name} ({again})" if again else name, "status": status}
+        self.rows += [params | run | {"step": at, "val_acc": v} for at, v in enumerate(curve)]
+
+    def ask(self, *more):
+        columns = list(dict.fromkeys(name for row in self.rows for name in row))
+        with self.path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            writer.writerows(self.rows)
+        return (
+            *("compare", "--csv", self.path, "--step", "step", "--run", "run"),
+            *("--candidate", "optimizer", "--seed", "seed", "--metric", "val_acc", *more),
+        )
+
+
+@pytest.fixture
+def sheet(tmp_path: Path) -> Sheet:
+    """An empty table."""
+    return Sheet(tmp_path / "nlp.csv")
 
 
 def log_pairs(store, lion=LION, adamw=ADAMW, **params):
@@ -23,9 +56,9 @@ def answers(said):
     return json.loads(said.out)["pooled"]
 
 
-def test_it_is_headed_exploratory(store, thermolion, tmp_path):
-    log_pairs(store)
-    said = thermolion(*store.ask("--baseline", "adamw", "--report", tmp_path / "page"))
+def test_it_is_headed_exploratory(sheet, thermolion, tmp_path):
+    log_pairs(sheet)
+    said = thermolion(*sheet.ask("--baseline", "adamw", "--report", tmp_path / "page"))
     assert said.out.startswith("Exploratory: no analysis was frozen before these trials")
     html = (tmp_path / "page" / "report.html").read_text()
     assert '<h2 id="verdict">Exploratory</h2>' in html
@@ -33,32 +66,32 @@ def test_it_is_headed_exploratory(store, thermolion, tmp_path):
 
 @pytest.mark.parametrize("value", NOT_FINITE)
 @pytest.mark.parametrize("status", ["FINISHED", "FAILED"])
-def test_a_candidate_whose_seed_ended_in_nan_does_not_win(store, thermolion, value, status):
-    log_pairs(store, LION[1:], ADAMW[1:])
+def test_a_candidate_whose_seed_ended_in_nan_does_not_win(sheet, thermolion, value, status):
+    log_pairs(sheet, LION[1:], ADAMW[1:])
     for optimizer, final in (("lion", value), ("adamw", 0.907)):
         ending = status if optimizer == "lion" else "FINISHED"
-        store.log({"optimizer": optimizer, "seed": 9}, [0.1, 0.5, final], ending)
-    said = thermolion(*store.ask("--baseline", "adamw"))
+        sheet.log({"optimizer": optimizer, "seed": 9}, [0.1, 0.5, final], ending)
+    said = thermolion(*sheet.ask("--baseline", "adamw"))
     assert said.code == 0, said.err
     assert "undecided in final val_acc" in said.out
     assert "1 run (lion-9) diverged" in said.out
     assert "--chance X counts it as X" in said.out
-    final, _ = answers(thermolion(*store.ask("--baseline", "adamw", "--json")))
+    final, _ = answers(thermolion(*sheet.ask("--baseline", "adamw", "--json")))
     expected = stats.ttest_rel(LION[1:], ADAMW[1:])
     assert final["estimate"]["p"] == pytest.approx(expected.pvalue, rel=1e-9)
     assert final["verdict"] == "undecided"  # by the mean alone it would be better
     assert expected.pvalue < 0.025
-    final, _ = answers(thermolion(*store.ask("--baseline", "adamw", "--json", "--chance", "0.1")))
+    final, _ = answers(thermolion(*sheet.ask("--baseline", "adamw", "--json", "--chance", "0.1")))
     with_chance = stats.ttest_rel([*LION[1:], 0.1], [*ADAMW[1:], 0.907])
     assert final["estimate"]["p"] == pytest.approx(with_chance.pvalue, rel=1e-9)
 
 
 @pytest.mark.parametrize("value", NOT_FINITE)
 def test_a_value_in_mid_curve_that_is_not_finite_costs_that_curve_alone(
-    store, thermolion, tmp_path, value
+    sheet, thermolion, tmp_path, value
 ):
-    log_pairs(store, [[0.1, value if seed == 2 else 0.5, v] for seed, v in enumerate(LION)])
-    asked = store.ask("--baseline", "adamw", "--target", "0.91", "--report", tmp_path / "page")
+    log_pairs(sheet, [[0.1, value if seed == 2 else 0.5, v] for seed, v in enumerate(LION)])
+    asked = sheet.ask("--baseline", "adamw", "--target", "0.91", "--report", tmp_path / "page")
     final, speed = answers(thermolion(*asked, "--json"))
     assert final["verdict"] == "better"
     assert final["estimate"]["p"] == pytest.approx(stats.ttest_rel(LION, ADAMW).pvalue, rel=1e-9)
@@ -67,38 +100,38 @@ def test_a_value_in_mid_curve_that_is_not_finite_costs_that_curve_alone(
     assert f"lion: val_acc is {value} at step 1" in html
 
 
-def test_a_run_that_ended_early_is_left_out_by_name_and_its_side_does_not_win(store, thermolion):
-    log_pairs(store, [[0.1, v] if seed == 3 else [0.1, 0.5, v] for seed, v in enumerate(LION)])
-    said = thermolion(*store.ask("--baseline", "adamw"))
+def test_a_run_that_ended_early_is_left_out_by_name_and_its_side_does_not_win(sheet, thermolion):
+    log_pairs(sheet, [[0.1, v] if seed == 3 else [0.1, 0.5, v] for seed, v in enumerate(LION)])
+    said = thermolion(*sheet.ask("--baseline", "adamw"))
     assert "1 run of nlp ended elsewhere than at step 2" in said.out
     assert "(lion, seed 3: 1): --any-length" in said.out
     assert "nlp, block 3: lion failed (ended at step 1, not 2)" in said.out
     assert "undecided in final val_acc" in said.out
-    final, _ = answers(thermolion(*store.ask("--baseline", "adamw", "--any-length", "--json")))
+    final, _ = answers(thermolion(*sheet.ask("--baseline", "adamw", "--any-length", "--json")))
     assert (final["verdict"], final["estimate"]["n"]) == ("better", 6)
 
 
-def test_an_arm_with_twice_the_steps_is_refused_unless_a_step_is_named(store, thermolion):
-    log_pairs(store, [[0.1, 0.5 + v / 10, v, v + 0.05] for v in LION])
-    said = thermolion(*store.ask("--baseline", "adamw"))
+def test_an_arm_with_twice_the_steps_is_refused_unless_a_step_is_named(sheet, thermolion):
+    log_pairs(sheet, [[0.1, 0.5 + v / 10, v, v + 0.05] for v in LION])
+    said = thermolion(*sheet.ask("--baseline", "adamw"))
     assert (said.code, said.out) == (2, "")
     assert "runs on nlp end at unlike steps (lion: 3; adamw: 2)" in said.err
     assert "--at-step 2 compares them there" in said.err
-    final, speed = answers(thermolion(*store.ask("--baseline", "adamw", "--at-step", 2, "--json")))
+    final, speed = answers(thermolion(*sheet.ask("--baseline", "adamw", "--at-step", 2, "--json")))
     assert final["estimate"]["p"] == pytest.approx(stats.ttest_rel(LION, ADAMW).pvalue, rel=1e-9)
     assert speed["estimate"]["n"] == 6
-    said = thermolion(*store.ask("--baseline", "adamw", "--any-length"))
+    said = thermolion(*sheet.ask("--baseline", "adamw", "--any-length"))
     assert "Runs on nlp end at unlike steps (lion: 3; adamw: 2)" in said.out
 
 
-def test_at_a_step_a_run_that_failed_later_is_complete(store, thermolion):
-    log_pairs(store, LION[:5], ADAMW[:5])
+def test_at_a_step_a_run_that_failed_later_is_complete(sheet, thermolion):
+    log_pairs(sheet, LION[:5], ADAMW[:5])
     for optimizer in ("lion", "adamw"):
         curve = [0.1, 0.5, 0.9, math.nan]
-        store.log({"optimizer": optimizer, "seed": 5}, curve, "FAILED")
-    final, _ = answers(thermolion(*store.ask("--at-step", 2, "--baseline", "adamw", "--json")))
+        sheet.log({"optimizer": optimizer, "seed": 5}, curve, "FAILED")
+    final, _ = answers(thermolion(*sheet.ask("--at-step", 2, "--baseline", "adamw", "--json")))
     assert final["estimate"]["n"] == 6
-    said = thermolion(*store.ask("--at-step", 2, "--final-metric", "test"))
+    said = thermolion(*sheet.ask("--at-step", 2, "--final-metric", "test"))
     assert said.code == 2
     assert "leave out --final-metric" in said.err
 
@@ -147,13 +180,13 @@ def test_two_finished_runs_of_a_seed_are_told_apart_by_what_differs(store, therm
 
 @pytest.mark.parametrize(("which", "value"), [("first", LION[0]), ("last", 0.5)])
 def test_of_several_finished_runs_of_a_seed_the_one_that_was_asked_for_counts(
-    store, thermolion, which, value
+    sheet, thermolion, which, value
 ):
-    log_pairs(store)
-    store.log({"optimizer": "lion", "seed": "0.0"}, [0.1, 0.5, 0.5])  # as tables spell it
-    said = thermolion(*store.ask("--baseline", "adamw"))
+    log_pairs(sheet)
+    sheet.log({"optimizer": "lion", "seed": "0.0"}, [0.1, 0.5, 0.5])  # as tables spell it
+    said = thermolion(*sheet.ask("--baseline", "adamw"))
     assert "--duplicates first (or last) keeps one of each" in said.err
-    said = thermolion(*store.ask("--baseline", "adamw", "--duplicates", which, "--json"))
+    said = thermolion(*sheet.ask("--baseline", "adamw", "--duplicates", which, "--json"))
     final, _ = answers(said)
     expected = stats.ttest_rel([value, *LION[1:]], ADAMW)
     assert final["estimate"]["p"] == pytest.approx(expected.pvalue, rel=1e-9)
@@ -161,20 +194,18 @@ def test_of_several_finished_runs_of_a_seed_the_one_that_was_asked_for_counts(
 
 
 def test_disjoint_seeds_are_refused_with_the_unpaired_comparison_as_the_way_out(
-    store, thermolion, tmp_path
+    sheet, thermolion, tmp_path
 ):
     ours, theirs = LION, [*ADAMW, 0.9]
     for seed, final in enumerate(ours):
-        store.log({"optimizer": "lion", "seed": seed}, [0.1, 0.5, final])
+        sheet.log({"optimizer": "lion", "seed": seed}, [0.1, 0.5, final])
     for seed, final in enumerate(theirs, 10):
-        store.log({"optimizer": "adamw", "seed": seed}, [0.1, 0.5, final])
-    said = thermolion(*store.ask("--baseline", "adamw"))
+        sheet.log({"optimizer": "adamw", "seed": seed}, [0.1, 0.5, final])
+    said = thermolion(*sheet.ask("--baseline", "adamw"))
     assert (said.code, said.out) == (2, "")
-    assert (
-        "no params.seed has runs of both lion and adamw (lion: 0-5 and adamw: 10-16)" in said.err
-    )
+    assert "no seed has runs of both lion and adamw (lion: 0-5 and adamw: 10-16)" in said.err
     assert "--unpaired compares them without pairs" in said.err
-    asked = store.ask("--baseline", "adamw", "--unpaired", "--report", tmp_path / "page")
+    asked = sheet.ask("--baseline", "adamw", "--unpaired", "--report", tmp_path / "page")
     said = thermolion(*asked)
     assert said.code == 0, said.err
     assert "better (unpaired) in final val_acc" in said.out
@@ -191,14 +222,14 @@ def test_disjoint_seeds_are_refused_with_the_unpaired_comparison_as_the_way_out(
     assert final["p_adjusted"] == pytest.approx(2 * min(expected.pvalue, speed["estimate"]["p"]))
 
 
-def test_runs_without_seeds_are_compared_unpaired_over_workloads(store, thermolion):
+def test_runs_without_seeds_are_compared_unpaired_over_workloads(sheet, thermolion):
     by_workload = {"wiki": (LION, ADAMW), "news": (ADAMW[:4], LION[:5])}
     for data, arms in by_workload.items():
         for optimizer, finals in zip(("lion", "adamw"), arms, strict=True):
             for final in finals:
-                store.log({"optimizer": optimizer, "data": data}, [0.1, 0.5, final])
-    asked = store.ask("--unpaired", "--workload", "params.data", "--separate-workloads", "--json")
-    asked = [one for one in asked if one not in ("--seed", "params.seed")]
+                sheet.log({"optimizer": optimizer, "data": data}, [0.1, 0.5, final])
+    asked = sheet.ask("--unpaired", "--workload", "data", "--separate-workloads", "--json")
+    asked = [one for one in asked if one not in ("--seed", "seed")]
     final, _ = answers(thermolion(*asked, "--baseline", "adamw"))
     each = [stats.ttest_ind(a, b, equal_var=False) for a, b in by_workload.values()]
     means = [sum(a) / len(a) - sum(b) / len(b) for a, b in by_workload.values()]
@@ -209,43 +240,43 @@ def test_runs_without_seeds_are_compared_unpaired_over_workloads(store, thermoli
     assert final["estimate"]["p"] == pytest.approx(2 * stats.t.sf(abs(t), df))
 
 
-def test_one_run_with_an_impossible_value_is_left_out_by_name(store, thermolion):
-    log_pairs(store)
-    store.log({"optimizer": "lion", "seed": 6}, [0.1, 0.5, 92.1])
-    store.log({"optimizer": "adamw", "seed": 6}, [0.1, 0.5, 0.9])
-    said = thermolion(*store.ask("--baseline", "adamw", "--unit", "fraction"))
+def test_one_run_with_an_impossible_value_is_left_out_by_name(sheet, thermolion):
+    log_pairs(sheet)
+    sheet.log({"optimizer": "lion", "seed": 6}, [0.1, 0.5, 92.1])
+    sheet.log({"optimizer": "adamw", "seed": 6}, [0.1, 0.5, 0.9])
+    said = thermolion(*sheet.ask("--baseline", "adamw", "--unit", "fraction"))
     assert said.code == 0, said.err
     assert "1 run (lion-6) left out: val_acc is 92.1: a fraction lies between 0 and 1" in said.out
 
 
-def test_a_unit_that_most_runs_contradict_is_refused(store, thermolion):
-    log_pairs(store, [100 * v for v in LION], [100 * v for v in ADAMW])
-    said = thermolion(*store.ask("--unit", "fraction"))
+def test_a_unit_that_most_runs_contradict_is_refused(sheet, thermolion):
+    log_pairs(sheet, [100 * v for v in LION], [100 * v for v in ADAMW])
+    said = thermolion(*sheet.ask("--unit", "fraction"))
     assert (said.code, said.out) == (2, "")
     assert "in 12 runs" in said.err
     assert "name another --unit (fraction, percent or plain)" in said.err
 
 
-def test_a_run_that_was_logged_for_two_seeds_counts_once(store, thermolion):
+def test_a_run_that_was_logged_for_two_seeds_counts_once(sheet, thermolion):
     curves = [[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, v] for v in LION]
     curves[1] = curves[0]
-    log_pairs(store, curves, [[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, v] for v in ADAMW])
-    said = thermolion(*store.ask("--baseline", "adamw", "--json"))
+    log_pairs(sheet, curves, [[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, v] for v in ADAMW])
+    said = thermolion(*sheet.ask("--baseline", "adamw", "--json"))
     final, _ = answers(said)
     expected = stats.ttest_rel([LION[0], *LION[2:]], [ADAMW[0], *ADAMW[2:]])
     assert final["estimate"]["p"] == pytest.approx(expected.pvalue, rel=1e-9)
-    assert "lion on nlp has the same curve, value by value, for params.seed 0 and 1" in said.out
+    assert "lion on nlp has the same curve, value by value, for seed 0 and 1" in said.out
 
 
-def test_a_learning_rate_taken_for_a_workload_repeats_no_seed(store, thermolion):
+def test_a_learning_rate_taken_for_a_workload_repeats_no_seed(sheet, thermolion):
     for lr in ("0.001", "0.003", "0.01", "0.03"):
-        log_pairs(store, LION[:5], ADAMW[:5], lr=lr)
-    asked = store.ask("--baseline", "adamw", "--workload", "params.lr")
+        log_pairs(sheet, LION[:5], ADAMW[:5], lr=lr)
+    asked = sheet.ask("--baseline", "adamw", "--workload", "lr")
     said = thermolion(*asked, "--json")
     final, _ = answers(said)
     once = stats.ttest_rel(LION[:5], ADAMW[:5]).pvalue
     assert final["estimate"]["p"] == pytest.approx(once, rel=1e-9)  # five seeds, not twenty
-    assert "4 workloads by params.lr have the same seeds" in said.out
+    assert "4 workloads by lr have the same seeds" in said.out
     assert len(json.loads(said.out)["level_b"][0]["means"]) == 1
     final, _ = answers(thermolion(*asked, "--separate-workloads", "--json"))
     assert final["estimate"]["p"] < once / 10
