@@ -51,16 +51,13 @@ def sentence(one: Difference, comparison: Comparison) -> str:
         )
     if one.no_value is not None and not one.endpoint.is_standard:
         return f"{head}: no trial has it: {one.no_value}."
-    if estimate.kind == "undefined" and "no AUC" in one.flags:
-        return f"{head}: fewer than two blocks have curves over the same steps."
-    if one.arms is not None and estimate.kind in ("undefined", "identical"):
-        why = "a side has fewer than two runs" if estimate.kind == "undefined" else "all are equal"
-        return f"{head}: {_runs(one.arms)}, and {why}, so there is no p-value."
     if estimate.kind == "undefined":
-        return f"{head}: every workload has fewer than two complete blocks."
+        return f"{head}: {_why_undefined(one)}"
     if estimate.kind == "identical":
-        text = f"{head}: all {estimate.n} differences are exactly zero, so there is no p-value."
-        return " ".join([text, *_at_target(one)])
+        equal = f"all {estimate.n} differences are exactly zero"
+        if one.arms is not None:
+            equal = f"{_runs(one.arms)}, and all have one value"
+        return " ".join([f"{head}: {equal}, so there is no p-value.", *_at_target(one)])
     if estimate.kind == "degenerate":
         return (
             f"{head}: {signed(estimate.mean, unit)}{suffix(unit)}, but the {estimate.n} "
@@ -69,6 +66,14 @@ def sentence(one: Difference, comparison: Comparison) -> str:
     parts = [f"{head}: {_numbers(one, comparison)}.", *_at_target(one)]
     parts += _exceptions(one, comparison)
     return " ".join([*parts, *_reasons(one, comparison), *_since(one)])
+
+
+def _why_undefined(one: Difference) -> str:
+    if one.arms is not None:
+        return f"{_runs(one.arms)}, and a side of fewer than two has no spread."
+    if "no AUC" in one.flags:
+        return "fewer than two blocks have curves over the same steps."
+    return "every workload has fewer than two complete blocks."
 
 
 def _numbers(one: Difference, comparison: Comparison) -> str:

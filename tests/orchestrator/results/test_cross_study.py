@@ -214,7 +214,7 @@ def test_incomplete_blocks_and_runs_without_a_field_are_named(experiment, thermo
     assert "every pair of candidates is asked about" in said.out
     assert "lion vs sgd:" in said.out
     assert "1 run (adamw-None) without params.seed: left out." in said.out
-    assert "wiki, block 0: sgd no such trial" in said.out
+    assert "wiki, blocks 0-1: sgd no such trial" in said.out
     assert "adamw failed" not in said.out
 
 
