@@ -12,8 +12,9 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 _PYTHON = ("py", "pyi", "pyx", "pxd")
+_SHELLS = ("sh", "bash", "zsh", "fish")
 _SOURCES = (
-    *("sh", "bash", "zsh", "r", "jl", "lua", "pl", "rb", "js", "mjs", "ts", "java", "scala", "go"),
+    *("r", "jl", "lua", "pl", "rb", "js", "mjs", "ts", "java", "scala", "go"),
     *(
         "rs",
         "swift",
@@ -37,7 +38,8 @@ _SETTINGS = (
     *("yaml", "yml", "toml", "json", "jsonc", "json5", "jsonnet", "libsonnet", "ini", "cfg"),
     *("conf", "env", "gin", "properties", "j2", "jinja"),
 )
-_READ = frozenset((*_PYTHON, *_SOURCES, *_SETTINGS))
+_READ = frozenset((*_PYTHON, *_SHELLS, *_SOURCES, *_SETTINGS))
+_UNQUOTED = frozenset((*_SHELLS, *_SETTINGS))  # in which a name may stand without quotes
 _CODE = frozenset((*_READ, *_BINARIES))
 # Named in comments and messages rather than opened: code only if the sweep names them.
 _DOCUMENTS = frozenset(("md", "rst", "log", "ipynb"))
@@ -62,24 +64,29 @@ class NamedFiles:
 
 @dataclass(frozen=True)
 class _Names:
-    """The paths and patterns that texts name, in `fnmatch`'s wildcards."""
+    """The paths and patterns that texts name; `*` in them stands for anything, `?` as well."""
 
     names: frozenset[str]
 
     @cached_property
-    def _pattern(self) -> "re.Pattern[str]":
-        wild = sorted(name for name in self.names if "*" in name or "?" in name)
-        return re.compile("|".join(map(_translate, wild)) or r"(?!)")
+    def _patterns(self) -> list[list[str]]:
+        """The patterns, as the texts between their wildcards."""
+        wild = {re.sub(r"[*?]+", "*", name) for name in self.names if "*" in name or "?" in name}
+        return [name.split("*") for name in sorted(wild)]
+
+    def _has_text(self, text: str) -> bool:
+        return text in self.names or any(_matches(parts, text) for parts in self._patterns)
 
     def has(self, path: PurePosixPath, by_path_alone: bool = False) -> bool:
         """Return True if a file is named: by path, by name, or by a folder that it lies in."""
-        if str(path) in self.names or self._pattern.fullmatch(str(path)):
+        if self._has_text(str(path)):
             return True
         if by_path_alone:
             return False
-        named = path.name in self.names or self._pattern.fullmatch(path.name)
         folders = (one for one in path.parents if one.name)
-        return bool(named) or any(str(f) in self.names or f.name in self.names for f in folders)
+        return self._has_text(path.name) or any(
+            str(one) in self.names or one.name in self.names for one in folders
+        )
 
 
 def find_code(root: Path, named: NamedFiles) -> Iterator[tuple[str, bytes]]:
@@ -92,9 +99,11 @@ def find_code(root: Path, named: NamedFiles) -> Iterator[tuple[str, bytes]]:
         path = PurePosixPath(file.relative_to(root).as_posix())
         if _is_never_read(path):
             continue
+        if written.has(path, by_path_alone=True):
+            continue
         if told.has(path, _is_logged(path)):
             code[path] = file.read_bytes()
-        elif written.has(path, by_path_alone=True) or _suffix(path) in _DOCUMENTS:
+        elif _suffix(path) in _DOCUMENTS:
             continue
         elif _is_logged(path) or not _is_source(file):
             others.append((path, file))
@@ -138,10 +147,10 @@ def _is_sweep(path: PurePosixPath, content: bytes) -> bool:
 
 
 def _find_names(path: PurePosixPath, content: bytes) -> Iterator[str]:
-    """Yield what a source names: of Python what is in quotes, of anything else its words."""
+    """Yield what a source names: what is in quotes, and in a shell's or in settings all words."""
     text = content[:_LARGEST_TEXT].decode(errors="replace")
     yield from _find_paths(match[1] for match in _QUOTED.finditer(text))
-    if _suffix(path) not in _PYTHON:
+    if _suffix(path) in _UNQUOTED:
         yield from _find_words([text])
 
 
@@ -160,12 +169,24 @@ def _find_paths(texts: Iterable[str]) -> Iterator[str]:
         if re.fullmatch(r"\.\w+", path):
             path = f"*{path}"
         last = path.rpartition("/")[2]
-        yield from (one for one in (path, last) if re.search(r"\w", one))
+        yield from (one for one in (path, last) if re.search(r"\w", one) and _is_told_apart(one))
 
 
-def _translate(pattern: str) -> str:
-    """Return the regex of a pattern: `*` and `?` stand for what is in one folder, `**` for all."""
-    text = re.escape(pattern)
-    for wild, meaning in ((r"\*\*/", "(?:.*/)?"), (r"\*\*", ".*"), (r"\*", "[^/]*"), (r"\?", ".")):
-        text = text.replace(wild, meaning)
-    return f"(?:{text})"
+def _is_told_apart(pattern: str) -> bool:
+    """Return False for a pattern that hardly says more than `*`, such as a pointer's name."""
+    parts = re.split(r"[*?]+", pattern)
+    return len(parts) == 1 or max(map(len, parts)) > 1
+
+
+def _matches(parts: list[str], text: str) -> bool:
+    """Return True if a text has some parts in their order, the first and the last at its ends."""
+    first, *middle, last = parts
+    if not text.startswith(first) or not text.endswith(last) or len(text) < len(first) + len(last):
+        return False
+    at, end = len(first), len(text) - len(last)
+    for part in middle:
+        at = text.find(part, at, end)
+        if at < 0:
+            return False
+        at += len(part)
+    return True

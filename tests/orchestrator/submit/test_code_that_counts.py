@@ -102,3 +102,18 @@ def test_a_name_in_a_pattern_of_results_is_what_the_script_writes(tmp_path):
         (tmp_path / name).write_text("")
     named = NamedFiles(written=("out/*.csv",))
     assert [name for name, _ in find_code(tmp_path, named)] == ["in.csv", "train.py"]
+
+
+def test_a_path_that_a_script_is_told_to_write_to_is_none_that_it_reads(tmp_path):
+    (tmp_path / "out.csv").write_text("")
+    named = NamedFiles(("python train.py --out out.csv",), ("out.csv",))
+    assert list(find_code(tmp_path, named)) == []
+
+
+def test_words_of_a_source_that_look_like_patterns_make_no_file_code(tmp_path):
+    (tmp_path / "fast.c").write_text("/*" + "*" * 80 + "x" + "*" * 80 + "*/ char *p, **ap;\n")
+    (tmp_path / "run.sh").write_text('echo "*" *p; cat more*.ta?\n')
+    for name in ("map", "zip", "more.tab"):
+        (tmp_path / name).write_text("")
+    found = [name for name, _ in find_code(tmp_path, NamedFiles())]
+    assert found == ["fast.c", "more.tab", "run.sh"]
