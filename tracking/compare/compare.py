@@ -314,7 +314,9 @@ def _summarise(
         mean_final=statistics.fmean(finals) if finals else None,
         sd_final=float(np.std(finals, ddof=1)) if len(finals) > 1 else None,
         mean_auc=statistics.fmean(aucs) if aucs else None,
-        diverged=sum(outcome.state == "diverged" for outcome, _ in results),
+        diverged=sum(
+            one.state == "diverged" for one in blocks.ended_trials(workload, candidate).values()
+        ),
         median_seconds=statistics.median(seconds) if seconds else None,
         others=tuple(
             (one.name, _mean(blocks.values(workload, candidate, one), one))

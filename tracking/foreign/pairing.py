@@ -97,7 +97,7 @@ def pair_runs(found: ForeignRuns, name: str, fields: RunFields, rules: PairingRu
     notes += _note_divergences(cells, spec)
     shared = _find_shared(cells, rules)
     if shared:
-        notes.append(_explain_shared(shared, fields))
+        notes.append(_explain_shared(shared, fields, rules))
     notes.append(_describe(found.label, fields, rules))
     blocks = _number_blocks(cells, rules)
     outcomes = [
@@ -317,11 +317,12 @@ def _find_shared(cells: Collection[Cell], rules: PairingRules) -> frozenset[str]
     )
 
 
-def _explain_shared(shared: Collection[str], fields: RunFields) -> str:
+def _explain_shared(shared: Collection[str], fields: RunFields, rules: PairingRules) -> str:
+    have, unit = ("", "run") if rules.unpaired else ("have the same seeds, and ", "seed")
     return (
-        f"{quantity(len(shared), 'workload')} by {', '.join(fields.workload)} have the same "
-        "seeds, and may be the same data with other settings, so that a seed counts once and not "
-        "on each: --separate-workloads counts it on each, as is right for data sets of their own."
+        f"{quantity(len(shared), 'workload')} by {', '.join(fields.workload)} {have}may be the "
+        f"same data with other settings, so that a {unit} counts once and not on each: "
+        "--separate-workloads counts it on each, as is right for data sets of their own."
     )
 
 

@@ -28,8 +28,9 @@ FLAGS: Mapping[str, str] = {
     "partial": "Workloads with fewer than two complete blocks are not in the average.",
     "mixed tracks": "The average is over workloads with and without held-out validation data.",
     "mixed metrics": "The average is over workloads with different metrics of one unit.",
-    "shared seeds": "Workloads that differ in ranks or precision alone have the same seeds, and "
-    "maybe the same search: they are no repetitions of each other, and none is counted as one.",
+    "shared seeds": "Workloads that differ in ranks or precision alone (of runs of other tools: "
+    "in what is not known) have the same seeds, and maybe the same search: they are no "
+    "repetitions of each other, and none is counted as one.",
     "mixed units": "The workloads are measured in different units or directions, so nothing is "
     "pooled over them: see the single workloads.",
     "no AUC": "Blocks whose learning curves are missing or cover unlike steps are left out of the "

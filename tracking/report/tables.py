@@ -212,16 +212,21 @@ def in_unit(unit: str, difference: str, comparison: Comparison) -> str:
 def _effect(one: Difference, comparison: Comparison) -> Mapping[str, str]:
     pp = pp_suffix(comparison)
     without = one.without_divergence
+    counted = one.arms or (one.estimate.n, one.estimate.n)
     return {
         "data": scope(one, comparison),
         "endpoint": short_measure(one.measure),
-        plural(unit_noun(comparison, one.question)): str(one.estimate.n),
+        plural(unit_noun(comparison, one.question)): " vs ".join(map(str, one.arms))
+        if one.arms
+        else str(one.estimate.n),
         "p": p_value(one.estimate.p),
         f"median Δ{pp}": in_unit(one.unit, signed(one.median, one.unit), comparison),
         "g_z": number(one.estimate.g_z),
         "P(ahead) [95% CI]": share_ahead(one.superiority),
         f"detectable{pp}": in_unit(one.unit, size(one.smallest_detectable, one.unit), comparison),
-        "diverged": " vs ".join(f"{arm}/{one.estimate.n}" for arm in one.divergences),
+        "diverged": " vs ".join(
+            f"{diverged}/{of}" for diverged, of in zip(one.divergences, counted, strict=True)
+        ),
         f"Δ without them{pp}": number(None)
         if without is None
         else _change(without, one.unit, comparison),

@@ -244,7 +244,9 @@ def verdict_words(one: Difference, comparison: Comparison) -> str:
 
 
 def unit_noun(comparison: Comparison, question: Question) -> str:
-    """Name what the answers of a question count: searches, or seeds if nothing is tuned."""
+    """Name what the answers of a question count: searches, seeds if nothing is tuned, or runs."""
+    if not comparison.is_paired:
+        return "run"
     return "search" if comparison.units.noun(question) == "search" else "seed"
 
 

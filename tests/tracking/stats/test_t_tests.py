@@ -9,11 +9,17 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.power import TTestPower
 from statsmodels.stats.proportion import proportion_confint
-from statsmodels.stats.weightstats import DescrStatsW
+from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
 
 from tracking.compare.endpoints import normalised_auc
 from tracking.stats.power import power, smallest_detectable
-from tracking.stats.t_tests import paired_t, proportion_interval, stratified_t, superiority
+from tracking.stats.t_tests import (
+    paired_t,
+    proportion_interval,
+    stratified_t,
+    superiority,
+    welch_t,
+)
 
 A = [91.20, 90.85, 91.40, 91.05, 91.30]
 B = [90.70, 90.60, 90.95, 90.90, 90.65]
@@ -84,6 +90,29 @@ def test_two_strata_are_welchs_test_of_one_against_the_negated_other(one, other)
         assert (found.t, found.df, found.p) == pytest.approx(
             (oracle.statistic, oracle.df, oracle.pvalue), rel=1e-6
         )
+
+
+def test_welchs_test_agrees_with_statsmodels():
+    found = welch_t(A, B[:4])
+    other = CompareMeans(DescrStatsW(A), DescrStatsW(B[:4]))
+    t, p, df = other.ttest_ind(usevar="unequal")
+    assert (found.t, found.p, found.df) == pytest.approx((t, p, df))
+    assert (found.low, found.high) == pytest.approx(other.tconfint_diff(usevar="unequal"))
+    assert found.n == 4
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "kind"),
+    [
+        ([], [1.0, 2.0], "undefined"),
+        ([1.0], [1.0, 2.0], "undefined"),
+        ([2.0, 2.0], [2.0, 2.0, 2.0], "identical"),
+        ([2.0, 2.0], [1.0, 1.0, 1.0], "degenerate"),
+    ],
+)
+def test_welchs_test_takes_two_values_of_either_side_and_a_spread(first, second, kind):
+    found = welch_t(first, second)
+    assert (found.kind, found.p) == (kind, None)
 
 
 def test_one_stratum_is_the_paired_test():

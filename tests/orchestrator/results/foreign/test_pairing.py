@@ -76,7 +76,10 @@ def test_a_candidate_whose_seed_ended_in_nan_does_not_win(sheet, thermolion, val
     assert "undecided in final val_acc" in said.out
     assert "1 run (lion-9) diverged" in said.out
     assert "--chance X counts it as X" in said.out
-    final, _ = answers(thermolion(*sheet.ask("--baseline", "adamw", "--json")))
+    said = thermolion(*sheet.ask("--baseline", "adamw", "--json"))
+    final, _ = answers(said)
+    counted = {one["candidate"]: one["diverged"] for one in json.loads(said.out)["summaries"]}
+    assert counted == {"lion": 1, "adamw": 0}
     expected = stats.ttest_rel(LION[1:], ADAMW[1:])
     assert final["estimate"]["p"] == pytest.approx(expected.pvalue, rel=1e-9)
     assert final["verdict"] == "undecided"  # by the mean alone it would be better
@@ -210,6 +213,9 @@ def test_disjoint_seeds_are_refused_with_the_unpaired_comparison_as_the_way_out(
     assert said.code == 0, said.err
     assert "better (unpaired) in final val_acc" in said.out
     assert "6 runs against 7, without pairs (Welch's t test)" in said.out
+    html = (tmp_path / "page" / "report.html").read_text()
+    assert "0/6 vs 0/7" in html
+    assert 'id="sensitivity"' not in html  # its tests take pairs
     final, speed = answers(thermolion(*asked, "--json"))
     expected = stats.ttest_ind(ours, theirs, equal_var=False)
     low, high = expected.confidence_interval(0.95)
