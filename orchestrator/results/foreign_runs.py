@@ -43,7 +43,7 @@ def read_foreign(arguments: Namespace, root: Path) -> ComparisonInput:
     kind = _source_kind(arguments)
     first = ("experiment",) if kind == "mlflow" else ()
     needed = (*first, "candidate", *(() if arguments.unpaired else ("seed",)), "metric")
-    missing = [f"--{name}" for name in needed if getattr(arguments, name) is None]
+    missing = [f"--{name}" for name in needed if not (getattr(arguments, name) or "").strip(", ")]
     if missing:
         raise SweepError(f"{', '.join(missing)} to be named as well: {_EXAMPLES[kind]}")
     spec = MetricSpec(

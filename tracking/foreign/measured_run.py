@@ -49,6 +49,9 @@ def measure_run(run: ForeignRun, spec: MetricSpec, at_step: int | None = None) -
         run = replace(run, curve=curve, latest=latest)
         if reached and curve:
             state = "completed"
+        elif state == "completed":
+            end = f"ended at step {curve[-1].step}" if curve else f"has no {spec.metric}"
+            return MeasuredRun(run, "failed", f"{end}, before step {at_step}")
     if state not in ("completed", "failed"):
         return MeasuredRun(run, state)
     broken = dict(_not_finite(run, spec))

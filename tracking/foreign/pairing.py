@@ -78,8 +78,8 @@ def pair_runs(found: ForeignRuns, name: str, fields: RunFields, rules: PairingRu
     that no run has, several finished runs of a cell, and runs that no step is common to.
     """
     groups, notes = _group(found, name, fields)
-    if rules.at_step is not None and not any(run.curve for run in found.runs):
-        raise RunSourceError(f"{found.label} has no curves of which step {rules.at_step} is one")
+    if rules.at_step is not None:
+        _require_step(found, rules.at_step)
     spec = fields.metric_spec
     measured = {
         cell: [measure_run(run, spec, rules.at_step) for run in runs]
@@ -108,6 +108,18 @@ def pair_runs(found: ForeignRuns, name: str, fields: RunFields, rules: PairingRu
     return PairedRuns(tuple(ordered), tuple(notes))
 
 
+def _require_step(found: ForeignRuns, step: int) -> None:
+    """Raise RunSourceError if no run has come to a step."""
+    furthest = max((run.curve[-1].step for run in found.runs if run.curve), default=None)
+    if furthest is None:
+        raise RunSourceError(f"--at-step {step}: the runs of {found.label} have no curves")
+    if furthest < step:
+        raise RunSourceError(
+            f"--at-step {step}: no run of {found.label} has come so far, the furthest is at "
+            f"{furthest}"
+        )
+
+
 def require_pairs(
     outcomes: Sequence[Outcome], questions: Sequence[tuple[str, str]], fields: RunFields
 ) -> list[str]:
@@ -122,15 +134,17 @@ def require_pairs(
     if not apart:
         return []
     seeds = ", ".join(fields.seed)
-    listed = " and ".join(f"{one}: {_list_blocks(blocks[one])}" for one in apart[0])
+    listed = ""
+    if all(one.trial.seeds for one in outcomes):  # else blocks have numbers of their own
+        listed = "; ".join(f"{one}: {_list_blocks(blocks[one])}" for one in apart[0])
     text = (
-        f"no {seeds} has runs of both {apart[0][0]} and {apart[0][1]} ({listed}), so that nothing "
-        "pairs them: --unpaired compares them without pairs, by Welch's t test"
+        f"{' and '.join(apart[0])} have no {seeds} in common{f' ({listed})' * bool(listed)}, so "
+        "that nothing pairs them: --unpaired compares them without pairs, by Welch's t test"
     )
     if len(apart) == len(questions):
         raise RunSourceError(text)
     more = "" if len(apart) == 1 else f" The same holds for {len(apart) - 1} more questions."
-    return [f"{text[0].upper()}{text[1:]}.{more}"]
+    return [f"{text}.{more}"]
 
 
 def _list_blocks(blocks: Collection[tuple[str, int]]) -> str:

@@ -51,7 +51,8 @@ def explain_duplicate(
     """Return a setting in which runs of one cell differ, spelled, and the option that names it."""
     for name in _settings(runs, fields):
         values = [spell_value(run.fields.get(name, _ABSENT)) for run in runs]
-        if len(set(values)) > 1 and not any("/" in value for value in values):
+        named = all(run.fields.get(name) in (run.name, run.id) for run in runs)
+        if len(set(values)) > 1 and not named and not any("/" in value for value in values):
             return f"{name} ({_list_values(dict.fromkeys(values))})", _way_out(fields, name)
     return None, None
 

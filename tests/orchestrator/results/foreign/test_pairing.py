@@ -139,6 +139,26 @@ def test_at_a_step_a_run_that_failed_later_is_complete(sheet, thermolion):
     assert "leave out --final-metric" in said.err
 
 
+def test_a_run_that_has_not_come_to_the_step_is_left_out_and_a_step_that_none_reached_is_refused(
+    sheet, thermolion
+):
+    log_pairs(sheet, [[0.1, v] if seed == 3 else [0.1, 0.5, v] for seed, v in enumerate(LION)])
+    said = thermolion(*sheet.ask("--baseline", "adamw", "--at-step", 2))
+    assert "nlp, block 3: lion failed (ended at step 1, before step 2)" in said.out
+    assert "undecided in final val_acc" in said.out
+    said = thermolion(*sheet.ask("--at-step", 9))
+    assert (said.code, said.out) == (2, "")
+    assert "no run of" in said.err
+    assert "has come so far, the furthest is at 2" in said.err
+
+
+def test_a_field_without_a_name_is_one_that_is_missing(sheet, thermolion):
+    log_pairs(sheet)
+    said = thermolion(*sheet.ask("--candidate", ","))
+    assert said.code == 2
+    assert "--candidate to be named as well" in said.err
+
+
 def test_settings_that_vary_inside_a_candidate_are_named_with_the_way_out(store, thermolion):
     for seed, (ours, theirs) in enumerate(zip(LION, ADAMW, strict=True)):
         lr = {"lr": "0.001" if seed < 3 else "3e-4", "data_seed": 7 * seed, "out": f"/runs/{ours}"}
@@ -206,7 +226,7 @@ def test_disjoint_seeds_are_refused_with_the_unpaired_comparison_as_the_way_out(
         sheet.log({"optimizer": "adamw", "seed": seed}, [0.1, 0.5, final])
     said = thermolion(*sheet.ask("--baseline", "adamw"))
     assert (said.code, said.out) == (2, "")
-    assert "no seed has runs of both lion and adamw (lion: 0-5 and adamw: 10-16)" in said.err
+    assert "lion and adamw have no seed in common (lion: 0-5; adamw: 10-16)" in said.err
     assert "--unpaired compares them without pairs" in said.err
     asked = sheet.ask("--baseline", "adamw", "--unpaired", "--report", tmp_path / "page")
     said = thermolion(*asked)
