@@ -9,6 +9,7 @@ from typing import Any
 
 import thermolion
 from orchestrator.sweep.messages import parse_duration
+from orchestrator.sweep.starters.starter import KINDS
 
 _MOST_LANES = 1024
 _LEAST_EFFECT, _MOST_EFFECT = 0.01, 100
@@ -62,6 +63,7 @@ def _list_options() -> Mapping[str, Sequence[ArgumentParser]]:
     confirm = _option("--confirm", "NEW_STUDY", again)
     to_send = [*of_a_study, *place, data, lock, as_json, *sending]
     return {
+        "init": _init_options(),
         "plan": [*of_a_study, *place, confirm, effect, as_json],
         "submit": [*to_send, confirm],
         "run": [*of_a_study, *place, data, mlflow, lock, *sending, confirm],
@@ -99,6 +101,16 @@ def _flag(name: str, purpose: str) -> ArgumentParser:
     parser = ArgumentParser(add_help=False)
     parser.add_argument(name, action="store_true", help=purpose)
     return parser
+
+
+def _init_options() -> list[ArgumentParser]:
+    kinds = "images (what this tool trains), a function of yours, or a command of yours"
+    what = "the function (train:train), the script (train.py) or the whole command"
+    return [
+        _option("kind", "KIND", kinds, nargs="?", choices=KINDS, default=KINDS[0]),
+        _option("what", "WHAT", what, nargs="?"),
+        _option("--to", "FILE", "the file (sweep.yaml)", type=Path, default=Path("sweep.yaml")),
+    ]
 
 
 def _place_options() -> list[ArgumentParser]:

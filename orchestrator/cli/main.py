@@ -13,6 +13,7 @@ from thermolion.errors import InputError, OperationError
 
 # By verb: the module below `orchestrator.cli` that has the function of its name, and what for.
 _VERBS: dict[str, tuple[str, str]] = {
+    "init": ("init", "write a commented sweep file to start from"),
     "plan": ("status", "say what would run, how long it takes and what it can show"),
     "submit": ("submit", "send what is missing and return"),
     "run": ("submit", "submit, watch, compare, report and collect"),
