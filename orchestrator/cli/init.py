@@ -17,8 +17,8 @@ def init(arguments: Namespace) -> int:
             raise SweepError(f"{path} is there already and is kept: write --to {other}")
     for path, text in made.items():
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("x", encoding="utf-8") as file:
-            file.write(text)
-    named, file = " and ".join(map(str, made)), shlex.quote(str(arguments.to))
-    print_result(f"wrote {named}; next: thermolion plan {file}, then thermolion run {file}")
+        with path.open("x", encoding="utf-8") as opened:
+            opened.write(text)
+    named, sweep = " and ".join(map(str, made)), shlex.quote(str(arguments.to))
+    print_result(f"wrote {named}; next: thermolion plan {sweep}, then thermolion run {sweep}")
     return Exit.DONE

@@ -179,7 +179,7 @@ def _name_value(value: ast.expr, before: str) -> str:
     for step in ("epoch", "step"):
         if own == step or (own == step[0] and step in before.lower()):
             return step
-    words = re.findall(r"[A-Za-z_]\w*", before.rpartition("}")[2])
+    words: list[str] = re.findall(r"[A-Za-z_]\w*", before.rpartition("}")[2])
     for name in (own, "_".join(words[-2:]).lower(), *reversed(words)):
         if re.search(_MEASURES, name, re.IGNORECASE):
             return name.lower()

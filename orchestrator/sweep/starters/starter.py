@@ -53,7 +53,7 @@ def _function(what: str, file: Path, values: Mapping[str, str]) -> dict[Path, st
             f"thermolion init function {module.removesuffix('.py') or 'train'}:train"
         )
     named = {"function": what, "workload": module.rpartition(".")[2]}
-    made = {file: _fill("function.yaml", values | named)}
+    made = {file: _fill("function.yaml", {**values, **named})}
     path = Path(*module.split("."))
     source = file.parent / path.with_suffix(".py")
     if not source.exists() and not (file.parent / path).exists():
@@ -86,7 +86,7 @@ def _command(what: str, folder: Path) -> dict[str, str]:
     metric = facts.metric or "val_acc"
     lines = {"lines": facts.pattern or f"epoch {{epoch}}: acc={{{metric}}}"}
     source = facts.logger or ({"file": f"**/{facts.file}"} if facts.file else lines)
-    candidates, baseline = _candidates(varied, facts, "{optimizer}" in command)
+    candidates, baseline = _candidates(varied, facts, "optimizer}" in command)
     return {
         "workload": _flow(Path(script).stem),
         "command": _flow(command),
@@ -133,12 +133,13 @@ def _make_command(script: str, facts: ScriptFacts) -> tuple[str, list[str]]:
         return f"{start} {usual} --learning_rate {{lr}} {{--seed}}", ["lr"]
     if not facts.options:
         return f"{start} {{--lr}} {{--seed}}", ["lr"]
-    words, varied = [start], []
+    words, varied = [start], list[str]()
     for name in ("optimizer", "lr"):
         option = _find_option(facts, name)
         if option is not None:
             words.append(f"{{--{name}}}" if option == name else f"--{option} {{{name}}}")
-            varied += [name] if name == "lr" else []
+            if name == "lr":
+                varied.append(name)
     if not varied:
         plain = (n for n, value in facts.options.items() if type(value) in (int, float))
         first = next((n for n in plain if n != _find_option(facts, "seed")), None)
