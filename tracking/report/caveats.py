@@ -5,7 +5,7 @@ Reads a comparison and the outcomes it was made of; excludes nothing itself.
 
 from collections.abc import Mapping, Sequence
 
-from tracking.compare.result import Comparison
+from tracking.compare.result import EXPLORATORY, Comparison
 from tracking.outcomes import Outcome
 from tracking.questions.interim import DECIDED
 from tracking.report.tables import Table
@@ -88,6 +88,8 @@ def _flag_caveats(comparison: Comparison) -> list[str]:
             raised = [one for one in raised if one.estimate.kind != "undefined"]
         if flag == "few seeds":  # it is about intervals
             raised = [one for one in raised if one.verdict is not None]
+        if flag == EXPLORATORY and comparison.exploratory:  # all are, and none is marked
+            continue
         if flag in _IN_THE_SENTENCE or not raised:
             continue
         names = [one.workload for one in raised if one.workload is not None]

@@ -62,6 +62,14 @@ def test_a_row_a_run_gives_the_known_answer(thermolion, separator):
     assert found["questions"] == [{"candidate": "lion", "baseline": "adamw"}]
 
 
+def test_a_page_that_is_exploratory_whole_speaks_of_no_marks(thermolion):
+    pd.DataFrame(rows_of_runs()).to_csv("runs.csv", index=False)
+    said = thermolion(*asked())
+    assert said.code == 0, said.err
+    assert said.out.startswith("Exploratory: ")
+    assert "marked exploratory" not in said.out
+
+
 def test_a_row_a_point_gives_the_curve_as_well(thermolion):
     shuffled = pd.DataFrame(rows_of_points()).sample(frac=1, random_state=0)
     shuffled.to_csv("runs.csv", index=False)
