@@ -272,6 +272,7 @@ def status_json(study: Study, status: Status) -> dict[str, Any]:
         "right_size": None
         if size is None
         else asdict(size) | {"lines": size.lines, "shared": size.shared},
+        "jobs_alive": status.jobs_alive,
         "notes": describe_notes(study, status),
     }
 

@@ -99,7 +99,10 @@ def _kill_slurmctld(run: ChaosRun, planned: Planned) -> None:
 
 
 def _kill_submit(run: ChaosRun, planned: Planned) -> None:
-    """Kill a submission that has something to send, at any moment of its life."""
+    """Kill a submission that has something to send, at any moment of its life.
+
+    How long it lives is a guess: the next try is made earlier if it had ended before.
+    """
     run.end_submit()  # or that one sends it
     run.look()
     if not run.targets.queue_is_empty:
@@ -112,7 +115,8 @@ def _kill_submit(run: ChaosRun, planned: Planned) -> None:
             raise Missed("the job of the rank that was killed for it goes on")
     process = run.start_submit()
     with suppress(subprocess.TimeoutExpired):
-        process.communicate(timeout=planned.target * run.submit_s)
+        earlier = 0.8 ** run.missed[SUBMIT_KILLED]
+        process.communicate(timeout=planned.target * run.submit_s * earlier)
     if process.returncode is not None:
         raise Missed("it had ended by itself")
     process.kill()

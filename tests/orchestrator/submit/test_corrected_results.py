@@ -59,10 +59,17 @@ def test_a_block_of_results_that_were_read_in_two_ways_is_flagged(
 
 
 def _await_all(thermolion, sweep, state):
-    """Wait until all trials are in a state; return what `status` says of them."""
+    """Wait until all trials are in a state and no job lives; return what `status` says of them.
 
-    def trials():
-        return json.loads(thermolion("status", sweep, "--json").out)["trials"]
+    As long as a job lives, `retry` leaves its trials to it.
+    """
 
-    wait_for(lambda: {one["state"] for one in trials()} == {state})
-    return trials()
+    def status():
+        return json.loads(thermolion("status", sweep, "--json").out)
+
+    def is_reached():
+        said = status()
+        return {one["state"] for one in said["trials"]} == {state} and not said["jobs_alive"]
+
+    wait_for(is_reached)
+    return status()["trials"]
