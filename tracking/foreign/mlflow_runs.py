@@ -5,6 +5,7 @@ Writes nothing.
 
 import os
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
@@ -54,9 +55,7 @@ def read_mlflow(root: Path, uri: str | None, experiment: str, query: RunQuery) -
     database = database_of(address)
     stored = None if database is None else read_tables(database, experiment, query)
     if stored is None:
-        # MLflow reads a folder of files (`mlruns`) only if it is asked to.
-        os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
-        with open_store(root, address) as store:
+        with _allow_folders(), open_store(root, address) as store:
             stored, chosen = _read_by_client(store, experiment, query)
     elif query.only:
         with open_store(root, address) as store:
@@ -73,6 +72,22 @@ def read_mlflow(root: Path, uri: str | None, experiment: str, query: RunQuery) -
             "lie in MLflow's trash and take no part (mlflow runs restore --run-id ID)."
         )
     return ForeignRuns(label, tuple(runs), (*stored.notes, *notes))
+
+
+@contextmanager
+def _allow_folders() -> Iterator[None]:
+    """Have MLflow read a folder of files (`mlruns`), which it does only if it is asked to.
+
+    Only meanwhile: `collect` of the same process is not to write into one.
+    """
+    if "MLFLOW_ALLOW_FILE_STORE" in os.environ:
+        yield
+        return
+    os.environ["MLFLOW_ALLOW_FILE_STORE"] = "true"
+    try:
+        yield
+    finally:
+        del os.environ["MLFLOW_ALLOW_FILE_STORE"]
 
 
 def _find_store(address: str) -> str:

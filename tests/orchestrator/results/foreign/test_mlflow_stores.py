@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import sqlite3
 
 import pytest
@@ -254,3 +255,5 @@ def test_a_folder_of_files_is_a_store_too(thermolion, store, tmp_path, monkeypat
     assert said.code == 0, said.err
     found = json.loads(said.out)
     assert found["pooled"][0]["estimate"]["p"] == pytest.approx(P, abs=1e-6)
+    # It was allowed for reading alone: nothing else of this process may write into a folder.
+    assert "MLFLOW_ALLOW_FILE_STORE" not in os.environ
