@@ -12,6 +12,7 @@ from pathlib import Path
 
 from jobs.contract.layout import Layout
 from jobs.contract.lock import Lock
+from jobs.contract.quantities import are, quantity
 from slurm.dispatcher import Dispatcher
 from slurm.environment import read_job_id
 from slurm.hours_cap import LEAVES_S, read_cap, read_cap_note, record_helper
@@ -39,12 +40,13 @@ def describe_unsent(
     if not waiting:
         return None
     unsent = sum(len(submission.unsent()) for submission in waiting)
+    jobs = f"{quantity(unsent, 'job')} {are(unsent)}"
     if all(submission.array_jobs.is_held for submission in waiting):
-        return f"{unsent} jobs are held back: thermolion release {layout.study}"
+        return f"{jobs} held back: thermolion release {layout.study}"
     how = _describe_rest(waiting, queue)
     if (held := read_cap_note(layout)) is not None:
         how = f"{held} ({how})"
-    return f"{unsent} jobs are not in the queue yet: {how}"
+    return f"{jobs} not in the queue yet: {how}"
 
 
 def _describe_rest(submissions: Sequence[SlurmSubmission], queue: Queue) -> str:

@@ -5,6 +5,7 @@ A request that could never start is refused; what only makes it wait is said. As
 
 from collections.abc import Iterator
 
+from jobs.contract.quantities import quantity
 from slurm.request import JobResources
 from slurm.site.facts import Facts, JobPolicy, Partition
 from slurm.site.site import Site
@@ -65,7 +66,8 @@ def foresee_waiting(
         yield f"{all_} are down or drained: {then}; `sinfo -R` has the reason"
     for policy in find_policies(facts, site):
         if policy.max_jobs is not None:
-            yield f"{policy.name} lets {policy.max_jobs} jobs of yours run at a time; others wait"
+            jobs = quantity(policy.max_jobs, "job")
+            yield f"{policy.name} lets {jobs} of yours run at a time; others wait"
         needs = {unit: needed for unit, needed in count_units(resources).items() if needed}
         for unit, most in policy.group.items():
             if unit in needs:

@@ -2,6 +2,7 @@
 
 from argparse import Namespace
 
+from jobs.contract.quantities import are, quantity
 from orchestrator.backends.base import backend_of
 from orchestrator.cli.terminal import Exit, load_study, print_result, say
 from orchestrator.progress.selection import SelectedJobs, Selection, choose_jobs
@@ -15,9 +16,8 @@ def cancel(arguments: Namespace) -> int:
     study = load_study(arguments)
     if not (arguments.candidate or arguments.workload or arguments.trial):
         stopped = cancel_study(study)
-        print_result(
-            f"{stopped} submissions stopped" if stopped else "no job of this study is alive"
-        )
+        what = f"{quantity(stopped, 'submission')} stopped"
+        print_result(what if stopped else "no job of this study is alive")
         return Exit.DONE
     jobs = _jobs(study, arguments)
     out_of_reach: OperationError | None = None
@@ -28,7 +28,7 @@ def cancel(arguments: Namespace) -> int:
             out_of_reach = error
     if out_of_reach is not None:
         raise out_of_reach
-    print_result(f"{jobs.count} jobs stopped")
+    print_result(f"{quantity(jobs.count, 'job')} stopped")
     return Exit.DONE
 
 
@@ -45,7 +45,8 @@ def release(arguments: Namespace) -> int:
     jobs = _jobs(study, arguments)
     sent = release_stopped(study, _selection(arguments).match_planned(study))
     if sent:
-        print_result(f"{sent} trials are sent again, whose jobs somebody had cancelled")
+        trials = f"{quantity(sent, 'trial')} {are(sent)}"
+        print_result(f"{trials} sent again, whose jobs somebody had cancelled")
     if jobs.count or not sent:
         _hold(study, jobs, False, "released")
     # While they were held, the job that sends the rest had nothing to send, and has ended.
@@ -61,7 +62,8 @@ def _hold(study: Study, jobs: SelectedJobs, held: bool, outcome: str) -> None:
     if jobs.count:
         rest = jobs.count - count if held else 0
         others = "run, or are not in the queue yet: those are held with the whole study alone"
-        print_result(f"{count} jobs {outcome}" + (f"; {rest} others {others}" if rest else ""))
+        more = f"; {rest} others {others}" if rest else ""
+        print_result(f"{quantity(count, 'job')} {outcome}{more}")
     else:
         print_result("no job of this study is alive")
 

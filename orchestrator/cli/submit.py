@@ -4,6 +4,7 @@ from argparse import Namespace
 from dataclasses import replace
 
 from jobs.contract.lock import LockHeld
+from jobs.contract.quantities import quantity
 from orchestrator.backends.base import backend_of
 from orchestrator.cli.results import conclude
 from orchestrator.cli.terminal import Exit, check_store, format_verb, load_study, print_result, say
@@ -206,8 +207,8 @@ def _print_sent(
         names = ", ".join(submission.id for submission in sent.submissions)
         packs = sum(submission.packs for submission in sent.submissions)
         print_result(
-            f"submission {names}: {sent.trials} trials in {packs} packs, {sent.at_a_time} at a "
-            f"time; look with: {format_verb('status', arguments)}"
+            f"submission {names}: {quantity(sent.trials, 'trial')} in {quantity(packs, 'pack')}, "
+            f"{sent.at_a_time} at a time; look with: {format_verb('status', arguments)}"
         )
         if jobs:
             print_result(f"jobs {list_tasks(jobs)}")

@@ -22,6 +22,7 @@ from jobs.contract.atomic_write import open_atomically
 from jobs.contract.attempts import read_discards
 from jobs.contract.layout import Layout
 from jobs.contract.lock import Lock
+from jobs.contract.quantities import are, quantity
 from orchestrator.backends.base import find_unseen
 from orchestrator.backends.records import read_submissions
 from orchestrator.progress.status import STATES, find_living_packs, read_status
@@ -89,10 +90,10 @@ def _cells(one: StudySummary) -> tuple[str, str, str, str]:
         states = f"damaged: {one.error}"
     else:
         states = ", ".join(f"{count} {state}" for state, count in one.states.items())
-    jobs = f", {one.jobs_alive} jobs alive" if one.jobs_alive else ""
+    jobs = f", {quantity(one.jobs_alive, 'job')} alive" if one.jobs_alive else ""
     if one.jobs_alive and one.unseen is not None:
-        jobs = f", {one.jobs_alive} jobs of which nobody knows here ({one.unseen})"
-    jobs += f", {one.jobs_unsent} jobs not sent yet" if one.jobs_unsent else ""
+        jobs = f", {quantity(one.jobs_alive, 'job')} of which nobody knows here ({one.unseen})"
+    jobs += f", {quantity(one.jobs_unsent, 'job')} not sent yet" if one.jobs_unsent else ""
     last = "" if one.last_event_s is None else f"{in_words(one.last_event_s)} ago"
     return one.name, _format_size(one.size_bytes), last, states + jobs
 
@@ -265,8 +266,8 @@ def _require_idle(layout: Layout) -> None:
     alive = jobs_alive(layout)
     if alive:
         raise SweepError(
-            f"{alive} jobs of {layout.study!r} are alive: thermolion cancel {layout.study}, or "
-            "wait for their end"
+            f"{quantity(alive, 'job')} of {layout.study!r} {are(alive)} alive: "
+            f"thermolion cancel {layout.study}, or wait for their end"
         )
 
 

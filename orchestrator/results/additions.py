@@ -6,6 +6,7 @@ Says it before anything is sent, with the ways out; decides nothing.
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from jobs.contract.quantities import quantity
 from orchestrator.results.preregister import (
     Measured,
     amend,
@@ -46,11 +47,13 @@ class Additions:
             early = (
                 f"declare `seeds: {{looks: {list(self.looks)}}}` from the start of a study, or "
             )
+        have = "has" if self.measured == 1 else "have"
         return (
             f"for exploration only: {'; '.join(self.what)}. The analysis was frozen {date}, and "
-            f"{self.measured} trials of the comparison have results since: what is chosen after "
-            f"looking at results proves nothing. To have it count, {early}ask again on fresh "
-            "seeds, in a study of its own: the same command with --confirm NEW_STUDY"
+            f"{quantity(self.measured, 'trial')} of the comparison {have} results since: "
+            "what is chosen after looking at results proves nothing. To have it count, "
+            f"{early}ask again on fresh seeds, in a study of its own: the same command "
+            "with --confirm NEW_STUDY"
         )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from jobs.contract.attempts import read_discards
+from jobs.contract.quantities import quantity
 from jobs.contract.source_digest import code_digest
 from orchestrator.study.decisions import ANALYSIS, inputs_hash, name_analysis, write_decision
 from orchestrator.study.stage import Stage
@@ -251,7 +252,8 @@ def read_registration(
         deviations.append(f"decisions/{file} was edited: its content has another hash by now")
     if frozen.started:
         deviations.append(
-            f"it was frozen when {frozen.started} trials of the comparison had logged a metric"
+            f"it was frozen when {quantity(frozen.started, 'trial')} of the comparison had logged "
+            "a metric"
         )
     deviations += describe_edits(registered, now)
     deviations += _describe_changes("candidate", registered.candidates, now.candidates)
@@ -338,7 +340,7 @@ def _describe_questions(today: Analysis, now: Analysis) -> Iterator[str]:
 def _describe_discards(study: Study) -> Iterator[str]:
     count = len(read_discards(study.layout))
     if count:
-        yield f"results of {count} trials were taken back and their trials run again (`rerun`)"
+        yield f"results of {quantity(count, 'trial')} were taken back, to run again (`rerun`)"
 
 
 def _describe_other_results(

@@ -6,6 +6,7 @@ Written down as a decision before anybody reads an answer. Sends nothing.
 from collections.abc import Sequence
 from itertools import product
 
+from jobs.contract.quantities import are, quantity
 from orchestrator.progress.status import Status, TrialStatus, read_status
 from orchestrator.results.given_up import list_given_up
 from orchestrator.study.decisions import inputs_hash, write_decision
@@ -107,7 +108,7 @@ def _check_missing(
     if alive:
         more = f" and {len(alive) - _MOST_NAMED} more" if len(alive) > _MOST_NAMED else ""
         raise SweepError(
-            f"{len(alive)} trials of the look are with living jobs "
+            f"{quantity(len(alive), 'trial')} of the look {are(len(alive))} with living jobs "
             f"({', '.join(alive[:_MOST_NAMED])}{more}): wait for their end, or "
             f"thermolion cancel {name}"
         )

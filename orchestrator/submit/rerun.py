@@ -13,6 +13,7 @@ from typing import Any
 from jobs.contract.atomic_write import write_once
 from jobs.contract.attempts import DISCARDS_VERSION
 from jobs.contract.layout import Layout
+from jobs.contract.quantities import are, quantity
 from jobs.contract.source_digest import code_digest
 from orchestrator.progress.status import Status, TrialStatus, read_status
 from orchestrator.study.study import Study
@@ -61,9 +62,9 @@ def take_back(study: Study, options: SendOptions) -> tuple[OutdatedResults, Path
     """
     with lock_study(study, options.break_lock):
         status = read_status(study)
-        if status.jobs_alive:
+        if alive := status.jobs_alive:
             raise SweepError(
-                f"{status.jobs_alive} jobs of {study.name!r} are alive: wait for their "
+                f"{quantity(alive, 'job')} of {study.name!r} {are(alive)} alive: wait for their "
                 f"end, or thermolion cancel {study.name}"
             )
         outdated = _find_outdated(study, status)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from jobs.contract.layout import Layout
 from jobs.contract.lock import Lock, LockHeld
+from jobs.contract.quantities import are, quantity
 from jobs.contract.trial import Trial
 from orchestrator.backends.base import backend_of
 from orchestrator.backends.recorded_site import with_recorded_site
@@ -275,11 +276,12 @@ def cancel_study(study: Study) -> int:
 def _check_place(study: Study, status: Status) -> None:
     """Raise SweepError if jobs are alive that write to where the study was before it was moved."""
     before = find_former_root(study.layout, read_submissions(study.layout))
-    if before is not None and status.jobs_alive:
+    alive = status.jobs_alive
+    if before is not None and alive:
         raise SweepError(
-            f"{study.name!r} was moved, and {status.jobs_alive} jobs of it are alive that were "
-            f"sent from {before} and write there: move it back, or thermolion cancel {study.name} "
-            "first"
+            f"{study.name!r} was moved, and {quantity(alive, 'job')} of it {are(alive)} alive, "
+            f"sent from {before} and writing there: move it back, or thermolion cancel "
+            f"{study.name} first"
         )
 
 
@@ -293,7 +295,8 @@ def _check_edit(study: Study, status: Status, accept: bool) -> tuple[str, ...]:
     notes = [change.removal()] if change.removed else []
     if status.strays:
         notes.append(
-            f"{status.strays} trials that this sweep does not ask for are still with living jobs: "
-            f"thermolion cancel {study.name}, then submit, to be rid of them"
+            f"{quantity(status.strays, 'trial')} that this sweep does not ask for "
+            f"{are(status.strays)} still with living jobs: thermolion cancel {study.name}, "
+            "then submit, to be rid of them"
         )
     return tuple(notes)

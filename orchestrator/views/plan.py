@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.contract.command_template import select_settings
 from jobs.contract.failures import hide_varying
+from jobs.contract.quantities import are, quantity
 from jobs.contract.trial import Trial
 from jobs.contract.workloads.workload import ImageWorkload, Workload
 from orchestrator.backends.base import backend_of
@@ -372,8 +373,8 @@ def describe_notes(study: Study, status: Status) -> list[str]:
         )
     if status.strays:
         notes.append(
-            f"{status.strays} trials that this sweep does not ask for are still with living jobs: "
-            "cancel, then submit, to be rid of them"
+            f"{quantity(status.strays, 'trial')} that this sweep does not ask for "
+            f"{are(status.strays)} still with living jobs: cancel, then submit, to be rid of them"
         )
     return notes
 

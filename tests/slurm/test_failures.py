@@ -74,7 +74,7 @@ def test_a_user_says_how_much_more(strict, tmp_path):
     wait_for(lambda: _trial(lab)["next"] == "left alone until `thermolion retry`", 120)
     assert "nothing to send" in lab.call("submit", sweep).out
     said = lab.call("retry", sweep, "--class", "OOM", "--mem", "4x", "--time", "1.5x")
-    assert "1 trials in" in said.out, said.err
+    assert "1 trial in" in said.out, said.err
     sent = script(lab, "odd", "0002")
     assert "#SBATCH --mem=2000M" in sent
     assert "#SBATCH --time=15" in sent

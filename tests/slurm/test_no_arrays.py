@@ -111,7 +111,7 @@ def test_a_single_job_is_lost_only_if_slurm_says_that_it_is(lab):
     os.kill(json.loads(log.read_text().splitlines()[0])["pid"], signal.SIGKILL)
     wait_for(lambda: _states(lab) == {"running", "lost"})
     go.touch()
-    assert "1 trials in 1 packs" in lab.call("submit", sweep).out
+    assert "1 trial in 1 pack," in lab.call("submit", sweep).out
     lab.await_results("waiting", 2)
 
 

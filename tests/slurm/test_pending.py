@@ -112,7 +112,7 @@ def test_a_limit_on_running_jobs_is_said_before_and_while_they_wait(limited, war
         said = lab.call("status", "waiting").out
     finally:
         _modify(lab, "MaxJobsPU=-1")
-    assert "QOS 'normal' lets 1 jobs of yours run at a time; others wait" in planned
+    assert "QOS 'normal' lets 1 job of yours run at a time; others wait" in planned
     assert "1 job waits: QOSMaxJobsPerUserLimit: you or your group have as many" in said
     (lab.folder / "go").touch()
     lab.await_results("waiting", 2)

@@ -118,7 +118,7 @@ def test_cancel_stops_the_job_and_the_plan_shows_it(lab: Lab) -> None:
     assert "#SBATCH --nodes=2" in plan.out, plan.err
     assert "orchestrator.backends.ray.allocation_node" in plan.out
     lab.call("submit", sweep, *SITE)
-    assert "1 submissions stopped" in lab.call("cancel", "small").out
+    assert "1 submission stopped" in lab.call("cancel", "small").out
     assert lab.squeue() == []
     assert "4 waiting" in lab.call("status", "small").out
     small = lab.call("submit", sweep, *SITE, "--set", "resources.cpus_per_task=2")

@@ -124,7 +124,7 @@ def test_more_memory_is_asked_for_in_the_words_of_the_site(lab, word, gpus, firs
     wait_for(lambda: lab.squeue() == [])
     assert first in script(lab, "greedy", "0001")
     said = lab.call("submit", sweep, "--site", site)
-    assert "1 trials in 1 packs" in said.out, said.err
+    assert "1 trial in 1 pack," in said.out, said.err
     sent = script(lab, "greedy", "0002")
     assert again in sent
     assert sent.count("--mem") == 1

@@ -93,15 +93,15 @@ def test_a_selection_is_held_released_and_cancelled(lab):
     blocker = lab.occupy()
     wait_for(lambda: bool(lab.cluster.ask("squeue", "-h", "-t", "R")))
     lab.call("submit", "waiting.yaml")
-    assert "1 jobs held" in lab.call("hold", "waiting", "--candidate", "a").out
+    assert "1 job held" in lab.call("hold", "waiting", "--candidate", "a").out
     assert "[held in the queue (JobHeld" in lab.call("status", "waiting").out
-    assert "1 jobs stopped" in lab.call("cancel", "waiting", "--candidate", "b").out
+    assert "1 job stopped" in lab.call("cancel", "waiting", "--candidate", "b").out
     (lab.folder / "go").touch()
     lab.cluster.ask("scancel", blocker)
     assert _states(lab) == {"a": "queued", "b": "waiting"}
     reasons = lab.cluster.ask("squeue", "-h", "-r", "-t", "PD", "-o", "%r").split()
     assert [reason[:7] for reason in reasons] == ["JobHeld"]  # root holds as an administrator
-    assert "1 jobs released" in lab.call("release", "waiting").out
+    assert "1 job released" in lab.call("release", "waiting").out
     lab.await_results("waiting", 1)
     assert _states(lab) == {"a": "completed", "b": "waiting"}
 

@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Literal
 
 from jobs.contract.content import digest
+from jobs.contract.quantities import quantity
 from jobs.contract.trial import Candidate, Trial
 from jobs.contract.workloads.workload import MetricSpec, UserWorkload
 from tracking.foreign.measured_run import MeasuredRun, find_impossible, measure_run
@@ -20,7 +21,7 @@ from tracking.foreign.run_settings import Cell, explain_duplicate, note_mixtures
 from tracking.foreign.training_lengths import leave_out_unlike_lengths, note_any_length
 from tracking.logs import Point
 from tracking.outcomes import Outcome
-from tracking.report.wording import quantity, ranges
+from tracking.report.wording import ranges
 
 _NAMED = 3  # runs that a message names before it counts
 _FEW = 0.5  # the share of runs with impossible values above which the unit is wrong, not they

@@ -5,6 +5,7 @@ Never mixed with the answers about these data sets alone.
 
 from collections.abc import Mapping
 
+from jobs.contract.quantities import quantity
 from tracking.compare.result import AcrossDatasets, Comparison
 from tracking.questions.units import LOST_BASELINE, LOST_CANDIDATE
 from tracking.report.tables import Table
@@ -59,7 +60,8 @@ def scope(comparison: Comparison) -> str:
     if not comparison.across_datasets:
         return ""
     first, what = comparison.across_datasets[0], kind(comparison)
-    tests = f"{comparison.alpha:g} with Holm over {len(comparison.across_datasets)} tests"
+    family = quantity(len(comparison.across_datasets), "test")
+    tests = f"{comparison.alpha:g} with Holm over {family}"
     if claimable_answers(comparison):
         return (
             f"On {what} like these: the exact Wilcoxon signed-rank test over the mean difference "

@@ -3,6 +3,7 @@
 The same on the page and on the terminal; decides nothing.
 """
 
+from jobs.contract.quantities import plural, quantity
 from tracking.compare.blocks import UNLIKE_MACHINES
 from tracking.compare.result import EXPLORATORY, Comparison, Difference
 from tracking.questions.endpoint import LOG_FACTOR
@@ -21,8 +22,6 @@ from tracking.report.wording import (
     marks,
     measure,
     p_relation,
-    plural,
-    quantity,
     share_of_wins,
     signed,
     size,

@@ -6,6 +6,7 @@ A part that is empty says why. Decides nothing: no verdict is made from anything
 import math
 from collections.abc import Mapping, Sequence
 
+from jobs.contract.quantities import quantity
 from tracking.compare.aggregates import LEAST_RUNS, MiddleScore
 from tracking.compare.appendix import Appendix
 from tracking.compare.rankings import Ranking
@@ -27,7 +28,6 @@ from tracking.report.wording import (
     measure,
     number,
     p_value,
-    quantity,
     share_ahead,
     short_measure,
     small_p,

@@ -5,11 +5,12 @@ Reads a comparison and the outcomes it was made of; excludes nothing itself.
 
 from collections.abc import Mapping, Sequence
 
+from jobs.contract.quantities import quantity
 from tracking.compare.result import EXPLORATORY, Comparison
 from tracking.outcomes import Outcome
 from tracking.questions.interim import DECIDED
 from tracking.report.tables import Table
-from tracking.report.wording import all_in_points, list_incomplete, quantity, some, title, units
+from tracking.report.wording import all_in_points, list_incomplete, some, title, units
 
 FLAGS: Mapping[str, str] = {
     "collapse": "Trials diverged. Each counts as chance in the means, so that a few of them can "

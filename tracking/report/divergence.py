@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 
+from jobs.contract.quantities import quantity
 from tracking.compare.result import Comparison, Divergence
 from tracking.questions.units import LOST_BASELINE, LOST_CANDIDATE, TOO_FEW_UNITS
 from tracking.report.tables import Table
-from tracking.report.wording import p_relation, p_value, quantity, title
+from tracking.report.wording import p_relation, p_value, title
 from tracking.stats.t_tests import proportion_interval
 
 # Why nothing is tested, by the flag that says so.

@@ -5,6 +5,7 @@ Sentences and tables for the sections on looks and on pre-registration; decides 
 
 from datetime import UTC, datetime
 
+from jobs.contract.quantities import quantity
 from tracking.compare.result import Comparison
 from tracking.questions.analysis import Analysis, FrozenVersion
 from tracking.questions.endpoint import Endpoint
@@ -15,7 +16,6 @@ from tracking.report.wording import (
     measure,
     number,
     p_value,
-    quantity,
     ranges,
     short_measure,
     signed,
@@ -127,8 +127,8 @@ def registration_sentence(comparison: Comparison) -> str:
         )
     if record.started:
         return (
-            f"Registered late: {record.started} trials of the comparison had logged results when "
-            "this analysis was frozen."
+            f"Registered late: {quantity(record.started, 'trial')} of the comparison had "
+            "logged results when this analysis was frozen."
         )
     text = f"{confirmation_sentence(comparison)} ".lstrip()
     text += "This analysis was frozen before any trial of the comparison had logged a result"
@@ -214,7 +214,7 @@ def lines(comparison: Comparison) -> list[str]:
     saved, record = saved_sentence(comparison), comparison.registration
     texts = [text for text in (saved, confirmation_sentence(comparison)) if text]
     if record is not None:
-        late = f", {record.started} trials had results" if record.started else ""
+        late = f", {quantity(record.started, 'trial')} had results" if record.started else ""
         texts.append(f"Analysis frozen {_time(record.time_ms)}{late}: sha256 {record.hash[:16]}.")
         texts += [f"It replaces {_version(one)}." for one in record.versions[:-1]]
     return texts + [f"Deviation: {one}." for one in deviations(comparison)]

@@ -6,6 +6,7 @@ Chooses rows, columns and formats; draws no border.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from jobs.contract.quantities import plural
 from jobs.contract.workloads.workload import MetricSpec
 from tracking.columns import columns
 from tracking.compare.result import Comparison, Difference
@@ -19,7 +20,6 @@ from tracking.report.wording import (
     level,
     number,
     p_value,
-    plural,
     pp_suffix,
     scope,
     share_ahead,

@@ -5,13 +5,13 @@ Brings together what the sections and `answer_sentence` say; decides nothing.
 
 from typing import NamedTuple
 
+from jobs.contract.quantities import quantity
 from tracking.compare.result import Comparison, Settings
 from tracking.questions.analysis import Question
 from tracking.questions.interim import DECIDED
 from tracking.report import across_datasets, divergence, time_to_target
 from tracking.report.answer_sentence import sentence
 from tracking.report.wording import (
-    quantity,
     spell,
     title,
 )

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from jobs.contract.failures import hide_varying
+from jobs.contract.quantities import plural, quantity
 from jobs.contract.workloads.workload import MetricSpec
 from tracking.compare.blocks import Incomplete
 from tracking.compare.result import EXPLORATORY, Comparison, Difference
@@ -373,7 +374,7 @@ def family(comparison: Comparison) -> str:
 
 def _families_apart(comparison: Comparison) -> list[str]:
     """Name the families of tests beside the one of the pooled answers."""
-    tests = f"single workloads ({len(comparison.by_workload)} tests)"
+    tests = f"single workloads ({quantity(len(comparison.by_workload), 'test')})"
     families = {
         tests: len(comparison.workloads) > 1,
         "time to target": bool(comparison.time_to_target.speedups),
@@ -383,16 +384,6 @@ def _families_apart(comparison: Comparison) -> list[str]:
         ),
     }
     return [name for name, is_there in families.items() if is_there]
-
-
-def quantity(n: int, noun: str) -> str:
-    """Format a count with its noun: 1 trial, 2 trials."""
-    return f"{n} {noun}" if n == 1 else f"{n} {plural(noun)}"
-
-
-def plural(noun: str) -> str:
-    """Return the plural of a noun that has a regular one."""
-    return noun + ("es" if noun.endswith("ch") else "s")
 
 
 def ranges(numbers: Iterable[int]) -> str:

@@ -160,7 +160,7 @@ def test_cancel_stops_between_two_steps_and_a_lane_that_dies_is_started_again(
     os.kill(json.loads(first)["pid"], signal.SIGKILL)
     wait_for(lambda: b'"started"' in event_logs(layout).get("0001-0-1-0.jsonl", b""), 240)
     Path("waits.py").write_text(sent)
-    assert "1 submissions stopped" in thermolion("cancel", "waiting").out
+    assert "1 submission stopped" in thermolion("cancel", "waiting").out
     wait_for(lambda: not pids(layout, DRIVER), 30)
     counts = json.loads(thermolion("status", "waiting", "--json").out)["counts"]
     assert counts == {"interrupted": 2}
@@ -201,7 +201,7 @@ def test_cancel_returns_even_if_other_users_occupy_the_whole_ray(
         time.sleep(2)  # so that Tune has asked for room
         with start("cancel", sweep, root=layout.root) as cancel:
             try:
-                assert "1 submissions stopped" in cancel.communicate(timeout=60)[0]
+                assert "1 submission stopped" in cancel.communicate(timeout=60)[0]
             finally:
                 cancel.kill()
                 others.stdin.close()

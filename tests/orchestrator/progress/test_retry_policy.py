@@ -63,7 +63,7 @@ def test_a_gpu_without_memory_is_named(thermolion, odd):
     assert thermolion("run", odd("full")).code == 1
     assert _trial(thermolion)["class"] == "OOM_DEVICE"
     assert "[OOM_DEVICE on" in thermolion("status", "odd").out
-    assert "1 trials in" in thermolion("retry", "odd", "--class", "OOM").out
+    assert "1 trial in" in thermolion("retry", "odd", "--class", "OOM").out
     said = thermolion("retry", "odd", "--class", "NODE_FAIL")
     assert "nothing to retry" in said.out
 
@@ -78,14 +78,14 @@ def test_a_training_that_kills_its_process_is_given_up_in_the_end(thermolion, od
     assert _trial(thermolion)["next"] == "left alone until `thermolion retry`"
     assert "1 failed or held, left alone" in thermolion("submit", sweep).out
     (tmp_path / "go").touch()
-    assert "1 trials in" in thermolion("retry", "odd").out
+    assert "1 trial in" in thermolion("retry", "odd").out
     assert thermolion("run", "odd").code == 0
 
 
 def test_an_exception_may_be_tried_again(thermolion, odd):
     sweep = odd("wrong", "failures: {user_error: {retries: 1}}\n")
     assert thermolion("run", sweep).code == 1
-    assert "1 trials in" in thermolion("submit", sweep).out
+    assert "1 trial in" in thermolion("submit", sweep).out
     assert thermolion("run", sweep).code == 1
     assert "nothing to send" in thermolion("submit", sweep).out
 

@@ -94,9 +94,9 @@ def test_retry_sends_what_is_selected_with_the_code_as_it_is_now(thermolion, sma
         if outcome.state == "failed"
     )
     assert one.candidate.name == "clumsy"
-    assert "1 trials in" in thermolion("retry", "small", "--trial", one.id[:10]).out
+    assert "1 trial in" in thermolion("retry", "small", "--trial", one.id[:10]).out
     thermolion("run", "small")
-    assert "1 trials in" in thermolion("retry", "small", "--candidate", "clumsy").out
+    assert "1 trial in" in thermolion("retry", "small", "--candidate", "clumsy").out
     assert thermolion("run", "small").code == 0
     attempts = {o.trial.candidate.name: o.attempts for o in read_outcomes(layout.events).values()}
     assert attempts == {"thermolion": 1, "adamw": 1, "touchy": 2, "clumsy": 2}

@@ -49,7 +49,7 @@ def test_submit_returns_and_a_second_submit_sends_nothing_twice(thermolion, smal
     assert "4 trials in" in thermolion("submit", small, *longer).out
     assert "0 of 4 trials are done, 4 under way" in thermolion("submit", small, *longer).out
     assert "queued" in thermolion("status", "small").out
-    assert "1 submissions stopped" in thermolion("cancel", "small").out
+    assert "1 submission stopped" in thermolion("cancel", "small").out
     assert not pids(layout)
     assert "no job of this study is alive" in thermolion("cancel", "small").out
 

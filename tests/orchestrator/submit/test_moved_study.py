@@ -89,9 +89,7 @@ def test_a_study_that_is_moved_while_it_runs_is_told_and_goes_on_later_with_its_
     )
     said = thermolion("submit", small, "--root", moved.root)
     assert said.code == 2
-    assert f"'small' was moved, and 1 jobs of it are alive that were sent from {layout.root}" in (
-        said.err
-    )
+    assert f"'small' was moved, and 1 job of it is alive, sent from {layout.root}" in (said.err)
     moved.root.rename(layout.root)
     thermolion("cancel", "small")
     layout.root.rename(moved.root)

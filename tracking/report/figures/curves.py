@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, NullFormatter
 from scipy import special
 
+from jobs.contract.quantities import quantity
 from tracking.compare.endpoints import curve_metric
 from tracking.compare.result import Comparison
 from tracking.metric import Scale
@@ -108,7 +109,7 @@ def learning_curve(
     _set_axes(axes, logarithmic, is_share and bool(arms))
     if arms:
         add_legend(figure)
-    names = ", ".join(f"{name}, {len(trials)} seeds" for name, trials in arms.items())
+    names = ", ".join(f"{name}, {quantity(len(trials), 'seed')}" for name, trials in arms.items())
     described = f"{metric_name} on {workload} against {_AXES[axis]}: {names}"
     return to_svg(figure, f"{workload}/{metric}", described)
 
