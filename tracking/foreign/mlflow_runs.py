@@ -3,14 +3,14 @@
 Writes nothing.
 """
 
-import os
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from tracking.foreign.mlflow_sql import (
+    MAX_FIELD,
     StoredExperiment,
     measured,
     read_tables,
@@ -36,6 +36,7 @@ from tracking.mlflow_store.store import (
     open_store,
     resolve_uri,
     search_runs,
+    set_meanwhile,
     sqlite_uri,
 )
 
@@ -55,39 +56,29 @@ def read_mlflow(root: Path, uri: str | None, experiment: str, query: RunQuery) -
     database = database_of(address)
     stored = None if database is None else read_tables(database, experiment, query)
     if stored is None:
-        with _allow_folders(), open_store(root, address) as store:
+        # MLflow reads a folder of files (`mlruns`) only if it is asked to. Only meanwhile:
+        # `collect` of the same process is not to write into one.
+        folders = set_meanwhile({"MLFLOW_ALLOW_FILE_STORE": "true"})
+        with folders, open_store(root, address, is_foreign=True) as store:
             stored, chosen = _read_by_client(store, experiment, query)
-    elif query.only:
-        with open_store(root, address) as store:
-            chosen = {run.info.run_id for run in _search(store, stored.id, query.only)}
+    elif query.only and stored.runs:
+        with open_store(root, address, is_foreign=True) as store:
+            found = list(_search(store, stored.id, query.only))
+        chosen = {run.info.run_id for run in found}
+        stored = replace(stored, metrics=_names_of_metrics(found))
     else:
         chosen = {run.id for run in stored.runs}
     _require_runs(stored, chosen, mask_uri(address), query)
-    runs, notes = inherit_settings(stored.runs, chosen, query)
+    runs, notes = inherit_settings((*stored.runs, *stored.parents), chosen, query)
     label = f"the MLflow experiment {experiment!r}"
-    require_metrics(label, query.metrics, runs, stored.metrics)
+    left = f", of those that --filter {query.only!r} leaves," if query.only else ""
+    require_metrics(f"{label}{left}", query.metrics, runs, stored.metrics)
     if stored.in_trash:
         notes.append(
             f"{stored.in_trash} run{'s' if stored.in_trash > 1 else ''} of the experiment "
             "lie in MLflow's trash and take no part (mlflow runs restore --run-id ID)."
         )
     return ForeignRuns(label, tuple(runs), (*stored.notes, *notes))
-
-
-@contextmanager
-def _allow_folders() -> Iterator[None]:
-    """Have MLflow read a folder of files (`mlruns`), which it does only if it is asked to.
-
-    Only meanwhile: `collect` of the same process is not to write into one.
-    """
-    if "MLFLOW_ALLOW_FILE_STORE" in os.environ:
-        yield
-        return
-    os.environ["MLFLOW_ALLOW_FILE_STORE"] = "true"
-    try:
-        yield
-    finally:
-        del os.environ["MLFLOW_ALLOW_FILE_STORE"]
 
 
 def _find_store(address: str) -> str:
@@ -145,13 +136,17 @@ def _read_by_client(
         require_experiment(experiment, names, store.uri)
     assert known is not None
     if known.lifecycle_stage == "deleted":
-        return _stored(known, (), [], 0, []), set()
+        return _stored(known, (), (), [], 0, []), set()
     found = list(_search(store, known.experiment_id, query.only))
+    if query.only and not found:  # of how many?
+        every = [_read(run, (), query) for run in _search(store, known.experiment_id, "")]
+        in_trash = 0 if every else _count_in_trash(store, known.experiment_id)
+        return _stored(known, every, (), [], in_trash, []), set()
     runs, notes = [], []
     failures = 0
     for run in found:
         try:
-            runs.append(_read(run, _curve(store, run, query)))
+            runs.append(_read(run, _curve(store, run, query), query))
             failures = 0
         except Exception as error:  # as above
             failures += 1
@@ -159,15 +154,16 @@ def _read_by_client(
                 raise _unreadable(store, error) from error
             reason = first_line(error, store.uri)
             notes.append(f"Run {run.info.run_id} cannot be read, and is left out: {reason}")
+    parents = _missing_parents(store, runs, query)
+    in_trash = _count_in_trash(store, known.experiment_id)
     chosen = {run.id for run in runs}
-    runs += _missing_parents(store, runs)
-    in_trash = 0 if found and query.only else _count_in_trash(store, known.experiment_id)
-    return _stored(known, runs, found, in_trash, notes), chosen
+    return _stored(known, runs, parents, found, in_trash, notes), chosen
 
 
 def _stored(
     known: "Experiment",
     runs: Collection[ForeignRun],
+    parents: Collection[ForeignRun],
     found: Collection["Run"],
     in_trash: int,
     notes: Collection[str],
@@ -177,10 +173,15 @@ def _stored(
         known.name,
         known.lifecycle_stage == "deleted",
         tuple(runs),
-        tuple(sorted({name for run in found for name in run.data.metrics})),
+        tuple(parents),
+        _names_of_metrics(found),
         in_trash,
         tuple(notes),
     )
+
+
+def _names_of_metrics(runs: Iterable["Run"]) -> tuple[str, ...]:
+    return tuple(sorted({name for run in runs for name in run.data.metrics}))
 
 
 def _search(store: Store, experiment_id: str, only: str) -> Iterator["Run"]:
@@ -191,21 +192,23 @@ def _search(store: Store, experiment_id: str, only: str) -> Iterator["Run"]:
 
 
 def _count_in_trash(store: Store, experiment_id: str) -> int:
-    from mlflow.entities import ViewType
-
-    deleted = store.client.search_runs([experiment_id], run_view_type=ViewType.DELETED_ONLY)
-    return len(deleted)
+    return sum(1 for _ in search_runs(store.client, experiment_id, "", deleted=True))
 
 
-def _missing_parents(store: Store, runs: Collection[ForeignRun]) -> list[ForeignRun]:
-    """Return the parents of runs, and theirs, which a filter has left out."""
+def _missing_parents(
+    store: Store, runs: Collection[ForeignRun], query: RunQuery
+) -> list[ForeignRun]:
+    """Return the parents of runs, and theirs, which are not among them.
+
+    A filter has left them out, they lie in the trash, or they are of another experiment.
+    """
     known = {run.id for run in runs}
     parents: list[ForeignRun] = []
     asked = {run.fields[PARENT_FIELD] for run in runs if PARENT_FIELD in run.fields} - known
     while asked:
         for run_id in sorted(asked):
             try:
-                parents.append(_read(store.client.get_run(run_id), ()))
+                parents.append(_read(store.client.get_run(run_id), (), query))
             except Exception:  # deleted for good: its children have what they have
                 continue
         known |= asked
@@ -222,10 +225,15 @@ def _curve(store: Store, run: "Run", query: RunQuery) -> tuple[CurveValue, ...]:
     )
 
 
-def _read(run: "Run", curve: tuple[CurveValue, ...]) -> ForeignRun:
+def _read(run: "Run", curve: tuple[CurveValue, ...], query: RunQuery) -> ForeignRun:
+    logged = [("params", run.data.params), ("tags", run.data.tags)]
     fields: Mapping[str, str] = {
-        **{f"params.{name}": value for name, value in run.data.params.items()},
-        **{f"tags.{name}": value for name, value in run.data.tags.items()},
+        **{
+            f"{kind}.{name}": value
+            for kind, texts in logged
+            for name, value in texts.items()
+            if len(value) <= MAX_FIELD or f"{kind}.{name}" in query.fields
+        },
         "attributes.run_name": run.info.run_name or "",
         "attributes.run_id": run.info.run_id,
     }

@@ -9,11 +9,12 @@ import math
 import sqlite3
 import sys
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from tracking.foreign.parent_runs import PARENT_FIELD
 from tracking.foreign.run import (
     CurveValue,
     ForeignRun,
@@ -28,7 +29,7 @@ from tracking.mlflow_store.store import StoreError
 # Revisions of MLflow's schema (its table `alembic_version`) whose tables are known to lie as they
 # are read here. Add one if the tests of this file pass with its MLflow.
 _KNOWN_SCHEMAS = frozenset({"dc11669786a5"})  # MLflow 3.17
-_MAX_FIELD = 500  # characters: what is longer (a note, a list of files) names no candidate
+MAX_FIELD = 500  # characters: what is longer (a note, a list of files) names no candidate
 _TIMEOUT_S = 30.0  # for somebody who is writing
 
 _STATES: Mapping[str, State] = {
@@ -48,6 +49,7 @@ _OF_ACTIVE = (
 class StoredExperiment:
     """What a store has of an experiment: its runs, but for those in the trash, the oldest first.
 
+    `parents` are their parent runs that are not among them: deleted, or of another experiment.
     `metrics` are the names of all that they have logged, `in_trash` how many runs were deleted.
     """
 
@@ -55,6 +57,7 @@ class StoredExperiment:
     name: str
     deleted: bool
     runs: tuple[ForeignRun, ...]
+    parents: tuple[ForeignRun, ...]
     metrics: tuple[str, ...]
     in_trash: int
     notes: tuple[str, ...] = ()
@@ -146,15 +149,15 @@ def _read(
         f"SELECT DISTINCT key FROM latest_metrics WHERE {_OF_ACTIVE}", (number,)
     )
     names = tuple(sorted(name for (name,) in metrics))
-    return StoredExperiment(
-        **of_it, runs=tuple(_runs(connection, number, query)), metrics=names, in_trash=in_trash
-    )
+    runs = tuple(_runs(connection, number, query))
+    parents = tuple(_missing_parents(connection, runs, query))
+    return StoredExperiment(**of_it, runs=runs, parents=parents, metrics=names, in_trash=in_trash)
 
 
 def _runs(
     connection: sqlite3.Connection, experiment: int, query: RunQuery
 ) -> Iterator[ForeignRun]:
-    fields = _fields(connection, experiment)
+    fields = _fields(connection, _OF_ACTIVE, experiment, query)
     latest = _latest(connection, experiment, query)
     curves = _curves(connection, experiment, query.curve_metric)
     rows = connection.execute(
@@ -176,15 +179,41 @@ def _runs(
         )
 
 
-def _fields(connection: sqlite3.Connection, experiment: int) -> defaultdict[str, dict[str, str]]:
+def _missing_parents(
+    connection: sqlite3.Connection, runs: Sequence[ForeignRun], query: RunQuery
+) -> Iterator[ForeignRun]:
+    """Yield the parents of runs, and theirs, which are not among them, without their metrics."""
+    known = {run.id for run in runs}
+    asked = {run.fields[PARENT_FIELD] for run in runs if PARENT_FIELD in run.fields} - known
+    while asked:
+        known |= asked
+        found = []
+        for run_id in sorted(asked):
+            row = connection.execute(
+                "SELECT name, status FROM runs WHERE run_uuid = ?", (run_id,)
+            ).fetchone()
+            if row is None:
+                continue  # deleted for good: its children have what they have
+            name = row[0] or ""
+            fields = _fields(connection, "run_uuid = ?", run_id, query)[run_id]
+            fields |= {"attributes.run_name": name, "attributes.run_id": run_id}
+            found.append(ForeignRun(run_id, name or run_id, state_of(row[1]), fields))
+        yield from found
+        asked = {one.fields[PARENT_FIELD] for one in found if PARENT_FIELD in one.fields} - known
+
+
+def _fields(
+    connection: sqlite3.Connection, which: str, asked: object, query: RunQuery
+) -> defaultdict[str, dict[str, str]]:
     """Return params and tags by run; runs share the texts that are alike."""
     fields: defaultdict[str, dict[str, str]] = defaultdict(dict)
     shared: dict[str, str] = {}
     for table in ("params", "tags"):
+        names = [name.removeprefix(f"{table}.") for name in query.fields]
         rows = connection.execute(
-            f"SELECT run_uuid, key, value FROM {table} "
-            f"WHERE {_OF_ACTIVE} AND value IS NOT NULL AND length(value) <= {_MAX_FIELD}",
-            (experiment,),
+            f"SELECT run_uuid, key, value FROM {table} WHERE {which} AND value IS NOT NULL "
+            f"AND (length(value) <= {MAX_FIELD} OR key IN ({', '.join('?' * len(names))}))",
+            (asked, *names),
         )
         for run, key, value in rows:
             name = f"{table}.{key}"

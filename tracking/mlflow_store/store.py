@@ -9,7 +9,7 @@ import os
 import re
 import sqlite3
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,14 +83,25 @@ class Store:
 
 
 def search_runs(
-    client: "MlflowClient", experiment_id: str, condition: str, order_by: list[str] | None = None
+    client: "MlflowClient",
+    experiment_id: str,
+    condition: str,
+    order_by: list[str] | None = None,
+    deleted: bool = False,
 ) -> Iterator["Run"]:
-    """Yield the runs of an experiment, page by page; `condition` is an MLflow filter."""
+    """Yield the runs of an experiment, page by page; `condition` is an MLflow filter.
+
+    `deleted`: those in the trash, instead of the others.
+    """
+    from mlflow.entities import ViewType
+
+    view = ViewType.DELETED_ONLY if deleted else ViewType.ACTIVE_ONLY
     token = None
     while True:
         page = client.search_runs(
             [experiment_id],
             filter_string=condition,
+            run_view_type=view,
             max_results=_PAGE,
             order_by=order_by,
             page_token=token,
@@ -144,10 +155,13 @@ def _mask(text: str, uri: str) -> str:
 
 
 @contextlib.contextmanager
-def open_store(root: Path, uri: str | None = None, to_write: bool = False) -> Iterator[Store]:
+def open_store(
+    root: Path, uri: str | None = None, to_write: bool = False, is_foreign: bool = False
+) -> Iterator[Store]:
     """Open the store of a root, made ready if it is embedded; raises StoreError.
 
-    Nothing is sent to a server yet.
+    Nothing is sent to a server yet. One that is foreign is somebody else's: its file stays as it
+    is.
     """
     address = resolve_uri(root, uri)
     database = database_of(address)
@@ -155,10 +169,11 @@ def open_store(root: Path, uri: str | None = None, to_write: bool = False) -> It
         _require_writable(database)
     with contextlib.ExitStack() as stack:
         stack.enter_context(without_stray_folder(address))
+        stack.enter_context(set_meanwhile(_CLIENT_ENVIRONMENT))
         try:
             client = _client(address, database)
             if database is not None:
-                stack.enter_context(_hold_open(database))
+                stack.enter_context(_hold_open(database, set_journal=not is_foreign))
             stack.callback(_close_connections, client)
         except ImportError as error:
             raise StoreError(
@@ -267,8 +282,6 @@ def database_of(uri: str) -> Path | None:
 
 
 def _client(uri: str, database: Path | None) -> "MlflowClient":
-    for name, value in _CLIENT_ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
     with warnings.catch_warnings():
         # MLflow 3.17 with SQLAlchemy 2.1; nothing that a user of ours could do about it.
         warnings.filterwarnings("ignore", "The ``noload`` loader strategy", DeprecationWarning)
@@ -327,11 +340,28 @@ def without_stray_folder(uri: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _hold_open(database: Path) -> Iterator[None]:
+def set_meanwhile(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set those variables of the environment that are not set, and take them back at the end.
+
+    MLflow's client reads them at each request. Trainings that this process starts have MLflow of
+    their own, to which they would say the same.
+    """
+    missing = variables.keys() - os.environ.keys()
+    os.environ.update({name: variables[name] for name in missing})
+    try:
+        yield
+    finally:
+        for name in missing:
+            os.environ.pop(name, None)
+
+
+@contextlib.contextmanager
+def _hold_open(database: Path, set_journal: bool) -> Iterator[None]:
     """Set the journal, and keep a connection: sqlite empties the log when the last one closes."""
     with contextlib.closing(sqlite3.connect(database)) as connection:
         # If somebody is writing, the mode stays what it is until the next time.
         with contextlib.suppress(sqlite3.OperationalError):
-            connection.execute(f"PRAGMA journal_mode={journal_mode(database)}").fetchone()
+            if set_journal:
+                connection.execute(f"PRAGMA journal_mode={journal_mode(database)}").fetchone()
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         yield

@@ -22,6 +22,12 @@ def by_the_client(monkeypatch):
     monkeypatch.setattr(mlflow_sql, "_KNOWN_SCHEMAS", frozenset())
 
 
+def way_of_filter(monkeypatch, way):
+    """Choose a way where there is a filter, which is always asked of the client."""
+    if way is by_the_client:
+        by_the_client(monkeypatch)
+
+
 both_ways = pytest.mark.parametrize("way", [by_the_tables, by_the_client])
 
 
@@ -152,11 +158,77 @@ def test_a_parent_that_is_a_run_of_its_own_lends_nothing(store, thermolion):
     assert "parent run" not in said.out
 
 
-def test_a_filter_that_leaves_nothing_says_of_how_many(store, thermolion):
+@both_ways
+def test_a_parent_in_the_trash_or_of_another_experiment_lends_too(
+    store, thermolion, monkeypatch, way
+):
+    parents = {"lion": store.log({"optimizer": "lion"})}
+    store.experiment, ours = store.client.create_experiment("searches"), store.experiment
+    parents["adamw"] = store.log({"optimizer": "adamw"})
+    store.experiment = ours
+    log_pairs(store, parents)
+    store.client.delete_run(parents["lion"])
+    way(monkeypatch)
+    said = thermolion(*store.ask("--json"))
+    assert said.code == 0, said.err
+    found = json.loads(said.out)
+    assert found["pooled"][0]["estimate"]["p"] == pytest.approx(P, abs=1e-6)
+    notes = " ".join(found["notes"])
+    assert "params.optimizer is that of the parent run for 10 of 10 runs." in notes
+
+
+@both_ways
+def test_a_long_text_names_a_candidate_if_it_is_asked_for(store, thermolion, monkeypatch, way):
+    for seed, finals in enumerate(zip(LION, ADAMW, strict=True)):
+        for name, final in zip("ab", finals, strict=True):
+            noise = {"command": f"{seed}" * 501}  # is no setting that varies
+            store.log({"optimizer": name * 501, "seed": seed} | noise, [0.1, final])
+    way(monkeypatch)
+    said = thermolion(*store.ask("--json"))
+    assert said.code == 0, said.err
+    found = json.loads(said.out)
+    assert found["pooled"][0]["estimate"]["p"] == pytest.approx(P, abs=1e-6)
+    assert "varies" not in " ".join(found["notes"])
+
+
+@both_ways
+def test_a_filter_that_leaves_nothing_says_of_how_many(store, thermolion, monkeypatch, way):
     log_pairs(store)
+    store.client.delete_run(store.log({"optimizer": "sgd", "seed": 0}, [0.1]))
+    way_of_filter(monkeypatch, way)
     said = thermolion(*store.ask("--filter", "params.seed = '77'"))
     assert (said.code, said.out) == (1, "")
     assert "leaves none of the 10 runs of 'nlp'" in said.err
+
+
+@both_ways
+def test_a_metric_that_the_filter_leaves_out_is_not_suggested(store, thermolion, monkeypatch, way):
+    log_pairs(store)
+    store.log({"optimizer": "sgd", "seed": 0}, [], val_loss=0.3)
+    way_of_filter(monkeypatch, way)
+    said = thermolion(
+        *store.ask("--filter", "params.optimizer != 'sgd'", metric="val_loss"),
+    )
+    assert (said.code, said.out) == (2, "")
+    assert "leaves, has logged the metric 'val_loss': there are val_acc\n" in said.err
+
+
+@both_ways
+def test_a_store_of_others_and_the_environment_stay_as_they_are(
+    store, thermolion, monkeypatch, way, tmp_path
+):
+    log_pairs(store)
+    store.client._tracking_client.store.engine.dispose()
+    ours = tmp_path / "copy.db"
+    with sqlite3.connect(tmp_path / "theirs.db") as connection:
+        connection.execute(f"VACUUM INTO '{ours}'")  # with the journal that MLflow begins with
+    # A training that this process starts would fail by it at its first lost request.
+    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", raising=False)
+    store.uri, before = f"sqlite:///{ours}", (ours.read_bytes(), dict(os.environ))
+    way_of_filter(monkeypatch, way)
+    said = thermolion(*store.ask("--filter", "params.optimizer LIKE '%'"))
+    assert said.code == 0, said.err
+    assert (ours.read_bytes(), dict(os.environ)) == before
 
 
 def test_nothing_is_made_when_a_store_is_not_there(thermolion, store, tmp_path):
