@@ -243,7 +243,11 @@ def _read(run: "Run", curve: tuple[CurveValue, ...], query: RunQuery) -> Foreign
         state_of(run.info.status),
         fields,
         curve,
-        {name: measured(float(value)) for name, value in run.data.metrics.items()},
+        {
+            name: measured(float(value))
+            for name, value in run.data.metrics.items()
+            if name in query.metrics
+        },
         run.info.start_time,
         run.info.end_time,
     )

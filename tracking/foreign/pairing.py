@@ -217,13 +217,19 @@ def _choose(
         )
     if replaced:
         notes.append(
-            f"{_count_runs(replaced)} without an end gave way to a finished run of the same seed."
+            f"{_count_runs(replaced)} without an end or a value gave way to a finished run of "
+            "the same seed."
         )
     return cells
 
 
 def _is_finished(one: MeasuredRun) -> bool:
-    """Return True if a run has come to its end by itself, even if it has diverged there."""
+    """Return True if a run has come to its end by itself, even if it has diverged there.
+
+    One that has logged nothing of what is compared gives way to one that has.
+    """
+    if not one.run.latest:
+        return False
     return one.state == "completed" or (one.state == "diverged" and one.run.state == "completed")
 
 

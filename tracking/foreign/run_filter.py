@@ -7,7 +7,8 @@ from typing import NamedTuple
 from tracking.foreign.run import ForeignRun, RunSourceError, list_names, suggest
 
 _CONDITION = re.compile(
-    r"\s*(?P<field>[^\s=!]+)\s*(?P<sign>!=|==?)\s*(?P<value>'[^']*'|\"[^\"]*\"|\S+)\s*"
+    r"(?P<field>([^\s=!\"`]+\.)?(\"[^\"]+\"|`[^`]+`)|[^\s=!]+)\s*(?P<sign>!=|==?)\s*"
+    r"(?P<value>'[^']*'|\"[^\"]*\"|[^\s'\"]\S*)"
 )
 _AND = re.compile(r"\s+and\s+", re.IGNORECASE)
 
@@ -28,18 +29,25 @@ class Condition(NamedTuple):
 def parse_filter(text: str) -> list[Condition]:
     """Return the conditions of a filter; raises RunSourceError for any other text."""
     conditions = []
-    for part in _AND.split(text.strip()):
-        match = _CONDITION.fullmatch(part)
-        if match is None:
+    rest = text.strip()
+    while True:
+        match = _CONDITION.match(rest)
+        after = "" if match is None else rest[match.end() :]
+        joint = _AND.match(after)
+        if match is None or (after and joint is None):
             raise RunSourceError(
-                f"--filter {text!r}: {part!r} is no condition; write FIELD = 'VALUE' or "
-                "FIELD != 'VALUE', several with `and` between them"
+                f"--filter {text!r}: {_AND.split(rest)[0]!r} is no condition; write FIELD = "
+                "'VALUE' or FIELD != 'VALUE', several with `and` between them (a field with a "
+                'blank in it as "FIELD")'
             )
         value = match["value"]
         if value[0] in "'\"":
             value = value[1:-1]
-        conditions.append(Condition(match["field"], match["sign"] != "!=", value))
-    return conditions
+        field = re.sub(r"[\"`]", "", match["field"])
+        conditions.append(Condition(field, match["sign"] != "!=", value))
+        if joint is None:
+            return conditions
+        rest = after[joint.end() :]
 
 
 def filter_runs(runs: Sequence[ForeignRun], text: str, label: str) -> list[ForeignRun]:

@@ -12,6 +12,7 @@ Cell = tuple[str, str, str]  # workload, candidate, seed
 _LISTED_VALUES = 4
 _LISTED_SETTINGS = 3
 _ABSENT = "none"
+STATE_COLUMNS = ("state", "status")  # of a table: how a run has ended
 
 
 def note_mixtures(cells: Mapping[Cell, ForeignRun], fields: RunFields) -> list[str]:
@@ -71,7 +72,9 @@ def _settings(runs: Iterable[ForeignRun], fields: RunFields) -> list[str]:
     """Return the fields that may be settings; tags and attributes are none."""
     names = {name for run in runs for name in run.fields}
     return sorted(
-        name for name in names.difference(fields.all) if not name.startswith(("tags.", "attrib"))
+        name
+        for name in names.difference(fields.all)
+        if not name.startswith(("tags.", "attrib")) and name.lower() not in STATE_COLUMNS
     )
 
 

@@ -1,9 +1,10 @@
 """Runs that stand in CSV and Parquet files, a row a run or a row a point; writes nothing."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from jobs.contract.quantities import quantity
 from tracking.foreign.hparams import read_hparams
 from tracking.foreign.run import (
     CurveValue,
@@ -18,15 +19,21 @@ from tracking.foreign.run import (
 )
 from tracking.foreign.run_filter import filter_runs
 from tracking.foreign.run_paths import PathPattern
+from tracking.foreign.run_settings import STATE_COLUMNS
 from tracking.foreign.table_files import TableRow, read_header, read_rows
 from tracking.history import State
 
 _NO_VALUE = frozenset({"", "na", "n/a", "none", "null", "-"})
-_STATE_COLUMNS = ("state", "status")
+_LISTED = 4  # words that a note lists
+# As MLflow, Weights & Biases, Optuna, Ray Tune and SLURM call them.
+_WORDS: Mapping[State, str] = {
+    "completed": "finished completed complete done success succeeded ok terminated",
+    "failed": "failed fail failure crashed killed error cancelled canceled aborted pruned timeout "
+    "out_of_memory oom node_fail",
+    "running": "running pending preempted preempting scheduled waiting queued",
+}
 _STATES: Mapping[str, State] = {
-    **dict.fromkeys(("finished", "completed", "complete", "done", "success", "ok"), "completed"),
-    **dict.fromkeys(("failed", "crashed", "killed", "error", "cancelled"), "failed"),
-    **dict.fromkeys(("running", "pending", "preempted", "preempting"), "running"),
+    word: state for state, words in _WORDS.items() for word in words.split()
 }
 _LIKE_STEPS = ("step", "global_step", "_step", "epoch", "iteration", "iter")
 
@@ -79,13 +86,42 @@ def read_tables(files: Sequence[Path], layout: TableLayout, query: RunQuery) -> 
         layout.path.require_one(files)
     runs: dict[tuple[str, ...], _Run] = {}
     shared: dict[str, str] = {}
-    for file in files:
-        _Table(file, layout, query, shared).read_into(runs)
+    tables = [_Table(file, layout, query, shared) for file in files]
+    columns = {name for table in tables for name in table.columns}
+    for table in tables:
+        table.require_columns(columns)
+    for table in tables:
+        table.read_into(runs)
     if not runs:
         raise RunSourceError(f"{label} has no rows")
+    for table in tables:
+        table.add_lost_run(runs)
     found = filter_runs([run.finish() for run in runs.values()], query.only, label)
     require_metrics(label, query.metrics, found, ())
-    return ForeignRuns(label, tuple(found))
+    notes = [note for table in tables for note in table.notes]
+    return ForeignRuns(label, tuple(found), (*notes, *_note_unknown_states(found)))
+
+
+def _note_unknown_states(runs: Sequence[ForeignRun]) -> list[str]:
+    """Say which words for the end of a run are not understood."""
+    words = [
+        (name, value)
+        for run in runs
+        for name, value in run.fields.items()
+        if name.lower() in STATE_COLUMNS and _state_of(value) is None
+    ]
+    if not words:
+        return []
+    column, listed = words[0][0], list_names(sorted({value for _, value in words})[:_LISTED])
+    text = (
+        f"{column} ({listed}) does not say of {quantity(len(words), 'run')} how it has ended, in "
+        "words that are known here: taken for completed. --filter leaves runs out."
+    )
+    return [text]
+
+
+def _state_of(text: str) -> State | None:
+    return _STATES.get(text.lower().replace(" ", "_").replace("-", "_"))
 
 
 class _Table:
@@ -96,24 +132,58 @@ class _Table:
     ) -> None:
         self._layout, self._query, self._shared = layout, query, shared
         self._file = file
-        columns = read_header(file)
+        self.columns = columns = read_header(file)
+        self.notes: list[str] = []
+        self._has_rows = False
         self._at = {name: index for index, name in enumerate(columns)}
         self._elsewhere = dict(layout.path.read(file) or {}) if layout.path else {}
         self._elsewhere |= read_hparams(file.parent)
+        self._metrics = [name for name in query.metrics if name in columns]
+        self._fields = [name for name in columns if name not in {*query.metrics, layout.step}]
+        self._like_steps = [name for name in columns if name.lower() in _LIKE_STEPS]
+
+    def require_columns(self, known: Collection[str]) -> None:
+        """Raise RunSourceError for a column that is not there.
+
+        A metric that another file has is none of them: this run has not come to log it.
+        """
+        query, layout, columns = self._query, self._layout, self.columns
+        if not columns:
+            if not known:
+                raise RunSourceError(
+                    f"{self._file} is empty: its first line is to name the columns"
+                )
+            return
         wanted = [*query.metrics, layout.step, layout.run]
         wanted += [name for name in query.fields if name not in self._elsewhere]
         for name in wanted:
-            if name is not None and name not in columns:
+            if name is None or name in columns:
+                continue
+            if name not in query.metrics or name not in known:
                 raise RunSourceError(
-                    f"{file}:1 has no column {name!r}{suggest(name, columns)}: there are "
+                    f"{self._file}:1 has no column {name!r}{suggest(name, columns)}: there are "
                     f"{list_names(columns)}"
                 )
-        self._fields = [name for name in columns if name not in {*query.metrics, layout.step}]
-        self._like_steps = [name for name in columns if name.lower() in _LIKE_STEPS]
+            self.notes.append(f"{self._file} has no column {name!r}, so its runs have none.")
+
+    def add_lost_run(self, runs: dict[tuple[str, ...], _Run]) -> None:
+        """Add a run without a value for a file without a row, if its path says whose it is."""
+        if self._has_rows:
+            return
+        if all(name in self._elsewhere for name in self._query.fields):
+            place = str(self._file)
+            runs[(place,)] = _Run(place, place, dict(self._elsewhere), "failed")
+            self.notes.append(f"{place} has no rows: its run has no value.")
+        else:
+            self.notes.append(f"{self._file} has no rows: left out.")
 
     def read_into(self, runs: dict[tuple[str, ...], _Run]) -> None:
         """Add the runs of this file to those that are there; raises RunSourceError."""
         for row in read_rows(self._file):
+            if row.is_torn:
+                self.notes.append(f"{row.place} is the last line and breaks off: left out.")
+                continue
+            self._has_rows = True
             if self._layout.step is None:
                 self._add_run(runs, row)
             else:
@@ -196,7 +266,7 @@ class _Table:
         raise RunSourceError(f"{row.place}: {column} is {text!r}, which is no whole number")
 
     def _values(self, row: TableRow) -> Iterator[tuple[str, float]]:
-        for name in self._query.metrics:
+        for name in self._metrics:
             text = row.cells[self._at[name]]
             if text.lower() in _NO_VALUE:
                 continue
@@ -210,6 +280,6 @@ class _Table:
     def _state(self, row: TableRow) -> State:
         """Return what a column `state` or `status` says; a run without one is completed."""
         for name in self._fields:
-            if name.lower() in _STATE_COLUMNS:
-                return _STATES.get(row.cells[self._at[name]].lower(), "completed")
+            if name.lower() in STATE_COLUMNS:
+                return _state_of(row.cells[self._at[name]]) or "completed"
         return "completed"

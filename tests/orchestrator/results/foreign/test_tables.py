@@ -142,6 +142,62 @@ def test_nan_and_infinity_diverge_and_an_empty_cell_is_no_value(here, thermolion
     assert finals(found)["mean"] == pytest.approx(math.fsum(differences) / 4)
 
 
+@pytest.mark.parametrize("word", ["FAIL", "PRUNED", "CANCELED", "out of memory"])
+def test_a_state_of_any_tool_that_is_no_end_is_a_failure(thermolion, word):
+    states = ["COMPLETE", "COMPLETE", word, *["COMPLETE"] * 7]
+    pd.DataFrame(rows_of_runs()).assign(state=states).to_csv("runs.csv", index=False)
+    said = thermolion(*asked())
+    assert said.code == 0, said.err
+    assert "runs, block 1: lion failed" in said.out
+    assert "varies" not in said.out
+
+
+def test_a_state_that_is_not_understood_is_named(thermolion):
+    pd.DataFrame(rows_of_runs()).assign(state=["CA", "fin"] * 5).to_csv("runs.csv", index=False)
+    said = thermolion(*asked())
+    assert said.code == 0, said.err
+    assert "state (CA, fin) does not say of 10 runs how it has ended" in said.out
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("epoch,loss\n0,1.0\n", "lion_s4/metrics.csv has no column 'val_acc'"),
+        ("", "lion_s4/metrics.csv has no rows: its run has no value."),
+        ("epoch,val_acc\n", "lion_s4/metrics.csv has no rows: its run has no value."),
+        ("epoch,val_acc\n0", "lion_s4/metrics.csv:2 is the last line and breaks off: left out."),
+    ],
+)
+def test_one_file_of_a_run_that_died_early_refuses_no_other(here, thermolion, text, why):
+    for run in rows_of_runs():
+        folder = here / f"{run['optimizer']}_s{run['seed']}"
+        folder.mkdir()
+        (folder / "metrics.csv").write_text(f"epoch,val_acc\n0,0.1\n1,{run['val_acc']}\n")
+    (here / "lion_s4" / "metrics.csv").write_text(text)
+    files = [path.relative_to(here) for path in sorted(here.glob("*/metrics.csv"))]
+    more = ("--step", "epoch", "--path", "{optimizer}_s{seed}/metrics.csv")
+    said = thermolion(*asked(*more, source=files))
+    assert said.code == 0, said.err
+    assert why in said.out
+    assert "so lion is called neither better nor equivalent" in said.out
+    assert "4 seeds" in said.out
+
+
+def test_a_run_that_logged_nothing_gives_way_to_its_second_try(here, thermolion):
+    text = pd.DataFrame(rows_of_runs()).to_csv(index=False)
+    (here / "runs.csv").write_text(f"{text}lion,3,\n")
+    said = thermolion(*asked("--json"))
+    assert said.code == 0, said.err
+    assert finals(json.loads(said.out))["p"] == pytest.approx(P, abs=1e-6)
+
+
+@pytest.mark.parametrize("text", ["\"Run kind\" != 'a and b'", "`Run kind` = x and seed != 'and'"])
+def test_a_filter_takes_fields_and_values_with_blanks(thermolion, text):
+    frame = pd.DataFrame(rows_of_runs()).assign(**{"Run kind": "x"})
+    pd.concat([frame, frame.assign(**{"Run kind": "a and b"})]).to_csv("runs.csv", index=False)
+    assert finals(answer(thermolion, "--filter", text))["p"] == pytest.approx(P, abs=1e-6)
+
+
 @pytest.mark.parametrize(
     ("text", "more", "why"),
     [
@@ -191,6 +247,12 @@ def test_nan_and_infinity_diverge_and_an_empty_cell_is_no_value(here, thermolion
             ("--filter", "sed = 1"),
             "no run of runs.csv has 'sed', did you mean 'seed'",
         ),
+        (
+            "optimizer,seed,val_acc\nlion,0,1\n",
+            ("--filter", "optimizer != 'lion"),
+            '"optimizer != \'lion" is no condition',
+        ),
+        ("\n\noptimizer,seed,val_acc\n", (), "runs.csv:1 is an empty line"),
         ("optimizer,seed,val_acc\nlion,0,1\n", ("--filter", "seed = 1"), "leaves none of the 1"),
         ("optimizer,seed,val_acc\nlion,0,1\n", ("--path", "out"), "nothing in braces"),
         ("optimizer,seed,val_acc\nlion,0,1\n", ("--path", "{a}/{b}"), "is that of no run"),
@@ -209,6 +271,15 @@ def test_what_is_wrong_in_a_table_is_said_by_file_and_line(here, thermolion, tex
 def test_what_is_no_table_is_refused(here, thermolion):
     (here / "runs.csv").write_bytes(b"\xff\xfe\x00\x01")
     assert "not text in UTF-8" in thermolion(*asked()).err
+    rows = "".join(f"lion,{seed},0.9\n" for seed in range(9999))
+    (here / "runs.csv").write_bytes(b"optimizer,seed,val_acc\n" + rows.encode() + b"caf\xe9,0,1\n")
+    assert "not text in UTF-8" in thermolion(*asked()).err
+    pd.DataFrame(rows_of_runs()).to_parquet("runs.parquet")
+    content = (here / "runs.parquet").read_bytes()
+    (here / "runs.parquet").write_bytes(content[:20] + bytes(60) + content[80:])
+    said = thermolion(*asked(source=("runs.parquet",)))
+    assert (said.code, said.err.count("\n")) == (2, 1)
+    assert "runs.parquet is damaged after row 0: " in said.err
     (here / "runs.parquet").write_bytes(b"PAR?")
     assert "runs.parquet is no Parquet file" in thermolion(*asked(source=("runs.parquet",))).err
     assert "no.csv: there is no such file" in thermolion(*asked(source=("no.csv",))).err
