@@ -1,6 +1,7 @@
 """Runs that stand in folders of TensorBoard's event files, a folder a run; writes nothing."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path, PurePath
 
 from tracking.foreign.event_folders import EventFolder, read_folders
@@ -22,7 +23,7 @@ _ENDED = "Event files do not say how a run has ended: all are taken for complete
 
 
 def read_tensorboard(folder: Path, path: PathPattern | None, query: RunQuery) -> ForeignRuns:
-    """Return the runs below a folder that have logged the metrics.
+    """Return the runs below a folder: those that have logged the metrics, and those beside them.
 
     A metric is a tag, or the tag of a folder in that of the run: `validation/epoch_accuracy`. The
     fields of a run are what `path` reads from its path and, as `params.NAME`, the settings of
@@ -39,17 +40,20 @@ def read_tensorboard(folder: Path, path: PathPattern | None, query: RunQuery) ->
                 found.setdefault(run, {})[metric] = one
     logged = sorted({tag for one in folders for tag in one.tags})
     runs, notes = [], [_ENDED]
-    relative = [PurePath(run.relative_to(folder)) for run in found]
     if path is not None and found:
-        path.require_one(relative)
-    for run, shown in zip(found, relative, strict=True):
-        twice = next((one.twice for one in found[run].values() if one.twice), None)
+        path.require_one([PurePath(run.relative_to(folder)) for run in found])
+    read_fields = _FieldReader(folder, folders, path).read
+    for run, of_it in found.items():
+        shown = PurePath(run.relative_to(folder))
+        twice = next((one.twice for one in of_it.values() if one.twice), None)
         if twice is not None:
             notes.append(f"{shown} has two runs, {twice[0]} and {twice[1]}: left out.")
             continue
-        fields = dict(_settings(run, folder, folders))
-        fields |= (path.read(shown) or {}) if path is not None else {}
-        runs.append(_read(shown, found[run], fields, query))
+        runs.append(_read(shown, of_it, read_fields(run), query))
+    for place in _beside(folder, folders, found.keys()):
+        fields = read_fields(place)
+        if all(name in fields for name in query.fields):  # it ended before it logged the metric
+            runs.append(_read(PurePath(place.relative_to(folder)), {}, fields, query))
     require_metrics(label, query.metrics, runs, logged)
     runs = filter_runs(runs, query.only, label)
     _require_fields(runs, label, query, path)
@@ -96,16 +100,47 @@ def _run_of(folder: EventFolder, metric: str) -> Path | None:
     return None
 
 
-def _settings(run: Path, top: Path, folders: Sequence[EventFolder]) -> Mapping[str, str]:
-    """Return what loggers wrote of a run: above it, in it, and right below it, as hparams lie."""
-    settings: dict[str, str] = {}
-    for place in reversed((run, *run.parents)):
-        if place.is_relative_to(top):
-            settings |= read_hparams(place)
+def _beside(top: Path, folders: Sequence[EventFolder], found: AbstractSet[Path]) -> list[Path]:
+    """Return folders of events that lie as deep as runs do, and neither in nor above one."""
+    depths = {len(run.relative_to(top).parts) for run in found}
+    above = {place for run in found for place in run.parents}
+    beside: dict[Path, None] = {}
     for one in folders:
-        if one.path.parent == run or run.is_relative_to(one.path):
-            settings |= one.settings
-    return settings
+        places = [one.path, *one.path.parents]
+        if found.isdisjoint(places):
+            beside |= dict.fromkeys(
+                place
+                for place in places
+                if place not in above
+                and place.is_relative_to(top)
+                and len(place.relative_to(top).parts) in depths
+            )
+    return list(beside)
+
+
+class _FieldReader:
+    """What the path of a run says of it, and what loggers wrote."""
+
+    def __init__(
+        self, top: Path, folders: Sequence[EventFolder], path: PathPattern | None
+    ) -> None:
+        self._top, self._path = top, path
+        self._settings = {one.path: one.settings for one in folders}
+        self._below: dict[Path, list[Path]] = {}
+        for one in folders:
+            self._below.setdefault(one.path.parent, []).append(one.path)
+
+    def read(self, run: Path) -> Mapping[str, str]:
+        """Return its fields: of files above it, in it, and right below it, as hparams lie."""
+        above = [place for place in (run, *run.parents) if place.is_relative_to(self._top)]
+        fields: dict[str, str] = {}
+        for place in reversed(above):
+            fields |= read_hparams(place)
+        for place in (*reversed(above), *self._below.get(run, ())):
+            fields |= self._settings.get(place, {})
+        if self._path is not None:
+            fields |= self._path.read(PurePath(run.relative_to(self._top))) or {}
+        return fields
 
 
 def _require_fields(

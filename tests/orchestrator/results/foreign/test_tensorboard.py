@@ -76,6 +76,22 @@ def test_a_folder_with_two_runs_in_it_is_left_out_by_name(runs, thermolion):
     assert "4 seeds" in said.out
 
 
+@pytest.mark.parametrize("tag", ["loss", None])
+def test_a_run_that_died_before_it_logged_the_metric_is_a_lost_one(runs, thermolion, tag):
+    folder = runs / "lion" / "seed5"
+    if tag is None:
+        folder.mkdir()
+        (folder / "events.out.tfevents.1.host").touch()
+    else:
+        write(folder / "train", [(0, 1.0)], tag=tag)
+    write(runs / "adamw" / "seed5", [(0, 0.1), (5, 0.5), (10, 0.9)])
+    write(runs, [(0, 1.0)], tag="notes")
+    said = thermolion(*asked(runs))
+    assert said.code == 0, said.err
+    assert "runs, block 5: lion ended without val/acc" in said.out
+    assert "so lion is called neither better nor equivalent" in said.out
+
+
 def test_settings_of_hparams_name_candidate_and_seed(tmp_path, thermolion):
     from torch.utils.tensorboard import SummaryWriter
 
