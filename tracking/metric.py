@@ -51,3 +51,11 @@ class Scale:
             return None
         kind = "fraction" if self.largest == 1 else "percentage"
         return f"a {kind} lies between 0 and {self.largest:g}"
+
+
+def find_impossible(metric_spec: MetricSpec) -> str | None:
+    """Say which declared value of a metric its unit does not allow; None if all may be."""
+    for name, value in (("chance", metric_spec.chance), ("target", metric_spec.target)):
+        if value is not None and (wrong := Scale.of(metric_spec).complaint(value)):
+            return f"{name} is {value:g}: {wrong}"
+    return None

@@ -12,13 +12,16 @@ from typing import Any
 from jobs.contract.workloads.workload import MetricSpec, Workload
 from orchestrator.sweep.document import SweepError, choices
 from orchestrator.sweep.endpoint_keys import read_known
-from tracking.metric import Scale
+from tracking.metric import find_impossible
 from tracking.outcomes import Outcome
 
 # The options that say how a metric is read, by the field that they fill.
 _READINGS = ("metric", "final_metric", "goal", "unit", "chance", "target")
-# Those that name fields of runs that this tool did not make.
-_OF_RUNS = ("candidate", "seed", "workload", "step", "run", "path", "filter", "mlflow")
+# Those that name fields of runs that this tool did not make, and those that pair such runs.
+_OF_RUNS = (
+    *("candidate", "seed", "workload", "step", "run", "path", "filter", "mlflow"),
+    *("unpaired", "duplicates", "at_step", "any_length", "separate_workloads"),
+)
 
 
 @dataclass(frozen=True)
@@ -41,9 +44,9 @@ class Asked:
         """Return what options ask of studies, None if nothing; raises SweepError for others."""
         given = {name: getattr(arguments, name, None) for name in (*_READINGS, "baseline")}
         for name in _OF_RUNS:
-            if getattr(arguments, name, None) is not None:
+            if getattr(arguments, name, None) not in (None, False):
                 raise SweepError(
-                    f"--{name} is for runs that other tools have made, and "
+                    f"--{name.replace('_', '-')} is for runs that other tools have made, and "
                     f"{' and '.join(arguments.studies)} is a study: leave it out, or name the "
                     "runs and no study (--experiment, --csv, --tensorboard)"
                 )
@@ -122,8 +125,8 @@ class Asked:
                 )
             spec = MetricSpec(self.metric)
         spec = replace(spec, **changed)
-        if spec.target is not None and (wrong := Scale.of(spec).complaint(spec.target)):
-            raise SweepError(f"--target {spec.target:g} of {spec.metric}: {wrong}")
+        if (wrong := find_impossible(spec)) is not None:
+            raise SweepError(f"--{wrong}")
         return spec
 
 

@@ -1,6 +1,7 @@
 """Runs that this tool did not make, read and paired as the command line says."""
 
 import itertools
+import re
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 from jobs.contract.workloads.workload import MetricSpec
 from orchestrator.results.comparison_input import ComparisonInput
 from orchestrator.sweep.document import SweepError
+from tracking.metric import find_impossible
 
 if TYPE_CHECKING:
     from tracking.foreign.run import ForeignRuns, RunQuery
@@ -29,6 +31,14 @@ _ONLY_FOR: Mapping[str, tuple[str, ...]] = {
     "run": ("csv",),
     "path": ("csv", "tensorboard"),
 }
+
+# Words in the names of metrics of which less is better, mostly.
+_LESS_IS_BETTER = frozenset(
+    {
+        *("loss", "error", "err", "perplexity", "ppl", "nll", "crossentropy"),
+        *("mse", "rmse", "mae", "wer", "cer", "bpb", "bpc", "fid", "regret"),
+    }
+)
 
 
 def read_foreign(arguments: Namespace, root: Path) -> ComparisonInput:
@@ -54,6 +64,10 @@ def read_foreign(arguments: Namespace, root: Path) -> ComparisonInput:
         arguments.chance,
         arguments.target,
     )
+    if (wrong := find_impossible(spec)) is not None:
+        raise SweepError(f"--{wrong}")
+    if arguments.goal is None:
+        _require_goal(spec)
     fields = RunFields(
         split_fields(arguments.candidate),
         split_fields(arguments.seed),
@@ -88,6 +102,16 @@ def read_foreign(arguments: Namespace, root: Path) -> ComparisonInput:
         (*notes, *found.notes, *paired.notes),
         is_paired=not rules.unpaired,
     )
+
+
+def _require_goal(spec: MetricSpec) -> None:
+    """Raise SweepError for a metric whose name says that less of it may be better."""
+    for metric in (spec.metric, spec.final_metric or spec.metric):
+        if _LESS_IS_BETTER & set(re.split(r"[^a-z]+", metric.lower())):
+            raise SweepError(
+                f"nothing says what is better, more or less of {metric}: add --goal min, or "
+                "--goal max"
+            )
 
 
 def _check_rules(arguments: Namespace) -> None:

@@ -137,6 +137,7 @@ def resolve_endpoints(
         at = ("analysis", "endpoints", place)
         endpoint = _resolve(keys, workloads, at)
         _check_target(endpoint, workloads, has_pilots, at)
+        _check_chance(endpoint, workloads, at)
         twin = found.setdefault(endpoint.name, endpoint)
         if twin != endpoint:
             raise Invalid(at, f"{endpoint.name} is declared twice, and not alike: keep one")
@@ -234,6 +235,15 @@ def _check_target(
             )
         if wrong := Scale.of(spec).complaint(spec.target):
             raise Invalid((*at, "target"), f"{spec.target:g} of {spec.metric}: {wrong}")
+
+
+def _check_chance(endpoint: Endpoint, workloads: Sequence[Workload], at: Location) -> None:
+    """Raise Invalid for what a diverged trial counts as, if no trial can have it."""
+    if endpoint.chance is None:
+        return
+    for one in workloads:
+        if wrong := Scale.of(endpoint.read(one)).complaint(endpoint.chance):
+            raise Invalid((*at, "chance"), f"{endpoint.chance:g}: {wrong}")
 
 
 def _check_one_unit(

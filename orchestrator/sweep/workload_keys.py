@@ -28,7 +28,7 @@ from orchestrator.sweep.key_places import find_hyperparameter, offer_options
 from orchestrator.sweep.messages import Number, Ranks, Strict, check_printable
 from orchestrator.sweep.result_keys import read_results
 from thermolion.registry import validate
-from tracking.metric import Scale
+from tracking.metric import find_impossible
 
 
 class Named(NamedTuple):
@@ -286,10 +286,8 @@ class UserWorkloadKeys(Strict):
             raise ValueError("`train` and `command` are both here: keep one of the two")
         if self.train is not None and self.results:
             raise ValueError("a function returns or logs its results: `results` is of a `command`")
-        if self.target is not None:
-            wrong = Scale.of(self._metric_spec()).complaint(self.target)
-            if wrong:
-                raise ValueError(f"target is {self.target}: {wrong}")
+        if (wrong := find_impossible(self._metric_spec())) is not None:
+            raise ValueError(wrong)
         return self
 
     @model_validator(mode="after")

@@ -58,7 +58,7 @@ class Aggregates:
 
     middle: tuple[MiddleScore, ...] = ()
     improvement: tuple[Improvement, ...] = ()
-    why: tuple[tuple[str, str], ...] = ()
+    why: tuple[tuple[Endpoint, str], ...] = ()
 
 
 def aggregate(
@@ -73,16 +73,16 @@ def aggregate(
         return {name: table for name, table in tables.items() if len(table)}
 
     middle: list[MiddleScore] = []
-    why: list[tuple[str, str]] = []
+    why: list[tuple[Endpoint, str]] = []
     for endpoint in endpoints:
         if endpoint.measure == "time_to_target":
             continue  # a time is compared by its factor, which has no mean of its own
         if not runs(endpoint):
-            why.append((endpoint.name, "no block has it of every candidate"))
+            why.append((endpoint, "no block has it of every candidate"))
             continue
         kinds = {_kind(blocks, name, endpoint) for name in runs(endpoint)}
         if len(kinds) > 1:
-            why.append((endpoint.name, "the workloads are measured in different units"))
+            why.append((endpoint, "the workloads are measured in different units"))
             continue
         metric, in_points, sign = kinds.pop()
         for place, name in enumerate(names):

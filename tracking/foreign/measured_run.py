@@ -38,10 +38,10 @@ class MeasuredRun:
 def measure_run(run: ForeignRun, spec: MetricSpec, at_step: int | None = None) -> MeasuredRun:
     """Read how a run has ended; `at_step` leaves out what came after it.
 
-    NaN and infinity at the end are a divergence, also if the run has failed of them. A run that
-    has come to `at_step` is complete there, whatever became of it.
+    NaN and infinity at the end are a divergence, also if the run has failed of them or ended
+    before `at_step`. A run that has come to `at_step` is complete there, whatever became of it.
     """
-    state = run.state
+    state, short = run.state, ""
     if at_step is not None:
         reached = bool(run.curve) and run.curve[-1].step >= at_step
         curve = tuple(one for one in run.curve if one.step <= at_step)
@@ -51,7 +51,7 @@ def measure_run(run: ForeignRun, spec: MetricSpec, at_step: int | None = None) -
             state = "completed"
         elif state == "completed":
             end = f"ended at step {curve[-1].step}" if curve else f"has no {spec.metric}"
-            return MeasuredRun(run, "failed", f"{end}, before step {at_step}")
+            state, short = "failed", f"{end}, before step {at_step}"
     if state not in ("completed", "failed"):
         return MeasuredRun(run, state)
     broken = dict(_not_finite(run, spec))
@@ -59,7 +59,7 @@ def measure_run(run: ForeignRun, spec: MetricSpec, at_step: int | None = None) -
         named = " and ".join(f"{metric} is {value}" for metric, value in broken.items())
         return MeasuredRun(run, "diverged", f"{named} at its end")
     if state == "failed":
-        return MeasuredRun(run, state, f"run {run.id} failed")
+        return MeasuredRun(run, state, short or f"run {run.id} failed")
     return MeasuredRun(run, state)
 
 

@@ -362,13 +362,15 @@ def _describe(label: str, fields: RunFields, rules: PairingRules) -> str:
 def _number_blocks(cells: Iterable[Cell], rules: PairingRules) -> dict[Cell, int]:
     """Number the blocks as the seeds if these are whole numbers, else in their order.
 
-    Without pairs every run has a block of its own.
+    Without pairs every run has a block of its own: one that is no seed of another run.
     """
     listed = list(cells)
-    if rules.unpaired:
-        return {cell: number for number, cell in enumerate(listed)}
     seeds = {seed for _, _, seed in listed}
-    if all(seed.isascii() and seed.isdecimal() for seed in seeds):
+    are_whole = all(seed.isascii() and seed.isdecimal() for seed in seeds)
+    if rules.unpaired and (not are_whole or len(seeds) < len(listed)):
+        first = 1 + max(map(int, seeds)) if are_whole else 0
+        return {cell: number for number, cell in enumerate(listed, first)}
+    if are_whole:
         return {cell: int(cell[2]) for cell in listed}
     numbers = {seed: number for number, seed in enumerate(sorted(seeds))}
     return {cell: numbers[cell[2]] for cell in listed}

@@ -59,8 +59,9 @@ def sentence(one: Difference, comparison: Comparison) -> str:
         return " ".join([f"{head}: {equal}, so there is no p-value.", *_at_target(one)])
     if estimate.kind == "degenerate":
         return (
-            f"{head}: {signed(estimate.mean, unit)}{suffix(unit)}, but the {estimate.n} "
-            "differences have no spread that would estimate the error; more seeds are needed."
+            f"{head}: {signed(estimate.mean, unit)}{suffix(unit)}, {_without_spread(one)} have "
+            "no spread that would estimate the error; more "
+            f"{plural(unit_noun(comparison, one.question))} are needed."
         )
     parts = [f"{head}: {_numbers(one, comparison)}.", *_at_target(one)]
     parts += _exceptions(one, comparison)
@@ -73,6 +74,12 @@ def _why_undefined(one: Difference) -> str:
     if "no AUC" in one.flags:
         return "fewer than two blocks have curves over the same steps."
     return "every workload has fewer than two complete blocks."
+
+
+def _without_spread(one: Difference) -> str:
+    if one.arms is not None:
+        return f"by {_runs(one.arms)}, but the values of each side"
+    return f"but the {one.estimate.n} differences"
 
 
 def _numbers(one: Difference, comparison: Comparison) -> str:

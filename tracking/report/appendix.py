@@ -25,7 +25,6 @@ from tracking.report.tables import Section, Table, best_of_some
 from tracking.report.tuning import draw_expected_best
 from tracking.report.wording import (
     endpoint_name,
-    measure,
     number,
     p_value,
     share_ahead,
@@ -298,7 +297,7 @@ def _middle(comparison: Comparison, appendix: Appendix) -> Section:
         }
         for one in found.middle
     ]
-    left_out = "; ".join(f"{measure(name)}: {why}" for name, why in found.why)
+    left_out = "; ".join(f"{endpoint_name(comparison, one)}: {why}" for one, why in found.why)
     return _part(
         "middle",
         "Interquartile means",

@@ -25,7 +25,8 @@ FLAGS: Mapping[str, str] = {
     "was changed between their trials.",
     "device": "Some blocks mix device types, so their arithmetic is not alike.",
     "nondeterministic": "Some trial gave two values for one step when it was resumed.",
-    "no spread": "All differences have one value other than zero: nothing estimates the error.",
+    "no spread": "All differences, or all runs of either side, have one value: nothing "
+    "estimates the error.",
     "partial": "Workloads with fewer than two complete blocks are not in the average.",
     "mixed tracks": "The average is over workloads with and without held-out validation data.",
     "mixed metrics": "The average is over workloads with different metrics of one unit.",
@@ -156,7 +157,7 @@ def list_exclusions(comparison: Comparison, outcomes: Sequence[Outcome]) -> list
             {"workload": workload, "block": blocks, "missing": missing}
             for workload, blocks, missing in list_incomplete(comparison.incomplete)
         ],
-        "Diverged trials: counted as chance": [
+        "Diverged trials: counted as chance, or incomplete if it is not known": [
             {
                 "workload": one.trial.workload.name,
                 "block": str(one.trial.block),

@@ -96,6 +96,9 @@ def test_the_page_says_what_was_asked_and_that_nobody_froze_it(mine, thermolion,
         (("--baseline", "d"), ["'d'", "choose from a, b, c"]),
         (("--candidate", "params.lr"), ["--candidate", "runs that other tools", "mine"]),
         (("--filter", "tags.x = 'y'"), ["--filter", "runs that other tools"]),
+        (("--unpaired",), ["--unpaired", "runs that other tools"]),
+        (("--at-step", 5), ["--at-step", "runs that other tools"]),
+        (("--unit", "fraction", "--chance", 3), ["--chance is 3", "between 0 and 1"]),
     ],
 )
 def test_what_cannot_be_asked_is_one_error_with_the_choices(mine, thermolion, options, words):

@@ -71,6 +71,10 @@ CASES = {
         sweep(extra="analysis: {endpoints: [{target: 90}]}\n"),
         ["line 7", "target", "90 of val_accuracy", "between 0 and 1"],
     ),
+    "a chance past all accuracies": (
+        sweep(extra="analysis: {endpoints: [{metric: test_accuracy, chance: 10}]}\n"),
+        ["line 7", "chance", "10: a fraction lies between 0 and 1"],
+    ),
     "a margin of a time below one": (
         sweep(extra="analysis: {endpoints: [{target: 0.9, margin: 0.05}]}\n"),
         ["line 7", "0.05", "a factor above 1, such as 1.05"],

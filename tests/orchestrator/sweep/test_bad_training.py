@@ -74,6 +74,10 @@ CASES = {
         _own("train: 'a:b', unit: fraction, target: 90"),
         ["target is 90", "a fraction lies between 0 and 1"],
     ),
+    "a chance beyond its unit": (
+        _own("train: 'a:b', unit: fraction, chance: 10"),
+        ["chance is 10", "a fraction lies between 0 and 1"],
+    ),
     "no duration": ("checkpoint: {every: soon}\n" + _images("ema: 0.9"), ["'soon'", "15min"]),
     "unknown checkpoint to keep": (
         "checkpoint: {keep: all}\n" + _images("ema: 0.9"),

@@ -306,3 +306,57 @@ def test_a_learning_rate_taken_for_a_workload_repeats_no_seed(sheet, thermolion)
     assert len(json.loads(said.out)["level_b"][0]["means"]) == 1
     final, _ = answers(thermolion(*asked, "--separate-workloads", "--json"))
     assert final["estimate"]["p"] < once / 10
+
+
+def test_a_run_that_ended_in_nan_before_the_step_has_diverged_there_too(sheet, thermolion):
+    log_pairs(sheet)
+    for optimizer, curve in (("lion", [0.1, math.nan]), ("adamw", [0.1, 0.5, 0.907])):
+        sheet.log({"optimizer": optimizer, "seed": 9}, curve)
+    asked = sheet.ask("--baseline", "adamw", "--at-step", 2)
+    assert "1 run (lion-9) diverged" in thermolion(*asked).out
+    final, _ = answers(thermolion(*asked, "--chance", 0.1, "--json"))
+    assert final["estimate"]["n"] == 7
+    assert "collapse" in final["flags"]
+
+
+@pytest.mark.parametrize("shift", [0, 10])
+def test_without_pairs_a_run_has_no_number_that_is_the_seed_of_another(sheet, thermolion, shift):
+    for seed, final in enumerate(LION):
+        sheet.log({"optimizer": "lion", "seed": seed}, [0.1, 0.5, final])
+    for seed, final in enumerate([*ADAMW, math.nan], shift):
+        sheet.log({"optimizer": "adamw", "seed": seed}, [0.1, 0.5, final])
+    said = thermolion(*sheet.ask("--baseline", "adamw", "--unpaired"))
+    number = shift + 6 if shift else 7 + 12  # after the seeds, if two runs have one
+    assert f"nlp, block {number}: adamw diverged" in said.out
+
+
+def test_a_page_without_pairs_speaks_of_runs_and_names_the_metric(sheet, thermolion, tmp_path):
+    for optimizer, final in (("lion", 0.9), ("adamw", 0.8)):
+        for seed in range(5):
+            sheet.log({"optimizer": optimizer, "seed": f"{optimizer}{seed}"}, [0.1, 0.5, final])
+    asked = sheet.ask("--baseline", "adamw", "--unpaired", "--report", tmp_path / "page")
+    said = thermolion(*asked)
+    assert "by 5 runs against 5, but the values of each side have no spread" in said.out
+    html = (tmp_path / "page" / "report.html").read_text()
+    assert "The unit is the run" in html
+    assert "paired differences;" not in html
+    assert "None of final val_acc: no block" in html
+
+
+def test_of_a_loss_it_has_to_be_said_what_is_better(tmp_path, thermolion):
+    path = tmp_path / "runs.csv"
+    path.write_text("optimizer,seed,val_loss\nlion,0,0.3\nadamw,0,0.4\n")
+    asked = ("--csv", path, "--candidate", "optimizer", "--seed", "seed", "--metric", "val_loss")
+    said = thermolion("compare", *asked)
+    assert (said.code, said.out) == (2, "")
+    assert "nothing says what is better, more or less of val_loss: add --goal min" in said.err
+    assert thermolion("compare", *asked, "--goal", "min").code == 0
+
+
+@pytest.mark.parametrize("value", ["1.5", "nan"])
+@pytest.mark.parametrize("option", ["--chance", "--target"])
+def test_a_value_that_no_run_can_have_is_refused(sheet, thermolion, option, value):
+    log_pairs(sheet)
+    said = thermolion(*sheet.ask("--unit", "fraction", option, value))
+    assert (said.code, said.out) == (2, "")
+    assert f"{option} is {value}: a fraction lies between 0 and 1" in said.err
