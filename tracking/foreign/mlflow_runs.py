@@ -31,7 +31,6 @@ from tracking.mlflow_store.store import (
     Store,
     StoreError,
     database_of,
-    first_line,
     mask_uri,
     open_store,
     resolve_uri,
@@ -87,9 +86,10 @@ def _find_store(address: str) -> str:
     MLflow would make a folder that is not there, and files in one that is no store.
     """
     scheme, colon, rest = address.partition(":")
-    if (colon and scheme != "file") or address == "databricks":
+    is_drive = len(scheme) == 1  # C:\\mlruns: MLflow would make a folder of that name
+    if (colon and scheme != "file" and not is_drive) or address == "databricks":
         return address
-    path = Path(unquote(rest.removeprefix("//")) if colon else address)
+    path = Path(unquote(rest.removeprefix("//")) if colon and not is_drive else address)
     if path.is_file():
         return sqlite_uri(path)
     if any(path.glob("*/meta.yaml")):
@@ -152,7 +152,7 @@ def _read_by_client(
             failures += 1
             if failures > _TOLERATED:
                 raise _unreadable(store, error) from error
-            reason = first_line(error, store.uri)
+            reason = store.first_line(error)
             notes.append(f"Run {run.info.run_id} cannot be read, and is left out: {reason}")
     parents = _missing_parents(store, runs, query)
     in_trash = _count_in_trash(store, known.experiment_id)
@@ -254,4 +254,4 @@ def _read(run: "Run", curve: tuple[CurveValue, ...], query: RunQuery) -> Foreign
 
 
 def _unreadable(store: Store, error: Exception) -> StoreError:
-    return StoreError(f"cannot read MLflow at {store.uri}: {first_line(error, store.uri)}")
+    return StoreError(f"cannot read MLflow at {store.uri}: {store.first_line(error)}")

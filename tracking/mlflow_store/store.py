@@ -10,7 +10,7 @@ import re
 import sqlite3
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -59,7 +59,7 @@ class StoreError(OperationError):
 
 @dataclass(frozen=True)
 class Store:
-    """An open store; `uri` has no password in it.
+    """An open store; `uri` has no password in it, and is what messages name.
 
     `artifacts` is the folder of new experiments; None if the server has its own.
     """
@@ -68,6 +68,11 @@ class Store:
     uri: str
     artifacts: Path | None
     database: Path | None
+    address: str = field(repr=False)  # with its password
+
+    def first_line(self, error: Exception) -> str:
+        """Return the first line of a message, without the password of this store."""
+        return first_line(error, self.address)
 
     def analyse(self) -> None:
         """Refresh the statistics of an embedded store: makes browsing 20 times quicker."""
@@ -184,7 +189,7 @@ def open_store(
             reason = _explain(error, address)
             raise StoreError(f"cannot open MLflow at {mask_uri(address)}: {reason}") from error
         artifacts = None if database is None else database.parent / "mlartifacts"
-        yield Store(client, mask_uri(address), artifacts, database)
+        yield Store(client, mask_uri(address), artifacts, database, address)
 
 
 def journal_mode(database: Path, mounts: str | None = None) -> str:

@@ -239,7 +239,17 @@ def test_nothing_is_made_when_a_store_is_not_there(thermolion, store, tmp_path):
     assert not (tmp_path / "typo.db").exists()
 
 
-@pytest.mark.parametrize("address", ["typo.db", "runs", "empty", "file:runs", "file:empty"])
+def test_the_password_of_a_server_is_in_no_message(store, thermolion):
+    store.uri = "http://me:s3cret@127.0.0.1:9"  # where nothing listens
+    said = thermolion(*store.ask())
+    assert (said.code, said.out) == (1, "")
+    assert "cannot read MLflow at http://me:***@127.0.0.1:9: API request to http://" in said.err
+    assert "s3cret" not in said.err
+
+
+@pytest.mark.parametrize(
+    "address", ["typo.db", "runs", "empty", "file:runs", "file:empty", "C:\\runs"]
+)
 def test_no_store_is_made_of_a_path_that_is_none(thermolion, tmp_path, monkeypatch, address):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
