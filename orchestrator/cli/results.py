@@ -47,6 +47,11 @@ def _read_compared(arguments: Namespace) -> StudyResults | ComparisonInput:
     if named:
         if studies:
             raise SweepError(f"{named[0]} stands alone: leave out {' '.join(studies)}")
+        if arguments.set:
+            raise SweepError(
+                f"--set {arguments.set[0]} edits a sweep, and {named[0]} names runs that have "
+                "none: leave it out"
+            )
         return read_foreign(arguments, (arguments.root or default_root()).absolute())
     if not 1 <= len(studies) <= 2:
         raise SweepError(

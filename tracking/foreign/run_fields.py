@@ -58,8 +58,9 @@ class RunFields:
 
 
 def split_fields(text: str | None) -> tuple[str, ...]:
-    """Return the fields that an option names, separated by commas."""
-    return tuple(name.strip() for name in (text or "").split(",") if name.strip())
+    """Return the fields that an option names, separated by commas, each once."""
+    names = (name.strip() for name in (text or "").split(","))
+    return tuple(dict.fromkeys(name for name in names if name))
 
 
 def check_fields(fields: RunFields) -> None:

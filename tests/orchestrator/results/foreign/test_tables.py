@@ -258,6 +258,7 @@ def test_a_filter_takes_fields_and_values_with_blanks(thermolion, text):
         ("optimizer,seed,val_acc\nlion,0,1\n", ("--path", "{a}/{b}"), "is that of no run"),
         ("optimizer,seed,val_acc\nlion,0,1\n", ("--mlflow", "x"), "name one of them"),
         ("optimizer,seed,val_acc\nlion,0,1\n", ("--experiment", "x"), "an option of --mlflow"),
+        ("optimizer,seed,val_acc\nlion,0,1\n", ("--set", "baseline=lion"), "--set baseline=lion"),
     ],
 )
 def test_what_is_wrong_in_a_table_is_said_by_file_and_line(here, thermolion, text, more, why):
