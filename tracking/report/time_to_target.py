@@ -51,7 +51,7 @@ def sentence(one: Speedup, comparison: Comparison) -> str:
     of = "to" if one.word in ("faster", "slower") else "in steps to"
     head = f"{one.word} {of} the target (secondary)"
     if one.trials == 0:
-        return f"{head}: no block has both trials."
+        return f"{head}: no block has the learning curves of both trials."
     reached = f"{one.candidate_reached} of {one.trials} trials reached it against "
     reached += str(one.baseline_reached)
     if one.log_ratio.kind == "identical":

@@ -285,3 +285,12 @@ def test_what_is_no_table_is_refused(here, thermolion):
     assert "runs.parquet is no Parquet file" in thermolion(*asked(source=("runs.parquet",))).err
     assert "no.csv: there is no such file" in thermolion(*asked(source=("no.csv",))).err
     assert "is a folder" in thermolion(*asked(source=(here,))).err
+
+
+def test_a_target_of_runs_without_curves_says_what_they_lack(thermolion):
+    pd.DataFrame(rows_of_runs()).to_csv("runs.csv", index=False)
+    said = thermolion(*asked("--target", "0.9"))
+    assert said.code == 0, said.err
+    assert (
+        "to the target (secondary): no block has the learning curves of both trials." in said.out
+    )
