@@ -213,7 +213,7 @@ class Blocks:
             for cell, arm in zip(cells, lost, strict=True):
                 if self._is_lost(cell, values.get(cell)):
                     arm.append(block)
-            if not all(cell in self._scores for cell in cells):
+            if not all(cell in values for cell in cells):
                 continue
             if endpoint.clock == "seconds" and not self._are_alike(cells):
                 unlike.append(block)
@@ -267,19 +267,22 @@ class Blocks:
     ) -> Mapping[_Cell, EndpointValue | NoValue]:
         """Return the values of an endpoint, of trials with a result in blocks `below` a number.
 
-        What all trials were seen for is found on those blocks alone: later ones may be longer.
+        An endpoint that is none of the standard ones has no need of their scores: a trial that
+        diverged may count there, and not with the chance of its workload. What all trials were
+        seen for is found on those blocks alone: later ones may be longer.
         """
         endpoint = replace(endpoint, one_sided=False)
         known = self._values.get((endpoint, below))
         if known is not None:
             return known
         cells = {
-            cell: self._cells[cell]
-            for cell in self._scores
-            if cell[2] < below and (cell[0], cell[2]) not in self._broken
+            cell: one
+            for cell, one in self._cells.items()
+            if one.has_result and cell[2] < below and (cell[0], cell[2]) not in self._broken
         }
         if endpoint.is_standard:
-            found = {cell: self._standard_value(cell, endpoint) for cell in cells}
+            scored = [cell for cell in cells if cell in self._scores]
+            found = {cell: self._standard_value(cell, endpoint) for cell in scored}
         else:
             spans = endpoint_spans(cells.values(), endpoint)
             found = {cell: measure_endpoint(one, endpoint, spans) for cell, one in cells.items()}
@@ -303,7 +306,7 @@ class Blocks:
         outcome = self._cells.get(cell)
         if outcome is None or (cell[0], cell[2]) in self._broken:
             return False
-        if cell not in self._scores:
+        if value is None:
             return outcome.has_result or outcome.trial.id in self._lost
         return isinstance(value, NoValue) and value.is_lost
 

@@ -90,7 +90,8 @@ def measure_endpoint(
     except (EarlyEndError, ComparisonError) as error:
         return NoValue(str(error), True)
     except UnmeasuredError as error:
-        is_lost = endpoint.measure == "final" or outcome.state == "diverged"
+        is_unlogged = endpoint.measure == "final" or not curve_points(outcome, spec.metric)
+        is_lost = is_unlogged or outcome.state == "diverged"
         return NoValue(str(error), is_lost and endpoint.measure != "time_to_target")
 
 

@@ -95,8 +95,10 @@ def _numbers(one: Difference, comparison: Comparison) -> str:
         low, high = (
             pick(singles, key=lambda row: row.estimate.mean or 0.0) for pick in (min, max)
         )
-        text += (
-            f" on average, from {signed(low.estimate.mean, low.unit)} on {low.workload} "
+        text += " on average, " + (
+            "the same on each workload"
+            if low is high
+            else f"from {signed(low.estimate.mean, low.unit)} on {low.workload} "
             f"to {signed(high.estimate.mean, high.unit)} on {high.workload}"
         )
         between = "; "
@@ -239,7 +241,8 @@ def _reasons_by_flag(one: Difference, comparison: Comparison) -> dict[str, str]:
     nouns = plural(unit_noun(comparison, one.question))
     lost = (
         "Trials of {0} ended without a result by what training can cause (an error, memory, a "
-        "time limit), so {0} is called neither better nor equivalent."
+        "time limit, a value that is not logged or not finite), so {0} is called neither better "
+        "nor equivalent."
     )
     return {
         TOO_FEW_UNITS: f"Too few {nouns} for a word: it takes five, and three on each workload.",
@@ -259,6 +262,8 @@ def _reaches_less(one: Difference) -> str | None:
 
 def _why_undecided(one: Difference, comparison: Comparison) -> str:
     low, high, p = one.estimate.low, one.estimate.high, one.estimate.p
+    if one.endpoint.one_sided and low is not None and low <= 0:
+        return "Asked was only if it is better (one-sided), which the data do not show."
     if low is None or high is None or low <= 0 <= high or p is None or p > comparison.alpha:
         nothing = "1x" if one.unit == LOG_FACTOR else "0"
         return f"The interval holds {nothing}: the data fit a gain, a loss and no difference."

@@ -198,6 +198,21 @@ def test_the_frozen_analysis_names_an_endpoint_in_full_and_an_edit_of_it_is_a_de
     assert "the frozen [final test_loss, goal min] counts" in said.out
 
 
+def test_what_was_asked_one_sidedly_does_not_fit_a_gain(thermolion, tmp_path):
+    text = sweep("{target: 0.5, one_sided: true}").replace("baseline: theirs", "baseline: ours")
+    said = thermolion("compare", record_study(tmp_path, text, log_trial).name).out
+    assert "Asked was only if it is better (one-sided), which the data do not show." in said
+    assert "the data fit a gain" not in said
+
+
+def test_two_workloads_with_one_difference_are_no_range(thermolion, tmp_path):
+    text = sweep("{target: 0.5}").replace(
+        "goal: max}]", 'goal: max}, {name: other, train: "a:c", steps: 4, metric: val}]'
+    )
+    said = thermolion("compare", record_study(tmp_path, text, log_trial).name).out
+    assert "x on average, the same on each workload; 95% CI" in said
+
+
 def test_a_loss_that_is_not_finite_is_lost_by_its_own_doing_and_the_others_stand(answers):
     def log(trial):
         said = log_trial(trial)
@@ -212,20 +227,49 @@ def test_a_loss_that_is_not_finite_is_lost_by_its_own_doing_and_the_others_stand
     assert found["val_auc"]["estimate"]["n"] == 6
 
 
-def test_a_diverged_trial_counts_with_the_chance_that_its_endpoint_declares(answers):
+@pytest.mark.parametrize("workload", [", chance: 0.1", ""])
+def test_a_diverged_trial_counts_with_the_chance_that_its_endpoint_declares(answers, workload):
     def log(trial):
         said = log_trial(trial)
         is_lost = trial.candidate.name == "theirs" and trial.block == 0
         return Logged(said.curve[:2], None) if is_lost else said
 
-    found = answers(
-        sweep("{metric: test_loss, goal: min, chance: 2.3}", workload=", chance: 0.1"), log
-    )
+    found = answers(sweep("{metric: test_loss, goal: min, chance: 2.3}", workload=workload), log)
     expected = [2.3, *LOSSES["theirs"][1:]]
     differences = [a - b for a, b in zip(expected, LOSSES["ours"], strict=True)]
     loss = found["final test_loss"]
     assert loss["estimate"]["mean"] == pytest.approx(sum(differences) / 6)
     assert loss["collapsed"] == [0, 1]
+
+
+def test_a_diverged_trial_counts_with_its_whole_budget_in_a_time_without_a_chance(answers):
+    def log(trial):
+        said = log_trial(trial)
+        is_lost = trial.candidate.name == "theirs" and trial.block == 0
+        return Logged(said.curve[:2], None) if is_lost else said
+
+    found = answers(sweep("{target: 0.5}"), log)["steps to target 0.5"]
+    assert found["estimate"]["n"] == 6
+    logs = [math.log(slow / fast) for slow, fast in zip(SLOW, FAST, strict=True)]
+    assert found["estimate"]["mean"] == pytest.approx(sum(logs) / 6)  # SLOW[0] is the budget
+    assert "baseline reached less" in found["flags"]
+
+
+def test_who_has_not_logged_the_curve_of_an_endpoint_is_not_called_better(answers):
+    def log(trial):
+        said = log_trial(trial)
+        is_without = trial.candidate.name == "ours" and trial.block == 5
+        curve = [
+            (step, at, values | ({} if is_without else {"ppl": 1 - values["val"]}))
+            for step, at, values in said.curve
+        ]
+        return Logged(curve, said.final)
+
+    found = answers(sweep("{metric: ppl, measure: auc, goal: min}"), log)["AUC of ppl"]
+    assert found["estimate"]["n"] == 5
+    assert found["estimate"]["low"] > 0
+    assert "lost candidate" in found["flags"]
+    assert found["verdict"] == "undecided"
 
 
 def test_the_page_has_every_endpoint_of_every_trial(thermolion, tmp_path):
