@@ -267,9 +267,8 @@ class Blocks:
     ) -> Mapping[_Cell, EndpointValue | NoValue]:
         """Return the values of an endpoint, of trials with a result in blocks `below` a number.
 
-        An endpoint that is none of the standard ones has no need of their scores: a trial that
-        diverged may count there, and not with the chance of its workload. What all trials were
-        seen for is found on those blocks alone: later ones may be longer.
+        A trial may have one without a score: diverged, it has a time. What all trials were seen
+        for is found on those blocks alone: later ones may be longer.
         """
         endpoint = replace(endpoint, one_sided=False)
         known = self._values.get((endpoint, below))
@@ -281,8 +280,7 @@ class Blocks:
             if one.has_result and cell[2] < below and (cell[0], cell[2]) not in self._broken
         }
         if endpoint.is_standard:
-            scored = [cell for cell in cells if cell in self._scores]
-            found = {cell: self._standard_value(cell, endpoint) for cell in scored}
+            found = {at: self._standard_value(at, endpoint) for at in cells if at in self._scores}
         else:
             spans = endpoint_spans(cells.values(), endpoint)
             found = {cell: measure_endpoint(one, endpoint, spans) for cell, one in cells.items()}

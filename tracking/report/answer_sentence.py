@@ -97,7 +97,7 @@ def _numbers(one: Difference, comparison: Comparison) -> str:
         )
         text += " on average, " + (
             "the same on each workload"
-            if low is high
+            if signed(low.estimate.mean, low.unit) == signed(high.estimate.mean, high.unit)
             else f"from {signed(low.estimate.mean, low.unit)} on {low.workload} "
             f"to {signed(high.estimate.mean, high.unit)} on {high.workload}"
         )

@@ -25,6 +25,7 @@ from tracking.stats.win_probability import WinProbability
 
 _SMALLEST_P = 1e-9  # below, the tail of a distribution is no longer that of any data
 _NAMED = 5  # names in one sentence
+_HUGE = 1e9  # from here on, as of a loss that explodes, digits would say nothing
 _DASH = "–"  # noqa: RUF001 - a dash on purpose
 
 
@@ -39,12 +40,16 @@ def signed(value: float | None, unit: str = PP) -> str:
         return "∞" if value > 0 else "-∞"
     if unit == LOG_FACTOR:
         return f"{math.exp(value):.3g}x"
+    if abs(value) >= _HUGE:
+        return f"{value:+.3g}"
     return f"{value:+.{2 if unit == PP else _decimals(value, 3)}f}"
 
 
 def number(value: float | None, digits: int = 2) -> str:
     """Format a number with so many decimals; None is a dash."""
-    return _DASH if value is None else f"{value:.{digits}f}"
+    if value is None:
+        return _DASH
+    return f"{value:.4g}" if abs(value) >= _HUGE else f"{value:.{digits}f}"
 
 
 def level(value: float | None, spec: MetricSpec) -> str:

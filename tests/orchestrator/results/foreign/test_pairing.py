@@ -360,3 +360,12 @@ def test_a_value_that_no_run_can_have_is_refused(sheet, thermolion, option, valu
     said = thermolion(*sheet.ask("--unit", "fraction", option, value))
     assert (said.code, said.out) == (2, "")
     assert f"{option} is {value}: a fraction lies between 0 and 1" in said.err
+
+
+def test_a_loss_that_explodes_is_spelled_by_its_power_of_ten(sheet, thermolion):
+    log_pairs(sheet)
+    for optimizer, final in (("lion", 0.91), ("adamw", -1.5e30)):
+        sheet.log({"optimizer": optimizer, "seed": 9}, [0.1, 0.5, final])
+    said = thermolion(*sheet.ask("--baseline", "adamw")).out
+    assert "final val_acc: +2.14e+29, 95% CI [-3.1e+29, +7.39e+29]" in said
+    assert "000000000" not in said
