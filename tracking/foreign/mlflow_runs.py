@@ -85,17 +85,24 @@ def _find_store(address: str) -> str:
 
     MLflow would make a folder that is not there, and files in one that is no store.
     """
-    scheme, colon, rest = address.partition(":")
-    is_drive = len(scheme) == 1  # C:\\mlruns: MLflow would make a folder of that name
-    if (colon and scheme != "file" and not is_drive) or address == "databricks":
+    path = _path_of(address)
+    if path is None:
         return address
-    path = Path(unquote(rest.removeprefix("//")) if colon and not is_drive else address)
     if path.is_file():
         return sqlite_uri(path)
     if any(path.glob("*/meta.yaml")):
         return address
     what = "the folder has no experiment in it" if path.is_dir() else "there is no such file"
     raise StoreError(f"no MLflow store at {address}: {what}. An address is one of {ADDRESSES}")
+
+
+def _path_of(address: str) -> Path | None:
+    """Return the folder or file that an address names by its path; None if it is another one."""
+    scheme, colon, rest = address.partition(":")
+    is_drive = len(scheme) == 1  # C:\\mlruns: MLflow would make a folder of that name
+    if (colon and scheme != "file" and not is_drive) or address == "databricks":
+        return None
+    return Path(unquote(rest.removeprefix("//")) if colon and not is_drive else address)
 
 
 def _require_runs(
@@ -137,12 +144,17 @@ def _read_by_client(
     assert known is not None
     if known.lifecycle_stage == "deleted":
         return _stored(known, (), (), [], 0, []), set()
-    found = list(_search(store, known.experiment_id, query.only))
+    runs, notes, is_damaged = [], list[str](), False
+    try:
+        found = list(_search(store, known.experiment_id, query.only))
+    except StoreError:
+        if query.only:
+            raise
+        found, is_damaged = _search_folder(store, known.experiment_id, notes), True
     if query.only and not found:  # of how many?
         every = [_read(run, (), query) for run in _search(store, known.experiment_id, "")]
         in_trash = 0 if every else _count_in_trash(store, known.experiment_id)
         return _stored(known, every, (), [], in_trash, []), set()
-    runs, notes = [], []
     failures = 0
     for run in found:
         try:
@@ -155,7 +167,7 @@ def _read_by_client(
             reason = store.first_line(error)
             notes.append(f"Run {run.info.run_id} cannot be read, and is left out: {reason}")
     parents = _missing_parents(store, runs, query)
-    in_trash = _count_in_trash(store, known.experiment_id)
+    in_trash = 0 if is_damaged else _count_in_trash(store, known.experiment_id)
     chosen = {run.id for run in runs}
     return _stored(known, runs, parents, found, in_trash, notes), chosen
 
@@ -189,6 +201,26 @@ def _search(store: Store, experiment_id: str, only: str) -> Iterator["Run"]:
         yield from search_runs(store.client, experiment_id, only, ["attributes.start_time ASC"])
     except Exception as error:  # a foreign library: its ways to fail cannot be listed
         raise _unreadable(store, error) from error
+
+
+def _search_folder(store: Store, experiment_id: str, notes: list[str]) -> list["Run"]:
+    """Return the runs of a folder of files, one by one: MLflow's search fails of a damaged one.
+
+    Adds a note for each that is left out. Raises what the search raises if it is not that.
+    """
+    folder = _path_of(store.address)
+    places = [] if folder is None else sorted((folder / experiment_id).glob("*/meta.yaml"))
+    found = []
+    for place in places:
+        try:
+            found.append(store.client.get_run(place.parent.name))
+        except Exception as error:  # a foreign library: its ways to fail cannot be listed
+            reason = store.first_line(error)
+            notes.append(f"Run {place.parent.name} cannot be read, and is left out: {reason}")
+    if not found:
+        return list(_search(store, experiment_id, ""))
+    active = [run for run in found if run.info.lifecycle_stage == "active"]
+    return sorted(active, key=lambda run: run.info.start_time or 0)
 
 
 def _count_in_trash(store: Store, experiment_id: str) -> int:

@@ -207,7 +207,7 @@ def test_a_metric_that_the_filter_leaves_out_is_not_suggested(store, thermolion,
     store.log({"optimizer": "sgd", "seed": 0}, [], val_loss=0.3)
     way_of_filter(monkeypatch, way)
     said = thermolion(
-        *store.ask("--filter", "params.optimizer != 'sgd'", metric="val_loss"),
+        *store.ask("--filter", "params.optimizer != 'sgd'", "--goal", "min", metric="val_loss"),
     )
     assert (said.code, said.out) == (2, "")
     assert "leaves, has logged the metric 'val_loss': there are val_acc\n" in said.err
@@ -337,5 +337,11 @@ def test_a_folder_of_files_is_a_store_too(thermolion, store, tmp_path, monkeypat
     assert said.code == 0, said.err
     found = json.loads(said.out)
     assert found["pooled"][0]["estimate"]["p"] == pytest.approx(P, abs=1e-6)
+    bad = store.log({"optimizer": "lion", "seed": 5}, [0.1, 0.2])
+    (tmp_path / "mlruns" / store.experiment / bad / "metrics" / "val_acc").write_text("torn\n")
+    said = thermolion(*store.ask())
+    assert said.code == 0, said.err
+    assert f"Run {bad} cannot be read, and is left out: Metric 'val_acc' is malformed" in said.out
+    assert "5 seeds" in said.out
     # It was allowed for reading alone: nothing else of this process may write into a folder.
     assert "MLFLOW_ALLOW_FILE_STORE" not in os.environ
