@@ -66,8 +66,6 @@ def read_foreign(arguments: Namespace, root: Path) -> ComparisonInput:
     )
     if (wrong := find_impossible(spec)) is not None:
         raise SweepError(f"--{wrong}")
-    if arguments.goal is None:
-        _require_goal(spec)
     fields = RunFields(
         split_fields(arguments.candidate),
         split_fields(arguments.seed),
@@ -90,6 +88,8 @@ def read_foreign(arguments: Namespace, root: Path) -> ComparisonInput:
         arguments.filter or "",
     )
     name, found = _read_source(kind, arguments, root, query)
+    if arguments.goal is None:
+        _require_goal(spec)
     paired = pair_runs(found, name, fields, rules)
     names = sorted({one.trial.candidate.name for one in paired.outcomes})
     questions, notes = _make_questions(names, arguments.baseline)
